@@ -1,0 +1,38 @@
+# Everything runs in a virtual environment of its own, .venv; PYTHON makes it (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: help demo test test-slow lint clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity by all ten methods
+	rm -rf $(DEMO)
+	$(BIN)/bids-qcm-phantom create $(DEMO)/phantom
+	$(BIN)/bids-qcm $(DEMO)/phantom $(DEMO)/maps participant --method all --work-dir $(DEMO)/work
+	@echo "The maps (S/m) are $(DEMO)/maps/sub-01/anat/*_condmap.nii.gz"
+
+test: $(VENV)/.installed-dev  ## run the fast tests
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-slow: $(VENV)/.installed-dev  ## run the slow tests
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(VENV)/.installed-dev  ## check style
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,170 @@
+"""A raw BIDS dataset: who is in it, and which images have a phase."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_qcm.bids.acquisitions import Acquisition, group_acquisitions
+from bids_qcm.bids.errors import DatasetError, NoInputError, SelectionError
+from bids_qcm.bids.names import IMAGE_EXTENSIONS
+from bids_qcm.settings import Settings
+
+_NO_IMAGES = r"^/(code|derivatives|models|sourcedata|stimuli)(/|$)"
+_OTHER_DATATYPES = r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)"
+
+# pybids' names of entities, which filter files use, and those of file names
+_SHORT_NAMES = {
+    "subject": "sub",
+    "session": "ses",
+    "sample": "sample",
+    "acquisition": "acq",
+    "ceagent": "ce",
+    "reconstruction": "rec",
+    "direction": "dir",
+    "run": "run",
+    "inversion": "inv",
+    "suffix": "suffix",
+}
+
+
+def check_description(bids_dir: Path) -> dict[str, Any]:
+    """Read a dataset's description.
+
+    Raises
+    ------
+    DatasetError
+        If it is missing, malformed, or has no Name or BIDSVersion.
+    """
+    path = bids_dir / "dataset_description.json"
+    remedy = "add a valid dataset_description.json, or give --skip-bids-validation"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(path, f"cannot be read ({error})", remedy) from error
+    missing = [key for key in ("Name", "BIDSVersion") if not description.get(key)]
+    if missing:
+        raise DatasetError(path, f"has no {' and no '.join(missing)}", remedy)
+    return description
+
+
+def select_participants(bids_dir: Path, labels: Sequence[str]) -> list[str]:
+    """List the participants to process.
+
+    Parameters
+    ----------
+    bids_dir : Path
+    labels : sequence of str
+        Those asked for, without ``sub-``; empty for all.
+
+    Returns
+    -------
+    list of str
+        Sorted, without ``sub-``.
+
+    Raises
+    ------
+    NoInputError
+        If the dataset has no participants.
+    SelectionError
+        If one that was asked for is not there.
+    """
+    present = sorted(path.name[4:] for path in bids_dir.glob("sub-*") if path.is_dir())
+    if not present:
+        raise NoInputError(bids_dir, "has no sub-* folder", "give the folder of a BIDS dataset")
+    absent = sorted(set(labels) - set(present))
+    if absent:
+        shown = ", ".join(present[:10]) + (", ..." if len(present) > 10 else "")
+        raise SelectionError(
+            bids_dir, f"has no participant {', '.join(absent)}", f"choose from {shown}"
+        )
+    return [label for label in present if not labels or label in labels]
+
+
+def find_acquisitions(settings: Settings) -> list[Acquisition]:
+    """Find the acquisitions of the selected participants.
+
+    Returns
+    -------
+    list of Acquisition
+        Sorted by name; at least one.
+
+    Raises
+    ------
+    NoInputError
+        If the dataset, or what is selected of it, has no phase image.
+    SelectionError
+        If a filter leaves nothing.
+    """
+    participants = select_participants(settings.bids_dir, settings.participant_labels)
+    found = group_acquisitions(_part_files(settings, participants))
+    if not found:
+        raise NoInputError(
+            settings.bids_dir,
+            f"has no phase image for participant {', '.join(participants)}",
+            "name phase images sub-*/anat/*_part-phase_*.nii.gz beside *_part-mag_*.nii.gz "
+            "(or part-real and part-imag)",
+        )
+    # Filtered only now: what else the participant has decides the names of derivatives.
+    selected = [acquisition for acquisition in found if _is_selected(acquisition, settings)]
+    if not selected:
+        raise SelectionError(
+            settings.bids_dir,
+            "has phase images, but none passes --session-label and --bids-filter-file",
+            "loosen the filters",
+        )
+    return selected
+
+
+def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
+    """Query pybids for images with a part entity, indexing the participants alone."""
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+    chosen = "|".join(map(re.escape, participants))
+    database = settings.bids_database_dir
+    if database is not None:
+        # pybids trusts what it finds there, whatever it was an index of
+        key = f"{settings.bids_dir}:{chosen}"
+        database = database / hashlib.sha256(key.encode()).hexdigest()[:16]
+    layout = BIDSLayout(
+        settings.bids_dir,
+        validate=False,
+        database_path=database,
+        indexer=BIDSLayoutIndexer(
+            validate=False,
+            index_metadata=False,
+            ignore=[
+                re.compile(_NO_IMAGES),
+                re.compile(_OTHER_DATATYPES),
+                re.compile(rf"^/sub-(?!(?:{chosen})(?:/|$))"),
+            ],
+        ),
+    )
+    parts = ["mag", "phase", "real", "imag"]
+    files = layout.get(
+        datatype="anat", part=parts, extension=list(IMAGE_EXTENSIONS), return_type="filename"
+    )
+    return [Path(file) for file in files]
+
+
+def _is_selected(acquisition: Acquisition, settings: Settings) -> bool:
+    if settings.session_labels and acquisition.session not in settings.session_labels:
+        return False
+    present = {**acquisition.entities, "suffix": acquisition.suffix}
+    return all(
+        _matches(present.get(_SHORT_NAMES.get(key, key)), wanted)
+        for key, wanted in settings.bids_filters.items()
+    )
+
+
+def _matches(present: str | None, wanted: str | int | list | None) -> bool:
+    """Compare as pybids does: a list holds alternatives, null asks for absence, 1 is 01."""
+    if isinstance(wanted, list):
+        return any(_matches(present, one) for one in wanted)
+    if present is None or wanted is None:
+        return present is wanted
+    if present.isdigit() and str(wanted).isdigit():
+        return int(present) == int(wanted)
+    return present == str(wanted)

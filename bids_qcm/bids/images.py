@@ -1,0 +1,243 @@
+"""NIfTI images: read with every way to be broken in mind, written whole or not at all."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.phase import PhaseUnits, to_radians
+
+_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
+
+# Affines of one scan, written by different converters, differ by rounding.
+_AFFINE_TOLERANCE_MM = 1e-2
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where an image's voxels lie.
+
+    Attributes
+    ----------
+    shape : tuple of 3 ints
+    affine : ndarray of float, shape (4, 4)
+        Voxel indices to scanner coordinates in mm.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+    @property
+    def voxel_size(self) -> tuple[float, float, float]:
+        """Voxel size in mm."""
+        x, y, z = voxel_sizes(self.affine).round(6).tolist()
+        return x, y, z
+
+    def matches(self, other: "Grid") -> bool:
+        """Tell whether both grids are the same, to 0.01 mm."""
+        return self.shape == other.shape and np.allclose(
+            self.affine, other.affine, rtol=0, atol=_AFFINE_TOLERANCE_MM
+        )
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """The values of a file as they are stored, and their scaling.
+
+    Attributes
+    ----------
+    values : ndarray, shape (X, Y, Z)
+        Before scaling.
+    slope, intercept : float
+        1 and 0 where the header has none.
+    """
+
+    values: NDArray
+    slope: float
+    intercept: float
+
+    @property
+    def scaled(self) -> NDArray[np.float32]:
+        """Values after scaling; float32."""
+        return (self.slope * self.values.astype(np.float64) + self.intercept).astype(np.float32)
+
+
+def read_grid(path: Path) -> Grid:
+    """Read an image's grid from its header.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not 3-D, or has a singular affine.
+    """
+    image = _load(path)
+    if len(image.shape) != 3:
+        raise InputError(
+            path,
+            f"is {len(image.shape)}-D (shape {image.shape}), but one 3-D volume is needed",
+            "split it into one file per echo (echo-1, echo-2, ...)",
+        )
+    if 0 in image.shape:
+        raise InputError(path, f"has no voxels (shape {image.shape})", "convert it again")
+    affine = np.asarray(image.affine, dtype=np.float64)
+    singular = not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9
+    if singular:
+        raise InputError(path, "has a singular affine", "mend its sform or qform")
+    return Grid(image.shape, affine)
+
+
+def read_stored(path: Path) -> StoredImage:
+    """Read an image's values as stored.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read to its end, or all values are zero or not finite.
+    """
+    image = _load(path)
+    try:
+        values = np.asanyarray(image.dataobj.get_unscaled())
+        slope, intercept = image.dataobj.slope, image.dataobj.inter
+    except _UNREADABLE as error:
+        raise InputError(
+            path, f"cannot be read to its end ({error})", "copy or convert it again"
+        ) from error
+    if not np.issubdtype(values.dtype, np.integer) and not np.issubdtype(values.dtype, np.floating):
+        raise InputError(
+            path,
+            f"holds values of type {values.dtype}",
+            "store real numbers: part-mag and part-phase, or part-real and part-imag",
+        )
+    if not np.any(values[np.isfinite(values)]):
+        raise InputError(path, "is zero or not finite everywhere", "convert it again")
+    return StoredImage(values, float(slope), float(intercept))
+
+
+def read_echo(
+    first: Path, second: Path, units: PhaseUnits | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read one echo's two parts as magnitude and phase.
+
+    Parameters
+    ----------
+    first, second : Path
+        Magnitude and phase, or real and imaginary part.
+    units : PhaseUnits or None
+        The phase's; None for real and imaginary parts.
+
+    Returns
+    -------
+    magnitude, phase : ndarray of float32, shape (X, Y, Z)
+        Phase in rad.
+    """
+    one, other = read_stored(first), read_stored(second)
+    if units is None:
+        signal = one.scaled + 1j * other.scaled
+        return np.abs(signal), np.angle(signal)
+    return one.scaled, to_radians(other.values, other.slope, other.intercept, units)
+
+
+def read_values(path: Path) -> NDArray[np.float32]:
+    """Read an image's scaled values, (X, Y, Z) float32."""
+    return read_stored(path).scaled
+
+
+def read_integers(path: Path) -> NDArray[np.int32]:
+    """Read a label image or mask, (X, Y, Z) int32.
+
+    Raises
+    ------
+    InputError
+        If a value is not a whole number.
+    """
+    values = read_stored(path).scaled
+    whole = np.nan_to_num(values).astype(np.int32)
+    if not np.array_equal(whole, values):
+        raise InputError(path, "has values that are not whole numbers", "store integer labels")
+    return whole
+
+
+def write_image(path: Path, values: NDArray, like: Path) -> None:
+    """Write values in another image's space.
+
+    Parameters
+    ----------
+    path : Path
+        To write, whole or not at all.
+    values : ndarray, shape (X, Y, Z)
+        Stored in their own dtype; bool as uint8.
+    like : Path
+        Image to take the affine and its meaning (sform and qform codes) from.
+    """
+    source = _load(like)
+    codes = int(source.header["sform_code"]), int(source.header["qform_code"])
+    save_array(path, values, source.affine, codes=codes)
+
+
+def save_array(
+    path: Path,
+    values: NDArray,
+    affine: NDArray[np.floating],
+    slope: float = 1.0,
+    intercept: float = 0.0,
+    codes: tuple[int, int] = (1, 1),
+) -> None:
+    """Write stored values and their scaling, the same bytes for the same input.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.nii`` or ``.nii.gz``; written whole or not at all.
+    values : ndarray, shape (X, Y, Z)
+        Stored in their own dtype; bool as uint8.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to mm.
+    slope, intercept : float
+        ``scl_slope`` and ``scl_inter``.
+    codes : tuple of 2 ints
+        ``sform_code`` and ``qform_code``.
+    """
+    stored = values.astype(np.uint8) if values.dtype == bool else values
+    image = nib.Nifti1Image(stored, affine)
+    image.set_sform(affine, codes[0])
+    image.set_qform(affine, codes[1])
+    image.header.set_xyzt_units("mm")
+    # with the scaling set, nibabel stores the values as they are
+    image.header.set_slope_inter(slope, intercept)
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`, renamed to it when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    extension = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
+    temporary = path.with_name(f".{uuid4().hex}{extension}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> nib.Nifti1Image:
+    try:
+        image = nib.load(path)
+    except _UNREADABLE as error:
+        raise InputError(
+            path, f"cannot be read as NIfTI ({error})", "copy or convert it again"
+        ) from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise InputError(path, "is not NIfTI-1 or NIfTI-2", "convert it again")
+    return image

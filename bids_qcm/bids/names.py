@@ -1,0 +1,46 @@
+"""BIDS file names."""
+
+from collections.abc import Mapping
+from pathlib import PurePath
+
+IMAGE_EXTENSIONS = (".nii.gz", ".nii")
+
+
+def parse_name(name: str) -> tuple[dict[str, str], str]:
+    """Split a file name into entities and suffix.
+
+    Returns
+    -------
+    entities : dict of str to str
+        In the order of the name.
+    suffix : str
+
+    Examples
+    --------
+    >>> parse_name("sub-01_echo-1_part-mag_MEGRE.nii.gz")
+    ({'sub': '01', 'echo': '1', 'part': 'mag'}, 'MEGRE')
+    """
+    *pairs, suffix = name.split(".", 1)[0].split("_")
+    entities = {}
+    for pair in pairs:
+        key, _, value = pair.partition("-")
+        entities[key] = value
+    return entities, suffix
+
+
+def join_name(entities: Mapping[str, str], suffix: str = "") -> str:
+    """Join entities and suffix to a file name without extension.
+
+    Examples
+    --------
+    >>> join_name({"sub": "01", "desc": "integral"}, "condmap")
+    'sub-01_desc-integral_condmap'
+    """
+    return "_".join(
+        [*(f"{key}-{value}" for key, value in entities.items()), *filter(None, [suffix])]
+    )
+
+
+def stem(path: PurePath) -> str:
+    """Give a file's name up to the first dot."""
+    return path.name.split(".", 1)[0]

@@ -1,0 +1,125 @@
+"""The phantom as a BIDS dataset."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from bids_qcm import __version__
+from bids_qcm.bids.derivatives import BIDS_VERSION, write_json, write_text
+from bids_qcm.bids.images import save_array
+from bids_qcm.phantom.make import Phantom, make_phantom
+from bids_qcm.phantom.parameters import SPIN_ECHO_TIME, PhantomParameters
+from bids_qcm.phantom.scaling import scale_phase
+from bids_qcm.phantom.tissues import TISSUES
+
+_GENERATOR = "bids-qcm-phantom"
+_DERIVATIVE = Path("derivatives", "phantom")
+
+
+def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants: int) -> None:
+    """Write phantoms that differ in their noise, and the truth about them.
+
+    Parameters
+    ----------
+    out : Path
+        The raw dataset's folder; the truth goes to ``derivatives/phantom`` inside it.
+    parameters : PhantomParameters
+        Of the first participant; each further one has the next seed.
+    participants : int
+        How many.
+    """
+    names = [f"sub-{number:02d}" for number in range(1, participants + 1)]
+    _write_descriptions(out, parameters, names)
+    for offset, name in enumerate(names):
+        own = replace(parameters, seed=parameters.seed + offset)
+        phantom = make_phantom(own)
+        _write_raw(out / name / "anat", name, phantom, own)
+        _write_truth(out / _DERIVATIVE / name / "anat", name, phantom)
+
+
+def _write_descriptions(out: Path, parameters: PhantomParameters, names: list[str]) -> None:
+    common = {
+        "BIDSVersion": BIDS_VERSION,
+        "License": "CC0",
+        "GeneratedBy": [{"Name": _GENERATOR, "Version": __version__}],
+    }
+    raw = {"Name": "Conductivity phantom", **common, "DatasetType": "raw"}
+    truth = {
+        "Name": "Conductivity phantom: the truth",
+        **common,
+        "DatasetType": "derivative",
+        "SourceDatasets": [{"URL": "../.."}],
+    }
+    write_json(out / "dataset_description.json", raw)
+    write_json(out / _DERIVATIVE / "dataset_description.json", truth)
+    readme = _readme(parameters)
+    write_text(out / "README", readme)
+    write_text(out / _DERIVATIVE / "README", readme)
+    write_text(out / "participants.tsv", "\n".join(["participant_id", *names, ""]))
+    # BIDS has no suffix for conductivity.
+    write_text(out / _DERIVATIVE / ".bidsignore", "*_condmap.nii.gz\n*_condmap.json\n")
+
+
+def _readme(parameters: PhantomParameters) -> str:
+    lines = [f"- {name}: {value}" for name, value in asdict(parameters).items()]
+    return "\n".join(
+        [
+            "# Conductivity phantom",
+            "",
+            f"A numerical head, written by {_GENERATOR} {__version__}. The raw dataset holds its",
+            f"magnitude and phase; the derivative dataset {_DERIVATIVE.as_posix()} holds its",
+            "segmentation, brain mask and true conductivity.",
+            "",
+            "The anatomy is the MNI152 average brain. All participants share it and differ in",
+            "their noise: the seed of each is one more than that of the one before.",
+            "",
+            "Parameters (mm, s, Hz, T):",
+            "",
+            *lines,
+            "",
+        ]
+    )
+
+
+def _write_raw(folder: Path, name: str, phantom: Phantom, parameters: PhantomParameters) -> None:
+    """Write the magnitude and phase of every echo of one participant."""
+    echo_times = parameters.echo_times or (SPIN_ECHO_TIME,)
+    images = zip(echo_times, phantom.magnitude, phantom.phase, strict=True)
+    for number, (echo_time, magnitude, phase) in enumerate(images, start=1):
+        sidecar = {
+            "EchoTime": echo_time,
+            "MagneticFieldStrength": parameters.field_strength,
+            "ImagingFrequency": phantom.frequency / 1e6,
+        }
+        echo, suffix = (f"_echo-{number}", "MEGRE") if parameters.is_gradient_echo else ("", "T2w")
+        stem = f"{name}{echo}_part-mag_{suffix}"
+        save_array(folder / f"{stem}.nii.gz", magnitude, phantom.affine)
+        write_json(folder / f"{stem}.json", sidecar)
+        stored = scale_phase(phase, parameters.phase_scaling)
+        stem = f"{name}{echo}_part-phase_{suffix}"
+        save_array(
+            folder / f"{stem}.nii.gz", stored.stored, phantom.affine, stored.slope, stored.inter
+        )
+        write_json(folder / f"{stem}.json", {**sidecar, "Units": stored.units or "arbitrary"})
+
+
+def _write_truth(folder: Path, name: str, phantom: Phantom) -> None:
+    """Write the segmentation, brain mask and conductivity of one participant."""
+    save_array(folder / f"{name}_dseg.nii.gz", phantom.labels, phantom.affine)
+    rows = [f"{tissue.index}\t{tissue.name}\t{tissue.abbreviation}" for tissue in TISSUES]
+    write_text(folder / f"{name}_dseg.tsv", "\n".join(["index\tname\tabbreviation", *rows, ""]))
+    mask = folder / f"{name}_desc-brain_mask"
+    save_array(mask.with_suffix(".nii.gz"), phantom.mask, phantom.affine)
+    write_json(mask.with_suffix(".json"), {"Type": "Brain"})
+    truth = folder / f"{name}_desc-truth_condmap"
+    conductivity = phantom.conductivity.astype(np.float32)
+    save_array(truth.with_suffix(".nii.gz"), conductivity, phantom.affine)
+    write_json(
+        truth.with_suffix(".json"),
+        {
+            "Description": "True conductivity; 0 outside the head",
+            "Units": "S/m",
+            "ImagingFrequency": phantom.frequency / 1e6,
+        },
+    )

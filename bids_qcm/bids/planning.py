@@ -1,0 +1,253 @@
+"""Check an acquisition before anything is computed, and settle what will be."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.companions import Companion, find_companion
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import Grid, read_grid, read_integers, read_stored
+from bids_qcm.bids.sidecars import echo_time, larmor_frequency, read_sidecar
+from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
+from bids_qcm.recon import METHODS
+from bids_qcm.recon.reconstruction import choose_kernels
+from bids_qcm.settings import Settings
+
+
+@dataclass(frozen=True)
+class EchoPlan:
+    """The files of one echo.
+
+    Attributes
+    ----------
+    files : pair of Path
+        Magnitude and phase, or real and imaginary part.
+    units : PhaseUnits or None
+        The phase's; None for real and imaginary parts.
+    time : float or None
+        Echo time in s; None where it is neither known nor needed.
+    """
+
+    files: tuple[Path, Path]
+    units: PhaseUnits | None
+    time: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be computed for one acquisition, from what.
+
+    Attributes
+    ----------
+    acquisition : Acquisition
+    grid : Grid
+    echoes : tuple of EchoPlan
+    frequency : float
+        In Hz.
+    frequency_source : str
+        The sidecar field it is from.
+    segmentation, mask : Companion or None
+    methods : tuple of str
+        At least one.
+    refused : dict of str to str
+        Methods that were asked for and cannot be had here, with the reason.
+    warnings : tuple of str
+    """
+
+    acquisition: Acquisition
+    grid: Grid
+    echoes: tuple[EchoPlan, ...]
+    frequency: float
+    frequency_source: str
+    segmentation: Companion | None
+    mask: Companion | None
+    methods: tuple[str, ...]
+    refused: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def plan_acquisition(
+    acquisition: Acquisition, settings: Settings, datasets: Iterable[Path]
+) -> Plan:
+    """Read an acquisition's headers, sidecars and value ranges, and settle what to compute.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+    settings : Settings
+    datasets : iterable of Path
+        Derivative datasets to take a segmentation and a mask from.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    InputError
+        If nothing can be computed; the message names the file and the remedy.
+    """
+    parts, pairs = acquisition.echoes()
+    grid = _common_grid([path for pair in pairs for path in pair])
+    sidecars = [
+        {
+            key: value
+            for path in pair
+            for key, value in read_sidecar(path, settings.bids_dir).items()
+        }
+        for pair in pairs
+    ]
+    first_image = pairs[0][1]
+    frequency, source = larmor_frequency(sidecars[0], first_image)
+    echoes = tuple(
+        _plan_echo(pair, parts, sidecar, settings, several=len(pairs) > 1)
+        for pair, sidecar in zip(pairs, sidecars, strict=True)
+    )
+    _check_echo_times(echoes)
+    segmentation, why_none = _segmentation(acquisition, grid, datasets)
+    mask, mask_warnings = _mask(acquisition, grid, datasets)
+    methods, refused = _choose_methods(settings, grid, segmentation, why_none)
+    if not methods:
+        raise InputError(first_image, "; ".join(refused.values()), "choose another --method for it")
+    return Plan(
+        acquisition=acquisition,
+        grid=grid,
+        echoes=echoes,
+        frequency=frequency,
+        frequency_source=source,
+        segmentation=segmentation,
+        mask=mask,
+        methods=methods,
+        refused=refused,
+        warnings=(*mask_warnings, *_warnings(acquisition, echoes, sidecars[0])),
+    )
+
+
+def _common_grid(paths: Sequence[Path]) -> Grid:
+    """Check that all images lie in one grid, and give it."""
+    first, *others = paths
+    grid = read_grid(first)
+    for path in others:
+        other = read_grid(path)
+        if other.shape != grid.shape:
+            raise InputError(
+                path,
+                f"has shape {other.shape}, but {first.name} has {grid.shape}",
+                "use images of one acquisition",
+            )
+        if not other.matches(grid):
+            raise InputError(
+                path,
+                f"has another affine than {first.name}",
+                "use images of one acquisition, converted alike",
+            )
+    return grid
+
+
+def _plan_echo(
+    pair: tuple[Path, Path],
+    parts: tuple[str, str],
+    sidecar: dict[str, Any],
+    settings: Settings,
+    *,
+    several: bool,
+) -> EchoPlan:
+    """Read both images of an echo to their end, and tell the phase's unit."""
+    read_stored(pair[0])
+    other = read_stored(pair[1])
+    units = None
+    if parts[1] == "phase":
+        try:
+            units = recognise_units(
+                other.values,
+                other.slope,
+                other.intercept,
+                units=sidecar.get("Units"),
+                phase_units=settings.phase_units,
+            )
+        except PhaseUnitsError as error:
+            raise InputError(pair[1], str(error), "give --phase-units") from error
+    needed = several or "EchoTime" in sidecar
+    return EchoPlan(pair, units, echo_time(sidecar, pair[1]) if needed else None)
+
+
+def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
+    seen: dict[float | None, Path] = {}
+    for echo in echoes:
+        if echo.time in seen:
+            raise InputError(
+                echo.files[1],
+                f"has the same EchoTime, {echo.time:g} s, as {seen[echo.time].name}",
+                "give each echo its own EchoTime in its sidecar",
+            )
+        seen[echo.time] = echo.files[1]
+
+
+def _segmentation(
+    acquisition: Acquisition, grid: Grid, datasets: Iterable[Path]
+) -> tuple[Companion | None, str]:
+    """Find the segmentation, or tell why there is none."""
+    try:
+        found = find_companion(acquisition, grid, datasets, "_dseg", "segmentation")
+        if found is not None:
+            read_integers(found.path)
+            return found, ""
+    except InputError as error:
+        return None, str(error)
+    return None, (
+        f"{acquisition.name}: no segmentation for it. Remedy: give a derivative dataset that has "
+        f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives"
+    )
+
+
+def _mask(
+    acquisition: Acquisition, grid: Grid, datasets: Iterable[Path]
+) -> tuple[Companion | None, list[str]]:
+    """Find the brain mask; one that cannot be used is a warning, as the signal mask will do."""
+    try:
+        found = find_companion(acquisition, grid, datasets, "_desc-brain_mask", "brain mask")
+        if found is not None:
+            read_integers(found.path)
+    except InputError as error:
+        return None, [f"using a mask of reliable signal, as {error}"]
+    return found, []
+
+
+def _choose_methods(
+    settings: Settings, grid: Grid, segmentation: Companion | None, why_none: str
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Sort the methods into those that can be had for this acquisition and those refused."""
+    default = ("integral-magseg",) if segmentation else ("integral-mag",)
+    refused = {}
+    for name in settings.methods or default:
+        method = METHODS[name]
+        if method.uses_labels and segmentation is None:
+            refused[name] = f"{name} needs a segmentation: {why_none}"
+            continue
+        try:
+            choose_kernels(method, grid.voxel_size, settings.fit_radius, settings.integral_radius)
+        except ValueError as error:
+            refused[name] = (
+                f"{error}, with --{'integral' if 'integral radius' in str(error) else 'fit'}-radius"
+            )
+    return tuple(m for m in settings.methods or default if m not in refused), refused
+
+
+def _warnings(
+    acquisition: Acquisition, echoes: Sequence[EchoPlan], sidecar: dict[str, Any]
+) -> list[str]:
+    warnings = [
+        f"{echo.files[1].name}: {echo.units.remark}"
+        for echo in echoes
+        if echo.units and echo.units.remark
+    ]
+    sequence = sidecar.get("ScanningSequence", "")
+    gradient_echo = acquisition.suffix in ("MEGRE", "T2starw", "T2star") or sequence == "GR"
+    if len(echoes) == 1 and gradient_echo and echoes[0].time != 0:
+        warnings.append(
+            f"{acquisition.name}: a single gradient echo; off-resonance is still in its phase and "
+            "adds to the conductivity. Acquire several echoes, or a spin echo or bSSFP"
+        )
+    return warnings

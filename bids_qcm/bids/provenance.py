@@ -1,0 +1,111 @@
+"""What the sidecars of derivatives say."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bids_qcm import __version__
+from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.derivatives import bids_uri
+from bids_qcm.bids.planning import Plan
+from bids_qcm.recon import METHODS
+from bids_qcm.recon.quadratic_fit import MAGNITUDE_DELTA
+from bids_qcm.settings import Settings
+
+_LIBRARIES = ("numpy", "scipy", "scikit-image", "numba", "nibabel", "nipype", "pybids")
+
+
+def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) -> dict[str, Any]:
+    """Describe where phi0 is from, as far as it is known before computing.
+
+    Parameters
+    ----------
+    plan : Plan
+    settings : Settings
+    datasets : mapping of str to Path
+        Names of the source datasets, for BIDS URIs.
+
+    Returns
+    -------
+    dict
+        For a JSON sidecar.
+    """
+    sources = [path for echo in plan.echoes for path in echo.files]
+    metadata = {
+        "Description": "Phase at echo time zero, unwrapped, sign applied",
+        "Units": "rad",
+        "Sources": [bids_uri(path, datasets) for path in (*sources, *_paths(plan.mask))],
+        "MaskType": mask_type(plan),
+        "PhaseType": settings.phase_type,
+        "PhaseUnits": [echo.units.name if echo.units else "complex" for echo in plan.echoes],
+        "ImagingFrequency": plan.frequency / 1e6,
+        "ImagingFrequencySource": plan.frequency_source,
+        "Warnings": list(plan.warnings),
+        "SoftwareVersions": {
+            "bids_qcm": __version__,
+            **{library: version(library) for library in _LIBRARIES},
+        },
+    }
+    if all(echo.time is not None for echo in plan.echoes):
+        metadata["EchoTime"] = [echo.time for echo in plan.echoes]
+    return metadata
+
+
+def condmap_metadata(
+    plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
+) -> dict[str, Any]:
+    """Describe a conductivity map, as far as it is known before computing.
+
+    Parameters
+    ----------
+    plan, settings, datasets
+        As in :func:`phi0_metadata`.
+    method : str
+        The method's name.
+
+    Returns
+    -------
+    dict
+        For a JSON sidecar.
+    """
+    metadata = phi0_metadata(plan, settings, datasets)
+    metadata |= {
+        "Description": "Tissue conductivity at the Larmor frequency; NaN where it could not be "
+        "computed, 0 outside the mask",
+        "Units": "S/m",
+        "Method": method,
+    }
+    if METHODS[method].uses_magnitude:
+        metadata["MagnitudeDelta"] = MAGNITUDE_DELTA
+    if METHODS[method].uses_labels:
+        metadata["Sources"] += [bids_uri(path, datasets) for path in _paths(plan.segmentation)]
+    return metadata
+
+
+def mask_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
+    """Describe the mask: a brain mask that was found, or that of reliable signal."""
+    if plan.mask is not None:
+        return {"Type": "Brain", "Sources": [bids_uri(plan.mask.path, datasets)]}
+    return {
+        "Type": "ROI",
+        "Description": "Reliable signal: largest part of the magnitude above Otsu's threshold",
+        "Sources": [bids_uri(path, datasets) for echo in plan.echoes for path in echo.files],
+    }
+
+
+def mask_type(plan: Plan) -> str:
+    """Give the mask's ``desc`` label: brain or signal."""
+    return "brain" if plan.mask is not None else "signal"
+
+
+def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
+    """Describe the segmentation that the methods used."""
+    return {
+        "Description": "Tissue labels in the grid of the phase",
+        "Sources": [bids_uri(path, datasets) for path in _paths(plan.segmentation)],
+    }
+
+
+def _paths(companion: Companion | None) -> list[Path]:
+    return [] if companion is None else [companion.path]

@@ -1,0 +1,139 @@
+"""Sidecars, by the inheritance principle, one file's at a time."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.names import parse_name
+from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
+
+# Wider than any scanner; outside lies another unit.
+_FIELD_STRENGTH_RANGE = (0.01, 30.0)
+_LONGEST_ECHO_TIME = 1.0
+
+
+def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
+    """Read all metadata that applies to an image.
+
+    pybids reads the whole dataset's sidecars at once, and a single malformed one ends the run;
+    here a bad file concerns its own images only.
+
+    Parameters
+    ----------
+    image : Path
+        A NIfTI file inside `root`.
+    root : Path
+        The dataset's folder.
+
+    Returns
+    -------
+    dict
+        Keys of files nearer to the image win.
+
+    Raises
+    ------
+    InputError
+        If a sidecar is not a JSON object.
+    """
+    metadata: dict[str, Any] = {}
+    relative = image.relative_to(root)
+    entities, suffix = parse_name(image.name)
+    for folder in [root / part for part in reversed(relative.parents)]:
+        applicable = []
+        for path in folder.glob(f"*{suffix}.json"):
+            its_entities, its_suffix = parse_name(path.name)
+            if its_suffix == suffix and its_entities.items() <= entities.items():
+                applicable.append((len(its_entities), path))
+        for _, path in sorted(applicable):
+            metadata |= _read_json_object(path)
+    return metadata
+
+
+def larmor_frequency(metadata: dict[str, Any], image: Path) -> tuple[float, str]:
+    """Give the Larmor frequency and where it is from.
+
+    Parameters
+    ----------
+    metadata : dict
+        The image's sidecar.
+    image : Path
+        For the message.
+
+    Returns
+    -------
+    frequency : float
+        In Hz.
+    source : str
+        The sidecar field it was taken from.
+
+    Raises
+    ------
+    InputError
+        If neither field is there or the value makes no sense.
+    """
+    low, high = _FIELD_STRENGTH_RANGE
+    if "ImagingFrequency" in metadata:
+        megahertz = _number(metadata, "ImagingFrequency", image, "MHz")
+        frequency = megahertz * 1e6
+        source = "ImagingFrequency"
+    elif "MagneticFieldStrength" in metadata:
+        tesla = _number(metadata, "MagneticFieldStrength", image, "tesla")
+        frequency = tesla * PROTON_GYROMAGNETIC_RATIO
+        source = "MagneticFieldStrength"
+    else:
+        raise InputError(
+            image,
+            "its sidecar has neither ImagingFrequency nor MagneticFieldStrength",
+            "add ImagingFrequency (MHz) or MagneticFieldStrength (tesla)",
+        )
+    if not low <= frequency / PROTON_GYROMAGNETIC_RATIO <= high:
+        raise InputError(
+            image,
+            f"its sidecar's {source} is {metadata[source]!r}, which is no scanner's",
+            "give ImagingFrequency in MHz, MagneticFieldStrength in tesla",
+        )
+    return frequency, source
+
+
+def echo_time(metadata: dict[str, Any], image: Path) -> float:
+    """Give the echo time in s.
+
+    Raises
+    ------
+    InputError
+        If there is none or it makes no sense.
+    """
+    if "EchoTime" not in metadata:
+        raise InputError(
+            image,
+            "its sidecar has no EchoTime, but there are several echoes",
+            "add EchoTime (seconds) to the sidecar of every echo",
+        )
+    seconds = _number(metadata, "EchoTime", image, "seconds")
+    if not 0 <= seconds <= _LONGEST_ECHO_TIME:
+        raise InputError(
+            image, f"its sidecar's EchoTime is {seconds:g}", "give EchoTime in seconds"
+        )
+    return seconds
+
+
+def _number(metadata: dict[str, Any], field: str, image: Path, unit: str) -> float:
+    value = metadata[field]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise InputError(
+            image, f"its sidecar's {field} is {value!r}", f"give one number, in {unit}"
+        )
+    return float(value)
+
+
+def _read_json_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read as JSON ({error})", "mend the sidecar") from error
+    if not isinstance(content, dict):
+        raise InputError(path, "is not a JSON object", "mend the sidecar")
+    return content

@@ -1,0 +1,277 @@
+"""The command line of `bids-qcm`."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from bids_qcm import __version__
+from bids_qcm.cli.exits import Parser
+from bids_qcm.physics import PhaseType
+from bids_qcm.recon import METHODS
+from bids_qcm.recon.kernels import Triple, as_triple
+from bids_qcm.settings import Settings
+
+_FILTER_KEY = "phase"
+
+_EPILOG = """\
+exit status: 0 all done; 1 some acquisition or method failed; 16 the dataset is invalid;
+18 the participants or filters select nothing; 64 usage; 66 no phase image; 70 internal error;
+73 cannot write.
+"""
+
+
+def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
+    """Parse the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the command's name; None means those of the process.
+
+    Returns
+    -------
+    settings : Settings
+    verbosity : int
+        How often ``-v`` was given.
+
+    Raises
+    ------
+    SystemExit
+        Help or version was asked for (0) or the usage is wrong (64).
+    """
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    nprocs = options.nprocs or os.cpu_count() or 1
+    settings = Settings(
+        bids_dir=options.bids_dir.resolve(),
+        output_dir=options.output_dir.resolve(),
+        work_dir=options.work_dir.resolve(),
+        participant_labels=tuple(options.participant_label),
+        session_labels=tuple(options.session_label),
+        bids_filters=options.bids_filter_file or {},
+        derivatives=tuple(options.derivatives),
+        bids_database_dir=options.bids_database_dir,
+        skip_bids_validation=options.skip_bids_validation,
+        methods=_expand(options.method),
+        fit_radius=_radius(parser, options.fit_radius, "--fit-radius"),
+        integral_radius=_radius(parser, options.integral_radius, "--integral-radius"),
+        phase_type=options.phase_type,
+        sign=options.sign,
+        phase_units=options.phase_units,
+        nprocs=nprocs,
+        omp_nthreads=options.omp_nthreads or min(nprocs, 8),
+        memory_gb=options.mem,
+        plugin_file=options.use_plugin,
+        stop_on_first_crash=options.stop_on_first_crash,
+        clean_workdir=options.clean_workdir,
+        write_graph=options.write_graph,
+    )
+    if settings.output_dir == settings.bids_dir:
+        parser.error(
+            "OUTPUT_DIR is BIDS_DIR; give another folder, such as "
+            f"{settings.bids_dir / 'derivatives' / 'bids_qcm'}"
+        )
+    return settings, options.verbose
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser, flags spelled as in fMRIPrep where it has them."""
+    parser = Parser(
+        prog="bids-qcm",
+        description="Conductivity maps (S/m) from the phase of ordinary MRI, for a BIDS dataset.",
+        epilog=_EPILOG,
+    )
+    add = parser.add_argument
+    add("bids_dir", type=_folder, metavar="BIDS_DIR", help="root folder of the BIDS dataset")
+    add("output_dir", type=Path, metavar="OUTPUT_DIR", help="folder of the derivative dataset")
+    add("analysis_level", choices=["participant"], help="what to compute")
+    add("--version", action="version", version=f"bids-qcm {__version__}")
+    add("-v", "--verbose", action="count", default=0, help="say more; twice for nipype's own log")
+    _add_selection(parser.add_argument_group("what to process"))
+    _add_method(parser.add_argument_group("how to compute"))
+    _add_resources(parser.add_argument_group("how to run"))
+    return parser
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--participant-label",
+        "--participant_label",
+        nargs="+",
+        default=[],
+        type=lambda label: label.removeprefix("sub-"),
+        metavar="LABEL",
+        help="participants, with or without sub- (default: all)",
+    )
+    add(
+        "--session-label",
+        nargs="+",
+        default=[],
+        type=lambda label: label.removeprefix("ses-"),
+        metavar="LABEL",
+        help="sessions, with or without ses- (default: all)",
+    )
+    add(
+        "--bids-filter-file",
+        type=_filters,
+        metavar="FILE",
+        help=f'JSON that selects acquisitions by entities: {{"{_FILTER_KEY}": {{"suffix": "MEGRE", '
+        '"acquisition": ["a", "b"]}}',
+    )
+    add(
+        "-d",
+        "--derivatives",
+        nargs="+",
+        default=[],
+        type=_derivative,
+        metavar="[NAME=]PATH",
+        help="derivative datasets to search first for segmentations (*_dseg) and brain masks "
+        "(*_desc-brain_mask); those in BIDS_DIR/derivatives are searched anyway",
+    )
+    add(
+        "--bids-database-dir",
+        type=Path,
+        metavar="DIR",
+        help="where to keep pybids' index of the dataset, to be used again; delete it when the "
+        "dataset changes",
+    )
+    add(
+        "--skip-bids-validation",
+        action="store_true",
+        help="go on without a valid dataset_description.json",
+    )
+
+
+def _add_method(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--method",
+        nargs="+",
+        default=[],
+        choices=[*METHODS, "all"],
+        metavar="METHOD",
+        help=f"one or more of {', '.join(METHODS)}; or all (default: integral-magseg where there "
+        "is a segmentation, else integral-mag)",
+    )
+    for name in ("fit", "integral"):
+        add(
+            f"--{name}-radius",
+            nargs="+",
+            type=float,
+            metavar="MM",
+            help=f"{name} radius of all methods that have one, in mm: one number or three (x y z); "
+            "0 on one axis for an in-plane kernel (default: each method's published optimum)",
+        )
+    add(
+        "--phase-type",
+        choices=get_args(PhaseType),
+        default="transceive",
+        help="transceive: the phase of an image; transmit: half of it (default: %(default)s)",
+    )
+    add(
+        "--sign",
+        "--phase-sign",
+        choices=["auto", "+", "-"],
+        default="auto",
+        help="sign of the phase; auto makes the median conductivity positive (default: auto)",
+    )
+    add(
+        "--phase-units",
+        type=_phase_units,
+        default="auto",
+        metavar="UNITS",
+        help="unit of phase images: auto, rad, mrad, or the number of units in one cycle, such as "
+        "4096 (default: auto, from Units and the range of values)",
+    )
+
+
+def _add_resources(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--nprocs", "--n-cpus", type=_positive_int, metavar="N", help="processes at once")
+    add("--omp-nthreads", type=_positive_int, metavar="N", help="threads of each process")
+    add("--mem", "--mem-gb", type=_positive, metavar="GB", help="memory to use at most, in GB")
+    add(
+        "-w",
+        "--work-dir",
+        type=Path,
+        default=Path("work"),
+        metavar="DIR",
+        help="folder of intermediate results, which a second run uses again (default: ./work)",
+    )
+    add("--clean-workdir", action="store_true", help="delete what WORK_DIR holds of this app first")
+    add(
+        "--use-plugin",
+        type=_file,
+        metavar="FILE",
+        help="YAML with nipype's plugin and plugin_args, instead of MultiProc",
+    )
+    add("--stop-on-first-crash", action="store_true", help="end the run at the first failure")
+    add("--write-graph", action="store_true", help="write the workflow's graph to logs/")
+
+
+def _expand(methods: Sequence[str]) -> tuple[str, ...]:
+    return tuple(METHODS) if "all" in methods else tuple(dict.fromkeys(methods))
+
+
+def _radius(
+    parser: argparse.ArgumentParser, numbers: list[float] | None, flag: str
+) -> Triple | None:
+    if numbers is None:
+        return None
+    try:
+        return as_triple(numbers, flag)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder")
+    return path
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text} is no file")
+    return path
+
+
+def _derivative(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or Path(text).is_dir():
+        return "", _folder(text).resolve()
+    return name, _folder(path).resolve()
+
+
+def _filters(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(_file(text).read_text(encoding="utf-8"))
+        return dict(content[_FILTER_KEY])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text} must be a JSON object with the key {_FILTER_KEY!r} ({error!r})"
+        ) from error
+
+
+def _phase_units(text: str) -> str | float:
+    return text if text in ("auto", "rad", "mrad") else _positive(text)
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _positive_int(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return number

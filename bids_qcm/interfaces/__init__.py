@@ -1,0 +1,1 @@
+"""Thin nipype interfaces: files in, files out, the work done elsewhere."""

@@ -1,0 +1,126 @@
+"""Interface for the phase at echo time zero."""
+
+import logging
+from pathlib import Path
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    Bunch,
+    File,
+    TraitedSpec,
+    traits,
+)
+
+from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
+from bids_qcm.interfaces.base import CheckedInterface, optional_file
+from bids_qcm.phase import PhaseUnits, compute_phi0
+from bids_qcm.recon import determine_sign
+
+LOGGER = logging.getLogger("bids_qcm")
+
+
+class _PreparePhi0InputSpec(BaseInterfaceInputSpec):
+    first_files = traits.List(
+        File(exists=True), mandatory=True, desc="magnitude or real part of each echo"
+    )
+    second_files = traits.List(
+        File(exists=True), mandatory=True, desc="phase or imaginary part of each echo"
+    )
+    phase_units = traits.List(
+        traits.Either(None, traits.Instance(PhaseUnits)),
+        mandatory=True,
+        desc="unit of each phase; None for real and imaginary parts",
+    )
+    echo_times = traits.List(traits.Either(None, traits.Float()), mandatory=True, desc="in s")
+    mask_file = optional_file()
+
+
+class _PreparePhi0OutputSpec(TraitedSpec):
+    phi0_file = File(exists=True, desc="phase at echo time zero, in rad, unwrapped")
+    magnitude_file = File(exists=True, desc="root of the sum of squares over the echoes")
+    mask_file = File(exists=True, desc="where phi0 is given")
+    provenance = traits.Dict(desc="for sidecars")
+
+
+class PreparePhi0(CheckedInterface):
+    """Compute phi0 from the images of an acquisition."""
+
+    input_spec = _PreparePhi0InputSpec
+    output_spec = _PreparePhi0OutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs = self.inputs
+        files = zip(inputs.first_files, inputs.second_files, inputs.phase_units, strict=True)
+        magnitudes, phases = zip(
+            *(read_echo(Path(a), Path(b), u) for a, b, u in files), strict=True
+        )
+        phi0 = compute_phi0(
+            magnitudes,
+            phases,
+            inputs.echo_times,
+            mask=read_integers(Path(inputs.mask_file)) != 0 if inputs.mask_file else None,
+            unwrapped=all(units and units.unwrapped for units in inputs.phase_units),
+        )
+        volumes = {"phi0": phi0.phase, "magnitude": phi0.magnitude, "mask": phi0.mask}
+        for name, values in volumes.items():
+            path = Path(runtime.cwd, f"{name}.nii.gz")
+            write_image(path, values, like=Path(inputs.first_files[0]))
+            self._results[f"{name}_file"] = str(path)
+        self._results["provenance"] = {"AlternateSlicesFlipped": phi0.slices_flipped}
+        return runtime
+
+
+class _ApplySignInputSpec(BaseInterfaceInputSpec):
+    phi0_file = File(exists=True, mandatory=True)
+    mask_file = File(exists=True, mandatory=True)
+    sign = traits.Enum("auto", "+", "-", usedefault=True)
+    provenance = traits.Dict({}, usedefault=True, desc="of phi0")
+    n_threads = traits.Int(1, usedefault=True, nohash=True)
+
+
+class _ApplySignOutputSpec(TraitedSpec):
+    phi0_file = File(exists=True, desc="phi0 in rad, with positive Laplacian")
+    provenance = traits.Dict(desc="for sidecars")
+
+
+class ApplySign(CheckedInterface):
+    """Give phi0 the sign that makes conductivity positive."""
+
+    input_spec = _ApplySignInputSpec
+    output_spec = _ApplySignOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        source = Path(self.inputs.phi0_file)
+        phi0 = read_values(source)
+        sign, origin = self.inputs.sign, {"PhaseSignOrigin": "given"}
+        if sign == "auto":
+            decision = determine_sign(
+                phi0,
+                read_integers(Path(self.inputs.mask_file)) != 0,
+                read_grid(source).voxel_size,
+                n_threads=self.inputs.n_threads,
+            )
+            sign = decision.sign
+            origin = {
+                "PhaseSignOrigin": "auto",
+                "PhaseSignMedianLaplacian": decision.median_laplacian,
+                "PhaseSignAgreement": decision.agreement,
+                "PhaseSignWeak": decision.weak,
+            }
+            if decision.weak:
+                LOGGER.warning(
+                    "%s: the evidence for the sign %s of the phase is weak: %.0f %% of the "
+                    "voxels agree; give --sign if you know it",
+                    source,
+                    sign,
+                    100 * decision.agreement,
+                )
+        path = Path(runtime.cwd, "phi0.nii.gz")
+        write_image(path, phi0 if sign == "+" else -phi0, like=source)
+        self._results["phi0_file"] = str(path)
+        self._results["provenance"] = {
+            **self.inputs.provenance,
+            "PhaseSign": sign,
+            **origin,
+        }
+        return runtime

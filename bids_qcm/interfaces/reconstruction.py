@@ -1,0 +1,64 @@
+"""Interface for the conductivity map."""
+
+from pathlib import Path
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
+
+from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
+from bids_qcm.interfaces.base import CheckedInterface, optional_file
+from bids_qcm.recon import METHODS, reconstruct
+
+_RADIUS = {"default": None, "usedefault": True, "desc": "in mm; None for the method's own"}
+
+
+class _ReconstructInputSpec(BaseInterfaceInputSpec):
+    phi0_file = File(exists=True, mandatory=True, desc="in rad, unwrapped, sign applied")
+    mask_file = File(exists=True, mandatory=True)
+    magnitude_file = File(exists=True, mandatory=True)
+    labels_file = optional_file()
+    method = traits.Enum(*METHODS, mandatory=True)
+    frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
+    phase_type = traits.Enum("transceive", "transmit", usedefault=True)
+    fit_radius = traits.Either(None, traits.Tuple((0.0, 0.0, 0.0)), **_RADIUS)
+    integral_radius = traits.Either(None, traits.Tuple((0.0, 0.0, 0.0)), **_RADIUS)
+    provenance = traits.Dict({}, usedefault=True, desc="of phi0")
+    n_threads = traits.Int(1, usedefault=True, nohash=True)
+
+
+class _ReconstructOutputSpec(TraitedSpec):
+    condmap_file = File(exists=True, desc="conductivity in S/m")
+    provenance = traits.Dict(desc="for sidecars")
+
+
+class Reconstruct(CheckedInterface):
+    """Compute a conductivity map by one method."""
+
+    input_spec = _ReconstructInputSpec
+    output_spec = _ReconstructOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs = self.inputs
+        source = Path(inputs.phi0_file)
+        result = reconstruct(
+            read_values(source),
+            method=inputs.method,
+            voxel_size=read_grid(source).voxel_size,
+            frequency=inputs.frequency,
+            mask=read_integers(Path(inputs.mask_file)) != 0,
+            magnitude=read_values(Path(inputs.magnitude_file)),
+            labels=read_integers(Path(inputs.labels_file)) if inputs.labels_file else None,
+            phase_type=inputs.phase_type,
+            fit_radius=inputs.fit_radius,
+            integral_radius=inputs.integral_radius,
+            n_threads=inputs.n_threads,
+        )
+        path = Path(runtime.cwd, "condmap.nii.gz")
+        write_image(path, result.conductivity, like=source)
+        self._results["condmap_file"] = str(path)
+        radii = {"FitRadius": result.fit_radius, "IntegralRadius": result.integral_radius}
+        self._results["provenance"] = {
+            **inputs.provenance,
+            **{name: list(radius) for name, radius in radii.items() if radius is not None},
+            "InvalidFraction": result.invalid_fraction,
+        }
+        return runtime

@@ -1,0 +1,132 @@
+"""From labels and phase to the complex images of a scanner."""
+
+import math
+
+import numpy as np
+
+from bids_qcm.phantom.tissues import TISSUES, paint
+
+_FIELD_CENTRE = (0.0, 45.0, -25.0)
+"""Above the nasal sinuses, MNI152 mm."""
+
+_FIELD_SD = 25.0
+"""mm."""
+
+_HEAD_RADIUS = 90.0
+"""mm; sets the scale of the receive bias."""
+
+
+def make_signal(
+    labels: np.ndarray,
+    affine: np.ndarray,
+    phi0: np.ndarray,
+    echo_time: float | None,
+    off_resonance: float,
+) -> np.ndarray:
+    """Return the noiseless complex image of one echo.
+
+    Parameters
+    ----------
+    labels
+        Tissue indices, (X, Y, Z) uint8; 0 outside the head, where there is no signal.
+    affine
+        (4, 4), voxel indices to MNI152 mm, axes right, anterior, superior.
+    phi0
+        Phase at echo time 0, (X, Y, Z), rad.
+    echo_time
+        s, of a gradient echo. None is a spin echo: off-resonance is refocused and there is no T2*
+        decay.
+    off_resonance
+        Largest absolute off-resonance frequency in the brain, Hz.
+
+    Returns
+    -------
+    ndarray
+        (X, Y, Z) complex128; the magnitude of CSF is about 1.
+    """
+    magnitude = paint(labels, {tissue.index: tissue.magnitude for tissue in TISSUES})
+    magnitude *= _receive_bias(labels.shape, affine)
+    phase = phi0
+    if echo_time is not None:
+        magnitude *= paint(labels, {t.index: math.exp(-echo_time / t.t2_star) for t in TISSUES})
+        field = off_resonance_field(labels > 0, affine, off_resonance)
+        phase = phi0 + 2 * math.pi * echo_time * field
+    return magnitude * np.exp(1j * phase)
+
+
+def off_resonance_field(brain: np.ndarray, affine: np.ndarray, peak: float) -> np.ndarray:
+    """Return a smooth off-resonance field: a blob above the sinuses, its mean shimmed away.
+
+    Parameters
+    ----------
+    brain
+        Brain mask, (X, Y, Z) bool.
+    affine
+        (4, 4), voxel indices to MNI152 mm, axes right, anterior, superior.
+    peak
+        Largest absolute value in the brain, Hz.
+
+    Returns
+    -------
+    ndarray
+        (X, Y, Z) float64, Hz; mean 0 over the brain.
+    """
+    field = np.exp(-_squared_distance(brain.shape, affine, _FIELD_CENTRE) / (2 * _FIELD_SD**2))
+    field -= field[brain].mean()
+    return field * (peak / np.abs(field[brain]).max())
+
+
+def add_noise(signal: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:
+    """Add Gaussian noise to the real and to the imaginary channel.
+
+    Parameters
+    ----------
+    signal
+        Complex, any shape.
+    sd
+        Standard deviation in each channel, in the unit of the signal.
+    rng
+        Source of the noise; it advances even if `sd` is 0.
+
+    Returns
+    -------
+    ndarray
+        Shape of `signal`, complex128.
+    """
+    real, imaginary = rng.standard_normal((2, *signal.shape))
+    return signal + sd * (real + 1j * imaginary)
+
+
+def to_magnitude_and_phase(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return magnitude and wrapped phase as a scanner stores them.
+
+    Parameters
+    ----------
+    image
+        Complex, any shape.
+
+    Returns
+    -------
+    magnitude, phase : ndarray
+        Shape of `image`, float32; the phase in rad, from -pi to pi.
+    """
+    # In float32 pi rounds up, and a range above 2 pi would read as phase already unwrapped.
+    limit = np.nextafter(np.float32(math.pi), np.float32(0))
+    phase = np.angle(image).astype(np.float32)
+    return np.abs(image).astype(np.float32), phase.clip(-limit, limit)
+
+
+def _receive_bias(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """Return a receive sensitivity that rises by about a quarter from the centre to the rim."""
+    return 0.85 + 0.2 * _squared_distance(shape, affine, (0.0, 0.0, 0.0)) / _HEAD_RADIUS**2
+
+
+def _squared_distance(
+    shape: tuple[int, ...], affine: np.ndarray, centre: tuple[float, float, float]
+) -> np.ndarray:
+    """Return the squared distance of every voxel from a point, mm^2."""
+    per_axis = [
+        (affine[axis, axis] * np.arange(n) + affine[axis, 3] - centre[axis]) ** 2
+        for axis, n in enumerate(shape)
+    ]
+    return sum(np.ix_(*per_axis))

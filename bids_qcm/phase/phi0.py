@@ -1,0 +1,89 @@
+"""The phase at echo time zero, from complex echoes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.phase.echoes import phase_at_zero
+from bids_qcm.phase.masking import signal_mask
+from bids_qcm.phase.slices import flip_alternate_slices, slices_alternate
+from bids_qcm.phase.unwrapping import centred, unwrap
+
+
+@dataclass(frozen=True)
+class Phi0:
+    """The phase at echo time zero and what was done to get it.
+
+    Attributes
+    ----------
+    phase : ndarray of float32, shape (X, Y, Z)
+        phi0 in rad, unwrapped; 0 outside the mask.
+    magnitude : ndarray of float32, shape (X, Y, Z)
+        Root of the sum of squares over the echoes.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Where phi0 is given.
+    slices_flipped : bool
+        Whether every second slice got pi added.
+    """
+
+    phase: NDArray[np.float32]
+    magnitude: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    slices_flipped: bool
+
+
+def compute_phi0(
+    magnitudes: Sequence[NDArray[np.floating]],
+    phases: Sequence[NDArray[np.floating]],
+    echo_times: Sequence[float] = (),
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    unwrapped: bool = False,
+) -> Phi0:
+    """Compute phi0 from one or more echoes.
+
+    Parameters
+    ----------
+    magnitudes, phases : sequences of ndarrays of float, shape (X, Y, Z)
+        One of each per echo; phase in rad.
+    echo_times : sequence of float
+        In s; not needed for a single echo, whose phase is phi0 as it is.
+    mask : ndarray of bool, shape (X, Y, Z), optional
+        Where to compute; default: the reliable signal of the magnitude. Voxels without finite,
+        non-zero signal are always left out.
+    unwrapped : bool
+        The phase is unwrapped already. A single echo then keeps it as it is.
+
+    Returns
+    -------
+    Phi0
+
+    Raises
+    ------
+    ValueError
+        If the mask holds no signal, or the echo times do not fit the echoes.
+    """
+    magnitude = np.sqrt(sum(np.square(m, dtype=np.float64) for m in magnitudes))
+    if mask is None:
+        mask = signal_mask(magnitude)
+    good = [np.isfinite(p) & np.isfinite(m) for p, m in zip(phases, magnitudes, strict=True)]
+    mask = mask & np.logical_and.reduce(good) & (magnitude > 0)
+    if not mask.any():
+        raise ValueError("the mask holds no voxel with signal")
+    echoes = [
+        np.where(finite, m * np.exp(1j * p), 0).astype(np.complex64)
+        for p, m, finite in zip(phases, magnitudes, good, strict=True)
+    ]
+    flip = slices_alternate(echoes)
+    if flip:
+        echoes = [flip_alternate_slices(echo) for echo in echoes]
+    if len(echoes) == 1 and unwrapped and not flip:
+        phase = np.where(mask, centred(phases[0], mask), 0).astype(np.float32)
+    else:
+        wrapped = (
+            phase_at_zero(echoes, echo_times, mask) if len(echoes) > 1 else np.angle(echoes[0])
+        )
+        phase = unwrap(wrapped, mask)
+    return Phi0(phase, magnitude.astype(np.float32), mask, flip)

@@ -1,0 +1,59 @@
+"""Physical constants, and the factor between a phase Laplacian and a conductivity."""
+
+import math
+from typing import Literal, get_args
+
+PhaseType = Literal["transceive", "transmit"]
+
+VACUUM_PERMEABILITY = 1.25663706212e-6
+"""mu0 in H/m (CODATA 2018)."""
+
+PROTON_GYROMAGNETIC_RATIO = 42.577478518e6
+"""gamma / 2 pi of the proton in Hz/T (CODATA 2018)."""
+
+
+def conductivity_factor(frequency: float, phase_type: PhaseType = "transceive") -> float:
+    """Give k in ``conductivity = k * laplacian(phi0)``.
+
+    Parameters
+    ----------
+    frequency : float
+        Larmor frequency in Hz.
+    phase_type : {"transceive", "transmit"}
+        Which phase phi0 is. A scanner's image phase is the transceive phase, about twice the
+        transmit phase.
+
+    Returns
+    -------
+    float
+        k in S m/rad, so that a Laplacian in rad/m^2 gives S/m.
+
+    Raises
+    ------
+    ValueError
+        If the frequency is not a positive number or the phase type is unknown.
+
+    Notes
+    -----
+    k = 1 / (mu0 omega) for the transmit phase and 1 / (2 mu0 omega) for the transceive phase
+    [1]_.
+
+    References
+    ----------
+    .. [1] Voigt T, Katscher U, Doessel O. Quantitative conductivity and permittivity imaging of
+       the human brain using electric properties tomography. Magn Reson Med 2011.
+       doi:10.1002/mrm.22832
+
+    Examples
+    --------
+    >>> conductivity_factor(127.74e6, "transmit") / conductivity_factor(127.74e6)
+    2.0
+    """
+    if phase_type not in get_args(PhaseType):
+        raise ValueError(
+            f"phase_type is {phase_type!r}, but it must be one of {get_args(PhaseType)}"
+        )
+    if not (math.isfinite(frequency) and frequency > 0):
+        raise ValueError(f"frequency is {frequency!r}, but it must be a positive number of Hz")
+    halves = 2 if phase_type == "transceive" else 1
+    return 1 / (halves * VACUUM_PERMEABILITY * 2 * math.pi * frequency)

@@ -1,0 +1,19 @@
+"""Conductivity from the phase at echo time zero: arrays in, arrays out.
+
+>>> from bids_qcm.recon import METHODS, reconstruct
+>>> sorted(METHODS)[:2]
+['integral', 'integral-fd']
+"""
+
+from bids_qcm.recon.methods import METHODS, Method
+from bids_qcm.recon.reconstruction import Reconstruction, reconstruct
+from bids_qcm.recon.sign import SignDecision, determine_sign
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "Reconstruction",
+    "SignDecision",
+    "determine_sign",
+    "reconstruct",
+]

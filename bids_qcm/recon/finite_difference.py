@@ -1,0 +1,83 @@
+"""Finite differences inside a mask."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.recon.kernels import Triple
+
+
+def fd_laplacian(
+    phase: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    voxel_size: Triple,
+    axes: Sequence[int] = (0, 1, 2),
+) -> NDArray[np.float32]:
+    """Second-order Laplacian from each voxel's nearest neighbours.
+
+    Parameters
+    ----------
+    phase : ndarray of float, shape (X, Y, Z)
+        Unwrapped phase in rad.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels that may be read.
+    voxel_size : tuple of 3 floats
+        In mm.
+    axes : sequence of int
+        Axes to differentiate along.
+
+    Returns
+    -------
+    ndarray of float32, shape (X, Y, Z)
+        In rad/m^2; NaN where the voxel or a neighbour is not in the mask.
+    """
+    total = _nan_outside(np.zeros(phase.shape), mask)
+    for axis in axes:
+        # float64: a second difference of float32 phase loses the digits that it is made of
+        below, above = _neighbours(phase.astype(np.float64), mask, axis)
+        step = voxel_size[axis] * 1e-3
+        total += (below - 2 * phase.astype(np.float64) + above) / step**2
+    return total.astype(np.float32)
+
+
+def fd_gradient(
+    phase: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    voxel_size: Triple,
+    axes: Sequence[int] = (0, 1, 2),
+) -> NDArray[np.float32]:
+    """Central differences along each axis.
+
+    Parameters
+    ----------
+    phase, mask, voxel_size, axes
+        As in :func:`fd_laplacian`.
+
+    Returns
+    -------
+    ndarray of float32, shape (3, X, Y, Z)
+        In rad/m; 0 along an axis that is not asked for; NaN in all three components where the
+        voxel or one of its neighbours is not in the mask.
+    """
+    gradient = np.zeros((3, *phase.shape))
+    for axis in axes:
+        below, above = _neighbours(phase.astype(np.float64), mask, axis)
+        gradient[axis] = (above - below) / (2e-3 * voxel_size[axis])
+    invalid = ~mask | np.isnan(gradient).any(axis=0)
+    gradient[:, invalid] = np.nan
+    return gradient.astype(np.float32)
+
+
+def _nan_outside(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return np.where(mask, values, np.nan)
+
+
+def _neighbours(
+    phase: NDArray[np.float64], mask: NDArray[np.bool_], axis: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the lower and upper neighbour of every voxel, NaN where outside mask or volume."""
+    width = [(1, 1) if a == axis else (0, 0) for a in range(3)]
+    padded = np.pad(_nan_outside(phase, mask), width, constant_values=np.nan)
+    size = phase.shape[axis]
+    return padded.take(range(size), axis), padded.take(range(2, size + 2), axis)

@@ -1,0 +1,110 @@
+"""Ellipsoidal kernels on a voxel grid."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Triple = tuple[float, float, float]
+
+_TOLERANCE = 1e-6
+"""Slack of the ellipsoid's inequality: a radius of n voxels reaches n voxels."""
+
+
+def as_triple(value: float | Sequence[float], name: str) -> Triple:
+    """Give one or three non-negative numbers as three.
+
+    Raises
+    ------
+    ValueError
+        If there are not one or three numbers, or one of them is negative or not finite.
+
+    Examples
+    --------
+    >>> as_triple(9, "fit radius")
+    (9.0, 9.0, 9.0)
+    """
+    numbers = np.atleast_1d(np.asarray(value, dtype=float))
+    if numbers.shape not in ((1,), (3,)):
+        raise ValueError(f"{name} is {value!r}, but it must be one or three numbers, in mm")
+    if not np.all(np.isfinite(numbers)) or np.any(numbers < 0):
+        raise ValueError(f"{name} is {value!r}, but it must be finite and not negative, in mm")
+    x, y, z = np.broadcast_to(numbers, 3).tolist()
+    return x, y, z
+
+
+def check_radius(radius: Triple, voxel_size: Triple, name: str) -> None:
+    """Refuse a kernel that does not reach the neighbouring voxel.
+
+    Parameters
+    ----------
+    radius, voxel_size : tuple of 3 floats
+        In mm. A radius of exactly 0 on one axis asks for an in-plane kernel.
+    name : str
+        What the radius is called in the message.
+
+    Raises
+    ------
+    ValueError
+        If a radius reaches less than one voxel, or more than one is 0.
+    """
+    if sum(r == 0 for r in radius) > 1:
+        raise ValueError(
+            f"{name} {radius} mm is 0 on more than one axis; one (in-plane) is allowed"
+        )
+    for axis, r, d in zip("xyz", radius, voxel_size, strict=True):
+        if r > 0 and (d / r) ** 2 > 1 + _TOLERANCE:
+            raise ValueError(
+                f"{name} {r:g} mm reaches less than one voxel along {axis}, where the voxel size "
+                f"is {d:g} mm; give a radius of at least {d:g} mm (or 0 for an in-plane kernel)"
+            )
+
+
+def ellipsoid(radius: Triple, voxel_size: Triple) -> NDArray[np.bool_]:
+    """Rasterise an ellipsoid: all offsets k with ``sum_a (k_a d_a / r_a)^2 <= 1``.
+
+    Parameters
+    ----------
+    radius, voxel_size : tuple of 3 floats
+        Semi-axes and voxel size in mm. A radius of 0 makes the kernel one voxel thick.
+
+    Returns
+    -------
+    ndarray of bool, shape (2 hx + 1, 2 hy + 1, 2 hz + 1)
+        The kernel, with offset 0 in the middle.
+
+    Examples
+    --------
+    >>> int(ellipsoid((2, 2, 2), (1, 1, 1)).sum())
+    33
+    >>> ellipsoid((2, 2, 0), (1, 1, 1)).shape
+    (5, 5, 1)
+    """
+    squares = []
+    for r, d in zip(radius, voxel_size, strict=True):
+        half = int(r / d * (1 + _TOLERANCE)) if r > 0 else 0
+        steps = np.arange(-half, half + 1)
+        squares.append((steps * d / r) ** 2 if r > 0 else np.zeros(1))
+    x, y, z = np.ix_(*squares)
+    return x + y + z <= 1 + _TOLERANCE
+
+
+def runs(kernel: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Give a kernel as runs of voxels along the last axis, which is contiguous in memory.
+
+    Parameters
+    ----------
+    kernel : ndarray of bool, shape (2 hx + 1, 2 hy + 1, 2 hz + 1)
+        Without gaps along the last axis, as an ellipsoid is.
+
+    Returns
+    -------
+    ndarray of int32, shape (n, 4)
+        Rows (kx, ky, first, last): the run holds the offsets (kx, ky, first) to (kx, ky, last).
+    """
+    centre = np.array(kernel.shape) // 2
+    rows = np.argwhere(kernel.any(axis=2))
+    lines = kernel[tuple(rows.T)]
+    first = lines.argmax(axis=1) - centre[2]
+    last = first + lines.sum(axis=1) - 1
+    return np.column_stack([rows - centre[:2], first, last]).astype(np.int32)

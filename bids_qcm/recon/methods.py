@@ -1,0 +1,56 @@
+"""The ten methods and the published optimum of their radii."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to compute conductivity.
+
+    Attributes
+    ----------
+    name : str
+        The name on the command line and in the Python API.
+    desc : str
+        The label of the ``desc-`` entity in file names.
+    form : {"laplacian", "integral"}
+        Whether the Laplacian is taken directly or as a closed surface integral of the gradient.
+    derivative : {"fit", "finite-difference"}
+        How phi0 is differentiated.
+    uses_magnitude, uses_labels : bool
+        What preserves edges: magnitude weights, the segmentation, both or nothing.
+    fit_radius, integral_radius : float or None
+        Published optimum in mm, for a magnitude SNR of 16 at 1 mm isotropic; None where the
+        method has no such kernel.
+    """
+
+    name: str
+    desc: str
+    form: Literal["laplacian", "integral"]
+    derivative: Literal["fit", "finite-difference"]
+    uses_magnitude: bool
+    uses_labels: bool
+    fit_radius: float | None
+    integral_radius: float | None
+
+
+_TABLE = (
+    Method(
+        "laplacian-fd", "laplacianFD", "laplacian", "finite-difference", False, False, None, None
+    ),
+    Method("laplacian", "laplacian", "laplacian", "fit", False, False, 9, None),
+    Method("laplacian-mag", "laplacianMag", "laplacian", "fit", True, False, 11, None),
+    Method("laplacian-seg", "laplacianSeg", "laplacian", "fit", False, True, 11, None),
+    Method("laplacian-magseg", "laplacianMagSeg", "laplacian", "fit", True, True, 13, None),
+    Method("integral-fd", "integralFD", "integral", "finite-difference", False, False, None, 2),
+    Method("integral", "integral", "integral", "fit", False, False, 5, 6),
+    Method("integral-mag", "integralMag", "integral", "fit", True, False, 10, 14),
+    Method("integral-seg", "integralSeg", "integral", "fit", False, True, 9, 10),
+    Method("integral-magseg", "integralMagSeg", "integral", "fit", True, True, 10, 20),
+)
+
+METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method in _TABLE})
+"""The methods by name, in the order of the table in the documentation."""

@@ -1,0 +1,334 @@
+"""From phi0 to conductivity, by any of the ten methods."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bids_qcm.physics import PhaseType, conductivity_factor
+from bids_qcm.recon.compiling import thread_limit
+from bids_qcm.recon.finite_difference import fd_gradient, fd_laplacian
+from bids_qcm.recon.kernels import Triple, as_triple, check_radius
+from bids_qcm.recon.methods import METHODS, Method
+from bids_qcm.recon.quadratic_fit import fit_volume
+from bids_qcm.recon.sign import Sign, determine_sign
+from bids_qcm.recon.surface_integral import integrate_surface
+
+Radius = float | Sequence[float]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A conductivity map and what it was computed with.
+
+    Attributes
+    ----------
+    conductivity : ndarray of float32, shape (X, Y, Z)
+        In S/m; NaN where invalid, 0 outside the mask.
+    method : Method
+        The method.
+    fit_radius, integral_radius : tuple of 3 floats, or None
+        In mm; None where the method has no such kernel.
+    phase_type : {"transceive", "transmit"}
+        What the phase was taken to be.
+    sign : {"+", "-"}
+        The sign applied to the phase.
+    frequency : float
+        In Hz.
+    invalid_fraction : float
+        Share of the mask's voxels that are NaN, 0 to 1.
+    """
+
+    conductivity: NDArray[np.float32]
+    method: Method
+    fit_radius: Triple | None
+    integral_radius: Triple | None
+    phase_type: PhaseType
+    sign: Sign
+    frequency: float
+    invalid_fraction: float
+
+
+def reconstruct(
+    phase: ArrayLike,
+    *,
+    method: str,
+    voxel_size: Radius,
+    frequency: float,
+    mask: ArrayLike | None = None,
+    magnitude: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    phase_type: PhaseType = "transceive",
+    sign: Sign | Literal["auto"] = "+",
+    fit_radius: Radius | None = None,
+    integral_radius: Radius | None = None,
+    n_threads: int | None = None,
+) -> Reconstruction:
+    """Compute conductivity from the phase at echo time zero.
+
+    Parameters
+    ----------
+    phase : array_like of float, shape (X, Y, Z)
+        phi0 in rad, unwrapped. Voxels that are not finite are left out of every support.
+    method : str
+        A name in :data:`METHODS`.
+    voxel_size : float or sequence of 3 floats
+        In mm.
+    frequency : float
+        Larmor frequency in Hz.
+    mask : array_like of bool, shape (X, Y, Z), optional
+        Voxels to use and to map. Default: all voxels with finite phase.
+    magnitude : array_like of float, shape (X, Y, Z)
+        Required by the ``-mag`` and ``-magseg`` methods; ignored by the others.
+    labels : array_like of int, shape (X, Y, Z)
+        Tissue labels, required by the ``-seg`` and ``-magseg`` methods; ignored by the others.
+        Label 0 is no tissue.
+    phase_type : {"transceive", "transmit"}
+        A scanner's image phase is the transceive phase.
+    sign : {"+", "-", "auto"}
+        Factor on the phase; ``auto`` makes the median Laplacian positive.
+    fit_radius, integral_radius : float or sequence of 3 floats, optional
+        Semi-axes of the kernels in mm; default: the method's published optimum. 0 on one axis
+        asks for an in-plane kernel; that is all that a finite-difference method takes from its
+        fit radius.
+    n_threads : int, optional
+        Limit of threads; default: numba's.
+
+    Returns
+    -------
+    Reconstruction
+        The map in S/m, and what it was computed with.
+
+    Raises
+    ------
+    ValueError
+        If an argument is missing, has the wrong shape or cannot be used; the message says which.
+
+    Examples
+    --------
+    A parabola has the same Laplacian everywhere, here that of 0.5 S/m at 3 T:
+
+    >>> import numpy as np
+    >>> from bids_qcm.physics import conductivity_factor
+    >>> x = np.mgrid[-8:9, -8:9, -8:9] * 1e-3
+    >>> phase = 0.5 / conductivity_factor(127.74e6) * (x**2).sum(axis=0) / 6
+    >>> r = reconstruct(phase, method="laplacian", voxel_size=1, frequency=127.74e6, fit_radius=3)
+    >>> print(f"{np.nanmedian(r.conductivity):.4f} S/m, {r.invalid_fraction:.0%} invalid")
+    0.5000 S/m, 0% invalid
+    """
+    chosen = _known_method(method)
+    size = as_triple(voxel_size, "voxel size")
+    kernels = choose_kernels(chosen, size, fit_radius, integral_radius)
+    factor = conductivity_factor(frequency, phase_type)
+    phi0, inside, support, zscore = _checked_volumes(phase, mask, magnitude, labels, chosen)
+    if sign == "auto":
+        sign = determine_sign(phi0, support != 0, size, n_threads=n_threads).sign
+    if sign not in ("+", "-"):
+        raise ValueError(f"sign is {sign!r}, but it must be '+', '-' or 'auto'")
+    with thread_limit(n_threads):
+        laplacian = _laplacian(phi0, support, zscore, chosen, size, kernels)
+    conductivity = np.where(inside, (factor if sign == "+" else -factor) * laplacian, 0)
+    return Reconstruction(
+        conductivity=conductivity.astype(np.float32),
+        method=chosen,
+        fit_radius=kernels.fit_radius,
+        integral_radius=kernels.integral_radius,
+        phase_type=phase_type,
+        sign=sign,
+        frequency=float(frequency),
+        invalid_fraction=float(np.isnan(conductivity[inside]).mean()),
+    )
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of one reconstruction.
+
+    Attributes
+    ----------
+    fit_radius, integral_radius : tuple of 3 floats, or None
+        Semi-axes in mm; None where the method has no such kernel.
+    axes : tuple of int
+        The axes along which the phase is differentiated: two for in-plane kernels.
+    """
+
+    fit_radius: Triple | None
+    integral_radius: Triple | None
+    axes: tuple[int, ...]
+
+
+def choose_kernels(
+    method: Method,
+    voxel_size: Triple,
+    fit_radius: Radius | None = None,
+    integral_radius: Radius | None = None,
+) -> Kernels:
+    """Settle a method's kernels, and refuse those that the voxel grid cannot hold.
+
+    Parameters
+    ----------
+    method : Method
+        A row of the method table, whose published optimum is the default.
+    voxel_size : tuple of 3 floats
+        In mm.
+    fit_radius, integral_radius : float or sequence of 3 floats, optional
+        Semi-axes in mm. 0 on an axis of either makes both kernels in-plane.
+
+    Returns
+    -------
+    Kernels
+
+    Raises
+    ------
+    ValueError
+        If a radius or voxel size is not a positive number of mm, or a radius reaches less than
+        one voxel along an axis.
+    """
+    if min(voxel_size) <= 0:
+        raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
+    given = {"fit radius": fit_radius, "integral radius": integral_radius}
+    published = {"fit radius": method.fit_radius, "integral radius": method.integral_radius}
+    triples = {
+        name: as_triple(published[name] if value is None else value, name)
+        for name, value in given.items()
+        if value is not None or published[name] is not None
+    }
+    flat = [any(triple[a] == 0 for triple in triples.values()) for a in range(3)]
+    for name, triple in triples.items():
+        triples[name] = tuple(0.0 if flat[a] else triple[a] for a in range(3))
+        if published[name] is not None:
+            check_radius(triples[name], voxel_size, f"{method.name}: {name}")
+    return Kernels(
+        fit_radius=triples["fit radius"] if method.fit_radius is not None else None,
+        integral_radius=triples["integral radius"] if method.integral_radius is not None else None,
+        axes=tuple(a for a in range(3) if not flat[a]),
+    )
+
+
+def zscored(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Scale a magnitude to mean 0 and standard deviation 1 over a mask.
+
+    Parameters
+    ----------
+    magnitude : ndarray of float, shape (X, Y, Z)
+        Any unit.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Finite magnitude only.
+
+    Returns
+    -------
+    ndarray of float32, shape (X, Y, Z)
+        0 outside the mask.
+
+    Raises
+    ------
+    ValueError
+        If the magnitude is constant over the mask, so that it shows no edge.
+    """
+    values = magnitude[mask].astype(np.float64)
+    spread = values.std()
+    if not spread > 0:
+        raise ValueError(
+            "the magnitude is constant over the mask and shows no edges; "
+            "use a method without magnitude weights"
+        )
+    zscore = np.zeros(magnitude.shape, dtype=np.float32)
+    zscore[mask] = (values - values.mean()) / spread
+    return zscore
+
+
+def _laplacian(
+    phase: NDArray[np.floating],
+    support: NDArray[np.int32],
+    zscore: NDArray[np.float32] | None,
+    method: Method,
+    voxel_size: Triple,
+    kernels: Kernels,
+) -> NDArray[np.float32]:
+    """Differentiate the phase as the method says; (X, Y, Z) float32 in rad/m^2."""
+    if kernels.fit_radius is None:
+        if method.form == "laplacian":
+            return fd_laplacian(phase, support != 0, voxel_size, kernels.axes)
+        gradient = fd_gradient(phase, support != 0, voxel_size, kernels.axes)
+    else:
+        laplacian, gradient = fit_volume(
+            phase.astype(np.float32),
+            support,
+            voxel_size=voxel_size,
+            radius=kernels.fit_radius,
+            zscore=zscore,
+        )
+        if kernels.integral_radius is None:
+            return laplacian
+    return integrate_surface(
+        gradient,
+        support,
+        voxel_size=voxel_size,
+        radius=kernels.integral_radius,
+        axes=kernels.axes,
+        zscore=zscore,
+    )
+
+
+def _known_method(name: str) -> Method:
+    if name not in METHODS:
+        raise ValueError(f"method is {name!r}, but it must be one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def _checked_volumes(
+    phase: ArrayLike,
+    mask: ArrayLike | None,
+    magnitude: ArrayLike | None,
+    labels: ArrayLike | None,
+    method: Method,
+) -> tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.int32], NDArray[np.float32] | None]:
+    """Check the volumes and derive phi0 (finite), mask, support and z-scored magnitude."""
+    phi0 = np.asarray(phase)
+    if phi0.ndim != 3 or not np.issubdtype(phi0.dtype, np.floating):
+        raise ValueError(
+            f"phase is {phi0.dtype} of shape {phi0.shape}, but it must be 3-D float, in rad"
+        )
+    finite = np.isfinite(phi0)
+    inside = finite if mask is None else _like(mask, phi0, "mask").astype(bool)
+    usable = inside & finite
+    zscore = None
+    if method.uses_magnitude:
+        edges = _required(magnitude, phi0, "magnitude", method).astype(np.float64)
+        usable &= np.isfinite(edges)
+        _require_some(usable)
+        zscore = zscored(edges, usable)
+    _require_some(usable)
+    support = usable.astype(np.int32)
+    if method.uses_labels:
+        support *= _integers(_required(labels, phi0, "labels", method))
+        if not support.any():
+            raise ValueError("labels are 0 in the whole mask")
+    return np.where(usable, phi0, 0), inside, support, zscore
+
+
+def _require_some(usable: NDArray[np.bool_]) -> None:
+    if not usable.any():
+        raise ValueError("no voxel of the mask has finite phase (and magnitude, where used)")
+
+
+def _like(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
+    array = np.asarray(volume)
+    if array.shape != phase.shape:
+        raise ValueError(f"{name} has shape {array.shape}, but the phase has {phase.shape}")
+    return array
+
+
+def _required(volume: ArrayLike | None, phase: NDArray, name: str, method: Method) -> NDArray:
+    if volume is None:
+        raise ValueError(f"method {method.name} needs {name}")
+    return _like(volume, phase, name)
+
+
+def _integers(labels: NDArray) -> NDArray[np.int32]:
+    whole = labels.astype(np.int32)
+    if not np.array_equal(whole, labels):
+        raise ValueError("labels must be whole numbers")
+    return whole

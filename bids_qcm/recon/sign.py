@@ -1,0 +1,101 @@
+"""The sign of the phase, which differs between scanners."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.recon.compiling import thread_limit
+from bids_qcm.recon.kernels import Triple
+from bids_qcm.recon.quadratic_fit import fit_quadratic
+
+Sign = Literal["+", "-"]
+
+# Tissue boundaries bias the Laplacian either way; over this radius the mean curvature decides.
+_RADIUS_MM = 15.0
+_RADIUS_VOXELS = 3.0
+_SAMPLES = 4000
+_WEAK_AGREEMENT = 0.6
+
+
+@dataclass(frozen=True)
+class SignDecision:
+    """What :func:`determine_sign` found.
+
+    Attributes
+    ----------
+    sign : {"+", "-"}
+        The factor that makes the median Laplacian positive.
+    median_laplacian : float
+        Of the phase as given, in rad/m^2.
+    agreement : float
+        Share of the sampled voxels whose Laplacian has the median's sign, 0 to 1.
+    weak : bool
+        Whether fewer than 60 % agree: then the decision deserves a look.
+    """
+
+    sign: Sign
+    median_laplacian: float
+    agreement: float
+    weak: bool
+
+
+def determine_sign(
+    phase: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    voxel_size: Triple,
+    *,
+    n_threads: int | None = None,
+) -> SignDecision:
+    """Find the sign that makes the median of a large-kernel Laplacian positive.
+
+    Conductivity is positive, and so is its phase's Laplacian in the convention of Philips and
+    Siemens; General Electric's phase has the opposite sign.
+
+    Parameters
+    ----------
+    phase : ndarray of float, shape (X, Y, Z)
+        Unwrapped phase in rad.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Where the phase is reliable.
+    voxel_size : tuple of 3 floats
+        In mm.
+    n_threads : int, optional
+        Limit of threads.
+
+    Returns
+    -------
+    SignDecision
+
+    Raises
+    ------
+    ValueError
+        If no voxel of the mask has a Laplacian.
+    """
+    usable = np.asarray(mask, dtype=bool) & np.isfinite(phase)
+    voxels = np.argwhere(usable)
+    voxels = voxels[:: max(1, len(voxels) // _SAMPLES)]
+    radius = tuple(
+        max(_RADIUS_MM, _RADIUS_VOXELS * d) if size > 1 else 0.0
+        for d, size in zip(voxel_size, usable.shape, strict=True)
+    )
+    with thread_limit(n_threads):
+        fit = fit_quadratic(
+            np.where(usable, phase, 0).astype(np.float32),
+            usable.astype(np.int32),
+            voxels,
+            voxel_size=voxel_size,
+            radius=radius,
+        )
+    laplacian = fit.laplacian[np.isfinite(fit.laplacian)]
+    if laplacian.size == 0:
+        raise ValueError("the mask is too small to find the sign of the phase; give the sign")
+    median = float(np.median(laplacian))
+    agreement = float(np.mean(np.sign(laplacian) == np.sign(median)))
+    return SignDecision(
+        sign="-" if median < 0 else "+",
+        median_laplacian=median,
+        agreement=agreement,
+        weak=agreement < _WEAK_AGREEMENT,
+    )

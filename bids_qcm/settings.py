@@ -1,0 +1,71 @@
+"""What a run was asked to do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from bids_qcm.physics import PhaseType
+from bids_qcm.recon.kernels import Triple
+from bids_qcm.recon.sign import Sign
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one run, as the command line gives them.
+
+    Attributes
+    ----------
+    bids_dir, output_dir, work_dir : Path
+        Absolute.
+    participant_labels, session_labels : tuple of str
+        Without ``sub-`` and ``ses-``; empty for all.
+    bids_filters : mapping
+        From ``--bids-filter-file``: entities that an acquisition must have.
+    derivatives : tuple of (str, Path)
+        Names (may be empty) and folders of derivative datasets to take segmentations and masks
+        from, besides those found under ``bids_dir/derivatives``.
+    bids_database_dir : Path or None
+        Where to keep pybids' index.
+    skip_bids_validation : bool
+        Go on without a valid ``dataset_description.json``.
+    methods : tuple of str
+        Empty for the default, which depends on whether there is a segmentation.
+    fit_radius, integral_radius : tuple of 3 floats, or None
+        In mm; None for each method's published optimum.
+    phase_type : {"transceive", "transmit"}
+    sign : {"auto", "+", "-"}
+    phase_units : str or float
+        As in :func:`bids_qcm.phase.recognise_units`.
+    nprocs, omp_nthreads : int
+        Processes at once, and threads in each.
+    memory_gb : float or None
+        Limit of what nodes may use together; None for nipype's share of the machine.
+    plugin_file : Path or None
+        YAML with nipype's plugin and its arguments, instead of MultiProc.
+    stop_on_first_crash, clean_workdir, write_graph : bool
+    """
+
+    bids_dir: Path
+    output_dir: Path
+    work_dir: Path
+    participant_labels: tuple[str, ...] = ()
+    session_labels: tuple[str, ...] = ()
+    bids_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    derivatives: tuple[tuple[str, Path], ...] = ()
+    bids_database_dir: Path | None = None
+    skip_bids_validation: bool = False
+    methods: tuple[str, ...] = ()
+    fit_radius: Triple | None = None
+    integral_radius: Triple | None = None
+    phase_type: PhaseType = "transceive"
+    sign: Sign | Literal["auto"] = "auto"
+    phase_units: str | float = "auto"
+    nprocs: int = 1
+    omp_nthreads: int = 1
+    memory_gb: float | None = None
+    plugin_file: Path | None = None
+    stop_on_first_crash: bool = False
+    clean_workdir: bool = False
+    write_graph: bool = False

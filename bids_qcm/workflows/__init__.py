@@ -1,0 +1,1 @@
+"""The nipype workflows, and how they are run."""

@@ -1,0 +1,56 @@
+"""The workflow of a whole run."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nipype.pipeline.engine import Workflow
+
+from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.planning import Plan
+from bids_qcm.settings import Settings
+from bids_qcm.workflows.acquisition import init_acquisition_wf
+
+_NAME = "bids_qcm_wf"
+
+
+def init_bids_qcm_wf(
+    *, plans: Sequence[Plan], settings: Settings, datasets: Mapping[str, Path]
+) -> Workflow:
+    """Put the workflows of all acquisitions side by side.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+        One for each acquisition.
+    settings : Settings
+        The run's options.
+    datasets : mapping of str to Path
+        Names of the source datasets, for the sidecars.
+
+    Returns
+    -------
+    Workflow
+        Ready to run, with its base folder in the work directory.
+    """
+    workflow = Workflow(name=_NAME, base_dir=str(settings.work_dir))
+    workflow.add_nodes(
+        [
+            init_acquisition_wf(
+                plan=plan,
+                settings=settings,
+                datasets=datasets,
+                name=acquisition_wf_name(plan.acquisition),
+            )
+            for plan in plans
+        ]
+    )
+    return workflow
+
+
+def acquisition_wf_name(acquisition: Acquisition) -> str:
+    """Name the workflow of an acquisition; nipype allows letters, digits and underscores.
+
+    Distinct acquisitions get distinct names: entity labels are alphanumeric.
+    """
+    return re.sub(r"\W", "_", acquisition.name) + "_wf"

@@ -1,0 +1,106 @@
+"""How a workflow is run, watched and reported on."""
+
+import logging
+import time
+from typing import Any
+
+import yaml
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_qcm.settings import Settings
+
+LOGGER = logging.getLogger("bids_qcm")
+
+
+class Monitor:
+    """Watches nodes start and end, and says so.
+
+    Parameters
+    ----------
+    n_nodes : int
+        Of the whole workflow.
+
+    Attributes
+    ----------
+    finished : set of str
+        Full names of the nodes that ended well.
+    errors : dict of str to str
+        The last line of the traceback of each node that did not.
+    """
+
+    def __init__(self, n_nodes: int) -> None:
+        self.n_nodes = n_nodes
+        self.finished: set[str] = set()
+        self.errors: dict[str, str] = {}
+        self._started: dict[str, float] = {}
+
+    def __call__(self, node: Node, status: str) -> None:
+        """Take note of a node's status, as nipype's plugins report it."""
+        # the first part is the name of the whole workflow
+        name = node.fullname.partition(".")[2]
+        if status == "start":
+            self._started[name] = time.monotonic()
+            LOGGER.info("%s: started", name)
+        elif status == "exception":
+            self.finished.discard(name)
+            self.errors[name] = _error_of(node)
+            LOGGER.error("%s: FAILED: %s", name, self.errors[name])
+        # nodes behind a failed one are reported as ended by some plugins, without a start
+        elif name in self._started and name not in self.errors:
+            self.finished.add(name)
+            seconds = time.monotonic() - self._started[name]
+            LOGGER.info(
+                "%s: done in %.1f s [%d/%d]", name, seconds, len(self.finished), self.n_nodes
+            )
+
+
+def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
+    """Run a workflow to its end, whatever fails on the way.
+
+    Parameters
+    ----------
+    workflow : Workflow
+    settings : Settings
+
+    Returns
+    -------
+    Monitor
+        What became of each node.
+    """
+    monitor = Monitor(len(workflow.list_node_names()))
+    plugin, arguments = _plugin(settings)
+    arguments["status_callback"] = monitor
+    if settings.write_graph:
+        workflow.write_graph(
+            dotfilename=str(settings.output_dir / "logs" / "graph.dot"), graph2use="colored"
+        )
+    try:
+        workflow.run(plugin=plugin, plugin_args=arguments)
+    except Exception as error:
+        # nipype raises at the end what its nodes raised, which the monitor has taken down
+        if not monitor.errors:
+            raise
+        LOGGER.debug("nipype ended with %r", error)
+    return monitor
+
+
+def _plugin(settings: Settings) -> tuple[str, dict[str, Any]]:
+    if settings.plugin_file is not None:
+        content = yaml.safe_load(settings.plugin_file.read_text())
+        return content["plugin"], dict(content.get("plugin_args", {}))
+    arguments = {
+        "n_procs": settings.nprocs,
+        "raise_insufficient": False,
+        # a forked worker would inherit the threads' locks, but not the threads
+        "mp_context": "forkserver",
+    }
+    if settings.memory_gb is not None:
+        arguments["memory_gb"] = settings.memory_gb
+    return "MultiProc", arguments
+
+
+def _error_of(node: Node) -> str:
+    try:
+        return node.result.runtime.traceback.strip().splitlines()[-1]
+    except (AttributeError, OSError, IndexError):
+        return "its process ended without a word; was it killed, or out of memory?"

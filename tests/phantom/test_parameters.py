@@ -1,0 +1,38 @@
+import math
+
+import pytest
+
+from bids_qcm.phantom.parameters import PhantomParameters
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resolution": 0}, "resolution must be from 0.5 to 10 mm"),
+        ({"resolution": math.nan}, "resolution"),
+        ({"snr": 0}, "SNR must be above 0"),
+        ({"snr": math.nan}, "SNR must be above 0"),
+        ({"echo_times": (5.0, 10.0)}, "in seconds"),
+        ({"echo_times": (0.0, 0.01)}, "above 0"),
+        ({"echo_times": (0.01, 0.01)}, "increase"),
+        ({"off_resonance": -1}, "off-resonance"),
+        ({"field_strength": 3000}, "field strength must be from 0.1 to 20 T"),
+        ({"seed": -1}, "seed"),
+        ({"phase_scaling": "degrees"}, "phase scaling"),
+        ({"phase_sign": 0}, "phase sign"),
+    ],
+)
+def test_out_of_range(changes, message):
+    with pytest.raises(ValueError, match=message):
+        PhantomParameters(**changes)
+
+
+def test_frequency_at_3_t():
+    assert PhantomParameters(field_strength=3).frequency == pytest.approx(127.732e6, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("echo_times", "expected"), [((), False), ((0.1,), False), ((0.01, 0.02), True)]
+)
+def test_only_several_echoes_are_gradient_echoes(echo_times, expected):
+    assert PhantomParameters(echo_times=echo_times).is_gradient_echo is expected
