@@ -25,10 +25,10 @@ demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity by 
 	@echo "The maps (S/m) are $(DEMO)/maps/sub-01/anat/*_condmap.nii.gz"
 
 test: $(VENV)/.installed-dev  ## run the fast tests
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 test-slow: $(VENV)/.installed-dev  ## run the slow tests
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check

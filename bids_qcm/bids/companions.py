@@ -1,15 +1,15 @@
 """Segmentations and masks that other derivative datasets hold for an acquisition."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import Grid, read_grid
-from bids_qcm.bids.names import IMAGE_EXTENSIONS, stem
+from bids_qcm.bids.names import IMAGE_EXTENSIONS, numbered, parse_name, stem
 
 APP_NAME = "bids_qcm"
 
@@ -32,7 +32,7 @@ class Companion:
     def table(self) -> Path | None:
         """The label table of a segmentation: the TSV file of the same name, if there."""
         table = self.path.with_name(f"{stem(self.path)}.tsv")
-        return table if table.exists() else None
+        return table if table.exists() or table.is_symlink() else None
 
 
 def derivative_datasets(
@@ -59,9 +59,9 @@ def derivative_datasets(
     for wanted, path in [*given, *(("", path) for path in beside)]:
         if path in named.values() or path == output_dir or _is_ours(path):
             continue
-        base = "".join(c for c in wanted or path.name if c.isalnum() or c in "-_") or "derivative"
+        base = re.sub(r"[^0-9A-Za-z_-]", "", wanted or path.name) or "derivative"
         taken = {"raw", *named}
-        named[next(name for name in _numbered(base) if name not in taken)] = path
+        named[next(name for name in numbered(base) if name not in taken)] = path
     return named
 
 
@@ -70,7 +70,8 @@ def find_companion(
 ) -> Companion | None:
     """Find an acquisition's segmentation or mask in the grid of its phase.
 
-    Files of the same session go before those without a session.
+    Files of the same session go before those without a session, and where several fit, those whose
+    entities agree with the acquisition's before those of another run.
 
     Parameters
     ----------
@@ -106,6 +107,8 @@ def find_companion(
             ]
             fitting = [path for path in candidates if read_grid(path).matches(grid)]
             if len(fitting) > 1:
+                fitting = [path for path in fitting if _agrees(path, acquisition)] or fitting
+            if len(fitting) > 1:
                 raise InputError(
                     fitting[0],
                     f"is one of several candidates for the {what}: "
@@ -124,14 +127,15 @@ def find_companion(
     return None
 
 
-def _numbered(base: str) -> Iterator[str]:
-    yield base
-    yield from (f"{base}{number}" for number in count(2))
+def _agrees(path: Path, acquisition: Acquisition) -> bool:
+    """Tell whether a file and an acquisition have no entity with different labels."""
+    own = acquisition.entities
+    return all(own.get(key, label) == label for key, label in parse_name(path.name)[0].items())
 
 
 def _is_ours(dataset: Path) -> bool:
     try:
-        description = json.loads((dataset / "dataset_description.json").read_text())
+        description = json.loads((dataset / "dataset_description.json").read_text("utf-8-sig"))
         generators = description["GeneratedBy"]
         return any(generator.get("Name") == APP_NAME for generator in generators)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

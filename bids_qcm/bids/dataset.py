@@ -9,11 +9,12 @@ from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition, group_acquisitions
 from bids_qcm.bids.errors import DatasetError, NoInputError, SelectionError
-from bids_qcm.bids.names import IMAGE_EXTENSIONS
+from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.settings import Settings
 
-_NO_IMAGES = r"^/(code|derivatives|models|sourcedata|stimuli)(/|$)"
 _OTHER_DATATYPES = r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)"
+
+_PARTS = ("mag", "phase", "real", "imag")
 
 # pybids' names of entities, which filter files use, and those of file names
 _SHORT_NAMES = {
@@ -44,6 +45,8 @@ def check_description(bids_dir: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DatasetError(path, f"cannot be read ({error})", remedy) from error
+    if not isinstance(description, dict):
+        raise DatasetError(path, "is not a JSON object", remedy)
     missing = [key for key in ("Name", "BIDSVersion") if not description.get(key)]
     if missing:
         raise DatasetError(path, f"has no {' and no '.join(missing)}", remedy)
@@ -71,9 +74,18 @@ def select_participants(bids_dir: Path, labels: Sequence[str]) -> list[str]:
     SelectionError
         If one that was asked for is not there.
     """
-    present = sorted(path.name[4:] for path in bids_dir.glob("sub-*") if path.is_dir())
+    # other tools leave folders such as sub-01.html or sub-01_old beside the participants'
+    present = sorted(
+        path.name[4:]
+        for path in bids_dir.glob("sub-*")
+        if path.is_dir() and re.fullmatch(r"sub-[0-9A-Za-z+]+", path.name)
+    )
     if not present:
-        raise NoInputError(bids_dir, "has no sub-* folder", "give the folder of a BIDS dataset")
+        raise NoInputError(
+            bids_dir,
+            "has no folder sub-<letters and digits>",
+            "give the folder of a BIDS dataset",
+        )
     absent = sorted(set(labels) - set(present))
     if absent:
         shown = ", ".join(present[:10]) + (", ..." if len(present) > 10 else "")
@@ -110,9 +122,11 @@ def find_acquisitions(settings: Settings) -> list[Acquisition]:
     # Filtered only now: what else the participant has decides the names of derivatives.
     selected = [acquisition for acquisition in found if _is_selected(acquisition, settings)]
     if not selected:
+        names = ", ".join(acquisition.name for acquisition in found[:5])
         raise SelectionError(
             settings.bids_dir,
-            "has phase images, but none passes --session-label and --bids-filter-file",
+            f"has phase images ({names}{', ...' if len(found) > 5 else ''}), but none passes "
+            "--session-label and --bids-filter-file",
             "loosen the filters",
         )
     return selected
@@ -136,23 +150,25 @@ def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
             validate=False,
             index_metadata=False,
             ignore=[
-                re.compile(_NO_IMAGES),
+                # all but the participants': copies of them in derivatives, .git, a work folder
+                re.compile(rf"^/(?!sub-(?:{chosen})(?:/|$))"),
                 re.compile(_OTHER_DATATYPES),
-                re.compile(rf"^/sub-(?!(?:{chosen})(?:/|$))"),
             ],
         ),
     )
-    parts = ["mag", "phase", "real", "imag"]
-    files = layout.get(
-        datatype="anat", part=parts, extension=list(IMAGE_EXTENSIONS), return_type="filename"
-    )
-    return [Path(file) for file in files]
+    files = map(Path, layout.get(extension=list(IMAGE_EXTENSIONS), return_type="filename"))
+    # pybids takes entities from anywhere in a path, from the folders above the dataset as well
+    return [
+        path
+        for path in files
+        if path.parent.name == "anat" and parse_name(path.name)[0].get("part") in _PARTS
+    ]
 
 
 def _is_selected(acquisition: Acquisition, settings: Settings) -> bool:
     if settings.session_labels and acquisition.session not in settings.session_labels:
         return False
-    present = {**acquisition.entities, "suffix": acquisition.suffix}
+    present = {**acquisition.entities, "suffix": acquisition.suffix, "datatype": "anat"}
     return all(
         _matches(present.get(_SHORT_NAMES.get(key, key)), wanted)
         for key, wanted in settings.bids_filters.items()
@@ -165,6 +181,6 @@ def _matches(present: str | None, wanted: str | int | list | None) -> bool:
         return any(_matches(present, one) for one in wanted)
     if present is None or wanted is None:
         return present is wanted
-    if present.isdigit() and str(wanted).isdigit():
+    if present.isdecimal() and str(wanted).isdecimal():
         return int(present) == int(wanted)
     return present == str(wanted)

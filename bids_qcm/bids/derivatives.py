@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bids_qcm import __version__
 from bids_qcm.bids.acquisitions import Acquisition
@@ -82,7 +83,8 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
         Source datasets by the name that BIDS URIs give them.
     """
     links = {
-        name: Path(os.path.relpath(path, output_dir)).as_posix() for name, path in datasets.items()
+        name: quote(Path(os.path.relpath(path, output_dir)).as_posix())
+        for name, path in datasets.items()
     }
     description = {
         "Name": "Conductivity maps by bids_qcm",
@@ -121,6 +123,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file, whole or not at all; one with the same content is left alone."""
+    if path.is_file() and path.read_bytes() == content.encode():
+        return
     with whole_file(path) as temporary:
         temporary.write_text(content, encoding="utf-8")

@@ -17,8 +17,28 @@ class InputError(Exception):
     """
 
     def __init__(self, where: Path | str, problem: str, remedy: str) -> None:
-        super().__init__(f"{where}: {problem}. Remedy: {remedy}")
+        # all three, so that the error can be passed between processes
+        super().__init__(where, problem, remedy)
         self.where = where
+
+    def __str__(self) -> str:
+        """Give the message in one line, as a log has it; those of libraries may have several."""
+        where, problem, remedy = self.args
+        return f"{where}: {' '.join(problem.splitlines())}. Remedy: {remedy}"
+
+
+def require_content(path: Path) -> None:
+    """Check that a file is not a link to nowhere, as those of a DataLad dataset are at first.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            path, "is a link to content that is not here", "get it first, with `datalad get`"
+        )
 
 
 class DatasetError(InputError):

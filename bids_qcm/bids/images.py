@@ -14,10 +14,18 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.errors import InputError, require_content
 from bids_qcm.phase import PhaseUnits, to_radians
 
-_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    OverflowError,
+    ValueError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+)
 
 # Affines of one scan, written by different converters, differ by rounding.
 _AFFINE_TOLERANCE_MM = 1e-2
@@ -85,7 +93,7 @@ def read_grid(path: Path) -> Grid:
         raise InputError(
             path,
             f"is {len(image.shape)}-D (shape {image.shape}), but one 3-D volume is needed",
-            "split it into one file per echo (echo-1, echo-2, ...)",
+            "store one volume in each file (echo-1, echo-2, ... for several echoes)",
         )
     if 0 in image.shape:
         raise InputError(path, f"has no voxels (shape {image.shape})", "convert it again")
@@ -232,6 +240,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _load(path: Path) -> nib.Nifti1Image:
+    require_content(path)
     try:
         image = nib.load(path)
     except _UNREADABLE as error:

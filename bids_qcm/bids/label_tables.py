@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.errors import InputError, require_content
 from bids_qcm.bids.images import whole_file
 
 
@@ -33,8 +33,10 @@ def read_names(table: Path | None, labels: NDArray[np.int32]) -> dict[int, str]:
     present = [int(label) for label in np.unique(labels) if label != 0]
     known: dict[int, str] = {}
     if table is not None:
+        require_content(table)
         try:
-            rows = pd.read_csv(table, sep="\t")
+            # a tissue may be called NA
+            rows = pd.read_csv(table, sep="\t", keep_default_na=False)
             known = dict(zip(rows["index"].astype(int), rows["name"].astype(str), strict=True))
         except (OSError, ValueError, KeyError) as error:
             raise InputError(

@@ -1,6 +1,7 @@
 """BIDS file names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import PurePath
 
 IMAGE_EXTENSIONS = (".nii.gz", ".nii")
@@ -39,6 +40,12 @@ def join_name(entities: Mapping[str, str], suffix: str = "") -> str:
     return "_".join(
         [*(f"{key}-{value}" for key, value in entities.items()), *filter(None, [suffix])]
     )
+
+
+def numbered(base: str) -> Iterator[str]:
+    """Give `base`, and then `base` with the numbers from 2 on: names until one is free."""
+    yield base
+    yield from (f"{base}{number}" for number in count(2))
 
 
 def stem(path: PurePath) -> str:

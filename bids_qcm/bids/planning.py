@@ -9,6 +9,7 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import Companion, find_companion
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import Grid, read_grid, read_integers, read_stored
+from bids_qcm.bids.label_tables import read_names
 from bids_qcm.bids.sidecars import echo_time, larmor_frequency, read_sidecar
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.recon import METHODS
@@ -106,7 +107,9 @@ def plan_acquisition(
         for pair, sidecar in zip(pairs, sidecars, strict=True)
     )
     _check_echo_times(echoes)
-    segmentation, why_none = _segmentation(acquisition, grid, datasets)
+    segmentation, why_none, segmentation_warnings = _segmentation(
+        acquisition, settings, grid, datasets
+    )
     mask, mask_warnings = _mask(acquisition, grid, datasets)
     methods, refused = _choose_methods(settings, grid, segmentation, why_none)
     if not methods:
@@ -121,7 +124,11 @@ def plan_acquisition(
         mask=mask,
         methods=methods,
         refused=refused,
-        warnings=(*mask_warnings, *_warnings(acquisition, echoes, sidecars[0])),
+        warnings=(
+            *segmentation_warnings,
+            *mask_warnings,
+            *_warnings(acquisition, echoes, sidecars[0]),
+        ),
     )
 
 
@@ -164,11 +171,13 @@ def _plan_echo(
                 other.values,
                 other.slope,
                 other.intercept,
-                units=sidecar.get("Units"),
+                # a list would not be hashable
+                units=str(sidecar["Units"]) if "Units" in sidecar else None,
                 phase_units=settings.phase_units,
             )
         except PhaseUnitsError as error:
-            raise InputError(pair[1], str(error), "give --phase-units") from error
+            remedy = "give --phase-units rad, mrad, or the number of units in one cycle"
+            raise InputError(pair[1], str(error), remedy) from error
     needed = several or "EchoTime" in sidecar
     return EchoPlan(pair, units, echo_time(sidecar, pair[1]) if needed else None)
 
@@ -186,20 +195,25 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
 
 
 def _segmentation(
-    acquisition: Acquisition, grid: Grid, datasets: Iterable[Path]
-) -> tuple[Companion | None, str]:
-    """Find the segmentation, or tell why there is none."""
+    acquisition: Acquisition, settings: Settings, grid: Grid, datasets: Iterable[Path]
+) -> tuple[Companion | None, str, list[str]]:
+    """Find the segmentation, or tell why there is none.
+
+    Where no method was asked for, one that cannot be used is a warning, as others will do.
+    """
     try:
         found = find_companion(acquisition, grid, datasets, "_dseg", "segmentation")
         if found is not None:
-            read_integers(found.path)
-            return found, ""
+            read_names(found.table, read_integers(found.path))
+            return found, "", []
     except InputError as error:
-        return None, str(error)
-    return None, (
+        warnings = [] if settings.methods else [f"using no segmentation, as {error}"]
+        return None, str(error), warnings
+    why_none = (
         f"{acquisition.name}: no segmentation for it. Remedy: give a derivative dataset that has "
         f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives"
     )
+    return None, why_none, []
 
 
 def _mask(
@@ -243,8 +257,9 @@ def _warnings(
         for echo in echoes
         if echo.units and echo.units.remark
     ]
-    sequence = sidecar.get("ScanningSequence", "")
-    gradient_echo = acquisition.suffix in ("MEGRE", "T2starw", "T2star") or sequence == "GR"
+    # "GR", "GR\\IR" or ["GR", "IR"], by the converter
+    sequence = str(sidecar.get("ScanningSequence", ""))
+    gradient_echo = acquisition.suffix in ("MEGRE", "T2starw", "T2star") or "GR" in sequence
     if len(echoes) == 1 and gradient_echo and echoes[0].time != 0:
         warnings.append(
             f"{acquisition.name}: a single gradient echo; off-resonance is still in its phase and "

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.errors import InputError, require_content
 from bids_qcm.bids.names import parse_name
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
@@ -130,6 +130,7 @@ def _number(metadata: dict[str, Any], field: str, image: Path, unit: str) -> flo
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:
+    require_content(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:

@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         LOGGER.error("%s", error)
         return _EXIT_STATUS.get(type(error), ExitStatus.BAD_DATA)
-    except PermissionError as error:
+    except OSError as error:
         LOGGER.error("cannot write: %s", error)
         return ExitStatus.CANNOT_WRITE
     except Exception:

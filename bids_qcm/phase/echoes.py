@@ -27,12 +27,13 @@ def phase_at_zero(
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        In rad, spatially wrapped; 0 outside the mask.
+        In rad, spatially wrapped; NaN outside the mask and where one of the two earliest echoes
+        has no signal.
 
     Raises
     ------
     ValueError
-        If there are fewer than two echoes, or equal or missing echo times.
+        If there are fewer than two echoes, equal or missing echo times, or no voxel to fit.
 
     Notes
     -----
@@ -41,30 +42,29 @@ def phase_at_zero(
     spatially unwrapped phase between the two earliest echoes.
     """
     times = np.asarray(echo_times, dtype=np.float64)
-    if len(echoes) < 2 or times.shape != (len(echoes),) or np.unique(times).size < len(echoes):
+    different = np.unique(times[np.isfinite(times)])
+    if len(echoes) < 2 or times.shape != (len(echoes),) or different.size < len(echoes):
         raise ValueError(f"{len(echoes)} echoes need as many different echo times, got {times}")
     order = np.argsort(times)
     first, second = (echoes[k] for k in order[:2])
+    mask = mask & (first != 0) & (second != 0)
+    if not mask.any():
+        raise ValueError("no voxel of the mask has signal in the two earliest echoes")
     slope = unwrap(np.angle(second * first.conj()), mask)[mask] / np.diff(times[order[:2]])
     intercept = np.angle(first[mask]) - slope * times[order[0]]
-    sums = np.zeros((5, mask.sum()))
+    sums = np.zeros((5, intercept.size))
     for used, k in enumerate(order, start=1):
         signal = echoes[k][mask]
         predicted = intercept + slope * times[k]
         phase = predicted + wrap(np.angle(signal) - predicted)
         weight = np.abs(signal).astype(np.float64) ** 2
-        sums += weight * np.stack(
-            [
-                np.ones_like(phase),
-                np.full_like(phase, times[k]),
-                np.full_like(phase, times[k] ** 2),
-                phase,
-                phase * times[k],
-            ]
-        )
+        for total, term in zip(
+            sums, (1, times[k], times[k] ** 2, phase, phase * times[k]), strict=True
+        ):
+            total += weight * term
         if used > 1:
             intercept, slope = _line(sums, intercept, slope)
-    result = np.zeros(mask.shape, dtype=np.float32)
+    result = np.full(mask.shape, np.nan, dtype=np.float32)
     result[mask] = wrap(intercept)
     return result
 
@@ -72,7 +72,7 @@ def phase_at_zero(
 def _line(
     sums: NDArray[np.float64], intercept: NDArray[np.float64], slope: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Solve for the line; a voxel with signal in fewer than two echoes keeps what it had."""
+    """Solve for the line; where one echo outweighs the others to rounding, keep what it was."""
     w, wt, wtt, wp, wtp = sums
     determinant = w * wtt - wt**2
     solvable = determinant > 1e-12 * w * wtt

@@ -51,8 +51,8 @@ def compute_phi0(
     echo_times : sequence of float
         In s; not needed for a single echo, whose phase is phi0 as it is.
     mask : ndarray of bool, shape (X, Y, Z), optional
-        Where to compute; default: the reliable signal of the magnitude. Voxels without finite,
-        non-zero signal are always left out.
+        Where to compute; default: the reliable signal of the magnitude. Voxels with a value that
+        is not finite, or without signal in one of the two earliest echoes, are left out.
     unwrapped : bool
         The phase is unwrapped already. A single echo then keeps it as it is.
 
@@ -72,18 +72,25 @@ def compute_phi0(
     mask = mask & np.logical_and.reduce(good) & (magnitude > 0)
     if not mask.any():
         raise ValueError("the mask holds no voxel with signal")
-    echoes = [
-        np.where(finite, m * np.exp(1j * p), 0).astype(np.complex64)
-        for p, m, finite in zip(phases, magnitudes, good, strict=True)
-    ]
+    echoes = [_signal(m, p, g) for m, p, g in zip(magnitudes, phases, good, strict=True)]
     flip = slices_alternate(echoes)
     if flip:
         echoes = [flip_alternate_slices(echo) for echo in echoes]
     if len(echoes) == 1 and unwrapped and not flip:
         phase = np.where(mask, centred(phases[0], mask), 0).astype(np.float32)
+    elif len(echoes) == 1:
+        phase = unwrap(np.angle(echoes[0]), mask)
     else:
-        wrapped = (
-            phase_at_zero(echoes, echo_times, mask) if len(echoes) > 1 else np.angle(echoes[0])
-        )
+        wrapped = phase_at_zero(echoes, echo_times, mask)
+        mask = np.isfinite(wrapped)
         phase = unwrap(wrapped, mask)
     return Phi0(phase, magnitude.astype(np.float32), mask, flip)
+
+
+def _signal(
+    magnitude: NDArray[np.floating], phase: NDArray[np.floating], where: NDArray[np.bool_]
+) -> NDArray[np.complex64]:
+    """Give the complex signal, 0 elsewhere."""
+    # float32 first, or the exponential would be complex128
+    radians = np.where(where, phase, 0).astype(np.float32)
+    return np.where(where, magnitude, 0).astype(np.float32) * np.exp(1j * radians)

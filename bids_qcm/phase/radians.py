@@ -10,6 +10,10 @@ _CYCLE = 2 * np.pi
 # Stored radians are rounded; more than this is not rounding.
 _SLACK = 1e-3
 
+# Roughly rounded radians, as +-3.15, are not unwrapped ones. Taking them for wrapped costs nothing:
+# unwrapping does not change a phase that is unwrapped.
+_WRAPPED_RANGE = 1.02 * _CYCLE
+
 # A wrapped phase with noise around the head fills its range; the last percent or two may miss.
 _FILLED = 0.98
 
@@ -97,7 +101,7 @@ def recognise_units(
     Raises
     ------
     PhaseUnitsError
-        If there is no finite value, or the range is no known one; the message says what to do.
+        If there is no finite value, or the range is no known one.
 
     Notes
     -----
@@ -126,21 +130,30 @@ def recognise_units(
             remark=f"ignored scl_slope {slope:g} and scl_inter {intercept:g}: "
             f"the stored values are a full cycle in rad already",
         )
-    if units in _NAMED_UNITS and (high - low) * _NAMED_UNITS[units] <= _CYCLE * (1 + _SLACK):
+    if units in _NAMED_UNITS and (high - low) * _NAMED_UNITS[units] <= _WRAPPED_RANGE:
         return PhaseUnits(units, _NAMED_UNITS[units])
     for vendor in _VENDOR_RANGES:
         if vendor.holds(low, high):
-            remark = f"the sidecar's Units is 'rad', but the values go from {low:g} to {high:g}"
+            remark = f"the sidecar's Units is {units!r}, but the values go from {low:g} to {high:g}"
+            contradicted = (
+                _NAMED_UNITS.get(units, vendor.radians_per_unit) != vendor.radians_per_unit
+            )
             return PhaseUnits(
-                vendor.name, vendor.radians_per_unit, remark=remark if units == "rad" else None
+                vendor.name, vendor.radians_per_unit, remark=remark if contradicted else None
             )
     if _fills_cycle(low, high):
-        return PhaseUnits("rad", remark="no Units in the sidecar: a full cycle, taken as rad")
+        return PhaseUnits(
+            "rad", remark=f"the sidecar's Units is {units!r}: a full cycle, taken as rad"
+        )
     if units == "rad" and high - low <= _LARGEST_UNWRAPPED_RANGE:
-        return PhaseUnits("rad, unwrapped", unwrapped=True)
+        return PhaseUnits(
+            "rad, unwrapped",
+            unwrapped=True,
+            remark=f"the values go from {low:g} to {high:g} rad: taken as unwrapped already",
+        )
     raise PhaseUnitsError(
         f"the phase goes from {low:g} to {high:g} and its sidecar's Units is {units!r}: that is "
-        "no known range; give --phase-units rad, mrad, or the number of units in one cycle"
+        "no known range"
     )
 
 
@@ -176,7 +189,7 @@ def _units_as_told(phase_units: str | float, span: float) -> PhaseUnits:
     else:
         factor = _CYCLE / phase_units
         name = f"{phase_units:g} per cycle"
-    return PhaseUnits(name, factor, unwrapped=span * factor > _CYCLE * (1 + _SLACK))
+    return PhaseUnits(name, factor, unwrapped=span * factor > _WRAPPED_RANGE)
 
 
 def _fills_cycle(low: float, high: float) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.recon.compiling import thread_limit
-from bids_qcm.recon.kernels import Triple
+from bids_qcm.recon.kernels import Triple, ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_quadratic
 
 Sign = Literal["+", "-"]
@@ -17,6 +17,7 @@ _RADIUS_MM = 15.0
 _RADIUS_VOXELS = 3.0
 _SAMPLES = 4000
 _WEAK_AGREEMENT = 0.6
+_WEAK_STANDARD_ERRORS = 3.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class SignDecision:
     agreement : float
         Share of the sampled voxels whose Laplacian has the median's sign, 0 to 1.
     weak : bool
-        Whether fewer than 60 % agree: then the decision deserves a look.
+        Whether fewer than 60 % agree, or the median is within three standard errors of 0: then
+        the decision deserves a look.
     """
 
     sign: Sign
@@ -74,8 +76,8 @@ def determine_sign(
         If no voxel of the mask has a Laplacian.
     """
     usable = np.asarray(mask, dtype=bool) & np.isfinite(phase)
-    voxels = np.argwhere(usable)
-    voxels = voxels[:: max(1, len(voxels) // _SAMPLES)]
+    candidates = np.argwhere(usable)
+    voxels = candidates[:: max(1, len(candidates) // _SAMPLES)]
     radius = tuple(
         max(_RADIUS_MM, _RADIUS_VOXELS * d) if size > 1 else 0.0
         for d, size in zip(voxel_size, usable.shape, strict=True)
@@ -92,10 +94,19 @@ def determine_sign(
     if laplacian.size == 0:
         raise ValueError("the mask is too small to find the sign of the phase; give the sign")
     median = float(np.median(laplacian))
+    # overlapping kernels see the same noise
+    n_independent = len(candidates) / ellipsoid(radius, voxel_size).sum()
     agreement = float(np.mean(np.sign(laplacian) == np.sign(median)))
     return SignDecision(
         sign="-" if median < 0 else "+",
         median_laplacian=median,
         agreement=agreement,
-        weak=agreement < _WEAK_AGREEMENT,
+        weak=agreement < _WEAK_AGREEMENT
+        or abs(median) < _WEAK_STANDARD_ERRORS * _standard_error(laplacian, n_independent),
     )
+
+
+def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:
+    """Give the standard error of the median of normal values, robust to outliers."""
+    deviation = 1.4826 * np.median(np.abs(values - np.median(values)))
+    return float(np.sqrt(np.pi / 2) * deviation / np.sqrt(max(n_independent, 1)))

@@ -10,6 +10,7 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.acquisition import init_acquisition_wf
+from bids_qcm.workflows.configuration import execution_options
 
 _NAME = "bids_qcm_wf"
 
@@ -34,6 +35,7 @@ def init_bids_qcm_wf(
         Ready to run, with its base folder in the work directory.
     """
     workflow = Workflow(name=_NAME, base_dir=str(settings.work_dir))
+    workflow.config["execution"] = execution_options(settings)
     workflow.add_nodes(
         [
             init_acquisition_wf(
@@ -51,6 +53,6 @@ def init_bids_qcm_wf(
 def acquisition_wf_name(acquisition: Acquisition) -> str:
     """Name the workflow of an acquisition; nipype allows letters, digits and underscores.
 
-    Distinct acquisitions get distinct names: entity labels are alphanumeric.
+    Distinct acquisitions get distinct names: a label has letters, digits and ``+`` only.
     """
-    return re.sub(r"\W", "_", acquisition.name) + "_wf"
+    return re.sub(r"\W", "_", acquisition.name.replace("+", "__")) + "_wf"

@@ -1,12 +1,12 @@
 """How much memory a node needs."""
 
 # Interpreter, libraries and compiled code of a worker.
-_BASE_GB = 0.4
+_BASE_GB = 0.35
 
-# Peaks measured on heads of 2 and 1 mm, rounded up; they scale with the whole volume.
-_PHI0_BYTES_PER_VOXEL = 220
-_PHI0_BYTES_PER_VOXEL_AND_ECHO = 24
-_RECONSTRUCTION_BYTES_PER_VOXEL = 150
+# Peaks measured on a 1 mm head whose mask is two fifths of the volume, rounded up.
+_PHI0_BYTES_PER_VOXEL = 80
+_PHI0_BYTES_PER_VOXEL_AND_ECHO = 30
+_RECONSTRUCTION_BYTES_PER_VOXEL = 60
 _COPY_BYTES_PER_VOXEL = 30
 
 

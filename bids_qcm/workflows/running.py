@@ -1,6 +1,7 @@
 """How a workflow is run, watched and reported on."""
 
 import logging
+import multiprocessing
 import time
 from typing import Any
 
@@ -10,6 +11,8 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_qcm.settings import Settings
 
 LOGGER = logging.getLogger("bids_qcm")
+
+_PRELOADED = ["bids_qcm.interfaces.phase", "bids_qcm.interfaces.reconstruction"]
 
 
 class Monitor:
@@ -74,6 +77,8 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
         workflow.write_graph(
             dotfilename=str(settings.output_dir / "logs" / "graph.dot"), graph2use="colored"
         )
+    # a worker is forked off a server that has all this imported
+    multiprocessing.set_forkserver_preload(_PRELOADED)
     try:
         workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception as error:

@@ -1,0 +1,207 @@
+import json
+
+import pytest
+
+from bids_qcm.bids.dataset import check_description, find_acquisitions, select_participants
+from bids_qcm.bids.errors import DatasetError, NoInputError, SelectionError
+
+
+def names(settings):
+    return [acquisition.name for acquisition in find_acquisitions(settings)]
+
+
+def test_description(dataset):
+    assert check_description(dataset.root)["Name"] == "tiny"
+
+
+def test_description_with_a_byte_order_mark(dataset):
+    path = dataset.root / "dataset_description.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert check_description(dataset.root)["Name"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot be read"),
+        ("{", "cannot be read"),
+        ("[]", "is not a JSON object"),
+        ('"Name"', "is not a JSON object"),
+        ("{}", "has no Name and no BIDSVersion"),
+        ('{"Name": "x"}', "has no BIDSVersion"),
+        ('{"Name": "", "BIDSVersion": "1.10.0"}', "has no Name"),
+    ],
+)
+def test_a_bad_description(dataset, content, problem):
+    path = dataset.root / "dataset_description.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DatasetError) as error:
+        check_description(dataset.root)
+    assert str(error.value).startswith(f"{path}: {problem}")
+    assert "--skip-bids-validation" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_images_are_found_whatever_the_description(dataset, content):
+    dataset.pair()
+    path = dataset.root / "dataset_description.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    assert names(dataset.settings()) == ["sub-01_T2w"]
+
+
+def test_participants(dataset):
+    for folder in ("sub-02", "sub-01", "sub-01.html", "sub-01_old", "sub-", "subject-3"):
+        (dataset.root / folder).mkdir()
+    (dataset.root / "sub-04").touch()
+    assert select_participants(dataset.root, []) == ["01", "02"]
+    assert select_participants(dataset.root, ["02"]) == ["02"]
+
+
+def test_absent_participants_are_named_with_those_present(dataset):
+    for number in range(12):
+        (dataset.root / f"sub-{number:02d}").mkdir()
+    with pytest.raises(SelectionError, match=r"no participant x, y\. Remedy: choose from 00, 01,"):
+        select_participants(dataset.root, ["y", "00", "x"])
+
+
+def test_a_dataset_without_participants(dataset):
+    with pytest.raises(NoInputError, match="give the folder of a BIDS dataset") as error:
+        select_participants(dataset.root, [])
+    assert str(dataset.root) in str(error.value)
+
+
+def test_both_extensions_and_sessions(dataset):
+    for path in dataset.pair("sub-01_ses-a_{}_T1w", folder="sub-01/ses-a/anat"):
+        path.with_name(path.name.removesuffix(".gz")).write_bytes(path.read_bytes())
+        path.unlink()
+    dataset.pair("sub-01_ses-b_{}_T1w", folder="sub-01/ses-b/anat")
+    settings = dataset.settings()
+    assert names(settings) == ["sub-01_ses-a_T1w", "sub-01_ses-b_T1w"]
+    assert names(dataset.settings(session_labels=("b",))) == ["sub-01_ses-b_T1w"]
+
+
+@pytest.mark.parametrize("folder", ["func/anat/d", "a_part-mag/d", "sub-09/d", "été è/a b #1/d"])
+def test_the_folders_above_the_dataset_do_not_matter(tmp_path, dataset, folder):
+    dataset.pair()
+    dataset.path("sub-01/anat/sub-01_T1w.nii.gz").touch()
+    root = tmp_path / folder
+    root.parent.mkdir(parents=True)
+    dataset.root.rename(root)
+    assert names(dataset.settings(bids_dir=root)) == ["sub-01_T2w"]
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "derivatives/x/sub-01/anat",
+        "sourcedata/sub-01/anat",
+        "work/sub-01/anat",
+        ".git/sub-01/anat",
+        "sub-01.html/anat",
+        "sub-01_old/anat",
+        "sub-01/func",
+        "sub-01",
+    ],
+)
+def test_copies_elsewhere_are_not_taken(dataset, elsewhere):
+    dataset.pair()
+    dataset.pair(folder=elsewhere)
+    (found,) = find_acquisitions(dataset.settings())
+    folders = {file.parent for pair in found.echoes()[1] for file in pair}
+    assert folders == {dataset.root / "sub-01/anat"}
+
+
+def test_only_the_selected_participants(dataset):
+    for label in ("1", "10", "2"):
+        dataset.pair(f"sub-{label}_{{}}_T2w")
+    assert names(dataset.settings(participant_labels=("1",))) == ["sub-1_T2w"]
+
+
+def test_a_dangling_link_is_found(dataset):
+    for path in dataset.pair():
+        path.unlink()
+        path.symlink_to("../../.git/annex/objects/gone")
+    assert names(dataset.settings()) == ["sub-01_T2w"]
+
+
+def test_a_linked_dataset_and_linked_images(tmp_path, dataset):
+    for path in dataset.pair():
+        path.rename(tmp_path / path.name)
+        path.symlink_to(tmp_path / path.name)
+    link = tmp_path / "link"
+    link.symlink_to(dataset.root)
+    (found,) = find_acquisitions(dataset.settings(bids_dir=link))
+    assert all(file.is_relative_to(link) for pair in found.echoes()[1] for file in pair)
+
+
+def test_nothing_but_magnitudes(dataset):
+    dataset.pair(parts=["mag"])
+    with pytest.raises(NoInputError, match=r"no phase image for participant 01.*part-phase"):
+        find_acquisitions(dataset.settings())
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"suffix": "T2w"}, ["T2w"]),
+        ({"suffix": ["T2w", "PDw"]}, ["T2w"]),
+        ({"acquisition": "a"}, ["acq-a_run-01_T1w"]),
+        ({"acq": "a"}, ["acq-a_run-01_T1w"]),
+        ({"acquisition": None}, ["T2w"]),
+        ({"acquisition": ["a", None]}, ["T2w", "acq-a_run-01_T1w"]),
+        ({"run": 1}, ["acq-a_run-01_T1w"]),
+        ({"run": "1", "suffix": "T1w"}, ["acq-a_run-01_T1w"]),
+        ({"datatype": "anat"}, ["T2w", "acq-a_run-01_T1w"]),
+        ({}, ["T2w", "acq-a_run-01_T1w"]),
+    ],
+)
+def test_filters(dataset, filters, expected):
+    dataset.pair("sub-01_{}_T2w")
+    dataset.pair("sub-01_acq-a_run-01_{}_T1w")
+    found = names(dataset.settings(bids_filters=filters))
+    assert found == [f"sub-01_{name}" for name in expected]
+
+
+@pytest.mark.parametrize(
+    "options", [{"bids_filters": {"suffix": "PDw"}}, {"session_labels": ("1",)}]
+)
+def test_filters_that_leave_nothing_tell_what_there_is(dataset, options):
+    dataset.pair()
+    with pytest.raises(SelectionError, match=r"\(sub-01_T2w\).*loosen the filters"):
+        find_acquisitions(dataset.settings(**options))
+
+
+def test_filters_change_no_name(dataset):
+    for suffix in ("T1w", "T2w"):
+        dataset.pair(f"sub-01_{{}}_{suffix}")
+    (one,) = find_acquisitions(dataset.settings(bids_filters={"suffix": "T1w"}))
+    assert one.output_entities == {"sub": "01", "acq": "T1w"}
+
+
+def test_the_dataset_is_only_read(dataset, snapshot):
+    dataset.pair()
+    before = snapshot(dataset.root)
+    find_acquisitions(dataset.settings())
+    assert snapshot(dataset.root) == before
+
+
+def test_the_index_is_kept_for_each_selection(dataset, tmp_path):
+    for label in ("01", "02"):
+        dataset.pair(f"sub-{label}_{{}}_T2w")
+    database = tmp_path / "index"
+    for _ in range(2):
+        for label in ("01", "02"):
+            options = {"participant_labels": (label,), "bids_database_dir": database}
+            assert names(dataset.settings(**options)) == [f"sub-{label}_T2w"]
+    assert len(list(database.iterdir())) == 2
+
+
+def test_broken_sidecars_do_not_matter_here(dataset):
+    dataset.pair()
+    dataset.json("T2w.json", "{")
+    dataset.json("sub-01/anat/sub-01_part-mag_T2w.json", json.dumps([1]))
+    assert names(dataset.settings()) == ["sub-01_T2w"]

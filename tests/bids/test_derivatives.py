@@ -1,0 +1,133 @@
+import json
+import os
+
+import pytest
+
+from bids_qcm import __version__
+from bids_qcm.bids.acquisitions import group_acquisitions
+from bids_qcm.bids.derivatives import (
+    bids_uri,
+    derivative_path,
+    put_whole,
+    write_dataset_files,
+    write_json,
+    write_text,
+)
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "result.nii.gz"
+    path.write_bytes(b"new")
+    return path
+
+
+def test_path_without_and_with_session(tmp_path):
+    folder = tmp_path / "raw"
+    one, other = group_acquisitions(
+        [folder / "sub-01_part-phase_T1w.nii", folder / "sub-01_ses-b_run-1_part-phase_T1w.nii"]
+    )
+    assert derivative_path(tmp_path, one, "phi0map", ".json") == (
+        tmp_path / "sub-01/anat/sub-01_phi0map.json"
+    )
+    assert derivative_path(tmp_path, other, "condmap", ".nii.gz", desc="x") == (
+        tmp_path / "sub-01/ses-b/anat/sub-01_ses-b_run-1_desc-x_condmap.nii.gz"
+    )
+
+
+def test_uri_of_the_nearest_dataset(tmp_path):
+    nested = tmp_path / "derivatives" / "seg"
+    datasets = {"raw": tmp_path, "seg": nested}
+    assert bids_uri(nested / "sub-01/x.nii", datasets) == "bids:seg:sub-01/x.nii"
+    assert bids_uri(tmp_path / "sub-01/x.nii", datasets) == "bids:raw:sub-01/x.nii"
+
+
+def test_dataset_files(tmp_path):
+    output = tmp_path / "a" / "out"
+    write_dataset_files(output, {"raw": tmp_path / "my data", "seg": tmp_path / "seg"})
+    description = json.loads((output / "dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative"
+    assert description["GeneratedBy"] == [{"Name": "bids_qcm", "Version": __version__}]
+    # values are URIs
+    assert description["DatasetLinks"] == {"raw": "../../my%20data", "seg": "../../seg"}
+    assert description["SourceDatasets"] == [{"URL": "../../my%20data"}, {"URL": "../../seg"}]
+    ignored = (output / ".bidsignore").read_text().splitlines()
+    assert {"*_condmap.*", "*_phi0map.*", "figures"} <= set(ignored)
+
+
+def test_output_inside_the_dataset(dataset):
+    output = dataset.root / "derivatives" / "bids_qcm"
+    write_dataset_files(output, {"raw": dataset.root})
+    description = json.loads((output / "dataset_description.json").read_text())
+    assert description["DatasetLinks"] == {"raw": "../.."}
+
+
+def test_a_result_with_its_sidecar(tmp_path, source):
+    path = tmp_path / "out" / "sub-01" / "sub-01_desc-x_condmap.nii.gz"
+    put_whole(source, path, {"Units": "S/m"})
+    assert path.read_bytes() == b"new"
+    assert json.loads(path.with_name("sub-01_desc-x_condmap.json").read_text()) == {"Units": "S/m"}
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def test_a_result_without_a_sidecar(tmp_path, source):
+    path = tmp_path / "out" / "x.tsv"
+    put_whole(source, path)
+    assert [p.name for p in path.parent.iterdir()] == ["x.tsv"]
+
+
+def test_what_is_the_same_is_left_alone(tmp_path, source, snapshot):
+    path = tmp_path / "out" / "x.nii.gz"
+    put_whole(source, path, {"a": 1})
+    for written in path.parent.iterdir():
+        os.utime(written, ns=(10**9, 10**9))
+    before = snapshot(path.parent)
+    put_whole(source, path, {"a": 1})
+    assert snapshot(path.parent) == before
+
+
+def test_what_differs_is_replaced(tmp_path, source):
+    path = tmp_path / "out" / "x.nii.gz"
+    put_whole(source, path, {"a": 1})
+    # the same size and time, as a shallow comparison would see it
+    path.write_bytes(b"old")
+    status = source.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    put_whole(source, path, {"a": 2})
+    assert path.read_bytes() == b"new"
+    assert json.loads(path.with_name("x.json").read_text()) == {"a": 2}
+
+
+def test_a_link_is_replaced_and_not_written_through(tmp_path, source):
+    path, target = tmp_path / "x.nii.gz", tmp_path / "annexed"
+    target.write_bytes(b"old")
+    path.symlink_to(target)
+    put_whole(source, path)
+    assert target.read_bytes() == b"old"
+    assert not path.is_symlink()
+    assert path.read_bytes() == b"new"
+
+
+def test_a_failed_copy_leaves_the_old_file(tmp_path, monkeypatch, source):
+    path = tmp_path / "out" / "x.nii.gz"
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+
+    def half(source, target):
+        target.write_bytes(b"ne")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", half)
+    with pytest.raises(OSError, match="No space"):
+        put_whole(source, path)
+    assert [p.name for p in path.parent.iterdir()] == ["x.nii.gz"]
+    assert path.read_bytes() == b"old"
+
+
+def test_text_is_utf8_and_json_ends_with_a_newline(tmp_path):
+    write_text(tmp_path / "a" / "x.txt", "é\n")
+    assert (tmp_path / "a" / "x.txt").read_bytes() == "é\n".encode()
+    write_json(tmp_path / "x.json", {"a": [1, None]})
+    text = (tmp_path / "x.json").read_text()
+    assert text.endswith("}\n")
+    assert json.loads(text) == {"a": [1, None]}

@@ -1,0 +1,240 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import (
+    Grid,
+    read_echo,
+    read_grid,
+    read_integers,
+    read_stored,
+    read_values,
+    save_array,
+    whole_file,
+    write_image,
+)
+from bids_qcm.phase import recognise_units
+
+
+@pytest.fixture(params=[".nii", ".nii.gz"])
+def path(request, tmp_path):
+    return tmp_path / f"été 1{request.param}"
+
+
+def truncate(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def test_grid(path, phase_values, affine):
+    save_array(path, phase_values, affine)
+    grid = read_grid(path)
+    assert grid.shape == phase_values.shape
+    assert grid.voxel_size == (1.0, 1.5, 2.0)
+    np.testing.assert_array_equal(grid.affine, affine)
+
+
+def test_voxel_size_of_an_oblique_grid():
+    angle = np.deg2rad(30)
+    rotation = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, -1]]
+    )
+    affine = np.eye(4)
+    affine[:3, :3] = rotation @ np.diag([0.7, 0.8, 3.0])
+    assert Grid((2, 2, 2), affine).voxel_size == pytest.approx((0.7, 0.8, 3.0))
+
+
+def test_grids_match_to_rounding(affine):
+    grid = Grid((8, 9, 7), affine)
+    near, far = affine.copy(), affine.copy()
+    near[0, 3] += 0.005
+    far[0, 3] += 0.02
+    assert grid.matches(Grid((8, 9, 7), near))
+    assert not grid.matches(Grid((8, 9, 7), far))
+    assert not grid.matches(Grid((9, 8, 7), affine))
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 7, 3), (8, 9, 7, 1)])
+def test_other_than_three_dimensions_are_refused(path, shape):
+    nib.save(nib.Nifti1Image(np.ones(shape, np.float32), np.eye(4)), path)
+    with pytest.raises(InputError, match=f"is {len(shape)}-D .*one volume in each file") as error:
+        read_grid(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("value", [0, np.nan])
+def test_a_singular_affine_is_refused(path, phase_values, affine, value):
+    affine[1, 1] = value
+    image = nib.Nifti1Image(phase_values, None)
+    image.header.set_sform(affine, code=1)
+    nib.save(image, path)
+    with pytest.raises(InputError, match=r"singular affine.*mend its sform or qform"):
+        read_grid(path)
+
+
+def test_an_image_without_voxels_is_refused(path):
+    nib.save(nib.Nifti1Image(np.ones((0, 4, 4), np.float32), np.eye(4)), path)
+    with pytest.raises(InputError, match="has no voxels"):
+        read_grid(path)
+
+
+def test_stored_values_come_unscaled(path, affine):
+    stored = np.arange(504, dtype=np.int16).reshape(8, 9, 7)
+    save_array(path, stored, affine, slope=2, intercept=-4096)
+    image = read_stored(path)
+    np.testing.assert_array_equal(image.values, stored)
+    assert (image.slope, image.intercept) == (2, -4096)
+    np.testing.assert_array_equal(read_values(path), 2 * stored - 4096)
+    assert read_values(path).dtype == np.float32
+
+
+def test_an_image_without_scaling(path, phase_values, affine):
+    nib.save(nib.Nifti1Image(phase_values, affine), path)
+    assert (read_stored(path).slope, read_stored(path).intercept) == (1, 0)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.95])
+def test_a_truncated_file_is_refused_by_name(path, phase_values, affine, share):
+    save_array(path, phase_values, affine)
+    truncate(path, share)
+    with pytest.raises(InputError, match=r"cannot be read.*copy or convert it again") as error:
+        read_stored(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"no image" * 100, b"/annex/objects/MD5E-s1"])
+def test_what_is_no_image_is_refused(path, content):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as NIfTI"):
+        read_grid(path)
+
+
+def test_a_damaged_size_in_the_header_is_refused(tmp_path, phase_values, affine):
+    path = tmp_path / "x.nii"
+    save_array(path, phase_values, affine)
+    content = bytearray(path.read_bytes())
+    content[42:48] = np.array([-8, 9, 7], "<i2").tobytes()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.nii"):
+        read_stored(path)
+
+
+def test_another_format_is_refused(tmp_path, phase_values):
+    path = tmp_path / "x.mgz"
+    nib.save(nib.MGHImage(phase_values, np.eye(4)), path)
+    with pytest.raises(InputError, match="is not NIfTI"):
+        read_grid(path)
+
+
+def test_a_dangling_link_asks_for_the_content(path):
+    path.symlink_to(".git/annex/objects/gone")
+    for read in (read_grid, read_stored):
+        with pytest.raises(InputError, match="datalad get") as error:
+            read(path)
+        assert str(path) in str(error.value)
+
+
+def test_a_folder_is_refused(path):
+    path.mkdir()
+    with pytest.raises(InputError, match="cannot be read as NIfTI"):
+        read_grid(path)
+
+
+@pytest.mark.parametrize("value", [0, np.nan, np.inf])
+def test_an_empty_image_is_refused(path, value):
+    save_array(path, np.full((4, 4, 4), value, np.float32), np.eye(4))
+    with pytest.raises(InputError, match="zero or not finite everywhere"):
+        read_stored(path)
+
+
+def test_complex_values_are_refused(path):
+    save_array(path, np.ones((4, 4, 4), np.complex64), np.eye(4))
+    with pytest.raises(InputError, match=r"complex64.*part-real and part-imag"):
+        read_stored(path)
+
+
+def test_an_echo_of_magnitude_and_phase(tmp_path, magnitude_values, affine):
+    stored = np.zeros(magnitude_values.shape, np.int16)
+    stored[0, 0, :3] = 4095, 2048, 1024
+    save_array(tmp_path / "m.nii", magnitude_values, affine)
+    save_array(tmp_path / "p.nii", stored, affine, slope=2, intercept=-4096)
+    units = recognise_units(stored, 2, -4096)
+    magnitude, phase = read_echo(tmp_path / "m.nii", tmp_path / "p.nii", units)
+    np.testing.assert_array_equal(magnitude, magnitude_values)
+    np.testing.assert_allclose(phase[0, 0, 1:3], [0, -np.pi / 2], atol=1e-6)
+
+
+def test_an_echo_of_real_and_imaginary_part(tmp_path, magnitude_values, phase_values, affine):
+    signal = magnitude_values * np.exp(1j * phase_values)
+    save_array(tmp_path / "r.nii", signal.real, affine)
+    save_array(tmp_path / "i.nii", signal.imag, affine)
+    magnitude, phase = read_echo(tmp_path / "r.nii", tmp_path / "i.nii", None)
+    np.testing.assert_allclose(magnitude, magnitude_values, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(1j * phase), np.exp(1j * phase_values), atol=1e-5)
+
+
+def test_integers(path, label_values, affine):
+    save_array(path, label_values.astype(np.float32), affine)
+    assert read_integers(path).dtype == np.int32
+    np.testing.assert_array_equal(read_integers(path), label_values)
+
+
+@pytest.mark.parametrize("odd", [0.5, np.nan, np.inf, 1e10])
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+def test_other_than_integers_are_refused(path, label_values, affine, odd):
+    values = label_values.astype(np.float32)
+    values[0, 0, 0] = odd
+    save_array(path, values, affine)
+    with pytest.raises(InputError, match=r"not whole numbers.*store integer labels"):
+        read_integers(path)
+
+
+@pytest.mark.parametrize(("sform", "qform"), [(1, 1), (2, 0), (0, 1), (0, 0)])
+def test_an_image_is_written_in_the_same_space(path, phase_values, affine, sform, qform):
+    source = path.with_name(f"source{path.name[5:]}")
+    image = nib.Nifti1Image(np.ones(phase_values.shape, np.uint8), affine)
+    image.set_sform(affine, sform)
+    image.set_qform(affine, qform)
+    nib.save(image, source)
+    write_image(path, phase_values, like=source)
+    written, original = nib.load(path), nib.load(source)
+    np.testing.assert_allclose(written.affine, original.affine)
+    assert (written.header["sform_code"], written.header["qform_code"]) == (sform, qform)
+    assert written.get_data_dtype() == np.float32
+    np.testing.assert_array_equal(written.get_fdata(), phase_values)
+
+
+def test_a_mask_is_written_as_bytes(path):
+    save_array(path, np.eye(3, dtype=bool)[None], np.eye(4))
+    assert nib.load(path).get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(read_integers(path)[0], np.eye(3))
+
+
+def test_the_same_image_gives_the_same_bytes(tmp_path, phase_values, affine):
+    for name in ("a.nii.gz", "b.nii.gz"):
+        save_array(tmp_path / name, phase_values, affine)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(path):
+    def fail_halfway():
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    path.write_text("old")
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert path.read_text() == "old"
+
+
+def test_the_temporary_name_has_the_extension_and_is_hidden(path):
+    with whole_file(path) as temporary:
+        assert temporary.name.endswith("".join(path.suffixes))
+        assert temporary.name.startswith(".")
+        assert temporary.parent == path.parent
+        temporary.touch()
+    assert path.exists()

@@ -1,0 +1,358 @@
+from collections.abc import Mapping
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.planning import plan_acquisition
+
+SEG = "derivatives/seg"
+
+
+@pytest.fixture
+def plan(dataset):
+    """Plan the dataset's only acquisition."""
+
+    def plan(**options):
+        settings = dataset.settings(**options)
+        return plan_acquisition(dataset.acquisition(), settings, [dataset.root / SEG])
+
+    return plan
+
+
+@pytest.fixture
+def refused(plan):
+    """Give the message with which the only acquisition is refused."""
+
+    def refused(**options):
+        with pytest.raises(InputError) as error:
+            plan(**options)
+        message = str(error.value)
+        assert message.startswith(f"{error.value.where}: ")
+        assert ". Remedy: " in message
+        return message
+
+    return refused
+
+
+def echoes(dataset, *times, **fields):
+    return [
+        dataset.pair(f"sub-01_echo-{number}_{{}}_MEGRE", EchoTime=time, **fields)
+        for number, time in enumerate(times, start=1)
+    ]
+
+
+def test_one_spin_echo(dataset, plan):
+    magnitude, phase = dataset.pair()
+    found = plan()
+    (echo,) = found.echoes
+    assert echo.files == (magnitude, phase)
+    assert (echo.units.name, echo.time) == ("rad", 0.01)
+    assert (found.frequency, found.frequency_source) == (
+        pytest.approx(127.74e6),
+        "ImagingFrequency",
+    )
+    assert found.grid.voxel_size == (1.0, 1.5, 2.0)
+    assert (found.segmentation, found.mask, found.warnings, found.refused) == (None, None, (), {})
+    assert found.methods == ("integral-mag",)
+
+
+def test_echo_times_stay_with_their_echoes(dataset, plan):
+    echoes(dataset, 0.02, 0.005)
+    found = [(echo.files[1].name, echo.time) for echo in plan().echoes]
+    assert found == [
+        ("sub-01_echo-1_part-phase_MEGRE.nii.gz", 0.02),
+        ("sub-01_echo-2_part-phase_MEGRE.nii.gz", 0.005),
+    ]
+
+
+def test_one_echo_needs_no_echo_time(dataset, plan):
+    dataset.pair(EchoTime=None)
+    assert plan().echoes[0].time is None
+
+
+def test_fields_of_the_magnitude_count_for_the_echo(dataset, plan):
+    _, phase = dataset.pair()
+    dataset.json(phase.relative_to(dataset.root).with_name("sub-01_part-phase_T2w.json"), {})
+    assert plan().frequency_source == "ImagingFrequency"
+
+
+def test_the_field_strength_does_where_there_is_no_frequency(dataset, plan):
+    dataset.pair(ImagingFrequency=None, MagneticFieldStrength=3)
+    assert plan().frequency_source == "MagneticFieldStrength"
+
+
+def test_real_and_imaginary_parts(dataset, plan):
+    first, second = dataset.pair(parts=("real", "imag"), Units=None)
+    (echo,) = plan().echoes
+    assert echo.files == (first, second)
+    assert echo.units is None
+
+
+def test_segmentation_and_mask(dataset, plan, label_values):
+    dataset.pair()
+    segmentation = dataset.segmentation()
+    mask = dataset.image(f"{SEG}/sub-01/anat/sub-01_desc-brain_mask.nii.gz", label_values)
+    found = plan()
+    assert found.segmentation.path == segmentation
+    assert found.mask.path == mask
+    assert found.methods == ("integral-magseg",)
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(("missing", "present"), [("mag", "phase"), ("phase", "mag")])
+def test_an_echo_without_one_part(dataset, refused, missing, present):
+    first, _ = echoes(dataset, 0.005, 0.01)
+    path = first[("mag", "phase").index(missing)]
+    path.unlink()
+    message = refused()
+    assert f"sub-01_echo-1_part-{present}_MEGRE.nii.gz: part-{present} has no" in message
+    assert f"add {path.name}" in message
+
+
+def test_a_phase_without_magnitude(dataset, refused):
+    dataset.pair(parts=["phase"])
+    assert "add sub-01_part-mag_T2w.nii.gz" in refused()
+
+
+def test_both_extensions(dataset, refused):
+    _, phase = dataset.pair()
+    twin = phase.with_name(phase.name.removesuffix(".gz"))
+    twin.write_bytes(b"")
+    message = refused()
+    assert str(phase) in message
+    assert str(twin) in message
+    assert "keep one" in message
+
+
+def test_shapes_that_differ(dataset, refused, phase_values, affine):
+    magnitude, phase = dataset.pair()
+    dataset.image(phase.relative_to(dataset.root), phase_values[:-1], affine)
+    message = refused()
+    assert f"{phase}: has shape (7, 9, 7), but {magnitude.name} has (8, 9, 7)" in message
+
+
+def test_affines_that_differ(dataset, refused, phase_values, affine):
+    magnitude, phase = dataset.pair()
+    affine[2, 3] = 1
+    dataset.image(phase.relative_to(dataset.root), phase_values, affine)
+    assert f"{phase}: has another affine than {magnitude.name}" in refused()
+
+
+def test_grids_of_echoes_that_differ(dataset, refused, phase_values, affine):
+    _, (_, phase) = echoes(dataset, 0.005, 0.01)
+    dataset.image(phase.relative_to(dataset.root), phase_values[:, 1:], affine)
+    assert f"{phase}: has shape" in refused()
+
+
+def test_several_echoes_need_their_echo_times(dataset, refused):
+    _, (_, phase) = echoes(dataset, 0.005, None)
+    message = refused()
+    assert f"{phase}: its sidecar has no EchoTime" in message
+    assert "add EchoTime (seconds)" in message
+
+
+def test_equal_echo_times(dataset, refused):
+    (_, first), _, (_, third) = echoes(dataset, 0.005, 0.01, 0.005)
+    message = refused()
+    assert f"{third}: has the same EchoTime, 0.005 s, as {first.name}" in message
+
+
+def test_an_echo_time_in_milliseconds(dataset, refused):
+    _, phase = dataset.pair(EchoTime=4.92)
+    message = refused()
+    assert f"{phase}: its sidecar's EchoTime is 4.92" in message
+    assert "give EchoTime in seconds" in message
+
+
+def test_neither_frequency_nor_field_strength(dataset, refused):
+    _, phase = dataset.pair(ImagingFrequency=None)
+    message = refused()
+    assert message.startswith(f"{phase}: ")
+    assert "add ImagingFrequency (MHz) or MagneticFieldStrength (tesla)" in message
+
+
+def test_a_broken_sidecar(dataset, refused):
+    dataset.pair()
+    sidecar = dataset.json("sub-01/anat/sub-01_part-mag_T2w.json", "[]")
+    assert refused() == f"{sidecar}: is not a JSON object. Remedy: mend the sidecar"
+
+
+@pytest.mark.parametrize("units", [None, "arbitrary", ["rad"], {"phase": "rad"}, 3])
+def test_a_range_that_is_no_known_one(dataset, refused, phase_values, units):
+    _, phase = dataset.pair(Units=units)
+    dataset.image(phase.relative_to(dataset.root), phase_values * 10)
+    message = refused()
+    assert message.startswith(f"{phase}: the phase goes from -31.4")
+    assert "--phase-units" in message
+
+
+def test_phase_units_that_are_given(dataset, plan, phase_values):
+    _, phase = dataset.pair(Units=None)
+    dataset.image(phase.relative_to(dataset.root), phase_values * 10)
+    units = plan(phase_units=20 * np.pi).echoes[0].units
+    assert units.radians_per_unit == pytest.approx(0.1)
+
+
+def test_a_remark_on_the_units_is_a_warning(dataset, plan):
+    dataset.pair(Units=None)
+    (warning,) = plan().warnings
+    assert warning.startswith("sub-01_part-phase_T2w.nii.gz: ")
+    assert "a full cycle, taken as rad" in warning
+
+
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("value", [0, np.nan])
+def test_an_empty_image(dataset, refused, phase_values, part, value):
+    path = dataset.pair()[part]
+    dataset.image(path.relative_to(dataset.root), np.full_like(phase_values, value))
+    assert f"{path}: is zero or not finite everywhere" in refused()
+
+
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("share", [0.1, 0.8])
+def test_a_truncated_image(dataset, refused, part, extension, share):
+    paths = dataset.pair()
+    path = paths[part].with_name(paths[part].name.replace(".nii.gz", extension))
+    image = nib.Nifti1Image(np.asarray(nib.load(paths[part]).dataobj), nib.load(paths[part]).affine)
+    paths[part].unlink()
+    nib.save(image, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    message = refused()
+    assert message.startswith(f"{path}: cannot be read")
+    assert "copy or convert it again" in message
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_an_image_of_four_dimensions(dataset, refused, phase_values, part):
+    path = dataset.pair()[part]
+    dataset.image(path.relative_to(dataset.root), np.stack([phase_values] * 3, axis=-1))
+    message = refused()
+    assert f"{path}: is 4-D" in message
+    assert "one volume in each file" in message
+
+
+def test_a_link_without_content(dataset, refused):
+    path, _ = dataset.pair()
+    path.unlink()
+    path.symlink_to("../../.git/annex/objects/gone")
+    message = refused()
+    assert message.startswith(f"{path}: ")
+    assert "datalad get" in message
+
+
+def test_methods_that_need_a_segmentation_are_refused_while_others_go_on(dataset, plan):
+    dataset.pair()
+    found = plan(methods=("laplacian", "integral-seg", "laplacian-magseg", "integral-fd"))
+    assert found.methods == ("laplacian", "integral-fd")
+    assert list(found.refused) == ["integral-seg", "laplacian-magseg"]
+    assert found.refused["integral-seg"].startswith("integral-seg needs a segmentation: sub-01_T2w")
+    assert "sub-01/anat/*_dseg.nii.gz with --derivatives" in found.refused["integral-seg"]
+
+
+def test_nothing_but_methods_that_are_refused(dataset, refused):
+    _, phase = dataset.pair()
+    message = refused(methods=("integral-seg",))
+    assert message.startswith(f"{phase}: integral-seg needs a segmentation")
+    assert "choose another --method" in message
+
+
+def test_a_kernel_smaller_than_a_voxel(dataset, plan):
+    dataset.pair()
+    found = plan(methods=("laplacian", "laplacian-fd"), fit_radius=(3, 3, 1))
+    assert found.methods == ("laplacian-fd",)
+    reason = found.refused["laplacian"]
+    assert "fit radius 1 mm reaches less than one voxel along z" in reason
+    assert "voxel size is 2 mm" in reason
+    assert "--fit-radius" in reason
+
+
+def test_an_integral_kernel_smaller_than_a_voxel(dataset, plan):
+    dataset.pair()
+    found = plan(methods=("laplacian", "integral"), integral_radius=(1.2, 3, 3))
+    assert found.methods == ("laplacian", "integral")
+    found = plan(methods=("laplacian", "integral"), integral_radius=(3, 1.2, 3))
+    assert "--integral-radius" in found.refused["integral"]
+    assert "along y" in found.refused["integral"]
+
+
+def test_a_segmentation_in_another_grid(dataset, plan, affine):
+    dataset.pair()
+    affine[0, 3] = 9
+    path = dataset.segmentation(affine=affine)
+    found = plan(methods=("integral-seg", "integral"))
+    assert found.methods == ("integral",)
+    assert f"{path}: is a segmentation, but not in the grid" in found.refused["integral-seg"]
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("problem", ["grid", "values", "table", "link", "truncated"])
+def test_the_default_method_tells_why_it_uses_no_segmentation(
+    dataset, plan, label_values, affine, problem
+):
+    dataset.pair()
+    path = dataset.segmentation()
+    relative = path.relative_to(dataset.root)
+    if problem == "grid":
+        dataset.image(relative, label_values[1:], affine)
+    elif problem == "values":
+        dataset.image(relative, label_values + np.float32(0.5), affine)
+    elif problem == "table":
+        path = dataset.json(relative.with_name("sub-01_dseg.tsv"), "no table")
+    elif problem == "link":
+        path.unlink()
+        path.symlink_to("gone")
+    else:
+        path.write_bytes(path.read_bytes()[:-20])
+    found = plan()
+    assert found.methods == ("integral-mag",)
+    assert found.segmentation is None
+    (warning,) = found.warnings
+    assert warning.startswith(f"using no segmentation, as {path}: ")
+
+
+def test_a_mask_that_cannot_be_used_is_a_warning(dataset, plan, label_values, affine):
+    dataset.pair()
+    relative = f"{SEG}/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    path = dataset.image(relative, label_values[1:], affine)
+    found = plan()
+    assert found.mask is None
+    (warning,) = found.warnings
+    assert warning.startswith(f"using a mask of reliable signal, as {path}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "sequence", "warned"),
+    [
+        ("sub-01_{}_MEGRE", None, True),
+        ("sub-01_{}_T2starw", None, True),
+        ("sub-01_{}_T1w", "GR", True),
+        ("sub-01_{}_T1w", "GR\\IR", True),
+        ("sub-01_{}_T1w", ["GR", "IR"], True),
+        ("sub-01_{}_T1w", "SE", False),
+        ("sub-01_{}_T1w", 7, False),
+        ("sub-01_{}_T1w", None, False),
+    ],
+)
+def test_a_single_gradient_echo_is_a_warning(dataset, plan, name, sequence, warned):
+    dataset.pair(name, ScanningSequence=sequence)
+    warnings = [warning for warning in plan().warnings if "a single gradient echo" in warning]
+    assert len(warnings) == warned
+    assert all("off-resonance" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("times", [(0.005, 0.01), (0,)])
+def test_no_warning_where_off_resonance_is_no_matter(dataset, plan, times):
+    echoes(dataset, *times)
+    assert plan().warnings == ()
+
+
+def test_planning_only_reads(dataset, plan, snapshot):
+    dataset.pair()
+    dataset.segmentation()
+    before = snapshot(dataset.root)
+    assert isinstance(plan().refused, Mapping)
+    assert snapshot(dataset.root) == before

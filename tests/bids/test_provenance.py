@@ -1,0 +1,104 @@
+import json
+from importlib.metadata import version
+
+import pytest
+
+from bids_qcm import __version__
+from bids_qcm.bids.planning import plan_acquisition
+from bids_qcm.bids.provenance import (
+    condmap_metadata,
+    mask_metadata,
+    mask_type,
+    phi0_metadata,
+    segmentation_metadata,
+)
+from bids_qcm.recon import METHODS
+
+RAW = [f"bids:raw:sub-01/anat/sub-01_part-{part}_T2w.nii.gz" for part in ("mag", "phase")]
+MASK = "bids:seg:sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+SEGMENTATION = "bids:seg:sub-01/anat/sub-01_dseg.nii.gz"
+
+
+@pytest.fixture
+def settings(dataset):
+    return dataset.settings(methods=tuple(METHODS), phase_type="transmit")
+
+
+@pytest.fixture
+def datasets(dataset):
+    return {"raw": dataset.root, "seg": dataset.root / "derivatives" / "seg"}
+
+
+@pytest.fixture
+def plan(dataset, settings, datasets):
+    def plan():
+        return plan_acquisition(dataset.acquisition(), settings, [datasets["seg"]])
+
+    return plan
+
+
+@pytest.fixture
+def full_plan(dataset, plan, label_values):
+    dataset.pair()
+    dataset.segmentation()
+    dataset.image("derivatives/seg/sub-01/anat/sub-01_desc-brain_mask.nii.gz", label_values)
+    return plan()
+
+
+def test_phi0(full_plan, settings, datasets):
+    metadata = phi0_metadata(full_plan, settings, datasets)
+    assert metadata["Units"] == "rad"
+    assert metadata["Sources"] == [*RAW, MASK]
+    assert metadata["MaskType"] == "brain"
+    assert metadata["PhaseType"] == "transmit"
+    assert metadata["PhaseUnits"] == ["rad"]
+    assert metadata["EchoTime"] == [0.01]
+    assert metadata["ImagingFrequency"] == pytest.approx(127.74)
+    assert metadata["ImagingFrequencySource"] == "ImagingFrequency"
+    assert metadata["SoftwareVersions"]["bids_qcm"] == __version__
+    assert metadata["SoftwareVersions"]["numpy"] == version("numpy")
+    assert json.loads(json.dumps(metadata)) == metadata
+
+
+def test_unknown_echo_time_is_left_out(dataset, plan, settings, datasets):
+    dataset.pair(EchoTime=None)
+    assert "EchoTime" not in phi0_metadata(plan(), settings, datasets)
+
+
+def test_complex_parts(dataset, plan, settings, datasets):
+    dataset.pair(parts=("real", "imag"))
+    metadata = phi0_metadata(plan(), settings, datasets)
+    assert metadata["PhaseUnits"] == ["complex"]
+    assert metadata["Sources"][0].endswith("part-real_T2w.nii.gz")
+
+
+def test_warnings_are_kept(dataset, plan, settings, datasets):
+    dataset.pair("sub-01_{}_MEGRE")
+    (warning,) = phi0_metadata(plan(), settings, datasets)["Warnings"]
+    assert "single gradient echo" in warning
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_condmap(full_plan, settings, datasets, method):
+    metadata = condmap_metadata(full_plan, settings, datasets, method)
+    uses_labels, uses_magnitude = METHODS[method].uses_labels, METHODS[method].uses_magnitude
+    assert (metadata["Units"], metadata["Method"]) == ("S/m", method)
+    assert metadata["Sources"] == [*RAW, MASK, *([SEGMENTATION] if uses_labels else [])]
+    assert metadata.get("MagnitudeDelta") == (0.45 if uses_magnitude else None)
+    assert json.loads(json.dumps(metadata)) == metadata
+
+
+def test_brain_mask(full_plan, datasets):
+    assert mask_type(full_plan) == "brain"
+    assert mask_metadata(full_plan, datasets) == {"Type": "Brain", "Sources": [MASK]}
+
+
+def test_signal_mask(dataset, plan, datasets):
+    dataset.pair()
+    assert mask_type(plan()) == "signal"
+    metadata = mask_metadata(plan(), datasets)
+    assert (metadata["Type"], metadata["Sources"]) == ("ROI", RAW)
+
+
+def test_segmentation(full_plan, datasets):
+    assert segmentation_metadata(full_plan, datasets)["Sources"] == [SEGMENTATION]

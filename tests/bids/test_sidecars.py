@@ -1,0 +1,151 @@
+import json
+
+import pytest
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.sidecars import echo_time, larmor_frequency, read_sidecar
+from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
+
+IMAGE = "sub-01/ses-1/anat/sub-01_ses-1_acq-a_echo-1_part-phase_MEGRE.nii.gz"
+
+
+def sidecar(dataset, **files):
+    """Read the image's sidecar with each of these files holding its own name."""
+    for name, content in files.items():
+        dataset.json(name, content)
+    return read_sidecar(dataset.root / IMAGE, dataset.root)
+
+
+def test_nearer_files_win(dataset):
+    files = {
+        "MEGRE.json": {"a": "root", "b": "root", "c": "root", "d": "root"},
+        "sub-01/sub-01_MEGRE.json": {"b": "subject", "c": "subject", "d": "subject"},
+        "sub-01/ses-1/sub-01_ses-1_MEGRE.json": {"c": "session", "d": "session"},
+        IMAGE.replace(".nii.gz", ".json"): {"d": "own"},
+    }
+    expected = {"a": "root", "b": "subject", "c": "session", "d": "own"}
+    assert sidecar(dataset, **files) == expected
+
+
+def test_more_specific_files_win_in_one_folder(dataset):
+    files = {
+        "part-phase_MEGRE.json": {"b": "part", "c": "part"},
+        "acq-a_part-phase_MEGRE.json": {"c": "both"},
+        "MEGRE.json": {"a": "all", "b": "all", "c": "all"},
+    }
+    assert sidecar(dataset, **files) == {"a": "all", "b": "part", "c": "both"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "part-mag_MEGRE.json",
+        "acq-b_MEGRE.json",
+        "run-1_MEGRE.json",
+        "T1w.json",
+        "notMEGRE.json",
+        "sub-01/ses-2/MEGRE.json",
+        "sub-02/MEGRE.json",
+    ],
+)
+def test_files_of_other_images_do_not_apply(dataset, other):
+    assert sidecar(dataset, **{other: {"EchoTime": 1}}) == {}
+
+
+def test_a_plain_nifti_has_the_same_sidecar(dataset):
+    dataset.json("sub-01/anat/sub-01_part-mag_T1w.json", {"a": 1})
+    assert read_sidecar(dataset.root / "sub-01/anat/sub-01_part-mag_T1w.nii", dataset.root) == {
+        "a": 1
+    }
+
+
+def test_byte_order_mark_and_unicode(dataset):
+    path = dataset.path("MEGRE.json")
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": "é"}, ensure_ascii=False).encode())
+    assert read_sidecar(dataset.root / IMAGE, dataset.root) == {"a": "é"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '"text"', "null", "3"])
+def test_what_is_no_object_is_refused_by_name(dataset, content):
+    with pytest.raises(InputError, match="mend the sidecar") as error:
+        sidecar(dataset, **{"MEGRE.json": content})
+    assert str(dataset.root / "MEGRE.json") in str(error.value)
+
+
+def test_not_utf8_is_refused_by_name(dataset):
+    dataset.path("MEGRE.json").write_bytes(b'{"a": "\xe9"}')
+    with pytest.raises(InputError, match=r"MEGRE\.json: cannot be read as JSON"):
+        read_sidecar(dataset.root / IMAGE, dataset.root)
+
+
+def test_a_broken_sidecar_concerns_its_own_images_only(dataset):
+    assert sidecar(dataset, **{"T1w.json": "{", "MEGRE.json": {"a": 1}}) == {"a": 1}
+
+
+def test_a_dangling_link_asks_for_the_content(dataset):
+    dataset.path("MEGRE.json").symlink_to(".git/annex/objects/gone")
+    with pytest.raises(InputError, match=r"MEGRE\.json: .*datalad get"):
+        read_sidecar(dataset.root / IMAGE, dataset.root)
+
+
+def test_frequency_is_taken_before_the_field_strength(dataset):
+    fields = {"ImagingFrequency": 123.25, "MagneticFieldStrength": 3}
+    frequency, source = larmor_frequency(fields, dataset.root)
+    assert (frequency, source) == (pytest.approx(123.25e6), "ImagingFrequency")
+
+
+def test_frequency_from_the_field_strength(dataset):
+    frequency, source = larmor_frequency({"MagneticFieldStrength": 3}, dataset.root)
+    assert frequency == pytest.approx(3 * PROTON_GYROMAGNETIC_RATIO)
+    assert source == "MagneticFieldStrength"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"ImagingFrequency": 127740000.0},
+        {"ImagingFrequency": 0},
+        {"ImagingFrequency": -127.74},
+        {"ImagingFrequency": float("nan")},
+        {"ImagingFrequency": float("inf")},
+        {"ImagingFrequency": "127.74"},
+        {"ImagingFrequency": [127.74]},
+        {"ImagingFrequency": None},
+        {"ImagingFrequency": True},
+        {"MagneticFieldStrength": 30000},
+        {"MagneticFieldStrength": "3T"},
+    ],
+)
+def test_odd_frequencies_are_refused_with_the_unit(dataset, fields):
+    image = dataset.root / "x.nii"
+    with pytest.raises(InputError) as error:
+        larmor_frequency(fields, image)
+    assert str(error.value).startswith(f"{image}: ")
+    field = next(iter(fields), "ImagingFrequency")
+    assert field in str(error.value)
+    assert {"ImagingFrequency": "MHz", "MagneticFieldStrength": "tesla"}[field] in str(error.value)
+
+
+@pytest.mark.parametrize("value", [0, 0.00492, 1])
+def test_echo_time(dataset, value):
+    assert echo_time({"EchoTime": value}, dataset.root) == value
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"EchoTime": 4.92},
+        {"EchoTime": -0.001},
+        {"EchoTime": float("nan")},
+        {"EchoTime": "0.00492"},
+        {"EchoTime": [0.004, 0.008]},
+        {"EchoTime": False},
+    ],
+)
+def test_odd_echo_times_are_refused_with_the_unit(dataset, fields):
+    image = dataset.root / "x.nii"
+    with pytest.raises(InputError, match=r"EchoTime.*seconds") as error:
+        echo_time(fields, image)
+    assert str(error.value).startswith(f"{image}: ")

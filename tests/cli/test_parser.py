@@ -1,0 +1,238 @@
+import json
+import os
+from dataclasses import fields
+
+import pytest
+
+from bids_qcm import __version__
+from bids_qcm.cli.parser import build_parser, parse_settings
+from bids_qcm.recon import METHODS
+from bids_qcm.settings import Settings
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """A working directory with what options may name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "seg", "a=b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "plugin.yml").write_text("plugin: Linear\n")
+    (tmp_path / "filters.json").write_text(json.dumps({"phase": {"suffix": ["T2w"], "run": 1}}))
+    return tmp_path
+
+
+@pytest.fixture
+def parse(folders):
+    def parse(*options):
+        return parse_settings(["data", "out", "participant", *options])[0]
+
+    return parse
+
+
+@pytest.fixture
+def usage_error(folders, capsys):
+    """Give the message of a usage error."""
+
+    def usage_error(*argv):
+        with pytest.raises(SystemExit) as stop:
+            parse_settings(argv)
+        assert stop.value.code == 64
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("usage: bids-qcm")
+        return captured.err.splitlines()[-1].removeprefix("bids-qcm: error: ")
+
+    return usage_error
+
+
+# each field of Settings, options that set it, and the value that they give; {} is the folder
+FIELDS = {
+    "bids_dir": ([], "{}/data"),
+    "output_dir": ([], "{}/out"),
+    "work_dir": (["-w", "w"], "{}/w"),
+    "participant_labels": (["--participant-label", "sub-01", "02"], ("01", "02")),
+    "session_labels": (["--session-label", "ses-a", "b"], ("a", "b")),
+    "bids_filters": (["--bids-filter-file", "filters.json"], {"suffix": ["T2w"], "run": 1}),
+    "derivatives": (["-d", "seg"], (("", "{}/seg"),)),
+    "bids_database_dir": (["--bids-database-dir", "/db"], "/db"),
+    "skip_bids_validation": (["--skip-bids-validation"], True),
+    "methods": (["--method", "integral", "laplacian"], ("integral", "laplacian")),
+    "fit_radius": (["--fit-radius", "4"], (4, 4, 4)),
+    "integral_radius": (["--integral-radius", "4", "5", "0"], (4, 5, 0)),
+    "phase_type": (["--phase-type", "transmit"], "transmit"),
+    "sign": (["--sign", "-"], "-"),
+    "phase_units": (["--phase-units", "mrad"], "mrad"),
+    "nprocs": (["--nprocs", "97"], 97),
+    "omp_nthreads": (["--omp-nthreads", "98"], 98),
+    "memory_gb": (["--mem", "1.5"], 1.5),
+    "plugin_file": (["--use-plugin", "plugin.yml"], "plugin.yml"),
+    "stop_on_first_crash": (["--stop-on-first-crash"], True),
+    "clean_workdir": (["--clean-workdir"], True),
+    "write_graph": (["--write-graph"], True),
+}
+
+
+def plain(value, folder):
+    """Turn paths to text, so that a table can hold what is expected."""
+    if isinstance(value, tuple):
+        return tuple(plain(one, folder) for one in value)
+    return os.fspath(value).replace(str(folder), "{}") if hasattr(value, "__fspath__") else value
+
+
+def test_every_field_of_settings_is_in_the_table():
+    assert set(FIELDS) == {field.name for field in fields(Settings)}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_of_settings_is_settable(parse, folders, field):
+    options, expected = FIELDS[field]
+    assert plain(getattr(parse(*options), field), folders) == expected
+    if options:
+        assert plain(getattr(parse(), field), folders) != expected
+
+
+def test_every_option_reaches_settings(parse):
+    """An option that changes no field would be accepted and ignored."""
+    told = {option for options, _ in FIELDS.values() for option in options if option[:1] == "-"}
+    actions = [action for action in build_parser()._actions if action.option_strings]
+    unused = [a.dest for a in actions if not told & set(a.option_strings)]
+    assert sorted(unused) == ["help", "verbose", "version"]
+
+
+def test_defaults(parse, folders):
+    settings = parse()
+    cpus = os.cpu_count()
+    expected = Settings(
+        bids_dir=folders / "data",
+        output_dir=folders / "out",
+        work_dir=folders / "work",
+        nprocs=cpus,
+        omp_nthreads=min(cpus, 8),
+    )
+    assert settings == expected
+
+
+@pytest.mark.parametrize(("given", "verbosity"), [([], 0), (["-v"], 1), (["-vv"], 2)])
+def test_verbosity(folders, given, verbosity):
+    assert parse_settings(["data", "out", "participant", *given])[1] == verbosity
+
+
+def test_options_may_stand_first(folders):
+    argv = ["--participant-label", "01", "--nprocs", "1", "data", "out", "participant"]
+    assert parse_settings(argv)[0].participant_labels == ("01",)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--method", "all"], ["--method", "integral", "all"], ["--method", "all", "all"]],
+)
+def test_all_methods(parse, options):
+    assert parse(*options).methods == tuple(METHODS)
+
+
+def test_a_method_counts_once(parse):
+    assert parse("--method", "integral", "laplacian", "integral").methods == (
+        "integral",
+        "laplacian",
+    )
+
+
+@pytest.mark.parametrize(
+    ("flag", "field"), [("--fit-radius", "fit_radius"), ("--integral-radius", "integral_radius")]
+)
+def test_radii(parse, usage_error, flag, field):
+    assert getattr(parse(flag, "4.5"), field) == (4.5, 4.5, 4.5)
+    assert getattr(parse(flag, "1", "2", "3"), field) == (1, 2, 3)
+    for numbers in (["1", "2"], ["1", "2", "3", "4"]):
+        message = usage_error("data", "out", "participant", flag, *numbers)
+        assert flag in message
+        assert "one or three numbers, in mm" in message
+    for number in ("nan", "inf"):
+        assert flag in usage_error("data", "out", "participant", flag, number)
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"), [("auto", "auto"), ("rad", "rad"), ("4096", 4096.0), ("6.28", 6.28)]
+)
+def test_phase_units(parse, units, expected):
+    assert parse("--phase-units", units).phase_units == expected
+
+
+def test_aliases(parse):
+    settings = parse("--participant_label", "01", "--phase-sign", "+", "--mem-gb", "2")
+    assert (settings.participant_labels, settings.sign, settings.memory_gb) == (("01",), "+", 2)
+
+
+def test_named_derivatives(parse, folders):
+    found = parse("--derivatives", "x=seg", "a=b", "data").derivatives
+    # a folder may have an equals sign in its name
+    assert found == (("x", folders / "seg"), ("", folders / "a=b"), ("", folders / "data"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        ([], ["BIDS_DIR", "OUTPUT_DIR", "analysis_level"]),
+        (["data", "out"], ["analysis_level"]),
+        (["gone", "out", "participant"], ["BIDS_DIR", "gone is no folder"]),
+        (["data", "out", "session"], ["session", "participant"]),
+        (["data", "data", "participant"], ["OUTPUT_DIR is BIDS_DIR", "derivatives/bids_qcm"]),
+        (["data", "data/../data", "participant"], ["OUTPUT_DIR is BIDS_DIR"]),
+        (
+            ["data", "out", "participant", "--method", "laplace"],
+            ["--method", "laplace", "laplacian-fd"],
+        ),
+        (["data", "out", "participant", "--method"], ["--method"]),
+        (["data", "out", "participant", "--nope"], ["--nope"]),
+        (["data", "out", "participant", "-d", "gone"], ["--derivatives", "gone is no folder"]),
+        (["data", "out", "participant", "-d", "x=gone"], ["--derivatives", "gone is no folder"]),
+        (
+            ["data", "out", "participant", "--use-plugin", "gone"],
+            ["--use-plugin", "gone is no file"],
+        ),
+        (["data", "out", "participant", "--nprocs", "0"], ["--nprocs", "positive whole number"]),
+        (["data", "out", "participant", "--nprocs", "x"], ["--nprocs", "x"]),
+        (["data", "out", "participant", "--omp-nthreads", "1.5"], ["--omp-nthreads", "1.5"]),
+        (["data", "out", "participant", "--mem", "-1"], ["--mem", "-1"]),
+        (["data", "out", "participant", "--mem", "nan"], ["--mem", "not a positive number"]),
+        (["data", "out", "participant", "--phase-units", "deg"], ["--phase-units", "deg"]),
+        (
+            ["data", "out", "participant", "--phase-units", "0"],
+            ["--phase-units", "positive number"],
+        ),
+        (["data", "out", "participant", "--phase-type", "received"], ["transceive", "transmit"]),
+        (["data", "out", "participant", "--sign", "0"], ["--sign", "auto"]),
+        (["data", "out", "participant", "--fit-radius", "big"], ["--fit-radius", "big"]),
+    ],
+)
+def test_usage_errors(usage_error, argv, parts):
+    message = usage_error(*argv)
+    assert [part for part in parts if part not in message] == [], message
+
+
+@pytest.mark.parametrize(
+    "content", [None, "{", "[]", "{}", '{"bold": {}}', '{"phase": "T2w"}', '{"phase": null}']
+)
+def test_a_bad_filter_file(usage_error, folders, content):
+    path = folders / "filters.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    argv = ["data", "out", "participant", "--bids-filter-file", "filters.json"]
+    message = usage_error(*argv)
+    assert "--bids-filter-file" in message
+    assert "filters.json" in message
+
+
+@pytest.mark.parametrize(("flag", "text"), [("--version", __version__), ("--help", "exit status:")])
+def test_version_and_help(folders, capsys, flag, text):
+    with pytest.raises(SystemExit) as stop:
+        parse_settings([flag])
+    assert stop.value.code == 0
+    assert text in capsys.readouterr().out
+
+
+def test_parsing_writes_nothing(parse, folders):
+    before = sorted(folders.rglob("*"))
+    parse("--bids-database-dir", "db", "-w", "w")
+    assert sorted(folders.rglob("*")) == before

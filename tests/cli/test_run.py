@@ -1,0 +1,339 @@
+"""The command on good and bad datasets."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_qcm.cli.run import main
+
+SHAPE = (14, 13, 12)
+VOXEL_MM = 4.0
+
+
+def save(path, values, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(
+        nib.Nifti1Image(values, np.diag([VOXEL_MM] * 3 + [1]) if affine is None else affine), path
+    )
+
+
+def write_json(path, **content):
+    path.write_text(json.dumps(content))
+
+
+class Dataset:
+    """A dataset of balls whose phase is that of 0.6 S/m."""
+
+    def __init__(self, root):
+        self.root = root
+        root.mkdir()
+        write_json(root / "dataset_description.json", Name="balls", BIDSVersion="1.10.0")
+        axes = [(np.arange(n) - (n - 1) / 2) * VOXEL_MM * 1e-3 for n in SHAPE]
+        r2 = sum(x**2 for x in np.meshgrid(*axes, indexing="ij"))
+        rng = np.random.default_rng(0)
+        inside = r2 < (5.5 * VOXEL_MM * 1e-3) ** 2
+        laplacian = 0.6 * 2 * 1.25663706212e-6 * 2 * np.pi * 127.74e6
+        noise = rng.uniform(-np.pi, np.pi, SHAPE)
+        self.phase = np.where(inside, laplacian * r2 / 6, noise).astype(np.float32)
+        self.magnitude = (inside + 0.02 * rng.random(SHAPE)).astype(np.float32)
+        self.labels = inside.astype(np.uint8)
+
+    def add(self, label, echoes=("",)):
+        anat = self.root / f"sub-{label}" / "anat"
+        for number, echo in enumerate(echoes, start=1):
+            for part, values in (("mag", self.magnitude), ("phase", self.phase)):
+                stem = anat / f"sub-{label}{echo}_part-{part}_T2w"
+                save(stem.with_suffix(".nii.gz"), values)
+                units = {"Units": "rad"} if part == "phase" else {}
+                sidecar = {"ImagingFrequency": 127.74, "EchoTime": 0.005 * number, **units}
+                write_json(stem.with_suffix(".json"), **sidecar)
+        return anat / f"sub-{label}{echoes[-1]}_part-phase_T2w.nii.gz"
+
+    def segment(self, label):
+        derivative = self.root / "derivatives" / "seg"
+        save(derivative / f"sub-{label}/anat/sub-{label}_dseg.nii.gz", self.labels)
+        write_json(
+            derivative / "dataset_description.json",
+            Name="seg", BIDSVersion="1.10.0", DatasetType="derivative",
+        )  # fmt: skip
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return Dataset(tmp_path / "raw")
+
+
+@pytest.fixture
+def run(tmp_path, dataset):
+    """A function that runs the command on the dataset and gives its exit status."""
+
+    def call(*options, method=("laplacian",)):
+        return main(
+            [
+                str(dataset.root), str(tmp_path / "out"), "participant",
+                "--work-dir", str(tmp_path / "work"), "--method", *method, *options,
+            ]
+        )  # fmt: skip
+
+    return call
+
+
+def maps(tmp_path):
+    return sorted(path.name for path in (tmp_path / "out").rglob("*_condmap.nii.gz"))
+
+
+def sidecar_of(image):
+    return image.with_name(image.name.replace(".nii.gz", ".json"))
+
+
+def edit_sidecar(image, **changes):
+    path = sidecar_of(image)
+    content = json.loads(path.read_text()) | changes
+    write_json(path, **{key: value for key, value in content.items() if value is not None})
+
+
+def break_everything(dataset):
+    """Add one participant for each way to be broken; give the words each message must have."""
+    other_affine = np.diag([VOXEL_MM] * 3 + [1])
+    other_affine[0, 3] = 5
+    expected = {}
+
+    image = dataset.add("nomag")
+    (image.parent / "sub-nomag_part-mag_T2w.nii.gz").unlink()
+    expected["nomag"] = [image.name, "part-mag"]
+
+    image = dataset.add("shape")
+    save(image, dataset.phase[:-1])
+    expected["shape"] = [image.name, "shape"]
+
+    image = dataset.add("affine")
+    save(image, dataset.phase, other_affine)
+    expected["affine"] = [image.name, "affine"]
+
+    image = dataset.add("echotime", echoes=("_echo-1", "_echo-2"))
+    edit_sidecar(image, EchoTime=None)
+    (image.parent / "sub-echotime_echo-2_part-mag_T2w.json").write_text("{}")
+    expected["echotime"] = [image.name, "EchoTime"]
+
+    image = dataset.add("frequency")
+    for part in ("mag", "phase"):
+        edit_sidecar(
+            image.with_name(f"sub-frequency_part-{part}_T2w.nii.gz"), ImagingFrequency=None
+        )
+    expected["frequency"] = [image.name, "MagneticFieldStrength"]
+
+    image = dataset.add("units")
+    save(image, 100 * dataset.phase)
+    edit_sidecar(image, Units=None)
+    expected["units"] = [image.name, "--phase-units"]
+
+    image = dataset.add("zero")
+    save(image, 0 * dataset.phase)
+    expected["zero"] = [image.name, "zero"]
+
+    image = dataset.add("nan")
+    save(image, np.nan * dataset.phase)
+    expected["nan"] = [image.name, "not finite"]
+
+    image = dataset.add("truncated")
+    image.write_bytes(image.read_bytes()[:-500])
+    expected["truncated"] = [image.name, "copy or convert it again"]
+
+    image = dataset.add("fourd")
+    save(image, np.stack([dataset.phase] * 2, axis=-1))
+    expected["fourd"] = [image.name, "4-D"]
+
+    image = dataset.add("json")
+    sidecar_of(image).write_text('{"EchoTime": 0.005,')
+    expected["json"] = [sidecar_of(image).name, "JSON"]
+
+    image = dataset.add("notnifti")
+    image.write_bytes(gzip.compress(b"not an image"))
+    expected["notnifti"] = [image.name, "NIfTI"]
+    return expected
+
+
+def test_bad_subjects_get_their_message_and_the_others_run(dataset, run, tmp_path, capsys):
+    dataset.add("good")
+    dataset.segment("good")
+    dataset.add("noseg")
+    expected = break_everything(dataset)
+    assert run(method=("laplacian", "laplacian-seg")) == 1
+    lines = capsys.readouterr().err.splitlines()
+    first_node = next(i for i, line in enumerate(lines) if line.endswith(": started"))
+    for label, words in expected.items():
+        said = [line for line in lines[:first_node] if f"sub-{label}_" in line and "ERROR" in line]
+        assert said, f"nothing was said of sub-{label} before computing"
+        for word in (*words, "Remedy"):
+            assert word in said[0]
+        assert not (tmp_path / "out" / f"sub-{label}").exists()
+    assert maps(tmp_path) == [
+        "sub-good_desc-laplacianSeg_condmap.nii.gz",
+        "sub-good_desc-laplacian_condmap.nii.gz",
+        "sub-noseg_desc-laplacian_condmap.nii.gz",
+    ]
+    refused = [line for line in lines if "sub-noseg" in line and "laplacian-seg" in line]
+    assert "no segmentation" in refused[0]
+    assert "--derivatives" in refused[0]
+    # the summary at the end lists every failure again
+    assert f"{len(expected) + 1} failure(s)" in lines[-1]
+
+
+def test_the_map_has_the_conductivity_of_the_ball(dataset, run, tmp_path):
+    dataset.add("01")
+    assert run() == 0
+    path = tmp_path / "out/sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
+    values = nib.load(path).get_fdata()[5:9, 5:9, 5:9]
+    np.testing.assert_allclose(values, 0.6, rtol=1e-3)
+    sidecar = json.loads(sidecar_of(path).read_text())
+    assert sidecar["Units"] == "S/m"
+    assert sidecar["Method"] == "laplacian"
+    assert sidecar["FitRadius"] == [9.0, 9.0, 9.0]
+    assert (sidecar["PhaseType"], sidecar["PhaseSign"]) == ("transceive", "+")
+    assert sidecar["ImagingFrequency"] == 127.74
+    assert sidecar["ImagingFrequencySource"] == "ImagingFrequency"
+    assert "bids:raw:sub-01/anat/sub-01_part-phase_T2w.nii.gz" in sidecar["Sources"]
+    assert 0 <= sidecar["InvalidFraction"] < 0.5
+
+
+def test_options_reach_the_map(dataset, run, tmp_path):
+    dataset.add("01")
+    assert run("--phase-type", "transmit", "--sign", "-", "--fit-radius", "8", "12", "12") == 0
+    path = tmp_path / "out/sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
+    np.testing.assert_allclose(nib.load(path).get_fdata()[5:9, 5:9, 5:9], -1.2, rtol=1e-3)
+    sidecar = json.loads(sidecar_of(path).read_text())
+    assert sidecar["FitRadius"] == [8.0, 12.0, 12.0]
+    assert (sidecar["PhaseSign"], sidecar["PhaseSignOrigin"]) == ("-", "given")
+
+
+def test_a_second_run_leaves_finished_files_alone(dataset, run, tmp_path):
+    dataset.add("01")
+    assert run() == 0
+    images = sorted((tmp_path / "out").rglob("*.nii.gz"))
+    before = [path.stat().st_mtime_ns for path in images]
+    assert run() == 0
+    assert [path.stat().st_mtime_ns for path in images] == before
+    assert not [path for path in (tmp_path / "out").rglob(".*.nii.gz")]
+
+
+def test_a_deleted_map_comes_back(dataset, run, tmp_path):
+    dataset.add("01")
+    assert run() == 0
+    path = tmp_path / "out/sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
+    content = path.read_bytes()
+    path.unlink()
+    assert run() == 0
+    assert path.read_bytes() == content
+
+
+def test_a_changed_image_is_computed_again(dataset, run, tmp_path):
+    image = dataset.add("01")
+    assert run() == 0
+    save(image, np.where(dataset.labels, 2 * dataset.phase, dataset.phase))
+    assert run() == 0
+    path = tmp_path / "out/sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
+    np.testing.assert_allclose(nib.load(path).get_fdata()[5:9, 5:9, 5:9], 1.2, rtol=1e-3)
+
+
+def test_acquisitions_that_differ_in_suffix_only_keep_apart(dataset, run, tmp_path):
+    image = dataset.add("01")
+    for path in list(image.parent.iterdir()):
+        other = path.with_name(path.name.replace("T2w", "PDw"))
+        other.write_bytes(path.read_bytes())
+    assert run() == 0
+    assert maps(tmp_path) == [
+        "sub-01_acq-PDw_desc-laplacian_condmap.nii.gz",
+        "sub-01_acq-T2w_desc-laplacian_condmap.nii.gz",
+    ]
+
+
+def test_a_failing_node_is_a_failure_and_not_the_end(dataset, run, tmp_path, capsys):
+    dataset.add("bad")
+    dataset.add("good")
+    anat = dataset.root / "derivatives/seg/sub-bad/anat"
+    # a brain mask beside all signal passes every check of headers, and fails in the computation
+    far = np.zeros(SHAPE, np.uint8)
+    far[0, 0, 0] = 1
+    dataset.segment("good")
+    save(anat / "sub-bad_desc-brain_mask.nii.gz", far)
+    assert run() == 1
+    assert maps(tmp_path) == ["sub-good_desc-laplacian_condmap.nii.gz"]
+    said = capsys.readouterr().err
+    assert "sub-bad" in said.splitlines()[-2]
+    assert list((tmp_path / "out/logs").glob("crash-*.txt"))
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (["--participant-label", "02"], 18, ["no participant 02", "choose from 01"]),
+        (["--session-label", "x"], 18, ["--session-label"]),
+    ],
+)
+def test_filters_that_match_nothing(dataset, run, capsys, options, status, words):
+    dataset.add("01")
+    assert run(*options) == status
+    said = capsys.readouterr().err
+    assert all(word in said for word in words)
+
+
+def test_participants_are_selected(dataset, run, tmp_path):
+    for label in ("01", "02", "011"):
+        dataset.add(label)
+    assert run("--participant-label", "sub-01") == 0
+    assert maps(tmp_path) == ["sub-01_desc-laplacian_condmap.nii.gz"]
+
+
+def test_a_dataset_without_phase(dataset, run, capsys):
+    dataset.add("01").unlink()
+    assert run() == 66
+    said = capsys.readouterr().err
+    assert str(dataset.root) in said
+    assert "part-phase" in said
+
+
+def test_a_dataset_without_participants(run):
+    assert run() == 66
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"Name": "x"}'])
+def test_a_dataset_without_a_valid_description(dataset, run, capsys, content):
+    dataset.add("01")
+    path = dataset.root / "dataset_description.json"
+    path.unlink() if content is None else path.write_text(content)
+    assert run() == 16
+    assert "dataset_description.json" in capsys.readouterr().err
+    assert run("--skip-bids-validation") == 0
+
+
+def test_an_output_that_cannot_be_made(dataset, tmp_path, capsys):
+    dataset.add("01")
+    (tmp_path / "file").write_text("")
+    status = main(
+        [str(dataset.root), str(tmp_path / "file/out"), "participant", "-w", str(tmp_path / "w")]
+    )
+    assert status == 73
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_writes_nothing_outside_output_and_work_directory(dataset, tmp_path):
+    dataset.add("01")
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(
+        [
+            sys.executable, "-m", "bids_qcm.cli.run", str(dataset.root), str(tmp_path / "out"),
+            "participant", "--work-dir", str(tmp_path / "work"), "--method", "laplacian",
+        ],
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+        cwd=home,
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert not list(home.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "out", "raw", "work"]

@@ -1,0 +1,40 @@
+"""What several folders of tests use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bids_qcm.cli.phantom import main as phantom_main
+
+
+@pytest.fixture(scope="session")
+def validate():
+    """A function that gives the official validator's verdict on a dataset: exit status, text."""
+
+    def run(dataset):
+        validator = Path(sys.executable).with_name("bids-validator-deno")
+        done = subprocess.run(
+            [validator, dataset, "--ignoreWarnings"], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def add_phantom():
+    """A function that adds a phantom to a dataset as the participant of a given label."""
+
+    def add(dataset, label, workspace, *options):
+        made = workspace / label
+        assert phantom_main(["create", str(made), "--resolution", "4", *options]) == 0
+        for path in sorted(made.rglob("*")):
+            if path.is_file() and path.name != "participants.tsv":
+                relative = str(path.relative_to(made)).replace("sub-01", f"sub-{label}")
+                target = dataset / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+
+    return add

@@ -1,0 +1,70 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from nipype.pipeline.engine import Node
+
+from bids_qcm.bids.images import save_array
+from bids_qcm.physics import conductivity_factor
+
+FREQUENCY = 127.74e6
+SHAPE = (8, 9, 7)
+AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
+
+
+@pytest.fixture
+def ball(tmp_path):
+    """Files of a volume of 0.5 S/m: phi0 is a parabola."""
+    axes = (np.arange(n) - n // 2 for n in SHAPE)
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    squares = (x * 1e-3) ** 2 + (y * 1.5e-3) ** 2 + (z * 2e-3) ** 2
+    phi0 = (0.5 / conductivity_factor(FREQUENCY) * squares / 6).astype(np.float32)
+    mask = np.zeros(SHAPE, bool)
+    mask[1:-1, 1:-1, 1:-1] = True
+    labels = np.where(x < 0, 1, 2).astype(np.int16)
+    magnitude = np.where(mask, 100 + x, 1).astype(np.float32)
+    volumes = {"phi0": phi0, "mask": mask, "labels": labels, "magnitude": magnitude}
+    folder = tmp_path / "in"
+    for name, values in volumes.items():
+        save_array(folder / f"{name}.nii.gz", values, AFFINE)
+    files = {name: str(folder / f"{name}.nii.gz") for name in volumes}
+    return SimpleNamespace(**volumes, files=files, folder=folder, frequency=FREQUENCY)
+
+
+@pytest.fixture
+def make_node(tmp_path):
+    def make(interface):
+        node = Node(interface, name="node", base_dir=str(tmp_path / "work"))
+        node.config = {"execution": {"hash_method": "content", "create_report": "false"}}
+        return node
+
+    return make
+
+
+@pytest.fixture
+def check_rerun(make_node, monkeypatch):
+    """Check that a node runs once, and again when this output was deleted."""
+
+    def check(make_interface, output):
+        runs = []
+        kind = type(make_interface())
+        original = kind._run_interface
+
+        def counted(interface, runtime):
+            runs.append(interface)
+            return original(interface, runtime)
+
+        monkeypatch.setattr(kind, "_run_interface", counted)
+
+        def run():
+            return Path(getattr(make_node(make_interface()).run().outputs, output))
+
+        path = run()
+        assert run() == path
+        assert len(runs) == 1
+        path.unlink()
+        assert run().exists()
+        assert len(runs) == 2
+
+    return check

@@ -1,0 +1,84 @@
+import json
+import os
+
+import pytest
+
+from bids_qcm.interfaces.derivatives import WriteDerivative
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "result.nii.gz"
+    path.write_bytes(b"content")
+    return path
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "out" / "sub-01" / "anat" / "sub-01_phi0map.nii.gz"
+
+
+@pytest.fixture
+def write(source, target):
+    def write(**inputs):
+        return WriteDerivative(in_file=str(source), out_path=str(target), **inputs)
+
+    return write
+
+
+def times(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_the_result_and_its_sidecar(write, target):
+    outputs = write(metadata={"Units": "rad", "a": 0}, provenance={"a": 1}).run().outputs
+    assert outputs.out_file == str(target)
+    assert target.read_bytes() == b"content"
+    sidecar = target.with_name("sub-01_phi0map.json")
+    assert json.loads(sidecar.read_text()) == {"Units": "rad", "a": 1}
+    assert set(times(target.parent)) == {target.name, sidecar.name}
+
+
+def test_no_sidecar(write, target):
+    write().run()
+    assert set(times(target.parent)) == {target.name}
+
+
+def test_what_is_the_same_is_left_alone(write, target):
+    write(metadata={"Units": "rad"}).run()
+    for path in target.parent.iterdir():
+        os.utime(path, ns=(10**9, 10**9))
+    before = times(target.parent)
+    write(metadata={"Units": "rad"}).run()
+    assert times(target.parent) == before
+
+
+def test_what_differs_is_replaced(write, source, target):
+    write().run()
+    source.write_bytes(b"CONTENT")
+    write().run()
+    assert target.read_bytes() == b"CONTENT"
+    assert set(times(target.parent)) == {target.name}
+
+
+def test_a_failure_leaves_no_temporary_and_the_old_file(write, source, target, monkeypatch):
+    write().run()
+    source.write_bytes(b"CONTENT")
+
+    def half(source, target):
+        target.write_bytes(b"CON")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", half)
+    with pytest.raises(OSError, match="No space"):
+        write().run()
+    assert target.read_bytes() == b"content"
+    assert set(times(target.parent)) == {target.name}
+
+
+def test_a_cached_node_writes_again_what_the_dataset_has_lost(write, target, make_node):
+    make_node(write(metadata={})).run()
+    for path in list(target.parent.iterdir()):
+        path.unlink()
+    make_node(write(metadata={})).run()
+    assert set(times(target.parent)) == {target.name, "sub-01_phi0map.json"}

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_qcm.bids.images import read_grid, read_values
+from bids_qcm.interfaces.reconstruction import Reconstruct
+
+
+@pytest.fixture
+def interface(ball):
+    def make(method="laplacian", **inputs):
+        files = {f"{name}_file": ball.files[name] for name in ("phi0", "mask", "magnitude")}
+        given = {"frequency": ball.frequency, "fit_radius": (4, 4, 4), "provenance": {"a": 1}}
+        return Reconstruct(method=method, **files | given | inputs)
+
+    return make
+
+
+def test_map(tmp_path, ball, interface, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outputs = interface().run().outputs
+    conductivity = read_values(Path(outputs.condmap_file))
+    assert np.nanmedian(conductivity[ball.mask]) == pytest.approx(0.5, rel=1e-3)
+    assert np.all(conductivity[~ball.mask] == 0)
+    assert read_grid(Path(outputs.condmap_file)).matches(read_grid(Path(ball.files["phi0"])))
+    invalid = np.isnan(conductivity[ball.mask]).mean()
+    assert outputs.provenance == {
+        "a": 1,
+        "FitRadius": [4, 4, 4],
+        "InvalidFraction": pytest.approx(invalid),
+    }
+
+
+def test_radii_of_an_integral_method(tmp_path, interface, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outputs = interface("integral-mag", integral_radius=(3, 3, 4)).run().outputs
+    assert outputs.provenance["FitRadius"] == [4, 4, 4]
+    assert outputs.provenance["IntegralRadius"] == [3, 3, 4]
+
+
+def test_published_radius_by_default(tmp_path, interface, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outputs = interface(fit_radius=None).run().outputs
+    assert outputs.provenance["FitRadius"] == [9, 9, 9]
+    assert "IntegralRadius" not in outputs.provenance
+
+
+def test_labels_and_phase_type_reach_the_engine(tmp_path, ball, interface, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inputs = {"labels_file": ball.files["labels"], "phase_type": "transmit"}
+    outputs = interface("laplacian-seg", **inputs).run().outputs
+    conductivity = read_values(Path(outputs.condmap_file))
+    assert np.nanmedian(conductivity[ball.mask]) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_a_method_without_its_labels_fails(tmp_path, interface, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="labels"):
+        interface("laplacian-seg").run()
+
+
+def test_the_number_of_threads_does_not_change_the_hash(interface):
+    hashes = [interface(n_threads=n).inputs.get_hashval()[1] for n in (1, 2)]
+    assert hashes[0] == hashes[1]
+    assert interface(fit_radius=(5, 5, 5)).inputs.get_hashval()[1] != hashes[0]
+
+
+def test_the_map_is_computed_again_when_it_is_gone(interface, check_rerun):
+    check_rerun(interface, "condmap_file")

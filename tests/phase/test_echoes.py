@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from bids_qcm.phase.echoes import phase_at_zero
+from bids_qcm.phase.unwrapping import wrap
+
+X, Y, Z = np.mgrid[:16, :15, :14].astype(float)
+MASK = (X - 8) ** 2 + (Y - 7) ** 2 + (Z - 7) ** 2 < 40
+PHI0 = 0.05 * (X - 8) ** 2 - 0.03 * (Y - 7) ** 2 + 0.1 * Z
+# off-resonance in rad/s, more than a cycle between echoes 5 ms apart over the mask
+OMEGA = 150 * (X - 8) + 40 * (Y - 7)
+MAGNITUDE = 100 + 5 * Y
+DECAY = 30.0
+
+TIMES = {
+    "two": [0.005, 0.010],
+    "six": [0.004, 0.009, 0.014, 0.019, 0.024, 0.029],
+    "uneven": [0.003, 0.008, 0.010, 0.021],
+    "late": [0.0131, 0.0172, 0.0219],
+    "from zero": [0.0, 0.004, 0.008],
+    "out of order": [0.020, 0.005, 0.015, 0.010],
+}
+
+
+def signals(times, phi0=PHI0, omega=OMEGA):
+    return [
+        (MAGNITUDE * np.exp(-DECAY * t) * np.exp(1j * (phi0 + omega * t))).astype(np.complex64)
+        for t in times
+    ]
+
+
+def error(got, truth=PHI0, mask=MASK):
+    """Difference from the truth, less a constant."""
+    step = wrap((got - truth)[mask])
+    return wrap(step - step[0])
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_exact_without_noise(name):
+    times = TIMES[name]
+    spacing = np.diff(sorted(times)).min()
+    assert np.ptp(OMEGA[MASK]) * spacing > np.pi
+    got = phase_at_zero(signals(times), times, MASK)
+    assert got.dtype == np.float32
+    assert np.abs(error(got)).max() < 1e-3
+    assert np.abs(got[MASK]).max() <= np.pi + 1e-6
+    assert np.isnan(got[~MASK]).all()
+
+
+def test_wraps_over_a_single_echo_spacing():
+    times = [0.004, 0.030]
+    omega = 10 * (X - 8) + 2 * np.pi * 500
+    got = phase_at_zero(signals(times, omega=omega), times, MASK)
+    assert np.abs(error(got)).max() < 1e-3
+
+
+@pytest.mark.parametrize("times", [[0.005, 0.010], [0.003, 0.008, 0.010, 0.021]])
+def test_noise_is_that_of_weighted_least_squares(times):
+    rng = np.random.default_rng(0)
+    shape = (30, 30, 30)
+    mask = np.ones(shape, dtype=bool)
+    noise = 0.02
+    magnitudes = np.exp(-60 * np.array(times))
+    echoes = [
+        m * np.exp(1j * 40 * t) + noise * (rng.normal(size=shape) + 1j * rng.normal(size=shape))
+        for m, t in zip(magnitudes, times, strict=True)
+    ]
+    design = np.stack([np.ones(len(times)), times], axis=1)
+    covariance = np.linalg.inv(design.T @ (design * (magnitudes / noise)[:, None] ** 2))
+    got = phase_at_zero([e.astype(np.complex64) for e in echoes], times, mask)
+    assert got.std() == pytest.approx(np.sqrt(covariance[0, 0]), rel=0.03)
+
+
+def test_late_echo_without_signal_has_no_weight():
+    times = [0.005, 0.010, 0.015]
+    echoes = signals(times)
+    echoes[2][8, 7, 7] = 0
+    assert np.abs(error(phase_at_zero(echoes, times, MASK))).max() < 1e-3
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_not_determined_without_both_earliest_echoes(lost):
+    times = [0.005, 0.010, 0.015]
+    echoes = signals(times)
+    echoes[lost][8, 7, 7] = 0
+    got = phase_at_zero(echoes, times, MASK)
+    rest = MASK.copy()
+    rest[8, 7, 7] = False
+    np.testing.assert_array_equal(np.isfinite(got), rest)
+    assert np.abs(error(got, mask=rest)).max() < 1e-3
+
+
+def test_very_unequal_echoes():
+    times = [0.005, 0.010]
+    first, second = signals(times)
+    got = phase_at_zero([first, second * np.float32(1e-9)], times, MASK)
+    assert np.abs(error(got)).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "times", [[0.005, 0.005], [0.005], [0.005, None], [0.005, np.nan], [0.01, 0.02, 0.03]]
+)
+def test_bad_echo_times_are_refused(times):
+    with pytest.raises(ValueError, match="different echo times"):
+        phase_at_zero(signals([0.005, 0.010]), times, MASK)
+
+
+def test_single_echo_is_refused():
+    with pytest.raises(ValueError, match="echo"):
+        phase_at_zero(signals([0.005]), [0.005], MASK)
+
+
+def test_no_voxel_to_fit():
+    first, second = signals([0.005, 0.010])
+    with pytest.raises(ValueError, match="no voxel"):
+        phase_at_zero([first, 0 * second], [0.005, 0.010], MASK)

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from bids_qcm.phase import compute_phi0
+from bids_qcm.phase.unwrapping import wrap
+
+X, Y, Z = np.mgrid[:20, :19, :18].astype(float)
+R2 = (X - 10) ** 2 + (Y - 9) ** 2 + (Z - 9) ** 2
+HEAD = R2 < 60
+MAGNITUDE = np.where(HEAD, 500, 3).astype(np.float32)
+PHI0 = 0.12 * R2
+OMEGA = 60 * (Y - 9)
+TIMES = [0.004, 0.009, 0.013]
+PHASES = [wrap(PHI0 + OMEGA * t).astype(np.float32) for t in TIMES]
+SINGLE = wrap(PHI0).astype(np.float32)
+
+
+def assert_phi0(result, truth=PHI0, mask=HEAD, atol=1e-3):
+    np.testing.assert_array_equal(result.mask, mask)
+    assert result.phase.dtype == np.float32
+    assert not result.phase[~mask].any()
+    cycles = (result.phase - truth)[mask] / (2 * np.pi)
+    np.testing.assert_allclose(cycles, np.round(cycles[0]), atol=atol)
+
+
+def test_single_echo():
+    result = compute_phi0([MAGNITUDE], [SINGLE])
+    assert_phi0(result)
+    np.testing.assert_array_equal(result.magnitude, MAGNITUDE)
+    assert not result.slices_flipped
+
+
+def test_several_echoes():
+    result = compute_phi0([MAGNITUDE] * 3, PHASES, TIMES)
+    # the common multiple of a cycle of the first slope is a constant, not a whole cycle
+    constant = (result.phase - PHI0)[HEAD][0]
+    assert_phi0(result, PHI0 + constant)
+    np.testing.assert_allclose(result.magnitude, np.sqrt(3) * MAGNITUDE, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.uint16, np.int16, np.int32])
+def test_any_magnitude_dtype(dtype):
+    # squares that overflow 16 and 32 bits
+    magnitude = (MAGNITUDE * 60).astype(dtype)
+    assert_phi0(compute_phi0([magnitude], [SINGLE.astype(np.float64)]))
+    result = compute_phi0([magnitude] * 3, PHASES, TIMES)
+    np.testing.assert_array_equal(result.mask, HEAD)
+    assert result.magnitude.dtype == np.float32
+    assert result.magnitude.max() == pytest.approx(np.sqrt(3) * 30000)
+
+
+def test_unwrapped_single_echo_is_kept():
+    # a step of one and a half cycles, which unwrapping again would lessen
+    phase = (PHI0 + 3 * np.pi * (X > 10)).astype(np.float32)
+    assert_phi0(compute_phi0([MAGNITUDE], [phase], unwrapped=True), phase, atol=1e-5)
+    again = compute_phi0([MAGNITUDE], [phase]).phase
+    assert np.ptp((again - phase)[HEAD]) > 1
+
+
+def test_alternate_slices():
+    phases = [p + np.pi * (Z % 2) for p in PHASES]
+    result = compute_phi0([MAGNITUDE] * 3, phases, TIMES)
+    assert result.slices_flipped
+    assert_phi0(result, PHI0 + (result.phase - PHI0)[HEAD][0])
+
+
+def test_alternate_slices_of_unwrapped_phase():
+    result = compute_phi0([MAGNITUDE], [PHI0 + np.pi * (Z % 2)], unwrapped=True)
+    assert result.slices_flipped
+    assert_phi0(result)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("part", ["magnitude", "phase"])
+@pytest.mark.parametrize("n_echoes", [1, 3])
+@pytest.mark.filterwarnings("error")
+def test_voxels_that_are_not_finite_are_left_out(value, part, n_echoes):
+    magnitudes = [MAGNITUDE.copy() for _ in range(n_echoes)]
+    phases = [SINGLE.copy()] if n_echoes == 1 else [p.copy() for p in PHASES]
+    {"magnitude": magnitudes, "phase": phases}[part][-1][10, 9, 8:10] = value
+    mask = HEAD.copy()
+    mask[10, 9, 8:10] = False
+    result = compute_phi0(magnitudes, phases, TIMES[:n_echoes], mask=HEAD)
+    assert_phi0(result, PHI0 + (result.phase - PHI0)[mask][0], mask)
+
+
+@pytest.mark.parametrize(("lost", "determined"), [((0,), False), ((1, 2), False), ((2,), True)])
+def test_voxels_without_signal_in_some_echoes(lost, determined):
+    magnitudes = [MAGNITUDE.copy() for _ in TIMES]
+    for k in lost:
+        magnitudes[k][10, 9, 9] = 0
+    mask = HEAD.copy()
+    mask[10, 9, 9] = determined
+    result = compute_phi0(magnitudes, PHASES, TIMES)
+    assert_phi0(result, PHI0 + (result.phase - PHI0)[mask][0], mask)
+
+
+def test_given_mask_is_used():
+    mask = R2 < 30
+    assert_phi0(compute_phi0([MAGNITUDE], [SINGLE], mask=mask), mask=mask)
+
+
+def test_mask_without_signal_is_refused():
+    with pytest.raises(ValueError, match="no voxel with signal"):
+        compute_phi0([np.where(HEAD, MAGNITUDE, 0)], [SINGLE], mask=~HEAD)
+
+
+def test_as_many_phases_as_magnitudes():
+    with pytest.raises(ValueError, match="zip"):
+        compute_phi0([MAGNITUDE] * 2, PHASES, TIMES)
+
+
+def test_echo_times_are_needed_for_several_echoes():
+    with pytest.raises(ValueError, match="echo times"):
+        compute_phi0([MAGNITUDE] * 3, PHASES)

@@ -1,0 +1,150 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bids_qcm.phase import PhaseUnitsError, recognise_units, to_radians
+
+CYCLE = 2 * math.pi
+WRAPPED = np.random.default_rng(0).uniform(-math.pi, math.pi, (12, 12, 12))
+
+
+def levels(phase):
+    return (np.floor(phase * 4096 / CYCLE).astype(int) % 4096).astype(np.uint16)
+
+
+# stored values, slope, intercept and sidecar Units of a wrapped phase, and the quantisation in rad
+ENCODINGS = {
+    "rad": lambda p: (p.astype(np.float32), 1, 0, "rad", 1e-6),
+    "rad, no units": lambda p: (p.astype(np.float32), 1, 0, None, 1e-6),
+    "rad from 0": lambda p: ((p % CYCLE).astype(np.float32), 1, 0, None, 1e-6),
+    "unsigned 12-bit": lambda p: (levels(p), 1, 0, None, CYCLE / 4096),
+    "siemens": lambda p: (levels(p + math.pi), 2, -4096, None, CYCLE / 4096),
+    "philips": lambda p: (
+        np.rint((p + math.pi) / CYCLE * 4094).astype(np.int16),
+        CYCLE / 4094,
+        -math.pi,
+        "rad",
+        CYCLE / 4094,
+    ),
+    "milliradian": lambda p: (np.rint(p * 1000).astype(np.int16), 1, 0, None, 1e-3),
+}
+
+
+def radians(stored, slope, intercept, **given_units):
+    units = recognise_units(stored, slope, intercept, **given_units)
+    return to_radians(stored, slope, intercept, units), units
+
+
+def difference(a, b):
+    return np.abs(np.angle(np.exp(1j * (a.astype(float) - b))))
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_vendors_give_the_same_radians(name):
+    stored, slope, intercept, units, step = ENCODINGS[name](WRAPPED)
+    got, recognised = radians(stored, slope, intercept, units=units)
+    assert got.dtype == np.float32
+    assert difference(got, WRAPPED).max() <= step * 1.01 + 1e-6
+    assert not recognised.unwrapped
+    assert not recognised.use_stored
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.floats(-math.pi, math.pi), min_size=1, max_size=20),
+    st.sampled_from(sorted(ENCODINGS)),
+)
+def test_any_filled_cycle_is_recognised(values, name):
+    ends = np.array([-3.14, 3.14, -1e-3, 1e-3])
+    phase = np.append(ends, np.clip(values, -3.14, 3.14))
+    stored, slope, intercept, units, step = ENCODINGS[name](phase)
+    got, _ = radians(stored, slope, intercept, units=units)
+    assert difference(got, phase).max() <= step * 1.01 + 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 4095), max_size=20), st.randoms(use_true_random=False))
+def test_only_the_range_matters(values, random):
+    stored = np.array([0, 4095, *values])
+    shuffled = stored.tolist()
+    random.shuffle(shuffled)
+    assert recognise_units(np.array(shuffled)) == recognise_units(np.array([0, 4095]))
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(0.5, 0), (2, -4096), (1, 7)])
+def test_wrong_slope_is_ignored_with_a_remark(slope, intercept):
+    got, units = radians(WRAPPED, slope, intercept, units="rad")
+    np.testing.assert_allclose(got, WRAPPED, atol=1e-6)
+    assert units.use_stored
+    assert f"scl_slope {slope:g}" in units.remark
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1, 1), (0, 2000), (-1500, 1500), (0, 65535), (-10, 10), (0, 0)]
+)
+@pytest.mark.parametrize("units", [None, "arbitrary"])
+def test_unknown_range_is_an_error_that_names_the_option(low, high, units):
+    with pytest.raises(PhaseUnitsError, match="no known range"):
+        recognise_units(np.linspace(low, high, 9), units=units)
+
+
+def test_arbitrary_values_called_rad_are_an_error():
+    with pytest.raises(PhaseUnitsError, match="no known range"):
+        recognise_units(np.array([0, 2000]), units="rad")
+
+
+@pytest.mark.parametrize(("units", "factor"), [("rad", 1), ("mrad", 1e-3)])
+def test_narrow_range_with_units_is_kept(units, factor):
+    stored = np.linspace(-0.3, 0.4, 9)
+    got, recognised = radians(stored, 1, 0, units=units)
+    np.testing.assert_allclose(got, stored * factor, rtol=1e-6)
+    assert recognised.remark is None
+
+
+def test_unwrapped_is_kept():
+    stored = np.linspace(-20, 30, 99)
+    got, units = radians(stored, 1, 0, units="rad")
+    np.testing.assert_allclose(got, stored, rtol=1e-6)
+    assert units.unwrapped
+    assert "unwrapped" in units.remark
+
+
+@pytest.mark.parametrize("told", [{"units": "rad"}, {"phase_units": "rad"}])
+def test_roughly_rounded_radians_still_count_as_wrapped(told):
+    assert not recognise_units(np.array([-3.15, 3.15]), **told).unwrapped
+    assert recognise_units(np.array([-3.3, 3.3]), **told).unwrapped
+
+
+@pytest.mark.parametrize("units", ["rad", "mrad"])
+def test_vendor_range_beats_a_contradicting_sidecar(units):
+    got, recognised = radians(np.array([-4096, 2048, 4094]), 1, 0, units=units)
+    assert got[1] == pytest.approx(math.pi / 2)
+    assert units in recognised.remark
+
+
+@pytest.mark.parametrize(
+    ("phase_units", "factor"),
+    [("rad", 1), ("mrad", 1e-3), (360.0, math.pi / 180), (4096.0, CYCLE / 4096)],
+)
+def test_the_user_is_obeyed(phase_units, factor):
+    stored = np.array([0, 1, 100], dtype=np.uint8)
+    got, _ = radians(stored, 2, -10, units="arbitrary", phase_units=phase_units)
+    np.testing.assert_allclose(got, factor * np.array([-10, -8, 190]), rtol=1e-6)
+
+
+def test_negative_slope():
+    got, _ = radians(np.array([0, 1024, 4095], dtype=np.uint16), -2, 4096)
+    assert got[1] == pytest.approx(math.pi / 2)
+
+
+def test_values_that_are_not_finite_do_not_count():
+    stored = np.array([np.nan, -np.inf, 0, 4095, np.inf])
+    assert recognise_units(stored) == recognise_units(np.array([0, 4095]))
+
+
+def test_nothing_finite_is_an_error():
+    with pytest.raises(PhaseUnitsError, match="no finite value"):
+        recognise_units(np.full(3, np.nan))

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from bids_qcm.recon import determine_sign
+
+R2 = (np.mgrid[-9:10, -9:10, -9:10] ** 2).sum(axis=0).astype(float)
+MASK = R2 < 81
+
+
+@pytest.mark.parametrize(("factor", "sign"), [(1, "+"), (-1, "-")])
+def test_sign_makes_the_laplacian_positive(factor, sign):
+    decision = determine_sign(factor * 1e-3 * R2, MASK, (2.0, 2.0, 2.0))
+    assert decision.sign == sign
+    # the Laplacian of c r^2 is 6 c, here per (2 mm)^2
+    assert decision.median_laplacian == pytest.approx(factor * 6e-3 / 2e-3**2, rel=1e-4)
+    assert decision.agreement == 1
+    assert not decision.weak
+
+
+@pytest.mark.parametrize("size", [15, 25, 40])
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_alone_is_weak_evidence(size, seed):
+    noise = np.random.default_rng(seed).normal(size=(size,) * 3)
+    decision = determine_sign(noise, np.ones(noise.shape, bool), (3.0, 3.0, 3.0))
+    assert decision.weak
+
+
+def test_a_single_slice_is_enough():
+    phase = 1e-3 * R2[:, :, 9:10]
+    decision = determine_sign(-phase, MASK[:, :, 9:10], (2.0, 2.0, 5.0))
+    assert decision.sign == "-"
+
+
+def test_voxels_without_phase_are_left_out():
+    phase = 1e-3 * R2
+    phase[9, 9, 9] = np.nan
+    assert determine_sign(phase, MASK, (2.0, 2.0, 2.0)).sign == "+"
+
+
+def test_a_mask_too_small_asks_for_the_sign():
+    mask = np.zeros(R2.shape, bool)
+    mask[9, 9, 9] = True
+    with pytest.raises(ValueError, match="give the sign"):
+        determine_sign(R2, mask, (2.0, 2.0, 2.0))

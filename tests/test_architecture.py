@@ -1,0 +1,45 @@
+"""The direction of the data flow, as the documentation draws it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "bids_qcm"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+ARRAYS_ONLY = ("recon", "phase", "phantom")
+FILES = ("nibabel", "nipype", "bids", "pandas")
+
+MAY_IMPORT = {
+    "recon": {"recon", "physics"},
+    "phase": {"phase"},
+    "phantom": {"phantom", "physics"},
+    "bids": {"bids", "phase", "recon", "phantom", "settings", "physics"},
+    "interfaces": {"interfaces", "bids", "phase", "recon"},
+    "workflows": {"workflows", "interfaces", "bids", "recon", "settings"},
+    "cli": {"cli", "workflows", "bids", "recon", "phantom", "settings", "physics"},
+}
+
+
+def imports(module):
+    """List the absolute names that a module imports, lazily or not."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_data_flows_one_way(module):
+    package = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for name in imports(module):
+        top, _, rest = name.partition(".")
+        if top == "bids_qcm" and rest:
+            allowed = MAY_IMPORT.get(package, {"recon", "physics"})
+            assert rest.split(".")[0] in allowed, f"{package} imports {name}"
+        if package in ARRAYS_ONLY:
+            assert top not in FILES, f"{package} imports {name}"
+        if package not in ("interfaces", "workflows"):
+            assert top != "nipype", f"{package} imports {name}"

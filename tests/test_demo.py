@@ -1,0 +1,52 @@
+"""The installed commands with their defaults, at the size of the demonstration."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_qcm.recon import METHODS
+
+pytestmark = pytest.mark.slow
+
+COMMANDS = Path(sys.executable).parent
+
+
+def command(name, *arguments):
+    done = subprocess.run(
+        [COMMANDS / name, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate):
+    phantom, out = tmp_path / "phantom", tmp_path / "maps"
+    command("bids-qcm-phantom", "create", phantom)
+    said = command(
+        "bids-qcm", phantom, out, "participant", "--method", "all", "-w", tmp_path / "work"
+    ).stderr
+    assert "10 map(s) written, 0 failure(s)" in said
+    for dataset in (phantom, phantom / "derivatives/phantom", out):
+        status, verdict = validate(dataset)
+        assert status == 0, verdict
+    truth = phantom / "derivatives/phantom/sub-01/anat"
+    sigma = nib.load(truth / "sub-01_desc-truth_condmap.nii.gz").get_fdata()
+    labels = nib.load(truth / "sub-01_dseg.nii.gz").get_fdata()
+    brain = labels > 0
+    error = {}
+    for method in METHODS.values():
+        path = out / f"sub-01/anat/sub-01_desc-{method.desc}_condmap.nii.gz"
+        found = nib.load(path).get_fdata()
+        error[method.name] = np.nanmean(np.abs(found - sigma)[brain])
+        assert np.nanmedian(found[labels == 1]) == pytest.approx(0.587, abs=0.08)
+        assert np.isfinite(found[brain]).mean() > 0.9
+    # the point of the methods, by the source abstract: averaging over the surface and keeping
+    # to the tissue each pay
+    assert error["laplacian-fd"] > error["integral-fd"] > 1
+    for edges in ("mag", "seg", "magseg"):
+        assert error[f"integral-{edges}"] < error[f"laplacian-{edges}"]
+        assert error[f"integral-{edges}"] < error["integral"] < 0.3

@@ -1,0 +1,127 @@
+import json
+
+import numpy as np
+import pytest
+
+from bids_qcm.bids.images import read_values
+from bids_qcm.recon import METHODS
+from bids_qcm.workflows.acquisition import init_acquisition_wf, write_node_name
+
+
+@pytest.fixture
+def make_workflow(settings, datasets, make_plans):
+    def make(plan_options=None, **options):
+        given = settings(fit_radius=(3, 3, 3), integral_radius=(2, 2, 2), **options)
+        (plan,) = make_plans(given, **plan_options or {})
+        return init_acquisition_wf(plan=plan, settings=given, datasets=datasets, name="one_wf")
+
+    return make
+
+
+def edges(workflow):
+    """Give (from, output, to, input) of all connections."""
+    return {
+        (source.name, output, target.name, field)
+        for source, target, data in workflow._graph.edges(data=True)
+        for output, field in data["connect"]
+    }
+
+
+def test_one_reconstruction_and_one_map_for_each_method(make_workflow):
+    names = set(make_workflow(methods=tuple(METHODS)).list_node_names())
+    expected = {"phi0", "sign", "segmentation", "write_phi0", "write_mask"}
+    expected |= {"write_dseg", "write_labels"}
+    for method in METHODS:
+        expected |= {f"reconstruct_{method.replace('-', '_')}", write_node_name(method)}
+    assert names == expected
+
+
+def test_no_method_takes_anothers_map(make_workflow):
+    workflow = make_workflow(methods=tuple(METHODS))
+    paths = []
+    for name, method in METHODS.items():
+        node = workflow.get_node(write_node_name(name))
+        source = f"reconstruct_{name.replace('-', '_')}"
+        assert (source, "condmap_file", node.name, "in_file") in edges(workflow)
+        assert workflow.get_node(source).inputs.method == name
+        assert node.inputs.metadata["Method"] == name
+        assert f"_desc-{method.desc}_condmap.nii.gz" in node.inputs.out_path
+        paths.append(node.inputs.out_path)
+    assert len(set(paths)) == len(METHODS)
+
+
+def test_labels_go_to_the_methods_that_use_them(make_workflow):
+    found = edges(make_workflow(methods=tuple(METHODS)))
+    users = {
+        to for source, _, to, field in found if (source, field) == ("segmentation", "labels_file")
+    }
+    assert users == {
+        f"reconstruct_{m.replace('-', '_')}" for m in METHODS if METHODS[m].uses_labels
+    }
+
+
+def test_every_reconstruction_has_the_signed_phase(make_workflow):
+    found = edges(make_workflow(methods=tuple(METHODS)))
+    for method in METHODS:
+        name = f"reconstruct_{method.replace('-', '_')}"
+        assert ("sign", "phi0_file", name, "phi0_file") in found
+        assert ("phi0", "mask_file", name, "mask_file") in found
+        assert ("phi0", "magnitude_file", name, "magnitude_file") in found
+
+
+@pytest.mark.parametrize(
+    ("methods", "plan_options"), [(("laplacian",), {}), ((), {"segmentation": False})]
+)
+def test_no_segmentation_where_no_method_needs_it(make_workflow, methods, plan_options):
+    names = make_workflow(plan_options, methods=methods).list_node_names()
+    assert not {"segmentation", "write_dseg", "write_labels"} & set(names)
+
+
+@pytest.mark.parametrize(("mask", "desc"), [(True, "brain"), (False, "signal")])
+def test_the_mask_is_named_for_what_it_is(make_workflow, mask, desc):
+    workflow = make_workflow({"mask": mask}, methods=("laplacian",))
+    path = workflow.get_node("write_mask").inputs.out_path
+    assert path.endswith(f"sub-01/anat/sub-01_desc-{desc}_mask.nii.gz")
+
+
+def test_every_node_declares_its_memory(make_workflow):
+    workflow = make_workflow(methods=tuple(METHODS))
+    memory = {name: workflow.get_node(name).mem_gb for name in workflow.list_node_names()}
+    # 0.2 is nipype's default
+    assert {name for name, gigabytes in memory.items() if gigabytes <= 0.2} == set()
+
+
+def test_nodes_with_threads_declare_them(make_workflow):
+    workflow = make_workflow(methods=tuple(METHODS), omp_nthreads=3)
+    for name in workflow.list_node_names():
+        node = workflow.get_node(name)
+        threads = 3 if name == "sign" or name.startswith("reconstruct_") else 1
+        assert node.n_procs == threads
+        assert getattr(node.inputs, "n_threads", 1) == threads
+
+
+def test_options_reach_the_nodes(make_workflow):
+    workflow = make_workflow(methods=("integral",), phase_type="transmit", sign="-")
+    node = workflow.get_node("reconstruct_integral")
+    assert node.inputs.phase_type == "transmit"
+    assert node.inputs.fit_radius == (3, 3, 3)
+    assert node.inputs.integral_radius == (2, 2, 2)
+    assert node.inputs.frequency == pytest.approx(127.74e6)
+    assert workflow.get_node("sign").inputs.sign == "-"
+
+
+def test_all_is_written(make_workflow, tmp_path):
+    workflow = make_workflow(methods=("laplacian", "laplacian-seg"), sign="+")
+    workflow.base_dir = str(tmp_path / "work")
+    workflow.config["execution"] = {"create_report": "false"}
+    workflow.run(plugin="Linear")
+    folder = tmp_path / "out" / "sub-01" / "anat"
+    stems = ["desc-laplacian_condmap", "desc-laplacianSeg_condmap", "phi0map", "desc-brain_mask"]
+    expected = {f"sub-01_{s}.{e}" for s in [*stems, "seg-tissue_dseg"] for e in ("json", "nii.gz")}
+    assert {path.name for path in folder.iterdir()} == {*expected, "sub-01_seg-tissue_dseg.tsv"}
+    conductivity = read_values(folder / "sub-01_desc-laplacian_condmap.nii.gz")
+    assert np.nanmedian(conductivity) == pytest.approx(0.5, rel=1e-3)
+    sidecar = json.loads((folder / "sub-01_desc-laplacianSeg_condmap.json").read_text())
+    assert (sidecar["Units"], sidecar["FitRadius"], sidecar["PhaseSign"]) == ("S/m", [3, 3, 3], "+")
+    assert sidecar["Sources"][-1] == "bids:seg:sub-01/anat/sub-01_dseg.nii.gz"
+    assert not sidecar["AlternateSlicesFlipped"]

@@ -1,0 +1,50 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bids_qcm.workflows import configuration
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch):
+    # what the code sets in os.environ is gone after the test
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+
+def test_nipype_reads_the_work_folder_and_no_home(settings, tmp_path):
+    given = settings(work_dir=tmp_path / "été 100 %")
+    configuration.configure_nipype(given, verbose=False)
+    code = (
+        "import pathlib; before = set(pathlib.Path.home().iterdir())\n"
+        "from nipype import config\n"
+        "assert set(pathlib.Path.home().iterdir()) == before\n"
+        "print(config.get('logging', 'workflow_level'))"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.stdout.strip() == "CRITICAL", result.stderr
+
+
+@pytest.mark.parametrize(("verbose", "level"), [(False, "CRITICAL"), (True, "INFO")])
+def test_nipype_says_as_much_as_asked(settings, verbose, level):
+    given = settings()
+    configuration.configure_nipype(given, verbose=verbose)
+    text = (given.work_dir / "nipype.cfg").read_text()
+    assert f"workflow_level = {level}" in text
+    assert os.environ["NIPYPE_CONFIG_DIR"] == str(given.work_dir)
+    assert os.environ["NIPYPE_NO_ET"] == "1"
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_execution_options(settings, stop):
+    given = settings(stop_on_first_crash=stop)
+    options = configuration.execution_options(given)
+    assert options["stop_on_first_crash"] == str(stop).lower()
+    assert options["crashdump_dir"] == str(given.output_dir / "logs")
+    assert options["hash_method"] == "content"

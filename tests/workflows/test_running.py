@@ -1,0 +1,129 @@
+import logging
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from bids_qcm.workflows.base import init_bids_qcm_wf
+from bids_qcm.workflows.running import Monitor, run_workflow
+
+
+def node(name="one_wf.phi0", traceback=None):
+    result = SimpleNamespace(runtime=SimpleNamespace(traceback=traceback))
+    return SimpleNamespace(fullname=f"bids_qcm_wf.{name}", result=result)
+
+
+@pytest.fixture
+def monitor():
+    return Monitor(2)
+
+
+def test_a_node_that_ends_well(monitor, caplog):
+    with caplog.at_level(logging.INFO, "bids_qcm"):
+        monitor(node(), "start")
+        assert monitor.finished == set()
+        monitor(node(), "end")
+    assert monitor.finished == {"one_wf.phi0"}
+    assert monitor.errors == {}
+    assert [record.getMessage().partition(" in ")[0] for record in caplog.records] == [
+        "one_wf.phi0: started",
+        "one_wf.phi0: done",
+    ]
+    assert caplog.messages[-1].endswith("[1/2]")
+
+
+def test_an_end_without_a_start_is_no_success(monitor):
+    monitor(node(), "end")
+    assert monitor.finished == set()
+    assert monitor.errors == {}
+
+
+def test_an_exception(monitor, caplog):
+    monitor(node(), "start")
+    traceback = "Traceback (most recent call last):\n  File x\nValueError: no voxel\n"
+    with caplog.at_level(logging.ERROR, "bids_qcm"):
+        monitor(node(traceback=traceback), "exception")
+    assert monitor.errors == {"one_wf.phi0": "ValueError: no voxel"}
+    assert caplog.messages == ["one_wf.phi0: FAILED: ValueError: no voxel"]
+
+
+@pytest.mark.parametrize("statuses", [["start", "exception", "end"], ["start", "end", "exception"]])
+def test_an_end_does_not_hide_an_exception(monitor, statuses):
+    for status in statuses:
+        monitor(node(traceback="E"), status)
+    assert monitor.finished == set()
+    assert monitor.errors == {"one_wf.phi0": "E"}
+
+
+@pytest.mark.parametrize(
+    "result",
+    [None, SimpleNamespace(runtime=None), node(traceback="").result, node(traceback=None).result],
+)
+def test_a_worker_that_died_without_a_word(monitor, result):
+    dead = SimpleNamespace(fullname="bids_qcm_wf.one_wf.phi0", result=result)
+    monitor(dead, "exception")
+    assert "killed, or out of memory" in monitor.errors["one_wf.phi0"]
+
+
+def test_a_node_may_start_again(monitor):
+    for status in ("start", "start", "end"):
+        monitor(node(), status)
+    assert monitor.finished == {"one_wf.phi0"}
+
+
+@pytest.fixture
+def linear(tmp_path):
+    """Plugin file that runs all in this process."""
+    path = tmp_path / "plugin.yml"
+    path.write_text(yaml.safe_dump({"plugin": "Linear"}))
+    return path
+
+
+@pytest.fixture
+def run(settings, datasets, make_plans, linear):
+    def run(break_it=None, **options):
+        given = settings(
+            methods=("laplacian",), fit_radius=(3, 3, 3), sign="+", plugin_file=linear, **options
+        )
+        plans = make_plans(given, "sub-01_{}_T1w", "sub-01_{}_T2w")
+        if break_it:
+            break_it(plans[0])
+        workflow = init_bids_qcm_wf(plans=plans, settings=given, datasets=datasets)
+        return run_workflow(workflow, given), len(workflow.list_node_names())
+
+    return run
+
+
+def test_a_run_is_followed_to_its_end(run, tmp_path):
+    monitor, n_nodes = run()
+    assert len(monitor.finished) == n_nodes
+    assert monitor.errors == {}
+    assert len(list((tmp_path / "out" / "sub-01" / "anat").glob("*_condmap.nii.gz"))) == 2
+
+
+def test_a_second_run_ends_as_the_first(run):
+    first, _ = run()
+    second, _ = run()
+    assert second.finished == first.finished
+
+
+def test_a_failure_leaves_the_others_alone(run, tmp_path):
+    def zero(plan):
+        plan.echoes[0].files[1].write_bytes(b"")
+
+    monitor, _ = run(zero)
+    assert set(monitor.errors) == {"sub_01_T1w_wf.phi0"}
+    assert "part-phase_T1w.nii.gz" in monitor.errors["sub_01_T1w_wf.phi0"]
+    assert "sub_01_T2w_wf.write_laplacian" in monitor.finished
+    assert not any(name.startswith("sub_01_T1w_wf.write") for name in monitor.finished)
+    maps = (tmp_path / "out" / "sub-01" / "anat").glob("*_condmap.nii.gz")
+    assert [path.name for path in maps] == ["sub-01_acq-T2w_desc-laplacian_condmap.nii.gz"]
+
+
+def test_an_error_outside_the_nodes_is_not_swallowed(settings, datasets, make_plans, tmp_path):
+    path = tmp_path / "plugin.yml"
+    path.write_text(yaml.safe_dump({"plugin": "NoSuchPlugin"}))
+    given = settings(methods=("laplacian",), plugin_file=path)
+    workflow = init_bids_qcm_wf(plans=make_plans(given), settings=given, datasets=datasets)
+    with pytest.raises(Exception, match="NoSuchPlugin"):
+        run_workflow(workflow, given)
