@@ -8,6 +8,9 @@ PhaseType = Literal["transceive", "transmit"]
 VACUUM_PERMEABILITY = 1.25663706212e-6
 """mu0 in H/m (CODATA 2018)."""
 
+# Below any scanner; lower numbers are in another unit.
+_LOWEST_FREQUENCY = 1e4
+
 PROTON_GYROMAGNETIC_RATIO = 42.577478518e6
 """gamma / 2 pi of the proton in Hz/T (CODATA 2018)."""
 
@@ -31,7 +34,7 @@ def conductivity_factor(frequency: float, phase_type: PhaseType = "transceive") 
     Raises
     ------
     ValueError
-        If the frequency is not a positive number or the phase type is unknown.
+        If the frequency is no Larmor frequency in Hz, or the phase type is unknown.
 
     Notes
     -----
@@ -53,7 +56,7 @@ def conductivity_factor(frequency: float, phase_type: PhaseType = "transceive") 
         raise ValueError(
             f"phase_type is {phase_type!r}, but it must be one of {get_args(PhaseType)}"
         )
-    if not (math.isfinite(frequency) and frequency > 0):
-        raise ValueError(f"frequency is {frequency!r}, but it must be a positive number of Hz")
+    if not _LOWEST_FREQUENCY <= frequency < math.inf:
+        raise ValueError(f"frequency is {frequency!r} Hz; give the Larmor frequency, in Hz")
     halves = 2 if phase_type == "transceive" else 1
     return 1 / (halves * VACUUM_PERMEABILITY * 2 * math.pi * frequency)

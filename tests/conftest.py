@@ -1,5 +1,6 @@
 """What several folders of tests use."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,15 @@ from pathlib import Path
 import pytest
 
 from bids_qcm.cli.phantom import main as phantom_main
+
+
+@pytest.fixture(autouse=True)
+def quiet_logger():
+    """Take back what a command did to the package's logger."""
+    logger = logging.getLogger("bids_qcm")
+    handlers, level = logger.handlers[:], logger.level
+    yield
+    logger.handlers, logger.level = handlers, level
 
 
 @pytest.fixture(scope="session")

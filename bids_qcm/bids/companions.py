@@ -57,7 +57,7 @@ def derivative_datasets(
     beside = sorted(path.parent for path in bids_dir.glob("derivatives/*/dataset_description.json"))
     named: dict[str, Path] = {}
     for wanted, path in [*given, *(("", path) for path in beside)]:
-        if path in named.values() or path == output_dir or _is_ours(path):
+        if path in named.values() or path == output_dir or is_ours(path):
             continue
         base = re.sub(r"[^0-9A-Za-z_-]", "", wanted or path.name) or "derivative"
         taken = {"raw", *named}
@@ -133,7 +133,8 @@ def _agrees(path: Path, acquisition: Acquisition) -> bool:
     return all(own.get(key, label) == label for key, label in parse_name(path.name)[0].items())
 
 
-def _is_ours(dataset: Path) -> bool:
+def is_ours(dataset: Path) -> bool:
+    """Tell whether a derivative dataset was written by this app."""
     try:
         description = json.loads((dataset / "dataset_description.json").read_text("utf-8-sig"))
         generators = description["GeneratedBy"]

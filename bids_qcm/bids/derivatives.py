@@ -11,21 +11,22 @@ from urllib.parse import quote
 
 from bids_qcm import __version__
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import APP_NAME
+from bids_qcm.bids.companions import APP_NAME, is_ours
+from bids_qcm.bids.errors import OutputError
 from bids_qcm.bids.images import whole_file
 from bids_qcm.bids.names import join_name, stem
 
 BIDS_VERSION = "1.10.0"
 
 # BIDS has no suffix for conductivity. A pattern with a trailing slash would leave the folder.
-_BIDSIGNORE = """\
-*_condmap.*
-*_condstd.*
-*_condstats.*
-*_phi0map.*
-sub-*.html
-figures
-"""
+_BIDSIGNORE = (
+    "*_condmap.*",
+    "*_condstd.*",
+    "*_condstats.*",
+    "*_phi0map.*",
+    "sub-*.html",
+    "figures",
+)
 
 
 def derivative_path(
@@ -81,7 +82,17 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
     output_dir : Path
     datasets : mapping of str to Path
         Source datasets by the name that BIDS URIs give them.
+
+    Raises
+    ------
+    OutputError
+        If another dataset is there.
     """
+    description_path = output_dir / "dataset_description.json"
+    if description_path.exists() and not is_ours(output_dir):
+        raise OutputError(
+            output_dir, "holds another dataset", "give a new folder, or one of an earlier run"
+        )
     links = {
         name: quote(Path(os.path.relpath(path, output_dir)).as_posix())
         for name, path in datasets.items()
@@ -94,8 +105,10 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
         "SourceDatasets": [{"URL": link} for link in links.values()],
         "DatasetLinks": links,
     }
-    write_json(output_dir / "dataset_description.json", description)
-    write_text(output_dir / ".bidsignore", _BIDSIGNORE)
+    write_json(description_path, description)
+    ignored = output_dir / ".bidsignore"
+    theirs = ignored.read_text().splitlines() if ignored.exists() else []
+    write_text(ignored, "\n".join(dict.fromkeys([*theirs, *_BIDSIGNORE, ""])))
 
 
 def put_whole(source: Path, path: Path, sidecar: Mapping[str, Any] | None = None) -> None:
@@ -109,12 +122,19 @@ def put_whole(source: Path, path: Path, sidecar: Mapping[str, Any] | None = None
     sidecar : mapping, optional
         Content of the JSON file beside it, written first: a map is never there without it.
     """
-    if sidecar is not None:
-        write_json(path.with_name(f"{stem(path)}.json"), sidecar)
+
+    def write_sidecar() -> None:
+        if sidecar is not None:
+            write_json(path.with_name(f"{stem(path)}.json"), sidecar)
+
     if path.exists() and filecmp.cmp(source, path, shallow=False):
+        write_sidecar()
         return
     with whole_file(path) as temporary:
         shutil.copyfile(source, temporary)
+        # an old map must not stand beside a new sidecar, however this ends
+        path.unlink(missing_ok=True)
+        write_sidecar()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

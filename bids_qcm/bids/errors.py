@@ -51,3 +51,7 @@ class SelectionError(InputError):
 
 class NoInputError(InputError):
     """There is nothing to compute from."""
+
+
+class OutputError(InputError):
+    """The output cannot be written where it was asked for."""

@@ -27,6 +27,8 @@ _UNREADABLE = (
     HeaderDataError,
 )
 
+_NO_INTEGERS = "has values that are not whole numbers of at most 32 bits"
+
 # Affines of one scan, written by different converters, differ by rounding.
 _AFFINE_TOLERANCE_MM = 1e-2
 
@@ -93,7 +95,7 @@ def read_grid(path: Path) -> Grid:
         raise InputError(
             path,
             f"is {len(image.shape)}-D (shape {image.shape}), but one 3-D volume is needed",
-            "store one volume in each file (echo-1, echo-2, ... for several echoes)",
+            "store one 3-D volume in each file (echo-1, echo-2, ... for several echoes)",
         )
     if 0 in image.shape:
         raise InputError(path, f"has no voxels (shape {image.shape})", "convert it again")
@@ -168,10 +170,17 @@ def read_integers(path: Path) -> NDArray[np.int32]:
     InputError
         If a value is not a whole number.
     """
-    values = read_stored(path).scaled
-    whole = np.nan_to_num(values).astype(np.int32)
+    image = read_stored(path)
+    # not float32, which merges whole numbers above 16777216
+    values = image.values
+    if (image.slope, image.intercept) != (1, 0):
+        values = image.slope * values.astype(np.float64) + image.intercept
+    limits = np.iinfo(np.int32)
+    if not np.isfinite(values).all() or values.min() < limits.min or values.max() > limits.max:
+        raise InputError(path, _NO_INTEGERS, "store integer labels")
+    whole = values.astype(np.int32)
     if not np.array_equal(whole, values):
-        raise InputError(path, "has values that are not whole numbers", "store integer labels")
+        raise InputError(path, _NO_INTEGERS, "store integer labels")
     return whole
 
 

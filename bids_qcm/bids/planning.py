@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import Companion, find_companion
 from bids_qcm.bids.errors import InputError
@@ -162,8 +164,10 @@ def _plan_echo(
     several: bool,
 ) -> EchoPlan:
     """Read both images of an echo to their end, and tell the phase's unit."""
-    read_stored(pair[0])
-    other = read_stored(pair[1])
+    one, other = (read_stored(path) for path in pair)
+    for path, image in zip(pair, (one, other), strict=True):
+        if np.ptp(image.values) == 0:
+            raise InputError(path, "has the same value everywhere", "convert it again")
     units = None
     if parts[1] == "phase":
         try:
@@ -210,7 +214,7 @@ def _segmentation(
         warnings = [] if settings.methods else [f"using no segmentation, as {error}"]
         return None, str(error), warnings
     why_none = (
-        f"{acquisition.name}: no segmentation for it. Remedy: give a derivative dataset that has "
+        f"no segmentation for {acquisition.name}; give a derivative dataset that has "
         f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives"
     )
     return None, why_none, []
@@ -241,11 +245,15 @@ def _choose_methods(
             refused[name] = f"{name} needs a segmentation: {why_none}"
             continue
         try:
-            choose_kernels(method, grid.voxel_size, settings.fit_radius, settings.integral_radius)
-        except ValueError as error:
-            refused[name] = (
-                f"{error}, with --{'integral' if 'integral radius' in str(error) else 'fit'}-radius"
+            choose_kernels(
+                method,
+                grid.voxel_size,
+                grid.shape,
+                settings.fit_radius,
+                settings.integral_radius,
             )
+        except ValueError as error:
+            refused[name] = f"{error} (--fit-radius, --integral-radius)"
     return tuple(m for m in settings.methods or default if m not in refused), refused
 
 

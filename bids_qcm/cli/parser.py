@@ -18,8 +18,8 @@ _FILTER_KEY = "phase"
 
 _EPILOG = """\
 exit status: 0 all done; 1 some acquisition or method failed; 16 the dataset is invalid;
-18 the participants or filters select nothing; 64 usage; 66 no phase image; 70 internal error;
-73 cannot write.
+18 the participants or filters select nothing; 64 usage; 65 bad data; 66 no phase image;
+70 internal error; 73 cannot write.
 """
 
 
@@ -170,7 +170,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         "--phase-type",
         choices=get_args(PhaseType),
         default="transceive",
-        help="transceive: the phase of an image; transmit: half of it (default: %(default)s)",
+        help="what the phase of the images is: transceive, as scanners have it, or transmit, after "
+        "half of it was taken (default: %(default)s)",
     )
     add(
         "--sign",
@@ -193,7 +194,13 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--nprocs", "--n-cpus", type=_positive_int, metavar="N", help="processes at once")
     add("--omp-nthreads", type=_positive_int, metavar="N", help="threads of each process")
-    add("--mem", "--mem-gb", type=_positive, metavar="GB", help="memory to use at most, in GB")
+    add(
+        "--mem",
+        "--mem-mb",
+        type=_gigabytes,
+        metavar="SIZE",
+        help="memory to use at most: a number with K, M, G or T, without a letter in megabytes",
+    )
     add(
         "-w",
         "--work-dir",
@@ -202,7 +209,11 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="folder of intermediate results, which a second run uses again (default: ./work)",
     )
-    add("--clean-workdir", action="store_true", help="delete what WORK_DIR holds of this app first")
+    add(
+        "--clean-workdir",
+        action="store_true",
+        help="delete what WORK_DIR holds of these acquisitions first",
+    )
     add(
         "--use-plugin",
         type=_file,
@@ -268,6 +279,13 @@ def _positive(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return number
+
+
+def _gigabytes(text: str) -> float:
+    units = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
+    number = text.upper().removesuffix("B")
+    factor = units.get(number[-1:])
+    return _positive(number if factor is None else number[:-1]) * (factor or units["M"])
 
 
 def _positive_int(text: str) -> int:

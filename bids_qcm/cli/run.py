@@ -4,18 +4,17 @@ import logging
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from bids_qcm import __version__
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import derivative_datasets
 from bids_qcm.bids.dataset import check_description, find_acquisitions
-from bids_qcm.bids.derivatives import derivative_path, write_dataset_files
-from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, SelectionError
+from bids_qcm.bids.derivatives import write_dataset_files
+from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, OutputError, SelectionError
 from bids_qcm.bids.planning import Plan, plan_acquisition
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.cli.parser import parse_settings
-from bids_qcm.recon import METHODS
+from bids_qcm.cli.summary import Summary
 from bids_qcm.settings import Settings
 
 LOGGER = logging.getLogger("bids_qcm")
@@ -24,23 +23,8 @@ _EXIT_STATUS = {
     DatasetError: ExitStatus.DATASET_INVALID,
     SelectionError: ExitStatus.NOTHING_SELECTED,
     NoInputError: ExitStatus.NO_INPUT,
+    OutputError: ExitStatus.CANNOT_WRITE,
 }
-
-
-@dataclass
-class Summary:
-    """What became of what was asked for.
-
-    Attributes
-    ----------
-    done : list of str
-        Paths of the maps.
-    failed : list of str
-        Reasons, each naming its acquisition or file.
-    """
-
-    done: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,7 +89,7 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
         datasets = {"raw": settings.bids_dir, **found}
         write_dataset_files(settings.output_dir, datasets)
         _compute(plans, settings, datasets, summary, verbose=verbose)
-    return _conclude(summary)
+    return summary.conclude()
 
 
 def _plan_all(
@@ -156,13 +140,15 @@ def _compute(
     # nipype reads its configuration on import, so it comes after this
     from bids_qcm.workflows.configuration import configure_nipype
 
-    if settings.clean_workdir:
-        shutil.rmtree(settings.work_dir / "bids_qcm_wf", ignore_errors=True)
     configure_nipype(settings, verbose=verbose)
     from bids_qcm.workflows.acquisition import write_node_name
-    from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf
+    from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf, run_name
     from bids_qcm.workflows.running import run_workflow
 
+    if settings.clean_workdir:
+        for plan in plans:
+            folder = acquisition_wf_name(plan.acquisition)
+            shutil.rmtree(settings.work_dir / run_name(settings) / folder, ignore_errors=True)
     workflow = init_bids_qcm_wf(plans=plans, settings=settings, datasets=datasets)
     monitor = run_workflow(workflow, settings)
     if monitor.errors:
@@ -171,27 +157,11 @@ def _compute(
         prefix = acquisition_wf_name(plan.acquisition)
         errors = [e for node, e in monitor.errors.items() if node.startswith(f"{prefix}.")]
         summary.failed += [f"{plan.acquisition.name}: {error}" for error in errors]
-        for method in plan.methods:
-            if f"{prefix}.{write_node_name(method)}" in monitor.finished:
-                summary.done.append(_map_path(plan, settings, method))
-            elif not errors:
-                summary.failed.append(f"{plan.acquisition.name}: {method} was not computed")
-
-
-def _map_path(plan: Plan, settings: Settings, method: str) -> str:
-    desc = METHODS[method].desc
-    return str(
-        derivative_path(settings.output_dir, plan.acquisition, "condmap", ".nii.gz", desc=desc)
-    )
-
-
-def _conclude(summary: Summary) -> ExitStatus:
-    for path in summary.done:
-        LOGGER.info("written: %s", path)
-    for reason in summary.failed:
-        LOGGER.error("failed: %s", reason)
-    LOGGER.info("%d map(s) written, %d failure(s)", len(summary.done), len(summary.failed))
-    return ExitStatus.SOME_FAILED if summary.failed else ExitStatus.DONE
+        finished = [m for m in plan.methods if f"{prefix}.{write_node_name(m)}" in monitor.finished]
+        summary.add_maps(plan, settings, finished)
+        if not errors:
+            missing = [method for method in plan.methods if method not in finished]
+            summary.failed += [f"{plan.acquisition.name}: {m} was not computed" for m in missing]
 
 
 def _start_logging(verbosity: int) -> None:

@@ -1,6 +1,5 @@
 """Interface for the phase at echo time zero."""
 
-import logging
 from pathlib import Path
 
 from nipype.interfaces.base import (
@@ -15,8 +14,6 @@ from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_value
 from bids_qcm.interfaces.base import CheckedInterface, optional_file
 from bids_qcm.phase import PhaseUnits, compute_phi0
 from bids_qcm.recon import determine_sign
-
-LOGGER = logging.getLogger("bids_qcm")
 
 
 class _PreparePhi0InputSpec(BaseInterfaceInputSpec):
@@ -74,6 +71,7 @@ class _ApplySignInputSpec(BaseInterfaceInputSpec):
     phi0_file = File(exists=True, mandatory=True)
     mask_file = File(exists=True, mandatory=True)
     sign = traits.Enum("auto", "+", "-", usedefault=True)
+    axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="two for in-plane kernels")
     provenance = traits.Dict({}, usedefault=True, desc="of phi0")
     n_threads = traits.Int(1, usedefault=True, nohash=True)
 
@@ -98,6 +96,7 @@ class ApplySign(CheckedInterface):
                 phi0,
                 read_integers(Path(self.inputs.mask_file)) != 0,
                 read_grid(source).voxel_size,
+                axes=self.inputs.axes,
                 n_threads=self.inputs.n_threads,
             )
             sign = decision.sign
@@ -107,14 +106,6 @@ class ApplySign(CheckedInterface):
                 "PhaseSignAgreement": decision.agreement,
                 "PhaseSignWeak": decision.weak,
             }
-            if decision.weak:
-                LOGGER.warning(
-                    "%s: the evidence for the sign %s of the phase is weak: %.0f %% of the "
-                    "voxels agree; give --sign if you know it",
-                    source,
-                    sign,
-                    100 * decision.agreement,
-                )
         path = Path(runtime.cwd, "phi0.nii.gz")
         write_image(path, phi0 if sign == "+" else -phi0, like=source)
         self._results["phi0_file"] = str(path)

@@ -52,6 +52,11 @@ class Reconstruct(CheckedInterface):
             integral_radius=inputs.integral_radius,
             n_threads=inputs.n_threads,
         )
+        if result.invalid_fraction == 1:
+            raise ValueError(
+                f"{inputs.method} could not be computed in any voxel: the mask, or every tissue in "
+                "it, is thinner than the kernels need; try other radii, or another mask"
+            )
         path = Path(runtime.cwd, "condmap.nii.gz")
         write_image(path, result.conductivity, like=source)
         self._results["condmap_file"] = str(path)

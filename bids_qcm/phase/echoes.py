@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 from bids_qcm.phase.unwrapping import unwrap, wrap
 
+# Whole cycles tried between the two earliest echoes, the likeliest first, and on how many voxels.
+_CYCLES = (0, 1, -1, 2, -2, 3, -3)
+_SAMPLES = 10_000
+
 
 def phase_at_zero(
     echoes: Sequence[NDArray[np.complexfloating]],
@@ -39,34 +43,83 @@ def phase_at_zero(
     -----
     Weighted least squares with weights ``|S|^2``, the inverse variance of the phase. The wraps
     over echo time are taken from the line through the echoes before; the first slope is the
-    spatially unwrapped phase between the two earliest echoes.
+    spatially unwrapped phase between the two earliest echoes, with the whole cycles that fit the
+    other echoes best.
     """
     times = np.asarray(echo_times, dtype=np.float64)
     different = np.unique(times[np.isfinite(times)])
     if len(echoes) < 2 or times.shape != (len(echoes),) or different.size < len(echoes):
         raise ValueError(f"{len(echoes)} echoes need as many different echo times, got {times}")
     order = np.argsort(times)
+    times = times[order]
     first, second = (echoes[k] for k in order[:2])
     mask = mask & (first != 0) & (second != 0)
     if not mask.any():
         raise ValueError("no voxel of the mask has signal in the two earliest echoes")
-    slope = unwrap(np.angle(second * first.conj()), mask)[mask] / np.diff(times[order[:2]])
-    intercept = np.angle(first[mask]) - slope * times[order[0]]
-    sums = np.zeros((5, intercept.size))
-    for used, k in enumerate(order, start=1):
-        signal = echoes[k][mask]
-        predicted = intercept + slope * times[k]
-        phase = predicted + wrap(np.angle(signal) - predicted)
-        weight = np.abs(signal).astype(np.float64) ** 2
-        for total, term in zip(
-            sums, (1, times[k], times[k] ** 2, phase, phase * times[k]), strict=True
-        ):
-            total += weight * term
-        if used > 1:
-            intercept, slope = _line(sums, intercept, slope)
+    slope = unwrap(np.angle(second * first.conj()), mask)[mask] / (times[1] - times[0])
+    signals = [echoes[k][mask] for k in order]
+    slope += _missing_cycles(signals, times, slope)
+    intercept, _ = _fit_lines(signals, times, slope)
     result = np.full(mask.shape, np.nan, dtype=np.float32)
     result[mask] = wrap(intercept)
     return result
+
+
+def _missing_cycles(
+    signals: Sequence[NDArray[np.complexfloating]],
+    times: NDArray[np.float64],
+    slope: NDArray[np.float64],
+) -> float:
+    """Find what whole cycles between the two earliest echoes add to the slope, in rad/s.
+
+    Two echoes, or evenly spaced ones, fit as well with any number of cycles: the phase at zero
+    then differs by a constant. Unevenly spaced ones do not, and their misfit would go with T2*.
+    """
+    every = max(1, slope.size // _SAMPLES)
+    sample = [signal[::every] for signal in signals]
+    cycle = 2 * np.pi / (times[1] - times[0])
+    misfits = np.array([_fit_lines(sample, times, slope[::every] + n * cycle)[1] for n in _CYCLES])
+    good = np.flatnonzero(misfits <= misfits.min() * (1 + 1e-6) + 1e-9)
+    return cycle * _CYCLES[good[0]]
+
+
+def _fit_lines(
+    signals: Sequence[NDArray[np.complexfloating]],
+    times: NDArray[np.float64],
+    slope: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], float]:
+    """Fit a line to each voxel's phase, echo by echo.
+
+    Parameters
+    ----------
+    signals : sequence of complex ndarrays, shape (n,)
+        In the order of the echo times.
+    times : ndarray of float, shape (echoes,)
+        In s.
+    slope : ndarray of float, shape (n,)
+        First guess, in rad/s.
+
+    Returns
+    -------
+    intercept : ndarray of float, shape (n,)
+        In rad.
+    misfit : float
+        Weighted mean square of the residuals, in rad^2.
+    """
+    intercept = np.angle(signals[0]) - slope * times[0]
+    sums = np.zeros((5, intercept.size))
+    squares = 0.0
+    for used, (signal, time) in enumerate(zip(signals, times, strict=True), start=1):
+        predicted = intercept + slope * time
+        phase = predicted + wrap(np.angle(signal) - predicted)
+        weight = np.abs(signal).astype(np.float64) ** 2
+        for total, term in zip(sums, (1, time, time**2, phase, phase * time), strict=True):
+            total += weight * term
+        squares += np.sum(weight * phase**2)
+        if used > 1:
+            intercept, slope = _line(sums, intercept, slope)
+    residual = squares - np.sum(intercept * sums[3] + slope * sums[4])
+    return intercept, float(residual / np.sum(sums[0]))
 
 
 def _line(

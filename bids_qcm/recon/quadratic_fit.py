@@ -87,7 +87,7 @@ def fit_quadratic(
     -----
     A fit is determined if its support holds at least as many voxels as there are terms and, in
     the Cholesky factorisation of the normal matrix scaled to a unit diagonal, no pivot is below
-    1e-6. The weighted fit is that of Lee J et al., Magn Reson Med 2016, doi:10.1002/mrm.25907.
+    1e-6.
     """
     # Coordinates in units of the radius keep all moments, and so the normal matrix, of order one.
     axis_scale = np.array([r if r > 0 else 1.0 for r in radius])

@@ -18,6 +18,9 @@ from bids_qcm.recon.surface_integral import integrate_surface
 
 Radius = float | Sequence[float]
 
+# A second derivative takes three.
+_FEWEST_VOXELS = 3
+
 
 @dataclass(frozen=True)
 class Reconstruction:
@@ -120,13 +123,15 @@ def reconstruct(
     """
     chosen = _known_method(method)
     size = as_triple(voxel_size, "voxel size")
-    kernels = choose_kernels(chosen, size, fit_radius, integral_radius)
+    if sign not in ("+", "-", "auto"):
+        raise ValueError(f"sign is {sign!r}, but it must be '+', '-' or 'auto'")
     factor = conductivity_factor(frequency, phase_type)
     phi0, inside, support, zscore = _checked_volumes(phase, mask, magnitude, labels, chosen)
+    kernels = choose_kernels(chosen, size, phi0.shape, fit_radius, integral_radius)
     if sign == "auto":
-        sign = determine_sign(phi0, support != 0, size, n_threads=n_threads).sign
-    if sign not in ("+", "-"):
-        raise ValueError(f"sign is {sign!r}, but it must be '+', '-' or 'auto'")
+        sign = determine_sign(
+            phi0, inside & np.isfinite(phase), size, axes=kernels.axes, n_threads=n_threads
+        ).sign
     with thread_limit(n_threads):
         laplacian = _laplacian(phi0, support, zscore, chosen, size, kernels)
     conductivity = np.where(inside, (factor if sign == "+" else -factor) * laplacian, 0)
@@ -162,6 +167,7 @@ class Kernels:
 def choose_kernels(
     method: Method,
     voxel_size: Triple,
+    shape: tuple[int, int, int],
     fit_radius: Radius | None = None,
     integral_radius: Radius | None = None,
 ) -> Kernels:
@@ -173,6 +179,8 @@ def choose_kernels(
         A row of the method table, whose published optimum is the default.
     voxel_size : tuple of 3 floats
         In mm.
+    shape : tuple of 3 ints
+        Of the volume, in voxels.
     fit_radius, integral_radius : float or sequence of 3 floats, optional
         Semi-axes in mm. 0 on an axis of either makes both kernels in-plane.
 
@@ -183,8 +191,8 @@ def choose_kernels(
     Raises
     ------
     ValueError
-        If a radius or voxel size is not a positive number of mm, or a radius reaches less than
-        one voxel along an axis.
+        If a radius or voxel size is not a positive number of mm, a radius reaches less than one
+        voxel along an axis, or the volume has too few voxels along an axis to find a curvature.
     """
     if min(voxel_size) <= 0:
         raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
@@ -195,16 +203,33 @@ def choose_kernels(
         for name, value in given.items()
         if value is not None or published[name] is not None
     }
-    flat = [any(triple[a] == 0 for triple in triples.values()) for a in range(3)]
+    axes = curved_axes(*triples.values())
+    for axis in axes:
+        if shape[axis] < _FEWEST_VOXELS:
+            raise ValueError(
+                f"{method.name}: the volume has {shape[axis]} voxel(s) along {'xyz'[axis]}, and a "
+                f"kernel needs {_FEWEST_VOXELS}; give a fit radius of 0 on that axis"
+            )
     for name, triple in triples.items():
-        triples[name] = tuple(0.0 if flat[a] else triple[a] for a in range(3))
+        triples[name] = tuple(triple[a] if a in axes else 0.0 for a in range(3))
         if published[name] is not None:
             check_radius(triples[name], voxel_size, f"{method.name}: {name}")
     return Kernels(
         fit_radius=triples["fit radius"] if method.fit_radius is not None else None,
         integral_radius=triples["integral radius"] if method.integral_radius is not None else None,
-        axes=tuple(a for a in range(3) if not flat[a]),
+        axes=axes,
     )
+
+
+def curved_axes(*radii: Triple | None) -> tuple[int, ...]:
+    """List the axes along which the phase is differentiated: those where no radius is 0.
+
+    Examples
+    --------
+    >>> curved_axes((9, 9, 0), None)
+    (0, 1)
+    """
+    return tuple(a for a in range(3) if all(r is None or r[a] > 0 for r in radii))
 
 
 def zscored(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -292,7 +317,7 @@ def _checked_volumes(
             f"phase is {phi0.dtype} of shape {phi0.shape}, but it must be 3-D float, in rad"
         )
     finite = np.isfinite(phi0)
-    inside = finite if mask is None else _like(mask, phi0, "mask").astype(bool)
+    inside = finite if mask is None else _boolean(_like(mask, phi0, "mask"))
     usable = inside & finite
     zscore = None
     if method.uses_magnitude:
@@ -306,7 +331,15 @@ def _checked_volumes(
         support *= _integers(_required(labels, phi0, "labels", method))
         if not support.any():
             raise ValueError("labels are 0 in the whole mask")
-    return np.where(usable, phi0, 0), inside, support, zscore
+    # in float64: what follows is float32, whose digits a large offset would take up
+    centred = phi0.astype(np.float64) - np.median(phi0[usable])
+    return np.where(usable, centred, 0), inside, support, zscore
+
+
+def _boolean(mask: NDArray) -> NDArray[np.bool_]:
+    if np.isnan(mask).any():
+        raise ValueError("mask has values that are NaN")
+    return mask.astype(bool)
 
 
 def _require_some(usable: NDArray[np.bool_]) -> None:
@@ -328,7 +361,10 @@ def _required(volume: ArrayLike | None, phase: NDArray, name: str, method: Metho
 
 
 def _integers(labels: NDArray) -> NDArray[np.int32]:
-    whole = labels.astype(np.int32)
-    if not np.array_equal(whole, labels):
-        raise ValueError("labels must be whole numbers")
+    limits = np.iinfo(np.int32)
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int32)
+    in_range = np.all((labels >= limits.min) & (labels <= limits.max))
+    if not in_range or not np.array_equal(whole, labels):
+        raise ValueError("labels must be whole numbers that fit in 32 bits")
     return whole

@@ -1,5 +1,6 @@
 """The sign of the phase, which differs between scanners."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +49,7 @@ def determine_sign(
     mask: NDArray[np.bool_],
     voxel_size: Triple,
     *,
+    axes: Sequence[int] = (0, 1, 2),
     n_threads: int | None = None,
 ) -> SignDecision:
     """Find the sign that makes the median of a large-kernel Laplacian positive.
@@ -63,6 +65,8 @@ def determine_sign(
         Where the phase is reliable.
     voxel_size : tuple of 3 floats
         In mm.
+    axes : sequence of int
+        Axes to differentiate along: two for in-plane kernels.
     n_threads : int, optional
         Limit of threads.
 
@@ -77,14 +81,16 @@ def determine_sign(
     """
     usable = np.asarray(mask, dtype=bool) & np.isfinite(phase)
     candidates = np.argwhere(usable)
+    if len(candidates) == 0:
+        raise ValueError("no voxel of the mask has finite phase")
     voxels = candidates[:: max(1, len(candidates) // _SAMPLES)]
     radius = tuple(
-        max(_RADIUS_MM, _RADIUS_VOXELS * d) if size > 1 else 0.0
-        for d, size in zip(voxel_size, usable.shape, strict=True)
+        max(_RADIUS_MM, _RADIUS_VOXELS * d) if axis in axes else 0.0
+        for axis, d in enumerate(voxel_size)
     )
     with thread_limit(n_threads):
         fit = fit_quadratic(
-            np.where(usable, phase, 0).astype(np.float32),
+            np.where(usable, phase - np.median(phase[usable]), 0).astype(np.float32),
             usable.astype(np.int32),
             voxels,
             voxel_size=voxel_size,

@@ -20,6 +20,7 @@ from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.interfaces.reconstruction import Reconstruct
 from bids_qcm.interfaces.segmentation import ImportSegmentation
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.reconstruction import curved_axes
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import phi0_gb, reconstruction_gb, volume_gb
 
@@ -101,7 +102,11 @@ def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
     phi0.inputs.echo_times = [echo.time for echo in plan.echoes]
     phi0.inputs.mask_file = str(plan.mask.path) if plan.mask else None
     sign = Node(
-        ApplySign(sign=settings.sign, n_threads=settings.omp_nthreads),
+        ApplySign(
+            sign=settings.sign,
+            axes=list(curved_axes(settings.fit_radius, settings.integral_radius)),
+            n_threads=settings.omp_nthreads,
+        ),
         name="sign",
         mem_gb=reconstruction_gb(_n_voxels(plan)),
         n_procs=settings.omp_nthreads,

@@ -1,5 +1,6 @@
 """The workflow of a whole run."""
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,6 @@ from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.acquisition import init_acquisition_wf
 from bids_qcm.workflows.configuration import execution_options
-
-_NAME = "bids_qcm_wf"
 
 
 def init_bids_qcm_wf(
@@ -34,7 +33,7 @@ def init_bids_qcm_wf(
     Workflow
         Ready to run, with its base folder in the work directory.
     """
-    workflow = Workflow(name=_NAME, base_dir=str(settings.work_dir))
+    workflow = Workflow(name=run_name(settings), base_dir=str(settings.work_dir))
     workflow.config["execution"] = execution_options(settings)
     workflow.add_nodes(
         [
@@ -48,6 +47,12 @@ def init_bids_qcm_wf(
         ]
     )
     return workflow
+
+
+def run_name(settings: Settings) -> str:
+    """Name the folder in the work directory: runs on other data or to another output keep apart."""
+    key = f"{settings.bids_dir}\n{settings.output_dir}".encode()
+    return f"bids_qcm_{hashlib.sha256(key).hexdigest()[:12]}"
 
 
 def acquisition_wf_name(acquisition: Acquisition) -> str:

@@ -3,12 +3,14 @@
 import logging
 import multiprocessing
 import time
-from typing import Any
 
+import nipype.pipeline.plugins
 import yaml
 from nipype.pipeline.engine import Node, Workflow
+from nipype.pipeline.plugins.base import PluginBase
 
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -71,8 +73,7 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
         What became of each node.
     """
     monitor = Monitor(len(workflow.list_node_names()))
-    plugin, arguments = _plugin(settings)
-    arguments["status_callback"] = monitor
+    plugin = _plugin(settings, monitor)
     if settings.write_graph:
         workflow.write_graph(
             dotfilename=str(settings.output_dir / "logs" / "graph.dot"), graph2use="colored"
@@ -80,7 +81,7 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
     # a worker is forked off a server that has all this imported
     multiprocessing.set_forkserver_preload(_PRELOADED)
     try:
-        workflow.run(plugin=plugin, plugin_args=arguments)
+        workflow.run(plugin=plugin)
     except Exception as error:
         # nipype raises at the end what its nodes raised, which the monitor has taken down
         if not monitor.errors:
@@ -89,19 +90,23 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
     return monitor
 
 
-def _plugin(settings: Settings) -> tuple[str, dict[str, Any]]:
+def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
+    """Give the plugin that runs the nodes: our MultiProc, or what the user's file names."""
     if settings.plugin_file is not None:
         content = yaml.safe_load(settings.plugin_file.read_text())
-        return content["plugin"], dict(content.get("plugin_args", {}))
+        name = f"{content['plugin']}Plugin"
+        arguments = {**content.get("plugin_args", {}), "status_callback": monitor}
+        return getattr(nipype.pipeline.plugins, name)(plugin_args=arguments)
     arguments = {
         "n_procs": settings.nprocs,
         "raise_insufficient": False,
         # a forked worker would inherit the threads' locks, but not the threads
         "mp_context": "forkserver",
+        "status_callback": monitor,
     }
     if settings.memory_gb is not None:
         arguments["memory_gb"] = settings.memory_gb
-    return "MultiProc", arguments
+    return SurvivingMultiProcPlugin(plugin_args=arguments)
 
 
 def _error_of(node: Node) -> str:

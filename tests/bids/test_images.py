@@ -58,7 +58,9 @@ def test_grids_match_to_rounding(affine):
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 7, 3), (8, 9, 7, 1)])
 def test_other_than_three_dimensions_are_refused(path, shape):
     nib.save(nib.Nifti1Image(np.ones(shape, np.float32), np.eye(4)), path)
-    with pytest.raises(InputError, match=f"is {len(shape)}-D .*one volume in each file") as error:
+    with pytest.raises(
+        InputError, match=f"is {len(shape)}-D .*one 3-D volume in each file"
+    ) as error:
         read_grid(path)
     assert str(path) in str(error.value)
 
@@ -238,3 +240,10 @@ def test_the_temporary_name_has_the_extension_and_is_hidden(path):
         assert temporary.parent == path.parent
         temporary.touch()
     assert path.exists()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float64])
+def test_large_labels_stay_apart(tmp_path, dtype):
+    labels = np.array([16777216, 16777217, 2**31 - 1, -5], dtype).reshape(4, 1, 1)
+    nib.save(nib.Nifti1Image(labels, np.eye(4), dtype=dtype), tmp_path / "labels.nii.gz")
+    np.testing.assert_array_equal(read_integers(tmp_path / "labels.nii.gz"), labels)

@@ -232,7 +232,7 @@ def test_an_image_of_four_dimensions(dataset, refused, phase_values, part):
     dataset.image(path.relative_to(dataset.root), np.stack([phase_values] * 3, axis=-1))
     message = refused()
     assert f"{path}: is 4-D" in message
-    assert "one volume in each file" in message
+    assert "one 3-D volume in each file" in message
 
 
 def test_a_link_without_content(dataset, refused):
@@ -249,7 +249,7 @@ def test_methods_that_need_a_segmentation_are_refused_while_others_go_on(dataset
     found = plan(methods=("laplacian", "integral-seg", "laplacian-magseg", "integral-fd"))
     assert found.methods == ("laplacian", "integral-fd")
     assert list(found.refused) == ["integral-seg", "laplacian-magseg"]
-    assert found.refused["integral-seg"].startswith("integral-seg needs a segmentation: sub-01_T2w")
+    assert "integral-seg needs a segmentation: no segmentation for sub-01_T2w" in str(found.refused)
     assert "sub-01/anat/*_dseg.nii.gz with --derivatives" in found.refused["integral-seg"]
 
 

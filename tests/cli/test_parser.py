@@ -64,7 +64,7 @@ FIELDS = {
     "phase_units": (["--phase-units", "mrad"], "mrad"),
     "nprocs": (["--nprocs", "97"], 97),
     "omp_nthreads": (["--omp-nthreads", "98"], 98),
-    "memory_gb": (["--mem", "1.5"], 1.5),
+    "memory_gb": (["--mem", "1.5G"], 1.5),
     "plugin_file": (["--use-plugin", "plugin.yml"], "plugin.yml"),
     "stop_on_first_crash": (["--stop-on-first-crash"], True),
     "clean_workdir": (["--clean-workdir"], True),
@@ -159,7 +159,7 @@ def test_phase_units(parse, units, expected):
 
 
 def test_aliases(parse):
-    settings = parse("--participant_label", "01", "--phase-sign", "+", "--mem-gb", "2")
+    settings = parse("--participant_label", "01", "--phase-sign", "+", "--mem-mb", "2000")
     assert (settings.participant_labels, settings.sign, settings.memory_gb) == (("01",), "+", 2)
 
 
@@ -236,3 +236,11 @@ def test_parsing_writes_nothing(parse, folders):
     before = sorted(folders.rglob("*"))
     parse("--bids-database-dir", "db", "-w", "w")
     assert sorted(folders.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "gigabytes"),
+    [("8000", 8), ("8G", 8), ("8gb", 8), ("500M", 0.5), ("2T", 2000), ("500000K", 0.5)],
+)
+def test_memory_has_the_units_of_fmriprep(parse, text, gigabytes):
+    assert parse("--mem", text).memory_gb == pytest.approx(gigabytes)

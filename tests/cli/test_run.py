@@ -268,6 +268,75 @@ def test_a_failing_node_is_a_failure_and_not_the_end(dataset, run, tmp_path, cap
     assert list((tmp_path / "out/logs").glob("crash-*.txt"))
 
 
+def test_runs_on_other_data_may_share_the_work_directory(dataset, run, tmp_path):
+    dataset.add("01")
+    assert run() == 0
+    other = Dataset(tmp_path / "other")
+    other.phase = np.where(other.labels, 2 * other.phase, other.phase)
+    other.add("01")
+    command = [str(other.root), str(tmp_path / "out2"), "participant", "--method", "laplacian"]
+    assert main([*command, "-w", str(tmp_path / "work")]) == 0
+    assert len(list((tmp_path / "work").glob("bids_qcm_*"))) == 2
+    for out, sigma in (("out", 0.6), ("out2", 1.2)):
+        path = tmp_path / out / "sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
+        np.testing.assert_allclose(nib.load(path).get_fdata()[5:9, 5:9, 5:9], sigma, rtol=1e-3)
+
+
+def test_another_dataset_is_not_written_over(dataset, tmp_path, capsys):
+    dataset.add("01")
+    dataset.segment("01")
+    out = dataset.root / "derivatives/seg"
+    before = (out / "dataset_description.json").read_bytes()
+    assert main([str(dataset.root), str(out), "participant", "-w", str(tmp_path / "w")]) == 73
+    assert "another dataset" in capsys.readouterr().err
+    assert (out / "dataset_description.json").read_bytes() == before
+    assert not list(out.rglob("*_condmap*"))
+
+
+def test_a_map_without_a_valid_voxel_is_a_failure(dataset, run, tmp_path, capsys):
+    dataset.add("01")
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[:, :, 6:8] = dataset.labels[:, :, 6:8]  # two slices do not determine a curvature
+    anat = dataset.root / "derivatives/seg/sub-01/anat"
+    dataset.segment("02")
+    save(anat / "sub-01_desc-brain_mask.nii.gz", mask)
+    assert run("--sign", "+", method=("laplacian", "laplacian-fd")) == 1
+    assert maps(tmp_path) == []
+    assert "could not be computed in any voxel" in capsys.readouterr().err
+
+
+def test_a_thin_volume_asks_for_an_in_plane_kernel(dataset, run, tmp_path, capsys):
+    for part in ("mag", "phase"):
+        image = dataset.add("01").with_name(f"sub-01_part-{part}_T2w.nii.gz")
+    for part, values in (("mag", dataset.magnitude), ("phase", dataset.phase)):
+        save(image.with_name(f"sub-01_part-{part}_T2w.nii.gz"), values[:, :, 5:7])
+    assert run() == 1
+    assert "2 voxel(s) along z" in capsys.readouterr().err
+    assert run("--fit-radius", "9", "9", "0") == 0
+    assert maps(tmp_path) == ["sub-01_desc-laplacian_condmap.nii.gz"]
+
+
+def test_maps_that_do_not_belong_together_are_told(dataset, run, capsys):
+    dataset.add("01")
+    assert run(method=("laplacian", "laplacian-fd")) == 0
+    assert "earlier run" not in capsys.readouterr().err
+    assert run("--sign", "-") == 0
+    said = capsys.readouterr().err
+    assert "sub-01_desc-laplacianFD_condmap.nii.gz is of an earlier run" in said
+    assert "another PhaseSign" in said
+
+
+def test_a_weak_sign_is_told(dataset, run, capsys):
+    # a Laplacian that is positive in one half and negative in the other
+    x = np.arange(SHAPE[0])[:, None, None] - (SHAPE[0] - 1) / 2
+    dataset.phase = np.where(dataset.labels, 0.004 * x**3, dataset.phase).astype(np.float32)
+    dataset.add("01")
+    assert run() == 0
+    said = capsys.readouterr().err
+    assert "sub-01_T2w: the evidence for the sign" in said
+    assert "--sign" in said
+
+
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [

@@ -23,7 +23,7 @@ def ball(tmp_path):
     mask = np.zeros(SHAPE, bool)
     mask[1:-1, 1:-1, 1:-1] = True
     labels = np.where(x < 0, 1, 2).astype(np.int16)
-    magnitude = np.where(mask, 100 + x, 1).astype(np.float32)
+    magnitude = np.where(mask, 100 + (x > 0), 1).astype(np.float32)
     volumes = {"phi0": phi0, "mask": mask, "labels": labels, "magnitude": magnitude}
     folder = tmp_path / "in"
     for name, values in volumes.items():

@@ -213,6 +213,16 @@ def test_inputs_are_left_alone_and_may_be_of_any_layout(volumes):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("method", ["laplacian", "integral", "laplacian-fd"])
+def test_a_large_offset_costs_no_digits(volumes, method):
+    phase, laplacian = a_quadratic(volumes)
+    far = phase.astype(float) + 1e4
+    result = run(volumes, far, method, **RADII)
+    valid = np.isfinite(result.conductivity) & volumes.mask
+    expected = conductivity_factor(F) * laplacian
+    np.testing.assert_allclose(result.conductivity[valid], expected, rtol=1e-3)
+
+
 def test_published_radii_are_the_default(volumes):
     result = run(volumes, volumes.phase, "integral-magseg")
     assert (result.fit_radius, result.integral_radius) == ((10.0,) * 3, (20.0,) * 3)
@@ -221,7 +231,7 @@ def test_published_radii_are_the_default(volumes):
 
 
 def test_a_zero_axis_in_one_radius_flattens_both_kernels():
-    kernels = choose_kernels(METHODS["integral"], (1.0, 1.0, 5.0), (5, 5, 0), None)
+    kernels = choose_kernels(METHODS["integral"], (1.0, 1.0, 5.0), (9, 9, 9), (5, 5, 0))
     assert kernels.fit_radius == (5.0, 5.0, 0.0)
     assert kernels.integral_radius == (6.0, 6.0, 0.0)
     assert kernels.axes == (0, 1)
@@ -249,6 +259,11 @@ PHASE = np.zeros((4, 4, 4))
         (PHASE, {"sign": "plus"}, "sign"),
         (PHASE, {"fit_radius": 0.5}, "less than one voxel along x"),
         (PHASE, {"n_threads": 0}, "n_threads"),
+        (PHASE, {"frequency": 127.74}, "in Hz"),
+        (PHASE, {"mask": np.full((4, 4, 4), np.nan)}, "NaN"),
+        (PHASE, {"method": "laplacian-seg", "labels": np.full((4, 4, 4), 2**31)}, "32 bits"),
+        (PHASE[:, :, :1], {}, r"1 voxel\(s\) along z"),
+        (PHASE[:, :2], {"method": "laplacian-fd"}, r"2 voxel\(s\) along y"),
         (PHASE[0], {}, "3-D float"),
         (PHASE.astype(int), {}, "3-D float"),
         (PHASE.astype(complex), {}, "3-D float"),

@@ -27,7 +27,7 @@ def test_noise_alone_is_weak_evidence(size, seed):
 
 def test_a_single_slice_is_enough():
     phase = 1e-3 * R2[:, :, 9:10]
-    decision = determine_sign(-phase, MASK[:, :, 9:10], (2.0, 2.0, 5.0))
+    decision = determine_sign(-phase, MASK[:, :, 9:10], (2.0, 2.0, 5.0), axes=(0, 1))
     assert decision.sign == "-"
 
 

@@ -1,0 +1,77 @@
+"""What became of what was asked for."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bids_qcm.bids.derivatives import derivative_path
+from bids_qcm.bids.planning import Plan
+from bids_qcm.cli.exits import ExitStatus
+from bids_qcm.recon import METHODS
+from bids_qcm.settings import Settings
+
+LOGGER = logging.getLogger("bids_qcm")
+
+# Maps of one acquisition that differ in these do not belong together.
+_SHARED = ("PhaseSign", "PhaseType", "MaskType", "ImagingFrequency")
+
+
+@dataclass
+class Summary:
+    """What was done and what was not.
+
+    Attributes
+    ----------
+    done : list of str
+        A line for each map.
+    failed : list of str
+        Reasons, each naming its acquisition or file.
+    """
+
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
+        """Take note of an acquisition's new maps, and warn of what their sidecars tell."""
+        sidecars = {}
+        for method in methods:
+            path = _sidecar_path(plan, settings, METHODS[method].desc)
+            sidecars[path] = json.loads(path.read_text())
+            image = path.with_suffix(".nii.gz")
+            self.done.append(f"{image} ({sidecars[path]['InvalidFraction']:.1%} invalid)")
+        if not sidecars:
+            return
+        newest = list(sidecars.values())[-1]
+        if newest.get("PhaseSignWeak"):
+            LOGGER.warning(
+                "%s: the evidence for the sign %s of the phase is weak, %.0f %% of the voxels "
+                "agree; look at the map, and give --sign if you know it",
+                plan.acquisition.name,
+                newest["PhaseSign"],
+                100 * newest["PhaseSignAgreement"],
+            )
+        others = {_sidecar_path(plan, settings, m.desc) for m in METHODS.values()} - set(sidecars)
+        for path in sorted(filter(Path.exists, others)):
+            older = json.loads(path.read_text())
+            differing = [key for key in _SHARED if older.get(key) != newest.get(key)]
+            if differing:
+                LOGGER.warning(
+                    "%s is of an earlier run with another %s; delete it, or compute it again",
+                    path.with_suffix(".nii.gz"),
+                    " and ".join(differing),
+                )
+
+    def conclude(self) -> ExitStatus:
+        """Log the summary, and give the exit status."""
+        for line in self.done:
+            LOGGER.info("written: %s", line)
+        for reason in self.failed:
+            LOGGER.error("failed: %s", reason)
+        LOGGER.info("%d map(s) written, %d failure(s)", len(self.done), len(self.failed))
+        return ExitStatus.SOME_FAILED if self.failed else ExitStatus.DONE
+
+
+def _sidecar_path(plan: Plan, settings: Settings, desc: str) -> Path:
+    return derivative_path(settings.output_dir, plan.acquisition, "condmap", ".json", desc=desc)
