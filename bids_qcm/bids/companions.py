@@ -53,7 +53,14 @@ def derivative_datasets(
     -------
     dict of str to Path
         Names are fit for BIDS URIs.
+
+    Raises
+    ------
+    InputError
+        If a given folder is no derivative dataset.
     """
+    for _, path in given:
+        _check_is_derivative(path)
     beside = sorted(path.parent for path in bids_dir.glob("derivatives/*/dataset_description.json"))
     named: dict[str, Path] = {}
     for wanted, path in [*given, *(("", path) for path in beside)]:
@@ -131,6 +138,19 @@ def _agrees(path: Path, acquisition: Acquisition) -> bool:
     """Tell whether a file and an acquisition have no entity with different labels."""
     own = acquisition.entities
     return all(own.get(key, label) == label for key, label in parse_name(path.name)[0].items())
+
+
+def _check_is_derivative(path: Path) -> None:
+    remedy = "give the folder of a derivative dataset"
+    try:
+        description = json.loads((path / "dataset_description.json").read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        inside = sorted(found.parent.name for found in path.glob("*/dataset_description.json"))
+        if inside:
+            remedy = f"give a folder inside it: {', '.join(inside)}"
+        raise InputError(path, "has no readable dataset_description.json", remedy) from error
+    if isinstance(description, dict) and description.get("DatasetType") == "raw":
+        raise InputError(path, "is a raw dataset", remedy)
 
 
 def is_ours(dataset: Path) -> bool:

@@ -252,6 +252,8 @@ def _load(path: Path) -> nib.Nifti1Image:
     require_content(path)
     try:
         image = nib.load(path)
+    except PermissionError as error:
+        raise InputError(path, "may not be read", "give read permission") from error
     except _UNREADABLE as error:
         raise InputError(
             path, f"cannot be read as NIfTI ({error})", "copy or convert it again"

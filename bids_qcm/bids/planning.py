@@ -115,7 +115,11 @@ def plan_acquisition(
     mask, mask_warnings = _mask(acquisition, grid, datasets)
     methods, refused = _choose_methods(settings, grid, segmentation, why_none)
     if not methods:
-        raise InputError(first_image, "; ".join(refused.values()), "choose another --method for it")
+        raise InputError(
+            first_image,
+            "; ".join(refused.values()),
+            "change these options, or choose another --method",
+        )
     return Plan(
         acquisition=acquisition,
         grid=grid,

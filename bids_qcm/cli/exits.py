@@ -21,6 +21,7 @@ class ExitStatus(IntEnum):
     NO_INPUT = 66
     INTERNAL = 70
     CANNOT_WRITE = 73
+    INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):

@@ -69,9 +69,9 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         clean_workdir=options.clean_workdir,
         write_graph=options.write_graph,
     )
-    if settings.output_dir == settings.bids_dir:
+    if _in_raw_data(settings.output_dir, settings.bids_dir):
         parser.error(
-            "OUTPUT_DIR is BIDS_DIR; give another folder, such as "
+            "OUTPUT_DIR is among the raw data in BIDS_DIR; give another folder, such as "
             f"{settings.bids_dir / 'derivatives' / 'bids_qcm'}"
         )
     return settings, options.verbose
@@ -89,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("output_dir", type=Path, metavar="OUTPUT_DIR", help="folder of the derivative dataset")
     add("analysis_level", choices=["participant"], help="what to compute")
     add("--version", action="version", version=f"bids-qcm {__version__}")
-    add("-v", "--verbose", action="count", default=0, help="say more; twice for nipype's own log")
+    add("-v", "--verbose", action="count", default=0, help="let nipype log each step of each node")
     _add_selection(parser.add_argument_group("what to process"))
     _add_method(parser.add_argument_group("how to compute"))
     _add_resources(parser.add_argument_group("how to run"))
@@ -192,14 +192,26 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
 
 def _add_resources(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--nprocs", "--n-cpus", type=_positive_int, metavar="N", help="processes at once")
-    add("--omp-nthreads", type=_positive_int, metavar="N", help="threads of each process")
+    add(
+        "--nprocs",
+        "--n-cpus",
+        type=_positive_int,
+        metavar="N",
+        help="processes at once (default: as many as there are cores)",
+    )
+    add(
+        "--omp-nthreads",
+        type=_positive_int,
+        metavar="N",
+        help="threads of each process (default: --nprocs, 8 at most)",
+    )
     add(
         "--mem",
         "--mem-mb",
         type=_gigabytes,
         metavar="SIZE",
-        help="memory to use at most: a number with K, M, G or T, without a letter in megabytes",
+        help="memory to use at most: a number with K, M, G or T, without a letter in megabytes "
+        "(default: nine tenths of the machine's)",
     )
     add(
         "-w",
@@ -222,6 +234,11 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
     )
     add("--stop-on-first-crash", action="store_true", help="end the run at the first failure")
     add("--write-graph", action="store_true", help="write the workflow's graph to logs/")
+
+
+def _in_raw_data(folder: Path, bids_dir: Path) -> bool:
+    """Tell whether a folder is the dataset's, other than among its derivatives."""
+    return folder.is_relative_to(bids_dir) and not folder.is_relative_to(bids_dir / "derivatives")
 
 
 def _expand(methods: Sequence[str]) -> tuple[str, ...]:
@@ -275,7 +292,10 @@ def _phase_units(text: str) -> str | float:
 
 
 def _positive(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return number

@@ -2,12 +2,13 @@
 
 import logging
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 
 from bids_qcm import __version__
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import derivative_datasets
+from bids_qcm.bids.companions import Companion, derivative_datasets
 from bids_qcm.bids.dataset import check_description, find_acquisitions
 from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, OutputError, SelectionError
@@ -47,17 +48,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     settings, verbosity = parse_settings(argv)
     _start_logging(verbosity)
+    # schedulers and containers stop a process so; like Ctrl-C, it must not leave workers behind
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return run_participants(settings, verbose=verbosity > 1)
+        return run_participants(settings, verbose=verbosity > 0)
     except InputError as error:
         LOGGER.error("%s", error)
         return _EXIT_STATUS.get(type(error), ExitStatus.BAD_DATA)
     except OSError as error:
         LOGGER.error("cannot write: %s", error)
         return ExitStatus.CANNOT_WRITE
+    except KeyboardInterrupt:
+        LOGGER.error("interrupted; the same command goes on where this one stopped")
+        return ExitStatus.INTERRUPTED
     except Exception:
         LOGGER.exception("internal error; please report it with what stands below")
         return ExitStatus.INTERNAL
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus:
@@ -119,13 +127,17 @@ def _plan_all(
 
 def _describe(plan: Plan) -> str:
     voxel = " x ".join(f"{size:g}" for size in plan.grid.voxel_size)
-    segmentation = plan.segmentation.path.name if plan.segmentation else "none"
-    mask = plan.mask.path.name if plan.mask else "of reliable signal"
+    segmentation = _where(plan.segmentation) if plan.segmentation else "none"
+    mask = _where(plan.mask) if plan.mask else "of reliable signal"
     return (
         f"{plan.acquisition.name}: {len(plan.echoes)} echo(es), {plan.grid.shape} voxels of "
         f"{voxel} mm, {plan.frequency / 1e6:.3f} MHz ({plan.frequency_source}), mask {mask}, "
         f"segmentation {segmentation}; methods: {', '.join(plan.methods)}"
     )
+
+
+def _where(companion: Companion) -> str:
+    return f"{companion.path.name} of {companion.dataset.name}"
 
 
 def _compute(

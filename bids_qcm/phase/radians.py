@@ -1,6 +1,6 @@
 """What unit a phase image is in, from its values alone where nobody says."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,8 @@ def recognise_units(
     raw = (float(finite.min()), float(finite.max()))
     low, high = sorted(slope * value + intercept for value in raw)
     if phase_units != "auto":
-        return _units_as_told(phase_units, high - low)
+        told = _units_as_told(phase_units, high - low)
+        return replace(told, remark=_doubt(told, stored, slope, intercept, (low, high)))
     # Both are tested by range; integers can not fill a cycle of radians.
     if _fills_cycle(*raw) and not _fills_cycle(low, high) and (slope, intercept) != (1, 0):
         return PhaseUnits(
@@ -190,6 +191,26 @@ def _units_as_told(phase_units: str | float, span: float) -> PhaseUnits:
         factor = _CYCLE / phase_units
         name = f"{phase_units:g} per cycle"
     return PhaseUnits(name, factor, unwrapped=span * factor > _WRAPPED_RANGE)
+
+
+def _doubt(
+    told: PhaseUnits,
+    stored: NDArray,
+    slope: float,
+    intercept: float,
+    span: tuple[float, float],
+) -> str | None:
+    """Remark on a unit that the range of values speaks against."""
+    try:
+        looks_like = recognise_units(stored, slope, intercept)
+    except PhaseUnitsError:
+        return None
+    if np.isclose(looks_like.radians_per_unit, told.radians_per_unit, rtol=1e-2):
+        return None
+    return (
+        f"taken as {told.name}, as told, but the values go from {span[0]:g} to {span[1]:g}, "
+        f"which looks like {looks_like.name}"
+    )
 
 
 def _fills_cycle(low: float, high: float) -> bool:

@@ -10,6 +10,9 @@ Triple = tuple[float, float, float]
 _TOLERANCE = 1e-6
 """Slack of the ellipsoid's inequality: a radius of n voxels reaches n voxels."""
 
+# More is a unit mistaken.
+_LARGEST_REACH = 100
+
 
 def as_triple(value: float | Sequence[float], name: str) -> Triple:
     """Give one or three non-negative numbers as three.
@@ -46,7 +49,7 @@ def check_radius(radius: Triple, voxel_size: Triple, name: str) -> None:
     Raises
     ------
     ValueError
-        If a radius reaches less than one voxel, or more than one is 0.
+        If a radius reaches less than one voxel or more than a hundred, or more than one is 0.
     """
     if sum(r == 0 for r in radius) > 1:
         raise ValueError(
@@ -57,6 +60,11 @@ def check_radius(radius: Triple, voxel_size: Triple, name: str) -> None:
             raise ValueError(
                 f"{name} {r:g} mm reaches less than one voxel along {axis}, where the voxel size "
                 f"is {d:g} mm; give a radius of at least {d:g} mm (or 0 for an in-plane kernel)"
+            )
+        if r / d > _LARGEST_REACH:
+            raise ValueError(
+                f"{name} {r:g} mm reaches {r / d:.0f} voxels along {axis}, where the voxel size is "
+                f"{d:g} mm; both are in mm"
             )
 
 

@@ -35,6 +35,36 @@ _SMALLEST_PIVOT = 1e-6
 _CHUNK = 64
 
 
+def check_enough_voxels(radius: Triple, voxel_size: Triple, name: str) -> None:
+    """Refuse a kernel that holds fewer voxels than the quadratic has terms.
+
+    Parameters
+    ----------
+    radius, voxel_size : tuple of 3 floats
+        In mm. A radius of 0 drops that axis's terms.
+    name : str
+        What the radius is called in the message.
+
+    Raises
+    ------
+    ValueError
+        If no fit in it can be determined.
+    """
+    n_voxels = int(ellipsoid(radius, voxel_size).sum())
+    n_terms = len(_terms(radius))
+    if n_voxels < n_terms:
+        raise ValueError(
+            f"{name} {radius} mm holds {n_voxels} voxels of {voxel_size} mm, and the fit has "
+            f"{n_terms} terms; give a larger radius"
+        )
+
+
+def _terms(radius: Triple) -> NDArray[np.int64]:
+    """List the exponents of the terms, without those of an axis with radius 0."""
+    flat = np.array(radius) == 0
+    return _TERMS[(_TERMS[:, flat] == 0).all(axis=1)]
+
+
 @dataclass(frozen=True)
 class QuadraticFit:
     """Derivatives of the fitted quadratics, in each voxel's own centre.
@@ -92,7 +122,7 @@ def fit_quadratic(
     # Coordinates in units of the radius keep all moments, and so the normal matrix, of order one.
     axis_scale = np.array([r if r > 0 else 1.0 for r in radius])
     steps = np.array(voxel_size) / axis_scale
-    terms = _TERMS[[all(t[a] == 0 or radius[a] > 0 for a in range(3)) for t in _TERMS]]
+    terms = _terms(radius)
     laplacian, gradient = _fit_all(
         np.ascontiguousarray(phase),
         np.ascontiguousarray(support),

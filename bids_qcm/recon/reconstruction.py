@@ -12,7 +12,7 @@ from bids_qcm.recon.compiling import thread_limit
 from bids_qcm.recon.finite_difference import fd_gradient, fd_laplacian
 from bids_qcm.recon.kernels import Triple, as_triple, check_radius
 from bids_qcm.recon.methods import METHODS, Method
-from bids_qcm.recon.quadratic_fit import fit_volume
+from bids_qcm.recon.quadratic_fit import check_enough_voxels, fit_volume
 from bids_qcm.recon.sign import Sign, determine_sign
 from bids_qcm.recon.surface_integral import integrate_surface
 
@@ -192,7 +192,8 @@ def choose_kernels(
     ------
     ValueError
         If a radius or voxel size is not a positive number of mm, a radius reaches less than one
-        voxel along an axis, or the volume has too few voxels along an axis to find a curvature.
+        voxel along an axis or holds fewer voxels than a quadratic has terms, or the volume has too
+        few voxels along an axis to find a curvature.
     """
     if min(voxel_size) <= 0:
         raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
@@ -214,6 +215,8 @@ def choose_kernels(
         triples[name] = tuple(triple[a] if a in axes else 0.0 for a in range(3))
         if published[name] is not None:
             check_radius(triples[name], voxel_size, f"{method.name}: {name}")
+    if method.fit_radius is not None:
+        check_enough_voxels(triples["fit radius"], voxel_size, f"{method.name}: fit radius")
     return Kernels(
         fit_radius=triples["fit radius"] if method.fit_radius is not None else None,
         integral_radius=triples["integral radius"] if method.integral_radius is not None else None,

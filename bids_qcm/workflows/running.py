@@ -2,13 +2,19 @@
 
 import logging
 import multiprocessing
+import signal
+import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import nipype.pipeline.plugins
 import yaml
 from nipype.pipeline.engine import Node, Workflow
 from nipype.pipeline.plugins.base import PluginBase
 
+from bids_qcm.bids.errors import InputError
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
 
@@ -75,13 +81,12 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
     monitor = Monitor(len(workflow.list_node_names()))
     plugin = _plugin(settings, monitor)
     if settings.write_graph:
-        workflow.write_graph(
-            dotfilename=str(settings.output_dir / "logs" / "graph.dot"), graph2use="colored"
-        )
+        _write_graph(workflow, settings)
     # a worker is forked off a server that has all this imported
     multiprocessing.set_forkserver_preload(_PRELOADED)
     try:
-        workflow.run(plugin=plugin)
+        with _stopping_at_signals(plugin):
+            workflow.run(plugin=plugin)
     except Exception as error:
         # nipype raises at the end what its nodes raised, which the monitor has taken down
         if not monitor.errors:
@@ -90,23 +95,53 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
     return monitor
 
 
+def _stopping_at_signals(plugin: PluginBase) -> AbstractContextManager[None]:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if isinstance(plugin, SurvivingMultiProcPlugin) and in_main_thread:
+        return plugin.stopping_at(signal.SIGINT, signal.SIGTERM)
+    return nullcontext()
+
+
+def _write_graph(workflow: Workflow, settings: Settings) -> None:
+    path = settings.output_dir / "logs" / "graph.dot"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        workflow.write_graph(dotfilename=str(path), graph2use="colored")
+    except OSError as error:
+        LOGGER.warning("%s was written, but not as a picture: %s", path, error)
+
+
 def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
     """Give the plugin that runs the nodes: our MultiProc, or what the user's file names."""
-    if settings.plugin_file is not None:
-        content = yaml.safe_load(settings.plugin_file.read_text())
-        name = f"{content['plugin']}Plugin"
-        arguments = {**content.get("plugin_args", {}), "status_callback": monitor}
-        return getattr(nipype.pipeline.plugins, name)(plugin_args=arguments)
     arguments = {
         "n_procs": settings.nprocs,
         "raise_insufficient": False,
         # a forked worker would inherit the threads' locks, but not the threads
         "mp_context": "forkserver",
-        "status_callback": monitor,
     }
     if settings.memory_gb is not None:
         arguments["memory_gb"] = settings.memory_gb
-    return SurvivingMultiProcPlugin(plugin_args=arguments)
+    name = "MultiProc"
+    if settings.plugin_file is not None:
+        name, given = _read_plugin_file(settings.plugin_file)
+        arguments |= given
+    arguments["status_callback"] = monitor
+    if name == "MultiProc":
+        return SurvivingMultiProcPlugin(arguments)
+    return getattr(nipype.pipeline.plugins, f"{name}Plugin")(plugin_args=arguments)
+
+
+def _read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read the plugin's name and arguments."""
+    remedy = "give a mapping with plugin, one of nipype's names, and plugin_args, a mapping"
+    try:
+        content = yaml.safe_load(path.read_text())
+        name, arguments = content["plugin"], dict(content.get("plugin_args") or {})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        raise InputError(path, f"is no plugin file ({error!r})", remedy) from error
+    if not hasattr(nipype.pipeline.plugins, f"{name}Plugin"):
+        raise InputError(path, f"names the plugin {name!r}, which nipype does not have", remedy)
+    return name, arguments
 
 
 def _error_of(node: Node) -> str:

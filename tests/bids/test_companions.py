@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,24 @@ def test_datasets_beside_are_found_by_their_description(dataset):
     assert found == {"a": a, "b": b}
 
 
+def describe(folder, **description):
+    folder.mkdir(parents=True)
+    (folder / "dataset_description.json").write_text(json.dumps(description))
+    return folder
+
+
+def test_a_given_folder_must_be_a_derivative_dataset(tmp_path):
+    describe(tmp_path / "derivatives" / "seg", DatasetType="derivative")
+    with pytest.raises(InputError, match="give a folder inside it: seg"):
+        derivative_datasets(tmp_path, [("", tmp_path / "derivatives")], tmp_path / "out")
+    raw = describe(tmp_path / "raw", DatasetType="raw")
+    with pytest.raises(InputError, match="is a raw dataset"):
+        derivative_datasets(tmp_path, [("", raw)], tmp_path / "out")
+
+
 def test_those_given_come_first_and_only_once(dataset, tmp_path):
     a, b = dataset.derivative("a"), dataset.derivative("b")
-    other = tmp_path / "other"
+    other = describe(tmp_path / "other")
     found = derivative_datasets(dataset.root, [("x", b), ("", other)], dataset.root / "out")
     assert list(found.items()) == [("x", b), ("other", other), ("a", a)]
 
@@ -53,12 +69,8 @@ def test_outputs_of_this_app_are_left_out(dataset):
 
 
 def test_names_are_fit_for_uris_and_distinct(tmp_path):
-    given = [
-        ("a b", tmp_path / "1"),
-        ("ab", tmp_path / "2"),
-        ("raw", tmp_path / "3"),
-        ("é", tmp_path / "4"),
-    ]
+    names = ["a b", "ab", "raw", "é"]
+    given = [(name, describe(tmp_path / str(n))) for n, name in enumerate(names)]
     found = derivative_datasets(tmp_path, given, tmp_path / "out")
     assert list(found) == ["ab", "ab2", "raw2", "derivative"]
 

@@ -176,8 +176,11 @@ def test_named_derivatives(parse, folders):
         (["data", "out"], ["analysis_level"]),
         (["gone", "out", "participant"], ["BIDS_DIR", "gone is no folder"]),
         (["data", "out", "session"], ["session", "participant"]),
-        (["data", "data", "participant"], ["OUTPUT_DIR is BIDS_DIR", "derivatives/bids_qcm"]),
-        (["data", "data/../data", "participant"], ["OUTPUT_DIR is BIDS_DIR"]),
+        (
+            ["data", "data", "participant"],
+            ["OUTPUT_DIR is among the raw data", "derivatives/bids_qcm"],
+        ),
+        (["data", "data/../data", "participant"], ["OUTPUT_DIR is among the raw data"]),
         (
             ["data", "out", "participant", "--method", "laplace"],
             ["--method", "laplace", "laplacian-fd"],

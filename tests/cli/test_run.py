@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import nibabel as nib
 import numpy as np
@@ -406,3 +409,49 @@ def test_writes_nothing_outside_output_and_work_directory(dataset, tmp_path):
     )  # fmt: skip
     assert not list(home.iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "out", "raw", "work"]
+
+
+@pytest.mark.parametrize(
+    "content", ["- MultiProc", "plugin: Liner", "plugin: [", "{}", "plugin_args: {n_procs: 1}"]
+)
+def test_a_plugin_file_that_is_none(dataset, run, tmp_path, capsys, content):
+    dataset.add("01")
+    path = tmp_path / "plugin.yml"
+    path.write_text(content)
+    assert run("--use-plugin", str(path)) == 65
+    assert str(path) in capsys.readouterr().err
+
+
+def test_a_plugin_file_chooses_the_plugin(dataset, run, tmp_path):
+    dataset.add("01")
+    path = tmp_path / "plugin.yml"
+    path.write_text("plugin: Linear")
+    assert run("--use-plugin", str(path)) == 0
+    assert len(maps(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_leaves_no_process_and_no_half_file(dataset, tmp_path, number):
+    dataset.add("01")
+    command = [
+        sys.executable, "-m", "bids_qcm.cli.run", str(dataset.root), str(tmp_path / "out"),
+        "participant", "--work-dir", str(tmp_path / "work"), "--method", "all",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    for line in process.stderr:
+        if line.endswith(": started\n"):
+            break
+    process.send_signal(number)
+    said = process.stderr.read()
+    assert process.wait(timeout=30) == 130, said
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    for _ in range(100):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("processes are left")
+    assert not [path for path in (tmp_path / "out").rglob(".*") if path.name != ".bidsignore"]

@@ -148,3 +148,11 @@ def test_values_that_are_not_finite_do_not_count():
 def test_nothing_finite_is_an_error():
     with pytest.raises(PhaseUnitsError, match="no finite value"):
         recognise_units(np.full(3, np.nan))
+
+
+def test_a_told_unit_that_the_range_speaks_against_is_remarked():
+    milliradian = np.array([-3141, 0, 3142], np.int16)
+    assert recognise_units(milliradian, phase_units="mrad").remark is None
+    assert "looks like milliradian" in recognise_units(milliradian, phase_units="rad").remark
+    # a range that is nobody's speaks neither for nor against
+    assert recognise_units(np.array([0.0, 40.0]), phase_units=80.0).remark is None

@@ -258,6 +258,8 @@ PHASE = np.zeros((4, 4, 4))
         (PHASE, {"phase_type": "receive"}, "phase_type"),
         (PHASE, {"sign": "plus"}, "sign"),
         (PHASE, {"fit_radius": 0.5}, "less than one voxel along x"),
+        (PHASE, {"fit_radius": 1}, "holds 7 voxels"),
+        (PHASE, {"voxel_size": 0.001}, "both are in mm"),
         (PHASE, {"n_threads": 0}, "n_threads"),
         (PHASE, {"frequency": 127.74}, "in Hz"),
         (PHASE, {"mask": np.full((4, 4, 4), np.nan)}, "NaN"),
