@@ -12,7 +12,7 @@ from bids_qcm.recon.compiling import thread_limit
 from bids_qcm.recon.finite_difference import fd_gradient, fd_laplacian
 from bids_qcm.recon.kernels import Triple, as_triple, check_radius
 from bids_qcm.recon.methods import METHODS, Method
-from bids_qcm.recon.quadratic_fit import check_enough_voxels, fit_volume
+from bids_qcm.recon.quadratic_fit import check_enough_voxels, fit_quadratic
 from bids_qcm.recon.sign import Sign, determine_sign
 from bids_qcm.recon.surface_integral import integrate_surface
 
@@ -281,7 +281,7 @@ def _laplacian(
             return fd_laplacian(phase, support != 0, voxel_size, kernels.axes)
         gradient = fd_gradient(phase, support != 0, voxel_size, kernels.axes)
     else:
-        laplacian, gradient = fit_volume(
+        laplacian, gradient = fit_quadratic(
             phase.astype(np.float32),
             support,
             voxel_size=voxel_size,

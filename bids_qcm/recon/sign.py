@@ -80,23 +80,24 @@ def determine_sign(
         If no voxel of the mask has a Laplacian.
     """
     usable = np.asarray(mask, dtype=bool) & np.isfinite(phase)
-    candidates = np.argwhere(usable)
+    candidates = np.flatnonzero(usable)
     if len(candidates) == 0:
         raise ValueError("no voxel of the mask has finite phase")
-    voxels = candidates[:: max(1, len(candidates) // _SAMPLES)]
+    sample = np.zeros(usable.shape, dtype=bool)
+    sample.flat[candidates[:: max(1, len(candidates) // _SAMPLES)]] = True
     radius = tuple(
         max(_RADIUS_MM, _RADIUS_VOXELS * d) if axis in axes else 0.0
         for axis, d in enumerate(voxel_size)
     )
     with thread_limit(n_threads):
-        fit = fit_quadratic(
+        laplacian, _ = fit_quadratic(
             np.where(usable, phase - np.median(phase[usable]), 0).astype(np.float32),
             usable.astype(np.int32),
-            voxels,
             voxel_size=voxel_size,
             radius=radius,
+            at=sample,
         )
-    laplacian = fit.laplacian[np.isfinite(fit.laplacian)]
+    laplacian = laplacian[np.isfinite(laplacian)]
     if laplacian.size == 0:
         raise ValueError("the mask is too small to find the sign of the phase; give the sign")
     median = float(np.median(laplacian))

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_qcm.recon.blocks import LANES, blocks_of, padded, reach
 from bids_qcm.recon.compiling import compiled
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 from bids_qcm.recon.quadratic_fit import MAGNITUDE_DELTA
@@ -47,23 +48,25 @@ def integrate_surface(
         In rad/m^2; NaN outside the support and where an axis has no pair.
     """
     valid = np.where(np.isfinite(gradient).all(axis=0), support, 0)
-    voxels = np.argwhere(support != 0)
     kernel = ellipsoid(radius, voxel_size)
-    total = np.zeros(len(voxels))
+    margin = reach(kernel)
+    blocks = blocks_of(support)
+    laplacian = np.where(support != 0, np.float32(0), np.float32(np.nan))
     for axis in axes:
         step, pair = _pairs(gradient[axis], valid, axis)
-        if zscore is None:
-            magnitude = low = high = step  # not read
-        else:
-            magnitude = np.ascontiguousarray(zscore)
-            low = np.minimum(magnitude, _next(magnitude, axis))
-            high = np.maximum(magnitude, _next(magnitude, axis))
-        pair_runs = runs(kernel & _next(kernel, axis))
-        total += _mean_step(
-            step, pair, support, magnitude, low, high, zscore is not None, pair_runs, voxels
-        ) / (voxel_size[axis] * 1e-3)
-    laplacian = np.full(support.shape, np.nan, dtype=np.float32)
-    laplacian[tuple(voxels.T)] = total
+        volumes = [step, pair, support]
+        if zscore is not None:
+            after = _next(zscore, axis)
+            volumes += [zscore, np.minimum(zscore, after), np.maximum(zscore, after)]
+        mean_step = np.full(support.shape, np.nan, dtype=np.float32)
+        _mean_steps(
+            tuple(padded(volume, margin) for volume in volumes),
+            runs(kernel & _next(kernel, axis)),
+            blocks,
+            margin,
+            mean_step,
+        )
+        laplacian += mean_step / np.float32(voxel_size[axis] * 1e-3)
     return laplacian
 
 
@@ -88,28 +91,72 @@ def _pairs(
     return np.ascontiguousarray(step, dtype=np.float32), label
 
 
-@compiled(parallel=True, fastmath={"reassoc", "contract", "nsz"})
-def _mean_step(step, pair, support, magnitude, low, high, restricted, pair_runs, voxels):  # noqa: ANN001, ANN202
-    """Average the steps of the pairs in each voxel's region; NaN where it has none."""
-    mean = np.empty(len(voxels))
-    for i in numba.prange(len(voxels)):
-        x, y, z = voxels[i]
-        label = support[x, y, z]
-        lowest = magnitude[x, y, z] - np.float32(MAGNITUDE_DELTA)
-        highest = magnitude[x, y, z] + np.float32(MAGNITUDE_DELTA)
-        total = 0.0
-        count = 0
-        for run in range(len(pair_runs)):
-            kx, ky, k_first, k_last = pair_runs[run]
-            jx, jy = x + kx, y + ky
-            if not (0 <= jx < step.shape[0] and 0 <= jy < step.shape[1]):
-                continue
-            for jz in range(max(0, z + k_first), min(step.shape[2], z + k_last + 1)):
-                inside = pair[jx, jy, jz] == label
-                if restricted:
-                    inside = inside and low[jx, jy, jz] >= lowest and high[jx, jy, jz] <= highest
-                if inside:
-                    total += step[jx, jy, jz]
-                    count += 1
-        mean[i] = total / count if count > 0 else np.nan
-    return mean
+@compiled(parallel=True)
+def _mean_steps(volumes, pair_runs, blocks, margin, out):  # noqa: ANN001, ANN202
+    """Average the steps of the pairs in each voxel's region; `out` stays where it has none."""
+    for b in numba.prange(len(blocks)):
+        x, y, z, lanes = blocks[b]
+        first = (x + margin[0], y + margin[1], z + margin[2])
+        if len(volumes) == 3:
+            total, count = _sum_same(*volumes, pair_runs, first, lanes)
+        else:
+            total, count = _sum_close(*volumes, pair_runs, first, lanes)
+        for lane in range(min(lanes, out.shape[2] - z)):
+            if count[lane] > 0:
+                out[x, y, z + lane] = total[lane] / count[lane]
+
+
+_FAST = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
+
+
+@compiled(fastmath=_FAST)
+def _sum_same(step, pair, support, pair_runs, first, lanes):  # noqa: ANN001, ANN202
+    """Sum and count the steps of the pairs with the label of each voxel of a block."""
+    x, y, z = first
+    total = np.zeros(LANES)
+    count = np.zeros(LANES, np.float32)
+    along = np.empty(LANES, np.float32)
+    # a copy, which the compiler can tell from what it reads around it
+    label = support[x, y, z : z + LANES].copy()
+    for run in range(len(pair_runs)):
+        kx, ky, k_first, k_last = pair_runs[run]
+        step_j = step[x + kx, y + ky, z + k_first :]
+        pair_j = pair[x + kx, y + ky, z + k_first :]
+        along[:] = 0
+        for k in range(k_last - k_first + 1):
+            for lane in range(lanes):
+                inside = np.float32(1) if pair_j[k + lane] == label[lane] else np.float32(0)
+                along[lane] += inside * step_j[k + lane]
+                count[lane] += inside
+        for lane in range(lanes):
+            total[lane] += along[lane]
+    return total, count
+
+
+@compiled(fastmath=_FAST)
+def _sum_close(step, pair, support, magnitude, low, high, pair_runs, first, lanes):  # noqa: ANN001, ANN202
+    """Sum and count the steps of the pairs with a voxel's label and about its magnitude."""
+    x, y, z = first
+    total = np.zeros(LANES)
+    count = np.zeros(LANES, np.float32)
+    along = np.empty(LANES, np.float32)
+    label = support[x, y, z : z + LANES].copy()
+    lowest = magnitude[x, y, z : z + LANES] - np.float32(MAGNITUDE_DELTA)
+    highest = magnitude[x, y, z : z + LANES] + np.float32(MAGNITUDE_DELTA)
+    for run in range(len(pair_runs)):
+        kx, ky, k_first, k_last = pair_runs[run]
+        step_j = step[x + kx, y + ky, z + k_first :]
+        pair_j = pair[x + kx, y + ky, z + k_first :]
+        low_j = low[x + kx, y + ky, z + k_first :]
+        high_j = high[x + kx, y + ky, z + k_first :]
+        along[:] = 0
+        for k in range(k_last - k_first + 1):
+            for lane in range(lanes):
+                inside = np.float32(1) if pair_j[k + lane] == label[lane] else np.float32(0)
+                inside = inside if low_j[k + lane] >= lowest[lane] else np.float32(0)
+                inside = inside if high_j[k + lane] <= highest[lane] else np.float32(0)
+                along[lane] += inside * step_j[k + lane]
+                count[lane] += inside
+        for lane in range(lanes):
+            total[lane] += along[lane]
+    return total, count

@@ -3,10 +3,11 @@
 # Interpreter, libraries and compiled code of a worker.
 _BASE_GB = 0.35
 
-# Peaks measured on a 1 mm head whose mask is two fifths of the volume, rounded up.
+# Peaks measured on a 1 mm head whose mask is two fifths of the volume, at published radii, rounded
+# up.
 _PHI0_BYTES_PER_VOXEL = 80
 _PHI0_BYTES_PER_VOXEL_AND_ECHO = 30
-_RECONSTRUCTION_BYTES_PER_VOXEL = 60
+_RECONSTRUCTION_BYTES_PER_VOXEL = 110
 _COPY_BYTES_PER_VOXEL = 30
 
 

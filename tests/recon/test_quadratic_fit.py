@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bids_qcm.recon.kernels import ellipsoid
-from bids_qcm.recon.quadratic_fit import fit_quadratic, fit_volume
+from bids_qcm.recon.quadratic_fit import fit_quadratic
 
 
 def compare(slow, volumes, radius, *, use_labels, use_magnitude, n=200):
@@ -14,7 +16,11 @@ def compare(slow, volumes, radius, *, use_labels, use_magnitude, n=200):
     voxels = np.argwhere(support)
     voxels = np.random.default_rng(1).permutation(voxels)[:n]
     keywords = {"voxel_size": volumes.voxel_size, "radius": radius, "zscore": zscore}
-    found = fit_quadratic(volumes.phase, support, voxels, **keywords)
+    at = np.zeros(support.shape, bool)
+    at[tuple(voxels.T)] = True
+    found = fit_quadratic(volumes.phase, support, at=at, **keywords)
+    assert np.isnan(found[0][~at]).all()
+    found = SimpleNamespace(laplacian=found[0][tuple(voxels.T)], gradient=found[1][:, *voxels.T].T)
     expected = [slow.lstsq_fit(v, volumes.phase, support, **keywords) for v in voxels]
     # at a condition number near 1e3, whose square the normal matrix has, either answer is right
     clear = np.array([e.condition < 300 or not e.determined for e in expected])
@@ -77,13 +83,13 @@ def test_too_few_or_coplanar_voxels_are_invalid():
     support = np.zeros(phase.shape, np.int32)
     support[3:6, 3:6, 4:6] = 1  # two layers do not determine the curvature across them
     support[0, 0, :] = 2  # a line
-    laplacian, gradient = fit_volume(
+    laplacian, gradient = fit_quadratic(
         phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(3.0, 3.0, 3.0)
     )
     assert np.isnan(laplacian).all()
     assert np.isnan(gradient).all()
     support[3:6, 3:6, 6] = 1
-    laplacian, _ = fit_volume(phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(3.0, 3.0, 3.0))
+    laplacian, _ = fit_quadratic(phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(3.0, 3.0, 3.0))
     assert laplacian[4, 4, 5] == 0
 
 
@@ -92,7 +98,7 @@ def test_labels_never_mix():
     phase[10:] = 100.0  # a jump that any mixed fit would see
     support = np.ones(phase.shape, np.int32)
     support[10:] = 2
-    laplacian, gradient = fit_volume(
+    laplacian, gradient = fit_quadratic(
         phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(4.0, 4.0, 4.0)
     )
     np.testing.assert_allclose(laplacian, 0, atol=1e-3)
@@ -104,7 +110,7 @@ def test_noise_follows_the_limit_of_an_unrestricted_ball(voxels_of_radius):
     radius, sd, size = float(voxels_of_radius), 0.02, 2 * voxels_of_radius + 25
     noise = np.random.default_rng(2).normal(scale=sd, size=(size,) * 3).astype(np.float32)
     support = np.ones(noise.shape, np.int32)
-    laplacian, _ = fit_volume(noise, support, voxel_size=(1.0, 1.0, 1.0), radius=(radius,) * 3)
+    laplacian, _ = fit_quadratic(noise, support, voxel_size=(1.0, 1.0, 1.0), radius=(radius,) * 3)
     inner = (slice(voxels_of_radius, -voxels_of_radius),) * 3
     n = ellipsoid((radius,) * 3, (1.0, 1.0, 1.0)).sum()
     limit = sd * np.sqrt(525 / n) / (radius * 1e-3) ** 2
