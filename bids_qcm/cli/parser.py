@@ -19,7 +19,7 @@ _FILTER_KEY = "phase"
 _EPILOG = """\
 exit status: 0 all done; 1 some acquisition or method failed; 16 the dataset is invalid;
 18 the participants or filters select nothing; 64 usage; 65 bad data; 66 no phase image;
-70 internal error; 73 cannot write.
+70 internal error; 73 cannot write; 130 interrupted.
 """
 
 

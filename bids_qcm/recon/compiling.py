@@ -6,6 +6,9 @@ from typing import Any
 
 import numba
 
+VECTORISED = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
+"""Liberties with floating point that vector instructions need; all values must be finite."""
+
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:  # noqa: ANN401
     """Compile a function with numba, with its machine code cached on disk where that can be.

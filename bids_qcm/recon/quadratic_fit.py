@@ -8,7 +8,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import NDArray
 
 from bids_qcm.recon.blocks import LANES, blocks_of, padded, reach
-from bids_qcm.recon.compiling import compiled
+from bids_qcm.recon.compiling import VECTORISED, compiled
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 
 MAGNITUDE_DELTA = 0.45
@@ -206,9 +206,6 @@ def _normal_equations(
     )
 
 
-_FAST = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
-
-
 @compiled(parallel=True)
 def _fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks, margin, out):  # noqa: ANN001, ANN202
     """Fit around the wanted voxels of every block; derivatives per axis in the radius's unit."""
@@ -224,7 +221,7 @@ def _fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks
                 _solve(moments[:, lane], system, workspace, out[:, x, y, z + lane])
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=VECTORISED)
 def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes):  # noqa: ANN001, ANN202
     """Sum the moments around each voxel of a block, (moment, lane).
 
@@ -273,7 +270,7 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
     return moments
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=VECTORISED)
 def _fold(totals, factors, rows, sums, lanes):  # noqa: ANN001, ANN202
     """Add ``factors[t] * sums[rows[t]]`` to each total t."""
     for total in range(len(rows)):
@@ -283,7 +280,7 @@ def _fold(totals, factors, rows, sums, lanes):  # noqa: ANN001, ANN202
             totals[total, lane] += factor * sums[row, lane]
 
 
-@compiled(fastmath=_FAST)
+@compiled(fastmath=VECTORISED)
 def _exp_minus(x):  # noqa: ANN001, ANN202
     """Compute exp(-x) for x >= 0 in float32 without a call, so that the loop around vectorises.
 

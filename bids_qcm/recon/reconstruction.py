@@ -130,7 +130,7 @@ def reconstruct(
     kernels = choose_kernels(chosen, size, phi0.shape, fit_radius, integral_radius)
     if sign == "auto":
         sign = determine_sign(
-            phi0, inside & np.isfinite(phase), size, axes=kernels.axes, n_threads=n_threads
+            np.asarray(phase), inside, size, axes=kernels.axes, n_threads=n_threads
         ).sign
     with thread_limit(n_threads):
         laplacian = _laplacian(phi0, support, zscore, chosen, size, kernels)

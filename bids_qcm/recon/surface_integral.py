@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.recon.blocks import LANES, blocks_of, padded, reach
-from bids_qcm.recon.compiling import compiled
+from bids_qcm.recon.compiling import VECTORISED, compiled
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 from bids_qcm.recon.quadratic_fit import MAGNITUDE_DELTA
 
@@ -54,13 +54,15 @@ def integrate_surface(
     laplacian = np.where(support != 0, np.float32(0), np.float32(np.nan))
     for axis in axes:
         step, pair = _pairs(gradient[axis], valid, axis)
-        volumes = [step, pair, support]
+        close = None
         if zscore is not None:
             after = _next(zscore, axis)
-            volumes += [zscore, np.minimum(zscore, after), np.maximum(zscore, after)]
+            extremes = (zscore, np.minimum(zscore, after), np.maximum(zscore, after))
+            close = tuple(padded(volume, margin) for volume in extremes)
         mean_step = np.full(support.shape, np.nan, dtype=np.float32)
         _mean_steps(
-            tuple(padded(volume, margin) for volume in volumes),
+            tuple(padded(volume, margin) for volume in (step, pair, support)),
+            close,
             runs(kernel & _next(kernel, axis)),
             blocks,
             margin,
@@ -92,69 +94,48 @@ def _pairs(
 
 
 @compiled(parallel=True)
-def _mean_steps(volumes, pair_runs, blocks, margin, out):  # noqa: ANN001, ANN202
+def _mean_steps(volumes, close, pair_runs, blocks, margin, out):  # noqa: ANN001, ANN202
     """Average the steps of the pairs in each voxel's region; `out` stays where it has none."""
     for b in numba.prange(len(blocks)):
         x, y, z, lanes = blocks[b]
         first = (x + margin[0], y + margin[1], z + margin[2])
-        if len(volumes) == 3:
-            total, count = _sum_same(*volumes, pair_runs, first, lanes)
-        else:
-            total, count = _sum_close(*volumes, pair_runs, first, lanes)
+        total, count = _sum_steps(volumes, close, pair_runs, first, lanes)
         for lane in range(min(lanes, out.shape[2] - z)):
             if count[lane] > 0:
                 out[x, y, z + lane] = total[lane] / count[lane]
 
 
-_FAST = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
+@compiled(fastmath=VECTORISED)
+def _sum_steps(volumes, close, pair_runs, first, lanes):  # noqa: ANN001, ANN202
+    """Sum and count the steps of the pairs in the region of each voxel of a block.
 
-
-@compiled(fastmath=_FAST)
-def _sum_same(step, pair, support, pair_runs, first, lanes):  # noqa: ANN001, ANN202
-    """Sum and count the steps of the pairs with the label of each voxel of a block."""
+    `close` has the magnitude, and the lower and the higher one of each pair, or is None.
+    """
+    step, pair, support = volumes
     x, y, z = first
     total = np.zeros(LANES)
     count = np.zeros(LANES, np.float32)
     along = np.empty(LANES, np.float32)
-    # a copy, which the compiler can tell from what it reads around it
+    # copies, which the compiler can tell from what it reads around them
     label = support[x, y, z : z + LANES].copy()
+    if close is not None:
+        magnitude, low, high = close
+        lowest = magnitude[x, y, z : z + LANES] - np.float32(MAGNITUDE_DELTA)
+        highest = magnitude[x, y, z : z + LANES] + np.float32(MAGNITUDE_DELTA)
     for run in range(len(pair_runs)):
         kx, ky, k_first, k_last = pair_runs[run]
         step_j = step[x + kx, y + ky, z + k_first :]
         pair_j = pair[x + kx, y + ky, z + k_first :]
+        if close is not None:
+            low_j = low[x + kx, y + ky, z + k_first :]
+            high_j = high[x + kx, y + ky, z + k_first :]
         along[:] = 0
         for k in range(k_last - k_first + 1):
             for lane in range(lanes):
                 inside = np.float32(1) if pair_j[k + lane] == label[lane] else np.float32(0)
-                along[lane] += inside * step_j[k + lane]
-                count[lane] += inside
-        for lane in range(lanes):
-            total[lane] += along[lane]
-    return total, count
-
-
-@compiled(fastmath=_FAST)
-def _sum_close(step, pair, support, magnitude, low, high, pair_runs, first, lanes):  # noqa: ANN001, ANN202
-    """Sum and count the steps of the pairs with a voxel's label and about its magnitude."""
-    x, y, z = first
-    total = np.zeros(LANES)
-    count = np.zeros(LANES, np.float32)
-    along = np.empty(LANES, np.float32)
-    label = support[x, y, z : z + LANES].copy()
-    lowest = magnitude[x, y, z : z + LANES] - np.float32(MAGNITUDE_DELTA)
-    highest = magnitude[x, y, z : z + LANES] + np.float32(MAGNITUDE_DELTA)
-    for run in range(len(pair_runs)):
-        kx, ky, k_first, k_last = pair_runs[run]
-        step_j = step[x + kx, y + ky, z + k_first :]
-        pair_j = pair[x + kx, y + ky, z + k_first :]
-        low_j = low[x + kx, y + ky, z + k_first :]
-        high_j = high[x + kx, y + ky, z + k_first :]
-        along[:] = 0
-        for k in range(k_last - k_first + 1):
-            for lane in range(lanes):
-                inside = np.float32(1) if pair_j[k + lane] == label[lane] else np.float32(0)
-                inside = inside if low_j[k + lane] >= lowest[lane] else np.float32(0)
-                inside = inside if high_j[k + lane] <= highest[lane] else np.float32(0)
+                if close is not None:
+                    inside = inside if low_j[k + lane] >= lowest[lane] else np.float32(0)
+                    inside = inside if high_j[k + lane] <= highest[lane] else np.float32(0)
                 along[lane] += inside * step_j[k + lane]
                 count[lane] += inside
         for lane in range(lanes):
