@@ -7,35 +7,53 @@ read is contiguous: that is what a compiler turns into vector instructions.
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_qcm.recon.compiling import compiled
+
 LANES = 64
 """Voxels in a block. The compiler unrolls shorter loops instead of vectorising them."""
 
 _VECTOR = 16
 
 
-def blocks_of(support: NDArray[np.int32]) -> NDArray[np.intp]:
+def blocks_of(support: NDArray, most_lanes: int = LANES) -> NDArray[np.intp]:
     """Cover the support with blocks along the last axis.
 
     Parameters
     ----------
-    support : ndarray of int32, shape (X, Y, Z)
+    support : ndarray of int32 or bool, shape (X, Y, Z)
+    most_lanes : int
+        A multiple of 16.
 
     Returns
     -------
     ndarray of int, shape (n, 4)
-        Index of each block's first voxel, and its number of lanes, a multiple of 16 up to `LANES`.
-        A block may reach beyond the volume.
+        Index of each block's first voxel, and its number of lanes, a multiple of 16 up to
+        `most_lanes`. A block may reach up to 15 voxels beyond the volume.
     """
-    blocks = []
-    for x, y in np.argwhere((support != 0).any(axis=2)):
-        inside = np.flatnonzero(support[x, y])
-        while inside.size:
-            first = inside[0]
-            n = np.searchsorted(inside, first + LANES)
-            lanes = -(-(inside[n - 1] + 1 - first) // _VECTOR) * _VECTOR
-            blocks.append((x, y, first, lanes))
-            inside = inside[n:]
-    return np.array(blocks, dtype=np.intp).reshape(-1, 4)
+    x, y, z = support.shape
+    blocks = np.empty((x * y * -(-z // most_lanes), 4), dtype=np.intp)
+    return blocks[: _cover(np.ascontiguousarray(support), most_lanes, blocks)]
+
+
+@compiled()
+def _cover(support, most_lanes, blocks):  # noqa: ANN001, ANN202
+    """Write the blocks and return how many there are."""
+    n_blocks = 0
+    for x in range(support.shape[0]):
+        for y in range(support.shape[1]):
+            z = 0
+            while z < support.shape[2]:
+                if support[x, y, z] == 0:
+                    z += 1
+                    continue
+                last = min(z + most_lanes, support.shape[2]) - 1
+                while support[x, y, last] == 0:
+                    last -= 1
+                vectors = (last - z) // _VECTOR + 1
+                blocks[n_blocks] = x, y, z, vectors * _VECTOR
+                n_blocks += 1
+                z = last + 1
+    return n_blocks
 
 
 def padded(volume: NDArray, margin: tuple[int, int, int]) -> NDArray:
@@ -49,10 +67,10 @@ def padded(volume: NDArray, margin: tuple[int, int, int]) -> NDArray:
 
     Returns
     -------
-    ndarray, shape (X + 2 mx, Y + 2 my, Z + 2 mz + LANES)
+    ndarray, shape (X + 2 mx, Y + 2 my, Z + 2 mz + 16)
         C-contiguous; voxel (0, 0, 0) of the volume is at `margin`.
     """
-    width = [(m, m + (LANES if axis == 2 else 0)) for axis, m in enumerate(margin)]
+    width = [(m, m + (_VECTOR if axis == 2 else 0)) for axis, m in enumerate(margin)]
     return np.pad(np.ascontiguousarray(volume), width)
 
 

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
-from bids_qcm.recon.blocks import LANES, blocks_of, padded, reach
+from bids_qcm.recon.blocks import blocks_of, padded, reach
 from bids_qcm.recon.compiling import VECTORISED, compiled
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 from bids_qcm.recon.quadratic_fit import MAGNITUDE_DELTA
+
+# The loops hold little per lane, and so run over longer blocks than the fit's.
+_LANES = 192
 
 
 def integrate_surface(
@@ -49,25 +53,15 @@ def integrate_surface(
     """
     valid = np.where(np.isfinite(gradient).all(axis=0), support, 0)
     kernel = ellipsoid(radius, voxel_size)
-    margin = reach(kernel)
-    blocks = blocks_of(support)
     laplacian = np.where(support != 0, np.float32(0), np.float32(np.nan))
     for axis in axes:
         step, pair = _pairs(gradient[axis], valid, axis)
-        close = None
-        if zscore is not None:
-            after = _next(zscore, axis)
-            extremes = (zscore, np.minimum(zscore, after), np.maximum(zscore, after))
-            close = tuple(padded(volume, margin) for volume in extremes)
-        mean_step = np.full(support.shape, np.nan, dtype=np.float32)
-        _mean_steps(
-            tuple(padded(volume, margin) for volume in (step, pair, support)),
-            close,
-            runs(kernel & _next(kernel, axis)),
-            blocks,
-            margin,
-            mean_step,
-        )
+        pair_kernel = kernel & _next(kernel, axis)
+        if zscore is None:
+            mean_step = _mean_steps(step, pair, support, pair_kernel)
+        else:
+            extremes = _extremes(zscore, axis)
+            mean_step = _mean_steps_of_similar(step, pair, support, extremes, pair_kernel)
         laplacian += mean_step / np.float32(voxel_size[axis] * 1e-3)
     return laplacian
 
@@ -93,49 +87,113 @@ def _pairs(
     return np.ascontiguousarray(step, dtype=np.float32), label
 
 
+def _extremes(zscore: NDArray[np.float32], axis: int) -> tuple[NDArray[np.float32], ...]:
+    """Give the magnitude of each voxel, and the lower and the higher one of its pair."""
+    after = _next(zscore, axis)
+    return zscore, np.minimum(zscore, after), np.maximum(zscore, after)
+
+
+def _mean_steps(
+    step: NDArray[np.float32],
+    pair: NDArray[np.int32],
+    support: NDArray[np.int32],
+    kernel: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Average the steps of the pairs in the kernel with each voxel's label; NaN without a pair.
+
+    The sum over a run of the kernel is the difference of two cumulative sums, label by label.
+    """
+    margin = reach(kernel)
+    before_run = (margin[0], margin[1], margin[2] + 1)
+    means = np.full(support.shape, np.nan, dtype=np.float32)
+    for label in np.unique(support[support != 0]):
+        here = support == label
+        (box,) = find_objects(here.view(np.uint8))
+        inside = pair[box] == label
+        # float64: one wild gradient would take the digits of all the sums behind it
+        steps = padded(np.where(inside, step[box], 0), before_run).cumsum(axis=2, dtype=np.float64)
+        counts = padded(inside, before_run).cumsum(axis=2, dtype=np.float32)
+        blocks = blocks_of(here[box], _LANES)
+        _average_runs(steps, counts, runs(kernel), here[box], blocks, before_run, means[box])
+    return means
+
+
+@compiled(parallel=True, fastmath=VECTORISED)
+def _average_runs(steps, counts, kernel_runs, wanted, blocks, margin, out):  # noqa: ANN001, ANN202
+    """Average over the kernel from cumulative sums; `out` stays where there is nothing."""
+    for b in numba.prange(len(blocks)):
+        x, y, z, lanes = blocks[b]
+        total = np.zeros(_LANES)
+        count = np.zeros(_LANES, np.float32)
+        for run in range(len(kernel_runs)):
+            kx, ky, k_first, k_last = kernel_runs[run]
+            line = x + margin[0] + kx, y + margin[1] + ky
+            z_before, z_last = z + margin[2] + k_first - 1, z + margin[2] + k_last
+            steps_before, steps_last = steps[line][z_before:], steps[line][z_last:]
+            counts_before, counts_last = counts[line][z_before:], counts[line][z_last:]
+            for lane in range(lanes):
+                total[lane] += steps_last[lane] - steps_before[lane]
+                count[lane] += counts_last[lane] - counts_before[lane]
+        for lane in range(min(lanes, out.shape[2] - z)):
+            if wanted[x, y, z + lane] and count[lane] > 0:
+                out[x, y, z + lane] = total[lane] / count[lane]
+
+
+def _mean_steps_of_similar(
+    step: NDArray[np.float32],
+    pair: NDArray[np.int32],
+    support: NDArray[np.int32],
+    extremes: tuple[NDArray[np.float32], ...],
+    kernel: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Average as `_mean_steps`, over those pairs whose magnitude is close to the voxel's."""
+    margin = reach(kernel)
+    means = np.full(support.shape, np.nan, dtype=np.float32)
+    _average_similar(
+        tuple(padded(volume, margin) for volume in (step, pair, support, *extremes)),
+        runs(kernel),
+        blocks_of(support, _LANES),
+        margin,
+        means,
+    )
+    return means
+
+
 @compiled(parallel=True)
-def _mean_steps(volumes, close, pair_runs, blocks, margin, out):  # noqa: ANN001, ANN202
-    """Average the steps of the pairs in each voxel's region; `out` stays where it has none."""
+def _average_similar(volumes, kernel_runs, blocks, margin, out):  # noqa: ANN001, ANN202
+    """Average over the similar pairs of the kernel; `out` stays where there is none."""
     for b in numba.prange(len(blocks)):
         x, y, z, lanes = blocks[b]
         first = (x + margin[0], y + margin[1], z + margin[2])
-        total, count = _sum_steps(volumes, close, pair_runs, first, lanes)
+        total, count = _sum_similar(volumes, kernel_runs, first, lanes)
         for lane in range(min(lanes, out.shape[2] - z)):
             if count[lane] > 0:
                 out[x, y, z + lane] = total[lane] / count[lane]
 
 
 @compiled(fastmath=VECTORISED)
-def _sum_steps(volumes, close, pair_runs, first, lanes):  # noqa: ANN001, ANN202
-    """Sum and count the steps of the pairs in the region of each voxel of a block.
-
-    `close` has the magnitude, and the lower and the higher one of each pair, or is None.
-    """
-    step, pair, support = volumes
+def _sum_similar(volumes, kernel_runs, first, lanes):  # noqa: ANN001, ANN202
+    """Sum and count the steps of the pairs in the region of each voxel of a block."""
+    step, pair, support, magnitude, low, high = volumes
     x, y, z = first
-    total = np.zeros(LANES)
-    count = np.zeros(LANES, np.float32)
-    along = np.empty(LANES, np.float32)
+    total = np.zeros(_LANES)
+    count = np.zeros(_LANES, np.float32)
+    along = np.empty(_LANES, np.float32)
     # copies, which the compiler can tell from what it reads around them
-    label = support[x, y, z : z + LANES].copy()
-    if close is not None:
-        magnitude, low, high = close
-        lowest = magnitude[x, y, z : z + LANES] - np.float32(MAGNITUDE_DELTA)
-        highest = magnitude[x, y, z : z + LANES] + np.float32(MAGNITUDE_DELTA)
-    for run in range(len(pair_runs)):
-        kx, ky, k_first, k_last = pair_runs[run]
-        step_j = step[x + kx, y + ky, z + k_first :]
-        pair_j = pair[x + kx, y + ky, z + k_first :]
-        if close is not None:
-            low_j = low[x + kx, y + ky, z + k_first :]
-            high_j = high[x + kx, y + ky, z + k_first :]
+    label = support[x, y, z : z + _LANES].copy()
+    lowest = magnitude[x, y, z : z + _LANES] - np.float32(MAGNITUDE_DELTA)
+    highest = magnitude[x, y, z : z + _LANES] + np.float32(MAGNITUDE_DELTA)
+    for run in range(len(kernel_runs)):
+        kx, ky, k_first, k_last = kernel_runs[run]
+        line = x + kx, y + ky
+        step_j, pair_j = step[line][z + k_first :], pair[line][z + k_first :]
+        low_j, high_j = low[line][z + k_first :], high[line][z + k_first :]
         along[:] = 0
         for k in range(k_last - k_first + 1):
             for lane in range(lanes):
                 inside = np.float32(1) if pair_j[k + lane] == label[lane] else np.float32(0)
-                if close is not None:
-                    inside = inside if low_j[k + lane] >= lowest[lane] else np.float32(0)
-                    inside = inside if high_j[k + lane] <= highest[lane] else np.float32(0)
+                inside = inside if low_j[k + lane] >= lowest[lane] else np.float32(0)
+                inside = inside if high_j[k + lane] <= highest[lane] else np.float32(0)
                 along[lane] += inside * step_j[k + lane]
                 count[lane] += inside
         for lane in range(lanes):
