@@ -36,6 +36,8 @@ class Settings:
         In mm; None for each method's published optimum.
     phase_type : {"transceive", "transmit"}
     sign : {"auto", "+", "-"}
+    uncertainty : bool
+        Whether to write standard deviations.
     phase_units : str or float
         As in :func:`bids_qcm.phase.recognise_units`.
     nprocs, omp_nthreads : int
@@ -62,6 +64,7 @@ class Settings:
     phase_type: PhaseType = "transceive"
     sign: Sign | Literal["auto"] = "auto"
     phase_units: str | float = "auto"
+    uncertainty: bool = True
     nprocs: int = 1
     omp_nthreads: int = 1
     memory_gb: float | None = None

@@ -10,7 +10,8 @@ from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.derivatives import bids_uri
 from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS
-from bids_qcm.recon.quadratic_fit import MAGNITUDE_DELTA
+from bids_qcm.recon.laplacian import REPLICATES
+from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.settings import Settings
 
 _LIBRARIES = ("numpy", "scipy", "scikit-image", "numba", "nibabel", "nipype", "pybids")
@@ -81,6 +82,20 @@ def condmap_metadata(
     if METHODS[method].uses_labels:
         metadata["Sources"] += [bids_uri(path, datasets) for path in _paths(plan.segmentation)]
     return metadata
+
+
+def condstd_metadata(
+    plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
+) -> dict[str, Any]:
+    """Describe the standard deviation of a conductivity map; arguments as for the map itself."""
+    exact = METHODS[method].form == "laplacian"
+    return condmap_metadata(plan, settings, datasets, method) | {
+        "Description": "Standard deviation of the conductivity that the noise of the phase gives "
+        "it; NaN and 0 as in the map",
+        "PhaseNoiseEstimate": "magnitude noise / magnitude, its level from the mixed second "
+        "differences of phi0",
+        "Propagation": "exact" if exact else f"{REPLICATES} noise replicates",
+    }
 
 
 def mask_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         phase_type=options.phase_type,
         sign=options.sign,
         phase_units=options.phase_units,
+        uncertainty=options.uncertainty,
         nprocs=nprocs,
         omp_nthreads=options.omp_nthreads or min(nprocs, 8),
         memory_gb=options.mem,
@@ -187,6 +188,13 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         metavar="UNITS",
         help="unit of phase images: auto, rad, mrad, or the number of units in one cycle, such as "
         "4096 (default: auto, from Units and the range of values)",
+    )
+    add(
+        "--no-uncertainty",
+        dest="uncertainty",
+        action="store_false",
+        help="leave out the maps of the standard deviation (*_condstd), most of the time of the "
+        "integral methods",
     )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     Bunch,
@@ -36,6 +37,7 @@ class _PreparePhi0OutputSpec(TraitedSpec):
     phi0_file = File(exists=True, desc="phase at echo time zero, in rad, unwrapped")
     magnitude_file = File(exists=True, desc="root of the sum of squares over the echoes")
     mask_file = File(exists=True, desc="where phi0 is given")
+    noise_file = File(exists=True, desc="standard deviation of phi0's noise, in rad")
     provenance = traits.Dict(desc="for sidecars")
 
 
@@ -58,12 +60,20 @@ class PreparePhi0(CheckedInterface):
             mask=read_integers(Path(inputs.mask_file)) != 0 if inputs.mask_file else None,
             unwrapped=all(units and units.unwrapped for units in inputs.phase_units),
         )
-        volumes = {"phi0": phi0.phase, "magnitude": phi0.magnitude, "mask": phi0.mask}
+        volumes = {
+            "phi0": phi0.phase,
+            "magnitude": phi0.magnitude,
+            "mask": phi0.mask,
+            "noise": phi0.noise,
+        }
         for name, values in volumes.items():
             path = Path(runtime.cwd, f"{name}.nii.gz")
             write_image(path, values, like=Path(inputs.first_files[0]))
             self._results[f"{name}_file"] = str(path)
-        self._results["provenance"] = {"AlternateSlicesFlipped": phi0.slices_flipped}
+        self._results["provenance"] = {
+            "AlternateSlicesFlipped": phi0.slices_flipped,
+            "MedianPhaseNoise": float(np.median(phi0.noise[phi0.mask])),
+        }
         return runtime
 
 

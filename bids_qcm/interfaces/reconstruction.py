@@ -16,6 +16,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     mask_file = File(exists=True, mandatory=True)
     magnitude_file = File(exists=True, mandatory=True)
     labels_file = optional_file()
+    noise_file = optional_file()
     method = traits.Enum(*METHODS, mandatory=True)
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
@@ -27,6 +28,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
 
 class _ReconstructOutputSpec(TraitedSpec):
     condmap_file = File(exists=True, desc="conductivity in S/m")
+    condstd_file = File(exists=True, desc="its standard deviation in S/m, if noise was given")
     provenance = traits.Dict(desc="for sidecars")
 
 
@@ -50,6 +52,7 @@ class Reconstruct(CheckedInterface):
             phase_type=inputs.phase_type,
             fit_radius=inputs.fit_radius,
             integral_radius=inputs.integral_radius,
+            phase_noise=read_values(Path(inputs.noise_file)) if inputs.noise_file else None,
             n_threads=inputs.n_threads,
         )
         if result.invalid_fraction == 1:
@@ -57,9 +60,12 @@ class Reconstruct(CheckedInterface):
                 f"{inputs.method} could not be computed in any voxel: the mask, or every tissue in "
                 "it, is thinner than the kernels need; try other radii, or another mask"
             )
-        path = Path(runtime.cwd, "condmap.nii.gz")
-        write_image(path, result.conductivity, like=source)
-        self._results["condmap_file"] = str(path)
+        maps = {"condmap": result.conductivity, "condstd": result.conductivity_std}
+        for name, values in maps.items():
+            if values is not None:
+                path = Path(runtime.cwd, f"{name}.nii.gz")
+                write_image(path, values, like=source)
+                self._results[f"{name}_file"] = str(path)
         radii = {"FitRadius": result.fit_radius, "IntegralRadius": result.integral_radius}
         self._results["provenance"] = {
             **inputs.provenance,

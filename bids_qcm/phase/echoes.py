@@ -11,12 +11,15 @@ from bids_qcm.phase.unwrapping import unwrap, wrap
 _CYCLES = (0, 1, -1, 2, -2, 3, -3)
 _SAMPLES = 10_000
 
+# Share of w * wtt below which one echo outweighs the others to rounding.
+_SMALLEST_DETERMINANT = 1e-12
+
 
 def phase_at_zero(
     echoes: Sequence[NDArray[np.complexfloating]],
     echo_times: Sequence[float],
     mask: NDArray[np.bool_],
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Fit a line over echo time to the phase of each voxel and take its value at zero.
 
     Parameters
@@ -30,9 +33,12 @@ def phase_at_zero(
 
     Returns
     -------
-    ndarray of float32, shape (X, Y, Z)
+    phase : ndarray of float32, shape (X, Y, Z)
         In rad, spatially wrapped; NaN outside the mask and where one of the two earliest echoes
         has no signal.
+    noise : ndarray of float32, shape (X, Y, Z)
+        Standard deviation of its noise in rad, per unit of that of an echo's real part; NaN
+        likewise.
 
     Raises
     ------
@@ -41,7 +47,8 @@ def phase_at_zero(
 
     Notes
     -----
-    Weighted least squares with weights ``|S|^2``, the inverse variance of the phase. The wraps
+    Weighted least squares with weights ``|S|^2``, the inverse variance of the phase; the variance
+    of the value at zero is ``sum(w t^2) / (sum(w) sum(w t^2) - sum(w t)^2)``. The wraps
     over echo time are taken from the line through the echoes before; the first slope is the
     spatially unwrapped phase between the two earliest echoes, with the whole cycles that fit the
     other echoes best.
@@ -60,9 +67,20 @@ def phase_at_zero(
     signals = [echoes[k][mask] for k in order]
     slope += _missing_cycles(signals, times, slope)
     intercept, _ = _fit_lines(signals, times, slope)
-    result = np.full(mask.shape, np.nan, dtype=np.float32)
-    result[mask] = wrap(intercept)
-    return result
+    phase = np.full(mask.shape, np.nan, dtype=np.float32)
+    phase[mask] = wrap(intercept)
+    noise = np.full(mask.shape, np.nan, dtype=np.float32)
+    noise[mask] = np.sqrt(_intercept_variance(signals, times))
+    return phase, noise
+
+
+def _intercept_variance(
+    signals: Sequence[NDArray[np.complexfloating]], times: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Give the variance of each line's value at zero, where the noise of the signals is 1."""
+    weights = [np.abs(signal).astype(np.float64) ** 2 for signal in signals]
+    w, wt, wtt = (sum(weights[k] * times[k] ** p for k in range(len(times))) for p in range(3))
+    return wtt / np.maximum(w * wtt - wt**2, _SMALLEST_DETERMINANT * w * wtt)
 
 
 def _missing_cycles(
@@ -128,7 +146,7 @@ def _line(
     """Solve for the line; where one echo outweighs the others to rounding, keep what it was."""
     w, wt, wtt, wp, wtp = sums
     determinant = w * wtt - wt**2
-    solvable = determinant > 1e-12 * w * wtt
+    solvable = determinant > _SMALLEST_DETERMINANT * w * wtt
     safe = np.where(solvable, determinant, 1)
     return (
         np.where(solvable, (wtt * wp - wt * wtp) / safe, intercept),

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bids_qcm.phase.echoes import phase_at_zero
 from bids_qcm.phase.masking import signal_mask
+from bids_qcm.phase.noise import phase_noise
 from bids_qcm.phase.slices import flip_alternate_slices, slices_alternate
 from bids_qcm.phase.unwrapping import centred, unwrap
 
@@ -24,6 +25,8 @@ class Phi0:
         Root of the sum of squares over the echoes.
     mask : ndarray of bool, shape (X, Y, Z)
         Where phi0 is given.
+    noise : ndarray of float32, shape (X, Y, Z)
+        Standard deviation of the phase's noise in rad; 0 outside the mask.
     slices_flipped : bool
         Whether every second slice got pi added.
     """
@@ -31,6 +34,7 @@ class Phi0:
     phase: NDArray[np.float32]
     magnitude: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    noise: NDArray[np.float32]
     slices_flipped: bool
 
 
@@ -76,15 +80,17 @@ def compute_phi0(
     flip = slices_alternate(echoes)
     if flip:
         echoes = [flip_alternate_slices(echo) for echo in echoes]
-    if len(echoes) == 1 and unwrapped and not flip:
-        phase = np.where(mask, centred(phases[0], mask), 0).astype(np.float32)
-    elif len(echoes) == 1:
-        phase = unwrap(np.angle(echoes[0]), mask)
+    if len(echoes) == 1:
+        relative = 1 / np.where(mask, magnitude, 1)
+        keep = unwrapped and not flip
+        phase = centred(phases[0], mask) if keep else unwrap(np.angle(echoes[0]), mask)
     else:
-        wrapped = phase_at_zero(echoes, echo_times, mask)
+        wrapped, relative = phase_at_zero(echoes, echo_times, mask)
         mask = np.isfinite(wrapped)
         phase = unwrap(wrapped, mask)
-    return Phi0(phase, magnitude.astype(np.float32), mask, flip)
+    phase = np.where(mask, phase, 0).astype(np.float32)
+    noise = phase_noise(phase, mask, relative)
+    return Phi0(phase, magnitude.astype(np.float32), mask, noise, flip)
 
 
 def _signal(

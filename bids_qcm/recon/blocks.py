@@ -14,6 +14,9 @@ LANES = 64
 
 _VECTOR = 16
 
+# Loops that take four voxels of a run at once read up to three beyond its end.
+_BEYOND = _VECTOR + 3
+
 
 def blocks_of(support: NDArray, most_lanes: int = LANES) -> NDArray[np.intp]:
     """Cover the support with blocks along the last axis.
@@ -61,16 +64,17 @@ def padded(volume: NDArray, margin: tuple[int, int, int]) -> NDArray:
 
     Parameters
     ----------
-    volume : ndarray, shape (X, Y, Z)
+    volume : ndarray, shape (..., X, Y, Z)
     margin : tuple of 3 ints
         The kernel's reach in voxels.
 
     Returns
     -------
-    ndarray, shape (X + 2 mx, Y + 2 my, Z + 2 mz + 16)
+    ndarray, shape (..., X + 2 mx, Y + 2 my, Z + 2 mz + 19)
         C-contiguous; voxel (0, 0, 0) of the volume is at `margin`.
     """
-    width = [(m, m + (_VECTOR if axis == 2 else 0)) for axis, m in enumerate(margin)]
+    x, y, z = margin
+    width = [(0, 0)] * (volume.ndim - 3) + [(x, x), (y, y), (z, z + _BEYOND)]
     return np.pad(np.ascontiguousarray(volume), width)
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numba
+from scipy import fft
 
 VECTORISED = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
 """Liberties with floating point that vector instructions need; all values must be finite."""
@@ -28,7 +29,7 @@ def compiled(**options: Any) -> Callable[[Callable], Callable]:  # noqa: ANN401
 
 @contextmanager
 def thread_limit(n_threads: int | None) -> Iterator[None]:
-    """Let compiled functions use at most `n_threads` threads inside the block.
+    """Let compiled functions and Fourier transforms use at most `n_threads` threads in the block.
 
     Parameters
     ----------
@@ -41,6 +42,7 @@ def thread_limit(n_threads: int | None) -> Iterator[None]:
             raise ValueError(f"n_threads is {n_threads}, but it must be at least 1")
         numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))
     try:
-        yield
+        with fft.set_workers(numba.get_num_threads()):
+            yield
     finally:
         numba.set_num_threads(before)

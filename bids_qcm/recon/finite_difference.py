@@ -41,6 +41,35 @@ def fd_laplacian(
     return total.astype(np.float32)
 
 
+def fd_laplacian_std(
+    noise: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    voxel_size: Triple,
+    axes: Sequence[int] = (0, 1, 2),
+) -> NDArray[np.float32]:
+    """Propagate the phase's noise to :func:`fd_laplacian`.
+
+    Parameters
+    ----------
+    noise : ndarray of float, shape (X, Y, Z)
+        Standard deviation of the phase in rad, independent between voxels.
+    mask, voxel_size, axes
+        As in :func:`fd_laplacian`.
+
+    Returns
+    -------
+    ndarray of float32, shape (X, Y, Z)
+        Standard deviation in rad/m^2; NaN where the Laplacian is.
+    """
+    variance = noise.astype(np.float64) ** 2
+    squares = [1 / (voxel_size[axis] * 1e-3) ** 2 for axis in axes]
+    total = _nan_outside(variance * (2 * sum(squares)) ** 2, mask)
+    for axis, square in zip(axes, squares, strict=True):
+        below, above = _neighbours(variance, mask, axis)
+        total += (below + above) * square**2
+    return np.sqrt(total).astype(np.float32)
+
+
 def fd_gradient(
     phase: NDArray[np.floating],
     mask: NDArray[np.bool_],

@@ -1,6 +1,7 @@
 """Ellipsoidal kernels on a voxel grid."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,23 @@ _TOLERANCE = 1e-6
 
 # More is a unit mistaken.
 _LARGEST_REACH = 100
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of one reconstruction.
+
+    Attributes
+    ----------
+    fit_radius, integral_radius : tuple of 3 floats, or None
+        Semi-axes in mm; None where the method has no such kernel.
+    axes : tuple of int
+        The axes along which the phase is differentiated: two for in-plane kernels.
+    """
+
+    fit_radius: Triple | None
+    integral_radius: Triple | None
+    axes: tuple[int, ...]
 
 
 def as_triple(value: float | Sequence[float], name: str) -> Triple:

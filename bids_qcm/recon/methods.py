@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+MAGNITUDE_DELTA = 0.45
+"""Width of the magnitude weight, in standard deviations of the magnitude over the mask."""
+
 
 @dataclass(frozen=True)
 class Method:

@@ -90,13 +90,13 @@ def determine_sign(
         for axis, d in enumerate(voxel_size)
     )
     with thread_limit(n_threads):
-        laplacian, _ = fit_quadratic(
+        laplacian = fit_quadratic(
             np.where(usable, phase - np.median(phase[usable]), 0).astype(np.float32),
             usable.astype(np.int32),
             voxel_size=voxel_size,
             radius=radius,
             at=sample,
-        )
+        ).laplacian
     laplacian = laplacian[np.isfinite(laplacian)]
     if laplacian.size == 0:
         raise ValueError("the mask is too small to find the sign of the phase; give the sign")

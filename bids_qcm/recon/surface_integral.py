@@ -10,10 +10,10 @@ from scipy.ndimage import find_objects
 from bids_qcm.recon.blocks import blocks_of, padded, reach
 from bids_qcm.recon.compiling import VECTORISED, compiled
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
-from bids_qcm.recon.quadratic_fit import MAGNITUDE_DELTA
+from bids_qcm.recon.methods import MAGNITUDE_DELTA
 
 # The loops hold little per lane, and so run over longer blocks than the fit's.
-_LANES = 192
+_LANES = 128
 
 
 def integrate_surface(
@@ -35,8 +35,8 @@ def integrate_surface(
 
     Parameters
     ----------
-    gradient : ndarray of float32, shape (3, X, Y, Z)
-        In rad/m; NaN where invalid.
+    gradient : ndarray of float32, shape (3, X, Y, Z) or (n, 3, X, Y, Z)
+        In rad/m; NaN where invalid. Several gradients are invalid in the same voxels.
     support : ndarray of int32, shape (X, Y, Z)
         0 is never used.
     voxel_size, radius : tuple of 3 floats
@@ -48,22 +48,24 @@ def integrate_surface(
 
     Returns
     -------
-    ndarray of float32, shape (X, Y, Z)
+    ndarray of float32, shape (X, Y, Z) or (n, X, Y, Z)
         In rad/m^2; NaN outside the support and where an axis has no pair.
     """
-    valid = np.where(np.isfinite(gradient).all(axis=0), support, 0)
+    gradients = gradient.reshape(-1, 3, *support.shape)
+    valid = np.where(np.isfinite(gradients[0]).all(axis=0), support, 0)
     kernel = ellipsoid(radius, voxel_size)
-    laplacian = np.where(support != 0, np.float32(0), np.float32(np.nan))
+    laplacians = np.zeros((len(gradients), *support.shape), dtype=np.float32)
+    laplacians[:, support == 0] = np.nan
     for axis in axes:
-        step, pair = _pairs(gradient[axis], valid, axis)
+        steps, pair = _pairs(gradients[:, axis], valid, axis)
         pair_kernel = kernel & _next(kernel, axis)
         if zscore is None:
-            mean_step = _mean_steps(step, pair, support, pair_kernel)
+            mean_steps = _mean_steps(steps, pair, support, pair_kernel)
         else:
             extremes = _extremes(zscore, axis)
-            mean_step = _mean_steps_of_similar(step, pair, support, extremes, pair_kernel)
-        laplacian += mean_step / np.float32(voxel_size[axis] * 1e-3)
-    return laplacian
+            mean_steps = _mean_steps_of_similar(steps, pair, support, extremes, pair_kernel)
+        laplacians += mean_steps / np.float32(voxel_size[axis] * 1e-3)
+    return laplacians.reshape(gradient.shape[:-4] + support.shape)
 
 
 def _next(volume: NDArray, axis: int) -> NDArray:
@@ -76,15 +78,15 @@ def _next(volume: NDArray, axis: int) -> NDArray:
 
 
 def _pairs(
-    component: NDArray[np.float32], valid: NDArray[np.int32], axis: int
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Give each pair (j, j + e_a), at j, its step of the gradient and its label.
+    components: NDArray[np.float32], valid: NDArray[np.int32], axis: int
+) -> tuple[list[NDArray[np.float32]], NDArray[np.int32]]:
+    """Give each pair (j, j + e_a), at j, its steps of the gradients and its label.
 
-    The label is 0 where the two voxels may not be in one region; the step is 0 there too.
+    The label is 0 where the two voxels may not be in one region; the steps are 0 there too.
     """
     label = np.ascontiguousarray(np.where(_next(valid, axis) == valid, valid, 0))
-    step = np.where(label != 0, _next(component, axis) - component, 0)
-    return np.ascontiguousarray(step, dtype=np.float32), label
+    steps = [np.where(label != 0, _next(c, axis) - c, np.float32(0)) for c in components]
+    return steps, label
 
 
 def _extremes(zscore: NDArray[np.float32], axis: int) -> tuple[NDArray[np.float32], ...]:
@@ -94,7 +96,7 @@ def _extremes(zscore: NDArray[np.float32], axis: int) -> tuple[NDArray[np.float3
 
 
 def _mean_steps(
-    step: NDArray[np.float32],
+    steps: list[NDArray[np.float32]],
     pair: NDArray[np.int32],
     support: NDArray[np.int32],
     kernel: NDArray[np.bool_],
@@ -105,42 +107,48 @@ def _mean_steps(
     """
     margin = reach(kernel)
     before_run = (margin[0], margin[1], margin[2] + 1)
-    means = np.full(support.shape, np.nan, dtype=np.float32)
+    kernel_runs = runs(kernel)
+    means = np.full((len(steps), *support.shape), np.nan, dtype=np.float32)
     for label in np.unique(support[support != 0]):
         here = support == label
         (box,) = find_objects(here.view(np.uint8))
         inside = pair[box] == label
-        # float64: one wild gradient would take the digits of all the sums behind it
-        steps = padded(np.where(inside, step[box], 0), before_run).cumsum(axis=2, dtype=np.float64)
-        counts = padded(inside, before_run).cumsum(axis=2, dtype=np.float32)
         blocks = blocks_of(here[box], _LANES)
-        _average_runs(steps, counts, runs(kernel), here[box], blocks, before_run, means[box])
+        counts = np.zeros(inside.shape, dtype=np.float32)
+        _sum_runs(_cumulative(inside, before_run), kernel_runs, blocks, before_run, counts)
+        counts[~here[box] | (counts == 0)] = np.nan
+        for step, mean in zip(steps, means, strict=True):
+            total = np.zeros(inside.shape, dtype=np.float32)
+            cumulative = _cumulative(np.where(inside, step[box], 0), before_run)
+            _sum_runs(cumulative, kernel_runs, blocks, before_run, total)
+            np.copyto(mean[box], total / counts, where=here[box])
     return means
 
 
+def _cumulative(volume: NDArray, margin: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Sum along the last axis of the padded volume."""
+    # float64: one wild gradient would take the digits of all the sums behind it
+    return padded(volume, margin).cumsum(axis=2, dtype=np.float64)
+
+
 @compiled(parallel=True, fastmath=VECTORISED)
-def _average_runs(steps, counts, kernel_runs, wanted, blocks, margin, out):  # noqa: ANN001, ANN202
-    """Average over the kernel from cumulative sums; `out` stays where there is nothing."""
+def _sum_runs(cumulative, kernel_runs, blocks, margin, out):  # noqa: ANN001, ANN202
+    """Sum over the kernel around each voxel of the blocks, from cumulative sums."""
     for b in numba.prange(len(blocks)):
         x, y, z, lanes = blocks[b]
         total = np.zeros(_LANES)
-        count = np.zeros(_LANES, np.float32)
         for run in range(len(kernel_runs)):
             kx, ky, k_first, k_last = kernel_runs[run]
-            line = x + margin[0] + kx, y + margin[1] + ky
-            z_before, z_last = z + margin[2] + k_first - 1, z + margin[2] + k_last
-            steps_before, steps_last = steps[line][z_before:], steps[line][z_last:]
-            counts_before, counts_last = counts[line][z_before:], counts[line][z_last:]
+            line = cumulative[x + margin[0] + kx, y + margin[1] + ky]
+            before, last = line[z + margin[2] + k_first - 1 :], line[z + margin[2] + k_last :]
             for lane in range(lanes):
-                total[lane] += steps_last[lane] - steps_before[lane]
-                count[lane] += counts_last[lane] - counts_before[lane]
+                total[lane] += last[lane] - before[lane]
         for lane in range(min(lanes, out.shape[2] - z)):
-            if wanted[x, y, z + lane] and count[lane] > 0:
-                out[x, y, z + lane] = total[lane] / count[lane]
+            out[x, y, z + lane] = total[lane]
 
 
 def _mean_steps_of_similar(
-    step: NDArray[np.float32],
+    steps: list[NDArray[np.float32]],
     pair: NDArray[np.int32],
     support: NDArray[np.int32],
     extremes: tuple[NDArray[np.float32], ...],
@@ -148,9 +156,10 @@ def _mean_steps_of_similar(
 ) -> NDArray[np.float32]:
     """Average as `_mean_steps`, over those pairs whose magnitude is close to the voxel's."""
     margin = reach(kernel)
-    means = np.full(support.shape, np.nan, dtype=np.float32)
+    means = np.full((len(steps), *support.shape), np.nan, dtype=np.float32)
     _average_similar(
-        tuple(padded(volume, margin) for volume in (step, pair, support, *extremes)),
+        np.stack([padded(step, margin) for step in steps]),
+        tuple(padded(volume, margin) for volume in (pair, support, *extremes)),
         runs(kernel),
         blocks_of(support, _LANES),
         margin,
@@ -160,25 +169,28 @@ def _mean_steps_of_similar(
 
 
 @compiled(parallel=True)
-def _average_similar(volumes, kernel_runs, blocks, margin, out):  # noqa: ANN001, ANN202
+def _average_similar(steps, volumes, kernel_runs, blocks, margin, out):  # noqa: ANN001, ANN202
     """Average over the similar pairs of the kernel; `out` stays where there is none."""
     for b in numba.prange(len(blocks)):
         x, y, z, lanes = blocks[b]
         first = (x + margin[0], y + margin[1], z + margin[2])
-        total, count = _sum_similar(volumes, kernel_runs, first, lanes)
-        for lane in range(min(lanes, out.shape[2] - z)):
+        totals, count = _sum_similar(steps, volumes, kernel_runs, first, lanes)
+        for lane in range(min(lanes, out.shape[3] - z)):
             if count[lane] > 0:
-                out[x, y, z + lane] = total[lane] / count[lane]
+                for n in range(len(steps)):
+                    out[n, x, y, z + lane] = totals[n, lane] / count[lane]
 
 
 @compiled(fastmath=VECTORISED)
-def _sum_similar(volumes, kernel_runs, first, lanes):  # noqa: ANN001, ANN202
+def _sum_similar(steps, volumes, kernel_runs, first, lanes):  # noqa: ANN001, ANN202
     """Sum and count the steps of the pairs in the region of each voxel of a block."""
-    step, pair, support, magnitude, low, high = volumes
+    pair, support, magnitude, low, high = volumes
     x, y, z = first
-    total = np.zeros(_LANES)
-    count = np.zeros(_LANES, np.float32)
+    longest = np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 1
+    inside = np.empty((longest + 3, _LANES), np.float32)
     along = np.empty(_LANES, np.float32)
+    totals = np.zeros((len(steps), _LANES))
+    count = np.zeros(_LANES, np.float32)
     # copies, which the compiler can tell from what it reads around them
     label = support[x, y, z : z + _LANES].copy()
     lowest = magnitude[x, y, z : z + _LANES] - np.float32(MAGNITUDE_DELTA)
@@ -186,16 +198,30 @@ def _sum_similar(volumes, kernel_runs, first, lanes):  # noqa: ANN001, ANN202
     for run in range(len(kernel_runs)):
         kx, ky, k_first, k_last = kernel_runs[run]
         line = x + kx, y + ky
-        step_j, pair_j = step[line][z + k_first :], pair[line][z + k_first :]
+        pair_j = pair[line][z + k_first :]
         low_j, high_j = low[line][z + k_first :], high[line][z + k_first :]
-        along[:] = 0
-        for k in range(k_last - k_first + 1):
+        n_pairs = k_last - k_first + 1
+        for k in range(n_pairs):
             for lane in range(lanes):
-                inside = np.float32(1) if pair_j[k + lane] == label[lane] else np.float32(0)
-                inside = inside if low_j[k + lane] >= lowest[lane] else np.float32(0)
-                inside = inside if high_j[k + lane] <= highest[lane] else np.float32(0)
-                along[lane] += inside * step_j[k + lane]
-                count[lane] += inside
-        for lane in range(lanes):
-            total[lane] += along[lane]
-    return total, count
+                here = np.float32(1) if pair_j[k + lane] == label[lane] else np.float32(0)
+                here = here if low_j[k + lane] >= lowest[lane] else np.float32(0)
+                here = here if high_j[k + lane] <= highest[lane] else np.float32(0)
+                inside[k, lane] = here
+                count[lane] += here
+        inside[n_pairs : n_pairs + 3] = 0
+        for n in range(len(steps)):
+            step_j = steps[n, x + kx, y + ky, z + k_first :]
+            along[:] = 0
+            # four pairs in one pass, to load and store the sums less often
+            for four in range((n_pairs + 3) // 4):
+                k = 4 * four
+                for lane in range(lanes):
+                    along[lane] += (
+                        inside[k, lane] * step_j[k + lane]
+                        + inside[k + 1, lane] * step_j[k + 1 + lane]
+                        + inside[k + 2, lane] * step_j[k + 2 + lane]
+                        + inside[k + 3, lane] * step_j[k + 3 + lane]
+                    )
+            for lane in range(lanes):
+                totals[n, lane] += along[lane]
+    return totals, count

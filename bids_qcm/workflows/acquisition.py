@@ -10,6 +10,7 @@ from bids_qcm.bids.derivatives import derivative_path
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.provenance import (
     condmap_metadata,
+    condstd_metadata,
     mask_metadata,
     mask_type,
     phi0_metadata,
@@ -82,12 +83,20 @@ def init_acquisition_wf(
         write.inputs.metadata = condmap_metadata(plan, settings, datasets, method)
         workflow.connect(reconstruct, "condmap_file", write, "in_file")
         workflow.connect(reconstruct, "provenance", write, "provenance")
+        if settings.uncertainty:
+            workflow.connect(phi0, "noise_file", reconstruct, "noise_file")
+            name = write_node_name(method, "condstd")
+            write = _init_write_node(plan, settings, name, "condstd", desc=METHODS[method].desc)
+            write.inputs.metadata = condstd_metadata(plan, settings, datasets, method)
+            workflow.connect(reconstruct, "condstd_file", write, "in_file")
+            workflow.connect(reconstruct, "provenance", write, "provenance")
     return workflow
 
 
-def write_node_name(method: str) -> str:
-    """Name the node that writes a method's map."""
-    return f"write_{method.replace('-', '_')}"
+def write_node_name(method: str, suffix: str = "condmap") -> str:
+    """Name the node that writes one of a method's maps."""
+    name = f"write_{method.replace('-', '_')}"
+    return name if suffix == "condmap" else f"{name}_{suffix}"
 
 
 def _n_voxels(plan: Plan) -> int:

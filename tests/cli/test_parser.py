@@ -62,6 +62,7 @@ FIELDS = {
     "phase_type": (["--phase-type", "transmit"], "transmit"),
     "sign": (["--sign", "-"], "-"),
     "phase_units": (["--phase-units", "mrad"], "mrad"),
+    "uncertainty": (["--no-uncertainty"], False),
     "nprocs": (["--nprocs", "97"], 97),
     "omp_nthreads": (["--omp-nthreads", "98"], 98),
     "memory_gb": (["--mem", "1.5G"], 1.5),

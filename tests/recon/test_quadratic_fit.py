@@ -83,13 +83,15 @@ def test_too_few_or_coplanar_voxels_are_invalid():
     support = np.zeros(phase.shape, np.int32)
     support[3:6, 3:6, 4:6] = 1  # two layers do not determine the curvature across them
     support[0, 0, :] = 2  # a line
-    laplacian, gradient = fit_quadratic(
+    laplacian, gradient, _ = fit_quadratic(
         phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(3.0, 3.0, 3.0)
     )
     assert np.isnan(laplacian).all()
     assert np.isnan(gradient).all()
     support[3:6, 3:6, 6] = 1
-    laplacian, _ = fit_quadratic(phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(3.0, 3.0, 3.0))
+    laplacian, *_ = fit_quadratic(
+        phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(3.0, 3.0, 3.0)
+    )
     assert laplacian[4, 4, 5] == 0
 
 
@@ -98,7 +100,7 @@ def test_labels_never_mix():
     phase[10:] = 100.0  # a jump that any mixed fit would see
     support = np.ones(phase.shape, np.int32)
     support[10:] = 2
-    laplacian, gradient = fit_quadratic(
+    laplacian, gradient, _ = fit_quadratic(
         phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(4.0, 4.0, 4.0)
     )
     np.testing.assert_allclose(laplacian, 0, atol=1e-3)
@@ -110,7 +112,7 @@ def test_noise_follows_the_limit_of_an_unrestricted_ball(voxels_of_radius):
     radius, sd, size = float(voxels_of_radius), 0.02, 2 * voxels_of_radius + 25
     noise = np.random.default_rng(2).normal(scale=sd, size=(size,) * 3).astype(np.float32)
     support = np.ones(noise.shape, np.int32)
-    laplacian, _ = fit_quadratic(noise, support, voxel_size=(1.0, 1.0, 1.0), radius=(radius,) * 3)
+    laplacian, *_ = fit_quadratic(noise, support, voxel_size=(1.0, 1.0, 1.0), radius=(radius,) * 3)
     inner = (slice(voxels_of_radius, -voxels_of_radius),) * 3
     n = ellipsoid((radius,) * 3, (1.0, 1.0, 1.0)).sum()
     limit = sd * np.sqrt(525 / n) / (radius * 1e-3) ** 2

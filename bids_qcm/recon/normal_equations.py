@@ -1,0 +1,139 @@
+"""The least-squares problem of the quadratic fit, as the compiled loops need it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.recon.kernels import Triple, ellipsoid, runs
+
+WEIGHT_SUMS = 5
+PHASE_SUMS = 3
+"""Sums along a run of the kernel: moments of the weight, then of the weighted phase."""
+
+# Exponents of the ten terms; those of an axis that an in-plane kernel lacks are dropped.
+_TERMS = np.array(
+    [
+        (0, 0, 0),
+        (1, 0, 0),
+        (0, 1, 0),
+        (0, 0, 1),
+        (2, 0, 0),
+        (0, 2, 0),
+        (0, 0, 2),
+        (1, 1, 0),
+        (1, 0, 1),
+        (0, 1, 1),
+    ]
+)
+
+
+def quadratic_terms(radius: Triple) -> NDArray[np.int64]:
+    """List the exponents of the terms, (n_terms, 3), without those of an axis with radius 0."""
+    flat = np.array(radius) == 0
+    return _TERMS[(_TERMS[:, flat] == 0).all(axis=1)]
+
+
+def check_enough_voxels(radius: Triple, voxel_size: Triple, name: str) -> None:
+    """Refuse a kernel that holds fewer voxels than the quadratic has terms.
+
+    Parameters
+    ----------
+    radius, voxel_size : tuple of 3 floats
+        In mm. A radius of 0 drops that axis's terms.
+    name : str
+        What the radius is called in the message.
+
+    Raises
+    ------
+    ValueError
+        If no fit in it can be determined.
+    """
+    n_voxels = int(ellipsoid(radius, voxel_size).sum())
+    n_terms = len(quadratic_terms(radius))
+    if n_voxels < n_terms:
+        raise ValueError(
+            f"{name} {radius} mm holds {n_voxels} voxels of {voxel_size} mm, and the fit has "
+            f"{n_terms} terms; give a larger radius"
+        )
+
+
+def derivative_rows(radius: Triple) -> NDArray[np.float64]:
+    """Give the derivatives at the centre as linear functions of the terms' coefficients.
+
+    Parameters
+    ----------
+    radius : tuple of 3 floats
+        In mm; the coordinates of the fit are in units of it.
+
+    Returns
+    -------
+    ndarray of float64, shape (4, n_terms)
+        Gradient in 1/m and Laplacian in 1/m^2, per unit of each coefficient.
+    """
+    terms = quadratic_terms(radius)
+    metres = np.where(np.array(radius) > 0, radius, 1.0) * 1e-3
+    gradient = np.where((terms.sum(axis=1) == 1)[:, None], terms / metres, 0)
+    laplacian = np.where(terms == 2, 2 / metres**2, 0).sum(axis=1)
+    return np.vstack([gradient.T, laplacian])
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """How the normal equations follow from sums along runs, in two steps.
+
+    A plane of the kernel is the runs ``planes[p]`` to ``planes[p + 1]``, which share kx. Its sum q
+    is that over its runs r of ``run_factors[r, q] * (sum number run_sums[q] along run r)``. Moment
+    k is the sum over planes p of ``plane_factors[p, k] * (sum number plane_sums[k] of plane p)``.
+    Entry (p, q) of the normal matrix is moment ``normal[p, q]``, that of the right-hand side is
+    moment ``right[p]``. At voxel k of run r, term p has the value
+    ``term_factors[r, p] * k ** term_powers[p]``.
+    """
+
+    runs: NDArray[np.int32]
+    planes: NDArray[np.int64]
+    run_factors: NDArray[np.float64]
+    run_sums: NDArray[np.int64]
+    plane_factors: NDArray[np.float64]
+    plane_sums: NDArray[np.int64]
+    normal: NDArray[np.int64]
+    right: NDArray[np.int64]
+    derivatives: NDArray[np.float64]
+    term_factors: NDArray[np.float64]
+    term_powers: NDArray[np.int64]
+
+
+def normal_equations(radius: Triple, voxel_size: Triple) -> NormalEquations:
+    """Set up the normal equations of the fit in an ellipsoid.
+
+    Parameters
+    ----------
+    radius, voxel_size : tuple of 3 floats
+        In mm. A radius of 0 drops that axis's terms.
+    """
+    kernel_runs = runs(ellipsoid(radius, voxel_size))
+    terms = quadratic_terms(radius)
+    # Coordinates in units of the radius keep all moments, and so the normal matrix, of order one.
+    steps = np.array(voxel_size) / np.where(np.array(radius) > 0, radius, 1.0)
+    products = terms[:, None] + terms[None, :]
+    exponents, normal = np.unique(products.reshape(-1, 3), axis=0, return_inverse=True)
+    a, b, c = np.concatenate([exponents, terms]).T
+    run_sum = c + np.where(np.arange(len(c)) < len(exponents), 0, WEIGHT_SUMS)
+    sums, plane_sums = np.unique(np.stack([b, run_sum]), axis=1, return_inverse=True)
+    kx, planes = np.unique(kernel_runs[:, 0], return_index=True)
+    across = kernel_runs[:, :2] * steps[:2]
+    return NormalEquations(
+        runs=kernel_runs,
+        planes=np.append(planes, len(kernel_runs)),
+        run_factors=across[:, 1:] ** sums[0],
+        run_sums=sums[1],
+        # Sums along a run have integer offsets, which float32 holds exactly; their step comes here.
+        plane_factors=(kx[:, None] * steps[0]) ** a * steps[2] ** c,
+        plane_sums=plane_sums.ravel(),
+        normal=normal.reshape(len(terms), len(terms)),
+        right=len(exponents) + np.arange(len(terms)),
+        derivatives=derivative_rows(radius),
+        term_factors=(across[:, None, :] ** terms[None, :, :2]).prod(axis=2)
+        * steps[2] ** terms[:, 2],
+        term_powers=terms[:, 2],
+    )

@@ -1,0 +1,65 @@
+"""The quadratic fit where nothing restricts it: one stencil for all voxels."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from bids_qcm.recon.kernels import Triple, ellipsoid
+from bids_qcm.recon.normal_equations import derivative_rows, quadratic_terms
+
+
+def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
+    """Give the fit's derivatives at the centre as weighted sums over the ellipsoid's voxels.
+
+    Parameters
+    ----------
+    radius, voxel_size : tuple of 3 floats
+        In mm. A radius of 0 drops that axis's terms.
+
+    Returns
+    -------
+    ndarray of float64, shape (4, 2 hx + 1, 2 hy + 1, 2 hz + 1)
+        Weights of the gradient along x, y and z in 1/m, and of the Laplacian in 1/m^2; NaN if the
+        ellipsoid does not determine the fit.
+    """
+    kernel = ellipsoid(radius, voxel_size)
+    steps = np.array(voxel_size) / np.where(np.array(radius) > 0, radius, 1.0)
+    offsets = (np.argwhere(kernel) - np.array(kernel.shape) // 2) * steps
+    design = (offsets[:, None, :] ** quadratic_terms(radius)).prod(axis=2)
+    normal = design.T @ design
+    if np.linalg.matrix_rank(normal) < len(normal):
+        return np.full((4, *kernel.shape), np.nan)
+    stencils = np.zeros((4, *kernel.shape))
+    stencils[:, kernel] = derivative_rows(radius) @ np.linalg.solve(normal, design.T)
+    return stencils
+
+
+class Correlator:
+    """Correlates volumes of one shape with stencils, by fast Fourier transforms.
+
+    Parameters
+    ----------
+    shape : tuple of 3 ints
+        Of the volumes.
+    stencil_shape : tuple of 3 ints
+        Of the stencils; odd numbers.
+    """
+
+    def __init__(self, shape: tuple[int, ...], stencil_shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        sizes = [n + m - 1 for n, m in zip(shape, stencil_shape, strict=True)]
+        self._sizes = [fft.next_fast_len(size, real=True) for size in sizes]
+        self._same = tuple(
+            slice(m // 2, m // 2 + n) for n, m in zip(shape, stencil_shape, strict=True)
+        )
+
+    def spectrum(self, volume: NDArray) -> NDArray[np.complex128]:
+        """Transform a volume, to be correlated with any number of stencils."""
+        return fft.rfftn(volume.astype(np.float64), self._sizes)
+
+    def correlate(
+        self, spectrum: NDArray[np.complex128], stencil: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Sum ``stencil[k] * volume[i + k]`` over k at each voxel i; outside the volume is 0."""
+        mirrored = fft.rfftn(np.flip(stencil), self._sizes)
+        return fft.irfftn(spectrum * mirrored, self._sizes)[self._same]
