@@ -1,6 +1,7 @@
 """Plain, slow versions of the definitions in the documentation, and volumes to try them on."""
 
 from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,6 +49,7 @@ def make_volumes(shape=(24, 20, 15), voxel_size=(1.0, 1.3, 2.2), seed=0):
     return Volumes(phase.astype(np.float32), mask, magnitude, labels, voxel_size)
 
 
+@cache
 def ellipsoid_offsets(radius, voxel_size):
     """List the offsets k with sum_a (k_a d_a / r_a)^2 <= 1."""
     halves = [int(np.ceil(r / d)) if r > 0 else 0 for r, d in zip(radius, voxel_size, strict=True)]
@@ -70,8 +72,8 @@ def voxels_around(voxel, radius, voxel_size, support):
     return neighbours[support[tuple(neighbours.T)] == support[tuple(voxel)]]
 
 
-def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None):
-    """Fit the 10-term quadratic around one voxel; (laplacian, gradient, rank is full)."""
+def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smallest_pivot=0):
+    """Fit the 10-term quadratic around one voxel, and tell whether that is determined."""
     voxel = np.asarray(voxel)
     near = voxels_around(voxel, radius, voxel_size, support)
     x, y, z = ((near - voxel) * voxel_size * 1e-3).T
@@ -89,12 +91,21 @@ def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None):
         difference = zscore[tuple(near.T)].astype(float) - zscore[tuple(voxel)]
         weight = np.exp(-(difference**2) / (2 * DELTA**2))
     design = np.column_stack(list(columns.values())) * weight[:, None]
-    values = phase[tuple(near.T)].astype(float) * weight
+    # Relative to the centre, and columns of unit length: where a voxel's own magnitude stands out,
+    # it has a weight of 1 and all others have tiny ones.
+    values = (phase[tuple(near.T)].astype(float) - phase[tuple(voxel)]) * weight
+    length = np.linalg.norm(design, axis=0)
+    length[length == 0] = 1
+    design = design / length
     solution, _, rank, singular = np.linalg.lstsq(design, values, rcond=None)
-    found = dict(zip(columns, solution, strict=True))
+    found = dict(zip(columns, solution / length, strict=True))
     laplacian = sum(2 * found.get(2 * n, 0) / r[a] ** 2 for a, n in enumerate("xyz"))
     gradient = np.array([found.get(n, 0) / r[a] for a, n in enumerate("xyz")])
     determined = rank == len(columns) and len(near) >= len(columns)
+    if determined and smallest_pivot > 0:
+        # of a Cholesky factorisation of the normal matrix, without the digits that forming it costs
+        pivots = np.diag(np.linalg.qr(design, mode="r")) ** 2
+        determined = pivots.min() > smallest_pivot
     return SimpleNamespace(
         laplacian=laplacian,
         gradient=gradient,
@@ -105,24 +116,112 @@ def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None):
 
 def integral_at(voxel, gradient, support, *, voxel_size, radius, axes=(0, 1, 2), zscore=None):
     """Sum the flux through the surface of one voxel's region, pair by pair; NaN if undefined."""
-    voxel = np.asarray(voxel)
-    near = voxels_around(voxel, radius, voxel_size, support)
-    region = set()
-    for j in map(tuple, near):
-        close = zscore is None or abs(zscore[j] - zscore[tuple(voxel)]) <= DELTA
-        if close and np.isfinite(gradient[(slice(None), *j)]).all():
-            region.add(j)
+    voxel = tuple(voxel)
+    region = np.zeros(support.shape, bool)
+    region[tuple(voxels_around(voxel, radius, voxel_size, support).T)] = True
+    region &= np.isfinite(gradient).all(axis=0)
+    if zscore is not None:
+        region &= np.abs(zscore - zscore[voxel]) <= DELTA
     total = 0.0
     for axis in axes:
-        steps = []
-        for j in region:
-            successor = tuple(np.add(j, np.eye(3, dtype=int)[axis]))
-            if successor in region:
-                steps.append(float(gradient[(axis, *successor)]) - float(gradient[(axis, *j)]))
-        if not steps:
+        n = support.shape[axis]
+        pairs = region.take(range(n - 1), axis) & region.take(range(1, n), axis)
+        if not pairs.any():
             return np.nan
-        total += sum(steps) / (len(steps) * voxel_size[axis] * 1e-3)
+        steps = np.diff(gradient[axis].astype(float), axis=axis)[pairs]
+        total += steps.sum() / (len(steps) * voxel_size[axis] * 1e-3)
     return total
+
+
+def differences_at(voxel, phase, support, *, voxel_size, axes=(0, 1, 2)):
+    """Difference the phase at one voxel; (laplacian, gradient), NaN without all neighbours."""
+    laplacian, gradient = 0.0, np.zeros(3)
+    for axis in axes:
+        ahead = np.eye(3, dtype=int)[axis]
+        line = np.array([voxel - ahead, voxel, voxel + ahead])
+        if (line < 0).any() or (line >= phase.shape).any() or not support[tuple(line.T)].all():
+            return np.nan, np.full(3, np.nan)
+        below, here, above = phase[tuple(line.T)].astype(float)
+        step = voxel_size[axis] * 1e-3
+        laplacian += (below - 2 * here + above) / step**2
+        gradient[axis] = (above - below) / (2 * step)
+    return laplacian, gradient
+
+
+class SlowMap:
+    """Conductivity voxel by voxel, as defined, in float64.
+
+    Radii are three numbers; 0 in one of them makes both kernels in-plane. A fit is determined if
+    numpy finds full rank and, where `smallest_pivot` is given, if its pivots exceed that.
+    """
+
+    def __init__(
+        self, volumes, method, frequency, fit_radius=None, integral_radius=None, smallest_pivot=0
+    ):
+        self.volumes, self.smallest_pivot = volumes, smallest_pivot
+        self.is_fit, self.is_integral = "-fd" not in method, method.startswith("integral")
+        self.factor = 1 / (2 * 1.25663706212e-6 * 2 * np.pi * frequency)
+        usable = volumes.mask & np.isfinite(volumes.phase)
+        self.zscore = None
+        if "mag" in method:
+            usable &= np.isfinite(volumes.magnitude)
+            magnitude = volumes.magnitude.astype(float)
+            inside = magnitude[usable]
+            self.zscore = (magnitude - inside.mean()) / inside.std()
+        self.support = usable * (volumes.labels if "seg" in method else 1)
+        radii = [r for r in (fit_radius, integral_radius) if r is not None]
+        self.axes = [a for a in range(3) if all(r[a] > 0 for r in radii)]
+        self.fit_radius, self.integral_radius = map(self._flattened, (fit_radius, integral_radius))
+        self.gradient = np.full((3, *usable.shape), np.nan)
+
+    def at(self, voxels):
+        """Give the conductivity at voxels (n, 3): NaN where invalid, 0 outside the mask."""
+        if self.is_integral:
+            self._find_gradients(voxels)
+        return np.array([self._at(v) if self.volumes.mask[tuple(v)] else 0.0 for v in voxels])
+
+    def _flattened(self, radius):
+        if radius is not None:
+            return tuple(radius[a] if a in self.axes else 0.0 for a in range(3))
+        return None
+
+    def _find_gradients(self, voxels):
+        """Find the gradients that the integrals at some voxels need, each once."""
+        needed = np.zeros(self.support.shape, bool)
+        for voxel in voxels:
+            near = voxels_around(voxel, self.integral_radius, self.volumes.voxel_size, self.support)
+            needed[tuple(near.T)] = True
+        for voxel in np.argwhere(needed & (self.support != 0)):
+            self.gradient[:, *voxel] = self._derivatives(voxel)[1]
+
+    def _at(self, voxel):
+        if self.support[tuple(voxel)] == 0:
+            return np.nan
+        if not self.is_integral:
+            return self.factor * self._derivatives(voxel)[0]
+        return self.factor * integral_at(
+            voxel,
+            self.gradient,
+            self.support,
+            voxel_size=self.volumes.voxel_size,
+            radius=self.integral_radius,
+            axes=self.axes,
+            zscore=self.zscore,
+        )
+
+    def _derivatives(self, voxel):
+        data = (voxel, self.volumes.phase, self.support)
+        size = self.volumes.voxel_size
+        if not self.is_fit:
+            return differences_at(*data, voxel_size=size, axes=self.axes)
+        fit = lstsq_fit(
+            *data,
+            voxel_size=size,
+            radius=self.fit_radius,
+            zscore=self.zscore,
+            smallest_pivot=self.smallest_pivot,
+        )
+        return (fit.laplacian, fit.gradient) if fit.determined else (np.nan, np.full(3, np.nan))
 
 
 @pytest.fixture(scope="session")
@@ -138,4 +237,6 @@ def slow():
         integral_at=integral_at,
         ellipsoid_offsets=ellipsoid_offsets,
         make_volumes=make_volumes,
+        Volumes=Volumes,
+        Map=SlowMap,
     )
