@@ -10,8 +10,8 @@ from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.derivatives import bids_uri
 from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS
-from bids_qcm.recon.laplacian import REPLICATES
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
+from bids_qcm.recon.replicates import REPLICATES
 from bids_qcm.settings import Settings
 
 _LIBRARIES = ("numpy", "scipy", "scikit-image", "numba", "nibabel", "nipype", "pybids")

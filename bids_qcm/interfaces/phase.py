@@ -38,6 +38,7 @@ class _PreparePhi0OutputSpec(TraitedSpec):
     magnitude_file = File(exists=True, desc="root of the sum of squares over the echoes")
     mask_file = File(exists=True, desc="where phi0 is given")
     noise_file = File(exists=True, desc="standard deviation of phi0's noise, in rad")
+    magnitude_noise = traits.Float(desc="standard deviation of the magnitude's noise")
     provenance = traits.Dict(desc="for sidecars")
 
 
@@ -70,8 +71,10 @@ class PreparePhi0(CheckedInterface):
             path = Path(runtime.cwd, f"{name}.nii.gz")
             write_image(path, values, like=Path(inputs.first_files[0]))
             self._results[f"{name}_file"] = str(path)
+        self._results["magnitude_noise"] = phi0.magnitude_noise
         self._results["provenance"] = {
             "AlternateSlicesFlipped": phi0.slices_flipped,
+            "MagnitudeNoise": phi0.magnitude_noise,
             "MedianPhaseNoise": float(np.median(phi0.noise[phi0.mask])),
         }
         return runtime

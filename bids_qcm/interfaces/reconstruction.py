@@ -17,6 +17,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     magnitude_file = File(exists=True, mandatory=True)
     labels_file = optional_file()
     noise_file = optional_file()
+    magnitude_noise = traits.Float(0.0, usedefault=True, desc="standard deviation of the noise")
     method = traits.Enum(*METHODS, mandatory=True)
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
@@ -53,6 +54,7 @@ class Reconstruct(CheckedInterface):
             fit_radius=inputs.fit_radius,
             integral_radius=inputs.integral_radius,
             phase_noise=read_values(Path(inputs.noise_file)) if inputs.noise_file else None,
+            magnitude_noise=inputs.magnitude_noise,
             n_threads=inputs.n_threads,
         )
         if result.invalid_fraction == 1:

@@ -12,10 +12,10 @@ _SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0])
 _NORMAL_MEDIAN = 0.6744897501960817
 
 
-def phase_noise(
+def noise_level(
     phase: NDArray[np.floating], mask: NDArray[np.bool_], relative: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """Estimate the standard deviation of the phase's noise in each voxel.
+) -> float:
+    """Estimate the level of the phase's noise.
 
     Parameters
     ----------
@@ -24,13 +24,14 @@ def phase_noise(
     mask : ndarray of bool, shape (X, Y, Z)
         Where the phase is known.
     relative : ndarray of float, shape (X, Y, Z)
-        Standard deviation up to a common factor, positive in the mask: ``1 / magnitude`` for the
-        phase of one image, whose factor is then the standard deviation of the magnitude's noise.
+        The standard deviation of the phase's noise up to a common factor, positive in the mask:
+        ``1 / magnitude`` for the phase of one image.
 
     Returns
     -------
-    ndarray of float32, shape (X, Y, Z)
-        In rad; 0 outside the mask.
+    float
+        That factor; for the phase of one image it is the standard deviation of the noise of its
+        magnitude, in the magnitude's unit.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def phase_noise(
         raise ValueError(
             "the mask holds no square of 3 by 3 voxels, from which the noise could be estimated"
         )
-    return np.where(mask, np.median(factors) * relative, 0).astype(np.float32)
+    return float(np.median(factors))
 
 
 def _correlate(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bids_qcm.phase.echoes import phase_at_zero
 from bids_qcm.phase.masking import signal_mask
-from bids_qcm.phase.noise import phase_noise
+from bids_qcm.phase.noise import noise_level
 from bids_qcm.phase.slices import flip_alternate_slices, slices_alternate
 from bids_qcm.phase.unwrapping import centred, unwrap
 
@@ -27,6 +27,8 @@ class Phi0:
         Where phi0 is given.
     noise : ndarray of float32, shape (X, Y, Z)
         Standard deviation of the phase's noise in rad; 0 outside the mask.
+    magnitude_noise : float
+        Standard deviation of the magnitude's noise, in its unit.
     slices_flipped : bool
         Whether every second slice got pi added.
     """
@@ -35,6 +37,7 @@ class Phi0:
     magnitude: NDArray[np.float32]
     mask: NDArray[np.bool_]
     noise: NDArray[np.float32]
+    magnitude_noise: float
     slices_flipped: bool
 
 
@@ -89,8 +92,15 @@ def compute_phi0(
         mask = np.isfinite(wrapped)
         phase = unwrap(wrapped, mask)
     phase = np.where(mask, phase, 0).astype(np.float32)
-    noise = phase_noise(phase, mask, relative)
-    return Phi0(phase, magnitude.astype(np.float32), mask, noise, flip)
+    level = noise_level(phase, mask, relative)
+    return Phi0(
+        phase=phase,
+        magnitude=magnitude.astype(np.float32),
+        mask=mask,
+        noise=np.where(mask, level * relative, 0).astype(np.float32),
+        magnitude_noise=level,
+        slices_flipped=flip,
+    )
 
 
 def _signal(

@@ -33,8 +33,9 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
     Parameters
     ----------
     volumes : tuple of ndarrays, shape (X + 2 mx, Y + 2 my, Z + 2 mz + 19)
-        Phase and its noise variance (float32), support (int32) and z-scored magnitude (float32),
-        padded. The second and the last may be None.
+        Phase and its noise variance (float32), padded; the standard deviation of the z-scored
+        magnitude (a float32 number); support (int32) and z-scored magnitude (float32), padded.
+        The second and the last may be None.
     precision : ndarray
         Its dtype is that of the sums along runs.
     kernel_runs, folding, system
@@ -49,7 +50,7 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
         Receives gradient, Laplacian and, if there is noise, the Laplacian's variance; left alone
         where the fit is not determined.
     """
-    phase, noise, support, zscore = volumes
+    phase, noise, jitter, support, zscore = volumes
     normal, right, derivatives, term_factors, term_powers = system
     n = len(right)
     for b in numba.prange(len(blocks)):
@@ -57,7 +58,7 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes)
         lower, scale, solution = np.empty((n, n)), np.empty(n), np.empty(n)
-        laplacian = np.zeros((n, LANES))
+        fit, laplacian = np.zeros((n, LANES)), np.zeros((n, LANES))
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] == 0:
                 continue
@@ -69,10 +70,13 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
             for d in range(4):
                 out[d, x, y, z + lane] = np.sum(derivatives[d] * solution * scale)
             if noise is not None:
+                fit[:, lane] = solution * scale
                 _functional(derivatives[3], lower, scale, laplacian[:, lane])
         if noise is not None:
-            terms = (laplacian, term_factors, term_powers)
-            variance = _variance(noise, support, zscore, kernel_runs, terms, first, lanes)
+            terms = (laplacian, fit, term_factors, term_powers)
+            variance = _variance(
+                phase, noise, support, zscore, jitter, kernel_runs, terms, first, lanes
+            )
             for lane in range(min(lanes, wanted.shape[2] - z)):
                 if wanted[x, y, z + lane] != 0:
                     out[4, x, y, z + lane] = variance[lane]
@@ -174,43 +178,62 @@ def _fold(totals, factors, rows, sums, lanes):  # noqa: ANN001, ANN202
 
 
 @compiled(fastmath=VECTORISED)
-def _variance(noise, support, zscore, kernel_runs, terms, first, lanes):  # noqa: ANN001, ANN202
-    """Propagate the phase's variance to that of a linear function of each voxel's fit.
+def _variance(phase, noise, support, zscore, jitter, kernel_runs, terms, first, lanes):  # noqa: ANN001, ANN202
+    """Propagate the noise to a linear function of each voxel's fit.
 
-    The function is the sum over the support of ``w_ij^2 p_i(x_j) phi_j``, where p_i is the
-    polynomial with the given coefficients.
+    The function is the sum over the support of ``c_ij phi_j``, where ``c_ij = w_ij^2 p_i(x_j)``
+    and p_i is the polynomial with the given coefficients. The magnitude's noise moves it, to first
+    order, through the weights of the residuals: ``t_ij = 2 (m_j - m_i) / delta^2 c_ij r_ij`` is
+    what it gains as m_i rises, and loses as m_j does. What the noise in the residuals adds to the
+    squares of both is taken off: it is in the variance at these weights already.
     """
-    coefficients, term_factors, term_powers = terms
+    function, fit, term_factors, term_powers = terms
     x, y, z = first
-    polynomial = np.empty((3, LANES), np.float32)
+    two = np.float32(2)
     variance = np.zeros(LANES, np.float32)
     if noise is None:
         return variance
+    p, q = np.empty((3, LANES), np.float32), np.empty((3, LANES), np.float32)
+    label_0 = support[x, y, z : z + LANES].copy()
     if zscore is not None:
         m_0 = zscore[x, y, z : z + LANES].copy()
-    label_0 = support[x, y, z : z + LANES].copy()
+        phase_0 = phase[x, y, z : z + LANES].copy()
+        moved, squares = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
     for run in range(len(kernel_runs)):
         kx, ky, k_first, k_last = kernel_runs[run]
-        polynomial[:] = 0
-        _fold_terms(polynomial, term_factors[run], term_powers, coefficients, lanes)
+        _fold_terms(p, term_factors[run], term_powers, function, lanes)
         noise_j = noise[x + kx, y + ky, z + k_first :]
-        if zscore is not None:
-            m_j = zscore[x + kx, y + ky, z + k_first :]
         label_j = support[x + kx, y + ky, z + k_first :]
+        if zscore is not None:
+            _fold_terms(q, term_factors[run], term_powers, fit, lanes)
+            m_j = zscore[x + kx, y + ky, z + k_first :]
+            phase_j = phase[x + kx, y + ky, z + k_first :]
         for k in range(k_last - k_first + 1):
             u = np.float32(k + k_first)
             for lane in range(lanes):
-                c = polynomial[0, lane] + u * (polynomial[1, lane] + u * polynomial[2, lane])
-                if zscore is not None:
-                    c *= _squared_weight(m_j[k + lane] - m_0[lane])
+                c = p[0, lane] + u * (p[1, lane] + u * p[2, lane])
                 c = c if label_j[k + lane] == label_0[lane] else np.float32(0)
+                if zscore is not None:
+                    difference = m_j[k + lane] - m_0[lane]
+                    c *= _squared_weight(difference)
+                    fitted = q[0, lane] + u * (q[1, lane] + u * q[2, lane])
+                    residual = phase_j[k + lane] - phase_0[lane] - fitted
+                    t = c * difference
+                    moved[lane] += t * residual
+                    squares[lane] += t * t * (residual * residual - two * noise_j[k + lane])
                 variance[lane] += c * c * noise_j[k + lane]
+    if zscore is not None:
+        slope = two * _INVERSE_DELTA2 * jitter
+        for lane in range(lanes):
+            moves = max(moved[lane] * moved[lane] + squares[lane], np.float32(0))
+            variance[lane] += slope * slope * moves
     return variance
 
 
 @compiled(fastmath=VECTORISED)
 def _fold_terms(polynomial, factors, powers, coefficients, lanes):  # noqa: ANN001, ANN202
-    """Add each term's ``factor * coefficient`` to the power of k that it has along a run."""
+    """Sum each term's ``factor * coefficient`` for the power of k that it has along a run."""
+    polynomial[:] = 0
     for term in range(len(powers)):
         factor = factors[term]
         power = powers[term]
@@ -235,7 +258,6 @@ def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: 
         kx, ky, k_first, k_last = kernel_runs[run]
         n_voxels = k_last - k_first + 1
         _weigh(weights, support, zscore, (kx, ky, k_first), n_voxels, first, lanes)
-        polynomials[:] = 0
         for function in range(3):
             _fold_terms(
                 polynomials[function],

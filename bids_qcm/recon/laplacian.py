@@ -7,13 +7,11 @@ from bids_qcm.recon.finite_difference import fd_gradient, fd_laplacian, fd_lapla
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
+from bids_qcm.recon.replicates import Noise, replicate_std
 from bids_qcm.recon.surface_integral import integrate_surface
 
-REPLICATES = 24
-"""Noise replicates from which the standard deviation of an integral method is estimated."""
-
-# Fitted together, they share their weights and normal matrices; more would take more memory.
-_TOGETHER = 8
+# Voxels of the integral radius from which on the noise hardly changes from voxel to voxel.
+_LARGE_REACH = 12
 
 
 def compute_laplacian(
@@ -23,7 +21,7 @@ def compute_laplacian(
     voxel_size: Triple,
     kernels: Kernels,
     zscore: NDArray[np.float32] | None = None,
-    noise: NDArray[np.float32] | None = None,
+    noise: Noise | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Differentiate the phase as the method says.
 
@@ -39,8 +37,7 @@ def compute_laplacian(
     kernels : Kernels
     zscore : ndarray of float32, shape (X, Y, Z), optional
         z-scored magnitude, where the method weighs by it.
-    noise : ndarray of float32, shape (X, Y, Z), optional
-        Standard deviation of the phase in rad, finite everywhere.
+    noise : Noise, optional
 
     Returns
     -------
@@ -49,71 +46,73 @@ def compute_laplacian(
     laplacian_std : ndarray of float32, shape (X, Y, Z), or None
         Its standard deviation, if the noise was given.
     """
-    keywords = {"voxel_size": voxel_size, "radius": kernels.fit_radius, "zscore": zscore}
-    if method.form == "integral":
-        if method.derivative == "fit":
-            gradient = fit_quadratic(phase.astype(np.float32), support, **keywords).gradient
-        else:
-            gradient = fd_gradient(phase, support != 0, voxel_size, kernels.axes)
-        laplacian = _integrate(gradient, support, zscore, voxel_size, kernels)
-        std = None
-        if noise is not None:
-            std = _std_of_replicates(noise, support, zscore, method, voxel_size, kernels)
-        return laplacian, std
-    if method.derivative == "fit":
-        fit = fit_quadratic(
-            phase.astype(np.float32), support, noise=noise, gradient=False, **keywords
-        )
-        return fit.laplacian, fit.laplacian_std
-    laplacian = fd_laplacian(phase, support != 0, voxel_size, kernels.axes)
-    if noise is None:
-        return laplacian, None
-    return laplacian, fd_laplacian_std(noise, support != 0, voxel_size, kernels.axes)
+    form = _laplacian_form if method.form == "laplacian" else _integral_form
+    return form(phase, support, method, voxel_size, kernels, zscore, noise)
 
 
-def _integrate(
-    gradient: NDArray[np.float32],
+def _laplacian_form(
+    phase: NDArray[np.float64],
     support: NDArray[np.int32],
-    zscore: NDArray[np.float32] | None,
-    voxel_size: Triple,
-    kernels: Kernels,
-) -> NDArray[np.float32]:
-    return integrate_surface(
-        gradient,
-        support,
-        voxel_size=voxel_size,
-        radius=kernels.integral_radius,
-        axes=kernels.axes,
-        zscore=zscore,
-    )
-
-
-def _std_of_replicates(
-    noise: NDArray[np.float32],
-    support: NDArray[np.int32],
-    zscore: NDArray[np.float32] | None,
     method: Method,
     voxel_size: Triple,
     kernels: Kernels,
-) -> NDArray[np.float32]:
-    """Estimate an integral method's standard deviation; (X, Y, Z) float32 in rad/m^2.
+    zscore: NDArray[np.float32] | None,
+    noise: Noise | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    if method.derivative == "fit":
+        fit = fit_quadratic(
+            phase.astype(np.float32),
+            support,
+            voxel_size=voxel_size,
+            radius=kernels.fit_radius,
+            zscore=zscore,
+            noise=None if noise is None else noise.phase,
+            zscore_noise=0.0 if noise is None else noise.zscore,
+            gradient=False,
+        )
+        return fit.laplacian, fit.laplacian_std
+    mask = support != 0
+    laplacian = fd_laplacian(phase, mask, voxel_size, kernels.axes)
+    if noise is None:
+        return laplacian, None
+    return laplacian, fd_laplacian_std(noise.phase, mask, voxel_size, kernels.axes)
 
-    The method is linear in the phase, so applied to noise alone it gives its own noise. An exact
-    propagation would have to follow every voxel of the region through all the fits it is in.
-    """
-    rng = np.random.default_rng(0)
-    squares = np.zeros(support.shape)
-    for _ in range(0, REPLICATES, _TOGETHER):
-        shape = (_TOGETHER, *support.shape)
-        replicates = noise * rng.standard_normal(shape, dtype=np.float32)
+
+def _integral_form(
+    phase: NDArray[np.float64],
+    support: NDArray[np.int32],
+    method: Method,
+    voxel_size: Triple,
+    kernels: Kernels,
+    zscore: NDArray[np.float32] | None,
+    noise: Noise | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    fitted = {"voxel_size": voxel_size, "radius": kernels.fit_radius}
+    integrated = {
+        "voxel_size": voxel_size,
+        "radius": kernels.integral_radius,
+        "axes": kernels.axes,
+    }
+    if method.derivative == "fit":
+        values = phase.astype(np.float32)
+        gradient = fit_quadratic(values, support, zscore=zscore, **fitted).gradient
+    else:
+        gradient = fd_gradient(phase, support != 0, voxel_size, kernels.axes)
+    laplacian = integrate_surface(gradient, support, zscore=zscore, **integrated)
+    if noise is None:
+        return laplacian, None
+
+    def estimate(
+        phases: NDArray[np.float32], zscore: NDArray[np.float32] | None, at: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
         if method.derivative == "fit":
-            gradients = fit_gradients(
-                replicates, support, voxel_size=voxel_size, radius=kernels.fit_radius, zscore=zscore
-            )
+            gradients = fit_gradients(phases, support, zscore=zscore, **fitted)
         else:
-            gradients = np.stack(
-                [fd_gradient(r, support != 0, voxel_size, kernels.axes) for r in replicates]
-            )
-        laplacians = _integrate(gradients, support, zscore, voxel_size, kernels)
-        squares += np.square(laplacians, dtype=np.float64).sum(axis=0)
-    return np.sqrt(squares / REPLICATES).astype(np.float32)
+            mask = support != 0
+            gradients = np.stack([fd_gradient(p, mask, voxel_size, kernels.axes) for p in phases])
+        return integrate_surface(gradients, support, zscore=zscore, at=at, **integrated)
+
+    reach = min(kernels.integral_radius[a] / voxel_size[a] for a in kernels.axes)
+    values = phase.astype(np.float32)
+    std = replicate_std(estimate, values, support, noise, zscore, sparse=reach >= _LARGE_REACH)
+    return laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std)

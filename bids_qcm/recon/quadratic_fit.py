@@ -42,6 +42,7 @@ def fit_quadratic(
     radius: Triple,
     zscore: NDArray[np.float32] | None = None,
     noise: NDArray[np.float32] | None = None,
+    zscore_noise: float = 0.0,
     gradient: bool = True,
     at: NDArray[np.bool_] | None = None,
 ) -> QuadraticFit:
@@ -62,6 +63,8 @@ def fit_quadratic(
         z-scored magnitude m, finite everywhere; None makes all weights 1.
     noise : ndarray of float32, shape (X, Y, Z), optional
         Standard deviation of the phase in rad, finite everywhere, independent between voxels.
+    zscore_noise : float
+        Standard deviation of the z-scored magnitude's noise, which moves the weights.
     gradient : bool
         Whether to give the gradient besides the Laplacian.
     at : ndarray of bool, shape (X, Y, Z), optional
@@ -76,7 +79,8 @@ def fit_quadratic(
     A fit is determined if its support holds at least as many voxels as there are terms and, in
     the Cholesky factorisation of the normal matrix scaled to a unit diagonal, no pivot is below
     1e-6. The Laplacian is a linear function of the phase, ``sum_j c_ij phi_j``, and its variance
-    is ``sum_j c_ij^2 s_j^2``.
+    is ``sum_j c_ij^2 s_j^2``, to which comes what the magnitude's noise does to the coefficients,
+    to first order.
     """
     out = np.full((5, *support.shape), np.nan, dtype=np.float32)
     # float32 squares of a noise in rad neither overflow nor vanish
@@ -85,7 +89,8 @@ def fit_quadratic(
     if zscore is None and at is None:
         derivatives = (0, 1, 2, 3) if gradient else (3,)
         wanted = _fit_interior(phase, support, variance, voxel_size, radius, derivatives, out)
-    _fit_each(fit_blocks, (phase, variance), support, zscore, wanted, voxel_size, radius, out)
+    volumes = (phase, variance, np.float32(zscore_noise))
+    _fit_each(fit_blocks, volumes, support, zscore, wanted, voxel_size, radius, out)
     return QuadraticFit(
         laplacian=out[3],
         gradient=out[:3] if gradient else None,
@@ -156,7 +161,7 @@ def _fit_interior(
 
 def _fit_each(
     loop: Callable,
-    phases: tuple[NDArray[np.float32] | None, ...],
+    phases: tuple[NDArray[np.float32] | np.float32 | None, ...],
     support: NDArray[np.int32],
     zscore: NDArray[np.float32] | None,
     wanted: NDArray[np.int32],
@@ -169,12 +174,12 @@ def _fit_each(
     e = normal_equations(radius, voxel_size)
     loop(
         tuple(
-            None if volume is None else padded(volume, margin)
+            padded(volume, margin) if np.ndim(volume) else volume
             for volume in (*phases, support, zscore)
         ),
         # Sums of ones times whole offsets are exact in float32. Those of real weights are not, and
-        # an ill-conditioned fit would show it.
-        np.empty(0, np.float32 if zscore is None else np.float64),
+        # an ill-conditioned fit would show it, which does not matter for noise.
+        np.empty(0, np.float32 if zscore is None or loop is fit_replicates else np.float64),
         e.runs,
         (e.planes, e.run_factors, e.run_sums, e.plane_factors, e.plane_sums),
         (e.normal, e.right, e.derivatives, e.term_factors, e.term_powers),

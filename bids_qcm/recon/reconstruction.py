@@ -14,6 +14,7 @@ from bids_qcm.recon.kernels import Kernels, Triple, as_triple, check_radius
 from bids_qcm.recon.laplacian import compute_laplacian
 from bids_qcm.recon.methods import METHODS, Method
 from bids_qcm.recon.normal_equations import check_enough_voxels
+from bids_qcm.recon.replicates import Noise
 from bids_qcm.recon.sign import Sign, determine_sign
 
 Radius = float | Sequence[float]
@@ -72,6 +73,7 @@ def reconstruct(
     fit_radius: Radius | None = None,
     integral_radius: Radius | None = None,
     phase_noise: ArrayLike | None = None,
+    magnitude_noise: float = 0.0,
     n_threads: int | None = None,
 ) -> Reconstruction:
     """Compute conductivity from the phase at echo time zero.
@@ -102,9 +104,12 @@ def reconstruct(
         asks for an in-plane kernel; that is all that a finite-difference method takes from its
         fit radius.
     phase_noise : array_like of float, shape (X, Y, Z), or float, optional
-        Standard deviation of the phase's noise in rad, independent between voxels; see
-        :func:`bids_qcm.phase.phase_noise`. With it the conductivity's is computed: for the
-        Laplacian forms exactly, for the integral forms from 24 noise replicates, to 15 %.
+        Standard deviation of the phase's noise in rad, independent between voxels. With it the
+        conductivity's is computed: for the Laplacian forms by propagation, for the integral forms
+        from noise replicates.
+    magnitude_noise : float
+        Standard deviation of the magnitude's noise, in its unit, which moves the weights of the
+        ``-mag`` and ``-magseg`` methods. :func:`bids_qcm.phase.compute_phi0` estimates both.
     n_threads : int, optional
         Limit of threads; default: numba's.
 
@@ -141,14 +146,22 @@ def reconstruct(
         sign = determine_sign(
             np.asarray(phase), inside, size, axes=kernels.axes, n_threads=n_threads
         ).sign
-    noise = None if phase_noise is None else _checked_noise(phase_noise, phi0, support)
     if sign == "-":
         factor = -factor
     (box,) = find_objects((support != 0).view(np.uint8))
-    volumes = [None if v is None else np.ascontiguousarray(v[box]) for v in (zscore, noise)]
+    noise = None
+    if phase_noise is not None:
+        sd = _checked_noise(phase_noise, phi0, support)[box]
+        noise = Noise(sd, _zscore_noise(magnitude_noise, magnitude, zscore))
     with thread_limit(n_threads):
         laplacian, std = compute_laplacian(
-            phi0[box], np.ascontiguousarray(support[box]), chosen, size, kernels, *volumes
+            phi0[box],
+            np.ascontiguousarray(support[box]),
+            chosen,
+            size,
+            kernels,
+            None if zscore is None else np.ascontiguousarray(zscore[box]),
+            noise,
         )
     conductivity = _in_volume(factor * laplacian, box, inside)
     return Reconstruction(
@@ -287,6 +300,18 @@ def _checked_noise(
     if not (np.isfinite(sd[used]).all() and (sd[used] >= 0).all()):
         raise ValueError("phase noise must be finite and not negative, in rad, in the mask")
     return np.where(used, sd, 0).astype(np.float32)
+
+
+def _zscore_noise(
+    noise: float, magnitude: ArrayLike | None, zscore: NDArray[np.float32] | None
+) -> float:
+    """Scale the magnitude's noise as the magnitude is scaled; 0 where it is not used."""
+    if not (np.isfinite(noise) and noise >= 0):
+        raise ValueError(f"magnitude noise is {noise!r}, but it must be finite and not negative")
+    if zscore is None:
+        return 0.0
+    # 0 where it was not scaled
+    return float(noise / np.asarray(magnitude)[zscore != 0].astype(np.float64).std())
 
 
 def _known_method(name: str) -> Method:

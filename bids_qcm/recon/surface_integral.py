@@ -24,6 +24,7 @@ def integrate_surface(
     radius: Triple,
     axes: Sequence[int] = (0, 1, 2),
     zscore: NDArray[np.float32] | None = None,
+    at: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Give flux per volume, ``1/V closed_integral(grad(phi0) . dS)``, around every voxel.
 
@@ -45,25 +46,28 @@ def integrate_surface(
         The axes of the kernel: two for an in-plane one.
     zscore : ndarray of float32, shape (X, Y, Z), optional
         z-scored magnitude m.
+    at : ndarray of bool, shape (X, Y, Z), optional
+        Voxels to integrate around; default: all of the support.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z) or (n, X, Y, Z)
-        In rad/m^2; NaN outside the support and where an axis has no pair.
+        In rad/m^2; NaN where no integral was asked for or an axis has no pair.
     """
     gradients = gradient.reshape(-1, 3, *support.shape)
     valid = np.where(np.isfinite(gradients[0]).all(axis=0), support, 0)
     kernel = ellipsoid(radius, voxel_size)
     laplacians = np.zeros((len(gradients), *support.shape), dtype=np.float32)
-    laplacians[:, support == 0] = np.nan
+    wanted = support if at is None else np.where(at, support, 0)
+    laplacians[:, wanted == 0] = np.nan
     for axis in axes:
         steps, pair = _pairs(gradients[:, axis], valid, axis)
         pair_kernel = kernel & _next(kernel, axis)
         if zscore is None:
-            mean_steps = _mean_steps(steps, pair, support, pair_kernel)
+            mean_steps = _mean_steps(steps, pair, wanted, pair_kernel)
         else:
             extremes = _extremes(zscore, axis)
-            mean_steps = _mean_steps_of_similar(steps, pair, support, extremes, pair_kernel)
+            mean_steps = _mean_steps_of_similar(steps, pair, wanted, extremes, pair_kernel)
         laplacians += mean_steps / np.float32(voxel_size[axis] * 1e-3)
     return laplacians.reshape(gradient.shape[:-4] + support.shape)
 
@@ -98,30 +102,30 @@ def _extremes(zscore: NDArray[np.float32], axis: int) -> tuple[NDArray[np.float3
 def _mean_steps(
     steps: list[NDArray[np.float32]],
     pair: NDArray[np.int32],
-    support: NDArray[np.int32],
+    wanted: NDArray[np.int32],
     kernel: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Average the steps of the pairs in the kernel with each voxel's label; NaN without a pair.
+    """Average the steps of the pairs in the kernel with the label wanted at its centre, else NaN.
 
     The sum over a run of the kernel is the difference of two cumulative sums, label by label.
     """
     margin = reach(kernel)
     before_run = (margin[0], margin[1], margin[2] + 1)
     kernel_runs = runs(kernel)
-    means = np.full((len(steps), *support.shape), np.nan, dtype=np.float32)
-    for label in np.unique(support[support != 0]):
-        here = support == label
-        (box,) = find_objects(here.view(np.uint8))
+    means = np.full((len(steps), *wanted.shape), np.nan, dtype=np.float32)
+    for label in np.unique(wanted[wanted != 0]):
+        (box,) = find_objects(((pair == label) | (wanted == label)).view(np.uint8))
+        here = wanted[box] == label
         inside = pair[box] == label
-        blocks = blocks_of(here[box], _LANES)
+        blocks = blocks_of(here, _LANES)
         counts = np.zeros(inside.shape, dtype=np.float32)
         _sum_runs(_cumulative(inside, before_run), kernel_runs, blocks, before_run, counts)
-        counts[~here[box] | (counts == 0)] = np.nan
+        counts[~here | (counts == 0)] = np.nan
         for step, mean in zip(steps, means, strict=True):
             total = np.zeros(inside.shape, dtype=np.float32)
             cumulative = _cumulative(np.where(inside, step[box], 0), before_run)
             _sum_runs(cumulative, kernel_runs, blocks, before_run, total)
-            np.copyto(mean[box], total / counts, where=here[box])
+            np.copyto(mean[box], total / counts, where=here)
     return means
 
 
@@ -150,18 +154,18 @@ def _sum_runs(cumulative, kernel_runs, blocks, margin, out):  # noqa: ANN001, AN
 def _mean_steps_of_similar(
     steps: list[NDArray[np.float32]],
     pair: NDArray[np.int32],
-    support: NDArray[np.int32],
+    wanted: NDArray[np.int32],
     extremes: tuple[NDArray[np.float32], ...],
     kernel: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
     """Average as `_mean_steps`, over those pairs whose magnitude is close to the voxel's."""
     margin = reach(kernel)
-    means = np.full((len(steps), *support.shape), np.nan, dtype=np.float32)
+    means = np.full((len(steps), *wanted.shape), np.nan, dtype=np.float32)
     _average_similar(
         np.stack([padded(step, margin) for step in steps]),
-        tuple(padded(volume, margin) for volume in (pair, support, *extremes)),
+        tuple(padded(volume, margin) for volume in (pair, wanted, *extremes)),
         runs(kernel),
-        blocks_of(support, _LANES),
+        blocks_of(wanted, _LANES),
         margin,
         means,
     )
@@ -184,7 +188,7 @@ def _average_similar(steps, volumes, kernel_runs, blocks, margin, out):  # noqa:
 @compiled(fastmath=VECTORISED)
 def _sum_similar(steps, volumes, kernel_runs, first, lanes):  # noqa: ANN001, ANN202
     """Sum and count the steps of the pairs in the region of each voxel of a block."""
-    pair, support, magnitude, low, high = volumes
+    pair, wanted, magnitude, low, high = volumes
     x, y, z = first
     longest = np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 1
     inside = np.empty((longest + 3, _LANES), np.float32)
@@ -192,7 +196,7 @@ def _sum_similar(steps, volumes, kernel_runs, first, lanes):  # noqa: ANN001, AN
     totals = np.zeros((len(steps), _LANES))
     count = np.zeros(_LANES, np.float32)
     # copies, which the compiler can tell from what it reads around them
-    label = support[x, y, z : z + _LANES].copy()
+    label = wanted[x, y, z : z + _LANES].copy()
     lowest = magnitude[x, y, z : z + _LANES] - np.float32(MAGNITUDE_DELTA)
     highest = magnitude[x, y, z : z + _LANES] + np.float32(MAGNITUDE_DELTA)
     for run in range(len(kernel_runs)):

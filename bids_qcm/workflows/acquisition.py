@@ -85,6 +85,7 @@ def init_acquisition_wf(
         workflow.connect(reconstruct, "provenance", write, "provenance")
         if settings.uncertainty:
             workflow.connect(phi0, "noise_file", reconstruct, "noise_file")
+            workflow.connect(phi0, "magnitude_noise", reconstruct, "magnitude_noise")
             name = write_node_name(method, "condstd")
             write = _init_write_node(plan, settings, name, "condstd", desc=METHODS[method].desc)
             write.inputs.metadata = condstd_metadata(plan, settings, datasets, method)
