@@ -78,7 +78,7 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
                 phase, noise, support, zscore, jitter, kernel_runs, terms, first, lanes
             )
             for lane in range(min(lanes, wanted.shape[2] - z)):
-                if wanted[x, y, z + lane] != 0:
+                if wanted[x, y, z + lane] != 0 and not np.isnan(out[3, x, y, z + lane]):
                     out[4, x, y, z + lane] = variance[lane]
 
 

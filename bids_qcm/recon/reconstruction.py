@@ -294,7 +294,7 @@ def _checked_noise(
 ) -> NDArray[np.float32]:
     """Give the noise as a volume, 0 where it is not used."""
     sd = _like(
-        np.broadcast_to(noise, phase.shape) if np.ndim(noise) == 0 else noise, phase, "noise"
+        np.broadcast_to(noise, phase.shape) if np.ndim(noise) == 0 else noise, phase, "phase noise"
     )
     used = support != 0
     if not (np.isfinite(sd[used]).all() and (sd[used] >= 0).all()):

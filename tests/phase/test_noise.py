@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from bids_qcm.phase import compute_phi0, noise_level
+
+SHAPE = (30, 32, 28)
+
+
+def smooth_phase():
+    x, y, z = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    phase = 0.01 * (x - 15) ** 2 + 0.02 * (y - 16) ** 2 - 0.01 * (z - 14) ** 2
+    # a jump of the curvature, as between tissues
+    return phase + 0.02 * np.maximum(x - 15, 0) ** 2
+
+
+@pytest.mark.parametrize("level", [0.05, 2.0])
+def test_level_of_noise_that_goes_with_the_inverse_magnitude(level):
+    rng = np.random.default_rng(0)
+    magnitude = rng.uniform(50, 200, SHAPE)
+    mask = rng.random(SHAPE) < 0.98
+    phase = smooth_phase() + level * rng.normal(size=SHAPE) / magnitude
+    phase[~mask] = 1e6
+    assert noise_level(phase, mask, 1 / magnitude) == pytest.approx(level, rel=0.03)
+
+
+def test_outliers_and_corners_missing_from_k_space_do_not_matter():
+    rng = np.random.default_rng(1)
+    spectrum = np.fft.fftn(0.02 * rng.normal(size=SHAPE))
+    _, ky, kz = np.meshgrid(*[np.fft.fftfreq(n) for n in SHAPE], indexing="ij")
+    noise = np.fft.ifftn(np.where(np.hypot(ky, kz) < 0.5, spectrum, 0)).real
+    phase = smooth_phase() + noise
+    phase[rng.random(SHAPE) < 0.01] += 3
+    found = noise_level(phase, np.ones(SHAPE, bool), np.ones(SHAPE))
+    assert found == pytest.approx(noise.std(), rel=0.1)
+
+
+def test_one_slice_has_one_plane():
+    noise = 0.02 * np.random.default_rng(2).normal(size=(60, 60, 1))
+    found = noise_level(noise, np.ones(noise.shape, bool), np.ones(noise.shape))
+    assert found == pytest.approx(0.02, rel=0.05)
+
+
+def test_mask_too_thin():
+    mask = np.zeros(SHAPE, bool)
+    mask[5, 5] = True
+    with pytest.raises(ValueError, match="no square of 3 by 3"):
+        noise_level(np.zeros(SHAPE), mask, np.ones(SHAPE))
+
+
+@pytest.mark.parametrize("times", [(), (0.003, 0.008, 0.013)])
+def test_phi0_comes_with_its_noise(times):
+    rng = np.random.default_rng(3)
+    magnitude = rng.uniform(0.8, 1.2, SHAPE)
+    truth = 0.02 * smooth_phase()
+    echoes = [
+        magnitude * np.exp(1j * (truth + 30 * t)) + 0.02 * rng.normal(size=(*SHAPE, 2)) @ [1, 1j]
+        for t in times or (0,)
+    ]
+    mask = np.ones(SHAPE, bool)
+    phi0 = compute_phi0(
+        [np.abs(e) for e in echoes], [np.angle(e) for e in echoes], times, mask=mask
+    )
+    assert phi0.magnitude_noise == pytest.approx(0.02, rel=0.03)
+    error = phi0.phase - truth
+    standardised = (error - np.median(error)) / phi0.noise
+    assert standardised.std() == pytest.approx(1, rel=0.03)

@@ -1,0 +1,174 @@
+"""Standard deviations against explicit propagation, the theoretical limit and realisations."""
+
+import numpy as np
+import pytest
+
+from bids_qcm.recon import METHODS, reconstruct
+from bids_qcm.recon.finite_difference import fd_laplacian, fd_laplacian_std
+from bids_qcm.recon.kernels import ellipsoid
+from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
+from bids_qcm.recon.replicates import Noise, replicate_std
+
+F = 127.74e6
+
+
+@pytest.mark.parametrize("use_magnitude", [False, True])
+@pytest.mark.parametrize("use_labels", [False, True])
+def test_fit_propagates_every_voxel_of_the_support(slow, volumes, use_labels, use_magnitude):
+    support = volumes.as_support(use_labels=use_labels)
+    zscore = volumes.zscore.astype(np.float32) if use_magnitude else None
+    noise = np.random.default_rng(0).uniform(0.01, 0.1, support.shape).astype(np.float32)
+    keywords = {"voxel_size": volumes.voxel_size, "radius": (4.0, 4.0, 4.5), "zscore": zscore}
+    found = fit_quadratic(volumes.phase, support, noise=noise, **keywords)
+    for voxel in np.random.default_rng(1).permutation(np.argwhere(support))[:5]:
+        if np.isnan(found.laplacian[tuple(voxel)]):
+            continue
+        variance = 0.0
+        for j in voxel + slow.ellipsoid_offsets((4.0, 4.0, 4.5), volumes.voxel_size):
+            if (j < 0).any() or (j >= support.shape).any():
+                continue
+            impulse = np.zeros(support.shape, np.float32)
+            impulse[tuple(j)] = 1
+            coefficient = slow.lstsq_fit(voxel, impulse, support, **keywords).laplacian
+            variance += (coefficient * noise[tuple(j)]) ** 2
+        assert found.laplacian_std[tuple(voxel)] == pytest.approx(np.sqrt(variance), rel=1e-3)
+    np.testing.assert_array_equal(np.isnan(found.laplacian), np.isnan(found.laplacian_std))
+
+
+@pytest.mark.parametrize("voxel_size", [(1.0, 1.0, 1.0), (0.8, 1.0, 1.3)])
+@pytest.mark.parametrize("restricted", [False, True])
+def test_limit_of_an_unrestricted_ball(voxel_size, restricted):
+    radius, sd = 12.0, 0.02
+    kernel = ellipsoid((radius,) * 3, voxel_size)
+    support = np.ones([n + 2 for n in kernel.shape], np.int32)
+    # the fit around each voxel by its own normal matrix, and by the stencil of all
+    support[0, 0, 0] = 2 if restricted else 1
+    noise = np.full(support.shape, sd, np.float32)
+    std = fit_quadratic(
+        noise, support, voxel_size=voxel_size, radius=(radius,) * 3, noise=noise
+    ).laplacian_std
+    centre = tuple(n // 2 for n in support.shape)
+    limit = sd * np.sqrt(525 / kernel.sum()) / (radius * 1e-3) ** 2
+    assert std[centre] == pytest.approx(limit, rel=0.03)
+
+
+def test_noise_of_the_magnitude_moves_the_weights():
+    rng = np.random.default_rng(2)
+    shape, jitter = (17, 17, 17), 0.02
+    x = (np.mgrid[:17, :17, :17] - 8) * 1e-3
+    phase = (3000 * (np.maximum(x[0], 0) ** 2) + 500 * (x**2).sum(axis=0)).astype(np.float32)
+    support = np.ones(shape, np.int32)
+    magnitude = np.where(x[0] > 0, 0.4, -0.4) + 0.2 * rng.normal(size=shape)
+    at = np.zeros(shape, bool)
+    at[5:12, 5:12, 5:12] = True
+    keywords = {"voxel_size": (1.0, 1.0, 1.0), "radius": (5.0, 5.0, 5.0), "at": at}
+
+    def fit(zscore, **noise):
+        return fit_quadratic(phase, support, zscore=zscore.astype(np.float32), **keywords, **noise)
+
+    still = np.zeros(shape, np.float32)
+    predicted = fit(magnitude, noise=still, zscore_noise=jitter).laplacian_std[at]
+    maps = [fit(magnitude + jitter * rng.normal(size=shape)).laplacian[at] for _ in range(60)]
+    ratio = np.std(maps, axis=0, ddof=1) / predicted
+    assert np.median(ratio) == pytest.approx(1, abs=0.05)
+    assert np.mean((ratio > 0.7) & (ratio < 1.4)) > 0.95
+
+
+def test_finite_differences(volumes):
+    rng = np.random.default_rng(3)
+    noise = rng.uniform(0.01, 0.1, volumes.mask.shape)
+    predicted = fd_laplacian_std(noise, volumes.mask, volumes.voxel_size)
+    maps = [
+        fd_laplacian(noise * rng.normal(size=noise.shape), volumes.mask, volumes.voxel_size)
+        for _ in range(400)
+    ]
+    assert np.isfinite(predicted).any()
+    np.testing.assert_allclose(np.std(maps, axis=0), predicted, rtol=0.2)
+
+
+@pytest.mark.parametrize("use_magnitude", [False, True])
+def test_replicates_are_fitted_as_the_phase_is(volumes, use_magnitude):
+    support = volumes.as_support(use_labels=True)
+    noise = np.random.default_rng(4).normal(size=(3, *support.shape)).astype(np.float32)
+    zscore = volumes.zscore.astype(np.float32) if use_magnitude else None
+    keywords = {"voxel_size": volumes.voxel_size, "radius": (5.0, 5.0, 5.0), "zscore": zscore}
+    together = fit_gradients(noise, support, **keywords)
+    for found, phase in zip(together, noise, strict=True):
+        alone = fit_quadratic(phase, support, **keywords).gradient
+        valid = np.isfinite(alone) & np.isfinite(found)
+        assert valid[0][support > 0].mean() > 0.9
+        spread = alone[valid].std()
+        np.testing.assert_allclose(found[valid], alone[valid], atol=0.02 * spread)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_replicates_of_a_known_estimator(sparse):
+    shape = (20, 20, 20)
+    support = np.ones(shape, np.int32)
+    support[10:] = 2
+    sd = np.where(support == 1, 0.1, 0.3).astype(np.float32)
+
+    def estimate(phases, zscore, at):
+        return np.where(at, 5 * phases, np.nan)
+
+    std = replicate_std(
+        estimate, np.zeros(shape, np.float32), support, Noise(sd, 0.0), None, sparse=sparse
+    )
+    assert np.isfinite(std).all()
+    np.testing.assert_allclose(np.sqrt(np.mean((std / sd) ** 2)), 5, rtol=0.02)
+
+
+def test_replicates_of_the_magnitude():
+    shape = (20, 20, 20)
+    support = np.ones(shape, np.int32)
+    rng = np.random.default_rng(5)
+    zscore = 0.1 * rng.normal(size=shape).astype(np.float32)
+
+    def estimate(phases, zscore, at):
+        return 5 * phases + 100 * zscore
+
+    noise = Noise(np.full(shape, 0.1, np.float32), 0.02)
+    std = replicate_std(estimate, rng.normal(size=shape), support, noise, zscore, sparse=False)
+    # 5 * 0.1 from the phase; what moves the phase moves its noise as much, so it adds nothing
+    without = np.sqrt(np.mean((100 * zscore) ** 2) + 0.25)
+    assert np.sqrt(np.mean(std**2)) == pytest.approx(without, rel=0.05)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_standard_deviation_where_it_has_a_map(volumes, method):
+    keywords = {
+        "method": method,
+        "voxel_size": (1.0, 1.0, 1.0),
+        "frequency": F,
+        "mask": volumes.mask,
+        "magnitude": volumes.magnitude,
+        "labels": volumes.labels,
+        "fit_radius": 4,
+        "integral_radius": 5,
+    }
+    without = reconstruct(volumes.phase, **keywords)
+    assert without.conductivity_std is None
+    found = reconstruct(volumes.phase, phase_noise=0.05, magnitude_noise=0.01, **keywords)
+    np.testing.assert_array_equal(found.conductivity, without.conductivity)
+    std = found.conductivity_std
+    assert std.dtype == np.float32
+    np.testing.assert_array_equal(np.isnan(std), np.isnan(found.conductivity))
+    assert (std[~volumes.mask] == 0).all()
+    assert (std[volumes.mask & np.isfinite(std)] > 0).all()
+    double = reconstruct(volumes.phase, phase_noise=0.1, **keywords).conductivity_std
+    half = reconstruct(-volumes.phase, phase_noise=0.05, sign="-", **keywords).conductivity_std
+    np.testing.assert_allclose(double, 2 * half, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        ({"phase_noise": -1.0}, "phase noise must be finite and not negative"),
+        ({"phase_noise": np.nan}, "phase noise must be finite"),
+        ({"phase_noise": np.ones((2, 2, 2))}, "phase noise has shape"),
+        ({"phase_noise": 1.0, "magnitude_noise": -1.0}, "magnitude noise is -1"),
+    ],
+)
+def test_noise_that_cannot_be(volumes, noise, message):
+    with pytest.raises(ValueError, match=message):
+        reconstruct(volumes.phase, method="laplacian", voxel_size=1, frequency=F, **noise)
