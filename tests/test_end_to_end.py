@@ -129,6 +129,17 @@ def all_methods(workspace, phantoms):
     return out
 
 
+@pytest.mark.parametrize("label", ["rad", "multi"])
+def test_noise_of_the_map_is_the_predicted_one(maps, brain, label):
+    """One echo, and three whose value at zero is noisier."""
+    difference = condmap(maps, label, "laplacian") - condmap(maps, "quiet", "laplacian")
+    path = maps / f"sub-{label}/anat/sub-{label}_desc-laplacian_condstd.nii.gz"
+    standardised = (difference / load(path))[brain]
+    standardised = standardised[np.isfinite(standardised)]
+    middle = np.percentile(np.abs(standardised), 68.3)
+    assert middle == pytest.approx(1, abs=0.15)
+
+
 def test_all_ten_methods_write_their_map(all_methods, phantoms, brain):
     anat = phantoms / "derivatives/phantom/sub-rad/anat"
     truth = load(anat / "sub-rad_desc-truth_condmap.nii.gz")

@@ -31,7 +31,16 @@ def test_phi0_in_the_mask(tmp_path, ball, prepare, monkeypatch):
     difference = (read_values(Path(outputs.phi0_file)) - ball.phi0)[ball.mask]
     assert np.ptp(difference) < 1e-5
     np.testing.assert_allclose(read_values(Path(outputs.magnitude_file)), ball.magnitude, rtol=1e-6)
-    assert outputs.provenance == {"AlternateSlicesFlipped": False}
+    noise = read_values(Path(outputs.noise_file))
+    assert (noise[~ball.mask] == 0).all()
+    np.testing.assert_allclose(
+        (noise * ball.magnitude)[ball.mask], outputs.magnitude_noise, rtol=1e-4
+    )
+    assert outputs.provenance == {
+        "AlternateSlicesFlipped": False,
+        "MagnitudeNoise": outputs.magnitude_noise,
+        "MedianPhaseNoise": pytest.approx(np.median(noise[ball.mask])),
+    }
     assert read_grid(Path(outputs.phi0_file)).matches(read_grid(Path(ball.files["phi0"])))
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nipype.interfaces.base import isdefined
 
 from bids_qcm.bids.images import read_grid, read_values
 from bids_qcm.interfaces.reconstruction import Reconstruct
@@ -30,6 +31,18 @@ def test_map(tmp_path, ball, interface, monkeypatch):
         "FitRadius": [4, 4, 4],
         "InvalidFraction": pytest.approx(invalid),
     }
+
+
+def test_standard_deviation(tmp_path, ball, interface, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not isdefined(interface().run().outputs.condstd_file)
+    noise = {"noise_file": ball.files["magnitude"]}
+    outputs = interface("laplacian-mag", **noise).run().outputs
+    std = read_values(Path(outputs.condstd_file))
+    valid = np.isfinite(read_values(Path(outputs.condmap_file))) & ball.mask
+    assert (std[valid] > 0).all()
+    with pytest.raises(ValueError, match="magnitude noise"):
+        interface("laplacian-mag", magnitude_noise=-1.0, **noise).run()
 
 
 def test_radii_of_an_integral_method(tmp_path, interface, monkeypatch):

@@ -27,12 +27,16 @@ def edges(workflow):
     }
 
 
-def test_one_reconstruction_and_one_map_for_each_method(make_workflow):
-    names = set(make_workflow(methods=tuple(METHODS)).list_node_names())
+@pytest.mark.parametrize("uncertainty", [True, False])
+def test_one_reconstruction_and_one_map_for_each_method(make_workflow, uncertainty):
+    workflow = make_workflow(methods=tuple(METHODS), uncertainty=uncertainty)
+    names = set(workflow.list_node_names())
     expected = {"phi0", "sign", "segmentation", "write_phi0", "write_mask"}
     expected |= {"write_dseg", "write_labels"}
     for method in METHODS:
         expected |= {f"reconstruct_{method.replace('-', '_')}", write_node_name(method)}
+        if uncertainty:
+            expected.add(write_node_name(method, "condstd"))
     assert names == expected
 
 
@@ -66,7 +70,9 @@ def test_every_reconstruction_has_the_signed_phase(make_workflow):
         name = f"reconstruct_{method.replace('-', '_')}"
         assert ("sign", "phi0_file", name, "phi0_file") in found
         assert ("phi0", "mask_file", name, "mask_file") in found
-        assert ("phi0", "magnitude_file", name, "magnitude_file") in found
+        for field in ("magnitude_file", "noise_file", "magnitude_noise"):
+            assert ("phi0", field, name, field) in found
+        assert (name, "condstd_file", write_node_name(method, "condstd"), "in_file") in found
 
 
 @pytest.mark.parametrize(
@@ -116,11 +122,14 @@ def test_all_is_written(make_workflow, tmp_path):
     workflow.config["execution"] = {"create_report": "false"}
     workflow.run(plugin="Linear")
     folder = tmp_path / "out" / "sub-01" / "anat"
-    stems = ["desc-laplacian_condmap", "desc-laplacianSeg_condmap", "phi0map", "desc-brain_mask"]
+    maps = [f"desc-laplacian{s}_cond{what}" for s in ("", "Seg") for what in ("map", "std")]
+    stems = [*maps, "phi0map", "desc-brain_mask"]
     expected = {f"sub-01_{s}.{e}" for s in [*stems, "seg-tissue_dseg"] for e in ("json", "nii.gz")}
     assert {path.name for path in folder.iterdir()} == {*expected, "sub-01_seg-tissue_dseg.tsv"}
     conductivity = read_values(folder / "sub-01_desc-laplacian_condmap.nii.gz")
     assert np.nanmedian(conductivity) == pytest.approx(0.5, rel=1e-3)
+    sidecar = json.loads((folder / "sub-01_desc-laplacianSeg_condstd.json").read_text())
+    assert (sidecar["Units"], sidecar["Propagation"]) == ("S/m", "exact")
     sidecar = json.loads((folder / "sub-01_desc-laplacianSeg_condmap.json").read_text())
     assert (sidecar["Units"], sidecar["FitRadius"], sidecar["PhaseSign"]) == ("S/m", [3, 3, 3], "+")
     assert sidecar["Sources"][-1] == "bids:seg:sub-01/anat/sub-01_dseg.nii.gz"
