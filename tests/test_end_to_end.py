@@ -134,7 +134,7 @@ def test_noise_of_the_map_is_the_predicted_one(maps, brain, label):
     """One echo, and three whose value at zero is noisier."""
     difference = condmap(maps, label, "laplacian") - condmap(maps, "quiet", "laplacian")
     path = maps / f"sub-{label}/anat/sub-{label}_desc-laplacian_condstd.nii.gz"
-    standardised = (difference / load(path))[brain]
+    standardised = difference[brain] / load(path)[brain]
     standardised = standardised[np.isfinite(standardised)]
     middle = np.percentile(np.abs(standardised), 68.3)
     assert middle == pytest.approx(1, abs=0.15)
