@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+BENCH_RESULTS := benchmarks/results
+# --bench-threads N, --bench-resolution MM, or any option of pytest, such as -k laplacian
+BENCH_OPTIONS ?=
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo test test-slow bench lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,9 +34,18 @@ test: $(VENV)/.installed-dev  ## run the fast tests
 test-slow: $(VENV)/.installed-dev  ## run the slow tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+bench: $(VENV)/.installed-bench  ## measure the engine on a 1 mm head, which takes a quarter of an hour
+	mkdir -p $(BENCH_RESULTS)
+	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
+		--timeout 0 --verbose --benchmark-quiet --benchmark-json $(BENCH_RESULTS)/latest.json $(BENCH_OPTIONS)
+
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) $(BENCH_RESULTS) .pytest_cache .ruff_cache .hypothesis

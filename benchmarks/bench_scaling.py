@@ -1,0 +1,62 @@
+"""How time grows with the number of voxels, and shrinks with the number of threads."""
+
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.cases import RADII, VOXEL_SHARES, Part
+from benchmarks.head import Head
+from bids_qcm.recon.compiling import thread_limit
+
+_METHOD = "integral-magseg"
+_RADIUS = 10.0
+"""In mm."""
+
+_PARTS = ("fit", "integral")
+
+
+@pytest.fixture(scope="module")
+def quarter(head: Head) -> Head:
+    """Give a quarter of the head."""
+    return head.slab(0.25)
+
+
+def _measure_loop(measure: Callable, table: str, head: Head, part: Part, radius: float) -> None:
+    head.middle(10).loop(_METHOD, part, 3 * head.voxel_size)()
+    support = head.n_support(radius)
+    measure(
+        table,
+        head.loop(_METHOD, part, radius),
+        pairs=head.n_voxels * support,
+        name=f"{_METHOD} {part}",
+        radius=radius,
+        voxels=head.n_voxels,
+        support=support,
+    )
+
+
+@pytest.mark.parametrize("share", VOXEL_SHARES)
+@pytest.mark.parametrize("part", _PARTS)
+@pytest.mark.usefixtures("n_threads")
+def bench_output_voxels(part: Part, share: float, head: Head, measure: Callable) -> None:
+    """Time slabs of growing thickness."""
+    _measure_loop(measure, "output voxels", head.slab(share), part, _RADIUS)
+
+
+@pytest.mark.parametrize("radius", RADII)
+@pytest.mark.parametrize("part", _PARTS)
+@pytest.mark.usefixtures("n_threads")
+def bench_support_voxels(part: Part, radius: float, quarter: Head, measure: Callable) -> None:
+    """Time growing kernels."""
+    _measure_loop(measure, "support voxels", quarter, part, radius)
+
+
+@pytest.mark.parametrize("all_threads", [False, True], ids=["one", "all"])
+@pytest.mark.parametrize("part", _PARTS)
+def bench_threads(
+    part: Part, all_threads: bool, quarter: Head, n_threads: int, measure: Callable
+) -> None:
+    """Time one thread, then all of them."""
+    threads = n_threads if all_threads else 1
+    with thread_limit(threads):
+        _measure_loop(measure, "threads", quarter, part, _RADIUS)

@@ -1,0 +1,101 @@
+"""What is measured, and the figures asked for."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bids_qcm.recon import METHODS
+
+Part = Literal["fit", "integral"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to map the head: a row of the report.
+
+    Attributes
+    ----------
+    method : str
+        A name in :data:`METHODS`.
+    note : str
+        What tells this case from the method as published; empty for the method as published.
+    fit_radius, integral_radius : float or None
+        In mm; None for the published optimum.
+    fit_target, integral_target : float or None
+        Asked time of the fit or of the surface integral, in ns per output voxel and voxel of the
+        ellipsoid.
+    options : mapping
+        More arguments of `reconstruct`. A case that has any is timed as a whole only.
+    """
+
+    method: str
+    note: str = ""
+    fit_radius: float | None = None
+    integral_radius: float | None = None
+    fit_target: float | None = None
+    integral_target: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The method and the note."""
+        return f"{self.method} {self.note}".strip()
+
+    def radius(self, part: Part) -> float | None:
+        """Give the radius of a part in mm; None if the method does not have that part."""
+        own = {"fit": self.fit_radius, "integral": self.integral_radius}
+        published = {
+            "fit": METHODS[self.method].fit_radius,
+            "integral": METHODS[self.method].integral_radius,
+        }
+        return published[part] if own[part] is None else own[part]
+
+    def target(self, part: Part) -> float | None:
+        """Give the time asked of a part, in ns."""
+        return {"fit": self.fit_target, "integral": self.integral_target}[part]
+
+    def loops(self) -> Iterator[tuple[Part, float]]:
+        """Give the parts that run in compiled loops, and their radii."""
+        for part in ("fit", "integral"):
+            radius = self.radius(part)
+            if radius is not None:
+                yield part, radius
+
+
+CASES = (
+    Case("laplacian-fd"),
+    Case("laplacian", fit_target=0.4),
+    Case("laplacian-mag"),
+    Case("laplacian-seg", fit_target=0.4),
+    Case("laplacian-magseg"),
+    Case("laplacian-magseg", note="r 11", fit_radius=11, fit_target=1.2),
+    Case("integral-fd"),
+    Case("integral"),
+    Case("integral-mag"),
+    Case("integral-seg", integral_target=0.3),
+    Case("integral-magseg", fit_target=1.2, integral_target=0.5),
+)
+
+ALL_METHODS_TARGET = 180.0
+"""Seconds for the ten methods as published, one after the other."""
+
+MEMORY_CASES = tuple(case for case in CASES if case.name in ("laplacian-magseg", "integral-magseg"))
+"""The cases with the most volumes to hold."""
+
+MEMORY_TARGET = 3e9
+"""Bytes resident at the peak."""
+
+SPEED_UP_TARGET = 0.9
+"""Times the number of threads: 1.8 on two."""
+
+COLD_START_TARGET = 15.0
+"""Seconds of the first call where nothing is compiled yet."""
+
+WARM_START_TARGET = 1.0
+"""Seconds of the first call in a process where the machine code is cached on disk."""
+
+VOXEL_SHARES = (0.125, 0.25, 0.5, 1.0)
+"""Parts of the head that show how time grows with the number of output voxels."""
+
+RADII = (5.0, 8.0, 11.0, 14.0)
+"""Radii in mm that show how time grows with the number of support voxels."""

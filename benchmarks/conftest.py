@@ -1,0 +1,153 @@
+"""Options, what the benchmarks share, and the report at the end."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+
+from benchmarks.hardware import Peaks, measure_peaks
+from benchmarks.head import Head, make_head
+from benchmarks.others import OtherPrograms, wait_for_quiet
+from benchmarks.report import Row, report
+
+_ROWS = pytest.StashKey[list[Row]]()
+_PEAKS = pytest.StashKey[Peaks]()
+
+_PAIRS_TO_TIME = 4e10
+_MOST_ROUNDS = 5
+
+_COARSEST = 2
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the benchmarks."""
+    group = parser.getgroup("bids_qcm benchmarks")
+    group.addoption("--bench-threads", type=int, default=2, help="threads (default: 2)")
+    group.addoption(
+        "--bench-resolution",
+        type=float,
+        default=1.0,
+        help="voxel size of the head in mm (default: 1, which the targets are for; 2 is quick)",
+    )
+    group.addoption(
+        "--bench-patience",
+        type=float,
+        default=0.0,
+        help="seconds to wait before each measurement for other programs to rest (default: 0)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start an empty report."""
+    threads = config.getoption("--bench-threads")
+    if not 1 <= threads <= numba.config.NUMBA_NUM_THREADS:
+        raise pytest.UsageError(
+            f"--bench-threads is {threads}, but numba can use 1 to "
+            f"{numba.config.NUMBA_NUM_THREADS} here"
+        )
+    if not 0 < config.getoption("--bench-resolution") <= _COARSEST:
+        raise pytest.UsageError(
+            f"--bench-resolution must be at most {_COARSEST} mm, the smallest published radius"
+        )
+    config.stash[_ROWS] = []
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the tables."""
+    if config.stash[_ROWS]:
+        terminalreporter.section("bids_qcm benchmarks")
+        for line in report(config.stash[_ROWS], config.stash.get(_PEAKS, None)):
+            terminalreporter.write_line(line)
+
+
+def pytest_benchmark_update_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any]
+) -> None:
+    """Write the measured peaks to the JSON file."""
+    if _PEAKS in config.stash:
+        machine_info["peaks"] = asdict(config.stash[_PEAKS])
+
+
+@pytest.fixture(scope="session")
+def n_threads(pytestconfig: pytest.Config) -> Iterator[int]:
+    """Let numba use as many threads as asked for, and give their number."""
+    before = numba.get_num_threads()
+    n_threads = pytestconfig.getoption("--bench-threads")
+    numba.set_num_threads(n_threads)
+    yield n_threads
+    numba.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def peaks(pytestconfig: pytest.Config, n_threads: int) -> Peaks:
+    """Give what the hardware can do."""
+    wait_for_quiet(pytestconfig.getoption("--bench-patience"))
+    pytestconfig.stash[_PEAKS] = measure_peaks(n_threads)
+    return pytestconfig.stash[_PEAKS]
+
+
+@pytest.fixture(scope="session")
+def head(pytestconfig: pytest.Config) -> Head:
+    """Give the whole head."""
+    return make_head(pytestconfig.getoption("--bench-resolution"))
+
+
+@pytest.fixture(scope="session")
+def small_head(head: Head) -> Head:
+    """Give a cube of it that takes no time to map, to compile the loops with."""
+    return head.middle(10)
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Head], Path]:
+    """Give a function that saves a head for another process."""
+    folder = tmp_path_factory.mktemp("heads")
+
+    def save(head: Head) -> Path:
+        path = folder / f"{head.n_voxels}.npz"
+        if not path.exists():
+            head.save(path)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def measure(benchmark: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:  # noqa: ANN401
+    """Give a function that times another one and adds a row to a table of the report."""
+
+    def run(
+        table: str, function: Callable[[], Any], *, pairs: float | None = None, **facts: object
+    ) -> Row:
+        wait_for_quiet(pytestconfig.getoption("--bench-patience"))
+        with OtherPrograms() as others:
+            result = benchmark.pedantic(function, rounds=_rounds(pairs), iterations=1)
+        if isinstance(result, dict):
+            facts |= result
+        row = {
+            "table": table,
+            "seconds": benchmark.stats.stats.median,
+            "fastest": benchmark.stats.stats.min,
+            "pairs": pairs,
+            "processor_seconds": others.own_seconds / benchmark.stats.stats.rounds,
+            "threads": numba.get_num_threads(),
+            "others": others.cores,
+            **facts,
+        }
+        benchmark.extra_info.update(row)
+        pytestconfig.stash[_ROWS].append(row)
+        return row
+
+    return run
+
+
+def _rounds(pairs: float | None) -> int:
+    """Repeat what is short; None is not to be repeated."""
+    if pairs is None:
+        return 1
+    return int(min(max(_PAIRS_TO_TIME // max(pairs, 1), 1), _MOST_ROUNDS))

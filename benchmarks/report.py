@@ -1,0 +1,235 @@
+"""The tables at the end of a run."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from benchmarks.cases import ALL_METHODS_TARGET, MEMORY_TARGET, SPEED_UP_TARGET
+from benchmarks.hardware import Peaks
+from benchmarks.others import QUIET
+from bids_qcm.recon import METHODS
+
+Row = dict[str, Any]
+"""One measurement: its ``table``, median ``seconds``, ``pairs``, ``others``, and what it is of."""
+
+
+def report(rows: Sequence[Row], peaks: Peaks | None) -> list[str]:
+    """Give the lines of the report.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        The measurements.
+    peaks : Peaks or None
+        What the hardware can do; None if nothing was compared with it.
+    """
+    lines: list[str] = []
+    for table, make in _TABLES.items():
+        chosen = [row for row in rows if row["table"] == table]
+        if chosen:
+            lines += ["", *make(chosen)]
+        if chosen and table == "loops" and peaks is not None:
+            lines += _peak_lines(peaks)
+    lines += ["", "cpu ns: processor time / threads, what ns/pair is if no thread is kept waiting"]
+    disturbed = [row["others"] for row in rows if _disturbed(row)]
+    if disturbed:
+        lines += [
+            f"~ other programs kept up to {max(disturbed):.1f} processors busy; "
+            "without them it is faster, and the peaks are higher",
+        ]
+    return lines
+
+
+def _methods(rows: Sequence[Row]) -> list[str]:
+    cells = [
+        (
+            row["name"],
+            " / ".join(f"{radius:g}" for radius in row["radii"]),
+            _seconds(row),
+            _nanoseconds(row["seconds"], row["pairs"]),
+            _nanoseconds(row["processor_seconds"] / row["threads"], row["pairs"]),
+        )
+        for row in rows
+    ]
+    lines = _table(
+        f"Whole methods, {rows[0]['voxels']:,} voxels: median seconds",
+        ("method", "radii mm", "s", "ns/pair", "cpu ns"),
+        cells,
+    )
+    published = [row["seconds"] for row in rows if row["published"]]
+    if len(published) == len(METHODS):
+        total = sum(published)
+        disturbed = any(map(_disturbed, rows))
+        verdict = _asked(total, ALL_METHODS_TARGET, disturbed=disturbed)
+        lines.append(f"all ten: {total:.0f} s, asked {verdict}")
+    return lines
+
+
+def _loops(rows: Sequence[Row]) -> list[str]:
+    cells = []
+    for row in rows:
+        measured = row["seconds"] / row["pairs"]
+        least = row["least"]
+        cells.append(
+            (
+                f"{row['name']}: {row['part']}",
+                f"{row['radius']:g}",
+                row["support"],
+                _seconds(row),
+                f"{measured * 1e9:.3f}",
+                _nanoseconds(row["processor_seconds"] / row["threads"], row["pairs"]),
+                _asked(measured * 1e9, row["target"], disturbed=_disturbed(row)),
+                f"{row['float32']:.0f}+{row['float64']:.0f}",
+                f"{least['operations'] / measured:.0%}",
+                f"{row['l1']:.0f}",
+                f"{least['l1'] / measured:.0%}",
+                f"{row['memory']:.3f}",
+                f"{least['memory'] / measured:.1%}",
+                f"{max(least.values()) * 1e9:.3f}",
+            )
+        )
+    header = (
+        "loop", "mm", "support", "s", "ns/pair", "cpu ns", "asked", "op32+64", "peak",
+        "L1 B", "peak", "mem B", "peak", "least",
+    )  # fmt: skip
+    return _table("Compiled loops, per output voxel x voxel of the ellipsoid (pair)", header, cells)
+
+
+def _peak_lines(peaks: Peaks) -> list[str]:
+    mark = _mark({"others": peaks.others}).strip()
+    return [
+        f"peak of {peaks.n_threads} threads{mark}: {peaks.float32 / 1e9:.0f} G float32 op/s, "
+        f"{peaks.float64 / 1e9:.0f} G float64 op/s, {peaks.l1 / 1e9:.0f} GB/s in L1, "
+        f"{peaks.l2 / 1e9:.0f} in L2, {peaks.memory / 1e9:.0f} from memory",
+        "peak: share of it that is reached; least: ns/pair if the nearest one were; "
+        "costs.py says what is counted",
+    ]
+
+
+def _memory(rows: Sequence[Row]) -> list[str]:
+    cells = [
+        (
+            row["name"],
+            f"{row['memory_before'] / 1e9:.2f}",
+            f"{row['memory_peak'] / 1e9:.2f}",
+            _asked(row["memory_peak"] / 1e9, MEMORY_TARGET / 1e9),
+        )
+        for row in rows
+    ]
+    title = "Resident memory of a process that maps the head once, GB"
+    return _table(title, ("method", "before", "peak", "asked"), cells)
+
+
+def _scaling(varied: str) -> Callable[[Sequence[Row]], list[str]]:
+    def make(rows: Sequence[Row]) -> list[str]:
+        cells = [
+            (
+                row["name"],
+                f"{row['radius']:g}",
+                row["voxels"],
+                row["support"],
+                _seconds(row, "fastest"),
+                _nanoseconds(row["fastest"], row["pairs"]),
+            )
+            for row in rows
+        ]
+        header = ("loop", "mm", "voxels", "support", "s", "ns/pair")
+        return _table(f"Growing number of {varied}: seconds of the fastest round", header, cells)
+
+    return make
+
+
+def _threads(rows: Sequence[Row]) -> list[str]:
+    cells = []
+    for name, group in groupby(rows, key=itemgetter("name")):
+        same = list(group)
+        for row in same:
+            disturbed = any(map(_disturbed, same))
+            speed_up = same[0]["fastest"] / row["fastest"]
+            asked = SPEED_UP_TARGET * row["threads"] if row["threads"] > 1 else None
+            cells.append(
+                (
+                    name,
+                    row["threads"],
+                    _seconds(row, "fastest"),
+                    f"{speed_up:.2f}",
+                    ""
+                    if asked is None
+                    else _asked(speed_up, asked, at_least=True, disturbed=disturbed),
+                )
+            )
+    header = ("loop", "threads", "s", "speed-up", "asked")
+    return _table("Threads: seconds of the fastest round", header, cells)
+
+
+def _start(rows: Sequence[Row]) -> list[str]:
+    cells = [
+        (
+            row["name"],
+            row["cache"],
+            f"{row['calls']:.2f}",
+            _asked(row["calls"], row["target"], disturbed=_disturbed(row)),
+            f"{row['import'] + row['calls']:.2f}{_mark(row)}",
+            _asked(row["import"] + row["calls"], row["target"], disturbed=_disturbed(row)),
+        )
+        for row in rows
+    ]
+    header = ("first call of", "cache", "s", "asked", "with import", "asked")
+    return _table("First calls in a process, of a tiny head: seconds", header, cells)
+
+
+_TABLES: dict[str, Callable[[Sequence[Row]], list[str]]] = {
+    "methods": _methods,
+    "loops": _loops,
+    "memory": _memory,
+    "output voxels": _scaling("output voxels"),
+    "support voxels": _scaling("support voxels"),
+    "threads": _threads,
+    "start": _start,
+}
+
+
+def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Align the columns: the first to the left, numbers to the right."""
+    cells = [list(header), *([_text(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    return [title, lines[0], "-" * sum(widths, 2 * (len(widths) - 1)), *lines[1:]]
+
+
+def _text(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _seconds(row: Row, which: str = "seconds") -> str:
+    return f"{row[which]:.2f}{_mark(row)}"
+
+
+def _nanoseconds(seconds: float, pairs: float) -> str:
+    return f"{seconds / pairs * 1e9:.3f}" if pairs else ""
+
+
+def _asked(
+    value: float, target: float | None, *, at_least: bool = False, disturbed: bool = False
+) -> str:
+    """Give a target, and whether the value meets it; a disturbed one may only fail to tell."""
+    if target is None:
+        return ""
+    if value >= target if at_least else value <= target:
+        return f"{target:g} met"
+    return f"{target:g} {'unclear' if disturbed else 'MISSED'}"
+
+
+def _mark(row: Row) -> str:
+    return "~" if _disturbed(row) else " "
+
+
+def _disturbed(row: Row) -> bool:
+    return row["others"] is not None and row["others"] > QUIET
