@@ -19,7 +19,8 @@ _PEAKS = pytest.StashKey[Peaks]()
 _PAIRS_TO_TIME = 4e10
 _MOST_ROUNDS = 5
 
-_COARSEST = 2
+_ASKED_FOR, _COARSEST = 1, 2
+"""Voxel sizes in mm: that of the targets, and the smallest radius of a published kernel."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,6 +62,11 @@ def pytest_terminal_summary(
     """Print the tables."""
     if config.stash[_ROWS]:
         terminalreporter.section("bids_qcm benchmarks")
+        resolution = config.getoption("--bench-resolution")
+        if resolution != _ASKED_FOR:
+            terminalreporter.write_line(
+                f"voxels of {resolution:g} mm; what is asked is for {_ASKED_FOR} mm"
+            )
         for line in report(config.stash[_ROWS], config.stash.get(_PEAKS, None)):
             terminalreporter.write_line(line)
 
@@ -86,7 +92,6 @@ def n_threads(pytestconfig: pytest.Config) -> Iterator[int]:
 @pytest.fixture(scope="session")
 def peaks(pytestconfig: pytest.Config, n_threads: int) -> Peaks:
     """Give what the hardware can do."""
-    wait_for_quiet(pytestconfig.getoption("--bench-patience"))
     pytestconfig.stash[_PEAKS] = measure_peaks(n_threads)
     return pytestconfig.stash[_PEAKS]
 

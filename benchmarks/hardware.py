@@ -1,8 +1,8 @@
 """What this machine can do at best, measured."""
 
-import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numba
@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.costs import Work
-from benchmarks.others import OtherPrograms
-from bids_qcm.recon.compiling import VECTORISED, thread_limit
+from bids_qcm.recon.compiling import VECTORISED
 
 # Long enough to be worth a load and a store; a longer chain hides less of its latency.
 _CHAIN = 8
@@ -23,21 +22,21 @@ _L1_PAGES, _L2_PAGES, _MEMORY_PAGES = 1, 15, 16384
 """Length of a row: three of them make 16 kB, 0.2 MB and 200 MB."""
 
 _ROUND_BYTES = 3e8
-"""Read and written per thread between two looks at the clock, at least twice the rows."""
+"""Read and written between two looks at the clock, at least the rows twice."""
 
 _TRY_FOR = 0.7
-"""Seconds spent on each peak, in the hope that other programs rest for a while."""
+"""Seconds spent on each peak."""
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """The best that all threads reach together.
+    """The best that all threads reach together, per second of the time that they run.
+
+    What other programs take from them does not count.
 
     Attributes
     ----------
     n_threads : int
-    others : float or None
-        Processors that other programs kept busy meanwhile; None if unknown.
     float32, float64 : float
         Operations per second, a fused multiply-add being two.
     l1, l2, memory : float
@@ -45,7 +44,6 @@ class Peaks:
     """
 
     n_threads: int
-    others: float | None
     float32: float
     float64: float
     l1: float
@@ -63,32 +61,34 @@ class Peaks:
 
 def measure_peaks(n_threads: int) -> Peaks:
     """Measure this machine, which takes a few seconds."""
-    with thread_limit(n_threads), OtherPrograms() as others:
-        found = {
-            "float32": _peak_operations(np.float32, n_threads),
-            "float64": _peak_operations(np.float64, n_threads),
-            "l1": _peak_bandwidth(_L1_PAGES, n_threads),
-            "l2": _peak_bandwidth(_L2_PAGES, n_threads),
-            "memory": _peak_bandwidth(_MEMORY_PAGES, n_threads),
-        }
-    return Peaks(n_threads=n_threads, others=others.cores, **found)
+    return Peaks(
+        n_threads=n_threads,
+        float32=_peak_operations(np.float32, n_threads),
+        float64=_peak_operations(np.float64, n_threads),
+        l1=_peak_bandwidth(_L1_PAGES, n_threads),
+        l2=_peak_bandwidth(_L2_PAGES, n_threads),
+        memory=_peak_bandwidth(_MEMORY_PAGES, n_threads),
+    )
 
 
 def _peak_operations(precision: type[np.floating], n_threads: int) -> float:
     rows = np.ones((n_threads, 1024), dtype=precision)
+    factor, term = precision(0.999), precision(0.001)
     repeats = 40_000
-    seconds = _fastest(
-        lambda: _multiply_add_rows(rows, precision(0.999), precision(0.001), repeats)
+    rate = _calls_per_second(
+        lambda thread: _multiply_add(rows[thread], factor, term, repeats), n_threads
     )
-    return 2 * _CHAIN * rows.size * repeats / seconds
+    return rate * 2 * _CHAIN * rows.shape[1] * repeats
 
 
 def _peak_bandwidth(n_pages: int, n_threads: int) -> float:
     n_bytes = n_pages * _PAGE + _SHIFT
     rows = _aligned(n_threads * 3 * n_bytes).view(np.float32).reshape(n_threads, 3, -1)
     repeats = max(2, int(_ROUND_BYTES / (3 * n_bytes)))
-    seconds = _fastest(lambda: _triad_rows(rows, np.float32(0.5), repeats))
-    return rows.nbytes * repeats / seconds
+    rate = _calls_per_second(
+        lambda thread: _triad(*rows[thread], np.float32(0.5), repeats), n_threads
+    )
+    return rate * 3 * n_bytes * repeats
 
 
 def _aligned(n_bytes: int, boundary: int = 64) -> NDArray[np.uint8]:
@@ -98,23 +98,24 @@ def _aligned(n_bytes: int, boundary: int = 64) -> NDArray[np.uint8]:
     return spare[first : first + n_bytes]
 
 
-def _fastest(function: Callable[[], None]) -> float:
-    function()
-    fastest = math.inf
-    end = time.perf_counter() + _TRY_FOR
-    while (start := time.perf_counter()) < end:
-        function()
-        fastest = min(fastest, time.perf_counter() - start)
-    return fastest
+def _calls_per_second(call: Callable[[int], None], n_threads: int) -> float:
+    """Call a function in all threads at once, again and again; add up their best rates."""
+
+    def rate(thread: int) -> float:
+        seconds = []
+        end = time.perf_counter() + _TRY_FOR
+        while time.perf_counter() < end:
+            start = time.thread_time()
+            call(thread)
+            seconds.append(time.thread_time() - start)
+        return 1 / min(seconds)
+
+    call(0)  # compiles
+    with ThreadPoolExecutor(n_threads) as pool:
+        return sum(pool.map(rate, range(n_threads)))
 
 
-@numba.njit(parallel=True)
-def _multiply_add_rows(rows, factor, term, repeats):  # noqa: ANN001, ANN202
-    for thread in numba.prange(len(rows)):
-        _multiply_add(rows[thread], factor, term, repeats)
-
-
-@numba.njit(fastmath=VECTORISED)
+@numba.njit(nogil=True, fastmath=VECTORISED)
 def _multiply_add(row, factor, term, repeats):  # noqa: ANN001, ANN202
     """Apply a chain of multiply-adds, in registers, to every number."""
     for _ in range(repeats):
@@ -125,13 +126,7 @@ def _multiply_add(row, factor, term, repeats):  # noqa: ANN001, ANN202
             row[i] = value
 
 
-@numba.njit(parallel=True)
-def _triad_rows(rows, factor, repeats):  # noqa: ANN001, ANN202
-    for thread in numba.prange(len(rows)):
-        _triad(rows[thread, 0], rows[thread, 1], rows[thread, 2], factor, repeats)
-
-
-@numba.njit(fastmath=VECTORISED)
+@numba.njit(nogil=True, fastmath=VECTORISED)
 def _triad(a, b, c, factor, repeats):  # noqa: ANN001, ANN202
     for _ in range(repeats):
         for i in range(a.size):
