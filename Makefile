@@ -38,7 +38,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
-bench: $(VENV)/.installed-bench  ## measure the engine on a 1 mm head, which takes a quarter of an hour
+bench: $(VENV)/.installed-bench  ## measure the engine on a 1 mm head, which takes twenty minutes
 	mkdir -p $(BENCH_RESULTS)
 	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
 		--timeout 0 --verbose --benchmark-quiet --benchmark-json $(BENCH_RESULTS)/latest.json $(BENCH_OPTIONS)

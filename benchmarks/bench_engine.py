@@ -59,7 +59,7 @@ def bench_loop(
 ) -> None:
     """Time the fit or the surface integral of a method alone."""
     small_head.loop(case.method, part, 3 * head.voxel_size)()
-    work = work_per_pair(part, METHODS[case.method].uses_magnitude, head.kernel(radius))
+    work = work_per_pair(part, METHODS[case.method], head, radius)
     measure(
         "loops",
         head.loop(case.method, part, radius),

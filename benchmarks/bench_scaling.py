@@ -6,7 +6,6 @@ import pytest
 
 from benchmarks.cases import RADII, VOXEL_SHARES, Part
 from benchmarks.head import Head
-from bids_qcm.recon.compiling import thread_limit
 
 _METHOD = "integral-magseg"
 _RADIUS = 10.0
@@ -21,7 +20,9 @@ def quarter(head: Head) -> Head:
     return head.slab(0.25)
 
 
-def _measure_loop(measure: Callable, table: str, head: Head, part: Part, radius: float) -> None:
+def _measure_loop(
+    measure: Callable, table: str, head: Head, part: Part, radius: float, **threads: int
+) -> None:
     head.middle(10).loop(_METHOD, part, 3 * head.voxel_size)()
     support = head.n_support(radius)
     measure(
@@ -32,12 +33,12 @@ def _measure_loop(measure: Callable, table: str, head: Head, part: Part, radius:
         radius=radius,
         voxels=head.n_voxels,
         support=support,
+        **threads,
     )
 
 
 @pytest.mark.parametrize("share", VOXEL_SHARES)
 @pytest.mark.parametrize("part", _PARTS)
-@pytest.mark.usefixtures("n_threads")
 def bench_output_voxels(part: Part, share: float, head: Head, measure: Callable) -> None:
     """Time slabs of growing thickness."""
     _measure_loop(measure, "output voxels", head.slab(share), part, _RADIUS)
@@ -45,7 +46,6 @@ def bench_output_voxels(part: Part, share: float, head: Head, measure: Callable)
 
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("part", _PARTS)
-@pytest.mark.usefixtures("n_threads")
 def bench_support_voxels(part: Part, radius: float, quarter: Head, measure: Callable) -> None:
     """Time growing kernels."""
     _measure_loop(measure, "support voxels", quarter, part, radius)
@@ -58,5 +58,4 @@ def bench_threads(
 ) -> None:
     """Time one thread, then all of them."""
     threads = n_threads if all_threads else 1
-    with thread_limit(threads):
-        _measure_loop(measure, "threads", quarter, part, _RADIUS)
+    _measure_loop(measure, "threads", quarter, part, _RADIUS, threads=threads)

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from bids_qcm.recon import METHODS
 
+SNR = 16
+"""Magnitude signal-to-noise ratio of the phantom, for which the radii are published."""
+
 Part = Literal["fit", "integral"]
 
 
@@ -62,6 +65,8 @@ class Case:
                 yield part, radius
 
 
+_NOISE = {"phase_noise": 1 / SNR}
+
 CASES = (
     Case("laplacian-fd"),
     Case("laplacian", fit_target=0.4),
@@ -74,6 +79,8 @@ CASES = (
     Case("integral-mag"),
     Case("integral-seg", integral_target=0.3),
     Case("integral-magseg", fit_target=1.2, integral_target=0.5),
+    Case("laplacian-magseg", note="with uncertainty", options=_NOISE),
+    Case("integral-magseg", note="with uncertainty", options=_NOISE),
 )
 
 ALL_METHODS_TARGET = 180.0

@@ -1,6 +1,6 @@
 """Options, what the benchmarks share, and the report at the end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from benchmarks.hardware import Peaks, measure_peaks
 from benchmarks.head import Head, make_head
 from benchmarks.others import OtherPrograms, wait_for_quiet
 from benchmarks.report import Row, report
+from bids_qcm.recon.compiling import thread_limit
 
 _ROWS = pytest.StashKey[list[Row]]()
 _PEAKS = pytest.StashKey[Peaks]()
@@ -80,13 +81,9 @@ def pytest_benchmark_update_machine_info(
 
 
 @pytest.fixture(scope="session")
-def n_threads(pytestconfig: pytest.Config) -> Iterator[int]:
-    """Let numba use as many threads as asked for, and give their number."""
-    before = numba.get_num_threads()
-    n_threads = pytestconfig.getoption("--bench-threads")
-    numba.set_num_threads(n_threads)
-    yield n_threads
-    numba.set_num_threads(before)
+def n_threads(pytestconfig: pytest.Config) -> int:
+    """Give the number of threads asked for."""
+    return pytestconfig.getoption("--bench-threads")
 
 
 @pytest.fixture(scope="session")
@@ -123,14 +120,23 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Head], Path]:
 
 
 @pytest.fixture
-def measure(benchmark: Any, pytestconfig: pytest.Config) -> Callable[..., Any]:  # noqa: ANN401
+def measure(
+    benchmark: Any,  # noqa: ANN401
+    pytestconfig: pytest.Config,
+    n_threads: int,
+) -> Callable[..., None]:
     """Give a function that times another one and adds a row to a table of the report."""
 
     def run(
-        table: str, function: Callable[[], Any], *, pairs: float | None = None, **facts: object
-    ) -> Row:
+        table: str,
+        function: Callable[[], Any],
+        *,
+        pairs: float | None = None,
+        threads: int = n_threads,
+        **facts: object,
+    ) -> None:
         wait_for_quiet(pytestconfig.getoption("--bench-patience"))
-        with OtherPrograms() as others:
+        with thread_limit(threads), OtherPrograms() as others:
             result = benchmark.pedantic(function, rounds=_rounds(pairs), iterations=1)
         if isinstance(result, dict):
             facts |= result
@@ -140,13 +146,12 @@ def measure(benchmark: Any, pytestconfig: pytest.Config) -> Callable[..., Any]: 
             "fastest": benchmark.stats.stats.min,
             "pairs": pairs,
             "processor_seconds": others.own_seconds / benchmark.stats.stats.rounds,
-            "threads": numba.get_num_threads(),
+            "threads": threads,
             "others": others.cores,
             **facts,
         }
         benchmark.extra_info.update(row)
         pytestconfig.stash[_ROWS].append(row)
-        return row
 
     return run
 

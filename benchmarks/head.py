@@ -8,15 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
-from benchmarks.cases import Part
+from benchmarks.cases import SNR, Part
 from bids_qcm.recon import METHODS, Reconstruction, reconstruct
 from bids_qcm.recon.kernels import Triple, ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_quadratic
 from bids_qcm.recon.surface_integral import integrate_surface
-
-SNR = 16
-"""Magnitude signal-to-noise ratio of the phantom, for which the radii are published."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +55,11 @@ class Head:
         """Give the ellipsoid with a radius in mm."""
         return ellipsoid((radius,) * 3, self._size)
 
+    def share_of_whole(self, radius: float) -> float:
+        """Give the share of the mask's voxels whose whole ellipsoid is in the mask."""
+        distance = distance_transform_edt(np.pad(self.mask, 1), sampling=self.voxel_size)
+        return float(np.sum(distance > radius * (1 + 1e-6)) / self.n_voxels)
+
     def slab(self, share: float) -> Self:
         """Cut out the middle planes along x that hold about a share of the mask."""
         below = np.cumsum(self.mask.sum(axis=(1, 2))) / self.n_voxels
@@ -90,9 +93,15 @@ class Head:
             support *= self.labels
         geometry = {"voxel_size": self._size, "radius": (radius,) * 3}
         geometry["zscore"] = self._zscore() if METHODS[method].uses_magnitude else None
-        if part == "fit":
-            return partial(fit_quadratic, np.where(self.mask, self.phase, 0), support, **geometry)
-        return partial(integrate_surface, self._gradient(), support, **geometry)
+        if part == "integral":
+            return partial(integrate_surface, self._gradient(), support, **geometry)
+        return partial(
+            fit_quadratic,
+            np.where(self.mask, self.phase, 0),
+            support,
+            gradient=METHODS[method].form == "integral",
+            **geometry,
+        )
 
     def save(self, path: Path) -> None:
         """Write the head for another process."""

@@ -132,10 +132,11 @@ def _scaling(varied: str) -> Callable[[Sequence[Row]], list[str]]:
                 row["support"],
                 _seconds(row, "fastest"),
                 _nanoseconds(row["fastest"], row["pairs"]),
+                _nanoseconds(_processor_seconds(row), row["pairs"]),
             )
             for row in rows
         ]
-        header = ("loop", "mm", "voxels", "support", "s", "ns/pair")
+        header = ("loop", "mm", "voxels", "support", "s", "ns/pair", "cpu ns")
         return _table(f"Growing number of {varied}: seconds of the fastest round", header, cells)
 
     return make
