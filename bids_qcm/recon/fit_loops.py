@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 
-from bids_qcm.recon.blocks import LANES
+from bids_qcm.recon.blocks import LANES, aligned
 from bids_qcm.recon.compiling import VECTORISED, compiled
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.normal_equations import PHASE_SUMS, WEIGHT_SUMS
@@ -128,9 +128,10 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
     """
     planes, run_factors, run_sums, plane_factors, plane_sums = folding
     x, y, z = first
-    along = np.empty((WEIGHT_SUMS + PHASE_SUMS, LANES), precision.dtype)
-    plane = np.empty((len(run_sums), LANES))
-    moments = np.zeros((len(plane_sums), LANES))
+    along = aligned(WEIGHT_SUMS + PHASE_SUMS, LANES, precision.dtype)
+    plane = aligned(len(run_sums), LANES, np.float64)
+    moments = aligned(len(plane_sums), LANES, np.float64)
+    moments[:] = 0
     # copies, which the compiler can tell from what it reads around them
     phase_0 = phase[x, y, z : z + LANES].copy()
     if zscore is not None:
@@ -190,15 +191,19 @@ def _variance(phase, noise, support, zscore, jitter, kernel_runs, terms, first, 
     function, fit, term_factors, term_powers = terms
     x, y, z = first
     two = np.float32(2)
-    variance = np.zeros(LANES, np.float32)
+    variance = aligned(1, LANES, np.float32)[0]
+    moved = aligned(1, LANES, np.float32)[0]
+    squares = aligned(1, LANES, np.float32)[0]
+    variance[:] = 0
+    moved[:] = 0
+    squares[:] = 0
     if noise is None:
         return variance
-    p, q = np.empty((3, LANES), np.float32), np.empty((3, LANES), np.float32)
+    p, q = aligned(3, LANES, np.float32), aligned(3, LANES, np.float32)
     label_0 = support[x, y, z : z + LANES].copy()
     if zscore is not None:
         m_0 = zscore[x, y, z : z + LANES].copy()
         phase_0 = phase[x, y, z : z + LANES].copy()
-        moved, squares = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
     for run in range(len(kernel_runs)):
         kx, ky, k_first, k_last = kernel_runs[run]
         _fold_terms(p, term_factors[run], term_powers, function, lanes)
@@ -250,10 +255,11 @@ def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: 
     coefficients, term_factors, term_powers = terms
     x, y, z = first
     longest = np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 1
-    weights = np.empty((longest, LANES), np.float32)
-    sums = np.empty((3, LANES), np.float32)
-    polynomials = np.empty((3, 3, LANES), np.float32)
-    totals = np.zeros((len(phases), 3, LANES), np.float32)
+    weights = aligned(longest, LANES, np.float32)
+    sums = aligned(3, LANES, np.float32)
+    polynomials = aligned(9, LANES, np.float32).reshape(3, 3, LANES)
+    totals = aligned(3 * len(phases), LANES, np.float32).reshape(len(phases), 3, LANES)
+    totals[:] = 0
     for run in range(len(kernel_runs)):
         kx, ky, k_first, k_last = kernel_runs[run]
         n_voxels = k_last - k_first + 1

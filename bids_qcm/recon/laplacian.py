@@ -113,6 +113,13 @@ def _integral_form(
         return integrate_surface(gradients, support, zscore=zscore, at=at, **integrated)
 
     reach = min(kernels.integral_radius[a] / voxel_size[a] for a in kernels.axes)
-    values = phase.astype(np.float32)
-    std = replicate_std(estimate, values, support, noise, zscore, sparse=reach >= _LARGE_REACH)
+    std = replicate_std(
+        estimate,
+        phase.astype(np.float32),
+        laplacian,
+        support,
+        noise,
+        zscore,
+        sparse=reach >= _LARGE_REACH,
+    )
     return laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std)

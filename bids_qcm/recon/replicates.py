@@ -12,7 +12,7 @@ from bids_qcm.recon.methods import MAGNITUDE_DELTA
 REPLICATES = 24
 """Replicates of the phase's noise from which a standard deviation is estimated."""
 
-MAGNITUDE_REPLICATES = 4
+MAGNITUDE_REPLICATES = 3
 """Replicates of the magnitude's noise, which moves the weights."""
 
 # Replicates of the phase that are estimated at once; more would take more memory.
@@ -43,6 +43,7 @@ class Noise:
 def replicate_std(
     estimate: Estimator,
     phase: NDArray[np.float32],
+    laplacian: NDArray[np.float32],
     support: NDArray[np.int32],
     noise: Noise,
     zscore: NDArray[np.float32] | None,
@@ -57,6 +58,8 @@ def replicate_std(
         ``estimate(phases, zscore, at)`` gives Laplacians (n, X, Y, Z) in rad/m^2.
     phase : ndarray of float32, shape (X, Y, Z)
         In rad.
+    laplacian : ndarray of float32, shape (X, Y, Z)
+        What the estimator makes of it, in rad/m^2.
     support : ndarray of int32, shape (X, Y, Z)
         Tissue numbers; 0 is nowhere.
     noise : Noise
@@ -96,11 +99,10 @@ def replicate_std(
         first = first or list(zip(phases, laplacians, strict=True))[:MAGNITUDE_REPLICATES]
     variance = of_noise.mean()
     if zscore is not None:
-        reference = estimate(phase[None], zscore, at)
         for noise_phase, noise_laplacian in first:
             other = np.where(support != 0, zscore + np.float32(noise.zscore) * normal(), 0)
             laplacians = estimate(np.stack([phase, noise_phase]), other, at)
-            moved.add(laplacians[:1] - reference)
+            moved.add(laplacians[:1] - laplacian)
             moved_noise.add(laplacians[1:] - noise_laplacian)
         shift = _mean_of_alike(moved.mean() - moved_noise.mean(), support, zscore)
         variance = _mean_of_alike(variance, support, zscore) + np.fmax(shift, 0)

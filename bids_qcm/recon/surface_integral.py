@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from bids_qcm.recon.blocks import blocks_of, padded, reach
+from bids_qcm.recon.blocks import aligned, blocks_of, padded, reach
 from bids_qcm.recon.compiling import VECTORISED, compiled
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
@@ -118,21 +118,31 @@ def _mean_steps(
         here = wanted[box] == label
         inside = pair[box] == label
         blocks = blocks_of(here, _LANES)
-        counts = np.zeros(inside.shape, dtype=np.float32)
-        _sum_runs(_cumulative(inside, before_run), kernel_runs, blocks, before_run, counts)
-        counts[~here | (counts == 0)] = np.nan
+        cumulative = np.zeros(padded(inside, before_run).shape)
+        counts, total = np.empty((2, *inside.shape), dtype=np.float32)
+        _accumulate(inside.astype(np.float32), inside, before_run, cumulative)
+        _sum_runs(cumulative, kernel_runs, blocks, before_run, counts)
+        valid = here & (counts > 0)
         for step, mean in zip(steps, means, strict=True):
-            total = np.zeros(inside.shape, dtype=np.float32)
-            cumulative = _cumulative(np.where(inside, step[box], 0), before_run)
+            _accumulate(np.ascontiguousarray(step[box]), inside, before_run, cumulative)
             _sum_runs(cumulative, kernel_runs, blocks, before_run, total)
-            np.copyto(mean[box], total / counts, where=here)
+            np.divide(total, counts, out=mean[box], where=valid)
     return means
 
 
-def _cumulative(volume: NDArray, margin: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Sum along the last axis of the padded volume."""
-    # float64: one wild gradient would take the digits of all the sums behind it
-    return padded(volume, margin).cumsum(axis=2, dtype=np.float64)
+@compiled(parallel=True)
+def _accumulate(values, inside, margin, out):  # noqa: ANN001, ANN202
+    """Write the cumulative sums of what is inside, along the last axis of a padded volume."""
+    for x in numba.prange(inside.shape[0]):
+        for y in range(inside.shape[1]):
+            line = out[x + margin[0], y + margin[1], margin[2] :]
+            # float64: one wild gradient would take the digits of all the sums behind it
+            total = 0.0
+            for z in range(inside.shape[2]):
+                if inside[x, y, z]:
+                    total += values[x, y, z]
+                line[z] = total
+            line[inside.shape[2] :] = total
 
 
 @compiled(parallel=True, fastmath=VECTORISED)
@@ -191,10 +201,12 @@ def _sum_similar(steps, volumes, kernel_runs, first, lanes):  # noqa: ANN001, AN
     pair, wanted, magnitude, low, high = volumes
     x, y, z = first
     longest = np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 1
-    inside = np.empty((longest + 3, _LANES), np.float32)
-    along = np.empty(_LANES, np.float32)
+    inside = aligned(longest + 3, _LANES, np.float32)
+    # arrays of their own, or the compiler would have to expect that they overlap
+    along = aligned(1, _LANES, np.float32)[0]
+    count = aligned(1, _LANES, np.float32)[0]
+    count[:] = 0
     totals = np.zeros((len(steps), _LANES))
-    count = np.zeros(_LANES, np.float32)
     # copies, which the compiler can tell from what it reads around them
     label = wanted[x, y, z : z + _LANES].copy()
     lowest = magnitude[x, y, z : z + _LANES] - np.float32(MAGNITUDE_DELTA)

@@ -13,6 +13,28 @@ interface_level = {level}
 """
 
 
+# Linear algebra and OpenMP loops of the libraries; numba's and scipy's are told in each call.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def limit_threads(settings: Settings) -> None:
+    """Let the libraries in each process of the workflow have ``--omp-nthreads`` threads.
+
+    They read these variables when imported, so it holds for processes started afterwards.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+    os.environ |= dict.fromkeys(_THREAD_VARIABLES, str(settings.omp_nthreads))
+
+
 def configure_nipype(settings: Settings, *, verbose: bool) -> None:
     """Settle how much nipype says, before its first import.
 

@@ -111,9 +111,8 @@ def test_replicates_of_a_known_estimator(sparse):
     def estimate(phases, zscore, at):
         return np.where(at, 5 * phases, np.nan)
 
-    std = replicate_std(
-        estimate, np.zeros(shape, np.float32), support, Noise(sd, 0.0), None, sparse=sparse
-    )
+    still = np.zeros(shape, np.float32)
+    std = replicate_std(estimate, still, still, support, Noise(sd, 0.0), None, sparse=sparse)
     assert np.isfinite(std).all()
     np.testing.assert_allclose(np.sqrt(np.mean((std / sd) ** 2)), 5, rtol=0.02)
 
@@ -123,15 +122,17 @@ def test_replicates_of_the_magnitude():
     support = np.ones(shape, np.int32)
     rng = np.random.default_rng(5)
     zscore = 0.1 * rng.normal(size=shape).astype(np.float32)
+    phase = np.full(shape, 30, np.float32)
 
     def estimate(phases, zscore, at):
-        return 5 * phases + 100 * zscore
+        return (5 + zscore) * phases
 
     noise = Noise(np.full(shape, 0.1, np.float32), 0.02)
-    std = replicate_std(estimate, rng.normal(size=shape), support, noise, zscore, sparse=False)
-    # 5 * 0.1 from the phase; what moves the phase moves its noise as much, so it adds nothing
-    without = np.sqrt(np.mean((100 * zscore) ** 2) + 0.25)
-    assert np.sqrt(np.mean(std**2)) == pytest.approx(without, rel=0.05)
+    laplacian = estimate(phase[None], zscore, None)[0]
+    std = replicate_std(estimate, phase, laplacian, support, noise, zscore, sparse=False)
+    # the phase's noise through the estimator, and its mean as the magnitude changes
+    expected = np.hypot(5 * 0.1, 30 * 0.02)
+    assert np.sqrt(np.mean(std**2)) == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.parametrize("method", METHODS)

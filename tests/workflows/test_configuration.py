@@ -1,3 +1,4 @@
+import ast
 import os
 import subprocess
 import sys
@@ -29,6 +30,24 @@ def test_nipype_reads_the_work_folder_and_no_home(settings, tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
     )
     assert result.stdout.strip() == "CRITICAL", result.stderr
+
+
+def test_every_library_of_a_new_process_has_the_threads_asked_for(settings):
+    configuration.limit_threads(settings(omp_nthreads=1))
+    code = (
+        "import numpy, scipy.linalg, sklearn.cluster\n"
+        "from threadpoolctl import threadpool_info\n"
+        "print({(pool['user_api'], pool['num_threads']) for pool in threadpool_info()})"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+        check=True,
+    )
+    found = ast.literal_eval(result.stdout)
+    assert found == {("blas", 1), ("openmp", 1)}
 
 
 @pytest.mark.parametrize(("verbose", "level"), [(False, "CRITICAL"), (True, "INFO")])
