@@ -89,7 +89,7 @@ def replicate_std(
     def normal() -> NDArray[np.float32]:
         return rng.standard_normal(support.shape, dtype=np.float32)
 
-    at = _every_second(support, zscore) if sparse else support != 0
+    at = _every_second(support) if sparse else support != 0
     of_noise, moved, moved_noise = (_MeanSquare(support.shape) for _ in range(3))
     first = []
     for _ in range(0, REPLICATES, _TOGETHER):
@@ -104,10 +104,10 @@ def replicate_std(
             laplacians = estimate(np.stack([phase, noise_phase]), other, at)
             moved.add(laplacians[:1] - laplacian)
             moved_noise.add(laplacians[1:] - noise_laplacian)
-        shift = _mean_of_alike(moved.mean() - moved_noise.mean(), support, zscore)
-        variance = _mean_of_alike(variance, support, zscore) + np.fmax(shift, 0)
+        shift = _smoothed(moved.mean() - moved_noise.mean(), support, zscore)
+        variance = _smoothed(variance, support, zscore) + np.fmax(shift, 0)
     elif sparse:
-        variance = _mean_of_alike(variance, support, zscore)
+        variance = _smoothed(variance, support)
     return np.sqrt(variance).astype(np.float32)
 
 
@@ -128,18 +128,30 @@ class _MeanSquare:
         return np.where(self._count > 0, self._sum / np.maximum(self._count, 1), np.nan)
 
 
-def _every_second(
-    support: NDArray[np.int32], zscore: NDArray[np.float32] | None
-) -> NDArray[np.bool_]:
-    """Choose every second voxel along x and y, and those that have none alike among the nearest."""
+def _every_second(support: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Choose every second voxel along x and y, and those whose tissue none of them near has."""
     at = np.zeros(support.shape, dtype=bool)
     at[::2, ::2] = support[::2, ::2] != 0
-    alone = np.isnan(_mean_of_alike(np.where(at, 1.0, np.nan), support, zscore))
+    alone = np.isnan(_mean_of_alike(np.where(at, 1.0, np.nan), support))
     return at | (alone & (support != 0))
 
 
+def _smoothed(
+    values: NDArray[np.float64],
+    support: NDArray[np.int32],
+    zscore: NDArray[np.float32] | None = None,
+) -> NDArray[np.float64]:
+    """Average over the nearest voxels alike; where none is known, over those of the same tissue."""
+    smoothed = _mean_of_alike(values, support, zscore)
+    if zscore is None:
+        return smoothed
+    return np.where(np.isnan(smoothed), _mean_of_alike(values, support), smoothed)
+
+
 def _mean_of_alike(
-    values: NDArray[np.float64], support: NDArray[np.int32], zscore: NDArray[np.float32] | None
+    values: NDArray[np.float64],
+    support: NDArray[np.int32],
+    zscore: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float64]:
     """Average over the 27 nearest voxels of the same tissue and a similar magnitude.
 

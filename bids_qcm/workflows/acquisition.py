@@ -160,7 +160,10 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
     return Node(
         interface,
         name=f"reconstruct_{method.replace('-', '_')}",
-        mem_gb=reconstruction_gb(_n_voxels(plan)),
+        mem_gb=reconstruction_gb(
+            _n_voxels(plan),
+            replicates=settings.uncertainty and METHODS[method].form == "integral",
+        ),
         n_procs=settings.omp_nthreads,
     )
 

@@ -8,6 +8,7 @@ _BASE_GB = 0.35
 _PHI0_BYTES_PER_VOXEL = 80
 _PHI0_BYTES_PER_VOXEL_AND_ECHO = 30
 _RECONSTRUCTION_BYTES_PER_VOXEL = 110
+_REPLICATES_BYTES_PER_VOXEL = 500
 _COPY_BYTES_PER_VOXEL = 30
 
 
@@ -17,9 +18,10 @@ def phi0_gb(n_voxels: int, n_echoes: int) -> float:
     return _BASE_GB + n_voxels * per_voxel / 1e9
 
 
-def reconstruction_gb(n_voxels: int) -> float:
-    """Peak memory in GB of computing a map of `n_voxels` voxels."""
-    return _BASE_GB + n_voxels * _RECONSTRUCTION_BYTES_PER_VOXEL / 1e9
+def reconstruction_gb(n_voxels: int, *, replicates: bool = False) -> float:
+    """Peak memory in GB of computing a map of `n_voxels` voxels, with noise replicates or not."""
+    per_voxel = _REPLICATES_BYTES_PER_VOXEL if replicates else _RECONSTRUCTION_BYTES_PER_VOXEL
+    return _BASE_GB + n_voxels * per_voxel / 1e9
 
 
 def volume_gb(n_voxels: int) -> float:

@@ -15,6 +15,10 @@ def test_memory_grows_with_the_echoes():
     assert three - two == pytest.approx(two - one)
 
 
+def test_replicates_need_more():
+    assert reconstruction_gb(10**7, replicates=True) > 2 * reconstruction_gb(10**7)
+
+
 def test_a_node_holds_its_volumes():
     # at least the float64 copies of phase, magnitude and mask
     n = 256**3
