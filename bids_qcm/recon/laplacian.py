@@ -93,11 +93,11 @@ def _integral_form(
         "radius": kernels.integral_radius,
         "axes": kernels.axes,
     }
+    values, mask = phase.astype(np.float32), support != 0
     if method.derivative == "fit":
-        values = phase.astype(np.float32)
         gradient = fit_quadratic(values, support, zscore=zscore, **fitted).gradient
     else:
-        gradient = fd_gradient(phase, support != 0, voxel_size, kernels.axes)
+        gradient = fd_gradient(phase, mask, voxel_size, kernels.axes)
     laplacian = integrate_surface(gradient, support, zscore=zscore, **integrated)
     if noise is None:
         return laplacian, None
@@ -108,14 +108,13 @@ def _integral_form(
         if method.derivative == "fit":
             gradients = fit_gradients(phases, support, zscore=zscore, **fitted)
         else:
-            mask = support != 0
             gradients = np.stack([fd_gradient(p, mask, voxel_size, kernels.axes) for p in phases])
         return integrate_surface(gradients, support, zscore=zscore, at=at, **integrated)
 
     reach = min(kernels.integral_radius[a] / voxel_size[a] for a in kernels.axes)
     std = replicate_std(
         estimate,
-        phase.astype(np.float32),
+        values,
         laplacian,
         support,
         noise,

@@ -58,13 +58,21 @@ def check_enough_voxels(radius: Triple, voxel_size: Triple, name: str) -> None:
         )
 
 
+def coordinate_unit(radius: Triple) -> NDArray[np.float64]:
+    """Give what the fit measures coordinates in: the radius, and 1 mm along an axis without one.
+
+    It keeps all moments, and so the normal matrix, of order one.
+    """
+    return np.where(np.array(radius) > 0, radius, 1.0)
+
+
 def derivative_rows(radius: Triple) -> NDArray[np.float64]:
     """Give the derivatives at the centre as linear functions of the terms' coefficients.
 
     Parameters
     ----------
     radius : tuple of 3 floats
-        In mm; the coordinates of the fit are in units of it.
+        In mm.
 
     Returns
     -------
@@ -72,7 +80,7 @@ def derivative_rows(radius: Triple) -> NDArray[np.float64]:
         Gradient in 1/m and Laplacian in 1/m^2, per unit of each coefficient.
     """
     terms = quadratic_terms(radius)
-    metres = np.where(np.array(radius) > 0, radius, 1.0) * 1e-3
+    metres = coordinate_unit(radius) * 1e-3
     gradient = np.where((terms.sum(axis=1) == 1)[:, None], terms / metres, 0)
     laplacian = np.where(terms == 2, 2 / metres**2, 0).sum(axis=1)
     return np.vstack([gradient.T, laplacian])
@@ -113,8 +121,7 @@ def normal_equations(radius: Triple, voxel_size: Triple) -> NormalEquations:
     """
     kernel_runs = runs(ellipsoid(radius, voxel_size))
     terms = quadratic_terms(radius)
-    # Coordinates in units of the radius keep all moments, and so the normal matrix, of order one.
-    steps = np.array(voxel_size) / np.where(np.array(radius) > 0, radius, 1.0)
+    steps = np.array(voxel_size) / coordinate_unit(radius)
     products = terms[:, None] + terms[None, :]
     exponents, normal = np.unique(products.reshape(-1, 3), axis=0, return_inverse=True)
     a, b, c = np.concatenate([exponents, terms]).T

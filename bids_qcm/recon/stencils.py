@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from bids_qcm.recon.kernels import Triple, ellipsoid
-from bids_qcm.recon.normal_equations import derivative_rows, quadratic_terms
+from bids_qcm.recon.normal_equations import coordinate_unit, derivative_rows, quadratic_terms
 
 
 def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
@@ -23,7 +23,7 @@ def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float6
         ellipsoid does not determine the fit.
     """
     kernel = ellipsoid(radius, voxel_size)
-    steps = np.array(voxel_size) / np.where(np.array(radius) > 0, radius, 1.0)
+    steps = np.array(voxel_size) / coordinate_unit(radius)
     offsets = (np.argwhere(kernel) - np.array(kernel.shape) // 2) * steps
     design = (offsets[:, None, :] ** quadratic_terms(radius)).prod(axis=2)
     normal = design.T @ design

@@ -77,19 +77,16 @@ def init_acquisition_wf(
         workflow.connect(phi0, "magnitude_file", reconstruct, "magnitude_file")
         if METHODS[method].uses_labels:
             workflow.connect(segmentation, "labels_file", reconstruct, "labels_file")
-        write = _init_write_node(
-            plan, settings, write_node_name(method), "condmap", desc=METHODS[method].desc
-        )
-        write.inputs.metadata = condmap_metadata(plan, settings, datasets, method)
-        workflow.connect(reconstruct, "condmap_file", write, "in_file")
-        workflow.connect(reconstruct, "provenance", write, "provenance")
+        outputs = {"condmap": condmap_metadata}
         if settings.uncertainty:
             workflow.connect(phi0, "noise_file", reconstruct, "noise_file")
             workflow.connect(phi0, "magnitude_noise", reconstruct, "magnitude_noise")
-            name = write_node_name(method, "condstd")
-            write = _init_write_node(plan, settings, name, "condstd", desc=METHODS[method].desc)
-            write.inputs.metadata = condstd_metadata(plan, settings, datasets, method)
-            workflow.connect(reconstruct, "condstd_file", write, "in_file")
+            outputs["condstd"] = condstd_metadata
+        for suffix, metadata in outputs.items():
+            name = write_node_name(method, suffix)
+            write = _init_write_node(plan, settings, name, suffix, desc=METHODS[method].desc)
+            write.inputs.metadata = metadata(plan, settings, datasets, method)
+            workflow.connect(reconstruct, f"{suffix}_file", write, "in_file")
             workflow.connect(reconstruct, "provenance", write, "provenance")
     return workflow
 
