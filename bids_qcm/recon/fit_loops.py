@@ -101,9 +101,7 @@ def fit_replicates(volumes, precision, kernel_runs, folding, system, wanted, blo
     for b in numba.prange(len(blocks)):
         x, y, z, lanes = blocks[b]
         first = (x + margin[0], y + margin[1], z + margin[2])
-        moments = _moments(
-            phases[0], support, zscore, precision, kernel_runs, folding, first, lanes
-        )
+        moments = _moments(None, support, zscore, precision, kernel_runs, folding, first, lanes)
         lower, scale = np.empty((n, n)), np.empty(n)
         gradient = np.full((3, n, LANES), np.nan)
         for lane in range(min(lanes, wanted.shape[2] - z)):
@@ -116,56 +114,89 @@ def fit_replicates(volumes, precision, kernel_runs, folding, system, wanted, blo
         totals = _apply(phases, support, zscore, kernel_runs, terms, first, lanes)
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if not np.isnan(gradient[0, 0, lane]):
-                out[:, :, x, y, z + lane] = totals[:, :, lane]
+                out[:, :, x, y, z + lane] = totals[: len(phases), :, lane]
 
 
 @compiled(fastmath=VECTORISED)
 def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes):  # noqa: ANN001, ANN202
-    """Sum the moments around each voxel of a block, (moment, lane).
+    """Sum the moments around each voxel of a block, (moment, lane); without phase, of weights only.
 
     Sums run along the contiguous axis first; the powers of the other two coordinates then multiply
     them once per run and once per plane.
     """
     planes, run_factors, run_sums, plane_factors, plane_sums = folding
     x, y, z = first
+    weights = _room_for_run(kernel_runs)
     along = aligned(WEIGHT_SUMS + PHASE_SUMS, LANES, precision.dtype)
     plane = aligned(len(run_sums), LANES, np.float64)
     moments = aligned(len(plane_sums), LANES, np.float64)
     moments[:] = 0
-    # copies, which the compiler can tell from what it reads around them
-    phase_0 = phase[x, y, z : z + LANES].copy()
-    if zscore is not None:
-        m_0 = zscore[x, y, z : z + LANES].copy()
-    label_0 = support[x, y, z : z + LANES].copy()
+    m_0, label_0 = _centres(support, zscore, first)
+    if phase is not None:
+        phase_0 = phase[x, y, z : z + LANES].copy()
     for p in range(len(planes) - 1):
         plane[:] = 0
         for run in range(planes[p], planes[p + 1]):
             kx, ky, k_first, k_last = kernel_runs[run]
+            _weigh(weights, support, zscore, kernel_runs[run], first, m_0, label_0, lanes)
             along[:] = 0
-            phase_j = phase[x + kx, y + ky, z + k_first :]
-            if zscore is not None:
-                m_j = zscore[x + kx, y + ky, z + k_first :]
-            label_j = support[x + kx, y + ky, z + k_first :]
-            for k in range(k_last - k_first + 1):
-                u = along.dtype.type(k + k_first)
-                for lane in range(lanes):
-                    w = np.float32(1)
-                    if zscore is not None:
-                        w = _squared_weight(m_j[k + lane] - m_0[lane])
-                    w = w if label_j[k + lane] == label_0[lane] else np.float32(0)
-                    # relative to the centre, so that float32 keeps the phase's digits
-                    v = w * (phase_j[k + lane] - phase_0[lane])
-                    along[0, lane] += w
-                    along[1, lane] += w * u
-                    along[2, lane] += w * (u * u)
-                    along[3, lane] += w * (u * u * u)
-                    along[4, lane] += w * (u * u * u * u)
-                    along[5, lane] += v
-                    along[6, lane] += v * u
-                    along[7, lane] += v * (u * u)
+            _sum_weights(along.reshape(-1), weights.reshape(-1), k_first, k_last, lanes)
+            if phase is not None:
+                phase_j = phase[x + kx, y + ky, z + k_first :]
+                _sum_phases(
+                    along.reshape(-1), weights.reshape(-1), phase_j, phase_0, k_first, k_last, lanes
+                )
             _fold(plane, run_factors[run], run_sums, along, lanes)
         _fold(moments, plane_factors[p], plane_sums, plane, lanes)
     return moments
+
+
+@compiled(fastmath=VECTORISED)
+def _sum_weights(sums, weights, k_first, k_last, lanes):  # noqa: ANN001, ANN202
+    """Add a run's weights, times the powers 0 to 4 of the coordinate, to the first five sums.
+
+    Four voxels in one pass load and store the sums less often, and one index for all of an array,
+    to which the compiler adds constants, needs few registers.
+    """
+    number = sums.dtype.type
+    for four in range((k_last - k_first) // 4 + 1):
+        w = weights[four * 4 * LANES : (four + 1) * 4 * LANES]
+        u = number(4 * four + k_first)
+        one = number(1)
+        u0, u1, u2, u3 = u, u + one, u + one + one, u + one + one + one
+        s0, s1, s2, s3 = u0 * u0, u1 * u1, u2 * u2, u3 * u3
+        c0, c1, c2, c3 = s0 * u0, s1 * u1, s2 * u2, s3 * u3
+        f0, f1, f2, f3 = s0 * s0, s1 * s1, s2 * s2, s3 * s3
+        for i in range(lanes):
+            w0, w1 = number(w[i]), number(w[i + LANES])
+            w2, w3 = number(w[i + 2 * LANES]), number(w[i + 3 * LANES])
+            sums[i] += (w0 + w1) + (w2 + w3)
+            sums[i + LANES] += (w0 * u0 + w1 * u1) + (w2 * u2 + w3 * u3)
+            sums[i + 2 * LANES] += (w0 * s0 + w1 * s1) + (w2 * s2 + w3 * s3)
+            sums[i + 3 * LANES] += (w0 * c0 + w1 * c1) + (w2 * c2 + w3 * c3)
+            sums[i + 4 * LANES] += (w0 * f0 + w1 * f1) + (w2 * f2 + w3 * f3)
+
+
+@compiled(fastmath=VECTORISED)
+def _sum_phases(sums, weights, phase, phase_0, k_first, k_last, lanes):  # noqa: ANN001, ANN202
+    """Add a run's weighted phases, times the powers 0 to 2 of the coordinate, to the last sums."""
+    number = sums.dtype.type
+    for four in range((k_last - k_first) // 4 + 1):
+        w = weights[four * 4 * LANES : (four + 1) * 4 * LANES]
+        phase_j = phase[4 * four :]
+        u = number(4 * four + k_first)
+        one = number(1)
+        u0, u1, u2, u3 = u, u + one, u + one + one, u + one + one + one
+        s0, s1, s2, s3 = u0 * u0, u1 * u1, u2 * u2, u3 * u3
+        for i in range(lanes):
+            # relative to the centre, so that float32 keeps the phase's digits
+            v0 = number(w[i] * (phase_j[i] - phase_0[i]))
+            v1 = number(w[i + LANES] * (phase_j[i + 1] - phase_0[i]))
+            v2 = number(w[i + 2 * LANES] * (phase_j[i + 2] - phase_0[i]))
+            v3 = number(w[i + 3 * LANES] * (phase_j[i + 3] - phase_0[i]))
+            sums[i + 5 * LANES] += (v0 + v1) + (v2 + v3)
+            sums[i + 6 * LANES] += (v0 * u0 + v1 * u1) + (v2 * u2 + v3 * u3)
+            sums[i + 7 * LANES] += (v0 * s0 + v1 * s1) + (v2 * s2 + v3 * s3)
 
 
 @compiled(fastmath=VECTORISED)
@@ -254,53 +285,101 @@ def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: 
     """
     coefficients, term_factors, term_powers = terms
     x, y, z = first
-    longest = np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 1
-    weights = aligned(longest, LANES, np.float32)
-    sums = aligned(3, LANES, np.float32)
+    weights = _room_for_run(kernel_runs)
+    # one row of three functions for each voxel of a run
+    products = aligned(3 * len(weights), LANES, np.float32)
     polynomials = aligned(9, LANES, np.float32).reshape(3, 3, LANES)
-    totals = aligned(3 * len(phases), LANES, np.float32).reshape(len(phases), 3, LANES)
+    n_pairs = (len(phases) + 1) // 2
+    totals = aligned(6 * n_pairs, LANES, np.float32).reshape(n_pairs, 6 * LANES)
     totals[:] = 0
+    m_0, label_0 = _centres(support, zscore, first)
     for run in range(len(kernel_runs)):
         kx, ky, k_first, k_last = kernel_runs[run]
-        n_voxels = k_last - k_first + 1
-        _weigh(weights, support, zscore, (kx, ky, k_first), n_voxels, first, lanes)
+        _weigh(weights, support, zscore, kernel_runs[run], first, m_0, label_0, lanes)
         for function in range(3):
             _fold_terms(
-                polynomials[function],
-                term_factors[run],
-                term_powers,
-                coefficients[function],
+                polynomials[function], term_factors[run], term_powers, coefficients[function], lanes
+            )
+        _multiply(products.reshape(-1), weights, polynomials.reshape(-1), k_first, k_last, lanes)
+        for pair in range(n_pairs):
+            # the last of an odd number is its own partner
+            other = min(2 * pair + 1, len(phases) - 1)
+            _add_products(
+                totals[pair],
+                products.reshape(-1),
+                phases[2 * pair, x + kx, y + ky, z + k_first :],
+                phases[other, x + kx, y + ky, z + k_first :],
+                (k_last - k_first) // 4 + 1,
                 lanes,
             )
-        for n in range(len(phases)):
-            phase_j = phases[n, x + kx, y + ky, z + k_first :]
-            sums[:] = 0
-            for k in range(n_voxels):
-                u = np.float32(k + k_first)
-                for lane in range(lanes):
-                    v = weights[k, lane] * phase_j[k + lane]
-                    sums[0, lane] += v
-                    sums[1, lane] += v * u
-                    sums[2, lane] += v * (u * u)
-            for function in range(3):
-                for lane in range(lanes):
-                    totals[n, function, lane] += (
-                        polynomials[function, 0, lane] * sums[0, lane]
-                        + polynomials[function, 1, lane] * sums[1, lane]
-                        + polynomials[function, 2, lane] * sums[2, lane]
-                    )
-    return totals
+    return totals.reshape(2 * n_pairs, 3, LANES)
 
 
 @compiled(fastmath=VECTORISED)
-def _weigh(weights, support, zscore, start, n_voxels, first, lanes):  # noqa: ANN001, ANN202
-    """Write the squared weights of a run's voxels to (voxel, lane)."""
+def _multiply(products, weights, p, k_first, k_last, lanes):  # noqa: ANN001, ANN202
+    """Write a run's weights times three polynomials of the coordinate; 0 for three voxels more."""
+    for k in range(k_last - k_first + 4):
+        c = products[3 * k * LANES : 3 * (k + 1) * LANES]
+        w = weights[k]
+        u = np.float32(k + k_first)
+        for i in range(lanes):
+            c[i] = w[i] * (p[i] + u * (p[i + LANES] + u * p[i + 2 * LANES]))
+            c[i + LANES] = w[i] * (p[i + 3 * LANES] + u * (p[i + 4 * LANES] + u * p[i + 5 * LANES]))
+            c[i + 2 * LANES] = w[i] * (
+                p[i + 6 * LANES] + u * (p[i + 7 * LANES] + u * p[i + 8 * LANES])
+            )
+
+
+@compiled(fastmath=VECTORISED)
+def _add_products(totals, products, phase, other, n_fours, lanes):  # noqa: ANN001, ANN202
+    """Add a run's products with two phases to the totals of three functions of each.
+
+    As in `_sum_weights`; two phases share what is loaded of the products.
+    """
+    for four in range(n_fours):
+        c = products[four * 12 * LANES : (four + 1) * 12 * LANES]
+        p, q = phase[4 * four :], other[4 * four :]
+        for i in range(lanes):
+            p0, p1, p2, p3 = p[i], p[i + 1], p[i + 2], p[i + 3]
+            q0, q1, q2, q3 = q[i], q[i + 1], q[i + 2], q[i + 3]
+            c0, c1, c2, c3 = c[i], c[i + 3 * LANES], c[i + 6 * LANES], c[i + 9 * LANES]
+            totals[i] += (c0 * p0 + c1 * p1) + (c2 * p2 + c3 * p3)
+            totals[i + 3 * LANES] += (c0 * q0 + c1 * q1) + (c2 * q2 + c3 * q3)
+            c0, c1, c2, c3 = (c[i + LANES], c[i + 4 * LANES], c[i + 7 * LANES], c[i + 10 * LANES])
+            totals[i + LANES] += (c0 * p0 + c1 * p1) + (c2 * p2 + c3 * p3)
+            totals[i + 4 * LANES] += (c0 * q0 + c1 * q1) + (c2 * q2 + c3 * q3)
+            c0, c1, c2, c3 = (
+                c[i + 2 * LANES],
+                c[i + 5 * LANES],
+                c[i + 8 * LANES],
+                c[i + 11 * LANES],
+            )
+            totals[i + 2 * LANES] += (c0 * p0 + c1 * p1) + (c2 * p2 + c3 * p3)
+            totals[i + 5 * LANES] += (c0 * q0 + c1 * q1) + (c2 * q2 + c3 * q3)
+
+
+@compiled()
+def _room_for_run(kernel_runs):  # noqa: ANN001, ANN202
+    """Make room for a number for each voxel of any run, and of three voxels more."""
+    return aligned(np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 4, LANES, np.float32)
+
+
+@compiled()
+def _centres(support, zscore, first):  # noqa: ANN001, ANN202
+    """Copy the magnitudes and labels of a block, so that the compiler can tell them apart."""
     x, y, z = first
-    kx, ky, k_first = start
+    m_0 = None if zscore is None else zscore[x, y, z : z + LANES].copy()
+    return m_0, support[x, y, z : z + LANES].copy()
+
+
+@compiled(fastmath=VECTORISED)
+def _weigh(weights, support, zscore, run, first, m_0, label_0, lanes):  # noqa: ANN001, ANN202
+    """Write the squared weights of a run's voxels to (voxel, lane), and 0 for three voxels more."""
+    x, y, z = first
+    kx, ky, k_first, k_last = run
+    n_voxels = k_last - k_first + 1
     if zscore is not None:
-        m_0 = zscore[x, y, z : z + LANES].copy()
         m_j = zscore[x + kx, y + ky, z + k_first :]
-    label_0 = support[x, y, z : z + LANES].copy()
     label_j = support[x + kx, y + ky, z + k_first :]
     for k in range(n_voxels):
         for lane in range(lanes):
@@ -308,6 +387,7 @@ def _weigh(weights, support, zscore, start, n_voxels, first, lanes):  # noqa: AN
             if zscore is not None:
                 w = _squared_weight(m_j[k + lane] - m_0[lane])
             weights[k, lane] = w if label_j[k + lane] == label_0[lane] else np.float32(0)
+    weights[n_voxels : n_voxels + 3] = 0
 
 
 @compiled(fastmath=VECTORISED)
