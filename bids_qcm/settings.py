@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from bids_qcm.physics import PhaseType
+from bids_qcm.recon.automatic import TARGET_STD
 from bids_qcm.recon.kernels import Triple
 from bids_qcm.recon.sign import Sign
 
@@ -32,8 +33,10 @@ class Settings:
         Go on without a valid ``dataset_description.json``.
     methods : tuple of str
         Empty for the default, which depends on whether there is a segmentation.
-    fit_radius, integral_radius : tuple of 3 floats, or None
-        In mm; None for each method's published optimum.
+    fit_radius, integral_radius : tuple of 3 floats, or "auto", or None
+        In mm; None for each method's published optimum, ``auto`` for radii by `target_std`.
+    target_std : float
+        Standard deviation in S/m that automatic radii give the median voxel.
     phase_type : {"transceive", "transmit"}
     sign : {"auto", "+", "-"}
     uncertainty : bool
@@ -59,8 +62,9 @@ class Settings:
     bids_database_dir: Path | None = None
     skip_bids_validation: bool = False
     methods: tuple[str, ...] = ()
-    fit_radius: Triple | None = None
-    integral_radius: Triple | None = None
+    fit_radius: Triple | Literal["auto"] | None = None
+    integral_radius: Triple | Literal["auto"] | None = None
+    target_std: float = TARGET_STD
     phase_type: PhaseType = "transceive"
     sign: Sign | Literal["auto"] = "auto"
     phase_units: str | float = "auto"

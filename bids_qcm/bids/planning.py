@@ -15,7 +15,8 @@ from bids_qcm.bids.label_tables import read_names
 from bids_qcm.bids.sidecars import echo_time, larmor_frequency, read_sidecar
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.recon import METHODS
-from bids_qcm.recon.reconstruction import choose_kernels
+from bids_qcm.recon.automatic import LARGEST_SCALE
+from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
 
 
@@ -255,6 +256,7 @@ def _choose_methods(
                 grid.shape,
                 settings.fit_radius,
                 settings.integral_radius,
+                LARGEST_SCALE,
             )
         except ValueError as error:
             refused[name] = f"{error} (--fit-radius, --integral-radius)"

@@ -5,12 +5,13 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from bids_qcm import __version__
 from bids_qcm.cli.exits import Parser
 from bids_qcm.physics import PhaseType
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.automatic import TARGET_STD
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.settings import Settings
 
@@ -58,6 +59,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         methods=_expand(options.method),
         fit_radius=_radius(parser, options.fit_radius, "--fit-radius"),
         integral_radius=_radius(parser, options.integral_radius, "--integral-radius"),
+        target_std=options.target_std,
         phase_type=options.phase_type,
         sign=options.sign,
         phase_units=options.phase_units,
@@ -162,11 +164,20 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         add(
             f"--{name}-radius",
             nargs="+",
-            type=float,
+            type=_radius_number,
             metavar="MM",
             help=f"{name} radius of all methods that have one, in mm: one number or three (x y z); "
-            "0 on one axis for an in-plane kernel (default: each method's published optimum)",
+            "0 on one axis for an in-plane kernel; auto for the smallest that meets --target-std "
+            "(default: each method's published optimum)",
         )
+    add(
+        "--target-std",
+        type=_positive,
+        default=TARGET_STD,
+        metavar="S_PER_M",
+        help="standard deviation in S/m that radii of auto give the median voxel "
+        "(default: %(default)s)",
+    )
     add(
         "--phase-type",
         choices=get_args(PhaseType),
@@ -254,14 +265,27 @@ def _expand(methods: Sequence[str]) -> tuple[str, ...]:
 
 
 def _radius(
-    parser: argparse.ArgumentParser, numbers: list[float] | None, flag: str
-) -> Triple | None:
+    parser: argparse.ArgumentParser, numbers: list[float | Literal["auto"]] | None, flag: str
+) -> Triple | Literal["auto"] | None:
     if numbers is None:
         return None
+    if numbers == ["auto"]:
+        return "auto"
+    if "auto" in numbers:
+        parser.error(f"{flag} is either auto or one or three numbers, in mm")
     try:
         return as_triple(numbers, flag)
     except ValueError as error:
         parser.error(str(error))
+
+
+def _radius_number(text: str) -> float | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is neither a number of mm nor auto") from error
 
 
 def _folder(text: str) -> Path:

@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bids_qcm.bids.derivatives import derivative_path
 from bids_qcm.bids.planning import Plan
@@ -41,6 +42,7 @@ class Summary:
             sidecars[path] = json.loads(path.read_text())
             image = path.with_suffix(".nii.gz")
             self.done.append(f"{image} ({sidecars[path]['InvalidFraction']:.1%} invalid)")
+            _warn_of_target(image, sidecars[path])
         if not sidecars:
             return
         newest = list(sidecars.values())[-1]
@@ -75,3 +77,15 @@ class Summary:
 
 def _sidecar_path(plan: Plan, settings: Settings, desc: str) -> Path:
     return derivative_path(settings.output_dir, plan.acquisition, "condmap", ".json", desc=desc)
+
+
+def _warn_of_target(image: Path, sidecar: Mapping[str, Any]) -> None:
+    """Warn where the largest automatic radii are too small for the noise."""
+    if sidecar.get("PredictedStd", 0) > sidecar.get("TargetStd", 0):
+        LOGGER.warning(
+            "%s: twice the published radii leave a standard deviation of %.2g S/m, above the "
+            "target of %.2g S/m; larger ones would average structures flat",
+            image,
+            sidecar["PredictedStd"],
+            sidecar["TargetStd"],
+        )

@@ -7,8 +7,13 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedS
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.interfaces.base import CheckedInterface, optional_file
 from bids_qcm.recon import METHODS, reconstruct
+from bids_qcm.recon.automatic import TARGET_STD
 
 _RADIUS = {"default": None, "usedefault": True, "desc": "in mm; None for the method's own"}
+
+
+def _radius() -> traits.Either:
+    return traits.Either(None, "auto", traits.Tuple((0.0, 0.0, 0.0)), **_RADIUS)
 
 
 class _ReconstructInputSpec(BaseInterfaceInputSpec):
@@ -21,8 +26,10 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     method = traits.Enum(*METHODS, mandatory=True)
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
-    fit_radius = traits.Either(None, traits.Tuple((0.0, 0.0, 0.0)), **_RADIUS)
-    integral_radius = traits.Either(None, traits.Tuple((0.0, 0.0, 0.0)), **_RADIUS)
+    fit_radius = _radius()
+    integral_radius = _radius()
+    target_std = traits.Float(TARGET_STD, usedefault=True, desc="in S/m, for automatic radii")
+    uncertainty = traits.Bool(True, usedefault=True, desc="give condstd_file, if noise is given")
     provenance = traits.Dict({}, usedefault=True, desc="of phi0")
     n_threads = traits.Int(1, usedefault=True, nohash=True)
 
@@ -53,6 +60,8 @@ class Reconstruct(CheckedInterface):
             phase_type=inputs.phase_type,
             fit_radius=inputs.fit_radius,
             integral_radius=inputs.integral_radius,
+            target_std=inputs.target_std,
+            uncertainty=inputs.uncertainty,
             phase_noise=read_values(Path(inputs.noise_file)) if inputs.noise_file else None,
             magnitude_noise=inputs.magnitude_noise,
             n_threads=inputs.n_threads,
@@ -68,10 +77,14 @@ class Reconstruct(CheckedInterface):
                 path = Path(runtime.cwd, f"{name}.nii.gz")
                 write_image(path, values, like=source)
                 self._results[f"{name}_file"] = str(path)
+        automatic = {}
+        if result.predicted_std is not None:
+            automatic = {"TargetStd": inputs.target_std, "PredictedStd": result.predicted_std}
         radii = {"FitRadius": result.fit_radius, "IntegralRadius": result.integral_radius}
         self._results["provenance"] = {
             **inputs.provenance,
             **{name: list(radius) for name, radius in radii.items() if radius is not None},
+            **automatic,
             "InvalidFraction": result.invalid_fraction,
         }
         return runtime

@@ -1,124 +1,209 @@
 """The Laplacian of the phase as a method defines it, and its standard deviation."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from bids_qcm.recon.finite_difference import fd_gradient, fd_laplacian, fd_laplacian_std
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
-from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
-from bids_qcm.recon.replicates import Noise, replicate_std
+from bids_qcm.recon.quadratic_fit import QuadraticFit, fit_gradients, fit_quadratic
+from bids_qcm.recon.replicates import REPLICATES, Noise, every_third, replicate_std
 from bids_qcm.recon.surface_integral import integrate_surface
 
 # Voxels of the integral radius from which on the noise hardly changes from voxel to voxel.
 _LARGE_REACH = 12
 
+# Of the median over the head: voxels, and replicates in each.
+_SAMPLES = 500
+_SAMPLE_REPLICATES = 12
+_SMALLEST_SPACING = 4
 
-def compute_laplacian(
-    phase: NDArray[np.float64],
-    support: NDArray[np.int32],
-    method: Method,
-    voxel_size: Triple,
-    kernels: Kernels,
-    zscore: NDArray[np.float32] | None = None,
-    noise: Noise | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Differentiate the phase as the method says.
 
-    Parameters
+@dataclass(frozen=True, eq=False)
+class Volumes:
+    """What the Laplacian is computed from.
+
+    Attributes
     ----------
     phase : ndarray of float64, shape (X, Y, Z)
         phi0 in rad, unwrapped, finite everywhere.
     support : ndarray of int32, shape (X, Y, Z)
         Only voxels with the same number are used together; 0 is never used.
-    method : Method
     voxel_size : tuple of 3 floats
         In mm.
-    kernels : Kernels
-    zscore : ndarray of float32, shape (X, Y, Z), optional
+    zscore : ndarray of float32, shape (X, Y, Z), or None
         z-scored magnitude, where the method weighs by it.
-    noise : Noise, optional
+    noise : Noise or None
+    """
+
+    phase: NDArray[np.float64]
+    support: NDArray[np.int32]
+    voxel_size: Triple
+    zscore: NDArray[np.float32] | None = None
+    noise: Noise | None = None
+
+
+def compute_laplacian(
+    volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Differentiate the phase as the method says.
+
+    Parameters
+    ----------
+    volumes : Volumes
+    method : Method
+    kernels : Kernels
+    uncertainty : bool
+        Whether to give the standard deviation, if the volumes have the noise.
 
     Returns
     -------
     laplacian : ndarray of float32, shape (X, Y, Z)
         In rad/m^2; NaN where invalid.
     laplacian_std : ndarray of float32, shape (X, Y, Z), or None
-        Its standard deviation, if the noise was given.
+        Its standard deviation.
     """
-    form = _laplacian_form if method.form == "laplacian" else _integral_form
-    return form(phase, support, method, voxel_size, kernels, zscore, noise)
-
-
-def _laplacian_form(
-    phase: NDArray[np.float64],
-    support: NDArray[np.int32],
-    method: Method,
-    voxel_size: Triple,
-    kernels: Kernels,
-    zscore: NDArray[np.float32] | None,
-    noise: Noise | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    noise = volumes.noise if uncertainty else None
+    if method.form == "integral":
+        laplacian = _integral(volumes, method, kernels)
+        if noise is None:
+            return laplacian, None
+        reach = min(kernels.integral_radius[a] / volumes.voxel_size[a] for a in kernels.axes)
+        at = every_third(volumes.support) if reach >= _LARGE_REACH else None
+        std = _integral_std(volumes, method, kernels, laplacian, at, REPLICATES)
+        return laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std)
     if method.derivative == "fit":
-        fit = fit_quadratic(
-            phase.astype(np.float32),
+        fit = _fit(volumes, kernels, noise)
+        return fit.laplacian, fit.laplacian_std
+    differentiated = (volumes.support != 0, volumes.voxel_size, kernels.axes)
+    laplacian = fd_laplacian(volumes.phase, *differentiated)
+    return laplacian, None if noise is None else fd_laplacian_std(noise.phase, *differentiated)
+
+
+def median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:
+    """Predict the standard deviation of the median voxel from a sample.
+
+    Parameters
+    ----------
+    volumes : Volumes
+        With the noise.
+    method : Method
+        One that fits or integrates.
+    kernels : Kernels
+
+    Returns
+    -------
+    float
+        In rad/m^2; NaN if the Laplacian is valid in no voxel of the sample.
+    """
+    sample = _sample(volumes.support)
+    if method.form == "integral":
+        # the voxels around a sampled one are averaged with it
+        at = maximum_filter(sample, 3) & (volumes.support != 0)
+        laplacian = _integral(volumes, method, kernels, at)
+        std = _integral_std(volumes, method, kernels, laplacian, at, _SAMPLE_REPLICATES)
+    else:
+        std = _fit(volumes, kernels, volumes.noise, sample).laplacian_std
+    found = std[sample & np.isfinite(std)]
+    return float(np.median(found)) if found.size else float("nan")
+
+
+def _sample(support: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Choose voxels of the support on a coarse grid."""
+    inside = support != 0
+    spacing = max(_SMALLEST_SPACING, round((inside.sum() / _SAMPLES) ** (1 / 3)))
+    grid = np.zeros(support.shape, dtype=bool)
+    grid[tuple(slice(min(spacing, n) // 2, None, spacing) for n in support.shape)] = True
+    return grid & inside if (grid & inside).any() else inside
+
+
+def _fit(
+    volumes: Volumes,
+    kernels: Kernels,
+    noise: Noise | None,
+    at: NDArray[np.bool_] | None = None,
+) -> QuadraticFit:
+    return fit_quadratic(
+        volumes.phase.astype(np.float32),
+        volumes.support,
+        voxel_size=volumes.voxel_size,
+        radius=kernels.fit_radius,
+        zscore=volumes.zscore,
+        noise=None if noise is None else noise.phase,
+        zscore_noise=0.0 if noise is None else noise.zscore,
+        gradient=False,
+        at=at,
+    )
+
+
+def _integral(
+    volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Integrate the gradient of the phase, by default around every voxel."""
+    support, voxel_size, zscore = volumes.support, volumes.voxel_size, volumes.zscore
+    if method.derivative == "fit":
+        gradient = fit_quadratic(
+            volumes.phase.astype(np.float32),
             support,
             voxel_size=voxel_size,
             radius=kernels.fit_radius,
             zscore=zscore,
-            noise=None if noise is None else noise.phase,
-            zscore_noise=0.0 if noise is None else noise.zscore,
-            gradient=False,
-        )
-        return fit.laplacian, fit.laplacian_std
-    mask = support != 0
-    laplacian = fd_laplacian(phase, mask, voxel_size, kernels.axes)
-    if noise is None:
-        return laplacian, None
-    return laplacian, fd_laplacian_std(noise.phase, mask, voxel_size, kernels.axes)
-
-
-def _integral_form(
-    phase: NDArray[np.float64],
-    support: NDArray[np.int32],
-    method: Method,
-    voxel_size: Triple,
-    kernels: Kernels,
-    zscore: NDArray[np.float32] | None,
-    noise: Noise | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    fitted = {"voxel_size": voxel_size, "radius": kernels.fit_radius}
-    integrated = {
-        "voxel_size": voxel_size,
-        "radius": kernels.integral_radius,
-        "axes": kernels.axes,
-    }
-    values, mask = phase.astype(np.float32), support != 0
-    if method.derivative == "fit":
-        gradient = fit_quadratic(values, support, zscore=zscore, **fitted).gradient
+        ).gradient
     else:
-        gradient = fd_gradient(phase, mask, voxel_size, kernels.axes)
-    laplacian = integrate_surface(gradient, support, zscore=zscore, **integrated)
-    if noise is None:
-        return laplacian, None
+        gradient = fd_gradient(volumes.phase, support != 0, voxel_size, kernels.axes)
+    return integrate_surface(
+        gradient,
+        support,
+        voxel_size=voxel_size,
+        radius=kernels.integral_radius,
+        axes=kernels.axes,
+        zscore=zscore,
+        at=at,
+    )
+
+
+def _integral_std(
+    volumes: Volumes,
+    method: Method,
+    kernels: Kernels,
+    laplacian: NDArray[np.float32],
+    at: NDArray[np.bool_] | None,
+    replicates: int,
+) -> NDArray[np.float32]:
+    """Estimate the standard deviation of `_integral` from noise replicates."""
+    support, voxel_size = volumes.support, volumes.voxel_size
 
     def estimate(
         phases: NDArray[np.float32], zscore: NDArray[np.float32] | None, at: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
         if method.derivative == "fit":
-            gradients = fit_gradients(phases, support, zscore=zscore, **fitted)
+            gradients = fit_gradients(
+                phases, support, voxel_size=voxel_size, radius=kernels.fit_radius, zscore=zscore
+            )
         else:
-            gradients = np.stack([fd_gradient(p, mask, voxel_size, kernels.axes) for p in phases])
-        return integrate_surface(gradients, support, zscore=zscore, at=at, **integrated)
+            gradients = np.stack(
+                [fd_gradient(p, support != 0, voxel_size, kernels.axes) for p in phases]
+            )
+        return integrate_surface(
+            gradients,
+            support,
+            voxel_size=voxel_size,
+            radius=kernels.integral_radius,
+            axes=kernels.axes,
+            zscore=zscore,
+            at=at,
+        )
 
-    reach = min(kernels.integral_radius[a] / voxel_size[a] for a in kernels.axes)
-    std = replicate_std(
+    return replicate_std(
         estimate,
-        values,
+        volumes.phase.astype(np.float32),
         laplacian,
         support,
-        noise,
-        zscore,
-        sparse=reach >= _LARGE_REACH,
+        volumes.noise,
+        volumes.zscore,
+        at=at,
+        replicates=replicates,
     )
-    return laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std)

@@ -1,7 +1,7 @@
 """From phi0 to conductivity, by any of the ten methods."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -9,18 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import find_objects
 
 from bids_qcm.physics import PhaseType, conductivity_factor
+from bids_qcm.recon.automatic import TARGET_STD, choose_for_noise
 from bids_qcm.recon.compiling import thread_limit
-from bids_qcm.recon.kernels import Kernels, Triple, as_triple, check_radius
-from bids_qcm.recon.laplacian import compute_laplacian
+from bids_qcm.recon.kernels import Triple, as_triple
+from bids_qcm.recon.laplacian import Volumes, compute_laplacian
 from bids_qcm.recon.methods import METHODS, Method
-from bids_qcm.recon.normal_equations import check_enough_voxels
+from bids_qcm.recon.radii import Radius, RadiusChoice, choose_kernels, is_automatic
 from bids_qcm.recon.replicates import Noise
 from bids_qcm.recon.sign import Sign, determine_sign
-
-Radius = float | Sequence[float]
-
-# A second derivative takes three.
-_FEWEST_VOXELS = 3
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,9 @@ class Reconstruction:
         The method.
     fit_radius, integral_radius : tuple of 3 floats, or None
         In mm; None where the method has no such kernel.
+    predicted_std : float or None
+        Where a radius was chosen by the noise: the standard deviation in S/m that was then
+        predicted for the median voxel.
     phase_type : {"transceive", "transmit"}
         What the phase was taken to be.
     sign : {"+", "-"}
@@ -53,6 +52,7 @@ class Reconstruction:
     method: Method
     fit_radius: Triple | None
     integral_radius: Triple | None
+    predicted_std: float | None
     phase_type: PhaseType
     sign: Sign
     frequency: float
@@ -70,10 +70,12 @@ def reconstruct(
     labels: ArrayLike | None = None,
     phase_type: PhaseType = "transceive",
     sign: Sign | Literal["auto"] = "+",
-    fit_radius: Radius | None = None,
-    integral_radius: Radius | None = None,
+    fit_radius: RadiusChoice = None,
+    integral_radius: RadiusChoice = None,
+    target_std: float = TARGET_STD,
     phase_noise: ArrayLike | None = None,
     magnitude_noise: float = 0.0,
+    uncertainty: bool = True,
     n_threads: int | None = None,
 ) -> Reconstruction:
     """Compute conductivity from the phase at echo time zero.
@@ -99,10 +101,12 @@ def reconstruct(
         A scanner's image phase is the transceive phase.
     sign : {"+", "-", "auto"}
         Factor on the phase; ``auto`` makes the median Laplacian positive.
-    fit_radius, integral_radius : float or sequence of 3 floats, optional
+    fit_radius, integral_radius : float or sequence of 3 floats or "auto", optional
         Semi-axes of the kernels in mm; default: the method's published optimum. 0 on one axis
         asks for an in-plane kernel; that is all that a finite-difference method takes from its
-        fit radius.
+        fit radius. ``auto`` scales the published optimum so that `target_std` is met.
+    target_std : float
+        Standard deviation in S/m that automatic radii give the median voxel.
     phase_noise : array_like of float, shape (X, Y, Z), or float, optional
         Standard deviation of the phase's noise in rad, independent between voxels. With it the
         conductivity's is computed: for the Laplacian forms by propagation, for the integral forms
@@ -110,6 +114,8 @@ def reconstruct(
     magnitude_noise : float
         Standard deviation of the magnitude's noise, in its unit, which moves the weights of the
         ``-mag`` and ``-magseg`` methods. :func:`bids_qcm.phase.compute_phi0` estimates both.
+    uncertainty : bool
+        Whether to compute the standard deviation, if the noise is given.
     n_threads : int, optional
         Limit of threads; default: numba's.
 
@@ -141,7 +147,10 @@ def reconstruct(
         raise ValueError(f"sign is {sign!r}, but it must be '+', '-' or 'auto'")
     factor = conductivity_factor(frequency, phase_type)
     phi0, inside, support, zscore = _checked_volumes(phase, mask, magnitude, labels, chosen)
-    kernels = choose_kernels(chosen, size, phi0.shape, fit_radius, integral_radius)
+    if not target_std > 0:
+        raise ValueError(f"target standard deviation is {target_std!r}, but it must be positive")
+    choose = partial(choose_kernels, chosen, size, phi0.shape, fit_radius, integral_radius)
+    kernels = choose()
     if sign == "auto":
         sign = determine_sign(
             np.asarray(phase), inside, size, axes=kernels.axes, n_threads=n_threads
@@ -153,16 +162,20 @@ def reconstruct(
     if phase_noise is not None:
         sd = _checked_noise(phase_noise, phi0, support)[box]
         noise = Noise(sd, _zscore_noise(magnitude_noise, magnitude, zscore))
+    volumes = Volumes(
+        phase=phi0[box],
+        support=np.ascontiguousarray(support[box]),
+        voxel_size=size,
+        zscore=None if zscore is None else np.ascontiguousarray(zscore[box]),
+        noise=noise,
+    )
+    predicted = None
     with thread_limit(n_threads):
-        laplacian, std = compute_laplacian(
-            phi0[box],
-            np.ascontiguousarray(support[box]),
-            chosen,
-            size,
-            kernels,
-            None if zscore is None else np.ascontiguousarray(zscore[box]),
-            noise,
-        )
+        if is_automatic(chosen, fit_radius, integral_radius):
+            if noise is None:
+                raise ValueError("automatic radii need the noise of the phase, phase_noise")
+            kernels, predicted = choose_for_noise(volumes, chosen, choose, target_std / abs(factor))
+        laplacian, std = compute_laplacian(volumes, chosen, kernels, uncertainty=uncertainty)
     conductivity = _in_volume(factor * laplacian, box, inside)
     return Reconstruction(
         conductivity=conductivity,
@@ -170,82 +183,12 @@ def reconstruct(
         method=chosen,
         fit_radius=kernels.fit_radius,
         integral_radius=kernels.integral_radius,
+        predicted_std=None if predicted is None else abs(factor) * predicted,
         phase_type=phase_type,
         sign=sign,
         frequency=float(frequency),
         invalid_fraction=float(np.isnan(conductivity[inside]).mean()),
     )
-
-
-def choose_kernels(
-    method: Method,
-    voxel_size: Triple,
-    shape: tuple[int, int, int],
-    fit_radius: Radius | None = None,
-    integral_radius: Radius | None = None,
-) -> Kernels:
-    """Settle a method's kernels, and refuse those that the voxel grid cannot hold.
-
-    Parameters
-    ----------
-    method : Method
-        A row of the method table, whose published optimum is the default.
-    voxel_size : tuple of 3 floats
-        In mm.
-    shape : tuple of 3 ints
-        Of the volume, in voxels.
-    fit_radius, integral_radius : float or sequence of 3 floats, optional
-        Semi-axes in mm. 0 on an axis of either makes both kernels in-plane.
-
-    Returns
-    -------
-    Kernels
-
-    Raises
-    ------
-    ValueError
-        If a radius or voxel size is not a positive number of mm, a radius reaches less than one
-        voxel along an axis or holds fewer voxels than a quadratic has terms, or the volume has too
-        few voxels along an axis to find a curvature.
-    """
-    if min(voxel_size) <= 0:
-        raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
-    given = {"fit radius": fit_radius, "integral radius": integral_radius}
-    published = {"fit radius": method.fit_radius, "integral radius": method.integral_radius}
-    triples = {
-        name: as_triple(published[name] if value is None else value, name)
-        for name, value in given.items()
-        if value is not None or published[name] is not None
-    }
-    axes = curved_axes(*triples.values())
-    for axis in axes:
-        if shape[axis] < _FEWEST_VOXELS:
-            raise ValueError(
-                f"{method.name}: the volume has {shape[axis]} voxel(s) along {'xyz'[axis]}, and a "
-                f"kernel needs {_FEWEST_VOXELS}; give a fit radius of 0 on that axis"
-            )
-    for name, triple in triples.items():
-        triples[name] = tuple(triple[a] if a in axes else 0.0 for a in range(3))
-        if published[name] is not None:
-            check_radius(triples[name], voxel_size, f"{method.name}: {name}")
-    if method.fit_radius is not None:
-        check_enough_voxels(triples["fit radius"], voxel_size, f"{method.name}: fit radius")
-    return Kernels(
-        fit_radius=triples["fit radius"] if method.fit_radius is not None else None,
-        integral_radius=triples["integral radius"] if method.integral_radius is not None else None,
-        axes=axes,
-    )
-
-
-def curved_axes(*radii: Triple | None) -> tuple[int, ...]:
-    """List the axes along which the phase is differentiated: those where no radius is 0.
-
-    Examples
-    --------
-    >>> curved_axes((9, 9, 0), None)
-    (0, 1)
-    """
-    return tuple(a for a in range(3) if all(r is None or r[a] > 0 for r in radii))
 
 
 def zscored(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.float32]:

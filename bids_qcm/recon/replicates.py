@@ -15,8 +15,11 @@ REPLICATES = 24
 MAGNITUDE_REPLICATES = 3
 """Replicates of the magnitude's noise, which moves the weights."""
 
+# Voxels over which the standard deviation of a large kernel hardly changes.
+_FILL_STEPS = 3
+
 # Replicates of the phase that are estimated at once; more would take more memory.
-_TOGETHER = 8
+_TOGETHER = 12
 
 Estimator = Callable[
     [NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.bool_]], NDArray[np.float32]
@@ -48,7 +51,8 @@ def replicate_std(
     noise: Noise,
     zscore: NDArray[np.float32] | None,
     *,
-    sparse: bool,
+    at: NDArray[np.bool_] | None = None,
+    replicates: int = REPLICATES,
 ) -> NDArray[np.float32]:
     """Estimate the standard deviation of an estimator that is linear in the phase.
 
@@ -65,15 +69,17 @@ def replicate_std(
     noise : Noise
     zscore : ndarray of float32, shape (X, Y, Z), or None
         z-scored magnitude, if the estimator uses it.
-    sparse : bool
-        Estimate at every second voxel along x and y only, for kernels so large that the variance
-        hardly changes over two voxels; the others get the mean of their neighbours.
+    at : ndarray of bool, shape (X, Y, Z), optional
+        Estimate at these voxels only, for kernels so large that the variance hardly changes from
+        voxel to voxel; the others near them get the mean of their neighbours.
+    replicates : int
+        A multiple of 12.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        In rad/m^2; NaN where no replicate is valid. Its relative precision in each voxel is 15 %,
-        that of 24 replicates.
+        In rad/m^2; NaN where no replicate is valid. Its relative precision in each voxel is that of
+        n replicates, ``1 / sqrt(2 (n - 1))``: 15 % for 24.
 
     Notes
     -----
@@ -89,10 +95,12 @@ def replicate_std(
     def normal() -> NDArray[np.float32]:
         return rng.standard_normal(support.shape, dtype=np.float32)
 
-    at = _every_second(support) if sparse else support != 0
+    sparse = at is not None
+    if at is None:
+        at = support != 0
     of_noise, moved, moved_noise = (_MeanSquare(support.shape) for _ in range(3))
     first = []
-    for _ in range(0, REPLICATES, _TOGETHER):
+    for _ in range(0, replicates, _TOGETHER):
         phases = np.stack([noise.phase * normal() for _ in range(_TOGETHER)])
         laplacians = estimate(phases, zscore, at)
         of_noise.add(laplacians)
@@ -109,6 +117,25 @@ def replicate_std(
     elif sparse:
         variance = _smoothed(variance, support)
     return np.sqrt(variance).astype(np.float32)
+
+
+def every_third(support: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Choose every third voxel along x and y, and those whose tissue none of them near has.
+
+    Parameters
+    ----------
+    support : ndarray of int32, shape (X, Y, Z)
+        Tissue numbers; 0 is nowhere.
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z)
+    """
+    at = np.zeros(support.shape, dtype=bool)
+    # from the second on, so that each voxel is one of them or next to one
+    at[1::3, 1::3] = support[1::3, 1::3] != 0
+    alone = np.isnan(_filled(np.where(at, 1.0, np.nan), support))
+    return at | (alone & (support != 0))
 
 
 class _MeanSquare:
@@ -128,24 +155,20 @@ class _MeanSquare:
         return np.where(self._count > 0, self._sum / np.maximum(self._count, 1), np.nan)
 
 
-def _every_second(support: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Choose every second voxel along x and y, and those whose tissue none of them near has."""
-    at = np.zeros(support.shape, dtype=bool)
-    at[::2, ::2] = support[::2, ::2] != 0
-    alone = np.isnan(_mean_of_alike(np.where(at, 1.0, np.nan), support))
-    return at | (alone & (support != 0))
-
-
 def _smoothed(
     values: NDArray[np.float64],
     support: NDArray[np.int32],
     zscore: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float64]:
-    """Average over the nearest voxels alike; where none is known, over those of the same tissue."""
-    smoothed = _mean_of_alike(values, support, zscore)
-    if zscore is None:
-        return smoothed
-    return np.where(np.isnan(smoothed), _mean_of_alike(values, support), smoothed)
+    """Average over the nearest voxels alike; where none is known, fill in the same tissue."""
+    return _filled(_mean_of_alike(values, support, zscore), support)
+
+
+def _filled(values: NDArray[np.float64], support: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Fill in what is NaN from the nearest voxels of the same tissue, step by step."""
+    for _ in range(_FILL_STEPS):
+        values = np.where(np.isnan(values), _mean_of_alike(values, support), values)
+    return values
 
 
 def _mean_of_alike(

@@ -83,13 +83,15 @@ def _next(volume: NDArray, axis: int) -> NDArray:
 
 def _pairs(
     components: NDArray[np.float32], valid: NDArray[np.int32], axis: int
-) -> tuple[list[NDArray[np.float32]], NDArray[np.int32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Give each pair (j, j + e_a), at j, its steps of the gradients and its label.
 
     The label is 0 where the two voxels may not be in one region; the steps are 0 there too.
     """
     label = np.ascontiguousarray(np.where(_next(valid, axis) == valid, valid, 0))
-    steps = [np.where(label != 0, _next(c, axis) - c, np.float32(0)) for c in components]
+    steps = np.zeros((len(components), *valid.shape), dtype=np.float32)
+    for step, component in zip(steps, components, strict=True):
+        np.subtract(_next(component, axis), component, out=step, where=label != 0)
     return steps, label
 
 
@@ -100,7 +102,7 @@ def _extremes(zscore: NDArray[np.float32], axis: int) -> tuple[NDArray[np.float3
 
 
 def _mean_steps(
-    steps: list[NDArray[np.float32]],
+    steps: NDArray[np.float32],
     pair: NDArray[np.int32],
     wanted: NDArray[np.int32],
     kernel: NDArray[np.bool_],
@@ -162,7 +164,7 @@ def _sum_runs(cumulative, kernel_runs, blocks, margin, out):  # noqa: ANN001, AN
 
 
 def _mean_steps_of_similar(
-    steps: list[NDArray[np.float32]],
+    steps: NDArray[np.float32],
     pair: NDArray[np.int32],
     wanted: NDArray[np.int32],
     extremes: tuple[NDArray[np.float32], ...],
@@ -172,7 +174,7 @@ def _mean_steps_of_similar(
     margin = reach(kernel)
     means = np.full((len(steps), *wanted.shape), np.nan, dtype=np.float32)
     _average_similar(
-        np.stack([padded(step, margin) for step in steps]),
+        padded(steps, margin),
         tuple(padded(volume, margin) for volume in (pair, wanted, *extremes)),
         runs(kernel),
         blocks_of(wanted, _LANES),

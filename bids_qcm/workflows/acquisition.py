@@ -21,7 +21,7 @@ from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.interfaces.reconstruction import Reconstruct
 from bids_qcm.interfaces.segmentation import ImportSegmentation
 from bids_qcm.recon import METHODS
-from bids_qcm.recon.reconstruction import curved_axes
+from bids_qcm.recon.radii import curved_axes, is_automatic
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import phi0_gb, reconstruction_gb, volume_gb
 
@@ -79,9 +79,10 @@ def init_acquisition_wf(
             workflow.connect(segmentation, "labels_file", reconstruct, "labels_file")
         outputs = {"condmap": condmap_metadata}
         if settings.uncertainty:
+            outputs["condstd"] = condstd_metadata
+        if _needs_noise(settings, method):
             workflow.connect(phi0, "noise_file", reconstruct, "noise_file")
             workflow.connect(phi0, "magnitude_noise", reconstruct, "magnitude_noise")
-            outputs["condstd"] = condstd_metadata
         for suffix, metadata in outputs.items():
             name = write_node_name(method, suffix)
             write = _init_write_node(plan, settings, name, suffix, desc=METHODS[method].desc)
@@ -145,6 +146,12 @@ def _connect_segmentation(
     return segmentation
 
 
+def _needs_noise(settings: Settings, method: str) -> bool:
+    return settings.uncertainty or is_automatic(
+        METHODS[method], settings.fit_radius, settings.integral_radius
+    )
+
+
 def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
     interface = Reconstruct(
         method=method,
@@ -152,6 +159,8 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
         phase_type=settings.phase_type,
         fit_radius=settings.fit_radius,
         integral_radius=settings.integral_radius,
+        target_std=settings.target_std,
+        uncertainty=settings.uncertainty,
         n_threads=settings.omp_nthreads,
     )
     return Node(
@@ -159,7 +168,7 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
         name=f"reconstruct_{method.replace('-', '_')}",
         mem_gb=reconstruction_gb(
             _n_voxels(plan),
-            replicates=settings.uncertainty and METHODS[method].form == "integral",
+            replicates=_needs_noise(settings, method) and METHODS[method].form == "integral",
         ),
         n_procs=settings.omp_nthreads,
     )

@@ -279,6 +279,13 @@ def test_an_integral_kernel_smaller_than_a_voxel(dataset, plan):
     assert "along y" in found.refused["integral"]
 
 
+def test_automatic_radii_are_refused_where_the_largest_reaches_no_neighbour(dataset, plan):
+    dataset.pair()
+    found = plan(methods=("laplacian", "integral-fd"), integral_radius="auto", fit_radius="auto")
+    # the published integral radius of integral-fd is one voxel here, which may be scaled
+    assert found.methods == ("laplacian", "integral-fd")
+
+
 def test_a_segmentation_in_another_grid(dataset, plan, affine):
     dataset.pair()
     affine[0, 3] = 9

@@ -58,6 +58,7 @@ FIELDS = {
     "skip_bids_validation": (["--skip-bids-validation"], True),
     "methods": (["--method", "integral", "laplacian"], ("integral", "laplacian")),
     "fit_radius": (["--fit-radius", "4"], (4, 4, 4)),
+    "target_std": (["--target-std", "0.2"], 0.2),
     "integral_radius": (["--integral-radius", "4", "5", "0"], (4, 5, 0)),
     "phase_type": (["--phase-type", "transmit"], "transmit"),
     "sign": (["--sign", "-"], "-"),
@@ -148,6 +149,8 @@ def test_radii(parse, usage_error, flag, field):
         message = usage_error("data", "out", "participant", flag, *numbers)
         assert flag in message
         assert "one or three numbers, in mm" in message
+    assert getattr(parse(flag, "auto"), field) == "auto"
+    assert f"{flag} is either auto" in usage_error("data", "out", "participant", flag, "auto", "3")
     for number in ("nan", "inf"):
         assert flag in usage_error("data", "out", "participant", flag, number)
 
@@ -197,6 +200,7 @@ def test_named_derivatives(parse, folders):
         (["data", "out", "participant", "--nprocs", "0"], ["--nprocs", "positive whole number"]),
         (["data", "out", "participant", "--nprocs", "x"], ["--nprocs", "x"]),
         (["data", "out", "participant", "--omp-nthreads", "1.5"], ["--omp-nthreads", "1.5"]),
+        (["data", "out", "participant", "--target-std", "0"], ["--target-std", "0"]),
         (["data", "out", "participant", "--mem", "-1"], ["--mem", "-1"]),
         (["data", "out", "participant", "--mem", "nan"], ["--mem", "not a positive number"]),
         (["data", "out", "participant", "--phase-units", "deg"], ["--phase-units", "deg"]),

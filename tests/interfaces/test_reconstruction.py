@@ -52,6 +52,17 @@ def test_radii_of_an_integral_method(tmp_path, interface, monkeypatch):
     assert outputs.provenance["IntegralRadius"] == [3, 3, 4]
 
 
+def test_automatic_radius(tmp_path, ball, interface, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noise = {"noise_file": ball.files["magnitude"], "uncertainty": False}
+    target = 1e4
+    outputs = interface(fit_radius="auto", target_std=target, **noise).run().outputs
+    assert 0 < outputs.provenance["PredictedStd"] <= target
+    assert outputs.provenance["TargetStd"] == target
+    assert outputs.provenance["FitRadius"][0] < 9
+    assert not isdefined(outputs.condstd_file)
+
+
 def test_published_radius_by_default(tmp_path, interface, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outputs = interface(fit_radius=None).run().outputs

@@ -9,7 +9,7 @@ from scipy.special import jv
 
 from bids_qcm.physics import VACUUM_PERMEABILITY, conductivity_factor
 from bids_qcm.recon import METHODS, reconstruct
-from bids_qcm.recon.reconstruction import choose_kernels
+from bids_qcm.recon.radii import choose_kernels
 
 F = 127.74e6
 # Large enough for the voxel size of 2.2 mm; the published radii of some methods are not.

@@ -7,7 +7,7 @@ from bids_qcm.recon import METHODS, reconstruct
 from bids_qcm.recon.finite_difference import fd_laplacian, fd_laplacian_std
 from bids_qcm.recon.kernels import ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
-from bids_qcm.recon.replicates import Noise, replicate_std
+from bids_qcm.recon.replicates import Noise, every_third, replicate_std
 
 F = 127.74e6
 
@@ -112,7 +112,8 @@ def test_replicates_of_a_known_estimator(sparse):
         return np.where(at, 5 * phases, np.nan)
 
     still = np.zeros(shape, np.float32)
-    std = replicate_std(estimate, still, still, support, Noise(sd, 0.0), None, sparse=sparse)
+    at = every_third(support) if sparse else None
+    std = replicate_std(estimate, still, still, support, Noise(sd, 0.0), None, at=at)
     assert np.isfinite(std).all()
     np.testing.assert_allclose(np.sqrt(np.mean((std / sd) ** 2)), 5, rtol=0.02)
 
@@ -129,7 +130,7 @@ def test_replicates_of_the_magnitude():
 
     noise = Noise(np.full(shape, 0.1, np.float32), 0.02)
     laplacian = estimate(phase[None], zscore, None)[0]
-    std = replicate_std(estimate, phase, laplacian, support, noise, zscore, sparse=False)
+    std = replicate_std(estimate, phase, laplacian, support, noise, zscore)
     # the phase's noise through the estimator, and its mean as the magnitude changes
     expected = np.hypot(5 * 0.1, 30 * 0.02)
     assert np.sqrt(np.mean(std**2)) == pytest.approx(expected, rel=0.03)

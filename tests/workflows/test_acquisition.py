@@ -11,7 +11,8 @@ from bids_qcm.workflows.acquisition import init_acquisition_wf, write_node_name
 @pytest.fixture
 def make_workflow(settings, datasets, make_plans):
     def make(plan_options=None, **options):
-        given = settings(fit_radius=(3, 3, 3), integral_radius=(2, 2, 2), **options)
+        radii = {"fit_radius": (3, 3, 3), "integral_radius": (2, 2, 2)}
+        given = settings(**radii | options)
         (plan,) = make_plans(given, **plan_options or {})
         return init_acquisition_wf(plan=plan, settings=given, datasets=datasets, name="one_wf")
 
@@ -114,6 +115,17 @@ def test_options_reach_the_nodes(make_workflow):
     assert node.inputs.integral_radius == (2, 2, 2)
     assert node.inputs.frequency == pytest.approx(127.74e6)
     assert workflow.get_node("sign").inputs.sign == "-"
+
+
+def test_automatic_radii_have_the_noise_even_without_uncertainty(make_workflow):
+    methods = ("laplacian", "laplacian-fd")
+    workflow = make_workflow(
+        methods=methods, fit_radius="auto", integral_radius=None, target_std=0.3, uncertainty=False
+    )
+    with_noise = [link[2] for link in edges(workflow) if link[3] == "noise_file"]
+    assert with_noise == ["reconstruct_laplacian"]
+    inputs = workflow.get_node("reconstruct_laplacian").inputs
+    assert (inputs.fit_radius, inputs.target_std, inputs.uncertainty) == ("auto", 0.3, False)
 
 
 def test_all_is_written(make_workflow, tmp_path):

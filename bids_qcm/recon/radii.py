@@ -1,0 +1,110 @@
+"""The radii of a method's kernels: published, given, or scaled."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from bids_qcm.recon.kernels import Kernels, Triple, as_triple, check_radius
+from bids_qcm.recon.methods import Method
+from bids_qcm.recon.normal_equations import check_enough_voxels
+
+Radius = float | Sequence[float]
+RadiusChoice = Radius | Literal["auto"] | None
+
+# A second derivative takes three.
+_FEWEST_VOXELS = 3
+
+
+def choose_kernels(
+    method: Method,
+    voxel_size: Triple,
+    shape: tuple[int, int, int],
+    fit_radius: RadiusChoice = None,
+    integral_radius: RadiusChoice = None,
+    scale: float = 1.0,
+) -> Kernels:
+    """Settle a method's kernels, and refuse those that the voxel grid cannot hold.
+
+    Parameters
+    ----------
+    method : Method
+        A row of the method table, whose published optimum is the default.
+    voxel_size : tuple of 3 floats
+        In mm.
+    shape : tuple of 3 ints
+        Of the volume, in voxels.
+    fit_radius, integral_radius : float or sequence of 3 floats or "auto", optional
+        Semi-axes in mm. 0 on an axis of either makes both kernels in-plane.
+    scale : float
+        Of the published optimum where a radius is ``auto``.
+
+    Returns
+    -------
+    Kernels
+
+    Raises
+    ------
+    ValueError
+        If a radius or voxel size is not a positive number of mm, a radius reaches less than one
+        voxel along an axis or holds fewer voxels than a quadratic has terms, or the volume has too
+        few voxels along an axis to find a curvature.
+    """
+    if min(voxel_size) <= 0:
+        raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
+    published = {"fit radius": method.fit_radius, "integral radius": method.integral_radius}
+    given = {"fit radius": fit_radius, "integral radius": integral_radius}
+    for name, value in given.items():
+        if isinstance(value, str):
+            if value != "auto":
+                raise ValueError(f"{name} is {value!r}, but it must be in mm, or 'auto'")
+            own = published[name]
+            given[name] = None if own is None else scale * own
+    triples = {
+        name: as_triple(published[name] if value is None else value, name)
+        for name, value in given.items()
+        if value is not None or published[name] is not None
+    }
+    axes = curved_axes(*triples.values())
+    for axis in axes:
+        if shape[axis] < _FEWEST_VOXELS:
+            raise ValueError(
+                f"{method.name}: the volume has {shape[axis]} voxel(s) along {'xyz'[axis]}, and a "
+                f"kernel needs {_FEWEST_VOXELS}; give a fit radius of 0 on that axis"
+            )
+    for name, triple in triples.items():
+        triples[name] = tuple(triple[a] if a in axes else 0.0 for a in range(3))
+        if published[name] is not None:
+            check_radius(triples[name], voxel_size, f"{method.name}: {name}")
+    if method.fit_radius is not None:
+        check_enough_voxels(triples["fit radius"], voxel_size, f"{method.name}: fit radius")
+    return Kernels(
+        fit_radius=triples["fit radius"] if method.fit_radius is not None else None,
+        integral_radius=triples["integral radius"] if method.integral_radius is not None else None,
+        axes=axes,
+    )
+
+
+def curved_axes(*radii: Triple | Literal["auto"] | None) -> tuple[int, ...]:
+    """List the axes along which the phase is differentiated: those where no radius is 0.
+
+    Examples
+    --------
+    >>> curved_axes((9, 9, 0), None)
+    (0, 1)
+    """
+    given = [r for r in radii if r is not None and not isinstance(r, str)]
+    return tuple(a for a in range(3) if all(r[a] > 0 for r in given))
+
+
+def is_automatic(
+    method: Method, fit_radius: RadiusChoice = None, integral_radius: RadiusChoice = None
+) -> bool:
+    """Tell whether a radius that the method has is ``auto``.
+
+    Examples
+    --------
+    >>> from bids_qcm.recon.methods import METHODS
+    >>> [is_automatic(METHODS[m], integral_radius="auto") for m in ("laplacian", "integral")]
+    [False, True]
+    """
+    pairs = ((method.fit_radius, fit_radius), (method.integral_radius, integral_radius))
+    return any(own is not None and isinstance(chosen, str) for own, chosen in pairs)
