@@ -58,7 +58,7 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes)
         lower, scale, solution = np.empty((n, n)), np.empty(n), np.empty(n)
-        fit, laplacian = np.zeros((n, LANES)), np.zeros((n, LANES))
+        fit, laplacian = np.zeros((2, n, LANES), np.float32)
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] == 0:
                 continue
@@ -71,7 +71,8 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
                 out[d, x, y, z + lane] = np.sum(derivatives[d] * solution * scale)
             if noise is not None:
                 fit[:, lane] = solution * scale
-                _functional(derivatives[3], lower, scale, laplacian[:, lane])
+                _functional(derivatives[3], lower, scale, solution)
+                laplacian[:, lane] = solution
         if noise is not None:
             terms = (laplacian, fit, term_factors, term_powers)
             variance = _variance(
@@ -102,14 +103,15 @@ def fit_replicates(volumes, precision, kernel_runs, folding, system, wanted, blo
         x, y, z, lanes = blocks[b]
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(None, support, zscore, precision, kernel_runs, folding, first, lanes)
-        lower, scale = np.empty((n, n)), np.empty(n)
-        gradient = np.full((3, n, LANES), np.nan)
+        lower, scale, solution = np.empty((n, n)), np.empty(n), np.empty(n)
+        gradient = np.full((3, n, LANES), np.nan, np.float32)
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] != 0 and _scaled_cholesky(
                 moments[:, lane], normal, lower, scale
             ):
                 for axis in range(3):
-                    _functional(derivatives[axis], lower, scale, gradient[axis, :, lane])
+                    _functional(derivatives[axis], lower, scale, solution)
+                    gradient[axis, :, lane] = solution
         terms = (gradient, term_factors, term_powers)
         totals = _apply(phases, support, zscore, kernel_runs, terms, first, lanes)
         for lane in range(min(lanes, wanted.shape[2] - z)):
@@ -271,7 +273,7 @@ def _fold_terms(polynomial, factors, powers, coefficients, lanes):  # noqa: ANN0
     """Sum each term's ``factor * coefficient`` for the power of k that it has along a run."""
     polynomial[:] = 0
     for term in range(len(powers)):
-        factor = factors[term]
+        factor = np.float32(factors[term])
         power = powers[term]
         for lane in range(lanes):
             polynomial[power, lane] += factor * coefficients[term, lane]
@@ -434,9 +436,11 @@ def _scaled_cholesky(moments, normal, lower, scale):  # noqa: ANN001, ANN202
 @compiled()
 def _functional(derivative, lower, scale, coefficients):  # noqa: ANN001, ANN202
     """Write a derivative as ``sum_j w_ij^2 p(x_j) phi_j``: the coefficients of p."""
-    coefficients[:] = derivative * scale
+    for p in range(len(scale)):
+        coefficients[p] = derivative[p] * scale[p]
     _substitute(lower, coefficients)
-    coefficients *= scale
+    for p in range(len(scale)):
+        coefficients[p] *= scale[p]
 
 
 @compiled()
