@@ -4,11 +4,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bids_qcm import __version__
 from bids_qcm.bids.derivatives import BIDS_VERSION, write_json, write_text
 from bids_qcm.bids.images import save_array
-from bids_qcm.phantom.make import Phantom, make_phantom
+from bids_qcm.phantom.lesions import SMALL_LESION_DIAMETERS
+from bids_qcm.phantom.make import Head, Phantom, make_head, make_phantom
 from bids_qcm.phantom.parameters import SPIN_ECHO_TIME, PhantomParameters
 from bids_qcm.phantom.scaling import scale_phase
 from bids_qcm.phantom.tissues import TISSUES
@@ -18,7 +20,7 @@ _DERIVATIVE = Path("derivatives", "phantom")
 
 
 def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants: int) -> None:
-    """Write phantoms that differ in their noise, and the truth about them.
+    """Write phantoms of one head that differ in their noise, and the truth about them.
 
     Parameters
     ----------
@@ -31,11 +33,11 @@ def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants
     """
     names = [f"sub-{number:02d}" for number in range(1, participants + 1)]
     _write_descriptions(out, parameters, names)
+    head = make_head(parameters)
     for offset, name in enumerate(names):
         own = replace(parameters, seed=parameters.seed + offset)
-        phantom = make_phantom(own)
-        _write_raw(out / name / "anat", name, phantom, own)
-        _write_truth(out / _DERIVATIVE / name / "anat", name, phantom)
+        _write_raw(out / name / "anat", name, make_phantom(own, head), own)
+        _write_truth(out / _DERIVATIVE / name / "anat", name, head, own)
 
 
 def _write_descriptions(out: Path, parameters: PhantomParameters, names: list[str]) -> None:
@@ -71,10 +73,11 @@ def _readme(parameters: PhantomParameters) -> str:
             f"magnitude and phase; the derivative dataset {_DERIVATIVE.as_posix()} holds its",
             "segmentation, brain mask and true conductivity.",
             "",
-            "The anatomy is the MNI152 average brain. All participants share it and differ in",
-            "their noise: the seed of each is one more than that of the one before.",
+            "The anatomy is the MNI152 average brain in a skull and a scalp. All participants",
+            "share it, with its lesions and its variation of conductivity, and differ in their",
+            "noise: the seed of each is one more than that of the one before.",
             "",
-            "Parameters (mm, s, Hz, T):",
+            "Parameters (mm, s, Hz, T, S/m):",
             "",
             *lines,
             "",
@@ -104,22 +107,35 @@ def _write_raw(folder: Path, name: str, phantom: Phantom, parameters: PhantomPar
         write_json(folder / f"{stem}.json", {**sidecar, "Units": stored.units or "arbitrary"})
 
 
-def _write_truth(folder: Path, name: str, phantom: Phantom) -> None:
-    """Write the segmentation, brain mask and conductivity of one participant."""
-    save_array(folder / f"{name}_dseg.nii.gz", phantom.labels, phantom.affine)
-    rows = [f"{tissue.index}\t{tissue.name}\t{tissue.abbreviation}" for tissue in TISSUES]
+def _write_truth(folder: Path, name: str, head: Head, parameters: PhantomParameters) -> None:
+    """Write the segmentation, masks and conductivity of one participant."""
+    anatomy, affine = head.anatomy, head.anatomy.grid.affine
+    save_array(folder / f"{name}_dseg.nii.gz", anatomy.labels, affine)
+    present = [tissue for tissue in TISSUES if (anatomy.labels == tissue.index).any()]
+    rows = [f"{tissue.index}\t{tissue.name}\t{tissue.abbreviation}" for tissue in present]
     write_text(folder / f"{name}_dseg.tsv", "\n".join(["index\tname\tabbreviation", *rows, ""]))
-    mask = folder / f"{name}_desc-brain_mask"
-    save_array(mask.with_suffix(".nii.gz"), phantom.mask, phantom.affine)
-    write_json(mask.with_suffix(".json"), {"Type": "Brain"})
+    _write_mask(folder / f"{name}_desc-brain_mask", anatomy.brain, affine, Type="Brain")
+    if parameters.small_lesions:
+        for diameter in SMALL_LESION_DIAMETERS:
+            _write_mask(
+                folder / f"{name}_label-L_desc-{diameter}mm_mask",
+                anatomy.small_lesion_diameter == diameter,
+                affine,
+                Type="Lesion",
+                Description=f"Small lesions of {diameter} mm diameter",
+            )
     truth = folder / f"{name}_desc-truth_condmap"
-    conductivity = phantom.conductivity.astype(np.float32)
-    save_array(truth.with_suffix(".nii.gz"), conductivity, phantom.affine)
+    save_array(truth.with_suffix(".nii.gz"), head.conductivity.astype(np.float32), affine)
     write_json(
         truth.with_suffix(".json"),
         {
             "Description": "True conductivity; 0 outside the head",
             "Units": "S/m",
-            "ImagingFrequency": phantom.frequency / 1e6,
+            "ImagingFrequency": parameters.frequency / 1e6,
         },
     )
+
+
+def _write_mask(stem: Path, mask: NDArray[np.bool_], affine: NDArray, **sidecar: str) -> None:
+    save_array(stem.with_suffix(".nii.gz"), mask, affine)
+    write_json(stem.with_suffix(".json"), sidecar)

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_qcm.cli.exits import ExitStatus, Parser
-from bids_qcm.phantom.parameters import PHASE_SCALINGS, SPIN_ECHO_TIME, PhantomParameters
+from bids_qcm.phantom.parameters import (
+    FORWARD_MODELS,
+    PHASE_SCALINGS,
+    SPIN_ECHO_TIME,
+    PhantomParameters,
+)
 
 _PROGRAM = "bids-qcm-phantom"
 
@@ -33,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _build_parser().parse_args(argv)
     if arguments.participants < 1:
         arguments.fail(f"--participants must be at least 1, not {arguments.participants}")
+    _check_lesions(arguments)
     try:
         parameters = _parameters(arguments)
     except ValueError as error:
@@ -70,8 +76,66 @@ def _add_create_options(create: argparse.ArgumentParser) -> None:
     create.add_argument(
         "out", type=Path, metavar="OUT", help="directory of the dataset; new or empty"
     )
-    add = create.add_argument
+    create.add_argument(
+        "--participants",
+        type=int,
+        metavar="N",
+        default=1,
+        help="number of participants; they share the head",
+    )
+    _add_head_options(create.add_argument_group("the head"), default)
+    _add_scanner_options(create.add_argument_group("the scanner"), default)
+
+
+def _add_head_options(group: argparse._ArgumentGroup, default: PhantomParameters) -> None:
+    add = group.add_argument
     add("--resolution", type=float, metavar="MM", default=default.resolution, help="voxel size, mm")
+    add("--field-strength", type=float, metavar="T", default=default.field_strength, help="B0, T")
+    add(
+        "--forward-model",
+        choices=FORWARD_MODELS,
+        default=default.forward_model,
+        help="the equation that gives the phase: div(grad(phase) / conductivity), or "
+        "laplacian(phase), which ignores what tissue borders do",
+    )
+    add("--lesion", action="store_true", help="put a tumour into the white matter")
+    add(
+        "--lesion-diameter",
+        type=float,
+        metavar="MM",
+        default=default.lesion_diameter,
+        help="of the tumour, mm",
+    )
+    add(
+        "--lesion-conductivity",
+        type=float,
+        metavar="S/M",
+        default=default.lesion_conductivity,
+        help="of the tumour and of small lesions, S/m",
+    )
+    add(
+        "--small-lesions",
+        action="store_true",
+        help="put in lesions of 4 to 16 mm diameter, which the segmentation does not show",
+    )
+    add(
+        "--tissue-variation",
+        type=float,
+        metavar="FRACTION",
+        default=default.tissue_variation,
+        help="standard deviation of the conductivity within each tissue over its mean",
+    )
+    add(
+        "--anatomy-seed",
+        type=int,
+        metavar="N",
+        default=default.anatomy_seed,
+        help="seed of the places of small lesions and of the variation",
+    )
+
+
+def _add_scanner_options(group: argparse._ArgumentGroup, default: PhantomParameters) -> None:
+    add = group.add_argument
     add(
         "--snr",
         type=float,
@@ -96,8 +160,6 @@ def _add_create_options(create: argparse.ArgumentParser) -> None:
         default=default.off_resonance,
         help="largest off-resonance frequency in the brain; gradient echoes only",
     )
-    add("--field-strength", type=float, metavar="T", default=default.field_strength, help="B0, T")
-    add("--participants", type=int, metavar="N", default=1, help="number of participants")
     add(
         "--seed",
         type=int,
@@ -114,6 +176,16 @@ def _add_create_options(create: argparse.ArgumentParser) -> None:
     add("--phase-sign", choices=("+", "-"), default="+", help="the scanner's sign of the phase")
 
 
+def _check_lesions(arguments: argparse.Namespace) -> None:
+    """Refuse the properties of a lesion that nobody asked for."""
+    default = PhantomParameters()
+    if arguments.lesion_diameter != default.lesion_diameter and not arguments.lesion:
+        arguments.fail("--lesion-diameter needs --lesion")
+    has_lesions = arguments.lesion or arguments.small_lesions
+    if arguments.lesion_conductivity != default.lesion_conductivity and not has_lesions:
+        arguments.fail("--lesion-conductivity needs --lesion or --small-lesions")
+
+
 def _parameters(arguments: argparse.Namespace) -> PhantomParameters:
     return PhantomParameters(
         resolution=arguments.resolution,
@@ -121,6 +193,13 @@ def _parameters(arguments: argparse.Namespace) -> PhantomParameters:
         echo_times=tuple(getattr(arguments, "echo_times", ())),
         off_resonance=arguments.off_resonance,
         field_strength=arguments.field_strength,
+        forward_model=arguments.forward_model,
+        lesion=arguments.lesion,
+        lesion_diameter=arguments.lesion_diameter,
+        lesion_conductivity=arguments.lesion_conductivity,
+        small_lesions=arguments.small_lesions,
+        tissue_variation=arguments.tissue_variation,
+        anatomy_seed=arguments.anatomy_seed,
         seed=arguments.seed,
         phase_scaling=arguments.phase_scaling,
         phase_sign=1 if arguments.phase_sign == "+" else -1,

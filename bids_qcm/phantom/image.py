@@ -1,10 +1,12 @@
-"""From labels and phase to the complex images of a scanner."""
+"""From anatomy and phase to the complex images of a scanner."""
 
 import math
 
 import numpy as np
 
-from bids_qcm.phantom.tissues import TISSUES, paint
+from bids_qcm.phantom.anatomy import Anatomy
+from bids_qcm.phantom.grids import Grid
+from bids_qcm.phantom.tissues import TISSUES
 
 _FIELD_CENTRE = (0.0, 45.0, -25.0)
 """Above the nasal sinuses, MNI152 mm."""
@@ -15,22 +17,19 @@ _FIELD_SD = 25.0
 _HEAD_RADIUS = 90.0
 """mm; sets the scale of the receive bias."""
 
+SMALL_LESION_CONTRAST = 0.1
+"""How much brighter a small lesion is than the tissue around it."""
+
 
 def make_signal(
-    labels: np.ndarray,
-    affine: np.ndarray,
-    phi0: np.ndarray,
-    echo_time: float | None,
-    off_resonance: float,
+    anatomy: Anatomy, phi0: np.ndarray, echo_time: float | None, off_resonance: float
 ) -> np.ndarray:
     """Return the noiseless complex image of one echo.
 
     Parameters
     ----------
-    labels
-        Tissue indices, (X, Y, Z) uint8; 0 outside the head, where there is no signal.
-    affine
-        (4, 4), voxel indices to MNI152 mm, axes right, anterior, superior.
+    anatomy
+        The head; outside it there is no signal.
     phi0
         Phase at echo time 0, (X, Y, Z), rad.
     echo_time
@@ -44,25 +43,31 @@ def make_signal(
     ndarray
         (X, Y, Z) complex128; the magnitude of CSF is about 1.
     """
-    magnitude = paint(labels, {tissue.index: tissue.magnitude for tissue in TISSUES})
-    magnitude *= _receive_bias(labels.shape, affine)
+    weights = np.array(
+        [
+            tissue.magnitude * (1 if echo_time is None else math.exp(-echo_time / tissue.t2_star))
+            for tissue in TISSUES
+        ]
+    )
+    magnitude = np.tensordot(weights, anatomy.fractions, axes=1)
+    magnitude *= 1 + SMALL_LESION_CONTRAST * anatomy.small_lesion_fraction
+    magnitude *= _receive_bias(anatomy.grid)
     phase = phi0
     if echo_time is not None:
-        magnitude *= paint(labels, {t.index: math.exp(-echo_time / t.t2_star) for t in TISSUES})
-        field = off_resonance_field(labels > 0, affine, off_resonance)
+        field = off_resonance_field(anatomy.brain, anatomy.grid, off_resonance)
         phase = phi0 + 2 * math.pi * echo_time * field
     return magnitude * np.exp(1j * phase)
 
 
-def off_resonance_field(brain: np.ndarray, affine: np.ndarray, peak: float) -> np.ndarray:
+def off_resonance_field(brain: np.ndarray, grid: Grid, peak: float) -> np.ndarray:
     """Return a smooth off-resonance field: a blob above the sinuses, its mean shimmed away.
 
     Parameters
     ----------
     brain
         Brain mask, (X, Y, Z) bool.
-    affine
-        (4, 4), voxel indices to MNI152 mm, axes right, anterior, superior.
+    grid
+        Where its voxels lie.
     peak
         Largest absolute value in the brain, Hz.
 
@@ -71,7 +76,7 @@ def off_resonance_field(brain: np.ndarray, affine: np.ndarray, peak: float) -> n
     ndarray
         (X, Y, Z) float64, Hz; mean 0 over the brain.
     """
-    field = np.exp(-_squared_distance(brain.shape, affine, _FIELD_CENTRE) / (2 * _FIELD_SD**2))
+    field = np.exp(-_squared_distance(grid, _FIELD_CENTRE) / (2 * _FIELD_SD**2))
     field -= field[brain].mean()
     return field * (peak / np.abs(field[brain]).max())
 
@@ -116,17 +121,11 @@ def to_magnitude_and_phase(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.abs(image).astype(np.float32), phase.clip(-limit, limit)
 
 
-def _receive_bias(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+def _receive_bias(grid: Grid) -> np.ndarray:
     """Return a receive sensitivity that rises by about a quarter from the centre to the rim."""
-    return 0.85 + 0.2 * _squared_distance(shape, affine, (0.0, 0.0, 0.0)) / _HEAD_RADIUS**2
+    return 0.85 + 0.2 * _squared_distance(grid, (0.0, 0.0, 0.0)) / _HEAD_RADIUS**2
 
 
-def _squared_distance(
-    shape: tuple[int, ...], affine: np.ndarray, centre: tuple[float, float, float]
-) -> np.ndarray:
+def _squared_distance(grid: Grid, centre: tuple[float, float, float]) -> np.ndarray:
     """Return the squared distance of every voxel from a point, mm^2."""
-    per_axis = [
-        (affine[axis, axis] * np.arange(n) + affine[axis, 3] - centre[axis]) ** 2
-        for axis, n in enumerate(shape)
-    ]
-    return sum(np.ix_(*per_axis))
+    return sum(np.ix_(*((grid.centres(axis) - centre[axis]) ** 2 for axis in range(3))))

@@ -4,11 +4,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bids_qcm.phantom.anatomy import make_labels
+from bids_qcm.phantom.anatomy import Anatomy, make_anatomy
+from bids_qcm.phantom.conductivity import conductivity_map
 from bids_qcm.phantom.forward import transceive_phase
 from bids_qcm.phantom.image import add_noise, make_signal, to_magnitude_and_phase
 from bids_qcm.phantom.parameters import PhantomParameters
-from bids_qcm.phantom.tissues import conductivity_map
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """What is true of a phantom, whatever the scanner does.
+
+    Parameters
+    ----------
+    anatomy
+        Tissues and lesions.
+    conductivity
+        (X, Y, Z) float64, S/m; 0 outside the head.
+    phi0
+        Transceive phase at echo time 0, (X, Y, Z) float64, rad, not wrapped, 0 outside the head;
+        its Laplacian is positive whatever the scanner's sign.
+    """
+
+    anatomy: Anatomy
+    conductivity: np.ndarray
+    phi0: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,77 +41,112 @@ class Phantom:
         One (X, Y, Z) float32 array per echo; the magnitude of CSF is about 1 before decay.
     phase
         One (X, Y, Z) float32 array per echo, rad, wrapped, with the scanner's sign.
-    phi0
-        True transceive phase at echo time 0, (X, Y, Z) float64, rad, not wrapped; its Laplacian is
-        positive whatever the scanner's sign.
-    labels
-        Tissue indices, (X, Y, Z) uint8, see `bids_qcm.phantom.tissues.TISSUES`.
-    conductivity
-        True conductivity, (X, Y, Z) float64, S/m; 0 outside the head.
-    mask
-        Brain mask, (X, Y, Z) bool.
-    affine
-        (4, 4) float64, voxel indices to MNI152 mm, axes right, anterior, superior.
-    voxel_size
-        mm.
+    head
+        The truth.
     frequency
         Larmor frequency, Hz.
     """
 
     magnitude: list[np.ndarray]
     phase: list[np.ndarray]
-    phi0: np.ndarray
-    labels: np.ndarray
-    conductivity: np.ndarray
-    mask: np.ndarray
-    affine: np.ndarray
-    voxel_size: tuple[float, float, float]
+    head: Head
     frequency: float
 
+    @property
+    def phi0(self) -> np.ndarray:
+        """True phase, see `Head`."""
+        return self.head.phi0
 
-def make_phantom(parameters: PhantomParameters) -> Phantom:
+    @property
+    def conductivity(self) -> np.ndarray:
+        """True conductivity, see `Head`."""
+        return self.head.conductivity
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Tissue indices, (X, Y, Z) uint8, see `bids_qcm.phantom.tissues.TISSUES`."""
+        return self.head.anatomy.labels
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Brain mask, (X, Y, Z) bool."""
+        return self.head.anatomy.brain
+
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4) float64, voxel indices to MNI152 mm, axes right, anterior, superior."""
+        return self.head.anatomy.grid.affine
+
+    @property
+    def voxel_size(self) -> tuple[float, float, float]:
+        """Voxel size, mm."""
+        return (self.head.anatomy.grid.resolution,) * 3
+
+
+def make_head(parameters: PhantomParameters) -> Head:
+    """Make the head of a phantom, which takes most of the time.
+
+    Parameters
+    ----------
+    parameters
+        What to make; those of the scanner (noise, echoes, phase scaling and sign) do not matter.
+
+    Returns
+    -------
+    Head
+        The truth.
+    """
+    places, variation = np.random.default_rng(parameters.anatomy_seed).spawn(2)
+    anatomy = make_anatomy(
+        parameters.resolution,
+        tumour_diameter=parameters.lesion_diameter if parameters.lesion else 0.0,
+        small_lesions_rng=places if parameters.small_lesions else None,
+    )
+    conductivity = conductivity_map(
+        anatomy,
+        parameters.frequency,
+        parameters.lesion_conductivity,
+        parameters.tissue_variation,
+        variation,
+    )
+    voxel_size = (parameters.resolution,) * 3
+    phi0 = transceive_phase(
+        conductivity, voxel_size, parameters.frequency, parameters.forward_model
+    )
+    return Head(anatomy, conductivity, phi0)
+
+
+def make_phantom(parameters: PhantomParameters, head: Head | None = None) -> Phantom:
     """Make a phantom; the same parameters give the same phantom.
 
     Parameters
     ----------
     parameters
         What to make.
+    head
+        From :func:`make_head`, to be imaged again by another scanner; None makes it.
 
     Returns
     -------
     Phantom
         The images and the truth behind them.
     """
-    labels, affine = make_labels(parameters.resolution)
-    voxel_size = (parameters.resolution,) * 3
-    conductivity = conductivity_map(labels, parameters.frequency)
-    phi0 = transceive_phase(conductivity, voxel_size, parameters.frequency)
-    images = _acquire(parameters, labels, affine, phi0)
+    if head is None:
+        head = make_head(parameters)
+    images = _acquire(parameters, head)
     magnitude, phase = zip(*(to_magnitude_and_phase(image) for image in images), strict=True)
-    return Phantom(
-        magnitude=list(magnitude),
-        phase=list(phase),
-        phi0=phi0,
-        labels=labels,
-        conductivity=conductivity,
-        mask=labels > 0,
-        affine=affine,
-        voxel_size=voxel_size,
-        frequency=parameters.frequency,
-    )
+    return Phantom(list(magnitude), list(phase), head, parameters.frequency)
 
 
-def _acquire(
-    parameters: PhantomParameters, labels: np.ndarray, affine: np.ndarray, phi0: np.ndarray
-) -> list[np.ndarray]:
+def _acquire(parameters: PhantomParameters, head: Head) -> list[np.ndarray]:
     """Return the noisy complex image of every echo."""
     echo_times = parameters.echo_times if parameters.is_gradient_echo else (None,)
     signals = [
-        make_signal(labels, affine, phi0, echo_time, parameters.off_resonance)
+        make_signal(head.anatomy, head.phi0, echo_time, parameters.off_resonance)
         for echo_time in echo_times
     ]
     if parameters.phase_sign < 0:
         signals = [signal.conj() for signal in signals]
-    sd = np.abs(signals[0][labels > 0]).mean() / parameters.snr
+    sd = np.abs(signals[0][head.anatomy.brain]).mean() / parameters.snr
     rng = np.random.default_rng(parameters.seed)
     return [add_noise(signal, sd, rng) for signal in signals]

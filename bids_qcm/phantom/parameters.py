@@ -12,11 +12,19 @@ SPIN_ECHO_TIME = 0.08
 PhaseScaling = Literal["rad", "unsigned12", "siemens", "milliradian"]
 PHASE_SCALINGS: tuple[str, ...] = get_args(PhaseScaling)
 
+ForwardModel = Literal["convection-reaction", "laplacian"]
+FORWARD_MODELS: tuple[str, ...] = get_args(ForwardModel)
+
 
 def _require_between(name: str, value: float, low: float, high: float, unit: str) -> None:
     # Written as a negation so that NaN fails too.
     if not low <= value <= high:
         raise ValueError(f"{name} must be from {low:g} to {high:g} {unit}, not {value:g}")
+
+
+def _require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
 def _check_echo_times(echo_times: tuple[float, ...]) -> None:
@@ -48,6 +56,23 @@ class PhantomParameters:
         Largest absolute off-resonance frequency in the brain, Hz.
     field_strength
         B0, T, from 0.1 to 20.
+    forward_model
+        How the phase follows from the conductivity, see
+        `bids_qcm.phantom.forward.transceive_phase`.
+    lesion
+        Whether the head has a tumour, a ball in the left centrum semiovale.
+    lesion_diameter
+        Of the tumour, mm, from 4 to 40.
+    lesion_conductivity
+        Of the tumour and of the small lesions, S/m, from 0.01 to 10, at any field strength.
+    small_lesions
+        Whether the head has small lesions, three each of 4, 6, 8, 12 and 16 mm diameter, which
+        the labels do not show.
+    tissue_variation
+        Standard deviation of the conductivity within each tissue, as a fraction of its mean, from
+        0 to 0.3.
+    anatomy_seed
+        Of the small lesions' places and of the variation; not negative.
     seed
         Of the noise; not negative.
     phase_scaling
@@ -67,6 +92,13 @@ class PhantomParameters:
     echo_times: tuple[float, ...] = ()
     off_resonance: float = 30.0
     field_strength: float = 3.0
+    forward_model: ForwardModel = "convection-reaction"
+    lesion: bool = False
+    lesion_diameter: float = 20.0
+    lesion_conductivity: float = 0.9
+    small_lesions: bool = False
+    tissue_variation: float = 0.0
+    anatomy_seed: int = 0
     seed: int = 0
     phase_scaling: PhaseScaling = "rad"
     phase_sign: int = 1
@@ -75,16 +107,17 @@ class PhantomParameters:
         _require_between("resolution", self.resolution, 0.5, 10, "mm")
         _require_between("off-resonance", self.off_resonance, 0, 10_000, "Hz")
         _require_between("field strength", self.field_strength, 0.1, 20, "T")
+        _require_between("lesion diameter", self.lesion_diameter, 4, 40, "mm")
+        _require_between("lesion conductivity", self.lesion_conductivity, 0.01, 10, "S/m")
+        _require_between("tissue variation", self.tissue_variation, 0, 0.3, "(a fraction)")
+        _require_one_of("forward model", self.forward_model, FORWARD_MODELS)
+        _require_one_of("phase scaling", self.phase_scaling, PHASE_SCALINGS)
         _check_echo_times(self.echo_times)
         if not self.snr > 0:
             raise ValueError(f"SNR must be above 0 (inf for no noise), not {self.snr:g}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, but is {self.seed}")
-        if self.phase_scaling not in PHASE_SCALINGS:
-            raise ValueError(
-                f"phase scaling must be one of {', '.join(PHASE_SCALINGS)}, "
-                f"not {self.phase_scaling!r}"
-            )
+        for name, seed in (("seed", self.seed), ("anatomy seed", self.anatomy_seed)):
+            if seed < 0:
+                raise ValueError(f"{name} must not be negative, but is {seed}")
         if self.phase_sign not in (1, -1):
             raise ValueError(f"phase sign must be 1 or -1, not {self.phase_sign}")
 

@@ -5,7 +5,42 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_REFERENCE_FREQUENCIES = (63.87e6, 127.74e6)
+_VACUUM_PERMITTIVITY = 8.8541878128e-12
+"""epsilon0 in F/m (CODATA 2018)."""
+
+
+@dataclass(frozen=True)
+class ColeCole:
+    """A dispersion of four Cole-Cole terms at most.
+
+    Parameters
+    ----------
+    permittivity
+        Relative, at infinite frequency.
+    ionic_conductivity
+        S/m.
+    terms
+        Of each: step of the relative permittivity, relaxation time (s) and broadening.
+
+    References
+    ----------
+    .. [1] Gabriel S, Lau RW, Gabriel C. The dielectric properties of biological tissues: III.
+       Parametric models for the dielectric spectrum of tissues. Phys Med Biol 1996.
+       doi:10.1088/0031-9155/41/11/003
+    """
+
+    permittivity: float
+    ionic_conductivity: float
+    terms: tuple[tuple[float, float, float], ...]
+
+    def conductivity(self, frequency: float) -> float:
+        """Give the conductivity, S/m, at a frequency in Hz."""
+        omega = 2 * math.pi * frequency
+        permittivity = self.permittivity + sum(
+            step / (1 + (1j * omega * time) ** (1 - broadening))
+            for step, time, broadening in self.terms
+        )
+        return self.ionic_conductivity - omega * _VACUUM_PERMITTIVITY * permittivity.imag
 
 
 @dataclass(frozen=True)
@@ -18,85 +53,90 @@ class Tissue:
         Label, from the BIDS table of common image-derived labels.
     name, abbreviation
         From the same table.
-    reference_conductivities
-        S/m at 63.87 and at 127.74 MHz.
     magnitude
-        Signal without T2* decay, relative to CSF.
+        Signal without T2* decay, relative to cerebrospinal fluid.
     t2_star
         At 3 T, s.
+    dispersion
+        Of the conductivity; None if the phantom's parameters say the conductivity.
     """
 
     index: int
     name: str
     abbreviation: str
-    reference_conductivities: tuple[float, float]
     magnitude: float
     t2_star: float
+    dispersion: ColeCole | None
 
-    def conductivity(self, frequency: float) -> float:
-        """Conductivity at a frequency.
 
-        Linear in the logarithm of the frequency through the two reference values, inside and
-        outside their interval. This is provisional: it is exact at 1.5 T and 3 T, reasonable
-        between and near them, and no substitute for a dispersion model elsewhere.
-
-        Parameters
-        ----------
-        frequency
-            Hz.
-
-        Returns
-        -------
-        float
-            S/m.
-        """
-        low, high = _REFERENCE_FREQUENCIES
-        at_low, at_high = self.reference_conductivities
-        fraction = math.log(frequency / low) / math.log(high / low)
-        return at_low + (at_high - at_low) * fraction
-
+_GRAY = ColeCole(
+    4.0,
+    0.02,
+    (
+        (45, 7.958e-12, 0.1),
+        (400, 15.915e-9, 0.15),
+        (2e5, 106.103e-6, 0.22),
+        (4.5e7, 5.305e-3, 0),
+    ),
+)
+_WHITE = ColeCole(
+    4.0,
+    0.02,
+    (
+        (32, 7.958e-12, 0.1),
+        (100, 7.958e-9, 0.1),
+        (4e4, 53.052e-6, 0.3),
+        (3.5e7, 7.958e-3, 0.02),
+    ),
+)
+_FLUID = ColeCole(4.0, 2.0, ((65, 7.958e-12, 0.1), (40, 1.592e-9, 0)))
+_CORTICAL_BONE = ColeCole(
+    2.5,
+    0.02,
+    (
+        (10, 13.263e-12, 0.2),
+        (180, 79.577e-9, 0.2),
+        (5e3, 159.155e-6, 0.2),
+        (1e5, 15.915e-3, 0),
+    ),
+)
+_DRY_SKIN = ColeCole(4.0, 0.0002, ((32, 7.234e-12, 0), (1100, 32.481e-9, 0.2)))
 
 TISSUES = (
-    Tissue(1, "Gray Matter", "GM", (0.511, 0.587), magnitude=0.8, t2_star=0.066),
-    Tissue(2, "White Matter", "WM", (0.291, 0.342), magnitude=0.65, t2_star=0.053),
-    Tissue(3, "Cerebrospinal Fluid", "CSF", (2.066, 2.14), magnitude=1.0, t2_star=0.5),
+    Tissue(1, "Gray Matter", "GM", 0.8, 0.066, _GRAY),
+    Tissue(2, "White Matter", "WM", 0.65, 0.053, _WHITE),
+    Tissue(3, "Cerebrospinal Fluid", "CSF", 1.0, 0.5, _FLUID),
+    Tissue(4, "Bone", "B", 0.08, 0.002, _CORTICAL_BONE),
+    Tissue(5, "Soft Tissue", "ST", 0.6, 0.03, _DRY_SKIN),
+    Tissue(7, "Lesion", "L", 0.95, 0.08, None),
 )
 
+HEALTHY_BRAIN = ("GM", "WM", "CSF")
+BRAIN = (*HEALTHY_BRAIN, "L")
+"""Abbreviations of the tissues in the brain mask."""
 
-def paint(labels: np.ndarray, value_of: dict[int, float]) -> np.ndarray:
-    """Give every voxel the value of its tissue.
-
-    Parameters
-    ----------
-    labels
-        Tissue indices, any shape, uint8.
-    value_of
-        The value of each tissue index.
-
-    Returns
-    -------
-    ndarray
-        Shape of `labels`, float64; 0 where the label is not in `value_of`.
-    """
-    table = np.zeros(np.iinfo(np.uint8).max + 1)
-    for index, value in value_of.items():
-        table[index] = value
-    return table[labels]
+TISSUE_ORDER = {tissue.abbreviation: row for row, tissue in enumerate(TISSUES)}
+"""Where a tissue stands in `TISSUES`, by abbreviation."""
 
 
-def conductivity_map(labels: np.ndarray, frequency: float) -> np.ndarray:
-    """Return the conductivity of every voxel at a frequency.
+def conductivities(frequency: float, lesion_conductivity: float) -> np.ndarray:
+    """Return the conductivity of every tissue.
 
     Parameters
     ----------
-    labels
-        Tissue indices, (X, Y, Z) uint8.
     frequency
         Hz.
+    lesion_conductivity
+        S/m.
 
     Returns
     -------
     ndarray
-        (X, Y, Z) float64, S/m; 0 outside the head.
+        (T,) float64, S/m, in the order of `TISSUES`.
     """
-    return paint(labels, {tissue.index: tissue.conductivity(frequency) for tissue in TISSUES})
+    return np.array(
+        [
+            tissue.dispersion.conductivity(frequency) if tissue.dispersion else lesion_conductivity
+            for tissue in TISSUES
+        ]
+    )

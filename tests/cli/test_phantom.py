@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bids_qcm.cli.phantom import main
-from bids_qcm.phantom.make import make_phantom
+from bids_qcm.phantom.make import make_head, make_phantom
 from bids_qcm.phantom.parameters import PhantomParameters
 
 SMALL = ("--resolution", "4")
@@ -38,7 +38,13 @@ def gradient_echo(tmp_path_factory):
     return create(out, *options)
 
 
-@pytest.mark.parametrize("name", ["spin_echo", "gradient_echo"])
+@pytest.fixture(scope="module")
+def lesions(tmp_path_factory):
+    out = tmp_path_factory.mktemp("lesions") / "phantom"
+    return create(out, "--lesion", "--small-lesions", "--tissue-variation", "0.15")
+
+
+@pytest.mark.parametrize("name", ["spin_echo", "gradient_echo", "lesions"])
 @pytest.mark.parametrize("dataset", [".", "derivatives/phantom"])
 def test_validator_passes(request, name, dataset):
     # The derivative by itself: `--recursive` does not read a nested dataset's .bidsignore.
@@ -109,6 +115,58 @@ def test_segmentation_table(spin_echo):
     assert lines[2].split("\t") == ["2", "White Matter", "WM"]
 
 
+def test_segmentation_table_has_the_labels_that_are_there(spin_echo, lesions):
+    for dataset, expected in ((spin_echo, "12345"), (lesions, "123457")):
+        lines = (dataset / TRUTH / "sub-01_dseg.tsv").read_text().splitlines()
+        assert "".join(line.split("\t")[0] for line in lines[1:]) == expected
+        labels = np.asarray(nib.load(dataset / TRUTH / "sub-01_dseg.nii.gz").dataobj)
+        assert "".join(map(str, np.unique(labels)[1:])) == expected
+    assert lines[-1].split("\t") == ["7", "Lesion", "L"]
+
+
+def test_small_lesions_have_a_mask_for_each_diameter(spin_echo, lesions):
+    assert not list((spin_echo / TRUTH).glob("*_label-L_*"))
+    parameters = PhantomParameters(
+        resolution=4.0, lesion=True, small_lesions=True, tissue_variation=0.15
+    )
+    head = make_head(parameters)
+    truth = nib.load(lesions / TRUTH / "sub-01_desc-truth_condmap.nii.gz").get_fdata()
+    np.testing.assert_array_equal(truth, np.float32(head.conductivity))
+    for diameter in (4, 6, 8, 12, 16):
+        path = lesions / TRUTH / f"sub-01_label-L_desc-{diameter}mm_mask.nii.gz"
+        found = np.asarray(nib.load(path).dataobj)
+        np.testing.assert_array_equal(found, head.anatomy.small_lesion_diameter == diameter)
+        sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
+        assert sidecar["Type"] == "Lesion"
+        assert f"{diameter} mm" in sidecar["Description"]
+
+
+def test_every_option_reaches_the_parameters(tmp_path):
+    given = {
+        "--field-strength": ("1.5", "field_strength: 1.5"),
+        "--forward-model": ("laplacian", "forward_model: laplacian"),
+        "--lesion-diameter": ("30", "lesion_diameter: 30.0"),
+        "--lesion-conductivity": ("1.1", "lesion_conductivity: 1.1"),
+        "--tissue-variation": ("0.1", "tissue_variation: 0.1"),
+        "--anatomy-seed": ("7", "anatomy_seed: 7"),
+        "--off-resonance": ("12", "off_resonance: 12.0"),
+        "--snr": ("33", "snr: 33.0"),
+        "--seed": ("5", "seed: 5"),
+    }
+    words = [word for option, (value, _) in given.items() for word in (option, value)]
+    out = tmp_path / "out"
+    # the last resolution counts
+    create(out, "--lesion", "--small-lesions", *words, "--resolution", "8")
+    readme = (out / "README").read_text().splitlines()
+    for line in (
+        "lesion: True",
+        "small_lesions: True",
+        "resolution: 8.0",
+        *dict(given.values()).values(),
+    ):
+        assert f"- {line}" in readme
+
+
 def test_second_participant_is_the_next_seed(spin_echo, tmp_path):
     other = create(tmp_path / "other", "--seed", "1")
     first = other / "sub-01/anat/sub-01_part-phase_T2w.nii.gz"
@@ -141,6 +199,11 @@ def test_says_what_to_run_next(tmp_path, monkeypatch, capsys):
         (["--resolution", "two"], "resolution"),
         (["--participants", "0"], "--participants"),
         (["--phase-scaling", "degrees"], "--phase-scaling"),
+        (["--forward-model", "helmholtz"], "--forward-model"),
+        (["--tissue-variation", "15"], "tissue variation must be from 0 to 0.3"),
+        (["--lesion-diameter", "30"], "--lesion-diameter needs --lesion"),
+        (["--lesion-conductivity", "1"], "--lesion-conductivity needs --lesion or --small-lesions"),
+        (["--anatomy-seed", "-1"], "anatomy seed"),
         (["--nonsense"], "--nonsense"),
     ],
 )

@@ -1,60 +1,156 @@
+import math
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from bids_qcm.phantom.anatomy import make_labels
+from bids_qcm.phantom.anatomy import make_anatomy
+from bids_qcm.phantom.lesions import TUMOUR_CENTRE
+from bids_qcm.phantom.tissues import TISSUES
+
+RESOLUTIONS = (1.0, 2.0, 4.0)
+GM, WM, CSF, BONE, SOFT, LESION = range(6)
 
 
 @pytest.fixture(scope="module")
 def heads():
-    return {resolution: make_labels(resolution) for resolution in (1.0, 2.0, 4.0)}
+    return {
+        resolution: make_anatomy(
+            resolution, tumour_diameter=20, small_lesions_rng=np.random.default_rng(0)
+        )
+        for resolution in RESOLUTIONS
+    }
 
 
-def volumes_ml(labels, resolution):
-    return np.bincount(labels.ravel(), minlength=4)[1:] * resolution**3 / 1000
+@pytest.fixture(scope="module")
+def healthy():
+    return make_anatomy(2.0)
 
 
-def test_volumes_are_plausible(heads):
-    gray, white, fluid = volumes_ml(heads[1.0][0], 1.0)
+def volumes_ml(anatomy):
+    return anatomy.fractions.sum(axis=(1, 2, 3), dtype=float) * anatomy.grid.resolution**3 / 1000
+
+
+def test_volumes_are_plausible(healthy):
+    gray, white, fluid, bone, soft, lesion = volumes_ml(healthy)
     assert 900 < gray < 1200  # an average of many brains blurs the cortex outwards
     assert 500 < white < 750
     assert 100 < fluid < 300
+    assert 500 < bone < 900
+    assert 500 < soft < 900
+    assert lesion == 0
 
 
-@pytest.mark.parametrize("resolution", [2.0, 4.0])
+@pytest.mark.parametrize("resolution", RESOLUTIONS[1:])
 def test_volumes_do_not_depend_on_resolution(heads, resolution):
-    truth = volumes_ml(heads[1.0][0], 1.0)
-    found = volumes_ml(heads[resolution][0], resolution)
-    assert found.sum() == pytest.approx(truth.sum(), rel=0.01)
-    # The CSF over the cortex is thinner than a voxel: gray matter takes part of it.
-    assert found[1] == pytest.approx(truth[1], rel=0.06)
-    assert found[0] == pytest.approx(truth[0], rel=0.12)
+    truth, found = volumes_ml(heads[1.0]), volumes_ml(heads[resolution])
+    # In the voxels at the brain's surface a little fluid may give way to bone.
+    np.testing.assert_allclose(found, truth, rtol=0.02)
 
 
-@pytest.mark.parametrize("resolution", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_fractions_add_up_to_one_in_the_head(heads, resolution):
+    head = heads[resolution]
+    total = head.fractions.sum(axis=0)
+    np.testing.assert_allclose(total[total > 0], 1, rtol=1e-5)
+    assert head.fractions.min() >= 0
+    np.testing.assert_array_equal(head.labels > 0, total > 0)
+    assert ndimage.label(total > 0)[1] == 1
+    assert ndimage.label(total == 0)[1] == 1, "the head has no holes"
+
+
+def test_most_voxels_are_of_one_tissue(heads):
+    largest = heads[1.0].fractions.max(axis=0)[heads[1.0].labels > 0]
+    assert np.mean(largest > 0.95) > 0.8
+    assert 0.02 < np.mean(largest < 0.75) < 0.2
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_labels_name_the_largest_fraction(heads, resolution):
+    head = heads[resolution]
+    indices = np.array([tissue.index for tissue in TISSUES])
+    largest = head.fractions.max(axis=0)
+    sure = largest > 0.5
+    assert np.array_equal(head.labels[sure], indices[head.fractions.argmax(axis=0)[sure]])
+    assert set(np.unique(head.labels[head.brain])) == {1, 2, 3, 7}
+    assert set(np.unique(head.labels[~head.brain])) == {0, 4, 5}
+
+
+def test_skull_and_scalp_have_their_thickness(heads):
+    head = heads[1.0]
+    distance = ndimage.distance_transform_edt(~head.brain) - 0.5
+    bone, soft = head.labels == 4, head.labels == 5
+    assert np.percentile(distance[bone], 99) == pytest.approx(7, abs=1.5)
+    assert np.percentile(distance[soft], [1, 99]) == pytest.approx([7, 13], abs=1.5)
+    # everywhere, the bottom of the template included
+    assert not (ndimage.binary_dilation(head.brain, iterations=4) & (head.labels == 0)).any()
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_there_is_a_margin_of_at_least_four_voxels(heads, resolution):
-    inside = np.argwhere(heads[resolution][0])
-    shape = np.array(heads[resolution][0].shape)
+    inside = np.argwhere(heads[resolution].labels)
+    shape = np.array(heads[resolution].labels.shape)
     assert inside.min() >= 4
     assert (shape - 1 - inside.max(axis=0)).min() >= 4
-    assert (shape - 1 - inside.max(axis=0)).max() <= 6
+    assert (shape - 1 - inside.max(axis=0)).max() <= 8
 
 
 def test_coarse_grids_cover_the_same_brain(heads):
     centres = []
-    for labels, affine in heads.values():
-        voxel = np.argwhere(labels).mean(axis=0)
-        centres.append(affine[:3, :3] @ voxel + affine[:3, 3])
+    for head in heads.values():
+        voxel = np.argwhere(head.brain).mean(axis=0)
+        centres.append((head.grid.affine @ [*voxel, 1])[:3])
     np.testing.assert_allclose(centres[1:], [centres[0]] * 2, atol=0.5)
 
 
-def test_type_and_orientation(heads):
-    labels, affine = heads[4.0]
-    assert labels.dtype == np.uint8
-    assert set(np.unique(labels)) == {0, 1, 2, 3}
-    np.testing.assert_array_equal(affine[:3, :3], np.diag([4.0, 4.0, 4.0]))
+@pytest.mark.parametrize("resolution", [0.8, 3.3])
+def test_any_resolution(resolution):
+    head = make_anatomy(resolution)
+    assert head.grid.affine[0, 0] == resolution
+    assert head.labels.dtype == head.small_lesion_diameter.dtype == np.uint8
+    assert volumes_ml(head)[:3].sum() == pytest.approx(1883, rel=0.01)
 
 
-def test_resolution_between_whole_millimetres():
-    labels, affine = make_labels(3.3)
-    assert affine[0, 0] == 3.3
-    assert volumes_ml(labels, 3.3).sum() == pytest.approx(1880, rel=0.02)
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_tumour_has_its_size_and_place_and_replaces_white_matter(heads, healthy, resolution):
+    head = heads[resolution]
+    assert volumes_ml(head)[LESION] == pytest.approx(math.pi / 6 * 2**3, rel=0.03)
+    voxel = ndimage.center_of_mass(head.fractions[LESION])
+    np.testing.assert_allclose((head.grid.affine @ [*voxel, 1])[:3], TUMOUR_CENTRE, atol=0.1)
+    if resolution == healthy.grid.resolution:
+        lost = volumes_ml(healthy) - volumes_ml(head)
+        assert lost[WM] > 0.95 * -lost[LESION]
+        np.testing.assert_allclose(lost.sum(), 0, atol=0.01)
+
+
+@pytest.mark.parametrize("diameter", [4, 6, 8, 12, 16])
+def test_small_lesions_have_their_volume(heads, diameter):
+    head = heads[1.0]
+    own = head.small_lesion_diameter == diameter
+    assert ndimage.label(own)[1] == 3
+    # all of each, those voxels included that are less than half in it
+    near = ndimage.binary_dilation(own, iterations=2)
+    volume = head.small_lesion_fraction[near].sum()
+    assert volume == pytest.approx(3 * math.pi / 6 * diameter**3, rel=0.05)
+    assert own.sum() == pytest.approx(3 * math.pi / 6 * diameter**3, rel=0.15)
+
+
+def test_small_lesions_are_at_the_same_place_at_every_resolution(heads):
+    for diameter in (4, 16):
+        found = []
+        for head in heads.values():
+            voxels, n = ndimage.label(head.small_lesion_diameter == diameter)
+            assert n == 3
+            centres = ndimage.center_of_mass(voxels > 0, voxels, [1, 2, 3])
+            found.append(head.grid.affine[:3, :3] @ np.transpose(centres))
+            found[-1] += head.grid.affine[:3, 3:]
+            found[-1] = found[-1][:, np.argsort(found[-1][0])]
+        np.testing.assert_allclose(found[1], found[0], atol=1)
+        np.testing.assert_allclose(found[2], found[0], atol=4)
+
+
+def test_small_lesions_are_in_gray_and_white_matter_and_not_in_the_labels(heads):
+    head = heads[1.0]
+    there = head.small_lesion_diameter > 0
+    assert set(np.unique(head.labels[there])) == {1, 2}
+    assert head.fractions[CSF][there].max() < 0.1

@@ -5,14 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_qcm.phantom.image import off_resonance_field
-from bids_qcm.phantom.make import make_phantom
+from bids_qcm.phantom.make import make_head, make_phantom
 from bids_qcm.phantom.parameters import PhantomParameters
 from bids_qcm.phantom.tissues import TISSUES
 
 SPIN_ECHO = PhantomParameters(resolution=4.0)
 QUIET = replace(SPIN_ECHO, snr=math.inf)
+LESIONS = replace(QUIET, lesion=True, small_lesions=True, tissue_variation=0.15)
 GRADIENT_ECHO = replace(QUIET, echo_times=(0.005, 0.015, 0.025))
 
 
@@ -47,14 +49,67 @@ def test_shapes_types_and_units(quiet):
     assert float(noise.max()) - float(noise.min()) <= 2 * math.pi
 
 
-def test_truth_obeys_the_equation_of_the_forward_model(quiet):
-    laplacian = -6 * quiet.phi0
+def laplacian_over_k(phantom):
+    """The conductivity by finite differences, S/m, and where all neighbours are in the head."""
+    laplacian = -6 * phantom.phi0
     for axis in range(3):
-        laplacian += np.roll(quiet.phi0, 1, axis) + np.roll(quiet.phi0, -1, axis)
-    inside = (slice(1, -1),) * 3
-    k = 1 / (2 * 1.25663706212e-6 * 2 * math.pi * quiet.frequency)
-    sigma = k * laplacian / 0.004**2
-    np.testing.assert_allclose(sigma[inside], quiet.conductivity[inside], rtol=0, atol=1e-9)
+        laplacian += np.roll(phantom.phi0, 1, axis) + np.roll(phantom.phi0, -1, axis)
+    k = 1 / (2 * 1.25663706212e-6 * 2 * math.pi * phantom.frequency)
+    return k * laplacian / 0.004**2, ndimage.binary_erosion(phantom.labels > 0)
+
+
+def test_truth_obeys_the_equation_of_the_laplacian_model():
+    phantom = make_phantom(replace(LESIONS, forward_model="laplacian"))
+    sigma, inside = laplacian_over_k(phantom)
+    assert inside[phantom.mask].all()
+    np.testing.assert_allclose(sigma[inside], phantom.conductivity[inside], rtol=0, atol=1e-5)
+
+
+def test_convection_reaction_differs_at_borders_and_agrees_deep_in_a_tissue(quiet):
+    sigma, _ = laplacian_over_k(quiet)
+    white = quiet.labels == 2
+    deep = ndimage.binary_erosion(white & (quiet.conductivity < 0.35), iterations=2)
+    assert deep.sum() > 50
+    np.testing.assert_allclose(np.median(sigma[deep]), 0.342, atol=0.02)
+    border = white & ~ndimage.binary_erosion(white)
+    assert np.abs(sigma - quiet.conductivity)[border].mean() > 0.05
+
+
+def test_head_can_be_imaged_again():
+    head = make_head(QUIET)
+    scanner = replace(GRADIENT_ECHO, snr=20.0, seed=3, phase_sign=-1)
+    again, afresh = make_phantom(scanner, head), make_phantom(scanner)
+    assert again.head is head
+    np.testing.assert_array_equal(again.phase, afresh.phase)
+    np.testing.assert_array_equal(again.magnitude, afresh.magnitude)
+
+
+def test_lesions_and_variation(quiet):
+    phantom = make_phantom(LESIONS)
+    tumour = phantom.head.anatomy.fractions[5] > 0.99
+    np.testing.assert_allclose(phantom.conductivity[tumour], 0.9)
+    assert (phantom.labels[tumour] == 7).all()
+    assert phantom.mask[tumour].all()
+    small = phantom.head.anatomy.small_lesion_fraction > 0.99
+    np.testing.assert_allclose(phantom.conductivity[small], 0.9, rtol=1e-2)
+    ratio = phantom.magnitude[0][small] / quiet.magnitude[0][small]
+    np.testing.assert_allclose(ratio, 1.1, rtol=1e-2)
+    healthy = (phantom.labels == 2) & (phantom.head.anatomy.fractions[1] > 0.99) & ~small
+    spread = phantom.conductivity[healthy].std() / 0.342
+    assert spread == pytest.approx(0.15, rel=0.3)
+    other = make_phantom(replace(LESIONS, anatomy_seed=1))
+    assert (phantom.conductivity != other.conductivity)[phantom.mask].mean() > 0.9
+
+
+def test_anatomy_does_not_depend_on_the_noise_seed_nor_places_on_variation_or_tumour():
+    one = make_head(LESIONS)
+    np.testing.assert_array_equal(
+        make_head(replace(LESIONS, seed=5)).conductivity, one.conductivity
+    )
+    plain = make_head(replace(LESIONS, tissue_variation=0.0, lesion=False))
+    np.testing.assert_array_equal(
+        plain.anatomy.small_lesion_diameter, one.anatomy.small_lesion_diameter
+    )
 
 
 def test_spin_echo_phase_is_phi0(quiet):
@@ -68,29 +123,49 @@ def test_phase_sign_flips_the_phase_and_not_the_truth(quiet):
 
 
 def test_gradient_echo_phase_is_linear_in_echo_time(gradient_echo):
-    field = off_resonance_field(gradient_echo.mask, gradient_echo.affine, 30.0)
+    field = off_resonance_field(gradient_echo.mask, gradient_echo.head.anatomy.grid, 30.0)
     for echo_time, phase in zip(GRADIENT_ECHO.echo_times, gradient_echo.phase, strict=True):
         expected = gradient_echo.phi0 + 2 * math.pi * field * echo_time
         assert np.abs(wrap(phase - expected)[gradient_echo.mask]).max() < 1e-5
 
 
 def test_gradient_echo_magnitude_decays_with_t2_star(gradient_echo):
-    first, _, last = gradient_echo.magnitude
-    for tissue in TISSUES:
-        here = gradient_echo.labels == tissue.index
-        decay = math.exp(-0.02 / tissue.t2_star)
-        np.testing.assert_allclose(last[here] / first[here], decay, rtol=1e-5)
+    """Each tissue of a voxel on its own."""
+    fractions = gradient_echo.head.anatomy.fractions
+    head = gradient_echo.labels > 0
+
+    def expected(echo_time):
+        return sum(
+            tissue.magnitude * math.exp(-echo_time / tissue.t2_star) * fraction[head]
+            for tissue, fraction in zip(TISSUES, fractions, strict=True)
+        )
+
+    first, _, last = (magnitude[head] for magnitude in gradient_echo.magnitude)
+    np.testing.assert_allclose(last / first, expected(0.025) / expected(0.005), rtol=1e-4)
+
+
+def test_magnitude_is_the_mean_weighted_with_the_fractions(quiet):
+    """Beside the receive bias, which hardly changes between neighbours."""
+    fractions = quiet.head.anatomy.fractions
+    expected = sum(t.magnitude * f for t, f in zip(TISSUES, fractions, strict=True))
+    head = quiet.labels > 0
+    bias = np.where(head, quiet.magnitude[0], 0) / np.where(head, expected, 1)
+    steps = np.abs(np.diff(bias, axis=0))[head[1:] & head[:-1]]
+    assert steps.max() < 0.05
+    assert 0.8 < bias[head].min() < bias[head].max() < 1.5
 
 
 def test_off_resonance_peak_is_in_the_brain(quiet):
-    field = off_resonance_field(quiet.mask, quiet.affine, 45.0)
+    field = off_resonance_field(quiet.mask, quiet.head.anatomy.grid, 45.0)
     assert np.abs(field[quiet.mask]).max() == pytest.approx(45.0)
     assert field[quiet.mask].mean() == pytest.approx(0, abs=1e-9)
 
 
 def test_no_signal_outside_the_head(quiet):
-    assert not quiet.magnitude[0][~quiet.mask].any()
-    assert quiet.magnitude[0][quiet.mask].min() > 0
+    head = quiet.labels > 0
+    assert not quiet.magnitude[0][~head].any()
+    assert quiet.magnitude[0][head].min() > 0
+    assert head.sum() > 1.5 * quiet.mask.sum()
 
 
 @pytest.mark.parametrize("snr", [5.0, 50.0])

@@ -1,35 +1,50 @@
 import numpy as np
 import pytest
 
-from bids_qcm.phantom.tissues import TISSUES, conductivity_map, paint
+from bids_qcm.phantom.tissues import TISSUES, conductivities
 
-GRAY, WHITE, FLUID = TISSUES
+BY_NAME = {tissue.abbreviation: tissue for tissue in TISSUES}
 
 
 @pytest.mark.parametrize(
-    ("tissue", "at_64_mhz", "at_128_mhz"),
-    [(WHITE, 0.291, 0.342), (GRAY, 0.511, 0.587), (FLUID, 2.066, 2.14)],
+    ("abbreviation", "at_64_mhz", "at_128_mhz"),
+    [
+        ("WM", 0.291, 0.342),
+        ("GM", 0.511, 0.587),
+        ("CSF", 2.066, 2.143),
+        ("B", 0.0595, 0.0673),
+        ("ST", 0.435, 0.522),
+    ],
 )
-def test_reference_conductivities(tissue, at_64_mhz, at_128_mhz):
-    assert tissue.conductivity(63.87e6) == pytest.approx(at_64_mhz)
-    assert tissue.conductivity(127.74e6) == pytest.approx(at_128_mhz)
+def test_conductivity_at_1_5_and_3_t(abbreviation, at_64_mhz, at_128_mhz):
+    dispersion = BY_NAME[abbreviation].dispersion
+    assert dispersion.conductivity(63.87e6) == pytest.approx(at_64_mhz, abs=0.0006)
+    assert dispersion.conductivity(127.74e6) == pytest.approx(at_128_mhz, abs=0.0006)
 
 
-def test_conductivity_is_linear_in_log_frequency():
-    step = WHITE.conductivity(127.74e6) - WHITE.conductivity(63.87e6)
-    assert WHITE.conductivity(4 * 63.87e6) == pytest.approx(0.291 + 2 * step)
+@pytest.mark.parametrize(
+    ("abbreviation", "frequency", "expected"),
+    [
+        # from the table of an independent study, doi:10.1186/s12938-018-0473-9
+        ("ST", 100e3, 0.00045),
+        ("ST", 400e3, 0.00305),
+        ("ST", 1e6, 0.0132),
+        ("B", 10e3, 0.0204),
+        ("B", 100e3, 0.0208),
+        ("B", 1e6, 0.0243),
+    ],
+)
+def test_conductivity_far_from_larmor_frequencies(abbreviation, frequency, expected):
+    found = BY_NAME[abbreviation].dispersion.conductivity(frequency)
+    assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_conductivities_stand_in_the_order_of_the_tissues():
+    found = conductivities(127.74e6, 0.9)
+    assert found.round(2).tolist() == [0.59, 0.34, 2.14, 0.07, 0.52, 0.9]
+    assert np.all(np.diff([conductivities(f * 42.577e6, 0.9) for f in (1, 3, 7)], axis=0) >= 0)
 
 
 def test_labels_are_the_common_bids_labels():
     labels = {tissue.abbreviation: tissue.index for tissue in TISSUES}
-    assert labels == {"GM": 1, "WM": 2, "CSF": 3}
-
-
-def test_paint_leaves_unknown_labels_at_zero():
-    labels = np.array([0, 1, 2, 255], dtype=np.uint8)
-    np.testing.assert_array_equal(paint(labels, {1: 0.5, 2: 0.25}), [0, 0.5, 0.25, 0])
-
-
-def test_conductivity_map_is_zero_outside_the_head():
-    sigma = conductivity_map(np.array([[[0, 2, 3]]], dtype=np.uint8), 127.74e6)
-    np.testing.assert_allclose(sigma, [[[0, 0.342, 2.14]]])
+    assert labels == {"GM": 1, "WM": 2, "CSF": 3, "B": 4, "ST": 5, "L": 7}

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
-from bids_qcm.phantom.anatomy import make_labels
+from bids_qcm.phantom.anatomy import make_anatomy
+from bids_qcm.phantom.conductivity import conductivity_map
 from bids_qcm.phantom.forward import transceive_phase
 from bids_qcm.phantom.image import add_noise, make_signal
-from bids_qcm.phantom.tissues import conductivity_map
 from bids_qcm.recon import METHODS, reconstruct
 
 F = 127.74e6
@@ -31,25 +31,27 @@ def one_blas_thread():
 @pytest.fixture(scope="module")
 def head(slow):
     """A part of the phantom's noisy head, on the brain's edge; the voxels are anisotropic."""
-    labels, affine = make_labels(1.0)
+    anatomy = make_anatomy(1.0)
+    shape = anatomy.grid.shape
     # nearest neighbours: the phantom's own grids are isotropic
     nearest = [
-        np.arange(0, n - 0.5, d).round().astype(int)
-        for n, d in zip(labels.shape, VOXEL_SIZE, strict=True)
+        np.arange(0, n - 0.5, d).round().astype(int) for n, d in zip(shape, VOXEL_SIZE, strict=True)
     ]
-    labels = labels[np.ix_(*nearest)]
-    phi0 = transceive_phase(conductivity_map(labels, F), VOXEL_SIZE, F)
-    signal = make_signal(labels, affine @ np.diag([*VOXEL_SIZE, 1]), phi0, None, 0)
-    sd = np.abs(signal[labels > 0]).mean() / SNR
-    image = add_noise(signal, sd, np.random.default_rng(0))
+    part = np.ix_(nearest[0][19:55], nearest[1][50:76], nearest[2][29:49])
+    rng = np.random.default_rng(0)
+    sigma = conductivity_map(anatomy, F, 0.9, 0.0, rng)[part]
+    magnitude = make_signal(anatomy, np.zeros(shape), None, 0).real[part]
+    phi0 = transceive_phase(sigma, VOXEL_SIZE, F)
+    mask = anatomy.brain[part]
+    assert 0.5 < mask.mean() < 0.95
+    image = add_noise(magnitude * np.exp(1j * phi0), magnitude[mask].mean() / SNR, rng)
     # unwrapped by the truth
     phase = phi0 + np.angle(image * np.exp(-1j * phi0))
-    part = np.s_[4:40, 40:66, 22:42]
     return slow.Volumes(
-        phase=phase[part].astype(np.float32),
-        mask=labels[part] > 0,
-        magnitude=np.abs(image)[part].astype(np.float32),
-        labels=labels[part].astype(int),
+        phase=phase.astype(np.float32),
+        mask=mask,
+        magnitude=np.abs(image).astype(np.float32),
+        labels=anatomy.labels[part].astype(int),
         voxel_size=VOXEL_SIZE,
     )
 
