@@ -58,7 +58,7 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes)
         lower, scale, solution = np.empty((n, n)), np.empty(n), np.empty(n)
-        fit, laplacian = np.zeros((2, n, LANES), np.float32)
+        fit, laplacian = np.zeros((n, LANES)), np.zeros((n, LANES))
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] == 0:
                 continue
@@ -104,7 +104,7 @@ def fit_replicates(volumes, precision, kernel_runs, folding, system, wanted, blo
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(None, support, zscore, precision, kernel_runs, folding, first, lanes)
         lower, scale, solution = np.empty((n, n)), np.empty(n), np.empty(n)
-        gradient = np.full((3, n, LANES), np.nan, np.float32)
+        gradient = np.full((3, n, LANES), np.nan)
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] != 0 and _scaled_cholesky(
                 moments[:, lane], normal, lower, scale
@@ -124,12 +124,14 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
     """Sum the moments around each voxel of a block, (moment, lane); without phase, of weights only.
 
     Sums run along the contiguous axis first; the powers of the other two coordinates then multiply
-    them once per run and once per plane.
+    them once per pair of runs, at y and -y, and once per plane.
     """
     planes, run_factors, run_sums, plane_factors, plane_sums = folding
     x, y, z = first
     weights = _room_for_run(kernel_runs)
-    along = aligned(WEIGHT_SUMS + PHASE_SUMS, LANES, precision.dtype)
+    n_sums = WEIGHT_SUMS + PHASE_SUMS
+    along = aligned(2 * n_sums, LANES, precision.dtype).reshape(2, n_sums, LANES)
+    both = aligned(2 * n_sums, LANES, np.float64)
     plane = aligned(len(run_sums), LANES, np.float64)
     moments = aligned(len(plane_sums), LANES, np.float64)
     moments[:] = 0
@@ -138,17 +140,24 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
         phase_0 = phase[x, y, z : z + LANES].copy()
     for p in range(len(planes) - 1):
         plane[:] = 0
-        for run in range(planes[p], planes[p + 1]):
-            kx, ky, k_first, k_last = kernel_runs[run]
-            _weigh(weights, support, zscore, kernel_runs[run], first, m_0, label_0, lanes)
+        run, mirrored = planes[p], planes[p + 1] - 1
+        while run <= mirrored:
             along[:] = 0
-            _sum_weights(along.reshape(-1), weights.reshape(-1), k_first, k_last, lanes)
-            if phase is not None:
-                phase_j = phase[x + kx, y + ky, z + k_first :]
-                _sum_phases(
-                    along.reshape(-1), weights.reshape(-1), phase_j, phase_0, k_first, k_last, lanes
-                )
-            _fold(plane, run_factors[run], run_sums, along, lanes)
+            for side in range(1 if run == mirrored else 2):
+                here = mirrored if side else run
+                kx, ky, k_first, k_last = kernel_runs[here]
+                _weigh(weights, support, zscore, kernel_runs[here], first, m_0, label_0, lanes)
+                sums = along[side].reshape(-1)
+                _sum_weights(sums, weights.reshape(-1), k_first, k_last, lanes)
+                if phase is not None:
+                    phase_j = phase[x + kx, y + ky, z + k_first :]
+                    _sum_phases(sums, weights.reshape(-1), phase_j, phase_0, k_first, k_last, lanes)
+            for row in range(n_sums):
+                for lane in range(lanes):
+                    both[row, lane] = along[0, row, lane] + along[1, row, lane]
+                    both[n_sums + row, lane] = along[0, row, lane] - along[1, row, lane]
+            _fold(plane, run_factors[run], run_sums, both, lanes)
+            run, mirrored = run + 1, mirrored - 1
         _fold(moments, plane_factors[p], plane_sums, plane, lanes)
     return moments
 
@@ -273,7 +282,7 @@ def _fold_terms(polynomial, factors, powers, coefficients, lanes):  # noqa: ANN0
     """Sum each term's ``factor * coefficient`` for the power of k that it has along a run."""
     polynomial[:] = 0
     for term in range(len(powers)):
-        factor = np.float32(factors[term])
+        factor = factors[term]
         power = powers[term]
         for lane in range(lanes):
             polynomial[power, lane] += factor * coefficients[term, lane]

@@ -90,8 +90,12 @@ def derivative_rows(radius: Triple) -> NDArray[np.float64]:
 class NormalEquations:
     """How the normal equations follow from sums along runs, in two steps.
 
-    A plane of the kernel is the runs ``planes[p]`` to ``planes[p + 1]``, which share kx. Its sum q
-    is that over its runs r of ``run_factors[r, q] * (sum number run_sums[q] along run r)``. Moment
+    A plane of the kernel is the runs ``planes[p]`` to ``planes[p + 1]``, which share kx. Its first
+    run mirrors the last, the second the last but one, and so on: they have the same length and
+    opposite ky. Of such a pair there are twice the sums along a run: those of both together, then
+    those of the first less the other. Sum q of the plane is that over its pairs of
+    ``run_factors[r, q] * (sum number run_sums[q] of the pair)``, r being the first of the pair; a
+    run that is its own mirror has a ky of 0, whose odd powers leave out what is less. Moment
     k is the sum over planes p of ``plane_factors[p, k] * (sum number plane_sums[k] of plane p)``.
     Entry (p, q) of the normal matrix is moment ``normal[p, q]``, that of the right-hand side is
     moment ``right[p]``. At voxel k of run r, term p has the value
@@ -133,7 +137,8 @@ def normal_equations(radius: Triple, voxel_size: Triple) -> NormalEquations:
         runs=kernel_runs,
         planes=np.append(planes, len(kernel_runs)),
         run_factors=across[:, 1:] ** sums[0],
-        run_sums=sums[1],
+        # odd powers of ky change their sign in the mirror
+        run_sums=sums[1] + (sums[0] % 2) * (WEIGHT_SUMS + PHASE_SUMS),
         # Sums along a run have integer offsets, which float32 holds exactly; their step comes here.
         plane_factors=(kx[:, None] * steps[0]) ** a * steps[2] ** c,
         plane_sums=plane_sums.ravel(),
