@@ -100,11 +100,18 @@ def replicate_std(
         at = support != 0
     of_noise, moved, moved_noise = (_MeanSquare(support.shape) for _ in range(3))
     first = []
+    phases = np.empty((_TOGETHER, *support.shape), dtype=np.float32)
     for _ in range(0, replicates, _TOGETHER):
-        phases = np.stack([noise.phase * normal() for _ in range(_TOGETHER)])
+        for one in phases:
+            np.multiply(noise.phase, normal(), out=one)
         laplacians = estimate(phases, zscore, at)
         of_noise.add(laplacians)
-        first = first or list(zip(phases, laplacians, strict=True))[:MAGNITUDE_REPLICATES]
+        if not first:
+            pairs = zip(phases, laplacians[:MAGNITUDE_REPLICATES], strict=False)
+            # copies: the next replicates take the place of these
+            first = [(one.copy(), other.copy()) for one, other in pairs]
+        del laplacians
+    del phases
     variance = of_noise.mean()
     if zscore is not None:
         for noise_phase, noise_laplacian in first:
