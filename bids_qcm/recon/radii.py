@@ -57,7 +57,7 @@ def choose_kernels(
             if value != "auto":
                 raise ValueError(f"{name} is {value!r}, but it must be in mm, or 'auto'")
             own = published[name]
-            given[name] = None if own is None else scale * own
+            given[name] = None if own is None else round(scale * own, 2)
     triples = {
         name: as_triple(published[name] if value is None else value, name)
         for name, value in given.items()
