@@ -18,7 +18,7 @@ _LARGE_REACH = 12
 
 # Of the median over the head: voxels, and replicates in each.
 _SAMPLES = 500
-_SAMPLE_REPLICATES = 12
+_SAMPLE_REPLICATES = 16
 _SMALLEST_SPACING = 4
 
 

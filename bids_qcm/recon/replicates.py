@@ -19,7 +19,7 @@ MAGNITUDE_REPLICATES = 3
 _FILL_STEPS = 3
 
 # Replicates of the phase that are estimated at once; more would take more memory.
-_TOGETHER = 12
+_TOGETHER = 8
 
 Estimator = Callable[
     [NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.bool_]], NDArray[np.float32]
@@ -73,7 +73,7 @@ def replicate_std(
         Estimate at these voxels only, for kernels so large that the variance hardly changes from
         voxel to voxel; the others near them get the mean of their neighbours.
     replicates : int
-        A multiple of 12.
+        A multiple of 8.
 
     Returns
     -------
