@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import find_objects
 
 from bids_qcm.physics import PhaseType, conductivity_factor
-from bids_qcm.recon.automatic import TARGET_STD, choose_for_noise
+from bids_qcm.recon.automatic import LARGEST_SCALE, TARGET_STD, choose_for_noise
 from bids_qcm.recon.compiling import thread_limit
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.laplacian import Volumes, compute_laplacian
@@ -150,7 +150,8 @@ def reconstruct(
     if not target_std > 0:
         raise ValueError(f"target standard deviation is {target_std!r}, but it must be positive")
     choose = partial(choose_kernels, chosen, size, phi0.shape, fit_radius, integral_radius)
-    kernels = choose()
+    # automatic radii may have to be larger than the published ones to reach a neighbour
+    kernels = choose(scale=LARGEST_SCALE)
     if sign == "auto":
         sign = determine_sign(
             np.asarray(phase), inside, size, axes=kernels.axes, n_threads=n_threads

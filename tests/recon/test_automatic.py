@@ -107,6 +107,11 @@ def test_a_loose_target_gives_the_smallest_that_the_grid_can_hold(cube):
     assert 2 <= found.fit_radius[0] < 2.5
 
 
+def test_voxels_that_the_published_radius_does_not_reach(cube):
+    found = automatic(cube[:20, :20, :20], "integral-fd", target_std=10, voxel_size=3)
+    assert 3 <= found.integral_radius[0] < 4
+
+
 def test_in_plane(cube):
     found = automatic(cube, "integral", target_std=0.5, integral_radius=(5, 5, 0))
     assert found.fit_radius[2] == 0 < found.fit_radius[0]
