@@ -154,10 +154,20 @@ def _integral(
         ).gradient
     else:
         gradient = fd_gradient(volumes.phase, support != 0, voxel_size, kernels.axes)
+    return _integrate(volumes, kernels, gradient, zscore, at)
+
+
+def _integrate(
+    volumes: Volumes,
+    kernels: Kernels,
+    gradient: NDArray[np.float32],
+    zscore: NDArray[np.float32] | None,
+    at: NDArray[np.bool_] | None,
+) -> NDArray[np.float32]:
     return integrate_surface(
         gradient,
-        support,
-        voxel_size=voxel_size,
+        volumes.support,
+        voxel_size=volumes.voxel_size,
         radius=kernels.integral_radius,
         axes=kernels.axes,
         zscore=zscore,
@@ -187,15 +197,7 @@ def _integral_std(
             gradients = np.stack(
                 [fd_gradient(p, support != 0, voxel_size, kernels.axes) for p in phases]
             )
-        return integrate_surface(
-            gradients,
-            support,
-            voxel_size=voxel_size,
-            radius=kernels.integral_radius,
-            axes=kernels.axes,
-            zscore=zscore,
-            at=at,
-        )
+        return _integrate(volumes, kernels, gradients, zscore, at)
 
     return replicate_std(
         estimate,
