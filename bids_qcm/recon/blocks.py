@@ -1,8 +1,12 @@
 """Blocks of neighbouring voxels, which the compiled loops work on at once.
 
 A loop over the voxels of a block has one iteration per lane, all lanes do the same, and what they
-read is contiguous: that is what a compiler turns into vector instructions.
+read is contiguous: that is what a compiler turns into vector instructions. Arrays of lanes are
+flat, row after row, and slices are taken in the innermost functions only: where a slice is passed
+on, numba counts its references, and threads that count those of one array wait on each other.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +33,20 @@ def blocks_of(support: NDArray, most_lanes: int = LANES) -> NDArray[np.intp]:
 
     Returns
     -------
-    ndarray of int, shape (n, 4)
-        Index of each block's first voxel, and its number of lanes, a multiple of 16 up to
-        `most_lanes`. A block may reach up to 15 voxels beyond the volume.
+    ndarray of int, shape (n, 5)
+        Index of each block's first voxel; its number of lanes, a multiple of 16 up to
+        `most_lanes`; and how many voxels of the support come before it. A block may reach up to 15
+        voxels beyond the volume.
     """
     x, y, z = support.shape
-    blocks = np.empty((x * y * -(-z // most_lanes), 4), dtype=np.intp)
+    blocks = np.empty((x * y * -(-z // most_lanes), 5), dtype=np.intp)
     return blocks[: _cover(np.ascontiguousarray(support), most_lanes, blocks)]
 
 
 @compiled()
 def _cover(support, most_lanes, blocks):  # noqa: ANN001, ANN202
     """Write the blocks and return how many there are."""
-    n_blocks = 0
+    n_blocks = n_before = 0
     for x in range(support.shape[0]):
         for y in range(support.shape[1]):
             z = 0
@@ -53,22 +58,22 @@ def _cover(support, most_lanes, blocks):  # noqa: ANN001, ANN202
                 while support[x, y, last] == 0:
                     last -= 1
                 vectors = (last - z) // _VECTOR + 1
-                blocks[n_blocks] = x, y, z, vectors * _VECTOR
+                blocks[n_blocks] = x, y, z, vectors * _VECTOR, n_before
                 n_blocks += 1
+                n_before += np.count_nonzero(support[x, y, z : last + 1])
                 z = last + 1
     return n_blocks
 
 
 @compiled()
-def aligned(n_rows, n_lanes, dtype):  # noqa: ANN001, ANN201
-    """Make an array (n_rows, n_lanes) at an address that is a multiple of 64.
+def aligned(size, dtype):  # noqa: ANN001, ANN201
+    """Make an array of zeros at an address that is a multiple of 64.
 
     The widest vector instructions take twice as long where they cross such a boundary.
     """
-    size = n_rows * n_lanes
-    buffer = np.empty(size + 64, dtype)
+    buffer = np.zeros(size + 64, dtype)
     start = (-buffer.ctypes.data % 64) // buffer.itemsize
-    return buffer[start : start + size].reshape(n_rows, n_lanes)
+    return buffer[start : start + size]
 
 
 def padded(volume: NDArray, margin: tuple[int, int, int]) -> NDArray:
@@ -76,18 +81,29 @@ def padded(volume: NDArray, margin: tuple[int, int, int]) -> NDArray:
 
     Parameters
     ----------
-    volume : ndarray, shape (..., X, Y, Z)
+    volume : ndarray, shape (X, Y, Z)
     margin : tuple of 3 ints
         The kernel's reach in voxels.
 
     Returns
     -------
-    ndarray, shape (..., X + 2 mx, Y + 2 my, Z + 2 mz + 19)
+    ndarray, shape (X + 2 mx, Y + 2 my, Z + 2 mz + 19)
         C-contiguous; voxel (0, 0, 0) of the volume is at `margin`.
     """
     x, y, z = margin
-    width = [(0, 0)] * (volume.ndim - 3) + [(x, x), (y, y), (z, z + _BEYOND)]
-    return np.pad(np.ascontiguousarray(volume), width)
+    return np.pad(np.ascontiguousarray(volume), [(x, x), (y, y), (z, z + _BEYOND)])
+
+
+def padded_all(volumes: Sequence[NDArray], margin: tuple[int, int, int]) -> NDArray:
+    """Surround volumes of one shape and dtype as `padded` does; take them one at a time.
+
+    Returns
+    -------
+    ndarray, shape (n, X + 2 mx, Y + 2 my, Z + 2 mz + 19)
+    """
+    first = padded(volumes[0], margin)
+    everywhere = (padded(volume, margin) for volume in volumes)
+    return np.fromiter(everywhere, np.dtype((first.dtype, first.shape)), len(volumes))
 
 
 def reach(kernel: NDArray[np.bool_]) -> tuple[int, int, int]:

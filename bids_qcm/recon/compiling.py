@@ -10,6 +10,10 @@ from scipy import fft
 VECTORISED = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
 """Liberties with floating point that vector instructions need; all values must be finite."""
 
+LEAF = {"_nrt": False}
+"""For functions that make no array: what they slice is not counted as a reference, which threads
+that read the same array would wait on each other for."""
+
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:  # noqa: ANN401
     """Compile a function with numba, with its machine code cached on disk where that can be.

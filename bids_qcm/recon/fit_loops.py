@@ -8,12 +8,15 @@ import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 
 from bids_qcm.recon.blocks import LANES, aligned
-from bids_qcm.recon.compiling import VECTORISED, compiled
+from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.normal_equations import PHASE_SUMS, WEIGHT_SUMS
 
 # A pivot is the share of a term's variance that the terms before it do not explain.
 _SMALLEST_PIVOT = 1e-6
+
+# Monomials of a quadratic in a plane of the kernel, and powers of the coordinate along a run.
+_N_MONOMIALS, _N_POWERS = 6, 3
 
 _INVERSE_DELTA2 = np.float32(1 / MAGNITUDE_DELTA**2)
 
@@ -42,7 +45,7 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
         Parts of the :class:`~bids_qcm.recon.normal_equations.NormalEquations`.
     wanted : ndarray of int32, shape (X, Y, Z)
         Where not 0, the derivatives are computed.
-    blocks : ndarray of int, shape (n, 4)
+    blocks : ndarray of int, shape (n, 5)
         That cover the wanted voxels.
     margin : tuple of 3 ints
         Of the padding.
@@ -51,10 +54,10 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
         where the fit is not determined.
     """
     phase, noise, jitter, support, zscore = volumes
-    normal, right, derivatives, term_factors, term_powers = system
+    normal, right, derivatives, term_factors, term_monomials = system
     n = len(right)
     for b in numba.prange(len(blocks)):
-        x, y, z, lanes = blocks[b]
+        x, y, z, lanes, _ = blocks[b]
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes)
         lower, scale, solution = np.empty((n, n)), np.empty(n), np.empty(n)
@@ -62,7 +65,7 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] == 0:
                 continue
-            if not _scaled_cholesky(moments[:, lane], normal, lower, scale):
+            if not _scaled_cholesky(moments, lane, normal, lower, scale):
                 continue
             for p in range(n):
                 solution[p] = moments[right[p], lane] * scale[p]
@@ -71,10 +74,10 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
                 out[d, x, y, z + lane] = np.sum(derivatives[d] * solution * scale)
             if noise is not None:
                 fit[:, lane] = solution * scale
-                _functional(derivatives[3], lower, scale, solution)
+                _functional(derivatives, 3, lower, scale, solution)
                 laplacian[:, lane] = solution
         if noise is not None:
-            terms = (laplacian, fit, term_factors, term_powers)
+            terms = (laplacian, fit, folding[0], term_factors, term_monomials)
             variance = _variance(
                 phase, noise, support, zscore, jitter, kernel_runs, terms, first, lanes
             )
@@ -93,30 +96,32 @@ def fit_replicates(volumes, precision, kernel_runs, folding, system, wanted, blo
         Phases (float32, (n, X + 2 mx, Y + 2 my, Z + 2 mz + 19)), support and z-scored magnitude.
     precision, kernel_runs, folding, system, wanted, blocks, margin
         As in :func:`fit_blocks`.
-    out : ndarray of float32, shape (n, 3, X, Y, Z)
-        Receives the gradients; left alone where the fit is not determined.
+    out : ndarray of float32, shape (n, 3, n_voxels)
+        Receives the gradients at the wanted voxels; left alone where the fit is not determined.
     """
     phases, support, zscore = volumes
-    normal, right, derivatives, term_factors, term_powers = system
+    normal, right, derivatives, term_factors, term_monomials = system
     n = len(right)
     for b in numba.prange(len(blocks)):
-        x, y, z, lanes = blocks[b]
+        x, y, z, lanes, voxel = blocks[b]
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(None, support, zscore, precision, kernel_runs, folding, first, lanes)
         lower, scale, solution = np.empty((n, n)), np.empty(n), np.empty(n)
         gradient = np.full((3, n, LANES), np.nan)
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] != 0 and _scaled_cholesky(
-                moments[:, lane], normal, lower, scale
+                moments, lane, normal, lower, scale
             ):
                 for axis in range(3):
-                    _functional(derivatives[axis], lower, scale, solution)
+                    _functional(derivatives, axis, lower, scale, solution)
                     gradient[axis, :, lane] = solution
-        terms = (gradient, term_factors, term_powers)
+        terms = (gradient, folding[0], term_factors, term_monomials)
         totals = _apply(phases, support, zscore, kernel_runs, terms, first, lanes)
         for lane in range(min(lanes, wanted.shape[2] - z)):
-            if not np.isnan(gradient[0, 0, lane]):
-                out[:, :, x, y, z + lane] = totals[: len(phases), :, lane]
+            if wanted[x, y, z + lane] != 0:
+                if not np.isnan(gradient[0, 0, lane]):
+                    out[:, :, voxel] = totals[: len(phases), :, lane]
+                voxel += 1
 
 
 @compiled(fastmath=VECTORISED)
@@ -127,48 +132,52 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
     them once per pair of runs, at y and -y, and once per plane.
     """
     planes, run_factors, run_sums, plane_factors, plane_sums = folding
-    x, y, z = first
-    weights = _room_for_run(kernel_runs)
     n_sums = WEIGHT_SUMS + PHASE_SUMS
-    along = aligned(2 * n_sums, LANES, precision.dtype).reshape(2, n_sums, LANES)
-    both = aligned(2 * n_sums, LANES, np.float64)
-    plane = aligned(len(run_sums), LANES, np.float64)
-    moments = aligned(len(plane_sums), LANES, np.float64)
-    moments[:] = 0
-    m_0, label_0 = _centres(support, zscore, first)
-    if phase is not None:
-        phase_0 = phase[x, y, z : z + LANES].copy()
+    weights = _room_for_run(kernel_runs)
+    along = aligned(n_sums * LANES, precision.dtype)
+    mirrored = aligned(n_sums * LANES, precision.dtype)
+    both = aligned(2 * n_sums * LANES, np.float64)
+    plane = aligned(len(run_sums) * LANES, np.float64)
+    moments = aligned(len(plane_sums) * LANES, np.float64)
+    centres = _centres(phase, support, zscore, first)
     for p in range(len(planes) - 1):
         plane[:] = 0
-        run, mirrored = planes[p], planes[p + 1] - 1
-        while run <= mirrored:
-            along[:] = 0
-            for side in range(1 if run == mirrored else 2):
-                here = mirrored if side else run
-                kx, ky, k_first, k_last = kernel_runs[here]
-                _weigh(weights, support, zscore, kernel_runs[here], first, m_0, label_0, lanes)
-                sums = along[side].reshape(-1)
-                _sum_weights(sums, weights.reshape(-1), k_first, k_last, lanes)
-                if phase is not None:
-                    phase_j = phase[x + kx, y + ky, z + k_first :]
-                    _sum_phases(sums, weights.reshape(-1), phase_j, phase_0, k_first, k_last, lanes)
-            for row in range(n_sums):
-                for lane in range(lanes):
-                    both[row, lane] = along[0, row, lane] + along[1, row, lane]
-                    both[n_sums + row, lane] = along[0, row, lane] - along[1, row, lane]
-            _fold(plane, run_factors[run], run_sums, both, lanes)
-            run, mirrored = run + 1, mirrored - 1
-        _fold(moments, plane_factors[p], plane_sums, plane, lanes)
-    return moments
+        run, mirror = planes[p], planes[p + 1] - 1
+        while run <= mirror:
+            here, there = _row(kernel_runs, run), _row(kernel_runs, mirror)
+            _sum_run(along, weights, phase, support, zscore, centres, here, first, lanes)
+            if run < mirror:
+                _sum_run(mirrored, weights, phase, support, zscore, centres, there, first, lanes)
+            else:
+                mirrored[:] = 0
+            for i in range(n_sums * LANES):
+                both[i] = along[i] + mirrored[i]
+                both[i + n_sums * LANES] = along[i] - mirrored[i]
+            _fold(plane, run_factors, run, run_sums, both, lanes)
+            run, mirror = run + 1, mirror - 1
+        _fold(moments, plane_factors, p, plane_sums, plane, lanes)
+    return moments.reshape(len(plane_sums), LANES)
 
 
-@compiled(fastmath=VECTORISED)
-def _sum_weights(sums, weights, k_first, k_last, lanes):  # noqa: ANN001, ANN202
+@compiled(fastmath=VECTORISED, **LEAF)
+def _sum_run(sums, weights, phase, support, zscore, centres, run, first, lanes):  # noqa: ANN001, ANN202
+    """Sum weights and weighted phases along a run, times powers of the coordinate."""
+    phase_0, label_0, m_0 = centres
+    sums[:] = 0
+    _weigh(weights, support, zscore, label_0, m_0, run, first, lanes)
+    _sum_weights(sums, weights, run, lanes)
+    if phase is not None:
+        _sum_phases(sums, weights, phase, phase_0, run, first, lanes)
+
+
+@compiled(fastmath=VECTORISED, **LEAF)
+def _sum_weights(sums, weights, run, lanes):  # noqa: ANN001, ANN202
     """Add a run's weights, times the powers 0 to 4 of the coordinate, to the first five sums.
 
     Four voxels in one pass load and store the sums less often, and one index for all of an array,
     to which the compiler adds constants, needs few registers.
     """
+    _, _, k_first, k_last = run
     number = sums.dtype.type
     for four in range((k_last - k_first) // 4 + 1):
         w = weights[four * 4 * LANES : (four + 1) * 4 * LANES]
@@ -188,13 +197,15 @@ def _sum_weights(sums, weights, k_first, k_last, lanes):  # noqa: ANN001, ANN202
             sums[i + 4 * LANES] += (w0 * f0 + w1 * f1) + (w2 * f2 + w3 * f3)
 
 
-@compiled(fastmath=VECTORISED)
-def _sum_phases(sums, weights, phase, phase_0, k_first, k_last, lanes):  # noqa: ANN001, ANN202
+@compiled(fastmath=VECTORISED, **LEAF)
+def _sum_phases(sums, weights, phase, phase_0, run, first, lanes):  # noqa: ANN001, ANN202
     """Add a run's weighted phases, times the powers 0 to 2 of the coordinate, to the last sums."""
+    x, y, z = first
+    kx, ky, k_first, k_last = run
     number = sums.dtype.type
     for four in range((k_last - k_first) // 4 + 1):
         w = weights[four * 4 * LANES : (four + 1) * 4 * LANES]
-        phase_j = phase[4 * four :]
+        phase_j = phase[x + kx, y + ky, z + k_first + 4 * four :]
         u = number(4 * four + k_first)
         one = number(1)
         u0, u1, u2, u3 = u, u + one, u + one + one, u + one + one + one
@@ -210,14 +221,15 @@ def _sum_phases(sums, weights, phase, phase_0, k_first, k_last, lanes):  # noqa:
             sums[i + 7 * LANES] += (v0 * s0 + v1 * s1) + (v2 * s2 + v3 * s3)
 
 
-@compiled(fastmath=VECTORISED)
-def _fold(totals, factors, rows, sums, lanes):  # noqa: ANN001, ANN202
-    """Add ``factors[t] * sums[rows[t]]`` to each total t."""
-    for total in range(len(rows)):
-        factor = factors[total]
-        row = rows[total]
+@compiled(fastmath=VECTORISED, **LEAF)
+def _fold(totals, factors, at, rows, sums, lanes):  # noqa: ANN001, ANN202
+    """Add ``factors[at, t] * sums[rows[t]]`` to each total t."""
+    for t in range(len(rows)):
+        factor = factors[at, t]
+        total = totals[t * LANES : (t + 1) * LANES]
+        row = sums[rows[t] * LANES : (rows[t] + 1) * LANES]
         for lane in range(lanes):
-            totals[total, lane] += factor * sums[row, lane]
+            total[lane] += factor * row[lane]
 
 
 @compiled(fastmath=VECTORISED)
@@ -230,62 +242,87 @@ def _variance(phase, noise, support, zscore, jitter, kernel_runs, terms, first, 
     what it gains as m_i rises, and loses as m_j does. What the noise in the residuals adds to the
     squares of both is taken off: it is in the variance at these weights already.
     """
-    function, fit, term_factors, term_powers = terms
-    x, y, z = first
-    two = np.float32(2)
-    variance = aligned(1, LANES, np.float32)[0]
-    moved = aligned(1, LANES, np.float32)[0]
-    squares = aligned(1, LANES, np.float32)[0]
-    variance[:] = 0
-    moved[:] = 0
-    squares[:] = 0
+    function, fit, planes, term_factors, term_monomials = terms
+    variance, moved, squares = (
+        aligned(LANES, np.float32),
+        aligned(LANES, np.float32),
+        aligned(LANES, np.float32),
+    )
     if noise is None:
         return variance
-    p, q = aligned(3, LANES, np.float32), aligned(3, LANES, np.float32)
-    label_0 = support[x, y, z : z + LANES].copy()
+    centres = _centres(phase, support, zscore, first)
+    sums = (variance, moved, squares)
+    function_in_plane = aligned(_N_MONOMIALS * LANES, np.float64)
+    fit_in_plane = aligned(_N_MONOMIALS * LANES, np.float64)
+    polynomials = aligned(2 * _N_POWERS * LANES, np.float32)
+    for plane in range(len(planes) - 1):
+        _fold_terms(function_in_plane, term_factors, plane, term_monomials, function, lanes)
+        _fold_terms(fit_in_plane, term_factors, plane, term_monomials, fit, lanes)
+        for r in range(planes[plane], planes[plane + 1]):
+            run = _row(kernel_runs, r)
+            _along_run(polynomials, 0, function_in_plane, run, lanes)
+            _along_run(polynomials, 1, fit_in_plane, run, lanes)
+            _vary(sums, polynomials, noise, phase, support, zscore, centres, run, first, lanes)
     if zscore is not None:
-        m_0 = zscore[x, y, z : z + LANES].copy()
-        phase_0 = phase[x, y, z : z + LANES].copy()
-    for run in range(len(kernel_runs)):
-        kx, ky, k_first, k_last = kernel_runs[run]
-        _fold_terms(p, term_factors[run], term_powers, function, lanes)
-        noise_j = noise[x + kx, y + ky, z + k_first :]
-        label_j = support[x + kx, y + ky, z + k_first :]
-        if zscore is not None:
-            _fold_terms(q, term_factors[run], term_powers, fit, lanes)
-            m_j = zscore[x + kx, y + ky, z + k_first :]
-            phase_j = phase[x + kx, y + ky, z + k_first :]
-        for k in range(k_last - k_first + 1):
-            u = np.float32(k + k_first)
-            for lane in range(lanes):
-                c = p[0, lane] + u * (p[1, lane] + u * p[2, lane])
-                c = c if label_j[k + lane] == label_0[lane] else np.float32(0)
-                if zscore is not None:
-                    difference = m_j[k + lane] - m_0[lane]
-                    c *= _squared_weight(difference)
-                    fitted = q[0, lane] + u * (q[1, lane] + u * q[2, lane])
-                    residual = phase_j[k + lane] - phase_0[lane] - fitted
-                    t = c * difference
-                    moved[lane] += t * residual
-                    squares[lane] += t * t * (residual * residual - two * noise_j[k + lane])
-                variance[lane] += c * c * noise_j[k + lane]
-    if zscore is not None:
-        slope = two * _INVERSE_DELTA2 * jitter
+        slope = np.float32(2) * _INVERSE_DELTA2 * jitter
         for lane in range(lanes):
             moves = max(moved[lane] * moved[lane] + squares[lane], np.float32(0))
             variance[lane] += slope * slope * moves
     return variance
 
 
-@compiled(fastmath=VECTORISED)
-def _fold_terms(polynomial, factors, powers, coefficients, lanes):  # noqa: ANN001, ANN202
-    """Sum each term's ``factor * coefficient`` for the power of k that it has along a run."""
-    polynomial[:] = 0
-    for term in range(len(powers)):
-        factor = factors[term]
-        power = powers[term]
+@compiled(fastmath=VECTORISED, **LEAF)
+def _vary(sums, polynomials, noise, phase, support, zscore, centres, run, first, lanes):  # noqa: ANN001, ANN202
+    """Add a run to the sums of `_variance`; the polynomials are of the function and of the fit."""
+    variance, moved, squares = sums
+    phase_0, label_0, m_0 = centres
+    x, y, z = first
+    kx, ky, k_first, k_last = run
+    two = np.float32(2)
+    p = polynomials[: _N_POWERS * LANES]
+    q = polynomials[_N_POWERS * LANES :]
+    for k in range(k_first, k_last + 1):
+        noise_j = noise[x + kx, y + ky, z + k :]
+        label_j = support[x + kx, y + ky, z + k :]
+        if zscore is not None:
+            m_j = zscore[x + kx, y + ky, z + k :]
+            phase_j = phase[x + kx, y + ky, z + k :]
+        u = np.float32(k)
+        for i in range(lanes):
+            c = p[i] + u * (p[i + LANES] + u * p[i + 2 * LANES])
+            c = c if label_j[i] == label_0[i] else np.float32(0)
+            if zscore is not None:
+                difference = m_j[i] - m_0[i]
+                c *= _squared_weight(difference)
+                fitted = q[i] + u * (q[i + LANES] + u * q[i + 2 * LANES])
+                residual = phase_j[i] - phase_0[i] - fitted
+                t = c * difference
+                moved[i] += t * residual
+                squares[i] += t * t * (residual * residual - two * noise_j[i])
+            variance[i] += c * c * noise_j[i]
+
+
+@compiled(fastmath=VECTORISED, **LEAF)
+def _fold_terms(in_plane, factors, plane, monomials, coefficients, lanes):  # noqa: ANN001, ANN202
+    """Sum each term's ``factor * coefficient`` for the monomial that it has in a plane."""
+    in_plane[:] = 0
+    for term in range(len(monomials)):
+        factor = factors[plane, term]
+        total = in_plane[monomials[term] * LANES : (monomials[term] + 1) * LANES]
         for lane in range(lanes):
-            polynomial[power, lane] += factor * coefficients[term, lane]
+            total[lane] += factor * coefficients[term, lane]
+
+
+@compiled(fastmath=VECTORISED, **LEAF)
+def _along_run(polynomials, function, in_plane, run, lanes):  # noqa: ANN001, ANN202
+    """Write a function's coefficients of the powers 0 to 2 of the coordinate along a run."""
+    polynomial = polynomials[function * _N_POWERS * LANES : (function + 1) * _N_POWERS * LANES]
+    ky = np.float64(run[1])
+    for i in range(lanes):
+        constant = in_plane[i] + ky * (in_plane[i + LANES] + ky * in_plane[i + 2 * LANES])
+        polynomial[i] = constant
+        polynomial[i + LANES] = in_plane[i + 3 * LANES] + ky * in_plane[i + 4 * LANES]
+        polynomial[i + 2 * LANES] = in_plane[i + 5 * LANES]
 
 
 @compiled(fastmath=VECTORISED)
@@ -294,44 +331,42 @@ def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: 
 
     The functions are as in `_variance`.
     """
-    coefficients, term_factors, term_powers = terms
-    x, y, z = first
+    functions, planes, term_factors, term_monomials = terms
     weights = _room_for_run(kernel_runs)
     # one row of three functions for each voxel of a run
-    products = aligned(3 * len(weights), LANES, np.float32)
-    polynomials = aligned(9, LANES, np.float32).reshape(3, 3, LANES)
-    n_pairs = (len(phases) + 1) // 2
-    totals = aligned(6 * n_pairs, LANES, np.float32).reshape(n_pairs, 6 * LANES)
-    totals[:] = 0
-    m_0, label_0 = _centres(support, zscore, first)
-    for run in range(len(kernel_runs)):
-        kx, ky, k_first, k_last = kernel_runs[run]
-        _weigh(weights, support, zscore, kernel_runs[run], first, m_0, label_0, lanes)
+    products = aligned(3 * len(weights), np.float32)
+    in_plane = (
+        aligned(_N_MONOMIALS * LANES, np.float64),
+        aligned(_N_MONOMIALS * LANES, np.float64),
+        aligned(_N_MONOMIALS * LANES, np.float64),
+    )
+    polynomials = aligned(3 * _N_POWERS * LANES, np.float32)
+    n_fours = (len(phases) + 3) // 4
+    totals = aligned(4 * n_fours * 3 * LANES, np.float32)
+    _, label_0, m_0 = _centres(None, support, zscore, first)
+    for plane in range(len(planes) - 1):
         for function in range(3):
             _fold_terms(
-                polynomials[function], term_factors[run], term_powers, coefficients[function], lanes
+                in_plane[function], term_factors, plane, term_monomials, functions[function], lanes
             )
-        _multiply(products.reshape(-1), weights, polynomials.reshape(-1), k_first, k_last, lanes)
-        for pair in range(n_pairs):
-            # the last of an odd number is its own partner
-            other = min(2 * pair + 1, len(phases) - 1)
-            _add_products(
-                totals[pair],
-                products.reshape(-1),
-                phases[2 * pair, x + kx, y + ky, z + k_first :],
-                phases[other, x + kx, y + ky, z + k_first :],
-                (k_last - k_first) // 4 + 1,
-                lanes,
-            )
-    return totals.reshape(2 * n_pairs, 3, LANES)
+        for r in range(planes[plane], planes[plane + 1]):
+            run = _row(kernel_runs, r)
+            _weigh(weights, support, zscore, label_0, m_0, run, first, lanes)
+            for function in range(3):
+                _along_run(polynomials, function, in_plane[function], run, lanes)
+            _multiply(products, weights, polynomials, run, lanes)
+            for four in range(n_fours):
+                _add_products(totals, four, products, phases, run, first, lanes)
+    return totals.reshape(4 * n_fours, 3, LANES)
 
 
-@compiled(fastmath=VECTORISED)
-def _multiply(products, weights, p, k_first, k_last, lanes):  # noqa: ANN001, ANN202
+@compiled(fastmath=VECTORISED, **LEAF)
+def _multiply(products, weights, p, run, lanes):  # noqa: ANN001, ANN202
     """Write a run's weights times three polynomials of the coordinate; 0 for three voxels more."""
+    _, _, k_first, k_last = run
     for k in range(k_last - k_first + 4):
         c = products[3 * k * LANES : 3 * (k + 1) * LANES]
-        w = weights[k]
+        w = weights[k * LANES : (k + 1) * LANES]
         u = np.float32(k + k_first)
         for i in range(lanes):
             c[i] = w[i] * (p[i] + u * (p[i + LANES] + u * p[i + 2 * LANES]))
@@ -341,74 +376,95 @@ def _multiply(products, weights, p, k_first, k_last, lanes):  # noqa: ANN001, AN
             )
 
 
-@compiled(fastmath=VECTORISED)
-def _add_products(totals, products, phase, other, n_fours, lanes):  # noqa: ANN001, ANN202
-    """Add a run's products with two phases to the totals of three functions of each.
+@compiled(fastmath=VECTORISED, **LEAF)
+def _add_products(all_totals, group, products, phases, run, first, lanes):  # noqa: ANN001, ANN202
+    """Add a run's products with four phases to the totals of three functions of each.
 
-    As in `_sum_weights`; two phases share what is loaded of the products.
+    As in `_sum_weights`; the phases share what is loaded of the products.
     """
-    for four in range(n_fours):
+    x, y, z = first
+    kx, ky, k_first, k_last = run
+    totals = all_totals[group * 12 * LANES : (group + 1) * 12 * LANES]
+    # the last phase stands in for those that a multiple of four would have
+    n_p, last = 4 * group, len(phases) - 1
+    n_q, n_r, n_s = min(n_p + 1, last), min(n_p + 2, last), min(n_p + 3, last)
+    for four in range((k_last - k_first) // 4 + 1):
         c = products[four * 12 * LANES : (four + 1) * 12 * LANES]
-        p, q = phase[4 * four :], other[4 * four :]
+        start = z + k_first + 4 * four
+        p = phases[n_p, x + kx, y + ky, start:]
+        q = phases[n_q, x + kx, y + ky, start:]
+        r = phases[n_r, x + kx, y + ky, start:]
+        s = phases[n_s, x + kx, y + ky, start:]
         for i in range(lanes):
             p0, p1, p2, p3 = p[i], p[i + 1], p[i + 2], p[i + 3]
             q0, q1, q2, q3 = q[i], q[i + 1], q[i + 2], q[i + 3]
+            r0, r1, r2, r3 = r[i], r[i + 1], r[i + 2], r[i + 3]
+            s0, s1, s2, s3 = s[i], s[i + 1], s[i + 2], s[i + 3]
             c0, c1, c2, c3 = c[i], c[i + 3 * LANES], c[i + 6 * LANES], c[i + 9 * LANES]
             totals[i] += (c0 * p0 + c1 * p1) + (c2 * p2 + c3 * p3)
             totals[i + 3 * LANES] += (c0 * q0 + c1 * q1) + (c2 * q2 + c3 * q3)
-            c0, c1, c2, c3 = (c[i + LANES], c[i + 4 * LANES], c[i + 7 * LANES], c[i + 10 * LANES])
+            totals[i + 6 * LANES] += (c0 * r0 + c1 * r1) + (c2 * r2 + c3 * r3)
+            totals[i + 9 * LANES] += (c0 * s0 + c1 * s1) + (c2 * s2 + c3 * s3)
+            c0, c1, c2, c3 = c[i + LANES], c[i + 4 * LANES], c[i + 7 * LANES], c[i + 10 * LANES]
             totals[i + LANES] += (c0 * p0 + c1 * p1) + (c2 * p2 + c3 * p3)
             totals[i + 4 * LANES] += (c0 * q0 + c1 * q1) + (c2 * q2 + c3 * q3)
-            c0, c1, c2, c3 = (
-                c[i + 2 * LANES],
-                c[i + 5 * LANES],
-                c[i + 8 * LANES],
-                c[i + 11 * LANES],
-            )
+            totals[i + 7 * LANES] += (c0 * r0 + c1 * r1) + (c2 * r2 + c3 * r3)
+            totals[i + 10 * LANES] += (c0 * s0 + c1 * s1) + (c2 * s2 + c3 * s3)
+            c0, c1, c2, c3 = c[i + 2 * LANES], c[i + 5 * LANES], c[i + 8 * LANES], c[i + 11 * LANES]
             totals[i + 2 * LANES] += (c0 * p0 + c1 * p1) + (c2 * p2 + c3 * p3)
             totals[i + 5 * LANES] += (c0 * q0 + c1 * q1) + (c2 * q2 + c3 * q3)
+            totals[i + 8 * LANES] += (c0 * r0 + c1 * r1) + (c2 * r2 + c3 * r3)
+            totals[i + 11 * LANES] += (c0 * s0 + c1 * s1) + (c2 * s2 + c3 * s3)
 
 
 @compiled()
 def _room_for_run(kernel_runs):  # noqa: ANN001, ANN202
     """Make room for a number for each voxel of any run, and of three voxels more."""
-    return aligned(np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 4, LANES, np.float32)
+    return aligned((np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 4) * LANES, np.float32)
+
+
+@compiled(**LEAF)
+def _row(kernel_runs, run):  # noqa: ANN001, ANN202
+    """Give a run as numbers."""
+    return kernel_runs[run, 0], kernel_runs[run, 1], kernel_runs[run, 2], kernel_runs[run, 3]
 
 
 @compiled()
-def _centres(support, zscore, first):  # noqa: ANN001, ANN202
-    """Copy the magnitudes and labels of a block, so that the compiler can tell them apart."""
+def _centres(phase, support, zscore, first):  # noqa: ANN001, ANN202
+    """Copy what a block's voxels have, so that the compiler can tell it from what is around."""
     x, y, z = first
+    phase_0 = None if phase is None else phase[x, y, z : z + LANES].copy()
     m_0 = None if zscore is None else zscore[x, y, z : z + LANES].copy()
-    return m_0, support[x, y, z : z + LANES].copy()
+    return phase_0, support[x, y, z : z + LANES].copy(), m_0
 
 
-@compiled(fastmath=VECTORISED)
-def _weigh(weights, support, zscore, run, first, m_0, label_0, lanes):  # noqa: ANN001, ANN202
+@compiled(fastmath=VECTORISED, **LEAF)
+def _weigh(weights, support, zscore, label_0, m_0, run, first, lanes):  # noqa: ANN001, ANN202
     """Write the squared weights of a run's voxels to (voxel, lane), and 0 for three voxels more."""
     x, y, z = first
     kx, ky, k_first, k_last = run
     n_voxels = k_last - k_first + 1
-    if zscore is not None:
-        m_j = zscore[x + kx, y + ky, z + k_first :]
-    label_j = support[x + kx, y + ky, z + k_first :]
     for k in range(n_voxels):
+        weight = weights[k * LANES : (k + 1) * LANES]
+        label_j = support[x + kx, y + ky, z + k_first + k :]
+        if zscore is not None:
+            m_j = zscore[x + kx, y + ky, z + k_first + k :]
         for lane in range(lanes):
             w = np.float32(1)
             if zscore is not None:
-                w = _squared_weight(m_j[k + lane] - m_0[lane])
-            weights[k, lane] = w if label_j[k + lane] == label_0[lane] else np.float32(0)
-    weights[n_voxels : n_voxels + 3] = 0
+                w = _squared_weight(m_j[lane] - m_0[lane])
+            weight[lane] = w if label_j[lane] == label_0[lane] else np.float32(0)
+    weights[n_voxels * LANES : (n_voxels + 3) * LANES] = 0
 
 
-@compiled(fastmath=VECTORISED)
+@compiled(fastmath=VECTORISED, forceinline=True)
 def _squared_weight(difference):  # noqa: ANN001, ANN202
     """Compute ``exp(-difference^2 / delta^2)`` in float32 without a call, so that loops vectorise.
 
     Beyond an exponent of 80 it is 0; below, the relative error is at most 1e-5.
     """
     x = difference * difference * _INVERSE_DELTA2
-    t = min(x, _LARGEST_EXPONENT) * np.float32(1 / 64)
+    t = (x if x < _LARGEST_EXPONENT else _LARGEST_EXPONENT) * np.float32(1 / 64)
     c0, c1, c2, c3, c4, c5, c6 = _EXP_MINUS
     y = c0 + t * (c1 + t * (c2 + t * (c3 + t * (c4 + t * (c5 + t * c6)))))
     y = y * y
@@ -420,17 +476,17 @@ def _squared_weight(difference):  # noqa: ANN001, ANN202
     return y if x < _LARGEST_EXPONENT else np.float32(0)
 
 
-@compiled()
-def _scaled_cholesky(moments, normal, lower, scale):  # noqa: ANN001, ANN202
+@compiled(**LEAF)
+def _scaled_cholesky(moments, lane, normal, lower, scale):  # noqa: ANN001, ANN202
     """Factorise the normal matrix, scaled to a unit diagonal; False if it is ill-conditioned."""
     n = len(scale)
     for p in range(n):
-        if not moments[normal[p, p]] > 0.0:
+        if not moments[normal[p, p], lane] > 0.0:
             return False
-        scale[p] = 1 / np.sqrt(moments[normal[p, p]])
+        scale[p] = 1 / np.sqrt(moments[normal[p, p], lane])
     for p in range(n):
         for q in range(p + 1):
-            value = moments[normal[p, q]] * scale[p] * scale[q]
+            value = moments[normal[p, q], lane] * scale[p] * scale[q]
             for k in range(q):
                 value -= lower[p, k] * lower[q, k]
             if q < p:
@@ -442,17 +498,17 @@ def _scaled_cholesky(moments, normal, lower, scale):  # noqa: ANN001, ANN202
     return True
 
 
-@compiled()
-def _functional(derivative, lower, scale, coefficients):  # noqa: ANN001, ANN202
+@compiled(**LEAF)
+def _functional(derivatives, number, lower, scale, coefficients):  # noqa: ANN001, ANN202
     """Write a derivative as ``sum_j w_ij^2 p(x_j) phi_j``: the coefficients of p."""
     for p in range(len(scale)):
-        coefficients[p] = derivative[p] * scale[p]
+        coefficients[p] = derivatives[number, p] * scale[p]
     _substitute(lower, coefficients)
     for p in range(len(scale)):
         coefficients[p] *= scale[p]
 
 
-@compiled()
+@compiled(**LEAF)
 def _substitute(lower, solution):  # noqa: ANN001, ANN202
     """Solve ``lower @ lower.T @ x = solution`` in place."""
     n = len(solution)

@@ -1,6 +1,8 @@
 """The Laplacian of the phase as a method defines it, and its standard deviation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.quadratic_fit import QuadraticFit, fit_gradients, fit_quadratic
 from bids_qcm.recon.replicates import REPLICATES, Noise, every_third, replicate_std
-from bids_qcm.recon.surface_integral import integrate_surface
+from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
 
 # Voxels of the integral radius from which on the noise hardly changes from voxel to voxel.
 _LARGE_REACH = 12
@@ -154,25 +156,17 @@ def _integral(
         ).gradient
     else:
         gradient = fd_gradient(volumes.phase, support != 0, voxel_size, kernels.axes)
-    return _integrate(volumes, kernels, gradient, zscore, at)
-
-
-def _integrate(
-    volumes: Volumes,
-    kernels: Kernels,
-    gradient: NDArray[np.float32],
-    zscore: NDArray[np.float32] | None,
-    at: NDArray[np.bool_] | None,
-) -> NDArray[np.float32]:
     return integrate_surface(
-        gradient,
-        volumes.support,
-        voxel_size=volumes.voxel_size,
-        radius=kernels.integral_radius,
-        axes=kernels.axes,
-        zscore=zscore,
-        at=at,
+        gradient, support, zscore=zscore, at=at, **_of_integral(volumes, kernels)
     )
+
+
+def _of_integral(volumes: Volumes, kernels: Kernels) -> dict[str, Any]:
+    return {
+        "voxel_size": volumes.voxel_size,
+        "radius": kernels.integral_radius,
+        "axes": kernels.axes,
+    }
 
 
 def _integral_std(
@@ -187,17 +181,22 @@ def _integral_std(
     support, voxel_size = volumes.support, volumes.voxel_size
 
     def estimate(
-        phases: NDArray[np.float32], zscore: NDArray[np.float32] | None, at: NDArray[np.bool_]
+        phases: Sequence[NDArray[np.float32]],
+        zscore: NDArray[np.float32] | None,
+        at: NDArray[np.bool_],
     ) -> NDArray[np.float32]:
         if method.derivative == "fit":
             gradients = fit_gradients(
                 phases, support, voxel_size=voxel_size, radius=kernels.fit_radius, zscore=zscore
             )
         else:
+            inside = support != 0
             gradients = np.stack(
-                [fd_gradient(p, support != 0, voxel_size, kernels.axes) for p in phases]
+                [fd_gradient(p, inside, voxel_size, kernels.axes)[:, inside] for p in phases]
             )
-        return _integrate(volumes, kernels, gradients, zscore, at)
+        return integrate_gradients(
+            gradients, support, zscore=zscore, at=at, **_of_integral(volumes, kernels)
+        )
 
     return replicate_std(
         estimate,

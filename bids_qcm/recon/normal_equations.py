@@ -27,6 +27,9 @@ _TERMS = np.array(
     ]
 )
 
+# Number of the monomial ky^b kz^c, by b and c.
+_MONOMIALS = np.array([(0, 3, 5), (1, 4, -1), (2, -1, -1)])
+
 
 def quadratic_terms(radius: Triple) -> NDArray[np.int64]:
     """List the exponents of the terms, (n_terms, 3), without those of an axis with radius 0."""
@@ -98,8 +101,9 @@ class NormalEquations:
     run that is its own mirror has a ky of 0, whose odd powers leave out what is less. Moment
     k is the sum over planes p of ``plane_factors[p, k] * (sum number plane_sums[k] of plane p)``.
     Entry (p, q) of the normal matrix is moment ``normal[p, q]``, that of the right-hand side is
-    moment ``right[p]``. At voxel k of run r, term p has the value
-    ``term_factors[r, p] * k ** term_powers[p]``.
+    moment ``right[p]``. At voxel (ky, kz) of plane p, term t has the value
+    ``term_factors[p, t]`` times monomial ``term_monomials[t]``: number 0 to 5 of 1, ky, ky^2, kz,
+    ky kz and kz^2.
     """
 
     runs: NDArray[np.int32]
@@ -112,7 +116,7 @@ class NormalEquations:
     right: NDArray[np.int64]
     derivatives: NDArray[np.float64]
     term_factors: NDArray[np.float64]
-    term_powers: NDArray[np.int64]
+    term_monomials: NDArray[np.int64]
 
 
 def normal_equations(radius: Triple, voxel_size: Triple) -> NormalEquations:
@@ -132,11 +136,10 @@ def normal_equations(radius: Triple, voxel_size: Triple) -> NormalEquations:
     run_sum = c + np.where(np.arange(len(c)) < len(exponents), 0, WEIGHT_SUMS)
     sums, plane_sums = np.unique(np.stack([b, run_sum]), axis=1, return_inverse=True)
     kx, planes = np.unique(kernel_runs[:, 0], return_index=True)
-    across = kernel_runs[:, :2] * steps[:2]
     return NormalEquations(
         runs=kernel_runs,
         planes=np.append(planes, len(kernel_runs)),
-        run_factors=across[:, 1:] ** sums[0],
+        run_factors=(kernel_runs[:, 1:2] * steps[1]) ** sums[0],
         # odd powers of ky change their sign in the mirror
         run_sums=sums[1] + (sums[0] % 2) * (WEIGHT_SUMS + PHASE_SUMS),
         # Sums along a run have integer offsets, which float32 holds exactly; their step comes here.
@@ -145,7 +148,6 @@ def normal_equations(radius: Triple, voxel_size: Triple) -> NormalEquations:
         normal=normal.reshape(len(terms), len(terms)),
         right=len(exponents) + np.arange(len(terms)),
         derivatives=derivative_rows(radius),
-        term_factors=(across[:, None, :] ** terms[None, :, :2]).prod(axis=2)
-        * steps[2] ** terms[:, 2],
-        term_powers=terms[:, 2],
+        term_factors=kx[:, None] ** terms[:, 0] * (steps**terms).prod(axis=1),
+        term_monomials=_MONOMIALS[terms[:, 1], terms[:, 2]],
     )

@@ -1,12 +1,12 @@
 """Weighted least-squares fit of a quadratic around every voxel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_qcm.recon.blocks import blocks_of, padded, reach
+from bids_qcm.recon.blocks import blocks_of, padded, padded_all, reach
 from bids_qcm.recon.fit_loops import fit_blocks, fit_replicates
 from bids_qcm.recon.kernels import Triple, ellipsoid
 from bids_qcm.recon.normal_equations import normal_equations
@@ -89,8 +89,10 @@ def fit_quadratic(
     if zscore is None and at is None:
         derivatives = (0, 1, 2, 3) if gradient else (3,)
         wanted = _fit_interior(phase, support, variance, voxel_size, radius, derivatives, out)
-    volumes = (phase, variance, np.float32(zscore_noise))
-    _fit_each(fit_blocks, volumes, support, zscore, wanted, voxel_size, radius, out)
+    margin = reach(ellipsoid(radius, voxel_size))
+    noise_variance = None if variance is None else padded(variance, margin)
+    phases = (padded(phase, margin), noise_variance, np.float32(zscore_noise))
+    _fit_each(fit_blocks, phases, support, zscore, wanted, voxel_size, radius, out)
     return QuadraticFit(
         laplacian=out[3],
         gradient=out[:3] if gradient else None,
@@ -99,7 +101,7 @@ def fit_quadratic(
 
 
 def fit_gradients(
-    phases: NDArray[np.float32],
+    phases: Sequence[NDArray[np.float32]],
     support: NDArray[np.int32],
     *,
     voxel_size: Triple,
@@ -110,7 +112,7 @@ def fit_gradients(
 
     Parameters
     ----------
-    phases : ndarray of float32, shape (n, X, Y, Z)
+    phases : sequence of n ndarrays of float32, shape (X, Y, Z)
         In rad, finite everywhere. Their digits are not kept as carefully as in
         :func:`fit_quadratic`: the mean should not exceed the spread.
     support, voxel_size, radius, zscore
@@ -118,11 +120,13 @@ def fit_gradients(
 
     Returns
     -------
-    ndarray of float32, shape (n, 3, X, Y, Z)
-        Gradients in rad/m; NaN where the fit is not determined.
+    ndarray of float32, shape (n, 3, n_voxels)
+        Gradients in rad/m at the voxels of the support, in their order in memory; NaN where the fit
+        is not determined.
     """
-    out = np.full((len(phases), 3, *support.shape), np.nan, dtype=np.float32)
-    _fit_each(fit_replicates, (phases,), support, zscore, support, voxel_size, radius, out)
+    out = np.full((len(phases), 3, np.count_nonzero(support)), np.nan, dtype=np.float32)
+    together = padded_all(phases, reach(ellipsoid(radius, voxel_size)))
+    _fit_each(fit_replicates, (together,), support, zscore, support, voxel_size, radius, out)
     return out
 
 
@@ -173,16 +177,13 @@ def _fit_each(
     margin = reach(ellipsoid(radius, voxel_size))
     e = normal_equations(radius, voxel_size)
     loop(
-        tuple(
-            padded(volume, margin) if np.ndim(volume) else volume
-            for volume in (*phases, support, zscore)
-        ),
+        (*phases, padded(support, margin), None if zscore is None else padded(zscore, margin)),
         # Sums of ones times whole offsets are exact in float32. Those of real weights are not, and
         # an ill-conditioned fit would show it, which does not matter for noise.
         np.empty(0, np.float32 if zscore is None or loop is fit_replicates else np.float64),
         e.runs,
         (e.planes, e.run_factors, e.run_sums, e.plane_factors, e.plane_sums),
-        (e.normal, e.right, e.derivatives, e.term_factors, e.term_powers),
+        (e.normal, e.right, e.derivatives, e.term_factors, e.term_monomials),
         np.ascontiguousarray(wanted),
         blocks_of(wanted),
         margin,

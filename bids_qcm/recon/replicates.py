@@ -1,6 +1,6 @@
 """Standard deviations from noise replicates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -18,13 +18,11 @@ MAGNITUDE_REPLICATES = 3
 # Voxels over which the standard deviation of a large kernel hardly changes.
 _FILL_STEPS = 3
 
-# Replicates of the phase that are estimated at once; more would take more memory.
-_TOGETHER = 8
-
 Estimator = Callable[
-    [NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.bool_]], NDArray[np.float32]
+    [Sequence[NDArray[np.float32]], NDArray[np.float32] | None, NDArray[np.bool_]],
+    NDArray[np.float32],
 ]
-"""From several phases, the z-scored magnitude and where, to their Laplacians."""
+"""From n phases, the z-scored magnitude and where, to their Laplacians there, (n, n_at)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +57,8 @@ def replicate_std(
     Parameters
     ----------
     estimate : callable
-        ``estimate(phases, zscore, at)`` gives Laplacians (n, X, Y, Z) in rad/m^2.
+        ``estimate(phases, zscore, at)`` gives Laplacians in rad/m^2, (n, n_at), at the voxels of
+        the support among `at`, in their order in memory.
     phase : ndarray of float32, shape (X, Y, Z)
         In rad.
     laplacian : ndarray of float32, shape (X, Y, Z)
@@ -73,7 +72,7 @@ def replicate_std(
         Estimate at these voxels only, for kernels so large that the variance hardly changes from
         voxel to voxel; the others near them get the mean of their neighbours.
     replicates : int
-        A multiple of 8.
+        How many; at least 3.
 
     Returns
     -------
@@ -90,40 +89,49 @@ def replicate_std(
     are alike in tissue and magnitude, since a voxel's own magnitude is one of many it could have
     had.
     """
-    rng = np.random.default_rng(0)
-
-    def normal() -> NDArray[np.float32]:
-        return rng.standard_normal(support.shape, dtype=np.float32)
-
+    inside = support != 0
     sparse = at is not None
-    if at is None:
-        at = support != 0
-    of_noise, moved, moved_noise = (_MeanSquare(support.shape) for _ in range(3))
-    first = []
-    phases = np.empty((_TOGETHER, *support.shape), dtype=np.float32)
-    for _ in range(0, replicates, _TOGETHER):
-        for one in phases:
-            np.multiply(noise.phase, normal(), out=one)
-        laplacians = estimate(phases, zscore, at)
-        of_noise.add(laplacians)
-        if not first:
-            pairs = zip(phases, laplacians[:MAGNITUDE_REPLICATES], strict=False)
-            # copies: the next replicates take the place of these
-            first = [(one.copy(), other.copy()) for one, other in pairs]
-        del laplacians
-    del phases
-    variance = of_noise.mean()
-    if zscore is not None:
-        for noise_phase, noise_laplacian in first:
-            other = np.where(support != 0, zscore + np.float32(noise.zscore) * normal(), 0)
-            laplacians = estimate(np.stack([phase, noise_phase]), other, at)
-            moved.add(laplacians[:1] - laplacian)
-            moved_noise.add(laplacians[1:] - noise_laplacian)
-        shift = _smoothed(moved.mean() - moved_noise.mean(), support, zscore)
-        variance = _smoothed(variance, support, zscore) + np.fmax(shift, 0)
-    elif sparse:
-        variance = _smoothed(variance, support)
+    at = inside if at is None else inside & at
+    noises = _Replicates(noise.phase, inside, replicates)
+    of_noise = estimate(noises, zscore, at)
+    variance = _in_volume(_mean_square(of_noise), at)
+    if zscore is None:
+        return np.sqrt(_smoothed(variance, support) if sparse else variance).astype(np.float32)
+    moved, moved_noise = [], []
+    magnitudes = _Replicates(np.full_like(zscore, noise.zscore), inside, MAGNITUDE_REPLICATES, 1)
+    for i, shift in enumerate(magnitudes):
+        of_phase, of_one = estimate([phase, noises[i]], zscore + shift, at)
+        moved.append(of_phase - laplacian[at])
+        moved_noise.append(of_one - of_noise[i])
+    by_magnitude = _mean_square(np.stack(moved)) - _mean_square(np.stack(moved_noise))
+    by_magnitude = _smoothed(_in_volume(by_magnitude, at), support, zscore)
+    variance = _smoothed(variance, support, zscore) + np.fmax(by_magnitude, 0)
     return np.sqrt(variance).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Replicates(Sequence[NDArray[np.float32]]):
+    """Volumes of normal noise that are made when they are asked for, always the same.
+
+    They are 0 outside.
+    """
+
+    sd: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    count: int
+    stream: int = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> NDArray[np.float32]:
+        if not 0 <= number < self.count:
+            raise IndexError(number)
+        sd = self.sd[self.inside]
+        rng = np.random.default_rng([self.stream, number])
+        volume = np.zeros_like(self.sd)
+        volume[self.inside] = sd * rng.standard_normal(sd.shape, dtype=np.float32)
+        return volume
 
 
 def every_third(support: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -145,21 +153,19 @@ def every_third(support: NDArray[np.int32]) -> NDArray[np.bool_]:
     return at | (alone & (support != 0))
 
 
-class _MeanSquare:
-    """Mean square of volumes over those in which a voxel is not NaN."""
+def _mean_square(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Average the squares along the first axis, less those that are NaN; NaN where all are."""
+    finite = np.isfinite(values)
+    count = finite.sum(axis=0)
+    total = np.sum(np.square(values), axis=0, where=finite, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._sum = np.zeros(shape)
-        self._count = np.zeros(shape, dtype=np.int32)
 
-    def add(self, volumes: NDArray[np.float32]) -> None:
-        for values in volumes:
-            finite = np.isfinite(values)
-            self._count += finite
-            self._sum += np.where(finite, values, 0).astype(np.float64) ** 2
-
-    def mean(self) -> NDArray[np.float64]:
-        return np.where(self._count > 0, self._sum / np.maximum(self._count, 1), np.nan)
+def _in_volume(values: NDArray[np.float64], at: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Put the values of some voxels into a volume, NaN elsewhere."""
+    volume = np.full(at.shape, np.nan)
+    volume[at] = values
+    return volume
 
 
 def _smoothed(
@@ -174,7 +180,10 @@ def _smoothed(
 def _filled(values: NDArray[np.float64], support: NDArray[np.int32]) -> NDArray[np.float64]:
     """Fill in what is NaN from the nearest voxels of the same tissue, step by step."""
     for _ in range(_FILL_STEPS):
-        values = np.where(np.isnan(values), _mean_of_alike(values, support), values)
+        missing = np.isnan(values) & (support != 0)
+        if not missing.any():
+            break
+        values = np.where(missing, _mean_of_alike(values, support), values)
     return values
 
 

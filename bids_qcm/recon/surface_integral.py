@@ -1,19 +1,26 @@
 """The closed surface integral of the phase gradient, on voxels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from bids_qcm.recon.blocks import aligned, blocks_of, padded, reach
-from bids_qcm.recon.compiling import VECTORISED, compiled
+from bids_qcm.recon.blocks import aligned, blocks_of, padded, padded_all, reach
+from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 
 # The loops hold little per lane, and so run over longer blocks than the fit's.
 _LANES = 128
+
+# Blocks that take each run of the kernel together, while what they read is near.
+_GROUP = 8
+
+# Gradients that are integrated at once; more would take more memory.
+_TOGETHER = 8
 
 
 def integrate_surface(
@@ -36,8 +43,8 @@ def integrate_surface(
 
     Parameters
     ----------
-    gradient : ndarray of float32, shape (3, X, Y, Z) or (n, 3, X, Y, Z)
-        In rad/m; NaN where invalid. Several gradients are invalid in the same voxels.
+    gradient : ndarray of float32, shape (3, X, Y, Z)
+        In rad/m; NaN where invalid.
     support : ndarray of int32, shape (X, Y, Z)
         0 is never used.
     voxel_size, radius : tuple of 3 floats
@@ -51,48 +58,115 @@ def integrate_surface(
 
     Returns
     -------
-    ndarray of float32, shape (X, Y, Z) or (n, X, Y, Z)
+    ndarray of float32, shape (X, Y, Z)
         In rad/m^2; NaN where no integral was asked for or an axis has no pair.
     """
-    gradients = gradient.reshape(-1, 3, *support.shape)
-    valid = np.where(np.isfinite(gradients[0]).all(axis=0), support, 0)
-    kernel = ellipsoid(radius, voxel_size)
-    laplacians = np.zeros((len(gradients), *support.shape), dtype=np.float32)
+    valid = np.where(np.isfinite(gradient).all(axis=0), support, 0)
     wanted = support if at is None else np.where(at, support, 0)
-    laplacians[:, wanted == 0] = np.nan
+    (values,) = _mean_divergence(
+        lambda axis: gradient[axis : axis + 1], valid, wanted, voxel_size, radius, axes, zscore
+    )
+    laplacian = np.full(support.shape, np.nan, dtype=np.float32)
+    laplacian[wanted != 0] = values
+    return laplacian
+
+
+def integrate_gradients(
+    gradients: NDArray[np.float32],
+    support: NDArray[np.int32],
+    *,
+    voxel_size: Triple,
+    radius: Triple,
+    axes: Sequence[int] = (0, 1, 2),
+    zscore: NDArray[np.float32] | None = None,
+    at: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Integrate as :func:`integrate_surface`, several gradients at once.
+
+    Parameters
+    ----------
+    gradients : ndarray of float32, shape (n, 3, n_voxels)
+        In rad/m at the voxels of the support, in their order in memory; NaN where invalid, which
+        is in the same voxels for all.
+    support, voxel_size, radius, axes, zscore
+        As in :func:`integrate_surface`.
+    at : ndarray of bool, shape (X, Y, Z)
+        Voxels to integrate around.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, n_at)
+        In rad/m^2 at the voxels of the support among `at`; NaN where an axis has no pair.
+    """
+    inside = support != 0
+    valid = np.zeros_like(support)
+    valid[inside] = np.where(np.isfinite(gradients[0]).all(axis=0), support[inside], 0)
+    wanted = np.where(at, support, 0)
+
+    def components(some: NDArray[np.float32], axis: int) -> Iterator[NDArray[np.float32]]:
+        volume = np.zeros(support.shape, dtype=np.float32)
+        for gradient in some:
+            volume[inside] = gradient[axis]
+            yield volume
+
+    found = [
+        _mean_divergence(partial(components, some), valid, wanted, voxel_size, radius, axes, zscore)
+        for some in np.array_split(gradients, -(-len(gradients) // _TOGETHER))
+    ]
+    return np.concatenate(found)
+
+
+def _mean_divergence(
+    components: Callable[[int], Iterable[NDArray[np.float32]]],
+    valid: NDArray[np.int32],
+    wanted: NDArray[np.int32],
+    voxel_size: Triple,
+    radius: Triple,
+    axes: Sequence[int],
+    zscore: NDArray[np.float32] | None,
+) -> NDArray[np.float32]:
+    """Give the flux per volume around the wanted voxels, (n, n_wanted).
+
+    ``components(axis)`` gives the component along an axis of each of n gradients.
+    """
+    kernel = ellipsoid(radius, voxel_size)
+    total = np.float32(0)
     for axis in axes:
-        steps, pair = _pairs(gradients[:, axis], valid, axis)
+        pair = np.ascontiguousarray(np.where(_next(valid, axis) == valid, valid, 0))
         pair_kernel = kernel & _next(kernel, axis)
+        steps = (_steps(component, pair, axis) for component in components(axis))
         if zscore is None:
             mean_steps = _mean_steps(steps, pair, wanted, pair_kernel)
         else:
             extremes = _extremes(zscore, axis)
             mean_steps = _mean_steps_of_similar(steps, pair, wanted, extremes, pair_kernel)
-        laplacians += mean_steps / np.float32(voxel_size[axis] * 1e-3)
-    return laplacians.reshape(gradient.shape[:-4] + support.shape)
+        total = total + mean_steps / np.float32(voxel_size[axis] * 1e-3)
+    return total
 
 
 def _next(volume: NDArray, axis: int) -> NDArray:
     """Give each voxel the value of its successor j + e_a; the last plane gets 0 or False."""
     shifted = np.zeros_like(volume, order="C")
-    here, there = [slice(None)] * 3, [slice(None)] * 3
-    here[axis], there[axis] = slice(None, -1), slice(1, None)
-    shifted[tuple(here)] = volume[tuple(there)]
+    here, there = _neighbours(axis)
+    shifted[here] = volume[there]
     return shifted
 
 
-def _pairs(
-    components: NDArray[np.float32], valid: NDArray[np.int32], axis: int
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Give each pair (j, j + e_a), at j, its steps of the gradients and its label.
+def _steps(
+    component: NDArray[np.float32], pair: NDArray[np.int32], axis: int
+) -> NDArray[np.float32]:
+    """Give each pair (j, j + e_a), at j, its step of the gradient; 0 where there is no pair."""
+    steps = np.zeros(component.shape, dtype=np.float32)
+    here, there = _neighbours(axis)
+    np.subtract(component[there], component[here], out=steps[here], where=pair[here] != 0)
+    return steps
 
-    The label is 0 where the two voxels may not be in one region; the steps are 0 there too.
-    """
-    label = np.ascontiguousarray(np.where(_next(valid, axis) == valid, valid, 0))
-    steps = np.zeros((len(components), *valid.shape), dtype=np.float32)
-    for step, component in zip(steps, components, strict=True):
-        np.subtract(_next(component, axis), component, out=step, where=label != 0)
-    return steps, label
+
+def _neighbours(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Give the part of a volume whose voxels have a successor along an axis, and the successors."""
+    here, there = [slice(None)] * 3, [slice(None)] * 3
+    here[axis], there[axis] = slice(None, -1), slice(1, None)
+    return tuple(here), tuple(there)
 
 
 def _extremes(zscore: NDArray[np.float32], axis: int) -> tuple[NDArray[np.float32], ...]:
@@ -102,7 +176,7 @@ def _extremes(zscore: NDArray[np.float32], axis: int) -> tuple[NDArray[np.float3
 
 
 def _mean_steps(
-    steps: NDArray[np.float32],
+    steps: Iterable[NDArray[np.float32]],
     pair: NDArray[np.int32],
     wanted: NDArray[np.int32],
     kernel: NDArray[np.bool_],
@@ -111,25 +185,51 @@ def _mean_steps(
 
     The sum over a run of the kernel is the difference of two cumulative sums, label by label.
     """
-    margin = reach(kernel)
-    before_run = (margin[0], margin[1], margin[2] + 1)
-    kernel_runs = runs(kernel)
-    means = np.full((len(steps), *wanted.shape), np.nan, dtype=np.float32)
-    for label in np.unique(wanted[wanted != 0]):
-        (box,) = find_objects(((pair == label) | (wanted == label)).view(np.uint8))
-        here = wanted[box] == label
-        inside = pair[box] == label
-        blocks = blocks_of(here, _LANES)
-        cumulative = np.zeros(padded(inside, before_run).shape)
-        counts, total = np.empty((2, *inside.shape), dtype=np.float32)
-        _accumulate(inside.astype(np.float32), inside, before_run, cumulative)
-        _sum_runs(cumulative, kernel_runs, blocks, before_run, counts)
-        valid = here & (counts > 0)
-        for step, mean in zip(steps, means, strict=True):
-            _accumulate(np.ascontiguousarray(step[box]), inside, before_run, cumulative)
-            _sum_runs(cumulative, kernel_runs, blocks, before_run, total)
-            np.divide(total, counts, out=mean[box], where=valid)
-    return means
+    tissues = [_Tissue(label, pair, wanted, kernel) for label in np.unique(wanted[wanted != 0])]
+    means = []
+    for step in steps:
+        mean = np.full(np.count_nonzero(wanted), np.nan, dtype=np.float32)
+        for tissue in tissues:
+            tissue.average(step, mean)
+        means.append(mean)
+    return np.stack(means)
+
+
+class _Tissue:
+    """The pairs of one label, and the voxels that want their averages."""
+
+    def __init__(
+        self,
+        label: int,
+        pair: NDArray[np.int32],
+        wanted: NDArray[np.int32],
+        kernel: NDArray[np.bool_],
+    ) -> None:
+        margin = reach(kernel)
+        self._before_run = (margin[0], margin[1], margin[2] + 1)
+        self._kernel_runs = runs(kernel)
+        (self._box,) = find_objects(((pair == label) | (wanted == label)).view(np.uint8))
+        here = wanted[self._box] == label
+        self._inside = pair[self._box] == label
+        self._blocks = blocks_of(here, _LANES)
+        self._here = here
+        self._mine = wanted[wanted != 0] == label
+        self._counts = self._sums(self._inside.astype(np.float32))
+
+    def average(self, steps: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        """Write the averages to where this label is among the wanted voxels."""
+        sums = self._sums(np.ascontiguousarray(steps[self._box]))
+        some = self._counts > 0
+        out[self._mine] = np.divide(sums, self._counts, out=np.full_like(sums, np.nan), where=some)
+
+    def _sums(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sum over the kernel around each of the voxels."""
+        cumulative = np.zeros(padded(self._inside, self._before_run).shape)
+        _accumulate(values, self._inside, self._before_run, cumulative)
+        sums = np.empty(np.count_nonzero(self._here), dtype=np.float32)
+        arguments = (cumulative, self._kernel_runs, self._here, self._blocks, self._before_run)
+        _sum_runs(*arguments, sums)
+        return sums
 
 
 @compiled(parallel=True)
@@ -148,10 +248,10 @@ def _accumulate(values, inside, margin, out):  # noqa: ANN001, ANN202
 
 
 @compiled(parallel=True, fastmath=VECTORISED)
-def _sum_runs(cumulative, kernel_runs, blocks, margin, out):  # noqa: ANN001, ANN202
-    """Sum over the kernel around each voxel of the blocks, from cumulative sums."""
+def _sum_runs(cumulative, kernel_runs, here, blocks, margin, out):  # noqa: ANN001, ANN202
+    """Sum over the kernel around each voxel that is here, from cumulative sums."""
     for b in numba.prange(len(blocks)):
-        x, y, z, lanes = blocks[b]
+        x, y, z, lanes, voxel = blocks[b]
         total = np.zeros(_LANES)
         for run in range(len(kernel_runs)):
             kx, ky, k_first, k_last = kernel_runs[run]
@@ -159,12 +259,14 @@ def _sum_runs(cumulative, kernel_runs, blocks, margin, out):  # noqa: ANN001, AN
             before, last = line[z + margin[2] + k_first - 1 :], line[z + margin[2] + k_last :]
             for lane in range(lanes):
                 total[lane] += last[lane] - before[lane]
-        for lane in range(min(lanes, out.shape[2] - z)):
-            out[x, y, z + lane] = total[lane]
+        for lane in range(min(lanes, here.shape[2] - z)):
+            if here[x, y, z + lane]:
+                out[voxel] = total[lane]
+                voxel += 1
 
 
 def _mean_steps_of_similar(
-    steps: NDArray[np.float32],
+    steps: Iterable[NDArray[np.float32]],
     pair: NDArray[np.int32],
     wanted: NDArray[np.int32],
     extremes: tuple[NDArray[np.float32], ...],
@@ -172,9 +274,10 @@ def _mean_steps_of_similar(
 ) -> NDArray[np.float32]:
     """Average as `_mean_steps`, over those pairs whose magnitude is close to the voxel's."""
     margin = reach(kernel)
-    means = np.full((len(steps), *wanted.shape), np.nan, dtype=np.float32)
+    steps = padded_all(list(steps), margin)
+    means = np.full((len(steps), np.count_nonzero(wanted)), np.nan, dtype=np.float32)
     _average_similar(
-        padded(steps, margin),
+        steps,
         tuple(padded(volume, margin) for volume in (pair, wanted, *extremes)),
         runs(kernel),
         blocks_of(wanted, _LANES),
@@ -187,59 +290,122 @@ def _mean_steps_of_similar(
 @compiled(parallel=True)
 def _average_similar(steps, volumes, kernel_runs, blocks, margin, out):  # noqa: ANN001, ANN202
     """Average over the similar pairs of the kernel; `out` stays where there is none."""
-    for b in numba.prange(len(blocks)):
-        x, y, z, lanes = blocks[b]
-        first = (x + margin[0], y + margin[1], z + margin[2])
-        totals, count = _sum_similar(steps, volumes, kernel_runs, first, lanes)
-        for lane in range(min(lanes, out.shape[3] - z)):
-            if count[lane] > 0:
-                for n in range(len(steps)):
-                    out[n, x, y, z + lane] = totals[n, lane] / count[lane]
+    wanted = volumes[1]
+    for g in numba.prange((len(blocks) + _GROUP - 1) // _GROUP):
+        group = blocks[g * _GROUP : (g + 1) * _GROUP]
+        totals, counts = _sum_similar(steps, volumes, kernel_runs, group, margin)
+        for b in range(len(group)):
+            x, y, z, lanes, voxel = group[b]
+            line = wanted[x + margin[0], y + margin[1]]
+            for lane in range(lanes):
+                if line[z + margin[2] + lane] != 0:
+                    if counts[b, lane] > 0:
+                        for n in range(len(steps)):
+                            out[n, voxel] = totals[b, n, lane] / counts[b, lane]
+                    voxel += 1
 
 
 @compiled(fastmath=VECTORISED)
-def _sum_similar(steps, volumes, kernel_runs, first, lanes):  # noqa: ANN001, ANN202
-    """Sum and count the steps of the pairs in the region of each voxel of a block."""
-    pair, wanted, magnitude, low, high = volumes
-    x, y, z = first
+def _sum_similar(steps, volumes, kernel_runs, group, margin):  # noqa: ANN001, ANN202
+    """Sum and count the steps of the pairs in the region of each voxel of some blocks.
+
+    Blocks of a group are neighbours and read much of the same, so they take each run together.
+    """
+    _, wanted, magnitude, _, _ = volumes
     longest = np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 1
-    inside = aligned(longest + 3, _LANES, np.float32)
-    # arrays of their own, or the compiler would have to expect that they overlap
-    along = aligned(1, _LANES, np.float32)[0]
-    count = aligned(1, _LANES, np.float32)[0]
-    count[:] = 0
-    totals = np.zeros((len(steps), _LANES))
+    inside = aligned((longest + 3) * _LANES, np.float32)
+    along = aligned(4 * _LANES, np.float32)
     # copies, which the compiler can tell from what it reads around them
-    label = wanted[x, y, z : z + _LANES].copy()
-    lowest = magnitude[x, y, z : z + _LANES] - np.float32(MAGNITUDE_DELTA)
-    highest = magnitude[x, y, z : z + _LANES] + np.float32(MAGNITUDE_DELTA)
-    for run in range(len(kernel_runs)):
-        kx, ky, k_first, k_last = kernel_runs[run]
-        line = x + kx, y + ky
-        pair_j = pair[line][z + k_first :]
-        low_j, high_j = low[line][z + k_first :], high[line][z + k_first :]
-        n_pairs = k_last - k_first + 1
-        for k in range(n_pairs):
-            for lane in range(lanes):
-                here = np.float32(1) if pair_j[k + lane] == label[lane] else np.float32(0)
-                here = here if low_j[k + lane] >= lowest[lane] else np.float32(0)
-                here = here if high_j[k + lane] <= highest[lane] else np.float32(0)
-                inside[k, lane] = here
-                count[lane] += here
-        inside[n_pairs : n_pairs + 3] = 0
-        for n in range(len(steps)):
-            step_j = steps[n, x + kx, y + ky, z + k_first :]
-            along[:] = 0
-            # four pairs in one pass, to load and store the sums less often
-            for four in range((n_pairs + 3) // 4):
-                k = 4 * four
-                for lane in range(lanes):
-                    along[lane] += (
-                        inside[k, lane] * step_j[k + lane]
-                        + inside[k + 1, lane] * step_j[k + 1 + lane]
-                        + inside[k + 2, lane] * step_j[k + 2 + lane]
-                        + inside[k + 3, lane] * step_j[k + 3 + lane]
-                    )
-            for lane in range(lanes):
-                totals[n, lane] += along[lane]
-    return totals, count
+    labels = np.empty(len(group) * _LANES, np.int32)
+    lowest = np.empty(len(group) * _LANES, np.float32)
+    highest = np.empty(len(group) * _LANES, np.float32)
+    counts = aligned(len(group) * _LANES, np.float32)
+    totals = aligned(len(group) * len(steps) * _LANES, np.float64)
+    for b in range(len(group)):
+        x, y, z = group[b, 0] + margin[0], group[b, 1] + margin[1], group[b, 2] + margin[2]
+        lanes = group[b, 3]
+        here = slice(b * _LANES, b * _LANES + lanes)
+        labels[here] = wanted[x, y, z : z + lanes]
+        lowest[here] = magnitude[x, y, z : z + lanes] - np.float32(MAGNITUDE_DELTA)
+        highest[here] = magnitude[x, y, z : z + lanes] + np.float32(MAGNITUDE_DELTA)
+    n_fours = len(steps) // 4
+    for r in range(len(kernel_runs)):
+        run = kernel_runs[r, 0], kernel_runs[r, 1], kernel_runs[r, 2], kernel_runs[r, 3]
+        for b in range(len(group)):
+            x, y, z = group[b, 0] + margin[0], group[b, 1] + margin[1], group[b, 2] + margin[2]
+            block = b, x, y, z, group[b, 3]
+            _mark(inside, counts, volumes, (labels, lowest, highest), run, block)
+            for four in range(n_fours):
+                _add_four_steps(totals, along, inside, steps, 4 * four, run, block)
+            for n in range(4 * n_fours, len(steps)):
+                _add_steps(totals, along, inside, steps, n, run, block)
+    return totals.reshape(len(group), len(steps), _LANES), counts.reshape(len(group), _LANES)
+
+
+@compiled(fastmath=VECTORISED, **LEAF)
+def _mark(inside, counts, volumes, centres, run, block):  # noqa: ANN001, ANN202
+    """Write 1 where a pair of the run is in the region, else 0; 0 for three more. Count them."""
+    pair, _, _, low, high = volumes
+    b, x, y, z, lanes = block
+    label = centres[0][b * _LANES : (b + 1) * _LANES]
+    lowest = centres[1][b * _LANES : (b + 1) * _LANES]
+    highest = centres[2][b * _LANES : (b + 1) * _LANES]
+    count = counts[b * _LANES : (b + 1) * _LANES]
+    kx, ky, k_first, k_last = run
+    pair_j = pair[x + kx, y + ky, z + k_first :]
+    low_j = low[x + kx, y + ky, z + k_first :]
+    high_j = high[x + kx, y + ky, z + k_first :]
+    for k in range(k_last - k_first + 1):
+        for lane in range(lanes):
+            here = np.float32(1) if pair_j[k + lane] == label[lane] else np.float32(0)
+            here = here if low_j[k + lane] >= lowest[lane] else np.float32(0)
+            here = here if high_j[k + lane] <= highest[lane] else np.float32(0)
+            inside[k * _LANES + lane] = here
+            count[lane] += here
+    beyond = k_last - k_first + 1
+    inside[beyond * _LANES : (beyond + 3) * _LANES] = 0
+
+
+@compiled(fastmath=VECTORISED, **LEAF)
+def _add_steps(totals, along, inside, steps, n, run, block):  # noqa: ANN001, ANN202
+    """Add a run's steps of a gradient, where they are inside.
+
+    Four pairs in one pass, to load and store the sums less often.
+    """
+    b, x, y, z, lanes = block
+    kx, ky, k_first, k_last = run
+    total = totals[(b * len(steps) + n) * _LANES : (b * len(steps) + n + 1) * _LANES]
+    along[:_LANES] = 0
+    for four in range((k_last - k_first) // 4 + 1):
+        w = inside[4 * four * _LANES : 4 * (four + 1) * _LANES]
+        p = steps[n, x + kx, y + ky, z + k_first + 4 * four :]
+        for i in range(lanes):
+            w0, w1, w2, w3 = w[i], w[i + _LANES], w[i + 2 * _LANES], w[i + 3 * _LANES]
+            along[i] += (w0 * p[i] + w1 * p[i + 1]) + (w2 * p[i + 2] + w3 * p[i + 3])
+    for i in range(lanes):
+        total[i] += along[i]
+
+
+@compiled(fastmath=VECTORISED, **LEAF)
+def _add_four_steps(totals, along, inside, steps, n, run, block):  # noqa: ANN001, ANN202
+    """Add as `_add_steps` for four gradients, which share what is loaded of `inside`."""
+    b, x, y, z, lanes = block
+    kx, ky, k_first, k_last = run
+    total = totals[(b * len(steps) + n) * _LANES : (b * len(steps) + n + 4) * _LANES]
+    along[:] = 0
+    for four in range((k_last - k_first) // 4 + 1):
+        w = inside[4 * four * _LANES : 4 * (four + 1) * _LANES]
+        start = z + k_first + 4 * four
+        p = steps[n, x + kx, y + ky, start:]
+        q = steps[n + 1, x + kx, y + ky, start:]
+        r = steps[n + 2, x + kx, y + ky, start:]
+        s = steps[n + 3, x + kx, y + ky, start:]
+        for i in range(lanes):
+            w0, w1, w2, w3 = w[i], w[i + _LANES], w[i + 2 * _LANES], w[i + 3 * _LANES]
+            along[i] += (w0 * p[i] + w1 * p[i + 1]) + (w2 * p[i + 2] + w3 * p[i + 3])
+            along[i + _LANES] += (w0 * q[i] + w1 * q[i + 1]) + (w2 * q[i + 2] + w3 * q[i + 3])
+            along[i + 2 * _LANES] += (w0 * r[i] + w1 * r[i + 1]) + (w2 * r[i + 2] + w3 * r[i + 3])
+            along[i + 3 * _LANES] += (w0 * s[i] + w1 * s[i + 1]) + (w2 * s[i + 2] + w3 * s[i + 3])
+    for row in range(4):
+        for i in range(lanes):
+            total[row * _LANES + i] += along[row * _LANES + i]

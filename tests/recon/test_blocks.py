@@ -15,10 +15,13 @@ from bids_qcm.recon.blocks import LANES, blocks_of, padded
 def test_every_voxel_of_the_support_is_in_one_lane(seed, shape, share, most_lanes):
     support = (np.random.default_rng(seed).random(shape) < share).astype(np.int32)
     covered = np.zeros((shape[0], shape[1], shape[2] + 16), int)
-    for x, y, z, lanes in blocks_of(support, most_lanes):
+    for x, y, z, lanes, n_before in blocks_of(support, most_lanes):
         assert lanes % 16 == 0
         assert 0 < lanes <= most_lanes
         assert support[x, y, z]
+        assert n_before == np.count_nonzero(
+            support.ravel()[: np.ravel_multi_index((x, y, z), shape)]
+        )
         covered[x, y, z : z + lanes] += 1
     assert covered.max(initial=0) <= 1
     assert covered[:, :, : shape[2]][support != 0].all()

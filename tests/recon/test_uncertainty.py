@@ -94,9 +94,9 @@ def test_replicates_are_fitted_as_the_phase_is(volumes, use_magnitude):
     keywords = {"voxel_size": volumes.voxel_size, "radius": (5.0, 5.0, 5.0), "zscore": zscore}
     together = fit_gradients(noise, support, **keywords)
     for found, phase in zip(together, noise, strict=True):
-        alone = fit_quadratic(phase, support, **keywords).gradient
+        alone = fit_quadratic(phase, support, **keywords).gradient[:, support != 0]
         valid = np.isfinite(alone) & np.isfinite(found)
-        assert valid[0][support > 0].mean() > 0.9
+        assert valid[0].mean() > 0.9
         spread = alone[valid].std()
         np.testing.assert_allclose(found[valid], alone[valid], atol=0.02 * spread)
 
@@ -109,7 +109,7 @@ def test_replicates_of_a_known_estimator(sparse):
     sd = np.where(support == 1, 0.1, 0.3).astype(np.float32)
 
     def estimate(phases, zscore, at):
-        return np.where(at, 5 * phases, np.nan)
+        return np.stack([5 * phase[at] for phase in phases])
 
     still = np.zeros(shape, np.float32)
     at = every_third(support) if sparse else None
@@ -126,10 +126,10 @@ def test_replicates_of_the_magnitude():
     phase = np.full(shape, 30, np.float32)
 
     def estimate(phases, zscore, at):
-        return (5 + zscore) * phases
+        return np.stack([((5 + zscore) * phase)[at] for phase in phases])
 
     noise = Noise(np.full(shape, 0.1, np.float32), 0.02)
-    laplacian = estimate(phase[None], zscore, None)[0]
+    laplacian = (5 + zscore) * phase
     std = replicate_std(estimate, phase, laplacian, support, noise, zscore)
     # the phase's noise through the estimator, and its mean as the magnitude changes
     expected = np.hypot(5 * 0.1, 30 * 0.02)
