@@ -15,7 +15,7 @@ from bids_qcm.recon import METHODS
 _LOOPS = [
     pytest.param(case, part, radius, id=f"{case.name}-{part}")
     for case in CASES
-    if not case.options
+    if not case.uncertainty
     for part, radius in case.loops()
 ]
 
@@ -32,7 +32,8 @@ def bench_method(
     radii = {"fit_radius": case.fit_radius, "integral_radius": case.integral_radius}
 
     def run(volumes: Head, **options: float) -> None:
-        volumes.reconstruct(case.method, n_threads=n_threads, **(case.options | options))
+        noise = volumes.noise() if case.uncertainty else {}
+        volumes.reconstruct(case.method, n_threads=n_threads, **noise, **options)
 
     run(small_head, fit_radius=3 * head.voxel_size, integral_radius=3 * head.voxel_size)
     supports = [head.n_support(radius) for _, radius in case.loops()]
@@ -41,7 +42,8 @@ def bench_method(
         lambda: run(head, **radii),
         pairs=head.n_voxels * sum(supports),
         name=case.name,
-        published=not case.note,
+        published=not case.note or case.uncertainty,
+        uncertainty=case.uncertainty,
         radii=[radius for _, radius in case.loops()],
         voxels=head.n_voxels,
     )
@@ -84,6 +86,8 @@ def bench_memory(
     """Look at the resident memory of a process that maps the head once."""
     measure(
         "memory",
-        lambda: run_fresh(saved(head), [case.method], n_threads=n_threads),
+        lambda: run_fresh(
+            saved(head), [case.method], n_threads=n_threads, uncertainty=case.uncertainty
+        ),
         name=case.name,
     )

@@ -1,11 +1,11 @@
 """Options, what the benchmarks share, and the report at the end."""
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numba
 import pytest
 
 from benchmarks.hardware import Peaks, measure_peaks
@@ -45,10 +45,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start an empty report."""
     threads = config.getoption("--bench-threads")
-    if not 1 <= threads <= numba.config.NUMBA_NUM_THREADS:
+    if not 1 <= threads <= os.cpu_count():
         raise pytest.UsageError(
-            f"--bench-threads is {threads}, but numba can use 1 to "
-            f"{numba.config.NUMBA_NUM_THREADS} here"
+            f"--bench-threads is {threads}, but there are 1 to {os.cpu_count()} here"
         )
     if not 0 < config.getoption("--bench-resolution") <= _COARSEST:
         raise pytest.UsageError(

@@ -90,11 +90,18 @@ _SOLVE = Work(float64=865)
 _FIT_MEMORY = Work(memory=3 * _F4 + 4 * _F4)
 
 _FIT_BY_LABEL = LoopCost(
-    # w: compare, select; v: subtract, multiply; sums: 2 additions, 6 multiply-adds.
-    # Reads two volumes around, the same two at the centre; reads and writes the sums.
-    per_pair=Work(float32=2 + 2 + 2 + 6 * 2, l1=(2 + 2) * _F4 + 2 * _ALONG * _F4),
-    # The sums set to 0, then converted and folded.
-    per_run=Work(float64=3 * _PLANE, l1=_ALONG * _F4 + _PLANE * (_F4 + 2 * _F8)),
+    # w: compare, select; v: subtract, multiply, convert; sums: 2 additions, 6 multiply-adds, those
+    # of the phase in float64. Reads two volumes around, the same two at the centre; writes the
+    # weight and reads it twice; reads and writes the sums for every fourth pair.
+    per_pair=Work(
+        float32=2 + 3 + 1 + 4 * 2,
+        float64=1 + 2 * 2,
+        l1=(2 + 2 + 3) * _F4 + 2 * (5 * _F4 + 3 * _F8) / 4,
+    ),
+    # The sums set to 0; of two runs, added and subtracted, then folded.
+    per_run=Work(
+        float64=_ALONG + _PLANE, l1=5 * _F4 + 3 * _F8 + 2 * _ALONG * _F8 + _PLANE * 3 * _F8 / 2
+    ),
     per_plane=Work(float64=2 * _MOMENTS, l1=_PLANE * _F8 + _MOMENTS * 3 * _F8),
     per_voxel=_SOLVE + _FIT_MEMORY,
 )
@@ -105,9 +112,9 @@ _FIT_BY_MAGNITUDE = LoopCost(
     per_pair=Work(
         float32=3 + (2 + 6 * 2 + 6 + 2) + 2 + 2,
         float64=2 + 2 + 6 * 2,
-        l1=(3 + 3) * _F4 + 2 * _ALONG * _F8,
+        l1=(3 + 3 + 3) * _F4 + 2 * _ALONG * _F8 / 4,
     ),
-    per_run=Work(float64=2 * _PLANE, l1=_ALONG * _F8 + _PLANE * 3 * _F8),
+    per_run=Work(float64=_ALONG + _PLANE, l1=3 * _ALONG * _F8 + _PLANE * 3 * _F8 / 2),
     per_plane=Work(float64=2 * _MOMENTS, l1=_PLANE * _F8 + _MOMENTS * 3 * _F8),
     per_voxel=_SOLVE + _FIT_MEMORY + Work(memory=_F4),
 )

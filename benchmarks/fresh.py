@@ -1,7 +1,7 @@
 """Map a saved head in a process of its own: for what a process shows only once.
 
-``python -m benchmarks.fresh HEAD.npz [--radius MM] METHOD...`` prints one line of JSON: the seconds
-of the import of `bids_qcm.recon` and of the methods' first calls, and the resident memory in bytes,
+``python -m benchmarks.fresh HEAD.npz [OPTIONS] METHOD...`` prints one line of JSON: the seconds of
+the import of `bids_qcm.recon` and of the methods' first calls, and the resident memory in bytes,
 before the first call and at the peak.
 """
 
@@ -25,6 +25,7 @@ def run_fresh(
     *,
     n_threads: int,
     radius: float | None = None,
+    uncertainty: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
     """Run this module as a program and return what it prints.
@@ -39,14 +40,20 @@ def run_fresh(
         Threads.
     radius : float, optional
         Of all kernels, in mm; default: the published optima.
+    uncertainty : bool
+        Whether to compute the standard deviations, too.
     environment : mapping, optional
         More environment variables.
     """
     radii = [] if radius is None else [f"--radius={radius}"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.fresh", str(head), *radii, *methods],
+        [
+            *(sys.executable, "-m", "benchmarks.fresh", str(head)),
+            *(*radii, *(["--uncertainty"] if uncertainty else [])),
+            *(f"--threads={n_threads}", *methods),
+        ],
         cwd=_ROOT,
-        env={**os.environ, "NUMBA_NUM_THREADS": str(n_threads), **(environment or {})},
+        env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -60,6 +67,8 @@ def main() -> None:
     parser.add_argument("head", type=Path)
     parser.add_argument("methods", nargs="+")
     parser.add_argument("--radius", type=float)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--uncertainty", action="store_true")
     arguments = parser.parse_args()
     start = time.perf_counter()
     import bids_qcm.recon  # noqa: F401
@@ -68,9 +77,11 @@ def main() -> None:
     from benchmarks.head import Head
 
     head = Head.load(arguments.head)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"n_threads": arguments.threads}
     if arguments.radius is not None:
-        options = {"fit_radius": arguments.radius, "integral_radius": arguments.radius}
+        options |= {"fit_radius": arguments.radius, "integral_radius": arguments.radius}
+    if arguments.uncertainty:
+        options |= head.noise()
     memory_before = _peak_memory()
     called = time.perf_counter()
     for method in arguments.methods:

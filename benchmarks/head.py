@@ -86,6 +86,11 @@ class Head:
             **options,
         )
 
+    def noise(self) -> dict[str, Any]:
+        """Give the noise as `reconstruct` takes it."""
+        sd = float(self.magnitude[self.mask].mean() / SNR)
+        return {"phase_noise": sd / np.maximum(self.magnitude, sd), "magnitude_noise": sd}
+
     def loop(self, method: str, part: Part, radius: float) -> Callable[[], Any]:
         """Prepare a call of `fit_quadratic` or `integrate_surface` alone, as a method makes it."""
         support = self.mask.astype(np.int32)

@@ -60,8 +60,9 @@ def _cover(support, most_lanes, blocks):  # noqa: ANN001, ANN202
                 vectors = (last - z) // _VECTOR + 1
                 blocks[n_blocks] = x, y, z, vectors * _VECTOR, n_before
                 n_blocks += 1
-                n_before += np.count_nonzero(support[x, y, z : last + 1])
-                z = last + 1
+                while z <= last:
+                    n_before += support[x, y, z] != 0
+                    z += 1
     return n_blocks
 
 
@@ -74,6 +75,15 @@ def aligned(size, dtype):  # noqa: ANN001, ANN201
     buffer = np.zeros(size + 64, dtype)
     start = (-buffer.ctypes.data % 64) // buffer.itemsize
     return buffer[start : start + size]
+
+
+@compiled()
+def room_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
+    """Make room for a number for each voxel of any run, and of three voxels more."""
+    longest = 0
+    for run in range(len(kernel_runs)):
+        longest = max(longest, kernel_runs[run, 3] - kernel_runs[run, 2] + 1)
+    return aligned((longest + 3) * lanes, np.float32)
 
 
 def padded(volume: NDArray, margin: tuple[int, int, int]) -> NDArray:

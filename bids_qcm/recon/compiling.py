@@ -1,10 +1,14 @@
 """How the loops of this package are compiled and threaded."""
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import numba
+import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 
 VECTORISED = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
@@ -14,39 +18,60 @@ LEAF = {"_nrt": False}
 """For functions that make no array: what they slice is not counted as a reference, which threads
 that read the same array would wait on each other for."""
 
+# Parts of the work for each thread: the last to end should not keep the others waiting long.
+_PARTS_PER_THREAD = 32
+
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:  # noqa: ANN401
     """Compile a function with numba, with its machine code cached on disk where that can be.
 
-    numba refuses to decorate when no cache directory can be written (a read-only container
-    without a home); then the code is compiled anew in each process.
+    It does not hold Python's lock. numba refuses to decorate when no cache directory can be
+    written (a read-only container without a home); then the code is compiled anew in each process.
     """
 
     def decorate(function: Callable) -> Callable:
         try:
-            return numba.njit(cache=True, **options)(function)
+            return numba.njit(cache=True, nogil=True, **options)(function)
         except RuntimeError:
-            return numba.njit(**options)(function)
+            return numba.njit(nogil=True, **options)(function)
 
     return decorate
 
 
+def in_threads(loop: Callable, items: NDArray, *arguments: Any) -> None:  # noqa: ANN401
+    """Call ``loop(part, *arguments)`` for all parts of the items, in as many threads as allowed.
+
+    numba's own parallel loops take several times as long to compile.
+
+    Parameters
+    ----------
+    loop : callable
+        A compiled function that writes elsewhere for each item.
+    items : ndarray, shape (n, ...)
+        What it loops over.
+    *arguments
+        Its other arguments.
+    """
+    n_threads = fft.get_workers()
+    parts = np.array_split(items, max(min(len(items), _PARTS_PER_THREAD * n_threads), 1))
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _ in pool.map(lambda part: loop(part, *arguments), parts):
+            pass
+
+
 @contextmanager
 def thread_limit(n_threads: int | None) -> Iterator[None]:
-    """Let compiled functions and Fourier transforms use at most `n_threads` threads in the block.
+    """Let loops and Fourier transforms use at most `n_threads` threads in the block.
 
     Parameters
     ----------
     n_threads : int or None
-        None keeps numba's present limit, as does a number above what numba was started with.
+        None is the number of processors that this process may use.
     """
-    before = numba.get_num_threads()
-    if n_threads is not None:
-        if n_threads < 1:
-            raise ValueError(f"n_threads is {n_threads}, but it must be at least 1")
-        numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))
-    try:
-        with fft.set_workers(numba.get_num_threads()):
-            yield
-    finally:
-        numba.set_num_threads(before)
+    if n_threads is None:
+        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        n_threads = n_threads or os.cpu_count() or 1
+    if n_threads < 1:
+        raise ValueError(f"n_threads is {n_threads}, but it must be at least 1")
+    with fft.set_workers(n_threads):
+        yield

@@ -3,11 +3,10 @@
 numba notices changes of a function's own file only, so those that call each other share this one.
 """
 
-import numba
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 
-from bids_qcm.recon.blocks import LANES, aligned
+from bids_qcm.recon.blocks import LANES, aligned, room_for_run
 from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.normal_equations import PHASE_SUMS, WEIGHT_SUMS
@@ -29,24 +28,24 @@ _EXP_MINUS = tuple(
 )
 
 
-@compiled(parallel=True)
-def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks, margin, out):  # noqa: ANN001, ANN201
+@compiled()
+def fit_blocks(blocks, volumes, precision, kernel_runs, folding, system, wanted, margin, out):  # noqa: ANN001, ANN201
     """Fit around the wanted voxels of every block.
 
     Parameters
     ----------
+    blocks : ndarray of int, shape (n, 5)
+        Some of those that cover the wanted voxels.
     volumes : tuple of ndarrays, shape (X + 2 mx, Y + 2 my, Z + 2 mz + 19)
         Phase and its noise variance (float32), padded; the standard deviation of the z-scored
         magnitude (a float32 number); support (int32) and z-scored magnitude (float32), padded.
         The second and the last may be None.
     precision : ndarray
-        Its dtype is that of the sums along runs.
+        Its dtype is that of the sums of weights along runs.
     kernel_runs, folding, system
         Parts of the :class:`~bids_qcm.recon.normal_equations.NormalEquations`.
     wanted : ndarray of int32, shape (X, Y, Z)
         Where not 0, the derivatives are computed.
-    blocks : ndarray of int, shape (n, 5)
-        That cover the wanted voxels.
     margin : tuple of 3 ints
         Of the padding.
     out : ndarray of float32, shape (5, X, Y, Z)
@@ -56,26 +55,22 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
     phase, noise, jitter, support, zscore = volumes
     normal, right, derivatives, term_factors, term_monomials = system
     n = len(right)
-    for b in numba.prange(len(blocks)):
+    for b in range(len(blocks)):
         x, y, z, lanes, _ = blocks[b]
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes)
-        lower, scale, solution = np.empty((n, n)), np.empty(n), np.empty(n)
+        lower, scale = np.empty((n, n)), np.empty(n)
         fit, laplacian = np.zeros((n, LANES)), np.zeros((n, LANES))
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] == 0:
                 continue
             if not _scaled_cholesky(moments, lane, normal, lower, scale):
                 continue
-            for p in range(n):
-                solution[p] = moments[right[p], lane] * scale[p]
-            _substitute(lower, solution)
+            _solve(moments, lane, right, lower, scale, fit)
             for d in range(4):
-                out[d, x, y, z + lane] = np.sum(derivatives[d] * solution * scale)
+                out[d, x, y, z + lane] = _derivative(derivatives, d, fit, lane)
             if noise is not None:
-                fit[:, lane] = solution * scale
-                _functional(derivatives, 3, lower, scale, solution)
-                laplacian[:, lane] = solution
+                _functional(derivatives, 3, lower, scale, laplacian, lane)
         if noise is not None:
             terms = (laplacian, fit, folding[0], term_factors, term_monomials)
             variance = _variance(
@@ -86,15 +81,15 @@ def fit_blocks(volumes, precision, kernel_runs, folding, system, wanted, blocks,
                     out[4, x, y, z + lane] = variance[lane]
 
 
-@compiled(parallel=True)
-def fit_replicates(volumes, precision, kernel_runs, folding, system, wanted, blocks, margin, out):  # noqa: ANN001, ANN201
+@compiled()
+def fit_replicates(blocks, volumes, precision, kernel_runs, folding, system, wanted, margin, out):  # noqa: ANN001, ANN201
     """Fit several phases that share their normal matrices.
 
     Parameters
     ----------
     volumes : tuple of ndarrays
         Phases (float32, (n, X + 2 mx, Y + 2 my, Z + 2 mz + 19)), support and z-scored magnitude.
-    precision, kernel_runs, folding, system, wanted, blocks, margin
+    blocks, precision, kernel_runs, folding, system, wanted, margin
         As in :func:`fit_blocks`.
     out : ndarray of float32, shape (n, 3, n_voxels)
         Receives the gradients at the wanted voxels; left alone where the fit is not determined.
@@ -102,25 +97,28 @@ def fit_replicates(volumes, precision, kernel_runs, folding, system, wanted, blo
     phases, support, zscore = volumes
     normal, right, derivatives, term_factors, term_monomials = system
     n = len(right)
-    for b in numba.prange(len(blocks)):
+    for b in range(len(blocks)):
         x, y, z, lanes, voxel = blocks[b]
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(None, support, zscore, precision, kernel_runs, folding, first, lanes)
-        lower, scale, solution = np.empty((n, n)), np.empty(n), np.empty(n)
-        gradient = np.full((3, n, LANES), np.nan)
+        lower, scale = np.empty((n, n)), np.empty(n)
+        gradient = np.zeros((3, n, LANES))
+        determined = np.zeros(LANES, np.bool_)
         for lane in range(min(lanes, wanted.shape[2] - z)):
-            if wanted[x, y, z + lane] != 0 and _scaled_cholesky(
-                moments, lane, normal, lower, scale
-            ):
+            if wanted[x, y, z + lane] == 0:
+                continue
+            determined[lane] = _scaled_cholesky(moments, lane, normal, lower, scale)
+            if determined[lane]:
                 for axis in range(3):
-                    _functional(derivatives, axis, lower, scale, solution)
-                    gradient[axis, :, lane] = solution
+                    _functional(derivatives, axis, lower, scale, gradient[axis], lane)
         terms = (gradient, folding[0], term_factors, term_monomials)
         totals = _apply(phases, support, zscore, kernel_runs, terms, first, lanes)
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] != 0:
-                if not np.isnan(gradient[0, 0, lane]):
-                    out[:, :, voxel] = totals[: len(phases), :, lane]
+                if determined[lane]:
+                    for phase in range(len(phases)):
+                        for axis in range(3):
+                            out[phase, axis, voxel] = totals[phase, axis, lane]
                 voxel += 1
 
 
@@ -133,9 +131,8 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
     """
     planes, run_factors, run_sums, plane_factors, plane_sums = folding
     n_sums = WEIGHT_SUMS + PHASE_SUMS
-    weights = _room_for_run(kernel_runs)
-    along = aligned(n_sums * LANES, precision.dtype)
-    mirrored = aligned(n_sums * LANES, precision.dtype)
+    weights = room_for_run(kernel_runs, LANES)
+    along, mirrored = _room_for_sums(precision), _room_for_sums(precision)
     both = aligned(2 * n_sums * LANES, np.float64)
     plane = aligned(len(run_sums) * LANES, np.float64)
     moments = aligned(len(plane_sums) * LANES, np.float64)
@@ -149,10 +146,9 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
             if run < mirror:
                 _sum_run(mirrored, weights, phase, support, zscore, centres, there, first, lanes)
             else:
-                mirrored[:] = 0
-            for i in range(n_sums * LANES):
-                both[i] = along[i] + mirrored[i]
-                both[i + n_sums * LANES] = along[i] - mirrored[i]
+                mirrored[0][:], mirrored[1][:] = 0, 0
+            _join(both, 0, along[0], mirrored[0])
+            _join(both, WEIGHT_SUMS, along[1], mirrored[1])
             _fold(plane, run_factors, run, run_sums, both, lanes)
             run, mirror = run + 1, mirror - 1
         _fold(moments, plane_factors, p, plane_sums, plane, lanes)
@@ -163,16 +159,28 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
 def _sum_run(sums, weights, phase, support, zscore, centres, run, first, lanes):  # noqa: ANN001, ANN202
     """Sum weights and weighted phases along a run, times powers of the coordinate."""
     phase_0, label_0, m_0 = centres
-    sums[:] = 0
+    weight_sums, phase_sums = sums
+    weight_sums[:] = 0
     _weigh(weights, support, zscore, label_0, m_0, run, first, lanes)
-    _sum_weights(sums, weights, run, lanes)
+    _sum_weights(weight_sums, weights, run, lanes)
     if phase is not None:
-        _sum_phases(sums, weights, phase, phase_0, run, first, lanes)
+        phase_sums[:] = 0
+        _sum_phases(phase_sums, weights, phase, phase_0, run, first, lanes)
+
+
+@compiled(fastmath=VECTORISED, **LEAF)
+def _join(both, row, along, mirrored):  # noqa: ANN001, ANN202
+    """Write sums of two runs, from a row on, and their differences behind all the sums."""
+    total = both[row * LANES :]
+    difference = both[(row + WEIGHT_SUMS + PHASE_SUMS) * LANES :]
+    for i in range(len(along)):
+        total[i] = along[i] + mirrored[i]
+        difference[i] = along[i] - mirrored[i]
 
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _sum_weights(sums, weights, run, lanes):  # noqa: ANN001, ANN202
-    """Add a run's weights, times the powers 0 to 4 of the coordinate, to the first five sums.
+    """Add a run's weights, times the powers 0 to 4 of the coordinate, to the sums.
 
     Four voxels in one pass load and store the sums less often, and one index for all of an array,
     to which the compiler adds constants, needs few registers.
@@ -199,7 +207,7 @@ def _sum_weights(sums, weights, run, lanes):  # noqa: ANN001, ANN202
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _sum_phases(sums, weights, phase, phase_0, run, first, lanes):  # noqa: ANN001, ANN202
-    """Add a run's weighted phases, times the powers 0 to 2 of the coordinate, to the last sums."""
+    """Add a run's weighted phases, times the powers 0 to 2 of the coordinate, to the sums."""
     x, y, z = first
     kx, ky, k_first, k_last = run
     number = sums.dtype.type
@@ -216,9 +224,9 @@ def _sum_phases(sums, weights, phase, phase_0, run, first, lanes):  # noqa: ANN0
             v1 = number(w[i + LANES] * (phase_j[i + 1] - phase_0[i]))
             v2 = number(w[i + 2 * LANES] * (phase_j[i + 2] - phase_0[i]))
             v3 = number(w[i + 3 * LANES] * (phase_j[i + 3] - phase_0[i]))
-            sums[i + 5 * LANES] += (v0 + v1) + (v2 + v3)
-            sums[i + 6 * LANES] += (v0 * u0 + v1 * u1) + (v2 * u2 + v3 * u3)
-            sums[i + 7 * LANES] += (v0 * s0 + v1 * s1) + (v2 * s2 + v3 * s3)
+            sums[i] += (v0 + v1) + (v2 + v3)
+            sums[i + LANES] += (v0 * u0 + v1 * u1) + (v2 * u2 + v3 * u3)
+            sums[i + 2 * LANES] += (v0 * s0 + v1 * s1) + (v2 * s2 + v3 * s3)
 
 
 @compiled(fastmath=VECTORISED, **LEAF)
@@ -332,7 +340,7 @@ def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: 
     The functions are as in `_variance`.
     """
     functions, planes, term_factors, term_monomials = terms
-    weights = _room_for_run(kernel_runs)
+    weights = room_for_run(kernel_runs, LANES)
     # one row of three functions for each voxel of a run
     products = aligned(3 * len(weights), np.float32)
     in_plane = (
@@ -418,9 +426,10 @@ def _add_products(all_totals, group, products, phases, run, first, lanes):  # no
 
 
 @compiled()
-def _room_for_run(kernel_runs):  # noqa: ANN001, ANN202
-    """Make room for a number for each voxel of any run, and of three voxels more."""
-    return aligned((np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 4) * LANES, np.float32)
+def _room_for_sums(precision):  # noqa: ANN001, ANN202
+    """Make room for the sums of weights and of phases along a run."""
+    weight_sums = aligned(WEIGHT_SUMS * LANES, precision.dtype)
+    return weight_sums, aligned(PHASE_SUMS * LANES, np.float64)
 
 
 @compiled(**LEAF)
@@ -499,13 +508,34 @@ def _scaled_cholesky(moments, lane, normal, lower, scale):  # noqa: ANN001, ANN2
 
 
 @compiled(**LEAF)
-def _functional(derivatives, number, lower, scale, coefficients):  # noqa: ANN001, ANN202
-    """Write a derivative as ``sum_j w_ij^2 p(x_j) phi_j``: the coefficients of p."""
+def _solve(moments, lane, right, lower, scale, fit):  # noqa: ANN001, ANN202
+    """Write the coefficients of the terms to the column of a lane."""
+    solution = fit[:, lane]
+    for p in range(len(right)):
+        solution[p] = moments[right[p], lane] * scale[p]
+    _substitute(lower, solution)
+    for p in range(len(right)):
+        solution[p] *= scale[p]
+
+
+@compiled(**LEAF)
+def _derivative(derivatives, number, fit, lane):  # noqa: ANN001, ANN202
+    """Take a derivative of a lane's fit at the centre."""
+    value = 0.0
+    for p in range(len(fit)):
+        value += derivatives[number, p] * fit[p, lane]
+    return value
+
+
+@compiled(**LEAF)
+def _functional(derivatives, number, lower, scale, coefficients, lane):  # noqa: ANN001, ANN202
+    """Write a derivative as ``sum_j w_ij^2 p(x_j) phi_j``: the coefficients of p, to a column."""
+    column = coefficients[:, lane]
     for p in range(len(scale)):
-        coefficients[p] = derivatives[number, p] * scale[p]
-    _substitute(lower, coefficients)
+        column[p] = derivatives[number, p] * scale[p]
+    _substitute(lower, column)
     for p in range(len(scale)):
-        coefficients[p] *= scale[p]
+        column[p] *= scale[p]
 
 
 @compiled(**LEAF)

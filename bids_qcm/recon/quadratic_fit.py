@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.recon.blocks import blocks_of, padded, padded_all, reach
+from bids_qcm.recon.compiling import in_threads
 from bids_qcm.recon.fit_loops import fit_blocks, fit_replicates
 from bids_qcm.recon.kernels import Triple, ellipsoid
 from bids_qcm.recon.normal_equations import normal_equations
@@ -176,7 +177,9 @@ def _fit_each(
     """Fit with a normal matrix for each voxel, by one of the compiled loops."""
     margin = reach(ellipsoid(radius, voxel_size))
     e = normal_equations(radius, voxel_size)
-    loop(
+    in_threads(
+        loop,
+        blocks_of(wanted),
         (*phases, padded(support, margin), None if zscore is None else padded(zscore, margin)),
         # Sums of ones times whole offsets are exact in float32. Those of real weights are not, and
         # an ill-conditioned fit would show it, which does not matter for noise.
@@ -185,7 +188,6 @@ def _fit_each(
         (e.planes, e.run_factors, e.run_sums, e.plane_factors, e.plane_sums),
         (e.normal, e.right, e.derivatives, e.term_factors, e.term_monomials),
         np.ascontiguousarray(wanted),
-        blocks_of(wanted),
         margin,
         out,
     )

@@ -117,7 +117,7 @@ def reconstruct(
     uncertainty : bool
         Whether to compute the standard deviation, if the noise is given.
     n_threads : int, optional
-        Limit of threads; default: numba's.
+        Limit of threads; default: the number of processors.
 
     Returns
     -------

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from bids_qcm.recon.blocks import aligned, blocks_of, padded, padded_all, reach
-from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
+from bids_qcm.recon.blocks import aligned, blocks_of, padded, padded_all, reach, room_for_run
+from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled, in_threads
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 
@@ -225,17 +224,18 @@ class _Tissue:
     def _sums(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Sum over the kernel around each of the voxels."""
         cumulative = np.zeros(padded(self._inside, self._before_run).shape)
-        _accumulate(values, self._inside, self._before_run, cumulative)
+        margin, planes = self._before_run, np.arange(len(values))
+        in_threads(_accumulate, planes, values, self._inside, margin, cumulative)
         sums = np.empty(np.count_nonzero(self._here), dtype=np.float32)
-        arguments = (cumulative, self._kernel_runs, self._here, self._blocks, self._before_run)
-        _sum_runs(*arguments, sums)
+        arguments = (cumulative, self._kernel_runs, self._here, margin, sums)
+        in_threads(_sum_runs, self._blocks, *arguments)
         return sums
 
 
-@compiled(parallel=True)
-def _accumulate(values, inside, margin, out):  # noqa: ANN001, ANN202
+@compiled()
+def _accumulate(planes, values, inside, margin, out):  # noqa: ANN001, ANN202
     """Write the cumulative sums of what is inside, along the last axis of a padded volume."""
-    for x in numba.prange(inside.shape[0]):
+    for x in planes:
         for y in range(inside.shape[1]):
             line = out[x + margin[0], y + margin[1], margin[2] :]
             # float64: one wild gradient would take the digits of all the sums behind it
@@ -247,10 +247,10 @@ def _accumulate(values, inside, margin, out):  # noqa: ANN001, ANN202
             line[inside.shape[2] :] = total
 
 
-@compiled(parallel=True, fastmath=VECTORISED)
-def _sum_runs(cumulative, kernel_runs, here, blocks, margin, out):  # noqa: ANN001, ANN202
+@compiled(fastmath=VECTORISED)
+def _sum_runs(blocks, cumulative, kernel_runs, here, margin, out):  # noqa: ANN001, ANN202
     """Sum over the kernel around each voxel that is here, from cumulative sums."""
-    for b in numba.prange(len(blocks)):
+    for b in range(len(blocks)):
         x, y, z, lanes, voxel = blocks[b]
         total = np.zeros(_LANES)
         for run in range(len(kernel_runs)):
@@ -276,22 +276,23 @@ def _mean_steps_of_similar(
     margin = reach(kernel)
     steps = padded_all(list(steps), margin)
     means = np.full((len(steps), np.count_nonzero(wanted)), np.nan, dtype=np.float32)
-    _average_similar(
+    in_threads(
+        _average_similar,
+        blocks_of(wanted, _LANES),
         steps,
         tuple(padded(volume, margin) for volume in (pair, wanted, *extremes)),
         runs(kernel),
-        blocks_of(wanted, _LANES),
         margin,
         means,
     )
     return means
 
 
-@compiled(parallel=True)
-def _average_similar(steps, volumes, kernel_runs, blocks, margin, out):  # noqa: ANN001, ANN202
+@compiled()
+def _average_similar(blocks, steps, volumes, kernel_runs, margin, out):  # noqa: ANN001, ANN202
     """Average over the similar pairs of the kernel; `out` stays where there is none."""
     wanted = volumes[1]
-    for g in numba.prange((len(blocks) + _GROUP - 1) // _GROUP):
+    for g in range((len(blocks) + _GROUP - 1) // _GROUP):
         group = blocks[g * _GROUP : (g + 1) * _GROUP]
         totals, counts = _sum_similar(steps, volumes, kernel_runs, group, margin)
         for b in range(len(group)):
@@ -312,8 +313,7 @@ def _sum_similar(steps, volumes, kernel_runs, group, margin):  # noqa: ANN001, A
     Blocks of a group are neighbours and read much of the same, so they take each run together.
     """
     _, wanted, magnitude, _, _ = volumes
-    longest = np.max(kernel_runs[:, 3] - kernel_runs[:, 2]) + 1
-    inside = aligned((longest + 3) * _LANES, np.float32)
+    inside = room_for_run(kernel_runs, _LANES)
     along = aligned(4 * _LANES, np.float32)
     # copies, which the compiler can tell from what it reads around them
     labels = np.empty(len(group) * _LANES, np.int32)
@@ -323,11 +323,11 @@ def _sum_similar(steps, volumes, kernel_runs, group, margin):  # noqa: ANN001, A
     totals = aligned(len(group) * len(steps) * _LANES, np.float64)
     for b in range(len(group)):
         x, y, z = group[b, 0] + margin[0], group[b, 1] + margin[1], group[b, 2] + margin[2]
-        lanes = group[b, 3]
-        here = slice(b * _LANES, b * _LANES + lanes)
-        labels[here] = wanted[x, y, z : z + lanes]
-        lowest[here] = magnitude[x, y, z : z + lanes] - np.float32(MAGNITUDE_DELTA)
-        highest[here] = magnitude[x, y, z : z + lanes] + np.float32(MAGNITUDE_DELTA)
+        for lane in range(group[b, 3]):
+            here = b * _LANES + lane
+            labels[here] = wanted[x, y, z + lane]
+            lowest[here] = magnitude[x, y, z + lane] - np.float32(MAGNITUDE_DELTA)
+            highest[here] = magnitude[x, y, z + lane] + np.float32(MAGNITUDE_DELTA)
     n_fours = len(steps) // 4
     for r in range(len(kernel_runs)):
         run = kernel_runs[r, 0], kernel_runs[r, 1], kernel_runs[r, 2], kernel_runs[r, 3]

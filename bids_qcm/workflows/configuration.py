@@ -13,7 +13,7 @@ interface_level = {level}
 """
 
 
-# Linear algebra and OpenMP loops of the libraries; numba's and scipy's are told in each call.
+# Linear algebra and OpenMP loops of the libraries; our loops and scipy's are told in each call.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
