@@ -12,7 +12,7 @@ from bids_qcm.recon.finite_difference import fd_gradient, fd_laplacian, fd_lapla
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.quadratic_fit import QuadraticFit, fit_gradients, fit_quadratic
-from bids_qcm.recon.replicates import REPLICATES, Noise, every_third, replicate_std
+from bids_qcm.recon.replicates import REPLICATES, SPACING, Noise, every_third, replicate_std
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
 
 # Voxels of the integral radius from which on the noise hardly changes from voxel to voxel.
@@ -74,8 +74,10 @@ def compute_laplacian(
         if noise is None:
             return laplacian, None
         reach = min(kernels.integral_radius[a] / volumes.voxel_size[a] for a in kernels.axes)
-        at = every_third(volumes.support) if reach >= _LARGE_REACH else None
-        std = _integral_std(volumes, method, kernels, laplacian, at, REPLICATES)
+        at, spacing = None, 1
+        if reach >= _LARGE_REACH:
+            at, spacing = every_third(volumes.support), SPACING
+        std = _integral_std(volumes, method, kernels, laplacian, at, REPLICATES, spacing)
         return laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std)
     if method.derivative == "fit":
         fit = _fit(volumes, kernels, noise)
@@ -176,6 +178,7 @@ def _integral_std(
     laplacian: NDArray[np.float32],
     at: NDArray[np.bool_] | None,
     replicates: int,
+    spacing: int = 1,
 ) -> NDArray[np.float32]:
     """Estimate the standard deviation of `_integral` from noise replicates."""
     support, voxel_size = volumes.support, volumes.voxel_size
@@ -206,5 +209,6 @@ def _integral_std(
         volumes.noise,
         volumes.zscore,
         at=at,
+        spacing=spacing,
         replicates=replicates,
     )

@@ -15,6 +15,9 @@ REPLICATES = 24
 MAGNITUDE_REPLICATES = 3
 """Replicates of the magnitude's noise, which moves the weights."""
 
+SPACING = 3
+"""Voxels along x and y between those that :func:`every_third` chooses."""
+
 # Voxels over which the standard deviation of a large kernel hardly changes.
 _FILL_STEPS = 3
 
@@ -50,6 +53,7 @@ def replicate_std(
     zscore: NDArray[np.float32] | None,
     *,
     at: NDArray[np.bool_] | None = None,
+    spacing: int = 1,
     replicates: int = REPLICATES,
 ) -> NDArray[np.float32]:
     """Estimate the standard deviation of an estimator that is linear in the phase.
@@ -71,6 +75,8 @@ def replicate_std(
     at : ndarray of bool, shape (X, Y, Z), optional
         Estimate at these voxels only, for kernels so large that the variance hardly changes from
         voxel to voxel; the others near them get the mean of their neighbours.
+    spacing : int
+        Voxels along x and y between those of `at`, which are averaged with their neighbours alike.
     replicates : int
         How many; at least 3.
 
@@ -104,8 +110,8 @@ def replicate_std(
         moved.append(of_phase - laplacian[at])
         moved_noise.append(of_one - of_noise[i])
     by_magnitude = _mean_square(np.stack(moved)) - _mean_square(np.stack(moved_noise))
-    by_magnitude = _smoothed(_in_volume(by_magnitude, at), support, zscore)
-    variance = _smoothed(variance, support, zscore) + np.fmax(by_magnitude, 0)
+    by_magnitude = _smoothed(_in_volume(by_magnitude, at), support, zscore, spacing)
+    variance = _smoothed(variance, support, zscore, spacing) + np.fmax(by_magnitude, 0)
     return np.sqrt(variance).astype(np.float32)
 
 
@@ -148,7 +154,7 @@ def every_third(support: NDArray[np.int32]) -> NDArray[np.bool_]:
     """
     at = np.zeros(support.shape, dtype=bool)
     # from the second on, so that each voxel is one of them or next to one
-    at[1::3, 1::3] = support[1::3, 1::3] != 0
+    at[1::SPACING, 1::SPACING] = support[1::SPACING, 1::SPACING] != 0
     alone = np.isnan(_filled(np.where(at, 1.0, np.nan), support))
     return at | (alone & (support != 0))
 
@@ -172,8 +178,12 @@ def _smoothed(
     values: NDArray[np.float64],
     support: NDArray[np.int32],
     zscore: NDArray[np.float32] | None = None,
+    spacing: int = 1,
 ) -> NDArray[np.float64]:
     """Average over the nearest voxels alike; where none is known, fill in the same tissue."""
+    if spacing > 1:
+        means = _mean_of_alike(values, support, zscore, spacing)
+        values = np.where(np.isfinite(values), means, np.nan)
     return _filled(_mean_of_alike(values, support, zscore), support)
 
 
@@ -191,14 +201,16 @@ def _mean_of_alike(
     values: NDArray[np.float64],
     support: NDArray[np.int32],
     zscore: NDArray[np.float32] | None = None,
+    spacing: int = 1,
 ) -> NDArray[np.float64]:
-    """Average over the 27 nearest voxels of the same tissue and a similar magnitude.
+    """Average over the 27 nearest voxels alike in tissue and magnitude, `spacing` apart in x and y.
 
     NaN are left out; where nothing is left, and outside the support, the mean is NaN.
     """
     known = np.isfinite(values) & (support != 0)
     total, count = np.zeros(values.shape), np.zeros(values.shape)
-    for offset in product((-1, 0, 1), repeat=3):
+    across = (-spacing, 0, spacing)
+    for offset in product(across, across, (-1, 0, 1)):
         here, there = _overlap(offset)
         alike = known[there] & (support[there] == support[here])
         if zscore is not None:
@@ -210,7 +222,6 @@ def _mean_of_alike(
 
 def _overlap(offset: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Give the part of a volume whose voxels have one at an offset, and the part of those."""
-    ends = {-1: (slice(1, None), slice(None, -1)), 0: (slice(None),) * 2}
-    ends[1] = ends[-1][::-1]
-    here, there = zip(*(ends[step] for step in offset), strict=True)
+    here = tuple(slice(max(-step, 0), -step if step > 0 else None) for step in offset)
+    there = tuple(slice(max(step, 0), step if step < 0 else None) for step in offset)
     return here, there
