@@ -7,17 +7,19 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bids_qcm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ARRAYS_ONLY = ("recon", "phase", "phantom")
+ARRAYS_ONLY = ("recon", "phase", "phantom", "statistics")
 FILES = ("nibabel", "nipype", "bids", "pandas")
 
 MAY_IMPORT = {
     "recon": {"recon", "physics"},
     "phase": {"phase"},
-    "phantom": {"phantom", "physics"},
+    "statistics": set(),
+    "phantom": {"phantom", "physics", "statistics"},
+    "reports": {"reports", "recon"},
     "bids": {"bids", "phase", "recon", "phantom", "settings", "physics"},
     "interfaces": {"interfaces", "bids", "phase", "recon"},
     "workflows": {"workflows", "interfaces", "bids", "recon", "settings"},
-    "cli": {"cli", "workflows", "bids", "recon", "phantom", "settings", "physics"},
+    "cli": {"cli", "workflows", "bids", "recon", "phantom", "reports", "settings", "physics"},
 }
 
 

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from skimage.morphology import ball, erosion
+
+from bids_qcm.statistics import EROSIONS, describe, eroded_tissues
+
+
+def regions(labels, erosions=EROSIONS):
+    return {(one.label, one.erosion): one.voxels for one in eroded_tissues(labels, erosions)}
+
+
+def test_statistics_of_known_numbers():
+    # Hazen's quartiles of 1, 2, 3, 4 are midway between neighbours
+    found = describe(np.array([4, np.nan, 2, 1, 3, np.inf, -np.inf, np.nan], np.float32))
+    assert found.n == 8
+    assert found.mean == found.median == 2.5
+    assert found.sd == pytest.approx(np.sqrt(5 / 3))
+    assert found.iqr == 2
+    assert found.invalid_fraction == 0.5
+
+
+@pytest.mark.filterwarnings("error")
+def test_few_or_no_valid_voxels_have_no_statistics():
+    one = describe(np.array([0.3, np.nan]))
+    assert (one.n, one.mean, one.median, one.iqr) == (2, 0.3, 0.3, 0)
+    assert np.isnan(one.sd)
+    none = describe(np.full(3, np.nan))
+    assert (none.n, none.invalid_fraction) == (3, 1)
+    assert np.isnan([none.mean, none.sd, none.median, none.iqr]).all()
+    empty = describe(np.array([]))
+    assert empty.n == 0
+    assert np.isnan([empty.mean, empty.sd, empty.median, empty.iqr, empty.invalid_fraction]).all()
+
+
+def test_sums_are_in_double_precision():
+    values = np.full(2_000_000, 0.342, np.float32)
+    assert describe(values).mean == pytest.approx(np.float32(0.342), rel=1e-12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    arrays(np.int8, array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.integers(0, 2))
+)
+def test_erosion_is_that_by_a_ball_of_voxels(labels):
+    # scikit-image pads with what does not erode
+    found = regions(labels, (0, 1, 2))
+    for label in np.unique(labels[labels > 0]):
+        tissue = labels == label
+        assert (found[label, 0] == tissue).all()
+        for radius in (1, 2):
+            assert (found[label, radius] == erosion(tissue, ball(radius))).all()
+
+
+def test_erosion_of_a_tissue_that_fills_the_volume_leaves_it_whole():
+    assert regions(np.ones((3, 4, 5), int))[1, 4].all()
+
+
+def test_a_single_slice_is_eroded_in_its_plane():
+    labels = np.zeros((11, 11, 1), int)
+    labels[1:10, 1:10] = 1
+    found = regions(labels)
+    assert found[1, 2].sum() == 25
+    assert found[1, 4].sum() == 1
+
+
+def test_other_tissues_and_the_outside_erode_and_the_border_of_the_volume_does_not():
+    labels = np.zeros((12, 7, 7), int)
+    labels[:4] = 1
+    labels[4:8] = 3
+    found = regions(labels, (2,))
+    assert list(found) == [(1, 2), (3, 2)]
+    assert np.flatnonzero(found[1, 2].all(axis=(1, 2))).tolist() == [0, 1]
+    assert not found[3, 2].any()
