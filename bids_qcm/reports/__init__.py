@@ -1,0 +1,1 @@
+"""Figures; from arrays, with matplotlib's figures but not its state (pyplot)."""

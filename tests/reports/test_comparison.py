@@ -1,0 +1,109 @@
+import io
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.image import AxesImage
+
+from bids_qcm.recon import METHODS
+from bids_qcm.reports.comparison import MapSlice, arrange, draw_comparison
+
+INVALID = to_rgba("#2fd12f")
+
+
+def test_the_ten_methods_are_arranged_as_in_the_table():
+    places = arrange(METHODS)
+    rows = [[name for name, place in places.items() if place[0] == row] for row in (0, 1)]
+    for row, form in zip(rows, ("laplacian", "integral"), strict=True):
+        assert row == [f"{form}-fd", form, f"{form}-mag", f"{form}-seg", f"{form}-magseg"]
+        assert [places[name][1] for name in row] == list(range(5))
+
+
+def test_other_names_follow_in_rows_of_five():
+    names = [f"other{number}" for number in range(7)]
+    places = arrange(["integral", *names])
+    assert places["integral"] == (1, 1)
+    assert [places[name] for name in names] == [(2, c) for c in range(5)] + [(3, 0), (3, 1)]
+
+
+@pytest.fixture(scope="module")
+def brain():
+    x, y = np.ogrid[:20, :24]
+    return (x - 9) ** 2 / 64 + (y - 12) ** 2 / 100 <= 1
+
+
+def draw(brain, names, change=lambda values: values):
+    truth = np.where(brain, 0.5, 0.3)
+    maps = {name: MapSlice(change(truth + 0.25), mae=0.25) for name in names}
+    return draw_comparison(maps, truth, brain, (2.0, 2.0), "a title")
+
+
+def images(figure):
+    return [axes.get_images()[0] for axes in figure.axes if axes.get_images()]
+
+
+def titles(figure):
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+@pytest.mark.parametrize(
+    ("names", "shape"),
+    [
+        (list(METHODS), (5, 6)),
+        (["integral-magseg"], (3, 2)),
+        (["laplacian-mag", "integral-seg"], (5, 3)),
+        (["mine", "laplacian"], (5, 3)),
+        ([f"mine{number}" for number in range(6)], (5, 6)),
+    ],
+)
+def test_every_subset_has_its_panels_and_no_empty_rows(brain, names, shape):
+    figure = draw(brain, names)
+    assert titles(figure) == [f"{name}\n0.250 S/m" for name in names]
+    assert len(images(figure)) == 2 * len(names) + 1
+    grid = figure.axes[0].get_subplotspec().get_gridspec()
+    assert (grid.nrows, grid.ncols) == shape
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    assert png.getvalue().startswith(b"\x89PNG")
+
+
+def colour(image: AxesImage, x, y, brain):
+    """The colour that is shown of a voxel."""
+    first = [np.flatnonzero(brain.any(axis=1 - axis))[0] for axis in (0, 1)]
+    return tuple(image.get_array()[y - first[1], x - first[0]])
+
+
+def test_colours_of_conductivity_error_and_what_has_none(brain):
+    def break_one(values):
+        values[9, 12] = np.nan
+        return values
+
+    figure = draw(brain, ["integral"], break_one)
+    shown, error, truth = images(figure)
+    bars = {axes.get_xlabel(): axes for axes in figure.axes[-1].child_axes + figure.axes}
+    assert bars["conductivity, S/m"].get_xlim() == (0, 2.2)
+    assert bars["error, S/m"].get_xlim() == (-1, 1)
+    assert colour(shown, 9, 12, brain) == colour(error, 9, 12, brain) == pytest.approx(INVALID)
+    # 0.75 and 0.5 of 2.2 S/m, and an error of 0.25 in -1 to 1 S/m: redder than white
+    assert sum(colour(shown, 9, 11, brain)[:3]) > sum(colour(truth, 9, 11, brain)[:3])
+    red, green, blue, _ = colour(error, 9, 11, brain)
+    assert red > green > blue
+    outside = [(x, y) for x, y in np.argwhere(~brain) if brain[x].any() and brain[:, y].any()]
+    for image in (shown, error, truth):
+        assert image.get_array().shape[:2] == (21, 17)
+        assert colour(image, *outside[0], brain) == (1, 1, 1, 1)
+
+
+def test_legend_of_invalid_voxels_only_where_there_are_some(brain):
+    def legends(figure):
+        return [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+
+    assert not legends(draw(brain, ["integral"]))
+    (legend,) = legends(draw(brain, ["integral"], lambda v: np.where(v > 0.7, np.nan, v)))
+    assert legend.get_texts()[0].get_text() == "invalid"
+
+
+def test_voxels_keep_their_shape(brain):
+    truth = np.where(brain, 0.5, 0.0)
+    figure = draw_comparison({"integral": MapSlice(truth, 0.0)}, truth, brain, (1.0, 3.0), "")
+    assert {image.axes.get_aspect() for image in images(figure)} == {3.0}
