@@ -1,0 +1,234 @@
+"""The truth about a phantom dataset, and the conductivity maps that belong to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.bids.dataset import select_participants
+from bids_qcm.bids.errors import InputError, NoInputError
+from bids_qcm.bids.images import Grid, read_grid, read_integers, read_values
+from bids_qcm.bids.label_tables import read_names
+from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, parse_name
+from bids_qcm.phantom.truth import Truth
+from bids_qcm.recon import METHODS
+
+TRUTH_DATASET = Path("derivatives", "phantom")
+"""Where the truth is within a phantom dataset."""
+
+_TRUE = "truth"
+_METHODS = {method.desc: name for name, method in METHODS.items()}
+_NO_TRUTH = "is missing: there is no truth to compare with"
+_CREATE = "give the folder that `bids-qcm-phantom create` wrote, or create it again"
+
+
+@dataclass(frozen=True, eq=False)
+class PhantomTruth:
+    """The truth about one participant.
+
+    Attributes
+    ----------
+    arrays : Truth
+    grid : Grid
+    tissue_names : dict of int to str
+        By label.
+    path : Path
+        Of the true conductivity.
+    """
+
+    arrays: Truth
+    grid: Grid
+    tissue_names: dict[int, str]
+    path: Path
+
+
+@dataclass(frozen=True)
+class ConductivityMap:
+    """A file with a conductivity map.
+
+    Attributes
+    ----------
+    path : Path
+    source : str
+        Name of what it was made from: all entities but ``desc``.
+    method : str
+        How it was made: the name of the method that the ``desc`` entity stands for, or else its
+        label; empty if the name does not tell.
+    """
+
+    path: Path
+    source: str
+    method: str
+
+
+def list_participants(dataset: Path, derivatives: Path, labels: Sequence[str]) -> list[str]:
+    """List whom to compare.
+
+    Parameters
+    ----------
+    dataset : Path
+        The raw dataset of the phantom.
+    derivatives : Path
+        A derivative dataset with maps.
+    labels : sequence of str
+        Those asked for, without ``sub-``; empty for all that have a truth or a map.
+
+    Returns
+    -------
+    list of str
+        Sorted, such as ``sub-01``.
+
+    Raises
+    ------
+    NoInputError
+        If there is no truth.
+    SelectionError
+        If one that was asked for has no truth.
+    """
+    root = dataset / TRUTH_DATASET
+    if not root.is_dir():
+        raise NoInputError(root, _NO_TRUTH, _CREATE)
+    participants = {f"sub-{label}" for label in select_participants(root, labels)}
+    if not labels:
+        maps = derivatives.glob("sub-*/**/*_condmap.nii*")
+        participants |= {path.relative_to(derivatives).parts[0] for path in maps}
+    return sorted(participants)
+
+
+def read_truth(dataset: Path, participant: str) -> PhantomTruth:
+    """Read the truth about a participant of a phantom dataset.
+
+    Parameters
+    ----------
+    dataset : Path
+        The raw dataset.
+    participant : str
+        Such as ``sub-01``.
+
+    Returns
+    -------
+    PhantomTruth
+
+    Raises
+    ------
+    InputError
+        If a file is missing, cannot be read, or lies in another grid.
+    """
+    folder = dataset / TRUTH_DATASET / participant / "anat"
+    path = folder / f"{participant}_desc-{_TRUE}_condmap.nii.gz"
+    if not path.exists():
+        raise InputError(path, _NO_TRUTH, _CREATE)
+    grid = read_grid(path)
+    labels = _read_beside(folder / f"{participant}_dseg.nii.gz", grid)
+    lesions = np.zeros(grid.shape, dtype=np.uint8)
+    for mask in sorted(folder.glob(f"{participant}_label-L_desc-*mm_mask.nii.gz")):
+        diameter = parse_name(mask.name)[0]["desc"].removesuffix("mm")
+        lesions[_read_beside(mask, grid) > 0] = int(diameter)
+    arrays = Truth(
+        conductivity=read_values(path),
+        labels=labels,
+        brain=_read_beside(folder / f"{participant}_desc-brain_mask.nii.gz", grid) > 0,
+        small_lesion_diameter=lesions,
+        voxel_size=grid.voxel_size,
+    )
+    names = read_names(folder / f"{participant}_dseg.tsv", labels)
+    return PhantomTruth(arrays, grid, names, path)
+
+
+def find_maps(derivatives: Path, participant: str) -> list[ConductivityMap]:
+    """Find the conductivity maps of a participant.
+
+    Parameters
+    ----------
+    derivatives : Path
+        A derivative dataset.
+    participant : str
+        Such as ``sub-01``.
+
+    Returns
+    -------
+    list of ConductivityMap
+        By source and, within one, in the order of the methods; the truth is not one of them.
+
+    Raises
+    ------
+    NoInputError
+        If there are none.
+    """
+    maps = []
+    for extension in IMAGE_EXTENSIONS:
+        for path in derivatives.glob(f"{participant}/**/*_condmap{extension}"):
+            entities, _ = parse_name(path.name)
+            desc = entities.pop("desc", "")
+            if desc != _TRUE:
+                maps.append(ConductivityMap(path, join_name(entities), _METHODS.get(desc, desc)))
+    if not maps:
+        raise NoInputError(
+            derivatives / participant,
+            "has no conductivity map (*_condmap.nii.gz)",
+            "map its conductivity with bids-qcm, or give the derivative dataset that has the maps",
+        )
+    order = list(_METHODS.values())
+    return sorted(
+        maps,
+        key=lambda one: (
+            one.source,
+            order.index(one.method) if one.method in order else len(order),
+            one.path,
+        ),
+    )
+
+
+def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:
+    """Read a conductivity map.
+
+    Parameters
+    ----------
+    path : Path
+    truth : PhantomTruth
+
+    Returns
+    -------
+    ndarray of float32, shape (X, Y, Z)
+        S/m; NaN where invalid and where the file has exactly 0, which is outside its mask.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or lies in another grid than the truth.
+    """
+    _check_grid(
+        path,
+        truth.grid,
+        f"the truth, {truth.path}",
+        "compare it with the phantom that it was made from, or resample it to that grid",
+    )
+    values = read_values(path)
+    values[values == 0] = np.nan
+    return values
+
+
+def _read_beside(path: Path, grid: Grid) -> NDArray[np.int32]:
+    """Read labels or a mask that belong to the truth."""
+    if not path.exists():
+        raise InputError(path, "is missing", _CREATE)
+    _check_grid(path, grid, "the true conductivity", _CREATE)
+    return read_integers(path)
+
+
+def _check_grid(path: Path, grid: Grid, what: str, remedy: str) -> None:
+    found = read_grid(path)
+    if not found.matches(grid):
+        raise InputError(
+            path,
+            f"lies in another grid than {what}: {_describe(found)}, not {_describe(grid)}",
+            remedy,
+        )
+
+
+def _describe(grid: Grid) -> str:
+    size = " x ".join(f"{size:g}" for size in grid.voxel_size)
+    first = ", ".join(f"{x:g}" for x in grid.affine[:3, 3])
+    return f"{grid.shape} voxels of {size} mm from ({first}) mm"

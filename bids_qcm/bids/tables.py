@@ -1,0 +1,46 @@
+"""Tables as BIDS has them: TSV, and a JSON data dictionary that says what the columns mean."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from bids_qcm.bids.derivatives import write_json, write_text
+
+Dictionary = Mapping[str, Mapping[str, str]]
+"""Of each column: ``Description`` and, if it has one, ``Units``."""
+
+TISSUE_STATISTICS: Dictionary = {
+    "label": {"Description": "Label of the tissue in the segmentation"},
+    "tissue": {"Description": "Name of the tissue"},
+    "erosion": {"Description": "Radius of the ball that eroded the tissue", "Units": "voxels"},
+    "n": {"Description": "Voxels, invalid ones included"},
+    "mean": {"Description": "Mean conductivity of the valid voxels", "Units": "S/m"},
+    "sd": {"Description": "Standard deviation over the valid voxels (n - 1)", "Units": "S/m"},
+    "median": {"Description": "Median of the valid voxels", "Units": "S/m"},
+    "iqr": {
+        "Description": "Interquartile range of the valid voxels, quartiles by Hazen's formula",
+        "Units": "S/m",
+    },
+    "invalid_fraction": {"Description": "Share of the voxels that are invalid"},
+}
+"""Columns of a table of tissues."""
+
+
+def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None:
+    """Write a table and its data dictionary.
+
+    Parameters
+    ----------
+    path : Path
+        Of the TSV file; the JSON file stands beside it.
+    table : DataFrame
+        Numbers are written with 6 digits, missing ones as ``n/a``.
+    dictionary : mapping
+        Has every column of the table; others are left out.
+    """
+    write_json(path.with_suffix(".json"), {column: dictionary[column] for column in table.columns})
+    text = table.to_csv(
+        sep="\t", index=False, na_rep="n/a", float_format="%.6g", lineterminator="\n"
+    )
+    write_text(path, text)

@@ -1,0 +1,27 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_qcm.bids.tables import write_table
+
+DICTIONARY = {
+    "n": {"Description": "How many"},
+    "mean": {"Description": "Mean", "Units": "S/m"},
+    "more": {"Description": "Not in every table"},
+}
+
+
+def test_table_and_dictionary(tmp_path):
+    table = pd.DataFrame({"n": [3, 0], "mean": [1 / 3, np.nan]})
+    write_table(tmp_path / "a.tsv", table, DICTIONARY)
+    assert (tmp_path / "a.tsv").read_text() == "n\tmean\n3\t0.333333\n0\tn/a\n"
+    written = json.loads((tmp_path / "a.json").read_text())
+    assert written == {name: DICTIONARY[name] for name in ("n", "mean")}
+
+
+def test_every_column_must_be_described(tmp_path):
+    with pytest.raises(KeyError, match="other"):
+        write_table(tmp_path / "a.tsv", pd.DataFrame({"other": [1]}), DICTIONARY)
+    assert not list(tmp_path.iterdir())
