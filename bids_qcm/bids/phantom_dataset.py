@@ -15,8 +15,10 @@ from bids_qcm.phantom.parameters import SPIN_ECHO_TIME, PhantomParameters
 from bids_qcm.phantom.scaling import scale_phase
 from bids_qcm.phantom.tissues import TISSUES
 
+TRUTH_DATASET = Path("derivatives", "phantom")
+"""Where the truth is within a phantom dataset."""
+
 _GENERATOR = "bids-qcm-phantom"
-_DERIVATIVE = Path("derivatives", "phantom")
 
 
 def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants: int) -> None:
@@ -37,7 +39,7 @@ def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants
     for offset, name in enumerate(names):
         own = replace(parameters, seed=parameters.seed + offset)
         _write_raw(out / name / "anat", name, make_phantom(own, head), own)
-        _write_truth(out / _DERIVATIVE / name / "anat", name, head, own)
+        _write_truth(out / TRUTH_DATASET / name / "anat", name, head, own)
 
 
 def _write_descriptions(out: Path, parameters: PhantomParameters, names: list[str]) -> None:
@@ -54,13 +56,13 @@ def _write_descriptions(out: Path, parameters: PhantomParameters, names: list[st
         "SourceDatasets": [{"URL": "../.."}],
     }
     write_json(out / "dataset_description.json", raw)
-    write_json(out / _DERIVATIVE / "dataset_description.json", truth)
+    write_json(out / TRUTH_DATASET / "dataset_description.json", truth)
     readme = _readme(parameters)
     write_text(out / "README", readme)
-    write_text(out / _DERIVATIVE / "README", readme)
+    write_text(out / TRUTH_DATASET / "README", readme)
     write_text(out / "participants.tsv", "\n".join(["participant_id", *names, ""]))
     # BIDS has no suffix for conductivity.
-    write_text(out / _DERIVATIVE / ".bidsignore", "*_condmap.nii.gz\n*_condmap.json\n")
+    write_text(out / TRUTH_DATASET / ".bidsignore", "*_condmap.nii.gz\n*_condmap.json\n")
 
 
 def _readme(parameters: PhantomParameters) -> str:
@@ -70,7 +72,7 @@ def _readme(parameters: PhantomParameters) -> str:
             "# Conductivity phantom",
             "",
             f"A numerical head, written by {_GENERATOR} {__version__}. The raw dataset holds its",
-            f"magnitude and phase; the derivative dataset {_DERIVATIVE.as_posix()} holds its",
+            f"magnitude and phase; the derivative dataset {TRUTH_DATASET.as_posix()} holds its",
             "segmentation, brain mask and true conductivity.",
             "",
             "The anatomy is the MNI152 average brain in a skull and a scalp. All participants",

@@ -12,11 +12,9 @@ from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.images import Grid, read_grid, read_integers, read_values
 from bids_qcm.bids.label_tables import read_names
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, parse_name
+from bids_qcm.bids.phantom_dataset import TRUTH_DATASET
 from bids_qcm.phantom.truth import Truth
 from bids_qcm.recon import METHODS
-
-TRUTH_DATASET = Path("derivatives", "phantom")
-"""Where the truth is within a phantom dataset."""
 
 _TRUE = "truth"
 _METHODS = {method.desc: name for name, method in METHODS.items()}
@@ -55,7 +53,7 @@ class ConductivityMap:
         Name of what it was made from: all entities but ``desc``.
     method : str
         How it was made: the name of the method that the ``desc`` entity stands for, or else its
-        label; empty if the name does not tell.
+        label; ``unnamed`` without one.
     """
 
     path: Path
@@ -161,7 +159,7 @@ def find_maps(derivatives: Path, participant: str) -> list[ConductivityMap]:
     for extension in IMAGE_EXTENSIONS:
         for path in derivatives.glob(f"{participant}/**/*_condmap{extension}"):
             entities, _ = parse_name(path.name)
-            desc = entities.pop("desc", "")
+            desc = entities.pop("desc", "unnamed")
             if desc != _TRUE:
                 maps.append(ConductivityMap(path, join_name(entities), _METHODS.get(desc, desc)))
     if not maps:

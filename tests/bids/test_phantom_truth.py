@@ -84,7 +84,7 @@ def test_maps_are_in_the_order_of_the_methods(tmp_path):
     ):
         put_map(tmp_path, name)
     found = find_maps(tmp_path, "sub-01")
-    assert [one.method for one in found] == [*METHODS, "", "other", "integral"]
+    assert [one.method for one in found] == [*METHODS, "unnamed", "other", "integral"]
     assert {one.source for one in found[:-1]} == {"sub-01"}
     assert found[-1].source == "sub-01_ses-a_acq-b"
 
