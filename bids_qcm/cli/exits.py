@@ -3,7 +3,10 @@
 import argparse
 import sys
 from enum import IntEnum
+from pathlib import Path
 from typing import NoReturn
+
+from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, OutputError, SelectionError
 
 
 class ExitStatus(IntEnum):
@@ -22,6 +25,33 @@ class ExitStatus(IntEnum):
     INTERNAL = 70
     CANNOT_WRITE = 73
     INTERRUPTED = 130
+
+
+_OF_ERROR = {
+    DatasetError: ExitStatus.DATASET_INVALID,
+    SelectionError: ExitStatus.NOTHING_SELECTED,
+    NoInputError: ExitStatus.NO_INPUT,
+    OutputError: ExitStatus.CANNOT_WRITE,
+}
+
+
+def status_of(error: InputError) -> ExitStatus:
+    """Give the exit status for input that cannot be used as a whole."""
+    return _OF_ERROR.get(type(error), ExitStatus.BAD_DATA)
+
+
+def existing_folder(text: str) -> Path:
+    """Check that an argument names a folder.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it does not.
+    """
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder")
+    return path
 
 
 class Parser(argparse.ArgumentParser):

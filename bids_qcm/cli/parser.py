@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bids_qcm import __version__
-from bids_qcm.cli.exits import Parser
+from bids_qcm.cli.exits import Parser, existing_folder
 from bids_qcm.physics import PhaseType
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import TARGET_STD
@@ -88,7 +88,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("bids_dir", type=_folder, metavar="BIDS_DIR", help="root folder of the BIDS dataset")
+    add(
+        "bids_dir", type=existing_folder, metavar="BIDS_DIR", help="root folder of the BIDS dataset"
+    )
     add("output_dir", type=Path, metavar="OUTPUT_DIR", help="folder of the derivative dataset")
     add("analysis_level", choices=["participant"], help="what to compute")
     add("--version", action="version", version=f"bids-qcm {__version__}")
@@ -288,13 +290,6 @@ def _radius_number(text: str) -> float | Literal["auto"]:
         raise argparse.ArgumentTypeError(f"{text} is neither a number of mm nor auto") from error
 
 
-def _folder(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is no folder")
-    return path
-
-
 def _file(text: str) -> Path:
     path = Path(text)
     if not path.is_file():
@@ -305,8 +300,8 @@ def _file(text: str) -> Path:
 def _derivative(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or Path(text).is_dir():
-        return "", _folder(text).resolve()
-    return name, _folder(path).resolve()
+        return "", existing_folder(text).resolve()
+    return name, existing_folder(path).resolve()
 
 
 def _filters(text: str) -> dict[str, Any]:

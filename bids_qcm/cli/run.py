@@ -11,21 +11,14 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import Companion, derivative_datasets
 from bids_qcm.bids.dataset import check_description, find_acquisitions
 from bids_qcm.bids.derivatives import write_dataset_files
-from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, OutputError, SelectionError
+from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan, plan_acquisition
-from bids_qcm.cli.exits import ExitStatus
+from bids_qcm.cli.exits import ExitStatus, status_of
 from bids_qcm.cli.parser import parse_settings
 from bids_qcm.cli.summary import Summary
 from bids_qcm.settings import Settings
 
 LOGGER = logging.getLogger("bids_qcm")
-
-_EXIT_STATUS = {
-    DatasetError: ExitStatus.DATASET_INVALID,
-    SelectionError: ExitStatus.NOTHING_SELECTED,
-    NoInputError: ExitStatus.NO_INPUT,
-    OutputError: ExitStatus.CANNOT_WRITE,
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_participants(settings, verbose=verbosity > 0)
     except InputError as error:
         LOGGER.error("%s", error)
-        return _EXIT_STATUS.get(type(error), ExitStatus.BAD_DATA)
+        return status_of(error)
     except OSError as error:
         LOGGER.error("cannot write: %s", error)
         return ExitStatus.CANNOT_WRITE
