@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from bids_qcm.recon import METHODS
@@ -36,6 +37,8 @@ def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate, m
     for dataset in (phantom, phantom / "derivatives/phantom", out):
         status, verdict = validate(dataset)
         assert status == 0, verdict
+    command("bids-qcm-phantom", "score", phantom, out, "--output-dir", tmp_path / "score")
+    scored = pd.read_csv(tmp_path / "score/brain.tsv", sep="\t", index_col="method")
     truth = phantom / "derivatives/phantom/sub-01/anat"
     sigma = nib.load(truth / "sub-01_desc-truth_condmap.nii.gz").get_fdata()
     labels = nib.load(truth / "sub-01_dseg.nii.gz").get_fdata()
@@ -47,6 +50,7 @@ def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate, m
         error[method.name] = np.nanmean(np.abs(found - sigma)[brain])
         gray[method.name] = np.nanmedian(found[labels == 1])
         assert np.isfinite(found[brain]).mean() > 0.9
+        assert scored.mae[method.name] == pytest.approx(error[method.name], rel=1e-4)
     # the point of the methods, by the source abstract: averaging over the surface and keeping
     # to the tissue each pay
     assert error["laplacian-fd"] > error["integral-fd"] > 1

@@ -1,4 +1,4 @@
-"""The command `bids-qcm-phantom`: write a phantom as a BIDS dataset."""
+"""The command `bids-qcm-phantom`: phantoms as BIDS datasets, and maps compared with the truth."""
 
 import argparse
 import shlex
@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bids_qcm.cli.exits import ExitStatus, Parser
+from bids_qcm.bids.errors import InputError
+from bids_qcm.cli.exits import ExitStatus, Parser, existing_folder, status_of
 from bids_qcm.phantom.parameters import (
     FORWARD_MODELS,
     PHASE_SCALINGS,
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 73 if the dataset's directory is not empty or cannot be made.
+        An :class:`~bids_qcm.cli.exits.ExitStatus`.
 
     Raises
     ------
@@ -36,6 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         Help was asked for (0) or the usage is wrong (64).
     """
     arguments = _build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except InputError as error:
+        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+        return status_of(error)
+    except OSError as error:
+        print(f"{_PROGRAM}: error: cannot write: {error}", file=sys.stderr)
+        return ExitStatus.CANNOT_WRITE
+
+
+def _create(arguments: argparse.Namespace) -> ExitStatus:
     if arguments.participants < 1:
         arguments.fail(f"--participants must be at least 1, not {arguments.participants}")
     _check_lesions(arguments)
@@ -43,17 +55,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         parameters = _parameters(arguments)
     except ValueError as error:
         arguments.fail(str(error))
-    try:
-        _claim(arguments.out)
-    except OSError as error:
-        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
-        return ExitStatus.CANNOT_WRITE
+    _claim(arguments.out)
     # Here and not above, so that `--help` does not wait for the numerical libraries.
     from bids_qcm.bids.phantom_dataset import write_phantom_dataset
 
     write_phantom_dataset(arguments.out, parameters, arguments.participants)
     _print_next_step(arguments.out)
     return ExitStatus.DONE
+
+
+def _score(arguments: argparse.Namespace) -> ExitStatus:
+    derivatives = arguments.derivatives.resolve()  # `.` has no name to derive another from
+    output_dir = arguments.output_dir or derivatives.with_name(f"{derivatives.name}-score")
+    from bids_qcm.cli.score import score_maps
+
+    return score_maps(
+        arguments.out.resolve(), derivatives, output_dir.resolve(), arguments.participant_label
+    )
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -67,8 +85,47 @@ def _build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_create_options(create)
-    create.set_defaults(fail=create.error)
+    create.set_defaults(run=_create, fail=create.error)
+    score = commands.add_parser(
+        "score",
+        help="compare conductivity maps with the truth",
+        description="Compare every conductivity map (*_condmap.nii.gz) of a derivative dataset "
+        "with the true conductivity of the phantom it was made from: tables (TSV) and figures.",
+    )
+    _add_score_options(score)
+    score.set_defaults(run=_score)
     return parser
+
+
+def _add_score_options(score: argparse.ArgumentParser) -> None:
+    add = score.add_argument
+    add(
+        "out",
+        type=existing_folder,
+        metavar="OUT",
+        help="dataset that `bids-qcm-phantom create` wrote",
+    )
+    add(
+        "derivatives",
+        type=existing_folder,
+        metavar="DERIVATIVES",
+        help="derivative dataset with the maps",
+    )
+    add(
+        "-o",
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the tables and figures (default: DERIVATIVES-score, beside DERIVATIVES)",
+    )
+    add(
+        "--participant-label",
+        nargs="+",
+        default=[],
+        type=lambda label: label.removeprefix("sub-"),
+        metavar="LABEL",
+        help="participants, with or without sub- (default: all)",
+    )
 
 
 def _add_create_options(create: argparse.ArgumentParser) -> None:
@@ -216,6 +273,9 @@ def _claim(out: Path) -> None:
 def _print_next_step(out: Path) -> None:
     out = out.resolve()  # `.` has no name to derive another from
     results = out.with_name(f"{out.name}-qcm")
-    command = ["bids-qcm", out, results, "participant", "--method", "all"]
-    print(f"The phantom is in {out}. To map its conductivity:")
-    print(f"  {shlex.join(map(str, command))}")
+    print(f"The phantom is in {out}. To map its conductivity, and to compare the maps with it:")
+    for command in (
+        ["bids-qcm", out, results, "participant", "--method", "all"],
+        [_PROGRAM, "score", out, results],
+    ):
+        print(f"  {shlex.join(map(str, command))}")

@@ -189,6 +189,7 @@ def test_says_what_to_run_next(tmp_path, monkeypatch, capsys):
     create(".")
     printed = capsys.readouterr().out
     assert f"bids-qcm '{out}' '{out}-qcm' participant --method all" in printed
+    assert f"bids-qcm-phantom score '{out}' '{out}-qcm'" in printed
 
 
 @pytest.mark.parametrize(
@@ -236,10 +237,11 @@ def test_refuses_a_file(tmp_path, capsys):
     assert str(file) in capsys.readouterr().err
 
 
-def test_help_does_not_load_the_numerical_libraries():
+@pytest.mark.parametrize("command", ["create", "score"])
+def test_help_does_not_load_the_numerical_libraries(command):
     code = (
         "import sys; from bids_qcm.cli.phantom import main\n"
-        "try: main(['create', '--help'])\n"
+        f"try: main(['{command}', '--help'])\n"
         "except SystemExit: sys.exit(bool({'numpy', 'scipy', 'nibabel'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,184 @@
+"""What `bids-qcm-phantom score` does: compare conductivity maps with the truth."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import pandas as pd
+
+from bids_qcm.bids.errors import InputError, NoInputError
+from bids_qcm.bids.images import whole_file
+from bids_qcm.bids.phantom_scores import ScoreTables
+from bids_qcm.bids.phantom_truth import (
+    ConductivityMap,
+    PhantomTruth,
+    find_maps,
+    list_participants,
+    read_map,
+    read_truth,
+)
+from bids_qcm.cli.exits import ExitStatus
+from bids_qcm.phantom.score import Score, recovery_by_diameter, score
+from bids_qcm.phantom.views import telling_slice
+from bids_qcm.reports.comparison import MapSlice, draw_comparison
+
+_DOTS_PER_INCH = 150
+
+
+def score_maps(
+    dataset: Path, derivatives: Path, output_dir: Path, labels: Sequence[str]
+) -> ExitStatus:
+    """Score maps, write tables and figures, and print what the tables say.
+
+    Parameters
+    ----------
+    dataset : Path
+        What ``bids-qcm-phantom create`` wrote.
+    derivatives : Path
+        The derivative dataset with the maps.
+    output_dir : Path
+        For tables and figures.
+    labels : sequence of str
+        Participants, without ``sub-``; empty for all.
+
+    Returns
+    -------
+    ExitStatus
+
+    Raises
+    ------
+    InputError
+        If there is no truth, or a participant that was asked for has none.
+    OSError
+        If an output cannot be written.
+    """
+    scoring = _Scoring(derivatives, output_dir)
+    for participant in list_participants(dataset, derivatives, labels):
+        scoring.add_participant(dataset, participant)
+    return scoring.conclude()
+
+
+@dataclass
+class _Scoring:
+    """What has been scored so far, and what could not be."""
+
+    derivatives: Path
+    output_dir: Path
+    tables: ScoreTables = field(default_factory=ScoreTables)
+    written: list[Path] = field(default_factory=list)
+    errors: list[InputError] = field(default_factory=list)
+
+    def add_participant(self, dataset: Path, participant: str) -> None:
+        try:
+            truth = read_truth(dataset, participant)
+            maps = find_maps(self.derivatives, participant)
+        except InputError as error:
+            self.errors.append(error)
+            return
+        index = telling_slice(truth.arrays)
+        for source, of_source in groupby(maps, key=attrgetter("source")):
+            scores, slices = self._score(participant, of_source, truth, index)
+            if scores:
+                print(f"{source}, {len(scores)} map(s)\n\n{_as_text(scores, truth)}\n")
+                self._draw(source, slices, truth, index)
+
+    def _score(
+        self,
+        participant: str,
+        maps: Iterable[ConductivityMap],
+        truth: PhantomTruth,
+        index: int,
+    ) -> tuple[dict[str, Score], dict[str, MapSlice]]:
+        """Score maps of one source; give scores and what to show by method."""
+        scores, slices = {}, {}
+        for one in maps:
+            try:
+                if one.method in scores:
+                    raise InputError(
+                        one.path, "is another map of the same method", "keep one of the two"
+                    )
+                conductivity = read_map(one.path, truth)
+            except InputError as error:
+                self.errors.append(error)
+                continue
+            scores[one.method] = score(conductivity, truth.arrays)
+            # a copy, which does not keep the whole map
+            shown = conductivity[:, :, index].copy()
+            slices[one.method] = MapSlice(shown, scores[one.method].brain.mae)
+            names = {
+                "participant_id": participant,
+                "method": one.method,
+                "filename": one.path.relative_to(self.derivatives).as_posix(),
+            }
+            self.tables.add(names, scores[one.method], truth.tissue_names)
+        return scores, slices
+
+    def _draw(
+        self, source: str, slices: Mapping[str, MapSlice], truth: PhantomTruth, index: int
+    ) -> None:
+        x, y, _ = truth.grid.voxel_size
+        height = (truth.grid.affine @ (0, 0, index, 1))[2]
+        figure = draw_comparison(
+            slices,
+            truth.arrays.conductivity[:, :, index],
+            truth.arrays.brain[:, :, index],
+            (x, y),
+            f"{source}: conductivity at z = {height:g} mm, mean absolute error over the brain",
+        )
+        path = self.output_dir / f"{source}_maps.png"
+        with whole_file(path) as temporary:
+            figure.savefig(temporary, dpi=_DOTS_PER_INCH)
+        self.written.append(path)
+
+    def conclude(self) -> ExitStatus:
+        """Write the tables, say what was written and what failed, and give the exit status."""
+        n_maps = len(self.tables.rows["brain"])
+        if n_maps:
+            self.written += self.tables.write(self.output_dir)
+            print(f"Scores of {n_maps} map(s), in {self.output_dir}:")
+            print("\n".join(f"  {path.name}" for path in sorted(self.written)))
+        for error in self.errors:
+            print(f"error: {error}", file=sys.stderr)
+        if not n_maps and all(isinstance(error, NoInputError) for error in self.errors):
+            return ExitStatus.NO_INPUT
+        return ExitStatus.SOME_FAILED if self.errors else ExitStatus.DONE
+
+
+def _as_text(scores: Mapping[str, Score], truth: PhantomTruth) -> str:
+    """Show the scores of one source as tables of methods."""
+    names = truth.tissue_names
+    with_truth = {"truth": score(truth.arrays.conductivity, truth.arrays), **scores}
+    tables = {
+        "Error over the brain": {
+            name: {
+                "MAE, S/m": one.brain.mae,
+                "NRMSE": one.brain.nrmse,
+                "NRMSE of the best 99 %": one.brain.nrmse_best99,
+                "invalid": one.brain.invalid_fraction,
+            }
+            for name, one in scores.items()
+        },
+        "Mean conductivity (S/m) of tissues, eroded by 0, 2 and 4 voxels": {
+            name: {(names[tissue.label], tissue.erosion): tissue.mean for tissue in one.tissues}
+            for name, one in with_truth.items()
+        },
+        "Share of the contrast that lesions show, by diameter": {
+            name: {f"{mm} mm": share for mm, share in recovery_by_diameter(one.lesions).items()}
+            for name, one in scores.items()
+        },
+        "Slope against the truth within tissues, eroded by 2 and 4 voxels": {
+            name: {(names[tissue.label], tissue.erosion): tissue.slope for tissue in one.variation}
+            for name, one in scores.items()
+        },
+    }
+    return "\n\n".join(
+        f"{title}\n{_table(rows)}" for title, rows in tables.items() if any(rows.values())
+    )
+
+
+def _table(rows: Mapping[str, Mapping]) -> str:
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.to_string(float_format="{:.3f}".format, na_rep="-")
