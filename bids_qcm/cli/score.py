@@ -68,6 +68,7 @@ class _Scoring:
     derivatives: Path
     output_dir: Path
     tables: ScoreTables = field(default_factory=ScoreTables)
+    texts: list[str] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     errors: list[InputError] = field(default_factory=list)
 
@@ -82,7 +83,7 @@ class _Scoring:
         for source, of_source in groupby(maps, key=attrgetter("source")):
             scores, slices = self._score(participant, of_source, truth, index)
             if scores:
-                print(f"{source}, {len(scores)} map(s)\n\n{_as_text(scores, truth)}\n")
+                self.texts.append(f"{source}, {len(scores)} map(s)\n\n{_as_text(scores, truth)}\n")
                 self._draw(source, slices, truth, index)
 
     def _score(
@@ -126,7 +127,7 @@ class _Scoring:
             truth.arrays.conductivity[:, :, index],
             truth.arrays.brain[:, :, index],
             (x, y),
-            f"{source}: conductivity at z = {height:g} mm, mean absolute error over the brain",
+            f"{source}, z = {height:g} mm\nmean absolute error over the brain",
         )
         path = self.output_dir / f"{source}_maps.png"
         with whole_file(path) as temporary:
@@ -134,10 +135,11 @@ class _Scoring:
         self.written.append(path)
 
     def conclude(self) -> ExitStatus:
-        """Write the tables, say what was written and what failed, and give the exit status."""
+        """Write the tables, print them and what failed, and give the exit status."""
         n_maps = len(self.tables.rows["brain"])
         if n_maps:
             self.written += self.tables.write(self.output_dir)
+            print("\n".join(self.texts))
             print(f"Scores of {n_maps} map(s), in {self.output_dir}:")
             print("\n".join(f"  {path.name}" for path in sorted(self.written)))
         for error in self.errors:

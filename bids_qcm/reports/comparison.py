@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.methods import Method
 
 LARGEST_CONDUCTIVITY = 2.2
 """Upper end of the colour scale, S/m: a little more than that of cerebrospinal fluid."""
@@ -53,7 +54,7 @@ class MapSlice:
     mae: float
 
 
-def arrange(methods: Iterable[str]) -> dict[str, tuple[int, int]]:
+def arrange(methods: Iterable[str]) -> tuple[dict[str, tuple[int, int]], list[str]]:
     """Arrange methods as the table of the documentation does.
 
     Parameters
@@ -63,24 +64,32 @@ def arrange(methods: Iterable[str]) -> dict[str, tuple[int, int]]:
 
     Returns
     -------
-    dict of str to (int, int)
-        Row and column. The Laplacian forms are in row 0 and the integral forms in row 1; the column
-        tells what preserves edges. Names that are not in the table follow in further rows.
+    places : dict of str to (int, int)
+        Row and column. The Laplacian forms are above the integral forms; the column tells what
+        preserves edges. Names that are not in the table follow in further rows. There is neither
+        an empty row nor an empty column.
+    headings : list of str
+        Of the columns; none if there are other names in them.
     """
-    places = {}
-    others = 0
-    for name in methods:
-        method = METHODS.get(name)
-        if method is None:
-            row, column = divmod(others, len(_COLUMNS))
-            places[name] = len(_ROWS) + row, column
-            others += 1
-        elif method.derivative == "finite-difference":
-            places[name] = _ROWS.index(method.form), 0
-        else:
-            edges = _EDGES[method.uses_magnitude, method.uses_labels]
-            places[name] = _ROWS.index(method.form), _COLUMNS.index(edges)
-    return places
+    methods = list(methods)
+    in_table = {name: _place(METHODS[name]) for name in methods if name in METHODS}
+    others = [name for name in methods if name not in METHODS]
+    rows = sorted({row for row, _ in in_table.values()})
+    columns = sorted({column for _, column in in_table.values()})
+    places = {
+        name: (rows.index(row), columns.index(column)) for name, (row, column) in in_table.items()
+    }
+    width = len(columns) or len(_COLUMNS)
+    for index, name in enumerate(others):
+        places[name] = len(rows) + index // width, index % width
+    return places, [] if others else [_COLUMNS[column] for column in columns]
+
+
+def _place(method: Method) -> tuple[int, int]:
+    row = _ROWS.index(method.form)
+    if method.derivative == "finite-difference":
+        return row, 0
+    return row, _COLUMNS.index(_EDGES[method.uses_magnitude, method.uses_labels])
 
 
 def draw_comparison(
@@ -95,7 +104,7 @@ def draw_comparison(
     Parameters
     ----------
     maps : mapping of str to MapSlice
-        By the name of the method; arranged by :func:`arrange`, without empty rows and columns.
+        By the name of the method, see :func:`arrange`.
     truth : ndarray of float, shape (X, Y)
         True conductivity, S/m.
     brain : ndarray of bool, shape (X, Y)
@@ -110,24 +119,24 @@ def draw_comparison(
         Conductivity from 0 to 2.2 S/m, errors (map less truth) from -1 to 1 S/m; what is beyond has
         the colour of the scale's end. Invalid voxels are green.
     """
-    places = arrange(maps)
-    rows, columns = (sorted(set(used)) for used in zip(*places.values(), strict=True))
-    n_rows, n_columns = 2 * len(rows), len(columns) + 1
+    places, headings = arrange(maps)
+    n_rows = 2 * (1 + max(row for row, _ in places.values()))
+    n_columns = 2 + max(column for _, column in places.values())
     width, height = _PANEL_INCHES
     figure = Figure(
         figsize=(width * n_columns, height * n_rows + 2 * _HEADING_INCHES), layout="constrained"
     )
-    figure.suptitle(title)
+    figure.suptitle(title, wrap=True)
     grid = figure.add_gridspec(
         1 + n_rows, n_columns, height_ratios=[_HEADING_INCHES, *[height] * n_rows]
     )
     view = _View(brain, pixel_size)
     conductivity = _scale("inferno", 0, LARGEST_CONDUCTIVITY)
     error = _scale("RdBu_r", -LARGEST_ERROR, LARGEST_ERROR)
-    for index, column in enumerate(columns):
-        _write_heading(figure.add_subplot(grid[0, index]), _COLUMNS[column])
+    for column, heading in enumerate(headings):
+        _write_heading(figure.add_subplot(grid[0, column]), heading)
     for name, one in maps.items():
-        row, column = rows.index(places[name][0]), columns.index(places[name][1])
+        row, column = places[name]
         above = figure.add_subplot(grid[1 + 2 * row, column])
         below = figure.add_subplot(grid[2 + 2 * row, column])
         view.show(above, one.values, conductivity)
