@@ -201,8 +201,8 @@ def score_brain(conductivity: NDArray[np.floating], truth: Truth) -> BrainScore:
     return BrainScore(
         n,
         float(error.mean()),
-        _nrmse(error, true),
-        _nrmse(error[best], true[best]),
+        _rms(error) / _rms(true),
+        _rms(error[best]) / _rms(true[best]),
         1 - error.size / n,
     )
 
@@ -224,15 +224,15 @@ def score_tissues(conductivity: NDArray[np.floating], truth: Truth) -> list[Tiss
     scores = []
     for region in truth.tissues:
         found, true = _valid_pairs(conductivity, truth, region.voxels)
-        any_valid = found.size > 0
+        rmse = _rms(found - true)
         scores.append(
             TissueScore(
                 **vars(describe(conductivity[region.voxels])),
                 label=region.label,
                 erosion=region.erosion,
-                true_mean=float(true.mean()) if any_valid else np.nan,
-                rmse=float(np.sqrt(np.mean((found - true) ** 2))) if any_valid else np.nan,
-                nrmse=_nrmse(found - true, true) if any_valid else np.nan,
+                true_mean=float(true.mean()) if true.size else np.nan,
+                rmse=rmse,
+                nrmse=rmse / _rms(true),
             )
         )
     return scores
@@ -334,8 +334,8 @@ def _ratio(contrast: float, true_contrast: float) -> float:
     return contrast / true_contrast if true_contrast else np.nan
 
 
-def _nrmse(error: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(error) / np.linalg.norm(true))
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(values**2))) if values.size else np.nan
 
 
 def _score_lesion(conductivity: NDArray[np.floating], truth: Truth, lesion: Lesion) -> LesionScore:

@@ -97,9 +97,10 @@ class Truth:
     def lesions(self) -> tuple[Lesion, ...]:
         """The small lesions, the smallest first."""
         lesions = []
-        for diameter in np.unique(self.small_lesion_diameter)[1:].tolist():
-            of_diameter = self.small_lesion_diameter == diameter
-            parts, _ = ndimage.label(of_diameter, structure=np.ones((3, 3, 3)))
+        diameters = self.small_lesion_diameter
+        for diameter in np.unique(diameters[diameters > 0]).tolist():
+            # voxels of one lesion may touch at a corner only
+            parts, _ = ndimage.label(diameters == diameter, structure=np.ones((3, 3, 3)))
             for number, box in enumerate(ndimage.find_objects(parts), start=1):
                 lesions.append(self._lesion(diameter, number, parts, box))
         return tuple(lesions)

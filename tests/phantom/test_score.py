@@ -55,7 +55,9 @@ def test_the_truth_has_no_error_and_shows_everything(truth):
     ]
     for one in found.tissues:
         assert one.n == 0 or (one.rmse, one.nrmse, one.mean) == (0, 0, one.true_mean)
-    assert [one.diameter for one in found.lesions] == [d for d in (4, 6, 8, 12, 16) for _ in "123"]
+    assert [one.diameter for one in found.lesions] == [
+        d for d in (4, 6, 8, 12, 16) for _ in range(3)
+    ]
     assert [one.recovered for one in found.lesions] == pytest.approx([1] * 15)
     assert {one.label for one in found.variation} == {1, 2}
     assert [one.slope for one in found.variation] == pytest.approx([1] * len(found.variation))
