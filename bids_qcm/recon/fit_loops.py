@@ -48,9 +48,10 @@ def fit_blocks(blocks, volumes, precision, kernel_runs, folding, system, wanted,
         Where not 0, the derivatives are computed.
     margin : tuple of 3 ints
         Of the padding.
-    out : ndarray of float32, shape (5, X, Y, Z)
-        Receives gradient, Laplacian and, if there is noise, the Laplacian's variance; left alone
-        where the fit is not determined.
+    out : ndarray of float32, shape (5, X, Y, Z) or (8, X, Y, Z)
+        Receives gradient, Laplacian and, if there is noise, the Laplacian's variance; in the last
+        three, what the gradient's variance would be per unit of weighted residuals' variance; left
+        alone where the fit is not determined.
     """
     phase, noise, jitter, support, zscore = volumes
     normal, right, derivatives, term_factors, term_monomials = system
@@ -69,6 +70,8 @@ def fit_blocks(blocks, volumes, precision, kernel_runs, folding, system, wanted,
             _solve(moments, lane, right, lower, scale, fit)
             for d in range(4):
                 out[d, x, y, z + lane] = _derivative(derivatives, d, fit, lane)
+            for axis in range(len(out) - 5):
+                out[5 + axis, x, y, z + lane] = _variance_factor(derivatives, axis, lower, scale)
             if noise is not None:
                 _functional(derivatives, 3, lower, scale, laplacian, lane)
         if noise is not None:
@@ -91,8 +94,9 @@ def fit_replicates(blocks, volumes, precision, kernel_runs, folding, system, wan
         Phases (float32, (n, X + 2 mx, Y + 2 my, Z + 2 mz + 19)), support and z-scored magnitude.
     blocks, precision, kernel_runs, folding, system, wanted, margin
         As in :func:`fit_blocks`.
-    out : ndarray of float32, shape (n, 3, n_voxels)
-        Receives the gradients at the wanted voxels; left alone where the fit is not determined.
+    out : ndarray of float32, shape (n + 1, 3, n_voxels)
+        Receives the gradients at the wanted voxels, and last the gradient's variance as in
+        :func:`fit_blocks`; left alone where the fit is not determined.
     """
     phases, support, zscore = volumes
     normal, right, derivatives, term_factors, term_monomials = system
@@ -103,6 +107,7 @@ def fit_replicates(blocks, volumes, precision, kernel_runs, folding, system, wan
         moments = _moments(None, support, zscore, precision, kernel_runs, folding, first, lanes)
         lower, scale = np.empty((n, n)), np.empty(n)
         gradient = np.zeros((3, n, LANES))
+        factors = np.zeros((3, LANES))
         determined = np.zeros(LANES, np.bool_)
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] == 0:
@@ -111,14 +116,16 @@ def fit_replicates(blocks, volumes, precision, kernel_runs, folding, system, wan
             if determined[lane]:
                 for axis in range(3):
                     _functional(derivatives, axis, lower, scale, gradient[axis], lane)
+                    factors[axis, lane] = _variance_factor(derivatives, axis, lower, scale)
         terms = (gradient, folding[0], term_factors, term_monomials)
         totals = _apply(phases, support, zscore, kernel_runs, terms, first, lanes)
         for lane in range(min(lanes, wanted.shape[2] - z)):
             if wanted[x, y, z + lane] != 0:
                 if determined[lane]:
-                    for phase in range(len(phases)):
-                        for axis in range(3):
+                    for axis in range(3):
+                        for phase in range(len(phases)):
                             out[phase, axis, voxel] = totals[phase, axis, lane]
+                        out[len(phases), axis, voxel] = factors[axis, lane]
                 voxel += 1
 
 
@@ -536,6 +543,21 @@ def _functional(derivatives, number, lower, scale, coefficients, lane):  # noqa:
     _substitute(lower, column)
     for p in range(len(scale)):
         column[p] *= scale[p]
+
+
+@compiled()
+def _variance_factor(derivatives, number, lower, scale):  # noqa: ANN001, ANN202
+    """Give ``d^T N^-1 d``, d being a derivative and N the normal matrix."""
+    n = len(scale)
+    squares = 0.0
+    solution = np.empty(n)
+    for p in range(n):
+        value = derivatives[number, p] * scale[p]
+        for k in range(p):
+            value -= lower[p, k] * solution[k]
+        solution[p] = value / lower[p, p]
+        squares += solution[p] * solution[p]
+    return squares
 
 
 @compiled(**LEAF)

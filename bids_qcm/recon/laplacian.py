@@ -148,18 +148,26 @@ def _integral(
 ) -> NDArray[np.float32]:
     """Integrate the gradient of the phase, by default around every voxel."""
     support, voxel_size, zscore = volumes.support, volumes.voxel_size, volumes.zscore
+    variance = None
     if method.derivative == "fit":
-        gradient = fit_quadratic(
+        fit = fit_quadratic(
             volumes.phase.astype(np.float32),
             support,
             voxel_size=voxel_size,
             radius=kernels.fit_radius,
             zscore=zscore,
-        ).gradient
+            gradient_variance=method.weighs_pairs,
+        )
+        gradient, variance = fit.gradient, fit.gradient_variance
     else:
         gradient = fd_gradient(volumes.phase, support != 0, voxel_size, kernels.axes)
     return integrate_surface(
-        gradient, support, zscore=zscore, at=at, **_of_integral(volumes, kernels)
+        gradient,
+        support,
+        zscore=zscore,
+        variance=variance,
+        at=at,
+        **_of_integral(volumes, kernels),
     )
 
 
@@ -188,8 +196,9 @@ def _integral_std(
         zscore: NDArray[np.float32] | None,
         at: NDArray[np.bool_],
     ) -> NDArray[np.float32]:
+        variance = None
         if method.derivative == "fit":
-            gradients = fit_gradients(
+            gradients, variance = fit_gradients(
                 phases, support, voxel_size=voxel_size, radius=kernels.fit_radius, zscore=zscore
             )
         else:
@@ -198,7 +207,12 @@ def _integral_std(
                 [fd_gradient(p, inside, voxel_size, kernels.axes)[:, inside] for p in phases]
             )
         return integrate_gradients(
-            gradients, support, zscore=zscore, at=at, **_of_integral(volumes, kernels)
+            gradients,
+            support,
+            zscore=zscore,
+            variance=variance if method.weighs_pairs else None,
+            at=at,
+            **_of_integral(volumes, kernels),
         )
 
     return replicate_std(

@@ -1,4 +1,4 @@
-"""The ten methods and the published optimum of their radii."""
+"""The methods and the published optimum of their radii."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ class Method:
     fit_radius, integral_radius : float or None
         Published optimum in mm, for a magnitude SNR of 16 at 1 mm isotropic; None where the
         method has no such kernel.
+    weighs_pairs : bool
+        Whether an integral averages the steps of the gradient with the inverse of their variance.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Method:
     uses_labels: bool
     fit_radius: float | None
     integral_radius: float | None
+    weighs_pairs: bool = False
 
 
 _TABLE = (
@@ -53,6 +56,10 @@ _TABLE = (
     Method("integral-mag", "integralMag", "integral", "fit", True, False, 10, 14),
     Method("integral-seg", "integralSeg", "integral", "fit", False, True, 9, 10),
     Method("integral-magseg", "integralMagSeg", "integral", "fit", True, True, 10, 20),
+    Method("integral-ivw", "integralIVW", "integral", "fit", False, False, 5, 6, True),
+    Method("integral-mag-ivw", "integralMagIVW", "integral", "fit", True, False, 10, 14, True),
+    Method("integral-seg-ivw", "integralSegIVW", "integral", "fit", False, True, 9, 10, True),
+    Method("integral-magseg-ivw", "integralMagSegIVW", "integral", "fit", True, True, 8, 14, True),
 )
 
 METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method in _TABLE})

@@ -28,11 +28,15 @@ class QuadraticFit(NamedTuple):
         In rad/m, if it was asked for.
     laplacian_std : ndarray of float32, shape (X, Y, Z), or None
         Standard deviation of the Laplacian, in rad/m^2, if the noise was given.
+    gradient_variance : ndarray of float32, shape (3, X, Y, Z), or None
+        Diagonal of the inverse normal matrix for the gradient, in 1/m^2, if it was asked for: the
+        variance of the gradient where that of each weighted residual is 1.
     """
 
     laplacian: NDArray[np.float32]
     gradient: NDArray[np.float32] | None
     laplacian_std: NDArray[np.float32] | None
+    gradient_variance: NDArray[np.float32] | None = None
 
 
 def fit_quadratic(
@@ -45,6 +49,7 @@ def fit_quadratic(
     noise: NDArray[np.float32] | None = None,
     zscore_noise: float = 0.0,
     gradient: bool = True,
+    gradient_variance: bool = False,
     at: NDArray[np.bool_] | None = None,
 ) -> QuadraticFit:
     """Fit ``q_i(x)`` to the phase in the ellipsoid around each voxel i.
@@ -68,6 +73,8 @@ def fit_quadratic(
         Standard deviation of the z-scored magnitude's noise, which moves the weights.
     gradient : bool
         Whether to give the gradient besides the Laplacian.
+    gradient_variance : bool
+        Whether to give its variance, too.
     at : ndarray of bool, shape (X, Y, Z), optional
         Voxels to fit around; default: all of the support.
 
@@ -83,7 +90,7 @@ def fit_quadratic(
     is ``sum_j c_ij^2 s_j^2``, to which comes what the magnitude's noise does to the coefficients,
     to first order.
     """
-    out = np.full((5, *support.shape), np.nan, dtype=np.float32)
+    out = np.full((8 if gradient_variance else 5, *support.shape), np.nan, dtype=np.float32)
     # float32 squares of a noise in rad neither overflow nor vanish
     variance = None if noise is None else np.square(noise)
     wanted = support if at is None else np.where(at, support, 0)
@@ -98,6 +105,7 @@ def fit_quadratic(
         laplacian=out[3],
         gradient=out[:3] if gradient else None,
         laplacian_std=None if noise is None else np.sqrt(out[4]),
+        gradient_variance=out[5:] if gradient_variance else None,
     )
 
 
@@ -108,7 +116,7 @@ def fit_gradients(
     voxel_size: Triple,
     radius: Triple,
     zscore: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Fit as :func:`fit_quadratic`, several phases at once; meant for noise.
 
     Parameters
@@ -121,14 +129,16 @@ def fit_gradients(
 
     Returns
     -------
-    ndarray of float32, shape (n, 3, n_voxels)
-        Gradients in rad/m at the voxels of the support, in their order in memory; NaN where the fit
-        is not determined.
+    gradients : ndarray of float32, shape (n, 3, n_voxels)
+        In rad/m at the voxels of the support, in their order in memory; NaN where the fit is not
+        determined.
+    variance : ndarray of float32, shape (3, n_voxels)
+        As ``gradient_variance`` of :class:`QuadraticFit`, for all of them.
     """
-    out = np.full((len(phases), 3, np.count_nonzero(support)), np.nan, dtype=np.float32)
+    out = np.full((len(phases) + 1, 3, np.count_nonzero(support)), np.nan, dtype=np.float32)
     together = padded_all(phases, reach(ellipsoid(radius, voxel_size)))
     _fit_each(fit_replicates, (together,), support, zscore, support, voxel_size, radius, out)
-    return out
+    return out[:-1], out[-1]
 
 
 def _fit_interior(
@@ -161,6 +171,8 @@ def _fit_interior(
         spectrum = correlator.spectrum(np.where(inside, variance, 0))
         # rounding may leave a zero below zero
         out[4, whole] = correlator.correlate(spectrum, stencils[3] ** 2)[whole].clip(min=0)
+    for axis in range(len(out) - 5):
+        out[5 + axis, whole] = np.sum(stencils[axis] ** 2)
     return np.where(whole, 0, support)
 
 

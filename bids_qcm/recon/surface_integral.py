@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ def integrate_surface(
     radius: Triple,
     axes: Sequence[int] = (0, 1, 2),
     zscore: NDArray[np.float32] | None = None,
+    variance: NDArray[np.float32] | None = None,
     at: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Give flux per volume, ``1/V closed_integral(grad(phi0) . dS)``, around every voxel.
@@ -38,7 +40,9 @@ def integrate_surface(
     ``support[j] == support[i]``; with a magnitude also ``|m_j - m_i| <= delta``. Along each axis
     the flux through the region's surface telescopes to a sum over the pairs (j, j + e_a) inside
     it, and the volume that it belongs to is the one swept by those pairs. That is exact for any
-    quadratic phase, any shape of region and any voxel size.
+    quadratic phase, any shape of region and any voxel size. That remains true if the steps of the
+    pairs are averaged with weights: those of the inverse of their variance make the noise of the
+    average smaller, and count less what was fitted in small supports.
 
     Parameters
     ----------
@@ -52,6 +56,9 @@ def integrate_surface(
         The axes of the kernel: two for an in-plane one.
     zscore : ndarray of float32, shape (X, Y, Z), optional
         z-scored magnitude m.
+    variance : ndarray of float32, shape (3, X, Y, Z), optional
+        Of the gradient, in any unit: the step of a pair is weighted by the inverse of the sum of
+        both voxels' variances along its axis. Default: all weights are 1.
     at : ndarray of bool, shape (X, Y, Z), optional
         Voxels to integrate around; default: all of the support.
 
@@ -63,7 +70,14 @@ def integrate_surface(
     valid = np.where(np.isfinite(gradient).all(axis=0), support, 0)
     wanted = support if at is None else np.where(at, support, 0)
     (values,) = _mean_divergence(
-        lambda axis: gradient[axis : axis + 1], valid, wanted, voxel_size, radius, axes, zscore
+        lambda axis: gradient[axis : axis + 1],
+        None if variance is None else variance.__getitem__,
+        valid,
+        wanted,
+        voxel_size,
+        radius,
+        axes,
+        zscore,
     )
     laplacian = np.full(support.shape, np.nan, dtype=np.float32)
     laplacian[wanted != 0] = values
@@ -78,6 +92,7 @@ def integrate_gradients(
     radius: Triple,
     axes: Sequence[int] = (0, 1, 2),
     zscore: NDArray[np.float32] | None = None,
+    variance: NDArray[np.float32] | None = None,
     at: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
     """Integrate as :func:`integrate_surface`, several gradients at once.
@@ -89,6 +104,8 @@ def integrate_gradients(
         is in the same voxels for all.
     support, voxel_size, radius, axes, zscore
         As in :func:`integrate_surface`.
+    variance : ndarray of float32, shape (3, n_voxels), optional
+        As in :func:`integrate_surface`, at the voxels of the support.
     at : ndarray of bool, shape (X, Y, Z)
         Voxels to integrate around.
 
@@ -108,8 +125,20 @@ def integrate_gradients(
             volume[inside] = gradient[axis]
             yield volume
 
+    def variances(axis: int) -> NDArray[np.float32]:
+        return next(components(variance[None], axis))
+
     found = [
-        _mean_divergence(partial(components, some), valid, wanted, voxel_size, radius, axes, zscore)
+        _mean_divergence(
+            partial(components, some),
+            None if variance is None else variances,
+            valid,
+            wanted,
+            voxel_size,
+            radius,
+            axes,
+            zscore,
+        )
         for some in np.array_split(gradients, -(-len(gradients) // _TOGETHER))
     ]
     return np.concatenate(found)
@@ -117,6 +146,7 @@ def integrate_gradients(
 
 def _mean_divergence(
     components: Callable[[int], Iterable[NDArray[np.float32]]],
+    variances: Callable[[int], NDArray[np.float32]] | None,
     valid: NDArray[np.int32],
     wanted: NDArray[np.int32],
     voxel_size: Triple,
@@ -126,7 +156,8 @@ def _mean_divergence(
 ) -> NDArray[np.float32]:
     """Give the flux per volume around the wanted voxels, (n, n_wanted).
 
-    ``components(axis)`` gives the component along an axis of each of n gradients.
+    ``components(axis)`` gives the component along an axis of each of n gradients, and
+    ``variances(axis)`` its variance, by whose inverse steps are weighted.
     """
     kernel = ellipsoid(radius, voxel_size)
     total = np.float32(0)
@@ -135,10 +166,22 @@ def _mean_divergence(
         pair_kernel = kernel & _next(kernel, axis)
         steps = (_steps(component, pair, axis) for component in components(axis))
         if zscore is None:
-            mean_steps = _mean_steps(steps, pair, wanted, pair_kernel)
+            average = partial(_mean_steps, pair=pair, wanted=wanted, kernel=pair_kernel)
         else:
             extremes = _extremes(zscore, axis)
-            mean_steps = _mean_steps_of_similar(steps, pair, wanted, extremes, pair_kernel)
+            average = partial(
+                _mean_steps_of_similar,
+                pair=pair,
+                wanted=wanted,
+                extremes=extremes,
+                kernel=pair_kernel,
+            )
+        if variances is None:
+            mean_steps = average(steps)
+        else:
+            weight = _inverse_variance(variances(axis), pair, axis)
+            *weighted, mean_weight = average(chain((weight * step for step in steps), [weight]))
+            mean_steps = np.stack(weighted) / mean_weight
         total = total + mean_steps / np.float32(voxel_size[axis] * 1e-3)
     return total
 
@@ -159,6 +202,19 @@ def _steps(
     here, there = _neighbours(axis)
     np.subtract(component[there], component[here], out=steps[here], where=pair[here] != 0)
     return steps
+
+
+def _inverse_variance(
+    variance: NDArray[np.float32], pair: NDArray[np.int32], axis: int
+) -> NDArray[np.float32]:
+    """Give each pair the inverse of its step's variance, relative to the median; 0 elsewhere."""
+    here, there = _neighbours(axis)
+    total = variance[here] + variance[there]
+    some = pair[here] != 0
+    weight = np.zeros(pair.shape, dtype=np.float32)
+    if some.any():
+        np.divide(np.median(total[some]), total, out=weight[here], where=some)
+    return weight
 
 
 def _neighbours(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

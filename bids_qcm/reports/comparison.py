@@ -25,7 +25,8 @@ LARGEST_ERROR = 1.0
 _INVALID = "#2fd12f"
 """Colour of invalid voxels; neither scale has it."""
 
-_ROWS = ("laplacian", "integral")
+# Form, and whether it weighs pairs.
+_ROWS = (("laplacian", False), ("integral", False), ("integral", True))
 _EDGES = {
     (False, False): "no edges",
     (True, False): "magnitude",
@@ -65,9 +66,9 @@ def arrange(methods: Iterable[str]) -> tuple[dict[str, tuple[int, int]], list[st
     Returns
     -------
     places : dict of str to (int, int)
-        Row and column. The Laplacian forms are above the integral forms; the column tells what
-        preserves edges. Names that are not in the table follow in further rows. There is neither
-        an empty row nor an empty column.
+        Row and column. The Laplacian forms are above the integral forms, and those above the ones
+        with weighted pairs; the column tells what preserves edges. Names that are not in the table
+        follow in further rows. There is neither an empty row nor an empty column.
     headings : list of str
         Of the columns; none if there are other names in them.
     """
@@ -86,7 +87,7 @@ def arrange(methods: Iterable[str]) -> tuple[dict[str, tuple[int, int]], list[st
 
 
 def _place(method: Method) -> tuple[int, int]:
-    row = _ROWS.index(method.form)
+    row = _ROWS.index((method.form, method.weighs_pairs))
     if method.derivative == "finite-difference":
         return row, 0
     return row, _COLUMNS.index(_EDGES[method.uses_magnitude, method.uses_labels])

@@ -106,15 +106,23 @@ def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smalles
         # of a Cholesky factorisation of the normal matrix, without the digits that forming it costs
         pivots = np.diag(np.linalg.qr(design, mode="r")) ** 2
         determined = pivots.min() > smallest_pivot
+    # of the gradient, if that of each weighted residual were 1
+    factor = np.linalg.pinv(design) / length[:, None]
+    variance = dict(zip(columns, np.sum(factor**2, axis=1), strict=True))
     return SimpleNamespace(
         laplacian=laplacian,
         gradient=gradient,
+        gradient_variance=np.array(
+            [variance.get(n, np.nan) / r[a] ** 2 for a, n in enumerate("xyz")]
+        ),
         determined=determined,
         condition=singular[0] / singular[-1] if determined else np.inf,
     )
 
 
-def integral_at(voxel, gradient, support, *, voxel_size, radius, axes=(0, 1, 2), zscore=None):
+def integral_at(
+    voxel, gradient, support, *, voxel_size, radius, axes=(0, 1, 2), zscore=None, variance=None
+):
     """Sum the flux through the surface of one voxel's region, pair by pair; NaN if undefined."""
     voxel = tuple(voxel)
     region = np.zeros(support.shape, bool)
@@ -129,7 +137,11 @@ def integral_at(voxel, gradient, support, *, voxel_size, radius, axes=(0, 1, 2),
         if not pairs.any():
             return np.nan
         steps = np.diff(gradient[axis].astype(float), axis=axis)[pairs]
-        total += steps.sum() / (len(steps) * voxel_size[axis] * 1e-3)
+        weights = np.ones(len(steps))
+        if variance is not None:
+            of_axis = variance[axis].astype(float)
+            weights /= (of_axis.take(range(n - 1), axis) + of_axis.take(range(1, n), axis))[pairs]
+        total += np.average(steps, weights=weights) / (voxel_size[axis] * 1e-3)
     return total
 
 
@@ -172,7 +184,8 @@ class SlowMap:
         radii = [r for r in (fit_radius, integral_radius) if r is not None]
         self.axes = [a for a in range(3) if all(r[a] > 0 for r in radii)]
         self.fit_radius, self.integral_radius = map(self._flattened, (fit_radius, integral_radius))
-        self.gradient = np.full((3, *usable.shape), np.nan)
+        self.gradient, self.variance = np.full((2, 3, *usable.shape), np.nan)
+        self.weighs_pairs = method.endswith("-ivw")
 
     def at(self, voxels):
         """Give the conductivity at voxels (n, 3): NaN where invalid, 0 outside the mask."""
@@ -192,7 +205,7 @@ class SlowMap:
             near = voxels_around(voxel, self.integral_radius, self.volumes.voxel_size, self.support)
             needed[tuple(near.T)] = True
         for voxel in np.argwhere(needed & (self.support != 0)):
-            self.gradient[:, *voxel] = self._derivatives(voxel)[1]
+            _, self.gradient[:, *voxel], self.variance[:, *voxel] = self._derivatives(voxel)
 
     def _at(self, voxel):
         if self.support[tuple(voxel)] == 0:
@@ -207,13 +220,14 @@ class SlowMap:
             radius=self.integral_radius,
             axes=self.axes,
             zscore=self.zscore,
+            variance=self.variance if self.weighs_pairs else None,
         )
 
     def _derivatives(self, voxel):
         data = (voxel, self.volumes.phase, self.support)
         size = self.volumes.voxel_size
         if not self.is_fit:
-            return differences_at(*data, voxel_size=size, axes=self.axes)
+            return *differences_at(*data, voxel_size=size, axes=self.axes), np.full(3, np.nan)
         fit = lstsq_fit(
             *data,
             voxel_size=size,
@@ -221,7 +235,9 @@ class SlowMap:
             zscore=self.zscore,
             smallest_pivot=self.smallest_pivot,
         )
-        return (fit.laplacian, fit.gradient) if fit.determined else (np.nan, np.full(3, np.nan))
+        if not fit.determined:
+            return np.nan, np.full(3, np.nan), np.full(3, np.nan)
+        return fit.laplacian, fit.gradient, fit.gradient_variance
 
 
 @pytest.fixture(scope="session")

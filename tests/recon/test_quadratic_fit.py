@@ -83,11 +83,9 @@ def test_too_few_or_coplanar_voxels_are_invalid():
     support = np.zeros(phase.shape, np.int32)
     support[3:6, 3:6, 4:6] = 1  # two layers do not determine the curvature across them
     support[0, 0, :] = 2  # a line
-    laplacian, gradient, _ = fit_quadratic(
-        phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(3.0, 3.0, 3.0)
-    )
-    assert np.isnan(laplacian).all()
-    assert np.isnan(gradient).all()
+    fit = fit_quadratic(phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(3.0, 3.0, 3.0))
+    assert np.isnan(fit.laplacian).all()
+    assert np.isnan(fit.gradient).all()
     support[3:6, 3:6, 6] = 1
     laplacian, *_ = fit_quadratic(
         phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(3.0, 3.0, 3.0)
@@ -100,11 +98,9 @@ def test_labels_never_mix():
     phase[10:] = 100.0  # a jump that any mixed fit would see
     support = np.ones(phase.shape, np.int32)
     support[10:] = 2
-    laplacian, gradient, _ = fit_quadratic(
-        phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(4.0, 4.0, 4.0)
-    )
-    np.testing.assert_allclose(laplacian, 0, atol=1e-3)
-    np.testing.assert_allclose(gradient, 0, atol=1e-6)
+    fit = fit_quadratic(phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(4.0, 4.0, 4.0))
+    np.testing.assert_allclose(fit.laplacian, 0, atol=1e-3)
+    np.testing.assert_allclose(fit.gradient, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("voxels_of_radius", [4, 7])

@@ -92,7 +92,7 @@ def test_replicates_are_fitted_as_the_phase_is(volumes, use_magnitude):
     noise = np.random.default_rng(4).normal(size=(3, *support.shape)).astype(np.float32)
     zscore = volumes.zscore.astype(np.float32) if use_magnitude else None
     keywords = {"voxel_size": volumes.voxel_size, "radius": (5.0, 5.0, 5.0), "zscore": zscore}
-    together = fit_gradients(noise, support, **keywords)
+    together, _ = fit_gradients(noise, support, **keywords)
     for found, phase in zip(together, noise, strict=True):
         alone = fit_quadratic(phase, support, **keywords).gradient[:, support != 0]
         valid = np.isfinite(alone) & np.isfinite(found)

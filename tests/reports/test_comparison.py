@@ -11,11 +11,12 @@ from bids_qcm.reports.comparison import MapSlice, arrange, draw_comparison
 INVALID = to_rgba("#2fd12f")
 
 
-def test_the_ten_methods_are_arranged_as_in_the_table():
+def test_methods_are_arranged_as_in_the_table():
     places, headings = arrange(METHODS)
     for row, form in enumerate(("laplacian", "integral")):
         in_row = [f"{form}-fd", form, f"{form}-mag", f"{form}-seg", f"{form}-magseg"]
         assert [places[name] for name in in_row] == [(row, column) for column in range(5)]
+    assert len(set(places.values())) == len(METHODS)
     assert headings == ["finite difference", "no edges", "magnitude", "segmentation", "both"]
 
 
@@ -60,7 +61,7 @@ def titles(figure):
 @pytest.mark.parametrize(
     ("names", "shape"),
     [
-        (list(METHODS), (5, 6)),
+        (list(METHODS), (7, 6)),
         (["integral-magseg"], (3, 2)),
         (["laplacian-mag", "integral-seg"], (5, 3)),
         (["mine", "laplacian"], (5, 2)),
