@@ -9,26 +9,13 @@ from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition, group_acquisitions
 from bids_qcm.bids.errors import DatasetError, NoInputError, SelectionError
+from bids_qcm.bids.filters import passes
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.settings import Settings
 
 _OTHER_DATATYPES = r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)"
 
 _PARTS = ("mag", "phase", "real", "imag")
-
-# pybids' names of entities, which filter files use, and those of file names
-_SHORT_NAMES = {
-    "subject": "sub",
-    "session": "ses",
-    "sample": "sample",
-    "acquisition": "acq",
-    "ceagent": "ce",
-    "reconstruction": "rec",
-    "direction": "dir",
-    "run": "run",
-    "inversion": "inv",
-    "suffix": "suffix",
-}
 
 
 def check_description(bids_dir: Path) -> dict[str, Any]:
@@ -169,18 +156,4 @@ def _is_selected(acquisition: Acquisition, settings: Settings) -> bool:
     if settings.session_labels and acquisition.session not in settings.session_labels:
         return False
     present = {**acquisition.entities, "suffix": acquisition.suffix, "datatype": "anat"}
-    return all(
-        _matches(present.get(_SHORT_NAMES.get(key, key)), wanted)
-        for key, wanted in settings.bids_filters.items()
-    )
-
-
-def _matches(present: str | None, wanted: str | int | list | None) -> bool:
-    """Compare as pybids does: a list holds alternatives, null asks for absence, 1 is 01."""
-    if isinstance(wanted, list):
-        return any(_matches(present, one) for one in wanted)
-    if present is None or wanted is None:
-        return present is wanted
-    if present.isdecimal() and str(wanted).isdecimal():
-        return int(present) == int(wanted)
-    return present == str(wanted)
+    return passes(present, settings.bids_filters)

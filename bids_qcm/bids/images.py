@@ -1,4 +1,4 @@
-"""NIfTI images: read with every way to be broken in mind, written whole or not at all."""
+"""Images: read with every way to be broken in mind, written whole or not at all."""
 
 import zlib
 from collections.abc import Iterator
@@ -248,7 +248,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _load(path: Path) -> nib.Nifti1Image:
+def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:
     require_content(path)
     try:
         image = nib.load(path)
@@ -256,8 +256,8 @@ def _load(path: Path) -> nib.Nifti1Image:
         raise InputError(path, "may not be read", "give read permission") from error
     except _UNREADABLE as error:
         raise InputError(
-            path, f"cannot be read as NIfTI ({error})", "copy or convert it again"
+            path, f"cannot be read as an image ({error})", "copy or convert it again"
         ) from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise InputError(path, "is not NIfTI-1 or NIfTI-2", "convert it again")
+    if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
+        raise InputError(path, "is neither NIfTI nor FreeSurfer's MGH", "convert it again")
     return image

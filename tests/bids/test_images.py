@@ -109,7 +109,7 @@ def test_a_truncated_file_is_refused_by_name(path, phase_values, affine, share):
 @pytest.mark.parametrize("content", [b"no image" * 100, b"/annex/objects/MD5E-s1"])
 def test_what_is_no_image_is_refused(path, content):
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read as NIfTI"):
+    with pytest.raises(InputError, match="cannot be read as an image"):
         read_grid(path)
 
 
@@ -124,10 +124,17 @@ def test_a_damaged_size_in_the_header_is_refused(tmp_path, phase_values, affine)
 
 
 def test_another_format_is_refused(tmp_path, phase_values):
-    path = tmp_path / "x.mgz"
-    nib.save(nib.MGHImage(phase_values, np.eye(4)), path)
-    with pytest.raises(InputError, match="is not NIfTI"):
+    path = tmp_path / "x.img"
+    nib.save(nib.Spm99AnalyzeImage(phase_values, np.eye(4)), path)
+    with pytest.raises(InputError, match="is neither NIfTI nor FreeSurfer's MGH"):
         read_grid(path)
+
+
+def test_freesurfers_format(tmp_path, label_values, affine):
+    path = tmp_path / "aseg.mgz"
+    nib.save(nib.MGHImage(label_values.astype(np.int32), affine), path)
+    assert read_grid(path).matches(Grid(label_values.shape, affine))
+    np.testing.assert_array_equal(read_integers(path), label_values)
 
 
 def test_a_dangling_link_asks_for_the_content(path):
@@ -140,7 +147,7 @@ def test_a_dangling_link_asks_for_the_content(path):
 
 def test_a_folder_is_refused(path):
     path.mkdir()
-    with pytest.raises(InputError, match="cannot be read as NIfTI"):
+    with pytest.raises(InputError, match="cannot be read as an image"):
         read_grid(path)
 
 
