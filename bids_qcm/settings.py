@@ -10,6 +10,7 @@ from bids_qcm.physics import PhaseType
 from bids_qcm.recon.automatic import TARGET_STD
 from bids_qcm.recon.kernels import Triple
 from bids_qcm.recon.sign import Sign
+from bids_qcm.segmentation.registration import Coreg
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,17 @@ class Settings:
     derivatives : tuple of (str, Path)
         Names (may be empty) and folders of derivative datasets to take segmentations and masks
         from, besides those found under ``bids_dir/derivatives``.
+    segmentation : str
+        ``auto`` for that of any derivative dataset, the name of one, ``t1w`` for the tissue classes
+        of a T1w image, or ``none``.
+    segmentation_filters, mask_filters : mapping
+        From ``--bids-filter-file``: entities that a segmentation or T1w image, or a mask, must
+        have.
+    label_table : Path or None
+        The user's own label table, for all segmentations.
+    coreg : {"auto", "header", "rigid"}
+        How images of the participant's anatomy are brought to the phase where no transform is
+        given.
     bids_database_dir : Path or None
         Where to keep pybids' index.
     skip_bids_validation : bool
@@ -59,6 +71,11 @@ class Settings:
     session_labels: tuple[str, ...] = ()
     bids_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     derivatives: tuple[tuple[str, Path], ...] = ()
+    segmentation: str = "auto"
+    segmentation_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    mask_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    label_table: Path | None = None
+    coreg: Coreg = "auto"
     bids_database_dir: Path | None = None
     skip_bids_validation: bool = False
     methods: tuple[str, ...] = ()

@@ -2,37 +2,74 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid, read_grid
-from bids_qcm.bids.names import IMAGE_EXTENSIONS, numbered, parse_name, stem
+from bids_qcm.bids.label_tables import BIDS_LABELS
+from bids_qcm.bids.names import numbered, parse_name
 
 APP_NAME = "bids_qcm"
+
+NATIVE = "T1w"
+"""The space of images whose names have no ``space`` entity: BIDS' participant-specific one."""
+
+Kind = Literal["labels", "probabilities", "mask", "t1w"]
+
+# what FreeSurfer, FastSurfer and SynthSeg leave without a dataset_description.json
+_UNDESCRIBED = ("sub-*/mri/*aseg*.mgz", "sub-*/ses-*/mri/*aseg*.mgz", "sub-*/**/*_synthseg.*")
 
 
 @dataclass(frozen=True)
 class Companion:
-    """A file from a derivative dataset.
+    """A segmentation or a mask from another dataset.
 
     Attributes
     ----------
-    path : Path
+    paths : tuple of Path
+        One file, or the probability maps of several tissues.
     dataset : Path
-        The derivative dataset's folder.
+        The dataset's folder.
+    kind : {"labels", "probabilities", "mask", "t1w"}
+        What the files hold; ``t1w`` is an image that is yet to be segmented.
+    space : str
+        What the file's coordinates are those of; `NATIVE` for the participant's own anatomy.
+    numbering : str
+        The known label table that holds where the dataset has none of its own.
     """
 
-    path: Path
+    paths: tuple[Path, ...]
     dataset: Path
+    kind: Kind = "labels"
+    space: str = NATIVE
+    numbering: str = BIDS_LABELS
+
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self.paths[0]
 
     @property
     def table(self) -> Path | None:
-        """The label table of a segmentation: the TSV file of the same name, if there."""
-        table = self.path.with_name(f"{stem(self.path)}.tsv")
-        return table if table.exists() or table.is_symlink() else None
+        """The label table of a segmentation, by BIDS' inheritance: the nearest that applies.
+
+        That is the TSV file of the same name beside it, else one in a folder above, within the
+        dataset, whose entities the segmentation has too.
+        """
+        own, suffix = parse_name(self.path.name)
+        folders = [self.path.parent, *self.path.parent.parents]
+        for folder in folders[: folders.index(self.dataset) + 1]:
+            fitting = [
+                table
+                for table in folder.glob(f"*{suffix}.tsv")
+                if parse_name(table.name)[1] == suffix
+                and parse_name(table.name)[0].items() <= own.items()
+            ]
+            if fitting:
+                return max(fitting, key=lambda table: len(table.name))
+        return None
 
 
 def derivative_datasets(
@@ -43,7 +80,8 @@ def derivative_datasets(
     Parameters
     ----------
     bids_dir : Path
-        Datasets in its ``derivatives`` folder are found by their ``dataset_description.json``.
+        Datasets in its ``derivatives`` folder are found by their ``dataset_description.json``, or
+        by the segmentations of FreeSurfer, FastSurfer or SynthSeg in them.
     given : sequence of (str, Path)
         Name and folder; an empty name stands for the folder's.
     output_dir : Path
@@ -61,7 +99,7 @@ def derivative_datasets(
     """
     for _, path in given:
         _check_is_derivative(path)
-    beside = sorted(path.parent for path in bids_dir.glob("derivatives/*/dataset_description.json"))
+    beside = sorted(path for path in bids_dir.glob("derivatives/*") if _is_dataset(path))
     named: dict[str, Path] = {}
     for wanted, path in [*given, *(("", path) for path in beside)]:
         if path in named.values() or path == output_dir or is_ours(path):
@@ -72,76 +110,48 @@ def derivative_datasets(
     return named
 
 
-def find_companion(
-    acquisition: Acquisition, grid: Grid, datasets: Iterable[Path], ending: str, what: str
-) -> Companion | None:
-    """Find an acquisition's segmentation or mask in the grid of its phase.
-
-    Files of the same session go before those without a session, and where several fit, those whose
-    entities agree with the acquisition's before those of another run.
+def segmentation_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Path]:
+    """Choose the datasets that may give a segmentation.
 
     Parameters
     ----------
-    acquisition : Acquisition
-    grid : Grid
-        The phase's.
-    datasets : iterable of Path
-        From :func:`derivative_datasets`; the first that has one wins.
-    ending : str
-        Of the file's name, without extension, such as ``_dseg``.
-    what : str
-        For messages.
+    wanted : str
+        ``auto`` for all, ``t1w`` and ``none`` for none, or a dataset's name.
+    datasets : mapping of str to Path
+        From :func:`derivative_datasets`.
 
     Returns
     -------
-    Companion or None
+    list of Path
 
     Raises
     ------
     InputError
-        If there are several in one place, or only such that lie in another grid.
+        If there is no dataset of that name.
     """
-    folders = [Path(f"sub-{acquisition.subject}", "anat")]
-    if acquisition.session is not None:
-        folders.insert(0, Path(f"sub-{acquisition.subject}", f"ses-{acquisition.session}", "anat"))
-    elsewhere = []
-    for dataset in datasets:
-        for folder in folders:
-            candidates = [
-                path
-                for extension in IMAGE_EXTENSIONS
-                for path in sorted((dataset / folder).glob(f"*{ending}{extension}"))
-            ]
-            fitting = [path for path in candidates if read_grid(path).matches(grid)]
-            if len(fitting) > 1:
-                fitting = [path for path in fitting if _agrees(path, acquisition)] or fitting
-            if len(fitting) > 1:
-                raise InputError(
-                    fitting[0],
-                    f"is one of several candidates for the {what}: "
-                    + ", ".join(path.name for path in fitting),
-                    "leave one, or name a dataset that has one with --derivatives",
-                )
-            if fitting:
-                return Companion(fitting[0], dataset)
-            elsewhere += candidates
-    if elsewhere:
+    if wanted == "auto":
+        return list(datasets.values())
+    if wanted in ("t1w", "none"):
+        return []
+    if wanted not in datasets:
         raise InputError(
-            elsewhere[0],
-            f"is a {what}, but not in the grid of the phase",
-            "resample it to the phase's grid (shape and affine)",
+            f"--segmentation {wanted}",
+            "is the name of no derivative dataset",
+            f"choose from auto, t1w, none{''.join(f', {name}' for name in datasets)}",
         )
-    return None
+    return [datasets[wanted]]
 
 
-def _agrees(path: Path, acquisition: Acquisition) -> bool:
-    """Tell whether a file and an acquisition have no entity with different labels."""
-    own = acquisition.entities
-    return all(own.get(key, label) == label for key, label in parse_name(path.name)[0].items())
+def _is_dataset(path: Path) -> bool:
+    return (path / "dataset_description.json").exists() or any(
+        next(path.glob(pattern), None) for pattern in _UNDESCRIBED
+    )
 
 
 def _check_is_derivative(path: Path) -> None:
     remedy = "give the folder of a derivative dataset"
+    if not (path / "dataset_description.json").exists() and _is_dataset(path):
+        return
     try:
         description = json.loads((path / "dataset_description.json").read_text("utf-8-sig"))
     except (OSError, ValueError) as error:

@@ -1,17 +1,18 @@
 """Check an acquisition before anything is computed, and settle what will be."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import Companion, find_companion
+from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid, read_grid, read_integers, read_stored
-from bids_qcm.bids.label_tables import read_names
+from bids_qcm.bids.finding import Finder
+from bids_qcm.bids.images import Grid, read_grid, read_stored
+from bids_qcm.bids.routes import Route
 from bids_qcm.bids.sidecars import echo_time, larmor_frequency, read_sidecar
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.recon import METHODS
@@ -53,6 +54,8 @@ class Plan:
     frequency_source : str
         The sidecar field it is from.
     segmentation, mask : Companion or None
+    segmentation_route, mask_route : Route
+        How they get into `grid`.
     methods : tuple of str
         At least one.
     refused : dict of str to str
@@ -70,10 +73,15 @@ class Plan:
     methods: tuple[str, ...]
     refused: dict[str, str]
     warnings: tuple[str, ...]
+    segmentation_route: Route = field(default_factory=Route)
+    mask_route: Route = field(default_factory=Route)
 
 
 def plan_acquisition(
-    acquisition: Acquisition, settings: Settings, datasets: Iterable[Path]
+    acquisition: Acquisition,
+    settings: Settings,
+    datasets: Sequence[Path],
+    segmentation_datasets: Sequence[Path] | None = None,
 ) -> Plan:
     """Read an acquisition's headers, sidecars and value ranges, and settle what to compute.
 
@@ -81,8 +89,10 @@ def plan_acquisition(
     ----------
     acquisition : Acquisition
     settings : Settings
-    datasets : iterable of Path
+    datasets : sequence of Path
         Derivative datasets to take a segmentation and a mask from.
+    segmentation_datasets : sequence of Path, optional
+        Those to take the segmentation from, if not all of them.
 
     Returns
     -------
@@ -110,11 +120,14 @@ def plan_acquisition(
         for pair, sidecar in zip(pairs, sidecars, strict=True)
     )
     _check_echo_times(echoes)
-    segmentation, why_none, segmentation_warnings = _segmentation(
-        acquisition, settings, grid, datasets
+    finder = Finder(acquisition, settings, grid, echoes[0].files, echoes[0].units, datasets)
+    mask = finder.mask()
+    segmentation = finder.segmentation(
+        datasets if segmentation_datasets is None else segmentation_datasets, mask
     )
-    mask, mask_warnings = _mask(acquisition, grid, datasets)
-    methods, refused = _choose_methods(settings, grid, segmentation, why_none)
+    methods, refused = _choose_methods(
+        settings, grid, segmentation.companion, segmentation.why_none
+    )
     if not methods:
         raise InputError(
             first_image,
@@ -127,13 +140,15 @@ def plan_acquisition(
         echoes=echoes,
         frequency=frequency,
         frequency_source=source,
-        segmentation=segmentation,
-        mask=mask,
+        segmentation=segmentation.companion,
+        segmentation_route=segmentation.route,
+        mask=mask.companion,
+        mask_route=mask.route,
         methods=methods,
         refused=refused,
         warnings=(
-            *segmentation_warnings,
-            *mask_warnings,
+            *segmentation.warnings,
+            *mask.warnings,
             *_warnings(acquisition, echoes, sidecars[0]),
         ),
     )
@@ -201,41 +216,6 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
                 "give each echo its own EchoTime in its sidecar",
             )
         seen[echo.time] = echo.files[1]
-
-
-def _segmentation(
-    acquisition: Acquisition, settings: Settings, grid: Grid, datasets: Iterable[Path]
-) -> tuple[Companion | None, str, list[str]]:
-    """Find the segmentation, or tell why there is none.
-
-    Where no method was asked for, one that cannot be used is a warning, as others will do.
-    """
-    try:
-        found = find_companion(acquisition, grid, datasets, "_dseg", "segmentation")
-        if found is not None:
-            read_names(found.table, read_integers(found.path))
-            return found, "", []
-    except InputError as error:
-        warnings = [] if settings.methods else [f"using no segmentation, as {error}"]
-        return None, str(error), warnings
-    why_none = (
-        f"no segmentation for {acquisition.name}; give a derivative dataset that has "
-        f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives"
-    )
-    return None, why_none, []
-
-
-def _mask(
-    acquisition: Acquisition, grid: Grid, datasets: Iterable[Path]
-) -> tuple[Companion | None, list[str]]:
-    """Find the brain mask; one that cannot be used is a warning, as the signal mask will do."""
-    try:
-        found = find_companion(acquisition, grid, datasets, "_desc-brain_mask", "brain mask")
-        if found is not None:
-            read_integers(found.path)
-    except InputError as error:
-        return None, [f"using a mask of reliable signal, as {error}"]
-    return found, []
 
 
 def _choose_methods(

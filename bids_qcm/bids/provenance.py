@@ -81,6 +81,7 @@ def condmap_metadata(
         metadata["MagnitudeDelta"] = MAGNITUDE_DELTA
     if METHODS[method].uses_labels:
         metadata["Sources"] += [bids_uri(path, datasets) for path in _paths(plan.segmentation)]
+        metadata |= _confidence(plan)
     return metadata
 
 
@@ -101,7 +102,11 @@ def condstd_metadata(
 def mask_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
     """Describe the mask: a brain mask that was found, or that of reliable signal."""
     if plan.mask is not None:
-        return {"Type": "Brain", "Sources": [bids_uri(plan.mask.path, datasets)]}
+        return {
+            "Type": "Brain",
+            "Sources": [bids_uri(path, datasets) for path in _paths(plan.mask)],
+            **plan.mask_route.describe(),
+        }
     return {
         "Type": "ROI",
         "Description": "Reliable signal: largest part of the magnitude above Otsu's threshold",
@@ -116,11 +121,23 @@ def mask_type(plan: Plan) -> str:
 
 def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
     """Describe the segmentation that the methods used."""
+    confidence = _confidence(plan)
+    low = "; of low confidence" if confidence.get("SegmentationConfidence") == "low" else ""
+    transforms = [step.path for step in plan.segmentation_route.steps]
     return {
-        "Description": "Tissue labels in the grid of the phase",
-        "Sources": [bids_uri(path, datasets) for path in _paths(plan.segmentation)],
+        "Description": f"Tissue labels in the grid of the phase{low}",
+        "Sources": [bids_uri(path, datasets) for path in (*_paths(plan.segmentation), *transforms)],
+        **confidence,
+        **plan.segmentation_route.describe(),
     }
 
 
+def _confidence(plan: Plan) -> dict[str, str]:
+    """Tell that a segmentation is the app's own guess."""
+    if plan.segmentation is None or plan.segmentation.kind != "t1w":
+        return {}
+    return {"SegmentationConfidence": "low", "SegmentationMethod": "tissue classes of a T1w image"}
+
+
 def _paths(companion: Companion | None) -> list[Path]:
-    return [] if companion is None else [companion.path]
+    return [] if companion is None else list(companion.paths)

@@ -13,9 +13,10 @@ from bids_qcm.physics import PhaseType
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import TARGET_STD
 from bids_qcm.recon.kernels import Triple, as_triple
+from bids_qcm.segmentation.registration import Coreg
 from bids_qcm.settings import Settings
 
-_FILTER_KEY = "phase"
+_FILTER_KEYS = ("phase", "segmentation", "mask")
 
 _EPILOG = """\
 exit status: 0 all done; 1 some acquisition or method failed; 16 the dataset is invalid;
@@ -52,8 +53,13 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
-        bids_filters=options.bids_filter_file or {},
+        bids_filters=options.bids_filter_file.get("phase", {}),
         derivatives=tuple(options.derivatives),
+        segmentation=options.segmentation,
+        segmentation_filters=options.bids_filter_file.get("segmentation", {}),
+        mask_filters=options.bids_filter_file.get("mask", {}),
+        label_table=options.label_table and options.label_table.resolve(),
+        coreg=options.coreg,
         bids_database_dir=options.bids_database_dir,
         skip_bids_validation=options.skip_bids_validation,
         methods=_expand(options.method),
@@ -96,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--version", action="version", version=f"bids-qcm {__version__}")
     add("-v", "--verbose", action="count", default=0, help="let nipype log each step of each node")
     _add_selection(parser.add_argument_group("what to process"))
+    _add_segmentation(parser.add_argument_group("where tissues are"))
     _add_method(parser.add_argument_group("how to compute"))
     _add_resources(parser.add_argument_group("how to run"))
     return parser
@@ -123,9 +130,10 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     add(
         "--bids-filter-file",
         type=_filters,
+        default={},
         metavar="FILE",
-        help=f'JSON that selects acquisitions by entities: {{"{_FILTER_KEY}": {{"suffix": "MEGRE", '
-        '"acquisition": ["a", "b"]}}',
+        help='JSON that selects by entities: {"phase": {"suffix": "MEGRE", "acquisition": ["a", '
+        '"b"]}}; the key segmentation is for segmentations and T1w images, mask for brain masks',
     )
     add(
         "-d",
@@ -134,8 +142,9 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_derivative,
         metavar="[NAME=]PATH",
-        help="derivative datasets to search first for segmentations (*_dseg) and brain masks "
-        "(*_desc-brain_mask); those in BIDS_DIR/derivatives are searched anyway",
+        help="derivative datasets to search first for segmentations and brain masks: of fMRIPrep, "
+        "sMRIPrep, FreeSurfer, FastSurfer, SynthSeg or any other that has *_dseg; those in "
+        "BIDS_DIR/derivatives are searched anyway",
     )
     add(
         "--bids-database-dir",
@@ -148,6 +157,33 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         "--skip-bids-validation",
         action="store_true",
         help="go on without a valid dataset_description.json",
+    )
+
+
+def _add_segmentation(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--segmentation",
+        default="auto",
+        metavar="{auto,t1w,none,NAME}",
+        help="which segmentation to use: auto, of any derivative dataset; NAME, of the derivative "
+        "dataset of this name; t1w, tissue classes of the T1w image, with low confidence; none "
+        "(default: auto)",
+    )
+    add(
+        "--label-table",
+        type=_file,
+        metavar="FILE",
+        help="TSV with the columns index, name and tissue (CSF, GM, WM, SGM or other) that says "
+        "what the labels of segmentations are (default: the dataset's own, or the known numbering)",
+    )
+    add(
+        "--coreg",
+        choices=get_args(Coreg),
+        default="auto",
+        help="how a segmentation of the anatomy gets to the phase where no transform is given: "
+        "header, by the coordinates in the headers; rigid, by registering its anatomical image "
+        "to the magnitude; auto, rigid where that is better (default: auto)",
     )
 
 
@@ -304,13 +340,17 @@ def _derivative(text: str) -> tuple[str, Path]:
     return name, existing_folder(path).resolve()
 
 
-def _filters(text: str) -> dict[str, Any]:
+def _filters(text: str) -> dict[str, dict[str, Any]]:
     try:
         content = json.loads(_file(text).read_text(encoding="utf-8"))
-        return dict(content[_FILTER_KEY])
+        unknown = set(content) - set(_FILTER_KEYS)
+        if unknown or not content:
+            raise KeyError(*sorted(unknown))
+        return {key: dict(filters) for key, filters in content.items()}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise argparse.ArgumentTypeError(
-            f"{text} must be a JSON object with the key {_FILTER_KEY!r} ({error!r})"
+            f"{text} must be a JSON object with one or more of the keys "
+            f"{', '.join(_FILTER_KEYS)} ({error!r})"
         ) from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bids_qcm import __version__
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import Companion, derivative_datasets
+from bids_qcm.bids.companions import Companion, derivative_datasets, segmentation_datasets
 from bids_qcm.bids.dataset import check_description, find_acquisitions
 from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import InputError
@@ -103,7 +103,12 @@ def _plan_all(
     plans = []
     for acquisition in acquisitions:
         try:
-            plan = plan_acquisition(acquisition, settings, list(derivatives.values()))
+            plan = plan_acquisition(
+                acquisition,
+                settings,
+                list(derivatives.values()),
+                segmentation_datasets(settings.segmentation, derivatives),
+            )
         except InputError as error:
             LOGGER.error("%s: skipped: %s", acquisition.name, error)
             summary.failed.append(f"{acquisition.name}: {error}")
@@ -130,6 +135,8 @@ def _describe(plan: Plan) -> str:
 
 
 def _where(companion: Companion) -> str:
+    if companion.kind == "t1w":
+        return f"tissue classes of {companion.path.name} (low confidence)"
     return f"{companion.path.name} of {companion.dataset.name}"
 
 

@@ -1,6 +1,7 @@
 """Interface that puts results into the derivative dataset."""
 
 from pathlib import Path
+from typing import Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -37,7 +38,14 @@ class WriteDerivative(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         metadata = self.inputs.metadata
-        sidecar = None if metadata is None else {**metadata, **self.inputs.provenance}
+        sidecar = None if metadata is None else _joined(metadata, self.inputs.provenance)
         put_whole(Path(self.inputs.in_file), Path(self.inputs.out_path), sidecar)
         self._results["out_file"] = self.inputs.out_path
         return runtime
+
+
+def _joined(metadata: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
+    """Put both together; of warnings, neither's are lost."""
+    joined = {**metadata, **provenance}
+    warnings = [*metadata.get("Warnings", ()), *provenance.get("Warnings", ())]
+    return joined | ({"Warnings": warnings} if "Warnings" in joined else {})

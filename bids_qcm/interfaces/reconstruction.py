@@ -31,6 +31,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     target_std = traits.Float(TARGET_STD, usedefault=True, desc="in S/m, for automatic radii")
     uncertainty = traits.Bool(True, usedefault=True, desc="give condstd_file, if noise is given")
     provenance = traits.Dict({}, usedefault=True, desc="of phi0")
+    labels_provenance = traits.Dict({}, usedefault=True)
     n_threads = traits.Int(1, usedefault=True, nohash=True)
 
 
@@ -83,6 +84,7 @@ class Reconstruct(CheckedInterface):
         radii = {"FitRadius": result.fit_radius, "IntegralRadius": result.integral_radius}
         self._results["provenance"] = {
             **inputs.provenance,
+            **inputs.labels_provenance,
             **{name: list(radius) for name, radius in radii.items() if radius is not None},
             **automatic,
             "InvalidFraction": result.invalid_fraction,

@@ -1,36 +1,165 @@
-"""Interface that imports a segmentation."""
+"""Interfaces that bring segmentations and masks into the grid of the phase."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
-from bids_qcm.bids.images import read_integers, write_image
-from bids_qcm.bids.label_tables import read_names, write_names
+from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.images import (
+    read_echo,
+    read_grid,
+    read_integers,
+    read_values,
+    write_image,
+)
+from bids_qcm.bids.label_tables import write_names
+from bids_qcm.bids.routes import Route
+from bids_qcm.bids.segmentations import (
+    check_placement,
+    import_mask,
+    import_tissues,
+    read_tissues,
+)
+from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.interfaces.base import CheckedInterface, optional_file
+from bids_qcm.phase import PhaseUnits, signal_mask
+from bids_qcm.segmentation.checks import coverage, doubts, volumes
+from bids_qcm.segmentation.registration import align
 
 
-class _ImportSegmentationInputSpec(BaseInterfaceInputSpec):
-    segmentation_file = File(exists=True, mandatory=True, desc="labels in the phase's grid")
-    table_file = optional_file()
+class _CoregisterInputSpec(BaseInterfaceInputSpec):
+    first_file = File(exists=True, mandatory=True, desc="magnitude or real part of an echo")
+    second_file = File(exists=True, mandatory=True, desc="phase or imaginary part")
+    phase_units = traits.Either(None, traits.Instance(PhaseUnits), default=None, usedefault=True)
+    anatomical_file = File(exists=True, mandatory=True)
+    coreg = traits.Enum("auto", "rigid", usedefault=True)
+    n_threads = traits.Int(1, usedefault=True, nohash=True)
+
+
+class _CoregisterOutputSpec(TraitedSpec):
+    pose = traits.List(traits.List(traits.Float), desc="the phase's mm to those of the anatomy")
+    provenance = traits.Dict(desc="for sidecars")
+
+
+class Coregister(CheckedInterface):
+    """Find how an anatomical image lies to the magnitude."""
+
+    input_spec = _CoregisterInputSpec
+    output_spec = _CoregisterOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs = self.inputs
+        first, anatomical = Path(inputs.first_file), Path(inputs.anatomical_file)
+        magnitude, _ = read_echo(first, Path(inputs.second_file), inputs.phase_units)
+        alignment = align(
+            magnitude,
+            read_grid(first).affine,
+            read_values(anatomical),
+            read_grid(anatomical).affine,
+            always=inputs.coreg == "rigid",
+            n_threads=inputs.n_threads,
+        )
+        self._results["pose"] = alignment.pose.tolist()
+        self._results["provenance"] = {
+            "Coregistration": alignment.chosen,
+            "CoregistrationRequested": inputs.coreg,
+            "CoregistrationImage": anatomical.name,
+            "RegisteredShift": round(alignment.shift, 3),
+            "MutualInformationHeader": round(alignment.header_information, 4),
+            "MutualInformationRegistered": round(alignment.registered_information, 4),
+        }
+        return runtime
+
+
+class _ImportInputSpec(BaseInterfaceInputSpec):
+    companion = traits.Instance(Companion, mandatory=True)
+    in_files = traits.List(File(exists=True), desc="all that is read, for its changes to count")
+    route = traits.Instance(Route, mandatory=True)
+    reference_file = File(exists=True, mandatory=True, desc="any image in the phase's grid")
+    pose = traits.Either(
+        None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
+    )
+
+
+def _point_map(inputs: _ImportInputSpec) -> PointTransform | None:
+    pose = None if inputs.pose is None else np.array(inputs.pose)
+    return None if inputs.route.same_grid else PointTransform(inputs.route.steps, pose)
+
+
+class _ImportMaskOutputSpec(TraitedSpec):
+    mask_file = File(exists=True)
+
+
+class ImportMask(CheckedInterface):
+    """Bring a brain mask into the grid of the phase."""
+
+    input_spec = _ImportInputSpec
+    output_spec = _ImportMaskOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        reference = Path(self.inputs.reference_file)
+        mask = import_mask(
+            self.inputs.companion.path, read_grid(reference), _point_map(self.inputs)
+        )
+        path = Path(runtime.cwd, "mask.nii.gz")
+        write_image(path, mask, like=reference)
+        self._results["mask_file"] = str(path)
+        return runtime
+
+
+class _ImportSegmentationInputSpec(_ImportInputSpec):
+    label_table = optional_file()
+    segmented_file = optional_file()
+    mask_file = File(exists=True, mandatory=True)
+    mask_is_brain = traits.Bool(mandatory=True, desc="the mask is to be covered with labels")
+    provenance = traits.Dict({}, usedefault=True, desc="of the pose")
 
 
 class _ImportSegmentationOutputSpec(TraitedSpec):
-    labels_file = File(exists=True, desc="int32 labels")
+    labels_file = File(exists=True, desc="int32 labels in the phase's grid")
     table_file = File(exists=True, desc="TSV with index and name of each label present")
+    provenance = traits.Dict(desc="for sidecars")
 
 
 class ImportSegmentation(CheckedInterface):
-    """Bring a segmentation and its label table to the form that the methods use."""
+    """Bring a segmentation into the grid of the phase, as tissues, and check it there.
+
+    The reference is the magnitude. A ``segmented_file`` stands for the companion's own files, which
+    are yet to be segmented.
+    """
 
     input_spec = _ImportSegmentationInputSpec
     output_spec = _ImportSegmentationOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        source, table = self.inputs.segmentation_file, self.inputs.table_file
-        labels = read_integers(Path(source))
-        labels_file = Path(runtime.cwd, "labels.nii.gz")
-        write_image(labels_file, labels, like=Path(source))
-        table_file = Path(runtime.cwd, "labels.tsv")
-        write_names(table_file, read_names(Path(table) if table else None, labels))
+        inputs = self.inputs
+        reference, point_map = Path(inputs.reference_file), _point_map(inputs)
+        companion, grid = inputs.companion, read_grid(reference)
+        if inputs.segmented_file:
+            companion = replace(companion, paths=(Path(inputs.segmented_file),), kind="labels")
+        table = Path(inputs.label_table) if inputs.label_table else None
+        labels, names = import_tissues(companion, table, grid, point_map)
+        magnitude = read_values(reference)
+        check_placement(
+            companion.path,
+            read_tissues(companion, table)[0],
+            grid,
+            magnitude,
+            signal_mask(magnitude),
+            point_map,
+        )
+        labels_file, table_file = (Path(runtime.cwd, f"labels.{e}") for e in ("nii.gz", "tsv"))
+        write_image(labels_file, labels, like=reference)
+        write_names(table_file, names)
+        covered = coverage(labels, read_integers(Path(inputs.mask_file)) != 0)
+        found = volumes(labels, names, grid.voxel_size)
         self._results |= {"labels_file": str(labels_file), "table_file": str(table_file)}
+        self._results["provenance"] = {
+            **inputs.provenance,
+            "MaskCoverage": round(covered, 4),
+            "TissueVolumes": {name: round(volume, 2) for name, volume in found.items()},
+            "Warnings": doubts(covered if inputs.mask_is_brain else None, found),
+        }
         return runtime

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from nipype.interfaces.base import BaseInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.derivatives import derivative_path
+from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.provenance import (
     condmap_metadata,
@@ -16,14 +19,21 @@ from bids_qcm.bids.provenance import (
     phi0_metadata,
     segmentation_metadata,
 )
+from bids_qcm.bids.routes import Route
 from bids_qcm.interfaces.derivatives import WriteDerivative
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.interfaces.reconstruction import Reconstruct
-from bids_qcm.interfaces.segmentation import ImportSegmentation
+from bids_qcm.interfaces.segmentation import Coregister, ImportMask, ImportSegmentation
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.radii import curved_axes, is_automatic
 from bids_qcm.settings import Settings
-from bids_qcm.workflows.memory import phi0_gb, reconstruction_gb, volume_gb
+from bids_qcm.workflows.memory import (
+    import_gb,
+    phi0_gb,
+    reconstruction_gb,
+    registration_gb,
+    volume_gb,
+)
 
 
 def init_acquisition_wf(
@@ -36,6 +46,8 @@ def init_acquisition_wf(
         digraph {
             phi0 -> sign -> {write_phi0 reconstruct_METHOD}
             phi0 -> {write_mask reconstruct_METHOD}
+            coregister -> {mask segmentation}
+            mask -> phi0 -> segmentation
             segmentation -> {write_dseg write_labels reconstruct_METHOD}
             reconstruct_METHOD -> write_METHOD
         }
@@ -69,7 +81,8 @@ def init_acquisition_wf(
     write_mask = _init_write_node(plan, settings, "write_mask", "mask", desc=mask_type(plan))
     write_mask.inputs.metadata = mask_metadata(plan, datasets)
     workflow.connect(phi0, "mask_file", write_mask, "in_file")
-    segmentation = _connect_segmentation(workflow, plan, settings, datasets)
+    coregister = _connect_mask(workflow, plan, settings, phi0)
+    segmentation = _connect_segmentation(workflow, plan, settings, datasets, phi0, coregister)
     for method in plan.methods:
         reconstruct = _init_reconstruct_node(plan, settings, method)
         for source, field in ((sign, "phi0_file"), (sign, "provenance"), (phi0, "mask_file")):
@@ -77,6 +90,7 @@ def init_acquisition_wf(
         workflow.connect(phi0, "magnitude_file", reconstruct, "magnitude_file")
         if METHODS[method].uses_labels:
             workflow.connect(segmentation, "labels_file", reconstruct, "labels_file")
+            workflow.connect(segmentation, "provenance", reconstruct, "labels_provenance")
         outputs = {"condmap": condmap_metadata}
         if settings.uncertainty:
             outputs["condstd"] = condstd_metadata
@@ -108,7 +122,6 @@ def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
     phi0.inputs.second_files = [str(echo.files[1]) for echo in plan.echoes]
     phi0.inputs.phase_units = [echo.units for echo in plan.echoes]
     phi0.inputs.echo_times = [echo.time for echo in plan.echoes]
-    phi0.inputs.mask_file = str(plan.mask.path) if plan.mask else None
     sign = Node(
         ApplySign(
             sign=settings.sign,
@@ -122,28 +135,99 @@ def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
     return phi0, sign
 
 
+def _connect_mask(workflow: Workflow, plan: Plan, settings: Settings, phi0: Node) -> Node | None:
+    """Add the node that imports the brain mask, where it lies in another grid than the phase."""
+    if plan.mask is None:
+        return None
+    if plan.mask_route.same_grid:
+        phi0.inputs.mask_file = str(plan.mask.path)
+        return None
+    mask = _init_import_node(ImportMask(), "mask", plan.mask, plan.mask_route, plan, settings)
+    mask.inputs.reference_file = str(plan.echoes[0].files[0])
+    workflow.connect(mask, "mask_file", phi0, "mask_file")
+    coregister = _init_coregister_node(plan.mask_route, plan, settings)
+    if coregister is not None:
+        workflow.connect(coregister, "pose", mask, "pose")
+    return coregister
+
+
 def _connect_segmentation(
-    workflow: Workflow, plan: Plan, settings: Settings, datasets: Mapping[str, Path]
+    workflow: Workflow,
+    plan: Plan,
+    settings: Settings,
+    datasets: Mapping[str, Path],
+    phi0: Node,
+    coregister: Node | None,
 ) -> Node | None:
     """Add the nodes that import the segmentation, where a method needs it."""
     if not any(METHODS[method].uses_labels for method in plan.methods):
         return None
-    segmentation = Node(
-        ImportSegmentation(
-            segmentation_file=str(plan.segmentation.path),
-            table_file=str(plan.segmentation.table) if plan.segmentation.table else None,
-        ),
-        name="segmentation",
-        mem_gb=volume_gb(_n_voxels(plan)),
+    route = plan.segmentation_route
+    segmentation = _init_import_node(
+        ImportSegmentation(label_table=settings.label_table and str(settings.label_table)),
+        "segmentation",
+        plan.segmentation,
+        route,
+        plan,
+        settings,
     )
+    segmentation.inputs.mask_is_brain = plan.mask is not None
+    workflow.connect(phi0, "magnitude_file", segmentation, "reference_file")
+    workflow.connect(phi0, "mask_file", segmentation, "mask_file")
+    if route.anatomical is not None:
+        if plan.mask_route.anatomical != route.anatomical:
+            coregister = _init_coregister_node(route, plan, settings)
+        workflow.connect(coregister, "pose", segmentation, "pose")
+        workflow.connect(coregister, "provenance", segmentation, "provenance")
     write_dseg = _init_write_node(plan, settings, "write_dseg", "dseg", seg="tissue")
     write_dseg.inputs.metadata = segmentation_metadata(plan, datasets)
     workflow.connect(segmentation, "labels_file", write_dseg, "in_file")
+    workflow.connect(segmentation, "provenance", write_dseg, "provenance")
     write_labels = _init_write_node(
         plan, settings, "write_labels", "dseg", extension=".tsv", seg="tissue"
     )
     workflow.connect(segmentation, "table_file", write_labels, "in_file")
     return segmentation
+
+
+def _init_import_node(
+    interface: BaseInterface,
+    name: str,
+    companion: Companion,
+    route: Route,
+    plan: Plan,
+    settings: Settings,
+) -> Node:
+    tables = [settings.label_table, companion.table if companion.kind == "labels" else None]
+    read = [*companion.paths, *filter(None, tables), *(step.path for step in route.steps)]
+    interface.inputs.companion, interface.inputs.route = companion, route
+    interface.inputs.in_files = [str(path) for path in read]
+    n_source = max(int(np.prod(read_grid(path).shape)) for path in companion.paths)
+    return Node(interface, name=name, mem_gb=import_gb(_n_voxels(plan), n_source))
+
+
+def _init_coregister_node(route: Route, plan: Plan, settings: Settings) -> Node | None:
+    """Make the node that registers a route's anatomical image; None if there is none."""
+    if route.anatomical is None:
+        return None
+    first, second = plan.echoes[0].files
+    interface = Coregister(
+        first_file=str(first),
+        second_file=str(second),
+        phase_units=plan.echoes[0].units,
+        anatomical_file=str(route.anatomical),
+        coreg=route.coreg,
+        n_threads=settings.omp_nthreads,
+    )
+    # a mask and a segmentation of two datasets have an image each
+    name = "coregister" if route is not plan.mask_route else "coregister_mask"
+    n_anatomical = int(np.prod(read_grid(route.anatomical).shape))
+    return Node(
+        interface,
+        name=name,
+        mem_gb=registration_gb(_n_voxels(plan), n_anatomical),
+        n_procs=settings.omp_nthreads,
+    )
 
 
 def _needs_noise(settings: Settings, method: str) -> bool:

@@ -10,6 +10,9 @@ _PHI0_BYTES_PER_VOXEL_AND_ECHO = 30
 _RECONSTRUCTION_BYTES_PER_VOXEL = 110
 _REPLICATES_BYTES_PER_VOXEL = 500
 _COPY_BYTES_PER_VOXEL = 30
+_IMPORT_BYTES_PER_VOXEL = 250
+_IMPORT_BYTES_PER_SOURCE_VOXEL = 40
+_REGISTRATION_BYTES_PER_VOXEL = 40
 
 
 def phi0_gb(n_voxels: int, n_echoes: int) -> float:
@@ -27,3 +30,14 @@ def reconstruction_gb(n_voxels: int, *, replicates: bool = False) -> float:
 def volume_gb(n_voxels: int) -> float:
     """Peak memory in GB of reading a volume and writing it again."""
     return _BASE_GB + n_voxels * _COPY_BYTES_PER_VOXEL / 1e9
+
+
+def import_gb(n_voxels: int, n_source: int) -> float:
+    """Peak memory in GB of bringing a segmentation of `n_source` voxels to `n_voxels` others."""
+    per_voxels = _IMPORT_BYTES_PER_VOXEL * n_voxels + _IMPORT_BYTES_PER_SOURCE_VOXEL * n_source
+    return _BASE_GB + per_voxels / 1e9
+
+
+def registration_gb(n_voxels: int, n_anatomical: int) -> float:
+    """Peak memory in GB of registering an image of `n_anatomical` voxels to one of `n_voxels`."""
+    return _BASE_GB + _REGISTRATION_BYTES_PER_VOXEL * (n_voxels + n_anatomical) / 1e9

@@ -20,7 +20,11 @@ from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
 
 LOGGER = logging.getLogger("bids_qcm")
 
-_PRELOADED = ["bids_qcm.interfaces.phase", "bids_qcm.interfaces.reconstruction"]
+_PRELOADED = [
+    "bids_qcm.interfaces.phase",
+    "bids_qcm.interfaces.reconstruction",
+    "bids_qcm.interfaces.segmentation",
+]
 
 
 class Monitor:

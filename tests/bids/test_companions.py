@@ -1,25 +1,9 @@
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bids_qcm.bids.companions import Companion, derivative_datasets, find_companion
+from bids_qcm.bids.companions import Companion, derivative_datasets, segmentation_datasets
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid
-
-
-@pytest.fixture
-def find(dataset, label_values, affine):
-    """Find the segmentation of the dataset's only acquisition."""
-
-    def find(*folders, ending="_dseg"):
-        grid = Grid(label_values.shape, affine)
-        datasets = [dataset.root / "derivatives" / folder for folder in folders or ["seg"]]
-        found = find_companion(dataset.acquisition(), grid, datasets, ending, "segmentation")
-        return found and found.path.relative_to(dataset.root / "derivatives").as_posix()
-
-    return find
 
 
 def test_datasets_beside_are_found_by_their_description(dataset):
@@ -75,79 +59,9 @@ def test_names_are_fit_for_uris_and_distinct(tmp_path):
     assert list(found) == ["ab", "ab2", "raw2", "derivative"]
 
 
-@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
-def test_a_segmentation_is_found(dataset, find, extension):
-    dataset.pair()
-    name = f"seg/sub-01/anat/sub-01_space-x_dseg{extension}"
-    dataset.segmentation(f"derivatives/{name}")
-    assert find() == name
-
-
-def test_only_names_with_the_ending_count(dataset, find):
-    dataset.pair()
-    dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_label-GM_probseg.nii.gz")
-    dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
-    assert find() is None
-    assert find(ending="_desc-brain_mask") == "seg/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
-
-
-def test_the_session_goes_before_the_participant(dataset, find):
-    dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
-    dataset.segmentation()
-    assert find() == "seg/sub-01/anat/sub-01_dseg.nii.gz"
-    dataset.segmentation("derivatives/seg/sub-01/ses-b/anat/sub-01_ses-b_dseg.nii.gz")
-    assert find() == "seg/sub-01/anat/sub-01_dseg.nii.gz"
-    dataset.segmentation("derivatives/seg/sub-01/ses-a/anat/sub-01_ses-a_dseg.nii.gz")
-    assert find() == "seg/sub-01/ses-a/anat/sub-01_ses-a_dseg.nii.gz"
-
-
-def test_the_first_dataset_wins(dataset, find):
-    dataset.pair()
-    for name in ("a", "b"):
-        dataset.segmentation(f"derivatives/{name}/sub-01/anat/sub-01_dseg.nii.gz")
-    assert find("b", "a") == "b/sub-01/anat/sub-01_dseg.nii.gz"
-
-
-def test_another_grid_is_passed_over(dataset, find, affine):
-    dataset.pair()
-    shifted = affine.copy()
-    shifted[0, 3] = 5
-    dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_space-a_dseg.nii.gz", affine=shifted)
-    with pytest.raises(InputError, match=r"not in the grid of the phase.*resample") as error:
-        find()
-    assert "sub-01_space-a_dseg.nii.gz" in str(error.value)
-    dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_space-b_dseg.nii.gz")
-    assert find() == "seg/sub-01/anat/sub-01_space-b_dseg.nii.gz"
-
-
-def test_several_in_one_place_are_refused(dataset, find):
-    dataset.pair()
-    for label in "ab":
-        dataset.segmentation(f"derivatives/seg/sub-01/anat/sub-01_desc-{label}_dseg.nii.gz")
-    with pytest.raises(InputError, match="leave one") as error:
-        find()
-    assert "sub-01_desc-a_dseg.nii.gz, sub-01_desc-b_dseg.nii.gz" in str(error.value)
-
-
-def test_the_segmentation_of_the_same_run_is_taken(dataset, find):
-    dataset.pair("sub-01_run-2_{}_T2w")
-    for run in "123":
-        dataset.segmentation(f"derivatives/seg/sub-01/anat/sub-01_run-{run}_desc-x_dseg.nii.gz")
-    assert find() == "seg/sub-01/anat/sub-01_run-2_desc-x_dseg.nii.gz"
-
-
-def test_a_broken_candidate_is_named(dataset, find):
-    dataset.pair()
-    path = dataset.segmentation()
-    path.write_bytes(b"")
-    with pytest.raises(InputError) as error:
-        find()
-    assert str(path) in str(error.value)
-
-
 def test_the_label_table_has_the_same_name(dataset):
     path = dataset.segmentation()
-    companion = Companion(path, path.parent)
+    companion = Companion((path,), dataset.root / "derivatives" / "seg")
     assert companion.table is None
     table = path.with_name("sub-01_dseg.tsv")
     table.symlink_to("gone")
@@ -157,9 +71,41 @@ def test_the_label_table_has_the_same_name(dataset):
     assert companion.table == table
 
 
-def test_the_grid_is_compared_not_the_values(dataset, find, label_values, affine):
-    dataset.pair()
-    path = Path("derivatives/seg/sub-01/anat/sub-01_dseg.nii.gz")
-    dataset.image(path, np.zeros_like(label_values[:-1]), affine)
-    with pytest.raises(InputError, match="not in the grid"):
-        find()
+def test_a_label_table_is_inherited_from_the_folders_above(dataset):
+    path = dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_desc-aseg_dseg.nii.gz")
+    companion = Companion((path,), dataset.root / "derivatives" / "seg")
+    dataset.json("desc-aseg_dseg.tsv", "outside of the dataset")
+    dataset.json("derivatives/seg/desc-aparcaseg_dseg.tsv", "another")
+    dataset.json("derivatives/seg/desc-aseg_probseg.tsv", "another")
+    assert companion.table is None
+    general = dataset.json("derivatives/seg/dseg.tsv", "")
+    assert companion.table == general
+    table = dataset.json("derivatives/seg/desc-aseg_dseg.tsv", "")
+    assert companion.table == table
+    nearer = dataset.json("derivatives/seg/sub-01/sub-01_dseg.tsv", "")
+    assert companion.table == nearer
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sub-01/mri/aseg.mgz",
+        "sub-01_ses-a/mri/aparc.DKTatlas+aseg.deep.mgz",
+        "sub-01/ses-a/anat/sub-01_ses-a_T1w_synthseg.nii.gz",
+    ],
+)
+def test_segmentations_that_come_without_a_description(dataset, tmp_path, name):
+    dataset.json(f"derivatives/beside/{name}", "")
+    dataset.json("derivatives/nothing/sub-01/anat/x.nii.gz", "")
+    given = dataset.json(f"elsewhere/{name}", "").parents[name.count("/")]
+    found = derivative_datasets(dataset.root, [("", given)], tmp_path / "out")
+    assert list(found) == ["elsewhere", "beside"]
+
+
+def test_datasets_that_may_give_a_segmentation(tmp_path):
+    datasets = {"a": tmp_path / "a", "b": tmp_path / "b"}
+    assert segmentation_datasets("auto", datasets) == [tmp_path / "a", tmp_path / "b"]
+    assert segmentation_datasets("b", datasets) == [tmp_path / "b"]
+    assert segmentation_datasets("t1w", datasets) == segmentation_datasets("none", datasets) == []
+    with pytest.raises(InputError, match="choose from auto, t1w, none, a, b"):
+        segmentation_datasets("c", datasets)

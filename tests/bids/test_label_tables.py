@@ -2,7 +2,44 @@ import numpy as np
 import pytest
 
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.label_tables import read_names, write_names
+from bids_qcm.bids.label_tables import (
+    BIDS_LABELS,
+    FREESURFER_LABELS,
+    known_table,
+    read_table,
+    tissue_of_abbreviation,
+    write_names,
+)
+
+# what SynthSeg's documentation lists, without and with cortical parcellation
+SYNTHSEG = [
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    10,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    17,
+    18,
+    24,
+    26,
+    28,
+    41,
+    42,
+    43,
+    44,
+    46,
+    47,
+]
+SYNTHSEG += [49, 50, 51, 52, 53, 54, 58, 60, *range(1001, 1004), *range(1005, 1036)]
+SYNTHSEG += [*range(2001, 2004), *range(2005, 2036)]
 
 
 @pytest.fixture
@@ -15,25 +52,36 @@ def table(tmp_path):
     return write
 
 
-def names(path, *labels):
-    return read_names(path, np.array(labels, np.int32))
+def tissues(path):
+    return {index: label.tissue for index, label in read_table(path).items()}
 
 
-def test_names_of_the_labels_present(table):
-    path = table("index\tname\tabbreviation\n1\tGray Matter\tGM\n2\tÖdem\tO\n3\tx\ty\n")
-    assert names(path, 0, 2, 1, 2) == {1: "Gray Matter", 2: "Ödem"}
+def test_names_are_kept(table):
+    found = read_table(table("index\tname\tcolor\n0\tBG\tz\n1\tGray Matter\tx\n2\tÖdem\ty\n"))
+    assert {index: label.name for index, label in found.items()} == {1: "Gray Matter", 2: "Ödem"}
 
 
-def test_a_label_without_a_name(table):
-    assert names(table("index\tname\n1\tGM\n"), 1, 7) == {1: "GM", 7: "label-7"}
-
-
-def test_no_table():
-    assert names(None, 0, 3) == {3: "label-3"}
-
-
-def test_a_tissue_may_be_called_na(table):
-    assert names(table("index\tname\n1\tNA\n2\tNone\n"), 1, 2) == {1: "NA", 2: "None"}
+@pytest.mark.parametrize(
+    ("columns", "row", "tissue"),
+    [
+        ("tissue", "Rinde\tgm", "GM"),
+        ("tissue", "White Matter\tother", "other"),
+        ("mapping", "Rinde\t1", "GM"),
+        ("mapping", "Tumor\t7", "other"),
+        ("mapping", "White Matter\tn/a", "WM"),
+        ("abbreviation", "Rinde\tCGM", "GM"),
+        ("abbreviation", "Mark\tWM", "WM"),
+        ("color", "CSF\t#ff0000", "CSF"),
+        ("color", "grey matter\tx", "GM"),
+        ("color", "subcortical_gray_matter\tx", "SGM"),
+        ("color", "Left-Cerebral-White-Matter\tx", "WM"),
+        ("color", "Right-Putamen\tx", "SGM"),
+        ("color", "ctx-lh-insula\tx", "GM"),
+        ("color", "NA\tx", "other"),
+    ],
+)
+def test_the_tissue_of_a_row(table, columns, row, tissue):
+    assert tissues(table(f"index\tname\t{columns}\n5\t{row}\n")) == {5: tissue}
 
 
 @pytest.mark.parametrize(
@@ -44,27 +92,33 @@ def test_a_tissue_may_be_called_na(table):
         "index,name\n1,GM\n",
         "index\tname\nGM\t1\n",
         "index\tname\nn/a\tGM\n",
+        "index\tname\n1\tGM\n1\tWM\n",
     ],
 )
 def test_what_is_no_label_table_is_refused(table, content):
     path = table(content)
     with pytest.raises(InputError, match="give it the columns index and name") as error:
-        names(path, 1)
+        read_table(path)
     assert str(path) in str(error.value)
+
+
+def test_a_tissue_that_does_not_exist_is_refused(table):
+    with pytest.raises(InputError, match="tissue 'brain' is none of GM, WM, CSF, SGM, other"):
+        read_table(table("index\tname\ttissue\n1\tx\tbrain\n"))
 
 
 def test_not_utf8_is_refused(table):
     path = table("")
     path.write_bytes(b"index\tname\n1\t\xd6dem\n")
     with pytest.raises(InputError, match="is no label table"):
-        names(path, 1)
+        read_table(path)
 
 
 def test_a_dangling_link_asks_for_the_content(tmp_path):
     path = tmp_path / "labels.tsv"
     path.symlink_to("gone")
     with pytest.raises(InputError, match=r"labels\.tsv: .*datalad get"):
-        names(path, 1)
+        read_table(path)
 
 
 def test_written_names_are_read_again(tmp_path):
@@ -72,4 +126,40 @@ def test_written_names_are_read_again(tmp_path):
     written = {1: "Gray Matter", 5: "NA", 9: "Ödem"}
     write_names(path, written)
     assert path.read_text(encoding="utf-8").splitlines()[:2] == ["index\tname", "1\tGray Matter"]
-    assert names(path, *written) == written
+    assert {index: label.name for index, label in read_table(path).items()} == written
+
+
+def test_the_common_labels_of_bids():
+    table = known_table(BIDS_LABELS)
+    assert sorted(table) == list(range(1, 12))
+    assert [table[index].tissue for index in (1, 2, 3, 8, 9)] == ["GM", "WM", "CSF", "GM", "SGM"]
+    assert tissue_of_abbreviation("GM") == "GM"
+    assert tissue_of_abbreviation("brain") is None
+
+
+def test_freesurfers_labels_have_all_that_synthseg_writes():
+    assert set(SYNTHSEG) <= set(known_table(FREESURFER_LABELS))
+
+
+@pytest.mark.parametrize(
+    ("tissue", "labels"),
+    [
+        ("WM", [2, 41, 7, 46, 251, 255, 85]),
+        ("GM", [3, 42, 8, 47, 17, 53, 18, 54, 1002, 2035]),
+        ("CSF", [4, 43, 5, 44, 14, 15, 24]),
+        ("SGM", [10, 49, 11, 50, 12, 51, 13, 52, 26, 58]),
+        ("other", [16, 28, 60, 31, 63, 77]),
+    ],
+)
+def test_tissues_of_freesurfers_labels(tissue, labels):
+    table = known_table(FREESURFER_LABELS)
+    assert {table[label].tissue for label in labels} == {tissue}
+
+
+def test_both_hemispheres_have_the_same_tissues():
+    table = known_table(FREESURFER_LABELS)
+    by_name = {label.name: label.tissue for label in table.values()}
+    assert len(by_name) == len(table)
+    for name, tissue in by_name.items():
+        assert by_name[name.replace("Left-", "Right-").replace("-lh-", "-rh-")] == tissue
+    assert np.isin([*range(1000, 1036), *range(2000, 2036)], list(table)).all()

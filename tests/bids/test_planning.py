@@ -292,11 +292,13 @@ def test_a_segmentation_in_another_grid(dataset, plan, affine):
     path = dataset.segmentation(affine=affine)
     found = plan(methods=("integral-seg", "integral"))
     assert found.methods == ("integral",)
-    assert f"{path}: is a segmentation, but not in the grid" in found.refused["integral-seg"]
+    assert f"{path}: does not lie on the head" in found.refused["integral-seg"]
     assert found.warnings == ()
 
 
-@pytest.mark.parametrize("problem", ["grid", "values", "table", "link", "truncated"])
+@pytest.mark.parametrize(
+    "problem", ["grid", "values", "unknown", "empty", "table", "link", "truncated"]
+)
 def test_the_default_method_tells_why_it_uses_no_segmentation(
     dataset, plan, label_values, affine, problem
 ):
@@ -304,9 +306,14 @@ def test_the_default_method_tells_why_it_uses_no_segmentation(
     path = dataset.segmentation()
     relative = path.relative_to(dataset.root)
     if problem == "grid":
-        dataset.image(relative, label_values[1:], affine)
+        affine[1, 3] = 100
+        dataset.image(relative, label_values, affine)
     elif problem == "values":
         dataset.image(relative, label_values + np.float32(0.5), affine)
+    elif problem == "unknown":
+        dataset.image(relative, label_values + np.int16(70))
+    elif problem == "empty":
+        dataset.image(relative, np.zeros_like(label_values))
     elif problem == "table":
         path = dataset.json(relative.with_name("sub-01_dseg.tsv"), "no table")
     elif problem == "link":
@@ -324,7 +331,7 @@ def test_the_default_method_tells_why_it_uses_no_segmentation(
 def test_a_mask_that_cannot_be_used_is_a_warning(dataset, plan, label_values, affine):
     dataset.pair()
     relative = f"{SEG}/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
-    path = dataset.image(relative, label_values[1:], affine)
+    path = dataset.image(relative, label_values + np.float32(0.5), affine)
     found = plan()
     assert found.mask is None
     (warning,) = found.warnings

@@ -90,7 +90,8 @@ def test_condmap(full_plan, settings, datasets, method):
 
 def test_brain_mask(full_plan, datasets):
     assert mask_type(full_plan) == "brain"
-    assert mask_metadata(full_plan, datasets) == {"Type": "Brain", "Sources": [MASK]}
+    metadata = mask_metadata(full_plan, datasets)
+    assert (metadata["Type"], metadata["Sources"]) == ("Brain", [MASK])
 
 
 def test_signal_mask(dataset, plan, datasets):
@@ -102,3 +103,29 @@ def test_signal_mask(dataset, plan, datasets):
 
 def test_segmentation(full_plan, datasets):
     assert segmentation_metadata(full_plan, datasets)["Sources"] == [SEGMENTATION]
+
+
+def test_how_a_segmentation_was_brought_to_the_phase(full_plan, dataset, plan, affine, datasets):
+    metadata = segmentation_metadata(full_plan, datasets)
+    assert metadata["Resampling"] == "none, it is in the grid of the phase"
+    affine[0, 3] = 0.1
+    dataset.segmentation(affine=affine)
+    metadata = segmentation_metadata(plan(), datasets)
+    assert metadata["Resampling"] == "label-wise linear, largest share"
+    assert metadata["Coregistration"] == "header"
+
+
+def test_a_segmentation_of_the_t1w_image_is_marked(dataset, datasets, label_values):
+    dataset.pair()
+    dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
+    settings = dataset.settings(segmentation="t1w", methods=("integral-seg", "integral"))
+    found = plan_acquisition(dataset.acquisition(), settings, [])
+    (warning,) = found.warnings
+    assert "low confidence" in warning
+    metadata = segmentation_metadata(found, datasets)
+    assert "of low confidence" in metadata["Description"]
+    assert metadata["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]
+    metadata = condmap_metadata(found, settings, datasets, "integral-seg")
+    assert metadata["SegmentationConfidence"] == "low"
+    metadata = condmap_metadata(found, settings, datasets, "integral")
+    assert "SegmentationConfidence" not in metadata

@@ -17,7 +17,13 @@ def folders(tmp_path, monkeypatch):
     for name in ("data", "seg", "a=b"):
         (tmp_path / name).mkdir()
     (tmp_path / "plugin.yml").write_text("plugin: Linear\n")
-    (tmp_path / "filters.json").write_text(json.dumps({"phase": {"suffix": ["T2w"], "run": 1}}))
+    filters = {
+        "phase": {"suffix": ["T2w"], "run": 1},
+        "segmentation": {"session": "a"},
+        "mask": {"run": 2},
+    }
+    (tmp_path / "filters.json").write_text(json.dumps(filters))
+    (tmp_path / "labels.tsv").write_text("index\tname\n")
     return tmp_path
 
 
@@ -54,6 +60,11 @@ FIELDS = {
     "session_labels": (["--session-label", "ses-a", "b"], ("a", "b")),
     "bids_filters": (["--bids-filter-file", "filters.json"], {"suffix": ["T2w"], "run": 1}),
     "derivatives": (["-d", "seg"], (("", "{}/seg"),)),
+    "segmentation": (["--segmentation", "fmriprep"], "fmriprep"),
+    "segmentation_filters": (["--bids-filter-file", "filters.json"], {"session": "a"}),
+    "mask_filters": (["--bids-filter-file", "filters.json"], {"run": 2}),
+    "label_table": (["--label-table", "labels.tsv"], "{}/labels.tsv"),
+    "coreg": (["--coreg", "rigid"], "rigid"),
     "bids_database_dir": (["--bids-database-dir", "/db"], "/db"),
     "skip_bids_validation": (["--skip-bids-validation"], True),
     "methods": (["--method", "integral", "laplacian"], ("integral", "laplacian")),

@@ -2,28 +2,93 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nibabel.affines import from_matvec
 
-from bids_qcm.bids.images import read_integers
-from bids_qcm.interfaces.segmentation import ImportSegmentation
+from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import read_integers, save_array
+from bids_qcm.bids.routes import Route
+from bids_qcm.interfaces.segmentation import ImportMask, ImportSegmentation
+
+AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
 
 
-def test_labels_and_their_names(tmp_path, ball, monkeypatch):
+@pytest.fixture
+def segmentation(ball, tmp_path, monkeypatch):
+    """An interface that imports the ball's labels."""
     monkeypatch.chdir(tmp_path)
+
+    def segmentation(name="labels", route=None, **options):
+        path = Path(ball.files.get(name, name))
+        return ImportSegmentation(
+            companion=Companion((path,), ball.folder),
+            route=route or Route(same_grid=True),
+            in_files=[str(path)],
+            reference_file=ball.files["magnitude"],
+            mask_file=ball.files["mask"],
+            mask_is_brain=True,
+            **options,
+        )
+
+    return segmentation
+
+
+def test_labels_and_their_names(segmentation, ball, tmp_path):
     table = tmp_path / "t.tsv"
-    table.write_text("index\tname\tcolor\n1\tGray Matter\tx\n9\tabsent\ty\n")
-    interface = ImportSegmentation(segmentation_file=ball.files["labels"], table_file=str(table))
-    outputs = interface.run().outputs
-    np.testing.assert_array_equal(read_integers(Path(outputs.labels_file)), ball.labels)
+    table.write_text("index\tname\tcolor\n1\tleft\tx\n2\tWM\tx\n9\tabsent\ty\n")
+    outputs = segmentation(label_table=str(table)).run().outputs
+    expected = np.where(ball.labels == 1, 100, 2)
+    np.testing.assert_array_equal(read_integers(Path(outputs.labels_file)), expected)
     written = Path(outputs.table_file).read_text()
-    assert written == "index\tname\n1\tGray Matter\n2\tlabel-2\n"
+    assert written == "index\tname\n2\tWhite Matter\n100\tleft\n"
 
 
-def test_without_a_table(tmp_path, ball, monkeypatch):
+def test_without_a_table_the_numbers_are_those_of_bids(segmentation):
+    outputs = segmentation().run().outputs
+    assert Path(outputs.table_file).read_text() == "index\tname\n1\tGray Matter\n2\tWhite Matter\n"
+
+
+def test_what_is_told_of_it(segmentation, ball):
+    told = segmentation(provenance={"Coregistration": "rigid"}).run().outputs.provenance
+    assert told["MaskCoverage"] == 1
+    assert told["Coregistration"] == "rigid"
+    volume = (ball.labels == 1).sum() * 3 / 1000
+    assert told["TissueVolumes"]["Gray Matter"] == pytest.approx(volume, abs=0.01)
+    # the ball is no head
+    assert [warning.split(" ml of ")[1].split(" in")[0] for warning in told["Warnings"]] == [
+        "Gray Matter",
+        "White Matter",
+        "Cerebrospinal Fluid",
+    ]
+
+
+def test_a_pose_takes_the_phases_coordinates_to_those_of_the_labels(segmentation, ball):
+    shift = from_matvec(np.eye(3), [50, -20, 7])
+    path = ball.folder / "moved.nii.gz"
+    save_array(path, ball.labels, shift @ AFFINE)
+    interface = segmentation(str(path), Route(coreg="rigid"), pose=shift.tolist())
+    found = read_integers(Path(interface.run().outputs.labels_file))
+    np.testing.assert_array_equal(found, ball.labels)
+    with pytest.raises(InputError, match="does not lie on the head"):
+        segmentation(str(path), Route(coreg="rigid")).run()
+
+
+def test_a_mask_is_moved_likewise(ball, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    outputs = ImportSegmentation(segmentation_file=ball.files["labels"]).run().outputs
-    assert Path(outputs.table_file).read_text() == "index\tname\n1\tlabel-1\n2\tlabel-2\n"
+    shift = from_matvec(np.eye(3), [50, -20, 7])
+    path = ball.folder / "moved.nii.gz"
+    save_array(path, ball.mask, shift @ AFFINE)
+    interface = ImportMask(
+        companion=Companion((path,), ball.folder, "mask"),
+        route=Route(coreg="rigid"),
+        in_files=[str(path)],
+        reference_file=ball.files["magnitude"],
+        pose=shift.tolist(),
+    )
+    found = read_integers(Path(interface.run().outputs.mask_file))
+    np.testing.assert_array_equal(found, ball.mask)
 
 
 @pytest.mark.parametrize("output", ["labels_file", "table_file"])
-def test_it_is_imported_again_when_an_output_is_gone(ball, check_rerun, output):
-    check_rerun(lambda: ImportSegmentation(segmentation_file=ball.files["labels"]), output)
+def test_it_is_imported_again_when_an_output_is_gone(segmentation, check_rerun, output):
+    check_rerun(segmentation, output)

@@ -1,0 +1,277 @@
+"""Segmentations and masks that datasets hold for an acquisition, and which of them is taken."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.companions import NATIVE, Companion, Kind
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.filters import passes
+from bids_qcm.bids.images import Grid, read_grid
+from bids_qcm.bids.label_tables import BIDS_LABELS, FREESURFER_LABELS, tissue_of_abbreviation
+from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
+
+_EXTENSIONS = (*IMAGE_EXTENSIONS, ".mgz")
+
+# What a T1w segmentation is called, in the order in which it is preferred. The plain one of
+# fMRIPrep has fluid all around the brain, as SynthSeg's has; that of FreeSurfer in the ventricles.
+_SEGMENTATIONS = ("plain", "synthseg", "aseg", "aparcaseg", "other", "probseg")
+
+_FREESURFER_SEGMENTATIONS = (
+    "aseg.mgz",
+    "aparc+aseg.mgz",
+    "aparc.DKTatlas+aseg.mapped.mgz",
+    "aparc.DKTatlas+aseg.mgz",
+    "aparc.DKTatlas+aseg.deep.mgz",
+    "aseg.auto_noCCseg.mgz",
+)
+_FREESURFER_MASKS = ("mask.mgz", "brainmask.mgz")
+
+_TISSUES_NEEDED = {"GM", "WM", "CSF"}
+
+_FREESURFER_NUMBERED = ("synthseg", "aseg", "aparcaseg")
+
+# BIDS' names of a participant's own space
+_NATIVE_SPACES = (NATIVE, "orig", "individual", "scanner")
+
+_Lister = Callable[[Path, str, str | None], Iterator["_Candidate"]]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A companion that may be, and what it is chosen by.
+
+    Attributes
+    ----------
+    companion : Companion
+    entities : mapping of str to str
+        With suffix and session.
+    rank : int
+        Lower is better.
+    """
+
+    companion: Companion
+    entities: Mapping[str, str]
+    rank: int
+
+
+def find_segmentation(
+    acquisition: Acquisition,
+    grid: Grid,
+    datasets: Sequence[Path],
+    filters: Mapping[str, Any],
+) -> Companion | None:
+    """Find an acquisition's segmentation.
+
+    Those of the same session go before those without a session, and another participant's or
+    session's are never taken, but for a session that `filters` ask for. Of the same session, the
+    first dataset that has one is taken. Within a dataset, the order is: in the grid of the phase;
+    in the participant's own space; in a template's. Then by kind: ``*_dseg`` without ``desc``,
+    SynthSeg, aseg, aparc+aseg, another ``desc``, probability maps. Then those whose entities agree
+    with the acquisition's, such as its run.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+    grid : Grid
+        The phase's.
+    datasets : sequence of Path
+        From :func:`bids_qcm.bids.companions.derivative_datasets`.
+    filters : mapping
+        Entities that it must have.
+
+    Returns
+    -------
+    Companion or None
+
+    Raises
+    ------
+    InputError
+        If there are several equal ones.
+    """
+    return _find(acquisition, grid, datasets, filters, _segmentations, "segmentation")
+
+
+def find_mask(
+    acquisition: Acquisition,
+    grid: Grid,
+    datasets: Sequence[Path],
+    filters: Mapping[str, Any],
+) -> Companion | None:
+    """Find an acquisition's brain mask, as `find_segmentation` finds its segmentation."""
+    return _find(acquisition, grid, datasets, filters, _masks, "brain mask")
+
+
+def find_t1w(
+    acquisition: Acquisition, grid: Grid, bids_dir: Path, filters: Mapping[str, Any]
+) -> Companion | None:
+    """Find an acquisition's T1w image in the raw dataset, as `find_segmentation` does."""
+    return _find(acquisition, grid, [bids_dir], filters, _t1w_images, "T1w image")
+
+
+def _find(
+    acquisition: Acquisition,
+    grid: Grid,
+    datasets: Sequence[Path],
+    filters: Mapping[str, Any],
+    list_candidates: _Lister,
+    what: str,
+) -> Companion | None:
+    for session in _sessions(acquisition, datasets, filters):
+        for dataset in datasets:
+            found = [
+                candidate
+                for candidate in list_candidates(dataset, acquisition.subject, session)
+                if passes(candidate.entities, filters)
+            ]
+            if found:
+                return _best(found, acquisition, grid, what)
+    return None
+
+
+def _sessions(
+    acquisition: Acquisition, datasets: Sequence[Path], filters: Mapping[str, Any]
+) -> list[str | None]:
+    """List the sessions to search, in order; None stands for none."""
+    if "session" not in filters:
+        return list(dict.fromkeys([acquisition.session, None]))
+    subject = f"sub-{acquisition.subject}"
+    patterns = (f"{subject}/ses-*", f"{subject}_ses-*")
+    folders = (path for dataset in datasets for one in patterns for path in dataset.glob(one))
+    there = sorted({path.name.rpartition("ses-")[2] for path in folders})
+    return list(dict.fromkeys([acquisition.session, *there, None]))
+
+
+def _best(
+    candidates: Sequence[_Candidate], acquisition: Acquisition, grid: Grid, what: str
+) -> Companion:
+    def order(candidate: _Candidate) -> tuple[bool, bool, int, bool]:
+        companion = candidate.companion
+        return (
+            not read_grid(companion.path).matches(grid),
+            companion.space != NATIVE,
+            candidate.rank,
+            not _agrees(candidate.entities, acquisition),
+        )
+
+    orders = [order(candidate) for candidate in candidates]
+    first, *others = (
+        candidate.companion
+        for candidate, own in zip(candidates, orders, strict=True)
+        if own == min(orders)
+    )
+    if others:
+        names = ", ".join(companion.path.name for companion in (first, *others))
+        raise InputError(
+            first.path,
+            f"is one of several candidates for the {what}: {names}",
+            "leave one, name a dataset that has one with --derivatives, or choose with "
+            "--bids-filter-file",
+        )
+    return first
+
+
+def _agrees(entities: Mapping[str, str], acquisition: Acquisition) -> bool:
+    """Tell whether a file and an acquisition have no entity with different labels."""
+    own = acquisition.entities
+    return all(own.get(key, label) == label for key, label in entities.items())
+
+
+def _segmentations(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
+    probabilities = defaultdict(list)
+    for path, entities in _anatomical_files(dataset, subject, session):
+        if entities["suffix"] == "probseg":
+            rest = {key: value for key, value in entities.items() if key != "label"}
+            probabilities[tuple(rest.items())].append((path, entities))
+        elif entities["suffix"] in ("dseg", "synthseg"):
+            yield _label_candidate(path, dataset, entities)
+    for files in probabilities.values():
+        candidate = _probability_candidate(files, dataset)
+        if candidate is not None:
+            yield candidate
+    yield from _freesurfer_files(
+        dataset, subject, session, _FREESURFER_SEGMENTATIONS, "labels", FREESURFER_LABELS
+    )
+
+
+def _masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
+    for path, entities in _anatomical_files(dataset, subject, session):
+        if (entities["suffix"], entities.get("desc")) == ("mask", "brain"):
+            yield _Candidate(Companion((path,), dataset, "mask", _space(entities)), entities, 0)
+    yield from _freesurfer_files(dataset, subject, session, _FREESURFER_MASKS, "mask", BIDS_LABELS)
+
+
+def _t1w_images(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
+    for path, entities in _anatomical_files(dataset, subject, session):
+        if entities["suffix"] == "T1w" and entities.get("part", "mag") == "mag":
+            yield _Candidate(Companion((path,), dataset, "t1w"), entities, 0)
+
+
+def _label_candidate(path: Path, dataset: Path, entities: Mapping[str, str]) -> _Candidate:
+    kind = entities.get("desc", "plain")
+    if entities["suffix"] == "synthseg":
+        kind = "synthseg"
+    kind = kind if kind in _SEGMENTATIONS else "other"
+    numbering = FREESURFER_LABELS if kind in _FREESURFER_NUMBERED else BIDS_LABELS
+    companion = Companion((path,), dataset, "labels", _space(entities), numbering)
+    return _Candidate(companion, entities, _SEGMENTATIONS.index(kind))
+
+
+def _probability_candidate(
+    files: Sequence[tuple[Path, Mapping[str, str]]], dataset: Path
+) -> _Candidate | None:
+    """Put the maps of a segmentation together, if the three main tissues are among them."""
+    by_label = {
+        entities.get("label", ""): path
+        for path, entities in files
+        if tissue_of_abbreviation(entities.get("label", "")) is not None
+    }
+    if not by_label.keys() >= _TISSUES_NEEDED:
+        return None
+    entities = {key: value for key, value in files[0][1].items() if key != "label"}
+    companion = Companion(tuple(by_label.values()), dataset, "probabilities", _space(entities))
+    return _Candidate(companion, entities, _SEGMENTATIONS.index("probseg"))
+
+
+def _space(entities: Mapping[str, str]) -> str:
+    space = entities.get("space", NATIVE)
+    return NATIVE if space in _NATIVE_SPACES else space
+
+
+def _anatomical_files(
+    dataset: Path, subject: str, session: str | None
+) -> Iterator[tuple[Path, dict[str, str]]]:
+    """List the images in a BIDS folder with their entities, the suffix among them."""
+    folders = [f"sub-{subject}"] if session is None else [f"sub-{subject}", f"ses-{session}"]
+    for path in sorted(dataset.joinpath(*folders, "anat").glob("*")):
+        if path.name.endswith(_EXTENSIONS):
+            entities, suffix = parse_name(path.name)
+            if suffix == "synthseg":
+                # SynthSeg adds it to the name of its input, the suffix included
+                entities = {key: value for key, value in entities.items() if value}
+            yield path, {**entities, "suffix": suffix}
+
+
+def _freesurfer_files(
+    dataset: Path,
+    subject: str,
+    session: str | None,
+    names: Sequence[str],
+    kind: Kind,
+    numbering: str,
+) -> Iterator[_Candidate]:
+    """List images of a subject of FreeSurfer or FastSurfer, ranked as `names` are."""
+    folders = [f"sub-{subject}"]
+    if session is not None:
+        folders = [f"sub-{subject}_ses-{session}", f"sub-{subject}/ses-{session}"]
+    for folder in folders:
+        for rank, name in enumerate(names):
+            path = dataset / folder / "mri" / name
+            if path.exists() or path.is_symlink():
+                entities = {"sub": subject, "suffix": name.removesuffix(".mgz")}
+                entities |= {"ses": session} if session else {}
+                companion = Companion((path,), dataset, kind, NATIVE, numbering)
+                yield _Candidate(companion, entities, len(_SEGMENTATIONS) + rank)

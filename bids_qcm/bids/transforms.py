@@ -1,0 +1,147 @@
+"""Transforms between spaces that derivative datasets hold, and the way they lead."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.errors import InputError, require_content
+from bids_qcm.bids.names import parse_name
+
+_LINEAR_EXTENSIONS = (".txt", ".mat", ".tfm")
+_EXTENSIONS = (*_LINEAR_EXTENSIONS, ".h5")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A transform file, and the direction in which it is gone through.
+
+    Attributes
+    ----------
+    path : Path
+        ITK's ``.txt``, ``.mat`` or ``.h5``.
+    inverse : bool
+        Points are mapped by its inverse.
+    """
+
+    path: Path
+    inverse: bool = False
+
+
+class _Transform(Protocol):
+    def map(self, x: NDArray[np.float64], inverse: bool = False) -> NDArray[np.float64]: ...
+
+
+def find_steps(
+    start: str, end: str, acquisition: Acquisition, datasets: Iterable[Path]
+) -> tuple[Step, ...] | None:
+    """Find the shortest way that points take from one space to another.
+
+    ``from-A_to-B_mode-image_xfm`` takes images from space A to space B, and so points from B to A.
+    Linear ones can be gone through both ways.
+
+    Parameters
+    ----------
+    start, end : str
+        Spaces, as in the entities ``from`` and ``to``.
+    acquisition : Acquisition
+        Its participant's transforms are searched, its session's before those without a session.
+    datasets : iterable of Path
+        The first that has a transform counts.
+
+    Returns
+    -------
+    tuple of Step, or None
+        None if there is no way.
+    """
+    steps: dict[str, dict[str, Step]] = {}
+    for path in _files(acquisition, datasets):
+        entities, _ = parse_name(path.name)
+        one, other = entities["from"], entities["to"]
+        steps.setdefault(other, {}).setdefault(one, Step(path))
+        if path.suffix in _LINEAR_EXTENSIONS:
+            steps.setdefault(one, {}).setdefault(other, Step(path, inverse=True))
+    ways: dict[str, tuple[Step, ...]] = {start: ()}
+    reached = [start]
+    while reached and end not in ways:
+        space = reached.pop(0)
+        for following, step in steps.get(space, {}).items():
+            if following not in ways:
+                ways[following] = (*ways[space], step)
+                reached.append(following)
+    return ways.get(end)
+
+
+class PointTransform:
+    """Takes points through a pose and transform files, as resampling asks for them.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        In the order in which points go through them.
+    pose : ndarray, shape (4, 4), optional
+        Comes before the steps.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read as an ITK transform.
+    """
+
+    def __init__(self, steps: Sequence[Step], pose: NDArray[np.floating] | None = None) -> None:
+        self._pose = np.eye(4) if pose is None else np.asarray(pose)
+        self._transforms = [(read_transform(step.path), step.inverse) for step in steps]
+
+    def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map points (N, 3) in mm."""
+        points = points @ self._pose[:3, :3].T + self._pose[:3, 3]
+        for transform, inverse in self._transforms:
+            points = transform.map(points, inverse=inverse)
+        return points
+
+
+def read_transform(path: Path) -> _Transform:
+    """Read an ITK transform.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    require_content(path)
+    # slow to import
+    from nitransforms import linear, manip
+
+    try:
+        if path.suffix == ".h5":
+            return manip.load(path, fmt="itk")
+        return linear.load(path, fmt="itk")
+    except Exception as error:  # nitransforms lets through whatever its parsers raise
+        raise InputError(
+            path, f"cannot be read as an ITK transform ({error!r})", "write it again"
+        ) from error
+
+
+def _files(acquisition: Acquisition, datasets: Iterable[Path]) -> list[Path]:
+    subject = f"sub-{acquisition.subject}"
+    folders = [Path(subject, "anat")]
+    if acquisition.session is not None:
+        folders.insert(0, Path(subject, f"ses-{acquisition.session}", "anat"))
+    return [
+        path
+        for folder in folders
+        for dataset in datasets
+        for path in sorted((dataset / folder).glob("*_from-*_to-*_xfm.*"))
+        if path.suffix in _EXTENSIONS and _is_ours(parse_name(path.name)[0], acquisition.entities)
+    ]
+
+
+def _is_ours(entities: Mapping[str, str], own: Mapping[str, str]) -> bool:
+    """Tell whether a transform is of images, and not of another run or acquisition."""
+    return entities.get("mode", "image") == "image" and all(
+        own.get(key, label) == label for key, label in entities.items()
+    )

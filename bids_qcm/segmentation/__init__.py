@@ -1,0 +1,1 @@
+"""Segmentations as arrays and affines: tissues, resampling, registration, checks."""

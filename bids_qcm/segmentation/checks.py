@@ -1,0 +1,127 @@
+"""Whether a segmentation lies where the head is, and holds what a head does."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from nibabel.orientations import aff2axcodes
+from numpy.typing import NDArray
+from skimage.metrics import normalized_mutual_information
+
+from bids_qcm.segmentation.resampling import PointMap, grid_points, sample_nearest, unmoved
+from bids_qcm.segmentation.tissues import TISSUES
+
+LEAST_OVERLAP = 0.2
+"""Below this share of the smaller of both, a segmentation is not of this head."""
+
+LEAST_AGREEMENT = 0.5
+"""Below this share of a brain mask, the mask and the segmentation are not of one brain."""
+
+EXPECTED_COVERAGE = 0.75
+"""Share of a brain mask; a segmentation without the fluid around the brain has more."""
+
+LEAST_VOLUMES = {"GM": 300.0, "WM": 200.0, "CSF": 5.0}
+"""In ml; below that of a small child, and of the ventricles alone."""
+
+# How much better a mirror image must fit, as a factor, and as a share of the information: what
+# noise tells is below it.
+_FLIP_FACTOR = 1.15
+_FLIP_GAIN = 0.01
+
+_MAGNITUDE_BINS = 32
+
+
+def overlap(labelled: NDArray[np.bool_], head: NDArray[np.bool_]) -> float:
+    """Give the share of the smaller of two masks that lies in the other; 0 if one is empty."""
+    smaller = min(np.count_nonzero(labelled), np.count_nonzero(head))
+    return float(np.count_nonzero(labelled & head) / smaller) if smaller else 0.0
+
+
+def coverage(labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> float:
+    """Give the share of a mask that has a label; 0 for an empty mask."""
+    return float(np.count_nonzero(labels[mask]) / max(1, np.count_nonzero(mask)))
+
+
+def volumes(
+    labels: NDArray[np.integer], names: Mapping[int, str], voxel_size: tuple[float, float, float]
+) -> dict[str, float]:
+    """Give the volume of each label in ml, by its name; voxel size in mm."""
+    voxel = float(np.prod(voxel_size)) / 1000
+    return {name: np.count_nonzero(labels == label) * voxel for label, name in names.items()}
+
+
+def doubts(covered: float | None, found: Mapping[str, float]) -> list[str]:
+    """Tell what is below sensible bounds.
+
+    Parameters
+    ----------
+    covered : float or None
+        Share of the brain mask that has labels; None without a brain mask.
+    found : mapping of str to float
+        From :func:`volumes`.
+
+    Returns
+    -------
+    list of str
+    """
+    warnings = []
+    if covered is not None and covered < EXPECTED_COVERAGE:
+        warnings.append(f"the segmentation covers {covered:.0%} of the brain mask only")
+    for tissue, least in LEAST_VOLUMES.items():
+        name = TISSUES[tissue].name
+        if found.get(name, 0.0) < least:
+            warnings.append(
+                f"the segmentation has {found.get(name, 0.0):.0f} ml of {name} in the phase's "
+                f"field of view, less than the {least:.0f} ml of a small head"
+            )
+    return warnings
+
+
+def looks_flipped(
+    labels: NDArray[np.integer],
+    affine: NDArray[np.floating],
+    magnitude: NDArray[np.floating],
+    magnitude_affine: NDArray[np.floating],
+    point_map: PointMap = unmoved,
+    step: int = 1,
+) -> bool:
+    """Tell whether a segmentation fits the magnitude better when left and right are swapped.
+
+    Its mirror images about its own grid's middle and about the middle of the coordinates are
+    compared with it by their mutual information with the magnitude.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (X, Y, Z)
+    affine : ndarray, shape (4, 4)
+    magnitude, magnitude_affine
+        The image to compare with.
+    point_map : callable
+        From the magnitude's coordinates to those of the labels.
+    step : int
+        Every which voxel of the magnitude to look at, along each axis.
+
+    Returns
+    -------
+    bool
+    """
+    points = grid_points(magnitude.shape, magnitude_affine, step)
+    values = magnitude[(slice(step // 2, None, step),) * 3].ravel()
+    axis = [code in "LR" for code in aff2axcodes(affine)].index(True)
+    in_grid = np.eye(4)
+    in_grid[axis, axis], in_grid[axis, 3] = -1, labels.shape[axis] - 1
+    mirrored = (affine @ in_grid, np.diag([-1.0, 1, 1, 1]) @ affine)
+    own, *others = (
+        _information(sample_nearest(labels, one, points, point_map), values)
+        for one in (affine, *mirrored)
+    )
+    return max(others) > max(_FLIP_FACTOR * own, own + _FLIP_GAIN)
+
+
+def _information(labels: NDArray, values: NDArray[np.floating]) -> float:
+    """Give what labels and values tell of each other: 0 for nothing, 1 for all."""
+    _, ranks = np.unique(labels, return_inverse=True)
+    if not ranks.any():
+        return 0.0
+    limit = np.percentile(values, 99.5)
+    bins = (ranks.max() + 1, _MAGNITUDE_BINS)
+    return normalized_mutual_information(ranks, np.clip(values, 0, limit), bins=bins) - 1

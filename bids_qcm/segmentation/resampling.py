@@ -1,0 +1,200 @@
+"""Labels and probabilities in another grid, and what they become there."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+
+import numpy as np
+from nibabel.affines import apply_affine, voxel_sizes
+from numpy.typing import NDArray
+from scipy import ndimage
+
+PointMap = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Takes points (N, 3) in mm of the target's coordinates to those of the source, (N, 3) in mm."""
+
+_MOST_SAMPLES_PER_AXIS = 5
+_POINTS_AT_ONCE = 2_000_000
+
+
+def unmoved(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave points where they are: the point map of images in the same coordinates."""
+    return points
+
+
+def resample_labels(
+    labels: NDArray[np.integer],
+    affine: NDArray[np.floating],
+    shape: tuple[int, int, int],
+    target_affine: NDArray[np.floating],
+    point_map: PointMap = unmoved,
+) -> NDArray[np.int32]:
+    """Take a segmentation to another grid: each label by itself, and then the largest.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (X, Y, Z)
+        0 is background.
+    affine : ndarray, shape (4, 4)
+        Of the labels, voxel indices to mm.
+    shape, target_affine
+        Of the grid that is wanted.
+    point_map : callable
+        From the target's coordinates to those of the labels.
+
+    Returns
+    -------
+    ndarray of int32, `shape`
+        0 where the labels together fill less than half of a voxel, else the one that fills most.
+
+    Notes
+    -----
+    Labels are interpolated linearly at points that lie, along each axis of a target voxel, at most
+    one voxel of the source apart; their mean is the share of the voxel that the label fills.
+    """
+    present = [int(label) for label in np.unique(labels) if label != 0]
+    if not present:
+        return np.zeros(shape, np.int32)
+    maps = (labels == label for label in present)
+    shares = _resample(maps, len(present), labels.shape, affine, shape, target_affine, point_map)
+    return largest(shares, present)
+
+
+def resample_probabilities(
+    probabilities: Sequence[NDArray[np.floating]],
+    numbers: Sequence[int],
+    affine: NDArray[np.floating],
+    shape: tuple[int, int, int],
+    target_affine: NDArray[np.floating],
+    point_map: PointMap = unmoved,
+) -> NDArray[np.int32]:
+    """Take tissue probabilities to another grid, and label it; as `resample_labels`.
+
+    Parameters
+    ----------
+    probabilities : sequence of ndarray of float, shape (X, Y, Z)
+        Of each tissue.
+    numbers : sequence of int
+        The label of each tissue.
+    affine, shape, target_affine, point_map
+        As in :func:`resample_labels`.
+
+    Returns
+    -------
+    ndarray of int32, `shape`
+    """
+    source = probabilities[0].shape
+    shares = _resample(
+        iter(probabilities), len(numbers), source, affine, shape, target_affine, point_map
+    )
+    return largest(shares, numbers)
+
+
+def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.int32]:
+    """Give each voxel the label of its largest share, where the shares reach a half together.
+
+    Parameters
+    ----------
+    shares : ndarray of float, shape (L, ...)
+        Share or probability of each label.
+    numbers : sequence of int
+        The L labels.
+
+    Returns
+    -------
+    ndarray of int32, shape (...)
+    """
+    winners = np.asarray(numbers, np.int32)[np.argmax(shares, axis=0)]
+    # a little less, for voxels that two labels fill exactly
+    return np.where(shares.sum(axis=0) >= 0.5 - 1e-6, winners, np.int32(0))
+
+
+def sample_nearest(
+    labels: NDArray,
+    affine: NDArray[np.floating],
+    points: NDArray[np.float64],
+    point_map: PointMap = unmoved,
+) -> NDArray:
+    """Give the value of the nearest voxel at points (N, 3) in mm; 0 outside."""
+    indices = apply_affine(np.linalg.inv(affine), point_map(points))
+    return ndimage.map_coordinates(labels, indices.T, order=0, mode="grid-constant", cval=0)
+
+
+def grid_points(
+    shape: tuple[int, int, int], affine: NDArray[np.floating], step: int = 1
+) -> NDArray[np.float64]:
+    """Give the centres of a grid's voxels in mm, (N, 3), or of every `step`-th along each axis."""
+    axes = [np.arange(step // 2, n, step) for n in shape]
+    indices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    return apply_affine(affine, indices)
+
+
+def _resample(
+    maps: Iterator[NDArray],
+    n_maps: int,
+    source_shape: tuple[int, ...],
+    affine: NDArray[np.floating],
+    shape: tuple[int, int, int],
+    target_affine: NDArray[np.floating],
+    point_map: PointMap,
+) -> NDArray[np.float32]:
+    """Give the mean of each map over each voxel of the target, (L, *shape); 0 outside."""
+    points = grid_points(shape, target_affine)
+    inside = _in_source(points, source_shape, affine, target_affine, point_map)
+    offsets = _offsets(affine, target_affine)
+    shares = np.zeros((n_maps, len(points)), np.float32)
+    for share, volume in zip(shares, maps, strict=True):
+        filled = volume != 0
+        if not filled.any():
+            continue
+        (box,) = ndimage.find_objects(filled.astype(np.uint8))
+        # one voxel around it, which interpolation reaches
+        box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+        values = np.pad(volume[box].astype(np.float32), 1)
+        origin = np.array([s.start - 1 for s in box])
+        share[inside] = _mean_over_voxels(
+            values, origin, affine, points[inside], offsets, point_map
+        )
+    return shares.reshape(n_maps, *shape)
+
+
+def _mean_over_voxels(
+    values: NDArray[np.float32],
+    origin: NDArray[np.integer],
+    affine: NDArray[np.floating],
+    points: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    point_map: PointMap,
+) -> NDArray[np.float32]:
+    """Interpolate `values`, whose first voxel has index `origin`, around points, and average."""
+    to_index = np.linalg.inv(affine)
+    mean = np.zeros(len(points), np.float32)
+    for start in range(0, len(points), _POINTS_AT_ONCE):
+        part = slice(start, start + _POINTS_AT_ONCE)
+        for offset in offsets:
+            indices = apply_affine(to_index, point_map(points[part] + offset)) - origin
+            mean[part] += ndimage.map_coordinates(
+                values, indices.T, order=1, mode="constant", cval=0, output=np.float32
+            )
+    return mean / len(offsets)
+
+
+def _in_source(
+    points: NDArray[np.float64],
+    source_shape: tuple[int, ...],
+    affine: NDArray[np.floating],
+    target_affine: NDArray[np.floating],
+    point_map: PointMap,
+) -> NDArray[np.bool_]:
+    """Tell which voxels of the target reach into the source."""
+    indices = apply_affine(np.linalg.inv(affine), point_map(points))
+    reach = 1 + max(voxel_sizes(target_affine)) / min(voxel_sizes(affine))
+    return np.all((indices > -reach) & (indices < np.array(source_shape) + reach), axis=1)
+
+
+def _offsets(
+    affine: NDArray[np.floating], target_affine: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Spread points evenly over a target voxel, relative to its centre, (N, 3) in mm."""
+    ratio = voxel_sizes(target_affine) / min(voxel_sizes(affine))
+    numbers = np.clip(np.rint(ratio), 1, _MOST_SAMPLES_PER_AXIS).astype(int)
+    fractions = product(*((np.arange(n) + 0.5) / n - 0.5 for n in numbers))
+    return np.array(list(fractions)) @ np.asarray(target_affine)[:3, :3].T

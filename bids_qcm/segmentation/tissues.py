@@ -1,0 +1,102 @@
+"""Tissues: what the labels of a segmentation stand for, and what the methods know them by."""
+
+from collections.abc import Mapping
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Tissue(NamedTuple):
+    """A tissue that labels are merged into.
+
+    Attributes
+    ----------
+    index : int
+        Its label in the BIDS table of common image-derived labels.
+    name : str
+        From the same table.
+    """
+
+    index: int
+    name: str
+
+
+TISSUES = {
+    "GM": Tissue(1, "Gray Matter"),
+    "WM": Tissue(2, "White Matter"),
+    "CSF": Tissue(3, "Cerebrospinal Fluid"),
+    "SGM": Tissue(9, "Subcortical Gray Matter"),
+}
+"""By abbreviation; SGM is deep gray matter."""
+
+OTHER = "other"
+"""What is none of the tissues, and stays a label of its own."""
+
+_FIRST_NEW_LABEL = 100
+
+
+class Label(NamedTuple):
+    """What a label stands for.
+
+    Attributes
+    ----------
+    name : str
+    tissue : str
+        A key of `TISSUES`, or `OTHER`.
+    """
+
+    name: str
+    tissue: str
+
+
+def to_tissues(
+    labels: NDArray[np.integer], table: Mapping[int, Label]
+) -> tuple[NDArray[np.int32], dict[int, str]]:
+    """Merge the labels of a segmentation into tissues.
+
+    Parameters
+    ----------
+    labels : ndarray of int, any shape
+        0 is background.
+    table : mapping of int to Label
+        Labels of tissue ``other`` keep their number, unless it is that of a tissue.
+
+    Returns
+    -------
+    tissues : ndarray of int32, shape of `labels`
+    names : dict of int to str
+        Of the tissues that are present, without 0.
+
+    Raises
+    ------
+    ValueError
+        If there is no label at all, or one that the table does not have.
+    """
+    present = np.unique(labels)
+    unknown = [label for label in present.tolist() if label != 0 and label not in table]
+    if unknown:
+        raise ValueError(f"has labels that are in no table: {_listed(unknown)}")
+    if not present.any():
+        raise ValueError("is empty: it has no label but 0")
+    own = {tissue.index for tissue in TISSUES.values()}
+    free = (n for n in count(_FIRST_NEW_LABEL) if n not in table)
+    names = {0: ""}
+    merged = np.zeros(len(present), np.int32)
+    for position, label in enumerate(present.tolist()):
+        if label == 0:
+            continue
+        name, tissue = table[label]
+        if tissue != OTHER:
+            number, name = TISSUES[tissue]
+        else:
+            number = next(free) if label in own else label
+        merged[position], names[number] = number, name
+    del names[0]
+    return merged[np.searchsorted(present, labels)], dict(sorted(names.items()))
+
+
+def _listed(numbers: list[int], most: int = 20) -> str:
+    shown = ", ".join(map(str, numbers[:most]))
+    return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")

@@ -1,0 +1,239 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_qcm.bids.candidates import find_mask, find_segmentation, find_t1w
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import Grid
+from bids_qcm.bids.label_tables import BIDS_LABELS, FREESURFER_LABELS
+
+ANAT = "derivatives/seg/sub-01/anat/sub-01"
+# from the most to the least preferred
+PREFERENCE = (
+    f"{ANAT}_dseg.nii.gz",
+    f"{ANAT}_T1w_synthseg.nii.gz",
+    f"{ANAT}_desc-aseg_dseg.nii.gz",
+    f"{ANAT}_desc-aparcaseg_dseg.nii.gz",
+    f"{ANAT}_desc-mine_dseg.nii.gz",
+    "derivatives/seg/sub-01/mri/aseg.mgz",
+    "derivatives/seg/sub-01/mri/aparc+aseg.mgz",
+    "derivatives/seg/sub-01/mri/aparc.DKTatlas+aseg.mapped.mgz",
+    "derivatives/seg/sub-01/mri/aparc.DKTatlas+aseg.deep.mgz",
+    "derivatives/seg/sub-01/mri/aseg.auto_noCCseg.mgz",
+    f"{ANAT}_space-MNI152NLin2009cAsym_dseg.nii.gz",
+)
+
+
+@pytest.fixture
+def look(dataset, label_values, affine):
+    """Find a companion of the dataset's only acquisition."""
+
+    def look(finder=find_segmentation, datasets=("seg",), **filters):
+        grid = Grid(label_values.shape, affine)
+        folders = [dataset.root / "derivatives" / name for name in datasets]
+        return finder(dataset.acquisition(), grid, folders, filters)
+
+    return look
+
+
+@pytest.fixture
+def find(dataset, look):
+    """As `look`, but give its path."""
+
+    def find(*args, **options):
+        found = look(*args, **options)
+        return found and found.path.relative_to(dataset.root / "derivatives").as_posix()
+
+    return find
+
+
+@pytest.fixture
+def put(dataset, label_values, affine):
+    """Write labels in another grid than the phase's."""
+    elsewhere = affine.copy()
+    elsewhere[0, 3] = 5
+
+    def put(name):
+        path = dataset.path(name)
+        kind = nib.MGHImage if name.endswith(".mgz") else nib.Nifti1Image
+        nib.save(kind(label_values.astype(np.int32), elsewhere), path)
+        return path
+
+    return put
+
+
+def test_the_order_of_kinds(dataset, look, put):
+    dataset.pair()
+    for name in reversed(PREFERENCE):
+        path = put(name)
+        assert look().path == path
+        numbered_by_bids = "desc-mine" in name or name.endswith(
+            ("01_dseg.nii.gz", "Asym_dseg.nii.gz")
+        )
+        assert look().numbering == (BIDS_LABELS if numbered_by_bids else FREESURFER_LABELS)
+
+
+def test_the_grid_of_the_phase_goes_before_kinds(dataset, find, put):
+    dataset.pair()
+    put(f"{ANAT}_dseg.nii.gz")
+    dataset.segmentation(f"{ANAT}_space-x_desc-y_dseg.nii.gz")
+    assert find() == "seg/sub-01/anat/sub-01_space-x_desc-y_dseg.nii.gz"
+
+
+@pytest.mark.parametrize("space", ["T1w", "orig", "individual"])
+def test_names_of_the_participants_own_space(dataset, look, put, space):
+    dataset.pair()
+    put(f"{ANAT}_space-{space}_desc-y_dseg.nii.gz")
+    put(f"{ANAT}_space-MNI152Lin_dseg.nii.gz")
+    assert look().space == "T1w"
+    assert "MNI" not in look().path.name
+
+
+def test_probability_maps_are_one_segmentation(dataset, look, put):
+    dataset.pair()
+    paths = [put(f"{ANAT}_label-{label}_probseg.nii.gz") for label in ("CSF", "GM")]
+    put(f"{ANAT}_space-MNI152Lin_label-WM_probseg.nii.gz")
+    put(f"{ANAT}_label-brain_probseg.nii.gz")
+    assert look() is None
+    paths.append(put(f"{ANAT}_label-WM_probseg.nii.gz"))
+    found = look()
+    assert (found.kind, found.paths) == ("probabilities", tuple(paths))
+    put(f"{ANAT}_desc-x_dseg.nii.gz")
+    assert look().kind == "labels"
+
+
+def test_nothing_of_another_participant_or_session(dataset, look, put):
+    dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
+    put("derivatives/seg/sub-02/anat/sub-02_dseg.nii.gz")
+    put("derivatives/seg/sub-02/mri/aseg.mgz")
+    put("derivatives/seg/sub-01/ses-b/anat/sub-01_ses-b_dseg.nii.gz")
+    put("derivatives/seg/sub-01_ses-b/mri/aseg.mgz")
+    assert look() is None
+    assert "ses-b" in str(look(session="b", suffix="dseg").path)
+    assert look(session=["b", "c"]).path.name == "sub-01_ses-b_dseg.nii.gz"
+    assert look(session="c") is None
+
+
+@pytest.mark.parametrize("folder", ["sub-01_ses-a", "sub-01/ses-a"])
+def test_freesurfers_folder_of_the_session_first(dataset, find, put, folder):
+    dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
+    put("derivatives/seg/sub-01/mri/aseg.mgz")
+    assert find() == "seg/sub-01/mri/aseg.mgz"
+    put(f"derivatives/seg/{folder}/mri/aseg.mgz")
+    assert find() == f"seg/{folder}/mri/aseg.mgz"
+
+
+def test_the_session_goes_before_the_order_of_datasets(dataset, find, put):
+    dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
+    put("derivatives/a/sub-01/anat/sub-01_dseg.nii.gz")
+    put("derivatives/b/sub-01/ses-a/anat/sub-01_ses-a_dseg.nii.gz")
+    assert find(datasets=("a", "b")) == "b/sub-01/ses-a/anat/sub-01_ses-a_dseg.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("filters", "name"),
+    [
+        ({"description": "b"}, "desc-b_dseg"),
+        ({"description": ["a", "x"]}, "desc-a_dseg"),
+        ({"suffix": "aseg"}, "aseg.mgz"),
+        ({"space": "MNI152Lin"}, "space-MNI152Lin_dseg"),
+        ({"description": None, "space": None, "suffix": "dseg"}, None),
+    ],
+)
+def test_filters_choose(dataset, look, put, filters, name):
+    dataset.pair()
+    for stem in ("desc-a", "desc-b", "space-MNI152Lin"):
+        put(f"{ANAT}_{stem}_dseg.nii.gz")
+    put("derivatives/seg/sub-01/mri/aseg.mgz")
+    with pytest.raises(InputError, match="--bids-filter-file"):
+        look()
+    found = look(**filters)
+    assert name in found.path.name if name else found is None
+
+
+def test_masks(dataset, look, put):
+    dataset.pair()
+    for name in (
+        "derivatives/seg/sub-01/mri/brainmask.mgz",
+        "derivatives/seg/sub-01/mri/mask.mgz",
+        f"{ANAT}_desc-brain_mask.nii.gz",
+    ):
+        path = put(name)
+        put(f"{ANAT}_desc-ribbon_mask.nii.gz")
+        assert look(find_mask).path == path
+
+
+def test_a_t1w_image(dataset, affine, label_values):
+    dataset.pair()
+
+    def find(**filters):
+        grid = Grid(label_values.shape, affine)
+        return find_t1w(acquisition, grid, dataset.root, filters)
+
+    acquisition = dataset.acquisition()
+    assert find() is None
+    path = dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
+    dataset.image("sub-01/anat/sub-01_part-phase_T1w.nii.gz", label_values)
+    assert (find().kind, find().path) == ("t1w", path)
+    dataset.image("sub-01/anat/sub-01_run-2_T1w.nii.gz", label_values)
+    with pytest.raises(InputError, match="several candidates for the T1w image"):
+        find()
+    assert find(run=None).path == path
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_a_segmentation_is_found(dataset, find, extension):
+    dataset.pair()
+    name = f"seg/sub-01/anat/sub-01_space-x_dseg{extension}"
+    dataset.segmentation(f"derivatives/{name}")
+    assert find() == name
+
+
+def test_only_names_with_the_ending_count(dataset, find):
+    dataset.pair()
+    dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_label-GM_probseg.nii.gz")
+    dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
+    assert find() is None
+    assert find(find_mask) == "seg/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+
+
+def test_the_session_goes_before_the_participant(dataset, find):
+    dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
+    dataset.segmentation()
+    assert find() == "seg/sub-01/anat/sub-01_dseg.nii.gz"
+    dataset.segmentation("derivatives/seg/sub-01/ses-b/anat/sub-01_ses-b_dseg.nii.gz")
+    assert find() == "seg/sub-01/anat/sub-01_dseg.nii.gz"
+    dataset.segmentation("derivatives/seg/sub-01/ses-a/anat/sub-01_ses-a_dseg.nii.gz")
+    assert find() == "seg/sub-01/ses-a/anat/sub-01_ses-a_dseg.nii.gz"
+
+
+def test_the_first_dataset_wins(dataset, find):
+    dataset.pair()
+    for name in ("a", "b"):
+        dataset.segmentation(f"derivatives/{name}/sub-01/anat/sub-01_dseg.nii.gz")
+    assert find(datasets=("b", "a")) == "b/sub-01/anat/sub-01_dseg.nii.gz"
+
+
+def test_several_in_one_place_are_refused(dataset, find):
+    dataset.pair()
+    for label in "ab":
+        dataset.segmentation(f"derivatives/seg/sub-01/anat/sub-01_desc-{label}_dseg.nii.gz")
+    with pytest.raises(InputError, match="leave one") as error:
+        find()
+    assert "sub-01_desc-a_dseg.nii.gz, sub-01_desc-b_dseg.nii.gz" in str(error.value)
+
+
+def test_the_segmentation_of_the_same_run_is_taken(dataset, find):
+    dataset.pair("sub-01_run-2_{}_T2w")
+    for run in "123":
+        dataset.segmentation(f"derivatives/seg/sub-01/anat/sub-01_run-{run}_desc-x_dseg.nii.gz")
+    assert find() == "seg/sub-01/anat/sub-01_run-2_desc-x_dseg.nii.gz"
+
+
+def test_a_broken_candidate_is_named(dataset, find):
+    dataset.pair()
+    path = dataset.segmentation()
+    path.write_bytes(b"")
+    with pytest.raises(InputError) as error:
+        find()
+    assert str(path) in str(error.value)
