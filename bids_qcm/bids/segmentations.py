@@ -84,8 +84,9 @@ def read_tissues(
         if not labels.any():
             raise InputError(companion.path, "is zero everywhere", "segment again")
         return labels, _names(labels, {tissue.index: tissue.name for tissue in TISSUES.values()})
+    labels, table = read_integers(companion.path), label_table(companion, given)
     try:
-        return to_tissues(read_integers(companion.path), label_table(companion, given))
+        return to_tissues(labels, table)
     except ValueError as error:
         raise InputError(
             companion.path, str(error), "give a table that has them with --label-table"

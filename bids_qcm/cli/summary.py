@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Summary:
         if not sidecars:
             return
         newest = list(sidecars.values())[-1]
+        _tell_of_segmentation(plan, sidecars.values())
         if newest.get("PhaseSignWeak"):
             LOGGER.warning(
                 "%s: the evidence for the sign %s of the phase is weak, %.0f %% of the voxels "
@@ -89,3 +90,26 @@ def _warn_of_target(image: Path, sidecar: Mapping[str, Any]) -> None:
             sidecar["PredictedStd"],
             sidecar["TargetStd"],
         )
+
+
+def _tell_of_segmentation(plan: Plan, sidecars: Iterable[Mapping[str, Any]]) -> None:
+    """Log how the segmentation was brought to the phase, and what was found only then."""
+    using = next((sidecar for sidecar in sidecars if "TissueVolumes" in sidecar), None)
+    if using is None:
+        return
+    name = plan.acquisition.name
+    volumes = ", ".join(f"{tissue} {ml:.0f} ml" for tissue, ml in using["TissueVolumes"].items())
+    LOGGER.info("%s: segmentation of %s", name, volumes)
+    if "RegisteredShift" in using:
+        LOGGER.info(
+            "%s: placed by the %s: the registration moves the head by %.1f mm and takes the mutual "
+            "information from %.3f to %.3f",
+            name,
+            {"rigid": "registration", "header": "headers"}[using["Coregistration"]],
+            using["RegisteredShift"],
+            using["MutualInformationHeader"],
+            using["MutualInformationRegistered"],
+        )
+    for warning in using["Warnings"]:
+        if warning not in plan.warnings:
+            LOGGER.warning("%s: %s", name, warning)

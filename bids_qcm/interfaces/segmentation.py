@@ -1,12 +1,12 @@
 """Interfaces that bring segmentations and masks into the grid of the phase."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import (
     read_echo,
     read_grid,
@@ -27,6 +27,7 @@ from bids_qcm.interfaces.base import CheckedInterface, optional_file
 from bids_qcm.phase import PhaseUnits, signal_mask
 from bids_qcm.segmentation.checks import coverage, doubts, volumes
 from bids_qcm.segmentation.registration import align
+from bids_qcm.segmentation.t1w import segment_t1w
 
 
 class _CoregisterInputSpec(BaseInterfaceInputSpec):
@@ -70,6 +71,37 @@ class Coregister(CheckedInterface):
             "MutualInformationHeader": round(alignment.header_information, 4),
             "MutualInformationRegistered": round(alignment.registered_information, 4),
         }
+        return runtime
+
+
+class _SegmentT1wInputSpec(BaseInterfaceInputSpec):
+    t1w_file = File(exists=True, mandatory=True)
+    n_threads = traits.Int(1, usedefault=True, nohash=True)
+
+
+class _SegmentT1wOutputSpec(TraitedSpec):
+    labels_file = File(exists=True, desc="labels of BIDS' common tissues, in the image's grid")
+
+
+class SegmentT1w(CheckedInterface):
+    """Find the tissue classes of a T1w image."""
+
+    input_spec = _SegmentT1wInputSpec
+    output_spec = _SegmentT1wOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        source = Path(self.inputs.t1w_file)
+        try:
+            labels = segment_t1w(
+                read_values(source), read_grid(source).affine, self.inputs.n_threads
+            )
+        except ValueError as error:
+            raise InputError(
+                source, f"cannot be segmented: {error}", "give a segmentation with --derivatives"
+            ) from error
+        path = Path(runtime.cwd, "labels.nii.gz")
+        write_image(path, labels, like=source)
+        self._results["labels_file"] = str(path)
         return runtime
 
 
@@ -137,9 +169,10 @@ class ImportSegmentation(CheckedInterface):
         inputs = self.inputs
         reference, point_map = Path(inputs.reference_file), _point_map(inputs)
         companion, grid = inputs.companion, read_grid(reference)
-        if inputs.segmented_file:
-            companion = replace(companion, paths=(Path(inputs.segmented_file),), kind="labels")
         table = Path(inputs.label_table) if inputs.label_table else None
+        if inputs.segmented_file:
+            segmented = Path(inputs.segmented_file)
+            companion, table = Companion((segmented,), segmented.parent), None
         labels, names = import_tissues(companion, table, grid, point_map)
         magnitude = read_values(reference)
         check_placement(

@@ -81,9 +81,14 @@ def align(
         smallest voxel and raises the mutual information by more than 2 %, or `always`; else with
         the pose of the headers.
     """
-    images = _to_sitk(magnitude, magnitude_affine), _to_sitk(anatomical, anatomical_affine)
-    registered = _register(*images, n_threads)
-    before, after = (_information(*images, pose) for pose in (np.eye(4), registered))
+    import SimpleITK as sitk
+
+    fixed, moving = to_sitk(magnitude, magnitude_affine), to_sitk(anatomical, anatomical_affine)
+    header, registered_transform = sitk.Euler3DTransform(), _register(fixed, moving, n_threads)
+    registered = pose_of(registered_transform)
+    before, after = (
+        information(fixed, moving, transform) for transform in (header, registered_transform)
+    )
     corners = np.array(np.meshgrid(*([0, n - 1] for n in magnitude.shape))).reshape(3, -1).T
     points = apply_affine(magnitude_affine, corners / 2 + np.array(magnitude.shape) / 4)
     shift = np.linalg.norm(apply_affine(registered, points) - points, axis=1).mean()
@@ -92,27 +97,56 @@ def align(
     return Alignment(pose, chosen, float(shift), before, after)
 
 
-def _register(fixed: "sitk.Image", moving: "sitk.Image", n_threads: int) -> NDArray[np.float64]:
-    """Maximise the mutual information (Mattes et al. 2003, doi:10.1109/TMI.2003.809072).
+def information(
+    fixed: "sitk.Image",
+    moving: "sitk.Image",
+    transform: "sitk.Transform",
+    region: "sitk.Image | None" = None,
+) -> float:
+    """Give the mutual information of two images in nats, over a region or all of their overlap.
 
-    It starts at the pose of the headers, or where the centres of mass coincide, whichever is
-    better.
+    Both are of type float32, as :func:`to_sitk` makes them. It is 0 where there is no overlap.
     """
-    import SimpleITK as sitk
+    method = _method(region, n_threads=1)
+    method.SetInitialTransform(transform)
+    try:
+        return -method.MetricEvaluate(fixed, moving)
+    except RuntimeError:  # there is no overlap
+        return 0.0
 
-    starts = [
-        sitk.CenteredTransformInitializer(
-            fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
-        )
-    ]
-    starts.append(sitk.Euler3DTransform(starts[0]))
-    starts[1].SetTranslation((0.0, 0.0, 0.0))
-    start = max(starts, key=lambda start: _information(fixed, moving, _matrix(start)))
-    method = _method(n_threads)
+
+def maximise_information(
+    fixed: "sitk.Image",
+    moving: "sitk.Image",
+    transform: "sitk.Transform",
+    region: "sitk.Image | None" = None,
+    n_threads: int = 1,
+    n_samples: int = _SAMPLES,
+) -> None:
+    """Change a transform until two images tell most of each other, from coarse to fine.
+
+    Parameters
+    ----------
+    fixed, moving : SimpleITK.Image
+        Of type float32.
+    transform : SimpleITK.Transform
+        From points of `fixed` to those of `moving`; the start, and the result.
+    region : SimpleITK.Image, optional
+        What of `fixed` to look at, not 0 there.
+    n_threads : int
+    n_samples : int
+        Voxels of `fixed` to look at, at each level.
+
+    References
+    ----------
+    .. [1] Mattes D, et al. PET-CT image registration in the chest using free-form deformations.
+       IEEE Trans Med Imaging 2003. doi:10.1109/TMI.2003.809072
+    """
+    method = _method(region, n_threads)
     n_voxels = np.prod(fixed.GetSize())
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentagePerLevel(
-        [min(1.0, _SAMPLES * factor**3 / n_voxels) for factor in _SHRINK_FACTORS], _SEED
+        [min(1.0, n_samples * factor**3 / n_voxels) for factor in _SHRINK_FACTORS], _SEED
     )
     method.SetShrinkFactorsPerLevel(_SHRINK_FACTORS)
     method.SetSmoothingSigmasPerLevel(_SMOOTHING_MM)
@@ -121,38 +155,12 @@ def _register(fixed: "sitk.Image", moving: "sitk.Image", n_threads: int) -> NDAr
         learningRate=1.0, minStep=1e-3, numberOfIterations=200, gradientMagnitudeTolerance=1e-6
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetInitialTransform(start, inPlace=True)
+    method.SetInitialTransform(transform, inPlace=True)
     method.Execute(fixed, moving)
-    return _matrix(start)
 
 
-def _information(fixed: "sitk.Image", moving: "sitk.Image", pose: NDArray[np.float64]) -> float:
-    """Give the mutual information of two images, in nats, over all of their overlap."""
-    import SimpleITK as sitk
-
-    transform = sitk.AffineTransform(3)
-    lps = _LPS @ pose @ _LPS
-    transform.SetMatrix(lps[:3, :3].ravel().tolist())
-    transform.SetTranslation(lps[:3, 3].tolist())
-    method = _method(n_threads=1)
-    method.SetInitialTransform(transform)
-    try:
-        return -method.MetricEvaluate(fixed, moving)
-    except RuntimeError:  # there is no overlap
-        return 0.0
-
-
-def _method(n_threads: int) -> "sitk.ImageRegistrationMethod":
-    import SimpleITK as sitk
-
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(_HISTOGRAM_BINS)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetNumberOfThreads(n_threads)
-    return method
-
-
-def _to_sitk(values: NDArray, affine: NDArray[np.floating]) -> "sitk.Image":
+def to_sitk(values: NDArray, affine: NDArray[np.floating]) -> "sitk.Image":
+    """Make a SimpleITK image of float32 of an array and its affine."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.asarray(values, np.float32).T)
@@ -164,11 +172,42 @@ def _to_sitk(values: NDArray, affine: NDArray[np.floating]) -> "sitk.Image":
     return image
 
 
-def _matrix(transform: "sitk.Euler3DTransform") -> NDArray[np.float64]:
-    """Give an ITK transform as a matrix in the coordinates of NIfTI."""
-    rotation = np.array(transform.GetMatrix()).reshape(3, 3)
+def pose_of(transform: "sitk.Transform") -> NDArray[np.float64]:
+    """Give a linear ITK transform as a matrix in the coordinates of NIfTI, (4, 4)."""
+    linear = np.array(transform.GetMatrix()).reshape(3, 3)
     centre = np.array(transform.GetCenter())
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation
-    matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - rotation @ centre
+    matrix[:3, :3] = linear
+    matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - linear @ centre
     return _LPS @ matrix @ _LPS
+
+
+def _register(fixed: "sitk.Image", moving: "sitk.Image", n_threads: int) -> "sitk.Euler3DTransform":
+    """Register rigidly, from the pose of the headers or from equal centres of mass.
+
+    The better start is taken.
+    """
+    import SimpleITK as sitk
+
+    centred = sitk.Euler3DTransform(
+        sitk.CenteredTransformInitializer(
+            fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
+        )
+    )
+    unmoved = sitk.Euler3DTransform(centred)
+    unmoved.SetTranslation((0.0, 0.0, 0.0))
+    transform = max((unmoved, centred), key=lambda start: information(fixed, moving, start))
+    maximise_information(fixed, moving, transform, n_threads=n_threads)
+    return transform
+
+
+def _method(region: "sitk.Image | None", n_threads: int) -> "sitk.ImageRegistrationMethod":
+    import SimpleITK as sitk
+
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(_HISTOGRAM_BINS)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetNumberOfThreads(n_threads)
+    if region is not None:
+        method.SetMetricFixedMask(region)
+    return method

@@ -23,7 +23,12 @@ from bids_qcm.bids.routes import Route
 from bids_qcm.interfaces.derivatives import WriteDerivative
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.interfaces.reconstruction import Reconstruct
-from bids_qcm.interfaces.segmentation import Coregister, ImportMask, ImportSegmentation
+from bids_qcm.interfaces.segmentation import (
+    Coregister,
+    ImportMask,
+    ImportSegmentation,
+    SegmentT1w,
+)
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.radii import curved_axes, is_automatic
 from bids_qcm.settings import Settings
@@ -32,6 +37,7 @@ from bids_qcm.workflows.memory import (
     phi0_gb,
     reconstruction_gb,
     registration_gb,
+    tissue_classes_gb,
     volume_gb,
 )
 
@@ -47,6 +53,7 @@ def init_acquisition_wf(
             phi0 -> sign -> {write_phi0 reconstruct_METHOD}
             phi0 -> {write_mask reconstruct_METHOD}
             coregister -> {mask segmentation}
+            tissue_classes -> segmentation
             mask -> phi0 -> segmentation
             segmentation -> {write_dseg write_labels reconstruct_METHOD}
             reconstruct_METHOD -> write_METHOD
@@ -116,6 +123,10 @@ def _n_voxels(plan: Plan) -> int:
     return int(np.prod(plan.grid.shape))
 
 
+def _n_voxels_of(path: Path) -> int:
+    return int(np.prod(read_grid(path).shape))
+
+
 def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
     phi0 = Node(PreparePhi0(), name="phi0", mem_gb=phi0_gb(_n_voxels(plan), len(plan.echoes)))
     phi0.inputs.first_files = [str(echo.files[0]) for echo in plan.echoes]
@@ -179,6 +190,14 @@ def _connect_segmentation(
             coregister = _init_coregister_node(route, plan, settings)
         workflow.connect(coregister, "pose", segmentation, "pose")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
+    if plan.segmentation.kind == "t1w":
+        classes = Node(
+            SegmentT1w(t1w_file=str(plan.segmentation.path), n_threads=settings.omp_nthreads),
+            name="tissue_classes",
+            mem_gb=tissue_classes_gb(_n_voxels_of(plan.segmentation.path)),
+            n_procs=settings.omp_nthreads,
+        )
+        workflow.connect(classes, "labels_file", segmentation, "segmented_file")
     write_dseg = _init_write_node(plan, settings, "write_dseg", "dseg", seg="tissue")
     write_dseg.inputs.metadata = segmentation_metadata(plan, datasets)
     workflow.connect(segmentation, "labels_file", write_dseg, "in_file")
@@ -202,7 +221,7 @@ def _init_import_node(
     read = [*companion.paths, *filter(None, tables), *(step.path for step in route.steps)]
     interface.inputs.companion, interface.inputs.route = companion, route
     interface.inputs.in_files = [str(path) for path in read]
-    n_source = max(int(np.prod(read_grid(path).shape)) for path in companion.paths)
+    n_source = sum(map(_n_voxels_of, companion.paths))
     return Node(interface, name=name, mem_gb=import_gb(_n_voxels(plan), n_source))
 
 
@@ -221,11 +240,10 @@ def _init_coregister_node(route: Route, plan: Plan, settings: Settings) -> Node 
     )
     # a mask and a segmentation of two datasets have an image each
     name = "coregister" if route is not plan.mask_route else "coregister_mask"
-    n_anatomical = int(np.prod(read_grid(route.anatomical).shape))
     return Node(
         interface,
         name=name,
-        mem_gb=registration_gb(_n_voxels(plan), n_anatomical),
+        mem_gb=registration_gb(_n_voxels(plan), _n_voxels_of(route.anatomical)),
         n_procs=settings.omp_nthreads,
     )
 

@@ -13,6 +13,7 @@ _COPY_BYTES_PER_VOXEL = 30
 _IMPORT_BYTES_PER_VOXEL = 250
 _IMPORT_BYTES_PER_SOURCE_VOXEL = 40
 _REGISTRATION_BYTES_PER_VOXEL = 40
+_TISSUE_CLASSES_BYTES_PER_VOXEL = 150
 
 
 def phi0_gb(n_voxels: int, n_echoes: int) -> float:
@@ -41,3 +42,8 @@ def import_gb(n_voxels: int, n_source: int) -> float:
 def registration_gb(n_voxels: int, n_anatomical: int) -> float:
     """Peak memory in GB of registering an image of `n_anatomical` voxels to one of `n_voxels`."""
     return _BASE_GB + _REGISTRATION_BYTES_PER_VOXEL * (n_voxels + n_anatomical) / 1e9
+
+
+def tissue_classes_gb(n_voxels: int) -> float:
+    """Peak memory in GB of finding the tissue classes of an image of `n_voxels` voxels."""
+    return _BASE_GB + _TISSUE_CLASSES_BYTES_PER_VOXEL * n_voxels / 1e9
