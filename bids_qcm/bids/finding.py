@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.candidates import find_mask, find_segmentation, find_t1w
 from bids_qcm.bids.companions import Companion
@@ -13,8 +16,8 @@ from bids_qcm.bids.routes import Route, plan_route
 from bids_qcm.bids.segmentations import (
     check_agreement,
     check_placement,
-    import_mask,
     read_tissues,
+    sample_mask,
 )
 from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.phase import PhaseUnits, signal_mask
@@ -32,12 +35,15 @@ class Found:
     route : Route
     why_none : str
     warnings : tuple of str
+    brain : ndarray of bool or None
+        A mask at the nearest voxels, where its place is known before registering.
     """
 
     companion: Companion | None = None
     route: Route = field(default_factory=Route)
     why_none: str = ""
     warnings: tuple[str, ...] = ()
+    brain: NDArray[np.bool_] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,13 +80,13 @@ class Finder:
             if found is None:
                 return Found()
             route, warnings = self._route(found)
+            read_integers(found.path)
+            brain = None
             if route.coreg in (None, "header"):
-                import_mask(found.path, self.grid, _point_map(route))
-            else:
-                read_integers(found.path)
+                brain = sample_mask(found.path, self.grid, _point_map(route))
         except InputError as error:
             return Found(warnings=(f"using a mask of reliable signal, as {error}",))
-        return Found(found, route, "", tuple(warnings))
+        return Found(found, route, "", tuple(warnings), brain)
 
     def segmentation(self, datasets: Sequence[Path], mask: Found) -> Found:
         """Find the segmentation, or tell why there is none.
@@ -134,9 +140,9 @@ class Finder:
         magnitude, _ = read_echo(*self.first_echo, self.units)
         point_map = _point_map(route)
         check_placement(found.path, labels, self.grid, magnitude, signal_mask(magnitude), point_map)
-        if mask.companion is not None and mask.route.coreg in (None, "header"):
-            brain = import_mask(mask.companion.path, self.grid, _point_map(mask.route))
-            check_agreement(found.path, labels, self.grid, brain, mask.companion.path, point_map)
+        if mask.brain is not None:
+            where = mask.companion.path
+            check_agreement(found.path, labels, self.grid, mask.brain, where, point_map)
 
 
 def _point_map(route: Route) -> PointTransform | None:

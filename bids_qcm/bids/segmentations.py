@@ -138,6 +138,18 @@ def import_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[n
     if point_map is not None:
         affine = read_grid(path).affine
         mask = resample_labels(mask, affine, grid.shape, grid.affine, point_map) != 0
+    return _not_empty(mask, path)
+
+
+def sample_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[np.bool_]:
+    """Give a mask at the nearest voxels: as `import_mask`, faster and good enough for checks."""
+    points = grid_points(grid.shape, grid.affine)
+    mask = read_integers(path) != 0
+    sampled = sample_nearest(mask, read_grid(path).affine, points, point_map or unmoved)
+    return _not_empty(sampled.reshape(grid.shape), path)
+
+
+def _not_empty(mask: NDArray[np.bool_], path: Path) -> NDArray[np.bool_]:
     if not mask.any():
         raise InputError(
             path, "lies outside the phase's field of view", "use one of the same participant"

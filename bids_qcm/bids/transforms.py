@@ -1,5 +1,6 @@
 """Transforms between spaces that derivative datasets hold, and the way they lead."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,9 +118,12 @@ def read_transform(path: Path) -> _Transform:
     from nitransforms import linear, manip
 
     try:
-        if path.suffix == ".h5":
+        if path.suffix != ".h5":
+            return linear.load(path, fmt="itk")
+        with warnings.catch_warnings():
+            # of a reference image, which mapping points does not need
+            warnings.simplefilter("ignore", UserWarning)
             return manip.load(path, fmt="itk")
-        return linear.load(path, fmt="itk")
     except Exception as error:  # nitransforms lets through whatever its parsers raise
         raise InputError(
             path, f"cannot be read as an ITK transform ({error!r})", "write it again"

@@ -12,7 +12,7 @@ PointMap = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Takes points (N, 3) in mm of the target's coordinates to those of the source, (N, 3) in mm."""
 
 _MOST_SAMPLES_PER_AXIS = 5
-_POINTS_AT_ONCE = 2_000_000
+_POINTS_AT_ONCE = 1_000_000
 
 
 def unmoved(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -138,43 +138,32 @@ def _resample(
 ) -> NDArray[np.float32]:
     """Give the mean of each map over each voxel of the target, (L, *shape); 0 outside."""
     points = grid_points(shape, target_affine)
-    inside = _in_source(points, source_shape, affine, target_affine, point_map)
-    offsets = _offsets(affine, target_affine)
+    (inside,) = np.nonzero(_in_source(points, source_shape, affine, target_affine, point_map))
+    offsets, to_index = _offsets(affine, target_affine), np.linalg.inv(affine)
+    cut = [_cut(volume) for volume in maps]
     shares = np.zeros((n_maps, len(points)), np.float32)
-    for share, volume in zip(shares, maps, strict=True):
-        filled = volume != 0
-        if not filled.any():
-            continue
-        (box,) = ndimage.find_objects(filled.astype(np.uint8))
-        # one voxel around it, which interpolation reaches
-        box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
-        values = np.pad(volume[box].astype(np.float32), 1)
-        origin = np.array([s.start - 1 for s in box])
-        share[inside] = _mean_over_voxels(
-            values, origin, affine, points[inside], offsets, point_map
-        )
-    return shares.reshape(n_maps, *shape)
-
-
-def _mean_over_voxels(
-    values: NDArray[np.float32],
-    origin: NDArray[np.integer],
-    affine: NDArray[np.floating],
-    points: NDArray[np.float64],
-    offsets: NDArray[np.float64],
-    point_map: PointMap,
-) -> NDArray[np.float32]:
-    """Interpolate `values`, whose first voxel has index `origin`, around points, and average."""
-    to_index = np.linalg.inv(affine)
-    mean = np.zeros(len(points), np.float32)
-    for start in range(0, len(points), _POINTS_AT_ONCE):
-        part = slice(start, start + _POINTS_AT_ONCE)
+    for start in range(0, len(inside), _POINTS_AT_ONCE):
+        part = inside[start : start + _POINTS_AT_ONCE]
         for offset in offsets:
-            indices = apply_affine(to_index, point_map(points[part] + offset)) - origin
-            mean[part] += ndimage.map_coordinates(
-                values, indices.T, order=1, mode="constant", cval=0, output=np.float32
-            )
-    return mean / len(offsets)
+            indices = apply_affine(to_index, point_map(points[part] + offset)).T
+            for share, (values, origin) in zip(shares, cut, strict=True):
+                share[part] += ndimage.map_coordinates(
+                    values, indices - origin, order=1, mode="constant", output=np.float32
+                )
+    return (shares / len(offsets)).reshape(n_maps, *shape)
+
+
+def _cut(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Cut a volume to what is not 0 and a rim of zeros, which interpolation reaches.
+
+    The second is the index of the first voxel, (3, 1).
+    """
+    filled = volume != 0
+    if not filled.any():
+        return np.zeros((1, 1, 1), np.float32), np.zeros((3, 1), np.int64)
+    (box,) = ndimage.find_objects(filled.astype(np.uint8))
+    origin = np.array([[part.start - 1] for part in box])
+    return np.pad(volume[box].astype(np.float32), 1), origin
 
 
 def _in_source(

@@ -1,0 +1,144 @@
+import warnings
+
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine, from_matvec
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.transforms import PointTransform, Step, find_steps, read_transform
+
+XFM = "derivatives/{}/sub-01/anat/sub-01_from-{}_to-{}_mode-image_xfm.{}"
+LPS = np.array([-1, -1, 1])
+
+
+@pytest.fixture
+def steps(dataset):
+    """Find the way for points of the dataset's acquisition; give names and directions."""
+    dataset.pair("sub-01_ses-a_run-1_{}_MEGRE", folder="sub-01/ses-a/anat")
+
+    def steps(start, end, *datasets):
+        folders = [dataset.root / "derivatives" / name for name in datasets or ["a", "b"]]
+        found = find_steps(start, end, dataset.acquisition(), folders)
+        root = dataset.root / "derivatives"
+        return found and [(s.path.relative_to(root).as_posix()[:1], s.inverse) for s in found]
+
+    return steps
+
+
+def test_points_go_against_the_direction_of_images(dataset, steps):
+    dataset.json(XFM.format("a", "T1w", "MEGRE", "h5"), "")
+    assert steps("MEGRE", "T1w") == [("a", False)]
+    assert steps("T1w", "MEGRE") is None
+    assert steps("T1w", "T1w") == ()
+
+
+def test_linear_ones_have_an_inverse(dataset, steps):
+    dataset.json(XFM.format("a", "MEGRE", "T1w", "txt"), "")
+    assert steps("MEGRE", "T1w") == [("a", True)]
+
+
+def test_the_shortest_way_is_taken(dataset, steps):
+    dataset.json(XFM.format("a", "MNI", "T1w", "h5"), "")
+    dataset.json(XFM.format("b", "T1w", "MEGRE", "txt"), "")
+    assert steps("MEGRE", "MNI") == [("b", False), ("a", False)]
+    dataset.json(XFM.format("b", "MNI", "MEGRE", "h5"), "")
+    assert steps("MEGRE", "MNI") == [("b", False)]
+
+
+def test_the_first_dataset_and_the_session_go_first(dataset, steps):
+    for name in "ab":
+        dataset.json(XFM.format(name, "T1w", "MEGRE", "txt"), "")
+    assert steps("MEGRE", "T1w", "b", "a") == [("b", False)]
+    of_session = "derivatives/a/sub-01/ses-a/anat/sub-01_ses-a_from-T1w_to-MEGRE_mode-image_xfm.txt"
+    dataset.json(of_session, "")
+    assert steps("MEGRE", "T1w", "b", "a") == [("a", False)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sub-01_run-2_from-T1w_to-MEGRE_mode-image_xfm.txt",
+        "sub-01_from-T1w_to-MEGRE_mode-points_xfm.txt",
+        "sub-01_from-T1w_to-MEGRE_mode-image_xfm.json",
+    ],
+)
+def test_what_is_no_transform_of_these_images(dataset, steps, name):
+    dataset.json(f"derivatives/a/sub-01/anat/{name}", "")
+    assert steps("MEGRE", "T1w") is None
+
+
+@pytest.fixture
+def points():
+    return np.random.default_rng(0).uniform(-30, 30, (40, 3))
+
+
+@pytest.fixture
+def sitk():
+    return pytest.importorskip("SimpleITK")
+
+
+@pytest.fixture
+def linear(sitk):
+    transform = sitk.AffineTransform(3)
+    matrix = np.eye(3) + np.random.default_rng(1).normal(0, 0.05, (3, 3))
+    transform.SetMatrix(matrix.ravel().tolist())
+    transform.SetTranslation((3, 4, 5))
+    transform.SetCenter((10, 20, 30))
+    return transform
+
+
+@pytest.fixture
+def field(sitk):
+    """A smooth displacement field in a grid that is turned about an axis."""
+    indices = np.moveaxis(np.indices((31, 33, 35)), 0, -1) / 12
+    values = 4 * np.sin(indices + np.arange(3))
+    image = sitk.GetImageFromArray(values, isVector=True)
+    image.SetSpacing((5, 5, 6))
+    image.SetOrigin((-80, -95, -90))
+    turned = np.array([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]])
+    image.SetDirection(turned.ravel().tolist())
+    return sitk.DisplacementFieldTransform(image)
+
+
+def by_itk(transform, points):
+    return np.array([transform.TransformPoint(p.tolist()) for p in points * LPS]) * LPS
+
+
+@pytest.mark.parametrize("extension", ["txt", "tfm", "mat"])
+def test_linear_transforms_as_itk_has_them(sitk, linear, points, tmp_path, extension):
+    path = tmp_path / f"x.{extension}"
+    sitk.WriteTransform(linear, str(path))
+    mapped = PointTransform([Step(path)])(points)
+    np.testing.assert_allclose(mapped, by_itk(linear, points), atol=1e-4)
+    np.testing.assert_allclose(PointTransform([Step(path, True)])(mapped), points, atol=1e-4)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_composite_transforms_as_itk_has_them(sitk, linear, field, points, tmp_path, order):
+    path = tmp_path / "x.h5"
+    transform = sitk.CompositeTransform([linear, field][::order])
+    sitk.WriteTransform(transform, str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mapped = PointTransform([Step(path)])(points)
+    expected = by_itk(transform, points)
+    assert np.abs(expected - points).max() > 3
+    # ITK interpolates the field linearly, nitransforms by cubic splines
+    np.testing.assert_allclose(mapped, expected, atol=0.05)
+
+
+def test_the_pose_comes_first(linear, sitk, points, tmp_path):
+    path = tmp_path / "x.txt"
+    sitk.WriteTransform(linear, str(path))
+    pose = from_matvec(np.eye(3), [1, 2, 3])
+    mapped = PointTransform([Step(path)], pose)(points)
+    np.testing.assert_allclose(mapped, by_itk(linear, apply_affine(pose, points)), atol=1e-4)
+
+
+@pytest.mark.parametrize("extension", ["txt", "h5", "mat"])
+def test_a_broken_transform_is_named(tmp_path, extension):
+    path = tmp_path / f"x.{extension}"
+    path.write_text("nothing")
+    with pytest.raises(InputError, match="cannot be read as an ITK transform") as error:
+        read_transform(path)
+    assert str(path) in str(error.value)

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from bids_qcm.segmentation.checks import coverage, doubts, looks_flipped, overlap, volumes
+from bids_qcm.segmentation.resampling import unmoved
+
+
+def boxes(*slices, shape=(20, 20, 20)):
+    mask = np.zeros(shape, bool)
+    for one in slices:
+        mask[one] = True
+    return mask
+
+
+def test_the_overlap_counts_the_smaller():
+    large, small = boxes(np.s_[2:18, 2:18, 2:18]), boxes(np.s_[16:20, 2:4, 2:4])
+    assert overlap(small, large) == overlap(large, small) == 0.5
+    assert overlap(large, ~large) == 0
+    assert overlap(large, boxes()) == 0
+
+
+def test_the_coverage_of_a_mask():
+    labels = boxes(np.s_[:5]).astype(int)
+    assert coverage(labels, boxes(np.s_[:20])) == 0.25
+    assert coverage(labels, boxes()) == 0
+
+
+def test_volumes_in_ml():
+    labels = boxes(np.s_[:10]).astype(int) * 7
+    found = volumes(labels, {7: "x", 8: "y"}, (1, 2, 5))
+    assert found == {"x": pytest.approx(40), "y": 0}
+
+
+ADULT = {"Gray Matter": 650, "White Matter": 520, "Cerebrospinal Fluid": 200}
+
+
+def test_nothing_to_doubt():
+    assert doubts(0.9, ADULT) == []
+    assert doubts(None, ADULT | {"Lesion": 1}) == []
+
+
+def test_what_is_below_sensible_bounds():
+    (warning,) = doubts(0.6, ADULT)
+    assert "covers 60% of the brain mask" in warning
+    (warning,) = doubts(None, ADULT | {"White Matter": 50})
+    assert "50 ml of White Matter" in warning
+    assert "0 ml of Cerebrospinal Fluid" in doubts(0.9, ADULT | {"Cerebrospinal Fluid": 0})[0]
+
+
+@pytest.fixture
+def asymmetric():
+    """Labels of an asymmetric body, and its image with noise."""
+    labels = boxes(np.s_[2:9, 3:17, 3:17]).astype(int)
+    labels[4:8, 5:8, 5:15] = 2
+    labels[9:12, 10:14, 4:9] = 3
+    signal = np.array([0, 50, 80, 100])[labels]
+    return labels, signal + np.random.default_rng(0).normal(0, 3, labels.shape)
+
+
+@pytest.mark.parametrize("x_size", [2, -2])
+def test_a_flipped_segmentation_is_detected(asymmetric, x_size):
+    labels, image = asymmetric
+    affine = np.diag([x_size, 2.0, 2.0, 1.0])
+    affine[0, 3] = -9.5 * x_size
+    assert not looks_flipped(labels, affine, image, affine)
+    assert looks_flipped(labels[::-1], affine, image, affine)
+    swapped = np.diag([-1, 1, 1, 1]) @ affine
+    assert looks_flipped(labels, swapped, image, affine)
+
+
+def test_noise_is_not_taken_for_a_flip(asymmetric):
+    labels, image = asymmetric
+    noise = np.random.default_rng(1).normal(100, 3, image.shape)
+    assert not looks_flipped(labels, np.eye(4), noise, np.eye(4))
+    assert not looks_flipped(np.zeros_like(labels), np.eye(4), image, np.eye(4), unmoved, step=2)

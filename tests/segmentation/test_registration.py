@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine, from_matvec
+from scipy.spatial.transform import Rotation
+
+from bids_qcm.segmentation.registration import align, can_register, to_sitk
+from bids_qcm.segmentation.resampling import grid_points
+
+pytestmark = pytest.mark.skipif(not can_register(), reason="SimpleITK is not installed")
+
+AFFINE = from_matvec(np.diag([4.0, 4, 4]), [-64, -72, -60])
+SHAPE = (33, 37, 31)
+
+
+def image(shape, affine, pose, values):
+    """Draw a head of three ellipsoids at a pose, in two contrasts."""
+    points = apply_affine(np.linalg.inv(pose), grid_points(shape, affine))
+    drawn = np.zeros(len(points), np.float32)
+    for value, centre, radii in zip(
+        values,
+        [(0, 0, 0), (12, 15, 8), (-20, -20, -10)],
+        [(50, 58, 40), (30, 38, 14), (20, 10, 28)],
+        strict=True,
+    ):
+        drawn[(((points - centre) / radii) ** 2).sum(axis=1) < 1] = value
+    noise = np.random.default_rng(0).normal(0, 1, len(points))
+    return (drawn + noise).reshape(shape).astype(np.float32)
+
+
+@pytest.fixture
+def align_at():
+    """Align two images of one head whose headers are off by a rotation and a shift."""
+
+    def align_at(degrees, shift, **options):
+        rotation = Rotation.from_rotvec(np.deg2rad(degrees) * np.array([1, -2, 2]) / 3)
+        pose = from_matvec(rotation.as_matrix(), shift)
+        affine = from_matvec(np.diag([-3.0, 3.0, 5.0]), [70, -75, -70])
+        magnitude = image(SHAPE, AFFINE, np.eye(4), (80, 60, 100))
+        anatomical = image((47, 52, 30), affine, pose, (60, 100, 20))
+        return pose, align(magnitude, AFFINE, anatomical, affine, **options)
+
+    return align_at
+
+
+@pytest.mark.parametrize(("degrees", "shift"), [(3, (3, -3.5, 2)), (8, (20, 10, -25))])
+def test_another_pose_is_found(align_at, degrees, shift):
+    pose, found = align_at(degrees, shift)
+    assert found.chosen == "rigid"
+    points = grid_points(SHAPE, AFFINE, step=8)
+    error = apply_affine(found.pose, points) - apply_affine(pose, points)
+    # less than half a voxel, anywhere in the head
+    assert np.linalg.norm(error, axis=1).max() < 2
+    assert found.registered_information > 1.02 * found.header_information
+    moved = np.linalg.norm(apply_affine(pose, points) - points, axis=1).mean()
+    assert found.shift == pytest.approx(moved, abs=1)
+
+
+def test_the_headers_pose_is_kept_where_it_is_as_good(align_at):
+    _, found = align_at(0, (0.3, 0, 0))
+    assert found.chosen == "header"
+    np.testing.assert_array_equal(found.pose, np.eye(4))
+
+
+def test_registration_is_taken_where_asked(align_at):
+    pose, found = align_at(0, (0.3, 0, 0), always=True)
+    assert found.chosen == "rigid"
+    np.testing.assert_allclose(found.pose, pose, atol=0.3)
+    again = align_at(0, (0.3, 0, 0), always=True)[1]
+    np.testing.assert_allclose(found.pose, again.pose, atol=1e-6)
+
+
+def test_an_image_keeps_its_place():
+    affine = from_matvec(Rotation.from_euler("xyz", [3, 4, 5]).as_matrix() * [1, 2, 3], [4, 5, 6])
+    made = to_sitk(np.zeros((4, 5, 6)), affine)
+    assert made.GetSize() == (4, 5, 6)
+    index = (1, 2, 3)
+    expected = apply_affine(affine, index) * [-1, -1, 1]
+    np.testing.assert_allclose(made.TransformIndexToPhysicalPoint(index), expected)

@@ -1,0 +1,212 @@
+"""Derivative datasets as other software writes them, of the phantom in another pose and grid."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import apply_affine, from_matvec
+from nitransforms.linear import Affine
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from bids_qcm.phantom.anatomy import make_anatomy
+from bids_qcm.phantom.tissues import TISSUES
+from bids_qcm.segmentation.resampling import grid_points
+
+TISSUE_LABELS = {"GM": 1, "WM": 2, "CSF": 3}
+
+# signal of gray and white matter, fluid, bone, soft tissue and lesion
+_T1W = (60, 100, 20, 10, 80, 60)
+_T2W = (80, 65, 100, 8, 60, 95)
+
+
+@dataclass
+class Head:
+    """A phantom head as the phase's images show it, and as the anatomical ones do.
+
+    Attributes
+    ----------
+    labels, magnitude : ndarray
+        In the grid of the phase.
+    affine : ndarray
+        The phase's.
+    t1w, fractions, t1w_affine
+        In a grid that is rotated, shifted and anisotropic, in coordinates that the pose leads to.
+    pose : ndarray
+        Coordinates of the phase to those of the T1w image.
+    """
+
+    labels: np.ndarray
+    magnitude: np.ndarray
+    affine: np.ndarray
+    t1w: np.ndarray
+    fractions: np.ndarray
+    t1w_affine: np.ndarray
+    pose: np.ndarray
+
+    @property
+    def brain_labels(self):
+        """Gray matter, white matter and fluid in the grid of the T1w image."""
+        filled = self.fractions[:3].sum(axis=0) > 0.5
+        return np.where(filled, self.fractions[:3].argmax(axis=0) + 1, 0).astype(np.int16)
+
+    def left(self):
+        """Tell what of the grid of the T1w image is the left hemisphere."""
+        shape = self.t1w.shape
+        points = apply_affine(np.linalg.inv(self.pose), grid_points(shape, self.t1w_affine))
+        return (points[:, 0] < 0).reshape(shape)
+
+
+def make_head(resolution, degrees, shift, voxel_size):
+    """Make a head whose T1w image is turned by `degrees` and moved by `shift` mm."""
+    anatomy = make_anatomy(resolution)
+    fine = make_anatomy(max(1, resolution / 2))
+    affine = anatomy.grid.affine
+    signal = np.array([0, *_T2W], np.float32)
+    lookup = {0: 0} | {tissue.index: row for row, tissue in enumerate(TISSUES, start=1)}
+    rows = np.vectorize(lookup.get)(anatomy.labels)
+    centre = apply_affine(affine, np.array(anatomy.labels.shape) / 2)
+    axis = np.array([1.0, -2.0, 2.0]) / 3
+    rotation = Rotation.from_rotvec(np.deg2rad(degrees) * axis).as_matrix()
+    pose = from_matvec(rotation, centre - rotation @ centre + np.array(shift))
+    # the grid itself is turned too
+    turned = Rotation.from_euler("xyz", [12, -7, 9], degrees=True).as_matrix()
+    size = np.array(voxel_size)
+    shape = np.ceil(np.array(anatomy.labels.shape) * resolution * 1.15 / size).astype(int)
+    corner = apply_affine(pose, centre) - turned @ (size * shape / 2)
+    t1w_affine = from_matvec(turned @ np.diag(size), corner + 0.3)
+    points = apply_affine(
+        np.linalg.inv(pose @ fine.grid.affine), grid_points(tuple(shape), t1w_affine)
+    )
+    fractions = np.stack(
+        [ndimage.map_coordinates(one, points.T, order=1).reshape(shape) for one in fine.fractions]
+    )
+    t1w = np.tensordot(np.array(_T1W, np.float32), fractions, axes=1)
+    rng = np.random.default_rng(0)
+    magnitude = signal[rows] + rng.normal(0, 2, rows.shape)
+    return Head(
+        anatomy.labels,
+        np.abs(magnitude).astype(np.float32),
+        affine,
+        t1w + np.abs(rng.normal(0, 1, t1w.shape)),
+        fractions,
+        t1w_affine,
+        pose,
+    )
+
+
+def write_raw(root: Path, head: Head):
+    """Write the raw dataset: a T2w image with its phase."""
+    describe(root)
+    sidecar = {"EchoTime": 0.08, "ImagingFrequency": 127.74, "Units": "rad"}
+    phase = np.random.default_rng(1).uniform(-3, 3, head.labels.shape).astype(np.float32)
+    for part, values in (("mag", head.magnitude), ("phase", phase)):
+        stem = f"sub-01/anat/sub-01_part-{part}_T2w"
+        save(root / f"{stem}.nii.gz", values, head.affine)
+        (root / f"{stem}.json").write_text(json.dumps(sidecar))
+    return root
+
+
+def write_fmriprep(root, head):
+    """Write fMRIPrep's segmentation, T1w image and brain mask."""
+    describe(root)
+    save(root / "sub-01/anat/sub-01_dseg.nii.gz", head.brain_labels, head.t1w_affine)
+    mask = (head.brain_labels > 0).astype(np.uint8)
+    save(root / "sub-01/anat/sub-01_desc-brain_mask.nii.gz", mask, head.t1w_affine)
+    save(root / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz", head.t1w, head.t1w_affine)
+
+
+def write_smriprep(root, head):
+    """Write sMRIPrep's probability maps and T1w image."""
+    describe(root)
+    for row, tissue in enumerate(TISSUE_LABELS):
+        path = root / f"sub-01/anat/sub-01_label-{tissue}_probseg.nii.gz"
+        save(path, head.fractions[row], head.t1w_affine)
+    save(root / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz", head.t1w, head.t1w_affine)
+
+
+def write_fmriprep_aseg(root, head):
+    """Write fMRIPrep's aseg, with its table in the root of the dataset."""
+    describe(root)
+    save(root / "sub-01/anat/sub-01_desc-aseg_dseg.nii.gz", _aseg(head), head.t1w_affine)
+    save(root / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz", head.t1w, head.t1w_affine)
+    names = "index\tname\tcolor\n2\tLeft-Cerebral-White-Matter\t#f5f5f5\n999\tsomething\t#000000\n"
+    (root / "desc-aseg_dseg.tsv").write_text(names)
+
+
+def write_freesurfer(root, head):
+    """Write what of FreeSurfer's folder matters; it has no description."""
+    save(root / "sub-01/mri/aseg.mgz", _aseg(head), head.t1w_affine)
+    save(root / "sub-01/mri/aparc+aseg.mgz", _aparc(head), head.t1w_affine)
+    save(root / "sub-01/mri/nu.mgz", head.t1w, head.t1w_affine)
+
+
+def write_fastsurfer(root, head):
+    """Write what of FastSurfer's folder matters, after its segmentation only."""
+    save(root / "sub-01/mri/aparc.DKTatlas+aseg.deep.mgz", _aparc(head), head.t1w_affine)
+    save(root / "sub-01/mri/mask.mgz", (head.brain_labels > 0).astype(np.uint8), head.t1w_affine)
+    save(root / "sub-01/mri/orig_nu.mgz", head.t1w, head.t1w_affine)
+
+
+def write_synthseg(root, head):
+    """Write SynthSeg's output for a raw T1w image, which lies in the raw dataset."""
+    save(root / "sub-01/anat/sub-01_T1w_synthseg.nii.gz", _aseg(head), head.t1w_affine)
+    raw = root.parents[1] / "sub-01/anat/sub-01_T1w.nii.gz"
+    save(raw, head.t1w, head.t1w_affine)
+
+
+PRODUCERS = {
+    "fmriprep": write_fmriprep,
+    "smriprep": write_smriprep,
+    "fmriprep-aseg": write_fmriprep_aseg,
+    "freesurfer": write_freesurfer,
+    "fastsurfer": write_fastsurfer,
+    "synthseg": write_synthseg,
+}
+
+
+def write_transform(root, head, name="sub-01_from-T1w_to-T2w_mode-image_xfm.txt"):
+    """Write a dataset that has the transform of images from T1w to the phase, as ITK text."""
+    describe(root)
+    path = root / "sub-01/anat" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Affine(head.pose).to_filename(path, fmt="itk")
+
+
+def describe(root):
+    root.mkdir(parents=True, exist_ok=True)
+    description = {"Name": root.name, "BIDSVersion": "1.10.0"}
+    (root / "dataset_description.json").write_text(json.dumps(description))
+
+
+def save(path, values, affine):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".mgz":
+        stored = values.astype(np.int32 if values.dtype.kind in "iu" else np.float32)
+        nib.save(nib.MGHImage(stored, affine), path)
+    else:
+        stored = values.astype(np.float32) if values.dtype.kind == "f" else values
+        nib.save(nib.Nifti1Image(stored, affine), path)
+
+
+def dice(one, other):
+    """Give the overlap of two masks, 0 to 1."""
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def _aseg(head):
+    """Give FreeSurfer's numbers: cortex, white matter and fluid of each side."""
+    left, right = np.array([0, 3, 2, 4]), np.array([0, 42, 41, 43])
+    labels = head.brain_labels
+    return np.where(head.left(), left[labels], right[labels]).astype(np.int32)
+
+
+def _aparc(head):
+    """Give the cortex the numbers of two of its parcels on each side."""
+    aseg = _aseg(head)
+    front = grid_points(aseg.shape, head.t1w_affine)[:, 1].reshape(aseg.shape) > 0
+    for cortex, base in ((3, 1000), (42, 2000)):
+        aseg[aseg == cortex] = base + np.where(front, 28, 11)[aseg == cortex]
+    return aseg

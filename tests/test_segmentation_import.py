@@ -1,0 +1,200 @@
+"""Segmentations as each producer writes them, planned and brought to the grid of the phase."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nipype.pipeline.engine import Workflow
+
+from bids_qcm.bids.acquisitions import group_acquisitions
+from bids_qcm.bids.companions import derivative_datasets
+from bids_qcm.bids.images import read_integers
+from bids_qcm.bids.planning import plan_acquisition
+from bids_qcm.settings import Settings
+from bids_qcm.workflows.acquisition import init_acquisition_wf
+from tests import segmentation_trees as trees
+
+# At 4 mm the fluid around the brain is thinner than a voxel; at 1 mm it has the others' limit.
+AT_4_MM = {"GM": 0.95, "WM": 0.95, "CSF": 0.8}
+
+# small, and enough to need another pose
+DEGREES, SHIFT = 3, (3, -3.5, 2)
+
+
+@pytest.fixture(scope="module")
+def heads():
+    made = {}
+
+    def head(resolution, degrees=DEGREES, shift=SHIFT, voxel_size=(2, 2, 2.5)):
+        key = resolution, degrees, shift, voxel_size
+        if key not in made:
+            made[key] = trees.make_head(*key)
+        return made[key]
+
+    return head
+
+
+@pytest.fixture
+def plan_tree(tmp_path):
+    """Write trees of a head, and plan its acquisition."""
+
+    def plan_tree(
+        head, producers, transform=False, methods=("integral-seg", "laplacian"), **options
+    ):
+        raw = trees.write_raw(tmp_path / "raw", head)
+        for name in producers:
+            trees.PRODUCERS[name](raw / "derivatives" / name, head)
+        if transform:
+            trees.write_transform(raw / "derivatives" / "xfms", head)
+        settings = Settings(raw, tmp_path / "out", tmp_path / "w", methods=methods, **options)
+        (acquisition,) = group_acquisitions((raw / "sub-01/anat").glob("*_part-*.nii.gz"))
+        datasets = derivative_datasets(raw, [], settings.output_dir)
+        plan = plan_acquisition(acquisition, settings, list(datasets.values()))
+        return plan, settings, {"raw": raw, **datasets}
+
+    return plan_tree
+
+
+def plan_tree_again(plan, root):
+    """Plan the acquisition once more, after a file was changed."""
+    settings = Settings(
+        root / "raw", root / "out", root / "w", methods=("integral-seg", "laplacian")
+    )
+    datasets = derivative_datasets(settings.bids_dir, [], settings.output_dir)
+    again = plan_acquisition(plan.acquisition, settings, list(datasets.values()))
+    return again, settings, datasets
+
+
+@pytest.fixture
+def import_tree(plan_tree, tmp_path):
+    """Import a head's segmentation; give the labels and what is told of them."""
+
+    def import_tree(*args, **options):
+        plan, settings, datasets = plan_tree(*args, **options)
+        assert plan.refused == {}
+        whole = init_acquisition_wf(plan=plan, settings=settings, datasets=datasets, name="whole")
+        part = Workflow("part", base_dir=str(tmp_path / "work"))
+        part.config["execution"] = {"create_report": "false"}
+        names = {"phi0", "mask", "coregister", "coregister_mask", "segmentation"}
+        wanted = [node for node in whole._graph.nodes if node.name in names]
+        part.add_nodes(wanted)
+        for one, other, data in whole._graph.edges(data=True):
+            if one in wanted and other in wanted:
+                part.connect([(one, other, data["connect"])])
+        done = {node.name: node.result.outputs for node in part.run(plugin="Linear").nodes}
+        outputs = done["segmentation"]
+        return read_integers(Path(outputs.labels_file)), outputs.provenance, plan
+
+    return import_tree
+
+
+def below(limits, found, head):
+    """Give the Dice of the tissues that do not reach their limits."""
+    dices = {
+        tissue: trees.dice(found == label, head.labels == label)
+        for tissue, label in trees.TISSUE_LABELS.items()
+    }
+    return {tissue: dice for tissue, dice in dices.items() if dice < limits[tissue]}
+
+
+@pytest.mark.parametrize("producer", trees.PRODUCERS)
+def test_each_producer_through_a_known_transform(heads, import_tree, producer):
+    head = heads(4)
+    found, told, plan = import_tree(head, [producer], transform=True)
+    assert plan.segmentation_route.coreg is None
+    assert set(np.unique(found)) == {0, 1, 2, 3}
+    assert below(AT_4_MM, found, head) == {}
+    assert "Coregistration" not in told
+
+
+@pytest.mark.parametrize("producer", ["fmriprep", "freesurfer", "synthseg"])
+def test_each_place_of_the_t1w_image_by_registration(heads, import_tree, producer):
+    head = heads(4)
+    found, told, _ = import_tree(head, [producer])
+    assert (told["CoregistrationRequested"], told["Coregistration"]) == ("auto", "rigid")
+    assert told["MutualInformationRegistered"] > told["MutualInformationHeader"]
+    assert below(AT_4_MM, found, head) == {}
+
+
+def test_headers_that_agree_are_kept(heads, import_tree):
+    head = heads(4, 0, (0, 0, 0))
+    found, told, _ = import_tree(head, ["fmriprep"])
+    assert (told["CoregistrationRequested"], told["Coregistration"]) == ("auto", "header")
+    assert told["RegisteredShift"] < 1
+    assert below(AT_4_MM, found, head) == {}
+    assert told["MaskCoverage"] > 0.99
+    truth = np.count_nonzero(head.labels == 2) * 0.064
+    assert told["TissueVolumes"]["White Matter"] == pytest.approx(truth, rel=0.03)
+
+
+def test_a_segmentation_in_a_templates_space(heads, plan_tree, import_tree, tmp_path):
+    head = heads(4)
+    raw = tmp_path / "raw" / "derivatives" / "fmriprep"
+    trees.describe(raw)
+    name = "sub-01_space-MNI152Lin_dseg.nii.gz"
+    trees.save(raw / "sub-01/anat" / name, head.brain_labels, head.t1w_affine)
+    plan, *_ = plan_tree(head, [])
+    assert f"{name}: is in the space MNI152Lin, from which no" in plan.refused["integral-seg"]
+    assert "sub-01_from-MNI152Lin_to-T1w_mode-image_xfm" in plan.refused["integral-seg"]
+    trees.write_transform(raw, head, "sub-01_from-MNI152Lin_to-T1w_mode-image_xfm.txt")
+    found, _, plan = import_tree(head, [], coreg="header")
+    assert [step.path.name for step in plan.segmentation_route.steps] == [
+        "sub-01_from-MNI152Lin_to-T1w_mode-image_xfm.txt"
+    ]
+    assert below(AT_4_MM, found, head) == {}
+
+
+def test_without_the_library_for_registration(heads, plan_tree, monkeypatch):
+    monkeypatch.setattr("bids_qcm.bids.routes.can_register", lambda: False)
+    head = heads(4)
+    plan, *_ = plan_tree(head, ["fmriprep"])
+    assert plan.segmentation_route.coreg == "header"
+    assert "SimpleITK is not installed" in plan.warnings[0]
+    plan, *_ = plan_tree(head, ["fmriprep"], coreg="rigid")
+    assert "cannot be registered: SimpleITK is not" in plan.refused["integral-seg"]
+
+
+def test_left_and_right_swapped(heads, plan_tree, tmp_path):
+    head = heads(4)
+    plan, *_ = plan_tree(head, ["fmriprep"], transform=True)
+    assert plan.refused == {}
+    path = plan.segmentation.path
+    trees.save(path, head.brain_labels[::-1], head.t1w_affine)
+    plan, *_ = plan_tree_again(plan, tmp_path)
+    assert "left and right swapped" in plan.refused["integral-seg"]
+    assert str(path) in plan.refused["integral-seg"]
+
+
+def test_a_mask_that_disagrees(heads, plan_tree, tmp_path):
+    head = heads(4)
+    plan, *_ = plan_tree(head, ["fmriprep"], transform=True)
+    labels = np.where(head.left(), head.brain_labels, 0)
+    labels[:, :, : labels.shape[2] // 2] = 0
+    trees.save(plan.segmentation.path, labels, head.t1w_affine)
+    plan, *_ = plan_tree_again(plan, tmp_path)
+    assert "disagrees with the brain mask" in plan.refused["integral-seg"]
+    assert str(plan.mask.path) in plan.refused["integral-seg"]
+
+
+def test_headers_that_disagree_are_kept_when_asked(heads, import_tree):
+    head = heads(4)
+    found, _, plan = import_tree(head, ["fmriprep"], coreg="header")
+    assert plan.segmentation_route.coreg == "header"
+    assert set(below(AT_4_MM, found, head)) == set(AT_4_MM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("producer", ["fmriprep", "smriprep", "freesurfer"])
+@pytest.mark.timeout(900)
+def test_at_1_mm(heads, import_tree, producer):
+    head = heads(1, voxel_size=(0.7, 0.7, 0.8))
+    found, _, _ = import_tree(head, [producer], transform=True)
+    assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.95), found, head) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_at_1_mm_by_registration(heads, import_tree):
+    head = heads(1, voxel_size=(0.7, 0.7, 0.8))
+    found, _, _ = import_tree(head, ["fmriprep"])
+    assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.9), found, head) == {}
