@@ -72,7 +72,7 @@ def segment_t1w(
     -----
     The intensity is made uniform by N4 (Tustison et al. 2010, doi:10.1109/TMI.2010.2046908). The
     MNI152 average brain that nilearn ships is registered to the image, affinely, and its tissue
-    maps are the priors of a mixture of three normal distributions of the intensity. The brain is
+    maps are the priors of a mixture of three normal distributions of the intensity, equally wide. The brain is
     what of gray and white matter holds together near that of the template, with the fluid between.
     The registration is affine only, so that an unusual brain is not found well.
     """
@@ -209,6 +209,8 @@ def _classify(
     starts = (weights**4 @ values) / (weights**4).sum(axis=1)
     mixture = GaussianMixture(
         len(_CLASSES),
+        # of one width: else mixed voxels become a class of their own where there is little noise
+        covariance_type="tied",
         means_init=starts[:, None],
         weights_init=weights.mean(axis=1) / weights.mean(axis=1).sum(),
         random_state=0,
@@ -218,10 +220,10 @@ def _classify(
         raise ValueError("the tissues cannot be told from each other by their signal")
     likelihood = mixture.predict_proba(np.clip(image[near], low, high)[:, None].astype(np.float64))
     posterior = likelihood.T / mixture.weights_[:, None] * priors.tissues[:, near]
-    deviations = np.sqrt(mixture.covariances_[:, 0, 0])
+    deviation = np.sqrt(mixture.covariances_[0, 0])
     limits = (
         float((mixture.means_[0, 0] + mixture.means_[1, 0]) / 2),
-        float(mixture.means_[2, 0] + 4 * deviations[2]),
+        float(mixture.means_[2, 0] + 4 * deviation),
     )
     return (posterior / posterior.sum(axis=0)).astype(np.float32), limits
 

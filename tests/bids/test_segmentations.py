@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import Grid
+from bids_qcm.bids.label_tables import FREESURFER_LABELS
+from bids_qcm.bids.segmentations import import_mask, import_tissues, label_table, read_tissues
+
+ANAT = "derivatives/seg/sub-01/anat/sub-01"
+
+
+@pytest.fixture
+def companion(dataset):
+    def companion(*paths, **fields):
+        return Companion(paths, dataset.root / "derivatives" / "seg", **fields)
+
+    return companion
+
+
+@pytest.fixture
+def probabilities(dataset, companion, affine):
+    """Write probability maps, and give the companion."""
+
+    def probabilities(**maps):
+        names = [f"{ANAT}_label-{label}_probseg.nii.gz" for label in maps]
+        paths = [
+            dataset.image(name, v, affine) for name, v in zip(names, maps.values(), strict=True)
+        ]
+        return companion(*paths, kind="probabilities")
+
+    return probabilities
+
+
+def test_the_users_table_goes_first_and_the_datasets_second(dataset, companion, tmp_path):
+    found = companion(dataset.segmentation())
+    assert label_table(found, None)[1].name == "Gray Matter"
+    dataset.json("derivatives/seg/dseg.tsv", "index\tname\n1\tWM\n")
+    assert label_table(found, None) == {1: ("WM", "WM")}
+    own = dataset.json("mine.tsv", "index\tname\n1\tx\n")
+    assert label_table(found, own) == {1: ("x", "other")}
+
+
+def test_freesurfers_numbers_are_known_whatever_a_dataset_calls_them(dataset, companion):
+    path = dataset.segmentation(f"{ANAT}_desc-aseg_dseg.nii.gz")
+    dataset.json("derivatives/seg/dseg.tsv", "index\tname\n10\tLeft-Thalamus-Proper\n999\tx\n")
+    table = label_table(companion(path, numbering=FREESURFER_LABELS), None)
+    assert (table[10].tissue, table[999]) == ("SGM", ("x", "other"))
+
+
+def test_unknown_labels_are_listed_with_file_and_remedy(dataset, companion, label_values):
+    path = dataset.image(f"{ANAT}_dseg.nii.gz", label_values + np.int16(70))
+    with pytest.raises(InputError, match=r"in no table: 71, 72\. Remedy: .*--label-table") as error:
+        read_tissues(companion(path), None)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [(0.5, "not whole numbers"), (None, "zero or not finite everywhere")]
+)
+def test_what_is_no_segmentation(dataset, companion, label_values, change, message):
+    values = np.zeros_like(label_values) if change is None else label_values + np.float32(change)
+    path = dataset.image(f"{ANAT}_dseg.nii.gz", values)
+    with pytest.raises(InputError, match=message) as error:
+        read_tissues(companion(path), None)
+    assert str(path) in str(error.value)
+
+
+def test_the_most_probable_tissue(probabilities, label_values):
+    gray = np.full(label_values.shape, 0.3, np.float32)
+    white = np.where(label_values == 1, 0.4, 0.1).astype(np.float32)
+    deep = np.where(label_values == 1, 0.0, 0.05).astype(np.float32)
+    labels, names = read_tissues(probabilities(GM=gray, WM=white, CSF=deep), None)
+    # the sum is 0.7 in one half, and 0.45 in the other
+    np.testing.assert_array_equal(labels, np.where(label_values == 1, 2, 0))
+    assert names == {2: "White Matter"}
+
+
+def test_maps_of_one_tissue_are_added(probabilities, label_values):
+    ones = np.ones(label_values.shape, np.float32)
+    labels, _ = read_tissues(probabilities(GM=0.3 * ones, CGM=0.3 * ones, WM=0.4 * ones), None)
+    assert (labels == 1).all()
+
+
+def test_what_are_no_probabilities(probabilities, label_values):
+    with pytest.raises(InputError, match=r"label-GM_probseg.*from 100 to 200, which are no prob"):
+        read_tissues(probabilities(GM=label_values * 100), None)
+
+
+def test_probability_maps_in_different_grids(probabilities, label_values):
+    values = label_values.astype(np.float32) / 2
+    with pytest.raises(InputError, match=r"label-WM_probseg.*another grid"):
+        read_tissues(probabilities(GM=values, WM=values[1:]), None)
+
+
+def test_names_are_those_of_labels_in_the_field_of_view(dataset, companion, affine):
+    path = dataset.segmentation()
+    left = Grid((3, 9, 7), affine)
+    labels, names = import_tissues(companion(path), None, left, lambda points: points)
+    assert (labels == 1).all()
+    assert names == {1: "Gray Matter"}
+
+
+def test_a_mask_outside_the_field_of_view(dataset, affine):
+    path = dataset.segmentation()
+    affine[0, 3] = 50
+    with pytest.raises(InputError, match="outside the phase's field of view"):
+        import_mask(path, Grid((3, 9, 7), affine), lambda points: points)

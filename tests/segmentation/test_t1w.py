@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+
+from bids_qcm.segmentation.registration import can_register
+from bids_qcm.segmentation.t1w import segment_t1w
+from tests import segmentation_trees as trees
+
+pytestmark = pytest.mark.skipif(not can_register(), reason="SimpleITK is not installed")
+
+
+@pytest.mark.slow
+def test_the_tissues_of_the_phantom():
+    head = trees.make_head(2, 8, (5, -10, 15), (1.6, 1.6, 2))
+    rim = np.linspace(0.8, 1.2, head.t1w.shape[1])[:, None]
+    found = segment_t1w(head.t1w * rim, head.t1w_affine)
+    truth = head.brain_labels
+    dices = [trees.dice(found == label, truth == label) for label in (1, 2, 3)]
+    assert dices[0] > 0.9, dices
+    assert dices[1] > 0.9, dices
+    assert dices[2] > 0.6, dices
+    assert trees.dice(found > 0, truth > 0) > 0.95
+
+
+@pytest.mark.slow
+def test_what_is_no_head_is_refused():
+    noise = np.random.default_rng(0).normal(100, 10, (40, 40, 40))
+    with pytest.raises(ValueError, match=r"cannot be told|no brain"):
+        segment_t1w(noise, np.diag([4.0, 4, 4, 1]))
