@@ -12,9 +12,20 @@ from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.replicates import REPLICATES
+from bids_qcm.segmentation.registration import can_register
 from bids_qcm.settings import Settings
 
-_LIBRARIES = ("numpy", "scipy", "scikit-image", "numba", "nibabel", "nipype", "pybids")
+_LIBRARIES = (
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "numba",
+    "nibabel",
+    "nilearn",
+    "nipype",
+    "nitransforms",
+    "pybids",
+)
 
 
 def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) -> dict[str, Any]:
@@ -46,6 +57,7 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
         "SoftwareVersions": {
             "bids_qcm": __version__,
             **{library: version(library) for library in _LIBRARIES},
+            **({"SimpleITK": version("SimpleITK")} if can_register() else {}),
         },
     }
     if all(echo.time is not None for echo in plan.echoes):

@@ -62,6 +62,14 @@ class Coregister(CheckedInterface):
             always=inputs.coreg == "rigid",
             n_threads=inputs.n_threads,
         )
+        if alignment.looks_flipped:
+            raise InputError(
+                anatomical,
+                "fits the magnitude better with left and right swapped (mutual information "
+                f"{alignment.mirrored_information:.3f}, else "
+                f"{alignment.registered_information:.3f}): the header of one of them seems flipped",
+                "convert both again, and compare them in a viewer",
+            )
         self._results["pose"] = alignment.pose.tolist()
         self._results["provenance"] = {
             "Coregistration": alignment.chosen,

@@ -24,8 +24,8 @@ LEAST_VOLUMES = {"GM": 300.0, "WM": 200.0, "CSF": 5.0}
 
 # How much better a mirror image must fit, as a factor, and as a share of the information: what
 # noise tells is below it.
-_FLIP_FACTOR = 1.15
-_FLIP_GAIN = 0.01
+_FLIP_FACTOR = 1.08
+_FLIP_GAIN = 0.005
 
 _MAGNITUDE_BINS = 32
 

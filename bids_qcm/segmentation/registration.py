@@ -25,6 +25,9 @@ _SMOOTHING_MM = (6.0, 3.0, 0.0)
 # Mutual information is a mean over some 100,000 voxels: differences below this are noise.
 _LEAST_GAIN = 0.02
 
+# On a 3 T head the wrong side loses 12 % of the information.
+_FLIP_FACTOR = 1.05
+
 
 class Alignment(NamedTuple):
     """How an anatomical image lies to the magnitude.
@@ -39,6 +42,8 @@ class Alignment(NamedTuple):
     header_information, registered_information : float
         Mutual information (nats) of both images at the pose of the headers and at the registered
         one.
+    mirrored_information : float
+        The same, with left and right of the anatomical image swapped, at its own best pose.
     """
 
     pose: NDArray[np.float64]
@@ -46,6 +51,12 @@ class Alignment(NamedTuple):
     shift: float
     header_information: float
     registered_information: float
+    mirrored_information: float
+
+    @property
+    def looks_flipped(self) -> bool:
+        """Tell whether the images fit clearly better with left and right of one swapped."""
+        return self.mirrored_information > _FLIP_FACTOR * self.registered_information
 
 
 def can_register() -> bool:
@@ -84,17 +95,20 @@ def align(
     import SimpleITK as sitk
 
     fixed, moving = to_sitk(magnitude, magnitude_affine), to_sitk(anatomical, anatomical_affine)
-    header, registered_transform = sitk.Euler3DTransform(), _register(fixed, moving, n_threads)
-    registered = pose_of(registered_transform)
-    before, after = (
-        information(fixed, moving, transform) for transform in (header, registered_transform)
+    best, best_mirrored = (
+        _register(fixed, image, n_threads) for image in (moving, _mirrored(moving))
     )
+    registered = pose_of(best)
+    before, after = (
+        information(fixed, moving, transform) for transform in (sitk.Euler3DTransform(), best)
+    )
+    mirrored = information(fixed, _mirrored(moving), best_mirrored)
     corners = np.array(np.meshgrid(*([0, n - 1] for n in magnitude.shape))).reshape(3, -1).T
     points = apply_affine(magnitude_affine, corners / 2 + np.array(magnitude.shape) / 4)
     shift = np.linalg.norm(apply_affine(registered, points) - points, axis=1).mean()
     needed = after > (1 + _LEAST_GAIN) * before and shift > min(voxel_sizes(magnitude_affine)) / 2
     pose, chosen = (registered, "rigid") if always or needed else (np.eye(4), "header")
-    return Alignment(pose, chosen, float(shift), before, after)
+    return Alignment(pose, chosen, float(shift), before, after, mirrored)
 
 
 def information(
@@ -180,6 +194,16 @@ def pose_of(transform: "sitk.Transform") -> NDArray[np.float64]:
     matrix[:3, :3] = linear
     matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - linear @ centre
     return _LPS @ matrix @ _LPS
+
+
+def _mirrored(image: "sitk.Image") -> "sitk.Image":
+    """Swap left and right of an image, about the middle of its grid."""
+    import SimpleITK as sitk
+
+    directions = np.abs(np.array(image.GetDirection()).reshape(3, 3)[0])
+    flipped = sitk.Flip(image, [axis == int(directions.argmax()) for axis in range(3)])
+    flipped.CopyInformation(image)
+    return flipped
 
 
 def _register(fixed: "sitk.Image", moving: "sitk.Image", n_threads: int) -> "sitk.Euler3DTransform":

@@ -72,9 +72,9 @@ def segment_t1w(
     -----
     The intensity is made uniform by N4 (Tustison et al. 2010, doi:10.1109/TMI.2010.2046908). The
     MNI152 average brain that nilearn ships is registered to the image, affinely, and its tissue
-    maps are the priors of a mixture of three normal distributions of the intensity, equally wide. The brain is
-    what of gray and white matter holds together near that of the template, with the fluid between.
-    The registration is affine only, so that an unusual brain is not found well.
+    maps are the priors of a mixture of three equally wide normal distributions of the intensity.
+    The brain is what of gray and white matter holds together near that of the template, with the
+    fluid between. As the registration is affine only, an unusual brain is not found well.
     """
     image = np.nan_to_num(np.asarray(image, np.float32))
     head = _head(image)

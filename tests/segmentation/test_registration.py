@@ -12,7 +12,7 @@ AFFINE = from_matvec(np.diag([4.0, 4, 4]), [-64, -72, -60])
 SHAPE = (33, 37, 31)
 
 
-def image(shape, affine, pose, values):
+def head(shape, affine, pose, values):
     """Draw a head of three ellipsoids at a pose, in two contrasts."""
     points = apply_affine(np.linalg.inv(pose), grid_points(shape, affine))
     drawn = np.zeros(len(points), np.float32)
@@ -31,12 +31,14 @@ def image(shape, affine, pose, values):
 def align_at():
     """Align two images of one head whose headers are off by a rotation and a shift."""
 
-    def align_at(degrees, shift, **options):
+    def align_at(degrees, shift, flipped=False, **options):
         rotation = Rotation.from_rotvec(np.deg2rad(degrees) * np.array([1, -2, 2]) / 3)
         pose = from_matvec(rotation.as_matrix(), shift)
         affine = from_matvec(np.diag([-3.0, 3.0, 5.0]), [70, -75, -70])
-        magnitude = image(SHAPE, AFFINE, np.eye(4), (80, 60, 100))
-        anatomical = image((47, 52, 30), affine, pose, (60, 100, 20))
+        magnitude = head(SHAPE, AFFINE, np.eye(4), (80, 60, 100))
+        anatomical = head((47, 52, 30), affine, pose, (60, 100, 20))
+        if flipped:
+            anatomical = anatomical[::-1]
         return pose, align(magnitude, AFFINE, anatomical, affine, **options)
 
     return align_at
@@ -46,6 +48,7 @@ def align_at():
 def test_another_pose_is_found(align_at, degrees, shift):
     pose, found = align_at(degrees, shift)
     assert found.chosen == "rigid"
+    assert not found.looks_flipped
     points = grid_points(SHAPE, AFFINE, step=8)
     error = apply_affine(found.pose, points) - apply_affine(pose, points)
     # less than half a voxel, anywhere in the head
@@ -67,6 +70,10 @@ def test_registration_is_taken_where_asked(align_at):
     np.testing.assert_allclose(found.pose, pose, atol=0.3)
     again = align_at(0, (0.3, 0, 0), always=True)[1]
     np.testing.assert_allclose(found.pose, again.pose, atol=1e-6)
+
+
+def test_left_and_right_swapped(align_at):
+    assert align_at(3, (3, -3.5, 2), flipped=True)[1].looks_flipped
 
 
 def test_an_image_keeps_its_place():
