@@ -89,6 +89,8 @@ def init_acquisition_wf(
     write_mask.inputs.metadata = mask_metadata(plan, datasets)
     workflow.connect(phi0, "mask_file", write_mask, "in_file")
     coregister = _connect_mask(workflow, plan, settings, phi0)
+    if coregister is not None:
+        workflow.connect(coregister, "provenance", write_mask, "provenance")
     segmentation = _connect_segmentation(workflow, plan, settings, datasets, phi0, coregister)
     for method in plan.methods:
         reconstruct = _init_reconstruct_node(plan, settings, method)
