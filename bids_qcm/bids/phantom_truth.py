@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bids_qcm.bids.dataset import select_participants
 from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.images import Grid, read_grid, read_integers, read_values
-from bids_qcm.bids.label_tables import read_names
+from bids_qcm.bids.label_tables import read_table
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, parse_name
 from bids_qcm.bids.phantom_dataset import TRUTH_DATASET
 from bids_qcm.phantom.truth import Truth
@@ -131,7 +131,8 @@ def read_truth(dataset: Path, participant: str) -> PhantomTruth:
         small_lesion_diameter=lesions,
         voxel_size=grid.voxel_size,
     )
-    names = read_names(folder / f"{participant}_dseg.tsv", labels)
+    table = read_table(folder / f"{participant}_dseg.tsv")
+    names = {label: entry.name for label, entry in table.items() if np.any(labels == label)}
     return PhantomTruth(arrays, grid, names, path)
 
 
