@@ -103,13 +103,18 @@ class Finder:
                 acquisition, self.grid, datasets, settings.segmentation_filters
             )
             if found is None:
-                return Found(why_none=_no_segmentation(acquisition))
+                return self._none(_no_segmentation(acquisition))
             route, warnings = self._route(found)
             self._check(found, route, mask)
         except InputError as error:
-            given_up = () if settings.methods else (f"using no segmentation, as {error}",)
-            return Found(why_none=str(error), warnings=given_up)
+            return self._none(str(error), worth_a_warning=True)
         return Found(found, route, "", tuple(warnings))
+
+    def _none(self, why: str, *, worth_a_warning: bool = False) -> Found:
+        """Tell why there is none; methods that were asked for are refused with the same words."""
+        worth_a_warning |= self.settings.segmentation != "auto"
+        told = worth_a_warning and not self.settings.methods
+        return Found(why_none=why, warnings=(f"using no segmentation, as {why}",) if told else ())
 
     def _route(self, found: Companion) -> tuple[Route, list[str]]:
         return plan_route(found, self.acquisition, self.grid, self.datasets, self.settings)
@@ -118,7 +123,7 @@ class Finder:
         acquisition, settings = self.acquisition, self.settings
         found = find_t1w(acquisition, self.grid, settings.bids_dir, settings.segmentation_filters)
         if found is None:
-            return Found(why_none=f"--segmentation t1w, but {acquisition.name} has no T1w image")
+            return self._none(f"--segmentation t1w, but {acquisition.name} has no T1w image")
         if not can_register():
             raise InputError(
                 found.path, "cannot be segmented: SimpleITK is not installed", INSTALL_HINT

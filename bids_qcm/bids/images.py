@@ -256,7 +256,7 @@ def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:
         raise InputError(path, "may not be read", "give read permission") from error
     except _UNREADABLE as error:
         raise InputError(
-            path, f"cannot be read as an image ({error})", "copy or convert it again"
+            path, f"cannot be read as NIfTI or MGH ({error})", "copy or convert it again"
         ) from error
     if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
         raise InputError(path, "is neither NIfTI nor FreeSurfer's MGH", "convert it again")

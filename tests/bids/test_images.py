@@ -109,7 +109,7 @@ def test_a_truncated_file_is_refused_by_name(path, phase_values, affine, share):
 @pytest.mark.parametrize("content", [b"no image" * 100, b"/annex/objects/MD5E-s1"])
 def test_what_is_no_image_is_refused(path, content):
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read as an image"):
+    with pytest.raises(InputError, match="cannot be read as NIfTI"):
         read_grid(path)
 
 
@@ -147,7 +147,7 @@ def test_a_dangling_link_asks_for_the_content(path):
 
 def test_a_folder_is_refused(path):
     path.mkdir()
-    with pytest.raises(InputError, match="cannot be read as an image"):
+    with pytest.raises(InputError, match="cannot be read as NIfTI"):
         read_grid(path)
 
 

@@ -328,6 +328,25 @@ def test_the_default_method_tells_why_it_uses_no_segmentation(
     assert warning.startswith(f"using no segmentation, as {path}: ")
 
 
+@pytest.mark.parametrize("segmentation", ["t1w", "mine"])
+def test_a_segmentation_that_was_asked_for_and_is_not_there(dataset, plan, segmentation):
+    dataset.pair()
+    found = plan(segmentation=segmentation)
+    assert found.methods == ("integral-mag",)
+    (warning,) = found.warnings
+    assert warning.startswith("using no segmentation, as ")
+    assert "T1w image" in warning
+    refused = plan(segmentation=segmentation, methods=("integral-seg", "laplacian")).refused
+    assert "T1w image" in refused["integral-seg"]
+
+
+def test_no_segmentation_is_wanted(dataset, plan):
+    dataset.pair()
+    dataset.segmentation()
+    found = plan(segmentation="none")
+    assert (found.segmentation, found.methods, found.warnings) == (None, ("integral-mag",), ())
+
+
 def test_a_mask_that_cannot_be_used_is_a_warning(dataset, plan, label_values, affine):
     dataset.pair()
     relative = f"{SEG}/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
