@@ -7,7 +7,7 @@ BENCH_RESULTS := benchmarks/results
 # --bench-threads N, --bench-resolution MM, or any option of pytest, such as -k laplacian
 BENCH_OPTIONS ?=
 
-.PHONY: help demo test test-slow bench lint clean
+.PHONY: help demo test test-slow bench phantom-study lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -22,7 +22,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity by all ten methods
+demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity by all methods
 	rm -rf $(DEMO)
 	$(BIN)/bids-qcm-phantom create $(DEMO)/phantom
 	$(BIN)/bids-qcm $(DEMO)/phantom $(DEMO)/maps participant --method all --work-dir $(DEMO)/work
@@ -42,6 +42,10 @@ bench: $(VENV)/.installed-bench  ## measure the engine on a 1 mm head, which tak
 	mkdir -p $(BENCH_RESULTS)
 	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
 		--timeout 0 --verbose --benchmark-quiet --benchmark-json $(BENCH_RESULTS)/latest.json $(BENCH_OPTIONS)
+
+phantom-study: $(VENV)/.installed  ## search the radii of all methods on the phantom, which takes hours
+	$(BIN)/python -m benchmarks.phantom_study --resolution 2 --results $(BENCH_RESULTS)
+	$(BIN)/python -m benchmarks.phantom_study --resolution 1 --results $(BENCH_RESULTS)
 
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check

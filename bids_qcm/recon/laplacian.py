@@ -12,11 +12,12 @@ from bids_qcm.recon.finite_difference import fd_gradient, fd_laplacian, fd_lapla
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.quadratic_fit import QuadraticFit, fit_gradients, fit_quadratic
-from bids_qcm.recon.replicates import REPLICATES, SPACING, Noise, every_third, replicate_std
+from bids_qcm.recon.replicates import REPLICATES, Noise, every_nth, replicate_std
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
 
-# Voxels of the integral radius from which on the noise hardly changes from voxel to voxel.
-_LARGE_REACH = 12
+# Within a sixth of the integral radius the noise hardly changes.
+_SPACING_PER_REACH = 1 / 6
+_LARGEST_SPACING = 3
 
 # Of the median over the head: voxels, and replicates in each.
 _SAMPLES = 500
@@ -74,9 +75,8 @@ def compute_laplacian(
         if noise is None:
             return laplacian, None
         reach = min(kernels.integral_radius[a] / volumes.voxel_size[a] for a in kernels.axes)
-        at, spacing = None, 1
-        if reach >= _LARGE_REACH:
-            at, spacing = every_third(volumes.support), SPACING
+        spacing = min(max(int(reach * _SPACING_PER_REACH), 1), _LARGEST_SPACING)
+        at = every_nth(volumes.support, spacing) if spacing > 1 else None
         std = _integral_std(volumes, method, kernels, laplacian, at, REPLICATES, spacing)
         return laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std)
     if method.derivative == "fit":

@@ -1,4 +1,4 @@
-"""From phi0 to conductivity, by any of the ten methods."""
+"""From phi0 to conductivity, by any of the methods."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -15,9 +15,6 @@ REPLICATES = 24
 MAGNITUDE_REPLICATES = 3
 """Replicates of the magnitude's noise, which moves the weights."""
 
-SPACING = 3
-"""Voxels along x and y between those that :func:`every_third` chooses."""
-
 # Voxels over which the standard deviation of a large kernel hardly changes.
 _FILL_STEPS = 3
 
@@ -140,13 +137,15 @@ class _Replicates(Sequence[NDArray[np.float32]]):
         return volume
 
 
-def every_third(support: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Choose every third voxel along x and y, and those whose tissue none of them near has.
+def every_nth(support: NDArray[np.int32], spacing: int) -> NDArray[np.bool_]:
+    """Choose voxels some spacing apart along x and y, and those whose tissue none of them near has.
 
     Parameters
     ----------
     support : ndarray of int32, shape (X, Y, Z)
         Tissue numbers; 0 is nowhere.
+    spacing : int
+        In voxels; at most 3.
 
     Returns
     -------
@@ -154,7 +153,7 @@ def every_third(support: NDArray[np.int32]) -> NDArray[np.bool_]:
     """
     at = np.zeros(support.shape, dtype=bool)
     # from the second on, so that each voxel is one of them or next to one
-    at[1::SPACING, 1::SPACING] = support[1::SPACING, 1::SPACING] != 0
+    at[1::spacing, 1::spacing] = support[1::spacing, 1::spacing] != 0
     alone = np.isnan(_filled(np.where(at, 1.0, np.nan), support))
     return at | (alone & (support != 0))
 

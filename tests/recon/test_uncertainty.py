@@ -7,7 +7,7 @@ from bids_qcm.recon import METHODS, reconstruct
 from bids_qcm.recon.finite_difference import fd_laplacian, fd_laplacian_std
 from bids_qcm.recon.kernels import ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
-from bids_qcm.recon.replicates import Noise, every_third, replicate_std
+from bids_qcm.recon.replicates import Noise, every_nth, replicate_std
 
 F = 127.74e6
 
@@ -112,7 +112,7 @@ def test_replicates_of_a_known_estimator(sparse):
         return np.stack([5 * phase[at] for phase in phases])
 
     still = np.zeros(shape, np.float32)
-    at = every_third(support) if sparse else None
+    at = every_nth(support, 3) if sparse else None
     std = replicate_std(estimate, still, still, support, Noise(sd, 0.0), None, at=at)
     assert np.isfinite(std).all()
     np.testing.assert_allclose(np.sqrt(np.mean((std / sd) ** 2)), 5, rtol=0.02)
