@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cases import CASES, MEMORY_CASES, Case, Part
+from benchmarks.cases import CASES, MEMORY_CASES, PUBLISHED_CASES, Case, Part
 from benchmarks.costs import work_per_pair
 from benchmarks.fresh import run_fresh
 from benchmarks.hardware import Peaks
@@ -42,7 +42,7 @@ def bench_method(
         lambda: run(head, **radii),
         pairs=head.n_voxels * sum(supports),
         name=case.name,
-        published=not case.note or case.uncertainty,
+        published=case in PUBLISHED_CASES,
         uncertainty=case.uncertainty,
         radii=[radius for _, radius in case.loops()],
         voxels=head.n_voxels,

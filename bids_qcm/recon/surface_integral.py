@@ -269,6 +269,8 @@ class _Tissue:
         self._blocks = blocks_of(here, _LANES)
         self._here = here
         self._mine = wanted[wanted != 0] == label
+        # every sum writes the same part of it anew
+        self._cumulative = np.zeros(padded(self._inside, self._before_run).shape)
         self._counts = self._sums(self._inside.astype(np.float32))
 
     def average(self, steps: NDArray[np.float32], out: NDArray[np.float32]) -> None:
@@ -279,11 +281,10 @@ class _Tissue:
 
     def _sums(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Sum over the kernel around each of the voxels."""
-        cumulative = np.zeros(padded(self._inside, self._before_run).shape)
         margin, planes = self._before_run, np.arange(len(values))
-        in_threads(_accumulate, planes, values, self._inside, margin, cumulative)
+        in_threads(_accumulate, planes, values, self._inside, margin, self._cumulative)
         sums = np.empty(np.count_nonzero(self._here), dtype=np.float32)
-        arguments = (cumulative, self._kernel_runs, self._here, margin, sums)
+        arguments = (self._cumulative, self._kernel_runs, self._here, margin, sums)
         in_threads(_sum_runs, self._blocks, *arguments)
         return sums
 
