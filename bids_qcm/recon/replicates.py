@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 
-REPLICATES = 24
+REPLICATES = 32
 """Replicates of the phase's noise from which a standard deviation is estimated."""
 
 MAGNITUDE_REPLICATES = 3
@@ -81,7 +81,7 @@ def replicate_std(
     -------
     ndarray of float32, shape (X, Y, Z)
         In rad/m^2; NaN where no replicate is valid. Its relative precision in each voxel is that of
-        n replicates, ``1 / sqrt(2 (n - 1))``: 15 % for 24.
+        n replicates, ``1 / sqrt(2 (n - 1))``: 13 % for 32.
 
     Notes
     -----
