@@ -9,9 +9,9 @@ import pytest
 from benchmarks.cases import COLD_START_TARGET, WARM_START_TARGET
 from benchmarks.fresh import run_fresh
 from benchmarks.head import Head
-from bids_qcm.recon import METHODS
+from bids_qcm.recon.methods import PUBLISHED
 
-_METHODS = {"integral-magseg": ["integral-magseg"], "all ten methods": list(METHODS)}
+_METHODS = {"integral-magseg": ["integral-magseg"], "all ten methods": list(PUBLISHED)}
 
 
 @pytest.fixture(scope="module", params=_METHODS)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.methods import PUBLISHED
 
 SNR = 16
 """Magnitude signal-to-noise ratio of the phantom, for which the radii are published."""
@@ -81,9 +82,7 @@ CASES = (
 )
 
 PUBLISHED_CASES = tuple(
-    case
-    for case in CASES
-    if not METHODS[case.method].weighs_pairs and (case.uncertainty or not case.note)
+    case for case in CASES if case.method in PUBLISHED and (case.uncertainty or not case.note)
 )
 """The ten methods as published, without uncertainty and with it."""
 

@@ -32,9 +32,9 @@ from bids_qcm.recon import METHODS, reconstruct
 Radii = tuple[float | None, float | None]
 """Fit and integral radius in mm; None where the method has none."""
 
-_STEP = 1.15
-_LARGEST_STEP = 6
-"""Radii are published ones times powers of 1.15, up to the sixth: 2.3."""
+_STEP = 1.15**2
+_LARGEST_STEP = 2
+"""Radii are published ones times powers of 1.32, up to the second: 1.75."""
 
 _VARIATION = 0.15
 _GRAY, _WHITE = 1, 2
@@ -150,6 +150,8 @@ class Study:
             labels=self.truth.labels,
             fit_radius=radii[0],
             integral_radius=radii[1],
+            phase_noise=image.noise,
+            uncertainty=False,
         ).conductivity
 
     def _image(self, scan: Scan, head: Head) -> tuple[Phi0, float]:

@@ -9,6 +9,7 @@ import pytest
 
 from bids_qcm.cli.run import main
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.methods import PUBLISHED
 
 SCALINGS = ("rad", "unsigned12", "siemens", "milliradian")
 ECHO_TIMES = ("0.004", "0.010", "0.018")
@@ -146,7 +147,7 @@ def test_all_ten_methods_write_their_map(all_methods, phantoms, brain):
     anat = phantoms / "derivatives/phantom/sub-rad/anat"
     truth = load(anat / "sub-rad_desc-truth_condmap.nii.gz")
     gray, white, fluid = (load(anat / "sub-rad_dseg.nii.gz") == index for index in (1, 2, 3))
-    for method in METHODS.values():
+    for method in (METHODS[name] for name in PUBLISHED):
         found = condmap(all_methods, "rad", method.desc)
         assert not found[~brain].any()
         assert np.isfinite(found[brain]).mean() > 0.7

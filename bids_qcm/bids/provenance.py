@@ -10,6 +10,7 @@ from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.derivatives import bids_uri
 from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.inversion import INVERSION_REPLICATES, SMOOTHNESS
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.replicates import REPLICATES
 from bids_qcm.segmentation.registration import can_register
@@ -91,6 +92,8 @@ def condmap_metadata(
     }
     if METHODS[method].uses_magnitude:
         metadata["MagnitudeDelta"] = MAGNITUDE_DELTA
+    if METHODS[method].form == "inversion":
+        metadata["Smoothness"] = SMOOTHNESS
     if METHODS[method].uses_labels:
         metadata["Sources"] += [bids_uri(path, datasets) for path in _paths(plan.segmentation)]
         metadata |= _confidence(plan)
@@ -101,13 +104,17 @@ def condstd_metadata(
     plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
 ) -> dict[str, Any]:
     """Describe the standard deviation of a conductivity map; arguments as for the map itself."""
-    exact = METHODS[method].form == "laplacian"
+    propagation = {
+        "laplacian": "exact",
+        "integral": f"{REPLICATES} noise replicates",
+        "inversion": f"{INVERSION_REPLICATES} noise replicates, to first order",
+    }
     return condmap_metadata(plan, settings, datasets, method) | {
         "Description": "Standard deviation of the conductivity that the noise of the phase gives "
         "it; NaN and 0 as in the map",
         "PhaseNoiseEstimate": "magnitude noise / magnitude, its level from the mixed second "
         "differences of phi0",
-        "Propagation": "exact" if exact else f"{REPLICATES} noise replicates",
+        "Propagation": propagation[METHODS[method].form],
     }
 
 

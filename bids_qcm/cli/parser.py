@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,7 @@ from bids_qcm.physics import PhaseType
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import TARGET_STD
 from bids_qcm.recon.kernels import Triple, as_triple
+from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.segmentation.registration import Coreg
 from bids_qcm.settings import Settings
 
@@ -195,8 +197,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         default=[],
         choices=[*METHODS, "all"],
         metavar="METHOD",
-        help=f"one or more of {', '.join(METHODS)}; or all (default: integral-magseg where there "
-        "is a segmentation, else integral-mag)",
+        help=f"one or more of {', '.join(METHODS)}; all adds the ten of the published comparison "
+        "(default: integral-magseg where there is a segmentation, else integral-mag)",
     )
     for name in ("fit", "integral"):
         add(
@@ -299,7 +301,8 @@ def _in_raw_data(folder: Path, bids_dir: Path) -> bool:
 
 
 def _expand(methods: Sequence[str]) -> tuple[str, ...]:
-    return tuple(METHODS) if "all" in methods else tuple(dict.fromkeys(methods))
+    expanded = chain.from_iterable(PUBLISHED if name == "all" else [name] for name in methods)
+    return tuple(dict.fromkeys(expanded))
 
 
 def _radius(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
 from bids_qcm.recon.finite_difference import fd_gradient, fd_laplacian, fd_laplacian_std
+from bids_qcm.recon.inversion import Scene, invert
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.quadratic_fit import QuadraticFit, fit_gradients, fit_quadratic
@@ -52,7 +53,7 @@ class Volumes:
 def compute_laplacian(
     volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Differentiate the phase as the method says.
+    """Differentiate the phase as the method says, or invert its equation.
 
     Parameters
     ----------
@@ -68,7 +69,14 @@ def compute_laplacian(
         In rad/m^2; NaN where invalid.
     laplacian_std : ndarray of float32, shape (X, Y, Z), or None
         Its standard deviation.
+
+    Raises
+    ------
+    ValueError
+        If an inversion has no noise to weigh the phase by, or is asked for in a plane.
     """
+    if method.form == "inversion":
+        return invert(_scene(volumes, method, kernels), uncertainty=uncertainty)
     noise = volumes.noise if uncertainty else None
     if method.form == "integral":
         laplacian = _integral(volumes, method, kernels)
@@ -85,6 +93,17 @@ def compute_laplacian(
     differentiated = (volumes.support != 0, volumes.voxel_size, kernels.axes)
     laplacian = fd_laplacian(volumes.phase, *differentiated)
     return laplacian, None if noise is None else fd_laplacian_std(noise.phase, *differentiated)
+
+
+def _scene(volumes: Volumes, method: Method, kernels: Kernels) -> Scene:
+    inside = volumes.support != 0
+    if volumes.noise is None or not (volumes.noise.phase[inside] > 0).all():
+        raise ValueError(f"{method.name} needs the noise of the phase, positive in the mask")
+    if len(kernels.axes) < 3:
+        raise ValueError(f"{method.name} needs all three dimensions, but a radius of 0 was given")
+    precision = np.zeros(inside.shape)
+    precision[inside] = volumes.noise.phase[inside].astype(np.float64) ** -2
+    return Scene(volumes.phase, precision, volumes.support, volumes.voxel_size, volumes.zscore)
 
 
 def median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:

@@ -19,10 +19,11 @@ class Method:
         The name on the command line and in the Python API.
     desc : str
         The label of the ``desc-`` entity in file names.
-    form : {"laplacian", "integral"}
-        Whether the Laplacian is taken directly or as a closed surface integral of the gradient.
-    derivative : {"fit", "finite-difference"}
-        How phi0 is differentiated.
+    form : {"laplacian", "integral", "inversion"}
+        Whether the Laplacian is taken directly or as a closed surface integral of the gradient, or
+        the equation of the phase is inverted as a whole.
+    derivative : {"fit", "finite-difference"}, or None
+        How phi0 is differentiated; an inversion does not.
     uses_magnitude, uses_labels : bool
         What preserves edges: magnitude weights, the segmentation, both or nothing.
     fit_radius, integral_radius : float or None
@@ -34,8 +35,8 @@ class Method:
 
     name: str
     desc: str
-    form: Literal["laplacian", "integral"]
-    derivative: Literal["fit", "finite-difference"]
+    form: Literal["laplacian", "integral", "inversion"]
+    derivative: Literal["fit", "finite-difference"] | None
     uses_magnitude: bool
     uses_labels: bool
     fit_radius: float | None
@@ -60,7 +61,14 @@ _TABLE = (
     Method("integral-mag-ivw", "integralMagIVW", "integral", "fit", True, False, 10, 14, True),
     Method("integral-seg-ivw", "integralSegIVW", "integral", "fit", False, True, 9, 10, True),
     Method("integral-magseg-ivw", "integralMagSegIVW", "integral", "fit", True, True, 8, 14, True),
+    Method("inversion", "inversion", "inversion", None, False, False, None, None),
+    Method("inversion-mag", "inversionMag", "inversion", None, True, False, None, None),
+    Method("inversion-seg", "inversionSeg", "inversion", None, False, True, None, None),
+    Method("inversion-magseg", "inversionMagSeg", "inversion", None, True, True, None, None),
 )
 
 METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method in _TABLE})
 """The methods by name, in the order of the table in the documentation."""
+
+PUBLISHED = tuple(m.name for m in _TABLE if m.form != "inversion" and not m.weighs_pairs)
+"""The ten that the source abstract compares."""

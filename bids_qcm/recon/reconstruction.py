@@ -109,8 +109,8 @@ def reconstruct(
         Standard deviation in S/m that automatic radii give the median voxel.
     phase_noise : array_like of float, shape (X, Y, Z), or float, optional
         Standard deviation of the phase's noise in rad, independent between voxels. With it the
-        conductivity's is computed: for the Laplacian forms by propagation, for the integral forms
-        from noise replicates.
+        conductivity's is computed: for the Laplacian forms by propagation, for the others from
+        noise replicates. The ``inversion`` methods weigh the phase by it and need it.
     magnitude_noise : float
         Standard deviation of the magnitude's noise, in its unit, which moves the weights of the
         ``-mag`` and ``-magseg`` methods. :func:`bids_qcm.phase.compute_phi0` estimates both.
@@ -157,7 +157,7 @@ def reconstruct(
             np.asarray(phase), inside, size, axes=kernels.axes, n_threads=n_threads
         ).sign
     if sign == "-":
-        factor = -factor
+        phi0 = -phi0
     (box,) = find_objects((support != 0).view(np.uint8))
     noise = None
     if phase_noise is not None:
@@ -175,16 +175,16 @@ def reconstruct(
         if is_automatic(chosen, fit_radius, integral_radius):
             if noise is None:
                 raise ValueError("automatic radii need the noise of the phase, phase_noise")
-            kernels, predicted = choose_for_noise(volumes, chosen, choose, target_std / abs(factor))
+            kernels, predicted = choose_for_noise(volumes, chosen, choose, target_std / factor)
         laplacian, std = compute_laplacian(volumes, chosen, kernels, uncertainty=uncertainty)
     conductivity = _in_volume(factor * laplacian, box, inside)
     return Reconstruction(
         conductivity=conductivity,
-        conductivity_std=None if std is None else _in_volume(abs(factor) * std, box, inside),
+        conductivity_std=None if std is None else _in_volume(factor * std, box, inside),
         method=chosen,
         fit_radius=kernels.fit_radius,
         integral_radius=kernels.integral_radius,
-        predicted_std=None if predicted is None else abs(factor) * predicted,
+        predicted_std=None if predicted is None else factor * predicted,
         phase_type=phase_type,
         sign=sign,
         frequency=float(frequency),

@@ -181,9 +181,9 @@ def _smoothed(
 ) -> NDArray[np.float64]:
     """Average over the nearest voxels alike; where none is known, fill in the same tissue."""
     if spacing > 1:
-        means = _mean_of_alike(values, support, zscore, spacing)
+        means = mean_of_alike(values, support, zscore, spacing)
         values = np.where(np.isfinite(values), means, np.nan)
-    return _filled(_mean_of_alike(values, support, zscore), support)
+    return _filled(mean_of_alike(values, support, zscore), support)
 
 
 def _filled(values: NDArray[np.float64], support: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -192,11 +192,11 @@ def _filled(values: NDArray[np.float64], support: NDArray[np.int32]) -> NDArray[
         missing = np.isnan(values) & (support != 0)
         if not missing.any():
             break
-        values = np.where(missing, _mean_of_alike(values, support), values)
+        values = np.where(missing, mean_of_alike(values, support), values)
     return values
 
 
-def _mean_of_alike(
+def mean_of_alike(
     values: NDArray[np.float64],
     support: NDArray[np.int32],
     zscore: NDArray[np.float32] | None = None,

@@ -12,6 +12,7 @@ from bids_qcm.recon.blocks import aligned, blocks_of, padded, padded_all, reach,
 from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled, in_threads
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
+from bids_qcm.recon.neighbours import neighbours
 
 # The loops hold little per lane, and so run over longer blocks than the fit's.
 _LANES = 128
@@ -189,7 +190,7 @@ def _mean_divergence(
 def _next(volume: NDArray, axis: int) -> NDArray:
     """Give each voxel the value of its successor j + e_a; the last plane gets 0 or False."""
     shifted = np.zeros_like(volume, order="C")
-    here, there = _neighbours(axis)
+    here, there = neighbours(axis)
     shifted[here] = volume[there]
     return shifted
 
@@ -199,7 +200,7 @@ def _steps(
 ) -> NDArray[np.float32]:
     """Give each pair (j, j + e_a), at j, its step of the gradient; 0 where there is no pair."""
     steps = np.zeros(component.shape, dtype=np.float32)
-    here, there = _neighbours(axis)
+    here, there = neighbours(axis)
     np.subtract(component[there], component[here], out=steps[here], where=pair[here] != 0)
     return steps
 
@@ -208,20 +209,13 @@ def _inverse_variance(
     variance: NDArray[np.float32], pair: NDArray[np.int32], axis: int
 ) -> NDArray[np.float32]:
     """Give each pair the inverse of its step's variance, relative to the median; 0 elsewhere."""
-    here, there = _neighbours(axis)
+    here, there = neighbours(axis)
     total = variance[here] + variance[there]
     some = pair[here] != 0
     weight = np.zeros(pair.shape, dtype=np.float32)
     if some.any():
         np.divide(np.median(total[some]), total, out=weight[here], where=some)
     return weight
-
-
-def _neighbours(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Give the part of a volume whose voxels have a successor along an axis, and the successors."""
-    here, there = [slice(None)] * 3, [slice(None)] * 3
-    here[axis], there[axis] = slice(None, -1), slice(1, None)
-    return tuple(here), tuple(there)
 
 
 def _extremes(zscore: NDArray[np.float32], axis: int) -> tuple[NDArray[np.float32], ...]:

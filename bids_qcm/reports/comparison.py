@@ -26,7 +26,7 @@ _INVALID = "#2fd12f"
 """Colour of invalid voxels; neither scale has it."""
 
 # Form, and whether it weighs pairs.
-_ROWS = (("laplacian", False), ("integral", False), ("integral", True))
+_ROWS = (("laplacian", False), ("integral", False), ("integral", True), ("inversion", False))
 _EDGES = {
     (False, False): "no edges",
     (True, False): "magnitude",
@@ -66,9 +66,10 @@ def arrange(methods: Iterable[str]) -> tuple[dict[str, tuple[int, int]], list[st
     Returns
     -------
     places : dict of str to (int, int)
-        Row and column. The Laplacian forms are above the integral forms, and those above the ones
-        with weighted pairs; the column tells what preserves edges. Names that are not in the table
-        follow in further rows. There is neither an empty row nor an empty column.
+        Row and column. The Laplacian forms are above the integral forms, below which are the ones
+        with weighted pairs and the inversions; the column tells what preserves edges. Names that
+        are not in the table follow in further rows. There is neither an empty row nor an empty
+        column.
     headings : list of str
         Of the columns; none if there are other names in them.
     """

@@ -251,8 +251,11 @@ def _init_coregister_node(route: Route, plan: Plan, settings: Settings) -> Node 
 
 
 def _needs_noise(settings: Settings, method: str) -> bool:
-    return settings.uncertainty or is_automatic(
-        METHODS[method], settings.fit_radius, settings.integral_radius
+    chosen = METHODS[method]
+    return (
+        settings.uncertainty
+        or chosen.form == "inversion"
+        or is_automatic(chosen, settings.fit_radius, settings.integral_radius)
     )
 
 

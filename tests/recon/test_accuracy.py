@@ -13,6 +13,7 @@ from bids_qcm.phantom.forward import transceive_phase
 from bids_qcm.phantom.image import add_noise, make_signal
 from bids_qcm.recon import METHODS, reconstruct
 
+LOCAL = [name for name, method in METHODS.items() if method.form != "inversion"]
 F = 127.74e6
 SNR = 16
 VOXEL_SIZE = (1.0, 1.5, 2.0)
@@ -89,14 +90,14 @@ def compare(slow, volumes, method, radii, smallest_pivot):
     assert_agreement(found[tuple(voxels.T)], expected, spread)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LOCAL)
 def test_published_kernels_agree_with_least_squares(slow, head, method):
     radii = METHODS[method].fit_radius, METHODS[method].integral_radius
     # numpy's own verdict on what is determined: full numerical rank
     compare(slow, head, method, radii, smallest_pivot=0)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if not name.endswith("-fd")])
+@pytest.mark.parametrize("method", [name for name in LOCAL if not name.endswith("-fd")])
 def test_small_kernels_agree_with_least_squares(slow, head, method):
     radii = 4, METHODS[method].integral_radius and 5
     # Magnitude weights leave some of these kernels with hardly more voxels than terms. numpy still
@@ -140,7 +141,7 @@ def make_case(slow, case):
 
 
 @settings(max_examples=200, deadline=None)
-@given(case=cases(), method=st.sampled_from(list(METHODS)))
+@given(case=cases(), method=st.sampled_from(LOCAL))
 def test_any_map_agrees_with_least_squares(slow, case, method):
     volumes = make_case(slow, case)
     usable = volumes.mask & np.isfinite(volumes.phase) & np.isfinite(volumes.magnitude)

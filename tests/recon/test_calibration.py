@@ -16,6 +16,8 @@ from bids_qcm.recon import METHODS, reconstruct
 
 pytestmark = pytest.mark.slow
 
+# inversions have a test of their own
+LOCAL = [name for name, method in METHODS.items() if method.form != "inversion"]
 REALISATIONS = 40
 SNR = 50
 RESOLUTION = 3.0
@@ -80,14 +82,14 @@ def spread_over_predicted(head, method):
     return ratio
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LOCAL)
 def test_predicted_spread_is_that_of_realisations(head, method):
     ratio = spread_over_predicted(head, method)
     assert 0.9 < np.median(ratio) < 1.1
     assert np.mean((ratio > 0.7) & (ratio < 1.4)) > 0.9
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if "mag" in name])
+@pytest.mark.parametrize("method", [name for name in LOCAL if "mag" in name])
 def test_mixed_voxels_make_the_prediction_less_sharp(mixed_head, method):
     """Their magnitudes are between those of tissues: noise moves them in and out of regions."""
     ratio = spread_over_predicted(mixed_head, method)

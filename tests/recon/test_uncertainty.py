@@ -9,6 +9,7 @@ from bids_qcm.recon.kernels import ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
 from bids_qcm.recon.replicates import Noise, every_nth, replicate_std
 
+LOCAL = [name for name, method in METHODS.items() if method.form != "inversion"]
 F = 127.74e6
 
 
@@ -136,8 +137,8 @@ def test_replicates_of_the_magnitude():
     assert np.sqrt(np.mean(std**2)) == pytest.approx(expected, rel=0.03)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_has_a_standard_deviation_where_it_has_a_map(volumes, method):
+@pytest.mark.parametrize("method", LOCAL)
+def test_every_local_method_has_a_standard_deviation_where_it_has_a_map(volumes, method):
     keywords = {
         "method": method,
         "voxel_size": (1.0, 1.0, 1.0),

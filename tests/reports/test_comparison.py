@@ -61,7 +61,7 @@ def titles(figure):
 @pytest.mark.parametrize(
     ("names", "shape"),
     [
-        (list(METHODS), (7, 6)),
+        (list(METHODS), (9, 6)),
         (["integral-magseg"], (3, 2)),
         (["laplacian-mag", "integral-seg"], (5, 3)),
         (["mine", "laplacian"], (5, 2)),

@@ -1,0 +1,306 @@
+"""Conductivity from the whole phase at once: the convection-reaction equation inverted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, label
+from scipy.sparse.linalg import LinearOperator, cg
+from scipy.special import huber
+
+from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
+from bids_qcm.recon.kernels import Triple
+from bids_qcm.recon.methods import MAGNITUDE_DELTA
+from bids_qcm.recon.multigrid import Multigrid
+from bids_qcm.recon.neighbours import Links, neighbours, sum_of_cells, through
+from bids_qcm.recon.replicates import mean_of_alike
+
+SMOOTHNESS = 0.5
+"""Weight of the squared gradient of log(conductivity), per mm."""
+
+ACROSS_EDGE = 0.02
+"""Least share of that weight, between voxels of other tissue or magnitude."""
+
+OUTLIER = 3.0
+"""Residuals count with their absolute value from so many standard deviations on."""
+
+INVERSION_REPLICATES = 16
+"""Replicates of the noise from which a standard deviation is estimated."""
+
+# Larger voxels hold too many tissues; smaller ones make replicates slower and hardly better.
+_COARSEST_SIZE = 6.0
+_REPLICATE_SIZE = 2.0
+
+# Gauss-Newton steps, and iterations of conjugate gradients in each: first and on finer grids.
+_FIRST = 8, 60
+_FINER = 3, 30
+_TOLERANCE = 0.05
+_LARGEST_CHANGE = 1.0
+_SHORTEST_STEP = 1 / 16
+_SMALL_CHANGE = 0.01
+
+# Of the preconditioner, which must not be singular; the prior per mm^2.
+_RIDGE = 0.05
+
+_NEIGHBOUR_STEPS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What is inverted, on one grid.
+
+    Attributes
+    ----------
+    phase : ndarray of float64, shape (X, Y, Z)
+        phi0 in rad, whose Laplacian is positive on the whole.
+    precision : ndarray of float64, shape (X, Y, Z)
+        Inverse of its variance, in rad^-2, positive in the mask and 0 outside it.
+    support : ndarray of int32, shape (X, Y, Z)
+        Tissue numbers; 0 is outside the mask.
+    voxel_size : tuple of 3 floats
+        In mm.
+    zscore : ndarray of float, shape (X, Y, Z), or None
+        z-scored magnitude, whose edges are edges of the conductivity.
+    """
+
+    phase: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    support: NDArray[np.int32]
+    voxel_size: Triple
+    zscore: NDArray[np.floating] | None = None
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """The mask."""
+        return self.support != 0
+
+    def coarser(self) -> "Scene":
+        """Merge 2 x 2 x 2 voxels into one, if half of them are in the mask."""
+        count = sum_of_cells(self.inside.astype(np.float64))
+        kept = count >= 4
+        precision = sum_of_cells(self.precision)
+        phase = sum_of_cells(self.precision * self.phase)
+        zscore = self.zscore
+        if zscore is not None:
+            zscore = sum_of_cells(np.where(self.inside, zscore, 0)) / np.maximum(count, 1)
+        return Scene(
+            np.divide(phase, precision, out=np.zeros(kept.shape), where=kept),
+            np.where(kept, precision, 0),
+            np.where(kept, _most_frequent(self.support), 0),
+            tuple(2 * size for size in self.voxel_size),
+            zscore,
+        )
+
+
+def invert(
+    scene: Scene, *, uncertainty: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Find the conductivity whose phase is the measured one, and which is smooth within tissues.
+
+    Parameters
+    ----------
+    scene : Scene
+    uncertainty : bool
+        Whether to estimate the standard deviation.
+
+    Returns
+    -------
+    kappa : ndarray of float32, shape (X, Y, Z)
+        ``2 omega mu0 sigma`` in rad/m^2, positive; NaN outside the mask and in those of its parts
+        that have no voxel with six neighbours.
+    kappa_std : ndarray of float32, shape (X, Y, Z), or None
+        Standard deviation that the noise of the phase gives it.
+
+    Notes
+    -----
+    The map minimises ``sum_i rho((phi_i - phi_i(kappa)) / s_i) + SMOOTHNESS / 2 integral w
+    |grad log(kappa)|^2`` over kappa in the mask and the phase on its rim, with phi(kappa) from
+    :class:`ConvectionReaction`, rho Huber's function and w 1 within a tissue and ACROSS_EDGE
+    between two; with a magnitude m also ``exp(-(m_j - m_i)^2 / (2 delta^2))``, not below
+    ACROSS_EDGE. It is the most probable map for normal noise and that prior. Gauss-Newton steps,
+    each by conjugate gradients, on grids from 6 mm to the given one. The noise is propagated
+    through the last step: replicates of it on the finest grid whose voxels are 2 mm or larger.
+    """
+    levels = [scene]
+    while 2 * max(levels[-1].voxel_size) <= _COARSEST_SIZE:
+        levels.append(levels[-1].coarser())
+    fit = _Fit(levels[-1], np.full(levels[-1].support.shape, np.log(_typical(levels[-1]))))
+    fit.improve(*_FIRST)
+    std = None
+    for level in levels[-2::-1]:
+        std = _replicated_std(fit, std) if uncertainty else None
+        log_kappa = _refined(fit.log_kappa, fit.scene.inside, level.support.shape)
+        if std is not None:
+            std = _refined(std, fit.scene.inside, level.support.shape)
+        fit = _Fit(level, log_kappa)
+        fit.improve(*_FINER)
+    if uncertainty:
+        std = _replicated_std(fit, std)
+    kappa = np.where(_determined(scene.inside), np.exp(fit.log_kappa), np.nan)
+    return kappa.astype(np.float32), None if std is None else (kappa * std).astype(np.float32)
+
+
+class _Fit:
+    """The best log(kappa) so far, and the phase on the rim."""
+
+    def __init__(self, scene: Scene, log_kappa: NDArray[np.float64]) -> None:
+        self.scene = scene
+        self.log_kappa = np.where(scene.inside, log_kappa, 0)
+        self._prior = _prior(scene)
+        ridge = _RIDGE * SMOOTHNESS * np.prod(scene.voxel_size) ** (1 / 3)
+        self._smoother = Multigrid(self._prior, scene.inside, ridge)
+        rim = scene.inside & ~inner_voxels(scene.inside)
+        self._rim_variance = np.divide(
+            1, scene.precision, out=np.zeros(rim.shape), where=rim & (scene.precision > 0)
+        )
+        self._equation = self._solved(self.log_kappa, scene.phase)
+        self.cost = self._cost(self._equation, self.log_kappa)
+
+    def improve(self, steps: int, iterations: int) -> None:
+        """Take Gauss-Newton steps until they are small."""
+        for _ in range(steps):
+            residual, weight = self._weighted()
+            change, rim_change = self._step(residual, weight, iterations, prior=True)
+            length = 1.0
+            while not self._taken(length, change, rim_change):
+                length /= 2
+                if length < _SHORTEST_STEP:
+                    return
+            if length * np.abs(change[self.scene.inside]).mean() < _SMALL_CHANGE:
+                return
+
+    def response(self, noise: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
+        """Give the change of log(kappa) that noise of the phase causes, to first order."""
+        return self._step(noise, self._weighted()[1], iterations, prior=False)[0]
+
+    def _weighted(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give the residuals and their weights: the precision, less for outliers."""
+        residual = self.scene.phase - self._equation.phase
+        excess = np.abs(residual) * np.sqrt(self.scene.precision) / OUTLIER
+        return residual, self.scene.precision / np.maximum(excess, 1)
+
+    def _taken(
+        self, length: float, change: NDArray[np.float64], rim_change: NDArray[np.float64]
+    ) -> bool:
+        """Take a step if it makes the fit better."""
+        limited = np.clip(length * change, -_LARGEST_CHANGE, _LARGEST_CHANGE)
+        log_kappa = self.log_kappa + limited
+        equation = self._solved(log_kappa, self._equation.phase + length * rim_change)
+        cost = self._cost(equation, log_kappa)
+        if not cost < self.cost:
+            return False
+        self.log_kappa, self._equation, self.cost = log_kappa, equation, cost
+        return True
+
+    def _solved(
+        self, log_kappa: NDArray[np.float64], phase: NDArray[np.float64]
+    ) -> ConvectionReaction:
+        return ConvectionReaction(self.scene.inside, self.scene.voxel_size, log_kappa, phase)
+
+    def _cost(self, equation: ConvectionReaction, log_kappa: NDArray[np.float64]) -> float:
+        misfit = (self.scene.phase - equation.phase) * np.sqrt(self.scene.precision)
+        rough = log_kappa * through(self._prior, log_kappa)
+        return float(huber(OUTLIER, misfit).sum() + rough.sum() / 2)
+
+    def _step(
+        self,
+        residual: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        iterations: int,
+        *,
+        prior: bool,
+    ) -> NDArray[np.float64]:
+        """Solve the normal equations: changes of log(kappa) and of the rim, (2, X, Y, Z)."""
+        down, rim = self._equation.adjoint(weight * residual)
+        if prior:
+            down = down - through(self._prior, self.log_kappa)
+
+        def normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            log_kappa, rim = self._equation.adjoint(weight * self._equation.change(*values))
+            return np.stack([log_kappa + through(self._prior, values[0]), rim])
+
+        def precondition(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.stack([self._smoother.cycle(values[0]), self._rim_variance * values[1]])
+
+        right = np.stack([down, rim])
+        found, _ = cg(
+            _operator(normal, right.shape),
+            right.ravel(),
+            rtol=_TOLERANCE,
+            maxiter=iterations,
+            M=_operator(precondition, right.shape),
+        )
+        return found.reshape(right.shape)
+
+
+def _operator(function: Callable[[NDArray], NDArray], shape: tuple[int, ...]) -> LinearOperator:
+    size = int(np.prod(shape))
+    return LinearOperator(
+        (size, size), lambda values: function(values.reshape(shape)).ravel(), dtype=np.float64
+    )
+
+
+def _prior(scene: Scene) -> Links:
+    """Give the weights of the squared differences of log(kappa)."""
+    links = []
+    inside, zscore = scene.inside, scene.zscore
+    for axis, size in enumerate(scene.voxel_size):
+        here, there = neighbours(axis)
+        share = (scene.support[here] == scene.support[there]).astype(np.float64)
+        if zscore is not None:
+            share *= np.exp(-((zscore[there] - zscore[here]) ** 2) / (2 * MAGNITUDE_DELTA**2))
+        share = np.where(inside[here] & inside[there], np.maximum(share, ACROSS_EDGE), 0)
+        link = np.zeros(inside.shape)
+        link[here] = SMOOTHNESS * np.prod(scene.voxel_size) / size**2 * share
+        links.append(link)
+    return links
+
+
+def _typical(scene: Scene) -> float:
+    """Give the size of the phase's Laplacian in rad/m^2, from which to start."""
+    squares = [np.full(scene.phase.shape, (size * 1e-3) ** -2) for size in scene.voxel_size]
+    inner = inner_voxels(scene.inside)
+    if not inner.any():
+        raise ValueError("the mask is nowhere three voxels thick, which an inversion needs")
+    return float(np.median(np.abs(through(squares, scene.phase)[inner])))
+
+
+def _determined(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Leave out the parts of a mask that the equation says nothing of."""
+    parts, _ = label(inside)
+    return inside & np.isin(parts, np.unique(parts[inner_voxels(inside)]))
+
+
+def _most_frequent(support: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Give the most frequent number but 0 in each cell of 2 x 2 x 2 voxels."""
+    found, most = np.int32(0), np.float64(0)
+    for number in np.unique(support[support != 0]):
+        count = sum_of_cells((support == number).astype(np.float64))
+        found = np.where(count > most, number, found)
+        most = np.maximum(count, most)
+    return found
+
+
+def _refined(
+    values: NDArray[np.float64], known: NDArray[np.bool_], shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Give each voxel of a grid twice as fine the nearest value that is known."""
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    values = values[tuple(nearest)]
+    for axis in range(3):
+        values = values.repeat(2, axis=axis)
+    return values[tuple(slice(n) for n in shape)]
+
+
+def _replicated_std(fit: _Fit, before: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Estimate the standard deviation of log(kappa), or keep that of a coarser grid."""
+    scene = fit.scene
+    if before is not None and min(scene.voxel_size) < _REPLICATE_SIZE:
+        return before
+    sd = np.divide(1, np.sqrt(scene.precision), out=np.zeros(scene.phase.shape), where=scene.inside)
+    rng = np.random.default_rng(0)
+    total = np.zeros(sd.shape)
+    for _ in range(INVERSION_REPLICATES):
+        total += fit.response(sd * rng.standard_normal(sd.shape), _FIRST[1]) ** 2
+    return np.sqrt(mean_of_alike(total / INVERSION_REPLICATES, scene.support, scene.zscore))

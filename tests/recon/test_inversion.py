@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+
+from bids_qcm.recon import inversion
+from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
+from bids_qcm.recon.inversion import Scene, invert
+
+SIZE = (4.0, 4.0, 4.0)
+NOISE = 0.001
+
+
+def image(kappa, labels, *, size=SIZE, noise=NOISE, seed=0):
+    """Image a block of tissue with noise; its rim has the phase of a parabola."""
+    inside = labels != 0
+    axes = [(np.arange(n) - n / 2) * d * 1e-3 for n, d in zip(kappa.shape, size, strict=True)]
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    rim = np.where(inside & ~inner_voxels(inside), 300 * (x**2 + y**2 + z**2) / 6, 0)
+    phase = ConvectionReaction(inside, size, np.log(np.where(inside, kappa, 1)), rim).phase
+    phase = phase + noise * np.random.default_rng(seed).standard_normal(kappa.shape)
+    precision = np.where(inside, 1 / max(noise, 1e-6) ** 2, 0)
+    return Scene(phase, precision, labels.astype(np.int32), size)
+
+
+@pytest.fixture(scope="module")
+def layers():
+    """Three tissues side by side, in a block with a rim of nothing."""
+    labels = np.zeros((20, 14, 12), dtype=np.int32)
+    labels[1:7, 1:-1, 1:-1], labels[7:13, 1:-1, 1:-1], labels[13:19, 1:-1, 1:-1] = 1, 2, 3
+    return np.choose(labels, [1.0, 350.0, 600.0, 1500.0]), labels
+
+
+def test_one_tissue_has_one_conductivity():
+    labels = np.ones((14, 12, 13), dtype=np.int32)
+    found, std = invert(image(np.full(labels.shape, 400.0), labels, noise=1e-4))
+    assert abs(np.median(found) / 400 - 1) < 0.01
+    assert np.percentile(np.abs(found / 400 - 1), 90) < 0.15
+    assert std is None
+
+
+def test_tissues_keep_their_borders(layers):
+    kappa, labels = layers
+    found, _ = invert(image(kappa, labels))
+    for label in (1, 2, 3):
+        tissue = found[labels == label]
+        true = kappa[labels == label][0]
+        assert abs(np.median(tissue) / true - 1) < 0.1
+        # to the border, where a kernel would reach over
+        assert np.percentile(np.abs(tissue / true - 1), 90) < 0.35
+    assert np.isnan(found[labels == 0]).all()
+
+
+def test_edges_of_the_magnitude_serve_as_well(layers):
+    kappa, labels = layers
+    scene = image(kappa, (labels != 0).astype(np.int32), noise=0.005)
+    zscore = np.choose(labels, [0.0, 1.0, 0.0, -1.5]) * 1.2
+    with_edges, _ = invert(
+        Scene(scene.phase, scene.precision, scene.support, scene.voxel_size, zscore)
+    )
+    without, _ = invert(scene)
+    error = [np.abs(np.log(f / kappa)[labels != 0]).mean() for f in (with_edges, without)]
+    assert error[0] < 0.7 * error[1]
+
+
+def test_a_lesion_that_no_label_knows_is_seen():
+    labels = np.ones((20, 20, 20), dtype=np.int32)
+    distance = np.sqrt(((np.indices(labels.shape) - 9.5) ** 2).sum(axis=0))
+    lesion = distance < 4
+    found, _ = invert(image(np.where(lesion, 900.0, 450.0), labels, noise=1e-3))
+    contrast = np.median(found[distance < 2]) / np.median(found[distance > 7])
+    assert 1.5 < contrast < 2.5
+
+
+def test_twice_the_phase_is_twice_the_conductivity(layers):
+    """With the same ratio of signal to noise, whatever the frequency."""
+    kappa, labels = layers
+    once, std = invert(image(kappa, labels), uncertainty=True)
+    scene = image(kappa, labels)
+    twice, twice_std = invert(
+        Scene(2 * scene.phase, scene.precision / 4, scene.support, scene.voxel_size),
+        uncertainty=True,
+    )
+    inside = labels != 0
+    np.testing.assert_allclose(twice[inside], 2 * once[inside], rtol=0.02)
+    np.testing.assert_allclose(twice_std[inside], 2 * std[inside], rtol=0.05)
+
+
+def test_voxels_of_any_shape():
+    labels = np.ones((24, 12, 9), dtype=np.int32)
+    found, _ = invert(image(np.full(labels.shape, 500.0), labels, size=(1.5, 3.0, 4.5)))
+    assert abs(np.median(found) / 500 - 1) < 0.05
+
+
+def test_outliers_hardly_count():
+    labels = np.ones((16, 16, 16), dtype=np.int32)
+    scene = image(np.full(labels.shape, 500.0), labels)
+    wrong = np.random.default_rng(1).random(labels.shape) < 0.01
+    scene.phase[wrong] += 2 * np.pi
+    found, _ = invert(scene)
+    assert abs(np.median(found) / 500 - 1) < 0.15
+    assert np.percentile(np.abs(found / 500 - 1), 90) < 0.5
+
+
+def test_parts_that_the_equation_says_nothing_of_are_invalid():
+    labels = np.zeros((20, 14, 14), dtype=np.int32)
+    labels[:12] = 1
+    labels[14:16] = 1
+    found, std = invert(image(np.full(labels.shape, 400.0), labels), uncertainty=True)
+    assert np.isnan(found[14:16]).all()
+    assert np.isnan(std[14:16]).all()
+    assert np.isfinite(found[:12]).all()
+    assert np.isfinite(std[:12]).all()
+
+
+def test_a_mask_that_is_too_thin_is_refused():
+    labels = np.zeros((12, 12, 12), dtype=np.int32)
+    labels[:, :, 5:7] = 1
+    with pytest.raises(ValueError, match="three voxels thick"):
+        invert(Scene(np.zeros(labels.shape), labels * 1e4, labels, SIZE))
+
+
+def test_coarser_scenes_keep_the_phase_and_all_of_its_precision():
+    labels = np.ones((6, 4, 5), dtype=np.int32)
+    scene = image(np.full(labels.shape, 400.0), labels)
+    coarse = scene.coarser()
+    assert coarse.voxel_size == (8, 8, 8)
+    assert coarse.precision[0, 0, 0] == pytest.approx(8 * scene.precision[0, 0, 0])
+    assert coarse.phase[0, 0, 0] == pytest.approx(scene.phase[:2, :2, :2].mean())
+    # half a cell is enough to be one
+    assert coarse.inside[:, :, 2].all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "share"), [(3.0, 0.9), (1.5, 0.75)])
+def test_predicted_spread_is_that_of_realisations(size, share):
+    """Of replicates on the grid itself; on a coarser one they are less sharp."""
+    labels = np.zeros((24, 18, 16), dtype=np.int32)
+    labels[1:12, 1:-1, 1:-1], labels[12:23, 1:-1, 1:-1] = 1, 2
+    kappa = np.choose(labels, [1.0, 350.0, 700.0])
+    sizes = (size,) * 3
+    _, std = invert(image(kappa, labels, size=sizes, noise=0.003), uncertainty=True)
+    maps = [
+        invert(image(kappa, labels, size=sizes, noise=0.003, seed=seed))[0] for seed in range(1, 41)
+    ]
+    inside = labels != 0
+    ratio = np.std(maps, axis=0, ddof=1)[inside] / std[inside]
+    assert 0.9 < np.median(ratio) < 1.1
+    assert np.mean((ratio > 0.7) & (ratio < 1.4)) > share
+
+
+def test_the_search_ends_where_the_cost_is_least(layers):
+    """No change of the map that lowers the cost is left."""
+    kappa, labels = layers
+    fit = inversion._Fit(image(kappa, labels), np.full(labels.shape, np.log(500.0)))
+    costs = [fit.cost]
+    for _ in range(8):
+        fit.improve(1, 60)
+        costs.append(fit.cost)
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-2] - costs[-1] < 1e-3 * costs[-1]

@@ -1,0 +1,34 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from bids_qcm.recon.neighbours import balance, differences, sum_of_cells, through
+
+SHAPES = st.tuples(*[st.integers(1, 5)] * 3)
+
+
+def volumes(shape):
+    return arrays(np.float64, shape, elements=st.floats(-1, 1))
+
+
+@given(st.data(), SHAPES)
+def test_balance_is_the_adjoint_of_differences(data, shape):
+    values = data.draw(volumes(shape))
+    fluxes = differences(data.draw(volumes(shape)))
+    there = sum((a * b).sum() for a, b in zip(differences(values), fluxes, strict=True))
+    back = (values * balance(fluxes)).sum()
+    np.testing.assert_allclose(there, back, atol=1e-12)
+
+
+@given(st.data(), SHAPES)
+def test_what_flows_out_of_one_voxel_flows_into_others(data, shape):
+    links = [np.abs(step) for step in differences(data.draw(volumes(shape)))]
+    assert abs(through(links, data.draw(volumes(shape))).sum()) < 1e-12
+
+
+def test_cells_at_the_end_are_cut_off():
+    cells = sum_of_cells(np.ones((3, 4, 5)))
+    assert cells.shape == (2, 2, 3)
+    assert cells[0, 0, 0] == 8
+    assert cells[1, 1, 2] == 2
