@@ -1,7 +1,7 @@
 """Statistics of conductivity in tissues; arrays only."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,9 @@ from scipy import ndimage
 
 EROSIONS = (0, 2, 4)
 """Voxels to erode tissues by, as in the MR-EPT guidelines (doi:10.1002/jmri.70230)."""
+
+WHOLE_MASK = 0
+"""Stands for all of the mask where a tissue's label would; no tissue has it."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +110,58 @@ def eroded_tissues(
         depth = np.inf if tissue.all() else ndimage.distance_transform_edt(tissue)
         for erosion in erosions:
             yield Region(label, erosion, tissue & (depth > erosion))
+
+
+@dataclass(frozen=True)
+class TissueStatistics(Statistics):
+    """Statistics of a tissue after erosion.
+
+    Attributes
+    ----------
+    label : int
+        `WHOLE_MASK` for the mask as a whole.
+    erosion : int
+        Voxels.
+    """
+
+    label: int
+    erosion: int
+
+
+def tissue_statistics(
+    conductivity: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    labels: NDArray[np.integer] | None = None,
+    erosions: Sequence[int] = EROSIONS,
+) -> list[TissueStatistics]:
+    """Give the statistics of the mask as a whole, and of each tissue in it.
+
+    Parameters
+    ----------
+    conductivity : ndarray of float, shape (X, Y, Z)
+        S/m; invalid where not finite.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Where there is conductivity. Tissues are eroded before they are cut to it.
+    labels : ndarray of int, shape (X, Y, Z), optional
+        Tissues; 0 is none.
+    erosions : sequence of int
+        As in :func:`eroded_tissues`.
+
+    Returns
+    -------
+    list of TissueStatistics
+        The mask first, without erosion; then tissues by label, each by erosion. Tissues without a
+        voxel in the mask are left out.
+    """
+    regions = [Region(WHOLE_MASK, 0, mask)]
+    if labels is not None:
+        present = np.isin(labels, np.unique(labels[mask]))
+        regions += eroded_tissues(np.where(present, labels, 0), erosions)
+    return [
+        TissueStatistics(
+            **asdict(describe(conductivity[region.voxels & mask])),
+            label=region.label,
+            erosion=region.erosion,
+        )
+        for region in regions
+    ]

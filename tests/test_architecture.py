@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "segmentation": {"segmentation"},
     "reports": {"reports", "recon"},
     "bids": {"bids", "phase", "recon", "segmentation", "phantom", "settings", "physics"},
-    "interfaces": {"interfaces", "bids", "phase", "recon", "segmentation"},
+    "interfaces": {"interfaces", "bids", "phase", "recon", "segmentation", "statistics"},
     "workflows": {"workflows", "interfaces", "bids", "recon", "settings"},
     "cli": {
         "cli",

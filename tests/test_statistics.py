@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.morphology import ball, erosion
 
-from bids_qcm.statistics import EROSIONS, describe, eroded_tissues
+from bids_qcm.statistics import (
+    EROSIONS,
+    WHOLE_MASK,
+    describe,
+    eroded_tissues,
+    tissue_statistics,
+)
 
 
 def regions(labels, erosions=EROSIONS):
@@ -74,3 +80,31 @@ def test_other_tissues_and_the_outside_erode_and_the_border_of_the_volume_does_n
     assert list(found) == [(1, 2), (3, 2)]
     assert np.flatnonzero(found[1, 2].all(axis=(1, 2))).tolist() == [0, 1]
     assert not found[3, 2].any()
+
+
+def test_statistics_of_tissues_are_those_of_the_eroded_tissues_inside_the_mask():
+    labels = np.zeros((12, 11, 11), int)
+    labels[:6], labels[6:11], labels[11] = 1, 3, 7
+    mask = np.zeros(labels.shape, bool)
+    mask[:9, 1:] = True
+    conductivity = np.where(labels == 1, 0.3, 2.0)
+    conductivity[0, 1, 0] = np.nan
+    conductivity[~mask] = 0
+    found = {
+        (one.label, one.erosion): one
+        for one in tissue_statistics(conductivity, mask, labels, (0, 2))
+    }
+    assert list(found) == [(WHOLE_MASK, 0), (1, 0), (1, 2), (3, 0), (3, 2)]
+    assert {key: one.n // 110 for key, one in found.items()} == {
+        (WHOLE_MASK, 0): 9, (1, 0): 6, (1, 2): 4, (3, 0): 3, (3, 2): 1,
+    }  # fmt: skip
+    assert found[1, 2].mean == pytest.approx(0.3)
+    assert found[3, 0].mean == pytest.approx(2.0)
+    assert found[1, 0].invalid_fraction == pytest.approx(1 / 660)
+
+
+def test_without_labels_the_mask_alone_has_statistics():
+    mask = np.zeros((3, 3, 3), bool)
+    mask[1] = True
+    (one,) = tissue_statistics(np.where(mask, 0.5, 0.0), mask)
+    assert (one.label, one.erosion, one.n, one.mean) == (WHOLE_MASK, 0, 9, 0.5)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -18,15 +19,23 @@ from bids_qcm.bids.names import join_name, stem
 
 BIDS_VERSION = "1.10.0"
 
-# BIDS has no suffix for conductivity. A pattern with a trailing slash would leave the folder.
+# BIDS has no suffix for conductivity, and wants an echo of every MEGRE. A pattern with a trailing
+# slash would leave the folder.
 _BIDSIGNORE = (
     "*_condmap.*",
     "*_condstd.*",
     "*_condstats.*",
     "*_phi0map.*",
+    "*_part-mag_desc-preproc_*.*",
     "sub-*.html",
     "figures",
+    "group_*",
+    "logs",
 )
+
+
+MAGNITUDE_ENTITIES = MappingProxyType({"part": "mag", "desc": "preproc"})
+"""What the name of the magnitude that goes with phi0 has besides the acquisition's entities."""
 
 
 def derivative_path(

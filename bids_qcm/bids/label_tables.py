@@ -64,6 +64,11 @@ def write_names(path: Path, names: dict[int, str]) -> None:
         table.to_csv(temporary, sep="\t", index=False)
 
 
+def read_names(path: Path) -> dict[int, str]:
+    """Read the names of a BIDS label table that :func:`write_names` wrote."""
+    return {index: row["name"] for index, row in _read_rows(path).items()}
+
+
 def tissue_of_abbreviation(abbreviation: str) -> str | None:
     """Give the tissue of an abbreviation of BIDS' common labels; None if it is none of them."""
     return _tissues_by("abbreviation").get(_plain(abbreviation))

@@ -66,6 +66,15 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
     return metadata
 
 
+def magnitude_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
+    """Describe the magnitude that goes with phi0."""
+    return {
+        "Description": "Magnitude, root of the sum of squares over the echoes",
+        "SkullStripped": False,
+        "Sources": [bids_uri(path, datasets) for echo in plan.echoes for path in echo.files],
+    }
+
+
 def condmap_metadata(
     plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
 ) -> dict[str, Any]:

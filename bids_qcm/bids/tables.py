@@ -26,6 +26,12 @@ TISSUE_STATISTICS: Dictionary = {
 }
 """Columns of a table of tissues."""
 
+CONDSTATS: Dictionary = {
+    **TISSUE_STATISTICS,
+    "label": {"Description": "Label of the tissue in the segmentation; 0 for the whole mask"},
+}
+"""Columns of the table of one conductivity map."""
+
 
 def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None:
     """Write a table and its data dictionary.

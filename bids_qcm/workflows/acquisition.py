@@ -8,18 +8,20 @@ from nipype.interfaces.base import BaseInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_qcm.bids.companions import Companion
-from bids_qcm.bids.derivatives import derivative_path
+from bids_qcm.bids.derivatives import MAGNITUDE_ENTITIES, derivative_path
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.provenance import (
     condmap_metadata,
     condstd_metadata,
+    magnitude_metadata,
     mask_metadata,
     mask_type,
     phi0_metadata,
     segmentation_metadata,
 )
 from bids_qcm.bids.routes import Route
+from bids_qcm.bids.tables import CONDSTATS
 from bids_qcm.interfaces.derivatives import WriteDerivative
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.interfaces.reconstruction import Reconstruct
@@ -29,6 +31,7 @@ from bids_qcm.interfaces.segmentation import (
     ImportSegmentation,
     SegmentT1w,
 )
+from bids_qcm.interfaces.statistics import ComputeStatistics
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.radii import curved_axes, is_automatic
 from bids_qcm.settings import Settings
@@ -37,6 +40,7 @@ from bids_qcm.workflows.memory import (
     phi0_gb,
     reconstruction_gb,
     registration_gb,
+    statistics_gb,
     tissue_classes_gb,
     volume_gb,
 )
@@ -55,8 +59,10 @@ def init_acquisition_wf(
             coregister -> {mask segmentation}
             tissue_classes -> segmentation
             mask -> phi0 -> segmentation
-            segmentation -> {write_dseg write_labels reconstruct_METHOD}
-            reconstruct_METHOD -> write_METHOD
+            phi0 -> write_magnitude
+            segmentation -> {write_dseg write_labels reconstruct_METHOD statistics_METHOD}
+            reconstruct_METHOD -> {write_METHOD statistics_METHOD}
+            statistics_METHOD -> write_METHOD_condstats
         }
 
     Parameters
@@ -88,6 +94,11 @@ def init_acquisition_wf(
     write_mask = _init_write_node(plan, settings, "write_mask", "mask", desc=mask_type(plan))
     write_mask.inputs.metadata = mask_metadata(plan, datasets)
     workflow.connect(phi0, "mask_file", write_mask, "in_file")
+    write_magnitude = _init_write_node(
+        plan, settings, "write_magnitude", plan.acquisition.suffix, **MAGNITUDE_ENTITIES
+    )
+    write_magnitude.inputs.metadata = magnitude_metadata(plan, datasets)
+    workflow.connect(phi0, "magnitude_file", write_magnitude, "in_file")
     coregister = _connect_mask(workflow, plan, settings, phi0)
     if coregister is not None:
         workflow.connect(coregister, "provenance", write_mask, "provenance")
@@ -112,6 +123,7 @@ def init_acquisition_wf(
             write.inputs.metadata = metadata(plan, settings, datasets, method)
             workflow.connect(reconstruct, f"{suffix}_file", write, "in_file")
             workflow.connect(reconstruct, "provenance", write, "provenance")
+        _connect_statistics(workflow, plan, settings, method, segmentation)
     return workflow
 
 
@@ -172,8 +184,8 @@ def _connect_segmentation(
     phi0: Node,
     coregister: Node | None,
 ) -> Node | None:
-    """Add the nodes that import the segmentation, where a method needs it."""
-    if not any(METHODS[method].uses_labels for method in plan.methods):
+    """Add the nodes that import the segmentation, for methods and statistics."""
+    if plan.segmentation is None:
         return None
     route = plan.segmentation_route
     segmentation = _init_import_node(
@@ -248,6 +260,29 @@ def _init_coregister_node(route: Route, plan: Plan, settings: Settings) -> Node 
         mem_gb=registration_gb(_n_voxels(plan), _n_voxels_of(route.anatomical)),
         n_procs=settings.omp_nthreads,
     )
+
+
+def _connect_statistics(
+    workflow: Workflow, plan: Plan, settings: Settings, method: str, segmentation: Node | None
+) -> None:
+    """Add the nodes that compute and write the statistics of a method's map."""
+    statistics = Node(
+        ComputeStatistics(),
+        name=f"statistics_{method.replace('-', '_')}",
+        mem_gb=statistics_gb(_n_voxels(plan)),
+    )
+    reconstruct = workflow.get_node(f"reconstruct_{method.replace('-', '_')}")
+    workflow.connect(reconstruct, "condmap_file", statistics, "condmap_file")
+    workflow.connect(workflow.get_node("phi0"), "mask_file", statistics, "mask_file")
+    if segmentation is not None:
+        workflow.connect(segmentation, "labels_file", statistics, "labels_file")
+        workflow.connect(segmentation, "table_file", statistics, "names_file")
+    name = write_node_name(method, "condstats")
+    write = _init_write_node(
+        plan, settings, name, "condstats", extension=".tsv", desc=METHODS[method].desc
+    )
+    write.inputs.metadata = dict(CONDSTATS)
+    workflow.connect(statistics, "table_file", write, "in_file")
 
 
 def _needs_noise(settings: Settings, method: str) -> bool:

@@ -9,6 +9,7 @@ _PHI0_BYTES_PER_VOXEL = 80
 _PHI0_BYTES_PER_VOXEL_AND_ECHO = 30
 _RECONSTRUCTION_BYTES_PER_VOXEL = 110
 _REPLICATES_BYTES_PER_VOXEL = 500
+_STATISTICS_BYTES_PER_VOXEL = 60
 _COPY_BYTES_PER_VOXEL = 30
 
 # The same on a 1 mm T1w image of a whole head, of as many voxels as the phase, with fifteen labels.
@@ -28,6 +29,11 @@ def reconstruction_gb(n_voxels: int, *, replicates: bool = False) -> float:
     """Peak memory in GB of computing a map of `n_voxels` voxels, with noise replicates or not."""
     per_voxel = _REPLICATES_BYTES_PER_VOXEL if replicates else _RECONSTRUCTION_BYTES_PER_VOXEL
     return _BASE_GB + n_voxels * per_voxel / 1e9
+
+
+def statistics_gb(n_voxels: int) -> float:
+    """Peak memory in GB of the statistics of a map of `n_voxels` voxels."""
+    return _BASE_GB + n_voxels * _STATISTICS_BYTES_PER_VOXEL / 1e9
 
 
 def volume_gb(n_voxels: int) -> float:

@@ -24,6 +24,7 @@ _PRELOADED = [
     "bids_qcm.interfaces.phase",
     "bids_qcm.interfaces.reconstruction",
     "bids_qcm.interfaces.segmentation",
+    "bids_qcm.interfaces.statistics",
 ]
 
 

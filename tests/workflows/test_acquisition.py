@@ -32,10 +32,12 @@ def edges(workflow):
 def test_one_reconstruction_and_one_map_for_each_method(make_workflow, uncertainty):
     workflow = make_workflow(methods=tuple(METHODS), uncertainty=uncertainty)
     names = set(workflow.list_node_names())
-    expected = {"phi0", "sign", "segmentation", "write_phi0", "write_mask"}
+    expected = {"phi0", "sign", "segmentation", "write_phi0", "write_mask", "write_magnitude"}
     expected |= {"write_dseg", "write_labels"}
     for method in METHODS:
-        expected |= {f"reconstruct_{method.replace('-', '_')}", write_node_name(method)}
+        node = method.replace("-", "_")
+        expected |= {f"reconstruct_{node}", f"statistics_{node}"}
+        expected |= {write_node_name(method), write_node_name(method, "condstats")}
         if uncertainty:
             expected.add(write_node_name(method, "condstd"))
     assert names == expected
@@ -60,9 +62,9 @@ def test_labels_go_to_the_methods_that_use_them(make_workflow):
     users = {
         to for source, _, to, field in found if (source, field) == ("segmentation", "labels_file")
     }
-    assert users == {
-        f"reconstruct_{m.replace('-', '_')}" for m in METHODS if METHODS[m].uses_labels
-    }
+    nodes = {name: name.replace("-", "_") for name in METHODS}
+    expected = {f"reconstruct_{nodes[m]}" for m in METHODS if METHODS[m].uses_labels}
+    assert users == expected | {f"statistics_{node}" for node in nodes.values()}
 
 
 def test_every_reconstruction_has_the_signed_phase(make_workflow):
@@ -76,12 +78,11 @@ def test_every_reconstruction_has_the_signed_phase(make_workflow):
         assert (name, "condstd_file", write_node_name(method, "condstd"), "in_file") in found
 
 
-@pytest.mark.parametrize(
-    ("methods", "plan_options"), [(("laplacian",), {}), ((), {"segmentation": False})]
-)
-def test_no_segmentation_where_no_method_needs_it(make_workflow, methods, plan_options):
-    names = make_workflow(plan_options, methods=methods).list_node_names()
-    assert not {"segmentation", "write_dseg", "write_labels"} & set(names)
+def test_without_a_segmentation_statistics_are_of_the_mask(make_workflow):
+    workflow = make_workflow({"segmentation": False})
+    assert not {"segmentation", "write_dseg", "write_labels"} & set(workflow.list_node_names())
+    fields = {field for _, _, to, field in edges(workflow) if to.startswith("statistics_")}
+    assert fields == {"condmap_file", "mask_file"}
 
 
 @pytest.mark.parametrize(("mask", "desc"), [(True, "brain"), (False, "signal")])
@@ -135,8 +136,10 @@ def test_all_is_written(make_workflow, tmp_path):
     workflow.run(plugin="Linear")
     folder = tmp_path / "out" / "sub-01" / "anat"
     maps = [f"desc-laplacian{s}_cond{what}" for s in ("", "Seg") for what in ("map", "std")]
-    stems = [*maps, "phi0map", "desc-brain_mask"]
-    expected = {f"sub-01_{s}.{e}" for s in [*stems, "seg-tissue_dseg"] for e in ("json", "nii.gz")}
+    stems = [*maps, "phi0map", "desc-brain_mask", "part-mag_desc-preproc_T2w", "seg-tissue_dseg"]
+    expected = {f"sub-01_{s}.{e}" for s in stems for e in ("json", "nii.gz")}
+    tables = [f"desc-laplacian{s}_condstats" for s in ("", "Seg")]
+    expected |= {f"sub-01_{s}.{e}" for s in tables for e in ("json", "tsv")}
     assert {path.name for path in folder.iterdir()} == {*expected, "sub-01_seg-tissue_dseg.tsv"}
     conductivity = read_values(folder / "sub-01_desc-laplacian_condmap.nii.gz")
     assert np.nanmedian(conductivity) == pytest.approx(0.5, rel=1e-3)

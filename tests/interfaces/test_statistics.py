@@ -1,0 +1,47 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_qcm.bids.images import save_array
+from bids_qcm.bids.label_tables import write_names
+from bids_qcm.bids.tables import CONDSTATS
+from bids_qcm.interfaces.statistics import ComputeStatistics
+
+
+@pytest.fixture
+def condmap(ball):
+    """0.5 S/m in label 1, 1.5 S/m in label 2, and an invalid voxel in it."""
+    values = np.where(ball.mask, np.where(ball.labels == 1, 0.5, 1.5), 0).astype(np.float32)
+    values[-2, 1, 1] = np.nan
+    path = ball.folder / "condmap.nii.gz"
+    save_array(path, values, np.eye(4))
+    return str(path)
+
+
+def run(make_node, **inputs):
+    node = make_node(ComputeStatistics(**inputs))
+    return pd.read_csv(node.run().outputs.table_file, sep="\t")
+
+
+def test_a_table_of_the_mask_and_its_tissues(ball, condmap, make_node):
+    write_names(ball.folder / "names.tsv", {1: "White Matter", 2: "NA"})
+    found = run(
+        make_node,
+        condmap_file=condmap,
+        mask_file=ball.files["mask"],
+        labels_file=ball.files["labels"],
+        names_file=str(ball.folder / "names.tsv"),
+    )
+    assert list(found.columns) == list(CONDSTATS)
+    whole = found[found.erosion == 0].set_index("label")
+    sizes = [np.count_nonzero(ball.mask & (ball.labels == label)) for label in (1, 2)]
+    assert whole.n.to_list() == [ball.mask.sum(), *sizes]
+    assert whole["mean"].to_list()[1:] == [0.5, 1.5]
+    assert whole.invalid_fraction[1] == 0
+    assert whole.invalid_fraction[2] == pytest.approx(1 / sizes[1], rel=1e-5)
+
+
+def test_without_labels_a_table_of_the_mask(ball, condmap, make_node):
+    found = run(make_node, condmap_file=condmap, mask_file=ball.files["mask"])
+    assert found.tissue.to_list() == ["whole mask"]
+    assert found.n.to_list() == [ball.mask.sum()]
