@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -182,6 +183,23 @@ def read_integers(path: Path) -> NDArray[np.int32]:
     if not np.array_equal(whole, values):
         raise InputError(path, _NO_INTEGERS, "store integer labels")
     return whole
+
+
+def to_canonical(values: NDArray, affine: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
+    """Turn an image so that its axes run to the right, to the front and up, as nearly as they can.
+
+    Parameters
+    ----------
+    values : ndarray, shape (X, Y, Z)
+    affine : ndarray, shape (4, 4)
+
+    Returns
+    -------
+    values, affine : ndarray
+        The same image; nothing is interpolated.
+    """
+    turn = io_orientation(affine)
+    return apply_orientation(values, turn), affine @ inv_ornt_aff(turn, values.shape)
 
 
 def write_image(path: Path, values: NDArray, like: Path) -> None:

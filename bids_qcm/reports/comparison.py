@@ -4,10 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -15,15 +13,18 @@ from scipy import ndimage
 
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.methods import Method
-
-LARGEST_CONDUCTIVITY = 2.2
-"""Upper end of the colour scale, S/m: a little more than that of cerebrospinal fluid."""
+from bids_qcm.reports.colours import (
+    IMPLAUSIBLE,
+    INVALID,
+    PLAUSIBLE,
+    colour_scale,
+    conductivity_scale,
+    draw_scale,
+    paint,
+)
 
 LARGEST_ERROR = 1.0
 """Both ends of the colour scale of errors, S/m."""
-
-_INVALID = "#2fd12f"
-"""Colour of invalid voxels; neither scale has it."""
 
 # Form, and whether it weighs pairs.
 _ROWS = (("laplacian", False), ("integral", False), ("integral", True), ("inversion", False))
@@ -37,6 +38,10 @@ _COLUMNS = ("finite difference", *_EDGES.values())
 
 _PANEL_INCHES = (1.9, 2.5)
 _HEADING_INCHES = 0.35
+_LEGEND_INCHES = 1.1
+
+# narrower figures have no room for the colour bar's numbers
+_LEAST_COLUMNS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +138,8 @@ def draw_comparison(
         1 + n_rows, n_columns, height_ratios=[_HEADING_INCHES, *[height] * n_rows]
     )
     view = _View(brain, pixel_size)
-    conductivity = _scale("inferno", 0, LARGEST_CONDUCTIVITY)
-    error = _scale("RdBu_r", -LARGEST_ERROR, LARGEST_ERROR)
+    conductivity = conductivity_scale()
+    error = colour_scale("RdBu_r", -LARGEST_ERROR, LARGEST_ERROR)
     for column, heading in enumerate(headings):
         _write_heading(figure.add_subplot(grid[0, column]), heading)
     for name, one in maps.items():
@@ -147,16 +152,12 @@ def draw_comparison(
     _write_heading(figure.add_subplot(grid[0, -1]), "truth")
     view.show(figure.add_subplot(grid[1, -1]), truth, conductivity)
     legend = figure.add_subplot(grid[2, -1])
-    _draw_scale(legend, 0.75, conductivity, "conductivity, S/m")
-    _draw_scale(legend, 0.4, error, "error, S/m")
+    draw_scale(legend, 0.75, conductivity, "conductivity, S/m")
+    draw_scale(legend, 0.4, error, "error, S/m")
     if any(not np.isfinite(one.values[brain]).all() for one in maps.values()):
-        legend.legend(handles=[Patch(color=_INVALID, label="invalid")], loc="lower center")
+        legend.legend(handles=[Patch(color=INVALID, label="invalid")], loc="lower center")
     legend.set_axis_off()
     return figure
-
-
-def _scale(colours: str, low: float, high: float) -> ScalarMappable:
-    return ScalarMappable(Normalize(low, high), colormaps[colours].with_extremes(bad=_INVALID))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +167,15 @@ class _View:
     brain: NDArray[np.bool_]
     pixel_size: tuple[float, float]
 
-    def show(self, axes: Axes, values: NDArray[np.floating], scale: ScalarMappable) -> None:
-        colours = scale.to_rgba(np.ma.masked_invalid(values))
-        colours[~self.brain] = 1
+    def show(
+        self,
+        axes: Axes,
+        values: NDArray[np.floating],
+        scale: ScalarMappable,
+        *,
+        mark_implausible: bool = False,
+    ) -> None:
+        colours = paint(values, self.brain, scale, mark_implausible=mark_implausible)
         (box,) = ndimage.find_objects(self.brain.astype(np.uint8))
         width, height = self.pixel_size
         axes.imshow(
@@ -180,16 +187,58 @@ class _View:
         axes.set_axis_off()
 
 
+def draw_methods(
+    maps: Mapping[str, NDArray[np.floating]],
+    inside: NDArray[np.bool_],
+    pixel_size: tuple[float, float],
+) -> Figure:
+    """Draw the same slice of the maps of several methods, in one scale.
+
+    Parameters
+    ----------
+    maps : mapping of str to ndarray of float, shape (X, Y)
+        S/m, by the name of the method, see :func:`arrange`; invalid where not finite.
+    inside : ndarray of bool, shape (X, Y)
+        What to show; X runs from left to right and Y from bottom to top.
+    pixel_size : tuple of 2 floats
+        mm.
+
+    Returns
+    -------
+    Figure
+        Conductivity from 0 to 2.2 S/m. Invalid voxels and those of an implausible conductivity
+        have colours of their own.
+    """
+    places, headings = arrange(maps)
+    n_rows = 1 + max(row for row, _ in places.values())
+    n_columns = max(_LEAST_COLUMNS, 1 + max(column for _, column in places.values()))
+    width, height = _PANEL_INCHES
+    heights = [_HEADING_INCHES, *[height] * n_rows, _LEGEND_INCHES]
+    figure = Figure(figsize=(width * n_columns, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(heights), n_columns, height_ratios=heights)
+    view = _View(inside, pixel_size)
+    scale = conductivity_scale()
+    for column, heading in enumerate(headings):
+        _write_heading(figure.add_subplot(grid[0, column]), heading)
+    for name, values in maps.items():
+        row, column = places[name]
+        axes = figure.add_subplot(grid[1 + row, column])
+        view.show(axes, values, scale, mark_implausible=True)
+        axes.set_title(name, fontsize="medium")
+    legend = figure.add_subplot(grid[-1, :])
+    draw_scale(legend, 0.75, scale, "conductivity, S/m", extend="max")
+    low, high = PLAUSIBLE
+    marks = {INVALID: "invalid", IMPLAUSIBLE: f"< {low:g} or > {high:g} S/m"}
+    legend.legend(
+        handles=[Patch(color=colour, label=label) for colour, label in marks.items()],
+        loc="lower center",
+        ncols=2,
+        frameon=False,
+    )
+    legend.set_axis_off()
+    return figure
+
+
 def _write_heading(axes: Axes, text: str) -> None:
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", fontweight="bold")
-
-
-def _draw_scale(axes: Axes, height: float, scale: ScalarMappable, label: str) -> None:
-    axes.figure.colorbar(
-        scale,
-        cax=axes.inset_axes((0.05, height, 0.9, 0.06)),
-        orientation="horizontal",
-        extend="both",
-        label=label,
-    )

@@ -1,0 +1,56 @@
+"""How conductivity is distributed in tissues."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from bids_qcm.reports.colours import tissue_colours
+
+_RANGE = (-0.5, 3.0)
+_BINS = 105
+_SIZE_INCHES = (8.0, 3.0)
+_INSIDE = (0.09, 0.17, 0.89, 0.78)
+
+
+def draw_distributions(
+    tissues: Mapping[str, NDArray[np.floating]], literature: Mapping[str, float]
+) -> Figure:
+    """Draw histograms of the conductivity in tissues.
+
+    Parameters
+    ----------
+    tissues : mapping of str to ndarray of float
+        Conductivity of each tissue's voxels, S/m, by the tissue's name; invalid where not finite.
+    literature : mapping of str to float
+        Of tissues that have one: the conductivity that the literature gives, S/m.
+
+    Returns
+    -------
+    Figure
+        Densities of the valid voxels: each histogram has the area of the share that lies between
+        -0.5 and 3 S/m. A dotted line is at each value of the literature.
+    """
+    figure = Figure(figsize=_SIZE_INCHES)
+    # a layout engine would take most of the time
+    axes = figure.add_axes(_INSIDE)
+    edges = np.linspace(*_RANGE, _BINS + 1)
+    colours = tissue_colours(list(tissues))
+    for name, values in tissues.items():
+        valid = values[np.isfinite(values)]
+        if valid.size:
+            counts, _ = np.histogram(valid, edges)
+            density = counts / (valid.size * (edges[1] - edges[0]))
+            axes.stairs(density, edges, color=colours[name], fill=True, alpha=0.25)
+            axes.stairs(density, edges, color=colours[name], linewidth=1.3, label=name)
+        if name in literature:
+            axes.axvline(literature[name], color=colours[name], linestyle=":", linewidth=1.6)
+    axes.set_xlim(_RANGE)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("conductivity, S/m")
+    axes.set_ylabel("density, per S/m")
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize="small")
+    return figure

@@ -1,0 +1,144 @@
+"""The figures of one acquisition, drawn from the derivative dataset alone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from bids_qcm.bids.images import read_grid, read_integers, read_values, to_canonical
+from bids_qcm.bids.label_tables import read_names
+from bids_qcm.bids.results import MapResult, Result
+from bids_qcm.phase.unwrapping import wrap
+from bids_qcm.reports.comparison import draw_methods
+from bids_qcm.reports.distributions import draw_distributions
+from bids_qcm.reports.figures import draw_map, draw_mask, draw_phase, draw_tissues
+from bids_qcm.reports.literature import literature_conductivity
+from bids_qcm.reports.saving import save_png, save_svg
+
+_GRAY = ("mask", "tissues")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Figures of an acquisition.
+
+    Attributes
+    ----------
+    shared : mapping of str to Path
+        ``mask``, ``phase``, ``tissues`` and ``comparison``, those of them that could be drawn.
+    maps, distributions : mapping of str to Path
+        By method.
+    """
+
+    shared: Mapping[str, Path]
+    maps: Mapping[str, Path]
+    distributions: Mapping[str, Path]
+
+
+def draw_result(result: Result, folder: Path) -> Drawn:
+    """Draw all figures of an acquisition, instead of those that were there.
+
+    Parameters
+    ----------
+    result : Result
+    folder : Path
+        For the figures.
+
+    Returns
+    -------
+    Drawn
+    """
+    stem = f"{result.source}_desc-"
+    before = set(folder.glob(f"{stem}*_figure.*"))
+    volumes = _Volumes(result)
+    shared = {}
+    for name, figure in volumes.draw_shared():
+        shared[name] = folder / f"{stem}{name}_figure.png"
+        save_png(figure, shared[name], gray=name in _GRAY)
+    maps, distributions, slices = {}, {}, {}
+    for one in result.maps:
+        conductivity = volumes.read(one.condmap)
+        maps[one.method] = folder / f"{stem}{one.desc}_figure.png"
+        save_png(volumes.draw_map(one, conductivity), maps[one.method])
+        distributions[one.method] = folder / f"{stem}{one.desc}Distribution_figure.svg"
+        save_svg(volumes.draw_distributions(conductivity), distributions[one.method])
+        # a copy, which does not keep the whole map
+        slices[one.method] = conductivity[:, :, volumes.widest].copy()
+    if len(slices) > 1:
+        shared["comparison"] = folder / f"{stem}comparison_figure.png"
+        save_png(volumes.draw_comparison(slices), shared["comparison"])
+    for old in before - {*shared.values(), *maps.values(), *distributions.values()}:
+        old.unlink()
+    return Drawn(shared, maps, distributions)
+
+
+class _Volumes:
+    """The volumes that figures of an acquisition share; axes run to the right, front and up."""
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        self.grid = read_grid(result.maps[0].condmap)
+        mask = read_integers(result.mask) != 0
+        self.mask, self.affine = to_canonical(mask, self.grid.affine)
+
+    def read(self, path: Path) -> NDArray[np.float32]:
+        return to_canonical(read_values(path), self.grid.affine)[0]
+
+    @cached_property
+    def labels(self) -> NDArray[np.int32] | None:
+        path = self.result.segmentation
+        return None if path is None else to_canonical(read_integers(path), self.grid.affine)[0]
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Names of the tissues in the mask, by label."""
+        if self.labels is None:
+            return {}
+        path = self.result.segmentation
+        names = read_names(path.with_name(path.name.replace(".nii.gz", ".tsv")))
+        present = np.unique(self.labels[self.mask]).tolist()
+        return {label: name for label, name in names.items() if label in present}
+
+    @property
+    def widest(self) -> int:
+        """Index of the axial slice with most of the mask."""
+        return int(self.mask.sum(axis=(0, 1)).argmax())
+
+    def draw_shared(self) -> Iterator[tuple[str, Figure]]:
+        result = self.result
+        if result.magnitude:
+            magnitude = self.read(result.magnitude)
+            yield "mask", draw_mask(magnitude, self.mask, self.affine)
+            if self.names:
+                yield (
+                    "tissues",
+                    draw_tissues(magnitude, self.mask, self.labels, self.names, self.affine),
+                )
+        if result.phi0:
+            phi0 = self.read(result.phi0)
+            sign = -1 if result.sidecar["PhaseSign"] == "-" else 1
+            # unwrapping has changed nothing but whole cycles
+            yield "phase", draw_phase(wrap(sign * phi0), phi0, self.mask, self.affine)
+
+    def draw_map(self, one: MapResult, conductivity: NDArray[np.floating]) -> Figure:
+        std = None if one.condstd is None else self.read(one.condstd)
+        return draw_map(conductivity, std, self.mask, self.affine)
+
+    def draw_distributions(self, conductivity: NDArray[np.floating]) -> Figure:
+        tissues = {
+            name: conductivity[self.mask & (self.labels == label)]
+            for label, name in self.names.items()
+        }
+        literature = literature_conductivity(1e6 * self.result.sidecar["ImagingFrequency"])
+        return draw_distributions(
+            tissues or {"whole mask": conductivity[self.mask]},
+            {name: value for name, value in literature.items() if name in tissues},
+        )
+
+    def draw_comparison(self, slices: Mapping[str, NDArray[np.floating]]) -> Figure:
+        width, height = np.linalg.norm(self.affine[:3, :2], axis=0)
+        return draw_methods(slices, self.mask[:, :, self.widest], (float(width), float(height)))

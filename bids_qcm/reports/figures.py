@@ -1,0 +1,219 @@
+"""Figures of what the maps of one acquisition were made from, and of each map."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from bids_qcm.reports.colours import (
+    IMPLAUSIBLE,
+    INVALID,
+    LARGEST_STD,
+    OUTLINE,
+    PLAUSIBLE,
+    colour_scale,
+    conductivity_scale,
+    draw_scale,
+    is_implausible,
+    paint,
+    tissue_colours,
+)
+from bids_qcm.reports.mosaic import Mosaic
+
+_WIDTH_INCHES = 10.0
+_TITLE_INCHES = 0.3
+_LEGEND_INCHES = 0.95
+_SHORT_LEGEND_INCHES = 0.4
+_COLUMNS = 5
+_COLUMNS_OF_PAIRS = 4
+
+
+def draw_mask(
+    magnitude: NDArray[np.floating], mask: NDArray[np.bool_], affine: NDArray[np.floating]
+) -> Figure:
+    """Draw the magnitude and the outline of the mask, in the whole field of view.
+
+    Parameters
+    ----------
+    magnitude : ndarray of float, shape (X, Y, Z)
+        Axes run to the right, to the front and up, here and in the other figures.
+    mask : ndarray of bool, shape (X, Y, Z)
+    affine : ndarray, shape (4, 4)
+        Voxel indices to mm.
+
+    Returns
+    -------
+    Figure
+    """
+    mosaic = Mosaic(mask, affine, _COLUMNS, whole=True)
+    figure, ((axes, legend),) = _blocks(mosaic, [""], _SHORT_LEGEND_INCHES)
+    mosaic.show(axes, _magnitude_scale(magnitude, mask).to_rgba, magnitude)
+    mosaic.outline(axes, mask, OUTLINE, 1.2)
+    _write_legend(legend, {"mask": OUTLINE})
+    return figure
+
+
+def draw_tissues(
+    magnitude: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    labels: NDArray[np.integer],
+    names: Mapping[int, str],
+    affine: NDArray[np.floating],
+) -> Figure:
+    """Draw the magnitude and the outlines of tissues.
+
+    Parameters
+    ----------
+    magnitude, mask, affine
+        As in :func:`draw_mask`.
+    labels : ndarray of int, shape (X, Y, Z)
+    names : mapping of int to str
+        Of the labels. Those without a voxel in the mask are not drawn.
+
+    Returns
+    -------
+    Figure
+    """
+    mosaic = Mosaic(mask, affine, _COLUMNS)
+    figure, ((axes, legend),) = _blocks(mosaic, [""], _SHORT_LEGEND_INCHES)
+    mosaic.show(axes, _magnitude_scale(magnitude, mask).to_rgba, magnitude)
+    present = {label: names[label] for label in np.unique(labels[mask]).tolist() if label != 0}
+    colours = tissue_colours(list(present.values()))
+    for label, name in present.items():
+        mosaic.outline(axes, labels == label, colours[name], 1.1)
+    _write_legend(legend, colours)
+    return figure
+
+
+def draw_phase(
+    wrapped: NDArray[np.floating],
+    phi0: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    affine: NDArray[np.floating],
+) -> Figure:
+    """Draw the phase at echo time zero before and after unwrapping.
+
+    Parameters
+    ----------
+    wrapped, phi0 : ndarray of float, shape (X, Y, Z)
+        rad.
+    mask, affine
+        As in :func:`draw_mask`.
+
+    Returns
+    -------
+    Figure
+    """
+    low, high = np.percentile(phi0[mask], (1, 99))
+    scales = [colour_scale("twilight_shifted", -np.pi, np.pi), colour_scale("viridis", low, high)]
+    titles = ["before unwrapping", "unwrapped: phi0"]
+    mosaic = Mosaic(mask, affine, _COLUMNS_OF_PAIRS)
+    figure, blocks = _blocks(mosaic, titles)
+    for (axes, legend), scale, values, extend in zip(
+        blocks, scales, (wrapped, phi0), ("neither", "both"), strict=True
+    ):
+        _show_inside(mosaic, axes, values, mask, scale)
+        draw_scale(legend, 0.8, scale, "rad", extend=extend)
+    return figure
+
+
+def draw_map(
+    conductivity: NDArray[np.floating],
+    std: NDArray[np.floating] | None,
+    mask: NDArray[np.bool_],
+    affine: NDArray[np.floating],
+) -> Figure:
+    """Draw a conductivity map, and its standard deviation beside it if there is one.
+
+    Parameters
+    ----------
+    conductivity, std : ndarray of float, shape (X, Y, Z)
+        S/m; invalid where not finite.
+    mask, affine
+        As in :func:`draw_mask`.
+
+    Returns
+    -------
+    Figure
+        Invalid voxels and those of an implausible conductivity have colours of their own.
+    """
+    titles = ["conductivity", *([] if std is None else ["standard deviation"])]
+    mosaic = Mosaic(mask, affine, _COLUMNS if std is None else _COLUMNS_OF_PAIRS)
+    figure, blocks = _blocks(mosaic, titles)
+    inside = conductivity[mask]
+    shares = {
+        "invalid": (INVALID, np.mean(~np.isfinite(inside))),
+        f"< {PLAUSIBLE[0]:g} or > {PLAUSIBLE[1]:g} S/m": (
+            IMPLAUSIBLE,
+            np.mean(is_implausible(inside)),
+        ),
+    }
+    axes, legend = blocks[0]
+    scale = conductivity_scale()
+    _show_inside(mosaic, axes, conductivity, mask, scale, mark_implausible=True)
+    draw_scale(legend, 0.8, scale, "S/m", extend="max")
+    _write_legend(
+        legend, {f"{name}: {share:.1%}": colour for name, (colour, share) in shares.items()}
+    )
+    if std is not None:
+        axes, legend = blocks[1]
+        scale = colour_scale("viridis", 0, LARGEST_STD)
+        _show_inside(mosaic, axes, std, mask, scale)
+        draw_scale(legend, 0.8, scale, "S/m", extend="max")
+    return figure
+
+
+def _blocks(
+    mosaic: Mosaic, titles: list[str], legend_inches: float = _LEGEND_INCHES
+) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """Make a figure with mosaics side by side, and room for a legend under each."""
+    gap = 0.02
+    width = (1 - gap * (len(titles) - 1)) / len(titles)
+    inches = _WIDTH_INCHES * width * mosaic.height / mosaic.width
+    title = _TITLE_INCHES * any(titles)
+    height = inches + title + legend_inches
+    figure = Figure(figsize=(_WIDTH_INCHES, height))
+    blocks = []
+    for number, text in enumerate(titles):
+        left = number * (width + gap)
+        axes = figure.add_axes((left, legend_inches / height, width, inches / height))
+        legend = figure.add_axes((left, 0, width, legend_inches / height))
+        legend.set_axis_off()
+        mosaic.prepare(axes)
+        if text:
+            axes.set_title(text, fontsize="medium", pad=4)
+        blocks.append((axes, legend))
+    return figure, blocks
+
+
+def _show_inside(
+    mosaic: Mosaic,
+    axes: Axes,
+    values: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    scale: ScalarMappable,
+    *,
+    mark_implausible: bool = False,
+) -> None:
+    colour = partial(paint, scale=scale, mark_implausible=mark_implausible)
+    mosaic.show(axes, colour, values, mask)
+
+
+def _magnitude_scale(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -> ScalarMappable:
+    return colour_scale("gray", 0, np.percentile(magnitude[mask], 99.5))
+
+
+def _write_legend(axes: Axes, colours: Mapping[str, str]) -> None:
+    axes.legend(
+        handles=[Patch(color=colour, label=name) for name, colour in colours.items()],
+        loc="lower center",
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+        handlelength=1.2,
+    )

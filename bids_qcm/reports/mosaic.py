@@ -1,0 +1,187 @@
+"""Mosaics of slices in three planes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from scipy import ndimage
+
+_GAP_MM = 4.0
+_MARGIN_MM = 6.0
+_EDGE_MM = 1.5
+
+# Outermost slices, as shares of the extent of what is of interest.
+_FIRST, _LAST = 0.12, 0.88
+
+
+class _Plane(NamedTuple):
+    axis: int
+    letter: str
+    horizontal: int
+    vertical: int
+
+
+# Axial, coronal and sagittal; the axes of an image run to the right, to the front and up.
+_PLANES = (_Plane(2, "z", 0, 1), _Plane(1, "y", 0, 2), _Plane(0, "x", 1, 2))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A slice and its place in the mosaic.
+
+    Attributes
+    ----------
+    axis, index : int
+        Which slice.
+    extent : tuple of 4 floats
+        Left, right, bottom and top, mm.
+    label : str
+        Where the slice is.
+    """
+
+    axis: int
+    index: int
+    extent: tuple[float, float, float, float]
+    label: str
+
+
+class Mosaic:
+    """Slices in three planes: axial ones in the first row, then coronal, then sagittal.
+
+    Parameters
+    ----------
+    inside : ndarray of bool, shape (X, Y, Z)
+        What is of interest; slices are spread over it. Axes run to the right, to the front and up.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to mm.
+    columns : int
+        Slices in a row at most; sagittal ones are one less, because they are wider.
+    whole : bool
+        Show the whole field of view, not only what is of interest and a margin.
+    """
+
+    def __init__(
+        self,
+        inside: NDArray[np.bool_],
+        affine: NDArray[np.floating],
+        columns: int,
+        *,
+        whole: bool = False,
+    ) -> None:
+        self._size = np.linalg.norm(affine[:3, :3], axis=0)
+        (interest,) = ndimage.find_objects(inside.astype(np.uint8))
+        self._box = tuple(
+            slice(0, n) if whole else _widened(part, n, _MARGIN_MM / size)
+            for part, n, size in zip(interest, inside.shape, self._size, strict=True)
+        )
+        rows = [
+            [(plane, index) for index in _spread(interest[plane.axis], columns - (plane.axis == 0))]
+            for plane in _PLANES
+        ]
+        extents = [self._extent(row[0][0]) for row in rows]
+        self.width = max(
+            len(row) * (width + _GAP_MM) - _GAP_MM
+            for row, (width, _) in zip(rows, extents, strict=True)
+        )
+        self.height = sum(height + _GAP_MM for _, height in extents) - _GAP_MM
+        self.tiles = list(self._place(rows, extents, affine))
+
+    def _extent(self, plane: _Plane) -> tuple[float, float]:
+        """Give width and height of a plane's slices in mm."""
+        lengths = [
+            (part.stop - part.start) * size
+            for part, size in zip(self._box, self._size, strict=True)
+        ]
+        return lengths[plane.horizontal], lengths[plane.vertical]
+
+    def _place(
+        self,
+        rows: list[list[tuple[_Plane, int]]],
+        extents: list[tuple[float, float]],
+        affine: NDArray[np.floating],
+    ) -> Iterator[Tile]:
+        top = self.height
+        for row, (width, height) in zip(rows, extents, strict=True):
+            # rows that are less wide are spread over the same width
+            step = width + (self.width - len(row) * width) / max(1, len(row) - 1)
+            for column, (plane, index) in enumerate(row):
+                left = column * step
+                centre = [(part.start + part.stop - 1) / 2 for part in self._box]
+                centre[plane.axis] = index
+                position = (affine @ [*centre, 1])[plane.axis]
+                yield Tile(
+                    plane.axis,
+                    index,
+                    (left, left + width, top - height, top),
+                    f"{plane.letter} = {position:.0f}",
+                )
+            top -= height + _GAP_MM
+
+    def prepare(self, axes: Axes) -> None:
+        """Fit axes to the mosaic, and write where the slices are and which side is left."""
+        axes.set_xlim(-_EDGE_MM, self.width + _EDGE_MM)
+        axes.set_ylim(-_EDGE_MM, self.height + _EDGE_MM)
+        axes.set_aspect("equal")
+        axes.set_axis_off()
+        style = {"fontsize": 9, "color": "#333", "va": "bottom"}
+        halo = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.8}
+        for tile in self.tiles:
+            left, _, bottom, _ = tile.extent
+            axes.text(left + 1, bottom + 1, tile.label, bbox=halo, **style)
+        left, right, _, top = self.tiles[0].extent
+        for x, letter, side in ((left + 1, "L", "left"), (right - 1, "R", "right")):
+            axes.text(x, top - 1, letter, bbox=halo, **style | {"va": "top", "ha": side})
+
+    def show(
+        self, axes: Axes, paint: Callable[..., NDArray[np.floating]], *volumes: NDArray
+    ) -> None:
+        """Show slices of volumes.
+
+        Parameters
+        ----------
+        axes : Axes
+        paint : callable
+            From slices of the volumes, each (A, B), to their colours, (A, B, 4).
+        *volumes : ndarray, shape (X, Y, Z)
+        """
+        for tile in self.tiles:
+            axes.imshow(
+                paint(*(self._cut(volume, tile) for volume in volumes)).swapaxes(0, 1),
+                origin="lower",
+                extent=tile.extent,
+                interpolation="nearest",
+            )
+
+    def outline(self, axes: Axes, mask: NDArray[np.bool_], colour: str, width: float = 1.0) -> None:
+        """Draw the outline of a mask."""
+        for tile in self.tiles:
+            shown = self._cut(mask, tile)
+            if shown.any() and not shown.all():
+                left, right, bottom, top = tile.extent
+                across, up = (
+                    low + (high - low) * (np.arange(n) + 0.5) / n
+                    for n, low, high in zip(shown.shape, (left, bottom), (right, top), strict=True)
+                )
+                axes.contour(
+                    across, up, shown.T, levels=[0.5], colors=colour, linewidths=width, zorder=2
+                )
+
+    def _cut(self, values: NDArray, tile: Tile) -> NDArray:
+        chosen: list[slice | int] = list(self._box)
+        chosen[tile.axis] = tile.index
+        return values[tuple(chosen)]
+
+
+def _widened(part: slice, n: int, margin: float) -> slice:
+    steps = int(np.ceil(margin))
+    return slice(max(0, part.start - steps), min(n, part.stop + steps))
+
+
+def _spread(part: slice, n: int) -> list[int]:
+    """Give at most `n` indices, evenly spread over the inner part of a range."""
+    shares = np.linspace(_FIRST, _LAST, n)
+    found = part.start + np.round(shares * (part.stop - 1 - part.start)).astype(int)
+    return np.unique(found).tolist()

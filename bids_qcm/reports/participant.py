@@ -1,0 +1,318 @@
+"""The page of a participant."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_qcm.bids.images import read_grid
+from bids_qcm.bids.results import MapResult, Result, caveats, find_results, read_sidecar
+from bids_qcm.bids.run_records import RunRecord, read_records
+from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
+from bids_qcm.reports.citations import as_html
+from bids_qcm.reports.drawing import Drawn, draw_result
+from bids_qcm.reports.literature import literature_conductivity
+from bids_qcm.reports.methods_text import Processing, describe_methods
+from bids_qcm.reports.pages import link, write_page
+
+_SHARED_FIGURES = {
+    "mask": (
+        "Magnitude and mask",
+        "Magnitude, root of the sum of squares over the echoes, in the whole field of view. The "
+        "red line is the edge of the mask: conductivity is computed inside it.",
+    ),
+    "phase": (
+        "Phase",
+        "Phase at echo time zero, before unwrapping and after, with the sign that makes "
+        "conductivity positive. After unwrapping there must be no jump left.",
+    ),
+    "tissues": (
+        "Tissues",
+        "Magnitude and the outlines of the tissues, as the methods with seg in their name use "
+        "them. The lines must follow the borders that the magnitude shows; where two tissues meet, "
+        "the line has the colour of one of them.",
+    ),
+    "comparison": (
+        "All methods",
+        "The axial slice with most of the mask, in the same scale for all methods.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A figure in the page."""
+
+    source: str
+    title: str
+    caption: str
+
+    @property
+    def alt(self) -> str:
+        return self.title
+
+
+def write_participant_pages(
+    output_dir: Path, participant: str, aggregated_sessions: int | None = None
+) -> list[Path]:
+    """Draw the figures of a participant, and write the page.
+
+    Parameters
+    ----------
+    output_dir : Path
+        The derivative dataset; nothing else is read.
+    participant : str
+        Such as ``sub-01``.
+    aggregated_sessions : int, optional
+        With more sessions than this, each also gets a page of its own.
+
+    Returns
+    -------
+    list of Path
+    """
+    results = find_results(output_dir, participant)
+    records = read_records(output_dir, participant)
+    figures = output_dir / participant / "figures"
+    drawn = {result.source: draw_result(result, figures) for result in results}
+    sections = {
+        result.source: _section(output_dir, result, drawn[result.source]) for result in results
+    }
+    sessions = {one.session for one in (*results, *records)} - {None}
+    pages: dict[str, str | None] = {participant: None}
+    if aggregated_sessions is not None and len(sessions) > aggregated_sessions:
+        pages |= {f"{participant}_ses-{session}": session for session in sorted(sessions)}
+    written = []
+    for name, session in pages.items():
+        chosen = [one for one in results if session is None or one.session == session]
+        path = output_dir / f"{name}.html"
+        write_page(
+            path,
+            "participant.html",
+            title=name.replace("_", ", "),
+            acquisitions=[sections[result.source] for result in chosen],
+            methods_text=as_html(describe_methods([processing(one) for one in chosen]))
+            if chosen
+            else "",
+            failures=_failures(
+                output_dir, [one for one in records if session is None or one.session == session]
+            ),
+        )
+        written.append(path)
+    return written
+
+
+def processing(result: Result, methods: Sequence[str] | None = None) -> Processing:
+    """Gather what the sidecars of an acquisition say, of all its methods or of some."""
+    maps = [one for one in result.maps if methods is None or one.method in methods]
+    return Processing(
+        phi0=result.sidecar,
+        mask=read_sidecar(result.mask),
+        segmentation=read_sidecar(result.segmentation) if result.segmentation else None,
+        maps={one.method: one.sidecar for one in maps},
+        stds={one.method: read_sidecar(one.condstd) for one in maps if one.condstd},
+    )
+
+
+def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
+    """Gather what the page shows of an acquisition."""
+
+    def picture(path: Path, title: str, caption: str) -> _Picture:
+        return _Picture(link(path.relative_to(output_dir).as_posix()), title, caption)
+
+    return {
+        "anchor": result.source,
+        "name": result.name,
+        "warnings": caveats(result),
+        "summary": _summary(result),
+        "figures": [
+            picture(drawn.shared[name], *_SHARED_FIGURES[name])
+            for name in _SHARED_FIGURES
+            if name in drawn.shared
+        ],
+        "methods": [
+            {
+                "name": one.method,
+                "anchor": f"{result.source}-{one.desc}",
+                "map": picture(
+                    drawn.maps[one.method],
+                    f"Conductivity by {one.method}",
+                    _map_caption(one),
+                ),
+                "distribution": picture(
+                    drawn.distributions[one.method],
+                    f"Distribution of conductivity by {one.method}",
+                    "Density of the conductivity in each tissue. Dotted lines: the value of the "
+                    "literature at this frequency.",
+                ),
+                **_tables(one, result),
+            }
+            for one in result.maps
+        ],
+    }
+
+
+def _map_caption(one: MapResult) -> str:
+    caption = (
+        "Conductivity in S/m. Green voxels are invalid, blue ones have a value that no tissue has."
+    )
+    if one.condstd is None:
+        return f"{caption} Its standard deviation was not computed."
+    return (
+        f"{caption} On the right the standard deviation that the noise of the images gives it; it "
+        "holds no bias."
+    )
+
+
+def _summary(result: Result) -> dict[str, str]:
+    """Tell in a few lines what the maps were made from and how."""
+    phi0, grid = result.sidecar, read_grid(result.maps[0].condmap)
+    frequency = phi0["ImagingFrequency"]
+    summary = {
+        "Acquisition": ", ".join(uri.partition(":")[2] for uri in phi0["Sources"]),
+        "Field": f"{frequency * 1e6 / PROTON_GYROMAGNETIC_RATIO:.2f} T, {frequency:.3f} MHz (from "
+        f"{phi0['ImagingFrequencySource']})",
+        "Echoes": _echoes(phi0),
+        "Voxels": f"{_times(grid.voxel_size, 'g')} mm, {_times(grid.shape, 'd')} voxels",
+        "Phase": _phase(phi0),
+        "Sign": _sign(phi0),
+        "Noise of phi0": f"{phi0['MedianPhaseNoise']:.2g} rad in the median voxel",
+        "Mask": _mask(result),
+        "Segmentation": _segmentation(result),
+        "Methods": "; ".join(_method(one) for one in result.maps),
+        "Software": ", ".join(f"{name} {v}" for name, v in phi0["SoftwareVersions"].items()),
+    }
+    if result.record:
+        summary["Last run"] = (
+            f"{result.record.date}, {result.record.seconds:.0f} s for its steps together: "
+            f"{result.record.command}"
+        )
+    return summary
+
+
+def _echoes(phi0: Mapping[str, Any]) -> str:
+    n = len(phi0["PhaseUnits"])
+    if "EchoTime" not in phi0:
+        return f"{n}"
+    return f"{n}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0['EchoTime'])} ms"
+
+
+def _phase(phi0: Mapping[str, Any]) -> str:
+    units = ", ".join(dict.fromkeys(phi0["PhaseUnits"]))
+    scaled = f"scaled from {units}" if units != "complex" else "of real and imaginary parts"
+    slices = "; every second slice shifted by half a cycle" * phi0["AlternateSlicesFlipped"]
+    return f"{scaled}{slices}; taken as {phi0['PhaseType']} phase"
+
+
+def _sign(phi0: Mapping[str, Any]) -> str:
+    if phi0["PhaseSignOrigin"] != "auto":
+        return f"{phi0['PhaseSign']}, as given"
+    weak = "; weak evidence" if phi0["PhaseSignWeak"] else ""
+    return (
+        f"{phi0['PhaseSign']}, found automatically: {phi0['PhaseSignAgreement']:.1%} of the voxels "
+        f"agree{weak}"
+    )
+
+
+def _mask(result: Result) -> str:
+    sidecar = read_sidecar(result.mask)
+    if sidecar["Type"] != "Brain":
+        return "reliable signal of the magnitude; there is no brain mask"
+    return f"brain mask {_uri(sidecar)}, {_placement(sidecar)}"
+
+
+def _segmentation(result: Result) -> str:
+    if result.segmentation is None:
+        return "none"
+    sidecar = read_sidecar(result.segmentation)
+    own = "tissue classes of " if sidecar.get("SegmentationConfidence") == "low" else ""
+    volumes = ", ".join(f"{name} {ml:.0f} ml" for name, ml in sidecar["TissueVolumes"].items())
+    return (
+        f"{own}{_uri(sidecar)}, {_placement(sidecar)}; covers {sidecar['MaskCoverage']:.0%} of the "
+        f"mask; {volumes}"
+    )
+
+
+def _placement(sidecar: Mapping[str, Any]) -> str:
+    """Tell how a mask or segmentation got into the grid of the phase."""
+    if "Transforms" in sidecar:
+        return f"placed by {', '.join(sidecar['Transforms'])}"
+    way = sidecar.get("Coregistration")
+    if way is None:
+        return "in the grid of the phase"
+    placed = {"rigid": "placed by registration", "header": "placed by the headers"}[way]
+    if "RegisteredShift" not in sidecar:
+        return placed
+    return (
+        f"{placed} (the registration moves it by {sidecar['RegisteredShift']:.1f} mm and takes the "
+        f"mutual information from {sidecar['MutualInformationHeader']:.3f} to "
+        f"{sidecar['MutualInformationRegistered']:.3f})"
+    )
+
+
+def _uri(sidecar: Mapping[str, Any]) -> str:
+    """Show where a derivative is from: dataset and file."""
+    return sidecar["Sources"][0].removeprefix("bids:")
+
+
+def _method(one: MapResult) -> str:
+    radii = ", ".join(
+        f"{kind} radius {_radius(one.sidecar[key])}"
+        for kind, key in (("fit", "FitRadius"), ("integral", "IntegralRadius"))
+        if key in one.sidecar
+    )
+    return f"{one.method} ({radii})" if radii else one.method
+
+
+def _radius(triple: Sequence[float]) -> str:
+    return f"{triple[0]:.3g} mm" if len(set(triple)) == 1 else f"{_times(triple, '.3g')} mm"
+
+
+def _times(numbers: Sequence[float], form: str) -> str:
+    return " x ".join(format(number, form) for number in numbers)
+
+
+def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
+    """Give the rows of a map's statistics, of whole tissues and of eroded ones."""
+    if one.condstats is None:
+        return {"whole": [], "eroded": []}
+    literature = literature_conductivity(1e6 * result.sidecar["ImagingFrequency"])
+    table = pd.read_csv(one.condstats, sep="\t", na_values="n/a", keep_default_na=False)
+    rows = {"whole": [], "eroded": []}
+    for row in table.itertuples():
+        eroded = f", {row.erosion} voxels" if row.erosion else ""
+        numbers = (row.mean, row.median, row.sd, row.iqr)
+        rows["eroded" if row.erosion else "whole"].append(
+            {
+                "tissue": f"{row.tissue}{eroded}",
+                "n": f"{row.n:d}",
+                "conductivities": [_number(value) for value in numbers],
+                "invalid": _number(row.invalid_fraction, ".1%"),
+                "literature": _number(literature.get(row.tissue, float("nan"))),
+            }
+        )
+    return rows
+
+
+def _number(value: float, form: str = ".3f") -> str:
+    return "-" if pd.isna(value) else format(value, form)
+
+
+def _failures(output_dir: Path, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """List what failed in the last run, with the crash reports that are still there."""
+    found = []
+    for record in records:
+        for failure in record.failures:
+            crash = output_dir / failure.crash_file if failure.crash_file else None
+            text = crash.read_text("utf-8", errors="replace") if crash and crash.exists() else ""
+            found.append(
+                {
+                    **asdict(failure),
+                    "acquisition": record.acquisition,
+                    "date": record.date,
+                    "crash_text": text,
+                    "crash_link": link(failure.crash_file) if failure.crash_file else "",
+                }
+            )
+    return found
