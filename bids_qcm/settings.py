@@ -12,6 +12,8 @@ from bids_qcm.recon.kernels import Triple
 from bids_qcm.recon.sign import Sign
 from bids_qcm.segmentation.registration import Coreg
 
+AnalysisLevel = Literal["participant", "group"]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -21,6 +23,9 @@ class Settings:
     ----------
     bids_dir, output_dir, work_dir : Path
         Absolute.
+    analysis_level : {"participant", "group"}
+    command : str
+        The command line.
     participant_labels, session_labels : tuple of str
         Without ``sub-`` and ``ses-``; empty for all.
     bids_filters : mapping
@@ -55,6 +60,10 @@ class Settings:
         Whether to write standard deviations.
     phase_units : str or float
         As in :func:`bids_qcm.phase.recognise_units`.
+    aggregated_sessions : int or None
+        A participant with more sessions gets a report for each; None for never.
+    reports_only : bool
+        Write reports of what is there, and compute nothing.
     nprocs, omp_nthreads : int
         Processes at once, and threads in each.
     memory_gb : float or None
@@ -67,6 +76,8 @@ class Settings:
     bids_dir: Path
     output_dir: Path
     work_dir: Path
+    analysis_level: AnalysisLevel = "participant"
+    command: str = ""
     participant_labels: tuple[str, ...] = ()
     session_labels: tuple[str, ...] = ()
     bids_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -86,6 +97,8 @@ class Settings:
     sign: Sign | Literal["auto"] = "auto"
     phase_units: str | float = "auto"
     uncertainty: bool = True
+    aggregated_sessions: int | None = None
+    reports_only: bool = False
     nprocs: int = 1
     omp_nthreads: int = 1
     memory_gb: float | None = None

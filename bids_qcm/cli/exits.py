@@ -12,11 +12,12 @@ from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, OutputE
 class ExitStatus(IntEnum):
     """What a command's exit status means.
 
-    Those above 1 are of the BIDS Apps execution specification, which has most from sysexits.h.
+    Those above 2 are of the BIDS Apps execution specification, which has most from sysexits.h.
     """
 
     DONE = 0
     SOME_FAILED = 1
+    REPORT_FAILED = 2
     DATASET_INVALID = 16
     NOTHING_SELECTED = 18
     USAGE = 64

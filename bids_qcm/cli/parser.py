@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import shlex
+import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -16,12 +18,13 @@ from bids_qcm.recon.automatic import TARGET_STD
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.segmentation.registration import Coreg
-from bids_qcm.settings import Settings
+from bids_qcm.settings import AnalysisLevel, Settings
 
 _FILTER_KEYS = ("phase", "segmentation", "mask")
 
 _EPILOG = """\
-exit status: 0 all done; 1 some acquisition or method failed; 16 the dataset is invalid;
+exit status: 0 all done; 1 some acquisition or method failed; 2 all maps were computed, but a report
+failed; 16 the dataset is invalid;
 18 the participants or filters select nothing; 64 usage; 65 bad data; 66 no phase image;
 70 internal error; 73 cannot write; 130 interrupted.
 """
@@ -47,11 +50,17 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         Help or version was asked for (0) or the usage is wrong (64).
     """
     parser = build_parser()
+    argv = sys.argv[1:] if argv is None else argv
     options = parser.parse_args(argv)
+    needs_raw_data = options.analysis_level == "participant" and not options.reports_only
+    if needs_raw_data and not options.bids_dir.is_dir():
+        parser.error(f"{options.bids_dir} is no folder")
     nprocs = options.nprocs or os.cpu_count() or 1
     settings = Settings(
         bids_dir=options.bids_dir.resolve(),
         output_dir=options.output_dir.resolve(),
+        analysis_level=options.analysis_level,
+        command=shlex.join([parser.prog, *argv]),
         work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
@@ -72,6 +81,8 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         sign=options.sign,
         phase_units=options.phase_units,
         uncertainty=options.uncertainty,
+        aggregated_sessions=options.aggregate_session_reports,
+        reports_only=options.reports_only,
         nprocs=nprocs,
         omp_nthreads=options.omp_nthreads or min(nprocs, 8),
         memory_gb=options.mem,
@@ -97,15 +108,24 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add(
-        "bids_dir", type=existing_folder, metavar="BIDS_DIR", help="root folder of the BIDS dataset"
+        "bids_dir",
+        type=Path,
+        metavar="BIDS_DIR",
+        help="root folder of the BIDS dataset; the group level does not read it",
     )
     add("output_dir", type=Path, metavar="OUTPUT_DIR", help="folder of the derivative dataset")
-    add("analysis_level", choices=["participant"], help="what to compute")
+    add(
+        "analysis_level",
+        choices=get_args(AnalysisLevel),
+        help="participant, to map conductivity; group, to put the statistics of all maps in "
+        "OUTPUT_DIR into one table and one page",
+    )
     add("--version", action="version", version=f"bids-qcm {__version__}")
     add("-v", "--verbose", action="count", default=0, help="let nipype log each step of each node")
     _add_selection(parser.add_argument_group("what to process"))
     _add_segmentation(parser.add_argument_group("where tissues are"))
     _add_method(parser.add_argument_group("how to compute"))
+    _add_reports(parser.add_argument_group("what to report"))
     _add_resources(parser.add_argument_group("how to run"))
     return parser
 
@@ -246,6 +266,22 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         action="store_false",
         help="leave out the maps of the standard deviation (*_condstd), most of the time of the "
         "integral methods",
+    )
+
+
+def _add_reports(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--reports-only",
+        action="store_true",
+        help="compute nothing; write the participants' reports again from what OUTPUT_DIR holds",
+    )
+    add(
+        "--aggregate-session-reports",
+        type=_positive_int,
+        metavar="N",
+        help="a participant with more than N sessions gets a report for each session, beside that "
+        "of all (default: of all only)",
     )
 
 

@@ -13,8 +13,10 @@ from bids_qcm.bids.dataset import check_description, find_acquisitions
 from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan, plan_acquisition
+from bids_qcm.bids.run_records import LOGS, Failure
 from bids_qcm.cli.exits import ExitStatus, status_of
 from bids_qcm.cli.parser import parse_settings
+from bids_qcm.cli.reports import rebuild_reports, report_group, report_run
 from bids_qcm.cli.summary import Summary
 from bids_qcm.settings import Settings
 
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # schedulers and containers stop a process so; like Ctrl-C, it must not leave workers behind
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return run_participants(settings, verbose=verbosity > 0)
+        return _run(settings, verbose=verbosity > 0)
     except InputError as error:
         LOGGER.error("%s", error)
         return status_of(error)
@@ -59,6 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitStatus.INTERNAL
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _run(settings: Settings, *, verbose: bool) -> ExitStatus:
+    if settings.analysis_level == "group":
+        return report_group(settings)
+    if settings.reports_only:
+        return rebuild_reports(settings)
+    return run_participants(settings, verbose=verbose)
 
 
 def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus:
@@ -86,10 +96,11 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     acquisitions = find_acquisitions(settings)
     summary = Summary()
     plans = _plan_all(acquisitions, settings, found, summary)
+    datasets = {"raw": settings.bids_dir, **found}
+    write_dataset_files(settings.output_dir, datasets)
     if plans:
-        datasets = {"raw": settings.bids_dir, **found}
-        write_dataset_files(settings.output_dir, datasets)
         _compute(plans, settings, datasets, summary, verbose=verbose)
+    report_run(acquisitions, settings, summary)
     return summary.conclude()
 
 
@@ -111,7 +122,7 @@ def _plan_all(
             )
         except InputError as error:
             LOGGER.error("%s: skipped: %s", acquisition.name, error)
-            summary.failed.append(f"{acquisition.name}: {error}")
+            summary.fail(acquisition, Failure("checks", str(error)))
             continue
         plans.append(plan)
         LOGGER.info("%s", _describe(plan))
@@ -119,7 +130,7 @@ def _plan_all(
             LOGGER.warning("%s", warning)
         for method, reason in plan.refused.items():
             LOGGER.error("%s: no %s: %s", acquisition.name, method, reason)
-            summary.failed.append(f"{acquisition.name}: {reason}")
+            summary.fail(acquisition, Failure(method, reason))
     return plans
 
 
@@ -156,7 +167,7 @@ def _compute(
     limit_threads(settings)
     from bids_qcm.workflows.acquisition import write_node_name
     from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf, run_name
-    from bids_qcm.workflows.running import run_workflow
+    from bids_qcm.workflows.running import crash_reports, run_workflow
 
     if settings.clean_workdir:
         for plan in plans:
@@ -165,16 +176,27 @@ def _compute(
     workflow = init_bids_qcm_wf(plans=plans, settings=settings, datasets=datasets)
     monitor = run_workflow(workflow, settings)
     if monitor.errors:
-        LOGGER.error("crash reports are in %s", settings.output_dir / "logs")
+        LOGGER.error("crash reports are in %s", settings.output_dir / LOGS)
+    crashes = crash_reports(settings.output_dir / LOGS)
     for plan in plans:
         prefix = acquisition_wf_name(plan.acquisition)
-        errors = [e for node, e in monitor.errors.items() if node.startswith(f"{prefix}.")]
-        summary.failed += [f"{plan.acquisition.name}: {error}" for error in errors]
+        steps = [node for node in monitor.errors if node.startswith(f"{prefix}.")]
+        for node in steps:
+            crash = crashes.get(node)
+            failure = Failure(
+                node.removeprefix(f"{prefix}."),
+                monitor.errors[node],
+                crash and crash.relative_to(settings.output_dir).as_posix(),
+            )
+            summary.fail(plan.acquisition, failure)
+        summary.seconds[plan.acquisition.name] = sum(
+            seconds for node, seconds in monitor.seconds.items() if node.startswith(f"{prefix}.")
+        )
         finished = [m for m in plan.methods if f"{prefix}.{write_node_name(m)}" in monitor.finished]
         summary.add_maps(plan, settings, finished)
-        if not errors:
-            missing = [method for method in plan.methods if method not in finished]
-            summary.failed += [f"{plan.acquisition.name}: {m} was not computed" for m in missing]
+        if not steps:
+            for method in set(plan.methods) - set(finished):
+                summary.fail(plan.acquisition, Failure(method, f"{method} was not computed"))
 
 
 def _start_logging(verbosity: int) -> None:

@@ -2,21 +2,23 @@
 
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.derivatives import derivative_path
+from bids_qcm.bids.names import join_name
 from bids_qcm.bids.planning import Plan
+from bids_qcm.bids.results import SHARED
+from bids_qcm.bids.run_records import Failure
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
 
 LOGGER = logging.getLogger("bids_qcm")
-
-# Maps of one acquisition that differ in these do not belong together.
-_SHARED = ("PhaseSign", "PhaseType", "MaskType", "ImagingFrequency")
 
 
 @dataclass
@@ -29,10 +31,27 @@ class Summary:
         A line for each map.
     failed : list of str
         Reasons, each naming its acquisition or file.
+    failed_reports : list of str
+        Reports that could not be written, with the reason.
+    failures : dict of str to list of Failure
+        What failed, by the name of its acquisition.
+    seconds : dict of str to float
+        How long the steps of each acquisition took together, by its name.
+    methods : dict of str to list of str
+        Methods whose maps were written, by what the names of the acquisition's files start with.
     """
 
     done: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    failed_reports: list[str] = field(default_factory=list)
+    failures: dict[str, list[Failure]] = field(default_factory=lambda: defaultdict(list))
+    seconds: dict[str, float] = field(default_factory=dict)
+    methods: dict[str, list[str]] = field(default_factory=dict)
+
+    def fail(self, acquisition: Acquisition, failure: Failure) -> None:
+        """Take note of something that was not done."""
+        self.failed.append(f"{acquisition.name}: {failure.error}")
+        self.failures[acquisition.name].append(failure)
 
     def add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
         """Take note of an acquisition's new maps, and warn of what their sidecars tell."""
@@ -45,6 +64,7 @@ class Summary:
             _warn_of_target(image, sidecars[path])
         if not sidecars:
             return
+        self.methods[join_name(plan.acquisition.output_entities)] = list(methods)
         newest = list(sidecars.values())[-1]
         _tell_of_segmentation(plan, sidecars.values())
         if newest.get("PhaseSignWeak"):
@@ -58,7 +78,7 @@ class Summary:
         others = {_sidecar_path(plan, settings, m.desc) for m in METHODS.values()} - set(sidecars)
         for path in sorted(filter(Path.exists, others)):
             older = json.loads(path.read_text())
-            differing = [key for key in _SHARED if older.get(key) != newest.get(key)]
+            differing = [key for key in SHARED if older.get(key) != newest.get(key)]
             if differing:
                 LOGGER.warning(
                     "%s is of an earlier run with another %s; delete it, or compute it again",
@@ -72,8 +92,12 @@ class Summary:
             LOGGER.info("written: %s", line)
         for reason in self.failed:
             LOGGER.error("failed: %s", reason)
+        for reason in self.failed_reports:
+            LOGGER.error("report failed: %s", reason)
         LOGGER.info("%d map(s) written, %d failure(s)", len(self.done), len(self.failed))
-        return ExitStatus.SOME_FAILED if self.failed else ExitStatus.DONE
+        if self.failed:
+            return ExitStatus.SOME_FAILED
+        return ExitStatus.REPORT_FAILED if self.failed_reports else ExitStatus.DONE
 
 
 def _sidecar_path(plan: Plan, settings: Settings, desc: str) -> Path:

@@ -96,7 +96,9 @@ def _entry(key: str) -> str:
     authors = [a if a != "others" else "et al." for a in reference["authors"]]
     year = f" ({reference['year']})" if "year" in reference else ""
     place = [reference["where"], reference.get("volume"), reference.get("pages")]
-    return f"{'; '.join(authors)}{year}. {reference['title']}. {', '.join(filter(None, place))}."
+    names = "; ".join(authors)
+    end = "" if names.endswith(".") and not year else "."
+    return f"{names}{year}{end} {reference['title']}. {', '.join(filter(None, place))}."
 
 
 def _doi(key: str, form: str) -> str:

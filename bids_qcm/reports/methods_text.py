@@ -238,12 +238,12 @@ def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
     ways = {
         ("laplacian", "fit"): f"the Laplacian of {fit}",
         ("laplacian", "finite-difference"): "the Laplacian by seven-point finite differences",
-        ("integral", "fit"): f"the surface integral of the gradient of {fit}",
-        ("integral", "finite-difference"): "the surface integral of central differences",
+        ("integral", "fit"): f"the gradient of {fit}",
+        ("integral", "finite-difference"): "the gradient by central differences",
     }
     how = ways[method.form, method.derivative]
     if method.form == "integral":
-        how += f", within {_radii(sidecars, 'IntegralRadius')}"
+        how = f"the surface integral, within {_radii(sidecars, 'IntegralRadius')}, of {how}"
     restrictions = []
     if method.uses_labels:
         restrictions.append("only voxels of the same tissue")
@@ -279,7 +279,7 @@ def _uncertainty(stds: Sequence[Sidecar]) -> str:
     replicates = next((one["Propagation"] for one in stds if one["Propagation"] != "exact"), None)
     ways = [
         *(
-            ["exactly through the Laplacian methods, which are linear in the phase"]
+            ["exactly through the Laplacian methods, which are linear in the phase,"]
             if exact
             else []
         ),

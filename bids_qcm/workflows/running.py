@@ -42,12 +42,15 @@ class Monitor:
         Full names of the nodes that ended well.
     errors : dict of str to str
         The last line of the traceback of each node that did not.
+    seconds : dict of str to float
+        How long each node took that ended well.
     """
 
     def __init__(self, n_nodes: int) -> None:
         self.n_nodes = n_nodes
         self.finished: set[str] = set()
         self.errors: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
         self._started: dict[str, float] = {}
 
     def __call__(self, node: Node, status: str) -> None:
@@ -64,9 +67,13 @@ class Monitor:
         # nodes behind a failed one are reported as ended by some plugins, without a start
         elif name in self._started and name not in self.errors:
             self.finished.add(name)
-            seconds = time.monotonic() - self._started[name]
+            self.seconds[name] = time.monotonic() - self._started[name]
             LOGGER.info(
-                "%s: done in %.1f s [%d/%d]", name, seconds, len(self.finished), self.n_nodes
+                "%s: done in %.1f s [%d/%d]",
+                name,
+                self.seconds[name],
+                len(self.finished),
+                self.n_nodes,
             )
 
 
@@ -98,6 +105,28 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
             raise
         LOGGER.debug("nipype ended with %r", error)
     return monitor
+
+
+def crash_reports(folder: Path) -> dict[str, Path]:
+    """Find nipype's reports of nodes that failed.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    dict of str to Path
+        The newest report by the node's name, as :class:`Monitor` has it.
+    """
+    found = {}
+    # their names start with the time
+    for path in sorted(folder.glob("crash-*.txt")):
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            label, _, fullname = lines.readline().partition(": ")
+        if label == "Node":
+            found[fullname.strip().partition(".")[2]] = path
+    return found
 
 
 def _stopping_at_signals(plugin: PluginBase) -> AbstractContextManager[None]:

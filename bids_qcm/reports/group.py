@@ -1,0 +1,247 @@
+"""The table and the page of a group, from the statistics that its derivative dataset holds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import median_abs_deviation
+
+from bids_qcm.bids.errors import NoInputError
+from bids_qcm.bids.results import MapResult, Result, find_results
+from bids_qcm.bids.run_records import read_records
+from bids_qcm.bids.tables import CONDSTATS, Dictionary, write_table
+from bids_qcm.recon import METHODS
+from bids_qcm.reports.literature import literature_conductivity
+from bids_qcm.reports.pages import link, write_page
+from bids_qcm.reports.strips import draw_strips
+from bids_qcm.statistics import EROSIONS
+
+OUTLIER_SCORE = 3.5
+"""Modified z-score beyond which a value is an outlier (Iglewicz and Hoaglin 1993)."""
+
+LEAST_VALUES = 5
+"""Fewer values of a tissue and method have no outliers: their spread is not known."""
+
+_STATISTICS = ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
+
+
+def _columns() -> Dictionary:
+    columns: dict[str, Mapping[str, str]] = {
+        "participant_id": {"Description": "Participant"},
+        "session_id": {"Description": "Session; n/a for a participant without sessions"},
+        "source": {"Description": "What the names of the acquisition's files start with"},
+        "method": {"Description": "Name of the method"},
+        "label": CONDSTATS["label"],
+        "tissue": CONDSTATS["tissue"],
+        "imaging_frequency": {"Description": "Larmor frequency", "Units": "MHz"},
+        "literature": {
+            "Description": "Conductivity of the tissue at this frequency by Gabriel et al. 1996, "
+            "doi:10.1088/0031-9155/41/11/003",
+            "Units": "S/m",
+        },
+    }
+    for erosion in EROSIONS:
+        for name in _STATISTICS:
+            entry = dict(CONDSTATS[name])
+            if erosion:
+                entry["Description"] += f", of the tissue eroded by {erosion} voxels"
+            columns[_column(name, erosion)] = entry
+    return columns | {
+        "outlier_score": {
+            "Description": "Modified z-score of the median among all acquisitions with this method "
+            "and tissue: 0.6745 times its distance from their median, over the median absolute "
+            f"deviation; n/a for fewer than {LEAST_VALUES} values, or if most are equal"
+        },
+        "outlier": {
+            "Description": f"Whether the absolute outlier_score is above {OUTLIER_SCORE:g} "
+            "(Iglewicz and Hoaglin 1993)"
+        },
+    }
+
+
+def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
+    """Write ``group_condmap.tsv`` with its data dictionary, and ``group_condmap.html``.
+
+    Parameters
+    ----------
+    output_dir : Path
+        The derivative dataset; nothing else is read.
+    participants : sequence of str
+        Such as ``sub-01``.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    NoInputError
+        If no map has a table of statistics.
+    """
+    rows, without, names = [], [], {}
+    for participant in participants:
+        for result in find_results(output_dir, participant):
+            names[result.source] = result.name
+            for one in result.maps:
+                if one.condstats is None:
+                    without.append(f"{result.name}, {one.method}")
+                else:
+                    rows += _rows(one, result)
+    if not rows:
+        raise NoInputError(
+            output_dir,
+            "has no table of statistics (*_condstats.tsv)",
+            "map the conductivity of its participants first, with bids-qcm participant",
+        )
+    columns = _columns()
+    table = pd.DataFrame(rows)
+    table["outlier_score"] = table.groupby(["method", "label", "tissue"])["median"].transform(
+        modified_z_scores
+    )
+    table["outlier"] = table["outlier_score"].abs() > OUTLIER_SCORE
+    path = output_dir / "group_condmap.tsv"
+    write_table(path, table.reindex(columns=list(columns)), columns)
+    page = output_dir / "group_condmap.html"
+    write_page(
+        page,
+        "group.html",
+        title="Conductivity of "
+        + ("one participant" if len(participants) == 1 else f"{len(participants)} participants"),
+        tissues=_tissues(table, names),
+        outliers=_outliers(table, names),
+        without=without,
+        failures=_failures(output_dir, participants),
+        score=f"{OUTLIER_SCORE:g}",
+        least=LEAST_VALUES,
+    )
+    return [path, path.with_suffix(".json"), page]
+
+
+def modified_z_scores(values: pd.Series) -> pd.Series:
+    """Tell how far values are from their median, in robust standard deviations.
+
+    Parameters
+    ----------
+    values : Series of float
+        NaN where there is none.
+
+    Returns
+    -------
+    Series of float
+        ``0.6745 (x - median) / MAD``; NaN for fewer than `LEAST_VALUES` values, or where MAD, the
+        median absolute deviation, is 0.
+
+    References
+    ----------
+    .. [1] Iglewicz B, Hoaglin DC. How to detect and handle outliers. ASQC Quality Press 1993.
+    """
+    deviation = median_abs_deviation(values, scale="normal", nan_policy="omit")
+    if values.count() < LEAST_VALUES or deviation == 0:
+        return pd.Series(np.nan, values.index)
+    return (values - values.median()) / deviation
+
+
+def _column(name: str, erosion: int) -> str:
+    return f"{name}_eroded{erosion}" if erosion else name
+
+
+def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
+    """Give a row for each tissue of a map."""
+    frequency = result.sidecar["ImagingFrequency"]
+    literature = literature_conductivity(1e6 * frequency)
+    found: dict[int, dict[str, Any]] = {}
+    for entry in _read(one.condstats):
+        row = found.setdefault(
+            int(entry["label"]),
+            {
+                "participant_id": result.participant,
+                "session_id": None if result.session is None else f"ses-{result.session}",
+                "source": result.source,
+                "method": one.method,
+                "label": int(entry["label"]),
+                "tissue": entry["tissue"],
+                "imaging_frequency": frequency,
+                "literature": literature.get(entry["tissue"], np.nan),
+            },
+        )
+        for name in _STATISTICS:
+            convert = int if name == "n" else _number
+            row[_column(name, int(entry["erosion"]))] = convert(entry[name])
+    return list(found.values())
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    # pandas takes ten times as long for so small a table, and there are thousands
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    return [dict(zip(head.split("\t"), line.split("\t"), strict=True)) for line in lines]
+
+
+def _number(text: str) -> float:
+    return np.nan if text == "n/a" else float(text)
+
+
+def _tissues(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Give a strip plot for each tissue."""
+    order = [method for method in METHODS if method in set(table["method"])]
+    order += sorted(set(table["method"]) - set(order))
+    plots = []
+    for (label, tissue), of_tissue in table.groupby(["label", "tissue"]):
+        points = {
+            method: [
+                {
+                    "value": row.median,
+                    "name": names[row.source],
+                    "link": _link(row),
+                    "outlier": row.outlier,
+                }
+                for row in of_tissue[of_tissue["method"] == method].itertuples()
+                if np.isfinite(row.median)
+            ]
+            for method in order
+        }
+        literature = sorted(set(of_tissue["literature"].dropna().round(3)))
+        plots.append(
+            {
+                "name": tissue,
+                "anchor": f"tissue-{label}",
+                "plot": draw_strips({m: p for m, p in points.items() if p}, literature),
+                "literature": ", ".join(f"{value:.3f}" for value in literature),
+            }
+        )
+    return plots
+
+
+def _outliers(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
+    worst = table[table["outlier"]].sort_values("outlier_score", key=abs, ascending=False)
+    return [
+        {
+            "name": names[row.source],
+            "link": _link(row),
+            "method": row.method,
+            "tissue": row.tissue,
+            "median": f"{row.median:.3f}",
+            "score": f"{row.outlier_score:+.1f}",
+        }
+        for row in worst.itertuples()
+    ]
+
+
+def _link(row: Any) -> str:  # noqa: ANN401
+    return f"{link(row.participant_id)}.html#{link(row.source)}"
+
+
+def _failures(output_dir: Path, participants: Sequence[str]) -> list[dict[str, str]]:
+    """List what failed in the last run of each participant."""
+    return [
+        {
+            "name": record.acquisition,
+            "link": f"{link(participant)}.html#errors",
+            "step": failure.step,
+            "error": failure.error,
+        }
+        for participant in participants
+        for record in read_records(output_dir, participant)
+        for failure in record.failures
+    ]

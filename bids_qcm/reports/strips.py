@@ -1,0 +1,116 @@
+"""Strip plots: a point for each value, in rows; what the page draws as SVG."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+_WIDTH = 1000
+_LEFT, _RIGHT, _TOP, _BOTTOM = 165, 20, 10, 42
+_ROW_HEIGHT = 48
+_SPREAD = 14.0
+
+# Names of outliers with similar values must not lie on each other.
+_OUTLIER_OFFSETS = (0.0, -1.0, 1.0)
+
+# Past this share of the width a name would leave the plot on the right.
+_NAMED_LEFT = 0.75
+
+
+@dataclass(frozen=True)
+class Strips:
+    """A strip plot, in pixels.
+
+    Attributes
+    ----------
+    width, height : int
+    left, right, top, bottom : float
+        Of the field that the points are in.
+    ticks : list of dict
+        With ``x`` and ``text``.
+    literature : list of float
+        Where the lines are.
+    rows : list of dict
+        With ``name``, ``y``, ``median`` (x) and ``points``, each with ``x``, ``y``, ``name``,
+        ``value``, ``link``, ``outlier``, ``beyond`` (-1 left of the field, 1 right of it, else 0)
+        and ``anchor`` of the name's text.
+    """
+
+    width: int
+    height: int
+    left: float
+    right: float
+    top: float
+    bottom: float
+    ticks: list[dict[str, Any]]
+    literature: list[float]
+    rows: list[dict[str, Any]]
+
+
+def draw_strips(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], literature: Sequence[float]
+) -> Strips:
+    """Place points in rows over one scale.
+
+    Parameters
+    ----------
+    rows : mapping of str to sequence of mapping
+        Points by the name of their row: ``value`` in S/m, ``name``, ``link`` and ``outlier``.
+    literature : sequence of float
+        Values to draw a line at, S/m.
+
+    Returns
+    -------
+    Strips
+        The scale holds all values that are no outliers; outliers beyond it stand at its end.
+    """
+    usual = [one["value"] for points in rows.values() for one in points if not one["outlier"]]
+    values = [*usual, *literature]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 0.1
+    ticks = MaxNLocator(8).tick_values(low - margin, high + margin)
+    low, high = float(ticks[0]), float(ticks[-1])
+    left, right = float(_LEFT), float(_WIDTH - _RIGHT)
+
+    def place(value: float) -> float:
+        return round(float(np.interp(value, (low, high), (left, right))), 1)
+
+    def put(points: Sequence[Mapping[str, Any]], middle: float) -> Iterator[dict[str, Any]]:
+        offsets = {False: cycle(_offsets()), True: cycle(_OUTLIER_OFFSETS)}
+        for one in points:
+            value, x = one["value"], place(one["value"])
+            yield {
+                **one,
+                "x": x,
+                "y": round(middle + _SPREAD * next(offsets[bool(one["outlier"])]), 1),
+                "beyond": int(value > high) - int(value < low),
+                "anchor": "end" if x > left + _NAMED_LEFT * (right - left) else "start",
+            }
+
+    placed = []
+    for number, (name, points) in enumerate(rows.items()):
+        y = _TOP + _ROW_HEIGHT * (number + 0.5)
+        median = float(np.median([one["value"] for one in points]))
+        placed.append(
+            {"name": name, "y": y, "median": place(median), "points": list(put(points, y))}
+        )
+    bottom = _TOP + _ROW_HEIGHT * len(rows)
+    return Strips(
+        width=_WIDTH,
+        height=bottom + _BOTTOM,
+        left=left,
+        right=right,
+        top=_TOP,
+        bottom=bottom,
+        ticks=[{"x": place(tick), "text": f"{tick:.6g}"} for tick in ticks.tolist()],
+        literature=[place(value) for value in literature],
+        rows=placed,
+    )
+
+
+def _offsets() -> list[float]:
+    """Give heights from -1 to 1: those of a golden-ratio sequence, which keep neighbours apart."""
+    return (2 * ((np.arange(1000) * (np.sqrt(5) - 1) / 2) % 1) - 1).tolist()
