@@ -54,7 +54,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     options = parser.parse_args(argv)
     needs_raw_data = options.analysis_level == "participant" and not options.reports_only
     if needs_raw_data and not options.bids_dir.is_dir():
-        parser.error(f"{options.bids_dir} is no folder")
+        parser.error(f"argument BIDS_DIR: {options.bids_dir} is no folder")
     nprocs = options.nprocs or os.cpu_count() or 1
     settings = Settings(
         bids_dir=options.bids_dir.resolve(),

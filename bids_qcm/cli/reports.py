@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ def report_run(acquisitions: Sequence[Acquisition], settings: Settings, summary:
     summary : Summary
         Reports that fail are added to it.
     """
+    _settle_matplotlib(settings)
     date = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
     for one in acquisitions:
         record = new_record(
@@ -58,6 +60,7 @@ def rebuild_reports(settings: Settings) -> ExitStatus:
     InputError
         If it is no derivative dataset, or a participant that was asked for is not in it.
     """
+    _settle_matplotlib(settings)
     participants = reported_participants(settings.output_dir, settings.participant_labels)
     summary = Summary()
     _write_pages(participants, settings, summary)
@@ -72,12 +75,18 @@ def report_group(settings: Settings) -> ExitStatus:
     InputError
         If it is no derivative dataset, or has no statistics of a map.
     """
+    _settle_matplotlib(settings)
     from bids_qcm.reports.group import write_group
 
     participants = reported_participants(settings.output_dir, settings.participant_labels)
     for path in write_group(settings.output_dir, participants):
         LOGGER.info("written: %s", path)
     return ExitStatus.DONE
+
+
+def _settle_matplotlib(settings: Settings) -> None:
+    """Let matplotlib keep its list of fonts in the work directory, not in the user's home."""
+    os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
 
 
 def _write_pages(participants: Sequence[str], settings: Settings, summary: Summary) -> None:

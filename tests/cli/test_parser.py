@@ -56,6 +56,8 @@ FIELDS = {
     "bids_dir": ([], "{}/data"),
     "output_dir": ([], "{}/out"),
     "work_dir": (["-w", "w"], "{}/w"),
+    "analysis_level": ([], "participant"),
+    "command": (["--sign", "-"], "bids-qcm data out participant --sign -"),
     "participant_labels": (["--participant-label", "sub-01", "02"], ("01", "02")),
     "session_labels": (["--session-label", "ses-a", "b"], ("a", "b")),
     "bids_filters": (["--bids-filter-file", "filters.json"], {"suffix": ["T2w"], "run": 1}),
@@ -75,6 +77,8 @@ FIELDS = {
     "sign": (["--sign", "-"], "-"),
     "phase_units": (["--phase-units", "mrad"], "mrad"),
     "uncertainty": (["--no-uncertainty"], False),
+    "aggregated_sessions": (["--aggregate-session-reports", "3"], 3),
+    "reports_only": (["--reports-only"], True),
     "nprocs": (["--nprocs", "97"], 97),
     "omp_nthreads": (["--omp-nthreads", "98"], 98),
     "memory_gb": (["--mem", "1.5G"], 1.5),
@@ -119,10 +123,18 @@ def test_defaults(parse, folders):
         bids_dir=folders / "data",
         output_dir=folders / "out",
         work_dir=folders / "work",
+        command="bids-qcm data out participant",
         nprocs=cpus,
         omp_nthreads=min(cpus, 8),
     )
     assert settings == expected
+
+
+@pytest.mark.parametrize(
+    "argv", [["gone", "out", "group"], ["gone", "out", "participant", "--reports-only"]]
+)
+def test_reports_need_no_raw_data(folders, argv):
+    assert parse_settings(argv)[0].analysis_level == argv[2]
 
 
 @pytest.mark.parametrize(("given", "verbosity"), [([], 0), (["-v"], 1), (["-vv"], 2)])
@@ -190,7 +202,7 @@ def test_named_derivatives(parse, folders):
         ([], ["BIDS_DIR", "OUTPUT_DIR", "analysis_level"]),
         (["data", "out"], ["analysis_level"]),
         (["gone", "out", "participant"], ["BIDS_DIR", "gone is no folder"]),
-        (["data", "out", "session"], ["session", "participant"]),
+        (["data", "out", "session"], ["session", "participant", "group"]),
         (
             ["data", "data", "participant"],
             ["OUTPUT_DIR is among the raw data", "derivatives/bids_qcm"],

@@ -71,6 +71,12 @@ def dataset(tmp_path):
     return Dataset(tmp_path / "raw")
 
 
+@pytest.fixture(autouse=True)
+def no_pages(monkeypatch):
+    """Pages take seconds, and have tests of their own; records are written."""
+    monkeypatch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
+
+
 @pytest.fixture
 def run(tmp_path, dataset):
     """A function that runs the command on the dataset and gives its exit status."""

@@ -26,7 +26,7 @@ def test_acquisitions_side_by_side(settings, datasets, make_plans):
         for name in workflow.list_node_names()
         if name.rpartition(".")[2].startswith("write_")
     ]
-    assert len(set(paths)) == len(paths) == 4 * len(plans)
+    assert len(set(paths)) == len(paths) == 8 * len(plans)
 
 
 @pytest.mark.parametrize(
