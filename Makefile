@@ -26,7 +26,7 @@ demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity by 
 	rm -rf $(DEMO)
 	$(BIN)/bids-qcm-phantom create $(DEMO)/phantom
 	$(BIN)/bids-qcm $(DEMO)/phantom $(DEMO)/maps participant --method all --work-dir $(DEMO)/work
-	@echo "The maps (S/m) are $(DEMO)/maps/sub-01/anat/*_condmap.nii.gz"
+	@echo "The maps (S/m) are $(DEMO)/maps/sub-01/anat/*_condmap.nii.gz, the report is $(DEMO)/maps/sub-01.html"
 
 test: $(VENV)/.installed-dev  ## run the fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'

@@ -87,7 +87,7 @@ class Result:
     @property
     def session(self) -> str | None:
         """Session label."""
-        return parse_name(self.source)[0].get("ses")
+        return parse_name(self.maps[0].condmap.name)[0].get("ses")
 
     @property
     def name(self) -> str:

@@ -91,7 +91,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         clean_workdir=options.clean_workdir,
         write_graph=options.write_graph,
     )
-    if _in_raw_data(settings.output_dir, settings.bids_dir):
+    if needs_raw_data and _in_raw_data(settings.output_dir, settings.bids_dir):
         parser.error(
             "OUTPUT_DIR is among the raw data in BIDS_DIR; give another folder, such as "
             f"{settings.bids_dir / 'derivatives' / 'bids_qcm'}"

@@ -212,15 +212,25 @@ def _conductivity(done: Sequence[Processing]) -> list[str]:
         "transceive": "sigma = laplacian(phi0) / (2 mu0 omega), phi0 being the transceive phase",
         "transmit": "sigma = laplacian(phi0) / (mu0 omega), phi0 being the transmit phase",
     }
+    forms = {METHODS[name].form for one in done for name in one.maps}
     sentences = [
-        f"Conductivity is {' or '.join(equations[one] for one in sorted(types))} [@voigt2011]; "
-        "the integral methods take the Laplacian as the flux of phi0's gradient through a closed "
-        "surface over the volume inside."
+        f"Conductivity is {' or '.join(equations[one] for one in sorted(types))} [@voigt2011]."
     ]
-    edges = any(
-        METHODS[m].uses_magnitude or METHODS[m].uses_labels for one in done for m in one.maps
-    )
-    if edges:
+    if "integral" in forms:
+        sentences.append(
+            "The integral methods take the Laplacian as the flux of phi0's gradient through a "
+            "closed surface over the volume inside."
+        )
+    if "inversion" in forms:
+        sentences.append(
+            "The inversion methods solve the convection-reaction equation [@gurler2017] for the "
+            "conductivity of all voxels at once."
+        )
+    if any(
+        METHODS[name].uses_magnitude or METHODS[name].uses_labels
+        for one in done
+        for name in one.maps
+    ):
         sentences.append(
             "Tissue boundaries were preserved by magnitude, segmentation or both [@karsa2021]."
         )
@@ -234,19 +244,13 @@ def _conductivity(done: Sequence[Processing]) -> list[str]:
 
 def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
     """Describe one method in half a sentence."""
-    fit = f"a three-dimensional quadratic fitted to phi0 within {_radii(sidecars, 'FitRadius')}"
-    ways = {
-        ("laplacian", "fit"): f"the Laplacian of {fit}",
-        ("laplacian", "finite-difference"): "the Laplacian by seven-point finite differences",
-        ("integral", "fit"): f"the gradient of {fit}",
-        ("integral", "finite-difference"): "the gradient by central differences",
-    }
-    how = ways[method.form, method.derivative]
-    if method.form == "integral":
-        how = f"the surface integral, within {_radii(sidecars, 'IntegralRadius')}, of {how}"
     restrictions = []
     if method.uses_labels:
-        restrictions.append("only voxels of the same tissue")
+        restrictions.append(
+            "weaker smoothing across the borders of tissues"
+            if method.form == "inversion"
+            else "only voxels of the same tissue"
+        )
     if method.uses_magnitude:
         restrictions.append(
             "weights by the similarity of the magnitude (width "
@@ -259,7 +263,23 @@ def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
             "radii as small as a predicted standard deviation of "
             f"{sidecars[0]['TargetStd']:g} S/m in the median voxel allows"
         )
-    return f"{how}{', with ' if restrictions else ''}{_joined(restrictions)}"
+    return f"{_what(method, sidecars)}{', with ' if restrictions else ''}{_joined(restrictions)}"
+
+
+def _what(method: Method, sidecars: Sequence[Sidecar]) -> str:
+    """Tell what a method computes, without what preserves edges."""
+    if method.form == "inversion":
+        return (
+            "the conductivity whose phase fits phi0 in units of its noise (Huber's loss), smoothed "
+            f"by {sidecars[0]['Smoothness']:g} times the squared gradient of its logarithm"
+        )
+    fit = f"a three-dimensional quadratic fitted to phi0 within {_radii(sidecars, 'FitRadius')}"
+    if method.form == "laplacian":
+        fitted = method.derivative == "fit"
+        return f"the Laplacian of {fit}" if fitted else "the Laplacian by finite differences"
+    gradient = f"of {fit}" if method.derivative == "fit" else "by central differences"
+    radius = _radii(sidecars, "IntegralRadius")
+    return f"the surface integral, within {radius}, of the gradient {gradient}"
 
 
 def _radii(sidecars: Sequence[Sidecar], key: str) -> str:
@@ -275,15 +295,11 @@ def _radii(sidecars: Sequence[Sidecar], key: str) -> str:
 def _uncertainty(stds: Sequence[Sidecar]) -> str:
     if not stds:
         return ""
-    exact = any(one["Propagation"] == "exact" for one in stds)
-    replicates = next((one["Propagation"] for one in stds if one["Propagation"] != "exact"), None)
     ways = [
-        *(
-            ["exactly through the Laplacian methods, which are linear in the phase,"]
-            if exact
-            else []
-        ),
-        *([f"through the integral methods by {replicates}"] if replicates else []),
+        "exactly through the Laplacian methods, which are linear in the phase,"
+        if way == "exact"
+        else f"through the others by {way}"
+        for way in dict.fromkeys(one["Propagation"] for one in stds)
     ]
     return (
         "The standard deviation that noise gives the conductivity was computed for each voxel. The "

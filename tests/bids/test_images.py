@@ -11,6 +11,7 @@ from bids_qcm.bids.images import (
     read_stored,
     read_values,
     save_array,
+    to_canonical,
     whole_file,
     write_image,
 )
@@ -254,3 +255,18 @@ def test_large_labels_stay_apart(tmp_path, dtype):
     labels = np.array([16777216, 16777217, 2**31 - 1, -5], dtype).reshape(4, 1, 1)
     nib.save(nib.Nifti1Image(labels, np.eye(4), dtype=dtype), tmp_path / "labels.nii.gz")
     np.testing.assert_array_equal(read_integers(tmp_path / "labels.nii.gz"), labels)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1), (-1, -1, -1)])
+def test_turning_an_image_leaves_it_where_it_is(axes, flips):
+    values = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    affine = np.eye(4)
+    affine[:3, :3] = (np.diag(flips) @ np.diag([1.0, 1.5, 2.0]))[list(axes)]
+    affine[:3, 3] = 7, -5, 3
+    turned, to_mm = to_canonical(values, affine)
+    assert (np.diag(to_mm)[:3] > 0).all()
+    for index in np.ndindex(turned.shape):
+        position = to_mm @ [*index, 1]
+        there = np.round(np.linalg.solve(affine, position)).astype(int)[:3]
+        assert values[tuple(there)] == turned[index]

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from bids_qcm.workflows.base import init_bids_qcm_wf
-from bids_qcm.workflows.running import Monitor, run_workflow
+from bids_qcm.workflows.running import Monitor, crash_reports, run_workflow
 
 
 def node(name="one_wf.phi0", traceback=None):
@@ -127,3 +127,22 @@ def test_an_error_outside_the_nodes_is_not_swallowed(settings, datasets, make_pl
     workflow = init_bids_qcm_wf(plans=make_plans(given), settings=given, datasets=datasets)
     with pytest.raises(Exception, match="NoSuchPlugin"):
         run_workflow(workflow, given)
+
+
+def test_crash_reports_are_found_by_their_node_and_the_newest_counts(tmp_path):
+    for name, node_name in (
+        ("crash-20260101-000000-me-phi0-a.txt", "bids_qcm_wf.one_wf.phi0"),
+        ("crash-20260102-000000-me-phi0-b.txt", "bids_qcm_wf.one_wf.phi0"),
+        ("crash-20260101-000000-me-sign-c.txt", "bids_qcm_wf.two_wf.sign"),
+    ):
+        (tmp_path / name).write_text(f"Node: {node_name}\nWorking directory: /w\n")
+    (tmp_path / "crash-of-something-else.txt").write_text("")
+    found = {node_name: path.name[-5] for node_name, path in crash_reports(tmp_path).items()}
+    assert found == {"one_wf.phi0": "b", "two_wf.sign": "c"}
+    assert crash_reports(tmp_path / "gone") == {}
+
+
+def test_seconds_of_a_node_are_kept(monitor):
+    monitor(node(), "start")
+    monitor(node(), "end")
+    assert 0 <= monitor.seconds["one_wf.phi0"] < 10

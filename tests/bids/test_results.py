@@ -1,0 +1,134 @@
+import json
+
+import pytest
+
+from bids_qcm.bids.acquisitions import group_acquisitions
+from bids_qcm.bids.derivatives import write_dataset_files
+from bids_qcm.bids.errors import NoInputError, SelectionError
+from bids_qcm.bids.results import caveats, find_results, reported_participants
+from bids_qcm.bids.run_records import Failure, new_record, read_records, write_record
+
+PHI0 = {"MaskType": "brain", "PhaseSign": "+", "PhaseType": "transceive", "ImagingFrequency": 127.7}
+
+
+@pytest.fixture
+def out(tmp_path):
+    folder = tmp_path / "out"
+    write_dataset_files(folder, {"raw": tmp_path})
+    return folder
+
+
+@pytest.fixture
+def add(out):
+    """A function that adds a derivative: an empty file, and its sidecar."""
+
+    def add(name, **sidecar):
+        session = "".join(f"{part}/" for part in name.split("_") if part.startswith("ses-"))
+        folder = out / name.split("_")[0] / session / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+        stem = name.partition(".")[0]
+        (folder / f"{stem}.json").write_text(json.dumps(PHI0 | sidecar))
+
+    return add
+
+
+def acquisition(tmp_path, name):
+    return group_acquisitions(
+        [tmp_path / f"{name.replace('{}', f'part-{part}')}.nii.gz" for part in ("mag", "phase")]
+    )[0]
+
+
+def test_results_are_what_belongs_to_an_acquisition(out, add, tmp_path):
+    for name in (
+        "sub-01_ses-a_acq-x_desc-laplacian_condmap.nii.gz",
+        "sub-01_ses-a_acq-x_desc-integralMag_condmap.nii.gz",
+        "sub-01_ses-a_acq-x_desc-integralMag_condstd.nii.gz",
+        "sub-01_ses-a_acq-x_desc-integralMag_condstats.tsv",
+        "sub-01_ses-a_acq-x_phi0map.nii.gz",
+        "sub-01_ses-a_acq-x_desc-brain_mask.nii.gz",
+        "sub-01_ses-a_acq-x_part-mag_desc-preproc_T1w.nii.gz",
+        "sub-01_ses-a_acq-xy_seg-tissue_dseg.nii.gz",
+        "sub-01_ses-a_acq-xy_desc-laplacian_condmap.nii.gz",
+    ):
+        add(name)
+    one = acquisition(tmp_path, "sub-01_ses-a_acq-x_{}_T1w")
+    write_record(out, new_record(one, date="2026", command="bids-qcm"))
+    first, second = find_results(out, "sub-01")
+    assert (first.source, first.name) == ("sub-01_ses-a_acq-x", "sub-01_ses-a_acq-x_T1w")
+    assert (second.source, second.name) == ("sub-01_ses-a_acq-xy", "sub-01_ses-a_acq-xy")
+    assert first.session == second.session == "a"
+    assert [one.method for one in first.maps] == ["laplacian", "integral-mag"]
+    assert [bool(one.condstd) for one in first.maps] == [False, True]
+    assert [bool(one.condstats) for one in first.maps] == [False, True]
+    assert first.mask.name == "sub-01_ses-a_acq-x_desc-brain_mask.nii.gz"
+    assert first.magnitude.name == "sub-01_ses-a_acq-x_part-mag_desc-preproc_T1w.nii.gz"
+    assert first.segmentation is None
+    assert second.segmentation is not None
+    assert second.phi0 is None
+    assert second.magnitude is None
+
+
+def test_a_participant_without_maps_has_no_results(out):
+    assert find_results(out, "sub-09") == []
+
+
+def test_participants_are_those_with_folders_or_records(out, add, tmp_path):
+    add("sub-02_desc-laplacian_condmap.nii.gz")
+    failed = acquisition(tmp_path, "sub-01_{}_T1w")
+    write_record(out, new_record(failed, date="2026", command="x"))
+    assert reported_participants(out) == ["sub-01", "sub-02"]
+    assert reported_participants(out, ["02"]) == ["sub-02"]
+    with pytest.raises(SelectionError, match="sub-03"):
+        reported_participants(out, ["02", "03"])
+
+
+def test_another_dataset_is_refused(out, tmp_path):
+    with pytest.raises(NoInputError, match="no derivative dataset of bids_qcm"):
+        reported_participants(tmp_path)
+    with pytest.raises(NoInputError, match="has no participant"):
+        reported_participants(out)
+
+
+def test_records_come_back_and_the_newest_stays(out, tmp_path):
+    one = acquisition(tmp_path, "sub-01_ses-b_{}_T1w")
+    failures = (Failure("phi0", "<no voxel>", "logs/crash.txt"), Failure("checks", "ä"))
+    old = new_record(one, date="1", command="a b", seconds=1.5, failures=failures)
+    write_record(out, old)
+    assert read_records(out, "sub-01") == [old]
+    assert old.session == "b"
+    assert read_records(out, "sub-0") == []
+    new = new_record(one, date="2", command="c")
+    write_record(out, new)
+    assert read_records(out, "sub-01") == [new]
+
+
+def test_caveats_are_all_warnings_once_and_what_numbers_tell(out, add):
+    add(
+        "sub-01_phi0map.nii.gz",
+        Warnings=["one gradient echo"],
+        PhaseSignWeak=True,
+        PhaseSignAgreement=0.55,
+    )
+    add("sub-01_seg-tissue_dseg.nii.gz", Warnings=["covers 60%"])
+    add(
+        "sub-01_desc-laplacian_condmap.nii.gz",
+        Warnings=["one gradient echo"],
+        InvalidFraction=0.6,
+        TargetStd=0.1,
+        PredictedStd=0.3,
+    )
+    add("sub-01_desc-integralMag_condmap.nii.gz", InvalidFraction=0.1, PhaseSign="-")
+    (result,) = find_results(out, "sub-01")
+    found = caveats(result)
+    expected = ["one gradient", "55%", "covers", "laplacian (60%)", "0.3 S/m", "another PhaseSign"]
+    assert len(found) == len(expected)
+    for caveat, words in zip(found, expected, strict=True):
+        assert words in caveat
+
+
+def test_a_good_map_has_no_caveats(out, add):
+    add("sub-01_phi0map.nii.gz", Warnings=[], PhaseSignWeak=False)
+    add("sub-01_desc-laplacian_condmap.nii.gz", Warnings=[], InvalidFraction=0.01)
+    (result,) = find_results(out, "sub-01")
+    assert caveats(result) == []

@@ -1,0 +1,113 @@
+import pytest
+
+from bids_qcm.recon import METHODS
+from bids_qcm.reports.citations import as_markdown
+from bids_qcm.reports.methods_text import Processing, describe_methods
+
+VERSIONS = dict.fromkeys(
+    ("bids_qcm", "nipype", "pybids", "nibabel", "numpy", "scipy", "scikit-image", "numba"), "1.2"
+)
+
+
+def processing(*methods, segmentation=None, mask=None, std=None, **phi0):
+    sidecar = {
+        "SoftwareVersions": VERSIONS,
+        "ImagingFrequency": 127.73,
+        "ImagingFrequencySource": "ImagingFrequency",
+        "PhaseUnits": ["rad"],
+        "PhaseType": "transceive",
+        "PhaseSign": "+",
+        "PhaseSignOrigin": "auto",
+        "AlternateSlicesFlipped": False,
+    } | phi0
+    numbers = {"FitRadius": [7.0] * 3, "IntegralRadius": [8.0] * 3, "MagnitudeDelta": 0.45}
+    return Processing(
+        phi0=sidecar,
+        mask=mask or {"Type": "ROI", "Sources": ["bids:raw:x"]},
+        segmentation=segmentation,
+        maps={method: numbers | {"Smoothness": 0.5} for method in methods},
+        stds={method: {"Propagation": std} for method in methods if std},
+    )
+
+
+def text(*done):
+    return " ".join(describe_methods(done))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_described_and_what_it_cites_exists(method):
+    found = as_markdown(describe_methods([processing(method, std="exact")]))
+    assert f" {method}: " in found
+    uses = METHODS[method]
+    assert ("within 7 mm" in found) == (uses.derivative == "fit")
+    assert ("within 8 mm" in found) == (uses.form == "integral")
+    assert ("magnitude (width 0.45" in found) == uses.uses_magnitude
+    assert ("tissue" in found.partition(f" {method}: ")[2].split(". ")[0]) == uses.uses_labels
+    assert ("Karsa" in found) == (uses.uses_magnitude or uses.uses_labels)
+
+
+def test_only_what_was_done_is_told():
+    plain = text(processing("laplacian"))
+    for word in ("standard deviation that noise", "egment", "every second slice", "echoes before"):
+        assert word not in plain
+    assert "phi0, was that of the single echo." in plain
+    assert "Otsu's threshold" in plain
+    assert "chosen to make the median Laplacian" in plain
+
+
+def test_what_was_found_and_given_is_told():
+    found = text(
+        processing(
+            "laplacian-seg",
+            std="32 noise replicates",
+            mask={"Type": "Brain", "Sources": ["bids:fmriprep:x"]},
+            segmentation={"Sources": ["bids:seg:y"], "Coregistration": "rigid"},
+            PhaseUnits=["milliradian"] * 3,
+            PhaseType="transmit",
+            PhaseSign="-",
+            PhaseSignOrigin="given",
+            AlternateSlicesFlipped=True,
+        )
+    )
+    for words in (
+        "as milliradian",
+        "over 3 echo times",
+        "every second slice",
+        "The sign of the phase was given (-).",
+        "a brain mask from the derivative dataset fmriprep.",
+        "segmentation in the derivative dataset seg.",
+        "by rigid registration",
+        "(mu0 omega), phi0 being the transmit phase",
+        "32 noise replicates",
+        "eroded by 2 and 4 voxels",
+    ):
+        assert words in found
+
+
+def test_tissue_classes_of_a_t1w_image_are_told():
+    segmentation = {"Sources": ["bids:raw:y"], "SegmentationConfidence": "low"}
+    found = text(processing("laplacian", segmentation=segmentation))
+    assert "classified on the T1w image" in found
+    assert "derivative dataset" not in found
+
+
+def test_differences_between_acquisitions_are_counted():
+    found = text(
+        processing("laplacian", ImagingFrequency=63.9),
+        processing("laplacian", "integral", PhaseUnits=["rad"] * 2),
+        processing("integral", PhaseUnits=["complex"], PhaseSign="-"),
+    )
+    assert "3 acquisitions at a Larmor frequency of 63.90 to 127.73 MHz" in found
+    assert "single echo (in 2 of 3 acquisitions)" in found
+    assert "(1 of 3 were inverted)" in found
+    assert "laplacian (in 2 of 3 acquisitions): " in found
+    assert "integral (in 2 of 3 acquisitions): " in found
+
+
+def test_automatic_radii_are_told_with_their_range():
+    one, other = processing("laplacian"), processing("laplacian")
+    for processed, radius in ((one, 7.0), (other, 9.5)):
+        processed.maps["laplacian"].update(FitRadius=[radius] * 3, TargetStd=0.1)
+    found = text(one, other)
+    assert "within 7 to 9.5 mm" in found
+    assert "predicted standard deviation of 0.1 S/m" in found

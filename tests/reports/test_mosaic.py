@@ -1,0 +1,94 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from bids_qcm.reports.mosaic import Mosaic
+
+SHAPE = (30, 36, 24)
+AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
+AFFINE[:3, 3] = -30, -40, -50
+
+
+@pytest.fixture
+def inside():
+    mask = np.zeros(SHAPE, bool)
+    mask[6:25, 8:31, 4:21] = True
+    return mask
+
+
+def shown(mosaic, *volumes):
+    """What `paint` got, tile by tile."""
+    axes = Figure().add_subplot()
+    slices = []
+
+    def paint(*parts):
+        slices.append(parts)
+        return np.ones((*parts[0].shape, 4))
+
+    mosaic.show(axes, paint, *volumes)
+    return slices
+
+
+def test_rows_are_axial_coronal_and_sagittal_within_what_is_of_interest(inside):
+    tiles = Mosaic(inside, AFFINE, 4).tiles
+    assert [tile.axis for tile in tiles] == [2] * 4 + [1] * 4 + [0] * 3
+    for tile in tiles:
+        others = tuple(axis for axis in range(3) if axis != tile.axis)
+        assert inside.any(axis=others)[tile.index]
+    tops = [tile.extent[3] for tile in tiles]
+    assert tops == sorted(tops, reverse=True)
+
+
+def test_tiles_do_not_overlap_and_fill_the_width(inside):
+    mosaic = Mosaic(inside, AFFINE, 4)
+    for axis in (0, 1, 2):
+        row = [tile.extent for tile in mosaic.tiles if tile.axis == axis]
+        assert row[0][0] == 0
+        assert row[-1][1] == pytest.approx(mosaic.width)
+        assert all(a[1] < b[0] for a, b in pairwise(row))
+    assert max(tile.extent[3] for tile in mosaic.tiles) == pytest.approx(mosaic.height)
+    assert min(tile.extent[2] for tile in mosaic.tiles) == pytest.approx(0)
+
+
+def test_tiles_have_the_size_of_their_slices_in_mm(inside):
+    mosaic = Mosaic(inside, AFFINE, 3, whole=True)
+    lengths = np.multiply(SHAPE, (2, 2, 3))
+    expected = {2: lengths[:2], 1: lengths[[0, 2]], 0: lengths[1:]}
+    for tile in mosaic.tiles:
+        left, right, bottom, top = tile.extent
+        np.testing.assert_allclose((right - left, top - bottom), expected[tile.axis])
+
+
+def test_slices_are_the_volumes_own(inside):
+    mosaic = Mosaic(inside, AFFINE, 3, whole=True)
+    volume = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    for tile, parts in zip(mosaic.tiles, shown(mosaic, volume, -volume), strict=True):
+        np.testing.assert_array_equal(parts[0], np.take(volume, tile.index, axis=tile.axis))
+        np.testing.assert_array_equal(parts[1], -parts[0])
+
+
+def test_labels_are_scanner_coordinates(inside):
+    for tile in Mosaic(inside, AFFINE, 3).tiles:
+        letter, position = tile.label.split(" = ")
+        axis = "xyz".index(letter)
+        assert axis == tile.axis
+        assert float(position) == AFFINE[axis, axis] * tile.index + AFFINE[axis, 3]
+
+
+def test_a_single_slice_has_no_more_than_it_holds():
+    tiles = Mosaic(np.ones((10, 12, 1), bool), np.eye(4), 4).tiles
+    assert [tile.axis for tile in tiles].count(2) == 1
+
+
+def test_outlines_follow_the_mask(inside):
+    mosaic = Mosaic(inside, AFFINE, 3, whole=True)
+    axes = Figure().add_subplot()
+    mosaic.outline(axes, inside, "red")
+    assert len(axes.collections) == len(mosaic.tiles)
+    # the first tile is axial: the mask's edges lie at 6 to 25 of 30 and 8 to 31 of 36 voxels
+    vertices = axes.collections[0].get_paths()[0].vertices
+    left, _, bottom, _ = mosaic.tiles[0].extent
+    np.testing.assert_allclose(vertices.min(axis=0) - (left, bottom), (12, 16), atol=1)
+    np.testing.assert_allclose(vertices.max(axis=0) - (left, bottom), (50, 62), atol=1)

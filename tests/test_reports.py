@@ -1,0 +1,407 @@
+"""Reports and group results, as a user gets them and looks at them."""
+
+import json
+import os
+import re
+import shutil
+import time
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_qcm.bids.images import read_grid, read_integers, save_array
+from bids_qcm.bids.tables import CONDSTATS
+from bids_qcm.cli.run import main
+
+RADII = ("--fit-radius", "9", "--integral-radius", "9")
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    return tmp_path_factory.mktemp("reports")
+
+
+@pytest.fixture(scope="module")
+def dataset(workspace, add_phantom):
+    """Two participants who have all, one without magnitude, and one whose brain is one voxel."""
+    dataset = workspace / "raw"
+    for label in ("01", "02", "bad", "crash"):
+        add_phantom(dataset, label, workspace / "made")
+    mask = dataset / "derivatives/phantom/sub-crash/anat/sub-crash_desc-brain_mask.nii.gz"
+    brain, affine = np.zeros_like(read_integers(mask), np.uint8), read_grid(mask).affine
+    brain[tuple(np.array(brain.shape) // 2)] = 1
+    save_array(mask, brain, affine)
+    for path in (dataset / "sub-bad/anat").glob("*_part-mag_*"):
+        path.unlink()
+    return dataset
+
+
+def run(dataset, out, work, *options):
+    return main([str(dataset), str(out), "participant", "-w", str(work), *options])
+
+
+@pytest.fixture(scope="module")
+def computed(workspace, dataset):
+    """The derivative dataset, and the exit status of the run that made it."""
+    out = workspace / "out"
+    options = ("--method", "laplacian", "laplacian-seg", *RADII)
+    return out, run(dataset, out, workspace / "work", *options)
+
+
+@pytest.fixture
+def derived(computed, tmp_path):
+    """A copy of the derivative dataset, elsewhere, without its pages and figures."""
+    copy = tmp_path / "moved"
+    shutil.copytree(computed[0], copy, ignore=shutil.ignore_patterns("*.html", "figures"))
+    return copy
+
+
+class _Links(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.sources, self.links, self.anchors = [], [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.anchors.add(attributes.get("id"))
+        self.links += [attributes["href"]] if tag in ("a", "link") else []
+        self.sources += [attributes["src"]] if "src" in attributes else []
+
+
+def check_links(page):
+    """Check that all that a page shows is on disk, and its links lead to something."""
+    found = _Links(page.read_text())
+    for source in found.sources:
+        assert (page.parent / unquote(source)).is_file(), source
+    for link in found.links:
+        url = urlparse(link)
+        if url.scheme:
+            assert link.startswith(("https://doi.org/", "data:")), link
+            continue
+        target = page.parent / unquote(url.path) if url.path else page
+        assert target.is_file(), link
+        if url.fragment:
+            assert url.fragment in _Links(target.read_text()).anchors, link
+    return found
+
+
+def test_a_run_with_a_bad_participant_writes_all_reports(computed):
+    out, status = computed
+    assert status == 1
+    names = sorted(path.name for path in out.glob("*.html"))
+    assert names == ["sub-01.html", "sub-02.html", "sub-bad.html", "sub-crash.html"]
+    for name in names:
+        check_links(out / name)
+
+
+def test_a_page_has_its_sections_and_figures(computed):
+    out, _ = computed
+    text = (out / "sub-01.html").read_text()
+    for words in (
+        "127.732 MHz (from ImagingFrequency)",
+        "found automatically",
+        "brain mask phantom:sub-01/anat/sub-01_desc-brain_mask.nii.gz",
+        "phantom:sub-01/anat/sub-01_dseg.nii.gz",
+        "laplacian-seg (fit radius 9 mm)",
+        "nibabel ",
+        "Last run",
+        "Cerebrospinal Fluid",
+        "Voigt et al., 2011",
+        "No errors in the last run",
+    ):
+        assert words in text
+    figures = {Path(source).name for source in _Links(text).sources}
+    expected = ["mask", "phase", "tissues", "comparison", "laplacian", "laplacianSeg"]
+    expected = {f"sub-01_desc-{name}_figure.png" for name in expected}
+    expected |= {
+        f"sub-01_desc-{name}Distribution_figure.svg" for name in ("laplacian", "laplacianSeg")
+    }
+    assert figures == expected == {path.name for path in (out / "sub-01/figures").iterdir()}
+    size = sum(path.stat().st_size for path in (out / "sub-01/figures").iterdir())
+    assert size < 5e6
+
+
+def test_the_table_in_the_page_is_the_one_on_disk(computed):
+    out, _ = computed
+    text = (out / "sub-01.html").read_text()
+    table = pd.read_csv(out / "sub-01/anat/sub-01_desc-laplacianSeg_condstats.tsv", sep="\t")
+    assert list(table.columns) == list(CONDSTATS)
+    white = table[(table.tissue == "White Matter") & (table.erosion == 0)].iloc[0]
+    row = re.search(rf"<tr><td>White Matter</td><td>{white.n}</td>.*?</tr>", text)[0]
+    cells = re.findall(r"<td>(.*?)</td>", row)
+    found = re.findall(rf"White Matter</td><td>{white.n}</td><td>([-\d.]+)</td>", text)
+    assert f"{white['mean']:.3f}" in found
+    # the literature's at 3 T
+    assert cells[-1] == "0.342"
+
+
+def test_the_bad_participants_page_tells_why(computed):
+    text = (computed[0] / "sub-bad.html").read_text()
+    assert "part-phase has no part-mag beside it" in text
+    assert "There is no conductivity map" in text
+
+
+def test_the_citation_tells_what_the_run_did(computed):
+    logs = computed[0] / "logs"
+    markdown = (logs / "CITATION.md").read_text()
+    assert "2 acquisitions" in markdown
+    assert "laplacian-seg: the Laplacian" in markdown
+    assert "integral" not in markdown
+    keys = re.findall(r"@\w+\{(\w+),", (logs / "CITATION.bib").read_text())
+    assert len(keys) == markdown.count("\n- ")
+    assert "voigt2011" in keys
+    check_links(logs / "CITATION.html")
+
+
+def test_reports_are_rebuilt_without_raw_data(derived, computed, tmp_path):
+    argv = ["/nowhere", str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
+    assert main([*argv, "--participant-label", "02"]) == 0
+    assert [path.name for path in derived.glob("*.html")] == ["sub-02.html"]
+    check_links(derived / "sub-02.html")
+    for path in (derived / "sub-02/figures").iterdir():
+        assert path.read_bytes() == (computed[0] / "sub-02/figures" / path.name).read_bytes()
+
+
+def test_a_figure_of_a_map_that_is_gone_goes(derived, tmp_path):
+    argv = ["x", str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
+    argv += ["--participant-label", "01"]
+    assert main(argv) == 0
+    for path in (derived / "sub-01/anat").glob("*_desc-laplacianSeg_cond*"):
+        path.unlink()
+    assert main(argv) == 0
+    names = {path.name for path in (derived / "sub-01/figures").iterdir()}
+    assert "sub-01_desc-laplacian_figure.png" in names
+    assert not {name for name in names if "Seg" in name or "comparison" in name}
+
+
+def test_without_standard_deviation_magnitude_and_segmentation(derived, tmp_path):
+    anat = derived / "sub-01/anat"
+    for pattern in ("*_condstd.*", "*_part-mag_*", "*_dseg.*", "*_condstats.*"):
+        for path in anat.glob(pattern):
+            path.unlink()
+    argv = ["x", str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
+    assert main([*argv, "--participant-label", "01"]) == 0
+    text = (derived / "sub-01.html").read_text()
+    assert "Its standard deviation was not computed" in text
+    assert "There is no table of statistics of this map" in text
+    check_links(derived / "sub-01.html")
+
+
+def test_a_failed_report_is_no_failed_computation(
+    dataset, workspace, tmp_path, monkeypatch, caplog
+):
+    def broken(*_, **__):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("bids_qcm.reports.participant.draw_result", broken)
+    options = ("--method", "laplacian", *RADII, "--nprocs", "1")
+    argv = (dataset, tmp_path / "out", workspace / "work2", *options)
+    assert run(*argv, "--participant-label", "01") == 2
+    assert (tmp_path / "out/sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz").exists()
+    assert "no ink" in caplog.text
+    # a failed computation counts more
+    assert run(*argv, "--participant-label", "01", "bad") == 1
+
+
+def test_crashes_and_html_in_messages(derived, tmp_path):
+    """Whatever stands in an error is shown and not run."""
+    crash = derived / "logs/crash-1.txt"
+    crash.write_text(f"Node: a.b\n{EVIL}")
+    path = derived / "logs/sub-01_T2w.json"
+    record = json.loads(path.read_text())
+    failure = {"step": "reconstruct_x", "error": EVIL, "crash_file": "logs/crash-1.txt"}
+    path.write_text(json.dumps(record | {"failures": [failure], "command": EVIL}))
+    sidecar = derived / "sub-01/anat/sub-01_phi0map.json"
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"Warnings": [EVIL]}))
+    argv = [str(tmp_path), str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
+    assert main([*argv, "--participant-label", "01"]) == 0
+    text = (derived / "sub-01.html").read_text()
+    assert EVIL not in text
+    assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 4
+    assert 'href="logs/crash-1.txt"' in text
+    check_links(derived / "sub-01.html")
+
+
+def test_a_step_that_failed_is_in_the_report_with_its_crash_file(computed):
+    text = (computed[0] / "sub-crash.html").read_text()
+    (crash,) = (computed[0] / "logs").glob("crash-*-phi0-*")
+    assert f'href="logs/{crash.name}"' in text
+    last_line = crash.read_text().strip().splitlines()[-1]
+    assert last_line.startswith("ValueError")
+    assert unescape(text).count(last_line) == 3, "at the top, as the error, and in the crash report"
+
+
+def test_sessions_have_pages_of_their_own_on_request(derived, tmp_path):
+    for session in ("a", "b"):
+        shutil.copytree(derived / "sub-01/anat", derived / f"sub-01/ses-{session}/anat")
+        for path in (derived / f"sub-01/ses-{session}/anat").iterdir():
+            path.rename(path.with_name(path.name.replace("sub-01", f"sub-01_ses-{session}")))
+    shutil.rmtree(derived / "sub-01/anat")
+    argv = ["x", str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
+    argv += ["--participant-label", "01"]
+    assert main([*argv, "--aggregate-session-reports", "2"]) == 0
+    assert [path.name for path in derived.glob("*.html")] == ["sub-01.html"]
+    assert main([*argv, "--aggregate-session-reports", "1"]) == 0
+    names = ["sub-01.html", "sub-01_ses-a.html", "sub-01_ses-b.html"]
+    assert sorted(path.name for path in derived.glob("*.html")) == names
+    sources = [set(check_links(derived / name).sources) for name in names]
+    assert sources[0] == sources[1] | sources[2]
+    assert not sources[1] & sources[2]
+
+
+def test_the_group_from_the_derivatives_alone(derived, tmp_path):
+    work = ["-w", str(tmp_path / "w")]
+    assert main(["x", str(derived), "participant", "--reports-only", *work]) == 0
+    assert main(["x", str(derived), "group", *work]) == 0
+    table = pd.read_csv(derived / "group_condmap.tsv", sep="\t")
+    keys = ["participant_id", "source", "method", "tissue"]
+    assert not table.duplicated(keys).any()
+    assert set(table.participant_id) == {"sub-01", "sub-02"}
+    assert len(table) == 2 * 2 * 4
+    dictionary = json.loads((derived / "group_condmap.json").read_text())
+    assert list(dictionary) == list(table.columns)
+    own = pd.read_csv(derived / "sub-02/anat/sub-02_desc-laplacian_condstats.tsv", sep="\t")
+    own = own[(own.tissue == "White Matter")].set_index("erosion")
+    row = table[(table[keys] == ["sub-02", "sub-02", "laplacian", "White Matter"]).all(axis=1)]
+    assert row["median"].item() == pytest.approx(own["median"][0])
+    assert row["mean_eroded2"].item() == pytest.approx(own["mean"][2])
+    assert row["literature"].item() == pytest.approx(0.342, abs=1e-3)
+    assert row["n_eroded4"].item() == own["n"][4]
+    page = check_links(derived / "group_condmap.html")
+    assert "sub-02.html#sub-02" in page.links
+    assert "sub-bad.html#errors" in page.links
+
+
+def enlarge(derived, n):
+    """Give a dataset many participants by the tables of one; one of them is far off."""
+    source = derived / "sub-01/anat"
+    for number in range(n):
+        name = f"sub-{number:03d}"
+        folder = derived / name / "anat"
+        folder.mkdir(parents=True)
+        for path in source.iterdir():
+            target = folder / path.name.replace("sub-01", name)
+            if path.name.endswith("condstats.tsv"):
+                table = pd.read_csv(path, sep="\t")
+                factor = 3 if number == 7 else 1 + 0.001 * (number % 50)
+                table[["mean", "median"]] *= factor
+                table.to_csv(target, sep="\t", index=False, na_rep="n/a")
+            elif path.suffix == ".json":
+                target.write_bytes(path.read_bytes())
+            else:
+                target.touch()
+        (derived / f"{name}.html").write_text(f'<h2 id="{name}">{name}</h2>')
+    for name in ("sub-01", "sub-02"):
+        shutil.rmtree(derived / name)
+    for path in (derived / "logs").glob("sub-*.json"):
+        path.unlink()
+
+
+def test_two_hundred_participants_in_ten_seconds_of_computing(derived, tmp_path):
+    enlarge(derived, 200)
+    start = time.process_time()
+    assert main(["x", str(derived), "group", "-w", str(tmp_path / "w")]) == 0
+    assert time.process_time() - start < 10
+    table = pd.read_csv(derived / "group_condmap.tsv", sep="\t")
+    assert table.participant_id.nunique() == 200
+    assert set(table[table.outlier].participant_id) == {"sub-007"}
+    check_links(derived / "group_condmap.html")
+
+
+@pytest.mark.parametrize("prepare", [lambda out: None, lambda out: out.mkdir()])
+def test_no_dataset_has_no_group(tmp_path, prepare, caplog):
+    prepare(tmp_path / "out")
+    assert main(["x", str(tmp_path / "out"), "group", "-w", str(tmp_path / "w")]) == 66
+    assert "is no derivative dataset of bids_qcm" in caplog.text
+
+
+def test_the_official_validator_passes_reports_and_group(derived, tmp_path, validate):
+    work = ["-w", str(tmp_path / "w")]
+    assert main(["x", str(derived), "participant", "--reports-only", *work]) == 0
+    assert main(["x", str(derived), "group", *work]) == 0
+    status, said = validate(derived)
+    assert status == 0, said
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    from playwright.sync_api import sync_playwright
+
+    # Chromium's sandbox refuses root
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def look(browser):
+    """A function that opens a page, and checks what it asked for and complained of."""
+
+    def look(path, width):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        complaints, requests = [], []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("requestfailed", lambda request: complaints.append(request.url))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_load_state("networkidle")
+        assert complaints == []
+        assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+        # nothing is wider than the window
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        return page
+
+    return look
+
+
+@pytest.mark.parametrize("width", [1280, 800])
+def test_reports_in_a_browser(computed, look, width):
+    for name, n_figures in (("sub-01", 8), ("sub-bad", 0), ("sub-crash", 0)):
+        page = look(computed[0] / f"{name}.html", width)
+        images = page.locator("img")
+        assert images.count() == n_figures
+        for image in images.all():
+            size = image.evaluate("i => [i.complete, i.naturalWidth, i.clientWidth]")
+            assert size[0]
+            assert size[1] > 500
+            assert 500 < size[2] <= width
+        page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 800])
+def test_the_group_in_a_browser(derived, tmp_path, look, width):
+    enlarge(derived, 12)
+    assert main(["x", str(derived), "group", "-w", str(tmp_path / "w")]) == 0
+    page = look(derived / "group_condmap.html", width)
+    outliers = page.locator("svg a.outlier .name")
+    assert outliers.count() == 2 * 4
+    assert all("sub-007: " in text for text in outliers.all_text_contents())
+    point = page.locator("svg a[href='sub-003.html#sub-003']").first
+    name = point.locator(".name")
+    assert not name.is_visible()
+    point.locator(".point").hover(force=True)
+    assert name.is_visible()
+    for text in page.locator("svg text.name").all()[:20]:
+        box = text.evaluate("t => { const b = t.getBBox(); return [b.x, b.x + b.width] }")
+        assert box[0] >= 0
+        assert box[1] <= 1000
+    point.locator(".point").click(force=True)
+    page.wait_for_url("**/sub-003.html#sub-003")
