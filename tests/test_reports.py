@@ -233,7 +233,7 @@ def test_a_step_that_failed_is_in_the_report_with_its_crash_file(computed):
     text = (computed[0] / "sub-crash.html").read_text()
     (crash,) = (computed[0] / "logs").glob("crash-*-phi0-*")
     assert f'href="logs/{crash.name}"' in text
-    last_line = crash.read_text().strip().splitlines()[-1]
+    last_line = crash.read_text().strip().splitlines()[-1].strip()
     assert last_line.startswith("ValueError")
     assert unescape(text).count(last_line) == 3, "at the top, as the error, and in the crash report"
 

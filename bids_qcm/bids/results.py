@@ -110,9 +110,9 @@ class Result:
         return self._file("seg-tissue_dseg.nii.gz")
 
     @property
-    def mask(self) -> Path | None:
-        """The mask of the maps."""
-        return self._file(f"desc-{self.sidecar['MaskType']}_mask.nii.gz")
+    def mask(self) -> Path:
+        """The mask of the maps, which is always written with them."""
+        return self.folder / f"{self.source}_desc-{self.sidecar['MaskType']}_mask.nii.gz"
 
     @property
     def magnitude(self) -> Path | None:

@@ -3,10 +3,11 @@
 import logging
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
+from pathlib import Path
+from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.results import reported_participants
@@ -17,9 +18,12 @@ from bids_qcm.settings import Settings
 
 LOGGER = logging.getLogger("bids_qcm")
 
+# Peak of a process that draws the maps of a 1 mm head.
+_PAGE_GB = 0.7
+
 
 def report_run(acquisitions: Sequence[Acquisition], settings: Settings, summary: Summary) -> None:
-    """Write what a run did: a record of each acquisition, the citation and the pages.
+    """Write what a run did: a record of each acquisition, the pages and the citation.
 
     Parameters
     ----------
@@ -27,29 +31,12 @@ def report_run(acquisitions: Sequence[Acquisition], settings: Settings, summary:
         All of the run, those that failed too.
     settings : Settings
     summary : Summary
-        Reports that fail are added to it.
+        What cannot be written is added to its failed reports, and raises nothing.
     """
     _settle_matplotlib(settings)
-    date = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-    for one in acquisitions:
-        record = new_record(
-            one,
-            date=date,
-            command=settings.command,
-            seconds=summary.seconds.get(one.name, 0.0),
-            failures=summary.failures.get(one.name, ()),
-        )
-        write_record(settings.output_dir, record)
-    participants = sorted({f"sub-{one.subject}" for one in acquisitions})
-    _write_pages(participants, settings, summary)
-    # it takes matplotlib and jinja2 to import
-    from bids_qcm.reports.citation_files import write_citation
-
-    try:
-        write_citation(settings.output_dir, summary.methods)
-    except Exception as error:
-        LOGGER.exception("the citation could not be written")
-        summary.failed_reports.append(f"logs/CITATION.md: {error!r}")
+    _conclude("records", _called(_write_records, acquisitions, settings, summary), summary)
+    _write_pages(sorted({f"sub-{one.subject}" for one in acquisitions}), settings, summary)
+    _conclude("citation", _called(_write_citation, settings, summary), summary)
 
 
 def rebuild_reports(settings: Settings) -> ExitStatus:
@@ -89,42 +76,67 @@ def _settle_matplotlib(settings: Settings) -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
 
 
+def _write_records(
+    acquisitions: Sequence[Acquisition], settings: Settings, summary: Summary
+) -> list[Path]:
+    date = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+    for one in acquisitions:
+        record = new_record(
+            one,
+            date=date,
+            command=settings.command,
+            seconds=summary.seconds.get(one.name, 0.0),
+            failures=summary.failures.get(one.name, ()),
+        )
+        write_record(settings.output_dir, record)
+    return []
+
+
+def _write_citation(settings: Settings, summary: Summary) -> list[Path]:
+    from bids_qcm.reports.citation_files import write_citation
+
+    return write_citation(settings.output_dir, summary.methods)
+
+
 def _write_pages(participants: Sequence[str], settings: Settings, summary: Summary) -> None:
     """Write the pages, several at a time; one that fails costs no other."""
-    from bids_qcm.reports.participant import write_participant_pages
-
-    write = partial(
-        write_participant_pages,
-        settings.output_dir,
-        aggregated_sessions=settings.aggregated_sessions,
-    )
-    n_workers = min(settings.nprocs, len(participants))
+    most = settings.nprocs if settings.memory_gb is None else int(settings.memory_gb / _PAGE_GB)
+    n_workers = max(1, min(settings.nprocs, most, len(participants)))
+    # settings as a whole do not go to another process
+    what = settings.output_dir, settings.aggregated_sessions
     if n_workers == 1:
         for participant in participants:
-            _conclude(participant, _called(write, participant), summary)
+            _conclude(participant, _called(_write_page, participant, *what), summary)
         return
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
-        futures = {participant: pool.submit(write, participant) for participant in participants}
+        futures = {one: pool.submit(_write_page, one, *what) for one in participants}
         for participant, future in futures.items():
             _conclude(participant, future, summary)
 
 
-def _called(write: partial, participant: str) -> Future:
-    """Call in this process, with what comes of it as a pool gives it."""
+def _write_page(participant: str, output_dir: Path, sessions: int | None) -> list[Path]:
+    # it takes matplotlib and jinja2 to import; what fails in it fails a report only
+    from bids_qcm.reports.participant import write_participant_pages
+
+    return write_participant_pages(output_dir, participant, sessions)
+
+
+def _called(function: Callable[..., list[Path]], *arguments: Any) -> Future:  # noqa: ANN401
+    """Call in this process, and give what comes of it as a pool does."""
     future: Future = Future()
     try:
-        future.set_result(write(participant))
+        future.set_result(function(*arguments))
     except Exception as error:
         future.set_exception(error)
     return future
 
 
-def _conclude(participant: str, future: Future, summary: Summary) -> None:
+def _conclude(what: str, future: Future, summary: Summary) -> None:
     error = future.exception()
     if error is None:
         for path in future.result():
             LOGGER.info("report: %s", path)
         return
-    LOGGER.error("%s: the report failed", participant, exc_info=error)
-    summary.failed_reports.append(f"{participant}: {error!r}")
+    LOGGER.error("%s: the report failed", what, exc_info=error)
+    summary.failed_reports.append(f"{what}: {error!r}")
