@@ -34,7 +34,7 @@ _OF_TISSUES = {
     TISSUES["CSF"].name: "#009e73",
     TISSUES["SGM"].name: "#cc79a7",
 }
-_OF_OTHERS = ("#f0e442", "#56b4e9", "#d55e00", "#999999")
+_OF_OTHERS = ("#d55e00", "#56b4e9", "#f0e442", "#999999")
 
 
 def tissue_colours(names: list[str]) -> dict[str, str]:
