@@ -310,7 +310,7 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
         name=f"reconstruct_{method.replace('-', '_')}",
         mem_gb=reconstruction_gb(
             _n_voxels(plan),
-            replicates=_needs_noise(settings, method) and METHODS[method].form == "integral",
+            replicates=_needs_noise(settings, method) and METHODS[method].form != "laplacian",
         ),
         n_procs=settings.omp_nthreads,
     )
