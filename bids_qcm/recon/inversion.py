@@ -1,18 +1,17 @@
 """Conductivity from the whole phase at once: the convection-reaction equation inverted."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, label
-from scipy.sparse.linalg import LinearOperator, cg
+from scipy.sparse.linalg import cg
 from scipy.special import huber
 
 from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
 from bids_qcm.recon.kernels import Triple
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
-from bids_qcm.recon.multigrid import Multigrid
+from bids_qcm.recon.multigrid import Multigrid, volume_operator
 from bids_qcm.recon.neighbours import Links, neighbours, sum_of_cells, through
 from bids_qcm.recon.replicates import mean_of_alike
 
@@ -42,8 +41,6 @@ _SMALL_CHANGE = 0.01
 
 # Of the preconditioner, which must not be singular; the prior per mm^2.
 _RIDGE = 0.05
-
-_NEIGHBOUR_STEPS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,18 +122,19 @@ def invert(
     levels = [scene]
     while 2 * max(levels[-1].voxel_size) <= _COARSEST_SIZE:
         levels.append(levels[-1].coarser())
+    replicated = [one for one in levels if min(one.voxel_size) >= _REPLICATE_SIZE]
+    for_std = (replicated or levels[-1:])[0] if uncertainty else None
     fit = _Fit(levels[-1], np.full(levels[-1].support.shape, np.log(_typical(levels[-1]))))
     fit.improve(*_FIRST)
-    std = None
+    std = _replicated_std(fit) if fit.scene is for_std else None
     for level in levels[-2::-1]:
-        std = _replicated_std(fit, std) if uncertainty else None
-        log_kappa = _refined(fit.log_kappa, fit.scene.inside, level.support.shape)
-        if std is not None:
-            std = _refined(std, fit.scene.inside, level.support.shape)
-        fit = _Fit(level, log_kappa)
+        coarse, shape = fit.scene.inside, level.support.shape
+        fit = _Fit(level, _refined(fit.log_kappa, coarse, shape))
         fit.improve(*_FINER)
-    if uncertainty:
-        std = _replicated_std(fit, std)
+        if level is for_std:
+            std = _replicated_std(fit)
+        elif std is not None:
+            std = _refined(std, coarse, shape)
     kappa = np.where(_determined(scene.inside), np.exp(fit.log_kappa), np.nan)
     return kappa.astype(np.float32), None if std is None else (kappa * std).astype(np.float32)
 
@@ -225,20 +223,13 @@ class _Fit:
 
         right = np.stack([down, rim])
         found, _ = cg(
-            _operator(normal, right.shape),
+            volume_operator(normal, right.shape),
             right.ravel(),
             rtol=_TOLERANCE,
             maxiter=iterations,
-            M=_operator(precondition, right.shape),
+            M=volume_operator(precondition, right.shape),
         )
         return found.reshape(right.shape)
-
-
-def _operator(function: Callable[[NDArray], NDArray], shape: tuple[int, ...]) -> LinearOperator:
-    size = int(np.prod(shape))
-    return LinearOperator(
-        (size, size), lambda values: function(values.reshape(shape)).ravel(), dtype=np.float64
-    )
 
 
 def _prior(scene: Scene) -> Links:
@@ -293,11 +284,9 @@ def _refined(
     return values[tuple(slice(n) for n in shape)]
 
 
-def _replicated_std(fit: _Fit, before: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Estimate the standard deviation of log(kappa), or keep that of a coarser grid."""
+def _replicated_std(fit: _Fit) -> NDArray[np.float64]:
+    """Estimate the standard deviation of log(kappa)."""
     scene = fit.scene
-    if before is not None and min(scene.voxel_size) < _REPLICATE_SIZE:
-        return before
     sd = np.divide(1, np.sqrt(scene.precision), out=np.zeros(scene.phase.shape), where=scene.inside)
     rng = np.random.default_rng(0)
     total = np.zeros(sd.shape)

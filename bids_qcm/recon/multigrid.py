@@ -123,23 +123,25 @@ class Multigrid:
             It did not converge.
         """
         solution, failure = cg(
-            self._operator(self.apply),
+            volume_operator(self.apply, self.free.shape),
             np.where(self.free, source, 0).ravel(),
             rtol=tolerance,
             maxiter=_MAX_ITERATIONS,
-            M=self._operator(self.cycle),
+            M=volume_operator(self.cycle, self.free.shape),
         )
         if failure:
             raise RuntimeError(f"an elliptic equation did not converge in {failure} iterations")
         return solution.reshape(self.free.shape)
 
-    def _operator(self, function: Callable[[NDArray], NDArray]) -> LinearOperator:
-        size = self.free.size
-        return LinearOperator(
-            (size, size),
-            lambda values: function(values.reshape(self.free.shape)).ravel(),
-            dtype=np.float64,
-        )
+
+def volume_operator(
+    function: Callable[[NDArray], NDArray], shape: tuple[int, ...]
+) -> LinearOperator:
+    """Make of a linear function of volumes, (X, Y, Z) or several, what scipy's solvers take."""
+    size = int(np.prod(shape))
+    return LinearOperator(
+        (size, size), lambda values: function(values.reshape(shape)).ravel(), dtype=np.float64
+    )
 
 
 def _level(links: Links, grounded: NDArray[np.floating]) -> _Level:
@@ -182,7 +184,7 @@ def _sweep(
     level: _Level,
     colours: tuple[int, int],
 ) -> None:
-    """Solve for each voxel, with its neighbours as they are: one colour of the board, then both."""
+    """Solve for each voxel, with its neighbours as they are: the colours of a board in turn."""
     for colour in colours:
         _in_planes(_sweep_colour, change, residual, level.links, level.inverse, colour)
 

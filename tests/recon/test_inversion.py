@@ -90,6 +90,21 @@ def test_voxels_of_any_shape():
     assert abs(np.median(found) / 500 - 1) < 0.05
 
 
+@pytest.mark.parametrize("size", [3.0, 1.5])
+def test_replicates_are_made_on_one_grid_only(monkeypatch, size):
+    labels = np.ones((12, 12, 12), dtype=np.int32)
+    shapes, response = [], inversion._Fit.response
+
+    def counted(fit, noise, iterations):
+        shapes.append(noise.shape)
+        return response(fit, noise, iterations)
+
+    monkeypatch.setattr(inversion._Fit, "response", counted)
+    invert(image(np.full(labels.shape, 400.0), labels, size=(size,) * 3), uncertainty=True)
+    finest = 12 if size >= 2 else 6
+    assert shapes == [(finest,) * 3] * inversion.INVERSION_REPLICATES
+
+
 def test_outliers_hardly_count():
     labels = np.ones((16, 16, 16), dtype=np.int32)
     scene = image(np.full(labels.shape, 500.0), labels)
