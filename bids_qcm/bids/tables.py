@@ -1,7 +1,9 @@
 """Tables as BIDS has them: TSV, and a JSON data dictionary that says what the columns mean."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -50,3 +52,30 @@ def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None
         sep="\t", index=False, na_rep="n/a", float_format="%.6g", lineterminator="\n"
     )
     write_text(path, text)
+
+
+def read_condstats(path: Path) -> list[dict[str, Any]]:
+    """Read the table of one conductivity map.
+
+    Parameters
+    ----------
+    path : Path
+        Of the TSV file.
+
+    Returns
+    -------
+    list of dict
+        A row for each tissue and erosion: numbers, NaN where there is none, and the tissue's name.
+    """
+    # pandas takes ten times as long for so small a table, and a group has thousands
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t"))
+    return [{name: _value(name, text) for name, text in row.items()} for row in rows]
+
+
+def _value(column: str, text: str) -> Any:  # noqa: ANN401
+    if column == "tissue":
+        return text
+    if column in ("label", "erosion", "n"):
+        return int(text)
+    return float("nan") if text == "n/a" else float(text)

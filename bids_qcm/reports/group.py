@@ -11,7 +11,7 @@ from scipy.stats import median_abs_deviation
 from bids_qcm.bids.errors import NoInputError
 from bids_qcm.bids.results import MapResult, Result, find_results
 from bids_qcm.bids.run_records import read_records
-from bids_qcm.bids.tables import CONDSTATS, Dictionary, write_table
+from bids_qcm.bids.tables import CONDSTATS, Dictionary, read_condstats, write_table
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.literature import literature_conductivity
 from bids_qcm.reports.pages import link, write_page
@@ -152,34 +152,22 @@ def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
     frequency = result.sidecar["ImagingFrequency"]
     literature = literature_conductivity(1e6 * frequency)
     found: dict[int, dict[str, Any]] = {}
-    for entry in _read(one.condstats):
+    for entry in read_condstats(one.condstats):
         row = found.setdefault(
-            int(entry["label"]),
+            entry["label"],
             {
                 "participant_id": result.participant,
                 "session_id": None if result.session is None else f"ses-{result.session}",
                 "source": result.source,
                 "method": one.method,
-                "label": int(entry["label"]),
+                "label": entry["label"],
                 "tissue": entry["tissue"],
                 "imaging_frequency": frequency,
                 "literature": literature.get(entry["tissue"], np.nan),
             },
         )
-        for name in _STATISTICS:
-            convert = int if name == "n" else _number
-            row[_column(name, int(entry["erosion"]))] = convert(entry[name])
+        row |= {_column(name, entry["erosion"]): entry[name] for name in _STATISTICS}
     return list(found.values())
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    # pandas takes ten times as long for so small a table, and there are thousands
-    head, *lines = path.read_text(encoding="utf-8").splitlines()
-    return [dict(zip(head.split("\t"), line.split("\t"), strict=True)) for line in lines]
-
-
-def _number(text: str) -> float:
-    return np.nan if text == "n/a" else float(text)
 
 
 def _tissues(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -1,15 +1,15 @@
 """The page of a participant."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.results import MapResult, Result, caveats, find_results, read_sidecar
 from bids_qcm.bids.run_records import RunRecord, read_records
+from bids_qcm.bids.tables import read_condstats
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 from bids_qcm.reports.citations import as_html
 from bids_qcm.reports.drawing import Drawn, draw_result
@@ -278,25 +278,23 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
     if one.condstats is None:
         return {"whole": [], "eroded": []}
     literature = literature_conductivity(1e6 * result.sidecar["ImagingFrequency"])
-    table = pd.read_csv(one.condstats, sep="\t", na_values="n/a", keep_default_na=False)
     rows = {"whole": [], "eroded": []}
-    for row in table.itertuples():
-        eroded = f", {row.erosion} voxels" if row.erosion else ""
-        numbers = (row.mean, row.median, row.sd, row.iqr)
-        rows["eroded" if row.erosion else "whole"].append(
+    for row in read_condstats(one.condstats):
+        eroded = f", {row['erosion']} voxels" if row["erosion"] else ""
+        rows["eroded" if row["erosion"] else "whole"].append(
             {
-                "tissue": f"{row.tissue}{eroded}",
-                "n": f"{row.n:d}",
-                "conductivities": [_number(value) for value in numbers],
-                "invalid": _number(row.invalid_fraction, ".1%"),
-                "literature": _number(literature.get(row.tissue, float("nan"))),
+                "tissue": f"{row['tissue']}{eroded}",
+                "n": f"{row['n']:d}",
+                "conductivities": [_number(row[name]) for name in ("mean", "median", "sd", "iqr")],
+                "invalid": _number(row["invalid_fraction"], ".1%"),
+                "literature": _number(literature.get(row["tissue"], math.nan)),
             }
         )
     return rows
 
 
 def _number(value: float, form: str = ".3f") -> str:
-    return "-" if pd.isna(value) else format(value, form)
+    return "-" if math.isnan(value) else format(value, form)
 
 
 def _failures(output_dir: Path, records: Sequence[RunRecord]) -> list[dict[str, Any]]:

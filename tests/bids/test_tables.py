@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_qcm.bids.tables import write_table
+from bids_qcm.bids.tables import CONDSTATS, read_condstats, write_table
 
 DICTIONARY = {
     "n": {"Description": "How many"},
@@ -25,3 +25,14 @@ def test_every_column_must_be_described(tmp_path):
     with pytest.raises(KeyError, match="other"):
         write_table(tmp_path / "a.tsv", pd.DataFrame({"other": [1]}), DICTIONARY)
     assert not list(tmp_path.iterdir())
+
+
+def test_statistics_of_a_map_come_back(tmp_path):
+    row = dict.fromkeys(CONDSTATS, 0.5) | {"label": 3, "tissue": "n/a", "erosion": 2, "n": 7}
+    rows = [row | {"tissue": 'a "b"\tc'}, row | {"sd": np.nan}]
+    write_table(tmp_path / "a.tsv", pd.DataFrame(rows), CONDSTATS)
+    first, second = read_condstats(tmp_path / "a.tsv")
+    assert first == rows[0]
+    assert np.isnan(second.pop("sd"))
+    assert second.items() <= row.items()
+    assert [type(first[name]) for name in ("label", "erosion", "n")] == [int] * 3
