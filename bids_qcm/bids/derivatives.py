@@ -19,6 +19,9 @@ from bids_qcm.bids.names import join_name, stem
 
 BIDS_VERSION = "1.10.0"
 
+MAGNITUDE_ENTITIES = MappingProxyType({"part": "mag", "desc": "preproc"})
+"""What the name of the magnitude that goes with phi0 has besides the acquisition's entities."""
+
 # BIDS has no suffix for conductivity, and wants an echo of every MEGRE. A pattern with a trailing
 # slash would leave the folder.
 _BIDSIGNORE = (
@@ -26,16 +29,12 @@ _BIDSIGNORE = (
     "*_condstd.*",
     "*_condstats.*",
     "*_phi0map.*",
-    "*_part-mag_desc-preproc_*.*",
+    f"*_{join_name(MAGNITUDE_ENTITIES)}_*.*",
     "sub-*.html",
     "figures",
     "group_*",
     "logs",
 )
-
-
-MAGNITUDE_ENTITIES = MappingProxyType({"part": "mag", "desc": "preproc"})
-"""What the name of the magnitude that goes with phi0 has besides the acquisition's entities."""
 
 
 def derivative_path(

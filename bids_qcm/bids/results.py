@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.companions import is_ours
+from bids_qcm.bids.derivatives import MAGNITUDE_ENTITIES
 from bids_qcm.bids.errors import NoInputError, SelectionError
-from bids_qcm.bids.names import parse_name, stem
+from bids_qcm.bids.names import join_name, parse_name, stem
 from bids_qcm.bids.phantom_truth import ConductivityMap, find_maps
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 
@@ -117,7 +118,8 @@ class Result:
     @property
     def magnitude(self) -> Path | None:
         """The magnitude that goes with phi0."""
-        found = sorted(self.folder.glob(f"{self.source}_part-mag_desc-preproc_*.nii.gz"))
+        name = f"{self.source}_{join_name(MAGNITUDE_ENTITIES)}_*.nii.gz"
+        found = sorted(self.folder.glob(name))
         return found[0] if found else None
 
     def _file(self, ending: str) -> Path | None:

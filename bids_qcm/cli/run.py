@@ -195,8 +195,9 @@ def _compute(
         finished = [m for m in plan.methods if f"{prefix}.{write_node_name(m)}" in monitor.finished]
         summary.add_maps(plan, settings, finished)
         if not steps:
-            for method in set(plan.methods) - set(finished):
-                summary.fail(plan.acquisition, Failure(method, f"{method} was not computed"))
+            for method in plan.methods:
+                if method not in finished:
+                    summary.fail(plan.acquisition, Failure(method, f"{method} was not computed"))
 
 
 def _start_logging(verbosity: int) -> None:
