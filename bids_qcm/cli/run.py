@@ -150,10 +150,15 @@ def _compute(
 ) -> None:
     """Run the workflow of all plans, and note what was written."""
     # nipype reads its configuration on import, so it comes after this
-    from bids_qcm.workflows.configuration import configure_nipype, limit_threads
+    from bids_qcm.workflows.configuration import (
+        configure_nipype,
+        limit_threads,
+        share_compiled_code,
+    )
 
     configure_nipype(settings, verbose=verbose)
     limit_threads(settings)
+    share_compiled_code(settings)
     from bids_qcm.workflows.acquisition import write_node_name
     from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf, run_name
     from bids_qcm.workflows.running import run_workflow

@@ -1,7 +1,11 @@
 """nipype's configuration."""
 
 import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from bids_qcm import __version__
 from bids_qcm.bids.derivatives import write_text
 from bids_qcm.settings import Settings
 
@@ -33,6 +37,33 @@ def limit_threads(settings: Settings) -> None:
     settings : Settings
     """
     os.environ |= dict.fromkeys(_THREAD_VARIABLES, str(settings.omp_nthreads))
+
+
+def share_compiled_code(settings: Settings) -> None:
+    """Move numba's cache to the work directory where the given one cannot be written.
+
+    That of a container is read-only. numba does not even read such a cache, and every process would
+    compile anew. What the cache has for another kind of processor is compiled once, into the copy.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+    given = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    if not (given.parts and given.is_dir()) or os.access(given, os.W_OK):
+        return
+    cache = settings.work_dir / f"numba-{__version__}"
+    if not cache.exists():
+        settings.work_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=settings.work_dir) as folder:
+            copy = shutil.copytree(given, Path(folder) / cache.name, copy_function=shutil.copyfile)
+            try:
+                copy.rename(cache)
+            except OSError:
+                # another run with the same work directory was faster
+                if not cache.exists():
+                    raise
+    os.environ["NUMBA_CACHE_DIR"] = str(cache)
 
 
 def configure_nipype(settings: Settings, *, verbose: bool) -> None:

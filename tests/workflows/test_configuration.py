@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from bids_qcm import __version__
 from bids_qcm.workflows import configuration
 
 
@@ -48,6 +49,42 @@ def test_every_library_of_a_new_process_has_the_threads_asked_for(settings):
     )
     found = ast.literal_eval(result.stdout)
     assert found == {("blas", 1), ("openmp", 1)}
+
+
+@pytest.fixture
+def numba_cache(tmp_path, monkeypatch):
+    """numba's cache, as a container has it."""
+    cache = tmp_path / "cache"
+    (cache / "recon").mkdir(parents=True)
+    (cache / "recon" / "loop.nbc").write_text("code")
+    os.environ["NUMBA_CACHE_DIR"] = str(cache)
+    # the superuser may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: path != cache)
+    return cache
+
+
+def test_a_cache_that_cannot_be_written_is_copied_once(settings, numba_cache):
+    configuration.share_compiled_code(settings())
+    copy = settings().work_dir / f"numba-{__version__}"
+    assert os.environ["NUMBA_CACHE_DIR"] == str(copy)
+    assert (copy / "recon" / "loop.nbc").read_text() == "code"
+    (copy / "recon" / "loop.nbc").write_text("code for another processor")
+    os.environ["NUMBA_CACHE_DIR"] = str(numba_cache)
+    configuration.share_compiled_code(settings())
+    assert os.environ["NUMBA_CACHE_DIR"] == str(copy)
+    assert (copy / "recon" / "loop.nbc").read_text() == "code for another processor"
+    assert list(settings().work_dir.iterdir()) == [copy]
+
+
+@pytest.mark.parametrize("given", [None, "", "gone", "."])
+def test_any_other_cache_is_left_to_numba(settings, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.environ.pop("NUMBA_CACHE_DIR", None)
+    if given is not None:
+        os.environ["NUMBA_CACHE_DIR"] = given
+    configuration.share_compiled_code(settings())
+    assert os.environ.get("NUMBA_CACHE_DIR") == given
+    assert not settings().work_dir.exists()
 
 
 @pytest.mark.parametrize(("verbose", "level"), [(False, "CRITICAL"), (True, "INFO")])
