@@ -6,8 +6,15 @@ DEMO := demo
 BENCH_RESULTS := benchmarks/results
 # --bench-threads N, --bench-resolution MM, or any option of pytest, such as -k laplacian
 BENCH_OPTIONS ?=
+# tests that need an engine or a scheduler, which have targets of their own
+DEPLOYMENT := tests/deployment
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= bids-qcm:$(VERSION)
 
-.PHONY: help demo test test-slow bench phantom-study lint clean
+LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock'
+
+.PHONY: help demo test test-slow bench phantom-study lint lock image test-image clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -29,10 +36,10 @@ demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity by 
 	@echo "The maps (S/m) are $(DEMO)/maps/sub-01/anat/*_condmap.nii.gz"
 
 test: $(VENV)/.installed-dev  ## run the fast tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' --ignore $(DEPLOYMENT)
 
 test-slow: $(VENV)/.installed-dev  ## run the slow tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore $(DEPLOYMENT)
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
@@ -50,6 +57,17 @@ phantom-study: $(VENV)/.installed  ## search the radii of all methods on the pha
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+lock: $(VENV)/.installed-dev  ## lock the newest versions of all dependencies, for the image
+	$(LOCK) pyproject.toml --extra registration -o requirements.lock
+	printf 'hatchling\nsetuptools\n' | $(LOCK) - -o requirements-build.lock
+
+image:  ## build the container image with Docker
+	docker build --build-arg VERSION=$(VERSION) --build-arg TAG=$(IMAGE) \
+		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) -t $(IMAGE) .
+
+test-image: image $(VENV)/.installed-dev  ## build the image, and run it as a cluster would
+	BIDS_QCM_IMAGE=$(IMAGE) $(BIN)/python -m pytest -n 0 $(DEPLOYMENT)/test_image.py
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) $(DEMO) $(BENCH_RESULTS) .pytest_cache .ruff_cache .hypothesis

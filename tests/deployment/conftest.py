@@ -1,0 +1,50 @@
+"""What the tests of containers and schedulers share."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from bids_qcm import __version__
+from tests.deployment.helpers import LABELS, OPTIONS, USER, run
+
+
+@pytest.fixture(scope="session")
+def image():
+    """The image's tag."""
+    tag = os.environ.get("BIDS_QCM_IMAGE", f"bids-qcm:{__version__}")
+    if not shutil.which("docker") or run("docker", "image", "inspect", tag, check=False).returncode:
+        pytest.skip(f"no Docker engine that has the image {tag} (make image)")
+    return tag
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory, add_phantom):
+    """A dataset of two participants."""
+    folder = tmp_path_factory.mktemp("dataset")
+    for seed, label in enumerate(LABELS):
+        add_phantom(folder / "phantoms", label, folder / "made", "--seed", str(seed))
+    return folder / "phantoms"
+
+
+@pytest.fixture(scope="session")
+def make_folder(tmp_path_factory):
+    """A function that makes a folder that belongs to a user."""
+
+    def make(name, user=USER):
+        folder = tmp_path_factory.mktemp(name)
+        os.chown(folder, user, user)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def installed_maps(phantoms, tmp_path_factory):
+    """The derivative dataset that the app makes as it is installed here."""
+    folder = tmp_path_factory.mktemp("installed")
+    command = Path(sys.executable).with_name("bids-qcm")
+    run(command, phantoms, folder / "maps", "participant", *OPTIONS, "-w", folder / "work")
+    return folder / "maps"
