@@ -14,7 +14,7 @@ IMAGE ?= bids-qcm:$(VERSION)
 LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: help demo test test-slow bench phantom-study lint lock image test-image clean
+.PHONY: help demo test test-slow bench phantom-study lint lock boutiques image test-image clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -61,6 +61,9 @@ lint: $(VENV)/.installed-dev  ## check style
 lock: $(VENV)/.installed-dev  ## lock the newest versions of all dependencies, for the image
 	$(LOCK) pyproject.toml --extra registration -o requirements.lock
 	printf 'hatchling\nsetuptools\n' | $(LOCK) - -o requirements-build.lock
+
+boutiques: $(VENV)/.installed  ## write the Boutiques descriptor of the command line
+	$(BIN)/python -m bids_qcm.cli.boutiques > boutiques.json
 
 image:  ## build the container image with Docker
 	docker build --build-arg VERSION=$(VERSION) --build-arg TAG=$(IMAGE) \
