@@ -70,7 +70,8 @@ def configure_nipype(settings: Settings, *, verbose: bool) -> None:
     """Settle how much nipype says, before its first import.
 
     It reads a file when imported, here and in every worker; by default one in the user's home.
-    Without the second variable it would look for updates on the network.
+    Without the second variable it would look for updates on the network, and without the third its
+    plugins for schedulers cannot name their jobs.
 
     Parameters
     ----------
@@ -82,6 +83,7 @@ def configure_nipype(settings: Settings, *, verbose: bool) -> None:
     write_text(settings.work_dir / "nipype.cfg", _LOGGING.format(level=level))
     os.environ["NIPYPE_CONFIG_DIR"] = str(settings.work_dir)
     os.environ["NIPYPE_NO_ET"] = "1"
+    os.environ.setdefault("LOGNAME", "bids_qcm")
 
 
 def execution_options(settings: Settings) -> dict[str, str]:
@@ -104,7 +106,7 @@ def execution_options(settings: Settings) -> dict[str, str]:
         "create_report": "false",
         "crashfile_format": "txt",
         "crashdump_dir": str(settings.output_dir / "logs"),
-        # seconds between looks at what is done; 2 by default, for each node
-        "poll_sleep_duration": "0.05",
+        # seconds between looks at what is done, for each node; a scheduler is asked less often
+        "poll_sleep_duration": "0.05" if settings.plugin_file is None else "2",
         "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
     }

@@ -12,11 +12,12 @@ from typing import Any
 import nipype.pipeline.plugins
 import yaml
 from nipype.pipeline.engine import Node, Workflow
-from nipype.pipeline.plugins.base import PluginBase
+from nipype.pipeline.plugins.base import GraphPluginBase, PluginBase
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
+from bids_qcm.workflows.slurm import AskingSLURMPlugin, SubmissionError
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -25,6 +26,8 @@ _PRELOADED = [
     "bids_qcm.interfaces.reconstruction",
     "bids_qcm.interfaces.segmentation",
 ]
+
+_MENDED = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": AskingSLURMPlugin}
 
 
 class Monitor:
@@ -91,6 +94,10 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
     try:
         with _stopping_at_signals(plugin):
             workflow.run(plugin=plugin)
+    except SubmissionError as error:
+        raise InputError(
+            settings.plugin_file, f"makes jobs that Slurm refuses ({error})", "change sbatch_args"
+        ) from error
     except Exception as error:
         # nipype raises at the end what its nodes raised, which the monitor has taken down
         if not monitor.errors:
@@ -125,27 +132,32 @@ def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
     }
     if settings.memory_gb is not None:
         arguments["memory_gb"] = settings.memory_gb
-    name = "MultiProc"
+    kind = SurvivingMultiProcPlugin
     if settings.plugin_file is not None:
-        name, given = _read_plugin_file(settings.plugin_file)
+        kind, given = _read_plugin_file(settings.plugin_file)
         arguments |= given
     arguments["status_callback"] = monitor
-    if name == "MultiProc":
-        return SurvivingMultiProcPlugin(arguments)
-    return getattr(nipype.pipeline.plugins, f"{name}Plugin")(plugin_args=arguments)
+    return kind(plugin_args=arguments)
 
 
-def _read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
-    """Read the plugin's name and arguments."""
+def _read_plugin_file(path: Path) -> tuple[type[PluginBase], dict[str, Any]]:
+    """Read which plugin to use and its arguments."""
     remedy = "give a mapping with plugin, one of nipype's names, and plugin_args, a mapping"
     try:
         content = yaml.safe_load(path.read_text())
         name, arguments = content["plugin"], dict(content.get("plugin_args") or {})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise InputError(path, f"is no plugin file ({error!r})", remedy) from error
-    if not hasattr(nipype.pipeline.plugins, f"{name}Plugin"):
+    kind = _MENDED.get(name) or getattr(nipype.pipeline.plugins, f"{name}Plugin", None)
+    if kind is None:
         raise InputError(path, f"names the plugin {name!r}, which nipype does not have", remedy)
-    return name, arguments
+    if issubclass(kind, GraphPluginBase):
+        raise InputError(
+            path,
+            f"names the plugin {name}, which ends when all jobs are submitted, not when they end",
+            "use SLURM, SGE, PBS, LSF, OAR or Condor",
+        )
+    return kind, arguments
 
 
 def _error_of(node: Node) -> str:

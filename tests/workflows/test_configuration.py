@@ -97,6 +97,23 @@ def test_nipype_says_as_much_as_asked(settings, verbose, level):
     assert os.environ["NIPYPE_NO_ET"] == "1"
 
 
+@pytest.mark.parametrize(("given", "name"), [(None, "bids_qcm"), ("ada", "ada")])
+def test_jobs_of_a_scheduler_have_a_user(settings, given, name):
+    os.environ.pop("LOGNAME", None)
+    if given is not None:
+        os.environ["LOGNAME"] = given
+    configuration.configure_nipype(settings(), verbose=False)
+    assert os.environ["LOGNAME"] == name
+
+
+def test_a_scheduler_is_asked_less_often_than_a_pool(settings, tmp_path):
+    pool, scheduler = (
+        float(configuration.execution_options(settings(plugin_file=file))["poll_sleep_duration"])
+        for file in (None, tmp_path / "slurm.yml")
+    )
+    assert pool < 0.1 < 1 < scheduler
+
+
 @pytest.mark.parametrize("stop", [False, True])
 def test_execution_options(settings, stop):
     given = settings(stop_on_first_crash=stop)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from bids_qcm.bids.errors import InputError
 from bids_qcm.workflows.base import init_bids_qcm_wf
 from bids_qcm.workflows.running import Monitor, run_workflow
 
@@ -126,4 +127,14 @@ def test_an_error_outside_the_nodes_is_not_swallowed(settings, datasets, make_pl
     given = settings(methods=("laplacian",), plugin_file=path)
     workflow = init_bids_qcm_wf(plans=make_plans(given), settings=given, datasets=datasets)
     with pytest.raises(Exception, match="NoSuchPlugin"):
+        run_workflow(workflow, given)
+
+
+@pytest.mark.parametrize("name", ["SLURMGraph", "SGEGraph", "PBSGraph", "CondorDAGMan", "SomaFlow"])
+def test_plugins_that_do_not_wait_are_refused(settings, datasets, make_plans, tmp_path, name):
+    path = tmp_path / "plugin.yml"
+    path.write_text(yaml.safe_dump({"plugin": name}))
+    given = settings(methods=("laplacian",), plugin_file=path)
+    workflow = init_bids_qcm_wf(plans=make_plans(given), settings=given, datasets=datasets)
+    with pytest.raises(InputError, match=f"{name}.*use SLURM"):
         run_workflow(workflow, given)
