@@ -61,6 +61,10 @@ class Settings:
         Limit of what nodes may use together; None for nipype's share of the machine.
     plugin_file : Path or None
         YAML with nipype's plugin and its arguments, instead of MultiProc.
+    slurm_dir : Path or None
+        Where to write scripts for Slurm, instead of computing.
+    slurm_arguments : tuple of str
+        The command line that these scripts run for each participant, without naming one.
     stop_on_first_crash, clean_workdir, write_graph : bool
     """
 
@@ -90,6 +94,8 @@ class Settings:
     omp_nthreads: int = 1
     memory_gb: float | None = None
     plugin_file: Path | None = None
+    slurm_dir: Path | None = None
+    slurm_arguments: tuple[str, ...] = ()
     stop_on_first_crash: bool = False
     clean_workdir: bool = False
     write_graph: bool = False

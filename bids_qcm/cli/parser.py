@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from bids_qcm import __version__
 from bids_qcm.cli.exits import Parser, existing_folder
+from bids_qcm.cli.slurm import task_arguments
 from bids_qcm.physics import PhaseType
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import TARGET_STD
@@ -47,6 +49,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         Help or version was asked for (0) or the usage is wrong (64).
     """
     parser = build_parser()
+    argv = sys.argv[1:] if argv is None else argv
     options = parser.parse_args(argv)
     nprocs = options.nprocs or os.cpu_count() or 1
     settings = Settings(
@@ -76,6 +79,8 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         omp_nthreads=options.omp_nthreads or min(nprocs, 8),
         memory_gb=options.mem,
         plugin_file=options.use_plugin,
+        slurm_dir=options.write_slurm and options.write_slurm.resolve(),
+        slurm_arguments=task_arguments(argv) if options.write_slurm else (),
         stop_on_first_crash=options.stop_on_first_crash,
         clean_workdir=options.clean_workdir,
         write_graph=options.write_graph,
@@ -290,6 +295,14 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         type=_file,
         metavar="FILE",
         help="YAML with nipype's plugin and plugin_args, instead of MultiProc",
+    )
+    add(
+        "--write-slurm",
+        type=Path,
+        metavar="DIR",
+        help="compute nothing, but write scripts to DIR that run all participants as a Slurm job "
+        "array, each with --omp-nthreads cores and the memory that it is estimated to need, and "
+        "then the group level",
     )
     add("--stop-on-first-crash", action="store_true", help="end the run at the first failure")
     add("--write-graph", action="store_true", help="write the workflow's graph to logs/")

@@ -15,6 +15,7 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan, plan_acquisition
 from bids_qcm.cli.exits import ExitStatus, status_of
 from bids_qcm.cli.parser import parse_settings
+from bids_qcm.cli.slurm import write_slurm_scripts
 from bids_qcm.cli.summary import Summary
 from bids_qcm.settings import Settings
 
@@ -86,7 +87,9 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     acquisitions = find_acquisitions(settings)
     summary = Summary()
     plans = _plan_all(acquisitions, settings, found, summary)
-    if plans:
+    if plans and settings.slurm_dir is not None:
+        write_slurm_scripts(plans, settings)
+    elif plans:
         datasets = {"raw": settings.bids_dir, **found}
         write_dataset_files(settings.output_dir, datasets)
         _compute(plans, settings, datasets, summary, verbose=verbose)

@@ -79,6 +79,11 @@ FIELDS = {
     "omp_nthreads": (["--omp-nthreads", "98"], 98),
     "memory_gb": (["--mem", "1.5G"], 1.5),
     "plugin_file": (["--use-plugin", "plugin.yml"], "plugin.yml"),
+    "slurm_dir": (["--write-slurm", "scripts"], "{}/scripts"),
+    "slurm_arguments": (
+        ["--write-slurm", "scripts", "--sign", "-"],
+        ("data", "out", "participant", "--sign", "-"),
+    ),
     "stop_on_first_crash": (["--stop-on-first-crash"], True),
     "clean_workdir": (["--clean-workdir"], True),
     "write_graph": (["--write-graph"], True),
