@@ -10,11 +10,13 @@ BENCH_OPTIONS ?=
 DEPLOYMENT := tests/deployment
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= bids-qcm:$(VERSION)
+SIF := build/bids-qcm.sif
+DEPLOYED = BIDS_QCM_IMAGE=$(IMAGE) BIDS_QCM_SIF=$(SIF) $(BIN)/python -m pytest -n 0
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: help demo test test-slow bench phantom-study lint lock boutiques image test-image clean
+.PHONY: help demo test test-slow bench phantom-study lint lock boutiques image test-image sif test-apptainer test-slurm clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -70,7 +72,19 @@ image:  ## build the container image with Docker
 		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) -t $(IMAGE) .
 
 test-image: image $(VENV)/.installed-dev  ## build the image, and run it as a cluster would
-	BIDS_QCM_IMAGE=$(IMAGE) $(BIN)/python -m pytest -n 0 $(DEPLOYMENT)/test_image.py
+	$(DEPLOYED) $(DEPLOYMENT)/test_image.py
+
+sif: image  ## make Apptainer's file of the image
+	mkdir -p $(dir $(SIF))
+	id=$$(docker image inspect --format '{{.Id}}' $(IMAGE)) && if [ "$$id" != "$$(cat $(SIF).id)" ]; then \
+		apptainer build --force $(SIF) docker-daemon:$(IMAGE) && echo "$$id" > $(SIF).id; fi
+
+test-apptainer: sif $(VENV)/.installed-dev  ## run the image with Apptainer, as root and as another user
+	$(DEPLOYED) $(DEPLOYMENT)/test_apptainer.py
+
+test-slurm: sif $(VENV)/.installed-dev  ## run on the Slurm cluster that sbatch submits to
+	sinfo
+	$(DEPLOYED) $(DEPLOYMENT)/test_slurm.py
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) $(DEMO) $(BENCH_RESULTS) .pytest_cache .ruff_cache .hypothesis

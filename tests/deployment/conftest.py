@@ -21,6 +21,15 @@ def image():
 
 
 @pytest.fixture(scope="session")
+def sif():
+    """The image as a file of Apptainer."""
+    path = Path(os.environ.get("BIDS_QCM_SIF", "build/bids-qcm.sif")).resolve()
+    if not shutil.which("apptainer") or not path.exists():
+        pytest.skip(f"no Apptainer, or no {path} (make sif)")
+    return path
+
+
+@pytest.fixture(scope="session")
 def phantoms(tmp_path_factory, add_phantom):
     """A dataset of two participants."""
     folder = tmp_path_factory.mktemp("dataset")
@@ -35,6 +44,9 @@ def make_folder(tmp_path_factory):
 
     def make(name, user=USER):
         folder = tmp_path_factory.mktemp(name)
+        # others than its owner may come here
+        for parent in (tmp_path_factory.getbasetemp(), tmp_path_factory.getbasetemp().parent):
+            parent.chmod(0o755)
         os.chown(folder, user, user)
         return folder
 
