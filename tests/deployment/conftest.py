@@ -31,8 +31,9 @@ def sif():
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory, add_phantom):
-    """A dataset of two participants."""
+    """A dataset of two participants, which everybody may read."""
     folder = tmp_path_factory.mktemp("dataset")
+    folder.chmod(0o755)
     for seed, label in enumerate(LABELS):
         add_phantom(folder / "phantoms", label, folder / "made", "--seed", str(seed))
     return folder / "phantoms"

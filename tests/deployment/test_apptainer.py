@@ -34,11 +34,6 @@ def as_nobody(tmp_path):
     return ("unshare", "--mount", "sh", "-c", mount, "sh", *nobody)
 
 
-@pytest.fixture
-def output(make_folder):
-    return make_folder("apptainer", user=NOBODY if os.getuid() == 0 else os.getuid())
-
-
 def apptainer(sif, *binds):
     bound = [part for bind in binds for part in ("-B", bind)]
     return ("apptainer", "run", "--cleanenv", "--containall", *bound, sif)
@@ -46,13 +41,14 @@ def apptainer(sif, *binds):
 
 @pytest.mark.parametrize("ordinary", [True, False], ids=["nobody", "root"])
 def test_maps_are_those_of_an_installation(
-    request, sif, phantoms, output, installed_maps, image, ordinary
+    as_nobody, sif, phantoms, make_folder, installed_maps, image, ordinary
 ):
-    before = request.getfixturevalue("as_nobody") if ordinary else ()
+    owner = NOBODY if ordinary and as_nobody else os.getuid()
+    output = make_folder("apptainer", owner)
+    before = as_nobody if ordinary else ()
     command = apptainer(sif, f"{phantoms}:/data:ro", f"{output}:/out")
     run(*before, *command, "/data", "/out", "participant", *OPTIONS, cwd="/")
     assert_same_bytes(output, installed_maps)
     assert_whole(output)
     assert container_of(output) == {"Type": "apptainer", "Tag": image}
-    owner = output.stat().st_uid if ordinary else os.getuid()
     assert {path.stat().st_uid for path in output.rglob("*")} == {owner}
