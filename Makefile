@@ -11,12 +11,14 @@ DEPLOYMENT := tests/deployment
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= bids-qcm:$(VERSION)
 SIF := build/bids-qcm.sif
+LOWEST := .venv-lowest
 DEPLOYED = BIDS_QCM_IMAGE=$(IMAGE) BIDS_QCM_SIF=$(SIF) $(BIN)/python -m pytest -n 0
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: help demo test test-slow bench phantom-study lint lock boutiques image test-image sif test-apptainer test-slurm clean
+.PHONY: help demo test test-slow bench phantom-study lint lock boutiques dist test-dist test-lowest push-dist \
+	image test-image test-built-image save-image push-image sif test-apptainer test-slurm clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -67,12 +69,37 @@ lock: $(VENV)/.installed-dev  ## lock the newest versions of all dependencies, f
 boutiques: $(VENV)/.installed  ## write the Boutiques descriptor of the command line
 	$(BIN)/python -m bids_qcm.cli.boutiques > boutiques.json
 
+dist: $(VENV)/.installed-dev  ## build wheel and sdist
+	rm -rf dist
+	$(BIN)/uv build --quiet
+
+test-dist: dist  ## install the wheel in an environment of its own, and run it and the tests of the sdist
+	$(DEPLOYED) $(DEPLOYMENT)/test_packages.py
+
+test-lowest: $(VENV)/.installed-dev  ## run the fast tests with the oldest versions that we allow
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[test]'
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' --ignore $(DEPLOYMENT)
+
+push-dist: $(VENV)/.installed-dev
+	$(BIN)/uv publish dist/*
+
 image:  ## build the container image with Docker
 	docker build --build-arg VERSION=$(VERSION) --build-arg TAG=$(IMAGE) \
 		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) -t $(IMAGE) .
 
-test-image: image $(VENV)/.installed-dev  ## build the image, and run it as a cluster would
+test-image: image test-built-image  ## build the image, and run it as a cluster would
+
+test-built-image: $(VENV)/.installed-dev
+	docker image inspect --format '{{.Size}} bytes' $(IMAGE)
 	$(DEPLOYED) $(DEPLOYMENT)/test_image.py
+
+save-image:
+	docker save $(IMAGE) | gzip
+
+push-image:
+	docker tag $(IMAGE) $(REPOSITORY):$(VERSION)
+	docker push $(REPOSITORY):$(VERSION)
 
 sif: image  ## make Apptainer's file of the image
 	mkdir -p $(dir $(SIF))
@@ -87,4 +114,4 @@ test-slurm: sif $(VENV)/.installed-dev  ## run on the Slurm cluster that sbatch 
 	$(DEPLOYED) $(DEPLOYMENT)/test_slurm.py
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(DEMO) $(BENCH_RESULTS) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) .pytest_cache .ruff_cache .hypothesis

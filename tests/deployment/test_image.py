@@ -127,7 +127,7 @@ def test_a_signal_stops_it_and_leaves_no_half_file(command, make_folder, number)
         command(output, "--method", "all"), stderr=subprocess.PIPE, text=True
     )
     for line in process.stderr:
-        if "write_laplacian: done" in line:
+        if "write_laplacian_fd: done" in line:
             break
     before = time.monotonic()
     process.send_signal(number)
