@@ -14,6 +14,8 @@ from networkx import DiGraph
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
 
+from bids_qcm.workflows.signals import end_tidily_at
+
 
 class SurvivingMultiProcPlugin(MultiProcPlugin):
     """MultiProc that goes on when a worker is killed.
@@ -89,4 +91,5 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
 
 def _start_worker(folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_tidily_at(signal.SIGTERM)
     process_initializer(folder)

@@ -124,7 +124,9 @@ def test_maps_hardly_depend_on_the_processor(maps, command, make_folder):
 def test_a_signal_stops_it_and_leaves_no_half_file(command, make_folder, number):
     output = make_folder("stopped")
     process = subprocess.Popen(
-        command(output, "--method", "all"), stderr=subprocess.PIPE, text=True
+        command(output, "--method", "all", "--participant-label", "01"),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     for line in process.stderr:
         if "write_laplacian_fd: done" in line:
