@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from itertools import chain
@@ -19,12 +18,13 @@ from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.segmentation.registration import Coreg
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.machine import available_cores
 
 _FILTER_KEYS = ("phase", "segmentation", "mask")
 
 _EPILOG = """\
-exit status: 0 all done; 1 some acquisition or method failed; 16 the dataset is invalid;
-18 the participants or filters select nothing; 64 usage; 65 bad data; 66 no phase image;
+exit status: 0 all done; 1 some acquisition or method failed or was skipped; 16 the dataset is
+invalid; 18 the participants or filters select nothing; 64 usage; 65 bad data; 66 no phase image;
 70 internal error; 73 cannot write; 130 interrupted.
 """
 
@@ -51,7 +51,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
     options = parser.parse_args(argv)
-    nprocs = options.nprocs or os.cpu_count() or 1
+    nprocs = options.nprocs or available_cores()
     settings = Settings(
         bids_dir=options.bids_dir.resolve(),
         output_dir=options.output_dir.resolve(),
@@ -76,11 +76,12 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         phase_units=options.phase_units,
         uncertainty=options.uncertainty,
         nprocs=nprocs,
-        omp_nthreads=options.omp_nthreads or min(nprocs, 8),
+        omp_nthreads=min(options.omp_nthreads or 8, nprocs),
         memory_gb=options.mem,
         plugin_file=options.use_plugin,
         slurm_dir=options.write_slurm and options.write_slurm.resolve(),
         slurm_arguments=task_arguments(argv) if options.write_slurm else (),
+        dry_run=options.dry_run,
         stop_on_first_crash=options.stop_on_first_crash,
         clean_workdir=options.clean_workdir,
         write_graph=options.write_graph,
@@ -261,13 +262,13 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         "--n-cpus",
         type=_positive_int,
         metavar="N",
-        help="processes at once (default: as many as there are cores)",
+        help="threads that may be busy at once (default: as many as there are cores)",
     )
     add(
         "--omp-nthreads",
         type=_positive_int,
         metavar="N",
-        help="threads of each process (default: --nprocs, 8 at most)",
+        help="threads of each process, at most --nprocs (default: --nprocs, 8 at most)",
     )
     add(
         "--mem",
@@ -304,6 +305,7 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         "array, each with --omp-nthreads cores and the memory that it is estimated to need, and "
         "then the group level",
     )
+    add("--dry-run", action="store_true", help="print the plan, and stop before computing")
     add("--stop-on-first-crash", action="store_true", help="end the run at the first failure")
     add("--write-graph", action="store_true", help="write the workflow's graph to logs/")
 

@@ -1,9 +1,12 @@
 """What became of what was asked for."""
 
+import errno
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,17 @@ from bids_qcm.bids.planning import Plan
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.preflight import Prospect
 
 LOGGER = logging.getLogger("bids_qcm")
 
 # Maps of one acquisition that differ in these do not belong together.
 _SHARED = ("PhaseSign", "PhaseType", "MaskType", "ImagingFrequency")
+
+# As Python has it in the messages of errors.
+_CANNOT_WRITE = re.compile(
+    rf"\[Errno ({'|'.join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)))})\]"
+)
 
 
 @dataclass
@@ -27,12 +36,46 @@ class Summary:
     ----------
     done : list of str
         A line for each map.
+    skipped : dict of str to list of str
+        For acquisitions: why they, or some methods, were not computed.
     failed : list of str
-        Reasons, each naming its acquisition or file.
+        What went wrong with others. All reasons name their acquisition or file.
     """
 
     done: list[str] = field(default_factory=list)
+    skipped: dict[str, list[str]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    _warnings: set[str] = field(default_factory=set)
+
+    def add_prospects(self, prospects: Iterable[Prospect], *, told: bool = False) -> list[Plan]:
+        """Take note of what will not be computed, and warn of what is doubtful, once each.
+
+        Parameters
+        ----------
+        prospects : iterable of Prospect
+        told : bool
+            What will not be computed has been told already.
+
+        Returns
+        -------
+        list of Plan
+            Of what will be computed.
+        """
+        plans = []
+        for prospect in prospects:
+            name = prospect.acquisition.name
+            before = self.skipped.get(name, ())
+            self.skipped[name] = prospect.reasons
+            for reason in prospect.reasons:
+                if reason not in before and not told:
+                    LOGGER.error("skipped: %s", reason)
+            if prospect.plan is not None:
+                plans.append(prospect.plan)
+                for warning in prospect.plan.warnings:
+                    if warning not in self._warnings:
+                        LOGGER.warning("%s", warning)
+                self._warnings.update(prospect.plan.warnings)
+        return plans
 
     def add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
         """Take note of an acquisition's new maps, and warn of what their sidecars tell."""
@@ -70,10 +113,21 @@ class Summary:
         """Log the summary, and give the exit status."""
         for line in self.done:
             LOGGER.info("written: %s", line)
+        skipped = list(chain.from_iterable(self.skipped.values()))
+        for reason in skipped:
+            LOGGER.error("skipped: %s", reason)
         for reason in self.failed:
             LOGGER.error("failed: %s", reason)
-        LOGGER.info("%d map(s) written, %d failure(s)", len(self.done), len(self.failed))
-        return ExitStatus.SOME_FAILED if self.failed else ExitStatus.DONE
+        LOGGER.info(
+            "%d map(s) written, %d skipped, %d failed",
+            len(self.done),
+            len(skipped),
+            len(self.failed),
+        )
+        if any(map(_CANNOT_WRITE.search, self.failed)):
+            LOGGER.error("make room in OUTPUT_DIR and the work directory, or give others")
+            return ExitStatus.CANNOT_WRITE
+        return ExitStatus.SOME_FAILED if skipped or self.failed else ExitStatus.DONE
 
 
 def _sidecar_path(plan: Plan, settings: Settings, desc: str) -> Path:

@@ -16,15 +16,17 @@ from nipype.pipeline.plugins.base import GraphPluginBase, PluginBase
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.memory import memory_limit_gb
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
 from bids_qcm.workflows.slurm import AskingSLURMPlugin, SubmissionError
 
 LOGGER = logging.getLogger("bids_qcm")
 
-_PRELOADED = [
+PRELOADED = [
     "bids_qcm.interfaces.phase",
     "bids_qcm.interfaces.reconstruction",
     "bids_qcm.interfaces.segmentation",
+    "bids_qcm.workflows.workers",
 ]
 
 _MENDED = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": AskingSLURMPlugin}
@@ -90,7 +92,7 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
     if settings.write_graph:
         _write_graph(workflow, settings)
     # a worker is forked off a server that has all this imported
-    multiprocessing.set_forkserver_preload(_PRELOADED)
+    multiprocessing.set_forkserver_preload(PRELOADED)
     try:
         with _stopping_at_signals(plugin):
             workflow.run(plugin=plugin)
@@ -126,12 +128,11 @@ def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
     """Give the plugin that runs the nodes: our MultiProc, or what the user's file names."""
     arguments = {
         "n_procs": settings.nprocs,
+        "memory_gb": memory_limit_gb(settings),
         "raise_insufficient": False,
         # a forked worker would inherit the threads' locks, but not the threads
         "mp_context": "forkserver",
     }
-    if settings.memory_gb is not None:
-        arguments["memory_gb"] = settings.memory_gb
     kind = SurvivingMultiProcPlugin
     if settings.plugin_file is not None:
         kind, given = _read_plugin_file(settings.plugin_file)
@@ -161,7 +162,9 @@ def _read_plugin_file(path: Path) -> tuple[type[PluginBase], dict[str, Any]]:
 
 
 def _error_of(node: Node) -> str:
+    """Give the last line of the traceback, from our plugin or from what the node left."""
     try:
-        return node.result.runtime.traceback.strip().splitlines()[-1]
-    except (AttributeError, OSError, IndexError):
+        traceback = getattr(node, "_traceback", None) or node.result.runtime.traceback
+        return "".join(traceback).strip().splitlines()[-1]
+    except (AttributeError, TypeError, OSError, IndexError):
         return "its process ended without a word; was it killed, or out of memory?"

@@ -389,3 +389,15 @@ def test_planning_only_reads(dataset, plan, snapshot):
     before = snapshot(dataset.root)
     assert isinstance(plan().refused, Mapping)
     assert snapshot(dataset.root) == before
+
+
+@pytest.mark.parametrize("offset", [0, 1e6])
+def test_a_magnitude_that_an_offset_drowns(dataset, refused, plan, magnitude_values, offset):
+    path, _ = dataset.pair()
+    image = nib.Nifti1Image((10 * magnitude_values).astype(np.int16), nib.load(path).affine)
+    image.header.set_slope_inter(1, offset)
+    nib.save(image, path)
+    if offset:
+        assert f"{path}: has the same value everywhere" in refused()
+    else:
+        assert plan().methods

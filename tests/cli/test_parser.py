@@ -8,6 +8,7 @@ from bids_qcm import __version__
 from bids_qcm.cli.parser import build_parser, parse_settings
 from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.machine import available_cores
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ FIELDS = {
     "phase_units": (["--phase-units", "mrad"], "mrad"),
     "uncertainty": (["--no-uncertainty"], False),
     "nprocs": (["--nprocs", "97"], 97),
-    "omp_nthreads": (["--omp-nthreads", "98"], 98),
+    "omp_nthreads": (["--nprocs", "98", "--omp-nthreads", "97"], 97),
     "memory_gb": (["--mem", "1.5G"], 1.5),
     "plugin_file": (["--use-plugin", "plugin.yml"], "plugin.yml"),
     "slurm_dir": (["--write-slurm", "scripts"], "{}/scripts"),
@@ -84,6 +85,7 @@ FIELDS = {
         ["--write-slurm", "scripts", "--sign", "-"],
         ("data", "out", "participant", "--sign", "-"),
     ),
+    "dry_run": (["--dry-run"], True),
     "stop_on_first_crash": (["--stop-on-first-crash"], True),
     "clean_workdir": (["--clean-workdir"], True),
     "write_graph": (["--write-graph"], True),
@@ -119,7 +121,7 @@ def test_every_option_reaches_settings(parse):
 
 def test_defaults(parse, folders):
     settings = parse()
-    cpus = os.cpu_count()
+    cpus = available_cores()
     expected = Settings(
         bids_dir=folders / "data",
         output_dir=folders / "out",
@@ -128,6 +130,10 @@ def test_defaults(parse, folders):
         omp_nthreads=min(cpus, 8),
     )
     assert settings == expected
+
+
+def test_a_process_has_no_more_threads_than_there_may_be(parse):
+    assert parse("--nprocs", "2", "--omp-nthreads", "5").omp_nthreads == 2
 
 
 @pytest.mark.parametrize(("given", "verbosity"), [([], 0), (["-v"], 1), (["-vv"], 2)])
