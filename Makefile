@@ -17,7 +17,7 @@ DEPLOYED = BIDS_QCM_IMAGE=$(IMAGE) BIDS_QCM_SIF=$(SIF) $(BIN)/python -m pytest -
 LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: help demo test test-slow bench phantom-study lint lock boutiques dist test-dist test-lowest push-dist \
+.PHONY: help demo test test-slow bench phantom-study lint audit lock boutiques dist test-dist test-lowest push-dist \
 	image test-image test-built-image save-image push-image sif test-apptainer test-slurm clean
 
 help:  ## list the targets
@@ -61,6 +61,10 @@ phantom-study: $(VENV)/.installed  ## search the radii of all methods on the pha
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+audit: $(VENV)/.installed  ## look up known vulnerabilities of the dependencies, on the network
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --strict --skip-editable
 
 lock: $(VENV)/.installed-dev  ## lock the newest versions of all dependencies, for the image
 	$(LOCK) pyproject.toml --extra registration -o requirements.lock
