@@ -16,8 +16,8 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan
 from bids_qcm.cli.exits import ExitStatus, status_of
 from bids_qcm.cli.parser import parse_settings
-from bids_qcm.cli.slurm import write_slurm_scripts
 from bids_qcm.cli.plan_table import plan_table
+from bids_qcm.cli.slurm import write_slurm_scripts
 from bids_qcm.cli.summary import Summary
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.preflight import Preflight

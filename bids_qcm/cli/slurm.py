@@ -6,12 +6,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from bids_qcm.bids.derivatives import write_text
 from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import Settings
-from bids_qcm.workflows.memory import phi0_gb, reconstruction_gb
+from bids_qcm.workflows.memory import acquisition_gb
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -76,7 +74,7 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings) -> None:
     """
     folder = settings.slurm_dir
     labels = sorted({plan.acquisition.subject for plan in plans})
-    peak_gb = max(_peak_gb(plan, settings) for plan in plans)
+    peak_gb = max(acquisition_gb(plan, settings) for plan in plans)
     nodes_gb = settings.memory_gb or peak_gb * _MEMORY_MARGIN
     paths = {
         "here": Path.cwd(),
@@ -108,12 +106,3 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings) -> None:
 
 def _megabytes(nodes_gb: float) -> int:
     return round((nodes_gb + _PARENT_GB) * 1000)
-
-
-def _peak_gb(plan: Plan, settings: Settings) -> float:
-    """Peak memory in GB of the node of an acquisition that needs most."""
-    n_voxels = int(np.prod(plan.grid.shape))
-    return max(
-        phi0_gb(n_voxels, len(plan.echoes)),
-        reconstruction_gb(n_voxels, replicates=settings.uncertainty),
-    )

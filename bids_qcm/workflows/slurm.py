@@ -35,7 +35,7 @@ class AskingSLURMPlugin(SLURMPlugin):
         finally:
             if self._pending:
                 LOGGER.info("cancelling %d Slurm job(s)", len(self._pending))
-                subprocess.run(["scancel", *map(str, self._pending)], check=False)
+                subprocess.run(["scancel", *map(str, self._pending)], check=False)  # noqa: S603, S607
 
     def _submit_batchtask(self, scriptfile: str, node: Node) -> int:
         command = [
@@ -49,7 +49,7 @@ class AskingSLURMPlugin(SLURMPlugin):
         for attempt in range(self._max_tries):
             # a busy scheduler may not answer at once
             time.sleep(self._retry_timeout * (attempt > 0))
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode == 0:
                 job, _, _cluster = done.stdout.partition(";")
                 self._pending[int(job)] = node.output_dir()

@@ -14,6 +14,8 @@ from typing import Any
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
+from bids_qcm.workflows.signals import end_tidily_at
+
 _SECONDS_TO_END = 5
 
 
@@ -84,6 +86,7 @@ class Worker:
 def _serve(connection: Connection, folder: str) -> None:
     """Run nodes until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_tidily_at(signal.SIGTERM)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     process_initializer(folder)
     while True:
