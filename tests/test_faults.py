@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 
 import pytest
 
@@ -63,14 +64,15 @@ def raw(tmp_path):
 def test_it_works_with_next_to_nothing(tmp_path):
     """Read-only input of a strange name, a small TMPDIR, no HOME, standard output closed."""
     raw = write_subjects(tmp_path / "été de l'an 1 %s 脳", 1)
-    out, work, temporary = (tmp_path / name for name in ("out 脳", "work 脳", "tmp"))
-    temporary.mkdir()
+    out, work = (tmp_path / name for name in ("out 脳", "work 脳"))
     quoted = str(raw).replace("'", "'\\''")
-    status, said = run_in_mounts(
-        f"{read_only(quoted)}; {small(temporary, '64k')}; exec 1>&-",
-        *(raw, out, "participant", "-w", work, *METHOD),
-        env={"PATH": os.environ["PATH"], "TMPDIR": str(temporary)},
-    )
+    # sockets have no long names
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
+        status, said = run_in_mounts(
+            f"{read_only(quoted)}; {small(temporary, '64k')}; exec 1>&-",
+            *(raw, out, "participant", "-w", work, *METHOD),
+            env={"PATH": os.environ["PATH"], "TMPDIR": temporary},
+        )
     assert status == 0, said
     assert maps(out) == ["sub-0000"]
     assert "Traceback" not in said

@@ -20,8 +20,8 @@ from bids_qcm.recon.automatic import LARGEST_SCALE
 from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
 
-# Noise alone gives a magnitude more; a wrong offset in the header may leave less.
-_LEAST_SPREAD = 1e-3
+# As many digits as float32 needs for a histogram; a wrong offset in the header leaves fewer.
+_LEAST_SPREAD = 2e-5
 
 
 @dataclass(frozen=True)

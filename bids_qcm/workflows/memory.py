@@ -24,6 +24,7 @@ _PHI0_BYTES_PER_ECHO = 30
 _LOOPS_GB = 0.2
 _RECONSTRUCTION_BYTES = 65
 _REPLICATES_BYTES = 240
+_INVERSION_BYTES = 350
 _SAME_GRID_BYTES = 27
 _IMPORT_GB = 0.16
 _IMPORT_BYTES = 60
@@ -81,6 +82,8 @@ def sign_gb(plan: Plan) -> float:
 def reconstruction_gb(plan: Plan, settings: Settings, name: str) -> float:
     """Peak memory in GB of computing a map by the method of a name."""
     method = METHODS[name]
+    if method.form == "inversion":
+        return _LOOPS_GB + _n_voxels(plan) * _INVERSION_BYTES / 1e9
     replicates = settings.needs_noise(name) and method.form == "integral"
     per_voxel = _REPLICATES_BYTES if replicates else _RECONSTRUCTION_BYTES
     # alone among the methods, it loads none of the large loops

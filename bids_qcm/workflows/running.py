@@ -2,7 +2,9 @@
 
 import logging
 import multiprocessing
+import os
 import signal
+import tempfile
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +16,7 @@ import yaml
 from nipype.pipeline.engine import Node, Workflow
 from nipype.pipeline.plugins.base import GraphPluginBase, PluginBase
 
-from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.errors import InputError, OutputError
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import memory_limit_gb
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
@@ -30,6 +32,8 @@ PRELOADED = [
 ]
 
 _MENDED = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": AskingSLURMPlugin}
+# What is left of the longest name of a socket by /pymp-12345678/listener-12345678.
+_LONGEST_TEMPORARY_FOLDER = 75
 
 
 class Monitor:
@@ -86,7 +90,13 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
     -------
     Monitor
         What became of each node.
+
+    Raises
+    ------
+    OutputError
+        If the path of temporary files is too long.
     """
+    _check_temporary_folder()
     monitor = Monitor(len(workflow.list_node_names()))
     plugin = _plugin(settings, monitor)
     if settings.write_graph:
@@ -106,6 +116,13 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
             raise
         LOGGER.debug("nipype ended with %r", error)
     return monitor
+
+
+def _check_temporary_folder() -> None:
+    """Check that sockets can have names in the folder of temporary files, of 108 bytes at most."""
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > _LONGEST_TEMPORARY_FOLDER:
+        raise OutputError(folder, "is too long a path for the names of sockets", "shorten TMPDIR")
 
 
 def _stopping_at_signals(plugin: PluginBase) -> AbstractContextManager[None]:

@@ -153,9 +153,11 @@ def test_a_crash_report_that_cannot_be_written_does_not_end_the_run(run, tmp_pat
 
 
 def kill_some_worker(after, rng):
-    """Give a function that kills one of a plugin's busy workers after some seconds."""
+    """Give a function that kills one of a plugin's busy workers, some seconds after the first."""
 
     def kill(plugin):
+        while not plugin._running:
+            time.sleep(0.01)
         time.sleep(after)
         busy = list(plugin._running.values())
         if busy:

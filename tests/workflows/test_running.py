@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.errors import InputError, OutputError
 from bids_qcm.workflows.base import init_bids_qcm_wf
 from bids_qcm.workflows.running import Monitor, run_workflow
 
@@ -138,3 +138,9 @@ def test_plugins_that_do_not_wait_are_refused(settings, datasets, make_plans, tm
     workflow = init_bids_qcm_wf(plans=make_plans(given), settings=given, datasets=datasets)
     with pytest.raises(InputError, match=f"{name}.*use SLURM"):
         run_workflow(workflow, given)
+
+
+def test_a_temporary_folder_whose_path_is_too_long(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 80)))
+    with pytest.raises(OutputError, match="shorten TMPDIR"):
+        run()
