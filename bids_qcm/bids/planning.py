@@ -23,6 +23,9 @@ from bids_qcm.settings import Settings
 # As many digits as float32 needs for a histogram; a wrong offset in the header leaves fewer.
 _LEAST_SPREAD = 2e-5
 
+# Far from the ends of float32's range, as squares are taken; of any scanner's unit.
+_LARGEST_VALUES = (1e-15, 1e15)
+
 
 @dataclass(frozen=True)
 class EchoPlan:
@@ -201,8 +204,7 @@ def _check_values(
     """Read both images of an echo to their end, and tell the phase's unit."""
     one, other = (read_stored(path) for path in pair)
     for path, image, part in zip(pair, (one, other), parts, strict=True):
-        if _spread(image) <= (0 if part == "phase" else _LEAST_SPREAD):
-            raise InputError(path, "has the same value everywhere", "convert it again")
+        _check_range(path, image, 0 if part == "phase" else _LEAST_SPREAD)
     if parts[1] != "phase":
         return None
     try:
@@ -219,11 +221,18 @@ def _check_values(
         raise InputError(pair[1], str(error), remedy) from error
 
 
-def _spread(image: StoredImage) -> float:
-    """Give the range of the finite values in units of the largest."""
+def _check_range(path: Path, image: StoredImage, least_spread: float) -> None:
+    """Check that values differ, by more than a share of the largest, and are no garbage."""
     finite = image.values[np.isfinite(image.values)]
     ends = [image.slope * float(end) + image.intercept for end in (finite.min(), finite.max())]
-    return abs(ends[1] - ends[0]) / (max(map(abs, ends)) or 1.0)
+    largest = max(map(abs, ends))
+    if abs(ends[1] - ends[0]) <= least_spread * largest:
+        raise InputError(path, "has the same value everywhere", "convert it again")
+    low, high = _LARGEST_VALUES
+    if not low < largest < high:
+        raise InputError(
+            path, f"has values up to {largest:g}", "mend its scl_slope, or convert it again"
+        )
 
 
 def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
