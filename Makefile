@@ -6,8 +6,19 @@ DEMO := demo
 BENCH_RESULTS := benchmarks/results
 # --bench-threads N, --bench-resolution MM, or any option of pytest, such as -k laplacian
 BENCH_OPTIONS ?=
+# tests that need an engine or a scheduler, which have targets of their own
+DEPLOYMENT := tests/deployment
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= bids-qcm:$(VERSION)
+SIF := build/bids-qcm.sif
+LOWEST := .venv-lowest
+DEPLOYED = BIDS_QCM_IMAGE=$(IMAGE) BIDS_QCM_SIF=$(SIF) $(BIN)/python -m pytest -n 0
 
-.PHONY: help demo test test-slow bench phantom-study lint clean
+LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock'
+
+.PHONY: help demo test test-slow bench phantom-study lint audit lock boutiques dist test-dist test-lowest push-dist \
+	image test-image test-built-image save-image push-image sif test-apptainer test-slurm clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -29,10 +40,10 @@ demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity by 
 	@echo "The maps (S/m) are $(DEMO)/maps/sub-01/anat/*_condmap.nii.gz, the report is $(DEMO)/maps/sub-01.html"
 
 test: $(VENV)/.installed-dev  ## run the fast tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' --ignore $(DEPLOYMENT)
 
 test-slow: $(VENV)/.installed-dev  ## run the slow tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore $(DEPLOYMENT)
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
@@ -51,5 +62,60 @@ lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
+audit: $(VENV)/.installed  ## look up known vulnerabilities of the dependencies, on the network
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --strict --skip-editable
+
+lock: $(VENV)/.installed-dev  ## lock the newest versions of all dependencies, for the image
+	$(LOCK) pyproject.toml --extra registration -o requirements.lock
+	printf 'hatchling\nsetuptools\n' | $(LOCK) - -o requirements-build.lock
+
+boutiques: $(VENV)/.installed  ## write the Boutiques descriptor of the command line
+	$(BIN)/python -m bids_qcm.cli.boutiques > boutiques.json
+
+dist: $(VENV)/.installed-dev  ## build wheel and sdist
+	rm -rf dist
+	$(BIN)/uv build --quiet
+
+test-dist: dist  ## install the wheel in an environment of its own, and run it and the tests of the sdist
+	$(DEPLOYED) $(DEPLOYMENT)/test_packages.py
+
+test-lowest: $(VENV)/.installed-dev  ## run the fast tests with the oldest versions that we allow
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[test]'
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' --ignore $(DEPLOYMENT)
+
+push-dist: $(VENV)/.installed-dev
+	$(BIN)/uv publish dist/*
+
+image:  ## build the container image with Docker
+	docker build --build-arg VERSION=$(VERSION) --build-arg TAG=$(IMAGE) \
+		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) -t $(IMAGE) .
+
+test-image: image test-built-image  ## build the image, and run it as a cluster would
+
+test-built-image: $(VENV)/.installed-dev
+	docker image inspect --format '{{.Size}} bytes' $(IMAGE)
+	$(DEPLOYED) $(DEPLOYMENT)/test_image.py
+
+save-image:
+	docker save $(IMAGE) | gzip
+
+push-image:
+	docker tag $(IMAGE) $(REPOSITORY):$(VERSION)
+	docker push $(REPOSITORY):$(VERSION)
+
+sif: image  ## make Apptainer's file of the image
+	mkdir -p $(dir $(SIF))
+	id=$$(docker image inspect --format '{{.Id}}' $(IMAGE)) && if [ "$$id" != "$$(cat $(SIF).id)" ]; then \
+		apptainer build --force $(SIF) docker-daemon:$(IMAGE) && echo "$$id" > $(SIF).id; fi
+
+test-apptainer: sif $(VENV)/.installed-dev  ## run the image with Apptainer, as root and as another user
+	$(DEPLOYED) $(DEPLOYMENT)/test_apptainer.py
+
+test-slurm: sif $(VENV)/.installed-dev  ## run on the Slurm cluster that sbatch submits to
+	sinfo
+	$(DEPLOYED) $(DEPLOYMENT)/test_slurm.py
+
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(DEMO) $(BENCH_RESULTS) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) .pytest_cache .ruff_cache .hypothesis

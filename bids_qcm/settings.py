@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from bids_qcm.physics import PhaseType
+from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import TARGET_STD
 from bids_qcm.recon.kernels import Triple
+from bids_qcm.recon.radii import is_automatic
 from bids_qcm.recon.sign import Sign
 from bids_qcm.segmentation.registration import Coreg
 
@@ -67,9 +69,15 @@ class Settings:
     nprocs, omp_nthreads : int
         Processes at once, and threads in each.
     memory_gb : float or None
-        Limit of what nodes may use together; None for nipype's share of the machine.
+        Limit of what nodes may use together; None for nine tenths of the machine's.
     plugin_file : Path or None
         YAML with nipype's plugin and its arguments, instead of MultiProc.
+    slurm_dir : Path or None
+        Where to write scripts for Slurm, instead of computing.
+    slurm_arguments : tuple of str
+        The command line that these scripts run for each participant, without naming one.
+    dry_run : bool
+        Whether to stop after the plan.
     stop_on_first_crash, clean_workdir, write_graph : bool
     """
 
@@ -103,6 +111,18 @@ class Settings:
     omp_nthreads: int = 1
     memory_gb: float | None = None
     plugin_file: Path | None = None
+    slurm_dir: Path | None = None
+    slurm_arguments: tuple[str, ...] = ()
+    dry_run: bool = False
     stop_on_first_crash: bool = False
     clean_workdir: bool = False
     write_graph: bool = False
+
+    def needs_noise(self, method: str) -> bool:
+        """Tell whether a method is given the noise of the images."""
+        chosen = METHODS[method]
+        return (
+            self.uncertainty
+            or chosen.form == "inversion"
+            or is_automatic(chosen, self.fit_radius, self.integral_radius)
+        )

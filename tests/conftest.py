@@ -14,9 +14,12 @@ from bids_qcm.cli.phantom import main as phantom_main
 def quiet_logger():
     """Take back what a command did to the package's logger."""
     logger = logging.getLogger("bids_qcm")
-    handlers, level = logger.handlers[:], logger.level
+    # before the test: fixtures of its module may have run commands
+    logger.handlers = []
+    logger.setLevel(logging.NOTSET)
     yield
-    logger.handlers, logger.level = handlers, level
+    logger.handlers = []
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,11 @@ from bids_qcm.bids.filters import passes
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.settings import Settings
 
+LOGGER = logging.getLogger("bids_qcm")
+
 _OTHER_DATATYPES = r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)"
+
+_NAME = r"([a-z]+-[0-9A-Za-z+]+_)+[0-9A-Za-z]+\.nii(\.gz)?"
 
 _PARTS = ("mag", "phase", "real", "imag")
 
@@ -145,11 +150,21 @@ def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
     )
     files = map(Path, layout.get(extension=list(IMAGE_EXTENSIONS), return_type="filename"))
     # pybids takes entities from anywhere in a path, from the folders above the dataset as well
-    return [
+    with_part = [
         path
         for path in files
         if path.parent.name == "anat" and parse_name(path.name)[0].get("part") in _PARTS
     ]
+    named = [path for path in with_part if _is_bids_name(path)]
+    for path in sorted(set(with_part) - set(named)):
+        LOGGER.warning("%s is ignored: BIDS has no such file name", path)
+    return named
+
+
+def _is_bids_name(path: Path) -> bool:
+    """Tell whether a name is well-formed, and of the participant whose folder it is in."""
+    subject = path.parts[-3] if path.parts[-3].startswith("sub-") else path.parts[-4]
+    return path.name.startswith(f"{subject}_") and bool(re.fullmatch(_NAME, path.name))
 
 
 def _is_selected(acquisition: Acquisition, settings: Settings) -> bool:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from bids_qcm import __version__
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import APP_NAME, is_ours
+from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
 from bids_qcm.bids.images import whole_file
 from bids_qcm.bids.names import join_name, stem
@@ -109,7 +110,7 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
         "Name": "Conductivity maps by bids_qcm",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": APP_NAME, "Version": __version__}],
+        "GeneratedBy": [{"Name": APP_NAME, "Version": __version__, **describe_container()}],
         "SourceDatasets": [{"URL": link} for link in links.values()],
         "DatasetLinks": links,
     }

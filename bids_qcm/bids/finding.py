@@ -62,6 +62,8 @@ class Finder:
         The phase's; None for real and imaginary parts.
     datasets : sequence of Path
         Derivative datasets, in the order in which they are searched.
+    headers_only : bool
+        Whether to leave the values, and what is found by them, for later.
     """
 
     acquisition: Acquisition
@@ -70,6 +72,7 @@ class Finder:
     first_echo: tuple[Path, Path]
     units: PhaseUnits | None
     datasets: Sequence[Path]
+    headers_only: bool = False
 
     def mask(self) -> Found:
         """Find the brain mask; one that cannot be used is a warning, as the signal mask will do."""
@@ -80,8 +83,10 @@ class Finder:
             if found is None:
                 return Found()
             route, warnings = self._route(found)
-            read_integers(found.path)
             brain = None
+            if self.headers_only:
+                return Found(found, route, "", tuple(warnings))
+            read_integers(found.path)
             if route.coreg in (None, "header"):
                 brain = sample_mask(found.path, self.grid, _point_map(route))
         except InputError as error:
@@ -105,7 +110,8 @@ class Finder:
             if found is None:
                 return self._none(_no_segmentation(acquisition))
             route, warnings = self._route(found)
-            self._check(found, route, mask)
+            if not self.headers_only:
+                self._check(found, route, mask)
         except InputError as error:
             return self._none(str(error), worth_a_warning=True)
         return Found(found, route, "", tuple(warnings))
@@ -128,7 +134,8 @@ class Finder:
             raise InputError(
                 found.path, "cannot be segmented: SimpleITK is not installed", INSTALL_HINT
             )
-        read_stored(found.path)
+        if not self.headers_only:
+            read_stored(found.path)
         route, warnings = self._route(found)
         warning = (
             f"{acquisition.name}: the segmentation is of low confidence: tissue classes of "

@@ -1,10 +1,14 @@
 """Images: read with every way to be broken in mind, written whole or not at all."""
 
+import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
+from glob import escape
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 import nibabel as nib
@@ -22,6 +26,7 @@ _UNREADABLE = (
     OSError,
     EOFError,
     OverflowError,
+    MemoryError,
     ValueError,
     zlib.error,
     ImageFileError,
@@ -32,6 +37,12 @@ _NO_INTEGERS = "has values that are not whole numbers of at most 32 bits"
 
 # Affines of one scan, written by different converters, differ by rounding.
 _AFFINE_TOLERANCE_MM = 1e-2
+
+# Wider than any scanner's; kernels of millions of voxels would follow from a wrong unit.
+_VOXEL_SIZE_RANGE_MM = (0.05, 50.0)
+
+# Between making a temporary file and locking it, another process may find it unlocked.
+_SECONDS_TO_LOCK = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ def read_grid(path: Path) -> Grid:
     Raises
     ------
     InputError
-        If the file cannot be read, is not 3-D, or has a singular affine.
+        If the file cannot be read, is not 3-D, or has an affine that is singular or no scanner's.
     """
     image = _load(path)
     if len(image.shape) != 3:
@@ -104,7 +115,14 @@ def read_grid(path: Path) -> Grid:
     singular = not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9
     if singular:
         raise InputError(path, "has a singular affine", "mend its sform or qform")
-    return Grid(image.shape, affine)
+    grid = Grid(image.shape, affine)
+    low, high = _VOXEL_SIZE_RANGE_MM
+    if not all(low <= size <= high for size in grid.voxel_size):
+        size = " x ".join(f"{one:g}" for one in grid.voxel_size)
+        raise InputError(
+            path, f"has voxels of {size} mm", "mend its sform or qform, which are in mm"
+        )
+    return grid
 
 
 def read_stored(path: Path) -> StoredImage:
@@ -255,15 +273,40 @@ def save_array(
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`, renamed to it when the block succeeds."""
+    """Give a temporary name beside `path`, renamed to it when the block succeeds.
+
+    What a writer of the same file left when it was killed is removed; a writer that lives holds a
+    lock.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     extension = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
-    temporary = path.with_name(f".{uuid4().hex}{extension}")
+    leading = f".{path.name.removesuffix(extension)}.part-"
+    for left in path.parent.glob(f"{escape(leading)}*{escape(extension)}"):
+        _remove_if_abandoned(left)
+    temporary = path.with_name(f"{leading}{uuid4().hex[:12]}{extension}")
     try:
-        yield temporary
+        with temporary.open("wb") as held:
+            _lock(held)
+            yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a file as long as it is open; False if another has it, or the file system has none."""
+    try:
+        flock(file, LOCK_EX | LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_if_abandoned(temporary: Path) -> None:
+    """Remove a temporary file that nobody holds, if it is old enough to have been locked."""
+    with suppress(OSError), temporary.open("rb") as file:
+        if time.time() - temporary.stat().st_mtime > _SECONDS_TO_LOCK and _lock(file):
+            temporary.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:

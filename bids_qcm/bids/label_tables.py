@@ -53,7 +53,7 @@ def read_table(path: Path) -> dict[int, Label]:
     try:
         rows = _read_rows(path)
         return {index: Label(str(row["name"]), _tissue(row)) for index, row in rows.items()}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, OverflowError) as error:
         raise InputError(path, f"is no label table ({error!r})", remedy) from error
 
 

@@ -11,7 +11,7 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.finding import Finder
-from bids_qcm.bids.images import Grid, read_grid, read_stored
+from bids_qcm.bids.images import Grid, StoredImage, read_grid, read_stored
 from bids_qcm.bids.routes import Route
 from bids_qcm.bids.sidecars import echo_time, larmor_frequency, read_sidecar
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
@@ -19,6 +19,12 @@ from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import LARGEST_SCALE
 from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
+
+# As many digits as float32 needs for a histogram; a wrong offset in the header leaves fewer.
+_LEAST_SPREAD = 2e-5
+
+# Far from the ends of float32's range, as squares are taken; of any scanner's unit.
+_LARGEST_VALUES = (1e-15, 1e15)
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class EchoPlan:
     files : pair of Path
         Magnitude and phase, or real and imaginary part.
     units : PhaseUnits or None
-        The phase's; None for real and imaginary parts.
+        The phase's; None for real and imaginary parts, and until the values are read.
     time : float or None
         Echo time in s; None where it is neither known nor needed.
     """
@@ -82,8 +88,10 @@ def plan_acquisition(
     settings: Settings,
     datasets: Sequence[Path],
     segmentation_datasets: Sequence[Path] | None = None,
+    *,
+    headers_only: bool = False,
 ) -> Plan:
-    """Read an acquisition's headers, sidecars and value ranges, and settle what to compute.
+    """Read an acquisition's headers, sidecars and values, and settle what to compute.
 
     Parameters
     ----------
@@ -93,6 +101,9 @@ def plan_acquisition(
         Derivative datasets to take a segmentation and a mask from.
     segmentation_datasets : sequence of Path, optional
         Those to take the segmentation from, if not all of them.
+    headers_only : bool
+        Leave the values for later, which may tell of more that is wrong: whole images take a
+        hundred times as long to read as their headers.
 
     Returns
     -------
@@ -116,11 +127,23 @@ def plan_acquisition(
     first_image = pairs[0][1]
     frequency, source = larmor_frequency(sidecars[0], first_image)
     echoes = tuple(
-        _plan_echo(pair, parts, sidecar, settings, several=len(pairs) > 1)
+        EchoPlan(
+            pair,
+            None if headers_only else _check_values(pair, parts, sidecar, settings),
+            echo_time(sidecar, pair[1]) if len(pairs) > 1 or "EchoTime" in sidecar else None,
+        )
         for pair, sidecar in zip(pairs, sidecars, strict=True)
     )
     _check_echo_times(echoes)
-    finder = Finder(acquisition, settings, grid, echoes[0].files, echoes[0].units, datasets)
+    finder = Finder(
+        acquisition=acquisition,
+        settings=settings,
+        grid=grid,
+        first_echo=echoes[0].files,
+        units=echoes[0].units,
+        datasets=datasets,
+        headers_only=headers_only,
+    )
     mask = finder.mask()
     segmentation = finder.segmentation(
         datasets if segmentation_datasets is None else segmentation_datasets, mask
@@ -175,35 +198,41 @@ def _common_grid(paths: Sequence[Path]) -> Grid:
     return grid
 
 
-def _plan_echo(
-    pair: tuple[Path, Path],
-    parts: tuple[str, str],
-    sidecar: dict[str, Any],
-    settings: Settings,
-    *,
-    several: bool,
-) -> EchoPlan:
+def _check_values(
+    pair: tuple[Path, Path], parts: tuple[str, str], sidecar: dict[str, Any], settings: Settings
+) -> PhaseUnits | None:
     """Read both images of an echo to their end, and tell the phase's unit."""
     one, other = (read_stored(path) for path in pair)
-    for path, image in zip(pair, (one, other), strict=True):
-        if np.ptp(image.values) == 0:
-            raise InputError(path, "has the same value everywhere", "convert it again")
-    units = None
-    if parts[1] == "phase":
-        try:
-            units = recognise_units(
-                other.values,
-                other.slope,
-                other.intercept,
-                # a list would not be hashable
-                units=str(sidecar["Units"]) if "Units" in sidecar else None,
-                phase_units=settings.phase_units,
-            )
-        except PhaseUnitsError as error:
-            remedy = "give --phase-units rad, mrad, or the number of units in one cycle"
-            raise InputError(pair[1], str(error), remedy) from error
-    needed = several or "EchoTime" in sidecar
-    return EchoPlan(pair, units, echo_time(sidecar, pair[1]) if needed else None)
+    for path, image, part in zip(pair, (one, other), parts, strict=True):
+        _check_range(path, image, 0 if part == "phase" else _LEAST_SPREAD)
+    if parts[1] != "phase":
+        return None
+    try:
+        return recognise_units(
+            other.values,
+            other.slope,
+            other.intercept,
+            # a list would not be hashable
+            units=str(sidecar["Units"]) if "Units" in sidecar else None,
+            phase_units=settings.phase_units,
+        )
+    except PhaseUnitsError as error:
+        remedy = "give --phase-units rad, mrad, or the number of units in one cycle"
+        raise InputError(pair[1], str(error), remedy) from error
+
+
+def _check_range(path: Path, image: StoredImage, least_spread: float) -> None:
+    """Check that values differ, by more than a share of the largest, and are no garbage."""
+    finite = image.values[np.isfinite(image.values)]
+    ends = [image.slope * float(end) + image.intercept for end in (finite.min(), finite.max())]
+    largest = max(map(abs, ends))
+    if abs(ends[1] - ends[0]) <= least_spread * largest:
+        raise InputError(path, "has the same value everywhere", "convert it again")
+    low, high = _LARGEST_VALUES
+    if not low < largest < high:
+        raise InputError(
+            path, f"has values up to {largest:g}", "mend its scl_slope, or convert it again"
+        )
 
 
 def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:

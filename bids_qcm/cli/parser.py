@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from bids_qcm import __version__
 from bids_qcm.cli.exits import Parser, existing_folder
+from bids_qcm.cli.slurm import task_arguments
 from bids_qcm.physics import PhaseType
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import TARGET_STD
@@ -19,14 +19,15 @@ from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.segmentation.registration import Coreg
 from bids_qcm.settings import AnalysisLevel, Settings
+from bids_qcm.workflows.machine import available_cores
 
 _FILTER_KEYS = ("phase", "segmentation", "mask")
 
 _EPILOG = """\
-exit status: 0 all done; 1 some acquisition or method failed; 2 all maps were computed, but a report
-failed; 16 the dataset is invalid;
-18 the participants or filters select nothing; 64 usage; 65 bad data; 66 no phase image;
-70 internal error; 73 cannot write; 130 interrupted.
+exit status: 0 all done; 1 some acquisition or method failed or was skipped; 2 all maps were
+computed, but a report failed; 16 the dataset is invalid; 18 the participants or filters select
+nothing; 64 usage; 65 bad data; 66 no phase image; 70 internal error; 73 cannot
+write; 130 interrupted.
 """
 
 
@@ -55,7 +56,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     needs_raw_data = options.analysis_level == "participant" and not options.reports_only
     if needs_raw_data and not options.bids_dir.is_dir():
         parser.error(f"argument BIDS_DIR: {options.bids_dir} is no folder")
-    nprocs = options.nprocs or os.cpu_count() or 1
+    nprocs = options.nprocs or available_cores()
     settings = Settings(
         bids_dir=options.bids_dir.resolve(),
         output_dir=options.output_dir.resolve(),
@@ -84,9 +85,12 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         aggregated_sessions=options.aggregate_session_reports,
         reports_only=options.reports_only,
         nprocs=nprocs,
-        omp_nthreads=options.omp_nthreads or min(nprocs, 8),
+        omp_nthreads=min(options.omp_nthreads or 8, nprocs),
         memory_gb=options.mem,
         plugin_file=options.use_plugin,
+        slurm_dir=options.write_slurm and options.write_slurm.resolve(),
+        slurm_arguments=task_arguments(argv) if options.write_slurm else (),
+        dry_run=options.dry_run,
         stop_on_first_crash=options.stop_on_first_crash,
         clean_workdir=options.clean_workdir,
         write_graph=options.write_graph,
@@ -292,13 +296,13 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         "--n-cpus",
         type=_positive_int,
         metavar="N",
-        help="processes at once (default: as many as there are cores)",
+        help="threads that may be busy at once (default: as many as there are cores)",
     )
     add(
         "--omp-nthreads",
         type=_positive_int,
         metavar="N",
-        help="threads of each process (default: --nprocs, 8 at most)",
+        help="threads of each process, at most --nprocs (default: --nprocs, 8 at most)",
     )
     add(
         "--mem",
@@ -327,6 +331,15 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="YAML with nipype's plugin and plugin_args, instead of MultiProc",
     )
+    add(
+        "--write-slurm",
+        type=Path,
+        metavar="DIR",
+        help="compute nothing, but write scripts to DIR that run all participants as a Slurm job "
+        "array, each with --omp-nthreads cores and the memory that it is estimated to need, and "
+        "then the group level",
+    )
+    add("--dry-run", action="store_true", help="print the plan, and stop before computing")
     add("--stop-on-first-crash", action="store_true", help="end the run at the first failure")
     add("--write-graph", action="store_true", help="write the workflow's graph to logs/")
 

@@ -86,7 +86,7 @@ def _write_records(
             date=date,
             command=settings.command,
             seconds=summary.seconds.get(one.name, 0.0),
-            failures=summary.failures.get(one.name, ()),
+            failures=summary.failures(one),
         )
         write_record(settings.output_dir, record)
     return []

@@ -1,26 +1,33 @@
 """The command `bids-qcm`: from a BIDS dataset to conductivity maps."""
 
 import logging
+import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from bids_qcm import __version__
-from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import Companion, derivative_datasets, segmentation_datasets
+from bids_qcm.bids.companions import derivative_datasets
 from bids_qcm.bids.dataset import check_description, find_acquisitions
 from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.planning import Plan, plan_acquisition
+from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.run_records import LOGS, Failure
 from bids_qcm.cli.exits import ExitStatus, status_of
 from bids_qcm.cli.parser import parse_settings
+from bids_qcm.cli.plan_table import plan_table
 from bids_qcm.cli.reports import rebuild_reports, report_group, report_run
+from bids_qcm.cli.slurm import write_slurm_scripts
 from bids_qcm.cli.summary import Summary
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.preflight import Preflight
 
 LOGGER = logging.getLogger("bids_qcm")
+
+# Acquisitions in one workflow.
+_AT_ONCE = 32
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         Help or version was asked for (0) or the usage is wrong (64).
     """
+    _open_standard_streams()
     settings, verbosity = parse_settings(argv)
     _start_logging(verbosity)
     # schedulers and containers stop a process so; like Ctrl-C, it must not leave workers behind
@@ -92,79 +100,77 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     LOGGER.info("bids-qcm %s: %s -> %s", __version__, settings.bids_dir, settings.output_dir)
     if not settings.skip_bids_validation:
         check_description(settings.bids_dir)
-    found = derivative_datasets(settings.bids_dir, settings.derivatives, settings.output_dir)
-    acquisitions = find_acquisitions(settings)
+    derivatives = derivative_datasets(settings.bids_dir, settings.derivatives, settings.output_dir)
+    preflight = Preflight(settings, derivatives)
+    prospects = preflight.outline(find_acquisitions(settings))
+    _show(plan_table(prospects, settings))
     summary = Summary()
-    plans = _plan_all(acquisitions, settings, found, summary)
-    datasets = {"raw": settings.bids_dir, **found}
-    write_dataset_files(settings.output_dir, datasets)
-    if plans:
-        _compute(plans, settings, datasets, summary, verbose=verbose)
-    report_run(acquisitions, settings, summary)
+    plans = summary.add_prospects(prospects, told=True)
+    if settings.slurm_dir is not None:
+        if plans:
+            write_slurm_scripts(plans, settings)
+    elif not settings.dry_run:
+        datasets = {"raw": settings.bids_dir, **derivatives}
+        write_dataset_files(settings.output_dir, datasets)
+        if plans:
+            _compute_all(plans, preflight, datasets, summary, verbose=verbose)
+        report_run([prospect.acquisition for prospect in prospects], settings, summary)
     return summary.conclude()
 
 
-def _plan_all(
-    acquisitions: Sequence[Acquisition],
-    settings: Settings,
-    derivatives: dict,
-    summary: Summary,
-) -> list[Plan]:
-    """Check every acquisition before any is computed."""
-    plans = []
-    for acquisition in acquisitions:
-        try:
-            plan = plan_acquisition(
-                acquisition,
-                settings,
-                list(derivatives.values()),
-                segmentation_datasets(settings.segmentation, derivatives),
-            )
-        except InputError as error:
-            LOGGER.error("%s: skipped: %s", acquisition.name, error)
-            summary.fail(acquisition, Failure("checks", str(error)))
-            continue
-        plans.append(plan)
-        LOGGER.info("%s", _describe(plan))
-        for warning in plan.warnings:
-            LOGGER.warning("%s", warning)
-        for method, reason in plan.refused.items():
-            LOGGER.error("%s: no %s: %s", acquisition.name, method, reason)
-            summary.fail(acquisition, Failure(method, reason))
-    return plans
+def _show(text: str) -> None:
+    """Print to standard output, which may be closed; the run does not depend on it."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        LOGGER.warning("the plan could not be printed: %s", error)
+        # what is left in the buffer would raise again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _describe(plan: Plan) -> str:
-    voxel = " x ".join(f"{size:g}" for size in plan.grid.voxel_size)
-    segmentation = _where(plan.segmentation) if plan.segmentation else "none"
-    mask = _where(plan.mask) if plan.mask else "of reliable signal"
-    return (
-        f"{plan.acquisition.name}: {len(plan.echoes)} echo(es), {plan.grid.shape} voxels of "
-        f"{voxel} mm, {plan.frequency / 1e6:.3f} MHz ({plan.frequency_source}), mask {mask}, "
-        f"segmentation {segmentation}; methods: {', '.join(plan.methods)}"
-    )
-
-
-def _where(companion: Companion) -> str:
-    if companion.kind == "t1w":
-        return f"tissue classes of {companion.path.name} (low confidence)"
-    return f"{companion.path.name} of {companion.dataset.name}"
-
-
-def _compute(
+def _compute_all(
     plans: Sequence[Plan],
-    settings: Settings,
-    datasets: dict,
+    preflight: Preflight,
+    datasets: Mapping[str, Path],
     summary: Summary,
     *,
     verbose: bool,
 ) -> None:
-    """Run the workflow of all plans, and note what was written."""
+    """Run the workflows of all plans, some at a time, and note what was written."""
+    settings = preflight.settings
     # nipype reads its configuration on import, so it comes after this
-    from bids_qcm.workflows.configuration import configure_nipype, limit_threads
+    from bids_qcm.workflows.configuration import (
+        configure_nipype,
+        limit_threads,
+        share_compiled_code,
+    )
 
     configure_nipype(settings, verbose=verbose)
     limit_threads(settings)
+    share_compiled_code(settings)
+    from bids_qcm.workflows.claims import claimed
+
+    taken = (
+        f"another run computes it in {settings.work_dir}; wait for its end, or give another "
+        "--work-dir"
+    )
+    # a workflow of all would grow in memory, and in time for each node, with their number
+    for start in range(0, len(plans), _AT_ONCE):
+        checked = summary.add_prospects(preflight.check(plans[start : start + _AT_ONCE]))
+        with claimed(checked, settings) as ours:
+            own_names = {plan.acquisition.name for plan in ours}
+            for plan in checked:
+                if plan.acquisition.name not in own_names:
+                    summary.fail(plan.acquisition, Failure("work directory", taken))
+            errors = _compute(ours, settings, datasets, summary) if ours else {}
+        if errors and settings.stop_on_first_crash:
+            break
+
+
+def _compute(
+    plans: Sequence[Plan], settings: Settings, datasets: Mapping[str, Path], summary: Summary
+) -> dict[str, str]:
+    """Run one workflow, and give the errors of its nodes."""
     from bids_qcm.workflows.acquisition import write_node_name
     from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf, run_name
     from bids_qcm.workflows.running import crash_reports, run_workflow
@@ -198,6 +204,16 @@ def _compute(
             for method in plan.methods:
                 if method not in finished:
                     summary.fail(plan.acquisition, Failure(method, f"{method} was not computed"))
+    return monitor.errors
+
+
+def _open_standard_streams() -> None:
+    """Let what is closed lead nowhere, lest a pipe to a worker get its number, and our words."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # which has the lowest number that is free
+            os.set_inheritable(nowhere, True)
+            setattr(sys, name, os.fdopen(nowhere, "w" if number else "r"))
 
 
 def _start_logging(verbosity: int) -> None:

@@ -1,7 +1,9 @@
 """What became of what was asked for."""
 
+import errno
 import json
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +19,14 @@ from bids_qcm.bids.run_records import Failure
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.preflight import Prospect
 
 LOGGER = logging.getLogger("bids_qcm")
+
+# As Python has it in the messages of errors.
+_CANNOT_WRITE = re.compile(
+    rf"\[Errno ({'|'.join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)))})\]"
+)
 
 
 @dataclass
@@ -29,12 +37,12 @@ class Summary:
     ----------
     done : list of str
         A line for each map.
-    failed : list of str
-        Reasons, each naming its acquisition or file.
+    skipped : dict of str to list of Failure
+        Why acquisitions, or some methods of them, were not computed, by the acquisition's name.
+    failed : dict of str to list of Failure
+        What went wrong with others.
     failed_reports : list of str
         Reports that could not be written, with the reason.
-    failures : dict of str to list of Failure
-        What failed, by the name of its acquisition.
     seconds : dict of str to float
         How long the steps of each acquisition took together, by its name.
     methods : dict of str to list of str
@@ -42,16 +50,50 @@ class Summary:
     """
 
     done: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    skipped: dict[str, list[Failure]] = field(default_factory=dict)
+    failed: dict[str, list[Failure]] = field(default_factory=lambda: defaultdict(list))
     failed_reports: list[str] = field(default_factory=list)
-    failures: dict[str, list[Failure]] = field(default_factory=lambda: defaultdict(list))
     seconds: dict[str, float] = field(default_factory=dict)
     methods: dict[str, list[str]] = field(default_factory=dict)
+    _warnings: set[str] = field(default_factory=set)
 
     def fail(self, acquisition: Acquisition, failure: Failure) -> None:
-        """Take note of something that was not done."""
-        self.failed.append(f"{acquisition.name}: {failure.error}")
-        self.failures[acquisition.name].append(failure)
+        """Take note of something that went wrong."""
+        self.failed[acquisition.name].append(failure)
+
+    def failures(self, acquisition: Acquisition) -> list[Failure]:
+        """Give what was not done of an acquisition."""
+        return [*self.skipped.get(acquisition.name, ()), *self.failed.get(acquisition.name, ())]
+
+    def add_prospects(self, prospects: Iterable[Prospect], *, told: bool = False) -> list[Plan]:
+        """Take note of what will not be computed, and warn of what is doubtful, once each.
+
+        Parameters
+        ----------
+        prospects : iterable of Prospect
+        told : bool
+            What will not be computed has been told already.
+
+        Returns
+        -------
+        list of Plan
+            Of what will be computed.
+        """
+        plans = []
+        for prospect in prospects:
+            name = prospect.acquisition.name
+            before = self.skipped.get(name, ())
+            self.skipped[name] = prospect.failures
+            for failure in prospect.failures:
+                if failure not in before and not told:
+                    LOGGER.error("skipped: %s: %s", name, failure.error)
+            if prospect.plan is not None:
+                plans.append(prospect.plan)
+                for warning in prospect.plan.warnings:
+                    if warning not in self._warnings:
+                        LOGGER.warning("%s", warning)
+                self._warnings.update(prospect.plan.warnings)
+        return plans
 
     def add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
         """Take note of an acquisition's new maps, and warn of what their sidecars tell."""
@@ -90,14 +132,26 @@ class Summary:
         """Log the summary, and give the exit status."""
         for line in self.done:
             LOGGER.info("written: %s", line)
-        for reason in self.failed:
-            LOGGER.error("failed: %s", reason)
+        skipped, failed = _lines(self.skipped), _lines(self.failed)
+        for line in skipped:
+            LOGGER.error("skipped: %s", line)
+        for line in failed:
+            LOGGER.error("failed: %s", line)
         for reason in self.failed_reports:
             LOGGER.error("report failed: %s", reason)
-        LOGGER.info("%d map(s) written, %d failure(s)", len(self.done), len(self.failed))
-        if self.failed:
+        LOGGER.info(
+            "%d map(s) written, %d skipped, %d failed", len(self.done), len(skipped), len(failed)
+        )
+        if any(map(_CANNOT_WRITE.search, failed)):
+            LOGGER.error("make room in OUTPUT_DIR and the work directory, or give others")
+            return ExitStatus.CANNOT_WRITE
+        if skipped or failed:
             return ExitStatus.SOME_FAILED
         return ExitStatus.REPORT_FAILED if self.failed_reports else ExitStatus.DONE
+
+
+def _lines(found: Mapping[str, Sequence[Failure]]) -> list[str]:
+    return [f"{name}: {failure.error}" for name, some in found.items() for failure in some]
 
 
 def _sidecar_path(plan: Plan, settings: Settings, desc: str) -> Path:

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 # such as [@otsu1979] or [@harris2020; @virtanen2020]
 _CITATION = re.compile(r"\[(@\w+(?:; @\w+)*)\]")
@@ -32,10 +32,7 @@ def cited_keys(paragraphs: Iterable[str]) -> list[str]:
 
 def as_markdown(paragraphs: Sequence[str]) -> str:
     """Give a text with citations by name and year, and its list of references, as Markdown."""
-    text = "\n\n".join(
-        _CITATION.sub(lambda found: f"({'; '.join(_names(found))})", paragraph)
-        for paragraph in paragraphs
-    )
+    text = "\n\n".join(map(_with_names, paragraphs))
     entries = "\n".join(
         f"- {_entry(key)}{_doi(key, ' <https://doi.org/{}>')}" for key in _sorted(paragraphs)
     )
@@ -44,19 +41,11 @@ def as_markdown(paragraphs: Sequence[str]) -> str:
 
 def as_html(paragraphs: Sequence[str]) -> Markup:
     """Give the same as HTML, whatever stands in the text being escaped."""
+    doi = Markup(' <a href="https://doi.org/{0}">doi:{0}</a>')
     entries = Markup("\n").join(
-        Markup("<li>{}{}</li>").format(
-            _entry(key),
-            Markup(_doi(key, ' <a href="https://doi.org/{0}">doi:{0}</a>')),
-        )
-        for key in _sorted(paragraphs)
+        Markup("<li>{}{}</li>").format(_entry(key), _doi(key, doi)) for key in _sorted(paragraphs)
     )
-    # names and years hold nothing that HTML would take for its own
-    texts = (
-        _CITATION.sub(lambda found: f"({escape('; '.join(_names(found)))})", str(escape(text)))
-        for text in paragraphs
-    )
-    body = Markup("\n").join(Markup(f"<p>{text}</p>") for text in texts)
+    body = Markup("\n").join(Markup("<p>{}</p>").format(_with_names(text)) for text in paragraphs)
     return body + Markup('\n<h4>References</h4>\n<ul class="references">\n{}\n</ul>').format(
         entries
     )
@@ -75,9 +64,9 @@ def _sorted(paragraphs: Iterable[str]) -> list[str]:
     return sorted(cited_keys(paragraphs), key=lambda key: _entry(key).lower())
 
 
-def _names(found: re.Match) -> list[str]:
-    """Give names and year for each key of a citation."""
-    return [_short(key) for key in found[1].replace("@", "").split("; ")]
+def _with_names(text: str) -> str:
+    """Put names and years in the place of keys."""
+    return _CITATION.sub(lambda found: f"({'; '.join(map(_short, _keys_of(found[0])))})", text)
 
 
 def _short(key: str) -> str:

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.derivatives import MAGNITUDE_ENTITIES, derivative_path
-from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.provenance import (
     condmap_metadata,
@@ -33,13 +31,14 @@ from bids_qcm.interfaces.segmentation import (
 )
 from bids_qcm.interfaces.statistics import ComputeStatistics
 from bids_qcm.recon import METHODS
-from bids_qcm.recon.radii import curved_axes, is_automatic
+from bids_qcm.recon.radii import curved_axes
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import (
     import_gb,
     phi0_gb,
     reconstruction_gb,
     registration_gb,
+    sign_gb,
     statistics_gb,
     tissue_classes_gb,
     volume_gb,
@@ -114,7 +113,7 @@ def init_acquisition_wf(
         outputs = {"condmap": condmap_metadata}
         if settings.uncertainty:
             outputs["condstd"] = condstd_metadata
-        if _needs_noise(settings, method):
+        if settings.needs_noise(method):
             workflow.connect(phi0, "noise_file", reconstruct, "noise_file")
             workflow.connect(phi0, "magnitude_noise", reconstruct, "magnitude_noise")
         for suffix, metadata in outputs.items():
@@ -133,16 +132,8 @@ def write_node_name(method: str, suffix: str = "condmap") -> str:
     return name if suffix == "condmap" else f"{name}_{suffix}"
 
 
-def _n_voxels(plan: Plan) -> int:
-    return int(np.prod(plan.grid.shape))
-
-
-def _n_voxels_of(path: Path) -> int:
-    return int(np.prod(read_grid(path).shape))
-
-
 def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
-    phi0 = Node(PreparePhi0(), name="phi0", mem_gb=phi0_gb(_n_voxels(plan), len(plan.echoes)))
+    phi0 = Node(PreparePhi0(), name="phi0", mem_gb=phi0_gb(plan))
     phi0.inputs.first_files = [str(echo.files[0]) for echo in plan.echoes]
     phi0.inputs.second_files = [str(echo.files[1]) for echo in plan.echoes]
     phi0.inputs.phase_units = [echo.units for echo in plan.echoes]
@@ -154,7 +145,7 @@ def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
             n_threads=settings.omp_nthreads,
         ),
         name="sign",
-        mem_gb=reconstruction_gb(_n_voxels(plan)),
+        mem_gb=sign_gb(plan),
         n_procs=settings.omp_nthreads,
     )
     return phi0, sign
@@ -208,7 +199,7 @@ def _connect_segmentation(
         classes = Node(
             SegmentT1w(t1w_file=str(plan.segmentation.path), n_threads=settings.omp_nthreads),
             name="tissue_classes",
-            mem_gb=tissue_classes_gb(_n_voxels_of(plan.segmentation.path)),
+            mem_gb=tissue_classes_gb(plan),
             n_procs=settings.omp_nthreads,
         )
         workflow.connect(classes, "labels_file", segmentation, "segmented_file")
@@ -235,8 +226,7 @@ def _init_import_node(
     read = [*companion.paths, *filter(None, tables), *(step.path for step in route.steps)]
     interface.inputs.companion, interface.inputs.route = companion, route
     interface.inputs.in_files = [str(path) for path in read]
-    n_source = sum(map(_n_voxels_of, companion.paths))
-    return Node(interface, name=name, mem_gb=import_gb(_n_voxels(plan), n_source))
+    return Node(interface, name=name, mem_gb=import_gb(plan, companion, route))
 
 
 def _init_coregister_node(route: Route, plan: Plan, settings: Settings) -> Node | None:
@@ -257,7 +247,7 @@ def _init_coregister_node(route: Route, plan: Plan, settings: Settings) -> Node 
     return Node(
         interface,
         name=name,
-        mem_gb=registration_gb(_n_voxels(plan), _n_voxels_of(route.anatomical)),
+        mem_gb=registration_gb(plan, route),
         n_procs=settings.omp_nthreads,
     )
 
@@ -269,7 +259,7 @@ def _connect_statistics(
     statistics = Node(
         ComputeStatistics(),
         name=f"statistics_{method.replace('-', '_')}",
-        mem_gb=statistics_gb(_n_voxels(plan)),
+        mem_gb=statistics_gb(plan),
     )
     reconstruct = workflow.get_node(f"reconstruct_{method.replace('-', '_')}")
     workflow.connect(reconstruct, "condmap_file", statistics, "condmap_file")
@@ -283,15 +273,6 @@ def _connect_statistics(
     )
     write.inputs.metadata = dict(CONDSTATS)
     workflow.connect(statistics, "table_file", write, "in_file")
-
-
-def _needs_noise(settings: Settings, method: str) -> bool:
-    chosen = METHODS[method]
-    return (
-        settings.uncertainty
-        or chosen.form == "inversion"
-        or is_automatic(chosen, settings.fit_radius, settings.integral_radius)
-    )
 
 
 def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
@@ -308,10 +289,7 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
     return Node(
         interface,
         name=f"reconstruct_{method.replace('-', '_')}",
-        mem_gb=reconstruction_gb(
-            _n_voxels(plan),
-            replicates=_needs_noise(settings, method) and METHODS[method].form != "laplacian",
-        ),
+        mem_gb=reconstruction_gb(plan, settings, method),
         n_procs=settings.omp_nthreads,
     )
 
@@ -325,4 +303,4 @@ def _init_write_node(
     **entities: str,
 ) -> Node:
     path = derivative_path(settings.output_dir, plan.acquisition, suffix, extension, **entities)
-    return Node(WriteDerivative(out_path=str(path)), name=name, mem_gb=volume_gb(_n_voxels(plan)))
+    return Node(WriteDerivative(out_path=str(path)), name=name, mem_gb=volume_gb())

@@ -1,7 +1,11 @@
 """nipype's configuration."""
 
 import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from bids_qcm import __version__
 from bids_qcm.bids.derivatives import write_text
 from bids_qcm.settings import Settings
 
@@ -35,11 +39,39 @@ def limit_threads(settings: Settings) -> None:
     os.environ |= dict.fromkeys(_THREAD_VARIABLES, str(settings.omp_nthreads))
 
 
+def share_compiled_code(settings: Settings) -> None:
+    """Move numba's cache to the work directory where the given one cannot be written.
+
+    That of a container is read-only. numba does not even read such a cache, and every process would
+    compile anew. What the cache has for another kind of processor is compiled once, into the copy.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+    given = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    if not (given.parts and given.is_dir()) or os.access(given, os.W_OK):
+        return
+    cache = settings.work_dir / f"numba-{__version__}"
+    if not cache.exists():
+        settings.work_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=settings.work_dir) as folder:
+            copy = shutil.copytree(given, Path(folder) / cache.name, copy_function=shutil.copyfile)
+            try:
+                copy.rename(cache)
+            except OSError:
+                # another run with the same work directory was faster
+                if not cache.exists():
+                    raise
+    os.environ["NUMBA_CACHE_DIR"] = str(cache)
+
+
 def configure_nipype(settings: Settings, *, verbose: bool) -> None:
     """Settle how much nipype says, before its first import.
 
     It reads a file when imported, here and in every worker; by default one in the user's home.
-    Without the second variable it would look for updates on the network.
+    Without the second variable it would look for updates on the network, and without the third its
+    plugins for schedulers cannot name their jobs.
 
     Parameters
     ----------
@@ -51,6 +83,7 @@ def configure_nipype(settings: Settings, *, verbose: bool) -> None:
     write_text(settings.work_dir / "nipype.cfg", _LOGGING.format(level=level))
     os.environ["NIPYPE_CONFIG_DIR"] = str(settings.work_dir)
     os.environ["NIPYPE_NO_ET"] = "1"
+    os.environ.setdefault("LOGNAME", "bids_qcm")
 
 
 def execution_options(settings: Settings) -> dict[str, str]:
@@ -73,7 +106,7 @@ def execution_options(settings: Settings) -> dict[str, str]:
         "create_report": "false",
         "crashfile_format": "txt",
         "crashdump_dir": str(settings.output_dir / "logs"),
-        # seconds between looks at what is done; 2 by default, for each node
-        "poll_sleep_duration": "0.05",
+        # seconds between looks at what is done, for each node; a scheduler is asked less often
+        "poll_sleep_duration": "0.05" if settings.plugin_file is None else "2",
         "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
     }

@@ -1,57 +1,135 @@
-"""How much memory a node needs."""
+"""How much memory nodes need, and how much there is."""
 
-# Interpreter, libraries and compiled code of a worker.
-_BASE_GB = 0.35
+from pathlib import Path
 
-# Peaks measured on a 1 mm head whose mask is two fifths of the volume, at published radii, rounded
-# up.
-_PHI0_BYTES_PER_VOXEL = 80
-_PHI0_BYTES_PER_VOXEL_AND_ECHO = 30
-_RECONSTRUCTION_BYTES_PER_VOXEL = 110
-_REPLICATES_BYTES_PER_VOXEL = 500
-_STATISTICS_BYTES_PER_VOXEL = 60
-_COPY_BYTES_PER_VOXEL = 30
+import numpy as np
 
-# The same on a 1 mm T1w image of a whole head, of as many voxels as the phase, with fifteen labels.
-_IMPORT_BYTES_PER_VOXEL = 150
-_IMPORT_BYTES_PER_SOURCE_VOXEL = 40
-_REGISTRATION_BYTES_PER_VOXEL = 30
-_TISSUE_CLASSES_BYTES_PER_VOXEL = 110
+from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.images import read_grid
+from bids_qcm.bids.planning import Plan
+from bids_qcm.bids.routes import Route
+from bids_qcm.recon import METHODS
+from bids_qcm.settings import Settings
+from bids_qcm.workflows.machine import available_memory_gb
 
+# nine tenths of the machine's, as nipype has it
+_SHARE_TO_USE = 0.9
 
-def phi0_gb(n_voxels: int, n_echoes: int) -> float:
-    """Peak memory in GB of computing phi0 from `n_echoes` volumes of `n_voxels` voxels."""
-    per_voxel = _PHI0_BYTES_PER_VOXEL + _PHI0_BYTES_PER_VOXEL_AND_ECHO * n_echoes
-    return _BASE_GB + n_voxels * per_voxel / 1e9
+# Peaks of processes that run one node of a head of 1 and of 2 mm, within 30 %: GB that a process
+# needs to be there, and bytes for each voxel.
+_COPYING_GB = 0.14
+_PHI0_GB = 0.17
+_PHI0_BYTES = 60
+_PHI0_BYTES_PER_ECHO = 30
+_LOOPS_GB = 0.2
+_RECONSTRUCTION_BYTES = 65
+_REPLICATES_BYTES = 240
+_INVERSION_BYTES = 350
+_SAME_GRID_BYTES = 27
+_STATISTICS_BYTES = 60
+_IMPORT_GB = 0.16
+_IMPORT_BYTES = 60
+_IMPORT_BYTES_OF_SOURCE = 22
+_REGISTRATION_GB = 0.26
+_REGISTRATION_BYTES = 37
+_TISSUE_CLASSES_GB = 0.39
+_TISSUE_CLASSES_BYTES = 86
 
-
-def reconstruction_gb(n_voxels: int, *, replicates: bool = False) -> float:
-    """Peak memory in GB of computing a map of `n_voxels` voxels, with noise replicates or not."""
-    per_voxel = _REPLICATES_BYTES_PER_VOXEL if replicates else _RECONSTRUCTION_BYTES_PER_VOXEL
-    return _BASE_GB + n_voxels * per_voxel / 1e9
-
-
-def statistics_gb(n_voxels: int) -> float:
-    """Peak memory in GB of the statistics of a map of `n_voxels` voxels."""
-    return _BASE_GB + n_voxels * _STATISTICS_BYTES_PER_VOXEL / 1e9
-
-
-def volume_gb(n_voxels: int) -> float:
-    """Peak memory in GB of reading a volume and writing it again."""
-    return _BASE_GB + n_voxels * _COPY_BYTES_PER_VOXEL / 1e9
+# Planning reads both parts of an echo as they are stored, and looks for their range.
+_READING_BYTES = 24
 
 
-def import_gb(n_voxels: int, n_source: int) -> float:
-    """Peak memory in GB of bringing a segmentation of `n_source` voxels to `n_voxels` others."""
-    per_voxels = _IMPORT_BYTES_PER_VOXEL * n_voxels + _IMPORT_BYTES_PER_SOURCE_VOXEL * n_source
-    return _BASE_GB + per_voxels / 1e9
+def memory_limit_gb(settings: Settings) -> float:
+    """Give the memory in GB that nodes may use together."""
+    if settings.memory_gb is not None:
+        return settings.memory_gb
+    return _SHARE_TO_USE * available_memory_gb()
 
 
-def registration_gb(n_voxels: int, n_anatomical: int) -> float:
-    """Peak memory in GB of registering an image of `n_anatomical` voxels to one of `n_voxels`."""
-    return _BASE_GB + _REGISTRATION_BYTES_PER_VOXEL * (n_voxels + n_anatomical) / 1e9
+def acquisition_gb(plan: Plan, settings: Settings) -> float:
+    """Peak memory in GB of the node of an acquisition that needs most."""
+    methods = (reconstruction_gb(plan, settings, method) for method in plan.methods)
+    return max(preparation_gb(plan, settings), *methods)
 
 
-def tissue_classes_gb(n_voxels: int) -> float:
-    """Peak memory in GB of finding the tissue classes of an image of `n_voxels` voxels."""
-    return _BASE_GB + _TISSUE_CLASSES_BYTES_PER_VOXEL * n_voxels / 1e9
+def preparation_gb(plan: Plan, settings: Settings) -> float:
+    """Peak memory in GB of the node that needs most of those that all methods are behind."""
+    needs = [phi0_gb(plan), sign_gb(plan)]
+    for companion, route in _companions(plan):
+        needs.append(import_gb(plan, companion, route))
+        if route.anatomical is not None:
+            needs.append(registration_gb(plan, route))
+    if plan.segmentation is not None and plan.segmentation.kind == "t1w":
+        needs.append(tissue_classes_gb(plan))
+    return max(needs)
+
+
+def _companions(plan: Plan) -> list[tuple[Companion, Route]]:
+    pairs = [(plan.mask, plan.mask_route), (plan.segmentation, plan.segmentation_route)]
+    return [(companion, route) for companion, route in pairs if companion is not None]
+
+
+def phi0_gb(plan: Plan) -> float:
+    """Peak memory in GB of computing phi0."""
+    per_voxel = _PHI0_BYTES + _PHI0_BYTES_PER_ECHO * len(plan.echoes)
+    return _PHI0_GB + _n_voxels(plan) * per_voxel / 1e9
+
+
+def sign_gb(plan: Plan) -> float:
+    """Peak memory in GB of telling the sign of the phase."""
+    return _LOOPS_GB + _n_voxels(plan) * _RECONSTRUCTION_BYTES / 1e9
+
+
+def reconstruction_gb(plan: Plan, settings: Settings, name: str) -> float:
+    """Peak memory in GB of computing a map by the method of a name."""
+    method = METHODS[name]
+    if method.form == "inversion":
+        return _LOOPS_GB + _n_voxels(plan) * _INVERSION_BYTES / 1e9
+    replicates = settings.needs_noise(name) and method.form == "integral"
+    per_voxel = _REPLICATES_BYTES if replicates else _RECONSTRUCTION_BYTES
+    # alone among the methods, it loads none of the large loops
+    light = method.form == "laplacian" and method.derivative == "finite-difference"
+    return (_COPYING_GB if light else _LOOPS_GB) + _n_voxels(plan) * per_voxel / 1e9
+
+
+def statistics_gb(plan: Plan) -> float:
+    """Peak memory in GB of the statistics of a map."""
+    return _COPYING_GB + _n_voxels(plan) * _STATISTICS_BYTES / 1e9
+
+
+def volume_gb() -> float:
+    """Peak memory in GB of copying a file."""
+    return _COPYING_GB
+
+
+def import_gb(plan: Plan, companion: Companion, route: Route) -> float:
+    """Peak memory in GB of bringing a segmentation or mask to the grid of the phase."""
+    if route.same_grid:
+        return _COPYING_GB + _n_voxels(plan) * _SAME_GRID_BYTES / 1e9
+    of_source = _IMPORT_BYTES_OF_SOURCE * sum(map(_n_voxels_of, companion.paths))
+    return _IMPORT_GB + (_IMPORT_BYTES * _n_voxels(plan) + of_source) / 1e9
+
+
+def registration_gb(plan: Plan, route: Route) -> float:
+    """Peak memory in GB of registering a route's anatomical image."""
+    n_voxels = _n_voxels(plan) + _n_voxels_of(route.anatomical)
+    return _REGISTRATION_GB + _REGISTRATION_BYTES * n_voxels / 1e9
+
+
+def tissue_classes_gb(plan: Plan) -> float:
+    """Peak memory in GB of finding the tissue classes of an image."""
+    n_voxels = _n_voxels_of(plan.segmentation.path)
+    return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * n_voxels / 1e9
+
+
+def reading_gb(plan: Plan) -> float:
+    """Memory in GB of reading the images of an echo."""
+    return _n_voxels(plan) * _READING_BYTES / 1e9
+
+
+def _n_voxels(plan: Plan) -> int:
+    return int(np.prod(plan.grid.shape))
+
+
+def _n_voxels_of(path: Path) -> int:
+    return int(np.prod(read_grid(path).shape))

@@ -2,7 +2,9 @@
 
 import logging
 import multiprocessing
+import os
 import signal
+import tempfile
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -12,20 +14,27 @@ from typing import Any
 import nipype.pipeline.plugins
 import yaml
 from nipype.pipeline.engine import Node, Workflow
-from nipype.pipeline.plugins.base import PluginBase
+from nipype.pipeline.plugins.base import GraphPluginBase, PluginBase
 
-from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.errors import InputError, OutputError
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.memory import memory_limit_gb
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
+from bids_qcm.workflows.slurm import AskingSLURMPlugin, SubmissionError
 
 LOGGER = logging.getLogger("bids_qcm")
 
-_PRELOADED = [
+PRELOADED = [
     "bids_qcm.interfaces.phase",
     "bids_qcm.interfaces.reconstruction",
     "bids_qcm.interfaces.segmentation",
     "bids_qcm.interfaces.statistics",
+    "bids_qcm.workflows.workers",
 ]
+
+_MENDED = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": AskingSLURMPlugin}
+# What is left of the longest name of a socket by /pymp-12345678/listener-12345678.
+_LONGEST_TEMPORARY_FOLDER = 75
 
 
 class Monitor:
@@ -89,16 +98,26 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
     -------
     Monitor
         What became of each node.
+
+    Raises
+    ------
+    OutputError
+        If the path of temporary files is too long.
     """
+    _check_temporary_folder()
     monitor = Monitor(len(workflow.list_node_names()))
     plugin = _plugin(settings, monitor)
     if settings.write_graph:
         _write_graph(workflow, settings)
     # a worker is forked off a server that has all this imported
-    multiprocessing.set_forkserver_preload(_PRELOADED)
+    multiprocessing.set_forkserver_preload(PRELOADED)
     try:
         with _stopping_at_signals(plugin):
             workflow.run(plugin=plugin)
+    except SubmissionError as error:
+        raise InputError(
+            settings.plugin_file, f"makes jobs that Slurm refuses ({error})", "change sbatch_args"
+        ) from error
     except Exception as error:
         # nipype raises at the end what its nodes raised, which the monitor has taken down
         if not monitor.errors:
@@ -129,6 +148,13 @@ def crash_reports(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _check_temporary_folder() -> None:
+    """Check that sockets can have names in the folder of temporary files, of 108 bytes at most."""
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > _LONGEST_TEMPORARY_FOLDER:
+        raise OutputError(folder, "is too long a path for the names of sockets", "shorten TMPDIR")
+
+
 def _stopping_at_signals(plugin: PluginBase) -> AbstractContextManager[None]:
     in_main_thread = threading.current_thread() is threading.main_thread()
     if isinstance(plugin, SurvivingMultiProcPlugin) and in_main_thread:
@@ -149,37 +175,43 @@ def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
     """Give the plugin that runs the nodes: our MultiProc, or what the user's file names."""
     arguments = {
         "n_procs": settings.nprocs,
+        "memory_gb": memory_limit_gb(settings),
         "raise_insufficient": False,
         # a forked worker would inherit the threads' locks, but not the threads
         "mp_context": "forkserver",
     }
-    if settings.memory_gb is not None:
-        arguments["memory_gb"] = settings.memory_gb
-    name = "MultiProc"
+    kind = SurvivingMultiProcPlugin
     if settings.plugin_file is not None:
-        name, given = _read_plugin_file(settings.plugin_file)
+        kind, given = _read_plugin_file(settings.plugin_file)
         arguments |= given
     arguments["status_callback"] = monitor
-    if name == "MultiProc":
-        return SurvivingMultiProcPlugin(arguments)
-    return getattr(nipype.pipeline.plugins, f"{name}Plugin")(plugin_args=arguments)
+    return kind(plugin_args=arguments)
 
 
-def _read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
-    """Read the plugin's name and arguments."""
+def _read_plugin_file(path: Path) -> tuple[type[PluginBase], dict[str, Any]]:
+    """Read which plugin to use and its arguments."""
     remedy = "give a mapping with plugin, one of nipype's names, and plugin_args, a mapping"
     try:
         content = yaml.safe_load(path.read_text())
         name, arguments = content["plugin"], dict(content.get("plugin_args") or {})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise InputError(path, f"is no plugin file ({error!r})", remedy) from error
-    if not hasattr(nipype.pipeline.plugins, f"{name}Plugin"):
+    kind = _MENDED.get(name) or getattr(nipype.pipeline.plugins, f"{name}Plugin", None)
+    if kind is None:
         raise InputError(path, f"names the plugin {name!r}, which nipype does not have", remedy)
-    return name, arguments
+    if issubclass(kind, GraphPluginBase):
+        raise InputError(
+            path,
+            f"names the plugin {name}, which ends when all jobs are submitted, not when they end",
+            "use SLURM, SGE, PBS, LSF, OAR or Condor",
+        )
+    return kind, arguments
 
 
 def _error_of(node: Node) -> str:
+    """Give the last line of the traceback, from our plugin or from what the node left."""
     try:
-        return node.result.runtime.traceback.strip().splitlines()[-1]
-    except (AttributeError, OSError, IndexError):
+        traceback = getattr(node, "_traceback", None) or node.result.runtime.traceback
+        return "".join(traceback).strip().splitlines()[-1]
+    except (AttributeError, TypeError, OSError, IndexError):
         return "its process ended without a word; was it killed, or out of memory?"

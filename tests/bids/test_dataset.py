@@ -205,3 +205,27 @@ def test_broken_sidecars_do_not_matter_here(dataset):
     dataset.json("T2w.json", "{")
     dataset.json("sub-01/anat/sub-01_part-mag_T2w.json", json.dumps([1]))
     assert names(dataset.settings()) == ["sub-01_T2w"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sub-01_acq-<b>_part-phase_T2w.nii.gz",
+        "sub-01_acq-a b_part-phase_T2w.nii.gz",
+        "sub-01_part-phase_T2*.nii.gz",
+        "sub-02_part-phase_T2w.nii.gz",
+        "part-phase_T2w.nii.gz",
+    ],
+)
+def test_names_that_bids_does_not_have_are_told_and_ignored(dataset, caplog, name):
+    dataset.pair()
+    path = dataset.path(f"sub-01/anat/{name}")
+    path.write_bytes(b"")
+    assert names(dataset.settings()) == ["sub-01_T2w"]
+    assert caplog.messages == [f"{path} is ignored: BIDS has no such file name"]
+
+
+def test_a_participant_that_would_be_markup(dataset):
+    dataset.pair()
+    dataset.pair("sub-<script>_{}_T2w", folder="sub-<script>/anat")
+    assert names(dataset.settings()) == ["sub-01_T2w"]

@@ -55,6 +55,13 @@ def test_dataset_files(tmp_path):
     assert {"*_condmap.*", "*_phi0map.*", "figures"} <= set(ignored)
 
 
+def test_a_container_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIDS_QCM_CONTAINER_TAG", "bids-qcm:1.0")
+    write_dataset_files(tmp_path, {"raw": tmp_path})
+    description = json.loads((tmp_path / "dataset_description.json").read_text())
+    assert description["GeneratedBy"][0]["Container"]["Tag"] == "bids-qcm:1.0"
+
+
 def test_output_inside_the_dataset(dataset):
     output = dataset.root / "derivatives" / "bids_qcm"
     write_dataset_files(output, {"raw": dataset.root})

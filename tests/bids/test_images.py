@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -270,3 +274,33 @@ def test_turning_an_image_leaves_it_where_it_is(axes, flips):
         position = to_mm @ [*index, 1]
         there = np.round(np.linalg.solve(affine, position)).astype(int)[:3]
         assert values[tuple(there)] == turned[index]
+
+
+def test_what_a_killed_writer_left_is_removed(path):
+    code = (
+        "import os, sys; from pathlib import Path; from bids_qcm.bids.images import whole_file\n"
+        "with whole_file(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, path], check=False)
+    (left,) = path.parent.iterdir()
+    assert left.name.startswith(".")
+    with whole_file(path) as temporary:  # too new to be taken for abandoned
+        assert left.exists()
+    os.utime(left, (0, 0))
+    with whole_file(path.with_name(f"other{path.name}")):
+        assert left.exists()
+    with whole_file(path) as temporary:
+        temporary.write_text("whole")
+    assert not left.exists()
+    assert path.read_text() == "whole"
+
+
+def test_what_another_writer_holds_is_left_alone(path):
+    with whole_file(path) as first:
+        os.utime(first, (0, 0))
+        with whole_file(path) as second:
+            second.write_text("second")
+        first.write_text("first")
+    assert path.read_text() == "first"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]

@@ -389,3 +389,26 @@ def test_planning_only_reads(dataset, plan, snapshot):
     before = snapshot(dataset.root)
     assert isinstance(plan().refused, Mapping)
     assert snapshot(dataset.root) == before
+
+
+@pytest.mark.parametrize("offset", [0, 1e8])
+def test_a_magnitude_that_an_offset_drowns(dataset, refused, plan, magnitude_values, offset):
+    path, _ = dataset.pair()
+    image = nib.Nifti1Image((10 * magnitude_values).astype(np.int16), nib.load(path).affine)
+    image.header.set_slope_inter(1, offset)
+    nib.save(image, path)
+    if offset:
+        assert f"{path}: has the same value everywhere" in refused()
+    else:
+        assert plan().methods
+
+
+@pytest.mark.parametrize("slope", [1e-40, 1e30])
+def test_a_magnitude_that_a_slope_takes_out_of_range(dataset, refused, magnitude_values, slope):
+    path, _ = dataset.pair()
+    image = nib.Nifti1Image((10 * magnitude_values).astype(np.int16), nib.load(path).affine)
+    image.header.set_slope_inter(slope, 0)
+    nib.save(image, path)
+    message = refused()
+    assert message.startswith(f"{path}: has values up to ")
+    assert "scl_slope" in message

@@ -8,6 +8,7 @@ from bids_qcm import __version__
 from bids_qcm.cli.parser import build_parser, parse_settings
 from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.machine import available_cores
 
 
 @pytest.fixture
@@ -80,9 +81,15 @@ FIELDS = {
     "aggregated_sessions": (["--aggregate-session-reports", "3"], 3),
     "reports_only": (["--reports-only"], True),
     "nprocs": (["--nprocs", "97"], 97),
-    "omp_nthreads": (["--omp-nthreads", "98"], 98),
+    "omp_nthreads": (["--nprocs", "98", "--omp-nthreads", "97"], 97),
     "memory_gb": (["--mem", "1.5G"], 1.5),
     "plugin_file": (["--use-plugin", "plugin.yml"], "plugin.yml"),
+    "slurm_dir": (["--write-slurm", "scripts"], "{}/scripts"),
+    "slurm_arguments": (
+        ["--write-slurm", "scripts", "--sign", "-"],
+        ("data", "out", "participant", "--sign", "-"),
+    ),
+    "dry_run": (["--dry-run"], True),
     "stop_on_first_crash": (["--stop-on-first-crash"], True),
     "clean_workdir": (["--clean-workdir"], True),
     "write_graph": (["--write-graph"], True),
@@ -118,7 +125,7 @@ def test_every_option_reaches_settings(parse):
 
 def test_defaults(parse, folders):
     settings = parse()
-    cpus = os.cpu_count()
+    cpus = available_cores()
     expected = Settings(
         bids_dir=folders / "data",
         output_dir=folders / "out",
@@ -135,6 +142,10 @@ def test_defaults(parse, folders):
 )
 def test_reports_need_no_raw_data(folders, argv):
     assert parse_settings(argv)[0].analysis_level == argv[2]
+
+
+def test_a_process_has_no_more_threads_than_there_may_be(parse):
+    assert parse("--nprocs", "2", "--omp-nthreads", "5").omp_nthreads == 2
 
 
 @pytest.mark.parametrize(("given", "verbosity"), [([], 0), (["-v"], 1), (["-vv"], 2)])

@@ -96,7 +96,7 @@ def test_every_node_declares_its_memory(make_workflow):
     workflow = make_workflow(methods=tuple(METHODS))
     memory = {name: workflow.get_node(name).mem_gb for name in workflow.list_node_names()}
     # 0.2 is nipype's default
-    assert {name for name, gigabytes in memory.items() if gigabytes <= 0.2} == set()
+    assert {name for name, gigabytes in memory.items() if gigabytes == 0.2} == set()
 
 
 def test_nodes_with_threads_declare_them(make_workflow):

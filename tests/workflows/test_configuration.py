@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from bids_qcm import __version__
 from bids_qcm.workflows import configuration
 
 
@@ -50,6 +51,42 @@ def test_every_library_of_a_new_process_has_the_threads_asked_for(settings):
     assert found == {("blas", 1), ("openmp", 1)}
 
 
+@pytest.fixture
+def numba_cache(tmp_path, monkeypatch):
+    """numba's cache, as a container has it."""
+    cache = tmp_path / "cache"
+    (cache / "recon").mkdir(parents=True)
+    (cache / "recon" / "loop.nbc").write_text("code")
+    os.environ["NUMBA_CACHE_DIR"] = str(cache)
+    # the superuser may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: path != cache)
+    return cache
+
+
+def test_a_cache_that_cannot_be_written_is_copied_once(settings, numba_cache):
+    configuration.share_compiled_code(settings())
+    copy = settings().work_dir / f"numba-{__version__}"
+    assert os.environ["NUMBA_CACHE_DIR"] == str(copy)
+    assert (copy / "recon" / "loop.nbc").read_text() == "code"
+    (copy / "recon" / "loop.nbc").write_text("code for another processor")
+    os.environ["NUMBA_CACHE_DIR"] = str(numba_cache)
+    configuration.share_compiled_code(settings())
+    assert os.environ["NUMBA_CACHE_DIR"] == str(copy)
+    assert (copy / "recon" / "loop.nbc").read_text() == "code for another processor"
+    assert list(settings().work_dir.iterdir()) == [copy]
+
+
+@pytest.mark.parametrize("given", [None, "", "gone", "."])
+def test_any_other_cache_is_left_to_numba(settings, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.environ.pop("NUMBA_CACHE_DIR", None)
+    if given is not None:
+        os.environ["NUMBA_CACHE_DIR"] = given
+    configuration.share_compiled_code(settings())
+    assert os.environ.get("NUMBA_CACHE_DIR") == given
+    assert not settings().work_dir.exists()
+
+
 @pytest.mark.parametrize(("verbose", "level"), [(False, "CRITICAL"), (True, "INFO")])
 def test_nipype_says_as_much_as_asked(settings, verbose, level):
     given = settings()
@@ -58,6 +95,23 @@ def test_nipype_says_as_much_as_asked(settings, verbose, level):
     assert f"workflow_level = {level}" in text
     assert os.environ["NIPYPE_CONFIG_DIR"] == str(given.work_dir)
     assert os.environ["NIPYPE_NO_ET"] == "1"
+
+
+@pytest.mark.parametrize(("given", "name"), [(None, "bids_qcm"), ("ada", "ada")])
+def test_jobs_of_a_scheduler_have_a_user(settings, given, name):
+    os.environ.pop("LOGNAME", None)
+    if given is not None:
+        os.environ["LOGNAME"] = given
+    configuration.configure_nipype(settings(), verbose=False)
+    assert os.environ["LOGNAME"] == name
+
+
+def test_a_scheduler_is_asked_less_often_than_a_pool(settings, tmp_path):
+    pool, scheduler = (
+        float(configuration.execution_options(settings(plugin_file=file))["poll_sleep_duration"])
+        for file in (None, tmp_path / "slurm.yml")
+    )
+    assert pool < 0.1 < 1 < scheduler
 
 
 @pytest.mark.parametrize("stop", [False, True])

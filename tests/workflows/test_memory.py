@@ -1,25 +1,156 @@
+import multiprocessing
+import os
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from bids_qcm.workflows.memory import phi0_gb, reconstruction_gb, volume_gb
+from bids_qcm.bids.companions import derivative_datasets
+from bids_qcm.bids.dataset import find_acquisitions
+from bids_qcm.bids.images import Grid
+from bids_qcm.cli.phantom import main as phantom_main
+from bids_qcm.workflows import memory
+from bids_qcm.workflows.base import init_bids_qcm_wf
+from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
+from bids_qcm.workflows.preflight import Preflight
+from bids_qcm.workflows.running import PRELOADED
+from tests import segmentation_trees
 
 
-@pytest.mark.parametrize("gigabytes", [reconstruction_gb, volume_gb, lambda n: phi0_gb(n, 1)])
-def test_memory_grows_with_the_volume(gigabytes):
-    # nipype's default would let a worker be killed
-    assert 0.2 < gigabytes(0) < gigabytes(10**6) < gigabytes(10**7)
+@pytest.fixture
+def big(make_plans, settings):
+    """A plan as of a grid of so many voxels."""
+
+    def big(n_voxels, n_echoes=1, **options):
+        (plan,) = make_plans(settings(methods=("laplacian", "integral"), **options))
+        grid = Grid((n_voxels, 1, 1), plan.grid.affine)
+        return replace(plan, grid=grid, echoes=plan.echoes * n_echoes)
+
+    return big
 
 
-def test_memory_grows_with_the_echoes():
-    one, two, three = (phi0_gb(10**7, n) for n in (1, 2, 3))
+def test_memory_grows_with_the_volume(big, settings):
+    small, large = big(10**6), big(10**7)
+    for needs in (
+        memory.phi0_gb,
+        memory.sign_gb,
+        memory.reading_gb,
+        lambda plan: memory.reconstruction_gb(plan, settings(), "integral"),
+        lambda plan: memory.acquisition_gb(plan, settings()),
+    ):
+        assert needs(large) - needs(small) > 9e6 * 2 * 4 / 1e9
+
+
+def test_memory_grows_with_the_echoes(big):
+    one, two, three = (memory.phi0_gb(big(10**7, n)) for n in (1, 2, 3))
     assert one < two < three
     assert three - two == pytest.approx(two - one)
 
 
-def test_replicates_need_more():
-    assert reconstruction_gb(10**7, replicates=True) > 2 * reconstruction_gb(10**7)
+@pytest.mark.parametrize(
+    ("method", "options", "replicates"),
+    [
+        ("laplacian", {}, False),
+        ("integral", {}, True),
+        ("integral", {"uncertainty": False}, False),
+        ("integral", {"uncertainty": False, "integral_radius": "auto"}, True),
+    ],
+)
+def test_replicates_need_more(big, settings, method, options, replicates):
+    plan = big(10**7)
+    plain = memory.reconstruction_gb(plan, settings(uncertainty=False), "laplacian")
+    needed = memory.reconstruction_gb(plan, settings(**options), method)
+    assert (needed > 2 * plain) == replicates
 
 
-def test_a_node_holds_its_volumes():
-    # at least the float64 copies of phase, magnitude and mask
-    n = 256**3
-    assert min(phi0_gb(n, 1), reconstruction_gb(n), volume_gb(n)) > 3 * 8 * n / 1e9
+def test_an_acquisition_needs_what_its_hungriest_node_does(big, settings):
+    plan = big(10**7)
+    given = settings()
+    assert memory.acquisition_gb(plan, given) == memory.reconstruction_gb(plan, given, "integral")
+    many = big(10**7, 20)
+    assert memory.acquisition_gb(many, given) == memory.phi0_gb(many)
+
+
+def test_the_limit(settings):
+    assert memory.memory_limit_gb(settings(memory_gb=1.5)) == 1.5
+    assert 0 < memory.memory_limit_gb(settings()) <= 0.9 * memory.available_memory_gb()
+
+
+class MeasuringPlugin(SurvivingMultiProcPlugin):
+    """Runs each node in a process of its own, and takes down its peak."""
+
+    def __init__(self, plugin_args):
+        super().__init__(plugin_args)
+        self.peaks = {}
+
+    def _get_result(self, taskid):
+        node, _ = self._task_obj[taskid]
+        status = Path(f"/proc/{self._running[taskid]._process.pid}/status")
+        result = super()._get_result(taskid)
+        if result is not None:
+            line = next(line for line in status.read_text().splitlines() if "VmHWM" in line)
+            self.peaks[node.name] = int(line.split()[1]) * 1024 / 1e9, node.mem_gb
+            self._idle.pop().end()
+        return result
+
+
+@pytest.fixture
+def peaks_of(tmp_path, settings, monkeypatch):
+    """Map a dataset's acquisition; give the measured and the declared GB of each node."""
+    # nipype and the workers read it
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+    def peaks_of(raw, **options):
+        given = settings(bids_dir=raw, **options)
+        derivatives = derivative_datasets(raw, (), given.output_dir)
+        preflight = Preflight(given, derivatives)
+        (outline,) = preflight.outline(find_acquisitions(given))
+        (prospect,) = preflight.check([outline.plan])
+        plans = [prospect.plan]
+        datasets = {"raw": raw, **derivatives}
+        workflow = init_bids_qcm_wf(plans=plans, settings=given, datasets=datasets)
+        multiprocessing.set_forkserver_preload(PRELOADED)
+        arguments = {"n_procs": 1, "raise_insufficient": False, "mp_context": "forkserver"}
+        plugin = MeasuringPlugin(arguments)
+        workflow.run(plugin=plugin)
+        return plugin.peaks
+
+    return peaks_of
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+@pytest.mark.parametrize(
+    ("methods", "options"),
+    [
+        (("laplacian-fd", "laplacian-magseg", "integral"), {}),
+        (("integral-magseg",), {"uncertainty": False}),
+    ],
+)
+def test_what_nodes_declare_is_what_they_need(tmp_path, peaks_of, methods, options):
+    """On a head of 2 mm, or of so many mm as ``MEMORY_RESOLUTION`` says."""
+    resolution = os.environ.get("MEMORY_RESOLUTION", "2")
+    phantom = ["create", str(tmp_path / "raw"), "--resolution", resolution]
+    assert phantom_main([*phantom, "--echo-times", "0.004", "0.010", "0.018"]) == 0
+    radii = {"fit_radius": (6, 6, 6), "integral_radius": (6, 6, 6)}
+    peaks = peaks_of(tmp_path / "raw", methods=methods, **radii, **options)
+    assert {f"reconstruct_{name.replace('-', '_')}" for name in methods} <= set(peaks)
+    for name, (measured, declared) in peaks.items():
+        assert declared == pytest.approx(measured, rel=0.3), name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_what_nodes_that_register_declare_is_what_they_need(tmp_path, peaks_of):
+    size = float(os.environ.get("MEMORY_RESOLUTION", "3"))
+    head = segmentation_trees.make_head(size, 3, (3, -3.5, 2), (size, size, size))
+    raw = segmentation_trees.write_raw(tmp_path / "raw", head)
+    segmentation_trees.PRODUCERS["fmriprep"](raw / "derivatives/fmriprep", head)
+    t1w = raw / "sub-01/anat/sub-01_T1w.nii.gz"
+    segmentation_trees.save(t1w, head.t1w, head.t1w_affine)
+    peaks = peaks_of(raw, methods=("laplacian-seg",), segmentation="t1w")
+    assert {"coregister", "tissue_classes", "mask", "segmentation"} <= set(peaks)
+    for name, (measured, declared) in peaks.items():
+        assert declared == pytest.approx(measured, rel=0.3), name

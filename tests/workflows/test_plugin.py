@@ -1,9 +1,22 @@
+import logging
+import multiprocessing
+import os
+import random
+import re
+import signal
+import threading
+import time
+
 import pytest
 from nipype.interfaces.utility import Function
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
 from bids_qcm.workflows.running import Monitor
+from bids_qcm.workflows.workers import Worker, WorkerKilledError
+
+# fifty by hand
+MANY_TRIES = int(os.environ.get("FAULT_TRIES", "12"))
 
 
 def end_without_a_word(value):
@@ -14,44 +27,181 @@ def end_without_a_word(value):
     return value
 
 
+def end_the_first_time(value):
+    """Note in a file when it runs, and kill itself if that is the first time."""
+    import os
+    import signal
+    import time
+    from pathlib import Path
+
+    times = Path(value)
+    first = not times.exists()
+    with times.open("a") as file:
+        file.write(f"{time.monotonic()}\n")
+    if first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.5)
+    return value
+
+
+def take_a_while(value):
+    """Note in a file when it runs."""
+    import time
+    from pathlib import Path
+
+    Path(value).write_text(str(time.monotonic()))
+    time.sleep(0.3)
+    return value
+
+
 def give(value):
     return value
 
 
-def node(function, name, **inputs):
+def node(function, name, value=1):
     interface = Function(function=function, input_names=["value"], output_names=["value"])
-    return Node(interface, name=name, **inputs)
+    interface.inputs.value = value
+    return Node(interface, name=name)
 
 
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("n_procs", [1, 2])
-def test_a_killed_worker_fails_its_node_and_not_the_run(tmp_path, n_procs):
-    workflow = Workflow(name="wf", base_dir=str(tmp_path))
-    killed, behind = node(end_without_a_word, "killed"), node(give, "behind")
-    first, second = node(give, "first"), node(give, "second")
-    killed.inputs.value = first.inputs.value = 1
-    workflow.connect(killed, "value", behind, "value")
-    workflow.connect(first, "value", second, "value")
-    workflow.config["execution"] = {
-        "poll_sleep_duration": "0.05",
-        "crashdump_dir": str(tmp_path / "crash"),
-        "crashfile_format": "txt",
-        "create_report": "false",
-    }
-    monitor = Monitor(4)
-    plugin = SurvivingMultiProcPlugin(
-        plugin_args={
+@pytest.fixture(scope="module", autouse=True)
+def preload():
+    multiprocessing.set_forkserver_preload(["bids_qcm.workflows.workers"])
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run nodes and pairs of nodes, one behind the other; give the monitor."""
+
+    def run(*nodes, n_procs=2, while_running=None, **execution):
+        workflow = Workflow(name="wf", base_dir=str(tmp_path))
+        for one in nodes:
+            if isinstance(one, tuple):
+                workflow.connect(one[0], "value", one[1], "value")
+            else:
+                workflow.add_nodes([one])
+        workflow.config["execution"] = {
+            "poll_sleep_duration": "0.01",
+            "crashdump_dir": str(tmp_path / "crash"),
+            "crashfile_format": "txt",
+            "create_report": "false",
+            **execution,
+        }
+        monitor = Monitor(len(workflow.list_node_names()))
+        arguments = {
             "n_procs": n_procs,
             "mp_context": "forkserver",
             "memory_gb": 4,
             "status_callback": monitor,
         }
-    )
-    with pytest.raises(RuntimeError, match=r"terminated abruptly|raised"):
-        workflow.run(plugin=plugin)
-    assert "killed" in monitor.errors
-    assert "was it killed" in monitor.errors["killed"]
-    assert "behind" not in monitor.finished
-    # with two processes, the other branch may have been in the pool that broke
-    if n_procs == 1:
-        assert monitor.finished == {"first", "second"}
+        plugin = SurvivingMultiProcPlugin(plugin_args=arguments)
+        if while_running:
+            threading.Thread(target=while_running, args=(plugin,), daemon=True).start()
+        try:
+            workflow.run(plugin=plugin)
+        except RuntimeError:
+            assert monitor.errors
+        assert not plugin._running
+        return monitor
+
+    return run
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("n_procs", [1, 2])
+def test_a_node_whose_worker_is_killed_twice_fails_alone(run, caplog, n_procs):
+    killed = node(end_without_a_word, "killed"), node(give, "behind")
+    others = node(give, "first"), node(give, "second")
+    with caplog.at_level(logging.WARNING, "bids_qcm"):
+        monitor = run(killed, others, n_procs=n_procs)
+    assert monitor.finished == {"first", "second"}
+    assert set(monitor.errors) == {"killed"}
+    assert "ended by SIGKILL" in monitor.errors["killed"]
+    assert "more memory" in monitor.errors["killed"]
+    assert caplog.messages[0].startswith("killed: its process was ended by SIGKILL")
+    assert "trying once more, alone" in caplog.messages[0]
+
+
+@pytest.mark.timeout(120)
+def test_a_node_whose_worker_is_killed_once_is_done_alone(run, tmp_path):
+    times = tmp_path / "times"
+    starts = [tmp_path / f"start{i}" for i in range(6)]
+    waiting = [node(take_a_while, path.name, str(path)) for path in starts]
+    monitor = run(node(end_the_first_time, "killed", str(times)), *waiting)
+    assert monitor.errors == {}
+    assert monitor.finished == {"killed", *(path.name for path in starts)}
+    first, second = map(float, times.read_text().split())
+    assert second - first < 30
+    for start in (float(path.read_text()) for path in starts):
+        assert start + 0.3 < second or start > second + 0.5
+
+
+@pytest.mark.timeout(120)
+def test_another_worker_is_not_disturbed(run, tmp_path):
+    long = tmp_path / "long"
+    long.write_text("")  # so that it is not the first time
+    run(node(end_without_a_word, "killed"), node(end_the_first_time, "long", str(long)))
+    assert len(long.read_text().split()) == 1
+
+
+def test_a_crash_report_that_cannot_be_written_does_not_end_the_run(run, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    killed, other = node(end_without_a_word, "killed"), node(give, "other")
+    monitor = run(killed, other, n_procs=1, crashdump_dir=str(tmp_path / "file" / "crash"))
+    assert monitor.finished == {"other"}
+    assert any("crash report could not be written" in message for message in caplog.messages)
+
+
+def kill_some_worker(after, rng):
+    """Give a function that kills one of a plugin's busy workers, some seconds after the first."""
+
+    def kill(plugin):
+        while not plugin._running:
+            time.sleep(0.01)
+        time.sleep(after)
+        busy = list(plugin._running.values())
+        if busy:
+            os.kill(rng.choice(busy)._process.pid, signal.SIGKILL)
+
+    return kill
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("tries", [3, pytest.param(MANY_TRIES, marks=pytest.mark.slow)])
+def test_no_hang_whenever_a_worker_is_killed(run, tmp_path, tries, caplog):
+    rng = random.Random(tries)
+    n_killed = 0
+    for i in range(tries):
+        chains = [
+            tuple(
+                node(take_a_while, name, str(tmp_path / name))
+                for name in (f"a{i}_{j}", f"b{i}_{j}")
+            )
+            for j in range(2)
+        ]
+        begin = time.monotonic()
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "bids_qcm"):
+            monitor = run(*chains, while_running=kill_some_worker(rng.uniform(0, 0.5), rng))
+        assert time.monotonic() - begin < 30
+        assert monitor.errors == {}
+        assert len(monitor.finished) == 4
+        n_killed += any(re.match(r"[ab]\d+_\d: its process", text) for text in caplog.messages)
+    assert n_killed > tries / 4
+
+
+@pytest.fixture
+def worker():
+    worker = Worker(multiprocessing.get_context("forkserver"))
+    yield worker
+    worker.end()
+
+
+def test_a_message_that_breaks_off_is_a_killed_worker(worker):
+    # the whole of it would not fit into the pipe, so that the worker is killed in its middle
+    big = node(give, "big", value="x" * 10**7)
+    worker._process.kill()
+    worker.start(big, False, 1)
+    with pytest.raises(WorkerKilledError, match="SIGKILL"):
+        worker.result()
+    assert not worker.alive

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from bids_qcm.bids.errors import InputError, OutputError
 from bids_qcm.workflows.base import init_bids_qcm_wf
 from bids_qcm.workflows.running import Monitor, crash_reports, run_workflow
 
@@ -146,3 +147,19 @@ def test_seconds_of_a_node_are_kept(monitor):
     monitor(node(), "start")
     monitor(node(), "end")
     assert 0 <= monitor.seconds["one_wf.phi0"] < 10
+
+
+@pytest.mark.parametrize("name", ["SLURMGraph", "SGEGraph", "PBSGraph", "CondorDAGMan", "SomaFlow"])
+def test_plugins_that_do_not_wait_are_refused(settings, datasets, make_plans, tmp_path, name):
+    path = tmp_path / "plugin.yml"
+    path.write_text(yaml.safe_dump({"plugin": name}))
+    given = settings(methods=("laplacian",), plugin_file=path)
+    workflow = init_bids_qcm_wf(plans=make_plans(given), settings=given, datasets=datasets)
+    with pytest.raises(InputError, match=f"{name}.*use SLURM"):
+        run_workflow(workflow, given)
+
+
+def test_a_temporary_folder_whose_path_is_too_long(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 80)))
+    with pytest.raises(OutputError, match="shorten TMPDIR"):
+        run()

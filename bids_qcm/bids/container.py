@@ -1,0 +1,29 @@
+"""The container that the app runs in, if any."""
+
+import os
+from collections.abc import Mapping
+
+TAG_VARIABLE = "BIDS_QCM_CONTAINER_TAG"
+"""Environment variable that the image sets to its own tag."""
+
+# what the engines that are not Docker tell those inside; Apptainer sets Singularity's too
+_ENGINES = {"APPTAINER_CONTAINER": "apptainer", "SINGULARITY_CONTAINER": "singularity"}
+
+
+def describe_container(environment: Mapping[str, str] = os.environ) -> dict[str, dict[str, str]]:
+    """Give what ``GeneratedBy`` says of the container; nothing outside one.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        Environment variables.
+
+    Examples
+    --------
+    >>> describe_container({"BIDS_QCM_CONTAINER_TAG": "bids-qcm:0.1.0"})
+    {'Container': {'Type': 'docker', 'Tag': 'bids-qcm:0.1.0'}}
+    """
+    if not environment.get(TAG_VARIABLE):
+        return {}
+    engine = next((name for key, name in _ENGINES.items() if key in environment), "docker")
+    return {"Container": {"Type": engine, "Tag": environment[TAG_VARIABLE]}}

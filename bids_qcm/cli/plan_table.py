@@ -1,0 +1,72 @@
+"""The table of what a run will do."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.planning import Plan
+from bids_qcm.settings import Settings
+from bids_qcm.workflows.duration import seconds
+from bids_qcm.workflows.memory import acquisition_gb, memory_limit_gb
+from bids_qcm.workflows.preflight import Prospect
+
+
+def plan_table(prospects: Sequence[Prospect], settings: Settings) -> str:
+    """Lay out the plan: a row for each acquisition, why others are skipped, and a sum.
+
+    Parameters
+    ----------
+    prospects : sequence of Prospect
+    settings : Settings
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
+    plans = [prospect.plan for prospect in prospects if prospect.plan is not None]
+    lines = []
+    if plans:
+        table = pd.DataFrame([_row(plan, settings) for plan in plans])
+        lines += table.to_string(index=False, justify="left").splitlines()
+    lines += [
+        f"skipped: {prospect.acquisition.name}: {failure.error}"
+        for prospect in prospects
+        for failure in prospect.failures
+    ]
+    total = sum(seconds(plan, settings) for plan in plans)
+    lines.append(
+        f"{len(plans)} of {len(prospects)} acquisition(s) to compute: about {_time(total)} in "
+        f"{settings.nprocs} thread(s), within {memory_limit_gb(settings):.1f} GB of memory"
+    )
+    return "\n".join(lines)
+
+
+def _row(plan: Plan, settings: Settings) -> dict[str, str | int]:
+    return {
+        "acquisition": plan.acquisition.name,
+        "echoes": len(plan.echoes),
+        "voxels": "x".join(map(str, plan.grid.shape)),
+        "size (mm)": "x".join(f"{size:.3g}" for size in plan.grid.voxel_size),
+        "MHz": f"{plan.frequency / 1e6:.3f}",
+        "mask": _where(plan.mask) if plan.mask else "reliable signal",
+        "segmentation": _where(plan.segmentation) if plan.segmentation else "none",
+        "methods": " ".join(plan.methods),
+        "GB": f"{acquisition_gb(plan, settings):.1f}",
+        "time": _time(seconds(plan, settings)),
+    }
+
+
+def _where(companion: Companion) -> str:
+    if companion.kind == "t1w":
+        return "t1w (low confidence)"
+    return f"{companion.dataset.name}/{companion.path.name}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h"

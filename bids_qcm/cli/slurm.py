@@ -1,0 +1,108 @@
+"""Scripts that run the app as a Slurm job array, one participant for each task."""
+
+import argparse
+import logging
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from bids_qcm.bids.derivatives import write_text
+from bids_qcm.bids.planning import Plan
+from bids_qcm.settings import Settings
+from bids_qcm.workflows.memory import acquisition_gb
+
+LOGGER = logging.getLogger("bids_qcm")
+
+# Estimates of memory hold within 30 %, and a scheduler kills what needs more than it asked for;
+# the process that plans and reports comes on top.
+_MEMORY_MARGIN = 1.5
+_PARENT_GB = 0.7
+
+_HEAD = """\
+#!/bin/bash
+#SBATCH --job-name=bids-qcm-{level}
+#SBATCH --cpus-per-task={cpus}
+#SBATCH --mem={megabytes}M
+"""
+
+_PARTICIPANT = """\
+#SBATCH --array=1-{n_participants}
+#SBATCH --output={task_log}
+# One task for each line of participants.txt; its exit status is the app's.
+# BIDS_QCM is the command that starts the app, if it is another than bids-qcm.
+set -eu
+cd {here}
+label=$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {list})
+exec ${{BIDS_QCM:-bids-qcm}} {arguments} \\
+    --participant-label "$label" --nprocs "$SLURM_CPUS_PER_TASK" --mem {nodes_megabytes}
+"""
+
+_GROUP = """\
+#SBATCH --output={group_log}
+set -eu
+cd {here}
+exec ${{BIDS_QCM:-bids-qcm}} {bids_dir} {output_dir} group
+"""
+
+_SUBMIT = """\
+#!/bin/bash
+# Submit all participants, and the group level for when every one of them has succeeded.
+# Options are handed to sbatch: bash submit.sh --partition=long
+set -eu
+job=$(sbatch --parsable "$@" {participant})
+sbatch --dependency=afterok:"${{job%%;*}}" --kill-on-invalid-dep=yes "$@" {group}
+"""
+
+
+def task_arguments(argv: Sequence[str]) -> tuple[str, ...]:
+    """Give the command line of a task: all but what to submit and whom to compute."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--write-slurm")
+    parser.add_argument("--participant-label", "--participant_label", nargs="+")
+    return tuple(parser.parse_known_args(argv)[1])
+
+
+def write_slurm_scripts(plans: Sequence[Plan], settings: Settings) -> None:
+    """Write the scripts that map what is planned, with the resources that it needs.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+        At least one.
+    settings : Settings
+        With ``slurm_dir``, the folder to write to.
+    """
+    folder = settings.slurm_dir
+    labels = sorted({plan.acquisition.subject for plan in plans})
+    peak_gb = max(acquisition_gb(plan, settings) for plan in plans)
+    nodes_gb = settings.memory_gb or peak_gb * _MEMORY_MARGIN
+    paths = {
+        "here": Path.cwd(),
+        "bids_dir": settings.bids_dir,
+        "output_dir": settings.output_dir,
+        "list": folder / "participants.txt",
+        "participant": folder / "participant.sbatch",
+        "group": folder / "group.sbatch",
+        "task_log": folder / "participant-%a.log",
+        "group_log": folder / "group.log",
+    }
+    fields = {
+        **{name: shlex.quote(str(path)) for name, path in paths.items()},
+        "arguments": shlex.join(settings.slurm_arguments),
+        "n_participants": len(labels),
+        "nodes_megabytes": round(nodes_gb * 1000),
+    }
+    needs = {
+        "participant": {"cpus": settings.omp_nthreads, "megabytes": _megabytes(nodes_gb)},
+        "group": {"cpus": 1, "megabytes": _megabytes(0)},
+    }
+    for level, body in (("participant", _PARTICIPANT), ("group", _GROUP)):
+        text = (_HEAD + body).format(level=level, **needs[level], **fields)
+        write_text(paths[level], text)
+    write_text(paths["list"], "".join(f"{label}\n" for label in labels))
+    write_text(folder / "submit.sh", _SUBMIT.format(**fields))
+    LOGGER.info("to submit %d participant(s): bash %s", len(labels), folder / "submit.sh")
+
+
+def _megabytes(nodes_gb: float) -> int:
+    return round((nodes_gb + _PARENT_GB) * 1000)

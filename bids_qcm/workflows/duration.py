@@ -1,0 +1,82 @@
+"""About how long an acquisition takes, for a user to choose a queue by."""
+
+import math
+
+import numpy as np
+
+from bids_qcm.bids.planning import Plan
+from bids_qcm.recon import METHODS
+from bids_qcm.recon.automatic import LARGEST_SCALE
+from bids_qcm.recon.radii import choose_kernels
+from bids_qcm.settings import Settings
+
+# Of heads of 1 and 2 mm, on a core of a server of 2023; another may take half or twice as long.
+_SECONDS_PER_PAIR = 0.7e-9
+_SECONDS_PER_VOXEL_AND_ECHO = 0.6e-6
+_SECONDS_PER_VOXEL = 0.5e-6
+_SECONDS_PER_METHOD = 1.0
+_SECONDS_OF_REGISTRATION = 20.0
+# An inversion has no kernel; it takes as long as so many pairs, by one run on a head of 2 mm.
+_PAIRS_OF_INVERSION = 300_000
+
+_SHARE_IN_MASK = 0.4
+
+# How many times as long as the map its standard deviation takes, by replicates of noise, and by
+# replicates of the magnitude's noise alone.
+_FACTOR_REPLICATES = 10
+_FACTOR_MAGNITUDE_REPLICATES = 5
+
+
+def seconds(plan: Plan, settings: Settings) -> float:
+    """Estimate how long an acquisition takes if nothing else runs.
+
+    Parameters
+    ----------
+    plan : Plan
+    settings : Settings
+
+    Returns
+    -------
+    float
+        In s. The work of a kernel is proportional to the pairs of voxels in it.
+    """
+    n_voxels = int(np.prod(plan.grid.shape))
+    routes = {plan.mask_route.anatomical, plan.segmentation_route.anatomical} - {None}
+    before = (
+        n_voxels * (_SECONDS_PER_VOXEL + _SECONDS_PER_VOXEL_AND_ECHO * len(plan.echoes))
+        + len(routes) * _SECONDS_OF_REGISTRATION
+    )
+    pairs = sum(_pairs_per_voxel(plan, settings, method) for method in plan.methods)
+    work = n_voxels * _SHARE_IN_MASK * pairs * _SECONDS_PER_PAIR
+    return before + len(plan.methods) * _SECONDS_PER_METHOD + work / settings.nprocs
+
+
+def _pairs_per_voxel(plan: Plan, settings: Settings, name: str) -> float:
+    """Count the voxels of a method's kernels, as often as they are gone through."""
+    method = METHODS[name]
+    if method.form == "inversion":
+        return _PAIRS_OF_INVERSION
+    kernels = choose_kernels(
+        method,
+        plan.grid.voxel_size,
+        plan.grid.shape,
+        settings.fit_radius,
+        settings.integral_radius,
+        LARGEST_SCALE,
+    )
+    pairs = sum(
+        _n_voxels_within(radius, plan.grid.voxel_size)
+        for radius in (kernels.fit_radius, kernels.integral_radius)
+        if radius is not None
+    )
+    if settings.needs_noise(name) and method.form == "integral":
+        return pairs * (1 + _FACTOR_REPLICATES)
+    if settings.uncertainty and method.uses_magnitude:
+        return pairs * (1 + _FACTOR_MAGNITUDE_REPLICATES)
+    return pairs
+
+
+def _n_voxels_within(radius: tuple[float, ...], voxel_size: tuple[float, ...]) -> float:
+    """Give about the number of voxels of an ellipsoid, or of an ellipse where a radius is 0."""
+    semi_axes = [r / d for r, d in zip(radius, voxel_size, strict=True) if r > 0]
+    return math.prod(semi_axes) * (4 / 3 if len(semi_axes) == 3 else 1) * math.pi

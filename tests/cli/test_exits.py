@@ -1,0 +1,89 @@
+"""Exit statuses: what the command ends with, and what its help and the documentation say of it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, OutputError, SelectionError
+from bids_qcm.bids.run_records import Failure
+from bids_qcm.cli import run
+from bids_qcm.cli.exits import ExitStatus, status_of
+from bids_qcm.cli.parser import build_parser
+from bids_qcm.cli.summary import Summary
+from tests.synthetic import write_subjects
+
+USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run the command on a good dataset."""
+    raw = write_subjects(tmp_path / "raw", 1, n_echoes=1)
+    out = str(tmp_path / "out")
+    return lambda *options: run.main([str(raw), out, "participant", "--dry-run", *options])
+
+
+def test_a_good_dataset(command):
+    assert command() == 0
+
+
+def test_wrong_usage(command):
+    with pytest.raises(SystemExit) as stop:
+        command("--no-such-option")
+    assert stop.value.code == 64
+
+
+def test_bad_data_outside_any_acquisition(command, capsys):
+    assert command("--segmentation", "none-such") == 65
+    assert "--segmentation none-such" in capsys.readouterr().err
+
+
+def test_an_internal_error(command, monkeypatch, capsys):
+    def broken(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(run, "find_acquisitions", broken)
+    assert command() == 70
+    assert "please report it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (DatasetError, 16),
+        (SelectionError, 18),
+        (InputError, 65),
+        (NoInputError, 66),
+        (OutputError, 73),
+    ],
+)
+def test_kinds_of_bad_input(error, status):
+    assert status_of(error("file", "problem", "remedy")) == status
+
+
+@pytest.mark.parametrize(
+    ("failed", "skipped", "failed_reports", "status"),
+    [
+        ([], [], [], 0),
+        ([], ["no phase"], [], 1),
+        (["ValueError: no voxel"], [], [], 1),
+        ([], [], ["sub-1: ValueError"], 2),
+        (["ValueError: no voxel"], [], ["sub-1: ValueError"], 1),
+        (["OSError: [Errno 28] No space left on device"], [], [], 73),
+        (["OSError: [Errno 30] Read-only file system: 'x'", "ValueError"], [], [], 73),
+    ],
+)
+def test_what_a_summary_comes_to(failed, skipped, failed_reports, status):
+    summary = Summary(failed_reports=failed_reports)
+    summary.failed["a"] = [Failure("phi0", error) for error in failed]
+    summary.skipped["b"] = [Failure("checks", reason) for reason in skipped]
+    assert summary.conclude() == status
+
+
+def test_help_and_documentation_name_every_status():
+    table = USAGE.read_text(encoding="utf-8").partition("## Exit status")[2]
+    documented = [int(number) for number in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)]
+    assert documented == sorted(ExitStatus)
+    told = re.findall(r"(?:: |; |;\n)(\d+) ", build_parser().epilog)
+    assert sorted(map(int, told)) == sorted(ExitStatus)

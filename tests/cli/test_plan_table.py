@@ -1,0 +1,93 @@
+"""The plan, as users read it."""
+
+import re
+
+import pytest
+
+from bids_qcm.bids.acquisitions import group_acquisitions
+from bids_qcm.cli.plan_table import plan_table
+from bids_qcm.cli.run import main
+from bids_qcm.settings import Settings
+from bids_qcm.workflows.preflight import Preflight
+from tests.synthetic import write_subjects
+
+
+@pytest.fixture
+def settings(tmp_path):
+    def settings(**options):
+        return Settings(
+            **{
+                "bids_dir": tmp_path / "raw",
+                "output_dir": tmp_path / "out",
+                "work_dir": tmp_path / "work",
+                **options,
+            }
+        )
+
+    return settings
+
+
+@pytest.fixture
+def table(tmp_path, settings):
+    """Give the lines of the plan for a dataset."""
+
+    def table(**options):
+        given = settings(**options)
+        files = (tmp_path / "raw").glob("sub-*/anat/*_part-*.nii.gz")
+        acquisitions = group_acquisitions(files)
+        datasets = {"seg": tmp_path / "raw/derivatives/seg"}
+        prospects = Preflight(given, datasets).outline(acquisitions)
+        return plan_table(prospects, given).splitlines()
+
+    return table
+
+
+def test_a_row_for_each_acquisition(tmp_path, table):
+    write_subjects(tmp_path / "raw", 2)
+    header, first, second, total = table(methods=("laplacian", "integral"), nprocs=3, memory_gb=1.5)
+    assert header.split() == [
+        *("acquisition", "echoes", "voxels", "size", "(mm)", "MHz", "mask", "segmentation"),
+        *("methods", "GB", "time"),
+    ]
+    for row, name in ((first, "sub-0000"), (second, "sub-0001")):
+        expected = (
+            rf"{name}_MEGRE +3 +8x9x7 +1x1x1 +127\.740 +seg/{name}_desc-brain_mask\.nii\.gz "
+            rf"+seg/{name}_dseg\.nii\.gz +laplacian integral +0\.\d +\d+ s *"
+        )
+        assert re.fullmatch(expected, row)
+    assert total.startswith("2 of 2 acquisition(s) to compute: about ")
+    assert total.endswith("in 3 thread(s), within 1.5 GB of memory")
+
+
+def test_why_others_are_skipped(tmp_path, table):
+    raw = write_subjects(tmp_path / "raw", 3)
+    (raw / "sub-0000/anat/sub-0000_echo-2_part-mag_MEGRE.nii.gz").unlink()
+    (raw / "derivatives/seg/sub-0001/anat/sub-0001_dseg.nii.gz").unlink()
+    lines = table(methods=("laplacian", "integral-seg"))
+    skipped = [line for line in lines if line.startswith("skipped: ")]
+    assert len(skipped) == 2
+    assert "sub-0000_MEGRE: " in skipped[0]
+    assert "part-phase has no part-mag beside it" in skipped[0]
+    assert "sub-0001_MEGRE: integral-seg needs a segmentation" in skipped[1]
+    assert lines[-1].startswith("2 of 3 acquisition(s)")
+
+
+def test_only_skipped_ones(tmp_path, table):
+    write_subjects(tmp_path / "raw", 1)
+    skipped, total = table(memory_gb=0.01)
+    assert skipped.startswith("skipped: sub-0000_MEGRE: ")
+    assert "needs about" in skipped
+    assert total.startswith("0 of 1 acquisition(s) to compute: about 0 s")
+
+
+@pytest.mark.parametrize(("broken", "status"), [(False, 0), (True, 1)])
+def test_a_dry_run_writes_nothing(tmp_path, monkeypatch, capsys, broken, status):
+    raw = write_subjects(tmp_path / "raw", 2)
+    if broken:
+        (raw / "sub-0001/anat/sub-0001_echo-1_part-phase_MEGRE.json").write_text("{")
+    monkeypatch.chdir(tmp_path)
+    assert main(["raw", "out", "participant", "--dry-run", "--method", "laplacian"]) == status
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+    said = capsys.readouterr().out
+    assert "sub-0000_MEGRE" in said.splitlines()[1]
+    assert ("skipped: sub-0001_MEGRE" in said) == broken

@@ -1,0 +1,46 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bids_qcm import __version__
+from bids_qcm.cli.start import main
+
+COMMAND = Path(sys.executable).with_name("bids-qcm")
+
+
+def test_version_imports_nothing_that_computes():
+    code = (
+        "import sys; sys.argv = ['bids-qcm', '--version']\n"
+        "from bids_qcm.cli.start import main\n"
+        "status = main()\n"
+        "print(status, {'numpy', 'numba', 'nipype'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"bids-qcm {__version__}\n0 set()\n"
+
+
+def test_everything_else_is_the_whole_command():
+    done = subprocess.run([COMMAND, "--version", "-v"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"bids-qcm {__version__}\n")
+    done = subprocess.run([COMMAND], capture_output=True, text=True, check=False)
+    assert done.returncode == 64
+    assert "BIDS_DIR" in done.stderr
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_only_a_user_without_a_home_gets_one(monkeypatch, known):
+    """The tests of the image run as such a user."""
+
+    def home():
+        if not known:
+            raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr("bids_qcm.cli.run.main", lambda: 0)
+    monkeypatch.setattr(sys, "argv", ["bids-qcm"])
+    monkeypatch.setenv("HOME", "before")
+    assert main() == 0
+    assert os.environ["HOME"] == ("before" if known else "/")

@@ -1,0 +1,82 @@
+"""The command as a process of its own, and what becomes of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "bids_qcm.cli.run"]
+
+
+def start(*arguments, **options):
+    """Start `bids-qcm` in a process group of its own."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        **{
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "start_new_session": True,
+            **options,
+        },
+    )
+
+
+def run(*arguments, **options):
+    """Run `bids-qcm`; give its exit status and all that it said."""
+    process = start(*arguments, **options)
+    try:
+        out, err = process.communicate()
+    finally:
+        kill_group(process)
+    return process.returncode, (out or "") + (err or "")
+
+
+def kill_group(process):
+    """Kill a process and all that it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def alive(pid):
+    """Tell whether there is a process that is not merely waiting to be buried."""
+    return bool(_parent(pid))
+
+
+def _parent(pid):
+    """Give the parent of a living process, else None."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[:2]
+    except OSError:
+        return None
+    return int(parent) if state != "Z" else None
+
+
+def descendants(pid):
+    """List the living processes that a process started, and those that these started."""
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    parents = {one: _parent(one) for one in pids}
+    found = {pid}
+    while more := {one for one, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def workers(pid):
+    """List the processes that run nodes: children of the server that forks them."""
+    return {child for server in descendants(pid) for child in descendants(server)}
+
+
+def wait_until(condition, seconds=30):
+    """Wait for a condition, and tell whether it came."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return bool(condition())

@@ -1,0 +1,63 @@
+"""What the tests of containers and schedulers share."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from bids_qcm import __version__
+from tests.deployment.helpers import LABELS, OPTIONS, USER, run
+
+
+@pytest.fixture(scope="session")
+def image():
+    """The image's tag."""
+    tag = os.environ.get("BIDS_QCM_IMAGE", f"bids-qcm:{__version__}")
+    if not shutil.which("docker") or run("docker", "image", "inspect", tag, check=False).returncode:
+        pytest.skip(f"no Docker engine that has the image {tag} (make image)")
+    return tag
+
+
+@pytest.fixture(scope="session")
+def sif():
+    """The image as a file of Apptainer."""
+    path = Path(os.environ.get("BIDS_QCM_SIF", "build/bids-qcm.sif")).resolve()
+    if not shutil.which("apptainer") or not path.exists():
+        pytest.skip(f"no Apptainer, or no {path} (make sif)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory, add_phantom):
+    """A dataset of two participants, which everybody may read."""
+    folder = tmp_path_factory.mktemp("dataset")
+    folder.chmod(0o755)
+    for seed, label in enumerate(LABELS):
+        add_phantom(folder / "phantoms", label, folder / "made", "--seed", str(seed))
+    return folder / "phantoms"
+
+
+@pytest.fixture(scope="session")
+def make_folder(tmp_path_factory):
+    """A function that makes a folder that belongs to a user."""
+
+    def make(name, user=USER):
+        folder = tmp_path_factory.mktemp(name)
+        # others than its owner may come here
+        for parent in (tmp_path_factory.getbasetemp(), tmp_path_factory.getbasetemp().parent):
+            parent.chmod(0o755)
+        os.chown(folder, user, user)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def installed_maps(phantoms, tmp_path_factory):
+    """The derivative dataset that the app makes as it is installed here."""
+    folder = tmp_path_factory.mktemp("installed")
+    command = Path(sys.executable).with_name("bids-qcm")
+    run(command, phantoms, folder / "maps", "participant", *OPTIONS, "-w", folder / "work")
+    return folder / "maps"

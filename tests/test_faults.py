@@ -1,0 +1,241 @@
+"""The command where something is wrong with the machine, the disk or its surroundings."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+from bids_qcm.bids.acquisitions import group_acquisitions
+from bids_qcm.cli.run import main
+from bids_qcm.settings import Settings
+from bids_qcm.workflows.claims import claimed
+from bids_qcm.workflows.preflight import Preflight
+from tests.commands import COMMAND, kill_group, start, wait_until, workers
+from tests.synthetic import write_subjects
+
+METHOD = ("--method", "laplacian", "--fit-radius", "3")
+
+IN_OWN_MOUNTS = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+
+needs_mounts = pytest.mark.skipif(
+    shutil.which("unshare") is None
+    or subprocess.run(
+        [*IN_OWN_MOUNTS, "mount -t tmpfs tmpfs /mnt"], capture_output=True
+    ).returncode,
+    reason="mounting is not allowed here",
+)
+
+
+def maps(out):
+    return sorted(path.name.split("_")[0] for path in out.rglob("*_condmap.nii.gz"))
+
+
+def run_in_mounts(mounts, *arguments, **options):
+    """Run the command behind lines of shell that mount what only it sees."""
+    script = f'set -e; {mounts}; exec "$@"'
+    done = subprocess.run(
+        [*IN_OWN_MOUNTS, script, "sh", *COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def read_only(folder):
+    return f"mount --bind '{folder}' '{folder}'; mount -o remount,bind,ro '{folder}'"
+
+
+def small(folder, size):
+    return f"mount -t tmpfs -o size={size} tmpfs '{folder}'"
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return write_subjects(tmp_path / "raw", 1)
+
+
+@needs_mounts
+@pytest.mark.timeout(120)
+def test_it_works_with_next_to_nothing(tmp_path):
+    """Read-only input of a strange name, a small TMPDIR, no HOME, standard output closed."""
+    raw = write_subjects(tmp_path / "été de l'an 1 %s 脳", 1)
+    out, work = (tmp_path / name for name in ("out 脳", "work 脳"))
+    quoted = str(raw).replace("'", "'\\''")
+    # sockets have no long names
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
+        status, said = run_in_mounts(
+            f"{read_only(quoted)}; {small(temporary, '64k')}; exec 1>&-",
+            *(raw, out, "participant", "-w", work, *METHOD),
+            env={"PATH": os.environ["PATH"], "TMPDIR": temporary},
+        )
+    assert status == 0, said
+    assert maps(out) == ["sub-0000"]
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["exec 1>&- 2>&-", "exec > /dev/full"])
+def test_it_works_without_a_place_to_say_so(raw, tmp_path, closed):
+    # not even root can make a home there
+    done = subprocess.run(
+        [
+            *("sh", "-c", f'{closed}; exec "$@"', "sh", *COMMAND, str(raw), str(tmp_path / "out")),
+            *("participant", "-w", str(tmp_path / "work"), *METHOD),
+        ],
+        env={**os.environ, "HOME": "/proc/no"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert maps(tmp_path / "out") == ["sub-0000"]
+
+
+def test_a_plan_that_nobody_reads_to_its_end(tmp_path):
+    raw = write_subjects(tmp_path / "raw", 1)
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(raw, tmp_path / "out", "participant", "--dry-run", stdout=writer)
+    os.close(writer)
+    said = process.communicate()[1]
+    assert process.returncode == 0
+    assert "could not be printed" in said
+    assert "Traceback" not in said
+
+
+@needs_mounts
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("full", ["out", "work"])
+def test_a_full_disk(tmp_path, full):
+    raw = write_subjects(tmp_path / "raw", 2, shape=(40, 40, 40), n_echoes=1)
+    for name in ("out", "work"):
+        (tmp_path / name).mkdir()
+    status, said = run_in_mounts(
+        small(tmp_path / full, "300k"),
+        *(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *METHOD),
+    )
+    assert status == 73
+    assert "No space left on device" in said
+    assert "make room in OUTPUT_DIR and the work directory" in said
+    assert "Traceback" not in said
+
+
+@needs_mounts
+@pytest.mark.timeout(120)
+def test_a_read_only_output(raw, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = (raw, out, "participant", "-w", tmp_path / "work", *METHOD)
+    status, said = run_in_mounts(read_only(out), *arguments)
+    assert status == 73
+    assert "cannot write" in said
+    assert "Read-only file system" in said
+    assert "Traceback" not in said
+
+
+@pytest.fixture
+def in_process(tmp_path):
+    """Run the command on the dataset in this process."""
+
+    def in_process(raw, *options):
+        plugin = tmp_path / "plugin.yml"
+        plugin.write_text("plugin: Linear")
+        arguments = [str(raw), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+        return main([*arguments, *METHOD, "--use-plugin", str(plugin), *options])
+
+    return in_process
+
+
+def dangle(path):
+    """Put a link in a file's place, as DataLad has it before the content is there."""
+    path.unlink()
+    path.symlink_to(f".git/annex/objects/X/Y/MD5E-s1--0/{path.name}")
+
+
+@pytest.mark.parametrize(
+    "name", ["sub-0000_echo-1_part-mag_MEGRE.nii.gz", "sub-0000_echo-2_part-phase_MEGRE.json"]
+)
+def test_content_that_is_yet_to_be_got(tmp_path, in_process, capsys, name):
+    raw = write_subjects(tmp_path / "raw", 2)
+    dangle(raw / "sub-0000/anat" / name)
+    assert in_process(raw) == 1
+    assert maps(tmp_path / "out") == ["sub-0001"]
+    said = [line for line in capsys.readouterr().out.splitlines() if "skipped: " in line]
+    assert name in said[0]
+    assert "datalad get" in said[0]
+
+
+def test_a_segmentation_that_is_yet_to_be_got(tmp_path, in_process, capsys):
+    raw = write_subjects(tmp_path / "raw", 1)
+    dangle(raw / "derivatives/seg/sub-0000/anat/sub-0000_dseg.nii.gz")
+    assert in_process(raw, "--method", "laplacian", "laplacian-seg") == 1
+    assert "datalad get" in capsys.readouterr().out
+    assert maps(tmp_path / "out") == ["sub-0000"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_killed_worker(tmp_path):
+    """The node is named, done once more, and the others are not disturbed."""
+    raw = write_subjects(tmp_path / "raw", 2, shape=(40, 40, 40), n_echoes=1)
+    out = tmp_path / "out"
+    process = start(
+        *(raw, out, "participant", "-w", tmp_path / "work", "--method", "integral"),
+        *("--nprocs", "2", "--omp-nthreads", "1"),
+    )
+    try:
+        for line in process.stderr:
+            if line.endswith(".reconstruct_integral: started\n"):
+                break
+        assert wait_until(lambda: workers(process.pid))
+        os.kill(max(workers(process.pid)), signal.SIGKILL)
+        said = process.communicate()[1]
+    finally:
+        kill_group(process)
+    assert process.returncode == 0, said
+    assert "its process was ended by SIGKILL" in said
+    assert "trying once more, alone" in said
+    assert maps(out) == ["sub-0000", "sub-0001"]
+
+
+def test_two_runs_of_one_acquisition(raw, tmp_path, in_process, capsys):
+    given = Settings(raw, tmp_path / "out", tmp_path / "work")
+    (plan,) = (
+        prospect.plan
+        for prospect in Preflight(given, {}).outline(
+            group_acquisitions((raw / "sub-0000/anat").glob("*_part-*.nii.gz"))
+        )
+    )
+    with claimed([plan], given):
+        assert in_process(raw) == 1
+    assert "another run computes it" in capsys.readouterr().err
+    assert maps(tmp_path / "out") == []
+    assert in_process(raw) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_eight_runs_at_once(tmp_path, validate):
+    raw = write_subjects(tmp_path / "raw", 8)
+    out = tmp_path / "out"
+    processes = [
+        start(
+            *(raw, out, "participant", "--participant-label", f"{number:04d}", *METHOD),
+            *("--nprocs", "1"),
+            cwd=tmp_path,
+        )
+        for number in range(8)
+    ]
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, "".join(said)
+    assert maps(out) == [f"sub-{number:04d}" for number in range(8)]
+    assert (tmp_path / "work").is_dir()
+    assert not [path for path in out.rglob(".*") if path.name != ".bidsignore"]
+    status, verdict = validate(out)
+    assert status == 0, verdict

@@ -1,0 +1,259 @@
+"""Runs that are killed and started again, and what is computed then.
+
+``FAULT_TRIES=10`` kills at ten moments instead of two.
+"""
+
+import json
+import os
+import random
+import signal
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_qcm.cli.run import main
+from tests.commands import alive, descendants, kill_group, run, start, wait_until, workers
+from tests.synthetic import write_subjects
+
+TRIES = int(os.environ.get("FAULT_TRIES", "2"))
+METHODS = ("--method", "laplacian", "integral", "integral-seg", "--fit-radius", "3")
+SHAPE = (14, 15, 13)
+
+
+def results(work):
+    """Give the times of the nodes' results that are whole; the nodes that write run always."""
+    return {
+        str(path.parent.relative_to(work)): path.stat().st_mtime_ns
+        for path in work.rglob("result_*.pklz")
+        if list(path.parent.glob("_0x*[0-9a-f].json")) and "/write_" not in str(path)
+    }
+
+
+def outputs(out):
+    """Give the contents of all that was written but logs and pages, which tell of the run."""
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in out.rglob("*")
+        if path.is_file() and path.parent.name != "logs" and path.suffix != ".html"
+    }
+
+
+def times(out):
+    return {path: path.stat().st_mtime_ns for path in out.rglob("anat/sub-*")}
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return write_subjects(tmp_path_factory.mktemp("resume") / "raw", 2, SHAPE)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(raw):
+    """Give the outputs of a run that nobody disturbs, and how long it takes."""
+    folder = raw.parent
+    arguments = (raw, folder / "out", "participant", "-w", folder / "work", *METHODS)
+    assert run(*arguments)[0] == 0  # the first one compiles
+    begin = time.monotonic()
+    status, said = run(
+        *arguments[:1], folder / "out2", "participant", "-w", folder / "w2", *METHODS
+    )
+    assert status == 0, said
+    return outputs(folder / "out2"), time.monotonic() - begin
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_killed_run_is_resumed(raw, undisturbed):
+    expected, seconds = undisturbed
+    rng = random.Random(7)
+    n_resumed = 0
+    for number in range(TRIES):
+        out, work = (raw.parent / f"{name}-{number}" for name in ("out", "work"))
+        arguments = (raw, out, "participant", "-w", work, *METHODS)
+        process = start(*arguments)
+        time.sleep(seconds * (number + rng.random()) / TRIES)
+        kill_group(process)
+        computed, written = results(work), times(out)
+        n_resumed += bool(computed)
+        for path in written:
+            if path.name.endswith(".nii.gz") and not path.name.startswith("."):
+                nib.load(path).get_fdata()
+                assert path.with_name(path.name.replace(".nii.gz", ".json")).exists()
+        time.sleep(1.1)  # what was left by then is too old to be of a running process
+        status, said = run(*arguments)
+        assert status == 0, said
+        assert outputs(out) == expected
+        after = results(work)
+        assert {name: after[name] for name in computed} == computed
+        assert {path: time for path, time in times(out).items() if path in written} == written
+    assert n_resumed
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_command_alone_is_killed(raw, tmp_path):
+    process = start(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *METHODS)
+    try:
+        for line in process.stderr:
+            if line.endswith(": started\n"):
+                break
+        assert wait_until(lambda: workers(process.pid))
+        children = descendants(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert wait_until(lambda: not any(alive(pid) for pid in children))
+    finally:
+        kill_group(process)
+
+
+class Again:
+    """A dataset that is mapped again and again, in this process."""
+
+    def __init__(self, root):
+        self.root = root
+        self.raw = write_subjects(root / "raw", 2)
+        self.plugin = root / "plugin.yml"
+        self.plugin.write_text("plugin: Linear")
+        self.seg = self.raw / "derivatives/seg"
+
+    def __call__(self, *options):
+        """Map it, and give the nodes that were computed."""
+        before = results(self.root / "work") if (self.root / "work").exists() else {}
+        methods = ("--method", "laplacian", "laplacian-mag", "laplacian-seg", "--fit-radius", "3")
+        status = main(
+            [
+                *(str(self.raw), str(self.root / "out"), "participant", *methods, *options),
+                *("-w", str(self.root / "work"), "--use-plugin", str(self.plugin)),
+            ]
+        )
+        assert status == 0
+        after = results(self.root / "work")
+        changed = {name for name, time in after.items() if before.get(name) != time}
+        return {name.partition("/")[2].replace("_MEGRE_wf/", ":") for name in changed}
+
+
+@pytest.fixture(scope="module")
+def again(tmp_path_factory):
+    again = Again(tmp_path_factory.mktemp("again"))
+    again()
+    return again
+
+
+USED = ("laplacian", "laplacian_mag", "laplacian_seg")
+STATISTICS = {f"statistics_{method}" for method in USED}
+MAPS = {f"reconstruct_{method}" for method in USED} | STATISTICS
+ALL = {"phi0", "sign", "segmentation", *MAPS}
+
+
+def nodes(names, subjects=("sub_0000", "sub_0001")):
+    return {f"{subject}:{name}" for subject in subjects for name in names}
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ((), set()),
+        (("--nprocs", "1", "--omp-nthreads", "1", "--mem", "3G", "-v"), set()),
+        (("--phase-type", "transmit"), MAPS),
+        (("--sign", "-"), {"sign", *MAPS}),
+        (("--fit-radius", "3.5"), MAPS),
+        (
+            ("--method", "laplacian", "laplacian-fd"),
+            {"reconstruct_laplacian_fd", "statistics_laplacian_fd"},
+        ),
+        (("--phase-units", "rad"), set()),
+        (("--segmentation", "none", "--method", "laplacian"), {"statistics_laplacian"}),
+    ],
+)
+def test_a_changed_option_recomputes_what_depends_on_it(again, options, names):
+    again()
+    assert again(*options) == nodes(names)
+    assert again(*options) == set()
+
+
+def edit(path, **fields):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def change_image(path, function):
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(function(np.asanyarray(image.dataobj)), image.affine), path)
+
+
+def touch(again):
+    for path in again.raw.rglob("*.nii.gz"):
+        path.write_bytes(path.read_bytes())
+
+
+def change_phase(again):
+    path = again.raw / "sub-0000/anat/sub-0000_echo-2_part-phase_MEGRE.nii.gz"
+    change_image(path, lambda phase: (phase * 1.01).astype(np.float32))
+
+
+def change_segmentation(again):
+    change_image(again.seg / "sub-0000/anat/sub-0000_dseg.nii.gz", lambda labels: 3 - labels)
+
+
+def change_mask(again):
+    def smaller(mask):
+        mask[0] = 0
+        return mask
+
+    change_image(again.seg / "sub-0000/anat/sub-0000_desc-brain_mask.nii.gz", smaller)
+
+
+def change_echo_time(again):
+    for part in ("mag", "phase"):
+        edit(again.raw / f"sub-0000/anat/sub-0000_echo-3_part-{part}_MEGRE.json", EchoTime=0.016)
+
+
+def change_frequency(again):
+    for path in again.raw.glob("sub-0000/anat/*.json"):
+        edit(path, ImagingFrequency=123.2)
+
+
+def change_what_is_not_used(again):
+    for path in again.raw.glob("sub-0000/anat/*.json"):
+        edit(path, PatientPosition="HFS")
+
+
+def add_label_table(again):
+    table = again.seg / "dseg.tsv"
+    table.write_text("index\tname\tabbreviation\n1\tWhite Matter\tWM\n2\tGray Matter\tGM\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (touch, set()),
+        (change_what_is_not_used, set()),
+        # magnitude and mask stay the same, and so does the segmentation in their grid
+        (change_phase, ALL - {"segmentation"}),
+        # without off-resonance the maps come out the same
+        (change_echo_time, ALL - {"segmentation"} - STATISTICS),
+        (change_mask, ALL),
+        (change_segmentation, {"segmentation", "reconstruct_laplacian_seg", *STATISTICS}),
+        (change_frequency, MAPS),
+    ],
+)
+def test_a_changed_input_recomputes_what_depends_on_it(again, change, names):
+    again()
+    change(again)
+    assert again() == nodes(names, ["sub_0000"])
+
+
+def test_a_changed_label_table_recomputes_what_depends_on_it(again):
+    again()
+    add_label_table(again)
+    assert {name.partition(":")[2] for name in again()} <= {
+        "segmentation",
+        "reconstruct_laplacian_seg",
+        *STATISTICS,
+    }
+
+
+def test_another_version_of_the_app_computes_anew(again, monkeypatch):
+    again()
+    monkeypatch.setattr("bids_qcm.workflows.base.__version__", "99.0")
+    assert again() == nodes(ALL)

@@ -1,0 +1,147 @@
+"""Datasets of many subjects, and the machine that they are mapped on.
+
+``SCALE_SUBJECTS=200`` maps two hundred instead of forty. Times are those of processors, which
+do not depend on what else the machine does.
+"""
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.commands import descendants, kill_group, start, wait_until, workers
+from tests.synthetic import write_subjects
+
+N_MAPPED = int(os.environ.get("SCALE_SUBJECTS", "40"))
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+
+
+def seconds_of(pid):
+    """Give the processor time of a process so far."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def megabytes_of(pid, which="VmRSS"):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(which)).split()[1]) / 1024
+
+
+def n_busy_threads(pids):
+    """Count the threads that run, or would if there were a processor."""
+    count = 0
+    for pid in pids:
+        for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+            try:
+                count += status.read_text().rsplit(") ", 1)[1][0] == "R"
+            except OSError:
+                continue
+    return count
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Start the command on the dataset, its log in a file; it is gone at the end."""
+    started = []
+
+    def command(raw, *options):
+        with (tmp_path / "log").open("w") as log, (tmp_path / "plan").open("w") as plan:
+            process = start(
+                *(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *options),
+                stdout=plan,
+                stderr=log,
+            )
+        started.append(process)
+        return process
+
+    yield command
+    for process in started:
+        kill_group(process)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("n_subjects", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_plan_takes_a_minute_for_a_thousand(tmp_path, command, n_subjects):
+    raw = write_subjects(tmp_path / "raw", n_subjects)
+    process = command(raw, "--dry-run")
+    peak = seconds = 0
+    while process.poll() is None:
+        # not by getrusage, whose peak may be that of the process that started this one
+        with suppress(StopIteration):
+            peak, seconds = megabytes_of(process.pid, "VmHWM"), seconds_of(process.pid)
+        time.sleep(0.02)
+    assert process.returncode == 0
+    lines = (tmp_path / "plan").read_text().splitlines()
+    assert sum(line.startswith("sub-") for line in lines) == n_subjects
+    # of which a few seconds are for imports
+    assert 1 < seconds < 60 * (0.1 + 0.9 * n_subjects / 1000)
+    assert 50 < peak < 500
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_one_subject_of_a_thousand_starts_at_once(tmp_path, command):
+    raw = write_subjects(tmp_path / "raw", 1000)
+    process = command(raw, "--participant-label", "0500", "--method", "laplacian", "--nprocs", "1")
+    log = tmp_path / "log"
+    assert wait_until(lambda: "phi0: started" in log.read_text())
+    assert seconds_of(process.pid) < 5
+    assert process.wait(60) == 0
+    indexed = (tmp_path / "plan").read_text()
+    assert "1 of 1 acquisition(s)" in indexed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_engine_stays_small_and_fast(tmp_path, command):
+    """Subjects of some hundred voxels: what takes time and memory is the engine."""
+    raw = write_subjects(tmp_path / "raw", N_MAPPED, n_echoes=1)
+    process = command(raw, *("--method", "laplacian", "--fit-radius", "3", "--nprocs", "2"))
+    log = tmp_path / "log"
+    memory = {}
+    begin = time.monotonic()
+    seconds = {}
+    while process.poll() is None:
+        for pid in descendants(process.pid) | {process.pid}:
+            seconds[pid] = seconds_of(pid)
+        n_done = log.read_text().count(": done in ")
+        if process.poll() is None:
+            memory[n_done] = megabytes_of(process.pid)
+        time.sleep(0.1)
+    assert process.returncode == 0, log.read_text()[-2000:]
+    n_nodes = log.read_text().count(": done in ")
+    assert n_nodes == 7 * N_MAPPED
+    # in the middle of the first 32 subjects, and at the end
+    early = memory[min(memory, key=lambda n_done: abs(n_done - 16 * 7))]
+    late = memory[max(memory)]
+    per_node = sum(seconds.values()) / n_nodes
+    print(f"{early:.0f} MB, {late:.0f} MB; {per_node:.3f} s of processors for a node, ", end="")
+    print(f"{(time.monotonic() - begin) / n_nodes:.3f} s on the clock")
+    assert late < early + 20
+    assert per_node < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("n_allowed", "n_each"), [(1, 1), (4, 2)])
+def test_no_more_threads_are_busy_than_allowed(tmp_path, command, n_allowed, n_each):
+    raw = write_subjects(tmp_path / "raw", 3, shape=(24, 24, 24), n_echoes=1)
+    process = command(
+        *(raw, "--nprocs", n_allowed, "--omp-nthreads", n_each),
+        *("--method", "laplacian", "integral", "integral-mag", "--fit-radius", "4"),
+    )
+    busy = []
+    while process.poll() is None:
+        busy.append(n_busy_threads(workers(process.pid)))
+        time.sleep(0.01)
+    assert process.returncode == 0, (tmp_path / "log").read_text()[-2000:]
+    assert max(busy) >= n_allowed
+    # for moments there is one more: a thread that hands out work, or one that comes to its end
+    assert sum(busy) <= n_allowed * len(busy)
+    assert sum(n > n_allowed for n in busy) < 0.15 * len(busy)

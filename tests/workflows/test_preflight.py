@@ -1,0 +1,111 @@
+from dataclasses import replace
+
+import pytest
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import Grid
+from bids_qcm.bids.run_records import Failure
+from bids_qcm.workflows import preflight
+from bids_qcm.workflows.memory import preparation_gb, reconstruction_gb
+from bids_qcm.workflows.preflight import Preflight, fit_memory
+
+
+@pytest.fixture
+def acquisitions(make_plans, settings):
+    plans = make_plans(settings(), "sub-01_{}_T1w", "sub-01_{}_T2w")
+    return [plan.acquisition for plan in plans]
+
+
+@pytest.fixture
+def looking(settings, datasets):
+    def looking(**options):
+        return Preflight(settings(**options), {"seg": datasets["seg"]})
+
+    return looking
+
+
+def test_good_ones_are_planned_twice_alike_but_for_their_units(acquisitions, looking):
+    outlines = looking().outline(acquisitions)
+    checked = looking().check([prospect.plan for prospect in outlines])
+    assert [prospect.acquisition for prospect in checked] == acquisitions
+    assert [prospect.failures for prospect in (*outlines, *checked)] == [[]] * 4
+    for outline, check in zip(outlines, checked, strict=True):
+        assert outline.plan.echoes[0].units is None
+        assert check.plan.echoes[0].units.name == "rad"
+        # the array in a grid has no plain comparison
+        assert replace(outline.plan, echoes=(), grid=None) == replace(
+            check.plan, echoes=(), grid=None
+        )
+
+
+def test_values_are_left_for_the_second_look(acquisitions, looking):
+    path = acquisitions[0].files["phase"][""][0]
+    path.write_bytes(path.read_bytes()[:-20])
+    outlines = looking().outline(acquisitions)
+    assert [prospect.failures for prospect in outlines] == [[], []]
+    bad, good = looking().check([prospect.plan for prospect in outlines])
+    assert bad.plan is None
+    assert bad.failures == [Failure("checks", bad.why_skipped)]
+    assert "cannot be read to its end" in bad.why_skipped
+    assert good.plan is not None
+
+
+def test_what_headers_tell_is_told_at_the_first_look(acquisitions, looking):
+    acquisitions[0].files["phase"][""][0].write_bytes(b"")
+    bad, good = looking().outline(acquisitions)
+    assert "cannot be read" in bad.why_skipped
+    assert good.plan is not None
+
+
+def test_an_error_that_nobody_thought_of_concerns_one_acquisition(
+    acquisitions, looking, monkeypatch
+):
+    real = preflight.plan_acquisition
+
+    def broken(acquisition, *args, **options):
+        if acquisition is acquisitions[0]:
+            raise ZeroDivisionError("of all things")
+        return real(acquisition, *args, **options)
+
+    monkeypatch.setattr(preflight, "plan_acquisition", broken)
+    bad, good = looking().outline(acquisitions)
+    assert "internal error" in bad.why_skipped
+    assert "of all things" in bad.why_skipped
+    assert good.plan is not None
+
+
+def test_a_segmentation_of_no_dataset_concerns_all(looking):
+    with pytest.raises(InputError, match="--segmentation no"):
+        looking(segmentation="no")
+
+
+@pytest.fixture
+def big_plan(make_plans, settings):
+    (plan,) = make_plans(settings(methods=("laplacian", "integral")))
+    return replace(plan, grid=Grid((300, 300, 200), plan.grid.affine))
+
+
+def test_methods_that_do_not_fit_are_refused(big_plan, settings):
+    given = settings()
+    needed = reconstruction_gb(big_plan, given, "integral")
+    assert fit_memory(big_plan, settings(memory_gb=needed + 0.01)) == big_plan
+    fitted = fit_memory(big_plan, settings(memory_gb=needed - 0.01))
+    assert fitted.methods == ("laplacian",)
+    assert set(fitted.refused) == {"integral"}
+    assert f"about {needed:.1f} GB" in fitted.refused["integral"]
+    assert "--no-uncertainty" in fitted.refused["integral"]
+
+
+def test_an_acquisition_that_does_not_fit_is_refused(big_plan, settings):
+    needed = preparation_gb(big_plan, settings())
+    with pytest.raises(InputError, match=r"--mem") as error:
+        fit_memory(big_plan, settings(memory_gb=needed - 0.01))
+    assert error.value.where == big_plan.echoes[0].files[0]
+
+
+def test_methods_none_of_which_fits_are_an_acquisition_that_does_not(big_plan, settings):
+    plan = replace(big_plan, methods=("integral",))
+    limit = reconstruction_gb(plan, settings(), "integral") - 0.01
+    assert limit > preparation_gb(plan, settings())
+    with pytest.raises(InputError, match="choose another --method"):
+        fit_memory(plan, settings(memory_gb=limit))

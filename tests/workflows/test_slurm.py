@@ -1,0 +1,73 @@
+"""The plugin with commands in place of Slurm's; tests/deployment has Slurm itself."""
+
+import os
+
+import pytest
+from nipype.interfaces.utility import Function
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_qcm.workflows.slurm import AskingSLURMPlugin, SubmissionError
+
+
+def give(value):
+    return value
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A folder where commands in place of Slurm's note their arguments."""
+    commands = {
+        "sbatch": 'for script; do :; done; bash "$script" >&2; echo "7;cluster"',
+        "squeue": ":",
+        "scancel": ":",
+    }
+    for name, body in commands.items():
+        path = tmp_path / name
+        path.write_text(f'#!/bin/bash\necho "$*" >> "$(dirname "$0")/{name}.log"\n{body}\n')
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("LOGNAME", "ada")
+    return tmp_path
+
+
+@pytest.fixture
+def workflow(tmp_path):
+    interface = Function(function=give, input_names=["value"], output_names=["value"])
+    node = Node(interface, name="node", n_procs=3, mem_gb=2)
+    node.inputs.value = 1
+    workflow = Workflow(name="wf", base_dir=str(tmp_path / "my work"))
+    workflow.add_nodes([node])
+    workflow.config["execution"] = {"poll_sleep_duration": "0.05", "create_report": "false"}
+    return workflow
+
+
+def test_jobs_ask_for_what_nodes_need_and_the_user_prevails(slurm, workflow):
+    workflow.run(plugin=AskingSLURMPlugin(plugin_args={"sbatch_args": "--mem=9G -p long"}))
+    asked = (slurm / "sbatch.log").read_text()
+    assert "--job-name=wf.node" in asked
+    assert "--cpus-per-task=3 --mem=3000M --mem=9G -p long /" in asked
+    assert not (slurm / "scancel.log").exists()
+
+
+def test_no_job_outlives_the_run(slurm, workflow, monkeypatch):
+    def interrupt(plugin, taskid):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AskingSLURMPlugin, "_is_pending", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        workflow.run(plugin=AskingSLURMPlugin(plugin_args={}))
+    assert (slurm / "scancel.log").read_text() == "7\n"
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_a_refusal_is_told_when_it_stays_one(slurm, workflow, refusals):
+    sbatch = slurm / "sbatch"
+    count = f'if [ $(wc -l < {slurm}/sbatch.log) -le {refusals} ]; then echo "no" >&2; exit 1; fi'
+    lines = sbatch.read_text().splitlines()
+    sbatch.write_text("\n".join([*lines[:2], count, *lines[2:]]))
+    plugin = AskingSLURMPlugin(plugin_args={"max_tries": 2, "retry_timeout": 0})
+    if refusals == 1:
+        workflow.run(plugin=plugin)
+    else:
+        with pytest.raises(SubmissionError, match="no"):
+            workflow.run(plugin=plugin)
