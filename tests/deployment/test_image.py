@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+import pandas as pd
 import pytest
 
 from bids_qcm import __version__
@@ -95,8 +96,18 @@ def test_maps_are_valid_and_the_callers(maps, image, validate):
     assert status == 0, verdict
     assert_whole(maps)
     assert {path.stat().st_uid for path in maps.rglob("*")} == {USER}
-    assert {path.name for path in maps.glob("sub-*")} == {f"sub-{label}" for label in LABELS}
+    expected = {f"sub-{label}{end}" for label in LABELS for end in ("", ".html")}
+    assert {path.name for path in maps.glob("sub-*")} == expected
     assert container_of(maps) == {"Type": "docker", "Tag": image}
+
+
+def test_the_group_level(maps, image, validate):
+    run(*LOCKED_DOWN, "-v", f"{maps}:/out", image, "/data", "/out", "group")
+    table = pd.read_csv(maps / "group_condmap.tsv", sep="\t")
+    assert set(table.participant_id) == {f"sub-{label}" for label in LABELS}
+    assert (maps / "group_condmap.html").stat().st_uid == USER
+    status, verdict = validate(maps)
+    assert status == 0, verdict
 
 
 def test_nothing_was_compiled_again(maps, work, image):
