@@ -38,7 +38,12 @@ def compiled(**options: Any) -> Callable[[Callable], Callable]:  # noqa: ANN401
     return decorate
 
 
-def in_threads(loop: Callable, items: NDArray, *arguments: Any) -> None:  # noqa: ANN401
+def in_threads(
+    loop: Callable,
+    items: NDArray,
+    *arguments: Any,  # noqa: ANN401
+    parts_per_thread: int = _PARTS_PER_THREAD,
+) -> None:
     """Call ``loop(part, *arguments)`` for all parts of the items, in as many threads as allowed.
 
     numba's own parallel loops take several times as long to compile.
@@ -51,9 +56,11 @@ def in_threads(loop: Callable, items: NDArray, *arguments: Any) -> None:  # noqa
         What it loops over.
     *arguments
         Its other arguments.
+    parts_per_thread : int
+        More of them for items that take different times, fewer for those that take none.
     """
     n_threads = fft.get_workers()
-    parts = np.array_split(items, max(min(len(items), _PARTS_PER_THREAD * n_threads), 1))
+    parts = np.array_split(items, max(min(len(items), parts_per_thread * n_threads), 1))
     with ThreadPoolExecutor(n_threads) as pool:
         for _ in pool.map(lambda part: loop(part, *arguments), parts):
             pass

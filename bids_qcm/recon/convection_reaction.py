@@ -8,7 +8,7 @@ from bids_qcm.recon.multigrid import Multigrid
 from bids_qcm.recon.neighbours import at_both_ends, balance, differences, neighbours, through
 
 _TOLERANCE = 1e-6
-_DERIVATIVE_TOLERANCE = 1e-4
+_DERIVATIVE_TOLERANCE = 1e-2
 
 
 def inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -103,10 +103,10 @@ class ConvectionReaction:
         return rim + self._solver.solve(source, _DERIVATIVE_TOLERANCE)
 
     def adjoint(
-        self, phase: NDArray[np.float64]
+        self, phase: NDArray[np.float64], tolerance: float = _DERIVATIVE_TOLERANCE
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Apply the transpose of :meth:`change`, to a volume of the phase."""
-        potential = self._solver.solve(phase, _DERIVATIVE_TOLERANCE)
+        potential = self._solver.solve(phase, tolerance)
         by_link = [-a * b for a, b in zip(differences(potential), self._steps, strict=True)]
         log_kappa = at_both_ends(by_link * self._by_first, by_link * self._by_second)
         return log_kappa, np.where(self._rim, phase - through(self._links, potential), 0)

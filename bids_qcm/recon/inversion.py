@@ -1,12 +1,15 @@
 """Conductivity from the whole phase at once: the convection-reaction equation inverted."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 from scipy.ndimage import distance_transform_edt, label
 from scipy.sparse.linalg import cg
 from scipy.special import huber
+from threadpoolctl import threadpool_limits
 
 from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
 from bids_qcm.recon.kernels import Triple
@@ -15,7 +18,7 @@ from bids_qcm.recon.multigrid import Multigrid, volume_operator
 from bids_qcm.recon.neighbours import Links, neighbours, sum_of_cells, through
 from bids_qcm.recon.replicates import mean_of_alike
 
-SMOOTHNESS = 0.5
+SMOOTHNESS = 0.8
 """Weight of the squared gradient of log(conductivity), per mm."""
 
 ACROSS_EDGE = 0.02
@@ -27,14 +30,19 @@ OUTLIER = 3.0
 INVERSION_REPLICATES = 16
 """Replicates of the noise from which a standard deviation is estimated."""
 
-# Larger voxels hold too many tissues; smaller ones make replicates slower and hardly better.
-_COARSEST_SIZE = 6.0
-_REPLICATE_SIZE = 2.0
+REPLICATE_SIZE = 2.0
+"""Least size in mm of voxels on which replicates are made; smaller ones are slower, hardly better."""
 
-# Gauss-Newton steps, and iterations of conjugate gradients in each: first and on finer grids.
-_FIRST = 8, 60
-_FINER = 3, 30
-_TOLERANCE = 0.05
+# Larger voxels hold too many tissues.
+_COARSEST_SIZE = 6.0
+
+# Gauss-Newton steps, and iterations of conjugate gradients in each: first and on finer grids. For
+# replicates, iterations and tolerance.
+_FIRST = 8, 100
+_FINER = 5, 60
+_TOLERANCE = 0.02
+_REPLICATE = 60, 0.05
+_GRADIENT_TOLERANCE = 1e-4
 _LARGEST_CHANGE = 1.0
 _SHORTEST_STEP = 1 / 16
 _SMALL_CHANGE = 0.01
@@ -90,6 +98,8 @@ class Scene:
         )
 
 
+# its products of vectors are too short for threads, which would wait on each other
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def invert(
     scene: Scene, *, uncertainty: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
@@ -122,7 +132,7 @@ def invert(
     levels = [scene]
     while 2 * max(levels[-1].voxel_size) <= _COARSEST_SIZE:
         levels.append(levels[-1].coarser())
-    replicated = [one for one in levels if min(one.voxel_size) >= _REPLICATE_SIZE]
+    replicated = [one for one in levels if min(one.voxel_size) >= REPLICATE_SIZE]
     for_std = (replicated or levels[-1:])[0] if uncertainty else None
     fit = _Fit(levels[-1], np.full(levels[-1].support.shape, np.log(_typical(levels[-1]))))
     fit.improve(*_FIRST)
@@ -159,7 +169,9 @@ class _Fit:
         """Take Gauss-Newton steps until they are small."""
         for _ in range(steps):
             residual, weight = self._weighted()
-            change, rim_change = self._step(residual, weight, iterations, prior=True)
+            down, rim = self._equation.adjoint(weight * residual, _GRADIENT_TOLERANCE)
+            down -= through(self._prior, self.log_kappa)
+            change, rim_change = self._step(down, rim, weight, iterations, _TOLERANCE)
             length = 1.0
             while not self._taken(length, change, rim_change):
                 length /= 2
@@ -168,9 +180,11 @@ class _Fit:
             if length * np.abs(change[self.scene.inside]).mean() < _SMALL_CHANGE:
                 return
 
-    def response(self, noise: NDArray[np.float64], iterations: int) -> NDArray[np.float64]:
+    def response(self, noise: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the change of log(kappa) that noise of the phase causes, to first order."""
-        return self._step(noise, self._weighted()[1], iterations, prior=False)[0]
+        weight = self._weighted()[1]
+        down, rim = self._equation.adjoint(weight * noise)
+        return self._step(down, rim, weight, *_REPLICATE)[0]
 
     def _weighted(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give the residuals and their weights: the precision, less for outliers."""
@@ -203,16 +217,13 @@ class _Fit:
 
     def _step(
         self,
-        residual: NDArray[np.float64],
+        down: NDArray[np.float64],
+        rim: NDArray[np.float64],
         weight: NDArray[np.float64],
         iterations: int,
-        *,
-        prior: bool,
+        tolerance: float,
     ) -> NDArray[np.float64]:
         """Solve the normal equations: changes of log(kappa) and of the rim, (2, X, Y, Z)."""
-        down, rim = self._equation.adjoint(weight * residual)
-        if prior:
-            down = down - through(self._prior, self.log_kappa)
 
         def normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
             log_kappa, rim = self._equation.adjoint(weight * self._equation.change(*values))
@@ -225,7 +236,7 @@ class _Fit:
         found, _ = cg(
             volume_operator(normal, right.shape),
             right.ravel(),
-            rtol=_TOLERANCE,
+            rtol=tolerance,
             maxiter=iterations,
             M=volume_operator(precondition, right.shape),
         )
@@ -289,7 +300,9 @@ def _replicated_std(fit: _Fit) -> NDArray[np.float64]:
     scene = fit.scene
     sd = np.divide(1, np.sqrt(scene.precision), out=np.zeros(scene.phase.shape), where=scene.inside)
     rng = np.random.default_rng(0)
+    noises = [sd * rng.standard_normal(sd.shape) for _ in range(INVERSION_REPLICATES)]
     total = np.zeros(sd.shape)
-    for _ in range(INVERSION_REPLICATES):
-        total += fit.response(sd * rng.standard_normal(sd.shape), _FIRST[1]) ** 2
+    with ThreadPoolExecutor(fft.get_workers()) as pool:
+        for response in pool.map(fit.response, noises):
+            total += response**2
     return np.sqrt(mean_of_alike(total / INVERSION_REPLICATES, scene.support, scene.zscore))

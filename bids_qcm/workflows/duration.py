@@ -7,6 +7,7 @@ import numpy as np
 from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import LARGEST_SCALE
+from bids_qcm.recon.inversion import REPLICATE_SIZE
 from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
 
@@ -16,8 +17,9 @@ _SECONDS_PER_VOXEL_AND_ECHO = 0.6e-6
 _SECONDS_PER_VOXEL = 0.5e-6
 _SECONDS_PER_METHOD = 1.0
 _SECONDS_OF_REGISTRATION = 20.0
-# An inversion has no kernel; it takes as long as so many pairs, by one run on a head of 2 mm.
-_PAIRS_OF_INVERSION = 300_000
+# An inversion has no kernel; it and its standard deviation take as long as so many pairs.
+_PAIRS_OF_INVERSION = 150_000
+_PAIRS_OF_ITS_STD = 500_000
 
 _SHARE_IN_MASK = 0.4
 
@@ -55,7 +57,11 @@ def _pairs_per_voxel(plan: Plan, settings: Settings, name: str) -> float:
     """Count the voxels of a method's kernels, as often as they are gone through."""
     method = METHODS[name]
     if method.form == "inversion":
-        return _PAIRS_OF_INVERSION
+        if not settings.uncertainty:
+            return _PAIRS_OF_INVERSION
+        # smaller voxels are merged for it
+        share = 1 if min(plan.grid.voxel_size) >= REPLICATE_SIZE else 1 / 8
+        return _PAIRS_OF_INVERSION + share * _PAIRS_OF_ITS_STD
     kernels = choose_kernels(
         method,
         plan.grid.voxel_size,
