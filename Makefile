@@ -17,7 +17,7 @@ DEPLOYED = BIDS_QCM_IMAGE=$(IMAGE) BIDS_QCM_SIF=$(SIF) $(BIN)/python -m pytest -
 LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: help demo test test-slow bench phantom-study lint audit lock boutiques dist test-dist test-lowest push-dist \
+.PHONY: help demo test test-slow bench phantom-study lint docs audit lock boutiques dist test-dist test-lowest push-dist \
 	image test-image test-built-image save-image push-image sif test-apptainer test-slurm clean
 
 help:  ## list the targets
@@ -61,6 +61,13 @@ phantom-study: $(VENV)/.installed  ## search the radii of all methods on the pha
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky docs docs/_build/html
 
 audit: $(VENV)/.installed  ## look up known vulnerabilities of the dependencies, on the network
 	$(BIN)/python -m pip install --quiet pip-audit
@@ -118,4 +125,4 @@ test-slurm: sif $(VENV)/.installed-dev  ## run on the Slurm cluster that sbatch 
 	$(DEPLOYED) $(DEPLOYMENT)/test_slurm.py
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) docs/_build docs/api docs/auto_examples .pytest_cache .ruff_cache .hypothesis
