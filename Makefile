@@ -6,6 +6,7 @@ DEMO := demo
 BENCH_RESULTS := benchmarks/results
 # --bench-threads N, --bench-resolution MM, or any option of pytest, such as -k laplacian
 BENCH_OPTIONS ?=
+DOCS_BUILT := docs/_build docs/api docs/auto_examples docs/sg_execution_times.rst
 # tests that need an engine or a scheduler, which have targets of their own
 DEPLOYMENT := tests/deployment
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -67,6 +68,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html; a warning is an error
+	rm -rf $(DOCS_BUILT)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky docs docs/_build/html
 
 audit: $(VENV)/.installed  ## look up known vulnerabilities of the dependencies, on the network
@@ -125,4 +127,4 @@ test-slurm: sif $(VENV)/.installed-dev  ## run on the Slurm cluster that sbatch 
 	$(DEPLOYED) $(DEPLOYMENT)/test_slurm.py
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) docs/_build docs/api docs/auto_examples .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) $(DOCS_BUILT) .pytest_cache .ruff_cache .hypothesis

@@ -22,6 +22,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "examples", "extensions", "templates"]
+smartquotes = False  # help texts have options with two hyphens
 html_theme = "furo"
 html_title = f"bids_qcm {release}"
 templates_path = ["templates"]

@@ -77,7 +77,7 @@ for label, tissue in ((1, "gray matter"), (2, "white matter"), (3, "fluid")):
     found = np.nanmedian(result.conductivity[where])
     noise = np.nanmedian(result.conductivity_std[where])
     truth = np.median(phantom.conductivity[where])
-    print(f"{tissue}: {found:.2f} S/m, {noise:.3f} of it noise; the truth is {truth:.2f} S/m")
+    print(f"{tissue}: {found:.2f} S/m, noise {noise:.2f} S/m, truth {truth:.2f} S/m")
 
 # %%
 # One slice of the truth, the map and its standard deviation, all in S/m:
