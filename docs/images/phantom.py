@@ -25,6 +25,12 @@ METHODS = {
 Z_MM = 20
 
 
+def scale(colours: str, low: float, high: float) -> mpl.cm.ScalarMappable:
+    """Give colours from low to high, and green for what is invalid."""
+    known = mpl.colormaps[colours].with_extremes(bad="limegreen")
+    return mpl.cm.ScalarMappable(mpl.colors.Normalize(low, high), known)
+
+
 def main() -> None:
     """Draw the figure beside this file."""
     image = nib.load(TRUTH)
@@ -38,30 +44,26 @@ def main() -> None:
     across, along = (np.flatnonzero(inside[:, :, level].any(axis)) for axis in (1, 0))
     shown = np.s_[across[0] : across[-1] + 1, along[0] : along[-1] + 1, level]
     figure, axes = plt.subplots(2, 4, figsize=(8, 5), layout="constrained")
-    conductivity = mpl.colormaps["inferno"].with_extremes(bad="limegreen")
-    difference = mpl.colormaps["RdBu_r"].with_extremes(bad="limegreen")
+    conductivity = scale("inferno", 0, 2.2)
+    difference = scale("RdBu_r", -1, 1)
 
-    def draw(axis: plt.Axes, values: np.ndarray, colours: mpl.colors.Colormap, low: float) -> None:
+    def draw(axis: plt.Axes, values: np.ndarray, colours: mpl.cm.ScalarMappable) -> None:
         alpha = inside[shown].T.astype(float)
-        high = 2.2 if low == 0 else 1
-        axis.imshow(values[shown].T, colours, origin="lower", vmin=low, vmax=high, alpha=alpha)
+        axis.imshow(values[shown].T, colours.cmap, colours.norm, origin="lower", alpha=alpha)
 
     for axis in axes.flat:
         axis.set_axis_off()
-    draw(axes[0, 0], truth, conductivity, 0)
+    draw(axes[0, 0], truth, conductivity)
     axes[0, 0].set_title("true conductivity", size=9)
     for (upper, lower), (name, values) in zip(axes[:, 1:].T, found.items(), strict=True):
         error = values - truth
-        draw(upper, values, conductivity, 0)
-        draw(lower, error, difference, -1)
+        draw(upper, values, conductivity)
+        draw(lower, error, difference)
         upper.set_title(f"{name}\nmean error {np.nanmean(np.abs(error[inside])):.2f} S/m", size=9)
-    for height, label, colours, low, high in (
-        (0.7, "conductivity, S/m", conductivity, 0, 2.2),
-        (0.3, "map less truth, S/m", difference, -1, 1),
-    ):
-        scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(low, high), colours)
+    bars = ((0.7, "conductivity, S/m", conductivity), (0.3, "map less truth, S/m", difference))
+    for height, label, colours in bars:
         bar = axes[1, 0].inset_axes((0, height, 0.9, 0.05))
-        figure.colorbar(scale, bar, orientation="horizontal", label=label)
+        figure.colorbar(colours, bar, orientation="horizontal", label=label)
     figure.savefig(Path(__file__).with_suffix(".png"), dpi=120)
 
 
