@@ -6,6 +6,7 @@ DEMO := demo
 BENCH_RESULTS := benchmarks/results
 # --bench-threads N, --bench-resolution MM, or any option of pytest, such as -k laplacian
 BENCH_OPTIONS ?=
+DOCS_BUILT := docs/_build docs/api docs/auto_examples docs/sg_execution_times.rst
 # tests that need an engine or a scheduler, which have targets of their own
 DEPLOYMENT := tests/deployment
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -17,7 +18,7 @@ DEPLOYED = BIDS_QCM_IMAGE=$(IMAGE) BIDS_QCM_SIF=$(SIF) $(BIN)/python -m pytest -
 LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: help demo test test-slow bench phantom-study lint audit lock boutiques dist test-dist test-lowest push-dist \
+.PHONY: help demo test test-slow bench phantom-study lint docs audit lock boutiques dist test-dist test-lowest push-dist \
 	image test-image test-built-image save-image push-image sif test-apptainer test-slurm clean
 
 help:  ## list the targets
@@ -61,6 +62,14 @@ phantom-study: $(VENV)/.installed  ## search the radii of all methods on the pha
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html; a warning is an error
+	rm -rf $(DOCS_BUILT)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky docs docs/_build/html
 
 audit: $(VENV)/.installed  ## look up known vulnerabilities of the dependencies, on the network
 	$(BIN)/python -m pip install --quiet pip-audit
@@ -118,4 +127,4 @@ test-slurm: sif $(VENV)/.installed-dev  ## run on the Slurm cluster that sbatch 
 	$(DEPLOYED) $(DEPLOYMENT)/test_slurm.py
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) $(DOCS_BUILT) .pytest_cache .ruff_cache .hypothesis

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         Help was asked for (0) or the usage is wrong (64).
     """
-    arguments = _build_parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         return arguments.run(arguments)
     except InputError as error:
@@ -74,7 +74,8 @@ def _score(arguments: argparse.Namespace) -> ExitStatus:
     )
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser; that of `score` and `create` are its subcommands."""
     parser = Parser(prog=_PROGRAM, description="A numerical head whose conductivity is known.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     create = commands.add_parser(

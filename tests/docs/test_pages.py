@@ -1,0 +1,87 @@
+"""What the pages list is what the app has."""
+
+import ast
+import doctest
+import importlib
+import re
+
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from bids_qcm import __version__
+from bids_qcm.recon import METHODS
+from bids_qcm.recon.methods import PUBLISHED
+from tests.docs.blocks import PAGES, ROOT
+
+PACKAGE = ROOT / "bids_qcm"
+# where sidecars and the dataset's description are put together
+DESCRIBING = [
+    *(PACKAGE / "bids" / f"{name}.py" for name in ("provenance", "routes", "derivatives")),
+    PACKAGE / "bids" / "container.py",
+    *sorted((PACKAGE / "interfaces").glob("*.py")),
+]
+WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text())
+
+
+def tables(page):
+    """Give the rows of all tables of a page, as lists of plain text."""
+    tokens = MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8"))
+    rows = []
+    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type in ("td_open", "th_open"):
+            rows[-1].append("".join(child.content for child in following.children))
+    return rows
+
+
+def test_every_field_of_a_sidecar_is_explained():
+    fields = set()
+    for module in DESCRIBING:
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            keys = node.keys if isinstance(node, ast.Dict) else ()
+            keys = [node.slice] if isinstance(node, ast.Subscript) else keys
+            fields |= {key.value for key in keys if isinstance(key, ast.Constant)}
+    fields = {name for name in fields if re.fullmatch(r"[A-Z][A-Za-z]+", str(name))}
+    assert {"Method", "Smoothness", "RegisteredShift", "Container"} <= fields
+    page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    assert sorted(name for name in fields if f"`{name}`" not in page) == []
+
+
+def test_the_table_of_methods_is_that_of_the_engine():
+    edges = {(0, 0): "-", (1, 0): "magnitude", (0, 1): "segmentation", (1, 1): "both"}
+    listed = [row for row in tables(ROOT / "README.md") if row[0] in METHODS]
+    assert [row[0] for row in listed] == list(METHODS)
+    assert [row[0] for row in listed[: len(PUBLISHED)]] == list(PUBLISHED)
+    for name, _, kept, radii in listed:
+        method = METHODS[name]
+        assert kept == edges[method.uses_magnitude, method.uses_labels]
+        fit, integral = (r and f"{r:g}" for r in (method.fit_radius, method.integral_radius))
+        assert radii == " / ".join(filter(None, (fit or "-", integral)))
+
+
+def test_pages_outside_the_site_have_no_dead_links():
+    for page in (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (ROOT / target).is_file(), f"{page}: {target}"
+
+
+def test_pages_say_nothing_of_the_machine_they_were_written_on():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"/(?:work|home|root|tmp)/\w", text), page
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_examples_in_docstrings(path):
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    failed, tried = doctest.testmod(importlib.import_module(name))
+    assert tried > 0
+    assert failed == 0
