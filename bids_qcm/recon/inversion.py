@@ -31,7 +31,7 @@ INVERSION_REPLICATES = 16
 """Replicates of the noise from which a standard deviation is estimated."""
 
 REPLICATE_SIZE = 2.0
-"""Least size in mm of voxels on which replicates are made; smaller ones are slower, hardly better."""
+"""Least size of voxels in mm on which replicates are made; smaller ones are hardly better."""
 
 # Larger voxels hold too many tissues.
 _COARSEST_SIZE = 6.0
