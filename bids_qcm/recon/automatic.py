@@ -7,7 +7,7 @@ from bids_qcm.recon.kernels import Kernels
 from bids_qcm.recon.laplacian import Volumes, median_std
 from bids_qcm.recon.methods import Method
 
-TARGET_STD = 0.1
+TARGET_STD = 0.05
 """Standard deviation in S/m that automatic radii give the median voxel."""
 
 LARGEST_SCALE = 2.0
