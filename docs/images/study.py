@@ -1,4 +1,4 @@
-"""Draw study.png from the table of the study at 2 mm that is kept beside it: errors and resolution."""
+"""Draw study.png, errors and resolution, from the table of the study at 2 mm beside it."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def main() -> None:
     panels[0].invert_yaxis()
     panels[1].set_xlim(-0.05, 1)
     panels[2].set_xlim(0, 1)
-    panels[2].legend(loc="lower right", frameon=False)
+    panels[0].legend(loc="lower right", frameon=False)
     figure.savefig(HERE / "study.png", dpi=110)
 
 
