@@ -72,6 +72,22 @@ def workers(pid):
     return {child for server in descendants(pid) for child in descendants(server)}
 
 
+def busiest(pids, seconds=0.5):
+    """Give the process that takes most of the processor's time just now."""
+    before = {pid: _ticks(pid) for pid in pids}
+    time.sleep(seconds)
+    return max(pids, key=lambda pid: _ticks(pid) - before[pid])
+
+
+def _ticks(pid):
+    """Give the processor time of a process, 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    except OSError:
+        return 0
+    return sum(map(int, fields[11:13]))
+
+
 def wait_until(condition, seconds=30):
     """Wait for a condition, and tell whether it came."""
     end = time.monotonic() + seconds

@@ -13,7 +13,7 @@ from bids_qcm.cli.run import main
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.claims import claimed
 from bids_qcm.workflows.preflight import Preflight
-from tests.commands import COMMAND, kill_group, start, wait_until, workers
+from tests.commands import COMMAND, busiest, kill_group, start, wait_until, workers
 from tests.synthetic import write_subjects
 
 METHOD = ("--method", "laplacian", "--fit-radius", "3")
@@ -194,7 +194,7 @@ def test_a_killed_worker(tmp_path):
             if line.endswith(".reconstruct_integral: started\n"):
                 break
         assert wait_until(lambda: workers(process.pid))
-        os.kill(max(workers(process.pid)), signal.SIGKILL)
+        os.kill(busiest(workers(process.pid)), signal.SIGKILL)
         said = process.communicate()[1]
     finally:
         kill_group(process)

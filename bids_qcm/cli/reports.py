@@ -138,5 +138,7 @@ def _conclude(what: str, future: Future, summary: Summary) -> None:
         for path in future.result():
             LOGGER.info("report: %s", path)
         return
-    LOGGER.error("%s: the report failed", what, exc_info=error)
+    # a full disk is no fault of ours, and needs no traceback
+    traceback = None if isinstance(error, OSError) else error
+    LOGGER.error("%s: the report failed: %s", what, error, exc_info=traceback)
     summary.failed_reports.append(f"{what}: {error!r}")
