@@ -9,13 +9,11 @@ from pathlib import Path
 from bids_qcm.bids.derivatives import write_text
 from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import Settings
-from bids_qcm.workflows.memory import acquisition_gb
+from bids_qcm.workflows.memory import SCHEDULER_MARGIN, acquisition_gb
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Estimates of memory hold within 30 %, and a scheduler kills what needs more than it asked for;
-# the process that plans and reports comes on top.
-_MEMORY_MARGIN = 1.5
+# The process that plans and reports, beside the nodes.
 _PARENT_GB = 0.7
 
 _HEAD = """\
@@ -75,7 +73,7 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings) -> None:
     folder = settings.slurm_dir
     labels = sorted({plan.acquisition.subject for plan in plans})
     peak_gb = max(acquisition_gb(plan, settings) for plan in plans)
-    nodes_gb = settings.memory_gb or peak_gb * _MEMORY_MARGIN
+    nodes_gb = settings.memory_gb or peak_gb * SCHEDULER_MARGIN
     paths = {
         "here": Path.cwd(),
         "bids_dir": settings.bids_dir,

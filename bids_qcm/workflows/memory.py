@@ -12,6 +12,9 @@ from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.machine import available_memory_gb
 
+SCHEDULER_MARGIN = 1.5
+"""How much more to ask a scheduler for: it kills what needs more; estimates hold within 30 %."""
+
 # nine tenths of the machine's, as nipype has it
 _SHARE_TO_USE = 0.9
 

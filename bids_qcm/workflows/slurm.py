@@ -11,10 +11,9 @@ from networkx import DiGraph
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins.slurm import SLURMPlugin
 
-LOGGER = logging.getLogger("bids_qcm")
+from bids_qcm.workflows.memory import SCHEDULER_MARGIN
 
-# Estimates of memory hold within 30 %, and a scheduler kills what needs more than it asked for.
-_MEMORY_MARGIN = 1.5
+LOGGER = logging.getLogger("bids_qcm")
 
 
 class SubmissionError(Exception):
@@ -42,7 +41,7 @@ class AskingSLURMPlugin(SLURMPlugin):
             *("sbatch", "--parsable", f"--job-name={node.fullname}"),
             f"--output={Path(scriptfile).with_suffix('.log')}",
             f"--cpus-per-task={node.n_procs}",
-            f"--mem={node.mem_gb * _MEMORY_MARGIN * 1000:.0f}M",
+            f"--mem={node.mem_gb * SCHEDULER_MARGIN * 1000:.0f}M",
             *shlex.split(self._sbatch_args or ""),
             scriptfile,
         ]
