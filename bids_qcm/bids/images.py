@@ -1,5 +1,6 @@
 """Images: read with every way to be broken in mind, written whole or not at all."""
 
+import math
 import time
 import zlib
 from collections.abc import Iterator
@@ -58,6 +59,11 @@ class Grid:
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels."""
+        return math.prod(self.shape)
 
     @property
     def voxel_size(self) -> tuple[float, float, float]:

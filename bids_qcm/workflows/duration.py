@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import LARGEST_SCALE
@@ -42,7 +40,7 @@ def seconds(plan: Plan, settings: Settings) -> float:
     float
         In s. The work of a kernel is proportional to the pairs of voxels in it.
     """
-    n_voxels = int(np.prod(plan.grid.shape))
+    n_voxels = plan.grid.n_voxels
     routes = {plan.mask_route.anatomical, plan.segmentation_route.anatomical} - {None}
     before = (
         n_voxels * (_SECONDS_PER_VOXEL + _SECONDS_PER_VOXEL_AND_ECHO * len(plan.echoes))

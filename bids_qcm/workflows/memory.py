@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.planning import Plan
@@ -52,10 +50,10 @@ def memory_limit_gb(settings: Settings) -> float:
 def acquisition_gb(plan: Plan, settings: Settings) -> float:
     """Peak memory in GB of the node of an acquisition that needs most."""
     methods = (reconstruction_gb(plan, settings, method) for method in plan.methods)
-    return max(preparation_gb(plan, settings), *methods)
+    return max(preparation_gb(plan), *methods)
 
 
-def preparation_gb(plan: Plan, settings: Settings) -> float:
+def preparation_gb(plan: Plan) -> float:
     """Peak memory in GB of the node that needs most of those that all methods are behind."""
     needs = [phi0_gb(plan), sign_gb(plan)]
     for companion, route in _companions(plan):
@@ -75,29 +73,29 @@ def _companions(plan: Plan) -> list[tuple[Companion, Route]]:
 def phi0_gb(plan: Plan) -> float:
     """Peak memory in GB of computing phi0."""
     per_voxel = _PHI0_BYTES + _PHI0_BYTES_PER_ECHO * len(plan.echoes)
-    return _PHI0_GB + _n_voxels(plan) * per_voxel / 1e9
+    return _PHI0_GB + plan.grid.n_voxels * per_voxel / 1e9
 
 
 def sign_gb(plan: Plan) -> float:
     """Peak memory in GB of telling the sign of the phase."""
-    return _LOOPS_GB + _n_voxels(plan) * _RECONSTRUCTION_BYTES / 1e9
+    return _LOOPS_GB + plan.grid.n_voxels * _RECONSTRUCTION_BYTES / 1e9
 
 
 def reconstruction_gb(plan: Plan, settings: Settings, name: str) -> float:
     """Peak memory in GB of computing a map by the method of a name."""
     method = METHODS[name]
     if method.form == "inversion":
-        return _LOOPS_GB + _n_voxels(plan) * _INVERSION_BYTES / 1e9
+        return _LOOPS_GB + plan.grid.n_voxels * _INVERSION_BYTES / 1e9
     replicates = settings.needs_noise(name) and method.form == "integral"
     per_voxel = _REPLICATES_BYTES if replicates else _RECONSTRUCTION_BYTES
     # alone among the methods, it loads none of the large loops
     light = method.form == "laplacian" and method.derivative == "finite-difference"
-    return (_COPYING_GB if light else _LOOPS_GB) + _n_voxels(plan) * per_voxel / 1e9
+    return (_COPYING_GB if light else _LOOPS_GB) + plan.grid.n_voxels * per_voxel / 1e9
 
 
 def statistics_gb(plan: Plan) -> float:
     """Peak memory in GB of the statistics of a map."""
-    return _COPYING_GB + _n_voxels(plan) * _STATISTICS_BYTES / 1e9
+    return _COPYING_GB + plan.grid.n_voxels * _STATISTICS_BYTES / 1e9
 
 
 def volume_gb() -> float:
@@ -108,14 +106,14 @@ def volume_gb() -> float:
 def import_gb(plan: Plan, companion: Companion, route: Route) -> float:
     """Peak memory in GB of bringing a segmentation or mask to the grid of the phase."""
     if route.same_grid:
-        return _COPYING_GB + _n_voxels(plan) * _SAME_GRID_BYTES / 1e9
+        return _COPYING_GB + plan.grid.n_voxels * _SAME_GRID_BYTES / 1e9
     of_source = _IMPORT_BYTES_OF_SOURCE * sum(map(_n_voxels_of, companion.paths))
-    return _IMPORT_GB + (_IMPORT_BYTES * _n_voxels(plan) + of_source) / 1e9
+    return _IMPORT_GB + (_IMPORT_BYTES * plan.grid.n_voxels + of_source) / 1e9
 
 
 def registration_gb(plan: Plan, route: Route) -> float:
     """Peak memory in GB of registering a route's anatomical image."""
-    n_voxels = _n_voxels(plan) + _n_voxels_of(route.anatomical)
+    n_voxels = plan.grid.n_voxels + _n_voxels_of(route.anatomical)
     return _REGISTRATION_GB + _REGISTRATION_BYTES * n_voxels / 1e9
 
 
@@ -127,12 +125,8 @@ def tissue_classes_gb(plan: Plan) -> float:
 
 def reading_gb(plan: Plan) -> float:
     """Memory in GB of reading the images of an echo."""
-    return _n_voxels(plan) * _READING_BYTES / 1e9
-
-
-def _n_voxels(plan: Plan) -> int:
-    return int(np.prod(plan.grid.shape))
+    return plan.grid.n_voxels * _READING_BYTES / 1e9
 
 
 def _n_voxels_of(path: Path) -> int:
-    return int(np.prod(read_grid(path).shape))
+    return read_grid(path).n_voxels

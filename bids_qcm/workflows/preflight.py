@@ -121,7 +121,7 @@ def fit_memory(plan: Plan, settings: Settings) -> Plan:
     """
     limit = memory_limit_gb(settings)
     first_image = plan.echoes[0].files[0]
-    needed = preparation_gb(plan, settings)
+    needed = preparation_gb(plan)
     if needed > limit:
         raise InputError(
             first_image,

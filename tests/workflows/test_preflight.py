@@ -97,7 +97,7 @@ def test_methods_that_do_not_fit_are_refused(big_plan, settings):
 
 
 def test_an_acquisition_that_does_not_fit_is_refused(big_plan, settings):
-    needed = preparation_gb(big_plan, settings())
+    needed = preparation_gb(big_plan)
     with pytest.raises(InputError, match=r"--mem") as error:
         fit_memory(big_plan, settings(memory_gb=needed - 0.01))
     assert error.value.where == big_plan.echoes[0].files[0]
@@ -106,6 +106,6 @@ def test_an_acquisition_that_does_not_fit_is_refused(big_plan, settings):
 def test_methods_none_of_which_fits_are_an_acquisition_that_does_not(big_plan, settings):
     plan = replace(big_plan, methods=("integral",))
     limit = reconstruction_gb(plan, settings(), "integral") - 0.01
-    assert limit > preparation_gb(plan, settings())
+    assert limit > preparation_gb(plan)
     with pytest.raises(InputError, match="choose another --method"):
         fit_memory(plan, settings(memory_gb=limit))
