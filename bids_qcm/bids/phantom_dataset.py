@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm import __version__
+from bids_qcm.bids.condmaps import TRUTH_DESC
 from bids_qcm.bids.derivatives import BIDS_VERSION, write_json, write_text
 from bids_qcm.bids.images import save_array
 from bids_qcm.phantom.lesions import SMALL_LESION_DIAMETERS
@@ -126,7 +127,7 @@ def _write_truth(folder: Path, name: str, head: Head, parameters: PhantomParamet
                 Type="Lesion",
                 Description=f"Small lesions of {diameter} mm diameter",
             )
-    truth = folder / f"{name}_desc-truth_condmap"
+    truth = folder / f"{name}_desc-{TRUTH_DESC}_condmap"
     save_array(truth.with_suffix(".nii.gz"), head.conductivity.astype(np.float32), affine)
     write_json(
         truth.with_suffix(".json"),

@@ -1,4 +1,4 @@
-"""The truth about a phantom dataset, and the conductivity maps that belong to it."""
+"""The truth about a phantom dataset, and conductivity maps to compare with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_qcm.bids.condmaps import TRUTH_DESC
 from bids_qcm.bids.dataset import select_participants
 from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.images import Grid, read_grid, read_integers, read_values
 from bids_qcm.bids.label_tables import read_table
-from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, parse_name
+from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.phantom_dataset import TRUTH_DATASET
 from bids_qcm.phantom.truth import Truth
-from bids_qcm.recon import METHODS
 
-_TRUE = "truth"
-_METHODS = {method.desc: name for name, method in METHODS.items()}
 _NO_TRUTH = "is missing: there is no truth to compare with"
 _CREATE = "give the folder that `bids-qcm-phantom create` wrote, or create it again"
 
@@ -40,25 +38,6 @@ class PhantomTruth:
     grid: Grid
     tissue_names: dict[int, str]
     path: Path
-
-
-@dataclass(frozen=True)
-class ConductivityMap:
-    """A file with a conductivity map.
-
-    Attributes
-    ----------
-    path : Path
-    source : str
-        Name of what it was made from: all entities but ``desc``.
-    method : str
-        How it was made: the name of the method that the ``desc`` entity stands for, or else its
-        label; ``unnamed`` without one.
-    """
-
-    path: Path
-    source: str
-    method: str
 
 
 def list_participants(dataset: Path, derivatives: Path, labels: Sequence[str]) -> list[str]:
@@ -115,7 +94,7 @@ def read_truth(dataset: Path, participant: str) -> PhantomTruth:
         If a file is missing, cannot be read, or lies in another grid.
     """
     folder = dataset / TRUTH_DATASET / participant / "anat"
-    path = folder / f"{participant}_desc-{_TRUE}_condmap.nii.gz"
+    path = folder / f"{participant}_desc-{TRUTH_DESC}_condmap.nii.gz"
     if not path.exists():
         raise InputError(path, _NO_TRUTH, _CREATE)
     grid = read_grid(path)
@@ -134,50 +113,6 @@ def read_truth(dataset: Path, participant: str) -> PhantomTruth:
     table = read_table(folder / f"{participant}_dseg.tsv")
     names = {label: entry.name for label, entry in table.items() if np.any(labels == label)}
     return PhantomTruth(arrays, grid, names, path)
-
-
-def find_maps(derivatives: Path, participant: str) -> list[ConductivityMap]:
-    """Find the conductivity maps of a participant.
-
-    Parameters
-    ----------
-    derivatives : Path
-        A derivative dataset.
-    participant : str
-        Such as ``sub-01``.
-
-    Returns
-    -------
-    list of ConductivityMap
-        By source and, within one, in the order of the methods; the truth is not one of them.
-
-    Raises
-    ------
-    NoInputError
-        If there are none.
-    """
-    maps = []
-    for extension in IMAGE_EXTENSIONS:
-        for path in derivatives.glob(f"{participant}/**/*_condmap{extension}"):
-            entities, _ = parse_name(path.name)
-            desc = entities.pop("desc", "unnamed")
-            if desc != _TRUE:
-                maps.append(ConductivityMap(path, join_name(entities), _METHODS.get(desc, desc)))
-    if not maps:
-        raise NoInputError(
-            derivatives / participant,
-            "has no conductivity map (*_condmap.nii.gz)",
-            "map its conductivity with bids-qcm, or give the derivative dataset that has the maps",
-        )
-    order = list(_METHODS.values())
-    return sorted(
-        maps,
-        key=lambda one: (
-            one.source,
-            order.index(one.method) if one.method in order else len(order),
-            one.path,
-        ),
-    )
 
 
 def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.companions import is_ours
+from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.derivatives import MAGNITUDE_ENTITIES
 from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.names import join_name, parse_name, stem
-from bids_qcm.bids.phantom_truth import ConductivityMap, find_maps
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 
 SHARED = ("PhaseSign", "PhaseType", "MaskType", "ImagingFrequency")

@@ -9,17 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.images import whole_file
 from bids_qcm.bids.phantom_scores import ScoreTables
-from bids_qcm.bids.phantom_truth import (
-    ConductivityMap,
-    PhantomTruth,
-    find_maps,
-    list_participants,
-    read_map,
-    read_truth,
-)
+from bids_qcm.bids.phantom_truth import PhantomTruth, list_participants, read_map, read_truth
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.phantom.score import Score, recovery_by_diameter, score
 from bids_qcm.phantom.views import telling_slice

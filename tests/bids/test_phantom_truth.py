@@ -7,10 +7,9 @@ import pytest
 from bids_qcm.bids.errors import InputError, NoInputError, SelectionError
 from bids_qcm.bids.images import save_array
 from bids_qcm.bids.phantom_dataset import write_phantom_dataset
-from bids_qcm.bids.phantom_truth import find_maps, list_participants, read_map, read_truth
+from bids_qcm.bids.phantom_truth import list_participants, read_map, read_truth
 from bids_qcm.phantom.make import make_head
 from bids_qcm.phantom.parameters import PhantomParameters
-from bids_qcm.recon import METHODS
 
 PARAMETERS = PhantomParameters(
     resolution=4.0, lesion=True, small_lesions=True, tissue_variation=0.15
@@ -70,28 +69,6 @@ def test_truth_in_two_grids(phantom, which):
     with pytest.raises(InputError, match="lies in another grid than the true cond") as error:
         read_truth(phantom, "sub-01")
     assert error.value.where == path
-
-
-def test_maps_are_in_the_order_of_the_methods(tmp_path):
-    for name in (
-        "sub-01/anat/sub-01_desc-other_condmap.nii.gz",
-        *(f"sub-01/anat/sub-01_desc-{m.desc}_condmap.nii.gz" for m in METHODS.values()),
-        "sub-01/anat/sub-01_condmap.nii",
-        "sub-01/ses-a/anat/sub-01_ses-a_acq-b_desc-integral_condmap.nii.gz",
-        "sub-01/anat/sub-01_desc-integral_condstd.nii.gz",
-        "sub-01/anat/sub-01_desc-truth_condmap.nii.gz",
-        "sub-02/anat/sub-02_desc-integral_condmap.nii.gz",
-    ):
-        put_map(tmp_path, name)
-    found = find_maps(tmp_path, "sub-01")
-    assert [one.method for one in found] == [*METHODS, "unnamed", "other", "integral"]
-    assert {one.source for one in found[:-1]} == {"sub-01"}
-    assert found[-1].source == "sub-01_ses-a_acq-b"
-
-
-def test_no_maps(tmp_path):
-    with pytest.raises(NoInputError, match=r"sub-01: has no conductivity map .* Remedy: map its"):
-        find_maps(tmp_path, "sub-01")
 
 
 def test_a_map_has_no_value_where_it_has_none(original):

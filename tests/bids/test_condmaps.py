@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+
+from bids_qcm.bids.condmaps import find_maps
+from bids_qcm.bids.errors import NoInputError
+from bids_qcm.bids.images import save_array
+from bids_qcm.recon import METHODS
+
+
+def test_maps_are_in_the_order_of_the_methods(tmp_path):
+    for name in (
+        "sub-01/anat/sub-01_desc-other_condmap.nii.gz",
+        *(f"sub-01/anat/sub-01_desc-{m.desc}_condmap.nii.gz" for m in METHODS.values()),
+        "sub-01/anat/sub-01_condmap.nii",
+        "sub-01/ses-a/anat/sub-01_ses-a_acq-b_desc-integral_condmap.nii.gz",
+        "sub-01/anat/sub-01_desc-integral_condstd.nii.gz",
+        "sub-01/anat/sub-01_desc-truth_condmap.nii.gz",
+        "sub-02/anat/sub-02_desc-integral_condmap.nii.gz",
+    ):
+        save_array(tmp_path / name, np.ones((2, 2, 2)), np.eye(4))
+    found = find_maps(tmp_path, "sub-01")
+    assert [one.method for one in found] == [*METHODS, "unnamed", "other", "integral"]
+    assert {one.source for one in found[:-1]} == {"sub-01"}
+    assert found[-1].source == "sub-01_ses-a_acq-b"
+
+
+def test_no_maps(tmp_path):
+    with pytest.raises(NoInputError, match=r"sub-01: has no conductivity map .* Remedy: map its"):
+        find_maps(tmp_path, "sub-01")
