@@ -166,24 +166,25 @@ class Study:
 def search(study: Study, scan: Scan, method: str) -> Radii:
     """Find the radii of the least error, from the published ones on.
 
-    All neighbours on the grid of radii are tried, and the best is gone to, until none is better.
+    From the best so far to the first neighbour on the grid of radii that is better, larger ones
+    first, for these mostly are, until none is.
     """
     published = METHODS[method].fit_radius, METHODS[method].integral_radius
+    if published == (None, None):
+        return published
 
-    def error(steps: tuple[int, ...]) -> float:
+    def error(steps: tuple[int, int]) -> float:
         return study.evaluate(scan, method, scaled(published, steps))["error"]
 
+    def neighbours(steps: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        for i, j in ((1, 1), (1, 0), (0, 1), (-1, 0), (0, -1), (-1, -1)):
+            if max(steps[0] + i, steps[1] + j) <= _LARGEST_STEP:
+                yield steps[0] + i, steps[1] + j
+
     best = (0, 0)
-    while True:
-        around = {
-            (best[0] + i, best[1] + j)
-            for i, j in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1))
-            if max(best[0] + i, best[1] + j) <= _LARGEST_STEP
-        }
-        better = min([best, *sorted(around)], key=error)
-        if better == best:
-            return scaled(published, best)
+    while better := next((one for one in neighbours(best) if error(one) < error(best)), None):
         best = better
+    return scaled(published, best)
 
 
 def scaled(published: Radii, steps: Sequence[int]) -> Radii:
