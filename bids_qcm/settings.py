@@ -66,6 +66,8 @@ class Settings:
         A participant with more sessions gets a report for each; None for never.
     reports_only : bool
         Write reports of what is there, and compute nothing.
+    boilerplate_only : bool
+        Write the methods text of what is there, and nothing else.
     nprocs, omp_nthreads : int
         Processes at once, and threads in each.
     memory_gb : float or None
@@ -107,6 +109,7 @@ class Settings:
     uncertainty: bool = True
     aggregated_sessions: int | None = None
     reports_only: bool = False
+    boilerplate_only: bool = False
     nprocs: int = 1
     omp_nthreads: int = 1
     memory_gb: float | None = None

@@ -160,6 +160,28 @@ def test_the_citation_tells_what_the_run_did(computed):
     check_links(logs / "CITATION.html")
 
 
+def test_the_citation_of_all_runs(derived, computed, tmp_path):
+    """Each run tells of its own maps; what was made by several is told on request."""
+    for kind in ("md", "bib", "html"):
+        (derived / f"logs/CITATION.{kind}").unlink(missing_ok=True)
+    argv = ["/nowhere", str(derived), "participant", "--boilerplate-only"]
+    assert main(argv) == 0
+    for kind in ("md", "bib", "html"):
+        name = f"logs/CITATION.{kind}"
+        assert (derived / name).read_bytes() == (computed[0] / name).read_bytes()
+    assert main([*argv, "--participant-label", "02"]) == 0
+    assert "of one acquisition" in (derived / "logs/CITATION.md").read_text()
+    assert not list(derived.glob("*.html"))
+
+
+def test_no_citation_of_nothing(derived, caplog):
+    argv = ["/nowhere", str(derived), "participant", "--boilerplate-only"]
+    before = (derived / "logs/CITATION.md").read_bytes()
+    assert main([*argv, "--participant-label", "bad"]) == 66
+    assert "has no map to tell of" in caplog.text
+    assert (derived / "logs/CITATION.md").read_bytes() == before
+
+
 def test_reports_are_rebuilt_without_raw_data(derived, computed, tmp_path):
     argv = ["/nowhere", str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
     assert main([*argv, "--participant-label", "02"]) == 0

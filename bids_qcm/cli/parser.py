@@ -53,7 +53,9 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
     options = parser.parse_args(argv)
-    needs_raw_data = options.analysis_level == "participant" and not options.reports_only
+    needs_raw_data = options.analysis_level == "participant" and not (
+        options.reports_only or options.boilerplate_only
+    )
     if needs_raw_data and not options.bids_dir.is_dir():
         parser.error(f"argument BIDS_DIR: {options.bids_dir} is no folder")
     nprocs = options.nprocs or available_cores()
@@ -84,6 +86,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         uncertainty=options.uncertainty,
         aggregated_sessions=options.aggregate_session_reports,
         reports_only=options.reports_only,
+        boilerplate_only=options.boilerplate_only,
         nprocs=nprocs,
         omp_nthreads=min(options.omp_nthreads or 8, nprocs),
         memory_gb=options.mem,
@@ -274,13 +277,19 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_reports(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add(
+    only = group.add_mutually_exclusive_group()
+    only.add_argument(
         "--reports-only",
         action="store_true",
         help="compute nothing; write the participants' reports again from what OUTPUT_DIR holds",
     )
-    add(
+    only.add_argument(
+        "--boilerplate-only",
+        action="store_true",
+        help="compute nothing; write OUTPUT_DIR/logs/CITATION.{md,html,bib} about all maps in "
+        "OUTPUT_DIR, whichever runs made them",
+    )
+    group.add_argument(
         "--aggregate-session-reports",
         type=_positive_int,
         metavar="N",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.errors import NoInputError
 from bids_qcm.bids.results import reported_participants
 from bids_qcm.bids.run_records import new_record, write_record
 from bids_qcm.cli.exits import ExitStatus
@@ -54,6 +55,25 @@ def rebuild_reports(settings: Settings) -> ExitStatus:
     return summary.conclude()
 
 
+def rebuild_citation(settings: Settings) -> ExitStatus:
+    """Write the methods text of all maps of participants, from the derivative dataset alone.
+
+    Raises
+    ------
+    InputError
+        If it is no derivative dataset, or those asked for have no map.
+    """
+    from bids_qcm.reports.citation_files import write_citation
+
+    participants = reported_participants(settings.output_dir, settings.participant_labels)
+    paths = write_citation(settings.output_dir, participants)
+    if not paths:
+        raise NoInputError(settings.output_dir, "has no map to tell of", "map conductivity first")
+    for path in paths:
+        LOGGER.info("written: %s", path)
+    return ExitStatus.DONE
+
+
 def report_group(settings: Settings) -> ExitStatus:
     """Write the table and the page of the group, from the derivative dataset alone.
 
@@ -95,7 +115,8 @@ def _write_records(
 def _write_citation(settings: Settings, summary: Summary) -> list[Path]:
     from bids_qcm.reports.citation_files import write_citation
 
-    return write_citation(settings.output_dir, summary.methods)
+    participants = sorted({source.split("_")[0] for source in summary.methods})
+    return write_citation(settings.output_dir, participants, summary.methods)
 
 
 def _write_pages(participants: Sequence[str], settings: Settings, summary: Summary) -> None:

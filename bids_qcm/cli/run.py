@@ -18,7 +18,7 @@ from bids_qcm.bids.run_records import LOGS, Failure
 from bids_qcm.cli.exits import ExitStatus, status_of
 from bids_qcm.cli.parser import parse_settings
 from bids_qcm.cli.plan_table import plan_table
-from bids_qcm.cli.reports import rebuild_reports, report_group, report_run
+from bids_qcm.cli.reports import rebuild_citation, rebuild_reports, report_group, report_run
 from bids_qcm.cli.slurm import write_slurm_scripts
 from bids_qcm.cli.summary import Summary
 from bids_qcm.settings import Settings
@@ -76,6 +76,8 @@ def _run(settings: Settings, *, verbose: bool) -> ExitStatus:
         return report_group(settings)
     if settings.reports_only:
         return rebuild_reports(settings)
+    if settings.boilerplate_only:
+        return rebuild_citation(settings)
     return run_participants(settings, verbose=verbose)
 
 

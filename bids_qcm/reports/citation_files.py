@@ -1,6 +1,6 @@
-"""The methods text of a run as files."""
+"""The methods text as files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bids_qcm.bids.derivatives import write_text
@@ -12,29 +12,33 @@ from bids_qcm.reports.pages import write_page
 from bids_qcm.reports.participant import processing
 
 
-def write_citation(output_dir: Path, methods: Mapping[str, Sequence[str]]) -> list[Path]:
-    """Write ``logs/CITATION.md``, ``.bib`` and ``.html``: what a run did, ready for a paper.
+def write_citation(
+    output_dir: Path,
+    participants: Iterable[str],
+    methods: Mapping[str, Sequence[str]] | None = None,
+) -> list[Path]:
+    """Write ``logs/CITATION.md``, ``.bib`` and ``.html``: what was done, ready for a paper.
 
     Parameters
     ----------
     output_dir : Path
         The derivative dataset.
-    methods : mapping of str to sequence of str
-        Methods whose maps the run wrote, by what the names of the acquisition's files start with.
-        Maps of earlier runs are not told of.
+    participants : iterable of str
+        Such as ``sub-01``.
+    methods : mapping of str to sequence of str, optional
+        Methods whose maps are told of, by what the names of the acquisition's files start with;
+        None for all maps that are there.
 
     Returns
     -------
     list of Path
-        None where the run wrote no map.
+        None where there is no map.
     """
-    participants = sorted({source.split("_")[0] for source in methods})
-    done = [
-        processing(result, methods[result.source])
-        for participant in participants
-        for result in find_results(output_dir, participant)
-        if result.source in methods
-    ]
+    results = [one for participant in participants for one in find_results(output_dir, participant)]
+    if methods is None:
+        done = [processing(one) for one in results]
+    else:
+        done = [processing(one, methods[one.source]) for one in results if one.source in methods]
     if not done:
         return []
     text = describe_methods(done)

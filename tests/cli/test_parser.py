@@ -80,6 +80,7 @@ FIELDS = {
     "uncertainty": (["--no-uncertainty"], False),
     "aggregated_sessions": (["--aggregate-session-reports", "3"], 3),
     "reports_only": (["--reports-only"], True),
+    "boilerplate_only": (["--boilerplate-only"], True),
     "nprocs": (["--nprocs", "97"], 97),
     "omp_nthreads": (["--nprocs", "98", "--omp-nthreads", "97"], 97),
     "memory_gb": (["--mem", "1.5G"], 1.5),
@@ -138,7 +139,12 @@ def test_defaults(parse, folders):
 
 
 @pytest.mark.parametrize(
-    "argv", [["gone", "out", "group"], ["gone", "out", "participant", "--reports-only"]]
+    "argv",
+    [
+        ["gone", "out", "group"],
+        ["gone", "out", "participant", "--reports-only"],
+        ["gone", "out", "participant", "--boilerplate-only"],
+    ],
 )
 def test_reports_need_no_raw_data(folders, argv):
     assert parse_settings(argv)[0].analysis_level == argv[2]
