@@ -1,6 +1,10 @@
 """The direction of the data flow, as the documentation draws it."""
 
 import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -65,3 +69,15 @@ def test_data_flows_one_way(module):
             assert top not in FILES, f"{package} imports {name}"
         if package not in ("interfaces", "workflows"):
             assert top != "nipype", f"{package} imports {name}"
+
+
+def test_what_is_imported_is_declared():
+    """What a dependency of ours happens to bring may be gone with its next version."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["registration"]]
+    declared = {re.match(r"[\w.-]+", one)[0].lower() for one in required}
+    used = {name.partition(".")[0] for module in MODULES for name in imports(module)}
+    used -= sys.stdlib_module_names | {"bids_qcm"}
+    providers = packages_distributions()
+    undeclared = {n for n in used if not declared & {one.lower() for one in providers[n]}}
+    assert not undeclared
