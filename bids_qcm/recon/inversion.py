@@ -129,9 +129,7 @@ def invert(
     each by conjugate gradients, on grids from 6 mm to the given one. The noise is propagated
     through the last step: replicates of it on the finest grid whose voxels are 2 mm or larger.
     """
-    levels = [scene]
-    while 2 * max(levels[-1].voxel_size) <= _COARSEST_SIZE:
-        levels.append(levels[-1].coarser())
+    levels = _levels(scene)
     replicated = [one for one in levels if min(one.voxel_size) >= REPLICATE_SIZE]
     for_std = (replicated or levels[-1:])[0] if uncertainty else None
     fit = _Fit(levels[-1], np.full(levels[-1].support.shape, np.log(_typical(levels[-1]))))
@@ -147,6 +145,17 @@ def invert(
             std = _refined(std, coarse, shape)
     kappa = np.where(_determined(scene.inside), np.exp(fit.log_kappa), np.nan)
     return kappa.astype(np.float32), None if std is None else (kappa * std).astype(np.float32)
+
+
+def _levels(scene: Scene) -> list[Scene]:
+    """Give the grids, the finest first: coarser ones as long as they say something of the mask."""
+    levels = [scene]
+    while 2 * max(levels[-1].voxel_size) <= _COARSEST_SIZE:
+        coarser = levels[-1].coarser()
+        if not inner_voxels(coarser.inside).any():
+            break
+        levels.append(coarser)
+    return levels
 
 
 class _Fit:

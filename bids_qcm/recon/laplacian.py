@@ -73,10 +73,10 @@ def compute_laplacian(
     Raises
     ------
     ValueError
-        If an inversion has no noise to weigh the phase by, or is asked for in a plane.
+        If an inversion has no noise to weigh the phase by.
     """
     if method.form == "inversion":
-        return invert(_scene(volumes, method, kernels), uncertainty=uncertainty)
+        return invert(_scene(volumes, method), uncertainty=uncertainty)
     noise = volumes.noise if uncertainty else None
     if method.form == "integral":
         laplacian = _integral(volumes, method, kernels)
@@ -95,12 +95,10 @@ def compute_laplacian(
     return laplacian, None if noise is None else fd_laplacian_std(noise.phase, *differentiated)
 
 
-def _scene(volumes: Volumes, method: Method, kernels: Kernels) -> Scene:
+def _scene(volumes: Volumes, method: Method) -> Scene:
     inside = volumes.support != 0
     if volumes.noise is None or not (volumes.noise.phase[inside] > 0).all():
         raise ValueError(f"{method.name} needs the noise of the phase, positive in the mask")
-    if len(kernels.axes) < 3:
-        raise ValueError(f"{method.name} needs all three dimensions, but a radius of 0 was given")
     precision = np.zeros(inside.shape)
     precision[inside] = volumes.noise.phase[inside].astype(np.float64) ** -2
     return Scene(volumes.phase, precision, volumes.support, volumes.voxel_size, volumes.zscore)

@@ -37,8 +37,8 @@ def quadratic_terms(radius: Triple) -> NDArray[np.int64]:
     return _TERMS[(_TERMS[:, flat] == 0).all(axis=1)]
 
 
-def check_enough_voxels(radius: Triple, voxel_size: Triple, name: str) -> None:
-    """Refuse a kernel that holds fewer voxels than the quadratic has terms.
+def check_determined(radius: Triple, voxel_size: Triple, name: str) -> None:
+    """Refuse a kernel that holds too few voxels, or too few places, for the quadratic's terms.
 
     Parameters
     ----------
@@ -52,13 +52,23 @@ def check_enough_voxels(radius: Triple, voxel_size: Triple, name: str) -> None:
     ValueError
         If no fit in it can be determined.
     """
-    n_voxels = int(ellipsoid(radius, voxel_size).sum())
-    n_terms = len(quadratic_terms(radius))
-    if n_voxels < n_terms:
+    n_voxels, n_terms = (design := design_matrix(radius, voxel_size)).shape
+    if np.linalg.matrix_rank(design) < n_terms:
         raise ValueError(
-            f"{name} {radius} mm holds {n_voxels} voxels of {voxel_size} mm, and the fit has "
-            f"{n_terms} terms; give a larger radius"
+            f"{name} {radius} mm holds {n_voxels} voxels of {voxel_size} mm, which cannot "
+            f"determine the {n_terms} terms of the fit; give a larger radius"
         )
+
+
+def design_matrix(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
+    """Give the terms at each of the ellipsoid's voxels, (n_voxels, n_terms).
+
+    Coordinates are from the centre, in units of :func:`coordinate_unit`.
+    """
+    kernel = ellipsoid(radius, voxel_size)
+    steps = np.array(voxel_size) / coordinate_unit(radius)
+    offsets = (np.argwhere(kernel) - np.array(kernel.shape) // 2) * steps
+    return (offsets[:, None, :] ** quadratic_terms(radius)).prod(axis=2)
 
 
 def coordinate_unit(radius: Triple) -> NDArray[np.float64]:

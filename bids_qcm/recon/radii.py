@@ -5,7 +5,7 @@ from typing import Literal
 
 from bids_qcm.recon.kernels import Kernels, Triple, as_triple, check_radius
 from bids_qcm.recon.methods import Method
-from bids_qcm.recon.normal_equations import check_enough_voxels
+from bids_qcm.recon.normal_equations import check_determined
 
 Radius = float | Sequence[float]
 RadiusChoice = Radius | Literal["auto"] | None
@@ -45,8 +45,8 @@ def choose_kernels(
     ------
     ValueError
         If a radius or voxel size is not a positive number of mm, a radius reaches less than one
-        voxel along an axis or holds fewer voxels than a quadratic has terms, or the volume has too
-        few voxels along an axis to find a curvature.
+        voxel along an axis or holds too few voxels to determine a quadratic, the volume has too few
+        voxels along an axis to find a curvature, or an inversion is to be in-plane.
     """
     if min(voxel_size) <= 0:
         raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
@@ -64,6 +64,8 @@ def choose_kernels(
         if value is not None or published[name] is not None
     }
     axes = curved_axes(*triples.values())
+    if method.form == "inversion" and len(axes) < 3:
+        raise ValueError(f"{method.name} needs all three dimensions, but a radius of 0 was given")
     for axis in axes:
         if shape[axis] < _FEWEST_VOXELS:
             raise ValueError(
@@ -75,7 +77,7 @@ def choose_kernels(
         if published[name] is not None:
             check_radius(triples[name], voxel_size, f"{method.name}: {name}")
     if method.fit_radius is not None:
-        check_enough_voxels(triples["fit radius"], voxel_size, f"{method.name}: fit radius")
+        check_determined(triples["fit radius"], voxel_size, f"{method.name}: fit radius")
     return Kernels(
         fit_radius=triples["fit radius"] if method.fit_radius is not None else None,
         integral_radius=triples["integral radius"] if method.integral_radius is not None else None,

@@ -99,7 +99,9 @@ def replicate_std(
     of_noise = estimate(noises, zscore, at)
     variance = _in_volume(_mean_square(of_noise), at)
     if zscore is None:
-        return np.sqrt(_smoothed(variance, support) if sparse else variance).astype(np.float32)
+        if sparse:
+            variance = _smoothed(variance, support, spacing=spacing)
+        return np.sqrt(variance).astype(np.float32)
     moved, moved_noise = [], []
     magnitudes = _Replicates(np.full_like(zscore, noise.zscore), inside, MAGNITUDE_REPLICATES, 1)
     for i, shift in enumerate(magnitudes):

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from bids_qcm.recon.kernels import Triple, ellipsoid
-from bids_qcm.recon.normal_equations import coordinate_unit, derivative_rows, quadratic_terms
+from bids_qcm.recon.normal_equations import derivative_rows, design_matrix
 
 
 def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
@@ -23,9 +23,7 @@ def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float6
         ellipsoid does not determine the fit.
     """
     kernel = ellipsoid(radius, voxel_size)
-    steps = np.array(voxel_size) / coordinate_unit(radius)
-    offsets = (np.argwhere(kernel) - np.array(kernel.shape) // 2) * steps
-    design = (offsets[:, None, :] ** quadratic_terms(radius)).prod(axis=2)
+    design = design_matrix(radius, voxel_size)
     normal = design.T @ design
     if np.linalg.matrix_rank(normal) < len(normal):
         return np.full((4, *kernel.shape), np.nan)

@@ -53,11 +53,22 @@ def test_voxel_size_of_an_oblique_grid():
 def test_grids_match_to_rounding(affine):
     grid = Grid((8, 9, 7), affine)
     near, far = affine.copy(), affine.copy()
-    near[0, 3] += 0.005
-    far[0, 3] += 0.02
+    near[0, 3] += 0.05
+    far[0, 3] += 0.2
     assert grid.matches(Grid((8, 9, 7), near))
     assert not grid.matches(Grid((8, 9, 7), far))
     assert not grid.matches(Grid((9, 8, 7), affine))
+
+
+def test_grids_match_at_their_far_ends():
+    """A difference of voxel sizes or of angles grows from the first voxel to the last."""
+    affine = np.eye(4)
+    larger = np.diag([1.001, 1, 1, 1])
+    assert Grid((50, 9, 9), larger).matches(Grid((50, 9, 9), affine))
+    assert not Grid((200, 9, 9), larger).matches(Grid((200, 9, 9), affine))
+    turned = np.eye(4)
+    turned[:2, :2] = [[1, -0.0087], [0.0087, 1]]
+    assert not Grid((200, 200, 9), turned).matches(Grid((200, 200, 9), affine))
 
 
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 7, 3), (8, 9, 7, 1)])

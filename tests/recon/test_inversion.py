@@ -37,6 +37,18 @@ def test_one_tissue_has_one_conductivity():
     assert std is None
 
 
+@pytest.mark.parametrize(
+    ("shape", "size"), [((24, 24, 8), (1.0, 1.0, 1.0)), ((30, 30, 4), (1.0, 1.0, 3.0))]
+)
+def test_a_slab_need_not_be_thick_on_coarser_grids(shape, size):
+    labels = np.ones(shape, dtype=np.int32)
+    found, std = invert(
+        image(np.full(shape, 400.0), labels, size=size, noise=1e-5), uncertainty=True
+    )
+    assert abs(np.median(found) / 400 - 1) < 0.05
+    assert np.isfinite(std).all()
+
+
 def test_tissues_keep_their_borders(layers):
     kappa, labels = layers
     found, _ = invert(image(kappa, labels))

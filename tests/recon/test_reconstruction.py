@@ -260,6 +260,8 @@ PHASE = np.zeros((4, 4, 4))
         (PHASE, {"sign": "plus"}, "sign"),
         (PHASE, {"fit_radius": 0.5}, "less than one voxel along x"),
         (PHASE, {"fit_radius": 1}, "holds 7 voxels"),
+        # no voxel is off both along x and along z
+        (PHASE, {"voxel_size": (1, 1, 3), "fit_radius": (9, 9, 3)}, "cannot determine"),
         (PHASE, {"voxel_size": 0.001}, "both are in mm"),
         (PHASE, {"n_threads": 0}, "n_threads"),
         (PHASE, {"frequency": 127.74}, "in Hz"),

@@ -119,6 +119,30 @@ def test_replicates_of_a_known_estimator(sparse):
     np.testing.assert_allclose(np.sqrt(np.mean((std / sd) ** 2)), 5, rtol=0.02)
 
 
+@pytest.mark.parametrize("use_magnitude", [False, True])
+def test_what_is_sparse_is_averaged_over_its_neighbours(use_magnitude):
+    """32 replicates alone would leave 13 %, and those of 3 neighbours along z 7 %."""
+    shape, spacing = (30, 30, 12), 3
+    support = np.ones(shape, np.int32)
+    still = np.zeros(shape, np.float32)
+
+    def estimate(phases, zscore, at):
+        return np.stack([5 * phase[at] for phase in phases])
+
+    std = replicate_std(
+        estimate,
+        still,
+        still,
+        support,
+        Noise(np.full(shape, 0.2, np.float32), 0.0),
+        still if use_magnitude else None,
+        at=every_nth(support, spacing),
+        spacing=spacing,
+    )
+    assert np.median(std) == pytest.approx(1, rel=0.02)
+    assert np.std(std) < 0.04
+
+
 def test_replicates_of_the_magnitude():
     shape = (20, 20, 20)
     support = np.ones(shape, np.int32)
