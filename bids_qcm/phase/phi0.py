@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bids_qcm.phase.echoes import phase_at_zero
 from bids_qcm.phase.masking import signal_mask
 from bids_qcm.phase.noise import noise_level
-from bids_qcm.phase.slices import flip_alternate_slices, slices_alternate
+from bids_qcm.phase.slices import alternating_axes, flip_alternate_slices
 from bids_qcm.phase.unwrapping import centred, unwrap
 
 
@@ -29,8 +29,10 @@ class Phi0:
         Standard deviation of the phase's noise in rad; 0 outside the mask.
     magnitude_noise : float
         Standard deviation of the magnitude's noise, in its unit.
-    slices_flipped : bool
-        Whether every second slice got pi added.
+    axes_flipped : tuple of int
+        Along which every second slice got pi added.
+    unwrapped : bool
+        Whether the phase was unwrapped here, not stored so.
     """
 
     phase: NDArray[np.float32]
@@ -38,7 +40,8 @@ class Phi0:
     mask: NDArray[np.bool_]
     noise: NDArray[np.float32]
     magnitude_noise: float
-    slices_flipped: bool
+    axes_flipped: tuple[int, ...]
+    unwrapped: bool
 
 
 def compute_phi0(
@@ -80,12 +83,11 @@ def compute_phi0(
     if not mask.any():
         raise ValueError("the mask holds no voxel with signal")
     echoes = [_signal(m, p, g) for m, p, g in zip(magnitudes, phases, good, strict=True)]
-    flip = slices_alternate(echoes)
-    if flip:
-        echoes = [flip_alternate_slices(echo) for echo in echoes]
+    axes = alternating_axes(echoes)
+    echoes = [flip_alternate_slices(echo, axes) for echo in echoes]
+    keep = unwrapped and len(echoes) == 1 and not axes
     if len(echoes) == 1:
         relative = 1 / np.where(mask, magnitude, 1)
-        keep = unwrapped and not flip
         phase = centred(phases[0], mask) if keep else unwrap(np.angle(echoes[0]), mask)
     else:
         wrapped, relative = phase_at_zero(echoes, echo_times, mask)
@@ -99,7 +101,8 @@ def compute_phi0(
         mask=mask,
         noise=np.where(mask, level * relative, 0).astype(np.float32),
         magnitude_noise=level,
-        slices_flipped=flip,
+        axes_flipped=axes,
+        unwrapped=not keep,
     )
 
 

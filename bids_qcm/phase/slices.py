@@ -1,51 +1,58 @@
 """The alternating sign of neighbouring slices that General Electric's reconstruction leaves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def slice_coherence_angle(echoes: Sequence[NDArray[np.complexfloating]]) -> float:
+def slice_coherence_angle(echoes: Sequence[NDArray[np.complexfloating]], axis: int) -> float:
     """Give the angle of the complex coherence between neighbouring slices.
 
     Parameters
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
-        Slices are stacked along the last axis.
+    axis : int
+        Along which slices are stacked.
 
     Returns
     -------
     float
         In rad, over all pairs of slices and echoes; 0 for a single slice.
     """
-    coherence = sum(np.vdot(s[..., :-1], s[..., 1:]) for s in echoes)
+    coherence = sum(np.vdot(s[:-1], s[1:]) for s in (np.moveaxis(e, axis, 0) for e in echoes))
     return float(np.angle(coherence))
 
 
-def slices_alternate(echoes: Sequence[NDArray[np.complexfloating]]) -> bool:
-    """Tell whether every second slice has its sign flipped.
+def alternating_axes(echoes: Sequence[NDArray[np.complexfloating]]) -> tuple[int, ...]:
+    """List the axes along which every second slice has its sign flipped.
+
+    No header tells which axis that of the slices is, once images were reoriented. An axis too many
+    does no harm: half a cycle for every voxel is a linear phase, which has no Laplacian.
 
     Parameters
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
-        As in :func:`slice_coherence_angle`.
     """
-    return abs(slice_coherence_angle(echoes)) > np.pi / 2
+    return tuple(a for a in range(3) if abs(slice_coherence_angle(echoes, a)) > np.pi / 2)
 
 
 def flip_alternate_slices(
-    echo: NDArray[np.complexfloating],
+    echo: NDArray[np.complexfloating], axes: Iterable[int]
 ) -> NDArray[np.complexfloating]:
     """Add pi to the phase of every second slice.
 
     Parameters
     ----------
     echo : ndarray of complex, shape (X, Y, Z)
+    axes : iterable of int
+        Along which slices are stacked.
 
     Returns
     -------
     ndarray of complex, shape (X, Y, Z)
     """
-    signs = np.where(np.arange(echo.shape[-1]) % 2, -1, 1).astype(echo.real.dtype)
-    return echo * signs
+    for axis in axes:
+        signs = np.where(np.arange(echo.shape[axis]) % 2, -1, 1).astype(echo.real.dtype)
+        echo = np.moveaxis(np.moveaxis(echo, axis, -1) * signs, -1, axis)
+    return echo

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from bids_qcm.phase.slices import (
+    alternating_axes,
     flip_alternate_slices,
     slice_coherence_angle,
-    slices_alternate,
 )
 
 
@@ -20,25 +20,35 @@ def alternating(n_slices=7):
 
 
 def test_smooth_volume_is_left_alone():
-    assert not slices_alternate([smooth(), smooth()])
-    assert slice_coherence_angle([smooth()]) == pytest.approx(0.4, abs=1e-4)
+    assert alternating_axes([smooth(), smooth()]) == ()
+    assert slice_coherence_angle([smooth()], 2) == pytest.approx(0.4, abs=1e-4)
+    np.testing.assert_array_equal(flip_alternate_slices(smooth(), ()), smooth())
 
 
 @pytest.mark.parametrize("n_slices", [2, 7, 8])
-def test_alternation_is_found_and_undone(n_slices):
-    signal = alternating(n_slices)
-    assert slices_alternate([signal])
-    flipped = flip_alternate_slices(signal)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_alternation_is_found_and_undone_along_any_axis(n_slices, axis):
+    signal = np.moveaxis(alternating(n_slices), 2, axis)
+    assert alternating_axes([signal]) == (axis,)
+    flipped = flip_alternate_slices(signal, (axis,))
     assert flipped.dtype == np.complex64
-    np.testing.assert_array_equal(flipped, smooth(n_slices))
-    assert not slices_alternate([flipped])
+    np.testing.assert_array_equal(flipped, np.moveaxis(smooth(n_slices), 2, axis))
+    assert alternating_axes([flipped]) == ()
+
+
+def test_alternation_along_two_axes():
+    signal = alternating()
+    signal[::2] *= -1
+    assert alternating_axes([signal]) == (0, 2)
+    flipped = flip_alternate_slices(signal, (0, 2))
+    np.testing.assert_allclose(np.abs(np.vdot(flipped, smooth())), np.vdot(signal, signal).real)
 
 
 def test_strong_echoes_outvote_weak_ones():
-    assert slices_alternate([10 * alternating(), smooth()])
-    assert not slices_alternate([alternating(), 10 * smooth()])
+    assert alternating_axes([10 * alternating(), smooth()]) == (2,)
+    assert alternating_axes([alternating(), 10 * smooth()]) == ()
 
 
 def test_single_slice():
-    assert slice_coherence_angle([smooth(1)]) == 0
-    assert not slices_alternate([smooth(1)])
+    assert slice_coherence_angle([smooth(1)], 2) == 0
+    assert alternating_axes([smooth(1)]) == ()
