@@ -407,8 +407,13 @@ def _filters(text: str) -> dict[str, dict[str, Any]]:
         unknown = set(content) - set(_FILTER_KEYS)
         if unknown or not content:
             raise KeyError(*sorted(unknown))
+        if parts := sorted({"part", "echo"} & set(content.get("phase", ()))):
+            raise argparse.ArgumentTypeError(
+                f"{text} selects phases by {' and '.join(parts)}, but an acquisition is all its "
+                "parts and echoes; leave that out"
+            )
         return {key: dict(filters) for key, filters in content.items()}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise argparse.ArgumentTypeError(
             f"{text} must be a JSON object with one or more of the keys "
             f"{', '.join(_FILTER_KEYS)} ({error!r})"

@@ -184,6 +184,7 @@ def _offsets(
 ) -> NDArray[np.float64]:
     """Spread points evenly over a target voxel, relative to its centre, (N, 3) in mm."""
     ratio = voxel_sizes(target_affine) / min(voxel_sizes(affine))
-    numbers = np.clip(np.rint(ratio), 1, _MOST_SAMPLES_PER_AXIS).astype(int)
+    # not two points where sizes differ by rounding
+    numbers = np.clip(np.ceil(ratio - 1e-3), 1, _MOST_SAMPLES_PER_AXIS).astype(int)
     fractions = product(*((np.arange(n) + 0.5) / n - 0.5 for n in numbers))
     return np.array(list(fractions)) @ np.asarray(target_affine)[:3, :3].T

@@ -259,7 +259,11 @@ def test_usage_errors(usage_error, argv, parts):
 
 
 @pytest.mark.parametrize(
-    "content", [None, "{", "[]", "{}", '{"bold": {}}', '{"phase": "T2w"}', '{"phase": null}']
+    "content",
+    [
+        *(None, "{", "[]", "{}", '["phase"]', '{"bold": {}}', '{"phase": "T2w"}'),
+        *('{"phase": null}', '{"phase": {"echo": 1}}'),
+    ],
 )
 def test_a_bad_filter_file(usage_error, folders, content):
     path = folders / "filters.json"
