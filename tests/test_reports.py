@@ -216,6 +216,26 @@ def test_without_standard_deviation_magnitude_and_segmentation(derived, tmp_path
     check_links(derived / "sub-01.html")
 
 
+def test_what_an_earlier_run_left_is_not_told_of_a_new_map(dataset, workspace, tmp_path):
+    argv = (dataset, tmp_path / "out", tmp_path / "work", "--participant-label", "01")
+    anat = tmp_path / "out/sub-01/anat"
+    first = ("--method", "laplacian", "laplacian-seg", "--fit-radius", "9")
+    assert run(*argv, *first) == 0
+    assert run(*argv, "--method", "laplacian", "--fit-radius", "9", "--no-uncertainty") == 0
+    assert (anat / "sub-01_desc-laplacian_condstd.nii.gz").exists(), "the map is the same"
+    options = ("--fit-radius", "12", "--no-uncertainty", "--segmentation", "none")
+    assert run(*argv, "--method", "laplacian", *options) == 0
+    names = {path.name for path in anat.glob("*condstd*")}
+    assert names == {f"sub-01_desc-laplacianSeg_condstd.{end}" for end in ("nii.gz", "json")}
+    citation = (tmp_path / "out/logs/CITATION.md").read_text()
+    assert "standard deviation that noise" not in citation
+    assert "Tissues were those" not in citation
+    page = (tmp_path / "out/sub-01.html").read_text()
+    assert "laplacian-seg is of a run with another Segmentation than phi0" in page
+    assert "Its standard deviation was not computed" in page
+    check_links(tmp_path / "out/sub-01.html")
+
+
 def test_a_failed_report_is_no_failed_computation(
     dataset, workspace, tmp_path, monkeypatch, caplog
 ):

@@ -4,7 +4,7 @@ import filecmp
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -120,7 +120,12 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
     write_text(ignored, "\n".join(dict.fromkeys([*theirs, *_BIDSIGNORE, ""])))
 
 
-def put_whole(source: Path, path: Path, sidecar: Mapping[str, Any] | None = None) -> None:
+def put_whole(
+    source: Path,
+    path: Path,
+    sidecar: Mapping[str, Any] | None = None,
+    outdated: Iterable[Path] = (),
+) -> None:
     """Copy a file into the dataset, whole or not at all, with its sidecar.
 
     Parameters
@@ -130,6 +135,8 @@ def put_whole(source: Path, path: Path, sidecar: Mapping[str, Any] | None = None
         Where to; left alone if it has the same content already.
     sidecar : mapping, optional
         Content of the JSON file beside it, written first: a map is never there without it.
+    outdated : iterable of Path
+        What told of an older content, to be taken away with it.
     """
 
     def write_sidecar() -> None:
@@ -142,7 +149,8 @@ def put_whole(source: Path, path: Path, sidecar: Mapping[str, Any] | None = None
     with whole_file(path) as temporary:
         shutil.copyfile(source, temporary)
         # an old map must not stand beside a new sidecar, however this ends
-        path.unlink(missing_ok=True)
+        for old in (*outdated, path):
+            old.unlink(missing_ok=True)
         write_sidecar()
 
 

@@ -1,6 +1,7 @@
 """What the sidecars of derivatives say."""
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,19 @@ from bids_qcm import __version__
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.derivatives import bids_uri
 from bids_qcm.bids.planning import Plan
+from bids_qcm.bids.routes import Route
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.inversion import INVERSION_REPLICATES, SMOOTHNESS
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.replicates import REPLICATES
 from bids_qcm.segmentation.registration import can_register
 from bids_qcm.settings import Settings
+
+EXACT = "exact"
+"""How the noise is propagated through what is linear in the phase."""
+
+EXACT_BUT_MAGNITUDE = "exact, but to first order for the noise of the magnitude"
+"""The same, where the magnitude's noise moves the weights."""
 
 _LIBRARIES = (
     "numpy",
@@ -27,6 +35,13 @@ _LIBRARIES = (
     "nitransforms",
     "pybids",
 )
+
+
+@cache
+def software_versions() -> dict[str, str]:
+    """Give the versions of this app and of the libraries that results depend on."""
+    libraries = [*_LIBRARIES, *(["SimpleITK"] if can_register() else [])]
+    return {"bids_qcm": __version__, **{library: version(library) for library in libraries}}
 
 
 def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) -> dict[str, Any]:
@@ -48,18 +63,17 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
     metadata = {
         "Description": "Phase at echo time zero, unwrapped, sign applied",
         "Units": "rad",
-        "Sources": [bids_uri(path, datasets) for path in (*sources, *_paths(plan.mask))],
+        "Sources": [
+            bids_uri(path, datasets) for path in (*sources, *_paths(plan.mask, plan.mask_route))
+        ],
+        "Segmentation": _uris_of_segmentation(plan, datasets),
         "MaskType": mask_type(plan),
         "PhaseType": settings.phase_type,
         "PhaseUnits": [echo.units.name if echo.units else "complex" for echo in plan.echoes],
         "ImagingFrequency": plan.frequency / 1e6,
         "ImagingFrequencySource": plan.frequency_source,
         "Warnings": list(plan.warnings),
-        "SoftwareVersions": {
-            "bids_qcm": __version__,
-            **{library: version(library) for library in _LIBRARIES},
-            **({"SimpleITK": version("SimpleITK")} if can_register() else {}),
-        },
+        "SoftwareVersions": software_versions(),
     }
     if all(echo.time is not None for echo in plan.echoes):
         metadata["EchoTime"] = [echo.time for echo in plan.echoes]
@@ -104,8 +118,8 @@ def condmap_metadata(
     if METHODS[method].form == "inversion":
         metadata["Smoothness"] = SMOOTHNESS
     if METHODS[method].uses_labels:
-        metadata["Sources"] += [bids_uri(path, datasets) for path in _paths(plan.segmentation)]
-        metadata |= _confidence(plan)
+        metadata["Sources"] += _uris_of_segmentation(plan, datasets)
+        metadata |= _confidence(plan) | plan.segmentation_route.describe()
     return metadata
 
 
@@ -113,16 +127,18 @@ def condstd_metadata(
     plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
 ) -> dict[str, Any]:
     """Describe the standard deviation of a conductivity map; arguments as for the map itself."""
+    of_laplacian = EXACT_BUT_MAGNITUDE if METHODS[method].uses_magnitude else EXACT
     propagation = {
-        "laplacian": "exact",
+        "laplacian": of_laplacian,
         "integral": f"{REPLICATES} noise replicates",
         "inversion": f"{INVERSION_REPLICATES} noise replicates, to first order",
     }
+    line = " in each echo, by the least-squares line at echo time zero" * (len(plan.echoes) > 1)
     return condmap_metadata(plan, settings, datasets, method) | {
         "Description": "Standard deviation of the conductivity that the noise of the phase gives "
         "it; NaN and 0 as in the map",
-        "PhaseNoiseEstimate": "magnitude noise / magnitude, its level from the mixed second "
-        "differences of phi0",
+        "PhaseNoiseEstimate": f"magnitude noise / magnitude{line}; its level from the mixed "
+        "second differences of phi0",
         "Propagation": propagation[METHODS[method].form],
     }
 
@@ -132,7 +148,7 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
     if plan.mask is not None:
         return {
             "Type": "Brain",
-            "Sources": [bids_uri(path, datasets) for path in _paths(plan.mask)],
+            "Sources": [bids_uri(path, datasets) for path in _paths(plan.mask, plan.mask_route)],
             **plan.mask_route.describe(),
         }
     return {
@@ -151,10 +167,9 @@ def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str,
     """Describe the segmentation that the methods used."""
     confidence = _confidence(plan)
     low = "; of low confidence" if confidence.get("SegmentationConfidence") == "low" else ""
-    transforms = [step.path for step in plan.segmentation_route.steps]
     return {
         "Description": f"Tissue labels in the grid of the phase{low}",
-        "Sources": [bids_uri(path, datasets) for path in (*_paths(plan.segmentation), *transforms)],
+        "Sources": _uris_of_segmentation(plan, datasets),
         **confidence,
         **plan.segmentation_route.describe(),
     }
@@ -167,5 +182,13 @@ def _confidence(plan: Plan) -> dict[str, str]:
     return {"SegmentationConfidence": "low", "SegmentationMethod": "tissue classes of a T1w image"}
 
 
-def _paths(companion: Companion | None) -> list[Path]:
-    return [] if companion is None else list(companion.paths)
+def _uris_of_segmentation(plan: Plan, datasets: Mapping[str, Path]) -> list[str]:
+    paths = _paths(plan.segmentation, plan.segmentation_route)
+    return [bids_uri(path, datasets) for path in paths]
+
+
+def _paths(companion: Companion | None, route: Route) -> list[Path]:
+    """List what a companion in the grid of the phase is from: its files and the transforms."""
+    if companion is None:
+        return []
+    return [*companion.paths, *(step.path for step in route.steps)]

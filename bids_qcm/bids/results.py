@@ -17,7 +17,7 @@ from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.names import join_name, parse_name, stem
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 
-SHARED = ("PhaseSign", "PhaseType", "MaskType", "ImagingFrequency")
+SHARED = ("PhaseSign", "PhaseType", "MaskType", "Segmentation", "ImagingFrequency")
 """Maps of one acquisition whose sidecars differ in these do not belong together."""
 
 _MOSTLY = 0.5
@@ -107,8 +107,8 @@ class Result:
 
     @property
     def segmentation(self) -> Path | None:
-        """Tissue labels."""
-        return self._file("seg-tissue_dseg.nii.gz")
+        """Tissue labels; None if there are those of an earlier run only."""
+        return self._file("seg-tissue_dseg.nii.gz") if self.sidecar["Segmentation"] else None
 
     @property
     def mask(self) -> Path:

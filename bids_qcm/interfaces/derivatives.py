@@ -22,6 +22,9 @@ class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
         None, traits.Dict, default=None, usedefault=True, desc="sidecar; None for no sidecar"
     )
     provenance = traits.Dict({}, usedefault=True, desc="added to the sidecar")
+    outdated = traits.List(
+        traits.Str, [], usedefault=True, desc="what would not belong to a result that is new"
+    )
 
 
 class _WriteDerivativeOutputSpec(TraitedSpec):
@@ -39,7 +42,8 @@ class WriteDerivative(SimpleInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         metadata = self.inputs.metadata
         sidecar = None if metadata is None else _joined(metadata, self.inputs.provenance)
-        put_whole(Path(self.inputs.in_file), Path(self.inputs.out_path), sidecar)
+        outdated = map(Path, self.inputs.outdated)
+        put_whole(Path(self.inputs.in_file), Path(self.inputs.out_path), sidecar, outdated)
         self._results["out_file"] = self.inputs.out_path
         return runtime
 

@@ -73,7 +73,8 @@ class PreparePhi0(CheckedInterface):
             self._results[f"{name}_file"] = str(path)
         self._results["magnitude_noise"] = phi0.magnitude_noise
         self._results["provenance"] = {
-            "AlternateSlicesFlipped": phi0.slices_flipped,
+            "AlternateSlicesFlipped": ["ijk"[axis] for axis in phi0.axes_flipped],
+            "PhaseUnwrapped": phi0.unwrapped,
             "MagnitudeNoise": phi0.magnitude_noise,
             "MedianPhaseNoise": float(np.median(phi0.noise[phi0.mask])),
         }

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bids_qcm.bids.provenance import EXACT, EXACT_BUT_MAGNITUDE
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.methods import Method
 from bids_qcm.statistics import EROSIONS
@@ -64,7 +65,7 @@ def describe_methods(done: Sequence[Processing]) -> list[str]:
         " ".join([*_phase(phi0), _mask([one.mask for one in done]), *_unwrapping_and_sign(phi0)]),
         _segmentation([one.segmentation for one in done if one.segmentation], len(done)),
         " ".join(_conductivity(done)),
-        _uncertainty([std for one in done for std in one.stds.values()]),
+        _uncertainty(done),
         _statistics(any(one.segmentation for one in done)),
         _software(phi0),
     ]
@@ -92,7 +93,7 @@ def _phase(sidecars: Sequence[Sidecar]) -> list[str]:
         if set(units) != {"complex"}
         else "Magnitude and phase were taken from the real and imaginary parts of the images."
     ]
-    flipped = sum(bool(one.get("AlternateSlicesFlipped")) for one in sidecars)
+    flipped = sum(bool(one["AlternateSlicesFlipped"]) for one in sidecars)
     if flipped:
         sentences.append(
             "The phase of every second slice, which alternated, was shifted by half a cycle"
@@ -135,12 +136,11 @@ def _mask(sidecars: Sequence[Sidecar]) -> str:
 def _unwrapping_and_sign(sidecars: Sequence[Sidecar]) -> list[str]:
     total = len(sidecars)
     sentences = []
-    # a single echo that was stored unwrapped is kept as it is
-    kept = sum(one["PhaseUnits"] == ["rad, unwrapped"] for one in sidecars)
-    if kept < total:
+    unwrapped = sum(one["PhaseUnwrapped"] for one in sidecars)
+    if unwrapped:
         sentences.append(
             "The phase was unwrapped by whole cycles along paths of best reliability "
-            f"[@abdulrahman2007]{_of(total - kept, total)}; it was not smoothed."
+            f"[@abdulrahman2007]{_of(unwrapped, total)}; it was not smoothed."
         )
     automatic = [one for one in sidecars if one["PhaseSignOrigin"] == "auto"]
     if automatic:
@@ -258,10 +258,12 @@ def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
         )
     if method.weighs_pairs:
         restrictions.append("gradients weighted by the inverse of their variance")
-    if any("TargetStd" in one for one in sidecars):
+    targets = [one["TargetStd"] for one in sidecars if "TargetStd" in one]
+    if targets:
         restrictions.append(
             "radii as small as a predicted standard deviation of "
-            f"{sidecars[0]['TargetStd']:g} S/m in the median voxel allows"
+            f"{_span(targets, '{:g}', 'S/m')} in the median voxel allows"
+            f"{_of(len(targets), len(sidecars))}"
         )
     return f"{_what(method, sidecars)}{', with ' if restrictions else ''}{_joined(restrictions)}"
 
@@ -292,19 +294,29 @@ def _radii(sidecars: Sequence[Sidecar], key: str) -> str:
     return " or ".join(f"({', '.join(f'{r:.3g}' for r in radii)}) mm" for radii in found)
 
 
-def _uncertainty(stds: Sequence[Sidecar]) -> str:
+def _uncertainty(done: Sequence[Processing]) -> str:
+    stds = [std for one in done for std in one.stds.values()]
     if not stds:
         return ""
-    ways = [
-        "exactly through the Laplacian methods, which are linear in the phase,"
-        if way == "exact"
-        else f"through the others by {way}"
-        for way in dict.fromkeys(one["Propagation"] for one in stds)
+    ways = dict.fromkeys(one["Propagation"] for one in stds)
+    propagated = []
+    if {EXACT, EXACT_BUT_MAGNITUDE} & set(ways):
+        magnitude = "; the magnitude's noise to first order" * (EXACT_BUT_MAGNITUDE in ways)
+        propagated.append(
+            f"exactly through the Laplacian methods (they are linear in the phase{magnitude})"
+        )
+    propagated += [
+        f"through {'the others' if propagated else 'the methods'} by {way}"
+        for way in ways
+        if way not in (EXACT, EXACT_BUT_MAGNITUDE)
     ]
+    several = any(len(one.phi0["PhaseUnits"]) > 1 for one in done)
+    line = ", that of several echoes by the least-squares line at echo time zero," * several
     return (
         "The standard deviation that noise gives the conductivity was computed for each voxel. The "
         "noise of the phase was estimated from mixed second differences of phi0 by a robust scale "
-        f"[@rousseeuw1993], in inverse proportion to the magnitude, and propagated {_joined(ways)}."
+        f"[@rousseeuw1993], in inverse proportion to the magnitude{line} and propagated "
+        f"{_joined(propagated)}."
     )
 
 

@@ -201,8 +201,9 @@ def _echoes(phi0: Mapping[str, Any]) -> str:
 def _phase(phi0: Mapping[str, Any]) -> str:
     units = ", ".join(dict.fromkeys(phi0["PhaseUnits"]))
     scaled = f"scaled from {units}" if units != "complex" else "of real and imaginary parts"
-    slices = "; every second slice shifted by half a cycle" * phi0["AlternateSlicesFlipped"]
-    return f"{scaled}{slices}; taken as {phi0['PhaseType']} phase"
+    axes = phi0["AlternateSlicesFlipped"]
+    slices = f"; every second slice along {' and '.join(axes)} shifted by half a cycle"
+    return f"{scaled}{slices if axes else ''}; taken as {phi0['PhaseType']} phase"
 
 
 def _sign(phi0: Mapping[str, Any]) -> str:

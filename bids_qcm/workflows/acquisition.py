@@ -122,6 +122,16 @@ def init_acquisition_wf(
             write.inputs.metadata = metadata(plan, settings, datasets, method)
             workflow.connect(reconstruct, f"{suffix}_file", write, "in_file")
             workflow.connect(reconstruct, "provenance", write, "provenance")
+        if not settings.uncertainty:
+            entities = {"desc": METHODS[method].desc}
+            workflow.get_node(write_node_name(method)).inputs.outdated = [
+                str(
+                    derivative_path(
+                        settings.output_dir, plan.acquisition, "condstd", extension, **entities
+                    )
+                )
+                for extension in (".nii.gz", ".json")
+            ]
         _connect_statistics(workflow, plan, settings, method, segmentation)
     return workflow
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from nipype.pipeline.engine import Workflow
 
-from bids_qcm import __version__
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.planning import Plan
+from bids_qcm.bids.provenance import software_versions
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.acquisition import init_acquisition_wf
 from bids_qcm.workflows.configuration import execution_options
@@ -53,10 +53,10 @@ def init_bids_qcm_wf(
 def run_name(settings: Settings) -> str:
     """Name the folder in the work directory.
 
-    Runs on other data or to another output keep apart, and what another version of the app
-    computed is not used again.
+    Runs on other data or to another output keep apart, and what another version of the app or of
+    a library computed is not used again.
     """
-    key = f"{__version__}\n{settings.bids_dir}\n{settings.output_dir}".encode()
+    key = f"{software_versions()}\n{settings.bids_dir}\n{settings.output_dir}".encode()
     return f"bids_qcm_{hashlib.sha256(key).hexdigest()[:12]}"
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
@@ -7,11 +8,14 @@ from bids_qcm import __version__
 from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.bids.provenance import (
     condmap_metadata,
+    condstd_metadata,
     mask_metadata,
     mask_type,
     phi0_metadata,
     segmentation_metadata,
 )
+from bids_qcm.bids.routes import Route
+from bids_qcm.bids.transforms import Step
 from bids_qcm.recon import METHODS
 
 RAW = [f"bids:raw:sub-01/anat/sub-01_part-{part}_T2w.nii.gz" for part in ("mag", "phase")]
@@ -113,6 +117,49 @@ def test_how_a_segmentation_was_brought_to_the_phase(full_plan, dataset, plan, a
     metadata = segmentation_metadata(plan(), datasets)
     assert metadata["Resampling"] == "label-wise linear, largest share"
     assert metadata["Coregistration"] == "header"
+
+
+def test_a_map_tells_of_the_segmentation_that_it_uses(full_plan, settings, datasets):
+    metadata = {
+        method: condmap_metadata(full_plan, settings, datasets, method)
+        for method in ("laplacian", "laplacian-seg")
+    }
+    # the statistics beside any map are of its tissues
+    assert metadata["laplacian"]["Segmentation"] == [SEGMENTATION]
+    assert "Resampling" not in metadata["laplacian"]
+    assert metadata["laplacian-seg"]["Resampling"] == "none, it is in the grid of the phase"
+
+
+def test_transforms_are_sources(full_plan, settings, datasets):
+    path = datasets["seg"] / "sub-01/anat/sub-01_from-a_to-b_xfm.txt"
+    route = Route(steps=(Step(path),))
+    moved = replace(full_plan, segmentation_route=route, mask_route=route)
+    uri = "bids:seg:sub-01/anat/sub-01_from-a_to-b_xfm.txt"
+    for metadata in (
+        phi0_metadata(moved, settings, datasets),
+        mask_metadata(moved, datasets),
+        segmentation_metadata(moved, datasets),
+        condmap_metadata(moved, settings, datasets, "integral-seg"),
+    ):
+        assert metadata["Sources"][-1] == uri
+
+
+@pytest.mark.parametrize(
+    ("method", "way"),
+    [
+        ("laplacian-seg", "exact"),
+        ("laplacian-mag", "exact, but to first order for the noise of the magnitude"),
+        ("integral", "32 noise replicates"),
+        ("inversion", "16 noise replicates, to first order"),
+    ],
+)
+def test_condstd(full_plan, settings, datasets, method, way):
+    metadata = condstd_metadata(full_plan, settings, datasets, method)
+    assert metadata["Propagation"] == way
+    assert "least-squares line" not in metadata["PhaseNoiseEstimate"]
+    several = replace(full_plan, echoes=full_plan.echoes * 2)
+    metadata = condstd_metadata(several, settings, datasets, method)
+    assert "by the least-squares line at echo time zero" in metadata["PhaseNoiseEstimate"]
 
 
 def test_a_segmentation_of_the_t1w_image_is_marked(dataset, datasets, label_values):

@@ -8,7 +8,13 @@ from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.results import caveats, find_results, reported_participants
 from bids_qcm.bids.run_records import Failure, new_record, read_records, write_record
 
-PHI0 = {"MaskType": "brain", "PhaseSign": "+", "PhaseType": "transceive", "ImagingFrequency": 127.7}
+PHI0 = {
+    "MaskType": "brain",
+    "PhaseSign": "+",
+    "PhaseType": "transceive",
+    "ImagingFrequency": 127.7,
+    "Segmentation": ["bids:seg:sub-01/anat/sub-01_dseg.nii.gz"],
+}
 
 
 @pytest.fixture
@@ -67,6 +73,16 @@ def test_results_are_what_belongs_to_an_acquisition(out, add, tmp_path):
     assert second.segmentation is not None
     assert second.phi0 is None
     assert second.magnitude is None
+
+
+def test_a_segmentation_that_the_last_run_had_not_is_none(out, add):
+    add("sub-01_seg-tissue_dseg.nii.gz")
+    add("sub-01_phi0map.nii.gz", Segmentation=[])
+    add("sub-01_desc-laplacian_condmap.nii.gz", Segmentation=[])
+    add("sub-01_desc-laplacianSeg_condmap.nii.gz")
+    (result,) = find_results(out, "sub-01")
+    assert result.segmentation is None
+    assert caveats(result) == ["laplacian-seg is of a run with another Segmentation than phi0"]
 
 
 def test_a_participant_without_maps_has_no_results(out):

@@ -82,3 +82,15 @@ def test_a_cached_node_writes_again_what_the_dataset_has_lost(write, target, mak
         path.unlink()
     make_node(write(metadata={})).run()
     assert set(times(target.parent)) == {target.name, "sub-01_phi0map.json"}
+
+
+def test_what_told_of_the_old_result_goes_with_it(write, source, target):
+    old = target.with_name("sub-01_old.nii.gz")
+    write().run()
+    old.write_bytes(b"of content")
+    write(outdated=[str(old)]).run()
+    assert old.exists(), "it is still true"
+    source.write_bytes(b"CONTENT")
+    write(outdated=[str(old)]).run()
+    assert not old.exists()
+    write(outdated=[str(old)]).run()

@@ -37,7 +37,8 @@ def test_phi0_in_the_mask(tmp_path, ball, prepare, monkeypatch):
         (noise * ball.magnitude)[ball.mask], outputs.magnitude_noise, rtol=1e-4
     )
     assert outputs.provenance == {
-        "AlternateSlicesFlipped": False,
+        "AlternateSlicesFlipped": [],
+        "PhaseUnwrapped": True,
         "MagnitudeNoise": outputs.magnitude_noise,
         "MedianPhaseNoise": pytest.approx(np.median(noise[ball.mask])),
     }

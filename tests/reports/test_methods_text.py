@@ -1,5 +1,6 @@
 import pytest
 
+from bids_qcm.bids.provenance import EXACT, EXACT_BUT_MAGNITUDE
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.citations import as_markdown
 from bids_qcm.reports.methods_text import Processing, describe_methods
@@ -18,7 +19,8 @@ def processing(*methods, segmentation=None, mask=None, std=None, **phi0):
         "PhaseType": "transceive",
         "PhaseSign": "+",
         "PhaseSignOrigin": "auto",
-        "AlternateSlicesFlipped": False,
+        "AlternateSlicesFlipped": [],
+        "PhaseUnwrapped": True,
     } | phi0
     numbers = {"FitRadius": [7.0] * 3, "IntegralRadius": [8.0] * 3, "MagnitudeDelta": 0.45}
     return Processing(
@@ -63,10 +65,11 @@ def test_what_was_found_and_given_is_told():
             mask={"Type": "Brain", "Sources": ["bids:fmriprep:x"]},
             segmentation={"Sources": ["bids:seg:y"], "Coregistration": "rigid"},
             PhaseUnits=["milliradian"] * 3,
+            PhaseUnwrapped=False,
             PhaseType="transmit",
             PhaseSign="-",
             PhaseSignOrigin="given",
-            AlternateSlicesFlipped=True,
+            AlternateSlicesFlipped=["k"],
         )
     )
     for words in (
@@ -111,3 +114,42 @@ def test_automatic_radii_are_told_with_their_range():
     found = text(one, other)
     assert "within 7 to 9.5 mm" in found
     assert "predicted standard deviation of 0.1 S/m" in found
+
+
+def test_automatic_and_given_radii_are_told_apart():
+    """The first acquisition need not be the automatic one."""
+    done = [processing("laplacian") for _ in range(3)]
+    done[1].maps["laplacian"].update(TargetStd=0.1)
+    done[2].maps["laplacian"].update(TargetStd=0.05)
+    found = text(*done)
+    assert "of 0.05 to 0.1 S/m in the median voxel allows (in 2 of 3 acquisitions)" in found
+
+
+@pytest.mark.parametrize(
+    ("ways", "words"),
+    [
+        ((EXACT,), "exactly through the Laplacian methods (they are linear in the phase)."),
+        (
+            (EXACT, EXACT_BUT_MAGNITUDE, "32 noise replicates"),
+            "linear in the phase; the magnitude's noise to first order) and through the others "
+            "by 32 noise replicates.",
+        ),
+        (("32 noise replicates",), "propagated through the methods by 32 noise replicates."),
+    ],
+)
+def test_how_noise_was_propagated(ways, words):
+    assert words in text(*(processing("laplacian", std=way) for way in ways))
+
+
+def test_what_several_echoes_do_to_the_noise_is_told():
+    line = "by the least-squares line at echo time zero"
+    assert line in text(processing("laplacian", std=EXACT, PhaseUnits=["rad"] * 2))
+    assert line not in text(processing("laplacian", std=EXACT))
+
+
+def test_only_what_was_unwrapped_here_is_said_to_be():
+    kept = processing("laplacian", PhaseUnwrapped=False)
+    assert "unwrapped by whole cycles" not in text(kept)
+    assert "reliability [@abdulrahman2007] (in 1 of 2 acquisitions)" in text(
+        kept, processing("laplacian")
+    )

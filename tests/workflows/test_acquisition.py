@@ -148,4 +148,4 @@ def test_all_is_written(make_workflow, tmp_path):
     sidecar = json.loads((folder / "sub-01_desc-laplacianSeg_condmap.json").read_text())
     assert (sidecar["Units"], sidecar["FitRadius"], sidecar["PhaseSign"]) == ("S/m", [3, 3, 3], "+")
     assert sidecar["Sources"][-1] == "bids:seg:sub-01/anat/sub-01_dseg.nii.gz"
-    assert not sidecar["AlternateSlicesFlipped"]
+    assert sidecar["AlternateSlicesFlipped"] == []
