@@ -231,7 +231,7 @@ def test_what_an_earlier_run_left_is_not_told_of_a_new_map(dataset, workspace, t
     assert "standard deviation that noise" not in citation
     assert "Tissues were those" not in citation
     page = (tmp_path / "out/sub-01.html").read_text()
-    assert "laplacian-seg is of a run with another Segmentation than phi0" in page
+    assert "Seg_condmap.nii.gz is of an earlier run with another Segmentation than phi0" in page
     assert "Its standard deviation was not computed" in page
     check_links(tmp_path / "out/sub-01.html")
 

@@ -17,8 +17,8 @@ from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.names import join_name, parse_name, stem
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 
-SHARED = ("PhaseSign", "PhaseType", "MaskType", "Segmentation", "ImagingFrequency")
-"""Maps of one acquisition whose sidecars differ in these do not belong together."""
+# Maps of one acquisition whose sidecars differ in these do not belong together.
+_SHARED = ("PhaseSign", "PhaseType", "MaskType", "Segmentation", "ImagingFrequency")
 
 _MOSTLY = 0.5
 
@@ -245,9 +245,12 @@ def _caveats_of_map(one: MapResult, result: Result) -> list[str]:
         found.append(
             f"{one.method}: twice the published radii leave a standard deviation of "
             f"{one.sidecar['PredictedStd']:.2g} S/m, above the target of "
-            f"{one.sidecar['TargetStd']:.2g} S/m"
+            f"{one.sidecar['TargetStd']:.2g} S/m; larger ones would average structures flat"
         )
-    differing = [key for key in SHARED if one.sidecar.get(key) != result.sidecar.get(key)]
+    differing = [key for key in _SHARED if one.sidecar.get(key) != result.sidecar.get(key)]
     if differing:
-        found.append(f"{one.method} is of a run with another {' and '.join(differing)} than phi0")
+        found.append(
+            f"{one.condmap.name} is of an earlier run with another {' and '.join(differing)} than "
+            "phi0; delete it, or compute it again"
+        )
     return found

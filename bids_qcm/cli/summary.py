@@ -1,23 +1,19 @@
 """What became of what was asked for."""
 
 import errno
-import json
 import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.derivatives import derivative_path
 from bids_qcm.bids.names import join_name
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.results import SHARED
+from bids_qcm.bids.results import caveats, find_results, read_sidecar
 from bids_qcm.bids.run_records import Failure
 from bids_qcm.cli.exits import ExitStatus
-from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.preflight import Prospect
 
@@ -97,36 +93,22 @@ class Summary:
 
     def add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
         """Take note of an acquisition's new maps, and warn of what their sidecars tell."""
-        sidecars = {}
-        for method in methods:
-            path = _sidecar_path(plan, settings, METHODS[method].desc)
-            sidecars[path] = json.loads(path.read_text())
-            image = path.with_suffix(".nii.gz")
-            self.done.append(f"{image} ({sidecars[path]['InvalidFraction']:.1%} invalid)")
-            _warn_of_target(image, sidecars[path])
-        if not sidecars:
+        if not methods:
             return
-        self.methods[join_name(plan.acquisition.output_entities)] = list(methods)
-        newest = list(sidecars.values())[-1]
-        _tell_of_segmentation(plan, sidecars.values())
-        if newest.get("PhaseSignWeak"):
-            LOGGER.warning(
-                "%s: the evidence for the sign %s of the phase is weak, %.0f %% of the voxels "
-                "agree; look at the map, and give --sign if you know it",
-                plan.acquisition.name,
-                newest["PhaseSign"],
-                100 * newest["PhaseSignAgreement"],
-            )
-        others = {_sidecar_path(plan, settings, m.desc) for m in METHODS.values()} - set(sidecars)
-        for path in sorted(filter(Path.exists, others)):
-            older = json.loads(path.read_text())
-            differing = [key for key in SHARED if older.get(key) != newest.get(key)]
-            if differing:
-                LOGGER.warning(
-                    "%s is of an earlier run with another %s; delete it, or compute it again",
-                    path.with_suffix(".nii.gz"),
-                    " and ".join(differing),
-                )
+        source = join_name(plan.acquisition.output_entities)
+        results = find_results(settings.output_dir, f"sub-{plan.acquisition.subject}")
+        (result,) = (one for one in results if one.source == source)
+        for one in result.maps:
+            if one.method in methods:
+                invalid = one.sidecar["InvalidFraction"]
+                self.done.append(f"{one.condmap} ({invalid:.1%} invalid)")
+        self.methods[source] = list(methods)
+        if result.segmentation:
+            _tell_of_segmentation(plan.acquisition.name, read_sidecar(result.segmentation))
+        for caveat in caveats(result):
+            # those of the plan were told before
+            if caveat not in self._warnings:
+                LOGGER.warning("%s: %s", plan.acquisition.name, caveat)
 
     def conclude(self) -> ExitStatus:
         """Log the summary, and give the exit status."""
@@ -154,40 +136,17 @@ def _lines(found: Mapping[str, Sequence[Failure]]) -> list[str]:
     return [f"{name}: {failure.error}" for name, some in found.items() for failure in some]
 
 
-def _sidecar_path(plan: Plan, settings: Settings, desc: str) -> Path:
-    return derivative_path(settings.output_dir, plan.acquisition, "condmap", ".json", desc=desc)
-
-
-def _warn_of_target(image: Path, sidecar: Mapping[str, Any]) -> None:
-    """Warn where the largest automatic radii are too small for the noise."""
-    if sidecar.get("PredictedStd", 0) > sidecar.get("TargetStd", 0):
-        LOGGER.warning(
-            "%s: twice the published radii leave a standard deviation of %.2g S/m, above the "
-            "target of %.2g S/m; larger ones would average structures flat",
-            image,
-            sidecar["PredictedStd"],
-            sidecar["TargetStd"],
-        )
-
-
-def _tell_of_segmentation(plan: Plan, sidecars: Iterable[Mapping[str, Any]]) -> None:
-    """Log how the segmentation was brought to the phase, and what was found only then."""
-    using = next((sidecar for sidecar in sidecars if "TissueVolumes" in sidecar), None)
-    if using is None:
-        return
-    name = plan.acquisition.name
-    volumes = ", ".join(f"{tissue} {ml:.0f} ml" for tissue, ml in using["TissueVolumes"].items())
+def _tell_of_segmentation(name: str, sidecar: Mapping[str, Any]) -> None:
+    """Log what the segmentation holds, and how it was brought to the phase."""
+    volumes = ", ".join(f"{tissue} {ml:.0f} ml" for tissue, ml in sidecar["TissueVolumes"].items())
     LOGGER.info("%s: segmentation of %s", name, volumes)
-    if "RegisteredShift" in using:
+    if "RegisteredShift" in sidecar:
         LOGGER.info(
             "%s: placed by the %s: the registration moves the head by %.1f mm and takes the mutual "
             "information from %.3f to %.3f",
             name,
-            {"rigid": "registration", "header": "headers"}[using["Coregistration"]],
-            using["RegisteredShift"],
-            using["MutualInformationHeader"],
-            using["MutualInformationRegistered"],
+            {"rigid": "registration", "header": "headers"}[sidecar["Coregistration"]],
+            sidecar["RegisteredShift"],
+            sidecar["MutualInformationHeader"],
+            sidecar["MutualInformationRegistered"],
         )
-    for warning in using["Warnings"]:
-        if warning not in plan.warnings:
-            LOGGER.warning("%s: %s", name, warning)

@@ -82,7 +82,8 @@ def test_a_segmentation_that_the_last_run_had_not_is_none(out, add):
     add("sub-01_desc-laplacianSeg_condmap.nii.gz")
     (result,) = find_results(out, "sub-01")
     assert result.segmentation is None
-    assert caveats(result) == ["laplacian-seg is of a run with another Segmentation than phi0"]
+    (caveat,) = caveats(result)
+    assert "desc-laplacianSeg_condmap.nii.gz is of an earlier run with another Segm" in caveat
 
 
 def test_a_participant_without_maps_has_no_results(out):
