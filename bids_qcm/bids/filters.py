@@ -20,7 +20,45 @@ _SHORT_NAMES = {
     "label": "label",
     "description": "desc",
     "suffix": "suffix",
+    "datatype": "datatype",
+    "part": "part",
+    "echo": "echo",
+    "flip": "flip",
+    "mt": "mt",
+    "modality": "mod",
+    "proc": "proc",
+    "hemi": "hemi",
+    "chunk": "chunk",
+    "tracer": "trc",
+    "staining": "stain",
+    "density": "den",
+    "from": "from",
+    "to": "to",
+    "mode": "mode",
 }
+
+
+def check_filters(filters: Mapping[str, Any], what: str) -> None:
+    """Check the keys of filters, of which one that is no entity would never let anything pass.
+
+    Parameters
+    ----------
+    filters : mapping of str to any
+    what : str
+        What they select.
+
+    Raises
+    ------
+    TypeError
+        If it is no mapping.
+    ValueError
+        If a key is no entity, by its full or its short name.
+    """
+    if not isinstance(filters, Mapping):
+        raise TypeError(f"{what} must be an object of entities")
+    unknown = set(filters) - {*_SHORT_NAMES, *_SHORT_NAMES.values()}
+    if unknown:
+        raise ValueError(f"{what}: {', '.join(sorted(unknown))} is no entity")
 
 
 def passes(present: Mapping[str, str], filters: Mapping[str, Any]) -> bool:

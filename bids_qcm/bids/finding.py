@@ -81,7 +81,7 @@ class Finder:
                 self.acquisition, self.grid, self.datasets, self.settings.mask_filters
             )
             if found is None:
-                return Found()
+                return Found(warnings=self._no_mask())
             route, warnings = self._route(found)
             brain = None
             if self.headers_only:
@@ -108,13 +108,20 @@ class Finder:
                 acquisition, self.grid, datasets, settings.segmentation_filters
             )
             if found is None:
-                return self._none(_no_segmentation(acquisition))
+                filtered = bool(settings.segmentation_filters)
+                return self._none(_no_segmentation(acquisition, filtered), worth_a_warning=filtered)
             route, warnings = self._route(found)
             if not self.headers_only:
                 self._check(found, route, mask)
         except InputError as error:
             return self._none(str(error), worth_a_warning=True)
         return Found(found, route, "", tuple(warnings))
+
+    def _no_mask(self) -> tuple[str, ...]:
+        if not self.settings.mask_filters:
+            return ()
+        name = self.acquisition.name
+        return (f"using a mask of reliable signal, as no mask for {name} passes the filters",)
 
     def _none(self, why: str, *, worth_a_warning: bool = False) -> Found:
         """Tell why there is none; methods that were asked for are refused with the same words."""
@@ -161,7 +168,9 @@ def _point_map(route: Route) -> PointTransform | None:
     return None if route.same_grid else PointTransform(route.steps)
 
 
-def _no_segmentation(acquisition: Acquisition) -> str:
+def _no_segmentation(acquisition: Acquisition, filtered: bool) -> str:
+    if filtered:
+        return f"no segmentation for {acquisition.name} passes the filters of --bids-filter-file"
     return (
         f"no segmentation for {acquisition.name}; give a derivative dataset that has "
         f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives, or let its T1w image be "

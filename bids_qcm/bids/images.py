@@ -113,19 +113,20 @@ def read_grid(path: Path) -> Grid:
         If the file cannot be read, is not 3-D, or has an affine that is singular or no scanner's.
     """
     image = _load(path)
-    if len(image.shape) != 3:
+    shape = _without_ones(image.shape)
+    if len(shape) != 3:
         raise InputError(
             path,
             f"is {len(image.shape)}-D (shape {image.shape}), but one 3-D volume is needed",
             "store one 3-D volume in each file (echo-1, echo-2, ... for several echoes)",
         )
-    if 0 in image.shape:
-        raise InputError(path, f"has no voxels (shape {image.shape})", "convert it again")
+    if 0 in shape:
+        raise InputError(path, f"has no voxels (shape {shape})", "convert it again")
     affine = np.asarray(image.affine, dtype=np.float64)
     singular = not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9
     if singular:
         raise InputError(path, "has a singular affine", "mend its sform or qform")
-    grid = Grid(image.shape, affine)
+    grid = Grid(shape, affine)
     low, high = _VOXEL_SIZE_RANGE_MM
     if not all(low <= size <= high for size in grid.voxel_size):
         size = " x ".join(f"{one:g}" for one in grid.voxel_size)
@@ -159,6 +160,7 @@ def read_stored(path: Path) -> StoredImage:
         )
     if not np.any(values[np.isfinite(values)]):
         raise InputError(path, "is zero or not finite everywhere", "convert it again")
+    values = values.reshape(_without_ones(values.shape))
     return StoredImage(values, float(slope), float(intercept))
 
 
@@ -177,13 +179,16 @@ def read_echo(
     Returns
     -------
     magnitude, phase : ndarray of float32, shape (X, Y, Z)
-        Phase in rad.
+        Phase in rad; the magnitude is 0 where the files have none that is finite.
     """
     one, other = read_stored(first), read_stored(second)
     if units is None:
         signal = one.scaled + 1j * other.scaled
-        return np.abs(signal), np.angle(signal)
-    return one.scaled, to_radians(other.values, other.slope, other.intercept, units)
+        magnitude, phase = np.abs(signal), np.angle(signal)
+    else:
+        magnitude = one.scaled
+        phase = to_radians(other.values, other.slope, other.intercept, units)
+    return np.where(np.isfinite(magnitude), magnitude, 0), phase
 
 
 def read_values(path: Path) -> NDArray[np.float32]:
@@ -317,6 +322,11 @@ def _remove_if_abandoned(temporary: Path) -> None:
     with suppress(OSError), temporary.open("rb") as file:
         if time.time() - temporary.stat().st_mtime > _SECONDS_TO_LOCK and _lock(file):
             temporary.unlink(missing_ok=True)
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Drop axes of length 1 beyond the third, as some converters leave of a single volume."""
+    return shape[:3] if all(n == 1 for n in shape[3:]) else shape
 
 
 def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:

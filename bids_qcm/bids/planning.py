@@ -1,5 +1,6 @@
 """Check an acquisition before anything is computed, and settle what will be."""
 
+from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.finding import Finder
 from bids_qcm.bids.images import Grid, StoredImage, read_grid, read_stored
 from bids_qcm.bids.routes import Route
-from bids_qcm.bids.sidecars import echo_time, larmor_frequency, read_sidecar
+from bids_qcm.bids.sidecars import contradictions, echo_time, larmor_frequency, read_sidecar
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import LARGEST_SCALE
@@ -116,14 +117,8 @@ def plan_acquisition(
     """
     parts, pairs = acquisition.echoes()
     grid = _common_grid([path for pair in pairs for path in pair])
-    sidecars = [
-        {
-            key: value
-            for path in pair
-            for key, value in read_sidecar(path, settings.bids_dir).items()
-        }
-        for pair in pairs
-    ]
+    separate = [{path: read_sidecar(path, settings.bids_dir) for path in pair} for pair in pairs]
+    sidecars = [dict(ChainMap(*reversed(own.values()))) for own in separate]
     first_image = pairs[0][1]
     frequency, source = larmor_frequency(sidecars[0], first_image)
     echoes = tuple(
@@ -172,6 +167,7 @@ def plan_acquisition(
         warnings=(
             *segmentation.warnings,
             *mask.warnings,
+            *contradictions(separate),
             *_warnings(acquisition, echoes, sidecars[0]),
         ),
     )

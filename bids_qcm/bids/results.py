@@ -196,6 +196,25 @@ def find_results(output_dir: Path, participant: str) -> list[Result]:
     ]
 
 
+def twins(results: Sequence[Result]) -> list[str]:
+    """Find maps of a participant that were made of the same images under two names.
+
+    Names tell acquisitions apart that differ in their suffix only; one that comes later renames
+    the maps of the other.
+    """
+    first: dict[frozenset[str], Result] = {}
+    found = []
+    for result in results:
+        images = frozenset(uri for uri in result.sidecar["Sources"] if "_part-" in uri)
+        other = first.setdefault(images, result)
+        if other is not result:
+            found.append(
+                f"{other.source}_* and {result.source}_* are of the same images, which count twice "
+                "in the group; delete those of the earlier run"
+            )
+    return found
+
+
 def _result(
     participant: str,
     source: str,

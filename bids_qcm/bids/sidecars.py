@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 # Wider than any scanner; outside lies another unit.
 _FIELD_STRENGTH_RANGE = (0.01, 30.0)
 _LONGEST_ECHO_TIME = 1.0
+
+# A nominal field strength may be some percent off: 3 T magnets of one vendor are at 2.89 T.
+_NOMINAL_FIELD = 0.1
+_SAME = 1e-3
 
 
 def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
@@ -97,6 +102,51 @@ def larmor_frequency(metadata: dict[str, Any], image: Path) -> tuple[float, str]
     return frequency, source
 
 
+def contradictions(metadata: Sequence[Mapping[Path, Mapping[str, Any]]]) -> list[str]:
+    """Find numbers in the sidecars of an acquisition's images that cannot all be true.
+
+    Parameters
+    ----------
+    metadata : sequence of mappings of Path to mapping
+        For each echo, the metadata of both images.
+
+    Returns
+    -------
+    list of str
+        What is worth a warning. What is no number does not count.
+    """
+    found = []
+    images = {path: own for echo in metadata for path, own in echo.items()}
+    for field in ("ImagingFrequency", "MagneticFieldStrength"):
+        found += _differing(images, field)
+    for echo in metadata:
+        found += _differing(echo, "EchoTime")
+    for path, own in images.items():
+        megahertz, tesla = own.get("ImagingFrequency"), own.get("MagneticFieldStrength")
+        if _is_number(megahertz) and _is_number(tesla) and tesla > 0:
+            expected = tesla * PROTON_GYROMAGNETIC_RATIO / 1e6
+            if abs(megahertz - expected) > _NOMINAL_FIELD * expected:
+                found.append(
+                    f"{path.name}: its sidecar's ImagingFrequency is {megahertz:g} MHz, but its "
+                    f"MagneticFieldStrength, {tesla:g} T, means {expected:.1f} MHz; the first is "
+                    "used"
+                )
+                break
+    return found
+
+
+def _differing(metadata: Mapping[Path, Mapping[str, Any]], field: str) -> list[str]:
+    values = {path: own[field] for path, own in metadata.items() if _is_number(own.get(field))}
+    for path, value in values.items():
+        first, expected = next(iter(values.items()))
+        if not math.isclose(value, expected, rel_tol=_SAME):
+            return [
+                f"{path.name}: its sidecar's {field} is {value:g}, but that of {first.name} is "
+                f"{expected:g}"
+            ]
+    return []
+
+
 def echo_time(metadata: dict[str, Any], image: Path) -> float:
     """Give the echo time in s.
 
@@ -119,10 +169,18 @@ def echo_time(metadata: dict[str, Any], image: Path) -> float:
     return seconds
 
 
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
 def _number(metadata: dict[str, Any], field: str, image: Path, unit: str) -> float:
     value = metadata[field]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
+    if not _is_number(value):
         raise InputError(
             image, f"its sidecar's {field} is {value!r}", f"give one number, in {unit}"
         )

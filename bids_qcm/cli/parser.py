@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bids_qcm import __version__
+from bids_qcm.bids.filters import check_filters
 from bids_qcm.cli.exits import Parser, existing_folder
 from bids_qcm.cli.slurm import task_arguments
 from bids_qcm.physics import PhaseType
@@ -58,13 +59,23 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     )
     if needs_raw_data and not options.bids_dir.is_dir():
         parser.error(f"argument BIDS_DIR: {options.bids_dir} is no folder")
+    for name in ("write_slurm", "reports_only", "boilerplate_only"):
+        if options.dry_run and getattr(options, name):
+            flag = name.replace("_", "-")
+            parser.error(f"argument --dry-run: not with --{flag}, which computes nothing either")
+    work_dir = options.work_dir.resolve()
+    if needs_raw_data and set("[]*?") & set(str(work_dir)):
+        parser.error(
+            f"argument --work-dir: {work_dir} has one of [ ] * ? in it, which nipype takes for a "
+            "pattern; give another folder"
+        )
     nprocs = options.nprocs or available_cores()
     settings = Settings(
         bids_dir=options.bids_dir.resolve(),
         output_dir=options.output_dir.resolve(),
         analysis_level=options.analysis_level,
         command=shlex.join([parser.prog, *argv]),
-        work_dir=options.work_dir.resolve(),
+        work_dir=work_dir,
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
         bids_filters=options.bids_filter_file.get("phase", {}),
@@ -407,12 +418,14 @@ def _filters(text: str) -> dict[str, dict[str, Any]]:
         unknown = set(content) - set(_FILTER_KEYS)
         if unknown or not content:
             raise KeyError(*sorted(unknown))
+        for key, filters in content.items():
+            check_filters(filters, key)
         if parts := sorted({"part", "echo"} & set(content.get("phase", ()))):
             raise argparse.ArgumentTypeError(
                 f"{text} selects phases by {' and '.join(parts)}, but an acquisition is all its "
                 "parts and echoes; leave that out"
             )
-        return {key: dict(filters) for key, filters in content.items()}
+        return content
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise argparse.ArgumentTypeError(
             f"{text} must be a JSON object with one or more of the keys "

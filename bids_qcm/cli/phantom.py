@@ -60,7 +60,7 @@ def _create(arguments: argparse.Namespace) -> ExitStatus:
     from bids_qcm.bids.phantom_dataset import write_phantom_dataset
 
     write_phantom_dataset(arguments.out, parameters, arguments.participants)
-    _print_next_step(arguments.out)
+    _print_next_step(arguments.out, parameters.phase_scaling)
     return ExitStatus.DONE
 
 
@@ -271,12 +271,19 @@ def _claim(out: Path) -> None:
         raise FileExistsError(f"{out} is not empty; name a new or an empty directory")
 
 
-def _print_next_step(out: Path) -> None:
+def _print_next_step(out: Path, scaling: str) -> None:
     out = out.resolve()  # `.` has no name to derive another from
     results = out.with_name(f"{out.name}-qcm")
     print(f"The phantom is in {out}. To map its conductivity, and to compare the maps with it:")
     for command in (
-        ["bids-qcm", out, results, "participant", "--method", "all"],
+        ["bids-qcm", out, results, "participant", "--method", "all", *_units_option(scaling)],
         [_PROGRAM, "score", out, results],
     ):
         print(f"  {shlex.join(map(str, command))}")
+
+
+def _units_option(scaling: str) -> list[str]:
+    """Tell the unit of the phase, which a range that noise does not fill would not tell."""
+    from bids_qcm.phantom.scaling import UNITS_PER_CYCLE
+
+    return ["--phase-units", UNITS_PER_CYCLE[scaling]] if scaling in UNITS_PER_CYCLE else []

@@ -11,7 +11,7 @@ from typing import Any
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.names import join_name
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.results import caveats, find_results, read_sidecar
+from bids_qcm.bids.results import caveats, find_results, read_sidecar, twins
 from bids_qcm.bids.run_records import Failure
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.settings import Settings
@@ -105,7 +105,7 @@ class Summary:
         self.methods[source] = list(methods)
         if result.segmentation:
             _tell_of_segmentation(plan.acquisition.name, read_sidecar(result.segmentation))
-        for caveat in caveats(result):
+        for caveat in (*caveats(result), *twins(results)):
             # those of the plan were told before
             if caveat not in self._warnings:
                 LOGGER.warning("%s: %s", plan.acquisition.name, caveat)

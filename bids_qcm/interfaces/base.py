@@ -20,3 +20,10 @@ class CheckedInterface(SimpleInterface):
         if not self._results:
             raise FileNotFoundError("the cached outputs are gone")
         return self._results
+
+
+def joined(metadata: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
+    """Put both together, the second one's entries winning; of warnings, neither's are lost."""
+    both = {**metadata, **provenance}
+    warnings = [*metadata.get("Warnings", ()), *provenance.get("Warnings", ())]
+    return both | ({"Warnings": warnings} if "Warnings" in both else {})

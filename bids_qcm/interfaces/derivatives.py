@@ -1,7 +1,6 @@
 """Interface that puts results into the derivative dataset."""
 
 from pathlib import Path
-from typing import Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -13,6 +12,7 @@ from nipype.interfaces.base import (
 )
 
 from bids_qcm.bids.derivatives import put_whole
+from bids_qcm.interfaces.base import joined
 
 
 class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
@@ -41,15 +41,8 @@ class WriteDerivative(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         metadata = self.inputs.metadata
-        sidecar = None if metadata is None else _joined(metadata, self.inputs.provenance)
+        sidecar = None if metadata is None else joined(metadata, self.inputs.provenance)
         outdated = map(Path, self.inputs.outdated)
         put_whole(Path(self.inputs.in_file), Path(self.inputs.out_path), sidecar, outdated)
         self._results["out_file"] = self.inputs.out_path
         return runtime
-
-
-def _joined(metadata: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
-    """Put both together; of warnings, neither's are lost."""
-    joined = {**metadata, **provenance}
-    warnings = [*metadata.get("Warnings", ()), *provenance.get("Warnings", ())]
-    return joined | ({"Warnings": warnings} if "Warnings" in joined else {})

@@ -13,8 +13,10 @@ from nipype.interfaces.base import (
 
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
 from bids_qcm.interfaces.base import CheckedInterface, optional_file
-from bids_qcm.phase import PhaseUnits, compute_phi0
+from bids_qcm.phase import PhaseUnits, Phi0, compute_phi0
 from bids_qcm.recon import determine_sign
+
+_WORTH_A_WARNING = 0.001
 
 
 class _PreparePhi0InputSpec(BaseInterfaceInputSpec):
@@ -75,10 +77,20 @@ class PreparePhi0(CheckedInterface):
         self._results["provenance"] = {
             "AlternateSlicesFlipped": ["ijk"[axis] for axis in phi0.axes_flipped],
             "PhaseUnwrapped": phi0.unwrapped,
+            "Warnings": _doubts(phi0),
             "MagnitudeNoise": phi0.magnitude_noise,
             "MedianPhaseNoise": float(np.median(phi0.noise[phi0.mask])),
         }
         return runtime
+
+
+def _doubts(phi0: Phi0) -> list[str]:
+    if phi0.blank_fraction < _WORTH_A_WARNING:
+        return []
+    return [
+        f"the phase is blank in {phi0.blank_fraction:.1%} of the mask, as if it had been masked "
+        "more tightly; the map leaves that out"
+    ]
 
 
 class _ApplySignInputSpec(BaseInterfaceInputSpec):

@@ -5,7 +5,7 @@ from pathlib import Path
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
-from bids_qcm.interfaces.base import CheckedInterface, optional_file
+from bids_qcm.interfaces.base import CheckedInterface, joined, optional_file
 from bids_qcm.recon import METHODS, reconstruct
 from bids_qcm.recon.automatic import TARGET_STD
 
@@ -83,8 +83,7 @@ class Reconstruct(CheckedInterface):
             automatic = {"TargetStd": inputs.target_std, "PredictedStd": result.predicted_std}
         radii = {"FitRadius": result.fit_radius, "IntegralRadius": result.integral_radius}
         self._results["provenance"] = {
-            **inputs.provenance,
-            **inputs.labels_provenance,
+            **joined(inputs.provenance, inputs.labels_provenance),
             **{name: list(radius) for name, radius in radii.items() if radius is not None},
             **automatic,
             "InvalidFraction": result.invalid_fraction,

@@ -10,6 +10,9 @@ from bids_qcm.phantom.parameters import PHASE_SCALINGS, PhaseScaling
 _LEVELS = 4096
 """Grey levels of 12-bit phase."""
 
+UNITS_PER_CYCLE = {"unsigned12": "4096", "siemens": "8192", "milliradian": "mrad"}
+"""What ``--phase-units`` takes for the scalings that a sidecar cannot name."""
+
 
 class StoredPhase(NamedTuple):
     """Phase as a file holds it: `slope * stored + inter` is the value that a reader sees.

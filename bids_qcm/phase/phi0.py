@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.phase.echoes import phase_at_zero
-from bids_qcm.phase.masking import signal_mask
+from bids_qcm.phase.masking import blank_phase, signal_mask
 from bids_qcm.phase.noise import noise_level
 from bids_qcm.phase.slices import alternating_axes, flip_alternate_slices
 from bids_qcm.phase.unwrapping import centred, unwrap
@@ -33,6 +33,8 @@ class Phi0:
         Along which every second slice got pi added.
     unwrapped : bool
         Whether the phase was unwrapped here, not stored so.
+    blank_fraction : float
+        Share of the mask that was left out because an echo's phase was deleted there.
     """
 
     phase: NDArray[np.float32]
@@ -42,6 +44,7 @@ class Phi0:
     magnitude_noise: float
     axes_flipped: tuple[int, ...]
     unwrapped: bool
+    blank_fraction: float
 
 
 def compute_phi0(
@@ -62,7 +65,8 @@ def compute_phi0(
         In s; not needed for a single echo, whose phase is phi0 as it is.
     mask : ndarray of bool, shape (X, Y, Z), optional
         Where to compute; default: the reliable signal of the magnitude. Voxels with a value that
-        is not finite, or without signal in one of the two earliest echoes, are left out.
+        is not finite, in a block whose phase was deleted, or without signal in one of the two
+        earliest echoes are left out.
     unwrapped : bool
         The phase is unwrapped already. A single echo then keeps it as it is.
 
@@ -80,6 +84,9 @@ def compute_phi0(
         mask = signal_mask(magnitude)
     good = [np.isfinite(p) & np.isfinite(m) for p, m in zip(phases, magnitudes, strict=True)]
     mask = mask & np.logical_and.reduce(good) & (magnitude > 0)
+    blank = mask & np.logical_or.reduce([blank_phase(phase) for phase in phases])
+    blank_fraction = float(blank.sum() / max(mask.sum(), 1))
+    mask &= ~blank
     if not mask.any():
         raise ValueError("the mask holds no voxel with signal")
     echoes = [_signal(m, p, g) for m, p, g in zip(magnitudes, phases, good, strict=True)]
@@ -103,6 +110,7 @@ def compute_phi0(
         magnitude_noise=level,
         axes_flipped=axes,
         unwrapped=not keep,
+        blank_fraction=blank_fraction,
     )
 
 

@@ -174,10 +174,12 @@ def maximise_information(
 
 
 def to_sitk(values: NDArray, affine: NDArray[np.floating]) -> "sitk.Image":
-    """Make a SimpleITK image of float32 of an array and its affine."""
+    """Make a SimpleITK image of float32, 0 where it is not finite, of an array and its affine."""
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(np.asarray(values, np.float32).T)
+    # a metric that is NaN would never converge
+    finite = np.nan_to_num(np.asarray(values, np.float32), posinf=0, neginf=0)
+    image = sitk.GetImageFromArray(finite.T)
     lps = _LPS @ affine
     spacing = voxel_sizes(lps)
     image.SetSpacing(spacing.tolist())

@@ -71,7 +71,7 @@ def test_grids_match_at_their_far_ends():
     assert not Grid((200, 200, 9), turned).matches(Grid((200, 200, 9), affine))
 
 
-@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 7, 3), (8, 9, 7, 1)])
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 7, 3), (8, 9, 7, 1, 2)])
 def test_other_than_three_dimensions_are_refused(path, shape):
     nib.save(nib.Nifti1Image(np.ones(shape, np.float32), np.eye(4)), path)
     with pytest.raises(
@@ -315,3 +315,25 @@ def test_what_another_writer_holds_is_left_alone(path):
         first.write_text("first")
     assert path.read_text() == "first"
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_axes_of_length_one_are_dropped(tmp_path, affine):
+    values = np.random.default_rng(0).normal(size=(4, 5, 6, 1)).astype(np.float32)
+    path = tmp_path / "one.nii.gz"
+    nib.save(nib.Nifti1Image(values, affine), path)
+    assert read_grid(path).shape == (4, 5, 6)
+    np.testing.assert_array_equal(read_values(path), values[..., 0])
+
+
+@pytest.mark.parametrize("units", ["rad", None])
+def test_a_magnitude_that_is_not_finite_is_none(tmp_path, affine, units):
+    values = np.ones((3, 3, 3), np.float32)
+    values[0, 0] = np.nan
+    values[1, 0, 0] = np.inf
+    paths = [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
+    save_array(paths[0], values, affine)
+    save_array(paths[1], np.ones((3, 3, 3), np.float32), affine)
+    if units is not None:
+        units = recognise_units(np.ones(3, np.float32), 1, 0, units="rad")
+    magnitude, _ = read_echo(*paths, units)
+    np.testing.assert_array_equal(magnitude == 0, ~np.isfinite(values))

@@ -412,3 +412,20 @@ def test_a_magnitude_that_a_slope_takes_out_of_range(dataset, refused, magnitude
     message = refused()
     assert message.startswith(f"{path}: has values up to ")
     assert "scl_slope" in message
+
+
+def test_sidecars_that_contradict_are_a_warning(dataset, plan):
+    dataset.pair(MagneticFieldStrength=1.5)
+    (warning,) = plan().warnings
+    assert "MagneticFieldStrength, 1.5 T, means 63.9 MHz" in warning
+
+
+def test_filters_that_leave_nothing_are_a_warning(dataset, plan):
+    dataset.pair()
+    dataset.segmentation()
+    filters = {"suffix": "nope"}
+    found = plan(segmentation_filters=filters, mask_filters=filters)
+    assert found.segmentation is None
+    assert len(found.warnings) == 2
+    assert "no segmentation for sub-01_T2w passes the filters" in found.warnings[0]
+    assert "no mask for sub-01_T2w passes the filters" in found.warnings[1]

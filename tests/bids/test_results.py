@@ -5,7 +5,7 @@ import pytest
 from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import NoInputError, SelectionError
-from bids_qcm.bids.results import caveats, find_results, reported_participants
+from bids_qcm.bids.results import caveats, find_results, reported_participants, twins
 from bids_qcm.bids.run_records import Failure, new_record, read_records, write_record
 
 PHI0 = {
@@ -149,3 +149,15 @@ def test_a_good_map_has_no_caveats(out, add):
     add("sub-01_desc-laplacian_condmap.nii.gz", Warnings=[], InvalidFraction=0.01)
     (result,) = find_results(out, "sub-01")
     assert caveats(result) == []
+
+
+def test_maps_of_the_same_images_under_two_names_are_twins(out, add):
+    images = ["bids:raw:sub-01_part-mag_T2w.nii.gz", "bids:raw:sub-01_part-phase_T2w.nii.gz"]
+    for name, sources in (
+        ("sub-01", images),
+        ("sub-01_acq-T2w", [*images, "bids:seg:mask.nii.gz"]),
+        ("sub-01_acq-PDw", [one.replace("T2w", "PDw") for one in images]),
+    ):
+        add(f"{name}_desc-laplacian_condmap.nii.gz", Sources=sources)
+    (warning,) = twins(find_results(out, "sub-01"))
+    assert warning.startswith("sub-01_* and sub-01_acq-T2w_* are of the same images")

@@ -1,9 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.sidecars import echo_time, larmor_frequency, read_sidecar
+from bids_qcm.bids.sidecars import contradictions, echo_time, larmor_frequency, read_sidecar
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
 IMAGE = "sub-01/ses-1/anat/sub-01_ses-1_acq-a_echo-1_part-phase_MEGRE.nii.gz"
@@ -149,3 +150,33 @@ def test_odd_echo_times_are_refused_with_the_unit(dataset, fields):
     with pytest.raises(InputError, match=r"EchoTime.*seconds") as error:
         echo_time(fields, image)
     assert str(error.value).startswith(f"{image}: ")
+
+
+def echo(mag, phase):
+    return {Path("mag.nii.gz"): mag, Path("phase.nii.gz"): phase}
+
+
+@pytest.mark.parametrize(
+    ("echoes", "words"),
+    [
+        ([echo({}, {"ImagingFrequency": 63.9, "MagneticFieldStrength": 3})], "means 127.7 MHz"),
+        (
+            [
+                {Path("echo-1"): {"MagneticFieldStrength": 3}},
+                {Path("echo-2"): {"MagneticFieldStrength": 1.5}},
+            ],
+            "echo-2: its sidecar's MagneticFieldStrength is 1.5, but that of echo-1 is 3",
+        ),
+        ([echo({"ImagingFrequency": 127.7}, {"ImagingFrequency": 123.2})], "is 123.2, but that of"),
+        ([echo({"EchoTime": 0.004}, {"EchoTime": 0.005})], "EchoTime is 0.005, but that of mag"),
+        # 3 T magnets of one vendor
+        ([echo({}, {"ImagingFrequency": 123.2, "MagneticFieldStrength": 3})], None),
+        ([echo({"EchoTime": 0.004}, {"EchoTime": 0.0040000001})], None),
+        ([echo({"EchoTime": "4"}, {"EchoTime": 10**400, "ImagingFrequency": True})], None),
+        ([echo({}, {"ImagingFrequency": 127.7, "MagneticFieldStrength": 0})], None),
+    ],
+)
+def test_sidecars_that_contradict_each_other(echoes, words):
+    found = contradictions(echoes)
+    assert len(found) == (words is not None)
+    assert words is None or words in found[0]

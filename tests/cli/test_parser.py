@@ -231,6 +231,11 @@ def test_named_derivatives(parse, folders):
         ),
         (["data", "out", "participant", "--method"], ["--method"]),
         (["data", "out", "participant", "--nope"], ["--nope"]),
+        *(
+            (["data", "out", "participant", "--dry-run", *flag], ["--dry-run: not with", flag[0]])
+            for flag in (["--write-slurm", "s"], ["--reports-only"], ["--boilerplate-only"])
+        ),
+        (["data", "out", "participant", "-w", "w[6]"], ["w[6] has one of [ ] * ?", "nipype"]),
         (["data", "out", "participant", "-d", "gone"], ["--derivatives", "gone is no folder"]),
         (["data", "out", "participant", "-d", "x=gone"], ["--derivatives", "gone is no folder"]),
         (
@@ -262,7 +267,8 @@ def test_usage_errors(usage_error, argv, parts):
     "content",
     [
         *(None, "{", "[]", "{}", '["phase"]', '{"bold": {}}', '{"phase": "T2w"}'),
-        *('{"phase": null}', '{"phase": {"echo": 1}}'),
+        *('{"phase": null}', '{"phase": []}', '{"phase": {"echo": 1}}'),
+        '{"segmentation": {"descripton": "aseg"}}',
     ],
 )
 def test_a_bad_filter_file(usage_error, folders, content):

@@ -117,3 +117,17 @@ def test_as_many_phases_as_magnitudes():
 def test_echo_times_are_needed_for_several_echoes():
     with pytest.raises(ValueError, match="echo times"):
         compute_phi0([MAGNITUDE] * 3, PHASES)
+
+
+@pytest.mark.parametrize("n_echoes", [1, 3])
+def test_where_the_phase_was_deleted_is_left_out(n_echoes):
+    """As if the phase had been masked more tightly than the magnitude shows."""
+    phases = [SINGLE.copy()] if n_echoes == 1 else [p.copy() for p in PHASES]
+    deleted = X < 8
+    phases[-1][deleted] = 0
+    result = compute_phi0([MAGNITUDE] * n_echoes, phases, TIMES)
+    assert not (result.mask & deleted).any()
+    expected = (HEAD & deleted).sum() / HEAD.sum()
+    assert result.blank_fraction == pytest.approx(expected, abs=0.005)
+    constant = (result.phase - PHI0)[result.mask][0]
+    assert_phi0(result, PHI0 + constant, HEAD & ~deleted)

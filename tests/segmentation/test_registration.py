@@ -76,6 +76,15 @@ def test_left_and_right_swapped(align_at):
     assert align_at(3, (3, -3.5, 2), flipped=True)[1].looks_flipped
 
 
+def test_what_is_not_finite_counts_as_nothing():
+    import SimpleITK as sitk
+
+    values = np.ones((2, 3, 4), np.float32)
+    values[0, 0] = np.nan, np.inf, -np.inf, 2
+    stored = np.array(sitk.GetArrayFromImage(to_sitk(values, AFFINE))).T
+    assert stored[0, 0].tolist() == [0, 0, 0, 2]
+
+
 def test_an_image_keeps_its_place():
     affine = from_matvec(Rotation.from_euler("xyz", [3, 4, 5]).as_matrix() * [1, 2, 3], [4, 5, 6])
     made = to_sitk(np.zeros((4, 5, 6)), affine)
