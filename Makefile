@@ -55,9 +55,9 @@ bench: $(VENV)/.installed-bench  ## measure the engine on a 1 mm head, which tak
 	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
 		--timeout 0 --verbose --benchmark-quiet --benchmark-json $(BENCH_RESULTS)/latest.json $(BENCH_OPTIONS)
 
-phantom-study: $(VENV)/.installed  ## search the radii of all methods on the phantom, which takes hours
+phantom-study: $(VENV)/.installed  ## search the radii of the methods on the phantom, for an hour or more
 	$(BIN)/python -m benchmarks.phantom_study --resolution 2 --results $(BENCH_RESULTS)
-	$(BIN)/python -m benchmarks.phantom_study --resolution 1 --results $(BENCH_RESULTS)
+	$(BIN)/python -m benchmarks.phantom_study --resolution 1 --method published --results $(BENCH_RESULTS)
 
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check

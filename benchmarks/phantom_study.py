@@ -28,6 +28,7 @@ from bids_qcm.phantom.score import (
 from bids_qcm.phantom.truth import Truth
 from bids_qcm.phase import Phi0, compute_phi0
 from bids_qcm.recon import METHODS, reconstruct
+from bids_qcm.recon.methods import PUBLISHED
 
 Radii = tuple[float | None, float | None]
 """Fit and integral radius in mm; None where the method has none."""
@@ -227,16 +228,27 @@ def main() -> None:
     """Run the program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--resolution", type=float, default=2.0, help="mm (default: 2)")
-    parser.add_argument("--snr", type=float, nargs="+", default=[16, 50, 150])
-    parser.add_argument("--method", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--snr", type=float, nargs="+", default=[16.0, 50.0, 150.0])
+    parser.add_argument(
+        "--method",
+        nargs="+",
+        choices=["published", *METHODS],
+        default=list(METHODS),
+        help="published are the ten of the published comparison (default: all)",
+    )
     parser.add_argument(
         "--results", type=Path, default=Path("benchmarks/results"), help="folder of the scores"
     )
     options = parser.parse_args()
     study = Study(options.resolution, options.results / f"study-{options.resolution:g}mm.jsonl")
     scans = [Scan(options.resolution, snr) for snr in options.snr]
+    methods = [
+        name
+        for chosen in options.method
+        for name in (PUBLISHED if chosen == "published" else [chosen])
+    ]
     rows = []
-    for row in run(study, scans, options.method):
+    for row in run(study, scans, methods):
         rows.append(row)
         found = f"{row['error']:.4f} S/m at {row['radii']} mm"
         print(f"SNR {row['SNR']:g} {row['method']}: {found}", flush=True)
