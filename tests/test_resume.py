@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_qcm.bids.provenance import software_versions
 from bids_qcm.cli.run import main
 from tests.commands import alive, descendants, kill_group, run, start, wait_until, workers
 from tests.synthetic import write_subjects
@@ -259,7 +260,9 @@ def test_a_changed_label_table_recomputes_what_depends_on_it(again):
     }
 
 
-def test_another_version_of_the_app_computes_anew(again, monkeypatch):
+@pytest.mark.parametrize("changed", ["bids_qcm", "scipy"])
+def test_another_version_of_the_app_or_a_library_computes_anew(again, monkeypatch, changed):
     again()
-    monkeypatch.setattr("bids_qcm.workflows.base.__version__", "99.0")
+    versions = software_versions() | {changed: "99.0"}
+    monkeypatch.setattr("bids_qcm.workflows.base.software_versions", lambda: versions)
     assert again() == nodes(ALL)
