@@ -1,6 +1,7 @@
 """The least-squares problem of the quadratic fit, as the compiled loops need it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +53,20 @@ def check_determined(radius: Triple, voxel_size: Triple, name: str) -> None:
     ValueError
         If no fit in it can be determined.
     """
-    n_voxels, n_terms = (design := design_matrix(radius, voxel_size)).shape
-    if np.linalg.matrix_rank(design) < n_terms:
+    n_terms = len(quadratic_terms(radius))
+    if _rank(radius, voxel_size) < n_terms:
+        n_voxels = int(ellipsoid(radius, voxel_size).sum())
         raise ValueError(
             f"{name} {radius} mm holds {n_voxels} voxels of {voxel_size} mm, which cannot "
             f"determine the {n_terms} terms of the fit; give a larger radius"
         )
+
+
+# a plan asks for each of a thousand participants
+@lru_cache
+def _rank(radius: Triple, voxel_size: Triple) -> int:
+    design = design_matrix(radius, voxel_size)
+    return int(np.linalg.matrix_rank(design.T @ design))
 
 
 def design_matrix(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
