@@ -53,9 +53,9 @@ def check_determined(radius: Triple, voxel_size: Triple, name: str) -> None:
     ValueError
         If no fit in it can be determined.
     """
-    n_terms = len(quadratic_terms(radius))
-    if _rank(radius, voxel_size) < n_terms:
+    if not is_determined(radius, voxel_size):
         n_voxels = int(ellipsoid(radius, voxel_size).sum())
+        n_terms = len(quadratic_terms(radius))
         raise ValueError(
             f"{name} {radius} mm holds {n_voxels} voxels of {voxel_size} mm, which cannot "
             f"determine the {n_terms} terms of the fit; give a larger radius"
@@ -64,9 +64,11 @@ def check_determined(radius: Triple, voxel_size: Triple, name: str) -> None:
 
 # a plan asks for each of a thousand participants
 @lru_cache
-def _rank(radius: Triple, voxel_size: Triple) -> int:
+def is_determined(radius: Triple, voxel_size: Triple) -> bool:
+    """Tell whether the ellipsoid's voxels determine all terms of the quadratic."""
     design = design_matrix(radius, voxel_size)
-    return int(np.linalg.matrix_rank(design.T @ design))
+    normal = design.T @ design
+    return bool(np.linalg.matrix_rank(normal) == len(normal))
 
 
 def design_matrix(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:

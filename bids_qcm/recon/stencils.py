@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from bids_qcm.recon.kernels import Triple, ellipsoid
-from bids_qcm.recon.normal_equations import derivative_rows, design_matrix
+from bids_qcm.recon.normal_equations import derivative_rows, design_matrix, is_determined
 
 
 def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
@@ -23,12 +23,11 @@ def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float6
         ellipsoid does not determine the fit.
     """
     kernel = ellipsoid(radius, voxel_size)
-    design = design_matrix(radius, voxel_size)
-    normal = design.T @ design
-    if np.linalg.matrix_rank(normal) < len(normal):
+    if not is_determined(radius, voxel_size):
         return np.full((4, *kernel.shape), np.nan)
+    design = design_matrix(radius, voxel_size)
     stencils = np.zeros((4, *kernel.shape))
-    stencils[:, kernel] = derivative_rows(radius) @ np.linalg.solve(normal, design.T)
+    stencils[:, kernel] = derivative_rows(radius) @ np.linalg.solve(design.T @ design, design.T)
     return stencils
 
 

@@ -123,15 +123,8 @@ def init_acquisition_wf(
             workflow.connect(reconstruct, f"{suffix}_file", write, "in_file")
             workflow.connect(reconstruct, "provenance", write, "provenance")
         if not settings.uncertainty:
-            entities = {"desc": METHODS[method].desc}
-            workflow.get_node(write_node_name(method)).inputs.outdated = [
-                str(
-                    derivative_path(
-                        settings.output_dir, plan.acquisition, "condstd", extension, **entities
-                    )
-                )
-                for extension in (".nii.gz", ".json")
-            ]
+            write = workflow.get_node(write_node_name(method))
+            write.inputs.outdated = _paths_of_condstd(plan, settings, method)
         _connect_statistics(workflow, plan, settings, method, segmentation)
     return workflow
 
@@ -140,6 +133,13 @@ def write_node_name(method: str, suffix: str = "condmap") -> str:
     """Name the node that writes one of a method's maps."""
     name = f"write_{method.replace('-', '_')}"
     return name if suffix == "condmap" else f"{name}_{suffix}"
+
+
+def _paths_of_condstd(plan: Plan, settings: Settings, method: str) -> list[str]:
+    """List where an earlier run may have put a method's standard deviation and its sidecar."""
+    where = settings.output_dir, plan.acquisition, "condstd"
+    desc = METHODS[method].desc
+    return [str(derivative_path(*where, end, desc=desc)) for end in (".nii.gz", ".json")]
 
 
 def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
