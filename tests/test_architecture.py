@@ -11,12 +11,13 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bids_qcm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ARRAYS_ONLY = ("recon", "phase", "phantom", "statistics")
+ARRAYS_ONLY = ("recon", "phase", "phantom", "checks", "statistics")
 FILES = ("nibabel", "nipype", "bids", "pandas")
 
 MAY_IMPORT = {
     "recon": {"recon", "physics"},
     "phase": {"phase"},
+    "checks": {"checks", "phase"},
     "statistics": set(),
     "phantom": {"phantom", "physics", "statistics"},
     "segmentation": {"segmentation"},
@@ -31,7 +32,15 @@ MAY_IMPORT = {
         "statistics",
     },
     "bids": {"bids", "phase", "recon", "segmentation", "phantom", "settings", "physics"},
-    "interfaces": {"interfaces", "bids", "phase", "recon", "segmentation", "statistics"},
+    "interfaces": {
+        "interfaces",
+        "bids",
+        "checks",
+        "phase",
+        "recon",
+        "segmentation",
+        "statistics",
+    },
     "workflows": {"workflows", "interfaces", "bids", "recon", "settings"},
     "cli": {
         "cli",

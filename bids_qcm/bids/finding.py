@@ -156,9 +156,13 @@ class Finder:
         if route.coreg not in (None, "header"):
             PointTransform(route.steps)
             return
-        magnitude, _ = read_echo(*self.first_echo, self.units)
+        magnitude, phase = read_echo(*self.first_echo, self.units)
         point_map = _point_map(route)
-        check_placement(found.path, labels, self.grid, magnitude, signal_mask(magnitude), point_map)
+        try:
+            head = signal_mask(magnitude, phase)
+        except ValueError as error:
+            raise InputError(self.first_echo[0], str(error), "look at this image") from error
+        check_placement(found.path, labels, self.grid, magnitude, head, point_map)
         if mask.brain is not None:
             where = mask.companion.path
             check_agreement(found.path, labels, self.grid, mask.brain, where, point_map)

@@ -164,31 +164,48 @@ def read_stored(path: Path) -> StoredImage:
     return StoredImage(values, float(slope), float(intercept))
 
 
-def read_echo(
+def read_parts(
     first: Path, second: Path, units: PhaseUnits | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Read one echo's two parts as magnitude and phase.
+    """Read both parts of one echo.
 
     Parameters
     ----------
     first, second : Path
         Magnitude and phase, or real and imaginary part.
     units : PhaseUnits or None
-        The phase's; None for real and imaginary parts.
+        The phase's unit; None for real and imaginary parts.
 
     Returns
     -------
-    magnitude, phase : ndarray of float32, shape (X, Y, Z)
-        Phase in rad; the magnitude is 0 where the files have none that is finite.
+    first, second : ndarray of float32, shape (X, Y, Z)
+        Scaled values; a phase is in rad.
     """
     one, other = read_stored(first), read_stored(second)
     if units is None:
-        signal = one.scaled + 1j * other.scaled
+        return one.scaled, other.scaled
+    return one.scaled, to_radians(other.values, other.slope, other.intercept, units)
+
+
+def to_polar(
+    parts: tuple[NDArray[np.float32], NDArray[np.float32]], units: PhaseUnits | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return magnitude and phase of the parts of :func:`read_parts`.
+
+    The phase is in rad; the magnitude is 0 where the files have none that is finite.
+    """
+    magnitude, phase = parts
+    if units is None:
+        signal = magnitude + 1j * phase
         magnitude, phase = np.abs(signal), np.angle(signal)
-    else:
-        magnitude = one.scaled
-        phase = to_radians(other.values, other.slope, other.intercept, units)
     return np.where(np.isfinite(magnitude), magnitude, 0), phase
+
+
+def read_echo(
+    first: Path, second: Path, units: PhaseUnits | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read one echo as magnitude and phase; arguments as for :func:`read_parts`."""
+    return to_polar(read_parts(first, second, units), units)
 
 
 def read_values(path: Path) -> NDArray[np.float32]:

@@ -68,6 +68,8 @@ class Plan:
     refused : dict of str to str
         Methods that were asked for and cannot be had here, with the reason.
     warnings : tuple of str
+    manufacturer : str
+        Of the scanner, by the sidecar; empty where it is not given.
     """
 
     acquisition: Acquisition
@@ -82,6 +84,7 @@ class Plan:
     warnings: tuple[str, ...]
     segmentation_route: Route = field(default_factory=Route)
     mask_route: Route = field(default_factory=Route)
+    manufacturer: str = ""
 
 
 def plan_acquisition(
@@ -164,6 +167,7 @@ def plan_acquisition(
         mask_route=mask.route,
         methods=methods,
         refused=refused,
+        manufacturer=str(sidecars[0].get("Manufacturer", "")),
         warnings=(
             *segmentation.warnings,
             *mask.warnings,

@@ -153,7 +153,7 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
         }
     return {
         "Type": "ROI",
-        "Description": "Reliable signal: largest part of the magnitude above Otsu's threshold",
+        "Description": "Signal: largest connected part with a signal-to-noise ratio above 5",
         "Sources": [bids_uri(path, datasets) for echo in plan.echoes for path in echo.files],
     }
 

@@ -241,11 +241,7 @@ def caveats(result: Result) -> list[str]:
     sidecar = result.sidecar
     found = list(sidecar.get("Warnings", ()))
     if sidecar.get("PhaseSignWeak"):
-        found.append(
-            f"the evidence for the sign {sidecar['PhaseSign']} of the phase is weak: "
-            f"{sidecar['PhaseSignAgreement']:.0%} of the voxels agree; look at the map, and give "
-            "--sign if you know it"
-        )
+        found.append(_weak_sign(sidecar))
     if result.segmentation:
         found += read_sidecar(result.segmentation).get("Warnings", ())
     invalid = {one.method: one.sidecar.get("InvalidFraction", 0) for one in result.maps}
@@ -256,6 +252,16 @@ def caveats(result: Result) -> list[str]:
         found += one.sidecar.get("Warnings", ())
         found += _caveats_of_map(one, result)
     return list(dict.fromkeys(found))
+
+
+def _weak_sign(sidecar: Mapping[str, Any]) -> str:
+    evidence = (
+        f"the evidence for the sign of the phase is weak: {sidecar['PhaseSignAgreement']:.0%} of "
+        "the voxels agree; "
+    )
+    if sidecar["PhaseSignOrigin"] == "Manufacturer":
+        evidence += f"{sidecar['PhaseSign']} was taken, which is usual for the Manufacturer; "
+    return evidence + "look at the map, and give --sign if you know it"
 
 
 def _caveats_of_map(one: MapResult, result: Result) -> list[str]:

@@ -15,7 +15,14 @@ from bids_qcm.bids.label_tables import (
     tissue_of_abbreviation,
 )
 from bids_qcm.bids.names import parse_name
-from bids_qcm.segmentation.checks import LEAST_AGREEMENT, LEAST_OVERLAP, looks_flipped, overlap
+from bids_qcm.segmentation.checks import (
+    BETTER_PLACE,
+    LEAST_AGREEMENT,
+    LEAST_OVERLAP,
+    better_shift,
+    looks_flipped,
+    overlap,
+)
 from bids_qcm.segmentation.resampling import (
     PointMap,
     grid_points,
@@ -28,6 +35,8 @@ from bids_qcm.segmentation.resampling import (
 from bids_qcm.segmentation.tissues import TISSUES, Label, to_tissues
 
 _CHECK_SPACING_MM = 4.0
+
+_SIDES = (("left", "right"), ("back", "front"), ("bottom", "top"))
 
 
 def label_table(companion: Companion, given: Path | None) -> dict[int, Label]:
@@ -203,6 +212,19 @@ def check_placement(
             "fits the phase's images better with left and right swapped: its header, or that of "
             "the magnitude, seems to be flipped",
             "convert it again, and compare both in a viewer",
+        )
+    gain, shift = better_shift(labels, affine, magnitude, grid.affine, point_map, step)
+    if gain > BETTER_PLACE:
+        moved = ", ".join(
+            f"{abs(mm):.0f} mm to the {side[mm > 0]}"
+            for mm, side in zip(shift, _SIDES, strict=True)
+            if mm
+        )
+        raise InputError(
+            path,
+            f"does not fit the edges in the phase's images: moved by {moved}, its mutual "
+            f"information with the magnitude is {gain:.2f} times as large",
+            "use one of the same participant and session, mend its header, or give --coreg rigid",
         )
 
 

@@ -1,6 +1,7 @@
 """Interface for the phase at echo time zero."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import (
@@ -11,10 +12,13 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
-from bids_qcm.interfaces.base import CheckedInterface, optional_file
+from bids_qcm.checks.masks import check_mask
+from bids_qcm.interfaces.base import CheckedInterface, joined, optional_file
 from bids_qcm.phase import PhaseUnits, Phi0, compute_phi0
 from bids_qcm.recon import determine_sign
+from bids_qcm.recon.sign import usual_sign
 
 _WORTH_A_WARNING = 0.001
 
@@ -33,6 +37,9 @@ class _PreparePhi0InputSpec(BaseInterfaceInputSpec):
     )
     echo_times = traits.List(traits.Either(None, traits.Float()), mandatory=True, desc="in s")
     mask_file = optional_file()
+    mask_source = traits.Str(usedefault=True, desc="what an error about the mask names")
+    signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
+    provenance = traits.Dict({}, usedefault=True, desc="of the images")
 
 
 class _PreparePhi0OutputSpec(TraitedSpec):
@@ -56,12 +63,16 @@ class PreparePhi0(CheckedInterface):
         magnitudes, phases = zip(
             *(read_echo(Path(a), Path(b), u) for a, b, u in files), strict=True
         )
+        signal = read_integers(Path(inputs.signal_file)) != 0
+        mask = read_integers(Path(inputs.mask_file)) != 0 if inputs.mask_file else signal
+        coverage, doubts = check_mask(mask, signal)
+        if doubts and doubts[0].fatal:
+            raise InputError(inputs.mask_source, doubts[0].problem, doubts[0].remedy)
         phi0 = compute_phi0(
             magnitudes,
             phases,
             inputs.echo_times,
-            mask=read_integers(Path(inputs.mask_file)) != 0 if inputs.mask_file else None,
-            unwrapped=all(units and units.unwrapped for units in inputs.phase_units),
+            mask=mask,
         )
         volumes = {
             "phi0": phi0.phase,
@@ -74,14 +85,34 @@ class PreparePhi0(CheckedInterface):
             write_image(path, values, like=Path(inputs.first_files[0]))
             self._results[f"{name}_file"] = str(path)
         self._results["magnitude_noise"] = phi0.magnitude_noise
-        self._results["provenance"] = {
+        found = {
             "AlternateSlicesFlipped": ["ijk"[axis] for axis in phi0.axes_flipped],
-            "PhaseUnwrapped": phi0.unwrapped,
-            "Warnings": _doubts(phi0),
+            "Warnings": [
+                *(f"the mask {one.problem}; {one.remedy}" for one in doubts),
+                *_doubts(phi0),
+            ],
             "MagnitudeNoise": phi0.magnitude_noise,
             "MedianPhaseNoise": float(np.median(phi0.noise[phi0.mask])),
+            "SignalCoverage": round(coverage, 4),
+            **_echo_provenance(phi0),
         }
+        self._results["provenance"] = joined(inputs.provenance, found)
         return runtime
+
+
+def _echo_provenance(phi0: Phi0) -> dict[str, Any]:
+    """Describe how well the echoes fit a line, and what was removed before."""
+    found: dict[str, Any] = {}
+    if phi0.echo_misfit:
+        found["EchoMisfit"] = round(max(phi0.echo_misfit), 5)
+        found["EchoMisfitOfEach"] = [round(misfit, 5) for misfit in phi0.echo_misfit]
+    if phi0.alternation is not None:
+        found["AlternatingPhase"] = {
+            "Amplitude": round(phi0.alternation.amplitude, 4),
+            "Constant": round(phi0.alternation.constant, 4),
+            "Gradient": [round(one, 6) for one in phi0.alternation.gradient],
+        }
+    return found
 
 
 def _doubts(phi0: Phi0) -> list[str]:
@@ -97,6 +128,7 @@ class _ApplySignInputSpec(BaseInterfaceInputSpec):
     phi0_file = File(exists=True, mandatory=True)
     mask_file = File(exists=True, mandatory=True)
     sign = traits.Enum("auto", "+", "-", usedefault=True)
+    manufacturer = traits.Str(usedefault=True, desc="decides where the evidence is weak")
     axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="two for in-plane kernels")
     provenance = traits.Dict({}, usedefault=True, desc="of phi0")
     n_threads = traits.Int(1, usedefault=True, nohash=True)
@@ -125,9 +157,12 @@ class ApplySign(CheckedInterface):
                 axes=self.inputs.axes,
                 n_threads=self.inputs.n_threads,
             )
-            sign = decision.sign
+            usual = usual_sign(self.inputs.manufacturer)
+            by_manufacturer = decision.weak and usual is not None
+            sign = usual if by_manufacturer else decision.sign
             origin = {
-                "PhaseSignOrigin": "auto",
+                "PhaseSignOrigin": "Manufacturer" if by_manufacturer else "auto",
+                "PhaseSignOfManufacturer": usual,
                 "PhaseSignMedianLaplacian": decision.median_laplacian,
                 "PhaseSignAgreement": decision.agreement,
                 "PhaseSignWeak": decision.weak,

@@ -8,7 +8,6 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedS
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import (
-    read_echo,
     read_grid,
     read_integers,
     read_values,
@@ -24,16 +23,13 @@ from bids_qcm.bids.segmentations import (
 )
 from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.interfaces.base import CheckedInterface, optional_file
-from bids_qcm.phase import PhaseUnits, signal_mask
-from bids_qcm.segmentation.checks import coverage, doubts, volumes
+from bids_qcm.segmentation.checks import coverage, doubts, order_of_signal, volumes
 from bids_qcm.segmentation.registration import align
 from bids_qcm.segmentation.t1w import segment_t1w
 
 
 class _CoregisterInputSpec(BaseInterfaceInputSpec):
-    first_file = File(exists=True, mandatory=True, desc="magnitude or real part of an echo")
-    second_file = File(exists=True, mandatory=True, desc="phase or imaginary part")
-    phase_units = traits.Either(None, traits.Instance(PhaseUnits), default=None, usedefault=True)
+    magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
     anatomical_file = File(exists=True, mandatory=True)
     coreg = traits.Enum("auto", "rigid", usedefault=True)
     n_threads = traits.Int(1, usedefault=True, nohash=True)
@@ -52,11 +48,10 @@ class Coregister(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        first, anatomical = Path(inputs.first_file), Path(inputs.anatomical_file)
-        magnitude, _ = read_echo(first, Path(inputs.second_file), inputs.phase_units)
+        magnitude, anatomical = Path(inputs.magnitude_file), Path(inputs.anatomical_file)
         alignment = align(
-            magnitude,
-            read_grid(first).affine,
+            read_values(magnitude),
+            read_grid(magnitude).affine,
             read_values(anatomical),
             read_grid(anatomical).affine,
             always=inputs.coreg == "rigid",
@@ -152,6 +147,7 @@ class ImportMask(CheckedInterface):
 class _ImportSegmentationInputSpec(_ImportInputSpec):
     label_table = optional_file()
     segmented_file = optional_file()
+    signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
     mask_file = File(exists=True, mandatory=True)
     mask_is_brain = traits.Bool(mandatory=True, desc="the mask is to be covered with labels")
     provenance = traits.Dict({}, usedefault=True, desc="of the pose")
@@ -188,7 +184,7 @@ class ImportSegmentation(CheckedInterface):
             read_tissues(companion, table)[0],
             grid,
             magnitude,
-            signal_mask(magnitude),
+            read_integers(Path(inputs.signal_file)) != 0,
             point_map,
         )
         labels_file, table_file = (Path(runtime.cwd, f"labels.{e}") for e in ("nii.gz", "tsv"))
@@ -201,6 +197,9 @@ class ImportSegmentation(CheckedInterface):
             **inputs.provenance,
             "MaskCoverage": round(covered, 4),
             "TissueVolumes": {name: round(volume, 2) for name, volume in found.items()},
-            "Warnings": doubts(covered if inputs.mask_is_brain else None, found),
+            "Warnings": [
+                *doubts(covered if inputs.mask_is_brain else None, found),
+                *order_of_signal(labels, names, magnitude),
+            ],
         }
         return runtime

@@ -1,45 +1,168 @@
-"""Where the signal is strong enough for its phase to mean something, and where it was deleted."""
+"""Where the signal is strong enough for its phase to be usable, and where it was deleted."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from bids_qcm.phase.coherence import phase_coherence
+from bids_qcm.phase.noise import local_noise
+
+LEAST_SNR = 5.0
+"""Signal-to-noise ratio above which a voxel counts as signal: phase noise below 0.2 rad."""
+
+LEAST_COHERENCE = 0.5
+"""Between the phase coherence of noise, 0, and that of an SNR of 5, 0.89."""
+
+# Of the typical signal: images without noise still have ringing next to the body.
+_LEAST_SHARE = 0.01
+
 _BLOCK = 3
 _ROUNDING = 1e-6
 
+# Fewer voxels of noise do not give its level within some percent.
+_LEAST_NOISE_VOXELS = 1000
+_NOISE_COHERENCE = 0.3
+# Of the Rayleigh distribution with unit scale.
+_RAYLEIGH_DEVIATION = 0.4485
 
-def signal_mask(magnitude: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Find the reliable signal: the largest connected part above Otsu's threshold.
+# Of the mask's volume; a hole this small is a vessel or a voxel of noise, a larger one is air.
+_LARGEST_HOLE = 0.001
+
+
+class NoiseFloor(NamedTuple):
+    """Level of the noise in a magnitude image.
+
+    Attributes
+    ----------
+    magnitude : float
+        Median magnitude of voxels without signal; 0 where no such voxels were found.
+    sd : float
+        Standard deviation of the noise in the real part, in the unit of the magnitude.
+    """
+
+    magnitude: float
+    sd: float
+
+    def threshold(self, snr: float) -> float:
+        """Return the magnitude of a voxel with this signal-to-noise ratio."""
+        return float(np.hypot(self.magnitude, snr * self.sd))
+
+
+def noise_floor(
+    magnitude: NDArray[np.floating], phase: NDArray[np.floating], where: NDArray[np.bool_]
+) -> NoiseFloor:
+    """Estimate the noise of an image from its voxels without signal, else from its smooth parts.
 
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit; voxels that are not finite are outside.
+        Any unit.
+    phase : ndarray of float, shape (X, Y, Z)
+        In rad.
+    where : ndarray of bool, shape (X, Y, Z)
+        Voxels with both.
 
     Returns
     -------
-    ndarray of bool, shape (X, Y, Z)
+    NoiseFloor
 
     Raises
     ------
     ValueError
-        If the magnitude is constant.
+        If there are too few voxels for an estimate.
+
+    Notes
+    -----
+    Voxels without signal have incoherent phase. Their magnitude has a Rayleigh distribution for
+    one receive coil, and a chi distribution for several that were combined; the median absolute
+    deviation gives the noise level of both within some percent. Where the scanner has suppressed
+    the noise outside the body, the few incoherent voxels that are left do not follow this
+    distribution: their median is less than their standard deviation. Then the noise level is the
+    10th percentile of the local mixed second differences of the complex image, which a smooth
+    image does not pass.
     """
-    finite = np.isfinite(magnitude)
+    noise = where & (phase_coherence(phase, where) < _NOISE_COHERENCE)
+    if np.count_nonzero(noise) >= _LEAST_NOISE_VOXELS:
+        values = magnitude[noise]
+        median = float(np.median(values))
+        sd = float(np.median(np.abs(values - median))) / _RAYLEIGH_DEVIATION
+        if median > sd:
+            return NoiseFloor(median, sd)
+    radians = np.where(where, phase, 0)
+    known = np.where(where, magnitude, 0)
+    return NoiseFloor(0.0, local_noise([known * np.cos(radians), known * np.sin(radians)], where))
+
+
+class Signal(NamedTuple):
+    """Voxels with signal, and the noise that decided which they are.
+
+    Attributes
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+    noise : NoiseFloor
+    """
+
+    mask: NDArray[np.bool_]
+    noise: NoiseFloor
+
+
+def find_signal(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) -> Signal:
+    """Find the voxels with signal: the largest connected part with an SNR above 5.
+
+    Parameters
+    ----------
+    magnitude : ndarray of float, shape (X, Y, Z)
+        Any unit.
+    phase : ndarray of float, shape (X, Y, Z)
+        In rad. Voxels without finite values, and blocks whose phase was deleted, are outside.
+
+    Returns
+    -------
+    Signal
+        Small holes in the mask are filled. Voxels whose phase is as incoherent as noise are
+        outside, whatever their magnitude: ringing and ghosts reach beyond the body.
+
+    Raises
+    ------
+    ValueError
+        If the magnitude is constant, or no voxel has signal.
+    """
+    finite = np.isfinite(magnitude) & np.isfinite(phase)
     values = np.where(finite, magnitude, 0)
     if not np.ptp(values) > 0:
         raise ValueError("the magnitude is constant: it shows no signal")
-    above = finite & (values > threshold_otsu(values))
-    components, _ = ndimage.label(above)
-    sizes = np.bincount(components[above])
-    return components == sizes.argmax()
+    where = finite & (values > 0) & ~blank_phase(np.where(finite, phase, 0))
+    noise = noise_floor(values, phase, where)
+    typical = np.median(values[values > threshold_otsu(values)])
+    bright = where & (values > max(noise.threshold(LEAST_SNR), _LEAST_SHARE * typical))
+    signal = bright & (phase_coherence(phase, bright) >= LEAST_COHERENCE)
+    components, n_components = ndimage.label(signal)
+    if n_components == 0:
+        raise ValueError(f"no voxel has a signal-to-noise ratio of {LEAST_SNR:g}")
+    largest = components == np.bincount(components[signal]).argmax()
+    return Signal(_without_small_holes(largest) & finite, noise)
+
+
+def signal_mask(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return the mask of :func:`find_signal`, (X, Y, Z)."""
+    return find_signal(magnitude, phase).mask
+
+
+def _without_small_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill the holes of a mask that are small in comparison with the mask."""
+    gaps, _ = ndimage.label(~mask)
+    sizes = np.bincount(gaps.ravel())
+    return mask | (sizes <= _LARGEST_HOLE * np.count_nonzero(mask))[gaps]
 
 
 def blank_phase(phase: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Tell where somebody deleted the phase: all voxels of a block have exactly one value.
+    """Find where the phase was deleted: all voxels of a block have exactly one value.
 
-    That is 0, or -pi, as which a stored 0 may come out. No noise does that to 3 x 3 x 3 voxels.
+    That value is 0, or -pi, as which a stored 0 may come out. No noise does that to 3 x 3 x 3
+    voxels.
 
     Parameters
     ----------

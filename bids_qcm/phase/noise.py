@@ -1,15 +1,19 @@
 """The noise of the phase, from the phase itself."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, correlate1d
+from scipy.ndimage import binary_erosion, correlate1d, uniform_filter
 
 _SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0])
 
-# The median of |x| of a normal x with unit standard deviation.
-_NORMAL_MEDIAN = 0.6744897501960817
+NORMAL_MEDIAN = 0.6744897501960817
+"""Median of the absolute value of a standard normal variable."""
+
+_BLOCK = 5
+_SMOOTHEST = 10
 
 
 def noise_level(
@@ -52,12 +56,11 @@ def noise_level(
     variance = np.where(mask, relative, 0).astype(np.float64) ** 2
     factors = []
     for axes in combinations(range(3), 2):
-        square = np.ones([3 if axis in axes else 1 for axis in range(3)], dtype=bool)
-        whole = binary_erosion(mask, square)
+        whole = _whole_squares(mask, axes)
         if whole.any():
             difference = _correlate(known, _SECOND_DIFFERENCE, axes)[whole]
             expected = np.sqrt(_correlate(variance, _SECOND_DIFFERENCE**2, axes)[whole])
-            factors.append(np.median(np.abs(difference) / expected) / _NORMAL_MEDIAN)
+            factors.append(np.median(np.abs(difference) / expected) / NORMAL_MEDIAN)
     if not factors:
         raise ValueError(
             "the mask holds no square of 3 by 3 voxels, from which the noise could be estimated"
@@ -65,9 +68,55 @@ def noise_level(
     return float(np.median(factors))
 
 
+def local_noise(parts: Sequence[NDArray[np.floating]], where: NDArray[np.bool_]) -> float:
+    """Estimate the noise of images that may hold anything, from their smoothest places.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray of float, shape (X, Y, Z)
+        Images with the same noise, such as the real and the imaginary part.
+    where : ndarray of bool, shape (X, Y, Z)
+        Voxels that count.
+
+    Returns
+    -------
+    float
+        Standard deviation of the noise, in the unit of the parts: the 10th percentile of its local
+        values over blocks of 5 x 5 x 5 voxels. Edges and texture only add to the mixed second
+        differences, so the smallest of them are noise.
+
+    Raises
+    ------
+    ValueError
+        If there is no square of 3 by 3 voxels.
+    """
+    levels = []
+    for axes in combinations(range(3), 2):
+        whole = _whole_squares(where, axes)
+        if not whole.any():
+            continue
+        power = sum(_correlate(part, _SECOND_DIFFERENCE, axes) ** 2 for part in parts)
+        mean, share = (
+            uniform_filter(values.astype(np.float32), _BLOCK, mode="constant")
+            for values in (np.where(whole, power, 0), whole)
+        )
+        # the variance of a mixed second difference is the sum of its squared coefficients
+        gain = len(parts) * np.sum(_SECOND_DIFFERENCE**2) ** 2
+        levels.append(np.percentile(mean[whole] / share[whole] / gain, _SMOOTHEST))
+    if not levels:
+        raise ValueError("the image holds no square of 3 by 3 voxels with signal")
+    return float(np.sqrt(np.median(levels)))
+
+
+def _whole_squares(mask: NDArray[np.bool_], axes: Sequence[int]) -> NDArray[np.bool_]:
+    """Return the centres of the squares of 3 by 3 voxels in a plane that lie in the mask."""
+    return binary_erosion(mask, np.ones([3 if axis in axes else 1 for axis in range(3)], bool))
+
+
 def _correlate(
-    volume: NDArray[np.float64], stencil: NDArray[np.float64], axes: tuple[int, int]
-) -> NDArray[np.float64]:
+    volume: NDArray[np.floating], stencil: NDArray[np.float64], axes: Sequence[int]
+) -> NDArray[np.floating]:
+    """Correlate a volume with a stencil along each of some axes."""
     for axis in axes:
         volume = correlate1d(volume, stencil, axis=axis)
     return volume

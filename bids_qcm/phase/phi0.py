@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_qcm.phase.echoes import phase_at_zero
+from bids_qcm.phase.echoes import fit_echo_lines
 from bids_qcm.phase.masking import blank_phase, signal_mask
 from bids_qcm.phase.noise import noise_level
+from bids_qcm.phase.polarity import Alternation, find_alternation, remove_alternation
 from bids_qcm.phase.slices import alternating_axes, flip_alternate_slices
-from bids_qcm.phase.unwrapping import centred, unwrap
+from bids_qcm.phase.unwrapping import unwrap
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,10 @@ class Phi0:
         Standard deviation of the magnitude's noise, in its unit.
     axes_flipped : tuple of int
         Along which every second slice got pi added.
-    unwrapped : bool
-        Whether the phase was unwrapped here, not stored so.
+    alternation : Alternation or None
+        Constant and linear phase between odd and even echoes that was removed.
+    echo_misfit : tuple of float
+        By how much each echo departs from the line over echo time, in rad; empty for one echo.
     blank_fraction : float
         Share of the mask that was left out because an echo's phase was deleted there.
     """
@@ -43,7 +47,8 @@ class Phi0:
     noise: NDArray[np.float32]
     magnitude_noise: float
     axes_flipped: tuple[int, ...]
-    unwrapped: bool
+    alternation: Alternation | None
+    echo_misfit: tuple[float, ...]
     blank_fraction: float
 
 
@@ -53,22 +58,19 @@ def compute_phi0(
     echo_times: Sequence[float] = (),
     *,
     mask: NDArray[np.bool_] | None = None,
-    unwrapped: bool = False,
 ) -> Phi0:
     """Compute phi0 from one or more echoes.
 
     Parameters
     ----------
     magnitudes, phases : sequences of ndarrays of float, shape (X, Y, Z)
-        One of each per echo; phase in rad.
+        One of each per echo; phase in rad, wrapped or not.
     echo_times : sequence of float
         In s; not needed for a single echo, whose phase is phi0 as it is.
     mask : ndarray of bool, shape (X, Y, Z), optional
         Where to compute; default: the reliable signal of the magnitude. Voxels with a value that
         is not finite, in a block whose phase was deleted, or without signal in one of the two
         earliest echoes are left out.
-    unwrapped : bool
-        The phase is unwrapped already. A single echo then keeps it as it is.
 
     Returns
     -------
@@ -81,26 +83,25 @@ def compute_phi0(
     """
     magnitude = np.sqrt(sum(np.square(m, dtype=np.float64) for m in magnitudes))
     if mask is None:
-        mask = signal_mask(magnitude)
-    good = [np.isfinite(p) & np.isfinite(m) for p, m in zip(phases, magnitudes, strict=True)]
-    mask = mask & np.logical_and.reduce(good) & (magnitude > 0)
+        mask = signal_mask(magnitudes[0], phases[0])
+    good = np.logical_and.reduce(
+        [np.isfinite(p) & np.isfinite(m) for p, m in zip(phases, magnitudes, strict=True)]
+    )
+    mask = mask & good & (magnitude > 0)
     blank = mask & np.logical_or.reduce([blank_phase(phase) for phase in phases])
     blank_fraction = float(blank.sum() / max(mask.sum(), 1))
     mask &= ~blank
     if not mask.any():
         raise ValueError("the mask holds no voxel with signal")
-    echoes = [_signal(m, p, g) for m, p, g in zip(magnitudes, phases, good, strict=True)]
-    axes = alternating_axes(echoes)
-    echoes = [flip_alternate_slices(echo, axes) for echo in echoes]
-    keep = unwrapped and len(echoes) == 1 and not axes
-    if len(echoes) == 1:
+    series = complex_echoes(magnitudes, phases, echo_times, mask)
+    misfit = ()
+    if len(series.echoes) == 1:
         relative = 1 / np.where(mask, magnitude, 1)
-        phase = centred(phases[0], mask) if keep else unwrap(np.angle(echoes[0]), mask)
+        wrapped = np.angle(series.echoes[0])
     else:
-        wrapped, relative = phase_at_zero(echoes, echo_times, mask)
-        mask = np.isfinite(wrapped)
-        phase = unwrap(wrapped, mask)
-    phase = np.where(mask, phase, 0).astype(np.float32)
+        lines = fit_echo_lines(series.echoes, echo_times, mask)
+        mask, wrapped, relative, misfit = lines.mask, lines.phase(), lines.noise(), lines.misfit()
+    phase = unwrap(wrapped, mask)
     level = noise_level(phase, mask, relative)
     return Phi0(
         phase=phase,
@@ -108,16 +109,62 @@ def compute_phi0(
         mask=mask,
         noise=np.where(mask, level * relative, 0).astype(np.float32),
         magnitude_noise=level,
-        axes_flipped=axes,
-        unwrapped=not keep,
+        axes_flipped=series.axes_flipped,
+        alternation=series.alternation,
+        echo_misfit=misfit,
         blank_fraction=blank_fraction,
     )
 
 
-def _signal(
-    magnitude: NDArray[np.floating], phase: NDArray[np.floating], where: NDArray[np.bool_]
-) -> NDArray[np.complex64]:
-    """Give the complex signal, 0 elsewhere."""
+class EchoSeries(NamedTuple):
+    """Complex echoes whose phase can be compared, and what was done to get them.
+
+    Attributes
+    ----------
+    echoes : list of ndarray of complex, shape (X, Y, Z)
+        0 where a value is not finite.
+    axes_flipped : tuple of int
+        Axes along which every second slice got pi added.
+    alternation : Alternation or None
+        Constant and linear phase that was removed from even echoes.
+    """
+
+    echoes: list[NDArray[np.complexfloating]]
+    axes_flipped: tuple[int, ...]
+    alternation: Alternation | None
+
+
+def complex_echoes(
+    magnitudes: Sequence[NDArray[np.floating]],
+    phases: Sequence[NDArray[np.floating]],
+    echo_times: Sequence[float],
+    mask: NDArray[np.bool_],
+) -> EchoSeries:
+    """Combine magnitude and phase, and undo alternating slices and alternating readouts.
+
+    Parameters
+    ----------
+    magnitudes, phases, echo_times
+        As for :func:`compute_phi0`.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Where the phase of even and odd echoes is compared.
+
+    Returns
+    -------
+    EchoSeries
+    """
+    echoes = [_signal(m, p) for m, p in zip(magnitudes, phases, strict=True)]
+    axes = alternating_axes(echoes)
+    echoes = [flip_alternate_slices(echo, axes) for echo in echoes]
+    alternation = find_alternation(echoes, echo_times, mask)
+    if alternation is not None:
+        echoes = remove_alternation(echoes, echo_times, alternation)
+    return EchoSeries(echoes, axes, alternation)
+
+
+def _signal(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) -> NDArray[np.complex64]:
+    """Return the complex signal; 0 where a value is not finite."""
+    where = np.isfinite(phase) & np.isfinite(magnitude)
     # float32 first, or the exponential would be complex128
     radians = np.where(where, phase, 0).astype(np.float32)
     return np.where(where, magnitude, 0).astype(np.float32) * np.exp(1j * radians)

@@ -17,6 +17,9 @@ _WRAPPED_RANGE = 1.02 * _CYCLE
 # A wrapped phase with noise around the head fills its range; the last percent or two may miss.
 _FILLED = 0.98
 
+# A few voxels that overshoot, in air or at an edge, do not decide about the unit.
+_OVERSHOOT = 0.001
+
 # No head wraps a hundred times.
 _LARGEST_UNWRAPPED_RANGE = 100 * _CYCLE
 
@@ -37,8 +40,6 @@ class PhaseUnits:
         Factor on the values; there is never an offset.
     use_stored : bool
         Whether the factor applies to the stored values, ignoring ``scl_slope`` and ``scl_inter``.
-    unwrapped : bool
-        Whether the phase exceeds one cycle already.
     remark : str or None
         What a user should know about the decision.
     """
@@ -46,7 +47,6 @@ class PhaseUnits:
     name: str
     radians_per_unit: float = 1.0
     use_stored: bool = False
-    unwrapped: bool = False
     remark: str | None = None
 
 
@@ -68,6 +68,8 @@ _VENDOR_RANGES = (
     _VendorRange("unsigned 12-bit, 4096 per cycle", 0, 4096, _CYCLE / 4096),
     _VendorRange("signed, 8192 per cycle", -4096, 4096, _CYCLE / 8192),
     _VendorRange("milliradian", -3143, 3143, 1e-3),
+    _VendorRange("degrees", -180, 180, _CYCLE / 360),
+    _VendorRange("degrees", 0, 360, _CYCLE / 360),
 )
 
 _NAMED_UNITS = {"rad": 1.0, "mrad": 1e-3}
@@ -119,10 +121,34 @@ def recognise_units(
     if finite.size == 0:
         raise PhaseUnitsError("the phase image has no finite value")
     raw = (float(finite.min()), float(finite.max()))
-    low, high = sorted(slope * value + intercept for value in raw)
     if phase_units != "auto":
-        told = _units_as_told(phase_units, high - low)
-        return replace(told, remark=_doubt(told, stored, slope, intercept, (low, high)))
+        told = _units_as_told(phase_units)
+        ends = _scaled(raw, slope, intercept)
+        return replace(told, remark=_doubt(told, stored, slope, intercept, ends))
+    found = _units_of_range(raw, slope, intercept, units)
+    if found is None:
+        trimmed = np.quantile(finite, (_OVERSHOOT, 1 - _OVERSHOOT))
+        found = _units_of_range(tuple(trimmed.tolist()), slope, intercept, units)
+    if found is None:
+        low, high = _scaled(raw, slope, intercept)
+        raise PhaseUnitsError(
+            f"the phase goes from {low:g} to {high:g} and its sidecar's Units is {units!r}: that "
+            "is no known range"
+        )
+    return found
+
+
+def _scaled(raw: tuple[float, float], slope: float, intercept: float) -> tuple[float, float]:
+    """Return the ends of a stored range after scaling, the smaller one first."""
+    low, high = sorted(slope * value + intercept for value in raw)
+    return low, high
+
+
+def _units_of_range(
+    raw: tuple[float, float], slope: float, intercept: float, units: str | None
+) -> PhaseUnits | None:
+    """Return the unit of values that fill a range, or None if no unit fits."""
+    low, high = _scaled(raw, slope, intercept)
     # Both are tested by range; integers can not fill a cycle of radians.
     if _fills_cycle(*raw) and not _fills_cycle(low, high) and (slope, intercept) != (1, 0):
         return PhaseUnits(
@@ -131,31 +157,25 @@ def recognise_units(
             remark=f"ignored scl_slope {slope:g} and scl_inter {intercept:g}: "
             f"the stored values are a full cycle in rad already",
         )
-    if units in _NAMED_UNITS and (high - low) * _NAMED_UNITS[units] <= _WRAPPED_RANGE:
-        return PhaseUnits(units, _NAMED_UNITS[units])
-    for vendor in _VENDOR_RANGES:
-        if vendor.holds(low, high):
-            remark = f"the sidecar's Units is {units!r}, but the values go from {low:g} to {high:g}"
-            contradicted = (
-                _NAMED_UNITS.get(units, vendor.radians_per_unit) != vendor.radians_per_unit
-            )
-            return PhaseUnits(
-                vendor.name, vendor.radians_per_unit, remark=remark if contradicted else None
-            )
-    if _fills_cycle(low, high):
-        return PhaseUnits(
-            "rad", remark=f"the sidecar's Units is {units!r}: a full cycle, taken as rad"
-        )
-    if units == "rad" and high - low <= _LARGEST_UNWRAPPED_RANGE:
-        return PhaseUnits(
-            "rad, unwrapped",
-            unwrapped=True,
-            remark=f"the values go from {low:g} to {high:g} rad: taken as unwrapped already",
-        )
-    raise PhaseUnitsError(
-        f"the phase goes from {low:g} to {high:g} and its sidecar's Units is {units!r}: that is "
-        "no known range"
-    )
+    # a cycle of radians that is filled outweighs any other label
+    if not _fills_cycle(low, high) or units == "rad":
+        named = _NAMED_UNITS.get(units or "")
+        if named is not None and (high - low) * named <= _WRAPPED_RANGE:
+            return PhaseUnits(units, named)
+        for vendor in _VENDOR_RANGES:
+            if vendor.holds(low, high):
+                contradicted = named is not None and named != vendor.radians_per_unit
+                remark = (
+                    f"the sidecar's Units is {units!r}, but the values go from {low:g} to "
+                    f"{high:g}: taken as {vendor.name}"
+                )
+                return PhaseUnits(
+                    vendor.name, vendor.radians_per_unit, remark=remark if contradicted else None
+                )
+        if units == "rad" and high - low <= _LARGEST_UNWRAPPED_RANGE:
+            return PhaseUnits("rad")
+        return None
+    return PhaseUnits("rad", remark=f"the sidecar's Units is {units!r}: a full cycle, taken as rad")
 
 
 def to_radians(
@@ -183,14 +203,10 @@ def to_radians(
     return (values * units.radians_per_unit).astype(np.float32)
 
 
-def _units_as_told(phase_units: str | float, span: float) -> PhaseUnits:
+def _units_as_told(phase_units: str | float) -> PhaseUnits:
     if isinstance(phase_units, str):
-        factor = _NAMED_UNITS[phase_units]
-        name = phase_units
-    else:
-        factor = _CYCLE / phase_units
-        name = f"{phase_units:g} per cycle"
-    return PhaseUnits(name, factor, unwrapped=span * factor > _WRAPPED_RANGE)
+        return PhaseUnits(phase_units, _NAMED_UNITS[phase_units])
+    return PhaseUnits(f"{phase_units:g} per cycle", _CYCLE / phase_units)
 
 
 def _doubt(

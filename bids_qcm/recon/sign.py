@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from bids_qcm.recon.compiling import thread_limit
 from bids_qcm.recon.kernels import Triple, ellipsoid
@@ -19,6 +20,28 @@ _RADIUS_VOXELS = 3.0
 _SAMPLES = 4000
 _WEAK_AGREEMENT = 0.6
 _WEAK_STANDARD_ERRORS = 3.0
+
+
+_LEAST_DEPTH = 0.5
+
+_MANUFACTURERS: dict[str, Sign] = {"ge": "-", "philips": "+", "siemens": "+"}
+
+
+def usual_sign(manufacturer: str) -> Sign | None:
+    """Return the sign of the phase of a manufacturer's scanners.
+
+    Parameters
+    ----------
+    manufacturer : str
+        As in DICOM, such as "GE MEDICAL SYSTEMS".
+
+    Returns
+    -------
+    {"+", "-"} or None
+        None for a manufacturer whose sign is not known.
+    """
+    words = manufacturer.casefold().split()
+    return _MANUFACTURERS.get(words[0]) if words else None
 
 
 @dataclass(frozen=True)
@@ -80,9 +103,9 @@ def determine_sign(
         If no voxel of the mask has a Laplacian.
     """
     usable = np.asarray(mask, dtype=bool) & np.isfinite(phase)
-    candidates = np.flatnonzero(usable)
-    if len(candidates) == 0:
+    if not usable.any():
         raise ValueError("no voxel of the mask has finite phase")
+    candidates = np.flatnonzero(_interior(usable, voxel_size))
     sample = np.zeros(usable.shape, dtype=bool)
     sample.flat[candidates[:: max(1, len(candidates) // _SAMPLES)]] = True
     radius = tuple(
@@ -111,6 +134,18 @@ def determine_sign(
         weak=agreement < _WEAK_AGREEMENT
         or abs(median) < _WEAK_STANDARD_ERRORS * _standard_error(laplacian, n_independent),
     )
+
+
+def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
+    """Return the voxels of a mask that are far from its edge.
+
+    There the kernel is whole, and phase next to air or bone does not count. The distance is the
+    kernel's radius, but at most half of the largest that a thin mask has.
+    """
+    padded = np.pad(mask, [(int(n > 1),) * 2 for n in mask.shape])
+    inner = tuple(slice(int(n > 1), n + int(n > 1)) for n in mask.shape)
+    depth = ndimage.distance_transform_edt(padded, sampling=voxel_size)[inner]
+    return mask & (depth >= min(_RADIUS_MM, _LEAST_DEPTH * depth.max()))
 
 
 def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:

@@ -127,7 +127,7 @@ def _mask(sidecars: Sequence[Sidecar]) -> str:
         )
     if signal:
         parts.append(
-            "the largest connected part of the magnitude above Otsu's threshold [@otsu1979]"
+            "the largest connected part of the image with a signal-to-noise ratio above 5"
             f"{_of(signal, len(sidecars))}"
         )
     return f"Conductivity was computed in {' and in '.join(parts)}."
@@ -135,13 +135,10 @@ def _mask(sidecars: Sequence[Sidecar]) -> str:
 
 def _unwrapping_and_sign(sidecars: Sequence[Sidecar]) -> list[str]:
     total = len(sidecars)
-    sentences = []
-    unwrapped = sum(one["PhaseUnwrapped"] for one in sidecars)
-    if unwrapped:
-        sentences.append(
-            "The phase was unwrapped by whole cycles along paths of best reliability "
-            f"[@abdulrahman2007]{_of(unwrapped, total)}; it was not smoothed."
-        )
+    sentences = [
+        "The phase was unwrapped by whole cycles along paths of best reliability "
+        "[@abdulrahman2007]; it was not smoothed."
+    ]
     automatic = [one for one in sidecars if one["PhaseSignOrigin"] == "auto"]
     if automatic:
         negative = sum(one["PhaseSign"] == "-" for one in automatic)
@@ -150,14 +147,17 @@ def _unwrapping_and_sign(sidecars: Sequence[Sidecar]) -> list[str]:
             "The sign of the phase was chosen to make the median Laplacian over a radius of 15 mm "
             f"(at least 3 voxels) positive{_of(len(automatic), total)}{turned}."
         )
-    if len(automatic) < total:
-        signs = _listed(
-            [one for one in sidecars if one["PhaseSignOrigin"] != "auto"],
-            lambda one: one["PhaseSign"],
-        )
+    usual = [one for one in sidecars if one["PhaseSignOrigin"] == "Manufacturer"]
+    if usual:
+        signs = _listed(usual, lambda one: one["PhaseSign"])
         sentences.append(
-            f"The sign of the phase was given ({signs}){_of(total - len(automatic), total)}."
+            "As the Laplacian gave weak evidence, the sign of the phase was taken from the "
+            f"manufacturer of the scanner ({signs}){_of(len(usual), total)}."
         )
+    given = [one for one in sidecars if one["PhaseSignOrigin"] == "given"]
+    if given:
+        signs = _listed(given, lambda one: one["PhaseSign"])
+        sentences.append(f"The sign of the phase was given ({signs}){_of(len(given), total)}.")
     return sentences
 
 

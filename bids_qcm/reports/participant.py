@@ -195,7 +195,16 @@ def _echoes(phi0: Mapping[str, Any]) -> str:
     n = len(phi0["PhaseUnits"])
     if "EchoTime" not in phi0:
         return f"{n}"
-    return f"{n}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0['EchoTime'])} ms"
+    echoes = f"{n}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0['EchoTime'])} ms"
+    if n > 2 and "EchoMisfitOfEach" in phi0:
+        each = ", ".join(f"{misfit:.2g}" for misfit in phi0["EchoMisfitOfEach"])
+        echoes += f"; misfit of the line over echo time {each} rad"
+    if "AlternatingPhase" in phi0:
+        echoes += (
+            "; a constant and linear phase between odd and even echoes, "
+            f"{phi0['AlternatingPhase']['Amplitude']:.2g} rad root mean square, was removed"
+        )
+    return echoes
 
 
 def _phase(phi0: Mapping[str, Any]) -> str:
@@ -207,13 +216,13 @@ def _phase(phi0: Mapping[str, Any]) -> str:
 
 
 def _sign(phi0: Mapping[str, Any]) -> str:
-    if phi0["PhaseSignOrigin"] != "auto":
+    if phi0["PhaseSignOrigin"] == "given":
         return f"{phi0['PhaseSign']}, as given"
+    agreement = f"{phi0['PhaseSignAgreement']:.1%} of the voxels agree"
+    if phi0["PhaseSignOrigin"] == "Manufacturer":
+        return f"{phi0['PhaseSign']}, usual for the Manufacturer, because only {agreement}"
     weak = "; weak evidence" if phi0["PhaseSignWeak"] else ""
-    return (
-        f"{phi0['PhaseSign']}, found automatically: {phi0['PhaseSignAgreement']:.1%} of the voxels "
-        f"agree{weak}"
-    )
+    return f"{phi0['PhaseSign']}, found automatically: {agreement}{weak}"
 
 
 def _mask(result: Result) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 from skimage.metrics import normalized_mutual_information
@@ -21,6 +22,17 @@ EXPECTED_COVERAGE = 0.75
 
 LEAST_VOLUMES = {"GM": 300.0, "WM": 200.0, "CSF": 5.0}
 """In ml; below that of a small child, and of the ventricles alone."""
+
+LARGEST_VOLUMES = {"GM": 1300.0, "WM": 900.0, "CSF": 900.0}
+"""In ml; above that of the largest heads. Gray matter with all voxels that it shares with
+fluid, at 4 mm, has 1170 ml in the phantom."""
+
+BETTER_PLACE = 1.2
+"""How many times as much a shifted segmentation may tell of the magnitude. In its right place, no
+shift by 4 to 16 mm tells more than 0.76 times as much; 8 mm beside it, the shift back tells 1.6
+times as much, and two voxels of 2 mm beside it 1.2."""
+
+_SHIFTS_MM = (6.0, 12.0)
 
 # How much better a mirror image must fit, as a factor, and as a share of the information: what
 # noise tells is below it.
@@ -68,12 +80,59 @@ def doubts(covered: float | None, found: Mapping[str, float]) -> list[str]:
         warnings.append(f"the segmentation covers {covered:.0%} of the brain mask only")
     for tissue, least in LEAST_VOLUMES.items():
         name = TISSUES[tissue].name
-        if found.get(name, 0.0) < least:
+        volume, largest = found.get(name, 0.0), LARGEST_VOLUMES[tissue]
+        if not least <= volume <= largest:
+            bound = f"less than the {least:.0f} ml of a small head"
+            if volume > largest:
+                bound = f"more than the {largest:.0f} ml of a large head"
             warnings.append(
-                f"the segmentation has {found.get(name, 0.0):.0f} ml of {name} in the phase's "
-                f"field of view, less than the {least:.0f} ml of a small head"
+                f"the segmentation has {volume:.0f} ml of {name} in the phase's field of view, "
+                f"{bound}"
             )
     return warnings
+
+
+def order_of_signal(
+    labels: NDArray[np.integer], names: Mapping[int, str], magnitude: NDArray[np.floating]
+) -> list[str]:
+    """Check that gray matter's signal lies between those of white matter and fluid.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (X, Y, Z)
+    names : mapping of int to str
+        Of the labels.
+    magnitude : ndarray of float, shape (X, Y, Z)
+
+    Returns
+    -------
+    list of str
+        A warning, if the magnitude contradicts the labels in every contrast.
+
+    Notes
+    -----
+    Gray matter holds more water than white matter and less than fluid, and its relaxation times
+    lie between theirs. So its signal does, in T1, T2 and proton density contrast. Where these
+    contrasts balance each other, tissues look alike; only a gray matter that differs from both by
+    more than they differ from each other is a contradiction.
+    """
+    medians = {}
+    for label, name in names.items():
+        voxels = labels == label
+        if voxels.any():
+            medians[name] = float(np.median(magnitude[voxels]))
+    try:
+        gray, white, fluid = (medians[TISSUES[tissue].name] for tissue in ("GM", "WM", "CSF"))
+    except KeyError:
+        return []
+    if min(abs(gray - white), abs(gray - fluid)) <= abs(white - fluid) or min(
+        white, fluid
+    ) <= gray <= max(white, fluid):
+        return []
+    return [
+        f"the signal of gray matter ({gray:.4g}) does not lie between that of white matter "
+        f"({white:.4g}) and fluid ({fluid:.4g}): labels may have been exchanged"
+    ]
 
 
 def looks_flipped(
@@ -115,6 +174,46 @@ def looks_flipped(
         for one in (affine, *mirrored)
     )
     return max(others) > max(_FLIP_FACTOR * own, own + _FLIP_GAIN)
+
+
+def better_shift(
+    labels: NDArray[np.integer],
+    affine: NDArray[np.floating],
+    magnitude: NDArray[np.floating],
+    magnitude_affine: NDArray[np.floating],
+    point_map: PointMap = unmoved,
+    step: int = 1,
+) -> tuple[float, tuple[float, float, float]]:
+    """Find whether a segmentation fits the magnitude better when it is shifted.
+
+    Parameters
+    ----------
+    labels, affine, magnitude, magnitude_affine, point_map, step
+        As for :func:`looks_flipped`.
+
+    Returns
+    -------
+    gain : float
+        Mutual information at the best shift over that of the segmentation as it is; at least 1.
+    shift : tuple of 3 floats
+        In mm along the magnitude's right, anterior and superior directions; zeros for no shift.
+    """
+    points = grid_points(magnitude.shape, magnitude_affine, step)
+    values = magnitude[(slice(step // 2, None, step),) * 3].ravel()
+    # a shift below two voxels is within the error of a registration
+    least = 2 * float(voxel_sizes(magnitude_affine).max())
+    shifts = [np.zeros(3)]
+    for distance in _SHIFTS_MM:
+        length = max(distance, least)
+        shifts += [sign * length * axis for axis in np.eye(3) for sign in (-1, 1)]
+    told = [
+        _information(sample_nearest(labels, affine, points - shift, point_map), values)
+        for shift in shifts
+    ]
+    best = int(np.argmax(told))
+    if told[0] == 0:
+        return (np.inf if told[best] > 0 else 1.0), tuple(shifts[best].tolist())
+    return told[best] / told[0], tuple(shifts[best].tolist())
 
 
 def _information(labels: NDArray, values: NDArray[np.floating]) -> float:

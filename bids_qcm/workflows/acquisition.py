@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline.engine import Node, Workflow
@@ -20,6 +21,7 @@ from bids_qcm.bids.provenance import (
 )
 from bids_qcm.bids.routes import Route
 from bids_qcm.bids.tables import CONDSTATS
+from bids_qcm.interfaces.checks import CheckImages
 from bids_qcm.interfaces.derivatives import WriteDerivative
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.interfaces.reconstruction import Reconstruct
@@ -53,6 +55,7 @@ def init_acquisition_wf(
     .. graphviz::
 
         digraph {
+            check_images -> {phi0 coregister segmentation}
             phi0 -> sign -> {write_phi0 reconstruct_METHOD}
             phi0 -> {write_mask reconstruct_METHOD}
             coregister -> {mask segmentation}
@@ -82,7 +85,10 @@ def init_acquisition_wf(
         results into the derivative dataset.
     """
     workflow = Workflow(name=name)
+    check = _init_check_node(plan, settings)
     phi0, sign = _init_phi0_nodes(plan, settings)
+    workflow.connect(check, "provenance", phi0, "provenance")
+    workflow.connect(check, "signal_file", phi0, "signal_file")
     workflow.connect(phi0, "phi0_file", sign, "phi0_file")
     workflow.connect(phi0, "mask_file", sign, "mask_file")
     workflow.connect(phi0, "provenance", sign, "provenance")
@@ -142,15 +148,32 @@ def _paths_of_condstd(plan: Plan, settings: Settings, method: str) -> list[str]:
     return [str(derivative_path(*where, end, desc=desc)) for end in (".nii.gz", ".json")]
 
 
+def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
+    """Return the images of an acquisition as interfaces take them."""
+    return {
+        "first_files": [str(echo.files[0]) for echo in plan.echoes],
+        "second_files": [str(echo.files[1]) for echo in plan.echoes],
+        "phase_units": [echo.units for echo in plan.echoes],
+        "echo_times": [echo.time for echo in plan.echoes],
+    }
+
+
+def _init_check_node(plan: Plan, settings: Settings) -> Node:
+    """Make the node that all others wait for, so that wrong images cost no computation."""
+    interface = CheckImages(
+        **_image_inputs(plan),
+        axes=list(curved_axes(settings.fit_radius, settings.integral_radius)),
+        phase_type=settings.phase_type,
+    )
+    return Node(interface, name="check_images", mem_gb=phi0_gb(plan))
+
+
 def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
-    phi0 = Node(PreparePhi0(), name="phi0", mem_gb=phi0_gb(plan))
-    phi0.inputs.first_files = [str(echo.files[0]) for echo in plan.echoes]
-    phi0.inputs.second_files = [str(echo.files[1]) for echo in plan.echoes]
-    phi0.inputs.phase_units = [echo.units for echo in plan.echoes]
-    phi0.inputs.echo_times = [echo.time for echo in plan.echoes]
+    phi0 = Node(PreparePhi0(**_image_inputs(plan)), name="phi0", mem_gb=phi0_gb(plan))
     sign = Node(
         ApplySign(
             sign=settings.sign,
+            manufacturer=plan.manufacturer,
             axes=list(curved_axes(settings.fit_radius, settings.integral_radius)),
             n_threads=settings.omp_nthreads,
         ),
@@ -171,7 +194,7 @@ def _connect_mask(workflow: Workflow, plan: Plan, settings: Settings, phi0: Node
     mask = _init_import_node(ImportMask(), "mask", plan.mask, plan.mask_route, plan, settings)
     mask.inputs.reference_file = str(plan.echoes[0].files[0])
     workflow.connect(mask, "mask_file", phi0, "mask_file")
-    coregister = _init_coregister_node(plan.mask_route, plan, settings)
+    coregister = _init_coregister_node(workflow, plan.mask_route, plan, settings)
     if coregister is not None:
         workflow.connect(coregister, "pose", mask, "pose")
     return coregister
@@ -199,10 +222,11 @@ def _connect_segmentation(
     )
     segmentation.inputs.mask_is_brain = plan.mask is not None
     workflow.connect(phi0, "magnitude_file", segmentation, "reference_file")
+    workflow.connect(workflow.get_node("check_images"), "signal_file", segmentation, "signal_file")
     workflow.connect(phi0, "mask_file", segmentation, "mask_file")
     if route.anatomical is not None:
         if plan.mask_route.anatomical != route.anatomical:
-            coregister = _init_coregister_node(route, plan, settings)
+            coregister = _init_coregister_node(workflow, route, plan, settings)
         workflow.connect(coregister, "pose", segmentation, "pose")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
     if plan.segmentation.kind == "t1w":
@@ -239,27 +263,27 @@ def _init_import_node(
     return Node(interface, name=name, mem_gb=import_gb(plan, companion, route))
 
 
-def _init_coregister_node(route: Route, plan: Plan, settings: Settings) -> Node | None:
+def _init_coregister_node(
+    workflow: Workflow, route: Route, plan: Plan, settings: Settings
+) -> Node | None:
     """Make the node that registers a route's anatomical image; None if there is none."""
     if route.anatomical is None:
         return None
-    first, second = plan.echoes[0].files
     interface = Coregister(
-        first_file=str(first),
-        second_file=str(second),
-        phase_units=plan.echoes[0].units,
         anatomical_file=str(route.anatomical),
         coreg=route.coreg,
         n_threads=settings.omp_nthreads,
     )
     # a mask and a segmentation of two datasets have an image each
     name = "coregister" if route is not plan.mask_route else "coregister_mask"
-    return Node(
+    node = Node(
         interface,
         name=name,
         mem_gb=registration_gb(plan, route),
         n_procs=settings.omp_nthreads,
     )
+    workflow.connect(workflow.get_node("check_images"), "magnitude_file", node, "magnitude_file")
+    return node
 
 
 def _connect_statistics(

@@ -38,7 +38,6 @@ def test_phi0_in_the_mask(tmp_path, ball, prepare, monkeypatch):
     )
     assert outputs.provenance == {
         "AlternateSlicesFlipped": [],
-        "PhaseUnwrapped": True,
         "Warnings": [],
         "MagnitudeNoise": outputs.magnitude_noise,
         "MedianPhaseNoise": pytest.approx(np.median(noise[ball.mask])),

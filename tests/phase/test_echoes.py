@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_qcm.phase.echoes import phase_at_zero
+from bids_qcm.phase.echoes import fit_echo_lines
 from bids_qcm.phase.unwrapping import wrap
 
 X, Y, Z = np.mgrid[:16, :15, :14].astype(float)
@@ -27,6 +27,11 @@ def signals(times, phi0=PHI0, omega=OMEGA):
         (MAGNITUDE * np.exp(-DECAY * t) * np.exp(1j * (phi0 + omega * t))).astype(np.complex64)
         for t in times
     ]
+
+
+def phase_at_zero(echoes, times, mask):
+    lines = fit_echo_lines(echoes, times, mask)
+    return lines.phase(), lines.noise()
 
 
 def error(got, truth=PHI0, mask=MASK):
@@ -134,3 +139,31 @@ def test_uneven_echoes_far_off_resonance_show_no_border_of_t2_star(times, offset
     # a constant is free, a step is not
     difference = np.angle(np.exp(1j * (difference - difference[0, 0, 0])))
     assert np.abs(difference).max() < 1e-3
+
+
+def test_misfit_is_zero_for_echoes_on_a_line():
+    for times in (TIMES["two"], TIMES["uneven"], TIMES["out of order"]):
+        misfit = fit_echo_lines(signals(times), times, MASK).misfit()
+        assert len(misfit) == len(times)
+        np.testing.assert_allclose(misfit, 0, atol=1e-5)
+
+
+def test_misfit_names_the_echo_that_departs():
+    times = TIMES["six"]
+    echoes = signals(times)
+    echoes[3] = echoes[3] * np.exp(0.3j)
+    misfit = fit_echo_lines(echoes, times, MASK).misfit()
+    assert np.argmax(misfit) == 3
+    # least squares leaves most of the offset of one of six echoes in its own residual
+    assert 0.15 < 0.6745 * misfit[3] < 0.3
+
+
+def test_misfit_does_not_count_noise():
+    rng = np.random.default_rng(0)
+    times = TIMES["uneven"]
+    noise = 100 / 16
+    echoes = [
+        s + noise * (rng.normal(size=s.shape) + 1j * rng.normal(size=s.shape))
+        for s in signals(times, omega=0 * X)
+    ]
+    assert max(fit_echo_lines(echoes, times, MASK).misfit()) < 0.02

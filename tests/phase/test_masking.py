@@ -2,40 +2,130 @@ import numpy as np
 import pytest
 
 from bids_qcm.phase import signal_mask
-from bids_qcm.phase.masking import blank_phase
+from bids_qcm.phase.masking import blank_phase, find_signal
 
 RNG = np.random.default_rng(0)
 
 
-def two_blocks():
-    truth = np.zeros((20, 20, 20), dtype=bool)
-    truth[3:12, 4:15, 5:16] = True
-    magnitude = np.abs(RNG.normal(0, 5, truth.shape))
-    magnitude[truth] += 200
-    magnitude[15:18, 4:8, 5:8] += 300
-    return magnitude, truth
+SHAPE = (40, 40, 40)
+GRID = np.stack(np.indices(SHAPE)).astype(float)
+
+
+def ellipsoid(*semi_axes, centre=(20, 20, 20)):
+    terms = (((g - c) / a) ** 2 for g, c, a in zip(GRID, centre, semi_axes, strict=True))
+    return sum(terms) < 1
+
+
+BODY = ellipsoid(15, 12, 13)
+
+
+def assert_same(mask, truth):
+    """Compare masks; one voxel of noise in a thousand at the surface may be in or out."""
+    assert np.count_nonzero(mask != truth) <= 1e-3 * np.count_nonzero(truth)
+
+
+def image(signal, noise, rng=RNG, phase=None):
+    """Return magnitude and phase of a complex signal with noise."""
+    phase = 0.01 * ((GRID - 20) ** 2).sum(axis=0) if phase is None else phase
+    parts = rng.normal(0, noise, (2, *SHAPE))
+    values = signal * np.exp(1j * phase) + parts[0] + 1j * parts[1]
+    return np.abs(values), np.angle(values)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16])
-def test_the_largest_part_above_noise(dtype):
-    magnitude, truth = two_blocks()
-    got = signal_mask(magnitude.astype(dtype))
-    assert got.dtype == bool
-    np.testing.assert_array_equal(got, truth)
+@pytest.mark.parametrize("snr", [10, 16, 50, 150])
+def test_the_body_is_signal(snr, dtype):
+    magnitude, phase = image(1000.0 * BODY, 1000 / snr)
+    signal = find_signal(magnitude.astype(dtype), phase)
+    assert signal.mask.dtype == bool
+    assert_same(signal.mask, BODY)
+    assert signal.noise.sd == pytest.approx(1000 / snr, rel=0.05)
+
+
+@pytest.mark.parametrize("weakest", [0.1, 0.3])
+def test_coil_sensitivity_does_not_decide(weakest):
+    """All tissue is signal, though the middle is darker than any threshold by brightness."""
+    depth = np.sqrt(((GRID - 20) ** 2).sum(axis=0)) / 15
+    magnitude, phase = image(1000 * BODY * (weakest + (1 - weakest) * depth**4), 10)
+    assert_same(signal_mask(magnitude, phase), BODY)
+
+
+def test_tissue_below_the_snr_is_outside():
+    weak = ellipsoid(6, 6, 6, centre=(26, 20, 20))
+    magnitude, phase = image(np.where(weak, 20.0, 1000.0 * BODY), 10)
+    mask = signal_mask(magnitude, phase)
+    assert np.mean(mask[weak]) < 0.05
+    assert np.mean(mask[BODY & ~weak]) > 0.99
+
+
+def test_noise_of_several_coils():
+    """The root of the sum of squares has a floor far above zero."""
+    rng = np.random.default_rng(1)
+    magnitudes, phases = zip(*(image(1000.0 * BODY, 20, rng) for _ in range(16)), strict=True)
+    magnitude = np.sqrt(np.mean(np.square(magnitudes), axis=0) * 16)
+    signal = find_signal(magnitude, phases[0])
+    assert_same(signal.mask, BODY)
+    assert signal.noise.sd == pytest.approx(20, rel=0.1)
+
+
+def test_noise_outside_the_body_that_the_scanner_suppressed():
+    magnitude, phase = image(1000.0 * BODY, 20)
+    outside = ~ellipsoid(18, 15, 16)
+    magnitude[outside], phase[outside] = 0, -np.pi
+    signal = find_signal(magnitude, phase)
+    assert np.mean(signal.mask[BODY]) > 0.999
+    assert not (signal.mask & outside).any()
+    assert signal.noise.sd == pytest.approx(20, rel=0.3)
+
+
+def test_ringing_beyond_the_body_is_outside():
+    """Bright voxels of incoherent phase would be unwrapped at random."""
+    magnitude, phase = image(1000.0 * BODY, 5)
+    rim = ellipsoid(18, 15, 16) & ~BODY
+    magnitude[rim] = 100
+    mask = signal_mask(magnitude, phase)
+    assert np.mean(mask[rim]) < 0.02
+    # the surface of the body shares its neighbours with the rim
+    assert np.mean(mask[BODY]) > 0.85
+    assert np.mean(mask[ellipsoid(14, 11, 12)]) > 0.999
+
+
+def test_small_holes_are_filled_and_large_ones_are_not():
+    cavity = ellipsoid(4, 4, 4)
+    signal = 1000.0 * (BODY & ~cavity)
+    signal[28, 20, 20] = 0
+    mask = signal_mask(*image(signal, 10))
+    assert mask[28, 20, 20]
+    assert not mask[20, 20, 20]
+
+
+def test_without_noise():
+    phase = 0.01 * ((GRID - 20) ** 2).sum(axis=0)
+    magnitude = np.where(BODY, 500, 3)
+    np.testing.assert_array_equal(signal_mask(magnitude, phase), BODY)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_outside(value):
-    magnitude, truth = two_blocks()
-    magnitude[5, 5, 6:8] = magnitude[0, 0, 0] = value
-    truth[5, 5, 6:8] = False
-    np.testing.assert_array_equal(signal_mask(magnitude), truth)
+@pytest.mark.parametrize("part", [0, 1])
+def test_values_that_are_not_finite_are_outside(value, part):
+    images = image(1000.0 * BODY, 20)
+    images[part][20, 20, 20:22] = images[part][0, 0, 0] = value
+    truth = BODY.copy()
+    truth[20, 20, 20:22] = False
+    mask = signal_mask(*images)
+    assert_same(mask, truth)
+    assert not mask[20, 20, 20:22].any()
 
 
 @pytest.mark.parametrize("value", [0, 7, np.nan])
 def test_constant_is_refused(value):
     with pytest.raises(ValueError, match="constant"):
-        signal_mask(np.full((4, 4, 4), value))
+        signal_mask(np.full((4, 4, 4), value), np.zeros((4, 4, 4)))
+
+
+def test_noise_alone_is_refused():
+    with pytest.raises(ValueError, match="no voxel has a signal-to-noise ratio of 5"):
+        signal_mask(*image(0 * BODY, 10))
 
 
 @pytest.mark.parametrize("value", [0, -np.pi])

@@ -20,7 +20,6 @@ def processing(*methods, segmentation=None, mask=None, std=None, **phi0):
         "PhaseSign": "+",
         "PhaseSignOrigin": "auto",
         "AlternateSlicesFlipped": [],
-        "PhaseUnwrapped": True,
     } | phi0
     numbers = {"FitRadius": [7.0] * 3, "IntegralRadius": [8.0] * 3, "MagnitudeDelta": 0.45}
     return Processing(
@@ -53,7 +52,7 @@ def test_only_what_was_done_is_told():
     for word in ("standard deviation that noise", "egment", "every second slice", "echoes before"):
         assert word not in plain
     assert "phi0, was that of the single echo." in plain
-    assert "Otsu's threshold" in plain
+    assert "signal-to-noise ratio above 5" in plain
     assert "chosen to make the median Laplacian" in plain
 
 
@@ -65,7 +64,6 @@ def test_what_was_found_and_given_is_told():
             mask={"Type": "Brain", "Sources": ["bids:fmriprep:x"]},
             segmentation={"Sources": ["bids:seg:y"], "Coregistration": "rigid"},
             PhaseUnits=["milliradian"] * 3,
-            PhaseUnwrapped=False,
             PhaseType="transmit",
             PhaseSign="-",
             PhaseSignOrigin="given",
@@ -147,9 +145,7 @@ def test_what_several_echoes_do_to_the_noise_is_told():
     assert line not in text(processing("laplacian", std=EXACT))
 
 
-def test_only_what_was_unwrapped_here_is_said_to_be():
-    kept = processing("laplacian", PhaseUnwrapped=False)
-    assert "unwrapped by whole cycles" not in text(kept)
-    assert "reliability [@abdulrahman2007] (in 1 of 2 acquisitions)" in text(
-        kept, processing("laplacian")
-    )
+def test_a_sign_by_the_manufacturer_is_said():
+    found = text(processing("laplacian", PhaseSignOrigin="Manufacturer", PhaseSign="-"))
+    assert "taken from the manufacturer of the scanner (-)." in found
+    assert "median Laplacian over" not in found

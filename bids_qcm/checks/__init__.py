@@ -1,0 +1,1 @@
+"""What must hold between the inputs, and what a result must obey: arrays only."""

@@ -1,0 +1,126 @@
+"""All checks of the images of one acquisition."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.checks.echoes import check_curvature, check_decay, check_misfit
+from bids_qcm.checks.findings import Finding
+from bids_qcm.checks.pairs import check_coherence
+from bids_qcm.checks.slices import check_slices
+from bids_qcm.checks.values import check_cycle, check_distinct, check_magnitude, check_parts
+from bids_qcm.phase.echoes import fit_echo_lines
+from bids_qcm.phase.masking import find_signal
+from bids_qcm.phase.phi0 import complex_echoes
+
+Pair = tuple[NDArray[np.floating], NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the images of an acquisition show about themselves.
+
+    Attributes
+    ----------
+    signal : ndarray of bool, shape (X, Y, Z)
+        Voxels with an SNR above 5 in the first echo.
+    snr : float
+        Median signal-to-noise ratio of the first echo over `signal`.
+    incoherent_fraction : float
+        The largest of all echoes, see :func:`bids_qcm.checks.pairs.incoherent_fraction`.
+    echo_misfit : tuple of float
+        For each echo, in rad; empty for one echo.
+    findings : tuple of Finding
+        Fatal ones first.
+    """
+
+    signal: NDArray[np.bool_]
+    snr: float
+    incoherent_fraction: float
+    echo_misfit: tuple[float, ...]
+    findings: tuple[Finding, ...]
+
+
+def check_roles(images: Sequence[Pair], *, cartesian: bool) -> list[Finding]:
+    """Check that each image can be what its name says.
+
+    Parameters
+    ----------
+    images : sequence of pairs of ndarray of float, shape (X, Y, Z)
+        Both parts of each echo, as stored: magnitude and phase, or real and imaginary part.
+    cartesian : bool
+        Whether the parts are real and imaginary.
+
+    Returns
+    -------
+    list of Finding
+    """
+    found = check_distinct(images)
+    for echo, (first, second) in enumerate(images):
+        found += check_parts(first, second, echo) if cartesian else check_magnitude(first, echo)
+    return found
+
+
+def check_acquisition(
+    magnitudes: Sequence[NDArray[np.floating]],
+    phases: Sequence[NDArray[np.floating]],
+    echo_times: Sequence[float],
+    voxel_size: Sequence[float],
+    *,
+    axes: Sequence[int] = (0, 1, 2),
+    may_be_half: bool = False,
+) -> Evidence:
+    """Check what must hold between magnitude and phase, slices and echoes.
+
+    Parameters
+    ----------
+    magnitudes, phases : sequences of ndarray of float, shape (X, Y, Z)
+        One of each for each echo; phase in rad.
+    echo_times : sequence of float
+        In s; not needed for one echo.
+    voxel_size : sequence of 3 floats
+        In mm.
+    axes : sequence of int
+        Axes that the kernels differentiate along.
+    may_be_half : bool
+        As for :func:`bids_qcm.checks.values.check_cycle`.
+
+    Returns
+    -------
+    Evidence
+
+    Raises
+    ------
+    ValueError
+        If no voxel has signal.
+    """
+    findings: list[Finding] = []
+    fractions = []
+    for echo, (magnitude, phase) in enumerate(zip(magnitudes, phases, strict=True)):
+        fraction, found = check_coherence(magnitude, phase, echo)
+        fractions.append(fraction)
+        findings += found
+    signal = find_signal(magnitudes[0], phases[0])
+    for echo, (magnitude, phase) in enumerate(zip(magnitudes, phases, strict=True)):
+        findings += check_cycle(phase, magnitude, signal.mask, echo, may_be_half=may_be_half)
+    misfit: tuple[float, ...] = ()
+    if not any(finding.fatal for finding in findings):
+        series = complex_echoes(magnitudes, phases, echo_times, signal.mask)
+        findings += check_slices(series.echoes, signal.mask, axes)
+        if len(series.echoes) > 1:
+            misfit = fit_echo_lines(series.echoes, echo_times, signal.mask).misfit()
+            findings += check_misfit(misfit, echo_times)
+            findings += check_decay(magnitudes, echo_times, signal.mask)
+        if len(series.echoes) == 2:
+            findings += check_curvature(series.echoes, signal.mask, voxel_size)
+    return Evidence(
+        signal=signal.mask,
+        snr=float(np.median(magnitudes[0][signal.mask]) / signal.noise.sd)
+        if signal.noise.sd > 0
+        else float("inf"),
+        incoherent_fraction=max(fractions),
+        echo_misfit=misfit,
+        findings=tuple(sorted(findings, key=lambda finding: not finding.fatal)),
+    )

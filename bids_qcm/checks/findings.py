@@ -1,0 +1,28 @@
+"""What a check of the inputs found."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A contradiction in the images of an acquisition.
+
+    Attributes
+    ----------
+    echo : int
+        Index of the echo whose image shows it.
+    part : {0, 1}
+        0 for the magnitude or real part, 1 for the phase or imaginary part.
+    problem : str
+        The evidence, as a predicate of the file: "has negative values ...".
+    remedy : str
+        What the user can do.
+    fatal : bool
+        Whether a map of these images would be wrong.
+    """
+
+    echo: int
+    part: int
+    problem: str
+    remedy: str
+    fatal: bool = True

@@ -1,0 +1,93 @@
+"""Interface that checks the images of an acquisition before anything is computed from them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import read_grid, read_parts, to_polar, write_image
+from bids_qcm.checks.acquisition import check_acquisition, check_roles
+from bids_qcm.checks.findings import Finding
+from bids_qcm.interfaces.base import CheckedInterface
+from bids_qcm.phase import PhaseUnits
+
+
+class _CheckImagesInputSpec(BaseInterfaceInputSpec):
+    first_files = traits.List(
+        File(exists=True), mandatory=True, desc="magnitude or real part of each echo"
+    )
+    second_files = traits.List(
+        File(exists=True), mandatory=True, desc="phase or imaginary part of each echo"
+    )
+    phase_units = traits.List(
+        traits.Either(None, traits.Instance(PhaseUnits)),
+        mandatory=True,
+        desc="unit of each phase; None for real and imaginary parts",
+    )
+    echo_times = traits.List(traits.Either(None, traits.Float()), mandatory=True, desc="in s")
+    axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="two for in-plane kernels")
+    phase_type = traits.Enum("transceive", "transmit", usedefault=True)
+
+
+class _CheckImagesOutputSpec(TraitedSpec):
+    magnitude_file = File(exists=True, desc="magnitude of the first echo")
+    signal_file = File(exists=True, desc="mask of the voxels with signal")
+    provenance = traits.Dict(desc="for sidecars")
+
+
+class CheckImages(CheckedInterface):
+    """Check what must hold within and between the images of an acquisition."""
+
+    input_spec = _CheckImagesInputSpec
+    output_spec = _CheckImagesOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs = self.inputs
+        pairs = list(zip(inputs.first_files, inputs.second_files, strict=True))
+        units = inputs.phase_units
+        parts = [read_parts(Path(a), Path(b), u) for (a, b), u in zip(pairs, units, strict=True)]
+        _raise_fatal(check_roles(parts, cartesian=units[0] is None), pairs)
+        echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
+        try:
+            evidence = check_acquisition(
+                [magnitude for magnitude, _ in echoes],
+                [phase for _, phase in echoes],
+                inputs.echo_times,
+                read_grid(Path(pairs[0][0])).voxel_size,
+                axes=inputs.axes,
+                may_be_half=inputs.phase_type == "transmit",
+            )
+        except ValueError as error:
+            raise InputError(pairs[0][0], str(error), "check that it is a magnitude") from error
+        _raise_fatal(evidence.findings, pairs)
+        volumes = {"magnitude": echoes[0][0], "signal": evidence.signal}
+        for name, values in volumes.items():
+            path = Path(runtime.cwd, f"{name}.nii.gz")
+            write_image(path, values, like=Path(pairs[0][0]))
+            self._results[f"{name}_file"] = str(path)
+        self._results["provenance"] = {
+            "SignalToNoiseRatio": round(evidence.snr, 2) if np.isfinite(evidence.snr) else None,
+            "IncoherentFraction": round(evidence.incoherent_fraction, 6),
+            "Warnings": [_sentence(finding, pairs) for finding in evidence.findings],
+        }
+        return runtime
+
+
+def _raise_fatal(findings: Sequence[Finding], pairs: Sequence[tuple[str, str]]) -> None:
+    """Raise the first fatal finding as an error of its file, with the others as evidence."""
+    fatal = [finding for finding in findings if finding.fatal]
+    if not fatal:
+        return
+    first, *others = fatal
+    more = "".join(f"; {_path(finding, pairs).name} {finding.problem}" for finding in others)
+    raise InputError(_path(first, pairs), first.problem + more, first.remedy)
+
+
+def _sentence(finding: Finding, pairs: Sequence[tuple[str, str]]) -> str:
+    return f"{_path(finding, pairs).name} {finding.problem}; {finding.remedy}"
+
+
+def _path(finding: Finding, pairs: Sequence[tuple[str, str]]) -> Path:
+    return Path(pairs[finding.echo][finding.part])

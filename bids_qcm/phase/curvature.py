@@ -1,0 +1,76 @@
+"""Curvature of the phase over a whole region, without unwrapping."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_qcm.phase.noise import NORMAL_MEDIAN
+
+# Between the voxels of a second difference: curvature grows with its square, noise does not.
+_DISTANCE_MM = 4.0
+_BLOCK = 5
+
+
+class Curvature(NamedTuple):
+    """Typical Laplacian of a phase.
+
+    Attributes
+    ----------
+    laplacian : float
+        Median over the region, in rad/m^2.
+    standard_error : float
+        Of the median, in rad/m^2.
+    """
+
+    laplacian: float
+    standard_error: float
+
+
+def median_curvature(
+    signal: NDArray[np.complexfloating],
+    mask: NDArray[np.bool_],
+    voxel_size: Sequence[float],
+) -> Curvature | None:
+    """Estimate the median Laplacian of a phase from complex second differences.
+
+    Parameters
+    ----------
+    signal : ndarray of complex, shape (X, Y, Z)
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels with signal.
+    voxel_size : sequence of 3 floats
+        In mm.
+
+    Returns
+    -------
+    Curvature or None
+        None if no voxel has neighbours in the mask on all sides. Axes of one voxel do not count.
+    """
+    unit = np.where(mask, np.exp(1j * np.angle(signal)), 0).astype(np.complex64)
+    laplacian = np.zeros(mask.shape)
+    whole = mask.copy()
+    for axis, size in enumerate(voxel_size):
+        lag = max(1, round(_DISTANCE_MM / size))
+        if mask.shape[axis] == 1:
+            continue
+        s, w = np.moveaxis(unit, axis, 0), np.moveaxis(whole, axis, 0)
+        product = np.zeros_like(s)
+        if len(s) > 2 * lag:
+            product[lag:-lag] = s[2 * lag :] * s[: -2 * lag] * s[lag:-lag].conj() ** 2
+        w &= product != 0
+        mean = [
+            ndimage.uniform_filter(part, _BLOCK, mode="constant")
+            for part in (product.real, product.imag)
+        ]
+        angle = np.arctan2(mean[1], mean[0])
+        laplacian += np.moveaxis(angle, 0, axis) / (lag * size * 1e-3) ** 2
+    values = laplacian[whole]
+    if values.size == 0:
+        return None
+    median = float(np.median(values))
+    deviation = float(np.median(np.abs(values - median))) / NORMAL_MEDIAN
+    n_independent = max(1.0, values.size / _BLOCK**3)
+    return Curvature(median, float(np.sqrt(np.pi / 2 / n_independent)) * deviation)

@@ -1,0 +1,120 @@
+"""Phase that alternates between odd and even echoes of a bipolar readout."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.phase.echoes import fit_echo_lines
+from bids_qcm.phase.unwrapping import unwrap, wrap
+
+LEAST_ALTERNATION = 0.05
+"""In rad, root mean square over the mask: a smaller alternation changes no map visibly."""
+
+LARGEST_REMAINDER = 1 / 3
+"""Share of the alternating phase that may be neither constant nor linear. A readout of alternating
+polarity leaves noise only; a conjugated echo leaves about the same again."""
+
+
+class Alternation(NamedTuple):
+    """Phase of even echoes relative to the line through the odd echoes.
+
+    Attributes
+    ----------
+    constant : float
+        In rad, at the first voxel of the grid.
+    gradient : tuple of 3 floats
+        In rad per voxel along each axis.
+    amplitude : float
+        Root mean square over the mask, in rad.
+    """
+
+    constant: float
+    gradient: tuple[float, float, float]
+    amplitude: float
+
+    def phase(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return the constant and linear phase on a grid, in rad."""
+        ramps = (g * np.arange(n) for g, n in zip(self.gradient, shape, strict=True))
+        return (self.constant + sum(np.ix_(*ramps))).astype(np.float32)
+
+
+def find_alternation(
+    echoes: Sequence[NDArray[np.complexfloating]],
+    echo_times: Sequence[float],
+    mask: NDArray[np.bool_],
+) -> Alternation | None:
+    """Find the constant and linear phase between odd and even echoes.
+
+    Parameters
+    ----------
+    echoes : sequence of complex ndarrays, shape (X, Y, Z)
+    echo_times : sequence of float
+        In s, all different.
+    mask : ndarray of bool, shape (X, Y, Z)
+
+    Returns
+    -------
+    Alternation or None
+        None for fewer than three echoes, or if odd and even echoes agree, or if what differs
+        between them is neither constant nor linear.
+
+    Notes
+    -----
+    A gradient delay or an eddy current shifts the echo in k-space by the same amount, but in
+    opposite directions for the two polarities of the readout [1]_. The line over echo time through
+    the odd echoes predicts the even ones up to twice this linear phase.
+
+    References
+    ----------
+    .. [1] Yu H, Shimakawa A, McKenzie CA, et al. Phase and amplitude correction for multi-echo
+       water-fat separation with bipolar acquisitions. J Magn Reson Imaging 2010.
+       doi:10.1002/jmri.22111
+    """
+    if len(echoes) < 3:
+        return None
+    times = np.asarray(echo_times, dtype=np.float64)
+    order = np.argsort(times)
+    odd, even = order[::2], order[1::2]
+    lines = fit_echo_lines([echoes[k] for k in odd], times[odd], mask)
+    difference = np.zeros(mask.shape, np.complex64)
+    for k in even:
+        signal = echoes[k][lines.mask]
+        line = lines.intercept + lines.slope * times[k]
+        difference[lines.mask] += signal * np.abs(signal) * np.exp(-1j * line)
+    weight = np.abs(difference[lines.mask])
+    if not weight.any():
+        return None
+    angle = unwrap(np.angle(difference), lines.mask)[lines.mask]
+    columns = np.column_stack([np.ones(angle.size), *np.nonzero(lines.mask)])
+    root = np.sqrt(weight)
+    solution, *_ = np.linalg.lstsq(columns * root[:, None], angle * root, rcond=None)
+    plane = columns @ solution
+
+    def rms(values: NDArray[np.floating]) -> float:
+        return float(np.sqrt(np.sum(weight * values**2) / np.sum(weight)))
+
+    # a cycle more between the first two odd echoes turns the even ones by a constant
+    share = (times[even[0]] - times[odd[0]]) / (times[odd[1]] - times[odd[0]])
+    cycle = 2 * np.pi * share
+    turn = min((0, cycle, -cycle), key=lambda constant: rms(wrap(plane - constant)))
+    amplitude = rms(wrap(plane - turn))
+    if amplitude < LEAST_ALTERNATION or rms(wrap(angle - plane)) > LARGEST_REMAINDER * amplitude:
+        return None
+    constant, *gradient = solution.tolist()
+    return Alternation(constant - turn, tuple(gradient), amplitude)
+
+
+def remove_alternation(
+    echoes: Sequence[NDArray[np.complexfloating]],
+    echo_times: Sequence[float],
+    alternation: Alternation,
+) -> list[NDArray[np.complexfloating]]:
+    """Remove an alternation from the even echoes, which leaves the phase of the odd echoes.
+
+    Their own constant and linear phase stays. It has no Laplacian.
+    """
+    even = set(np.argsort(echo_times)[1::2].tolist())
+    turn = np.exp(-1j * alternation.phase(echoes[0].shape))
+    return [echo * turn if k in even else echo for k, echo in enumerate(echoes)]
