@@ -259,7 +259,7 @@ def _weak_sign(sidecar: Mapping[str, Any]) -> str:
         f"the evidence for the sign of the phase is weak: {sidecar['PhaseSignAgreement']:.0%} of "
         "the voxels agree; "
     )
-    if sidecar["PhaseSignOrigin"] == "Manufacturer":
+    if sidecar.get("PhaseSignOrigin") == "Manufacturer":
         evidence += f"{sidecar['PhaseSign']} was taken, which is usual for the Manufacturer; "
     return evidence + "look at the map, and give --sign if you know it"
 

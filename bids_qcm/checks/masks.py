@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_VOXELS = 216
-"""A cube of 6 voxels: a smaller mask has no interior for a kernel of three voxels in radius."""
+LEAST_VOXELS = 125
+"""A cube of 5 voxels, the support of one quadratic fit with a radius of two voxels."""
 
 LEAST_COVERAGE = 0.5
 """A mask with more air than signal is of something else, or it is inverted."""

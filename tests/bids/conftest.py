@@ -69,13 +69,13 @@ class Dataset:
 
 
 def magnitude():
-    return np.random.default_rng(1).uniform(50, 100, SHAPE).astype(np.float32)
+    return np.random.default_rng(1).uniform(90, 100, SHAPE).astype(np.float32)
 
 
 def phase():
-    values = np.random.default_rng(2).uniform(-np.pi, np.pi, SHAPE).astype(np.float32)
-    values[0, 0, :2] = -np.pi, np.pi
-    return values
+    """Return a phase that is smooth, as where there is signal, and fills a cycle."""
+    ramp = np.linspace(-np.pi, np.pi, SHAPE[0], dtype=np.float32)
+    return np.broadcast_to(ramp[:, None, None], SHAPE).copy()
 
 
 def labels():

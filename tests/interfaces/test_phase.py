@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, save_array
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.phase import PhaseUnits
@@ -18,6 +19,8 @@ def prepare(ball):
             "phase_units": [PhaseUnits("rad")],
             "echo_times": [None],
             "mask_file": ball.files["mask"],
+            "mask_source": "brain_mask.nii.gz",
+            "signal_file": ball.files["mask"],
         }
         return PreparePhi0(**given | inputs)
 
@@ -26,7 +29,7 @@ def prepare(ball):
 
 def test_phi0_in_the_mask(tmp_path, ball, prepare, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    outputs = prepare().run().outputs
+    outputs = prepare(provenance={"SignalToNoiseRatio": 20, "Warnings": ["a"]}).run().outputs
     np.testing.assert_array_equal(read_integers(Path(outputs.mask_file)), ball.mask)
     difference = (read_values(Path(outputs.phi0_file)) - ball.phi0)[ball.mask]
     assert np.ptp(difference) < 1e-5
@@ -37,8 +40,10 @@ def test_phi0_in_the_mask(tmp_path, ball, prepare, monkeypatch):
         (noise * ball.magnitude)[ball.mask], outputs.magnitude_noise, rtol=1e-4
     )
     assert outputs.provenance == {
+        "SignalToNoiseRatio": 20,
         "AlternateSlicesFlipped": [],
-        "Warnings": [],
+        "Warnings": ["a"],
+        "SignalCoverage": 1,
         "MagnitudeNoise": outputs.magnitude_noise,
         "MedianPhaseNoise": pytest.approx(np.median(noise[ball.mask])),
     }
@@ -70,6 +75,7 @@ def test_several_echoes(tmp_path, ball, prepare, monkeypatch):
     )
     difference = (read_values(Path(outputs.phi0_file)) - ball.phi0)[ball.mask]
     np.testing.assert_allclose(difference - difference.mean(), 0, atol=1e-4)
+    assert outputs.provenance["EchoMisfitOfEach"] == [0, 0]
     root = np.sqrt(2) * ball.magnitude
     np.testing.assert_allclose(read_values(Path(outputs.magnitude_file)), root, rtol=1e-5)
 
@@ -90,6 +96,40 @@ def test_real_and_imaginary_parts(tmp_path, ball, prepare, monkeypatch):
     )
     difference = (read_values(Path(outputs.phi0_file)) - ball.phi0)[ball.mask]
     assert np.ptp(difference) < 1e-4
+
+
+def test_a_readout_of_alternating_polarity_is_undone_and_recorded(
+    tmp_path, ball, prepare, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    times = [0.004, 0.009, 0.014, 0.019]
+    ramp = 0.4 * np.arange(ball.phi0.shape[0], dtype=np.float32)[:, None, None]
+    phases = []
+    for k, time in enumerate(times):
+        phase = ball.phi0 + np.float32(100 * time) + (-1) ** k * ramp
+        phases.append(str(ball.folder / f"{time}.nii.gz"))
+        save_array(ball.folder / f"{time}.nii.gz", phase, np.eye(4))
+    interface = prepare(
+        first_files=[ball.files["magnitude"]] * 4,
+        second_files=phases,
+        phase_units=[PhaseUnits("rad")] * 4,
+        echo_times=times,
+    )
+    outputs = interface.run().outputs
+    difference = (read_values(Path(outputs.phi0_file)) - ball.phi0 - ramp)[ball.mask]
+    np.testing.assert_allclose(difference - difference.mean(), 0, atol=1e-4)
+    assert outputs.provenance["AlternatingPhase"]["Gradient"] == pytest.approx([-0.8, 0, 0])
+    assert outputs.provenance["EchoMisfit"] < 1e-3
+
+
+def test_a_mask_of_air_is_refused(tmp_path, ball, prepare, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mask = ball.folder / "air.nii.gz"
+    save_array(mask, ~ball.mask, np.eye(4))
+    with pytest.raises(InputError, match=r"brain_mask.nii.gz: .*of its voxels only") as caught:
+        prepare(mask_file=str(mask)).run()
+    assert "looks inverted" in str(caught.value)
+    assert "--mask signal" in str(caught.value)
 
 
 @pytest.mark.parametrize("output", ["phi0_file", "magnitude_file", "mask_file"])
@@ -126,16 +166,22 @@ def test_the_sign_is_found(tmp_path, ball, monkeypatch, caplog, stored, sign):
     assert caplog.messages == []
 
 
-def test_weak_evidence_for_the_sign_is_told(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("manufacturer", "sign", "origin"),
+    [("GE MEDICAL SYSTEMS", "-", "Manufacturer"), ("SIEMENS", "+", "Manufacturer")],
+)
+def test_weak_evidence_for_the_sign_is_told(tmp_path, monkeypatch, manufacturer, sign, origin):
     monkeypatch.chdir(tmp_path)
     # a Laplacian that is positive in one half and negative in the other
     phi0 = np.broadcast_to((np.arange(25) - 12) ** 3 * 1e-3, (25, 25, 25)).astype(np.float32)
     save_array(tmp_path / "p.nii.gz", phi0, np.eye(4))
     save_array(tmp_path / "m.nii.gz", np.ones(phi0.shape, bool), np.eye(4))
-    interface = ApplySign(
-        phi0_file=str(tmp_path / "p.nii.gz"), mask_file=str(tmp_path / "m.nii.gz")
-    )
-    assert interface.run().outputs.provenance["PhaseSignWeak"]
+    files = {"phi0_file": str(tmp_path / "p.nii.gz"), "mask_file": str(tmp_path / "m.nii.gz")}
+    found = ApplySign(**files, manufacturer=manufacturer).run().outputs.provenance
+    assert found["PhaseSignWeak"]
+    assert (found["PhaseSign"], found["PhaseSignOrigin"]) == (sign, origin)
+    assert found["PhaseSignOfManufacturer"] == sign
+    assert ApplySign(**files).run().outputs.provenance["PhaseSignOrigin"] == "auto"
 
 
 def test_the_sign_is_applied_again_when_its_output_is_gone(ball, check_rerun):

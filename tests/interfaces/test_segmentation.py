@@ -25,6 +25,7 @@ def segmentation(ball, tmp_path, monkeypatch):
             route=route or Route(same_grid=True),
             in_files=[str(path)],
             reference_file=ball.files["magnitude"],
+            signal_file=ball.files["mask"],
             mask_file=ball.files["mask"],
             mask_is_brain=True,
             **options,

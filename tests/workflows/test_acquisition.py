@@ -32,7 +32,8 @@ def edges(workflow):
 def test_one_reconstruction_and_one_map_for_each_method(make_workflow, uncertainty):
     workflow = make_workflow(methods=tuple(METHODS), uncertainty=uncertainty)
     names = set(workflow.list_node_names())
-    expected = {"phi0", "sign", "segmentation", "write_phi0", "write_mask", "write_magnitude"}
+    expected = {"check_images", "phi0", "sign", "segmentation"}
+    expected |= {"write_phi0", "write_mask", "write_magnitude"}
     expected |= {"write_dseg", "write_labels"}
     for method in METHODS:
         node = method.replace("-", "_")

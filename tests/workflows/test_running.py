@@ -113,8 +113,8 @@ def test_a_failure_leaves_the_others_alone(run, tmp_path):
         plan.echoes[0].files[1].write_bytes(b"")
 
     monitor, _ = run(zero)
-    assert set(monitor.errors) == {"sub_01_T1w_wf.phi0"}
-    assert "part-phase_T1w.nii.gz" in monitor.errors["sub_01_T1w_wf.phi0"]
+    assert set(monitor.errors) == {"sub_01_T1w_wf.check_images"}
+    assert "part-phase_T1w.nii.gz" in monitor.errors["sub_01_T1w_wf.check_images"]
     assert "sub_01_T2w_wf.write_laplacian" in monitor.finished
     assert not any(name.startswith("sub_01_T1w_wf.write") for name in monitor.finished)
     maps = (tmp_path / "out" / "sub-01" / "anat").glob("*_condmap.nii.gz")
