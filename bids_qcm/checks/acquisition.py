@@ -96,31 +96,34 @@ def check_acquisition(
     ValueError
         If no voxel has signal.
     """
+    pairs = list(zip(magnitudes, phases, strict=True))
+    signal = find_signal(magnitudes[0], phases[0], axes)
     findings: list[Finding] = []
-    fractions = []
-    for echo, (magnitude, phase) in enumerate(zip(magnitudes, phases, strict=True)):
-        fraction, found = check_coherence(magnitude, phase, echo)
-        fractions.append(fraction)
-        findings += found
-    signal = find_signal(magnitudes[0], phases[0])
-    for echo, (magnitude, phase) in enumerate(zip(magnitudes, phases, strict=True)):
+    for echo, (magnitude, phase) in enumerate(pairs):
         findings += check_cycle(phase, magnitude, signal.mask, echo, may_be_half=may_be_half)
+    series = complex_echoes(magnitudes, phases, echo_times, signal.mask)
+    jumps = check_slices(series.echoes, signal.mask, axes)
+    coherent = [
+        check_coherence(magnitude, phase, echo, axes)
+        for echo, (magnitude, phase) in enumerate(pairs)
+    ]
+    # slices that jump are incoherent at their edges, whatever the magnitude
+    findings += jumps or [finding for _, found in coherent for finding in found]
     misfit: tuple[float, ...] = ()
-    if not any(finding.fatal for finding in findings):
-        series = complex_echoes(magnitudes, phases, echo_times, signal.mask)
-        findings += check_slices(series.echoes, signal.mask, axes)
-        if len(series.echoes) > 1:
-            misfit = fit_echo_lines(series.echoes, echo_times, signal.mask).misfit()
-            findings += check_misfit(misfit, echo_times)
-            findings += check_decay(magnitudes, echo_times, signal.mask)
-        if len(series.echoes) == 2:
+    if len(pairs) > 1 and not any(finding.fatal for finding in findings):
+        misfit = fit_echo_lines(series.echoes, echo_times, signal.mask).misfit()
+        doubtful = check_misfit(misfit, echo_times)
+        # the misfit of three or more echoes shows that something is wrong, this shows where
+        if len(pairs) == 2 or doubtful:
             findings += check_curvature(series.echoes, signal.mask, voxel_size)
+        findings += doubtful
+        findings += check_decay(magnitudes, echo_times, signal.mask)
     return Evidence(
         signal=signal.mask,
         snr=float(np.median(magnitudes[0][signal.mask]) / signal.noise.sd)
         if signal.noise.sd > 0
         else float("inf"),
-        incoherent_fraction=max(fractions),
+        incoherent_fraction=max(fraction for fraction, _ in coherent),
         echo_misfit=misfit,
         findings=tuple(sorted(findings, key=lambda finding: not finding.fatal)),
     )

@@ -35,6 +35,8 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
     Returns
     -------
     list of Finding
+        Of the echo with the largest misfit. With three echoes that is the middle one, whichever is
+        wrong.
     """
     worst = int(np.argmax(misfit))
     if misfit[worst] <= DOUBTFUL_MISFIT:
@@ -46,7 +48,7 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
         Finding(
             worst,
             1,
-            "does not follow the line over echo time through the other echoes: misfit in rad "
+            "and the other echoes do not lie on a line over echo time: misfit in rad "
             f"{listed} (expected: below {DOUBTFUL_MISFIT:g})",
             "check EchoTime in the sidecars, and that all echoes are of one acquisition with the "
             "same sign and unit",
@@ -98,11 +100,12 @@ def check_curvature(
     mask: NDArray[np.bool_],
     voxel_size: Sequence[float],
 ) -> list[Finding]:
-    """Check that two echoes curve alike.
+    """Check that echoes curve alike.
 
     Parameters
     ----------
     echoes : sequence of ndarray of complex, shape (X, Y, Z)
+        At least two.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     voxel_size : sequence of 3 floats
@@ -111,6 +114,7 @@ def check_curvature(
     Returns
     -------
     list of Finding
+        Of the echo that differs most from the typical one. Of two echoes that is the second one.
 
     Notes
     -----
@@ -118,29 +122,30 @@ def check_curvature(
     off-resonance is a harmonic function where the susceptibility is constant: it adds nothing to
     the Laplacian there, so that the median Laplacian is that of the conductivity in every echo.
     """
-    first = median_curvature(echoes[0], mask, voxel_size)
-    found: list[Finding] = []
-    for k, echo in enumerate(echoes[1:], start=1):
-        other = median_curvature(echo, mask, voxel_size)
-        if first is None or other is None or first.laplacian == 0:
-            continue
-        error = np.hypot(first.standard_error, other.standard_error)
-        ratio = other.laplacian / first.laplacian
-        low, high = CURVATURE_RANGE
-        if low <= ratio <= high or (
-            abs(other.laplacian - first.laplacian) < _STANDARD_ERRORS * error
-        ):
-            continue
-        opposite = ratio < 0
-        found.append(
-            Finding(
-                k,
-                1,
-                f"curves {ratio:.2f} times as much as the first echo (median Laplacian "
-                f"{other.laplacian:.0f} and {first.laplacian:.0f} rad/m^2); echoes of one "
-                "acquisition curve alike" + (": the two have opposite signs" if opposite else ""),
-                "check that both echoes are of one acquisition, with the same sign and unit",
-                fatal=opposite,
-            )
+    found = [median_curvature(echo, mask, voxel_size) for echo in echoes]
+    curvatures = [one for one in found if one is not None]
+    if len(curvatures) < len(echoes):
+        return []
+    laplacians = np.array([one.laplacian for one in curvatures])
+    typical = laplacians[0] if len(echoes) == 2 else float(np.median(laplacians))
+    error = float(np.hypot(*sorted(one.standard_error for one in curvatures)[-2:]))
+    ratios = laplacians / (typical or np.inf)
+    low, high = CURVATURE_RANGE
+    outside = ((ratios < low) | (ratios > high)) & (
+        np.abs(laplacians - typical) > _STANDARD_ERRORS * error
+    )
+    if not outside.any():
+        return []
+    worst = int(np.argmax(np.where(outside, np.abs(laplacians - typical), 0)))
+    opposite = ratios[worst] < 0
+    return [
+        Finding(
+            worst,
+            1,
+            f"curves {ratios[worst]:.2f} times as much as the other echoes (median Laplacian "
+            f"{laplacians[worst]:.0f} and {typical:.0f} rad/m^2), but echoes of one acquisition "
+            f"curve alike{': it has the opposite sign' if opposite else ''}",
+            "check that all echoes are of one acquisition, with the same sign and unit",
+            fatal=bool(opposite),
         )
-    return found
+    ]

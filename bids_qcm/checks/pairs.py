@@ -1,5 +1,7 @@
 """Whether the magnitude and the phase of an echo belong together."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
@@ -27,6 +29,8 @@ def incoherent_fraction(magnitude: NDArray[np.floating], phase: NDArray[np.float
         Any unit.
     phase : ndarray of float, shape (X, Y, Z)
         In rad.
+    axes : sequence of int
+        Axes to compare neighbours along.
 
     Returns
     -------
@@ -39,18 +43,21 @@ def incoherent_fraction(magnitude: NDArray[np.floating], phase: NDArray[np.float
     bright = values[values > threshold_otsu(values)]
     strong = values > STRONG * np.median(bright)
     strong &= ~blank_phase(np.where(known, phase, 0))
-    incoherent = strong & (phase_coherence(phase, strong) < LEAST_COHERENCE)
+    incoherent = strong & (phase_coherence(phase, strong, axes) < LEAST_COHERENCE)
     return np.count_nonzero(incoherent) / max(1, np.count_nonzero(strong))
 
 
 def check_coherence(
-    magnitude: NDArray[np.floating], phase: NDArray[np.floating], echo: int
+    magnitude: NDArray[np.floating],
+    phase: NDArray[np.floating],
+    echo: int,
+    axes: Sequence[int] = (0, 1, 2),
 ) -> tuple[float, list[Finding]]:
     """Check that the phase is coherent where the magnitude is strong.
 
     Parameters
     ----------
-    magnitude, phase
+    magnitude, phase, axes
         As for :func:`incoherent_fraction`.
     echo : int
         Index of the echo.
@@ -62,14 +69,16 @@ def check_coherence(
     findings : list of Finding
         An incoherent phase that another orientation would fit better names this orientation.
     """
-    fraction = incoherent_fraction(magnitude, phase)
+    fraction = incoherent_fraction(magnitude, phase, axes)
     if fraction <= DOUBTFUL_INCOHERENT:
         return fraction, []
     problem = (
         f"does not belong to its magnitude: the phase is incoherent in {fraction:.1%} of the "
         f"voxels with strong signal (a true pair: below {DOUBTFUL_INCOHERENT:.1%})"
     )
-    mirrored = {axis: incoherent_fraction(magnitude, np.flip(phase, axis)) for axis in range(3)}
+    mirrored = {
+        axis: incoherent_fraction(magnitude, np.flip(phase, axis), axes) for axis in range(3)
+    }
     best = min(mirrored, key=lambda axis: mirrored[axis])
     if mirrored[best] < fraction / 2:
         problem += f"; mirrored along axis {'ijk'[best]} it would be {mirrored[best]:.1%}"

@@ -1,5 +1,6 @@
 """Where the signal is strong enough for its phase to be usable, and where it was deleted."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -109,7 +110,11 @@ class Signal(NamedTuple):
     noise: NoiseFloor
 
 
-def find_signal(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) -> Signal:
+def find_signal(
+    magnitude: NDArray[np.floating],
+    phase: NDArray[np.floating],
+    axes: Sequence[int] = (0, 1, 2),
+) -> Signal:
     """Find the voxels with signal: the largest connected part with an SNR above 5.
 
     Parameters
@@ -118,6 +123,8 @@ def find_signal(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) ->
         Any unit.
     phase : ndarray of float, shape (X, Y, Z)
         In rad. Voxels without finite values, and blocks whose phase was deleted, are outside.
+    axes : sequence of int
+        Axes along which the phase must be coherent; two for slices that differ by constants.
 
     Returns
     -------
@@ -138,7 +145,7 @@ def find_signal(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) ->
     noise = noise_floor(values, phase, where)
     typical = np.median(values[values > threshold_otsu(values)])
     bright = where & (values > max(noise.threshold(LEAST_SNR), _LEAST_SHARE * typical))
-    signal = bright & (phase_coherence(phase, bright) >= LEAST_COHERENCE)
+    signal = bright & (phase_coherence(phase, bright, axes) >= LEAST_COHERENCE)
     components, n_components = ndimage.label(signal)
     if n_components == 0:
         raise ValueError(f"no voxel has a signal-to-noise ratio of {LEAST_SNR:g}")

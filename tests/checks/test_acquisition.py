@@ -1,0 +1,166 @@
+"""Images that are each fine but do not belong together, and good ones."""
+
+import numpy as np
+import pytest
+
+from bids_qcm.phantom.make import make_phantom
+from bids_qcm.phantom.parameters import PhantomParameters
+
+TIMES = (0.004, 0.009, 0.016)
+
+
+def fatal(found):
+    return [finding for finding in found.findings if finding.fatal]
+
+
+GOOD = {
+    "spin echo, SNR 16": {"snr": 16},
+    "spin echo, SNR 50": {},
+    "spin echo, SNR 150": {"snr": 150},
+    "1.5 T": {"field_strength": 1.5, "snr": 16},
+    "7 T": {"field_strength": 7, "snr": 150},
+    "3 mm": {"resolution": 3},
+    "2 mm": {"resolution": 2, "snr": 16},
+    "other sign": {"phase_sign": -1},
+    "lesions": {"lesion": True, "small_lesions": True, "tissue_variation": 0.2, "snr": 150},
+    "two echoes": {"echo_times": (0.0023, 0.0046), "snr": 16},
+    "two late echoes": {"echo_times": (0.005, 0.02)},
+    "three echoes": {"echo_times": TIMES, "snr": 16},
+    "three echoes, SNR 150": {"echo_times": TIMES, "snr": 150},
+    "six echoes, 7 T, far off resonance": {
+        "echo_times": (0.003, 0.007, 0.011, 0.015, 0.019, 0.023),
+        "field_strength": 7,
+        "off_resonance": 100,
+        "snr": 30,
+    },
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_no_false_alarm(evidence, name):
+    options = {"resolution": 4, **GOOD[name]}
+    head = make_phantom(PhantomParameters(**options))
+    found = evidence(
+        head.magnitude, head.phase, options.get("echo_times", (None,)), options["resolution"]
+    )
+    assert found.findings == ()
+    assert found.snr == pytest.approx(options.get("snr", 50), rel=0.2)
+    assert found.incoherent_fraction < 0.001
+    assert all(misfit < 0.01 for misfit in found.echo_misfit)
+    assert np.mean(found.signal[head.mask]) > 0.97
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_phase_of_a_mirrored_head(head, evidence, axis):
+    found = evidence(head.magnitude, [np.flip(head.phase[0], axis)])
+    (finding,) = fatal(found)
+    assert "does not belong to its magnitude" in finding.problem
+    assert f"mirrored along axis {'ijk'[axis]} it would be 0.0%" in finding.problem
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_phase_that_is_shifted(head, evidence, axis):
+    (finding,) = fatal(evidence(head.magnitude, [np.roll(head.phase[0], 2, axis)]))
+    assert "does not belong to its magnitude" in finding.problem
+    assert "mirrored" not in finding.problem
+
+
+def test_the_phase_of_another_head(head, evidence):
+    """The same anatomy, 12 % larger."""
+    from scipy import ndimage
+
+    centre = np.array(head.phase[0].shape) / 2
+    larger = ndimage.affine_transform(
+        head.phase[0], np.eye(3) / 1.12, centre - centre / 1.12, order=0, mode="wrap"
+    )
+    smaller = ndimage.affine_transform(
+        head.phase[0], np.eye(3) * 1.12, centre - centre * 1.12, order=0, mode="wrap"
+    )
+    assert fatal(evidence(head.magnitude, [smaller]))
+    # a phase that reaches beyond its magnitude is coherent wherever there is signal
+    assert not fatal(evidence(head.magnitude, [larger]))
+
+
+def test_neighbouring_slices_of_the_other_sign(head, evidence):
+    phase = head.phase[0].copy()
+    phase[:, :, 25:31] *= -1
+    (finding,) = fatal(evidence(head.magnitude, [phase]))
+    assert "along axis k, counted from 0, between slices 24 and 25 " in finding.problem
+    assert "30 and 31 " in finding.problem
+    assert "opposite sign" in finding.problem
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("constant", [0.3, 1.5, 2.5])
+def test_slices_with_another_constant(head, evidence, axis, constant):
+    phase = head.phase[0].copy()
+    np.moveaxis(phase, axis, 0)[25:31] += constant
+    in_plane = [other for other in range(3) if other != axis]
+    (finding,) = fatal(evidence(head.magnitude, [phase]))
+    assert f"24 and 25 ({constant:+.2f} rad)" in finding.problem
+    assert f"30 and 31 ({-constant:+.2f} rad)" in finding.problem
+    assert finding.remedy.count("R") == 2
+    assert fatal(evidence(head.magnitude, [phase], axes=in_plane)) == []
+
+
+def test_random_constants_of_all_slices(head, evidence):
+    constants = np.random.default_rng(0).uniform(-np.pi, np.pi, head.phase[0].shape[2])
+    found = fatal(evidence(head.magnitude, [head.phase[0] + constants]))
+    assert "more pairs" in found[0].problem
+
+
+def changed(head, echo, change):
+    return [change(p) if k == echo else p for k, p in enumerate(head.phase)]
+
+
+@pytest.mark.parametrize(
+    ("echo", "change"),
+    [
+        (1, np.negative),
+        (2, np.negative),
+        (1, lambda p: p / 2),
+        (2, lambda p: p[:, ::-1]),
+        (1, lambda p: p[:, :, ::-1]),
+    ],
+    ids=["second conjugated", "third conjugated", "second halved", "front to back", "upside down"],
+)
+def test_an_echo_that_does_not_belong(three_echoes, evidence, echo, change):
+    found = evidence(three_echoes.magnitude, changed(three_echoes, echo, change), TIMES)
+    assert found.findings
+    assert found.findings[0].echo == echo
+
+
+@pytest.mark.parametrize(
+    "times", [(0.009, 0.004, 0.016), (0.004, 0.016, 0.009), (0.004, 0.009, 0.03)]
+)
+def test_wrong_echo_times(three_echoes, evidence, times):
+    found = evidence(three_echoes.magnitude, three_echoes.phase, times)
+    assert any("EchoTime" in finding.remedy for finding in found.findings)
+
+
+def test_two_echoes_of_opposite_sign(two_echoes, evidence):
+    times = (0.004, 0.009)
+    found = evidence(two_echoes.magnitude, changed(two_echoes, 1, np.negative), times)
+    (finding,) = fatal(found)
+    assert "opposite sign" in finding.problem
+
+
+@pytest.mark.parametrize("echo", [0, 1])
+def test_one_of_two_echoes_halved(two_echoes, evidence, echo):
+    halved = changed(two_echoes, echo, lambda p: p / 2)
+    found = evidence(two_echoes.magnitude, halved, (0.004, 0.009))
+    assert any("of a cycle" in finding.problem for finding in found.findings)
+    assert any("curves" in finding.problem for finding in found.findings)
+
+
+def test_exchanged_echo_times_of_two_echoes(two_echoes, evidence):
+    (finding,) = evidence(two_echoes.magnitude, two_echoes.phase, (0.009, 0.004)).findings
+    assert "brighter than the echo before it" in finding.problem
+    assert not finding.fatal
+
+
+def test_signal_that_is_noise_is_refused(evidence):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(20, 20, 20)) + 1j * rng.normal(size=(20, 20, 20))
+    with pytest.raises(ValueError, match="signal-to-noise"):
+        evidence([np.abs(noise)], [np.angle(noise)])

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+
+from bids_qcm.checks.values import check_cycle, check_distinct, check_magnitude, check_parts
+from bids_qcm.phase import signal_mask
+
+RNG = np.random.default_rng(0)
+
+
+def problems(findings):
+    return [finding.problem for finding in findings]
+
+
+def test_a_magnitude_is_one(head):
+    assert check_magnitude(head.magnitude[0], 0) == []
+
+
+def test_undershoot_of_an_interpolation_is_no_error(head):
+    magnitude = head.magnitude[0].copy()
+    magnitude[:2] = -0.07 * magnitude.max()
+    assert check_magnitude(magnitude, 0) == []
+
+
+@pytest.mark.parametrize("bright", [0.9, 0.99, 0.999])
+def test_an_integer_overflow(head, bright):
+    """Unsigned values that are read as signed: the brightest wrap around."""
+    magnitude = head.magnitude[0]
+    scaled = magnitude / np.quantile(magnitude, bright) * 32767
+    overflown = np.clip(scaled, 0, 65535).astype(np.uint16).view(np.int16)
+    (finding,) = check_magnitude(overflown.astype(np.float32), 2)
+    assert finding.fatal
+    assert (finding.echo, finding.part) == (2, 0)
+    assert "negative" in finding.problem
+
+
+@pytest.mark.parametrize("scale", [1, 4096 / (2 * np.pi)])
+@pytest.mark.parametrize("offset", [0, np.pi])
+def test_a_phase_is_no_magnitude(head, scale, offset):
+    (finding,) = check_magnitude(((head.phase[0] + offset) * scale).astype(np.float32), 0)
+    assert finding.fatal
+
+
+def parts(head):
+    signal = head.magnitude[0] * np.exp(1j * head.phase[0])
+    return signal.real.astype(np.float32), signal.imag.astype(np.float32)
+
+
+def test_real_and_imaginary_part(head):
+    assert check_parts(*parts(head), 0) == []
+
+
+def test_a_lost_intercept(head):
+    real, imaginary = parts(head)
+    shift = head.magnitude[0].max()
+    found = check_parts(real + shift, imaginary, 1)
+    assert [(finding.echo, finding.part, finding.fatal) for finding in found] == [(1, 0, True)]
+    assert len(check_parts(real + shift, imaginary + shift, 0)) == 2
+
+
+@pytest.mark.parametrize("factor", [0.5, 2])
+def test_parts_that_were_scaled_differently(head, factor):
+    real, imaginary = parts(head)
+    (finding,) = check_parts(real, factor * imaginary, 0)
+    assert finding.fatal
+    assert "scaled differently" in finding.problem
+
+
+def test_images_must_differ(head):
+    pair = (head.magnitude[0], head.phase[0])
+    assert check_distinct([pair, (2 * pair[0], 2 * pair[1])]) == []
+    assert problems(check_distinct([pair, (pair[0], 2 * pair[1])])) == [
+        "has the same values as the image of echo 1"
+    ]
+    (finding,) = check_distinct([(pair[0], pair[0])])
+    assert (finding.part, finding.problem) == (
+        1,
+        "has the same values as the other part of the same echo",
+    )
+
+
+@pytest.fixture
+def cycle(head):
+    def cycle(factor, masked=False, **options):
+        magnitude, phase = head.magnitude[0], factor * head.phase[0]
+        mask = signal_mask(magnitude, head.phase[0])
+        if masked:
+            phase = np.where(mask, phase, 0)
+        return check_cycle(phase.astype(np.float32), magnitude, mask, 0, **options)
+
+    return cycle
+
+
+def test_a_cycle_that_noise_fills(cycle):
+    assert cycle(1) == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "fatal"), [(0.5, False), (1 / np.pi, True), (1e-3, True), (0.9, True), (2, True)]
+)
+def test_noise_that_fills_another_range(cycle, factor, fatal):
+    (finding,) = cycle(factor)
+    assert finding.fatal == fatal
+    assert f"{factor:.2g} of a cycle" in finding.problem
+    assert "noise outside the body" in finding.problem
+    assert "--phase-units" in finding.remedy
+
+
+def test_half_a_cycle_is_right_for_a_transmit_phase(cycle):
+    assert cycle(0.5, may_be_half=True) == []
+    assert cycle(0.7, may_be_half=True) != []
+
+
+def test_a_masked_phase_without_wraps_shows_no_cycle(cycle):
+    assert cycle(0.5, masked=True) == []
+
+
+def wrapped_ball(factor):
+    """Phase that wraps inside a ball and was deleted outside it."""
+    grid = np.stack(np.indices((40, 40, 40))) - 19.5
+    r2 = (grid**2).sum(axis=0)
+    ball = r2 < 18**2
+    phase = np.angle(np.exp(1j * 0.05 * r2)) * factor
+    magnitude = np.where(ball, 100 + RNG.normal(0, 1, ball.shape), 0)
+    return np.where(ball, phase, 0), magnitude, ball
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.3])
+def test_steps_show_the_size_of_the_wrap(factor):
+    (finding,) = check_cycle(*wrapped_ball(factor), 0)
+    assert "jumps by this much" in finding.problem
+    assert f"{factor:.2g} of a cycle" in finding.problem
+
+
+def test_wraps_of_a_cycle_are_right():
+    assert check_cycle(*wrapped_ball(1.0), 0) == []
+
+
+def test_an_unwrapped_phase_is_right():
+    grid = np.stack(np.indices((40, 40, 40))) - 19.5
+    r2 = (grid**2).sum(axis=0)
+    _, magnitude, ball = wrapped_ball(1.0)
+    assert check_cycle(np.where(ball, 0.05 * r2, 0), magnitude, ball, 0) == []
