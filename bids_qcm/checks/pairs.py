@@ -20,7 +20,11 @@ phantoms of all kinds, 0.009 to 0.2 where the phase is mirrored, shifted by two 
 another head."""
 
 
-def incoherent_fraction(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) -> float:
+def incoherent_fraction(
+    magnitude: NDArray[np.floating],
+    phase: NDArray[np.floating],
+    axes: Sequence[int] = (0, 1, 2),
+) -> float:
     """Compute how often strong signal comes with incoherent phase.
 
     Parameters
