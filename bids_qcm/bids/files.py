@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from bids_qcm.bids.errors import InputError
 
@@ -52,7 +53,7 @@ def require_content(path: Path) -> None:
         raise InputError(
             path,
             "is a link to content that is not here",
-            f"get it first, with `datalad get {path.name}`",
+            f"get it first, with `datalad get {quote(str(path))}`",
         )
     try:
         if path.stat().st_size > _LARGEST_POINTER:
@@ -65,11 +66,11 @@ def require_content(path: Path) -> None:
         raise InputError(
             path,
             "is a pointer of Git LFS to content that is not here",
-            f"get it first, with `git lfs pull --include {path.name}`",
+            f"get it first, with `git lfs pull --include {quote(path.name)}`",
         )
     if any(one in beginning for one in _ANNEX_POINTERS) and beginning[:1] in (b"/", b"."):
         raise InputError(
             path,
             "is a pointer of git-annex to content that is not here",
-            f"get it first, with `datalad get {path.name}`",
+            f"get it first, with `datalad get {quote(str(path))}`",
         )

@@ -14,7 +14,7 @@ from bids_qcm.bids.companions import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.derivatives import MAGNITUDE_ENTITIES
 from bids_qcm.bids.errors import NoInputError, SelectionError
-from bids_qcm.bids.files import visible
+from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import join_name, parse_name, stem
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 
@@ -134,7 +134,9 @@ def existing(path: Path) -> Path | None:
 
 def read_sidecar(image: Path) -> dict[str, Any]:
     """Read the sidecar of a derivative, which was written with it."""
-    return json.loads(image.with_name(f"{stem(image)}.json").read_text(encoding="utf-8"))
+    path = image.with_name(f"{stem(image)}.json")
+    require_content(path)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[str]:

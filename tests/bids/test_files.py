@@ -7,7 +7,9 @@ from bids_qcm.bids.errors import DatasetError, InputError
 from bids_qcm.bids.files import is_hidden, require_content, visible
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.label_tables import read_table
+from bids_qcm.bids.results import read_sidecar as read_result_sidecar
 from bids_qcm.bids.sidecars import read_sidecar
+from bids_qcm.bids.tables import read_condstats
 from bids_qcm.bids.transforms import read_transform
 
 KEY = "annex/objects/MD5E-s4096--d41d8cd98f00b204e9800998ecf8427e.nii.gz"
@@ -35,7 +37,7 @@ def test_a_dataset_in_a_hidden_folder_is_visible(tmp_path):
 def test_content_is_required_of_links(tmp_path):
     target, link = tmp_path / "target", tmp_path / "link"
     link.symlink_to(target)
-    with pytest.raises(InputError, match="datalad get link") as error:
+    with pytest.raises(InputError, match=r"datalad get .*/link`") as error:
         require_content(link)
     assert error.value.where == link
     target.touch()
@@ -83,6 +85,8 @@ def test_a_large_file_is_no_pointer(tmp_path):
         ("aseg.mgz", read_grid),
         ("sub-01_T2w.json", lambda path: read_sidecar(path.with_suffix(".nii.gz"), path.parent)),
         ("sub-01_dseg.tsv", read_table),
+        ("sub-01_condstats.tsv", read_condstats),
+        ("sub-01_condmap.json", lambda path: read_result_sidecar(path.with_suffix(".nii.gz"))),
         ("sub-01_from-T1w_to-T2w_mode-image_xfm.txt", read_transform),
         ("sub-01_from-T1w_to-T2w_mode-image_xfm.h5", read_transform),
     ],
@@ -93,7 +97,7 @@ def test_every_reader_says_how_to_get_the_content(tmp_path, name, read, locked):
         path.symlink_to(f".git/{KEY}")
     else:
         path.write_text(f"/{KEY}\n")
-    with pytest.raises(InputError, match=f"datalad get {name}") as error:
+    with pytest.raises(InputError, match=f"datalad get .*/{name}`") as error:
         read(path)
     assert error.value.where == path
 
