@@ -120,7 +120,7 @@ class Finder:
         return Found(found, route, "", tuple(warnings))
 
     def _no_mask(self) -> tuple[str, ...]:
-        """Tell why no brain mask is used where there is one, or another mask."""
+        """Return why no brain mask is used, if there are filters or masks of another name."""
         name, filters = self.acquisition.name, self.settings.mask_filters
         if filters:
             return (f"using a mask of reliable signal, as no mask for {name} passes the filters",)

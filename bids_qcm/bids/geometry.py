@@ -24,11 +24,14 @@ _COSINE_TOLERANCE = 0.005
 _POSITION_TOLERANCE = 0.5
 
 _AXES = "ijk"
-_REMEDY = "convert it again, or copy the right one over the other in its header"
+_REMEDY = (
+    "convert it again, or set both to the right one, with nibabel's set_sform and set_qform or "
+    "with fslorient"
+)
 
 
 def check_geometry(path: Path, image: nib.Nifti1Image) -> None:
-    """Check that a NIfTI header has one geometry.
+    """Check that sform, qform and pixdim of a NIfTI header agree.
 
     Parameters
     ----------
@@ -41,8 +44,7 @@ def check_geometry(path: Path, image: nib.Nifti1Image) -> None:
         If a voxel size is 0 or not finite, neither sform nor qform is set, sform and pixdim differ
         in voxel size, or sform and qform put the voxels of one space in different places.
     """
-    header = _stored_header(image)
-    sizes = np.abs(header["pixdim"][1:4].astype(float))
+    header, sizes = image.header, _stored_sizes(image)
     codes = int(header["sform_code"]), int(header["qform_code"])
     if not (np.isfinite(sizes).all() and sizes.all()):
         raise InputError(path, f"has a pixdim (voxel size) of {_mm(sizes)}", "convert it again")
@@ -79,7 +81,7 @@ def check_axes(path: Path, affine: NDArray[np.floating]) -> None:
     Raises
     ------
     InputError
-        If they are not.
+        If two axes are not perpendicular.
     """
     directions = affine[:3, :3] / voxel_sizes(affine)
     for one, other in combinations(range(3), 2):
@@ -111,10 +113,19 @@ def _check_position(
         )
 
 
-def _stored_header(image: nib.Nifti1Image) -> nib.Nifti1Header:
-    """Return the header as it is in the file; nibabel mends a voxel size of 0 without a word."""
-    with image.file_map["image"].get_prepare_fileobj("rb") as file:
-        return type(image.header).from_fileobj(file, check=False)
+def _stored_sizes(image: nib.Nifti1Image) -> NDArray[np.float64]:
+    """Return the voxel size of the header as it is in the file.
+
+    nibabel replaces a size of 0 by 1 without a word, so the file is read again where it may have.
+    """
+    header = image.header
+    sizes = header["pixdim"][1:4]
+    if np.any(sizes == 1):
+        with image.file_map["image"].get_prepare_fileobj("rb") as file:
+            stored = file.read(header.template_dtype.itemsize)
+        dtype = header.template_dtype.newbyteorder(header.endianness)
+        sizes = np.frombuffer(stored, dtype)["pixdim"][0, 1:4]
+    return np.abs(sizes.astype(float))
 
 
 def _mm(sizes: NDArray[np.floating]) -> str:

@@ -1,4 +1,4 @@
-"""Sidecars' words about how an image was acquired, and which images hold no usable phase."""
+"""Read from sidecars how an image was acquired, and refuse images that hold no usable phase."""
 
 import re
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ _BALANCED_ECHO_PLACE = (0.4, 0.6)
 
 
 def check_nucleus(metadata: Mapping[str, Any], image: Path) -> None:
-    """Check that an image is of protons, where its sidecar says of what it is.
+    """Check that the sidecar of an image names no nucleus but the proton.
 
     Parameters
     ----------

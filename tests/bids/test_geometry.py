@@ -81,6 +81,27 @@ def test_a_voxel_size_of_zero_is_refused(write, sizes, codes):
         read_grid(write(codes=codes, sizes=sizes))
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_voxel_size_of_zero_is_found_in_any_header(tmp_path, order, kind):
+    """nibabel reads it as 1, which may be the size in the sform."""
+    path = tmp_path / "image.nii.gz"
+    header = kind.header_class(endianness=order)
+    header.set_data_shape((4, 4, 4))
+    header.set_sform(np.eye(4), 1)
+    header["magic"] = b"n+1" if kind is nib.Nifti1Image else header["magic"]
+    for size in (1, 0):
+        header["pixdim"][1:4] = 1, size, 1
+        with nib.openers.ImageOpener(path, "wb") as file:
+            header.write_to(file)
+            file.write(bytes(int(header.get_data_offset()) - header.sizeof_hdr + 256))
+        if size:
+            assert read_grid(path).voxel_size == (1, 1, 1)
+        else:
+            with pytest.raises(InputError, match="of 1 x 0 x 1 mm"):
+                read_grid(path)
+
+
 def test_neither_sform_nor_qform_is_refused(write):
     with pytest.raises(InputError, match=r"neither sform nor qform .*pixdim of 2 x 2 x 2\.5 mm"):
         read_grid(write(codes=(0, 0)))
