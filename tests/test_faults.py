@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from bids_qcm.cli.run import main
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.claims import claimed
 from bids_qcm.workflows.preflight import Preflight
-from tests.commands import COMMAND, busiest, kill_group, start, wait_until, workers
+from tests.commands import COMMAND, busiest, kill_group, run, start, wait_until, workers
 from tests.synthetic import write_subjects
 
 METHOD = ("--method", "laplacian", "--fit-radius", "3")
@@ -57,6 +58,34 @@ def small(folder, size):
 @pytest.fixture
 def raw(tmp_path):
     return write_subjects(tmp_path / "raw", 1)
+
+
+@pytest.mark.timeout(120)
+def test_no_configuration_of_another_project_is_read(raw, tmp_path):
+    """nipype.cfg in the current folder and in HOME: neither this process nor a worker reads it."""
+    hostile = tmp_path / "hostile"
+    configuration = (
+        "[logging]\nworkflow_level = INFO\nlog_to_file = true\nlog_directory = .\n"
+        "[execution]\nstop_on_first_crash = true\nremove_unnecessary_outputs = false\n"
+    )
+    for place in (hostile, hostile / ".nipype"):
+        place.mkdir()
+        (place / "nipype.cfg").write_text(configuration)
+    before = sorted(hostile.rglob("*"))
+    environment = {**os.environ, "HOME": str(hostile), "PWD": str(hostile)}
+    environment.pop("NIPYPE_CONFIG_DIR", None)
+    root = str(Path(__file__).parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
+    status, said = run(
+        *(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *METHOD),
+        cwd=hostile,
+        env=environment,
+    )
+    assert status == 0, said
+    assert maps(tmp_path / "out") == ["sub-0000"]
+    assert "nipype.workflow" not in said
+    assert sorted(hostile.rglob("*")) == before
+    assert list((tmp_path / "work").rglob("pypeline.log")) == []
 
 
 @needs_mounts

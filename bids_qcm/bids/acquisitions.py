@@ -1,5 +1,6 @@
 """Acquisitions: the files that share every entity and the suffix except part and echo."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.names import join_name, numbered, parse_name
+from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, numbered, parse_name, stem
 
 _POLAR = ("mag", "phase")
 _CARTESIAN = ("real", "imag")
@@ -81,7 +82,7 @@ class Acquisition:
                     raise InputError(
                         path,
                         f"part-{present} has no part-{absent} beside it",
-                        f"add {path.name.replace(f'part-{present}', f'part-{absent}')}",
+                        _how_to_add(path, present, absent),
                     )
         return parts, [(one[echo][0], other[echo][0]) for echo in sorted(one, key=_echo_number)]
 
@@ -142,6 +143,17 @@ def _with_acq(entities: Mapping[str, str], label: str) -> dict[str, str]:
     leading = {key: value for key, value in entities.items() if key in ("sub", "ses", "sample")}
     rest = {key: value for key, value in entities.items() if key not in (*leading, "acq")}
     return {**leading, "acq": label, **rest}
+
+
+def _how_to_add(path: Path, present: str, absent: str) -> str:
+    """Return the remedy for an absent part: a new name for an image without ``part``, or a file."""
+    own = stem(path)
+    wanted = own.replace(f"part-{present}", f"part-{absent}")
+    plain = own.replace(f"_part-{present}", "")
+    for extension in IMAGE_EXTENSIONS:
+        if absent == "mag" and os.path.lexists(path.with_name(plain + extension)):
+            return f"rename {plain}{extension} to {wanted}{extension}, and {plain}.json likewise"
+    return f"add {wanted}{path.name.removeprefix(own)}"
 
 
 def _echo_number(echo: str) -> tuple[int, str]:

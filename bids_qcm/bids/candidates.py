@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import NATIVE, Companion, Kind
+from bids_qcm.bids.companions import NATIVE, Companion, Kind, named_space
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.filters import passes
+from bids_qcm.bids.files import visible
+from bids_qcm.bids.filters import names, passes
 from bids_qcm.bids.images import Grid, read_grid
 from bids_qcm.bids.label_tables import BIDS_LABELS, FREESURFER_LABELS, tissue_of_abbreviation
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
@@ -33,9 +34,6 @@ _FREESURFER_MASKS = ("mask.mgz", "brainmask.mgz")
 _TISSUES_NEEDED = {"GM", "WM", "CSF"}
 
 _FREESURFER_NUMBERED = ("synthseg", "aseg", "aparcaseg")
-
-# BIDS' names of a participant's own space
-_NATIVE_SPACES = (NATIVE, "orig", "individual", "scanner")
 
 _Lister = Callable[[Path, str, str | None], Iterator["_Candidate"]]
 
@@ -101,8 +99,24 @@ def find_mask(
     datasets: Sequence[Path],
     filters: Mapping[str, Any],
 ) -> Companion | None:
-    """Find an acquisition's brain mask, as `find_segmentation` finds its segmentation."""
-    return _find(acquisition, grid, datasets, filters, _masks, "brain mask")
+    """Find an acquisition's brain mask, as `find_segmentation` finds its segmentation.
+
+    A brain mask is ``desc-brain_mask`` or ``label-brain_mask``, or what `filters` by ``desc`` or
+    ``label`` choose.
+    """
+    chosen = names(filters, "desc") or names(filters, "label")
+    lister = _named_masks if chosen else _masks
+    return _find(acquisition, grid, datasets, filters, lister, "brain mask")
+
+
+def other_masks(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
+    """List the masks of an acquisition's participant and session, brain masks or not."""
+    return [
+        candidate.companion.path
+        for session in _sessions(acquisition, datasets, {})
+        for dataset in datasets
+        for candidate in _named_masks(dataset, acquisition.subject, session)
+    ]
 
 
 def find_t1w(
@@ -136,11 +150,11 @@ def _sessions(
     acquisition: Acquisition, datasets: Sequence[Path], filters: Mapping[str, Any]
 ) -> list[str | None]:
     """List the sessions to search, in order; None stands for none."""
-    if "session" not in filters:
+    if not names(filters, "ses"):
         return list(dict.fromkeys([acquisition.session, None]))
     subject = f"sub-{acquisition.subject}"
     patterns = (f"{subject}/ses-*", f"{subject}_ses-*")
-    folders = (path for dataset in datasets for one in patterns for path in dataset.glob(one))
+    folders = (path for dataset in datasets for one in patterns for path in visible(dataset, one))
     there = sorted({path.name.rpartition("ses-")[2] for path in folders})
     return list(dict.fromkeys([acquisition.session, *there, None]))
 
@@ -198,10 +212,19 @@ def _segmentations(dataset: Path, subject: str, session: str | None) -> Iterator
 
 
 def _masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
-    for path, entities in _anatomical_files(dataset, subject, session):
-        if (entities["suffix"], entities.get("desc")) == ("mask", "brain"):
-            yield _Candidate(Companion((path,), dataset, "mask", _space(entities)), entities, 0)
+    """List brain masks: ``desc-brain`` before ``label-brain``, before FreeSurfer's."""
+    for candidate in _named_masks(dataset, subject, session):
+        desc, label = (candidate.entities.get(key) for key in ("desc", "label"))
+        if label == "brain" or (label is None and desc == "brain"):
+            yield replace(candidate, rank=int(desc != "brain"))
     yield from _freesurfer_files(dataset, subject, session, _FREESURFER_MASKS, "mask", BIDS_LABELS)
+
+
+def _named_masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
+    """List images with the suffix ``mask``, of the brain or not."""
+    for path, entities in _anatomical_files(dataset, subject, session):
+        if entities["suffix"] == "mask":
+            yield _Candidate(Companion((path,), dataset, "mask", _space(entities)), entities, 0)
 
 
 def _t1w_images(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
@@ -237,8 +260,7 @@ def _probability_candidate(
 
 
 def _space(entities: Mapping[str, str]) -> str:
-    space = entities.get("space", NATIVE)
-    return NATIVE if space in _NATIVE_SPACES else space
+    return named_space(entities.get("space", NATIVE))
 
 
 def _anatomical_files(
@@ -246,7 +268,7 @@ def _anatomical_files(
 ) -> Iterator[tuple[Path, dict[str, str]]]:
     """List the images in a BIDS folder with their entities, the suffix among them."""
     folders = [f"sub-{subject}"] if session is None else [f"sub-{subject}", f"ses-{session}"]
-    for path in sorted(dataset.joinpath(*folders, "anat").glob("*")):
+    for path in sorted(visible(dataset.joinpath(*folders, "anat"), "*")):
         if path.name.endswith(_EXTENSIONS):
             entities, suffix = parse_name(path.name)
             if suffix == "synthseg":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.label_tables import BIDS_LABELS
 from bids_qcm.bids.names import numbered, parse_name
 
@@ -16,10 +17,18 @@ APP_NAME = "bids_qcm"
 NATIVE = "T1w"
 """The space of images whose names have no ``space`` entity: BIDS' participant-specific one."""
 
+# BIDS' names of a participant's own space, and QSIPrep's
+_NATIVE_SPACES = (NATIVE, "orig", "individual", "scanner", "anat")
+
 Kind = Literal["labels", "probabilities", "mask", "t1w"]
 
 # what FreeSurfer, FastSurfer and SynthSeg leave without a dataset_description.json
 _UNDESCRIBED = ("sub-*/mri/*aseg*.mgz", "sub-*/ses-*/mri/*aseg*.mgz", "sub-*/**/*_synthseg.*")
+
+
+def named_space(label: str) -> str:
+    """Return a space by one name: `NATIVE` for all names of the participant's own."""
+    return NATIVE if label in _NATIVE_SPACES else label
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Companion:
         for folder in folders[: folders.index(self.dataset) + 1]:
             fitting = [
                 table
-                for table in folder.glob(f"*{suffix}.tsv")
+                for table in visible(folder, f"*{suffix}.tsv")
                 if parse_name(table.name)[1] == suffix
                 and parse_name(table.name)[0].items() <= own.items()
             ]
@@ -99,7 +108,7 @@ def derivative_datasets(
     """
     for _, path in given:
         _check_is_derivative(path)
-    beside = sorted(path for path in bids_dir.glob("derivatives/*") if _is_dataset(path))
+    beside = sorted(path for path in visible(bids_dir, "derivatives/*") if _is_dataset(path))
     named: dict[str, Path] = {}
     for wanted, path in [*given, *(("", path) for path in beside)]:
         if path in named.values() or path == output_dir or is_ours(path):
@@ -144,7 +153,7 @@ def segmentation_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Pat
 
 def _is_dataset(path: Path) -> bool:
     return (path / "dataset_description.json").exists() or any(
-        next(path.glob(pattern), None) for pattern in _UNDESCRIBED
+        next(visible(path, pattern), None) for pattern in _UNDESCRIBED
     )
 
 
@@ -152,10 +161,11 @@ def _check_is_derivative(path: Path) -> None:
     remedy = "give the folder of a derivative dataset"
     if not (path / "dataset_description.json").exists() and _is_dataset(path):
         return
+    require_content(path / "dataset_description.json")
     try:
         description = json.loads((path / "dataset_description.json").read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
-        inside = sorted(found.parent.name for found in path.glob("*/dataset_description.json"))
+        inside = sorted(found.parent.name for found in visible(path, "*/dataset_description.json"))
         if inside:
             remedy = f"give a folder inside it: {', '.join(inside)}"
         raise InputError(path, "has no readable dataset_description.json", remedy) from error

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_qcm.bids.errors import NoInputError
+from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, parse_name
 from bids_qcm.recon import METHODS
 
@@ -54,7 +55,7 @@ def find_maps(derivatives: Path, participant: str) -> list[ConductivityMap]:
     """
     maps = []
     for extension in IMAGE_EXTENSIONS:
-        for path in derivatives.glob(f"{participant}/**/*_condmap{extension}"):
+        for path in visible(derivatives, f"{participant}/**/*_condmap{extension}"):
             entities, _ = parse_name(path.name)
             desc = entities.pop("desc", "unnamed")
             if desc != TRUTH_DESC:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition, group_acquisitions
-from bids_qcm.bids.errors import DatasetError, NoInputError, SelectionError
+from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, SelectionError
+from bids_qcm.bids.files import is_hidden, require_content, visible
 from bids_qcm.bids.filters import passes
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.settings import Settings
@@ -34,7 +35,10 @@ def check_description(bids_dir: Path) -> dict[str, Any]:
     path = bids_dir / "dataset_description.json"
     remedy = "add a valid dataset_description.json, or give --skip-bids-validation"
     try:
+        require_content(path)
         description = json.loads(path.read_text(encoding="utf-8-sig"))
+    except InputError as error:
+        raise DatasetError(*error.args) from error
     except (OSError, ValueError) as error:
         raise DatasetError(path, f"cannot be read ({error})", remedy) from error
     if not isinstance(description, dict):
@@ -69,7 +73,7 @@ def select_participants(bids_dir: Path, labels: Sequence[str]) -> list[str]:
     # other tools leave folders such as sub-01.html or sub-01_old beside the participants'
     present = sorted(
         path.name[4:]
-        for path in bids_dir.glob("sub-*")
+        for path in visible(bids_dir, "sub-*")
         if path.is_dir() and re.fullmatch(r"sub-[0-9A-Za-z+]+", path.name)
     )
     if not present:
@@ -145,6 +149,7 @@ def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
                 # all but the participants': copies of them in derivatives, .git, a work folder
                 re.compile(rf"^/(?!sub-(?:{chosen})(?:/|$))"),
                 re.compile(_OTHER_DATATYPES),
+                re.compile(r"/\."),
             ],
         ),
     )
@@ -153,7 +158,10 @@ def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
     with_part = [
         path
         for path in files
-        if path.parent.name == "anat" and parse_name(path.name)[0].get("part") in _PARTS
+        if path.parent.name == "anat"
+        and parse_name(path.name)[0].get("part") in _PARTS
+        # pybids may have read a database that was written before hidden files were ignored
+        and not is_hidden(path, settings.bids_dir)
     ]
     named = [path for path in with_part if _is_bids_name(path)]
     for path in sorted(set(with_part) - set(named)):

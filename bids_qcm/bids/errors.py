@@ -27,20 +27,6 @@ class InputError(Exception):
         return f"{where}: {' '.join(problem.splitlines())}. Remedy: {remedy}"
 
 
-def require_content(path: Path) -> None:
-    """Check that a file is not a link to nowhere, as those of a DataLad dataset are at first.
-
-    Raises
-    ------
-    InputError
-        If it is.
-    """
-    if path.is_symlink() and not path.exists():
-        raise InputError(
-            path, "is a link to content that is not here", "get it first, with `datalad get`"
-        )
-
-
 class DatasetError(InputError):
     """The dataset as a whole is not one."""
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.candidates import find_mask, find_segmentation, find_t1w
+from bids_qcm.bids.candidates import find_mask, find_segmentation, find_t1w, other_masks
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import Grid, read_echo, read_integers, read_stored
@@ -21,6 +21,7 @@ from bids_qcm.bids.segmentations import (
 )
 from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.phase import PhaseUnits, signal_mask
+from bids_qcm.recon import METHODS
 from bids_qcm.segmentation.registration import INSTALL_HINT, can_register
 from bids_qcm.settings import Settings
 
@@ -96,7 +97,8 @@ class Finder:
     def segmentation(self, datasets: Sequence[Path], mask: Found) -> Found:
         """Find the segmentation, or tell why there is none.
 
-        Where no method was asked for, one that cannot be used is a warning, as others will do.
+        A segmentation that cannot be used is a warning; where a method was asked for that needs
+        one, the refusal of that method says so instead.
         """
         acquisition, settings = self.acquisition, self.settings
         if settings.segmentation == "none":
@@ -118,15 +120,23 @@ class Finder:
         return Found(found, route, "", tuple(warnings))
 
     def _no_mask(self) -> tuple[str, ...]:
-        if not self.settings.mask_filters:
+        """Return why no brain mask is used, if there are filters or masks of another name."""
+        name, filters = self.acquisition.name, self.settings.mask_filters
+        if filters:
+            return (f"using a mask of reliable signal, as no mask for {name} passes the filters",)
+        others = ", ".join(path.name for path in other_masks(self.acquisition, self.datasets))
+        if not others:
             return ()
-        name = self.acquisition.name
-        return (f"using a mask of reliable signal, as no mask for {name} passes the filters",)
+        return (
+            f"{name}: masks not used: {others}. If one of them is the brain, rename it to "
+            "*_desc-brain_mask, or choose it with --bids-filter-file",
+        )
 
     def _none(self, why: str, *, worth_a_warning: bool = False) -> Found:
-        """Tell why there is none; methods that were asked for are refused with the same words."""
+        """Tell why there is none; methods that need one are refused with the same words."""
         worth_a_warning |= self.settings.segmentation != "auto"
-        told = worth_a_warning and not self.settings.methods
+        refused = any(METHODS[name].uses_labels for name in self.settings.methods)
+        told = worth_a_warning and not refused
         return Found(why_none=why, warnings=(f"using no segmentation, as {why}",) if told else ())
 
     def _route(self, found: Companion) -> tuple[Route, list[str]]:

@@ -1,5 +1,6 @@
 """Images: read with every way to be broken in mind, written whole or not at all."""
 
+import gzip
 import math
 import time
 import zlib
@@ -21,7 +22,9 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from bids_qcm.bids.errors import InputError, require_content
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import require_content
+from bids_qcm.bids.geometry import check_axes, check_geometry
 from bids_qcm.phase import PhaseUnits, to_radians
 
 _UNREADABLE = (
@@ -36,6 +39,12 @@ _UNREADABLE = (
 )
 
 _NO_INTEGERS = "has values that are not whole numbers of at most 32 bits"
+
+# Labels stored through a slope come back with an error, which an interpolated label exceeds.
+_ROUNDING = 1e-3
+
+_COMPRESSED = (".gz", ".mgz")
+_CHUNK_BYTES = 1 << 20
 
 # Affines of one scan, written by different converters, differ by rounding.
 _TOLERANCE_MM = 0.1
@@ -110,7 +119,8 @@ def read_grid(path: Path) -> Grid:
     Raises
     ------
     InputError
-        If the file cannot be read, is not 3-D, or has an affine that is singular or no scanner's.
+        If the file cannot be read, is not 3-D, or has an affine that is singular, sheared or no
+        scanner's, or a header that contradicts itself.
     """
     image = _load(path)
     shape = _without_ones(image.shape)
@@ -126,6 +136,9 @@ def read_grid(path: Path) -> Grid:
     singular = not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9
     if singular:
         raise InputError(path, "has a singular affine", "mend its sform or qform")
+    if isinstance(image, nib.Nifti1Image):
+        check_geometry(path, image)
+    check_axes(path, affine)
     grid = Grid(shape, affine)
     low, high = _VOXEL_SIZE_RANGE_MM
     if not all(low <= size <= high for size in grid.voxel_size):
@@ -142,12 +155,19 @@ def read_stored(path: Path) -> StoredImage:
     Raises
     ------
     InputError
-        If the file cannot be read to its end, or all values are zero or not finite.
+        If the file cannot be read to its end, its checksum is wrong, or all values are zero or
+        not finite.
     """
     image = _load(path)
     try:
-        values = np.asanyarray(image.dataobj.get_unscaled())
+        values = _read_unscaled(path, image)
         slope, intercept = image.dataobj.slope, image.dataobj.inter
+    except gzip.BadGzipFile as error:
+        raise InputError(
+            path,
+            f"is damaged: its compressed content has an error ({error})",
+            "copy it again from where it is whole and compare checksums, or convert it again",
+        ) from error
     except _UNREADABLE as error:
         raise InputError(
             path, f"cannot be read to its end ({error})", "copy or convert it again"
@@ -219,7 +239,7 @@ def read_integers(path: Path) -> NDArray[np.int32]:
     Raises
     ------
     InputError
-        If a value is not a whole number.
+        If a value is more than 0.001 off a whole number.
     """
     image = read_stored(path)
     # not float32, which merges whole numbers above 16777216
@@ -229,8 +249,8 @@ def read_integers(path: Path) -> NDArray[np.int32]:
     limits = np.iinfo(np.int32)
     if not np.isfinite(values).all() or values.min() < limits.min or values.max() > limits.max:
         raise InputError(path, _NO_INTEGERS, "store integer labels")
-    whole = values.astype(np.int32)
-    if not np.array_equal(whole, values):
+    whole = np.rint(values).astype(np.int32)
+    if np.any(np.abs(values - whole) > _ROUNDING):
         raise InputError(path, _NO_INTEGERS, "store integer labels")
     return whole
 
@@ -344,6 +364,20 @@ def _remove_if_abandoned(temporary: Path) -> None:
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Drop axes of length 1 beyond the third, as some converters leave of a single volume."""
     return shape[:3] if all(n == 1 for n in shape[3:]) else shape
+
+
+def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray:
+    """Read the values as stored, and a compressed file to its end, where its checksum is.
+
+    nibabel stops after the last value, and so never compares the checksum.
+    """
+    if not path.name.endswith(_COMPRESSED):
+        return np.asanyarray(image.dataobj.get_unscaled())
+    with gzip.open(path) as stream:
+        values = np.asanyarray(type(image).from_stream(stream).dataobj.get_unscaled())
+        while stream.read(_CHUNK_BYTES):
+            pass
+    return values
 
 
 def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from bids_qcm.bids.errors import InputError, require_content
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import require_content
 from bids_qcm.bids.images import whole_file
 from bids_qcm.segmentation.tissues import OTHER, TISSUES, Label
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bids_qcm.bids.condmaps import TRUTH_DESC
 from bids_qcm.bids.dataset import select_participants
 from bids_qcm.bids.errors import InputError, NoInputError
+from bids_qcm.bids.files import visible
 from bids_qcm.bids.images import Grid, read_grid, read_integers, read_values
 from bids_qcm.bids.label_tables import read_table
 from bids_qcm.bids.names import parse_name
@@ -69,7 +70,7 @@ def list_participants(dataset: Path, derivatives: Path, labels: Sequence[str]) -
         raise NoInputError(root, _NO_TRUTH, _CREATE)
     participants = {f"sub-{label}" for label in select_participants(root, labels)}
     if not labels:
-        maps = derivatives.glob("sub-*/**/*_condmap.nii*")
+        maps = visible(derivatives, "sub-*/**/*_condmap.nii*")
         participants |= {path.relative_to(derivatives).parts[0] for path in maps}
     return sorted(participants)
 
@@ -100,7 +101,7 @@ def read_truth(dataset: Path, participant: str) -> PhantomTruth:
     grid = read_grid(path)
     labels = _read_beside(folder / f"{participant}_dseg.nii.gz", grid)
     lesions = np.zeros(grid.shape, dtype=np.uint8)
-    for mask in sorted(folder.glob(f"{participant}_label-L_desc-*mm_mask.nii.gz")):
+    for mask in sorted(visible(folder, f"{participant}_label-L_desc-*mm_mask.nii.gz")):
         diameter = parse_name(mask.name)[0]["desc"].removesuffix("mm")
         lesions[_read_beside(mask, grid) > 0] = int(diameter)
     arrays = Truth(

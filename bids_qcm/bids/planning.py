@@ -10,10 +10,17 @@ import numpy as np
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.finding import Finder
 from bids_qcm.bids.images import Grid, StoredImage, read_grid, read_stored
 from bids_qcm.bids.routes import Route
+from bids_qcm.bids.sequences import (
+    check_holds_phase,
+    check_nucleus,
+    is_gradient_echo,
+    slice_axis,
+)
 from bids_qcm.bids.sidecars import contradictions, echo_time, larmor_frequency, read_sidecar
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.recon import METHODS
@@ -123,6 +130,11 @@ def plan_acquisition(
     separate = [{path: read_sidecar(path, settings.bids_dir) for path in pair} for pair in pairs]
     sidecars = [dict(ChainMap(*reversed(own.values()))) for own in separate]
     first_image = pairs[0][1]
+    for own, sidecar in zip(separate, sidecars, strict=True):
+        image = list(own)[1]
+        check_nucleus(sidecar, image)
+        if parts[1] == "phase":
+            check_holds_phase(own[image], image)
     frequency, source = larmor_frequency(sidecars[0], first_image)
     echoes = tuple(
         EchoPlan(
@@ -172,7 +184,8 @@ def plan_acquisition(
             *segmentation.warnings,
             *mask.warnings,
             *contradictions(separate),
-            *_warnings(acquisition, echoes, sidecars[0]),
+            *_remarks(echoes),
+            *_sequence_warnings(acquisition, echoes, sidecars[0], grid, settings),
         ),
     )
 
@@ -272,20 +285,45 @@ def _choose_methods(
     return tuple(m for m in settings.methods or default if m not in refused), refused
 
 
-def _warnings(
-    acquisition: Acquisition, echoes: Sequence[EchoPlan], sidecar: dict[str, Any]
-) -> list[str]:
-    warnings = [
+def _remarks(echoes: Sequence[EchoPlan]) -> list[str]:
+    return [
         f"{echo.files[1].name}: {echo.units.remark}"
         for echo in echoes
         if echo.units and echo.units.remark
     ]
-    # "GR", "GR\\IR" or ["GR", "IR"], by the converter
-    sequence = str(sidecar.get("ScanningSequence", ""))
-    gradient_echo = acquisition.suffix in ("MEGRE", "T2starw", "T2star") or "GR" in sequence
-    if len(echoes) == 1 and gradient_echo and echoes[0].time != 0:
+
+
+def _sequence_warnings(
+    acquisition: Acquisition,
+    echoes: Sequence[EchoPlan],
+    sidecar: dict[str, Any],
+    grid: Grid,
+    settings: Settings,
+) -> list[str]:
+    """Return what to know about a sequence before its maps are trusted."""
+    warnings = []
+    if runs := echoes_named_as_runs(echoes[0].files[1], settings.bids_dir):
+        shown = ", ".join(f"{path.name} ({time:g} s)" for path, time in runs.items())
+        warnings.append(
+            f"{acquisition.name}: these runs differ in EchoTime, so they seem to be the echoes of "
+            f"one acquisition: {shown}. Each is mapped alone; rename run-1 to echo-1, and so on, "
+            "to map them together"
+        )
+    elif len(echoes) == 1 and echoes[0].time != 0 and is_gradient_echo(sidecar, acquisition.suffix):
         warnings.append(
             f"{acquisition.name}: a single gradient echo; off-resonance is still in its phase and "
             "adds to the conductivity. Acquire several echoes, or a spin echo or bSSFP"
+        )
+    axis = slice_axis(sidecar)
+    radii = [
+        one for one in (settings.fit_radius, settings.integral_radius) if one not in (None, "auto")
+    ]
+    if axis is not None and grid.shape[axis] > 1 and not any(one[axis] == 0 for one in radii):
+        in_plane = " ".join("0" if one == axis else "R" for one in range(3))
+        warnings.append(
+            f"{acquisition.name}: a 2-D acquisition of {grid.shape[axis]} slices, whose phases may "
+            "differ by a constant, which kernels across slices turn into conductivity. Compare "
+            f"with in-plane kernels: --fit-radius {in_plane} and, for integral methods, "
+            f"--integral-radius {in_plane}, with R in mm"
         )
     return warnings

@@ -14,6 +14,7 @@ from bids_qcm.bids.companions import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.derivatives import MAGNITUDE_ENTITIES
 from bids_qcm.bids.errors import NoInputError, SelectionError
+from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import join_name, parse_name, stem
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 
@@ -119,7 +120,7 @@ class Result:
     def magnitude(self) -> Path | None:
         """The magnitude that goes with phi0."""
         name = f"{self.source}_{join_name(MAGNITUDE_ENTITIES)}_*.nii.gz"
-        found = sorted(self.folder.glob(name))
+        found = sorted(visible(self.folder, name))
         return found[0] if found else None
 
     def _file(self, ending: str) -> Path | None:
@@ -133,7 +134,9 @@ def existing(path: Path) -> Path | None:
 
 def read_sidecar(image: Path) -> dict[str, Any]:
     """Read the sidecar of a derivative, which was written with it."""
-    return json.loads(image.with_name(f"{stem(image)}.json").read_text(encoding="utf-8"))
+    path = image.with_name(f"{stem(image)}.json")
+    require_content(path)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[str]:
@@ -160,7 +163,7 @@ def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[
     remedy = "give the OUTPUT_DIR of a run of bids-qcm participant"
     if not is_ours(output_dir):
         raise NoInputError(output_dir, "is no derivative dataset of bids_qcm", remedy)
-    paths = [*output_dir.glob("sub-*/"), *output_dir.glob(f"{LOGS}/sub-*.json")]
+    paths = [*visible(output_dir, "sub-*/"), *visible(output_dir, f"{LOGS}/sub-*.json")]
     names = {re.split(r"[_.]", path.name)[0] for path in paths}
     if not names:
         raise NoInputError(output_dir, "has no participant", remedy)

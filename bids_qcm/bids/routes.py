@@ -9,7 +9,9 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.candidates import find_t1w
 from bids_qcm.bids.companions import NATIVE, Companion
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.images import Grid, read_grid
+from bids_qcm.bids.names import IMAGE_EXTENSIONS
 from bids_qcm.bids.transforms import Step, find_steps
 from bids_qcm.segmentation.registration import INSTALL_HINT, Coreg, can_register
 from bids_qcm.settings import Settings
@@ -111,6 +113,8 @@ def _choose_coreg(
     if settings.coreg == "header":
         return "header", None, []
     anatomical = _anatomical_image(companion, acquisition, grid, settings)
+    if anatomical is not None:
+        require_content(anatomical)
     if anatomical is None:
         obstacle = "no T1w image of its space was found"
         remedy = "add the *_desc-preproc_T1w image beside it, or give --coreg header"
@@ -136,9 +140,12 @@ def _anatomical_image(
         return companion.path
     folder = companion.path.parent
     if folder.name == "mri":
-        return next((folder / n for n in _FREESURFER_IMAGES if (folder / n).exists()), None)
+        images = (folder / name for name in _FREESURFER_IMAGES)
+        return next((path for path in images if path.exists() or path.is_symlink()), None)
     preprocessed = [
-        path for path in folder.glob("*_desc-preproc_T1w.nii*") if "_space-" not in path.name
+        path
+        for path in visible(folder, "*_desc-preproc_T1w.nii*")
+        if path.name.endswith(IMAGE_EXTENSIONS) and "_space-" not in path.name
     ]
     if len(preprocessed) == 1:
         return preprocessed[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.derivatives import write_json
+from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import join_name, parse_name
 
 LOGS = "logs"
@@ -97,7 +98,7 @@ def read_records(output_dir: Path, participant: str) -> list[RunRecord]:
         Sorted by acquisition.
     """
     records = []
-    for path in sorted((output_dir / LOGS).glob(f"{participant}_*.json")):
+    for path in sorted(visible(output_dir / LOGS, f"{participant}_*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         failures = tuple(Failure(**failure) for failure in content.pop("failures"))
         records.append(RunRecord(**content, failures=failures))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_qcm.bids.errors import InputError, require_content
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import parse_name
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
@@ -47,7 +48,7 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
     entities, suffix = parse_name(image.name)
     for folder in [root / part for part in reversed(relative.parents)]:
         applicable = []
-        for path in folder.glob(f"*{suffix}.json"):
+        for path in visible(folder, f"*{suffix}.json"):
             its_entities, its_suffix = parse_name(path.name)
             if its_suffix == suffix and its_entities.items() <= entities.items():
                 applicable.append((len(its_entities), path))
@@ -123,7 +124,7 @@ def contradictions(metadata: Sequence[Mapping[Path, Mapping[str, Any]]]) -> list
         found += _differing(echo, "EchoTime")
     for path, own in images.items():
         megahertz, tesla = own.get("ImagingFrequency"), own.get("MagneticFieldStrength")
-        if _is_number(megahertz) and _is_number(tesla) and tesla > 0:
+        if is_number(megahertz) and is_number(tesla) and tesla > 0:
             expected = tesla * PROTON_GYROMAGNETIC_RATIO / 1e6
             if abs(megahertz - expected) > _NOMINAL_FIELD * expected:
                 found.append(
@@ -136,7 +137,7 @@ def contradictions(metadata: Sequence[Mapping[Path, Mapping[str, Any]]]) -> list
 
 
 def _differing(metadata: Mapping[Path, Mapping[str, Any]], field: str) -> list[str]:
-    values = {path: own[field] for path, own in metadata.items() if _is_number(own.get(field))}
+    values = {path: own[field] for path, own in metadata.items() if is_number(own.get(field))}
     for path, value in values.items():
         first, expected = next(iter(values.items()))
         if not math.isclose(value, expected, rel_tol=_SAME):
@@ -169,7 +170,8 @@ def echo_time(metadata: dict[str, Any], image: Path) -> float:
     return seconds
 
 
-def _is_number(value: Any) -> bool:  # noqa: ANN401
+def is_number(value: Any) -> bool:  # noqa: ANN401
+    """Whether a value of a sidecar is a finite number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     try:
@@ -180,7 +182,7 @@ def _is_number(value: Any) -> bool:  # noqa: ANN401
 
 def _number(metadata: dict[str, Any], field: str, image: Path, unit: str) -> float:
     value = metadata[field]
-    if not _is_number(value):
+    if not is_number(value):
         raise InputError(
             image, f"its sidecar's {field} is {value!r}", f"give one number, in {unit}"
         )

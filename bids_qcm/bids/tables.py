@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bids_qcm.bids.derivatives import write_json, write_text
+from bids_qcm.bids.files import require_content
 
 Dictionary = Mapping[str, Mapping[str, str]]
 """Of each column: ``Description`` and, if it has one, ``Units``."""
@@ -66,7 +67,13 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         A row for each tissue and erosion: numbers, NaN where there is none, and the tissue's name.
+
+    Raises
+    ------
+    InputError
+        If the table is a pointer to content that is not here.
     """
+    require_content(path)
     # pandas takes ten times as long for so small a table, and a group has thousands
     with path.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t"))

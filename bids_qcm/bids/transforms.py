@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.errors import InputError, require_content
+from bids_qcm.bids.companions import named_space
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import parse_name
 
 _LINEAR_EXTENSIONS = (".txt", ".mat", ".tfm")
@@ -62,7 +64,7 @@ def find_steps(
     steps: dict[str, dict[str, Step]] = {}
     for path in _files(acquisition, datasets):
         entities, _ = parse_name(path.name)
-        one, other = entities["from"], entities["to"]
+        one, other = named_space(entities["from"]), named_space(entities["to"])
         steps.setdefault(other, {}).setdefault(one, Step(path))
         if path.suffix in _LINEAR_EXTENSIONS:
             steps.setdefault(one, {}).setdefault(other, Step(path, inverse=True))
@@ -139,7 +141,7 @@ def _files(acquisition: Acquisition, datasets: Iterable[Path]) -> list[Path]:
         path
         for folder in folders
         for dataset in datasets
-        for path in sorted((dataset / folder).glob("*_from-*_to-*_xfm.*"))
+        for path in sorted(visible(dataset / folder, "*_from-*_to-*_xfm.*"))
         if path.suffix in _EXTENSIONS and _is_ours(parse_name(path.name)[0], acquisition.entities)
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import visible
 from bids_qcm.cli.exits import ExitStatus, Parser, existing_folder, status_of
 from bids_qcm.phantom.parameters import (
     FORWARD_MODELS,
@@ -267,7 +268,7 @@ def _parameters(arguments: argparse.Namespace) -> PhantomParameters:
 def _claim(out: Path) -> None:
     """Make the directory, or raise OSError if that fails or if something is in it already."""
     out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
+    if any(visible(out, "*")):
         raise FileExistsError(f"{out} is not empty; name a new or an empty directory")
 
 

@@ -17,6 +17,7 @@ from bids_qcm.reports.comparison import draw_methods
 from bids_qcm.reports.distributions import draw_distributions
 from bids_qcm.reports.figures import draw_map, draw_mask, draw_phase, draw_tissues
 from bids_qcm.reports.literature import literature_conductivity
+from bids_qcm.reports.mosaic import drawn_axes
 from bids_qcm.reports.saving import save_png, save_svg
 
 _GRAY = ("mask", "tissues")
@@ -67,7 +68,7 @@ def draw_result(result: Result, folder: Path) -> Drawn:
         distributions[one.method] = folder / f"{stem}{one.desc}Distribution_figure.svg"
         save_svg(volumes.draw_distributions(conductivity), distributions[one.method])
         # a copy, which does not keep the whole map
-        slices[one.method] = conductivity[:, :, volumes.widest].copy()
+        slices[one.method] = volumes.widest_slice(conductivity).copy()
     if len(slices) > 1:
         shared["comparison"] = folder / f"{stem}comparison_figure.png"
         save_png(volumes.draw_comparison(slices), shared["comparison"])
@@ -103,10 +104,15 @@ class _Volumes:
         present = np.unique(self.labels[self.mask]).tolist()
         return {label: name for label, name in names.items() if label in present}
 
+    def widest_slice(self, volume: NDArray) -> NDArray:
+        """Return the slice with most of the mask: axial, where axial slices can be drawn."""
+        index = np.moveaxis(self.mask, self.axis, 0).sum(axis=(1, 2)).argmax()
+        return np.take(volume, index, axis=self.axis)
+
     @property
-    def widest(self) -> int:
-        """Index of the axial slice with most of the mask."""
-        return int(self.mask.sum(axis=(0, 1)).argmax())
+    def axis(self) -> int:
+        """Axis across the slices that methods are compared in."""
+        return drawn_axes(self.mask.shape)[0]
 
     def draw_shared(self) -> Iterator[tuple[str, Figure]]:
         result = self.result
@@ -140,5 +146,6 @@ class _Volumes:
         )
 
     def draw_comparison(self, slices: Mapping[str, NDArray[np.floating]]) -> Figure:
-        width, height = np.linalg.norm(self.affine[:3, :2], axis=0)
-        return draw_methods(slices, self.mask[:, :, self.widest], (float(width), float(height)))
+        sizes = np.linalg.norm(self.affine[:3, :3], axis=0)
+        width, height = np.delete(sizes, self.axis).tolist()
+        return draw_methods(slices, self.widest_slice(self.mask), (width, height))

@@ -26,6 +26,8 @@ from bids_qcm.reports.colours import (
 from bids_qcm.reports.mosaic import Mosaic
 
 _WIDTH_INCHES = 10.0
+# a single slice would fill a screen
+_MOST_INCHES = 6.0
 _TITLE_INCHES = 0.3
 _LEGEND_INCHES = 0.95
 _SHORT_LEGEND_INCHES = 0.4
@@ -175,6 +177,8 @@ def _blocks(
     gap = 0.02
     width = (1 - gap * (len(titles) - 1)) / len(titles)
     inches = _WIDTH_INCHES * width * mosaic.height / mosaic.width
+    if len(mosaic.tiles) == 1:
+        inches = min(inches, _MOST_INCHES)
     title = _TITLE_INCHES * any(titles)
     height = inches + title + legend_inches
     figure = Figure(figsize=(_WIDTH_INCHES, height))

@@ -1,6 +1,6 @@
 """Mosaics of slices in three planes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +27,28 @@ class _Plane(NamedTuple):
 # Axial, coronal and sagittal; the axes of an image run to the right, to the front and up.
 _PLANES = (_Plane(2, "z", 0, 1), _Plane(1, "y", 0, 2), _Plane(0, "x", 1, 2))
 
+# Left and right side of a slice, by the axis across it.
+_SIDES = {2: "LR", 1: "LR", 0: "PA"}
+
+
+def drawn_axes(shape: Sequence[int]) -> list[int]:
+    """Return the axes across which slices of an image can be drawn: axial first.
+
+    Slices with fewer than two voxels along a side are lines. A single slice has one such axis, and
+    an image that is a line is drawn as it is.
+
+    Parameters
+    ----------
+    shape : sequence of 3 ints
+
+    Returns
+    -------
+    list of int
+        At least one.
+    """
+    found = [p.axis for p in _PLANES if shape[p.horizontal] > 1 and shape[p.vertical] > 1]
+    return found or [plane.axis for plane in _PLANES]
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -50,6 +72,8 @@ class Tile:
 
 class Mosaic:
     """Slices in three planes: axial ones in the first row, then coronal, then sagittal.
+
+    Planes in which slices would be lines are left out, as two of them for a single slice.
 
     Parameters
     ----------
@@ -77,9 +101,11 @@ class Mosaic:
             slice(0, n) if whole else _widened(part, n, _MARGIN_MM / size)
             for part, n, size in zip(interest, inside.shape, self._size, strict=True)
         )
+        drawn = drawn_axes([part.stop - part.start for part in self._box])
         rows = [
             [(plane, index) for index in _spread(interest[plane.axis], columns - (plane.axis == 0))]
             for plane in _PLANES
+            if plane.axis in drawn
         ]
         extents = [self._extent(row[0][0]) for row in rows]
         self.width = max(
@@ -132,7 +158,8 @@ class Mosaic:
             left, _, bottom, _ = tile.extent
             axes.text(left + 1, bottom + 1, tile.label, bbox=halo, **style)
         left, right, _, top = self.tiles[0].extent
-        for x, letter, side in ((left + 1, "L", "left"), (right - 1, "R", "right")):
+        first, last = _SIDES[self.tiles[0].axis]
+        for x, letter, side in ((left + 1, first, "left"), (right - 1, last, "right")):
             axes.text(x, top - 1, letter, bbox=halo, **style | {"va": "top", "ha": side})
 
     def show(
@@ -159,7 +186,7 @@ class Mosaic:
         """Draw the outline of a mask."""
         for tile in self.tiles:
             shown = self._cut(mask, tile)
-            if shown.any() and not shown.all():
+            if min(shown.shape) > 1 and shown.any() and not shown.all():
                 left, right, bottom, top = tile.extent
                 across, up = (
                     low + (high - low) * (np.arange(n) + 0.5) / n

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -67,11 +68,15 @@ def share_compiled_code(settings: Settings) -> None:
 
 
 def configure_nipype(settings: Settings, *, verbose: bool) -> None:
-    """Settle how much nipype says, before its first import.
+    """Import nipype with our configuration, and no other.
 
-    It reads a file when imported, here and in every worker; by default one in the user's home.
-    Without the second variable it would look for updates on the network, and without the third its
-    plugins for schedulers cannot name their jobs.
+    nipype reads two files when it is imported, here and in every worker: ``nipype.cfg`` in the
+    folder that ``NIPYPE_CONFIG_DIR`` names (by default one in the user's home), and ``nipype.cfg``
+    in the current folder, which may be of another project. In the work directory both are ours, so
+    nipype is imported there, and :func:`bids_qcm.workflows.running.run_workflow` starts the workers
+    there.
+    Without the second variable nipype would look for updates on the network, and without the third
+    its plugins for schedulers cannot name their jobs.
 
     Parameters
     ----------
@@ -84,6 +89,8 @@ def configure_nipype(settings: Settings, *, verbose: bool) -> None:
     os.environ["NIPYPE_CONFIG_DIR"] = str(settings.work_dir)
     os.environ["NIPYPE_NO_ET"] = "1"
     os.environ.setdefault("LOGNAME", "bids_qcm")
+    with chdir(settings.work_dir):
+        import nipype  # noqa: F401
 
 
 def execution_options(settings: Settings) -> dict[str, str]:

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, chdir, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,10 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
         _write_graph(workflow, settings)
     # a worker is forked off a server that has all this imported
     multiprocessing.set_forkserver_preload(PRELOADED)
+    settings.work_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with _stopping_at_signals(plugin):
+        # workers and jobs start there, and so find no other project's nipype.cfg
+        with chdir(settings.work_dir), _stopping_at_signals(plugin):
             workflow.run(plugin=plugin)
     except SubmissionError as error:
         raise InputError(

@@ -149,3 +149,19 @@ def test_a_magnitude_of_another_suffix_changes_no_name():
         for name in ("sub-01_part-mag_T1w", "sub-01_part-phase_T1w", "sub-01_part-mag_T2w")
     )
     assert output_names(both) == output_names(phase)
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("echo", ["", "_echo-2"])
+def test_a_magnitude_without_part_is_to_be_renamed(tmp_path, extension, echo):
+    plain = tmp_path / f"sub-01{echo}_MEGRE{extension}"
+    plain.touch()
+    (one,) = group(f"sub-01{echo}_{{}}_MEGRE", parts=["phase"], folder=tmp_path)
+    with pytest.raises(InputError) as error:
+        one.echoes()
+    stem = f"sub-01{echo}"
+    assert "part-phase has no part-mag beside it" in str(error.value)
+    assert (
+        f"Remedy: rename {plain.name} to {stem}_part-mag_MEGRE{extension}, "
+        f"and {stem}_MEGRE.json likewise"
+    ) in str(error.value)

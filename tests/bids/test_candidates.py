@@ -2,7 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_qcm.bids.candidates import find_mask, find_segmentation, find_t1w
+from bids_qcm.bids.candidates import find_mask, find_segmentation, find_t1w, other_masks
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import Grid
 from bids_qcm.bids.label_tables import BIDS_LABELS, FREESURFER_LABELS
@@ -80,7 +80,7 @@ def test_the_grid_of_the_phase_goes_before_kinds(dataset, find, put):
     assert find() == "seg/sub-01/anat/sub-01_space-x_desc-y_dseg.nii.gz"
 
 
-@pytest.mark.parametrize("space", ["T1w", "orig", "individual"])
+@pytest.mark.parametrize("space", ["T1w", "orig", "individual", "anat"])
 def test_names_of_the_participants_own_space(dataset, look, put, space):
     dataset.pair()
     put(f"{ANAT}_space-{space}_desc-y_dseg.nii.gz")
@@ -237,3 +237,50 @@ def test_a_broken_candidate_is_named(dataset, find):
     with pytest.raises(InputError) as error:
         find()
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("hidden", ["sub-01/anat/._sub-01{}", "sub-01/anat/.sub-01{}"])
+def test_hidden_files_are_no_candidates(dataset, look, put, hidden):
+    dataset.pair()
+    for ending in ("_dseg.nii.gz", "_desc-brain_mask.nii.gz", "_label-GM_probseg.nii.gz"):
+        dataset.json("derivatives/seg/" + hidden.format(ending), "")
+    assert look() is None
+    assert look(find_mask) is None
+    path = put(f"{ANAT}_dseg.nii.gz")
+    assert look().path == path
+
+
+@pytest.mark.parametrize("name", ["desc-brain_mask", "label-brain_mask", "label-brain_desc-x_mask"])
+def test_names_of_a_brain_mask(dataset, look, put, name):
+    dataset.pair()
+    for other in ("mask", "desc-bet_mask", "label-lesion_mask", "label-GM_desc-brain_mask"):
+        put(f"{ANAT}_{other}.nii.gz")
+    assert look(find_mask) is None
+    path = put(f"{ANAT}_{name}.nii.gz")
+    assert look(find_mask).path == path
+
+
+def test_desc_brain_goes_before_label_brain(dataset, look, put):
+    dataset.pair()
+    put(f"{ANAT}_label-brain_mask.nii.gz")
+    path = put(f"{ANAT}_desc-brain_mask.nii.gz")
+    assert look(find_mask).path == path
+
+
+@pytest.mark.parametrize("filters", [{"description": "bet"}, {"desc": "bet", "label": None}])
+def test_filters_by_description_choose_any_mask(dataset, look, put, filters):
+    dataset.pair()
+    put(f"{ANAT}_desc-brain_mask.nii.gz")
+    path = put(f"{ANAT}_desc-bet_mask.nii.gz")
+    assert look(find_mask, **filters).path == path
+
+
+def test_other_masks_are_those_of_the_participant_and_the_session(dataset, put):
+    dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
+    seg = "derivatives/seg"
+    ours = [put(f"{seg}/sub-01/ses-a/anat/sub-01_ses-a_desc-bet_mask.nii.gz")]
+    ours.append(put(f"{ANAT}_mask.nii.gz"))
+    put(f"{seg}/sub-01/ses-b/anat/sub-01_ses-b_desc-bet_mask.nii.gz")
+    put(f"{seg}/sub-02/anat/sub-02_desc-bet_mask.nii.gz")
+    put(f"{ANAT}_dseg.nii.gz")
+    assert other_masks(dataset.acquisition(), [dataset.root / seg]) == ours

@@ -109,3 +109,27 @@ def test_datasets_that_may_give_a_segmentation(tmp_path):
     assert segmentation_datasets("t1w", datasets) == segmentation_datasets("none", datasets) == []
     with pytest.raises(InputError, match="choose from auto, t1w, none, a, b"):
         segmentation_datasets("c", datasets)
+
+
+def test_hidden_folders_are_no_datasets(dataset):
+    found = dataset.derivative("a")
+    dataset.derivative(".a")
+    dataset.json("derivatives/b/sub-01/mri/._aseg.mgz", "")
+    assert derivative_datasets(dataset.root, [], dataset.root / "out") == {"a": found}
+
+
+def test_a_hidden_table_is_no_label_table(dataset):
+    path = dataset.segmentation()
+    dataset.json("derivatives/seg/sub-01/anat/._sub-01_dseg.tsv", "")
+    companion = Companion((path,), dataset.root / "derivatives/seg")
+    assert companion.table is None
+    table = dataset.json("derivatives/seg/sub-01/anat/sub-01_dseg.tsv", "")
+    assert companion.table == table
+
+
+def test_a_description_without_content_says_how_to_get_it(tmp_path):
+    folder = tmp_path / "seg"
+    folder.mkdir()
+    (folder / "dataset_description.json").symlink_to(".git/annex/objects/x")
+    with pytest.raises(InputError, match="datalad get"):
+        derivative_datasets(tmp_path, [("", folder)], tmp_path / "out")

@@ -27,3 +27,12 @@ def test_maps_are_in_the_order_of_the_methods(tmp_path):
 def test_no_maps(tmp_path):
     with pytest.raises(NoInputError, match=r"sub-01: has no conductivity map .* Remedy: map its"):
         find_maps(tmp_path, "sub-01")
+
+
+def test_hidden_files_are_no_maps(tmp_path):
+    anat = tmp_path / "sub-01/anat"
+    for folder, name in ((anat, "._sub-01"), (anat / ".old", "sub-01")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}_desc-integral_condmap.nii.gz").write_bytes(b"")
+    with pytest.raises(NoInputError, match="has no conductivity map"):
+        find_maps(tmp_path, "sub-01")

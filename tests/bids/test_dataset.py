@@ -229,3 +229,14 @@ def test_a_participant_that_would_be_markup(dataset):
     dataset.pair()
     dataset.pair("sub-<script>_{}_T2w", folder="sub-<script>/anat")
     assert names(dataset.settings()) == ["sub-01_T2w"]
+
+
+def test_hidden_files_and_folders_hold_no_acquisitions(dataset, caplog, tmp_path):
+    dataset.pair()
+    dataset.pair("._sub-01_{}_T1w", folder="sub-01/anat")
+    dataset.pair("sub-01_{}_T1w", folder="sub-01/.backup/anat")
+    dataset.pair("sub-01_{}_PDw", folder="sub-01/.ses-a/anat")
+    dataset.pair("sub-02_{}_T1w", folder=".sub-02/anat")
+    for database in (None, tmp_path / "database"):
+        assert names(dataset.settings(bids_database_dir=database)) == ["sub-01_T2w"]
+    assert caplog.messages == []

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import plan_acquisition
 
@@ -429,3 +430,121 @@ def test_filters_that_leave_nothing_are_a_warning(dataset, plan):
     assert len(found.warnings) == 2
     assert "no segmentation for sub-01_T2w passes the filters" in found.warnings[0]
     assert "no mask for sub-01_T2w passes the filters" in found.warnings[1]
+
+
+def test_a_segmentation_that_cannot_be_used_is_told_of_whatever_was_asked_for(
+    dataset, plan, label_values
+):
+    """The plan by headers shows it, so it must not vanish without a word."""
+    dataset.pair()
+    dataset.segmentation()
+    path = dataset.image(
+        "derivatives/seg/sub-01/anat/sub-01_dseg.nii.gz", label_values + np.float32(0.5)
+    )
+    mask = dataset.image(
+        "derivatives/seg/sub-01/anat/sub-01_desc-brain_mask.nii.gz", label_values * np.float32(0.4)
+    )
+    found = plan(methods=("laplacian",))
+    assert (found.segmentation, found.mask, found.refused) == (None, None, {})
+    assert found.warnings[0].startswith(f"using no segmentation, as {path}: has values")
+    assert found.warnings[1].startswith(f"using a mask of reliable signal, as {mask}: has values")
+    # the refusal has the same words
+    found = plan(methods=("laplacian", "laplacian-seg"))
+    assert f"{path}: has values" in found.refused["laplacian-seg"]
+    assert len(found.warnings) == 1
+
+
+def test_masks_that_are_not_used_are_named(dataset, plan, label_values):
+    dataset.pair()
+    for name in ("desc-bet_mask", "space-T2w_mask", "desc-x_dseg"):
+        dataset.image(f"derivatives/seg/sub-01/anat/sub-01_{name}.nii.gz", label_values)
+    (warning,) = plan(segmentation="none").warnings
+    assert warning == (
+        "sub-01_T2w: masks not used: sub-01_desc-bet_mask.nii.gz, sub-01_space-T2w_mask.nii.gz. If "
+        "one of them is the brain, rename it to *_desc-brain_mask, or choose it with "
+        "--bids-filter-file"
+    )
+    found = plan(segmentation="none", mask_filters={"description": "bet"})
+    assert (found.mask.path.name, found.warnings) == ("sub-01_desc-bet_mask.nii.gz", ())
+    dataset.image("derivatives/seg/sub-01/anat/sub-01_label-brain_mask.nii.gz", label_values)
+    found = plan(segmentation="none")
+    assert (found.mask.path.name, found.warnings) == ("sub-01_label-brain_mask.nii.gz", ())
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_header_that_contradicts_itself_is_refused(dataset, refused, broken):
+    path = dataset.pair()[broken]
+    image = nib.load(path)
+    sform = image.affine.copy()
+    sform[:3, :3] *= 1.25
+    image.set_sform(sform, 1)
+    nib.save(image, path)
+    message = refused()
+    assert path.name in message
+    assert "1.25 x 1.875 x 2.5 mm by its sform, but of 1 x 1.5 x 2 mm by its qform" in message
+
+
+def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, plan):
+    dataset.pair()
+    path = dataset.segmentation()
+    image = nib.load(path)
+    image.header["pixdim"][1] = 3
+    nib.save(image, path)
+    found = plan()
+    assert found.segmentation is None
+    (warning,) = found.warnings
+    assert f"{path}: has voxels of 1 x 1.5 x 2 mm by its sform, but of 3 x 1.5 x 2" in warning
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"ImagedNucleus": "23Na"}, "ImagedNucleus is 23Na"),
+        ({"EchoTime1": 0.005, "EchoTime2": 0.007}, "is a phase difference"),
+        ({"Units": "Hz"}, "is a field map, not a phase"),
+    ],
+)
+def test_what_holds_no_phase_of_protons_is_refused(dataset, refused, fields, message):
+    dataset.pair(**fields)
+    assert message in refused()
+
+
+def test_a_magnitude_may_have_the_sidecar_of_a_field_map(dataset, plan):
+    """Both echo times may stand in the sidecar of a magnitude; the phase is another matter."""
+    magnitude, _ = dataset.pair()
+    fields = {"EchoTime": 0.01, "EchoTime1": 0.005, "Units": "arbitrary"}
+    dataset.json(magnitude.relative_to(dataset.root).as_posix()[:-6] + "json", fields)
+    assert plan().methods == ("integral-mag",)
+
+
+def test_a_balanced_sequence_is_no_single_gradient_echo(dataset, plan):
+    fields = {"SequenceVariant": "SS\\SK", "PulseSequenceDetails": "%SiemensSeq%\\trufi"}
+    dataset.pair(ScanningSequence="GR", **fields)
+    assert plan().warnings == ()
+
+
+def test_a_2d_acquisition_is_told_of_in_plane_kernels(dataset, plan):
+    dataset.pair(MRAcquisitionType="2D")
+    (warning,) = plan().warnings
+    assert "a 2-D acquisition of 7 slices" in warning
+    assert "--fit-radius R R 0 " in warning
+    assert plan(methods=("laplacian",), fit_radius=(9, 9, 0)).warnings == ()
+
+
+def test_slices_may_lie_along_another_axis(dataset, plan):
+    dataset.pair(MRAcquisitionType="2D", SliceEncodingDirection="i")
+    (warning,) = plan(fit_radius=(9, 9, 9)).warnings
+    assert "of 8 slices" in warning
+    assert "--fit-radius 0 R R " in warning
+
+
+def test_echoes_named_as_runs_are_told_of_by_name(dataset):
+    for run, time in ((1, 0.005), (2, 0.01)):
+        dataset.pair(f"sub-01_run-{run}_{{}}_MEGRE", EchoTime=time)
+    settings = dataset.settings()
+    for acquisition in find_acquisitions(settings):
+        (warning,) = plan_acquisition(acquisition, settings, []).warnings
+        assert "these runs differ in EchoTime" in warning
+        for run, time in ((1, 0.005), (2, 0.01)):
+            assert f"sub-01_run-{run}_part-phase_MEGRE.nii.gz ({time:g} s)" in warning
+        assert "rename run-1 to echo-1" in warning

@@ -161,3 +161,18 @@ def test_maps_of_the_same_images_under_two_names_are_twins(out, add):
         add(f"{name}_desc-laplacian_condmap.nii.gz", Sources=sources)
     (warning,) = twins(find_results(out, "sub-01"))
     assert warning.startswith("sub-01_* and sub-01_acq-T2w_* are of the same images")
+
+
+def test_hidden_files_are_no_results(out, add):
+    add("sub-01_desc-integral_condmap.nii.gz")
+    add("sub-01_part-mag_desc-preproc_T2w.nii.gz")
+    anat = out / "sub-01" / "anat"
+    for path in list(anat.iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05")
+    for name in (".sub-02", "logs"):
+        (out / name).mkdir(exist_ok=True)
+    (out / "logs" / "._sub-03_T2w.json").write_bytes(b"\x00\x05")
+    assert reported_participants(out) == ["sub-01"]
+    (result,) = find_results(out, "sub-01")
+    assert [one.condmap.name for one in result.maps] == ["sub-01_desc-integral_condmap.nii.gz"]
+    assert result.magnitude.name == "sub-01_part-mag_desc-preproc_T2w.nii.gz"

@@ -99,3 +99,19 @@ def test_a_t1w_image_is_registered_itself(dataset, label_values, affine, monkeyp
     found, _ = plan_route(same, acquisition, grid, [], dataset.settings())
     assert found.same_grid
     assert found.describe() == {"Resampling": "none, it is in the grid of the phase"}
+
+
+def test_a_hidden_file_is_no_second_t1w_image(dataset, route, affine, label_values):
+    path = dataset.image(f"{ANAT}_desc-preproc_T1w.nii.gz", label_values, affine)
+    path.with_name(f"._{path.name}").write_bytes(b"\x00\x05")
+    found, warnings = route()
+    assert (found.coreg, found.anatomical, warnings) == ("auto", path, [])
+
+
+@pytest.mark.parametrize("name", [f"{ANAT}_desc-preproc_T1w.nii.gz", f"{ANAT[:-11]}mri/nu.mgz"])
+def test_a_t1w_image_without_content_says_how_to_get_it(dataset, route, name):
+    path = dataset.path(name)
+    path.symlink_to(".git/annex/objects/x")
+    source = f"{ANAT[:-11]}mri/aseg.mgz" if path.suffix == ".mgz" else f"{ANAT}_dseg.nii.gz"
+    with pytest.raises(InputError, match=f"datalad get .*/{path.name}`"):
+        route(source)

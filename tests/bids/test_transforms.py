@@ -142,3 +142,19 @@ def test_a_broken_transform_is_named(tmp_path, extension):
     with pytest.raises(InputError, match="cannot be read as an ITK transform") as error:
         read_transform(path)
     assert str(path) in str(error.value)
+
+
+def test_hidden_files_are_no_transforms(dataset, steps):
+    """macOS copies leave ._NAME beside NAME; it has no entities."""
+    path = dataset.json(XFM.format("a", "T1w", "MEGRE", "txt"), "")
+    for name in (f"._{path.name}", f".{path.name}"):
+        path.with_name(name).write_bytes(b"\x00\x05\x16\x07")
+    assert steps("MEGRE", "T1w") == [("a", False)]
+    path.unlink()
+    assert steps("MEGRE", "T1w") is None
+
+
+def test_the_participants_own_space_has_several_names(dataset, steps):
+    """QSIPrep calls it anat."""
+    dataset.json(XFM.format("a", "MNI", "anat", "h5"), "")
+    assert steps("T1w", "MNI") == [("a", False)]

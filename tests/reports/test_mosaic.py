@@ -77,9 +77,40 @@ def test_labels_are_scanner_coordinates(inside):
         assert float(position) == AFFINE[axis, axis] * tile.index + AFFINE[axis, 3]
 
 
-def test_a_single_slice_has_no_more_than_it_holds():
-    tiles = Mosaic(np.ones((10, 12, 1), bool), np.eye(4), 4).tiles
-    assert [tile.axis for tile in tiles].count(2) == 1
+@pytest.mark.parametrize(
+    ("shape", "axes", "letters"),
+    [
+        ((10, 12, 1), [2], "LR"),
+        ((10, 1, 12), [1], "LR"),
+        ((1, 10, 12), [0], "PA"),
+        ((10, 12, 2), [2, 1, 0], "LR"),
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_single_slice_is_drawn_once_and_with_its_outline(shape, axes, letters, whole):
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(2, 8) if n > 2 else slice(None) for n in shape)] = True
+    mosaic = Mosaic(mask, np.eye(4), 4, whole=whole)
+    drawn = [tile.axis for tile in mosaic.tiles]
+    assert list(dict.fromkeys(drawn)) == axes
+    if len(axes) == 1:
+        assert len(drawn) == 1
+    figure = Figure().add_subplot()
+    mosaic.prepare(figure)
+    assert [text.get_text() for text in figure.texts[-2:]] == list(letters)
+    mosaic.outline(figure, mask, "red")
+    assert len(figure.collections) == len(drawn)
+    assert all(min(parts[0].shape) > 1 for parts in shown(mosaic, mask))
+
+
+def test_a_line_is_drawn_without_an_outline():
+    mask = np.zeros((1, 1, 9), bool)
+    mask[:, :, 3:6] = True
+    mosaic = Mosaic(mask, np.eye(4), 4)
+    axes = Figure().add_subplot()
+    mosaic.outline(axes, mask, "red")
+    assert len(axes.collections) == 0
+    assert len(shown(mosaic, mask)) == len(mosaic.tiles) > 0
 
 
 def test_outlines_follow_the_mask(inside):

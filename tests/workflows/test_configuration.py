@@ -33,6 +33,40 @@ def test_nipype_reads_the_work_folder_and_no_home(settings, tmp_path):
     assert result.stdout.strip() == "CRITICAL", result.stderr
 
 
+def test_nipype_reads_no_file_in_the_current_folder(settings, tmp_path, hostile_folder):
+    given = settings(work_dir=tmp_path / "work")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom types import SimpleNamespace\n"
+        "from bids_qcm.workflows.configuration import configure_nipype\n"
+        "configure_nipype(SimpleNamespace(work_dir=Path(sys.argv[1])), verbose=False)\n"
+        "from nipype import config\n"
+        "print(config.get('logging', 'workflow_level'), config.get('logging', 'log_to_file'),\n"
+        "      config.get('execution', 'plugin'), Path.cwd())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(given.work_dir)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=hostile_folder,
+        env={**os.environ, "HOME": str(hostile_folder)},
+    )
+    assert done.stdout.split() == ["CRITICAL", "false", "Linear", str(hostile_folder)], done.stderr
+    assert sorted(path.name for path in hostile_folder.iterdir()) == [".nipype", "nipype.cfg"]
+
+
+@pytest.fixture
+def hostile_folder(tmp_path):
+    """A home and current folder whose nipype.cfg are of other projects."""
+    folder = tmp_path / "hostile"
+    for place in (folder, folder / ".nipype"):
+        place.mkdir()
+        (place / "nipype.cfg").write_text(
+            "[logging]\nworkflow_level = INFO\nlog_to_file = true\nlog_directory = .\n"
+        )
+    return folder
+
+
 def test_every_library_of_a_new_process_has_the_threads_asked_for(settings):
     configuration.limit_threads(settings(omp_nthreads=1))
     code = (

@@ -1,0 +1,59 @@
+"""Echoes of one acquisition that a converter named as runs."""
+
+import math
+from pathlib import Path
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import visible
+from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
+from bids_qcm.bids.sidecars import is_number, read_sidecar
+
+# repetitions of one protocol agree to all digits that a sidecar has
+_SAME_ECHO_TIME = 1e-3
+
+
+def echoes_named_as_runs(image: Path, root: Path) -> dict[Path, float]:
+    """Find the runs of an image that differ in echo time, and so are echoes of one acquisition.
+
+    Parameters
+    ----------
+    image : Path
+        Phase image, or imaginary part.
+    root : Path
+        The dataset's folder.
+
+    Returns
+    -------
+    dict of Path to float
+        Echo time in s of each run, by echo time; empty for repetitions, for images with an echo
+        entity, and where an echo time is unknown.
+    """
+    entities, _ = parse_name(image.name)
+    if "run" not in entities or "echo" in entities:
+        return {}
+    times = {}
+    for path in _runs(image):
+        try:
+            time = read_sidecar(path, root).get("EchoTime")
+        except InputError:  # the acquisition with this sidecar reports it
+            return {}
+        if not is_number(time):
+            return {}
+        times[path] = float(time)
+    first = times[image]
+    if all(math.isclose(time, first, rel_tol=_SAME_ECHO_TIME) for time in times.values()):
+        return {}
+    return dict(sorted(times.items(), key=lambda item: (item[1], item[0])))
+
+
+def _runs(image: Path) -> list[Path]:
+    """List the images in the same folder whose names differ in the run only."""
+    entities, suffix = parse_name(image.name)
+    del entities["run"]
+    found = []
+    for path in visible(image.parent, f"*_{suffix}.nii*"):
+        its_entities, its_suffix = parse_name(path.name)
+        has_run = its_entities.pop("run", None) is not None
+        if has_run and (its_entities, its_suffix) == (entities, suffix):
+            found.append(path)
+    return [path for path in found if path.name.endswith(IMAGE_EXTENSIONS)]

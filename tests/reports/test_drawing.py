@@ -1,0 +1,61 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bids_qcm.bids.derivatives import write_dataset_files
+from bids_qcm.bids.images import save_array
+from bids_qcm.bids.results import find_results
+from bids_qcm.reports.drawing import draw_result
+
+SIDECAR = {
+    "MaskType": "signal",
+    "PhaseSign": "+",
+    "PhaseType": "transceive",
+    "ImagingFrequency": 127.7,
+    "Segmentation": [],
+    "Sources": [],
+}
+
+
+@pytest.fixture
+def result(tmp_path):
+    """A function that writes an acquisition of a disc or a ball, and gives what is found of it."""
+
+    def result(shape):
+        out = tmp_path / "out"
+        write_dataset_files(out, {"raw": tmp_path})
+        centred = np.ogrid[tuple(slice(-1, 1, n * 1j) if n > 1 else slice(0, 1) for n in shape)]
+        mask = sum(np.square(axis) for axis in centred) < 0.8
+        values = np.where(mask, 0.5, 0).astype(np.float32)
+        for name, volume in {
+            "desc-laplacian_condmap": values,
+            "desc-integral_condmap": values,
+            "desc-integral_condstd": values / 10,
+            "phi0map": (sum(centred) * mask).astype(np.float32),
+            "desc-signal_mask": mask.astype(np.uint8),
+            "part-mag_desc-preproc_T2w": values * 100,
+        }.items():
+            path = out / "sub-01" / "anat" / f"sub-01_{name}.nii.gz"
+            save_array(path, volume, np.diag([2.0, 3.0, 4.0, 1.0]))
+            path.with_name(f"sub-01_{name}.json").write_text(json.dumps(SIDECAR))
+        (found,) = find_results(out, "sub-01")
+        return found
+
+    return result
+
+
+@pytest.mark.parametrize("shape", [(20, 24, 1), (20, 1, 24), (1, 20, 24), (12, 14, 10)])
+def test_a_slice_of_any_direction_has_all_figures(result, tmp_path, shape):
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    drawn = draw_result(result(shape), folder)
+    assert set(drawn.shared) == {"mask", "phase", "comparison"}
+    assert set(drawn.maps) == set(drawn.distributions) == {"laplacian", "integral"}
+    for path in (*drawn.shared.values(), *drawn.maps.values()):
+        picture = np.asarray(Image.open(path).convert("RGB"), float)
+        # the disc is there, and not a line of it
+        coloured = np.abs(picture - picture[0, 0]).max(axis=-1) > 30
+        assert coloured.any(axis=0).mean() > 0.2
+        assert coloured.any(axis=1).mean() > 0.2
