@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bids_qcm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ARRAYS_ONLY = ("recon", "phase", "phantom", "statistics")
+ARRAYS_ONLY = ("checks", "recon", "phase", "phantom", "statistics")
 FILES = ("nibabel", "nipype", "bids", "pandas")
 
 MAY_IMPORT = {
@@ -19,10 +19,12 @@ MAY_IMPORT = {
     "phase": {"phase"},
     "statistics": set(),
     "phantom": {"phantom", "physics", "statistics"},
+    "checks": {"checks", "phantom", "phase", "physics", "recon", "segmentation", "statistics"},
     "segmentation": {"segmentation"},
     "reports": {
         "reports",
         "bids",
+        "checks",
         "phantom",
         "phase",
         "physics",
@@ -30,8 +32,8 @@ MAY_IMPORT = {
         "segmentation",
         "statistics",
     },
-    "bids": {"bids", "phase", "recon", "segmentation", "phantom", "settings", "physics"},
-    "interfaces": {"interfaces", "bids", "phase", "recon", "segmentation", "statistics"},
+    "bids": {"bids", "checks", "phase", "recon", "segmentation", "phantom", "settings", "physics"},
+    "interfaces": {"interfaces", "bids", "checks", "phase", "recon", "segmentation", "statistics"},
     "workflows": {"workflows", "interfaces", "bids", "recon", "settings"},
     "cli": {
         "cli",

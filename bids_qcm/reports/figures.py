@@ -10,16 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from bids_qcm.checks.plausible import PLAUSIBLE, is_implausible
 from bids_qcm.reports.colours import (
     IMPLAUSIBLE,
     INVALID,
     LARGEST_STD,
     OUTLINE,
-    PLAUSIBLE,
     colour_scale,
     conductivity_scale,
     draw_scale,
-    is_implausible,
     paint,
     tissue_colours,
 )

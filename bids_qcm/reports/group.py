@@ -12,8 +12,8 @@ from bids_qcm.bids.errors import NoInputError
 from bids_qcm.bids.results import MapResult, Result, find_results
 from bids_qcm.bids.run_records import read_records
 from bids_qcm.bids.tables import CONDSTATS, Dictionary, read_condstats, write_table
+from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.recon import METHODS
-from bids_qcm.reports.literature import literature_conductivity
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.strips import draw_strips
 from bids_qcm.statistics import EROSIONS

@@ -10,10 +10,10 @@ from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.results import MapResult, Result, caveats, find_results, read_sidecar
 from bids_qcm.bids.run_records import RunRecord, read_records
 from bids_qcm.bids.tables import read_condstats
+from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 from bids_qcm.reports.citations import as_html
 from bids_qcm.reports.drawing import Drawn, draw_result
-from bids_qcm.reports.literature import literature_conductivity
 from bids_qcm.reports.methods_text import Processing, describe_methods
 from bids_qcm.reports.pages import link, write_page
 

@@ -1,0 +1,1 @@
+"""What must hold between inputs, and what a result must obey; arrays only."""
