@@ -127,7 +127,7 @@ def draw_map(
     mask: NDArray[np.bool_],
     affine: NDArray[np.floating],
 ) -> Figure:
-    """Draw a conductivity map, and its standard deviation beside it if there is one.
+    """Draw a conductivity map, and its noise standard deviation beside it if there is one.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def draw_map(
     Figure
         Invalid voxels and those of an implausible conductivity have colours of their own.
     """
-    titles = ["conductivity", *([] if std is None else ["standard deviation"])]
+    titles = ["conductivity", *([] if std is None else ["noise standard deviation"])]
     mosaic = Mosaic(mask, affine, _COLUMNS if std is None else _COLUMNS_OF_PAIRS)
     figure, blocks = _blocks(mosaic, titles)
     inside = conductivity[mask]

@@ -9,6 +9,7 @@ FREQUENCY = 127.74e6
 SHAPE = (20, 24, 18)
 NAMES = {1: "Gray Matter", 2: "White Matter", 3: "Cerebrospinal Fluid", 100: "Lesion"}
 MASK = np.ones(SHAPE, bool)
+IDENTITY = np.eye(4)
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def head():
     return conductivity, labels
 
 
-def gather(conductivity, labels=None, mask=MASK, affine=np.eye(4), **options):
+def gather(conductivity, labels=None, mask=MASK, affine=IDENTITY, **options):
     return gather_evidence(
         conductivity, mask, affine, frequency=FREQUENCY, labels=labels, names=NAMES, **options
     )

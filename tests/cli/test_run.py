@@ -350,7 +350,7 @@ def test_a_target_out_of_reach_is_told(dataset, run, capsys):
     dataset.add("01")
     assert run("--fit-radius", "auto", "--target-std", "1e-9", method=("laplacian",)) == 0
     said = capsys.readouterr().err
-    assert "twice the published radii leave a standard deviation of" in said
+    assert "twice the published radii leave a noise standard deviation of" in said
     assert "target of 1e-09 S/m" in said
 
 
