@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from bids_qcm.bids.images import read_grid, read_integers, save_array
+from bids_qcm.bids.results import read_sidecar
 from bids_qcm.bids.tables import CONDSTATS
 from bids_qcm.cli.run import main
 
@@ -320,6 +321,43 @@ def test_the_group_from_the_derivatives_alone(derived, tmp_path):
     page = check_links(derived / "group_condmap.html")
     assert "sub-02.html#sub-02" in page.links
     assert "sub-bad.html#errors" in page.links
+    quality = pd.read_csv(derived / "group_qc.tsv", sep="\t")
+    assert len(quality) == 2 * 2
+    assert set(quality.verdict) <= {"green", "amber", "red"}
+    sidecar = read_sidecar(derived / "sub-02/anat/sub-02_desc-laplacian_condmap.nii.gz")
+    row = quality[(quality.source == "sub-02") & (quality.method == "laplacian")].iloc[0]
+    assert row.implausible_fraction == pytest.approx(sidecar["ImplausibleFraction"], abs=1e-4)
+    assert row.ratio_wm == pytest.approx(sidecar["LiteratureRatio"]["White Matter"], abs=1e-4)
+    assert row.verdict == sidecar["Verdict"]
+    assert list(json.loads((derived / "group_qc.json").read_text())) == list(quality.columns)
+
+
+def test_a_page_says_no_warnings_only_where_all_maps_are_green(derived, tmp_path):
+    path = derived / "sub-01/anat/sub-01_desc-laplacian_condmap.json"
+    other = derived / "sub-01/anat/sub-01_desc-laplacianSeg_condmap.json"
+    # the methods must agree
+    (derived / "sub-01/anat/sub-01_desc-laplacianSeg_condstats.tsv").unlink()
+    argv = ["x", str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
+    argv += ["--participant-label", "01"]
+
+    def page(first, second):
+        for one, fields in ((path, first), (other, second)):
+            old = json.loads(one.read_text())
+            old = {k: v for k, v in old.items() if k not in ("Verdict", "VerdictReasons")}
+            one.write_text(json.dumps(old | fields))
+        assert main(argv) == 0
+        return (derived / "sub-01.html").read_text()
+
+    green, red = {"Verdict": "green"}, {"Verdict": "red", "VerdictReasons": ["it is no map"]}
+    text = page(green, green)
+    assert "No warnings." in text
+    assert text.count('class="badge green"') == 2
+    text = page(green, red)
+    assert "No warnings." not in text
+    assert 'class="badge red">red</span></td><th>laplacian-seg</th><td>it is no map' in text
+    text = page(green, {})
+    assert "No warnings." not in text
+    assert 'class="badge none">no verdict' in text
 
 
 def enlarge(derived, n):

@@ -126,7 +126,7 @@ def condmap_metadata(
 def condstd_metadata(
     plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
 ) -> dict[str, Any]:
-    """Describe the noise standard deviation of a conductivity map; arguments as for the map itself."""
+    """Describe the noise standard deviation of a map; arguments as for the map itself."""
     of_laplacian = EXACT_BUT_MAGNITUDE if METHODS[method].uses_magnitude else EXACT
     propagation = {
         "laplacian": of_laplacian,
