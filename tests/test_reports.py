@@ -135,7 +135,9 @@ def test_the_table_in_the_page_is_the_one_on_disk(computed):
     table = pd.read_csv(out / "sub-01/anat/sub-01_desc-laplacianSeg_condstats.tsv", sep="\t")
     assert list(table.columns) == list(CONDSTATS)
     white = table[(table.tissue == "White Matter") & (table.erosion == 0)].iloc[0]
-    row = re.search(rf"<tr><td>White Matter</td><td>{white.n}</td>.*?</tr>", text)[0]
+    (row,) = re.findall(
+        rf"<tr><td>White Matter</td><td>{white.n}</td><td>{white['mean']:.3f}</td>.*?</tr>", text
+    )
     cells = re.findall(r"<td>(.*?)</td>", row)
     found = re.findall(rf"White Matter</td><td>{white.n}</td><td>([-\d.]+)</td>", text)
     assert f"{white['mean']:.3f}" in found
