@@ -11,19 +11,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bids_qcm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ARRAYS_ONLY = ("recon", "phase", "phantom", "checks", "statistics")
+ARRAYS_ONLY = ("checks", "recon", "phase", "phantom", "statistics")
 FILES = ("nibabel", "nipype", "bids", "pandas")
 
 MAY_IMPORT = {
     "recon": {"recon", "physics"},
     "phase": {"phase"},
-    "checks": {"checks", "phase"},
     "statistics": set(),
     "phantom": {"phantom", "physics", "statistics"},
+    "checks": {"checks", "phantom", "phase", "physics", "recon", "segmentation", "statistics"},
     "segmentation": {"segmentation"},
     "reports": {
         "reports",
         "bids",
+        "checks",
         "phantom",
         "phase",
         "physics",
@@ -31,21 +32,24 @@ MAY_IMPORT = {
         "segmentation",
         "statistics",
     },
-    "bids": {"bids", "phase", "recon", "segmentation", "phantom", "settings", "physics"},
-    "interfaces": {
-        "interfaces",
+    "bids": {
         "bids",
         "checks",
         "phase",
         "recon",
         "segmentation",
+        "phantom",
+        "settings",
+        "physics",
         "statistics",
     },
+    "interfaces": {"interfaces", "bids", "checks", "phase", "recon", "segmentation", "statistics"},
     "workflows": {"workflows", "interfaces", "bids", "recon", "settings"},
     "cli": {
         "cli",
         "workflows",
         "bids",
+        "checks",
         "recon",
         "segmentation",
         "phantom",

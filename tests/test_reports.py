@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from bids_qcm.bids.images import read_grid, read_integers, save_array
+from bids_qcm.bids.results import read_sidecar
 from bids_qcm.bids.tables import CONDSTATS
 from bids_qcm.cli.run import main
 
@@ -134,12 +135,15 @@ def test_the_table_in_the_page_is_the_one_on_disk(computed):
     table = pd.read_csv(out / "sub-01/anat/sub-01_desc-laplacianSeg_condstats.tsv", sep="\t")
     assert list(table.columns) == list(CONDSTATS)
     white = table[(table.tissue == "White Matter") & (table.erosion == 0)].iloc[0]
-    row = re.search(rf"<tr><td>White Matter</td><td>{white.n}</td>.*?</tr>", text)[0]
+    (row,) = re.findall(
+        rf"<tr><td>White Matter</td><td>{white.n}</td><td>{white['mean']:.3f}</td>.*?</tr>", text
+    )
     cells = re.findall(r"<td>(.*?)</td>", row)
     found = re.findall(rf"White Matter</td><td>{white.n}</td><td>([-\d.]+)</td>", text)
     assert f"{white['mean']:.3f}" in found
     # the literature's at 3 T
-    assert cells[-1] == "0.342"
+    assert cells[-2] == "0.342"
+    assert float(cells[-1]) == pytest.approx(white["median"] / 0.342, abs=0.01)
 
 
 def test_the_bad_participants_page_tells_why(computed):
@@ -211,7 +215,7 @@ def test_without_standard_deviation_magnitude_and_segmentation(derived, tmp_path
     argv = ["x", str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
     assert main([*argv, "--participant-label", "01"]) == 0
     text = (derived / "sub-01.html").read_text()
-    assert "Its standard deviation was not computed" in text
+    assert "Its noise standard deviation was not computed" in text
     assert "There is no table of statistics of this map" in text
     check_links(derived / "sub-01.html")
 
@@ -228,11 +232,11 @@ def test_what_an_earlier_run_left_is_not_told_of_a_new_map(dataset, workspace, t
     names = {path.name for path in anat.glob("*condstd*")}
     assert names == {f"sub-01_desc-laplacianSeg_condstd.{end}" for end in ("nii.gz", "json")}
     citation = (tmp_path / "out/logs/CITATION.md").read_text()
-    assert "standard deviation that noise" not in citation
+    assert "noise standard deviation of the conductivity" not in citation
     assert "Tissues were those" not in citation
     page = (tmp_path / "out/sub-01.html").read_text()
     assert "Seg_condmap.nii.gz is of an earlier run with another Segmentation than phi0" in page
-    assert "Its standard deviation was not computed" in page
+    assert "Its noise standard deviation was not computed" in page
     check_links(tmp_path / "out/sub-01.html")
 
 
@@ -319,6 +323,43 @@ def test_the_group_from_the_derivatives_alone(derived, tmp_path):
     page = check_links(derived / "group_condmap.html")
     assert "sub-02.html#sub-02" in page.links
     assert "sub-bad.html#errors" in page.links
+    quality = pd.read_csv(derived / "group_qc.tsv", sep="\t")
+    assert len(quality) == 2 * 2
+    assert set(quality.verdict) <= {"green", "amber", "red"}
+    sidecar = read_sidecar(derived / "sub-02/anat/sub-02_desc-laplacian_condmap.nii.gz")
+    row = quality[(quality.source == "sub-02") & (quality.method == "laplacian")].iloc[0]
+    assert row.implausible_fraction == pytest.approx(sidecar["ImplausibleFraction"], abs=1e-4)
+    assert row.ratio_wm == pytest.approx(sidecar["LiteratureRatio"]["White Matter"], abs=1e-4)
+    assert row.verdict == sidecar["Verdict"]
+    assert list(json.loads((derived / "group_qc.json").read_text())) == list(quality.columns)
+
+
+def test_a_page_says_no_warnings_only_where_all_maps_are_green(derived, tmp_path):
+    path = derived / "sub-01/anat/sub-01_desc-laplacian_condmap.json"
+    other = derived / "sub-01/anat/sub-01_desc-laplacianSeg_condmap.json"
+    # the methods must agree
+    (derived / "sub-01/anat/sub-01_desc-laplacianSeg_condstats.tsv").unlink()
+    argv = ["x", str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
+    argv += ["--participant-label", "01"]
+
+    def page(first, second):
+        for one, fields in ((path, first), (other, second)):
+            old = json.loads(one.read_text())
+            old = {k: v for k, v in old.items() if k not in ("Verdict", "VerdictReasons")}
+            one.write_text(json.dumps(old | fields))
+        assert main(argv) == 0
+        return (derived / "sub-01.html").read_text()
+
+    green, red = {"Verdict": "green"}, {"Verdict": "red", "VerdictReasons": ["it is no map"]}
+    text = page(green, green)
+    assert "No warnings." in text
+    assert text.count('class="badge green"') == 2
+    text = page(green, red)
+    assert "No warnings." not in text
+    assert 'class="badge red">red</span></td><th>laplacian-seg</th><td>it is no map' in text
+    text = page(green, {})
+    assert "No warnings." not in text
+    assert 'class="badge none">no verdict' in text
 
 
 def enlarge(derived, n):

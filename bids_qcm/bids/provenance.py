@@ -126,7 +126,7 @@ def condmap_metadata(
 def condstd_metadata(
     plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
 ) -> dict[str, Any]:
-    """Describe the standard deviation of a conductivity map; arguments as for the map itself."""
+    """Describe the noise standard deviation of a map; arguments as for the map itself."""
     of_laplacian = EXACT_BUT_MAGNITUDE if METHODS[method].uses_magnitude else EXACT
     propagation = {
         "laplacian": of_laplacian,
@@ -135,8 +135,8 @@ def condstd_metadata(
     }
     line = " in each echo, by the least-squares line at echo time zero" * (len(plan.echoes) > 1)
     return condmap_metadata(plan, settings, datasets, method) | {
-        "Description": "Standard deviation of the conductivity that the noise of the phase gives "
-        "it; NaN and 0 as in the map",
+        "Description": "Noise standard deviation of the conductivity, caused by the noise of the "
+        "phase; NaN and 0 as in the map",
         "PhaseNoiseEstimate": f"magnitude noise / magnitude{line}; its level from the mixed "
         "second differences of phi0",
         "Propagation": propagation[METHODS[method].form],

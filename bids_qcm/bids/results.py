@@ -17,11 +17,18 @@ from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import join_name, parse_name, stem
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
+from bids_qcm.bids.tables import read_condstats
+from bids_qcm.checks.verdict import Verdict, disagreements, with_disagreement
+from bids_qcm.segmentation.tissues import TISSUES
+from bids_qcm.statistics import WHOLE_MASK
 
 # Maps of one acquisition whose sidecars differ in these do not belong together.
 _SHARED = ("PhaseSign", "PhaseType", "MaskType", "Segmentation", "ImagingFrequency")
 
 _MOSTLY = 0.5
+
+# Kernels average cerebrospinal fluid with its surroundings, each by its own size.
+_COMPARED = {TISSUES[tissue].name for tissue in ("GM", "WM", "SGM")}
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,15 @@ class MapResult:
 
     @property
     def condstd(self) -> Path | None:
-        """Its standard deviation, if there is one."""
+        """Its noise standard deviation, if there is one."""
         return self._beside("condstd.nii.gz")
+
+    @property
+    def own_verdict(self) -> Verdict | None:
+        """Verdict on the map alone; None for a map of a version without verdicts."""
+        if "Verdict" not in self.sidecar:
+            return None
+        return Verdict(self.sidecar["Verdict"], tuple(self.sidecar.get("VerdictReasons", ())))
 
     @property
     def condstats(self) -> Path | None:
@@ -101,6 +115,29 @@ class Result:
         """What the sidecar of phi0 says, else that of a map."""
         return read_sidecar(self.phi0) if self.phi0 else self.maps[0].sidecar
 
+    @cached_property
+    def disagreements(self) -> dict[str, float]:
+        """Distance of each method's medians from the other methods' medians, by method.
+
+        Of the uneroded gray and white matter, or of the whole mask where it has no such tissue.
+        Methods without a statistics table are left out.
+        """
+        return disagreements(
+            {one.method: _compared_medians(one.condstats) for one in self.maps if one.condstats}
+        )
+
+    @cached_property
+    def verdicts(self) -> dict[str, Verdict | None]:
+        """Verdict on each map and on its disagreement with the other methods, by method.
+
+        None for a map of a version without verdicts.
+        """
+        return {
+            one.method: one.own_verdict
+            and with_disagreement(one.own_verdict, self.disagreements.get(one.method))
+            for one in self.maps
+        }
+
     @property
     def phi0(self) -> Path | None:
         """Phase at echo time zero."""
@@ -125,6 +162,13 @@ class Result:
 
     def _file(self, ending: str) -> Path | None:
         return existing(self.folder / f"{self.source}_{ending}")
+
+
+def _compared_medians(condstats: Path) -> dict[str, float]:
+    """Return the medians that methods are compared by, in S/m by tissue."""
+    rows = [row for row in read_condstats(condstats) if row["erosion"] == 0]
+    tissues = {row["tissue"]: row["median"] for row in rows if row["tissue"] in _COMPARED}
+    return tissues or {row["tissue"]: row["median"] for row in rows if row["label"] == WHOLE_MASK}
 
 
 def existing(path: Path) -> Path | None:
@@ -271,7 +315,7 @@ def _caveats_of_map(one: MapResult, result: Result) -> list[str]:
     found = []
     if one.sidecar.get("PredictedStd", 0) > one.sidecar.get("TargetStd", 0):
         found.append(
-            f"{one.method}: twice the published radii leave a standard deviation of "
+            f"{one.method}: twice the published radii leave a noise standard deviation of "
             f"{one.sidecar['PredictedStd']:.2g} S/m, above the target of "
             f"{one.sidecar['TargetStd']:.2g} S/m; larger ones would average structures flat"
         )

@@ -253,7 +253,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         type=_positive,
         default=TARGET_STD,
         metavar="S_PER_M",
-        help="standard deviation in S/m that radii of auto give the median voxel "
+        help="noise standard deviation in S/m that radii of auto give the median voxel "
         "(default: %(default)s)",
     )
     add(
@@ -282,8 +282,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         "--no-uncertainty",
         dest="uncertainty",
         action="store_false",
-        help="leave out the maps of the standard deviation (*_condstd), most of the time of the "
-        "integral methods",
+        help="leave out the maps of the noise standard deviation (*_condstd), most of the time of "
+        "the integral methods",
     )
 
 

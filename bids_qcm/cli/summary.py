@@ -13,6 +13,7 @@ from bids_qcm.bids.names import join_name
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.results import caveats, find_results, read_sidecar, twins
 from bids_qcm.bids.run_records import Failure
+from bids_qcm.checks.verdict import Verdict
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.preflight import Prospect
@@ -109,6 +110,8 @@ class Summary:
             # those of the plan were told before
             if caveat not in self._warnings:
                 LOGGER.warning("%s: %s", plan.acquisition.name, caveat)
+        for method in methods:
+            _tell_of_verdict(f"{plan.acquisition.name}, {method}", result.verdicts.get(method))
 
     def conclude(self) -> ExitStatus:
         """Log the summary, and give the exit status."""
@@ -134,6 +137,15 @@ class Summary:
 
 def _lines(found: Mapping[str, Sequence[Failure]]) -> list[str]:
     return [f"{name}: {failure.error}" for name, some in found.items() for failure in some]
+
+
+def _tell_of_verdict(name: str, verdict: Verdict | None) -> None:
+    """Log the verdict on a map: red as a warning, the others as information."""
+    if verdict is None:
+        return
+    level = logging.WARNING if verdict.colour == "red" else logging.INFO
+    reasons = f": {'; '.join(verdict.reasons)}" if verdict.reasons else ""
+    LOGGER.log(level, "%s: verdict %s%s", name, verdict.colour, reasons)
 
 
 def _tell_of_segmentation(name: str, sidecar: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
@@ -37,7 +38,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
 
 class _ReconstructOutputSpec(TraitedSpec):
     condmap_file = File(exists=True, desc="conductivity in S/m")
-    condstd_file = File(exists=True, desc="its standard deviation in S/m, if noise was given")
+    condstd_file = File(exists=True, desc="noise standard deviation in S/m, if noise was given")
     provenance = traits.Dict(desc="for sidecars")
 
 
@@ -78,14 +79,17 @@ class Reconstruct(CheckedInterface):
                 path = Path(runtime.cwd, f"{name}.nii.gz")
                 write_image(path, values, like=source)
                 self._results[f"{name}_file"] = str(path)
-        automatic = {}
+        measured = {}
         if result.predicted_std is not None:
-            automatic = {"TargetStd": inputs.target_std, "PredictedStd": result.predicted_std}
+            measured = {"TargetStd": inputs.target_std, "PredictedStd": result.predicted_std}
+        chi_square = result.reduced_chi_square
+        if chi_square is not None and np.isfinite(chi_square):
+            measured["ReducedChiSquare"] = round(chi_square, 4)
         radii = {"FitRadius": result.fit_radius, "IntegralRadius": result.integral_radius}
         self._results["provenance"] = {
             **joined(inputs.provenance, inputs.labels_provenance),
             **{name: list(radius) for name, radius in radii.items() if radius is not None},
-            **automatic,
+            **measured,
             "InvalidFraction": result.invalid_fraction,
         }
         return runtime

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,11 +99,29 @@ class Scene:
         )
 
 
+class Inversion(NamedTuple):
+    """Result of an inversion.
+
+    Attributes
+    ----------
+    kappa : ndarray of float32, shape (X, Y, Z)
+        ``2 omega mu0 sigma`` in rad/m^2, positive; NaN outside the mask and in those of its parts
+        that have no voxel with six neighbours.
+    kappa_std : ndarray of float32, shape (X, Y, Z), or None
+        Noise standard deviation of kappa.
+    reduced_chi_square : float
+        Misfit of the phase over its noise, per degree of freedom; NaN if the fit leaves none.
+        About 1 if the noise is right and the phase obeys the equation.
+    """
+
+    kappa: NDArray[np.float32]
+    kappa_std: NDArray[np.float32] | None
+    reduced_chi_square: float
+
+
 # its products of vectors are too short for threads, which would wait on each other
 @threadpool_limits.wrap(limits=1, user_api="blas")
-def invert(
-    scene: Scene, *, uncertainty: bool = False
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
     """Find the conductivity whose phase is the measured one, and which is smooth within tissues.
 
     Parameters
@@ -113,11 +132,7 @@ def invert(
 
     Returns
     -------
-    kappa : ndarray of float32, shape (X, Y, Z)
-        ``2 omega mu0 sigma`` in rad/m^2, positive; NaN outside the mask and in those of its parts
-        that have no voxel with six neighbours.
-    kappa_std : ndarray of float32, shape (X, Y, Z), or None
-        Standard deviation that the noise of the phase gives it.
+    Inversion
 
     Notes
     -----
@@ -128,6 +143,18 @@ def invert(
     ACROSS_EDGE. It is the most probable map for normal noise and that prior. Gauss-Newton steps,
     each by conjugate gradients, on grids from 6 mm to the given one. The noise is propagated
     through the last step: replicates of it on the finest grid whose voxels are 2 mm or larger.
+
+    The reduced chi-square is ``2 sum_i rho(r_i / s_i) / (N - p)`` over the N voxels of the mask,
+    with the residuals r at the minimum. p, the effective number of parameters, is the trace of the
+    matrix that maps the phase to the fitted phase [1]_. One random probe of the noise estimates the
+    trace [2]_.
+
+    References
+    ----------
+    .. [1] Ye J. On measuring and correcting the effects of data mining and model selection. J Am
+       Stat Assoc 1998. doi:10.1080/01621459.1998.10474094
+    .. [2] Hutchinson MF. A stochastic estimator of the trace of the influence matrix for Laplacian
+       smoothing splines. Commun Stat Simul Comput 1990. doi:10.1080/03610919008812866
     """
     levels = _levels(scene)
     replicated = [one for one in levels if min(one.voxel_size) >= REPLICATE_SIZE]
@@ -144,7 +171,11 @@ def invert(
         elif std is not None:
             std = _refined(std, coarse, shape)
     kappa = np.where(_determined(scene.inside), np.exp(fit.log_kappa), np.nan)
-    return kappa.astype(np.float32), None if std is None else (kappa * std).astype(np.float32)
+    return Inversion(
+        kappa.astype(np.float32),
+        None if std is None else (kappa * std).astype(np.float32),
+        fit.reduced_chi_square(),
+    )
 
 
 def _levels(scene: Scene) -> list[Scene]:
@@ -191,9 +222,22 @@ class _Fit:
 
     def response(self, noise: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the change of log(kappa) that noise of the phase causes, to first order."""
+        return self._full_response(noise)[0]
+
+    def reduced_chi_square(self) -> float:
+        """Return the misfit per degree of freedom; NaN if the fit leaves no degree of freedom."""
+        inside, scene = self.scene.inside, self.scene
+        probe = _noise(scene, np.random.default_rng(0))
+        fitted = self._equation.change(*self._full_response(probe))
+        parameters = float((scene.precision * probe * fitted).sum())
+        freedom = inside.sum() - parameters
+        return 2 * self._misfit(self._equation) / freedom if freedom > 0 else float("nan")
+
+    def _full_response(self, noise: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the first-order changes of log(kappa) and of the rim, (2, X, Y, Z)."""
         weight = self._weighted()[1]
         down, rim = self._equation.adjoint(weight * noise)
-        return self._step(down, rim, weight, *_REPLICATE)[0]
+        return self._step(down, rim, weight, *_REPLICATE)
 
     def _weighted(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give the residuals and their weights: the precision, less for outliers."""
@@ -220,9 +264,13 @@ class _Fit:
         return ConvectionReaction(self.scene.inside, self.scene.voxel_size, log_kappa, phase)
 
     def _cost(self, equation: ConvectionReaction, log_kappa: NDArray[np.float64]) -> float:
-        misfit = (self.scene.phase - equation.phase) * np.sqrt(self.scene.precision)
         rough = log_kappa * through(self._prior, log_kappa)
-        return float(huber(OUTLIER, misfit).sum() + rough.sum() / 2)
+        return self._misfit(equation) + float(rough.sum()) / 2
+
+    def _misfit(self, equation: ConvectionReaction) -> float:
+        """Return the sum of Huber's function over the residuals in units of the noise."""
+        misfit = (self.scene.phase - equation.phase) * np.sqrt(self.scene.precision)
+        return float(huber(OUTLIER, misfit).sum())
 
     def _step(
         self,
@@ -307,11 +355,16 @@ def _refined(
 def _replicated_std(fit: _Fit) -> NDArray[np.float64]:
     """Estimate the standard deviation of log(kappa)."""
     scene = fit.scene
-    sd = np.divide(1, np.sqrt(scene.precision), out=np.zeros(scene.phase.shape), where=scene.inside)
     rng = np.random.default_rng(0)
-    noises = [sd * rng.standard_normal(sd.shape) for _ in range(INVERSION_REPLICATES)]
-    total = np.zeros(sd.shape)
+    noises = [_noise(scene, rng) for _ in range(INVERSION_REPLICATES)]
+    total = np.zeros(scene.phase.shape)
     with ThreadPoolExecutor(fft.get_workers()) as pool:
         for response in pool.map(fit.response, noises):
             total += response**2
     return np.sqrt(mean_of_alike(total / INVERSION_REPLICATES, scene.support, scene.zscore))
+
+
+def _noise(scene: Scene, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw the noise of the phase in rad, (X, Y, Z); 0 outside the mask."""
+    sd = np.divide(1, np.sqrt(scene.precision), out=np.zeros(scene.phase.shape), where=scene.inside)
+    return sd * rng.standard_normal(sd.shape)

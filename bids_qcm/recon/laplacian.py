@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,9 +50,27 @@ class Volumes:
     noise: Noise | None = None
 
 
+class Laplacian(NamedTuple):
+    """Laplacian of the phase.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (X, Y, Z)
+        In rad/m^2; NaN where invalid.
+    std : ndarray of float32, shape (X, Y, Z), or None
+        Noise standard deviation of the values.
+    reduced_chi_square : float or None
+        Goodness of fit of an inversion; None for the other methods.
+    """
+
+    values: NDArray[np.float32]
+    std: NDArray[np.float32] | None
+    reduced_chi_square: float | None = None
+
+
 def compute_laplacian(
     volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+) -> Laplacian:
     """Differentiate the phase as the method says, or invert its equation.
 
     Parameters
@@ -65,10 +83,7 @@ def compute_laplacian(
 
     Returns
     -------
-    laplacian : ndarray of float32, shape (X, Y, Z)
-        In rad/m^2; NaN where invalid.
-    laplacian_std : ndarray of float32, shape (X, Y, Z), or None
-        Its standard deviation.
+    Laplacian
 
     Raises
     ------
@@ -76,23 +91,24 @@ def compute_laplacian(
         If an inversion has no noise to weigh the phase by.
     """
     if method.form == "inversion":
-        return invert(_scene(volumes, method), uncertainty=uncertainty)
+        return Laplacian(*invert(_scene(volumes, method), uncertainty=uncertainty))
     noise = volumes.noise if uncertainty else None
     if method.form == "integral":
         laplacian = _integral(volumes, method, kernels)
         if noise is None:
-            return laplacian, None
+            return Laplacian(laplacian, None)
         reach = min(kernels.integral_radius[a] / volumes.voxel_size[a] for a in kernels.axes)
         spacing = min(max(int(reach * _SPACING_PER_REACH), 1), _LARGEST_SPACING)
         at = every_nth(volumes.support, spacing) if spacing > 1 else None
         std = _integral_std(volumes, method, kernels, laplacian, at, REPLICATES, spacing)
-        return laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std)
+        return Laplacian(laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std))
     if method.derivative == "fit":
         fit = _fit(volumes, kernels, noise)
-        return fit.laplacian, fit.laplacian_std
+        return Laplacian(fit.laplacian, fit.laplacian_std)
     differentiated = (volumes.support != 0, volumes.voxel_size, kernels.axes)
     laplacian = fd_laplacian(volumes.phase, *differentiated)
-    return laplacian, None if noise is None else fd_laplacian_std(noise.phase, *differentiated)
+    std = None if noise is None else fd_laplacian_std(noise.phase, *differentiated)
+    return Laplacian(laplacian, std)
 
 
 def _scene(volumes: Volumes, method: Method) -> Scene:

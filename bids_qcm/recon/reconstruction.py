@@ -45,6 +45,9 @@ class Reconstruction:
         In Hz.
     invalid_fraction : float
         Share of the mask's voxels that are NaN, 0 to 1.
+    reduced_chi_square : float or None
+        Goodness of fit of an inversion, see :func:`bids_qcm.recon.inversion.invert`: about 1 if
+        the phase obeys the equation within its noise. None for the other methods.
     """
 
     conductivity: NDArray[np.float32]
@@ -57,6 +60,7 @@ class Reconstruction:
     sign: Sign
     frequency: float
     invalid_fraction: float
+    reduced_chi_square: float | None = None
 
 
 def reconstruct(
@@ -176,11 +180,12 @@ def reconstruct(
             if noise is None:
                 raise ValueError("automatic radii need the noise of the phase, phase_noise")
             kernels, predicted = choose_for_noise(volumes, chosen, choose, target_std / factor)
-        laplacian, std = compute_laplacian(volumes, chosen, kernels, uncertainty=uncertainty)
-    conductivity = _in_volume(factor * laplacian, box, inside)
+        found = compute_laplacian(volumes, chosen, kernels, uncertainty=uncertainty)
+    conductivity = _in_volume(factor * found.values, box, inside)
+    std = None if found.std is None else _in_volume(factor * found.std, box, inside)
     return Reconstruction(
         conductivity=conductivity,
-        conductivity_std=None if std is None else _in_volume(factor * std, box, inside),
+        conductivity_std=std,
         method=chosen,
         fit_radius=kernels.fit_radius,
         integral_radius=kernels.integral_radius,
@@ -189,6 +194,7 @@ def reconstruct(
         sign=sign,
         frequency=float(frequency),
         invalid_fraction=float(np.isnan(conductivity[inside]).mean()),
+        reduced_chi_square=found.reduced_chi_square,
     )
 
 

@@ -7,6 +7,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgba
 from numpy.typing import NDArray
 
+from bids_qcm.checks.plausible import is_implausible
 from bids_qcm.segmentation.tissues import TISSUES
 
 LARGEST_CONDUCTIVITY = 2.2
@@ -14,9 +15,6 @@ LARGEST_CONDUCTIVITY = 2.2
 
 LARGEST_STD = 0.5
 """Upper end of the colour scale of standard deviations, S/m."""
-
-PLAUSIBLE = (0.0, 10.0)
-"""No tissue has a conductivity outside of this, S/m."""
 
 INVALID = "#2fd12f"
 """Of invalid voxels; no scale has it."""
@@ -81,12 +79,6 @@ def paint(
         colours[is_implausible(values)] = to_rgba(IMPLAUSIBLE)
     colours[~inside] = 1
     return colours
-
-
-def is_implausible(conductivity: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Tell which conductivities (S/m) no tissue has."""
-    low, high = PLAUSIBLE
-    return (conductivity < low) | (conductivity > high)
 
 
 def draw_scale(

@@ -11,12 +11,12 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_qcm.checks.plausible import PLAUSIBLE
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.methods import Method
 from bids_qcm.reports.colours import (
     IMPLAUSIBLE,
     INVALID,
-    PLAUSIBLE,
     colour_scale,
     conductivity_scale,
     draw_scale,

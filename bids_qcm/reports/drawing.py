@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from bids_qcm.bids.images import read_grid, read_integers, read_values, to_canonical
 from bids_qcm.bids.label_tables import read_names
 from bids_qcm.bids.results import MapResult, Result
+from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.phase.unwrapping import wrap
 from bids_qcm.reports.comparison import draw_methods
 from bids_qcm.reports.distributions import draw_distributions
 from bids_qcm.reports.figures import draw_map, draw_mask, draw_phase, draw_tissues
-from bids_qcm.reports.literature import literature_conductivity
 from bids_qcm.reports.mosaic import drawn_axes
 from bids_qcm.reports.saving import save_png, save_svg
 

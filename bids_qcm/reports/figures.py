@@ -10,16 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from bids_qcm.checks.plausible import PLAUSIBLE, is_implausible
 from bids_qcm.reports.colours import (
     IMPLAUSIBLE,
     INVALID,
     LARGEST_STD,
     OUTLINE,
-    PLAUSIBLE,
     colour_scale,
     conductivity_scale,
     draw_scale,
-    is_implausible,
     paint,
     tissue_colours,
 )
@@ -130,7 +129,7 @@ def draw_map(
     mask: NDArray[np.bool_],
     affine: NDArray[np.floating],
 ) -> Figure:
-    """Draw a conductivity map, and its standard deviation beside it if there is one.
+    """Draw a conductivity map, and its noise standard deviation beside it if there is one.
 
     Parameters
     ----------
@@ -144,7 +143,7 @@ def draw_map(
     Figure
         Invalid voxels and those of an implausible conductivity have colours of their own.
     """
-    titles = ["conductivity", *([] if std is None else ["standard deviation"])]
+    titles = ["conductivity", *([] if std is None else ["noise standard deviation"])]
     mosaic = Mosaic(mask, affine, _COLUMNS if std is None else _COLUMNS_OF_PAIRS)
     figure, blocks = _blocks(mosaic, titles)
     inside = conductivity[mask]

@@ -12,9 +12,10 @@ from bids_qcm.bids.errors import NoInputError
 from bids_qcm.bids.results import MapResult, Result, find_results
 from bids_qcm.bids.run_records import read_records
 from bids_qcm.bids.tables import CONDSTATS, Dictionary, read_condstats, write_table
+from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.recon import METHODS
-from bids_qcm.reports.literature import literature_conductivity
 from bids_qcm.reports.pages import link, write_page
+from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
 from bids_qcm.reports.strips import draw_strips
 from bids_qcm.statistics import EROSIONS
 
@@ -62,7 +63,7 @@ def _columns() -> Dictionary:
 
 
 def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
-    """Write ``group_condmap.tsv`` with its data dictionary, and ``group_condmap.html``.
+    """Write ``group_condmap.tsv`` and ``group_qc.tsv`` with their dictionaries, and the page.
 
     Parameters
     ----------
@@ -80,11 +81,12 @@ def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
     NoInputError
         If no map has a table of statistics.
     """
-    rows, without, names = [], [], {}
+    rows, quality, without, names = [], [], [], {}
     for participant in participants:
         for result in find_results(output_dir, participant):
             names[result.source] = result.name
             for one in result.maps:
+                quality.append(quality_row(one, result))
                 if one.condstats is None:
                     without.append(f"{result.name}, {one.method}")
                 else:
@@ -103,6 +105,7 @@ def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
     table["outlier"] = table["outlier_score"].abs() > OUTLIER_SCORE
     path = output_dir / "group_condmap.tsv"
     write_table(path, table.reindex(columns=list(columns)), columns)
+    qc = write_quality(output_dir, quality)
     page = output_dir / "group_condmap.html"
     write_page(
         page,
@@ -110,13 +113,15 @@ def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
         title="Conductivity of "
         + ("one participant" if len(participants) == 1 else f"{len(participants)} participants"),
         tissues=_tissues(table, names),
+        verdicts=count_verdicts(quality),
+        quality=quality_plots(quality, names),
         outliers=_outliers(table, names),
         without=without,
         failures=_failures(output_dir, participants),
         score=f"{OUTLIER_SCORE:g}",
         least=LEAST_VALUES,
     )
-    return [path, path.with_suffix(".json"), page]
+    return [path, path.with_suffix(".json"), qc, qc.with_suffix(".json"), page]
 
 
 def modified_z_scores(values: pd.Series) -> pd.Series:

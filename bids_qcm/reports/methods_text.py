@@ -261,7 +261,7 @@ def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
     targets = [one["TargetStd"] for one in sidecars if "TargetStd" in one]
     if targets:
         restrictions.append(
-            "radii as small as a predicted standard deviation of "
+            "radii as small as a predicted noise standard deviation of "
             f"{_span(targets, '{:g}', 'S/m')} in the median voxel allows"
             f"{_of(len(targets), len(sidecars))}"
         )
@@ -313,7 +313,7 @@ def _uncertainty(done: Sequence[Processing]) -> str:
     several = any(len(one.phi0["PhaseUnits"]) > 1 for one in done)
     line = ", that of several echoes by the least-squares line at echo time zero," * several
     return (
-        "The standard deviation that noise gives the conductivity was computed for each voxel. The "
+        "The noise standard deviation of the conductivity was computed for each voxel. The "
         "noise of the phase was estimated from mixed second differences of phi0 by a robust scale "
         f"[@rousseeuw1993], in inverse proportion to the magnitude{line} and propagated "
         f"{_joined(propagated)}."

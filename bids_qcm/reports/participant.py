@@ -10,10 +10,11 @@ from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.results import MapResult, Result, caveats, find_results, read_sidecar
 from bids_qcm.bids.run_records import RunRecord, read_records
 from bids_qcm.bids.tables import read_condstats
+from bids_qcm.checks.literature import literature_conductivity
+from bids_qcm.checks.verdict import Verdict
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 from bids_qcm.reports.citations import as_html
 from bids_qcm.reports.drawing import Drawn, draw_result
-from bids_qcm.reports.literature import literature_conductivity
 from bids_qcm.reports.methods_text import Processing, describe_methods
 from bids_qcm.reports.pages import link, write_page
 
@@ -124,7 +125,9 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
     return {
         "anchor": result.source,
         "name": result.name,
+        "verdicts": [_verdict(method, verdict) for method, verdict in result.verdicts.items()],
         "warnings": caveats(result),
+        "fine": all(one and one.colour == "green" for one in result.verdicts.values()),
         "summary": _summary(result),
         "figures": [
             picture(drawn.shared[name], *_SHARED_FIGURES[name])
@@ -158,11 +161,20 @@ def _map_caption(one: MapResult) -> str:
         "Conductivity in S/m. Green voxels are invalid, blue ones have a value that no tissue has."
     )
     if one.condstd is None:
-        return f"{caption} Its standard deviation was not computed."
+        return f"{caption} Its noise standard deviation was not computed."
     return (
-        f"{caption} On the right the standard deviation that the noise of the images gives it; it "
-        "holds no bias."
+        f"{caption} Right: the noise standard deviation, which the noise of the images causes; it "
+        "does not include the bias."
     )
+
+
+def _verdict(method: str, verdict: Verdict | None) -> dict[str, Any]:
+    """Return what the page shows of a verdict: the word and colour of the badge, and reasons."""
+    if verdict is None:
+        reason = "the map is of a version without verdicts; compute it again to have one"
+        return {"method": method, "colour": "none", "text": "no verdict", "reasons": [reason]}
+    text, reasons = verdict.colour, verdict.reasons or ["no check found anything"]
+    return {"method": method, "colour": text, "text": text, "reasons": reasons}
 
 
 def _summary(result: Result) -> dict[str, str]:
@@ -291,13 +303,15 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
     rows = {"whole": [], "eroded": []}
     for row in read_condstats(one.condstats):
         eroded = f", {row['erosion']} voxels" if row["erosion"] else ""
+        known = literature.get(row["tissue"], math.nan)
         rows["eroded" if row["erosion"] else "whole"].append(
             {
                 "tissue": f"{row['tissue']}{eroded}",
                 "n": f"{row['n']:d}",
                 "conductivities": [_number(row[name]) for name in ("mean", "median", "sd", "iqr")],
                 "invalid": _number(row["invalid_fraction"], ".1%"),
-                "literature": _number(literature.get(row["tissue"], math.nan)),
+                "literature": _number(known),
+                "ratio": _number(row["median"] / known, ".2f"),
             }
         )
     return rows

@@ -70,7 +70,7 @@ def draw_strips(
     usual = [one["value"] for points in rows.values() for one in points if not one["outlier"]]
     values = [*usual, *literature]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    margin = 0.05 * (high - low) or 0.1
+    margin = 0.05 * (high - low) or 0.1 * abs(high) or 0.1
     ticks = MaxNLocator(8).tick_values(low - margin, high + margin)
     low, high = float(ticks[0]), float(ticks[-1])
     left, right = float(_LEFT), float(_WIDTH - _RIGHT)

@@ -32,6 +32,7 @@ from bids_qcm.interfaces.segmentation import (
     SegmentT1w,
 )
 from bids_qcm.interfaces.statistics import ComputeStatistics
+from bids_qcm.interfaces.verdict import JudgeMap
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.radii import curved_axes
 from bids_qcm.settings import Settings
@@ -57,13 +58,15 @@ def init_acquisition_wf(
         digraph {
             check_images -> {phi0 coregister segmentation}
             phi0 -> sign -> {write_phi0 reconstruct_METHOD}
-            phi0 -> {write_mask reconstruct_METHOD}
+            phi0 -> {write_mask reconstruct_METHOD judge_METHOD}
             coregister -> {mask segmentation}
             tissue_classes -> segmentation
             mask -> phi0 -> segmentation
             phi0 -> write_magnitude
-            segmentation -> {write_dseg write_labels reconstruct_METHOD statistics_METHOD}
-            reconstruct_METHOD -> {write_METHOD statistics_METHOD}
+            segmentation -> {write_dseg write_labels reconstruct_METHOD}
+            segmentation -> {judge_METHOD statistics_METHOD}
+            reconstruct_METHOD -> judge_METHOD -> write_METHOD
+            reconstruct_METHOD -> {write_METHOD_condstd statistics_METHOD}
             statistics_METHOD -> write_METHOD_condstats
         }
 
@@ -122,12 +125,14 @@ def init_acquisition_wf(
         if settings.needs_noise(method):
             workflow.connect(phi0, "noise_file", reconstruct, "noise_file")
             workflow.connect(phi0, "magnitude_noise", reconstruct, "magnitude_noise")
+        judge = _connect_judge(workflow, plan, settings, method, segmentation)
         for suffix, metadata in outputs.items():
             name = write_node_name(method, suffix)
             write = _init_write_node(plan, settings, name, suffix, desc=METHODS[method].desc)
             write.inputs.metadata = metadata(plan, settings, datasets, method)
             workflow.connect(reconstruct, f"{suffix}_file", write, "in_file")
-            workflow.connect(reconstruct, "provenance", write, "provenance")
+            told_by = judge if suffix == "condmap" else reconstruct
+            workflow.connect(told_by, "provenance", write, "provenance")
         if not settings.uncertainty:
             write = workflow.get_node(write_node_name(method))
             write.inputs.outdated = _paths_of_condstd(plan, settings, method)
@@ -284,6 +289,24 @@ def _init_coregister_node(
     )
     workflow.connect(workflow.get_node("check_images"), "magnitude_file", node, "magnitude_file")
     return node
+
+
+def _connect_judge(
+    workflow: Workflow, plan: Plan, settings: Settings, method: str, segmentation: Node | None
+) -> Node:
+    """Add the node that judges a method's map."""
+    name = method.replace("-", "_")
+    judge = Node(
+        JudgeMap(frequency=plan.frequency), name=f"judge_{name}", mem_gb=statistics_gb(plan)
+    )
+    reconstruct = workflow.get_node(f"reconstruct_{name}")
+    outputs = ["condmap_file", "provenance", *(["condstd_file"] if settings.uncertainty else [])]
+    workflow.connect([(reconstruct, judge, [(output, output) for output in outputs])])
+    workflow.connect(workflow.get_node("phi0"), "mask_file", judge, "mask_file")
+    if segmentation is not None:
+        workflow.connect(segmentation, "labels_file", judge, "labels_file")
+        workflow.connect(segmentation, "table_file", judge, "names_file")
+    return judge
 
 
 def _connect_statistics(

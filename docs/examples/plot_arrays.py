@@ -2,7 +2,7 @@
 Conductivity of arrays
 ======================
 
-From the magnitude and phase of two echoes to a conductivity map with its standard deviation,
+From the magnitude and phase of two echoes to a conductivity map with its noise standard deviation,
 without files. The images are those of a numerical head whose conductivity is known; yours may be
 any arrays of shape (X, Y, Z).
 """
@@ -80,7 +80,7 @@ for label, tissue in ((1, "gray matter"), (2, "white matter"), (3, "fluid")):
     print(f"{tissue}: {found:.2f} S/m, noise {noise:.2f} S/m, truth {truth:.2f} S/m")
 
 # %%
-# One slice of the truth, the map and its standard deviation, all in S/m:
+# One slice of the truth, the map and its noise standard deviation, all in S/m:
 
 import matplotlib.pyplot as plt
 
@@ -89,7 +89,7 @@ figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained")
 shown = (
     ("truth", phantom.conductivity * phi0.mask, 2.2),
     ("integral-magseg", result.conductivity, 2.2),
-    ("standard deviation", result.conductivity_std, 0.5),
+    ("noise standard deviation", result.conductivity_std, 0.5),
 )
 for axis, (title, volume, largest) in zip(axes, shown, strict=True):
     image = axis.imshow(volume[:, :, level].T, origin="lower", vmin=0, vmax=largest)

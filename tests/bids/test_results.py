@@ -1,5 +1,6 @@
 import json
 
+import pandas as pd
 import pytest
 
 from bids_qcm.bids.acquisitions import group_acquisitions
@@ -7,6 +8,8 @@ from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.results import caveats, find_results, reported_participants, twins
 from bids_qcm.bids.run_records import Failure, new_record, read_records, write_record
+from bids_qcm.bids.tables import CONDSTATS, write_table
+from bids_qcm.checks.verdict import Verdict
 
 PHI0 = {
     "MaskType": "brain",
@@ -176,3 +179,55 @@ def test_hidden_files_are_no_results(out, add):
     (result,) = find_results(out, "sub-01")
     assert [one.condmap.name for one in result.maps] == ["sub-01_desc-integral_condmap.nii.gz"]
     assert result.magnitude.name == "sub-01_part-mag_desc-preproc_T2w.nii.gz"
+
+
+@pytest.fixture
+def add_map(out, add):
+    """A function that adds a map with its verdict and its statistics table."""
+
+    def add_map(desc, sidecar, **medians):
+        name = f"sub-01_desc-{desc}_condmap.nii.gz"
+        add(name, **sidecar)
+        rows = [
+            {"label": label, "tissue": tissue.replace("_", " "), "erosion": erosion, "n": 9}
+            | dict.fromkeys(("mean", "sd", "iqr", "invalid_fraction"), 0.0)
+            | {"median": median if erosion == 0 else 9.0}
+            for label, (tissue, median) in enumerate(medians.items())
+            for erosion in (0, 2)
+        ]
+        table = pd.DataFrame(rows)[list(CONDSTATS)]
+        write_table(out / "sub-01/anat" / name.replace("map.nii.gz", "stats.tsv"), table, CONDSTATS)
+
+    return add_map
+
+
+def test_disagreement_is_of_the_whole_gray_and_white_matter(out, add_map):
+    """Kernels average cerebrospinal fluid by their own size, and the mask has all of it."""
+    others = {"whole_mask": 0.5, "White_Matter": 0.4}
+    add_map("laplacian", {}, **others, Gray_Matter=0.6, Cerebrospinal_Fluid=1.0)
+    add_map("integral", {}, **others | {"whole_mask": 0.9}, Gray_Matter=0.66)
+    (result,) = find_results(out, "sub-01")
+    assert result.disagreements == pytest.approx({"laplacian": 0.06 / 0.66, "integral": 0.1})
+
+
+def test_without_tissues_the_whole_mask_disagrees(out, add_map):
+    add_map("laplacian", {}, whole_mask=0.5)
+    add_map("integral", {}, whole_mask=1.0)
+    (result,) = find_results(out, "sub-01")
+    assert result.disagreements == pytest.approx({"laplacian": 0.5, "integral": 1.0})
+
+
+def test_the_verdict_of_a_result_holds_the_disagreement(out, add_map):
+    add_map("laplacian", {"Verdict": "green", "VerdictReasons": []}, whole_mask=0.5)
+    add_map("integral", {"Verdict": "red", "VerdictReasons": ["bad"]}, whole_mask=1.0)
+    (result,) = find_results(out, "sub-01")
+    assert result.maps[0].own_verdict == Verdict("green")
+    assert result.verdicts["laplacian"].colour == "amber"
+    assert result.verdicts["integral"].colour == "red"
+    assert result.verdicts["integral"].reasons[0] == "bad"
+
+
+def test_a_map_of_an_older_version_has_no_verdict(out, add):
+    add("sub-01_desc-laplacian_condmap.nii.gz")
+    (result,) = find_results(out, "sub-01")
+    assert result.verdicts == {"laplacian": None}

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -346,11 +347,22 @@ def test_a_weak_sign_is_told(dataset, run, capsys):
     assert "--sign" in said
 
 
+def test_a_red_verdict_is_a_warning_and_another_is_information(dataset, run, capsys):
+    dataset.add("01")
+    assert run("--sign", "+", method=("laplacian",)) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"INFO sub-01_T2w, laplacian: verdict (green|amber)", said)
+    assert "verdict red" not in said
+    assert run("--sign", "-", method=("laplacian",)) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"WARNING sub-01_T2w, laplacian: verdict red: .*the sign may be wrong", said)
+
+
 def test_a_target_out_of_reach_is_told(dataset, run, capsys):
     dataset.add("01")
     assert run("--fit-radius", "auto", "--target-std", "1e-9", method=("laplacian",)) == 0
     said = capsys.readouterr().err
-    assert "twice the published radii leave a standard deviation of" in said
+    assert "twice the published radii leave a noise standard deviation of" in said
     assert "target of 1e-09 S/m" in said
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.reports.group import LEAST_VALUES, OUTLIER_SCORE, modified_z_scores
-from bids_qcm.reports.literature import literature_conductivity
 from bids_qcm.reports.strips import draw_strips
 
 

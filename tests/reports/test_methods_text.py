@@ -49,7 +49,7 @@ def test_every_method_is_described_and_what_it_cites_exists(method):
 
 def test_only_what_was_done_is_told():
     plain = text(processing("laplacian"))
-    for word in ("standard deviation that noise", "egment", "every second slice", "echoes before"):
+    for word in ("noise standard deviation", "egment", "every second slice", "echoes before"):
         assert word not in plain
     assert "phi0, was that of the single echo." in plain
     assert "signal-to-noise ratio above 5" in plain
@@ -111,7 +111,7 @@ def test_automatic_radii_are_told_with_their_range():
         processed.maps["laplacian"].update(FitRadius=[radius] * 3, TargetStd=0.1)
     found = text(one, other)
     assert "within 7 to 9.5 mm" in found
-    assert "predicted standard deviation of 0.1 S/m" in found
+    assert "predicted noise standard deviation of 0.1 S/m" in found
 
 
 def test_automatic_and_given_radii_are_told_apart():

@@ -37,7 +37,7 @@ def test_one_reconstruction_and_one_map_for_each_method(make_workflow, uncertain
     expected |= {"write_dseg", "write_labels"}
     for method in METHODS:
         node = method.replace("-", "_")
-        expected |= {f"reconstruct_{node}", f"statistics_{node}"}
+        expected |= {f"reconstruct_{node}", f"judge_{node}", f"statistics_{node}"}
         expected |= {write_node_name(method), write_node_name(method, "condstats")}
         if uncertainty:
             expected.add(write_node_name(method, "condstd"))
@@ -65,7 +65,8 @@ def test_labels_go_to_the_methods_that_use_them(make_workflow):
     }
     nodes = {name: name.replace("-", "_") for name in METHODS}
     expected = {f"reconstruct_{nodes[m]}" for m in METHODS if METHODS[m].uses_labels}
-    assert users == expected | {f"statistics_{node}" for node in nodes.values()}
+    expected |= {f"{step}_{node}" for step in ("judge", "statistics") for node in nodes.values()}
+    assert users == expected
 
 
 def test_every_reconstruction_has_the_signed_phase(make_workflow):
@@ -77,6 +78,17 @@ def test_every_reconstruction_has_the_signed_phase(make_workflow):
         for field in ("magnitude_file", "noise_file", "magnitude_noise"):
             assert ("phi0", field, name, field) in found
         assert (name, "condstd_file", write_node_name(method, "condstd"), "in_file") in found
+
+
+@pytest.mark.parametrize("uncertainty", [True, False])
+def test_the_verdict_on_a_map_is_written_with_it(make_workflow, uncertainty):
+    workflow = make_workflow(methods=("integral-mag",), uncertainty=uncertainty)
+    found = edges(workflow)
+    assert ("judge_integral_mag", "provenance", "write_integral_mag", "provenance") in found
+    fields = {field for _, _, to, field in found if to == "judge_integral_mag"}
+    expected = {"condmap_file", "provenance", "mask_file", "labels_file", "names_file"}
+    assert fields == expected | ({"condstd_file"} if uncertainty else set())
+    assert workflow.get_node("judge_integral_mag").inputs.frequency == pytest.approx(127.74e6)
 
 
 def test_without_a_segmentation_statistics_are_of_the_mask(make_workflow):
@@ -149,4 +161,6 @@ def test_all_is_written(make_workflow, tmp_path):
     sidecar = json.loads((folder / "sub-01_desc-laplacianSeg_condmap.json").read_text())
     assert (sidecar["Units"], sidecar["FitRadius"], sidecar["PhaseSign"]) == ("S/m", [3, 3, 3], "+")
     assert sidecar["Sources"][-1] == "bids:seg:sub-01/anat/sub-01_dseg.nii.gz"
+    assert (sidecar["Verdict"], sidecar["ImplausibleFraction"]) == ("green", 0)
+    assert sidecar["VerdictReasons"] == []
     assert sidecar["AlternateSlicesFlipped"] == []

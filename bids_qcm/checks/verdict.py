@@ -1,0 +1,314 @@
+"""The verdict on a conductivity map: green, amber or red, with the reasons; numbers only."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from bids_qcm.checks.evidence import Evidence
+from bids_qcm.segmentation.tissues import TISSUES
+
+Colour = Literal["green", "amber", "red"]
+
+COLOURS: tuple[Colour, ...] = ("green", "amber", "red")
+"""From the best to the worst."""
+
+
+class Limits(NamedTuple):
+    """Thresholds of one quantity, beyond which a verdict is amber or red.
+
+    Attributes
+    ----------
+    amber, red : float
+        `math.inf` for a quantity that never makes a verdict red.
+    """
+
+    amber: float
+    red: float
+
+
+# docs/verdict.md has the measurements behind each of these numbers.
+IMPLAUSIBLE = Limits(0.1, 0.4)
+"""Share of implausible voxels, whatever their cause."""
+
+EXCESS_IMPLAUSIBLE = Limits(0.04, 0.08)
+"""Share of implausible voxels that the noise does not explain."""
+
+INVALID = Limits(0.2, math.inf)
+"""Share of invalid voxels."""
+
+NOISE_RATIO = Limits(0.5, 3.0)
+"""Noise standard deviation over the conductivity."""
+
+HIGH_LEVEL = Limits(1.6, 2.2)
+LOW_LEVEL = Limits(0.85, 0.7)
+"""Ratio to the literature, geometric mean of gray and white matter."""
+
+HIGH_MEDIAN = Limits(1.2, 2.5)
+LOW_MEDIAN = Limits(0.4, 0.05)
+"""Median of the mask, S/m, where there are no tissues to compare with the literature."""
+
+GRAY_OVER_WHITE = Limits(1.1, 0.8)
+"""Gray matter over white matter."""
+
+LOW_FLUID = 0.5
+"""Ratio of cerebrospinal fluid to the literature, below which a verdict is amber."""
+
+TREND = Limits(0.5, 1.0)
+"""Relative change of the conductivity from one end of the mask to the other."""
+
+CHI_SQUARE = Limits(1.3, 10.0)
+"""Reduced chi-square of an inversion."""
+
+CORTEX = 2.5
+"""Mean thickness of the cortex, mm [1]_.
+
+.. [1] Fischl B, Dale AM. Measuring the thickness of the human cerebral cortex from magnetic
+   resonance images. Proc Natl Acad Sci 2000. doi:10.1073/pnas.200033797
+"""
+
+DISAGREEMENT = Limits(0.25, math.inf)
+"""Relative distance of a median from the other methods' median."""
+
+_GRAY, _WHITE, _FLUID = (TISSUES[tissue].name for tissue in ("GM", "WM", "CSF"))
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason for a verdict that is not green.
+
+    Attributes
+    ----------
+    colour : {"amber", "red"}
+    text : str
+        A sentence without a full stop.
+    """
+
+    colour: Colour
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a map may be used.
+
+    Attributes
+    ----------
+    colour : {"green", "amber", "red"}
+        Red: the map must not be used as it is. Amber: the map has a limitation that its user should
+        know. Green: no check found anything.
+    reasons : tuple of str
+        Sentences without a full stop, the reasons for red first; none for green.
+    """
+
+    colour: Colour
+    reasons: tuple[str, ...] = ()
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Return the verdict on a map.
+
+    Parameters
+    ----------
+    evidence : Evidence
+
+    Returns
+    -------
+    Verdict
+        The worst colour of all reasons.
+    """
+    reasons = [
+        *_level(evidence),
+        *_implausible(evidence),
+        *_order(evidence),
+        *_trends(evidence),
+        *_fit(evidence),
+        *_limitations(evidence),
+    ]
+    colour = max((reason.colour for reason in reasons), key=COLOURS.index, default="green")
+    reasons.sort(key=lambda reason: -COLOURS.index(reason.colour))
+    return Verdict(colour, tuple(reason.text for reason in reasons))
+
+
+def disagreements(medians: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return how far each method is from the other methods of the same acquisition.
+
+    Parameters
+    ----------
+    medians : mapping of str to mapping of str to float
+        By method, then by tissue: median in S/m. NaN where there is none.
+
+    Returns
+    -------
+    dict of str to float
+        By method: the largest of ``|median / m - 1|`` over its tissues, with m the median of the
+        other methods' values. Methods with no tissue in common with another one are left out.
+    """
+    found = {}
+    for method, own in medians.items():
+        distances = []
+        for tissue, value in own.items():
+            others = sorted(
+                other[tissue]
+                for name, other in medians.items()
+                if name != method and math.isfinite(other.get(tissue, math.nan))
+            )
+            if others and math.isfinite(value):
+                middle = (others[(len(others) - 1) // 2] + others[len(others) // 2]) / 2
+                distances.append(abs(value - middle) / max(abs(middle), 1e-6))
+        if distances:
+            found[method] = max(distances)
+    return found
+
+
+def with_disagreement(verdict: Verdict, disagreement: float | None) -> Verdict:
+    """Add the disagreement with other methods to a verdict.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        On the map alone.
+    disagreement : float or None
+        From :func:`disagreements`; None where one method ran.
+
+    Returns
+    -------
+    Verdict
+        Amber instead of green where the methods disagree. Disagreement alone does not tell which
+        method is wrong, so that it never makes a verdict red.
+    """
+    if disagreement is None or disagreement <= DISAGREEMENT.amber:
+        return verdict
+    reason = f"a tissue's median differs by {disagreement:.0%} from the other methods' median"
+    return Verdict(max(verdict.colour, "amber", key=COLOURS.index), (*verdict.reasons, reason))
+
+
+def _above(value: float, limits: Limits) -> Colour | None:
+    """Return the colour of a value that should not be large; None for green."""
+    if value > limits.red:
+        return "red"
+    return "amber" if value > limits.amber else None
+
+
+def _below(value: float, limits: Limits) -> Colour | None:
+    """Return the colour of a value that should not be small; None for green."""
+    if value < limits.red:
+        return "red"
+    return "amber" if value < limits.amber else None
+
+
+def _implausible(evidence: Evidence) -> Iterator[Reason]:
+    share, expected = evidence.implausible_fraction, evidence.expected_implausible
+    text = f"{share:.0%} of the voxels have a conductivity that no tissue has"
+    by_excess = None
+    if expected is not None:
+        by_excess = _above(share - expected, EXCESS_IMPLAUSIBLE)
+        text += f"; the noise explains {expected:.0%}"
+    colour = max(by_excess or "green", _above(share, IMPLAUSIBLE) or "green", key=COLOURS.index)
+    if colour != "green":
+        yield Reason(colour, text)
+    ratio = evidence.noise_ratio
+    colour = None if ratio is None else _above(ratio, NOISE_RATIO)
+    if colour:
+        yield Reason(
+            colour,
+            f"the noise standard deviation is {ratio:.1f} times the conductivity in the median "
+            "voxel; average over regions, or use larger kernels",
+        )
+
+
+def _level(evidence: Evidence) -> Iterator[Reason]:
+    median = evidence.median
+    if math.isnan(median):
+        yield Reason("red", "no voxel is valid")
+        return
+    if median <= 0:
+        yield Reason("red", f"the median conductivity is {median:.2g} S/m; the sign may be wrong")
+        return
+    ratios = {
+        short: evidence.literature_ratio[name]
+        for short, name in (("white", _WHITE), ("gray", _GRAY))
+        if name in evidence.literature_ratio
+    }
+    if not ratios:
+        colour = _above(median, HIGH_MEDIAN) or _below(median, LOW_MEDIAN)
+        if colour:
+            yield Reason(
+                colour,
+                f"the median conductivity is {median:.2g} S/m; most tissues have 0.3 to 0.8 S/m",
+            )
+        return
+    tissues = " and ".join(ratios)
+    if min(ratios.values()) <= 0:
+        yield Reason("red", f"the conductivity of {tissues} matter is not positive everywhere")
+        return
+    level = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
+    found = f"{tissues} matter have" if len(ratios) > 1 else f"{tissues} matter has"
+    times = f"{found} {level:.2g} times the conductivity of the literature"
+    if colour := _above(level, HIGH_LEVEL):
+        yield Reason(colour, f"{times}; check the phase unit, the phase type and the voxel size")
+    elif colour := _below(level, LOW_LEVEL):
+        yield Reason(
+            colour, f"{times}; the phase may have been halved or scaled, or the voxel size be wrong"
+        )
+
+
+def _order(evidence: Evidence) -> Iterator[Reason]:
+    medians = evidence.medians
+    white, gray, fluid = (medians.get(name, math.nan) for name in (_WHITE, _GRAY, _FLUID))
+    noisy = evidence.noise_ratio is not None and evidence.noise_ratio > 1
+    if white > 0 and gray > 0:
+        colour = _below(gray / white, GRAY_OVER_WHITE)
+        if colour:
+            yield Reason(
+                "amber" if noisy else colour,
+                f"gray matter has {gray / white:.2f} times the conductivity of white matter, "
+                "instead of about 1.7 times; the segmentation may not fit",
+            )
+    ratio = evidence.literature_ratio.get(_FLUID, math.nan)
+    if fluid <= gray:
+        yield Reason(
+            "amber", "cerebrospinal fluid is not more conductive than gray matter in this map"
+        )
+    elif ratio < LOW_FLUID:
+        yield Reason(
+            "amber",
+            f"cerebrospinal fluid has {ratio:.0%} of the conductivity of the literature, because "
+            "the kernels average it with its surroundings",
+        )
+
+
+def _trends(evidence: Evidence) -> Iterator[Reason]:
+    for trend, way in (
+        (evidence.trend_inferior_superior, "bottom to top"),
+        (evidence.trend_left_right, "left to right"),
+    ):
+        colour = _above(abs(trend), TREND)
+        if colour:
+            yield Reason(
+                colour,
+                f"the conductivity changes by {trend:+.0%} from {way}; |B1+| may explain a part, "
+                "so may a phase that is not of the object",
+            )
+
+
+def _fit(evidence: Evidence) -> Iterator[Reason]:
+    chi_square = evidence.reduced_chi_square
+    colour = None if chi_square is None else _above(chi_square, CHI_SQUARE)
+    if colour:
+        yield Reason(
+            colour,
+            f"the inversion does not fit the phase: reduced chi-square {chi_square:.1f} instead of "
+            "about 1",
+        )
+
+
+def _limitations(evidence: Evidence) -> Iterator[Reason]:
+    if _above(evidence.invalid_fraction, INVALID):
+        yield Reason("amber", f"{evidence.invalid_fraction:.0%} of the voxels are invalid")
+    size = evidence.largest_voxel_size
+    # sizes such as 2.50001 mm are rounding
+    if evidence.literature_ratio and size > CORTEX + 1e-3:
+        yield Reason(
+            "amber", f"voxels of {size:.2g} mm are thicker than the cortex ({CORTEX:g} mm)"
+        )

@@ -1,0 +1,223 @@
+"""The quality table of a group, one row for each map, and its plots."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bids_qcm.bids.results import MapResult, Result, read_sidecar
+from bids_qcm.bids.tables import Dictionary, write_table
+from bids_qcm.checks.verdict import COLOURS
+from bids_qcm.recon import METHODS
+from bids_qcm.reports.pages import link
+from bids_qcm.reports.strips import draw_strips
+from bids_qcm.segmentation.tissues import TISSUES
+
+NO_VERDICT = "none"
+"""Class of a map without a verdict, on the page."""
+
+_ALL = "all"
+
+
+class _Measure(NamedTuple):
+    """A quality column that is plotted.
+
+    Attributes
+    ----------
+    description : str
+    units : str or None
+    of_map : bool
+        Whether each map has a value of its own; otherwise the maps of an acquisition share one.
+    ideal : float or None
+        Value to draw a line at.
+    """
+
+    description: str
+    units: str | None = None
+    of_map: bool = True
+    ideal: float | None = None
+
+
+_MEASURES = {
+    "snr": _Measure("Signal-to-noise ratio of the magnitude", of_map=False),
+    "phase_noise": _Measure("Median noise standard deviation of phi0 in the mask", "rad", False),
+    "echo_misfit": _Measure("Misfit of the line over echo times", "rad", False),
+    "incoherent_fraction": _Measure(
+        "Share of the voxels with signal whose phase is incoherent with their neighbours",
+        of_map=False,
+    ),
+    "coverage": _Measure("Share of the mask that has signal", of_map=False),
+    "sign_agreement": _Measure("Share of the voxels that have the sign found", of_map=False),
+    "registration": _Measure(
+        "Mutual information that the registration of the anatomical image gains", of_map=False
+    ),
+    "invalid_fraction": _Measure("Share of the mask that is invalid"),
+    "implausible_fraction": _Measure("Share of the mask with a conductivity that no tissue has"),
+    "noise_ratio": _Measure("Noise standard deviation over conductivity, in the median voxel"),
+    "ratio_wm": _Measure("Median of white matter over the literature", ideal=1.0),
+    "ratio_gm": _Measure("Median of gray matter over the literature", ideal=1.0),
+    "ratio_csf": _Measure("Median of cerebrospinal fluid over the literature", ideal=1.0),
+    "chi_square": _Measure("Reduced chi-square of an inversion", ideal=1.0),
+    "disagreement": _Measure(
+        "Largest relative distance of a tissue's median from the median of the other methods"
+    ),
+}
+
+_RATIOS = {"ratio_wm": "WM", "ratio_gm": "GM", "ratio_csf": "CSF"}
+
+
+def _columns() -> Dictionary:
+    columns: dict[str, Mapping[str, str]] = {
+        "participant_id": {"Description": "Participant"},
+        "session_id": {"Description": "Session; n/a for a participant without sessions"},
+        "source": {"Description": "Start of the names of the acquisition's files"},
+        "method": {"Description": "Name of the method"},
+    }
+    for name, measure in _MEASURES.items():
+        units = {} if measure.units is None else {"Units": measure.units}
+        columns[name] = {"Description": measure.description, **units}
+    return columns | {
+        "mask_origin": {"Description": "Origin of the mask"},
+        "verdict": {
+            "Description": "Verdict on the map: green, amber or red; n/a for a map of a version "
+            "without verdicts"
+        },
+    }
+
+
+def quality_row(one: MapResult, result: Result) -> dict[str, Any]:
+    """Return the row of a map in the quality table.
+
+    Parameters
+    ----------
+    one : MapResult
+    result : Result
+        The acquisition that the map belongs to.
+
+    Returns
+    -------
+    dict
+        Values by column; None where a sidecar lacks the field.
+    """
+    phi0, condmap = result.sidecar, one.sidecar
+    ratios = condmap.get("LiteratureRatio", {})
+    verdict = result.verdicts[one.method]
+    return {
+        "participant_id": result.participant,
+        "session_id": None if result.session is None else f"ses-{result.session}",
+        "source": result.source,
+        "method": one.method,
+        "snr": phi0.get("SignalToNoiseRatio"),
+        "phase_noise": phi0.get("MedianPhaseNoise"),
+        "echo_misfit": phi0.get("EchoMisfit"),
+        "incoherent_fraction": phi0.get("IncoherentFraction"),
+        "coverage": phi0.get("SignalCoverage"),
+        "sign_agreement": phi0.get("PhaseSignAgreement"),
+        "registration": _registration_gain(result),
+        "invalid_fraction": condmap.get("InvalidFraction"),
+        "implausible_fraction": condmap.get("ImplausibleFraction"),
+        "noise_ratio": condmap.get("NoiseRatio"),
+        **{column: ratios.get(TISSUES[tissue].name) for column, tissue in _RATIOS.items()},
+        "chi_square": condmap.get("ReducedChiSquare"),
+        "disagreement": result.disagreements.get(one.method),
+        "mask_origin": condmap.get("MaskOrigin", phi0.get("MaskOrigin")),
+        "verdict": verdict and verdict.colour,
+    }
+
+
+def write_quality(output_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write ``group_qc.tsv`` with its data dictionary.
+
+    Parameters
+    ----------
+    output_dir : Path
+        The derivative dataset.
+    rows : sequence of mapping
+        From :func:`quality_row`.
+
+    Returns
+    -------
+    Path
+        The table.
+    """
+    columns = _columns()
+    path = output_dir / "group_qc.tsv"
+    write_table(path, pd.DataFrame(rows, columns=list(columns)), columns)
+    return path
+
+
+def count_verdicts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of maps of each verdict, `NO_VERDICT` last; without zeros."""
+    found = Counter(row["verdict"] or NO_VERDICT for row in rows)
+    return {colour: found[colour] for colour in (*COLOURS, NO_VERDICT) if found[colour]}
+
+
+def quality_plots(
+    rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return a strip plot for each quality column that has values.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        From :func:`quality_row`.
+    names : mapping of str to str
+        Name of each acquisition, by its source.
+
+    Returns
+    -------
+    list of dict
+        With ``name``, ``anchor``, ``unit`` and ``plot``. Maps of an acquisition share a point where
+        they share the value; the point has the colour of the worst verdict.
+    """
+    plots = []
+    for column, measure in _MEASURES.items():
+        points: dict[str, list[dict[str, Any]]] = {}
+        for row in rows if measure.of_map else _worst_of_each_acquisition(rows):
+            value = row[column]
+            if value is not None and np.isfinite(value):
+                points.setdefault(row["method"] if measure.of_map else _ALL, []).append(
+                    {
+                        "value": float(value),
+                        "name": names[row["source"]],
+                        "link": f"{link(row['participant_id'])}.html#{link(row['source'])}",
+                        "outlier": False,
+                        "verdict": row["verdict"] or NO_VERDICT,
+                    }
+                )
+        if points:
+            order = [name for name in (*METHODS, _ALL) if name in points]
+            order += sorted(set(points) - set(order))
+            ideal = [] if measure.ideal is None else [measure.ideal]
+            plots.append(
+                {
+                    "name": measure.description,
+                    "anchor": f"qc-{column}",
+                    "unit": ", ".join(filter(None, (column, measure.units))),
+                    "plot": draw_strips({name: points[name] for name in order}, ideal),
+                }
+            )
+    return plots
+
+
+def _registration_gain(result: Result) -> float | None:
+    """Return the gain in mutual information by registration; None if there was none."""
+    if result.segmentation is None:
+        return None
+    sidecar = read_sidecar(result.segmentation)
+    found = [sidecar.get(f"MutualInformation{way}") for way in ("Registered", "Header")]
+    return None if None in found else found[0] - found[1]
+
+
+def _worst_of_each_acquisition(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return one row of each acquisition, with its worst verdict."""
+    order = (None, *COLOURS)
+    worst: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for row in rows:
+        key = row["participant_id"], row["source"]
+        if key not in worst or order.index(row["verdict"]) > order.index(worst[key]["verdict"]):
+            worst[key] = row
+    return list(worst.values())

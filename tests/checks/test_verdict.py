@@ -1,0 +1,193 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bids_qcm.checks import verdict as v
+from bids_qcm.checks.evidence import Evidence, gather_evidence
+from bids_qcm.checks.verdict import Verdict, disagreements, judge, with_disagreement
+from bids_qcm.phantom.make import make_phantom
+from bids_qcm.phantom.parameters import PhantomParameters
+from bids_qcm.phase import compute_phi0
+from bids_qcm.recon import reconstruct
+
+NAMES = {1: "Gray Matter", 2: "White Matter", 3: "Cerebrospinal Fluid"}
+RATIOS = {"White Matter": 1.2, "Gray Matter": 1.1, "Cerebrospinal Fluid": 0.7}
+MEDIANS = {"White Matter": 0.41, "Gray Matter": 0.65, "Cerebrospinal Fluid": 1.5}
+GOOD = Evidence(
+    implausible_fraction=0.01,
+    invalid_fraction=0.05,
+    median=0.6,
+    medians=MEDIANS,
+    literature_ratio=RATIOS,
+    noise_ratio=0.1,
+    expected_implausible=0.0,
+    trend_inferior_superior=0.2,
+    trend_left_right=-0.1,
+    reduced_chi_square=1.0,
+    largest_voxel_size=2.0,
+)
+
+
+def scaled(factor):
+    return {
+        "median": factor * GOOD.median,
+        "medians": {name: factor * value for name, value in MEDIANS.items()},
+        "literature_ratio": {name: factor * value for name, value in RATIOS.items()},
+    }
+
+
+def of_tissues(white, gray, fluid):
+    return {
+        "medians": {"White Matter": white, "Gray Matter": gray, "Cerebrospinal Fluid": fluid},
+        "literature_ratio": RATIOS,
+    }
+
+
+def test_nothing_found_is_green():
+    assert judge(GOOD) == Verdict("green")
+
+
+def test_what_is_not_known_is_no_reason():
+    assert judge(Evidence(0.0, 0.0, 0.6)) == Verdict("green")
+
+
+@pytest.mark.parametrize(
+    ("changes", "colour", "words"),
+    [
+        ({"implausible_fraction": 0.07}, "amber", "7% of the voxels"),
+        ({"implausible_fraction": 0.2}, "red", "the noise explains 0%"),
+        ({"implausible_fraction": 0.2, "expected_implausible": 0.2}, "amber", "explains 20%"),
+        ({"implausible_fraction": 0.2, "expected_implausible": None}, "amber", "no tissue has"),
+        ({"implausible_fraction": 0.45, "expected_implausible": 0.45}, "red", "no tissue has"),
+        ({"noise_ratio": 1.0}, "amber", "1.0 times the conductivity"),
+        ({"noise_ratio": 5.0}, "red", "noise standard deviation is 5.0 times"),
+        ({"median": -0.6}, "red", "the sign may be wrong"),
+        ({"median": math.nan}, "red", "no voxel is valid"),
+        (scaled(0.7), "amber", "halved"),
+        (scaled(0.5), "red", "halved"),
+        (scaled(1.5), "amber", "1.7 times the conductivity of the literature"),
+        (scaled(2.0), "red", "check the phase unit"),
+        (of_tissues(0.6, 0.62, 1.5), "amber", "gray matter has 1.03 times"),
+        (of_tissues(0.6, 0.4, 1.5), "red", "the segmentation may not fit"),
+        (of_tissues(0.6, 0.4, 1.5) | {"noise_ratio": 1.5}, "amber", "may not fit"),
+        (of_tissues(0.4, 0.6, 0.5), "amber", "not more conductive than gray matter"),
+        ({"literature_ratio": RATIOS | {"Cerebrospinal Fluid": 0.4}}, "amber", "40% of the cond"),
+        ({"trend_left_right": -0.6}, "amber", "-60% from left to right"),
+        ({"trend_inferior_superior": 1.2}, "red", "+120% from bottom to top"),
+        ({"reduced_chi_square": 1.5}, "amber", "chi-square 1.5"),
+        ({"reduced_chi_square": 20.0}, "red", "chi-square 20.0"),
+        ({"invalid_fraction": 0.4}, "amber", "40% of the voxels are invalid"),
+        ({"largest_voxel_size": 4.0}, "amber", "voxels of 4 mm are thicker than the cortex"),
+        ({"medians": {}, "literature_ratio": {}, "median": 1.5}, "amber", "1.5 S/m"),
+        ({"medians": {}, "literature_ratio": {}, "median": 6e-4}, "red", "0.0006 S/m"),
+    ],
+)
+def test_each_kind_of_evidence(changes, colour, words):
+    found = judge(replace(GOOD, **changes))
+    assert found.colour == colour
+    assert any(words in reason for reason in found.reasons)
+
+
+def test_the_worst_reason_decides_and_comes_first():
+    found = judge(replace(GOOD, largest_voxel_size=4.0, reduced_chi_square=19.0))
+    assert found.colour == "red"
+    assert "chi-square" in found.reasons[0]
+    assert "cortex" in found.reasons[1]
+
+
+def test_the_method_that_differs_is_known_by_the_others():
+    medians = {
+        "a": {"White Matter": 0.40, "Gray Matter": 0.6},
+        "b": {"White Matter": 0.44, "Gray Matter": 0.6},
+        "c": {"White Matter": 0.42, "Gray Matter": 0.9},
+        "d": {"Lesion": 0.7, "White Matter": math.nan},
+    }
+    found = disagreements(medians)
+    assert set(found) == {"a", "b", "c"}
+    assert found["c"] == pytest.approx(0.5)
+    assert found["b"] == pytest.approx(0.2)
+    assert disagreements({"a": {"White Matter": 0.4}}) == {}
+
+
+def test_disagreement_is_amber_at_most():
+    assert with_disagreement(Verdict("green"), None).colour == "green"
+    assert with_disagreement(Verdict("green"), 0.1).colour == "green"
+    assert with_disagreement(Verdict("green"), 0.5).colour == "amber"
+    worse = with_disagreement(Verdict("red", ("x",)), 0.5)
+    assert worse.colour == "red"
+    assert worse.reasons[0] == "x"
+    assert "50%" in worse.reasons[1]
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(PhantomParameters(resolution=4, snr=50))
+
+
+def judged(phantom, method="laplacian-magseg", change=None, **options):
+    """Return the verdict on the map of a phantom whose phase was changed."""
+    phase = phantom.phase[0].copy()
+    phase = phase if change is None else change(phase)
+    phi0 = compute_phi0(phantom.magnitude, [phase], mask=phantom.mask)
+    labels = np.where(phantom.mask, phantom.labels, 0).astype(np.int32)
+    found = reconstruct(
+        phi0.phase,
+        method=method,
+        voxel_size=phantom.voxel_size,
+        frequency=phantom.frequency,
+        mask=phi0.mask,
+        magnitude=phi0.magnitude,
+        labels=labels,
+        phase_noise=phi0.noise,
+        **options,
+    )
+    evidence = gather_evidence(
+        found.conductivity,
+        phi0.mask,
+        phantom.affine,
+        frequency=phantom.frequency,
+        labels=labels,
+        names=NAMES,
+        std=found.conductivity_std,
+        reduced_chi_square=found.reduced_chi_square,
+    )
+    return judge(evidence), evidence
+
+
+def test_a_good_phantom_is_not_red(phantom):
+    found, _ = judged(phantom)
+    assert found.colour == "amber"
+    assert any("thicker than the cortex" in reason for reason in found.reasons)
+
+
+def negated_slices(phase):
+    phase[:, :, 25:31] *= -1
+    return phase
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda phase: phase / 2, "halved"),
+        (lambda phase: np.angle(np.exp(2j * phase)), "check the phase unit"),
+        (np.negative, "the sign may be wrong"),
+        (negated_slices, "no tissue has"),
+    ],
+    ids=["halved", "doubled", "negated", "slices negated"],
+)
+def test_a_wrong_phase_is_red(phantom, change, words):
+    found, _ = judged(phantom, change=change)
+    assert found.colour == "red"
+    assert words in found.reasons[0]
+
+
+def test_chi_square_tells_a_phase_of_another_head(phantom):
+    quick = {"method": "inversion-seg", "uncertainty": False}
+    good, evidence = judged(phantom, **quick)
+    assert good.colour != "red"
+    assert evidence.reduced_chi_square == pytest.approx(1, abs=0.2)
+    bad, evidence = judged(phantom, change=negated_slices, **quick)
+    assert evidence.reduced_chi_square > v.CHI_SQUARE.red
+    assert any("chi-square" in reason for reason in bad.reasons)

@@ -1,0 +1,90 @@
+import json
+import math
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from bids_qcm.checks.verdict import Verdict
+from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
+
+PHI0 = {"MedianPhaseNoise": 0.01, "SignalToNoiseRatio": 80.0, "PhaseSignAgreement": 0.9}
+CONDMAP = {
+    "InvalidFraction": 0.05,
+    "ImplausibleFraction": 0.01,
+    "LiteratureRatio": {"White Matter": 1.2},
+    "MaskOrigin": "template",
+}
+
+
+def make_row(participant="sub-01", method="integral", colour="green", **condmap):
+    result = SimpleNamespace(
+        participant=participant,
+        session=None,
+        source=participant,
+        sidecar=PHI0,
+        segmentation=None,
+        disagreements={"integral": 0.1},
+        verdicts={method: colour and Verdict(colour)},
+    )
+    return quality_row(SimpleNamespace(method=method, sidecar=CONDMAP | condmap), result)
+
+
+def test_a_row_has_what_the_sidecars_have():
+    row = make_row(ReducedChiSquare=1.1)
+    expected = {"snr": 80, "phase_noise": 0.01, "ratio_wm": 1.2, "chi_square": 1.1}
+    expected |= {"verdict": "green", "mask_origin": "template", "disagreement": 0.1}
+    assert row | expected == row
+    absent = ("session_id", "echo_misfit", "coverage", "ratio_csf", "registration")
+    assert all(row[name] is None for name in absent)
+
+
+def test_a_map_of_a_version_without_verdicts_has_a_row(tmp_path):
+    row = make_row(colour=None)
+    path = write_quality(tmp_path, [row])
+    table = pd.read_csv(path, sep="\t")
+    assert math.isnan(table.verdict[0])
+    assert path.read_text().splitlines()[1].endswith("\ttemplate\tn/a")
+    assert count_verdicts([row]) == {"none": 1}
+
+
+def test_every_column_is_in_the_dictionary(tmp_path):
+    path = write_quality(tmp_path, [make_row()])
+    dictionary = json.loads(path.with_suffix(".json").read_text())
+    columns = list(pd.read_csv(path, sep="\t").columns)
+    assert list(dictionary) == columns == list(make_row())
+    assert dictionary["phase_noise"]["Units"] == "rad"
+
+
+def test_verdicts_are_counted_from_the_best_to_the_worst():
+    rows = [make_row(colour=colour) for colour in ("red", "green", "red", None)]
+    assert count_verdicts(rows) == {"green": 1, "red": 2, "none": 1}
+
+
+@pytest.fixture
+def plots():
+    rows = [
+        make_row(method="integral", colour="red"),
+        make_row(method="laplacian", colour="green"),
+        make_row("sub-02", colour="amber"),
+    ]
+    return {one["anchor"]: one for one in quality_plots(rows, {"sub-01": "A", "sub-02": "B"})}
+
+
+def test_each_map_is_a_point_in_the_row_of_its_method(plots):
+    rows = {row["name"]: row["points"] for row in plots["qc-ratio_wm"]["plot"].rows}
+    assert [point["verdict"] for point in rows["integral"]] == ["red", "amber"]
+    assert rows["laplacian"][0]["link"] == "sub-01.html#sub-01"
+    assert len(plots["qc-ratio_wm"]["plot"].literature) == 1
+
+
+def test_maps_that_share_a_number_share_a_point(plots):
+    (row,) = plots["qc-snr"]["plot"].rows
+    assert [(point["name"], point["verdict"]) for point in row["points"]] == [
+        ("A", "red"),
+        ("B", "amber"),
+    ]
+
+
+def test_a_column_without_values_has_no_plot(plots):
+    assert "qc-echo_misfit" not in plots
