@@ -19,7 +19,7 @@ Pair = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ImageEvidence:
     """What the images of an acquisition show about themselves.
 
     Attributes
@@ -71,7 +71,7 @@ def check_acquisition(
     *,
     axes: Sequence[int] = (0, 1, 2),
     may_be_half: bool = False,
-) -> Evidence:
+) -> ImageEvidence:
     """Check what must hold between magnitude and phase, slices and echoes.
 
     Parameters
@@ -89,7 +89,7 @@ def check_acquisition(
 
     Returns
     -------
-    Evidence
+    ImageEvidence
 
     Raises
     ------
@@ -118,7 +118,7 @@ def check_acquisition(
             findings += check_curvature(series.echoes, signal.mask, voxel_size)
         findings += doubtful
         findings += check_decay(magnitudes, echo_times, signal.mask)
-    return Evidence(
+    return ImageEvidence(
         signal=signal.mask,
         snr=float(np.median(magnitudes[0][signal.mask]) / signal.noise.sd)
         if signal.noise.sd > 0
