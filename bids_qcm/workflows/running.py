@@ -33,6 +33,8 @@ PRELOADED = [
 ]
 
 _MENDED = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": AskingSLURMPlugin}
+_INPUT_ERROR = f"{InputError.__module__}.{InputError.__qualname__}: "
+
 # What is left of the longest name of a socket by /pymp-12345678/listener-12345678.
 _LONGEST_TEMPORARY_FOLDER = 75
 
@@ -214,6 +216,8 @@ def _error_of(node: Node) -> str:
     """Give the last line of the traceback, from our plugin or from what the node left."""
     try:
         traceback = getattr(node, "_traceback", None) or node.result.runtime.traceback
-        return "".join(traceback).strip().splitlines()[-1]
+        last = "".join(traceback).strip().splitlines()[-1].strip()
+        # an error of the input speaks for itself
+        return last.removeprefix(_INPUT_ERROR)
     except (AttributeError, TypeError, OSError, IndexError):
         return "its process ended without a word; was it killed, or out of memory?"

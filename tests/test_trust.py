@@ -1,0 +1,385 @@
+"""What the app says of inputs that are wrong together, and that it says nothing of good ones."""
+
+import gzip
+import json
+import shutil
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_qcm.bids.companions import derivative_datasets
+from bids_qcm.bids.dataset import find_acquisitions
+from bids_qcm.bids.images import read_integers, read_values, save_array
+from bids_qcm.bids.results import caveats, find_results
+from bids_qcm.cli.phantom import main as phantom_main
+from bids_qcm.physics import conductivity_factor
+from bids_qcm.settings import Settings
+from bids_qcm.workflows.base import init_bids_qcm_wf
+from bids_qcm.workflows.preflight import Preflight
+
+FREQUENCY = 127.74e6
+METHODS = ("laplacian-mag", "integral-mag")
+SPIN_ECHO = "sub-01/anat/sub-01_part-{}_T2w.nii.gz"
+ECHO = "sub-01/anat/sub-01_echo-{}_part-{}_MEGRE.nii.gz"
+DERIVED = "derivatives/phantom/sub-01/anat/sub-01_"
+
+
+def sidecar(path, **fields):
+    path = path.with_name(path.name.replace(".nii.gz", ".json"))
+    content = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def change(path, function, dtype=np.float32):
+    image = nib.load(path)
+    values = np.asanyarray(image.dataobj).copy()
+    save_array(path, np.asarray(function(values)).astype(dtype), image.affine)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory):
+    """A function that returns the folder of a phantom, which tests must copy to change it."""
+    made = {}
+
+    def phantom(*options):
+        if options not in made:
+            made[options] = tmp_path_factory.mktemp("phantom") / "raw"
+            resolution = () if "--resolution" in options else ("--resolution", "4")
+            assert phantom_main(["create", str(made[options]), *resolution, *options]) == 0
+        return made[options]
+
+    return phantom
+
+
+@pytest.fixture
+def raw(phantoms, tmp_path):
+    """A function that returns a copy of a phantom."""
+
+    def raw(*options):
+        return shutil.copytree(phantoms(*options), tmp_path / "raw")
+
+    return raw
+
+
+@pytest.fixture
+def map_conductivity(tmp_path):
+    """A function that maps a dataset in this process; no reports."""
+
+    def map_conductivity(raw, **options):
+        given = {"methods": METHODS, "uncertainty": False, "omp_nthreads": 2} | options
+        settings = Settings(
+            bids_dir=raw, output_dir=tmp_path / "out", work_dir=tmp_path / "work", **given
+        )
+        derivatives = derivative_datasets(raw, (), settings.output_dir)
+        preflight = Preflight(settings, derivatives)
+        prospects = preflight.outline(find_acquisitions(settings))
+        plans = [one.plan for one in prospects if one.plan]
+        if plans:
+            prospects = preflight.check(plans)
+            plans = [one.plan for one in prospects if one.plan]
+        errors = [failure.error for one in prospects for failure in one.failures]
+        if plans:
+            datasets = {"raw": raw, **derivatives}
+            workflow = init_bids_qcm_wf(plans=plans, settings=settings, datasets=datasets)
+            try:
+                workflow.run(plugin="Linear")
+            except Exception as error:
+                errors.append(str(error))
+        results = find_results(settings.output_dir, "sub-01")
+        warnings = [text for result in results for text in caveats(result)]
+        return SimpleNamespace(
+            errors=errors,
+            warnings=[*warnings, *(text for plan in plans for text in plan.warnings)],
+            verdicts={m: v for result in results for m, v in result.verdicts.items()},
+            maps={one.method: read_values(one.condmap) for r in results for one in r.maps},
+            mask=read_integers(results[0].mask) != 0 if results else None,
+        )
+
+    return map_conductivity
+
+
+def assert_refused(outcome, *words):
+    assert outcome.maps == {}
+    text = " ".join(outcome.errors)
+    for word in words:
+        assert word in text
+    assert "Remedy: " in text
+
+
+def median(outcome, method="integral-mag"):
+    return float(np.nanmedian(outcome.maps[method][outcome.mask]))
+
+
+@pytest.fixture(scope="session")
+def usual_median(phantoms):
+    """The median conductivity of the unspoiled phantom's brain, by integral-mag."""
+    return 0.65
+
+
+# -- units and ranges ---------------------------------------------------------------------------
+
+
+def test_a_label_that_a_full_cycle_contradicts(raw, map_conductivity, usual_median):
+    folder = raw()
+    sidecar(folder / SPIN_ECHO.format("phase"), Units="mrad")
+    found = map_conductivity(folder)
+    assert median(found) == pytest.approx(usual_median, abs=0.02)
+    assert any("'mrad'" in text for text in found.warnings)
+
+
+def test_voxels_of_air_do_not_decide(raw, map_conductivity, usual_median):
+    folder = raw()
+    magnitude = read_values(folder / SPIN_ECHO.format("mag"))
+    rng = np.random.default_rng(1)
+
+    def overshoot(values):
+        x, _, z = np.indices(values.shape)
+        values = np.angle(np.exp(1j * (values + 0.5 * x + 0.3 * z)))
+        air = rng.choice(np.flatnonzero(magnitude < 0.05), 60, replace=False)
+        values.flat[air] = np.sign(values.flat[air]) * rng.uniform(3.2, 3.9, 60)
+        return np.rint(values / np.pi * 4096)
+
+    change(folder / SPIN_ECHO.format("phase"), overshoot, np.int16)
+    sidecar(folder / SPIN_ECHO.format("phase"), Units=None)
+    found = map_conductivity(folder)
+    assert median(found) == pytest.approx(usual_median, abs=0.02)
+
+
+def test_a_phase_that_was_halved(raw, map_conductivity):
+    folder = raw()
+    change(folder / SPIN_ECHO.format("phase"), lambda values: values / 2)
+    found = map_conductivity(folder)
+    assert any("0.5 of a cycle" in text for text in found.warnings)
+    assert {verdict.colour for verdict in found.verdicts.values()} == {"red"}
+
+
+# -- roles --------------------------------------------------------------------------------------
+
+
+def test_a_magnitude_that_overflowed(raw, map_conductivity):
+    folder = raw()
+
+    def overflow(values):
+        return (values / values.max() * 40000).astype(np.uint16).view(np.int16)
+
+    change(folder / SPIN_ECHO.format("mag"), overflow, np.int16)
+    assert_refused(map_conductivity(folder), "part-mag_T2w.nii.gz", "negative")
+
+
+def test_exchanged_magnitude_and_phase(raw, map_conductivity):
+    folder = raw()
+    one, other = (folder / SPIN_ECHO.format(part) for part in ("mag", "phase"))
+    one.rename(folder / "x.nii.gz")
+    other.rename(one)
+    (folder / "x.nii.gz").rename(other)
+    assert_refused(map_conductivity(folder))
+
+
+@pytest.mark.parametrize("spoil", ["intercept", "slope", None])
+def test_real_and_imaginary_part(raw, map_conductivity, usual_median, spoil):
+    folder = raw()
+    paths = [folder / SPIN_ECHO.format(part) for part in ("mag", "phase")]
+    affine = nib.load(paths[0]).affine
+    signal = read_values(paths[0]) * np.exp(1j * read_values(paths[1]))
+    shift = np.abs(signal).max() if spoil == "intercept" else 0
+    factor = 3 if spoil == "slope" else 1
+    for part, values in (("real", signal.real + shift), ("imag", factor * signal.imag + shift)):
+        save_array(folder / SPIN_ECHO.format(part), values.astype(np.float32), affine)
+        json_of_mag = paths[0].with_name(paths[0].name.replace(".nii.gz", ".json"))
+        shutil.copy(json_of_mag, json_of_mag.with_name(json_of_mag.name.replace("mag", part)))
+    for path in paths:
+        path.unlink()
+    found = map_conductivity(folder)
+    if spoil:
+        assert_refused(found, {"intercept": "intercept", "slope": "scaled differently"}[spoil])
+    else:
+        assert median(found) == pytest.approx(usual_median, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"ImagedNucleus": "23Na", "ImagingFrequency": 33.8}, "23Na"),
+        ({"EchoTime1": 0.005, "EchoTime2": 0.0075}, "phase difference"),
+        ({"Units": "Hz"}, "field map"),
+    ],
+)
+def test_sidecars_that_rule_a_map_out(raw, map_conductivity, fields, words):
+    folder = raw()
+    sidecar(folder / SPIN_ECHO.format("phase"), **fields)
+    assert_refused(map_conductivity(folder), words)
+
+
+# -- geometry and bytes -------------------------------------------------------------------------
+
+
+def test_an_sform_that_contradicts_the_voxel_size(raw, map_conductivity):
+    folder = raw()
+    for path in [*folder.glob("sub-01/anat/*.nii.gz"), *folder.glob(DERIVED + "*.nii.gz")]:
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        header = np.frombuffer(bytes(content[:348]), nib.nifti1.header_dtype).copy()
+        for row in ("srow_x", "srow_y", "srow_z"):
+            header[row] *= 1.25
+        path.write_bytes(gzip.compress(bytes(header.tobytes() + content[348:]), 1))
+    assert_refused(map_conductivity(folder), "5 x 5 x 5 mm", "4 x 4 x 4 mm")
+
+
+def test_a_flipped_bit(raw, map_conductivity):
+    folder = raw()
+    path = folder / SPIN_ECHO.format("mag")
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 4  # in the checksum, so that the values are as they were
+    path.write_bytes(content)
+    assert_refused(map_conductivity(folder), "part-mag_T2w.nii.gz", "CRC")
+
+
+def test_labels_through_a_slope_and_files_of_macos(raw, map_conductivity, usual_median):
+    folder = raw()
+    for name in ("dseg", "desc-brain_mask"):
+        path = folder / (DERIVED + name + ".nii.gz")
+        image = nib.load(path)
+        header = image.header.copy()
+        header.set_data_dtype(np.int16)
+        values = image.get_fdata() * (1 - 1e-9)
+        nib.save(nib.Nifti1Image(values, image.affine, header), path)
+    for path in [one for one in folder.rglob("*") if one.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X" + bytes(200))
+    found = map_conductivity(folder, methods=("laplacian-seg", "integral-mag"))
+    assert found.errors == []
+    assert found.warnings == []
+    assert median(found) == pytest.approx(usual_median, abs=0.02)
+
+
+# -- what must hold between files ---------------------------------------------------------------
+
+
+def test_a_phase_that_is_mirrored(raw, map_conductivity):
+    folder = raw()
+    change(folder / SPIN_ECHO.format("phase"), lambda values: values[:, ::-1])
+    assert_refused(map_conductivity(folder), "does not belong to its magnitude", "along axis j")
+
+
+def test_an_echo_of_the_other_sign(raw, map_conductivity):
+    folder = raw("--echo-times", "0.004", "0.009", "0.016")
+    change(folder / ECHO.format(2, "phase"), np.negative)
+    assert_refused(map_conductivity(folder), "echo-2_part-phase", "opposite sign", "misfit in rad")
+
+
+def test_slices_of_the_other_sign(raw, map_conductivity):
+    folder = raw()
+
+    def negate(values):
+        values[:, :, 25:31] *= -1
+        return values
+
+    change(folder / SPIN_ECHO.format("phase"), negate)
+    found = map_conductivity(folder)
+    assert_refused(found, "24 and 25", "30 and 31", "opposite sign")
+
+
+def test_a_mask_of_the_air(raw, map_conductivity):
+    folder = raw()
+    change(folder / (DERIVED + "desc-brain_mask.nii.gz"), lambda values: 1 - values, np.uint8)
+    found = map_conductivity(folder, segmentation="none")
+    assert_refused(found, "desc-brain_mask.nii.gz", "looks inverted")
+
+
+def test_a_segmentation_beside_the_head(raw, map_conductivity):
+    folder = raw()
+    change(folder / (DERIVED + "dseg.nii.gz"), lambda values: np.roll(values, 3, 1), np.int16)
+    found = map_conductivity(folder, methods=())
+    assert any("does not fit the edges" in text for text in found.warnings)
+
+
+def ball(folder, n, size, signal_of, fields, name):
+    """Write the echoes of an object that is not a head."""
+    axes = [(np.arange(k) - (k - 1) / 2) * size * 1e-3 for k in n]
+    rng = np.random.default_rng(0)
+    (folder / "sub-01/anat").mkdir(parents=True)
+    description = {"Name": "ball", "BIDSVersion": "1.10.0"}
+    (folder / "dataset_description.json").write_text(json.dumps(description))
+    for echo, time in enumerate(fields.pop("times", (None,)), start=1):
+        signal, noise = signal_of(*np.meshgrid(*axes, indexing="ij"), time)
+        signal = signal + noise * (rng.normal(size=n) + 1j * rng.normal(size=n))
+        for part, values in (("mag", np.abs(signal)), ("phase", np.angle(signal))):
+            path = folder / "sub-01/anat" / f"sub-01_{name.format(echo, part)}.nii.gz"
+            save_array(path, values.astype(np.float32), np.diag([size, size, size, 1]))
+            own = {"ImagingFrequency": FREQUENCY / 1e6, "Units": "rad", **fields}
+            own |= {} if time is None else {"EchoTime": time}
+            text = json.dumps(own)
+            path.with_name(path.name.replace(".nii.gz", ".json")).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("rim", [0.2, 1.5, 4.0])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_bipolar_readout(tmp_path, map_conductivity, rim, axis):
+    """A linear phase of `rim` rad at the surface alternates between the echoes."""
+    truth, radius = 0.6, 0.045
+
+    def signal(x, y, z, time):
+        r2 = x**2 + y**2 + z**2
+        phase = truth / conductivity_factor(FREQUENCY) * r2 / 6
+        phase = phase + 2 * np.pi * 20 * time * (x**2 - z**2) / 2 / radius**2
+        polarity = 1 if round(time / 4.6e-3) % 2 else -1
+        phase = phase + polarity * rim * (x, y, z)[axis] / radius
+        return 1000 * (r2 < radius**2) * np.exp(-time / 0.03) * np.exp(1j * phase), 10
+
+    fields = {"times": [4.6e-3 * (k + 1) for k in range(6)]}
+    folder = ball(tmp_path / "raw", (34,) * 3, 3, signal, fields, "echo-{}_part-{}_MEGRE")
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert found.errors == []
+    assert median(found, "laplacian") == pytest.approx(truth, rel=0.05)
+
+
+def test_a_coil_sensitivity_that_falls_inside_the_body(tmp_path, map_conductivity):
+    def signal(x, y, z, time):
+        depth = 1 - np.sqrt((x / 0.132) ** 2 + (y / 0.096) ** 2).clip(0, 1)
+        sensitivity = 0.15 + 0.85 * np.exp(-depth / 0.25)
+        return 1000 * (depth > 0) * sensitivity * np.exp(200j * (x**2 + y**2 + z**2)), 10
+
+    folder = ball(tmp_path / "raw", (96, 96, 12), 3, signal, {}, "part-{1}_T2w")
+    found = map_conductivity(folder, methods=("laplacian",))
+    x, y = np.mgrid[:96, :96] - 47.5
+    body = np.hypot(x * 3 / 132, y * 3 / 96) < 1
+    assert np.mean(found.mask[body]) > 0.99
+    assert np.mean(found.mask[~body]) < 0.01
+
+
+# -- no false alarm -----------------------------------------------------------------------------
+
+GOOD = [
+    (*contrast, *field, "--snr", snr)
+    for contrast in [(), ("--echo-times", "0.004", "0.009", "0.016")]
+    for field in [
+        (),
+        ("--field-strength", "1.5"),
+        ("--field-strength", "7"),
+        ("--lesion", "--small-lesions"),
+        ("--tissue-variation", "0.15"),
+    ]
+    for snr in ("16", "50", "150")
+]
+GOOD += [
+    (*resolution, *contrast, "--snr", snr)
+    for resolution in [("--resolution", "3"), ("--resolution", "2")]
+    for contrast in [(), ("--echo-times", "0.0023", "0.0046")]
+    for snr in ("16", "150")
+]
+GOOD += [
+    ("--phase-sign", "-1"),
+    ("--phase-scaling", "siemens"),
+    ("--phase-scaling", "milliradian"),
+    ("--phase-scaling", "unsigned12"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", GOOD, ids=" ".join)
+def test_good_inputs_have_neither_warning_nor_red_verdict(raw, map_conductivity, options):
+    found = map_conductivity(raw(*options), methods=("integral-mag",), uncertainty=True)
+    assert found.errors == []
+    assert found.warnings == []
+    assert {verdict.colour for verdict in found.verdicts.values()} <= {"green", "amber"}
