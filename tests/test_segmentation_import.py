@@ -144,16 +144,6 @@ def test_a_segmentation_in_a_templates_space(heads, plan_tree, import_tree, tmp_
     assert below(AT_4_MM, found, head) == {}
 
 
-def test_without_the_library_for_registration(heads, plan_tree, monkeypatch):
-    monkeypatch.setattr("bids_qcm.bids.routes.can_register", lambda: False)
-    head = heads(4)
-    plan, *_ = plan_tree(head, ["fmriprep"])
-    assert plan.segmentation_route.coreg == "header"
-    assert "SimpleITK is not installed" in plan.warnings[0]
-    plan, *_ = plan_tree(head, ["fmriprep"], coreg="rigid")
-    assert "cannot be registered: SimpleITK is not" in plan.refused["integral-seg"]
-
-
 def test_left_and_right_swapped(heads, plan_tree, tmp_path):
     head = heads(4)
     plan, *_ = plan_tree(head, ["fmriprep"], transform=True)

@@ -21,7 +21,6 @@ from bids_qcm.bids.segmentations import (
 )
 from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.phase import PhaseUnits, signal_mask
-from bids_qcm.segmentation.registration import INSTALL_HINT, can_register
 from bids_qcm.settings import Settings
 
 
@@ -137,10 +136,6 @@ class Finder:
         found = find_t1w(acquisition, self.grid, settings.bids_dir, settings.segmentation_filters)
         if found is None:
             return self._none(f"--segmentation t1w, but {acquisition.name} has no T1w image")
-        if not can_register():
-            raise InputError(
-                found.path, "cannot be segmented: SimpleITK is not installed", INSTALL_HINT
-            )
         if not self.headers_only:
             read_stored(found.path)
         route, warnings = self._route(found)

@@ -15,7 +15,6 @@ from bids_qcm.recon import METHODS
 from bids_qcm.recon.inversion import INVERSION_REPLICATES, SMOOTHNESS
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.replicates import REPLICATES
-from bids_qcm.segmentation.registration import can_register
 from bids_qcm.settings import Settings
 
 EXACT = "exact"
@@ -28,6 +27,7 @@ _LIBRARIES = (
     "numpy",
     "scipy",
     "scikit-image",
+    "SimpleITK",
     "numba",
     "nibabel",
     "nilearn",
@@ -40,8 +40,7 @@ _LIBRARIES = (
 @cache
 def software_versions() -> dict[str, str]:
     """Give the versions of this app and of the libraries that results depend on."""
-    libraries = [*_LIBRARIES, *(["SimpleITK"] if can_register() else [])]
-    return {"bids_qcm": __version__, **{library: version(library) for library in libraries}}
+    return {"bids_qcm": __version__, **{library: version(library) for library in _LIBRARIES}}
 
 
 def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) -> dict[str, Any]:
