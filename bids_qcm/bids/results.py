@@ -18,7 +18,7 @@ from bids_qcm.bids.names import join_name, parse_name, stem
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 
 # Maps of one acquisition whose sidecars differ in these do not belong together.
-_SHARED = ("PhaseSign", "PhaseType", "MaskType", "Segmentation", "ImagingFrequency")
+_SHARED = ("PhaseSign", "PhaseType", "MaskType", "MaskOrigin", "Segmentation", "ImagingFrequency")
 
 _MOSTLY = 0.5
 

@@ -12,7 +12,7 @@ from nipype.interfaces.base import (
 )
 
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
-from bids_qcm.interfaces.base import CheckedInterface, optional_file
+from bids_qcm.interfaces.base import CheckedInterface, joined, optional_file
 from bids_qcm.phase import PhaseUnits, Phi0, compute_phi0
 from bids_qcm.recon import determine_sign
 
@@ -33,6 +33,7 @@ class _PreparePhi0InputSpec(BaseInterfaceInputSpec):
     )
     echo_times = traits.List(traits.Either(None, traits.Float()), mandatory=True, desc="in s")
     mask_file = optional_file()
+    provenance = traits.Dict({}, usedefault=True, desc="of the mask")
 
 
 class _PreparePhi0OutputSpec(TraitedSpec):
@@ -74,13 +75,14 @@ class PreparePhi0(CheckedInterface):
             write_image(path, values, like=Path(inputs.first_files[0]))
             self._results[f"{name}_file"] = str(path)
         self._results["magnitude_noise"] = phi0.magnitude_noise
-        self._results["provenance"] = {
+        found = {
             "AlternateSlicesFlipped": ["ijk"[axis] for axis in phi0.axes_flipped],
             "PhaseUnwrapped": phi0.unwrapped,
             "Warnings": _doubts(phi0),
             "MagnitudeNoise": phi0.magnitude_noise,
             "MedianPhaseNoise": float(np.median(phi0.noise[phi0.mask])),
         }
+        self._results["provenance"] = joined(inputs.provenance, found)
         return runtime
 
 

@@ -2,7 +2,12 @@ import json
 
 import pytest
 
-from bids_qcm.bids.companions import Companion, derivative_datasets, segmentation_datasets
+from bids_qcm.bids.companions import (
+    Companion,
+    derivative_datasets,
+    mask_datasets,
+    segmentation_datasets,
+)
 from bids_qcm.bids.errors import InputError
 
 
@@ -109,3 +114,13 @@ def test_datasets_that_may_give_a_segmentation(tmp_path):
     assert segmentation_datasets("t1w", datasets) == segmentation_datasets("none", datasets) == []
     with pytest.raises(InputError, match="choose from auto, t1w, none, a, b"):
         segmentation_datasets("c", datasets)
+
+
+def test_datasets_that_may_give_a_mask(tmp_path):
+    datasets = {"a": tmp_path / "a", "b": tmp_path / "b"}
+    both = list(datasets.values())
+    assert mask_datasets("auto", datasets) == mask_datasets("brain", datasets) == both
+    assert mask_datasets("signal", datasets) == []
+    assert mask_datasets("b", datasets) == [tmp_path / "b"]
+    with pytest.raises(InputError, match="choose from auto, brain, signal, a, b"):
+        mask_datasets("c", datasets)

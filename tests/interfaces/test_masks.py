@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nibabel.affines import from_matvec
+
+from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import read_integers, save_array
+from bids_qcm.bids.routes import Route
+from bids_qcm.interfaces.masks import MakeMask
+from bids_qcm.phase import recognise_units
+
+AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
+ORIGINS = ("derivative", "T1w", "template", "signal")
+
+
+@pytest.fixture
+def make_mask(ball, tmp_path, monkeypatch):
+    """Run the interface on the ball, whose few ml of signal are not a head."""
+    monkeypatch.chdir(tmp_path)
+
+    def make_mask(*origins, path=None, **options):
+        path = path or Path(ball.files["mask"])
+        interface = MakeMask(
+            origins=list(origins),
+            first_file=ball.files["magnitude"],
+            second_file=ball.files["phi0"],
+            phase_units=recognise_units(ball.phi0, 1.0, 0.0, phase_units="rad"),
+            companion=Companion((path,), ball.folder, "mask"),
+            **{"route": Route(same_grid=True)} | options,
+            metadata={one: {"Type": one, "Sources": [f"bids:{one}"]} for one in ORIGINS},
+        )
+        return interface.run().outputs
+
+    return make_mask
+
+
+def test_a_mask_of_a_derivative_dataset_is_taken(make_mask, ball):
+    outputs = make_mask("derivative", requested="seg")
+    np.testing.assert_array_equal(read_integers(Path(outputs.mask_file)), ball.mask)
+    assert (outputs.mask_type, outputs.is_brain) == ("brain", True)
+    told = {"MaskType": "brain", "MaskOrigin": "derivative", "MaskRequested": "seg"}
+    assert outputs.metadata == {"Type": "derivative", "Sources": ["bids:derivative"], **told}
+    assert outputs.provenance == {"Sources": ["bids:derivative"], **told}
+
+
+def test_a_pose_moves_the_mask(make_mask, ball):
+    shift = from_matvec(np.eye(3), [50, -20, 7])
+    path = ball.folder / "moved.nii.gz"
+    save_array(path, ball.mask, shift @ AFFINE)
+    found = make_mask("derivative", path=path, route=Route(coreg="rigid"), pose=shift.tolist())
+    np.testing.assert_array_equal(read_integers(Path(found.mask_file)), ball.mask)
+
+
+def test_the_hull_of_tissue_classes(make_mask, ball):
+    inner = np.where(ball.mask, 1, 0).astype(np.int16)
+    inner[4, 4, 3] = 0
+    path = ball.folder / "classes.nii.gz"
+    save_array(path, inner, AFFINE)
+    outputs = make_mask("T1w", labels_file=str(path), path=path)
+    np.testing.assert_array_equal(read_integers(Path(outputs.mask_file)), ball.mask)
+    assert outputs.metadata["MaskOverlap"] > 0.3
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_the_next_origin_is_for_a_failure(make_mask, ball, expected):
+    failed = ["t1w.nii", "cannot be segmented", "give another"]
+    options = {"labels_failure": failed, "head_expected": expected}
+    outputs = make_mask("T1w", "template", "signal", **options)
+    assert outputs.mask_file is None
+    assert (outputs.mask_type, outputs.is_brain) == ("signal", False)
+    assert outputs.metadata["MaskOrigin"] == "signal"
+    told = "; ".join(outputs.metadata["Warnings"]) if expected else outputs.metadata["MaskNote"]
+    assert "t1w.nii: cannot be segmented" in told
+    assert "ml of signal, less than the" in told
+    # Without a reason to expect a head, there is nothing to warn of.
+    assert ("Warnings" in outputs.provenance) is expected
+
+
+def test_a_brain_mask_that_is_required_and_cannot_be_made(make_mask):
+    with pytest.raises(InputError, match=r"none can be made .* give --mask signal"):
+        make_mask("template", requested="brain")
+    with pytest.raises(InputError, match="one of them seems flipped"):
+        make_mask("derivative", pose_failure=["a", "one of them seems flipped", "b"])
