@@ -97,6 +97,13 @@ class Plan:
     shows_head: bool | None = None
 
     @property
+    def expects_head(self) -> bool:
+        """Whether the sidecar or a T1w image beside the phase tells that this is a head."""
+        own = {path for echo in self.echoes for path in echo.files}
+        beside = "T1w" in self.mask_origins and self.mask.path not in own
+        return bool(self.shows_head) or beside
+
+    @property
     def segments_t1w(self) -> bool:
         """Whether tissue classes of a T1w image are computed."""
         return "T1w" in self.mask_origins or (

@@ -168,8 +168,7 @@ def _connect_mask(
     interface = MakeMask(
         origins=list(plan.mask_origins),
         requested=settings.mask,
-        # A T1w image beside the phase is of a head.
-        head_expected=bool(plan.shows_head) or "T1w" in plan.mask_origins,
+        head_expected=plan.expects_head,
         first_file=str(first),
         second_file=str(second),
         phase_units=plan.echoes[0].units,

@@ -377,6 +377,23 @@ def test_what_a_mask_is_made_from(dataset, plan, label_values, mask, body_part, 
     assert (found.mask is not None) == ("T1w" in origins)
 
 
+@pytest.mark.parametrize(
+    ("name", "body_part", "t1w", "expected"),
+    [
+        ("sub-01_{}_T2w", None, False, False),
+        ("sub-01_{}_T2w", None, True, True),
+        ("sub-01_{}_T2w", "BRAIN", False, True),
+        # The T1w image is the acquisition itself, which may be of a phantom.
+        ("sub-01_{}_T1w", None, False, False),
+    ],
+)
+def test_whether_a_head_is_expected(dataset, plan, label_values, name, body_part, t1w, expected):
+    dataset.pair(name, BodyPartExamined=body_part)
+    if t1w:
+        dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
+    assert plan().expects_head is expected
+
+
 def test_a_brain_mask_goes_before_a_t1w_image(dataset, plan, label_values):
     dataset.pair(BodyPartExamined="KNEE")
     dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
