@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from bids_qcm.segmentation.template import TemplateFit, fit_template, template_brain
 
-LEAST_OVERLAP = 0.6
+LEAST_OVERLAP = 0.8
 """Least share of a brain mask that has signal."""
 
 LEAST_SIGNAL_ML = 150.0
@@ -92,14 +92,19 @@ def brain_of_labels(labels: NDArray[np.integer], affine: NDArray[np.floating]) -
     -------
     ndarray of bool, shape (X, Y, Z)
     """
+    hull = np.zeros(labels.shape, bool)
+    boxes = ndimage.find_objects((labels != 0).astype(np.uint8))
+    if not boxes:
+        return hull
     spacing = voxel_sizes(affine)
-    # Without a margin, the edge of the field of view would be eroded.
+    # Without a margin, the edge of the box would be eroded.
     margin = [(int(np.ceil(_FOLD_MM / size)) + 1,) * 2 for size in spacing]
-    padded = np.pad(labels != 0, margin)
+    padded = np.pad(labels[boxes[0]] != 0, margin)
     wide = ndimage.distance_transform_edt(~padded, sampling=spacing) <= _FOLD_MM
     closed = ndimage.distance_transform_edt(wide, sampling=spacing) > _FOLD_MM
-    filled = ndimage.binary_fill_holes(closed | padded)
-    return filled[tuple(slice(low, -high) for low, high in margin)]
+    filled = _largest_part(ndimage.binary_fill_holes(closed | padded))
+    hull[boxes[0]] = filled[tuple(slice(low, -high) for low, high in margin)]
+    return hull
 
 
 def _with_signal(
@@ -113,9 +118,13 @@ def _with_signal(
     radius = max(_SKULL_MM, 1.01 * float(spacing.max()))
     inside = template & signal
     core = ndimage.distance_transform_edt(inside, sampling=spacing) > radius
-    parts, n_parts = ndimage.label(core)
-    if n_parts == 0:
+    if not core.any():
         return inside
-    largest = parts == np.bincount(parts[core]).argmax()
+    largest = _largest_part(core)
     opened = ndimage.distance_transform_edt(~largest, sampling=spacing) <= radius
     return ndimage.binary_fill_holes(opened & inside) & template
+
+
+def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    parts, _ = ndimage.label(mask)
+    return parts == np.bincount(parts[mask]).argmax()

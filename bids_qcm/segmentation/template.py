@@ -12,12 +12,11 @@ from scipy.linalg import expm
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
-LEAST_RATIO = 1.45
+LEAST_RATIO = 1.6
 """Least mutual information of a head and the template, in units of the chance level.
 
-The geometric mean of 1.36, the largest ratio of a template that was registered wrongly to a head,
-and 1.53, the smallest ratio of a template that was registered well. Objects without a brain reach
-1.01.
+Between the largest ratio of a template that does not fit, 1.49 for half a head and 1.28 otherwise,
+and the smallest ratio of a whole head, 1.83.
 """
 
 _GRID_MM = 4

@@ -31,7 +31,9 @@ def test_a_hull_fills_folds_and_ventricles(ball):
     labels = ball.astype(np.int32)
     labels[19:21, :, 20:] = 0
     labels[18:22, 20:24, 12:16] = 0
+    labels[0, 0, 0] = 1
     hull = brain_of_labels(labels, AFFINE)
+    assert not hull[0, 0, 0]
     assert (hull & ~ball).sum() < 0.01 * ball.sum()
     assert (ball & ~hull).sum() < 0.02 * ball.sum()
 
@@ -39,11 +41,12 @@ def test_a_hull_fills_folds_and_ventricles(ball):
 def test_a_hull_reaches_the_edge_of_the_field_of_view():
     labels = np.ones((6, 7, 5), np.int32)
     assert brain_of_labels(labels, AFFINE).all()
+    assert not brain_of_labels(0 * labels, AFFINE).any()
 
 
 def test_the_template_is_cut_to_the_signal(ball, fitted):
     skull = ball.copy()
-    skull[:, :8] = True
+    skull[12:28, :8, 8:22] = True
     fitted(skull)
     signal = ball.copy()
     signal[20, 22, 15] = False
