@@ -68,7 +68,7 @@ def brain_of_magnitude(
     fit = fit_template(magnitude, affine, signal)
     if not fit.is_good:
         raise ValueError(
-            "the MNI152 template fits the magnitude no better than a flipped template (mutual "
+            "the MNI152 template fits the magnitude hardly better than a flipped template (mutual "
             f"information {fit.information:.3f} and {fit.chance:.3f})"
         )
     template = template_brain(fit.pose, magnitude.shape, affine)

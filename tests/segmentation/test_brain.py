@@ -59,7 +59,7 @@ def test_the_template_is_cut_to_the_signal(ball, fitted):
 
 @pytest.mark.parametrize(
     ("information", "shift", "message"),
-    [(0.24, 0, "no better than a flipped template"), (0.5, 22, "shows has signal")],
+    [(0.24, 0, "hardly better than a flipped template"), (0.5, 22, "shows has signal")],
 )
 def test_a_template_that_does_not_fit(ball, fitted, information, shift, message):
     fitted(np.roll(ball, shift, axis=1), information)
