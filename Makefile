@@ -76,7 +76,7 @@ audit: $(VENV)/.installed  ## look up known vulnerabilities of the dependencies,
 	$(BIN)/pip-audit --strict --skip-editable
 
 lock: $(VENV)/.installed-dev  ## lock the newest versions of all dependencies, for the image
-	$(LOCK) pyproject.toml --extra registration -o requirements.lock
+	$(LOCK) pyproject.toml -o requirements.lock
 	printf 'hatchling\nsetuptools\n' | $(LOCK) - -o requirements-build.lock
 
 boutiques: $(VENV)/.installed  ## write the Boutiques descriptor of the command line

@@ -38,6 +38,9 @@ class Settings:
     segmentation : str
         ``auto`` for that of any derivative dataset, the name of one, ``t1w`` for the tissue classes
         of a T1w image, or ``none``.
+    mask : str
+        ``auto`` for a brain mask where there is one or can be made, else the signal; ``brain`` for
+        a brain mask or an error; ``signal``; or the name of a derivative dataset.
     segmentation_filters, mask_filters : mapping
         From ``--bids-filter-file``: entities that a segmentation or T1w image, or a mask, must
         have.
@@ -93,6 +96,7 @@ class Settings:
     bids_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     derivatives: tuple[tuple[str, Path], ...] = ()
     segmentation: str = "auto"
+    mask: str = "auto"
     segmentation_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     mask_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     label_table: Path | None = None

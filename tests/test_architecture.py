@@ -87,8 +87,7 @@ def test_data_flows_one_way(module):
 def test_what_is_imported_is_declared():
     """What a dependency of ours happens to bring may be gone with its next version."""
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
-    required = [*project["dependencies"], *project["optional-dependencies"]["registration"]]
-    declared = {re.match(r"[\w.-]+", one)[0].lower() for one in required}
+    declared = {re.match(r"[\w.-]+", one)[0].lower() for one in project["dependencies"]}
     used = {name.partition(".")[0] for module in MODULES for name in imports(module)}
     used -= sys.stdlib_module_names | {"bids_qcm"}
     providers = packages_distributions()

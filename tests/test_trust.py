@@ -369,7 +369,7 @@ GOOD += [
     for snr in ("16", "150")
 ]
 GOOD += [
-    ("--phase-sign", "-1"),
+    ("--phase-sign=-",),
     ("--phase-scaling", "siemens"),
     ("--phase-scaling", "milliradian"),
     ("--phase-scaling", "unsigned12"),

@@ -138,15 +138,47 @@ def segmentation_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Pat
     InputError
         If there is no dataset of that name.
     """
-    if wanted == "auto":
+    return _choose("--segmentation", wanted, ("auto",), ("t1w", "none"), datasets)
+
+
+def mask_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Path]:
+    """Choose the datasets that may give a brain mask.
+
+    Parameters
+    ----------
+    wanted : str
+        ``auto`` and ``brain`` for all, ``signal`` for none, or a dataset's name.
+    datasets : mapping of str to Path
+        From :func:`derivative_datasets`.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    InputError
+        If there is no dataset of that name.
+    """
+    return _choose("--mask", wanted, ("auto", "brain"), ("signal",), datasets)
+
+
+def _choose(
+    option: str,
+    wanted: str,
+    of_any: Sequence[str],
+    of_none: Sequence[str],
+    datasets: Mapping[str, Path],
+) -> list[Path]:
+    if wanted in of_any:
         return list(datasets.values())
-    if wanted in ("t1w", "none"):
+    if wanted in of_none:
         return []
     if wanted not in datasets:
         raise InputError(
-            f"--segmentation {wanted}",
+            f"{option} {wanted}",
             "is the name of no derivative dataset",
-            f"choose from auto, t1w, none{''.join(f', {name}' for name in datasets)}",
+            f"choose from {', '.join([*of_any, *of_none, *datasets])}",
         )
     return [datasets[wanted]]
 

@@ -154,6 +154,12 @@ def put_whole(
         write_sidecar()
 
 
+def remove_with_sidecar(path: Path) -> None:
+    """Remove an image and its sidecar, where they exist."""
+    path.unlink(missing_ok=True)
+    path.with_name(f"{stem(path)}.json").unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")

@@ -1,8 +1,9 @@
 """The search for an acquisition's mask and segmentation, before anything is computed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,6 @@ from bids_qcm.bids.segmentations import (
 from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.phase import PhaseUnits, signal_mask
 from bids_qcm.recon import METHODS
-from bids_qcm.segmentation.registration import INSTALL_HINT, can_register
 from bids_qcm.settings import Settings
 
 
@@ -47,6 +47,26 @@ class Found:
     brain: NDArray[np.bool_] | None = field(default=None, compare=False)
 
 
+MaskOrigin = Literal["derivative", "T1w", "template", "signal"]
+"""What a mask was made from."""
+
+
+@dataclass(frozen=True)
+class FoundMask:
+    """A brain mask, or an image to make it from, and what to try in which order.
+
+    Attributes
+    ----------
+    found : Found
+        Of a mask, or of a T1w image.
+    origins : tuple of str
+        What to make the mask from; the next one is for a failure of the one before.
+    """
+
+    found: Found
+    origins: tuple[MaskOrigin, ...]
+
+
 @dataclass(frozen=True)
 class Finder:
     """Finds an acquisition's mask and segmentation, and checks what can be checked at once.
@@ -65,6 +85,8 @@ class Finder:
         Derivative datasets, in the order in which they are searched.
     headers_only : bool
         Whether to leave the values, and what is found by them, for later.
+    shows_head : bool or None
+        What the sidecar says of the body part; None where it says nothing.
     """
 
     acquisition: Acquisition
@@ -74,25 +96,82 @@ class Finder:
     units: PhaseUnits | None
     datasets: Sequence[Path]
     headers_only: bool = False
+    shows_head: bool | None = None
 
-    def mask(self) -> Found:
-        """Find the brain mask; one that cannot be used is a warning, as the signal mask will do."""
+    def mask(self, datasets: Sequence[Path]) -> FoundMask:
+        """Find the brain mask, or the image to make it from.
+
+        A mask that cannot be used is a warning, because a mask can be made; but it is an error
+        where its dataset was named.
+
+        Parameters
+        ----------
+        datasets : sequence of Path
+            Derivative datasets to take the mask from.
+
+        Returns
+        -------
+        FoundMask
+
+        Raises
+        ------
+        InputError
+            If the dataset that was named has no mask that can be used.
+        """
+        wanted = self.settings.mask
+        if wanted == "signal":
+            return FoundMask(Found(), ("signal",))
+        warnings: tuple[str, ...] = ()
         try:
-            found = find_mask(
-                self.acquisition, self.grid, self.datasets, self.settings.mask_filters
+            derived = self._derived_mask(datasets)
+            if derived is not None:
+                return FoundMask(derived, ("derivative",))
+            why, warnings = self._no_mask(), self._unused_masks()
+            if self.settings.mask_filters:
+                warnings = (f"the brain mask is made, because {why}", *warnings)
+        except InputError as error:
+            if wanted not in ("auto", "brain"):
+                raise
+            why = f"the mask that was found is not used: {error}"
+            warnings = (why,)
+        if wanted not in ("auto", "brain"):
+            raise InputError(
+                datasets[0], why, "give another dataset with --mask, or leave --mask out"
             )
-            if found is None:
-                return Found(warnings=self._no_mask())
-            route, warnings = self._route(found)
-            brain = None
-            if self.headers_only:
-                return Found(found, route, "", tuple(warnings))
+        # A mask of the signal is no brain mask.
+        last: tuple[MaskOrigin, ...] = ("signal",) if wanted == "auto" else ()
+        if self.shows_head is False and wanted == "auto":
+            return FoundMask(Found(warnings=warnings), last)
+        image = self._image_for_mask()
+        image = replace(image, warnings=(*warnings, *image.warnings))
+        first: tuple[MaskOrigin, ...] = ("T1w",) if image.companion else ()
+        return FoundMask(image, (*first, "template", *last))
+
+    def _derived_mask(self, datasets: Sequence[Path]) -> Found | None:
+        found = find_mask(self.acquisition, self.grid, datasets, self.settings.mask_filters)
+        if found is None:
+            return None
+        route, warnings = self._route(found)
+        brain = None
+        if not self.headers_only:
             read_integers(found.path)
             if route.coreg in (None, "header"):
                 brain = sample_mask(found.path, self.grid, _point_map(route))
-        except InputError as error:
-            return Found(warnings=(f"using a mask of reliable signal, as {error}",))
         return Found(found, route, "", tuple(warnings), brain)
+
+    def _image_for_mask(self) -> Found:
+        """Find the T1w image to make a brain mask from."""
+        filters = self.settings.segmentation_filters
+        try:
+            found = find_t1w(self.acquisition, self.grid, self.settings.bids_dir, filters)
+            if found is None:
+                return Found()
+            if not self.headers_only:
+                read_stored(found.path)
+            route, warnings = self._route(found)
+        except InputError as error:
+            return Found(warnings=(f"the brain mask is made without a T1w image: {error}",))
+        return Found(found, route, "", tuple(warnings))
 
     def segmentation(self, datasets: Sequence[Path], mask: Found) -> Found:
         """Find the segmentation, or tell why there is none.
@@ -119,17 +198,20 @@ class Finder:
             return self._none(str(error), worth_a_warning=True)
         return Found(found, route, "", tuple(warnings))
 
-    def _no_mask(self) -> tuple[str, ...]:
-        """Return why no brain mask is used, if there are filters or masks of another name."""
-        name, filters = self.acquisition.name, self.settings.mask_filters
-        if filters:
-            return (f"using a mask of reliable signal, as no mask for {name} passes the filters",)
+    def _no_mask(self) -> str:
+        name = self.acquisition.name
+        if self.settings.mask_filters:
+            return f"no mask for {name} passes the filters"
+        return f"has no brain mask for {name}"
+
+    def _unused_masks(self) -> tuple[str, ...]:
+        """Return a warning that names the masks which are there and not known to be the brain."""
         others = ", ".join(path.name for path in other_masks(self.acquisition, self.datasets))
         if not others:
             return ()
         return (
-            f"{name}: masks not used: {others}. If one of them is the brain, rename it to "
-            "*_desc-brain_mask, or choose it with --bids-filter-file",
+            f"{self.acquisition.name}: masks not used: {others}. If one of them is the brain, "
+            "rename it to *_desc-brain_mask, or choose it with --bids-filter-file",
         )
 
     def _none(self, why: str, *, worth_a_warning: bool = False) -> Found:
@@ -147,10 +229,6 @@ class Finder:
         found = find_t1w(acquisition, self.grid, settings.bids_dir, settings.segmentation_filters)
         if found is None:
             return self._none(f"--segmentation t1w, but {acquisition.name} has no T1w image")
-        if not can_register():
-            raise InputError(
-                found.path, "cannot be segmented: SimpleITK is not installed", INSTALL_HINT
-            )
         if not self.headers_only:
             read_stored(found.path)
         route, warnings = self._route(found)

@@ -12,7 +12,7 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.finding import Finder
+from bids_qcm.bids.finding import Finder, MaskOrigin
 from bids_qcm.bids.images import Grid, StoredImage, read_grid, read_stored
 from bids_qcm.bids.routes import Route
 from bids_qcm.bids.sequences import (
@@ -21,7 +21,13 @@ from bids_qcm.bids.sequences import (
     is_gradient_echo,
     slice_axis,
 )
-from bids_qcm.bids.sidecars import contradictions, echo_time, larmor_frequency, read_sidecar
+from bids_qcm.bids.sidecars import (
+    contradictions,
+    echo_time,
+    larmor_frequency,
+    read_sidecar,
+    shows_head,
+)
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import LARGEST_SCALE
@@ -68,8 +74,13 @@ class Plan:
     frequency_source : str
         The sidecar field it is from.
     segmentation, mask : Companion or None
+        The mask may be a T1w image to make it from.
     segmentation_route, mask_route : Route
         How they get into `grid`.
+    mask_origins : tuple of str
+        What to make the mask from; the next one is for a failure of the one before.
+    shows_head : bool or None
+        What the sidecar says of the body part; None where it says nothing.
     methods : tuple of str
         At least one.
     refused : dict of str to str
@@ -92,6 +103,22 @@ class Plan:
     segmentation_route: Route = field(default_factory=Route)
     mask_route: Route = field(default_factory=Route)
     manufacturer: str = ""
+    mask_origins: tuple[MaskOrigin, ...] = ("signal",)
+    shows_head: bool | None = None
+
+    @property
+    def expects_head(self) -> bool:
+        """Whether the sidecar or a T1w image beside the phase tells that this is a head."""
+        own = {path for echo in self.echoes for path in echo.files}
+        beside = "T1w" in self.mask_origins and self.mask.path not in own
+        return bool(self.shows_head) or beside
+
+    @property
+    def segments_t1w(self) -> bool:
+        """Whether tissue classes of a T1w image are computed."""
+        return "T1w" in self.mask_origins or (
+            self.segmentation is not None and self.segmentation.kind == "t1w"
+        )
 
 
 def plan_acquisition(
@@ -99,6 +126,7 @@ def plan_acquisition(
     settings: Settings,
     datasets: Sequence[Path],
     segmentation_datasets: Sequence[Path] | None = None,
+    mask_datasets: Sequence[Path] | None = None,
     *,
     headers_only: bool = False,
 ) -> Plan:
@@ -110,8 +138,8 @@ def plan_acquisition(
     settings : Settings
     datasets : sequence of Path
         Derivative datasets to take a segmentation and a mask from.
-    segmentation_datasets : sequence of Path, optional
-        Those to take the segmentation from, if not all of them.
+    segmentation_datasets, mask_datasets : sequence of Path, optional
+        Those to take the segmentation and the mask from, if not all of them.
     headers_only : bool
         Leave the values for later, which may tell of more that is wrong: whole images take a
         hundred times as long to read as their headers.
@@ -153,8 +181,10 @@ def plan_acquisition(
         units=echoes[0].units,
         datasets=datasets,
         headers_only=headers_only,
+        shows_head=shows_head(sidecars[0]),
     )
-    mask = finder.mask()
+    found_mask = finder.mask(datasets if mask_datasets is None else mask_datasets)
+    mask = found_mask.found
     segmentation = finder.segmentation(
         datasets if segmentation_datasets is None else segmentation_datasets, mask
     )
@@ -177,6 +207,8 @@ def plan_acquisition(
         segmentation_route=segmentation.route,
         mask=mask.companion,
         mask_route=mask.route,
+        mask_origins=found_mask.origins,
+        shows_head=finder.shows_head,
         methods=methods,
         refused=refused,
         manufacturer=str(sidecars[0].get("Manufacturer", "")),

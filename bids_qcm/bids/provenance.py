@@ -9,13 +9,13 @@ from typing import Any
 from bids_qcm import __version__
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.derivatives import bids_uri
+from bids_qcm.bids.finding import MaskOrigin
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.routes import Route
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.inversion import INVERSION_REPLICATES, SMOOTHNESS
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.replicates import REPLICATES
-from bids_qcm.segmentation.registration import can_register
 from bids_qcm.settings import Settings
 
 EXACT = "exact"
@@ -24,10 +24,17 @@ EXACT = "exact"
 EXACT_BUT_MAGNITUDE = "exact, but to first order for the noise of the magnitude"
 """The same, where the magnitude's noise moves the weights."""
 
+_MADE_MASKS = {
+    "T1w": "Filled hull of the tissue classes of a T1w image",
+    "template": "Brain of the MNI152 template, registered to the magnitude, where there is signal",
+    "signal": "Reliable signal: largest part of the magnitude above the noise",
+}
+
 _LIBRARIES = (
     "numpy",
     "scipy",
     "scikit-image",
+    "SimpleITK",
     "numba",
     "nibabel",
     "nilearn",
@@ -40,8 +47,7 @@ _LIBRARIES = (
 @cache
 def software_versions() -> dict[str, str]:
     """Give the versions of this app and of the libraries that results depend on."""
-    libraries = [*_LIBRARIES, *(["SimpleITK"] if can_register() else [])]
-    return {"bids_qcm": __version__, **{library: version(library) for library in libraries}}
+    return {"bids_qcm": __version__, **{library: version(library) for library in _LIBRARIES}}
 
 
 def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) -> dict[str, Any]:
@@ -63,11 +69,8 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
     metadata = {
         "Description": "Phase at echo time zero, unwrapped, sign applied",
         "Units": "rad",
-        "Sources": [
-            bids_uri(path, datasets) for path in (*sources, *_paths(plan.mask, plan.mask_route))
-        ],
+        "Sources": [bids_uri(path, datasets) for path in sources],
         "Segmentation": _uris_of_segmentation(plan, datasets),
-        "MaskType": mask_type(plan),
         "PhaseType": settings.phase_type,
         "PhaseUnits": [echo.units.name if echo.units else "complex" for echo in plan.echoes],
         "ImagingFrequency": plan.frequency / 1e6,
@@ -143,24 +146,33 @@ def condstd_metadata(
     }
 
 
-def mask_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
-    """Describe the mask: a brain mask that was found, or that of reliable signal."""
-    if plan.mask is not None:
-        return {
-            "Type": "Brain",
-            "Sources": [bids_uri(path, datasets) for path in _paths(plan.mask, plan.mask_route)],
-            **plan.mask_route.describe(),
-        }
-    return {
-        "Type": "ROI",
-        "Description": "Signal: largest connected part with a signal-to-noise ratio above 5",
-        "Sources": [bids_uri(path, datasets) for echo in plan.echoes for path in echo.files],
-    }
+def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) -> dict[str, Any]:
+    """Return the sidecar of a mask that was made from `origin`.
 
+    Parameters
+    ----------
+    plan : Plan
+    datasets : mapping of str to Path
+        Names of the source datasets, for BIDS URIs.
+    origin : {"derivative", "T1w", "template", "signal"}
 
-def mask_type(plan: Plan) -> str:
-    """Give the mask's ``desc`` label: brain or signal."""
-    return "brain" if plan.mask is not None else "signal"
+    Returns
+    -------
+    dict
+        For a JSON sidecar; a registration adds its results later.
+    """
+    metadata = {"Type": "ROI" if origin == "signal" else "Brain"}
+    if origin in ("derivative", "T1w"):
+        paths = _paths(plan.mask, plan.mask_route)
+    elif origin == "template":
+        paths = [plan.echoes[0].files[0]]
+    else:
+        paths = [path for echo in plan.echoes for path in echo.files]
+    if origin != "derivative":
+        metadata["Description"] = _MADE_MASKS[origin]
+    metadata["Sources"] = [bids_uri(path, datasets) for path in paths]
+    described = plan.mask_route.describe() if origin in ("derivative", "T1w") else {}
+    return {**metadata, **described}
 
 
 def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:

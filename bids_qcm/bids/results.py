@@ -23,7 +23,7 @@ from bids_qcm.segmentation.tissues import TISSUES
 from bids_qcm.statistics import WHOLE_MASK
 
 # Maps of one acquisition whose sidecars differ in these do not belong together.
-_SHARED = ("PhaseSign", "PhaseType", "MaskType", "Segmentation", "ImagingFrequency")
+_SHARED = ("PhaseSign", "PhaseType", "MaskType", "MaskOrigin", "Segmentation", "ImagingFrequency")
 
 _MOSTLY = 0.5
 

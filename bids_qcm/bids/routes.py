@@ -13,7 +13,7 @@ from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.images import Grid, read_grid
 from bids_qcm.bids.names import IMAGE_EXTENSIONS
 from bids_qcm.bids.transforms import Step, find_steps
-from bids_qcm.segmentation.registration import INSTALL_HINT, Coreg, can_register
+from bids_qcm.segmentation.registration import Coreg
 from bids_qcm.settings import Settings
 
 # bias corrected before raw
@@ -118,9 +118,6 @@ def _choose_coreg(
     if anatomical is None:
         obstacle = "no T1w image of its space was found"
         remedy = "add the *_desc-preproc_T1w image beside it, or give --coreg header"
-    elif not can_register():
-        obstacle = "SimpleITK is not installed"
-        remedy = f"{INSTALL_HINT}, or give --coreg header"
     else:
         return settings.coreg, anatomical, []
     if settings.coreg == "rigid":

@@ -143,9 +143,38 @@ def import_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[n
     InputError
         If nothing of it is in the grid.
     """
-    mask = read_integers(path) != 0
+    return resample_mask(read_integers(path) != 0, read_grid(path).affine, grid, point_map, path)
+
+
+def resample_mask(
+    mask: NDArray[np.bool_],
+    affine: NDArray[np.floating],
+    grid: Grid,
+    point_map: PointMap | None,
+    path: Path,
+) -> NDArray[np.bool_]:
+    """Bring a mask into the grid of the phase.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+    affine : ndarray, shape (4, 4)
+        Voxel indices of the mask to mm.
+    grid, point_map
+        As in :func:`import_tissues`.
+    path : Path
+        The image that the mask is from.
+
+    Returns
+    -------
+    ndarray of bool, shape of `grid`
+
+    Raises
+    ------
+    InputError
+        If no voxel of the mask is in the grid.
+    """
     if point_map is not None:
-        affine = read_grid(path).affine
         mask = resample_labels(mask, affine, grid.shape, grid.affine, point_map) != 0
     return _not_empty(mask, path)
 

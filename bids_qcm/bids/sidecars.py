@@ -15,6 +15,9 @@ from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 _FIELD_STRENGTH_RANGE = (0.01, 30.0)
 _LONGEST_ECHO_TIME = 1.0
 
+_HEAD_WORDS = ("head", "brain", "skull", "neuro", "cerebr", "cranium")
+_UNKNOWN_BODY_PARTS = ("", "none", "n/a", "unknown", "other", "mr", "whole body", "wholebody")
+
 # A nominal field strength may be some percent off: 3 T magnets of one vendor are at 2.89 T.
 _NOMINAL_FIELD = 0.1
 _SAME = 1e-3
@@ -168,6 +171,24 @@ def echo_time(metadata: dict[str, Any], image: Path) -> float:
             image, f"its sidecar's EchoTime is {seconds:g}", "give EchoTime in seconds"
         )
     return seconds
+
+
+def shows_head(metadata: Mapping[str, Any]) -> bool | None:
+    """Whether a sidecar says that an image shows a head; None if the sidecar does not say.
+
+    Parameters
+    ----------
+    metadata : mapping
+        The image's sidecar, with ``BodyPartExamined`` or without.
+
+    Returns
+    -------
+    bool or None
+    """
+    body_part = str(metadata.get("BodyPartExamined") or "").strip().lower()
+    if body_part in _UNKNOWN_BODY_PARTS:
+        return None
+    return any(word in body_part for word in _HEAD_WORDS)
 
 
 def is_number(value: Any) -> bool:  # noqa: ANN401

@@ -30,7 +30,9 @@ class MaskDoubt(NamedTuple):
     fatal: bool
 
 
-def check_mask(mask: NDArray[np.bool_], signal: NDArray[np.bool_]) -> tuple[float, list[MaskDoubt]]:
+def check_mask(
+    mask: NDArray[np.bool_], signal: NDArray[np.bool_]
+) -> tuple[float, MaskDoubt | None]:
     """Check that a mask holds signal, not air, and more than a handful of voxels.
 
     Parameters
@@ -44,16 +46,15 @@ def check_mask(mask: NDArray[np.bool_], signal: NDArray[np.bool_]) -> tuple[floa
     -------
     coverage : float
         Share of the mask that has signal; 0 for an empty mask.
-    doubts : list of MaskDoubt
-        The gravest one, if any.
+    doubt : MaskDoubt or None
     """
     n_voxels = np.count_nonzero(mask)
     covered = np.count_nonzero(mask & signal) / max(1, n_voxels)
     if n_voxels < LEAST_VOXELS:
         problem = f"has {n_voxels} voxels in the grid of the phase, too few for any kernel"
-        return covered, [MaskDoubt(problem, "use a mask of the whole brain", True)]
+        return covered, MaskDoubt(problem, "use a mask of the whole brain", True)
     if covered >= EXPECTED_COVERAGE:
-        return covered, []
+        return covered, None
     problem = f"has signal in {covered:.0%} of its voxels only"
     outside = np.count_nonzero(signal & ~mask) / max(1, np.count_nonzero(~mask))
     if covered < min(LEAST_COVERAGE, outside):
@@ -62,4 +63,4 @@ def check_mask(mask: NDArray[np.bool_], signal: NDArray[np.bool_]) -> tuple[floa
         "use the brain mask of the same participant and session, placed on these images, or give "
         "--mask signal"
     )
-    return covered, [MaskDoubt(problem, remedy, covered < LEAST_COVERAGE)]
+    return covered, MaskDoubt(problem, remedy, covered < LEAST_COVERAGE)

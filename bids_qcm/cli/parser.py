@@ -81,6 +81,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         bids_filters=options.bids_filter_file.get("phase", {}),
         derivatives=tuple(options.derivatives),
         segmentation=options.segmentation,
+        mask=options.mask,
         segmentation_filters=options.bids_filter_file.get("segmentation", {}),
         mask_filters=options.bids_filter_file.get("mask", {}),
         label_table=options.label_table and options.label_table.resolve(),
@@ -209,6 +210,15 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         help="which segmentation to use: auto, of any derivative dataset; NAME, of the derivative "
         "dataset of this name; t1w, tissue classes of the T1w image, with low confidence; none "
         "(default: auto)",
+    )
+    add(
+        "--mask",
+        default="auto",
+        metavar="{auto,brain,signal,NAME}",
+        help="where to map conductivity: auto, in a brain mask of any derivative dataset, else in "
+        "a brain mask made from the T1w image or the magnitude, else where there is signal; "
+        "brain, in a brain mask, or an error; signal, where there is signal; NAME, in the brain "
+        "mask of the derivative dataset of this name (default: auto)",
     )
     add(
         "--label-table",

@@ -50,12 +50,19 @@ def _row(plan: Plan, settings: Settings) -> dict[str, str | int]:
         "voxels": "x".join(map(str, plan.grid.shape)),
         "size (mm)": "x".join(f"{size:.3g}" for size in plan.grid.voxel_size),
         "MHz": f"{plan.frequency / 1e6:.3f}",
-        "mask": _where(plan.mask) if plan.mask else "reliable signal",
+        "mask": _mask(plan),
         "segmentation": _where(plan.segmentation) if plan.segmentation else "none",
         "methods": " ".join(plan.methods),
         "GB": f"{acquisition_gb(plan, settings):.1f}",
         "time": _time(seconds(plan, settings)),
     }
+
+
+def _mask(plan: Plan) -> str:
+    if plan.mask_origins[0] == "derivative":
+        return _where(plan.mask)
+    names = {"T1w": "brain by T1w", "template": "brain by template", "signal": "reliable signal"}
+    return names[plan.mask_origins[0]]
 
 
 def _where(companion: Companion) -> str:

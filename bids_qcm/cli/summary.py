@@ -26,6 +26,14 @@ _CANNOT_WRITE = re.compile(
 )
 
 
+_ORIGINS = {
+    "derivative": "derivative dataset",
+    "T1w": "T1w image",
+    "template": "MNI152 template",
+    "signal": "magnitude",
+}
+
+
 @dataclass
 class Summary:
     """What was done and what was not.
@@ -104,6 +112,7 @@ class Summary:
                 invalid = one.sidecar["InvalidFraction"]
                 self.done.append(f"{one.condmap} ({invalid:.1%} invalid)")
         self.methods[source] = list(methods)
+        _tell_of_mask(plan.acquisition.name, read_sidecar(result.mask))
         if result.segmentation:
             _tell_of_segmentation(plan.acquisition.name, read_sidecar(result.segmentation))
         for caveat in (*caveats(result), *twins(results)):
@@ -146,6 +155,20 @@ def _tell_of_verdict(name: str, verdict: Verdict | None) -> None:
     level = logging.WARNING if verdict.colour == "red" else logging.INFO
     reasons = f": {'; '.join(verdict.reasons)}" if verdict.reasons else ""
     LOGGER.log(level, "%s: verdict %s%s", name, verdict.colour, reasons)
+
+
+def _tell_of_mask(name: str, sidecar: Mapping[str, Any]) -> None:
+    """Log the origin of the mask, and how well it fits."""
+    parts = [f"{sidecar['MaskType']} mask from the {_ORIGINS[sidecar['MaskOrigin']]}"]
+    if "MaskOverlap" in sidecar:
+        parts.append(f"{sidecar['MaskOverlap']:.0%} of it has signal")
+    if "MutualInformation" in sidecar:
+        parts.append(
+            f"mutual information {sidecar['MutualInformation']:.3f}, at least "
+            f"{sidecar['MutualInformationThreshold']:.3f} needed"
+        )
+    parts += [sidecar["MaskNote"]] if "MaskNote" in sidecar else []
+    LOGGER.info("%s: %s", name, "; ".join(parts))
 
 
 def _tell_of_segmentation(name: str, sidecar: Mapping[str, Any]) -> None:

@@ -1,13 +1,30 @@
 """What this package's interfaces share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from nipype.interfaces.base import File, SimpleInterface, traits
+
+from bids_qcm.bids.errors import InputError
 
 
 def optional_file() -> traits.Either:
     """Give a trait for a file that may be None."""
     return traits.Either(None, File(exists=True), default=None, usedefault=True)
+
+
+_ADDED = ("Sources", "Warnings")
+
+
+def failure(description: str) -> traits.List:
+    """Return a trait for the arguments of an `InputError`, which are empty without a failure."""
+    return traits.List(traits.Str, [], usedefault=True, desc=description)
+
+
+def raise_failure(arguments: Sequence[str]) -> None:
+    """Raise the `InputError` of another interface, if there is a failure."""
+    if arguments:
+        raise InputError(*arguments)
 
 
 class CheckedInterface(SimpleInterface):
@@ -23,7 +40,9 @@ class CheckedInterface(SimpleInterface):
 
 
 def joined(metadata: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
-    """Put both together, the second one's entries winning; of warnings, neither's are lost."""
+    """Return both together; entries of the second win, but lists of `_ADDED` are joined."""
     both = {**metadata, **provenance}
-    warnings = [*metadata.get("Warnings", ()), *provenance.get("Warnings", ())]
-    return both | ({"Warnings": warnings} if "Warnings" in both else {})
+    for name in _ADDED:
+        if name in both:
+            both[name] = list(dict.fromkeys([*metadata.get(name, ()), *provenance.get(name, ())]))
+    return both

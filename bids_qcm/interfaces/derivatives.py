@@ -11,7 +11,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_qcm.bids.derivatives import put_whole
+from bids_qcm.bids.derivatives import put_whole, remove_with_sidecar
 from bids_qcm.interfaces.base import joined
 
 
@@ -45,4 +45,32 @@ class WriteDerivative(SimpleInterface):
         outdated = map(Path, self.inputs.outdated)
         put_whole(Path(self.inputs.in_file), Path(self.inputs.out_path), sidecar, outdated)
         self._results["out_file"] = self.inputs.out_path
+        return runtime
+
+
+class _WriteMaskInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True)
+    out_paths = traits.Dict(mandatory=True, desc="where to, by the type of the mask")
+    mask_type = traits.Str(mandatory=True)
+    metadata = traits.Dict(mandatory=True, desc="sidecar")
+
+
+class WriteMask(SimpleInterface):
+    """Copy a mask and its sidecar to the derivative dataset, under the name of its type.
+
+    A mask of another type from an earlier run is removed, because it is not the mask of the maps.
+    """
+
+    input_spec = _WriteMaskInputSpec
+    output_spec = _WriteDerivativeOutputSpec
+    # The dataset may have lost the file since the node was cached.
+    _always_run = True
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs = self.inputs
+        path = inputs.out_paths[inputs.mask_type]
+        put_whole(Path(inputs.in_file), Path(path), inputs.metadata)
+        for other in set(inputs.out_paths.values()) - {path}:
+            remove_with_sidecar(Path(other))
+        self._results["out_file"] = path
         return runtime

@@ -12,10 +12,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
-from bids_qcm.checks.masks import check_mask
-from bids_qcm.interfaces.base import CheckedInterface, joined, optional_file
+from bids_qcm.interfaces.base import CheckedInterface, joined
 from bids_qcm.phase import PhaseUnits, Phi0, compute_phi0
 from bids_qcm.recon import determine_sign
 from bids_qcm.recon.sign import usual_sign
@@ -36,10 +34,8 @@ class _PreparePhi0InputSpec(BaseInterfaceInputSpec):
         desc="unit of each phase; None for real and imaginary parts",
     )
     echo_times = traits.List(traits.Either(None, traits.Float()), mandatory=True, desc="in s")
-    mask_file = optional_file()
-    mask_source = traits.Str(usedefault=True, desc="what an error about the mask names")
-    signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
-    provenance = traits.Dict({}, usedefault=True, desc="of the images")
+    mask_file = File(exists=True, mandatory=True, desc="where to compute")
+    provenance = traits.Dict({}, usedefault=True, desc="of the images and the mask")
 
 
 class _PreparePhi0OutputSpec(TraitedSpec):
@@ -63,16 +59,11 @@ class PreparePhi0(CheckedInterface):
         magnitudes, phases = zip(
             *(read_echo(Path(a), Path(b), u) for a, b, u in files), strict=True
         )
-        signal = read_integers(Path(inputs.signal_file)) != 0
-        mask = read_integers(Path(inputs.mask_file)) != 0 if inputs.mask_file else signal
-        coverage, doubts = check_mask(mask, signal)
-        if doubts and doubts[0].fatal:
-            raise InputError(inputs.mask_source, doubts[0].problem, doubts[0].remedy)
         phi0 = compute_phi0(
             magnitudes,
             phases,
             inputs.echo_times,
-            mask=mask,
+            mask=read_integers(Path(inputs.mask_file)) != 0,
         )
         volumes = {
             "phi0": phi0.phase,
@@ -87,13 +78,9 @@ class PreparePhi0(CheckedInterface):
         self._results["magnitude_noise"] = phi0.magnitude_noise
         found = {
             "AlternateSlicesFlipped": ["ijk"[axis] for axis in phi0.axes_flipped],
-            "Warnings": [
-                *(f"the mask {one.problem}; {one.remedy}" for one in doubts),
-                *_doubts(phi0),
-            ],
+            "Warnings": _doubts(phi0),
             "MagnitudeNoise": phi0.magnitude_noise,
             "MedianPhaseNoise": float(np.median(phi0.noise[phi0.mask])),
-            "SignalCoverage": round(coverage, 4),
             **_echo_provenance(phi0),
         }
         self._results["provenance"] = joined(inputs.provenance, found)

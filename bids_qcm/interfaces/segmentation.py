@@ -6,7 +6,6 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.companions import Companion
-from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import (
     read_grid,
     read_integers,
@@ -17,12 +16,11 @@ from bids_qcm.bids.label_tables import write_names
 from bids_qcm.bids.routes import Route
 from bids_qcm.bids.segmentations import (
     check_placement,
-    import_mask,
     import_tissues,
     read_tissues,
 )
 from bids_qcm.bids.transforms import PointTransform
-from bids_qcm.interfaces.base import CheckedInterface, optional_file
+from bids_qcm.interfaces.base import CheckedInterface, failure, optional_file, raise_failure
 from bids_qcm.segmentation.checks import coverage, doubts, order_of_signal, volumes
 from bids_qcm.segmentation.registration import align
 from bids_qcm.segmentation.t1w import segment_t1w
@@ -38,10 +36,15 @@ class _CoregisterInputSpec(BaseInterfaceInputSpec):
 class _CoregisterOutputSpec(TraitedSpec):
     pose = traits.List(traits.List(traits.Float), desc="the phase's mm to those of the anatomy")
     provenance = traits.Dict(desc="for sidecars")
+    failure = failure("why the pose cannot be used")
 
 
 class Coregister(CheckedInterface):
-    """Find how an anatomical image lies to the magnitude."""
+    """Find how an anatomical image lies to the magnitude.
+
+    A failure is an output: an interface that needs the pose raises it, and one that can do without
+    the pose goes on.
+    """
 
     input_spec = _CoregisterInputSpec
     output_spec = _CoregisterOutputSpec
@@ -57,14 +60,14 @@ class Coregister(CheckedInterface):
             always=inputs.coreg == "rigid",
             n_threads=inputs.n_threads,
         )
-        if alignment.looks_flipped:
-            raise InputError(
-                anatomical,
-                "fits the magnitude better with left and right swapped (mutual information "
-                f"{alignment.mirrored_information:.3f}, else "
-                f"{alignment.registered_information:.3f}): the header of one of them seems flipped",
-                "convert both again, and compare them in a viewer",
-            )
+        flipped = [
+            str(anatomical),
+            "fits the magnitude better with left and right swapped (mutual information "
+            f"{alignment.mirrored_information:.3f}, else "
+            f"{alignment.registered_information:.3f}): the header of one of them seems flipped",
+            "convert both again, and compare them in a viewer",
+        ]
+        self._results["failure"] = flipped if alignment.looks_flipped else []
         self._results["pose"] = alignment.pose.tolist()
         self._results["provenance"] = {
             "Coregistration": alignment.chosen,
@@ -79,29 +82,31 @@ class Coregister(CheckedInterface):
 
 class _SegmentT1wInputSpec(BaseInterfaceInputSpec):
     t1w_file = File(exists=True, mandatory=True)
+    checked_file = File(exists=True, nohash=True, desc="of checks that come first")
     n_threads = traits.Int(1, usedefault=True, nohash=True)
 
 
 class _SegmentT1wOutputSpec(TraitedSpec):
     labels_file = File(exists=True, desc="labels of BIDS' common tissues, in the image's grid")
+    failure = failure("why there are no labels")
 
 
 class SegmentT1w(CheckedInterface):
-    """Find the tissue classes of a T1w image."""
+    """Find the tissue classes of a T1w image; a failure is an output, as of `Coregister`."""
 
     input_spec = _SegmentT1wInputSpec
     output_spec = _SegmentT1wOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         source = Path(self.inputs.t1w_file)
+        image, failed = read_values(source), []
         try:
-            labels = segment_t1w(
-                read_values(source), read_grid(source).affine, self.inputs.n_threads
-            )
-        except ValueError as error:
-            raise InputError(
-                source, f"cannot be segmented: {error}", "give a segmentation with --derivatives"
-            ) from error
+            labels = segment_t1w(image, read_grid(source).affine, self.inputs.n_threads)
+        except (ValueError, RuntimeError) as error:
+            remedy = "give a segmentation with --derivatives"
+            failed = [str(source), f"cannot be segmented: {error}", remedy]
+            labels = np.zeros(image.shape, np.int32)
+        self._results["failure"] = failed
         path = Path(runtime.cwd, "labels.nii.gz")
         write_image(path, labels, like=source)
         self._results["labels_file"] = str(path)
@@ -116,32 +121,13 @@ class _ImportInputSpec(BaseInterfaceInputSpec):
     pose = traits.Either(
         None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
     )
+    pose_failure = failure("why the pose cannot be used")
+    labels_failure = failure("why the T1w image was not segmented")
 
 
 def _point_map(inputs: _ImportInputSpec) -> PointTransform | None:
     pose = None if inputs.pose is None else np.array(inputs.pose)
     return None if inputs.route.same_grid else PointTransform(inputs.route.steps, pose)
-
-
-class _ImportMaskOutputSpec(TraitedSpec):
-    mask_file = File(exists=True)
-
-
-class ImportMask(CheckedInterface):
-    """Bring a brain mask into the grid of the phase."""
-
-    input_spec = _ImportInputSpec
-    output_spec = _ImportMaskOutputSpec
-
-    def _run_interface(self, runtime: Bunch) -> Bunch:
-        reference = Path(self.inputs.reference_file)
-        mask = import_mask(
-            self.inputs.companion.path, read_grid(reference), _point_map(self.inputs)
-        )
-        path = Path(runtime.cwd, "mask.nii.gz")
-        write_image(path, mask, like=reference)
-        self._results["mask_file"] = str(path)
-        return runtime
 
 
 class _ImportSegmentationInputSpec(_ImportInputSpec):
@@ -171,6 +157,8 @@ class ImportSegmentation(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
+        raise_failure(inputs.labels_failure)
+        raise_failure(inputs.pose_failure)
         reference, point_map = Path(inputs.reference_file), _point_map(inputs)
         companion, grid = inputs.companion, read_grid(reference)
         table = Path(inputs.label_table) if inputs.label_table else None

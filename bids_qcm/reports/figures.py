@@ -31,13 +31,14 @@ _TITLE_INCHES = 0.3
 _LEGEND_INCHES = 0.95
 _SHORT_LEGEND_INCHES = 0.4
 _COLUMNS = 5
+_MASK_MARGIN_MM = 15.0
 _COLUMNS_OF_PAIRS = 4
 
 
 def draw_mask(
     magnitude: NDArray[np.floating], mask: NDArray[np.bool_], affine: NDArray[np.floating]
 ) -> Figure:
-    """Draw the magnitude and the outline of the mask, in the whole field of view.
+    """Draw the magnitude and the outline of the mask, with a margin of 15 mm around the mask.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def draw_mask(
     -------
     Figure
     """
-    mosaic = Mosaic(mask, affine, _COLUMNS, whole=True)
+    mosaic = Mosaic(mask, affine, _COLUMNS, margin=_MASK_MARGIN_MM)
     figure, ((axes, legend),) = _blocks(mosaic, [""], _SHORT_LEGEND_INCHES)
     mosaic.show(axes, _magnitude_scale(magnitude, mask).to_rgba, magnitude)
     mosaic.outline(axes, mask, OUTLINE, 1.2)

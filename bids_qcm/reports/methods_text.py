@@ -115,22 +115,34 @@ def _phase(sidecars: Sequence[Sidecar]) -> list[str]:
 
 
 def _mask(sidecars: Sequence[Sidecar]) -> str:
-    brain = sum(one.get("Type") == "Brain" for one in sidecars)
-    signal = len(sidecars) - brain
+    by_origin: dict[str, list[Sidecar]] = {}
+    for one in sidecars:
+        default = "derivative" if one.get("Type") == "Brain" else "signal"
+        by_origin.setdefault(one.get("MaskOrigin", default), []).append(one)
     parts = []
-    if brain:
-        datasets = _joined(
-            dict.fromkeys(_dataset(one) for one in sidecars if one["Type"] == "Brain")
-        )
-        parts.append(
-            f"a brain mask from the derivative dataset {datasets}{_of(brain, len(sidecars))}"
-        )
-    if signal:
-        parts.append(
-            "the largest connected part of the image with a signal-to-noise ratio above 5"
-            f"{_of(signal, len(sidecars))}"
-        )
+    for origin in ("derivative", "T1w", "template", "signal"):
+        some = by_origin.get(origin, [])
+        if some:
+            parts.append(f"{_mask_of(origin, some)}{_of(len(some), len(sidecars))}")
     return f"Conductivity was computed in {' and in '.join(parts)}."
+
+
+def _mask_of(origin: str, sidecars: Sequence[Sidecar]) -> str:
+    if origin == "derivative":
+        datasets = _joined(dict.fromkeys(map(_dataset, sidecars)))
+        return f"a brain mask from the derivative dataset {datasets}"
+    if origin == "T1w":
+        return (
+            "a brain mask, the filled hull of the gray matter, white matter and cerebrospinal "
+            "fluid in the T1w image, which were classified with the MNI152 template in nilearn "
+            "[@abraham2014] as prior"
+        )
+    if origin == "template":
+        return (
+            "a brain mask, the signal in the brain of the MNI152 template in nilearn "
+            "[@abraham2014], which was registered affinely to the magnitude by mutual information"
+        )
+    return "the largest connected part of the image with a signal-to-noise ratio above 5"
 
 
 def _unwrapping_and_sign(sidecars: Sequence[Sidecar]) -> list[str]:

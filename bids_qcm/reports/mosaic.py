@@ -83,8 +83,8 @@ class Mosaic:
         Voxel indices to mm.
     columns : int
         Slices in a row at most; sagittal ones are one less, because they are wider.
-    whole : bool
-        Show the whole field of view, not only what is of interest and a margin.
+    margin : float
+        Width of the surroundings that are shown, mm.
     """
 
     def __init__(
@@ -93,12 +93,12 @@ class Mosaic:
         affine: NDArray[np.floating],
         columns: int,
         *,
-        whole: bool = False,
+        margin: float = _MARGIN_MM,
     ) -> None:
         self._size = np.linalg.norm(affine[:3, :3], axis=0)
         (interest,) = ndimage.find_objects(inside.astype(np.uint8))
         self._box = tuple(
-            slice(0, n) if whole else _widened(part, n, _MARGIN_MM / size)
+            _widened(part, n, margin / size)
             for part, n, size in zip(interest, inside.shape, self._size, strict=True)
         )
         drawn = drawn_axes([part.stop - part.start for part in self._box])

@@ -21,8 +21,8 @@ from bids_qcm.reports.pages import link, write_page
 _SHARED_FIGURES = {
     "mask": (
         "Magnitude and mask",
-        "Magnitude, root of the sum of squares over the echoes, in the whole field of view. The "
-        "red line is the edge of the mask: conductivity is computed inside it.",
+        "Magnitude, root of the sum of squares over the echoes. The red line is the edge of the "
+        "mask: conductivity is computed inside it. The mask is {mask}.",
     ),
     "phase": (
         "Phase",
@@ -130,8 +130,8 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
         "fine": all(one and one.colour == "green" for one in result.verdicts.values()),
         "summary": _summary(result),
         "figures": [
-            picture(drawn.shared[name], *_SHARED_FIGURES[name])
-            for name in _SHARED_FIGURES
+            picture(drawn.shared[name], title, caption.format(mask=_mask(result)))
+            for name, (title, caption) in _SHARED_FIGURES.items()
             if name in drawn.shared
         ],
         "methods": [
@@ -238,9 +238,21 @@ def _sign(phi0: Mapping[str, Any]) -> str:
 
 
 def _mask(result: Result) -> str:
+    """Describe the mask, and how well it fits."""
     sidecar = read_sidecar(result.mask)
     if sidecar["Type"] != "Brain":
-        return "reliable signal of the magnitude; there is no brain mask"
+        note = sidecar.get("MaskNote")
+        return f"reliable signal of the magnitude{f' ({note})' if note else ''}"
+    origin = sidecar.get("MaskOrigin", "derivative")
+    share = f"; {sidecar['MaskOverlap']:.0%} of it has signal" if "MaskOverlap" in sidecar else ""
+    if origin == "template":
+        return (
+            "a brain mask made from the magnitude by the MNI152 template (mutual information "
+            f"{sidecar['MutualInformation']:.3f}, by chance "
+            f"{sidecar['MutualInformationChance']:.3f}){share}"
+        )
+    if origin == "T1w":
+        return f"a brain mask made from the T1w image {_uri(sidecar)}, {_placement(sidecar)}{share}"
     return f"brain mask {_uri(sidecar)}, {_placement(sidecar)}"
 
 

@@ -1,6 +1,5 @@
 """Rigid registration of an anatomical image to the magnitude, and whether it is needed."""
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -11,8 +10,6 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 Coreg = Literal["auto", "header", "rigid"]
-
-INSTALL_HINT = "pip install 'bids-qcm[registration]'"
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -57,11 +54,6 @@ class Alignment(NamedTuple):
     def looks_flipped(self) -> bool:
         """Tell whether the images fit clearly better with left and right of one swapped."""
         return self.mirrored_information > _FLIP_FACTOR * self.registered_information
-
-
-def can_register() -> bool:
-    """Tell whether the optional library for registration, SimpleITK, is installed."""
-    return find_spec("SimpleITK") is not None
 
 
 def align(

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import BaseInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_qcm.bids.companions import Companion
@@ -15,19 +14,18 @@ from bids_qcm.bids.provenance import (
     condstd_metadata,
     magnitude_metadata,
     mask_metadata,
-    mask_type,
     phi0_metadata,
     segmentation_metadata,
 )
 from bids_qcm.bids.routes import Route
 from bids_qcm.bids.tables import CONDSTATS
 from bids_qcm.interfaces.checks import CheckImages
-from bids_qcm.interfaces.derivatives import WriteDerivative
+from bids_qcm.interfaces.derivatives import WriteDerivative, WriteMask
+from bids_qcm.interfaces.masks import MakeMask
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.interfaces.reconstruction import Reconstruct
 from bids_qcm.interfaces.segmentation import (
     Coregister,
-    ImportMask,
     ImportSegmentation,
     SegmentT1w,
 )
@@ -38,6 +36,7 @@ from bids_qcm.recon.radii import curved_axes
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import (
     import_gb,
+    mask_gb,
     phi0_gb,
     reconstruction_gb,
     registration_gb,
@@ -56,12 +55,13 @@ def init_acquisition_wf(
     .. graphviz::
 
         digraph {
-            check_images -> {phi0 coregister segmentation}
+            check_images -> {mask coregister tissue_classes segmentation}
             phi0 -> sign -> {write_phi0 reconstruct_METHOD}
             phi0 -> {write_mask reconstruct_METHOD judge_METHOD}
             coregister -> {mask segmentation}
-            tissue_classes -> segmentation
-            mask -> phi0 -> segmentation
+            tissue_classes -> {mask segmentation}
+            mask -> {phi0 write_mask segmentation}
+            phi0 -> segmentation
             phi0 -> write_magnitude
             segmentation -> {write_dseg write_labels reconstruct_METHOD}
             segmentation -> {judge_METHOD statistics_METHOD}
@@ -88,10 +88,8 @@ def init_acquisition_wf(
         results into the derivative dataset.
     """
     workflow = Workflow(name=name)
-    check = _init_check_node(plan, settings)
+    workflow.add_nodes([_init_check_node(plan, settings)])
     phi0, sign = _init_phi0_nodes(plan, settings)
-    workflow.connect(check, "provenance", phi0, "provenance")
-    workflow.connect(check, "signal_file", phi0, "signal_file")
     workflow.connect(phi0, "phi0_file", sign, "phi0_file")
     workflow.connect(phi0, "mask_file", sign, "mask_file")
     workflow.connect(phi0, "provenance", sign, "provenance")
@@ -99,18 +97,13 @@ def init_acquisition_wf(
     write_phi0.inputs.metadata = phi0_metadata(plan, settings, datasets)
     workflow.connect(sign, "phi0_file", write_phi0, "in_file")
     workflow.connect(sign, "provenance", write_phi0, "provenance")
-    write_mask = _init_write_node(plan, settings, "write_mask", "mask", desc=mask_type(plan))
-    write_mask.inputs.metadata = mask_metadata(plan, datasets)
-    workflow.connect(phi0, "mask_file", write_mask, "in_file")
     write_magnitude = _init_write_node(
         plan, settings, "write_magnitude", plan.acquisition.suffix, **MAGNITUDE_ENTITIES
     )
     write_magnitude.inputs.metadata = magnitude_metadata(plan, datasets)
     workflow.connect(phi0, "magnitude_file", write_magnitude, "in_file")
-    coregister = _connect_mask(workflow, plan, settings, phi0)
-    if coregister is not None:
-        workflow.connect(coregister, "provenance", write_mask, "provenance")
-    segmentation = _connect_segmentation(workflow, plan, settings, datasets, phi0, coregister)
+    _connect_mask(workflow, plan, settings, datasets, phi0)
+    segmentation = _connect_segmentation(workflow, plan, settings, datasets, phi0)
     for method in plan.methods:
         reconstruct = _init_reconstruct_node(plan, settings, method)
         for source, field in ((sign, "phi0_file"), (sign, "provenance"), (phi0, "mask_file")):
@@ -189,20 +182,50 @@ def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
     return phi0, sign
 
 
-def _connect_mask(workflow: Workflow, plan: Plan, settings: Settings, phi0: Node) -> Node | None:
-    """Add the node that imports the brain mask, where it lies in another grid than the phase."""
-    if plan.mask is None:
-        return None
-    if plan.mask_route.same_grid:
-        phi0.inputs.mask_file = str(plan.mask.path)
-        return None
-    mask = _init_import_node(ImportMask(), "mask", plan.mask, plan.mask_route, plan, settings)
-    mask.inputs.reference_file = str(plan.echoes[0].files[0])
+def _connect_mask(
+    workflow: Workflow,
+    plan: Plan,
+    settings: Settings,
+    datasets: Mapping[str, Path],
+    phi0: Node,
+) -> None:
+    """Add the nodes that find or make the mask, and write it."""
+    interface = MakeMask(
+        origins=list(plan.mask_origins),
+        requested=settings.mask,
+        head_expected=plan.expects_head,
+        source=str(plan.echoes[0].files[0]),
+        companion=plan.mask,
+        route=plan.mask_route,
+        in_files=[str(path) for path in _files(plan.mask, plan.mask_route)],
+        metadata={one: mask_metadata(plan, datasets, one) for one in plan.mask_origins},
+    )
+    mask = Node(interface, name="mask", mem_gb=mask_gb(plan))
+    for field in ("magnitude_file", "signal_file", "provenance"):
+        workflow.connect(workflow.get_node("check_images"), field, mask, field)
     workflow.connect(mask, "mask_file", phi0, "mask_file")
-    coregister = _init_coregister_node(workflow, plan.mask_route, plan, settings)
+    workflow.connect(mask, "provenance", phi0, "provenance")
+    coregister = _init_coregister_node(workflow, plan.mask_route, plan, settings, "coregister")
     if coregister is not None:
         workflow.connect(coregister, "pose", mask, "pose")
-    return coregister
+        workflow.connect(coregister, "failure", mask, "pose_failure")
+        workflow.connect(coregister, "provenance", mask, "pose_provenance")
+    if "T1w" in plan.mask_origins:
+        classes = _init_tissue_classes_node(workflow, plan.mask, settings)
+        workflow.connect(classes, "labels_file", mask, "labels_file")
+        workflow.connect(classes, "failure", mask, "labels_failure")
+    paths = {
+        kind: derivative_path(settings.output_dir, plan.acquisition, "mask", ".nii.gz", desc=kind)
+        for kind in ("brain", "signal")
+    }
+    write = Node(
+        WriteMask(out_paths={kind: str(path) for kind, path in paths.items()}),
+        name="write_mask",
+        mem_gb=volume_gb(),
+    )
+    workflow.connect(phi0, "mask_file", write, "in_file")
+    workflow.connect(mask, "mask_type", write, "mask_type")
+    workflow.connect(mask, "metadata", write, "metadata")
 
 
 def _connect_segmentation(
@@ -211,37 +234,32 @@ def _connect_segmentation(
     settings: Settings,
     datasets: Mapping[str, Path],
     phi0: Node,
-    coregister: Node | None,
 ) -> Node | None:
     """Add the nodes that import the segmentation, for methods and statistics."""
     if plan.segmentation is None:
         return None
     route = plan.segmentation_route
-    segmentation = _init_import_node(
-        ImportSegmentation(label_table=settings.label_table and str(settings.label_table)),
-        "segmentation",
-        plan.segmentation,
-        route,
-        plan,
-        settings,
-    )
-    segmentation.inputs.mask_is_brain = plan.mask is not None
+    segmentation = _init_segmentation_node(plan, settings)
+    workflow.connect(workflow.get_node("mask"), "is_brain", segmentation, "mask_is_brain")
     workflow.connect(phi0, "magnitude_file", segmentation, "reference_file")
     workflow.connect(workflow.get_node("check_images"), "signal_file", segmentation, "signal_file")
     workflow.connect(phi0, "mask_file", segmentation, "mask_file")
     if route.anatomical is not None:
-        if plan.mask_route.anatomical != route.anatomical:
-            coregister = _init_coregister_node(workflow, route, plan, settings)
+        shared = plan.mask_route.anatomical == route.anatomical
+        coregister = workflow.get_node("coregister")
+        if not shared:
+            name = "coregister_segmentation" if coregister else "coregister"
+            coregister = _init_coregister_node(workflow, route, plan, settings, name)
         workflow.connect(coregister, "pose", segmentation, "pose")
+        workflow.connect(coregister, "failure", segmentation, "pose_failure")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
     if plan.segmentation.kind == "t1w":
-        classes = Node(
-            SegmentT1w(t1w_file=str(plan.segmentation.path), n_threads=settings.omp_nthreads),
-            name="tissue_classes",
-            mem_gb=tissue_classes_gb(plan),
-            n_procs=settings.omp_nthreads,
+        # The mask is made from the same image.
+        classes = workflow.get_node("tissue_classes") or _init_tissue_classes_node(
+            workflow, plan.segmentation, settings
         )
         workflow.connect(classes, "labels_file", segmentation, "segmented_file")
+        workflow.connect(classes, "failure", segmentation, "labels_failure")
     write_dseg = _init_write_node(plan, settings, "write_dseg", "dseg", seg="tissue")
     write_dseg.inputs.metadata = segmentation_metadata(plan, datasets)
     workflow.connect(segmentation, "labels_file", write_dseg, "in_file")
@@ -253,23 +271,37 @@ def _connect_segmentation(
     return segmentation
 
 
-def _init_import_node(
-    interface: BaseInterface,
-    name: str,
-    companion: Companion,
-    route: Route,
-    plan: Plan,
-    settings: Settings,
-) -> Node:
+def _init_segmentation_node(plan: Plan, settings: Settings) -> Node:
+    companion, route = plan.segmentation, plan.segmentation_route
     tables = [settings.label_table, companion.table if companion.kind == "labels" else None]
-    read = [*companion.paths, *filter(None, tables), *(step.path for step in route.steps)]
-    interface.inputs.companion, interface.inputs.route = companion, route
-    interface.inputs.in_files = [str(path) for path in read]
-    return Node(interface, name=name, mem_gb=import_gb(plan, companion, route))
+    read = [*_files(companion, route), *filter(None, tables)]
+    interface = ImportSegmentation(
+        companion=companion,
+        route=route,
+        label_table=settings.label_table and str(settings.label_table),
+        in_files=[str(path) for path in read],
+    )
+    return Node(interface, name="segmentation", mem_gb=import_gb(plan, companion, route))
+
+
+def _files(companion: Companion | None, route: Route) -> list[Path]:
+    """List the files of a mask or segmentation, and its transforms."""
+    return [*(companion.paths if companion else ()), *(step.path for step in route.steps)]
+
+
+def _init_tissue_classes_node(workflow: Workflow, image: Companion, settings: Settings) -> Node:
+    node = Node(
+        SegmentT1w(t1w_file=str(image.path), n_threads=settings.omp_nthreads),
+        name="tissue_classes",
+        mem_gb=tissue_classes_gb(image),
+        n_procs=settings.omp_nthreads,
+    )
+    workflow.connect(workflow.get_node("check_images"), "signal_file", node, "checked_file")
+    return node
 
 
 def _init_coregister_node(
-    workflow: Workflow, route: Route, plan: Plan, settings: Settings
+    workflow: Workflow, route: Route, plan: Plan, settings: Settings, name: str
 ) -> Node | None:
     """Make the node that registers a route's anatomical image; None if there is none."""
     if route.anatomical is None:
@@ -279,8 +311,6 @@ def _init_coregister_node(
         coreg=route.coreg,
         n_threads=settings.omp_nthreads,
     )
-    # a mask and a segmentation of two datasets have an image each
-    name = "coregister" if route is not plan.mask_route else "coregister_mask"
     node = Node(
         interface,
         name=name,

@@ -15,6 +15,8 @@ _SECONDS_PER_VOXEL_AND_ECHO = 0.6e-6
 _SECONDS_PER_VOXEL = 0.5e-6
 _SECONDS_PER_METHOD = 1.0
 _SECONDS_OF_REGISTRATION = 20.0
+_SECONDS_OF_TEMPLATE = 10.0
+_SECONDS_OF_TISSUE_CLASSES = 50.0
 # An inversion has no kernel; it and its standard deviation take as long as so many pairs.
 _PAIRS_OF_INVERSION = 150_000
 _PAIRS_OF_ITS_STD = 500_000
@@ -45,10 +47,18 @@ def seconds(plan: Plan, settings: Settings) -> float:
     before = (
         n_voxels * (_SECONDS_PER_VOXEL + _SECONDS_PER_VOXEL_AND_ECHO * len(plan.echoes))
         + len(routes) * _SECONDS_OF_REGISTRATION
+        + _seconds_of_mask(plan)
     )
     pairs = sum(_pairs_per_voxel(plan, settings, method) for method in plan.methods)
     work = n_voxels * _SHARE_IN_MASK * pairs * _SECONDS_PER_PAIR
     return before + len(plan.methods) * _SECONDS_PER_METHOD + work / settings.nprocs
+
+
+def _seconds_of_mask(plan: Plan) -> float:
+    """Return the time of tissue classes and of the template; one replaces the other."""
+    if plan.segments_t1w:
+        return _SECONDS_OF_TISSUE_CLASSES
+    return _SECONDS_OF_TEMPLATE if "template" in plan.mask_origins else 0.0
 
 
 def _pairs_per_voxel(plan: Plan, settings: Settings, name: str) -> float:

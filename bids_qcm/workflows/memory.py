@@ -33,6 +33,8 @@ _IMPORT_BYTES = 60
 _IMPORT_BYTES_OF_SOURCE = 22
 _REGISTRATION_GB = 0.26
 _REGISTRATION_BYTES = 37
+_TEMPLATE_GB = 0.39
+_TEMPLATE_BYTES = 80
 _TISSUE_CLASSES_GB = 0.39
 _TISSUE_CLASSES_BYTES = 86
 
@@ -55,19 +57,27 @@ def acquisition_gb(plan: Plan, settings: Settings) -> float:
 
 def preparation_gb(plan: Plan) -> float:
     """Peak memory in GB of the node that needs most of those that all methods are behind."""
-    needs = [phi0_gb(plan), sign_gb(plan)]
-    for companion, route in _companions(plan):
+    needs = [phi0_gb(plan), sign_gb(plan), mask_gb(plan)]
+    pairs = [(plan.mask, plan.mask_route), (plan.segmentation, plan.segmentation_route)]
+    for companion, route in pairs:
+        if companion is None:
+            continue
         needs.append(import_gb(plan, companion, route))
         if route.anatomical is not None:
             needs.append(registration_gb(plan, route))
-    if plan.segmentation is not None and plan.segmentation.kind == "t1w":
-        needs.append(tissue_classes_gb(plan))
+        if companion.kind == "t1w":
+            needs.append(tissue_classes_gb(companion))
     return max(needs)
 
 
-def _companions(plan: Plan) -> list[tuple[Companion, Route]]:
-    pairs = [(plan.mask, plan.mask_route), (plan.segmentation, plan.segmentation_route)]
-    return [(companion, route) for companion, route in pairs if companion is not None]
+def mask_gb(plan: Plan) -> float:
+    """Peak memory in GB of finding or making the mask."""
+    needs = [_COPYING_GB]
+    if plan.mask is not None:
+        needs.append(import_gb(plan, plan.mask, plan.mask_route))
+    if "template" in plan.mask_origins:
+        needs.append(_TEMPLATE_GB + _TEMPLATE_BYTES * plan.grid.n_voxels / 1e9)
+    return max(needs)
 
 
 def phi0_gb(plan: Plan) -> float:
@@ -117,9 +127,9 @@ def registration_gb(plan: Plan, route: Route) -> float:
     return _REGISTRATION_GB + _REGISTRATION_BYTES * n_voxels / 1e9
 
 
-def tissue_classes_gb(plan: Plan) -> float:
+def tissue_classes_gb(image: Companion) -> float:
     """Peak memory in GB of finding the tissue classes of an image."""
-    n_voxels = _n_voxels_of(plan.segmentation.path)
+    n_voxels = _n_voxels_of(image.path)
     return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * n_voxels / 1e9
 
 

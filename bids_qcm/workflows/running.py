@@ -25,6 +25,7 @@ from bids_qcm.workflows.slurm import AskingSLURMPlugin, SubmissionError
 LOGGER = logging.getLogger("bids_qcm")
 
 PRELOADED = [
+    "bids_qcm.interfaces.masks",
     "bids_qcm.interfaces.phase",
     "bids_qcm.interfaces.reconstruction",
     "bids_qcm.interfaces.segmentation",

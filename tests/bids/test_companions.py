@@ -2,7 +2,12 @@ import json
 
 import pytest
 
-from bids_qcm.bids.companions import Companion, derivative_datasets, segmentation_datasets
+from bids_qcm.bids.companions import (
+    Companion,
+    derivative_datasets,
+    mask_datasets,
+    segmentation_datasets,
+)
 from bids_qcm.bids.errors import InputError
 
 
@@ -133,3 +138,13 @@ def test_a_description_without_content_says_how_to_get_it(tmp_path):
     (folder / "dataset_description.json").symlink_to(".git/annex/objects/x")
     with pytest.raises(InputError, match="datalad get"):
         derivative_datasets(tmp_path, [("", folder)], tmp_path / "out")
+
+
+def test_datasets_that_may_give_a_mask(tmp_path):
+    datasets = {"a": tmp_path / "a", "b": tmp_path / "b"}
+    both = list(datasets.values())
+    assert mask_datasets("auto", datasets) == mask_datasets("brain", datasets) == both
+    assert mask_datasets("signal", datasets) == []
+    assert mask_datasets("b", datasets) == [tmp_path / "b"]
+    with pytest.raises(InputError, match="choose from auto, brain, signal, a, b"):
+        mask_datasets("c", datasets)

@@ -353,9 +353,63 @@ def test_a_mask_that_cannot_be_used_is_a_warning(dataset, plan, label_values, af
     relative = f"{SEG}/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
     path = dataset.image(relative, label_values + np.float32(0.5), affine)
     found = plan()
-    assert found.mask is None
+    assert (found.mask, found.mask_origins) == (None, ("template", "signal"))
     (warning,) = found.warnings
-    assert warning.startswith(f"using a mask of reliable signal, as {path}: ")
+    assert warning.startswith(f"the mask that was found is not used: {path}: ")
+
+
+@pytest.mark.parametrize(
+    ("mask", "body_part", "t1w", "origins"),
+    [
+        ("auto", None, True, ("T1w", "template", "signal")),
+        ("auto", "HEAD", False, ("template", "signal")),
+        ("auto", "KNEE", True, ("signal",)),
+        ("brain", "KNEE", True, ("T1w", "template")),
+        ("brain", None, False, ("template",)),
+        ("signal", None, True, ("signal",)),
+    ],
+)
+def test_what_a_mask_is_made_from(dataset, plan, label_values, mask, body_part, t1w, origins):
+    dataset.pair(BodyPartExamined=body_part)
+    if t1w:
+        dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
+    found = plan(mask=mask)
+    assert (found.mask_origins, found.warnings) == (origins, ())
+    assert (found.mask is not None) == ("T1w" in origins)
+
+
+@pytest.mark.parametrize(
+    ("name", "body_part", "t1w", "expected"),
+    [
+        ("sub-01_{}_T2w", None, False, False),
+        ("sub-01_{}_T2w", None, True, True),
+        ("sub-01_{}_T2w", "BRAIN", False, True),
+        # The T1w image is the acquisition itself, which may be of a phantom.
+        ("sub-01_{}_T1w", None, False, False),
+    ],
+)
+def test_whether_a_head_is_expected(dataset, plan, label_values, name, body_part, t1w, expected):
+    dataset.pair(name, BodyPartExamined=body_part)
+    if t1w:
+        dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
+    assert plan().expects_head is expected
+
+
+def test_a_brain_mask_goes_before_a_t1w_image(dataset, plan, label_values):
+    dataset.pair(BodyPartExamined="KNEE")
+    dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
+    path = dataset.image(f"{SEG}/sub-01/anat/sub-01_desc-brain_mask.nii.gz", label_values)
+    for mask in ("auto", "brain", "seg"):
+        found = plan(mask=mask)
+        assert (found.mask.path, found.mask_origins) == (path, ("derivative",))
+    assert plan(mask="signal").mask is None
+
+
+def test_a_dataset_that_is_named_must_have_a_mask(dataset, plan):
+    dataset.pair()
+    dataset.segmentation()
+    with pytest.raises(InputError, match="has no brain mask for sub-01_T2w"):
+        plan(mask="seg")
 
 
 @pytest.mark.parametrize(
@@ -447,7 +501,7 @@ def test_a_segmentation_that_cannot_be_used_is_told_of_whatever_was_asked_for(
     found = plan(methods=("laplacian",))
     assert (found.segmentation, found.mask, found.refused) == (None, None, {})
     assert found.warnings[0].startswith(f"using no segmentation, as {path}: has values")
-    assert found.warnings[1].startswith(f"using a mask of reliable signal, as {mask}: has values")
+    assert found.warnings[1].startswith(f"the mask that was found is not used: {mask}: has values")
     # the refusal has the same words
     found = plan(methods=("laplacian", "laplacian-seg"))
     assert f"{path}: has values" in found.refused["laplacian-seg"]

@@ -10,7 +10,6 @@ from bids_qcm.bids.provenance import (
     condmap_metadata,
     condstd_metadata,
     mask_metadata,
-    mask_type,
     phi0_metadata,
     segmentation_metadata,
 )
@@ -52,8 +51,7 @@ def full_plan(dataset, plan, label_values):
 def test_phi0(full_plan, settings, datasets):
     metadata = phi0_metadata(full_plan, settings, datasets)
     assert metadata["Units"] == "rad"
-    assert metadata["Sources"] == [*RAW, MASK]
-    assert metadata["MaskType"] == "brain"
+    assert metadata["Sources"] == RAW
     assert metadata["PhaseType"] == "transmit"
     assert metadata["PhaseUnits"] == ["rad"]
     assert metadata["EchoTime"] == [0.01]
@@ -87,22 +85,31 @@ def test_condmap(full_plan, settings, datasets, method):
     metadata = condmap_metadata(full_plan, settings, datasets, method)
     uses_labels, uses_magnitude = METHODS[method].uses_labels, METHODS[method].uses_magnitude
     assert (metadata["Units"], metadata["Method"]) == ("S/m", method)
-    assert metadata["Sources"] == [*RAW, MASK, *([SEGMENTATION] if uses_labels else [])]
+    assert metadata["Sources"] == [*RAW, *([SEGMENTATION] if uses_labels else [])]
     assert metadata.get("MagnitudeDelta") == (0.45 if uses_magnitude else None)
     assert json.loads(json.dumps(metadata)) == metadata
 
 
 def test_brain_mask(full_plan, datasets):
-    assert mask_type(full_plan) == "brain"
-    metadata = mask_metadata(full_plan, datasets)
+    metadata = mask_metadata(full_plan, datasets, "derivative")
     assert (metadata["Type"], metadata["Sources"]) == ("Brain", [MASK])
 
 
-def test_signal_mask(dataset, plan, datasets):
+@pytest.mark.parametrize(
+    ("origin", "type_", "sources"), [("template", "Brain", RAW[:1]), ("signal", "ROI", RAW)]
+)
+def test_masks_of_the_magnitude(dataset, plan, datasets, origin, type_, sources):
     dataset.pair()
-    assert mask_type(plan()) == "signal"
-    metadata = mask_metadata(plan(), datasets)
-    assert (metadata["Type"], metadata["Sources"]) == ("ROI", RAW)
+    metadata = mask_metadata(plan(), datasets, origin)
+    assert (metadata["Type"], metadata["Sources"]) == (type_, sources)
+
+
+def test_a_mask_of_a_t1w_image(dataset, plan, datasets, label_values):
+    dataset.pair()
+    dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
+    metadata = mask_metadata(plan(), datasets, "T1w")
+    assert metadata["Type"] == "Brain"
+    assert metadata["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]
 
 
 def test_segmentation(full_plan, datasets):
@@ -136,8 +143,7 @@ def test_transforms_are_sources(full_plan, settings, datasets):
     moved = replace(full_plan, segmentation_route=route, mask_route=route)
     uri = "bids:seg:sub-01/anat/sub-01_from-a_to-b_xfm.txt"
     for metadata in (
-        phi0_metadata(moved, settings, datasets),
-        mask_metadata(moved, datasets),
+        mask_metadata(moved, datasets, "derivative"),
         segmentation_metadata(moved, datasets),
         condmap_metadata(moved, settings, datasets, "integral-seg"),
     ):

@@ -12,9 +12,8 @@ ANAT = "derivatives/seg/sub-01/anat/sub-01"
 
 
 @pytest.fixture
-def route(dataset, label_values, affine, monkeypatch):
+def route(dataset, label_values, affine):
     """Find the way of a segmentation in another grid to the dataset's acquisition."""
-    monkeypatch.setattr("bids_qcm.bids.routes.can_register", lambda: True)
     dataset.pair("sub-01_{}_MEGRE")
     acquisition = dataset.acquisition()
     grid = Grid(label_values.shape, affine.copy())
@@ -84,8 +83,7 @@ def test_headers_are_used_with_a_warning_where_no_image_is_known(
     assert route(coreg="header")[1] == []
 
 
-def test_a_t1w_image_is_registered_itself(dataset, label_values, affine, monkeypatch):
-    monkeypatch.setattr("bids_qcm.bids.routes.can_register", lambda: True)
+def test_a_t1w_image_is_registered_itself(dataset, label_values, affine):
     dataset.pair("sub-01_{}_MEGRE")
     acquisition, grid = dataset.acquisition(), Grid(label_values.shape, affine)
     other = affine.copy()

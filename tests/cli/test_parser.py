@@ -57,6 +57,7 @@ FIELDS = {
     "bids_dir": ([], "{}/data"),
     "output_dir": ([], "{}/out"),
     "work_dir": (["-w", "w"], "{}/w"),
+    "mask": (["--mask", "brain"], "brain"),
     "analysis_level": ([], "participant"),
     "command": (["--sign", "-"], "bids-qcm data out participant --sign -"),
     "participant_labels": (["--participant-label", "sub-01", "02"], ("01", "02")),

@@ -86,11 +86,6 @@ def test_version_is_quick(image):
     assert min(seconds) < 2
 
 
-def test_registration_is_included(image):
-    code = "from bids_qcm.segmentation.registration import can_register; assert can_register()"
-    run(*LOCKED_DOWN, "--entrypoint", "python", image, "-c", code)
-
-
 def test_maps_are_valid_and_the_callers(maps, image, validate):
     status, verdict = validate(maps)
     assert status == 0, verdict

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, save_array
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.phase import PhaseUnits
@@ -19,8 +18,6 @@ def prepare(ball):
             "phase_units": [PhaseUnits("rad")],
             "echo_times": [None],
             "mask_file": ball.files["mask"],
-            "mask_source": "brain_mask.nii.gz",
-            "signal_file": ball.files["mask"],
         }
         return PreparePhi0(**given | inputs)
 
@@ -43,17 +40,10 @@ def test_phi0_in_the_mask(tmp_path, ball, prepare, monkeypatch):
         "SignalToNoiseRatio": 20,
         "AlternateSlicesFlipped": [],
         "Warnings": ["a"],
-        "SignalCoverage": 1,
         "MagnitudeNoise": outputs.magnitude_noise,
         "MedianPhaseNoise": pytest.approx(np.median(noise[ball.mask])),
     }
     assert read_grid(Path(outputs.phi0_file)).matches(read_grid(Path(ball.files["phi0"])))
-
-
-def test_mask_of_the_signal(tmp_path, ball, prepare, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    outputs = prepare(mask_file=None).run().outputs
-    np.testing.assert_array_equal(read_integers(Path(outputs.mask_file)), ball.mask)
 
 
 def test_several_echoes(tmp_path, ball, prepare, monkeypatch):
@@ -120,16 +110,6 @@ def test_a_readout_of_alternating_polarity_is_undone_and_recorded(
     np.testing.assert_allclose(difference - difference.mean(), 0, atol=1e-4)
     assert outputs.provenance["AlternatingPhase"]["Gradient"] == pytest.approx([-0.8, 0, 0])
     assert outputs.provenance["EchoMisfit"] < 1e-3
-
-
-def test_a_mask_of_air_is_refused(tmp_path, ball, prepare, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    mask = ball.folder / "air.nii.gz"
-    save_array(mask, ~ball.mask, np.eye(4))
-    with pytest.raises(InputError, match=r"brain_mask.nii.gz: .*of its voxels only") as caught:
-        prepare(mask_file=str(mask)).run()
-    assert "looks inverted" in str(caught.value)
-    assert "--mask signal" in str(caught.value)
 
 
 @pytest.mark.parametrize("output", ["phi0_file", "magnitude_file", "mask_file"])

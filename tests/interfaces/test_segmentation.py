@@ -8,7 +8,7 @@ from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_integers, save_array
 from bids_qcm.bids.routes import Route
-from bids_qcm.interfaces.segmentation import ImportMask, ImportSegmentation
+from bids_qcm.interfaces.segmentation import ImportSegmentation
 
 AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
 
@@ -74,20 +74,10 @@ def test_a_pose_takes_the_phases_coordinates_to_those_of_the_labels(segmentation
         segmentation(str(path), Route(coreg="rigid")).run()
 
 
-def test_a_mask_is_moved_likewise(ball, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    shift = from_matvec(np.eye(3), [50, -20, 7])
-    path = ball.folder / "moved.nii.gz"
-    save_array(path, ball.mask, shift @ AFFINE)
-    interface = ImportMask(
-        companion=Companion((path,), ball.folder, "mask"),
-        route=Route(coreg="rigid"),
-        in_files=[str(path)],
-        reference_file=ball.files["magnitude"],
-        pose=shift.tolist(),
-    )
-    found = read_integers(Path(interface.run().outputs.mask_file))
-    np.testing.assert_array_equal(found, ball.mask)
+@pytest.mark.parametrize("option", ["pose_failure", "labels_failure"])
+def test_a_failure_of_an_earlier_step_is_raised(segmentation, option):
+    with pytest.raises(InputError, match=r"the file: is a knee\. Remedy: scan the head"):
+        segmentation(**{option: ["the file", "is a knee", "scan the head"]}).run()
 
 
 @pytest.mark.parametrize("output", ["labels_file", "table_file"])

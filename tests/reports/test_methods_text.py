@@ -149,3 +149,18 @@ def test_a_sign_by_the_manufacturer_is_said():
     found = text(processing("laplacian", PhaseSignOrigin="Manufacturer", PhaseSign="-"))
     assert "taken from the manufacturer of the scanner (-)." in found
     assert "median Laplacian over" not in found
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        ("T1w", "the filled hull of the gray matter, white matter and cerebrospinal fluid"),
+        ("template", "the signal in the brain of the MNI152 template"),
+    ],
+)
+def test_a_mask_that_was_made(origin, words):
+    made = processing("laplacian", mask={"Type": "Brain", "MaskOrigin": origin, "Sources": []})
+    assert words in text(made)
+    both = text(made, processing("laplacian"))
+    assert "(in 1 of 2 acquisitions) and in the largest connected part" in both
+    assert "Abraham" in as_markdown(describe_methods([made]))

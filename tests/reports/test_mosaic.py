@@ -53,7 +53,7 @@ def test_tiles_do_not_overlap_and_fill_the_width(inside):
 
 
 def test_tiles_have_the_size_of_their_slices_in_mm(inside):
-    mosaic = Mosaic(inside, AFFINE, 3, whole=True)
+    mosaic = Mosaic(inside, AFFINE, 3, margin=1000)
     lengths = np.multiply(SHAPE, (2, 2, 3))
     expected = {2: lengths[:2], 1: lengths[[0, 2]], 0: lengths[1:]}
     for tile in mosaic.tiles:
@@ -62,7 +62,7 @@ def test_tiles_have_the_size_of_their_slices_in_mm(inside):
 
 
 def test_slices_are_the_volumes_own(inside):
-    mosaic = Mosaic(inside, AFFINE, 3, whole=True)
+    mosaic = Mosaic(inside, AFFINE, 3, margin=1000)
     volume = np.arange(np.prod(SHAPE)).reshape(SHAPE)
     for tile, parts in zip(mosaic.tiles, shown(mosaic, volume, -volume), strict=True):
         np.testing.assert_array_equal(parts[0], np.take(volume, tile.index, axis=tile.axis))
@@ -114,7 +114,7 @@ def test_a_line_is_drawn_without_an_outline():
 
 
 def test_outlines_follow_the_mask(inside):
-    mosaic = Mosaic(inside, AFFINE, 3, whole=True)
+    mosaic = Mosaic(inside, AFFINE, 3, margin=1000)
     axes = Figure().add_subplot()
     mosaic.outline(axes, inside, "red")
     assert len(axes.collections) == len(mosaic.tiles)

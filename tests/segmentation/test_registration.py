@@ -3,10 +3,8 @@ import pytest
 from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
 
-from bids_qcm.segmentation.registration import align, can_register, to_sitk
+from bids_qcm.segmentation.registration import align, to_sitk
 from bids_qcm.segmentation.resampling import grid_points
-
-pytestmark = pytest.mark.skipif(not can_register(), reason="SimpleITK is not installed")
 
 AFFINE = from_matvec(np.diag([4.0, 4, 4]), [-64, -72, -60])
 SHAPE = (33, 37, 31)

@@ -1,11 +1,8 @@
 import numpy as np
 import pytest
 
-from bids_qcm.segmentation.registration import can_register
 from bids_qcm.segmentation.t1w import segment_t1w
 from tests import segmentation_trees as trees
-
-pytestmark = pytest.mark.skipif(not can_register(), reason="SimpleITK is not installed")
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def edges(workflow):
 def test_one_reconstruction_and_one_map_for_each_method(make_workflow, uncertainty):
     workflow = make_workflow(methods=tuple(METHODS), uncertainty=uncertainty)
     names = set(workflow.list_node_names())
-    expected = {"check_images", "phi0", "sign", "segmentation"}
+    expected = {"check_images", "mask", "phi0", "sign", "segmentation"}
     expected |= {"write_phi0", "write_mask", "write_magnitude"}
     expected |= {"write_dseg", "write_labels"}
     for method in METHODS:
@@ -98,11 +98,27 @@ def test_without_a_segmentation_statistics_are_of_the_mask(make_workflow):
     assert fields == {"condmap_file", "mask_file"}
 
 
-@pytest.mark.parametrize(("mask", "desc"), [(True, "brain"), (False, "signal")])
-def test_the_mask_is_named_for_what_it_is(make_workflow, mask, desc):
-    workflow = make_workflow({"mask": mask}, methods=("laplacian",))
-    path = workflow.get_node("write_mask").inputs.out_path
-    assert path.endswith(f"sub-01/anat/sub-01_desc-{desc}_mask.nii.gz")
+def test_the_mask_is_named_for_its_type(make_workflow):
+    workflow = make_workflow(methods=("laplacian",))
+    paths = workflow.get_node("write_mask").inputs.out_paths
+    assert set(paths) == {"brain", "signal"}
+    for kind, path in paths.items():
+        assert path.endswith(f"sub-01/anat/sub-01_desc-{kind}_mask.nii.gz")
+    assert ("mask", "mask_type", "write_mask", "mask_type") in edges(workflow)
+
+
+@pytest.mark.parametrize(
+    ("options", "origins"),
+    [
+        ({}, ["template", "signal"]),
+        ({"mask": "brain"}, ["template"]),
+        ({"mask": "signal"}, ["signal"]),
+    ],
+)
+def test_a_mask_is_made_where_there_is_none(make_workflow, options, origins):
+    workflow = make_workflow({"mask": False}, methods=("laplacian",), **options)
+    assert workflow.get_node("mask").inputs.origins == origins
+    assert workflow.get_node("mask").inputs.requested == options.get("mask", "auto")
 
 
 def test_every_node_declares_its_memory(make_workflow):
@@ -160,7 +176,25 @@ def test_all_is_written(make_workflow, tmp_path):
     assert (sidecar["Units"], sidecar["Propagation"]) == ("S/m", "exact")
     sidecar = json.loads((folder / "sub-01_desc-laplacianSeg_condmap.json").read_text())
     assert (sidecar["Units"], sidecar["FitRadius"], sidecar["PhaseSign"]) == ("S/m", [3, 3, 3], "+")
-    assert sidecar["Sources"][-1] == "bids:seg:sub-01/anat/sub-01_dseg.nii.gz"
     assert (sidecar["Verdict"], sidecar["ImplausibleFraction"]) == ("green", 0)
     assert sidecar["VerdictReasons"] == []
     assert sidecar["AlternateSlicesFlipped"] == []
+    mask = "bids:seg:sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    assert sidecar["Sources"][-2:] == ["bids:seg:sub-01/anat/sub-01_dseg.nii.gz", mask]
+    for stem in ("desc-laplacian_condmap", "phi0map", "desc-brain_mask"):
+        sidecar = json.loads((folder / f"sub-01_{stem}.json").read_text())
+        told = [sidecar[f"Mask{key}"] for key in ("Type", "Origin", "Requested")]
+        assert told == ["brain", "derivative", "auto"]
+
+
+def test_a_later_mask_of_another_type_replaces_the_mask(make_workflow, tmp_path):
+    folder = tmp_path / "out" / "sub-01" / "anat"
+    for mask, there, gone in (("auto", "brain", "signal"), ("signal", "signal", "brain")):
+        workflow = make_workflow(methods=("laplacian",), sign="+", mask=mask, uncertainty=False)
+        workflow.base_dir = str(tmp_path / "work")
+        workflow.config["execution"] = {"create_report": "false"}
+        workflow.run(plugin="Linear")
+        assert (folder / f"sub-01_desc-{there}_mask.json").exists()
+        assert not list(folder.glob(f"sub-01_desc-{gone}_mask.*"))
+        sidecar = json.loads((folder / "sub-01_phi0map.json").read_text())
+        assert sidecar["MaskType"] == there

@@ -21,12 +21,15 @@ def test_acquisitions_side_by_side(settings, datasets, make_plans):
     for plan in plans:
         name = acquisition_wf_name(plan.acquisition)
         assert workflow.get_node(f"{name}.reconstruct_laplacian") is not None
-    paths = [
-        workflow.get_node(name).inputs.out_path
+    writers = [
+        workflow.get_node(name).inputs
         for name in workflow.list_node_names()
         if name.rpartition(".")[2].startswith("write_")
     ]
-    assert len(set(paths)) == len(paths) == 8 * len(plans)
+    paths = []
+    for inputs in writers:
+        paths += inputs.out_paths.values() if hasattr(inputs, "out_paths") else [inputs.out_path]
+    assert len(set(paths)) == len(paths) == 9 * len(plans)
 
 
 @pytest.mark.parametrize(

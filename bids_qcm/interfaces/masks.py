@@ -1,0 +1,184 @@
+"""Interface that finds or makes the mask of an acquisition."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
+from numpy.typing import NDArray
+
+from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
+from bids_qcm.bids.routes import Route
+from bids_qcm.bids.segmentations import import_mask, resample_mask
+from bids_qcm.bids.transforms import PointTransform
+from bids_qcm.checks.masks import check_mask
+from bids_qcm.interfaces.base import (
+    CheckedInterface,
+    failure,
+    joined,
+    optional_file,
+    raise_failure,
+)
+from bids_qcm.segmentation.brain import LEAST_OVERLAP, brain_of_labels, brain_of_magnitude
+from bids_qcm.segmentation.template import LEAST_RATIO
+
+_DIGITS = 4
+
+
+class _MakeMaskInputSpec(BaseInterfaceInputSpec):
+    origins = traits.List(traits.Str, mandatory=True, desc="what to make the mask from, in order")
+    requested = traits.Str("auto", usedefault=True, desc="value of --mask")
+    head_expected = traits.Bool(False, usedefault=True, desc="a failure is worth a warning")
+    magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
+    signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
+    source = traits.Str(mandatory=True, desc="the image that errors name")
+    companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
+    route = traits.Instance(Route, mandatory=True)
+    in_files = traits.List(File(exists=True), desc="all that is read, for its changes to count")
+    pose = traits.Either(
+        None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
+    )
+    pose_failure = failure("why the pose cannot be used")
+    pose_provenance = traits.Dict({}, usedefault=True)
+    labels_file = optional_file()
+    labels_failure = failure("why the T1w image was not segmented")
+    metadata = traits.Dict(mandatory=True, desc="sidecar of the mask, by origin")
+    provenance = traits.Dict({}, usedefault=True, desc="of the images")
+
+
+class _MakeMaskOutputSpec(TraitedSpec):
+    mask_file = File(exists=True)
+    mask_type = traits.Enum("brain", "signal")
+    is_brain = traits.Bool()
+    metadata = traits.Dict(desc="sidecar of the mask")
+    provenance = traits.Dict(desc="for the sidecars of what is computed in the mask")
+
+
+class MakeMask(CheckedInterface):
+    """Bring a brain mask into the grid of the phase, or make one.
+
+    Origins are tried in their order.
+    """
+
+    input_spec = _MakeMaskInputSpec
+    output_spec = _MakeMaskOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs, failures = self.inputs, []
+        for origin in inputs.origins:
+            try:
+                mask, measured = getattr(self, f"_from_{origin.lower()}")()
+                break
+            except (InputError, ValueError) as error:
+                if origin == inputs.origins[-1]:
+                    raise _no_mask(Path(inputs.source), failures, error) from error
+                failures.append(f"{_TRIED[origin]}: {error}")
+        kind = "signal" if origin == "signal" else "brain"
+        told = {"MaskType": kind, "MaskOrigin": origin, "MaskRequested": inputs.requested}
+        # An object that nobody calls a head is no reason to warn.
+        worth_a_warning = bool(failures) and inputs.head_expected
+        messages = {"Warnings": failures} if worth_a_warning else {"MaskNote": "; ".join(failures)}
+        metadata = {**inputs.metadata[origin], **measured, **told}
+        coverage, doubts = self._coverage(mask, origin)
+        path = Path(runtime.cwd, "mask.nii.gz")
+        write_image(path, mask, like=Path(inputs.magnitude_file))
+        provenance = {
+            **told,
+            **(messages if worth_a_warning else {}),
+            "SignalCoverage": coverage,
+            "Sources": metadata["Sources"],
+        }
+        self._results |= {
+            "mask_file": str(path),
+            "mask_type": kind,
+            "is_brain": kind == "brain",
+            "metadata": metadata | (messages if failures else {}),
+            "provenance": joined(
+                joined(inputs.provenance, {"Warnings": doubts}),
+                provenance,
+            ),
+        }
+        return runtime
+
+    def _coverage(self, mask: NDArray[np.bool_], origin: str) -> tuple[float, list[str]]:
+        """Return the share of the mask with signal, and what is doubtful about it.
+
+        Raises
+        ------
+        InputError
+            If a map in this mask would be wrong.
+        """
+        coverage, doubt = check_mask(mask, self._signal())
+        if doubt is None:
+            return round(coverage, _DIGITS), []
+        inputs = self.inputs
+        where = inputs.companion.path if origin == "derivative" else Path(inputs.source)
+        if doubt.fatal:
+            raise InputError(where, doubt.problem, doubt.remedy)
+        return round(coverage, _DIGITS), [f"{where.name} {doubt.problem}; {doubt.remedy}"]
+
+    def _from_derivative(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+        inputs = self.inputs
+        raise_failure(inputs.pose_failure)
+        grid = read_grid(Path(inputs.magnitude_file))
+        mask = import_mask(inputs.companion.path, grid, self._point_map())
+        return mask, dict(inputs.pose_provenance)
+
+    def _from_t1w(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+        inputs = self.inputs
+        raise_failure(inputs.labels_failure)
+        raise_failure(inputs.pose_failure)
+        image = Path(inputs.companion.path)
+        affine = read_grid(image).affine
+        hull = brain_of_labels(read_integers(Path(inputs.labels_file)), affine)
+        grid = read_grid(Path(inputs.magnitude_file))
+        mask = resample_mask(hull, affine, grid, self._point_map(), image)
+        share = np.count_nonzero(mask & self._signal()) / np.count_nonzero(mask)
+        if share < LEAST_OVERLAP:
+            raise InputError(
+                image,
+                f"shows a brain of which only {share:.0%} has signal in the magnitude",
+                "use a T1w image of the same participant",
+            )
+        return mask, {"MaskOverlap": round(float(share), _DIGITS), **inputs.pose_provenance}
+
+    def _from_template(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+        path = Path(self.inputs.magnitude_file)
+        made = brain_of_magnitude(read_values(path), read_grid(path).affine, self._signal())
+        return made.mask, {
+            "MaskOverlap": round(made.overlap, _DIGITS),
+            "MutualInformation": round(made.fit.information, _DIGITS),
+            "MutualInformationChance": round(made.fit.chance, _DIGITS),
+            "MutualInformationThreshold": round(LEAST_RATIO * made.fit.chance, _DIGITS),
+        }
+
+    def _from_signal(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+        return self._signal(), {}
+
+    def _signal(self) -> NDArray[np.bool_]:
+        return read_integers(Path(self.inputs.signal_file)) != 0
+
+    def _point_map(self) -> PointTransform | None:
+        inputs = self.inputs
+        pose = None if inputs.pose is None else np.array(inputs.pose)
+        return None if inputs.route.same_grid else PointTransform(inputs.route.steps, pose)
+
+
+_TRIED = {
+    "derivative": "the brain mask was not used",
+    "T1w": "no brain mask was made from the T1w image",
+    "template": "no brain mask was made from the magnitude",
+}
+
+
+def _no_mask(image: Path, failures: list[str], error: Exception) -> InputError:
+    """Return the error for an acquisition without the brain mask that it must have."""
+    if isinstance(error, InputError) and not failures:
+        return error
+    return InputError(
+        image,
+        f"has no brain mask, and none can be made ({'; '.join([*failures, str(error)])})",
+        "give a brain mask with --derivatives, or give --mask signal",
+    )
