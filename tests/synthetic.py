@@ -19,9 +19,14 @@ def write_subjects(root, n_subjects, shape=SHAPE, n_echoes=3, first=0):
     magnitude = 100 + np.random.default_rng(0).normal(size=shape)
     labels = np.ones(shape, np.int16)
     labels[shape[0] // 2 :] = 2
+    echoes = [
+        {
+            "mag": _blob((magnitude * np.exp(-0.1 * echo)).astype(np.float32)),
+            "phase": _blob((phase + 0.2 * echo).astype(np.float32)),
+        }
+        for echo in range(n_echoes)
+    ]
     blobs = {
-        "mag": _blob(magnitude.astype(np.float32)),
-        "phase": _blob(phase.astype(np.float32)),
         "labels": _blob(labels),
         "mask": _blob(np.ones(shape, np.uint8)),
     }
@@ -31,11 +36,11 @@ def write_subjects(root, n_subjects, shape=SHAPE, n_echoes=3, first=0):
         _put(folder / "dataset_description.json", json.dumps(description).encode())
     for number in range(first, first + n_subjects):
         name = f"sub-{number:04d}"
-        for echo in range(1, n_echoes + 1):
+        for echo, parts in enumerate(echoes, start=1):
             sidecar = {"EchoTime": 0.005 * echo, "ImagingFrequency": 127.74, "Units": "rad"}
-            for part in ("mag", "phase"):
+            for part, blob in parts.items():
                 stem = root / name / f"anat/{name}_echo-{echo}_part-{part}_MEGRE"
-                _put(stem.with_suffix(".nii.gz"), blobs[part])
+                _put(stem.with_suffix(".nii.gz"), blob)
                 _put(stem.with_suffix(".json"), json.dumps(sidecar).encode())
         _put(seg / name / f"anat/{name}_dseg.nii.gz", blobs["labels"])
         _put(seg / name / f"anat/{name}_desc-brain_mask.nii.gz", blobs["mask"])

@@ -33,6 +33,18 @@ def test_an_integer_overflow(head, bright):
     assert "negative" in finding.problem
 
 
+def test_a_magnitude_without_background_is_one():
+    """As of a field of view inside an object: its range is that of its noise."""
+    assert check_magnitude(RNG.normal(100, 1, (20, 20, 20)), 0) == []
+
+
+def test_a_noisy_magnitude_is_one():
+    body = np.zeros((40, 40, 40))
+    body[10:30, 10:30, 10:30] = 6
+    parts = RNG.normal(size=(2, *body.shape))
+    assert check_magnitude(np.hypot(body + parts[0], parts[1]), 0) == []
+
+
 @pytest.mark.parametrize("scale", [1, 4096 / (2 * np.pi)])
 @pytest.mark.parametrize("offset", [0, np.pi])
 def test_a_phase_is_no_magnitude(head, scale, offset):
