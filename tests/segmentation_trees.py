@@ -101,7 +101,10 @@ def write_raw(root: Path, head: Head):
     """Write the raw dataset: a T2w image with its phase."""
     describe(root)
     sidecar = {"EchoTime": 0.08, "ImagingFrequency": 127.74, "Units": "rad"}
-    phase = np.random.default_rng(1).uniform(-3, 3, head.labels.shape).astype(np.float32)
+    phase = np.random.default_rng(1).uniform(-np.pi, np.pi, head.labels.shape)
+    # smooth in the head, noise in the air
+    ramp = np.linspace(-1, 1, head.labels.shape[2])
+    phase = np.where(head.labels > 0, ramp, phase).astype(np.float32)
     for part, values in (("mag", head.magnitude), ("phase", phase)):
         stem = f"sub-01/anat/sub-01_part-{part}_T2w"
         save(root / f"{stem}.nii.gz", values, head.affine)

@@ -75,9 +75,10 @@ def import_tree(plan_tree, tmp_path):
         whole = init_acquisition_wf(plan=plan, settings=settings, datasets=datasets, name="whole")
         part = Workflow("part", base_dir=str(tmp_path / "work"))
         part.config["execution"] = {"create_report": "false"}
-        names = {"phi0", "mask", "coregister", "coregister_segmentation", "segmentation"}
+        names = {"check_images", "phi0", "mask", "segmentation"}
+        names |= {"coregister", "coregister_segmentation"}
         mask = whole.get_node("mask")
-        if "T1w" in mask.inputs.origins:  # which takes long, and is tested elsewhere
+        if "derivative" not in mask.inputs.origins:  # takes long, and is tested elsewhere
             mask.inputs.origins = ["signal"]
         wanted = [node for node in whole._graph.nodes if node.name in names]
         part.add_nodes(wanted)

@@ -31,7 +31,7 @@ class ImageEvidence:
     incoherent_fraction : float
         The largest of all echoes, see :func:`bids_qcm.checks.pairs.incoherent_fraction`.
     echo_misfit : tuple of float
-        For each echo, in rad; empty for one echo.
+        For each echo, in rad; empty for one echo or two.
     findings : tuple of Finding
         Fatal ones first.
     """
@@ -111,8 +111,10 @@ def check_acquisition(
     findings += jumps or [finding for _, found in coherent for finding in found]
     misfit: tuple[float, ...] = ()
     if len(pairs) > 1 and not any(finding.fatal for finding in findings):
-        misfit = fit_echo_lines(series.echoes, echo_times, signal.mask).misfit()
-        doubtful = check_misfit(misfit, echo_times)
+        doubtful = []
+        if len(pairs) > 2:
+            misfit = fit_echo_lines(series.echoes, echo_times, signal.mask).misfit()
+            doubtful = check_misfit(misfit, echo_times)
         # the misfit of three or more echoes shows that something is wrong, this shows where
         if len(pairs) == 2 or doubtful:
             findings += check_curvature(series.echoes, signal.mask, voxel_size)

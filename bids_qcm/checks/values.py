@@ -228,15 +228,18 @@ def _filled_range(
     if inside.size == 0:
         return 0.0, ""
     low, high = _trimmed(inside)
-    steps = 0
+    steps = []
     for axis in range(phase.ndim):
         both = np.moveaxis(signal & finite, axis, 0)
         values = np.moveaxis(phase, axis, 0)
         step = np.abs(values[1:] - values[:-1])[both[1:] & both[:-1]]
-        steps += np.count_nonzero(step > _WRAP_STEP * (high - low))
-    if steps >= _LEAST_WRAPS:
-        return high - low, f"the phase jumps by this much between {steps} neighbours"
-    return high - low, ""
+        steps.append(step[step > _WRAP_STEP * (high - low)])
+    wraps = np.concatenate(steps)
+    if wraps.size < _LEAST_WRAPS:
+        return high - low, ""
+    # a wrap is a cycle less the gradient, and few voxels may lie beyond the trimmed range
+    size = max(high - low, float(np.quantile(wraps, 0.9)))
+    return size, f"the phase jumps by this much between {wraps.size} neighbours"
 
 
 def _trimmed(values: NDArray[np.floating]) -> tuple[float, float]:

@@ -21,7 +21,12 @@ from bids_qcm.interfaces.base import (
     optional_file,
     raise_failure,
 )
-from bids_qcm.segmentation.brain import LEAST_OVERLAP, brain_of_labels, brain_of_magnitude
+from bids_qcm.segmentation.brain import (
+    LEAST_OVERLAP,
+    brain_of_labels,
+    brain_of_magnitude,
+    largest_part,
+)
 from bids_qcm.segmentation.template import LEAST_RATIO
 
 _DIGITS = 4
@@ -134,7 +139,8 @@ class MakeMask(CheckedInterface):
         affine = read_grid(image).affine
         hull = brain_of_labels(read_integers(Path(inputs.labels_file)), affine)
         grid = read_grid(Path(inputs.magnitude_file))
-        mask = resample_mask(hull, affine, grid, self._point_map(), image)
+        # larger voxels may cut a narrow bridge
+        mask = largest_part(resample_mask(hull, affine, grid, self._point_map(), image))
         share = np.count_nonzero(mask & self._signal()) / np.count_nonzero(mask)
         if share < LEAST_OVERLAP:
             raise InputError(

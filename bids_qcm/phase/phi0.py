@@ -36,7 +36,8 @@ class Phi0:
     alternation : Alternation or None
         Constant and linear phase between odd and even echoes that was removed.
     echo_misfit : tuple of float
-        By how much each echo departs from the line over echo time, in rad; empty for one echo.
+        By how much each echo departs from the line over echo time, in rad; empty for one echo or
+        two, which always lie on a line.
     blank_fraction : float
         Share of the mask that was left out because an echo's phase was deleted there.
     """
@@ -94,13 +95,15 @@ def compute_phi0(
     if not mask.any():
         raise ValueError("the mask holds no voxel with signal")
     series = complex_echoes(magnitudes, phases, echo_times, mask)
-    misfit = ()
+    misfit: tuple[float, ...] = ()
     if len(series.echoes) == 1:
         relative = 1 / np.where(mask, magnitude, 1)
         wrapped = np.angle(series.echoes[0])
     else:
         lines = fit_echo_lines(series.echoes, echo_times, mask)
-        mask, wrapped, relative, misfit = lines.mask, lines.phase(), lines.noise(), lines.misfit()
+        mask, wrapped, relative = lines.mask, lines.phase(), lines.noise()
+        if len(series.echoes) > 2:
+            misfit = lines.misfit()
     phase = unwrap(wrapped, mask)
     level = noise_level(phase, mask, relative)
     return Phi0(

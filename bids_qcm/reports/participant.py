@@ -208,7 +208,7 @@ def _echoes(phi0: Mapping[str, Any]) -> str:
     if "EchoTime" not in phi0:
         return f"{n}"
     echoes = f"{n}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0['EchoTime'])} ms"
-    if n > 2 and "EchoMisfitOfEach" in phi0:
+    if "EchoMisfitOfEach" in phi0:
         each = ", ".join(f"{misfit:.2g}" for misfit in phi0["EchoMisfitOfEach"])
         echoes += f"; misfit of the line over echo time {each} rad"
     if "AlternatingPhase" in phi0:

@@ -102,7 +102,7 @@ def brain_of_labels(labels: NDArray[np.integer], affine: NDArray[np.floating]) -
     padded = np.pad(labels[boxes[0]] != 0, margin)
     wide = ndimage.distance_transform_edt(~padded, sampling=spacing) <= _FOLD_MM
     closed = ndimage.distance_transform_edt(wide, sampling=spacing) > _FOLD_MM
-    filled = _largest_part(ndimage.binary_fill_holes(closed | padded))
+    filled = largest_part(ndimage.binary_fill_holes(closed | padded))
     hull[boxes[0]] = filled[tuple(slice(low, -high) for low, high in margin)]
     return hull
 
@@ -120,11 +120,12 @@ def _with_signal(
     core = ndimage.distance_transform_edt(inside, sampling=spacing) > radius
     if not core.any():
         return inside
-    largest = _largest_part(core)
+    largest = largest_part(core)
     opened = ndimage.distance_transform_edt(~largest, sampling=spacing) <= radius
     return ndimage.binary_fill_holes(opened & inside) & template
 
 
-def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest connected part of a mask that is not empty."""
     parts, _ = ndimage.label(mask)
     return parts == np.bincount(parts[mask]).argmax()

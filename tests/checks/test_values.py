@@ -147,6 +147,16 @@ def test_wraps_of_a_cycle_are_right():
     assert check_cycle(*wrapped_ball(1.0), 0) == []
 
 
+def test_wraps_of_a_few_voxels_are_right():
+    """Most of the phase fills half a cycle, and a few voxels wrap."""
+    grid = np.stack(np.indices((40, 40, 40))) - 19.5
+    r2 = (grid**2).sum(axis=0)
+    ball = r2 < 18**2
+    phase = np.angle(np.exp(1j * np.where(r2 < 3**2, 3 + 0.05 * r2, -1.5 + 0.005 * r2)))
+    magnitude = np.where(ball, 100.0, 0)
+    assert check_cycle(np.where(ball, phase, 0), magnitude, ball, 0) == []
+
+
 def test_an_unwrapped_phase_is_right():
     grid = np.stack(np.indices((40, 40, 40))) - 19.5
     r2 = (grid**2).sum(axis=0)

@@ -65,7 +65,7 @@ def test_several_echoes(tmp_path, ball, prepare, monkeypatch):
     )
     difference = (read_values(Path(outputs.phi0_file)) - ball.phi0)[ball.mask]
     np.testing.assert_allclose(difference - difference.mean(), 0, atol=1e-4)
-    assert outputs.provenance["EchoMisfitOfEach"] == [0, 0]
+    assert "EchoMisfit" not in outputs.provenance
     root = np.sqrt(2) * ball.magnitude
     np.testing.assert_allclose(read_values(Path(outputs.magnitude_file)), root, rtol=1e-5)
 
@@ -109,7 +109,7 @@ def test_a_readout_of_alternating_polarity_is_undone_and_recorded(
     difference = (read_values(Path(outputs.phi0_file)) - ball.phi0 - ramp)[ball.mask]
     np.testing.assert_allclose(difference - difference.mean(), 0, atol=1e-4)
     assert outputs.provenance["AlternatingPhase"]["Gradient"] == pytest.approx([-0.8, 0, 0])
-    assert outputs.provenance["EchoMisfit"] < 1e-3
+    assert outputs.provenance["EchoMisfit"] == max(outputs.provenance["EchoMisfitOfEach"]) < 1e-3
 
 
 @pytest.mark.parametrize("output", ["phi0_file", "magnitude_file", "mask_file"])
