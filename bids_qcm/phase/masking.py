@@ -154,7 +154,25 @@ def find_signal(
 
 
 def signal_mask(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Return the mask of :func:`find_signal`, (X, Y, Z)."""
+    """Find the voxels with signal: the largest connected part with an SNR above 5.
+
+    Parameters
+    ----------
+    magnitude : ndarray of float, shape (X, Y, Z)
+        Any unit.
+    phase : ndarray of float, shape (X, Y, Z)
+        In rad. Voxels without finite values, and blocks whose phase was deleted, are outside.
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z)
+        Without voxels whose phase is as incoherent as noise, and with small holes filled.
+
+    Raises
+    ------
+    ValueError
+        If the magnitude is constant, or no voxel has signal.
+    """
     return find_signal(magnitude, phase).mask
 
 

@@ -46,7 +46,7 @@ class Reconstruction:
     invalid_fraction : float
         Share of the mask's voxels that are NaN, 0 to 1.
     reduced_chi_square : float or None
-        Goodness of fit of an inversion, see :func:`bids_qcm.recon.inversion.invert`: about 1 if
+        Goodness of fit of an inversion, see ``bids_qcm.recon.inversion.invert``: about 1 if
         the phase obeys the equation within its noise. None for the other methods.
     """
 
