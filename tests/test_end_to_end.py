@@ -198,6 +198,8 @@ def test_the_official_validator_finds_no_error(all_methods, phantoms, maps, vali
 REAL_HEAD = Path(__file__).parents[2] / "shared" / "data" / "real-head"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not REAL_HEAD.is_dir(), reason="the real head is not beside the checkout")
 def test_real_head(tmp_path):
     options = ["--method", "laplacian-mag", "integral-mag", "-w", str(tmp_path / "work")]
@@ -215,3 +217,10 @@ def test_real_head(tmp_path):
     low, high = np.nanpercentile(found[central], [10, 90])
     assert low > 0.4
     assert high < 1.1
+    sidecar = json.loads(
+        (tmp_path / "out/sub-01/anat/sub-01_desc-integralMag_condmap.json").read_text()
+    )
+    assert (sidecar["MaskType"], sidecar["MaskOrigin"]) == ("brain", "T1w")
+    assert sidecar["ImplausibleFraction"] < 0.03
+    assert sidecar["Warnings"] == []
+    assert sidecar["Verdict"] != "red"
