@@ -86,11 +86,11 @@ def test_labels_are_scanner_coordinates(inside):
         ((10, 12, 2), [2, 1, 0], "LR"),
     ],
 )
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_single_slice_is_drawn_once_and_with_its_outline(shape, axes, letters, whole):
+@pytest.mark.parametrize("margin", [0.0, 15.0])
+def test_a_single_slice_is_drawn_once_and_with_its_outline(shape, axes, letters, margin):
     mask = np.zeros(shape, bool)
     mask[tuple(slice(2, 8) if n > 2 else slice(None) for n in shape)] = True
-    mosaic = Mosaic(mask, np.eye(4), 4, whole=whole)
+    mosaic = Mosaic(mask, np.eye(4), 4, margin=margin)
     drawn = [tile.axis for tile in mosaic.tiles]
     assert list(dict.fromkeys(drawn)) == axes
     if len(axes) == 1:
