@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from nipype.interfaces.base import File, SimpleInterface, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, traits
 
 from bids_qcm.bids.errors import InputError
+from bids_qcm.phase import PhaseUnits
 
 
 def optional_file() -> traits.Either:
@@ -25,6 +26,23 @@ def raise_failure(arguments: Sequence[str]) -> None:
     """Raise the `InputError` of another interface, if there is a failure."""
     if arguments:
         raise InputError(*arguments)
+
+
+class ImagesInputSpec(BaseInterfaceInputSpec):
+    """Inputs of interfaces that read the images of an acquisition."""
+
+    first_files = traits.List(
+        File(exists=True), mandatory=True, desc="magnitude or real part of each echo"
+    )
+    second_files = traits.List(
+        File(exists=True), mandatory=True, desc="phase or imaginary part of each echo"
+    )
+    phase_units = traits.List(
+        traits.Either(None, traits.Instance(PhaseUnits)),
+        mandatory=True,
+        desc="unit of each phase; None for real and imaginary parts",
+    )
+    echo_times = traits.List(traits.Either(None, traits.Float()), mandatory=True, desc="in s")
 
 
 class CheckedInterface(SimpleInterface):

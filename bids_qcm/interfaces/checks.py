@@ -4,29 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
+from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_parts, to_polar, write_image
 from bids_qcm.checks.acquisition import check_acquisition, check_roles
 from bids_qcm.checks.findings import Finding
-from bids_qcm.interfaces.base import CheckedInterface
-from bids_qcm.phase import PhaseUnits
+from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec
 
 
-class _CheckImagesInputSpec(BaseInterfaceInputSpec):
-    first_files = traits.List(
-        File(exists=True), mandatory=True, desc="magnitude or real part of each echo"
-    )
-    second_files = traits.List(
-        File(exists=True), mandatory=True, desc="phase or imaginary part of each echo"
-    )
-    phase_units = traits.List(
-        traits.Either(None, traits.Instance(PhaseUnits)),
-        mandatory=True,
-        desc="unit of each phase; None for real and imaginary parts",
-    )
-    echo_times = traits.List(traits.Either(None, traits.Float()), mandatory=True, desc="in s")
+class _CheckImagesInputSpec(ImagesInputSpec):
     axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="two for in-plane kernels")
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
 

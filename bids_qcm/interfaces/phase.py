@@ -13,27 +13,15 @@ from nipype.interfaces.base import (
 )
 
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
-from bids_qcm.interfaces.base import CheckedInterface, joined
-from bids_qcm.phase import PhaseUnits, Phi0, compute_phi0
+from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec, joined
+from bids_qcm.phase import Phi0, compute_phi0
 from bids_qcm.recon import determine_sign
 from bids_qcm.recon.sign import usual_sign
 
 _WORTH_A_WARNING = 0.001
 
 
-class _PreparePhi0InputSpec(BaseInterfaceInputSpec):
-    first_files = traits.List(
-        File(exists=True), mandatory=True, desc="magnitude or real part of each echo"
-    )
-    second_files = traits.List(
-        File(exists=True), mandatory=True, desc="phase or imaginary part of each echo"
-    )
-    phase_units = traits.List(
-        traits.Either(None, traits.Instance(PhaseUnits)),
-        mandatory=True,
-        desc="unit of each phase; None for real and imaginary parts",
-    )
-    echo_times = traits.List(traits.Either(None, traits.Float()), mandatory=True, desc="in s")
+class _PreparePhi0InputSpec(ImagesInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="where to compute")
     provenance = traits.Dict({}, usedefault=True, desc="of the images and the mask")
 
