@@ -15,6 +15,7 @@ from bids_qcm.recon.sign import Sign
 from bids_qcm.segmentation.registration import Coreg
 
 AnalysisLevel = Literal["participant", "group"]
+ImageChecks = Literal["stop", "warn"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Settings:
     mask : str
         ``auto`` for a brain mask where there is one or can be made, else the signal; ``brain`` for
         a brain mask or an error; ``signal``; or the name of a derivative dataset.
+    image_checks : {"stop", "warn"}
+        Whether images that cannot be right stop their acquisition, or are mapped with a warning.
     segmentation_filters, mask_filters : mapping
         From ``--bids-filter-file``: entities that a segmentation or T1w image, or a mask, must
         have.
@@ -97,6 +100,7 @@ class Settings:
     derivatives: tuple[tuple[str, Path], ...] = ()
     segmentation: str = "auto"
     mask: str = "auto"
+    image_checks: ImageChecks = "stop"
     segmentation_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     mask_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     label_table: Path | None = None

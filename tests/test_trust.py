@@ -168,6 +168,17 @@ def test_a_magnitude_that_overflowed(raw, map_conductivity):
     assert_refused(map_conductivity(folder), "part-mag_T2w.nii.gz", "negative")
 
 
+def test_a_check_that_the_user_overrules(raw, map_conductivity):
+    folder = raw()
+    change(folder / SPIN_ECHO.format("mag"), lambda values: np.where(values < 0.05, -1, values))
+    found = map_conductivity(folder, image_checks="warn")
+    assert found.errors == []
+    assert set(found.maps) == set(METHODS)
+    assert any("negative" in text for text in found.warnings)
+    assert {verdict.colour for verdict in found.verdicts.values()} == {"red"}
+    assert all("--image-checks warn" in v.reasons[0] for v in found.verdicts.values())
+
+
 def test_exchanged_magnitude_and_phase(raw, map_conductivity):
     folder = raw()
     one, other = (folder / SPIN_ECHO.format(part) for part in ("mag", "phase"))

@@ -120,10 +120,20 @@ def other_masks(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path
 
 
 def find_t1w(
-    acquisition: Acquisition, grid: Grid, bids_dir: Path, filters: Mapping[str, Any]
+    acquisition: Acquisition,
+    grid: Grid,
+    bids_dir: Path,
+    filters: Mapping[str, Any],
+    *,
+    any_of_equal: bool = False,
 ) -> Companion | None:
-    """Find an acquisition's T1w image in the raw dataset, as `find_segmentation` does."""
-    return _find(acquisition, grid, [bids_dir], filters, _t1w_images, "T1w image")
+    """Find an acquisition's T1w image in the raw dataset, as `find_segmentation` does.
+
+    With `any_of_equal`, the first by name of several equal ones is taken.
+    """
+    return _find(
+        acquisition, grid, [bids_dir], filters, _t1w_images, "T1w image", any_of_equal=any_of_equal
+    )
 
 
 def _find(
@@ -133,6 +143,8 @@ def _find(
     filters: Mapping[str, Any],
     list_candidates: _Lister,
     what: str,
+    *,
+    any_of_equal: bool = False,
 ) -> Companion | None:
     for session in _sessions(acquisition, datasets, filters):
         for dataset in datasets:
@@ -142,7 +154,7 @@ def _find(
                 if passes(candidate.entities, filters)
             ]
             if found:
-                return _best(found, acquisition, grid, what)
+                return _best(found, acquisition, grid, what, any_of_equal=any_of_equal)
     return None
 
 
@@ -160,7 +172,12 @@ def _sessions(
 
 
 def _best(
-    candidates: Sequence[_Candidate], acquisition: Acquisition, grid: Grid, what: str
+    candidates: Sequence[_Candidate],
+    acquisition: Acquisition,
+    grid: Grid,
+    what: str,
+    *,
+    any_of_equal: bool,
 ) -> Companion:
     def order(candidate: _Candidate) -> tuple[bool, bool, int, bool]:
         companion = candidate.companion
@@ -172,12 +189,13 @@ def _best(
         )
 
     orders = [order(candidate) for candidate in candidates]
-    first, *others = (
+    equal = (
         candidate.companion
         for candidate, own in zip(candidates, orders, strict=True)
         if own == min(orders)
     )
-    if others:
+    first, *others = sorted(equal, key=lambda companion: companion.path.name)
+    if others and not any_of_equal:
         names = ", ".join(companion.path.name for companion in (first, *others))
         raise InputError(
             first.path,

@@ -163,7 +163,10 @@ class Finder:
         """Find the T1w image to make a brain mask from."""
         filters = self.settings.segmentation_filters
         try:
-            found = find_t1w(self.acquisition, self.grid, self.settings.bids_dir, filters)
+            # Repeated images show the same brain.
+            found = find_t1w(
+                self.acquisition, self.grid, self.settings.bids_dir, filters, any_of_equal=True
+            )
             if found is None:
                 return Found()
             if not self.headers_only:

@@ -46,6 +46,8 @@ class Evidence:
         Of an inversion.
     largest_voxel_size : float
         Longest edge of a voxel, mm.
+    n_failed_checks : int
+        Errors in the images that the user made warnings.
     """
 
     implausible_fraction: float
@@ -59,6 +61,7 @@ class Evidence:
     trend_left_right: float = np.nan
     reduced_chi_square: float | None = None
     largest_voxel_size: float = 0.0
+    n_failed_checks: int = 0
 
 
 def gather_evidence(
@@ -71,6 +74,7 @@ def gather_evidence(
     names: Mapping[int, str] | None = None,
     std: NDArray[np.floating] | None = None,
     reduced_chi_square: float | None = None,
+    n_failed_checks: int = 0,
 ) -> Evidence:
     """Gather the evidence that a map holds on its own quality.
 
@@ -92,6 +96,8 @@ def gather_evidence(
         Noise standard deviation, S/m.
     reduced_chi_square : float, optional
         Goodness of fit of an inversion.
+    n_failed_checks : int
+        Errors in the images that the user made warnings.
 
     Returns
     -------
@@ -128,6 +134,7 @@ def gather_evidence(
         trend_left_right=relative_trend(relative, positions[:, 0]),
         reduced_chi_square=reduced_chi_square,
         largest_voxel_size=float(np.linalg.norm(to_world[:, :3], axis=0).max()),
+        n_failed_checks=n_failed_checks,
         **noise,
     )
 

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.filters import threshold_otsu
 
 from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.coherence import phase_coherence
-from bids_qcm.phase.masking import LEAST_COHERENCE, blank_phase
+from bids_qcm.phase.masking import LEAST_COHERENCE, blank_phase, typical_signal
 
 STRONG = 0.5
 """Share of the typical signal above which a voxel counts as strong."""
@@ -44,8 +43,7 @@ def incoherent_fraction(
     """
     known = np.isfinite(magnitude) & np.isfinite(phase)
     values = np.where(known, magnitude, 0)
-    bright = values[values > threshold_otsu(values)]
-    strong = values > STRONG * np.median(bright)
+    strong = values > STRONG * typical_signal(values)
     strong &= ~blank_phase(np.where(known, phase, 0))
     incoherent = strong & (phase_coherence(phase, strong, axes) < LEAST_COHERENCE)
     return np.count_nonzero(incoherent) / max(1, np.count_nonzero(strong))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_qcm.checks.findings import Finding
+from bids_qcm.phase.coherence import unit_signal
 
 LARGEST_JUMP = 0.2
 """In rad. Heads have 0.07 or less between neighbouring slices, and phantoms 0.03."""
@@ -64,7 +65,7 @@ def find_jumps(
     """
     found: dict[tuple[int, int], Jump] = {}
     for signal in signals:
-        unit = np.where(mask, np.exp(1j * np.angle(signal)), 0).astype(np.complex64)
+        unit = unit_signal(signal, mask)
         for axis in range(3):
             for jump in _jumps_along(unit, mask, axis):
                 found.setdefault((jump.axis, jump.index), jump)

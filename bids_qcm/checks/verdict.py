@@ -118,6 +118,7 @@ def judge(evidence: Evidence) -> Verdict:
         The worst colour of all reasons.
     """
     reasons = [
+        *_images(evidence),
         *_level(evidence),
         *_implausible(evidence),
         *_order(evidence),
@@ -195,6 +196,16 @@ def _below(value: float, limits: Limits) -> Colour | None:
     if value < limits.red:
         return "red"
     return "amber" if value < limits.amber else None
+
+
+def _images(evidence: Evidence) -> Iterator[Reason]:
+    if evidence.n_failed_checks:
+        checks = "check" if evidence.n_failed_checks == 1 else "checks"
+        yield Reason(
+            "red",
+            f"the images failed {evidence.n_failed_checks} {checks}, but --image-checks warn was "
+            "given; see the warnings",
+        )
 
 
 def _implausible(evidence: Evidence) -> Iterator[Reason]:

@@ -19,7 +19,7 @@ from bids_qcm.recon.automatic import TARGET_STD
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.segmentation.registration import Coreg
-from bids_qcm.settings import AnalysisLevel, Settings
+from bids_qcm.settings import AnalysisLevel, ImageChecks, Settings
 from bids_qcm.workflows.machine import available_cores
 
 _FILTER_KEYS = ("phase", "segmentation", "mask")
@@ -82,6 +82,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         derivatives=tuple(options.derivatives),
         segmentation=options.segmentation,
         mask=options.mask,
+        image_checks=options.image_checks,
         segmentation_filters=options.bids_filter_file.get("segmentation", {}),
         mask_filters=options.bids_filter_file.get("mask", {}),
         label_table=options.label_table and options.label_table.resolve(),
@@ -287,6 +288,14 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         metavar="UNITS",
         help="unit of phase images: auto, rad, mrad, or the number of units in one cycle, such as "
         "4096 (default: auto, from Units and the range of values)",
+    )
+    add(
+        "--image-checks",
+        choices=get_args(ImageChecks),
+        default="stop",
+        help="what to do with images that cannot be right, such as a magnitude with negative "
+        "values: stop, leave their acquisition out with an error; warn, map it with a warning "
+        "(default: stop)",
     )
     add(
         "--no-uncertainty",

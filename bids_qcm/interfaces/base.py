@@ -14,7 +14,17 @@ def optional_file() -> traits.Either:
     return traits.Either(None, File(exists=True), default=None, usedefault=True)
 
 
-_ADDED = ("Sources", "Warnings")
+FAILED_CHECKS = "FailedImageChecks"
+"""Field of a sidecar with the errors that ``--image-checks warn`` made warnings."""
+
+OVERRIDE = "or, if you know that they are right, give --image-checks warn"
+
+_ADDED = ("Sources", "Warnings", FAILED_CHECKS)
+
+
+def image_checks() -> traits.Enum:
+    """Return a trait for the value of ``--image-checks``."""
+    return traits.Enum("stop", "warn", usedefault=True)
 
 
 def failure(description: str) -> traits.List:

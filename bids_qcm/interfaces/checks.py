@@ -10,12 +10,19 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_parts, to_polar, write_image
 from bids_qcm.checks.acquisition import check_acquisition, check_roles
 from bids_qcm.checks.findings import Finding
-from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec
+from bids_qcm.interfaces.base import (
+    FAILED_CHECKS,
+    OVERRIDE,
+    CheckedInterface,
+    ImagesInputSpec,
+    image_checks,
+)
 
 
 class _CheckImagesInputSpec(ImagesInputSpec):
     axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="two for in-plane kernels")
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
+    image_checks = image_checks()
 
 
 class _CheckImagesOutputSpec(TraitedSpec):
@@ -35,7 +42,8 @@ class CheckImages(CheckedInterface):
         pairs = list(zip(inputs.first_files, inputs.second_files, strict=True))
         units = inputs.phase_units
         parts = [read_parts(Path(a), Path(b), u) for (a, b), u in zip(pairs, units, strict=True)]
-        _raise_fatal(check_roles(parts, cartesian=units[0] is None), pairs)
+        found = check_roles(parts, cartesian=units[0] is None)
+        self._stop_at(found, pairs)
         echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
         try:
             evidence = check_acquisition(
@@ -48,7 +56,8 @@ class CheckImages(CheckedInterface):
             )
         except ValueError as error:
             raise InputError(pairs[0][0], str(error), "check that it is a magnitude") from error
-        _raise_fatal(evidence.findings, pairs)
+        found += evidence.findings
+        self._stop_at(found, pairs)
         volumes = {"magnitude": echoes[0][0], "signal": evidence.signal}
         for name, values in volumes.items():
             path = Path(runtime.cwd, f"{name}.nii.gz")
@@ -57,19 +66,21 @@ class CheckImages(CheckedInterface):
         self._results["provenance"] = {
             "SignalToNoiseRatio": round(evidence.snr, 2) if np.isfinite(evidence.snr) else None,
             "IncoherentFraction": round(evidence.incoherent_fraction, 6),
-            "Warnings": [_sentence(finding, pairs) for finding in evidence.findings],
+            "Warnings": [_sentence(finding, pairs) for finding in found],
         }
+        failed = [_sentence(finding, pairs) for finding in found if finding.fatal]
+        if failed:
+            self._results["provenance"][FAILED_CHECKS] = failed
         return runtime
 
-
-def _raise_fatal(findings: Sequence[Finding], pairs: Sequence[tuple[str, str]]) -> None:
-    """Raise the first fatal finding as an error of its file, with the others as evidence."""
-    fatal = [finding for finding in findings if finding.fatal]
-    if not fatal:
-        return
-    first, *others = fatal
-    more = "".join(f"; {_path(finding, pairs).name} {finding.problem}" for finding in others)
-    raise InputError(_path(first, pairs), first.problem + more, first.remedy)
+    def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[tuple[str, str]]) -> None:
+        """Raise the first fatal finding as an error of its file, with the others as evidence."""
+        fatal = [finding for finding in findings if finding.fatal]
+        if not fatal or self.inputs.image_checks == "warn":
+            return
+        first, *others = fatal
+        more = "".join(f"; {_path(finding, pairs).name} {finding.problem}" for finding in others)
+        raise InputError(_path(first, pairs), first.problem + more, f"{first.remedy}; {OVERRIDE}")
 
 
 def _sentence(finding: Finding, pairs: Sequence[tuple[str, str]]) -> str:

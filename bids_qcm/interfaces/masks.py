@@ -15,8 +15,11 @@ from bids_qcm.bids.segmentations import import_mask, resample_mask
 from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.checks.masks import check_mask
 from bids_qcm.interfaces.base import (
+    FAILED_CHECKS,
+    OVERRIDE,
     CheckedInterface,
     failure,
+    image_checks,
     joined,
     optional_file,
     raise_failure,
@@ -35,6 +38,7 @@ _DIGITS = 4
 class _MakeMaskInputSpec(BaseInterfaceInputSpec):
     origins = traits.List(traits.Str, mandatory=True, desc="what to make the mask from, in order")
     requested = traits.Str("auto", usedefault=True, desc="value of --mask")
+    image_checks = image_checks()
     head_expected = traits.Bool(False, usedefault=True, desc="a failure is worth a warning")
     magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
     signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
@@ -86,7 +90,7 @@ class MakeMask(CheckedInterface):
         worth_a_warning = bool(failures) and inputs.head_expected
         messages = {"Warnings": failures} if worth_a_warning else {"MaskNote": "; ".join(failures)}
         metadata = {**inputs.metadata[origin], **measured, **told}
-        coverage, doubts = self._coverage(mask, origin)
+        coverage, judged = self._coverage(mask, origin)
         path = Path(runtime.cwd, "mask.nii.gz")
         write_image(path, mask, like=Path(inputs.magnitude_file))
         provenance = {
@@ -101,14 +105,14 @@ class MakeMask(CheckedInterface):
             "is_brain": kind == "brain",
             "metadata": metadata | (messages if failures else {}),
             "provenance": joined(
-                joined(inputs.provenance, {"Warnings": doubts}),
+                joined(inputs.provenance, judged),
                 provenance,
             ),
         }
         return runtime
 
-    def _coverage(self, mask: NDArray[np.bool_], origin: str) -> tuple[float, list[str]]:
-        """Return the share of the mask with signal, and what is doubtful about it.
+    def _coverage(self, mask: NDArray[np.bool_], origin: str) -> tuple[float, dict[str, list[str]]]:
+        """Return the share of the mask with signal, and the warnings that follow.
 
         Raises
         ------
@@ -117,12 +121,16 @@ class MakeMask(CheckedInterface):
         """
         coverage, doubt = check_mask(mask, self._signal())
         if doubt is None:
-            return round(coverage, _DIGITS), []
+            return round(coverage, _DIGITS), {"Warnings": []}
         inputs = self.inputs
         where = inputs.companion.path if origin == "derivative" else Path(inputs.source)
-        if doubt.fatal:
-            raise InputError(where, doubt.problem, doubt.remedy)
-        return round(coverage, _DIGITS), [f"{where.name} {doubt.problem}; {doubt.remedy}"]
+        if doubt.fatal and inputs.image_checks == "stop":
+            raise InputError(where, doubt.problem, f"{doubt.remedy}; {OVERRIDE}")
+        told = [f"{where.name} {doubt.problem}; {doubt.remedy}"]
+        return round(coverage, _DIGITS), {
+            "Warnings": told,
+            **({FAILED_CHECKS: told} if doubt.fatal else {}),
+        }
 
     def _from_derivative(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         inputs = self.inputs

@@ -10,7 +10,7 @@ from bids_qcm.bids.images import read_grid, read_integers, read_values
 from bids_qcm.bids.label_tables import read_names
 from bids_qcm.checks.evidence import Evidence, gather_evidence
 from bids_qcm.checks.verdict import judge
-from bids_qcm.interfaces.base import CheckedInterface, optional_file
+from bids_qcm.interfaces.base import FAILED_CHECKS, CheckedInterface, optional_file
 
 
 class _JudgeMapInputSpec(BaseInterfaceInputSpec):
@@ -45,6 +45,7 @@ class JudgeMap(CheckedInterface):
             names=read_names(Path(inputs.names_file)) if inputs.names_file else None,
             std=read_values(Path(inputs.condstd_file)) if inputs.condstd_file else None,
             reduced_chi_square=inputs.provenance.get("ReducedChiSquare"),
+            n_failed_checks=len(inputs.provenance.get(FAILED_CHECKS, ())),
         )
         self._results["provenance"] = inputs.provenance | _described(evidence)
         return runtime

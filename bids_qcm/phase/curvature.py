@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_qcm.phase.coherence import unit_signal
 from bids_qcm.phase.noise import NORMAL_MEDIAN
 
 # Between the voxels of a second difference: curvature grows with its square, noise does not.
@@ -49,12 +50,14 @@ def median_curvature(
     Curvature or None
         None if no voxel has neighbours in the mask on all sides. Axes of one voxel do not count.
     """
-    unit = np.where(mask, np.exp(1j * np.angle(signal)), 0).astype(np.complex64)
-    laplacian = np.zeros(mask.shape)
-    whole = mask.copy()
+    if not mask.any():
+        return None
+    (where,) = ndimage.find_objects(mask.view(np.uint8))
+    unit, whole = unit_signal(signal[where], mask[where]), mask[where].copy()
+    laplacian = np.zeros(whole.shape)
     for axis, size in enumerate(voxel_size):
         lag = max(1, round(_DISTANCE_MM / size))
-        if mask.shape[axis] == 1:
+        if whole.shape[axis] == 1:
             continue
         s, w = np.moveaxis(unit, axis, 0), np.moveaxis(whole, axis, 0)
         product = np.zeros_like(s)

@@ -97,6 +97,21 @@ def noise_floor(
     return NoiseFloor(0.0, local_noise([known * np.cos(radians), known * np.sin(radians)], where))
 
 
+def typical_signal(magnitude: NDArray[np.floating]) -> float:
+    """Return the median of the bright voxels, those above the threshold of Otsu.
+
+    Parameters
+    ----------
+    magnitude : ndarray of float, shape (X, Y, Z)
+        Any unit; finite and not constant.
+
+    Returns
+    -------
+    float
+    """
+    return float(np.median(magnitude[magnitude > threshold_otsu(magnitude)]))
+
+
 class Signal(NamedTuple):
     """Voxels with signal, and the noise that decided which they are.
 
@@ -143,7 +158,7 @@ def find_signal(
         raise ValueError("the magnitude is constant: it shows no signal")
     where = finite & (values > 0) & ~blank_phase(np.where(finite, phase, 0))
     noise = noise_floor(values, phase, where)
-    typical = np.median(values[values > threshold_otsu(values)])
+    typical = typical_signal(values)
     bright = where & (values > max(noise.threshold(LEAST_SNR), _LEAST_SHARE * typical))
     signal = bright & (phase_coherence(phase, bright, axes) >= LEAST_COHERENCE)
     components, n_components = ndimage.label(signal)
@@ -202,5 +217,6 @@ def blank_phase(phase: NDArray[np.floating]) -> NDArray[np.bool_]:
     blank = np.zeros(phase.shape, dtype=bool)
     for value in (0, np.float32(-np.pi)):
         equal = (np.abs(phase - value) < _ROUNDING).view(np.uint8)
-        blank |= ndimage.grey_opening(equal, block, mode="constant") > 0
+        if np.count_nonzero(equal) >= np.prod(block):
+            blank |= ndimage.grey_opening(equal, block, mode="constant") > 0
     return blank

@@ -162,6 +162,7 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
         **_image_inputs(plan),
         axes=list(curved_axes(settings.fit_radius, settings.integral_radius)),
         phase_type=settings.phase_type,
+        image_checks=settings.image_checks,
     )
     return Node(interface, name="check_images", mem_gb=phi0_gb(plan))
 
@@ -193,6 +194,7 @@ def _connect_mask(
     interface = MakeMask(
         origins=list(plan.mask_origins),
         requested=settings.mask,
+        image_checks=settings.image_checks,
         head_expected=plan.expects_head,
         source=str(plan.echoes[0].files[0]),
         companion=plan.mask,

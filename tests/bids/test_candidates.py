@@ -166,9 +166,9 @@ def test_masks(dataset, look, put):
 def test_a_t1w_image(dataset, affine, label_values):
     dataset.pair()
 
-    def find(**filters):
+    def find(any_of_equal=False, **filters):
         grid = Grid(label_values.shape, affine)
-        return find_t1w(acquisition, grid, dataset.root, filters)
+        return find_t1w(acquisition, grid, dataset.root, filters, any_of_equal=any_of_equal)
 
     acquisition = dataset.acquisition()
     assert find() is None
@@ -179,6 +179,7 @@ def test_a_t1w_image(dataset, affine, label_values):
     with pytest.raises(InputError, match="several candidates for the T1w image"):
         find()
     assert find(run=None).path == path
+    assert find(any_of_equal=True).path.name == "sub-01_T1w.nii.gz"
 
 
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])

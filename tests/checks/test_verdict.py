@@ -78,6 +78,7 @@ def test_what_is_not_known_is_no_reason():
         ({"trend_inferior_superior": 1.2}, "red", "+120% from bottom to top"),
         ({"reduced_chi_square": 1.5}, "amber", "chi-square 1.5"),
         ({"reduced_chi_square": 20.0}, "red", "chi-square 20.0"),
+        ({"n_failed_checks": 2}, "red", "failed 2 checks"),
         ({"invalid_fraction": 0.4}, "amber", "40% of the voxels are invalid"),
         ({"largest_voxel_size": 4.0}, "amber", "voxels of 4 mm are thicker than the cortex"),
         ({"medians": {}, "literature_ratio": {}, "median": 1.5}, "amber", "1.5 S/m"),

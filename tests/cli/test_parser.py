@@ -58,6 +58,7 @@ FIELDS = {
     "output_dir": ([], "{}/out"),
     "work_dir": (["-w", "w"], "{}/w"),
     "mask": (["--mask", "brain"], "brain"),
+    "image_checks": (["--image-checks", "warn"], "warn"),
     "analysis_level": ([], "participant"),
     "command": (["--sign", "-"], "bids-qcm data out participant --sign -"),
     "participant_labels": (["--participant-label", "sub-01", "02"], ("01", "02")),

@@ -45,6 +45,19 @@ def test_a_mask_of_a_derivative_dataset_is_taken(make_mask, ball):
     assert outputs.provenance == found
 
 
+@pytest.mark.parametrize("image_checks", ["stop", "warn"])
+def test_a_mask_of_air(make_mask, ball, image_checks):
+    path = ball.folder / "air.nii.gz"
+    save_array(path, ~ball.mask, AFFINE)
+    if image_checks == "stop":
+        with pytest.raises(InputError, match="give --image-checks warn"):
+            make_mask("derivative", path=path)
+        return
+    found = make_mask("derivative", path=path, image_checks=image_checks).provenance
+    assert len(found["FailedImageChecks"]) == 1
+    assert found["FailedImageChecks"] == found["Warnings"]
+
+
 def test_a_pose_moves_the_mask(make_mask, ball):
     shift = from_matvec(np.eye(3), [50, -20, 7])
     path = ball.folder / "moved.nii.gz"
