@@ -66,11 +66,7 @@ def brain_of_magnitude(
             "of a head"
         )
     fit = fit_template(magnitude, affine, signal)
-    if not fit.is_good:
-        raise ValueError(
-            "the MNI152 template fits the magnitude hardly better than a flipped template (mutual "
-            f"information {fit.information:.3f} and {fit.chance:.3f})"
-        )
+    fit.require_good("the magnitude")
     template = template_brain(fit.pose, magnitude.shape, affine)
     share = float(np.count_nonzero(template & signal) / max(np.count_nonzero(template), 1))
     if share < LEAST_OVERLAP:

@@ -1,34 +1,21 @@
 """Tissue classes of a T1w image, for those who have no segmentation: a first guess."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_qcm.segmentation.registration import (
-    information,
-    maximise_information,
-    pose_of,
-    to_sitk,
-)
+from bids_qcm.segmentation.registration import to_sitk
+from bids_qcm.segmentation.template import fit_template
 from bids_qcm.segmentation.tissues import TISSUES
-
-if TYPE_CHECKING:
-    import SimpleITK as sitk
 
 # in the order of their signal in a T1w image
 _CLASSES = ("CSF", "GM", "WM")
 
 _BIAS_SHRINK_MM = 4.0
 _BIAS_ITERATIONS = (50, 50, 30)
-
-_TEMPLATE_MM = 2
-_RIM_MM = 6.0
-# a head's centre of mass is below its brain's, the more of the neck is in the image
-_START_HEIGHTS_MM = range(-20, 101, 20)
-_SAMPLES = 20_000
 
 _REACH_MM = 8.0
 _NECK_MM = 2.5
@@ -79,7 +66,7 @@ def segment_t1w(
     image = np.nan_to_num(np.asarray(image, np.float32))
     head = _head(image)
     uniform = _make_uniform(image, affine, head, n_threads)
-    priors = _register_priors(uniform, affine, n_threads)
+    priors = _register_priors(uniform, affine, head)
     uniform = _make_uniform(uniform, affine, priors.brain, n_threads)
     spacing = voxel_sizes(affine)
     near = _dilated(priors.brain, _REACH_MM, spacing)
@@ -118,26 +105,20 @@ def _make_uniform(
 
 
 def _register_priors(
-    image: NDArray[np.float32], affine: NDArray[np.floating], n_threads: int
+    image: NDArray[np.float32], affine: NDArray[np.floating], head: NDArray[np.bool_]
 ) -> _Priors:
-    """Take the tissue maps of the MNI152 template to a head."""
+    """Bring the tissue maps of the MNI152 template to the grid of a head."""
     # slow to import
     from nilearn import datasets
 
-    template = datasets.load_mni152_template(resolution=_TEMPLATE_MM)
-    inside = np.asarray(datasets.load_mni152_brain_mask(resolution=_TEMPLATE_MM).dataobj) > 0
-    pose = _register_affinely(
-        # there is a little of the skull in it
-        to_sitk(np.where(inside, template.dataobj, 0), template.affine),
-        to_sitk(image, affine),
-        n_threads,
-    )
+    fit = fit_template(image, affine, head)
+    fit.require_good("it")
     maps = [
         datasets.load_mni152_brain_mask(resolution=1),
         datasets.load_mni152_gm_template(resolution=1),
         datasets.load_mni152_wm_template(resolution=1),
     ]
-    to_template = np.linalg.inv(pose @ maps[0].affine) @ affine
+    to_template = np.linalg.inv(fit.pose @ maps[0].affine) @ affine
     brain, gray, white = (
         ndimage.affine_transform(
             np.asarray(one.dataobj, np.float32), to_template, output_shape=image.shape, order=1
@@ -148,48 +129,6 @@ def _register_priors(
     blur = [0, *(_PRIOR_BLUR_MM / 2.355 / voxel_sizes(affine))]
     tissues = ndimage.gaussian_filter(tissues, blur) + _PRIOR_FLOOR
     return _Priors(tissues / tissues.sum(axis=0), brain > 0.5)
-
-
-def _register_affinely(
-    template: "sitk.Image", head: "sitk.Image", n_threads: int
-) -> NDArray[np.float64]:
-    """Register a head to a brain without skull, from several heights; give template to head, mm.
-
-    Only the brain and a rim around it are compared: the rest of the head is not in the template.
-    """
-    import SimpleITK as sitk
-
-    distance = sitk.SignedMaurerDistanceMap(
-        template > 0, squaredDistance=False, useImageSpacing=True
-    )
-    region = sitk.Cast(distance < _RIM_MM, sitk.sitkUInt8)
-    centred = sitk.Similarity3DTransform(
-        sitk.CenteredTransformInitializer(
-            template,
-            head,
-            sitk.Similarity3DTransform(),
-            sitk.CenteredTransformInitializerFilter.MOMENTS,
-        )
-    )
-    starts = []
-    for height in _START_HEIGHTS_MM:
-        starts.append(sitk.Similarity3DTransform(centred))
-        x, y, z = centred.GetTranslation()
-        starts[-1].SetTranslation((x, y, z + height))
-
-    def told(transform: sitk.Transform) -> float:
-        return information(template, head, transform, region)
-
-    best = sorted(starts, key=told)[-2:]
-    for start in best:
-        maximise_information(template, head, start, region, n_threads, _SAMPLES)
-    similar = max(best, key=told)
-    affine = sitk.AffineTransform(3)
-    affine.SetCenter(similar.GetCenter())
-    affine.SetMatrix(similar.GetMatrix())
-    affine.SetTranslation(similar.GetTranslation())
-    maximise_information(template, head, affine, region, n_threads, _SAMPLES)
-    return pose_of(affine)
 
 
 def _classify(

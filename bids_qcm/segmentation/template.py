@@ -8,7 +8,6 @@ import numpy as np
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.linalg import expm
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
@@ -75,6 +74,14 @@ class TemplateFit(NamedTuple):
     def is_good(self) -> bool:
         """Whether the image shows a head in the orientation of its header."""
         return self.ratio >= LEAST_RATIO
+
+    def require_good(self, image: str) -> None:
+        """Raise ValueError, with the name of the image in the message, unless `is_good`."""
+        if not self.is_good:
+            raise ValueError(
+                f"the MNI152 template fits {image} hardly better than a flipped template (mutual "
+                f"information {self.information:.3f} and {self.chance:.3f})"
+            )
 
 
 class _Template(NamedTuple):
@@ -302,5 +309,6 @@ def _pose(parameters: NDArray[np.float64], flip: NDArray[np.float64]) -> NDArray
         linear = rotation * np.exp(strain[0])
     else:
         xx, yy, zz, xy, xz, yz = strain
-        linear = rotation @ expm(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
+        stretches, axes = np.linalg.eigh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        linear = rotation @ (axes * np.exp(stretches)) @ axes.T
     return from_matvec(linear @ flip, parameters[:3])
