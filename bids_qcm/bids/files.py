@@ -63,7 +63,7 @@ def require_content(path: Path) -> None:
         with path.open("rb") as file:
             beginning = file.readline(1024)
     except OSError:
-        return  # the reader of the file tells what is wrong with it
+        return  # reading the file raises the error
     if beginning.startswith(_LFS_POINTER):
         raise InputError(
             path,

@@ -138,7 +138,7 @@ class Finder:
             raise InputError(
                 datasets[0], why, "give another dataset with --mask, or leave --mask out"
             )
-        # A mask of the signal is no brain mask.
+        # A signal mask is not a brain mask.
         last: tuple[MaskOrigin, ...] = ("signal",) if wanted == "auto" else ()
         if self.shows_head is False and wanted == "auto":
             return FoundMask(Found(warnings=warnings), last)
@@ -218,7 +218,7 @@ class Finder:
         )
 
     def _none(self, why: str, *, worth_a_warning: bool = False) -> Found:
-        """Tell why there is none; methods that need one are refused with the same words."""
+        """Return no segmentation and the reason, which also refuses the methods that need one."""
         worth_a_warning |= self.settings.segmentation != "auto"
         refused = any(METHODS[name].uses_labels for name in self.settings.methods)
         told = worth_a_warning and not refused

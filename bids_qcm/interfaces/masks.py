@@ -86,7 +86,7 @@ class MakeMask(CheckedInterface):
                 failures.append(f"{_TRIED[origin]}: {error}")
         kind = "signal" if origin == "signal" else "brain"
         told = {"MaskType": kind, "MaskOrigin": origin, "MaskRequested": inputs.requested}
-        # An object that nobody calls a head is no reason to warn.
+        # Without a hint that the object is a head, a signal mask is the right answer.
         worth_a_warning = bool(failures) and inputs.head_expected
         messages = {"Warnings": failures} if worth_a_warning else {"MaskNote": "; ".join(failures)}
         metadata = {**inputs.metadata[origin], **measured, **told}

@@ -17,7 +17,7 @@ def ball():
 
 @pytest.fixture
 def fitted(monkeypatch):
-    """Let the template fit, or not, with a brain where a mask says."""
+    """Replace the registration: a template that fits or not, and a given brain mask."""
 
     def fitted(mask, information=0.5, chance=0.2):
         fit = TemplateFit(np.eye(4), information, chance)
