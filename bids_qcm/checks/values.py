@@ -10,9 +10,14 @@ from bids_qcm.phase.noise import local_noise
 
 _CYCLE = 2 * np.pi
 
-LARGEST_UNDERSHOOT = 0.1
+LARGEST_UNDERSHOOT = 0.3
 """Interpolation may leave negative values next to edges of a magnitude, up to this share of its
-maximum: a cubic spline undershoots a step by 7 %. An integer overflow starts at 100 %."""
+maximum: splines of order 3 and 5 left 23 % at most. An integer overflow starts at 100 %."""
+
+_NEGATIVE = 0.003
+LARGEST_NEGATIVE_SHARE = 0.15
+"""Share of the voxels below -0.3 % of the 99th percentile. Interpolation left 8 % at most. A real
+part with air around the head has 30 %."""
 
 LARGEST_ROUGHNESS = 0.2
 """Share of neighbouring voxels that differ by more than a quarter of the largest value. A magnitude
@@ -56,7 +61,8 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
     """
     values = np.nan_to_num(magnitude, posinf=0, neginf=0)
     low, high = float(values.min()), float(values.max())
-    if low < -LARGEST_UNDERSHOOT * max(abs(low), high):
+    share = np.mean(values < -_NEGATIVE * np.percentile(values, 99))
+    if low < -LARGEST_UNDERSHOOT * max(abs(low), high) or share > LARGEST_NEGATIVE_SHARE:
         share = np.mean(values < 0)
         return [
             Finding(

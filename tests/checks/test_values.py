@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_qcm.checks.values import check_cycle, check_distinct, check_magnitude, check_parts
 from bids_qcm.phase import signal_mask
@@ -15,10 +16,19 @@ def test_a_magnitude_is_one(head):
     assert check_magnitude(head.magnitude[0], 0) == []
 
 
-def test_undershoot_of_an_interpolation_is_no_error(head):
-    magnitude = head.magnitude[0].copy()
-    magnitude[:2] = -0.07 * magnitude.max()
-    assert check_magnitude(magnitude, 0) == []
+@pytest.mark.parametrize("order", [3, 5])
+@pytest.mark.parametrize("skull_stripped", [False, True])
+def test_undershoot_of_an_interpolation_is_no_error(head, order, skull_stripped):
+    magnitude = head.magnitude[0] * (head.mask if skull_stripped else 1)
+    interpolated = ndimage.zoom(magnitude, 1.7, order=order)
+    assert interpolated.min() < 0
+    assert check_magnitude(interpolated, 0) == []
+
+
+def test_a_real_part_is_no_magnitude(head):
+    (finding,) = check_magnitude(head.magnitude[0] * np.cos(head.phase[0]), 0)
+    assert finding.fatal
+    assert "negative" in finding.problem
 
 
 @pytest.mark.parametrize("bright", [0.9, 0.99, 0.999])
