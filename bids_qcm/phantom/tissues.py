@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_VACUUM_PERMITTIVITY = 8.8541878128e-12
-"""epsilon0 in F/m (CODATA 2018)."""
+from bids_qcm.physics import VACUUM_PERMITTIVITY
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class ColeCole:
             step / (1 + (1j * omega * time) ** (1 - broadening))
             for step, time, broadening in self.terms
         )
-        return self.ionic_conductivity - omega * _VACUUM_PERMITTIVITY * permittivity.imag
+        return self.ionic_conductivity - omega * VACUUM_PERMITTIVITY * permittivity.imag
 
 
 @dataclass(frozen=True)
