@@ -154,9 +154,10 @@ def _add_head_options(group: argparse._ArgumentGroup, default: PhantomParameters
         "--forward-model",
         choices=FORWARD_MODELS,
         default=default.forward_model,
-        help="the equations that give the phase: div(grad(phase) / conductivity); laplacian(phase), which "
-        "ignores what tissue borders do; or Maxwell's equations in a birdcage coil, whose "
-        "B1+ and B1- also shade the magnitude, with a |B1+| map (minutes; kept in ~/.cache)",
+        help="the equations that give the phase: div(grad(phase) / conductivity); "
+        "laplacian(phase), which ignores what tissue borders do; or Maxwell's equations in a "
+        "birdcage coil, with the shading of the magnitude and a |B1+| map (minutes; the fields are "
+        "kept in ~/.cache/bids_qcm)",
     )
     add("--lesion", action="store_true", help="put a tumour into the white matter")
     add(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from bids_qcm.phantom.fullwave.lattice import backward_difference, forward_difference
 
@@ -83,7 +84,7 @@ def _multigrid(operator: sparse.csr_array) -> Callable[[NDArray], NDArray]:
     # As slow to import as scipy, and only this function needs it.
     from pyamg import smoothed_aggregation_solver
 
-    with _same_random_numbers():
+    with _same_random_numbers(), threadpool_limits(1, "blas"):
         hierarchy = smoothed_aggregation_solver(operator, symmetry="symmetric", max_coarse=200)
 
     def solve(source: NDArray[np.complex128]) -> NDArray[np.complex128]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import linalg
+from threadpoolctl import threadpool_limits
 
 from bids_qcm.phantom.fullwave.charges import Charges
 from bids_qcm.phantom.fullwave.lattice import FreeSpace, cells_to_edges, curl_of_edges
@@ -14,7 +15,7 @@ from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY
 
 _LOGGER = logging.getLogger(__name__)
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5
 """Of the residual of the integral equation, relative to the incident field in the body."""
 
 _MAX_ITERATIONS = 100
@@ -117,7 +118,9 @@ class Body:
             The solver did not converge.
         """
         incident = -1j * self.omega * potential
-        electric, iterations = self._solve(incident[self._inside])
+        # Threads wait for each other longer than they work on products of vectors.
+        with threadpool_limits(1, "blas"):
+            electric, iterations = self._solve(incident[self._inside])
         admittivity = 1j * self.omega * VACUUM_PERMITTIVITY
         current = admittivity * self._contrast * electric
         total = potential + VACUUM_PERMEABILITY * self._free_space.vector_potential(current)
