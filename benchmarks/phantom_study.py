@@ -282,7 +282,9 @@ def run(
             if scan.labels != "true" and not chosen.uses_labels:
                 continue
             published = chosen.fit_radius, chosen.integral_radius
-            best = search(study, scan, method) if searched else published
+            # Errors of labels are no reason to choose other radii: nobody knows them.
+            without = replace(scan, labels="true", b1="none")
+            best = search(study, without, method) if searched else published
             at_best = study.evaluate(scan, method, best, fully=searched)
 
             def error(radii: Radii, scan: Scan = scan, method: str = method) -> float:
