@@ -60,6 +60,8 @@ def _create(arguments: argparse.Namespace) -> ExitStatus:
     # Here and not above, so that `--help` does not wait for the numerical libraries.
     from bids_qcm.bids.phantom_dataset import write_phantom_dataset
 
+    if parameters.forward_model == "full-wave":
+        print("Maxwell's equations take minutes, unless this head's fields are in the cache.")
     write_phantom_dataset(arguments.out, parameters, arguments.participants)
     _print_next_step(arguments.out, parameters.phase_scaling)
     return ExitStatus.DONE

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from bids_qcm.phantom.fullwave.lattice import backward_difference, forward_difference
 
 _CYCLES = 5
-"""V-cycles of each solution: enough for the full-wave solver to converge as with exact ones."""
+"""V-cycles of each solution. Exact solutions would save the full-wave solver few iterations."""
 
 
 class Charges:

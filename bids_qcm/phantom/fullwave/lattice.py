@@ -301,7 +301,7 @@ class FreeSpace:
     def double_curl(self, current: NDArray[np.complexfloating]) -> NDArray:
         """Return the double curl of the vector potential over mu0, of a current density.
 
-        That is the displacement current of the field of `current`, less its sign, plus `current`.
+        The electric field of `current` is the result less `current`, over `i omega eps_0`.
 
         Parameters
         ----------

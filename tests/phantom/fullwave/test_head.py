@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from bids_qcm.phantom import make
 from bids_qcm.phantom.fullwave import fields
 from bids_qcm.phantom.make import make_head, make_phantom
 from bids_qcm.phantom.parameters import PhantomParameters
@@ -100,6 +101,18 @@ def test_b1_map_is_of_the_full_wave_model_only(head):
     other = make_phantom(replace(QUIET, seed=1), head).b1_map
     assert 0 < np.abs(found.percent - other.percent).max() < 15
     assert make_phantom(replace(QUIET, forward_model="laplacian")).b1_map is None
+
+
+def test_fine_grids_are_interpolated_from_a_coarser_solution(head, monkeypatch):
+    """As for images below 2 mm; the difference of the solutions themselves is in it."""
+    monkeypatch.setattr(make, "FINEST_FULL_WAVE", 8.0)
+    coarse = make_head(QUIET)
+    brain = head.anatomy.brain
+    for found, direct in zip(coarse.fields, head.fields, strict=True):
+        assert found.shape == direct.shape
+        error = np.linalg.norm((found - direct)[brain]) / np.linalg.norm(direct[brain])
+        assert 0 < error < 0.04
+    np.testing.assert_array_equal(coarse.conductivity, head.conductivity)
 
 
 def test_fields_come_from_the_cache(head, monkeypatch):
