@@ -55,9 +55,11 @@ bench: $(VENV)/.installed-bench  ## measure the engine on a 1 mm head, which tak
 	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
 		--timeout 0 --verbose --benchmark-quiet --benchmark-json $(BENCH_RESULTS)/latest.json $(BENCH_OPTIONS)
 
-phantom-study: $(VENV)/.installed  ## search the radii of the methods on the phantom, for an hour or more
-	$(BIN)/python -m benchmarks.phantom_study --resolution 2 --results $(BENCH_RESULTS)
-	$(BIN)/python -m benchmarks.phantom_study --resolution 1 --method published --results $(BENCH_RESULTS)
+phantom-study: $(VENV)/.installed  ## compare the methods on phantoms of both physics, for a day
+	$(BIN)/python -m benchmarks.phantom_study --forward-model full-wave --seeds 3 \
+		--labels true shifted smoothed --b1 none measured model --results $(BENCH_RESULTS)
+	$(BIN)/python -m benchmarks.phantom_study --forward-model convection-reaction --seeds 3 \
+		--labels true shifted smoothed --results $(BENCH_RESULTS)
 
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check

@@ -1,23 +1,29 @@
-"""Search the radii of each method on a phantom: its best error, and what it does to lesions.
+"""Compare the methods on phantoms: errors, bias by depth, and what they do to lesions.
 
-``python -m benchmarks.phantom_study --resolution 2`` searches and prints a table; ``make
-phantom-study`` does so at 2 and at 1 mm. Each map that was scored is a line of the results file,
-from which a stopped search goes on.
+``python -m benchmarks.phantom_study --resolution 2`` searches the radii of each method and prints a
+table; ``make phantom-study`` does so for both forward models. Each map that was scored is a line of
+the results file, from which a stopped search goes on.
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from bids_qcm.phantom.anatomy import Anatomy
+from bids_qcm.phantom.fullwave.imaging import B1Map
+from bids_qcm.phantom.grids import resample
 from bids_qcm.phantom.make import Head, make_head, make_phantom
-from bids_qcm.phantom.parameters import PhantomParameters
+from bids_qcm.phantom.parameters import FORWARD_MODELS, PhantomParameters
 from bids_qcm.phantom.score import (
     recovery_by_diameter,
     score_brain,
@@ -25,9 +31,10 @@ from bids_qcm.phantom.score import (
     score_tissues,
     score_variation,
 )
+from bids_qcm.phantom.tissues import TISSUES
 from bids_qcm.phantom.truth import Truth
 from bids_qcm.phase import Phi0, compute_phi0
-from bids_qcm.recon import METHODS, reconstruct
+from bids_qcm.recon import METHODS, model_b1, reconstruct
 from bids_qcm.recon.methods import PUBLISHED
 
 Radii = tuple[float | None, float | None]
@@ -40,23 +47,38 @@ _LARGEST_STEP = 2
 _VARIATION = 0.15
 _GRAY, _WHITE = 1, 2
 
+DEPTHS_MM = (10, 20, 35, 50, 100)
+"""Limits of the ranges of depth below the surface of the head."""
+
+Labels = Literal["true", "shifted", "smoothed"]
+_SHIFT_MM = 1.0
+_SMOOTHING_MM = 4.0
+
+B1 = Literal["none", "measured", "model"]
+_B1_SMOOTHING_MM = 8.0
+
 
 @dataclass(frozen=True)
 class Scan:
-    """How the head is imaged.
+    """How the head is imaged, and what else is known of it.
 
     Attributes
     ----------
-    resolution : float
-        mm.
     snr : float
     seed : int
         Of the noise.
+    labels : {"true", "shifted", "smoothed"}
+        The segmentation: as it is, shifted by 1 mm along each axis, or without details of less
+        than about 4 mm.
+    b1 : {"none", "measured", "model"}
+        The |B1+| that the inversions are given: none, the noisy map of the phantom, or that of a
+        homogeneous body.
     """
 
-    resolution: float
     snr: float
     seed: int = 0
+    labels: Labels = "true"
+    b1: B1 = "none"
 
 
 @dataclass
@@ -65,15 +87,15 @@ class Study:
 
     Attributes
     ----------
-    resolution : float
-        mm.
+    parameters : PhantomParameters
+        Resolution, field strength and forward model.
     results : Path
         File of scores, one a line.
     truth : Truth
         Of the head, whose tissues vary by 15 % and have small lesions.
     """
 
-    resolution: float
+    parameters: PhantomParameters
     results: Path
     _known: dict[str, dict[str, Any]] = field(default_factory=dict)
     _last: tuple[Any, tuple[Phi0, float]] | None = None
@@ -84,13 +106,12 @@ class Study:
             for line in self.results.read_text().splitlines():
                 row = json.loads(line)
                 self._known[row["key"]] = row
-        parameters = PhantomParameters(
-            resolution=self.resolution, small_lesions=True, tissue_variation=_VARIATION
-        )
-        self._parameters = parameters
-        self._head = make_head(parameters)
-        self._flat = make_head(replace(parameters, tissue_variation=0.0))
+        self._head = make_head(self.parameters)
         anatomy = self._head.anatomy
+        self.resolution = self.parameters.resolution
+        head = self._head.conductivity > 0
+        self._depth = ndimage.distance_transform_edt(head, sampling=self.resolution)
+        self._labels = {name: _labels(anatomy, name) for name in get_args(Labels)}
         self.truth = Truth(
             self._head.conductivity,
             anatomy.labels,
@@ -101,7 +122,12 @@ class Study:
 
     def evaluate(self, scan: Scan, method: str, radii: Radii, *, fully: bool = False) -> dict:
         """Score a map, or look up its score; `fully` also tells how much variation it shows."""
-        key = json.dumps([scan.resolution, scan.snr, scan.seed, method, *radii])
+        if METHODS[method].form != "inversion":
+            scan = replace(scan, b1="none")
+        if not METHODS[method].uses_labels:
+            scan = replace(scan, labels="true")
+        physics = self.parameters.forward_model, self.parameters.field_strength
+        key = json.dumps([self.resolution, *physics, *asdict(scan).values(), method, *radii])
         known = self._known.get(key)
         if known is None or (fully and "slope_white" not in known):
             known = {"key": key, **self._score(scan, method, radii, fully=fully)}
@@ -132,36 +158,80 @@ class Study:
             "mean_gray": tissues[_GRAY].mean,
             "mean_white": tissues[_WHITE].mean,
             "recovered": recovery_by_diameter(score_lesions(found, truth)),
+            "bias_white": self._bias_by_depth(found),
         }
         if fully:
-            shown = found - self._map(scan, self._flat, method, radii)
+            flat = make_head(replace(self.parameters, tissue_variation=0.0))
+            shown = found - self._map(scan, flat, method, radii)
             slopes = {v.label: v.slope for v in score_variation(shown, truth) if v.erosion == 2}
             row |= {"slope_gray": slopes.get(_GRAY), "slope_white": slopes.get(_WHITE)}
         return row
 
+    def _bias_by_depth(self, found: NDArray[np.float32]) -> list[float]:
+        """Return the median relative error in white matter for each range of depth."""
+        white = (self.truth.labels == _WHITE) & np.isfinite(found)
+        relative = found[white] / self.truth.conductivity[white] - 1
+        which = np.digitize(self._depth[white], DEPTHS_MM)
+        return [float(np.median(relative[which == k])) for k in range(1, len(DEPTHS_MM))]
+
     def _map(self, scan: Scan, head: Head, method: str, radii: Radii) -> NDArray[np.float32]:
-        image, frequency = self._image(scan, head)
+        image, b1_map = self._image(scan, head)
         return reconstruct(
             image.phase,
             method=method,
             voxel_size=self.resolution,
-            frequency=frequency,
+            frequency=self.parameters.frequency,
             mask=self.truth.brain,
             magnitude=image.magnitude,
-            labels=self.truth.labels,
+            labels=self._labels[scan.labels],
+            b1_map=self._b1(scan.b1, b1_map),
             fit_radius=radii[0],
             integral_radius=radii[1],
             phase_noise=image.noise,
             uncertainty=False,
         ).conductivity
 
-    def _image(self, scan: Scan, head: Head) -> tuple[Phi0, float]:
+    def _image(self, scan: Scan, head: Head) -> tuple[Phi0, B1Map | None]:
         """Image a head; keep what was imaged last."""
-        if self._last is None or self._last[0] != (scan, id(head)):
-            phantom = make_phantom(replace(self._parameters, snr=scan.snr, seed=scan.seed), head)
+        key = scan.snr, scan.seed, id(head)
+        if self._last is None or self._last[0] != key:
+            phantom = make_phantom(replace(self.parameters, snr=scan.snr, seed=scan.seed), head)
             image = compute_phi0(phantom.magnitude, phantom.phase, mask=phantom.mask)
-            self._last = (scan, id(head)), (image, phantom.frequency)
+            self._last = key, (image, phantom.b1_map)
         return self._last[1]
+
+    def _b1(self, kind: B1, measured: B1Map | None) -> NDArray[np.float32] | None:
+        if kind == "none":
+            return None
+        if kind == "model":
+            return model_b1(self._head.conductivity > 0, self.resolution, self.parameters.frequency)
+        return smoothed_b1(measured, self._head.anatomy)
+
+
+def _labels(anatomy: Anatomy, kind: Labels) -> NDArray[np.uint8]:
+    """Return the labels of a segmentation with errors, made from the tissues' fractions."""
+    if kind == "true":
+        return anatomy.labels
+    size = anatomy.grid.resolution
+    if kind == "shifted":
+        changed = [ndimage.shift(one, 3 * [_SHIFT_MM / size], order=1) for one in anatomy.fractions]
+    else:
+        sd = _SMOOTHING_MM / 2.355 / size
+        changed = [ndimage.gaussian_filter(one, sd) for one in anatomy.fractions]
+    numbers = np.array([tissue.index for tissue in TISSUES], dtype=np.uint8)
+    return np.where(anatomy.brain, numbers[np.argmax(changed, axis=0)], 0).astype(np.uint8)
+
+
+def smoothed_b1(measured: B1Map, anatomy: Anatomy) -> NDArray[np.float32]:
+    """Return the measured |B1+| map on the grid of the head, smoothed where it was measured."""
+    known = (measured.percent > 0).astype(np.float32)
+    sd = _B1_SMOOTHING_MM / 2.355 / measured.grid.resolution
+    values, weight = (ndimage.gaussian_filter(v, sd) for v in (measured.percent * known, known))
+    smooth = values / np.maximum(weight, 1e-3)
+    nearest = ndimage.distance_transform_edt(
+        weight < 0.1, return_distances=False, return_indices=True
+    )
+    return resample(smooth[tuple(nearest)], measured.grid, anatomy.grid)
 
 
 def search(study: Study, scan: Scan, method: str) -> Radii:
@@ -197,26 +267,48 @@ def scaled(published: Radii, steps: Sequence[int]) -> Radii:
     return fit, integral
 
 
-def run(study: Study, scans: Sequence[Scan], methods: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Search for each scan and method, and give a row of the table."""
+def run(
+    study: Study, scans: Sequence[Scan], methods: Sequence[str], seeds: int, *, searched: bool
+) -> Iterator[dict[str, Any]]:
+    """Return a row of the table for each scan and method.
+
+    Errors are means over the seeds; the rest is of the first seed.
+    """
     for scan in scans:
         for method in methods:
-            published = METHODS[method].fit_radius, METHODS[method].integral_radius
-            best = search(study, scan, method)
-            at_best = study.evaluate(scan, method, best, fully=True)
-            before = study.evaluate(scan, method, published)
+            chosen = METHODS[method]
+            if scan.b1 != "none" and chosen.form != "inversion":
+                continue
+            if scan.labels != "true" and not chosen.uses_labels:
+                continue
+            published = chosen.fit_radius, chosen.integral_radius
+            # Errors of labels are no reason to choose other radii: nobody knows them.
+            without = replace(scan, labels="true", b1="none")
+            best = search(study, without, method) if searched else published
+            at_best = study.evaluate(scan, method, best, fully=searched)
+
+            def error(radii: Radii, scan: Scan = scan, method: str = method) -> float:
+                repeated = (replace(scan, seed=seed) for seed in range(seeds))
+                return fmean(study.evaluate(one, method, radii)["error"] for one in repeated)
+
+            limits = [f"{low}-{high} mm deep" for low, high in itertools.pairwise(DEPTHS_MM)]
             yield {
-                "mm": scan.resolution,
+                "mm": study.resolution,
+                "model": study.parameters.forward_model,
+                "T": study.parameters.field_strength,
                 "SNR": scan.snr,
+                "labels": scan.labels if chosen.uses_labels else "-",
+                "b1": scan.b1,
                 "method": method,
                 "radii": _show(best),
-                "error": at_best["error"],
+                "error": error(best),
                 "published": _show(published),
-                "error there": before["error"],
+                "error there": error(published),
                 **{name: at_best[name] for name in ("mae", "invalid", "mean_white", "mean_gray")},
                 **{f"{mm} mm": share for mm, share in at_best["recovered"].items()},
-                "slope_white": at_best["slope_white"],
-                "slope_gray": at_best["slope_gray"],
+                **dict(zip(limits, at_best["bias_white"], strict=True)),
+                "slope_white": at_best.get("slope_white"),
+                "slope_gray": at_best.get("slope_gray"),
             }
 
 
@@ -239,22 +331,44 @@ def main() -> None:
     parser.add_argument(
         "--results", type=Path, default=Path("benchmarks/results"), help="folder of the scores"
     )
+    parser.add_argument("--forward-model", choices=FORWARD_MODELS, default="full-wave")
+    parser.add_argument("--field-strength", type=float, nargs="+", default=[1.5, 3.0], help="T")
+    parser.add_argument("--seeds", type=int, default=1, help="number of noise seeds (default: 1)")
+    parser.add_argument("--labels", nargs="+", choices=get_args(Labels), default=["true"])
+    parser.add_argument("--b1", nargs="+", choices=get_args(B1), default=["none"])
+    parser.add_argument(
+        "--no-search", action="store_true", help="only the published radii, which takes less time"
+    )
     options = parser.parse_args()
-    study = Study(options.resolution, options.results / f"study-{options.resolution:g}mm.jsonl")
-    scans = [Scan(options.resolution, snr) for snr in options.snr]
+    name = f"study-{options.forward_model}-{options.resolution:g}mm"
+    scans = [
+        Scan(snr, labels=labels, b1=b1)
+        for snr, labels, b1 in itertools.product(options.snr, options.labels, options.b1)
+    ]
     methods = [
         name
         for chosen in options.method
         for name in (PUBLISHED if chosen == "published" else [chosen])
     ]
     rows = []
-    for row in run(study, scans, methods):
-        rows.append(row)
-        found = f"{row['error']:.4f} S/m at {row['radii']} mm"
-        print(f"SNR {row['SNR']:g} {row['method']}: {found}", flush=True)
+    for field_strength in options.field_strength:
+        parameters = PhantomParameters(
+            resolution=options.resolution,
+            field_strength=field_strength,
+            forward_model=options.forward_model,
+            small_lesions=True,
+            tissue_variation=_VARIATION,
+        )
+        study = Study(parameters, options.results / f"{name}.jsonl")
+        for row in run(study, scans, methods, options.seeds, searched=not options.no_search):
+            rows.append(row)
+            print(
+                f"{row['T']:g} T, SNR {row['SNR']:g}, labels {row['labels']}, |B1+| {row['b1']}: "
+                f"{row['method']} {row['error']:.4f} S/m at {row['radii'] or '-'} mm",
+                flush=True,
+            )
     table = pd.DataFrame(rows)
-    path = options.results / f"study-{options.resolution:g}mm.tsv"
-    table.to_csv(path, sep="\t", index=False, float_format="%.4g")
+    table.to_csv(options.results / f"{name}.tsv", sep="\t", index=False, float_format="%.4g")
     print(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
 
 

@@ -8,6 +8,9 @@ PhaseType = Literal["transceive", "transmit"]
 VACUUM_PERMEABILITY = 1.25663706212e-6
 """mu0 in H/m (CODATA 2018)."""
 
+VACUUM_PERMITTIVITY = 8.8541878128e-12
+"""epsilon0 in F/m (CODATA 2018)."""
+
 # Below any scanner; lower numbers are in another unit.
 _LOWEST_FREQUENCY = 1e4
 

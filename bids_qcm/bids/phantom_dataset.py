@@ -10,6 +10,7 @@ from bids_qcm import __version__
 from bids_qcm.bids.condmaps import TRUTH_DESC
 from bids_qcm.bids.derivatives import BIDS_VERSION, write_json, write_text
 from bids_qcm.bids.images import save_array
+from bids_qcm.phantom.fullwave.imaging import NOMINAL_FLIP_ANGLE, B1Map
 from bids_qcm.phantom.lesions import SMALL_LESION_DIAMETERS
 from bids_qcm.phantom.make import Head, Phantom, make_head, make_phantom
 from bids_qcm.phantom.parameters import SPIN_ECHO_TIME, PhantomParameters
@@ -39,7 +40,11 @@ def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants
     head = make_head(parameters)
     for offset, name in enumerate(names):
         own = replace(parameters, seed=parameters.seed + offset)
-        _write_raw(out / name / "anat", name, make_phantom(own, head), own)
+        phantom = make_phantom(own, head)
+        written = _write_raw(out / name / "anat", name, phantom, own)
+        if phantom.b1_map is not None:
+            intended_for = [f"bids::{path.relative_to(out).as_posix()}" for path in written]
+            _write_b1_map(out / name / "fmap", name, phantom.b1_map, intended_for)
         _write_truth(out / TRUTH_DATASET / name / "anat", name, head, own)
 
 
@@ -88,8 +93,11 @@ def _readme(parameters: PhantomParameters) -> str:
     )
 
 
-def _write_raw(folder: Path, name: str, phantom: Phantom, parameters: PhantomParameters) -> None:
-    """Write the magnitude and phase of every echo of one participant."""
+def _write_raw(
+    folder: Path, name: str, phantom: Phantom, parameters: PhantomParameters
+) -> list[Path]:
+    """Write the magnitude and phase of every echo of one participant, and return the images."""
+    written = []
     echo_times = parameters.echo_times or (SPIN_ECHO_TIME,)
     images = zip(echo_times, phantom.magnitude, phantom.phase, strict=True)
     for number, (echo_time, magnitude, phase) in enumerate(images, start=1):
@@ -98,16 +106,32 @@ def _write_raw(folder: Path, name: str, phantom: Phantom, parameters: PhantomPar
             "MagneticFieldStrength": parameters.field_strength,
             "ImagingFrequency": phantom.frequency / 1e6,
         }
+        if phantom.b1_map is not None:
+            sidecar["FlipAngle"] = NOMINAL_FLIP_ANGLE
         echo, suffix = (f"_echo-{number}", "MEGRE") if parameters.is_gradient_echo else ("", "T2w")
         stem = f"{name}{echo}_part-mag_{suffix}"
-        save_array(folder / f"{stem}.nii.gz", magnitude, phantom.affine)
+        written.append(folder / f"{stem}.nii.gz")
+        save_array(written[-1], magnitude, phantom.affine)
         write_json(folder / f"{stem}.json", sidecar)
         stored = scale_phase(phase, parameters.phase_scaling)
         stem = f"{name}{echo}_part-phase_{suffix}"
-        save_array(
-            folder / f"{stem}.nii.gz", stored.stored, phantom.affine, stored.slope, stored.inter
-        )
+        written.append(folder / f"{stem}.nii.gz")
+        save_array(written[-1], stored.stored, phantom.affine, stored.slope, stored.inter)
         write_json(folder / f"{stem}.json", {**sidecar, "Units": stored.units or "arbitrary"})
+    return written
+
+
+def _write_b1_map(folder: Path, name: str, b1_map: B1Map, intended_for: list[str]) -> None:
+    """Write the |B1+| map of one participant."""
+    save_array(folder / f"{name}_TB1map.nii.gz", b1_map.percent, b1_map.grid.affine)
+    write_json(
+        folder / f"{name}_TB1map.json",
+        {
+            "Description": "Flip angle over the nominal one, in percent; 0 outside the head",
+            "Units": "percent",
+            "IntendedFor": intended_for,
+        },
+    )
 
 
 def _write_truth(folder: Path, name: str, head: Head, parameters: PhantomParameters) -> None:

@@ -60,6 +60,8 @@ def _create(arguments: argparse.Namespace) -> ExitStatus:
     # Here and not above, so that `--help` does not wait for the numerical libraries.
     from bids_qcm.bids.phantom_dataset import write_phantom_dataset
 
+    if parameters.forward_model == "full-wave":
+        print("Maxwell's equations take minutes, unless this head's fields are in the cache.")
     write_phantom_dataset(arguments.out, parameters, arguments.participants)
     _print_next_step(arguments.out, parameters.phase_scaling)
     return ExitStatus.DONE
@@ -154,8 +156,10 @@ def _add_head_options(group: argparse._ArgumentGroup, default: PhantomParameters
         "--forward-model",
         choices=FORWARD_MODELS,
         default=default.forward_model,
-        help="the equation that gives the phase: div(grad(phase) / conductivity), or "
-        "laplacian(phase), which ignores what tissue borders do",
+        help="the equations that give the phase: div(grad(phase) / conductivity); "
+        "laplacian(phase), which ignores what tissue borders do; or Maxwell's equations in a "
+        "birdcage coil, with the shading of the magnitude and a |B1+| map (minutes; the fields are "
+        "kept in ~/.cache/bids_qcm)",
     )
     add("--lesion", action="store_true", help="put a tumour into the white matter")
     add(

@@ -1,11 +1,12 @@
-"""The conductivity of every voxel of a head."""
+"""The conductivity and permittivity of every voxel of a head."""
 
 import numpy as np
 from scipy import ndimage
 
 from bids_qcm.phantom.anatomy import Anatomy
 from bids_qcm.phantom.grids import Grid, grid_around, resample
-from bids_qcm.phantom.tissues import TISSUES, conductivities
+from bids_qcm.phantom.tissues import TISSUE_ORDER, TISSUES, conductivities, permittivities
+from bids_qcm.physics import VACUUM_PERMITTIVITY
 
 CORRELATION_LENGTH = 18.0
 """Distance at which the variation's correlation falls to 1/e, mm."""
@@ -57,6 +58,33 @@ def conductivity_map(
             total += fraction * value
     lesion = anatomy.small_lesion_fraction
     return total * (1 - lesion) + lesion_conductivity * lesion
+
+
+def complex_permittivity(
+    anatomy: Anatomy, conductivity: np.ndarray, frequency: float
+) -> np.ndarray:
+    """Return the complex relative permittivity of every voxel.
+
+    Parameters
+    ----------
+    anatomy
+        The head.
+    conductivity
+        Of its voxels, see :func:`conductivity_map`, S/m.
+    frequency
+        Hz.
+
+    Returns
+    -------
+    ndarray
+        `eps_r - i sigma / (omega eps_0)`, (X, Y, Z) complex128; eps_r is the mean over the tissues,
+        weighted with their fractions, and 1 outside the head.
+    """
+    values = permittivities(frequency)
+    relative = 1 + np.tensordot(values - 1, anatomy.fractions.astype(np.float64), axes=1)
+    lesion = anatomy.small_lesion_fraction
+    relative = relative * (1 - lesion) + values[TISSUE_ORDER["L"]] * lesion
+    return relative - 1j * conductivity / (2 * np.pi * frequency * VACUUM_PERMITTIVITY)
 
 
 def smooth_field(grid: Grid, rng: np.random.Generator) -> np.ndarray:

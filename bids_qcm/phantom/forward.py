@@ -1,11 +1,12 @@
-"""From conductivity to transceive phase."""
+"""From conductivity to transceive phase, by the equations that mapping methods assume."""
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import linalg
 
-from bids_qcm.phantom.parameters import ForwardModel
 from bids_qcm.physics import conductivity_factor
 
 _TOLERANCE = 1e-8
@@ -18,7 +19,7 @@ def transceive_phase(
     conductivity: np.ndarray,
     voxel_size: tuple[float, float, float],
     frequency: float,
-    model: ForwardModel = "convection-reaction",
+    model: Literal["convection-reaction", "laplacian"] = "convection-reaction",
 ) -> np.ndarray:
     """Solve for the transceive phase of a head, with phi0 = 0 on its surface.
 

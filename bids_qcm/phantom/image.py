@@ -22,7 +22,11 @@ SMALL_LESION_CONTRAST = 0.1
 
 
 def make_signal(
-    anatomy: Anatomy, phi0: np.ndarray, echo_time: float | None, off_resonance: float
+    anatomy: Anatomy,
+    phi0: np.ndarray,
+    echo_time: float | None,
+    off_resonance: float,
+    weighting: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the noiseless complex image of one echo.
 
@@ -37,6 +41,8 @@ def make_signal(
         decay.
     off_resonance
         Largest absolute off-resonance frequency in the brain, Hz.
+    weighting
+        What the coils make of the magnitude, (X, Y, Z), about 1; None is a smooth receive bias.
 
     Returns
     -------
@@ -51,7 +57,7 @@ def make_signal(
     )
     magnitude = np.tensordot(weights, anatomy.fractions, axes=1)
     magnitude *= 1 + SMALL_LESION_CONTRAST * anatomy.small_lesion_fraction
-    magnitude *= _receive_bias(anatomy.grid)
+    magnitude *= _receive_bias(anatomy.grid) if weighting is None else weighting
     phase = phi0
     if echo_time is not None:
         field = off_resonance_field(anatomy.brain, anatomy.grid, off_resonance)

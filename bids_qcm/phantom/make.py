@@ -5,10 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_qcm.phantom.anatomy import Anatomy, make_anatomy
-from bids_qcm.phantom.conductivity import conductivity_map
+from bids_qcm.phantom.conductivity import complex_permittivity, conductivity_map
 from bids_qcm.phantom.forward import transceive_phase
+from bids_qcm.phantom.fullwave import imaging
+from bids_qcm.phantom.fullwave.cache import cached_fields
+from bids_qcm.phantom.fullwave.fields import CircularFields, interpolate
 from bids_qcm.phantom.image import add_noise, make_signal, to_magnitude_and_phase
 from bids_qcm.phantom.parameters import PhantomParameters
+
+FINEST_FULL_WAVE = 2.0
+"""Maxwell's equations are solved on the image's grid, but with no smaller voxels than this, mm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +30,14 @@ class Head:
     phi0
         Transceive phase at echo time 0, (X, Y, Z) float64, rad, not wrapped, 0 outside the head;
         its Laplacian is positive whatever the scanner's sign.
+    fields
+        B1+ and B1- of the full-wave model, relative to the centre of the brain; None of others.
     """
 
     anatomy: Anatomy
     conductivity: np.ndarray
     phi0: np.ndarray
+    fields: CircularFields | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +54,15 @@ class Phantom:
         The truth.
     frequency
         Larmor frequency, Hz.
+    b1_map
+        A measured |B1+| map, of the full-wave model; None of others.
     """
 
     magnitude: list[np.ndarray]
     phase: list[np.ndarray]
     head: Head
     frequency: float
+    b1_map: imaging.B1Map | None
 
     @property
     def phi0(self) -> np.ndarray:
@@ -96,9 +108,23 @@ def make_head(parameters: PhantomParameters) -> Head:
     Head
         The truth.
     """
+    anatomy, conductivity = _make_tissues(parameters, parameters.resolution)
+    if parameters.forward_model == "full-wave":
+        fields = _make_fields(parameters, anatomy, conductivity)
+        phi0 = imaging.transceive_phase(fields, conductivity > 0, anatomy.brain)
+        return Head(anatomy, conductivity, phi0, fields)
+    voxel_size = (parameters.resolution,) * 3
+    phi0 = transceive_phase(
+        conductivity, voxel_size, parameters.frequency, parameters.forward_model
+    )
+    return Head(anatomy, conductivity, phi0)
+
+
+def _make_tissues(parameters: PhantomParameters, resolution: float) -> tuple[Anatomy, np.ndarray]:
+    """Return the anatomy and the conductivity at a resolution."""
     places, variation = np.random.default_rng(parameters.anatomy_seed).spawn(2)
     anatomy = make_anatomy(
-        parameters.resolution,
+        resolution,
         tumour_diameter=parameters.lesion_diameter if parameters.lesion else 0.0,
         small_lesions_rng=places if parameters.small_lesions else None,
     )
@@ -109,11 +135,21 @@ def make_head(parameters: PhantomParameters) -> Head:
         parameters.tissue_variation,
         variation,
     )
-    voxel_size = (parameters.resolution,) * 3
-    phi0 = transceive_phase(
-        conductivity, voxel_size, parameters.frequency, parameters.forward_model
-    )
-    return Head(anatomy, conductivity, phi0)
+    return anatomy, conductivity
+
+
+def _make_fields(
+    parameters: PhantomParameters, anatomy: Anatomy, conductivity: np.ndarray
+) -> CircularFields:
+    """Solve Maxwell's equations, on a coarser grid if the anatomy's is very fine."""
+    solved = anatomy
+    if parameters.resolution < FINEST_FULL_WAVE:
+        solved, conductivity = _make_tissues(parameters, FINEST_FULL_WAVE)
+    permittivity = complex_permittivity(solved, conductivity, parameters.frequency)
+    fields = cached_fields(permittivity, solved.grid, parameters.frequency)
+    if solved is not anatomy:
+        fields = interpolate(fields, solved.grid, anatomy.grid)
+    return imaging.relative_to_centre(fields, anatomy.brain, anatomy.grid)
 
 
 def make_phantom(parameters: PhantomParameters, head: Head | None = None) -> Phantom:
@@ -133,20 +169,27 @@ def make_phantom(parameters: PhantomParameters, head: Head | None = None) -> Pha
     """
     if head is None:
         head = make_head(parameters)
-    images = _acquire(parameters, head)
+    rng = np.random.default_rng(parameters.seed)
+    images = _acquire(parameters, head, rng)
     magnitude, phase = zip(*(to_magnitude_and_phase(image) for image in images), strict=True)
-    return Phantom(list(magnitude), list(phase), head, parameters.frequency)
+    b1_map = None
+    if head.fields is not None:
+        inside, grid = head.conductivity > 0, head.anatomy.grid
+        b1_map = imaging.measure_b1_map(head.fields, inside, grid, rng)
+    return Phantom(list(magnitude), list(phase), head, parameters.frequency, b1_map)
 
 
-def _acquire(parameters: PhantomParameters, head: Head) -> list[np.ndarray]:
+def _acquire(
+    parameters: PhantomParameters, head: Head, rng: np.random.Generator
+) -> list[np.ndarray]:
     """Return the noisy complex image of every echo."""
     echo_times = parameters.echo_times if parameters.is_gradient_echo else (None,)
+    weighting = None if head.fields is None else imaging.signal_weighting(head.fields)
     signals = [
-        make_signal(head.anatomy, head.phi0, echo_time, parameters.off_resonance)
+        make_signal(head.anatomy, head.phi0, echo_time, parameters.off_resonance, weighting)
         for echo_time in echo_times
     ]
     if parameters.phase_sign < 0:
         signals = [signal.conj() for signal in signals]
     sd = np.abs(signals[0][head.anatomy.brain]).mean() / parameters.snr
-    rng = np.random.default_rng(parameters.seed)
     return [add_noise(signal, sd, rng) for signal in signals]

@@ -12,7 +12,7 @@ SPIN_ECHO_TIME = 0.08
 PhaseScaling = Literal["rad", "unsigned12", "siemens", "milliradian"]
 PHASE_SCALINGS: tuple[str, ...] = get_args(PhaseScaling)
 
-ForwardModel = Literal["convection-reaction", "laplacian"]
+ForwardModel = Literal["convection-reaction", "laplacian", "full-wave"]
 FORWARD_MODELS: tuple[str, ...] = get_args(ForwardModel)
 
 
@@ -57,7 +57,8 @@ class PhantomParameters:
     field_strength
         B0, T, from 0.1 to 20.
     forward_model
-        How the phase follows from the conductivity, see
+        How the phase follows from the conductivity: `full-wave` solves Maxwell's equations for a
+        head in a coil, see `bids_qcm.phantom.fullwave`; for the others see
         `bids_qcm.phantom.forward.transceive_phase`.
     lesion
         Whether the head has a tumour, a ball in the left centrum semiovale.

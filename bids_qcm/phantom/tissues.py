@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_VACUUM_PERMITTIVITY = 8.8541878128e-12
-"""epsilon0 in F/m (CODATA 2018)."""
+from bids_qcm.physics import VACUUM_PERMITTIVITY
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,21 @@ class ColeCole:
     terms: tuple[tuple[float, float, float], ...]
 
     def conductivity(self, frequency: float) -> float:
-        """Give the conductivity, S/m, at a frequency in Hz."""
+        """Return the conductivity, S/m, at a frequency in Hz."""
         omega = 2 * math.pi * frequency
-        permittivity = self.permittivity + sum(
+        polarisation = self._polarisation(omega)
+        return self.ionic_conductivity - omega * VACUUM_PERMITTIVITY * polarisation.imag
+
+    def relative_permittivity(self, frequency: float) -> float:
+        """Return the relative permittivity at a frequency in Hz."""
+        return self._polarisation(2 * math.pi * frequency).real
+
+    def _polarisation(self, omega: float) -> complex:
+        """Return the complex relative permittivity without the ions' conductivity."""
+        return self.permittivity + sum(
             step / (1 + (1j * omega * time) ** (1 - broadening))
             for step, time, broadening in self.terms
         )
-        return self.ionic_conductivity - omega * _VACUUM_PERMITTIVITY * permittivity.imag
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Tissue:
     t2_star
         At 3 T, s.
     dispersion
-        Of the conductivity; None if the phantom's parameters say the conductivity.
+        Of conductivity and permittivity; None if the phantom's parameters say the conductivity.
     """
 
     index: int
@@ -139,4 +146,22 @@ def conductivities(frequency: float, lesion_conductivity: float) -> np.ndarray:
             tissue.dispersion.conductivity(frequency) if tissue.dispersion else lesion_conductivity
             for tissue in TISSUES
         ]
+    )
+
+
+def permittivities(frequency: float) -> np.ndarray:
+    """Return the relative permittivity of every tissue.
+
+    Parameters
+    ----------
+    frequency
+        Hz.
+
+    Returns
+    -------
+    ndarray
+        (T,) float64, in the order of `TISSUES`; lesions have the permittivity of gray matter.
+    """
+    return np.array(
+        [(tissue.dispersion or _GRAY).relative_permittivity(frequency) for tissue in TISSUES]
     )

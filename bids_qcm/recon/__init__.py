@@ -5,6 +5,7 @@
 ['integral', 'integral-fd']
 """
 
+from bids_qcm.recon.b1 import model_b1
 from bids_qcm.recon.methods import METHODS, Method
 from bids_qcm.recon.reconstruction import Reconstruction, reconstruct
 from bids_qcm.recon.sign import SignDecision, determine_sign
@@ -15,5 +16,6 @@ __all__ = [
     "Reconstruction",
     "SignDecision",
     "determine_sign",
+    "model_b1",
     "reconstruct",
 ]

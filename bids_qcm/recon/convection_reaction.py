@@ -29,11 +29,11 @@ def inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 class ConvectionReaction:
-    """The phase of a conductivity, ``div(grad(phi) / kappa) = 1`` inside the rim of a mask.
+    """The phase of a conductivity, ``div(b^2 grad(phi) / kappa) = b^2`` inside the rim of a mask.
 
-    kappa is ``2 omega mu0 sigma``: where the conductivity is constant, the Laplacian of the phase.
-    The unknowns are log(kappa) in the mask and the phase on its rim, the voxels that lack one of
-    their six neighbours.
+    b is |B1+|, constant if it is not given. kappa is ``2 omega mu0 sigma``: where the conductivity
+    and b are constant, it is the Laplacian of the phase. The unknowns are log(kappa) in the mask
+    and the phase on its rim, the voxels that lack one of their six neighbours.
 
     Parameters
     ----------
@@ -45,6 +45,8 @@ class ConvectionReaction:
         kappa in rad/m^2.
     rim_phase : ndarray of float64, shape (X, Y, Z)
         The phase of the rim in rad. Elsewhere a guess of it.
+    b1_squared : ndarray of float64, shape (X, Y, Z), optional
+        b^2 in any unit, positive in the mask.
 
     Attributes
     ----------
@@ -55,7 +57,7 @@ class ConvectionReaction:
     -----
     Finite volumes: what flows through the face of two voxels is the harmonic mean of their 1/kappa
     times the difference of their phases. So the phase may have kinks where tissues meet, as the
-    equation wants [1]_.
+    equation wants [1]_. The b^2 of a face is the mean of that of its two voxels.
 
     References
     ----------
@@ -69,6 +71,7 @@ class ConvectionReaction:
         voxel_size: Triple,
         log_kappa: NDArray[np.float64],
         rim_phase: NDArray[np.float64],
+        b1_squared: NDArray[np.float64] | None = None,
     ) -> None:
         kappa = np.where(inside, np.exp(log_kappa), 0)
         self._inner = inner_voxels(inside)
@@ -79,13 +82,16 @@ class ConvectionReaction:
             pair = inside[here] & inside[there]
             total = np.where(pair, kappa[here] + kappa[there], 1)
             link = np.where(pair, 2 / total / (size * 1e-3) ** 2, 0)
+            if b1_squared is not None:
+                link *= (b1_squared[here] + b1_squared[there]) / 2
             self._links[axis][here] = link
             # derivatives by the logarithms
             self._by_first[axis][here] = -link * kappa[here] / total
             self._by_second[axis][here] = -link * kappa[there] / total
         self._solver = Multigrid(self._links, self._inner)
         guess = np.where(inside, rim_phase, 0)
-        self.phase = guess + self._solver.solve(-1 - through(self._links, guess), _TOLERANCE)
+        source = -1 if b1_squared is None else -b1_squared
+        self.phase = guess + self._solver.solve(source - through(self._links, guess), _TOLERANCE)
         self._steps = differences(self.phase)
 
     def change(

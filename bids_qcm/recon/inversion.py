@@ -68,6 +68,8 @@ class Scene:
         In mm.
     zscore : ndarray of float, shape (X, Y, Z), or None
         z-scored magnitude, whose edges are edges of the conductivity.
+    b1_squared : ndarray of float64, shape (X, Y, Z), or None
+        Square of |B1+| in any unit, positive in the mask; None for a constant |B1+|.
     """
 
     phase: NDArray[np.float64]
@@ -75,6 +77,7 @@ class Scene:
     support: NDArray[np.int32]
     voxel_size: Triple
     zscore: NDArray[np.floating] | None = None
+    b1_squared: NDArray[np.float64] | None = None
 
     @property
     def inside(self) -> NDArray[np.bool_]:
@@ -87,15 +90,19 @@ class Scene:
         kept = count >= 4
         precision = sum_of_cells(self.precision)
         phase = sum_of_cells(self.precision * self.phase)
-        zscore = self.zscore
-        if zscore is not None:
-            zscore = sum_of_cells(np.where(self.inside, zscore, 0)) / np.maximum(count, 1)
+
+        def mean(values: NDArray[np.floating] | None) -> NDArray[np.floating] | None:
+            if values is None:
+                return None
+            return sum_of_cells(np.where(self.inside, values, 0)) / np.maximum(count, 1)
+
         return Scene(
             np.divide(phase, precision, out=np.zeros(kept.shape), where=kept),
             np.where(kept, precision, 0),
             np.where(kept, _most_frequent(self.support), 0),
             tuple(2 * size for size in self.voxel_size),
-            zscore,
+            mean(self.zscore),
+            mean(self.b1_squared),
         )
 
 
@@ -261,7 +268,10 @@ class _Fit:
     def _solved(
         self, log_kappa: NDArray[np.float64], phase: NDArray[np.float64]
     ) -> ConvectionReaction:
-        return ConvectionReaction(self.scene.inside, self.scene.voxel_size, log_kappa, phase)
+        scene = self.scene
+        return ConvectionReaction(
+            scene.inside, scene.voxel_size, log_kappa, phase, scene.b1_squared
+        )
 
     def _cost(self, equation: ConvectionReaction, log_kappa: NDArray[np.float64]) -> float:
         rough = log_kappa * through(self._prior, log_kappa)

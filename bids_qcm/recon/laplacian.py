@@ -41,6 +41,8 @@ class Volumes:
     zscore : ndarray of float32, shape (X, Y, Z), or None
         z-scored magnitude, where the method weighs by it.
     noise : Noise or None
+    b1_squared : ndarray of float64, shape (X, Y, Z), or None
+        Square of |B1+| in any unit, positive in the support, for the inversions.
     """
 
     phase: NDArray[np.float64]
@@ -48,6 +50,7 @@ class Volumes:
     voxel_size: Triple
     zscore: NDArray[np.float32] | None = None
     noise: Noise | None = None
+    b1_squared: NDArray[np.float64] | None = None
 
 
 class Laplacian(NamedTuple):
@@ -117,7 +120,14 @@ def _scene(volumes: Volumes, method: Method) -> Scene:
         raise ValueError(f"{method.name} needs the noise of the phase, positive in the mask")
     precision = np.zeros(inside.shape)
     precision[inside] = volumes.noise.phase[inside].astype(np.float64) ** -2
-    return Scene(volumes.phase, precision, volumes.support, volumes.voxel_size, volumes.zscore)
+    return Scene(
+        volumes.phase,
+        precision,
+        volumes.support,
+        volumes.voxel_size,
+        volumes.zscore,
+        volumes.b1_squared,
+    )
 
 
 def median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:

@@ -79,6 +79,7 @@ def reconstruct(
     target_std: float = TARGET_STD,
     phase_noise: ArrayLike | None = None,
     magnitude_noise: float = 0.0,
+    b1_map: ArrayLike | None = None,
     uncertainty: bool = True,
     n_threads: int | None = None,
 ) -> Reconstruction:
@@ -118,6 +119,10 @@ def reconstruct(
     magnitude_noise : float
         Standard deviation of the magnitude's noise, in its unit, which moves the weights of the
         ``-mag`` and ``-magseg`` methods. :func:`bids_qcm.phase.compute_phi0` estimates both.
+    b1_map : array_like of float, shape (X, Y, Z), optional
+        |B1+| in any unit, positive in the mask. The ``inversion`` methods then solve the equation
+        with |B1+|; without it they take |B1+| as constant. :func:`model_b1` makes one. The other
+        methods refuse it.
     uncertainty : bool
         Whether to compute the standard deviation, if the noise is given.
     n_threads : int, optional
@@ -173,6 +178,7 @@ def reconstruct(
         voxel_size=size,
         zscore=None if zscore is None else np.ascontiguousarray(zscore[box]),
         noise=noise,
+        b1_squared=None if b1_map is None else _checked_b1(b1_map, phi0, support, chosen)[box],
     )
     predicted = None
     with thread_limit(n_threads):
@@ -250,6 +256,19 @@ def _checked_noise(
     if not (np.isfinite(sd[used]).all() and (sd[used] >= 0).all()):
         raise ValueError("phase noise must be finite and not negative, in rad, in the mask")
     return np.where(used, sd, 0).astype(np.float32)
+
+
+def _checked_b1(
+    b1_map: ArrayLike, phase: NDArray, support: NDArray[np.int32], method: Method
+) -> NDArray[np.float64]:
+    """Return |B1+| squared, with a median of 1 where it is used; 1 elsewhere."""
+    if method.form != "inversion":
+        raise ValueError(f"{method.name} does not take a b1_map; use a method of the inversions")
+    b1 = _like(b1_map, phase, "b1_map").astype(np.float64)
+    used = support != 0
+    if not (np.isfinite(b1[used]).all() and (b1[used] > 0).all()):
+        raise ValueError("b1_map must be finite and positive in the mask")
+    return np.where(used, b1 / np.median(b1[used]), 1) ** 2
 
 
 def _zscore_noise(

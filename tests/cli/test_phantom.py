@@ -44,7 +44,15 @@ def lesions(tmp_path_factory):
     return create(out, "--lesion", "--small-lesions", "--tissue-variation", "0.15")
 
 
-@pytest.mark.parametrize("name", ["spin_echo", "gradient_echo", "lesions"])
+@pytest.fixture(scope="module")
+def full_wave(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("full-wave")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield create(folder / "phantom", "--forward-model", "full-wave", "--resolution", "8")
+
+
+@pytest.mark.parametrize("name", ["spin_echo", "gradient_echo", "lesions", "full_wave"])
 @pytest.mark.parametrize("dataset", [".", "derivatives/phantom"])
 def test_validator_passes(request, name, dataset):
     # The derivative by itself: `--recursive` does not read a nested dataset's .bidsignore.
@@ -85,6 +93,25 @@ def test_spin_echo_sidecar(spin_echo):
     assert sidecar["ImagingFrequency"] == pytest.approx(127.732, rel=1e-5)
     assert sidecar["Units"] == "rad"
     assert 0 < sidecar["EchoTime"] < 1
+
+
+def test_full_wave_phantom_has_a_b1_map(full_wave, spin_echo):
+    fmap = full_wave / "sub-01" / "fmap"
+    image = nib.load(fmap / "sub-01_TB1map.nii.gz")
+    assert image.header.get_zooms() == (8, 8, 8)
+    percent = image.get_fdata()
+    assert 90 < percent.max() < 120
+    centre = np.linalg.inv(image.affine) @ [0, -20, 10, 1]
+    assert percent[tuple(np.rint(centre[:3]).astype(int))] == pytest.approx(100, abs=10)
+    sidecar = json.loads((fmap / "sub-01_TB1map.json").read_text())
+    assert sidecar["Units"] == "percent"
+    for uri in sidecar["IntendedFor"]:
+        path = full_wave / uri.removeprefix("bids::")
+        assert json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())[
+            "FlipAngle"
+        ] == pytest.approx(90)
+    assert len(sidecar["IntendedFor"]) == 2
+    assert not (spin_echo / "sub-01" / "fmap").exists()
 
 
 def test_gradient_echoes(gradient_echo):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_qcm.phantom.tissues import TISSUES, conductivities
+from bids_qcm.phantom.tissues import TISSUES, conductivities, permittivities
 
 BY_NAME = {tissue.abbreviation: tissue for tissue in TISSUES}
 
@@ -43,6 +43,19 @@ def test_conductivities_stand_in_the_order_of_the_tissues():
     found = conductivities(127.74e6, 0.9)
     assert found.round(2).tolist() == [0.59, 0.34, 2.14, 0.07, 0.52, 0.9]
     assert np.all(np.diff([conductivities(f * 42.577e6, 0.9) for f in (1, 3, 7)], axis=0) >= 0)
+
+
+def test_permittivity_at_3_t():
+    """As published tables give it; lesions have that of gray matter."""
+    found = permittivities(127.74e6)
+    np.testing.assert_allclose(found, [73.5, 52.5, 84.0, 14.7, 65.4, 73.5], atol=0.15)
+
+
+@pytest.mark.parametrize("tissue", [tissue for tissue in TISSUES if tissue.dispersion])
+def test_permittivity_falls_with_frequency(tissue):
+    found = [tissue.dispersion.relative_permittivity(f) for f in (64e6, 128e6, 298e6, 1e15)]
+    assert np.all(np.diff(found) < 0)
+    assert found[-1] == pytest.approx(tissue.dispersion.permittivity, rel=0.01)
 
 
 def test_labels_are_the_common_bids_labels():

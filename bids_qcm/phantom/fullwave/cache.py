@@ -1,0 +1,95 @@
+"""Solved fields on disk, by a hash of everything that determines them."""
+
+import hashlib
+import logging
+import os
+import zipfile
+from dataclasses import astuple
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.phantom.fullwave import fields
+from bids_qcm.phantom.fullwave.fields import COIL, CircularFields
+from bids_qcm.phantom.fullwave.scattering import TOLERANCE
+from bids_qcm.phantom.grids import Grid
+
+_LOGGER = logging.getLogger(__name__)
+
+_VERSION = 1
+"""Of the solver; another number leaves all files behind that an older one wrote."""
+
+
+def cached_fields(
+    permittivity: NDArray[np.complex128], grid: Grid, frequency: float
+) -> CircularFields:
+    """Return fields from the cache, or solve for them and store them there.
+
+    Parameters
+    ----------
+    permittivity, grid, frequency
+        See `bids_qcm.phantom.fullwave.fields.solve_fields`.
+
+    Returns
+    -------
+    CircularFields
+        The same to the last bit, from the cache or not.
+
+    Notes
+    -----
+    The cache is the folder `bids_qcm` in that of the environment variable `XDG_CACHE_HOME`, by
+    default `~/.cache`. A damaged file is replaced, and a folder that cannot be written is none.
+    """
+    path = cache_folder() / f"fields-{_key(permittivity, grid, frequency)}.npz"
+    stored = _read(path, grid.shape)
+    if stored is not None:
+        return stored
+    solved = fields.solve_fields(permittivity, grid, frequency)
+    _write(path, solved)
+    return solved
+
+
+def cache_folder() -> Path:
+    """Return the folder of solved fields."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(home, "bids_qcm")
+
+
+def _key(permittivity: NDArray[np.complex128], grid: Grid, frequency: float) -> str:
+    # The place of the head in space does not matter, as the coil moves with it.
+    determining = (_VERSION, TOLERANCE, astuple(COIL), grid.resolution, frequency, grid.shape)
+    digest = hashlib.sha256(repr(determining).encode())
+    digest.update(np.ascontiguousarray(permittivity, np.complex128))
+    return digest.hexdigest()[:32]
+
+
+def _read(path: Path, shape: tuple[int, int, int]) -> CircularFields | None:
+    """Return the fields of a file; None if there is none or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found = CircularFields(*(stored[name] for name in CircularFields._fields))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _LOGGER.info("cannot read %s, solving again: %s", path, error)
+        return None
+    whole = all(each.shape == shape and each.dtype == np.complex64 for each in found)
+    return found if whole else None
+
+
+def _write(path: Path, solved: CircularFields) -> None:
+    """Store fields atomically, if the folder can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                np.savez(file, **solved._asdict())
+                file.close()
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        _LOGGER.info("cannot store %s: %s", path, error)

@@ -1,0 +1,140 @@
+"""|B1+| of a homogeneous body, where it was not measured."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.sparse.linalg import LinearOperator, gmres
+
+from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY
+from bids_qcm.recon.convection_reaction import inner_voxels
+from bids_qcm.recon.kernels import Triple, as_triple
+from bids_qcm.recon.multigrid import Multigrid
+
+BODY_CONDUCTIVITY = 0.5
+"""S/m, of a head on average."""
+
+BODY_PERMITTIVITY = 60.0
+"""Relative, of a head on average."""
+
+_GRID_MM = 3.0
+_TOLERANCE = 1e-5
+_RESTART, _CYCLES = 40, 10
+
+
+def model_b1(
+    outline: ArrayLike,
+    voxel_size: float | Triple,
+    frequency: float,
+    *,
+    conductivity: float = BODY_CONDUCTIVITY,
+    permittivity: float = BODY_PERMITTIVITY,
+) -> NDArray[np.float32]:
+    """Compute |B1+| of a homogeneous body with a given outline.
+
+    Parameters
+    ----------
+    outline : array_like of bool, shape (X, Y, Z)
+        The whole body: for a head with the skull and the scalp.
+    voxel_size : float or sequence of 3 floats
+        In mm.
+    frequency : float
+        Larmor frequency in Hz.
+    conductivity : float
+        Of the body, in S/m.
+    permittivity : float
+        Of the body, relative.
+
+    Returns
+    -------
+    ndarray of float32, shape (X, Y, Z)
+        |B1+| relative to that on the surface of the body; 1 outside the body.
+
+    Raises
+    ------
+    ValueError
+        If the body is nowhere three voxels of 3 mm thick.
+
+    Notes
+    -----
+    Solves the scalar Helmholtz equation ``laplacian(B) + k^2 B = 0`` with ``k^2 = omega^2 mu0 eps -
+    i omega mu0 sigma`` inside the body and B = 1 on its surface, on a grid of about 3 mm. In a
+    homogeneous body each component of the magnetic field obeys this equation [1]_. The real
+    boundary values depend on the coil; that they are constant is the approximation.
+
+    References
+    ----------
+    .. [1] Katscher U, van den Berg CAT. Electric properties tomography: biochemical, physical and
+       technical background, evaluation and clinical applications. NMR Biomed 2017.
+       doi:10.1002/nbm.3729
+    """
+    body = np.asarray(outline, dtype=bool)
+    size = as_triple(voxel_size, "voxel size")
+    cell = tuple(max(1, round(_GRID_MM / s)) for s in size)
+    coarse = _merged(body, cell)
+    field = _solve(
+        coarse,
+        tuple(s * n for s, n in zip(size, cell, strict=True)),
+        _squared_wave_number(frequency, conductivity, permittivity),
+    )
+    # centres of the voxels in units of cells
+    where = [(np.arange(n) + 0.5) / c - 0.5 for n, c in zip(body.shape, cell, strict=True)]
+    fine = ndimage.map_coordinates(
+        np.abs(field), np.meshgrid(*where, indexing="ij"), order=1, mode="nearest"
+    )
+    return np.where(body, fine, 1).astype(np.float32)
+
+
+def _squared_wave_number(frequency: float, conductivity: float, permittivity: float) -> complex:
+    """Return k^2 in rad^2/m^2, for fields that vary as exp(+i omega t)."""
+    omega = 2 * math.pi * frequency
+    complex_permittivity = permittivity * VACUUM_PERMITTIVITY - 1j * conductivity / omega
+    return omega**2 * VACUUM_PERMEABILITY * complex_permittivity
+
+
+def _merged(body: NDArray[np.bool_], cell: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Return the cells of which half or more is in the body."""
+    pad = [(0, -n % c) for n, c in zip(body.shape, cell, strict=True)]
+    padded = np.pad(body, pad).astype(np.float32)
+    nx, ny, nz = (n // c for n, c in zip(padded.shape, cell, strict=True))
+    cx, cy, cz = cell
+    return padded.reshape(nx, cx, ny, cy, nz, cz).mean(axis=(1, 3, 5)) >= 0.5
+
+
+def _solve(
+    body: NDArray[np.bool_], voxel_size: Triple, squared_wave_number: complex
+) -> NDArray[np.complex128]:
+    """Solve the Helmholtz equation; B is 1 outside the body and on its outermost voxels."""
+    inner = inner_voxels(body)
+    if not inner.any():
+        raise ValueError(f"the outline is nowhere three voxels of {max(voxel_size):g} mm thick")
+    squares = [np.full(body.shape, (size * 1e-3) ** -2) for size in voxel_size]
+    laplacian = Multigrid(squares, inner)
+
+    def volume(vector: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        values = np.zeros(body.shape, dtype=np.complex128)
+        values[inner] = vector
+        return values
+
+    def helmholtz(vector: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        values = volume(vector)
+        negative = laplacian.apply(values.real) + 1j * laplacian.apply(values.imag)
+        return negative[inner] - squared_wave_number * vector
+
+    def precondition(vector: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        values = volume(vector)
+        return (laplacian.cycle(values.real) + 1j * laplacian.cycle(values.imag))[inner]
+
+    shape = (np.count_nonzero(inner),) * 2
+    change, failure = gmres(
+        LinearOperator(shape, helmholtz, dtype=np.complex128),
+        np.full(shape[0], squared_wave_number),
+        rtol=_TOLERANCE,
+        restart=_RESTART,
+        maxiter=_CYCLES,
+        M=LinearOperator(shape, precondition, dtype=np.complex128),
+    )
+    if failure:
+        raise RuntimeError("the field of the homogeneous body did not converge")
+    return 1 + volume(change)
