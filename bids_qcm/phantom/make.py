@@ -55,7 +55,7 @@ class Phantom:
     frequency
         Larmor frequency, Hz.
     b1_map
-        A measured |B1+| map, of the full-wave model; None of others.
+        A measured map of the magnitude of B1+, of the full-wave model; None of others.
     """
 
     magnitude: list[np.ndarray]

@@ -31,7 +31,7 @@ def model_b1(
     conductivity: float = BODY_CONDUCTIVITY,
     permittivity: float = BODY_PERMITTIVITY,
 ) -> NDArray[np.float32]:
-    """Compute |B1+| of a homogeneous body with a given outline.
+    """Compute the magnitude of B1+ of a homogeneous body with a given outline.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def model_b1(
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        |B1+| relative to that on the surface of the body; 1 outside the body.
+        Magnitude relative to that on the surface of the body; 1 outside the body.
 
     Raises
     ------

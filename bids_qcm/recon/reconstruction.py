@@ -120,9 +120,9 @@ def reconstruct(
         Standard deviation of the magnitude's noise, in its unit, which moves the weights of the
         ``-mag`` and ``-magseg`` methods. :func:`bids_qcm.phase.compute_phi0` estimates both.
     b1_map : array_like of float, shape (X, Y, Z), optional
-        |B1+| in any unit, positive in the mask. The ``inversion`` methods then solve the equation
-        with |B1+|; without it they take |B1+| as constant. :func:`model_b1` makes one. The other
-        methods refuse it.
+        Magnitude of B1+ in any unit, positive in the mask. The ``inversion`` methods then solve
+        the equation with it; without it they take the magnitude as constant. :func:`model_b1`
+        makes one. The other methods refuse it.
     uncertainty : bool
         Whether to compute the standard deviation, if the noise is given.
     n_threads : int, optional
