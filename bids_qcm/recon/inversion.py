@@ -22,6 +22,9 @@ from bids_qcm.recon.replicates import mean_of_alike
 SMOOTHNESS = 0.8
 """Weight of the squared gradient of log(conductivity), per mm."""
 
+TO_MEAN = 0.03
+"""Weight of the squared distance of log(conductivity) from its mean over the tissue, per mm^3."""
+
 ACROSS_EDGE = 0.02
 """Least share of that weight, between voxels of other tissue or magnitude."""
 
@@ -78,6 +81,11 @@ class Scene:
     voxel_size: Triple
     zscore: NDArray[np.floating] | None = None
     b1_squared: NDArray[np.float64] | None = None
+
+    @property
+    def has_tissues(self) -> bool:
+        """Whether the mask is divided into tissues."""
+        return np.ptp(self.support[self.inside]) > 0
 
     @property
     def inside(self) -> NDArray[np.bool_]:
@@ -147,7 +155,11 @@ def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
     |grad log(kappa)|^2`` over kappa in the mask and the phase on its rim, with phi(kappa) from
     :class:`ConvectionReaction`, rho Huber's function and w 1 within a tissue and ACROSS_EDGE
     between two; with a magnitude m also ``exp(-(m_j - m_i)^2 / (2 delta^2))``, not below
-    ACROSS_EDGE. It is the most probable map for normal noise and that prior. Gauss-Newton steps,
+    ACROSS_EDGE. Where the mask has several tissues, ``TO_MEAN / 2 integral (log(kappa) - mean of
+    log(kappa) over the tissue)^2`` is added. It is the most probable map for normal noise and that
+    prior: within a tissue, deviations of log(kappa) from its mean are correlated over
+    sqrt(SMOOTHNESS / TO_MEAN) = 5 mm, and their averages over balls of 6 mm diameter have a
+    standard deviation of 16 % (of 11 % for balls of 10 mm). Gauss-Newton steps,
     each by conjugate gradients, on grids from 6 mm to the given one. The noise is propagated
     through the last step: replicates of it on the finest grid whose voxels are 2 mm or larger.
 
@@ -203,7 +215,9 @@ class _Fit:
         self.scene = scene
         self.log_kappa = np.where(scene.inside, log_kappa, 0)
         self._prior = _prior(scene)
-        ridge = _RIDGE * SMOOTHNESS * np.prod(scene.voxel_size) ** (1 / 3)
+        volume = np.prod(scene.voxel_size)
+        self._to_mean = TO_MEAN * volume if scene.has_tissues else 0.0
+        ridge = self._to_mean or _RIDGE * SMOOTHNESS * volume ** (1 / 3)
         self._smoother = Multigrid(self._prior, scene.inside, ridge)
         rim = scene.inside & ~inner_voxels(scene.inside)
         self._rim_variance = np.divide(
@@ -217,7 +231,7 @@ class _Fit:
         for _ in range(steps):
             residual, weight = self._weighted()
             down, rim = self._equation.adjoint(weight * residual, _GRADIENT_TOLERANCE)
-            down -= through(self._prior, self.log_kappa)
+            down -= self._prior_gradient(self.log_kappa)
             change, rim_change = self._step(down, rim, weight, iterations, _TOLERANCE)
             length = 1.0
             while not self._taken(length, change, rim_change):
@@ -226,6 +240,21 @@ class _Fit:
                     return
             if length * np.abs(change[self.scene.inside]).mean() < _SMALL_CHANGE:
                 return
+
+    def _prior_gradient(self, log_kappa: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the gradient of the prior, a linear function of log(kappa)."""
+        smooth = through(self._prior, log_kappa)
+        if not self._to_mean:
+            return smooth
+        return smooth + self._to_mean * self._less_mean(log_kappa)
+
+    def _less_mean(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values less their mean over the tissue; 0 outside the mask."""
+        support = self.scene.support
+        sums = np.bincount(support.ravel(), values.ravel())
+        counts = np.bincount(support.ravel())
+        means = sums / np.maximum(counts, 1)
+        return np.where(support != 0, values - means[support], 0)
 
     def response(self, noise: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the change of log(kappa) that noise of the phase causes, to first order."""
@@ -274,7 +303,7 @@ class _Fit:
         )
 
     def _cost(self, equation: ConvectionReaction, log_kappa: NDArray[np.float64]) -> float:
-        rough = log_kappa * through(self._prior, log_kappa)
+        rough = log_kappa * self._prior_gradient(log_kappa)
         return self._misfit(equation) + float(rough.sum()) / 2
 
     def _misfit(self, equation: ConvectionReaction) -> float:
@@ -294,7 +323,7 @@ class _Fit:
 
         def normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
             log_kappa, rim = self._equation.adjoint(weight * self._equation.change(*values))
-            return np.stack([log_kappa + through(self._prior, values[0]), rim])
+            return np.stack([log_kappa + self._prior_gradient(values[0]), rim])
 
         def precondition(values: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.stack([self._smoother.cycle(values[0]), self._rim_variance * values[1]])

@@ -184,3 +184,25 @@ def test_the_search_ends_where_the_cost_is_least(layers):
         costs.append(fit.cost)
     assert costs == sorted(costs, reverse=True)
     assert costs[-2] - costs[-1] < 1e-3 * costs[-1]
+
+
+def test_a_tissue_is_drawn_to_its_own_mean(layers, monkeypatch):
+    kappa, labels = layers
+    scene = image(kappa, labels, noise=0.02)
+    drawn, *_ = invert(scene)
+    monkeypatch.setattr(inversion, "TO_MEAN", 0.0)
+    free, *_ = invert(scene)
+    for label in (1, 2, 3):
+        tissue, true = labels == label, kappa[labels == label][0]
+        assert np.std(np.log(drawn[tissue])) < 0.8 * np.std(np.log(free[tissue]))
+        assert abs(np.mean(np.log(drawn[tissue] / true))) < 0.2
+
+
+def test_the_prior_is_symmetric_and_leaves_the_means_of_tissues_free(layers):
+    kappa, labels = layers
+    fit = inversion._Fit(image(kappa, labels), np.full(labels.shape, np.log(500.0)))
+    inside = labels != 0
+    one, other = np.random.default_rng(0).standard_normal((2, *labels.shape)) * inside
+    there, back = (fit._prior_gradient(values) for values in (one, other))
+    assert np.vdot(other, there) == pytest.approx(np.vdot(back, one))
+    np.testing.assert_allclose(fit._less_mean(np.choose(labels, [0.0, 5.0, 6.0, 7.0])), 0)
