@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +76,10 @@ def solve_fields(
     centre = cropped.origin + cropped.resolution * (np.array(cells.shape) - 1) / 2
     wavenumber = 2 * math.pi * frequency * math.sqrt(VACUUM_PERMEABILITY * VACUUM_PERMITTIVITY)
     incident = vector_potential(COIL.wires(), centre, cropped, wavenumber)
-    body = Body(cells, grid.resolution * 1e-3, frequency, workers=os.cpu_count() or 1)
+    # Slow to import, and only this function needs it.
+    import joblib
+
+    body = Body(cells, grid.resolution * 1e-3, frequency, workers=joblib.cpu_count())
     rotating = []
     for potential, sense in zip(incident, (1j, -1j), strict=True):
         field = body.scatter(potential)
