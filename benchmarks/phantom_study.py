@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, get_args
@@ -161,11 +162,15 @@ class Study:
             "bias_white": self._bias_by_depth(found),
         }
         if fully:
-            flat = make_head(replace(self.parameters, tissue_variation=0.0))
-            shown = found - self._map(scan, flat, method, radii)
+            shown = found - self._map(scan, self._flat, method, radii)
             slopes = {v.label: v.slope for v in score_variation(shown, truth) if v.erosion == 2}
             row |= {"slope_gray": slopes.get(_GRAY), "slope_white": slopes.get(_WHITE)}
         return row
+
+    @cached_property
+    def _flat(self) -> Head:
+        """The same head without variation within tissues."""
+        return make_head(replace(self.parameters, tissue_variation=0.0))
 
     def _bias_by_depth(self, found: NDArray[np.float32]) -> list[float]:
         """Return the median relative error in white matter for each range of depth."""
