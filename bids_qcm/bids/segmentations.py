@@ -19,8 +19,8 @@ from bids_qcm.segmentation.checks import (
     BETTER_PLACE,
     LEAST_AGREEMENT,
     LEAST_OVERLAP,
+    better_flip,
     better_shift,
-    looks_flipped,
     overlap,
 )
 from bids_qcm.segmentation.resampling import (
@@ -235,10 +235,11 @@ def check_placement(
             "smaller one",
             "use one of the same participant and session, mend its header, or give --coreg rigid",
         )
-    if looks_flipped(labels, affine, magnitude, grid.affine, point_map, step):
+    swapped = better_flip(labels, affine, magnitude, grid.affine, point_map, step)
+    if swapped:
         raise InputError(
             path,
-            "fits the phase's images better with left and right swapped: its header, or that of "
+            f"fits the phase's images better with {swapped} swapped: its header, or that of "
             "the magnitude, seems to be flipped",
             "convert it again, and compare both in a viewer",
         )

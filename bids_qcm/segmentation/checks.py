@@ -39,6 +39,8 @@ _SHIFTS_MM = (6.0, 12.0)
 _SHIFT_GAIN = 0.03
 _LEAST_POINTS = 2000
 
+_SIDES = {"left and right": "LR", "front and back": "PA", "top and bottom": "IS"}
+
 # How much better a mirror image must fit, as a factor, and as a share of the information: what
 # noise tells is below it.
 _FLIP_FACTOR = 1.08
@@ -140,18 +142,18 @@ def order_of_signal(
     ]
 
 
-def looks_flipped(
+def better_flip(
     labels: NDArray[np.integer],
     affine: NDArray[np.floating],
     magnitude: NDArray[np.floating],
     magnitude_affine: NDArray[np.floating],
     point_map: PointMap = unmoved,
     step: int = 1,
-) -> bool:
-    """Tell whether a segmentation fits the magnitude better when left and right are swapped.
+) -> str | None:
+    """Find whether a segmentation fits the magnitude better when it is mirrored along an axis.
 
-    Its mirror images about its own grid's middle and about the middle of the coordinates are
-    compared with it by their mutual information with the magnitude.
+    Its mirror images about the middle of its own grid, and for left and right also about the middle
+    of the coordinates, are compared with it by their mutual information with the magnitude.
 
     Parameters
     ----------
@@ -166,19 +168,25 @@ def looks_flipped(
 
     Returns
     -------
-    bool
+    str or None
+        The sides to swap, such as "left and right"; None for a segmentation that fits.
     """
     points = grid_points(magnitude.shape, magnitude_affine, step)
     values = magnitude[(slice(step // 2, None, step),) * 3].ravel()
-    axis = [code in "LR" for code in aff2axcodes(affine)].index(True)
-    in_grid = np.eye(4)
-    in_grid[axis, axis], in_grid[axis, 3] = -1, labels.shape[axis] - 1
-    mirrored = (affine @ in_grid, np.diag([-1.0, 1, 1, 1]) @ affine)
-    own, *others = (
-        _information(sample_nearest(labels, one, points, point_map), values)
-        for one in (affine, *mirrored)
-    )
-    return max(others) > max(_FLIP_FACTOR * own, own + _FLIP_GAIN)
+
+    def told(placed: NDArray[np.floating]) -> float:
+        return _information(sample_nearest(labels, placed, points, point_map), values)
+
+    codes = aff2axcodes(affine)
+    others = {"left and right": told(np.diag([-1.0, 1, 1, 1]) @ affine)}
+    for sides, letters in _SIDES.items():
+        axis = [code in letters for code in codes].index(True)
+        in_grid = np.eye(4)
+        in_grid[axis, axis], in_grid[axis, 3] = -1, labels.shape[axis] - 1
+        others[sides] = max(others.get(sides, 0.0), told(affine @ in_grid))
+    best = max(others, key=lambda sides: others[sides])
+    own = told(affine)
+    return best if others[best] > max(_FLIP_FACTOR * own, own + _FLIP_GAIN) else None
 
 
 def better_shift(
@@ -194,7 +202,7 @@ def better_shift(
     Parameters
     ----------
     labels, affine, magnitude, magnitude_affine, point_map, step
-        As for :func:`looks_flipped`.
+        As for :func:`better_flip`.
 
     Returns
     -------

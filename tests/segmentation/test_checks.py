@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_qcm.segmentation.checks import coverage, doubts, looks_flipped, overlap, volumes
+from bids_qcm.segmentation.checks import better_flip, coverage, doubts, overlap, volumes
 from bids_qcm.segmentation.resampling import unmoved
 
 
@@ -62,14 +62,17 @@ def test_a_flipped_segmentation_is_detected(asymmetric, x_size):
     labels, image = asymmetric
     affine = np.diag([x_size, 2.0, 2.0, 1.0])
     affine[0, 3] = -9.5 * x_size
-    assert not looks_flipped(labels, affine, image, affine)
-    assert looks_flipped(labels[::-1], affine, image, affine)
+    assert better_flip(labels, affine, image, affine) is None
+    assert better_flip(labels[::-1], affine, image, affine) == "left and right"
+    assert better_flip(labels[:, ::-1], affine, image, affine) == "front and back"
+    assert better_flip(labels[:, :, ::-1], affine, image, affine) == "top and bottom"
     swapped = np.diag([-1, 1, 1, 1]) @ affine
-    assert looks_flipped(labels, swapped, image, affine)
+    assert better_flip(labels, swapped, image, affine) == "left and right"
 
 
 def test_noise_is_not_taken_for_a_flip(asymmetric):
     labels, image = asymmetric
     noise = np.random.default_rng(1).normal(100, 3, image.shape)
-    assert not looks_flipped(labels, np.eye(4), noise, np.eye(4))
-    assert not looks_flipped(np.zeros_like(labels), np.eye(4), image, np.eye(4), unmoved, step=2)
+    assert better_flip(labels, np.eye(4), noise, np.eye(4)) is None
+    empty = np.zeros_like(labels)
+    assert better_flip(empty, np.eye(4), image, np.eye(4), unmoved, step=2) is None
