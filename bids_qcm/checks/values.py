@@ -61,8 +61,9 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
     """
     values = np.nan_to_num(magnitude, posinf=0, neginf=0)
     low, high = float(values.min()), float(values.max())
-    share = np.mean(values < -_NEGATIVE * np.percentile(values, 99))
-    if low < -LARGEST_UNDERSHOOT * max(abs(low), high) or share > LARGEST_NEGATIVE_SHARE:
+    undershoots = low < -LARGEST_UNDERSHOOT * max(abs(low), high)
+    negative = values < -_NEGATIVE * np.percentile(values, 99)
+    if undershoots or np.mean(negative) > LARGEST_NEGATIVE_SHARE:
         share = np.mean(values < 0)
         return [
             Finding(

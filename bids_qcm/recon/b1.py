@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.sparse.linalg import LinearOperator, gmres
+from skimage.measure import block_reduce
 
 from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY
 from bids_qcm.recon.convection_reaction import inner_voxels
@@ -72,7 +73,7 @@ def model_b1(
     body = np.asarray(outline, dtype=bool)
     size = as_triple(voxel_size, "voxel size")
     cell = tuple(max(1, round(_GRID_MM / s)) for s in size)
-    coarse = _merged(body, cell)
+    coarse = block_reduce(body, cell, np.mean) >= 0.5
     field = _solve(
         coarse,
         tuple(s * n for s, n in zip(size, cell, strict=True)),
@@ -91,15 +92,6 @@ def _squared_wave_number(frequency: float, conductivity: float, permittivity: fl
     omega = 2 * math.pi * frequency
     complex_permittivity = permittivity * VACUUM_PERMITTIVITY - 1j * conductivity / omega
     return omega**2 * VACUUM_PERMEABILITY * complex_permittivity
-
-
-def _merged(body: NDArray[np.bool_], cell: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Return the cells of which half or more is in the body."""
-    pad = [(0, -n % c) for n, c in zip(body.shape, cell, strict=True)]
-    padded = np.pad(body, pad).astype(np.float32)
-    nx, ny, nz = (n // c for n, c in zip(padded.shape, cell, strict=True))
-    cx, cy, cz = cell
-    return padded.reshape(nx, cx, ny, cy, nz, cz).mean(axis=(1, 3, 5)) >= 0.5
 
 
 def _solve(

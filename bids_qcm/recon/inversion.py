@@ -217,6 +217,7 @@ class _Fit:
         self._prior = _prior(scene)
         volume = np.prod(scene.voxel_size)
         self._to_mean = TO_MEAN * volume if scene.has_tissues else 0.0
+        self._tissue_sizes = np.maximum(np.bincount(scene.support.ravel()), 1)
         ridge = self._to_mean or _RIDGE * SMOOTHNESS * volume ** (1 / 3)
         self._smoother = Multigrid(self._prior, scene.inside, ridge)
         rim = scene.inside & ~inner_voxels(scene.inside)
@@ -252,8 +253,7 @@ class _Fit:
         """Return the values less their mean over the tissue; 0 outside the mask."""
         support = self.scene.support
         sums = np.bincount(support.ravel(), values.ravel())
-        counts = np.bincount(support.ravel())
-        means = sums / np.maximum(counts, 1)
+        means = sums / self._tissue_sizes
         return np.where(support != 0, values - means[support], 0)
 
     def response(self, noise: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -107,13 +107,12 @@ def information(
     fixed: "sitk.Image",
     moving: "sitk.Image",
     transform: "sitk.Transform",
-    region: "sitk.Image | None" = None,
 ) -> float:
-    """Give the mutual information of two images in nats, over a region or all of their overlap.
+    """Return the mutual information of two images in nats, over all of their overlap.
 
     Both are of type float32, as :func:`to_sitk` makes them. It is 0 where there is no overlap.
     """
-    method = _method(region, n_threads=1)
+    method = _method(n_threads=1)
     method.SetInitialTransform(transform)
     try:
         return -method.MetricEvaluate(fixed, moving)
@@ -125,9 +124,7 @@ def maximise_information(
     fixed: "sitk.Image",
     moving: "sitk.Image",
     transform: "sitk.Transform",
-    region: "sitk.Image | None" = None,
     n_threads: int = 1,
-    n_samples: int = _SAMPLES,
 ) -> None:
     """Change a transform until two images tell most of each other, from coarse to fine.
 
@@ -137,22 +134,18 @@ def maximise_information(
         Of type float32.
     transform : SimpleITK.Transform
         From points of `fixed` to those of `moving`; the start, and the result.
-    region : SimpleITK.Image, optional
-        What of `fixed` to look at, not 0 there.
     n_threads : int
-    n_samples : int
-        Voxels of `fixed` to look at, at each level.
 
     References
     ----------
     .. [1] Mattes D, et al. PET-CT image registration in the chest using free-form deformations.
        IEEE Trans Med Imaging 2003. doi:10.1109/TMI.2003.809072
     """
-    method = _method(region, n_threads)
+    method = _method(n_threads)
     n_voxels = np.prod(fixed.GetSize())
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentagePerLevel(
-        [min(1.0, n_samples * factor**3 / n_voxels) for factor in _SHRINK_FACTORS], _SEED
+        [min(1.0, _SAMPLES * factor**3 / n_voxels) for factor in _SHRINK_FACTORS], _SEED
     )
     method.SetShrinkFactorsPerLevel(_SHRINK_FACTORS)
     method.SetSmoothingSigmasPerLevel(_SMOOTHING_MM)
@@ -219,13 +212,11 @@ def _register(fixed: "sitk.Image", moving: "sitk.Image", n_threads: int) -> "sit
     return transform
 
 
-def _method(region: "sitk.Image | None", n_threads: int) -> "sitk.ImageRegistrationMethod":
+def _method(n_threads: int) -> "sitk.ImageRegistrationMethod":
     import SimpleITK as sitk
 
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_HISTOGRAM_BINS)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetNumberOfThreads(n_threads)
-    if region is not None:
-        method.SetMetricFixedMask(region)
     return method
