@@ -42,8 +42,8 @@ Radii = tuple[float | None, float | None]
 """Fit and integral radius in mm; None where the method has none."""
 
 _STEP = 1.15**2
-_LARGEST_STEP = 2
-"""Radii are published ones times powers of 1.32, up to the second: 1.75."""
+_LARGEST_STEP = 3
+"""Radii are published ones times powers of 1.32, up to the third: 2.3."""
 
 _VARIATION = 0.15
 _GRAY, _WHITE = 1, 2

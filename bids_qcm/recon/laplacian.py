@@ -43,6 +43,8 @@ class Volumes:
     noise : Noise or None
     b1_squared : ndarray of float64, shape (X, Y, Z), or None
         Square of |B1+| in any unit, positive in the support, for the inversions.
+    model_error : float
+        What the phase's equation neglects, in rad, see :class:`bids_qcm.recon.inversion.Scene`.
     """
 
     phase: NDArray[np.float64]
@@ -51,6 +53,7 @@ class Volumes:
     zscore: NDArray[np.float32] | None = None
     noise: Noise | None = None
     b1_squared: NDArray[np.float64] | None = None
+    model_error: float = 0.0
 
 
 class Laplacian(NamedTuple):
@@ -127,6 +130,7 @@ def _scene(volumes: Volumes, method: Method) -> Scene:
         volumes.voxel_size,
         volumes.zscore,
         volumes.b1_squared,
+        volumes.model_error,
     )
 
 

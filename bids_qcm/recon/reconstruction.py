@@ -11,6 +11,7 @@ from scipy.ndimage import find_objects
 from bids_qcm.physics import PhaseType, conductivity_factor
 from bids_qcm.recon.automatic import LARGEST_SCALE, TARGET_STD, choose_for_noise
 from bids_qcm.recon.compiling import thread_limit
+from bids_qcm.recon.inversion import model_error
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.laplacian import Volumes, compute_laplacian
 from bids_qcm.recon.methods import METHODS, Method
@@ -179,6 +180,7 @@ def reconstruct(
         zscore=None if zscore is None else np.ascontiguousarray(zscore[box]),
         noise=noise,
         b1_squared=None if b1_map is None else _checked_b1(b1_map, phi0, support, chosen)[box],
+        model_error=model_error(frequency, phase_type),
     )
     predicted = None
     with thread_limit(n_threads):

@@ -4,6 +4,7 @@ import pytest
 from bids_qcm.recon import inversion
 from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
 from bids_qcm.recon.inversion import Scene, invert
+from tests.recon.equations import solve_phase
 
 SIZE = (4.0, 4.0, 4.0)
 NOISE = 0.001
@@ -15,7 +16,8 @@ def image(kappa, labels, *, size=SIZE, noise=NOISE, seed=0):
     axes = [(np.arange(n) - n / 2) * d * 1e-3 for n, d in zip(kappa.shape, size, strict=True)]
     x, y, z = np.meshgrid(*axes, indexing="ij")
     rim = np.where(inside & ~inner_voxels(inside), 300 * (x**2 + y**2 + z**2) / 6, 0)
-    phase = ConvectionReaction(inside, size, np.log(np.where(inside, kappa, 1)), rim).phase
+    equation = ConvectionReaction(inside, size, np.log(np.where(inside, kappa, 1)))
+    phase = solve_phase(equation, rim)
     phase = phase + noise * np.random.default_rng(seed).standard_normal(kappa.shape)
     precision = np.where(inside, 1 / max(noise, 1e-6) ** 2, 0)
     return Scene(phase, precision, labels.astype(np.int32), size)
@@ -180,7 +182,7 @@ def test_the_search_ends_where_the_cost_is_least(layers):
     fit = inversion._Fit(image(kappa, labels), np.full(labels.shape, np.log(500.0)))
     costs = [fit.cost]
     for _ in range(8):
-        fit.improve(1, 60)
+        fit.improve(1)
         costs.append(fit.cost)
     assert costs == sorted(costs, reverse=True)
     assert costs[-2] - costs[-1] < 1e-3 * costs[-1]
@@ -190,19 +192,9 @@ def test_a_tissue_is_drawn_to_its_own_mean(layers, monkeypatch):
     kappa, labels = layers
     scene = image(kappa, labels, noise=0.02)
     drawn, *_ = invert(scene)
-    monkeypatch.setattr(inversion, "TO_MEAN", 0.0)
+    monkeypatch.setattr(inversion, "TO_MEAN", 1e-5)
     free, *_ = invert(scene)
     for label in (1, 2, 3):
         tissue, true = labels == label, kappa[labels == label][0]
         assert np.std(np.log(drawn[tissue])) < 0.8 * np.std(np.log(free[tissue]))
         assert abs(np.mean(np.log(drawn[tissue] / true))) < 0.2
-
-
-def test_the_prior_is_symmetric_and_leaves_the_means_of_tissues_free(layers):
-    kappa, labels = layers
-    fit = inversion._Fit(image(kappa, labels), np.full(labels.shape, np.log(500.0)))
-    inside = labels != 0
-    one, other = np.random.default_rng(0).standard_normal((2, *labels.shape)) * inside
-    there, back = (fit._prior_gradient(values) for values in (one, other))
-    assert np.vdot(other, there) == pytest.approx(np.vdot(back, one))
-    np.testing.assert_allclose(fit._less_mean(np.choose(labels, [0.0, 5.0, 6.0, 7.0])), 0)
