@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-from bids_qcm.recon.finite_difference import fd_gradient, fd_laplacian, fd_laplacian_std
+from bids_qcm.recon.finite_difference import (
+    fd_gradient,
+    fd_laplacian,
+    fd_laplacian_std,
+    gradient_of_smooth,
+)
 from bids_qcm.recon.inversion import Scene, invert
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
@@ -42,7 +47,7 @@ class Volumes:
         z-scored magnitude, where the method weighs by it.
     noise : Noise or None
     b1_squared : ndarray of float64, shape (X, Y, Z), or None
-        Square of |B1+| in any unit, positive in the support, for the inversions.
+        Square of the magnitude of B1+ in any unit, positive in the support; None if constant.
     model_error : float
         What the phase's equation neglects, in rad, see :class:`bids_qcm.recon.inversion.Scene`.
     """
@@ -57,12 +62,12 @@ class Volumes:
 
 
 class Laplacian(NamedTuple):
-    """Laplacian of the phase.
+    """Laplacian of the phase, or what stands for it where the magnitude b of B1+ is known.
 
     Attributes
     ----------
     values : ndarray of float32, shape (X, Y, Z)
-        In rad/m^2; NaN where invalid.
+        The Laplacian, or ``div(b^2 grad(phi0)) / b^2``, in rad/m^2; NaN where invalid.
     std : ndarray of float32, shape (X, Y, Z), or None
         Noise standard deviation of the values.
     reduced_chi_square : float or None
@@ -108,10 +113,11 @@ def compute_laplacian(
         at = every_nth(volumes.support, spacing) if spacing > 1 else None
         std = _integral_std(volumes, method, kernels, laplacian, at, REPLICATES, spacing)
         return Laplacian(laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std))
+    convection = _convection(volumes, kernels)
     if method.derivative == "fit":
-        fit = _fit(volumes, kernels, noise)
+        fit = _fit(volumes, kernels, noise, convection)
         return Laplacian(fit.laplacian, fit.laplacian_std)
-    differentiated = (volumes.support != 0, volumes.voxel_size, kernels.axes)
+    differentiated = (volumes.support != 0, volumes.voxel_size, kernels.axes, convection)
     laplacian = fd_laplacian(volumes.phase, *differentiated)
     std = None if noise is None else fd_laplacian_std(noise.phase, *differentiated)
     return Laplacian(laplacian, std)
@@ -157,7 +163,8 @@ def median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:
         laplacian = _integral(volumes, method, kernels, at)
         std = _integral_std(volumes, method, kernels, laplacian, at, _SAMPLE_REPLICATES)
     else:
-        std = _fit(volumes, kernels, volumes.noise, sample).laplacian_std
+        convection = _convection(volumes, kernels)
+        std = _fit(volumes, kernels, volumes.noise, convection, sample).laplacian_std
     found = std[sample & np.isfinite(std)]
     return float(np.median(found)) if found.size else float("nan")
 
@@ -171,10 +178,24 @@ def _sample(support: NDArray[np.int32]) -> NDArray[np.bool_]:
     return grid & inside if (grid & inside).any() else inside
 
 
+def _convection(volumes: Volumes, kernels: Kernels) -> NDArray[np.float32] | None:
+    """Return ``grad(ln b^2)`` in 1/m, shape (3, X, Y, Z); None if b is constant.
+
+    ``div(b^2 grad(phi0)) / b^2 = laplacian(phi0) + grad(ln b^2) . grad(phi0)``. The field is smooth
+    across tissues, so differences may cross labels.
+    """
+    if volumes.b1_squared is None:
+        return None
+    return gradient_of_smooth(
+        np.log(volumes.b1_squared), volumes.support != 0, volumes.voxel_size, kernels.axes
+    )
+
+
 def _fit(
     volumes: Volumes,
     kernels: Kernels,
     noise: Noise | None,
+    convection: NDArray[np.float32] | None,
     at: NDArray[np.bool_] | None = None,
 ) -> QuadraticFit:
     return fit_quadratic(
@@ -185,6 +206,7 @@ def _fit(
         zscore=volumes.zscore,
         noise=None if noise is None else noise.phase,
         zscore_noise=0.0 if noise is None else noise.zscore,
+        convection=convection,
         gradient=False,
         at=at,
     )
@@ -219,7 +241,9 @@ def _integral(
 
 
 def _of_integral(volumes: Volumes, kernels: Kernels) -> dict[str, Any]:
+    squared = volumes.b1_squared
     return {
+        "b1_squared": None if squared is None else squared.astype(np.float32),
         "voxel_size": volumes.voxel_size,
         "radius": kernels.integral_radius,
         "axes": kernels.axes,

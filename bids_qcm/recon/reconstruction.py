@@ -121,9 +121,9 @@ def reconstruct(
         Standard deviation of the magnitude's noise, in its unit, which moves the weights of the
         ``-mag`` and ``-magseg`` methods. :func:`bids_qcm.phase.compute_phi0` estimates both.
     b1_map : array_like of float, shape (X, Y, Z), optional
-        Magnitude of B1+ in any unit, positive in the mask. The ``inversion`` methods then solve
-        the equation with it; without it they take the magnitude as constant. :func:`model_b1`
-        makes one. The other methods refuse it.
+        Magnitude of B1+ in any unit, positive in the mask and free of noise, so smoothed if it was
+        measured; :func:`model_b1` computes one. Without it, the magnitude is taken as constant. See
+        the notes.
     uncertainty : bool
         Whether to compute the standard deviation, if the noise is given.
     n_threads : int, optional
@@ -138,6 +138,25 @@ def reconstruct(
     ------
     ValueError
         If an argument is missing, has the wrong shape or cannot be used; the message says which.
+
+    Notes
+    -----
+    With the magnitude b of B1+, the phase obeys ``div((b^2 / kappa) grad(phi0)) = b^2`` [1]_, where
+    kappa is proportional to the conductivity. The ``inversion`` methods solve this equation. The
+    ``integral`` methods compute the flux of ``b^2 grad(phi0)`` through the surface of the kernel,
+    divided by the integral of b^2 over the kernel. The ``laplacian`` methods add
+    ``grad(ln b^2) . grad(phi0)`` to the Laplacian: the second gradient is that of the same fit, or
+    central differences, and the first is taken from the map by differences between neighbouring
+    voxels. A constant map changes nothing.
+
+    A linear phase ``a . x``, for example of an echo that is not in the centre of its window, has no
+    Laplacian, but where b is not constant it adds ``grad(ln b^2) . a`` to kappa: remove it before
+    a `b1_map` is used.
+
+    References
+    ----------
+    .. [1] Gurler N, Ider YZ. Gradient-based electrical conductivity imaging using MR phase. Magn
+       Reson Med 2017. doi:10.1002/mrm.26338
 
     Examples
     --------
@@ -173,13 +192,14 @@ def reconstruct(
     if phase_noise is not None:
         sd = _checked_noise(phase_noise, phi0, support)[box]
         noise = Noise(sd, _zscore_noise(magnitude_noise, magnitude, zscore))
+    squared = None if b1_map is None else _checked_b1(b1_map, phi0, support)
     volumes = Volumes(
         phase=phi0[box],
         support=np.ascontiguousarray(support[box]),
         voxel_size=size,
         zscore=None if zscore is None else np.ascontiguousarray(zscore[box]),
         noise=noise,
-        b1_squared=None if b1_map is None else _checked_b1(b1_map, phi0, support, chosen)[box],
+        b1_squared=None if squared is None else squared[box],
         model_error=model_error(frequency, phase_type),
     )
     predicted = None
@@ -261,16 +281,19 @@ def _checked_noise(
 
 
 def _checked_b1(
-    b1_map: ArrayLike, phase: NDArray, support: NDArray[np.int32], method: Method
-) -> NDArray[np.float64]:
-    """Return |B1+| squared, with a median of 1 where it is used; 1 elsewhere."""
-    if method.form != "inversion":
-        raise ValueError(f"{method.name} does not take a b1_map; use a method of the inversions")
+    b1_map: ArrayLike, phase: NDArray, support: NDArray[np.int32]
+) -> NDArray[np.float64] | None:
+    """Return |B1+| squared, with a median of 1 where it is used; 1 elsewhere.
+
+    None if it is constant, because the equation is then the one without a map.
+    """
     b1 = _like(b1_map, phase, "b1_map").astype(np.float64)
-    used = support != 0
-    if not (np.isfinite(b1[used]).all() and (b1[used] > 0).all()):
+    used = b1[support != 0]
+    if not (np.isfinite(used).all() and (used > 0).all()):
         raise ValueError("b1_map must be finite and positive in the mask")
-    return np.where(used, b1 / np.median(b1[used]), 1) ** 2
+    if used.min() == used.max():
+        return None
+    return np.where(support != 0, b1 / np.median(used), 1) ** 2
 
 
 def _zscore_noise(
