@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from bids_qcm.physics import PhaseType
 from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
 from bids_qcm.recon.kernels import Triple
+from bids_qcm.recon.linear_phase import make_linear_phase
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.multipliers import MultiplierSystem
 from bids_qcm.recon.neighbours import Links, neighbours, sum_of_cells, through
@@ -48,8 +49,8 @@ INVERSION_REPLICATES = 16
 REPLICATE_SIZE = 2.0
 """Least size of voxels in mm on which replicates are made; smaller ones are hardly better."""
 
-# Larger voxels hold too many tissues.
-_COARSEST_SIZE = 6.0
+COARSEST_SIZE = 6.0
+"""In mm; larger voxels hold too many tissues."""
 
 # Gauss-Newton steps on the first and on finer grids.
 _FIRST_STEPS = 8
@@ -84,6 +85,8 @@ class Scene:
     model_error : float
         Standard deviation in rad of what the equation neglects, in a voxel of MODEL_VOXEL mm^3; in
         other voxels its variance is inversely proportional to their volume.
+    linear_phase_error : tuple of 3 floats
+        Standard deviation in rad/m of a linear phase along each axis that may be left.
     """
 
     phase: NDArray[np.float64]
@@ -93,6 +96,7 @@ class Scene:
     zscore: NDArray[np.floating] | None = None
     b1_squared: NDArray[np.float64] | None = None
     model_error: float = 0.0
+    linear_phase_error: Triple = (0.0, 0.0, 0.0)
 
     @property
     def has_tissues(self) -> bool:
@@ -135,6 +139,7 @@ class Scene:
             mean(self.zscore),
             mean(self.b1_squared),
             self.model_error,
+            self.linear_phase_error,
         )
 
 
@@ -150,12 +155,16 @@ class Inversion(NamedTuple):
         Noise standard deviation of kappa.
     reduced_chi_square : float
         Misfit of the phase over its noise, per degree of freedom; NaN if the fit leaves none.
-        About 1 if the noise is right and the phase obeys the equation.
+        About 1 or less if the noise is right and the phase obeys the equation.
+    linear_phase_effect : float
+        Relative standard deviation of kappa, of the median voxel, by the linear phase that may be
+        left; NaN if that is unknown.
     """
 
     kappa: NDArray[np.float32]
     kappa_std: NDArray[np.float32] | None
     reduced_chi_square: float
+    linear_phase_effect: float
 
 
 # its products of vectors are too short for threads, which would wait on each other
@@ -204,6 +213,7 @@ def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
     for_std = (replicated or levels[-1:])[0] if uncertainty else None
     fit = _Fit(levels[-1], np.full(levels[-1].support.shape, np.log(_typical(levels[-1]))))
     fit.improve(_FIRST_STEPS)
+    effect = fit.linear_phase_effect()
     std = _replicated_std(fit) if fit.scene is for_std else None
     for level in levels[-2::-1]:
         coarse, shape = fit.scene.inside, level.support.shape
@@ -218,13 +228,14 @@ def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
         kappa.astype(np.float32),
         None if std is None else (kappa * std).astype(np.float32),
         fit.reduced_chi_square(),
+        effect,
     )
 
 
 def _levels(scene: Scene) -> list[Scene]:
     """Give the grids, the finest first: coarser ones as long as they say something of the mask."""
     levels = [scene]
-    while 2 * max(levels[-1].voxel_size) <= _COARSEST_SIZE:
+    while 2 * max(levels[-1].voxel_size) <= COARSEST_SIZE:
         coarser = levels[-1].coarser()
         if not inner_voxels(coarser.inside).any():
             break
@@ -303,6 +314,18 @@ class _Fit:
     def response(self, noise: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the change of log(kappa) that noise of the phase causes, to first order."""
         return self._system.change(self._moved(noise), energy=_REPLICATE_ENERGY)[0]
+
+    def linear_phase_effect(self) -> float:
+        """Return the effect of the linear phase that may be left on the median voxel."""
+        scene = self.scene
+        error = np.array(scene.linear_phase_error)
+        if not np.isfinite(error).all():
+            return float("nan")
+        total = np.zeros(scene.phase.shape)
+        for one in np.diag(error):
+            ramp = make_linear_phase(one, scene.phase.shape, scene.voxel_size)
+            total += self.response(ramp).astype(np.float64) ** 2
+        return float(np.median(np.sqrt(total[scene.inside])))
 
     def reduced_chi_square(self) -> float:
         """Return the misfit per degree of freedom."""

@@ -1,7 +1,8 @@
 """The Laplacian of the phase as a method defines it, and its standard deviation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +15,16 @@ from bids_qcm.recon.finite_difference import (
     fd_laplacian_std,
     gradient_of_smooth,
 )
-from bids_qcm.recon.inversion import Scene, invert
+from bids_qcm.recon.inversion import COARSEST_SIZE, Scene, invert
 from bids_qcm.recon.kernels import Kernels, Triple
-from bids_qcm.recon.methods import Method
+from bids_qcm.recon.linear_phase import (
+    UNKNOWN_LINEAR_PHASE,
+    LinearPhase,
+    estimate_linear_phase,
+    make_linear_phase,
+    supported_by,
+)
+from bids_qcm.recon.methods import METHODS, Method
 from bids_qcm.recon.quadratic_fit import QuadraticFit, fit_gradients, fit_quadratic
 from bids_qcm.recon.replicates import REPLICATES, Noise, every_nth, replicate_std
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
@@ -29,6 +37,15 @@ _LARGEST_SPACING = 3
 _SAMPLES = 500
 _SAMPLE_REPLICATES = 16
 _SMALLEST_SPACING = 4
+
+# By whether there is a magnitude, and whether there are tissues. The small kernels of integral-ivw
+# do not fit the voxels on which a linear phase is estimated.
+_FIRST_MAP = {
+    (False, False): "integral-mag-ivw",
+    (True, False): "integral-mag-ivw",
+    (False, True): "integral-seg-ivw",
+    (True, True): "integral-magseg-ivw",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +89,17 @@ class Laplacian(NamedTuple):
         Noise standard deviation of the values.
     reduced_chi_square : float or None
         Goodness of fit of an inversion; None for the other methods.
+    linear_phase_effect : float or None
+        Of an inversion, see :class:`bids_qcm.recon.inversion.Inversion`.
+    linear_phase : LinearPhase or None
+        Of what was removed before an inversion.
     """
 
     values: NDArray[np.float32]
     std: NDArray[np.float32] | None
     reduced_chi_square: float | None = None
+    linear_phase_effect: float | None = None
+    linear_phase: LinearPhase | None = None
 
 
 def compute_laplacian(
@@ -102,7 +125,13 @@ def compute_laplacian(
         If an inversion has no noise to weigh the phase by.
     """
     if method.form == "inversion":
-        return Laplacian(*invert(_scene(volumes, method), uncertainty=uncertainty))
+        scene = _scene(volumes, method)
+        linear = find_linear_phase(scene)
+        removed = make_linear_phase(linear.shrunk, scene.phase.shape, scene.voxel_size)
+        scene = replace(
+            scene, phase=scene.phase - removed, linear_phase_error=tuple(linear.standard_error)
+        )
+        return Laplacian(*invert(scene, uncertainty=uncertainty), linear)
     noise = volumes.noise if uncertainty else None
     if method.form == "integral":
         laplacian = _integral(volumes, method, kernels)
@@ -138,6 +167,63 @@ def _scene(volumes: Volumes, method: Method) -> Scene:
         volumes.b1_squared,
         volumes.model_error,
     )
+
+
+def find_linear_phase(scene: Scene) -> LinearPhase:
+    """Estimate the linear phase of what is to be inverted, from a first map with kernels.
+
+    Parameters
+    ----------
+    scene : Scene
+
+    Returns
+    -------
+    LinearPhase
+        Without the tissues. Where there are tissues, the estimate with them supports it. Unknown
+        if the mask is too small, or the first map has no value or is negative.
+
+    Notes
+    -----
+    On voxels of 3 to 6 mm, which are smaller than the kernels; kernels for larger voxels grow with
+    them.
+    """
+    while 2 * max(scene.voxel_size) <= COARSEST_SIZE:
+        scene = scene.coarser()
+    inside = scene.inside
+    method = METHODS[_FIRST_MAP[scene.zscore is not None, scene.has_tissues]]
+    first = _integral(
+        Volumes(
+            np.where(inside, scene.phase, 0),
+            scene.support,
+            scene.voxel_size,
+            None if scene.zscore is None else scene.zscore.astype(np.float32),
+        ),
+        method,
+        _kernels_of(method, scene.voxel_size),
+    )
+    known = first[inside & np.isfinite(first)]
+    if not (known.size and np.median(known) > 0):
+        return UNKNOWN_LINEAR_PHASE
+    estimate = partial(
+        estimate_linear_phase,
+        scene.phase,
+        inside,
+        first,
+        voxel_size=scene.voxel_size,
+        b1_squared=scene.b1_squared,
+    )
+    if not scene.has_tissues:
+        return estimate()
+    return supported_by(estimate(), estimate(labels=scene.support))
+
+
+def _kernels_of(method: Method, voxel_size: Triple) -> Kernels:
+    """Return the method's published kernels, but of two voxels at least."""
+    fit, integral = (
+        tuple(max(radius, 2 * size) for size in voxel_size)
+        for radius in (method.fit_radius, method.integral_radius)
+    )
+    return Kernels(fit, integral, (0, 1, 2))
 
 
 def median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:

@@ -1,7 +1,7 @@
 """Estimate a linear phase, which the equation of the phase notices where tissues meet."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -57,6 +57,10 @@ class LinearPhase:
     def standard_error(self) -> NDArray[np.float64]:
         """Return the standard error of each component, in rad/m."""
         return np.sqrt(np.diag(self.covariance))
+
+
+UNKNOWN_LINEAR_PHASE = LinearPhase(np.zeros(3), np.diag(np.full(3, np.inf)), np.zeros(3), 0.0)
+"""What is known where there is nothing to estimate from."""
 
 
 def make_linear_phase(
@@ -169,6 +173,29 @@ def estimate_linear_phase(
     return _estimate(design, residual, voxels * size / _BLOCK_MM)
 
 
+def supported_by(first: LinearPhase, second: LinearPhase) -> LinearPhase:
+    """Return an estimate with a covariance that knows of a second one from the same phase.
+
+    Parameters
+    ----------
+    first, second : LinearPhase
+
+    Returns
+    -------
+    LinearPhase
+        The first estimate. The variance of the two about their mean is added to its covariance, so
+        that little is removed where they contradict each other.
+    """
+    difference = (first.estimate - second.estimate) / 2
+    covariance = first.covariance + np.outer(difference, difference)
+    return replace(first, covariance=covariance, shrunk=_shrunk(first.estimate, covariance))
+
+
+def _shrunk(estimate: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what to remove: nothing if the mask is too small to tell."""
+    return shrink(estimate, covariance) if np.isfinite(covariance).all() else np.zeros(3)
+
+
 def _resistivity(
     kappa: NDArray, inside: NDArray[np.bool_], labels: NDArray | None
 ) -> NDArray[np.float64]:
@@ -244,12 +271,11 @@ def _estimate(
     """Solve the regression; `places` are those of its rows, in units of blocks."""
     jackknifes = [_jackknife(design, residual, (places + shift).astype(int)) for shift in _SHIFTS]
     if any(covariance is None for covariance in jackknifes):
-        nothing = np.zeros(3)
-        return LinearPhase(nothing, np.diag(np.full(3, np.inf)), nothing, 0.0)
+        return UNKNOWN_LINEAR_PHASE
     solution = np.linalg.solve(design.T @ design, design.T @ residual)
     estimate, covariance = solution[:3], np.mean(jackknifes, axis=0)[:3, :3]
     explained = float(np.var(design[:, :3] @ estimate) / np.var(residual))
-    return LinearPhase(estimate, covariance, shrink(estimate, covariance), explained)
+    return LinearPhase(estimate, covariance, _shrunk(estimate, covariance), explained)
 
 
 def _jackknife(

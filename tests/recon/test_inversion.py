@@ -33,7 +33,7 @@ def layers():
 
 def test_one_tissue_has_one_conductivity():
     labels = np.ones((14, 12, 13), dtype=np.int32)
-    found, std, _ = invert(image(np.full(labels.shape, 400.0), labels, noise=1e-4))
+    found, std, *_ = invert(image(np.full(labels.shape, 400.0), labels, noise=1e-4))
     assert abs(np.median(found) / 400 - 1) < 0.01
     assert np.percentile(np.abs(found / 400 - 1), 90) < 0.15
     assert std is None
@@ -44,7 +44,7 @@ def test_one_tissue_has_one_conductivity():
 )
 def test_a_slab_need_not_be_thick_on_coarser_grids(shape, size):
     labels = np.ones(shape, dtype=np.int32)
-    found, std, _ = invert(
+    found, std, *_ = invert(
         image(np.full(shape, 400.0), labels, size=size, noise=1e-5), uncertainty=True
     )
     assert abs(np.median(found) / 400 - 1) < 0.05
@@ -87,9 +87,9 @@ def test_a_lesion_that_no_label_knows_is_seen():
 def test_twice_the_phase_is_twice_the_conductivity(layers):
     """With the same ratio of signal to noise, whatever the frequency."""
     kappa, labels = layers
-    once, std, _ = invert(image(kappa, labels), uncertainty=True)
+    once, std, *_ = invert(image(kappa, labels), uncertainty=True)
     scene = image(kappa, labels)
-    twice, twice_std, _ = invert(
+    twice, twice_std, *_ = invert(
         Scene(2 * scene.phase, scene.precision / 4, scene.support, scene.voxel_size),
         uncertainty=True,
     )
@@ -133,7 +133,7 @@ def test_parts_that_the_equation_says_nothing_of_are_invalid():
     labels = np.zeros((20, 14, 14), dtype=np.int32)
     labels[:12] = 1
     labels[14:16] = 1
-    found, std, _ = invert(image(np.full(labels.shape, 400.0), labels), uncertainty=True)
+    found, std, *_ = invert(image(np.full(labels.shape, 400.0), labels), uncertainty=True)
     assert np.isnan(found[14:16]).all()
     assert np.isnan(std[14:16]).all()
     assert np.isfinite(found[:12]).all()
@@ -166,7 +166,7 @@ def test_predicted_spread_is_that_of_realisations(size, share):
     labels[1:12, 1:-1, 1:-1], labels[12:23, 1:-1, 1:-1] = 1, 2
     kappa = np.choose(labels, [1.0, 350.0, 700.0])
     sizes = (size,) * 3
-    _, std, _ = invert(image(kappa, labels, size=sizes, noise=0.003), uncertainty=True)
+    _, std, *_ = invert(image(kappa, labels, size=sizes, noise=0.003), uncertainty=True)
     maps = [
         invert(image(kappa, labels, size=sizes, noise=0.003, seed=seed))[0] for seed in range(1, 41)
     ]
