@@ -185,16 +185,18 @@ def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
     Notes
     -----
     The map minimises ``sum_i rho((phi_i - phi_i(kappa)) / s_i) + SMOOTHNESS / 2 integral w
-    |grad log(kappa)|^2`` over kappa in the mask and the phase on its rim, with phi(kappa) from
-    :class:`ConvectionReaction`, rho Huber's function and w 1 within a tissue and ACROSS_EDGE
-    between two; with a magnitude m also ``exp(-(m_j - m_i)^2 / (2 delta^2))``, not below
-    ACROSS_EDGE. Where the mask has several tissues, ``TO_MEAN / 2 integral (log(kappa) - mean of
-    log(kappa) over the tissue)^2`` is added. It is the most probable map for normal noise and that
+    |grad log(kappa)|^2 + mu / 2 integral (log(kappa) - mean of log(kappa) over the tissue)^2`` over
+    kappa in the mask and the phase on its rim. phi(kappa) obeys :class:`ConvectionReaction`, rho is
+    Huber's function, and s^2 is the variance of noise and model error. w is 1 within a tissue and
+    ACROSS_EDGE between two; with a magnitude m it is multiplied by
+    ``exp(-(m_j - m_i)^2 / (2 delta^2))``, but is not below ACROSS_EDGE. mu is TO_MEAN where the
+    mask has several tissues, else nearly 0. It is the most probable map for normal noise and that
     prior: within a tissue, deviations of log(kappa) from its mean are correlated over
     sqrt(SMOOTHNESS / TO_MEAN) = 5 mm, and their averages over balls of 6 mm diameter have a
-    standard deviation of 16 % (of 11 % for balls of 10 mm). Gauss-Newton steps,
-    each by conjugate gradients, on grids from 6 mm to the given one. The noise is propagated
-    through the last step: replicates of it on the finest grid whose voxels are 2 mm or larger.
+    standard deviation of 16 % (of 11 % for balls of 10 mm). Gauss-Newton steps, see
+    :class:`~bids_qcm.recon.multipliers.MultiplierSystem`, on grids from 6 mm to the given one. The
+    noise is propagated through the last step: replicates of it on the finest grid whose voxels are
+    2 mm or larger.
 
     The reduced chi-square is ``2 sum_i rho(r_i / s_i) / (N - p)`` over the N voxels of the mask,
     with the residuals r at the minimum. p, the effective number of parameters, is the trace of the
@@ -322,7 +324,7 @@ class _Fit:
         if not np.isfinite(error).all():
             return float("nan")
         total = np.zeros(scene.phase.shape)
-        for one in np.diag(error):
+        for one in np.diag(error)[error > 0]:
             ramp = make_linear_phase(one, scene.phase.shape, scene.voxel_size)
             total += self.response(ramp).astype(np.float64) ** 2
         return float(np.median(np.sqrt(total[scene.inside])))

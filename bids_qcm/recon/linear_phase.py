@@ -187,7 +187,7 @@ def supported_by(first: LinearPhase, second: LinearPhase) -> LinearPhase:
         that little is removed where they contradict each other.
     """
     difference = (first.estimate - second.estimate) / 2
-    covariance = first.covariance + np.outer(difference, difference)
+    covariance = first.covariance + np.diag(difference**2)
     return replace(first, covariance=covariance, shrunk=_shrunk(first.estimate, covariance))
 
 

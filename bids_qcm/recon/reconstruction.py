@@ -14,6 +14,7 @@ from bids_qcm.recon.compiling import thread_limit
 from bids_qcm.recon.inversion import model_error
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.laplacian import Volumes, compute_laplacian
+from bids_qcm.recon.linear_phase import LinearPhase
 from bids_qcm.recon.methods import METHODS, Method
 from bids_qcm.recon.radii import Radius, RadiusChoice, choose_kernels, is_automatic
 from bids_qcm.recon.replicates import Noise
@@ -47,8 +48,13 @@ class Reconstruction:
     invalid_fraction : float
         Share of the mask's voxels that are NaN, 0 to 1.
     reduced_chi_square : float or None
-        Goodness of fit of an inversion, see ``bids_qcm.recon.inversion.invert``: about 1 if
-        the phase obeys the equation within its noise. None for the other methods.
+        Goodness of fit of an inversion, see ``bids_qcm.recon.inversion.invert``: about 1 or less
+        if the phase obeys the equation within its noise. None for the other methods.
+    linear_phase : LinearPhase or None
+        Of an inversion: the linear phase that was found, and removed where the evidence was strong.
+    linear_phase_effect : float or None
+        Of an inversion: relative standard deviation of the median voxel by the linear phase that
+        may be left; NaN if nothing is known of it.
     """
 
     conductivity: NDArray[np.float32]
@@ -62,6 +68,8 @@ class Reconstruction:
     frequency: float
     invalid_fraction: float
     reduced_chi_square: float | None = None
+    linear_phase: LinearPhase | None = None
+    linear_phase_effect: float | None = None
 
 
 def reconstruct(
@@ -150,8 +158,10 @@ def reconstruct(
     voxels. A constant map changes nothing.
 
     A linear phase ``a . x``, for example of an echo that is not in the centre of its window, has no
-    Laplacian, but where b is not constant it adds ``grad(ln b^2) . a`` to kappa: remove it before
-    a `b1_map` is used.
+    Laplacian, but where b is not constant it adds ``grad(ln b^2) . a`` to kappa, and an inversion
+    takes it for differences between tissues. The ``inversion`` methods estimate and remove it, see
+    :func:`bids_qcm.recon.linear_phase.estimate_linear_phase`; for the others, remove it before a
+    `b1_map` is used.
 
     References
     ----------
@@ -223,6 +233,8 @@ def reconstruct(
         frequency=float(frequency),
         invalid_fraction=float(np.isnan(conductivity[inside]).mean()),
         reduced_chi_square=found.reduced_chi_square,
+        linear_phase=found.linear_phase,
+        linear_phase_effect=found.linear_phase_effect,
     )
 
 

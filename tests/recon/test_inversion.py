@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bids_qcm.recon import inversion
 from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
-from bids_qcm.recon.inversion import Scene, invert
+from bids_qcm.recon.inversion import Scene, invert, model_error
+from bids_qcm.recon.linear_phase import make_linear_phase
 from tests.recon.equations import solve_phase
 
 SIZE = (4.0, 4.0, 4.0)
@@ -198,3 +201,44 @@ def test_a_tissue_is_drawn_to_its_own_mean(layers, monkeypatch):
         tissue, true = labels == label, kappa[labels == label][0]
         assert np.std(np.log(drawn[tissue])) < 0.8 * np.std(np.log(free[tissue]))
         assert abs(np.mean(np.log(drawn[tissue] / true))) < 0.2
+
+
+def test_model_error_is_what_was_measured():
+    at_3t = model_error(127.74e6, "transceive")
+    assert at_3t == pytest.approx(0.02)
+    assert model_error(127.74e6, "transmit") == pytest.approx(at_3t / 2)
+    assert model_error(64e6, "transceive") == pytest.approx(0.008, rel=0.2)
+    assert model_error(298e6, "transceive") == pytest.approx(0.10, rel=0.3)
+
+
+def test_model_error_weighs_the_phase_alike_on_all_grids():
+    labels = np.ones((8, 8, 8), dtype=np.int32)
+    scene = replace(image(np.full(labels.shape, 400.0), labels), model_error=0.1)
+    neglected = scene.variance[0, 0, 0] - NOISE**2
+    assert neglected == pytest.approx(0.1**2 * 8 / 64)
+    assert scene.coarser().variance[0, 0, 0] == pytest.approx(scene.variance[0, 0, 0] / 8)
+
+
+def test_a_phase_of_errors_is_not_followed_however_high_its_snr(layers):
+    """Errors that the noise does not explain make a rough map, unless they are expected."""
+    kappa, labels = layers
+    scene = image(kappa, labels, noise=0.02)
+    sure = replace(scene, precision=np.where(labels != 0, 1e8, 0))
+    spread = [
+        np.std(np.log(invert(replace(sure, model_error=error)).kappa[labels == 2]))
+        for error in (0.0, 0.02 * np.sqrt(64 / 8))
+    ]
+    assert spread[1] < 0.5 * spread[0]
+
+
+def test_effect_of_a_linear_phase_is_that_of_adding_one(layers):
+    kappa, labels = layers
+    scene = image(kappa, labels)
+    error = (3.0, 0.0, 0.0)
+    effect = invert(replace(scene, linear_phase_error=error)).linear_phase_effect
+    ramp = make_linear_phase(error, labels.shape, SIZE)
+    with_ramp, without = invert(replace(scene, phase=scene.phase + ramp)), invert(scene)
+    change = np.abs(np.log(with_ramp.kappa / without.kappa))[labels != 0]
+    assert effect == pytest.approx(np.median(change), rel=0.3)
+    unknown = invert(replace(scene, linear_phase_error=(np.inf,) * 3)).linear_phase_effect
+    assert np.isnan(unknown)

@@ -13,7 +13,13 @@ from bids_qcm.phantom.parameters import PhantomParameters
 from bids_qcm.phase import compute_phi0
 from bids_qcm.physics import conductivity_factor
 from bids_qcm.recon import reconstruct
-from bids_qcm.recon.linear_phase import estimate_linear_phase, make_linear_phase, shrink
+from bids_qcm.recon.linear_phase import (
+    UNKNOWN_LINEAR_PHASE,
+    estimate_linear_phase,
+    make_linear_phase,
+    shrink,
+    supported_by,
+)
 
 F = 127.74e6
 SIZE = 4.0
@@ -32,6 +38,7 @@ def head():
         mask=anatomy.brain,
         labels=anatomy.labels,
         kappa=sigma / conductivity_factor(F),
+        sigma=sigma,
     )
 
 
@@ -146,3 +153,36 @@ def test_ramps_on_the_phantom_of_maxwells_equations():
             b1_squared=np.abs(head.fields.transmit) ** 2,
         )
         assert np.linalg.norm(found.shrunk - ramp) < 3
+
+
+def test_a_contradicted_estimate_is_hardly_removed(head):
+    first = estimate(head, RAMP, labels=None)
+    agreed = supported_by(first, replace(first, estimate=first.estimate + 1))
+    contradicted = supported_by(first, replace(first, estimate=first.estimate - 50))
+    np.testing.assert_allclose(agreed.shrunk, first.shrunk, atol=1)
+    assert np.abs(contradicted.shrunk).max() < np.abs(first.shrunk).max() / 2
+    assert np.all(contradicted.standard_error > 25)
+    unknown = supported_by(UNKNOWN_LINEAR_PHASE, UNKNOWN_LINEAR_PHASE)
+    assert not unknown.shrunk.any()
+
+
+@pytest.mark.parametrize("method", ["inversion-mag", "inversion-seg"])
+def test_an_inversion_hardly_notices_a_ramp(head, method):
+    maps = [
+        reconstruct(
+            head.phase + make_linear_phase(ramp, head.phase.shape, (SIZE,) * 3),
+            method=method,
+            voxel_size=SIZE,
+            frequency=F,
+            mask=head.mask,
+            labels=head.labels,
+            magnitude=1 + 0.3 * (head.labels == 1) + 0.6 * (head.labels == 3),
+            phase_noise=0.01,
+            uncertainty=False,
+        )
+        for ramp in (np.zeros(3), RAMP)
+    ]
+    errors = [np.nanmean(np.abs(m.conductivity - head.sigma)[head.mask]) for m in maps]
+    assert errors[1] < 1.05 * errors[0]
+    np.testing.assert_allclose(maps[1].linear_phase.shrunk, RAMP, atol=4)
+    assert maps[1].linear_phase_effect < 0.1
