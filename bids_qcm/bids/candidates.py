@@ -322,11 +322,11 @@ def _b1_maps(dataset: Path, acquisition: Acquisition) -> Iterator[_Candidate]:
             yield _Candidate(companion, entities, _b1_rank(intended, acquisition))
 
 
-def _b1_rank(intended: str | Sequence[str] | None, acquisition: Acquisition) -> int:
+def _b1_rank(intended: Any, acquisition: Acquisition) -> int:  # noqa: ANN401
     """Rank a |B1+| map by its ``IntendedFor``: paths in the participant's folder, or BIDS URIs."""
-    if not intended:
-        return _B1_RANKS["unknown"]
     named = [intended] if isinstance(intended, str) else intended
+    if not named or not isinstance(named, list):
+        return _B1_RANKS["unknown"]
     # a URI is bids:DATASET:PATH
     ends = tuple(f"/{str(one).rpartition(':')[2].removeprefix('./')}" for one in named)
     files = chain.from_iterable(echoes.values() for echoes in acquisition.files.values())

@@ -18,7 +18,7 @@ from bids_qcm.bids.b1_maps import import_b1
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.derivatives import put_whole, remove_with_sidecar
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_grid, read_integers, write_image
+from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.bids.routes import Route
 from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.checks.b1 import DeclaredB1
@@ -40,6 +40,7 @@ class _MakeB1InputSpec(BaseInterfaceInputSpec):
     origins = traits.List(traits.Str, mandatory=True, desc="where to take |B1+| from, in order")
     requested = traits.Str("auto", usedefault=True, desc="value of --b1")
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
+    magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
     signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
     mask_file = File(exists=True, mandatory=True, desc="where |B1+| is needed")
     is_brain = traits.Bool(mandatory=True, desc="the mask is a brain's")
@@ -118,10 +119,17 @@ class MakeB1(CheckedInterface):
         raise_failure(inputs.pose_failure)
         pose = None if inputs.pose is None else np.array(inputs.pose)
         point_map = None if inputs.route.same_grid else PointTransform(inputs.route.steps, pose)
-        mask = self._read(inputs.mask_file)
-        grid = read_grid(Path(inputs.mask_file))
+        magnitude = Path(inputs.magnitude_file)
         path = Path(inputs.companion.path)
-        checked = import_b1(path, inputs.declared, grid, point_map, mask, inputs.frequency)
+        checked = import_b1(
+            path,
+            inputs.declared,
+            read_grid(magnitude),
+            point_map,
+            self._read(inputs.mask_file),
+            read_values(magnitude),
+            inputs.frequency,
+        )
         return checked.smooth.values, {
             "B1MapUnits": checked.unit,
             "B1MapMedian": round(checked.median, _DIGITS),

@@ -19,6 +19,7 @@ _FWHM_PER_SD = 2.355
 # Share of the kernel's weight that must lie on measured voxels; on the plane surface of a large
 # measured region it is 0.5, at an edge 0.25, at a corner 0.125.
 _LEAST_WEIGHT = 0.1
+_REMOTE_WEIGHT = 0.01
 
 # Weight of each kernel relative to the next narrower one: where the narrow kernel has measured
 # voxels, the wide one changes the result by no more than this share of their difference.
@@ -36,7 +37,8 @@ class SmoothB1(NamedTuple):
     filled : float
         Share of the mask that was not measured.
     remote : float
-        Share of the mask that is further than the kernel's width from each measured voxel.
+        Share of the mask where the kernel has less than 1 % of its weight on measured voxels. That
+        is the case from the kernel's width on beyond a plane border of what was measured.
     """
 
     values: NDArray[np.float32]
@@ -83,14 +85,17 @@ def smooth_b1(
     the width, four times and so on are added with weights of 0.01, 0.0001 and so on. The sum
     continues the map without a step.
     """
-    share = np.clip(np.asarray(measured, dtype=np.float64), 0, 1)
+    share = np.clip(np.asarray(measured, dtype=np.float32), 0, 1)
     inside = np.asarray(mask, dtype=bool)
     if not share.any():
         raise ValueError("no voxel of the |B1+| map was measured")
-    amount = np.where(share > 0, b1_map, 0) * share
+    amount = np.where(share > 0, b1_map, np.float32(0)).astype(np.float32) * share
     size = np.array(as_triple(voxel_size, "voxel size"))
     sd = fwhm / _FWHM_PER_SD / size
     values, weight = (ndimage.gaussian_filter(v, sd, mode="constant") for v in (amount, share))
+    n_voxels = max(1, np.count_nonzero(inside))
+    missing = np.count_nonzero(share[inside] < MEASURED) / n_voxels
+    remote = np.count_nonzero(weight[inside] < _REMOTE_WEIGHT) / n_voxels
     for power in range(_MOST_KERNELS):
         if (weight[inside] >= _LEAST_WEIGHT * _WIDER**power).all():
             break
@@ -98,29 +103,15 @@ def smooth_b1(
         values += _WIDER ** (power + 1) * _box_blur(amount, wider)
         weight += _WIDER ** (power + 1) * _box_blur(share, wider)
     smooth = np.divide(values, weight, out=np.zeros_like(values), where=inside & (weight > 0))
-    missing = inside & (share < MEASURED)
-    far = missing & (_distance_from(share >= MEASURED, size) > fwhm) if missing.any() else missing
-    n_voxels = max(1, np.count_nonzero(inside))
-    return SmoothB1(
-        smooth.astype(np.float32),
-        np.count_nonzero(missing) / n_voxels,
-        np.count_nonzero(far) / n_voxels,
-    )
+    return SmoothB1(smooth, float(missing), float(remote))
 
 
-def _box_blur(values: NDArray[np.float64], sd: NDArray[np.float64]) -> NDArray[np.float64]:
+def _box_blur(values: NDArray[np.float32], sd: NDArray[np.float64]) -> NDArray[np.float32]:
     """Blur by three running means, which approximate a Gaussian of any width at the same cost."""
     widths = 2 * np.rint((np.sqrt(4 * sd**2 + 1) - 1) / 2).astype(int) + 1
+    # running sums in float32 would drift
+    values = values.astype(np.float64)
     for _ in range(3):
         values = ndimage.uniform_filter(values, widths.tolist(), mode="constant")
     # running means leave rounding errors where all values are 0
-    return np.maximum(values, 0)
-
-
-def _distance_from(
-    region: NDArray[np.bool_], voxel_size: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the distance of each voxel from the nearest voxel of a region, mm."""
-    if not region.any():
-        return np.full(region.shape, np.inf)
-    return ndimage.distance_transform_edt(~region, sampling=voxel_size)
+    return np.maximum(values, 0).astype(np.float32)

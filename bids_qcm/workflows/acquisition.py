@@ -298,7 +298,8 @@ def _connect_b1(
         },
     )
     b1 = Node(interface, name="b1", mem_gb=b1_gb(plan))
-    workflow.connect(workflow.get_node("check_images"), "signal_file", b1, "signal_file")
+    for field in ("magnitude_file", "signal_file"):
+        workflow.connect(workflow.get_node("check_images"), field, b1, field)
     workflow.connect(workflow.get_node("mask"), "mask_file", b1, "mask_file")
     workflow.connect(workflow.get_node("mask"), "is_brain", b1, "is_brain")
     if plan.b1_route.anatomical is not None:
