@@ -150,12 +150,13 @@ def recognise_unit(median: float, declared: DeclaredB1) -> str:
         return "tesla"
     if not declared.unit:
         # percent first, which BIDS recommends
-        for unit in ("percent", "ratio", "degrees"):
-            if unit in ranges and ranges[unit][0] <= median <= ranges[unit][1]:
+        ranges.pop("rad", None)
+        for unit, (low, high) in ranges.items():
+            if low <= median <= high:
                 return unit
         raise B1MapError(
-            f"has a median of {median:.3g} in the mask, which is neither percent nor a ratio"
-            + (" nor degrees" if "degrees" in ranges else ""),
+            f"has a median of {median:.3g} in the mask, which no |B1+| map has in "
+            f"{' or '.join(ranges)}",
             "scale it to percent of the nominal flip angle, or give Units in its sidecar, and "
             f"NominalFlipAngle (degrees) for flip angles; {_OTHERWISE}",
         )

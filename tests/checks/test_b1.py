@@ -53,7 +53,7 @@ def test_a_map_of_a_head(head, check):
         (lambda b: -b, "", "is negative in 100% of the mask"),
         (lambda b: b / 100, "percent", "its Units is percent"),
         (lambda b: b, "ratio", "its Units is ratio"),
-        (lambda b: 10 * b, "", "neither percent nor a ratio"),
+        (lambda b: 10 * b, "", "no .* map has in percent or ratio"),
         (lambda b: 10 * b, "degrees", "its Units is degrees"),
         (lambda b: np.where(b > 100, 5 * b, b), "percent", "varies too much"),
     ],
