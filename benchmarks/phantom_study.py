@@ -36,6 +36,7 @@ from bids_qcm.phantom.tissues import TISSUES
 from bids_qcm.phantom.truth import Truth
 from bids_qcm.phase import Phi0, compute_phi0
 from bids_qcm.recon import METHODS, model_b1, reconstruct
+from bids_qcm.recon.b1_smoothing import smooth_b1
 from bids_qcm.recon.methods import PUBLISHED
 
 Radii = tuple[float | None, float | None]
@@ -56,7 +57,6 @@ _SHIFT_MM = 1.0
 _SMOOTHING_MM = 4.0
 
 B1 = Literal["none", "measured", "model"]
-_B1_SMOOTHING_MM = 8.0
 
 
 @dataclass(frozen=True)
@@ -226,15 +226,14 @@ def _labels(anatomy: Anatomy, kind: Labels) -> NDArray[np.uint8]:
 
 
 def smoothed_b1(measured: B1Map, anatomy: Anatomy) -> NDArray[np.float32]:
-    """Return the measured |B1+| map on the grid of the head, smoothed where it was measured."""
-    known = (measured.percent > 0).astype(np.float32)
-    sd = _B1_SMOOTHING_MM / 2.355 / measured.grid.resolution
-    values, weight = (ndimage.gaussian_filter(v, sd) for v in (measured.percent * known, known))
-    smooth = values / np.maximum(weight, 1e-3)
-    nearest = ndimage.distance_transform_edt(
-        weight < 0.1, return_distances=False, return_indices=True
+    """Return the measured |B1+| map on the grid of the head, smoothed as the workflow does."""
+    known = measured.percent > 0
+    amount, share = (
+        resample(volume, measured.grid, anatomy.grid)
+        for volume in (np.where(known, measured.percent, 0), known)
     )
-    return resample(smooth[tuple(nearest)], measured.grid, anatomy.grid)
+    b1_map = np.divide(amount, share, out=np.zeros_like(amount), where=share > 0)
+    return smooth_b1(b1_map, share, anatomy.grid.resolution, anatomy.brain).values
 
 
 def search(study: Study, scan: Scan, method: str) -> Radii:

@@ -42,11 +42,15 @@ class Settings:
     mask : str
         ``auto`` for a brain mask where there is one or can be made, else the signal; ``brain`` for
         a brain mask or an error; ``signal``; or the name of a derivative dataset.
+    b1 : str
+        ``auto`` for inversions with the measured |B1+| map of any dataset, else with that of a
+        homogeneous body where it helps; ``model`` for that of a homogeneous body, in all methods;
+        ``none``; or the name of a dataset, for its measured map in all methods.
     image_checks : {"stop", "warn"}
         Whether images that cannot be right stop their acquisition, or are mapped with a warning.
-    segmentation_filters, mask_filters : mapping
-        From ``--bids-filter-file``: entities that a segmentation or T1w image, or a mask, must
-        have.
+    segmentation_filters, mask_filters, b1_filters : mapping
+        From ``--bids-filter-file``: entities that a segmentation or T1w image, a mask, or a
+        measured |B1+| map must have.
     label_table : Path or None
         The user's own label table, for all segmentations.
     coreg : {"auto", "header", "rigid"}
@@ -100,9 +104,11 @@ class Settings:
     derivatives: tuple[tuple[str, Path], ...] = ()
     segmentation: str = "auto"
     mask: str = "auto"
+    b1: str = "auto"
     image_checks: ImageChecks = "stop"
     segmentation_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     mask_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    b1_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     label_table: Path | None = None
     coreg: Coreg = "auto"
     bids_database_dir: Path | None = None
@@ -137,3 +143,13 @@ class Settings:
             or chosen.form == "inversion"
             or is_automatic(chosen, self.fit_radius, self.integral_radius)
         )
+
+    def uses_b1(self, method: str) -> bool:
+        """Whether a method is given |B1+|, where it is known.
+
+        With ``auto`` the kernel methods are phase-only, as published, so that their maps can be
+        compared with the literature.
+        """
+        if self.b1 == "auto":
+            return METHODS[method].form == "inversion"
+        return self.b1 != "none"

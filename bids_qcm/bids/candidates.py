@@ -3,17 +3,19 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import NATIVE, Companion, Kind, named_space
+from bids_qcm.bids.companions import NATIVE, SCANNER, Companion, Kind, named_space
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.filters import names, passes
 from bids_qcm.bids.images import Grid, read_grid
 from bids_qcm.bids.label_tables import BIDS_LABELS, FREESURFER_LABELS, tissue_of_abbreviation
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
+from bids_qcm.bids.sidecars import read_sidecar
 
 _EXTENSIONS = (*IMAGE_EXTENSIONS, ".mgz")
 
@@ -34,6 +36,9 @@ _FREESURFER_MASKS = ("mask.mgz", "brainmask.mgz")
 _TISSUES_NEEDED = {"GM", "WM", "CSF"}
 
 _FREESURFER_NUMBERED = ("synthseg", "aseg", "aparcaseg")
+
+# Whether IntendedFor of a |B1+| map names the acquisition, is missing, or names others only.
+_B1_RANKS = {"acquisition": 0, "unknown": 1, "others": 2}
 
 _Lister = Callable[[Path, str, str | None], Iterator["_Candidate"]]
 
@@ -134,6 +139,60 @@ def find_t1w(
     return _find(
         acquisition, grid, [bids_dir], filters, _t1w_images, "T1w image", any_of_equal=any_of_equal
     )
+
+
+def find_b1_map(
+    acquisition: Acquisition,
+    grid: Grid,
+    datasets: Sequence[Path],
+    filters: Mapping[str, Any],
+    *,
+    of_others: bool = False,
+) -> Companion | None:
+    """Find an acquisition's measured |B1+| map: ``fmap/*_TB1map`` of the same session.
+
+    The first dataset that has one is taken. Within a dataset, a map whose ``IntendedFor`` names an
+    image of the acquisition goes before a map without ``IntendedFor``; then the order is that of
+    `find_segmentation`.
+
+    Parameters
+    ----------
+    acquisition, grid, datasets, filters
+        As in :func:`find_segmentation`; the raw dataset may be among the datasets.
+    of_others : bool
+        Whether to take a map whose ``IntendedFor`` names other images only, after all others.
+
+    Returns
+    -------
+    Companion or None
+
+    Raises
+    ------
+    InputError
+        If there are several equal ones, or a sidecar cannot be read.
+    """
+    for dataset in datasets:
+        found = [
+            candidate
+            for candidate in _b1_maps(dataset, acquisition)
+            if passes(candidate.entities, filters)
+            and (of_others or candidate.rank < _B1_RANKS["others"])
+        ]
+        if found:
+            rank = min(candidate.rank for candidate in found)
+            best = [candidate for candidate in found if candidate.rank == rank]
+            return _best(best, acquisition, grid, "|B1+| map", any_of_equal=False)
+    return None
+
+
+def b1_maps_of_others(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
+    """List the |B1+| maps of the session whose ``IntendedFor`` names other images only."""
+    return [
+        candidate.companion.path
+        for dataset in datasets
+        for candidate in _b1_maps(dataset, acquisition)
+        if candidate.rank == _B1_RANKS["others"]
+    ]
 
 
 def _find(
@@ -251,6 +310,30 @@ def _t1w_images(dataset: Path, subject: str, session: str | None) -> Iterator[_C
             yield _Candidate(Companion((path,), dataset, "t1w"), entities, 0)
 
 
+def _b1_maps(dataset: Path, acquisition: Acquisition) -> Iterator[_Candidate]:
+    """List the |B1+| maps of the acquisition's participant and session."""
+    for path, entities in _images(dataset, acquisition.subject, acquisition.session, "fmap"):
+        if entities["suffix"] == "TB1map" and path.name.endswith(IMAGE_EXTENSIONS):
+            space = entities.get("space", SCANNER)
+            companion = Companion(
+                (path,), dataset, "b1", space if space == SCANNER else named_space(space)
+            )
+            intended = read_sidecar(path, dataset).get("IntendedFor")
+            yield _Candidate(companion, entities, _b1_rank(intended, acquisition))
+
+
+def _b1_rank(intended: Any, acquisition: Acquisition) -> int:  # noqa: ANN401
+    """Rank a |B1+| map by its ``IntendedFor``: paths in the participant's folder, or BIDS URIs."""
+    named = [intended] if isinstance(intended, str) else intended
+    if not named or not isinstance(named, list):
+        return _B1_RANKS["unknown"]
+    # a URI is bids:DATASET:PATH
+    ends = tuple(f"/{str(one).rpartition(':')[2].removeprefix('./')}" for one in named)
+    files = chain.from_iterable(echoes.values() for echoes in acquisition.files.values())
+    ours = any(path.as_posix().endswith(ends) for path in chain.from_iterable(files))
+    return _B1_RANKS["acquisition" if ours else "others"]
+
+
 def _label_candidate(path: Path, dataset: Path, entities: Mapping[str, str]) -> _Candidate:
     kind = entities.get("desc", "plain")
     if entities["suffix"] == "synthseg":
@@ -284,9 +367,16 @@ def _space(entities: Mapping[str, str]) -> str:
 def _anatomical_files(
     dataset: Path, subject: str, session: str | None
 ) -> Iterator[tuple[Path, dict[str, str]]]:
+    """List the images in ``anat`` with their entities, the suffix among them."""
+    return _images(dataset, subject, session, "anat")
+
+
+def _images(
+    dataset: Path, subject: str, session: str | None, datatype: str
+) -> Iterator[tuple[Path, dict[str, str]]]:
     """List the images in a BIDS folder with their entities, the suffix among them."""
     folders = [f"sub-{subject}"] if session is None else [f"sub-{subject}", f"ses-{session}"]
-    for path in sorted(visible(dataset.joinpath(*folders, "anat"), "*")):
+    for path in sorted(visible(dataset.joinpath(*folders, datatype), "*")):
         if path.name.endswith(_EXTENSIONS):
             entities, suffix = parse_name(path.name)
             if suffix == "synthseg":

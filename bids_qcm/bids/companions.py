@@ -20,7 +20,13 @@ NATIVE = "T1w"
 # BIDS' names of a participant's own space, and QSIPrep's
 _NATIVE_SPACES = (NATIVE, "orig", "individual", "scanner", "anat")
 
-Kind = Literal["labels", "probabilities", "mask", "t1w"]
+SCANNER = "scanner"
+"""The space of images in the coordinates of the phase, such as |B1+| maps of its session."""
+
+RAW = "raw"
+"""Name of the raw dataset among the source datasets."""
+
+Kind = Literal["labels", "probabilities", "mask", "t1w", "b1"]
 
 # what FreeSurfer, FastSurfer and SynthSeg leave without a dataset_description.json
 _UNDESCRIBED = ("sub-*/mri/*aseg*.mgz", "sub-*/ses-*/mri/*aseg*.mgz", "sub-*/**/*_synthseg.*")
@@ -33,7 +39,7 @@ def named_space(label: str) -> str:
 
 @dataclass(frozen=True)
 class Companion:
-    """A segmentation or a mask from another dataset.
+    """A segmentation, a mask or a |B1+| map from another dataset.
 
     Attributes
     ----------
@@ -41,10 +47,11 @@ class Companion:
         One file, or the probability maps of several tissues.
     dataset : Path
         The dataset's folder.
-    kind : {"labels", "probabilities", "mask", "t1w"}
+    kind : {"labels", "probabilities", "mask", "t1w", "b1"}
         What the files hold; ``t1w`` is an image that is yet to be segmented.
     space : str
-        What the file's coordinates are those of; `NATIVE` for the participant's own anatomy.
+        What the file's coordinates are those of; `NATIVE` for the participant's own anatomy,
+        `SCANNER` for the phase's.
     numbering : str
         The known label table that holds where the dataset has none of its own.
     """
@@ -114,7 +121,7 @@ def derivative_datasets(
         if path in named.values() or path == output_dir or is_ours(path):
             continue
         base = re.sub(r"[^0-9A-Za-z_-]", "", wanted or path.name) or "derivative"
-        taken = {"raw", *named}
+        taken = {RAW, *named}
         named[next(name for name in numbered(base) if name not in taken)] = path
     return named
 
@@ -163,6 +170,31 @@ def mask_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Path]:
     return _choose("--mask", wanted, ("auto", "brain"), ("signal",), datasets)
 
 
+def b1_datasets(wanted: str, bids_dir: Path, datasets: Mapping[str, Path]) -> list[Path]:
+    """Choose the datasets that may give a measured |B1+| map.
+
+    Parameters
+    ----------
+    wanted : str
+        ``auto`` for the raw dataset and all others, ``model`` and ``none`` for no dataset, or a
+        dataset's name, `RAW` for the raw one.
+    bids_dir : Path
+        The raw dataset.
+    datasets : mapping of str to Path
+        From :func:`derivative_datasets`.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    InputError
+        If there is no dataset of that name.
+    """
+    return _choose("--b1", wanted, ("auto",), ("model", "none"), {RAW: bids_dir, **datasets})
+
+
 def _choose(
     option: str,
     wanted: str,
@@ -177,7 +209,7 @@ def _choose(
     if wanted not in datasets:
         raise InputError(
             f"{option} {wanted}",
-            "is the name of no derivative dataset",
+            "is not the name of a dataset",
             f"choose from {', '.join([*of_any, *of_none, *datasets])}",
         )
     return [datasets[wanted]]

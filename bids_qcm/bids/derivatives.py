@@ -23,6 +23,9 @@ BIDS_VERSION = "1.10.0"
 MAGNITUDE_ENTITIES = MappingProxyType({"part": "mag", "desc": "preproc"})
 """What the name of the magnitude that goes with phi0 has besides the acquisition's entities."""
 
+B1_ORIGINS = ("measured", "model")
+"""Labels of the ``desc`` entity of |B1+| maps."""
+
 # BIDS has no suffix for conductivity, and wants an echo of every MEGRE. A pattern with a trailing
 # slash would leave the folder.
 _BIDSIGNORE = (
@@ -30,6 +33,7 @@ _BIDSIGNORE = (
     "*_condstd.*",
     "*_condstats.*",
     "*_phi0map.*",
+    "*_TB1map.*",
     f"*_{join_name(MAGNITUDE_ENTITIES)}_*.*",
     "sub-*.html",
     "figures",
@@ -61,6 +65,12 @@ def derivative_path(
     if acquisition.session is not None:
         folders.append(f"ses-{acquisition.session}")
     return output_dir.joinpath(*folders, "anat", name + extension)
+
+
+def b1_path(output_dir: Path, acquisition: Acquisition, origin: str) -> Path:
+    """Name the |B1+| map of an acquisition, which BIDS wants in ``fmap``."""
+    path = derivative_path(output_dir, acquisition, "TB1map", ".nii.gz", desc=origin)
+    return path.parent.with_name("fmap") / path.name
 
 
 def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:

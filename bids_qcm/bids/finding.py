@@ -1,4 +1,4 @@
-"""The search for an acquisition's mask and segmentation, before anything is computed."""
+"""The search for an acquisition's mask, segmentation and |B1+| map, before anything is computed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.candidates import find_mask, find_segmentation, find_t1w, other_masks
+from bids_qcm.bids.b1_maps import read_declared
+from bids_qcm.bids.candidates import (
+    b1_maps_of_others,
+    find_b1_map,
+    find_mask,
+    find_segmentation,
+    find_t1w,
+    other_masks,
+)
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import Grid, read_echo, read_integers, read_stored
@@ -21,8 +29,10 @@ from bids_qcm.bids.segmentations import (
     sample_mask,
 )
 from bids_qcm.bids.transforms import PointTransform
+from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.phase import PhaseUnits, signal_mask
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.b1 import model_helps
 from bids_qcm.settings import Settings
 
 
@@ -67,9 +77,33 @@ class FoundMask:
     origins: tuple[MaskOrigin, ...]
 
 
+B1Origin = Literal["measured", "model", "none"]
+"""Where |B1+| is from; none stands for a constant |B1+|."""
+
+
+@dataclass(frozen=True)
+class FoundB1:
+    """A measured |B1+| map, and what to try in which order.
+
+    Attributes
+    ----------
+    found : Found
+        Of the measured map.
+    origins : tuple of str
+        Where to take |B1+| from; the next one is for a failure of the one before. Empty for a
+        constant |B1+|.
+    declared : DeclaredB1
+        By the map's sidecar.
+    """
+
+    found: Found = field(default_factory=Found)
+    origins: tuple[B1Origin, ...] = ()
+    declared: DeclaredB1 = field(default_factory=DeclaredB1)
+
+
 @dataclass(frozen=True)
 class Finder:
-    """Finds an acquisition's mask and segmentation, and checks what can be checked at once.
+    """Finds an acquisition's mask, segmentation and |B1+| map, and checks them as far as possible.
 
     Attributes
     ----------
@@ -200,6 +234,83 @@ class Finder:
         except InputError as error:
             return self._none(str(error), worth_a_warning=True)
         return Found(found, route, "", tuple(warnings))
+
+    def b1(self, datasets: Sequence[Path], frequency: float) -> FoundB1:
+        """Find the measured |B1+| map, and what stands in for it.
+
+        With ``auto``, a map that cannot be used is a warning, because the model or a constant
+        |B1+| can be used instead; it is an error where its dataset was named.
+
+        Parameters
+        ----------
+        datasets : sequence of Path
+            Datasets to take the map from.
+        frequency : float
+            Larmor frequency, Hz.
+
+        Returns
+        -------
+        FoundB1
+
+        Raises
+        ------
+        InputError
+            If the dataset that was named has no map that can be used.
+        """
+        wanted = self.settings.b1
+        if wanted in ("none", "model"):
+            return FoundB1(origins=("model",) if wanted == "model" else ())
+        name, warnings = self.acquisition.name, ()
+        try:
+            measured = self._measured_b1(datasets)
+            if measured is not None:
+                others: tuple[B1Origin, ...] = (*self._modelled(frequency), "none")
+                return replace(
+                    measured, origins=("measured", *(others if wanted == "auto" else ()))
+                )
+            if wanted == "auto":
+                warnings = self._unused_b1_maps(datasets)
+        except InputError as error:
+            if wanted != "auto":
+                raise
+            warnings = (f"{name}: the measured |B1+| map is not used: {error}",)
+        if wanted != "auto":
+            raise InputError(
+                datasets[0],
+                f"has no |B1+| map for {name}",
+                f"add sub-{self.acquisition.subject}/fmap/*_TB1map.nii.gz of the same session, "
+                "give another dataset with --b1, or leave --b1 out",
+            )
+        model = self._modelled(frequency)
+        return FoundB1(Found(warnings=warnings), (*model, "none") if model else ())
+
+    def _modelled(self, frequency: float) -> tuple[B1Origin, ...]:
+        """Return the model if it may help; whether the image shows a head may be known later."""
+        helps = model_helps(frequency, is_head=self.shows_head is not False)
+        return ("model",) if helps else ()
+
+    def _measured_b1(self, datasets: Sequence[Path]) -> FoundB1 | None:
+        of_others = self.settings.b1 != "auto"
+        filters = self.settings.b1_filters
+        found = find_b1_map(self.acquisition, self.grid, datasets, filters, of_others=of_others)
+        if found is None:
+            return None
+        declared = read_declared(found)
+        if not self.headers_only:
+            read_stored(found.path)
+        route, warnings = self._route(found)
+        return FoundB1(Found(found, route, "", tuple(warnings)), declared=declared)
+
+    def _unused_b1_maps(self, datasets: Sequence[Path]) -> tuple[str, ...]:
+        """Return a warning that names the maps which are intended for other images."""
+        others = ", ".join(p.name for p in b1_maps_of_others(self.acquisition, datasets))
+        if not others:
+            return ()
+        return (
+            f"{self.acquisition.name}: |B1+| maps not used, as their IntendedFor names other "
+            f"images only: {others}. If the head did not move between them, add an image of this "
+            "acquisition to IntendedFor, or name the map's dataset with --b1",
+        )
 
     def _no_mask(self) -> str:
         name = self.acquisition.name

@@ -12,7 +12,7 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.finding import Finder, MaskOrigin
+from bids_qcm.bids.finding import B1Origin, Finder, FoundB1, MaskOrigin
 from bids_qcm.bids.images import Grid, StoredImage, read_grid, read_stored
 from bids_qcm.bids.routes import Route
 from bids_qcm.bids.sequences import (
@@ -28,6 +28,7 @@ from bids_qcm.bids.sidecars import (
     read_sidecar,
     shows_head,
 )
+from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import LARGEST_SCALE
@@ -80,6 +81,15 @@ class Plan:
         How they get into `grid`.
     mask_origins : tuple of str
         What to make the mask from; the next one is for a failure of the one before.
+    b1 : Companion or None
+        The measured |B1+| map.
+    b1_route : Route
+        How it gets into `grid`.
+    b1_declared : DeclaredB1
+        By its sidecar.
+    b1_origins : tuple of str
+        Where to take |B1+| from; the next one is for a failure of the one before. Empty where no
+        method uses |B1+|.
     shows_head : bool or None
         What the sidecar says of the body part; None where it says nothing.
     methods : tuple of str
@@ -106,6 +116,10 @@ class Plan:
     manufacturer: str = ""
     mask_origins: tuple[MaskOrigin, ...] = ("signal",)
     shows_head: bool | None = None
+    b1: Companion | None = None
+    b1_route: Route = field(default_factory=Route)
+    b1_declared: DeclaredB1 = field(default_factory=DeclaredB1)
+    b1_origins: tuple[B1Origin, ...] = ()
 
     @property
     def expects_head(self) -> bool:
@@ -128,6 +142,7 @@ def plan_acquisition(
     datasets: Sequence[Path],
     segmentation_datasets: Sequence[Path] | None = None,
     mask_datasets: Sequence[Path] | None = None,
+    b1_datasets: Sequence[Path] | None = None,
     *,
     headers_only: bool = False,
 ) -> Plan:
@@ -141,6 +156,8 @@ def plan_acquisition(
         Derivative datasets to take a segmentation and a mask from.
     segmentation_datasets, mask_datasets : sequence of Path, optional
         Those to take the segmentation and the mask from, if not all of them.
+    b1_datasets : sequence of Path, optional
+        Those to take a |B1+| map from, if not the raw dataset and all of `datasets`.
     headers_only : bool
         Leave the values for later, which may tell of more that is wrong: whole images take a
         hundred times as long to read as their headers.
@@ -203,6 +220,10 @@ def plan_acquisition(
             "; ".join(refused.values()),
             "change these options, or choose another --method",
         )
+    b1 = FoundB1()
+    if any(map(settings.uses_b1, methods)):
+        where = [settings.bids_dir, *datasets] if b1_datasets is None else b1_datasets
+        b1 = finder.b1(where, frequency)
     return Plan(
         acquisition=acquisition,
         grid=grid,
@@ -215,6 +236,10 @@ def plan_acquisition(
         mask_route=mask.route,
         mask_origins=found_mask.origins,
         shows_head=finder.shows_head,
+        b1=b1.found.companion,
+        b1_route=b1.found.route,
+        b1_declared=b1.declared,
+        b1_origins=b1.origins,
         methods=methods,
         refused=refused,
         manufacturer=str(sidecars[0].get("Manufacturer", "")),
@@ -222,6 +247,7 @@ def plan_acquisition(
             *left_out,
             *segmentation.warnings,
             *mask.warnings,
+            *b1.found.warnings,
             *contradictions(separate),
             *_remarks(echoes),
             *_sequence_warnings(acquisition, echoes, sidecars[0], grid, settings),

@@ -9,7 +9,7 @@ from typing import Any
 from bids_qcm import __version__
 from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.derivatives import bids_uri
-from bids_qcm.bids.finding import MaskOrigin
+from bids_qcm.bids.finding import B1Origin, MaskOrigin
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.routes import Route
 from bids_qcm.recon import METHODS
@@ -115,6 +115,8 @@ def condmap_metadata(
         "computed, 0 outside the mask",
         "Units": "S/m",
         "Method": method,
+        "B1Map": "none",
+        "B1MapRequested": settings.b1,
     }
     if METHODS[method].uses_magnitude:
         metadata["MagnitudeDelta"] = MAGNITUDE_DELTA
@@ -173,6 +175,38 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) 
     metadata["Sources"] = [bids_uri(path, datasets) for path in paths]
     described = plan.mask_route.describe() if origin in ("derivative", "T1w") else {}
     return {**metadata, **described}
+
+
+def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> dict[str, Any]:
+    """Return the sidecar of the |B1+| map of an origin; what is computed is added later.
+
+    Parameters
+    ----------
+    plan : Plan
+    datasets : mapping of str to Path
+        Names of the source datasets, for BIDS URIs.
+    origin : {"measured", "model"}
+
+    Returns
+    -------
+    dict
+        For a JSON sidecar.
+    """
+    if origin == "measured":
+        what = "Measured map, smoothed and extended over the mask"
+        paths = _paths(plan.b1, plan.b1_route)
+    else:
+        what = "Model of a homogeneous body with the outline of the signal"
+        paths = [path for echo in plan.echoes for path in echo.files]
+    metadata = {
+        "Description": f"Magnitude of B1+ over its median in the mask, 0 outside the mask. {what}",
+        "Units": "arbitrary",
+        "Sources": [bids_uri(path, datasets) for path in paths],
+    }
+    if origin == "measured" and plan.b1_route.steps:
+        described = plan.b1_route.describe()
+        metadata["Transforms"] = described["Transforms"]
+    return metadata
 
 
 def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bids_qcm.bids.companions import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
-from bids_qcm.bids.derivatives import MAGNITUDE_ENTITIES
+from bids_qcm.bids.derivatives import B1_ORIGINS, MAGNITUDE_ENTITIES
 from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import join_name, parse_name, stem
@@ -147,6 +147,17 @@ class Result:
     def segmentation(self) -> Path | None:
         """Tissue labels; None if there are those of an earlier run only."""
         return self._file("seg-tissue_dseg.nii.gz") if self.sidecar["Segmentation"] else None
+
+    @property
+    def b1_map(self) -> Path | None:
+        """The |B1+| map that a conductivity map was computed with, if there is one."""
+        used = {one.sidecar.get("B1Map") for one in self.maps}
+        paths = (
+            self.folder.with_name("fmap") / f"{self.source}_desc-{origin}_TB1map.nii.gz"
+            for origin in B1_ORIGINS
+            if origin in used
+        )
+        return next(filter(Path.exists, paths), None)
 
     @property
     def mask(self) -> Path:

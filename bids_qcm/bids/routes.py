@@ -1,4 +1,4 @@
-"""How a segmentation or mask gets into the grid of the phase."""
+"""How a segmentation, mask or |B1+| map gets into the grid of the phase."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.candidates import find_t1w
-from bids_qcm.bids.companions import NATIVE, Companion
+from bids_qcm.bids.companions import NATIVE, SCANNER, Companion
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.images import Grid, read_grid
@@ -77,9 +77,10 @@ def plan_route(
     Returns
     -------
     route : Route
-        As it is if it is in the same grid; else by transforms from its space to one that is named
-        after the acquisition's suffix; else by transforms to the participant's anatomy, if it is
-        not there already, and then as `settings` say.
+        As it is if it is in the same grid; by the headers if its coordinates are the phase's; else
+        by transforms from its space to one that is named after the acquisition's suffix; else by
+        transforms to the participant's anatomy, if it is not there already, and then as `settings`
+        say.
     warnings : list of str
 
     Raises
@@ -90,6 +91,8 @@ def plan_route(
     """
     if read_grid(companion.path).matches(grid):
         return Route(same_grid=True), []
+    if companion.space == SCANNER:
+        return Route(coreg="header"), []
     own_first = [companion.dataset, *(path for path in datasets if path != companion.dataset)]
     if acquisition.suffix != NATIVE:
         steps = find_steps(acquisition.suffix, companion.space, acquisition, own_first)
@@ -136,6 +139,8 @@ def _anatomical_image(
     if companion.kind == "t1w":
         return companion.path
     folder = companion.path.parent
+    if folder.name == "fmap":
+        folder = folder.with_name("anat")
     if folder.name == "mri":
         images = (folder / name for name in _FREESURFER_IMAGES)
         return next((path for path in images if path.exists() or path.is_symlink()), None)

@@ -22,7 +22,7 @@ from bids_qcm.segmentation.registration import Coreg
 from bids_qcm.settings import AnalysisLevel, ImageChecks, Settings
 from bids_qcm.workflows.machine import available_cores
 
-_FILTER_KEYS = ("phase", "segmentation", "mask")
+_FILTER_KEYS = ("phase", "segmentation", "mask", "b1")
 
 _EPILOG = """\
 exit status: 0 all done; 1 some acquisition or method failed or was skipped; 2 all maps were
@@ -82,9 +82,11 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         derivatives=tuple(options.derivatives),
         segmentation=options.segmentation,
         mask=options.mask,
+        b1=options.b1,
         image_checks=options.image_checks,
         segmentation_filters=options.bids_filter_file.get("segmentation", {}),
         mask_filters=options.bids_filter_file.get("mask", {}),
+        b1_filters=options.bids_filter_file.get("b1", {}),
         label_table=options.label_table and options.label_table.resolve(),
         coreg=options.coreg,
         bids_database_dir=options.bids_database_dir,
@@ -175,7 +177,8 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         default={},
         metavar="FILE",
         help='JSON that selects by entities: {"phase": {"suffix": "MEGRE", "acquisition": ["a", '
-        '"b"]}}; the key segmentation is for segmentations and T1w images, mask for brain masks',
+        '"b"]}}; the key segmentation is for segmentations and T1w images, mask for brain masks, '
+        "b1 for |B1+| maps",
     )
     add(
         "-d",
@@ -184,9 +187,9 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_derivative,
         metavar="[NAME=]PATH",
-        help="derivative datasets to search first for segmentations and brain masks: of fMRIPrep, "
-        "sMRIPrep, FreeSurfer, FastSurfer, SynthSeg or any other that has *_dseg; those in "
-        "BIDS_DIR/derivatives are searched anyway",
+        help="derivative datasets to search first for segmentations, brain masks and |B1+| maps: "
+        "of fMRIPrep, sMRIPrep, FreeSurfer, FastSurfer, SynthSeg or any other that has *_dseg or "
+        "*_TB1map; those in BIDS_DIR/derivatives are searched anyway",
     )
     add(
         "--bids-database-dir",
@@ -289,6 +292,16 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         metavar="UNITS",
         help="unit of phase images: auto, rad, mrad, or the number of units in one cycle, such as "
         "4096 (default: auto, from Units and the range of values)",
+    )
+    add(
+        "--b1",
+        default="auto",
+        metavar="{auto,model,none,NAME}",
+        help="magnitude of the transmit field, |B1+|: auto, for the inversions only, a measured "
+        "map (fmap/*_TB1map) of the same session, else, in heads at 1.5 T and more, the field of "
+        "a homogeneous body with the head's outline; model, that field, for all methods; NAME, "
+        "the measured map of the derivative dataset of this name, or raw for BIDS_DIR, for all "
+        "methods; none, a constant |B1+| (default: auto)",
     )
     add(
         "--image-checks",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.companions import RAW, Companion
 from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.duration import seconds
@@ -52,6 +52,7 @@ def _row(plan: Plan, settings: Settings) -> dict[str, str | int]:
         "MHz": f"{plan.frequency / 1e6:.3f}",
         "mask": _mask(plan),
         "segmentation": _where(plan.segmentation) if plan.segmentation else "none",
+        "|B1+|": _b1(plan, settings),
         "methods": " ".join(plan.methods),
         "GB": f"{acquisition_gb(plan, settings):.1f}",
         "time": _time(seconds(plan, settings)),
@@ -63,6 +64,15 @@ def _mask(plan: Plan) -> str:
         return _where(plan.mask)
     names = {"T1w": "brain by T1w", "template": "brain by template", "signal": "reliable signal"}
     return names[plan.mask_origins[0]]
+
+
+def _b1(plan: Plan, settings: Settings) -> str:
+    origin = plan.b1_origins[0] if plan.b1_origins else "none"
+    if origin != "measured":
+        return origin
+    # by the name that --b1 takes
+    raw = plan.b1.dataset == settings.bids_dir
+    return f"{RAW}/{plan.b1.path.name}" if raw else _where(plan.b1)
 
 
 def _where(companion: Companion) -> str:

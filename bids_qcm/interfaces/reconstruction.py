@@ -23,6 +23,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     mask_file = File(exists=True, mandatory=True)
     magnitude_file = File(exists=True, mandatory=True)
     labels_file = optional_file()
+    b1_file = optional_file()
     noise_file = optional_file()
     magnitude_noise = traits.Float(0.0, usedefault=True, desc="standard deviation of the noise")
     method = traits.Enum(*METHODS, mandatory=True)
@@ -34,6 +35,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     uncertainty = traits.Bool(True, usedefault=True, desc="give condstd_file, if noise is given")
     provenance = traits.Dict({}, usedefault=True, desc="of phi0")
     labels_provenance = traits.Dict({}, usedefault=True)
+    b1_provenance = traits.Dict({}, usedefault=True)
     n_threads = traits.Int(1, usedefault=True, nohash=True)
 
 
@@ -67,6 +69,7 @@ class Reconstruct(CheckedInterface):
             uncertainty=inputs.uncertainty,
             phase_noise=read_values(Path(inputs.noise_file)) if inputs.noise_file else None,
             magnitude_noise=inputs.magnitude_noise,
+            b1_map=read_values(Path(inputs.b1_file)) if inputs.b1_file else None,
             n_threads=inputs.n_threads,
         )
         if result.invalid_fraction == 1:
@@ -86,7 +89,7 @@ class Reconstruct(CheckedInterface):
         measured |= _of_inversion(result)
         radii = {"FitRadius": result.fit_radius, "IntegralRadius": result.integral_radius}
         self._results["provenance"] = {
-            **joined(inputs.provenance, inputs.labels_provenance),
+            **joined(joined(inputs.provenance, inputs.labels_provenance), inputs.b1_provenance),
             **{name: list(radius) for name, radius in radii.items() if radius is not None},
             **measured,
             "InvalidFraction": result.invalid_fraction,

@@ -191,6 +191,30 @@ def signal_mask(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) ->
     return find_signal(magnitude, phase).mask
 
 
+def body_outline(signal: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill what a body with signal encloses: bone and air, of a head the skull and the sinuses.
+
+    Parameters
+    ----------
+    signal : ndarray of bool, shape (X, Y, Z)
+        Voxels of the body with signal.
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z)
+        With the holes filled, and the holes of each slice along each axis: where the image ends
+        within the body, a hole is open to the outside.
+    """
+    outline = ndimage.binary_fill_holes(signal)
+    filled = outline.copy()
+    for axis in range(signal.ndim):
+        for part, slice_ in zip(
+            np.moveaxis(filled, axis, 0), np.moveaxis(outline, axis, 0), strict=True
+        ):
+            part |= ndimage.binary_fill_holes(slice_)
+    return filled
+
+
 def _without_small_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Fill the holes of a mask that are small in comparison with the mask."""
     gaps, _ = ndimage.label(~mask)

@@ -8,7 +8,11 @@ from scipy import ndimage
 from scipy.sparse.linalg import LinearOperator, gmres
 from skimage.measure import block_reduce
 
-from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY
+from bids_qcm.physics import (
+    PROTON_GYROMAGNETIC_RATIO,
+    VACUUM_PERMEABILITY,
+    VACUUM_PERMITTIVITY,
+)
 from bids_qcm.recon.convection_reaction import inner_voxels
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.multigrid import Multigrid
@@ -19,9 +23,32 @@ BODY_CONDUCTIVITY = 0.5
 BODY_PERMITTIVITY = 60.0
 """Relative, of a head on average."""
 
+LEAST_FIELD = 1.4
+"""T; a little below 1.5 T."""
+
 _GRID_MM = 3.0
 _TOLERANCE = 1e-5
 _RESTART, _CYCLES = 40, 10
+
+
+def model_helps(frequency: float, *, is_head: bool) -> bool:
+    """Whether the modelled |B1+| is better than none.
+
+    Parameters
+    ----------
+    frequency : float
+        Larmor frequency in Hz.
+    is_head : bool
+        Whether the image shows a head.
+
+    Returns
+    -------
+    bool
+        True for heads at 1.4 T and more. On the full-wave phantom the model keeps most of what the
+        true |B1+| gains at 1.5 T and 3 T. At lower fields |B1+| is flat within some percent. The
+        properties of the body are those of a head on average; for other objects nothing is known.
+    """
+    return is_head and frequency >= LEAST_FIELD * PROTON_GYROMAGNETIC_RATIO
 
 
 def model_b1(

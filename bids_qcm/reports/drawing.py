@@ -16,7 +16,7 @@ from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.phase.unwrapping import wrap
 from bids_qcm.reports.comparison import draw_methods
 from bids_qcm.reports.distributions import draw_distributions
-from bids_qcm.reports.figures import draw_map, draw_mask, draw_phase, draw_tissues
+from bids_qcm.reports.figures import draw_b1, draw_map, draw_mask, draw_phase, draw_tissues
 from bids_qcm.reports.mosaic import drawn_axes
 from bids_qcm.reports.saving import save_png, save_svg
 
@@ -30,7 +30,8 @@ class Drawn:
     Attributes
     ----------
     shared : mapping of str to Path
-        ``mask``, ``phase``, ``tissues`` and ``comparison``, those of them that could be drawn.
+        ``mask``, ``phase``, ``tissues``, ``b1`` and ``comparison``, those of them that could be
+        drawn.
     maps, distributions : mapping of str to Path
         By method.
     """
@@ -129,6 +130,9 @@ class _Volumes:
             sign = -1 if result.sidecar["PhaseSign"] == "-" else 1
             # unwrapping has changed nothing but whole cycles
             yield "phase", draw_phase(wrap(sign * phi0), phi0, self.mask, self.affine)
+
+        if result.b1_map:
+            yield "b1", draw_b1(self.read(result.b1_map), self.mask, self.affine)
 
     def draw_map(self, one: MapResult, conductivity: NDArray[np.floating]) -> Figure:
         std = None if one.condstd is None else self.read(one.condstd)

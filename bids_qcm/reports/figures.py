@@ -33,6 +33,7 @@ _SHORT_LEGEND_INCHES = 0.4
 _COLUMNS = 5
 _MASK_MARGIN_MM = 15.0
 _COLUMNS_OF_PAIRS = 4
+_LEAST_B1_CONTRAST = 0.05
 
 
 def draw_mask(
@@ -121,6 +122,34 @@ def draw_phase(
     ):
         _show_inside(mosaic, axes, values, mask, scale)
         draw_scale(legend, 0.8, scale, "rad", extend=extend)
+    return figure
+
+
+def draw_b1(
+    b1_map: NDArray[np.floating], mask: NDArray[np.bool_], affine: NDArray[np.floating]
+) -> Figure:
+    """Draw a |B1+| map relative to its median over the mask.
+
+    Parameters
+    ----------
+    b1_map : ndarray of float, shape (X, Y, Z)
+        Any unit.
+    mask, affine
+        As in :func:`draw_mask`.
+
+    Returns
+    -------
+    Figure
+    """
+    relative = b1_map / np.median(b1_map[mask])
+    low, high = np.percentile(relative[mask], (1, 99))
+    # 1 in the middle; a flat map shows its noise at no more than this contrast
+    half = max(high - 1, 1 - low, _LEAST_B1_CONTRAST)
+    scale = colour_scale("coolwarm", 1 - half, 1 + half)
+    mosaic = Mosaic(mask, affine, _COLUMNS)
+    figure, ((axes, legend),) = _blocks(mosaic, [""])
+    _show_inside(mosaic, axes, relative, mask, scale)
+    draw_scale(legend, 0.8, scale, "|B1+| over its median", extend="both")
     return figure
 
 

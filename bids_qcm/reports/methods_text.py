@@ -238,6 +238,7 @@ def _conductivity(done: Sequence[Processing]) -> list[str]:
             "The inversion methods solve the convection-reaction equation [@gurler2017] for the "
             "conductivity of all voxels at once."
         )
+    sentences += _b1(done)
     if any(
         METHODS[name].uses_magnitude or METHODS[name].uses_labels
         for one in done
@@ -251,6 +252,36 @@ def _conductivity(done: Sequence[Processing]) -> list[str]:
         if used:
             share = _of(len(used), len(done))
             sentences.append(f"{name}{share}: {_how(method, used)}.")
+    return sentences
+
+
+def _b1(done: Sequence[Processing]) -> list[str]:
+    """Describe |B1+|, where maps were computed with it."""
+    maps = [(name, one.maps[name]) for one in done for name in one.maps]
+    sentences = []
+    for origin in ("measured", "model"):
+        used = [(name, one) for name, one in maps if one.get("B1Map") == origin]
+        if not used:
+            continue
+        names = {name for name, _ in used}
+        methods = _joined(name for name in METHODS if name in names)
+        n = sum(any(m.get("B1Map") == origin for m in one.maps.values()) for one in done)
+        sidecars = [one for _, one in used]
+        if origin == "measured":
+            smoothing = _span([one["B1MapSmoothing"] for one in sidecars], "{:g}", "mm")
+            what = f"a measured map, smoothed by a Gaussian of {smoothing} full width"
+        else:
+            conductivity = _span([one["B1ModelConductivity"] for one in sidecars], "{:g}", "S/m")
+            permittivity = _span([one["B1ModelPermittivity"] for one in sidecars], "{:g}", "")
+            what = (
+                "a model, the solution of the scalar Helmholtz equation in a homogeneous body with "
+                f"the outline of the head ({conductivity}, relative permittivity "
+                f"{permittivity.strip()})"
+            )
+        sentences.append(
+            f"The magnitude of B1+, which {methods} took into account [@gurler2017; "
+            f"@katscher2017], was {what}{_of(n, len(done))}."
+        )
     return sentences
 
 

@@ -35,6 +35,11 @@ _SHARED_FIGURES = {
         "them. The lines must follow the borders that the magnitude shows; where two tissues meet, "
         "the line has the colour of one of them.",
     ),
+    "b1": (
+        "Transmit field |B1+|",
+        "Magnitude of the transmit field over its median in the mask, as the maps by {b1_methods} "
+        "were computed with it. It must be smooth, and not show the tissues. |B1+| is {b1}.",
+    ),
     "comparison": (
         "All methods",
         "The axial slice with most of the mask, in the same scale for all methods.",
@@ -122,6 +127,12 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
     def picture(path: Path, title: str, caption: str) -> _Picture:
         return _Picture(link(path.relative_to(output_dir).as_posix()), title, caption)
 
+    with_b1 = [one for one in result.maps if _uses_b1(one)]
+    captioned = {
+        "mask": _mask(result),
+        "b1": _b1(with_b1[0].sidecar) if with_b1 else "",
+        "b1_methods": ", ".join(one.method for one in with_b1),
+    }
     return {
         "anchor": result.source,
         "name": result.name,
@@ -130,7 +141,7 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
         "fine": all(one and one.colour == "green" for one in result.verdicts.values()),
         "summary": _summary(result),
         "figures": [
-            picture(drawn.shared[name], title, caption.format(mask=_mask(result)))
+            picture(drawn.shared[name], title, caption.format(**captioned))
             for name, (title, caption) in _SHARED_FIGURES.items()
             if name in drawn.shared
         ],
@@ -192,6 +203,7 @@ def _summary(result: Result) -> dict[str, str]:
         "Noise of phi0": f"{phi0['MedianPhaseNoise']:.2g} rad in the median voxel",
         "Mask": _mask(result),
         "Segmentation": _segmentation(result),
+        "|B1+|": "; ".join(_b1_of_maps(result)),
         "Methods": "; ".join(_method(one) for one in result.maps),
         "Software": ", ".join(f"{name} {v}" for name, v in phi0["SoftwareVersions"].items()),
     }
@@ -265,6 +277,41 @@ def _segmentation(result: Result) -> str:
     return (
         f"{own}{_uri(sidecar)}, {_placement(sidecar)}; covers {sidecar['MaskCoverage']:.0%} of the "
         f"mask; {volumes}"
+    )
+
+
+def _uses_b1(one: MapResult) -> bool:
+    return one.sidecar.get("B1Map", "none") != "none"
+
+
+def _b1_of_maps(result: Result) -> list[str]:
+    """Return each |B1+| that maps were computed with, and the methods."""
+    methods: dict[str, list[str]] = {}
+    for one in result.maps:
+        methods.setdefault(_b1(one.sidecar), []).append(one.method)
+    if len(methods) == 1:
+        return list(methods)
+    return [f"{b1} ({', '.join(names)})" for b1, names in methods.items()]
+
+
+def _b1(sidecar: Mapping[str, Any]) -> str:
+    """Describe the |B1+| that a map was computed with."""
+    origin = sidecar.get("B1Map", "none")
+    if origin == "none":
+        return "taken as constant"
+    low, high = sidecar["B1MapRange"]
+    span = f"{low:.2f} to {high:.2f} times its median (5th to 95th percentile)"
+    if origin == "model":
+        return (
+            "that of a homogeneous body with the outline of the head "
+            f"({sidecar['B1ModelConductivity']:g} S/m, relative permittivity "
+            f"{sidecar['B1ModelPermittivity']:g}, {sidecar['B1ModelVolume']:.1f} l), {span}"
+        )
+    [uri] = [one for one in sidecar["Sources"] if "_TB1map." in one]
+    return (
+        f"measured, {uri.removeprefix('bids:')} ({sidecar['B1MapUnits']}), smoothed by "
+        f"{sidecar['B1MapSmoothing']:g} mm, {sidecar['B1MapFilledFraction']:.0%} of the mask "
+        f"filled in, {span}"
     )
 
 

@@ -88,6 +88,30 @@ def resample_probabilities(
     return largest(shares, numbers)
 
 
+def resample_means(
+    volumes: Sequence[NDArray],
+    affine: NDArray[np.floating],
+    shape: tuple[int, int, int],
+    target_affine: NDArray[np.floating],
+    point_map: PointMap = unmoved,
+) -> NDArray[np.float32]:
+    """Resample volumes to another grid: means over its voxels, 0 outside the source.
+
+    Parameters
+    ----------
+    volumes : sequence of ndarray, shape (X, Y, Z)
+        Finite.
+    affine, shape, target_affine, point_map
+        As in :func:`resample_labels`.
+
+    Returns
+    -------
+    ndarray of float32, shape (number of volumes, *shape)
+    """
+    source = volumes[0].shape
+    return _resample(iter(volumes), len(volumes), source, affine, shape, target_affine, point_map)
+
+
 def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.int32]:
     """Give each voxel the label of its largest share, where the shares reach a half together.
 

@@ -7,9 +7,10 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_qcm.bids.companions import Companion
-from bids_qcm.bids.derivatives import MAGNITUDE_ENTITIES, derivative_path
+from bids_qcm.bids.derivatives import B1_ORIGINS, MAGNITUDE_ENTITIES, b1_path, derivative_path
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.provenance import (
+    b1_metadata,
     condmap_metadata,
     condstd_metadata,
     magnitude_metadata,
@@ -19,6 +20,7 @@ from bids_qcm.bids.provenance import (
 )
 from bids_qcm.bids.routes import Route
 from bids_qcm.bids.tables import CONDSTATS
+from bids_qcm.interfaces.b1 import MakeB1, WriteB1
 from bids_qcm.interfaces.checks import CheckImages
 from bids_qcm.interfaces.derivatives import WriteDerivative, WriteMask
 from bids_qcm.interfaces.masks import MakeMask
@@ -35,6 +37,7 @@ from bids_qcm.recon import METHODS
 from bids_qcm.recon.radii import curved_axes
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import (
+    b1_gb,
     import_gb,
     mask_gb,
     phi0_gb,
@@ -62,6 +65,7 @@ def init_acquisition_wf(
             tissue_classes -> {mask segmentation}
             mask -> {phi0 write_mask segmentation}
             phi0 -> segmentation
+            {check_images coregister mask} -> b1 -> {write_b1 reconstruct_METHOD}
             phi0 -> write_magnitude
             segmentation -> {write_dseg write_labels reconstruct_METHOD}
             segmentation -> {judge_METHOD statistics_METHOD}
@@ -104,6 +108,7 @@ def init_acquisition_wf(
     workflow.connect(phi0, "magnitude_file", write_magnitude, "in_file")
     _connect_mask(workflow, plan, settings, datasets, phi0)
     segmentation = _connect_segmentation(workflow, plan, settings, datasets, phi0)
+    b1 = _connect_b1(workflow, plan, settings, datasets)
     for method in plan.methods:
         reconstruct = _init_reconstruct_node(plan, settings, method)
         for source, field in ((sign, "phi0_file"), (sign, "provenance"), (phi0, "mask_file")):
@@ -112,6 +117,9 @@ def init_acquisition_wf(
         if METHODS[method].uses_labels:
             workflow.connect(segmentation, "labels_file", reconstruct, "labels_file")
             workflow.connect(segmentation, "provenance", reconstruct, "labels_provenance")
+        if b1 is not None and settings.uses_b1(method):
+            workflow.connect(b1, "b1_file", reconstruct, "b1_file")
+            workflow.connect(b1, "provenance", reconstruct, "b1_provenance")
         outputs = {"condmap": condmap_metadata}
         if settings.uncertainty:
             outputs["condstd"] = condstd_metadata
@@ -247,11 +255,7 @@ def _connect_segmentation(
     workflow.connect(workflow.get_node("check_images"), "signal_file", segmentation, "signal_file")
     workflow.connect(phi0, "mask_file", segmentation, "mask_file")
     if route.anatomical is not None:
-        shared = plan.mask_route.anatomical == route.anatomical
-        coregister = workflow.get_node("coregister")
-        if not shared:
-            name = "coregister_segmentation" if coregister else "coregister"
-            coregister = _init_coregister_node(workflow, route, plan, settings, name)
+        coregister = _coregistered(workflow, route, plan, settings, "coregister_segmentation")
         workflow.connect(coregister, "pose", segmentation, "pose")
         workflow.connect(coregister, "failure", segmentation, "pose_failure")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
@@ -273,6 +277,60 @@ def _connect_segmentation(
     return segmentation
 
 
+def _connect_b1(
+    workflow: Workflow, plan: Plan, settings: Settings, datasets: Mapping[str, Path]
+) -> Node | None:
+    """Add the nodes that make the |B1+| map, and write it; None where no method uses a map."""
+    if not plan.b1_origins:
+        return None
+    interface = MakeB1(
+        origins=list(plan.b1_origins),
+        requested=settings.b1,
+        frequency=plan.frequency,
+        head_expected=plan.expects_head,
+        source=str(plan.echoes[0].files[0]),
+        companion=plan.b1,
+        declared=plan.b1_declared,
+        route=plan.b1_route,
+        in_files=[str(path) for path in _files(plan.b1, plan.b1_route)],
+        metadata={
+            one: b1_metadata(plan, datasets, one) for one in plan.b1_origins if one != "none"
+        },
+    )
+    b1 = Node(interface, name="b1", mem_gb=b1_gb(plan))
+    for field in ("magnitude_file", "signal_file"):
+        workflow.connect(workflow.get_node("check_images"), field, b1, field)
+    workflow.connect(workflow.get_node("mask"), "mask_file", b1, "mask_file")
+    workflow.connect(workflow.get_node("mask"), "is_brain", b1, "is_brain")
+    if plan.b1_route.anatomical is not None:
+        coregister = _coregistered(workflow, plan.b1_route, plan, settings, "coregister_b1")
+        workflow.connect(coregister, "pose", b1, "pose")
+        workflow.connect(coregister, "failure", b1, "pose_failure")
+        workflow.connect(coregister, "provenance", b1, "pose_provenance")
+    where = settings.output_dir, plan.acquisition
+    write = Node(
+        WriteB1(out_paths={origin: str(b1_path(*where, origin)) for origin in B1_ORIGINS}),
+        name="write_b1",
+        mem_gb=volume_gb(),
+    )
+    workflow.connect(b1, "b1_file", write, "in_file")
+    workflow.connect(b1, "origin", write, "origin")
+    workflow.connect(b1, "metadata", write, "metadata")
+    return b1
+
+
+def _coregistered(
+    workflow: Workflow, route: Route, plan: Plan, settings: Settings, name: str
+) -> Node:
+    """Return the node that registers a route's anatomical image, a new one if there is none yet."""
+    for present in ("coregister", "coregister_segmentation"):
+        node = workflow.get_node(present)
+        if node is not None and node.inputs.anatomical_file == str(route.anatomical):
+            return node
+    name = name if workflow.get_node("coregister") else "coregister"
+    return _init_coregister_node(workflow, route, plan, settings, name)
+
+
 def _init_segmentation_node(plan: Plan, settings: Settings) -> Node:
     companion, route = plan.segmentation, plan.segmentation_route
     tables = [settings.label_table, companion.table if companion.kind == "labels" else None]
@@ -287,7 +345,7 @@ def _init_segmentation_node(plan: Plan, settings: Settings) -> Node:
 
 
 def _files(companion: Companion | None, route: Route) -> list[Path]:
-    """List the files of a mask or segmentation, and its transforms."""
+    """List the files of a mask, segmentation or |B1+| map, and its transforms."""
     return [*(companion.paths if companion else ()), *(step.path for step in route.steps)]
 
 

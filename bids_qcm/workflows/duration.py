@@ -14,6 +14,8 @@ _SECONDS_PER_PAIR = 0.7e-9
 _SECONDS_PER_VOXEL_AND_ECHO = 0.6e-6
 _SECONDS_PER_VOXEL = 0.5e-6
 _SECONDS_PER_METHOD = 1.0
+_SECONDS_OF_B1 = 1.0
+_SECONDS_OF_B1_PER_VOXEL = 1e-6
 _SECONDS_OF_REGISTRATION = 20.0
 _SECONDS_OF_TEMPLATE = 10.0
 _SECONDS_OF_TISSUE_CLASSES = 50.0
@@ -43,11 +45,13 @@ def seconds(plan: Plan, settings: Settings) -> float:
         In s. The work of a kernel is proportional to the pairs of voxels in it.
     """
     n_voxels = plan.grid.n_voxels
-    routes = {plan.mask_route.anatomical, plan.segmentation_route.anatomical} - {None}
+    routes = {plan.mask_route, plan.segmentation_route, plan.b1_route}
+    images = {route.anatomical for route in routes} - {None}
     before = (
         n_voxels * (_SECONDS_PER_VOXEL + _SECONDS_PER_VOXEL_AND_ECHO * len(plan.echoes))
-        + len(routes) * _SECONDS_OF_REGISTRATION
+        + len(images) * _SECONDS_OF_REGISTRATION
         + _seconds_of_mask(plan)
+        + _seconds_of_b1(plan)
     )
     pairs = sum(_pairs_per_voxel(plan, settings, method) for method in plan.methods)
     work = n_voxels * _SHARE_IN_MASK * pairs * _SECONDS_PER_PAIR
@@ -59,6 +63,12 @@ def _seconds_of_mask(plan: Plan) -> float:
     if plan.segments_t1w:
         return _SECONDS_OF_TISSUE_CLASSES
     return _SECONDS_OF_TEMPLATE if "template" in plan.mask_origins else 0.0
+
+
+def _seconds_of_b1(plan: Plan) -> float:
+    if not plan.b1_origins:
+        return 0.0
+    return _SECONDS_OF_B1 + plan.grid.n_voxels * _SECONDS_OF_B1_PER_VOXEL
 
 
 def _pairs_per_voxel(plan: Plan, settings: Settings, name: str) -> float:

@@ -35,6 +35,8 @@ _REGISTRATION_GB = 0.26
 _REGISTRATION_BYTES = 37
 _TEMPLATE_GB = 0.39
 _TEMPLATE_BYTES = 80
+_B1_GB = 0.24
+_B1_BYTES = 55
 _TISSUE_CLASSES_GB = 0.39
 _TISSUE_CLASSES_BYTES = 86
 
@@ -57,8 +59,12 @@ def acquisition_gb(plan: Plan, settings: Settings) -> float:
 
 def preparation_gb(plan: Plan) -> float:
     """Peak memory in GB of the node that needs most of those that all methods are behind."""
-    needs = [phi0_gb(plan), sign_gb(plan), mask_gb(plan)]
-    pairs = [(plan.mask, plan.mask_route), (plan.segmentation, plan.segmentation_route)]
+    needs = [phi0_gb(plan), sign_gb(plan), mask_gb(plan), b1_gb(plan)]
+    pairs = [
+        (plan.mask, plan.mask_route),
+        (plan.segmentation, plan.segmentation_route),
+        (plan.b1, plan.b1_route),
+    ]
     for companion, route in pairs:
         if companion is None:
             continue
@@ -77,6 +83,16 @@ def mask_gb(plan: Plan) -> float:
         needs.append(import_gb(plan, plan.mask, plan.mask_route))
     if "template" in plan.mask_origins:
         needs.append(_TEMPLATE_GB + _TEMPLATE_BYTES * plan.grid.n_voxels / 1e9)
+    return max(needs)
+
+
+def b1_gb(plan: Plan) -> float:
+    """Peak memory in GB of making the |B1+| map."""
+    if not plan.b1_origins:
+        return 0.0
+    needs = [_B1_GB + _B1_BYTES * plan.grid.n_voxels / 1e9]
+    if plan.b1 is not None:
+        needs.append(import_gb(plan, plan.b1, plan.b1_route))
     return max(needs)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import mask_datasets, segmentation_datasets
+from bids_qcm.bids.companions import b1_datasets, mask_datasets, segmentation_datasets
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan, plan_acquisition
 from bids_qcm.bids.run_records import Failure
@@ -61,19 +61,22 @@ class Preflight:
     Raises
     ------
     InputError
-        If the segmentation or the mask is to be of a dataset that is not there.
+        If the segmentation, the mask or the |B1+| map is to be of a dataset that is not there.
     """
 
     settings: Settings
     derivatives: Mapping[str, Path]
     _segmentation_datasets: Sequence[Path] = field(init=False)
     _mask_datasets: Sequence[Path] = field(init=False)
+    _b1_datasets: Sequence[Path] = field(init=False)
 
     def __post_init__(self) -> None:
         datasets = segmentation_datasets(self.settings.segmentation, self.derivatives)
         object.__setattr__(self, "_segmentation_datasets", datasets)
         datasets = mask_datasets(self.settings.mask, self.derivatives)
         object.__setattr__(self, "_mask_datasets", datasets)
+        datasets = b1_datasets(self.settings.b1, self.settings.bids_dir, self.derivatives)
+        object.__setattr__(self, "_b1_datasets", datasets)
 
     def outline(self, acquisitions: Iterable[Acquisition]) -> list[Prospect]:
         """Plan by headers and sidecars, which takes some hundredths of a second each."""
@@ -94,6 +97,7 @@ class Preflight:
                 list(self.derivatives.values()),
                 self._segmentation_datasets,
                 self._mask_datasets,
+                self._b1_datasets,
                 headers_only=headers_only,
             )
             return Prospect(acquisition, fit_memory(plan, self.settings))

@@ -22,6 +22,7 @@ def folders(tmp_path, monkeypatch):
         "phase": {"suffix": ["T2w"], "run": 1},
         "segmentation": {"session": "a"},
         "mask": {"run": 2},
+        "b1": {"acquisition": "dream"},
     }
     (tmp_path / "filters.json").write_text(json.dumps(filters))
     (tmp_path / "labels.tsv").write_text("index\tname\n")
@@ -58,6 +59,7 @@ FIELDS = {
     "output_dir": ([], "{}/out"),
     "work_dir": (["-w", "w"], "{}/w"),
     "mask": (["--mask", "brain"], "brain"),
+    "b1": (["--b1", "model"], "model"),
     "image_checks": (["--image-checks", "warn"], "warn"),
     "analysis_level": ([], "participant"),
     "command": (["--sign", "-"], "bids-qcm data out participant --sign -"),
@@ -68,6 +70,7 @@ FIELDS = {
     "segmentation": (["--segmentation", "fmriprep"], "fmriprep"),
     "segmentation_filters": (["--bids-filter-file", "filters.json"], {"session": "a"}),
     "mask_filters": (["--bids-filter-file", "filters.json"], {"run": 2}),
+    "b1_filters": (["--bids-filter-file", "filters.json"], {"acquisition": "dream"}),
     "label_table": (["--label-table", "labels.tsv"], "{}/labels.tsv"),
     "coreg": (["--coreg", "rigid"], "rigid"),
     "bids_database_dir": (["--bids-database-dir", "/db"], "/db"),

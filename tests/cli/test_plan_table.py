@@ -47,12 +47,12 @@ def test_a_row_for_each_acquisition(tmp_path, table):
     header, first, second, total = table(methods=("laplacian", "integral"), nprocs=3, memory_gb=1.5)
     assert header.split() == [
         *("acquisition", "echoes", "voxels", "size", "(mm)", "MHz", "mask", "segmentation"),
-        *("methods", "GB", "time"),
+        *("|B1+|", "methods", "GB", "time"),
     ]
     for row, name in ((first, "sub-0000"), (second, "sub-0001")):
         expected = (
             rf"{name}_MEGRE +3 +8x9x7 +1x1x1 +127\.740 +seg/{name}_desc-brain_mask\.nii\.gz "
-            rf"+seg/{name}_dseg\.nii\.gz +laplacian integral +0\.\d +\d+ s *"
+            rf"+seg/{name}_dseg\.nii\.gz +none +laplacian integral +0\.\d +\d+ s *"
         )
         assert re.fullmatch(expected, row)
     assert total.startswith("2 of 2 acquisition(s) to compute: about ")

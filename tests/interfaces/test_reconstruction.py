@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from nipype.interfaces.base import isdefined
 
-from bids_qcm.bids.images import read_grid, read_values
+from bids_qcm.bids.images import read_grid, read_values, save_array
 from bids_qcm.interfaces.reconstruction import Reconstruct
+
+AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
 
 
 @pytest.fixture
@@ -88,6 +90,30 @@ def test_the_number_of_threads_does_not_change_the_hash(interface):
     hashes = [interface(n_threads=n).inputs.get_hashval()[1] for n in (1, 2)]
     assert hashes[0] == hashes[1]
     assert interface(fit_radius=(5, 5, 5)).inputs.get_hashval()[1] != hashes[0]
+
+
+def test_b1_reaches_the_engine(tmp_path, ball, interface, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = ball.folder / "b1.nii.gz"
+    save_array(ball.folder / "noise.nii.gz", 0 * ball.phi0 + np.float32(1e-4), AFFINE)
+    noise = {"noise_file": str(ball.folder / "noise.nii.gz"), "uncertainty": False}
+    maps = {}
+    dome = 1 - 20 * ball.phi0
+    for name, b1 in {"none": None, "constant": 0 * dome + 1, "dome": dome}.items():
+        given = {}
+        if b1 is not None:
+            save_array(path, b1, AFFINE)
+            given = {"b1_file": str(path), "b1_provenance": {"B1Map": "model"}}
+        outputs = interface("inversion", fit_radius=None, **noise, **given).run().outputs
+        maps[name] = Path(outputs.condmap_file).read_bytes()
+        assert outputs.provenance.get("B1Map") == (None if b1 is None else "model")
+    assert maps["none"] == maps["constant"]
+    assert maps["none"] != maps["dome"]
+
+
+def test_b1_changes_the_hash(ball, interface):
+    given = interface("inversion", b1_file=ball.files["magnitude"])
+    assert given.inputs.get_hashval()[1] != interface("inversion").inputs.get_hashval()[1]
 
 
 def test_the_map_is_computed_again_when_it_is_gone(interface, check_rerun):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bids_qcm.phase import signal_mask
-from bids_qcm.phase.masking import blank_phase, find_signal
+from bids_qcm.phase.masking import blank_phase, body_outline, find_signal
 
 RNG = np.random.default_rng(0)
 
@@ -146,3 +146,14 @@ def test_phase_in_few_levels_is_not_blank():
     levels = np.round(smooth / (2 * np.pi / 256)) * (2 * np.pi / 256)
     assert not blank_phase(levels.astype(np.float32)).any()
     assert not blank_phase(np.full((5, 5, 5), np.nan)).any()
+
+
+def test_an_outline_has_what_the_signal_encloses():
+    """Bone has no signal, and at the lower end of the image it is open to the outside."""
+    axes = np.ogrid[-1:1:30j, -1:1:32j, -0.2:1:20j]
+    radius = np.sqrt(sum(np.square(axis) for axis in axes))
+    head = radius < 0.9
+    signal = head & ~((radius > 0.6) & (radius < 0.7))
+    outline = body_outline(signal)
+    assert np.array_equal(outline, head)
+    assert np.array_equal(body_outline(head), head)

@@ -3,6 +3,7 @@ import pytest
 
 from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY
 from bids_qcm.recon import model_b1, reconstruct
+from bids_qcm.recon.b1 import model_helps
 from tests.recon.spheres import FREQUENCY, Sphere
 
 SIZE = 5.0
@@ -93,6 +94,13 @@ def test_the_model_in_a_slab():
     # the outermost voxels are the surface
     exact = np.abs(np.cos(k * x) / np.cos(k * x[1]))
     np.testing.assert_allclose(modelled[1:-1, 25, 25], exact[1:-1], rtol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("tesla", "is_head", "helps"), [(1.5, True, True), (3, False, False), (1, True, False)]
+)
+def test_where_the_model_helps(tesla, is_head, helps):
+    assert model_helps(tesla * 42.58e6, is_head=is_head) == helps
 
 
 def test_voxels_finer_than_the_grid_of_the_model(sphere):

@@ -46,6 +46,21 @@ def result(tmp_path):
     return result
 
 
+def test_b1_is_drawn_if_a_map_was_computed_with_it(result, tmp_path):
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    found = result((12, 14, 10))
+    path = tmp_path / "out/sub-01/fmap/sub-01_desc-model_TB1map.nii.gz"
+    save_array(path, np.ones((12, 14, 10), np.float32), np.diag([2.0, 3.0, 4.0, 1.0]))
+    # of an earlier run
+    assert found.b1_map is None
+    sidecar = found.maps[0].condmap.with_name("sub-01_desc-laplacian_condmap.json")
+    sidecar.write_text(json.dumps(SIDECAR | {"B1Map": "model"}))
+    (found,) = find_results(tmp_path / "out", "sub-01")
+    assert found.b1_map == path
+    assert "b1" in draw_result(found, folder).shared
+
+
 @pytest.mark.parametrize("shape", [(20, 24, 1), (20, 1, 24), (1, 20, 24), (12, 14, 10)])
 def test_a_slice_of_any_direction_has_all_figures(result, tmp_path, shape):
     folder = tmp_path / "figures"

@@ -85,6 +85,24 @@ def test_what_was_found_and_given_is_told():
         assert words in found
 
 
+def test_b1_is_told_with_its_origin():
+    measured, modelled, plain = (processing("inversion", "laplacian") for _ in range(3))
+    measured.maps["inversion"].update(B1Map="measured", B1MapSmoothing=8.0)
+    model = {"B1Map": "model", "B1ModelConductivity": 0.5, "B1ModelPermittivity": 60.0}
+    modelled.maps["inversion"].update(model)
+    plain.maps["inversion"].update(B1Map="none")
+    assert "B1+" not in text(plain)
+    found = as_markdown(describe_methods([measured, modelled, plain]))
+    assert (
+        "The magnitude of B1+, which inversion took into account (Gurler and Ider, 2017; Katscher "
+        "and van den Berg, 2017), was a measured map, smoothed by a Gaussian of 8 mm full width "
+        "(in 1 of 3 acquisitions)."
+    ) in found
+    assert "homogeneous body with the outline of the head (0.5 S/m, relative permittivity 60)" in (
+        found
+    )
+
+
 def test_tissue_classes_of_a_t1w_image_are_told():
     segmentation = {"Sources": ["bids:raw:y"], "SegmentationConfidence": "low"}
     found = text(processing("laplacian", segmentation=segmentation))

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bids_qcm.reports.participant import _mask
+from bids_qcm.reports.participant import _b1_of_maps, _mask
 
 MADE = {"Type": "Brain", "Sources": ["bids:raw:x"], "MaskOverlap": 0.957}
 INFORMATION = {"MutualInformation": 0.4686, "MutualInformationChance": 0.1878}
@@ -36,3 +36,24 @@ INFORMATION = {"MutualInformation": 0.4686, "MutualInformationChance": 0.1878}
 def test_the_mask_is_described(tmp_path, sidecar, expected):
     (tmp_path / "mask.json").write_text(json.dumps(sidecar))
     assert _mask(SimpleNamespace(mask=tmp_path / "mask.nii.gz")) == expected
+
+
+def test_b1_is_described_with_the_methods_that_used_it():
+    measured = {
+        "B1Map": "measured",
+        "B1MapUnits": "percent",
+        "B1MapSmoothing": 8.0,
+        "B1MapFilledFraction": 0.031,
+        "B1MapRange": [0.8, 1.21],
+        "Sources": ["bids:raw:sub-01/anat/x", "bids:raw:sub-01/fmap/sub-01_TB1map.nii.gz"],
+    }
+    maps = [
+        SimpleNamespace(method="integral", sidecar={}),
+        SimpleNamespace(method="inversion", sidecar=measured),
+    ]
+    assert _b1_of_maps(SimpleNamespace(maps=maps)) == [
+        "taken as constant (integral)",
+        "measured, raw:sub-01/fmap/sub-01_TB1map.nii.gz (percent), smoothed by 8 mm, 3% of the "
+        "mask filled in, 0.80 to 1.21 times its median (5th to 95th percentile) (inversion)",
+    ]
+    assert _b1_of_maps(SimpleNamespace(maps=maps[:1])) == ["taken as constant"]

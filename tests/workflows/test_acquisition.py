@@ -35,6 +35,8 @@ def test_one_reconstruction_and_one_map_for_each_method(make_workflow, uncertain
     expected = {"check_images", "mask", "phi0", "sign", "segmentation"}
     expected |= {"write_phi0", "write_mask", "write_magnitude"}
     expected |= {"write_dseg", "write_labels"}
+    # of the inversions
+    expected |= {"b1", "write_b1"}
     for method in METHODS:
         node = method.replace("-", "_")
         expected |= {f"reconstruct_{node}", f"judge_{node}", f"statistics_{node}"}
@@ -67,6 +69,28 @@ def test_labels_go_to_the_methods_that_use_them(make_workflow):
     expected = {f"reconstruct_{nodes[m]}" for m in METHODS if METHODS[m].uses_labels}
     expected |= {f"{step}_{node}" for step in ("judge", "statistics") for node in nodes.values()}
     assert users == expected
+
+
+@pytest.mark.parametrize(
+    ("b1", "users"),
+    [
+        ("auto", {name for name in METHODS if METHODS[name].form == "inversion"}),
+        ("model", set(METHODS)),
+        ("none", set()),
+    ],
+)
+def test_b1_goes_to_the_methods_that_use_it(make_workflow, b1, users):
+    workflow = make_workflow(methods=tuple(METHODS), b1=b1)
+    found = edges(workflow)
+    for field in ("b1_file", "provenance"):
+        to = {node for source, given, node, _ in found if (source, given) == ("b1", field)}
+        reconstructions = {f"reconstruct_{name.replace('-', '_')}" for name in users}
+        assert to - {"write_b1"} == reconstructions
+    assert (workflow.get_node("write_b1") is not None) == bool(users)
+    for name in METHODS:
+        metadata = workflow.get_node(write_node_name(name)).inputs.metadata
+        # what a map was computed with is known later
+        assert (metadata["B1Map"], metadata["B1MapRequested"]) == ("none", b1)
 
 
 def test_every_reconstruction_has_the_signed_phase(make_workflow):

@@ -1,0 +1,138 @@
+"""Measured |B1+| maps from files: read, and brought into the phase's grid."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.affines import apply_affine
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import Grid, read_grid, read_values
+from bids_qcm.bids.sidecars import is_number, read_sidecar
+from bids_qcm.checks.b1 import B1MapError, CheckedB1, DeclaredB1, check_b1, declared_unit
+from bids_qcm.recon.b1_smoothing import SMOOTHING_MM
+from bids_qcm.segmentation.resampling import PointMap, resample_means
+
+
+def read_declared(companion: Companion) -> DeclaredB1:
+    """Read what the sidecar of a |B1+| map declares.
+
+    Parameters
+    ----------
+    companion : Companion
+        Of kind ``b1``; it need not have a sidecar.
+
+    Returns
+    -------
+    DeclaredB1
+
+    Raises
+    ------
+    InputError
+        If the sidecar cannot be read, or its ``Units`` is no unit of |B1+|.
+    """
+    sidecar = read_sidecar(companion.path, companion.dataset)
+    try:
+        return DeclaredB1(
+            declared_unit(str(sidecar.get("Units") or "")),
+            _angle(sidecar, "NominalFlipAngle"),
+            _angle(sidecar, "FlipAngle"),
+        )
+    except B1MapError as error:
+        raise InputError(companion.path, error.problem, error.remedy) from error
+
+
+def import_b1(
+    path: Path,
+    declared: DeclaredB1,
+    grid: Grid,
+    point_map: PointMap | None,
+    mask: NDArray[np.bool_],
+    magnitude: NDArray[np.floating],
+    frequency: float,
+) -> CheckedB1:
+    """Bring a measured |B1+| map into the grid of the phase, smooth it and check it there.
+
+    Parameters
+    ----------
+    path : Path
+    declared : DeclaredB1
+        By its sidecar.
+    grid : Grid
+        The phase's.
+    point_map : callable or None
+        From the phase's coordinates to those of the map; None if it is in the phase's grid.
+    mask : ndarray of bool, shape of `grid`
+        Where |B1+| is needed.
+    magnitude : ndarray of float, shape of `grid`
+        Any unit; to tell |B1+| from an anatomical image.
+    frequency : float
+        Larmor frequency, Hz.
+
+    Returns
+    -------
+    CheckedB1
+
+    Raises
+    ------
+    InputError
+        If the map cannot be read, or cannot be |B1+|.
+    """
+    box = _widened_box(mask, grid)
+    near = _cut(grid, box)
+    values = read_values(path)
+    known = np.isfinite(values) & (values > 0)
+    volumes = [np.where(known, values, 0), known, np.isfinite(values) & (values < 0)]
+    if point_map is not None:
+        volumes = resample_means(
+            volumes, read_grid(path).affine, near.shape, near.affine, point_map
+        )
+    else:
+        volumes = [volume[box] for volume in volumes]
+    amount, measured, negative = (np.asarray(volume, np.float32) for volume in volumes)
+    b1_map = np.divide(amount, measured, out=np.zeros_like(amount), where=measured > 0)
+    try:
+        checked = check_b1(
+            b1_map,
+            measured,
+            negative,
+            mask[box],
+            magnitude[box],
+            grid.voxel_size,
+            frequency,
+            declared,
+        )
+    except B1MapError as error:
+        raise InputError(path, error.problem, error.remedy) from error
+    whole = np.zeros(grid.shape, np.float32)
+    whole[box] = checked.smooth.values
+    return checked._replace(smooth=checked.smooth._replace(values=whole))
+
+
+def _widened_box(mask: NDArray[np.bool_], grid: Grid) -> tuple[slice, ...]:
+    """Return the box around a mask with what the smoothing kernel reaches."""
+    (box,) = ndimage.find_objects(mask.view(np.uint8))
+    steps = [math.ceil(2 * SMOOTHING_MM / size) for size in grid.voxel_size]
+    return tuple(
+        slice(max(0, part.start - step), part.stop + step)
+        for part, step in zip(box, steps, strict=True)
+    )
+
+
+def _cut(grid: Grid, box: tuple[slice, ...]) -> Grid:
+    """Return the grid of a box of voxels."""
+    shape = tuple(len(range(*part.indices(n))) for part, n in zip(box, grid.shape, strict=True))
+    affine = grid.affine.copy()
+    affine[:3, 3] = apply_affine(affine, [part.start for part in box])
+    return Grid(shape, affine)
+
+
+def _angle(sidecar: Mapping[str, Any], field: str) -> float | None:
+    """Return an angle in degrees; None where the sidecar has no single positive one."""
+    angle = sidecar.get(field)
+    return float(angle) if is_number(angle) and angle > 0 else None

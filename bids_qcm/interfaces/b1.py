@@ -1,0 +1,201 @@
+"""Interfaces that make and write the |B1+| map of an acquisition."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    Bunch,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+from numpy.typing import NDArray
+
+from bids_qcm.bids.b1_maps import import_b1
+from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.derivatives import put_whole, remove_with_sidecar
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
+from bids_qcm.bids.routes import Route
+from bids_qcm.bids.transforms import PointTransform
+from bids_qcm.checks.b1 import DeclaredB1
+from bids_qcm.interfaces.base import (
+    CheckedInterface,
+    failure,
+    joined,
+    optional_file,
+    raise_failure,
+)
+from bids_qcm.phase.masking import body_outline
+from bids_qcm.recon.b1 import BODY_CONDUCTIVITY, BODY_PERMITTIVITY, model_b1, model_helps
+from bids_qcm.recon.b1_smoothing import SMOOTHING_MM
+
+_DIGITS = 4
+
+
+class _MakeB1InputSpec(BaseInterfaceInputSpec):
+    origins = traits.List(traits.Str, mandatory=True, desc="where to take |B1+| from, in order")
+    requested = traits.Str("auto", usedefault=True, desc="value of --b1")
+    frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
+    magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
+    signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
+    mask_file = File(exists=True, mandatory=True, desc="where |B1+| is needed")
+    is_brain = traits.Bool(mandatory=True, desc="the mask is a brain's")
+    head_expected = traits.Bool(False, usedefault=True, desc="the image shows a head")
+    source = traits.Str(mandatory=True, desc="the image that errors of the model name")
+    companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
+    declared = traits.Instance(DeclaredB1, mandatory=True)
+    route = traits.Instance(Route, mandatory=True)
+    in_files = traits.List(File(exists=True), desc="all that is read, for its changes to count")
+    pose = traits.Either(
+        None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
+    )
+    pose_failure = failure("why the pose cannot be used")
+    pose_provenance = traits.Dict({}, usedefault=True)
+    metadata = traits.Dict(mandatory=True, desc="sidecar of the map, by origin")
+
+
+class _MakeB1OutputSpec(TraitedSpec):
+    b1_file = optional_file()
+    origin = traits.Enum("measured", "model", "none")
+    metadata = traits.Dict(desc="sidecar of the map")
+    provenance = traits.Dict(desc="for the sidecars of what is computed with it")
+
+
+class MakeB1(CheckedInterface):
+    """Bring a measured |B1+| map into the grid of the phase, or model one.
+
+    Origins are tried in their order. The map is relative to its median over the mask.
+    """
+
+    input_spec = _MakeB1InputSpec
+    output_spec = _MakeB1OutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs, failures = self.inputs, []
+        for origin in self._worth_trying():
+            try:
+                b1_map, described = getattr(self, f"_{origin}")()
+                break
+            except InputError as error:
+                if origin == inputs.origins[-1]:
+                    raise
+                failures.append(f"{_TRIED[origin]}: {error}")
+        path = None
+        metadata = inputs.metadata.get(origin, {})
+        told = {"B1Map": origin, "B1MapRequested": inputs.requested, **described}
+        if b1_map is not None:
+            path = Path(runtime.cwd, "b1.nii.gz")
+            mask = self._read(inputs.mask_file)
+            relative = np.where(mask, b1_map / np.median(b1_map[mask]), 0).astype(np.float32)
+            low, high = np.percentile(relative[mask], (5, 95)).tolist()
+            told["B1MapRange"] = [round(low, _DIGITS), round(high, _DIGITS)]
+            write_image(path, relative, like=Path(inputs.mask_file))
+        provenance = joined({"Warnings": failures}, told)
+        self._results |= {
+            "b1_file": path and str(path),
+            "origin": origin,
+            "metadata": joined(metadata, provenance),
+            # the signal, which the model is made from, is a source of every map
+            "provenance": {
+                **provenance,
+                **({"Sources": metadata["Sources"]} if origin == "measured" else {}),
+            },
+        }
+        return runtime
+
+    def _worth_trying(self) -> list[str]:
+        """Return the origins without a model that nobody asked for and that may not help."""
+        inputs = self.inputs
+        is_head = inputs.is_brain or inputs.head_expected
+        helps = model_helps(inputs.frequency, is_head=is_head) or inputs.requested != "auto"
+        return [origin for origin in inputs.origins if origin != "model" or helps]
+
+    def _measured(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        inputs = self.inputs
+        raise_failure(inputs.pose_failure)
+        pose = None if inputs.pose is None else np.array(inputs.pose)
+        point_map = None if inputs.route.same_grid else PointTransform(inputs.route.steps, pose)
+        magnitude = Path(inputs.magnitude_file)
+        path = Path(inputs.companion.path)
+        checked = import_b1(
+            path,
+            inputs.declared,
+            read_grid(magnitude),
+            point_map,
+            self._read(inputs.mask_file),
+            read_values(magnitude),
+            inputs.frequency,
+        )
+        return checked.smooth.values, {
+            "B1MapUnits": checked.unit,
+            "B1MapMedian": round(checked.median, _DIGITS),
+            "B1MapSmoothing": SMOOTHING_MM,
+            "B1MapFilledFraction": round(checked.smooth.filled, _DIGITS),
+            "B1MapRemoteFraction": round(checked.smooth.remote, _DIGITS),
+            **{f"B1Map{field}": value for field, value in inputs.pose_provenance.items()},
+            "Warnings": [f"{path.name} {warning}" for warning in checked.warnings],
+        }
+
+    def _model(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        inputs = self.inputs
+        outline = body_outline(self._read(inputs.signal_file))
+        voxel_size = read_grid(Path(inputs.signal_file)).voxel_size
+        try:
+            b1_map = model_b1(outline, voxel_size, inputs.frequency)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(
+                inputs.source,
+                f"has no modelled |B1+|: {error}",
+                "give a measured map, or leave |B1+| out with --b1 none",
+            ) from error
+        volume = np.count_nonzero(outline) * np.prod(voxel_size) / 1e6
+        return b1_map, {
+            "B1ModelConductivity": BODY_CONDUCTIVITY,
+            "B1ModelPermittivity": BODY_PERMITTIVITY,
+            "B1ModelVolume": round(float(volume), 3),
+        }
+
+    def _none(self) -> tuple[None, dict[str, Any]]:
+        return None, {}
+
+    def _read(self, path: str) -> NDArray[np.bool_]:
+        return read_integers(Path(path)) != 0
+
+
+_TRIED = {
+    "measured": "the measured |B1+| map is not used",
+    "model": "the modelled |B1+| is not used",
+}
+
+
+class _WriteB1InputSpec(BaseInterfaceInputSpec):
+    in_file = optional_file()
+    out_paths = traits.Dict(mandatory=True, desc="where to, by the origin of the map")
+    origin = traits.Str(mandatory=True)
+    metadata = traits.Dict(mandatory=True, desc="sidecar")
+
+
+class WriteB1(SimpleInterface):
+    """Copy the |B1+| map and its sidecar to the derivative dataset, under the name of its origin.
+
+    A map of another origin from an earlier run is removed, because the conductivity maps were
+    computed without it.
+    """
+
+    input_spec = _WriteB1InputSpec
+    output_spec = TraitedSpec
+    # The dataset may have lost the file since the node was cached.
+    _always_run = True
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs = self.inputs
+        path = inputs.out_paths.get(inputs.origin)
+        if path is not None:
+            put_whole(Path(inputs.in_file), Path(path), inputs.metadata)
+        for other in set(inputs.out_paths.values()) - {path}:
+            remove_with_sidecar(Path(other))
+        return runtime
