@@ -99,14 +99,14 @@ class MultiplierSystem:
         right : ndarray of float, shape (X, Y, Z)
             ``A d + b^2``.
         energy : float
-            Of the error, for each inner voxel.
+            Of the error, for each inner voxel; but relative to that of `right` where this is less.
         start : ndarray of float32, shape (X, Y, Z), optional
         """
         return conjugate_gradients(
             lambda y: self._equation.divergence(self.spread(y)),
             self._precondition,
             right.astype(np.float32),
-            energy=energy * np.count_nonzero(self._equation.inner),
+            energy=energy * self._largest_energy(right),
             max_iterations=_MAX_ITERATIONS,
             start=start,
         ).values
@@ -141,13 +141,20 @@ class MultiplierSystem:
             apply,
             precondition,
             right,
-            energy=energy * np.count_nonzero(self._equation.inner),
+            energy=energy * self._largest_energy(right),
             max_iterations=_MAX_ITERATIONS,
             start=start,
         )
         # what the multipliers leave of the right-hand side is - m B 1
         log_kappa = -self._prior.covariance(self._transposed(found.values))
         return Change(log_kappa - np.float32(mean(found.residual)), found.values)
+
+    def _largest_energy(self, right: NDArray[np.floating]) -> float:
+        right = right.astype(np.float32)
+        return min(
+            float(np.vdot(right, self._precondition(right))),
+            float(np.count_nonzero(self._equation.inner)),
+        )
 
     def _precondition(self, residual: NDArray[np.float32]) -> NDArray[np.float32]:
         return self._smoother.cycle(self._precision * self._smoother.cycle(residual))
