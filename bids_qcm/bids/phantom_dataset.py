@@ -42,9 +42,8 @@ def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants
         own = replace(parameters, seed=parameters.seed + offset)
         phantom = make_phantom(own, head)
         written = _write_raw(out / name / "anat", name, phantom, own)
-        if phantom.b1_map is not None:
-            intended_for = [f"bids::{path.relative_to(out).as_posix()}" for path in written]
-            _write_b1_map(out / name / "fmap", name, phantom.b1_map, intended_for)
+        intended_for = [f"bids::{path.relative_to(out).as_posix()}" for path in written]
+        _write_b1_map(out / name / "fmap", name, phantom.b1_map, intended_for)
         _write_truth(out / TRUTH_DATASET / name / "anat", name, head, own)
 
 
@@ -106,7 +105,7 @@ def _write_raw(
             "MagneticFieldStrength": parameters.field_strength,
             "ImagingFrequency": phantom.frequency / 1e6,
         }
-        if phantom.b1_map is not None:
+        if phantom.head.fields is not None:
             sidecar["FlipAngle"] = NOMINAL_FLIP_ANGLE
         echo, suffix = (f"_echo-{number}", "MEGRE") if parameters.is_gradient_echo else ("", "T2w")
         stem = f"{name}{echo}_part-mag_{suffix}"

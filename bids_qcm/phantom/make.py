@@ -55,14 +55,14 @@ class Phantom:
     frequency
         Larmor frequency, Hz.
     b1_map
-        A measured map of the magnitude of B1+, of the full-wave model; None of others.
+        A measured map of the magnitude of B1+, which is constant but for the full-wave model.
     """
 
     magnitude: list[np.ndarray]
     phase: list[np.ndarray]
     head: Head
     frequency: float
-    b1_map: imaging.B1Map | None
+    b1_map: imaging.B1Map
 
     @property
     def phi0(self) -> np.ndarray:
@@ -172,10 +172,9 @@ def make_phantom(parameters: PhantomParameters, head: Head | None = None) -> Pha
     rng = np.random.default_rng(parameters.seed)
     images = _acquire(parameters, head, rng)
     magnitude, phase = zip(*(to_magnitude_and_phase(image) for image in images), strict=True)
-    b1_map = None
-    if head.fields is not None:
-        inside, grid = head.conductivity > 0, head.anatomy.grid
-        b1_map = imaging.measure_b1_map(head.fields, inside, grid, rng)
+    inside = head.conductivity > 0
+    b1 = inside.astype(float) if head.fields is None else np.abs(head.fields.transmit)
+    b1_map = imaging.measure_b1_map(b1, inside, head.anatomy.grid, rng)
     return Phantom(list(magnitude), list(phase), head, parameters.frequency, b1_map)
 
 

@@ -115,14 +115,14 @@ def signal_weighting(fields: CircularFields) -> NDArray[np.float64]:
 
 
 def measure_b1_map(
-    fields: CircularFields, head: NDArray[np.bool_], grid: Grid, rng: np.random.Generator
+    b1: NDArray[np.floating], head: NDArray[np.bool_], grid: Grid, rng: np.random.Generator
 ) -> B1Map:
     """Return a |B1+| map on a coarse grid of its own, with noise.
 
     Parameters
     ----------
-    fields
-        (X, Y, Z), see :func:`relative_to_centre`.
+    b1
+        Magnitude of B1+ over the nominal one, (X, Y, Z).
     head
         Where there is signal, (X, Y, Z).
     grid
@@ -138,6 +138,6 @@ def measure_b1_map(
     high = [grid.centres(axis)[-1] for axis in range(3)]
     coarse = grid_around(grid.origin, high, max(B1_MAP_RESOLUTION, grid.resolution), margin=0)
     share = resample(head, grid, coarse)
-    mean = resample(np.abs(fields.transmit) * head, grid, coarse) / np.maximum(share, 0.5)
+    mean = resample(b1 * head, grid, coarse) / np.maximum(share, 0.5)
     noisy = 100 * mean + B1_MAP_NOISE * rng.standard_normal(coarse.shape)
     return B1Map(np.where(share >= 0.5, noisy, 0).astype(np.float32), coarse)
