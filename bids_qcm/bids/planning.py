@@ -32,6 +32,7 @@ from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import LARGEST_SCALE
+from bids_qcm.recon.methods import DEFAULT_METHODS
 from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
 
@@ -208,6 +209,11 @@ def plan_acquisition(
     methods, refused = _choose_methods(
         settings, grid, segmentation.companion, segmentation.why_none
     )
+    left_out = []
+    if methods and not settings.methods:
+        # nobody asked for these by name
+        left_out = [f"{acquisition.name}: left out: {reason}" for reason in refused.values()]
+        refused = {}
     if not methods:
         raise InputError(
             first_image,
@@ -238,6 +244,7 @@ def plan_acquisition(
         refused=refused,
         manufacturer=str(sidecars[0].get("Manufacturer", "")),
         warnings=(
+            *left_out,
             *segmentation.warnings,
             *mask.warnings,
             *b1.found.warnings,
@@ -322,9 +329,9 @@ def _choose_methods(
     settings: Settings, grid: Grid, segmentation: Companion | None, why_none: str
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Sort the methods into those that can be had for this acquisition and those refused."""
-    default = ("integral-magseg",) if segmentation else ("integral-mag",)
+    wanted = settings.methods or DEFAULT_METHODS[segmentation is not None]
     refused = {}
-    for name in settings.methods or default:
+    for name in wanted:
         method = METHODS[name]
         if method.uses_labels and segmentation is None:
             refused[name] = f"{name} needs a segmentation: {why_none}"
@@ -340,7 +347,7 @@ def _choose_methods(
             )
         except ValueError as error:
             refused[name] = f"{error} (--fit-radius, --integral-radius)"
-    return tuple(m for m in settings.methods or default if m not in refused), refused
+    return tuple(name for name in wanted if name not in refused), refused
 
 
 def _remarks(echoes: Sequence[EchoPlan]) -> list[str]:

@@ -17,7 +17,7 @@ from bids_qcm.physics import PhaseType
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import TARGET_STD
 from bids_qcm.recon.kernels import Triple, as_triple
-from bids_qcm.recon.methods import PUBLISHED
+from bids_qcm.recon.methods import DEFAULT_METHODS, PUBLISHED
 from bids_qcm.segmentation.registration import Coreg
 from bids_qcm.settings import AnalysisLevel, ImageChecks, Settings
 from bids_qcm.workflows.machine import available_cores
@@ -250,7 +250,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         choices=[*METHODS, "all"],
         metavar="METHOD",
         help=f"one or more of {', '.join(METHODS)}; all adds the ten of the published comparison "
-        "(default: integral-magseg where there is a segmentation, else integral-mag)",
+        f"(default: {' and '.join(DEFAULT_METHODS[True])} where there is a segmentation, else "
+        f"{' and '.join(DEFAULT_METHODS[False])})",
     )
     for name in ("fit", "integral"):
         add(

@@ -1,13 +1,14 @@
 """Interface for the conductivity map."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.interfaces.base import CheckedInterface, joined, optional_file
-from bids_qcm.recon import METHODS, reconstruct
+from bids_qcm.recon import METHODS, Reconstruction, reconstruct
 from bids_qcm.recon.automatic import TARGET_STD
 
 _RADIUS = {"default": None, "usedefault": True, "desc": "in mm; None for the method's own"}
@@ -85,9 +86,7 @@ class Reconstruct(CheckedInterface):
         measured = {}
         if result.predicted_std is not None:
             measured = {"TargetStd": inputs.target_std, "PredictedStd": result.predicted_std}
-        chi_square = result.reduced_chi_square
-        if chi_square is not None and np.isfinite(chi_square):
-            measured["ReducedChiSquare"] = round(chi_square, 4)
+        measured |= _of_inversion(result)
         radii = {"FitRadius": result.fit_radius, "IntegralRadius": result.integral_radius}
         self._results["provenance"] = {
             **joined(joined(inputs.provenance, inputs.labels_provenance), inputs.b1_provenance),
@@ -96,3 +95,19 @@ class Reconstruct(CheckedInterface):
             "InvalidFraction": result.invalid_fraction,
         }
         return runtime
+
+
+def _of_inversion(result: Reconstruction) -> dict[str, Any]:
+    """Return what the sidecar says of an inversion's fit; what is not finite is left out."""
+    found: dict[str, Any] = {}
+    if result.linear_phase is not None:
+        found["LinearPhaseRemoved"] = result.linear_phase.shrunk.round(2).tolist()
+        error = result.linear_phase.standard_error
+        if np.isfinite(error).all():
+            found["LinearPhaseStandardError"] = error.round(2).tolist()
+    numbers = {
+        "ReducedChiSquare": result.reduced_chi_square,
+        "LinearPhaseEffect": result.linear_phase_effect,
+    }
+    finite = {name: v for name, v in numbers.items() if v is not None and np.isfinite(v)}
+    return found | {name: round(value, 4) for name, value in finite.items()}

@@ -1,18 +1,15 @@
-"""The convection-reaction equation of the phase, and its derivative by the conductivity."""
+"""The convection-reaction equation of the phase, and its derivatives."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.recon.kernels import Triple
-from bids_qcm.recon.multigrid import Multigrid
 from bids_qcm.recon.neighbours import at_both_ends, balance, differences, neighbours, through
-
-_TOLERANCE = 1e-6
-_DERIVATIVE_TOLERANCE = 1e-2
+from bids_qcm.recon.pairs import PairOperator
 
 
 def inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which voxels of a mask, (X, Y, Z), have all six neighbours in it.
+    """Return which voxels of a mask, (X, Y, Z), have all six neighbours in it.
 
     Examples
     --------
@@ -29,11 +26,11 @@ def inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 class ConvectionReaction:
-    """The phase of a conductivity, ``div(b^2 grad(phi) / kappa) = b^2`` inside the rim of a mask.
+    """The equation ``div(b^2 grad(phi) / kappa) = b^2`` at the inner voxels of a mask.
 
-    b is |B1+|, constant if it is not given. kappa is ``2 omega mu0 sigma``: where the conductivity
-    and b are constant, it is the Laplacian of the phase. The unknowns are log(kappa) in the mask
-    and the phase on its rim, the voxels that lack one of their six neighbours.
+    b is the magnitude of B1+, constant if it is not given. kappa is ``2 omega mu0 sigma``: where
+    the conductivity and b are constant, it is the Laplacian of the phase. The inner voxels are
+    those with six neighbours in the mask; the phase of the others, its rim, is free.
 
     Parameters
     ----------
@@ -43,21 +40,23 @@ class ConvectionReaction:
         In mm.
     log_kappa : ndarray of float64, shape (X, Y, Z)
         kappa in rad/m^2.
-    rim_phase : ndarray of float64, shape (X, Y, Z)
-        The phase of the rim in rad. Elsewhere a guess of it.
     b1_squared : ndarray of float64, shape (X, Y, Z), optional
         b^2 in any unit, positive in the mask.
 
     Attributes
     ----------
-    phase : ndarray of float64, shape (X, Y, Z)
-        In rad; 0 outside the mask.
+    inner : ndarray of bool, shape (X, Y, Z)
+        Where the equation holds.
+    links : list of 3 ndarrays of float64, shape (X, Y, Z)
+        b^2 / kappa over the squared distance, of the pairs along each axis, in 1/rad.
+    source : ndarray of float64, shape (X, Y, Z)
+        b^2 at the inner voxels, 0 elsewhere.
 
     Notes
     -----
     Finite volumes: what flows through the face of two voxels is the harmonic mean of their 1/kappa
     times the difference of their phases. So the phase may have kinks where tissues meet, as the
-    equation wants [1]_. The b^2 of a face is the mean of that of its two voxels.
+    equation requires [1]_. The b^2 of a face is the mean of that of its two voxels.
 
     References
     ----------
@@ -70,49 +69,58 @@ class ConvectionReaction:
         inside: NDArray[np.bool_],
         voxel_size: Triple,
         log_kappa: NDArray[np.float64],
-        rim_phase: NDArray[np.float64],
         b1_squared: NDArray[np.float64] | None = None,
     ) -> None:
-        kappa = np.where(inside, np.exp(log_kappa), 0)
-        self._inner = inner_voxels(inside)
-        self._rim = inside & ~self._inner
-        self._links, self._by_first, self._by_second = np.zeros((3, 3, *inside.shape))
+        self.inner = inner_voxels(inside)
+        self.source = self.inner * (1.0 if b1_squared is None else b1_squared)
+        self._inside = inside
+        self._kappa = np.where(inside, np.exp(log_kappa), 0)
+        self.links, self._share = [], []
         for axis, size in enumerate(voxel_size):
             here, there = neighbours(axis)
             pair = inside[here] & inside[there]
-            total = np.where(pair, kappa[here] + kappa[there], 1)
-            link = np.where(pair, 2 / total / (size * 1e-3) ** 2, 0)
+            total = np.where(pair, self._kappa[here] + self._kappa[there], 1)
+            link, share = np.zeros((2, *inside.shape))
+            link[here] = np.where(pair, 2 / total / (size * 1e-3) ** 2, 0)
             if b1_squared is not None:
-                link *= (b1_squared[here] + b1_squared[there]) / 2
-            self._links[axis][here] = link
-            # derivatives by the logarithms
-            self._by_first[axis][here] = -link * kappa[here] / total
-            self._by_second[axis][here] = -link * kappa[there] / total
-        self._solver = Multigrid(self._links, self._inner)
-        guess = np.where(inside, rim_phase, 0)
-        source = -1 if b1_squared is None else -b1_squared
-        self.phase = guess + self._solver.solve(source - through(self._links, guess), _TOLERANCE)
-        self._steps = differences(self.phase)
+                link[here] *= (b1_squared[here] + b1_squared[there]) / 2
+            # of the first of two voxels in what their 1/kappa depends on
+            share[here] = self._kappa[here] / total
+            self.links.append(link)
+            self._share.append(share)
+        none = np.zeros(inside.shape, np.float32)
+        self.divergence = PairOperator(self.links, self.links, none, self.inner)
 
-    def change(
-        self, log_kappa: NDArray[np.float64], rim_phase: NDArray[np.float64]
+    def excess(self, phase: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return ``b^2 - div(b^2 grad(phi) / kappa)`` at the inner voxels, 0 elsewhere."""
+        return self.source + np.where(self.inner, through(self.links, phase), 0)
+
+    def divergence_transposed(self, factor: NDArray[np.floating]) -> PairOperator:
+        """Return the transpose of ``-div(b^2 grad() / kappa)``, times a volume, (X, Y, Z)."""
+        none = np.zeros(factor.shape, np.float32)
+        return PairOperator(self.links, self.links, none, factor)
+
+    def by_log_kappa(self, phase: NDArray[np.float64]) -> tuple[PairOperator, PairOperator]:
+        """Return the derivative of the excess by log(kappa) at a phase, and its transpose."""
+        first, second = [], []
+        for link, share, step in zip(self.links, self._share, differences(phase), strict=True):
+            flux = link * step
+            first.append(-flux * share)
+            second.append(flux * (1 - share))
+        both = balance([a - b for a, b in zip(first, second, strict=True)])
+        none = np.zeros(phase.shape, np.float32)
+        return (
+            PairOperator(second, first, both, self.inner),
+            PairOperator(first, second, none, self._inside),
+        )
+
+    def squared_gradient(
+        self, phase: NDArray[np.float64], voxel_size: Triple
     ) -> NDArray[np.float64]:
-        """Give the change of the phase, (X, Y, Z), with small ones of log(kappa) and of the rim."""
-        fluxes = []
-        for axis, step in enumerate(self._steps):
-            here, there = neighbours(axis)
-            change = self._by_first[axis] * log_kappa
-            change[here] += self._by_second[axis][here] * log_kappa[there]
-            fluxes.append(change * step)
-        rim = np.where(self._rim, rim_phase, 0)
-        source = -balance(fluxes) - through(self._links, rim)
-        return rim + self._solver.solve(source, _DERIVATIVE_TOLERANCE)
-
-    def adjoint(
-        self, phase: NDArray[np.float64], tolerance: float = _DERIVATIVE_TOLERANCE
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Apply the transpose of :meth:`change`, to a volume of the phase."""
-        potential = self._solver.solve(phase, tolerance)
-        by_link = [-a * b for a, b in zip(differences(potential), self._steps, strict=True)]
-        log_kappa = at_both_ends(by_link * self._by_first, by_link * self._by_second)
-        return log_kappa, np.where(self._rim, phase - through(self._links, potential), 0)
+        """Return ``|grad(phi)|^2 / kappa^2`` in mm^2, (X, Y, Z); 0 outside the mask."""
+        total = np.zeros(phase.shape)
+        for step, link, size in zip(differences(phase), self.links, voxel_size, strict=True):
+            total += np.where(link > 0, (step / size) ** 2, 0)
+        kappa = np.where(self._inside, self._kappa, 1)
+        # rad/mm over rad/m^2
+        return np.where(self._inside, total / kappa**2 * 1e12, 0)

@@ -13,8 +13,12 @@ def fd_laplacian(
     mask: NDArray[np.bool_],
     voxel_size: Triple,
     axes: Sequence[int] = (0, 1, 2),
+    convection: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
     """Second-order Laplacian from each voxel's nearest neighbours.
+
+    With `convection` c, the result is ``laplacian(phase) + c . grad(phase)``, where the gradient
+    is that of :func:`fd_gradient`.
 
     Parameters
     ----------
@@ -26,6 +30,8 @@ def fd_laplacian(
         In mm.
     axes : sequence of int
         Axes to differentiate along.
+    convection : ndarray of float, shape (3, X, Y, Z), optional
+        In 1/m.
 
     Returns
     -------
@@ -38,6 +44,8 @@ def fd_laplacian(
         below, above = _neighbours(phase.astype(np.float64), mask, axis)
         step = voxel_size[axis] * 1e-3
         total += (below - 2 * phase.astype(np.float64) + above) / step**2
+        if convection is not None:
+            total += convection[axis] * (above - below) / (2 * step)
     return total.astype(np.float32)
 
 
@@ -46,6 +54,7 @@ def fd_laplacian_std(
     mask: NDArray[np.bool_],
     voxel_size: Triple,
     axes: Sequence[int] = (0, 1, 2),
+    convection: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
     """Propagate the phase's noise to :func:`fd_laplacian`.
 
@@ -53,7 +62,7 @@ def fd_laplacian_std(
     ----------
     noise : ndarray of float, shape (X, Y, Z)
         Standard deviation of the phase in rad, independent between voxels.
-    mask, voxel_size, axes
+    mask, voxel_size, axes, convection
         As in :func:`fd_laplacian`.
 
     Returns
@@ -66,7 +75,11 @@ def fd_laplacian_std(
     total = _nan_outside(variance * (2 * sum(squares)) ** 2, mask)
     for axis, square in zip(axes, squares, strict=True):
         below, above = _neighbours(variance, mask, axis)
-        total += (below + above) * square**2
+        if convection is None:
+            total += (below + above) * square**2
+        else:
+            slope = convection[axis] / (2e-3 * voxel_size[axis])
+            total += below * (square - slope) ** 2 + above * (square + slope) ** 2
     return np.sqrt(total).astype(np.float32)
 
 
@@ -96,6 +109,47 @@ def fd_gradient(
     invalid = ~mask | np.isnan(gradient).any(axis=0)
     gradient[:, invalid] = np.nan
     return gradient.astype(np.float32)
+
+
+def gradient_of_smooth(
+    values: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    voxel_size: Triple,
+    axes: Sequence[int] = (0, 1, 2),
+) -> NDArray[np.float32]:
+    """Differences along each axis, for values that are smooth and free of noise.
+
+    A voxel whose lower or upper neighbour is not in the mask gets the difference to the other
+    neighbour, so that every voxel of the mask has a gradient.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (X, Y, Z)
+        In any unit.
+    mask, voxel_size, axes
+        As in :func:`fd_laplacian`.
+
+    Returns
+    -------
+    ndarray of float32, shape (3, X, Y, Z)
+        Per m; 0 outside the mask, along an axis that is not asked for, and where neither
+        neighbour is in the mask.
+
+    Examples
+    --------
+    >>> x = np.arange(4.0)[:, None, None] ** 2
+    >>> gradient_of_smooth(x, np.ones(x.shape, bool), (1e3, 1, 1), axes=(0,))[0].ravel()
+    array([1., 2., 4., 5.], dtype=float32)
+    """
+    gradient = np.zeros((3, *values.shape), dtype=np.float32)
+    for axis in axes:
+        below, above = _neighbours(values.astype(np.float64), mask, axis)
+        has_below, has_above = np.isfinite(below), np.isfinite(above)
+        rise = np.where(has_above, above, values) - np.where(has_below, below, values)
+        steps = has_below.astype(int) + has_above
+        length = np.maximum(steps, 1) * voxel_size[axis] * 1e-3
+        gradient[axis] = np.where(mask & (steps > 0), rise / length, 0)
+    return gradient
 
 
 def _nan_outside(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:

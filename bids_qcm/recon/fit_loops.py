@@ -38,8 +38,9 @@ def fit_blocks(blocks, volumes, precision, kernel_runs, folding, system, wanted,
         Some of those that cover the wanted voxels.
     volumes : tuple of ndarrays, shape (X + 2 mx, Y + 2 my, Z + 2 mz + 19)
         Phase and its noise variance (float32), padded; the standard deviation of the z-scored
-        magnitude (a float32 number); support (int32) and z-scored magnitude (float32), padded.
-        The second and the last may be None.
+        magnitude (a float32 number); convection (float32, (3, X, Y, Z)), not padded; support
+        (int32) and z-scored magnitude (float32), padded. Noise, convection and magnitude may be
+        None.
     precision : ndarray
         Its dtype is that of the sums of weights along runs.
     kernel_runs, folding, system
@@ -49,15 +50,17 @@ def fit_blocks(blocks, volumes, precision, kernel_runs, folding, system, wanted,
     margin : tuple of 3 ints
         Of the padding.
     out : ndarray of float32, shape (5, X, Y, Z) or (8, X, Y, Z)
-        Receives gradient, Laplacian and, if there is noise, the Laplacian's variance; in the last
-        three, what the gradient's variance would be per unit of weighted residuals' variance; left
-        alone where the fit is not determined.
+        Receives gradient, Laplacian plus convection . gradient and, if there is noise, the variance
+        of that sum; in the last three, what the gradient's variance would be per unit of weighted
+        residuals' variance; left alone where the fit is not determined.
     """
-    phase, noise, jitter, support, zscore = volumes
+    phase, noise, jitter, convection, support, zscore = volumes
     normal, right, derivatives, term_factors, term_monomials = system
     n = len(right)
     for b in range(len(blocks)):
         x, y, z, lanes, _ = blocks[b]
+        # the last row, the Laplacian's, changes from voxel to voxel where there is convection
+        rows = derivatives if convection is None else derivatives.copy()
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes)
         lower, scale = np.empty((n, n)), np.empty(n)
@@ -68,12 +71,13 @@ def fit_blocks(blocks, volumes, precision, kernel_runs, folding, system, wanted,
             if not _scaled_cholesky(moments, lane, normal, lower, scale):
                 continue
             _solve(moments, lane, right, lower, scale, fit)
+            _add_convection(rows, derivatives, convection, x, y, z + lane)
             for d in range(4):
-                out[d, x, y, z + lane] = _derivative(derivatives, d, fit, lane)
+                out[d, x, y, z + lane] = _derivative(rows, d, fit, lane)
             for axis in range(len(out) - 5):
                 out[5 + axis, x, y, z + lane] = _variance_factor(derivatives, axis, lower, scale)
             if noise is not None:
-                _functional(derivatives, 3, lower, scale, laplacian, lane)
+                _functional(rows, 3, lower, scale, laplacian, lane)
         if noise is not None:
             terms = (laplacian, fit, folding[0], term_factors, term_monomials)
             variance = _variance(
@@ -523,6 +527,20 @@ def _solve(moments, lane, right, lower, scale, fit):  # noqa: ANN001, ANN202
     _substitute(lower, solution)
     for p in range(len(right)):
         solution[p] *= scale[p]
+
+
+@compiled(**LEAF)
+def _add_convection(rows, derivatives, convection, x, y, z):  # noqa: ANN001, ANN202
+    """Write ``laplacian + convection . gradient`` of a voxel, as a function of the coefficients.
+
+    The test for None is here because numba drops a branch only where an argument is None.
+    """
+    if convection is not None:
+        for p in range(rows.shape[1]):
+            value = derivatives[3, p]
+            for axis in range(3):
+                value += convection[axis, x, y, z] * derivatives[axis, p]
+            rows[3, p] = value
 
 
 @compiled(**LEAF)

@@ -1,17 +1,30 @@
 """The Laplacian of the phase as a method defines it, and its standard deviation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-from bids_qcm.recon.finite_difference import fd_gradient, fd_laplacian, fd_laplacian_std
-from bids_qcm.recon.inversion import Scene, invert
+from bids_qcm.recon.finite_difference import (
+    fd_gradient,
+    fd_laplacian,
+    fd_laplacian_std,
+    gradient_of_smooth,
+)
+from bids_qcm.recon.inversion import COARSEST_SIZE, Scene, invert
 from bids_qcm.recon.kernels import Kernels, Triple
-from bids_qcm.recon.methods import Method
+from bids_qcm.recon.linear_phase import (
+    UNKNOWN_LINEAR_PHASE,
+    LinearPhase,
+    estimate_linear_phase,
+    make_linear_phase,
+    supported_by,
+)
+from bids_qcm.recon.methods import METHODS, Method
 from bids_qcm.recon.quadratic_fit import QuadraticFit, fit_gradients, fit_quadratic
 from bids_qcm.recon.replicates import REPLICATES, Noise, every_nth, replicate_std
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
@@ -24,6 +37,15 @@ _LARGEST_SPACING = 3
 _SAMPLES = 500
 _SAMPLE_REPLICATES = 16
 _SMALLEST_SPACING = 4
+
+# By whether there is a magnitude, and whether there are tissues. The small kernels of integral-ivw
+# do not fit the voxels on which a linear phase is estimated.
+_FIRST_MAP = {
+    (False, False): "integral-mag-ivw",
+    (True, False): "integral-mag-ivw",
+    (False, True): "integral-seg-ivw",
+    (True, True): "integral-magseg-ivw",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +64,9 @@ class Volumes:
         z-scored magnitude, where the method weighs by it.
     noise : Noise or None
     b1_squared : ndarray of float64, shape (X, Y, Z), or None
-        Square of |B1+| in any unit, positive in the support, for the inversions.
+        Square of the magnitude of B1+ in any unit, positive in the support; None if constant.
+    model_error : float
+        What the phase's equation neglects, in rad, see :class:`bids_qcm.recon.inversion.Scene`.
     """
 
     phase: NDArray[np.float64]
@@ -51,24 +75,31 @@ class Volumes:
     zscore: NDArray[np.float32] | None = None
     noise: Noise | None = None
     b1_squared: NDArray[np.float64] | None = None
+    model_error: float = 0.0
 
 
 class Laplacian(NamedTuple):
-    """Laplacian of the phase.
+    """Laplacian of the phase, or what stands for it where the magnitude b of B1+ is known.
 
     Attributes
     ----------
     values : ndarray of float32, shape (X, Y, Z)
-        In rad/m^2; NaN where invalid.
+        The Laplacian, or ``div(b^2 grad(phi0)) / b^2``, in rad/m^2; NaN where invalid.
     std : ndarray of float32, shape (X, Y, Z), or None
         Noise standard deviation of the values.
     reduced_chi_square : float or None
         Goodness of fit of an inversion; None for the other methods.
+    linear_phase_effect : float or None
+        Of an inversion, see :class:`bids_qcm.recon.inversion.Inversion`.
+    linear_phase : LinearPhase or None
+        Of what was removed before an inversion.
     """
 
     values: NDArray[np.float32]
     std: NDArray[np.float32] | None
     reduced_chi_square: float | None = None
+    linear_phase_effect: float | None = None
+    linear_phase: LinearPhase | None = None
 
 
 def compute_laplacian(
@@ -94,7 +125,13 @@ def compute_laplacian(
         If an inversion has no noise to weigh the phase by.
     """
     if method.form == "inversion":
-        return Laplacian(*invert(_scene(volumes, method), uncertainty=uncertainty))
+        scene = _scene(volumes, method)
+        linear = find_linear_phase(scene)
+        removed = make_linear_phase(linear.shrunk, scene.phase.shape, scene.voxel_size)
+        scene = replace(
+            scene, phase=scene.phase - removed, linear_phase_error=tuple(linear.standard_error)
+        )
+        return Laplacian(*invert(scene, uncertainty=uncertainty), linear)
     noise = volumes.noise if uncertainty else None
     if method.form == "integral":
         laplacian = _integral(volumes, method, kernels)
@@ -105,10 +142,11 @@ def compute_laplacian(
         at = every_nth(volumes.support, spacing) if spacing > 1 else None
         std = _integral_std(volumes, method, kernels, laplacian, at, REPLICATES, spacing)
         return Laplacian(laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std))
+    convection = _convection(volumes, kernels)
     if method.derivative == "fit":
-        fit = _fit(volumes, kernels, noise)
+        fit = _fit(volumes, kernels, noise, convection)
         return Laplacian(fit.laplacian, fit.laplacian_std)
-    differentiated = (volumes.support != 0, volumes.voxel_size, kernels.axes)
+    differentiated = (volumes.support != 0, volumes.voxel_size, kernels.axes, convection)
     laplacian = fd_laplacian(volumes.phase, *differentiated)
     std = None if noise is None else fd_laplacian_std(noise.phase, *differentiated)
     return Laplacian(laplacian, std)
@@ -127,7 +165,65 @@ def _scene(volumes: Volumes, method: Method) -> Scene:
         volumes.voxel_size,
         volumes.zscore,
         volumes.b1_squared,
+        volumes.model_error,
     )
+
+
+def find_linear_phase(scene: Scene) -> LinearPhase:
+    """Estimate the linear phase of what is to be inverted, from a first map with kernels.
+
+    Parameters
+    ----------
+    scene : Scene
+
+    Returns
+    -------
+    LinearPhase
+        Without the tissues. Where there are tissues, the estimate with them supports it. Unknown
+        if the mask is too small, or the first map has no value or is negative.
+
+    Notes
+    -----
+    On voxels of 3 to 6 mm, which are smaller than the kernels; kernels for larger voxels grow with
+    them.
+    """
+    while 2 * max(scene.voxel_size) <= COARSEST_SIZE:
+        scene = scene.coarser()
+    inside = scene.inside
+    method = METHODS[_FIRST_MAP[scene.zscore is not None, scene.has_tissues]]
+    first = _integral(
+        Volumes(
+            np.where(inside, scene.phase, 0),
+            scene.support,
+            scene.voxel_size,
+            None if scene.zscore is None else scene.zscore.astype(np.float32),
+        ),
+        method,
+        _kernels_of(method, scene.voxel_size),
+    )
+    known = first[inside & np.isfinite(first)]
+    if not (known.size and np.median(known) > 0):
+        return UNKNOWN_LINEAR_PHASE
+    estimate = partial(
+        estimate_linear_phase,
+        scene.phase,
+        inside,
+        first,
+        voxel_size=scene.voxel_size,
+        b1_squared=scene.b1_squared,
+    )
+    if not scene.has_tissues:
+        return estimate()
+    return supported_by(estimate(), estimate(labels=scene.support))
+
+
+def _kernels_of(method: Method, voxel_size: Triple) -> Kernels:
+    """Return the method's published kernels, but of two voxels at least."""
+    fit, integral = (
+        tuple(max(radius, 2 * size) for size in voxel_size)
+        for radius in (method.fit_radius, method.integral_radius)
+    )
+    return Kernels(fit, integral, (0, 1, 2))
 
 
 def median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:
@@ -153,7 +249,8 @@ def median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:
         laplacian = _integral(volumes, method, kernels, at)
         std = _integral_std(volumes, method, kernels, laplacian, at, _SAMPLE_REPLICATES)
     else:
-        std = _fit(volumes, kernels, volumes.noise, sample).laplacian_std
+        convection = _convection(volumes, kernels)
+        std = _fit(volumes, kernels, volumes.noise, convection, sample).laplacian_std
     found = std[sample & np.isfinite(std)]
     return float(np.median(found)) if found.size else float("nan")
 
@@ -167,10 +264,24 @@ def _sample(support: NDArray[np.int32]) -> NDArray[np.bool_]:
     return grid & inside if (grid & inside).any() else inside
 
 
+def _convection(volumes: Volumes, kernels: Kernels) -> NDArray[np.float32] | None:
+    """Return ``grad(ln b^2)`` in 1/m, shape (3, X, Y, Z); None if b is constant.
+
+    ``div(b^2 grad(phi0)) / b^2 = laplacian(phi0) + grad(ln b^2) . grad(phi0)``. The field is smooth
+    across tissues, so differences may cross labels.
+    """
+    if volumes.b1_squared is None:
+        return None
+    return gradient_of_smooth(
+        np.log(volumes.b1_squared), volumes.support != 0, volumes.voxel_size, kernels.axes
+    )
+
+
 def _fit(
     volumes: Volumes,
     kernels: Kernels,
     noise: Noise | None,
+    convection: NDArray[np.float32] | None,
     at: NDArray[np.bool_] | None = None,
 ) -> QuadraticFit:
     return fit_quadratic(
@@ -181,6 +292,7 @@ def _fit(
         zscore=volumes.zscore,
         noise=None if noise is None else noise.phase,
         zscore_noise=0.0 if noise is None else noise.zscore,
+        convection=convection,
         gradient=False,
         at=at,
     )
@@ -215,7 +327,9 @@ def _integral(
 
 
 def _of_integral(volumes: Volumes, kernels: Kernels) -> dict[str, Any]:
+    squared = volumes.b1_squared
     return {
+        "b1_squared": None if squared is None else squared.astype(np.float32),
         "voxel_size": volumes.voxel_size,
         "radius": kernels.integral_radius,
         "axes": kernels.axes,

@@ -72,3 +72,13 @@ METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method
 
 PUBLISHED = tuple(m.name for m in _TABLE if m.form != "inversion" and not m.weighs_pairs)
 """The ten that the source abstract compares."""
+
+DEFAULT_METHODS = {
+    True: ("inversion-seg", "integral-magseg"),
+    False: ("inversion-mag", "integral-mag"),
+}
+"""The methods by default, with and without a segmentation.
+
+The first has the least error on the full-wave phantom. The second is a published method that does
+not share its assumptions, for comparison.
+"""

@@ -1,19 +1,13 @@
-"""Elliptic equations on the voxels of a mask, solved by conjugate gradients and multigrid."""
+"""Elliptic operators on the voxels of a mask, and their approximate inverse by multigrid."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, cg
 
-from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled, in_threads
+from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
 from bids_qcm.recon.neighbours import Links, at_both_ends, neighbours, sum_of_cells
-
-# Fewer voxels are not worth threads, whose loops have as much to do for each voxel.
-_VOXELS_FOR_THREADS = 1_000_000
-_PARTS_PER_THREAD = 2
+from bids_qcm.recon.pairs import in_planes
 
 # Fewer unknowns have their matrix inverted.
 _COARSEST = 200
@@ -21,8 +15,6 @@ _COARSEST = 200
 # Two sweeps of Jacobi's method with these weights are a Chebyshev polynomial of the matrix, with
 # the diagonal divided out. It is smallest from a quarter of the largest eigenvalue, 2, on.
 _WEIGHTS = tuple(1 / (1.25 + 0.75 * np.cos(np.pi * k / 4)) for k in (1, 3))
-
-_MAX_ITERATIONS = 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +43,7 @@ class _Level:
 
 
 class Multigrid:
-    """The operator ``(A u)_i = sum_j c_ij (u_i - u_j) + e u_i`` on a voxel grid, and its inverse.
+    """The operator ``(A u)_i = sum_j c_ij (u_i - u_j) + e_i u_i`` on a voxel grid, and a V-cycle.
 
     Parameters
     ----------
@@ -59,18 +51,20 @@ class Multigrid:
         c of the pairs along each axis, not negative.
     free : ndarray of bool, shape (X, Y, Z)
         The unknowns; u is 0 elsewhere.
-    extra : float
+    extra : float or ndarray of float64, shape (X, Y, Z)
         e, not negative. Where it is 0, each connected part of the unknowns must have a link to a
         voxel that is not one.
 
     Notes
     -----
-    Conjugate gradients with one V-cycle: cells of 2 x 2 x 2, and on each grid two sweeps down and
-    two up. A coarse link is half the sum of the fine ones that cross its face, as if the equation
-    had been discretised on the coarse grid.
+    The V-cycle merges cells of 2 x 2 x 2, with two sweeps down and two up on each grid. A coarse
+    link is half the sum of the fine ones that cross its face, as if the equation had been
+    discretised on the coarse grid.
     """
 
-    def __init__(self, links: Links, free: NDArray[np.bool_], extra: float = 0.0) -> None:
+    def __init__(
+        self, links: Links, free: NDArray[np.bool_], extra: float | NDArray[np.float64] = 0.0
+    ) -> None:
         between = []
         for axis, link in enumerate(links):
             here, there = neighbours(axis)
@@ -90,7 +84,7 @@ class Multigrid:
     def apply(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give A u, (X, Y, Z)."""
         out = np.empty(values.shape)
-        _in_planes(_apply, out, values, self._links, self._diagonal)
+        in_planes(_apply, out, values, self._links, self._diagonal)
         return out
 
     def cycle(self, residual: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -107,52 +101,11 @@ class Multigrid:
         change = np.float32(_WEIGHTS[0]) * level.inverse * residual
         change = _swept(change, residual, level, _WEIGHTS[1])
         coarse = np.empty(self._levels[number + 1].inverse.shape, np.float32)
-        _in_planes(_restrict, coarse, change, residual, level.links, level.diagonal)
-        _in_planes(_add_coarse, change, self._cycle(number + 1, coarse), level.diagonal)
+        in_planes(_restrict, coarse, change, residual, level.links, level.diagonal)
+        in_planes(_add_coarse, change, self._cycle(number + 1, coarse), level.diagonal)
         for weight in _WEIGHTS:
             change = _swept(change, residual, level, weight)
         return change
-
-    def solve(self, source: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-        """Solve A u = b.
-
-        Parameters
-        ----------
-        source : ndarray of float64, shape (X, Y, Z)
-            b; only that of the unknowns counts.
-        tolerance : float
-            Of the residual, relative to b.
-
-        Returns
-        -------
-        ndarray of float64, shape (X, Y, Z)
-            0 where u is not unknown.
-
-        Raises
-        ------
-        RuntimeError
-            It did not converge.
-        """
-        solution, failure = cg(
-            volume_operator(self.apply, self.free.shape),
-            np.where(self.free, source, 0).ravel(),
-            rtol=tolerance,
-            maxiter=_MAX_ITERATIONS,
-            M=volume_operator(self.cycle, self.free.shape),
-        )
-        if failure:
-            raise RuntimeError(f"an elliptic equation did not converge in {failure} iterations")
-        return solution.reshape(self.free.shape)
-
-
-def volume_operator(
-    function: Callable[[NDArray], NDArray], shape: tuple[int, ...]
-) -> LinearOperator:
-    """Make of a linear function of volumes, (X, Y, Z) or several, what scipy's solvers take."""
-    size = int(np.prod(shape))
-    return LinearOperator(
-        (size, size), lambda values: function(values.reshape(shape)).ravel(), dtype=np.float64
-    )
 
 
 def _level(links: Links, grounded: NDArray[np.floating]) -> _Level:
@@ -192,22 +145,13 @@ def _coarser(fine: _Level) -> _Level:
     return _level(links, sum_of_cells(fine.grounded))
 
 
-def _in_planes(loop: Callable, volume: NDArray, *arguments: Any) -> None:  # noqa: ANN401
-    """Call ``loop(planes, volume, *arguments)`` for all planes of a volume, if large in threads."""
-    planes = np.arange(len(volume))
-    if volume.size < _VOXELS_FOR_THREADS:
-        loop(planes, volume, *arguments)
-    else:
-        in_threads(loop, planes, volume, *arguments, parts_per_thread=_PARTS_PER_THREAD)
-
-
 def _swept(
     change: NDArray[np.float32], residual: NDArray[np.float32], level: _Level, weight: float
 ) -> NDArray[np.float32]:
     """Change each voxel by a share of what would solve its equation, the others as they are."""
     out = np.empty_like(change)
     share = np.float32(weight)
-    _in_planes(_sweep, out, change, residual, level.links, level.diagonal, level.inverse, share)
+    in_planes(_sweep, out, change, residual, level.links, level.diagonal, level.inverse, share)
     return out
 
 

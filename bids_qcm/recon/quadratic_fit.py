@@ -1,6 +1,7 @@
 """Weighted least-squares fit of a quadratic around every voxel."""
 
 from collections.abc import Callable, Sequence
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ class QuadraticFit(NamedTuple):
     Attributes
     ----------
     laplacian : ndarray of float32, shape (X, Y, Z)
-        In rad/m^2.
+        In rad/m^2; with a convection c, ``laplacian + c . gradient``.
     gradient : ndarray of float32, shape (3, X, Y, Z), or None
         In rad/m, if it was asked for.
     laplacian_std : ndarray of float32, shape (X, Y, Z), or None
@@ -48,6 +49,7 @@ def fit_quadratic(
     zscore: NDArray[np.float32] | None = None,
     noise: NDArray[np.float32] | None = None,
     zscore_noise: float = 0.0,
+    convection: NDArray[np.float32] | None = None,
     gradient: bool = True,
     gradient_variance: bool = False,
     at: NDArray[np.bool_] | None = None,
@@ -71,6 +73,9 @@ def fit_quadratic(
         Standard deviation of the phase in rad, finite everywhere, independent between voxels.
     zscore_noise : float
         Standard deviation of the z-scored magnitude's noise, which moves the weights.
+    convection : ndarray of float32, shape (3, X, Y, Z), optional
+        Vectors c in 1/m. The Laplacian of the result and its standard deviation are then those of
+        ``laplacian(q_i) + c_i . grad(q_i)``, at the centre of the same fit.
     gradient : bool
         Whether to give the gradient besides the Laplacian.
     gradient_variance : bool
@@ -95,11 +100,12 @@ def fit_quadratic(
     variance = None if noise is None else np.square(noise)
     wanted = support if at is None else np.where(at, support, 0)
     if zscore is None and at is None:
-        derivatives = (0, 1, 2, 3) if gradient else (3,)
-        wanted = _fit_interior(phase, support, variance, voxel_size, radius, derivatives, out)
+        wanted = _fit_interior(
+            phase, support, variance, convection, voxel_size, radius, out, gradient=gradient
+        )
     margin = reach(ellipsoid(radius, voxel_size))
     noise_variance = None if variance is None else padded(variance, margin)
-    phases = (padded(phase, margin), noise_variance, np.float32(zscore_noise))
+    phases = (padded(phase, margin), noise_variance, np.float32(zscore_noise), convection)
     _fit_each(fit_blocks, phases, support, zscore, wanted, voxel_size, radius, out)
     return QuadraticFit(
         laplacian=out[3],
@@ -145,10 +151,12 @@ def _fit_interior(
     phase: NDArray[np.float32],
     support: NDArray[np.int32],
     variance: NDArray[np.float32] | None,
+    convection: NDArray[np.float32] | None,
     voxel_size: Triple,
     radius: Triple,
-    derivatives: tuple[int, ...],
     out: NDArray[np.float32],
+    *,
+    gradient: bool,
 ) -> NDArray[np.int32]:
     """Fit where the whole ellipsoid is in the support, if that has one label only.
 
@@ -164,13 +172,25 @@ def _fit_interior(
     if not whole.any():
         return support
     stencils = derivative_stencils(radius, voxel_size)
+    # the Laplacian is a sum of these stencils, with factors that may differ from voxel to voxel
+    factors = {3: 1.0}
+    if convection is not None:
+        factors |= {axis: convection[axis][whole].astype(np.float64) for axis in range(3)}
     spectrum = correlator.spectrum(np.where(inside, phase, 0))
-    for d in derivatives:
-        out[d, whole] = correlator.correlate(spectrum, stencils[d])[whole]
+    laplacian = 0.0
+    for d in (0, 1, 2, 3) if gradient else factors:
+        derivative = correlator.correlate(spectrum, stencils[d])[whole]
+        out[d, whole] = derivative
+        laplacian += factors.get(d, 0.0) * derivative
+    out[3, whole] = laplacian
     if variance is not None:
         spectrum = correlator.spectrum(np.where(inside, variance, 0))
+        total = 0.0
+        for c, d in combinations_with_replacement(factors, 2):
+            products = correlator.correlate(spectrum, stencils[c] * stencils[d])[whole]
+            total += (1 if c == d else 2) * factors[c] * factors[d] * products
         # rounding may leave a zero below zero
-        out[4, whole] = correlator.correlate(spectrum, stencils[3] ** 2)[whole].clip(min=0)
+        out[4, whole] = total.clip(min=0)
     for axis in range(len(out) - 5):
         out[5 + axis, whole] = np.sum(stencils[axis] ** 2)
     return np.where(whole, 0, support)

@@ -11,8 +11,10 @@ from scipy.ndimage import find_objects
 from bids_qcm.physics import PhaseType, conductivity_factor
 from bids_qcm.recon.automatic import LARGEST_SCALE, TARGET_STD, choose_for_noise
 from bids_qcm.recon.compiling import thread_limit
+from bids_qcm.recon.inversion import model_error
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.laplacian import Volumes, compute_laplacian
+from bids_qcm.recon.linear_phase import LinearPhase
 from bids_qcm.recon.methods import METHODS, Method
 from bids_qcm.recon.radii import Radius, RadiusChoice, choose_kernels, is_automatic
 from bids_qcm.recon.replicates import Noise
@@ -46,8 +48,13 @@ class Reconstruction:
     invalid_fraction : float
         Share of the mask's voxels that are NaN, 0 to 1.
     reduced_chi_square : float or None
-        Goodness of fit of an inversion, see ``bids_qcm.recon.inversion.invert``: about 1 if
-        the phase obeys the equation within its noise. None for the other methods.
+        Goodness of fit of an inversion, see ``bids_qcm.recon.inversion.invert``: about 1 or less
+        if the phase obeys the equation within its noise. None for the other methods.
+    linear_phase : LinearPhase or None
+        Of an inversion: the linear phase that was found, and removed where the evidence was strong.
+    linear_phase_effect : float or None
+        Of an inversion: relative standard deviation of the median voxel by the linear phase that
+        may be left; NaN if nothing is known of it.
     """
 
     conductivity: NDArray[np.float32]
@@ -61,6 +68,8 @@ class Reconstruction:
     frequency: float
     invalid_fraction: float
     reduced_chi_square: float | None = None
+    linear_phase: LinearPhase | None = None
+    linear_phase_effect: float | None = None
 
 
 def reconstruct(
@@ -120,9 +129,9 @@ def reconstruct(
         Standard deviation of the magnitude's noise, in its unit, which moves the weights of the
         ``-mag`` and ``-magseg`` methods. :func:`bids_qcm.phase.compute_phi0` estimates both.
     b1_map : array_like of float, shape (X, Y, Z), optional
-        Magnitude of B1+ in any unit, positive in the mask. The ``inversion`` methods then solve
-        the equation with it; without it they take the magnitude as constant. :func:`model_b1`
-        makes one. The other methods refuse it.
+        Magnitude of B1+ in any unit, positive in the mask and free of noise, so smoothed if it was
+        measured; :func:`model_b1` computes one. Without it, the magnitude is taken as constant. See
+        the notes.
     uncertainty : bool
         Whether to compute the standard deviation, if the noise is given.
     n_threads : int, optional
@@ -137,6 +146,27 @@ def reconstruct(
     ------
     ValueError
         If an argument is missing, has the wrong shape or cannot be used; the message says which.
+
+    Notes
+    -----
+    With the magnitude b of B1+, the phase obeys ``div((b^2 / kappa) grad(phi0)) = b^2`` [1]_, where
+    kappa is proportional to the conductivity. The ``inversion`` methods solve this equation. The
+    ``integral`` methods compute the flux of ``b^2 grad(phi0)`` through the surface of the kernel,
+    divided by the integral of b^2 over the kernel. The ``laplacian`` methods add
+    ``grad(ln b^2) . grad(phi0)`` to the Laplacian: the second gradient is that of the same fit, or
+    central differences, and the first is taken from the map by differences between neighbouring
+    voxels. A constant map changes nothing.
+
+    A linear phase ``a . x``, for example of an echo that is not in the centre of its window, has no
+    Laplacian, but where b is not constant it adds ``grad(ln b^2) . a`` to kappa, and an inversion
+    takes it for differences between tissues. The ``inversion`` methods estimate and remove it, see
+    :func:`bids_qcm.recon.linear_phase.estimate_linear_phase`; for the others, remove it before a
+    `b1_map` is used.
+
+    References
+    ----------
+    .. [1] Gurler N, Ider YZ. Gradient-based electrical conductivity imaging using MR phase. Magn
+       Reson Med 2017. doi:10.1002/mrm.26338
 
     Examples
     --------
@@ -172,13 +202,15 @@ def reconstruct(
     if phase_noise is not None:
         sd = _checked_noise(phase_noise, phi0, support)[box]
         noise = Noise(sd, _zscore_noise(magnitude_noise, magnitude, zscore))
+    squared = None if b1_map is None else _checked_b1(b1_map, phi0, support)
     volumes = Volumes(
         phase=phi0[box],
         support=np.ascontiguousarray(support[box]),
         voxel_size=size,
         zscore=None if zscore is None else np.ascontiguousarray(zscore[box]),
         noise=noise,
-        b1_squared=None if b1_map is None else _checked_b1(b1_map, phi0, support, chosen)[box],
+        b1_squared=None if squared is None else squared[box],
+        model_error=model_error(frequency, phase_type),
     )
     predicted = None
     with thread_limit(n_threads):
@@ -201,6 +233,8 @@ def reconstruct(
         frequency=float(frequency),
         invalid_fraction=float(np.isnan(conductivity[inside]).mean()),
         reduced_chi_square=found.reduced_chi_square,
+        linear_phase=found.linear_phase,
+        linear_phase_effect=found.linear_phase_effect,
     )
 
 
@@ -259,16 +293,19 @@ def _checked_noise(
 
 
 def _checked_b1(
-    b1_map: ArrayLike, phase: NDArray, support: NDArray[np.int32], method: Method
-) -> NDArray[np.float64]:
-    """Return |B1+| squared, with a median of 1 where it is used; 1 elsewhere."""
-    if method.form != "inversion":
-        raise ValueError(f"{method.name} does not take a b1_map; use a method of the inversions")
+    b1_map: ArrayLike, phase: NDArray, support: NDArray[np.int32]
+) -> NDArray[np.float64] | None:
+    """Return |B1+| squared, with a median of 1 where it is used; 1 elsewhere.
+
+    None if it is constant, because the equation is then the one without a map.
+    """
     b1 = _like(b1_map, phase, "b1_map").astype(np.float64)
-    used = support != 0
-    if not (np.isfinite(b1[used]).all() and (b1[used] > 0).all()):
+    used = b1[support != 0]
+    if not (np.isfinite(used).all() and (used > 0).all()):
         raise ValueError("b1_map must be finite and positive in the mask")
-    return np.where(used, b1 / np.median(b1[used]), 1) ** 2
+    if used.min() == used.max():
+        return None
+    return np.where(support != 0, b1 / np.median(used), 1) ** 2
 
 
 def _zscore_noise(

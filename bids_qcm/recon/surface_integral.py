@@ -33,6 +33,7 @@ def integrate_surface(
     axes: Sequence[int] = (0, 1, 2),
     zscore: NDArray[np.float32] | None = None,
     variance: NDArray[np.float32] | None = None,
+    b1_squared: NDArray[np.float32] | None = None,
     at: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Give flux per volume, ``1/V closed_integral(grad(phi0) . dS)``, around every voxel.
@@ -44,6 +45,10 @@ def integrate_surface(
     quadratic phase, any shape of region and any voxel size. That remains true if the steps of the
     pairs are averaged with weights: those of the inverse of their variance make the noise of the
     average smaller, and count less what was fitted in small supports.
+
+    With b^2, the squared magnitude of B1+, the flux is that of ``b^2 grad(phi0)`` and the integral
+    of b^2 over the swept volume stands for the volume: where ``div(b^2 grad(phi0)) = kappa b^2``
+    with constant kappa, the result is kappa, by the divergence theorem.
 
     Parameters
     ----------
@@ -60,6 +65,8 @@ def integrate_surface(
     variance : ndarray of float32, shape (3, X, Y, Z), optional
         Of the gradient, in any unit: the step of a pair is weighted by the inverse of the sum of
         both voxels' variances along its axis. Default: all weights are 1.
+    b1_squared : ndarray of float32, shape (X, Y, Z), optional
+        Squared magnitude of B1+ in any unit, positive in the support. Default: constant.
     at : ndarray of bool, shape (X, Y, Z), optional
         Voxels to integrate around; default: all of the support.
 
@@ -67,6 +74,15 @@ def integrate_surface(
     -------
     ndarray of float32, shape (X, Y, Z)
         In rad/m^2; NaN where no integral was asked for or an axis has no pair.
+
+    Notes
+    -----
+    A pair's step of the flux is ``s = (b^2 g)(j + e_a) - (b^2 g)(j)``, and the integral of b^2 over
+    the volume that the pair sweeps is proportional to the mean B of b^2 at its two voxels. Along
+    an axis, the flux per integral of b^2 is ``sum s / sum B``, the mean of ``s / B`` with the
+    weights B. With a variance v of the gradient, the noise of ``s / B`` has the variance
+    ``v(j) + v(j + e_a)`` if b^2 hardly changes from j to j + e_a: B cancels. So the best mean of
+    ``s / B`` has the same weights as the best mean of the steps where b^2 is constant.
     """
     valid = np.where(np.isfinite(gradient).all(axis=0), support, 0)
     wanted = support if at is None else np.where(at, support, 0)
@@ -79,6 +95,7 @@ def integrate_surface(
         radius,
         axes,
         zscore,
+        b1_squared,
     )
     laplacian = np.full(support.shape, np.nan, dtype=np.float32)
     laplacian[wanted != 0] = values
@@ -94,6 +111,7 @@ def integrate_gradients(
     axes: Sequence[int] = (0, 1, 2),
     zscore: NDArray[np.float32] | None = None,
     variance: NDArray[np.float32] | None = None,
+    b1_squared: NDArray[np.float32] | None = None,
     at: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
     """Integrate as :func:`integrate_surface`, several gradients at once.
@@ -103,7 +121,7 @@ def integrate_gradients(
     gradients : ndarray of float32, shape (n, 3, n_voxels)
         In rad/m at the voxels of the support, in their order in memory; NaN where invalid, which
         is in the same voxels for all.
-    support, voxel_size, radius, axes, zscore
+    support, voxel_size, radius, axes, zscore, b1_squared
         As in :func:`integrate_surface`.
     variance : ndarray of float32, shape (3, n_voxels), optional
         As in :func:`integrate_surface`, at the voxels of the support.
@@ -139,6 +157,7 @@ def integrate_gradients(
             radius,
             axes,
             zscore,
+            b1_squared,
         )
         for some in np.array_split(gradients, -(-len(gradients) // _TOGETHER))
     ]
@@ -154,6 +173,7 @@ def _mean_divergence(
     radius: Triple,
     axes: Sequence[int],
     zscore: NDArray[np.float32] | None,
+    b1_squared: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]:
     """Give the flux per volume around the wanted voxels, (n, n_wanted).
 
@@ -165,7 +185,10 @@ def _mean_divergence(
     for axis in axes:
         pair = np.ascontiguousarray(np.where(_next(valid, axis) == valid, valid, 0))
         pair_kernel = kernel & _next(kernel, axis)
-        steps = (_steps(component, pair, axis) for component in components(axis))
+        fluxes = components(axis)
+        if b1_squared is not None:
+            fluxes = (b1_squared * component for component in fluxes)
+        steps = (_steps(flux, pair, axis) for flux in fluxes)
         if zscore is None:
             average = partial(_mean_steps, pair=pair, wanted=wanted, kernel=pair_kernel)
         else:
@@ -177,12 +200,15 @@ def _mean_divergence(
                 extremes=extremes,
                 kernel=pair_kernel,
             )
-        if variances is None:
+        variance = None if variances is None else variances(axis)
+        factor, divisor = _weights(variance, b1_squared, pair, axis)
+        if factor is not None:
+            steps = map(partial(np.multiply, factor), steps)
+        if divisor is None:
             mean_steps = average(steps)
         else:
-            weight = _inverse_variance(variances(axis), pair, axis)
-            *weighted, mean_weight = average(chain((weight * step for step in steps), [weight]))
-            mean_steps = np.stack(weighted) / mean_weight
+            *means, mean_divisor = average(chain(steps, [divisor]))
+            mean_steps = np.stack(means) / mean_divisor
         total = total + mean_steps / np.float32(voxel_size[axis] * 1e-3)
     return total
 
@@ -203,6 +229,35 @@ def _steps(
     here, there = neighbours(axis)
     np.subtract(component[there], component[here], out=steps[here], where=pair[here] != 0)
     return steps
+
+
+def _weights(
+    variance: NDArray[np.float32] | None,
+    b1_squared: NDArray[np.float32] | None,
+    pair: NDArray[np.int32],
+    axis: int,
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """Return the factor of each pair's step, and the numbers whose mean divides the mean step.
+
+    None stands for 1. See the notes of :func:`integrate_surface`.
+    """
+    weight = None if variance is None else _inverse_variance(variance, pair, axis)
+    if b1_squared is None:
+        return weight, weight
+    swept = _means_of_pairs(b1_squared, pair, axis)
+    if weight is None:
+        return None, swept
+    return np.divide(weight, swept, out=np.zeros_like(weight), where=pair != 0), weight
+
+
+def _means_of_pairs(
+    values: NDArray[np.float32], pair: NDArray[np.int32], axis: int
+) -> NDArray[np.float32]:
+    """Return the mean of both voxels of each pair, at its first voxel; 0 where there is no pair."""
+    means = np.zeros(values.shape, dtype=np.float32)
+    here, there = neighbours(axis)
+    np.add(values[here], values[there], out=means[here], where=pair[here] != 0)
+    return means / 2
 
 
 def _inverse_variance(

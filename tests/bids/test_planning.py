@@ -7,6 +7,7 @@ import pytest
 from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import plan_acquisition
+from bids_qcm.recon.methods import DEFAULT_METHODS
 
 SEG = "derivatives/seg"
 
@@ -56,7 +57,7 @@ def test_one_spin_echo(dataset, plan):
     )
     assert found.grid.voxel_size == (1.0, 1.5, 2.0)
     assert (found.segmentation, found.mask, found.warnings, found.refused) == (None, None, (), {})
-    assert found.methods == ("integral-mag",)
+    assert found.methods == DEFAULT_METHODS[False]
 
 
 def test_echo_times_stay_with_their_echoes(dataset, plan):
@@ -98,7 +99,7 @@ def test_segmentation_and_mask(dataset, plan, label_values):
     found = plan()
     assert found.segmentation.path == segmentation
     assert found.mask.path == mask
-    assert found.methods == ("integral-magseg",)
+    assert found.methods == DEFAULT_METHODS[True]
     assert found.warnings == ()
 
 
@@ -323,7 +324,7 @@ def test_the_default_method_tells_why_it_uses_no_segmentation(
     else:
         path.write_bytes(path.read_bytes()[:-20])
     found = plan()
-    assert found.methods == ("integral-mag",)
+    assert found.methods == DEFAULT_METHODS[False]
     assert found.segmentation is None
     (warning,) = found.warnings
     assert warning.startswith(f"using no segmentation, as {path}: ")
@@ -333,7 +334,7 @@ def test_the_default_method_tells_why_it_uses_no_segmentation(
 def test_a_segmentation_that_was_asked_for_and_is_not_there(dataset, plan, segmentation):
     dataset.pair()
     found = plan(segmentation=segmentation)
-    assert found.methods == ("integral-mag",)
+    assert found.methods == DEFAULT_METHODS[False]
     (warning,) = found.warnings
     assert warning.startswith("using no segmentation, as ")
     assert "T1w image" in warning
@@ -345,7 +346,7 @@ def test_no_segmentation_is_wanted(dataset, plan):
     dataset.pair()
     dataset.segmentation()
     found = plan(segmentation="none")
-    assert (found.segmentation, found.methods, found.warnings) == (None, ("integral-mag",), ())
+    assert (found.segmentation, found.methods, found.warnings) == (None, DEFAULT_METHODS[False], ())
 
 
 def test_a_mask_that_cannot_be_used_is_a_warning(dataset, plan, label_values, affine):
@@ -568,7 +569,7 @@ def test_a_magnitude_may_have_the_sidecar_of_a_field_map(dataset, plan):
     magnitude, _ = dataset.pair()
     fields = {"EchoTime": 0.01, "EchoTime1": 0.005, "Units": "arbitrary"}
     dataset.json(magnitude.relative_to(dataset.root).as_posix()[:-6] + "json", fields)
-    assert plan().methods == ("integral-mag",)
+    assert plan().methods == DEFAULT_METHODS[False]
 
 
 def test_a_balanced_sequence_is_no_single_gradient_echo(dataset, plan):
@@ -602,3 +603,13 @@ def test_echoes_named_as_runs_are_told_of_by_name(dataset):
         for run, time in ((1, 0.005), (2, 0.01)):
             assert f"sub-01_run-{run}_part-phase_MEGRE.nii.gz ({time:g} s)" in warning
         assert "rename run-1 to echo-1" in warning
+
+
+def test_a_default_method_that_cannot_be_had_is_left_out_with_a_warning(dataset, plan):
+    """One that was asked for by name is refused."""
+    dataset.pair()
+    found = plan(fit_radius=(9, 9, 0))
+    assert (found.methods, found.refused) == (("integral-mag",), {})
+    assert any("left out: inversion-mag" in warning for warning in found.warnings)
+    named = plan(methods=("inversion-mag", "integral-mag"), fit_radius=(9, 9, 0))
+    assert list(named.refused) == ["inversion-mag"]

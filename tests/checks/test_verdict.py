@@ -188,7 +188,7 @@ def test_chi_square_tells_a_phase_of_another_head(phantom):
     quick = {"method": "inversion-seg", "uncertainty": False}
     good, evidence = judged(phantom, **quick)
     assert good.colour != "red"
-    assert evidence.reduced_chi_square == pytest.approx(1, abs=0.2)
+    assert 0.1 < evidence.reduced_chi_square < v.CHI_SQUARE.amber
     bad, evidence = judged(phantom, change=negated_slices, **quick)
     assert evidence.reduced_chi_square > v.CHI_SQUARE.red
     assert any("chi-square" in reason for reason in bad.reasons)

@@ -121,9 +121,22 @@ def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smalles
 
 
 def integral_at(
-    voxel, gradient, support, *, voxel_size, radius, axes=(0, 1, 2), zscore=None, variance=None
+    voxel,
+    gradient,
+    support,
+    *,
+    voxel_size,
+    radius,
+    axes=(0, 1, 2),
+    zscore=None,
+    variance=None,
+    b1_squared=None,
 ):
-    """Sum the flux through the surface of one voxel's region, pair by pair; NaN if undefined."""
+    """Sum the flux through the surface of one voxel's region, pair by pair; NaN if undefined.
+
+    With b^2 it is the flux of b^2 times the gradient, and divided by the sum of b^2.
+    """
+    b1_squared = np.ones(support.shape) if b1_squared is None else b1_squared
     voxel = tuple(voxel)
     region = np.zeros(support.shape, bool)
     region[tuple(voxels_around(voxel, radius, voxel_size, support).T)] = True
@@ -136,11 +149,15 @@ def integral_at(
         pairs = region.take(range(n - 1), axis) & region.take(range(1, n), axis)
         if not pairs.any():
             return np.nan
-        steps = np.diff(gradient[axis].astype(float), axis=axis)[pairs]
-        weights = np.ones(len(steps))
+        flux = b1_squared * gradient[axis].astype(float)
+        swept = (b1_squared.take(range(n - 1), axis) + b1_squared.take(range(1, n), axis)) / 2
+        swept = swept[pairs]
+        steps = np.diff(flux, axis=axis)[pairs] / swept
+        weights = swept
         if variance is not None:
             of_axis = variance[axis].astype(float)
-            weights /= (of_axis.take(range(n - 1), axis) + of_axis.take(range(1, n), axis))[pairs]
+            pair_variance = of_axis.take(range(n - 1), axis) + of_axis.take(range(1, n), axis)
+            weights = 1 / pair_variance[pairs]
         total += np.average(steps, weights=weights) / (voxel_size[axis] * 1e-3)
     return total
 
@@ -160,6 +177,18 @@ def differences_at(voxel, phase, support, *, voxel_size, axes=(0, 1, 2)):
     return laplacian, gradient
 
 
+def log_gradient_at(voxel, b1, used, voxel_size, axes=(0, 1, 2)):
+    """Difference ln b^2 between the neighbours of one voxel that are used, or it and the only."""
+    gradient = np.zeros(3)
+    for axis in axes:
+        line = [voxel + step * np.eye(3, dtype=int)[axis] for step in (-1, 0, 1)]
+        line = [v for v in line if (v >= 0).all() and (v < used.shape).all() and used[tuple(v)]]
+        if len(line) > 1:
+            rise = np.log(b1[tuple(line[-1])] ** 2) - np.log(b1[tuple(line[0])] ** 2)
+            gradient[axis] = rise / ((line[-1] - line[0])[axis] * voxel_size[axis] * 1e-3)
+    return gradient
+
+
 class SlowMap:
     """Conductivity voxel by voxel, as defined, in float64.
 
@@ -168,9 +197,16 @@ class SlowMap:
     """
 
     def __init__(
-        self, volumes, method, frequency, fit_radius=None, integral_radius=None, smallest_pivot=0
+        self,
+        volumes,
+        method,
+        frequency,
+        fit_radius=None,
+        integral_radius=None,
+        smallest_pivot=0,
+        b1=None,
     ):
-        self.volumes, self.smallest_pivot = volumes, smallest_pivot
+        self.volumes, self.smallest_pivot, self.b1 = volumes, smallest_pivot, b1
         self.is_fit, self.is_integral = "-fd" not in method, method.startswith("integral")
         self.factor = 1 / (2 * 1.25663706212e-6 * 2 * np.pi * frequency)
         usable = volumes.mask & np.isfinite(volumes.phase)
@@ -211,7 +247,13 @@ class SlowMap:
         if self.support[tuple(voxel)] == 0:
             return np.nan
         if not self.is_integral:
-            return self.factor * self._derivatives(voxel)[0]
+            laplacian, gradient, _ = self._derivatives(voxel)
+            if self.b1 is not None:
+                size, axes = self.volumes.voxel_size, self.axes
+                laplacian += gradient @ log_gradient_at(
+                    voxel, self.b1, self.support != 0, size, axes
+                )
+            return self.factor * laplacian
         return self.factor * integral_at(
             voxel,
             self.gradient,
@@ -221,6 +263,7 @@ class SlowMap:
             axes=self.axes,
             zscore=self.zscore,
             variance=self.variance if self.weighs_pairs else None,
+            b1_squared=None if self.b1 is None else self.b1**2,
         )
 
     def _derivatives(self, voxel):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
+from tests.recon.equations import solve_phase
 
 SIZE = (2.0, 3.0, 2.5)
 SHAPE = (10, 8, 9)
@@ -9,13 +10,14 @@ SHAPE = (10, 8, 9)
 
 @pytest.fixture
 def case():
-    """An irregular mask, and a conductivity that varies."""
+    """An irregular mask, and a conductivity and |B1+| that vary."""
     rng = np.random.default_rng(0)
     inside = np.pad(np.ones((8, 6, 7), dtype=bool), 1)
     inside[4, 3, 5] = inside[1, 1, 1] = inside[8, 5, 6] = False
     log_kappa = np.log(300) + 0.5 * rng.standard_normal(SHAPE)
-    rim_phase = 0.1 * rng.standard_normal(SHAPE)
-    return inside, log_kappa, rim_phase
+    b1_squared = 1 + 0.3 * rng.random(SHAPE)
+    phase = np.where(inside, 0.1 * rng.standard_normal(SHAPE), 0)
+    return inside, log_kappa, b1_squared, phase
 
 
 def coordinates(shape, size):
@@ -26,10 +28,8 @@ def coordinates(shape, size):
 def test_a_parabola_is_the_phase_of_one_conductivity():
     x, y, z = coordinates(SHAPE, SIZE)
     parabola = 100 * x**2 + 40 * y**2 + 10 * z**2 + 3 * x - y + 20 * x * z
-    inside = np.ones(SHAPE, dtype=bool)
-    rim = np.where(inner_voxels(inside), 0, parabola)
-    equation = ConvectionReaction(inside, SIZE, np.full(SHAPE, np.log(300)), rim)
-    np.testing.assert_allclose(equation.phase, parabola, atol=1e-6)
+    equation = ConvectionReaction(np.ones(SHAPE, dtype=bool), SIZE, np.full(SHAPE, np.log(300)))
+    np.testing.assert_allclose(equation.excess(parabola), 0, atol=1e-9)
 
 
 def test_the_phase_has_a_kink_where_tissues_meet():
@@ -40,43 +40,61 @@ def test_the_phase_has_a_kink_where_tissues_meet():
     slope = 0.01
     truth = kappa * (x**2 / 2 + slope * x)
     volume = np.broadcast_to(truth[:, None, None], (n, 5, 5))
-    inside = np.ones(volume.shape, dtype=bool)
-    rim = np.where(inner_voxels(inside), 0, volume)
     log_kappa = np.broadcast_to(np.log(kappa)[:, None, None], volume.shape)
-    equation = ConvectionReaction(inside, (1.0, 1.0, 1.0), log_kappa, rim)
+    equation = ConvectionReaction(np.ones(volume.shape, dtype=bool), (1.0, 1.0, 1.0), log_kappa)
     # half a voxel's curvature at the border is all that the grid cannot hold
-    np.testing.assert_allclose(equation.phase, volume, atol=1000 * h**2)
+    np.testing.assert_allclose(solve_phase(equation, volume), volume, atol=1000 * h**2)
 
 
-def test_change_is_the_derivative(case):
-    inside, log_kappa, rim_phase = case
-    equation = ConvectionReaction(inside, SIZE, log_kappa, rim_phase)
-    rng = np.random.default_rng(1)
-    by_log, by_rim = rng.standard_normal((2, *SHAPE))
+def test_derivative_by_log_kappa(case):
+    inside, log_kappa, b1_squared, phase = case
+    change = np.random.default_rng(1).standard_normal(SHAPE)
     step = 1e-3
     ends = [
-        ConvectionReaction(inside, SIZE, log_kappa + s * by_log, equation.phase + s * by_rim).phase
+        ConvectionReaction(inside, SIZE, log_kappa + s * change, b1_squared).excess(phase)
         for s in (step, -step)
     ]
     expected = (ends[0] - ends[1]) / (2 * step)
-    found = equation.change(by_log, by_rim)
-    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-3 * np.abs(expected).max())
+    equation = ConvectionReaction(inside, SIZE, log_kappa, b1_squared)
+    found = equation.by_log_kappa(phase)[0](change)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_adjoint_is_the_transpose(case):
-    inside, log_kappa, rim_phase = case
-    equation = ConvectionReaction(inside, SIZE, log_kappa, rim_phase)
+def test_transposes(case):
+    inside, log_kappa, b1_squared, phase = case
+    equation = ConvectionReaction(inside, SIZE, log_kappa, b1_squared)
+    forward, transposed = equation.by_log_kappa(phase)
     rng = np.random.default_rng(2)
-    by_log, by_rim, phase = np.where(inside, rng.standard_normal((3, *SHAPE)), 0)
-    there = (equation.change(by_log, by_rim) * phase).sum()
-    to_log, to_rim = equation.adjoint(phase)
-    np.testing.assert_allclose((to_log * by_log).sum() + (to_rim * by_rim).sum(), there, rtol=1e-3)
+    one, other, weight = np.where(inside, rng.standard_normal((3, *SHAPE)), 0)
+    multipliers = np.where(equation.inner, other, 0)
+    there = np.vdot(forward(one), multipliers)
+    assert np.vdot(one, transposed(multipliers)) == pytest.approx(there, rel=1e-4)
+    there = np.vdot(equation.divergence(weight * one), multipliers)
+    back = equation.divergence_transposed(weight)(multipliers)
+    assert np.vdot(one, back) == pytest.approx(there, rel=1e-4)
+
+
+def test_divergence_is_that_of_the_excess(case):
+    inside, log_kappa, b1_squared, phase = case
+    equation = ConvectionReaction(inside, SIZE, log_kappa, b1_squared)
+    expected = equation.excess(phase) - equation.source
+    np.testing.assert_allclose(
+        equation.divergence(phase), expected, atol=1e-5 * np.abs(expected).max()
+    )
+
+
+def test_gradient_is_squared_in_mm():
+    x, y, z = coordinates(SHAPE, SIZE)
+    equation = ConvectionReaction(np.ones(SHAPE, dtype=bool), SIZE, np.full(SHAPE, np.log(500)))
+    found = equation.squared_gradient(3 * x + 4 * y - 12 * z, SIZE)
+    np.testing.assert_allclose(found[:-1, :-1, :-1], (13 / 500 * 1e3) ** 2)
 
 
 def test_nothing_outside_the_mask_counts(case):
-    inside, log_kappa, rim_phase = case
-    first = ConvectionReaction(inside, SIZE, log_kappa, rim_phase).phase
+    inside, log_kappa, b1_squared, phase = case
     outside = np.where(inside, 0, 7.0)
-    second = ConvectionReaction(inside, SIZE, log_kappa + outside, rim_phase + outside).phase
-    np.testing.assert_array_equal(first, second)
-    assert not first[~inside].any()
+    first = ConvectionReaction(inside, SIZE, log_kappa, b1_squared)
+    second = ConvectionReaction(inside, SIZE, log_kappa + outside, b1_squared)
+    np.testing.assert_array_equal(first.excess(phase), second.excess(phase + outside))
+    np.testing.assert_array_equal(first.inner, inner_voxels(inside))
+    assert not first.excess(phase)[~inside].any()

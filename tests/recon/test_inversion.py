@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bids_qcm.recon import inversion
 from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
-from bids_qcm.recon.inversion import Scene, invert
+from bids_qcm.recon.inversion import Scene, invert, model_error
+from bids_qcm.recon.linear_phase import make_linear_phase
+from tests.recon.equations import solve_phase
 
 SIZE = (4.0, 4.0, 4.0)
 NOISE = 0.001
@@ -15,7 +19,8 @@ def image(kappa, labels, *, size=SIZE, noise=NOISE, seed=0):
     axes = [(np.arange(n) - n / 2) * d * 1e-3 for n, d in zip(kappa.shape, size, strict=True)]
     x, y, z = np.meshgrid(*axes, indexing="ij")
     rim = np.where(inside & ~inner_voxels(inside), 300 * (x**2 + y**2 + z**2) / 6, 0)
-    phase = ConvectionReaction(inside, size, np.log(np.where(inside, kappa, 1)), rim).phase
+    equation = ConvectionReaction(inside, size, np.log(np.where(inside, kappa, 1)))
+    phase = solve_phase(equation, rim)
     phase = phase + noise * np.random.default_rng(seed).standard_normal(kappa.shape)
     precision = np.where(inside, 1 / max(noise, 1e-6) ** 2, 0)
     return Scene(phase, precision, labels.astype(np.int32), size)
@@ -31,7 +36,7 @@ def layers():
 
 def test_one_tissue_has_one_conductivity():
     labels = np.ones((14, 12, 13), dtype=np.int32)
-    found, std, _ = invert(image(np.full(labels.shape, 400.0), labels, noise=1e-4))
+    found, std, *_ = invert(image(np.full(labels.shape, 400.0), labels, noise=1e-4))
     assert abs(np.median(found) / 400 - 1) < 0.01
     assert np.percentile(np.abs(found / 400 - 1), 90) < 0.15
     assert std is None
@@ -42,7 +47,7 @@ def test_one_tissue_has_one_conductivity():
 )
 def test_a_slab_need_not_be_thick_on_coarser_grids(shape, size):
     labels = np.ones(shape, dtype=np.int32)
-    found, std, _ = invert(
+    found, std, *_ = invert(
         image(np.full(shape, 400.0), labels, size=size, noise=1e-5), uncertainty=True
     )
     assert abs(np.median(found) / 400 - 1) < 0.05
@@ -85,9 +90,9 @@ def test_a_lesion_that_no_label_knows_is_seen():
 def test_twice_the_phase_is_twice_the_conductivity(layers):
     """With the same ratio of signal to noise, whatever the frequency."""
     kappa, labels = layers
-    once, std, _ = invert(image(kappa, labels), uncertainty=True)
+    once, std, *_ = invert(image(kappa, labels), uncertainty=True)
     scene = image(kappa, labels)
-    twice, twice_std, _ = invert(
+    twice, twice_std, *_ = invert(
         Scene(2 * scene.phase, scene.precision / 4, scene.support, scene.voxel_size),
         uncertainty=True,
     )
@@ -131,7 +136,7 @@ def test_parts_that_the_equation_says_nothing_of_are_invalid():
     labels = np.zeros((20, 14, 14), dtype=np.int32)
     labels[:12] = 1
     labels[14:16] = 1
-    found, std, _ = invert(image(np.full(labels.shape, 400.0), labels), uncertainty=True)
+    found, std, *_ = invert(image(np.full(labels.shape, 400.0), labels), uncertainty=True)
     assert np.isnan(found[14:16]).all()
     assert np.isnan(std[14:16]).all()
     assert np.isfinite(found[:12]).all()
@@ -164,7 +169,7 @@ def test_predicted_spread_is_that_of_realisations(size, share):
     labels[1:12, 1:-1, 1:-1], labels[12:23, 1:-1, 1:-1] = 1, 2
     kappa = np.choose(labels, [1.0, 350.0, 700.0])
     sizes = (size,) * 3
-    _, std, _ = invert(image(kappa, labels, size=sizes, noise=0.003), uncertainty=True)
+    _, std, *_ = invert(image(kappa, labels, size=sizes, noise=0.003), uncertainty=True)
     maps = [
         invert(image(kappa, labels, size=sizes, noise=0.003, seed=seed))[0] for seed in range(1, 41)
     ]
@@ -180,7 +185,7 @@ def test_the_search_ends_where_the_cost_is_least(layers):
     fit = inversion._Fit(image(kappa, labels), np.full(labels.shape, np.log(500.0)))
     costs = [fit.cost]
     for _ in range(8):
-        fit.improve(1, 60)
+        fit.improve(1)
         costs.append(fit.cost)
     assert costs == sorted(costs, reverse=True)
     assert costs[-2] - costs[-1] < 1e-3 * costs[-1]
@@ -190,7 +195,7 @@ def test_a_tissue_is_drawn_to_its_own_mean(layers, monkeypatch):
     kappa, labels = layers
     scene = image(kappa, labels, noise=0.02)
     drawn, *_ = invert(scene)
-    monkeypatch.setattr(inversion, "TO_MEAN", 0.0)
+    monkeypatch.setattr(inversion, "TO_MEAN", 1e-5)
     free, *_ = invert(scene)
     for label in (1, 2, 3):
         tissue, true = labels == label, kappa[labels == label][0]
@@ -198,11 +203,42 @@ def test_a_tissue_is_drawn_to_its_own_mean(layers, monkeypatch):
         assert abs(np.mean(np.log(drawn[tissue] / true))) < 0.2
 
 
-def test_the_prior_is_symmetric_and_leaves_the_means_of_tissues_free(layers):
+def test_model_error_is_what_was_measured():
+    at_3t = model_error(127.74e6, "transceive")
+    assert at_3t == pytest.approx(0.02)
+    assert model_error(127.74e6, "transmit") == pytest.approx(at_3t / 2)
+    assert model_error(64e6, "transceive") == pytest.approx(0.008, rel=0.2)
+    assert model_error(298e6, "transceive") == pytest.approx(0.10, rel=0.3)
+
+
+def test_model_error_weighs_the_phase_alike_on_all_grids():
+    labels = np.ones((8, 8, 8), dtype=np.int32)
+    scene = replace(image(np.full(labels.shape, 400.0), labels), model_error=0.1)
+    neglected = scene.variance[0, 0, 0] - NOISE**2
+    assert neglected == pytest.approx(0.1**2 * 8 / 64)
+    assert scene.coarser().variance[0, 0, 0] == pytest.approx(scene.variance[0, 0, 0] / 8)
+
+
+def test_a_phase_of_errors_is_not_followed_however_high_its_snr(layers):
+    """Errors that the noise does not explain make a rough map, unless they are expected."""
     kappa, labels = layers
-    fit = inversion._Fit(image(kappa, labels), np.full(labels.shape, np.log(500.0)))
-    inside = labels != 0
-    one, other = np.random.default_rng(0).standard_normal((2, *labels.shape)) * inside
-    there, back = (fit._prior_gradient(values) for values in (one, other))
-    assert np.vdot(other, there) == pytest.approx(np.vdot(back, one))
-    np.testing.assert_allclose(fit._less_mean(np.choose(labels, [0.0, 5.0, 6.0, 7.0])), 0)
+    scene = image(kappa, labels, noise=0.02)
+    sure = replace(scene, precision=np.where(labels != 0, 1e8, 0))
+    spread = [
+        np.std(np.log(invert(replace(sure, model_error=error)).kappa[labels == 2]))
+        for error in (0.0, 0.02 * np.sqrt(64 / 8))
+    ]
+    assert spread[1] < 0.5 * spread[0]
+
+
+def test_effect_of_a_linear_phase_is_that_of_adding_one(layers):
+    kappa, labels = layers
+    scene = image(kappa, labels)
+    error = (3.0, 0.0, 0.0)
+    effect = invert(replace(scene, linear_phase_error=error)).linear_phase_effect
+    ramp = make_linear_phase(error, labels.shape, SIZE)
+    with_ramp, without = invert(replace(scene, phase=scene.phase + ramp)), invert(scene)
+    change = np.abs(np.log(with_ramp.kappa / without.kappa))[labels != 0]
+    assert effect == pytest.approx(np.median(change), rel=0.3)
+    unknown = invert(replace(scene, linear_phase_error=(np.inf,) * 3)).linear_phase_effect
+    assert np.isnan(unknown)

@@ -1,0 +1,337 @@
+"""Estimate a linear phase, which the equation of the phase notices where tissues meet."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from bids_qcm.recon.convection_reaction import inner_voxels
+from bids_qcm.recon.kernels import Triple, as_triple
+from bids_qcm.recon.neighbours import Links, neighbours, through
+
+# Of the Gaussian that averages noise and errors of the tissues' borders, in mm and in voxels.
+_SMOOTHING_MM, _LEAST_SMOOTHING = 4.0, 1.0
+
+# Errors of the model, such as a wrong |B1+|, extend over this distance: smaller blocks of the
+# jackknife are not independent, and make the standard error too small. A head holds few blocks, so
+# the covariance is averaged over grids of blocks that are shifted by parts of a block.
+_BLOCK_MM = 45.0
+_SHIFTS = tuple(product((0.0, 0.5), repeat=3))
+_FEWEST_BLOCKS = 8
+
+# Before the phase is seen: the odds of a linear phase along an axis, and its spread in rad/m.
+_PRIOR_ODDS, _PRIOR_SD = 0.25, 20.0
+
+# kappa is kept between these multiples of its median.
+_LOWEST, _HIGHEST = 0.3, 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPhase:
+    """A linear phase ``a . x`` and the evidence for it.
+
+    Attributes
+    ----------
+    estimate : ndarray of float64, shape (3,)
+        Least-squares estimate of a, in rad/m along the axes of the volume.
+    covariance : ndarray of float64, shape (3, 3)
+        Of the estimate, in (rad/m)^2: noise and errors of the model. Infinite on the diagonal if
+        the mask is too small to tell.
+    shrunk : ndarray of float64, shape (3,)
+        Posterior mean of a, in rad/m: what to remove. Close to the estimate where the evidence is
+        strong, close to 0 where it is weak.
+    explained_fraction : float
+        Share of the residual's variance that the estimate explains, 0 to 1.
+    """
+
+    estimate: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    shrunk: NDArray[np.float64]
+    explained_fraction: float
+
+    @property
+    def standard_error(self) -> NDArray[np.float64]:
+        """Return the standard error of each component, in rad/m."""
+        return np.sqrt(np.diag(self.covariance))
+
+
+UNKNOWN_LINEAR_PHASE = LinearPhase(np.zeros(3), np.diag(np.full(3, np.inf)), np.zeros(3), 0.0)
+"""What is known where there is nothing to estimate from."""
+
+
+def make_linear_phase(
+    gradient: Sequence[float] | NDArray[np.floating], shape: Sequence[int], voxel_size: Triple
+) -> NDArray[np.float64]:
+    """Return the phase ``a . x`` on a grid; subtract it to remove a linear phase.
+
+    Parameters
+    ----------
+    gradient : sequence of 3 floats
+        a, in rad/m.
+    shape : sequence of 3 ints
+        Of the volume.
+    voxel_size : tuple of 3 floats
+        In mm.
+
+    Returns
+    -------
+    ndarray of float64, shape (X, Y, Z)
+        In rad; 0 at the first voxel.
+
+    Examples
+    --------
+    >>> make_linear_phase((10, 0, 0), (3, 1, 1), (2, 2, 2)).ravel()
+    array([0.  , 0.02, 0.04])
+    """
+    slopes = np.asarray(gradient, dtype=np.float64) * voxel_size * 1e-3
+    axes = np.ogrid[tuple(slice(n) for n in shape)]
+    return sum(slope * axis for slope, axis in zip(slopes, axes, strict=True))
+
+
+def estimate_linear_phase(
+    phase: ArrayLike,
+    mask: ArrayLike,
+    kappa: ArrayLike,
+    *,
+    voxel_size: float | Triple,
+    labels: ArrayLike | None = None,
+    b1_squared: ArrayLike | None = None,
+) -> LinearPhase:
+    """Estimate the linear phase in phi0 from the kinks that it makes where tissues meet.
+
+    Parameters
+    ----------
+    phase : array_like of float, shape (X, Y, Z)
+        phi0 in rad, unwrapped, finite in the mask. Its sign makes the Laplacian positive.
+    mask : array_like of bool, shape (X, Y, Z)
+        The brain.
+    kappa : array_like of float, shape (X, Y, Z)
+        A first map of the conductivity over its factor k, in rad/m^2, by a method that hardly
+        notices a linear phase: one with kernels. A factor common to all voxels does not matter. NaN
+        are ignored.
+    voxel_size : float or sequence of 3 floats
+        In mm.
+    labels : array_like of int, shape (X, Y, Z), optional
+        Tissue labels: each tissue has the median of its kappa. Label 0 is no tissue. Without
+        labels, the map is divided in two by Otsu's threshold, which is less exact.
+    b1_squared : array_like of float, shape (X, Y, Z), optional
+        Square of the magnitude of B1+ in any unit, positive in the mask. Without it the standard
+        error at 3 T is several times larger, and most of the estimate may be the missing map.
+
+    Returns
+    -------
+    LinearPhase
+
+    Raises
+    ------
+    ValueError
+        If an argument has the wrong shape, or no kappa is positive.
+
+    Notes
+    -----
+    phi0 is the sum of the phase phi that obeys ``div(b^2 rho grad(phi)) = b^2``, where
+    ``rho = 1/kappa`` [1]_, and of ``a . x``. So the residual ``q = div(b^2 rho grad(phi0)) - b^2``
+    is ``a . grad(b^2 rho)`` plus noise and errors of rho and b. If all kappa are wrong by the same
+    factor, q has a multiple of b^2 in addition. All are computed by finite volumes as in the
+    inversion and smoothed by a Gaussian with a standard deviation of 4 mm. a and the multiple
+    follow by least squares over the voxels whose surroundings are in the mask. For a given kappa
+    the estimate for ``phi0 + c . x`` is exactly c larger.
+
+    The covariance is the jackknife's over cubes of 45 mm, each left out once [2]_, averaged over
+    eight grids of cubes. The cubes are that large because the errors of the model are correlated
+    over long distances: with cubes of 16 mm the standard error is three times too small where the
+    map of B1+ is missing.
+
+    The prior is a "spike and slab" [3]_: each component of a is 0 with a probability of 0.8, else
+    normal with a standard deviation of 20 rad/m. So an estimate of less than two standard errors
+    hardly changes the phase, and one of more than four is removed almost as it is.
+
+    References
+    ----------
+    .. [1] Gurler N, Ider YZ. Gradient-based electrical conductivity imaging using MR phase. Magn
+       Reson Med 2017. doi:10.1002/mrm.26338
+    .. [2] Kuensch HR. The jackknife and the bootstrap for general stationary observations. Ann Stat
+       1989. doi:10.1214/aos/1176347265
+    .. [3] Mitchell TJ, Beauchamp JJ. Bayesian variable selection in linear regression. J Am Stat
+       Assoc 1988. doi:10.1080/01621459.1988.10478694
+    """
+    phi0 = np.asarray(phase, dtype=np.float64)
+    size = as_triple(voxel_size, "voxel size")
+    inside = _like(mask, phi0, "mask").astype(bool)
+    tissues = None if labels is None else _like(labels, phi0, "labels")
+    rho = _resistivity(_like(kappa, phi0, "kappa"), inside, tissues)
+    squared = np.ones(phi0.shape)
+    if b1_squared is not None:
+        squared = _like(b1_squared, phi0, "b1_squared") / np.median(np.asarray(b1_squared)[inside])
+    squared = np.where(inside, squared, 1)
+    links = _conductances(rho, squared, inside, size)
+    design, residual, voxels = _regression(np.where(inside, phi0, 0), links, squared, inside, size)
+    return _estimate(design, residual, voxels * size / _BLOCK_MM)
+
+
+def supported_by(first: LinearPhase, second: LinearPhase) -> LinearPhase:
+    """Return an estimate with a covariance that knows of a second one from the same phase.
+
+    Parameters
+    ----------
+    first, second : LinearPhase
+
+    Returns
+    -------
+    LinearPhase
+        The first estimate. The variance of the two about their mean is added to its covariance, so
+        that little is removed where they contradict each other.
+    """
+    difference = (first.estimate - second.estimate) / 2
+    covariance = first.covariance + np.diag(difference**2)
+    return replace(first, covariance=covariance, shrunk=_shrunk(first.estimate, covariance))
+
+
+def _shrunk(estimate: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what to remove: nothing if the mask is too small to tell."""
+    return shrink(estimate, covariance) if np.isfinite(covariance).all() else np.zeros(3)
+
+
+def _resistivity(
+    kappa: NDArray, inside: NDArray[np.bool_], labels: NDArray | None
+) -> NDArray[np.float64]:
+    """Return rho = 1/kappa of each tissue, from the median of its kappa.
+
+    Without labels, the tissues are a more and a less conductive part of the map. The map itself
+    would not do: its errors are those of the phase from which it was made.
+    """
+    known = inside & np.isfinite(kappa)
+    typical = float(np.median(kappa[known])) if known.any() else 0.0
+    if not typical > 0:
+        raise ValueError("the median of kappa must be positive, in rad/m^2, in the mask")
+    limited = np.where(known, np.clip(kappa, _LOWEST * typical, _HIGHEST * typical), typical)
+    if labels is None:
+        labels = np.where(limited > np.exp(threshold_otsu(np.log(limited[inside]))), 2, 1)
+    values = np.full(kappa.shape, typical)
+    for label in np.unique(labels[known & (labels != 0)]):
+        values[labels == label] = np.median(limited[known & (labels == label)])
+    return 1 / values
+
+
+def _conductances(
+    rho: NDArray[np.float64],
+    b1_squared: NDArray[np.float64],
+    inside: NDArray[np.bool_],
+    voxel_size: Triple,
+) -> Links:
+    """Return b^2 rho of each face over the squared distance of its voxels; 0 outside the mask.
+
+    As in the inversion: the harmonic mean of rho times the mean of b^2.
+    """
+    links = []
+    for axis, size in enumerate(voxel_size):
+        here, there = neighbours(axis)
+        harmonic = 2 * rho[here] * rho[there] / (rho[here] + rho[there])
+        mean = (b1_squared[here] + b1_squared[there]) / 2
+        link = np.zeros(rho.shape)
+        link[here] = np.where(inside[here] & inside[there], harmonic * mean, 0)
+        links.append(link / (size * 1e-3) ** 2)
+    return links
+
+
+def _regression(
+    phase: NDArray[np.float64],
+    links: Links,
+    b1_squared: NDArray[np.float64],
+    inside: NDArray[np.bool_],
+    voxel_size: Triple,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+    """Return smoothed ``grad(b^2 rho)``, (n, 3), smoothed residual, (n,), and the n voxels."""
+    inner = inner_voxels(inside)
+    sd = [max(_SMOOTHING_MM / size, _LEAST_SMOOTHING) for size in voxel_size]
+    kept = ndimage.distance_transform_edt(np.pad(inner, 1), sampling=voxel_size)[1:-1, 1:-1, 1:-1]
+    kept = kept > max(s * size for s, size in zip(sd, voxel_size, strict=True))
+
+    def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return ndimage.gaussian_filter(np.where(inner, values, 0), sd)[kept]
+
+    def gradients() -> Iterator[NDArray[np.float64]]:
+        for unit in np.eye(3):
+            # what a linear phase of 1 rad/m adds to the divergence
+            yield smoothed(-through(links, make_linear_phase(unit, phase.shape, voxel_size)))
+
+    residual = smoothed(-through(links, phase) - b1_squared)
+    # what a common factor of kappa adds, since div(b^2 rho grad(phi)) = b^2
+    columns = [*gradients(), smoothed(b1_squared)]
+    return np.stack(columns, axis=1), residual, np.argwhere(kept)
+
+
+def _estimate(
+    design: NDArray[np.float64], residual: NDArray[np.float64], places: NDArray[np.float64]
+) -> LinearPhase:
+    """Solve the regression; `places` are those of its rows, in units of blocks."""
+    jackknifes = [_jackknife(design, residual, (places + shift).astype(int)) for shift in _SHIFTS]
+    if any(covariance is None for covariance in jackknifes):
+        return UNKNOWN_LINEAR_PHASE
+    solution = np.linalg.solve(design.T @ design, design.T @ residual)
+    estimate, covariance = solution[:3], np.mean(jackknifes, axis=0)[:3, :3]
+    explained = float(np.var(design[:, :3] @ estimate) / np.var(residual))
+    return LinearPhase(estimate, covariance, _shrunk(estimate, covariance), explained)
+
+
+def _jackknife(
+    design: NDArray[np.float64], residual: NDArray[np.float64], blocks: NDArray[np.intp]
+) -> NDArray[np.float64] | None:
+    """Return the covariance of the regression from leaving out each block; None if too few."""
+    number = np.ravel_multi_index(blocks.T, blocks.max(axis=0) + 1) if len(blocks) else []
+    found, which = np.unique(number, return_inverse=True)
+    n_blocks = len(found)
+    if n_blocks < _FEWEST_BLOCKS:
+        return None
+    n_columns = design.shape[1]
+    normal, right = np.zeros((n_blocks, n_columns, n_columns)), np.zeros((n_blocks, n_columns))
+    for p in range(n_columns):
+        right[:, p] = np.bincount(which, design[:, p] * residual, n_blocks)
+        for q in range(n_columns):
+            normal[:, p, q] = np.bincount(which, design[:, p] * design[:, q], n_blocks)
+    without = np.linalg.solve(normal.sum(axis=0) - normal, (right.sum(axis=0) - right)[..., None])
+    deviations = without[..., 0] - without[..., 0].mean(axis=0)
+    return deviations.T @ deviations * (n_blocks - 1) / n_blocks
+
+
+def shrink(estimate: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the posterior mean of a linear phase, which is 0 unless there is evidence for it.
+
+    Parameters
+    ----------
+    estimate : ndarray of float64, shape (3,)
+        In rad/m.
+    covariance : ndarray of float64, shape (3, 3)
+        In (rad/m)^2.
+
+    Returns
+    -------
+    ndarray of float64, shape (3,)
+        In rad/m.
+
+    Examples
+    --------
+    >>> shrink(np.array([3.0, 10.0, 40.0]), 2.0**2 * np.eye(3)).round(1)
+    array([ 0.2,  9.9, 39.6])
+    """
+    means, logs = [], []
+    for present in product((False, True), repeat=3):
+        prior = np.diag(np.where(present, _PRIOR_SD**2, 0.0))
+        total = covariance + prior
+        solved = np.linalg.solve(total, estimate)
+        means.append(prior @ solved)
+        evidence = -(estimate @ solved + np.linalg.slogdet(total)[1]) / 2
+        logs.append(evidence + sum(present) * np.log(_PRIOR_ODDS))
+    weights = np.exp(np.array(logs) - np.max(logs))
+    return weights @ np.array(means) / weights.sum()
+
+
+def _like(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
+    array = np.asarray(volume)
+    if array.shape != phase.shape:
+        raise ValueError(f"{name} has shape {array.shape}, but the phase has {phase.shape}")
+    return array

@@ -1,0 +1,46 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bids_qcm.recon import pairs
+from bids_qcm.recon.neighbours import neighbours
+from bids_qcm.recon.pairs import PairOperator
+
+
+def random_coefficients(shape, seed):
+    """Make coefficients of pairs, 0 where there is no pair, an extra and a factor."""
+    rng = np.random.default_rng(seed)
+    forward, backward = rng.standard_normal((2, 3, *shape))
+    for axis in range(3):
+        last = tuple(-1 if a == axis else slice(None) for a in range(3))
+        forward[axis][last] = backward[axis][last] = 0
+    extra, factor, values = rng.standard_normal((3, *shape))
+    return forward, backward, extra, factor, values
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(*[st.integers(1, 5)] * 3), st.integers(0, 1000))
+def test_it_is_what_it_says(shape, seed):
+    forward, backward, extra, factor, values = random_coefficients(shape, seed)
+    expected = extra * values
+    for axis in range(3):
+        here, there = neighbours(axis)
+        step = values[here] - values[there]
+        expected[here] += forward[axis][here] * step
+        expected[there] -= backward[axis][here] * step
+    found = PairOperator(forward, backward, extra, factor)(values)
+    np.testing.assert_allclose(found, factor * expected, atol=1e-4)
+
+
+def test_a_constant_has_no_rounding():
+    forward, backward, extra, factor, _ = random_coefficients((5, 4, 6), 0)
+    found = PairOperator(forward, backward, np.zeros_like(extra), factor)(np.full((5, 4, 6), 1e6))
+    assert not found.any()
+
+
+def test_threads_change_nothing(monkeypatch):
+    *coefficients, values = random_coefficients((20, 11, 13), 2)
+    operator = PairOperator(*coefficients)
+    alone = operator(values)
+    monkeypatch.setattr(pairs, "_VOXELS_FOR_THREADS", 0)
+    np.testing.assert_array_equal(operator(values), alone)
