@@ -150,14 +150,16 @@ class Result:
 
     @property
     def b1_map(self) -> Path | None:
-        """The |B1+| map that a conductivity map was computed with, if there is one."""
-        used = {one.sidecar.get("B1Map") for one in self.maps}
-        paths = (
-            self.folder.with_name("fmap") / f"{self.source}_desc-{origin}_TB1map.nii.gz"
-            for origin in B1_ORIGINS
-            if origin in used
-        )
-        return next(filter(Path.exists, paths), None)
+        """The |B1+| map that conductivity maps were computed with, if there is one."""
+        for origin in B1_ORIGINS:
+            path = self.folder.with_name("fmap") / f"{self.source}_desc-{origin}_TB1map.nii.gz"
+            if self.with_b1(origin) and path.exists():
+                return path
+        return None
+
+    def with_b1(self, origin: str) -> list[MapResult]:
+        """Return the conductivity maps that were computed with |B1+| of an origin."""
+        return [one for one in self.maps if one.sidecar.get("B1Map") == origin]
 
     @property
     def mask(self) -> Path:

@@ -6,6 +6,7 @@
 """
 
 from bids_qcm.recon.b1 import model_b1
+from bids_qcm.recon.b1_smoothing import smooth_b1
 from bids_qcm.recon.methods import METHODS, Method
 from bids_qcm.recon.reconstruction import Reconstruction, reconstruct
 from bids_qcm.recon.sign import SignDecision, determine_sign
@@ -18,4 +19,5 @@ __all__ = [
     "determine_sign",
     "model_b1",
     "reconstruct",
+    "smooth_b1",
 ]

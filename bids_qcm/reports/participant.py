@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.images import read_grid
+from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.results import MapResult, Result, caveats, find_results, read_sidecar
 from bids_qcm.bids.run_records import RunRecord, read_records
 from bids_qcm.bids.tables import read_condstats
@@ -127,7 +128,8 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
     def picture(path: Path, title: str, caption: str) -> _Picture:
         return _Picture(link(path.relative_to(output_dir).as_posix()), title, caption)
 
-    with_b1 = [one for one in result.maps if _uses_b1(one)]
+    b1_map = result.b1_map
+    with_b1 = result.with_b1(parse_name(b1_map.name)[0]["desc"]) if b1_map else []
     captioned = {
         "mask": _mask(result),
         "b1": _b1(with_b1[0].sidecar) if with_b1 else "",
@@ -278,10 +280,6 @@ def _segmentation(result: Result) -> str:
         f"{own}{_uri(sidecar)}, {_placement(sidecar)}; covers {sidecar['MaskCoverage']:.0%} of the "
         f"mask; {volumes}"
     )
-
-
-def _uses_b1(one: MapResult) -> bool:
-    return one.sidecar.get("B1Map", "none") != "none"
 
 
 def _b1_of_maps(result: Result) -> list[str]:

@@ -1,9 +1,12 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.images import read_values
+from bids_qcm.bids.routes import Route
 from bids_qcm.recon import METHODS
 from bids_qcm.workflows.acquisition import init_acquisition_wf, write_node_name
 
@@ -91,6 +94,26 @@ def test_b1_goes_to_the_methods_that_use_it(make_workflow, b1, users):
         metadata = workflow.get_node(write_node_name(name)).inputs.metadata
         # what a map was computed with is known later
         assert (metadata["B1Map"], metadata["B1MapRequested"]) == ("none", b1)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_b1_map_of_the_anatomy_is_registered_once(
+    settings, datasets, make_plans, tmp_path, shared
+):
+    given = settings(methods=("inversion",))
+    (plan,) = make_plans(given)
+    path = datasets["seg"] / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
+    route = Route(coreg="rigid", anatomical=path)
+    b1 = Companion((path,), datasets["seg"], "b1")
+    plan = replace(plan, b1=b1, b1_route=route, b1_origins=("measured",))
+    if shared:
+        plan = replace(plan, segmentation_route=route)
+    workflow = init_acquisition_wf(plan=plan, settings=given, datasets=datasets, name="one_wf")
+    registrations = [name for name in workflow.list_node_names() if "coregister" in name]
+    assert registrations == ["coregister"]
+    for output, field in (("pose", "pose"), ("failure", "pose_failure")):
+        assert ("coregister", output, "b1", field) in edges(workflow)
+    assert workflow.get_node("b1").inputs.in_files == [str(path)]
 
 
 def test_every_reconstruction_has_the_signed_phase(make_workflow):
