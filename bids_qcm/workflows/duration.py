@@ -20,8 +20,8 @@ _SECONDS_OF_REGISTRATION = 20.0
 _SECONDS_OF_TEMPLATE = 10.0
 _SECONDS_OF_TISSUE_CLASSES = 50.0
 # An inversion has no kernel; it and its standard deviation take as long as so many pairs.
-_PAIRS_OF_INVERSION = 150_000
-_PAIRS_OF_ITS_STD = 500_000
+_PAIRS_OF_INVERSION = 20_000
+_PAIRS_OF_ITS_STD = 40_000
 
 _SHARE_IN_MASK = 0.4
 
