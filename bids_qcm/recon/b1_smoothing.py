@@ -28,7 +28,7 @@ _MOST_KERNELS = 8
 
 
 class SmoothB1(NamedTuple):
-    """A smooth |B1+| map.
+    """A smooth map of the magnitude of B1+.
 
     Attributes
     ----------
@@ -54,14 +54,14 @@ def smooth_b1(
     *,
     fwhm: float = SMOOTHING_MM,
 ) -> SmoothB1:
-    """Smooth a measured |B1+| map, and extend it over a mask.
+    """Smooth a measured map of the magnitude of B1+, and extend it over a mask.
 
     Parameters
     ----------
     b1_map : array_like of float, shape (X, Y, Z)
         Magnitude of B1+ in any unit; ignored where nothing was measured.
     measured : array_like of float, shape (X, Y, Z)
-        Share of each voxel in which |B1+| was measured, 0 to 1.
+        Share of each voxel in which it was measured, 0 to 1.
     voxel_size : float or sequence of 3 floats
         In mm.
     mask : array_like of bool, shape (X, Y, Z)

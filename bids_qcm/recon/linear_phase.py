@@ -32,12 +32,12 @@ _LOWEST, _HIGHEST = 0.3, 6.0
 
 @dataclass(frozen=True, eq=False)
 class LinearPhase:
-    """A linear phase ``a . x`` and the evidence for it.
+    """A linear phase in phi0, and the evidence for it.
 
     Attributes
     ----------
     estimate : ndarray of float64, shape (3,)
-        Least-squares estimate of a, in rad/m along the axes of the volume.
+        Least-squares estimate of a in the phase ``a . x``, in rad/m along the axes of the volume.
     covariance : ndarray of float64, shape (3, 3)
         Of the estimate, in (rad/m)^2: noise and errors of the model. Infinite on the diagonal if
         the mask is too small to tell.

@@ -160,7 +160,7 @@ def reconstruct(
     A linear phase ``a . x``, for example of an echo that is not in the centre of its window, has no
     Laplacian, but where b is not constant it adds ``grad(ln b^2) . a`` to kappa, and an inversion
     takes it for differences between tissues. The ``inversion`` methods estimate and remove it, see
-    :func:`bids_qcm.recon.linear_phase.estimate_linear_phase`; for the others, remove it before a
+    :func:`estimate_linear_phase`; for the others, remove it before a
     `b1_map` is used.
 
     References
