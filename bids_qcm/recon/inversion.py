@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -287,6 +288,8 @@ class _Fit:
         self.scene = scene
         self._prior = TissuePrior(_links(scene), scene.support, scene.voxel_size, scene.to_mean)
         self._expected = scene.variance
+        # inverse of the expected standard deviation; 0 outside the mask
+        self._scale = _inverse(np.sqrt(self._expected))
         self._variance = self._expected
         self._multipliers: NDArray[np.float32] | None = None
         self._state = self._nearest(np.where(scene.inside, log_kappa, 0), None)
@@ -313,9 +316,9 @@ class _Fit:
             if np.abs(change[self.scene.inside]).mean() < _SMALL_CHANGE:
                 return
 
-    def response(self, noise: NDArray[np.float64]) -> NDArray[np.float32]:
+    def response(self, noise: NDArray[np.float64], system: MultiplierSystem) -> NDArray[np.float32]:
         """Return the change of log(kappa) that noise of the phase causes, to first order."""
-        return self._system.change(self._moved(noise), energy=_REPLICATE_ENERGY)[0]
+        return system.change(self._moved(noise), energy=_REPLICATE_ENERGY).log_kappa
 
     def linear_phase_effect(self) -> float:
         """Return the effect of the linear phase that may be left on the median voxel."""
@@ -323,26 +326,25 @@ class _Fit:
         error = np.array(scene.linear_phase_error)
         if not np.isfinite(error).all():
             return float("nan")
-        total = np.zeros(scene.phase.shape)
+        total, system = np.zeros(scene.phase.shape), self.system()
         for one in np.diag(error)[error > 0]:
             ramp = make_linear_phase(one, scene.phase.shape, scene.voxel_size)
-            total += self.response(ramp).astype(np.float64) ** 2
+            total += self.response(ramp, system).astype(np.float64) ** 2
         return float(np.median(np.sqrt(total[scene.inside])))
 
     def reduced_chi_square(self) -> float:
         """Return the misfit per degree of freedom."""
         probe = _noise(self._variance, np.random.default_rng(0))
         right = self._moved(probe)
-        freedom = float(np.vdot(right, self._system.change(right, energy=_ENERGY)[1]))
+        freedom = float(np.vdot(right, self.system().change(right, energy=_ENERGY).multipliers))
         return 2 * self._misfit(self._state.phase) / freedom if freedom > 0 else float("nan")
 
     def _moved(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the change of the equation's excess with the phase."""
         return self._state.equation.excess(phase) - self._state.equation.source
 
-    @property
-    def _system(self) -> MultiplierSystem:
-        """The normal equations at the present map."""
+    def system(self) -> MultiplierSystem:
+        """Set up the normal equations at the present map."""
         state = self._state
         return MultiplierSystem(
             state.equation, self._variance, self.scene.voxel_size, self._prior, state.phase
@@ -354,7 +356,7 @@ class _Fit:
         # about its mean, for single precision
         centre = state.log_kappa[inside].mean()
         deviation = np.where(inside, state.log_kappa - centre, 0)
-        system = self._system
+        system = self.system()
         right = state.equation.excess(self.scene.phase) - system.by_log_kappa(deviation)
         found, self._multipliers = system.change(right, energy=_ENERGY, start=self._multipliers)
         step = np.where(inside, found.astype(np.float64) - deviation, 0)
@@ -384,11 +386,6 @@ class _Fit:
         """Raise the variance of outliers, so that their squares count as Huber's function does."""
         excess = np.abs(self.scene.phase - self._state.phase) * self._scale / OUTLIER
         self._variance = self._expected * np.maximum(excess, 1)
-
-    @property
-    def _scale(self) -> NDArray[np.float64]:
-        """Inverse of the expected standard deviation; 0 outside the mask."""
-        return _inverse(np.sqrt(self._expected))
 
     def _misfit(self, phase: NDArray[np.float64]) -> float:
         """Return the sum of Huber's function over the residuals in expected deviations."""
@@ -455,7 +452,7 @@ def _replicated_std(fit: _Fit) -> NDArray[np.float64]:
     noises = [_noise(noise_variance, rng) for _ in range(INVERSION_REPLICATES)]
     total = np.zeros(scene.phase.shape)
     with ThreadPoolExecutor(fft.get_workers()) as pool:
-        for response in pool.map(fit.response, noises):
+        for response in pool.map(partial(fit.response, system=fit.system()), noises):
             total += response**2
     return np.sqrt(mean_of_alike(total / INVERSION_REPLICATES, scene.support, scene.zscore))
 

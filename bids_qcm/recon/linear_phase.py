@@ -9,9 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from bids_qcm.recon.convection_reaction import inner_voxels
+from bids_qcm.recon.convection_reaction import ConvectionReaction
 from bids_qcm.recon.kernels import Triple, as_triple
-from bids_qcm.recon.neighbours import Links, neighbours, through
 
 # Of the Gaussian that averages noise and errors of the tissues' borders, in mm and in voxels.
 _SMOOTHING_MM, _LEAST_SMOOTHING = 4.0, 1.0
@@ -163,13 +162,13 @@ def estimate_linear_phase(
     size = as_triple(voxel_size, "voxel size")
     inside = _like(mask, phi0, "mask").astype(bool)
     tissues = None if labels is None else _like(labels, phi0, "labels")
-    rho = _resistivity(_like(kappa, phi0, "kappa"), inside, tissues)
+    first = _of_tissues(_like(kappa, phi0, "kappa"), inside, tissues)
     squared = np.ones(phi0.shape)
     if b1_squared is not None:
         squared = _like(b1_squared, phi0, "b1_squared") / np.median(np.asarray(b1_squared)[inside])
     squared = np.where(inside, squared, 1)
-    links = _conductances(rho, squared, inside, size)
-    design, residual, voxels = _regression(np.where(inside, phi0, 0), links, squared, inside, size)
+    equation = ConvectionReaction(inside, size, np.log(first), squared)
+    design, residual, voxels = _regression(equation, np.where(inside, phi0, 0), size)
     return _estimate(design, residual, voxels * size / _BLOCK_MM)
 
 
@@ -196,10 +195,10 @@ def _shrunk(estimate: NDArray[np.float64], covariance: NDArray[np.float64]) -> N
     return shrink(estimate, covariance) if np.isfinite(covariance).all() else np.zeros(3)
 
 
-def _resistivity(
+def _of_tissues(
     kappa: NDArray, inside: NDArray[np.bool_], labels: NDArray | None
 ) -> NDArray[np.float64]:
-    """Return rho = 1/kappa of each tissue, from the median of its kappa.
+    """Return the median kappa of each tissue.
 
     Without labels, the tissues are a more and a less conductive part of the map. The map itself
     would not do: its errors are those of the phase from which it was made.
@@ -214,39 +213,14 @@ def _resistivity(
     values = np.full(kappa.shape, typical)
     for label in np.unique(labels[known & (labels != 0)]):
         values[labels == label] = np.median(limited[known & (labels == label)])
-    return 1 / values
-
-
-def _conductances(
-    rho: NDArray[np.float64],
-    b1_squared: NDArray[np.float64],
-    inside: NDArray[np.bool_],
-    voxel_size: Triple,
-) -> Links:
-    """Return b^2 rho of each face over the squared distance of its voxels; 0 outside the mask.
-
-    As in the inversion: the harmonic mean of rho times the mean of b^2.
-    """
-    links = []
-    for axis, size in enumerate(voxel_size):
-        here, there = neighbours(axis)
-        harmonic = 2 * rho[here] * rho[there] / (rho[here] + rho[there])
-        mean = (b1_squared[here] + b1_squared[there]) / 2
-        link = np.zeros(rho.shape)
-        link[here] = np.where(inside[here] & inside[there], harmonic * mean, 0)
-        links.append(link / (size * 1e-3) ** 2)
-    return links
+    return values
 
 
 def _regression(
-    phase: NDArray[np.float64],
-    links: Links,
-    b1_squared: NDArray[np.float64],
-    inside: NDArray[np.bool_],
-    voxel_size: Triple,
+    equation: ConvectionReaction, phase: NDArray[np.float64], voxel_size: Triple
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
     """Return smoothed ``grad(b^2 rho)``, (n, 3), smoothed residual, (n,), and the n voxels."""
-    inner = inner_voxels(inside)
+    inner = equation.inner
     sd = [max(_SMOOTHING_MM / size, _LEAST_SMOOTHING) for size in voxel_size]
     kept = ndimage.distance_transform_edt(np.pad(inner, 1), sampling=voxel_size)[1:-1, 1:-1, 1:-1]
     kept = kept > max(s * size for s, size in zip(sd, voxel_size, strict=True))
@@ -257,11 +231,12 @@ def _regression(
     def gradients() -> Iterator[NDArray[np.float64]]:
         for unit in np.eye(3):
             # what a linear phase of 1 rad/m adds to the divergence
-            yield smoothed(-through(links, make_linear_phase(unit, phase.shape, voxel_size)))
+            ramp = make_linear_phase(unit, phase.shape, voxel_size)
+            yield smoothed(equation.source - equation.excess(ramp))
 
-    residual = smoothed(-through(links, phase) - b1_squared)
+    residual = smoothed(-equation.excess(phase))
     # what a common factor of kappa adds, since div(b^2 rho grad(phi)) = b^2
-    columns = [*gradients(), smoothed(b1_squared)]
+    columns = [*gradients(), smoothed(equation.source)]
     return np.stack(columns, axis=1), residual, np.argwhere(kept)
 
 

@@ -112,9 +112,9 @@ def test_replicates_are_made_on_one_grid_only(monkeypatch, size):
     labels = np.ones((12, 12, 12), dtype=np.int32)
     shapes, response = [], inversion._Fit.response
 
-    def counted(fit, noise):
+    def counted(fit, noise, system):
         shapes.append(noise.shape)
-        return response(fit, noise)
+        return response(fit, noise, system)
 
     monkeypatch.setattr(inversion._Fit, "response", counted)
     invert(image(np.full(labels.shape, 400.0), labels, size=(size,) * 3), uncertainty=True)
