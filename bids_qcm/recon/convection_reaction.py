@@ -49,6 +49,8 @@ class ConvectionReaction:
         Where the equation holds.
     links : list of 3 ndarrays of float64, shape (X, Y, Z)
         b^2 / kappa over the squared distance, of the pairs along each axis, in 1/rad.
+    voxel_size : tuple of 3 floats
+        In mm.
     source : ndarray of float64, shape (X, Y, Z)
         b^2 at the inner voxels, 0 elsewhere.
 
@@ -74,6 +76,7 @@ class ConvectionReaction:
         self.inner = inner_voxels(inside)
         self.source = self.inner * (1.0 if b1_squared is None else b1_squared)
         self._inside = inside
+        self.voxel_size = voxel_size
         self._kappa = np.where(inside, np.exp(log_kappa), 0)
         self.links, self._share = [], []
         for axis, size in enumerate(voxel_size):
@@ -114,12 +117,10 @@ class ConvectionReaction:
             PairOperator(first, second, none, self._inside),
         )
 
-    def squared_gradient(
-        self, phase: NDArray[np.float64], voxel_size: Triple
-    ) -> NDArray[np.float64]:
+    def squared_gradient(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``|grad(phi)|^2 / kappa^2`` in mm^2, (X, Y, Z); 0 outside the mask."""
         total = np.zeros(phase.shape)
-        for step, link, size in zip(differences(phase), self.links, voxel_size, strict=True):
+        for step, link, size in zip(differences(phase), self.links, self.voxel_size, strict=True):
             total += np.where(link > 0, (step / size) ** 2, 0)
         kappa = np.where(self._inside, self._kappa, 1)
         # rad/mm over rad/m^2

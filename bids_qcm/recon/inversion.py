@@ -346,9 +346,7 @@ class _Fit:
     def system(self) -> MultiplierSystem:
         """Set up the normal equations at the present map."""
         state = self._state
-        return MultiplierSystem(
-            state.equation, self._variance, self.scene.voxel_size, self._prior, state.phase
-        )
+        return MultiplierSystem(state.equation, self._variance, self._prior, state.phase)
 
     def _change(self) -> NDArray[np.float64]:
         """Return the Gauss-Newton step of log(kappa)."""
@@ -375,7 +373,7 @@ class _Fit:
         """Find the phase of a map: of those that obey the equation, the nearest to the measured."""
         scene = self.scene
         equation = ConvectionReaction(scene.inside, scene.voxel_size, log_kappa, scene.b1_squared)
-        system = MultiplierSystem(equation, self._variance, scene.voxel_size)
+        system = MultiplierSystem(equation, self._variance)
         multipliers = system.solve(equation.excess(scene.phase), energy=_ENERGY, start=start)
         phase = scene.phase - system.spread(multipliers)
         centred = np.where(scene.inside, log_kappa - log_kappa[scene.inside].mean(), 0)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from bids_qcm.recon.arguments import like_phase
 from bids_qcm.recon.convection_reaction import ConvectionReaction
 from bids_qcm.recon.kernels import Triple, as_triple
 
@@ -160,12 +161,14 @@ def estimate_linear_phase(
     """
     phi0 = np.asarray(phase, dtype=np.float64)
     size = as_triple(voxel_size, "voxel size")
-    inside = _like(mask, phi0, "mask").astype(bool)
-    tissues = None if labels is None else _like(labels, phi0, "labels")
-    first = _of_tissues(_like(kappa, phi0, "kappa"), inside, tissues)
+    inside = like_phase(mask, phi0, "mask").astype(bool)
+    tissues = None if labels is None else like_phase(labels, phi0, "labels")
+    first = _of_tissues(like_phase(kappa, phi0, "kappa"), inside, tissues)
     squared = np.ones(phi0.shape)
     if b1_squared is not None:
-        squared = _like(b1_squared, phi0, "b1_squared") / np.median(np.asarray(b1_squared)[inside])
+        squared = like_phase(b1_squared, phi0, "b1_squared") / np.median(
+            np.asarray(b1_squared)[inside]
+        )
     squared = np.where(inside, squared, 1)
     equation = ConvectionReaction(inside, size, np.log(first), squared)
     design, residual, voxels = _regression(equation, np.where(inside, phi0, 0), size)
@@ -303,10 +306,3 @@ def shrink(estimate: NDArray[np.float64], covariance: NDArray[np.float64]) -> ND
         logs.append(evidence + sum(present) * np.log(_PRIOR_ODDS))
     weights = np.exp(np.array(logs) - np.max(logs))
     return weights @ np.array(means) / weights.sum()
-
-
-def _like(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
-    array = np.asarray(volume)
-    if array.shape != phase.shape:
-        raise ValueError(f"{name} has shape {array.shape}, but the phase has {phase.shape}")
-    return array

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from bids_qcm.recon.conjugate_gradients import conjugate_gradients
 from bids_qcm.recon.convection_reaction import ConvectionReaction
-from bids_qcm.recon.kernels import Triple
 from bids_qcm.recon.multigrid import Multigrid
 from bids_qcm.recon.tissue_prior import TissuePrior
 
@@ -47,8 +46,6 @@ class MultiplierSystem:
     equation : ConvectionReaction
     variance : ndarray of float64, shape (X, Y, Z)
         V in rad^2, positive in the mask, 0 outside it.
-    voxel_size : tuple of 3 floats
-        In mm.
     prior : TissuePrior, optional
         Of log(kappa). Without it u is 0.
     phase : ndarray of float64, shape (X, Y, Z), optional
@@ -67,7 +64,6 @@ class MultiplierSystem:
         self,
         equation: ConvectionReaction,
         variance: NDArray[np.float64],
-        voxel_size: Triple,
         prior: TissuePrior | None = None,
         phase: NDArray[np.float64] | None = None,
     ) -> None:
@@ -79,9 +75,9 @@ class MultiplierSystem:
         shift: NDArray[np.float64] | float = 0.0
         if prior is not None:
             self.by_log_kappa, self._transposed = equation.by_log_kappa(phase)
-            gradient = equation.squared_gradient(phase, voxel_size)
+            gradient = equation.squared_gradient(phase)
             wave = equation.source**2 * (1 + gradient * _WAVE_NUMBER**2 / 3)
-            weight = wave / (_PRIOR_PRECISION * np.prod(voxel_size))
+            weight = wave / (_PRIOR_PRECISION * np.prod(equation.voxel_size))
             shift = np.sqrt(weight * self._precision)
         self._smoother = Multigrid(equation.links, equation.inner, shift)
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import find_objects
 
 from bids_qcm.physics import PhaseType, conductivity_factor
+from bids_qcm.recon.arguments import like_phase
 from bids_qcm.recon.automatic import LARGEST_SCALE, TARGET_STD, choose_for_noise
 from bids_qcm.recon.compiling import thread_limit
 from bids_qcm.recon.inversion import model_error
@@ -283,7 +284,7 @@ def _checked_noise(
     noise: ArrayLike, phase: NDArray, support: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Give the noise as a volume, 0 where it is not used."""
-    sd = _like(
+    sd = like_phase(
         np.broadcast_to(noise, phase.shape) if np.ndim(noise) == 0 else noise, phase, "phase noise"
     )
     used = support != 0
@@ -299,7 +300,7 @@ def _checked_b1(
 
     None if it is constant, because the equation is then the one without a map.
     """
-    b1 = _like(b1_map, phase, "b1_map").astype(np.float64)
+    b1 = like_phase(b1_map, phase, "b1_map").astype(np.float64)
     used = b1[support != 0]
     if not (np.isfinite(used).all() and (used > 0).all()):
         raise ValueError("b1_map must be finite and positive in the mask")
@@ -340,7 +341,7 @@ def _checked_volumes(
             f"phase is {phi0.dtype} of shape {phi0.shape}, but it must be 3-D float, in rad"
         )
     finite = np.isfinite(phi0)
-    inside = finite if mask is None else _boolean(_like(mask, phi0, "mask"))
+    inside = finite if mask is None else _boolean(like_phase(mask, phi0, "mask"))
     usable = inside & finite
     zscore = None
     if method.uses_magnitude:
@@ -370,17 +371,10 @@ def _require_some(usable: NDArray[np.bool_]) -> None:
         raise ValueError("no voxel of the mask has finite phase (and magnitude, where used)")
 
 
-def _like(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
-    array = np.asarray(volume)
-    if array.shape != phase.shape:
-        raise ValueError(f"{name} has shape {array.shape}, but the phase has {phase.shape}")
-    return array
-
-
 def _required(volume: ArrayLike | None, phase: NDArray, name: str, method: Method) -> NDArray:
     if volume is None:
         raise ValueError(f"method {method.name} needs {name}")
-    return _like(volume, phase, name)
+    return like_phase(volume, phase, name)
 
 
 def _integers(labels: NDArray) -> NDArray[np.int32]:

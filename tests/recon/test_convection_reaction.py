@@ -86,7 +86,7 @@ def test_divergence_is_that_of_the_excess(case):
 def test_gradient_is_squared_in_mm():
     x, y, z = coordinates(SHAPE, SIZE)
     equation = ConvectionReaction(np.ones(SHAPE, dtype=bool), SIZE, np.full(SHAPE, np.log(500)))
-    found = equation.squared_gradient(3 * x + 4 * y - 12 * z, SIZE)
+    found = equation.squared_gradient(3 * x + 4 * y - 12 * z)
     np.testing.assert_allclose(found[:-1, :-1, :-1], (13 / 500 * 1e3) ** 2)
 
 
