@@ -95,7 +95,7 @@ def test_spin_echo_sidecar(spin_echo):
     assert 0 < sidecar["EchoTime"] < 1
 
 
-def test_full_wave_phantom_has_a_b1_map(full_wave, spin_echo):
+def test_full_wave_phantom_has_a_b1_map(full_wave):
     fmap = full_wave / "sub-01" / "fmap"
     image = nib.load(fmap / "sub-01_TB1map.nii.gz")
     assert image.header.get_zooms() == (8, 8, 8)
@@ -111,7 +111,15 @@ def test_full_wave_phantom_has_a_b1_map(full_wave, spin_echo):
             "FlipAngle"
         ] == pytest.approx(90)
     assert len(sidecar["IntendedFor"]) == 2
-    assert not (spin_echo / "sub-01" / "fmap").exists()
+
+
+def test_phantom_without_b1_effect_has_a_constant_b1_map(spin_echo):
+    image = nib.load(spin_echo / "sub-01" / "fmap" / "sub-01_TB1map.nii.gz")
+    percent = image.get_fdata()
+    measured = percent[percent > 0]
+    assert measured.size > 1000
+    # its noise is 2 %
+    assert (measured.mean(), measured.std()) == pytest.approx((100, 2), abs=0.2)
 
 
 def test_gradient_echoes(gradient_echo):
