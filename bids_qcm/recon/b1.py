@@ -16,6 +16,7 @@ from bids_qcm.physics import (
 from bids_qcm.recon.convection_reaction import inner_voxels
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.multigrid import Multigrid
+from bids_qcm.recon.neighbours import through
 
 BODY_CONDUCTIVITY = 0.5
 """S/m, of a head on average."""
@@ -129,7 +130,7 @@ def _solve(
     if not inner.any():
         raise ValueError(f"the outline is nowhere three voxels of {max(voxel_size):g} mm thick")
     squares = [np.full(body.shape, (size * 1e-3) ** -2) for size in voxel_size]
-    laplacian = Multigrid(squares, inner)
+    multigrid = Multigrid(squares, inner)
 
     def volume(vector: NDArray[np.complex128]) -> NDArray[np.complex128]:
         values = np.zeros(body.shape, dtype=np.complex128)
@@ -138,12 +139,12 @@ def _solve(
 
     def helmholtz(vector: NDArray[np.complex128]) -> NDArray[np.complex128]:
         values = volume(vector)
-        negative = laplacian.apply(values.real) + 1j * laplacian.apply(values.imag)
+        negative = through(squares, values.real) + 1j * through(squares, values.imag)
         return negative[inner] - squared_wave_number * vector
 
     def precondition(vector: NDArray[np.complex128]) -> NDArray[np.complex128]:
         values = volume(vector)
-        return (laplacian.cycle(values.real) + 1j * laplacian.cycle(values.imag))[inner]
+        return (multigrid.cycle(values.real) + 1j * multigrid.cycle(values.imag))[inner]
 
     shape = (np.count_nonzero(inner),) * 2
     change, failure = gmres(

@@ -91,8 +91,10 @@ class ConvectionReaction:
             share[here] = self._kappa[here] / total
             self.links.append(link)
             self._share.append(share)
-        none = np.zeros(inside.shape, np.float32)
-        self.divergence = PairOperator(self.links, self.links, none, self.inner)
+        # both operators share these arrays
+        self._single = [link.astype(np.float32) for link in self.links]
+        self._none = np.zeros(inside.shape, np.float32)
+        self.divergence = PairOperator(self._single, self._single, self._none, self.inner)
 
     def excess(self, phase: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return ``b^2 - div(b^2 grad(phi) / kappa)`` at the inner voxels, 0 elsewhere."""
@@ -100,21 +102,19 @@ class ConvectionReaction:
 
     def divergence_transposed(self, factor: NDArray[np.floating]) -> PairOperator:
         """Return the transpose of ``-div(b^2 grad() / kappa)``, times a volume, (X, Y, Z)."""
-        none = np.zeros(factor.shape, np.float32)
-        return PairOperator(self.links, self.links, none, factor)
+        return PairOperator(self._single, self._single, self._none, factor)
 
     def by_log_kappa(self, phase: NDArray[np.float64]) -> tuple[PairOperator, PairOperator]:
         """Return the derivative of the excess by log(kappa) at a phase, and its transpose."""
-        first, second = [], []
+        fluxes, first, second = [], [], []
         for link, share, step in zip(self.links, self._share, differences(phase), strict=True):
             flux = link * step
-            first.append(-flux * share)
-            second.append(flux * (1 - share))
-        both = balance([a - b for a, b in zip(first, second, strict=True)])
-        none = np.zeros(phase.shape, np.float32)
+            fluxes.append(flux)
+            first.append((-flux * share).astype(np.float32))
+            second.append((flux * (1 - share)).astype(np.float32))
         return (
-            PairOperator(second, first, both, self.inner),
-            PairOperator(first, second, none, self._inside),
+            PairOperator(second, first, -balance(fluxes), self.inner),
+            PairOperator(first, second, self._none, self._inside),
         )
 
     def squared_gradient(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Elliptic operators on the voxels of a mask, and their approximate inverse by multigrid."""
+"""Approximate inverse of an elliptic operator on the voxels of a mask, by multigrid."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ class _Level:
 
 
 class Multigrid:
-    """The operator ``(A u)_i = sum_j c_ij (u_i - u_j) + e_i u_i`` on a voxel grid, and a V-cycle.
+    """A multigrid V-cycle for ``(A u)_i = sum_j c_ij (u_i - u_j) + e_i u_i`` on a voxel grid.
 
     Parameters
     ----------
@@ -71,21 +71,13 @@ class Multigrid:
             kept = np.zeros(free.shape)
             kept[here] = np.where(free[here] & free[there], link[here], 0)
             between.append(kept)
-        self.free = free
-        self._links = tuple(between)
-        self._diagonal = np.where(free, extra + at_both_ends(links, links), 0)
-        level = _level(between, self._diagonal - at_both_ends(between, between))
+        to_fixed = at_both_ends(links, links) - at_both_ends(between, between)
+        level = _level(between, np.where(free, extra + to_fixed, 0))
         self._levels = [level]
         while np.count_nonzero(level.diagonal) > _COARSEST:
             level = _coarser(level)
             self._levels.append(level)
         self._coarsest_inverse = np.linalg.pinv(_matrix(level), hermitian=True)
-
-    def apply(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give A u, (X, Y, Z)."""
-        out = np.empty(values.shape)
-        in_planes(_apply, out, values, self._links, self._diagonal)
-        return out
 
     def cycle(self, residual: NDArray[np.floating]) -> NDArray[np.float32]:
         """Give what one V-cycle makes of a residual, (X, Y, Z): a symmetric approximate inverse."""
@@ -173,13 +165,6 @@ def _apply_to_row(out, x, y, values, links, diagonal):  # noqa: ANN001, ANN202
         out[z] -= along_z[z] * row[z + 1]
     for z in range(nz - 1):
         out[z + 1] -= along_z[z] * row[z]
-
-
-@compiled(fastmath=VECTORISED, **LEAF)
-def _apply(planes, out, values, links, diagonal):  # noqa: ANN001, ANN202
-    for x in planes:
-        for y in range(out.shape[1]):
-            _apply_to_row(out[x, y], x, y, values, links, diagonal)
 
 
 @compiled(fastmath=VECTORISED, **LEAF)
