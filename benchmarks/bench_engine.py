@@ -1,15 +1,24 @@
-"""Time and memory of the ten methods, and of the compiled loops that they spend it in."""
+"""Time and memory of the methods and of their compiled loops."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks.cases import CASES, MEMORY_CASES, PUBLISHED_CASES, Case, Part
+from benchmarks.cases import (
+    CASES,
+    INVERSION_CASES,
+    MEMORY_CASES,
+    PUBLISHED_CASES,
+    Case,
+    InversionCase,
+    Part,
+)
 from benchmarks.costs import work_per_pair
 from benchmarks.fresh import run_fresh
 from benchmarks.hardware import Peaks
 from benchmarks.head import Head
+from benchmarks.traffic import count_traffic
 from bids_qcm.recon import METHODS
 
 _LOOPS = [
@@ -76,6 +85,29 @@ def bench_loop(
         l1=work.l1,
         memory=work.memory,
         least=peaks.seconds(work),
+    )
+
+
+@pytest.mark.parametrize("case", INVERSION_CASES, ids=_names(INVERSION_CASES))
+def bench_inversion(
+    case: InversionCase, head: Head, small_head: Head, peaks: Peaks, measure: Callable
+) -> None:
+    """Time an inversion, and count the bytes that its loops read and write."""
+    options = {"uncertainty": case.uncertainty}
+    small_head.reconstruct(case.method, **small_head.noise(), **options)
+
+    def run() -> dict[str, float]:
+        with count_traffic() as traffic:
+            head.reconstruct(case.method, **head.noise(), **options)
+        return {"loops": traffic.loops, "bytes": traffic.volume}
+
+    measure(
+        "inversions",
+        run,
+        name=case.name,
+        voxels=head.n_voxels,
+        target=case.target,
+        bandwidth=peaks.memory,
     )
 
 

@@ -99,7 +99,7 @@ class Study:
     parameters: PhantomParameters
     results: Path
     _known: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _last: tuple[Any, tuple[Phi0, float]] | None = None
+    _last: tuple[Any, tuple[Phi0, B1Map]] | None = None
 
     def __post_init__(self) -> None:
         """Read what an earlier run found, and make the heads."""
@@ -194,7 +194,7 @@ class Study:
             uncertainty=False,
         ).conductivity
 
-    def _image(self, scan: Scan, head: Head) -> tuple[Phi0, B1Map | None]:
+    def _image(self, scan: Scan, head: Head) -> tuple[Phi0, B1Map]:
         """Image a head; keep what was imaged last."""
         key = scan.snr, scan.seed, id(head)
         if self._last is None or self._last[0] != key:
@@ -203,7 +203,7 @@ class Study:
             self._last = key, (image, phantom.b1_map)
         return self._last[1]
 
-    def _b1(self, kind: B1, measured: B1Map | None) -> NDArray[np.float32] | None:
+    def _b1(self, kind: B1, measured: B1Map) -> NDArray[np.float32] | None:
         if kind == "none":
             return None
         if kind == "model":

@@ -114,6 +114,30 @@ def _peak_lines(peaks: Peaks) -> list[str]:
     ]
 
 
+def _inversions(rows: Sequence[Row]) -> list[str]:
+    cells = []
+    for row in rows:
+        running = row["processor_seconds"]
+        least = row["bytes"] / row["bandwidth"] * row["threads"]
+        cells.append(
+            (
+                row["name"],
+                _seconds(row),
+                f"{running:.1f}",
+                _asked(running, row["target"], disturbed=_disturbed(row)),
+                row["loops"],
+                f"{row['bytes'] / 1e9:.0f}",
+                f"{least / running:.0%}",
+            )
+        )
+    return _table(
+        f"Inversions, {rows[0]['voxels']:,} voxels: processor time of all threads, and the bytes "
+        "of the grids that compiled loops pass over",
+        ("method", "s", "cpu s", "asked", "loops", "GB", "peak"),
+        cells,
+    )
+
+
 def _memory(rows: Sequence[Row]) -> list[str]:
     cells = [
         (
@@ -190,6 +214,7 @@ def _start(rows: Sequence[Row]) -> list[str]:
 _TABLES: dict[str, Callable[[Sequence[Row]], list[str]]] = {
     "methods": _methods,
     "loops": _loops,
+    "inversions": _inversions,
     "memory": _memory,
     "output voxels": _scaling("output voxels"),
     "support voxels": _scaling("support voxels"),

@@ -42,8 +42,8 @@ class Evidence:
     trend_inferior_superior, trend_left_right : float
         Relative change of the conductivity from one end of the mask to the other, see
         :func:`relative_trend`; NaN if it cannot be found.
-    reduced_chi_square : float or None
-        Of an inversion.
+    reduced_chi_square, prior_chi_square : float or None
+        Of an inversion: misfit of the phase, and deviation of the conductivity from the prior.
     largest_voxel_size : float
         Longest edge of a voxel, mm.
     n_failed_checks : int
@@ -60,6 +60,7 @@ class Evidence:
     trend_inferior_superior: float = np.nan
     trend_left_right: float = np.nan
     reduced_chi_square: float | None = None
+    prior_chi_square: float | None = None
     largest_voxel_size: float = 0.0
     n_failed_checks: int = 0
 
@@ -74,6 +75,7 @@ def gather_evidence(
     names: Mapping[int, str] | None = None,
     std: NDArray[np.floating] | None = None,
     reduced_chi_square: float | None = None,
+    prior_chi_square: float | None = None,
     n_failed_checks: int = 0,
 ) -> Evidence:
     """Gather the evidence that a map holds on its own quality.
@@ -94,7 +96,7 @@ def gather_evidence(
         Name of each label, required with labels.
     std : ndarray of float, shape (X, Y, Z), optional
         Noise standard deviation, S/m.
-    reduced_chi_square : float, optional
+    reduced_chi_square, prior_chi_square : float, optional
         Goodness of fit of an inversion.
     n_failed_checks : int
         Errors in the images that the user made warnings.
@@ -133,6 +135,7 @@ def gather_evidence(
         trend_inferior_superior=relative_trend(relative, positions[:, 2]),
         trend_left_right=relative_trend(relative, positions[:, 0]),
         reduced_chi_square=reduced_chi_square,
+        prior_chi_square=prior_chi_square,
         largest_voxel_size=float(np.linalg.norm(to_world[:, :3], axis=0).max()),
         n_failed_checks=n_failed_checks,
         **noise,

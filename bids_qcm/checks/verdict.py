@@ -60,6 +60,9 @@ TREND = Limits(0.5, 1.0)
 CHI_SQUARE = Limits(1.3, 5.0)
 """Reduced chi-square of an inversion, whose variance holds that of the model error."""
 
+PRIOR_CHI_SQUARE = Limits(5.0, math.inf)
+"""Squared deviation of the conductivity from an inversion's prior over its expected value."""
+
 CORTEX = 2.5
 """Mean thickness of the cortex, mm [1]_.
 
@@ -311,6 +314,15 @@ def _fit(evidence: Evidence) -> Iterator[Reason]:
             colour,
             f"the inversion does not fit the phase: reduced chi-square {chi_square:.1f} instead of "
             "about 1 or less",
+        )
+    variation = evidence.prior_chi_square
+    colour = None if variation is None else _above(variation, PRIOR_CHI_SQUARE)
+    if colour:
+        yield Reason(
+            colour,
+            f"the squared variation of the conductivity within tissues is {variation:.1f} times "
+            "the expected one; the phase may hold more than conductivity, or the segmentation may "
+            "not fit",
         )
 
 

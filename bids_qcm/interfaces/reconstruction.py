@@ -105,9 +105,11 @@ def _of_inversion(result: Reconstruction) -> dict[str, Any]:
         error = result.linear_phase.standard_error
         if np.isfinite(error).all():
             found["LinearPhaseStandardError"] = error.round(2).tolist()
-    numbers = {
-        "ReducedChiSquare": result.reduced_chi_square,
-        "LinearPhaseEffect": result.linear_phase_effect,
-    }
-    finite = {name: v for name, v in numbers.items() if v is not None and np.isfinite(v)}
-    return found | {name: round(value, 4) for name, value in finite.items()}
+    if result.goodness is not None:
+        numbers = {
+            "ReducedChiSquare": result.goodness.reduced_chi_square,
+            "PriorChiSquare": result.goodness.prior_chi_square,
+            "LinearPhaseEffect": result.goodness.linear_phase_effect,
+        }
+        found |= {name: round(value, 4) for name, value in numbers.items() if np.isfinite(value)}
+    return found

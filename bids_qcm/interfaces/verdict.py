@@ -45,6 +45,7 @@ class JudgeMap(CheckedInterface):
             names=read_names(Path(inputs.names_file)) if inputs.names_file else None,
             std=read_values(Path(inputs.condstd_file)) if inputs.condstd_file else None,
             reduced_chi_square=inputs.provenance.get("ReducedChiSquare"),
+            prior_chi_square=inputs.provenance.get("PriorChiSquare"),
             n_failed_checks=len(inputs.provenance.get(FAILED_CHECKS, ())),
         )
         self._results["provenance"] = inputs.provenance | _described(evidence)

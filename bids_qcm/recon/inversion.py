@@ -144,6 +144,29 @@ class Scene:
         )
 
 
+class GoodnessOfFit(NamedTuple):
+    """How well an inversion agrees with what it assumes.
+
+    Attributes
+    ----------
+    reduced_chi_square : float
+        Squared residual of the phase over its variance, per degree of freedom. It is about 1 or
+        less if the noise is right and the phase obeys the equation. NaN if the fit leaves no degree
+        of freedom.
+    prior_chi_square : float
+        Squared deviation of log(kappa) from the prior over its variance, per parameter that the
+        phase determines. It is about 1 if the conductivity varies as the prior assumes. NaN if the
+        phase determines none.
+    linear_phase_effect : float
+        Relative standard deviation of kappa in the median voxel because of the linear phase that
+        may be left; NaN if its standard error is unknown.
+    """
+
+    reduced_chi_square: float
+    prior_chi_square: float
+    linear_phase_effect: float
+
+
 class Inversion(NamedTuple):
     """Result of an inversion.
 
@@ -154,18 +177,12 @@ class Inversion(NamedTuple):
         that have no voxel with six neighbours.
     kappa_std : ndarray of float32, shape (X, Y, Z), or None
         Noise standard deviation of kappa.
-    reduced_chi_square : float
-        Misfit of the phase over its noise, per degree of freedom; NaN if the fit leaves none.
-        About 1 or less if the noise is right and the phase obeys the equation.
-    linear_phase_effect : float
-        Relative standard deviation of kappa, of the median voxel, by the linear phase that may be
-        left; NaN if that is unknown.
+    goodness : GoodnessOfFit
     """
 
     kappa: NDArray[np.float32]
     kappa_std: NDArray[np.float32] | None
-    reduced_chi_square: float
-    linear_phase_effect: float
+    goodness: GoodnessOfFit
 
 
 # its products of vectors are too short for threads, which would wait on each other
@@ -201,8 +218,11 @@ def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
 
     The reduced chi-square is ``2 sum_i rho(r_i / s_i) / (N - p)`` over the N voxels of the mask,
     with the residuals r at the minimum. p, the effective number of parameters, is the trace of the
-    matrix that maps the phase to the fitted phase [1]_. One random probe of the noise estimates the
-    trace [2]_.
+    matrix that maps the phase to the fitted phase [1]_. A random probe of the noise estimates the
+    trace [2]_. The same probe gives the trace for a fixed map; the difference is the number of
+    parameters of the map that the phase determines. If the conductivity varies as the prior
+    assumes, this number is also the expected value of ``u . Q u``, the prior's term at the
+    minimum, because noise, prior and equation are normal and linear there.
 
     References
     ----------
@@ -230,8 +250,7 @@ def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
     return Inversion(
         kappa.astype(np.float32),
         None if std is None else (kappa * std).astype(np.float32),
-        fit.reduced_chi_square(),
-        effect,
+        fit.goodness(effect),
     )
 
 
@@ -332,12 +351,17 @@ class _Fit:
             total += self.response(ramp, system).astype(np.float64) ** 2
         return float(np.median(np.sqrt(total[scene.inside])))
 
-    def reduced_chi_square(self) -> float:
-        """Return the misfit per degree of freedom."""
-        probe = _noise(self._variance, np.random.default_rng(0))
-        right = self._moved(probe)
+    def goodness(self, linear_phase_effect: float) -> GoodnessOfFit:
+        """Compare the residual and the map with their expected sizes."""
+        right = self._moved(_noise(self._variance, np.random.default_rng(0)))
+        fixed = self._fixed_map_system(self._state.equation)
+        left_by_phase = float(np.vdot(right, fixed.solve(right, energy=_ENERGY)))
         freedom = float(np.vdot(right, self.system().change(right, energy=_ENERGY).multipliers))
-        return 2 * self._misfit(self._state.phase) / freedom if freedom > 0 else float("nan")
+        return GoodnessOfFit(
+            _ratio(2 * self._misfit(self._state.phase), freedom),
+            _ratio(2 * self._prior_cost(self._state.log_kappa), left_by_phase - freedom),
+            linear_phase_effect,
+        )
 
     def _moved(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the change of the equation's excess with the phase."""
@@ -373,12 +397,22 @@ class _Fit:
         """Find the phase of a map: of those that obey the equation, the nearest to the measured."""
         scene = self.scene
         equation = ConvectionReaction(scene.inside, scene.voxel_size, log_kappa, scene.b1_squared)
-        system = MultiplierSystem(equation, self._variance)
+        system = self._fixed_map_system(equation)
         multipliers = system.solve(equation.excess(scene.phase), energy=_ENERGY, start=start)
         phase = scene.phase - system.spread(multipliers)
-        centred = np.where(scene.inside, log_kappa - log_kappa[scene.inside].mean(), 0)
-        prior = float(np.vdot(centred, self._prior.precision(centred)))
-        return _State(log_kappa, equation, phase, multipliers, self._misfit(phase) + prior / 2)
+        cost = self._misfit(phase) + self._prior_cost(log_kappa)
+        return _State(log_kappa, equation, phase, multipliers, cost)
+
+    def _fixed_map_system(self, equation: ConvectionReaction) -> MultiplierSystem:
+        """Set up the normal equations of the phase alone."""
+        return MultiplierSystem(equation, self._variance)
+
+    def _prior_cost(self, log_kappa: NDArray[np.float64]) -> float:
+        """Return the term of the cost for deviations from the prior."""
+        inside = self.scene.inside
+        # the prior leaves the mean free; without it, single precision is enough
+        centred = np.where(inside, log_kappa - log_kappa[inside].mean(), 0)
+        return float(np.vdot(centred, self._prior.precision(centred))) / 2
 
     def _weigh_outliers(self) -> None:
         """Raise the variance of outliers, so that their squares count as Huber's function does."""
@@ -458,6 +492,11 @@ def _replicated_std(fit: _Fit) -> NDArray[np.float64]:
 def _noise(variance: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw normal noise of the phase in rad, (X, Y, Z)."""
     return np.sqrt(variance) * rng.standard_normal(variance.shape)
+
+
+def _ratio(total: float, number: float) -> float:
+    """Return the mean of a total over a number of terms; NaN for less than one term."""
+    return total / number if number >= 1 else float("nan")
 
 
 def _inverse(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from bids_qcm.recon.finite_difference import (
     fd_laplacian_std,
     gradient_of_smooth,
 )
-from bids_qcm.recon.inversion import COARSEST_SIZE, Scene, invert
+from bids_qcm.recon.inversion import COARSEST_SIZE, GoodnessOfFit, Scene, invert
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.linear_phase import (
     UNKNOWN_LINEAR_PHASE,
@@ -87,18 +87,15 @@ class Laplacian(NamedTuple):
         The Laplacian, or ``div(b^2 grad(phi0)) / b^2``, in rad/m^2; NaN where invalid.
     std : ndarray of float32, shape (X, Y, Z), or None
         Noise standard deviation of the values.
-    reduced_chi_square : float or None
-        Goodness of fit of an inversion; None for the other methods.
-    linear_phase_effect : float or None
-        Of an inversion, see :class:`bids_qcm.recon.inversion.Inversion`.
+    goodness : GoodnessOfFit or None
+        Of an inversion; None for the other methods.
     linear_phase : LinearPhase or None
         Of what was removed before an inversion.
     """
 
     values: NDArray[np.float32]
     std: NDArray[np.float32] | None
-    reduced_chi_square: float | None = None
-    linear_phase_effect: float | None = None
+    goodness: GoodnessOfFit | None = None
     linear_phase: LinearPhase | None = None
 
 

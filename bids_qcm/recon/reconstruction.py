@@ -12,7 +12,7 @@ from bids_qcm.physics import PhaseType, conductivity_factor
 from bids_qcm.recon.arguments import like_phase
 from bids_qcm.recon.automatic import LARGEST_SCALE, TARGET_STD, choose_for_noise
 from bids_qcm.recon.compiling import thread_limit
-from bids_qcm.recon.inversion import model_error
+from bids_qcm.recon.inversion import GoodnessOfFit, model_error
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.laplacian import Volumes, compute_laplacian
 from bids_qcm.recon.linear_phase import LinearPhase
@@ -48,14 +48,11 @@ class Reconstruction:
         In Hz.
     invalid_fraction : float
         Share of the mask's voxels that are NaN, 0 to 1.
-    reduced_chi_square : float or None
-        Goodness of fit of an inversion, see ``bids_qcm.recon.inversion.invert``: about 1 or less
-        if the phase obeys the equation within its noise. None for the other methods.
+    goodness : GoodnessOfFit or None
+        Of an inversion: whether the phase obeys the equation within its noise, and whether the
+        conductivity varies as expected. None for the other methods.
     linear_phase : LinearPhase or None
         Of an inversion: the linear phase that was found, and removed where the evidence was strong.
-    linear_phase_effect : float or None
-        Of an inversion: relative standard deviation of the median voxel by the linear phase that
-        may be left; NaN if nothing is known of it.
     """
 
     conductivity: NDArray[np.float32]
@@ -68,9 +65,8 @@ class Reconstruction:
     sign: Sign
     frequency: float
     invalid_fraction: float
-    reduced_chi_square: float | None = None
+    goodness: GoodnessOfFit | None = None
     linear_phase: LinearPhase | None = None
-    linear_phase_effect: float | None = None
 
 
 def reconstruct(
@@ -233,9 +229,8 @@ def reconstruct(
         sign=sign,
         frequency=float(frequency),
         invalid_fraction=float(np.isnan(conductivity[inside]).mean()),
-        reduced_chi_square=found.reduced_chi_square,
+        goodness=found.goodness,
         linear_phase=found.linear_phase,
-        linear_phase_effect=found.linear_phase_effect,
     )
 
 

@@ -61,6 +61,9 @@ _MEASURES = {
     "ratio_gm": _Measure("Median of gray matter over the literature", ideal=1.0),
     "ratio_csf": _Measure("Median of cerebrospinal fluid over the literature", ideal=1.0),
     "chi_square": _Measure("Reduced chi-square of an inversion", ideal=1.0),
+    "prior_chi_square": _Measure(
+        "Squared variation of an inversion's map over its expected value", ideal=1.0
+    ),
     "disagreement": _Measure(
         "Largest relative distance of a tissue's median from the median of the other methods"
     ),
@@ -122,6 +125,7 @@ def quality_row(one: MapResult, result: Result) -> dict[str, Any]:
         "noise_ratio": condmap.get("NoiseRatio"),
         **{column: ratios.get(TISSUES[tissue].name) for column, tissue in _RATIOS.items()},
         "chi_square": condmap.get("ReducedChiSquare"),
+        "prior_chi_square": condmap.get("PriorChiSquare"),
         "disagreement": result.disagreements.get(one.method),
         "mask_origin": condmap.get("MaskOrigin", phi0.get("MaskOrigin")),
         "verdict": verdict and verdict.colour,

@@ -26,6 +26,7 @@ GOOD = Evidence(
     trend_inferior_superior=0.2,
     trend_left_right=-0.1,
     reduced_chi_square=1.0,
+    prior_chi_square=1.0,
     largest_voxel_size=2.0,
 )
 
@@ -152,7 +153,8 @@ def judged(phantom, method="laplacian-magseg", change=None, **options):
         labels=labels,
         names=NAMES,
         std=found.conductivity_std,
-        reduced_chi_square=found.reduced_chi_square,
+        reduced_chi_square=found.goodness and found.goodness.reduced_chi_square,
+        prior_chi_square=found.goodness and found.goodness.prior_chi_square,
     )
     return judge(evidence), evidence
 

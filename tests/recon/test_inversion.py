@@ -7,6 +7,8 @@ from bids_qcm.recon import inversion
 from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
 from bids_qcm.recon.inversion import Scene, invert, model_error
 from bids_qcm.recon.linear_phase import make_linear_phase
+from bids_qcm.recon.neighbours import balance
+from bids_qcm.recon.tissue_prior import TissuePrior
 from tests.recon.equations import solve_phase
 
 SIZE = (4.0, 4.0, 4.0)
@@ -231,14 +233,46 @@ def test_a_phase_of_errors_is_not_followed_however_high_its_snr(layers):
     assert spread[1] < 0.5 * spread[0]
 
 
+def drawn_from_prior(scene, seed):
+    """Draw log(kappa) from the prior of an inversion."""
+    rng = np.random.default_rng(seed)
+    links = inversion._links(scene)
+    prior = TissuePrior(links, scene.support, scene.voxel_size, scene.to_mean)
+    to_mean = rng.standard_normal(scene.support.shape)
+    for tissue in np.unique(scene.support):
+        to_mean[scene.support == tissue] -= to_mean[scene.support == tissue].mean()
+    to_mean *= np.sqrt(scene.to_mean * np.prod(scene.voxel_size)) * scene.inside
+    steps = [np.sqrt(link) * rng.standard_normal(link.shape) for link in links]
+    # the covariance of this sum is the prior's precision
+    return prior.covariance((balance(steps) + to_mean).astype(np.float32))
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.005])
+def test_goodness_of_fit_is_1_for_what_the_prior_assumes(layers, noise):
+    _, labels = layers
+    flat = image(np.full(labels.shape, 450.0), labels)
+    found = []
+    for seed in range(4):
+        kappa = 450 * np.exp(drawn_from_prior(flat, seed))
+        found.append(invert(image(kappa, labels, noise=noise, seed=seed)).goodness[:2])
+    np.testing.assert_allclose(np.mean(found, axis=0), 1, atol=0.2)
+
+
+def test_prior_chi_square_grows_with_the_variation(layers):
+    _, labels = layers
+    flat = image(np.full(labels.shape, 450.0), labels)
+    kappa = 450 * np.exp(3 * drawn_from_prior(flat, 0))
+    assert invert(image(kappa, labels)).goodness.prior_chi_square > 3
+
+
 def test_effect_of_a_linear_phase_is_that_of_adding_one(layers):
     kappa, labels = layers
     scene = image(kappa, labels)
     error = (3.0, 0.0, 0.0)
-    effect = invert(replace(scene, linear_phase_error=error)).linear_phase_effect
+    effect = invert(replace(scene, linear_phase_error=error)).goodness.linear_phase_effect
     ramp = make_linear_phase(error, labels.shape, SIZE)
     with_ramp, without = invert(replace(scene, phase=scene.phase + ramp)), invert(scene)
     change = np.abs(np.log(with_ramp.kappa / without.kappa))[labels != 0]
     assert effect == pytest.approx(np.median(change), rel=0.3)
-    unknown = invert(replace(scene, linear_phase_error=(np.inf,) * 3)).linear_phase_effect
+    unknown = invert(replace(scene, linear_phase_error=(np.inf,) * 3)).goodness.linear_phase_effect
     assert np.isnan(unknown)

@@ -185,4 +185,4 @@ def test_an_inversion_hardly_notices_a_ramp(head, method):
     errors = [np.nanmean(np.abs(m.conductivity - head.sigma)[head.mask]) for m in maps]
     assert errors[1] < 1.05 * errors[0]
     np.testing.assert_allclose(maps[1].linear_phase.shrunk, RAMP, atol=4)
-    assert maps[1].linear_phase_effect < 0.1
+    assert maps[1].goodness.linear_phase_effect < 0.1
