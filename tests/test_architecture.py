@@ -15,11 +15,13 @@ ARRAYS_ONLY = ("checks", "recon", "phase", "phantom", "statistics")
 FILES = ("nibabel", "nipype", "bids", "pandas")
 
 MAY_IMPORT = {
-    "recon": {"recon", "physics"},
+    "recon": {"recon", "dispersions", "physics"},
     "phase": {"phase"},
     "statistics": set(),
-    "phantom": {"phantom", "physics", "statistics"},
-    "checks": {"checks", "phantom", "phase", "physics", "recon", "segmentation", "statistics"},
+    "physics": set(),
+    "dispersions": {"physics"},
+    "phantom": {"phantom", "dispersions", "physics", "statistics"},
+    "checks": {"checks", "dispersions", "phase", "physics", "recon", "segmentation", "statistics"},
     "segmentation": {"segmentation"},
     "reports": {
         "reports",

@@ -1,11 +1,15 @@
 """What the literature gives for the conductivity of tissues."""
 
-from bids_qcm.phantom.tissues import TISSUE_ORDER
-from bids_qcm.phantom.tissues import TISSUES as DISPERSIONS
+from bids_qcm.dispersions import CEREBROSPINAL_FLUID, GRAY_MATTER, WHITE_MATTER
 from bids_qcm.segmentation.tissues import TISSUES
 
 # deep gray matter has no entry of its own
-_KNOWN_AS = {"GM": "GM", "WM": "WM", "CSF": "CSF", "SGM": "GM"}
+_DISPERSIONS = {
+    "GM": GRAY_MATTER,
+    "WM": WHITE_MATTER,
+    "CSF": CEREBROSPINAL_FLUID,
+    "SGM": GRAY_MATTER,
+}
 
 
 def literature_conductivity(frequency: float) -> dict[str, float]:
@@ -32,6 +36,6 @@ def literature_conductivity(frequency: float) -> dict[str, float]:
        doi:10.1088/0031-9155/41/11/003
     """
     return {
-        TISSUES[tissue].name: DISPERSIONS[TISSUE_ORDER[known]].dispersion.conductivity(frequency)
-        for tissue, known in _KNOWN_AS.items()
+        TISSUES[tissue].name: dispersion.conductivity(frequency)
+        for tissue, dispersion in _DISPERSIONS.items()
     }

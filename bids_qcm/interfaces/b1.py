@@ -30,7 +30,7 @@ from bids_qcm.interfaces.base import (
     raise_failure,
 )
 from bids_qcm.phase.masking import body_outline
-from bids_qcm.recon.b1 import BODY_CONDUCTIVITY, BODY_PERMITTIVITY, model_b1, model_helps
+from bids_qcm.recon.b1 import average_head, model_b1, model_helps
 from bids_qcm.recon.b1_smoothing import SMOOTHING_MM
 
 _DIGITS = 4
@@ -153,9 +153,10 @@ class MakeB1(CheckedInterface):
                 "give a measured map, or leave |B1+| out with --b1 none",
             ) from error
         volume = np.count_nonzero(outline) * np.prod(voxel_size) / 1e6
+        head = average_head(inputs.frequency)
         return b1_map, {
-            "B1ModelConductivity": BODY_CONDUCTIVITY,
-            "B1ModelPermittivity": BODY_PERMITTIVITY,
+            "B1ModelConductivity": round(head.conductivity, 3),
+            "B1ModelPermittivity": round(head.permittivity, 1),
             "B1ModelVolume": round(float(volume), 3),
         }
 

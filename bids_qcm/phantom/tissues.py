@@ -1,53 +1,17 @@
 """The tissues of the phantom and their properties."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from bids_qcm.physics import VACUUM_PERMITTIVITY
-
-
-@dataclass(frozen=True)
-class ColeCole:
-    """A dispersion of four Cole-Cole terms at most.
-
-    Parameters
-    ----------
-    permittivity
-        Relative, at infinite frequency.
-    ionic_conductivity
-        S/m.
-    terms
-        Of each: step of the relative permittivity, relaxation time (s) and broadening.
-
-    References
-    ----------
-    .. [1] Gabriel S, Lau RW, Gabriel C. The dielectric properties of biological tissues: III.
-       Parametric models for the dielectric spectrum of tissues. Phys Med Biol 1996.
-       doi:10.1088/0031-9155/41/11/003
-    """
-
-    permittivity: float
-    ionic_conductivity: float
-    terms: tuple[tuple[float, float, float], ...]
-
-    def conductivity(self, frequency: float) -> float:
-        """Return the conductivity, S/m, at a frequency in Hz."""
-        omega = 2 * math.pi * frequency
-        polarisation = self._polarisation(omega)
-        return self.ionic_conductivity - omega * VACUUM_PERMITTIVITY * polarisation.imag
-
-    def relative_permittivity(self, frequency: float) -> float:
-        """Return the relative permittivity at a frequency in Hz."""
-        return self._polarisation(2 * math.pi * frequency).real
-
-    def _polarisation(self, omega: float) -> complex:
-        """Return the complex relative permittivity without the ions' conductivity."""
-        return self.permittivity + sum(
-            step / (1 + (1j * omega * time) ** (1 - broadening))
-            for step, time, broadening in self.terms
-        )
+from bids_qcm.dispersions import (
+    CEREBROSPINAL_FLUID,
+    CORTICAL_BONE,
+    DRY_SKIN,
+    GRAY_MATTER,
+    WHITE_MATTER,
+    ColeCole,
+)
 
 
 @dataclass(frozen=True)
@@ -76,45 +40,12 @@ class Tissue:
     dispersion: ColeCole | None
 
 
-_GRAY = ColeCole(
-    4.0,
-    0.02,
-    (
-        (45, 7.958e-12, 0.1),
-        (400, 15.915e-9, 0.15),
-        (2e5, 106.103e-6, 0.22),
-        (4.5e7, 5.305e-3, 0),
-    ),
-)
-_WHITE = ColeCole(
-    4.0,
-    0.02,
-    (
-        (32, 7.958e-12, 0.1),
-        (100, 7.958e-9, 0.1),
-        (4e4, 53.052e-6, 0.3),
-        (3.5e7, 7.958e-3, 0.02),
-    ),
-)
-_FLUID = ColeCole(4.0, 2.0, ((65, 7.958e-12, 0.1), (40, 1.592e-9, 0)))
-_CORTICAL_BONE = ColeCole(
-    2.5,
-    0.02,
-    (
-        (10, 13.263e-12, 0.2),
-        (180, 79.577e-9, 0.2),
-        (5e3, 159.155e-6, 0.2),
-        (1e5, 15.915e-3, 0),
-    ),
-)
-_DRY_SKIN = ColeCole(4.0, 0.0002, ((32, 7.234e-12, 0), (1100, 32.481e-9, 0.2)))
-
 TISSUES = (
-    Tissue(1, "Gray Matter", "GM", 0.8, 0.066, _GRAY),
-    Tissue(2, "White Matter", "WM", 0.65, 0.053, _WHITE),
-    Tissue(3, "Cerebrospinal Fluid", "CSF", 1.0, 0.5, _FLUID),
-    Tissue(4, "Bone", "B", 0.08, 0.002, _CORTICAL_BONE),
-    Tissue(5, "Soft Tissue", "ST", 0.6, 0.03, _DRY_SKIN),
+    Tissue(1, "Gray Matter", "GM", 0.8, 0.066, GRAY_MATTER),
+    Tissue(2, "White Matter", "WM", 0.65, 0.053, WHITE_MATTER),
+    Tissue(3, "Cerebrospinal Fluid", "CSF", 1.0, 0.5, CEREBROSPINAL_FLUID),
+    Tissue(4, "Bone", "B", 0.08, 0.002, CORTICAL_BONE),
+    Tissue(5, "Soft Tissue", "ST", 0.6, 0.03, DRY_SKIN),
     Tissue(7, "Lesion", "L", 0.95, 0.08, None),
 )
 
@@ -163,5 +94,5 @@ def permittivities(frequency: float) -> np.ndarray:
         (T,) float64, in the order of `TISSUES`; lesions have the permittivity of gray matter.
     """
     return np.array(
-        [(tissue.dispersion or _GRAY).relative_permittivity(frequency) for tissue in TISSUES]
+        [(tissue.dispersion or GRAY_MATTER).relative_permittivity(frequency) for tissue in TISSUES]
     )

@@ -1,6 +1,8 @@
 """|B1+| of a homogeneous body, where it was not measured."""
 
 import math
+from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,6 +10,7 @@ from scipy import ndimage
 from scipy.sparse.linalg import LinearOperator, gmres
 from skimage.measure import block_reduce
 
+from bids_qcm.dispersions import GRAY_MATTER, WHITE_MATTER
 from bids_qcm.physics import (
     PROTON_GYROMAGNETIC_RATIO,
     VACUUM_PERMEABILITY,
@@ -17,12 +20,6 @@ from bids_qcm.recon.convection_reaction import inner_voxels
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.multigrid import Multigrid
 from bids_qcm.recon.neighbours import through
-
-BODY_CONDUCTIVITY = 0.5
-"""S/m, of a head on average."""
-
-BODY_PERMITTIVITY = 60.0
-"""Relative, of a head on average."""
 
 LEAST_FIELD = 1.4
 """T; a little below 1.5 T."""
@@ -52,13 +49,69 @@ def model_helps(frequency: float, *, is_head: bool) -> bool:
     return is_head and frequency >= LEAST_FIELD * PROTON_GYROMAGNETIC_RATIO
 
 
+class Properties(NamedTuple):
+    """Electric properties of a homogeneous body.
+
+    Attributes
+    ----------
+    conductivity : float
+        In S/m.
+    permittivity : float
+        Relative permittivity.
+    """
+
+    conductivity: float
+    permittivity: float
+
+
+_HEAD_AT_3_T = Properties(0.5, 60.0)
+_FREQUENCY_AT_3_T = 127.74e6
+
+
+def average_head(frequency: float) -> Properties:
+    """Return the properties of a head on average.
+
+    Parameters
+    ----------
+    frequency : float
+        Larmor frequency in Hz.
+
+    Returns
+    -------
+    Properties
+        0.5 S/m and 60 at 3 T. They change with the frequency as the mean of gray and white matter
+        does.
+
+    Examples
+    --------
+    >>> [round(value, 2) for value in average_head(298.03e6)]
+    [0.59, 49.43]
+    """
+    tissue, tissue_at_3_t = _tissue(frequency), _tissue(_FREQUENCY_AT_3_T)
+    return Properties(
+        *(
+            head * value / value_at_3_t
+            for head, value, value_at_3_t in zip(_HEAD_AT_3_T, tissue, tissue_at_3_t, strict=True)
+        )
+    )
+
+
+def _tissue(frequency: float) -> Properties:
+    """Return the mean properties of gray and white matter."""
+    tissues = (GRAY_MATTER, WHITE_MATTER)
+    return Properties(
+        fmean(tissue.conductivity(frequency) for tissue in tissues),
+        fmean(tissue.relative_permittivity(frequency) for tissue in tissues),
+    )
+
+
 def model_b1(
     outline: ArrayLike,
     voxel_size: float | Triple,
     frequency: float,
     *,
-    conductivity: float = BODY_CONDUCTIVITY,
-    permittivity: float = BODY_PERMITTIVITY,
+    conductivity: float | None = None,
+    permittivity: float | None = None,
 ) -> NDArray[np.float32]:
     """Compute the magnitude of B1+ of a homogeneous body with a given outline.
 
@@ -70,10 +123,10 @@ def model_b1(
         In mm.
     frequency : float
         Larmor frequency in Hz.
-    conductivity : float
-        Of the body, in S/m.
-    permittivity : float
-        Of the body, relative.
+    conductivity : float, optional
+        Of the body, in S/m; default: that of :func:`average_head`.
+    permittivity : float, optional
+        Relative permittivity of the body, with the same default.
 
     Returns
     -------
@@ -98,21 +151,26 @@ def model_b1(
        technical background, evaluation and clinical applications. NMR Biomed 2017.
        doi:10.1002/nbm.3729
     """
-    body = np.asarray(outline, dtype=bool)
+    inside = np.asarray(outline, dtype=bool)
     size = as_triple(voxel_size, "voxel size")
     cell = tuple(max(1, round(_GRID_MM / s)) for s in size)
-    coarse = block_reduce(body, cell, np.mean) >= 0.5
+    head = average_head(frequency)
+    coarse = block_reduce(inside, cell, np.mean) >= 0.5
     field = _solve(
         coarse,
         tuple(s * n for s, n in zip(size, cell, strict=True)),
-        _squared_wave_number(frequency, conductivity, permittivity),
+        _squared_wave_number(
+            frequency,
+            head.conductivity if conductivity is None else conductivity,
+            head.permittivity if permittivity is None else permittivity,
+        ),
     )
     # centres of the voxels in units of cells
-    where = [(np.arange(n) + 0.5) / c - 0.5 for n, c in zip(body.shape, cell, strict=True)]
+    where = [(np.arange(n) + 0.5) / c - 0.5 for n, c in zip(inside.shape, cell, strict=True)]
     fine = ndimage.map_coordinates(
         np.abs(field), np.meshgrid(*where, indexing="ij"), order=1, mode="nearest"
     )
-    return np.where(body, fine, 1).astype(np.float32)
+    return np.where(inside, fine, 1).astype(np.float32)
 
 
 def _squared_wave_number(frequency: float, conductivity: float, permittivity: float) -> complex:
