@@ -6,6 +6,7 @@ DEMO := demo
 BENCH_RESULTS := benchmarks/results
 # --bench-threads N, --bench-resolution MM, or any option of pytest, such as -k laplacian
 BENCH_OPTIONS ?=
+STUDY = $(BIN)/python -m benchmarks.phantom_study --results $(BENCH_RESULTS)
 DOCS_BUILT := docs/_build docs/api docs/auto_examples docs/sg_execution_times.rst
 # tests that need an engine or a scheduler, which have targets of their own
 DEPLOYMENT := tests/deployment
@@ -56,10 +57,12 @@ bench: $(VENV)/.installed-bench  ## measure the engine on a 1 mm head, which tak
 		--timeout 0 --verbose --benchmark-quiet --benchmark-json $(BENCH_RESULTS)/latest.json $(BENCH_OPTIONS)
 
 phantom-study: $(VENV)/.installed  ## compare the methods on phantoms of both physics, for a day
-	$(BIN)/python -m benchmarks.phantom_study --forward-model full-wave --seeds 3 \
-		--labels true shifted smoothed --b1 none measured model --results $(BENCH_RESULTS)
-	$(BIN)/python -m benchmarks.phantom_study --forward-model convection-reaction --seeds 3 \
-		--labels true shifted smoothed --results $(BENCH_RESULTS)
+	$(STUDY) --forward-model full-wave --seeds 3 --no-search \
+		--labels true shifted smoothed --b1 none measured model
+	$(STUDY) --forward-model full-wave
+	$(STUDY) --forward-model convection-reaction --seeds 3 --no-search \
+		--labels true shifted smoothed --field-strength 3
+	$(STUDY) --forward-model convection-reaction --field-strength 3
 
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check

@@ -299,6 +299,7 @@ def run(
                 "SNR": scan.snr,
                 "labels": scan.labels if chosen.uses_labels else "-",
                 "b1": scan.b1,
+                "seeds": seeds,
                 "method": method,
                 "radii": _show(best),
                 "error": error(best),
@@ -368,7 +369,10 @@ def main() -> None:
                 flush=True,
             )
     table = pd.DataFrame(rows)
-    table.to_csv(options.results / f"{name}.tsv", sep="\t", index=False, float_format="%.4g")
+    suffix = "" if options.no_search else "-search"
+    table.to_csv(
+        options.results / f"{name}{suffix}.tsv", sep="\t", index=False, float_format="%.4g"
+    )
     print(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
 
 
