@@ -60,7 +60,7 @@ TREND = Limits(0.5, 1.0)
 CHI_SQUARE = Limits(1.3, 5.0)
 """Reduced chi-square of an inversion, whose variance holds that of the model error."""
 
-PRIOR_CHI_SQUARE = Limits(5.0, math.inf)
+PRIOR_CHI_SQUARE = Limits(5.0, 12.0)
 """Squared deviation of the conductivity from an inversion's prior over its expected value."""
 
 CORTEX = 2.5

@@ -79,6 +79,8 @@ def test_what_is_not_known_is_no_reason():
         ({"trend_inferior_superior": 1.2}, "red", "+120% from bottom to top"),
         ({"reduced_chi_square": 1.5}, "amber", "chi-square 1.5"),
         ({"reduced_chi_square": 20.0}, "red", "chi-square 20.0"),
+        ({"prior_chi_square": 7.0}, "amber", "7.0 times the expected one"),
+        ({"prior_chi_square": 30.0}, "red", "the segmentation may not fit"),
         ({"n_failed_checks": 2}, "red", "failed 2 checks"),
         ({"invalid_fraction": 0.4}, "amber", "40% of the voxels are invalid"),
         ({"largest_voxel_size": 4.0}, "amber", "voxels of 4 mm are thicker than the cortex"),
@@ -191,6 +193,8 @@ def test_chi_square_tells_a_phase_of_another_head(phantom):
     good, evidence = judged(phantom, **quick)
     assert good.colour != "red"
     assert 0.1 < evidence.reduced_chi_square < v.CHI_SQUARE.amber
+    assert 0.1 < evidence.prior_chi_square < v.PRIOR_CHI_SQUARE.amber
     bad, evidence = judged(phantom, change=negated_slices, **quick)
     assert evidence.reduced_chi_square > v.CHI_SQUARE.red
+    assert evidence.prior_chi_square > v.PRIOR_CHI_SQUARE.red
     assert any("chi-square" in reason for reason in bad.reasons)
