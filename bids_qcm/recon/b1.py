@@ -1,4 +1,4 @@
-"""|B1+| of a homogeneous body, where it was not measured."""
+"""Model of the magnitude of B1+ in a homogeneous body, for data without a measured map."""
 
 import math
 
@@ -16,16 +16,16 @@ from bids_qcm.physics import (
 from bids_qcm.recon.convection_reaction import inner_voxels
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.multigrid import Multigrid
-from bids_qcm.recon.neighbours import through
+from bids_qcm.recon.neighbours import graph_laplacian
 
 BODY_CONDUCTIVITY = 0.5
-"""S/m, of a head on average."""
+"""Average conductivity of a head in S/m."""
 
 BODY_PERMITTIVITY = 60.0
-"""Relative, of a head on average."""
+"""Average relative permittivity of a head."""
 
 LEAST_FIELD = 1.4
-"""T; a little below 1.5 T."""
+"""Lowest field strength in T at which the model is used; a little below 1.5 T."""
 
 _GRID_MM = 3.0
 _TOLERANCE = 1e-5
@@ -33,7 +33,7 @@ _RESTART, _CYCLES = 40, 10
 
 
 def model_helps(frequency: float, *, is_head: bool) -> bool:
-    """Whether the modelled |B1+| is better than none.
+    """Whether the modelled magnitude of B1+ gives a better conductivity map than no model.
 
     Parameters
     ----------
@@ -45,9 +45,10 @@ def model_helps(frequency: float, *, is_head: bool) -> bool:
     Returns
     -------
     bool
-        True for heads at 1.4 T and more. On the full-wave phantom the model keeps most of what the
-        true |B1+| gains at 1.5 T and 3 T. At lower fields |B1+| is flat within some percent. The
-        properties of the body are those of a head on average; for other objects nothing is known.
+        True for a head at 1.4 T or more. On the full-wave phantom at 1.5 T and 3 T, the model
+        achieves most of the improvement that the true magnitude of B1+ achieves. At lower fields,
+        the magnitude of B1+ varies by only a few percent. The model assumes the average properties
+        of a head, so its effect on maps of other objects is unknown.
     """
     return is_head and frequency >= LEAST_FIELD * PROTON_GYROMAGNETIC_RATIO
 
@@ -60,37 +61,40 @@ def model_b1(
     conductivity: float = BODY_CONDUCTIVITY,
     permittivity: float = BODY_PERMITTIVITY,
 ) -> NDArray[np.float32]:
-    """Compute the magnitude of B1+ of a homogeneous body with a given outline.
+    """Compute the magnitude of B1+ in a homogeneous body with a given outline.
 
     Parameters
     ----------
     outline : array_like of bool, shape (X, Y, Z)
-        The whole body: for a head with the skull and the scalp.
+        Mask of the whole body. For a head, it includes the skull and the scalp.
     voxel_size : float or sequence of 3 floats
-        In mm.
+        Voxel size in mm.
     frequency : float
         Larmor frequency in Hz.
     conductivity : float
-        Of the body, in S/m.
+        Conductivity of the body in S/m.
     permittivity : float
-        Of the body, relative.
+        Relative permittivity of the body.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        Magnitude relative to that on the surface of the body; 1 outside the body.
+        Magnitude relative to the magnitude on the surface of the body; 1 outside the body.
 
     Raises
     ------
     ValueError
-        If the body is nowhere three voxels of 3 mm thick.
+        If the body is less than three voxels of about 3 mm thick everywhere.
+    RuntimeError
+        If the solver does not converge.
 
     Notes
     -----
-    Solves the scalar Helmholtz equation ``laplacian(B) + k^2 B = 0`` with ``k^2 = omega^2 mu0 eps -
-    i omega mu0 sigma`` inside the body and B = 1 on its surface, on a grid of about 3 mm. In a
-    homogeneous body each component of the magnetic field obeys this equation [1]_. The real
-    boundary values depend on the coil; that they are constant is the approximation.
+    The function solves the scalar Helmholtz equation ``laplacian(B) + k^2 B = 0`` with ``k^2 =
+    omega^2 mu0 eps - i omega mu0 sigma`` inside the body and B = 1 on its surface, on a grid of
+    about 3 mm. In a homogeneous body, each component of the magnetic field obeys this equation
+    [1]_. The real boundary values depend on the coil. The model is approximate because it assumes
+    constant boundary values.
 
     References
     ----------
@@ -107,7 +111,7 @@ def model_b1(
         tuple(s * n for s, n in zip(size, cell, strict=True)),
         _squared_wave_number(frequency, conductivity, permittivity),
     )
-    # centres of the voxels in units of cells
+    # positions of the voxel centres on the coarse grid, in its voxels
     where = [(np.arange(n) + 0.5) / c - 0.5 for n, c in zip(body.shape, cell, strict=True)]
     fine = ndimage.map_coordinates(
         np.abs(field), np.meshgrid(*where, indexing="ij"), order=1, mode="nearest"
@@ -116,7 +120,7 @@ def model_b1(
 
 
 def _squared_wave_number(frequency: float, conductivity: float, permittivity: float) -> complex:
-    """Return k^2 in rad^2/m^2, for fields that vary as exp(+i omega t)."""
+    """Return k^2 in rad^2/m^2 for fields with the time dependence exp(+i omega t)."""
     omega = 2 * math.pi * frequency
     complex_permittivity = permittivity * VACUUM_PERMITTIVITY - 1j * conductivity / omega
     return omega**2 * VACUUM_PERMEABILITY * complex_permittivity
@@ -125,10 +129,12 @@ def _squared_wave_number(frequency: float, conductivity: float, permittivity: fl
 def _solve(
     body: NDArray[np.bool_], voxel_size: Triple, squared_wave_number: complex
 ) -> NDArray[np.complex128]:
-    """Solve the Helmholtz equation; B is 1 outside the body and on its outermost voxels."""
+    """Solve the Helmholtz equation; B is 1 outside the body and in its outermost voxels."""
     inner = inner_voxels(body)
     if not inner.any():
-        raise ValueError(f"the outline is nowhere three voxels of {max(voxel_size):g} mm thick")
+        raise ValueError(
+            f"the outline must be at least three voxels of {max(voxel_size):g} mm thick"
+        )
     squares = [np.full(body.shape, (size * 1e-3) ** -2) for size in voxel_size]
     multigrid = Multigrid(squares, inner)
 
@@ -139,7 +145,9 @@ def _solve(
 
     def helmholtz(vector: NDArray[np.complex128]) -> NDArray[np.complex128]:
         values = volume(vector)
-        negative = through(squares, values.real) + 1j * through(squares, values.imag)
+        negative = graph_laplacian(squares, values.real) + 1j * graph_laplacian(
+            squares, values.imag
+        )
         return negative[inner] - squared_wave_number * vector
 
     def precondition(vector: NDArray[np.complex128]) -> NDArray[np.complex128]:

@@ -133,7 +133,7 @@ def test_methods_without_a_kernel_have_nothing_to_choose(cube):
 
 
 def test_what_cannot_be(cube):
-    with pytest.raises(ValueError, match="automatic radii need the noise"):
+    with pytest.raises(ValueError, match="automatic radii need the argument phase_noise"):
         automatic(cube, noise=None)
     with pytest.raises(ValueError, match="fit radius is 'big'"):
         automatic(cube, fit_radius="big")

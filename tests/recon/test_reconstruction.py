@@ -313,8 +313,8 @@ def test_an_inversion_knows_the_sign(volumes):
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"phase_noise": None}, "needs the noise of the phase"),
-        ({"phase_noise": 0.0}, "needs the noise of the phase, positive"),
+        ({"phase_noise": None}, "needs a phase noise"),
+        ({"phase_noise": 0.0}, "needs a phase noise that is positive"),
         ({"fit_radius": (9, 9, 0)}, "all three dimensions"),
     ],
 )
