@@ -16,7 +16,7 @@ NOISE = 0.001
 
 
 def image(kappa, labels, *, size=SIZE, noise=NOISE, seed=0):
-    """Image a block of tissue with noise; its rim has the phase of a parabola."""
+    """Return the noisy data of a block of tissue, whose rim has the phase of a parabola."""
     inside = labels != 0
     axes = [(np.arange(n) - n / 2) * d * 1e-3 for n, d in zip(kappa.shape, size, strict=True)]
     x, y, z = np.meshgrid(*axes, indexing="ij")
@@ -30,7 +30,7 @@ def image(kappa, labels, *, size=SIZE, noise=NOISE, seed=0):
 
 @pytest.fixture(scope="module")
 def layers():
-    """Three tissues side by side, in a block with a rim of nothing."""
+    """Return a block of three tissues side by side, surrounded by a layer without tissue."""
     labels = np.zeros((20, 14, 12), dtype=np.int32)
     labels[1:7, 1:-1, 1:-1], labels[7:13, 1:-1, 1:-1], labels[13:19, 1:-1, 1:-1] = 1, 2, 3
     return np.choose(labels, [1.0, 350.0, 600.0, 1500.0]), labels
@@ -63,7 +63,7 @@ def test_tissues_keep_their_borders(layers):
         tissue = found[labels == label]
         true = kappa[labels == label][0]
         assert abs(np.median(tissue) / true - 1) < 0.1
-        # to the border, where a kernel would reach over
+        # up to the border, where a kernel would include the other tissue
         assert np.percentile(np.abs(tissue / true - 1), 90) < 0.35
     assert np.isnan(found[labels == 0]).all()
 
@@ -82,7 +82,7 @@ def test_edges_of_the_magnitude_serve_as_well(layers):
     assert error[0] < 0.7 * error[1]
 
 
-def test_a_lesion_that_no_label_knows_is_seen():
+def test_a_lesion_without_a_label_is_visible():
     labels = np.ones((20, 20, 20), dtype=np.int32)
     distance = np.sqrt(((np.indices(labels.shape) - 9.5) ** 2).sum(axis=0))
     lesion = distance < 4
@@ -92,7 +92,7 @@ def test_a_lesion_that_no_label_knows_is_seen():
 
 
 def test_twice_the_phase_is_twice_the_conductivity(layers):
-    """With the same ratio of signal to noise, whatever the frequency."""
+    """The result scales with the frequency at a constant signal-to-noise ratio."""
     kappa, labels = layers
     once, std, *_ = invert(image(kappa, labels), uncertainty=True)
     problem = image(kappa, labels)
@@ -138,7 +138,7 @@ def test_outliers_hardly_count():
     assert np.percentile(np.abs(found / 500 - 1), 90) < 0.5
 
 
-def test_parts_that_the_equation_says_nothing_of_are_invalid():
+def test_parts_without_inner_voxels_are_invalid():
     labels = np.zeros((20, 14, 14), dtype=np.int32)
     labels[:12] = 1
     labels[14:16] = 1
@@ -156,21 +156,21 @@ def test_a_mask_that_is_too_thin_is_refused():
         invert(InverseProblem(np.zeros(labels.shape), labels * 1e4, labels, SIZE))
 
 
-def test_coarser_scenes_keep_the_phase_and_all_of_its_precision():
+def test_coarser_problems_keep_phase_and_precision():
     labels = np.ones((6, 4, 5), dtype=np.int32)
     problem = image(np.full(labels.shape, 400.0), labels)
     coarse = problem.coarser()
     assert coarse.voxel_size == (8, 8, 8)
     assert coarse.precision[0, 0, 0] == pytest.approx(8 * problem.precision[0, 0, 0])
     assert coarse.phase[0, 0, 0] == pytest.approx(problem.phase[:2, :2, :2].mean())
-    # half a cell is enough to be one
+    # a cell is in the mask if half of it is in the mask
     assert coarse.inside[:, :, 2].all()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "share"), [(3.0, 0.9), (1.5, 0.8)])
 def test_predicted_spread_is_that_of_realisations(size, share):
-    """Of replicates on the grid itself; on a coarser one they are less sharp."""
+    """Replicates on a coarser grid predict the spread less accurately."""
     labels = np.zeros((24, 18, 16), dtype=np.int32)
     labels[1:12, 1:-1, 1:-1], labels[12:23, 1:-1, 1:-1] = 1, 2
     kappa = np.choose(labels, [1.0, 350.0, 700.0])
@@ -185,8 +185,8 @@ def test_predicted_spread_is_that_of_realisations(size, share):
     assert np.mean((ratio > 0.7) & (ratio < 1.4)) > share
 
 
-def test_the_search_ends_where_the_cost_is_least(layers):
-    """No change of the map that lowers the cost is left."""
+def test_the_iteration_ends_at_the_smallest_cost(layers):
+    """No further change of the map lowers the cost."""
     kappa, labels = layers
     fit = inversion._Fit(image(kappa, labels), np.full(labels.shape, np.log(500.0)))
     costs = [fit.cost]
@@ -209,7 +209,7 @@ def test_a_tissue_is_drawn_to_its_own_mean(layers, monkeypatch):
         assert abs(np.mean(np.log(drawn[tissue] / true))) < 0.2
 
 
-def test_model_error_is_what_was_measured():
+def test_model_error_agrees_with_the_measurement():
     at_3t = model_error(127.74e6, "transceive")
     assert at_3t == pytest.approx(0.02)
     assert model_error(127.74e6, "transmit") == pytest.approx(at_3t / 2)
@@ -217,7 +217,7 @@ def test_model_error_is_what_was_measured():
     assert model_error(298e6, "transceive") == pytest.approx(0.10, rel=0.3)
 
 
-def test_model_error_weighs_the_phase_alike_on_all_grids():
+def test_model_error_is_consistent_between_grids():
     labels = np.ones((8, 8, 8), dtype=np.int32)
     problem = replace(image(np.full(labels.shape, 400.0), labels), model_error=0.1)
     neglected = problem.variance[0, 0, 0] - NOISE**2
@@ -225,8 +225,8 @@ def test_model_error_weighs_the_phase_alike_on_all_grids():
     assert problem.coarser().variance[0, 0, 0] == pytest.approx(problem.variance[0, 0, 0] / 8)
 
 
-def test_a_phase_of_errors_is_not_followed_however_high_its_snr(layers):
-    """Errors that the noise does not explain make a rough map, unless they are expected."""
+def test_model_error_prevents_overfitting_at_high_snr(layers):
+    """Errors beyond the noise make the map rough, unless a model error accounts for them."""
     kappa, labels = layers
     problem = image(kappa, labels, noise=0.02)
     sure = replace(problem, precision=np.where(labels != 0, 1e8, 0))
@@ -238,7 +238,7 @@ def test_a_phase_of_errors_is_not_followed_however_high_its_snr(layers):
 
 
 def drawn_from_prior(problem, seed):
-    """Draw log(kappa) from the prior of an inversion."""
+    """Return a random log(kappa) from the prior of an inversion."""
     rng = np.random.default_rng(seed)
     links = inversion._smoothness_links(problem)
     prior = TissuePrior(links, problem.support, problem.voxel_size, problem.to_mean)
@@ -269,7 +269,7 @@ def test_prior_chi_square_grows_with_the_variation(layers):
     assert invert(image(kappa, labels)).goodness.prior_chi_square > 3
 
 
-def test_effect_of_a_linear_phase_is_that_of_adding_one(layers):
+def test_effect_of_a_linear_phase_agrees_with_an_added_ramp(layers):
     kappa, labels = layers
     problem = image(kappa, labels)
     error = (3.0, 0.0, 0.0)

@@ -22,7 +22,7 @@ def test_balance_is_the_adjoint_of_differences(data, shape):
 
 
 @given(st.data(), SHAPES)
-def test_what_flows_out_of_one_voxel_flows_into_others(data, shape):
+def test_fluxes_between_voxels_sum_to_zero(data, shape):
     links = [np.abs(step) for step in differences(data.draw(volumes(shape)))]
     assert abs(graph_laplacian(links, data.draw(volumes(shape))).sum()) < 1e-12
 
