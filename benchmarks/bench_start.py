@@ -16,7 +16,7 @@ _METHODS = {"integral-magseg": ["integral-magseg"], "ten published methods": lis
 
 @pytest.fixture(scope="module", params=_METHODS)
 def methods(request: pytest.FixtureRequest) -> str:
-    """Return the name of the methods that are called."""
+    """Return the name of a group of methods to call."""
     return request.param
 
 

@@ -1,6 +1,6 @@
 """Operations and bytes of the compiled loops, counted from their source.
 
-The tables below follow the loops line by line. After a change of a loop, count again.
+The tables below follow the loops line by line. If you change a loop, count again.
 
 - Each addition, subtraction, multiplication, division, square root, minimum, comparison, selection
   or conversion is one operation; a fused multiply-add is two operations. Work that does not depend

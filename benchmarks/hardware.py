@@ -66,7 +66,7 @@ class Peaks:
 
 
 def measure_peaks(n_threads: int) -> Peaks:
-    """Measure this machine, which takes a few seconds."""
+    """Measure the peak performance of this machine; this takes a few seconds."""
     return Peaks(
         n_threads=n_threads,
         float32=_peak_operations(np.float32, n_threads),

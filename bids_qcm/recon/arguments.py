@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def like_phase(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
-    """Return a volume as an array after a check that it has the shape of the phase.
+    """Check that a volume has the shape of the phase, and return it as an array.
 
     Parameters
     ----------

@@ -73,8 +73,8 @@ def choose_for_noise(
         if std <= target:
             met = step
         else:
-            # a NaN prediction (no valid voxel in the sample) also means that the kernels are too
-            # small
+            # A NaN prediction (no valid voxel in the sample) also means that the kernels are too
+            # small.
             too_small = step
         ahead = math.log(std / target) * 2 / 7 / math.log(_STEP) if std > 0 else 1.0
         step = min(max(step + math.ceil(ahead), too_small + 1), met - 1)

@@ -16,8 +16,9 @@ MEASURED = 0.5
 
 _FWHM_PER_SD = 2.355
 
-# Smallest share of the kernel's weight that must lie on measured voxels. At the plane surface of a
-# large measured region, the share is 0.5; at an edge, it is 0.25; at a corner, it is 0.125.
+# Smallest share of the kernel's weight that must lie on measured voxels; otherwise, a wider kernel
+# is added. At the plane surface of a large measured region, the share is 0.5; at an edge, it is
+# 0.25; at a corner, it is 0.125.
 _LEAST_WEIGHT = 0.1
 
 # A voxel with a smaller share counts as remote from the measured voxels.

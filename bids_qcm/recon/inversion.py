@@ -224,16 +224,16 @@ def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
     multiplied by ``exp(-(m_j - m_i)^2 / (2 delta^2))`` but is never below ACROSS_EDGE. mu is
     TO_MEAN if the mask has several tissues; otherwise it is nearly 0.
 
-    For normal noise and this prior, the map is the most probable map. According to the prior,
-    deviations of log(kappa) from the mean of its tissue are correlated over sqrt(SMOOTHNESS /
-    TO_MEAN) = 5 mm. Averages of the deviations over balls of 6 mm diameter have a standard
-    deviation of 16 % (11 % for balls of 10 mm).
+    For normal noise without outliers and this prior, the map is the most probable map. According to
+    the prior, deviations of log(kappa) from the mean of its tissue are correlated over
+    sqrt(SMOOTHNESS / TO_MEAN) = 5 mm. Averages of the deviations over balls of 6 mm diameter have a
+    standard deviation of 16 % (11 % for balls of 10 mm).
 
     The minimum is found with Gauss-Newton steps (see
     :class:`~bids_qcm.recon.multipliers.MultiplierSystem`) on grids from voxels of at most 6 mm to
-    the given voxels. The standard deviation follows from noise replicates, which are propagated
-    through the Gauss-Newton equations at the minimum. The replicates use the finest grid whose
-    voxels are 2 mm or larger, or the coarsest grid if there is none.
+    the given voxels. The standard deviation is estimated from noise replicates, which are
+    propagated through the Gauss-Newton equations at the minimum. The replicates use the finest grid
+    whose voxels are 2 mm or larger, or the coarsest grid if there is none.
 
     The reduced chi-square is ``2 sum_i rho(r_i / s_i) / (N - p)`` over the N voxels of the mask,
     with the residuals r at the minimum. p, the effective number of parameters, is the trace of the
@@ -490,7 +490,7 @@ def _smoothness_links(problem: InverseProblem) -> Links:
 
 
 def _initial_kappa(problem: InverseProblem) -> float:
-    """Return the median absolute Laplacian of the phase in rad/m^2, an initial value of kappa."""
+    """Return the initial value of kappa: the median absolute Laplacian of the phase in rad/m^2."""
     squares = [np.full(problem.phase.shape, (size * 1e-3) ** -2) for size in problem.voxel_size]
     inner = inner_voxels(problem.inside)
     if not inner.any():

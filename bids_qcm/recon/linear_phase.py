@@ -121,8 +121,9 @@ def estimate_linear_phase(
     voxel_size : float or sequence of 3 floats
         Voxel size in mm.
     labels : array_like of int, shape (X, Y, Z), optional
-        Tissue labels. Each tissue gets the median of its kappa; label 0 is not a tissue. Without
-        labels, Otsu's threshold divides the map into two parts, which is less accurate.
+        Tissue labels. Each tissue gets the median of its kappa. Label 0 is not a tissue; its voxels
+        get the median of the whole map. Without labels, Otsu's threshold divides the map into two
+        parts, which is less accurate.
     b1_squared : array_like of float, shape (X, Y, Z), optional
         Square of the magnitude of B1+ in any unit, positive in the mask. Without a map, the
         standard error at 3 T is several times larger, and most of the estimate may be caused by the

@@ -13,8 +13,8 @@ from bids_qcm.recon.pairs import in_planes
 _COARSEST = 200
 
 # Weights of two Jacobi sweeps. The factor by which the two sweeps multiply an error is a Chebyshev
-# polynomial in the eigenvalue of the matrix divided by its diagonal. Its maximum is minimal over
-# eigenvalues in [0.5, 2]; no eigenvalue exceeds 2.
+# polynomial in the eigenvalue of the matrix divided by its diagonal. Its largest absolute value
+# over eigenvalues in [0.5, 2] is minimal; no eigenvalue exceeds 2.
 _WEIGHTS = tuple(1 / (1.25 + 0.75 * np.cos(np.pi * k / 4)) for k in (1, 3))
 
 

@@ -36,9 +36,9 @@ class Change(NamedTuple):
 
 
 class MultiplierSystem:
-    """``min (phi - d) . V^-1 (phi - d) / 2 + u . Q u / 2`` subject to the linearised equation.
+    """The minimum of ``(phi - d) . V^-1 (phi - d) / 2 + u . Q u / 2`` under a linear equation.
 
-    The linearised equation is ``A phi + b^2 + B u = 0``, where A is ``-div(b^2 grad() / kappa)``
+    The equation, linearised, is ``A phi + b^2 + B u = 0``, where A is ``-div(b^2 grad() / kappa)``
     and B is the derivative with respect to log(kappa). V is the variance of the measured phase d,
     and Q is the prior's precision of u = log(kappa). At the minimum, ``phi = d - V A' y`` and ``u =
     m - Q^+ B' y``. The multipliers y and the mean m solve ``(A V A' + B Q^+ B') y - m B 1 = A d +
@@ -127,10 +127,7 @@ class MultiplierSystem:
         energy: float,
         start: NDArray[np.float32] | None = None,
     ) -> Change:
-        """Return log(kappa) and the multipliers.
-
-        The parameters are the parameters of :meth:`solve`.
-        """
+        """Return log(kappa) and the multipliers; the parameters are as in :meth:`solve`."""
         level = self.by_log_kappa(np.ones(right.shape, np.float32))
         direction = self._precondition(level)
         length = float(np.vdot(level, direction))
@@ -143,8 +140,7 @@ class MultiplierSystem:
             return by_phase + self.by_log_kappa(self._prior.covariance(self._transposed(y)))
 
         def precondition(residual: NDArray[np.float32]) -> NDArray[np.float32]:
-            # remove the multiple of `direction` that would change 1 . B' y, so that 1 . B' y stays
-            # 0
+            # remove a multiple of `direction`, so that 1 . B' y stays 0
             return self._precondition(residual) - np.float32(mean(residual)) * direction
 
         right = right.astype(np.float32)
@@ -158,7 +154,7 @@ class MultiplierSystem:
             max_iterations=_MAX_ITERATIONS,
             start=start,
         )
-        # at the solution, the residual is - m B 1, and mean() of it is - m
+        # at the solution, the residual is - m B 1, so that mean(residual) is - m
         log_kappa = -self._prior.covariance(self._transposed(found.values))
         return Change(log_kappa - np.float32(mean(found.residual)), found.values)
 

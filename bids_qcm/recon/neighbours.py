@@ -60,7 +60,9 @@ def balance(fluxes: Links) -> NDArray[np.float64]:
 
 
 def scatter_to_voxels(first: Links, second: Links) -> NDArray[np.float64]:
-    """Add `first` of each pair to its first voxel, and `second` to its second voxel.
+    """Sum the values of all pairs at their voxels.
+
+    `first` holds a value for the first voxel of each pair, `second` a value for its second voxel.
 
     Examples
     --------

@@ -125,12 +125,12 @@ class NormalEquations:
       last but one, and so on. A run and its mirror image have the same length and opposite ky.
     - A run and its mirror image form a pair. A pair has two sets of sums: first the sums over both
       runs, then the sums over the first run minus the sums over its mirror image.
-    - Sum q of a plane adds ``run_factors[r, q] * (sum number run_sums[q] of the pair)`` over the
-      pairs of the plane, where r is the first run of the pair. A run with ky = 0 is its own mirror
-      image. Its sums are counted once, and its differences are multiplied by an odd power of ky,
-      which is 0.
-    - Moment k adds ``plane_factors[p, k] * (sum number plane_sums[k] of plane p)`` over the planes
-      p.
+    - Sum q of a plane is the total of ``run_factors[r, q] * (sum number run_sums[q] of the pair)``
+      over the pairs of the plane, where r is the first run of the pair. A run with ky = 0 is its
+      own mirror image. Its sums are counted once, and its differences are multiplied by an odd
+      power of ky, which is 0.
+    - Moment k is the total of ``plane_factors[p, k] * (sum number plane_sums[k] of plane p)`` over
+      the planes p.
     - Entry (p, q) of the normal matrix is moment ``normal[p, q]``. Entry p of the right-hand side
       is moment ``right[p]``.
     - At voxel (ky, kz) of plane p, term t is ``term_factors[p, t]`` times monomial

@@ -22,7 +22,7 @@ def choose_kernels(
     integral_radius: RadiusChoice = None,
     scale: float = 1.0,
 ) -> Kernels:
-    """Return the kernels of a method after a check that they fit the voxel grid.
+    """Check that a method's kernels fit the voxel grid, and return them.
 
     Parameters
     ----------

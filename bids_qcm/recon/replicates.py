@@ -87,8 +87,8 @@ def replicate_std(
     -------
     ndarray of float32, shape (X, Y, Z)
         Standard deviation in rad/m^2; NaN where no replicate is valid. Before averaging over
-        neighbours, the relative error in each voxel is ``1 / sqrt(2 (n - 1))`` for n replicates: 13
-        % for 32.
+        neighbours, the relative error in each voxel is ``1 / sqrt(2 (n - 1))`` for n replicates,
+        which is 13 % for 32 replicates.
 
     Notes
     -----

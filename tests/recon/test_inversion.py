@@ -92,7 +92,7 @@ def test_a_lesion_without_a_label_is_visible():
 
 
 def test_twice_the_phase_is_twice_the_conductivity(layers):
-    """The result scales with the frequency at a constant signal-to-noise ratio."""
+    """The result scales with the phase at a constant signal-to-noise ratio."""
     kappa, labels = layers
     once, std, *_ = invert(image(kappa, labels), uncertainty=True)
     problem = image(kappa, labels)
