@@ -275,7 +275,7 @@ def _means_of_pairs(
 def _inverse_variance(
     variance: NDArray[np.float32], pair: NDArray[np.int32], axis: int
 ) -> NDArray[np.float32]:
-    """Return the inverse variance of each pair's step, relative to its median.
+    """Return the inverse variance of each pair's step, times the median variance.
 
     The result is stored at the first voxel of the pair and is 0 where there is no pair.
     """
