@@ -115,7 +115,7 @@ def bench_inversion(
 def bench_memory(
     case: Case, head: Head, saved: Callable[[Head], Path], n_threads: int, measure: Callable
 ) -> None:
-    """Look at the resident memory of a process that maps the head once."""
+    """Measure the resident memory of a process that maps the head once."""
     measure(
         "memory",
         lambda: run_fresh(

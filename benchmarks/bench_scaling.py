@@ -1,4 +1,4 @@
-"""How time grows with the number of voxels, and shrinks with the number of threads."""
+"""Growth of the time with the number of voxels, and speed-up by threads."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from benchmarks.head import Head
 
 _METHOD = "integral-magseg"
 _RADIUS = 10.0
-"""In mm."""
+"""Radius of the kernels in mm."""
 
 _PARTS = ("fit", "integral")
 
 
 @pytest.fixture(scope="module")
 def quarter(head: Head) -> Head:
-    """Give a quarter of the head."""
+    """Return a quarter of the head."""
     return head.slab(0.25)
 
 
@@ -40,14 +40,14 @@ def _measure_loop(
 @pytest.mark.parametrize("share", VOXEL_SHARES)
 @pytest.mark.parametrize("part", _PARTS)
 def bench_output_voxels(part: Part, share: float, head: Head, measure: Callable) -> None:
-    """Time slabs of growing thickness."""
+    """Time slabs of increasing thickness."""
     _measure_loop(measure, "output voxels", head.slab(share), part, _RADIUS)
 
 
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("part", _PARTS)
 def bench_support_voxels(part: Part, radius: float, quarter: Head, measure: Callable) -> None:
-    """Time growing kernels."""
+    """Time kernels of increasing radius."""
     _measure_loop(measure, "support voxels", quarter, part, radius)
 
 
@@ -56,6 +56,6 @@ def bench_support_voxels(part: Part, radius: float, quarter: Head, measure: Call
 def bench_threads(
     part: Part, all_threads: bool, quarter: Head, n_threads: int, measure: Callable
 ) -> None:
-    """Time one thread, then all of them."""
+    """Time a loop with one thread, then with all threads."""
     threads = n_threads if all_threads else 1
     _measure_loop(measure, "threads", quarter, part, _RADIUS, threads=threads)

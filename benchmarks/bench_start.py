@@ -1,4 +1,4 @@
-"""What the first call in a process costs."""
+"""Time of the first call in a process."""
 
 from collections.abc import Callable
 from operator import itemgetter
@@ -11,18 +11,18 @@ from benchmarks.fresh import run_fresh
 from benchmarks.head import Head
 from bids_qcm.recon.methods import PUBLISHED
 
-_METHODS = {"integral-magseg": ["integral-magseg"], "all ten methods": list(PUBLISHED)}
+_METHODS = {"integral-magseg": ["integral-magseg"], "ten published methods": list(PUBLISHED)}
 
 
 @pytest.fixture(scope="module", params=_METHODS)
 def methods(request: pytest.FixtureRequest) -> str:
-    """Give what is called, by name."""
+    """Return the name of a group of methods to call."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def cache(methods: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a directory for compiled code that is empty at first."""
+    """Return an initially empty directory for compiled code."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -34,7 +34,7 @@ def start(
     n_threads: int,
     measure: Callable,
 ) -> Callable[..., None]:
-    """Give a function that times a start in an environment."""
+    """Return a function that times a first call with given environment variables."""
 
     def run(cache: str, *, target: float | None = None, times: int = 1, **environment: str) -> None:
         def start_once() -> dict[str, float]:
@@ -55,17 +55,20 @@ def start(
 
 
 def bench_empty_cache(start: Callable[..., None], cache: Path) -> None:
-    """Start where nothing has been compiled yet."""
+    """Time a first call before any code has been compiled."""
     start("empty", target=COLD_START_TARGET, NUMBA_CACHE_DIR=str(cache))
 
 
 def bench_warm_cache(start: Callable[..., None], cache: Path) -> None:
-    """Start where the same has been called before."""
+    """Time a first call after the same call in an earlier process."""
     start("warm", target=WARM_START_TARGET, times=3, NUMBA_CACHE_DIR=str(cache))
 
 
 def bench_no_cache(start: Callable[..., None]) -> None:
-    """Start where no cache can be written: a directory inside a file, and no other choice."""
+    """Time a first call that cannot write a cache.
+
+    The cache directory is inside a file, and numba may not choose another directory.
+    """
     start(
         "not writable",
         NUMBA_CACHE_DIR="/dev/null/cache",

@@ -1,4 +1,4 @@
-"""What is measured, and the figures asked for."""
+"""Cases that are measured, and their targets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,28 +8,29 @@ from bids_qcm.recon import METHODS
 from bids_qcm.recon.methods import PUBLISHED
 
 SNR = 16
-"""Magnitude signal-to-noise ratio of the phantom, for which the radii are published."""
+"""Magnitude signal-to-noise ratio of the phantom; the published radii are for this ratio."""
 
 Part = Literal["fit", "integral"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way to map the head: a row of the report.
+    """A reconstruction of the head, which is a row of the report.
 
     Attributes
     ----------
     method : str
         A name in :data:`METHODS`.
     note : str
-        What tells this case from the method as published; empty for the method as published.
+        Difference from the published method; empty for the published method.
     fit_radius, integral_radius : float or None
-        In mm; None for the published optimum.
+        Radii in mm; None for the published optimum.
     fit_target, integral_target : float or None
-        Asked time of the fit or of the surface integral, in ns per output voxel and voxel of the
+        Target time of the fit or of the surface integral, in ns per output voxel and voxel of the
         ellipsoid.
     uncertainty : bool
-        Whether to compute the standard deviation, too. Such a case is timed as a whole only.
+        Whether to compute the standard deviation, too. Only the whole method is then timed, not its
+        loops.
     """
 
     method: str
@@ -46,7 +47,7 @@ class Case:
         return f"{self.method} {self.note}".strip()
 
     def radius(self, part: Part) -> float | None:
-        """Give the radius of a part in mm; None if the method does not have that part."""
+        """Return the radius of a part in mm; None if the method does not have this part."""
         own = {"fit": self.fit_radius, "integral": self.integral_radius}
         published = {
             "fit": METHODS[self.method].fit_radius,
@@ -55,11 +56,11 @@ class Case:
         return published[part] if own[part] is None else own[part]
 
     def target(self, part: Part) -> float | None:
-        """Give the time asked of a part, in ns."""
+        """Return the target time of a part in ns."""
         return {"fit": self.fit_target, "integral": self.integral_target}[part]
 
     def loops(self) -> Iterator[tuple[Part, float]]:
-        """Give the parts that run in compiled loops, and their radii."""
+        """Yield the parts that run in compiled loops, and their radii."""
         for part in ("fit", "integral"):
             radius = self.radius(part)
             if radius is not None:
@@ -88,18 +89,18 @@ CASES = (
 PUBLISHED_CASES = tuple(
     case for case in CASES if case.method in PUBLISHED and (case.uncertainty or not case.note)
 )
-"""The ten methods as published, without uncertainty and with it."""
+"""The ten published methods, without and with uncertainty."""
 
 ALL_METHODS_TARGET = 180.0
-"""Seconds for the ten methods as published, one after the other."""
+"""Target in seconds for the ten published methods, one after the other."""
 
 ALL_WITH_UNCERTAINTY_TARGET = 360.0
-"""Seconds for the ten methods with the standard deviations of their maps."""
+"""Target in seconds for the ten published methods with the standard deviations of their maps."""
 
 
 @dataclass(frozen=True)
 class InversionCase:
-    """One way to invert the phase of the head.
+    """An inversion of the phase of the head, which is a row of the report.
 
     Attributes
     ----------
@@ -108,7 +109,7 @@ class InversionCase:
     uncertainty : bool
         Whether to compute the standard deviation, too.
     target : float
-        Asked processor time at 1 mm, in s.
+        Target processor time at 1 mm, in s.
     """
 
     method: str
@@ -117,7 +118,7 @@ class InversionCase:
 
     @property
     def name(self) -> str:
-        """The method, and whether it is with uncertainty."""
+        """The method, and "with uncertainty" if the standard deviation is computed."""
         return f"{self.method} with uncertainty" if self.uncertainty else self.method
 
 
@@ -131,22 +132,22 @@ MEMORY_CASES = (
     *(case for case in CASES if case.name.split()[0] == "integral-magseg"),
     INVERSION_CASES[1],
 )
-"""The cases with the most volumes to hold."""
+"""The cases that need the most memory."""
 
 MEMORY_TARGET = 3e9
-"""Bytes resident at the peak."""
+"""Largest accepted resident memory in bytes."""
 
 SPEED_UP_TARGET = 0.9
-"""Times the number of threads: 1.8 on two."""
+"""Target speed-up, divided by the number of threads: a factor of 1.8 for two threads."""
 
 COLD_START_TARGET = 15.0
-"""Seconds of the first call where nothing is compiled yet."""
+"""Target in seconds for the first call if no code has been compiled yet."""
 
 WARM_START_TARGET = 1.0
-"""Seconds of the first call in a process where the machine code is cached on disk."""
+"""Target in seconds for the first call in a process if the machine code is cached on disk."""
 
 VOXEL_SHARES = (0.125, 0.25, 0.5, 1.0)
-"""Parts of the head that show how time grows with the number of output voxels."""
+"""Shares of the head's voxels with which the growth of the time is measured."""
 
 RADII = (5.0, 8.0, 11.0, 14.0)
-"""Radii in mm that show how time grows with the number of support voxels."""
+"""Kernel radii in mm with which the growth of the time is measured."""

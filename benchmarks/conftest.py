@@ -1,4 +1,4 @@
-"""Options, what the benchmarks share, and the report at the end."""
+"""Command-line options, fixtures, and the final report of the benchmarks."""
 
 import os
 from collections.abc import Callable
@@ -20,34 +20,34 @@ _PEAKS = pytest.StashKey[Peaks]()
 _PAIRS_TO_TIME = 4e10
 _MOST_ROUNDS = 5
 
-_ASKED_FOR, _COARSEST = 1, 2
-"""Voxel sizes in mm: that of the targets, and the smallest radius of a published kernel."""
+_TARGET_SIZE, _COARSEST = 1, 2
+"""Voxel sizes in mm: the size to which the targets refer, and the smallest published radius."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of the benchmarks."""
+    """Add the command-line options of the benchmarks."""
     group = parser.getgroup("bids_qcm benchmarks")
     group.addoption("--bench-threads", type=int, default=2, help="threads (default: 2)")
     group.addoption(
         "--bench-resolution",
         type=float,
         default=1.0,
-        help="voxel size of the head in mm (default: 1, which the targets are for; 2 is quick)",
+        help="voxel size of the head in mm (default: 1, to which the targets refer; 2 is quick)",
     )
     group.addoption(
         "--bench-patience",
         type=float,
         default=0.0,
-        help="seconds to wait before each measurement for other programs to rest (default: 0)",
+        help="longest wait for idle processors before each measurement, in s (default: 0)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start an empty report."""
+    """Check the options and start an empty report."""
     threads = config.getoption("--bench-threads")
     if not 1 <= threads <= os.cpu_count():
         raise pytest.UsageError(
-            f"--bench-threads is {threads}, but there are 1 to {os.cpu_count()} here"
+            f"--bench-threads is {threads}, but it must be from 1 to {os.cpu_count()}"
         )
     if not 0 < config.getoption("--bench-resolution") <= _COARSEST:
         raise pytest.UsageError(
@@ -59,13 +59,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the tables."""
+    """Print the tables of the report."""
     if config.stash[_ROWS]:
         terminalreporter.section("bids_qcm benchmarks")
         resolution = config.getoption("--bench-resolution")
-        if resolution != _ASKED_FOR:
+        if resolution != _TARGET_SIZE:
             terminalreporter.write_line(
-                f"voxels of {resolution:g} mm; what is asked is for {_ASKED_FOR} mm"
+                f"voxels of {resolution:g} mm; the targets are for voxels of {_TARGET_SIZE} mm"
             )
         for line in report(config.stash[_ROWS], config.stash.get(_PEAKS, None)):
             terminalreporter.write_line(line)
@@ -74,39 +74,39 @@ def pytest_terminal_summary(
 def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
-    """Write the measured peaks to the JSON file."""
+    """Write the measured hardware peaks to the JSON file."""
     if _PEAKS in config.stash:
         machine_info["peaks"] = asdict(config.stash[_PEAKS])
 
 
 @pytest.fixture(scope="session")
 def n_threads(pytestconfig: pytest.Config) -> int:
-    """Give the number of threads asked for."""
+    """Return the number of threads from the command line."""
     return pytestconfig.getoption("--bench-threads")
 
 
 @pytest.fixture(scope="session")
 def peaks(pytestconfig: pytest.Config, n_threads: int) -> Peaks:
-    """Give what the hardware can do."""
+    """Return the measured peak performance of the hardware."""
     pytestconfig.stash[_PEAKS] = measure_peaks(n_threads)
     return pytestconfig.stash[_PEAKS]
 
 
 @pytest.fixture(scope="session")
 def head(pytestconfig: pytest.Config) -> Head:
-    """Give the whole head."""
+    """Return the whole head."""
     return make_head(pytestconfig.getoption("--bench-resolution"))
 
 
 @pytest.fixture(scope="session")
 def small_head(head: Head) -> Head:
-    """Give a cube of it that takes no time to map, to compile the loops with."""
+    """Return a small cube of the head, with which the loops are compiled quickly."""
     return head.middle(10)
 
 
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Head], Path]:
-    """Give a function that saves a head for another process."""
+    """Return a function that saves a head for another process."""
     folder = tmp_path_factory.mktemp("heads")
 
     def save(head: Head) -> Path:
@@ -124,7 +124,7 @@ def measure(
     pytestconfig: pytest.Config,
     n_threads: int,
 ) -> Callable[..., None]:
-    """Give a function that times another one and adds a row to a table of the report."""
+    """Return a function that times a call and adds a row to a table of the report."""
 
     def run(
         table: str,
@@ -156,7 +156,7 @@ def measure(
 
 
 def _rounds(pairs: float | None) -> int:
-    """Repeat what is short; None is not to be repeated."""
+    """Return the number of rounds: more rounds for short calls, one if `pairs` is None."""
     if pairs is None:
         return 1
     return int(min(max(_PAIRS_TO_TIME // max(pairs, 1), 1), _MOST_ROUNDS))

@@ -1,15 +1,15 @@
-"""What the compiled loops have to do, counted from their source.
+"""Operations and bytes of the compiled loops, counted from their source.
 
-The tables below follow the loops line by line; whoever changes a loop counts again.
+The tables below follow the loops line by line. If you change a loop, count again.
 
-- An addition, subtraction, multiplication, division, square root, minimum, comparison, selection or
-  conversion is one operation, and a fused multiply-add is two. What does not depend on the lane
-  (offsets, their powers) is not counted: it is done once for all lanes.
-- A byte is counted each time that the source reads or writes an element of an array. It is in the
+- Each addition, subtraction, multiplication, division, square root, minimum, comparison, selection
+  or conversion is one operation; a fused multiply-add is two operations. Work that does not depend
+  on the lane (offsets and their powers) is not counted, because it is done once for all lanes.
+- A byte is counted each time the source reads or writes an array element. The byte is in the
   first-level cache unless the compiler keeps it in a register.
-- Only output voxels count, not the lanes of a block between and behind them.
-- Main memory has to give every input volume once and take every output once; what a kernel reads
-  again comes from the caches.
+- Only output voxels count; lanes of a block between and behind the output voxels do not count.
+- Every input volume is read from main memory once, and every output volume is written to main
+  memory once. Values that a kernel reads again come from the caches.
 """
 
 import math
@@ -28,16 +28,16 @@ _F4, _F8 = 4, 8
 
 @dataclass(frozen=True)
 class Work:
-    """Operations and bytes.
+    """Numbers of operations and bytes.
 
     Attributes
     ----------
     float32, float64 : float
-        Operations on numbers of either width; integers of 32 bits count as float32.
+        Operations on numbers of 32 and 64 bits; operations on 32-bit integers count as float32.
     l1 : float
-        Bytes read and written in the source.
+        Bytes that the source reads and writes.
     memory : float
-        Bytes that main memory has to give or take.
+        Bytes that are read from or written to main memory.
     """
 
     float32: float = 0
@@ -61,14 +61,15 @@ class Work:
 
 @dataclass(frozen=True)
 class LoopCost:
-    """Work of a loop at each of its depths, for one output voxel.
+    """Work of a loop at each nesting depth, for one output voxel.
 
     Attributes
     ----------
     per_pair, per_run, per_plane, per_voxel : Work
-        For each voxel of the kernel, each run of it along z, each of its planes, and once.
+        Work for each voxel of the kernel, for each run of the kernel along z, for each plane of the
+        kernel, and for each output voxel.
     passes : int
-        How often the kernel is gone through.
+        Number of passes over the kernel.
     """
 
     per_pair: Work
@@ -78,27 +79,28 @@ class LoopCost:
     passes: int = 1
 
 
-# Sums of the fit: 5 + 3 along a run, 21 in a plane, 45 moments; then 10 terms.
+# Numbers of sums in the fit: 5 + 3 along a run, 21 in a plane, and 45 moments, for 10 terms.
 _ALONG, _PLANE, _MOMENTS = 8, 21, 45
 
-# For 10 terms: 30 for the scale, 110 scaled entries, 330 in the products of rows, 65 to finish the
-# entries, 10 for the right-hand side, 200 for the two substitutions, 120 for four derivatives.
-# Its bytes, about those of one run, are left out.
+# Operations for 10 terms: 30 for the scale, 110 for scaled entries, 330 for the products of rows,
+# 65 to finish the entries, 10 for the right-hand side, 200 for the two substitutions, and 120 for
+# four derivatives. The bytes, about as many as for one run, are neglected.
 _SOLVE = Work(float64=865)
 
-# Input: phase, support, wanted. Output: gradient and Laplacian.
+# Input: phase, support and wanted voxels. Output: gradient and Laplacian.
 _FIT_MEMORY = Work(memory=3 * _F4 + 4 * _F4)
 
 _FIT_BY_LABEL = LoopCost(
-    # w: compare, select; v: subtract, multiply, convert; sums: 2 additions, 6 multiply-adds, those
-    # of the phase in float64. Reads two volumes around, the same two at the centre; writes the
-    # weight and reads it twice; reads and writes the sums for every fourth pair.
+    # Weight w: compare, select. Weighted phase v: subtract, multiply, convert. Sums: 2 additions
+    # and 6 multiply-adds; the sums of the phase are in float64. Reads two volumes at the neighbour
+    # and the same two at the centre; writes the weight and reads it twice; reads and writes the
+    # sums for every fourth pair.
     per_pair=Work(
         float32=2 + 3 + 1 + 4 * 2,
         float64=1 + 2 * 2,
         l1=(2 + 2 + 3) * _F4 + 2 * (5 * _F4 + 3 * _F8) / 4,
     ),
-    # The sums set to 0; of two runs, added and subtracted, then folded.
+    # Set the sums to 0. Add and subtract the sums of two runs, then fold them.
     per_run=Work(
         float64=_ALONG + _PLANE, l1=5 * _F4 + 3 * _F8 + 2 * _ALONG * _F8 + _PLANE * 3 * _F8 / 2
     ),
@@ -106,9 +108,9 @@ _FIT_BY_LABEL = LoopCost(
     per_voxel=_SOLVE + _FIT_MEMORY,
 )
 _FIT_BY_MAGNITUDE = LoopCost(
-    # w: subtract, 2 multiplications, exponential (minimum, multiplication, 6 multiply-adds,
-    # 6 multiplications, compare, select), compare, select; v: subtract, multiply; both converted.
-    # Sums as above, in float64; three volumes.
+    # Weight w: subtract, 2 multiplications, exponential (minimum, multiplication, 6 multiply-adds,
+    # 6 multiplications, compare, select), compare, select. Weighted phase v: subtract, multiply.
+    # Both are converted. Sums as above, but all in float64; three volumes.
     per_pair=Work(
         float32=3 + (2 + 6 * 2 + 6 + 2) + 2 + 2,
         float64=2 + 2 + 6 * 2,
@@ -119,12 +121,12 @@ _FIT_BY_MAGNITUDE = LoopCost(
     per_voxel=_SOLVE + _FIT_MEMORY + Work(memory=_F4),
 )
 
-# Each axis is a pass.
+# The surface integral makes one pass for each axis.
 _INTEGRAL_BY_LABEL = LoopCost(
-    # Differences of cumulative sums, of the steps and of their number: what is in the kernel
-    # between the ends of a run does not matter.
+    # The loop takes differences of cumulative sums of the steps and of their number, so only the
+    # ends of a run are read.
     per_pair=Work(),
-    # Each: subtract, add; reads both ends; reads and writes the sum.
+    # For both sums: subtract, add. Reads both ends; reads and writes the sum.
     per_run=Work(float64=2 * 2, l1=2 * 4 * _F8),
     per_plane=Work(),
     # Input: the cumulative sums. Output: sum and number.
@@ -132,35 +134,38 @@ _INTEGRAL_BY_LABEL = LoopCost(
     passes=3,
 )
 _INTEGRAL_BY_MAGNITUDE = LoopCost(
-    # Inside or not: 3 comparisons, 3 selections, reading three volumes around and three limits at
-    # the centre, written; the number: an addition, read and written. The sum: a multiplication and
-    # an addition, reading both factors, and the sum read and written for every fourth pair.
+    # Test of a pair: 3 comparisons and 3 selections; reads three volumes at the pair and three
+    # limits at the centre, and writes the result. Count: an addition; read and written. Sum: a
+    # multiplication and an addition; reads both factors, and reads and writes the sum for every
+    # fourth pair.
     per_pair=Work(float32=3 * 2 + 1 + 2, l1=(3 + 3 + 1) * _F4 + 2 * _F4 + 2 * _F4 + 2 * _F4 / 4),
-    # The sum set to 0, then converted and added to the total.
+    # Set the sum to 0, then convert it and add it to the total.
     per_run=Work(float64=2, l1=2 * _F4 + 2 * _F8),
     per_plane=Work(),
-    # Input: step, pair, support, three magnitudes. Output: the mean step.
+    # Input: step, pair, support and three magnitudes. Output: the mean step.
     per_voxel=Work(float64=1, memory=(6 + 1) * _F4),
     passes=3,
 )
 
-# The fit goes by Fourier transforms where the whole ellipsoid is in the mask, if it is large.
+# Voxels of a kernel from which the fit uses Fourier transforms where the whole ellipsoid is in the
+# mask.
 _SMALLEST_STENCIL = 1500
 
 
 def work_per_pair(part: Part, method: Method, head: Head, radius: float) -> Work:
-    """Give the work per output voxel and voxel of the ellipsoid.
+    """Return the work per output voxel and voxel of the ellipsoid.
 
     Parameters
     ----------
     part : {"fit", "integral"}
-        Which part of the method.
+        Part of the method.
     method : Method
-        What preserves edges decides which loop is taken.
+        Its magnitude weights and labels determine which loop runs.
     head : Head
-        What is mapped.
+        The head that is mapped.
     radius : float
-        Of the ellipsoid, in mm. The integral's kernels lack a few of its voxels; that is neglected.
+        Radius of the ellipsoid in mm. The kernels of the integral have slightly fewer voxels; this
+        is neglected.
     """
     kernel = head.kernel(radius)
     if part == "integral":
@@ -185,10 +190,10 @@ def _loop(cost: LoopCost, kernel: NDArray[np.bool_]) -> Work:
 
 
 def _fourier(n_derivatives: int, head: Head, kernel: NDArray[np.bool_]) -> Work:
-    """Count the transforms of mask, phase and stencils, and of what comes back.
+    """Return the work of the Fourier transforms of mask, phase and stencils, and of their inverses.
 
-    A real transform of n numbers takes about 2.5 n log2(n) operations, and reads and writes its
-    n/2 complex numbers along each of three axes. What it does in the caches is not counted.
+    A real transform of n numbers takes about 2.5 n log2(n) operations. It reads and writes its n/2
+    complex numbers along each of three axes. Work inside the caches is not counted.
     """
     n = float(np.prod(np.add(head.mask.shape, kernel.shape) - 1))
     n_transforms = 2 + 2 * (1 + n_derivatives)

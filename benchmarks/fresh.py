@@ -1,7 +1,7 @@
-"""Map a saved head in a process of its own: for what a process shows only once.
+"""Map a saved head in a new process, to measure effects that occur once per process.
 
-``python -m benchmarks.fresh HEAD.npz [OPTIONS] METHOD...`` prints one line of JSON: the seconds of
-the import of `bids_qcm.recon` and of the methods' first calls, and the resident memory in bytes,
+``python -m benchmarks.fresh HEAD.npz [OPTIONS] METHOD...`` prints one line of JSON: the seconds for
+the import of `bids_qcm.recon` and for the methods' first calls, and the resident memory in bytes
 before the first call and at the peak.
 """
 
@@ -28,22 +28,22 @@ def run_fresh(
     uncertainty: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
-    """Run this module as a program and return what it prints.
+    """Run this module as a program and return its output.
 
     Parameters
     ----------
     head : path
         A saved head.
     methods : sequence of str
-        Methods to map it by, one after the other.
+        Methods to call, one after the other.
     n_threads : int
-        Threads.
+        Number of threads.
     radius : float, optional
-        Of all kernels, in mm; default: the published optima.
+        Radius of all kernels in mm; default: the published optima.
     uncertainty : bool
         Whether to compute the standard deviations, too.
     environment : mapping, optional
-        More environment variables.
+        Additional environment variables.
     """
     radii = [] if radius is None else [f"--radius={radius}"]
     done = subprocess.run(
@@ -97,8 +97,8 @@ def main() -> None:
 
 
 def _peak_memory() -> float:
-    """Give the largest resident memory so far, in bytes."""
-    # On Linux getrusage starts from the peak of the process that started this one, which is large.
+    """Return the largest resident memory so far, in bytes."""
+    # On Linux, getrusage starts from the peak of the parent process, which is large.
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

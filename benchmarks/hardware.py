@@ -1,4 +1,4 @@
-"""What this machine can do at best, measured."""
+"""Measured peak performance of this machine."""
 
 import time
 from collections.abc import Callable
@@ -12,35 +12,41 @@ from numpy.typing import NDArray
 from benchmarks.costs import Work
 from bids_qcm.recon.compiling import VECTORISED
 
-# Long enough to be worth a load and a store; a longer chain hides less of its latency.
+# Number of multiply-adds for each load and store. A shorter chain would be limited by memory
+# access, a longer chain by latency.
 _CHAIN = 8
 
 _PAGE, _SHIFT = 4096, 1344
-"""Bytes. Rows that start at the same place in a page would wait for each other's stores."""
+"""Bytes.
+
+Without the shift, rows would start at the same offset in a page and wait for each other's stores.
+"""
 
 _L1_PAGES, _L2_PAGES, _MEMORY_PAGES = 1, 15, 16384
-"""Length of a row: three of them make 16 kB, 0.2 MB and 200 MB."""
+"""Pages in a row: three rows take 16 kB, 0.2 MB and 200 MB."""
 
 _ROUND_BYTES = 3e8
-"""Read and written between two looks at the clock, at least the rows twice."""
+"""Bytes that are read and written in one timed call; each row is processed at least twice."""
 
 _TRY_FOR = 0.7
-"""Seconds spent on each peak."""
+"""Seconds of measurement for each peak."""
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """The best that all threads reach together, per second of the time that they run.
+    """Best performance of all threads together, per second of their processor time.
 
-    What other programs take from them does not count.
+    Time that other programs take does not count.
 
     Attributes
     ----------
     n_threads : int
+        Number of threads.
     float32, float64 : float
-        Operations per second, a fused multiply-add being two.
+        Operations per second; a fused multiply-add is two operations.
     l1, l2, memory : float
-        Bytes per second read and written by a = b + s c on rows that fit there.
+        Bytes per second that ``a = b + s c`` reads and writes, for rows that fit into the
+        first-level cache, the second-level cache and main memory.
     """
 
     n_threads: int
@@ -51,7 +57,7 @@ class Peaks:
     memory: float
 
     def seconds(self, work: Work) -> dict[str, float]:
-        """Give the least time that each resource needs for some work."""
+        """Return the shortest possible time of some work for each resource."""
         return {
             "operations": work.float32 / self.float32 + work.float64 / self.float64,
             "l1": work.l1 / self.l1,
@@ -60,7 +66,7 @@ class Peaks:
 
 
 def measure_peaks(n_threads: int) -> Peaks:
-    """Measure this machine, which takes a few seconds."""
+    """Measure the peak performance of this machine; this takes a few seconds."""
     return Peaks(
         n_threads=n_threads,
         float32=_peak_operations(np.float32, n_threads),
@@ -92,14 +98,14 @@ def _peak_bandwidth(n_pages: int, n_threads: int) -> float:
 
 
 def _aligned(n_bytes: int, boundary: int = 64) -> NDArray[np.uint8]:
-    """Give zeros that start at a cache line."""
+    """Return zeros that start at a cache line."""
     spare = np.zeros(n_bytes + boundary, dtype=np.uint8)
     first = -spare.ctypes.data % boundary
     return spare[first : first + n_bytes]
 
 
 def _calls_per_second(call: Callable[[int], None], n_threads: int) -> float:
-    """Call a function in all threads at once, again and again; add up their best rates."""
+    """Call a function in all threads at once, repeatedly; return the sum of their best rates."""
 
     def rate(thread: int) -> float:
         seconds = []
@@ -117,7 +123,7 @@ def _calls_per_second(call: Callable[[int], None], n_threads: int) -> float:
 
 @numba.njit(nogil=True, fastmath=VECTORISED)
 def _multiply_add(row, factor, term, repeats):  # noqa: ANN001, ANN202
-    """Apply a chain of multiply-adds, in registers, to every number."""
+    """Apply a chain of multiply-adds in registers to every number."""
     for _ in range(repeats):
         for i in range(row.size):
             value = row[i]

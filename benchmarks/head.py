@@ -1,4 +1,4 @@
-"""The head that everything is measured on."""
+"""The head on which the benchmarks run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -19,20 +19,22 @@ from bids_qcm.recon.surface_integral import integrate_surface
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Volumes of shape (X, Y, Z), as `reconstruct` takes them.
+    """Volumes of shape (X, Y, Z), in the form of the arguments of `reconstruct`.
 
     Attributes
     ----------
     phase : ndarray of float32
-        In rad, not wrapped.
+        Unwrapped phase in rad.
     magnitude : ndarray of float32
+        Magnitude in any unit.
     mask : ndarray of bool
+        Brain mask.
     labels : ndarray of uint8
-        A tissue in every voxel of the mask.
+        Tissue labels, not 0 in the mask.
     voxel_size : float
-        In mm, isotropic.
+        Isotropic voxel size in mm.
     frequency : float
-        In Hz.
+        Larmor frequency in Hz.
     """
 
     phase: NDArray[np.float32]
@@ -48,33 +50,33 @@ class Head:
         return int(self.mask.sum())
 
     def n_support(self, radius: float) -> int:
-        """Give the number of voxels of the ellipsoid with a radius in mm."""
+        """Return the number of voxels of the ellipsoid with a radius in mm."""
         return int(self.kernel(radius).sum())
 
     def kernel(self, radius: float) -> NDArray[np.bool_]:
-        """Give the ellipsoid with a radius in mm."""
+        """Return the ellipsoid with a radius in mm."""
         return ellipsoid((radius,) * 3, self._size)
 
     def share_of_whole(self, radius: float) -> float:
-        """Give the share of the mask's voxels whose whole ellipsoid is in the mask."""
+        """Return the share of the mask's voxels whose whole ellipsoid is in the mask."""
         distance = distance_transform_edt(np.pad(self.mask, 1), sampling=self.voxel_size)
         return float(np.sum(distance > radius * (1 + 1e-6)) / self.n_voxels)
 
     def slab(self, share: float) -> Self:
-        """Cut out the middle planes along x that hold about a share of the mask."""
+        """Return the middle planes along x that contain about a share of the mask."""
         below = np.cumsum(self.mask.sum(axis=(1, 2))) / self.n_voxels
         first = np.searchsorted(below, (1 - share) / 2)
         last = np.searchsorted(below, (1 + share) / 2 - 1e-9)
         return self._cut((slice(int(first), int(last) + 1), slice(None), slice(None)))
 
     def middle(self, half_width: int) -> Self:
-        """Cut out a cube in the middle, with at most 2 `half_width` voxels along each axis."""
+        """Return a central cube with at most 2 `half_width` voxels along each axis."""
         return self._cut(
             tuple(slice(max(n // 2 - half_width, 0), n // 2 + half_width) for n in self.mask.shape)
         )
 
     def reconstruct(self, method: str, **options: Any) -> Reconstruction:  # noqa: ANN401
-        """Map the conductivity; the options are those of `reconstruct`."""
+        """Reconstruct the conductivity; the options are passed to `reconstruct`."""
         return reconstruct(
             self.phase,
             method=method,
@@ -87,12 +89,12 @@ class Head:
         )
 
     def noise(self) -> dict[str, Any]:
-        """Give the noise as `reconstruct` takes it."""
+        """Return the noise as keyword arguments of `reconstruct`."""
         sd = float(self.magnitude[self.mask].mean() / SNR)
         return {"phase_noise": sd / np.maximum(self.magnitude, sd), "magnitude_noise": sd}
 
     def loop(self, method: str, part: Part, radius: float) -> Callable[[], Any]:
-        """Prepare a call of `fit_quadratic` or `integrate_surface` alone, as a method makes it."""
+        """Return a function that calls only `fit_quadratic` or `integrate_surface` for a method."""
         support = self.mask.astype(np.int32)
         if METHODS[method].uses_labels:
             support *= self.labels
@@ -135,14 +137,17 @@ class Head:
         return np.where(self.mask, (self.magnitude - inside.mean()) / inside.std(), 0)
 
     def _gradient(self) -> NDArray[np.float32]:
-        """Differentiate the phase quickly: the integral's time does not depend on the values."""
+        """Return a quickly computed gradient.
+
+        The time of the integral does not depend on the values of the gradient.
+        """
         gradient = np.stack(np.gradient(self.phase, self.voxel_size * 1e-3))
         return np.where(self.mask, gradient, np.nan).astype(np.float32)
 
 
 def make_head(resolution: float) -> Head:
-    """Make the phantom's head with voxels of `resolution` mm."""
-    # nilearn, which the anatomy comes with, is not for the processes that load a saved head
+    """Return the phantom's head with voxels of `resolution` mm."""
+    # imported here, so that processes that only load a saved head do not import nilearn
     from bids_qcm.phantom.make import make_phantom
     from bids_qcm.phantom.parameters import PhantomParameters
 

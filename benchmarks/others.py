@@ -1,4 +1,4 @@
-"""What other programs do meanwhile, which no benchmark can be trusted without."""
+"""Processor time of other programs, which can disturb a benchmark."""
 
 import os
 import time
@@ -9,20 +9,20 @@ _STAT = Path("/proc/stat")
 
 
 QUIET = 0.1
-"""Processors that other programs may keep busy without disturbing a measurement much."""
+"""Number of processors that other programs may use without disturbing a measurement much."""
 
 _LOOK_FOR = 0.5
 
 
 class OtherPrograms:
-    """Processor time that other programs take inside a `with` block.
+    """Processor time that other programs use inside a `with` block.
 
     Attributes
     ----------
     cores : float or None
-        Processors that they kept busy on average; None where Linux's `/proc/stat` is missing.
+        Average number of processors that other programs used; None without Linux's `/proc/stat`.
     own_seconds : float
-        Processor time that this program and its finished children took, all threads together.
+        Processor time of this program and its finished children, over all threads.
     """
 
     cores: float | None = None
@@ -41,7 +41,7 @@ class OtherPrograms:
 
 
 def wait_for_quiet(patience: float) -> None:
-    """Wait until other programs rest, but no longer than `patience` seconds."""
+    """Wait until other programs are idle, but at most `patience` seconds."""
     end = time.perf_counter() + patience
     while time.perf_counter() < end:
         with OtherPrograms() as others:
@@ -51,7 +51,7 @@ def wait_for_quiet(patience: float) -> None:
 
 
 def _now() -> tuple[float, float, float]:
-    """Give the clock, and the processor time of all programs and of this one, in s."""
+    """Return the clock and the processor time of all programs and of this program, in s."""
     own = os.times()
     return time.perf_counter(), _busy(), sum(own[:4])
 
@@ -62,5 +62,5 @@ def _busy() -> float:
     user, nice, system, _idle, _wait, irq, softirq, steal = map(
         int, _STAT.read_text().split(maxsplit=9)[1:9]
     )
-    # of the whole machine, also what a hypervisor gave to others
+    # processor time of the whole machine, including time that a hypervisor gave to other machines
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

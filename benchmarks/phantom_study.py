@@ -1,8 +1,8 @@
-"""Compare the methods on phantoms: errors, bias by depth, and what they do to lesions.
+"""Compare the methods on phantoms: errors, bias by depth, and recovery of lesions.
 
-``python -m benchmarks.phantom_study --resolution 2`` searches the radii of each method and prints a
-table; ``make phantom-study`` does so for both forward models. Each map that was scored is a line of
-the results file, from which a stopped search goes on.
+``python -m benchmarks.phantom_study --resolution 2`` searches the best radii of each method and
+prints a table. ``make phantom-study`` does this for both forward models. The results file has one
+line for each scored map, so that an interrupted search can continue.
 """
 
 import argparse
@@ -40,11 +40,11 @@ from bids_qcm.recon.b1_smoothing import smooth_b1
 from bids_qcm.recon.methods import PUBLISHED
 
 Radii = tuple[float | None, float | None]
-"""Fit and integral radius in mm; None where the method has none."""
+"""Fit and integral radius in mm; None if the method has no such kernel."""
 
 _STEP = 1.15**2
 _LARGEST_STEP = 3
-"""Radii are published ones times powers of 1.32, up to the third: 2.3."""
+"""Radii are the published radii times powers of 1.32, at most the third power: 2.3."""
 
 _VARIATION = 0.15
 _GRAY, _WHITE = 1, 2
@@ -61,18 +61,19 @@ B1 = Literal["none", "measured", "model"]
 
 @dataclass(frozen=True)
 class Scan:
-    """How the head is imaged, and what else is known of it.
+    """Settings of a simulated scan, and the additional data that the methods receive.
 
     Attributes
     ----------
     snr : float
+        Magnitude signal-to-noise ratio.
     seed : int
-        Of the noise.
+        Seed of the noise.
     labels : {"true", "shifted", "smoothed"}
-        The segmentation: as it is, shifted by 1 mm along each axis, or without details of less
-        than about 4 mm.
+        Segmentation: the true segmentation, shifted by 1 mm along each axis, or without details
+        smaller than about 4 mm.
     b1 : {"none", "measured", "model"}
-        What the methods are given of |B1+|: nothing, the noisy map of the phantom, or that of a
+        Map of |B1+| that the methods receive: none, the noisy map of the phantom, or the map of a
         homogeneous body.
     """
 
@@ -84,16 +85,16 @@ class Scan:
 
 @dataclass
 class Study:
-    """The heads, and the scores of the maps made so far.
+    """Heads, and the scores of all maps so far.
 
     Attributes
     ----------
     parameters : PhantomParameters
         Resolution, field strength and forward model.
     results : Path
-        File of scores, one a line.
+        File of scores, one score per line.
     truth : Truth
-        Of the head, whose tissues vary by 15 % and have small lesions.
+        Truth of the head, whose tissues vary by 15 % and contain small lesions.
     """
 
     parameters: PhantomParameters
@@ -102,7 +103,7 @@ class Study:
     _last: tuple[Any, tuple[Phi0, B1Map]] | None = None
 
     def __post_init__(self) -> None:
-        """Read what an earlier run found, and make the heads."""
+        """Read the scores of earlier runs and make the heads."""
         if self.results.exists():
             for line in self.results.read_text().splitlines():
                 row = json.loads(line)
@@ -122,7 +123,10 @@ class Study:
         )
 
     def evaluate(self, scan: Scan, method: str, radii: Radii, *, fully: bool = False) -> dict:
-        """Score a map, or look up its score; `fully` also tells how much variation it shows."""
+        """Return the score of a map, from the results file if it is there.
+
+        With `fully`, the score includes how much of the variation within tissues the map shows.
+        """
         if not METHODS[method].uses_labels:
             scan = replace(scan, labels="true")
         physics = self.parameters.forward_model, self.parameters.field_strength
@@ -140,13 +144,13 @@ class Study:
         try:
             found = self._map(scan, self._head, method, radii)
         except ValueError:
-            # kernels that the grid cannot hold
+            # the kernels do not fit the grid
             return {"error": float("inf")}
         truth = self.truth
         brain = score_brain(found, truth)
         tissues = {t.label: t for t in score_tissues(found, truth) if t.erosion == 0}
         invalid = truth.brain & ~np.isfinite(found)
-        # a voxel without a value is as wrong as one that says 0
+        # a voxel without a value counts as a voxel with the value 0
         missed = truth.conductivity[invalid].sum()
         valid = brain.n - invalid.sum()
         row = {
@@ -195,7 +199,7 @@ class Study:
         ).conductivity
 
     def _image(self, scan: Scan, head: Head) -> tuple[Phi0, B1Map]:
-        """Image a head; keep what was imaged last."""
+        """Return a simulated scan of a head; the latest scan is cached."""
         key = scan.snr, scan.seed, id(head)
         if self._last is None or self._last[0] != key:
             phantom = make_phantom(replace(self.parameters, snr=scan.snr, seed=scan.seed), head)
@@ -212,7 +216,7 @@ class Study:
 
 
 def _labels(anatomy: Anatomy, kind: Labels) -> NDArray[np.uint8]:
-    """Return the labels of a segmentation with errors, made from the tissues' fractions."""
+    """Return the true labels, or labels with errors that are made from the tissue fractions."""
     if kind == "true":
         return anatomy.labels
     size = anatomy.grid.resolution
@@ -226,7 +230,10 @@ def _labels(anatomy: Anatomy, kind: Labels) -> NDArray[np.uint8]:
 
 
 def smoothed_b1(measured: B1Map, anatomy: Anatomy) -> NDArray[np.float32]:
-    """Return the measured |B1+| map on the grid of the head, smoothed as the workflow does."""
+    """Return the measured map of |B1+| on the grid of the head.
+
+    The map is smoothed in the same way as in the workflow.
+    """
     known = measured.percent > 0
     amount, share = (
         resample(volume, measured.grid, anatomy.grid)
@@ -237,10 +244,11 @@ def smoothed_b1(measured: B1Map, anatomy: Anatomy) -> NDArray[np.float32]:
 
 
 def search(study: Study, scan: Scan, method: str) -> Radii:
-    """Find the radii of the least error, from the published ones on.
+    """Return the radii with the smallest error.
 
-    From the best so far to the first neighbour on the grid of radii that is better, larger ones
-    first, for these mostly are, until none is.
+    The search starts at the published radii. It moves to the first neighbour on the grid of radii
+    with a smaller error, until no neighbour has a smaller error. Larger radii are tried first,
+    because they are usually better.
     """
     published = METHODS[method].fit_radius, METHODS[method].integral_radius
     if published == (None, None):
@@ -261,7 +269,7 @@ def search(study: Study, scan: Scan, method: str) -> Radii:
 
 
 def scaled(published: Radii, steps: Sequence[int]) -> Radii:
-    """Give radii that are so many steps from the published ones, to 0.01 mm."""
+    """Return the published radii after a number of steps, rounded to 0.01 mm."""
     fit, integral = (
         None if radius is None else round(radius * _STEP**step, 2)
         for radius, step in zip(published, steps, strict=True)
@@ -272,9 +280,9 @@ def scaled(published: Radii, steps: Sequence[int]) -> Radii:
 def run(
     study: Study, scans: Sequence[Scan], methods: Sequence[str], seeds: int, *, searched: bool
 ) -> Iterator[dict[str, Any]]:
-    """Return a row of the table for each scan and method.
+    """Yield a row of the table for each scan and method.
 
-    Errors are means over the seeds; the rest is of the first seed.
+    Errors are means over the seeds; the other columns refer to the first seed.
     """
     for scan in scans:
         for method in methods:
@@ -282,7 +290,8 @@ def run(
             if scan.labels != "true" and not chosen.uses_labels:
                 continue
             published = chosen.fit_radius, chosen.integral_radius
-            # Errors of labels are no reason to choose other radii: nobody knows them.
+            # Labels with errors use the radii for true labels, because these errors are unknown in
+            # practice.
             without = replace(scan, labels="true", b1="none")
             best = search(study, without, method) if searched else published
             at_best = study.evaluate(scan, method, best, fully=searched)
@@ -327,7 +336,7 @@ def main() -> None:
         nargs="+",
         choices=["published", *METHODS],
         default=list(METHODS),
-        help="published are the ten of the published comparison (default: all)",
+        help="methods; 'published' means the ten published methods (default: all)",
     )
     parser.add_argument(
         "--results", type=Path, default=Path("benchmarks/results"), help="folder of the scores"
@@ -338,7 +347,9 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", choices=get_args(Labels), default=["true"])
     parser.add_argument("--b1", nargs="+", choices=get_args(B1), default=["none"])
     parser.add_argument(
-        "--no-search", action="store_true", help="only the published radii, which takes less time"
+        "--no-search",
+        action="store_true",
+        help="use the published radii only, which takes less time",
     )
     options = parser.parse_args()
     name = f"study-{options.forward_model}-{options.resolution:g}mm"

@@ -1,4 +1,4 @@
-"""The tables at the end of a run."""
+"""Tables of the final report."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -16,18 +16,18 @@ from benchmarks.hardware import Peaks
 from benchmarks.others import QUIET
 
 Row = dict[str, Any]
-"""One measurement: its ``table``, median ``seconds``, ``pairs``, ``others``, and what it is of."""
+"""One measurement: its ``table``, median ``seconds``, ``pairs``, ``others``, and a description."""
 
 
 def report(rows: Sequence[Row], peaks: Peaks | None) -> list[str]:
-    """Give the lines of the report.
+    """Return the lines of the report.
 
     Parameters
     ----------
     rows : sequence of dict
         The measurements.
     peaks : Peaks or None
-        What the hardware can do; None if nothing was compared with it.
+        Peak performance of the hardware; None if no benchmark measured it.
     """
     lines: list[str] = []
     for table, make in _TABLES.items():
@@ -36,12 +36,12 @@ def report(rows: Sequence[Row], peaks: Peaks | None) -> list[str]:
             lines += ["", *make(chosen)]
         if chosen and table == "loops" and peaks is not None:
             lines += _peak_lines(peaks)
-    lines += ["", "cpu: processor time / threads, which is the time if no thread is kept waiting"]
+    lines += ["", "cpu: processor time / threads, which is the time if no thread waits"]
     disturbed = [row["others"] for row in rows if _disturbed(row)]
     if disturbed:
         lines += [
-            f"~ other programs kept up to {max(disturbed):.1f} processors busy; "
-            "without them it is faster",
+            f"~ other programs used up to {max(disturbed):.1f} processors "
+            "and slowed this measurement",
         ]
     return lines
 
@@ -67,9 +67,9 @@ def _methods(rows: Sequence[Row]) -> list[str]:
         if len(published) == len(PUBLISHED_CASES) / 2:
             total = sum(row["seconds"] for row in published)
             running = sum(map(_processor_seconds, published))
-            verdict = _asked(total, target, disturbed=any(map(_disturbed, published)))
-            what = "all ten with uncertainty" if uncertainty else "all ten"
-            lines.append(f"{what}: {total:.0f} s (cpu {running:.0f}), asked {verdict}")
+            verdict = _verdict(total, target, disturbed=any(map(_disturbed, published)))
+            what = "ten published methods" + (" with uncertainty" if uncertainty else "")
+            lines.append(f"{what}: {total:.0f} s (cpu {running:.0f}), target {verdict}")
     return lines
 
 
@@ -87,7 +87,7 @@ def _loops(rows: Sequence[Row]) -> list[str]:
                 _seconds(row),
                 f"{measured * 1e9:.3f}",
                 f"{running * 1e9:.3f}",
-                _asked(measured * 1e9, row["target"], disturbed=_disturbed(row)),
+                _verdict(measured * 1e9, row["target"], disturbed=_disturbed(row)),
                 f"{row['float32']:.0f}+{row['float64']:.0f}",
                 f"{least['operations'] / running:.0%}",
                 f"{row['l1']:.0f}",
@@ -98,7 +98,7 @@ def _loops(rows: Sequence[Row]) -> list[str]:
             )
         )
     header = (
-        "loop", "mm", "support", "s", "ns/pair", "cpu ns", "asked", "op32+64", "peak",
+        "loop", "mm", "support", "s", "ns/pair", "cpu ns", "target", "op32+64", "peak",
         "L1 B", "peak", "mem B", "peak", "least",
     )  # fmt: skip
     return _table("Compiled loops, per output voxel x voxel of the ellipsoid (pair)", header, cells)
@@ -109,8 +109,8 @@ def _peak_lines(peaks: Peaks) -> list[str]:
         f"peak of {peaks.n_threads} threads: {peaks.float32 / 1e9:.0f} G float32 op/s, "
         f"{peaks.float64 / 1e9:.0f} G float64 op/s, {peaks.l1 / 1e9:.0f} GB/s in L1, "
         f"{peaks.l2 / 1e9:.0f} in L2, {peaks.memory / 1e9:.0f} from memory",
-        "peak: share of it that is reached while running; least: ns/pair if the nearest one were; "
-        "costs.py says what is counted",
+        "peak: reached share of the peak; least: ns/pair at the peak that limits the loop; "
+        "costs.py describes the counts",
     ]
 
 
@@ -124,7 +124,7 @@ def _inversions(rows: Sequence[Row]) -> list[str]:
                 row["name"],
                 _seconds(row),
                 f"{running:.1f}",
-                _asked(running, row["target"], disturbed=_disturbed(row)),
+                _verdict(running, row["target"], disturbed=_disturbed(row)),
                 row["loops"],
                 f"{row['bytes'] / 1e9:.0f}",
                 f"{least / running:.0%}",
@@ -133,7 +133,7 @@ def _inversions(rows: Sequence[Row]) -> list[str]:
     return _table(
         f"Inversions, {rows[0]['voxels']:,} voxels: processor time of all threads, and the bytes "
         "of the grids that compiled loops pass over",
-        ("method", "s", "cpu s", "asked", "loops", "GB", "peak"),
+        ("method", "s", "cpu s", "target", "loops", "GB", "peak"),
         cells,
     )
 
@@ -144,12 +144,12 @@ def _memory(rows: Sequence[Row]) -> list[str]:
             row["name"],
             f"{row['memory_before'] / 1e9:.2f}",
             f"{row['memory_peak'] / 1e9:.2f}",
-            _asked(row["memory_peak"] / 1e9, MEMORY_TARGET / 1e9),
+            _verdict(row["memory_peak"] / 1e9, MEMORY_TARGET / 1e9),
         )
         for row in rows
     ]
     title = "Resident memory of a process that maps the head once, GB"
-    return _table(title, ("method", "before", "peak", "asked"), cells)
+    return _table(title, ("method", "before", "peak", "target"), cells)
 
 
 def _scaling(varied: str) -> Callable[[Sequence[Row]], list[str]]:
@@ -179,7 +179,7 @@ def _threads(rows: Sequence[Row]) -> list[str]:
         for row in same:
             disturbed = any(map(_disturbed, same))
             speed_up = same[0]["fastest"] / row["fastest"]
-            asked = SPEED_UP_TARGET * row["threads"] if row["threads"] > 1 else None
+            target = SPEED_UP_TARGET * row["threads"] if row["threads"] > 1 else None
             cells.append(
                 (
                     name,
@@ -187,11 +187,11 @@ def _threads(rows: Sequence[Row]) -> list[str]:
                     _seconds(row, "fastest"),
                     f"{speed_up:.2f}",
                     ""
-                    if asked is None
-                    else _asked(speed_up, asked, at_least=True, disturbed=disturbed),
+                    if target is None
+                    else _verdict(speed_up, target, at_least=True, disturbed=disturbed),
                 )
             )
-    header = ("loop", "threads", "s", "speed-up", "asked")
+    header = ("loop", "threads", "s", "speed-up", "target")
     return _table("Threads: seconds of the fastest round", header, cells)
 
 
@@ -201,14 +201,14 @@ def _start(rows: Sequence[Row]) -> list[str]:
             row["name"],
             row["cache"],
             f"{row['calls']:.2f}",
-            _asked(row["calls"], row["target"], disturbed=_disturbed(row)),
+            _verdict(row["calls"], row["target"], disturbed=_disturbed(row)),
             f"{row['import'] + row['calls']:.2f}{_mark(row)}",
-            _asked(row["import"] + row["calls"], row["target"], disturbed=_disturbed(row)),
+            _verdict(row["import"] + row["calls"], row["target"], disturbed=_disturbed(row)),
         )
         for row in rows
     ]
-    header = ("first call of", "cache", "s", "asked", "with import", "asked")
-    return _table("First calls in a process, of a tiny head: seconds", header, cells)
+    header = ("first call of", "cache", "s", "target", "with import", "target")
+    return _table("First call in a process, with a tiny head: seconds", header, cells)
 
 
 _TABLES: dict[str, Callable[[Sequence[Row]], list[str]]] = {
@@ -224,7 +224,7 @@ _TABLES: dict[str, Callable[[Sequence[Row]], list[str]]] = {
 
 
 def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Align the columns: the first to the left, numbers to the right."""
+    """Return lines with aligned columns: the first column to the left, numbers to the right."""
     cells = [list(header), *([_text(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
@@ -253,10 +253,13 @@ def _nanoseconds(seconds: float, pairs: float) -> str:
     return f"{seconds / pairs * 1e9:.3f}" if pairs else ""
 
 
-def _asked(
+def _verdict(
     value: float, target: float | None, *, at_least: bool = False, disturbed: bool = False
 ) -> str:
-    """Give a target, and whether the value meets it; a disturbed one may only fail to tell."""
+    """Return a target and whether the value meets it.
+
+    If other programs disturbed the measurement, a missed target is reported as unclear.
+    """
     if target is None:
         return ""
     if value >= target if at_least else value <= target:

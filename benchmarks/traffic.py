@@ -17,15 +17,15 @@ _MODULES = (multigrid, pairs, tissue_prior)
 
 @dataclass
 class Traffic:
-    """A count of loops and bytes.
+    """Numbers of loops and bytes.
 
     Attributes
     ----------
     loops : int
-        Passes over a grid.
+        Number of passes over a grid.
     volume : int
-        Bytes of all volumes that the passes read or write, each volume once a pass. Small grids
-        stay in the cache, so that the volume is an upper limit of the traffic.
+        Bytes of all volumes that the passes read or write; each pass counts a volume once. Small
+        grids stay in the cache, so this number is an upper limit of the memory traffic.
     """
 
     loops: int = 0
@@ -34,7 +34,7 @@ class Traffic:
 
 @contextmanager
 def count_traffic() -> Iterator[Traffic]:
-    """Count the loops of all inversions within a ``with`` block."""
+    """Count the loops and bytes of all inversions within a ``with`` block."""
     traffic, in_planes = Traffic(), pairs.in_planes
 
     def counted(loop: Callable, volume: NDArray, *arguments: Any) -> None:  # noqa: ANN401
@@ -50,7 +50,7 @@ def count_traffic() -> Iterator[Traffic]:
 
 
 def _arrays(arguments: tuple[Any, ...]) -> Iterator[NDArray]:
-    """Find the arrays among arguments, some of which are tuples of arrays."""
+    """Yield the arrays among arguments and in tuples among the arguments."""
     for argument in arguments:
         if isinstance(argument, tuple):
             yield from _arrays(argument)

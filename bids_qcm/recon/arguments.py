@@ -5,12 +5,19 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def like_phase(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
-    """Return a volume as an array, if it has the shape of the phase.
+    """Check that a volume has the shape of the phase, and return it as an array.
+
+    Parameters
+    ----------
+    volume : array_like, shape (X, Y, Z)
+    phase : ndarray, shape (X, Y, Z)
+    name : str
+        Name of the volume in the message.
 
     Raises
     ------
     ValueError
-        If the shapes differ; the message has the volume's name.
+        If the shapes differ. The message names the volume.
     """
     array = np.asarray(volume)
     if array.shape != phase.shape:

@@ -1,4 +1,4 @@
-"""Kernels that are as large as the noise asks for."""
+"""Choose kernel radii from the noise."""
 
 import math
 from collections.abc import Callable
@@ -8,12 +8,15 @@ from bids_qcm.recon.laplacian import Volumes, median_std
 from bids_qcm.recon.methods import Method
 
 TARGET_STD = 0.05
-"""Standard deviation in S/m that automatic radii give the median voxel."""
+"""Default target of automatic radii: the standard deviation of the median voxel in S/m."""
 
 LARGEST_SCALE = 2.0
-"""Of the published radii: beyond it a kernel averages whole structures flat."""
+"""Largest ratio of automatic radii to the published radii.
 
-# Radii are chosen in steps of 5 %, which change the standard deviation by a sixth.
+Larger kernels would average over whole structures.
+"""
+
+# Radii are chosen in steps of 5 %. Each step changes the standard deviation by about a sixth.
 _STEP = 1.05
 _LARGEST_STEP = int(math.log(LARGEST_SCALE) / math.log(_STEP))
 _SMALLEST_STEP = -3 * _LARGEST_STEP
@@ -27,27 +30,37 @@ def choose_for_noise(
     Parameters
     ----------
     volumes : Volumes
-        With the noise.
+        Input volumes, including the noise.
     method : Method
+        Method whose kernels are chosen.
     choose : callable
-        ``choose(scale=...)`` gives kernels whose automatic radii are so many times the published
-        ones, or raises ValueError where they are too small for the voxel grid.
+        ``choose(scale=...)`` returns kernels whose automatic radii are `scale` times the published
+        radii. It raises ValueError if the voxel grid is too coarse for these kernels.
     target : float
-        Standard deviation of the Laplacian, in rad/m^2.
+        Largest accepted standard deviation of the Laplacian in the median voxel, in rad/m^2.
 
     Returns
     -------
     kernels : Kernels
-        Twice the published radii at most, even if that does not meet the target.
+        The smallest kernels that meet the target. If no radii up to twice the published radii meet
+        it, kernels of twice the published radii.
     predicted : float
-        Standard deviation of the Laplacian in the median voxel, in rad/m^2.
+        Predicted standard deviation of the Laplacian in the median voxel, in rad/m^2; NaN if the
+        Laplacian is valid in no sampled voxel.
+
+    Raises
+    ------
+    ValueError
+        If the voxel grid is too coarse even for twice the published radii.
 
     Notes
     -----
-    In an unrestricted ball of radius R the standard deviation is ``s sqrt(525 / N) / R^2``, with N
-    proportional to R^3: it falls with R^(-7/2), as does that of a surface integral whose radii
-    are scaled together. That gives the next radius to try; what is met is the prediction for the
-    data's own supports, weights and noise.
+    In an unrestricted ball of radius R, the standard deviation is ``s sqrt(525 / N) / R^2``, where
+    s is the phase noise and the number of voxels N is proportional to R^3. The standard deviation
+    is therefore proportional to R^(-7/2). The same power law holds for a surface integral whose two
+    radii are scaled together. The search uses this power law only to select the next radius to try.
+    Whether a radius meets the target follows from the prediction for the actual supports, weights
+    and noise.
     """
     too_small = _SMALLEST_STEP - 1
     while not _exists(choose, too_small + 1):
@@ -60,7 +73,8 @@ def choose_for_noise(
         if std <= target:
             met = step
         else:
-            # also where nothing is valid, and the prediction NaN
+            # A NaN prediction (no valid voxel in the sample) also means that the kernels are too
+            # small.
             too_small = step
         ahead = math.log(std / target) * 2 / 7 / math.log(_STEP) if std > 0 else 1.0
         step = min(max(step + math.ceil(ahead), too_small + 1), met - 1)
@@ -69,7 +83,10 @@ def choose_for_noise(
 
 
 def _exists(choose: Callable[..., Kernels], step: int) -> bool:
-    """Tell whether the grid can hold the kernels; those of the largest step must exist."""
+    """Whether the voxel grid can hold the kernels of a step.
+
+    For the largest step, the ValueError is raised instead, because no larger kernels are allowed.
+    """
     if step >= _LARGEST_STEP:
         choose(scale=_STEP**step)
         return True

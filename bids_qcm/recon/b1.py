@@ -1,4 +1,4 @@
-"""|B1+| of a homogeneous body, where it was not measured."""
+"""Model of the magnitude of B1+ in a homogeneous body, for data without a measured map."""
 
 import math
 from statistics import fmean
@@ -19,10 +19,10 @@ from bids_qcm.physics import (
 from bids_qcm.recon.convection_reaction import inner_voxels
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.multigrid import Multigrid
-from bids_qcm.recon.neighbours import through
+from bids_qcm.recon.neighbours import graph_laplacian
 
 LEAST_FIELD = 1.4
-"""T; a little below 1.5 T."""
+"""Lowest field strength in T at which the model is used; a little below 1.5 T."""
 
 _GRID_MM = 3.0
 _TOLERANCE = 1e-5
@@ -30,7 +30,7 @@ _RESTART, _CYCLES = 40, 10
 
 
 def model_helps(frequency: float, *, is_head: bool) -> bool:
-    """Whether the modelled |B1+| is better than none.
+    """Whether the modelled magnitude of B1+ gives a better conductivity map than no model.
 
     Parameters
     ----------
@@ -42,9 +42,10 @@ def model_helps(frequency: float, *, is_head: bool) -> bool:
     Returns
     -------
     bool
-        True for heads at 1.4 T and more. On the full-wave phantom the model keeps most of what the
-        true |B1+| gains at 1.5 T and 3 T. At lower fields |B1+| is flat within some percent. The
-        properties of the body are those of a head on average; for other objects nothing is known.
+        True for a head at 1.4 T or more. On the full-wave phantom at 1.5 T and 3 T, the model
+        achieves most of the improvement that the true magnitude of B1+ achieves. At lower fields,
+        the magnitude of B1+ varies by only a few percent. The model assumes the average properties
+        of a head, so its effect on maps of other objects is unknown.
     """
     return is_head and frequency >= LEAST_FIELD * PROTON_GYROMAGNETIC_RATIO
 
@@ -55,7 +56,7 @@ class Properties(NamedTuple):
     Attributes
     ----------
     conductivity : float
-        In S/m.
+        Conductivity in S/m.
     permittivity : float
         Relative permittivity.
     """
@@ -69,7 +70,7 @@ _FREQUENCY_AT_3_T = 127.74e6
 
 
 def average_head(frequency: float) -> Properties:
-    """Return the properties of a head on average.
+    """Return the average electric properties of a head.
 
     Parameters
     ----------
@@ -79,8 +80,8 @@ def average_head(frequency: float) -> Properties:
     Returns
     -------
     Properties
-        0.5 S/m and 60 at 3 T. They change with the frequency as the mean of gray and white matter
-        does.
+        0.5 S/m and 60 at 3 T. At other frequencies, both values are scaled like the mean of gray
+        and white matter.
 
     Examples
     --------
@@ -113,37 +114,40 @@ def model_b1(
     conductivity: float | None = None,
     permittivity: float | None = None,
 ) -> NDArray[np.float32]:
-    """Compute the magnitude of B1+ of a homogeneous body with a given outline.
+    """Compute the magnitude of B1+ in a homogeneous body with a given outline.
 
     Parameters
     ----------
     outline : array_like of bool, shape (X, Y, Z)
-        The whole body: for a head with the skull and the scalp.
+        Mask of the whole body. For a head, it includes the skull and the scalp.
     voxel_size : float or sequence of 3 floats
-        In mm.
+        Voxel size in mm.
     frequency : float
         Larmor frequency in Hz.
     conductivity : float, optional
-        Of the body, in S/m; default: that of :func:`average_head`.
+        Conductivity of the body in S/m; default: the conductivity of :func:`average_head`.
     permittivity : float, optional
-        Relative permittivity of the body, with the same default.
+        Relative permittivity of the body; default: the permittivity of :func:`average_head`.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        Magnitude relative to that on the surface of the body; 1 outside the body.
+        Magnitude relative to the magnitude on the surface of the body; 1 outside the body.
 
     Raises
     ------
     ValueError
-        If the body is nowhere three voxels of 3 mm thick.
+        If the body is less than three voxels of about 3 mm thick everywhere.
+    RuntimeError
+        If the solver does not converge.
 
     Notes
     -----
-    Solves the scalar Helmholtz equation ``laplacian(B) + k^2 B = 0`` with ``k^2 = omega^2 mu0 eps -
-    i omega mu0 sigma`` inside the body and B = 1 on its surface, on a grid of about 3 mm. In a
-    homogeneous body each component of the magnetic field obeys this equation [1]_. The real
-    boundary values depend on the coil; that they are constant is the approximation.
+    The function solves the scalar Helmholtz equation ``laplacian(B) + k^2 B = 0`` with ``k^2 =
+    omega^2 mu0 eps - i omega mu0 sigma`` inside the body and B = 1 on its surface, on a grid of
+    about 3 mm. In a homogeneous body, each component of the magnetic field obeys this equation
+    [1]_. The real boundary values depend on the coil. The model is approximate because it assumes
+    constant boundary values.
 
     References
     ----------
@@ -165,7 +169,7 @@ def model_b1(
             head.permittivity if permittivity is None else permittivity,
         ),
     )
-    # centres of the voxels in units of cells
+    # positions of the voxel centres on the coarse grid, in its voxels
     where = [(np.arange(n) + 0.5) / c - 0.5 for n, c in zip(inside.shape, cell, strict=True)]
     fine = ndimage.map_coordinates(
         np.abs(field), np.meshgrid(*where, indexing="ij"), order=1, mode="nearest"
@@ -174,7 +178,7 @@ def model_b1(
 
 
 def _squared_wave_number(frequency: float, conductivity: float, permittivity: float) -> complex:
-    """Return k^2 in rad^2/m^2, for fields that vary as exp(+i omega t)."""
+    """Return k^2 in rad^2/m^2 for fields with the time dependence exp(+i omega t)."""
     omega = 2 * math.pi * frequency
     complex_permittivity = permittivity * VACUUM_PERMITTIVITY - 1j * conductivity / omega
     return omega**2 * VACUUM_PERMEABILITY * complex_permittivity
@@ -183,10 +187,12 @@ def _squared_wave_number(frequency: float, conductivity: float, permittivity: fl
 def _solve(
     body: NDArray[np.bool_], voxel_size: Triple, squared_wave_number: complex
 ) -> NDArray[np.complex128]:
-    """Solve the Helmholtz equation; B is 1 outside the body and on its outermost voxels."""
+    """Solve the Helmholtz equation; B is 1 outside the body and in its outermost voxels."""
     inner = inner_voxels(body)
     if not inner.any():
-        raise ValueError(f"the outline is nowhere three voxels of {max(voxel_size):g} mm thick")
+        raise ValueError(
+            f"the outline must be at least three voxels of {max(voxel_size):g} mm thick"
+        )
     squares = [np.full(body.shape, (size * 1e-3) ** -2) for size in voxel_size]
     multigrid = Multigrid(squares, inner)
 
@@ -197,7 +203,9 @@ def _solve(
 
     def helmholtz(vector: NDArray[np.complex128]) -> NDArray[np.complex128]:
         values = volume(vector)
-        negative = through(squares, values.real) + 1j * through(squares, values.imag)
+        negative = graph_laplacian(squares, values.real) + 1j * graph_laplacian(
+            squares, values.imag
+        )
         return negative[inner] - squared_wave_number * vector
 
     def precondition(vector: NDArray[np.complex128]) -> NDArray[np.complex128]:

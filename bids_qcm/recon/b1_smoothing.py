@@ -1,4 +1,4 @@
-"""A measured |B1+| map, made smooth and extended over the mask."""
+"""Smooth a measured map of the magnitude of B1+ and extend it over a mask."""
 
 from typing import NamedTuple
 
@@ -9,36 +9,40 @@ from scipy import ndimage
 from bids_qcm.recon.kernels import Triple, as_triple
 
 SMOOTHING_MM = 8.0
-"""Full width at half maximum of the Gaussian that measured |B1+| maps are smoothed with."""
+"""Full width at half maximum in mm of the Gaussian kernel that smooths measured maps."""
 
 MEASURED = 0.5
-"""Share of a voxel above which the voxel counts as measured."""
+"""Smallest measured share of a voxel for which the voxel counts as measured."""
 
 _FWHM_PER_SD = 2.355
 
-# Share of the kernel's weight that must lie on measured voxels; on the plane surface of a large
-# measured region it is 0.5, at an edge 0.25, at a corner 0.125.
+# Smallest share of the kernel's weight that must lie on measured voxels; otherwise, a wider kernel
+# is added. At the plane surface of a large measured region, the share is 0.5; at an edge, it is
+# 0.25; at a corner, it is 0.125.
 _LEAST_WEIGHT = 0.1
+
+# A voxel with a smaller share counts as remote from the measured voxels.
 _REMOTE_WEIGHT = 0.01
 
-# Weight of each kernel relative to the next narrower one: where the narrow kernel has measured
-# voxels, the wide one changes the result by no more than this share of their difference.
+# Weight of each kernel relative to the next narrower kernel. Where the narrow kernel lies on
+# measured voxels, the wide kernel changes the result by at most this share of their difference.
 _WIDER = 0.01
 _MOST_KERNELS = 8
 
 
 class SmoothB1(NamedTuple):
-    """A smooth map of the magnitude of B1+.
+    """A smoothed map of the magnitude of B1+.
 
     Attributes
     ----------
     values : ndarray of float32, shape (X, Y, Z)
-        In the unit of the map; 0 outside the mask.
+        Smoothed magnitude in the unit of the measured map; 0 outside the mask.
     filled : float
-        Share of the mask that was not measured.
+        Share of the mask's voxels that were not measured.
     remote : float
-        Share of the mask where the kernel has less than 1 % of its weight on measured voxels. That
-        is the case from the kernel's width on beyond a plane border of what was measured.
+        Share of the mask's voxels for which less than 1 % of the kernel's weight lies on measured
+        voxels. Near a plane border of the measured region, these are the voxels farther from the
+        border than about the kernel's full width at half maximum.
     """
 
     values: NDArray[np.float32]
@@ -54,20 +58,20 @@ def smooth_b1(
     *,
     fwhm: float = SMOOTHING_MM,
 ) -> SmoothB1:
-    """Smooth a measured map of the magnitude of B1+, and extend it over a mask.
+    """Smooth a measured map of the magnitude of B1+ and extend it over a mask.
 
     Parameters
     ----------
     b1_map : array_like of float, shape (X, Y, Z)
-        Magnitude of B1+ in any unit; ignored where nothing was measured.
+        Magnitude of B1+ in any unit. Values of voxels that were not measured are ignored.
     measured : array_like of float, shape (X, Y, Z)
-        Share of each voxel in which it was measured, 0 to 1.
+        Measured share of each voxel, 0 to 1.
     voxel_size : float or sequence of 3 floats
-        In mm.
+        Voxel size in mm.
     mask : array_like of bool, shape (X, Y, Z)
-        Where the map is needed.
+        Voxels for which the map is needed.
     fwhm : float
-        Full width at half maximum of the Gaussian kernel, mm.
+        Full width at half maximum of the Gaussian kernel in mm.
 
     Returns
     -------
@@ -76,14 +80,14 @@ def smooth_b1(
     Raises
     ------
     ValueError
-        If nothing was measured.
+        If no voxel was measured.
 
     Notes
     -----
-    A normalised convolution: the Gaussian mean of the measured voxels alone, so that an empty
-    background does not enter. Where the kernel holds hardly any measured voxel, kernels of twice
-    the width, four times and so on are added with weights of 0.01, 0.0001 and so on. The sum
-    continues the map without a step.
+    The method is a normalised convolution: it averages measured voxels only, with Gaussian weights,
+    so that an empty background does not bias the result. If the kernel contains hardly any measured
+    voxels somewhere in the mask, kernels of two times the width, four times the width and so on are
+    added with weights of 0.01, 0.0001 and so on. The sum extends the map without a step.
     """
     share = np.clip(np.asarray(measured, dtype=np.float32), 0, 1)
     inside = np.asarray(mask, dtype=bool)
@@ -107,11 +111,14 @@ def smooth_b1(
 
 
 def _box_blur(values: NDArray[np.float32], sd: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Blur by three running means, which approximate a Gaussian of any width at the same cost."""
+    """Blur with three running means.
+
+    Three running means approximate a Gaussian, and their cost does not depend on its width.
+    """
     widths = 2 * np.rint((np.sqrt(4 * sd**2 + 1) - 1) / 2).astype(int) + 1
-    # running sums in float32 would drift
+    # uniform_filter keeps running sums, which would drift in float32
     values = values.astype(np.float64)
     for _ in range(3):
         values = ndimage.uniform_filter(values, widths.tolist(), mode="constant")
-    # running means leave rounding errors where all values are 0
+    # rounding can leave small negative values where all inputs are 0
     return np.maximum(values, 0).astype(np.float32)

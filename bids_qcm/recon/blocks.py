@@ -1,9 +1,10 @@
-"""Blocks of neighbouring voxels, which the compiled loops work on at once.
+"""Blocks of neighbouring voxels, which the compiled loops process together.
 
-A loop over the voxels of a block has one iteration per lane, all lanes do the same, and what they
-read is contiguous: that is what a compiler turns into vector instructions. Arrays of lanes are
-flat, row after row, and slices are taken in the innermost functions only: where a slice is passed
-on, numba counts its references, and threads that count those of one array wait on each other.
+A loop over a block has one iteration, called a lane, for each voxel. All lanes run the same
+operations on contiguous data, so that the compiler can use vector instructions. Arrays of lanes are
+flat, row after row. Only the innermost functions take slices: when a slice is passed to another
+function, numba counts references to its array, and threads that count references to the same array
+wait for each other.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,16 @@ from numpy.typing import NDArray
 from bids_qcm.recon.compiling import compiled
 
 LANES = 64
-"""Voxels in a block. The compiler unrolls shorter loops instead of vectorising them."""
+"""Largest number of voxels in a block of the fit.
+
+The compiler unrolls shorter loops instead of vectorising them.
+"""
 
 _VECTOR = 16
 
-# Loops that take four voxels of a run at once read up to three beyond its end.
+# Number of padding voxels at the end of the last axis. A block can extend 15 voxels beyond the
+# volume, and loops that process four voxels of a run at once read up to three voxels beyond its
+# end.
 _BEYOND = _VECTOR + 3
 
 
@@ -28,15 +34,16 @@ def blocks_of(support: NDArray, most_lanes: int = LANES) -> NDArray[np.intp]:
     Parameters
     ----------
     support : ndarray of int32 or bool, shape (X, Y, Z)
+        Voxels that are not 0 belong to the support.
     most_lanes : int
-        A multiple of 16.
+        Largest number of lanes in a block; a multiple of 16.
 
     Returns
     -------
     ndarray of int, shape (n, 5)
-        Index of each block's first voxel; its number of lanes, a multiple of 16 up to
-        `most_lanes`; and how many voxels of the support come before it. A block may reach up to 15
-        voxels beyond the volume.
+        One row for each block: the index (x, y, z) of its first voxel, its number of lanes (a
+        multiple of 16, at most `most_lanes`), and the number of support voxels in all earlier
+        blocks. A block can extend up to 15 voxels beyond the volume.
     """
     x, y, z = support.shape
     blocks = np.empty((x * y * -(-z // most_lanes), 5), dtype=np.intp)
@@ -45,7 +52,7 @@ def blocks_of(support: NDArray, most_lanes: int = LANES) -> NDArray[np.intp]:
 
 @compiled()
 def _cover(support, most_lanes, blocks):  # noqa: ANN001, ANN202
-    """Write the blocks and return how many there are."""
+    """Write the blocks and return their number."""
     n_blocks = n_before = 0
     for x in range(support.shape[0]):
         for y in range(support.shape[1]):
@@ -68,9 +75,9 @@ def _cover(support, most_lanes, blocks):  # noqa: ANN001, ANN202
 
 @compiled()
 def aligned(size, dtype):  # noqa: ANN001, ANN201
-    """Make an array of zeros at an address that is a multiple of 64.
+    """Return an array of zeros whose address is a multiple of 64 bytes.
 
-    The widest vector instructions take twice as long where they cross such a boundary.
+    The widest vector instructions take twice as long when their data crosses such a boundary.
     """
     buffer = np.zeros(size + 64, dtype)
     start = (-buffer.ctypes.data % 64) // buffer.itemsize
@@ -79,7 +86,10 @@ def aligned(size, dtype):  # noqa: ANN001, ANN201
 
 @compiled()
 def room_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
-    """Make room for a number for each voxel of any run, and of three voxels more."""
+    """Return zeros for the longest run of a kernel and three more voxels.
+
+    The array is flat and has `lanes` numbers for each voxel.
+    """
     longest = 0
     for run in range(len(kernel_runs)):
         longest = max(longest, kernel_runs[run, 3] - kernel_runs[run, 2] + 1)
@@ -87,25 +97,25 @@ def room_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
 
 
 def padded(volume: NDArray, margin: tuple[int, int, int]) -> NDArray:
-    """Surround a volume with zeros, so that a kernel at any block stays inside.
+    """Pad a volume with zeros, so that a kernel at any voxel of any block stays inside.
 
     Parameters
     ----------
     volume : ndarray, shape (X, Y, Z)
     margin : tuple of 3 ints
-        The kernel's reach in voxels.
+        Half widths of the kernel in voxels.
 
     Returns
     -------
     ndarray, shape (X + 2 mx, Y + 2 my, Z + 2 mz + 19)
-        C-contiguous; voxel (0, 0, 0) of the volume is at `margin`.
+        C-contiguous array; voxel (0, 0, 0) of the volume is at index `margin`.
     """
     x, y, z = margin
     return np.pad(np.ascontiguousarray(volume), [(x, x), (y, y), (z, z + _BEYOND)])
 
 
 def padded_all(volumes: Sequence[NDArray], margin: tuple[int, int, int]) -> NDArray:
-    """Surround volumes of one shape and dtype as `padded` does; take them one at a time.
+    """Pad several volumes of one shape and dtype with :func:`padded`, one at a time.
 
     Returns
     -------
@@ -117,6 +127,6 @@ def padded_all(volumes: Sequence[NDArray], margin: tuple[int, int, int]) -> NDAr
 
 
 def reach(kernel: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """Give a kernel's half widths in voxels."""
+    """Return the half widths of a kernel in voxels."""
     x, y, z = (size // 2 for size in kernel.shape)
     return x, y, z

@@ -1,4 +1,4 @@
-"""Conjugate gradients that stop by the error's energy."""
+"""Conjugate gradients with a stopping criterion on the energy of the error."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,14 +10,18 @@ Operator = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Solution(NamedTuple):
-    """A solution, and how it was found.
+    """Result of :func:`conjugate_gradients`.
 
     Attributes
     ----------
     values : ndarray of float32, any shape
+        The solution x.
     residual : ndarray of float32, any shape
+        ``b - A x``, as updated by the iterations.
     iterations : int
+        Number of iterations.
     converged : bool
+        Whether the stopping criterion was met.
     """
 
     values: NDArray[np.float32]
@@ -38,23 +42,26 @@ def conjugate_gradients(
 ) -> Solution:
     """Solve ``A x = b`` in single precision.
 
-    scipy's solver stops by the norm of the residual r, which says little of the smooth part of an
-    error. This one stops by ``r . M r``, with the preconditioner M. If M is like the inverse of A,
-    that is the error's energy.
+    scipy's solver stops when the norm of the residual r is small, but this norm says little about
+    the smooth part of the error. This solver stops when ``r . M r`` is small, where M is the
+    preconditioner. If M approximates the inverse of A, ``r . M r`` approximates the energy ``e . A
+    e`` of the error e.
 
     Parameters
     ----------
     apply, precondition : callable
-        Apply A and M, symmetric and positive definite.
+        Functions that apply A and M. Both operators must be symmetric and positive definite.
     right : ndarray of float32, any shape
-        b.
+        The right-hand side b.
     energy : float, optional
-        Least ``r . M r`` to go on for.
+        The solver stops when ``r . M r`` is at most this value.
     tolerance : float
-        Instead, the root of its ratio to ``b . M b``.
+        Without `energy`, the solver stops when ``r . M r`` is at most `tolerance` squared times its
+        initial value, which is ``b . M b`` without `start`.
     max_iterations : int
+        Largest number of iterations.
     start : ndarray of float32, optional
-        Where to start from; default: 0.
+        Initial value of x; default: 0.
 
     Returns
     -------

@@ -1,15 +1,21 @@
-"""The convection-reaction equation of the phase, and its derivatives."""
+"""The convection-reaction equation of the phase and its derivatives."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.recon.kernels import Triple
-from bids_qcm.recon.neighbours import at_both_ends, balance, differences, neighbours, through
+from bids_qcm.recon.neighbours import (
+    balance,
+    differences,
+    graph_laplacian,
+    neighbours,
+    scatter_to_voxels,
+)
 from bids_qcm.recon.pairs import PairOperator
 
 
 def inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which voxels of a mask, (X, Y, Z), have all six neighbours in it.
+    """Whether each voxel has all six neighbours in the mask, (X, Y, Z).
 
     Examples
     --------
@@ -22,43 +28,48 @@ def inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
         pair = np.zeros(inside.shape)
         pair[here] = inside[here] & inside[there]
         pairs.append(pair)
-    return at_both_ends(pairs, pairs) == 6
+    return scatter_to_voxels(pairs, pairs) == 6
 
 
 class ConvectionReaction:
     """The equation ``div(b^2 grad(phi) / kappa) = b^2`` at the inner voxels of a mask.
 
-    b is the magnitude of B1+, constant if it is not given. kappa is ``2 omega mu0 sigma``: where
-    the conductivity and b are constant, it is the Laplacian of the phase. The inner voxels are
-    those with six neighbours in the mask; the phase of the others, its rim, is free.
+    b is the magnitude of B1+; without a map, it is constant. kappa is ``2 omega mu0 sigma`` for the
+    transceive phase. Where the conductivity and b are constant, kappa is the Laplacian of the
+    phase. Inner voxels have all six neighbours in the mask. The other voxels of the mask are its
+    rim, where the phase is free.
 
     Parameters
     ----------
     inside : ndarray of bool, shape (X, Y, Z)
         The mask.
     voxel_size : tuple of 3 floats
-        In mm.
+        Voxel size in mm.
     log_kappa : ndarray of float64, shape (X, Y, Z)
-        kappa in rad/m^2.
+        Natural logarithm of kappa in rad/m^2.
     b1_squared : ndarray of float64, shape (X, Y, Z), optional
         b^2 in any unit, positive in the mask.
 
     Attributes
     ----------
     inner : ndarray of bool, shape (X, Y, Z)
-        Where the equation holds.
+        The inner voxels, where the equation holds.
     links : list of 3 ndarrays of float64, shape (X, Y, Z)
-        b^2 / kappa over the squared distance, of the pairs along each axis, in 1/rad.
+        For the pairs along each axis, ``b^2 / kappa`` divided by the squared distance, in 1/rad
+        times the unit of b^2.
     voxel_size : tuple of 3 floats
-        In mm.
+        Voxel size in mm.
     source : ndarray of float64, shape (X, Y, Z)
         b^2 at the inner voxels, 0 elsewhere.
+    divergence : PairOperator
+        Returns ``-div(b^2 grad(phi) / kappa)`` at the inner voxels, 0 elsewhere.
 
     Notes
     -----
-    Finite volumes: what flows through the face of two voxels is the harmonic mean of their 1/kappa
-    times the difference of their phases. So the phase may have kinks where tissues meet, as the
-    equation requires [1]_. The b^2 of a face is the mean of that of its two voxels.
+    The equation is discretised by finite volumes. The flux through the face between two voxels is
+    the difference of their phases times the harmonic mean of their ``1 / kappa``, so that the phase
+    may have kinks at tissue borders, as the equation requires [1]_. The b^2 of a face is the mean
+    over its two voxels.
 
     References
     ----------
@@ -87,25 +98,32 @@ class ConvectionReaction:
             link[here] = np.where(pair, 2 / total / (size * 1e-3) ** 2, 0)
             if b1_squared is not None:
                 link[here] *= (b1_squared[here] + b1_squared[there]) / 2
-            # of the first of two voxels in what their 1/kappa depends on
+            # minus the derivative of log(link) with respect to log(kappa) of the pair's first voxel
             share[here] = self._kappa[here] / total
             self.links.append(link)
             self._share.append(share)
-        # both operators share these arrays
+        # shared by `divergence` and `divergence_transposed` to save memory
         self._single = [link.astype(np.float32) for link in self.links]
         self._none = np.zeros(inside.shape, np.float32)
         self.divergence = PairOperator(self._single, self._single, self._none, self.inner)
 
     def excess(self, phase: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return ``b^2 - div(b^2 grad(phi) / kappa)`` at the inner voxels, 0 elsewhere."""
-        return self.source + np.where(self.inner, through(self.links, phase), 0)
+        return self.source + np.where(self.inner, graph_laplacian(self.links, phase), 0)
 
     def divergence_transposed(self, factor: NDArray[np.floating]) -> PairOperator:
-        """Return the transpose of ``-div(b^2 grad() / kappa)``, times a volume, (X, Y, Z)."""
+        """Return the operator ``y -> factor * A' y``, where A is `divergence`.
+
+        y must be 0 outside the inner voxels; `factor` is a volume, (X, Y, Z).
+        """
         return PairOperator(self._single, self._single, self._none, factor)
 
     def by_log_kappa(self, phase: NDArray[np.float64]) -> tuple[PairOperator, PairOperator]:
-        """Return the derivative of the excess by log(kappa) at a phase, and its transpose."""
+        """Return the derivative of the excess with respect to log(kappa), and its transpose.
+
+        The derivative is taken at the given phase. The argument of the transpose must be 0 outside
+        the inner voxels.
+        """
         fluxes, first, second = [], [], []
         for link, share, step in zip(self.links, self._share, differences(phase), strict=True):
             flux = link * step
@@ -118,10 +136,13 @@ class ConvectionReaction:
         )
 
     def squared_gradient(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return ``|grad(phi)|^2 / kappa^2`` in mm^2, (X, Y, Z); 0 outside the mask."""
+        """Return ``|grad(phi)|^2 / kappa^2`` in mm^2, (X, Y, Z), from forward differences.
+
+        The result is 0 outside the mask.
+        """
         total = np.zeros(phase.shape)
         for step, link, size in zip(differences(phase), self.links, self.voxel_size, strict=True):
             total += np.where(link > 0, (step / size) ** 2, 0)
         kappa = np.where(self._inside, self._kappa, 1)
-        # rad/mm over rad/m^2
+        # from (rad/mm)^2 / (rad/m^2)^2 to mm^2
         return np.where(self._inside, total / kappa**2 * 1e12, 0)

@@ -15,32 +15,32 @@ def fd_laplacian(
     axes: Sequence[int] = (0, 1, 2),
     convection: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
-    """Second-order Laplacian from each voxel's nearest neighbours.
+    """Compute the second-order Laplacian from the nearest neighbours of each voxel.
 
-    With `convection` c, the result is ``laplacian(phase) + c . grad(phase)``, where the gradient
-    is that of :func:`fd_gradient`.
+    With `convection` c, the result is ``laplacian(phase) + c . grad(phase)``, where
+    :func:`fd_gradient` defines the gradient.
 
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
         Unwrapped phase in rad.
     mask : ndarray of bool, shape (X, Y, Z)
-        Voxels that may be read.
+        Voxels whose phase may be used.
     voxel_size : tuple of 3 floats
-        In mm.
+        Voxel size in mm.
     axes : sequence of int
-        Axes to differentiate along.
+        Axes along which the phase is differentiated.
     convection : ndarray of float, shape (3, X, Y, Z), optional
-        In 1/m.
+        Vector field c in 1/m.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        In rad/m^2; NaN where the voxel or a neighbour is not in the mask.
+        Laplacian in rad/m^2; NaN where the voxel or a neighbour is not in the mask.
     """
     total = _nan_outside(np.zeros(phase.shape), mask)
     for axis in axes:
-        # float64: a second difference of float32 phase loses the digits that it is made of
+        # float64, because a second difference cancels most digits of a float32 phase
         below, above = _neighbours(phase.astype(np.float64), mask, axis)
         step = voxel_size[axis] * 1e-3
         total += (below - 2 * phase.astype(np.float64) + above) / step**2
@@ -56,19 +56,19 @@ def fd_laplacian_std(
     axes: Sequence[int] = (0, 1, 2),
     convection: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
-    """Propagate the phase's noise to :func:`fd_laplacian`.
+    """Propagate the phase noise to the result of :func:`fd_laplacian`.
 
     Parameters
     ----------
     noise : ndarray of float, shape (X, Y, Z)
-        Standard deviation of the phase in rad, independent between voxels.
+        Standard deviation of the phase in rad. The noise must be independent between voxels.
     mask, voxel_size, axes, convection
         As in :func:`fd_laplacian`.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        Standard deviation in rad/m^2; NaN where the Laplacian is.
+        Standard deviation in rad/m^2; NaN where the Laplacian is NaN.
     """
     variance = noise.astype(np.float64) ** 2
     squares = [1 / (voxel_size[axis] * 1e-3) ** 2 for axis in axes]
@@ -89,7 +89,7 @@ def fd_gradient(
     voxel_size: Triple,
     axes: Sequence[int] = (0, 1, 2),
 ) -> NDArray[np.float32]:
-    """Central differences along each axis.
+    """Compute central differences along each axis.
 
     Parameters
     ----------
@@ -99,8 +99,8 @@ def fd_gradient(
     Returns
     -------
     ndarray of float32, shape (3, X, Y, Z)
-        In rad/m; 0 along an axis that is not asked for; NaN in all three components where the
-        voxel or one of its neighbours is not in the mask.
+        Gradient in rad/m; 0 along an axis that is not in `axes`; NaN in all three components where
+        the voxel or one of its neighbours along `axes` is not in the mask.
     """
     gradient = np.zeros((3, *phase.shape))
     for axis in axes:
@@ -117,23 +117,24 @@ def gradient_of_smooth(
     voxel_size: Triple,
     axes: Sequence[int] = (0, 1, 2),
 ) -> NDArray[np.float32]:
-    """Differences along each axis, for values that are smooth and free of noise.
+    """Compute the gradient of smooth, noise-free values at every voxel of a mask.
 
-    A voxel whose lower or upper neighbour is not in the mask gets the difference to the other
-    neighbour, so that every voxel of the mask has a gradient.
+    Where both neighbours along an axis are in the mask, the component is their central difference.
+    Where only one neighbour is in the mask, it is the difference to this neighbour, so that every
+    voxel of the mask has a gradient.
 
     Parameters
     ----------
     values : ndarray of float, shape (X, Y, Z)
-        In any unit.
+        Values in any unit.
     mask, voxel_size, axes
         As in :func:`fd_laplacian`.
 
     Returns
     -------
     ndarray of float32, shape (3, X, Y, Z)
-        Per m; 0 outside the mask, along an axis that is not asked for, and where neither
-        neighbour is in the mask.
+        Gradient per m; 0 outside the mask, along an axis that is not in `axes`, and along an axis
+        without a neighbour in the mask.
 
     Examples
     --------
@@ -159,7 +160,10 @@ def _nan_outside(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArra
 def _neighbours(
     phase: NDArray[np.float64], mask: NDArray[np.bool_], axis: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the lower and upper neighbour of every voxel, NaN where outside mask or volume."""
+    """Return the values of the lower and the upper neighbour of every voxel.
+
+    The values are NaN where the neighbour is outside the mask or the volume.
+    """
     width = [(1, 1) if a == axis else (0, 0) for a in range(3)]
     padded = np.pad(_nan_outside(phase, mask), width, constant_values=np.nan)
     size = phase.shape[axis]

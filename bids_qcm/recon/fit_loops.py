@@ -1,6 +1,7 @@
 """The compiled loops of the quadratic fit.
 
-numba notices changes of a function's own file only, so those that call each other share this one.
+numba's cache detects changes only in a function's own file. Therefore, functions that call each
+other are in the same file.
 """
 
 import numpy as np
@@ -11,15 +12,17 @@ from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.normal_equations import PHASE_SUMS, WEIGHT_SUMS
 
-# A pivot is the share of a term's variance that the terms before it do not explain.
+# Smallest pivot of a determined fit. A pivot is the share of a term's variance that the preceding
+# terms do not explain.
 _SMALLEST_PIVOT = 1e-6
 
-# Monomials of a quadratic in a plane of the kernel, and powers of the coordinate along a run.
+# Number of monomials of a quadratic in a plane of the kernel, and number of powers of the
+# coordinate along a run.
 _N_MONOMIALS, _N_POWERS = 6, 3
 
 _INVERSE_DELTA2 = np.float32(1 / MAGNITUDE_DELTA**2)
 
-# exp(-x) is computed as exp(-x / 64), by a polynomial, squared six times.
+# To compute exp(-x), a polynomial approximates exp(-x / 64), and the result is squared six times.
 _LARGEST_EXPONENT = np.float32(80)
 _EXP_MINUS = tuple(
     Chebyshev.interpolate(lambda t: np.exp(-t), 6, [0, _LARGEST_EXPONENT / 64])
@@ -35,31 +38,31 @@ def fit_blocks(blocks, volumes, precision, kernel_runs, folding, system, wanted,
     Parameters
     ----------
     blocks : ndarray of int, shape (n, 5)
-        Some of those that cover the wanted voxels.
+        Some of the blocks that :func:`~bids_qcm.recon.blocks.blocks_of` returns for `wanted`.
     volumes : tuple of ndarrays, shape (X + 2 mx, Y + 2 my, Z + 2 mz + 19)
         Phase and its noise variance (float32), padded; the standard deviation of the z-scored
         magnitude (a float32 number); convection (float32, (3, X, Y, Z)), not padded; support
         (int32) and z-scored magnitude (float32), padded. Noise, convection and magnitude may be
         None.
     precision : ndarray
-        Its dtype is that of the sums of weights along runs.
+        Array whose dtype is used for the sums of weights along runs.
     kernel_runs, folding, system
         Parts of the :class:`~bids_qcm.recon.normal_equations.NormalEquations`.
     wanted : ndarray of int32, shape (X, Y, Z)
-        Where not 0, the derivatives are computed.
+        The derivatives are computed at voxels that are not 0.
     margin : tuple of 3 ints
-        Of the padding.
+        Width of the padding in voxels.
     out : ndarray of float32, shape (5, X, Y, Z) or (8, X, Y, Z)
-        Receives gradient, Laplacian plus convection . gradient and, if there is noise, the variance
-        of that sum; in the last three, what the gradient's variance would be per unit of weighted
-        residuals' variance; left alone where the fit is not determined.
+        Receives the gradient (3 rows), the Laplacian plus convection . gradient, the variance of
+        this sum if there is noise, and in the last 3 of 8 rows the variance of the gradient if each
+        weighted residual has a variance of 1. Voxels whose fit is not determined keep their values.
     """
     phase, noise, jitter, convection, support, zscore = volumes
     normal, right, derivatives, term_factors, term_monomials = system
     n = len(right)
     for b in range(len(blocks)):
         x, y, z, lanes, _ = blocks[b]
-        # the last row, the Laplacian's, changes from voxel to voxel where there is convection
+        # with convection, the last row (the Laplacian) differs between voxels
         rows = derivatives if convection is None else derivatives.copy()
         first = (x + margin[0], y + margin[1], z + margin[2])
         moments = _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes)
@@ -95,12 +98,13 @@ def fit_replicates(blocks, volumes, precision, kernel_runs, folding, system, wan
     Parameters
     ----------
     volumes : tuple of ndarrays
-        Phases (float32, (n, X + 2 mx, Y + 2 my, Z + 2 mz + 19)), support and z-scored magnitude.
+        Padded phases (float32, (n, X + 2 mx, Y + 2 my, Z + 2 mz + 19)), padded support, and padded
+        z-scored magnitude or None.
     blocks, precision, kernel_runs, folding, system, wanted, margin
         As in :func:`fit_blocks`.
     out : ndarray of float32, shape (n + 1, 3, n_voxels)
-        Receives the gradients at the wanted voxels, and last the gradient's variance as in
-        :func:`fit_blocks`; left alone where the fit is not determined.
+        Receives the gradients at the wanted voxels and, in the last row, the variance of the
+        gradient as in :func:`fit_blocks`. Voxels whose fit is not determined keep their values.
     """
     phases, support, zscore = volumes
     normal, right, derivatives, term_factors, term_monomials = system
@@ -135,10 +139,11 @@ def fit_replicates(blocks, volumes, precision, kernel_runs, folding, system, wan
 
 @compiled(fastmath=VECTORISED)
 def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes):  # noqa: ANN001, ANN202
-    """Sum the moments around each voxel of a block, (moment, lane); without phase, of weights only.
+    """Return the moments around each voxel of a block, (moment, lane).
 
-    Sums run along the contiguous axis first; the powers of the other two coordinates then multiply
-    them once per pair of runs, at y and -y, and once per plane.
+    If the phase is None, only moments of the weights are computed. The contiguous axis is summed
+    first. The sums are then multiplied by powers of the other two coordinates: by ky once for each
+    pair of runs (at y and -y), and by kx once for each plane.
     """
     planes, run_factors, run_sums, plane_factors, plane_sums = folding
     n_sums = WEIGHT_SUMS + PHASE_SUMS
@@ -181,7 +186,7 @@ def _sum_run(sums, weights, phase, support, zscore, centres, run, first, lanes):
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _join(both, row, along, mirrored):  # noqa: ANN001, ANN202
-    """Write sums of two runs, from a row on, and their differences behind all the sums."""
+    """Write the sums over two runs from `row` on, and their differences behind all sums."""
     total = both[row * LANES :]
     difference = both[(row + WEIGHT_SUMS + PHASE_SUMS) * LANES :]
     for i in range(len(along)):
@@ -193,8 +198,8 @@ def _join(both, row, along, mirrored):  # noqa: ANN001, ANN202
 def _sum_weights(sums, weights, run, lanes):  # noqa: ANN001, ANN202
     """Add a run's weights, times the powers 0 to 4 of the coordinate, to the sums.
 
-    Four voxels in one pass load and store the sums less often, and one index for all of an array,
-    to which the compiler adds constants, needs few registers.
+    Each pass processes four voxels, so that the sums are loaded and stored less often. All sums are
+    in one array and use one index, to which the compiler adds constants. This needs few registers.
     """
     _, _, k_first, k_last = run
     number = sums.dtype.type
@@ -230,7 +235,7 @@ def _sum_phases(sums, weights, phase, phase_0, run, first, lanes):  # noqa: ANN0
         u0, u1, u2, u3 = u, u + one, u + one + one, u + one + one + one
         s0, s1, s2, s3 = u0 * u0, u1 * u1, u2 * u2, u3 * u3
         for i in range(lanes):
-            # relative to the centre, so that float32 keeps the phase's digits
+            # subtract the central phase, so that float32 keeps the digits of the difference
             v0 = number(w[i] * (phase_j[i] - phase_0[i]))
             v1 = number(w[i + LANES] * (phase_j[i + 1] - phase_0[i]))
             v2 = number(w[i + 2 * LANES] * (phase_j[i + 2] - phase_0[i]))
@@ -253,13 +258,14 @@ def _fold(totals, factors, at, rows, sums, lanes):  # noqa: ANN001, ANN202
 
 @compiled(fastmath=VECTORISED)
 def _variance(phase, noise, support, zscore, jitter, kernel_runs, terms, first, lanes):  # noqa: ANN001, ANN202
-    """Propagate the noise to a linear function of each voxel's fit.
+    """Return the variance that noise causes in a linear function of each voxel's fit.
 
-    The function is the sum over the support of ``c_ij phi_j``, where ``c_ij = w_ij^2 p_i(x_j)``
-    and p_i is the polynomial with the given coefficients. The magnitude's noise moves it, to first
-    order, through the weights of the residuals: ``t_ij = 2 (m_j - m_i) / delta^2 c_ij r_ij`` is
-    what it gains as m_i rises, and loses as m_j does. What the noise in the residuals adds to the
-    squares of both is taken off: it is in the variance at these weights already.
+    The function is the sum over the support of ``c_ij phi_j``, where ``c_ij = w_ij^2 p_i(x_j)`` and
+    p_i is the polynomial with the given coefficients. The magnitude noise changes the function, to
+    first order, through the weights of the residuals r. With ``t_ij = 2 (m_j - m_i) / delta^2 c_ij
+    r_ij``, the function changes by ``sum_j t_ij`` per unit of m_i and by ``-t_ij`` per unit of m_j.
+    The phase noise in the residuals increases the squares of these changes. Its contribution is
+    subtracted, because the variance at fixed weights already contains it.
     """
     function, fit, planes, term_factors, term_monomials = terms
     variance, moved, squares = (
@@ -292,7 +298,10 @@ def _variance(phase, noise, support, zscore, jitter, kernel_runs, terms, first, 
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _vary(sums, polynomials, noise, phase, support, zscore, centres, run, first, lanes):  # noqa: ANN001, ANN202
-    """Add a run to the sums of `_variance`; the polynomials are of the function and of the fit."""
+    """Add a run to the sums of `_variance`.
+
+    `polynomials` contains the polynomials of the function and of the fit.
+    """
     variance, moved, squares = sums
     phase_0, label_0, m_0 = centres
     x, y, z = first
@@ -323,7 +332,7 @@ def _vary(sums, polynomials, noise, phase, support, zscore, centres, run, first,
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _fold_terms(in_plane, factors, plane, monomials, coefficients, lanes):  # noqa: ANN001, ANN202
-    """Sum each term's ``factor * coefficient`` for the monomial that it has in a plane."""
+    """Sum ``factor * coefficient`` over the terms of each monomial in a plane."""
     in_plane[:] = 0
     for term in range(len(monomials)):
         factor = factors[plane, term]
@@ -334,7 +343,7 @@ def _fold_terms(in_plane, factors, plane, monomials, coefficients, lanes):  # no
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _along_run(polynomials, function, in_plane, run, lanes):  # noqa: ANN001, ANN202
-    """Write a function's coefficients of the powers 0 to 2 of the coordinate along a run."""
+    """Write the polynomial of a function along a run: the coefficients of the powers 0 to 2."""
     polynomial = polynomials[function * _N_POWERS * LANES : (function + 1) * _N_POWERS * LANES]
     ky = np.float64(run[1])
     for i in range(lanes):
@@ -348,11 +357,11 @@ def _along_run(polynomials, function, in_plane, run, lanes):  # noqa: ANN001, AN
 def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: ANN001, ANN202
     """Apply three linear functions of each voxel's fit to several phases, (phase, function, lane).
 
-    The functions are as in `_variance`.
+    The docstring of `_variance` defines the functions.
     """
     functions, planes, term_factors, term_monomials = terms
     weights = room_for_run(kernel_runs, LANES)
-    # one row of three functions for each voxel of a run
+    # three rows of lanes, one for each function, for each voxel of a run
     products = aligned(3 * len(weights), np.float32)
     in_plane = (
         aligned(_N_MONOMIALS * LANES, np.float64),
@@ -381,7 +390,10 @@ def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: 
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _multiply(products, weights, p, run, lanes):  # noqa: ANN001, ANN202
-    """Write a run's weights times three polynomials of the coordinate; 0 for three voxels more."""
+    """Write the products of a run's weights and three polynomials of the coordinate.
+
+    The products of three more voxels are 0.
+    """
     _, _, k_first, k_last = run
     for k in range(k_last - k_first + 4):
         c = products[3 * k * LANES : 3 * (k + 1) * LANES]
@@ -397,14 +409,14 @@ def _multiply(products, weights, p, run, lanes):  # noqa: ANN001, ANN202
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _add_products(all_totals, group, products, phases, run, first, lanes):  # noqa: ANN001, ANN202
-    """Add a run's products with four phases to the totals of three functions of each.
+    """Add a run's products with four phases to the totals of three functions of each phase.
 
-    As in `_sum_weights`; the phases share what is loaded of the products.
+    Each pass processes four voxels as in `_sum_weights`. The four phases share the loaded products.
     """
     x, y, z = first
     kx, ky, k_first, k_last = run
     totals = all_totals[group * 12 * LANES : (group + 1) * 12 * LANES]
-    # the last phase stands in for those that a multiple of four would have
+    # if the number of phases is not a multiple of four, the last phase fills the group
     n_p, last = 4 * group, len(phases) - 1
     n_q, n_r, n_s = min(n_p + 1, last), min(n_p + 2, last), min(n_p + 3, last)
     for four in range((k_last - k_first) // 4 + 1):
@@ -438,20 +450,23 @@ def _add_products(all_totals, group, products, phases, run, first, lanes):  # no
 
 @compiled()
 def _room_for_sums(precision):  # noqa: ANN001, ANN202
-    """Make room for the sums of weights and of phases along a run."""
+    """Return zeros for the sums of weights and of weighted phases along a run."""
     weight_sums = aligned(WEIGHT_SUMS * LANES, precision.dtype)
     return weight_sums, aligned(PHASE_SUMS * LANES, np.float64)
 
 
 @compiled(**LEAF)
 def _row(kernel_runs, run):  # noqa: ANN001, ANN202
-    """Give a run as numbers."""
+    """Return a run as a tuple of numbers."""
     return kernel_runs[run, 0], kernel_runs[run, 1], kernel_runs[run, 2], kernel_runs[run, 3]
 
 
 @compiled()
 def _centres(phase, support, zscore, first):  # noqa: ANN001, ANN202
-    """Copy what a block's voxels have, so that the compiler can tell it from what is around."""
+    """Copy the values of a block's voxels.
+
+    The compiler knows that a copy does not overlap with the volumes that the loops read.
+    """
     x, y, z = first
     phase_0 = None if phase is None else phase[x, y, z : z + LANES].copy()
     m_0 = None if zscore is None else zscore[x, y, z : z + LANES].copy()
@@ -460,7 +475,10 @@ def _centres(phase, support, zscore, first):  # noqa: ANN001, ANN202
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _weigh(weights, support, zscore, label_0, m_0, run, first, lanes):  # noqa: ANN001, ANN202
-    """Write the squared weights of a run's voxels to (voxel, lane), and 0 for three voxels more."""
+    """Write the squared weights of a run's voxels, (voxel, lane).
+
+    The weights of three more voxels are 0.
+    """
     x, y, z = first
     kx, ky, k_first, k_last = run
     n_voxels = k_last - k_first + 1
@@ -479,9 +497,9 @@ def _weigh(weights, support, zscore, label_0, m_0, run, first, lanes):  # noqa: 
 
 @compiled(fastmath=VECTORISED, forceinline=True)
 def _squared_weight(difference):  # noqa: ANN001, ANN202
-    """Compute ``exp(-difference^2 / delta^2)`` in float32 without a call, so that loops vectorise.
+    """Return ``exp(-difference^2 / delta^2)`` in float32 without a call, so that loops vectorise.
 
-    Beyond an exponent of 80 it is 0; below, the relative error is at most 1e-5.
+    If the exponent exceeds 80, the result is 0. Otherwise, its relative error is at most 1e-5.
     """
     x = difference * difference * _INVERSE_DELTA2
     t = (x if x < _LARGEST_EXPONENT else _LARGEST_EXPONENT) * np.float32(1 / 64)
@@ -498,7 +516,10 @@ def _squared_weight(difference):  # noqa: ANN001, ANN202
 
 @compiled(**LEAF)
 def _scaled_cholesky(moments, lane, normal, lower, scale):  # noqa: ANN001, ANN202
-    """Factorise the normal matrix, scaled to a unit diagonal; False if it is ill-conditioned."""
+    """Factorise the normal matrix, scaled to a unit diagonal.
+
+    Returns False if the matrix is ill-conditioned.
+    """
     n = len(scale)
     for p in range(n):
         if not moments[normal[p, p], lane] > 0.0:
@@ -520,7 +541,7 @@ def _scaled_cholesky(moments, lane, normal, lower, scale):  # noqa: ANN001, ANN2
 
 @compiled(**LEAF)
 def _solve(moments, lane, right, lower, scale, fit):  # noqa: ANN001, ANN202
-    """Write the coefficients of the terms to the column of a lane."""
+    """Write the coefficients of a lane's fit to its column."""
     solution = fit[:, lane]
     for p in range(len(right)):
         solution[p] = moments[right[p], lane] * scale[p]
@@ -531,9 +552,10 @@ def _solve(moments, lane, right, lower, scale, fit):  # noqa: ANN001, ANN202
 
 @compiled(**LEAF)
 def _add_convection(rows, derivatives, convection, x, y, z):  # noqa: ANN001, ANN202
-    """Write ``laplacian + convection . gradient`` of a voxel, as a function of the coefficients.
+    """Write ``laplacian + convection . gradient`` of a voxel as a function of the coefficients.
 
-    The test for None is here because numba drops a branch only where an argument is None.
+    The test for None is in this function, because numba removes a branch only if it tests an
+    argument for None.
     """
     if convection is not None:
         for p in range(rows.shape[1]):
@@ -545,7 +567,7 @@ def _add_convection(rows, derivatives, convection, x, y, z):  # noqa: ANN001, AN
 
 @compiled(**LEAF)
 def _derivative(derivatives, number, fit, lane):  # noqa: ANN001, ANN202
-    """Take a derivative of a lane's fit at the centre."""
+    """Return a derivative of a lane's fit at the centre."""
     value = 0.0
     for p in range(len(fit)):
         value += derivatives[number, p] * fit[p, lane]
@@ -554,7 +576,10 @@ def _derivative(derivatives, number, fit, lane):  # noqa: ANN001, ANN202
 
 @compiled(**LEAF)
 def _functional(derivatives, number, lower, scale, coefficients, lane):  # noqa: ANN001, ANN202
-    """Write a derivative as ``sum_j w_ij^2 p(x_j) phi_j``: the coefficients of p, to a column."""
+    """Write a derivative in the form ``sum_j w_ij^2 p(x_j) phi_j``.
+
+    The coefficients of the polynomial p go to the column of the lane.
+    """
     column = coefficients[:, lane]
     for p in range(len(scale)):
         column[p] = derivatives[number, p] * scale[p]
@@ -565,7 +590,7 @@ def _functional(derivatives, number, lower, scale, coefficients, lane):  # noqa:
 
 @compiled()
 def _variance_factor(derivatives, number, lower, scale):  # noqa: ANN001, ANN202
-    """Give ``d^T N^-1 d``, d being a derivative and N the normal matrix."""
+    """Return ``d^T N^-1 d``, where d is a row of `derivatives` and N is the normal matrix."""
     n = len(scale)
     squares = 0.0
     solution = np.empty(n)

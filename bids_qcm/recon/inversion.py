@@ -1,4 +1,4 @@
-"""Conductivity from the whole phase at once: the convection-reaction equation inverted."""
+"""Invert the convection-reaction equation: conductivity from the whole phase at once."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,76 +18,82 @@ from bids_qcm.recon.kernels import Triple
 from bids_qcm.recon.linear_phase import make_linear_phase
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.multipliers import MultiplierSystem
-from bids_qcm.recon.neighbours import Links, neighbours, sum_of_cells, through
-from bids_qcm.recon.replicates import mean_of_alike
+from bids_qcm.recon.neighbours import Links, graph_laplacian, neighbours, sum_of_cells
+from bids_qcm.recon.replicates import mean_of_similar
 from bids_qcm.recon.tissue_prior import TissuePrior
 
 SMOOTHNESS = 0.8
 """Weight of the squared gradient of log(conductivity), per mm."""
 
 TO_MEAN = 0.03
-"""Weight of the squared distance of log(conductivity) from its mean over the tissue, per mm^3."""
+"""Weight of the squared deviation of log(conductivity) from the mean of its tissue, per mm^3."""
 
 _TO_MEAN_OF_ALL = SMOOTHNESS / 150**2
-"""The same where the mask is not divided: deviations are correlated over 150 mm, the whole head."""
+"""The same weight for a mask with one tissue.
+
+Deviations are then correlated over 150 mm, which is the size of a head.
+"""
 
 ACROSS_EDGE = 0.02
-"""Least share of that weight, between voxels of other tissue or magnitude."""
+"""Smallest factor of SMOOTHNESS between two voxels of different tissues or magnitudes."""
 
 OUTLIER = 3.0
-"""Residuals count with their absolute value from so many standard deviations on."""
+"""Threshold of Huber's function in standard deviations; larger residuals count linearly."""
 
 MODEL_VOXEL = 8.0
-"""Volume in mm^3 of the voxels for which a model error is given."""
+"""Voxel volume in mm^3 to which a model error refers."""
 
 _MODEL_ERROR = 0.02
 _MODEL_FREQUENCY = 127.74e6
 _MODEL_EXPONENT = 1.5
 
 INVERSION_REPLICATES = 16
-"""Replicates of the noise from which a standard deviation is estimated."""
+"""Number of noise replicates from which a standard deviation is estimated."""
 
 REPLICATE_SIZE = 2.0
-"""Least size of voxels in mm on which replicates are made; smaller ones are hardly better."""
+"""Smallest voxel size in mm for noise replicates; smaller voxels are hardly more accurate."""
 
 COARSEST_SIZE = 6.0
-"""In mm; larger voxels hold too many tissues."""
+"""Largest voxel size in mm of the coarser grids; larger voxels would contain too many tissues."""
 
-# Gauss-Newton steps on the first and on finer grids.
+# Largest number of Gauss-Newton steps on the coarsest grid and on each finer grid.
 _FIRST_STEPS = 8
 _FINER_STEPS = 2
 
-# Of errors of the linear equations, for each voxel; the cost of noise alone is 1/2.
+# Energy of the linear solver's error for each voxel at which the solver stops. For comparison,
+# noise alone contributes 1/2 for each voxel to the cost.
 _ENERGY = 1e-4
 _REPLICATE_ENERGY = 1e-3
 
+# Changes of log(kappa): larger changes are clipped, smaller changes end the iteration.
 _LARGEST_CHANGE = 1.0
 _SMALL_CHANGE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """What is inverted, on one grid.
+class InverseProblem:
+    """Data and assumptions of an inversion on one grid.
 
     Attributes
     ----------
     phase : ndarray of float64, shape (X, Y, Z)
-        phi0 in rad, whose Laplacian is positive on the whole.
+        phi0 in rad. Its sign makes the median Laplacian positive.
     precision : ndarray of float64, shape (X, Y, Z)
-        Inverse of its variance, in rad^-2, positive in the mask and 0 outside it.
+        Inverse noise variance of phi0 in rad^-2; positive in the mask, 0 outside it.
     support : ndarray of int32, shape (X, Y, Z)
-        Tissue numbers; 0 is outside the mask.
+        Tissue numbers; 0 outside the mask.
     voxel_size : tuple of 3 floats
-        In mm.
+        Voxel size in mm.
     zscore : ndarray of float, shape (X, Y, Z), or None
-        z-scored magnitude, whose edges are edges of the conductivity.
+        z-scored magnitude, whose edges count as edges of the conductivity.
     b1_squared : ndarray of float64, shape (X, Y, Z), or None
-        Square of |B1+| in any unit, positive in the mask; None for a constant |B1+|.
+        Square of the magnitude of B1+ in any unit, positive in the mask; None for a constant.
     model_error : float
-        Standard deviation in rad of what the equation neglects, in a voxel of MODEL_VOXEL mm^3; in
-        other voxels its variance is inversely proportional to their volume.
+        Standard deviation in rad of the phase error from effects that the equation neglects, in a
+        voxel of MODEL_VOXEL mm^3. In other voxels, its variance is inversely proportional to their
+        volume.
     linear_phase_error : tuple of 3 floats
-        Standard deviation in rad/m of a linear phase along each axis that may be left.
+        Standard deviation in rad/m, along each axis, of a linear phase that may remain in phi0.
     """
 
     phase: NDArray[np.float64]
@@ -106,12 +112,12 @@ class Scene:
 
     @property
     def to_mean(self) -> float:
-        """Weight of the squared distance from the mean, in mm^-3."""
+        """Weight of the squared deviation from the mean of the tissue, in mm^-3."""
         return TO_MEAN if self.has_tissues else _TO_MEAN_OF_ALL
 
     @property
     def variance(self) -> NDArray[np.float64]:
-        """Variance of the phase in rad^2, by noise and by what the equation neglects."""
+        """Variance of the phase in rad^2 from noise and model error; 0 outside the mask."""
         neglected = self.model_error**2 * MODEL_VOXEL / np.prod(self.voxel_size)
         return np.where(self.inside, _inverse(self.precision) + neglected, 0)
 
@@ -120,8 +126,11 @@ class Scene:
         """The mask."""
         return self.support != 0
 
-    def coarser(self) -> "Scene":
-        """Merge 2 x 2 x 2 voxels into one, if half of them are in the mask."""
+    def coarser(self) -> "InverseProblem":
+        """Return the problem on a grid whose voxels are cells of 2 x 2 x 2 voxels.
+
+        A cell is in the coarser mask if at least four of its voxels are in the mask.
+        """
         count = sum_of_cells(self.inside.astype(np.float64))
         kept = count >= 4
         precision = sum_of_cells(self.precision)
@@ -132,7 +141,7 @@ class Scene:
                 return None
             return sum_of_cells(np.where(self.inside, values, 0)) / np.maximum(count, 1)
 
-        return Scene(
+        return InverseProblem(
             np.divide(phase, precision, out=np.zeros(kept.shape), where=kept),
             np.where(kept, precision, 0),
             np.where(kept, _most_frequent(self.support), 0),
@@ -145,21 +154,21 @@ class Scene:
 
 
 class GoodnessOfFit(NamedTuple):
-    """How well an inversion agrees with what it assumes.
+    """Agreement of an inversion with its assumptions.
 
     Attributes
     ----------
     reduced_chi_square : float
-        Squared residual of the phase over its variance, per degree of freedom. It is about 1 or
-        less if the noise is right and the phase obeys the equation. NaN if the fit leaves no degree
-        of freedom.
+        Squared residual of the phase divided by its variance, per degree of freedom. It is about 1
+        or less if the noise is right and the phase obeys the equation. NaN if the fit leaves less
+        than one degree of freedom.
     prior_chi_square : float
-        Squared deviation of log(kappa) from the prior over its variance, per parameter that the
-        phase determines. It is about 1 if the conductivity varies as the prior assumes. NaN if the
-        phase determines none.
+        Squared deviation of log(kappa) from the prior divided by its variance, per parameter that
+        the phase determines. It is about 1 if the conductivity varies as the prior assumes. NaN if
+        the phase determines less than one parameter.
     linear_phase_effect : float
-        Relative standard deviation of kappa in the median voxel because of the linear phase that
-        may be left; NaN if its standard error is unknown.
+        Relative standard deviation of kappa in the median voxel due to a linear phase that may
+        remain in phi0; NaN if the standard error of the linear phase is unknown.
     """
 
     reduced_chi_square: float
@@ -173,10 +182,10 @@ class Inversion(NamedTuple):
     Attributes
     ----------
     kappa : ndarray of float32, shape (X, Y, Z)
-        ``2 omega mu0 sigma`` in rad/m^2, positive; NaN outside the mask and in those of its parts
-        that have no voxel with six neighbours.
+        ``2 omega mu0 sigma`` in rad/m^2 (for the transceive phase), positive. NaN outside the mask
+        and in connected parts of the mask that have no voxel with six neighbours.
     kappa_std : ndarray of float32, shape (X, Y, Z), or None
-        Noise standard deviation of kappa.
+        Noise-induced standard deviation of kappa in rad/m^2.
     goodness : GoodnessOfFit
     """
 
@@ -185,14 +194,14 @@ class Inversion(NamedTuple):
     goodness: GoodnessOfFit
 
 
-# its products of vectors are too short for threads, which would wait on each other
+# BLAS threads would wait for each other, because the vector products are too short for threads
 @threadpool_limits.wrap(limits=1, user_api="blas")
-def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
-    """Find the conductivity whose phase is the measured one, and which is smooth within tissues.
+def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
+    """Find the conductivity map that explains the phase and is smooth within tissues.
 
     Parameters
     ----------
-    scene : Scene
+    problem : InverseProblem
     uncertainty : bool
         Whether to estimate the standard deviation.
 
@@ -200,29 +209,40 @@ def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
     -------
     Inversion
 
+    Raises
+    ------
+    ValueError
+        If no voxel has all six neighbours in the mask.
+
     Notes
     -----
-    The map minimises ``sum_i rho((phi_i - phi_i(kappa)) / s_i) + SMOOTHNESS / 2 integral w
-    |grad log(kappa)|^2 + mu / 2 integral (log(kappa) - mean of log(kappa) over the tissue)^2`` over
-    kappa in the mask and the phase on its rim. phi(kappa) obeys :class:`ConvectionReaction`, rho is
-    Huber's function, and s^2 is the variance of noise and model error. w is 1 within a tissue and
-    ACROSS_EDGE between two; with a magnitude m it is multiplied by
-    ``exp(-(m_j - m_i)^2 / (2 delta^2))``, but is not below ACROSS_EDGE. mu is TO_MEAN where the
-    mask has several tissues, else nearly 0. It is the most probable map for normal noise and that
-    prior: within a tissue, deviations of log(kappa) from its mean are correlated over
-    sqrt(SMOOTHNESS / TO_MEAN) = 5 mm, and their averages over balls of 6 mm diameter have a
-    standard deviation of 16 % (of 11 % for balls of 10 mm). Gauss-Newton steps, see
-    :class:`~bids_qcm.recon.multipliers.MultiplierSystem`, on grids from 6 mm to the given one. The
-    noise is propagated through the last step: replicates of it on the finest grid whose voxels are
-    2 mm or larger.
+    The map minimises ``sum_i rho((phi_i - phi_i(kappa)) / s_i) + SMOOTHNESS / 2 integral w |grad
+    log(kappa)|^2 + mu / 2 integral (log(kappa) - mean of log(kappa) over the tissue)^2`` over kappa
+    in the mask and the phase on its rim. phi(kappa) obeys :class:`ConvectionReaction`, rho is
+    Huber's function, and s^2 is the sum of the noise variance and the variance of the model error.
+    The weight w is 1 within a tissue and ACROSS_EDGE between two tissues. With a magnitude m, w is
+    multiplied by ``exp(-(m_j - m_i)^2 / (2 delta^2))`` but is never below ACROSS_EDGE. mu is
+    TO_MEAN if the mask has several tissues; otherwise it is nearly 0.
+
+    For normal noise without outliers and this prior, the map is the most probable map. According to
+    the prior, deviations of log(kappa) from the mean of its tissue are correlated over
+    sqrt(SMOOTHNESS / TO_MEAN) = 5 mm. Averages of the deviations over balls of 6 mm diameter have a
+    standard deviation of 16 % (11 % for balls of 10 mm).
+
+    The minimum is found with Gauss-Newton steps (see
+    :class:`~bids_qcm.recon.multipliers.MultiplierSystem`) on grids from voxels of at most 6 mm to
+    the given voxels. The standard deviation is estimated from noise replicates, which are
+    propagated through the Gauss-Newton equations at the minimum. The replicates use the finest grid
+    whose voxels are 2 mm or larger, or the coarsest grid if there is none.
 
     The reduced chi-square is ``2 sum_i rho(r_i / s_i) / (N - p)`` over the N voxels of the mask,
     with the residuals r at the minimum. p, the effective number of parameters, is the trace of the
-    matrix that maps the phase to the fitted phase [1]_. A random probe of the noise estimates the
-    trace [2]_. The same probe gives the trace for a fixed map; the difference is the number of
-    parameters of the map that the phase determines. If the conductivity varies as the prior
-    assumes, this number is also the expected value of ``u . Q u``, the prior's term at the
-    minimum, because noise, prior and equation are normal and linear there.
+    matrix that maps the phase to the fitted phase [1]_. The trace is estimated with a random probe
+    of the noise [2]_. The same probe gives the trace for a fixed map. The difference of the two
+    traces is the number of parameters of the map that the phase determines. If the conductivity
+    varies as the prior assumes, this number is also the expected value of ``u . Q u``, which is
+    twice the prior's term at the minimum, because noise and prior are normal and the equation is
+    nearly linear there.
 
     References
     ----------
@@ -231,22 +251,22 @@ def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
     .. [2] Hutchinson MF. A stochastic estimator of the trace of the influence matrix for Laplacian
        smoothing splines. Commun Stat Simul Comput 1990. doi:10.1080/03610919008812866
     """
-    levels = _levels(scene)
+    levels = _levels(problem)
     replicated = [one for one in levels if min(one.voxel_size) >= REPLICATE_SIZE]
     for_std = (replicated or levels[-1:])[0] if uncertainty else None
-    fit = _Fit(levels[-1], np.full(levels[-1].support.shape, np.log(_typical(levels[-1]))))
+    fit = _Fit(levels[-1], np.full(levels[-1].support.shape, np.log(_initial_kappa(levels[-1]))))
     fit.improve(_FIRST_STEPS)
     effect = fit.linear_phase_effect()
-    std = _replicated_std(fit) if fit.scene is for_std else None
+    std = _replicated_std(fit) if fit.problem is for_std else None
     for level in levels[-2::-1]:
-        coarse, shape = fit.scene.inside, level.support.shape
+        coarse, shape = fit.problem.inside, level.support.shape
         fit = _Fit(level, _refined(fit.log_kappa, coarse, shape))
         fit.improve(_FINER_STEPS)
         if level is for_std:
             std = _replicated_std(fit)
         elif std is not None:
             std = _refined(std, coarse, shape)
-    kappa = np.where(_determined(scene.inside), np.exp(fit.log_kappa), np.nan)
+    kappa = np.where(_parts_with_inner_voxels(problem.inside), np.exp(fit.log_kappa), np.nan)
     return Inversion(
         kappa.astype(np.float32),
         None if std is None else (kappa * std).astype(np.float32),
@@ -254,9 +274,12 @@ def invert(scene: Scene, *, uncertainty: bool = False) -> Inversion:
     )
 
 
-def _levels(scene: Scene) -> list[Scene]:
-    """Give the grids, the finest first: coarser ones as long as they say something of the mask."""
-    levels = [scene]
+def _levels(problem: InverseProblem) -> list[InverseProblem]:
+    """Return the problem on all grids, the finest grid first.
+
+    A coarser grid is added if its voxels are at most COARSEST_SIZE and its mask has an inner voxel.
+    """
+    levels = [problem]
     while 2 * max(levels[-1].voxel_size) <= COARSEST_SIZE:
         coarser = levels[-1].coarser()
         if not inner_voxels(coarser.inside).any():
@@ -266,7 +289,7 @@ def _levels(scene: Scene) -> list[Scene]:
 
 
 def model_error(frequency: float, phase_type: PhaseType) -> float:
-    """Return the error in rad that a phase has from what the equation neglects.
+    """Return the standard deviation in rad of the phase error from neglected effects.
 
     Parameters
     ----------
@@ -277,21 +300,26 @@ def model_error(frequency: float, phase_type: PhaseType) -> float:
     Returns
     -------
     float
-        For voxels of MODEL_VOXEL mm^3.
+        Standard deviation in voxels of MODEL_VOXEL mm^3.
 
     Notes
     -----
-    Measured on full-wave phantoms without noise: the root mean square of the phase less the
-    nearest one that obeys the equation with the true conductivity and the measured magnitude of
-    B1+ is 0.008, 0.02 and 0.10 rad at 1.5, 3 and 7 T, a power of about 1.5 of the frequency. The
-    difference of transmit and receive fields is neglected, and the permittivity's gradient.
+    The equation neglects the difference between the transmit and the receive field, and the
+    gradient of the permittivity. The resulting error was measured on full-wave phantoms without
+    noise. It is the root mean square difference between the phase and the nearest phase that obeys
+    the equation with the true conductivity and the measured magnitude of B1+. It is 0.008, 0.02 and
+    0.10 rad at 1.5, 3 and 7 T, approximately proportional to the frequency to the power of 1.5.
     """
     share = 1.0 if phase_type == "transceive" else 0.5
     return share * _MODEL_ERROR * (frequency / _MODEL_FREQUENCY) ** _MODEL_EXPONENT
 
 
 class _State(NamedTuple):
-    """A map, and the phase that obeys the equation with it and is nearest to the measured one."""
+    """A map of log(kappa) and its phase.
+
+    Of all phases that obey the equation with this map, the phase is the nearest to the measured
+    phase.
+    """
 
     log_kappa: NDArray[np.float64]
     equation: ConvectionReaction
@@ -301,59 +329,64 @@ class _State(NamedTuple):
 
 
 class _Fit:
-    """The best log(kappa) so far, and its phase."""
+    """A minimisation: the best log(kappa) so far and its phase."""
 
-    def __init__(self, scene: Scene, log_kappa: NDArray[np.float64]) -> None:
-        self.scene = scene
-        self._prior = TissuePrior(_links(scene), scene.support, scene.voxel_size, scene.to_mean)
-        self._expected = scene.variance
+    def __init__(self, problem: InverseProblem, log_kappa: NDArray[np.float64]) -> None:
+        self.problem = problem
+        self._prior = TissuePrior(
+            _smoothness_links(problem), problem.support, problem.voxel_size, problem.to_mean
+        )
+        self._expected = problem.variance
         # inverse of the expected standard deviation; 0 outside the mask
         self._scale = _inverse(np.sqrt(self._expected))
         self._variance = self._expected
         self._multipliers: NDArray[np.float32] | None = None
-        self._state = self._nearest(np.where(scene.inside, log_kappa, 0), None)
-        self._weigh_outliers()
+        self._state = self._state_of(np.where(problem.inside, log_kappa, 0), None)
+        self._downweight_outliers()
 
     @property
     def log_kappa(self) -> NDArray[np.float64]:
-        """The map, (X, Y, Z); 0 outside the mask."""
+        """The current map, (X, Y, Z); 0 outside the mask."""
         return self._state.log_kappa
 
     @property
     def cost(self) -> float:
-        """What the map minimises."""
+        """Value of the function that the map minimises."""
         return self._state.cost
 
     def improve(self, steps: int) -> None:
-        """Take Gauss-Newton steps until they are small."""
+        """Take at most `steps` Gauss-Newton steps; stop when a step is small."""
         for _ in range(steps):
-            change = self._change()
-            while not self._taken(change):
+            change = self._gauss_newton_step()
+            while not self._accept(change):
                 change /= 2
                 if np.abs(change).max() < _SMALL_CHANGE:
                     return
-            if np.abs(change[self.scene.inside]).mean() < _SMALL_CHANGE:
+            if np.abs(change[self.problem.inside]).mean() < _SMALL_CHANGE:
                 return
 
     def response(self, noise: NDArray[np.float64], system: MultiplierSystem) -> NDArray[np.float32]:
-        """Return the change of log(kappa) that noise of the phase causes, to first order."""
-        return system.change(self._moved(noise), energy=_REPLICATE_ENERGY).log_kappa
+        """Return the first-order change of log(kappa) that phase noise causes."""
+        return system.change(self._minus_divergence(noise), energy=_REPLICATE_ENERGY).log_kappa
 
     def linear_phase_effect(self) -> float:
-        """Return the effect of the linear phase that may be left on the median voxel."""
-        scene = self.scene
-        error = np.array(scene.linear_phase_error)
+        """Return the standard deviation of kappa due to a remaining linear phase.
+
+        The result is relative and refers to the median voxel.
+        """
+        problem = self.problem
+        error = np.array(problem.linear_phase_error)
         if not np.isfinite(error).all():
             return float("nan")
-        total, system = np.zeros(scene.phase.shape), self.system()
+        total, system = np.zeros(problem.phase.shape), self.system()
         for one in np.diag(error)[error > 0]:
-            ramp = make_linear_phase(one, scene.phase.shape, scene.voxel_size)
+            ramp = make_linear_phase(one, problem.phase.shape, problem.voxel_size)
             total += self.response(ramp, system).astype(np.float64) ** 2
-        return float(np.median(np.sqrt(total[scene.inside])))
+        return float(np.median(np.sqrt(total[problem.inside])))
 
     def goodness(self, linear_phase_effect: float) -> GoodnessOfFit:
         """Compare the residual and the map with their expected sizes."""
-        right = self._moved(_noise(self._variance, np.random.default_rng(0)))
+        right = self._minus_divergence(_noise(self._variance, np.random.default_rng(0)))
         fixed = self._fixed_map_system(self._state.equation)
         left_by_phase = float(np.vdot(right, fixed.solve(right, energy=_ENERGY)))
         freedom = float(np.vdot(right, self.system().change(right, energy=_ENERGY).multipliers))
@@ -363,100 +396,119 @@ class _Fit:
             linear_phase_effect,
         )
 
-    def _moved(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the change of the equation's excess with the phase."""
+    def _minus_divergence(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``-div(b^2 grad(phi) / kappa)`` of a phase for the current map.
+
+        The result is 0 outside the inner voxels.
+        """
         return self._state.equation.excess(phase) - self._state.equation.source
 
     def system(self) -> MultiplierSystem:
-        """Set up the normal equations at the present map."""
+        """Return the normal equations at the current map."""
         state = self._state
         return MultiplierSystem(state.equation, self._variance, self._prior, state.phase)
 
-    def _change(self) -> NDArray[np.float64]:
+    def _gauss_newton_step(self) -> NDArray[np.float64]:
         """Return the Gauss-Newton step of log(kappa)."""
-        state, inside = self._state, self.scene.inside
-        # about its mean, for single precision
+        state, inside = self._state, self.problem.inside
+        # subtract the mean, because the system is solved in single precision
         centre = state.log_kappa[inside].mean()
         deviation = np.where(inside, state.log_kappa - centre, 0)
         system = self.system()
-        right = state.equation.excess(self.scene.phase) - system.by_log_kappa(deviation)
+        right = state.equation.excess(self.problem.phase) - system.by_log_kappa(deviation)
         found, self._multipliers = system.change(right, energy=_ENERGY, start=self._multipliers)
         step = np.where(inside, found.astype(np.float64) - deviation, 0)
         return np.clip(step, -_LARGEST_CHANGE, _LARGEST_CHANGE)
 
-    def _taken(self, change: NDArray[np.float64]) -> bool:
-        """Take a step if it makes the fit better."""
-        new = self._nearest(self._state.log_kappa + change, self._state.multipliers)
+    def _accept(self, change: NDArray[np.float64]) -> bool:
+        """Apply a step if it lowers the cost; return whether it did."""
+        new = self._state_of(self._state.log_kappa + change, self._state.multipliers)
         if not new.cost < self._state.cost:
             return False
         self._state = new
-        self._weigh_outliers()
+        self._downweight_outliers()
         return True
 
-    def _nearest(self, log_kappa: NDArray[np.float64], start: NDArray[np.float32] | None) -> _State:
-        """Find the phase of a map: of those that obey the equation, the nearest to the measured."""
-        scene = self.scene
-        equation = ConvectionReaction(scene.inside, scene.voxel_size, log_kappa, scene.b1_squared)
+    def _state_of(
+        self, log_kappa: NDArray[np.float64], start: NDArray[np.float32] | None
+    ) -> _State:
+        """Return a map with its phase.
+
+        Of all phases that obey the equation, the phase is the nearest to the measured phase.
+        """
+        problem = self.problem
+        equation = ConvectionReaction(
+            problem.inside, problem.voxel_size, log_kappa, problem.b1_squared
+        )
         system = self._fixed_map_system(equation)
-        multipliers = system.solve(equation.excess(scene.phase), energy=_ENERGY, start=start)
-        phase = scene.phase - system.spread(multipliers)
+        multipliers = system.solve(equation.excess(problem.phase), energy=_ENERGY, start=start)
+        phase = problem.phase - system.spread(multipliers)
         cost = self._misfit(phase) + self._prior_cost(log_kappa)
         return _State(log_kappa, equation, phase, multipliers, cost)
 
     def _fixed_map_system(self, equation: ConvectionReaction) -> MultiplierSystem:
-        """Set up the normal equations of the phase alone."""
+        """Return the normal equations for the phase of a fixed map."""
         return MultiplierSystem(equation, self._variance)
 
     def _prior_cost(self, log_kappa: NDArray[np.float64]) -> float:
-        """Return the term of the cost for deviations from the prior."""
-        inside = self.scene.inside
-        # the prior leaves the mean free; without it, single precision is enough
+        """Return the prior's term of the cost."""
+        inside = self.problem.inside
+        # the prior ignores the mean over the mask; without the mean, single precision suffices
         centred = np.where(inside, log_kappa - log_kappa[inside].mean(), 0)
         return float(np.vdot(centred, self._prior.precision(centred))) / 2
 
-    def _weigh_outliers(self) -> None:
-        """Raise the variance of outliers, so that their squares count as Huber's function does."""
-        excess = np.abs(self.scene.phase - self._state.phase) * self._scale / OUTLIER
+    def _downweight_outliers(self) -> None:
+        """Raise the variance of outliers.
+
+        With this variance, their squared residuals count as in Huber's function.
+        """
+        excess = np.abs(self.problem.phase - self._state.phase) * self._scale / OUTLIER
         self._variance = self._expected * np.maximum(excess, 1)
 
     def _misfit(self, phase: NDArray[np.float64]) -> float:
-        """Return the sum of Huber's function over the residuals in expected deviations."""
-        return float(huber(OUTLIER, (self.scene.phase - phase) * self._scale).sum())
+        """Return the sum of Huber's function over the residuals.
+
+        Each residual is divided by its expected standard deviation.
+        """
+        return float(huber(OUTLIER, (self.problem.phase - phase) * self._scale).sum())
 
 
-def _links(scene: Scene) -> Links:
-    """Return the weights of the squared differences of log(kappa)."""
+def _smoothness_links(problem: InverseProblem) -> Links:
+    """Return the weights of the squared differences of log(kappa) between neighbours."""
     links = []
-    inside, zscore = scene.inside, scene.zscore
-    for axis, size in enumerate(scene.voxel_size):
+    inside, zscore = problem.inside, problem.zscore
+    for axis, size in enumerate(problem.voxel_size):
         here, there = neighbours(axis)
-        share = (scene.support[here] == scene.support[there]).astype(np.float64)
+        share = (problem.support[here] == problem.support[there]).astype(np.float64)
         if zscore is not None:
             share *= np.exp(-((zscore[there] - zscore[here]) ** 2) / (2 * MAGNITUDE_DELTA**2))
         share = np.where(inside[here] & inside[there], np.maximum(share, ACROSS_EDGE), 0)
         link = np.zeros(inside.shape)
-        link[here] = SMOOTHNESS * np.prod(scene.voxel_size) / size**2 * share
+        link[here] = SMOOTHNESS * np.prod(problem.voxel_size) / size**2 * share
         links.append(link)
     return links
 
 
-def _typical(scene: Scene) -> float:
-    """Give the size of the phase's Laplacian in rad/m^2, from which to start."""
-    squares = [np.full(scene.phase.shape, (size * 1e-3) ** -2) for size in scene.voxel_size]
-    inner = inner_voxels(scene.inside)
+def _initial_kappa(problem: InverseProblem) -> float:
+    """Return the initial value of kappa: the median absolute Laplacian of the phase in rad/m^2."""
+    squares = [np.full(problem.phase.shape, (size * 1e-3) ** -2) for size in problem.voxel_size]
+    inner = inner_voxels(problem.inside)
     if not inner.any():
-        raise ValueError("the mask is nowhere three voxels thick, which an inversion needs")
-    return float(np.median(np.abs(through(squares, scene.phase)[inner])))
+        raise ValueError("an inversion needs a mask that is at least three voxels thick")
+    return float(np.median(np.abs(graph_laplacian(squares, problem.phase)[inner])))
 
 
-def _determined(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Leave out the parts of a mask that the equation says nothing of."""
+def _parts_with_inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the mask without the connected parts that have no inner voxel.
+
+    The equation does not constrain the conductivity in those parts.
+    """
     parts, _ = label(inside)
     return inside & np.isin(parts, np.unique(parts[inner_voxels(inside)]))
 
 
 def _most_frequent(support: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Give the most frequent number but 0 in each cell of 2 x 2 x 2 voxels."""
+    """Return the most frequent number other than 0 in each cell of 2 x 2 x 2 voxels."""
     found, most = np.int32(0), np.float64(0)
     for number in np.unique(support[support != 0]):
         count = sum_of_cells((support == number).astype(np.float64))
@@ -468,7 +520,10 @@ def _most_frequent(support: NDArray[np.int32]) -> NDArray[np.int32]:
 def _refined(
     values: NDArray[np.float64], known: NDArray[np.bool_], shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Give each voxel of a grid twice as fine the nearest value that is known."""
+    """Return values on a grid with half the voxel size.
+
+    Voxels that are not known take the nearest known value.
+    """
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     values = values[tuple(nearest)]
     for axis in range(3):
@@ -477,28 +532,28 @@ def _refined(
 
 
 def _replicated_std(fit: _Fit) -> NDArray[np.float64]:
-    """Estimate the standard deviation of log(kappa)."""
-    scene = fit.scene
+    """Estimate the standard deviation of log(kappa) from noise replicates."""
+    problem = fit.problem
     rng = np.random.default_rng(0)
-    noise_variance = _inverse(scene.precision)
+    noise_variance = _inverse(problem.precision)
     noises = [_noise(noise_variance, rng) for _ in range(INVERSION_REPLICATES)]
-    total = np.zeros(scene.phase.shape)
+    total = np.zeros(problem.phase.shape)
     with ThreadPoolExecutor(fft.get_workers()) as pool:
         for response in pool.map(partial(fit.response, system=fit.system()), noises):
             total += response**2
-    return np.sqrt(mean_of_alike(total / INVERSION_REPLICATES, scene.support, scene.zscore))
+    return np.sqrt(mean_of_similar(total / INVERSION_REPLICATES, problem.support, problem.zscore))
 
 
 def _noise(variance: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw normal noise of the phase in rad, (X, Y, Z)."""
+    """Return normal phase noise in rad, (X, Y, Z)."""
     return np.sqrt(variance) * rng.standard_normal(variance.shape)
 
 
 def _ratio(total: float, number: float) -> float:
-    """Return the mean of a total over a number of terms; NaN for less than one term."""
+    """Return a total divided by a number of terms; NaN for less than one term."""
     return total / number if number >= 1 else float("nan")
 
 
 def _inverse(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the inverse of positive values; 0 elsewhere."""
+    """Return the inverse of positive values; 0 for other values."""
     return np.divide(1, values, out=np.zeros(values.shape), where=values > 0)

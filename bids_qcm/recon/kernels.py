@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 Triple = tuple[float, float, float]
 
 _TOLERANCE = 1e-6
-"""Slack of the ellipsoid's inequality: a radius of n voxels reaches n voxels."""
+"""Tolerance of the ellipsoid's inequality, so that a radius of n voxels reaches n voxels."""
 
-# More is a unit mistaken.
+# In voxels. A larger reach is probably an error in the unit.
 _LARGEST_REACH = 100
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """The kernels of one reconstruction.
+    """Radii and axes of the kernels of one reconstruction.
 
     Attributes
     ----------
     fit_radius, integral_radius : tuple of 3 floats, or None
-        Semi-axes in mm; None where the method has no such kernel.
+        Semi-axes in mm; None if the method has no such kernel.
     axes : tuple of int
-        The axes along which the phase is differentiated: two for in-plane kernels.
+        Axes along which the phase is differentiated; two axes for in-plane kernels.
     """
 
     fit_radius: Triple | None
@@ -33,12 +33,18 @@ class Kernels:
 
 
 def as_triple(value: float | Sequence[float], name: str) -> Triple:
-    """Give one or three non-negative numbers as three.
+    """Return one or three non-negative numbers as a tuple of three floats.
+
+    Parameters
+    ----------
+    value : float or sequence of floats
+    name : str
+        Name of the value in the message.
 
     Raises
     ------
     ValueError
-        If there are not one or three numbers, or one of them is negative or not finite.
+        If there are not exactly one or three numbers, or a number is negative or not finite.
 
     Examples
     --------
@@ -55,19 +61,20 @@ def as_triple(value: float | Sequence[float], name: str) -> Triple:
 
 
 def check_radius(radius: Triple, voxel_size: Triple, name: str) -> None:
-    """Refuse a kernel that does not reach the neighbouring voxel.
+    """Check that a kernel reaches the neighbouring voxels.
 
     Parameters
     ----------
     radius, voxel_size : tuple of 3 floats
-        In mm. A radius of exactly 0 on one axis asks for an in-plane kernel.
+        Semi-axes and voxel size in mm. A radius of exactly 0 on one axis makes the kernel in-plane.
     name : str
-        What the radius is called in the message.
+        Name of the radius in the message.
 
     Raises
     ------
     ValueError
-        If a radius reaches less than one voxel or more than a hundred, or more than one is 0.
+        If a radius reaches less than one voxel or more than 100 voxels, or if more than one radius
+        is 0.
     """
     if sum(r == 0 for r in radius) > 1:
         raise ValueError(
@@ -87,17 +94,17 @@ def check_radius(radius: Triple, voxel_size: Triple, name: str) -> None:
 
 
 def ellipsoid(radius: Triple, voxel_size: Triple) -> NDArray[np.bool_]:
-    """Rasterise an ellipsoid: all offsets k with ``sum_a (k_a d_a / r_a)^2 <= 1``.
+    """Return the voxels of an ellipsoid: all offsets k with ``sum_a (k_a d_a / r_a)^2 <= 1``.
 
     Parameters
     ----------
     radius, voxel_size : tuple of 3 floats
-        Semi-axes and voxel size in mm. A radius of 0 makes the kernel one voxel thick.
+        Semi-axes r and voxel size d in mm. A radius of 0 makes the kernel one voxel thick.
 
     Returns
     -------
     ndarray of bool, shape (2 hx + 1, 2 hy + 1, 2 hz + 1)
-        The kernel, with offset 0 in the middle.
+        The kernel. Its central element is offset 0.
 
     Examples
     --------
@@ -116,17 +123,18 @@ def ellipsoid(radius: Triple, voxel_size: Triple) -> NDArray[np.bool_]:
 
 
 def runs(kernel: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Give a kernel as runs of voxels along the last axis, which is contiguous in memory.
+    """Return the runs of a kernel along the last axis, which is contiguous in memory.
 
     Parameters
     ----------
     kernel : ndarray of bool, shape (2 hx + 1, 2 hy + 1, 2 hz + 1)
-        Without gaps along the last axis, as an ellipsoid is.
+        Kernel without gaps along the last axis, such as an ellipsoid.
 
     Returns
     -------
     ndarray of int32, shape (n, 4)
-        Rows (kx, ky, first, last): the run holds the offsets (kx, ky, first) to (kx, ky, last).
+        Rows (kx, ky, first, last): the run consists of the offsets (kx, ky, first) to (kx, ky,
+        last).
     """
     centre = np.array(kernel.shape) // 2
     rows = np.argwhere(kernel.any(axis=2))

@@ -1,4 +1,4 @@
-"""The Laplacian of the phase as a method defines it, and its standard deviation."""
+"""Compute the Laplacian of the phase by a method, and its standard deviation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from bids_qcm.recon.finite_difference import (
     fd_laplacian_std,
     gradient_of_smooth,
 )
-from bids_qcm.recon.inversion import COARSEST_SIZE, GoodnessOfFit, Scene, invert
+from bids_qcm.recon.inversion import COARSEST_SIZE, GoodnessOfFit, InverseProblem, invert
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.linear_phase import (
     UNKNOWN_LINEAR_PHASE,
@@ -29,17 +29,20 @@ from bids_qcm.recon.quadratic_fit import QuadraticFit, fit_gradients, fit_quadra
 from bids_qcm.recon.replicates import REPLICATES, Noise, every_nth, replicate_std
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
 
-# Within a sixth of the integral radius the noise hardly changes.
+# Spacing of the voxels with noise replicates, as a share of the integral radius: over this
+# distance, the standard deviation hardly changes.
 _SPACING_PER_REACH = 1 / 6
 _LARGEST_SPACING = 3
 
-# Of the median over the head: voxels, and replicates in each.
+# Sample from which the median standard deviation is predicted: number of voxels, number of
+# replicates for each voxel, and smallest spacing of the voxels.
 _SAMPLES = 500
 _SAMPLE_REPLICATES = 16
 _SMALLEST_SPACING = 4
 
-# By whether there is a magnitude, and whether there are tissues. The small kernels of integral-ivw
-# do not fit the voxels on which a linear phase is estimated.
+# Method of the first map from which a linear phase is estimated, by (has magnitude, has tissues).
+# integral-ivw is not in the table, because its kernels are too small for the large voxels of this
+# estimate.
 _FIRST_MAP = {
     (False, False): "integral-mag-ivw",
     (True, False): "integral-mag-ivw",
@@ -50,23 +53,25 @@ _FIRST_MAP = {
 
 @dataclass(frozen=True, eq=False)
 class Volumes:
-    """What the Laplacian is computed from.
+    """Input volumes from which the Laplacian is computed.
 
     Attributes
     ----------
     phase : ndarray of float64, shape (X, Y, Z)
         phi0 in rad, unwrapped, finite everywhere.
     support : ndarray of int32, shape (X, Y, Z)
-        Only voxels with the same number are used together; 0 is never used.
+        Only voxels with the same number are combined; voxels with 0 are not used.
     voxel_size : tuple of 3 floats
-        In mm.
+        Voxel size in mm.
     zscore : ndarray of float32, shape (X, Y, Z), or None
-        z-scored magnitude, where the method weighs by it.
+        z-scored magnitude, if the method uses magnitude weights.
     noise : Noise or None
+        Noise of the phase and the magnitude, if it is known.
     b1_squared : ndarray of float64, shape (X, Y, Z), or None
-        Square of the magnitude of B1+ in any unit, positive in the support; None if constant.
+        Square of the magnitude of B1+ in any unit, positive in the support; None for a constant.
     model_error : float
-        What the phase's equation neglects, in rad, see :class:`bids_qcm.recon.inversion.Scene`.
+        Standard deviation in rad of the phase error from effects that the equation neglects, see
+        :class:`bids_qcm.recon.inversion.InverseProblem`.
     """
 
     phase: NDArray[np.float64]
@@ -79,18 +84,19 @@ class Volumes:
 
 
 class Laplacian(NamedTuple):
-    """Laplacian of the phase, or what stands for it where the magnitude b of B1+ is known.
+    """Laplacian of the phase, or its counterpart for a known magnitude b of B1+.
 
     Attributes
     ----------
     values : ndarray of float32, shape (X, Y, Z)
-        The Laplacian, or ``div(b^2 grad(phi0)) / b^2``, in rad/m^2; NaN where invalid.
+        The Laplacian, or ``div(b^2 grad(phi0)) / b^2`` if b is known, in rad/m^2; kappa for an
+        inversion. NaN where invalid.
     std : ndarray of float32, shape (X, Y, Z), or None
-        Noise standard deviation of the values.
+        Noise-induced standard deviation of the values.
     goodness : GoodnessOfFit or None
-        Of an inversion; None for the other methods.
+        Goodness of fit of an inversion; None for the other methods.
     linear_phase : LinearPhase or None
-        Of what was removed before an inversion.
+        Linear phase that was estimated before an inversion; None for the other methods.
     """
 
     values: NDArray[np.float32]
@@ -102,7 +108,7 @@ class Laplacian(NamedTuple):
 def compute_laplacian(
     volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
 ) -> Laplacian:
-    """Differentiate the phase as the method says, or invert its equation.
+    """Compute the Laplacian of the phase by a method, or invert the phase's equation.
 
     Parameters
     ----------
@@ -110,7 +116,7 @@ def compute_laplacian(
     method : Method
     kernels : Kernels
     uncertainty : bool
-        Whether to give the standard deviation, if the volumes have the noise.
+        Whether to compute the standard deviation, if the volumes include the noise.
 
     Returns
     -------
@@ -119,16 +125,16 @@ def compute_laplacian(
     Raises
     ------
     ValueError
-        If an inversion has no noise to weigh the phase by.
+        If the volumes of an inversion do not include a positive phase noise.
     """
     if method.form == "inversion":
-        scene = _scene(volumes, method)
-        linear = find_linear_phase(scene)
-        removed = make_linear_phase(linear.shrunk, scene.phase.shape, scene.voxel_size)
-        scene = replace(
-            scene, phase=scene.phase - removed, linear_phase_error=tuple(linear.standard_error)
+        problem = _inverse_problem(volumes, method)
+        linear = find_linear_phase(problem)
+        removed = make_linear_phase(linear.shrunk, problem.phase.shape, problem.voxel_size)
+        problem = replace(
+            problem, phase=problem.phase - removed, linear_phase_error=tuple(linear.standard_error)
         )
-        return Laplacian(*invert(scene, uncertainty=uncertainty), linear)
+        return Laplacian(*invert(problem, uncertainty=uncertainty), linear)
     noise = volumes.noise if uncertainty else None
     if method.form == "integral":
         laplacian = _integral(volumes, method, kernels)
@@ -149,13 +155,13 @@ def compute_laplacian(
     return Laplacian(laplacian, std)
 
 
-def _scene(volumes: Volumes, method: Method) -> Scene:
+def _inverse_problem(volumes: Volumes, method: Method) -> InverseProblem:
     inside = volumes.support != 0
     if volumes.noise is None or not (volumes.noise.phase[inside] > 0).all():
-        raise ValueError(f"{method.name} needs the noise of the phase, positive in the mask")
+        raise ValueError(f"{method.name} needs a phase noise that is positive in the mask")
     precision = np.zeros(inside.shape)
     precision[inside] = volumes.noise.phase[inside].astype(np.float64) ** -2
-    return Scene(
+    return InverseProblem(
         volumes.phase,
         precision,
         volumes.support,
@@ -166,56 +172,57 @@ def _scene(volumes: Volumes, method: Method) -> Scene:
     )
 
 
-def find_linear_phase(scene: Scene) -> LinearPhase:
-    """Estimate the linear phase of what is to be inverted, from a first map with kernels.
+def find_linear_phase(problem: InverseProblem) -> LinearPhase:
+    """Estimate the linear phase in the data of an inversion, from a first map with kernels.
 
     Parameters
     ----------
-    scene : Scene
+    problem : InverseProblem
 
     Returns
     -------
     LinearPhase
-        Without the tissues. Where there are tissues, the estimate with them supports it. Unknown
-        if the mask is too small, or the first map has no value or is negative.
+        The estimate without tissues. If there are tissues, the covariance also accounts for its
+        difference from the estimate with tissues. The result is UNKNOWN_LINEAR_PHASE if the mask is
+        too small, or if the median of the first map is not positive.
 
     Notes
     -----
-    On voxels of 3 to 6 mm, which are smaller than the kernels; kernels for larger voxels grow with
-    them.
+    The estimate uses voxels of 3 to 6 mm, which are smaller than the kernels. If the voxels are
+    larger, the kernels grow with the voxels.
     """
-    while 2 * max(scene.voxel_size) <= COARSEST_SIZE:
-        scene = scene.coarser()
-    inside = scene.inside
-    method = METHODS[_FIRST_MAP[scene.zscore is not None, scene.has_tissues]]
+    while 2 * max(problem.voxel_size) <= COARSEST_SIZE:
+        problem = problem.coarser()
+    inside = problem.inside
+    method = METHODS[_FIRST_MAP[problem.zscore is not None, problem.has_tissues]]
     first = _integral(
         Volumes(
-            np.where(inside, scene.phase, 0),
-            scene.support,
-            scene.voxel_size,
-            None if scene.zscore is None else scene.zscore.astype(np.float32),
+            np.where(inside, problem.phase, 0),
+            problem.support,
+            problem.voxel_size,
+            None if problem.zscore is None else problem.zscore.astype(np.float32),
         ),
         method,
-        _kernels_of(method, scene.voxel_size),
+        _kernels_of(method, problem.voxel_size),
     )
     known = first[inside & np.isfinite(first)]
     if not (known.size and np.median(known) > 0):
         return UNKNOWN_LINEAR_PHASE
     estimate = partial(
         estimate_linear_phase,
-        scene.phase,
+        problem.phase,
         inside,
         first,
-        voxel_size=scene.voxel_size,
-        b1_squared=scene.b1_squared,
+        voxel_size=problem.voxel_size,
+        b1_squared=problem.b1_squared,
     )
-    if not scene.has_tissues:
+    if not problem.has_tissues:
         return estimate()
-    return supported_by(estimate(), estimate(labels=scene.support))
+    return supported_by(estimate(), estimate(labels=problem.support))
 
 
 def _kernels_of(method: Method, voxel_size: Triple) -> Kernels:
-    """Return the method's published kernels, but of two voxels at least."""
+    """Return the method's published kernels, enlarged to radii of at least two voxels."""
     fit, integral = (
         tuple(max(radius, 2 * size) for size in voxel_size)
         for radius in (method.fit_radius, method.integral_radius)
@@ -224,24 +231,24 @@ def _kernels_of(method: Method, voxel_size: Triple) -> Kernels:
 
 
 def median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:
-    """Predict the standard deviation of the median voxel from a sample.
+    """Predict the standard deviation of the median voxel from a sample of voxels.
 
     Parameters
     ----------
     volumes : Volumes
-        With the noise.
+        Input volumes, including the noise.
     method : Method
-        One that fits or integrates.
+        A method with a fit or an integral.
     kernels : Kernels
 
     Returns
     -------
     float
-        In rad/m^2; NaN if the Laplacian is valid in no voxel of the sample.
+        Standard deviation in rad/m^2; NaN if the Laplacian is valid in no sampled voxel.
     """
     sample = _sample(volumes.support)
     if method.form == "integral":
-        # the voxels around a sampled one are averaged with it
+        # include the neighbours of sampled voxels, because replicate_std averages over neighbours
         at = maximum_filter(sample, 3) & (volumes.support != 0)
         laplacian = _integral(volumes, method, kernels, at)
         std = _integral_std(volumes, method, kernels, laplacian, at, _SAMPLE_REPLICATES)
@@ -253,7 +260,7 @@ def median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:
 
 
 def _sample(support: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Choose voxels of the support on a coarse grid."""
+    """Select voxels of the support on a coarse grid."""
     inside = support != 0
     spacing = max(_SMALLEST_SPACING, round((inside.sum() / _SAMPLES) ** (1 / 3)))
     grid = np.zeros(support.shape, dtype=bool)
@@ -264,8 +271,8 @@ def _sample(support: NDArray[np.int32]) -> NDArray[np.bool_]:
 def _convection(volumes: Volumes, kernels: Kernels) -> NDArray[np.float32] | None:
     """Return ``grad(ln b^2)`` in 1/m, shape (3, X, Y, Z); None if b is constant.
 
-    ``div(b^2 grad(phi0)) / b^2 = laplacian(phi0) + grad(ln b^2) . grad(phi0)``. The field is smooth
-    across tissues, so differences may cross labels.
+    This vector field appears in ``div(b^2 grad(phi0)) / b^2 = laplacian(phi0) + grad(ln b^2) .
+    grad(phi0)``. b is smooth across tissue borders, so the differences may cross labels.
     """
     if volumes.b1_squared is None:
         return None
@@ -298,7 +305,7 @@ def _fit(
 def _integral(
     volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float32]:
-    """Integrate the gradient of the phase, by default around every voxel."""
+    """Integrate the gradient of the phase around every voxel, or around the voxels of `at`."""
     support, voxel_size, zscore = volumes.support, volumes.voxel_size, volumes.zscore
     variance = None
     if method.derivative == "fit":
@@ -342,7 +349,7 @@ def _integral_std(
     replicates: int,
     spacing: int = 1,
 ) -> NDArray[np.float32]:
-    """Estimate the standard deviation of `_integral` from noise replicates."""
+    """Estimate the standard deviation of an integral from noise replicates."""
     support, voxel_size = volumes.support, volumes.voxel_size
 
     def estimate(

@@ -1,4 +1,4 @@
-"""Estimate a linear phase, which the equation of the phase notices where tissues meet."""
+"""Estimate the linear phase in phi0 from its effect at tissue borders."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,37 +13,40 @@ from bids_qcm.recon.arguments import like_phase
 from bids_qcm.recon.convection_reaction import ConvectionReaction
 from bids_qcm.recon.kernels import Triple, as_triple
 
-# Of the Gaussian that averages noise and errors of the tissues' borders, in mm and in voxels.
+# Standard deviation of the Gaussian that averages out noise and errors of tissue borders: in mm,
+# and its smallest value in voxels.
 _SMOOTHING_MM, _LEAST_SMOOTHING = 4.0, 1.0
 
-# Errors of the model, such as a wrong |B1+|, extend over this distance: smaller blocks of the
-# jackknife are not independent, and make the standard error too small. A head holds few blocks, so
-# the covariance is averaged over grids of blocks that are shifted by parts of a block.
+# Size of the jackknife's blocks. Errors of the model, such as a wrong |B1+| map, are correlated
+# over this distance. Smaller blocks would not be independent, and the standard error would be too
+# small. A head contains few blocks, so the covariance is averaged over grids of blocks that are
+# shifted by half a block.
 _BLOCK_MM = 45.0
 _SHIFTS = tuple(product((0.0, 0.5), repeat=3))
 _FEWEST_BLOCKS = 8
 
-# Before the phase is seen: the odds of a linear phase along an axis, and its spread in rad/m.
+# Prior of the linear phase along an axis: the odds that it is not 0, and its standard deviation in
+# rad/m if it is not 0.
 _PRIOR_ODDS, _PRIOR_SD = 0.25, 20.0
 
-# kappa is kept between these multiples of its median.
+# Limits to which kappa is clipped, as multiples of its median.
 _LOWEST, _HIGHEST = 0.3, 6.0
 
 
 @dataclass(frozen=True, eq=False)
 class LinearPhase:
-    """A linear phase in phi0, and the evidence for it.
+    """Estimate of the linear phase in phi0, and its uncertainty.
 
     Attributes
     ----------
     estimate : ndarray of float64, shape (3,)
         Least-squares estimate of a in the phase ``a . x``, in rad/m along the axes of the volume.
     covariance : ndarray of float64, shape (3, 3)
-        Of the estimate, in (rad/m)^2: noise and errors of the model. Infinite on the diagonal if
-        the mask is too small to tell.
+        Covariance of the estimate in (rad/m)^2, from noise and model errors. The diagonal is
+        infinite if the mask is too small for an estimate.
     shrunk : ndarray of float64, shape (3,)
-        Posterior mean of a, in rad/m: what to remove. Close to the estimate where the evidence is
-        strong, close to 0 where it is weak.
+        Posterior mean of a in rad/m, which is the linear phase to remove. It is close to the
+        estimate if the evidence is strong and close to 0 if the evidence is weak.
     explained_fraction : float
         Share of the residual's variance that the estimate explains, 0 to 1.
     """
@@ -55,32 +58,34 @@ class LinearPhase:
 
     @property
     def standard_error(self) -> NDArray[np.float64]:
-        """Return the standard error of each component, in rad/m."""
+        """Standard error of each component in rad/m."""
         return np.sqrt(np.diag(self.covariance))
 
 
 UNKNOWN_LINEAR_PHASE = LinearPhase(np.zeros(3), np.diag(np.full(3, np.inf)), np.zeros(3), 0.0)
-"""What is known where there is nothing to estimate from."""
+"""Result if the data do not permit an estimate."""
 
 
 def make_linear_phase(
     gradient: Sequence[float] | NDArray[np.floating], shape: Sequence[int], voxel_size: Triple
 ) -> NDArray[np.float64]:
-    """Return the phase ``a . x`` on a grid; subtract it to remove a linear phase.
+    """Return the phase ``a . x`` on a voxel grid.
+
+    Subtract this phase from phi0 to remove a linear phase.
 
     Parameters
     ----------
     gradient : sequence of 3 floats
-        a, in rad/m.
+        a in rad/m.
     shape : sequence of 3 ints
-        Of the volume.
+        Shape of the volume.
     voxel_size : tuple of 3 floats
-        In mm.
+        Voxel size in mm.
 
     Returns
     -------
     ndarray of float64, shape (X, Y, Z)
-        In rad; 0 at the first voxel.
+        Phase in rad; 0 at the first voxel.
 
     Examples
     --------
@@ -101,26 +106,28 @@ def estimate_linear_phase(
     labels: ArrayLike | None = None,
     b1_squared: ArrayLike | None = None,
 ) -> LinearPhase:
-    """Estimate the linear phase in phi0 from the kinks that it makes where tissues meet.
+    """Estimate the linear phase in phi0 from its effect at tissue borders.
 
     Parameters
     ----------
     phase : array_like of float, shape (X, Y, Z)
-        phi0 in rad, unwrapped, finite in the mask. Its sign makes the Laplacian positive.
+        phi0 in rad, unwrapped, finite in the mask. Its sign must make the Laplacian positive.
     mask : array_like of bool, shape (X, Y, Z)
-        The brain.
+        Brain mask.
     kappa : array_like of float, shape (X, Y, Z)
-        A first map of the conductivity over its factor k, in rad/m^2, by a method that hardly
-        notices a linear phase: one with kernels. A factor common to all voxels does not matter. NaN
-        are ignored.
+        First map of the conductivity, divided by the conductivity factor k, in rad/m^2. Use a
+        method with kernels, because such a method hardly responds to a linear phase. A factor
+        common to all voxels does not matter. NaN are ignored.
     voxel_size : float or sequence of 3 floats
-        In mm.
+        Voxel size in mm.
     labels : array_like of int, shape (X, Y, Z), optional
-        Tissue labels: each tissue has the median of its kappa. Label 0 is no tissue. Without
-        labels, the map is divided in two by Otsu's threshold, which is less exact.
+        Tissue labels. Each tissue gets the median of its kappa. Label 0 is not a tissue; its voxels
+        get the median of the whole map. Without labels, Otsu's threshold divides the map into two
+        parts, which is less accurate.
     b1_squared : array_like of float, shape (X, Y, Z), optional
-        Square of the magnitude of B1+ in any unit, positive in the mask. Without it the standard
-        error at 3 T is several times larger, and most of the estimate may be the missing map.
+        Square of the magnitude of B1+ in any unit, positive in the mask. Without a map, the
+        standard error at 3 T is several times larger, and most of the estimate may be caused by the
+        missing map.
 
     Returns
     -------
@@ -129,26 +136,27 @@ def estimate_linear_phase(
     Raises
     ------
     ValueError
-        If an argument has the wrong shape, or no kappa is positive.
+        If an argument has the wrong shape, or the median of kappa in the mask is not positive.
 
     Notes
     -----
-    phi0 is the sum of the phase phi that obeys ``div(b^2 rho grad(phi)) = b^2``, where
-    ``rho = 1/kappa`` [1]_, and of ``a . x``. So the residual ``q = div(b^2 rho grad(phi0)) - b^2``
-    is ``a . grad(b^2 rho)`` plus noise and errors of rho and b. If all kappa are wrong by the same
-    factor, q has a multiple of b^2 in addition. All are computed by finite volumes as in the
-    inversion and smoothed by a Gaussian with a standard deviation of 4 mm. a and the multiple
-    follow by least squares over the voxels whose surroundings are in the mask. For a given kappa
-    the estimate for ``phi0 + c . x`` is exactly c larger.
+    phi0 is the sum of ``a . x`` and a phase phi that obeys ``div(b^2 rho grad(phi)) = b^2``, where
+    ``rho = 1/kappa`` [1]_. The residual ``q = div(b^2 rho grad(phi0)) - b^2`` is therefore the sum
+    of ``a . grad(b^2 rho)``, noise, and errors of rho and b. If all kappa are wrong by a common
+    factor, q also contains a multiple of b^2. All terms are computed by finite volumes, as in the
+    inversion, and smoothed with a Gaussian with a standard deviation of 4 mm. a and the multiple of
+    b^2 are estimated by least squares over the voxels that are far enough from the edge of the
+    mask. For a given kappa, replacing phi0 by ``phi0 + c . x`` increases the estimate by exactly c.
 
-    The covariance is the jackknife's over cubes of 45 mm, each left out once [2]_, averaged over
-    eight grids of cubes. The cubes are that large because the errors of the model are correlated
-    over long distances: with cubes of 16 mm the standard error is three times too small where the
-    map of B1+ is missing.
+    The covariance is a jackknife estimate over cubes of 45 mm, each left out once [2]_, averaged
+    over eight grids of cubes. The cubes are large because the errors of the model are correlated
+    over long distances. With cubes of 16 mm, the standard error is three times too small if the map
+    of B1+ is missing.
 
-    The prior is a "spike and slab" [3]_: each component of a is 0 with a probability of 0.8, else
-    normal with a standard deviation of 20 rad/m. So an estimate of less than two standard errors
-    hardly changes the phase, and one of more than four is removed almost as it is.
+    The prior is a "spike and slab" [3]_: each component of a is 0 with a probability of 0.8;
+    otherwise it is normal with a standard deviation of 20 rad/m. An estimate of less than two
+    standard errors therefore hardly changes the phase. An estimate of more than four standard
+    errors is removed almost completely.
 
     References
     ----------
@@ -176,17 +184,18 @@ def estimate_linear_phase(
 
 
 def supported_by(first: LinearPhase, second: LinearPhase) -> LinearPhase:
-    """Return an estimate with a covariance that knows of a second one from the same phase.
+    """Increase the covariance of an estimate by its difference from a second estimate.
 
     Parameters
     ----------
     first, second : LinearPhase
+        Two estimates from the same phase.
 
     Returns
     -------
     LinearPhase
-        The first estimate. The variance of the two about their mean is added to its covariance, so
-        that little is removed where they contradict each other.
+        The first estimate. The variance of the two estimates about their mean is added to its
+        covariance, so that little is removed if the estimates contradict each other.
     """
     difference = (first.estimate - second.estimate) / 2
     covariance = first.covariance + np.diag(difference**2)
@@ -194,22 +203,22 @@ def supported_by(first: LinearPhase, second: LinearPhase) -> LinearPhase:
 
 
 def _shrunk(estimate: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what to remove: nothing if the mask is too small to tell."""
+    """Return the linear phase to remove; 0 if the estimate is unknown."""
     return shrink(estimate, covariance) if np.isfinite(covariance).all() else np.zeros(3)
 
 
 def _of_tissues(
     kappa: NDArray, inside: NDArray[np.bool_], labels: NDArray | None
 ) -> NDArray[np.float64]:
-    """Return the median kappa of each tissue.
+    """Return the median kappa of each tissue at its voxels.
 
-    Without labels, the tissues are a more and a less conductive part of the map. The map itself
-    would not do: its errors are those of the phase from which it was made.
+    Without labels, the tissues are the parts of the map above and below Otsu's threshold. The map
+    itself cannot be used, because its errors come from the same phase.
     """
     known = inside & np.isfinite(kappa)
     typical = float(np.median(kappa[known])) if known.any() else 0.0
     if not typical > 0:
-        raise ValueError("the median of kappa must be positive, in rad/m^2, in the mask")
+        raise ValueError("the median of kappa must be positive in the mask")
     limited = np.where(known, np.clip(kappa, _LOWEST * typical, _HIGHEST * typical), typical)
     if labels is None:
         labels = np.where(limited > np.exp(threshold_otsu(np.log(limited[inside]))), 2, 1)
@@ -222,7 +231,11 @@ def _of_tissues(
 def _regression(
     equation: ConvectionReaction, phase: NDArray[np.float64], voxel_size: Triple
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-    """Return smoothed ``grad(b^2 rho)``, (n, 3), smoothed residual, (n,), and the n voxels."""
+    """Return the regressors, (n, 4), the residual, (n,), and the indices of the n voxels, (n, 3).
+
+    The regressors are the components of ``grad(b^2 rho)`` and b^2. Regressors and residual are
+    smoothed.
+    """
     inner = equation.inner
     sd = [max(_SMOOTHING_MM / size, _LEAST_SMOOTHING) for size in voxel_size]
     kept = ndimage.distance_transform_edt(np.pad(inner, 1), sampling=voxel_size)[1:-1, 1:-1, 1:-1]
@@ -233,12 +246,12 @@ def _regression(
 
     def gradients() -> Iterator[NDArray[np.float64]]:
         for unit in np.eye(3):
-            # what a linear phase of 1 rad/m adds to the divergence
+            # change of the divergence for a linear phase of 1 rad/m
             ramp = make_linear_phase(unit, phase.shape, voxel_size)
             yield smoothed(equation.source - equation.excess(ramp))
 
     residual = smoothed(-equation.excess(phase))
-    # what a common factor of kappa adds, since div(b^2 rho grad(phi)) = b^2
+    # b^2 is the regressor of a common factor of kappa, because div(b^2 rho grad(phi)) = b^2
     columns = [*gradients(), smoothed(equation.source)]
     return np.stack(columns, axis=1), residual, np.argwhere(kept)
 
@@ -246,7 +259,10 @@ def _regression(
 def _estimate(
     design: NDArray[np.float64], residual: NDArray[np.float64], places: NDArray[np.float64]
 ) -> LinearPhase:
-    """Solve the regression; `places` are those of its rows, in units of blocks."""
+    """Solve the regression.
+
+    `places` contains the position of each row in units of blocks, (n, 3).
+    """
     jackknifes = [_jackknife(design, residual, (places + shift).astype(int)) for shift in _SHIFTS]
     if any(covariance is None for covariance in jackknifes):
         return UNKNOWN_LINEAR_PHASE
@@ -259,7 +275,10 @@ def _estimate(
 def _jackknife(
     design: NDArray[np.float64], residual: NDArray[np.float64], blocks: NDArray[np.intp]
 ) -> NDArray[np.float64] | None:
-    """Return the covariance of the regression from leaving out each block; None if too few."""
+    """Return the covariance of the regression from leaving out one block at a time.
+
+    The result is None if there are too few blocks.
+    """
     number = np.ravel_multi_index(blocks.T, blocks.max(axis=0) + 1) if len(blocks) else []
     found, which = np.unique(number, return_inverse=True)
     n_blocks = len(found)
@@ -277,19 +296,19 @@ def _jackknife(
 
 
 def shrink(estimate: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the posterior mean of a linear phase, which is 0 unless there is evidence for it.
+    """Return the posterior mean of a linear phase, which is close to 0 without evidence for it.
 
     Parameters
     ----------
     estimate : ndarray of float64, shape (3,)
-        In rad/m.
+        Least-squares estimate in rad/m.
     covariance : ndarray of float64, shape (3, 3)
-        In (rad/m)^2.
+        Covariance of the estimate in (rad/m)^2.
 
     Returns
     -------
     ndarray of float64, shape (3,)
-        In rad/m.
+        Posterior mean in rad/m.
 
     Examples
     --------

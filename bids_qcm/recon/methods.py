@@ -1,4 +1,4 @@
-"""The methods and the published optimum of their radii."""
+"""Table of the methods, with the published optimum of their radii."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,26 +11,26 @@ MAGNITUDE_DELTA = 0.45
 
 @dataclass(frozen=True)
 class Method:
-    """One way to compute conductivity.
+    """A method of conductivity mapping.
 
     Attributes
     ----------
     name : str
-        The name on the command line and in the Python API.
+        Name on the command line and in the Python API.
     desc : str
-        The label of the ``desc-`` entity in file names.
+        Label of the ``desc-`` entity in file names.
     form : {"laplacian", "integral", "inversion"}
-        Whether the Laplacian is taken directly or as a closed surface integral of the gradient, or
-        the equation of the phase is inverted as a whole.
+        Whether the method computes the Laplacian directly, computes it as a closed surface integral
+        of the gradient, or inverts the equation of the phase as a whole.
     derivative : {"fit", "finite-difference"}, or None
-        How phi0 is differentiated; an inversion does not.
+        How phi0 is differentiated; None for an inversion.
     uses_magnitude, uses_labels : bool
-        What preserves edges: magnitude weights, the segmentation, both or nothing.
+        Whether magnitude weights and tissue labels preserve edges.
     fit_radius, integral_radius : float or None
-        Published optimum in mm, for a magnitude SNR of 16 at 1 mm isotropic; None where the
-        method has no such kernel.
+        Published optimum in mm, for a magnitude SNR of 16 at 1 mm isotropic; None if the method has
+        no such kernel.
     weighs_pairs : bool
-        Whether an integral averages the steps of the gradient with the inverse of their variance.
+        Whether an integral weights the steps of the gradient by their inverse variance.
     """
 
     name: str
@@ -68,17 +68,17 @@ _TABLE = (
 )
 
 METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method in _TABLE})
-"""The methods by name, in the order of the table in the documentation."""
+"""Methods by name, in the order of the table in the documentation."""
 
 PUBLISHED = tuple(m.name for m in _TABLE if m.form != "inversion" and not m.weighs_pairs)
-"""The ten that the source abstract compares."""
+"""Names of the ten published methods, which the source abstract compares."""
 
 DEFAULT_METHODS = {
     True: ("inversion-seg", "integral-magseg"),
     False: ("inversion-mag", "integral-mag"),
 }
-"""The methods by default, with and without a segmentation.
+"""Default methods with a segmentation (True) and without a segmentation (False).
 
-The first has the least error on the full-wave phantom. The second is a published method that does
-not share its assumptions, for comparison.
+The first method has the smallest error on the full-wave phantom. The second method is a published
+method with different assumptions, for comparison.
 """

@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
-from bids_qcm.recon.neighbours import Links, at_both_ends, neighbours, sum_of_cells
+from bids_qcm.recon.neighbours import Links, neighbours, scatter_to_voxels, sum_of_cells
 from bids_qcm.recon.pairs import in_planes
 
-# Fewer unknowns have their matrix inverted.
+# On a grid with at most this many unknowns, the matrix is inverted directly.
 _COARSEST = 200
 
-# Two sweeps of Jacobi's method with these weights are a Chebyshev polynomial of the matrix, with
-# the diagonal divided out. It is smallest from a quarter of the largest eigenvalue, 2, on.
+# Weights of two Jacobi sweeps. The factor by which the two sweeps multiply an error is a Chebyshev
+# polynomial in the eigenvalue of the matrix divided by its diagonal. Its largest absolute value
+# over eigenvalues in [0.5, 2] is minimal; no eigenvalue exceeds 2.
 _WEIGHTS = tuple(1 / (1.25 + 0.75 * np.cos(np.pi * k / 4)) for k in (1, 3))
 
 
@@ -24,11 +25,12 @@ class _Level:
     Attributes
     ----------
     links : tuple of 3 ndarrays of float32, shape (X, Y, Z)
-        At j: of j and its successor along the axis, if both are unknown, else 0.
+        Link between voxel j and its successor along the axis, stored at j; 0 unless both voxels are
+        unknowns.
     grounded : ndarray of float32, shape (X, Y, Z)
-        What the diagonal has beside the links.
+        Diagonal of the matrix minus the sum of the voxel's links.
     diagonal, inverse : ndarray of float32, shape (X, Y, Z)
-        And its inverse; 0 where nothing is unknown.
+        Diagonal of the matrix and its inverse; 0 at voxels that are not unknowns.
     """
 
     links: tuple[NDArray[np.float32], ...]
@@ -38,7 +40,7 @@ class _Level:
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
-        """Where anything is unknown."""
+        """Whether each voxel is an unknown."""
         return self.diagonal > 0
 
 
@@ -48,18 +50,19 @@ class Multigrid:
     Parameters
     ----------
     links : sequence of 3 ndarrays of float64, shape (X, Y, Z)
-        c of the pairs along each axis, not negative.
+        c for the pairs along each axis; not negative.
     free : ndarray of bool, shape (X, Y, Z)
-        The unknowns; u is 0 elsewhere.
+        Voxels that are unknowns; u is 0 at all other voxels.
     extra : float or ndarray of float64, shape (X, Y, Z)
-        e, not negative. Where it is 0, each connected part of the unknowns must have a link to a
-        voxel that is not one.
+        e, not negative. Where e is 0, each connected part of the unknowns must have a link to a
+        voxel that is not an unknown.
 
     Notes
     -----
-    The V-cycle merges cells of 2 x 2 x 2, with two sweeps down and two up on each grid. A coarse
-    link is half the sum of the fine ones that cross its face, as if the equation had been
-    discretised on the coarse grid.
+    The V-cycle merges cells of 2 x 2 x 2 voxels. On each grid, it runs two Jacobi sweeps before and
+    two Jacobi sweeps after the coarse-grid correction. A coarse link is half the sum of the fine
+    links that cross the face between the two cells, as if the equation had been discretised on the
+    coarse grid.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Multigrid:
             kept = np.zeros(free.shape)
             kept[here] = np.where(free[here] & free[there], link[here], 0)
             between.append(kept)
-        to_fixed = at_both_ends(links, links) - at_both_ends(between, between)
+        to_fixed = scatter_to_voxels(links, links) - scatter_to_voxels(between, between)
         level = _level(between, np.where(free, extra + to_fixed, 0))
         self._levels = [level]
         while np.count_nonzero(level.diagonal) > _COARSEST:
@@ -80,7 +83,10 @@ class Multigrid:
         self._coarsest_inverse = np.linalg.pinv(_matrix(level), hermitian=True)
 
     def cycle(self, residual: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Give what one V-cycle makes of a residual, (X, Y, Z): a symmetric approximate inverse."""
+        """Apply one V-cycle to a residual, (X, Y, Z).
+
+        The V-cycle is a symmetric approximate inverse of A.
+        """
         return self._cycle(0, np.ascontiguousarray(residual, np.float32))
 
     def _cycle(self, number: int, residual: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -89,7 +95,7 @@ class Multigrid:
             change = np.zeros_like(residual)
             change[level.unknown] = self._coarsest_inverse @ residual[level.unknown]
             return change
-        # the first sweep, from 0
+        # first sweep, starting from 0
         change = np.float32(_WEIGHTS[0]) * level.inverse * residual
         change = _swept(change, residual, level, _WEIGHTS[1])
         coarse = np.empty(self._levels[number + 1].inverse.shape, np.float32)
@@ -101,9 +107,9 @@ class Multigrid:
 
 
 def _level(links: Links, grounded: NDArray[np.floating]) -> _Level:
-    # rounding may have left a little less than nothing
+    # rounding can leave small negative values
     grounded = np.maximum(grounded, 0)
-    diagonal = grounded + at_both_ends(links, links)
+    diagonal = grounded + scatter_to_voxels(links, links)
     inverse = np.divide(1, diagonal, out=np.zeros(diagonal.shape), where=diagonal > 0)
     return _Level(
         tuple(link.astype(np.float32) for link in links),
@@ -114,7 +120,7 @@ def _level(links: Links, grounded: NDArray[np.floating]) -> _Level:
 
 
 def _matrix(level: _Level) -> NDArray[np.float32]:
-    """Write A out for the unknowns of a level."""
+    """Return A as a dense matrix over the unknowns of a level."""
     number = np.cumsum(level.unknown).reshape(level.unknown.shape) - 1
     matrix = np.diag(level.diagonal[level.unknown])
     for axis, link in enumerate(level.links):
@@ -126,10 +132,10 @@ def _matrix(level: _Level) -> NDArray[np.float32]:
 
 
 def _coarser(fine: _Level) -> _Level:
-    """Merge 2 x 2 x 2 voxels into one."""
+    """Return the next coarser grid, whose voxels are cells of 2 x 2 x 2 voxels."""
     links = []
     for axis, link in enumerate(fine.links):
-        # those of the second of two voxels cross the face of the cell
+        # links that start at an odd index cross the face between two cells
         crossing = np.zeros_like(link)
         odd = tuple(slice(1, None, 2) if a == axis else slice(None) for a in range(3))
         crossing[odd] = link[odd]
@@ -140,7 +146,7 @@ def _coarser(fine: _Level) -> _Level:
 def _swept(
     change: NDArray[np.float32], residual: NDArray[np.float32], level: _Level, weight: float
 ) -> NDArray[np.float32]:
-    """Change each voxel by a share of what would solve its equation, the others as they are."""
+    """Run one weighted Jacobi sweep."""
     out = np.empty_like(change)
     share = np.float32(weight)
     in_planes(_sweep, out, change, residual, level.links, level.diagonal, level.inverse, share)
@@ -149,7 +155,10 @@ def _swept(
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _apply_to_row(out, x, y, values, links, diagonal):  # noqa: ANN001, ANN202
-    """Write a row of A u. The last of each axis has no link: where indices wrap, nothing comes."""
+    """Write a row of A u.
+
+    Indices along x and y wrap around at the borders, where the links are 0.
+    """
     nx, ny, nz = values.shape
     along_x, along_y, along_z = links[0], links[1], links[2][x, y]
     row = values[x, y]
@@ -180,7 +189,7 @@ def _sweep(planes, out, values, residual, links, diagonal, inverse, weight):  # 
 
 @compiled(fastmath=VECTORISED)
 def _restrict(planes, coarse, values, residual, links, diagonal):  # noqa: ANN001, ANN202
-    """Sum what is left of the residual over each cell."""
+    """Write the sum of the remaining residual over each cell."""
     nx, ny, nz = values.shape
     row = np.empty(nz, values.dtype)
     for plane in planes:
@@ -189,14 +198,14 @@ def _restrict(planes, coarse, values, residual, links, diagonal):  # noqa: ANN00
             for y in range(ny):
                 _apply_to_row(row, x, y, values, links, diagonal)
                 for z in range(nz):
-                    # a residual where nothing is unknown does not count
+                    # voxels that are not unknowns do not contribute
                     if diagonal[x, y, z] > 0:
                         coarse[plane, y // 2, z // 2] += residual[x, y, z] - row[z]
 
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _add_coarse(planes, values, coarse, diagonal):  # noqa: ANN001, ANN202
-    """Add to each unknown what its cell has changed by."""
+    """Add the correction of each cell to the unknowns in it."""
     for x in planes:
         for y in range(values.shape[1]):
             for z in range(values.shape[2]):

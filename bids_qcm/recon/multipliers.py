@@ -1,4 +1,4 @@
-"""The normal equations of an inversion, for the Lagrange multipliers of the phase's equation."""
+"""Normal equations of an inversion, solved for the Lagrange multipliers of the equation."""
 
 from typing import NamedTuple
 
@@ -12,20 +12,23 @@ from bids_qcm.recon.tissue_prior import TissuePrior
 
 _MAX_ITERATIONS = 100
 
-# Wave number in rad/mm of the details for which the preconditioner is made.
+# Wave number in rad/mm for which the preconditioner is tuned.
 _WAVE_NUMBER = 0.3
 
-# What the prior's precision is there, in mm^-3, for the smoothness 0.8 per mm and 0.03 per mm^3.
+# Precision of the prior at this wave number in mm^-3, for a smoothness of 0.8 per mm and a weight
+# of 0.03 per mm^3 towards the mean.
 _PRIOR_PRECISION = 0.1
 
 
 class Change(NamedTuple):
-    """The solution of a Gauss-Newton step.
+    """Solution of a Gauss-Newton step.
 
     Attributes
     ----------
     log_kappa : ndarray of float32, shape (X, Y, Z)
+        u of the :class:`MultiplierSystem`.
     multipliers : ndarray of float32, shape (X, Y, Z)
+        y of the :class:`MultiplierSystem`.
     """
 
     log_kappa: NDArray[np.float32]
@@ -33,13 +36,14 @@ class Change(NamedTuple):
 
 
 class MultiplierSystem:
-    """``min (phi - d) . V^-1 (phi - d) / 2 + u . Q u / 2`` subject to the linear equation.
+    """The minimum of ``(phi - d) . V^-1 (phi - d) / 2 + u . Q u / 2`` under a linear equation.
 
-    With ``A phi + b^2 + B u = 0``, where A is ``-div(b^2 grad() / kappa)``, V the variance of the
-    phase and Q the precision of u = log(kappa), the minimum is ``phi = d - V A' y``,
-    ``u = m - Q^+ B' y``. The multipliers y and the mean m solve ``(A V A' + B Q^+ B') y - m B 1 =
-    A d + b^2`` and ``1 . B' y = 0``. Nothing is inverted but Q, which is well conditioned: a step
-    needs no solution of the phase's equation.
+    The equation, linearised, is ``A phi + b^2 + B u = 0``, where A is ``-div(b^2 grad() / kappa)``
+    and B is the derivative with respect to log(kappa). V is the variance of the measured phase d,
+    and Q is the prior's precision of u = log(kappa). At the minimum, ``phi = d - V A' y`` and ``u =
+    m - Q^+ B' y``. The multipliers y and the mean m solve ``(A V A' + B Q^+ B') y - m B 1 = A d +
+    b^2`` and ``1 . B' y = 0``. The only matrix that is inverted is Q, which is well conditioned. A
+    step does not require a solution of the phase's equation.
 
     Parameters
     ----------
@@ -47,17 +51,24 @@ class MultiplierSystem:
     variance : ndarray of float64, shape (X, Y, Z)
         V in rad^2, positive in the mask, 0 outside it.
     prior : TissuePrior, optional
-        Of log(kappa). Without it u is 0.
+        Prior of log(kappa). Without a prior, u is 0.
     phase : ndarray of float64, shape (X, Y, Z), optional
-        Where the equation is made linear in log(kappa); needed with a prior.
+        Phase at which the equation is linearised in log(kappa); required with a prior.
+
+    Attributes
+    ----------
+    spread : PairOperator
+        Returns ``V A' y``.
+    by_log_kappa : PairOperator
+        Returns ``B u``; exists only with a prior.
 
     Notes
     -----
-    Conjugate gradients, preconditioned with two V-cycles for ``(A + s) V (A + s)`` and a diagonal
-    s. A plane wave of wave number k is multiplied by k^4 v / kappa^2 in A V A', and in B Q^+ B' by
-    (1 + (k . grad(phi) / kappa)^2) / (prior's precision at k), which changes much less with k.
-    With c this number at one k and s^2 V = c, ``(A + s) V (A + s)`` is between once and twice
-    ``A V A' + c``.
+    The system is solved by conjugate gradients. The preconditioner consists of two V-cycles for
+    ``(A + s) V (A + s)`` with a diagonal s. On a plane wave with wave number k, A V A' acts as
+    multiplication by k^4 v / kappa^2. B Q^+ B' acts as multiplication by (1 + (k . grad(phi) /
+    kappa)^2) / (prior's precision at k), which depends much less on k. If c is this number at one k
+    and s^2 V = c, ``(A + s) V (A + s)`` is between one and two times ``A V A' + c``.
     """
 
     def __init__(
@@ -93,16 +104,18 @@ class MultiplierSystem:
         Parameters
         ----------
         right : ndarray of float, shape (X, Y, Z)
-            ``A d + b^2``.
+            The right-hand side ``A d + b^2``.
         energy : float
-            Of the error, for each inner voxel; but relative to that of `right` where this is less.
+            The solver stops at this energy of the error, relative to the number of inner voxels or
+            to the energy of `right`, whichever is smaller.
         start : ndarray of float32, shape (X, Y, Z), optional
+            Initial multipliers.
         """
         return conjugate_gradients(
             lambda y: self._equation.divergence(self.spread(y)),
             self._precondition,
             right.astype(np.float32),
-            energy=energy * self._largest_energy(right),
+            energy=energy * self._energy_scale(right),
             max_iterations=_MAX_ITERATIONS,
             start=start,
         ).values
@@ -114,7 +127,7 @@ class MultiplierSystem:
         energy: float,
         start: NDArray[np.float32] | None = None,
     ) -> Change:
-        """Return log(kappa) and the multipliers; parameters as in :meth:`solve`."""
+        """Return log(kappa) and the multipliers; the parameters are as in :meth:`solve`."""
         level = self.by_log_kappa(np.ones(right.shape, np.float32))
         direction = self._precondition(level)
         length = float(np.vdot(level, direction))
@@ -127,7 +140,7 @@ class MultiplierSystem:
             return by_phase + self.by_log_kappa(self._prior.covariance(self._transposed(y)))
 
         def precondition(residual: NDArray[np.float32]) -> NDArray[np.float32]:
-            # what is left of it after the best mean; so that 1 . B' y stays 0
+            # remove a multiple of `direction`, so that 1 . B' y stays 0
             return self._precondition(residual) - np.float32(mean(residual)) * direction
 
         right = right.astype(np.float32)
@@ -137,15 +150,15 @@ class MultiplierSystem:
             apply,
             precondition,
             right,
-            energy=energy * self._largest_energy(right),
+            energy=energy * self._energy_scale(right),
             max_iterations=_MAX_ITERATIONS,
             start=start,
         )
-        # what the multipliers leave of the right-hand side is - m B 1
+        # at the solution, the residual is - m B 1, so that mean(residual) is - m
         log_kappa = -self._prior.covariance(self._transposed(found.values))
         return Change(log_kappa - np.float32(mean(found.residual)), found.values)
 
-    def _largest_energy(self, right: NDArray[np.floating]) -> float:
+    def _energy_scale(self, right: NDArray[np.floating]) -> float:
         right = right.astype(np.float32)
         return min(
             float(np.vdot(right, self._precondition(right))),

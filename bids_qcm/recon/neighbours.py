@@ -1,4 +1,7 @@
-"""Voxels and their successors along each axis of a grid."""
+"""Pairs of neighbouring voxels on a grid.
+
+A pair consists of voxel j and its successor j + e_a along axis a. Values of pairs are stored at j.
+"""
 
 from collections.abc import Sequence
 
@@ -6,18 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 Links = Sequence[NDArray[np.float64]]
-"""A number for each pair (j, j + e_a), at j, along each axis a; 0 in the last plane, of no pair."""
+"""For each axis a, one number for each pair (j, j + e_a), stored at j.
+
+The last plane of an axis holds 0, because its voxels have no successor.
+"""
 
 
 def neighbours(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Give the part of a volume whose voxels have a successor along an axis, and the successors."""
+    """Return the slices of all voxels that have a successor along an axis.
+
+    The second element of the result contains the slices of the successors.
+    """
     here, there = [slice(None)] * 3, [slice(None)] * 3
     here[axis], there[axis] = slice(None, -1), slice(1, None)
     return tuple(here), tuple(there)
 
 
 def differences(values: NDArray[np.float64]) -> Links:
-    """Give each pair the value of its first voxel less that of its second.
+    """Return the value of each pair's first voxel minus the value of its second voxel.
 
     Examples
     --------
@@ -34,7 +43,7 @@ def differences(values: NDArray[np.float64]) -> Links:
 
 
 def balance(fluxes: Links) -> NDArray[np.float64]:
-    """Give each voxel what flows out of it less what flows in: the adjoint of the differences.
+    """Return the outflow of each voxel minus its inflow: the adjoint of :func:`differences`.
 
     Examples
     --------
@@ -50,13 +59,16 @@ def balance(fluxes: Links) -> NDArray[np.float64]:
     return total
 
 
-def at_both_ends(first: Links, second: Links) -> NDArray[np.float64]:
-    """Sum at each voxel what its pairs have for their first and for their second voxel.
+def scatter_to_voxels(first: Links, second: Links) -> NDArray[np.float64]:
+    """Sum the values of all pairs at their voxels.
+
+    `first` holds a value for the first voxel of each pair, `second` a value for its second voxel.
 
     Examples
     --------
     >>> none = np.zeros((1, 1, 2))
-    >>> at_both_ends([none, none, np.array([[[2.0, 0.0]]])], [none, none, np.array([[[3.0, 0.0]]])])
+    >>> first, second = np.array([[[2.0, 0.0]]]), np.array([[[3.0, 0.0]]])
+    >>> scatter_to_voxels([none, none, first], [none, none, second])
     array([[[2., 3.]]])
     """
     total = np.zeros(first[0].shape)
@@ -67,13 +79,15 @@ def at_both_ends(first: Links, second: Links) -> NDArray[np.float64]:
     return total
 
 
-def through(links: Links, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Balance the fluxes that differences drive through links: ``sum_j c_ij (u_i - u_j)``."""
+def graph_laplacian(links: Links, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``sum_j c_ij (u_i - u_j)`` over the neighbours j of each voxel i, with the links c."""
     return balance([link * step for link, step in zip(links, differences(values), strict=True)])
 
 
 def sum_of_cells(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Sum over cells of 2 x 2 x 2 voxels, those at the end cut off.
+    """Return the sum over each cell of 2 x 2 x 2 voxels.
+
+    Cells at the end of an axis may be cut off.
 
     Examples
     --------

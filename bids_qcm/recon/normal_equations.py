@@ -1,4 +1,4 @@
-"""The least-squares problem of the quadratic fit, as the compiled loops need it."""
+"""Normal equations of the quadratic fit, as tables for the compiled loops."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,9 +10,9 @@ from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 
 WEIGHT_SUMS = 5
 PHASE_SUMS = 3
-"""Sums along a run of the kernel: moments of the weight, then of the weighted phase."""
+"""Numbers of sums along a run of the kernel: moments of the weight, and of the weighted phase."""
 
-# Exponents of the ten terms; those of an axis that an in-plane kernel lacks are dropped.
+# Exponents of the ten terms. An in-plane kernel drops the terms of the axis that it lacks.
 _TERMS = np.array(
     [
         (0, 0, 0),
@@ -28,30 +28,33 @@ _TERMS = np.array(
     ]
 )
 
-# Number of the monomial ky^b kz^c, by b and c.
+# Index of the monomial ky^b kz^c, by b and c; -1 for monomials above the second degree.
 _MONOMIALS = np.array([(0, 3, 5), (1, 4, -1), (2, -1, -1)])
 
 
 def quadratic_terms(radius: Triple) -> NDArray[np.int64]:
-    """List the exponents of the terms, (n_terms, 3), without those of an axis with radius 0."""
+    """Return the exponents of the terms, (n_terms, 3).
+
+    Terms of an axis with radius 0 are left out.
+    """
     flat = np.array(radius) == 0
     return _TERMS[(_TERMS[:, flat] == 0).all(axis=1)]
 
 
 def check_determined(radius: Triple, voxel_size: Triple, name: str) -> None:
-    """Refuse a kernel that holds too few voxels, or too few places, for the quadratic's terms.
+    """Check that the voxels of a kernel determine all terms of the quadratic.
 
     Parameters
     ----------
     radius, voxel_size : tuple of 3 floats
-        In mm. A radius of 0 drops that axis's terms.
+        Semi-axes and voxel size in mm. A radius of 0 drops the terms of its axis.
     name : str
-        What the radius is called in the message.
+        Name of the radius in the message.
 
     Raises
     ------
     ValueError
-        If no fit in it can be determined.
+        If the voxels do not determine all terms, for example because they are too few.
     """
     if not is_determined(radius, voxel_size):
         n_voxels = int(ellipsoid(radius, voxel_size).sum())
@@ -62,19 +65,19 @@ def check_determined(radius: Triple, voxel_size: Triple, name: str) -> None:
         )
 
 
-# a plan asks for each of a thousand participants
+# cached, because the plan of a run checks the same kernel for every participant
 @lru_cache
 def is_determined(radius: Triple, voxel_size: Triple) -> bool:
-    """Tell whether the ellipsoid's voxels determine all terms of the quadratic."""
+    """Whether the voxels of the ellipsoid determine all terms of the quadratic."""
     design = design_matrix(radius, voxel_size)
     normal = design.T @ design
     return bool(np.linalg.matrix_rank(normal) == len(normal))
 
 
 def design_matrix(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
-    """Give the terms at each of the ellipsoid's voxels, (n_voxels, n_terms).
+    """Return the terms at each voxel of the ellipsoid, (n_voxels, n_terms).
 
-    Coordinates are from the centre, in units of :func:`coordinate_unit`.
+    Coordinates are relative to the centre, in units of :func:`coordinate_unit`.
     """
     kernel = ellipsoid(radius, voxel_size)
     steps = np.array(voxel_size) / coordinate_unit(radius)
@@ -83,20 +86,21 @@ def design_matrix(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
 
 
 def coordinate_unit(radius: Triple) -> NDArray[np.float64]:
-    """Give what the fit measures coordinates in: the radius, and 1 mm along an axis without one.
+    """Return the unit of the fit's coordinates in mm.
 
-    It keeps all moments, and so the normal matrix, of order one.
+    The unit is the radius, or 1 mm along an axis with radius 0. With this unit, all moments, and
+    therefore the normal matrix, are of order one.
     """
     return np.where(np.array(radius) > 0, radius, 1.0)
 
 
 def derivative_rows(radius: Triple) -> NDArray[np.float64]:
-    """Give the derivatives at the centre as linear functions of the terms' coefficients.
+    """Return the derivatives at the centre as linear functions of the terms' coefficients.
 
     Parameters
     ----------
     radius : tuple of 3 floats
-        In mm.
+        Semi-axes in mm.
 
     Returns
     -------
@@ -112,19 +116,25 @@ def derivative_rows(radius: Triple) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """How the normal equations follow from sums along runs, in two steps.
+    """Tables from which the compiled loops compute the normal equations of a fit.
 
-    A plane of the kernel is the runs ``planes[p]`` to ``planes[p + 1]``, which share kx. Its first
-    run mirrors the last, the second the last but one, and so on: they have the same length and
-    opposite ky. Of such a pair there are twice the sums along a run: those of both together, then
-    those of the first less the other. Sum q of the plane is that over its pairs of
-    ``run_factors[r, q] * (sum number run_sums[q] of the pair)``, r being the first of the pair; a
-    run that is its own mirror has a ky of 0, whose odd powers leave out what is less. Moment
-    k is the sum over planes p of ``plane_factors[p, k] * (sum number plane_sums[k] of plane p)``.
-    Entry (p, q) of the normal matrix is moment ``normal[p, q]``, that of the right-hand side is
-    moment ``right[p]``. At voxel (ky, kz) of plane p, term t has the value
-    ``term_factors[p, t]`` times monomial ``term_monomials[t]``: number 0 to 5 of 1, ky, ky^2, kz,
-    ky kz and kz^2.
+    Sums along the runs of a kernel are combined into sums over planes, and these into moments:
+
+    - Plane p consists of the runs ``planes[p]`` to ``planes[p + 1] - 1``, which share kx. The first
+      run of a plane is the mirror image of the last run, the second run is the mirror image of the
+      last but one, and so on. A run and its mirror image have the same length and opposite ky.
+    - A run and its mirror image form a pair. A pair has two sets of sums: first the sums over both
+      runs, then the sums over the first run minus the sums over its mirror image.
+    - Sum q of a plane is the total of ``run_factors[r, q] * (sum number run_sums[q] of the pair)``
+      over the pairs of the plane, where r is the first run of the pair. A run with ky = 0 is its
+      own mirror image. Its sums are counted once, and its differences are multiplied by an odd
+      power of ky, which is 0.
+    - Moment k is the total of ``plane_factors[p, k] * (sum number plane_sums[k] of plane p)`` over
+      the planes p.
+    - Entry (p, q) of the normal matrix is moment ``normal[p, q]``. Entry p of the right-hand side
+      is moment ``right[p]``.
+    - At voxel (ky, kz) of plane p, term t is ``term_factors[p, t]`` times monomial
+      ``term_monomials[t]``. The monomials 0 to 5 are 1, ky, ky^2, kz, ky kz and kz^2.
     """
 
     runs: NDArray[np.int32]
@@ -141,12 +151,12 @@ class NormalEquations:
 
 
 def normal_equations(radius: Triple, voxel_size: Triple) -> NormalEquations:
-    """Set up the normal equations of the fit in an ellipsoid.
+    """Return the tables of the normal equations for the fit in an ellipsoid.
 
     Parameters
     ----------
     radius, voxel_size : tuple of 3 floats
-        In mm. A radius of 0 drops that axis's terms.
+        Semi-axes and voxel size in mm. A radius of 0 drops the terms of its axis.
     """
     kernel_runs = runs(ellipsoid(radius, voxel_size))
     terms = quadratic_terms(radius)
@@ -161,9 +171,11 @@ def normal_equations(radius: Triple, voxel_size: Triple) -> NormalEquations:
         runs=kernel_runs,
         planes=np.append(planes, len(kernel_runs)),
         run_factors=(kernel_runs[:, 1:2] * steps[1]) ** sums[0],
-        # odd powers of ky change their sign in the mirror
+        # odd powers of ky have opposite signs in the two runs of a pair, so they use the
+        # differences
         run_sums=sums[1] + (sums[0] % 2) * (WEIGHT_SUMS + PHASE_SUMS),
-        # Sums along a run have integer offsets, which float32 holds exactly; their step comes here.
+        # Sums along a run use integer offsets, which float32 represents exactly. The factors of
+        # planes convert the offsets to the unit of the coordinates.
         plane_factors=(kx[:, None] * steps[0]) ** a * steps[2] ** c,
         plane_sums=plane_sums.ravel(),
         normal=normal.reshape(len(terms), len(terms)),

@@ -1,4 +1,4 @@
-"""Linear operators on a voxel grid whose terms are differences of neighbours, compiled."""
+"""Compiled linear operators that combine differences of neighbouring voxels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled, in_threads
 from bids_qcm.recon.neighbours import Links
 
-# Fewer voxels are not worth threads, whose loops have as much to do for each voxel.
+# On grids with fewer voxels, threads cost more time than they save. All voxels take the same time,
+# so few parts for each thread suffice to keep the threads equally busy.
 _VOXELS_FOR_THREADS = 1_000_000
 _PARTS_PER_THREAD = 2
 
@@ -17,17 +18,17 @@ _PARTS_PER_THREAD = 2
 class PairOperator:
     """The operator ``(A v)_i = w_i (e_i v_i + sum_a f_i (v_i - v_j) + g_h (v_i - v_h))``.
 
-    j and h are the successor and the predecessor of voxel i along axis a. Differences, not the
-    voxels themselves, are multiplied, so that single precision is exact for a constant.
+    j and h are the successor and the predecessor of voxel i along axis a. The operator multiplies
+    differences instead of voxel values, so that single precision is exact for a constant.
 
     Parameters
     ----------
     forward, backward : sequence of 3 ndarrays of float, shape (X, Y, Z)
-        f and g of the pairs along each axis, at their first voxels.
+        f and g for the pairs along each axis, stored at the first voxel of each pair.
     extra : ndarray of float, shape (X, Y, Z)
-        e.
+        e, the coefficient of the voxel itself.
     factor : ndarray of float or bool, shape (X, Y, Z)
-        w.
+        w, the factor of the result.
 
     Examples
     --------
@@ -61,7 +62,10 @@ class PairOperator:
 
 
 def in_planes(loop: Callable, volume: NDArray, *arguments: Any) -> None:  # noqa: ANN401
-    """Call ``loop(planes, volume, *arguments)`` for all planes of a volume, if large in threads."""
+    """Call ``loop(planes, volume, *arguments)`` for all planes of a volume.
+
+    The planes of a large volume are divided between threads.
+    """
     planes = np.arange(len(volume))
     if volume.size < _VOXELS_FOR_THREADS:
         loop(planes, volume, *arguments)
@@ -71,7 +75,10 @@ def in_planes(loop: Callable, volume: NDArray, *arguments: Any) -> None:  # noqa
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _operate(planes, out, values, forward, backward, extra, factor):  # noqa: ANN001, ANN202
-    """Where indices wrap, the last pair of an axis has no link, so that nothing comes."""
+    """Write A v for some planes.
+
+    Indices along x and y wrap around at the borders, where the coefficients are 0.
+    """
     nx, ny, nz = values.shape
     for x in planes:
         before_x, after_x = (x - 1) % nx, (x + 1) % nx

@@ -14,24 +14,26 @@ from bids_qcm.recon.kernels import Triple, ellipsoid
 from bids_qcm.recon.normal_equations import normal_equations
 from bids_qcm.recon.stencils import Correlator, derivative_stencils
 
-# Voxels of a kernel below which Fourier transforms take longer than they save.
+# Number of kernel voxels below which Fourier transforms take longer than the compiled loops.
 _SMALLEST_STENCIL = 1500
 
 
 class QuadraticFit(NamedTuple):
-    """Derivatives of the phase; NaN where no fit was asked for or the fit is not determined.
+    """Derivatives of the fitted quadratics.
+
+    All values are NaN where no fit was requested or the fit is not determined.
 
     Attributes
     ----------
     laplacian : ndarray of float32, shape (X, Y, Z)
-        In rad/m^2; with a convection c, ``laplacian + c . gradient``.
+        Laplacian in rad/m^2. With a convection c, it is ``laplacian + c . gradient``.
     gradient : ndarray of float32, shape (3, X, Y, Z), or None
-        In rad/m, if it was asked for.
+        Gradient in rad/m; None if it was not requested.
     laplacian_std : ndarray of float32, shape (X, Y, Z), or None
-        Standard deviation of the Laplacian, in rad/m^2, if the noise was given.
+        Standard deviation of `laplacian` in rad/m^2; None if no noise was given.
     gradient_variance : ndarray of float32, shape (3, X, Y, Z), or None
-        Diagonal of the inverse normal matrix for the gradient, in 1/m^2, if it was asked for: the
-        variance of the gradient where that of each weighted residual is 1.
+        Variance of the gradient in 1/m^2 if each weighted residual has a variance of 1, which is
+        the diagonal of the inverse normal matrix for the gradient. None if it was not requested.
     """
 
     laplacian: NDArray[np.float32]
@@ -54,34 +56,37 @@ def fit_quadratic(
     gradient_variance: bool = False,
     at: NDArray[np.bool_] | None = None,
 ) -> QuadraticFit:
-    """Fit ``q_i(x)`` to the phase in the ellipsoid around each voxel i.
+    """Fit a quadratic ``q_i(x)`` to the phase in the ellipsoid around each voxel i.
 
     The objective is ``sum_j w_ij^2 (phi_j - q_i(x_j))^2`` over the voxels j of the ellipsoid with
-    ``support[j] == support[i]``, and ``w_ij = exp(-(m_j - m_i)^2 / (2 delta^2))`` or 1.
+    ``support[j] == support[i]``. The weights are ``w_ij = exp(-(m_j - m_i)^2 / (2 delta^2))`` with
+    a magnitude m and 1 without a magnitude.
 
     Parameters
     ----------
     phase : ndarray of float32, shape (X, Y, Z)
         Unwrapped phase in rad; finite everywhere.
     support : ndarray of int32, shape (X, Y, Z)
-        Only voxels with the centre's number are fitted together; 0 is never used.
+        Only voxels with the number of the central voxel are fitted together; voxels with 0 are not
+        used.
     voxel_size, radius : tuple of 3 floats
-        In mm. A radius of 0 drops that axis's terms.
+        Voxel size and semi-axes in mm. A radius of 0 drops the terms of its axis.
     zscore : ndarray of float32, shape (X, Y, Z), optional
-        z-scored magnitude m, finite everywhere; None makes all weights 1.
+        z-scored magnitude m, finite everywhere. Without it, all weights are 1.
     noise : ndarray of float32, shape (X, Y, Z), optional
-        Standard deviation of the phase in rad, finite everywhere, independent between voxels.
+        Standard deviation of the phase in rad, finite everywhere. The noise must be independent
+        between voxels.
     zscore_noise : float
-        Standard deviation of the z-scored magnitude's noise, which moves the weights.
+        Standard deviation of the noise in `zscore`, which changes the weights.
     convection : ndarray of float32, shape (3, X, Y, Z), optional
-        Vectors c in 1/m. The Laplacian of the result and its standard deviation are then those of
-        ``laplacian(q_i) + c_i . grad(q_i)``, at the centre of the same fit.
+        Vector field c in 1/m. With it, the resulting Laplacian and its standard deviation refer to
+        ``laplacian(q_i) + c_i . grad(q_i)`` at the centre of the fit.
     gradient : bool
-        Whether to give the gradient besides the Laplacian.
+        Whether to return the gradient.
     gradient_variance : bool
-        Whether to give its variance, too.
+        Whether to return the variance of the gradient.
     at : ndarray of bool, shape (X, Y, Z), optional
-        Voxels to fit around; default: all of the support.
+        Voxels to fit around; default: all voxels of the support.
 
     Returns
     -------
@@ -89,14 +94,14 @@ def fit_quadratic(
 
     Notes
     -----
-    A fit is determined if its support holds at least as many voxels as there are terms and, in
-    the Cholesky factorisation of the normal matrix scaled to a unit diagonal, no pivot is below
-    1e-6. The Laplacian is a linear function of the phase, ``sum_j c_ij phi_j``, and its variance
-    is ``sum_j c_ij^2 s_j^2``, to which comes what the magnitude's noise does to the coefficients,
-    to first order.
+    A fit is determined if no pivot is below 1e-6 in the Cholesky factorisation of the normal
+    matrix, scaled to a unit diagonal. The support must therefore hold at least as many voxels as
+    there are terms. The Laplacian is a linear function of the phase, ``sum_j c_ij phi_j``, and its
+    variance from the phase noise is ``sum_j c_ij^2 s_j^2``. The magnitude noise changes the
+    coefficients c_ij; its effect is added to first order.
     """
     out = np.full((8 if gradient_variance else 5, *support.shape), np.nan, dtype=np.float32)
-    # float32 squares of a noise in rad neither overflow nor vanish
+    # the square of a phase noise in rad neither overflows nor underflows in float32
     variance = None if noise is None else np.square(noise)
     wanted = support if at is None else np.where(at, support, 0)
     if zscore is None and at is None:
@@ -123,23 +128,23 @@ def fit_gradients(
     radius: Triple,
     zscore: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fit as :func:`fit_quadratic`, several phases at once; meant for noise.
+    """Fit several phases at once as :func:`fit_quadratic` does; intended for noise.
 
     Parameters
     ----------
     phases : sequence of n ndarrays of float32, shape (X, Y, Z)
-        In rad, finite everywhere. Their digits are not kept as carefully as in
-        :func:`fit_quadratic`: the mean should not exceed the spread.
+        Phases in rad, finite everywhere. They lose more digits than in :func:`fit_quadratic`, so
+        the mean of a phase should not exceed its spread.
     support, voxel_size, radius, zscore
         As in :func:`fit_quadratic`.
 
     Returns
     -------
     gradients : ndarray of float32, shape (n, 3, n_voxels)
-        In rad/m at the voxels of the support, in their order in memory; NaN where the fit is not
+        Gradients in rad/m at the voxels of the support, in C order; NaN where the fit is not
         determined.
     variance : ndarray of float32, shape (3, n_voxels)
-        As ``gradient_variance`` of :class:`QuadraticFit`, for all of them.
+        ``gradient_variance`` of :class:`QuadraticFit`, which is the same for all phases.
     """
     out = np.full((len(phases) + 1, 3, np.count_nonzero(support)), np.nan, dtype=np.float32)
     together = padded_all(phases, reach(ellipsoid(radius, voxel_size)))
@@ -158,9 +163,10 @@ def _fit_interior(
     *,
     gradient: bool,
 ) -> NDArray[np.int32]:
-    """Fit where the whole ellipsoid is in the support, if that has one label only.
+    """Fit by Fourier transforms where the whole ellipsoid is in the support.
 
-    Returns the support of what is left to fit. Labels leave hardly a voxel with a whole ellipsoid.
+    Returns the support of the voxels that remain to be fitted. A support with several labels is
+    returned unchanged, because it has hardly any voxel whose whole ellipsoid is in one label.
     """
     inside = support != 0
     kernel = ellipsoid(radius, voxel_size).astype(np.float64)
@@ -172,7 +178,8 @@ def _fit_interior(
     if not whole.any():
         return support
     stencils = derivative_stencils(radius, voxel_size)
-    # the Laplacian is a sum of these stencils, with factors that may differ from voxel to voxel
+    # the Laplacian with convection is a sum of these stencils, with factors that vary between
+    # voxels
     factors = {3: 1.0}
     if convection is not None:
         factors |= {axis: convection[axis][whole].astype(np.float64) for axis in range(3)}
@@ -189,7 +196,7 @@ def _fit_interior(
         for c, d in combinations_with_replacement(factors, 2):
             products = correlator.correlate(spectrum, stencils[c] * stencils[d])[whole]
             total += (1 if c == d else 2) * factors[c] * factors[d] * products
-        # rounding may leave a zero below zero
+        # rounding can make a zero variance negative
         out[4, whole] = total.clip(min=0)
     for axis in range(len(out) - 5):
         out[5 + axis, whole] = np.sum(stencils[axis] ** 2)
@@ -206,15 +213,17 @@ def _fit_each(
     radius: Triple,
     out: NDArray[np.float32],
 ) -> None:
-    """Fit with a normal matrix for each voxel, by one of the compiled loops."""
+    """Fit with a separate normal matrix for each voxel, in one of the compiled loops."""
     margin = reach(ellipsoid(radius, voxel_size))
     e = normal_equations(radius, voxel_size)
     in_threads(
         loop,
         blocks_of(wanted),
         (*phases, padded(support, margin), None if zscore is None else padded(zscore, margin)),
-        # Sums of ones times whole offsets are exact in float32. Those of real weights are not, and
-        # an ill-conditioned fit would show it, which does not matter for noise.
+        # An array with the dtype of the weight sums. Without a magnitude, weights are 0 or 1 and
+        # offsets are integers, so that float32 sums are exact. With a magnitude, the rounding
+        # errors of float32 sums would be visible in ill-conditioned fits. For noise replicates,
+        # these errors do not matter.
         np.empty(0, np.float32 if zscore is None or loop is fit_replicates else np.float64),
         e.runs,
         (e.planes, e.run_factors, e.run_sums, e.plane_factors, e.plane_sums),

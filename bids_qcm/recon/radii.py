@@ -1,4 +1,4 @@
-"""The radii of a method's kernels: published, given, or scaled."""
+"""Choose the radii of a method's kernels: published, given, or scaled."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -10,7 +10,7 @@ from bids_qcm.recon.normal_equations import check_determined
 Radius = float | Sequence[float]
 RadiusChoice = Radius | Literal["auto"] | None
 
-# A second derivative takes three.
+# A second derivative needs three voxels along an axis.
 _FEWEST_VOXELS = 3
 
 
@@ -22,20 +22,20 @@ def choose_kernels(
     integral_radius: RadiusChoice = None,
     scale: float = 1.0,
 ) -> Kernels:
-    """Settle a method's kernels, and refuse those that the voxel grid cannot hold.
+    """Check that a method's kernels fit the voxel grid, and return them.
 
     Parameters
     ----------
     method : Method
-        A row of the method table, whose published optimum is the default.
+        A row of the method table. Its published optimum is the default.
     voxel_size : tuple of 3 floats
-        In mm.
+        Voxel size in mm.
     shape : tuple of 3 ints
-        Of the volume, in voxels.
+        Shape of the volume in voxels.
     fit_radius, integral_radius : float or sequence of 3 floats or "auto", optional
-        Semi-axes in mm. 0 on an axis of either makes both kernels in-plane.
+        Semi-axes in mm. If either radius is 0 along an axis, both kernels are in-plane.
     scale : float
-        Of the published optimum where a radius is ``auto``.
+        Ratio of automatic radii to the published optimum.
 
     Returns
     -------
@@ -44,9 +44,10 @@ def choose_kernels(
     Raises
     ------
     ValueError
-        If a radius or voxel size is not a positive number of mm, a radius reaches less than one
-        voxel along an axis or holds too few voxels to determine a quadratic, the volume has too few
-        voxels along an axis to find a curvature, or an inversion is to be in-plane.
+        If a radius or the voxel size is not a valid number of mm, if a radius reaches less than one
+        voxel along an axis, if a fit radius contains too few voxels to determine a quadratic, if
+        the volume has too few voxels along an axis for a second derivative, or if an inversion is
+        to be in-plane.
     """
     if min(voxel_size) <= 0:
         raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
@@ -86,7 +87,7 @@ def choose_kernels(
 
 
 def curved_axes(*radii: Triple | Literal["auto"] | None) -> tuple[int, ...]:
-    """List the axes along which the phase is differentiated: those where no radius is 0.
+    """Return the axes along which the phase is differentiated: the axes where no radius is 0.
 
     Examples
     --------
@@ -100,7 +101,7 @@ def curved_axes(*radii: Triple | Literal["auto"] | None) -> tuple[int, ...]:
 def is_automatic(
     method: Method, fit_radius: RadiusChoice = None, integral_radius: RadiusChoice = None
 ) -> bool:
-    """Tell whether a radius that the method has is ``auto``.
+    """Whether a kernel of the method has the radius ``auto``.
 
     Examples
     --------

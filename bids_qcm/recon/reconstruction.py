@@ -1,4 +1,4 @@
-"""From phi0 to conductivity, by any of the methods."""
+"""Compute conductivity from phi0 with any of the methods."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -24,35 +24,36 @@ from bids_qcm.recon.sign import Sign, determine_sign
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A conductivity map and what it was computed with.
+    """A conductivity map and the parameters of its reconstruction.
 
     Attributes
     ----------
     conductivity : ndarray of float32, shape (X, Y, Z)
-        In S/m; NaN where invalid, 0 outside the mask.
+        Conductivity in S/m; NaN where invalid, 0 outside the mask.
     conductivity_std : ndarray of float32, shape (X, Y, Z), or None
-        Standard deviation of the conductivity in S/m, if the noise of the phase was given; NaN
-        and 0 likewise.
+        Standard deviation of the conductivity in S/m; NaN where invalid, 0 outside the mask. None
+        if it was not computed.
     method : Method
         The method.
     fit_radius, integral_radius : tuple of 3 floats, or None
-        In mm; None where the method has no such kernel.
+        Semi-axes of the kernels in mm; None if the method has no such kernel.
     predicted_std : float or None
-        Where a radius was chosen by the noise: the standard deviation in S/m that was then
-        predicted for the median voxel.
+        Standard deviation in S/m that was predicted for the median voxel when automatic radii were
+        chosen; None without automatic radii.
     phase_type : {"transceive", "transmit"}
-        What the phase was taken to be.
+        Type of the phase.
     sign : {"+", "-"}
-        The sign applied to the phase.
+        Sign that was applied to the phase.
     frequency : float
-        In Hz.
+        Larmor frequency in Hz.
     invalid_fraction : float
         Share of the mask's voxels that are NaN, 0 to 1.
     goodness : GoodnessOfFit or None
-        Of an inversion: whether the phase obeys the equation within its noise, and whether the
+        For an inversion: whether the phase obeys the equation within its noise, and whether the
         conductivity varies as expected. None for the other methods.
     linear_phase : LinearPhase or None
-        Of an inversion: the linear phase that was found, and removed where the evidence was strong.
+        For an inversion: the estimated linear phase. Its posterior mean, ``shrunk``, was removed.
+        None for the other methods.
     """
 
     conductivity: NDArray[np.float32]
@@ -94,71 +95,75 @@ def reconstruct(
     Parameters
     ----------
     phase : array_like of float, shape (X, Y, Z)
-        phi0 in rad, unwrapped. Voxels that are not finite are left out of every support.
+        phi0 in rad, unwrapped. Voxels that are not finite are excluded from every support.
     method : str
         A name in :data:`METHODS`.
     voxel_size : float or sequence of 3 floats
-        In mm.
+        Voxel size in mm.
     frequency : float
         Larmor frequency in Hz.
     mask : array_like of bool, shape (X, Y, Z), optional
-        Voxels to use and to map. Default: all voxels with finite phase.
+        Voxels to use and to map; default: all voxels with finite phase.
     magnitude : array_like of float, shape (X, Y, Z)
-        Required by the ``-mag`` and ``-magseg`` methods; ignored by the others.
+        Magnitude image. The ``-mag`` and ``-magseg`` methods require it; the other methods ignore
+        it.
     labels : array_like of int, shape (X, Y, Z)
-        Tissue labels, required by the ``-seg`` and ``-magseg`` methods; ignored by the others.
-        Label 0 is no tissue.
+        Tissue labels; label 0 is not a tissue. The ``-seg`` and ``-magseg`` methods require them;
+        the other methods ignore them.
     phase_type : {"transceive", "transmit"}
-        A scanner's image phase is the transceive phase.
+        Type of the phase. The image phase of a scanner is the transceive phase.
     sign : {"+", "-", "auto"}
-        Factor on the phase; ``auto`` makes the median Laplacian positive.
+        Sign that is applied to the phase; ``auto`` makes the median Laplacian positive.
     fit_radius, integral_radius : float or sequence of 3 floats or "auto", optional
-        Semi-axes of the kernels in mm; default: the method's published optimum. 0 on one axis
-        asks for an in-plane kernel; that is all that a finite-difference method takes from its
-        fit radius. ``auto`` scales the published optimum so that `target_std` is met.
+        Semi-axes of the kernels in mm; default: the method's published optimum. A radius of 0 along
+        one axis makes the kernels in-plane. A finite-difference method uses its fit radius for
+        nothing else. ``auto`` scales the published optimum so that `target_std` is met.
     target_std : float
-        Standard deviation in S/m that automatic radii give the median voxel.
+        Target of automatic radii: the standard deviation of the median voxel in S/m.
     phase_noise : array_like of float, shape (X, Y, Z), or float, optional
-        Standard deviation of the phase's noise in rad, independent between voxels. With it the
-        conductivity's is computed: for the Laplacian forms by propagation, for the others from
-        noise replicates. The ``inversion`` methods weigh the phase by it and need it.
+        Standard deviation of the phase noise in rad. The noise must be independent between voxels.
+        If it is given, the standard deviation of the conductivity is computed: by error propagation
+        for the ``laplacian`` methods, and from noise replicates for the other methods. The
+        ``inversion`` methods require it, because they weight the phase by it.
     magnitude_noise : float
-        Standard deviation of the magnitude's noise, in its unit, which moves the weights of the
-        ``-mag`` and ``-magseg`` methods. :func:`bids_qcm.phase.compute_phi0` estimates both.
+        Standard deviation of the magnitude noise in the unit of the magnitude. This noise changes
+        the weights of the ``-mag`` and ``-magseg`` methods. :func:`bids_qcm.phase.compute_phi0`
+        estimates both noises.
     b1_map : array_like of float, shape (X, Y, Z), optional
-        Magnitude of B1+ in any unit, positive in the mask and free of noise, so smoothed if it was
-        measured; :func:`model_b1` computes one. Without it, the magnitude is taken as constant. See
-        the notes.
+        Magnitude of B1+ in any unit, positive in the mask and free of noise. Smooth a measured map
+        with :func:`smooth_b1`, or compute a map with :func:`model_b1`. Without a map, the magnitude
+        is assumed to be constant. See the notes.
     uncertainty : bool
         Whether to compute the standard deviation, if the noise is given.
     n_threads : int, optional
-        Limit of threads; default: the number of processors.
+        Largest number of threads; default: the number of processors.
 
     Returns
     -------
     Reconstruction
-        The map in S/m, and what it was computed with.
+        The map in S/m, and the parameters of its reconstruction.
 
     Raises
     ------
     ValueError
-        If an argument is missing, has the wrong shape or cannot be used; the message says which.
+        If an argument is missing, has the wrong shape or cannot be used. The message names the
+        argument.
 
     Notes
     -----
     With the magnitude b of B1+, the phase obeys ``div((b^2 / kappa) grad(phi0)) = b^2`` [1]_, where
-    kappa is proportional to the conductivity. The ``inversion`` methods solve this equation. The
-    ``integral`` methods compute the flux of ``b^2 grad(phi0)`` through the surface of the kernel,
-    divided by the integral of b^2 over the kernel. The ``laplacian`` methods add
-    ``grad(ln b^2) . grad(phi0)`` to the Laplacian: the second gradient is that of the same fit, or
-    central differences, and the first is taken from the map by differences between neighbouring
-    voxels. A constant map changes nothing.
+    kappa is proportional to the conductivity. The ``inversion`` methods solve this equation for
+    kappa. The ``integral`` methods compute the flux of ``b^2 grad(phi0)`` through the surface of
+    the kernel and divide it by the integral of b^2 over the kernel. The ``laplacian`` methods add
+    ``grad(ln b^2) . grad(phi0)`` to the Laplacian. They take grad(phi0) from the same fit or from
+    central differences, and grad(ln b^2) from differences between neighbouring voxels of the map. A
+    constant map changes nothing.
 
-    A linear phase ``a . x``, for example of an echo that is not in the centre of its window, has no
-    Laplacian, but where b is not constant it adds ``grad(ln b^2) . a`` to kappa, and an inversion
-    takes it for differences between tissues. The ``inversion`` methods estimate and remove it, see
-    :func:`estimate_linear_phase`; for the others, remove it before a
-    `b1_map` is used.
+    A linear phase ``a . x``, for example from an echo that is not in the centre of its acquisition
+    window, has no Laplacian. Where b is not constant, however, it adds ``grad(ln b^2) . a`` to
+    kappa, and an inversion mistakes it for differences between tissues. The ``inversion`` methods
+    estimate the linear phase and remove it, see :func:`estimate_linear_phase`. For the other
+    methods, remove it before you use a `b1_map`.
 
     References
     ----------
@@ -167,7 +172,8 @@ def reconstruct(
 
     Examples
     --------
-    A parabola has the same Laplacian everywhere, here that of 0.5 S/m at 3 T:
+    A parabola has the same Laplacian everywhere. The Laplacian of this parabola corresponds to 0.5
+    S/m at 3 T:
 
     >>> import numpy as np
     >>> from bids_qcm.physics import conductivity_factor
@@ -186,7 +192,7 @@ def reconstruct(
     if not target_std > 0:
         raise ValueError(f"target standard deviation is {target_std!r}, but it must be positive")
     choose = partial(choose_kernels, chosen, size, phi0.shape, fit_radius, integral_radius)
-    # automatic radii may have to be larger than the published ones to reach a neighbour
+    # check the largest automatic kernels: the published radii may be too small for the voxel size
     kernels = choose(scale=LARGEST_SCALE)
     if sign == "auto":
         sign = determine_sign(
@@ -213,7 +219,7 @@ def reconstruct(
     with thread_limit(n_threads):
         if is_automatic(chosen, fit_radius, integral_radius):
             if noise is None:
-                raise ValueError("automatic radii need the noise of the phase, phase_noise")
+                raise ValueError("automatic radii need the argument phase_noise")
             kernels, predicted = choose_for_noise(volumes, chosen, choose, target_std / factor)
         found = compute_laplacian(volumes, chosen, kernels, uncertainty=uncertainty)
     conductivity = _in_volume(factor * found.values, box, inside)
@@ -240,19 +246,19 @@ def zscored(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit, finite in the mask.
     mask : ndarray of bool, shape (X, Y, Z)
-        Finite magnitude only.
+        Voxels over which the mean and the standard deviation are computed.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        0 outside the mask.
+        z-scored magnitude; 0 outside the mask.
 
     Raises
     ------
     ValueError
-        If the magnitude is constant over the mask, so that it shows no edge.
+        If the magnitude is constant over the mask and therefore shows no edges.
     """
     values = magnitude[mask].astype(np.float64)
     spread = values.std()
@@ -269,7 +275,10 @@ def zscored(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray
 def _in_volume(
     values: NDArray[np.float32], box: tuple[slice, ...], inside: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Put a box of values back into the volume; NaN in the rest of the mask, 0 outside it."""
+    """Put the values of a box back into the volume.
+
+    The result is NaN in the rest of the mask and 0 outside the mask.
+    """
     volume = np.where(inside, np.float32(np.nan), np.float32(0))
     np.copyto(volume[box], values, where=inside[box], casting="same_kind")
     return volume
@@ -278,7 +287,7 @@ def _in_volume(
 def _checked_noise(
     noise: ArrayLike, phase: NDArray, support: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """Give the noise as a volume, 0 where it is not used."""
+    """Return the phase noise as a volume; 0 outside the support."""
     sd = like_phase(
         np.broadcast_to(noise, phase.shape) if np.ndim(noise) == 0 else noise, phase, "phase noise"
     )
@@ -291,9 +300,10 @@ def _checked_noise(
 def _checked_b1(
     b1_map: ArrayLike, phase: NDArray, support: NDArray[np.int32]
 ) -> NDArray[np.float64] | None:
-    """Return |B1+| squared, with a median of 1 where it is used; 1 elsewhere.
+    """Return the squared magnitude of B1+, scaled to a median of 1 over the support.
 
-    None if it is constant, because the equation is then the one without a map.
+    The result is 1 outside the support. It is None for a constant map, because the equation is then
+    the same as without a map.
     """
     b1 = like_phase(b1_map, phase, "b1_map").astype(np.float64)
     used = b1[support != 0]
@@ -307,12 +317,12 @@ def _checked_b1(
 def _zscore_noise(
     noise: float, magnitude: ArrayLike | None, zscore: NDArray[np.float32] | None
 ) -> float:
-    """Scale the magnitude's noise as the magnitude is scaled; 0 where it is not used."""
+    """Scale the magnitude noise like the magnitude; 0 if the magnitude is not used."""
     if not (np.isfinite(noise) and noise >= 0):
         raise ValueError(f"magnitude noise is {noise!r}, but it must be finite and not negative")
     if zscore is None:
         return 0.0
-    # 0 where it was not scaled
+    # zscore is 0 outside the mask over which the magnitude was scaled
     return float(noise / np.asarray(magnitude)[zscore != 0].astype(np.float64).std())
 
 
@@ -329,7 +339,7 @@ def _checked_volumes(
     labels: ArrayLike | None,
     method: Method,
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.int32], NDArray[np.float32] | None]:
-    """Check the volumes and derive phi0 (finite), mask, support and z-scored magnitude."""
+    """Return phi0 (finite everywhere), the mask, the support and the z-scored magnitude."""
     phi0 = np.asarray(phase)
     if phi0.ndim != 3 or not np.issubdtype(phi0.dtype, np.floating):
         raise ValueError(
@@ -350,14 +360,14 @@ def _checked_volumes(
         support *= _integers(_required(labels, phi0, "labels", method))
         if not support.any():
             raise ValueError("labels are 0 in the whole mask")
-    # in float64: what follows is float32, whose digits a large offset would take up
+    # in float64, because the later steps use float32, and a large offset would take up its digits
     centred = phi0.astype(np.float64) - np.median(phi0[usable])
     return np.where(usable, centred, 0), inside, support, zscore
 
 
 def _boolean(mask: NDArray) -> NDArray[np.bool_]:
     if np.isnan(mask).any():
-        raise ValueError("mask has values that are NaN")
+        raise ValueError("the mask contains NaN")
     return mask.astype(bool)
 
 

@@ -1,4 +1,4 @@
-"""Standard deviations from noise replicates."""
+"""Estimate standard deviations from noise replicates."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,24 +10,28 @@ from numpy.typing import NDArray
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 
 REPLICATES = 32
-"""Replicates of the phase's noise from which a standard deviation is estimated."""
+"""Number of replicates of the phase noise from which a standard deviation is estimated."""
 
 MAGNITUDE_REPLICATES = 3
-"""Replicates of the magnitude's noise, which moves the weights."""
+"""Number of replicates of the magnitude noise, which changes the weights."""
 
-# Voxels over which the standard deviation of a large kernel hardly changes.
+# Distance in voxels over which the standard deviation of a large kernel hardly changes; missing
+# values are filled in over at most this distance.
 _FILL_STEPS = 3
 
 Estimator = Callable[
     [Sequence[NDArray[np.float32]], NDArray[np.float32] | None, NDArray[np.bool_]],
     NDArray[np.float32],
 ]
-"""From n phases, the z-scored magnitude and where, to their Laplacians there, (n, n_at)."""
+"""Function of n phases, the z-scored magnitude and a mask.
+
+It returns the Laplacians of the phases at the voxels of the mask, (n, n_at).
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """Noise that is independent between voxels.
+    """Standard deviations of noise that is independent between voxels.
 
     Attributes
     ----------
@@ -58,39 +62,43 @@ def replicate_std(
     Parameters
     ----------
     estimate : callable
-        ``estimate(phases, zscore, at)`` gives Laplacians in rad/m^2, (n, n_at), at the voxels of
-        the support among `at`, in their order in memory.
+        ``estimate(phases, zscore, at)`` returns Laplacians in rad/m^2, (n, n_at), at the voxels
+        that are both in the support and in `at`, in C order.
     phase : ndarray of float32, shape (X, Y, Z)
-        In rad.
+        Phase in rad.
     laplacian : ndarray of float32, shape (X, Y, Z)
-        What the estimator makes of it, in rad/m^2.
+        Laplacian of `phase` from the same estimator, in rad/m^2.
     support : ndarray of int32, shape (X, Y, Z)
-        Tissue numbers; 0 is nowhere.
+        Tissue numbers; 0 outside the support.
     noise : Noise
     zscore : ndarray of float32, shape (X, Y, Z), or None
-        z-scored magnitude, if the estimator uses it.
+        z-scored magnitude; None if the estimator does not use it.
     at : ndarray of bool, shape (X, Y, Z), optional
-        Estimate at these voxels only, for kernels so large that the variance hardly changes from
-        voxel to voxel; the others near them get the mean of their neighbours.
+        Voxels at which the estimator is evaluated; default: all. A selection suffices for kernels
+        so large that the variance hardly changes from voxel to voxel. Other voxels near the
+        selected voxels take the mean of their neighbours.
     spacing : int
-        Voxels along x and y between those of `at`, which are averaged with their neighbours alike.
+        Spacing of the voxels of `at` along x and y. Each selected voxel is averaged with its
+        selected neighbours of the same tissue and similar magnitude.
     replicates : int
-        How many; at least 3.
+        Number of replicates; at least 3.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        In rad/m^2; NaN where no replicate is valid. Its relative precision in each voxel is that of
-        n replicates, ``1 / sqrt(2 (n - 1))``: 13 % for 32.
+        Standard deviation in rad/m^2; NaN where no replicate is valid. Before averaging over
+        neighbours, the relative error in each voxel is ``1 / sqrt(2 (n - 1))`` for n replicates,
+        which is 13 % for 32 replicates.
 
     Notes
     -----
-    Given the magnitude, the variance is that of what the estimator makes of noise alone. To it
-    comes the variance of its mean as the magnitude's noise moves the weights: how far other
-    magnitudes move the Laplacian of `phase`, less how far they move that of noise, since the noise
-    in `phase` is counted already. With a magnitude, both are averaged over the nearest voxels that
-    are alike in tissue and magnitude, since a voxel's own magnitude is one of many it could have
-    had.
+    For a given magnitude, the variance is the mean square of the estimator applied to noise alone.
+    The magnitude noise adds a second variance, because it changes the weights and therefore the
+    Laplacian of `phase`. This variance is estimated from other realisations of the magnitude: it is
+    the mean squared change of the Laplacian of `phase` minus the mean squared change of the
+    Laplacian of noise, because the noise in `phase` is already counted. If the estimator uses a
+    magnitude, both variances are averaged over the nearest voxels of the same tissue and similar
+    magnitude, because the magnitude of a single voxel is only one of many possible realisations.
     """
     inside = support != 0
     sparse = at is not None
@@ -116,9 +124,9 @@ def replicate_std(
 
 @dataclass(frozen=True, eq=False)
 class _Replicates(Sequence[NDArray[np.float32]]):
-    """Volumes of normal noise that are made when they are asked for, always the same.
+    """Reproducible volumes of normal noise, which are drawn on access.
 
-    They are 0 outside.
+    The volumes are 0 outside the mask `inside`.
     """
 
     sd: NDArray[np.float32]
@@ -140,28 +148,31 @@ class _Replicates(Sequence[NDArray[np.float32]]):
 
 
 def every_nth(support: NDArray[np.int32], spacing: int) -> NDArray[np.bool_]:
-    """Choose voxels some spacing apart along x and y, and those whose tissue none of them near has.
+    """Select voxels at a given spacing along x and y.
+
+    Voxels without a selected voxel of the same tissue nearby are selected, too.
 
     Parameters
     ----------
     support : ndarray of int32, shape (X, Y, Z)
-        Tissue numbers; 0 is nowhere.
+        Tissue numbers; 0 outside the support.
     spacing : int
-        In voxels; at most 3.
+        Spacing in voxels; at most 3.
 
     Returns
     -------
     ndarray of bool, shape (X, Y, Z)
+        The selected voxels.
     """
     at = np.zeros(support.shape, dtype=bool)
-    # from the second on, so that each voxel is one of them or next to one
+    # start at index 1, so that each voxel is selected or next to a selected voxel
     at[1::spacing, 1::spacing] = support[1::spacing, 1::spacing] != 0
     alone = np.isnan(_filled(np.where(at, 1.0, np.nan), support))
     return at | (alone & (support != 0))
 
 
 def _mean_square(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Average the squares along the first axis, less those that are NaN; NaN where all are."""
+    """Return the mean square along the first axis without NaN; NaN where all values are NaN."""
     finite = np.isfinite(values)
     count = finite.sum(axis=0)
     total = np.sum(np.square(values), axis=0, where=finite, dtype=np.float64)
@@ -169,7 +180,7 @@ def _mean_square(values: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _in_volume(values: NDArray[np.float64], at: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Put the values of some voxels into a volume, NaN elsewhere."""
+    """Put values of selected voxels into a volume; NaN elsewhere."""
     volume = np.full(at.shape, np.nan)
     volume[at] = values
     return volume
@@ -181,48 +192,52 @@ def _smoothed(
     zscore: NDArray[np.float32] | None = None,
     spacing: int = 1,
 ) -> NDArray[np.float64]:
-    """Average over the nearest voxels alike; where none is known, fill in the same tissue."""
+    """Average over the nearest similar voxels; fill in NaN from the same tissue."""
     if spacing > 1:
-        means = mean_of_alike(values, support, zscore, spacing)
+        means = mean_of_similar(values, support, zscore, spacing)
         values = np.where(np.isfinite(values), means, np.nan)
-    return _filled(mean_of_alike(values, support, zscore), support)
+    return _filled(mean_of_similar(values, support, zscore), support)
 
 
 def _filled(values: NDArray[np.float64], support: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Fill in what is NaN from the nearest voxels of the same tissue, step by step."""
+    """Fill in NaN from the nearest voxels of the same tissue, step by step."""
     for _ in range(_FILL_STEPS):
         missing = np.isnan(values) & (support != 0)
         if not missing.any():
             break
-        values = np.where(missing, mean_of_alike(values, support), values)
+        values = np.where(missing, mean_of_similar(values, support), values)
     return values
 
 
-def mean_of_alike(
+def mean_of_similar(
     values: NDArray[np.float64],
     support: NDArray[np.int32],
     zscore: NDArray[np.float32] | None = None,
     spacing: int = 1,
 ) -> NDArray[np.float64]:
-    """Average over the 27 nearest voxels alike in tissue and magnitude, `spacing` apart in x and y.
+    """Average over the nearest voxels of the same tissue and similar magnitude.
 
-    NaN are left out; where nothing is left, and outside the support, the mean is NaN.
+    These are voxels of the 3 x 3 x 3 neighbourhood, `spacing` voxels apart along x and y. NaN are
+    ignored. The mean is NaN where no value remains, and outside the support.
     """
     known = np.isfinite(values) & (support != 0)
     total, count = np.zeros(values.shape), np.zeros(values.shape)
     across = (-spacing, 0, spacing)
     for offset in product(across, across, (-1, 0, 1)):
         here, there = _overlap(offset)
-        alike = known[there] & (support[there] == support[here])
+        similar = known[there] & (support[there] == support[here])
         if zscore is not None:
-            alike &= np.abs(zscore[there] - zscore[here]) <= MAGNITUDE_DELTA
-        total[here] += np.where(alike, values[there], 0)
-        count[here] += alike
+            similar &= np.abs(zscore[there] - zscore[here]) <= MAGNITUDE_DELTA
+        total[here] += np.where(similar, values[there], 0)
+        count[here] += similar
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _overlap(offset: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Give the part of a volume whose voxels have one at an offset, and the part of those."""
+    """Return the slices of all voxels that have a neighbour at an offset.
+
+    The second element of the result contains the slices of the neighbours.
+    """
     here = tuple(slice(max(-step, 0), -step if step > 0 else None) for step in offset)
     there = tuple(slice(max(step, 0), step if step < 0 else None) for step in offset)
     return here, there

@@ -1,4 +1,4 @@
-"""The sign of the phase, which differs between scanners."""
+"""Determine the sign of the phase, which differs between scanners."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,31 +14,32 @@ from bids_qcm.recon.quadratic_fit import fit_quadratic
 
 Sign = Literal["+", "-"]
 
-# Tissue boundaries bias the Laplacian either way; over this radius the mean curvature decides.
+# Radius of the kernel in mm, and its smallest value in voxels. Tissue borders bias the Laplacian in
+# both directions. Over a kernel of this size, the mean curvature dominates.
 _RADIUS_MM = 15.0
 _RADIUS_VOXELS = 3.0
 _SAMPLES = 4000
 _WEAK_AGREEMENT = 0.6
 _WEAK_STANDARD_ERRORS = 3.0
 
-
+# Limit of the depth below the edge, as a share of the largest depth in the mask.
 _LEAST_DEPTH = 0.5
 
 _MANUFACTURERS: dict[str, Sign] = {"ge": "-", "philips": "+", "siemens": "+"}
 
 
 def usual_sign(manufacturer: str) -> Sign | None:
-    """Return the sign of the phase of a manufacturer's scanners.
+    """Return the usual phase sign of a scanner manufacturer.
 
     Parameters
     ----------
     manufacturer : str
-        As in DICOM, such as "GE MEDICAL SYSTEMS".
+        Name as in DICOM, such as "GE MEDICAL SYSTEMS".
 
     Returns
     -------
     {"+", "-"} or None
-        None for a manufacturer whose sign is not known.
+        None if the sign of the manufacturer is not known.
     """
     words = manufacturer.casefold().split()
     return _MANUFACTURERS.get(words[0]) if words else None
@@ -46,19 +47,19 @@ def usual_sign(manufacturer: str) -> Sign | None:
 
 @dataclass(frozen=True)
 class SignDecision:
-    """What :func:`determine_sign` found.
+    """Result of :func:`determine_sign`.
 
     Attributes
     ----------
     sign : {"+", "-"}
         The factor that makes the median Laplacian positive.
     median_laplacian : float
-        Of the phase as given, in rad/m^2.
+        Median Laplacian of the given phase, in rad/m^2.
     agreement : float
-        Share of the sampled voxels whose Laplacian has the median's sign, 0 to 1.
+        Share of the sampled voxels whose Laplacian has the sign of the median, 0 to 1.
     weak : bool
-        Whether fewer than 60 % agree, or the median is within three standard errors of 0: then
-        the decision deserves a look.
+        Whether the decision should be checked, because fewer than 60 % of the voxels agree or the
+        median is within three standard errors of 0.
     """
 
     sign: Sign
@@ -77,21 +78,21 @@ def determine_sign(
 ) -> SignDecision:
     """Find the sign that makes the median of a large-kernel Laplacian positive.
 
-    Conductivity is positive, and so is its phase's Laplacian in the convention of Philips and
-    Siemens; General Electric's phase has the opposite sign.
+    Conductivity is positive. In the convention of Philips and Siemens, the Laplacian of the phase
+    is then positive, too. The phase of General Electric has the opposite sign.
 
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
         Unwrapped phase in rad.
     mask : ndarray of bool, shape (X, Y, Z)
-        Where the phase is reliable.
+        Voxels with reliable phase.
     voxel_size : tuple of 3 floats
-        In mm.
+        Voxel size in mm.
     axes : sequence of int
-        Axes to differentiate along: two for in-plane kernels.
+        Axes along which the phase is differentiated; two axes for in-plane kernels.
     n_threads : int, optional
-        Limit of threads.
+        Largest number of threads.
 
     Returns
     -------
@@ -124,7 +125,7 @@ def determine_sign(
     if laplacian.size == 0:
         raise ValueError("the mask is too small to find the sign of the phase; give the sign")
     median = float(np.median(laplacian))
-    # overlapping kernels see the same noise
+    # overlapping kernels share noise, so the number of disjoint kernels counts
     n_independent = len(candidates) / ellipsoid(radius, voxel_size).sum()
     agreement = float(np.mean(np.sign(laplacian) == np.sign(median)))
     return SignDecision(
@@ -139,8 +140,8 @@ def determine_sign(
 def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
     """Return the voxels of a mask that are far from its edge.
 
-    There the kernel is whole, and phase next to air or bone does not count. The distance is the
-    kernel's radius, but at most half of the largest that a thin mask has.
+    Far from the edge, the kernels contain little phase next to air or bone. The required distance
+    is the radius of the kernel, but at most half of the largest distance in the mask.
     """
     padded = np.pad(mask, [(int(n > 1),) * 2 for n in mask.shape])
     inner = tuple(slice(int(n > 1), n + int(n > 1)) for n in mask.shape)
@@ -149,6 +150,6 @@ def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
 
 
 def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:
-    """Give the standard error of the median of normal values, robust to outliers."""
+    """Return the standard error of the median of normal values, robust to outliers."""
     deviation = 1.4826 * np.median(np.abs(values - np.median(values)))
     return float(np.sqrt(np.pi / 2) * deviation / np.sqrt(max(n_independent, 1)))

@@ -1,4 +1,4 @@
-"""The quadratic fit where nothing restricts it: one stencil for all voxels."""
+"""Stencils of the quadratic fit for voxels whose whole kernel is in the support."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +9,12 @@ from bids_qcm.recon.normal_equations import derivative_rows, design_matrix, is_d
 
 
 def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
-    """Give the fit's derivatives at the centre as weighted sums over the ellipsoid's voxels.
+    """Return the fit's derivatives at the centre as weights of the ellipsoid's voxels.
 
     Parameters
     ----------
     radius, voxel_size : tuple of 3 floats
-        In mm. A radius of 0 drops that axis's terms.
+        Semi-axes and voxel size in mm. A radius of 0 drops the terms of its axis.
 
     Returns
     -------
@@ -32,14 +32,14 @@ def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float6
 
 
 class Correlator:
-    """Correlates volumes of one shape with stencils, by fast Fourier transforms.
+    """Correlation of volumes with stencils by fast Fourier transforms.
 
     Parameters
     ----------
     shape : tuple of 3 ints
-        Of the volumes.
+        Shape of the volumes.
     stencil_shape : tuple of 3 ints
-        Of the stencils; odd numbers.
+        Shape of the stencils; odd numbers.
     """
 
     def __init__(self, shape: tuple[int, ...], stencil_shape: tuple[int, ...]) -> None:
@@ -51,12 +51,18 @@ class Correlator:
         )
 
     def spectrum(self, volume: NDArray) -> NDArray[np.complex128]:
-        """Transform a volume, to be correlated with any number of stencils."""
+        """Return the Fourier transform of a volume.
+
+        The transform can be correlated with any number of stencils.
+        """
         return fft.rfftn(volume.astype(np.float64), self._sizes)
 
     def correlate(
         self, spectrum: NDArray[np.complex128], stencil: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Sum ``stencil[k] * volume[i + k]`` over k at each voxel i; outside the volume is 0."""
+        """Return ``sum_k stencil[k] * volume[i + k]`` at each voxel i.
+
+        The volume counts as 0 outside its borders.
+        """
         mirrored = fft.rfftn(np.flip(stencil), self._sizes)
         return fft.irfftn(spectrum * mirrored, self._sizes)[self._same]

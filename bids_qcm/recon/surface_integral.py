@@ -1,4 +1,4 @@
-"""The closed surface integral of the phase gradient, on voxels."""
+"""The closed surface integral of the phase gradient on a voxel grid."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -14,13 +14,14 @@ from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.neighbours import neighbours
 
-# The loops hold little per lane, and so run over longer blocks than the fit's.
+# These loops keep little data for each lane, so their blocks are longer than the blocks of the fit.
 _LANES = 128
 
-# Blocks that take each run of the kernel together, while what they read is near.
+# Number of blocks that process a run of the kernel one after the other, while its data is in the
+# cache.
 _GROUP = 8
 
-# Gradients that are integrated at once; more would take more memory.
+# Largest number of gradients that are integrated at once; more gradients would need more memory.
 _TOGETHER = 8
 
 
@@ -36,53 +37,54 @@ def integrate_surface(
     b1_squared: NDArray[np.float32] | None = None,
     at: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Give flux per volume, ``1/V closed_integral(grad(phi0) . dS)``, around every voxel.
+    """Compute the flux per volume, ``1/V closed_integral(grad(phi0) . dS)``, around every voxel.
 
-    The region of voxel i holds the voxels j of the ellipsoid with a valid gradient and
-    ``support[j] == support[i]``; with a magnitude also ``|m_j - m_i| <= delta``. Along each axis
-    the flux through the region's surface telescopes to a sum over the pairs (j, j + e_a) inside
-    it, and the volume that it belongs to is the one swept by those pairs. That is exact for any
-    quadratic phase, any shape of region and any voxel size. That remains true if the steps of the
-    pairs are averaged with weights: those of the inverse of their variance make the noise of the
-    average smaller, and count less what was fitted in small supports.
+    The region of voxel i consists of the voxels j of the ellipsoid that have a valid gradient and
+    ``support[j] == support[i]``. With a magnitude m, these voxels also satisfy ``|m_j - m_i| <=
+    delta``. Along each axis, the flux through the surface of the region telescopes to a sum over
+    the pairs (j, j + e_a) inside the region, and V is the volume that these pairs sweep. The result
+    is exact for any quadratic phase, any shape of the region and any voxel size. It remains exact
+    if the steps of the pairs are averaged with weights. Inverse-variance weights reduce the noise
+    of the average and the influence of gradients that were fitted in small supports.
 
-    With b^2, the squared magnitude of B1+, the flux is that of ``b^2 grad(phi0)`` and the integral
-    of b^2 over the swept volume stands for the volume: where ``div(b^2 grad(phi0)) = kappa b^2``
-    with constant kappa, the result is kappa, by the divergence theorem.
+    With b^2, the squared magnitude of B1+, the result is the flux of ``b^2 grad(phi0)`` divided by
+    the integral of b^2 over the swept volume. If ``div(b^2 grad(phi0)) = kappa b^2`` with constant
+    kappa, the result is kappa, by the divergence theorem.
 
     Parameters
     ----------
     gradient : ndarray of float32, shape (3, X, Y, Z)
-        In rad/m; NaN where invalid.
+        Gradient of phi0 in rad/m; NaN where invalid.
     support : ndarray of int32, shape (X, Y, Z)
-        0 is never used.
+        Only voxels with the same number are combined; voxels with 0 are not used.
     voxel_size, radius : tuple of 3 floats
-        In mm.
+        Voxel size and semi-axes in mm.
     axes : sequence of int
-        The axes of the kernel: two for an in-plane one.
+        Axes of the kernel; two axes for an in-plane kernel.
     zscore : ndarray of float32, shape (X, Y, Z), optional
         z-scored magnitude m.
     variance : ndarray of float32, shape (3, X, Y, Z), optional
-        Of the gradient, in any unit: the step of a pair is weighted by the inverse of the sum of
-        both voxels' variances along its axis. Default: all weights are 1.
+        Variance of the gradient in any unit. The step of a pair is weighted by the inverse of the
+        sum of both voxels' variances along its axis. Default: all weights are 1.
     b1_squared : ndarray of float32, shape (X, Y, Z), optional
         Squared magnitude of B1+ in any unit, positive in the support. Default: constant.
     at : ndarray of bool, shape (X, Y, Z), optional
-        Voxels to integrate around; default: all of the support.
+        Voxels to integrate around; default: all voxels of the support.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        In rad/m^2; NaN where no integral was asked for or an axis has no pair.
+        Flux per volume in rad/m^2; NaN where no integral was requested or an axis has no pair.
 
     Notes
     -----
-    A pair's step of the flux is ``s = (b^2 g)(j + e_a) - (b^2 g)(j)``, and the integral of b^2 over
-    the volume that the pair sweeps is proportional to the mean B of b^2 at its two voxels. Along
-    an axis, the flux per integral of b^2 is ``sum s / sum B``, the mean of ``s / B`` with the
-    weights B. With a variance v of the gradient, the noise of ``s / B`` has the variance
-    ``v(j) + v(j + e_a)`` if b^2 hardly changes from j to j + e_a: B cancels. So the best mean of
-    ``s / B`` has the same weights as the best mean of the steps where b^2 is constant.
+    The flux step of a pair is ``s = (b^2 g)(j + e_a) - (b^2 g)(j)``, where g is the gradient's
+    component along the axis. The integral of b^2 over the volume that the pair sweeps is
+    proportional to B, the mean of b^2 over its two voxels. Along an axis, the flux divided by the
+    integral of b^2 is ``sum s / sum B``, which is the mean of ``s / B`` with the weights B. If g
+    has the variance v, and b^2 hardly changes from j to j + e_a, the noise of ``s / B`` has the
+    variance ``v(j) + v(j + e_a)``, because B cancels. The best weights for the mean of ``s / B``
+    are therefore the same as the best weights for the mean of the steps with constant b^2.
     """
     valid = np.where(np.isfinite(gradient).all(axis=0), support, 0)
     wanted = support if at is None else np.where(at, support, 0)
@@ -114,13 +116,13 @@ def integrate_gradients(
     b1_squared: NDArray[np.float32] | None = None,
     at: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Integrate as :func:`integrate_surface`, several gradients at once.
+    """Integrate several gradients at once as :func:`integrate_surface` does.
 
     Parameters
     ----------
     gradients : ndarray of float32, shape (n, 3, n_voxels)
-        In rad/m at the voxels of the support, in their order in memory; NaN where invalid, which
-        is in the same voxels for all.
+        Gradients in rad/m at the voxels of the support, in C order; NaN where invalid. All
+        gradients must be invalid at the same voxels.
     support, voxel_size, radius, axes, zscore, b1_squared
         As in :func:`integrate_surface`.
     variance : ndarray of float32, shape (3, n_voxels), optional
@@ -131,7 +133,8 @@ def integrate_gradients(
     Returns
     -------
     ndarray of float32, shape (n, n_at)
-        In rad/m^2 at the voxels of the support among `at`; NaN where an axis has no pair.
+        Flux per volume in rad/m^2 at the voxels that are both in the support and in `at`; NaN where
+        an axis has no pair.
     """
     inside = support != 0
     valid = np.zeros_like(support)
@@ -175,10 +178,10 @@ def _mean_divergence(
     zscore: NDArray[np.float32] | None,
     b1_squared: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]:
-    """Give the flux per volume around the wanted voxels, (n, n_wanted).
+    """Return the flux per volume around the wanted voxels, (n, n_wanted).
 
-    ``components(axis)`` gives the component along an axis of each of n gradients, and
-    ``variances(axis)`` its variance, by whose inverse steps are weighted.
+    ``components(axis)`` returns the components of n gradients along an axis. ``variances(axis)``
+    returns the variance of these components, by whose inverse the steps are weighted.
     """
     kernel = ellipsoid(radius, voxel_size)
     total = np.float32(0)
@@ -214,7 +217,10 @@ def _mean_divergence(
 
 
 def _next(volume: NDArray, axis: int) -> NDArray:
-    """Give each voxel the value of its successor j + e_a; the last plane gets 0 or False."""
+    """Return, at each voxel j, the value of its successor j + e_a.
+
+    The last plane contains 0 or False.
+    """
     shifted = np.zeros_like(volume, order="C")
     here, there = neighbours(axis)
     shifted[here] = volume[there]
@@ -224,7 +230,10 @@ def _next(volume: NDArray, axis: int) -> NDArray:
 def _steps(
     component: NDArray[np.float32], pair: NDArray[np.int32], axis: int
 ) -> NDArray[np.float32]:
-    """Give each pair (j, j + e_a), at j, its step of the gradient; 0 where there is no pair."""
+    """Return the gradient step of each pair (j, j + e_a), stored at j.
+
+    The step is 0 where there is no pair.
+    """
     steps = np.zeros(component.shape, dtype=np.float32)
     here, there = neighbours(axis)
     np.subtract(component[there], component[here], out=steps[here], where=pair[here] != 0)
@@ -237,9 +246,9 @@ def _weights(
     pair: NDArray[np.int32],
     axis: int,
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    """Return the factor of each pair's step, and the numbers whose mean divides the mean step.
+    """Return the factor of each pair's step, and the volume whose mean divides the mean step.
 
-    None stands for 1. See the notes of :func:`integrate_surface`.
+    None means 1. See the notes of :func:`integrate_surface`.
     """
     weight = None if variance is None else _inverse_variance(variance, pair, axis)
     if b1_squared is None:
@@ -253,7 +262,10 @@ def _weights(
 def _means_of_pairs(
     values: NDArray[np.float32], pair: NDArray[np.int32], axis: int
 ) -> NDArray[np.float32]:
-    """Return the mean of both voxels of each pair, at its first voxel; 0 where there is no pair."""
+    """Return the mean over both voxels of each pair, stored at its first voxel.
+
+    The mean is 0 where there is no pair.
+    """
     means = np.zeros(values.shape, dtype=np.float32)
     here, there = neighbours(axis)
     np.add(values[here], values[there], out=means[here], where=pair[here] != 0)
@@ -263,7 +275,10 @@ def _means_of_pairs(
 def _inverse_variance(
     variance: NDArray[np.float32], pair: NDArray[np.int32], axis: int
 ) -> NDArray[np.float32]:
-    """Give each pair the inverse of its step's variance, relative to the median; 0 elsewhere."""
+    """Return the inverse variance of each pair's step, times the median variance.
+
+    The result is stored at the first voxel of the pair and is 0 where there is no pair.
+    """
     here, there = neighbours(axis)
     total = variance[here] + variance[there]
     some = pair[here] != 0
@@ -274,7 +289,7 @@ def _inverse_variance(
 
 
 def _extremes(zscore: NDArray[np.float32], axis: int) -> tuple[NDArray[np.float32], ...]:
-    """Give the magnitude of each voxel, and the lower and the higher one of its pair."""
+    """Return the magnitude of each voxel, and the lower and the higher magnitude of its pair."""
     after = _next(zscore, axis)
     return zscore, np.minimum(zscore, after), np.maximum(zscore, after)
 
@@ -285,9 +300,10 @@ def _mean_steps(
     wanted: NDArray[np.int32],
     kernel: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Average the steps of the pairs in the kernel with the label wanted at its centre, else NaN.
+    """Average the steps of the kernel's pairs that have the label of the central voxel.
 
-    The sum over a run of the kernel is the difference of two cumulative sums, label by label.
+    The mean is NaN without such pairs. The sum over a run of the kernel is the difference of two
+    cumulative sums, which are computed for each label separately.
     """
     tissues = [_Tissue(label, pair, wanted, kernel) for label in np.unique(wanted[wanted != 0])]
     means = []
@@ -300,7 +316,7 @@ def _mean_steps(
 
 
 class _Tissue:
-    """The pairs of one label, and the voxels that want their averages."""
+    """The pairs of one label, and the voxels around which they are averaged."""
 
     def __init__(
         self,
@@ -318,18 +334,18 @@ class _Tissue:
         self._blocks = blocks_of(here, _LANES)
         self._here = here
         self._mine = wanted[wanted != 0] == label
-        # every sum writes the same part of it anew
+        # reused, because every sum overwrites the same part of this array
         self._cumulative = np.zeros(padded(self._inside, self._before_run).shape)
         self._counts = self._sums(self._inside.astype(np.float32))
 
     def average(self, steps: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        """Write the averages to where this label is among the wanted voxels."""
+        """Write the averages around the wanted voxels of this label."""
         sums = self._sums(np.ascontiguousarray(steps[self._box]))
         some = self._counts > 0
         out[self._mine] = np.divide(sums, self._counts, out=np.full_like(sums, np.nan), where=some)
 
     def _sums(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Sum over the kernel around each of the voxels."""
+        """Return the sum over the kernel around each wanted voxel of this label."""
         margin, planes = self._before_run, np.arange(len(values))
         in_threads(_accumulate, planes, values, self._inside, margin, self._cumulative)
         sums = np.empty(np.count_nonzero(self._here), dtype=np.float32)
@@ -340,11 +356,12 @@ class _Tissue:
 
 @compiled()
 def _accumulate(planes, values, inside, margin, out):  # noqa: ANN001, ANN202
-    """Write the cumulative sums of what is inside, along the last axis of a padded volume."""
+    """Write cumulative sums of the values inside, along the last axis of a padded volume."""
     for x in planes:
         for y in range(inside.shape[1]):
             line = out[x + margin[0], y + margin[1], margin[2] :]
-            # float64: one wild gradient would take the digits of all the sums behind it
+            # float64, because after an extreme gradient, a float32 sum would have too few digits
+            # for the following values
             total = 0.0
             for z in range(inside.shape[2]):
                 if inside[x, y, z]:
@@ -355,7 +372,7 @@ def _accumulate(planes, values, inside, margin, out):  # noqa: ANN001, ANN202
 
 @compiled(fastmath=VECTORISED)
 def _sum_runs(blocks, cumulative, kernel_runs, here, margin, out):  # noqa: ANN001, ANN202
-    """Sum over the kernel around each voxel that is here, from cumulative sums."""
+    """Write the sum over the kernel around each voxel of `here`, from cumulative sums."""
     for b in range(len(blocks)):
         x, y, z, lanes, voxel = blocks[b]
         total = np.zeros(_LANES)
@@ -378,7 +395,7 @@ def _mean_steps_of_similar(
     extremes: tuple[NDArray[np.float32], ...],
     kernel: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Average as `_mean_steps`, over those pairs whose magnitude is close to the voxel's."""
+    """Average as `_mean_steps` does, but only over pairs with a magnitude close to the voxel's."""
     margin = reach(kernel)
     steps = padded_all(list(steps), margin)
     means = np.full((len(steps), np.count_nonzero(wanted)), np.nan, dtype=np.float32)
@@ -396,7 +413,10 @@ def _mean_steps_of_similar(
 
 @compiled()
 def _average_similar(blocks, steps, volumes, kernel_runs, margin, out):  # noqa: ANN001, ANN202
-    """Average over the similar pairs of the kernel; `out` stays where there is none."""
+    """Average over the similar pairs of the kernel.
+
+    `out` keeps its value at voxels without similar pairs.
+    """
     wanted = volumes[1]
     for g in range((len(blocks) + _GROUP - 1) // _GROUP):
         group = blocks[g * _GROUP : (g + 1) * _GROUP]
@@ -414,14 +434,15 @@ def _average_similar(blocks, steps, volumes, kernel_runs, margin, out):  # noqa:
 
 @compiled(fastmath=VECTORISED)
 def _sum_similar(steps, volumes, kernel_runs, group, margin):  # noqa: ANN001, ANN202
-    """Sum and count the steps of the pairs in the region of each voxel of some blocks.
+    """Sum and count the steps of the pairs in the region of each voxel of a group of blocks.
 
-    Blocks of a group are neighbours and read much of the same, so they take each run together.
+    The blocks of a group are neighbours and read overlapping data, so they process each run one
+    after the other.
     """
     _, wanted, magnitude, _, _ = volumes
     inside = room_for_run(kernel_runs, _LANES)
     along = aligned(4 * _LANES, np.float32)
-    # copies, which the compiler can tell from what it reads around them
+    # copies, because the compiler knows that they do not overlap with the volumes
     labels = np.empty(len(group) * _LANES, np.int32)
     lowest = np.empty(len(group) * _LANES, np.float32)
     highest = np.empty(len(group) * _LANES, np.float32)
@@ -450,7 +471,10 @@ def _sum_similar(steps, volumes, kernel_runs, group, margin):  # noqa: ANN001, A
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _mark(inside, counts, volumes, centres, run, block):  # noqa: ANN001, ANN202
-    """Write 1 where a pair of the run is in the region, else 0; 0 for three more. Count them."""
+    """Write 1 for each pair of the run that is in the region, and 0 for other pairs.
+
+    The function also counts the pairs in the region and writes 0 for three more voxels.
+    """
     pair, _, _, low, high = volumes
     b, x, y, z, lanes = block
     label = centres[0][b * _LANES : (b + 1) * _LANES]
@@ -474,9 +498,9 @@ def _mark(inside, counts, volumes, centres, run, block):  # noqa: ANN001, ANN202
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _add_steps(totals, along, inside, steps, n, run, block):  # noqa: ANN001, ANN202
-    """Add a run's steps of a gradient, where they are inside.
+    """Add the steps of a gradient along a run, for the pairs inside the region.
 
-    Four pairs in one pass, to load and store the sums less often.
+    Each pass processes four pairs, so that the sums are loaded and stored less often.
     """
     b, x, y, z, lanes = block
     kx, ky, k_first, k_last = run
@@ -494,7 +518,10 @@ def _add_steps(totals, along, inside, steps, n, run, block):  # noqa: ANN001, AN
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _add_four_steps(totals, along, inside, steps, n, run, block):  # noqa: ANN001, ANN202
-    """Add as `_add_steps` for four gradients, which share what is loaded of `inside`."""
+    """Add the steps of four gradients as `_add_steps` does.
+
+    The four gradients share the loaded values of `inside`.
+    """
     b, x, y, z, lanes = block
     kx, ky, k_first, k_last = run
     total = totals[(b * len(steps) + n) * _LANES : (b * len(steps) + n + 4) * _LANES]

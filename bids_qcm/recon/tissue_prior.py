@@ -1,4 +1,4 @@
-"""What is known of a conductivity before it is measured: it is smooth, and tissues have a mean."""
+"""Prior of log(conductivity): smooth, and near its mean over the tissue."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,24 +13,24 @@ from bids_qcm.recon.pairs import PairOperator, in_planes
 _TOLERANCE = 1e-2
 _MAX_ITERATIONS = 60
 
-# Eigenvalues below this share of the largest are rounding.
+# Eigenvalues below this share of the largest eigenvalue are rounding errors and count as 0.
 _RANK_TOLERANCE = 1e-9
 
 
 class TissuePrior:
-    """A normal prior of log(kappa), ``exp(-u . Q u / 2)``, that leaves its mean over the mask free.
+    """A normal prior of log(kappa), ``exp(-u . Q u / 2)``, that leaves the mean over the mask free.
 
-    ``u . Q u = sum c_ij (u_i - u_j)^2 + mu V sum (u_i - mean of u over the tissue of i)^2``, with
-    the volume V of a voxel.
+    ``u . Q u = sum c_ij (u_i - u_j)^2 + mu V sum (u_i - mean of u over the tissue of i)^2``, where
+    V is the volume of a voxel.
 
     Parameters
     ----------
     links : sequence of 3 ndarrays of float64, shape (X, Y, Z)
-        c of the pairs along each axis, not negative, between voxels of the mask.
+        c for the pairs along each axis; not negative, and 0 unless both voxels are in the mask.
     support : ndarray of int32, shape (X, Y, Z)
-        Tissue numbers; 0 is outside the mask.
+        Tissue numbers; 0 outside the mask.
     voxel_size : tuple of 3 floats
-        In mm.
+        Voxel size in mm.
     to_mean : float
         mu in mm^-3, positive.
     """
@@ -40,7 +40,7 @@ class TissuePrior:
     ) -> None:
         self._inside = support != 0
         numbers, tissues = np.unique(support, return_inverse=True)
-        # tissue 0 is outside the mask, also where the whole volume is inside
+        # index 0 is reserved for voxels outside the mask, even if there are none
         tissues = tissues.reshape(support.shape) + (0 if numbers[0] == 0 else 1)
         self._tissues = tissues.astype(np.int32)
         self._sizes = np.maximum(np.bincount(tissues.ravel()), 1)
@@ -64,7 +64,9 @@ class TissuePrior:
         return out
 
     def covariance(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return C v, (X, Y, Z): C is the pseudoinverse of Q, for Q takes a constant to 0.
+        """Return C v, (X, Y, Z), where C is the pseudoinverse of Q.
+
+        Q has no inverse, because it maps a constant to 0.
 
         Raises
         ------
@@ -79,11 +81,15 @@ class TissuePrior:
             max_iterations=_MAX_ITERATIONS,
         )
         if not found.converged:
-            raise RuntimeError(f"the prior was not inverted in {found.iterations} iterations")
+            raise RuntimeError(f"the prior did not converge in {found.iterations} iterations")
         return self._less_mean(found.values)
 
     def _precondition(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Apply one V-cycle for what varies within tissues, and the inverse for their means."""
+        """Add one V-cycle and the pseudoinverse of Q for maps that are constant in each tissue.
+
+        The V-cycle handles the variation within tissues, and the pseudoinverse handles the tissue
+        means.
+        """
         out = self._smoother.cycle(values)
         means = (self._by_means @ self._sums(values)).astype(np.float32)
         in_planes(_add_means, out, self._tissues, means)
@@ -94,7 +100,7 @@ class TissuePrior:
         return np.where(self._inside, values - np.float32(mean), np.float32(0))
 
     def _sums(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Sum over each tissue."""
+        """Return the sum over each tissue; 0 for the voxels outside the mask."""
         planes = np.zeros((len(values), len(self._sizes)))
         in_planes(_sum_tissues, values, self._tissues, planes)
         sums = planes.sum(axis=0)

@@ -1,4 +1,4 @@
-"""Plain, slow versions of the definitions in the documentation, and volumes to try them on."""
+"""Simple, slow versions of the documented definitions, and volumes for the tests."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +13,7 @@ DELTA = 0.45
 
 @dataclass
 class Volumes:
-    """A small head-like case: every array has shape (X, Y, Z)."""
+    """Volumes of a small head-like object; every array has shape (X, Y, Z)."""
 
     phase: np.ndarray
     mask: np.ndarray
@@ -27,7 +27,7 @@ class Volumes:
         return (self.magnitude - inside.mean()) / inside.std()
 
     def coordinates(self):
-        """Voxel centres in m, (3, X, Y, Z), the origin in the middle."""
+        """Voxel centres in m, (3, X, Y, Z); the origin is in the middle."""
         axes = [
             (np.arange(n) - (n - 1) / 2) * d * 1e-3
             for n, d in zip(self.phase.shape, self.voxel_size, strict=True)
@@ -39,7 +39,7 @@ class Volumes:
 
 
 def make_volumes(shape=(24, 20, 15), voxel_size=(1.0, 1.3, 2.2), seed=0):
-    """Make an irregular mask, random labels, a noisy magnitude and a smooth noisy phase."""
+    """Return an irregular mask, random labels, a noisy magnitude and a smooth noisy phase."""
     rng = np.random.default_rng(seed)
     mask = gaussian_filter(rng.normal(size=shape), 2) > -0.05
     labels = np.digitize(gaussian_filter(rng.normal(size=shape), 1.5), [-0.06, 0.06]) + 1
@@ -51,7 +51,7 @@ def make_volumes(shape=(24, 20, 15), voxel_size=(1.0, 1.3, 2.2), seed=0):
 
 @cache
 def ellipsoid_offsets(radius, voxel_size):
-    """List the offsets k with sum_a (k_a d_a / r_a)^2 <= 1."""
+    """Return the offsets k with sum_a (k_a d_a / r_a)^2 <= 1."""
     halves = [int(np.ceil(r / d)) if r > 0 else 0 for r, d in zip(radius, voxel_size, strict=True)]
     grid = np.stack(np.meshgrid(*[np.arange(-h, h + 1) for h in halves], indexing="ij"))
     offsets = grid.reshape(3, -1).T
@@ -65,7 +65,7 @@ def ellipsoid_offsets(radius, voxel_size):
 
 
 def voxels_around(voxel, radius, voxel_size, support):
-    """List the support of one voxel: same label, in the ellipsoid and the volume."""
+    """Return the voxels of the ellipsoid around a voxel that have its label."""
     neighbours = voxel + ellipsoid_offsets(radius, voxel_size)
     inside = np.all((neighbours >= 0) & (neighbours < support.shape), axis=1)
     neighbours = neighbours[inside]
@@ -73,11 +73,11 @@ def voxels_around(voxel, radius, voxel_size, support):
 
 
 def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smallest_pivot=0):
-    """Fit the 10-term quadratic around one voxel, and tell whether that is determined."""
+    """Fit the 10-term quadratic around one voxel, and check whether the fit is determined."""
     voxel = np.asarray(voxel)
     near = voxels_around(voxel, radius, voxel_size, support)
     x, y, z = ((near - voxel) * voxel_size * 1e-3).T
-    # columns in units of the radius, so that the rank can be told
+    # columns in units of the radius, so that the numerical rank is meaningful
     r = np.where(np.array(radius) > 0, radius, 1) * 1e-3
     u, v, w = x / r[0], y / r[1], z / r[2]
     columns = {
@@ -91,8 +91,8 @@ def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smalles
         difference = zscore[tuple(near.T)].astype(float) - zscore[tuple(voxel)]
         weight = np.exp(-(difference**2) / (2 * DELTA**2))
     design = np.column_stack(list(columns.values())) * weight[:, None]
-    # Relative to the centre, and columns of unit length: where a voxel's own magnitude stands out,
-    # it has a weight of 1 and all others have tiny ones.
+    # Values relative to the centre and columns of unit length, because in some fits the central
+    # voxel has a weight of 1 and all other voxels have tiny weights.
     values = (phase[tuple(near.T)].astype(float) - phase[tuple(voxel)]) * weight
     length = np.linalg.norm(design, axis=0)
     length[length == 0] = 1
@@ -103,10 +103,11 @@ def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smalles
     gradient = np.array([found.get(n, 0) / r[a] for a, n in enumerate("xyz")])
     determined = rank == len(columns) and len(near) >= len(columns)
     if determined and smallest_pivot > 0:
-        # of a Cholesky factorisation of the normal matrix, without the digits that forming it costs
+        # pivots of a Cholesky factorisation of the normal matrix, without the rounding errors of
+        # forming this matrix
         pivots = np.diag(np.linalg.qr(design, mode="r")) ** 2
         determined = pivots.min() > smallest_pivot
-    # of the gradient, if that of each weighted residual were 1
+    # variance of the gradient if each weighted residual has a variance of 1
     factor = np.linalg.pinv(design) / length[:, None]
     variance = dict(zip(columns, np.sum(factor**2, axis=1), strict=True))
     return SimpleNamespace(
@@ -132,9 +133,9 @@ def integral_at(
     variance=None,
     b1_squared=None,
 ):
-    """Sum the flux through the surface of one voxel's region, pair by pair; NaN if undefined.
+    """Return the flux per volume of one voxel's region, summed over pairs; NaN if undefined.
 
-    With b^2 it is the flux of b^2 times the gradient, and divided by the sum of b^2.
+    With b^2, the result is the flux of b^2 times the gradient, divided by the integral of b^2.
     """
     b1_squared = np.ones(support.shape) if b1_squared is None else b1_squared
     voxel = tuple(voxel)
@@ -163,7 +164,7 @@ def integral_at(
 
 
 def differences_at(voxel, phase, support, *, voxel_size, axes=(0, 1, 2)):
-    """Difference the phase at one voxel; (laplacian, gradient), NaN without all neighbours."""
+    """Return Laplacian and gradient at one voxel by differences; NaN if a neighbour is missing."""
     laplacian, gradient = 0.0, np.zeros(3)
     for axis in axes:
         ahead = np.eye(3, dtype=int)[axis]
@@ -178,7 +179,10 @@ def differences_at(voxel, phase, support, *, voxel_size, axes=(0, 1, 2)):
 
 
 def log_gradient_at(voxel, b1, used, voxel_size, axes=(0, 1, 2)):
-    """Difference ln b^2 between the neighbours of one voxel that are used, or it and the only."""
+    """Return the gradient of ln b^2 at one voxel by differences.
+
+    If only one neighbour along an axis is in the support, the difference is one-sided.
+    """
     gradient = np.zeros(3)
     for axis in axes:
         line = [voxel + step * np.eye(3, dtype=int)[axis] for step in (-1, 0, 1)]
@@ -190,10 +194,10 @@ def log_gradient_at(voxel, b1, used, voxel_size, axes=(0, 1, 2)):
 
 
 class SlowMap:
-    """Conductivity voxel by voxel, as defined, in float64.
+    """Conductivity by the documented definitions, voxel by voxel, in float64.
 
-    Radii are three numbers; 0 in one of them makes both kernels in-plane. A fit is determined if
-    numpy finds full rank and, where `smallest_pivot` is given, if its pivots exceed that.
+    Each radius has three numbers; 0 in one of them makes both kernels in-plane. A fit is determined
+    if numpy finds full rank and, where `smallest_pivot` is given, if its pivots exceed this value.
     """
 
     def __init__(
@@ -224,7 +228,7 @@ class SlowMap:
         self.weighs_pairs = method.endswith("-ivw")
 
     def at(self, voxels):
-        """Give the conductivity at voxels (n, 3): NaN where invalid, 0 outside the mask."""
+        """Return the conductivity at voxels, (n, 3); NaN where invalid, 0 outside the mask."""
         if self.is_integral:
             self._find_gradients(voxels)
         return np.array([self._at(v) if self.volumes.mask[tuple(v)] else 0.0 for v in voxels])
@@ -235,7 +239,7 @@ class SlowMap:
         return None
 
     def _find_gradients(self, voxels):
-        """Find the gradients that the integrals at some voxels need, each once."""
+        """Compute, once, every gradient that the integrals at some voxels need."""
         needed = np.zeros(self.support.shape, bool)
         for voxel in voxels:
             near = voxels_around(voxel, self.integral_radius, self.volumes.voxel_size, self.support)
@@ -290,7 +294,7 @@ def volumes():
 
 @pytest.fixture(scope="session")
 def slow():
-    """The plain versions, by name."""
+    """Return the simple versions, by name."""
     return SimpleNamespace(
         lstsq_fit=lstsq_fit,
         integral_at=integral_at,

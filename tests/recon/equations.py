@@ -1,4 +1,4 @@
-"""Plain references for the inversions: matrices written out, and solved directly."""
+"""Simple references for the inversions: explicit matrices and direct solutions."""
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
@@ -8,7 +8,7 @@ from bids_qcm.recon.neighbours import neighbours
 
 
 def pair_matrix(links):
-    """Write ``sum_j c_ij (u_i - u_j)`` out as a sparse matrix of all voxels."""
+    """Return the sparse matrix of ``sum_j c_ij (u_i - u_j)`` over all voxels."""
     shape = links[0].shape
     number = np.arange(np.prod(shape)).reshape(shape)
     rows, columns, values = [], [], []
@@ -23,7 +23,7 @@ def pair_matrix(links):
 
 
 def solve_phase(equation, rim_phase):
-    """Return the phase that obeys the equation and has a given phase on the rim, else 0."""
+    """Return the phase that obeys the equation and equals a given phase on the rim."""
     inner = equation.inner.ravel()
     matrix = pair_matrix(equation.links)
     phase = np.where(inner, 0, rim_phase.ravel()).astype(float)

@@ -1,4 +1,4 @@
-"""B1+ of a homogeneous sphere, where the conductivity is known from Maxwell's equations."""
+"""B1+ of a homogeneous sphere, whose conductivity is known from Maxwell's equations."""
 
 import numpy as np
 from scipy.special import spherical_jn
@@ -10,9 +10,10 @@ FREQUENCY = 127.74e6
 
 
 class Sphere:
-    """B1+ of a homogeneous sphere of 85 mm in a uniform rotating field, exact by Maxwell's laws.
+    """B1+ of a homogeneous sphere of 85 mm radius in a uniform rotating field.
 
-    ``B1+ = j0(kr) + j2(kr) (1.5 sin^2(theta) - 1) / 2``, up to a factor.
+    The solution of Maxwell's equations is ``B1+ = j0(kr) + j2(kr) (1.5 sin^2(theta) - 1) / 2``, up
+    to a factor.
     """
 
     def __init__(self, size, conductivity=0.5, permittivity=60.0):
@@ -29,7 +30,7 @@ class Sphere:
         self.inside = r * 1e3 <= RADIUS
         self.depth = RADIUS - r * 1e3
         self.b1 = np.abs(field)
-        # less than half a cycle from the centre to the surface
+        # the phase changes by less than half a cycle from the centre to the surface
         self.phase = np.angle(field / field[n, n, n])
         self.keywords = {
             "voxel_size": size,
@@ -40,5 +41,5 @@ class Sphere:
         }
 
     def median(self, values, shallowest, deepest=np.inf):
-        """Return the median at a range of depths below the surface, in mm."""
+        """Return the median over a range of depths below the surface, in mm."""
         return float(np.nanmedian(values[(self.depth >= shallowest) & (self.depth < deepest)]))

@@ -1,4 +1,4 @@
-"""Radii that the noise chooses."""
+"""Radii that are chosen from the noise."""
 
 import math
 
@@ -16,7 +16,7 @@ F = 127.74e6
 
 @pytest.fixture(scope="module")
 def cube():
-    """A phase of noise in a cube, whose median voxel sees it all around."""
+    """Return a cube of phase noise, in which the kernel of the median voxel is unrestricted."""
     rng = np.random.default_rng(0)
     return 0.02 * rng.normal(size=(40, 40, 40))
 
@@ -37,8 +37,8 @@ def automatic(phase, method="laplacian", noise=0.02, voxel_size=1.0, **options):
 @pytest.mark.parametrize("target", [0.1, 0.4])
 @pytest.mark.parametrize("voxel_size", [1.0, 2.0])
 def test_radius_of_the_noise_limit(cube, target, voxel_size):
-    """The smallest ball whose limit, ``s sqrt(525 / N) / R^2``, meets the target."""
-    # a margin that keeps the rim from the sampled median
+    """The radius is the smallest for which ``s sqrt(525 / N) / R^2`` meets the target."""
+    # padding, so that the rim does not influence the sampled median
     phase = np.pad(cube, 24)
     found = automatic(phase, target_std=target, voxel_size=voxel_size)
     assert found.predicted_std <= target
@@ -51,7 +51,7 @@ def test_radius_of_the_noise_limit(cube, target, voxel_size):
     radius = found.fit_radius[0]
     assert found.fit_radius == (radius,) * 3
     assert found.predicted_std == pytest.approx(limit(radius), rel=0.1)
-    # two steps of 5 % fewer would not do
+    # a radius smaller by two steps of 5 % would not meet the target
     assert limit(radius / 1.05**2) > target
 
 
@@ -76,12 +76,12 @@ def test_the_map_has_the_standard_deviation_that_was_asked_for(cube, method):
     np.testing.assert_array_equal(again.conductivity, found.conductivity)
 
 
-def test_more_noise_asks_for_larger_kernels(cube):
+def test_more_noise_gives_larger_kernels(cube):
     radii = [
         automatic(cube, noise=noise, target_std=0.2).fit_radius[0] for noise in (0.01, 0.02, 0.04)
     ]
     assert radii == sorted(set(radii))
-    # R^(7/2) goes with the noise, to a step and the roughness of small balls
+    # R^(7/2) is proportional to the noise, up to one step and the roughness of small balls
     assert radii[2] / radii[0] == pytest.approx(4 ** (2 / 7), rel=0.1)
 
 
@@ -103,7 +103,7 @@ def test_a_target_out_of_reach_gives_the_largest(cube):
 
 def test_a_loose_target_gives_the_smallest_that_the_grid_can_hold(cube):
     found = automatic(cube[:12, :12, :12], noise=1e-6, target_std=10, voxel_size=(1, 1, 2))
-    # 2 mm reach a neighbour along z, and a little more determines the fit
+    # a radius of 2 mm reaches a neighbour along z, and a slightly larger radius determines the fit
     assert 2 <= found.fit_radius[0] < 2.5
 
 
@@ -132,8 +132,8 @@ def test_methods_without_a_kernel_have_nothing_to_choose(cube):
     assert found.predicted_std is None
 
 
-def test_what_cannot_be(cube):
-    with pytest.raises(ValueError, match="automatic radii need the noise"):
+def test_invalid_options_are_refused(cube):
+    with pytest.raises(ValueError, match="automatic radii need the argument phase_noise"):
         automatic(cube, noise=None)
     with pytest.raises(ValueError, match="fit radius is 'big'"):
         automatic(cube, fit_radius="big")

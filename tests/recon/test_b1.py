@@ -10,7 +10,7 @@ SIZE = 5.0
 
 
 def conductivity(sphere, b1_map):
-    """Return the medians at 10 to 20 mm and at 60 mm and more below the surface, S/m."""
+    """Return the medians in S/m at depths of 10 to 20 mm and of at least 60 mm."""
     found = reconstruct(
         sphere.phase,
         method="inversion",
@@ -80,7 +80,7 @@ def test_maps_that_cannot_be_used(sphere, b1, words):
 
 
 def test_the_model_in_a_slab():
-    """In a slab only one coordinate counts: ``B = cos(k x) / cos(k a)``, here at fine voxels."""
+    """In a slab, the field depends on one coordinate: ``B = cos(k x) / cos(k a)``."""
     n, size = 60, 3.0
     outline = np.zeros((n + 2, 50, 50), bool)
     outline[1:-1] = True

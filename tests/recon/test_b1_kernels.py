@@ -21,7 +21,7 @@ def sphere():
 
 @pytest.fixture(scope="module")
 def b1(volumes):
-    """A map that changes by a few per cent from voxel to voxel."""
+    """Return a map that changes by a few percent from voxel to voxel."""
     return np.exp(gaussian_filter(np.random.default_rng(7).normal(size=volumes.mask.shape), 3))
 
 
@@ -67,12 +67,12 @@ def test_maps_agree_with_the_definition(slow, volumes, b1, method):
     phase_only = slow.Map(volumes, method, F, **radii, smallest_pivot=1e-6).at(voxels)
     found = found[tuple(voxels.T)]
     valid = np.isfinite(expected) & np.isfinite(found)
-    # a pivot near the smallest may be on either side of it
+    # a pivot near the limit may be on either side of it
     assert np.mean(np.isfinite(expected) == np.isfinite(found)) > 0.95
     assert valid.mean() > 0.25
     scale = 1e-3 * np.std(expected[valid])
     np.testing.assert_allclose(found[valid], expected[valid], atol=scale)
-    # so the map of B1+ did count
+    # the map of B1+ must have an effect
     assert np.max(np.abs(phase_only - expected)[valid]) > 10 * scale
 
 
@@ -104,7 +104,7 @@ def test_a_constant_map_changes_no_byte(slow, method):
 
 @pytest.mark.parametrize("method", LOCAL)
 def test_a_nearly_constant_map_hardly_changes_the_map(volumes, b1, method):
-    """The path of a constant map is the limit of the path of any other."""
+    """The separate code for a constant map is the limit of the code for any other map."""
     given = keywords_of(volumes, method) | {"phase_noise": 0.05, "magnitude_noise": 0.01}
     without = reconstruct(volumes.phase, **given)
     found = reconstruct(volumes.phase, b1_map=1 + 1e-6 * b1, **given)
@@ -113,7 +113,8 @@ def test_a_nearly_constant_map_hardly_changes_the_map(volumes, b1, method):
         close = np.isclose(
             getattr(found, name), expected, 1e-3, 1e-3 * np.nanstd(expected), equal_nan=True
         )
-        # Compiled once more, the loops round otherwise, which shows in ill-conditioned fits.
+        # The loops are compiled separately and round differently, which is visible in
+        # ill-conditioned fits.
         assert close.mean() > 0.998
 
 
@@ -177,7 +178,7 @@ def test_the_noise_of_both_terms_is_propagated_together(
 
 
 def test_whole_kernels_propagate_as_restricted_ones_do():
-    """Fourier transforms compute the fit where the kernel is whole, and loops elsewhere."""
+    """Fourier transforms compute fits with a whole kernel, and loops compute the other fits."""
     rng = np.random.default_rng(3)
     shape = (36, 36, 36)
     phase = rng.normal(size=shape).astype(np.float32)
@@ -232,7 +233,7 @@ def test_the_predicted_spread_is_that_of_realisations(volumes, b1, method):
 
 
 @pytest.mark.parametrize("method", ["laplacian-seg", "integral"])
-def test_radii_by_the_noise_know_the_map(sphere, method):
+def test_automatic_radii_account_for_the_map(sphere, method):
     given = {"method": method, "fit_radius": "auto", "phase_noise": 1e-3, **sphere.keywords}
     given["labels"] = sphere.inside.astype(int)
     if method == "integral":

@@ -61,7 +61,7 @@ def test_the_map_is_continued_without_a_step(ball):
     found = smooth_b1(np.where(measured, true, 0), measured, SIZE, ball)
     line = found.values[15, 16][ball[15, 16]]
     assert np.all(np.abs(np.diff(line)) < 4)
-    # near to what was measured, it is that
+    # near the measured voxels, the map has their values
     assert abs(line[-1] - 97) < 5
     assert found.filled == pytest.approx(0.5, abs=0.03)
     assert 0.2 < found.remote < 0.45

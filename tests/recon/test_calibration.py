@@ -25,7 +25,7 @@ F = 127.74e6
 
 
 def realise(anatomy):
-    """Give a head, and phi0 of realisations of its noise."""
+    """Return a head, and phi0 for realisations of its noise."""
     sigma = conductivity_map(anatomy, F, 0.9, 0.0, np.random.default_rng(0))
     signal = make_signal(anatomy, transceive_phase(sigma, (RESOLUTION,) * 3, F), None, 0)
     sd = np.abs(signal[anatomy.brain]).mean() / SNR
@@ -44,26 +44,26 @@ def anatomy():
 
 @pytest.fixture(scope="module")
 def head(anatomy):
-    """A head of pure voxels, each all of its label's tissue."""
+    """Return a head in which each voxel contains only the tissue of its label."""
     pure = np.array([anatomy.labels == tissue.index for tissue in TISSUES], np.float32)
     return realise(replace(anatomy, fractions=pure))
 
 
 @pytest.fixture(scope="module")
 def mixed_head(anatomy):
-    """A head whose voxels at tissue borders are mixed."""
+    """Return a head whose voxels at tissue borders contain several tissues."""
     return realise(anatomy)
 
 
 def spread_over_predicted(head, method):
-    """Give the ratio in every voxel that has one."""
+    """Return the ratio of spread and prediction in every valid voxel."""
     keywords = {
         "method": method,
         "voxel_size": RESOLUTION,
         "frequency": F,
         "mask": head.mask,
         "labels": head.labels,
-        # the published one reaches no neighbour at this voxel size
+        # the published radius reaches no neighbour at this voxel size
         "integral_radius": 4 if method == "integral-fd" else None,
     }
     first = head.phi0[0]
@@ -77,7 +77,7 @@ def spread_over_predicted(head, method):
     maps = [reconstruct(p.phase, magnitude=p.magnitude, **keywords).conductivity for p in head.phi0]
     ratio = np.std(maps, axis=0, ddof=1)[head.mask] / predicted[head.mask]
     ratio = ratio[np.isfinite(ratio)]
-    # finite differences have no value at the rim
+    # finite differences give NaN at the rim
     assert ratio.size > 0.8 * head.mask.sum()
     return ratio
 
@@ -91,7 +91,7 @@ def test_predicted_spread_is_that_of_realisations(head, method):
 
 @pytest.mark.parametrize("method", [name for name in LOCAL if "mag" in name])
 def test_mixed_voxels_make_the_prediction_less_sharp(mixed_head, method):
-    """Their magnitudes are between those of tissues: noise moves them in and out of regions."""
+    """Noise moves their magnitudes, which lie between the tissues' magnitudes, across limits."""
     ratio = spread_over_predicted(mixed_head, method)
     assert 0.9 < np.median(ratio) < 1.1
     assert np.mean((ratio > 0.7) & (ratio < 1.4)) > 0.75

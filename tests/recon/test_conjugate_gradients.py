@@ -6,7 +6,7 @@ from bids_qcm.recon.conjugate_gradients import conjugate_gradients
 
 @pytest.fixture
 def system():
-    """A matrix, a diagonal preconditioner that is not exact, and a solution."""
+    """Return a matrix, an inexact diagonal preconditioner, and a solution."""
     rng = np.random.default_rng(0)
     root = rng.standard_normal((30, 30))
     matrix = (root @ root.T + 30 * np.eye(30)).astype(np.float32)
@@ -20,7 +20,7 @@ def solve(system, **options):
     )
 
 
-def test_it_solves(system):
+def test_the_solution_is_found(system):
     found = solve(system, tolerance=1e-5, max_iterations=60)
     assert found.converged
     np.testing.assert_allclose(found.values, system[2], atol=1e-3)
@@ -41,6 +41,6 @@ def test_a_start_at_the_solution_needs_no_iteration(system):
     assert found.converged
 
 
-def test_it_says_that_it_did_not_converge(system):
+def test_missing_convergence_is_reported(system):
     found = solve(system, tolerance=1e-6, max_iterations=1)
     assert (found.iterations, found.converged) == (1, False)

@@ -10,7 +10,7 @@ SHAPE = (10, 8, 9)
 
 @pytest.fixture
 def case():
-    """An irregular mask, and a conductivity and |B1+| that vary."""
+    """Return an irregular mask, a varying conductivity and a varying |B1+|."""
     rng = np.random.default_rng(0)
     inside = np.pad(np.ones((8, 6, 7), dtype=bool), 1)
     inside[4, 3, 5] = inside[1, 1, 1] = inside[8, 5, 6] = False
@@ -33,7 +33,7 @@ def test_a_parabola_is_the_phase_of_one_conductivity():
 
 
 def test_the_phase_has_a_kink_where_tissues_meet():
-    """Of two layers, 1/kappa times the derivative of the phase goes on through the border."""
+    """At the border of two layers, 1/kappa times the derivative of the phase is continuous."""
     n, h = 20, 1e-3
     kappa = np.where(np.arange(n) < 10, 200.0, 1000.0)
     x = (np.arange(n) - 9.5) * h
@@ -42,7 +42,7 @@ def test_the_phase_has_a_kink_where_tissues_meet():
     volume = np.broadcast_to(truth[:, None, None], (n, 5, 5))
     log_kappa = np.broadcast_to(np.log(kappa)[:, None, None], volume.shape)
     equation = ConvectionReaction(np.ones(volume.shape, dtype=bool), (1.0, 1.0, 1.0), log_kappa)
-    # half a voxel's curvature at the border is all that the grid cannot hold
+    # the grid neglects only the curvature over half a voxel at the border
     np.testing.assert_allclose(solve_phase(equation, volume), volume, atol=1000 * h**2)
 
 

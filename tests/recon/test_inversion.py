@@ -5,7 +5,7 @@ import pytest
 
 from bids_qcm.recon import inversion
 from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
-from bids_qcm.recon.inversion import Scene, invert, model_error
+from bids_qcm.recon.inversion import InverseProblem, invert, model_error
 from bids_qcm.recon.linear_phase import make_linear_phase
 from bids_qcm.recon.neighbours import balance
 from bids_qcm.recon.tissue_prior import TissuePrior
@@ -16,7 +16,7 @@ NOISE = 0.001
 
 
 def image(kappa, labels, *, size=SIZE, noise=NOISE, seed=0):
-    """Image a block of tissue with noise; its rim has the phase of a parabola."""
+    """Return the noisy data of a block of tissue, whose rim has the phase of a parabola."""
     inside = labels != 0
     axes = [(np.arange(n) - n / 2) * d * 1e-3 for n, d in zip(kappa.shape, size, strict=True)]
     x, y, z = np.meshgrid(*axes, indexing="ij")
@@ -25,12 +25,12 @@ def image(kappa, labels, *, size=SIZE, noise=NOISE, seed=0):
     phase = solve_phase(equation, rim)
     phase = phase + noise * np.random.default_rng(seed).standard_normal(kappa.shape)
     precision = np.where(inside, 1 / max(noise, 1e-6) ** 2, 0)
-    return Scene(phase, precision, labels.astype(np.int32), size)
+    return InverseProblem(phase, precision, labels.astype(np.int32), size)
 
 
 @pytest.fixture(scope="module")
 def layers():
-    """Three tissues side by side, in a block with a rim of nothing."""
+    """Return a block of three tissues side by side, surrounded by a layer without tissue."""
     labels = np.zeros((20, 14, 12), dtype=np.int32)
     labels[1:7, 1:-1, 1:-1], labels[7:13, 1:-1, 1:-1], labels[13:19, 1:-1, 1:-1] = 1, 2, 3
     return np.choose(labels, [1.0, 350.0, 600.0, 1500.0]), labels
@@ -63,24 +63,26 @@ def test_tissues_keep_their_borders(layers):
         tissue = found[labels == label]
         true = kappa[labels == label][0]
         assert abs(np.median(tissue) / true - 1) < 0.1
-        # to the border, where a kernel would reach over
+        # up to the border, where a kernel would include the other tissue
         assert np.percentile(np.abs(tissue / true - 1), 90) < 0.35
     assert np.isnan(found[labels == 0]).all()
 
 
 def test_edges_of_the_magnitude_serve_as_well(layers):
     kappa, labels = layers
-    scene = image(kappa, (labels != 0).astype(np.int32), noise=0.005)
+    problem = image(kappa, (labels != 0).astype(np.int32), noise=0.005)
     zscore = np.choose(labels, [0.0, 1.0, 0.0, -1.5]) * 1.2
     with_edges, *_ = invert(
-        Scene(scene.phase, scene.precision, scene.support, scene.voxel_size, zscore)
+        InverseProblem(
+            problem.phase, problem.precision, problem.support, problem.voxel_size, zscore
+        )
     )
-    without, *_ = invert(scene)
+    without, *_ = invert(problem)
     error = [np.abs(np.log(f / kappa)[labels != 0]).mean() for f in (with_edges, without)]
     assert error[0] < 0.7 * error[1]
 
 
-def test_a_lesion_that_no_label_knows_is_seen():
+def test_a_lesion_without_a_label_is_visible():
     labels = np.ones((20, 20, 20), dtype=np.int32)
     distance = np.sqrt(((np.indices(labels.shape) - 9.5) ** 2).sum(axis=0))
     lesion = distance < 4
@@ -90,12 +92,14 @@ def test_a_lesion_that_no_label_knows_is_seen():
 
 
 def test_twice_the_phase_is_twice_the_conductivity(layers):
-    """With the same ratio of signal to noise, whatever the frequency."""
+    """The result scales with the phase at a constant signal-to-noise ratio."""
     kappa, labels = layers
     once, std, *_ = invert(image(kappa, labels), uncertainty=True)
-    scene = image(kappa, labels)
+    problem = image(kappa, labels)
     twice, twice_std, *_ = invert(
-        Scene(2 * scene.phase, scene.precision / 4, scene.support, scene.voxel_size),
+        InverseProblem(
+            2 * problem.phase, problem.precision / 4, problem.support, problem.voxel_size
+        ),
         uncertainty=True,
     )
     inside = labels != 0
@@ -126,15 +130,15 @@ def test_replicates_are_made_on_one_grid_only(monkeypatch, size):
 
 def test_outliers_hardly_count():
     labels = np.ones((16, 16, 16), dtype=np.int32)
-    scene = image(np.full(labels.shape, 500.0), labels)
+    problem = image(np.full(labels.shape, 500.0), labels)
     wrong = np.random.default_rng(1).random(labels.shape) < 0.01
-    scene.phase[wrong] += 2 * np.pi
-    found, *_ = invert(scene)
+    problem.phase[wrong] += 2 * np.pi
+    found, *_ = invert(problem)
     assert abs(np.median(found) / 500 - 1) < 0.15
     assert np.percentile(np.abs(found / 500 - 1), 90) < 0.5
 
 
-def test_parts_that_the_equation_says_nothing_of_are_invalid():
+def test_parts_without_inner_voxels_are_invalid():
     labels = np.zeros((20, 14, 14), dtype=np.int32)
     labels[:12] = 1
     labels[14:16] = 1
@@ -149,24 +153,24 @@ def test_a_mask_that_is_too_thin_is_refused():
     labels = np.zeros((12, 12, 12), dtype=np.int32)
     labels[:, :, 5:7] = 1
     with pytest.raises(ValueError, match="three voxels thick"):
-        invert(Scene(np.zeros(labels.shape), labels * 1e4, labels, SIZE))
+        invert(InverseProblem(np.zeros(labels.shape), labels * 1e4, labels, SIZE))
 
 
-def test_coarser_scenes_keep_the_phase_and_all_of_its_precision():
+def test_coarser_problems_keep_phase_and_precision():
     labels = np.ones((6, 4, 5), dtype=np.int32)
-    scene = image(np.full(labels.shape, 400.0), labels)
-    coarse = scene.coarser()
+    problem = image(np.full(labels.shape, 400.0), labels)
+    coarse = problem.coarser()
     assert coarse.voxel_size == (8, 8, 8)
-    assert coarse.precision[0, 0, 0] == pytest.approx(8 * scene.precision[0, 0, 0])
-    assert coarse.phase[0, 0, 0] == pytest.approx(scene.phase[:2, :2, :2].mean())
-    # half a cell is enough to be one
+    assert coarse.precision[0, 0, 0] == pytest.approx(8 * problem.precision[0, 0, 0])
+    assert coarse.phase[0, 0, 0] == pytest.approx(problem.phase[:2, :2, :2].mean())
+    # a cell is in the mask if half of it is in the mask
     assert coarse.inside[:, :, 2].all()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "share"), [(3.0, 0.9), (1.5, 0.8)])
 def test_predicted_spread_is_that_of_realisations(size, share):
-    """Of replicates on the grid itself; on a coarser one they are less sharp."""
+    """Replicates on a coarser grid predict the spread less accurately."""
     labels = np.zeros((24, 18, 16), dtype=np.int32)
     labels[1:12, 1:-1, 1:-1], labels[12:23, 1:-1, 1:-1] = 1, 2
     kappa = np.choose(labels, [1.0, 350.0, 700.0])
@@ -181,8 +185,8 @@ def test_predicted_spread_is_that_of_realisations(size, share):
     assert np.mean((ratio > 0.7) & (ratio < 1.4)) > share
 
 
-def test_the_search_ends_where_the_cost_is_least(layers):
-    """No change of the map that lowers the cost is left."""
+def test_the_iteration_ends_at_the_smallest_cost(layers):
+    """No further change of the map lowers the cost."""
     kappa, labels = layers
     fit = inversion._Fit(image(kappa, labels), np.full(labels.shape, np.log(500.0)))
     costs = [fit.cost]
@@ -195,17 +199,17 @@ def test_the_search_ends_where_the_cost_is_least(layers):
 
 def test_a_tissue_is_drawn_to_its_own_mean(layers, monkeypatch):
     kappa, labels = layers
-    scene = image(kappa, labels, noise=0.02)
-    drawn, *_ = invert(scene)
+    problem = image(kappa, labels, noise=0.02)
+    drawn, *_ = invert(problem)
     monkeypatch.setattr(inversion, "TO_MEAN", 1e-5)
-    free, *_ = invert(scene)
+    free, *_ = invert(problem)
     for label in (1, 2, 3):
         tissue, true = labels == label, kappa[labels == label][0]
         assert np.std(np.log(drawn[tissue])) < 0.8 * np.std(np.log(free[tissue]))
         assert abs(np.mean(np.log(drawn[tissue] / true))) < 0.2
 
 
-def test_model_error_is_what_was_measured():
+def test_model_error_agrees_with_the_measurement():
     at_3t = model_error(127.74e6, "transceive")
     assert at_3t == pytest.approx(0.02)
     assert model_error(127.74e6, "transmit") == pytest.approx(at_3t / 2)
@@ -213,19 +217,19 @@ def test_model_error_is_what_was_measured():
     assert model_error(298e6, "transceive") == pytest.approx(0.10, rel=0.3)
 
 
-def test_model_error_weighs_the_phase_alike_on_all_grids():
+def test_model_error_is_consistent_between_grids():
     labels = np.ones((8, 8, 8), dtype=np.int32)
-    scene = replace(image(np.full(labels.shape, 400.0), labels), model_error=0.1)
-    neglected = scene.variance[0, 0, 0] - NOISE**2
+    problem = replace(image(np.full(labels.shape, 400.0), labels), model_error=0.1)
+    neglected = problem.variance[0, 0, 0] - NOISE**2
     assert neglected == pytest.approx(0.1**2 * 8 / 64)
-    assert scene.coarser().variance[0, 0, 0] == pytest.approx(scene.variance[0, 0, 0] / 8)
+    assert problem.coarser().variance[0, 0, 0] == pytest.approx(problem.variance[0, 0, 0] / 8)
 
 
-def test_a_phase_of_errors_is_not_followed_however_high_its_snr(layers):
-    """Errors that the noise does not explain make a rough map, unless they are expected."""
+def test_model_error_prevents_overfitting_at_high_snr(layers):
+    """Errors beyond the noise make the map rough, unless a model error accounts for them."""
     kappa, labels = layers
-    scene = image(kappa, labels, noise=0.02)
-    sure = replace(scene, precision=np.where(labels != 0, 1e8, 0))
+    problem = image(kappa, labels, noise=0.02)
+    sure = replace(problem, precision=np.where(labels != 0, 1e8, 0))
     spread = [
         np.std(np.log(invert(replace(sure, model_error=error)).kappa[labels == 2]))
         for error in (0.0, 0.02 * np.sqrt(64 / 8))
@@ -233,15 +237,15 @@ def test_a_phase_of_errors_is_not_followed_however_high_its_snr(layers):
     assert spread[1] < 0.5 * spread[0]
 
 
-def drawn_from_prior(scene, seed):
-    """Draw log(kappa) from the prior of an inversion."""
+def drawn_from_prior(problem, seed):
+    """Return a random log(kappa) from the prior of an inversion."""
     rng = np.random.default_rng(seed)
-    links = inversion._links(scene)
-    prior = TissuePrior(links, scene.support, scene.voxel_size, scene.to_mean)
-    to_mean = rng.standard_normal(scene.support.shape)
-    for tissue in np.unique(scene.support):
-        to_mean[scene.support == tissue] -= to_mean[scene.support == tissue].mean()
-    to_mean *= np.sqrt(scene.to_mean * np.prod(scene.voxel_size)) * scene.inside
+    links = inversion._smoothness_links(problem)
+    prior = TissuePrior(links, problem.support, problem.voxel_size, problem.to_mean)
+    to_mean = rng.standard_normal(problem.support.shape)
+    for tissue in np.unique(problem.support):
+        to_mean[problem.support == tissue] -= to_mean[problem.support == tissue].mean()
+    to_mean *= np.sqrt(problem.to_mean * np.prod(problem.voxel_size)) * problem.inside
     steps = [np.sqrt(link) * rng.standard_normal(link.shape) for link in links]
     # the covariance of this sum is the prior's precision
     return prior.covariance((balance(steps) + to_mean).astype(np.float32))
@@ -265,14 +269,16 @@ def test_prior_chi_square_grows_with_the_variation(layers):
     assert invert(image(kappa, labels)).goodness.prior_chi_square > 3
 
 
-def test_effect_of_a_linear_phase_is_that_of_adding_one(layers):
+def test_effect_of_a_linear_phase_agrees_with_an_added_ramp(layers):
     kappa, labels = layers
-    scene = image(kappa, labels)
+    problem = image(kappa, labels)
     error = (3.0, 0.0, 0.0)
-    effect = invert(replace(scene, linear_phase_error=error)).goodness.linear_phase_effect
+    effect = invert(replace(problem, linear_phase_error=error)).goodness.linear_phase_effect
     ramp = make_linear_phase(error, labels.shape, SIZE)
-    with_ramp, without = invert(replace(scene, phase=scene.phase + ramp)), invert(scene)
+    with_ramp, without = invert(replace(problem, phase=problem.phase + ramp)), invert(problem)
     change = np.abs(np.log(with_ramp.kappa / without.kappa))[labels != 0]
     assert effect == pytest.approx(np.median(change), rel=0.3)
-    unknown = invert(replace(scene, linear_phase_error=(np.inf,) * 3)).goodness.linear_phase_effect
+    unknown = invert(
+        replace(problem, linear_phase_error=(np.inf,) * 3)
+    ).goodness.linear_phase_effect
     assert np.isnan(unknown)

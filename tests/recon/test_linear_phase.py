@@ -28,7 +28,7 @@ RAMP = np.array([8.0, -12.0, 20.0])
 
 @pytest.fixture(scope="module")
 def head():
-    """A head whose phase obeys the equation, with 1 % of noise, and its true tissues."""
+    """Return a head whose phase obeys the equation up to 1 % noise, and its true tissues."""
     anatomy = make_anatomy(SIZE)
     rng = np.random.default_rng(0)
     sigma = conductivity_map(anatomy, F, 0.9, 0.1, rng)
@@ -87,7 +87,7 @@ def test_voxels_without_a_kappa_are_left_to_their_tissue(head):
     )
 
 
-def test_a_mask_that_is_too_small_to_tell(head):
+def test_a_mask_that_is_too_small(head):
     small = np.zeros_like(head.mask)
     middle = tuple(n // 2 for n in small.shape)
     small[tuple(slice(m - 4, m + 5) for m in middle)] = True
@@ -96,7 +96,7 @@ def test_a_mask_that_is_too_small_to_tell(head):
     assert np.isinf(found.standard_error).all()
 
 
-def test_what_cannot_be_used(head):
+def test_invalid_arguments_are_refused(head):
     with pytest.raises(ValueError, match="labels has shape"):
         estimate(head, labels=np.ones((2, 2, 2)))
     with pytest.raises(ValueError, match="median of kappa must be positive"):
@@ -111,7 +111,7 @@ def test_the_phase_to_subtract():
 
 
 def test_the_posterior_mean_by_integration():
-    """Along one axis, with the others known to be 0, by summing the posterior on a grid."""
+    """The reference is a sum of the posterior over a grid along one axis; the others are 0."""
     sd, found, slab = 3.0, 7.0, 20.0
     a = np.linspace(-120, 120, 200_001)
     step = a[1] - a[0]

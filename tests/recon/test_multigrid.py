@@ -10,7 +10,7 @@ from tests.recon.equations import pair_matrix
 
 
 def random_problem(shape, seed, contrast=3.0):
-    """Make links that differ by orders of magnitude, and unknowns with fixed voxels among them."""
+    """Return links that differ by orders of magnitude, and unknowns among fixed voxels."""
     rng = np.random.default_rng(seed)
     links = np.exp(contrast * rng.standard_normal((3, *shape)))
     for axis in range(3):
@@ -22,7 +22,7 @@ def random_problem(shape, seed, contrast=3.0):
 
 
 def operator(links, free, extra=0.0):
-    """Write the operator out as a sparse matrix of the unknowns."""
+    """Return the operator as a sparse matrix over the unknowns."""
     whole = pair_matrix(links) + extra * eye_array(free.size)
     return whole.tocsr()[free.ravel()][:, free.ravel()]
 
@@ -35,7 +35,7 @@ def on_unknowns(solver, free, vector):
 
 
 def iterations(links, free, extra=0.0):
-    """Count the conjugate gradients that the V-cycle needs."""
+    """Return the number of conjugate-gradient iterations with the V-cycle."""
     count = []
     solver = Multigrid(links, free, extra)
     _, failure = cg(
@@ -53,7 +53,7 @@ def iterations(links, free, extra=0.0):
 @settings(max_examples=30, deadline=None)
 @given(st.tuples(*[st.integers(2, 6)] * 3), st.integers(0, 1000), st.sampled_from([0.1, 0.5]))
 def test_a_cycle_is_the_inverse_of_a_small_matrix(shape, seed, extra):
-    # at most 200 unknowns, so that the first grid is the coarsest
+    # at most 200 unknowns, so that the first grid is also the coarsest grid
     links, free = random_problem(shape, seed, contrast=1.0)
     free.ravel()[200:] = False
     source = np.random.default_rng(seed).standard_normal(free.sum())
@@ -69,7 +69,7 @@ def test_it_preconditions_links_that_differ(shape, seed):
 
 
 def test_a_cycle_is_symmetric_and_positive():
-    """As conjugate gradients want of what preconditions them."""
+    """Conjugate gradients require a symmetric positive preconditioner."""
     links, free = random_problem((12, 9, 10), 0)
     solver = Multigrid(links, free, 0.1)
     a, b = np.where(free, np.random.default_rng(1).standard_normal((2, *free.shape)), 0)

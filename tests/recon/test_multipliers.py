@@ -14,14 +14,14 @@ ENERGY = 1e-9
 
 
 def matrix_of(operator):
-    """Write a linear function of volumes out as a matrix."""
+    """Return a linear function of volumes as a matrix."""
     units = np.eye(np.prod(SHAPE)).reshape(-1, *SHAPE)
     return np.stack([operator(unit).ravel() for unit in units], axis=1).astype(float)
 
 
 @pytest.fixture(scope="module")
 def case():
-    """A problem of 336 voxels, and its matrices A, B and Q written out."""
+    """Return a problem of 336 voxels, and its matrices A, B and Q."""
     rng = np.random.default_rng(0)
     inside = np.ones(SHAPE, dtype=bool)
     x, y, z = (np.indices(SHAPE) * np.reshape(SIZE, (3, 1, 1, 1)) * 1e-3).astype(float)
@@ -47,7 +47,7 @@ def test_a_step_is_the_constrained_minimum(case):
     inner = equation.inner.ravel()
     size, rows = phase.size, inner.sum()
     none = np.zeros((size, size))
-    # the stationary point of the Lagrangian in (phase, u, y), written out
+    # the stationary point of the Lagrangian in (phase, u, y), from an explicit matrix
     saddle = np.block(
         [
             [np.eye(size) / VARIANCE, none, by_phase.T],

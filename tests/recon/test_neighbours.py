@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bids_qcm.recon.neighbours import balance, differences, sum_of_cells, through
+from bids_qcm.recon.neighbours import balance, differences, graph_laplacian, sum_of_cells
 
 SHAPES = st.tuples(*[st.integers(1, 5)] * 3)
 
@@ -22,9 +22,9 @@ def test_balance_is_the_adjoint_of_differences(data, shape):
 
 
 @given(st.data(), SHAPES)
-def test_what_flows_out_of_one_voxel_flows_into_others(data, shape):
+def test_fluxes_between_voxels_sum_to_zero(data, shape):
     links = [np.abs(step) for step in differences(data.draw(volumes(shape)))]
-    assert abs(through(links, data.draw(volumes(shape))).sum()) < 1e-12
+    assert abs(graph_laplacian(links, data.draw(volumes(shape))).sum()) < 1e-12
 
 
 def test_cells_at_the_end_are_cut_off():

@@ -8,7 +8,7 @@ from bids_qcm.recon.pairs import PairOperator
 
 
 def random_coefficients(shape, seed):
-    """Make coefficients of pairs, 0 where there is no pair, an extra and a factor."""
+    """Return random coefficients of pairs (0 without a pair), an extra and a factor."""
     rng = np.random.default_rng(seed)
     forward, backward = rng.standard_normal((2, 3, *shape))
     for axis in range(3):
@@ -20,7 +20,7 @@ def random_coefficients(shape, seed):
 
 @settings(max_examples=30, deadline=None)
 @given(st.tuples(*[st.integers(1, 5)] * 3), st.integers(0, 1000))
-def test_it_is_what_it_says(shape, seed):
+def test_operator_agrees_with_its_formula(shape, seed):
     forward, backward, extra, factor, values = random_coefficients(shape, seed)
     expected = extra * values
     for axis in range(3):
@@ -32,7 +32,7 @@ def test_it_is_what_it_says(shape, seed):
     np.testing.assert_allclose(found, factor * expected, atol=1e-4)
 
 
-def test_a_constant_has_no_rounding():
+def test_a_constant_has_no_rounding_error():
     forward, backward, extra, factor, _ = random_coefficients((5, 4, 6), 0)
     found = PairOperator(forward, backward, np.zeros_like(extra), factor)(np.full((5, 4, 6), 1e6))
     assert not found.any()

@@ -22,7 +22,7 @@ def compare(slow, volumes, radius, *, use_labels, use_magnitude, n=200):
     assert np.isnan(found[0][~at]).all()
     found = SimpleNamespace(laplacian=found[0][tuple(voxels.T)], gradient=found[1][:, *voxels.T].T)
     expected = [slow.lstsq_fit(v, volumes.phase, support, **keywords) for v in voxels]
-    # at a condition number near 1e3, whose square the normal matrix has, either answer is right
+    # Near a condition number of 1e3 (1e6 for the normal matrix), either verdict is acceptable.
     clear = np.array([e.condition < 300 or not e.determined for e in expected])
     determined = np.array([e.determined for e in expected])
     np.testing.assert_array_equal(np.isfinite(found.laplacian)[clear], determined[clear])
@@ -112,5 +112,5 @@ def test_noise_follows_the_limit_of_an_unrestricted_ball(voxels_of_radius):
     inner = (slice(voxels_of_radius, -voxels_of_radius),) * 3
     n = ellipsoid((radius,) * 3, (1.0, 1.0, 1.0)).sum()
     limit = sd * np.sqrt(525 / n) / (radius * 1e-3) ** 2
-    # the limit is that of a continuous ball; neighbouring estimates are correlated
+    # the limit is for a continuous ball, and neighbouring estimates are correlated
     assert laplacian[inner].std() == pytest.approx(limit, rel=0.1)

@@ -13,12 +13,12 @@ from bids_qcm.recon.radii import choose_kernels
 
 LOCAL = [name for name, method in METHODS.items() if method.form != "inversion"]
 F = 127.74e6
-# Large enough for the voxel size of 2.2 mm; the published radii of some methods are not.
+# Radii that are large enough for voxels of 2.2 mm; some published radii are too small.
 RADII = {"fit_radius": 8, "integral_radius": 7}
 
 
 def a_quadratic(volumes, seed=0):
-    """Make a quadratic phase of a few radians, and give its Laplacian in rad/m^2."""
+    """Return a quadratic phase of a few radians, and its Laplacian in rad/m^2."""
     rng = np.random.default_rng(seed)
     curvature = rng.normal(size=(3, 3)) * 200
     curvature = curvature + curvature.T + 400 * np.eye(3)
@@ -70,7 +70,7 @@ def test_fits_are_exact_on_any_quadratic_on_any_grid(
     radius = tuple(voxels_of_radius * d for d in voxel_size)
     result = run(volumes, phase, method, fit_radius=radius, integral_radius=radius)
     valid = np.isfinite(result.conductivity) & volumes.mask
-    # rounding of the float32 phase, as seen through a second difference
+    # rounding error of the float32 phase in a second difference
     rounding = np.abs(phase).max() * 1e-7 * 10 / min(voxel_size) ** 2 * 1e6
     np.testing.assert_allclose(
         result.conductivity[valid] / conductivity_factor(F),
@@ -260,7 +260,7 @@ PHASE = np.zeros((4, 4, 4))
         (PHASE, {"sign": "plus"}, "sign"),
         (PHASE, {"fit_radius": 0.5}, "less than one voxel along x"),
         (PHASE, {"fit_radius": 1}, "holds 7 voxels"),
-        # no voxel is off both along x and along z
+        # no voxel has an offset both along x and along z
         (PHASE, {"voxel_size": (1, 1, 3), "fit_radius": (9, 9, 3)}, "cannot determine"),
         (PHASE, {"voxel_size": 0.001}, "both are in mm"),
         (PHASE, {"n_threads": 0}, "n_threads"),
@@ -302,7 +302,7 @@ def test_an_inversion_gives_a_map_and_its_standard_deviation(volumes):
     assert invert(volumes, uncertainty=False).conductivity_std is None
 
 
-def test_an_inversion_knows_the_sign(volumes):
+def test_an_inversion_applies_the_sign(volumes):
     flipped = run(volumes, -volumes.phase, "inversion", sign="-", phase_noise=0.01)
     np.testing.assert_array_equal(
         flipped.conductivity,
@@ -313,11 +313,11 @@ def test_an_inversion_knows_the_sign(volumes):
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"phase_noise": None}, "needs the noise of the phase"),
-        ({"phase_noise": 0.0}, "needs the noise of the phase, positive"),
+        ({"phase_noise": None}, "needs a phase noise"),
+        ({"phase_noise": 0.0}, "needs a phase noise that is positive"),
         ({"fit_radius": (9, 9, 0)}, "all three dimensions"),
     ],
 )
-def test_what_an_inversion_needs(volumes, keywords, message):
+def test_inversions_refuse_missing_noise_and_flat_kernels(volumes, keywords, message):
     with pytest.raises(ValueError, match=message):
         invert(volumes, **keywords)

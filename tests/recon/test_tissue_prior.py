@@ -10,7 +10,7 @@ TO_MEAN = 0.02
 
 @pytest.fixture
 def case():
-    """Two tissues with weak links between them, and a hole in the mask."""
+    """Return two tissues with weak links between them, and a hole in the mask."""
     support = np.zeros((7, 6, 5), dtype=np.int32)
     support[1:4, 1:-1, 1:], support[4:6, 1:-1, 1:] = 4, 9
     support[2, 2, 2] = 0
@@ -28,7 +28,7 @@ def case():
 
 
 def dense(links, support):
-    """Write the precision out for the voxels of the mask."""
+    """Return the precision as a matrix over the voxels of the mask."""
     inside = support.ravel() != 0
     matrix = pair_matrix(links).toarray()[np.ix_(inside, inside)]
     tissue = support.ravel()[inside]

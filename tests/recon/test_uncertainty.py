@@ -1,4 +1,4 @@
-"""Standard deviations against explicit propagation, the theoretical limit and realisations."""
+"""Standard deviations, compared with explicit propagation, theory and realisations."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_limit_of_an_unrestricted_ball(voxel_size, restricted):
     radius, sd = 12.0, 0.02
     kernel = ellipsoid((radius,) * 3, voxel_size)
     support = np.ones([n + 2 for n in kernel.shape], np.int32)
-    # the fit around each voxel by its own normal matrix, and by the stencil of all
+    # a fit with a normal matrix for each voxel, or with one stencil for all voxels
     support[0, 0, 0] = 2 if restricted else 1
     noise = np.full(support.shape, sd, np.float32)
     std = fit_quadratic(
@@ -120,8 +120,8 @@ def test_replicates_of_a_known_estimator(sparse):
 
 
 @pytest.mark.parametrize("use_magnitude", [False, True])
-def test_what_is_sparse_is_averaged_over_its_neighbours(use_magnitude):
-    """32 replicates alone would leave 13 %, and those of 3 neighbours along z 7 %."""
+def test_sparse_variances_are_averaged_over_neighbours(use_magnitude):
+    """The relative error is 13 % for 32 replicates and 7 % with 3 neighbours along z."""
     shape, spacing = (30, 30, 12), 3
     support = np.ones(shape, np.int32)
     still = np.zeros(shape, np.float32)
@@ -156,7 +156,7 @@ def test_replicates_of_the_magnitude():
     noise = Noise(np.full(shape, 0.1, np.float32), 0.02)
     laplacian = (5 + zscore) * phase
     std = replicate_std(estimate, phase, laplacian, support, noise, zscore)
-    # the phase's noise through the estimator, and its mean as the magnitude changes
+    # the phase noise in the estimator, and the change of its mean with the magnitude
     expected = np.hypot(5 * 0.1, 30 * 0.02)
     assert np.sqrt(np.mean(std**2)) == pytest.approx(expected, rel=0.03)
 
@@ -196,6 +196,6 @@ def test_every_local_method_has_a_standard_deviation_where_it_has_a_map(volumes,
         ({"phase_noise": 1.0, "magnitude_noise": -1.0}, "magnitude noise is -1"),
     ],
 )
-def test_noise_that_cannot_be(volumes, noise, message):
+def test_invalid_noise_is_refused(volumes, noise, message):
     with pytest.raises(ValueError, match=message):
         reconstruct(volumes.phase, method="laplacian", voxel_size=1, frequency=F, **noise)
