@@ -1,4 +1,4 @@
-"""The tissues of the phantom and their properties."""
+"""Tissues of the phantom and their properties."""
 
 import math
 from dataclasses import dataclass
@@ -10,16 +10,17 @@ from bids_qcm.physics import VACUUM_PERMITTIVITY
 
 @dataclass(frozen=True)
 class ColeCole:
-    """A dispersion of four Cole-Cole terms at most.
+    """Dielectric dispersion with up to four Cole-Cole terms [1]_.
 
     Parameters
     ----------
     permittivity
-        Relative, at infinite frequency.
+        Relative permittivity at infinite frequency.
     ionic_conductivity
-        S/m.
+        Static ionic conductivity, S/m.
     terms
-        Of each: step of the relative permittivity, relaxation time (s) and broadening.
+        For each term: step of the relative permittivity, relaxation time (s) and broadening
+        exponent.
 
     References
     ----------
@@ -43,7 +44,7 @@ class ColeCole:
         return self._polarisation(2 * math.pi * frequency).real
 
     def _polarisation(self, omega: float) -> complex:
-        """Return the complex relative permittivity without the ions' conductivity."""
+        """Return the complex relative permittivity without the ionic conductivity."""
         return self.permittivity + sum(
             step / (1 + (1j * omega * time) ** (1 - broadening))
             for step, time, broadening in self.terms
@@ -52,20 +53,21 @@ class ColeCole:
 
 @dataclass(frozen=True)
 class Tissue:
-    """One tissue.
+    """Tissue of the phantom.
 
     Parameters
     ----------
     index
         Label, from the BIDS table of common image-derived labels.
     name, abbreviation
-        From the same table.
+        Name and abbreviation, from the same table.
     magnitude
         Signal without T2* decay, relative to cerebrospinal fluid.
     t2_star
-        At 3 T, s.
+        T2* at 3 T, s.
     dispersion
-        Of conductivity and permittivity; None if the phantom's parameters say the conductivity.
+        Dispersion of conductivity and permittivity. None if the parameters of the phantom define
+        the conductivity.
     """
 
     index: int
@@ -123,18 +125,18 @@ BRAIN = (*HEALTHY_BRAIN, "L")
 """Abbreviations of the tissues in the brain mask."""
 
 TISSUE_ORDER = {tissue.abbreviation: row for row, tissue in enumerate(TISSUES)}
-"""Where a tissue stands in `TISSUES`, by abbreviation."""
+"""Position of each tissue in `TISSUES`, by abbreviation."""
 
 
 def conductivities(frequency: float, lesion_conductivity: float) -> np.ndarray:
-    """Return the conductivity of every tissue.
+    """Return the conductivity of each tissue.
 
     Parameters
     ----------
     frequency
-        Hz.
+        Larmor frequency, Hz.
     lesion_conductivity
-        S/m.
+        Conductivity of lesions, S/m.
 
     Returns
     -------
@@ -150,17 +152,17 @@ def conductivities(frequency: float, lesion_conductivity: float) -> np.ndarray:
 
 
 def permittivities(frequency: float) -> np.ndarray:
-    """Return the relative permittivity of every tissue.
+    """Return the relative permittivity of each tissue.
 
     Parameters
     ----------
     frequency
-        Hz.
+        Larmor frequency, Hz.
 
     Returns
     -------
     ndarray
-        (T,) float64, in the order of `TISSUES`; lesions have the permittivity of gray matter.
+        (T,) float64, in the order of `TISSUES`. Lesions have the permittivity of gray matter.
     """
     return np.array(
         [(tissue.dispersion or _GRAY).relative_permittivity(frequency) for tissue in TISSUES]
