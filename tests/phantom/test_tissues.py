@@ -46,7 +46,7 @@ def test_conductivities_stand_in_the_order_of_the_tissues():
 
 
 def test_permittivity_at_3_t():
-    """As published tables give it; lesions have that of gray matter."""
+    """Compare with published tables; lesions have the permittivity of gray matter."""
     found = permittivities(127.74e6)
     np.testing.assert_allclose(found, [73.5, 52.5, 84.0, 14.7, 65.4, 73.5], atol=0.15)
 

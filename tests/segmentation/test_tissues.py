@@ -28,7 +28,7 @@ def test_others_stay_apart_and_keep_their_number_unless_it_is_that_of_a_tissue()
 
 
 def test_unknown_labels_are_listed():
-    with pytest.raises(ValueError, match=r"in no table: -3, 7$"):
+    with pytest.raises(ValueError, match=r"not in the label table: -3, 7$"):
         to_tissues(np.array([0, 7, 2, -3]), TABLE)
     with pytest.raises(ValueError, match="519 and 80 more"):
         to_tissues(np.arange(500, 600), TABLE)
