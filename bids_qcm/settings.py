@@ -94,7 +94,7 @@ class Settings:
     slurm_arguments : tuple of str
         Command line that the Slurm scripts run for each participant, without the participant label.
     dry_run : bool
-        Whether to stop after the plan.
+        Whether to print the plan and stop.
     stop_on_first_crash, clean_workdir, write_graph : bool
     """
 

@@ -164,8 +164,8 @@ def recognise_unit(median: float, declared: DeclaredB1) -> str:
         raise B1MapError(
             f"has a median of {median:.3g} in the mask, which is implausible for |B1+| in "
             f"{' or '.join(ranges)}",
-            "scale it to percent of the nominal flip angle, or give Units in its sidecar, and "
-            f"NominalFlipAngle (degrees) for flip angles; {_OTHERWISE}",
+            "rescale the map to percent of the nominal flip angle, or add Units to its sidecar "
+            f"(for a map of flip angles, also NominalFlipAngle in degrees), {_OTHERWISE}",
         )
     # without a nominal angle, accept all flip angles of |B1+| mapping sequences
     degrees = _ANGLE_RANGE
@@ -218,7 +218,8 @@ def check_b1(
     b1_map : ndarray of float, shape (X, Y, Z)
         Measured map, in the unit of the file.
     measured, negative : ndarray of float, shape (X, Y, Z)
-        Share of each voxel with a positive and with a negative value.
+        Share of each voxel in which the measured value is positive (`measured`) or negative
+        (`negative`).
     mask : ndarray of bool, shape (X, Y, Z)
         Mask; not empty.
     magnitude : ndarray of float, shape (X, Y, Z)

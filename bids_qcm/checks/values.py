@@ -40,7 +40,7 @@ _LEAST_NOISE_VOXELS = 1000
 # Share of values at each end of a range that are ignored, because a few voxels overshoot.
 _OVERSHOOT = 0.001
 
-# Smallest phase difference between neighbours that is a wrap, relative to the range of the phase.
+# Smallest phase difference between neighbours that counts as a wrap, relative to the phase range.
 _WRAP_STEP = 0.75
 _LEAST_WRAPS = 50
 

@@ -90,7 +90,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a map may be used.
+    """Verdict on the use of a map.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ def judge(evidence: Evidence) -> Verdict:
     Returns
     -------
     Verdict
-        The worst colour of all reasons.
+        Verdict with the worst colour of all reasons.
     """
     reasons = [
         *_images(evidence),
@@ -203,14 +203,14 @@ def _images(evidence: Evidence) -> Iterator[Reason]:
         checks = "check" if evidence.n_failed_checks == 1 else "checks"
         yield Reason(
             "red",
-            f"the images failed {evidence.n_failed_checks} {checks}, but --image-checks warn was "
-            "given; see the warnings",
+            f"the images failed {evidence.n_failed_checks} {checks}, but the map was computed "
+            "because of --image-checks warn; see the warnings",
         )
 
 
 def _implausible(evidence: Evidence) -> Iterator[Reason]:
     share, expected = evidence.implausible_fraction, evidence.expected_implausible
-    text = f"{share:.0%} of the voxels have a conductivity that no tissue has"
+    text = f"{share:.0%} of the voxels have a conductivity outside the range of tissues"
     by_excess = None
     if expected is not None:
         by_excess = _above(share - expected, EXCESS_IMPLAUSIBLE)

@@ -173,7 +173,8 @@ def score(conductivity: NDArray[np.floating], truth: Truth) -> Score:
     """
     if conductivity.shape != truth.conductivity.shape:
         raise ValueError(
-            f"the map has the shape {conductivity.shape}, but the truth {truth.conductivity.shape}"
+            f"the map has shape {conductivity.shape}, but the truth has shape "
+            f"{truth.conductivity.shape}"
         )
     return Score(
         score_brain(conductivity, truth),

@@ -126,7 +126,10 @@ def fit_echo_lines(
     times = np.asarray(echo_times, dtype=np.float64)
     different = np.unique(times[np.isfinite(times)])
     if len(echoes) < 2 or times.shape != (len(echoes),) or different.size < len(echoes):
-        raise ValueError(f"{len(echoes)} echoes need as many different echo times, got {times}")
+        raise ValueError(
+            "at least two echoes with different echo times are needed, but there are "
+            f"{len(echoes)} echoes with the echo times {times}"
+        )
     order = np.argsort(times)
     times = times[order]
     first, second = (echoes[k] for k in order[:2])

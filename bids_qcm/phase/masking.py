@@ -164,7 +164,7 @@ def find_signal(
     finite = np.isfinite(magnitude) & np.isfinite(phase)
     values = np.where(finite, magnitude, 0)
     if not np.ptp(values) > 0:
-        raise ValueError("the magnitude is constant: it shows no signal")
+        raise ValueError("the magnitude is constant and shows no signal")
     where = finite & (values > 0) & ~blank_phase(np.where(finite, phase, 0))
     noise = noise_floor(values, phase, where)
     typical = typical_signal(values)
@@ -172,7 +172,7 @@ def find_signal(
     signal = bright & (phase_coherence(phase, bright, axes) >= LEAST_COHERENCE)
     components, n_components = ndimage.label(signal)
     if n_components == 0:
-        raise ValueError(f"no voxel has a signal-to-noise ratio of {LEAST_SNR:g}")
+        raise ValueError(f"no voxel has a signal-to-noise ratio above {LEAST_SNR:g}")
     largest = components == np.bincount(components[signal]).argmax()
     return Signal(_without_small_holes(largest) & finite, noise)
 

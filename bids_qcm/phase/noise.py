@@ -40,7 +40,7 @@ def noise_level(
     Raises
     ------
     ValueError
-        If the mask holds no square of 3 by 3 voxels.
+        If the mask contains no square of 3 by 3 voxels.
 
     Notes
     -----
@@ -64,7 +64,7 @@ def noise_level(
             factors.append(np.median(np.abs(difference) / expected) / NORMAL_MEDIAN)
     if not factors:
         raise ValueError(
-            "the mask holds no square of 3 by 3 voxels, from which the noise could be estimated"
+            "the mask contains no square of 3 by 3 voxels, which are needed to estimate the noise"
         )
     return float(np.median(factors))
 
@@ -107,7 +107,7 @@ def local_noise(parts: Sequence[NDArray[np.floating]], where: NDArray[np.bool_])
         gain = len(parts) * np.sum(_SECOND_DIFFERENCE**2) ** 2
         levels.append(np.percentile(mean[whole] / share[whole] / gain, _SMOOTHEST))
     if not levels:
-        raise ValueError("the image holds no square of 3 by 3 voxels with signal")
+        raise ValueError("the image contains no square of 3 by 3 voxels with signal")
     return float(np.sqrt(np.median(levels)))
 
 

@@ -93,7 +93,7 @@ def compute_phi0(
     blank_fraction = float(blank.sum() / max(mask.sum(), 1))
     mask &= ~blank
     if not mask.any():
-        raise ValueError("the mask holds no voxel with signal")
+        raise ValueError("the mask contains no voxel with signal")
     series = complex_echoes(magnitudes, phases, echo_times, mask)
     misfit: tuple[float, ...] = ()
     if len(series.echoes) == 1:

@@ -122,7 +122,7 @@ def information(
     method.SetInitialTransform(transform)
     try:
         return -method.MetricEvaluate(fixed, moving)
-    except RuntimeError:  # there is no overlap
+    except RuntimeError:  # the images do not overlap
         return 0.0
 
 

@@ -143,7 +143,7 @@ def test_a_map_without_valid_voxels(truth):
 
 
 def test_a_map_of_another_shape_is_refused(truth):
-    with pytest.raises(ValueError, match=r"the map has the shape \(3, 3, 3\), but the truth"):
+    with pytest.raises(ValueError, match=r"the map has shape \(3, 3, 3\), but the truth"):
         score(np.zeros((3, 3, 3)), truth)
 
 

@@ -124,7 +124,7 @@ def test_constant_is_refused(value):
 
 
 def test_noise_alone_is_refused():
-    with pytest.raises(ValueError, match="no voxel has a signal-to-noise ratio of 5"):
+    with pytest.raises(ValueError, match="no voxel has a signal-to-noise ratio above 5"):
         signal_mask(*image(0 * BODY, 10))
 
 
