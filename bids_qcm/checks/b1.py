@@ -35,10 +35,10 @@ anatomical image with voxels of 5 to 6 mm."""
 
 LARGEST_REMOTE = 0.2
 """Largest share of the mask at a distance of more than the kernel width from the measured voxels.
-In this part the smoothed map is nearly constant and does not correct the conductivity."""
+In this region, the smoothed map is nearly constant and does not correct the conductivity."""
 
 EXPECTED_REMOTE = 0.02
-"""Largest share of the mask beyond the kernel width without a warning."""
+"""Largest share of the mask beyond the kernel width that is accepted without a warning."""
 
 _ANGLE_RANGE = (1.0, 400.0)
 _HIGH_FIELD = 3.5

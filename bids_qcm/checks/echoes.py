@@ -9,8 +9,10 @@ from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.curvature import median_curvature
 
 LARGEST_MISFIT = 0.1
+"""Largest deviation of an echo from the line over echo time that does not cause an error, rad."""
+
 EXPECTED_MISFIT = 0.02
-"""Deviation of an echo from the line over echo time in rad, for an error and for a warning. In
+"""Largest deviation of an echo from the line over echo time that does not cause a warning, rad. In
 phantoms with an SNR of 16, the deviation is 0.005 or less."""
 
 LARGEST_GROWTH = 1.02
@@ -121,10 +123,10 @@ def check_curvature(
 
     Notes
     -----
-    Two echoes always lie on a line, so that their misfit contains no information. Their Laplacians
-    do: off-resonance is a harmonic function where the susceptibility is constant, and its Laplacian
-    is zero there. Therefore the median Laplacian depends only on the conductivity and is the same
-    in every echo.
+    Two echoes always lie on a line, so that their misfit contains no information. This check uses
+    their Laplacians instead. Off-resonance is a harmonic function where the susceptibility is
+    constant, and its Laplacian is zero there. Therefore the median Laplacian depends only on the
+    conductivity and is the same in every echo.
     """
     found = [median_curvature(echo, mask, voxel_size) for echo in echoes]
     curvatures = [one for one in found if one is not None]

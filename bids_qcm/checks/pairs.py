@@ -13,10 +13,12 @@ STRONG = 0.5
 """Smallest magnitude of a voxel with strong signal, relative to the typical signal."""
 
 LARGEST_INCOHERENT = 0.02
+"""Largest share of voxels with strong signal whose phase may be incoherent without an error."""
+
 EXPECTED_INCOHERENT = 0.004
-"""Share of voxels with strong signal and incoherent phase, for an error and for a warning. The
-share is at most 0.0002 in 3 T heads and all kinds of phantoms. It is 0.009 to 0.2 if the phase is
-mirrored, is shifted by two voxels, or belongs to another head."""
+"""Largest share of voxels with strong signal whose phase may be incoherent without a warning. The
+share is at most 0.0002 in 3 T heads and all kinds of phantoms. The share is 0.009 to 0.2 if the
+phase is mirrored, is shifted by two voxels, or belongs to another head."""
 
 
 def incoherent_fraction(

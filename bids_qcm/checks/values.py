@@ -18,12 +18,13 @@ overflow causes 100 %."""
 _NEGATIVE = 0.003
 LARGEST_NEGATIVE_SHARE = 0.15
 """Largest share of voxels of a magnitude that are below -0.3 % of the 99th percentile. After
-interpolation, the share is at most 8 %. For a real part with air around the head, it is 30 %."""
+interpolation, the share is at most 8 %. In a real part with air around the head, the share is
+30 %."""
 
 LARGEST_ROUGHNESS = 0.2
 """Largest share of neighbouring voxels of a magnitude that differ by more than a quarter of the
 largest value. For a magnitude, the share is 0.02 or less at an SNR of 16, and 0.1 at an SNR of 5.
-For the phase of noise, it is 0.56."""
+For the phase of noise, the share is 0.56."""
 
 LOST_INTERCEPT = 0.05
 """Largest first percentile of a real or imaginary part without negative values, relative to its

@@ -52,7 +52,8 @@ GRAY_OVER_WHITE = Limits(1.1, 0.8)
 """Conductivity of gray matter divided by the conductivity of white matter."""
 
 LOW_FLUID = 0.5
-"""Ratio of cerebrospinal fluid to the literature value, below which a verdict is amber."""
+"""Ratio of the conductivity of cerebrospinal fluid to the literature value, below which a verdict
+is amber."""
 
 TREND = Limits(0.5, 1.0)
 """Relative change of the conductivity from one end of the mask to the other."""

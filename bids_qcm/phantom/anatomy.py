@@ -175,7 +175,7 @@ def _paint_balls(balls: list[Ball], grid: Grid) -> tuple[np.ndarray, np.ndarray]
 
 
 def _most_probable(fractions: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Return the index of the most probable brain tissue in the brain, of other tissues outside."""
+    """Return tissue labels: the most probable brain tissue in the brain, other tissues outside."""
     index = np.array([tissue.index for tissue in TISSUES], dtype=np.uint8)
     in_brain = _rows(BRAIN)
     in_shell = np.setdiff1d(np.arange(len(TISSUES)), in_brain)

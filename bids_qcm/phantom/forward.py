@@ -76,8 +76,8 @@ def _divergence_of_gradient(
 ) -> sparse.csr_array:
     """Return the operator `-div(grad(.) / sigma)` on the voxels where sigma is not 0.
 
-    The operator is symmetric and positive definite. The phase is 0 on each face between a voxel
-    inside and a voxel outside the head or the array.
+    The operator is symmetric and positive definite. The phase is 0 on the surface of the head,
+    which consists of the faces between voxels inside and voxels outside the head.
     """
     sigma = np.pad(sigma, 1)
     inside = sigma > 0

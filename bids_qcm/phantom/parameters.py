@@ -87,7 +87,8 @@ class PhantomParameters:
     Raises
     ------
     ValueError
-        If a parameter is out of its range. The message contains its name, its range and the unit.
+        If a parameter is out of range. The message contains the name, the range and the unit of
+        the parameter.
     """
 
     resolution: float = 2.0

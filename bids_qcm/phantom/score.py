@@ -88,7 +88,7 @@ class LesionScore:
         Number of voxels in the lesion and in its surroundings, including invalid voxels.
     contrast, true_contrast : float
         Mean in the lesion minus mean in its surroundings, for the map and for the true
-        conductivity, S/m. Both use the voxels that are valid in the map.
+        conductivity, S/m. Both contrasts use the voxels that are valid in the map.
     recovered : float
         `contrast` divided by `true_contrast`: 1 if the map shows the full contrast, 0 if the map
         does not show the lesion.
@@ -298,9 +298,9 @@ def score_variation(conductivity: NDArray[np.floating], truth: Truth) -> list[Va
     voxel is used if its true conductivity is within 2.5 robust standard deviations (1.4826 times
     the median absolute deviation) of the median; the other voxels are mixtures with another tissue.
     A tissue has no variation if the robust standard deviation of its true conductivity is below 1 %
-    of the median. The slope is a least-squares slope, which is not biased by noise in the map.
+    of the median. The slope is fitted with least squares and is not biased by noise in the map.
 
-    Other errors of the map may be correlated with the true conductivity by chance. To avoid them,
+    Other errors of the map may be correlated with the true conductivity by chance. To avoid this,
     simulate the same head with and without variation and with the same noise, and pass the
     difference of the two maps as `conductivity`. The slope then measures the variation only.
 

@@ -24,9 +24,10 @@ def telling_slice(truth: Truth) -> int:
     -------
     int
         Index along the third axis. Candidates are the slices with at least a third of the
-        ventricles' largest cross-section. The slice with the most lesion voxels is chosen,
-        including the tumour; then the slice with the most ventricle voxels; then the slice with the
-        most brain voxels. Without ventricles, all slices are candidates.
+        ventricles' largest cross-section; without ventricles, all slices are candidates. The
+        function returns the candidate with the most lesion voxels, including tumour voxels. Among
+        candidates with equally many lesion voxels, the number of ventricle voxels and then the
+        number of brain voxels decides.
     """
     depth = ndimage.distance_transform_edt(truth.brain, sampling=truth.voxel_size)
     ventricles = (truth.labels == _index("CSF")) & (depth > _VENTRICLE_DEPTH)

@@ -27,8 +27,8 @@ _BRIGHTEST_PERCENTILE = 99.0
 # Width of the Gaussian filter that estimates the coil sensitivity. With 25 mm, a head that was four
 # times as bright at the surface as at the centre was registered wrongly.
 _BIAS_SD_MM = 14.0
-# Constant that is added to the bias, relative to the mean signal. It suppresses noise far from the
-# head.
+# Constant that is added to the bias to suppress noise far from the head, relative to the mean
+# signal.
 _LEAST_BIAS = 0.05
 # Smallest share of the template that must lie inside the field of view.
 _LEAST_INSIDE = 0.3

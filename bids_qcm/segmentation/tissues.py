@@ -62,8 +62,8 @@ def to_tissues(
     labels : ndarray of int, any shape
         0 is background.
     table : mapping of int to Label
-        Label table. Labels of the tissue ``other`` keep their number unless it is the index of a
-        tissue.
+        Label table. Labels of the tissue ``other`` keep their number unless this number is the
+        index of a tissue.
 
     Returns
     -------

@@ -40,9 +40,8 @@ def cached_fields(
 
     Notes
     -----
-    The cache is the folder `bids_qcm` in the folder that the environment variable `XDG_CACHE_HOME`
-    names, by default `~/.cache`. A damaged file is replaced. If the folder is not writable, the
-    fields are not stored.
+    The cache folder is `$XDG_CACHE_HOME/bids_qcm`, by default `~/.cache/bids_qcm`. A damaged file
+    is replaced. If the folder is not writable, the fields are not stored.
     """
     path = cache_folder() / f"fields-{_key(permittivity, grid, frequency)}.npz"
     stored = _read(path, grid.shape)

@@ -83,8 +83,8 @@ def transceive_phase(
     -------
     ndarray
         (X, Y, Z) float64, rad; 0 outside the head. The median over the brain is between -pi and pi.
-        Unwrapping is ambiguous around lines on which B1+ or B1- is zero. Near the surface of the
-        head, these lines occur at 7 T.
+        Unwrapping is ambiguous around lines on which B1+ or B1- is zero. At 7 T, such lines occur
+        near the surface of the head.
     """
     # Import here, because skimage is slow to import and only this function needs it.
     from skimage.restoration import unwrap_phase
