@@ -82,7 +82,7 @@ def test_a_tissue_is_eroded_at_other_labels_but_not_at_the_border_of_the_volume(
     assert not found[3, 2].any()
 
 
-def test_statistics_of_tissues_are_those_of_the_eroded_tissues_inside_the_mask():
+def test_tissues_are_eroded_before_they_are_restricted_to_the_mask():
     labels = np.zeros((12, 11, 11), int)
     labels[:6], labels[6:11], labels[11] = 1, 3, 7
     mask = np.zeros(labels.shape, bool)

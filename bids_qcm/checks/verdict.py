@@ -144,7 +144,7 @@ def disagreements(medians: Mapping[str, Mapping[str, float]]) -> dict[str, float
     -------
     dict of str to float
         For each method: the largest ``|median / m - 1|`` over the tissues, where m is the median of
-        the other methods. Methods without a common tissue with another method are left out.
+        the other methods. A method is left out if it has no tissue in common with another method.
     """
     found = {}
     for method, own in medians.items():

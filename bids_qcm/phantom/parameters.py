@@ -55,7 +55,7 @@ class PhantomParameters:
     off_resonance
         Largest absolute off-resonance frequency in the brain, Hz.
     field_strength
-        B0, T, from 0.1 to 20.
+        Field strength B0, T, from 0.1 to 20.
     forward_model
         Model that computes the phase from the conductivity. `full-wave` solves Maxwell's equations
         for a head in a coil, see `bids_qcm.phantom.fullwave`. For the other models see

@@ -219,12 +219,12 @@ def _fit_lines(
             total += weight * term
         squares += np.sum(weight * phase**2)
         if used > 1:
-            intercept, slope = _line(sums, intercept, slope)
+            intercept, slope = _solve_line(sums, intercept, slope)
     residual = squares - np.sum(intercept * sums[3] + slope * sums[4])
     return intercept, slope, float(residual / np.sum(sums[0]))
 
 
-def _line(
+def _solve_line(
     sums: NDArray[np.float64], intercept: NDArray[np.float64], slope: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Solve the normal equations for the line in each voxel.

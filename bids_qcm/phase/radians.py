@@ -58,7 +58,7 @@ class _VendorRange:
     high: float
     radians_per_unit: float
 
-    def holds(self, low: float, high: float) -> bool:
+    def matches(self, low: float, high: float) -> bool:
         """Whether values from low to high lie in this range and fill it."""
         lows = (self.low, self.low + (1 - _FILLED) * (self.high - self.low))
         highs = (self.high - (1 - _FILLED) * (self.high - self.low), self.high)
@@ -165,7 +165,7 @@ def _units_of_range(
         if named is not None and (high - low) * named <= _WRAPPED_RANGE:
             return PhaseUnits(units, named)
         for vendor in _VENDOR_RANGES:
-            if vendor.holds(low, high):
+            if vendor.matches(low, high):
                 contradicted = named is not None and named != vendor.radians_per_unit
                 remark = (
                     f"the sidecar's Units is {units!r}, but the values range from {low:g} to "

@@ -36,7 +36,7 @@ def unwrap(phase: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.f
     unwrapped = unwrap_phase(np.ma.squeeze(hidden), rng=0)
     result = np.zeros(phase.shape, dtype=np.float32)
     filled = np.ma.filled(unwrapped, 0).reshape(hidden.shape)
-    result[box] = np.where(mask[box], _joined(filled, mask[box]), 0)
+    result[box] = np.where(mask[box], _align_parts(filled, mask[box]), 0)
     return np.where(mask, centred(result, mask), 0)
 
 
@@ -50,7 +50,7 @@ def wrap(phase: NDArray[np.floating]) -> NDArray[np.floating]:
     return phase - 2 * np.pi * np.round(phase / (2 * np.pi))
 
 
-def _joined(phase: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+def _align_parts(phase: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.floating]:
     """Shift each disconnected part of the mask by whole cycles to fit the largest part.
 
     Unwrapping leaves an arbitrary number of cycles between disconnected parts. A kernel that

@@ -167,22 +167,22 @@ def _resample(
 ) -> NDArray[np.float32]:
     """Return the mean of each map over each target voxel, (L, *shape); 0 outside the source."""
     points = grid_points(shape, target_affine)
-    (inside,) = np.nonzero(_in_source(points, source_shape, affine, target_affine, point_map))
-    offsets, to_index = _offsets(affine, target_affine), np.linalg.inv(affine)
-    cut = [_cut(volume) for volume in maps]
+    (inside,) = np.nonzero(_overlaps_source(points, source_shape, affine, target_affine, point_map))
+    offsets, to_index = _sample_offsets(affine, target_affine), np.linalg.inv(affine)
+    cropped = [_crop(volume) for volume in maps]
     shares = np.zeros((n_maps, len(points)), np.float32)
     for start in range(0, len(inside), _POINTS_AT_ONCE):
         part = inside[start : start + _POINTS_AT_ONCE]
         for offset in offsets:
             indices = apply_affine(to_index, point_map(points[part] + offset)).T
-            for share, (values, origin) in zip(shares, cut, strict=True):
+            for share, (values, origin) in zip(shares, cropped, strict=True):
                 share[part] += ndimage.map_coordinates(
                     values, indices - origin, order=1, mode="constant", output=np.float32
                 )
     return (shares / len(offsets)).reshape(n_maps, *shape)
 
 
-def _cut(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _crop(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Crop a volume to its nonzero voxels and a margin of one voxel for the interpolation.
 
     Returns
@@ -200,7 +200,7 @@ def _cut(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return np.pad(volume[box].astype(np.float32), 1), origin
 
 
-def _in_source(
+def _overlaps_source(
     points: NDArray[np.float64],
     source_shape: tuple[int, ...],
     affine: NDArray[np.floating],
@@ -213,7 +213,7 @@ def _in_source(
     return np.all((indices > -reach) & (indices < np.array(source_shape) + reach), axis=1)
 
 
-def _offsets(
+def _sample_offsets(
     affine: NDArray[np.floating], target_affine: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Return evenly spaced points in a target voxel, relative to the voxel centre, (N, 3) in mm."""

@@ -67,9 +67,9 @@ def segment_t1w(
     """
     image = np.nan_to_num(np.asarray(image, np.float32))
     head = _head(image)
-    uniform = _make_uniform(image, affine, head, n_threads)
+    uniform = _remove_bias(image, affine, head, n_threads)
     priors = _register_priors(uniform, affine, head)
-    uniform = _make_uniform(uniform, affine, priors.brain, n_threads)
+    uniform = _remove_bias(uniform, affine, priors.brain, n_threads)
     spacing = voxel_sizes(affine)
     near = _dilated(priors.brain, _REACH_MM, spacing)
     posterior = np.zeros((len(_CLASSES), *image.shape), np.float32)
@@ -85,7 +85,7 @@ def _head(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return image > threshold_otsu(image) / 2
 
 
-def _make_uniform(
+def _remove_bias(
     image: NDArray[np.float32],
     affine: NDArray[np.floating],
     where: NDArray[np.bool_],

@@ -30,7 +30,7 @@ def gather(conductivity, labels=None, mask=MASK, affine=IDENTITY, **options):
     )
 
 
-def test_implausible_is_outside_of_what_tissues_have():
+def test_values_outside_the_range_of_tissues_are_implausible():
     values = np.array([-0.1, 0.0, 0.5, 10.0, 10.1, np.nan, np.inf])
     assert is_implausible(values).tolist() == [True, False, False, False, True, False, False]
 
@@ -45,7 +45,7 @@ def test_the_literature_has_ratio_one(head):
     assert (found.noise_ratio, found.expected_implausible) == (None, None)
 
 
-def test_shares_are_of_the_mask(head):
+def test_fractions_are_relative_to_the_mask(head):
     conductivity, labels = head
     conductivity[0], conductivity[1], conductivity[2:4] = -1, 11, np.nan
     mask = MASK.copy()

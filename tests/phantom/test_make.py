@@ -174,7 +174,7 @@ def test_no_signal_outside_the_head(quiet):
 
 
 @pytest.mark.parametrize("snr", [5.0, 50.0])
-def test_noise_has_the_sd_that_the_snr_says(quiet, snr):
+def test_noise_has_the_standard_deviation_given_by_the_snr(quiet, snr):
     noisy = make_phantom(replace(SPIN_ECHO, snr=snr), quiet.head)
     noise = images(noisy)[0] - images(quiet)[0]
     expected = quiet.magnitude[0][quiet.mask].mean() / snr

@@ -39,7 +39,7 @@ def test_conductivity_far_from_larmor_frequencies(abbreviation, frequency, expec
     assert found == pytest.approx(expected, rel=0.01)
 
 
-def test_conductivities_stand_in_the_order_of_the_tissues():
+def test_conductivities_are_in_the_order_of_the_tissues():
     found = conductivities(127.74e6, 0.9)
     assert found.round(2).tolist() == [0.59, 0.34, 2.14, 0.07, 0.52, 0.9]
     assert np.all(np.diff([conductivities(f * 42.577e6, 0.9) for f in (1, 3, 7)], axis=0) >= 0)

@@ -61,7 +61,7 @@ def test_surroundings_are_in_the_brain():
     assert truth.brain[lesion.box][lesion.around].all()
 
 
-def test_tissues_are_those_of_the_brain():
+def test_tissues_are_restricted_to_the_brain():
     truth = in_a_block((2.0, 2.0, 2.0), [], fluid_from=30)
     truth.brain[:, :, :10] = False
     assert {one.label for one in truth.tissues} == {2, 3}

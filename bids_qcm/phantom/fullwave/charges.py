@@ -87,7 +87,7 @@ def _multigrid(operator: sparse.csr_array) -> Callable[[NDArray], NDArray]:
     # Import here, because pyamg is slow to import and only this function needs it.
     from pyamg import smoothed_aggregation_solver
 
-    with _same_random_numbers(), threadpool_limits(1, "blas"):
+    with _fixed_random_seed(), threadpool_limits(1, "blas"):
         hierarchy = smoothed_aggregation_solver(operator, symmetry="symmetric", max_coarse=200)
 
     def solve(source: NDArray[np.complex128]) -> NDArray[np.complex128]:
@@ -97,7 +97,7 @@ def _multigrid(operator: sparse.csr_array) -> Callable[[NDArray], NDArray]:
 
 
 @contextmanager
-def _same_random_numbers() -> Iterator[None]:
+def _fixed_random_seed() -> Iterator[None]:
     """Seed numpy's global random number generator, and restore its state afterwards.
 
     pyamg uses the global generator. With a fixed seed, the fields of a body are reproducible to the

@@ -76,7 +76,7 @@ def curl_of_edges(field: NDArray, spacing: float) -> NDArray:
 
 
 def gradient_of_divergence(field: NDArray, spacing: float) -> NDArray:
-    """Return the gradient of the divergence of a field on edges, also on edges.
+    """Return the gradient of the divergence of a field. Field and result are on edges.
 
     Parameters
     ----------

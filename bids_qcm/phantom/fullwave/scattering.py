@@ -147,16 +147,16 @@ class Body:
             raise RuntimeError(
                 f"the full-wave solver did not converge in {_MAX_ITERATIONS} iterations"
             )
-        return np.where(self._inside, self._charged(solution), 0), len(residuals)
+        return np.where(self._inside, self._electric_field(solution), 0), len(residuals)
 
-    def _charged(self, unknown: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    def _electric_field(self, unknown: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """Return the electric field E for a vector of unknowns, the field F in the body."""
         field = np.zeros(self._contrast.shape, np.complex128)
         field[self._inside] = unknown
         return self._charges.correct(field)
 
     def _operator(self, unknown: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        electric = self._charged(unknown)
+        electric = self._electric_field(unknown)
         polarisation = self._contrast * electric
         electric += polarisation
         electric -= self._free_space.double_curl(polarisation)

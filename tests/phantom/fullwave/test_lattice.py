@@ -58,7 +58,7 @@ def test_convolution_is_the_sum(dtype):
         np.testing.assert_allclose(found[point], expected, rtol=1e-5)
 
 
-def test_double_curl_is_that_of_the_lattice():
+def test_double_curl_agrees_with_finite_differences():
     """Compare with `curl curl A` by backward and forward differences, away from the border."""
     shape = (9, 10, 11)
     rng = np.random.default_rng(1)
