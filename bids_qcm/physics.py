@@ -6,16 +6,16 @@ from typing import Literal, get_args
 PhaseType = Literal["transceive", "transmit"]
 
 VACUUM_PERMEABILITY = 1.25663706212e-6
-"""mu0 in H/m (CODATA 2018)."""
+"""Vacuum permeability mu0 in H/m (CODATA 2018)."""
 
 VACUUM_PERMITTIVITY = 8.8541878128e-12
-"""epsilon0 in F/m (CODATA 2018)."""
+"""Vacuum permittivity epsilon0 in F/m (CODATA 2018)."""
 
 # Lowest plausible Larmor frequency in Hz. Lower numbers are probably in MHz.
 _LOWEST_FREQUENCY = 1e4
 
 PROTON_GYROMAGNETIC_RATIO = 42.577478518e6
-"""gamma / 2 pi of the proton in Hz/T (CODATA 2018)."""
+"""Gyromagnetic ratio gamma / (2 pi) of the proton in Hz/T (CODATA 2018)."""
 
 
 def conductivity_factor(frequency: float, phase_type: PhaseType = "transceive") -> float:

@@ -249,7 +249,7 @@ def check_b1(
     known = mask & (measured >= MEASURED)
     if not known.any():
         raise B1MapError(
-            "has no values in the mask", f"{_CHECK_IT}, with the right header, {_OTHERWISE}"
+            "has no values in the mask", f"{_CHECK_IT}, with a correct header, {_OTHERWISE}"
         )
     smooth = smooth_b1(b1_map, measured, voxel_size, mask)
     if smooth.remote > LARGEST_REMOTE:
