@@ -1,4 +1,4 @@
-"""Physical constants, and the factor between a phase Laplacian and a conductivity."""
+"""Physical constants, and the factor between phase Laplacian and conductivity."""
 
 import math
 from typing import Literal, get_args
@@ -6,28 +6,28 @@ from typing import Literal, get_args
 PhaseType = Literal["transceive", "transmit"]
 
 VACUUM_PERMEABILITY = 1.25663706212e-6
-"""mu0 in H/m (CODATA 2018)."""
+"""Vacuum permeability mu0 in H/m (CODATA 2018)."""
 
 VACUUM_PERMITTIVITY = 8.8541878128e-12
-"""epsilon0 in F/m (CODATA 2018)."""
+"""Vacuum permittivity epsilon0 in F/m (CODATA 2018)."""
 
-# Below any scanner; lower numbers are in another unit.
+# Lowest plausible Larmor frequency in Hz. Lower numbers are probably in MHz.
 _LOWEST_FREQUENCY = 1e4
 
 PROTON_GYROMAGNETIC_RATIO = 42.577478518e6
-"""gamma / 2 pi of the proton in Hz/T (CODATA 2018)."""
+"""Gyromagnetic ratio gamma / (2 pi) of the proton in Hz/T (CODATA 2018)."""
 
 
 def conductivity_factor(frequency: float, phase_type: PhaseType = "transceive") -> float:
-    """Give k in ``conductivity = k * laplacian(phi0)``.
+    """Return the factor k in ``conductivity = k * laplacian(phi0)``.
 
     Parameters
     ----------
     frequency : float
         Larmor frequency in Hz.
     phase_type : {"transceive", "transmit"}
-        Which phase phi0 is. A scanner's image phase is the transceive phase, about twice the
-        transmit phase.
+        Whether phi0 is the transceive or the transmit phase. The image phase of a scanner is the
+        transceive phase, which is about twice the transmit phase.
 
     Returns
     -------
@@ -37,12 +37,12 @@ def conductivity_factor(frequency: float, phase_type: PhaseType = "transceive") 
     Raises
     ------
     ValueError
-        If the frequency is no Larmor frequency in Hz, or the phase type is unknown.
+        If the frequency is not a plausible Larmor frequency in Hz, or if the phase type is unknown.
 
     Notes
     -----
-    k = 1 / (mu0 omega) for the transmit phase and 1 / (2 mu0 omega) for the transceive phase
-    [1]_.
+    ``k = 1 / (mu0 omega)`` for the transmit phase, and ``k = 1 / (2 mu0 omega)`` for the transceive
+    phase [1]_.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What a run was asked to do."""
+"""Settings of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,76 +20,81 @@ ImageChecks = Literal["stop", "warn"]
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of one run, as the command line gives them.
+    """Options of one run, as given on the command line.
 
     Attributes
     ----------
     bids_dir, output_dir, work_dir : Path
-        Absolute.
+        Absolute paths.
     analysis_level : {"participant", "group"}
     command : str
-        The command line.
+        The full command line.
     participant_labels, session_labels : tuple of str
-        Without ``sub-`` and ``ses-``; empty for all.
+        Labels without ``sub-`` and ``ses-``; empty for all participants or sessions.
     bids_filters : mapping
-        From ``--bids-filter-file``: entities that an acquisition must have.
+        Entities that an acquisition must have, from ``--bids-filter-file``.
     derivatives : tuple of (str, Path)
-        Names (may be empty) and folders of derivative datasets to take segmentations and masks
-        from, besides those found under ``bids_dir/derivatives``.
+        Names (may be empty) and folders of derivative datasets with segmentations and masks.
+        Datasets under ``bids_dir/derivatives`` are used in addition.
     segmentation : str
-        ``auto`` for that of any derivative dataset, the name of one, ``t1w`` for the tissue classes
-        of a T1w image, or ``none``.
+        ``auto`` for a segmentation from any derivative dataset, the name of a derivative dataset,
+        ``t1w`` for tissue classes of a T1w image, or ``none``.
     mask : str
-        ``auto`` for a brain mask where there is one or can be made, else the signal; ``brain`` for
-        a brain mask or an error; ``signal``; or the name of a derivative dataset.
+        ``auto`` for a brain mask if a mask exists or can be created, and otherwise for the voxels
+        with signal; ``brain`` for a brain mask, with an error if there is no brain mask; ``signal``
+        for the voxels with signal; or the name of a derivative dataset.
     b1 : str
-        ``auto`` for inversions with the measured |B1+| map of any dataset, else with that of a
-        homogeneous body where it helps; ``model`` for that of a homogeneous body, in all methods;
-        ``none``; or the name of a dataset, for its measured map in all methods.
+        ``auto`` for a measured ``|B1+|`` map from any dataset, or otherwise the ``|B1+|`` of a
+        homogeneous body where it helps, in inversions only; ``model`` for the ``|B1+|`` of a
+        homogeneous body in all methods; ``none``; or the name of a dataset whose measured map is
+        used in all methods.
     image_checks : {"stop", "warn"}
-        Whether images that cannot be right stop their acquisition, or are mapped with a warning.
+        Whether an acquisition with contradictory images is stopped, or is mapped with a warning.
     segmentation_filters, mask_filters, b1_filters : mapping
-        From ``--bids-filter-file``: entities that a segmentation or T1w image, a mask, or a
-        measured |B1+| map must have.
+        Entities that a segmentation or T1w image, a mask, or a measured ``|B1+|`` map must have,
+        from ``--bids-filter-file``.
     label_table : Path or None
-        The user's own label table, for all segmentations.
+        The user's label table for all segmentations.
     coreg : {"auto", "header", "rigid"}
-        How images of the participant's anatomy are brought to the phase where no transform is
+        How anatomical images of the participant are aligned with the phase if no transform is
         given.
     bids_database_dir : Path or None
-        Where to keep pybids' index.
+        Folder for the pybids database.
     skip_bids_validation : bool
-        Go on without a valid ``dataset_description.json``.
+        Whether to continue without a valid ``dataset_description.json``.
     methods : tuple of str
-        Empty for the default, which depends on whether there is a segmentation.
+        Names of the methods; empty for the default, which depends on whether there is a
+        segmentation.
     fit_radius, integral_radius : tuple of 3 floats, or "auto", or None
-        In mm; None for each method's published optimum, ``auto`` for radii by `target_std`.
+        Radii in mm. None for the published optimum of each method, ``auto`` for radii that reach
+        `target_std`.
     target_std : float
-        Standard deviation in S/m that automatic radii give the median voxel.
+        Noise standard deviation of the median voxel for automatic radii, S/m.
     phase_type : {"transceive", "transmit"}
     sign : {"auto", "+", "-"}
     uncertainty : bool
-        Whether to write standard deviations.
+        Whether to write noise standard deviations.
     phase_units : str or float
         As in :func:`bids_qcm.phase.recognise_units`.
     aggregated_sessions : int or None
-        A participant with more sessions gets a report for each; None for never.
+        A participant with more sessions than this number gets a report for each session, in
+        addition to the report on all sessions. None for the report on all sessions only.
     reports_only : bool
-        Write reports of what is there, and compute nothing.
+        Whether to write only reports, from existing results.
     boilerplate_only : bool
-        Write the methods text of what is there, and nothing else.
+        Whether to write only the methods text, from existing results.
     nprocs, omp_nthreads : int
-        Processes at once, and threads in each.
+        Number of parallel processes, and number of threads for each process.
     memory_gb : float or None
-        Limit of what nodes may use together; None for nine tenths of the machine's.
+        Memory limit for all nodes together, GB. None for nine tenths of the machine's memory.
     plugin_file : Path or None
-        YAML with nipype's plugin and its arguments, instead of MultiProc.
+        YAML file with a nipype plugin and its arguments, to replace MultiProc.
     slurm_dir : Path or None
-        Where to write scripts for Slurm, instead of computing.
+        Folder for Slurm scripts. If given, only these scripts are written.
     slurm_arguments : tuple of str
-        The command line that these scripts run for each participant, without naming one.
+        Command line that the Slurm scripts run for each participant, without the participant label.
     dry_run : bool
-        Whether to stop after the plan.
+        Whether to print the plan and stop.
     stop_on_first_crash, clean_workdir, write_graph : bool
     """
 
@@ -136,7 +141,7 @@ class Settings:
     write_graph: bool = False
 
     def needs_noise(self, method: str) -> bool:
-        """Tell whether a method is given the noise of the images."""
+        """Whether a method requires the noise level of the images."""
         chosen = METHODS[method]
         return (
             self.uncertainty
@@ -145,9 +150,9 @@ class Settings:
         )
 
     def uses_b1(self, method: str) -> bool:
-        """Whether a method is given |B1+|, where it is known.
+        """Whether a method uses ``|B1+|`` if it is known.
 
-        With ``auto`` the kernel methods are phase-only, as published, so that their maps can be
+        With ``auto``, kernel methods are phase-only, as published, so that their maps can be
         compared with the literature.
         """
         if self.b1 == "auto":

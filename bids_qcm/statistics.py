@@ -1,4 +1,4 @@
-"""Statistics of conductivity in tissues; arrays only."""
+"""Statistics of conductivity in tissues, computed from arrays."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -8,25 +8,25 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 EROSIONS = (0, 2, 4)
-"""Voxels to erode tissues by, as in the MR-EPT guidelines (doi:10.1002/jmri.70230)."""
+"""Erosion radii of tissues in voxels, as in the MR-EPT guidelines (doi:10.1002/jmri.70230)."""
 
 WHOLE_MASK = 0
-"""Stands for all of the mask where a tissue's label would; no tissue has it."""
+"""Label of the whole mask in a list of tissues. Tissues have other labels."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the conductivity of a region is like.
+    """Statistics of the conductivity in a region.
 
     Attributes
     ----------
     n : int
-        Voxels of the region, invalid ones included.
+        Number of voxels in the region, including invalid voxels.
     mean, sd, median, iqr : float
-        Of the valid voxels, S/m: mean, standard deviation (of a sample: n - 1), median, and the
-        distance between the quartiles by Hazen's formula. NaN where there are too few voxels.
+        Mean, sample standard deviation (n - 1), median, and interquartile range by Hazen's formula,
+        over the valid voxels, S/m. NaN if there are too few voxels.
     invalid_fraction : float
-        Share of the region's voxels that are invalid; NaN without voxels.
+        Share of the region's voxels that are invalid; NaN for a region without voxels.
     """
 
     n: int
@@ -39,14 +39,16 @@ class Statistics:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """What erosion leaves of a tissue.
+    """Tissue after erosion.
 
     Attributes
     ----------
     label : int
+        Label of the tissue.
     erosion : int
-        Voxels.
+        Erosion radius in voxels.
     voxels : ndarray of bool, shape (X, Y, Z)
+        Mask of the eroded tissue.
     """
 
     label: int
@@ -55,7 +57,7 @@ class Region:
 
 
 def describe(values: NDArray[np.floating]) -> Statistics:
-    """Give the statistics of a region's voxels.
+    """Compute the statistics of the voxels of a region.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ def describe(values: NDArray[np.floating]) -> Statistics:
     Returns
     -------
     Statistics
-        As the MR-EPT guidelines define them, see [1]_.
+        Statistics as defined in the MR-EPT guidelines [1]_.
 
     References
     ----------
@@ -88,25 +90,25 @@ def eroded_tissues(
 ) -> Iterator[Region]:
     """Erode each tissue with balls.
 
-    The radius counts voxels along every axis, whatever their size in mm. All that has another
-    label, 0 included, erodes a tissue; the border of the volume does not, because the tissue may go
-    on there. So a single slice is eroded in its plane.
+    The radius is in voxels along all axes, whatever the voxel size in mm. A tissue is eroded at its
+    border with other labels, including 0, but not at the border of the volume, because the tissue
+    may continue there. Therefore a single slice is eroded only in its plane.
 
     Parameters
     ----------
     labels : ndarray of int, shape (X, Y, Z)
-        Tissues; 0 is none.
+        Tissue labels; 0 is background.
     erosions : sequence of int
-        Radii in voxels; a radius of 0 leaves the tissue whole.
+        Erosion radii in voxels. A radius of 0 does not change the tissue.
 
     Yields
     ------
     Region
-        Tissues by label, each by erosion; without voxels where nothing is left.
+        Regions sorted by label, then by erosion. A region without remaining voxels is empty.
     """
     for label in np.unique(labels[labels != 0]).tolist():
         tissue = labels == label
-        # a ball fits where nothing else is within its radius: one distance serves all radii
+        # Use the distance to the border, because a single distance map is sufficient for all radii.
         depth = np.inf if tissue.all() else ndimage.distance_transform_edt(tissue)
         for erosion in erosions:
             yield Region(label, erosion, tissue & (depth > erosion))
@@ -119,9 +121,9 @@ class TissueStatistics(Statistics):
     Attributes
     ----------
     label : int
-        `WHOLE_MASK` for the mask as a whole.
+        Label of the tissue, or `WHOLE_MASK`.
     erosion : int
-        Voxels.
+        Erosion radius in voxels.
     """
 
     label: int
@@ -134,24 +136,24 @@ def tissue_statistics(
     labels: NDArray[np.integer] | None = None,
     erosions: Sequence[int] = EROSIONS,
 ) -> list[TissueStatistics]:
-    """Give the statistics of the mask as a whole, and of each tissue in it.
+    """Compute the statistics of the whole mask and of each tissue in the mask.
 
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
         S/m; invalid where not finite.
     mask : ndarray of bool, shape (X, Y, Z)
-        Where there is conductivity. Tissues are eroded before they are cut to it.
+        Voxels with conductivity. Tissues are eroded first and then restricted to the mask.
     labels : ndarray of int, shape (X, Y, Z), optional
-        Tissues; 0 is none.
+        Tissue labels; 0 is background.
     erosions : sequence of int
         As in :func:`eroded_tissues`.
 
     Returns
     -------
     list of TissueStatistics
-        The mask first, without erosion; then tissues by label, each by erosion. Tissues without a
-        voxel in the mask are left out.
+        The whole mask without erosion first, then the tissues sorted by label and by erosion.
+        Tissues without a voxel in the mask are left out.
     """
     regions = [Region(WHOLE_MASK, 0, mask)]
     if labels is not None:

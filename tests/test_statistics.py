@@ -19,7 +19,7 @@ def regions(labels, erosions=EROSIONS):
 
 
 def test_statistics_of_known_numbers():
-    # Hazen's quartiles of 1, 2, 3, 4 are midway between neighbours
+    # by Hazen's formula, the quartiles of 1, 2, 3, 4 are 1.5 and 3.5
     found = describe(np.array([4, np.nan, 2, 1, 3, np.inf, -np.inf, np.nan], np.float32))
     assert found.n == 8
     assert found.mean == found.median == 2.5
@@ -50,8 +50,8 @@ def test_sums_are_in_double_precision():
 @given(
     arrays(np.int8, array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.integers(0, 2))
 )
-def test_erosion_is_that_by_a_ball_of_voxels(labels):
-    # scikit-image pads with what does not erode
+def test_erosion_agrees_with_a_ball_in_voxels(labels):
+    # scikit-image pads the border with True, which does not erode
     found = regions(labels, (0, 1, 2))
     for label in np.unique(labels[labels > 0]):
         tissue = labels == label
@@ -72,7 +72,7 @@ def test_a_single_slice_is_eroded_in_its_plane():
     assert found[1, 4].sum() == 1
 
 
-def test_other_tissues_and_the_outside_erode_and_the_border_of_the_volume_does_not():
+def test_a_tissue_is_eroded_at_other_labels_but_not_at_the_border_of_the_volume():
     labels = np.zeros((12, 7, 7), int)
     labels[:4] = 1
     labels[4:8] = 3
@@ -82,7 +82,7 @@ def test_other_tissues_and_the_outside_erode_and_the_border_of_the_volume_does_n
     assert not found[3, 2].any()
 
 
-def test_statistics_of_tissues_are_those_of_the_eroded_tissues_inside_the_mask():
+def test_tissues_are_eroded_before_they_are_restricted_to_the_mask():
     labels = np.zeros((12, 11, 11), int)
     labels[:6], labels[6:11], labels[11] = 1, 3, 7
     mask = np.zeros(labels.shape, bool)

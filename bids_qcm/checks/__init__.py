@@ -1,1 +1,1 @@
-"""What must hold between the inputs, and what a result must obey: arrays only."""
+"""Checks of input images and of conductivity maps. This package works on arrays only."""

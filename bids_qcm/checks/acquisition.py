@@ -1,4 +1,4 @@
-"""All checks of the images of one acquisition."""
+"""Checks of all images of an acquisition."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Pair = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 @dataclass(frozen=True)
 class ImageEvidence:
-    """What the images of an acquisition show about themselves.
+    """Quality measures and findings for the images of an acquisition.
 
     Attributes
     ----------
@@ -29,11 +29,11 @@ class ImageEvidence:
     snr : float
         Median signal-to-noise ratio of the first echo over `signal`.
     incoherent_fraction : float
-        The largest of all echoes, see :func:`bids_qcm.checks.pairs.incoherent_fraction`.
+        Largest value over all echoes, see :func:`bids_qcm.checks.pairs.incoherent_fraction`.
     echo_misfit : tuple of float
-        For each echo, in rad; empty for one echo or two.
+        Deviation of each echo from the line over echo time, in rad; empty for one or two echoes.
     findings : tuple of Finding
-        Fatal ones first.
+        Fatal findings first.
     """
 
     signal: NDArray[np.bool_]
@@ -44,14 +44,14 @@ class ImageEvidence:
 
 
 def check_roles(images: Sequence[Pair], *, cartesian: bool) -> list[Finding]:
-    """Check that each image can be what its name says.
+    """Check that the values of each image match the part that its file name declares.
 
     Parameters
     ----------
     images : sequence of pairs of ndarray of float, shape (X, Y, Z)
         Both parts of each echo, as stored: magnitude and phase, or real and imaginary part.
     cartesian : bool
-        Whether the parts are real and imaginary.
+        Whether the parts are real and imaginary parts.
 
     Returns
     -------
@@ -72,18 +72,18 @@ def check_acquisition(
     axes: Sequence[int] = (0, 1, 2),
     may_be_half: bool = False,
 ) -> ImageEvidence:
-    """Check what must hold between magnitude and phase, slices and echoes.
+    """Check that magnitude and phase, slices and echoes are consistent.
 
     Parameters
     ----------
     magnitudes, phases : sequences of ndarray of float, shape (X, Y, Z)
-        One of each for each echo; phase in rad.
+        One magnitude and one phase for each echo; phase in rad.
     echo_times : sequence of float
-        In s; not needed for one echo.
+        In s; not needed for a single echo.
     voxel_size : sequence of 3 floats
         In mm.
     axes : sequence of int
-        Axes that the kernels differentiate along.
+        Axes along which the kernels differentiate.
     may_be_half : bool
         As for :func:`bids_qcm.checks.values.check_cycle`.
 
@@ -107,7 +107,7 @@ def check_acquisition(
         check_coherence(magnitude, phase, echo, axes)
         for echo, (magnitude, phase) in enumerate(pairs)
     ]
-    # slices that jump are incoherent at their edges, whatever the magnitude
+    # phase jumps also make the phase incoherent, so report only the jumps
     findings += jumps or [finding for _, found in coherent for finding in found]
     misfit: tuple[float, ...] = ()
     if len(pairs) > 1 and not any(finding.fatal for finding in findings):
@@ -115,7 +115,8 @@ def check_acquisition(
         if len(pairs) > 2:
             misfit = fit_echo_lines(series.echoes, echo_times, signal.mask).misfit()
             doubtful = check_misfit(misfit, echo_times)
-        # the misfit of three or more echoes shows that something is wrong, this shows where
+        # With three or more echoes, the misfit detects an error. The curvature then shows which
+        # echo is wrong.
         if len(pairs) == 2 or doubtful:
             findings += check_curvature(series.echoes, signal.mask, voxel_size)
         findings += doubtful

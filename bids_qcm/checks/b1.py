@@ -1,4 +1,4 @@
-"""Whether a measured |B1+| map can be one, and in which unit it is."""
+"""Plausibility checks and unit of a measured B1 map."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,32 +10,35 @@ from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 from bids_qcm.recon.b1_smoothing import MEASURED, SMOOTHING_MM, SmoothB1, smooth_b1
 
 RELATIVE_RANGE = (0.2, 2.5)
-"""Median |B1+| over the nominal one: in heads it is 0.7 to 1.2 at 1.5 T and 3 T, and 0.5 at 7 T."""
+"""Plausible range of the median ``|B1+|``, relative to the nominal ``|B1+|``. In heads, the median
+is 0.7 to 1.2 at 1.5 T and 3 T, and 0.5 at 7 T."""
 
 LARGEST_SPREAD = 3.0
-"""95th over 5th percentile up to 3.5 T: 1.35 at 1.5 T and 1.6 at 3 T in the head of the full-wave
-phantom."""
+"""Largest ratio of the 95th to the 5th percentile at up to 3.5 T. In the head of the full-wave
+phantom, the ratio is 1.35 at 1.5 T and 1.6 at 3 T."""
 
 LARGEST_SPREAD_ABOVE = 6.0
-"""The same at higher fields: at 7 T the phantom has 2.4, and heads have places without |B1+|."""
+"""Largest ratio of the 95th to the 5th percentile at higher field strengths. At 7 T, the ratio is
+2.4 in the phantom, and heads have regions without ``|B1+|``."""
 
 LEAST_SPREAD = 1.005
-"""A map with less variation is a placeholder: the model of a head has 1.08 at 1.5 T."""
+"""Smallest ratio of the 95th to the 5th percentile. A map with less variation is a placeholder: the
+model of a head has a ratio of 1.08 at 1.5 T."""
 
 LARGEST_NEGATIVE = 0.01
-"""Share of the mask with negative values; a field map of B0 has about a half."""
+"""Largest share of the mask with negative values. In a B0 field map, the share is about a half."""
 
 LARGEST_CONTRAST = 0.4
-"""Correlation of the map's detail with the magnitude's detail, of either sign. On the full-wave
-phantom it is 0.07 to 0.18 for |B1+|, and 0.5 to 0.7 for an image of the tissues with voxels of 5 to
-6 mm."""
+"""Largest absolute correlation between the detail of the map and the detail of the magnitude. In
+the full-wave phantom, the correlation is 0.07 to 0.18 for ``|B1+|``, and 0.5 to 0.7 for an
+anatomical image with voxels of 5 to 6 mm."""
 
 LARGEST_REMOTE = 0.2
-"""Share of the mask that may lie further than the kernel's width from what was measured. There the
-map is nearly constant, which leaves the bias of a map without |B1+|."""
+"""Largest share of the mask at a distance of more than the kernel width from the measured voxels.
+In this region, the smoothed map is nearly constant and does not correct the conductivity."""
 
 EXPECTED_REMOTE = 0.02
-"""More than this share is worth a warning."""
+"""Largest share of the mask beyond the kernel width that is accepted without a warning."""
 
 _ANGLE_RANGE = (1.0, 400.0)
 _HIGH_FIELD = 3.5
@@ -58,11 +61,14 @@ _OTHERWISE = "or use no map with --b1 model or --b1 none"
 
 
 class B1MapError(ValueError):
-    """Why a map cannot be used.
+    """Error raised if a map cannot be used.
 
     Parameters
     ----------
-    problem, remedy : str
+    problem : str
+        Description of the problem, as a predicate of the file.
+    remedy : str
+        What the user can do.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -72,18 +78,18 @@ class B1MapError(ValueError):
 
 @dataclass(frozen=True)
 class DeclaredB1:
-    """What a map's sidecar declares.
+    """Unit and flip angles that the sidecar of a map declares.
 
     Attributes
     ----------
     unit : str
-        ``percent``, ``ratio``, ``degrees``, ``rad`` or ``tesla``; empty where the sidecar does not
-        tell.
+        ``percent``, ``ratio``, ``degrees``, ``rad`` or ``tesla``; empty if the sidecar does not
+        declare a unit.
     nominal_angle : float or None
         Nominal flip angle of the map, degrees.
     flip_angle : float or None
-        Flip angle of the images that the map was computed from, degrees. It may be the nominal one,
-        or that of a readout after the pulse that was mapped.
+        Flip angle of the images from which the map was computed, degrees. This may be the nominal
+        flip angle, or the flip angle of a readout after the mapped pulse.
     """
 
     unit: str = ""
@@ -92,12 +98,12 @@ class DeclaredB1:
 
 
 def declared_unit(units: str) -> str:
-    """Return the unit that a sidecar's ``Units`` means.
+    """Convert ``Units`` of a sidecar to a unit.
 
     Parameters
     ----------
     units : str
-        Empty where the sidecar has none.
+        Value of ``Units``; empty if the sidecar has no ``Units``.
 
     Returns
     -------
@@ -107,13 +113,13 @@ def declared_unit(units: str) -> str:
     Raises
     ------
     B1MapError
-        If it is no unit of |B1+|.
+        If ``Units`` is not a unit of ``|B1+|``.
     """
     unit = _FROM_NAME.get(units.strip().lower())
     if unit is None:
         raise B1MapError(
-            f"has the Units {units!r}, which is no unit of |B1+|",
-            "give percent, ratio, degrees, rad, tesla or arbitrary",
+            f"has the Units {units!r}, which is not a unit of |B1+|",
+            "use percent, ratio, degrees, rad, tesla or arbitrary",
         )
     return unit
 
@@ -124,19 +130,20 @@ def recognise_unit(median: float, declared: DeclaredB1) -> str:
     Parameters
     ----------
     median : float
-        Over the mask.
+        Median of the map over the mask.
     declared : DeclaredB1
+        Declaration in the sidecar.
 
     Returns
     -------
     str
-        As in :class:`DeclaredB1`. Degrees and rad need no nominal flip angle, because a constant
-        factor of |B1+| does not matter.
+        Unit, as in :class:`DeclaredB1`. Degrees and rad do not require a nominal flip angle,
+        because a constant factor in ``|B1+|`` has no effect on the conductivity.
 
     Raises
     ------
     B1MapError
-        If the median is not possible in the unit, or in any.
+        If the median is implausible in the declared unit or, without a declared unit, in all units.
     """
     low, high = RELATIVE_RANGE
     scales = {"percent": 100.0, "ratio": 1.0}
@@ -149,42 +156,43 @@ def recognise_unit(median: float, declared: DeclaredB1) -> str:
     if declared.unit == "tesla":
         return "tesla"
     if not declared.unit:
-        # percent first, which BIDS recommends
+        # try percent first, because BIDS recommends percent
         ranges.pop("rad", None)
         for unit, (low, high) in ranges.items():
             if low <= median <= high:
                 return unit
         raise B1MapError(
-            f"has a median of {median:.3g} in the mask, which no |B1+| map has in "
+            f"has a median of {median:.3g} in the mask, which is implausible for |B1+| in "
             f"{' or '.join(ranges)}",
-            "scale it to percent of the nominal flip angle, or give Units in its sidecar, and "
-            f"NominalFlipAngle (degrees) for flip angles; {_OTHERWISE}",
+            "rescale the map to percent of the nominal flip angle, or add Units to its sidecar "
+            f"(for a map of flip angles, also NominalFlipAngle in degrees), {_OTHERWISE}",
         )
-    # without the nominal angle: whatever angle a sequence for |B1+| has
+    # without a nominal angle, accept all flip angles of |B1+| mapping sequences
     degrees = _ANGLE_RANGE
     any_angle = {"degrees": degrees, "rad": (np.deg2rad(degrees[0]), np.deg2rad(degrees[1]))}
     low, high = (any_angle | ranges)[declared.unit]
     if not low <= median <= high:
         raise B1MapError(
             f"has a median of {median:.3g} in the mask, but its Units is {declared.unit}: a median "
-            f"from {low:.3g} to {high:.3g} is possible",
+            f"from {low:.3g} to {high:.3g} is plausible",
             f"correct Units (or NominalFlipAngle) in its sidecar, {_OTHERWISE}",
         )
     return declared.unit
 
 
 class CheckedB1(NamedTuple):
-    """A measured map that was found plausible.
+    """Measured map after the plausibility checks.
 
     Attributes
     ----------
     smooth : SmoothB1
+        Smoothed map.
     unit : str
-        As in :class:`DeclaredB1`.
+        Unit, as in :class:`DeclaredB1`.
     median : float
-        Over the mask, in the unit.
+        Median over the mask, in this unit.
     warnings : list of str
-        What is doubtful; each sentence continues the file's name.
+        Warnings, each as a predicate of the file: "is constant ...".
     """
 
     smooth: SmoothB1
@@ -203,23 +211,25 @@ def check_b1(
     frequency: float,
     declared: DeclaredB1,
 ) -> CheckedB1:
-    """Smooth a measured map, and check that it can be |B1+|.
+    """Smooth a measured map, and check that it is a plausible ``|B1+|`` map.
 
     Parameters
     ----------
     b1_map : ndarray of float, shape (X, Y, Z)
-        In the unit of the file.
+        Measured map, in the unit of the file.
     measured, negative : ndarray of float, shape (X, Y, Z)
-        Share of each voxel with a positive and with a negative value.
+        Share of each voxel in which the measured value is positive (`measured`) or negative
+        (`negative`).
     mask : ndarray of bool, shape (X, Y, Z)
-        Not empty.
+        Mask; not empty.
     magnitude : ndarray of float, shape (X, Y, Z)
-        Of the phase's image, any unit.
+        Magnitude of the acquisition, any unit.
     voxel_size : tuple of 3 floats
-        mm.
+        Voxel size, mm.
     frequency : float
         Larmor frequency, Hz.
     declared : DeclaredB1
+        Declaration in the sidecar.
 
     Returns
     -------
@@ -228,7 +238,7 @@ def check_b1(
     Raises
     ------
     B1MapError
-        If the map cannot be |B1+| in the mask, or does not cover it.
+        If the map is not a plausible ``|B1+|`` map, or does not cover the mask.
     """
     below_zero = float(negative[mask].mean())
     if below_zero > LARGEST_NEGATIVE:
@@ -239,13 +249,13 @@ def check_b1(
     known = mask & (measured >= MEASURED)
     if not known.any():
         raise B1MapError(
-            "has no value in the mask", f"{_CHECK_IT}, with the right header, {_OTHERWISE}"
+            "has no values in the mask", f"{_CHECK_IT}, with a correct header, {_OTHERWISE}"
         )
     smooth = smooth_b1(b1_map, measured, voxel_size, mask)
     if smooth.remote > LARGEST_REMOTE:
         raise B1MapError(
             f"covers too little of the mask: {smooth.remote:.0%} of the mask is more than "
-            f"{SMOOTHING_MM:g} mm away from its values",
+            f"{SMOOTHING_MM:g} mm from the nearest measured value",
             f"acquire |B1+| in the whole head, {_OTHERWISE}",
         )
     median = float(np.median(b1_map[known]))
@@ -255,24 +265,25 @@ def check_b1(
     limit = LARGEST_SPREAD if tesla < _HIGH_FIELD else LARGEST_SPREAD_ABOVE
     if high > limit * low:
         raise B1MapError(
-            f"varies too much in the mask: its 95th percentile is {high / low:.1f} times its 5th, "
-            f"but at {tesla:.1f} T it is at most {limit:g} times",
+            f"varies too much in the mask: the 95th percentile is {high / low:.1f} times the 5th "
+            f"percentile (expected at {tesla:.1f} T: at most {limit:g} times)",
             f"{_CHECK_IT}, {_OTHERWISE}",
         )
     contrast = _shared_detail(b1_map, magnitude, known, voxel_size)
     if abs(contrast) > LARGEST_CONTRAST:
         raise B1MapError(
-            f"shows the tissues: its detail has a correlation of {contrast:.2f} with that of the "
-            "magnitude, but |B1+| is smooth",
+            f"shows the tissues: its detail and the detail of the magnitude have a correlation of "
+            f"{contrast:.2f}, but |B1+| is smooth",
             f"{_CHECK_IT}, not an anatomical image, {_OTHERWISE}",
         )
     warnings = []
     if high < LEAST_SPREAD * low:
-        warnings.append("is constant in the mask, so that it changes nothing")
+        warnings.append("is constant in the mask and therefore has no effect")
     if smooth.remote > EXPECTED_REMOTE:
         warnings.append(
-            f"was extended: {smooth.remote:.0%} of the mask is more than {SMOOTHING_MM:g} mm away "
-            "from its values, and conductivity there is as uncertain as without |B1+|"
+            f"was extrapolated: {smooth.remote:.0%} of the mask is more than {SMOOTHING_MM:g} mm "
+            "from the nearest measured value, where the conductivity is as uncertain as without "
+            "|B1+|"
         )
     return CheckedB1(smooth, unit, float(np.median(smooth.values[mask])), warnings)
 
@@ -283,8 +294,11 @@ def _shared_detail(
     known: NDArray[np.bool_],
     voxel_size: tuple[float, float, float],
 ) -> float:
-    """Return the correlation of what smoothing takes from the map and from the magnitude."""
-    # every second millimetre shows the tissues
+    """Return the correlation between the details of the map and the magnitude.
+
+    The detail of a volume is the volume divided by its smoothed version.
+    """
+    # subsample to about 2 mm, which still resolves the tissues
     steps = [max(1, round(_DETAIL_MM / size)) for size in voxel_size]
     coarse = tuple(slice(None, None, step) for step in steps)
     size = tuple(size * step for size, step in zip(voxel_size, steps, strict=True))
@@ -301,6 +315,6 @@ def _detail(
     inside: NDArray[np.bool_],
     voxel_size: tuple[float, float, float],
 ) -> NDArray[np.floating]:
-    """Return a volume over its smooth version, inside a region."""
+    """Return a volume divided by its smoothed version, inside a region."""
     smooth = smooth_b1(volume, inside, voxel_size, inside).values[inside]
     return volume[inside] / np.maximum(smooth, np.finfo(np.float32).tiny)

@@ -1,4 +1,4 @@
-"""Whether the echoes of an acquisition belong together."""
+"""Checks that the echoes of an acquisition are consistent."""
 
 from collections.abc import Sequence
 
@@ -9,37 +9,41 @@ from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.curvature import median_curvature
 
 LARGEST_MISFIT = 0.1
-DOUBTFUL_MISFIT = 0.02
-"""In rad, of one echo from the line over echo time. Phantoms have 0.005 or less at an SNR of 16."""
+"""Largest deviation of an echo from the line over echo time that does not cause an error, rad."""
+
+EXPECTED_MISFIT = 0.02
+"""Largest deviation of an echo from the line over echo time that does not cause a warning, rad. In
+phantoms with an SNR of 16, the deviation is 0.005 or less."""
 
 LARGEST_GROWTH = 1.02
-"""Of the median magnitude from one echo to a later one: it decays by T2*."""
+"""Largest ratio of the median magnitudes of an echo and the previous echo. The magnitude should
+decay with T2*."""
 
 CURVATURE_RANGE = (0.7, 1.4)
-"""Of an echo's median Laplacian relative to the first echo's. Half the phase gives 0.5, twice the
-phase gives 2, and heads have 0.95 to 1.15."""
+"""Range of an echo's median Laplacian, relative to the typical median Laplacian of all echoes. The
+ratio is 0.5 if the phase was halved, 2 if the phase was doubled, and 0.95 to 1.15 in heads."""
 
 _STANDARD_ERRORS = 5
 
 
 def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[Finding]:
-    """Judge by how much echoes depart from the line over echo time.
+    """Check that the phase of all echoes is linear in echo time.
 
     Parameters
     ----------
     misfit : sequence of float
-        For each echo, in rad.
+        Deviation of each echo from the line over echo time, in rad.
     echo_times : sequence of float
         In s, for the message.
 
     Returns
     -------
     list of Finding
-        Of the echo with the largest misfit. With three echoes that is the middle one, whichever is
-        wrong.
+        One finding for the echo with the largest misfit. With three echoes, the middle echo always
+        has the largest misfit, whichever echo is wrong.
     """
     worst = int(np.argmax(misfit))
-    if misfit[worst] <= DOUBTFUL_MISFIT:
+    if misfit[worst] <= EXPECTED_MISFIT:
         return []
     listed = ", ".join(
         f"{1e3 * time:.4g} ms: {one:.3f}" for time, one in zip(echo_times, misfit, strict=True)
@@ -49,7 +53,7 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
             worst,
             1,
             "and the other echoes do not lie on a line over echo time: misfit in rad "
-            f"{listed} (expected: below {DOUBTFUL_MISFIT:g})",
+            f"{listed} (expected: below {EXPECTED_MISFIT:g})",
             "check EchoTime in the sidecars, and that all echoes are of one acquisition with the "
             "same sign and unit",
             fatal=misfit[worst] > LARGEST_MISFIT,
@@ -85,9 +89,9 @@ def check_decay(
                 Finding(
                     int(order[number]),
                     0,
-                    f"is {growth:.0%} brighter than the echo before it, at "
-                    f"{1e3 * echo_times[order[number - 1]]:.4g} ms: the magnitude decays with "
-                    "echo time, so echoes or echo times may have been exchanged",
+                    f"is {growth:.0%} brighter than the previous echo at "
+                    f"{1e3 * echo_times[order[number - 1]]:.4g} ms: the magnitude should decay "
+                    "with echo time, so echoes or echo times may have been swapped",
                     "check EchoTime in the sidecars",
                     fatal=False,
                 )
@@ -100,7 +104,7 @@ def check_curvature(
     mask: NDArray[np.bool_],
     voxel_size: Sequence[float],
 ) -> list[Finding]:
-    """Check that echoes curve alike.
+    """Check that the phases of all echoes have the same curvature.
 
     Parameters
     ----------
@@ -114,13 +118,15 @@ def check_curvature(
     Returns
     -------
     list of Finding
-        Of the echo that differs most from the typical one. Of two echoes that is the second one.
+        One finding for the echo that differs most from the typical curvature. With two echoes, this
+        is the second echo.
 
     Notes
     -----
-    Two echoes lie on a line, whatever their phase, so that their misfit says nothing. But
-    off-resonance is a harmonic function where the susceptibility is constant: it adds nothing to
-    the Laplacian there, so that the median Laplacian is that of the conductivity in every echo.
+    Two echoes always lie on a line, so that their misfit contains no information. This check uses
+    their Laplacians instead. Off-resonance is a harmonic function where the susceptibility is
+    constant, and its Laplacian is zero there. Therefore the median Laplacian depends only on the
+    conductivity and is the same in every echo.
     """
     found = [median_curvature(echo, mask, voxel_size) for echo in echoes]
     curvatures = [one for one in found if one is not None]
@@ -138,13 +144,14 @@ def check_curvature(
         return []
     worst = int(np.argmax(np.where(outside, np.abs(laplacians - typical), 0)))
     opposite = ratios[worst] < 0
+    sign = ", and this echo has the opposite sign" if opposite else ""
     return [
         Finding(
             worst,
             1,
-            f"curves {ratios[worst]:.2f} times as much as the other echoes (median Laplacian "
-            f"{laplacians[worst]:.0f} and {typical:.0f} rad/m^2), but echoes of one acquisition "
-            f"curve alike{': it has the opposite sign' if opposite else ''}",
+            f"has {ratios[worst]:.2f} times the phase curvature of the other echoes (median "
+            f"Laplacian {laplacians[worst]:.0f} and {typical:.0f} rad/m^2), but all echoes of an "
+            f"acquisition have the same curvature{sign}",
             "check that all echoes are of one acquisition, with the same sign and unit",
             fatal=bool(opposite),
         )

@@ -1,4 +1,4 @@
-"""The evidence that a conductivity map holds on its own quality; arrays only."""
+"""Quality measures of a conductivity map, computed from arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,43 +11,47 @@ from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.plausible import PLAUSIBLE, is_implausible
 
 LEAST_VOXELS = 30
-"""A tissue with fewer valid voxels has no ratio to the literature."""
+"""Smallest number of valid voxels for which the median of a tissue is computed."""
 
 SLABS = 10
-"""Slabs of equal voxel count that a trend is found from."""
+"""Number of slabs for computing a trend. All slabs have the same number of voxels."""
 
 _LEAST_PER_SLAB = 20
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Evidence on the quality of one conductivity map.
+    """Quality measures of one conductivity map.
 
     Attributes
     ----------
     implausible_fraction : float
-        Share of the mask's voxels whose conductivity no tissue has, see `is_implausible`.
+        Share of the mask's voxels with an implausible conductivity, see `is_implausible`.
     invalid_fraction : float
-        Share of the mask's voxels that are not finite.
+        Share of the mask's voxels with a value that is not finite.
     median : float
         Median of the valid voxels, S/m; NaN without a valid voxel.
-    medians, literature_ratio : mapping of str to float
-        By tissue name, for tissues that the literature has: median in S/m, and median over the
-        conductivity of the literature.
+    medians : mapping of str to float
+        Median conductivity of each tissue, by tissue name, S/m.
+    literature_ratio : mapping of str to float
+        Median conductivity divided by the literature value, by tissue name. Only for tissues with a
+        literature value.
     noise_ratio : float or None
-        Noise standard deviation over the absolute value of the median, both of the median voxel;
+        Median noise standard deviation, divided by the absolute value of the median conductivity;
         None if the noise standard deviation is not known.
     expected_implausible : float or None
-        Share of implausible voxels that the noise alone explains, likewise.
+        Share of implausible voxels that is expected from noise alone; None if the noise standard
+        deviation is not known.
     trend_inferior_superior, trend_left_right : float
         Relative change of the conductivity from one end of the mask to the other, see
-        :func:`relative_trend`; NaN if it cannot be found.
+        :func:`relative_trend`; NaN if the change cannot be computed.
     reduced_chi_square, prior_chi_square : float or None
-        Of an inversion: misfit of the phase, and deviation of the conductivity from the prior.
+        Misfit of the phase and deviation of the conductivity from the prior of an inversion; None
+        for other methods.
     largest_voxel_size : float
         Longest edge of a voxel, mm.
     n_failed_checks : int
-        Errors in the images that the user made warnings.
+        Number of failed image checks that the user turned into warnings.
     """
 
     implausible_fraction: float
@@ -78,28 +82,28 @@ def gather_evidence(
     prior_chi_square: float | None = None,
     n_failed_checks: int = 0,
 ) -> Evidence:
-    """Gather the evidence that a map holds on its own quality.
+    """Compute the quality measures of a map.
 
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
         S/m; invalid where not finite.
     mask : ndarray of bool, shape (X, Y, Z)
-        Voxels that were mapped.
+        Voxels for which conductivity was computed.
     affine : ndarray of float, shape (4, 4)
-        From voxel indices to mm; the axes of the world run to the right, front and top.
+        Affine from voxel indices to mm (RAS axes: right, anterior, superior).
     frequency : float
         Larmor frequency, Hz.
     labels : ndarray of int, shape (X, Y, Z), optional
-        Tissues; 0 is none.
+        Tissue labels; 0 is background.
     names : mapping of int to str, optional
-        Name of each label, required with labels.
+        Name of each label; required with `labels`.
     std : ndarray of float, shape (X, Y, Z), optional
         Noise standard deviation, S/m.
     reduced_chi_square, prior_chi_square : float, optional
-        Goodness of fit of an inversion.
+        Reduced and prior chi-square of an inversion.
     n_failed_checks : int
-        Errors in the images that the user made warnings.
+        Number of failed image checks that the user turned into warnings.
 
     Returns
     -------
@@ -150,15 +154,16 @@ def relative_trend(relative: NDArray[np.floating], positions: NDArray[np.floatin
     relative : ndarray of float, shape (N,)
         Finite values around 1.
     positions : ndarray of float, shape (N,)
-        Along the axis, in any unit.
+        Positions along the axis, in any unit.
 
     Returns
     -------
     float
-        Slope of the medians of ten slabs with equally many voxels, times the distance from the
-        middle of the first slab to the middle of the last one. The slope is the median of the
-        slopes between any two slabs [1]_, so that up to a quarter of the slabs may be outliers. NaN
-        for fewer than 200 values, or if all are in one place.
+        The voxels are divided into ten slabs with the same number of voxels. The result is the
+        slope of the slabs' medians, multiplied by the distance from the middle of the first slab to
+        the middle of the last slab. The slope is the median of the slopes between all pairs of
+        slabs [1]_, so that up to a quarter of the slabs may be outliers. NaN for fewer than 200
+        values, or if all positions are equal.
 
     References
     ----------
@@ -167,7 +172,8 @@ def relative_trend(relative: NDArray[np.floating], positions: NDArray[np.floatin
     """
     if relative.size < SLABS * _LEAST_PER_SLAB:
         return float("nan")
-    # voxels of one slice have one position: in random order, each slab takes a fair share of them
+    # All voxels of a slice have the same position. Sort these voxels randomly, so that a slice on
+    # the border of two slabs is divided without bias.
     order = np.random.default_rng(0).permutation(relative.size)
     slabs = np.array_split(order[np.argsort(positions[order], kind="stable")], SLABS)
     places = np.array([np.median(positions[slab]) for slab in slabs])
@@ -188,7 +194,7 @@ def _medians(
     tissues: NDArray[np.integer],
     names: Mapping[int, str],
 ) -> dict[str, float]:
-    """Return the median conductivity of each tissue that has enough valid voxels, by name."""
+    """Return the median conductivity of each tissue with enough valid voxels, by tissue name."""
     found = {}
     for label, name in names.items():
         chosen = values[valid & (tissues == label)]
@@ -200,7 +206,7 @@ def _medians(
 def _noise(
     values: NDArray[np.floating], std: NDArray[np.floating], median: float
 ) -> dict[str, float]:
-    """Return the noise ratio and the share of implausible voxels that the noise explains."""
+    """Return the noise ratio and the share of implausible voxels that is expected from noise."""
     known = np.isfinite(std) & (std > 0)
     if not known.any():
         return {}
@@ -216,9 +222,11 @@ def _noise(
 def _relative_to_tissue(
     values: NDArray[np.floating], tissues: NDArray[np.integer], median: float
 ) -> NDArray[np.floating]:
-    """Divide each voxel by its tissue's median, or by the median of all where that is not positive.
+    """Divide each voxel by the median of its tissue.
 
-    The share of a tissue in a slab then makes no trend.
+    Then a different share of the tissues in each slab does not cause a trend. The median of all
+    voxels is used if the median of a tissue is not positive, or if a tissue has too few voxels. The
+    result is empty if the median of all voxels is not positive.
     """
     relative = values / median if median > 0 else np.ones(0)
     if median > 0:

@@ -1,20 +1,20 @@
-"""What a check of the inputs found."""
+"""Results of the image checks."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A contradiction in the images of an acquisition.
+    """Contradiction in the images of an acquisition.
 
     Attributes
     ----------
     echo : int
-        Index of the echo whose image shows it.
+        Index of the echo with the contradictory image.
     part : {0, 1}
         0 for the magnitude or real part, 1 for the phase or imaginary part.
     problem : str
-        The evidence, as a predicate of the file: "has negative values ...".
+        Description of the evidence, as a predicate of the file: "has negative values ...".
     remedy : str
         What the user can do.
     fatal : bool

@@ -1,9 +1,9 @@
-"""What the literature gives for the conductivity of tissues."""
+"""Literature values of tissue conductivities."""
 
 from bids_qcm.dispersions import CEREBROSPINAL_FLUID, GRAY_MATTER, WHITE_MATTER
 from bids_qcm.segmentation.tissues import TISSUES
 
-# deep gray matter has no entry of its own
+# the literature values of gray matter are used for deep gray matter
 _DISPERSIONS = {
     "GM": GRAY_MATTER,
     "WM": WHITE_MATTER,
@@ -13,21 +13,21 @@ _DISPERSIONS = {
 
 
 def literature_conductivity(frequency: float) -> dict[str, float]:
-    """Give the conductivity of tissues at a frequency.
+    """Return the literature values of tissue conductivities at a frequency.
 
     Parameters
     ----------
     frequency : float
-        Hz.
+        Larmor frequency, Hz.
 
     Returns
     -------
     dict of str to float
-        S/m, by the tissue's name in BIDS' common labels.
+        Conductivity in S/m, by the tissue name in the BIDS table of common image-derived labels.
 
     Notes
     -----
-    From the dispersions measured ex vivo by Gabriel et al. [1]_.
+    The values are computed from the dispersions that Gabriel et al. measured ex vivo [1]_.
 
     References
     ----------

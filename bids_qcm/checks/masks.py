@@ -1,4 +1,4 @@
-"""Whether a mask holds the signal."""
+"""Check of a mask against the voxels with signal."""
 
 from typing import NamedTuple
 
@@ -6,21 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST_VOXELS = 125
-"""A cube of 5 voxels, the support of one quadratic fit with a radius of two voxels."""
+"""Smallest number of voxels in a mask: a cube with an edge of 5 voxels, which is the support of one
+quadratic fit with a radius of two voxels."""
 
 LEAST_COVERAGE = 0.5
-"""A mask with more air than signal is of something else, or it is inverted."""
+"""Smallest share of a mask that has signal. A mask with more air than signal belongs to another
+image, or it is inverted."""
 
 EXPECTED_COVERAGE = 0.9
-"""Share of a brain mask with an SNR above 5: 0.97 or more in 3 T heads and phantoms."""
+"""Expected share of a brain mask that has an SNR above 5. In 3 T heads and phantoms, the share is
+0.97 or more."""
 
 
-class MaskDoubt(NamedTuple):
-    """What is wrong with a mask.
+class MaskProblem(NamedTuple):
+    """Problem of a mask.
 
     Attributes
     ----------
-    problem, remedy : str
+    problem : str
+        Description of the problem, as a predicate of the file: "has signal in ...".
+    remedy : str
+        What the user can do.
     fatal : bool
         Whether a map in this mask would be wrong.
     """
@@ -32,13 +38,13 @@ class MaskDoubt(NamedTuple):
 
 def check_mask(
     mask: NDArray[np.bool_], signal: NDArray[np.bool_]
-) -> tuple[float, MaskDoubt | None]:
-    """Check that a mask holds signal, not air, and more than a handful of voxels.
+) -> tuple[float, MaskProblem | None]:
+    """Check that a mask contains enough voxels, and that these voxels have signal.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (X, Y, Z)
-        Where conductivity is to be computed.
+        Voxels in which conductivity is to be computed.
     signal : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
 
@@ -46,21 +52,21 @@ def check_mask(
     -------
     coverage : float
         Share of the mask that has signal; 0 for an empty mask.
-    doubt : MaskDoubt or None
+    problem : MaskProblem or None
     """
     n_voxels = np.count_nonzero(mask)
     covered = np.count_nonzero(mask & signal) / max(1, n_voxels)
     if n_voxels < LEAST_VOXELS:
         problem = f"has {n_voxels} voxels in the grid of the phase, too few for any kernel"
-        return covered, MaskDoubt(problem, "use a mask of the whole brain", True)
+        return covered, MaskProblem(problem, "use a mask of the whole brain", True)
     if covered >= EXPECTED_COVERAGE:
         return covered, None
-    problem = f"has signal in {covered:.0%} of its voxels only"
+    problem = f"has signal in only {covered:.0%} of its voxels"
     outside = np.count_nonzero(signal & ~mask) / max(1, np.count_nonzero(~mask))
     if covered < min(LEAST_COVERAGE, outside):
-        problem += f", but {outside:.0%} of the voxels outside it have signal: it looks inverted"
+        problem += f", and {outside:.0%} of the other voxels have signal: the mask looks inverted"
     remedy = (
-        "use the brain mask of the same participant and session, placed on these images, or give "
-        "--mask signal"
+        "use a brain mask of the same participant and session that is aligned with these images, "
+        "or give --mask signal"
     )
-    return covered, MaskDoubt(problem, remedy, covered < LEAST_COVERAGE)
+    return covered, MaskProblem(problem, remedy, covered < LEAST_COVERAGE)

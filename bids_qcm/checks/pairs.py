@@ -1,4 +1,4 @@
-"""Whether the magnitude and the phase of an echo belong together."""
+"""Check that the magnitude and the phase of an echo belong together."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,15 @@ from bids_qcm.phase.coherence import phase_coherence
 from bids_qcm.phase.masking import LEAST_COHERENCE, blank_phase, typical_signal
 
 STRONG = 0.5
-"""Share of the typical signal above which a voxel counts as strong."""
+"""Smallest magnitude of a voxel with strong signal, relative to the typical signal."""
 
 LARGEST_INCOHERENT = 0.02
-DOUBTFUL_INCOHERENT = 0.004
-"""Share of the strong voxels whose phase is as incoherent as noise: at most 0.0002 in 3 T heads and
-phantoms of all kinds, 0.009 to 0.2 where the phase is mirrored, shifted by two voxels, or of
-another head."""
+"""Largest share of voxels with strong signal whose phase may be incoherent without an error."""
+
+EXPECTED_INCOHERENT = 0.004
+"""Largest share of voxels with strong signal whose phase may be incoherent without a warning. The
+share is at most 0.0002 in 3 T heads and all kinds of phantoms. The share is 0.009 to 0.2 if the
+phase is mirrored, is shifted by two voxels, or belongs to another head."""
 
 
 def incoherent_fraction(
@@ -24,7 +26,7 @@ def incoherent_fraction(
     phase: NDArray[np.floating],
     axes: Sequence[int] = (0, 1, 2),
 ) -> float:
-    """Compute how often strong signal comes with incoherent phase.
+    """Return the share of voxels with strong signal in which the phase is incoherent.
 
     Parameters
     ----------
@@ -33,13 +35,13 @@ def incoherent_fraction(
     phase : ndarray of float, shape (X, Y, Z)
         In rad.
     axes : sequence of int
-        Axes to compare neighbours along.
+        Axes along which neighbours are compared.
 
     Returns
     -------
     float
-        Share of the strong voxels in whose neighbourhood the phase is incoherent. Weak voxels do
-        not count, because a true phase may be incoherent there.
+        Share of the voxels with strong signal whose neighbourhood has incoherent phase. Voxels with
+        weak signal are ignored, because even the correct phase may be incoherent there.
     """
     known = np.isfinite(magnitude) & np.isfinite(phase)
     values = np.where(known, magnitude, 0)
@@ -55,7 +57,7 @@ def check_coherence(
     echo: int,
     axes: Sequence[int] = (0, 1, 2),
 ) -> tuple[float, list[Finding]]:
-    """Check that the phase is coherent where the magnitude is strong.
+    """Check that the phase is coherent in voxels with strong signal.
 
     Parameters
     ----------
@@ -69,20 +71,20 @@ def check_coherence(
     fraction : float
         From :func:`incoherent_fraction`.
     findings : list of Finding
-        An incoherent phase that another orientation would fit better names this orientation.
+        At most one finding. If the mirrored phase fits better, the message contains the axis.
     """
     fraction = incoherent_fraction(magnitude, phase, axes)
-    if fraction <= DOUBTFUL_INCOHERENT:
+    if fraction <= EXPECTED_INCOHERENT:
         return fraction, []
     problem = (
         f"does not belong to its magnitude: the phase is incoherent in {fraction:.1%} of the "
-        f"voxels with strong signal (a true pair: below {DOUBTFUL_INCOHERENT:.1%})"
+        f"voxels with strong signal (expected: below {EXPECTED_INCOHERENT:.1%})"
     )
     mirrored = {
         axis: incoherent_fraction(magnitude, np.flip(phase, axis), axes) for axis in range(3)
     }
     best = min(mirrored, key=lambda axis: mirrored[axis])
     if mirrored[best] < fraction / 2:
-        problem += f"; mirrored along axis {'ijk'[best]} it would be {mirrored[best]:.1%}"
-    remedy = "use magnitude and phase of one acquisition, converted together"
+        problem += f"; after mirroring along axis {'ijk'[best]}, only in {mirrored[best]:.1%}"
+    remedy = "use magnitude and phase of the same acquisition, converted together"
     return fraction, [Finding(echo, 1, problem, remedy, fatal=fraction > LARGEST_INCOHERENT)]

@@ -1,14 +1,14 @@
-"""The range of conductivities that tissues have."""
+"""Plausible range of tissue conductivities."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 PLAUSIBLE = (0.0, 10.0)
-"""No tissue has a conductivity outside of this range, S/m."""
+"""Range of tissue conductivities, S/m."""
 
 
 def is_implausible(conductivity: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Whether no tissue has these conductivities (S/m); false where they are not finite."""
+    """Whether each conductivity (S/m) is outside the range of tissues; false where not finite."""
     low, high = PLAUSIBLE
     finite = np.isfinite(conductivity)
     return finite & ((conductivity < low) | (conductivity > high))

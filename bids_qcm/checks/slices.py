@@ -1,4 +1,4 @@
-"""Phase that jumps between slices."""
+"""Check for phase jumps between slices."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,26 +11,29 @@ from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.coherence import unit_signal
 
 LARGEST_JUMP = 0.2
-"""In rad. Heads have 0.07 or less between neighbouring slices, and phantoms 0.03."""
+"""Largest phase jump between neighbouring slices, rad. The largest jump is 0.07 in heads and 0.03
+in phantoms."""
 
-# Thin slices at the ends of the head hold little but its surface.
+# Smallest area of a slice, relative to the largest slice. Small slices at the ends of the head
+# contain mainly its surface.
 _LEAST_AREA = 0.4
 _MOST_NAMED = 6
 
 
 class Jump(NamedTuple):
-    """A jump of the phase between two neighbouring slices.
+    """Jump of the phase between two neighbouring slices.
 
     Attributes
     ----------
     axis : int
-        Along which slices are stacked.
+        Axis along which slices are stacked.
     index : int
-        Of the slice before the jump.
+        Index of the slice before the jump.
     size : float
-        In rad: the part that all voxels of the slice share.
+        Phase offset that is common to all voxels of the slice, rad.
     reverses : bool
-        Whether the slice behind the jump fits the one before it better with the opposite sign.
+        Whether the slice after the jump fits the slice before the jump better with the opposite
+        sign.
     """
 
     axis: int
@@ -42,26 +45,27 @@ class Jump(NamedTuple):
 def find_jumps(
     signals: Sequence[NDArray[np.complexfloating]], mask: NDArray[np.bool_]
 ) -> list[Jump]:
-    """Find where the phase jumps between neighbouring slices, along each axis.
+    """Find phase jumps between neighbouring slices along each axis.
 
     Parameters
     ----------
     signals : sequence of ndarray of complex, shape (X, Y, Z)
-        The echoes, with alternating slices flipped already.
+        Complex echoes after the correction of alternating slices.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
 
     Returns
     -------
     list of Jump
-        Each jump once, whichever echo shows it.
+        Each jump is listed once, even if several echoes have it.
 
     Notes
     -----
-    The angle of a slice's mean second difference across slices, ``S[k+1] S[k-1] conj(S[k])^2``,
-    is free of linear phase and of wraps. A jump of c between slices k and k + 1 adds c to it at k
-    and takes c from it at k + 1. Half the difference of the two is c, and curvature, which is
-    alike in neighbouring slices, drops out.
+    The mean of ``S[k+1] S[k-1] conj(S[k])^2`` over slice k has the second difference across slices
+    as its angle. This angle does not depend on linear phase and on wraps. A jump of c between
+    slices k and k + 1 increases the angle at k by c and decreases the angle at k + 1 by c, so that
+    half the difference of the two angles is c. Curvature is similar in neighbouring slices and
+    cancels.
     """
     found: dict[tuple[int, int], Jump] = {}
     for signal in signals:
@@ -84,13 +88,13 @@ def check_slices(
     signals, mask
         As for :func:`find_jumps`.
     in_plane : sequence of int
-        Axes that the kernels differentiate along. Constants that differ between slices along
-        another axis do no harm.
+        Axes along which the kernels differentiate. Constant phase offsets between slices along
+        another axis are harmless.
 
     Returns
     -------
     list of Finding
-        One for each axis with jumps, which names the slices, counted from 0.
+        One finding for each axis with jumps. The message lists the slices, counted from 0.
     """
     jumps = find_jumps(signals, mask)
     found = []
@@ -105,12 +109,12 @@ def check_slices(
         )
         more = f" and {len(along) - _MOST_NAMED} more pairs" if len(along) > _MOST_NAMED else ""
         problem = (
-            f"has a phase that jumps along axis {'ijk'[axis]}, counted from 0, between slices "
+            f"has phase jumps along axis {'ijk'[axis]} between slices (counted from 0) "
             f"{named}{more}"
         )
         remedy = "convert it again"
         if reversing:
-            problem += "; slices behind a jump have the opposite sign"
+            problem += "; the slices after a jump have the opposite sign"
         else:
             radius = " ".join("0" if a == axis else "R" for a in range(3))
             remedy += (
@@ -128,12 +132,13 @@ def _jumps_along(
     if len(s) < 4:
         return []
     area = np.count_nonzero(m[2:] & m[1:-1] & m[:-2], axis=(1, 2))
-    # voxels outside the mask are 0 and add nothing
+    # voxels outside the mask are 0 and do not contribute to the sum
     angle = np.angle(np.sum(s[2:] * s[:-2] * s[1:-1].conj() ** 2, axis=(1, 2)))
     sizes = (angle[:-1] - angle[1:]) / 2
     large = np.minimum(area[:-1], area[1:]) >= _LEAST_AREA * max(1, area.max())
     found = []
-    # a jump leaves half its size, with the opposite sign, on both sides
+    # use only local maxima, because each jump also causes half its size, with the opposite sign, at
+    # the neighbouring slices
     peak = ndimage.maximum_filter1d(np.abs(sizes), 3) == np.abs(sizes)
     for k in np.flatnonzero(large & peak & (np.abs(sizes) > LARGEST_JUMP)) + 1:
         same, opposite = (abs(np.sum(s[k + 1] * before)) for before in (s[k].conj(), s[k]))

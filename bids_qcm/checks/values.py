@@ -1,4 +1,4 @@
-"""Whether the values of an image fit the role that its name gives it."""
+"""Checks that the values of an image match its type: magnitude, phase, real or imaginary part."""
 
 from collections.abc import Sequence
 
@@ -11,36 +11,43 @@ from bids_qcm.phase.noise import local_noise
 _CYCLE = 2 * np.pi
 
 LARGEST_UNDERSHOOT = 0.3
-"""Interpolation may leave negative values next to edges of a magnitude, up to this share of its
-maximum: splines of order 3 and 5 left 23 % at most. An integer overflow starts at 100 %."""
+"""Largest negative value of a magnitude, relative to the largest absolute value. Interpolation may
+cause negative values next to edges: splines of order 3 and 5 caused at most 23 %. An integer
+overflow causes 100 %."""
 
 _NEGATIVE = 0.003
 LARGEST_NEGATIVE_SHARE = 0.15
-"""Share of the voxels below -0.3 % of the 99th percentile. Interpolation left 8 % at most. A real
-part with air around the head has 30 %."""
+"""Largest share of voxels of a magnitude that are below -0.3 % of the 99th percentile. After
+interpolation, the share is at most 8 %. In a real part with air around the head, the share is
+30 %."""
 
 LARGEST_ROUGHNESS = 0.2
-"""Share of neighbouring voxels that differ by more than a quarter of the largest value. A magnitude
-has 0.02 or less at an SNR of 16, and 0.1 at an SNR of 5; the phase of noise has 0.56."""
+"""Largest share of neighbouring voxels of a magnitude that differ by more than a quarter of the
+largest value. For a magnitude, the share is 0.02 or less at an SNR of 16, and 0.1 at an SNR of 5.
+For the phase of noise, the share is 0.56."""
 
 LOST_INTERCEPT = 0.05
-"""A part without negative values whose lowest percentile is above this share of its maximum."""
+"""Largest first percentile of a real or imaginary part without negative values, relative to its
+maximum. Above this limit, the intercept was lost."""
 
 LARGEST_NOISE_RATIO = 1.5
-"""Between real and imaginary part. The estimate itself varies by 5 % or less."""
+"""Largest ratio between the noise levels of real and imaginary part. The estimated noise levels
+have an error of 5 % or less."""
 
-# A range that is filled evenly has this distance from its own uniform distribution by chance; the
-# 3 T head's smooth phase has 0.2 and more.
+# Largest distance between the distribution of noise phase and a uniform distribution. The smooth
+# phase of a 3 T head has a distance of at least 0.2.
 _EVEN = 0.05
 _LEAST_NOISE_VOXELS = 1000
-# Values at both ends that never decide about a range: a few voxels overshoot.
+# Share of values at each end of a range that are ignored, because a few voxels overshoot.
 _OVERSHOOT = 0.001
 
+# Smallest phase difference between neighbours that counts as a wrap, relative to the phase range.
 _WRAP_STEP = 0.75
 _LEAST_WRAPS = 50
 
 LARGEST_CYCLE_ERROR = 0.05
-"""Relative difference of a filled range from a cycle; the range of 1000 voxels is exact to 1 %."""
+"""Largest relative difference between a filled range and a cycle. With 1000 voxels, the range has
+an error of 1 %."""
 
 _HALF = 0.5
 
@@ -51,7 +58,7 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit; values that are not finite are left out.
+        Any unit. Values that are not finite are replaced by 0.
     echo : int
         Index of the echo.
 
@@ -69,8 +76,8 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
             Finding(
                 echo,
                 0,
-                f"is a magnitude, but {share:.1%} of its values are negative, down to {low:g}; "
-                f"the largest is {high:g}",
+                f"is a magnitude, but {share:.1%} of its values are negative (smallest value "
+                f"{low:g}, largest value {high:g})",
                 "convert it again as unsigned integers, or check that it is not the phase or the "
                 "real part",
             )
@@ -82,8 +89,9 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
                 echo,
                 0,
                 f"looks like a phase: {rough:.0%} of neighbouring voxels differ by more than a "
-                f"quarter of its largest value (a magnitude: below {LARGEST_ROUGHNESS:.0%})",
-                "check that magnitude and phase were not exchanged",
+                "quarter of the largest value (expected for a magnitude: below "
+                f"{LARGEST_ROUGHNESS:.0%})",
+                "check that magnitude and phase were not swapped",
             )
         ]
     return []
@@ -92,7 +100,7 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
 def check_parts(
     real: NDArray[np.floating], imaginary: NDArray[np.floating], echo: int
 ) -> list[Finding]:
-    """Check that real and imaginary part have both signs and the same noise.
+    """Check that the real and the imaginary part have both signs and the same noise level.
 
     Parameters
     ----------
@@ -114,7 +122,7 @@ def check_parts(
                 Finding(
                     echo,
                     part,
-                    f"is never negative: 99 % of its values are above {lowest:g}. A real or "
+                    f"has no negative values: 99 % of its values are above {lowest:g}. A real or "
                     "imaginary part has both signs, so its intercept (scl_inter) was lost",
                     "convert it again with its intercept",
                 )
@@ -127,8 +135,8 @@ def check_parts(
             Finding(
                 echo,
                 1,
-                f"has a noise of {other:.3g}, but the real part has {one:.3g}: the two were scaled "
-                "differently",
+                f"has a noise level of {other:.3g}, but the noise level of the real part is "
+                f"{one:.3g}: the parts were scaled differently",
                 "convert both again with their slope (scl_slope)",
             )
         )
@@ -136,7 +144,7 @@ def check_parts(
 
 
 def check_distinct(images: Sequence[Sequence[NDArray[np.floating]]]) -> list[Finding]:
-    """Check that no two images of an acquisition are the same.
+    """Check that all images of an acquisition are different.
 
     Parameters
     ----------
@@ -159,7 +167,7 @@ def check_distinct(images: Sequence[Sequence[NDArray[np.floating]]]) -> list[Fin
                             echo,
                             part,
                             f"has the same values as the {which}",
-                            "give each part and echo its own image",
+                            "provide a separate image for each part and echo",
                         )
                     )
                     break
@@ -174,12 +182,12 @@ def check_cycle(
     *,
     may_be_half: bool = False,
 ) -> list[Finding]:
-    """Check that the range which wrapped phase fills is one cycle.
+    """Check that a wrapped phase covers a range of one cycle.
 
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
-        In rad by its declared or recognised unit.
+        In rad, after conversion from its declared or inferred unit.
     magnitude : ndarray of float, shape (X, Y, Z)
         Any unit.
     signal : ndarray of bool, shape (X, Y, Z)
@@ -187,7 +195,7 @@ def check_cycle(
     echo : int
         Index of the echo.
     may_be_half : bool
-        Whether half a cycle is right: the user says that the phase is the transmit phase.
+        Whether a range of half a cycle is accepted, because the user has declared a transmit phase.
 
     Returns
     -------
@@ -195,9 +203,9 @@ def check_cycle(
 
     Notes
     -----
-    Two observations show the size of a cycle, whatever the unit says. Noise outside the body fills
-    it evenly. And where the phase wraps inside the body, neighbouring voxels lie at both ends of
-    the range. Without either there is no finding.
+    Two observations show the size of a cycle independently of the unit. First, noise outside the
+    body covers the cycle evenly. Second, where the phase wraps inside the body, neighbouring voxels
+    have values at both ends of the range. If neither is observed, there is no finding.
     """
     size, evidence = _filled_range(phase, magnitude, signal)
     share = size / _CYCLE
@@ -207,8 +215,8 @@ def check_cycle(
     if half and may_be_half:
         return []
     problem = (
-        f"fills {size:.3g} rad, which is {share:.2g} of a cycle: {evidence}. The phase was scaled, "
-        "or its unit is another one"
+        f"covers a range of {size:.3g} rad, which is {share:.2g} of a cycle: {evidence}. The phase "
+        "was scaled, or its unit is wrong"
     )
     remedy = "give --phase-units the number of units in one cycle"
     if half:
@@ -219,18 +227,21 @@ def check_cycle(
 def _filled_range(
     phase: NDArray[np.floating], magnitude: NDArray[np.floating], signal: NDArray[np.bool_]
 ) -> tuple[float, str]:
-    """Return the range that the phase fills, and what shows that it is a cycle, if anything."""
+    """Return the range of the phase, and the evidence that this range is one cycle.
+
+    The evidence is part of a message; it is empty if there is no evidence.
+    """
     finite = np.isfinite(phase) & np.isfinite(magnitude)
     dark = finite & ~signal & (magnitude > 0)
     noise = phase[dark & (magnitude < np.median(magnitude[dark]))] if dark.any() else phase[dark]
     if noise.size >= _LEAST_NOISE_VOXELS:
         low, high = _trimmed(noise)
-        # the tails that were trimmed belong to the range too
+        # correct the range for the trimmed values at both ends
         size = (high - low) / (1 - 2 * _OVERSHOOT)
         ranks = np.linspace(0, 1, noise.size)
         uneven = np.max(np.abs((np.sort(noise) - low) / max(high - low, 1e-30) - ranks))
         if uneven < _EVEN:
-            return size, "noise outside the body fills this range evenly"
+            return size, "noise outside the body covers this range evenly"
     inside = phase[signal & finite]
     if inside.size == 0:
         return 0.0, ""
@@ -244,9 +255,10 @@ def _filled_range(
     wraps = np.concatenate(steps)
     if wraps.size < _LEAST_WRAPS:
         return high - low, ""
-    # a wrap is a cycle less the gradient, and few voxels may lie beyond the trimmed range
+    # The size of a wrap is a cycle minus the phase gradient. The largest wraps may exceed the
+    # trimmed range.
     size = max(high - low, float(np.quantile(wraps, 0.9)))
-    return size, f"the phase jumps by this much between {wraps.size} neighbours"
+    return size, f"the phase jumps by this amount between {wraps.size} pairs of neighbours"
 
 
 def _trimmed(values: NDArray[np.floating]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The verdict on a conductivity map: green, amber or red, with the reasons; numbers only."""
+"""Verdict on a conductivity map: green, amber or red, with the reasons."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,54 +11,55 @@ from bids_qcm.segmentation.tissues import TISSUES
 Colour = Literal["green", "amber", "red"]
 
 COLOURS: tuple[Colour, ...] = ("green", "amber", "red")
-"""From the best to the worst."""
+"""Colours from best to worst."""
 
 
 class Limits(NamedTuple):
-    """Thresholds of one quantity, beyond which a verdict is amber or red.
+    """Limits of one quantity, beyond which a verdict is amber or red.
 
     Attributes
     ----------
     amber, red : float
-        `math.inf` for a quantity that never makes a verdict red.
+        Limits for amber and for red. `math.inf` if the quantity never makes a verdict red.
     """
 
     amber: float
     red: float
 
 
-# docs/verdict.md has the measurements behind each of these numbers.
+# docs/verdict.md contains the measurements on which these limits are based.
 IMPLAUSIBLE = Limits(0.1, 0.4)
-"""Share of implausible voxels, whatever their cause."""
+"""Share of implausible voxels from all causes."""
 
 EXCESS_IMPLAUSIBLE = Limits(0.04, 0.08)
-"""Share of implausible voxels that the noise does not explain."""
+"""Share of implausible voxels minus the share that is expected from noise."""
 
 INVALID = Limits(0.2, math.inf)
 """Share of invalid voxels."""
 
 NOISE_RATIO = Limits(0.5, 3.0)
-"""Noise standard deviation over the conductivity."""
+"""Noise standard deviation divided by the conductivity."""
 
 HIGH_LEVEL = Limits(1.6, 2.2)
 LOW_LEVEL = Limits(0.85, 0.7)
-"""Ratio to the literature, geometric mean of gray and white matter."""
+"""Ratio to the literature values, as the geometric mean of gray and white matter."""
 
 HIGH_MEDIAN = Limits(1.2, 2.5)
 LOW_MEDIAN = Limits(0.4, 0.05)
-"""Median of the mask, S/m, where there are no tissues to compare with the literature."""
+"""Median over the mask, S/m. Used if no tissues can be compared with the literature."""
 
 GRAY_OVER_WHITE = Limits(1.1, 0.8)
-"""Gray matter over white matter."""
+"""Conductivity of gray matter divided by the conductivity of white matter."""
 
 LOW_FLUID = 0.5
-"""Ratio of cerebrospinal fluid to the literature, below which a verdict is amber."""
+"""Ratio of the conductivity of cerebrospinal fluid to the literature value, below which a verdict
+is amber."""
 
 TREND = Limits(0.5, 1.0)
 """Relative change of the conductivity from one end of the mask to the other."""
 
 CHI_SQUARE = Limits(1.3, 5.0)
-"""Reduced chi-square of an inversion, whose variance holds that of the model error."""
+"""Reduced chi-square of an inversion. The variance includes the model error."""
 
 PRIOR_CHI_SQUARE = Limits(5.0, 12.0)
 """Squared deviation of the conductivity from an inversion's prior over its expected value."""
@@ -71,14 +72,14 @@ CORTEX = 2.5
 """
 
 DISAGREEMENT = Limits(0.25, math.inf)
-"""Relative distance of a median from the other methods' median."""
+"""Relative difference between the median of a method and the median of the other methods."""
 
 _GRAY, _WHITE, _FLUID = (TISSUES[tissue].name for tissue in ("GM", "WM", "CSF"))
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason for a verdict that is not green.
+    """Reason for an amber or red verdict.
 
     Attributes
     ----------
@@ -93,15 +94,15 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a map may be used.
+    """Verdict on the use of a map.
 
     Attributes
     ----------
     colour : {"green", "amber", "red"}
-        Red: the map must not be used as it is. Amber: the map has a limitation that its user should
-        know. Green: no check found anything.
+        Red: the map must not be used as it is. Amber: the map has a limitation that the user should
+        know. Green: no check failed.
     reasons : tuple of str
-        Sentences without a full stop, the reasons for red first; none for green.
+        Sentences without a full stop, the reasons for red first; empty for green.
     """
 
     colour: Colour
@@ -118,7 +119,7 @@ def judge(evidence: Evidence) -> Verdict:
     Returns
     -------
     Verdict
-        The worst colour of all reasons.
+        Verdict with the worst colour of all reasons.
     """
     reasons = [
         *_images(evidence),
@@ -135,18 +136,18 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def disagreements(medians: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return how far each method is from the other methods of the same acquisition.
+    """Return the disagreement of each method with the other methods of the same acquisition.
 
     Parameters
     ----------
     medians : mapping of str to mapping of str to float
-        By method, then by tissue: median in S/m. NaN where there is none.
+        Median conductivity by method and tissue, S/m; NaN if a tissue has no median.
 
     Returns
     -------
     dict of str to float
-        By method: the largest of ``|median / m - 1|`` over its tissues, with m the median of the
-        other methods' values. Methods with no tissue in common with another one are left out.
+        For each method: the largest ``|median / m - 1|`` over the tissues, where m is the median of
+        the other methods. A method is left out if it has no tissue in common with another method.
     """
     found = {}
     for method, own in medians.items():
@@ -171,19 +172,19 @@ def with_disagreement(verdict: Verdict, disagreement: float | None) -> Verdict:
     Parameters
     ----------
     verdict : Verdict
-        On the map alone.
+        Verdict on the map alone.
     disagreement : float or None
-        From :func:`disagreements`; None where one method ran.
+        Disagreement from :func:`disagreements`; None if only one method was run.
 
     Returns
     -------
     Verdict
-        Amber instead of green where the methods disagree. Disagreement alone does not tell which
-        method is wrong, so that it never makes a verdict red.
+        Amber instead of green if the methods disagree. Disagreement alone does not show which
+        method is wrong, and therefore never makes a verdict red.
     """
     if disagreement is None or disagreement <= DISAGREEMENT.amber:
         return verdict
-    reason = f"a tissue's median differs by {disagreement:.0%} from the other methods' median"
+    reason = f"the median of a tissue differs by {disagreement:.0%} from the other methods' median"
     return Verdict(max(verdict.colour, "amber", key=COLOURS.index), (*verdict.reasons, reason))
 
 
@@ -206,14 +207,14 @@ def _images(evidence: Evidence) -> Iterator[Reason]:
         checks = "check" if evidence.n_failed_checks == 1 else "checks"
         yield Reason(
             "red",
-            f"the images failed {evidence.n_failed_checks} {checks}, but --image-checks warn was "
-            "given; see the warnings",
+            f"the images failed {evidence.n_failed_checks} {checks}, but the map was computed "
+            "because of --image-checks warn; see the warnings",
         )
 
 
 def _implausible(evidence: Evidence) -> Iterator[Reason]:
     share, expected = evidence.implausible_fraction, evidence.expected_implausible
-    text = f"{share:.0%} of the voxels have a conductivity that no tissue has"
+    text = f"{share:.0%} of the voxels have a conductivity outside the range of tissues"
     by_excess = None
     if expected is not None:
         by_excess = _above(share - expected, EXCESS_IMPLAUSIBLE)
@@ -254,16 +255,17 @@ def _level(evidence: Evidence) -> Iterator[Reason]:
         return
     tissues = " and ".join(ratios)
     if min(ratios.values()) <= 0:
-        yield Reason("red", f"the conductivity of {tissues} matter is not positive everywhere")
+        yield Reason("red", f"the median conductivity of {tissues} matter is not positive")
         return
     level = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
     found = f"{tissues} matter have" if len(ratios) > 1 else f"{tissues} matter has"
-    times = f"{found} {level:.2g} times the conductivity of the literature"
+    times = f"{found} {level:.2g} times the conductivity in the literature"
     if colour := _above(level, HIGH_LEVEL):
         yield Reason(colour, f"{times}; check the phase unit, the phase type and the voxel size")
     elif colour := _below(level, LOW_LEVEL):
         yield Reason(
-            colour, f"{times}; the phase may have been halved or scaled, or the voxel size be wrong"
+            colour,
+            f"{times}; the phase may have been halved or scaled, or the voxel size may be wrong",
         )
 
 
@@ -287,8 +289,8 @@ def _order(evidence: Evidence) -> Iterator[Reason]:
     elif ratio < LOW_FLUID:
         yield Reason(
             "amber",
-            f"cerebrospinal fluid has {ratio:.0%} of the conductivity of the literature, because "
-            "the kernels average it with its surroundings",
+            f"cerebrospinal fluid has {ratio:.0%} of the conductivity in the literature, because "
+            "the kernels average the fluid with its surroundings",
         )
 
 
@@ -301,8 +303,8 @@ def _trends(evidence: Evidence) -> Iterator[Reason]:
         if colour:
             yield Reason(
                 colour,
-                f"the conductivity changes by {trend:+.0%} from {way}; |B1+| may explain a part, "
-                "so may a phase that is not of the object",
+                f"the conductivity changes by {trend:+.0%} from {way}; possible causes are |B1+| "
+                "and phase that does not come from the object",
             )
 
 
@@ -312,8 +314,8 @@ def _fit(evidence: Evidence) -> Iterator[Reason]:
     if colour:
         yield Reason(
             colour,
-            f"the inversion does not fit the phase: reduced chi-square {chi_square:.1f} instead of "
-            "about 1 or less",
+            f"the inversion does not fit the phase: reduced chi-square {chi_square:.1f}, but at "
+            "most about 1 is expected",
         )
     variation = evidence.prior_chi_square
     colour = None if variation is None else _above(variation, PRIOR_CHI_SQUARE)
@@ -330,7 +332,7 @@ def _limitations(evidence: Evidence) -> Iterator[Reason]:
     if _above(evidence.invalid_fraction, INVALID):
         yield Reason("amber", f"{evidence.invalid_fraction:.0%} of the voxels are invalid")
     size = evidence.largest_voxel_size
-    # sizes such as 2.50001 mm are rounding
+    # allow for rounding errors of the voxel size, such as 2.50001 mm
     if evidence.literature_ratio and size > CORTEX + 1e-3:
         yield Reason(
             "amber", f"voxels of {size:.2g} mm are thicker than the cortex ({CORTEX:g} mm)"

@@ -1,4 +1,4 @@
-"""An average head at any resolution: the MNI152 tissue maps that nilearn ships, and a shell."""
+"""Average head at any resolution, from the MNI152 tissue maps of nilearn, with skull and scalp."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,38 +11,38 @@ from bids_qcm.phantom.lesions import TUMOUR_CENTRE, Ball, place_small_lesions
 from bids_qcm.phantom.tissues import BRAIN, HEALTHY_BRAIN, TISSUE_ORDER, TISSUES
 
 SKULL_THICKNESS = 7.0
-"""mm."""
+"""Thickness of the skull, mm."""
 
 SCALP_THICKNESS = 6.0
-"""mm."""
+"""Thickness of the scalp, mm."""
 
 _MARGIN = 4
-"""Voxels of air between the head and the border of the grid."""
+"""Margin of air between the head and the border of the grid, in voxels."""
 
 _COARSE = 2.0
-"""Voxel size on which distances from the brain are measured and lesions are placed, mm."""
+"""Voxel size of the grid for measuring distances from the brain and for placing lesions, mm."""
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """What each voxel of a head is made of.
+    """Tissues and lesions in each voxel of a head.
 
     Parameters
     ----------
     fractions
-        Of each tissue in each voxel, (T, X, Y, Z) float32 in the order of
-        `bids_qcm.phantom.tissues.TISSUES`; their sum is 1 in the head and 0 outside.
+        Fraction of each tissue in each voxel, (T, X, Y, Z) float32, in the order of
+        `bids_qcm.phantom.tissues.TISSUES`. The sum is 1 in the head and 0 outside.
     labels
-        Index of the most probable tissue, (X, Y, Z) uint8: one of the brain's in the brain mask,
-        one of the shell's in the rest of the head, 0 outside. Small lesions are not in it.
+        Index of the most probable tissue, (X, Y, Z) uint8: a brain tissue in the brain mask, skull
+        or scalp in the rest of the head, 0 outside. Small lesions are not labelled.
     brain
         Brain mask, (X, Y, Z) bool: gray matter, white matter, cerebrospinal fluid and tumour.
     small_lesion_fraction
-        How much of each voxel is in a small lesion, (X, Y, Z) float32.
+        Fraction of each voxel that lies in a small lesion, (X, Y, Z) float32.
     small_lesion_diameter
-        Diameter of the small lesion that a voxel belongs to, mm, (X, Y, Z) uint8; 0 in none.
+        Diameter of the small lesion at each voxel, mm, (X, Y, Z) uint8; 0 outside small lesions.
     grid
-        Where the voxels lie.
+        Grid of the voxels.
     """
 
     fractions: np.ndarray
@@ -54,7 +54,7 @@ class Anatomy:
 
 
 class _Template(NamedTuple):
-    """Fractions of gray matter, white matter and fluid, (3, X, Y, Z), and their 1 mm grid."""
+    """Fractions of gray matter, white matter and fluid, (3, X, Y, Z), on a 1 mm grid."""
 
     fractions: np.ndarray
     grid: Grid
@@ -66,21 +66,21 @@ def make_anatomy(
     tumour_diameter: float = 0.0,
     small_lesions_rng: np.random.Generator | None = None,
 ) -> Anatomy:
-    """Make a head.
+    """Create the anatomy of a head.
 
     Parameters
     ----------
     resolution
         Isotropic voxel size, mm.
     tumour_diameter
-        mm; 0 for no tumour.
+        Diameter of the tumour, mm; 0 for no tumour.
     small_lesions_rng
-        Source of the places of the small lesions; None for none.
+        Random number generator for the positions of the small lesions; None for no small lesions.
 
     Returns
     -------
     Anatomy
-        The head; what is where does not depend on the resolution.
+        Tissues and lesions. Their positions do not depend on the resolution.
     """
     template = _load_template()
     reach = SKULL_THICKNESS + SCALP_THICKNESS + _COARSE
@@ -106,8 +106,8 @@ def make_anatomy(
 
 
 def _load_template() -> _Template:
-    """Return the MNI152 maps of one head's tissues, cut to the brain."""
-    # Slow to import, and it brings nibabel with it: only this function needs it.
+    """Return sharpened MNI152 tissue maps, cropped to the brain."""
+    # Import here, because nilearn is slow to import and only this function needs it.
     from nilearn import datasets
 
     images = [
@@ -118,10 +118,10 @@ def _load_template() -> _Template:
     maps = [np.asarray(image.dataobj, dtype=np.float32) for image in images]
     (box,) = ndimage.find_objects((maps[2] > 0).astype(np.uint8))
     gray, white, brain = (values[box] for values in maps)
-    # What neither map explains is fluid.
+    # The rest of the brain mask is fluid.
     fractions = np.stack([gray, white, np.clip(brain - gray - white, 0, 1)])
-    # They are probabilities over many heads, whose borders are blurred; one head's are not. The
-    # eighth power keeps the borders where they are and makes them about one voxel wide.
+    # The template averages many heads, so its tissue borders are blurred. The eighth power of the
+    # probabilities keeps the borders in place and makes them about one voxel wide, as in one head.
     for _ in range(3):
         np.square(fractions, out=fractions)
     fractions *= brain / np.maximum(fractions.sum(axis=0), np.finfo(np.float32).tiny)
@@ -130,15 +130,17 @@ def _load_template() -> _Template:
 
 
 def _distance_from_brain(brain_fraction: np.ndarray, coarse: Grid, grid: Grid) -> np.ndarray:
-    """Return the distance of voxels from the brain's surface, mm; meaningless inside."""
+    """Return the distance of each voxel from the brain surface, mm; undefined in the brain."""
     to_centre = ndimage.distance_transform_edt(brain_fraction <= 0.5, sampling=coarse.resolution)
-    far = to_centre.max()  # what lies outside the coarse grid is far away, not at 0
-    # The surface is half a voxel nearer than the centre of the nearest brain voxel.
+    # `resample` returns 0 outside the coarse grid. Subtract the largest distance before resampling
+    # so that voxels outside get a large distance.
+    far = to_centre.max()
+    # The brain surface is half a voxel closer than the centre of the nearest brain voxel.
     return resample(to_centre - far, coarse, grid) + far - coarse.resolution / 2
 
 
 def _add_shell(fractions: np.ndarray, distance: np.ndarray, resolution: float) -> None:
-    """Fill in skull and scalp, and make the fractions of each voxel of the head add up to 1."""
+    """Add skull and scalp, and normalise the fractions to a sum of 1 in the head."""
     filled, outer = fractions.sum(axis=0), 0.0
     for abbreviation, thickness in (("B", SKULL_THICKNESS), ("ST", SCALP_THICKNESS)):
         outer += thickness
@@ -149,7 +151,7 @@ def _add_shell(fractions: np.ndarray, distance: np.ndarray, resolution: float) -
 
 
 def _add_tumour(fractions: np.ndarray, ball: Ball, grid: Grid) -> None:
-    """Replace the brain's tissues by tumour inside a ball."""
+    """Replace the brain tissues by tumour inside a ball."""
     where, inside = ball.fill(grid)
     healthy = _rows(HEALTHY_BRAIN)
     part = fractions[(slice(None), *where)]
@@ -158,9 +160,10 @@ def _add_tumour(fractions: np.ndarray, ball: Ball, grid: Grid) -> None:
 
 
 def _paint_balls(balls: list[Ball], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Return the filled fraction of each voxel, and the diameter of the ball it belongs to.
+    """Return the fraction of each voxel that balls fill, and the diameter of the ball at the voxel.
 
-    A voxel belongs to a ball that fills half of it, and each ball has at least its fullest voxel.
+    A voxel belongs to a ball if the ball fills at least half of the voxel. A ball that fills half
+    of no voxel gets the voxels that it fills most.
     """
     fraction = np.zeros(grid.shape, np.float32)
     diameter = np.zeros(grid.shape, np.uint8)
@@ -172,7 +175,7 @@ def _paint_balls(balls: list[Ball], grid: Grid) -> tuple[np.ndarray, np.ndarray]
 
 
 def _most_probable(fractions: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Return tissue indices, of the brain's tissues in the brain and of the others elsewhere."""
+    """Return tissue labels: the most probable brain tissue in the brain, other tissues outside."""
     index = np.array([tissue.index for tissue in TISSUES], dtype=np.uint8)
     in_brain = _rows(BRAIN)
     in_shell = np.setdiff1d(np.arange(len(TISSUES)), in_brain)

@@ -1,4 +1,4 @@
-"""The conductivity and permittivity of every voxel of a head."""
+"""Conductivity and permittivity maps of a head."""
 
 import numpy as np
 from scipy import ndimage
@@ -9,16 +9,18 @@ from bids_qcm.phantom.tissues import TISSUE_ORDER, TISSUES, conductivities, perm
 from bids_qcm.physics import VACUUM_PERMITTIVITY
 
 CORRELATION_LENGTH = 18.0
-"""Distance at which the variation's correlation falls to 1/e, mm."""
+"""Distance at which the correlation of the variation falls to 1/e, mm."""
 
 LARGEST_DEVIATION = 2.5
-"""In standard deviations of the variation; it keeps every conductivity positive."""
+"""Largest deviation from the mean, in standard deviations. The limit keeps all conductivities
+positive."""
 
 _COARSE = 4.0
-"""Voxel size of the variation, mm."""
+"""Voxel size of the grid on which the variation is generated, mm."""
 
 _BOX = ((-112.0, -148.0, -112.0), (112.0, 112.0, 124.0))
-"""Corners of a box that the head does not fill, so that the variation may be periodic, mm."""
+"""Corners of the box in which the variation is generated, mm. The variation is periodic, so the box
+is larger than the head."""
 
 
 def conductivity_map(
@@ -28,26 +30,26 @@ def conductivity_map(
     variation: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return the conductivity of every voxel.
+    """Return the conductivity map of a head.
 
     Parameters
     ----------
     anatomy
-        The head.
+        Anatomy of the head.
     frequency
-        Hz.
+        Larmor frequency, Hz.
     lesion_conductivity
-        Of the tumour and of the small lesions, S/m; it does not vary.
+        Conductivity of the tumour and of the small lesions, S/m, without variation.
     variation
         Standard deviation of the conductivity within each tissue, as a fraction of its mean.
     rng
-        Source of the variation.
+        Random number generator for the variation.
 
     Returns
     -------
     ndarray
-        (X, Y, Z) float64, S/m: the mean over the tissues, weighted with their fractions; 0 outside
-        the head.
+        (X, Y, Z) float64, S/m; 0 outside the head. In each voxel, the conductivity is the mean over
+        the tissues, weighted by their fractions.
     """
     total = np.zeros(anatomy.grid.shape)
     values = conductivities(frequency, lesion_conductivity)
@@ -63,22 +65,22 @@ def conductivity_map(
 def complex_permittivity(
     anatomy: Anatomy, conductivity: np.ndarray, frequency: float
 ) -> np.ndarray:
-    """Return the complex relative permittivity of every voxel.
+    """Return the complex relative permittivity of each voxel.
 
     Parameters
     ----------
     anatomy
-        The head.
+        Anatomy of the head.
     conductivity
-        Of its voxels, see :func:`conductivity_map`, S/m.
+        Conductivity map of the head from :func:`conductivity_map`, S/m.
     frequency
-        Hz.
+        Larmor frequency, Hz.
 
     Returns
     -------
     ndarray
-        `eps_r - i sigma / (omega eps_0)`, (X, Y, Z) complex128; eps_r is the mean over the tissues,
-        weighted with their fractions, and 1 outside the head.
+        `eps_r - i sigma / (omega eps_0)`, (X, Y, Z) complex128. In the head, eps_r is the mean over
+        the tissues, weighted by their fractions; eps_r is 1 outside the head.
     """
     values = permittivities(frequency)
     relative = 1 + np.tensordot(values - 1, anatomy.fractions.astype(np.float64), axes=1)
@@ -88,22 +90,22 @@ def complex_permittivity(
 
 
 def smooth_field(grid: Grid, rng: np.random.Generator) -> np.ndarray:
-    """Return a smooth random function of the position, at the voxels of a grid.
+    """Return a smooth random function of position, sampled on a grid.
 
     Parameters
     ----------
     grid
-        The voxels; the function itself hardly depends on their size.
+        Grid of the result. The function itself hardly depends on the voxel size.
     rng
-        Source of the function.
+        Random number generator.
 
     Returns
     -------
     ndarray
-        Shape of `grid`, float32; mean 0 and standard deviation 1 over many functions, a correlation
-        of `exp(-(distance / CORRELATION_LENGTH)^2)`.
+        Shape of `grid`, float32. Over many functions, the mean is 0, the standard deviation is 1,
+        and the correlation is `exp(-(distance / CORRELATION_LENGTH)^2)`.
     """
-    # White noise after a Gaussian of this sd has that correlation.
+    # White noise has this correlation after filtering with a Gaussian of this standard deviation.
     sd = CORRELATION_LENGTH / 2 / _COARSE
     coarse = grid_around(*_BOX, _COARSE, margin=0)
     field = ndimage.gaussian_filter(rng.standard_normal(coarse.shape), sd, mode="wrap")

@@ -1,4 +1,4 @@
-"""From conductivity to transceive phase, by the equations that mapping methods assume."""
+"""Transceive phase of a conductivity map, by the equations that reconstruction methods assume."""
 
 from typing import Literal
 
@@ -10,7 +10,8 @@ from scipy.sparse import linalg
 from bids_qcm.physics import conductivity_factor
 
 _TOLERANCE = 1e-8
-"""Of the residual, relative to the right-hand side; the conductivity's error is of this size."""
+"""Largest residual relative to the right-hand side. The relative error of the conductivity is of
+the same order."""
 
 _MAX_ITERATIONS = 200
 
@@ -21,7 +22,7 @@ def transceive_phase(
     frequency: float,
     model: Literal["convection-reaction", "laplacian"] = "convection-reaction",
 ) -> np.ndarray:
-    """Solve for the transceive phase of a head, with phi0 = 0 on its surface.
+    """Compute the transceive phase of a head, with phi0 = 0 on its surface.
 
     Parameters
     ----------
@@ -33,9 +34,9 @@ def transceive_phase(
         Larmor frequency, Hz.
     model
         - `convection-reaction`: `div(grad(phi0) / sigma) = 2 * omega * mu0` [1]_.
-        - `laplacian`: `laplacian(phi0) = 2 * omega * mu0 * sigma`, the same where sigma is
-          constant. Finite differences of the result return the conductivity, everywhere but in
-          the head's outermost voxels.
+        - `laplacian`: `laplacian(phi0) = 2 * omega * mu0 * sigma`, which is the same equation where
+          sigma is constant. Finite differences of the result return the conductivity, except in the
+          outermost voxels of the head.
 
     Returns
     -------
@@ -45,14 +46,14 @@ def transceive_phase(
     Raises
     ------
     RuntimeError
-        The solver did not converge.
+        If the solver does not converge.
 
     Notes
     -----
-    Finite volumes: the flux through the face of two voxels is the harmonic mean of their
-    coefficients (1/sigma, or 1) times the difference of their phases. The head's surface is made of
-    voxel faces, half a voxel from the centres of its voxels, so its place is off by up to half a
-    voxel, and the error of the phase falls with the voxel size to the first order.
+    The equations are discretised with finite volumes. The flux through the face between two voxels
+    is the harmonic mean of their coefficients (1/sigma, or 1) times their phase difference. The
+    surface of the head consists of voxel faces, half a voxel from the voxel centres. Its position
+    has an error of up to half a voxel, so the error of the phase is first order in the voxel size.
 
     References
     ----------
@@ -75,8 +76,8 @@ def _divergence_of_gradient(
 ) -> sparse.csr_array:
     """Return the operator `-div(grad(.) / sigma)` on the voxels where sigma is not 0.
 
-    It is symmetric and positive definite; voxels outside, and outside the array, hold 0 at the
-    face that they share with one inside.
+    The operator is symmetric and positive definite. The phase is 0 on the surface of the head,
+    which consists of the faces between voxels inside and voxels outside the head.
     """
     sigma = np.pad(sigma, 1)
     inside = sigma > 0
@@ -87,8 +88,8 @@ def _divergence_of_gradient(
     for axis, size in enumerate(voxel_size):
         below, above = _halves(axis, slice(None, -1)), _halves(axis, slice(1, None))
         total = sigma[below] + sigma[above]
-        # The harmonic mean of 1/sigma. Outside 1/sigma is infinite: the mean becomes 2/sigma, which
-        # is what half the distance to a phase of 0 makes it.
+        # Harmonic mean of 1/sigma. Outside the head, 1/sigma is infinite and the mean becomes
+        # 2/sigma. This is the right coefficient for a phase of 0 on the face, at half the distance.
         face = np.divide(2, total, out=np.zeros_like(total), where=total > 0) / (size * 1e-3) ** 2
         diagonal[below] += face
         diagonal[above] += face
@@ -108,12 +109,12 @@ def _halves(axis: int, part: slice) -> tuple[slice, ...]:
 
 
 def _solve(operator: sparse.csr_array, source: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Solve by conjugate gradients, preconditioned by algebraic multigrid."""
-    # As slow to import as scipy, and only this function needs it.
+    """Solve with conjugate gradients, preconditioned by algebraic multigrid."""
+    # Import here, because pyamg is slow to import and only this function needs it.
     from pyamg import ruge_stuben_solver
 
-    # Single precision is enough to precondition, and faster. Classical coarsening draws no random
-    # numbers, so the same head has the same phase to the last bit.
+    # Single precision is sufficient for a preconditioner, and faster. Classical coarsening uses no
+    # random numbers, so the phase of a head is reproducible to the last bit.
     multigrid = ruge_stuben_solver(
         operator.astype(np.float32),
         interpolation="direct",

@@ -1,4 +1,4 @@
-"""Isotropic grids in MNI152 space, and how to take a map from one to another."""
+"""Isotropic grids in MNI152 space, and resampling between grids."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where voxels lie; the axes are right, anterior, superior.
+    """Isotropic voxel grid with RAS axes (right, anterior, superior).
 
     Parameters
     ----------
@@ -16,7 +16,7 @@ class Grid:
     resolution
         Voxel size, mm.
     shape
-        Voxels along each axis.
+        Number of voxels along each axis.
     """
 
     origin: np.ndarray
@@ -25,32 +25,31 @@ class Grid:
 
     @property
     def affine(self) -> np.ndarray:
-        """Voxel indices to mm, (4, 4) float64."""
+        """Affine from voxel indices to mm, (4, 4) float64."""
         affine = np.diag([self.resolution] * 3 + [1.0])
         affine[:3, 3] = self.origin
         return affine
 
     def centres(self, axis: int) -> np.ndarray:
-        """Voxel centres along an axis, mm."""
+        """Return the voxel centres along an axis, mm."""
         return self.origin[axis] + self.resolution * np.arange(self.shape[axis])
 
 
 def grid_around(low: np.ndarray, high: np.ndarray, resolution: float, margin: int) -> Grid:
-    """Make a grid that covers a box.
+    """Return the smallest grid that covers a box and a margin.
 
     Parameters
     ----------
     low, high
         Corners of the box, (3,), mm.
     resolution
-        Voxel size, mm. Voxel centres are its multiples.
+        Voxel size, mm. The coordinates of the voxel centres are multiples of the voxel size.
     margin
-        Voxels to add on each side.
+        Number of voxels to add on each side.
 
     Returns
     -------
     Grid
-        The smallest such grid.
     """
     first = np.floor(np.asarray(low) / resolution) - margin
     last = np.ceil(np.asarray(high) / resolution) + margin
@@ -59,18 +58,18 @@ def grid_around(low: np.ndarray, high: np.ndarray, resolution: float, margin: in
 
 
 def resample(values: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
-    """Take a map to another grid, without aliasing and without losing volume.
+    """Resample a map to another grid, without aliasing and without losing volume.
 
-    Each voxel of a coarser grid is the mean of the map over the voxel's own box; a finer grid is
-    interpolated linearly. Both are the mean over a box as wide as the larger of the two voxels.
-    Outside the source the map is 0.
+    On a coarser grid, each voxel is the mean of the map over the volume of the voxel. On a finer
+    grid, the map is interpolated linearly. In both cases the result is the mean over a box that is
+    as wide as the larger of the two voxel sizes. The map is 0 outside the source grid.
 
     Parameters
     ----------
     values
-        Shape of `source`.
+        Map, shape of `source`.
     source, target
-        Where the map is, and where it is wanted.
+        Grid of the map, and grid of the result.
 
     Returns
     -------
@@ -85,7 +84,7 @@ def resample(values: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
 
 
 def _box_weights(source: Grid, target: Grid, axis: int) -> np.ndarray:
-    """Return the share of each source voxel (columns) in each target voxel's box (rows)."""
+    """Return the weight of each source voxel (columns) in each target voxel (rows)."""
     width = max(source.resolution, target.resolution)
     centres, edges = target.centres(axis)[:, None], source.centres(axis)[None, :]
     low = np.maximum(centres - width / 2, edges - source.resolution / 2)

@@ -1,4 +1,4 @@
-"""From anatomy and phase to the complex images of a scanner."""
+"""Simulation of a scanner's complex images from anatomy and phase."""
 
 import math
 
@@ -9,16 +9,16 @@ from bids_qcm.phantom.grids import Grid
 from bids_qcm.phantom.tissues import TISSUES
 
 _FIELD_CENTRE = (0.0, 45.0, -25.0)
-"""Above the nasal sinuses, MNI152 mm."""
+"""Centre of the off-resonance field, above the nasal sinuses, MNI152 coordinates in mm."""
 
 _FIELD_SD = 25.0
-"""mm."""
+"""Standard deviation of the Gaussian off-resonance field, mm."""
 
 _HEAD_RADIUS = 90.0
-"""mm; sets the scale of the receive bias."""
+"""Length scale of the receive bias, mm."""
 
 SMALL_LESION_CONTRAST = 0.1
-"""How much brighter a small lesion is than the tissue around it."""
+"""Relative signal increase in a small lesion, compared with the surrounding tissue."""
 
 
 def make_signal(
@@ -33,16 +33,17 @@ def make_signal(
     Parameters
     ----------
     anatomy
-        The head; outside it there is no signal.
+        Anatomy of the head. There is no signal outside the head.
     phi0
-        Phase at echo time 0, (X, Y, Z), rad.
+        Phase at echo time zero, (X, Y, Z), rad.
     echo_time
-        s, of a gradient echo. None is a spin echo: off-resonance is refocused and there is no T2*
-        decay.
+        Echo time of a gradient echo, s. None simulates a spin echo, without off-resonance phase and
+        T2* decay.
     off_resonance
         Largest absolute off-resonance frequency in the brain, Hz.
     weighting
-        What the coils make of the magnitude, (X, Y, Z), about 1; None is a smooth receive bias.
+        Magnitude weighting by the transmit and receive fields, (X, Y, Z), about 1. None applies a
+        smooth receive bias.
 
     Returns
     -------
@@ -66,21 +67,21 @@ def make_signal(
 
 
 def off_resonance_field(brain: np.ndarray, grid: Grid, peak: float) -> np.ndarray:
-    """Return a smooth off-resonance field: a blob above the sinuses, its mean shimmed away.
+    """Return a smooth off-resonance field: a Gaussian above the sinuses minus its mean.
 
     Parameters
     ----------
     brain
         Brain mask, (X, Y, Z) bool.
     grid
-        Where its voxels lie.
+        Grid of the brain mask.
     peak
         Largest absolute value in the brain, Hz.
 
     Returns
     -------
     ndarray
-        (X, Y, Z) float64, Hz; mean 0 over the brain.
+        (X, Y, Z) float64, Hz. The mean over the brain is 0.
     """
     field = np.exp(-_squared_distance(grid, _FIELD_CENTRE) / (2 * _FIELD_SD**2))
     field -= field[brain].mean()
@@ -88,7 +89,7 @@ def off_resonance_field(brain: np.ndarray, grid: Grid, peak: float) -> np.ndarra
 
 
 def add_noise(signal: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise to the real and to the imaginary channel.
+    """Add Gaussian noise to the real and the imaginary channel.
 
     Parameters
     ----------
@@ -97,19 +98,19 @@ def add_noise(signal: np.ndarray, sd: float, rng: np.random.Generator) -> np.nda
     sd
         Standard deviation in each channel, in the unit of the signal.
     rng
-        Source of the noise; it advances even if `sd` is 0.
+        Random number generator. The generator advances even if `sd` is 0.
 
     Returns
     -------
     ndarray
-        Shape of `signal`, complex128.
+        Noisy signal, same shape as `signal`, complex128.
     """
     real, imaginary = rng.standard_normal((2, *signal.shape))
     return signal + sd * (real + 1j * imaginary)
 
 
 def to_magnitude_and_phase(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return magnitude and wrapped phase as a scanner stores them.
+    """Return the magnitude and the wrapped phase of a complex image.
 
     Parameters
     ----------
@@ -119,19 +120,19 @@ def to_magnitude_and_phase(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     magnitude, phase : ndarray
-        Shape of `image`, float32; the phase in rad, from -pi to pi.
+        Same shape as `image`, float32. The phase is in rad, from -pi to pi.
     """
-    # In float32 pi rounds up, and a range above 2 pi would read as phase already unwrapped.
+    # float32 rounds pi up. A range above 2 pi would then look like an unwrapped phase.
     limit = np.nextafter(np.float32(math.pi), np.float32(0))
     phase = np.angle(image).astype(np.float32)
     return np.abs(image).astype(np.float32), phase.clip(-limit, limit)
 
 
 def _receive_bias(grid: Grid) -> np.ndarray:
-    """Return a receive sensitivity that rises by about a quarter from the centre to the rim."""
+    """Return a receive sensitivity that rises by about a quarter from the centre to the surface."""
     return 0.85 + 0.2 * _squared_distance(grid, (0.0, 0.0, 0.0)) / _HEAD_RADIUS**2
 
 
 def _squared_distance(grid: Grid, centre: tuple[float, float, float]) -> np.ndarray:
-    """Return the squared distance of every voxel from a point, mm^2."""
+    """Return the squared distance of each voxel from a point, mm^2."""
     return sum(np.ix_(*((grid.centres(axis) - centre[axis]) ** 2 for axis in range(3))))

@@ -1,4 +1,4 @@
-"""A tumour and small lesions: balls of known place, size and conductivity."""
+"""Spherical tumour and small lesions of known position, size and conductivity."""
 
 from dataclasses import dataclass
 
@@ -8,54 +8,56 @@ from scipy import ndimage
 from bids_qcm.phantom.grids import Grid
 
 TUMOUR_CENTRE = (-28.0, -8.0, 34.0)
-"""In the left centrum semiovale, MNI152 mm: 11 mm from the nearest gray matter."""
+"""Centre of the tumour in the left centrum semiovale, 11 mm from the nearest gray matter, MNI152
+coordinates in mm."""
 
 SMALL_LESION_DIAMETERS = (4, 6, 8, 12, 16)
-"""mm."""
+"""Diameters of the small lesions, mm."""
 
 SMALL_LESIONS_PER_DIAMETER = 3
 
 _GAP = 15.0
-"""Between the surfaces of neighbouring lesions, mm: the radius of a typical kernel."""
+"""Smallest gap between the surfaces of two lesions, mm: the radius of a typical kernel."""
 
 _TUMOUR_REACH = 20.0
-"""Radius that is kept for the tumour, mm."""
+"""Radius that is reserved for the tumour, mm."""
 
 _DEPTH = 2.0
-"""Between the surface of a small lesion and the nearest fluid, mm."""
+"""Smallest gap between the surface of a small lesion and the nearest fluid, mm."""
 
 _SUBVOXELS = 4
+"""Number of sample points along each edge of a voxel."""
 
 
 @dataclass(frozen=True)
 class Ball:
-    """A ball.
+    """Ball in MNI152 space.
 
     Parameters
     ----------
     centre
-        MNI152 mm.
+        MNI152 coordinates in mm.
     diameter
-        mm.
+        Diameter, mm.
     """
 
     centre: tuple[float, float, float]
     diameter: float
 
     def fill(self, grid: Grid) -> tuple[tuple[slice, ...], np.ndarray]:
-        """Say how much of each voxel is in the ball.
+        """Return the fraction of each voxel that lies in the ball.
 
         Parameters
         ----------
         grid
-            The voxels.
+            Grid of the voxels.
 
         Returns
         -------
         where : tuple of slice
-            The part of the grid around the ball.
+            Part of the grid around the ball.
         fraction : ndarray
-            Of each voxel of that part, float32, from 0 to 1.
+            Fraction of each voxel of this part that lies in the ball, float32, from 0 to 1.
         """
         reach = self.diameter / 2 + grid.resolution
         within = [np.abs(grid.centres(a) - self.centre[a]) <= reach for a in range(3)]
@@ -75,21 +77,23 @@ def place_small_lesions(
 ) -> list[Ball]:
     """Place small lesions in gray and white matter, away from fluid, tumour and each other.
 
-    Of each diameter there are three; the centres of two are in white matter and of one in gray.
+    There are three lesions of each diameter: two lesions have their centre in white matter, and one
+    lesion has its centre in gray matter.
 
     Parameters
     ----------
     gray, white
         Fractions of gray and white matter, shape of `grid`.
     grid
-        It decides the places, so it should not depend on the phantom's resolution.
+        Grid of the possible centres. To place lesions independently of the phantom's resolution,
+        always use the same grid.
     rng
-        Source of the places.
+        Random number generator for the positions.
 
     Returns
     -------
     list of Ball
-        The largest first.
+        Lesions, the largest first.
     """
     depth = ndimage.distance_transform_edt(gray + white > 0.9, sampling=grid.resolution)
     lesions: list[Ball] = []

@@ -1,4 +1,4 @@
-"""Make a phantom from its parameters."""
+"""Creation of a phantom from its parameters."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from bids_qcm.phantom.image import add_noise, make_signal, to_magnitude_and_phas
 from bids_qcm.phantom.parameters import PhantomParameters
 
 FINEST_FULL_WAVE = 2.0
-"""Maxwell's equations are solved on the image's grid, but with no smaller voxels than this, mm."""
+"""Smallest voxel size of the grid on which Maxwell's equations are solved, mm."""
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """What is true of a phantom, whatever the scanner does.
+    """True anatomy, conductivity, phase and fields of a phantom, independent of the scanner.
 
     Parameters
     ----------
@@ -28,10 +28,11 @@ class Head:
     conductivity
         (X, Y, Z) float64, S/m; 0 outside the head.
     phi0
-        Transceive phase at echo time 0, (X, Y, Z) float64, rad, not wrapped, 0 outside the head;
-        its Laplacian is positive whatever the scanner's sign.
+        Transceive phase at echo time zero, (X, Y, Z) float64, rad, not wrapped; 0 outside the
+        head. Its Laplacian is positive, whatever the scanner's phase sign.
     fields
-        B1+ and B1- of the full-wave model, relative to the centre of the brain; None of others.
+        B1+ and B1- of the full-wave model, relative to the centre of the brain; None for the other
+        forward models.
     """
 
     anatomy: Anatomy
@@ -42,20 +43,20 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """Images of a head whose conductivity is known.
+    """Simulated images of a head with known conductivity.
 
     Parameters
     ----------
     magnitude
-        One (X, Y, Z) float32 array per echo; the magnitude of CSF is about 1 before decay.
+        One (X, Y, Z) float32 array per echo. The magnitude of CSF without decay is about 1.
     phase
-        One (X, Y, Z) float32 array per echo, rad, wrapped, with the scanner's sign.
+        One (X, Y, Z) float32 array per echo, rad, wrapped, with the scanner's phase sign.
     head
-        The truth.
+        True anatomy, conductivity and phase.
     frequency
         Larmor frequency, Hz.
     b1_map
-        A measured map of the magnitude of B1+, which is constant but for the full-wave model.
+        Simulated measurement of the magnitude of B1+. Without the full-wave model, B1+ is constant.
     """
 
     magnitude: list[np.ndarray]
@@ -66,17 +67,17 @@ class Phantom:
 
     @property
     def phi0(self) -> np.ndarray:
-        """True phase, see `Head`."""
+        """True phase at echo time zero, (X, Y, Z), rad; see `Head`."""
         return self.head.phi0
 
     @property
     def conductivity(self) -> np.ndarray:
-        """True conductivity, see `Head`."""
+        """True conductivity, (X, Y, Z), S/m; see `Head`."""
         return self.head.conductivity
 
     @property
     def labels(self) -> np.ndarray:
-        """Tissue indices, (X, Y, Z) uint8, see `bids_qcm.phantom.tissues.TISSUES`."""
+        """Tissue indices, (X, Y, Z) uint8; see `bids_qcm.phantom.tissues.TISSUES`."""
         return self.head.anatomy.labels
 
     @property
@@ -86,7 +87,7 @@ class Phantom:
 
     @property
     def affine(self) -> np.ndarray:
-        """(4, 4) float64, voxel indices to MNI152 mm, axes right, anterior, superior."""
+        """Affine from voxel indices to MNI152 coordinates in mm (RAS axes), (4, 4) float64."""
         return self.head.anatomy.grid.affine
 
     @property
@@ -96,17 +97,20 @@ class Phantom:
 
 
 def make_head(parameters: PhantomParameters) -> Head:
-    """Make the head of a phantom, which takes most of the time.
+    """Create the head of a phantom.
+
+    This step takes most of the time. The head can be reused for several scanner settings.
 
     Parameters
     ----------
     parameters
-        What to make; those of the scanner (noise, echoes, phase scaling and sign) do not matter.
+        Parameters of the phantom. The scanner parameters (noise, echoes, phase scaling and phase
+        sign) are ignored.
 
     Returns
     -------
     Head
-        The truth.
+        True anatomy, conductivity, phase and fields.
     """
     anatomy, conductivity = _make_tissues(parameters, parameters.resolution)
     if parameters.forward_model == "full-wave":
@@ -121,7 +125,7 @@ def make_head(parameters: PhantomParameters) -> Head:
 
 
 def _make_tissues(parameters: PhantomParameters, resolution: float) -> tuple[Anatomy, np.ndarray]:
-    """Return the anatomy and the conductivity at a resolution."""
+    """Return the anatomy and the conductivity at a given resolution."""
     places, variation = np.random.default_rng(parameters.anatomy_seed).spawn(2)
     anatomy = make_anatomy(
         resolution,
@@ -141,7 +145,7 @@ def _make_tissues(parameters: PhantomParameters, resolution: float) -> tuple[Ana
 def _make_fields(
     parameters: PhantomParameters, anatomy: Anatomy, conductivity: np.ndarray
 ) -> CircularFields:
-    """Solve Maxwell's equations, on a coarser grid if the anatomy's is very fine."""
+    """Solve Maxwell's equations, on a coarser grid if the grid of the anatomy is very fine."""
     solved = anatomy
     if parameters.resolution < FINEST_FULL_WAVE:
         solved, conductivity = _make_tissues(parameters, FINEST_FULL_WAVE)
@@ -153,19 +157,20 @@ def _make_fields(
 
 
 def make_phantom(parameters: PhantomParameters, head: Head | None = None) -> Phantom:
-    """Make a phantom; the same parameters give the same phantom.
+    """Create a phantom. The same parameters always create the same phantom.
 
     Parameters
     ----------
     parameters
-        What to make.
+        Parameters of the phantom.
     head
-        From :func:`make_head`, to be imaged again by another scanner; None makes it.
+        Head from :func:`make_head`, to simulate several scanner settings for one head. None creates
+        the head.
 
     Returns
     -------
     Phantom
-        The images and the truth behind them.
+        Simulated images and the true conductivity.
     """
     if head is None:
         head = make_head(parameters)
@@ -181,7 +186,7 @@ def make_phantom(parameters: PhantomParameters, head: Head | None = None) -> Pha
 def _acquire(
     parameters: PhantomParameters, head: Head, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Return the noisy complex image of every echo."""
+    """Return the noisy complex images, one for each echo."""
     echo_times = parameters.echo_times if parameters.is_gradient_echo else (None,)
     weighting = None if head.fields is None else imaging.signal_weighting(head.fields)
     signals = [

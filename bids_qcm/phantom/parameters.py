@@ -1,4 +1,4 @@
-"""What a phantom is made from."""
+"""Parameters of a phantom."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
 SPIN_ECHO_TIME = 0.08
-"""The echo time of the spin echo when none is given, s; only the sidecar shows it."""
+"""Default echo time of a spin echo, s. It appears in the sidecar but does not affect the images."""
 
 PhaseScaling = Literal["rad", "unsigned12", "siemens", "milliradian"]
 PHASE_SCALINGS: tuple[str, ...] = get_args(PhaseScaling)
@@ -17,7 +17,7 @@ FORWARD_MODELS: tuple[str, ...] = get_args(ForwardModel)
 
 
 def _require_between(name: str, value: float, low: float, high: float, unit: str) -> None:
-    # Written as a negation so that NaN fails too.
+    # The negated comparison also rejects NaN.
     if not low <= value <= high:
         raise ValueError(f"{name} must be from {low:g} to {high:g} {unit}, not {value:g}")
 
@@ -40,52 +40,55 @@ def _check_echo_times(echo_times: tuple[float, ...]) -> None:
 
 @dataclass(frozen=True)
 class PhantomParameters:
-    """The parameters of one phantom.
+    """Parameters of one phantom.
 
     Parameters
     ----------
     resolution
         Isotropic voxel size, mm, from 0.5 to 10.
     snr
-        Mean magnitude of the first echo in the brain over the standard deviation of the noise in
-        each of the real and imaginary channels. `inf` means no noise.
+        Mean magnitude of the first echo in the brain, divided by the standard deviation of the
+        noise in the real or the imaginary channel. `inf` means no noise.
     echo_times
-        Echo times, s, increasing. Two or more make a gradient-echo series; none or one make a spin
-        echo, which has neither off-resonance phase nor T2* decay.
+        Echo times, s, increasing. Two or more echo times create a multi-echo gradient echo. One
+        echo time or none creates a spin echo, without off-resonance phase and T2* decay.
     off_resonance
         Largest absolute off-resonance frequency in the brain, Hz.
     field_strength
-        B0, T, from 0.1 to 20.
+        Field strength B0, T, from 0.1 to 20.
     forward_model
-        How the phase follows from the conductivity: `full-wave` solves Maxwell's equations for a
-        head in a coil, see `bids_qcm.phantom.fullwave`; for the others see
+        Model that computes the phase from the conductivity. `full-wave` solves Maxwell's equations
+        for a head in a coil, see `bids_qcm.phantom.fullwave`. For the other models see
         `bids_qcm.phantom.forward.transceive_phase`.
     lesion
-        Whether the head has a tumour, a ball in the left centrum semiovale.
+        Whether the head has a spherical tumour in the left centrum semiovale.
     lesion_diameter
-        Of the tumour, mm, from 4 to 40.
+        Diameter of the tumour, mm, from 4 to 40.
     lesion_conductivity
-        Of the tumour and of the small lesions, S/m, from 0.01 to 10, at any field strength.
+        Conductivity of the tumour and of the small lesions at any field strength, S/m, from 0.01
+        to 10.
     small_lesions
-        Whether the head has small lesions, three each of 4, 6, 8, 12 and 16 mm diameter, which
-        the labels do not show.
+        Whether the head has small lesions: three for each of the diameters 4, 6, 8, 12 and 16 mm.
+        The labels do not contain the small lesions.
     tissue_variation
         Standard deviation of the conductivity within each tissue, as a fraction of its mean, from
         0 to 0.3.
     anatomy_seed
-        Of the small lesions' places and of the variation; not negative.
+        Seed for the positions of the small lesions and for the conductivity variation; not
+        negative.
     seed
-        Of the noise; not negative.
+        Seed for the noise; not negative.
     phase_scaling
-        How a file stores the phase, see `bids_qcm.phantom.scaling.scale_phase`. The arrays of a
-        phantom are in rad whatever it says.
+        Storage format of the phase in files, see `bids_qcm.phantom.scaling.scale_phase`. The arrays
+        of a phantom are always in rad.
     phase_sign
-        +1 or -1: the scanner's sign of the phase.
+        Phase sign of the scanner: +1 or -1.
 
     Raises
     ------
     ValueError
-        A parameter is out of its range; the message names it, its unit and the range.
+        If a parameter is out of range. The message contains the name, the range and the unit of
+        the parameter.
     """
 
     resolution: float = 2.0

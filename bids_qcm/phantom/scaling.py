@@ -1,4 +1,4 @@
-"""Phase as vendors store it."""
+"""Storage formats of the phase, as used by scanner vendors."""
 
 import math
 from typing import NamedTuple
@@ -11,20 +11,20 @@ _LEVELS = 4096
 """Grey levels of 12-bit phase."""
 
 UNITS_PER_CYCLE = {"unsigned12": "4096", "siemens": "8192", "milliradian": "mrad"}
-"""What ``--phase-units`` takes for the scalings that a sidecar cannot name."""
+"""Values of ``--phase-units`` for the scalings that ``Units`` in the sidecar cannot describe."""
 
 
 class StoredPhase(NamedTuple):
-    """Phase as a file holds it: `slope * stored + inter` is the value that a reader sees.
+    """Phase in a storage format: image readers return `slope * stored + inter`.
 
     Parameters
     ----------
     stored
-        Shape of the phase; float32, uint16 or int16.
+        Stored values, in the shape of the phase; float32, uint16 or int16.
     slope, inter
-        Scale factors of the file's header.
+        Scale factors in the header (``scl_slope`` and ``scl_inter``).
     units
-        What the sidecar can call the value that a reader sees; None for a vendor's own unit.
+        Unit of the scaled values for the sidecar; None for a vendor-specific unit.
     """
 
     stored: np.ndarray
@@ -34,28 +34,28 @@ class StoredPhase(NamedTuple):
 
 
 def scale_phase(phase_rad: np.ndarray, scaling: PhaseScaling) -> StoredPhase:
-    """Store phase in a vendor's way.
+    """Convert a phase to a storage format.
 
     Parameters
     ----------
     phase_rad
-        Phase, any shape, rad. Vendor scalings wrap it; `rad` keeps it as it is.
+        Phase, any shape, rad. `rad` leaves the phase unchanged; the other formats wrap it.
     scaling
         - `rad`: float32 radians.
-        - `unsigned12`: integers 0..4095, and 4096 would be 2 pi; 0 is 0 rad.
-        - `siemens`: integers 0..4095 with slope 2 and intercept -4096, so -4096..4094, and 8192
-          would be 2 pi.
+        - `unsigned12`: integers 0..4095. 0 is 0 rad, and 4096 corresponds to 2 pi.
+        - `siemens`: integers 0..4095 with slope 2 and intercept -4096. The scaled values are
+          -4096..4094, and a difference of 8192 corresponds to 2 pi.
         - `milliradian`: integers -3142..3142.
 
     Returns
     -------
     StoredPhase
-        The stored array, its scale factors and its unit.
+        Stored array, scale factors and unit.
 
     Raises
     ------
     ValueError
-        `scaling` is none of these.
+        If `scaling` is not one of these formats.
     """
     if scaling == "rad":
         return StoredPhase(phase_rad.astype(np.float32), 1.0, 0.0, "rad")
@@ -70,7 +70,7 @@ def scale_phase(phase_rad: np.ndarray, scaling: PhaseScaling) -> StoredPhase:
 
 
 def _to_levels(phase_rad: np.ndarray) -> np.ndarray:
-    """Return phase as uint16 levels 0..4095 of the circle, 0 rad being level 0."""
+    """Return the phase as uint16 levels 0..4095 of one cycle; 0 rad is level 0."""
     levels = np.rint(phase_rad * (_LEVELS / (2 * math.pi))).astype(np.int64)
-    # After rounding: what rounds up to 2 pi is level 0, not level 4096.
+    # Wrap after rounding, because a phase that rounds up to 2 pi is level 0, not level 4096.
     return np.remainder(levels, _LEVELS).astype(np.uint16)

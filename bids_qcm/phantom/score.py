@@ -1,9 +1,9 @@
-"""How near a conductivity map comes to the truth of a phantom.
+"""Errors of a conductivity map, compared with the true conductivity of a phantom.
 
-The errors of tissues and of the brain are those of the MR-EPT guidelines (Mandija et al., J Magn
-Reson Imaging 2026, doi:10.1002/jmri.70230). Lesions and the variation within tissues tell what
-averaging costs. Voxels of a map that are not finite are invalid: they count in the share of invalid
-voxels and in nothing else.
+The errors in the brain and in tissues are defined as in the MR-EPT guidelines (Mandija et al., J
+Magn Reson Imaging 2026, doi:10.1002/jmri.70230). The scores of lesions and of the variation within
+tissues measure the loss of resolution by averaging. Voxels with values that are not finite are
+invalid. Invalid voxels are counted in the invalid fraction and are ignored otherwise.
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,24 @@ from bids_qcm.phantom.truth import Lesion, Truth
 from bids_qcm.statistics import Statistics, describe
 
 _BEST = 0.99
-"""Share of the voxels that count as best."""
+"""Share of the voxels with the smallest errors, for `nrmse_best99`."""
 
 
 @dataclass(frozen=True)
 class BrainScore:
-    """The error over the brain.
+    """Error of a map over the brain.
 
     Attributes
     ----------
     n : int
-        Voxels of the brain, invalid ones included.
+        Number of brain voxels, including invalid voxels.
     mae : float
         Mean absolute error, S/m.
     nrmse : float
-        Root mean square error over the root mean square of the truth, both over the valid voxels.
+        Root mean square error, divided by the root mean square of the true conductivity, both over
+        the valid voxels.
     nrmse_best99 : float
-        The same of the valid voxels whose absolute error is at most its 99 % quantile.
+        Like `nrmse`, but over the 99 % of the valid voxels with the smallest absolute error.
     invalid_fraction : float
         Share of the voxels that are invalid.
     """
@@ -46,20 +47,22 @@ class BrainScore:
 
 @dataclass(frozen=True)
 class TissueScore(Statistics):
-    """Statistics and error of one tissue after erosion.
+    """Statistics and error of a map in one tissue after erosion.
 
     Attributes
     ----------
     label : int
+        Label of the tissue.
     erosion : int
-        Voxels.
+        Erosion radius in voxels.
     true_mean : float
-        Mean of the truth over the valid voxels, S/m.
+        Mean of the true conductivity over the valid voxels, S/m.
     rmse : float
         Root mean square error, S/m.
     nrmse : float
-        `rmse` over the root mean square of the truth over the same voxels; where the truth is
-        constant, that is the tissue's conductivity, as in the guidelines.
+        `rmse` divided by the root mean square of the true conductivity over the same voxels. If the
+        true conductivity is constant, this root mean square is the conductivity of the tissue, as
+        in the guidelines.
     """
 
     label: int
@@ -71,23 +74,24 @@ class TissueScore(Statistics):
 
 @dataclass(frozen=True)
 class LesionScore:
-    """What a map shows of one lesion.
+    """Contrast of one lesion in a map.
 
     Attributes
     ----------
     diameter : int
-        mm.
+        Diameter of the lesion, mm.
     number : int
-        From 1, among those of the same diameter.
+        Number of the lesion among the lesions of the same diameter, from 1.
     label : int
-        Tissue of the surroundings.
+        Label of the surrounding tissue.
     n, n_around : int
-        Voxels of the lesion and of its surroundings, invalid ones included.
+        Number of voxels in the lesion and in its surroundings, including invalid voxels.
     contrast, true_contrast : float
-        Mean in the lesion less mean in its surroundings, of the map and of the truth, both over the
-        voxels that are valid in the map; S/m.
+        Mean in the lesion minus mean in its surroundings, for the map and for the true
+        conductivity, S/m. Both contrasts use the voxels that are valid in the map.
     recovered : float
-        `contrast` over `true_contrast`: 1 if the lesion is shown as it is, 0 if it is not shown.
+        `contrast` divided by `true_contrast`: 1 if the map shows the full contrast, 0 if the map
+        does not show the lesion.
     invalid_fraction : float
         Share of the lesion's voxels that are invalid.
     """
@@ -105,20 +109,21 @@ class LesionScore:
 
 @dataclass(frozen=True)
 class VariationScore:
-    """How much of the variation within a tissue a map shows.
+    """Recovery of the conductivity variation within a tissue.
 
     Attributes
     ----------
     label : int
+        Label of the tissue.
     erosion : int
-        Voxels.
+        Erosion radius in voxels.
     n : int
-        Voxels that are looked at, invalid ones included.
+        Number of voxels in the region, including invalid voxels.
     true_sd : float
-        Standard deviation of the truth over the valid ones, S/m.
+        Standard deviation of the true conductivity over the valid voxels, S/m.
     slope : float
-        Of the map against the truth: 1 if the variation is recovered, 0 if the tissue is averaged
-        flat.
+        Slope of the map against the true conductivity: 1 if the map shows the full variation, 0 if
+        averaging has removed the variation.
     """
 
     label: int
@@ -130,16 +135,16 @@ class VariationScore:
 
 @dataclass(frozen=True)
 class Score:
-    """All that is said of one map.
+    """Scores of one map.
 
     Attributes
     ----------
     brain : BrainScore
     tissues : list of TissueScore
     lesions : list of LesionScore
-        None without small lesions.
+        Empty without small lesions.
     variation : list of VariationScore
-        None without variation.
+        Empty without variation.
     """
 
     brain: BrainScore
@@ -149,7 +154,7 @@ class Score:
 
 
 def score(conductivity: NDArray[np.floating], truth: Truth) -> Score:
-    """Compare a map with the truth.
+    """Compare a map with the true conductivity of a phantom.
 
     Parameters
     ----------
@@ -168,7 +173,8 @@ def score(conductivity: NDArray[np.floating], truth: Truth) -> Score:
     """
     if conductivity.shape != truth.conductivity.shape:
         raise ValueError(
-            f"the map has the shape {conductivity.shape}, but the truth {truth.conductivity.shape}"
+            f"the map has shape {conductivity.shape}, but the truth has shape "
+            f"{truth.conductivity.shape}"
         )
     return Score(
         score_brain(conductivity, truth),
@@ -179,7 +185,7 @@ def score(conductivity: NDArray[np.floating], truth: Truth) -> Score:
 
 
 def score_brain(conductivity: NDArray[np.floating], truth: Truth) -> BrainScore:
-    """Give the error of a map over the brain.
+    """Compute the error of a map over the brain.
 
     Parameters
     ----------
@@ -190,7 +196,7 @@ def score_brain(conductivity: NDArray[np.floating], truth: Truth) -> BrainScore:
     Returns
     -------
     BrainScore
-        NaN where no voxel is valid.
+        The errors are NaN if no voxel is valid.
     """
     found, true = _valid_pairs(conductivity, truth, truth.brain)
     error = np.abs(found - true)
@@ -208,7 +214,7 @@ def score_brain(conductivity: NDArray[np.floating], truth: Truth) -> BrainScore:
 
 
 def score_tissues(conductivity: NDArray[np.floating], truth: Truth) -> list[TissueScore]:
-    """Give statistics and errors of a map in each tissue of the brain, at each erosion.
+    """Compute statistics and errors of a map in each brain tissue, for each erosion.
 
     Parameters
     ----------
@@ -219,7 +225,7 @@ def score_tissues(conductivity: NDArray[np.floating], truth: Truth) -> list[Tiss
     Returns
     -------
     list of TissueScore
-        Tissues by label, each by erosion. Small lesions are part of the tissue around them.
+        Sorted by label, then by erosion. Small lesions belong to the surrounding tissue.
     """
     scores = []
     for region in truth.tissues:
@@ -239,11 +245,11 @@ def score_tissues(conductivity: NDArray[np.floating], truth: Truth) -> list[Tiss
 
 
 def score_lesions(conductivity: NDArray[np.floating], truth: Truth) -> list[LesionScore]:
-    """Give the contrast that a map shows of each small lesion.
+    """Compute the contrast of each small lesion in a map.
 
-    The surroundings of a lesion are the voxels of the brain that are more than 2 and at most 6 mm
-    from it (between the centres of voxels), have the label that most of its own voxels have, and
-    belong to no small lesion.
+    The surroundings of a lesion are brain voxels at a distance of more than 2 mm and at most 6 mm
+    from the lesion, measured between voxel centres. These voxels have the label that most voxels of
+    the lesion have, and do not belong to a small lesion.
 
     Parameters
     ----------
@@ -254,24 +260,25 @@ def score_lesions(conductivity: NDArray[np.floating], truth: Truth) -> list[Lesi
     Returns
     -------
     list of LesionScore
-        The smallest diameter first; NaN where a lesion or its surroundings have no valid voxel.
+        Smallest diameter first. The contrast is NaN if the lesion or its surroundings have no valid
+        voxel.
     """
     return [_score_lesion(conductivity, truth, lesion) for lesion in truth.lesions]
 
 
 def recovery_by_diameter(lesions: Sequence[LesionScore]) -> dict[int, float]:
-    """Pool the lesions of each diameter.
+    """Compute the pooled contrast recovery of the lesions of each diameter.
 
     Parameters
     ----------
     lesions : sequence of LesionScore
-        Of one map, or of several.
+        Lesions of one map or of several maps.
 
     Returns
     -------
     dict of int to float
-        By diameter in mm: the sum of the contrasts over the sum of the true ones, of the lesions
-        that have both; NaN where none has.
+        For each diameter in mm: the sum of the contrasts divided by the sum of the true contrasts,
+        over the lesions with a finite contrast. NaN if there is no lesion with a finite contrast.
     """
     pooled = {}
     for diameter in sorted({lesion.diameter for lesion in lesions}):
@@ -285,17 +292,17 @@ def recovery_by_diameter(lesions: Sequence[LesionScore]) -> dict[int, float]:
 
 
 def score_variation(conductivity: NDArray[np.floating], truth: Truth) -> list[VariationScore]:
-    """Give the slope of a map against the truth inside the tissues that vary.
+    """Compute the slope of a map against the true conductivity in tissues with variation.
 
-    Small lesions are cut out of the tissues, which are then eroded by 2 and 4 voxels. Of what is
-    left the voxels count whose truth is within 2.5 robust standard deviations of its median (1.4826
-    times the median absolute deviation): beyond that are mixtures with another tissue. A tissue
-    whose truth has a robust standard deviation below 1 % of its median does not vary. The slope is
-    that of least squares; the noise of the map does not bias it.
+    Small lesions are removed from the tissues, and the tissues are then eroded by 2 and 4 voxels. A
+    voxel is used if its true conductivity is within 2.5 robust standard deviations (1.4826 times
+    the median absolute deviation) of the median; the other voxels are mixtures with another tissue.
+    A tissue has no variation if the robust standard deviation of its true conductivity is below 1 %
+    of the median. The slope is fitted with least squares and is not biased by noise in the map.
 
-    Errors of another origin may by chance have something in common with the truth. The difference
-    of two maps, of the same head with and without the variation and with the same noise, is free of
-    them: given as `conductivity`, it has the slope of the variation alone.
+    Other errors of the map may be correlated with the true conductivity by chance. To avoid this,
+    simulate the same head with and without variation and with the same noise, and pass the
+    difference of the two maps as `conductivity`. The slope then measures the variation only.
 
     Parameters
     ----------
@@ -306,8 +313,8 @@ def score_variation(conductivity: NDArray[np.floating], truth: Truth) -> list[Va
     Returns
     -------
     list of VariationScore
-        Of the tissues that vary and have voxels left; the slope is NaN where fewer than two of
-        these are valid.
+        Scores of the tissues that have variation and that have voxels after erosion. The slope is
+        NaN if fewer than two voxels are valid.
     """
     scores = []
     for region in truth.varying_tissues:
@@ -324,13 +331,13 @@ def score_variation(conductivity: NDArray[np.floating], truth: Truth) -> list[Va
 def _valid_pairs(
     conductivity: NDArray[np.floating], truth: Truth, region: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give map and truth at the valid voxels of a region."""
+    """Return the map and the true conductivity at the valid voxels of a region."""
     valid = region & np.isfinite(conductivity)
     return conductivity[valid].astype(np.float64), truth.conductivity[valid].astype(np.float64)
 
 
 def _ratio(contrast: float, true_contrast: float) -> float:
-    # a lesion of the conductivity of its tissue has no contrast to recover
+    # without a true contrast, the recovery is undefined
     return contrast / true_contrast if true_contrast else np.nan
 
 

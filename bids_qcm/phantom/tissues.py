@@ -1,4 +1,4 @@
-"""The tissues of the phantom and their properties."""
+"""Tissues of the phantom and their properties."""
 
 from dataclasses import dataclass
 
@@ -16,20 +16,21 @@ from bids_qcm.dispersions import (
 
 @dataclass(frozen=True)
 class Tissue:
-    """One tissue.
+    """Tissue of the phantom.
 
     Parameters
     ----------
     index
         Label, from the BIDS table of common image-derived labels.
     name, abbreviation
-        From the same table.
+        Name and abbreviation, from the same table.
     magnitude
         Signal without T2* decay, relative to cerebrospinal fluid.
     t2_star
-        At 3 T, s.
+        T2* at 3 T, s.
     dispersion
-        Of conductivity and permittivity; None if the phantom's parameters say the conductivity.
+        Dispersion of conductivity and permittivity. None if the parameters of the phantom define
+        the conductivity.
     """
 
     index: int
@@ -54,18 +55,18 @@ BRAIN = (*HEALTHY_BRAIN, "L")
 """Abbreviations of the tissues in the brain mask."""
 
 TISSUE_ORDER = {tissue.abbreviation: row for row, tissue in enumerate(TISSUES)}
-"""Where a tissue stands in `TISSUES`, by abbreviation."""
+"""Position of each tissue in `TISSUES`, by abbreviation."""
 
 
 def conductivities(frequency: float, lesion_conductivity: float) -> np.ndarray:
-    """Return the conductivity of every tissue.
+    """Return the conductivity of each tissue.
 
     Parameters
     ----------
     frequency
-        Hz.
+        Larmor frequency, Hz.
     lesion_conductivity
-        S/m.
+        Conductivity of lesions, S/m.
 
     Returns
     -------
@@ -81,17 +82,17 @@ def conductivities(frequency: float, lesion_conductivity: float) -> np.ndarray:
 
 
 def permittivities(frequency: float) -> np.ndarray:
-    """Return the relative permittivity of every tissue.
+    """Return the relative permittivity of each tissue.
 
     Parameters
     ----------
     frequency
-        Hz.
+        Larmor frequency, Hz.
 
     Returns
     -------
     ndarray
-        (T,) float64, in the order of `TISSUES`; lesions have the permittivity of gray matter.
+        (T,) float64, in the order of `TISSUES`. Lesions have the permittivity of gray matter.
     """
     return np.array(
         [(tissue.dispersion or GRAY_MATTER).relative_permittivity(frequency) for tissue in TISSUES]

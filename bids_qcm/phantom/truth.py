@@ -1,4 +1,4 @@
-"""What is true of a phantom, and the regions in which maps are compared with it."""
+"""True conductivity of a phantom, and the regions in which maps are compared with it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,34 +10,35 @@ from scipy import ndimage, stats
 from bids_qcm.statistics import Region, eroded_tissues
 
 SURROUNDINGS = (2.0, 6.0)
-"""A lesion's surroundings are farther from it than the first and at most the second, mm."""
+"""Smallest and largest distance of the surroundings from a lesion, mm."""
 
 VARIATION_EROSIONS = (2, 4)
-"""Voxels to erode tissues by before their variation is looked at."""
+"""Erosion radii for the variation within tissues, in voxels."""
 
 _SMALLEST_VARIATION = 0.01
-"""Robust standard deviation over median from which on a tissue's truth is said to vary."""
+"""Smallest robust standard deviation of a tissue with variation, relative to the median."""
 
 _LARGEST_DEVIATION = 2.5
-"""Robust standard deviations from the median beyond which a voxel's truth is that of a mixture."""
+"""Largest deviation from the median in a pure tissue, in robust standard deviations. Voxels beyond
+this limit are mixtures of tissues."""
 
 
 @dataclass(frozen=True, eq=False)
 class Lesion:
-    """A lesion and its surroundings.
+    """Small lesion and its surroundings.
 
     Attributes
     ----------
     diameter : int
-        mm.
+        Diameter of the lesion, mm.
     number : int
-        From 1, among those of the same diameter.
+        Number of the lesion among the lesions of the same diameter, from 1.
     label : int
-        The tissue that most of its voxels have by the labels, and all of its surroundings.
+        Label of most voxels of the lesion, and of all voxels of its surroundings.
     box : tuple of slice
-        The part of the volume that holds both.
+        Part of the volume that contains the lesion and its surroundings.
     inside, around : ndarray of bool
-        Voxels of the lesion and of its surroundings in that part.
+        Masks of the lesion and of its surroundings in this part of the volume.
     """
 
     diameter: int
@@ -50,19 +51,22 @@ class Lesion:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is true of a phantom's brain; regions are found once, for any number of maps.
+    """True conductivity, tissues and lesions of a phantom's brain.
+
+    The regions are computed once and can be used for any number of maps.
 
     Attributes
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m.
+        True conductivity, S/m.
     labels : ndarray of int, shape (X, Y, Z)
-        Tissues; they do not show small lesions.
+        Tissue labels. Small lesions are not labelled.
     brain : ndarray of bool, shape (X, Y, Z)
+        Brain mask.
     small_lesion_diameter : ndarray of int, shape (X, Y, Z)
-        Diameter of the small lesion that a voxel belongs to, mm; 0 in none.
+        Diameter of the small lesion at each voxel, mm; 0 outside small lesions.
     voxel_size : tuple of 3 floats
-        mm.
+        Voxel size, mm.
     """
 
     conductivity: NDArray[np.floating]
@@ -73,13 +77,13 @@ class Truth:
 
     @cached_property
     def tissues(self) -> tuple[Region, ...]:
-        """The tissues of the brain, eroded."""
+        """Brain tissues after each erosion."""
         return tuple(eroded_tissues(self.labels * self.brain))
 
     @cached_property
     def varying_tissues(self) -> tuple[Region, ...]:
-        """What is left of the tissues for :func:`score_variation`."""
-        # a lesion's border is to erosion as that of a tissue
+        """Eroded regions of the tissues with variation, for :func:`score_variation`."""
+        # remove small lesions first, so that erosion also removes the voxels around them
         labels = self.labels * (self.brain & (self.small_lesion_diameter == 0))
         regions = []
         for region in eroded_tissues(labels, VARIATION_EROSIONS):
@@ -95,11 +99,11 @@ class Truth:
 
     @cached_property
     def lesions(self) -> tuple[Lesion, ...]:
-        """The small lesions, the smallest first."""
+        """Small lesions, smallest diameter first."""
         lesions = []
         diameters = self.small_lesion_diameter
         for diameter in np.unique(diameters[diameters > 0]).tolist():
-            # voxels of one lesion may touch at a corner only
+            # voxels of one lesion may be connected only at a corner
             parts, _ = ndimage.label(diameters == diameter, structure=np.ones((3, 3, 3)))
             for number, box in enumerate(ndimage.find_objects(parts), start=1):
                 lesions.append(self._lesion(diameter, number, parts, box))

@@ -1,4 +1,4 @@
-"""Which part of a phantom to show."""
+"""Choice of the slice to display for a phantom."""
 
 import numpy as np
 from scipy import ndimage
@@ -7,14 +7,14 @@ from bids_qcm.phantom.tissues import TISSUE_ORDER, TISSUES
 from bids_qcm.phantom.truth import Truth
 
 _VENTRICLE_DEPTH = 35.0
-"""Fluid farther from the surface of the brain than this is in the ventricles, mm."""
+"""Distance from the brain surface beyond which fluid belongs to the ventricles, mm."""
 
 _ENOUGH = 1 / 3
-"""Share of the largest cross-section of the ventricles that a slice must show."""
+"""Smallest cross-section of the ventricles in the slice, relative to the largest cross-section."""
 
 
 def telling_slice(truth: Truth) -> int:
-    """Choose the axial slice that shows the ventricles and, if there are any, lesions.
+    """Return the index of an axial slice that shows the ventricles and most lesion voxels.
 
     Parameters
     ----------
@@ -23,16 +23,18 @@ def telling_slice(truth: Truth) -> int:
     Returns
     -------
     int
-        Index along the third axis: of the slices with at least a third of the ventricles' largest
-        cross-section, the one with most lesion, tumour included; of several such, the one with most
-        ventricle. Without ventricles, that is the slice with most lesion, then with most brain.
+        Index along the third axis. Candidates are the slices with at least a third of the
+        ventricles' largest cross-section; without ventricles, all slices are candidates. The
+        function returns the candidate with the most lesion voxels, including tumour voxels. Among
+        candidates with equally many lesion voxels, the number of ventricle voxels and then the
+        number of brain voxels decides.
     """
     depth = ndimage.distance_transform_edt(truth.brain, sampling=truth.voxel_size)
     ventricles = (truth.labels == _index("CSF")) & (depth > _VENTRICLE_DEPTH)
     lesions = truth.brain & ((truth.labels == _index("L")) | (truth.small_lesion_diameter > 0))
     areas = [part.sum(axis=(0, 1)) for part in (truth.brain, ventricles, lesions)]
     enough = np.flatnonzero(areas[1] >= _ENOUGH * areas[1].max())
-    # the last key counts first
+    # lexsort sorts by the last key first
     return int(enough[np.lexsort([area[enough] for area in areas])[-1]])
 
 

@@ -1,4 +1,4 @@
-"""From images to the phase at echo time zero: arrays in, arrays out."""
+"""Compute the phase at echo time zero from magnitude and phase arrays."""
 
 from bids_qcm.phase.masking import signal_mask
 from bids_qcm.phase.noise import noise_level

@@ -5,37 +5,39 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# Below the mean of any cosines.
+# Marks voxels without a coherence: a mean of cosines is never below -1.
 _UNKNOWN = np.float32(-2)
 
 
 def phase_coherence(
     phase: NDArray[np.floating], where: NDArray[np.bool_], axes: Sequence[int] = (0, 1, 2)
 ) -> NDArray[np.float32]:
-    """Compute how well the phase of each voxel follows from the phase of its neighbours.
+    """Compute the local coherence of a phase from its second differences.
 
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
         In rad, wrapped or not; finite in `where`.
     where : ndarray of bool, shape (X, Y, Z)
-        Voxels whose phase counts.
+        Voxels to use.
     axes : sequence of int
-        Axes to compare neighbours along.
+        Axes along which neighbours are compared.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        Mean over a block of 3 x 3 x 3 voxels of the cosine of the second differences along each
-        axis, and of these the mean of the two largest: slices with another constant do not make a
-        phase incoherent. 0 where no three neighbours in a row are in `where`.
+        The cosine of the second differences along each axis is averaged over the 3 x 3 x 3 block
+        around the voxel. The coherence is the mean of the two largest averages, so that constant
+        phase offsets between slices do not make a phase incoherent. 0 where the block has no three
+        adjacent voxels in a row that are in `where`.
 
     Notes
     -----
-    Second differences are free of constant and linear phase, and their cosine is free of wraps. A
-    linear phase gives 1, and noise without signal gives 0.1 on average. A signal-to-noise ratio of
-    s gives ``exp(-3 / s^2)``, because the second difference of phase noise with standard deviation
-    ``1 / s`` has variance ``6 / s^2``: 0.97 at s = 10, 0.89 at s = 5, 0.47 at s = 2.
+    Second differences do not depend on constant and linear phase, and their cosine does not depend
+    on wraps. The coherence of a linear phase is 1; the coherence of noise without signal is 0.1 on
+    average. At a signal-to-noise ratio of s, the coherence is ``exp(-3 / s^2)``, because the second
+    difference of phase noise with standard deviation ``1 / s`` has the variance ``6 / s^2``: 0.97
+    at s = 10, 0.89 at s = 5, 0.47 at s = 2.
     """
     known = np.where(where, phase, 0).astype(np.float32)
     means = [
@@ -74,7 +76,7 @@ def unit_signal(
 def _coherence_along(
     phase: NDArray[np.float32], where: NDArray[np.bool_], axis: int
 ) -> NDArray[np.float32]:
-    """Return the coherence along one axis, and -2 where there are no second differences."""
+    """Return the coherence along one axis; -2 where the block has no second difference."""
     before, at, after = (
         tuple(part if a == axis else slice(None) for a in range(3))
         for part in (slice(None, -2), slice(1, -1), slice(2, None))
@@ -89,9 +91,10 @@ def _coherence_along(
 
 
 def _block_sum(values: NDArray) -> NDArray:
-    """Return the sum over each voxel and its neighbours, which is at most 27 for a count.
+    """Return the sum over the 3 x 3 x 3 block around each voxel.
 
-    Several times as fast as `scipy.ndimage.uniform_filter`.
+    The sum of a mask is at most 27, so uint8 does not overflow. This function is several times as
+    fast as `scipy.ndimage.uniform_filter`.
     """
     for axis in range(3):
         total = values.copy()

@@ -1,4 +1,4 @@
-"""Curvature of the phase over a whole region, without unwrapping."""
+"""Median curvature of the phase in a region, computed without unwrapping."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,20 +10,21 @@ from scipy import ndimage
 from bids_qcm.phase.coherence import unit_signal
 from bids_qcm.phase.noise import NORMAL_MEDIAN
 
-# Between the voxels of a second difference: curvature grows with its square, noise does not.
+# Distance between the voxels of a second difference. The second difference of a curved phase grows
+# with the square of this distance; the second difference of noise does not.
 _DISTANCE_MM = 4.0
 _BLOCK = 5
 
 
 class Curvature(NamedTuple):
-    """Typical Laplacian of a phase.
+    """Median Laplacian of a phase and its standard error.
 
     Attributes
     ----------
     laplacian : float
         Median over the region, in rad/m^2.
     standard_error : float
-        Of the median, in rad/m^2.
+        Standard error of the median, in rad/m^2.
     """
 
     laplacian: float
@@ -48,7 +49,8 @@ def median_curvature(
     Returns
     -------
     Curvature or None
-        None if no voxel has neighbours in the mask on all sides. Axes of one voxel do not count.
+        None if no voxel has both neighbours in the mask along every axis. Axes of length 1 are
+        ignored.
     """
     if not mask.any():
         return None

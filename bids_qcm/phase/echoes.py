@@ -1,4 +1,4 @@
-"""Extrapolation of several echoes to echo time zero."""
+"""Extrapolation of the phase of several echoes to echo time zero."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,34 +10,37 @@ from scipy import ndimage
 from bids_qcm.phase.noise import NORMAL_MEDIAN
 from bids_qcm.phase.unwrapping import unwrap, wrap
 
-# Whole cycles tried between the two earliest echoes, the likeliest first, and on how many voxels.
+# Numbers of whole cycles to try between the two earliest echoes, the most likely number first.
 _CYCLES = (0, 1, -1, 2, -2, 3, -3)
+
+# Approximate number of voxels in which the numbers of cycles are compared.
 _SAMPLES = 10_000
 
-# Share of w * wtt below which one echo outweighs the others to rounding.
+# Smallest determinant of the normal equations, relative to w * wtt. Below this limit, one echo has
+# nearly all the weight, and rounding errors make the line undetermined.
 _SMALLEST_DETERMINANT = 1e-12
 
-# Edge of the block that residuals are averaged over, in voxels.
+# Edge length of the blocks over which residuals are averaged, in voxels.
 _BLOCK = 5
 
 
 class EchoLines(NamedTuple):
-    """Lines over echo time through the phase of each voxel of a mask.
+    """Straight-line fits of the phase over echo time, one for each voxel of a mask.
 
     Attributes
     ----------
     mask : ndarray of bool, shape (X, Y, Z)
-        Voxels with a line: n in all.
+        Voxels with a fitted line; n voxels.
     order : tuple of int
         Indices of the echoes by increasing echo time.
     times : ndarray of float, shape (echoes,)
-        Echo times in that order, in s.
+        Echo times in increasing order, in s.
     signals : list of ndarray of complex, shape (n,)
-        In that order.
+        Complex signal of each echo, by increasing echo time.
     intercept : ndarray of float, shape (n,)
         Phase at echo time zero, in rad.
     slope : ndarray of float, shape (n,)
-        In rad/s.
+        Slope of the phase over echo time, in rad/s.
     """
 
     mask: NDArray[np.bool_]
@@ -48,28 +51,30 @@ class EchoLines(NamedTuple):
     slope: NDArray[np.float64]
 
     def phase(self) -> NDArray[np.float32]:
-        """Return the wrapped phase at echo time zero, (X, Y, Z), in rad; NaN without a line."""
+        """Return the wrapped phase at echo time zero, (X, Y, Z), in rad; NaN outside the mask."""
         return self._volume(wrap(self.intercept))
 
     def noise(self) -> NDArray[np.float32]:
-        """Return the standard deviation of the phase at zero, (X, Y, Z), in rad.
+        """Return the standard deviation of the phase at echo time zero, (X, Y, Z), in rad.
 
-        It is given per unit standard deviation of the noise in an echo's real part; NaN without a
-        line. Its square is ``sum(w t^2) / (sum(w) sum(w t^2) - sum(w t)^2)``.
+        The standard deviation is for noise of unit standard deviation in the real part of each
+        echo; NaN outside the mask. Its square is
+        ``sum(w t^2) / (sum(w) sum(w t^2) - sum(w t)^2)``.
         """
         return self._volume(np.sqrt(_intercept_variance(self.signals, self.times)))
 
     def misfit(self) -> tuple[float, ...]:
-        """Return by how much each echo departs from the lines, in rad.
+        """Return the deviation of each echo from the lines, in rad.
 
         Returns
         -------
         tuple of float
-            One for each echo as given, not sorted: the standard deviation of the residual, from
-            its median absolute value over the mask, after a complex average over 5 x 5 x 5 voxels.
-            The average suppresses noise by a factor of up to 11 but keeps the errors of an echo.
-            The median ignores places where no line can hold, such as fat, vessels and voxels next
-            to air. 0 for two echoes, which always lie on a line.
+            Standard deviation of the residual for each echo, in the original order of the echoes.
+            The standard deviation is estimated from the median absolute residual over the mask,
+            after complex averaging over 5 x 5 x 5 voxels. Averaging suppresses noise by a factor
+            of up to 11, but keeps the error of an echo. The median ignores voxels in which the
+            phase is not linear in echo time, such as fat, vessels and voxels next to air. The
+            deviation is 0 for two echoes, which always lie on a line.
         """
         found = np.zeros(len(self.order))
         if len(self.order) > 2:
@@ -99,7 +104,7 @@ def fit_echo_lines(
     echo_times : sequence of float
         In s, all different.
     mask : ndarray of bool, shape (X, Y, Z)
-        Where to fit. Voxels without signal in one of the two earliest echoes get no line.
+        Voxels to fit. Voxels without signal in one of the two earliest echoes are left out.
 
     Returns
     -------
@@ -108,19 +113,23 @@ def fit_echo_lines(
     Raises
     ------
     ValueError
-        If there are fewer than two echoes, equal or missing echo times, or no voxel to fit.
+        If there are fewer than two echoes, if echo times are equal or missing, or if there is no
+        voxel to fit.
 
     Notes
     -----
-    Weighted least squares with weights ``|S|^2``, the inverse variance of the phase. The wraps
-    over echo time are taken from the line through the echoes before; the first slope is the
-    spatially unwrapped phase between the two earliest echoes, with the whole cycles that fit the
-    other echoes best.
+    The weights of the least-squares fit are ``|S|^2``, which is proportional to the inverse
+    variance of the phase. Each echo is unwrapped over echo time with the line through the earlier
+    echoes. The initial slope is the spatially unwrapped phase difference of the two earliest
+    echoes, plus the number of whole cycles that fits the other echoes best.
     """
     times = np.asarray(echo_times, dtype=np.float64)
     different = np.unique(times[np.isfinite(times)])
     if len(echoes) < 2 or times.shape != (len(echoes),) or different.size < len(echoes):
-        raise ValueError(f"{len(echoes)} echoes need as many different echo times, got {times}")
+        raise ValueError(
+            "at least two echoes with different echo times are needed, but there are "
+            f"{len(echoes)} echoes with the echo times {times}"
+        )
     order = np.argsort(times)
     times = times[order]
     first, second = (echoes[k] for k in order[:2])
@@ -137,7 +146,7 @@ def fit_echo_lines(
 def _averaged(
     signal: NDArray[np.complexfloating], mask: NDArray[np.bool_]
 ) -> NDArray[np.complexfloating]:
-    """Average a signal, (n,), over blocks of the mask's voxels."""
+    """Average a signal, (n,), over the block around each voxel of the mask."""
     volume = np.zeros(mask.shape, np.complex64)
     volume[mask] = signal
     return (
@@ -149,7 +158,7 @@ def _averaged(
 def _intercept_variance(
     signals: Sequence[NDArray[np.complexfloating]], times: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Give the variance of each line's value at zero, where the noise of the signals is 1."""
+    """Return the variance of each line at echo time zero, for signal noise of unit variance."""
     weights = [np.abs(signal).astype(np.float64) ** 2 for signal in signals]
     w, wt, wtt = (sum(weights[k] * times[k] ** p for k in range(len(times))) for p in range(3))
     return wtt / np.maximum(w * wtt - wt**2, _SMALLEST_DETERMINANT * w * wtt)
@@ -160,10 +169,11 @@ def _missing_cycles(
     times: NDArray[np.float64],
     slope: NDArray[np.float64],
 ) -> float:
-    """Find what whole cycles between the two earliest echoes add to the slope, in rad/s.
+    """Return the slope of the whole cycles missed between the two earliest echoes, in rad/s.
 
-    Two echoes, or evenly spaced ones, fit as well with any number of cycles: the phase at zero
-    then differs by a constant. Unevenly spaced ones do not, and their misfit would go with T2*.
+    Two echoes, or evenly spaced echoes, fit equally well with any number of cycles, which changes
+    the phase at echo time zero only by a constant. Unevenly spaced echoes fit only with the right
+    number of cycles; a wrong number leaves a phase error that depends on T2*.
     """
     every = max(1, slope.size // _SAMPLES)
     sample = [signal[::every] for signal in signals]
@@ -178,16 +188,16 @@ def _fit_lines(
     times: NDArray[np.float64],
     slope: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Fit a line to each voxel's phase, echo by echo.
+    """Fit a line to the phase of each voxel, adding one echo at a time.
 
     Parameters
     ----------
     signals : sequence of complex ndarrays, shape (n,)
-        In the order of the echo times.
+        Echoes by increasing echo time.
     times : ndarray of float, shape (echoes,)
         In s.
     slope : ndarray of float, shape (n,)
-        First guess, in rad/s.
+        Initial slope, in rad/s.
 
     Returns
     -------
@@ -209,15 +219,19 @@ def _fit_lines(
             total += weight * term
         squares += np.sum(weight * phase**2)
         if used > 1:
-            intercept, slope = _line(sums, intercept, slope)
+            intercept, slope = _solve_line(sums, intercept, slope)
     residual = squares - np.sum(intercept * sums[3] + slope * sums[4])
     return intercept, slope, float(residual / np.sum(sums[0]))
 
 
-def _line(
+def _solve_line(
     sums: NDArray[np.float64], intercept: NDArray[np.float64], slope: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Solve for the line; where one echo outweighs the others to rounding, keep what it was."""
+    """Solve the normal equations for the line in each voxel.
+
+    The previous line is kept where one echo has nearly all the weight, because the equations are
+    singular there.
+    """
     w, wt, wtt, wp, wtp = sums
     determinant = w * wtt - wt**2
     solvable = determinant > _SMALLEST_DETERMINANT * w * wtt

@@ -1,4 +1,4 @@
-"""Where the signal is strong enough for its phase to be usable, and where it was deleted."""
+"""Masks of the voxels with usable signal, and of the voxels whose phase was deleted."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,34 +12,39 @@ from bids_qcm.phase.coherence import phase_coherence
 from bids_qcm.phase.noise import local_noise
 
 LEAST_SNR = 5.0
-"""Signal-to-noise ratio above which a voxel counts as signal: phase noise below 0.2 rad."""
+"""Lowest signal-to-noise ratio of a voxel with signal. The phase noise is then below 0.2 rad."""
 
 LEAST_COHERENCE = 0.5
-"""Between the phase coherence of noise, 0, and that of an SNR of 5, 0.89."""
+"""Lowest phase coherence of a voxel with signal. The coherence of noise is about 0.1, and the
+coherence at an SNR of 5 is 0.89."""
 
-# Of the typical signal: images without noise still have ringing next to the body.
+# Lowest magnitude of a voxel with signal, relative to the typical signal. This limit excludes the
+# ringing next to the body in images without noise.
 _LEAST_SHARE = 0.01
 
+# Edge length of the blocks that are searched for deleted phase, in voxels.
 _BLOCK = 3
 _ROUNDING = 1e-6
 
-# Fewer voxels of noise do not give its level within some percent.
+# Smallest number of noise voxels that gives the noise level to a few percent.
 _LEAST_NOISE_VOXELS = 1000
+# Phase coherence below which a voxel contains only noise.
 _NOISE_COHERENCE = 0.3
-# Of the Rayleigh distribution with unit scale.
+# Median absolute deviation of the Rayleigh distribution with unit scale.
 _RAYLEIGH_DEVIATION = 0.4485
 
-# Of the mask's volume; a hole this small is a vessel or a voxel of noise, a larger one is air.
+# Largest hole to fill, relative to the mask's volume. Small holes are vessels or noise; large holes
+# contain air.
 _LARGEST_HOLE = 0.001
 
 
 class NoiseFloor(NamedTuple):
-    """Level of the noise in a magnitude image.
+    """Noise level of a magnitude image.
 
     Attributes
     ----------
     magnitude : float
-        Median magnitude of voxels without signal; 0 where no such voxels were found.
+        Median magnitude of the voxels without signal; 0 if there are too few of these voxels.
     sd : float
         Standard deviation of the noise in the real part, in the unit of the magnitude.
     """
@@ -55,7 +60,10 @@ class NoiseFloor(NamedTuple):
 def noise_floor(
     magnitude: NDArray[np.floating], phase: NDArray[np.floating], where: NDArray[np.bool_]
 ) -> NoiseFloor:
-    """Estimate the noise of an image from its voxels without signal, else from its smooth parts.
+    """Estimate the noise level of an image.
+
+    The estimate uses the voxels without signal, or the smoothest parts of the image if there are
+    too few voxels without signal.
 
     Parameters
     ----------
@@ -64,7 +72,7 @@ def noise_floor(
     phase : ndarray of float, shape (X, Y, Z)
         In rad.
     where : ndarray of bool, shape (X, Y, Z)
-        Voxels with both.
+        Voxels with magnitude and phase.
 
     Returns
     -------
@@ -77,13 +85,13 @@ def noise_floor(
 
     Notes
     -----
-    Voxels without signal have incoherent phase. Their magnitude has a Rayleigh distribution for
-    one receive coil, and a chi distribution for several that were combined; the median absolute
-    deviation gives the noise level of both within some percent. Where the scanner has suppressed
-    the noise outside the body, the few incoherent voxels that are left do not follow this
-    distribution: their median is less than their standard deviation. Then the noise level is the
-    10th percentile of the local mixed second differences of the complex image, which a smooth
-    image does not pass.
+    The phase of voxels without signal is incoherent. Their magnitude has a Rayleigh distribution
+    for one receive coil, and a chi distribution for several combined coils. For both
+    distributions, the median absolute deviation gives the noise level to a few percent. If the
+    scanner has suppressed the noise outside the body, the few remaining incoherent voxels do not
+    follow these distributions: their median is below their standard deviation. The noise level is
+    then the 10th percentile of the local mixed second differences of the complex image. Mixed
+    second differences remove the smooth part of the image.
     """
     noise = where & (phase_coherence(phase, where) < _NOISE_COHERENCE)
     if np.count_nonzero(noise) >= _LEAST_NOISE_VOXELS:
@@ -98,7 +106,7 @@ def noise_floor(
 
 
 def typical_signal(magnitude: NDArray[np.floating]) -> float:
-    """Return the median of the bright voxels, those above the threshold of Otsu.
+    """Return the median magnitude of the voxels above Otsu's threshold.
 
     Parameters
     ----------
@@ -113,7 +121,7 @@ def typical_signal(magnitude: NDArray[np.floating]) -> float:
 
 
 class Signal(NamedTuple):
-    """Voxels with signal, and the noise that decided which they are.
+    """Mask of the voxels with signal, and the noise level that was used to find them.
 
     Attributes
     ----------
@@ -130,22 +138,23 @@ def find_signal(
     phase: NDArray[np.floating],
     axes: Sequence[int] = (0, 1, 2),
 ) -> Signal:
-    """Find the voxels with signal: the largest connected part with an SNR above 5.
+    """Return a mask of the largest connected region with an SNR above 5, and the noise level.
 
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
         Any unit.
     phase : ndarray of float, shape (X, Y, Z)
-        In rad. Voxels without finite values, and blocks whose phase was deleted, are outside.
+        In rad. Voxels with values that are not finite, and blocks of deleted phase, are excluded.
     axes : sequence of int
-        Axes along which the phase must be coherent; two for slices that differ by constants.
+        Axes along which the phase must be coherent. Give the two in-plane axes if slices differ by
+        constants.
 
     Returns
     -------
     Signal
-        Small holes in the mask are filled. Voxels whose phase is as incoherent as noise are
-        outside, whatever their magnitude: ringing and ghosts reach beyond the body.
+        Small holes in the mask are filled. Voxels with incoherent phase are excluded whatever
+        their magnitude, because ringing and ghosts extend beyond the body.
 
     Raises
     ------
@@ -155,7 +164,7 @@ def find_signal(
     finite = np.isfinite(magnitude) & np.isfinite(phase)
     values = np.where(finite, magnitude, 0)
     if not np.ptp(values) > 0:
-        raise ValueError("the magnitude is constant: it shows no signal")
+        raise ValueError("the magnitude is constant and shows no signal")
     where = finite & (values > 0) & ~blank_phase(np.where(finite, phase, 0))
     noise = noise_floor(values, phase, where)
     typical = typical_signal(values)
@@ -163,25 +172,25 @@ def find_signal(
     signal = bright & (phase_coherence(phase, bright, axes) >= LEAST_COHERENCE)
     components, n_components = ndimage.label(signal)
     if n_components == 0:
-        raise ValueError(f"no voxel has a signal-to-noise ratio of {LEAST_SNR:g}")
+        raise ValueError(f"no voxel has a signal-to-noise ratio above {LEAST_SNR:g}")
     largest = components == np.bincount(components[signal]).argmax()
     return Signal(_without_small_holes(largest) & finite, noise)
 
 
 def signal_mask(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Find the voxels with signal: the largest connected part with an SNR above 5.
+    """Return a mask of the largest connected region with an SNR above 5.
 
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
         Any unit.
     phase : ndarray of float, shape (X, Y, Z)
-        In rad. Voxels without finite values, and blocks whose phase was deleted, are outside.
+        In rad. Voxels with values that are not finite, and blocks of deleted phase, are excluded.
 
     Returns
     -------
     ndarray of bool, shape (X, Y, Z)
-        Without voxels whose phase is as incoherent as noise, and with small holes filled.
+        Voxels with incoherent phase are excluded, and small holes are filled.
 
     Raises
     ------
@@ -192,7 +201,7 @@ def signal_mask(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) ->
 
 
 def body_outline(signal: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fill what a body with signal encloses: bone and air, of a head the skull and the sinuses.
+    """Fill the regions without signal that a body encloses, such as the skull and the sinuses.
 
     Parameters
     ----------
@@ -202,8 +211,8 @@ def body_outline(signal: NDArray[np.bool_]) -> NDArray[np.bool_]:
     Returns
     -------
     ndarray of bool, shape (X, Y, Z)
-        With the holes filled, and the holes of each slice along each axis: where the image ends
-        within the body, a hole is open to the outside.
+        The signal with its holes filled, first in 3-D, then in each slice along each axis. Where
+        the image ends within the body, a hole may be open in 3-D but closed within a slice.
     """
     outline = ndimage.binary_fill_holes(signal)
     filled = outline.copy()
@@ -216,17 +225,17 @@ def body_outline(signal: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _without_small_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fill the holes of a mask that are small in comparison with the mask."""
+    """Fill the small holes of a mask."""
     gaps, _ = ndimage.label(~mask)
     sizes = np.bincount(gaps.ravel())
     return mask | (sizes <= _LARGEST_HOLE * np.count_nonzero(mask))[gaps]
 
 
 def blank_phase(phase: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Find where the phase was deleted: all voxels of a block have exactly one value.
+    """Return a mask of the blocks of 3 x 3 x 3 voxels in which the phase was deleted.
 
-    That value is 0, or -pi, as which a stored 0 may come out. No noise does that to 3 x 3 x 3
-    voxels.
+    In these blocks, the phase of all voxels is 0, or -pi if the conversion to radians maps a stored
+    0 to -pi. Noise never makes all voxels of a block equal.
 
     Parameters
     ----------

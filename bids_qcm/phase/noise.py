@@ -1,4 +1,4 @@
-"""The noise of the phase, from the phase itself."""
+"""Noise levels of phase and complex images, estimated from second differences."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -19,38 +19,39 @@ _SMOOTHEST = 10
 def noise_level(
     phase: NDArray[np.floating], mask: NDArray[np.bool_], relative: NDArray[np.floating]
 ) -> float:
-    """Estimate the level of the phase's noise.
+    """Estimate the noise level of a phase.
 
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
         Unwrapped phase in rad.
     mask : ndarray of bool, shape (X, Y, Z)
-        Where the phase is known.
+        Voxels to use.
     relative : ndarray of float, shape (X, Y, Z)
-        The standard deviation of the phase's noise up to a common factor, positive in the mask:
-        ``1 / magnitude`` for the phase of one image.
+        Standard deviation of the phase noise up to a common factor, positive in the mask. For the
+        phase of a single image, this is ``1 / magnitude``.
 
     Returns
     -------
     float
-        That factor; for the phase of one image it is the standard deviation of the noise of its
-        magnitude, in the magnitude's unit.
+        The common factor. For the phase of a single image, this factor is the standard deviation
+        of the magnitude noise, in the unit of the magnitude.
 
     Raises
     ------
     ValueError
-        If the mask holds no square of 3 by 3 voxels.
+        If the mask contains no square of 3 by 3 voxels.
 
     Notes
     -----
-    The common factor is estimated from the mixed second differences in each plane of the grid,
-    ``(1, -2, 1)`` along one axis and then along the other: smooth phase, even one whose curvature
-    jumps between tissues, hardly passes them. They are divided by the standard deviation that
-    `relative` gives them; the median of their absolute values estimates the factor robustly
-    (Rousseeuw and Croux 1993, doi:10.1080/01621459.1993.10476408). Of the planes' results the
-    middle one is taken, as scanners may leave out the corners of k-space in one plane. Noise that
-    the scanner smoothed or interpolated is underestimated.
+    The common factor is estimated from mixed second differences in each plane of the grid: the
+    stencil ``(1, -2, 1)`` is applied along one axis and then along the other. Mixed second
+    differences remove nearly all smooth phase, even if its curvature jumps between tissues. Each
+    difference is divided by its standard deviation, which follows from `relative`. The median of
+    the absolute values is a robust estimate of the factor (Rousseeuw and Croux 1993,
+    doi:10.1080/01621459.1993.10476408). The result is the median over the planes, because scanners
+    may leave out the corners of k-space in one plane. Noise that the scanner has smoothed or
+    interpolated is underestimated.
     """
     known = np.where(mask, phase, 0).astype(np.float64)
     variance = np.where(mask, relative, 0).astype(np.float64) ** 2
@@ -63,27 +64,29 @@ def noise_level(
             factors.append(np.median(np.abs(difference) / expected) / NORMAL_MEDIAN)
     if not factors:
         raise ValueError(
-            "the mask holds no square of 3 by 3 voxels, from which the noise could be estimated"
+            "the mask contains no square of 3 by 3 voxels, which are needed to estimate the noise"
         )
     return float(np.median(factors))
 
 
 def local_noise(parts: Sequence[NDArray[np.floating]], where: NDArray[np.bool_]) -> float:
-    """Estimate the noise of images that may hold anything, from their smoothest places.
+    """Estimate the noise level of images from their smoothest parts.
+
+    The images may show any structure.
 
     Parameters
     ----------
     parts : sequence of ndarray of float, shape (X, Y, Z)
-        Images with the same noise, such as the real and the imaginary part.
+        Images with the same noise level, such as the real and the imaginary part.
     where : ndarray of bool, shape (X, Y, Z)
-        Voxels that count.
+        Voxels to use.
 
     Returns
     -------
     float
-        Standard deviation of the noise, in the unit of the parts: the 10th percentile of its local
-        values over blocks of 5 x 5 x 5 voxels. Edges and texture only add to the mixed second
-        differences, so the smallest of them are noise.
+        Standard deviation of the noise, in the unit of the images. The standard deviation is
+        computed in blocks of 5 x 5 x 5 voxels, and the 10th percentile is returned. Edges and
+        texture can only increase the mixed second differences, so the smallest ones are noise.
 
     Raises
     ------
@@ -104,19 +107,19 @@ def local_noise(parts: Sequence[NDArray[np.floating]], where: NDArray[np.bool_])
         gain = len(parts) * np.sum(_SECOND_DIFFERENCE**2) ** 2
         levels.append(np.percentile(mean[whole] / share[whole] / gain, _SMOOTHEST))
     if not levels:
-        raise ValueError("the image holds no square of 3 by 3 voxels with signal")
+        raise ValueError("the image contains no square of 3 by 3 voxels with signal")
     return float(np.sqrt(np.median(levels)))
 
 
 def _whole_squares(mask: NDArray[np.bool_], axes: Sequence[int]) -> NDArray[np.bool_]:
-    """Return the centres of the squares of 3 by 3 voxels in a plane that lie in the mask."""
+    """Return the centres of all in-plane squares of 3 by 3 voxels inside the mask."""
     return binary_erosion(mask, np.ones([3 if axis in axes else 1 for axis in range(3)], bool))
 
 
 def _correlate(
     volume: NDArray[np.floating], stencil: NDArray[np.float64], axes: Sequence[int]
 ) -> NDArray[np.floating]:
-    """Correlate a volume with a stencil along each of some axes."""
+    """Correlate a volume with a stencil along the given axes."""
     for axis in axes:
         volume = correlate1d(volume, stencil, axis=axis)
     return volume

@@ -1,4 +1,4 @@
-"""The phase at echo time zero, from complex echoes."""
+"""Phase at echo time zero, computed from complex echoes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from bids_qcm.phase.unwrapping import unwrap
 
 @dataclass(frozen=True)
 class Phi0:
-    """The phase at echo time zero and what was done to get it.
+    """Phase at echo time zero, and the corrections that were made to compute it.
 
     Attributes
     ----------
@@ -26,20 +26,20 @@ class Phi0:
     magnitude : ndarray of float32, shape (X, Y, Z)
         Root of the sum of squares over the echoes.
     mask : ndarray of bool, shape (X, Y, Z)
-        Where phi0 is given.
+        Voxels with phi0.
     noise : ndarray of float32, shape (X, Y, Z)
-        Standard deviation of the phase's noise in rad; 0 outside the mask.
+        Standard deviation of the phase noise in rad; 0 outside the mask.
     magnitude_noise : float
-        Standard deviation of the magnitude's noise, in its unit.
+        Standard deviation of the magnitude noise, in the unit of the magnitude.
     axes_flipped : tuple of int
-        Along which every second slice got pi added.
+        Axes along which pi was added to every second slice.
     alternation : Alternation or None
-        Constant and linear phase between odd and even echoes that was removed.
+        Constant and linear phase that was removed from the even echoes.
     echo_misfit : tuple of float
-        By how much each echo departs from the line over echo time, in rad; empty for one echo or
-        two, which always lie on a line.
+        Deviation of each echo from the line over echo time, in rad. Empty for one or two echoes,
+        which always lie on a line.
     blank_fraction : float
-        Share of the mask that was left out because an echo's phase was deleted there.
+        Share of the mask that was left out because the phase of an echo was deleted there.
     """
 
     phase: NDArray[np.float32]
@@ -65,13 +65,13 @@ def compute_phi0(
     Parameters
     ----------
     magnitudes, phases : sequences of ndarrays of float, shape (X, Y, Z)
-        One of each per echo; phase in rad, wrapped or not.
+        One magnitude and one phase for each echo; phase in rad, wrapped or not.
     echo_times : sequence of float
-        In s; not needed for a single echo, whose phase is phi0 as it is.
+        In s. Not needed for a single echo, whose phase is used as phi0.
     mask : ndarray of bool, shape (X, Y, Z), optional
-        Where to compute; default: the reliable signal of the magnitude. Voxels with a value that
-        is not finite, in a block whose phase was deleted, or without signal in one of the two
-        earliest echoes are left out.
+        Voxels to compute. Default: the voxels with signal, see :func:`signal_mask`. Voxels with
+        values that are not finite, in a block of deleted phase, or without signal in one of the
+        two earliest echoes are left out.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def compute_phi0(
     Raises
     ------
     ValueError
-        If the mask holds no signal, or the echo times do not fit the echoes.
+        If the mask contains no signal, or if the echo times do not match the echoes.
     """
     magnitude = np.sqrt(sum(np.square(m, dtype=np.float64) for m in magnitudes))
     if mask is None:
@@ -93,7 +93,7 @@ def compute_phi0(
     blank_fraction = float(blank.sum() / max(mask.sum(), 1))
     mask &= ~blank
     if not mask.any():
-        raise ValueError("the mask holds no voxel with signal")
+        raise ValueError("the mask contains no voxel with signal")
     series = complex_echoes(magnitudes, phases, echo_times, mask)
     misfit: tuple[float, ...] = ()
     if len(series.echoes) == 1:
@@ -120,16 +120,16 @@ def compute_phi0(
 
 
 class EchoSeries(NamedTuple):
-    """Complex echoes whose phase can be compared, and what was done to get them.
+    """Complex echoes with consistent phase, and the corrections that were made.
 
     Attributes
     ----------
     echoes : list of ndarray of complex, shape (X, Y, Z)
         0 where a value is not finite.
     axes_flipped : tuple of int
-        Axes along which every second slice got pi added.
+        Axes along which pi was added to every second slice.
     alternation : Alternation or None
-        Constant and linear phase that was removed from even echoes.
+        Constant and linear phase that was removed from the even echoes.
     """
 
     echoes: list[NDArray[np.complexfloating]]
@@ -143,14 +143,14 @@ def complex_echoes(
     echo_times: Sequence[float],
     mask: NDArray[np.bool_],
 ) -> EchoSeries:
-    """Combine magnitude and phase, and undo alternating slices and alternating readouts.
+    """Combine magnitude and phase, and correct for alternating slices and alternating readouts.
 
     Parameters
     ----------
     magnitudes, phases, echo_times
         As for :func:`compute_phi0`.
     mask : ndarray of bool, shape (X, Y, Z)
-        Where the phase of even and odd echoes is compared.
+        Voxels in which the phases of even and odd echoes are compared.
 
     Returns
     -------
@@ -168,6 +168,6 @@ def complex_echoes(
 def _signal(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) -> NDArray[np.complex64]:
     """Return the complex signal; 0 where a value is not finite."""
     where = np.isfinite(phase) & np.isfinite(magnitude)
-    # float32 first, or the exponential would be complex128
+    # convert to float32 first; otherwise the exponential would be complex128
     radians = np.where(where, phase, 0).astype(np.float32)
     return np.where(where, magnitude, 0).astype(np.float32) * np.exp(1j * radians)

@@ -1,4 +1,4 @@
-"""Phase that alternates between odd and even echoes of a bipolar readout."""
+"""Phase difference between the odd and even echoes of a bipolar readout."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,11 +10,13 @@ from bids_qcm.phase.echoes import fit_echo_lines
 from bids_qcm.phase.unwrapping import unwrap, wrap
 
 LEAST_ALTERNATION = 0.05
-"""In rad, root mean square over the mask: a smaller alternation changes no map visibly."""
+"""Smallest alternation to remove, in rad, as a root mean square over the mask. A smaller
+alternation does not change a map visibly."""
 
 LARGEST_REMAINDER = 1 / 3
-"""Share of the alternating phase that may be neither constant nor linear. A readout of alternating
-polarity leaves noise only; a conjugated echo leaves about the same again."""
+"""Largest residual of the constant and linear fit, relative to the amplitude of the alternation.
+Alternating readout polarity leaves only noise; a conjugated echo leaves a residual about as large
+as the amplitude."""
 
 
 class Alternation(NamedTuple):
@@ -27,7 +29,7 @@ class Alternation(NamedTuple):
     gradient : tuple of 3 floats
         In rad per voxel along each axis.
     amplitude : float
-        Root mean square over the mask, in rad.
+        Root mean square of the alternation over the mask, in rad.
     """
 
     constant: float
@@ -57,14 +59,14 @@ def find_alternation(
     Returns
     -------
     Alternation or None
-        None for fewer than three echoes, or if odd and even echoes agree, or if what differs
-        between them is neither constant nor linear.
+        None for fewer than three echoes, if odd and even echoes agree, or if their difference is
+        neither constant nor linear.
 
     Notes
     -----
     A gradient delay or an eddy current shifts the echo in k-space by the same amount, but in
-    opposite directions for the two polarities of the readout [1]_. The line over echo time through
-    the odd echoes predicts the even ones up to twice this linear phase.
+    opposite directions for the two polarities of the readout [1]_. The even echoes therefore differ
+    from the line over echo time through the odd echoes by twice the resulting linear phase.
 
     References
     ----------
@@ -95,7 +97,7 @@ def find_alternation(
     def rms(values: NDArray[np.floating]) -> float:
         return float(np.sqrt(np.sum(weight * values**2) / np.sum(weight)))
 
-    # a cycle more between the first two odd echoes turns the even ones by a constant
+    # an extra cycle between the first two odd echoes shifts the phase of even echoes by a constant
     share = (times[even[0]] - times[odd[0]]) / (times[odd[1]] - times[odd[0]])
     cycle = 2 * np.pi * share
     turn = min((0, cycle, -cycle), key=lambda constant: rms(wrap(plane - constant)))
@@ -111,9 +113,9 @@ def remove_alternation(
     echo_times: Sequence[float],
     alternation: Alternation,
 ) -> list[NDArray[np.complexfloating]]:
-    """Remove an alternation from the even echoes, which leaves the phase of the odd echoes.
+    """Remove an alternation from the even echoes so that they match the odd echoes.
 
-    Their own constant and linear phase stays. It has no Laplacian.
+    The odd echoes keep their own constant and linear phase, whose Laplacian is zero.
     """
     even = set(np.argsort(echo_times)[1::2].tolist())
     turn = np.exp(-1j * alternation.phase(echoes[0].shape))

@@ -1,4 +1,4 @@
-"""What unit a phase image is in, from its values alone where nobody says."""
+"""Unit of a phase image, inferred from the sidecar and the value range."""
 
 from dataclasses import dataclass, replace
 
@@ -7,41 +7,42 @@ from numpy.typing import NDArray
 
 _CYCLE = 2 * np.pi
 
-# Stored radians are rounded; more than this is not rounding.
+# Largest rounding error of stored radians, in cycles.
 _SLACK = 1e-3
 
-# Roughly rounded radians, as +-3.15, are not unwrapped ones. Taking them for wrapped costs nothing:
-# unwrapping does not change a phase that is unwrapped.
+# Largest range of a wrapped phase, in rad. This limit accepts coarsely rounded radians, such as
+# +-3.15. Accepting an unwrapped phase is harmless, because unwrapping does not change it.
 _WRAPPED_RANGE = 1.02 * _CYCLE
 
-# A wrapped phase with noise around the head fills its range; the last percent or two may miss.
+# Smallest part of a range that the values must fill. A wrapped phase with noise around the head
+# fills its range, except for one or two percent at the ends.
 _FILLED = 0.98
 
-# A few voxels that overshoot, in air or at an edge, do not decide about the unit.
+# Share of voxels at each end of the range that are ignored, such as outliers in air or at an edge.
 _OVERSHOOT = 0.001
 
-# No head wraps a hundred times.
+# Largest range of an unwrapped phase, in rad. The phase of a head wraps fewer than 100 times.
 _LARGEST_UNWRAPPED_RANGE = 100 * _CYCLE
 
 
 class PhaseUnitsError(ValueError):
-    """The unit of a phase image cannot be told from its values."""
+    """Error raised if the unit of a phase image cannot be inferred."""
 
 
 @dataclass(frozen=True)
 class PhaseUnits:
-    """How to turn a phase image's values into radians.
+    """Conversion of the values of a phase image to radians.
 
     Attributes
     ----------
     name : str
-        What the values were recognised as.
+        Name of the recognised unit.
     radians_per_unit : float
-        Factor on the values; there is never an offset.
+        Factor for the values. No offset is ever added.
     use_stored : bool
         Whether the factor applies to the stored values, ignoring ``scl_slope`` and ``scl_inter``.
     remark : str or None
-        What a user should know about the decision.
+        Warning for the user if the values contradict the sidecar, the header, or the user's option.
     """
 
     name: str
@@ -57,8 +58,8 @@ class _VendorRange:
     high: float
     radians_per_unit: float
 
-    def holds(self, low: float, high: float) -> bool:
-        """Tell whether values from low to high lie in this range and fill it."""
+    def matches(self, low: float, high: float) -> bool:
+        """Whether values from low to high lie in this range and fill it."""
         lows = (self.low, self.low + (1 - _FILLED) * (self.high - self.low))
         highs = (self.high - (1 - _FILLED) * (self.high - self.low), self.high)
         return lows[0] <= low <= lows[1] and highs[0] <= high <= highs[1]
@@ -83,7 +84,7 @@ def recognise_units(
     units: str | None = None,
     phase_units: str | float = "auto",
 ) -> PhaseUnits:
-    """Tell the unit of a phase image.
+    """Infer the unit of a phase image.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def recognise_units(
     units : str, optional
         The sidecar's ``Units``.
     phase_units : {"auto", "rad", "mrad"} or float
-        What the user says: a unit, or the number of scaled values in one cycle (2 pi).
+        The user's choice: a unit, or the number of scaled values in one cycle (2 pi).
 
     Returns
     -------
@@ -103,12 +104,12 @@ def recognise_units(
     Raises
     ------
     PhaseUnitsError
-        If there is no finite value, or the range is no known one.
+        If there is no finite value, or if the value range is unknown.
 
     Notes
     -----
-    Only fixed factors are used. The range is never stretched to a cycle: on phase that does not
-    fill it, that would multiply the conductivity by an arbitrary number.
+    Only fixed factors are used. The range is never stretched to one cycle: if the phase does not
+    fill a cycle, stretching would multiply the conductivity by an arbitrary factor.
 
     Examples
     --------
@@ -122,9 +123,9 @@ def recognise_units(
         raise PhaseUnitsError("the phase image has no finite value")
     raw = (float(finite.min()), float(finite.max()))
     if phase_units != "auto":
-        told = _units_as_told(phase_units)
+        chosen = _chosen_units(phase_units)
         ends = _scaled(raw, slope, intercept)
-        return replace(told, remark=_doubt(told, stored, slope, intercept, ends))
+        return replace(chosen, remark=_contradiction(chosen, stored, slope, intercept, ends))
     found = _units_of_range(raw, slope, intercept, units)
     if found is None:
         trimmed = np.quantile(finite, (_OVERSHOOT, 1 - _OVERSHOOT))
@@ -132,14 +133,14 @@ def recognise_units(
     if found is None:
         low, high = _scaled(raw, slope, intercept)
         raise PhaseUnitsError(
-            f"the phase goes from {low:g} to {high:g} and its sidecar's Units is {units!r}: that "
-            "is no known range"
+            f"the phase ranges from {low:g} to {high:g} and its sidecar's Units is {units!r}: "
+            "this range is unknown"
         )
     return found
 
 
 def _scaled(raw: tuple[float, float], slope: float, intercept: float) -> tuple[float, float]:
-    """Return the ends of a stored range after scaling, the smaller one first."""
+    """Return the ends of a stored range after scaling, the smaller end first."""
     low, high = sorted(slope * value + intercept for value in raw)
     return low, high
 
@@ -149,24 +150,25 @@ def _units_of_range(
 ) -> PhaseUnits | None:
     """Return the unit of values that fill a range, or None if no unit fits."""
     low, high = _scaled(raw, slope, intercept)
-    # Both are tested by range; integers can not fill a cycle of radians.
+    # Stored integers cannot fill a cycle of radians. If the stored values fill a cycle and the
+    # scaled values do not, the stored values are already in radians.
     if _fills_cycle(*raw) and not _fills_cycle(low, high) and (slope, intercept) != (1, 0):
         return PhaseUnits(
             "rad, stored",
             use_stored=True,
             remark=f"ignored scl_slope {slope:g} and scl_inter {intercept:g}: "
-            f"the stored values are a full cycle in rad already",
+            f"the stored values already fill a cycle in rad",
         )
-    # a cycle of radians that is filled outweighs any other label
+    # values that fill a cycle of radians are in radians, whatever the sidecar says
     if not _fills_cycle(low, high) or units == "rad":
         named = _NAMED_UNITS.get(units or "")
         if named is not None and (high - low) * named <= _WRAPPED_RANGE:
             return PhaseUnits(units, named)
         for vendor in _VENDOR_RANGES:
-            if vendor.holds(low, high):
+            if vendor.matches(low, high):
                 contradicted = named is not None and named != vendor.radians_per_unit
                 remark = (
-                    f"the sidecar's Units is {units!r}, but the values go from {low:g} to "
+                    f"the sidecar's Units is {units!r}, but the values range from {low:g} to "
                     f"{high:g}: taken as {vendor.name}"
                 )
                 return PhaseUnits(
@@ -175,20 +177,24 @@ def _units_of_range(
         if units == "rad" and high - low <= _LARGEST_UNWRAPPED_RANGE:
             return PhaseUnits("rad")
         return None
-    return PhaseUnits("rad", remark=f"the sidecar's Units is {units!r}: a full cycle, taken as rad")
+    return PhaseUnits(
+        "rad",
+        remark=f"the sidecar's Units is {units!r}, but the values fill a cycle in rad: "
+        "taken as rad",
+    )
 
 
 def to_radians(
     stored: NDArray, slope: float, intercept: float, units: PhaseUnits
 ) -> NDArray[np.float32]:
-    """Convert a phase image.
+    """Convert a phase image to radians.
 
     Parameters
     ----------
     stored : ndarray, shape (X, Y, Z)
         Values as stored in the file.
     slope, intercept : float
-        The file's scaling.
+        The file's ``scl_slope`` and ``scl_inter``.
     units : PhaseUnits
         From :func:`recognise_units`.
 
@@ -203,34 +209,34 @@ def to_radians(
     return (values * units.radians_per_unit).astype(np.float32)
 
 
-def _units_as_told(phase_units: str | float) -> PhaseUnits:
+def _chosen_units(phase_units: str | float) -> PhaseUnits:
     if isinstance(phase_units, str):
         return PhaseUnits(phase_units, _NAMED_UNITS[phase_units])
     return PhaseUnits(f"{phase_units:g} per cycle", _CYCLE / phase_units)
 
 
-def _doubt(
-    told: PhaseUnits,
+def _contradiction(
+    chosen: PhaseUnits,
     stored: NDArray,
     slope: float,
     intercept: float,
     span: tuple[float, float],
 ) -> str | None:
-    """Remark on a unit that the range of values speaks against."""
+    """Return a warning if the value range contradicts the chosen unit, else None."""
     try:
         looks_like = recognise_units(stored, slope, intercept)
     except PhaseUnitsError:
         return None
-    if np.isclose(looks_like.radians_per_unit, told.radians_per_unit, rtol=1e-2):
+    if np.isclose(looks_like.radians_per_unit, chosen.radians_per_unit, rtol=1e-2):
         return None
     return (
-        f"taken as {told.name}, as told, but the values go from {span[0]:g} to {span[1]:g}, "
-        f"which looks like {looks_like.name}"
+        f"taken as {chosen.name}, as requested, but the values range from {span[0]:g} to "
+        f"{span[1]:g}, which looks like {looks_like.name}"
     )
 
 
 def _fills_cycle(low: float, high: float) -> bool:
-    """Tell whether the values span one cycle of radians, -pi..pi or 0..2 pi."""
+    """Whether the values fill one cycle of radians, -pi..pi or 0..2 pi."""
     slack = _CYCLE * _SLACK
     starts = (-np.pi, 0.0)
     return _FILLED * _CYCLE <= high - low <= _CYCLE + slack and any(

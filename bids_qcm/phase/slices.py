@@ -1,4 +1,4 @@
-"""The alternating sign of neighbouring slices that General Electric's reconstruction leaves."""
+"""Sign flips of every second slice, as in images from General Electric scanners."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,32 +7,37 @@ from numpy.typing import NDArray
 
 
 def slice_coherence_angle(echoes: Sequence[NDArray[np.complexfloating]], axis: int) -> float:
-    """Give the angle of the complex coherence between neighbouring slices.
+    """Return the angle of the complex coherence between neighbouring slices.
 
     Parameters
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
     axis : int
-        Along which slices are stacked.
+        Axis along which slices are stacked.
 
     Returns
     -------
     float
-        In rad, over all pairs of slices and echoes; 0 for a single slice.
+        In rad, over all slice pairs of all echoes; 0 for a single slice.
     """
     coherence = sum(np.vdot(s[:-1], s[1:]) for s in (np.moveaxis(e, axis, 0) for e in echoes))
     return float(np.angle(coherence))
 
 
 def alternating_axes(echoes: Sequence[NDArray[np.complexfloating]]) -> tuple[int, ...]:
-    """List the axes along which every second slice has its sign flipped.
+    """Return the axes along which the sign of every second slice is flipped.
 
-    No header tells which axis that of the slices is, once images were reoriented. An axis too many
-    does no harm: half a cycle for every voxel is a linear phase, which has no Laplacian.
+    The header does not say along which axis slices are stacked, because images may have been
+    reoriented. An extra axis is harmless: half a cycle per voxel is a linear phase, whose Laplacian
+    is zero.
 
     Parameters
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
+
+    Returns
+    -------
+    tuple of int
     """
     return tuple(a for a in range(3) if abs(slice_coherence_angle(echoes, a)) > np.pi / 2)
 
@@ -46,7 +51,7 @@ def flip_alternate_slices(
     ----------
     echo : ndarray of complex, shape (X, Y, Z)
     axes : iterable of int
-        Along which slices are stacked.
+        Axes along which slices are stacked.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Spatial unwrapping."""
+"""Spatial phase unwrapping."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,36 +7,36 @@ from skimage.restoration import unwrap_phase
 
 
 def unwrap(phase: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Unwrap a phase by adding whole cycles, along paths of best reliability.
+    """Unwrap a phase by adding whole cycles, following the most reliable paths.
 
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
         Wrapped, in rad, finite inside the mask; at most one axis of length 1.
     mask : ndarray of bool, shape (X, Y, Z)
-        Where to unwrap; not empty.
+        Voxels to unwrap; not empty.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        In rad, 0 outside the mask; its median over the mask is within half a cycle of 0.
+        In rad; 0 outside the mask. The median over the mask is within half a cycle of 0.
 
     Notes
     -----
-    The method is that of Abdul-Rahman H et al., Appl Opt 2007, doi:10.1364/AO.46.006623. Unlike
-    Laplacian unwrapping it changes the phase by whole cycles only, so that the Laplacian of the
-    result is the phase's own. Parts of the mask that do not touch are brought to the cycle of
-    the largest one.
+    The method is reliability-guided unwrapping (Abdul-Rahman H et al., Appl Opt 2007,
+    doi:10.1364/AO.46.006623). Unlike Laplacian unwrapping, this method changes the phase by whole
+    cycles only, so that its Laplacian does not change. Disconnected parts of the mask are shifted
+    by whole cycles to fit the largest part.
     """
-    # the library's working memory is some hundred bytes per voxel, hidden or not
+    # crop to the mask, because skimage needs about a hundred bytes per voxel, masked or not
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    # a hidden NaN would send the library into an endless loop
+    # replace NaN outside the mask, because skimage loops endlessly on a masked NaN
     hidden = np.ma.masked_array(np.where(mask[box], phase[box], 0), ~mask[box])
-    # a volume of one slice is an image to the library; the fixed seed makes runs repeatable
+    # skimage expects a 2-D array for a single slice; the fixed seed makes runs repeatable
     unwrapped = unwrap_phase(np.ma.squeeze(hidden), rng=0)
     result = np.zeros(phase.shape, dtype=np.float32)
     filled = np.ma.filled(unwrapped, 0).reshape(hidden.shape)
-    result[box] = np.where(mask[box], _joined(filled, mask[box]), 0)
+    result[box] = np.where(mask[box], _align_parts(filled, mask[box]), 0)
     return np.where(mask, centred(result, mask), 0)
 
 
@@ -46,15 +46,15 @@ def centred(phase: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.
 
 
 def wrap(phase: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Bring a phase to -pi..pi by whole cycles."""
+    """Wrap a phase to -pi..pi."""
     return phase - 2 * np.pi * np.round(phase / (2 * np.pi))
 
 
-def _joined(phase: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """Shift each part of the mask by whole cycles to fit the largest part across the gap.
+def _align_parts(phase: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Shift each disconnected part of the mask by whole cycles to fit the largest part.
 
-    Unwrapping leaves parts that do not touch on cycles of their own, and a kernel that reaches
-    over the gap would see the step.
+    Unwrapping leaves an arbitrary number of cycles between disconnected parts. A kernel that
+    extends across the gap would contain this phase step.
     """
     parts, n_parts = ndimage.label(mask)
     if n_parts == 1:
@@ -64,7 +64,8 @@ def _joined(phase: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.
     step = phase - phase[tuple(nearest)]
     numbers = np.arange(1, n_parts + 1)
     gap = np.append(0, ndimage.minimum(distance, parts, numbers))
-    # one pair of voxels could be noise, and far ones differ by the phase's own slope
+    # Compare several voxels, because a single pair may be noise, but only voxels near the gap,
+    # because distant voxels differ by the slope of the phase.
     close = mask & (distance <= gap[parts] + 1)
     cycles = np.round(ndimage.median(step[close], parts[close], numbers) / (2 * np.pi))
     return phase - 2 * np.pi * np.append(0, cycles)[parts]

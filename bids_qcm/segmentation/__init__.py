@@ -1,1 +1,1 @@
-"""Segmentations as arrays and affines: tissues, resampling, registration, checks."""
+"""Segmentations as arrays and affines: tissues, resampling, registration and checks."""

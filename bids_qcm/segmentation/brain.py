@@ -1,4 +1,4 @@
-"""Brain masks: from the tissue classes of a T1w image, or from the magnitude itself."""
+"""Brain masks from tissue labels or from the magnitude."""
 
 from typing import NamedTuple
 
@@ -10,24 +10,28 @@ from scipy import ndimage
 from bids_qcm.segmentation.template import TemplateFit, fit_template, template_brain
 
 LEAST_OVERLAP = 0.8
-"""Least share of a brain mask that has signal."""
+"""Smallest share of a brain mask that must have signal."""
 
 LEAST_SIGNAL_ML = 150.0
-"""Less signal than this is not a head: a slab of 2 cm through a brain has more."""
+"""Smallest volume of signal in an image of a head, ml. A 2 cm slab through a brain has more."""
 
+# Radius of the closing that fills the folds of the brain.
 _FOLD_MM = 8.0
+# Smallest radius of the opening that removes bridges between brain and scalp.
 _SKULL_MM = 2.0
 
 
-class MadeMask(NamedTuple):
-    """A brain mask made from the magnitude.
+class MagnitudeMask(NamedTuple):
+    """Brain mask made from the magnitude.
 
     Attributes
     ----------
     mask : ndarray of bool, shape (X, Y, Z)
+        Brain mask.
     fit : TemplateFit
+        Registration of the template to the magnitude.
     overlap : float
-        Share of the template's brain that has signal.
+        Share of the registered template brain that has signal.
     """
 
     mask: NDArray[np.bool_]
@@ -37,26 +41,26 @@ class MadeMask(NamedTuple):
 
 def brain_of_magnitude(
     magnitude: NDArray[np.floating], affine: NDArray[np.floating], signal: NDArray[np.bool_]
-) -> MadeMask:
-    """Make a brain mask from a magnitude image by the MNI152 template.
+) -> MagnitudeMask:
+    """Create a brain mask from a magnitude image with the MNI152 template.
 
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
         Any unit and any contrast.
     affine : ndarray, shape (4, 4)
-        Voxel indices to mm, with the axes right, anterior and superior.
+        Affine from voxel indices to mm (RAS axes: right, anterior, superior).
     signal : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
 
     Returns
     -------
-    MadeMask
+    MagnitudeMask
 
     Raises
     ------
     ValueError
-        If the image shows no head, or the template does not fit.
+        If the image does not show a head, or if the template does not fit.
     """
     spacing = voxel_sizes(affine)
     volume = np.count_nonzero(signal) * np.prod(spacing) / 1000
@@ -70,19 +74,19 @@ def brain_of_magnitude(
     template = template_brain(fit.pose, magnitude.shape, affine)
     share = float(np.count_nonzero(template & signal) / max(np.count_nonzero(template), 1))
     if share < LEAST_OVERLAP:
-        raise ValueError(f"only {share:.0%} of the brain that the MNI152 template shows has signal")
-    return MadeMask(_with_signal(template, signal, spacing), fit, share)
+        raise ValueError(f"only {share:.0%} of the registered MNI152 template brain has signal")
+    return MagnitudeMask(_with_signal(template, signal, spacing), fit, share)
 
 
 def brain_of_labels(labels: NDArray[np.integer], affine: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Return the filled hull of tissue labels, which has the fluid in the folds of the brain.
+    """Return the filled hull of tissue labels, including the fluid in the folds of the brain.
 
     Parameters
     ----------
     labels : ndarray of int, shape (X, Y, Z)
-        0 outside the brain.
+        Tissue labels; 0 outside the brain.
     affine : ndarray, shape (4, 4)
-        Voxel indices to mm.
+        Affine from voxel indices to mm.
 
     Returns
     -------
@@ -93,7 +97,7 @@ def brain_of_labels(labels: NDArray[np.integer], affine: NDArray[np.floating]) -
     if not boxes:
         return hull
     spacing = voxel_sizes(affine)
-    # Without a margin, the edge of the box would be eroded.
+    # Add a margin so that the closing does not erode the mask at the edge of the box.
     margin = [(int(np.ceil(_FOLD_MM / size)) + 1,) * 2 for size in spacing]
     padded = np.pad(labels[boxes[0]] != 0, margin)
     wide = ndimage.distance_transform_edt(~padded, sampling=spacing) <= _FOLD_MM
@@ -106,10 +110,10 @@ def brain_of_labels(labels: NDArray[np.integer], affine: NDArray[np.floating]) -
 def _with_signal(
     template: NDArray[np.bool_], signal: NDArray[np.bool_], spacing: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Return the largest part of the template's brain that has signal, without its holes.
+    """Return the largest connected part of the template brain with signal, with holes filled.
 
-    Where the template reaches into the dark skull, the signal ends; an opening cuts the bridges to
-    the scalp.
+    Where the template brain extends into the skull, which is dark, the mask ends with the signal. A
+    morphological opening removes bridges to the scalp.
     """
     radius = max(_SKULL_MM, 1.01 * float(spacing.max()))
     inside = template & signal
@@ -122,6 +126,6 @@ def _with_signal(
 
 
 def largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest connected part of a mask that is not empty."""
+    """Return the largest connected part of a nonempty mask."""
     parts, _ = ndimage.label(mask)
     return parts == np.bincount(parts[mask]).argmax()

@@ -1,4 +1,4 @@
-"""Whether a segmentation lies where the head is, and holds what a head does."""
+"""Checks of the position and the tissue volumes of a segmentation."""
 
 from collections.abc import Mapping
 
@@ -12,37 +12,42 @@ from bids_qcm.segmentation.resampling import PointMap, grid_points, sample_neare
 from bids_qcm.segmentation.tissues import TISSUES
 
 LEAST_OVERLAP = 0.2
-"""Below this share of the smaller of both, a segmentation is not of this head."""
+"""Smallest overlap of a segmentation with the head, as a share of the smaller mask. A segmentation
+with less overlap does not belong to this head."""
 
 LEAST_AGREEMENT = 0.5
-"""Below this share of a brain mask, the mask and the segmentation are not of one brain."""
+"""Smallest share of a brain mask that a segmentation of the same brain covers."""
 
 EXPECTED_COVERAGE = 0.75
-"""Share of a brain mask; a segmentation without the fluid around the brain has more."""
+"""Expected share of a brain mask that a segmentation covers. A segmentation without the fluid
+around the brain still covers more."""
 
 LEAST_VOLUMES = {"GM": 300.0, "WM": 200.0, "CSF": 5.0}
-"""In ml; below that of a small child, and of the ventricles alone."""
+"""Smallest tissue volumes in ml. A small child has more gray and white matter, and the ventricles
+alone have more fluid."""
 
 LARGEST_VOLUMES = {"GM": 1300.0, "WM": 900.0, "CSF": 900.0}
-"""In ml; above that of the largest heads. Gray matter with all voxels that it shares with
-fluid, at 4 mm, has 1170 ml in the phantom."""
+"""Largest tissue volumes in ml, above the volumes of the largest heads. In the phantom at 4 mm,
+gray matter has 1170 ml, including all mixed voxels of gray matter and fluid."""
 
 BETTER_PLACE = 1.2
-"""How many times as much a shifted segmentation may tell of the magnitude. In its right place, no
-shift by 4 to 16 mm tells more than 0.76 times as much; 8 mm beside it, the shift back tells 1.6
-times as much, and two voxels of 2 mm beside it 1.2."""
+"""Largest factor by which shifting a segmentation may increase its mutual information with the
+magnitude. For a segmentation in the right position, the factor is at most 0.76 for shifts of 4 to
+16 mm. For a segmentation displaced by 8 mm, the factor of the shift back is 1.6; for a displacement
+of two voxels of 2 mm, the factor is 1.2."""
 
 _SHIFTS_MM = (6.0, 12.0)
 
-# By chance, n points tell (bins - 1) (labels - 1) / 2n nats of the labels, 0.01 of all for 2000
-# points and 6 labels. A gain must be above that, and fewer points are not judged.
+# Smallest increase of the normalised mutual information by a shift, and smallest number of points.
+# By chance, the mutual information of n points is (bins - 1) (labels - 1) / 2n nats. For 2000
+# points and 6 labels, this is about 0.01 after normalisation.
 _SHIFT_GAIN = 0.03
 _LEAST_POINTS = 2000
 
 _SIDES = {"left and right": "LR", "front and back": "PA", "top and bottom": "IS"}
 
-# How much better a mirror image must fit, as a factor, and as a share of the information: what
-# noise tells is below it.
+# Smallest factor and smallest increase of the normalised mutual information for which a mirrored
+# segmentation fits better. Noise causes smaller differences.
 _FLIP_FACTOR = 1.08
 _FLIP_GAIN = 0.005
 
@@ -50,41 +55,42 @@ _MAGNITUDE_BINS = 32
 
 
 def overlap(labelled: NDArray[np.bool_], head: NDArray[np.bool_]) -> float:
-    """Give the share of the smaller of two masks that lies in the other; 0 if one is empty."""
+    """Return the share of the smaller mask that lies in the other mask; 0 if a mask is empty."""
     smaller = min(np.count_nonzero(labelled), np.count_nonzero(head))
     return float(np.count_nonzero(labelled & head) / smaller) if smaller else 0.0
 
 
 def coverage(labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> float:
-    """Give the share of a mask that has a label; 0 for an empty mask."""
+    """Return the share of a mask that is labelled; 0 for an empty mask."""
     return float(np.count_nonzero(labels[mask]) / max(1, np.count_nonzero(mask)))
 
 
 def volumes(
     labels: NDArray[np.integer], names: Mapping[int, str], voxel_size: tuple[float, float, float]
 ) -> dict[str, float]:
-    """Give the volume of each label in ml, by its name; voxel size in mm."""
+    """Return the volume of each label in ml, by label name; voxel size in mm."""
     voxel = float(np.prod(voxel_size)) / 1000
     return {name: np.count_nonzero(labels == label) * voxel for label, name in names.items()}
 
 
 def doubts(covered: float | None, found: Mapping[str, float]) -> list[str]:
-    """Tell what is below sensible bounds.
+    """Return warnings about an implausible coverage or implausible tissue volumes.
 
     Parameters
     ----------
     covered : float or None
-        Share of the brain mask that has labels; None without a brain mask.
+        Share of the brain mask that is labelled; None without a brain mask.
     found : mapping of str to float
-        From :func:`volumes`.
+        Volumes in ml from :func:`volumes`.
 
     Returns
     -------
     list of str
+        Warnings; empty if all values are plausible.
     """
     warnings = []
     if covered is not None and covered < EXPECTED_COVERAGE:
-        warnings.append(f"the segmentation covers {covered:.0%} of the brain mask only")
+        warnings.append(f"the segmentation covers only {covered:.0%} of the brain mask")
     for tissue, least in LEAST_VOLUMES.items():
         name = TISSUES[tissue].name
         volume, largest = found.get(name, 0.0), LARGEST_VOLUMES[tissue]
@@ -93,8 +99,8 @@ def doubts(covered: float | None, found: Mapping[str, float]) -> list[str]:
             if volume > largest:
                 bound = f"more than the {largest:.0f} ml of a large head"
             warnings.append(
-                f"the segmentation has {volume:.0f} ml of {name} in the phase's field of view, "
-                f"{bound}"
+                f"the segmentation has {volume:.0f} ml of {name} in the field of view of the "
+                f"phase, {bound}"
             )
     return warnings
 
@@ -102,26 +108,29 @@ def doubts(covered: float | None, found: Mapping[str, float]) -> list[str]:
 def order_of_signal(
     labels: NDArray[np.integer], names: Mapping[int, str], magnitude: NDArray[np.floating]
 ) -> list[str]:
-    """Check that gray matter's signal lies between those of white matter and fluid.
+    """Check that the signal of gray matter is between the signals of white matter and fluid.
 
     Parameters
     ----------
     labels : ndarray of int, shape (X, Y, Z)
+        Tissue labels.
     names : mapping of int to str
-        Of the labels.
+        Name of each label.
     magnitude : ndarray of float, shape (X, Y, Z)
+        Any unit.
 
     Returns
     -------
     list of str
-        A warning, if the magnitude contradicts the labels in every contrast.
+        One warning if the magnitude contradicts the labels; otherwise empty.
 
     Notes
     -----
-    Gray matter holds more water than white matter and less than fluid, and its relaxation times
-    lie between theirs. So its signal does, in T1, T2 and proton density contrast. Where these
-    contrasts balance each other, tissues look alike; only a gray matter that differs from both by
-    more than they differ from each other is a contradiction.
+    The water content and the relaxation times of gray matter are between the values of white matter
+    and fluid. Therefore the signal of gray matter is also between the signals of white matter and
+    fluid, with T1, T2 and proton density contrast. If these contrasts cancel, all three signals are
+    similar. For this reason there is a warning only if the signal of gray matter differs from both
+    other signals by more than these two signals differ from each other.
     """
     medians = {}
     for label, name in names.items():
@@ -137,8 +146,8 @@ def order_of_signal(
     ) <= gray <= max(white, fluid):
         return []
     return [
-        f"the signal of gray matter ({gray:.4g}) does not lie between that of white matter "
-        f"({white:.4g}) and fluid ({fluid:.4g}): labels may have been exchanged"
+        f"the signal of gray matter ({gray:.4g}) is not between the signals of white matter "
+        f"({white:.4g}) and fluid ({fluid:.4g}): labels may have been swapped"
     ]
 
 
@@ -150,42 +159,46 @@ def better_flip(
     point_map: PointMap = unmoved,
     step: int = 1,
 ) -> str | None:
-    """Find whether a segmentation fits the magnitude better when it is mirrored along an axis.
+    """Return the sides to swap if a mirrored segmentation fits the magnitude better.
 
-    Its mirror images about the middle of its own grid, and for left and right also about the middle
-    of the coordinates, are compared with it by their mutual information with the magnitude.
+    The segmentation is mirrored about the middle of its grid along each axis. Left and right are
+    also mirrored about the origin of the coordinates. The mutual information of the magnitude with
+    the mirrored segmentations is compared with the mutual information of the magnitude with the
+    original segmentation.
 
     Parameters
     ----------
     labels : ndarray of int, shape (X, Y, Z)
+        Segmentation.
     affine : ndarray, shape (4, 4)
+        Affine of the segmentation, from voxel indices to mm.
     magnitude, magnitude_affine
-        The image to compare with.
+        Magnitude image and its affine.
     point_map : callable
-        From the magnitude's coordinates to those of the labels.
+        Function that maps points from magnitude coordinates to coordinates of the labels, in mm.
     step : int
-        Every which voxel of the magnitude to look at, along each axis.
+        Subsampling step of the magnitude along each axis, in voxels.
 
     Returns
     -------
     str or None
-        The sides to swap, such as "left and right"; None for a segmentation that fits.
+        Sides to swap, such as "left and right"; None if no mirrored segmentation fits better.
     """
     points = grid_points(magnitude.shape, magnitude_affine, step)
     values = magnitude[(slice(step // 2, None, step),) * 3].ravel()
 
-    def told(placed: NDArray[np.floating]) -> float:
+    def information(placed: NDArray[np.floating]) -> float:
         return _information(sample_nearest(labels, placed, points, point_map), values)
 
     codes = aff2axcodes(affine)
-    others = {"left and right": told(np.diag([-1.0, 1, 1, 1]) @ affine)}
+    others = {"left and right": information(np.diag([-1.0, 1, 1, 1]) @ affine)}
     for sides, letters in _SIDES.items():
         axis = [code in letters for code in codes].index(True)
         in_grid = np.eye(4)
         in_grid[axis, axis], in_grid[axis, 3] = -1, labels.shape[axis] - 1
-        others[sides] = max(others.get(sides, 0.0), told(affine @ in_grid))
+        others[sides] = max(others.get(sides, 0.0), information(affine @ in_grid))
     best = max(others, key=lambda sides: others[sides])
-    own = told(affine)
+    own = information(affine)
     return best if others[best] > max(_FLIP_FACTOR * own, own + _FLIP_GAIN) else None
 
 
@@ -197,7 +210,7 @@ def better_shift(
     point_map: PointMap = unmoved,
     step: int = 1,
 ) -> tuple[float, tuple[float, float, float]]:
-    """Find whether a segmentation fits the magnitude better when it is shifted.
+    """Return the shift for which a segmentation fits the magnitude best.
 
     Parameters
     ----------
@@ -207,33 +220,35 @@ def better_shift(
     Returns
     -------
     gain : float
-        Mutual information at the best shift over that of the segmentation as it is; at least 1.
+        Mutual information at the best shift, divided by the mutual information without a shift; at
+        least 1.
     shift : tuple of 3 floats
-        In mm along the magnitude's right, anterior and superior directions; zeros for no shift.
+        Best shift to the right, to the front and to the top in the coordinates of the magnitude,
+        mm. Zeros if no shift is clearly better.
     """
     points = grid_points(magnitude.shape, magnitude_affine, step)
     values = magnitude[(slice(step // 2, None, step),) * 3].ravel()
     if len(points) < _LEAST_POINTS:
         return 1.0, (0.0, 0.0, 0.0)
-    # a shift below two voxels is within the error of a registration
+    # registration errors may be as large as two voxels, so test only larger shifts
     least = 2 * float(voxel_sizes(magnitude_affine).max())
     shifts = [np.zeros(3)]
     for distance in _SHIFTS_MM:
         length = max(distance, least)
         shifts += [sign * length * axis for axis in np.eye(3) for sign in (-1, 1)]
-    told = [
+    information = [
         _information(sample_nearest(labels, affine, points - shift, point_map), values)
         for shift in shifts
     ]
-    best = int(np.argmax(told))
-    if told[best] < told[0] + _SHIFT_GAIN:
+    best = int(np.argmax(information))
+    if information[best] < information[0] + _SHIFT_GAIN:
         return 1.0, (0.0, 0.0, 0.0)
     x, y, z = shifts[best].tolist()
-    return told[best] / max(told[0], 1e-6), (x, y, z)
+    return information[best] / max(information[0], 1e-6), (x, y, z)
 
 
 def _information(labels: NDArray, values: NDArray[np.floating]) -> float:
-    """Give what labels and values tell of each other: 0 for nothing, 1 for all."""
+    """Return the normalised mutual information of labels and values, from 0 to 1."""
     _, ranks = np.unique(labels, return_inverse=True)
     if not ranks.any():
         return 0.0

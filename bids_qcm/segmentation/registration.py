@@ -1,4 +1,4 @@
-"""Rigid registration of an anatomical image to the magnitude, and whether it is needed."""
+"""Rigid registration of an anatomical image to the magnitude."""
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -19,28 +19,32 @@ _SEED = 1
 _SHRINK_FACTORS = (4, 2, 1)
 _SMOOTHING_MM = (6.0, 3.0, 0.0)
 
-# Mutual information is a mean over some 100,000 voxels: differences below this are noise.
+# Smallest relative gain in mutual information for which the registered pose replaces the pose of
+# the headers. Mutual information is a mean over about 100,000 voxels, so smaller gains are noise.
 _LEAST_GAIN = 0.02
 
-# On a 3 T head the wrong side loses 12 % of the information.
+# Factor by which the mutual information of a mirrored image must be larger to report a flip. In a
+# 3 T head, swapping left and right reduces the mutual information by 12 %.
 _FLIP_FACTOR = 1.05
 
 
 class Alignment(NamedTuple):
-    """How an anatomical image lies to the magnitude.
+    """Position of an anatomical image relative to the magnitude.
 
     Attributes
     ----------
     pose : ndarray, shape (4, 4)
-        Takes coordinates of the magnitude to those of the anatomical image, in mm.
+        Transform from coordinates of the magnitude to coordinates of the anatomical image, in mm.
     chosen : {"header", "rigid"}
+        Whether `pose` is the pose of the headers or the registered pose.
     shift : float
-        How far the registration moves the head, mean over the magnitude's volume, mm.
+        Mean displacement by the registration over the volume of the magnitude, mm.
     header_information, registered_information : float
         Mutual information (nats) of both images at the pose of the headers and at the registered
-        one.
+        pose.
     mirrored_information : float
-        The same, with left and right of the anatomical image swapped, at its own best pose.
+        Mutual information (nats) after left and right of the anatomical image are swapped and the
+        swapped image is registered.
     """
 
     pose: NDArray[np.float64]
@@ -52,7 +56,7 @@ class Alignment(NamedTuple):
 
     @property
     def looks_flipped(self) -> bool:
-        """Tell whether the images fit clearly better with left and right of one swapped."""
+        """Whether the images fit clearly better if left and right of one image are swapped."""
         return self.mirrored_information > _FLIP_FACTOR * self.registered_information
 
 
@@ -65,24 +69,25 @@ def align(
     always: bool = False,
     n_threads: int = 1,
 ) -> Alignment:
-    """Register an anatomical image to the magnitude, and tell whether the headers will do.
+    """Register an anatomical image to the magnitude if the headers are not accurate enough.
 
     Parameters
     ----------
     magnitude, anatomical : ndarray of float, shapes (X, Y, Z)
         Any unit.
     magnitude_affine, anatomical_affine : ndarray, shape (4, 4)
-        Voxel indices to mm.
+        Affines from voxel indices to mm.
     always : bool
-        Take the registered pose, even if the headers' is as good.
+        Whether to use the registered pose even if the pose of the headers is equally good.
     n_threads : int
+        Number of threads.
 
     Returns
     -------
     Alignment
-        With the registered pose where it moves the head by more than half of the magnitude's
-        smallest voxel and raises the mutual information by more than 2 %, or `always`; else with
-        the pose of the headers.
+        The registered pose is used if `always` is true, or if the registration moves the head by
+        more than half of the smallest voxel edge of the magnitude and increases the mutual
+        information by more than 2 %. Otherwise, the pose of the headers is used.
     """
     import SimpleITK as sitk
 
@@ -108,15 +113,16 @@ def information(
     moving: "sitk.Image",
     transform: "sitk.Transform",
 ) -> float:
-    """Return the mutual information of two images in nats, over all of their overlap.
+    """Return the mutual information of two images in nats, over all voxels of their overlap.
 
-    Both are of type float32, as :func:`to_sitk` makes them. It is 0 where there is no overlap.
+    Both images must be of type float32, as returned by :func:`to_sitk`. The mutual information is 0
+    if the images do not overlap.
     """
     method = _method(n_threads=1)
     method.SetInitialTransform(transform)
     try:
         return -method.MetricEvaluate(fixed, moving)
-    except RuntimeError:  # there is no overlap
+    except RuntimeError:  # the images do not overlap
         return 0.0
 
 
@@ -126,15 +132,17 @@ def maximise_information(
     transform: "sitk.Transform",
     n_threads: int = 1,
 ) -> None:
-    """Change a transform until two images tell most of each other, from coarse to fine.
+    """Maximise the mutual information of two images [1]_, from coarse to fine resolution.
 
     Parameters
     ----------
     fixed, moving : SimpleITK.Image
-        Of type float32.
+        Images of type float32.
     transform : SimpleITK.Transform
-        From points of `fixed` to those of `moving`; the start, and the result.
+        Initial transform from points of `fixed` to points of `moving`. The transform is changed in
+        place.
     n_threads : int
+        Number of threads.
 
     References
     ----------
@@ -159,10 +167,13 @@ def maximise_information(
 
 
 def to_sitk(values: NDArray, affine: NDArray[np.floating]) -> "sitk.Image":
-    """Make a SimpleITK image of float32, 0 where it is not finite, of an array and its affine."""
+    """Convert an array and its affine to a SimpleITK image of type float32.
+
+    Values that are not finite become 0.
+    """
     import SimpleITK as sitk
 
-    # a metric that is NaN would never converge
+    # with NaN in the image, the metric would be NaN and the registration would not converge
     finite = np.nan_to_num(np.asarray(values, np.float32), posinf=0, neginf=0)
     image = sitk.GetImageFromArray(finite.T)
     lps = _LPS @ affine
@@ -174,7 +185,7 @@ def to_sitk(values: NDArray, affine: NDArray[np.floating]) -> "sitk.Image":
 
 
 def pose_of(transform: "sitk.Transform") -> NDArray[np.float64]:
-    """Give a linear ITK transform as a matrix in the coordinates of NIfTI, (4, 4)."""
+    """Convert a linear ITK transform to a matrix in NIfTI coordinates, (4, 4)."""
     linear = np.array(transform.GetMatrix()).reshape(3, 3)
     centre = np.array(transform.GetCenter())
     matrix = np.eye(4)
@@ -184,7 +195,7 @@ def pose_of(transform: "sitk.Transform") -> NDArray[np.float64]:
 
 
 def _mirrored(image: "sitk.Image") -> "sitk.Image":
-    """Swap left and right of an image, about the middle of its grid."""
+    """Swap left and right of an image about the middle of its grid."""
     import SimpleITK as sitk
 
     directions = np.abs(np.array(image.GetDirection()).reshape(3, 3)[0])
@@ -194,9 +205,10 @@ def _mirrored(image: "sitk.Image") -> "sitk.Image":
 
 
 def _register(fixed: "sitk.Image", moving: "sitk.Image", n_threads: int) -> "sitk.Euler3DTransform":
-    """Register rigidly, from the pose of the headers or from equal centres of mass.
+    """Register two images rigidly.
 
-    The better start is taken.
+    The registration starts from the pose of the headers or from aligned centres of mass, whichever
+    has the larger mutual information.
     """
     import SimpleITK as sitk
 

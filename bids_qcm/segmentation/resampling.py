@@ -1,4 +1,4 @@
-"""Labels and probabilities in another grid, and what they become there."""
+"""Resampling of labels, probabilities and volumes to another grid."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 PointMap = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""Takes points (N, 3) in mm of the target's coordinates to those of the source, (N, 3) in mm."""
+"""Function that maps points from target coordinates to source coordinates, both (N, 3) in mm."""
 
 _MOST_SAMPLES_PER_AXIS = 5
 _POINTS_AT_ONCE = 1_000_000
 
 
 def unmoved(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Leave points where they are: the point map of images in the same coordinates."""
+    """Return points unchanged: the point map of two images in the same coordinate system."""
     return points
 
 
@@ -27,28 +27,30 @@ def resample_labels(
     target_affine: NDArray[np.floating],
     point_map: PointMap = unmoved,
 ) -> NDArray[np.int32]:
-    """Take a segmentation to another grid: each label by itself, and then the largest.
+    """Resample a segmentation to another grid.
 
     Parameters
     ----------
     labels : ndarray of int, shape (X, Y, Z)
         0 is background.
     affine : ndarray, shape (4, 4)
-        Of the labels, voxel indices to mm.
+        Affine of the labels, from voxel indices to mm.
     shape, target_affine
-        Of the grid that is wanted.
+        Shape and affine of the target grid.
     point_map : callable
-        From the target's coordinates to those of the labels.
+        Function that maps points from target coordinates to coordinates of the labels, in mm.
 
     Returns
     -------
     ndarray of int32, `shape`
-        0 where the labels together fill less than half of a voxel, else the one that fills most.
+        Label that fills the largest part of each voxel; 0 where all labels together fill less than
+        half of the voxel.
 
     Notes
     -----
-    Labels are interpolated linearly at points that lie, along each axis of a target voxel, at most
-    one voxel of the source apart; their mean is the share of the voxel that the label fills.
+    Each label is interpolated linearly at regularly spaced points in the target voxel, and the mean
+    over the points is the share of the voxel that the label fills. Along each axis, the distance
+    between the points is at most one source voxel, with at most five points.
     """
     present = [int(label) for label in np.unique(labels) if label != 0]
     if not present:
@@ -66,20 +68,21 @@ def resample_probabilities(
     target_affine: NDArray[np.floating],
     point_map: PointMap = unmoved,
 ) -> NDArray[np.int32]:
-    """Take tissue probabilities to another grid, and label it; as `resample_labels`.
+    """Resample tissue probabilities to another grid, and label each voxel.
 
     Parameters
     ----------
     probabilities : sequence of ndarray of float, shape (X, Y, Z)
-        Of each tissue.
+        Probability map of each tissue.
     numbers : sequence of int
-        The label of each tissue.
+        Label of each tissue.
     affine, shape, target_affine, point_map
         As in :func:`resample_labels`.
 
     Returns
     -------
     ndarray of int32, `shape`
+        Label of the most probable tissue; 0 where the sum of the probabilities is below one half.
     """
     source = probabilities[0].shape
     shares = _resample(
@@ -95,25 +98,26 @@ def resample_means(
     target_affine: NDArray[np.floating],
     point_map: PointMap = unmoved,
 ) -> NDArray[np.float32]:
-    """Resample volumes to another grid: means over its voxels, 0 outside the source.
+    """Resample volumes to another grid by averaging over each target voxel.
 
     Parameters
     ----------
     volumes : sequence of ndarray, shape (X, Y, Z)
-        Finite.
+        Volumes with finite values.
     affine, shape, target_affine, point_map
         As in :func:`resample_labels`.
 
     Returns
     -------
     ndarray of float32, shape (number of volumes, *shape)
+        0 outside the source grid.
     """
     source = volumes[0].shape
     return _resample(iter(volumes), len(volumes), source, affine, shape, target_affine, point_map)
 
 
 def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.int32]:
-    """Give each voxel the label of its largest share, where the shares reach a half together.
+    """Return the label with the largest share in each voxel.
 
     Parameters
     ----------
@@ -125,9 +129,10 @@ def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.
     Returns
     -------
     ndarray of int32, shape (...)
+        0 where the sum of the shares is below one half.
     """
     winners = np.asarray(numbers, np.int32)[np.argmax(shares, axis=0)]
-    # a little less, for voxels that two labels fill exactly
+    # The tolerance allows for rounding where the sum of the shares is exactly one half.
     return np.where(shares.sum(axis=0) >= 0.5 - 1e-6, winners, np.int32(0))
 
 
@@ -137,7 +142,7 @@ def sample_nearest(
     points: NDArray[np.float64],
     point_map: PointMap = unmoved,
 ) -> NDArray:
-    """Give the value of the nearest voxel at points (N, 3) in mm; 0 outside."""
+    """Return the value of the nearest voxel at points (N, 3) in mm; 0 outside the volume."""
     indices = apply_affine(np.linalg.inv(affine), point_map(points))
     return ndimage.map_coordinates(labels, indices.T, order=0, mode="grid-constant", cval=0)
 
@@ -145,7 +150,7 @@ def sample_nearest(
 def grid_points(
     shape: tuple[int, int, int], affine: NDArray[np.floating], step: int = 1
 ) -> NDArray[np.float64]:
-    """Give the centres of a grid's voxels in mm, (N, 3), or of every `step`-th along each axis."""
+    """Return the voxel centres of a grid in mm, (N, 3), for every `step`-th voxel of each axis."""
     axes = [np.arange(step // 2, n, step) for n in shape]
     indices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return apply_affine(affine, indices)
@@ -160,27 +165,32 @@ def _resample(
     target_affine: NDArray[np.floating],
     point_map: PointMap,
 ) -> NDArray[np.float32]:
-    """Give the mean of each map over each voxel of the target, (L, *shape); 0 outside."""
+    """Return the mean of each map over each target voxel, (L, *shape); 0 outside the source."""
     points = grid_points(shape, target_affine)
-    (inside,) = np.nonzero(_in_source(points, source_shape, affine, target_affine, point_map))
-    offsets, to_index = _offsets(affine, target_affine), np.linalg.inv(affine)
-    cut = [_cut(volume) for volume in maps]
+    (inside,) = np.nonzero(_overlaps_source(points, source_shape, affine, target_affine, point_map))
+    offsets, to_index = _sample_offsets(affine, target_affine), np.linalg.inv(affine)
+    cropped = [_crop(volume) for volume in maps]
     shares = np.zeros((n_maps, len(points)), np.float32)
     for start in range(0, len(inside), _POINTS_AT_ONCE):
         part = inside[start : start + _POINTS_AT_ONCE]
         for offset in offsets:
             indices = apply_affine(to_index, point_map(points[part] + offset)).T
-            for share, (values, origin) in zip(shares, cut, strict=True):
+            for share, (values, origin) in zip(shares, cropped, strict=True):
                 share[part] += ndimage.map_coordinates(
                     values, indices - origin, order=1, mode="constant", output=np.float32
                 )
     return (shares / len(offsets)).reshape(n_maps, *shape)
 
 
-def _cut(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Cut a volume to what is not 0 and a rim of zeros, which interpolation reaches.
+def _crop(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Crop a volume to its nonzero voxels and a margin of one voxel for the interpolation.
 
-    The second is the index of the first voxel, (3, 1).
+    Returns
+    -------
+    values : ndarray of float32
+        Cropped volume.
+    origin : ndarray of int, shape (3, 1)
+        Index of the first voxel of `values` in the volume.
     """
     filled = volume != 0
     if not filled.any():
@@ -190,25 +200,25 @@ def _cut(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return np.pad(volume[box].astype(np.float32), 1), origin
 
 
-def _in_source(
+def _overlaps_source(
     points: NDArray[np.float64],
     source_shape: tuple[int, ...],
     affine: NDArray[np.floating],
     target_affine: NDArray[np.floating],
     point_map: PointMap,
 ) -> NDArray[np.bool_]:
-    """Tell which voxels of the target reach into the source."""
+    """Whether each target voxel overlaps the source grid."""
     indices = apply_affine(np.linalg.inv(affine), point_map(points))
     reach = 1 + max(voxel_sizes(target_affine)) / min(voxel_sizes(affine))
     return np.all((indices > -reach) & (indices < np.array(source_shape) + reach), axis=1)
 
 
-def _offsets(
+def _sample_offsets(
     affine: NDArray[np.floating], target_affine: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Spread points evenly over a target voxel, relative to its centre, (N, 3) in mm."""
+    """Return evenly spaced points in a target voxel, relative to the voxel centre, (N, 3) in mm."""
     ratio = voxel_sizes(target_affine) / min(voxel_sizes(affine))
-    # not two points where sizes differ by rounding
+    # The tolerance avoids a second point where the voxel sizes differ only by rounding.
     numbers = np.clip(np.ceil(ratio - 1e-3), 1, _MOST_SAMPLES_PER_AXIS).astype(int)
     fractions = product(*((np.arange(n) + 0.5) / n - 0.5 for n in numbers))
     return np.array(list(fractions)) @ np.asarray(target_affine)[:3, :3].T

@@ -1,4 +1,4 @@
-"""Tissue classes of a T1w image, for those who have no segmentation: a first guess."""
+"""Approximate tissue segmentation of a T1w image, for datasets without a segmentation."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from bids_qcm.segmentation.registration import to_sitk
 from bids_qcm.segmentation.template import fit_template
 from bids_qcm.segmentation.tissues import TISSUES
 
-# in the order of their signal in a T1w image
+# by increasing signal in a T1w image
 _CLASSES = ("CSF", "GM", "WM")
 
 _BIAS_SHRINK_MM = 4.0
@@ -26,7 +26,7 @@ _MOST_FITTED = 200_000
 
 
 class _Priors(NamedTuple):
-    """What the template says of a T1w image's voxels: tissue probabilities, and the brain."""
+    """Prior tissue probabilities and brain mask of the template, in the grid of a T1w image."""
 
     tissues: NDArray[np.float32]
     brain: NDArray[np.bool_]
@@ -35,39 +35,41 @@ class _Priors(NamedTuple):
 def segment_t1w(
     image: NDArray[np.floating], affine: NDArray[np.floating], n_threads: int = 1
 ) -> NDArray[np.int32]:
-    """Find gray matter, white matter and cerebrospinal fluid in a T1w image of a head.
+    """Segment gray matter, white matter and cerebrospinal fluid in a T1w image of a head.
 
     Parameters
     ----------
     image : ndarray of float, shape (X, Y, Z)
-        With skull; any unit.
+        T1w image with skull; any unit.
     affine : ndarray, shape (4, 4)
-        Voxel indices to mm, with the axes right, anterior and superior.
+        Affine from voxel indices to mm (RAS axes: right, anterior, superior).
     n_threads : int
+        Number of threads.
 
     Returns
     -------
     ndarray of int32, shape (X, Y, Z)
-        Labels of `bids_qcm.segmentation.tissues.TISSUES`, 0 outside the brain.
+        Labels of `bids_qcm.segmentation.tissues.TISSUES`; 0 outside the brain.
 
     Raises
     ------
     ValueError
-        If no brain is found.
+        If no brain is found, if the template does not fit, or if the tissues have no contrast.
 
     Notes
     -----
-    The intensity is made uniform by N4 (Tustison et al. 2010, doi:10.1109/TMI.2010.2046908). The
-    MNI152 average brain that nilearn ships is registered to the image, affinely, and its tissue
-    maps are the priors of a mixture of three equally wide normal distributions of the intensity.
-    The brain is what of gray and white matter holds together near that of the template, with the
-    fluid between. As the registration is affine only, an unusual brain is not found well.
+    The image is bias-corrected with N4 (Tustison et al. 2010, doi:10.1109/TMI.2010.2046908). The
+    MNI152 average brain of nilearn is registered to the image with an affine transform. The
+    intensities are modelled as a mixture of three normal distributions of equal width, with the
+    tissue maps of the template as priors. The brain mask is the largest connected region of gray
+    and white matter near the template brain, together with the fluid in its folds. Unusual brains
+    are segmented poorly, because the registration is only affine.
     """
     image = np.nan_to_num(np.asarray(image, np.float32))
     head = _head(image)
-    uniform = _make_uniform(image, affine, head, n_threads)
+    uniform = _remove_bias(image, affine, head, n_threads)
     priors = _register_priors(uniform, affine, head)
-    uniform = _make_uniform(uniform, affine, priors.brain, n_threads)
+    uniform = _remove_bias(uniform, affine, priors.brain, n_threads)
     spacing = voxel_sizes(affine)
     near = _dilated(priors.brain, _REACH_MM, spacing)
     posterior = np.zeros((len(_CLASSES), *image.shape), np.float32)
@@ -83,13 +85,13 @@ def _head(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return image > threshold_otsu(image) / 2
 
 
-def _make_uniform(
+def _remove_bias(
     image: NDArray[np.float32],
     affine: NDArray[np.floating],
     where: NDArray[np.bool_],
     n_threads: int,
 ) -> NDArray[np.float32]:
-    """Remove the bias field, estimated in a region on a coarser grid."""
+    """Remove the bias field, which is estimated in the region `where` on a coarser grid."""
     import SimpleITK as sitk
 
     full = to_sitk(image, affine)
@@ -107,12 +109,12 @@ def _make_uniform(
 def _register_priors(
     image: NDArray[np.float32], affine: NDArray[np.floating], head: NDArray[np.bool_]
 ) -> _Priors:
-    """Bring the tissue maps of the MNI152 template to the grid of a head."""
-    # slow to import
+    """Register the MNI152 template, and resample its tissue maps to the grid of the image."""
+    # import here, because nilearn is slow to import
     from nilearn import datasets
 
     fit = fit_template(image, affine, head)
-    fit.require_good("it")
+    fit.require_good("the image")
     maps = [
         datasets.load_mni152_brain_mask(resolution=1),
         datasets.load_mni152_gm_template(resolution=1),
@@ -134,11 +136,12 @@ def _register_priors(
 def _classify(
     image: NDArray[np.float32], priors: _Priors, near: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    """Give the posterior of each class near the brain, (3, N), and the range of its intensities.
+    """Return the class probabilities near the brain, (3, N), and intensity limits of brain matter.
 
-    The mixture is fitted in the template's brain, whose tissues' mean intensities are its start.
+    The mixture model is fitted in the template brain. The initial means are the mean intensities in
+    the tissues of the template.
     """
-    # slow to import
+    # import here, because scikit-learn is slow to import
     from sklearn.mixture import GaussianMixture
 
     values, weights = image[priors.brain].astype(np.float64), priors.tissues[:, priors.brain]
@@ -148,7 +151,7 @@ def _classify(
     starts = (weights**4 @ values) / (weights**4).sum(axis=1)
     mixture = GaussianMixture(
         len(_CLASSES),
-        # of one width: else mixed voxels become a class of their own where there is little noise
+        # Use a common width; otherwise, in images with little noise, mixed voxels become a class.
         covariance_type="tied",
         means_init=starts[:, None],
         weights_init=weights.mean(axis=1) / weights.mean(axis=1).sum(),
@@ -156,7 +159,7 @@ def _classify(
     ).fit(np.clip(fitted, low, high))
     order = np.argsort(mixture.means_[:, 0])
     if not np.array_equal(order, np.arange(len(_CLASSES))):
-        raise ValueError("the tissues cannot be told from each other by their signal")
+        raise ValueError("the tissues cannot be distinguished by their signal")
     likelihood = mixture.predict_proba(np.clip(image[near], low, high)[:, None].astype(np.float64))
     posterior = likelihood.T / mixture.weights_[:, None] * priors.tissues[:, near]
     deviation = np.sqrt(mixture.covariances_[0, 0])
@@ -174,15 +177,15 @@ def _extract_brain(
     near: NDArray[np.bool_],
     spacing: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Find the brain: gray and white matter that holds together, and the fluid in its folds.
+    """Return the brain mask: connected gray and white matter, and the fluid in its folds.
 
-    Thin bridges to scalp and eyes are cut by an opening, and folds are bridged by a closing.
+    A morphological opening removes thin bridges to scalp and eyes, and a closing fills the folds.
     """
     matter = near & (image > limits[0]) & (image < limits[1])
     core = _eroded(matter, _NECK_MM, spacing)
     parts, n_parts = ndimage.label(core)
     if n_parts == 0:
-        raise ValueError("no brain was found in it")
+        raise ValueError("no brain was found")
     largest = parts == np.bincount(parts[core]).argmax()
     opened = _dilated(largest, _NECK_MM, spacing) & near
     closed = _eroded(_dilated(opened, _SULCUS_MM, spacing), _SULCUS_MM, spacing)

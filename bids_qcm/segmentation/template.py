@@ -1,4 +1,4 @@
-"""Registration of the MNI152 template to an image of a head, of any contrast."""
+"""Registration of the MNI152 template to an image of a head with any contrast."""
 
 from functools import cache
 from itertools import product
@@ -12,25 +12,28 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 LEAST_RATIO = 1.6
-"""Least mutual information of a head and the template, in units of the chance level.
+"""Smallest mutual information of a head and the template, relative to the chance level.
 
-Between the largest ratio of a template that does not fit, 1.49 for half a head and 1.28 otherwise,
-and the smallest ratio of a whole head, 1.83.
+Images that do not fit have a ratio of at most 1.49 for half a head and of at most 1.28 otherwise.
+Whole heads have a ratio of at least 1.83.
 """
 
 _GRID_MM = 4
-# The skull around the brain belongs to the pattern that is compared.
+# Width of the rim around the brain that is compared with the image, because it contains the skull.
 _RIM_MM = 6.0
 _TEMPLATE_BINS = 12
 _IMAGE_BINS = 24
 _BRIGHTEST_PERCENTILE = 99.0
-# Narrower than the sensitivity of a coil: with 25 mm, a head whose rim was four times as bright as
-# its centre was registered wrongly.
+# Width of the Gaussian filter that estimates the coil sensitivity. With 25 mm, a head that was four
+# times as bright at the surface as at the centre was registered wrongly.
 _BIAS_SD_MM = 14.0
+# Constant that is added to the bias to suppress noise far from the head, relative to the mean
+# signal.
 _LEAST_BIAS = 0.05
+# Smallest share of the template that must lie inside the field of view.
 _LEAST_INSIDE = 0.3
 
-# The start is searched around the centre of the signal and below its top.
+# Initial poses are searched around the centre of the signal and below its top.
 _SCALES = (0.85, 0.95, 1.05)
 _PITCHES_DEGREES = (-20.0, 0.0, 20.0)
 _SHIFTS_Y_MM = (-20.0, -5.0, 10.0, 25.0)
@@ -38,7 +41,8 @@ _DEPTHS_MM = range(15, 121, 12)
 _N_STARTS = 3
 _APART_MM = 13.0
 
-# Parameters of a pose are in mm: an angle or a strain of 1/60 moves the brain's surface by about 1.
+# Scale that converts angles and strains to mm: an angle or a strain of 1/60 moves the brain surface
+# by about 1 mm.
 _REACH_MM = 60.0
 _STEP_MM = 4.0
 _SIMILARITY_STRIDE, _SIMILARITY_EVALUATIONS = 8, 260
@@ -53,12 +57,12 @@ class TemplateFit(NamedTuple):
     Attributes
     ----------
     pose : ndarray, shape (4, 4)
-        Template coordinates to image coordinates, both in mm.
+        Transform from template coordinates to image coordinates, both in mm.
     information : float
         Mutual information (nats) of template and image.
     chance : float
-        Chance level: the largest mutual information of the image and a template that is upside
-        down or back to front, registered in the same way.
+        Chance level: the larger mutual information of the image with a template that is flipped
+        upside down or back to front and registered in the same way.
     """
 
     pose: NDArray[np.float64]
@@ -67,7 +71,7 @@ class TemplateFit(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Mutual information in units of the chance level."""
+        """Mutual information divided by the chance level."""
         return self.information / self.chance if self.chance > 0 else 0.0
 
     @property
@@ -76,7 +80,7 @@ class TemplateFit(NamedTuple):
         return self.ratio >= LEAST_RATIO
 
     def require_good(self, image: str) -> None:
-        """Raise ValueError, with the name of the image in the message, unless `is_good`."""
+        """Raise ValueError if `is_good` is false; the message contains the name of the image."""
         if not self.is_good:
             raise ValueError(
                 f"the MNI152 template fits {image} hardly better than a flipped template (mutual "
@@ -85,7 +89,7 @@ class TemplateFit(NamedTuple):
 
 
 class _Template(NamedTuple):
-    """Points of the template, (N, 3) in mm from the brain's centre, and their intensity bins."""
+    """Template points relative to the centre of the brain, (N, 3) in mm, and intensity bins."""
 
     points: NDArray[np.float64]
     bins: NDArray[np.intp]
@@ -93,7 +97,7 @@ class _Template(NamedTuple):
 
 
 class _Image(NamedTuple):
-    """An image on a coarse isotropic grid; values are in units of intensity bins."""
+    """Image on a coarse isotropic grid, with values in units of intensity bins."""
 
     values: NDArray[np.float32]
     signal: NDArray[np.bool_]
@@ -108,9 +112,9 @@ def fit_template(
     Parameters
     ----------
     image : ndarray of float, shape (X, Y, Z)
-        Any unit and any contrast; values that are not finite count as 0.
+        Any unit and any contrast. Values that are not finite are replaced by 0.
     affine : ndarray, shape (4, 4)
-        Voxel indices to mm, with the axes right, anterior and superior.
+        Affine from voxel indices to mm (RAS axes: right, anterior, superior).
     signal : ndarray of bool, shape (X, Y, Z)
         Voxels with signal; at least one.
 
@@ -120,9 +124,10 @@ def fit_template(
 
     Notes
     -----
-    Both images are compared on a grid of 4 mm. The start is the best of some 1,000 similarity
-    transforms around the signal; Powell's method refines the best three, and then an affine
-    transform from the best one. Voxels outside the field of view count as not informative.
+    Template and image are compared on a grid of 4 mm. A grid search evaluates about 300 similarity
+    transforms around the signal. Powell's method refines the best three similarity transforms, and
+    then an affine transform that starts from the best result. Template points outside the field of
+    view reduce the mutual information.
     """
     template, coarse = _load_template(), _coarse_image(image, affine, signal)
     pose, information = _register(template, coarse, np.eye(3))
@@ -141,9 +146,9 @@ def template_brain(
     Parameters
     ----------
     pose : ndarray, shape (4, 4)
-        Template coordinates to image coordinates, in mm.
+        Transform from template coordinates to image coordinates, in mm.
     shape, affine
-        Grid of the image.
+        Shape and affine of the image.
 
     Returns
     -------
@@ -159,14 +164,14 @@ def template_brain(
 
 @cache
 def _load_template() -> _Template:
-    """Return the brain of the template and a rim around it, where the template is 0."""
-    # slow to import
+    """Return the template brain and a rim around it, in which the template is 0."""
+    # import here, because nilearn is slow to import
     from nilearn import datasets
 
     image = datasets.load_mni152_template(resolution=_GRID_MM)
     mask = datasets.load_mni152_brain_mask(resolution=_GRID_MM)
     inside = np.asarray(mask.dataobj) > 0
-    # The template holds a few voxels of skull.
+    # Set the template to 0 outside the brain, because it contains a few voxels of skull.
     values = np.where(inside, image.dataobj, 0)
     region = ndimage.distance_transform_edt(~inside, sampling=_GRID_MM) <= _RIM_MM
     bins = (values[region] / values.max() * _TEMPLATE_BINS).astype(np.intp)
@@ -178,9 +183,9 @@ def _load_template() -> _Template:
 def _coarse_image(
     image: NDArray[np.floating], affine: NDArray[np.floating], signal: NDArray[np.bool_]
 ) -> _Image:
-    """Resample an image to the grid of the comparison, and remove the bias of the coils."""
+    """Resample an image to the coarse grid, and remove the bias of the coils."""
     size = voxel_sizes(affine)
-    # The blur makes a voxel of the coarse grid out of smaller voxels.
+    # Blur the image to the resolution of the coarse grid, to avoid aliasing.
     blur = _GRID_MM / 2.355 / size * np.sqrt(np.clip(1 - (size / _GRID_MM) ** 2, 0, 1))
     shape = np.maximum(np.ceil(np.array(image.shape) * size / _GRID_MM).astype(int), 1)
     linear = affine[:3, :3] / size * _GRID_MM
@@ -199,11 +204,11 @@ def _coarse_image(
         for volume in (finite, signal.astype(np.float32))
     )
     sd = _BIAS_SD_MM / _GRID_MM
-    # The mean is weighted by the signal itself, so that air around the head does not count.
+    # Weight the local mean by the signal, so that air around the head does not contribute.
     bias = ndimage.gaussian_filter(values**2, sd) / np.maximum(
         ndimage.gaussian_filter(values, sd), np.finfo(np.float32).tiny
     )
-    # Far from the head, the noise must not look like tissue.
+    # Increase the bias, so that noise far from the head is not amplified to look like tissue.
     bias += _LEAST_BIAS * values[inside > 0.5].mean()
     uniform = values / bias
     brightest = np.percentile(uniform[inside > 0.5], _BRIGHTEST_PERCENTILE)
@@ -216,7 +221,7 @@ def _information(
     pose: NDArray[np.float64],
     stride: int = 1,
 ) -> float:
-    """Return the mutual information of template and image, times the share of points inside."""
+    """Return the mutual information, multiplied by the share of points in the field of view."""
     points, bins = template.points[::stride], template.bins[::stride]
     to_index = np.linalg.inv(image.affine) @ pose
     index = points @ to_index[:3, :3].T + to_index[:3, 3]
@@ -239,7 +244,7 @@ def _information(
 def _register(
     template: _Template, image: _Image, flip: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Register a template that is flipped first; return its pose and the mutual information."""
+    """Flip the template, register it, and return its pose and the mutual information."""
     best, parameters = 0.0, None
     for start in _starts(template, image, flip):
         found, refined = _refine(
@@ -256,7 +261,7 @@ def _register(
 def _starts(
     template: _Template, image: _Image, flip: NDArray[np.float64]
 ) -> list[NDArray[np.float64]]:
-    """Return the best similarity transforms of a coarse search, apart from each other."""
+    """Return the best similarity transforms of a grid search that are not close to each other."""
     points = apply_affine(image.affine, np.argwhere(image.signal))
     low, high = np.percentile(points, [1, 99], axis=0)
     middle = (low + high) / 2
@@ -283,7 +288,7 @@ def _refine(
     stride: int,
     n_evaluations: int,
 ) -> tuple[float, NDArray[np.float64]]:
-    """Maximise the mutual information by Powell's method; return it and the parameters."""
+    """Maximise the mutual information with Powell's method; return the maximum and the pose."""
     found = minimize(
         lambda parameters: -_information(template, image, _pose(parameters, flip), stride),
         start,
@@ -299,9 +304,10 @@ def _refine(
 
 
 def _pose(parameters: NDArray[np.float64], flip: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the matrix of 7 (similarity) or 12 (affine) parameters.
+    """Return the matrix for 7 parameters (similarity) or 12 parameters (affine).
 
-    They are the centre (mm), a rotation vector, and the logarithm of a scale or of a stretch.
+    The parameters are the centre (mm), a rotation vector, and the logarithm of the scale
+    (similarity) or of the stretch tensor (affine). Rotation and logarithm are scaled to mm.
     """
     angles, strain = parameters[3:6] / _REACH_MM, parameters[6:] / _REACH_MM
     rotation = Rotation.from_rotvec(angles).as_matrix()

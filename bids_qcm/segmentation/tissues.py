@@ -1,4 +1,4 @@
-"""Tissues: what the labels of a segmentation stand for, and what the methods know them by."""
+"""Tissues, and the conversion of segmentation labels to tissues."""
 
 from collections.abc import Mapping
 from itertools import count
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 
 class Tissue(NamedTuple):
-    """A tissue that labels are merged into.
+    """Tissue that labels are merged into.
 
     Attributes
     ----------
     index : int
-        Its label in the BIDS table of common image-derived labels.
+        Index of the tissue in the BIDS table of common image-derived labels.
     name : str
-        From the same table.
+        Name of the tissue in the same table.
     """
 
     index: int
@@ -29,20 +29,21 @@ TISSUES = {
     "CSF": Tissue(3, "Cerebrospinal Fluid"),
     "SGM": Tissue(9, "Subcortical Gray Matter"),
 }
-"""By abbreviation; SGM is deep gray matter."""
+"""Tissues by abbreviation. SGM is deep gray matter."""
 
 OTHER = "other"
-"""What is none of the tissues, and stays a label of its own."""
+"""Tissue of the labels that belong to none of `TISSUES`. These labels are not merged."""
 
 _FIRST_NEW_LABEL = 100
 
 
 class Label(NamedTuple):
-    """What a label stands for.
+    """Meaning of a label in a segmentation.
 
     Attributes
     ----------
     name : str
+        Name of the structure.
     tissue : str
         A key of `TISSUES`, or `OTHER`.
     """
@@ -61,25 +62,27 @@ def to_tissues(
     labels : ndarray of int, any shape
         0 is background.
     table : mapping of int to Label
-        Labels of tissue ``other`` keep their number, unless it is that of a tissue.
+        Label table. Labels of the tissue ``other`` keep their number unless this number is the
+        index of a tissue.
 
     Returns
     -------
     tissues : ndarray of int32, shape of `labels`
+        Tissue indices; 0 is background.
     names : dict of int to str
-        Of the tissues that are present, without 0.
+        Names of the tissues that are present, without 0.
 
     Raises
     ------
     ValueError
-        If there is no label at all, or one that the table does not have.
+        If all labels are 0, or if a label is not in the table.
     """
     present = np.unique(labels)
     unknown = [label for label in present.tolist() if label != 0 and label not in table]
     if unknown:
-        raise ValueError(f"has labels that are in no table: {_listed(unknown)}")
+        raise ValueError(f"has labels that are not in the label table: {_listed(unknown)}")
     if not present.any():
-        raise ValueError("is empty: it has no label but 0")
+        raise ValueError("is empty: all labels are 0")
     own = {tissue.index for tissue in TISSUES.values()}
     free = (n for n in count(_FIRST_NEW_LABEL) if n not in table)
     names = {0: ""}

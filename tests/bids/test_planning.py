@@ -186,7 +186,7 @@ def test_a_range_that_is_no_known_one(dataset, refused, phase_values, units):
     _, phase = dataset.pair(Units=units)
     dataset.image(phase.relative_to(dataset.root), phase_values * 10)
     message = refused()
-    assert message.startswith(f"{phase}: the phase goes from -31.4")
+    assert message.startswith(f"{phase}: the phase ranges from -31.4")
     assert "--phase-units" in message
 
 
@@ -201,7 +201,7 @@ def test_a_remark_on_the_units_is_a_warning(dataset, plan):
     dataset.pair(Units=None)
     (warning,) = plan().warnings
     assert warning.startswith("sub-01_part-phase_T2w.nii.gz: ")
-    assert "a full cycle, taken as rad" in warning
+    assert "the values fill a cycle in rad: taken as rad" in warning
 
 
 @pytest.mark.parametrize("part", [0, 1])

@@ -50,7 +50,9 @@ def test_freesurfers_numbers_are_known_whatever_a_dataset_calls_them(dataset, co
 
 def test_unknown_labels_are_listed_with_file_and_remedy(dataset, companion, label_values):
     path = dataset.image(f"{ANAT}_dseg.nii.gz", label_values + np.int16(70))
-    with pytest.raises(InputError, match=r"in no table: 71, 72\. Remedy: .*--label-table") as error:
+    with pytest.raises(
+        InputError, match=r"not in the label table: 71, 72\. Remedy: .*--label-table"
+    ) as error:
         read_tissues(companion(path), None)
     assert str(path) in str(error.value)
 

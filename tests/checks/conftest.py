@@ -7,7 +7,7 @@ from bids_qcm.phantom.parameters import PhantomParameters
 
 @pytest.fixture(scope="session")
 def head():
-    """A head whose arrays tests must copy before they change them."""
+    """Return a head. Tests must copy its arrays before changing them."""
     return make_phantom(PhantomParameters(resolution=4))
 
 
@@ -23,7 +23,7 @@ def two_echoes():
 
 @pytest.fixture
 def evidence():
-    """Check images, and return the evidence."""
+    """Check the images, and return the quality measures."""
     from bids_qcm.checks.acquisition import check_acquisition
 
     def evidence(magnitudes, phases, times=(None,), size=4.0, **options):

@@ -1,4 +1,4 @@
-"""Images that are each fine but do not belong together, and good ones."""
+"""Correct images, and images that are correct individually but do not belong together."""
 
 import numpy as np
 import pytest
@@ -52,11 +52,11 @@ def test_no_false_alarm(evidence, name):
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_the_phase_of_a_mirrored_head(head, evidence, axis):
+def test_a_mirrored_phase_is_detected(head, evidence, axis):
     found = evidence(head.magnitude, [np.flip(head.phase[0], axis)])
     (finding,) = fatal(found)
     assert "does not belong to its magnitude" in finding.problem
-    assert f"mirrored along axis {'ijk'[axis]} it would be 0.0%" in finding.problem
+    assert f"after mirroring along axis {'ijk'[axis]}, only in 0.0%" in finding.problem
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -67,7 +67,7 @@ def test_a_phase_that_is_shifted(head, evidence, axis):
 
 
 def test_the_phase_of_another_head(head, evidence):
-    """The same anatomy, 12 % larger."""
+    """The other head has the same anatomy but is 12 % larger."""
     from scipy import ndimage
 
     centre = np.array(head.phase[0].shape) / 2
@@ -78,7 +78,7 @@ def test_the_phase_of_another_head(head, evidence):
         head.phase[0], np.eye(3) * 1.12, centre - centre * 1.12, order=0, mode="wrap"
     )
     assert fatal(evidence(head.magnitude, [smaller]))
-    # a phase that reaches beyond its magnitude is coherent wherever there is signal
+    # the phase of a larger head is coherent wherever the magnitude has signal
     assert not fatal(evidence(head.magnitude, [larger]))
 
 
@@ -86,7 +86,7 @@ def test_neighbouring_slices_of_the_other_sign(head, evidence):
     phase = head.phase[0].copy()
     phase[:, :, 25:31] *= -1
     (finding,) = fatal(evidence(head.magnitude, [phase]))
-    assert "along axis k, counted from 0, between slices 24 and 25 " in finding.problem
+    assert "along axis k between slices (counted from 0) 24 and 25 " in finding.problem
     assert "30 and 31 " in finding.problem
     assert "opposite sign" in finding.problem
 
@@ -156,7 +156,7 @@ def test_one_of_two_echoes_halved(two_echoes, evidence, echo):
 
 def test_exchanged_echo_times_of_two_echoes(two_echoes, evidence):
     (finding,) = evidence(two_echoes.magnitude, two_echoes.phase, (0.009, 0.004)).findings
-    assert "brighter than the echo before it" in finding.problem
+    assert "brighter than the previous echo" in finding.problem
     assert not finding.fatal
 
 

@@ -16,7 +16,7 @@ def head():
 
 @pytest.fixture
 def magnitude():
-    """An image with tissues of 6 mm."""
+    """Return an image with tissues at a resolution of 6 mm."""
     rng = np.random.default_rng(1)
     tissues = rng.uniform(50, 100, tuple(n // 2 for n in SHAPE))
     return np.kron(tissues, np.ones((2, 2, 2)))
@@ -53,7 +53,7 @@ def test_a_map_of_a_head(head, check):
         (lambda b: -b, "", "is negative in 100% of the mask"),
         (lambda b: b / 100, "percent", "its Units is percent"),
         (lambda b: b, "ratio", "its Units is ratio"),
-        (lambda b: 10 * b, "", "no .* map has in percent or ratio"),
+        (lambda b: 10 * b, "", "implausible for .* in percent or ratio"),
         (lambda b: 10 * b, "degrees", "its Units is degrees"),
         (lambda b: np.where(b > 100, 5 * b, b), "percent", "varies too much"),
     ],
@@ -83,16 +83,16 @@ def test_half_a_head_is_refused_and_its_top_may_be_missing(head, check):
         check(b1(head), measured=(z < 11).astype(float))
     found = check(b1(head), measured=(z < 15).astype(float))
     [warning] = found.warnings
-    assert warning.startswith("was extended: ")
+    assert warning.startswith("was extrapolated: ")
     assert check(b1(head), measured=(z < 19).astype(float)).warnings == []
 
 
 def test_a_map_beside_the_head_is_refused(head, check):
-    with pytest.raises(B1MapError, match="no value in the mask"):
+    with pytest.raises(B1MapError, match="no values in the mask"):
         check(b1(head), measured=(head > 1.5).astype(float))
 
 
-def test_a_constant_map_is_doubted(check):
+def test_a_constant_map_gives_a_warning(check):
     [warning] = check(np.full(SHAPE, 100.0)).warnings
     assert "is constant" in warning
 
@@ -105,7 +105,7 @@ def test_a_constant_map_is_doubted(check):
         (8.5, DeclaredB1("", None, 10), "degrees"),
         (0.85, DeclaredB1("ratio"), "ratio"),
         (51, DeclaredB1("degrees", 60), "degrees"),
-        # of a readout after the pulse that was mapped
+        # the flip angle may belong to a readout after the mapped pulse
         (70, DeclaredB1("degrees", None, 8), "degrees"),
         (0.9, DeclaredB1("rad", 60), "rad"),
         (4.0, DeclaredB1("tesla"), "tesla"),
@@ -128,5 +128,5 @@ def test_names_of_units():
     assert [declared_unit(name) for name in ("%", "Degrees", "a.u.", " ratio ", "uT")] == [
         *("percent", "degrees", "", "ratio", "tesla"),
     ]
-    with pytest.raises(B1MapError, match="no unit of"):
+    with pytest.raises(B1MapError, match="not a unit of"):
         declared_unit("Hz")

@@ -14,7 +14,7 @@ IDENTITY = np.eye(4)
 
 @pytest.fixture
 def head():
-    """Return the labels of three tissues in layers, and their conductivity by the literature."""
+    """Return the labels of three tissue layers and a map of their literature conductivities."""
     labels = np.ones(SHAPE, np.int32)
     labels[:, 8:16], labels[:, 16:] = 2, 3
     literature = literature_conductivity(FREQUENCY)
@@ -30,7 +30,7 @@ def gather(conductivity, labels=None, mask=MASK, affine=IDENTITY, **options):
     )
 
 
-def test_implausible_is_outside_of_what_tissues_have():
+def test_values_outside_the_range_of_tissues_are_implausible():
     values = np.array([-0.1, 0.0, 0.5, 10.0, 10.1, np.nan, np.inf])
     assert is_implausible(values).tolist() == [True, False, False, False, True, False, False]
 
@@ -45,7 +45,7 @@ def test_the_literature_has_ratio_one(head):
     assert (found.noise_ratio, found.expected_implausible) == (None, None)
 
 
-def test_shares_are_of_the_mask(head):
+def test_fractions_are_relative_to_the_mask(head):
     conductivity, labels = head
     conductivity[0], conductivity[1], conductivity[2:4] = -1, 11, np.nan
     mask = MASK.copy()
@@ -80,11 +80,11 @@ def test_noise_explains_the_implausible_voxels_it_makes(level):
 
 def test_a_trend_is_found_along_the_axes_of_the_world(head):
     conductivity, labels = head
-    # the first axis of the volume runs down, the third one to the left
+    # the first axis of the volume points down, and the third axis points to the left
     affine = np.array([[0, 0, -2, 0], [0, 3, 0, 0], [-4, 0, 0, 0], [0, 0, 0, 1]], float)
     slope = np.linspace(1.25, 0.75, SHAPE[0])[:, None, None]
     found = gather(conductivity * slope, labels, affine=affine)
-    # between the middles of the first and the last of ten slabs
+    # the trend is measured between the middles of the first and the last of ten slabs
     assert found.trend_inferior_superior == pytest.approx(0.5 * 18 / 19, rel=0.05)
     assert found.trend_left_right == pytest.approx(0, abs=0.01)
     assert found.largest_voxel_size == 4
@@ -92,7 +92,7 @@ def test_a_trend_is_found_along_the_axes_of_the_world(head):
 
 def test_tissues_at_different_heights_are_no_trend(head):
     conductivity, labels = (np.roll(volume, 8, axis=1) for volume in head)
-    # from bottom to top: cerebrospinal fluid, gray matter, white matter
+    # the layers from bottom to top are cerebrospinal fluid, gray matter and white matter
     affine = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float)
     assert gather(conductivity, labels, affine=affine).trend_inferior_superior == pytest.approx(0)
     assert gather(conductivity, affine=affine).trend_inferior_superior < -1

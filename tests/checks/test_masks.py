@@ -15,27 +15,27 @@ def test_a_mask_of_signal():
 
 
 def test_a_mask_that_is_inverted():
-    coverage, doubt = check_mask(~BRAIN, SIGNAL)
+    coverage, found = check_mask(~BRAIN, SIGNAL)
     assert coverage == pytest.approx((12**3 - 8**3) / (20**3 - 8**3))
-    assert doubt.fatal
-    assert "looks inverted" in doubt.problem
+    assert found.fatal
+    assert "looks inverted" in found.problem
 
 
 def test_a_mask_beside_the_head():
     beside = np.roll(BRAIN, 8, axis=0)
-    _, doubt = check_mask(beside, SIGNAL)
-    assert doubt.fatal
+    _, found = check_mask(beside, SIGNAL)
+    assert found.fatal
 
 
 def test_a_mask_that_reaches_beyond_the_signal():
-    coverage, doubt = check_mask(np.roll(BRAIN, 3, axis=0), SIGNAL)
+    coverage, found = check_mask(np.roll(BRAIN, 3, axis=0), SIGNAL)
     assert coverage == pytest.approx(7 / 8)
-    assert not doubt.fatal
+    assert not found.fatal
 
 
 @pytest.mark.parametrize(("edge", "fatal"), [(0, True), (4, True), (5, False)])
 def test_a_handful_of_voxels(edge, fatal):
     few = np.zeros_like(BRAIN)
     few[6 : 6 + edge, 6 : 6 + edge, 6 : 6 + edge] = True
-    _, doubt = check_mask(few, SIGNAL)
-    assert (doubt is not None and doubt.fatal) == fatal
+    _, found = check_mask(few, SIGNAL)
+    assert (found is not None and found.fatal) == fatal

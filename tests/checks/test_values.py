@@ -12,7 +12,7 @@ def problems(findings):
     return [finding.problem for finding in findings]
 
 
-def test_a_magnitude_is_one(head):
+def test_a_magnitude_is_accepted(head):
     assert check_magnitude(head.magnitude[0], 0) == []
 
 
@@ -33,7 +33,7 @@ def test_a_real_part_is_no_magnitude(head):
 
 @pytest.mark.parametrize("bright", [0.9, 0.99, 0.999])
 def test_an_integer_overflow(head, bright):
-    """Unsigned values that are read as signed: the brightest wrap around."""
+    """If unsigned integers are read as signed integers, the largest values become negative."""
     magnitude = head.magnitude[0]
     scaled = magnitude / np.quantile(magnitude, bright) * 32767
     overflown = np.clip(scaled, 0, 65535).astype(np.uint16).view(np.int16)
@@ -43,12 +43,12 @@ def test_an_integer_overflow(head, bright):
     assert "negative" in finding.problem
 
 
-def test_a_magnitude_without_background_is_one():
-    """As of a field of view inside an object: its range is that of its noise."""
+def test_a_magnitude_without_background_is_accepted():
+    """If the whole field of view is inside an object, the value range is small."""
     assert check_magnitude(RNG.normal(100, 1, (20, 20, 20)), 0) == []
 
 
-def test_a_noisy_magnitude_is_one():
+def test_a_noisy_magnitude_is_accepted():
     body = np.zeros((40, 40, 40))
     body[10:30, 10:30, 10:30] = 6
     parts = RNG.normal(size=(2, *body.shape))
@@ -137,7 +137,7 @@ def test_a_masked_phase_without_wraps_shows_no_cycle(cycle):
 
 
 def wrapped_ball(factor):
-    """Phase that wraps inside a ball and was deleted outside it."""
+    """Return a phase that wraps inside a ball and was deleted outside the ball."""
     grid = np.stack(np.indices((40, 40, 40))) - 19.5
     r2 = (grid**2).sum(axis=0)
     ball = r2 < 18**2
@@ -149,7 +149,7 @@ def wrapped_ball(factor):
 @pytest.mark.parametrize("factor", [0.5, 0.3])
 def test_steps_show_the_size_of_the_wrap(factor):
     (finding,) = check_cycle(*wrapped_ball(factor), 0)
-    assert "jumps by this much" in finding.problem
+    assert "jumps by this amount" in finding.problem
     assert f"{factor:.2g} of a cycle" in finding.problem
 
 
@@ -158,7 +158,7 @@ def test_wraps_of_a_cycle_are_right():
 
 
 def test_wraps_of_a_few_voxels_are_right():
-    """Most of the phase fills half a cycle, and a few voxels wrap."""
+    """Most of the phase covers half a cycle, and only a few voxels wrap."""
     grid = np.stack(np.indices((40, 40, 40))) - 19.5
     r2 = (grid**2).sum(axis=0)
     ball = r2 < 18**2

@@ -46,11 +46,11 @@ def of_tissues(white, gray, fluid):
     }
 
 
-def test_nothing_found_is_green():
+def test_a_map_without_problems_is_green():
     assert judge(GOOD) == Verdict("green")
 
 
-def test_what_is_not_known_is_no_reason():
+def test_missing_measures_do_not_change_the_verdict():
     assert judge(Evidence(0.0, 0.0, 0.6)) == Verdict("green")
 
 
@@ -60,15 +60,15 @@ def test_what_is_not_known_is_no_reason():
         ({"implausible_fraction": 0.07}, "amber", "7% of the voxels"),
         ({"implausible_fraction": 0.2}, "red", "the noise explains 0%"),
         ({"implausible_fraction": 0.2, "expected_implausible": 0.2}, "amber", "explains 20%"),
-        ({"implausible_fraction": 0.2, "expected_implausible": None}, "amber", "no tissue has"),
-        ({"implausible_fraction": 0.45, "expected_implausible": 0.45}, "red", "no tissue has"),
+        ({"implausible_fraction": 0.2, "expected_implausible": None}, "amber", "outside the range"),
+        ({"implausible_fraction": 0.45, "expected_implausible": 0.45}, "red", "outside the range"),
         ({"noise_ratio": 1.0}, "amber", "1.0 times the conductivity"),
         ({"noise_ratio": 5.0}, "red", "noise standard deviation is 5.0 times"),
         ({"median": -0.6}, "red", "the sign may be wrong"),
         ({"median": math.nan}, "red", "no voxel is valid"),
         (scaled(0.7), "amber", "halved"),
         (scaled(0.5), "red", "halved"),
-        (scaled(1.5), "amber", "1.7 times the conductivity of the literature"),
+        (scaled(1.5), "amber", "1.7 times the conductivity in the literature"),
         (scaled(2.0), "red", "check the phase unit"),
         (of_tissues(0.6, 0.62, 1.5), "amber", "gray matter has 1.03 times"),
         (of_tissues(0.6, 0.4, 1.5), "red", "the segmentation may not fit"),
@@ -101,7 +101,7 @@ def test_the_worst_reason_decides_and_comes_first():
     assert "cortex" in found.reasons[1]
 
 
-def test_the_method_that_differs_is_known_by_the_others():
+def test_each_method_is_compared_with_the_other_methods():
     medians = {
         "a": {"White Matter": 0.40, "Gray Matter": 0.6},
         "b": {"White Matter": 0.44, "Gray Matter": 0.6},
@@ -131,7 +131,7 @@ def phantom():
 
 
 def judged(phantom, method="laplacian-magseg", change=None, **options):
-    """Return the verdict on the map of a phantom whose phase was changed."""
+    """Return the verdict on the map of a phantom after a change of its phase."""
     phase = phantom.phase[0].copy()
     phase = phase if change is None else change(phase)
     phi0 = compute_phi0(phantom.magnitude, [phase], mask=phantom.mask)
@@ -178,7 +178,7 @@ def negated_slices(phase):
         (lambda phase: phase / 2, "halved"),
         (lambda phase: np.angle(np.exp(2j * phase)), "check the phase unit"),
         (np.negative, "the sign may be wrong"),
-        (negated_slices, "no tissue has"),
+        (negated_slices, "outside the range"),
     ],
     ids=["halved", "doubled", "negated", "slices negated"],
 )

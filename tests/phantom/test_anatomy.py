@@ -33,7 +33,7 @@ def volumes_ml(anatomy):
 
 def test_volumes_are_plausible(healthy):
     gray, white, fluid, bone, soft, lesion = volumes_ml(healthy)
-    assert 900 < gray < 1200  # an average of many brains blurs the cortex outwards
+    assert 900 < gray < 1200  # the cortex is thicker in an average of many brains
     assert 500 < white < 750
     assert 100 < fluid < 300
     assert 500 < bone < 900
@@ -44,7 +44,7 @@ def test_volumes_are_plausible(healthy):
 @pytest.mark.parametrize("resolution", RESOLUTIONS[1:])
 def test_volumes_do_not_depend_on_resolution(heads, resolution):
     truth, found = volumes_ml(heads[1.0]), volumes_ml(heads[resolution])
-    # In the voxels at the brain's surface a little fluid may give way to bone.
+    # In voxels at the brain surface, bone may replace a little fluid.
     np.testing.assert_allclose(found, truth, rtol=0.02)
 
 
@@ -82,7 +82,7 @@ def test_skull_and_scalp_have_their_thickness(heads):
     bone, soft = head.labels == 4, head.labels == 5
     assert np.percentile(distance[bone], 99) == pytest.approx(7, abs=1.5)
     assert np.percentile(distance[soft], [1, 99]) == pytest.approx([7, 13], abs=1.5)
-    # everywhere, the bottom of the template included
+    # skull and scalp cover the whole brain, including the bottom of the template
     assert not (ndimage.binary_dilation(head.brain, iterations=4) & (head.labels == 0)).any()
 
 
@@ -128,7 +128,7 @@ def test_small_lesions_have_their_volume(heads, diameter):
     head = heads[1.0]
     own = head.small_lesion_diameter == diameter
     assert ndimage.label(own)[1] == 3
-    # all of each, those voxels included that are less than half in it
+    # include the surrounding voxels, because less than half of their volume is in the lesion
     near = ndimage.binary_dilation(own, iterations=2)
     volume = head.small_lesion_fraction[near].sum()
     assert volume == pytest.approx(3 * math.pi / 6 * diameter**3, rel=0.05)

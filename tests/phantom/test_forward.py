@@ -9,7 +9,7 @@ MU0 = 1.25663706212e-6
 FREQUENCY = 127.74e6
 OMEGA_MU0 = 2 * math.pi * FREQUENCY * MU0
 MODELS = ("convection-reaction", "laplacian")
-# of a sphere and of the sphere inside it: mm and S/m
+# outer and inner sphere: radius in mm and conductivity in S/m
 OUTER, INNER = (36.0, 0.34), (20.0, 0.9)
 
 
@@ -33,9 +33,10 @@ def exact_sphere(step):
 
 
 def exact_two_layers(step, model):
-    """Integrate the radial flux, twice; phi and the flux are continuous, phi(b) = 0.
+    """Return the exact phase of two concentric spheres with phi(b) = 0.
 
-    The sources inside r are 2 omega mu0 (4 pi r^3 / 3), times the mean of sigma for the Laplacian.
+    The flux through a sphere of radius r is 2 omega mu0 (4 pi r^3 / 3), multiplied by the mean of
+    sigma inside the sphere for the Laplacian model. The phase follows by integration over r.
     """
     r2 = squared_radius(step) * 1e-6
     r = np.sqrt(r2)
@@ -74,7 +75,7 @@ def test_two_layer_sphere(model):
     sigma = two_layers(1.0)
     exact = exact_two_layers(1.0, model)
     assert relative_error(solve(sigma, 1.0, model), exact, sigma) < 0.02
-    # and the models differ by much more than that
+    # the difference between the two models is much larger than this tolerance
     assert (
         relative_error(exact_two_layers(1.0, MODELS[1]), exact_two_layers(1.0, MODELS[0]), sigma)
         > 0.2
@@ -83,7 +84,7 @@ def test_two_layer_sphere(model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_error_falls_with_the_voxel_size(model):
-    """To the first order: half a voxel's error in the place of the surfaces dominates."""
+    """The error is first order, because the surface position has an error of half a voxel."""
     steps = (4.0, 2.0, 1.0)
     error = []
     for step in steps:
@@ -96,7 +97,7 @@ def test_error_falls_with_the_voxel_size(model):
 
 
 def operator(phi, sigma, voxel_size, model):
-    """Sum the fluxes out of each voxel, face by face; phi is 0 on faces to the outside."""
+    """Return the sum of the fluxes out of each voxel; phi is 0 on the surface of the head."""
     phi, sigma = np.pad(phi, 1), np.pad(sigma, 1)
     head = sigma > 0
     total = np.zeros(phi.shape)
@@ -118,7 +119,7 @@ def operator(phi, sigma, voxel_size, model):
 @pytest.mark.parametrize("voxel_size", [(2.0, 2.0, 2.0), (1.0, 1.5, 3.0)])
 def test_the_operator_gives_back_the_source(model, voxel_size):
     rng = np.random.default_rng(3)
-    # with holes, with more than one part, and up to the border of the array
+    # the head has holes and several parts, and extends to the border of the array
     sigma = rng.uniform(0.05, 2.2, (13, 14, 11)) * (rng.random((13, 14, 11)) < 0.8)
     phi0 = transceive_phase(sigma, voxel_size, FREQUENCY, model)
     assert not phi0[sigma == 0].any()

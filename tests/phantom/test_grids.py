@@ -19,8 +19,8 @@ def test_the_same_grid_changes_nothing():
 @pytest.mark.parametrize(
     ("resolution", "tolerance"), [(0.5, 1e-5), (0.7, 1e-5), (1.0, 1e-5), (2.0, 1e-5), (1.3, 0.1)]
 )
-def test_a_linear_map_stays_itself(resolution, tolerance):
-    """Only boxes that cut voxels apart shift it, by less than a tenth of a voxel."""
+def test_a_linear_map_is_reproduced(resolution, tolerance):
+    """If a target voxel contains parts of source voxels, the error is below a tenth of a voxel."""
     target = grid_around((-5, -5, -5), (5, 4, 5), resolution, margin=0)
     found = resample(linear(SOURCE), SOURCE, target)
     np.testing.assert_allclose(found, linear(target), atol=tolerance)
@@ -40,7 +40,7 @@ def test_a_coarse_voxel_is_the_mean_over_its_box():
     assert found == pytest.approx(values[10:13, 8:11, 9:12].mean())
 
 
-def test_outside_the_source_there_is_nothing():
+def test_the_result_is_zero_outside_the_source():
     target = Grid(np.array([50.0, 0, 0]), 2.0, (2, 2, 2))
     assert not resample(np.ones(SOURCE.shape), SOURCE, target).any()
 

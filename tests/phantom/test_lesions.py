@@ -30,7 +30,7 @@ def test_ball_outside_the_grid_fills_nothing():
 
 @pytest.fixture(scope="module")
 def block():
-    """Gray on the left and white on the right, and fluid around them."""
+    """Return gray matter on the left and white matter on the right, surrounded by fluid."""
     grid = Grid(np.array([-90.0] * 3), 2.0, (91, 91, 91))
     x, y, z = np.ix_(*(grid.centres(axis) for axis in range(3)))
     tissue = np.maximum(np.maximum(abs(x), abs(y)), abs(z)) <= 80

@@ -49,13 +49,13 @@ def test_shapes_types_and_units(quiet):
     assert quiet.mask.dtype == bool
     assert quiet.voxel_size == (4.0, 4.0, 4.0)
     assert quiet.frequency == pytest.approx(127.73e6, rel=1e-4)
-    # A reader that compares with 2 pi in double precision must not call this unwrapped.
+    # The range must not exceed 2 pi in double precision, because it would look unwrapped.
     noise = make_phantom(SPIN_ECHO, quiet.head).phase[0]
     assert float(noise.max()) - float(noise.min()) <= 2 * math.pi
 
 
 def laplacian_over_k(phantom):
-    """The conductivity by finite differences, S/m, and where all neighbours are in the head."""
+    """Return the conductivity by finite differences, S/m, and a mask of the inner head voxels."""
     laplacian = -6 * phantom.phi0
     for axis in range(3):
         laplacian += np.roll(phantom.phi0, 1, axis) + np.roll(phantom.phi0, -1, axis)
@@ -135,7 +135,7 @@ def test_gradient_echo_phase_is_linear_in_echo_time(gradient_echo):
 
 
 def test_gradient_echo_magnitude_decays_with_t2_star(gradient_echo):
-    """Each tissue of a voxel on its own."""
+    """Each tissue in a voxel decays with its own T2*."""
     fractions = gradient_echo.head.anatomy.fractions
     head = gradient_echo.labels > 0
 
@@ -150,7 +150,7 @@ def test_gradient_echo_magnitude_decays_with_t2_star(gradient_echo):
 
 
 def test_magnitude_is_the_mean_weighted_with_the_fractions(quiet):
-    """Beside the receive bias, which hardly changes between neighbours."""
+    """The magnitude also contains the receive bias, which is similar in neighbouring voxels."""
     fractions = quiet.head.anatomy.fractions
     expected = sum(t.magnitude * f for t, f in zip(TISSUES, fractions, strict=True))
     head = quiet.labels > 0
@@ -174,12 +174,12 @@ def test_no_signal_outside_the_head(quiet):
 
 
 @pytest.mark.parametrize("snr", [5.0, 50.0])
-def test_noise_has_the_sd_that_the_snr_says(quiet, snr):
+def test_noise_has_the_standard_deviation_given_by_the_snr(quiet, snr):
     noisy = make_phantom(replace(SPIN_ECHO, snr=snr), quiet.head)
     noise = images(noisy)[0] - images(quiet)[0]
     expected = quiet.magnitude[0][quiet.mask].mean() / snr
     for where in (quiet.mask, ~quiet.mask):
-        # The sd of the estimate over some 30,000 voxels is 0.4 %.
+        # The estimate over about 30,000 voxels has a relative standard deviation of 0.4 %.
         assert noise[where].real.std() == pytest.approx(expected, rel=0.02)
         assert noise[where].imag.std() == pytest.approx(expected, rel=0.02)
 

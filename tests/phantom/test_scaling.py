@@ -49,7 +49,7 @@ def test_stored_form(scaling, dtype, low, high, slope, inter, units):
     assert (result.slope, result.inter, result.units) == (slope, inter, units)
     assert result.stored.min() >= low
     assert result.stored.max() <= high
-    # One step less for milliradian: which end +-pi falls on is a matter of rounding.
+    # For milliradian, the range may be one step smaller, because pi may be rounded to -pi.
     assert result.stored.max() - float(result.stored.min()) >= (high - float(low)) * 0.999
 
 

@@ -37,7 +37,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def two_tissues():
-    """0.5 S/m on the left, 2 S/m on the right, and air around them."""
+    """Return a truth with 0.5 S/m on the left and 2 S/m on the right, surrounded by air."""
     labels = np.zeros((14, 7, 7), np.uint8)
     labels[1:7, 1:-1, 1:-1] = 1
     labels[7:13, 1:-1, 1:-1] = 2
@@ -77,7 +77,7 @@ def test_tissues_averaged_flat_show_neither_lesions_nor_variation(truth):
     found = score(flat, truth)
     for one in found.variation:
         assert one.slope == pytest.approx(0, abs=1e-9)
-    # a lesion may reach into another tissue than that of its surroundings
+    # a lesion may contain voxels of another tissue than its surroundings
     in_one_tissue = [
         share.contrast
         for share, lesion in zip(found.lesions, truth.lesions, strict=True)
@@ -143,7 +143,7 @@ def test_a_map_without_valid_voxels(truth):
 
 
 def test_a_map_of_another_shape_is_refused(truth):
-    with pytest.raises(ValueError, match=r"the map has the shape \(3, 3, 3\), but the truth"):
+    with pytest.raises(ValueError, match=r"the map has shape \(3, 3, 3\), but the truth"):
         score(np.zeros((3, 3, 3)), truth)
 
 

@@ -39,14 +39,14 @@ def test_conductivity_far_from_larmor_frequencies(abbreviation, frequency, expec
     assert found == pytest.approx(expected, rel=0.01)
 
 
-def test_conductivities_stand_in_the_order_of_the_tissues():
+def test_conductivities_are_in_the_order_of_the_tissues():
     found = conductivities(127.74e6, 0.9)
     assert found.round(2).tolist() == [0.59, 0.34, 2.14, 0.07, 0.52, 0.9]
     assert np.all(np.diff([conductivities(f * 42.577e6, 0.9) for f in (1, 3, 7)], axis=0) >= 0)
 
 
 def test_permittivity_at_3_t():
-    """As published tables give it; lesions have that of gray matter."""
+    """Compare with published tables; lesions have the permittivity of gray matter."""
     found = permittivities(127.74e6)
     np.testing.assert_allclose(found, [73.5, 52.5, 84.0, 14.7, 65.4, 73.5], atol=0.15)
 

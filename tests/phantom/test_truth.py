@@ -10,7 +10,7 @@ BALL = 5.0
 
 
 def in_a_block(voxel_size, centres, *, fluid_from=None):
-    """Balls of 10 mm diameter in a block of white matter of 60 mm, fluid beyond some x."""
+    """Return balls of 10 mm diameter in a 60 mm block of white matter and, optionally, fluid."""
     shape = tuple(round(60 / size) for size in voxel_size)
     x, y, z = np.meshgrid(
         *((np.arange(n) + 0.5) * size for n, size in zip(shape, voxel_size, strict=True)),
@@ -61,12 +61,12 @@ def test_surroundings_are_in_the_brain():
     assert truth.brain[lesion.box][lesion.around].all()
 
 
-def test_tissues_are_those_of_the_brain():
+def test_tissues_are_restricted_to_the_brain():
     truth = in_a_block((2.0, 2.0, 2.0), [], fluid_from=30)
     truth.brain[:, :, :10] = False
     assert {one.label for one in truth.tissues} == {2, 3}
     assert not any(one.voxels[:, :, :10].any() for one in truth.tissues)
-    # the end of the brain erodes, that of the volume does not
+    # tissue is eroded at the border of the brain, but not at the border of the volume
     eroded = next(one for one in truth.tissues if (one.label, one.erosion) == (2, 2))
     assert np.flatnonzero(eroded.voxels.any(axis=(0, 1)))[[0, -1]].tolist() == [12, 29]
 
@@ -88,7 +88,7 @@ def test_varying_tissues_are_free_of_lesions_and_mixtures():
     for one in truth.varying_tissues:
         assert not anatomy.small_lesion_fraction[one.voxels].any()
         assert not anatomy.fractions[5][one.voxels].any()  # tumour
-        # the field is clipped at 2.5 of its standard deviations
+        # the variation is limited to 2.5 standard deviations
         deviation = truth.conductivity[one.voxels] / mean[one.label] - 1
         assert np.abs(deviation).max() < 0.15 * 2.5 * 1.25
     white = truth.varying_tissues[2]

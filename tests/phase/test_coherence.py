@@ -8,7 +8,7 @@ SHAPE = (9, 11, 8)
 
 
 def slow_coherence(phase, where, axes):
-    """Follow the definition literally: block means by a general filter, sorted for each voxel."""
+    """Compute the coherence directly from its definition, with a general filter."""
     means = []
     for axis in axes:
         cosine = np.cos(np.roll(phase, 1, axis) - 2 * phase + np.roll(phase, -1, axis))
@@ -20,7 +20,7 @@ def slow_coherence(phase, where, axes):
             for values in (np.where(inner, cosine, 0), inner.astype(float))
         )
         means.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
-    largest = np.sort(np.stack(means), axis=0)[::-1]  # NaN comes first
+    largest = np.sort(np.stack(means), axis=0)[::-1]  # NaN is sorted first
     known = np.sort(np.where(np.isnan(largest), -np.inf, largest), axis=0)[::-1]
     pairs = known[:2]
     found = np.where(np.isfinite(pairs[-1]), pairs.mean(axis=0), pairs[0])
@@ -28,7 +28,7 @@ def slow_coherence(phase, where, axes):
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (0, 1), (2,)])
-def test_the_fast_path_follows_the_definition(axes):
+def test_the_fast_implementation_agrees_with_the_definition(axes):
     rng = np.random.default_rng(0)
     phase = rng.uniform(-np.pi, np.pi, SHAPE)
     where = rng.random(SHAPE) < 0.7

@@ -7,7 +7,7 @@ from bids_qcm.phase.unwrapping import wrap
 X, Y, Z = np.mgrid[:16, :15, :14].astype(float)
 MASK = (X - 8) ** 2 + (Y - 7) ** 2 + (Z - 7) ** 2 < 40
 PHI0 = 0.05 * (X - 8) ** 2 - 0.03 * (Y - 7) ** 2 + 0.1 * Z
-# off-resonance in rad/s, more than a cycle between echoes 5 ms apart over the mask
+# Off-resonance in rad/s. Over 5 ms, its phase varies by more than one cycle within the mask.
 OMEGA = 150 * (X - 8) + 40 * (Y - 7)
 MAGNITUDE = 100 + 5 * Y
 DECAY = 30.0
@@ -35,7 +35,7 @@ def phase_at_zero(echoes, times, mask):
 
 
 def error(got, truth=PHI0, mask=MASK):
-    """Difference from the truth, less a constant."""
+    """Return the difference from the truth, minus a constant."""
     step = wrap((got - truth)[mask])
     return wrap(step - step[0])
 
@@ -60,7 +60,7 @@ def test_wraps_over_a_single_echo_spacing():
 
 
 @pytest.mark.parametrize("times", [[0.005, 0.010], [0.003, 0.008, 0.010, 0.021]])
-def test_noise_is_that_of_weighted_least_squares(times):
+def test_noise_agrees_with_weighted_least_squares(times):
     rng = np.random.default_rng(0)
     shape = (30, 30, 30)
     mask = np.ones(shape, dtype=bool)
@@ -85,7 +85,7 @@ def test_late_echo_without_signal_has_no_weight():
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_not_determined_without_both_earliest_echoes(lost):
+def test_voxels_without_signal_in_an_early_echo_are_left_out(lost):
     times = [0.005, 0.010, 0.015]
     echoes = signals(times)
     echoes[lost][8, 7, 7] = 0
@@ -136,7 +136,7 @@ def test_uneven_echoes_far_off_resonance_show_no_border_of_t2_star(times, offset
     ]
     found, _ = phase_at_zero(echoes, times, np.ones(shape, bool))
     difference = np.angle(np.exp(1j * (found - phi0)))
-    # a constant is free, a step is not
+    # a constant phase error is allowed, a step is not
     difference = np.angle(np.exp(1j * (difference - difference[0, 0, 0])))
     assert np.abs(difference).max() < 1e-3
 
@@ -154,7 +154,7 @@ def test_misfit_names_the_echo_that_departs():
     echoes[3] = echoes[3] * np.exp(0.3j)
     misfit = fit_echo_lines(echoes, times, MASK).misfit()
     assert np.argmax(misfit) == 3
-    # least squares leaves most of the offset of one of six echoes in its own residual
+    # with six echoes, most of the offset of one echo remains in the residual of this echo
     assert 0.15 < 0.6745 * misfit[3] < 0.3
 
 

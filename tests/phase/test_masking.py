@@ -20,12 +20,12 @@ BODY = ellipsoid(15, 12, 13)
 
 
 def assert_same(mask, truth):
-    """Compare masks; one voxel of noise in a thousand at the surface may be in or out."""
+    """Compare masks; because of noise, one voxel in a thousand may differ."""
     assert np.count_nonzero(mask != truth) <= 1e-3 * np.count_nonzero(truth)
 
 
 def image(signal, noise, rng=RNG, phase=None):
-    """Return magnitude and phase of a complex signal with noise."""
+    """Return the magnitude and the phase of a complex signal with noise."""
     phase = 0.01 * ((GRID - 20) ** 2).sum(axis=0) if phase is None else phase
     parts = rng.normal(0, noise, (2, *SHAPE))
     values = signal * np.exp(1j * phase) + parts[0] + 1j * parts[1]
@@ -44,7 +44,7 @@ def test_the_body_is_signal(snr, dtype):
 
 @pytest.mark.parametrize("weakest", [0.1, 0.3])
 def test_coil_sensitivity_does_not_decide(weakest):
-    """All tissue is signal, though the middle is darker than any threshold by brightness."""
+    """The mask contains all tissue, although the centre is darker than a brightness threshold."""
     depth = np.sqrt(((GRID - 20) ** 2).sum(axis=0)) / 15
     magnitude, phase = image(1000 * BODY * (weakest + (1 - weakest) * depth**4), 10)
     assert_same(signal_mask(magnitude, phase), BODY)
@@ -59,7 +59,7 @@ def test_tissue_below_the_snr_is_outside():
 
 
 def test_noise_of_several_coils():
-    """The root of the sum of squares has a floor far above zero."""
+    """The root sum of squares of several coils has a noise floor far above zero."""
     rng = np.random.default_rng(1)
     magnitudes, phases = zip(*(image(1000.0 * BODY, 20, rng) for _ in range(16)), strict=True)
     magnitude = np.sqrt(np.mean(np.square(magnitudes), axis=0) * 16)
@@ -79,13 +79,13 @@ def test_noise_outside_the_body_that_the_scanner_suppressed():
 
 
 def test_ringing_beyond_the_body_is_outside():
-    """Bright voxels of incoherent phase would be unwrapped at random."""
+    """Bright voxels with incoherent phase are excluded, because they cannot be unwrapped."""
     magnitude, phase = image(1000.0 * BODY, 5)
     rim = ellipsoid(18, 15, 16) & ~BODY
     magnitude[rim] = 100
     mask = signal_mask(magnitude, phase)
     assert np.mean(mask[rim]) < 0.02
-    # the surface of the body shares its neighbours with the rim
+    # voxels at the surface of the body have neighbours in the rim
     assert np.mean(mask[BODY]) > 0.85
     assert np.mean(mask[ellipsoid(14, 11, 12)]) > 0.999
 
@@ -124,7 +124,7 @@ def test_constant_is_refused(value):
 
 
 def test_noise_alone_is_refused():
-    with pytest.raises(ValueError, match="no voxel has a signal-to-noise ratio of 5"):
+    with pytest.raises(ValueError, match="no voxel has a signal-to-noise ratio above 5"):
         signal_mask(*image(0 * BODY, 10))
 
 
@@ -140,7 +140,7 @@ def test_blocks_of_deleted_phase_are_blank(value, shape):
 
 
 def test_phase_in_few_levels_is_not_blank():
-    """Neighbours are often equal in 8 bits, and where a smooth phase passes 0."""
+    """With 8-bit phase, neighbouring voxels are often equal, also where a smooth phase is 0."""
     x, y, z = (np.mgrid[:30, :30, :30] - 15) * 1e-3
     smooth = 150 * (x**2 + y**2 + z**2) - 1.0 + RNG.normal(0, 0.03, x.shape)
     levels = np.round(smooth / (2 * np.pi / 256)) * (2 * np.pi / 256)
@@ -148,8 +148,8 @@ def test_phase_in_few_levels_is_not_blank():
     assert not blank_phase(np.full((5, 5, 5), np.nan)).any()
 
 
-def test_an_outline_has_what_the_signal_encloses():
-    """Bone has no signal, and at the lower end of the image it is open to the outside."""
+def test_an_outline_contains_regions_enclosed_by_signal():
+    """The outline includes bone, even if bone is cut by the lower end of the image."""
     axes = np.ogrid[-1:1:30j, -1:1:32j, -0.2:1:20j]
     radius = np.sqrt(sum(np.square(axis) for axis in axes))
     head = radius < 0.9

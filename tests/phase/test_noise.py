@@ -9,12 +9,12 @@ SHAPE = (30, 32, 28)
 def smooth_phase():
     x, y, z = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
     phase = 0.01 * (x - 15) ** 2 + 0.02 * (y - 16) ** 2 - 0.01 * (z - 14) ** 2
-    # a jump of the curvature, as between tissues
+    # add a jump of the curvature, as at a tissue border
     return phase + 0.02 * np.maximum(x - 15, 0) ** 2
 
 
 @pytest.mark.parametrize("level", [0.05, 2.0])
-def test_level_of_noise_that_goes_with_the_inverse_magnitude(level):
+def test_level_of_noise_proportional_to_the_inverse_magnitude(level):
     rng = np.random.default_rng(0)
     magnitude = rng.uniform(50, 200, SHAPE)
     mask = rng.random(SHAPE) < 0.98

@@ -34,7 +34,7 @@ def test_single_echo():
 
 def test_several_echoes():
     result = compute_phi0([MAGNITUDE] * 3, PHASES, TIMES)
-    # the common multiple of a cycle of the first slope is a constant, not a whole cycle
+    # an extra cycle in the initial slope changes the phase by a constant other than a whole cycle
     constant = (result.phase - PHI0)[HEAD][0]
     assert_phi0(result, PHI0 + constant)
     np.testing.assert_allclose(result.magnitude, np.sqrt(3) * MAGNITUDE, rtol=1e-6)
@@ -42,7 +42,7 @@ def test_several_echoes():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.uint16, np.int16, np.int32])
 def test_any_magnitude_dtype(dtype):
-    # squares that overflow 16 and 32 bits
+    # the squares of these magnitudes overflow 16-bit and 32-bit integers
     magnitude = (MAGNITUDE * 60).astype(dtype)
     assert_phi0(compute_phi0([magnitude], [SINGLE.astype(np.float64)]))
     result = compute_phi0([magnitude] * 3, PHASES, TIMES)
@@ -118,7 +118,7 @@ def test_echo_times_are_needed_for_several_echoes():
 
 @pytest.mark.parametrize("n_echoes", [1, 3])
 def test_where_the_phase_was_deleted_is_left_out(n_echoes):
-    """As if the phase had been masked more tightly than the magnitude shows."""
+    """The phase image may have been masked with a smaller mask than the magnitude image."""
     phases = [SINGLE.copy()] if n_echoes == 1 else [p.copy() for p in PHASES]
     deleted = X < 8
     phases[-1][deleted] = 0

@@ -15,7 +15,7 @@ def levels(phase):
     return (np.floor(phase * 4096 / CYCLE).astype(int) % 4096).astype(np.uint16)
 
 
-# stored values, slope, intercept and sidecar Units of a wrapped phase, and the quantisation in rad
+# stored values, slope, intercept, Units of the sidecar, and quantisation step in rad
 ENCODINGS = {
     "rad": lambda p: (p.astype(np.float32), 1, 0, "rad", 1e-6),
     "rad, no units": lambda p: (p.astype(np.float32), 1, 0, None, 1e-6),
@@ -86,12 +86,12 @@ def test_wrong_slope_is_ignored_with_a_remark(slope, intercept):
 )
 @pytest.mark.parametrize("units", [None, "arbitrary"])
 def test_unknown_range_is_an_error_that_names_the_option(low, high, units):
-    with pytest.raises(PhaseUnitsError, match="no known range"):
+    with pytest.raises(PhaseUnitsError, match="this range is unknown"):
         recognise_units(np.linspace(low, high, 9), units=units)
 
 
 def test_arbitrary_values_called_rad_are_an_error():
-    with pytest.raises(PhaseUnitsError, match="no known range"):
+    with pytest.raises(PhaseUnitsError, match="this range is unknown"):
         recognise_units(np.array([0, 2000]), units="rad")
 
 
@@ -110,7 +110,7 @@ def test_unwrapped_is_kept():
     assert units.remark is None
 
 
-def test_a_filled_cycle_of_radians_outweighs_the_label():
+def test_a_filled_cycle_of_radians_overrides_units():
     got, recognised = radians(WRAPPED, 1, 0, units="mrad")
     np.testing.assert_allclose(got, WRAPPED, rtol=1e-6)
     assert "'mrad'" in recognised.remark
@@ -171,5 +171,5 @@ def test_a_told_unit_that_the_range_speaks_against_is_remarked():
     milliradian = np.array([-3141, 0, 3142], np.int16)
     assert recognise_units(milliradian, phase_units="mrad").remark is None
     assert "looks like milliradian" in recognise_units(milliradian, phase_units="rad").remark
-    # a range that is nobody's speaks neither for nor against
+    # an unknown range neither confirms nor contradicts the user's unit
     assert recognise_units(np.array([0.0, 40.0]), phase_units=80.0).remark is None

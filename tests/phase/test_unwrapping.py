@@ -36,7 +36,7 @@ def test_deterministic_and_independent_of_what_is_hidden():
     first = unwrap(phase, BALL)
     np.testing.assert_array_equal(first, unwrap(phase, BALL))
     np.testing.assert_array_equal(first, unwrap(np.where(BALL, phase, np.nan), BALL))
-    # whole cycles, even where noise makes the path wrong
+    # the difference is a whole number of cycles, even where noise causes unwrapping errors
     np.testing.assert_allclose(wrap(first - phase)[BALL], 0, atol=1e-5)
 
 

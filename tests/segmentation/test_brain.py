@@ -17,7 +17,7 @@ def ball():
 
 @pytest.fixture
 def fitted(monkeypatch):
-    """Replace the registration: a template that fits or not, and a given brain mask."""
+    """Replace the registration by a given mutual information and a given brain mask."""
 
     def fitted(mask, information=0.5, chance=0.2):
         fit = TemplateFit(np.eye(4), information, chance)
@@ -59,7 +59,7 @@ def test_the_template_is_cut_to_the_signal(ball, fitted):
 
 @pytest.mark.parametrize(
     ("information", "shift", "message"),
-    [(0.24, 0, "hardly better than a flipped template"), (0.5, 22, "shows has signal")],
+    [(0.24, 0, "hardly better than a flipped template"), (0.5, 22, "brain has signal")],
 )
 def test_a_template_that_does_not_fit(ball, fitted, information, shift, message):
     fitted(np.roll(ball, shift, axis=1), information)

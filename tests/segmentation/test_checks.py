@@ -34,14 +34,14 @@ def test_volumes_in_ml():
 ADULT = {"Gray Matter": 650, "White Matter": 520, "Cerebrospinal Fluid": 200}
 
 
-def test_nothing_to_doubt():
+def test_plausible_values_give_no_warning():
     assert doubts(0.9, ADULT) == []
     assert doubts(None, ADULT | {"Lesion": 1}) == []
 
 
-def test_what_is_below_sensible_bounds():
+def test_implausible_values_give_warnings():
     (warning,) = doubts(0.6, ADULT)
-    assert "covers 60% of the brain mask" in warning
+    assert "covers only 60% of the brain mask" in warning
     (warning,) = doubts(None, ADULT | {"White Matter": 50})
     assert "50 ml of White Matter" in warning
     assert "0 ml of Cerebrospinal Fluid" in doubts(0.9, ADULT | {"Cerebrospinal Fluid": 0})[0]
@@ -49,7 +49,7 @@ def test_what_is_below_sensible_bounds():
 
 @pytest.fixture
 def asymmetric():
-    """Labels of an asymmetric body, and its image with noise."""
+    """Return the labels of an asymmetric body, and an image of the body with noise."""
     labels = boxes(np.s_[2:9, 3:17, 3:17]).astype(int)
     labels[4:8, 5:8, 5:15] = 2
     labels[9:12, 10:14, 4:9] = 3

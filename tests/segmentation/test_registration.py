@@ -11,7 +11,7 @@ SHAPE = (33, 37, 31)
 
 
 def head(shape, affine, pose, values):
-    """Draw a head of three ellipsoids at a pose, in two contrasts."""
+    """Draw a head of three ellipsoids with a given pose, in two contrasts."""
     points = apply_affine(np.linalg.inv(pose), grid_points(shape, affine))
     drawn = np.zeros(len(points), np.float32)
     for value, centre, radii in zip(
@@ -27,7 +27,7 @@ def head(shape, affine, pose, values):
 
 @pytest.fixture
 def align_at():
-    """Align two images of one head whose headers are off by a rotation and a shift."""
+    """Align two images of a head whose headers differ by a rotation and a shift."""
 
     def align_at(degrees, shift, flipped=False, **options):
         rotation = Rotation.from_rotvec(np.deg2rad(degrees) * np.array([1, -2, 2]) / 3)
@@ -49,7 +49,7 @@ def test_another_pose_is_found(align_at, degrees, shift):
     assert not found.looks_flipped
     points = grid_points(SHAPE, AFFINE, step=8)
     error = apply_affine(found.pose, points) - apply_affine(pose, points)
-    # less than half a voxel, anywhere in the head
+    # the error is less than half a voxel everywhere in the head
     assert np.linalg.norm(error, axis=1).max() < 2
     assert found.registered_information > 1.02 * found.header_information
     moved = np.linalg.norm(apply_affine(pose, points) - points, axis=1).mean()
@@ -74,7 +74,7 @@ def test_left_and_right_swapped(align_at):
     assert align_at(3, (3, -3.5, 2), flipped=True)[1].looks_flipped
 
 
-def test_what_is_not_finite_counts_as_nothing():
+def test_values_that_are_not_finite_become_zero():
     import SimpleITK as sitk
 
     values = np.ones((2, 3, 4), np.float32)
@@ -83,7 +83,7 @@ def test_what_is_not_finite_counts_as_nothing():
     assert stored[0, 0].tolist() == [0, 0, 0, 2]
 
 
-def test_an_image_keeps_its_place():
+def test_an_image_keeps_its_geometry():
     affine = from_matvec(Rotation.from_euler("xyz", [3, 4, 5]).as_matrix() * [1, 2, 3], [4, 5, 6])
     made = to_sitk(np.zeros((4, 5, 6)), affine)
     assert made.GetSize() == (4, 5, 6)

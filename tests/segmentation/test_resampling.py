@@ -71,20 +71,20 @@ def test_nothing_is_found_outside_the_source():
     assert found.sum() == 64
 
 
-def test_thin_labels_lose_to_none_but_what_fills_more():
-    # three layers in one voxel, none of which fills half of it
+def test_the_label_that_fills_most_of_a_voxel_is_chosen():
+    # three labels share one target voxel, and label 2 fills the largest part
     labels = np.array([1, 2, 2, 3], int).reshape(1, 1, 4).repeat(4, 0).repeat(4, 1)
     target = np.diag([4.0, 4, 4, 1])
     target[:3, 3] = 1.5
     assert resample_labels(labels, np.eye(4), (1, 1, 1), target).item() == 2
 
 
-def test_the_largest_wins_where_all_reach_a_half():
+def test_the_largest_share_is_chosen_if_the_sum_is_at_least_one_half():
     shares = np.array([[0.2, 0.5, 0.2, 0.0], [0.3, 0.5, 0.2, 0.0]])
     assert largest(shares, [7, 5]).tolist() == [5, 7, 0, 0]
 
 
-def test_probabilities_are_labels_where_they_are_certain():
+def test_probabilities_of_0_and_1_are_resampled_like_labels():
     labels = np.random.default_rng(1).integers(0, 3, (6, 7, 8))
     maps = [(labels == label).astype(np.float32) for label in (1, 2)]
     target = AFFINE @ nib.affines.from_matvec(np.eye(3), [0.3, 0.2, 0.1])
@@ -92,7 +92,7 @@ def test_probabilities_are_labels_where_they_are_certain():
     np.testing.assert_array_equal(found, resample_labels(labels, AFFINE, labels.shape, target))
 
 
-def test_the_nearest_voxel_and_none_outside():
+def test_the_nearest_voxel_is_sampled_and_0_outside():
     labels = np.arange(1, 25).reshape(2, 3, 4)
     indices = np.array([[0, 0, 0], [1.4, 2.4, 2.6], [0, -0.6, 0], [1, 2, 9]])
     found = sample_nearest(labels, AFFINE, apply_affine(AFFINE, indices))

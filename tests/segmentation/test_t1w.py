@@ -19,7 +19,7 @@ def test_the_tissues_of_the_phantom():
 
 
 @pytest.mark.slow
-def test_what_is_no_head_is_refused():
+def test_an_image_without_a_head_is_refused():
     noise = np.random.default_rng(0).normal(100, 10, (40, 40, 40))
     with pytest.raises(ValueError, match="hardly better than a flipped template"):
         segment_t1w(noise, np.diag([4.0, 4, 4, 1]))

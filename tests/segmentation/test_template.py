@@ -10,12 +10,12 @@ from bids_qcm.segmentation.template import LEAST_RATIO, fit_template, template_b
 from tests.segmentation_trees import dice
 
 SIZE = 4.0
-# signal of gray and white matter, fluid, bone, soft tissue and lesion
+# signal of gray matter, white matter, fluid, bone, soft tissue and lesion
 CONTRASTS = {"T1w": (60, 100, 20, 10, 80, 60), "T2w": (80, 65, 100, 8, 60, 95)}
 
 
 def scanned(contrast, flip=(1, 1, 1)):
-    """Return a turned, scaled head with noise and a coil's sensitivity, and its brain."""
+    """Return an image of a rotated, scaled head with noise and coil bias, and its brain mask."""
     anatomy = make_anatomy(3)
     signal = np.tensordot(np.array(CONTRASTS[contrast], np.float32), anatomy.fractions, axes=1)
     turn = Rotation.from_euler("xyz", [10, -6, 8], degrees=True).as_matrix()

@@ -21,14 +21,14 @@ def test_labels_of_one_tissue_are_merged():
     assert names == {1: "Gray Matter", 2: "White Matter"}
 
 
-def test_others_stay_apart_and_keep_their_number_unless_it_is_that_of_a_tissue():
+def test_other_labels_are_not_merged_and_keep_their_number_if_it_is_not_a_tissue_index():
     tissues, names = to_tissues(np.array([1, 2, 4, 100]), TABLE)
     assert tissues.tolist() == [101, 2, 4, 100]
     assert names == {2: "White Matter", 4: "lesion", 100: "chiasm", 101: "stem"}
 
 
 def test_unknown_labels_are_listed():
-    with pytest.raises(ValueError, match=r"in no table: -3, 7$"):
+    with pytest.raises(ValueError, match=r"not in the label table: -3, 7$"):
         to_tissues(np.array([0, 7, 2, -3]), TABLE)
     with pytest.raises(ValueError, match="519 and 80 more"):
         to_tissues(np.arange(500, 600), TABLE)

@@ -1,1 +1,1 @@
-"""Maxwell's equations for a head in a coil: B1+ and B1- from a volume integral equation."""
+"""Full-wave simulation of B1+ and B1- of a head in a coil, with a volume integral equation."""

@@ -1,4 +1,4 @@
-"""Solved fields on disk, by a hash of everything that determines them."""
+"""Cache of solved fields on disk. The file name contains a hash of all inputs of the solver."""
 
 import hashlib
 import logging
@@ -19,13 +19,14 @@ from bids_qcm.phantom.grids import Grid
 _LOGGER = logging.getLogger(__name__)
 
 _VERSION = 1
-"""Of the solver; another number leaves all files behind that an older one wrote."""
+"""Version of the solver. Increase this number when the solver changes, so that older files in the
+cache are not used."""
 
 
 def cached_fields(
     permittivity: NDArray[np.complex128], grid: Grid, frequency: float
 ) -> CircularFields:
-    """Return fields from the cache, or solve for them and store them there.
+    """Return fields from the cache, or solve for the fields and store them in the cache.
 
     Parameters
     ----------
@@ -35,12 +36,12 @@ def cached_fields(
     Returns
     -------
     CircularFields
-        The same to the last bit, from the cache or not.
+        Fields, identical to the last bit with and without the cache.
 
     Notes
     -----
-    The cache is the folder `bids_qcm` in that of the environment variable `XDG_CACHE_HOME`, by
-    default `~/.cache`. A damaged file is replaced, and a folder that cannot be written is none.
+    The cache folder is `$XDG_CACHE_HOME/bids_qcm`, by default `~/.cache/bids_qcm`. A damaged file
+    is replaced. If the folder is not writable, the fields are not stored.
     """
     path = cache_folder() / f"fields-{_key(permittivity, grid, frequency)}.npz"
     stored = _read(path, grid.shape)
@@ -52,13 +53,13 @@ def cached_fields(
 
 
 def cache_folder() -> Path:
-    """Return the folder of solved fields."""
+    """Return the folder of the cache."""
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(home, "bids_qcm")
 
 
 def _key(permittivity: NDArray[np.complex128], grid: Grid, frequency: float) -> str:
-    # The place of the head in space does not matter, as the coil moves with it.
+    # The position of the head does not affect the fields, because the coil is centred on the head.
     determining = (_VERSION, TOLERANCE, astuple(COIL), grid.resolution, frequency, grid.shape)
     digest = hashlib.sha256(repr(determining).encode())
     digest.update(np.ascontiguousarray(permittivity, np.complex128))
@@ -66,7 +67,7 @@ def _key(permittivity: NDArray[np.complex128], grid: Grid, frequency: float) -> 
 
 
 def _read(path: Path, shape: tuple[int, int, int]) -> CircularFields | None:
-    """Return the fields of a file; None if there is none or it is damaged."""
+    """Return the fields of a file, or None if the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             found = CircularFields(*(stored[name] for name in CircularFields._fields))
@@ -80,7 +81,7 @@ def _read(path: Path, shape: tuple[int, int, int]) -> CircularFields | None:
 
 
 def _write(path: Path, solved: CircularFields) -> None:
-    """Store fields atomically, if the folder can be written."""
+    """Store fields atomically, if the folder is writable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:

@@ -1,4 +1,4 @@
-"""The field of the charges at a body's borders: electrostatics on a lattice, by multigrid."""
+"""Electrostatic field of the charges at tissue borders, solved on a lattice with multigrid."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,23 +11,26 @@ from threadpoolctl import threadpool_limits
 from bids_qcm.phantom.fullwave.lattice import backward_difference, forward_difference
 
 _CYCLES = 5
-"""V-cycles of each solution. Exact solutions would save the full-wave solver few iterations."""
+"""Number of V-cycles for each solution. More accurate solutions would save only a few iterations of
+the full-wave solver."""
 
 
 class Charges:
-    """The charges that make a current continuous, for any field in one body.
+    """Correction of electric fields in a body for the charges at tissue borders.
 
     Parameters
     ----------
     contrast
-        Complex relative permittivity less 1 on edges, (3, X, Y, Z).
+        Complex relative permittivity minus 1 on edges, (3, X, Y, Z).
 
     Notes
     -----
-    Smoothed aggregation [1]_, as pyamg [2]_ has it, for the complex symmetric operator
-    `-div(eps grad(.))` on nodes, with a potential of 0 outside the array. It only preconditions, so
-    this border does not matter for the result. Rounding errors do, as the contrast multiplies them:
-    single precision would stall the full-wave solver at a residual of about 1e-5.
+    The potential of the charges is computed with smoothed aggregation multigrid [1]_ of pyamg [2]_.
+    The operator is the complex symmetric operator `-div(eps grad(.))` on nodes, with a potential of
+    0 outside the array. This boundary condition does not affect the result of the full-wave solver,
+    because the correction is only a preconditioner. Rounding errors do affect the result, because
+    they are multiplied by the contrast: in single precision, the full-wave solver would stall at a
+    residual of about 1e-5.
 
     References
     ----------
@@ -42,17 +45,17 @@ class Charges:
         self._solve = _multigrid(_divergence_of_gradient(1 + contrast))
 
     def correct(self, field: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """Add to a field the gradient that makes `div(eps E)` the divergence of the field itself.
+        """Add a gradient to a field F so that the sum E satisfies `div(eps E) = div(F)`.
 
         Parameters
         ----------
         field
-            On edges, (3, X, Y, Z).
+            Field F on edges, (3, X, Y, Z).
 
         Returns
         -------
         ndarray
-            E on edges, (3, X, Y, Z).
+            Field E on edges, (3, X, Y, Z).
         """
         polarisation = self._contrast * field
         divergence = sum(backward_difference(polarisation[axis], axis) for axis in range(3))
@@ -71,7 +74,7 @@ def _divergence_of_gradient(permittivity: NDArray[np.complex128]) -> sparse.csr_
         value, nodes, sums = (np.moveaxis(each, axis, 0) for each in (value, number, diagonal))
         sums += value
         sums[1:] += value[:-1]
-        sums[0] += 1  # the edge to the outside, in free space
+        sums[0] += 1  # the edges to the nodes outside the array are in free space
         rows += [nodes[:-1].ravel(), nodes[1:].ravel()]
         columns += [nodes[1:].ravel(), nodes[:-1].ravel()]
         values += [-value[:-1].ravel()] * 2
@@ -81,10 +84,10 @@ def _divergence_of_gradient(permittivity: NDArray[np.complex128]) -> sparse.csr_
 
 
 def _multigrid(operator: sparse.csr_array) -> Callable[[NDArray], NDArray]:
-    # As slow to import as scipy, and only this function needs it.
+    # Import here, because pyamg is slow to import and only this function needs it.
     from pyamg import smoothed_aggregation_solver
 
-    with _same_random_numbers(), threadpool_limits(1, "blas"):
+    with _fixed_random_seed(), threadpool_limits(1, "blas"):
         hierarchy = smoothed_aggregation_solver(operator, symmetry="symmetric", max_coarse=200)
 
     def solve(source: NDArray[np.complex128]) -> NDArray[np.complex128]:
@@ -94,10 +97,11 @@ def _multigrid(operator: sparse.csr_array) -> Callable[[NDArray], NDArray]:
 
 
 @contextmanager
-def _same_random_numbers() -> Iterator[None]:
-    """Seed numpy's global generator, which pyamg draws from, and restore it afterwards.
+def _fixed_random_seed() -> Iterator[None]:
+    """Seed numpy's global random number generator, and restore its state afterwards.
 
-    So the same body has the same field to the last bit.
+    pyamg uses the global generator. With a fixed seed, the fields of a body are reproducible to the
+    last bit.
     """
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002

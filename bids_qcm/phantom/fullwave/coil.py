@@ -1,4 +1,4 @@
-"""A birdcage coil and the vector potential of its currents in free space."""
+"""Birdcage coil and the vector potential of its currents in free space."""
 
 import math
 from dataclasses import dataclass
@@ -12,20 +12,21 @@ from bids_qcm.physics import VACUUM_PERMEABILITY
 
 _NODES_PER_RUNG = 16
 _NODES_PER_ARC = 4
-"""Of Gauss and Legendre: the potential 35 mm from the wire is exact to about 1e-4."""
+"""Number of Gauss-Legendre nodes for each rung and each arc. The relative error of the potential at
+35 mm from a wire is about 1e-4."""
 
 
 class Wires(NamedTuple):
-    """Elements of thin wires.
+    """Line elements of thin wires.
 
     Parameters
     ----------
     positions
-        (S, 3), m.
+        Positions of the S elements, (S, 3), m.
     elements
         Line elements, (S, 3), m.
     currents
-        Along the elements, for each of M excitations, (M, S) complex, A.
+        Currents along the elements for each of M excitations, (M, S) complex, A.
     """
 
     positions: NDArray[np.float64]
@@ -35,20 +36,20 @@ class Wires(NamedTuple):
 
 @dataclass(frozen=True)
 class Birdcage:
-    """A birdcage without a shield, its axis along z, driven in quadrature.
+    """Unshielded birdcage coil with its axis along z, driven in quadrature.
 
-    The currents of the rungs are given, `1 A exp(-i phi)` and `1 A exp(+i phi)` at the azimuth phi,
-    and those of the end rings follow from Kirchhoff's law: the load does not change them, and no
-    charge gathers anywhere.
+    The rung currents are prescribed: `1 A exp(-i phi)` and `1 A exp(+i phi)` at the azimuth phi.
+    The end-ring currents follow from Kirchhoff's current law, so that no charge accumulates. The
+    load does not change the currents.
 
     Parameters
     ----------
     radius
-        m.
+        Radius of the coil, m.
     length
-        Of the rungs, m.
+        Length of the rungs, m.
     rungs
-        How many.
+        Number of rungs.
     """
 
     radius: float = 0.14
@@ -61,12 +62,12 @@ class Birdcage:
         Returns
         -------
         Wires
-            With two excitations: the first has a B1+ and hardly a B1- at the centre and transmits,
-            the second the reverse and receives.
+            Wires with two excitations. The first excitation transmits: at the centre, it produces
+            mainly B1+. The second excitation receives: at the centre, it produces mainly B1-.
         """
         azimuths = 2 * math.pi / self.rungs * np.arange(self.rungs)
         rung_currents = np.exp(np.array([[-1j], [1j]]) * azimuths)
-        # What comes up a rung turns into the arc from this rung to the next one.
+        # By Kirchhoff's law, the current of each rung adds to the arc from this rung to the next.
         arc_currents = rung_currents.cumsum(axis=1)
         arc_currents -= arc_currents.mean(axis=1, keepdims=True)
         rungs = self._rungs(azimuths)
@@ -82,7 +83,7 @@ class Birdcage:
         return Wires(positions, elements, np.concatenate(currents, axis=1))
 
     def _rungs(self, azimuths: NDArray) -> tuple[NDArray, NDArray]:
-        """Return positions and elements of the rungs."""
+        """Return the positions and line elements of the rungs."""
         node, weight = np.polynomial.legendre.leggauss(_NODES_PER_RUNG)
         phi, z = np.repeat(azimuths, node.size), np.tile(node, azimuths.size) * self.length / 2
         along = np.tile(weight, azimuths.size) * self.length / 2
@@ -90,7 +91,7 @@ class Birdcage:
         return positions, np.stack([0 * along, 0 * along, along], axis=1)
 
     def _arcs(self, azimuths: NDArray, height: float) -> tuple[NDArray, NDArray]:
-        """Return positions and elements of one end ring."""
+        """Return the positions and line elements of one end ring."""
         node, weight = np.polynomial.legendre.leggauss(_NODES_PER_ARC)
         half = math.pi / self.rungs
         phi = (azimuths[:, None] + half * (1 + node)).ravel()
@@ -104,23 +105,23 @@ class Birdcage:
 def vector_potential(
     wires: Wires, centre: NDArray[np.float64], grid: Grid, wavenumber: float
 ) -> NDArray[np.complex128]:
-    """Return the retarded vector potential of wires, on the edges of a lattice.
+    """Return the retarded vector potential of wires on the edges of a lattice.
 
     Parameters
     ----------
     wires
-        The currents.
+        Wires and their currents.
     centre
-        Where the origin of the wires is, (3,), mm.
+        Position of the coil's centre in the coordinates of the grid, (3,), mm.
     grid
-        The cells.
+        Grid of the cells.
     wavenumber
-        Of free space, rad/m.
+        Wavenumber in free space, rad/m.
 
     Returns
     -------
     ndarray
-        (M, 3, X, Y, Z), T m: `mu0 sum of I dl exp(-i k r) / (4 pi r)`.
+        `mu0 sum of I dl exp(-i k r) / (4 pi r)` for M excitations, (M, 3, X, Y, Z), T m.
     """
     result = np.zeros((len(wires.currents), 3, *grid.shape), np.complex128)
     nodes = [(grid.centres(axis) - grid.resolution / 2 - centre[axis]) * 1e-3 for axis in range(3)]
@@ -131,7 +132,8 @@ def vector_potential(
         positions = wires.positions[flowing]
         moments = (wires.currents * wires.elements[:, component])[:, flowing]
         moments = moments.T * (VACUUM_PERMEABILITY / (4 * math.pi))
-        for plane, x in enumerate(axes[0]):  # one at a time, as all pairs do not fit in memory
+        # loop over planes, because the distances of all pairs do not fit into memory
+        for plane, x in enumerate(axes[0]):
             r2 = (x - positions[:, 0]) ** 2
             r2 = r2 + (axes[1][:, None, None] - positions[:, 1]) ** 2
             r = np.sqrt(r2 + (axes[2][:, None] - positions[:, 2]) ** 2)

@@ -1,4 +1,4 @@
-"""B1+ and B1- of a head in a birdcage coil."""
+"""B1+ and B1- fields of a head in a birdcage coil."""
 
 import logging
 import math
@@ -19,24 +19,25 @@ _LOGGER = logging.getLogger(__name__)
 COIL = Birdcage()
 
 _MARGIN = 2
-"""Cells of air around the head in the solver."""
+"""Margin of air around the head in the solver, in cells."""
 
 
 class CircularFields(NamedTuple):
-    """The rotating components of the magnetic fields that image a head.
+    """Rotating components of the transmit and receive fields.
 
     Parameters
     ----------
     transmit
-        B1+ of the transmitting excitation, (X, Y, Z) complex64.
+        B1+ of the transmit excitation, (X, Y, Z) complex64.
     receive
-        Conjugate of B1- of the receiving excitation, the factor of the signal, (X, Y, Z) complex64.
+        Conjugate of B1- of the receive excitation, (X, Y, Z) complex64. The signal is proportional
+        to this field.
 
     Notes
     -----
-    With phasors `exp(+i omega t)` and spins that precess from x to y, `B1+ = (B_x + i B_y) / 2` and
-    the conjugate of B1- is `(B_x - i B_y) / 2` [1]_. Both obey the same Helmholtz equation, and in
-    a conductor the phases of both have a positive Laplacian.
+    With phasors `exp(+i omega t)` and spins that precess from x to y, `B1+ = (B_x + i B_y) / 2`,
+    and the conjugate of B1- is `(B_x - i B_y) / 2` [1]_. Both fields satisfy the same Helmholtz
+    equation, and in a conductor their phases have a positive Laplacian.
 
     References
     ----------
@@ -51,7 +52,7 @@ class CircularFields(NamedTuple):
 def solve_fields(
     permittivity: NDArray[np.complex128], grid: Grid, frequency: float
 ) -> CircularFields:
-    """Solve Maxwell's equations for a head in the birdcage, transmitting and receiving.
+    """Solve Maxwell's equations for a head in the birdcage coil, for transmit and receive.
 
     Parameters
     ----------
@@ -59,24 +60,25 @@ def solve_fields(
         Complex relative permittivity `eps_r - i sigma / (omega eps_0)`, shape of `grid`; 1 outside
         the head.
     grid
-        The voxels. The coil's centre is the centre of the box around the head.
+        Grid of the permittivity. The coil is centred on the bounding box of the head.
     frequency
-        Hz.
+        Larmor frequency, Hz.
 
     Returns
     -------
     CircularFields
-        T, for currents of 1 A in the rungs; 0 more than a voxel from the box around the head.
+        Fields in T, for currents of 1 A in the rungs. The fields are 0 at more than one voxel from
+        the bounding box of the head.
     """
     box = _box_around(permittivity != 1)
-    # The solver's own margin of air, whatever the grid's.
+    # Use a fixed margin of air, so that the result does not depend on the margin of the grid.
     cells = np.pad(permittivity[box], _MARGIN, constant_values=1)
     first = np.array([part.start for part in box])
     cropped = Grid(grid.origin + grid.resolution * (first - _MARGIN), grid.resolution, cells.shape)
     centre = cropped.origin + cropped.resolution * (np.array(cells.shape) - 1) / 2
     wavenumber = 2 * math.pi * frequency * math.sqrt(VACUUM_PERMEABILITY * VACUUM_PERMITTIVITY)
     incident = vector_potential(COIL.wires(), centre, cropped, wavenumber)
-    # Slow to import, and only this function needs it.
+    # Import here, because joblib is slow to import and only this function needs it.
     import joblib
 
     body = Body(cells, grid.resolution * 1e-3, frequency, workers=joblib.cpu_count())
@@ -85,14 +87,29 @@ def solve_fields(
         field = body.scatter(potential)
         _LOGGER.info("full-wave solver: %d iterations", field.iterations)
         x, y, _ = faces_to_centres(field.magnetic)
-        rotating.append(_put_back((x + sense * y) / 2, box, grid.shape))
+        rotating.append(_uncropped((x + sense * y) / 2, box, grid.shape))
     return CircularFields(*rotating)
 
 
-def _put_back(
+def _uncropped(
     values: NDArray, box: tuple[slice, ...], shape: tuple[int, int, int]
 ) -> NDArray[np.complex64]:
-    """Return values of the padded box in an array of the grid's shape, with one layer of margin."""
+    """Return an array of the grid's shape with the values of the box and one layer of its margin.
+
+    Parameters
+    ----------
+    values
+        Values in the box with `_MARGIN` cells on each side.
+    box
+        Position of the box in the grid.
+    shape
+        Shape of the grid.
+
+    Returns
+    -------
+    ndarray
+        0 at more than one voxel from the box.
+    """
     result = np.zeros(shape, np.complex64)
     into, part = [], []
     for side, size in zip(box, shape, strict=True):
@@ -109,19 +126,19 @@ def _box_around(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 def interpolate(fields: CircularFields, source: Grid, target: Grid) -> CircularFields:
-    """Take fields to a finer grid, by cubic splines.
+    """Interpolate fields to a finer grid with cubic splines.
 
     Parameters
     ----------
     fields
-        Shape of `source`.
+        Fields, shape of `source`.
     source, target
-        Where the fields are, and where they are wanted.
+        Grid of the fields, and grid of the result.
 
     Returns
     -------
     CircularFields
-        Shape of `target`; 0 outside the source.
+        Shape of `target`; 0 outside the source grid.
     """
     index = [(target.centres(axis) - source.origin[axis]) / source.resolution for axis in range(3)]
     places = np.meshgrid(*index, indexing="ij", sparse=False)

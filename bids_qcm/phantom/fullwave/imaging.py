@@ -1,4 +1,4 @@
-"""What a scanner makes of B1+ and B1-: phase, weighting of the magnitude and the |B1+| map."""
+"""Phase, magnitude weighting and B1 map that a scanner measures for given B1+ and B1- fields."""
 
 from dataclasses import dataclass
 
@@ -10,28 +10,29 @@ from bids_qcm.phantom.fullwave.fields import CircularFields
 from bids_qcm.phantom.grids import Grid, grid_around, resample
 
 NOMINAL_FLIP_ANGLE = 90.0
-"""Of the excitation at the centre of the brain, degrees."""
+"""Flip angle of the excitation at the centre of the brain, degrees."""
 
 B1_MAP_RESOLUTION = 5.0
-"""Voxel size of the |B1+| map, or that of the images if theirs is larger, mm."""
+"""Smallest voxel size of the ``|B1+|`` map, mm. Images with larger voxels have a ``|B1+|`` map of
+the same voxel size."""
 
 B1_MAP_NOISE = 2.0
-"""Standard deviation of the |B1+| map's noise, percent of the nominal flip angle."""
+"""Standard deviation of the noise in the ``|B1+|`` map, percent of the nominal flip angle."""
 
 _CENTRE_RADIUS = 10.0
-"""Radius of the ball around the brain's centre in which the fields are 1 on average, mm."""
+"""Radius of the ball around the centre of the brain in which the mean of each field is 1, mm."""
 
 
 @dataclass(frozen=True, eq=False)
 class B1Map:
-    """A measured |B1+| map.
+    """Simulated measurement of a ``|B1+|`` map.
 
     Parameters
     ----------
     percent
-        Flip angle over the nominal one, (X, Y, Z) float32; 0 outside the head.
+        Flip angle in percent of the nominal flip angle, (X, Y, Z) float32; 0 outside the head.
     grid
-        Where its voxels lie.
+        Grid of the map.
     """
 
     percent: NDArray[np.float32]
@@ -41,21 +42,21 @@ class B1Map:
 def relative_to_centre(
     fields: CircularFields, brain: NDArray[np.bool_], grid: Grid
 ) -> CircularFields:
-    """Return fields over their means at the centre of the brain.
+    """Return the fields divided by their means at the centre of the brain.
 
     Parameters
     ----------
     fields
-        Shape of `grid`.
+        Fields, shape of `grid`.
     brain
         Brain mask, (X, Y, Z).
     grid
-        The voxels.
+        Grid of the fields and the brain mask.
 
     Returns
     -------
     CircularFields
-        Magnitudes are about 1 and phases about 0 at the centre.
+        At the centre of the brain, magnitudes are about 1 and phases are about 0.
     """
     centre = np.argwhere(brain).mean(axis=0)
     reach = max(_CENTRE_RADIUS, grid.resolution) / grid.resolution
@@ -74,18 +75,18 @@ def transceive_phase(
     fields
         (X, Y, Z), see :func:`relative_to_centre`.
     head
-        Where there is signal, (X, Y, Z).
+        Mask of the voxels with signal, (X, Y, Z).
     brain
         Brain mask, (X, Y, Z).
 
     Returns
     -------
     ndarray
-        (X, Y, Z) float64, rad; 0 outside the head. Its median over the brain is between -pi and
-        pi. Unwrapping is ambiguous around a line on which B1+ or B1- vanishes, which happens near
-        the surface at 7 T.
+        (X, Y, Z) float64, rad; 0 outside the head. The median over the brain is between -pi and pi.
+        Unwrapping is ambiguous around lines on which B1+ or B1- is zero. At 7 T, such lines occur
+        near the surface of the head.
     """
-    # Slow to import, and only this function needs it.
+    # Import here, because skimage is slow to import and only this function needs it.
     from skimage.restoration import unwrap_phase
 
     (box,) = ndimage.find_objects(head.astype(np.uint8))
@@ -98,7 +99,7 @@ def transceive_phase(
 
 
 def signal_weighting(fields: CircularFields) -> NDArray[np.float64]:
-    """Return what the fields make of a magnitude: `|B1-| sin(flip angle)`.
+    """Return the weighting of the magnitude by the fields, `|B1-| sin(flip angle)`.
 
     Parameters
     ----------
@@ -117,23 +118,24 @@ def signal_weighting(fields: CircularFields) -> NDArray[np.float64]:
 def measure_b1_map(
     b1: NDArray[np.floating], head: NDArray[np.bool_], grid: Grid, rng: np.random.Generator
 ) -> B1Map:
-    """Return a |B1+| map on a coarse grid of its own, with noise.
+    """Simulate the measurement of a noisy ``|B1+|`` map on a coarse grid.
 
     Parameters
     ----------
     b1
-        Magnitude of B1+ over the nominal one, (X, Y, Z).
+        ``|B1+|`` divided by its nominal value, (X, Y, Z).
     head
-        Where there is signal, (X, Y, Z).
+        Mask of the voxels with signal, (X, Y, Z).
     grid
-        The voxels of both.
+        Grid of `b1` and `head`.
     rng
-        Source of the noise.
+        Random number generator for the noise.
 
     Returns
     -------
     B1Map
-        Its voxels are means over the part of them that is in the head, at least half.
+        Each voxel is the mean over the part of the voxel that lies in the head. The map is 0 in
+        voxels with less than half of their volume in the head.
     """
     high = [grid.centres(axis)[-1] for axis in range(3)]
     coarse = grid_around(grid.origin, high, max(B1_MAP_RESOLUTION, grid.resolution), margin=0)

@@ -1,10 +1,11 @@
-"""Maxwell's equations in free space on a cubic lattice: differences and the Green's function.
+"""Finite differences and Green's function for Maxwell's equations in free space on a cubic lattice.
 
 Arrays of a vector field have shape (3, X, Y, Z). Cell (i, j, k) has its centre at voxel (i, j, k),
-and node (i, j, k) is its lower corner. The electric field, currents and the vector potential live
-on edges: component x of index (i, j, k) is half a cell above node (i, j, k) along x. The magnetic
-field lives on faces: component x is half a cell above node (i, j, k) along y and z. This is the
-staggering of Yee [1]_. Phasors vary as `exp(+i omega t)`.
+and node (i, j, k) is the lower corner of the cell. The electric field, currents and the vector
+potential are defined on edges: component x of index (i, j, k) is located half a cell above node
+(i, j, k) along x. The magnetic field is defined on faces: component x is located half a cell above
+node (i, j, k) along y and z. This is the staggered lattice of Yee [1]_. Phasors vary as
+`exp(+i omega t)`.
 
 References
 ----------
@@ -22,6 +23,7 @@ _NEAR = 32
 """Distance from the origin, in cells, up to which the static Green's function is tabulated."""
 
 _NODES_PER_INTERVAL = 32
+"""Number of Gauss-Legendre nodes for each interval of the numerical integration."""
 
 
 def forward_difference(field: NDArray, axis: int) -> NDArray:
@@ -41,14 +43,14 @@ def backward_difference(field: NDArray, axis: int) -> NDArray:
 
 
 def _halves(axis: int, ndim: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Return the slices of all entries that have a successor along an axis, and of those."""
+    """Return the slices of all entries with a successor along an axis, and of the successors."""
     low, high = [slice(None)] * ndim, [slice(None)] * ndim
     low[axis], high[axis] = slice(None, -1), slice(1, None)
     return tuple(low), tuple(high)
 
 
 def curl_of_edges(field: NDArray, spacing: float) -> NDArray:
-    """Return the curl of a field on edges, on faces.
+    """Return the curl on faces of a field on edges.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ def curl_of_edges(field: NDArray, spacing: float) -> NDArray:
 
 
 def gradient_of_divergence(field: NDArray, spacing: float) -> NDArray:
-    """Return the gradient of the divergence of a field on edges, on edges.
+    """Return the gradient of the divergence of a field. Field and result are on edges.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ def gradient_of_divergence(field: NDArray, spacing: float) -> NDArray:
 
 
 def faces_to_centres(field: NDArray) -> NDArray:
-    """Return a field on faces as the mean of opposite faces, at the cells' centres.
+    """Interpolate a field on faces to the cell centres, as the mean of opposite faces.
 
     Parameters
     ----------
@@ -112,10 +114,10 @@ def faces_to_centres(field: NDArray) -> NDArray:
 
 
 def cells_to_edges(values: NDArray) -> NDArray:
-    """Return a property of cells on edges, as the mean over the four cells that share an edge.
+    """Interpolate a property of cells to edges, as the mean of the four cells that share an edge.
 
-    The electric field along an edge is tangential to the borders between these cells, where it is
-    continuous, so the arithmetic mean of the permittivity is the right one.
+    The electric field along an edge is tangential to the faces between these cells and is therefore
+    continuous. For this reason the arithmetic mean of the permittivity is correct.
 
     Parameters
     ----------
@@ -140,19 +142,20 @@ def static_green_function(shape: tuple[int, int, int]) -> NDArray[np.float64]:
     Parameters
     ----------
     shape
-        How many points to return along each axis, from the origin on.
+        Number of points along each axis, starting at the origin.
 
     Returns
     -------
     ndarray
-        Shape `shape`, for a spacing of 1: `6 G(0) - (sum over the 6 neighbours of G) = 1` at the
-        origin and 0 elsewhere.
+        Green's function G of shape `shape`, for a spacing of 1. `6 G` minus the sum of G over the 6
+        neighbours is 1 at the origin and 0 elsewhere.
 
     Notes
     -----
     `G(n) = integral from 0 to infinity of the product over the axes of exp(-2t) I_n(2t)` [1]_, with
-    modified Bessel functions I. Far from the origin, `1 / (4 pi r)` and the next term of its
-    expansion, `(5 (x^4 + y^4 + z^4) / r^4 - 3) / (32 pi r^3)`, are as exact.
+    modified Bessel functions I. Far from the origin, the first two terms of the expansion,
+    `1 / (4 pi r)` and `(5 (x^4 + y^4 + z^4) / r^4 - 3) / (32 pi r^3)`, are as accurate as this
+    integral.
 
     References
     ----------
@@ -161,7 +164,7 @@ def static_green_function(shape: tuple[int, int, int]) -> NDArray[np.float64]:
     """
     squares = [np.arange(n, dtype=np.float64) ** 2 for n in shape]
     r2 = sum(np.ix_(*squares))
-    r2[0, 0, 0] = 1  # overwritten below
+    r2[0, 0, 0] = 1  # avoid a division by zero; the entry at the origin is overwritten below
     fourth = sum(np.ix_(*(square**2 for square in squares)))
     green = (1 + (5 * fourth / r2**2 - 3) / (8 * r2)) / (4 * math.pi * np.sqrt(r2))
     near = tuple(min(n, _NEAR) for n in shape)
@@ -170,7 +173,10 @@ def static_green_function(shape: tuple[int, int, int]) -> NDArray[np.float64]:
 
 
 def _near_green_function(shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Integrate the Green's function in t = s^2 numerically, and analytically beyond a large t."""
+    """Return the Green's function near the origin by numerical integration over s = sqrt(t).
+
+    The tail of the integral, at large t, is added analytically.
+    """
     edges = np.concatenate([[0], np.geomspace(0.5, 400, 12)])
     node, weight = np.polynomial.legendre.leggauss(_NODES_PER_INTERVAL)
     half = np.diff(edges)[:, None] / 2
@@ -193,22 +199,23 @@ def green_function(
     Parameters
     ----------
     shape
-        How many points to return along each axis, from the origin on.
+        Number of points along each axis, starting at the origin.
     spacing
-        Distance of the points, m; much less than a wavelength of free space.
+        Distance between the points, m; much smaller than the wavelength in free space.
     wavenumber
-        Of free space, rad/m.
+        Wavenumber in free space, rad/m.
 
     Returns
     -------
     ndarray
-        Shape `shape`, 1/m. The lattice's static function plus what the frequency adds to that of
-        the continuum, `(exp(-i k r) - 1) / (4 pi r)`. The latter is smooth, and the lattice changes
-        it by the order of `(k spacing)^2` next to the origin: 4e-4 at 7 T and 3 mm.
+        Shape `shape`, 1/m. The result is the static Green's function of the lattice plus the
+        frequency-dependent part in the continuum, `(exp(-i k r) - 1) / (4 pi r)`. The latter part
+        is smooth. Near the origin, its difference between lattice and continuum is of the order of
+        `(k spacing)^2`, or 4e-4 at 7 T and 3 mm.
     """
     r = np.sqrt(sum(np.ix_(*((np.arange(n) * spacing) ** 2 for n in shape))))
     phase = wavenumber * r
-    # sin(kr/2)^2 keeps the digits that 1 - cos(kr) loses
+    # 2 sin(kr/2)^2 equals 1 - cos(kr) but avoids cancellation at small kr
     radiation = -2 * np.sin(phase / 2) ** 2 - 1j * np.sin(phase)
     r[0, 0, 0], radiation[0, 0, 0] = 1, -1j * wavenumber
     return static_green_function(shape) / spacing + radiation / (4 * math.pi * r)
@@ -220,18 +227,19 @@ class FreeSpace:
     Parameters
     ----------
     shape
-        Cells along each axis.
+        Number of cells along each axis.
     spacing
-        Edge of a cell, m.
+        Edge length of a cell, m.
     wavenumber
-        Of free space, rad/m.
+        Wavenumber in free space, rad/m.
     workers
-        Threads.
+        Number of threads.
 
     Notes
     -----
-    Convolutions are those of arrays padded with zeros to twice their size, by fast Fourier
-    transforms, one axis after the other so that padding is not transformed.
+    Convolutions are computed with fast Fourier transforms of arrays that are zero-padded to twice
+    their size. The axes are padded and transformed one after the other, so that most of the padding
+    is not transformed.
     """
 
     def __init__(
@@ -245,16 +253,19 @@ class FreeSpace:
         self._spectrum = self._transform_of_green_function()
 
     def _transform_of_green_function(self) -> NDArray[np.complex128]:
-        """Return the transform for non-negative frequencies; it is even in each of them."""
+        """Return the Fourier transform of the Green's function at non-negative frequencies.
+
+        The transform is even in each frequency.
+        """
         half = tuple(n // 2 + 1 for n in self._padded)
         spectrum = green_function(half, self.spacing, self.wavenumber) * self.spacing**3
-        # The transform of an even sequence is its cosine transform of the first kind.
+        # The Fourier transform of an even sequence is its cosine transform of type I.
         return fft.dctn(spectrum.real, type=1, workers=self._workers) + 1j * fft.dctn(
             spectrum.imag, type=1, workers=self._workers
         )
 
     def convolve(self, source: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
-        """Return the convolution of one component with the Green's function.
+        """Convolve one component with the Green's function.
 
         Parameters
         ----------
@@ -264,7 +275,7 @@ class FreeSpace:
         Returns
         -------
         ndarray
-            (X, Y, Z), of the precision of `source`, in its unit times m^2.
+            (X, Y, Z), same dtype as `source`, in the unit of `source` times m^2.
         """
         (nx, ny, nz), (px, py, pz) = self._shape, self._padded
         workers = self._workers
@@ -284,7 +295,7 @@ class FreeSpace:
         return np.ascontiguousarray(fft.ifft(result, axis=0, workers=workers)[:nx])
 
     def vector_potential(self, current: NDArray[np.complexfloating]) -> NDArray:
-        """Return `integral of g J`, which is the vector potential over mu0, of a current density.
+        """Return the vector potential of a current density divided by mu0, `integral of g J`.
 
         Parameters
         ----------
@@ -299,9 +310,9 @@ class FreeSpace:
         return np.stack([self.convolve(component) for component in current])
 
     def double_curl(self, current: NDArray[np.complexfloating]) -> NDArray:
-        """Return the double curl of the vector potential over mu0, of a current density.
+        """Return the double curl of the vector potential of a current density, divided by mu0.
 
-        The electric field of `current` is the result less `current`, over `i omega eps_0`.
+        The electric field of `current` is the result minus `current`, divided by `i omega eps_0`.
 
         Parameters
         ----------
@@ -311,7 +322,8 @@ class FreeSpace:
         Returns
         -------
         ndarray
-            On edges, (3, X, Y, Z), A/m^2; valid where `current` may be other than 0.
+            On edges, (3, X, Y, Z), A/m^2; not valid in the first and the last layer along each
+            axis.
         """
         potential = self.vector_potential(current)
         result = gradient_of_divergence(potential, self.spacing)
@@ -322,5 +334,5 @@ class FreeSpace:
 
 
 def _mirrored(n: int) -> NDArray[np.intp]:
-    """Return the index of the absolute frequency, for the n frequencies of a transform."""
+    """Return the index of the absolute value of each of the n frequencies of a transform."""
     return np.minimum(np.arange(n), n - np.arange(n))

@@ -1,4 +1,4 @@
-"""The field of a body in a known incident field: a volume integral equation on a lattice."""
+"""Field of a body in an incident field, computed with a volume integral equation on a lattice."""
 
 import logging
 import math
@@ -16,14 +16,14 @@ from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY
 _LOGGER = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
-"""Of the residual of the integral equation, relative to the incident field in the body."""
+"""Largest residual of the integral equation, relative to the incident field in the body."""
 
 _MAX_ITERATIONS = 100
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """Phasors of the total field of one excitation, as `exp(+i omega t)`.
+    """Total field of one excitation, as phasors that vary with `exp(+i omega t)`.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Field:
     current
         Polarisation and conduction current on edges, (3, X, Y, Z) complex128, A/m^2.
     iterations
-        Of the solver.
+        Number of iterations of the solver.
     """
 
     electric: NDArray[np.complex128]
@@ -45,34 +45,34 @@ class Field:
 
 
 class Body:
-    """A body of cells in free space, at one frequency.
+    """Body of cubic cells in free space, at one frequency.
 
     Parameters
     ----------
     permittivity
-        Complex relative permittivity of the cells, `eps_r - i sigma / (omega eps_0)`,
-        (X, Y, Z); 1 in the first and in the last layer along each axis.
+        Complex relative permittivity of the cells, `eps_r - i sigma / (omega eps_0)`, (X, Y, Z);
+        1 in the first and in the last layer along each axis.
     spacing
-        Edge of a cell, m.
+        Edge length of a cell, m.
     frequency
-        Hz.
+        Larmor frequency, Hz.
     workers
-        Threads.
+        Number of threads.
 
     Notes
     -----
     The polarisation and conduction current is `J = i omega eps_0 (eps_r - 1) E`, and the integral
     equation is `eps_r E - N (eps_r - 1) E = E_inc`, where N is the double curl of the vector
-    potential over mu0 [1]_. At low frequencies N is the projector on fields without divergence, and
-    the operator has eigenvalues from 1 to the largest contrast. So the unknown is a field F, and
-    `E = F - grad(V)` has the charges that make `div(eps_r E) = div(F)`: with them, `F = E_inc`
-    solves the equation at low frequencies. This is a right preconditioner, whose Laplace
-    equation for V multigrid solves.
+    potential, divided by mu0 [1]_. At low frequencies, N is the projector on divergence-free
+    fields, and the eigenvalues of the operator range from 1 to the largest contrast. A right
+    preconditioner reduces this range: the unknown is a field F, and `E = F - grad(V)`, where the
+    potential V is chosen so that `div(eps_r E) = div(F)`. Then `F = E_inc` solves the equation at
+    low frequencies. The equation for V is solved with multigrid.
 
-    Fields, differences and the Green's function are those of the lattice of Yee [2]_: the
-    solution obeys the lattice's Maxwell equations with an exact open boundary, no integral is
-    singular, and inside a tissue the lattice's Helmholtz equation of the magnetic field holds to
-    the error of the solver.
+    Fields, differences and the Green's function are defined on Yee's lattice [2]_. Therefore the
+    solution satisfies the discrete Maxwell equations with an exact open boundary, and no integral
+    is singular. Inside a tissue, the magnetic field satisfies the discrete Helmholtz equation up to
+    the residual of the solver.
 
     References
     ----------
@@ -91,7 +91,7 @@ class Body:
         wavenumber = self.omega * math.sqrt(VACUUM_PERMEABILITY * VACUUM_PERMITTIVITY)
         self._free_space = FreeSpace(permittivity.shape, spacing, wavenumber, workers)
         contrast = cells_to_edges(permittivity.astype(np.complex128) - 1)
-        # The means leave rounding errors where all cells are empty.
+        # Averaging leaves rounding errors on edges in free space, so set small values to zero.
         contrast[np.abs(contrast) < 1e-9] = 0
         self._contrast = contrast
         self._inside = contrast != 0
@@ -103,22 +103,22 @@ class Body:
         Parameters
         ----------
         potential
-            Vector potential of the incident field on edges, (3, X, Y, Z) complex, T m, with a
-            divergence of 0, so that the electric field is `-i omega` times it: the potential of
-            closed currents.
+            Vector potential of the incident field on edges, (3, X, Y, Z) complex, T m. Its
+            divergence must be 0, as for closed currents, so that the incident electric field is
+            `-i omega` times the potential.
 
         Returns
         -------
         Field
-            The sum of the incident and of the scattered field.
+            Sum of the incident and the scattered field.
 
         Raises
         ------
         RuntimeError
-            The solver did not converge.
+            If the solver does not converge.
         """
         incident = -1j * self.omega * potential
-        # Threads wait for each other longer than they work on products of vectors.
+        # Use one BLAS thread, because synchronisation takes longer than vector products.
         with threadpool_limits(1, "blas"):
             electric, iterations = self._solve(incident[self._inside])
         admittivity = 1j * self.omega * VACUUM_PERMITTIVITY
@@ -127,7 +127,7 @@ class Body:
         return Field(electric, curl_of_edges(total, self.spacing), current, iterations)
 
     def _solve(self, incident: NDArray[np.complex128]) -> tuple[NDArray[np.complex128], int]:
-        """Return the electric field in the body, and how many iterations it took."""
+        """Return the electric field in the body and the number of iterations."""
         residuals: list[float] = []
 
         def log(residual: float) -> None:
@@ -147,16 +147,16 @@ class Body:
             raise RuntimeError(
                 f"the full-wave solver did not converge in {_MAX_ITERATIONS} iterations"
             )
-        return np.where(self._inside, self._charged(solution), 0), len(residuals)
+        return np.where(self._inside, self._electric_field(solution), 0), len(residuals)
 
-    def _charged(self, unknown: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """Return the electric field of a vector of unknowns."""
+    def _electric_field(self, unknown: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Return the electric field E for a vector of unknowns, the field F in the body."""
         field = np.zeros(self._contrast.shape, np.complex128)
         field[self._inside] = unknown
         return self._charges.correct(field)
 
     def _operator(self, unknown: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        electric = self._charged(unknown)
+        electric = self._electric_field(unknown)
         polarisation = self._contrast * electric
         electric += polarisation
         electric -= self._free_space.double_curl(polarisation)

@@ -1,8 +1,9 @@
-"""Analytic fields of layered spheres in the fields of l = 1, with phasors exp(+i omega t).
+"""Analytic fields of layered spheres in incident fields of order l = 1.
 
-With a radial function f, a constant vector m and the radial unit vector e, one of E and B is
-`f(r) m x e` and the other is proportional to its curl. Both obey Maxwell's equations in a layer of
-wavenumber k if f is a combination of the spherical Bessel functions j1(kr) and y1(kr).
+Phasors vary with exp(+i omega t). Let f be a radial function, m a constant vector and e the radial
+unit vector. One field (E or B) is `f(r) m x e`, and the other field is proportional to its curl.
+Both fields satisfy Maxwell's equations in a layer of wavenumber k if f is a linear combination of
+the spherical Bessel functions j1(kr) and y1(kr).
 """
 
 import math
@@ -12,7 +13,7 @@ import numpy as np
 from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY
 
 CLOCKWISE = np.array([1, -1j, 0])
-"""m of a field that rotates from x to y: its B1+ is 1 and its B1- is 0."""
+"""Vector m of a field that rotates from x to y. Its B1+ is 1 and its B1- is 0."""
 
 
 def wavenumber(frequency, permittivity=1.0):
@@ -45,7 +46,7 @@ def outgoing(z):
 
 
 def slope(function, z):
-    """The derivative of z f(z), by the recurrence of spherical Bessel functions."""
+    """Return the derivative of z f(z), by the recurrence relation of spherical Bessel functions."""
     zeroth = {j1: j0, y1: lambda z: -np.cos(z) / z}
     if function is outgoing:
         return slope(j1, z) - 1j * slope(y1, z)
@@ -53,13 +54,13 @@ def slope(function, z):
 
 
 def cross(position, radial, m):
-    """`radial m x r`, (3, ...); radial is f(r) / r."""
+    """Return `radial m x r`, (3, ...), where radial is f(r) / r."""
     x, y, z = position
     return radial * np.stack([m[1] * z - m[2] * y, m[2] * x - m[0] * z, m[0] * y - m[1] * x])
 
 
 def curl(position, k, a, b, m):
-    """The curl of `(a j1(kr) + b y1(kr)) m x e`."""
+    """Return the curl of `(a j1(kr) + b y1(kr)) m x e`."""
     r = np.sqrt(sum(u**2 for u in position))
     f = a * j1(k * r) + b * y1(k * r)
     transverse = (a * slope(j1, k * r) + b * slope(y1, k * r)) / r  # (r f)' / r
@@ -73,7 +74,7 @@ def curl(position, k, a, b, m):
 
 
 class Sphere:
-    """A sphere of layers of given outer radii (m) and complex permittivities, from the inside."""
+    """Layered sphere, with outer radii (m) and complex permittivities from inside to outside."""
 
     def __init__(self, radii, permittivities, frequency, *, magnetic):
         self.radii, self.magnetic = radii, magnetic
@@ -84,7 +85,11 @@ class Sphere:
         self.amplitudes = self._match()
 
     def _match(self):
-        """f and (r f)', over k^2 for the field of an electric dipole, are continuous."""
+        """Return the amplitudes of j1 and y1 in each layer from the continuity conditions.
+
+        f and (r f)' are continuous for a magnetic incident field. For an electric incident field, f
+        and (r f)' / k^2 are continuous.
+        """
         layers = [(k, (j1, y1)) for k in self.wavenumbers]
         layers[0] = (self.wavenumbers[0], (j1,))
         layers.append((self.outside, (outgoing,)))
@@ -110,7 +115,7 @@ class Sphere:
         return function(k * r), scale * slope(function, k * r)
 
     def incident_potential(self, position):
-        """The vector potential of the incident field."""
+        """Return the vector potential of the incident field."""
         r = np.sqrt(sum(u**2 for u in position))
         if self.magnetic:
             electric = cross(position, j1(self.outside * r) / r, CLOCKWISE)
@@ -120,7 +125,7 @@ class Sphere:
         return electric / (-1j * self.omega)
 
     def magnetic_field(self, position):
-        """B inside the sphere; 0 outside."""
+        """Return B inside the sphere; 0 outside."""
         r = np.sqrt(sum(u**2 for u in position))
         layer = np.digitize(r, self.radii)
         total = np.zeros((3, *r.shape), complex)
@@ -134,7 +139,7 @@ class Sphere:
 
 
 class Lattice:
-    """Cells around a sphere of a radius, none of whose points is at the origin."""
+    """Lattice of cells around a sphere. No point of the lattice is at the origin."""
 
     def __init__(self, radius, spacing):
         count = math.ceil(radius / spacing) + 2
@@ -152,7 +157,7 @@ class Lattice:
         return np.stack([sphere.incident_potential(self.edges(a))[a] for a in range(3)])
 
     def permittivity(self, sphere, subcells=4):
-        """The mean over each cell."""
+        """Return the mean permittivity of each cell."""
         offsets = ((np.arange(subcells) + 0.5) / subcells - 0.5) * self.spacing
         squares = ((self.axis[:, None] + offsets) ** 2).ravel()
         r2 = sum(np.ix_(squares, squares, squares))

@@ -12,7 +12,7 @@ FREQUENCY = 127.7e6
 
 @pytest.fixture(autouse=True)
 def solver(tmp_path, monkeypatch):
-    """A cache of its own, and a list of what was solved."""
+    """Use an empty cache, and return a list of the solved problems."""
     calls = []
 
     def solve(permittivity, grid, frequency):
@@ -29,7 +29,7 @@ def stored():
     return sorted(cache.cache_folder().iterdir())
 
 
-def test_the_second_time_nothing_is_solved(solver):
+def test_the_second_call_uses_the_cache(solver):
     first = cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY)
     second = cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY)
     assert len(solver) == len(stored()) == 1
@@ -38,7 +38,7 @@ def test_the_second_time_nothing_is_solved(solver):
         assert one.dtype == other.dtype == np.complex64
 
 
-def test_whatever_decides_the_fields_is_solved_anew(solver, monkeypatch):
+def test_a_change_of_any_input_is_solved_again(solver, monkeypatch):
     cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY)
     other = PERMITTIVITY.copy()
     other[0, 0, 0] += 1e-6
@@ -73,14 +73,14 @@ def test_a_damaged_file_is_replaced(solver, damage):
     assert stored() == [path]
 
 
-def test_a_folder_that_cannot_be_written_is_none(solver, tmp_path, monkeypatch):
+def test_an_unwritable_folder_is_ignored(solver, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     found = cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY)
     assert found.transmit.shape == GRID.shape
 
 
-def test_nothing_is_left_of_a_write_that_fails(solver, monkeypatch):
+def test_a_failed_write_leaves_no_files(solver, monkeypatch):
     def fail(*_args, **_arrays):
         raise OSError("no space left")
 

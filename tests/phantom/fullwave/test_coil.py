@@ -14,7 +14,7 @@ GRID = Grid(CENTRE - 80, 10.0, (17, 17, 17))
 
 
 def rotating(potential):
-    """B1+ and the conjugate of B1-."""
+    """Return B1+ and the conjugate of B1-."""
     x, y, _ = faces_to_centres(curl_of_edges(potential, 0.01))
     return (x + 1j * y) / 2, (x - 1j * y) / 2
 
@@ -38,15 +38,15 @@ def test_empty_coil_is_uniform_near_its_centre(potentials):
     assert 0.95 < middle.min() < middle.max() < 1.05
 
 
-def test_static_field_at_the_centre_is_that_of_biot_and_savart():
-    """Of rungs: mu0 I L / (4 pi a sqrt(a^2 + L^2/4)) each; of arcs: some more."""
+def test_static_field_at_the_centre_agrees_with_the_biot_savart_law():
+    """Each rung contributes mu0 I L / (4 pi a sqrt(a^2 + L^2/4)); the arcs add to this field."""
     coil = Birdcage()
     wires = coil.wires()
     plus, _ = rotating(vector_potential(wires, CENTRE, GRID, wavenumber=0.0)[0])
     distance = np.linalg.norm(wires.positions, axis=1)
     cross = np.cross(wires.elements, -wires.positions) / distance[:, None] ** 3
     x, y, _ = VACUUM_PERMEABILITY / 4 / math.pi * wires.currents[0] @ cross
-    # differences over 10 mm, and the mean over 20 mm
+    # the tolerance allows for finite differences over 10 mm and the mean over 20 mm
     assert plus[8, 8, 8] == pytest.approx((x + 1j * y) / 2, rel=2e-2)
     half = coil.length / 2
     rung = coil.length / (coil.radius * math.hypot(coil.radius, half))
@@ -55,7 +55,7 @@ def test_static_field_at_the_centre_is_that_of_biot_and_savart():
 
 
 def test_currents_are_closed(potentials):
-    """Without charges the potential has no divergence, but for errors of differences."""
+    """Without charges, the divergence of the potential is 0, except for discretisation errors."""
     for potential in potentials:
         divergence = sum(
             np.diff(potential[axis], axis=axis)[

@@ -1,4 +1,4 @@
-"""The full-wave phantom, noise-free, against the conductivity that it was made from."""
+"""Comparison of the noise-free full-wave phantom with its true conductivity."""
 
 import math
 from dataclasses import replace
@@ -35,7 +35,7 @@ def laplacian(values):
 
 
 def deep_in_the_tumour(head):
-    """Where all voxels that finite differences of the field depend on are tumour."""
+    """Return a mask of the voxels whose neighbours, including diagonal ones, are all tumour."""
     pure = np.abs(head.conductivity - QUIET.lesion_conductivity) < 1e-3
     return ndimage.binary_erosion(pure, np.ones((3, 3, 3)))
 
@@ -52,7 +52,7 @@ def test_full_helmholtz_returns_the_conductivity(head):
 
 
 def test_phase_alone_overestimates_the_conductivity(head):
-    """As |B1+| and |B1-| have a gradient, along that of the phase."""
+    """The gradients of |B1+| and |B1-|, which are neglected, are parallel to the phase gradient."""
     inside = deep_in_the_tumour(head)
     sigma = laplacian(head.phi0) / (4 * math.pi * QUIET.frequency * VACUUM_PERMEABILITY)
     assert 1.02 < np.median(sigma[inside]) / QUIET.lesion_conductivity < 1.5
@@ -73,7 +73,7 @@ def test_centre_is_brighter_than_the_rim_and_shading_is_mirrored(head):
     for magnitude in (transmit, receive):
         assert 0.5 < magnitude[rim].mean() < 0.9
         assert magnitude[brain].max() < 1.2
-    # The head is nearly symmetric, and a mirror turns one sense of rotation into the other.
+    # The head is nearly symmetric, and mirroring reverses the sense of rotation.
     origin, size = head.anatomy.grid.origin, head.anatomy.grid.resolution
     centre = round(-origin[0] / size)
     mirror = [2 * centre - x for x in range(2 * centre + 1 - transmit.shape[0], transmit.shape[0])]
@@ -107,7 +107,7 @@ def test_b1_map_is_measured_and_constant_but_for_the_full_wave_model(head):
 
 
 def test_fine_grids_are_interpolated_from_a_coarser_solution(head, monkeypatch):
-    """As for images below 2 mm; the difference of the solutions themselves is in it."""
+    """Images with voxels below 2 mm are interpolated. The error includes the coarser solution."""
     monkeypatch.setattr(make, "FINEST_FULL_WAVE", 8.0)
     coarse = make_head(QUIET)
     brain = head.anatomy.brain

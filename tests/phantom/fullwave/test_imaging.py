@@ -17,7 +17,7 @@ HEAD, BRAIN = R2 < 45**2, R2 < 30**2
 
 
 def parabolic(curvature, fall=0.0):
-    """A field whose phase has a constant Laplacian, rad/mm^2."""
+    """Return a field whose phase has a given constant Laplacian, rad/mm^2."""
     magnitude = 3 * (1 - fall * R2 / 45**2)
     return (magnitude * np.exp(1j * (curvature * R2 / 6 + 2))).astype(np.complex64)
 
@@ -32,7 +32,7 @@ def test_fields_are_one_at_the_centre():
 
 
 def test_phase_is_the_sum_unwrapped():
-    """9 rad over the head; the phase of the centre itself is gone."""
+    """The phase varies by 9 rad in the head. The phase at the centre has been subtracted."""
     phi0 = transceive_phase(relative_to_centre(FIELDS, BRAIN, GRID), HEAD, BRAIN)
     assert not phi0[~HEAD].any()
     expected = 0.03 * R2 / 6

@@ -12,7 +12,7 @@ from bids_qcm.phantom.fullwave.lattice import (
 
 
 def negative_laplacian(green):
-    """With the mirror images of an octant, where all neighbours are known."""
+    """Return the negative Laplacian of a function that is mirrored from one octant."""
     full = np.pad(green, ((1, 0),) * 3, mode="reflect")
     core = (slice(1, -1),) * 3
     total = 6 * full[core]
@@ -24,12 +24,12 @@ def negative_laplacian(green):
 
 def test_static_green_function():
     green = static_green_function((50, 41, 45))
-    # Watson's integral
+    # the value at the origin is Watson's integral
     assert green[0, 0, 0] == pytest.approx(0.2527310098586630, abs=1e-12)
     source = negative_laplacian(green)
     assert source[0, 0, 0] == pytest.approx(1, abs=1e-12)
     source[0, 0, 0] = 0
-    # also where the table ends and the expansion begins
+    # this includes the border between the table and the expansion
     assert np.abs(source).max() < 1e-8
     np.testing.assert_allclose(green[49, 30, 20], 1 / (4 * np.pi * np.sqrt(3701)), rtol=1e-4)
 
@@ -58,8 +58,8 @@ def test_convolution_is_the_sum(dtype):
         np.testing.assert_allclose(found[point], expected, rtol=1e-5)
 
 
-def test_double_curl_is_that_of_the_lattice():
-    """`curl curl A` with backward and forward differences, away from the array's border."""
+def test_double_curl_agrees_with_finite_differences():
+    """Compare with `curl curl A` by backward and forward differences, away from the border."""
     shape = (9, 10, 11)
     rng = np.random.default_rng(1)
     current = np.zeros((3, *shape), complex)

@@ -19,7 +19,7 @@ from tests.phantom.fullwave.spheres import (
 )
 
 AT_3_T, AT_7_T = 127.74e6, 298.06e6
-# relative permittivity and S/m: white matter and fluid at 3 T
+# relative permittivity and conductivity (S/m) of white matter and fluid at 3 T
 WHITE, FLUID = (52.5, 0.342), (84.0, 2.14)
 
 
@@ -38,13 +38,13 @@ def two_layers(frequency, *, magnetic=True):
 
 @cache
 def solved(make, frequency):
-    """A sphere, and what `solve` gives for it."""
+    """Return a sphere and the results of `solve` for this sphere."""
     sphere = make(frequency)
     return sphere, *solve(sphere, 0.005)
 
 
 def solve(sphere, spacing):
-    """The lattice, the field of the solver and B at the centres of the cells."""
+    """Return the lattice, the solved field and B at the cell centres."""
     lattice = Lattice(sphere.radii[-1], spacing)
     body = Body(lattice.permittivity(sphere), spacing, sphere.omega / 2 / math.pi)
     field = body.scatter(lattice.potential(sphere))
@@ -65,7 +65,7 @@ def away_from_borders(lattice, sphere, cells):
 
 
 def helmholtz(field, spacing, frequency):
-    """Conductivity and relative permittivity."""
+    """Return conductivity and relative permittivity from the Helmholtz equation."""
     laplacian = sum(np.roll(field, s, a) - field for a in range(3) for s in (1, -1))
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = -laplacian / spacing**2 / field / wavenumber(frequency) ** 2
@@ -80,7 +80,7 @@ def test_homogeneous_sphere_has_the_closed_form_of_b1_plus(frequency):
     closed = j0(kr) + j2(kr) * (1.5 * sine - 1) / 2
     inside = lattice.r < 0.075
     found, closed = b1_plus(magnetic)[inside], closed[inside]
-    # which is known up to a constant
+    # the closed form is known except for a constant factor
     found *= closed.sum() / found.sum()
     assert np.abs(found - closed).max() < 0.01 * np.abs(closed).max()
 
@@ -88,7 +88,7 @@ def test_homogeneous_sphere_has_the_closed_form_of_b1_plus(frequency):
 @pytest.mark.parametrize("make", [homogeneous, two_layers])
 @pytest.mark.parametrize("frequency", [AT_3_T, AT_7_T])
 def test_spheres_have_the_field_of_the_series(make, frequency):
-    """All three components and their absolute scale."""
+    """Compare all three components, including their absolute scale."""
     sphere, lattice, _, magnetic = solved(make, frequency)
     exact = sphere.magnetic_field(lattice.centres)
     assert rms_error(magnetic[:, exact[2] != 0], exact[:, exact[2] != 0]) < 0.02
@@ -110,9 +110,10 @@ def test_helmholtz_returns_the_properties(frequency):
 
 
 def test_error_falls_with_the_voxel_size():
-    """More slowly in the field of an electric dipole, which charges the surface.
+    """Check the order of convergence for both types of incident field.
 
-    The place of the charges is off by up to half a cell.
+    In the field of an electric dipole, there are charges on the surface. Their position has an
+    error of up to half a cell, so that convergence is slower.
     """
     for magnetic, order in ((True, 1.3), (False, 0.8)):
         sphere = homogeneous(AT_3_T, magnetic=magnetic)
@@ -127,7 +128,7 @@ def test_error_falls_with_the_voxel_size():
 
 
 def radiated_power(current, lattice, k):
-    """Of the far field, integrated over all directions."""
+    """Return the power of the far field, integrated over all directions."""
     node, weight = np.polynomial.legendre.leggauss(6)
     azimuths = 2 * math.pi * np.arange(12) / 12
     total = 0
@@ -151,7 +152,7 @@ def radiated_power(current, lattice, k):
 
 @pytest.mark.parametrize("magnetic", [True, False])
 def test_extinction_is_absorption_and_radiation(magnetic):
-    """The optical theorem; so little loss that either is a good part of the whole."""
+    """Check the optical theorem. The loss is small, so that both terms are significant."""
     sphere = layered(AT_7_T, magnetic=magnetic, layers=[(0.06, (40.0, 0.02))])
     lattice, field, _ = solve(sphere, 0.01)
     incident = -1j * sphere.omega * lattice.potential(sphere)
