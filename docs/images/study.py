@@ -1,4 +1,4 @@
-"""Draw study.png, errors and resolution, from the table of the study at 2 mm beside it."""
+"""Draw study.png, the errors and resolution of the methods, from the table study-2mm.tsv."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ PANELS = {
 
 
 def main() -> None:
-    """Draw the figure beside this file."""
+    """Draw the figure and save it in the folder of this file."""
     table = pd.read_csv(HERE / "study-2mm.tsv", sep="\t")
     table = table[~table.method.str.endswith("-fd")]
     methods = list(table.method.unique())
