@@ -272,7 +272,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         type=_positive,
         default=TARGET_STD,
         metavar="S_PER_M",
-        help="noise standard deviation in S/m of the median voxel, at which automatic radii aim "
+        help="target of automatic radii: noise standard deviation of the median voxel in S/m "
         "(default: %(default)s)",
     )
     add(

@@ -1,4 +1,4 @@
-"""Command ``bids-qcm-phantom``: write phantoms as BIDS datasets, and score maps of them."""
+"""Command ``bids-qcm-phantom``: write phantoms as BIDS datasets, and score their maps."""
 
 import argparse
 import shlex

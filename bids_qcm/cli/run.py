@@ -175,7 +175,7 @@ def _compute_all(
 def _compute(
     plans: Sequence[Plan], settings: Settings, datasets: Mapping[str, Path], summary: Summary
 ) -> dict[str, str]:
-    """Run one workflow and return the error of each failed node by its name."""
+    """Run one workflow and return the errors of the failed nodes by node name."""
     from bids_qcm.workflows.acquisition import write_node_name
     from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf, run_name
     from bids_qcm.workflows.running import crash_reports, run_workflow

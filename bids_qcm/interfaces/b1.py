@@ -47,7 +47,7 @@ class _MakeB1InputSpec(BaseInterfaceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="mask in which the |B1+| map is needed")
     is_brain = traits.Bool(mandatory=True, desc="whether the mask is a brain mask")
     head_expected = traits.Bool(False, usedefault=True, desc="whether the image shows a head")
-    source = traits.Str(mandatory=True, desc="image that errors of the model name")
+    source = traits.Str(mandatory=True, desc="image to name in errors of the model")
     companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
     declared = traits.Instance(DeclaredB1, mandatory=True)
     route = traits.Instance(Route, mandatory=True)
@@ -66,13 +66,13 @@ class _MakeB1OutputSpec(TraitedSpec):
     b1_file = optional_file()
     origin = traits.Enum("measured", "model", "none")
     metadata = traits.Dict(desc="sidecar of the |B1+| map")
-    provenance = traits.Dict(desc="sidecar fields of the results that use the |B1+| map")
+    provenance = traits.Dict(desc="fields for the sidecars of results that use the |B1+| map")
 
 
 class MakeB1(CheckedInterface):
-    """Interface that resamples a measured ``|B1+|`` map to the grid of the phase, or models it.
+    """Interface that resamples a measured ``|B1+|`` map to the phase grid or models the field.
 
-    The origins are tried in their order. The output map is divided by its median over the mask.
+    The origins are tried in the given order. The output map is divided by its median over the mask.
     """
 
     input_spec = _MakeB1InputSpec
@@ -113,7 +113,7 @@ class MakeB1(CheckedInterface):
         return runtime
 
     def _useful_origins(self) -> list[str]:
-        """Return the origins, without a model that is not requested and would not help."""
+        """Return the origins; omit the model if it was not requested and may not help."""
         inputs = self.inputs
         is_head = inputs.is_brain or inputs.head_expected
         helps = model_helps(inputs.frequency, is_head=is_head) or inputs.requested != "auto"

@@ -48,7 +48,7 @@ class _MakeMaskInputSpec(BaseInterfaceInputSpec):
     )
     magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
     signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
-    source = traits.Str(mandatory=True, desc="image that errors name")
+    source = traits.Str(mandatory=True, desc="image to name in errors")
     companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
     route = traits.Instance(Route, mandatory=True)
     in_files = traits.List(
@@ -70,13 +70,13 @@ class _MakeMaskOutputSpec(TraitedSpec):
     mask_type = traits.Enum("brain", "signal")
     is_brain = traits.Bool()
     metadata = traits.Dict(desc="sidecar of the mask")
-    provenance = traits.Dict(desc="sidecar fields of the results in the mask")
+    provenance = traits.Dict(desc="fields for the sidecars of results in this mask")
 
 
 class MakeMask(CheckedInterface):
     """Interface that resamples a brain mask to the grid of the phase, or makes a mask.
 
-    The origins are tried in their order.
+    The origins are tried in the given order.
     """
 
     input_spec = _MakeMaskInputSpec

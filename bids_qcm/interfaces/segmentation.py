@@ -44,8 +44,8 @@ class _CoregisterOutputSpec(TraitedSpec):
 class Coregister(CheckedInterface):
     """Interface that determines the rigid transform between the magnitude and an anatomical image.
 
-    An error is an output. Interfaces that need the transform raise the error; other interfaces
-    continue without the transform.
+    An error is reported as an output. Interfaces that need the transform raise this error; other
+    interfaces continue without the transform.
     """
 
     input_spec = _CoregisterInputSpec
@@ -96,7 +96,7 @@ class _SegmentT1wOutputSpec(TraitedSpec):
 
 
 class SegmentT1w(CheckedInterface):
-    """Interface that segments a T1w image. An error is an output, as in `Coregister`."""
+    """Interface that segments a T1w image; an error is reported as an output."""
 
     input_spec = _SegmentT1wInputSpec
     output_spec = _SegmentT1wOutputSpec

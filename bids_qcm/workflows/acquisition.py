@@ -155,7 +155,7 @@ def _paths_of_condstd(plan: Plan, settings: Settings, method: str) -> list[str]:
 
 
 def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
-    """Return the inputs of :class:`ImagesInputSpec`, which describe the acquisition's images."""
+    """Return the images of an acquisition as inputs of an interface with `ImagesInputSpec`."""
     return {
         "first_files": [str(echo.files[0]) for echo in plan.echoes],
         "second_files": [str(echo.files[1]) for echo in plan.echoes],

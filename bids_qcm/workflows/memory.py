@@ -80,7 +80,7 @@ def preparation_gb(plan: Plan) -> float:
 
 
 def mask_gb(plan: Plan) -> float:
-    """Return the peak memory in GB of importing or making the mask."""
+    """Return the peak memory in GB needed to import or make the mask."""
     needs = [_COPYING_GB]
     if plan.mask is not None:
         needs.append(import_gb(plan, plan.mask, plan.mask_route))
@@ -90,7 +90,7 @@ def mask_gb(plan: Plan) -> float:
 
 
 def b1_gb(plan: Plan) -> float:
-    """Return the peak memory in GB of making the ``|B1+|`` map."""
+    """Return the peak memory in GB needed to make the ``|B1+|`` map."""
     if not plan.b1_origins:
         return 0.0
     needs = [_B1_GB + _B1_BYTES * plan.grid.n_voxels / 1e9]
@@ -100,18 +100,18 @@ def b1_gb(plan: Plan) -> float:
 
 
 def phi0_gb(plan: Plan) -> float:
-    """Return the peak memory in GB of computing phi0."""
+    """Return the peak memory in GB needed to compute phi0."""
     per_voxel = _PHI0_BYTES + _PHI0_BYTES_PER_ECHO * len(plan.echoes)
     return _PHI0_GB + plan.grid.n_voxels * per_voxel / 1e9
 
 
 def sign_gb(plan: Plan) -> float:
-    """Return the peak memory in GB of determining the phase sign."""
+    """Return the peak memory in GB needed to determine the phase sign."""
     return _LOOPS_GB + plan.grid.n_voxels * _RECONSTRUCTION_BYTES / 1e9
 
 
 def reconstruction_gb(plan: Plan, settings: Settings, name: str) -> float:
-    """Return the peak memory in GB of computing a map with the named method."""
+    """Return the peak memory in GB needed to compute a map with a method."""
     method = METHODS[name]
     if method.form == "inversion":
         return _LOOPS_GB + plan.grid.n_voxels * _INVERSION_BYTES / 1e9
@@ -123,17 +123,17 @@ def reconstruction_gb(plan: Plan, settings: Settings, name: str) -> float:
 
 
 def statistics_gb(plan: Plan) -> float:
-    """Return the peak memory in GB of computing the statistics of a map."""
+    """Return the peak memory in GB needed to compute the statistics of a map."""
     return _COPYING_GB + plan.grid.n_voxels * _STATISTICS_BYTES / 1e9
 
 
 def volume_gb() -> float:
-    """Return the peak memory in GB of a node that copies a file."""
+    """Return the peak memory in GB needed to copy a file."""
     return _COPYING_GB
 
 
 def import_gb(plan: Plan, companion: Companion, route: Route) -> float:
-    """Return the peak memory in GB of resampling a derivative to the grid of the phase."""
+    """Return the peak memory in GB needed to resample a derivative to the phase grid."""
     if route.same_grid:
         return _COPYING_GB + plan.grid.n_voxels * _SAME_GRID_BYTES / 1e9
     of_source = _IMPORT_BYTES_OF_SOURCE * sum(map(_n_voxels_of, companion.paths))
@@ -141,19 +141,19 @@ def import_gb(plan: Plan, companion: Companion, route: Route) -> float:
 
 
 def registration_gb(plan: Plan, route: Route) -> float:
-    """Return the peak memory in GB of registering the anatomical image."""
+    """Return the peak memory in GB needed to register the anatomical image."""
     n_voxels = plan.grid.n_voxels + _n_voxels_of(route.anatomical)
     return _REGISTRATION_GB + _REGISTRATION_BYTES * n_voxels / 1e9
 
 
 def tissue_classes_gb(image: Companion) -> float:
-    """Return the peak memory in GB of segmenting a T1w image."""
+    """Return the peak memory in GB needed to segment a T1w image."""
     n_voxels = _n_voxels_of(image.path)
     return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * n_voxels / 1e9
 
 
 def reading_gb(plan: Plan) -> float:
-    """Return the memory in GB of reading the images of one echo."""
+    """Return the memory in GB needed to read the images of one echo."""
     return plan.grid.n_voxels * _READING_BYTES / 1e9
 
 

@@ -207,7 +207,7 @@ def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
 
 def _read_plugin_file(path: Path) -> tuple[type[PluginBase], dict[str, Any]]:
     """Read the class of the plugin and its arguments from the plugin file."""
-    remedy = "write plugin, the name of a nipype plugin, and plugin_args, a mapping, to the file"
+    remedy = "write the keys plugin (a name) and plugin_args (a mapping) to this YAML file"
     try:
         content = yaml.safe_load(path.read_text())
         name, arguments = content["plugin"], dict(content.get("plugin_args") or {})

@@ -45,7 +45,7 @@ class Worker:
         theirs.close()
 
     def start(self, node: Node, updatehash: bool, taskid: int) -> None:
-        """Send a node to the process; if the process has died, ``result`` raises the error."""
+        """Send a node to the process. If the process has died, :meth:`result` raises the error."""
         with suppress(OSError):
             self._connection.send((node, updatehash, taskid))
 

@@ -1,6 +1,6 @@
 """Sphinx directive that shows the usage and all arguments of an argparse parser.
 
-Existing extensions parse help texts as reStructuredText, so that ``*_dseg`` is an error.
+Existing extensions parse help texts as reStructuredText, in which ``*_dseg`` is an error.
 """
 
 import argparse
