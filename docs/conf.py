@@ -1,4 +1,4 @@
-"""How Sphinx builds this documentation; `make docs` does it."""
+"""Sphinx configuration of this documentation, which `make docs` builds."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "examples", "extensions", "templates"]
-smartquotes = False  # help texts have options with two hyphens
+smartquotes = False  # smart quotes would change the two hyphens of options
 html_theme = "furo"
 html_title = f"bids_qcm {release}"
 templates_path = ["templates"]
@@ -32,7 +32,7 @@ html_css_files = ["wide-tables.css"]
 myst_heading_anchors = 4
 
 autosummary_generate = True
-autodoc_typehints = "none"  # the docstrings have the types, in words
+autodoc_typehints = "none"  # the docstrings already describe the types
 add_module_names = False
 numpydoc_class_members_toctree = False
 numpydoc_show_class_members = False

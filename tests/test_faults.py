@@ -12,7 +12,7 @@ import pytest
 from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.cli.run import main
 from bids_qcm.settings import Settings
-from bids_qcm.workflows.claims import claimed
+from bids_qcm.workflows.locks import lock_acquisitions
 from bids_qcm.workflows.preflight import Preflight
 from tests.commands import COMMAND, busiest, kill_group, run, start, wait_until, workers
 from tests.synthetic import write_subjects
@@ -151,7 +151,7 @@ def test_a_full_disk(tmp_path, full):
     )
     assert status == 73
     assert "No space left on device" in said
-    assert "make room in OUTPUT_DIR and the work directory" in said
+    assert "free space in OUTPUT_DIR and the work directory" in said
     assert "Traceback" not in said
 
 
@@ -228,22 +228,22 @@ def test_a_killed_worker(tmp_path):
     finally:
         kill_group(process)
     assert process.returncode == 0, said
-    assert "its process was ended by SIGKILL" in said
-    assert "trying once more, alone" in said
+    assert "its process was killed by SIGKILL" in said
+    assert "will be tried once more, alone" in said
     assert maps(out) == ["sub-0000", "sub-0001"]
 
 
 def test_two_runs_of_one_acquisition(raw, tmp_path, in_process, capsys):
     given = Settings(raw, tmp_path / "out", tmp_path / "work")
     (plan,) = (
-        prospect.plan
-        for prospect in Preflight(given, {}).outline(
+        result.plan
+        for result in Preflight(given, {}).outline(
             group_acquisitions((raw / "sub-0000/anat").glob("*_part-*.nii.gz"))
         )
     )
-    with claimed([plan], given):
+    with lock_acquisitions([plan], given):
         assert in_process(raw) == 1
-    assert "another run computes it" in capsys.readouterr().err
+    assert "another run is computing this acquisition" in capsys.readouterr().err
     assert maps(tmp_path / "out") == []
     assert in_process(raw) == 0
 

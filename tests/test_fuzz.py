@@ -105,15 +105,15 @@ def look(raw, acquisitions=None):
     if acquisitions is None:
         acquisitions = group_acquisitions(raw.glob("sub-*/anat/*_part-*.nii*"))
     outlines = preflight.outline(acquisitions)
-    plans = [prospect.plan for prospect in outlines if prospect.plan is not None]
+    plans = [result.plan for result in outlines if result.plan is not None]
     checked = preflight.check(plans) if plans else []
-    for prospect in (*outlines, *checked):
-        assert "internal error" not in prospect.why_skipped
-        if prospect.plan is None:
-            assert ". Remedy: " in prospect.why_skipped
-    for prospect in checked:
-        if prospect.plan is not None:
-            compute(prospect.plan)
+    for result in (*outlines, *checked):
+        assert "internal error" not in result.why_skipped
+        if result.plan is None:
+            assert ". Remedy: " in result.why_skipped
+    for result in checked:
+        if result.plan is not None:
+            compute(result.plan)
 
 
 def compute(plan):

@@ -182,7 +182,7 @@ def test_no_citation_of_nothing(derived, caplog):
     argv = ["/nowhere", str(derived), "participant", "--boilerplate-only"]
     before = (derived / "logs/CITATION.md").read_bytes()
     assert main([*argv, "--participant-label", "bad"]) == 66
-    assert "has no map to tell of" in caplog.text
+    assert "has no conductivity map to describe" in caplog.text
     assert (derived / "logs/CITATION.md").read_bytes() == before
 
 

@@ -74,12 +74,12 @@ def map_conductivity(tmp_path):
         )
         derivatives = derivative_datasets(raw, (), settings.output_dir)
         preflight = Preflight(settings, derivatives)
-        prospects = preflight.outline(find_acquisitions(settings))
-        plans = [one.plan for one in prospects if one.plan]
+        results = preflight.outline(find_acquisitions(settings))
+        plans = [one.plan for one in results if one.plan]
         if plans:
-            prospects = preflight.check(plans)
-            plans = [one.plan for one in prospects if one.plan]
-        errors = [failure.error for one in prospects for failure in one.failures]
+            results = preflight.check(plans)
+            plans = [one.plan for one in results if one.plan]
+        errors = [failure.error for one in results for failure in one.failures]
         if plans:
             datasets = {"raw": raw, **derivatives}
             workflow = init_bids_qcm_wf(plans=plans, settings=settings, datasets=datasets)

@@ -1,1 +1,1 @@
-"""The commands."""
+"""Command-line interface: the commands ``bids-qcm`` and ``bids-qcm-phantom``."""

@@ -1,7 +1,8 @@
-"""The command line as a Boutiques descriptor, for platforms that run tools by these.
+"""Boutiques descriptor of the command line.
 
-``make boutiques`` writes it. The schema is that of https://boutiques.github.io, version 0.5;
-Glatard et al. 2018, doi:10.1093/gigascience/giy016.
+Some platforms run tools from such a descriptor. ``make boutiques`` writes the file. The descriptor
+follows version 0.5 of the Boutiques schema (https://boutiques.github.io); see Glatard et al. 2018,
+doi:10.1093/gigascience/giy016.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from bids_qcm import __version__
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.cli.parser import build_parser
 
-# What a placeholder in the help stands for; all others stand for text.
+# Boutiques types by metavar. Arguments with any other metavar are strings.
 _TYPES: dict[Any, dict[str, str | bool]] = {
     "BIDS_DIR": {"type": "File"},
     "FILE": {"type": "File"},
@@ -22,18 +23,18 @@ _TYPES: dict[Any, dict[str, str | bool]] = {
 
 
 def describe_command() -> dict[str, Any]:
-    """Describe the command `bids-qcm`.
+    """Return the Boutiques descriptor of the command ``bids-qcm``.
 
     Returns
     -------
     dict
-        The descriptor, for JSON.
+        The descriptor, ready to be serialised as JSON.
     """
     parser = build_parser()
-    # help and version print something and end
-    actions = [one for one in parser._actions if one.default != argparse.SUPPRESS]
+    # --help and --version are left out because they only print text and exit
+    actions = [action for action in parser._actions if action.default != argparse.SUPPRESS]
     inputs = [_describe(action) for action in actions]
-    keys = [one["value-key"] for one in inputs]
+    keys = [argument["value-key"] for argument in inputs]
     return {
         "name": parser.prog,
         "description": parser.description,
@@ -59,8 +60,8 @@ def describe_command() -> dict[str, Any]:
 
 
 def _describe(action: argparse.Action) -> dict[str, Any]:
-    """Describe one argument."""
-    flag = next((one for one in action.option_strings if one.startswith("--")), None)
+    """Return the Boutiques input that describes one argument."""
+    flag = next((option for option in action.option_strings if option.startswith("--")), None)
     name = (flag or action.dest).strip("-").replace("-", "_")
     described = {
         "id": name,

@@ -1,4 +1,4 @@
-"""Exit statuses, and the argument parser that keeps to them."""
+"""Exit statuses of the commands, and an argument parser that uses them."""
 
 import argparse
 import sys
@@ -10,9 +10,10 @@ from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, OutputE
 
 
 class ExitStatus(IntEnum):
-    """What a command's exit status means.
+    """Exit status of a command.
 
-    Those above 2 are of the BIDS Apps execution specification, which has most from sysexits.h.
+    Statuses above 2 follow the BIDS Apps execution specification, which takes most of its statuses
+    from ``sysexits.h``.
     """
 
     DONE = 0
@@ -28,7 +29,7 @@ class ExitStatus(IntEnum):
     INTERRUPTED = 130
 
 
-_OF_ERROR = {
+_STATUS_OF_ERROR = {
     DatasetError: ExitStatus.DATASET_INVALID,
     SelectionError: ExitStatus.NOTHING_SELECTED,
     NoInputError: ExitStatus.NO_INPUT,
@@ -37,28 +38,28 @@ _OF_ERROR = {
 
 
 def status_of(error: InputError) -> ExitStatus:
-    """Give the exit status for input that cannot be used as a whole."""
-    return _OF_ERROR.get(type(error), ExitStatus.BAD_DATA)
+    """Return the exit status for an error that stops the whole run."""
+    return _STATUS_OF_ERROR.get(type(error), ExitStatus.BAD_DATA)
 
 
 def existing_folder(text: str) -> Path:
-    """Check that an argument names a folder.
+    """Convert an argument to the path of a folder that exists.
 
     Raises
     ------
     argparse.ArgumentTypeError
-        If it does not.
+        If the argument is not the path of an existing folder.
     """
     path = Path(text)
     if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is no folder")
+        raise argparse.ArgumentTypeError(f"{text} is not a folder")
     return path
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that exits with status 64 where argparse has 2."""
+    """Argument parser that exits with status 64 on a usage error, where argparse exits with 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Show usage and message, and exit."""
+        """Print the usage and an error message, and exit with status 64."""
         self.print_usage(sys.stderr)
         self.exit(ExitStatus.USAGE, f"{self.prog}: error: {message}\n")

@@ -1,4 +1,4 @@
-"""The command line of `bids-qcm`."""
+"""Command-line parser of ``bids-qcm``."""
 
 import argparse
 import json
@@ -25,10 +25,10 @@ from bids_qcm.workflows.machine import available_cores
 _FILTER_KEYS = ("phase", "segmentation", "mask", "b1")
 
 _EPILOG = """\
-exit status: 0 all done; 1 some acquisition or method failed or was skipped; 2 all maps were
-computed, but a report failed; 16 the dataset is invalid; 18 the participants or filters select
-nothing; 64 usage; 65 bad data; 66 no phase image; 70 internal error; 73 cannot
-write; 130 interrupted.
+exit status: 0 everything was done; 1 an acquisition or method failed or was skipped; 2 all maps
+were computed, but a report failed; 16 the dataset is invalid; 18 the participants or filters
+select nothing; 64 usage error; 65 bad data; 66 no phase image; 70 internal error; 73 an output
+cannot be written; 130 interrupted.
 """
 
 
@@ -38,18 +38,19 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments after the command's name; None means those of the process.
+        Arguments after the command name. None means the arguments of this process.
 
     Returns
     -------
     settings : Settings
+        Settings of the run.
     verbosity : int
-        How often ``-v`` was given.
+        Number of times that ``-v`` was given.
 
     Raises
     ------
     SystemExit
-        Help or version was asked for (0) or the usage is wrong (64).
+        With status 0 after ``--help`` or ``--version``, and with status 64 after a usage error.
     """
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
@@ -58,16 +59,18 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         options.reports_only or options.boilerplate_only
     )
     if needs_raw_data and not options.bids_dir.is_dir():
-        parser.error(f"argument BIDS_DIR: {options.bids_dir} is no folder")
+        parser.error(f"argument BIDS_DIR: {options.bids_dir} is not a folder")
     for name in ("write_slurm", "reports_only", "boilerplate_only"):
         if options.dry_run and getattr(options, name):
             flag = name.replace("_", "-")
-            parser.error(f"argument --dry-run: not with --{flag}, which computes nothing either")
+            parser.error(
+                f"argument --dry-run: not allowed with --{flag}, which computes no maps either"
+            )
     work_dir = options.work_dir.resolve()
     if needs_raw_data and set("[]*?") & set(str(work_dir)):
         parser.error(
-            f"argument --work-dir: {work_dir} has one of [ ] * ? in it, which nipype takes for a "
-            "pattern; give another folder"
+            f"argument --work-dir: {work_dir} contains one of the characters [ ] * ?, which nipype "
+            "reads as a file pattern; choose another folder"
         )
     nprocs = options.nprocs or available_cores()
     settings = Settings(
@@ -115,17 +118,17 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     )
     if needs_raw_data and _in_raw_data(settings.output_dir, settings.bids_dir):
         parser.error(
-            "OUTPUT_DIR is among the raw data in BIDS_DIR; give another folder, such as "
+            "OUTPUT_DIR is inside the raw data of BIDS_DIR; choose another folder, such as "
             f"{settings.bids_dir / 'derivatives' / 'bids_qcm'}"
         )
     return settings, options.verbose
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser, flags spelled as in fMRIPrep where it has them."""
+    """Build the parser. Options that fMRIPrep also has are spelled as in fMRIPrep."""
     parser = Parser(
         prog="bids-qcm",
-        description="Conductivity maps (S/m) from the phase of ordinary MRI, for a BIDS dataset.",
+        description="Compute conductivity maps (S/m) of a BIDS dataset from the phase of MRI.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
@@ -133,22 +136,22 @@ def build_parser() -> argparse.ArgumentParser:
         "bids_dir",
         type=Path,
         metavar="BIDS_DIR",
-        help="root folder of the BIDS dataset; the group level does not read it",
+        help="root folder of the BIDS dataset; the group level does not read this folder",
     )
     add("output_dir", type=Path, metavar="OUTPUT_DIR", help="folder of the derivative dataset")
     add(
         "analysis_level",
         choices=get_args(AnalysisLevel),
-        help="participant, to map conductivity; group, to put the statistics of all maps in "
+        help="participant: map conductivity; group: combine the statistics of all maps in "
         "OUTPUT_DIR into one table and one page",
     )
     add("--version", action="version", version=f"bids-qcm {__version__}")
-    add("-v", "--verbose", action="count", default=0, help="let nipype log each step of each node")
-    _add_selection(parser.add_argument_group("what to process"))
-    _add_segmentation(parser.add_argument_group("where tissues are"))
-    _add_method(parser.add_argument_group("how to compute"))
-    _add_reports(parser.add_argument_group("what to report"))
-    _add_resources(parser.add_argument_group("how to run"))
+    add("-v", "--verbose", action="count", default=0, help="log each step of each nipype node")
+    _add_selection(parser.add_argument_group("data selection"))
+    _add_segmentation(parser.add_argument_group("segmentation and mask"))
+    _add_method(parser.add_argument_group("reconstruction"))
+    _add_reports(parser.add_argument_group("reports"))
+    _add_resources(parser.add_argument_group("execution"))
     return parser
 
 
@@ -176,9 +179,9 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         type=_filters,
         default={},
         metavar="FILE",
-        help='JSON that selects by entities: {"phase": {"suffix": "MEGRE", "acquisition": ["a", '
-        '"b"]}}; the key segmentation is for segmentations and T1w images, mask for brain masks, '
-        "b1 for |B1+| maps",
+        help='JSON file that selects images by their entities: {"phase": {"suffix": "MEGRE", '
+        '"acquisition": ["a", "b"]}}; the key segmentation selects segmentations and T1w images, '
+        "mask selects brain masks, and b1 selects |B1+| maps",
     )
     add(
         "-d",
@@ -187,21 +190,21 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_derivative,
         metavar="[NAME=]PATH",
-        help="derivative datasets to search first for segmentations, brain masks and |B1+| maps: "
-        "of fMRIPrep, sMRIPrep, FreeSurfer, FastSurfer, SynthSeg or any other that has *_dseg or "
-        "*_TB1map; those in BIDS_DIR/derivatives are searched anyway",
+        help="derivative datasets to search first for segmentations, brain masks and |B1+| maps; "
+        "written by fMRIPrep, sMRIPrep, FreeSurfer, FastSurfer, SynthSeg or other software that "
+        "writes *_dseg or *_TB1map; the datasets in BIDS_DIR/derivatives are always searched",
     )
     add(
         "--bids-database-dir",
         type=Path,
         metavar="DIR",
-        help="where to keep pybids' index of the dataset, to be used again; delete it when the "
-        "dataset changes",
+        help="folder in which pybids keeps its index of the dataset for later runs; delete the "
+        "folder when the dataset changes",
     )
     add(
         "--skip-bids-validation",
         action="store_true",
-        help="go on without a valid dataset_description.json",
+        help="run without a valid dataset_description.json",
     )
 
 
@@ -211,33 +214,34 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         "--segmentation",
         default="auto",
         metavar="{auto,t1w,none,NAME}",
-        help="which segmentation to use: auto, of any derivative dataset; NAME, of the derivative "
-        "dataset of this name; t1w, tissue classes of the T1w image, with low confidence; none "
-        "(default: auto)",
+        help="segmentation to use: auto, from any derivative dataset; NAME, from the derivative "
+        "dataset with this name; t1w, tissue classes of the T1w image, with low confidence; none, "
+        "no segmentation (default: auto)",
     )
     add(
         "--mask",
         default="auto",
         metavar="{auto,brain,signal,NAME}",
-        help="where to map conductivity: auto, in a brain mask of any derivative dataset, else in "
-        "a brain mask made from the T1w image or the magnitude, else where there is signal; "
-        "brain, in a brain mask, or an error; signal, where there is signal; NAME, in the brain "
-        "mask of the derivative dataset of this name (default: auto)",
+        help="mask in which to map conductivity: auto, the brain mask of any derivative dataset, "
+        "otherwise a brain mask made from the T1w image or the magnitude, otherwise all voxels "
+        "with signal; brain, a brain mask, with an error if there is none; signal, all voxels with "
+        "signal; NAME, the brain mask of the derivative dataset with this name (default: auto)",
     )
     add(
         "--label-table",
         type=_file,
         metavar="FILE",
-        help="TSV with the columns index, name and tissue (CSF, GM, WM, SGM or other) that says "
-        "what the labels of segmentations are (default: the dataset's own, or the known numbering)",
+        help="TSV file that defines the labels of segmentations, with the columns index, name and "
+        "tissue (CSF, GM, WM, SGM or other) (default: the table in the dataset, or the known "
+        "numbering of its software)",
     )
     add(
         "--coreg",
         choices=get_args(Coreg),
         default="auto",
-        help="how a segmentation of the anatomy gets to the phase where no transform is given: "
-        "header, by the coordinates in the headers; rigid, by registering its anatomical image "
-        "to the magnitude; auto, rigid where that is better (default: auto)",
+        help="alignment of an anatomical segmentation with the phase if no transform is given: "
+        "header, the coordinates in the headers; rigid, rigid registration of the anatomical "
+        "image to the magnitude; auto, the better of the two (default: auto)",
     )
 
 
@@ -249,8 +253,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         default=[],
         choices=[*METHODS, "all"],
         metavar="METHOD",
-        help=f"one or more of {', '.join(METHODS)}; all adds the ten of the published comparison "
-        f"(default: {' and '.join(DEFAULT_METHODS[True])} where there is a segmentation, else "
+        help=f"one or more of {', '.join(METHODS)}; all stands for the ten published methods "
+        f"(default: {' and '.join(DEFAULT_METHODS[True])} with a segmentation, otherwise "
         f"{' and '.join(DEFAULT_METHODS[False])})",
     )
     for name in ("fit", "integral"):
@@ -259,64 +263,66 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
             nargs="+",
             type=_radius_number,
             metavar="MM",
-            help=f"{name} radius of all methods that have one, in mm: one number or three (x y z); "
-            "0 on one axis for an in-plane kernel; auto for the smallest that meets --target-std "
-            "(default: each method's published optimum)",
+            help=f"{name} radius in mm of all methods that have this radius: one number or three "
+            "(x y z); 0 on one axis gives an in-plane kernel; auto gives the smallest radius that "
+            "meets --target-std (default: the published optimum of each method)",
         )
     add(
         "--target-std",
         type=_positive,
         default=TARGET_STD,
         metavar="S_PER_M",
-        help="noise standard deviation in S/m that radii of auto give the median voxel "
+        help="target of automatic radii: noise standard deviation of the median voxel in S/m "
         "(default: %(default)s)",
     )
     add(
         "--phase-type",
         choices=get_args(PhaseType),
         default="transceive",
-        help="what the phase of the images is: transceive, as scanners have it, or transmit, after "
-        "half of it was taken (default: %(default)s)",
+        help="type of the phase in the images: transceive, as scanners write it, or transmit, if "
+        "the phase has already been halved (default: %(default)s)",
     )
     add(
         "--sign",
         "--phase-sign",
         choices=["auto", "+", "-"],
         default="auto",
-        help="sign of the phase; auto makes the median conductivity positive (default: auto)",
+        help="sign of the phase; auto chooses the sign that makes the median conductivity positive "
+        "(default: auto)",
     )
     add(
         "--phase-units",
         type=_phase_units,
         default="auto",
         metavar="UNITS",
-        help="unit of phase images: auto, rad, mrad, or the number of units in one cycle, such as "
-        "4096 (default: auto, from Units and the range of values)",
+        help="unit of the phase images: auto, rad, mrad, or the number of units in one cycle, such "
+        "as 4096; auto uses the field Units and the value range (default: auto)",
     )
     add(
         "--b1",
         default="auto",
         metavar="{auto,model,none,NAME}",
-        help="magnitude of the transmit field, |B1+|: auto, for the inversions only, a measured "
-        "map (fmap/*_TB1map) of the same session, else, in heads at 1.5 T and more, the field of "
-        "a homogeneous body with the head's outline; model, that field, for all methods; NAME, "
-        "the measured map of the derivative dataset of this name, or raw for BIDS_DIR, for all "
-        "methods; none, a constant |B1+| (default: auto)",
+        help="transmit field magnitude |B1+|: auto, only for the inversions, a measured map "
+        "(fmap/*_TB1map) of the same session, otherwise, for heads at 1.5 T and above, the "
+        "modelled field of a homogeneous body with the outline of the head; model, the modelled "
+        "field, for all methods; NAME, the measured map of the derivative dataset with this name, "
+        "for all methods; raw, the measured map in BIDS_DIR, for all methods; none, a constant "
+        "|B1+| (default: auto)",
     )
     add(
         "--image-checks",
         choices=get_args(ImageChecks),
         default="stop",
-        help="what to do with images that cannot be right, such as a magnitude with negative "
-        "values: stop, leave their acquisition out with an error; warn, map it with a warning "
+        help="action if an image must be wrong, such as a magnitude with negative values: stop, "
+        "skip the acquisition with an error; warn, map the acquisition with a warning "
         "(default: stop)",
     )
     add(
         "--no-uncertainty",
         dest="uncertainty",
         action="store_false",
-        help="leave out the maps of the noise standard deviation (*_condstd), most of the time of "
-        "the integral methods",
+        help="do not compute noise standard deviation maps (*_condstd), which take most of the "
+        "computation time of integral methods",
     )
 
 
@@ -325,20 +331,20 @@ def _add_reports(group: argparse._ArgumentGroup) -> None:
     only.add_argument(
         "--reports-only",
         action="store_true",
-        help="compute nothing; write the participants' reports again from what OUTPUT_DIR holds",
+        help="compute no maps; write the participant reports again from the files in OUTPUT_DIR",
     )
     only.add_argument(
         "--boilerplate-only",
         action="store_true",
-        help="compute nothing; write OUTPUT_DIR/logs/CITATION.{md,html,bib} about all maps in "
-        "OUTPUT_DIR, whichever runs made them",
+        help="compute no maps; write OUTPUT_DIR/logs/CITATION.{md,html,bib} about all maps in "
+        "OUTPUT_DIR, including maps from earlier runs",
     )
     group.add_argument(
         "--aggregate-session-reports",
         type=_positive_int,
         metavar="N",
-        help="a participant with more than N sessions gets a report for each session, beside that "
-        "of all (default: of all only)",
+        help="also write one report per session for participants with more than N sessions "
+        "(default: only the report of the participant)",
     )
 
 
@@ -349,21 +355,21 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         "--n-cpus",
         type=_positive_int,
         metavar="N",
-        help="threads that may be busy at once (default: as many as there are cores)",
+        help="number of threads that may run at the same time (default: the number of cores)",
     )
     add(
         "--omp-nthreads",
         type=_positive_int,
         metavar="N",
-        help="threads of each process, at most --nprocs (default: --nprocs, 8 at most)",
+        help="number of threads in each process, at most --nprocs (default: --nprocs, at most 8)",
     )
     add(
         "--mem",
         "--mem-mb",
         type=_gigabytes,
         metavar="SIZE",
-        help="memory to use at most: a number with K, M, G or T, without a letter in megabytes "
-        "(default: nine tenths of the machine's)",
+        help="maximum memory: a number with the unit K, M, G or T, or in megabytes without a unit "
+        "(default: 90 %% of the memory of the machine)",
     )
     add(
         "-w",
@@ -371,34 +377,34 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         type=Path,
         default=Path("work"),
         metavar="DIR",
-        help="folder of intermediate results, which a second run uses again (default: ./work)",
+        help="folder for intermediate results, which a later run uses again (default: ./work)",
     )
     add(
         "--clean-workdir",
         action="store_true",
-        help="delete what WORK_DIR holds of these acquisitions first",
+        help="first delete the intermediate results of these acquisitions from the work directory",
     )
     add(
         "--use-plugin",
         type=_file,
         metavar="FILE",
-        help="YAML with nipype's plugin and plugin_args, instead of MultiProc",
+        help="YAML file with a nipype plugin and its plugin_args, used instead of MultiProc",
     )
     add(
         "--write-slurm",
         type=Path,
         metavar="DIR",
-        help="compute nothing, but write scripts to DIR that run all participants as a Slurm job "
-        "array, each with --omp-nthreads cores and the memory that it is estimated to need, and "
-        "then the group level",
+        help="compute no maps; write scripts to DIR that run all participants as a Slurm job array "
+        "and then the group level; each participant gets --omp-nthreads cores and its estimated "
+        "memory",
     )
-    add("--dry-run", action="store_true", help="print the plan, and stop before computing")
-    add("--stop-on-first-crash", action="store_true", help="end the run at the first failure")
-    add("--write-graph", action="store_true", help="write the workflow's graph to logs/")
+    add("--dry-run", action="store_true", help="print the plan and exit")
+    add("--stop-on-first-crash", action="store_true", help="stop the run at the first failure")
+    add("--write-graph", action="store_true", help="write the workflow graph to logs/")
 
 
 def _in_raw_data(folder: Path, bids_dir: Path) -> bool:
-    """Tell whether a folder is the dataset's, other than among its derivatives."""
+    """Whether a folder lies in the dataset, but not in its ``derivatives`` folder."""
     return folder.is_relative_to(bids_dir) and not folder.is_relative_to(bids_dir / "derivatives")
 
 
@@ -415,7 +421,7 @@ def _radius(
     if numbers == ["auto"]:
         return "auto"
     if "auto" in numbers:
-        parser.error(f"{flag} is either auto or one or three numbers, in mm")
+        parser.error(f"{flag} takes either auto or one or three numbers in mm")
     try:
         return as_triple(numbers, flag)
     except ValueError as error:
@@ -428,13 +434,13 @@ def _radius_number(text: str) -> float | Literal["auto"]:
     try:
         return float(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text} is neither a number of mm nor auto") from error
+        raise argparse.ArgumentTypeError(f"{text} is neither a number (in mm) nor auto") from error
 
 
 def _file(text: str) -> Path:
     path = Path(text)
     if not path.is_file():
-        raise argparse.ArgumentTypeError(f"{text} is no file")
+        raise argparse.ArgumentTypeError(f"{text} is not a file")
     return path
 
 
@@ -455,13 +461,13 @@ def _filters(text: str) -> dict[str, dict[str, Any]]:
             check_filters(filters, key)
         if parts := sorted({"part", "echo"} & set(content.get("phase", ()))):
             raise argparse.ArgumentTypeError(
-                f"{text} selects phases by {' and '.join(parts)}, but an acquisition is all its "
-                "parts and echoes; leave that out"
+                f"{text} selects the phase by {' and '.join(parts)}, but an acquisition always "
+                "includes all its parts and echoes; remove these entities from the key phase"
             )
         return content
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise argparse.ArgumentTypeError(
-            f"{text} must be a JSON object with one or more of the keys "
+            f"{text} must contain a JSON object with one or more of the keys "
             f"{', '.join(_FILTER_KEYS)} ({error!r})"
         ) from error
 

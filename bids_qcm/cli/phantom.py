@@ -1,4 +1,4 @@
-"""The command `bids-qcm-phantom`: phantoms as BIDS datasets, and maps compared with the truth."""
+"""Command ``bids-qcm-phantom``: write phantoms as BIDS datasets, and score their maps."""
 
 import argparse
 import shlex
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Parameters
     ----------
-    argv
-        The arguments after the command's name; None means those of the process.
+    argv : sequence of str, optional
+        Arguments after the command name. None means the arguments of this process.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises
     ------
     SystemExit
-        Help was asked for (0) or the usage is wrong (64).
+        With status 0 after ``--help``, and with status 64 after a usage error.
     """
     arguments = build_parser().parse_args(argv)
     try:
@@ -56,19 +56,19 @@ def _create(arguments: argparse.Namespace) -> ExitStatus:
         parameters = _parameters(arguments)
     except ValueError as error:
         arguments.fail(str(error))
-    _claim(arguments.out)
-    # Here and not above, so that `--help` does not wait for the numerical libraries.
+    _make_empty_folder(arguments.out)
+    # imported only here, so that --help does not load the numerical libraries
     from bids_qcm.bids.phantom_dataset import write_phantom_dataset
 
     if parameters.forward_model == "full-wave":
-        print("Maxwell's equations take minutes, unless this head's fields are in the cache.")
+        print("Solving Maxwell's equations takes several minutes, unless the fields are cached.")
     write_phantom_dataset(arguments.out, parameters, arguments.participants)
     _print_next_step(arguments.out, parameters.phase_scaling)
     return ExitStatus.DONE
 
 
 def _score(arguments: argparse.Namespace) -> ExitStatus:
-    derivatives = arguments.derivatives.resolve()  # `.` has no name to derive another from
+    derivatives = arguments.derivatives.resolve()  # the path . has no name to append -score to
     output_dir = arguments.output_dir or derivatives.with_name(f"{derivatives.name}-score")
     from bids_qcm.cli.score import score_maps
 
@@ -78,14 +78,17 @@ def _score(arguments: argparse.Namespace) -> ExitStatus:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser; that of `score` and `create` are its subcommands."""
-    parser = Parser(prog=_PROGRAM, description="A numerical head whose conductivity is known.")
+    """Build the parser with its subcommands ``create`` and ``score``."""
+    parser = Parser(
+        prog=_PROGRAM, description="Numerical head phantoms whose conductivity is known."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     create = commands.add_parser(
         "create",
         help="write a phantom as a BIDS dataset",
-        description="Write magnitude and phase images of a numerical head as a BIDS dataset, and "
-        "its segmentation, brain mask and true conductivity as a derivative dataset inside it.",
+        description="Write magnitude and phase images of a numerical head as a BIDS dataset. Write "
+        "its segmentation, brain mask and true conductivity as a derivative dataset inside the "
+        "BIDS dataset.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_create_options(create)
@@ -94,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
         "score",
         help="compare conductivity maps with the truth",
         description="Compare every conductivity map (*_condmap.nii.gz) of a derivative dataset "
-        "with the true conductivity of the phantom it was made from: tables (TSV) and figures.",
+        "with the true conductivity of its phantom, and write tables (TSV) and figures.",
     )
     _add_score_options(score)
     score.set_defaults(run=_score)
@@ -107,7 +110,7 @@ def _add_score_options(score: argparse.ArgumentParser) -> None:
         "out",
         type=existing_folder,
         metavar="OUT",
-        help="dataset that `bids-qcm-phantom create` wrote",
+        help="phantom dataset written by `bids-qcm-phantom create`",
     )
     add(
         "derivatives",
@@ -120,7 +123,7 @@ def _add_score_options(score: argparse.ArgumentParser) -> None:
         "--output-dir",
         type=Path,
         metavar="DIR",
-        help="folder of the tables and figures (default: DERIVATIVES-score, beside DERIVATIVES)",
+        help="folder for the tables and figures (default: DERIVATIVES-score, next to DERIVATIVES)",
     )
     add(
         "--participant-label",
@@ -134,18 +137,16 @@ def _add_score_options(score: argparse.ArgumentParser) -> None:
 
 def _add_create_options(create: argparse.ArgumentParser) -> None:
     default = PhantomParameters()
-    create.add_argument(
-        "out", type=Path, metavar="OUT", help="directory of the dataset; new or empty"
-    )
+    create.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset, new or empty")
     create.add_argument(
         "--participants",
         type=int,
         metavar="N",
         default=1,
-        help="number of participants; they share the head",
+        help="number of participants; all have the same head",
     )
-    _add_head_options(create.add_argument_group("the head"), default)
-    _add_scanner_options(create.add_argument_group("the scanner"), default)
+    _add_head_options(create.add_argument_group("head"), default)
+    _add_scanner_options(create.add_argument_group("scanner"), default)
 
 
 def _add_head_options(group: argparse._ArgumentGroup, default: PhantomParameters) -> None:
@@ -156,44 +157,44 @@ def _add_head_options(group: argparse._ArgumentGroup, default: PhantomParameters
         "--forward-model",
         choices=FORWARD_MODELS,
         default=default.forward_model,
-        help="the equations that give the phase: div(grad(phase) / conductivity); "
-        "laplacian(phase), which ignores what tissue borders do; or Maxwell's equations in a "
-        "birdcage coil, with the shading of the magnitude and a |B1+| map (minutes; the fields are "
-        "kept in ~/.cache/bids_qcm)",
+        help="equation from which the phase is computed: div(grad(phase) / conductivity); "
+        "laplacian(phase), which ignores tissue boundaries; or Maxwell's equations in a birdcage "
+        "coil, which also give the shading of the magnitude and a |B1+| map (takes minutes; the "
+        "fields are cached in ~/.cache/bids_qcm)",
     )
-    add("--lesion", action="store_true", help="put a tumour into the white matter")
+    add("--lesion", action="store_true", help="add a tumour in the white matter")
     add(
         "--lesion-diameter",
         type=float,
         metavar="MM",
         default=default.lesion_diameter,
-        help="of the tumour, mm",
+        help="diameter of the tumour, mm",
     )
     add(
         "--lesion-conductivity",
         type=float,
         metavar="S/M",
         default=default.lesion_conductivity,
-        help="of the tumour and of small lesions, S/m",
+        help="conductivity of the tumour and the small lesions, S/m",
     )
     add(
         "--small-lesions",
         action="store_true",
-        help="put in lesions of 4 to 16 mm diameter, which the segmentation does not show",
+        help="add lesions of 4 to 16 mm diameter, which the segmentation does not contain",
     )
     add(
         "--tissue-variation",
         type=float,
         metavar="FRACTION",
         default=default.tissue_variation,
-        help="standard deviation of the conductivity within each tissue over its mean",
+        help="standard deviation of the conductivity within each tissue, divided by its mean",
     )
     add(
         "--anatomy-seed",
         type=int,
         metavar="N",
         default=default.anatomy_seed,
-        help="seed of the places of small lesions and of the variation",
+        help="random seed for the positions of small lesions and the tissue variation",
     )
 
 
@@ -204,8 +205,8 @@ def _add_scanner_options(group: argparse._ArgumentGroup, default: PhantomParamet
         type=float,
         metavar="S",
         default=default.snr,
-        help="mean magnitude of the first echo in the brain over the standard deviation of the "
-        "noise in each of the real and imaginary channels; inf for no noise",
+        help="mean magnitude of the first echo in the brain, divided by the noise standard "
+        "deviation in each of the real and imaginary channels; inf for no noise",
     )
     add(
         "--echo-times",
@@ -213,34 +214,35 @@ def _add_scanner_options(group: argparse._ArgumentGroup, default: PhantomParamet
         nargs="+",
         metavar="TE",
         default=argparse.SUPPRESS,
-        help="echo times in seconds, as in BIDS: two or more make a gradient-echo series, one a "
-        f"spin echo (default: one spin echo at {SPIN_ECHO_TIME})",
+        help="echo times in seconds, as in BIDS: two or more give a multi-echo gradient-echo "
+        f"acquisition, one gives a spin echo (default: one spin echo at {SPIN_ECHO_TIME})",
     )
     add(
         "--off-resonance",
         type=float,
         metavar="HZ",
         default=default.off_resonance,
-        help="largest off-resonance frequency in the brain; gradient echoes only",
+        help="largest off-resonance frequency in the brain, for gradient echoes only",
     )
     add(
         "--seed",
         type=int,
         metavar="N",
         default=default.seed,
-        help="seed of the first participant's noise; the next one's is one more",
+        help="random seed for the noise of the first participant; the seed increases by 1 for each "
+        "further participant",
     )
     add(
         "--phase-scaling",
         choices=PHASE_SCALINGS,
         default=default.phase_scaling,
-        help="how the files store the phase",
+        help="unit and range in which the files store the phase",
     )
-    add("--phase-sign", choices=("+", "-"), default="+", help="the scanner's sign of the phase")
+    add("--phase-sign", choices=("+", "-"), default="+", help="sign convention of the phase")
 
 
 def _check_lesions(arguments: argparse.Namespace) -> None:
-    """Refuse the properties of a lesion that nobody asked for."""
+    """Reject lesion options without the option that adds the lesion."""
     default = PhantomParameters()
     if arguments.lesion_diameter != default.lesion_diameter and not arguments.lesion:
         arguments.fail("--lesion-diameter needs --lesion")
@@ -269,17 +271,17 @@ def _parameters(arguments: argparse.Namespace) -> PhantomParameters:
     )
 
 
-def _claim(out: Path) -> None:
-    """Make the directory, or raise OSError if that fails or if something is in it already."""
+def _make_empty_folder(out: Path) -> None:
+    """Make the folder; raise OSError if that fails or if the folder is not empty."""
     out.mkdir(parents=True, exist_ok=True)
     if any(visible(out, "*")):
-        raise FileExistsError(f"{out} is not empty; name a new or an empty directory")
+        raise FileExistsError(f"{out} is not empty; choose a new or empty folder")
 
 
 def _print_next_step(out: Path, scaling: str) -> None:
-    out = out.resolve()  # `.` has no name to derive another from
+    out = out.resolve()  # the path . has no name to append -qcm to
     results = out.with_name(f"{out.name}-qcm")
-    print(f"The phantom is in {out}. To map its conductivity, and to compare the maps with it:")
+    print(f"The phantom is in {out}. To map its conductivity and score the maps, run:")
     for command in (
         ["bids-qcm", out, results, "participant", "--method", "all", *_units_option(scaling)],
         [_PROGRAM, "score", out, results],
@@ -288,7 +290,11 @@ def _print_next_step(out: Path, scaling: str) -> None:
 
 
 def _units_option(scaling: str) -> list[str]:
-    """Tell the unit of the phase, which a range that noise does not fill would not tell."""
+    """Return the option for the phase unit of the phantom.
+
+    The option is needed because low-noise images may not fill the range from which the unit is
+    detected.
+    """
     from bids_qcm.phantom.scaling import UNITS_PER_CYCLE
 
     return ["--phase-units", UNITS_PER_CYCLE[scaling]] if scaling in UNITS_PER_CYCLE else []

@@ -1,4 +1,4 @@
-"""The table of what a run will do."""
+"""Plan table, which is printed before a run computes anything."""
 
 from collections.abc import Sequence
 
@@ -9,35 +9,38 @@ from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.duration import seconds
 from bids_qcm.workflows.memory import acquisition_gb, memory_limit_gb
-from bids_qcm.workflows.preflight import Prospect
+from bids_qcm.workflows.preflight import PlanningResult
 
 
-def plan_table(prospects: Sequence[Prospect], settings: Settings) -> str:
-    """Lay out the plan: a row for each acquisition, why others are skipped, and a sum.
+def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
+    """Return the plan of a run as text.
 
     Parameters
     ----------
-    prospects : sequence of Prospect
+    results : sequence of PlanningResult
+        One for each acquisition.
     settings : Settings
 
     Returns
     -------
     str
-        Several lines.
+        One table row for each acquisition that will be computed, one line for each skipped
+        acquisition or method with the reason, and a last line with the total time and the memory
+        limit.
     """
-    plans = [prospect.plan for prospect in prospects if prospect.plan is not None]
+    plans = [result.plan for result in results if result.plan is not None]
     lines = []
     if plans:
         table = pd.DataFrame([_row(plan, settings) for plan in plans])
         lines += table.to_string(index=False, justify="left").splitlines()
     lines += [
-        f"skipped: {prospect.acquisition.name}: {failure.error}"
-        for prospect in prospects
-        for failure in prospect.failures
+        f"skipped: {result.acquisition.name}: {failure.error}"
+        for result in results
+        for failure in result.failures
     ]
     total = sum(seconds(plan, settings) for plan in plans)
     lines.append(
-        f"{len(plans)} of {len(prospects)} acquisition(s) to compute: about {_time(total)} in "
+        f"{len(plans)} of {len(results)} acquisition(s) to compute: about {_time(total)} in "
         f"{settings.nprocs} thread(s), within {memory_limit_gb(settings):.1f} GB of memory"
     )
     return "\n".join(lines)
@@ -51,7 +54,7 @@ def _row(plan: Plan, settings: Settings) -> dict[str, str | int]:
         "size (mm)": "x".join(f"{size:.3g}" for size in plan.grid.voxel_size),
         "MHz": f"{plan.frequency / 1e6:.3f}",
         "mask": _mask(plan),
-        "segmentation": _where(plan.segmentation) if plan.segmentation else "none",
+        "segmentation": _file_in_dataset(plan.segmentation) if plan.segmentation else "none",
         "|B1+|": _b1(plan, settings),
         "methods": " ".join(plan.methods),
         "GB": f"{acquisition_gb(plan, settings):.1f}",
@@ -61,8 +64,8 @@ def _row(plan: Plan, settings: Settings) -> dict[str, str | int]:
 
 def _mask(plan: Plan) -> str:
     if plan.mask_origins[0] == "derivative":
-        return _where(plan.mask)
-    names = {"T1w": "brain by T1w", "template": "brain by template", "signal": "reliable signal"}
+        return _file_in_dataset(plan.mask)
+    names = {"T1w": "brain (T1w)", "template": "brain (template)", "signal": "reliable signal"}
     return names[plan.mask_origins[0]]
 
 
@@ -70,12 +73,12 @@ def _b1(plan: Plan, settings: Settings) -> str:
     origin = plan.b1_origins[0] if plan.b1_origins else "none"
     if origin != "measured":
         return origin
-    # by the name that --b1 takes
+    # the table shows the dataset name that --b1 accepts
     raw = plan.b1.dataset == settings.bids_dir
-    return f"{RAW}/{plan.b1.path.name}" if raw else _where(plan.b1)
+    return f"{RAW}/{plan.b1.path.name}" if raw else _file_in_dataset(plan.b1)
 
 
-def _where(companion: Companion) -> str:
+def _file_in_dataset(companion: Companion) -> str:
     if companion.kind == "t1w":
         return "t1w (low confidence)"
     return f"{companion.dataset.name}/{companion.path.name}"

@@ -1,4 +1,4 @@
-"""What is told of a run when it has ended: records, the citation, and the pages."""
+"""Records, report pages and citation files, which are written at the end of a run."""
 
 import logging
 import multiprocessing
@@ -19,36 +19,40 @@ from bids_qcm.settings import Settings
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Peak of a process that draws the maps of a 1 mm head.
+# Peak memory of a process that draws the maps of a 1 mm head.
 _PAGE_GB = 0.7
 
 
 def report_run(acquisitions: Sequence[Acquisition], settings: Settings, summary: Summary) -> None:
-    """Write what a run did: a record of each acquisition, the pages and the citation.
+    """Write the records, the report pages and the citation files of a run.
 
     Parameters
     ----------
     acquisitions : sequence of Acquisition
-        All of the run, those that failed too.
+        All acquisitions of the run, including failed and skipped acquisitions.
     settings : Settings
     summary : Summary
-        What cannot be written is added to its failed reports, and raises nothing.
+        Summary of the run. If a report cannot be written, the function adds the report to
+        ``summary.failed_reports`` and does not raise an error.
     """
-    _settle_matplotlib(settings)
-    _conclude("records", _called(_write_records, acquisitions, settings, summary), summary)
-    _write_pages(sorted({f"sub-{one.subject}" for one in acquisitions}), settings, summary)
-    _conclude("citation", _called(_write_citation, settings, summary), summary)
+    _set_matplotlib_cache(settings)
+    _log_report("records", _call(_write_records, acquisitions, settings, summary), summary)
+    _write_pages(
+        sorted({f"sub-{acquisition.subject}" for acquisition in acquisitions}), settings, summary
+    )
+    _log_report("citation", _call(_write_citation, settings, summary), summary)
 
 
 def rebuild_reports(settings: Settings) -> ExitStatus:
-    """Write the pages of participants again, from the derivative dataset alone.
+    """Write the participant pages again from the derivative dataset alone.
 
     Raises
     ------
     InputError
-        If it is no derivative dataset, or a participant that was asked for is not in it.
+        If the output folder is not a derivative dataset of bids_qcm, or does not contain a
+        participant that the settings select.
     """
-    _settle_matplotlib(settings)
+    _set_matplotlib_cache(settings)
     participants = reported_participants(settings.output_dir, settings.participant_labels)
     summary = Summary()
     _write_pages(participants, settings, summary)
@@ -56,33 +60,37 @@ def rebuild_reports(settings: Settings) -> ExitStatus:
 
 
 def rebuild_citation(settings: Settings) -> ExitStatus:
-    """Write the methods text of all maps of participants, from the derivative dataset alone.
+    """Write the methods text for all maps of the participants from the derivative dataset alone.
 
     Raises
     ------
     InputError
-        If it is no derivative dataset, or those asked for have no map.
+        If the output folder is not a derivative dataset of bids_qcm, or if the selected
+        participants have no conductivity map.
     """
     from bids_qcm.reports.citation_files import write_citation
 
     participants = reported_participants(settings.output_dir, settings.participant_labels)
     paths = write_citation(settings.output_dir, participants)
     if not paths:
-        raise NoInputError(settings.output_dir, "has no map to tell of", "map conductivity first")
+        raise NoInputError(
+            settings.output_dir, "has no conductivity map to describe", "map conductivity first"
+        )
     for path in paths:
         LOGGER.info("written: %s", path)
     return ExitStatus.DONE
 
 
 def report_group(settings: Settings) -> ExitStatus:
-    """Write the table and the page of the group, from the derivative dataset alone.
+    """Write the group table and the group page from the derivative dataset alone.
 
     Raises
     ------
     InputError
-        If it is no derivative dataset, or has no statistics of a map.
+        If the output folder is not a derivative dataset of bids_qcm, or contains no statistics
+        table.
     """
-    _settle_matplotlib(settings)
+    _set_matplotlib_cache(settings)
     from bids_qcm.reports.group import write_group
 
     participants = reported_participants(settings.output_dir, settings.participant_labels)
@@ -94,8 +102,8 @@ def report_group(settings: Settings) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def _settle_matplotlib(settings: Settings) -> None:
-    """Let matplotlib keep its list of fonts in the work directory, not in the user's home."""
+def _set_matplotlib_cache(settings: Settings) -> None:
+    """Move matplotlib's font cache from the home directory to the work directory."""
     os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
 
 
@@ -103,13 +111,13 @@ def _write_records(
     acquisitions: Sequence[Acquisition], settings: Settings, summary: Summary
 ) -> list[Path]:
     date = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-    for one in acquisitions:
+    for acquisition in acquisitions:
         record = new_record(
-            one,
+            acquisition,
             date=date,
             command=settings.command,
-            seconds=summary.seconds.get(one.name, 0.0),
-            failures=summary.failures(one),
+            seconds=summary.seconds.get(acquisition.name, 0.0),
+            failures=summary.failures(acquisition),
         )
         write_record(settings.output_dir, record)
     return []
@@ -123,31 +131,32 @@ def _write_citation(settings: Settings, summary: Summary) -> list[Path]:
 
 
 def _write_pages(participants: Sequence[str], settings: Settings, summary: Summary) -> None:
-    """Write the pages, several at a time; one that fails costs no other."""
+    """Write the participant pages in parallel. If a page fails, the others are still written."""
     most = settings.nprocs if settings.memory_gb is None else int(settings.memory_gb / _PAGE_GB)
     n_workers = max(1, min(settings.nprocs, most, len(participants)))
-    # settings as a whole do not go to another process
-    what = settings.output_dir, settings.aggregated_sessions
+    # Settings as a whole cannot be sent to another process
+    arguments = settings.output_dir, settings.aggregated_sessions
     if n_workers == 1:
         for participant in participants:
-            _conclude(participant, _called(_write_page, participant, *what), summary)
+            _log_report(participant, _call(_write_page, participant, *arguments), summary)
         return
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
-        futures = {one: pool.submit(_write_page, one, *what) for one in participants}
+        futures = {name: pool.submit(_write_page, name, *arguments) for name in participants}
         for participant, future in futures.items():
-            _conclude(participant, future, summary)
+            _log_report(participant, future, summary)
 
 
 def _write_page(participant: str, output_dir: Path, sessions: int | None) -> list[Path]:
-    # it takes matplotlib and jinja2 to import; what fails in it fails a report only
+    # Imported here because the import loads matplotlib and jinja2. An error in it then affects
+    # only this report.
     from bids_qcm.reports.participant import write_participant_pages
 
     return write_participant_pages(output_dir, participant, sessions)
 
 
-def _called(function: Callable[..., list[Path]], *arguments: Any) -> Future:  # noqa: ANN401
-    """Call in this process, and give what comes of it as a pool does."""
+def _call(function: Callable[..., list[Path]], *arguments: Any) -> Future:  # noqa: ANN401
+    """Call a function in this process and return its result or exception as a completed future."""
     future: Future = Future()
     try:
         future.set_result(function(*arguments))
@@ -156,13 +165,14 @@ def _called(function: Callable[..., list[Path]], *arguments: Any) -> Future:  # 
     return future
 
 
-def _conclude(what: str, future: Future, summary: Summary) -> None:
+def _log_report(name: str, future: Future, summary: Summary) -> None:
+    """Log the files of a report, or log its error and add the report to the failed reports."""
     error = future.exception()
     if error is None:
         for path in future.result():
             LOGGER.info("report: %s", path)
         return
-    # a full disk is no fault of ours, and needs no traceback
+    # A traceback does not help the user when, for example, the disk is full
     traceback = None if isinstance(error, OSError) else error
-    LOGGER.error("%s: the report failed: %s", what, error, exc_info=traceback)
-    summary.failed_reports.append(f"{what}: {error!r}")
+    LOGGER.error("%s: the report failed: %s", name, error, exc_info=traceback)
+    summary.failed_reports.append(f"{name}: {error!r}")

@@ -1,4 +1,4 @@
-"""The command `bids-qcm`: from a BIDS dataset to conductivity maps."""
+"""Command ``bids-qcm``: compute conductivity maps of a BIDS dataset."""
 
 import logging
 import os
@@ -26,8 +26,8 @@ from bids_qcm.workflows.preflight import Preflight
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Acquisitions in one workflow.
-_AT_ONCE = 32
+# Number of acquisitions in one workflow.
+_BATCH_SIZE = 32
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments after the command's name; None means those of the process.
+        Arguments after the command name. None means the arguments of this process.
 
     Returns
     -------
@@ -46,12 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises
     ------
     SystemExit
-        Help or version was asked for (0) or the usage is wrong (64).
+        With status 0 after ``--help`` or ``--version``, and with status 64 after a usage error.
     """
     _open_standard_streams()
     settings, verbosity = parse_settings(argv)
     _start_logging(verbosity)
-    # schedulers and containers stop a process so; like Ctrl-C, it must not leave workers behind
+    # Schedulers and containers stop a process with SIGTERM. As after Ctrl-C, no worker processes
+    # must remain.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _run(settings, verbose=verbosity > 0)
@@ -62,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         LOGGER.error("cannot write: %s", error)
         return ExitStatus.CANNOT_WRITE
     except KeyboardInterrupt:
-        LOGGER.error("interrupted; the same command goes on where this one stopped")
+        LOGGER.error("interrupted; run the same command again to resume")
         return ExitStatus.INTERRUPTED
     except Exception:
-        LOGGER.exception("internal error; please report it with what stands below")
+        LOGGER.exception("internal error; please report it with the traceback below")
         return ExitStatus.INTERNAL
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -88,7 +89,7 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     ----------
     settings : Settings
     verbose : bool
-        Let nipype log each step of each node.
+        Whether nipype logs each step of each node.
 
     Returns
     -------
@@ -97,17 +98,17 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     Raises
     ------
     InputError
-        If the dataset as a whole cannot be used.
+        If the whole dataset cannot be used.
     """
     LOGGER.info("bids-qcm %s: %s -> %s", __version__, settings.bids_dir, settings.output_dir)
     if not settings.skip_bids_validation:
         check_description(settings.bids_dir)
     derivatives = derivative_datasets(settings.bids_dir, settings.derivatives, settings.output_dir)
     preflight = Preflight(settings, derivatives)
-    prospects = preflight.outline(find_acquisitions(settings))
-    _show(plan_table(prospects, settings))
+    results = preflight.outline(find_acquisitions(settings))
+    _print_plan(plan_table(results, settings))
     summary = Summary()
-    plans = summary.add_prospects(prospects, told=True)
+    plans = summary.add_planning_results(results, already_logged=True)
     if settings.slurm_dir is not None:
         if plans:
             write_slurm_scripts(plans, settings)
@@ -116,17 +117,17 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
         write_dataset_files(settings.output_dir, datasets)
         if plans:
             _compute_all(plans, preflight, datasets, summary, verbose=verbose)
-        report_run([prospect.acquisition for prospect in prospects], settings, summary)
+        report_run([result.acquisition for result in results], settings, summary)
     return summary.conclude()
 
 
-def _show(text: str) -> None:
-    """Print to standard output, which may be closed; the run does not depend on it."""
+def _print_plan(text: str) -> None:
+    """Print the plan; log a warning if standard output is closed, so that the run continues."""
     try:
         print(text, flush=True)
     except OSError as error:
         LOGGER.warning("the plan could not be printed: %s", error)
-        # what is left in the buffer would raise again at the end
+        # Python flushes standard output at exit, and the rest of its buffer would raise again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -138,9 +139,9 @@ def _compute_all(
     *,
     verbose: bool,
 ) -> None:
-    """Run the workflows of all plans, some at a time, and note what was written."""
+    """Run the workflows of all plans in batches and add the results to the summary."""
     settings = preflight.settings
-    # nipype reads its configuration on import, so it comes after this
+    # nipype reads its configuration on import, so modules that import nipype are imported later
     from bids_qcm.workflows.configuration import (
         configure_nipype,
         limit_threads,
@@ -150,20 +151,22 @@ def _compute_all(
     configure_nipype(settings, verbose=verbose)
     limit_threads(settings)
     share_compiled_code(settings)
-    from bids_qcm.workflows.claims import claimed
+    from bids_qcm.workflows.locks import lock_acquisitions
 
-    taken = (
-        f"another run computes it in {settings.work_dir}; wait for its end, or give another "
-        "--work-dir"
+    locked = (
+        f"another run is computing this acquisition in {settings.work_dir}; wait until it ends, or "
+        "choose another --work-dir"
     )
-    # a workflow of all would grow in memory, and in time for each node, with their number
-    for start in range(0, len(plans), _AT_ONCE):
-        checked = summary.add_prospects(preflight.check(plans[start : start + _AT_ONCE]))
-        with claimed(checked, settings) as ours:
+    # The memory of a workflow, and its overhead for each node, grow with the number of
+    # acquisitions
+    for start in range(0, len(plans), _BATCH_SIZE):
+        batch = plans[start : start + _BATCH_SIZE]
+        checked = summary.add_planning_results(preflight.check(batch))
+        with lock_acquisitions(checked, settings) as ours:
             own_names = {plan.acquisition.name for plan in ours}
             for plan in checked:
                 if plan.acquisition.name not in own_names:
-                    summary.fail(plan.acquisition, Failure("work directory", taken))
+                    summary.fail(plan.acquisition, Failure("work directory", locked))
             errors = _compute(ours, settings, datasets, summary) if ours else {}
         if errors and settings.stop_on_first_crash:
             break
@@ -172,7 +175,7 @@ def _compute_all(
 def _compute(
     plans: Sequence[Plan], settings: Settings, datasets: Mapping[str, Path], summary: Summary
 ) -> dict[str, str]:
-    """Run one workflow, and give the errors of its nodes."""
+    """Run one workflow and return the errors of the failed nodes by node name."""
     from bids_qcm.workflows.acquisition import write_node_name
     from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf, run_name
     from bids_qcm.workflows.running import crash_reports, run_workflow
@@ -210,12 +213,17 @@ def _compute(
 
 
 def _open_standard_streams() -> None:
-    """Let what is closed lead nowhere, lest a pipe to a worker get its number, and our words."""
+    """Reopen closed standard streams on ``/dev/null``.
+
+    Otherwise a pipe to a worker could get the file descriptor of a standard stream, and log
+    messages would be written to the pipe.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)  # which has the lowest number that is free
-            os.set_inheritable(nowhere, True)
-            setattr(sys, name, os.fdopen(nowhere, "w" if number else "r"))
+            # os.open returns the lowest free descriptor, which is that of the closed stream
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, "w" if number else "r"))
 
 
 def _start_logging(verbosity: int) -> None:

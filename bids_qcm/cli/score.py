@@ -1,4 +1,4 @@
-"""What `bids-qcm-phantom score` does: compare conductivity maps with the truth."""
+"""Scoring of conductivity maps of a phantom against the truth (``bids-qcm-phantom score``)."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,18 +25,18 @@ _DOTS_PER_INCH = 150
 def score_maps(
     dataset: Path, derivatives: Path, output_dir: Path, labels: Sequence[str]
 ) -> ExitStatus:
-    """Score maps, write tables and figures, and print what the tables say.
+    """Score maps, write tables and figures, and print the scores.
 
     Parameters
     ----------
     dataset : Path
-        What ``bids-qcm-phantom create`` wrote.
+        Phantom dataset written by ``bids-qcm-phantom create``.
     derivatives : Path
-        The derivative dataset with the maps.
+        Derivative dataset with the maps.
     output_dir : Path
-        For tables and figures.
+        Folder for the tables and figures.
     labels : sequence of str
-        Participants, without ``sub-``; empty for all.
+        Participants without ``sub-``; an empty sequence selects all participants.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def score_maps(
     Raises
     ------
     InputError
-        If there is no truth, or a participant that was asked for has none.
+        If the dataset has no true conductivity, or if a selected participant has none.
     OSError
         If an output cannot be written.
     """
@@ -57,7 +57,7 @@ def score_maps(
 
 @dataclass
 class _Scoring:
-    """What has been scored so far, and what could not be."""
+    """Scores of all maps so far, and the errors of maps that could not be scored."""
 
     derivatives: Path
     output_dir: Path
@@ -74,8 +74,8 @@ class _Scoring:
             self.errors.append(error)
             return
         index = telling_slice(truth.arrays)
-        for source, of_source in groupby(maps, key=attrgetter("source")):
-            scores, slices = self._score(participant, of_source, truth, index)
+        for source, source_maps in groupby(maps, key=attrgetter("source")):
+            scores, slices = self._score(participant, source_maps, truth, index)
             if scores:
                 self.texts.append(f"{source}, {len(scores)} map(s)\n\n{_as_text(scores, truth)}\n")
                 self._draw(source, slices, truth, index)
@@ -87,28 +87,30 @@ class _Scoring:
         truth: PhantomTruth,
         index: int,
     ) -> tuple[dict[str, Score], dict[str, MapSlice]]:
-        """Score maps of one source; give scores and what to show by method."""
+        """Score the maps of one source; return the scores and the slices to draw by method."""
         scores, slices = {}, {}
-        for one in maps:
+        for condmap in maps:
             try:
-                if one.method in scores:
+                if condmap.method in scores:
                     raise InputError(
-                        one.path, "is another map of the same method", "keep one of the two"
+                        condmap.path,
+                        "is a second map of the same method",
+                        "keep only one of the two maps",
                     )
-                conductivity = read_map(one.path, truth)
+                conductivity = read_map(condmap.path, truth)
             except InputError as error:
                 self.errors.append(error)
                 continue
-            scores[one.method] = score(conductivity, truth.arrays)
-            # a copy, which does not keep the whole map
+            scores[condmap.method] = score(conductivity, truth.arrays)
+            # a view would keep the whole map in memory
             shown = conductivity[:, :, index].copy()
-            slices[one.method] = MapSlice(shown, scores[one.method].brain.mae)
+            slices[condmap.method] = MapSlice(shown, scores[condmap.method].brain.mae)
             names = {
                 "participant_id": participant,
-                "method": one.method,
-                "filename": one.path.relative_to(self.derivatives).as_posix(),
+                "method": condmap.method,
+                "filename": condmap.path.relative_to(self.derivatives).as_posix(),
             }
-            self.tables.add(names, scores[one.method], truth.tissue_names)
+            self.tables.add(names, scores[condmap.method], truth.tissue_names)
         return scores, slices
 
     def _draw(
@@ -129,7 +131,7 @@ class _Scoring:
         self.written.append(path)
 
     def conclude(self) -> ExitStatus:
-        """Write the tables, print them and what failed, and give the exit status."""
+        """Write and print the tables, print the errors, and return the exit status."""
         n_maps = len(self.tables.rows["brain"])
         if n_maps:
             self.written += self.tables.write(self.output_dir)
@@ -144,7 +146,7 @@ class _Scoring:
 
 
 def _as_text(scores: Mapping[str, Score], truth: PhantomTruth) -> str:
-    """Show the scores of one source as tables of methods."""
+    """Return the scores of one source as text, in tables with one row for each method."""
     names = truth.tissue_names
     with_truth = {"truth": score(truth.arrays.conductivity, truth.arrays), **scores}
     tables = {
@@ -161,11 +163,11 @@ def _as_text(scores: Mapping[str, Score], truth: PhantomTruth) -> str:
             name: {(names[tissue.label], tissue.erosion): tissue.mean for tissue in one.tissues}
             for name, one in with_truth.items()
         },
-        "Share of the contrast that lesions show, by diameter": {
+        "Recovered fraction of lesion contrast, by diameter": {
             name: {f"{mm} mm": share for mm, share in recovery_by_diameter(one.lesions).items()}
             for name, one in scores.items()
         },
-        "Slope against the truth within tissues, eroded by 2 and 4 voxels": {
+        "Slope of conductivity against the truth in tissues, eroded by 2 and 4 voxels": {
             name: {(names[tissue.label], tissue.erosion): tissue.slope for tissue in one.variation}
             for name, one in scores.items()
         },

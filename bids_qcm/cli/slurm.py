@@ -1,4 +1,4 @@
-"""Scripts that run the app as a Slurm job array, one participant for each task."""
+"""Scripts that run the app as a Slurm job array with one task for each participant."""
 
 import argparse
 import logging
@@ -13,7 +13,7 @@ from bids_qcm.workflows.memory import SCHEDULER_MARGIN, acquisition_gb
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# The process that plans and reports, beside the nodes.
+# Memory of the main process, which plans and reports. The memory of the nodes comes on top.
 _PARENT_GB = 0.7
 
 _HEAD = """\
@@ -26,8 +26,8 @@ _HEAD = """\
 _PARTICIPANT = """\
 #SBATCH --array=1-{n_participants}
 #SBATCH --output={task_log}
-# One task for each line of participants.txt; its exit status is the app's.
-# BIDS_QCM is the command that starts the app, if it is another than bids-qcm.
+# There is one task for each line of participants.txt. Its exit status is that of the app.
+# Set BIDS_QCM to the command that starts the app, if that is not bids-qcm.
 set -eu
 cd {here}
 label=$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {list})
@@ -44,8 +44,8 @@ exec ${{BIDS_QCM:-bids-qcm}} {bids_dir} {output_dir} group
 
 _SUBMIT = """\
 #!/bin/bash
-# Submit all participants, and the group level for when every one of them has succeeded.
-# Options are handed to sbatch: bash submit.sh --partition=long
+# Submit all participants. The group level starts after all participants have succeeded.
+# Options are passed to sbatch, for example: bash submit.sh --partition=long
 set -eu
 job=$(sbatch --parsable "$@" {participant})
 sbatch --dependency=afterok:"${{job%%;*}}" --kill-on-invalid-dep=yes "$@" {group}
@@ -53,7 +53,7 @@ sbatch --dependency=afterok:"${{job%%;*}}" --kill-on-invalid-dep=yes "$@" {group
 
 
 def task_arguments(argv: Sequence[str]) -> tuple[str, ...]:
-    """Give the command line of a task: all but what to submit and whom to compute."""
+    """Return the arguments of a task, without ``--write-slurm`` and ``--participant-label``."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--write-slurm")
     parser.add_argument("--participant-label", "--participant_label", nargs="+")
@@ -61,14 +61,14 @@ def task_arguments(argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def write_slurm_scripts(plans: Sequence[Plan], settings: Settings) -> None:
-    """Write the scripts that map what is planned, with the resources that it needs.
+    """Write Slurm scripts that compute the plans and request the memory that the plans need.
 
     Parameters
     ----------
     plans : sequence of Plan
-        At least one.
+        At least one plan.
     settings : Settings
-        With ``slurm_dir``, the folder to write to.
+        Settings of the run. Its ``slurm_dir`` is the folder to write to.
     """
     folder = settings.slurm_dir
     labels = sorted({plan.acquisition.subject for plan in plans})
@@ -99,7 +99,7 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings) -> None:
         write_text(paths[level], text)
     write_text(paths["list"], "".join(f"{label}\n" for label in labels))
     write_text(folder / "submit.sh", _SUBMIT.format(**fields))
-    LOGGER.info("to submit %d participant(s): bash %s", len(labels), folder / "submit.sh")
+    LOGGER.info("submit %d participant(s) with: bash %s", len(labels), folder / "submit.sh")
 
 
 def _megabytes(nodes_gb: float) -> int:

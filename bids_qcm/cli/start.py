@@ -1,4 +1,4 @@
-"""The installed command `bids-qcm`."""
+"""Entry point of the installed command ``bids-qcm``."""
 
 import os
 import sys
@@ -8,9 +8,10 @@ from bids_qcm import __version__
 
 
 def main() -> int:
-    """Run the command; the bare question for the version is answered at once.
+    """Run the command, with a fast path for ``bids-qcm --version``.
 
-    Wrappers and schedulers ask it often, and what computes takes a second or two to import.
+    Wrappers and schedulers often ask for the version, and the import of the numerical libraries
+    takes one or two seconds.
 
     Returns
     -------
@@ -20,16 +21,16 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:
         print(f"bids-qcm {__version__}")
         return 0
-    _settle_home()
+    _ensure_home()
     from bids_qcm.cli.run import main as run
 
     return run()
 
 
-def _settle_home() -> None:
-    """Give a user without a home, whom the system does not know, the one container engines give.
+def _ensure_home() -> None:
+    """Set ``HOME`` to ``/``, as container engines do, if the user has no home directory.
 
-    pybids cannot be imported without one. Nothing is written there.
+    pybids cannot be imported without a home directory. Nothing is written to it.
     """
     try:
         Path.home()

@@ -1,4 +1,4 @@
-"""What became of what was asked for."""
+"""Outcome of a run."""
 
 import errno
 import logging
@@ -16,11 +16,11 @@ from bids_qcm.bids.run_records import Failure
 from bids_qcm.checks.verdict import Verdict
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.settings import Settings
-from bids_qcm.workflows.preflight import Prospect
+from bids_qcm.workflows.preflight import PlanningResult
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# As Python has it in the messages of errors.
+# Python writes the error number in this form in the message of an OSError.
 _CANNOT_WRITE = re.compile(
     rf"\[Errno ({'|'.join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)))})\]"
 )
@@ -36,22 +36,22 @@ _ORIGINS = {
 
 @dataclass
 class Summary:
-    """What was done and what was not.
+    """Outcome of a run: written maps, and skipped or failed acquisitions, methods and reports.
 
     Attributes
     ----------
     done : list of str
-        A line for each map.
+        One line for each map.
     skipped : dict of str to list of Failure
-        Why acquisitions, or some methods of them, were not computed, by the acquisition's name.
+        Reasons why an acquisition, or some of its methods, were skipped, by acquisition name.
     failed : dict of str to list of Failure
-        What went wrong with others.
+        Errors during the computation, by acquisition name.
     failed_reports : list of str
         Reports that could not be written, with the reason.
     seconds : dict of str to float
-        How long the steps of each acquisition took together, by its name.
+        Total duration of all steps of each acquisition in s, by acquisition name.
     methods : dict of str to list of str
-        Methods whose maps were written, by what the names of the acquisition's files start with.
+        Methods whose maps were written, by the prefix of the acquisition's output files.
     """
 
     done: list[str] = field(default_factory=list)
@@ -63,67 +63,69 @@ class Summary:
     _warnings: set[str] = field(default_factory=set)
 
     def fail(self, acquisition: Acquisition, failure: Failure) -> None:
-        """Take note of something that went wrong."""
+        """Add a failure of an acquisition."""
         self.failed[acquisition.name].append(failure)
 
     def failures(self, acquisition: Acquisition) -> list[Failure]:
-        """Give what was not done of an acquisition."""
+        """Return everything that was skipped or failed for an acquisition."""
         return [*self.skipped.get(acquisition.name, ()), *self.failed.get(acquisition.name, ())]
 
-    def add_prospects(self, prospects: Iterable[Prospect], *, told: bool = False) -> list[Plan]:
-        """Take note of what will not be computed, and warn of what is doubtful, once each.
+    def add_planning_results(
+        self, results: Iterable[PlanningResult], *, already_logged: bool = False
+    ) -> list[Plan]:
+        """Add planning results, and log each new error and warning once.
 
         Parameters
         ----------
-        prospects : iterable of Prospect
-        told : bool
-            What will not be computed has been told already.
+        results : iterable of PlanningResult
+        already_logged : bool
+            Whether the user has already seen why acquisitions and methods are skipped.
 
         Returns
         -------
         list of Plan
-            Of what will be computed.
+            Plans of the acquisitions that will be computed.
         """
         plans = []
-        for prospect in prospects:
-            name = prospect.acquisition.name
+        for result in results:
+            name = result.acquisition.name
             before = self.skipped.get(name, ())
-            self.skipped[name] = prospect.failures
-            for failure in prospect.failures:
-                if failure not in before and not told:
+            self.skipped[name] = result.failures
+            for failure in result.failures:
+                if failure not in before and not already_logged:
                     LOGGER.error("skipped: %s: %s", name, failure.error)
-            if prospect.plan is not None:
-                plans.append(prospect.plan)
-                for warning in prospect.plan.warnings:
+            if result.plan is not None:
+                plans.append(result.plan)
+                for warning in result.plan.warnings:
                     if warning not in self._warnings:
                         LOGGER.warning("%s", warning)
-                self._warnings.update(prospect.plan.warnings)
+                self._warnings.update(result.plan.warnings)
         return plans
 
     def add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
-        """Take note of an acquisition's new maps, and warn of what their sidecars tell."""
+        """Add the new maps of an acquisition, and log the warnings from their sidecars."""
         if not methods:
             return
         source = join_name(plan.acquisition.output_entities)
         results = find_results(settings.output_dir, f"sub-{plan.acquisition.subject}")
-        (result,) = (one for one in results if one.source == source)
-        for one in result.maps:
-            if one.method in methods:
-                invalid = one.sidecar["InvalidFraction"]
-                self.done.append(f"{one.condmap} ({invalid:.1%} invalid)")
+        (result,) = (result for result in results if result.source == source)
+        for written in result.maps:
+            if written.method in methods:
+                invalid = written.sidecar["InvalidFraction"]
+                self.done.append(f"{written.condmap} ({invalid:.1%} invalid)")
         self.methods[source] = list(methods)
-        _tell_of_mask(plan.acquisition.name, read_sidecar(result.mask))
+        _log_mask(plan.acquisition.name, read_sidecar(result.mask))
         if result.segmentation:
-            _tell_of_segmentation(plan.acquisition.name, read_sidecar(result.segmentation))
-        for caveat in (*caveats(result), *twins(results)):
-            # those of the plan were told before
-            if caveat not in self._warnings:
-                LOGGER.warning("%s: %s", plan.acquisition.name, caveat)
+            _log_segmentation(plan.acquisition.name, read_sidecar(result.segmentation))
+        for warning in (*caveats(result), *twins(results)):
+            # warnings of the plan were logged before
+            if warning not in self._warnings:
+                LOGGER.warning("%s: %s", plan.acquisition.name, warning)
         for method in methods:
-            _tell_of_verdict(f"{plan.acquisition.name}, {method}", result.verdicts.get(method))
+            _log_verdict(f"{plan.acquisition.name}, {method}", result.verdicts.get(method))
 
     def conclude(self) -> ExitStatus:
-        """Log the summary, and give the exit status."""
+        """Log the summary and return the exit status."""
         for line in self.done:
             LOGGER.info("written: %s", line)
         skipped, failed = _lines(self.skipped), _lines(self.failed)
@@ -137,19 +139,22 @@ class Summary:
             "%d map(s) written, %d skipped, %d failed", len(self.done), len(skipped), len(failed)
         )
         if any(map(_CANNOT_WRITE.search, failed)):
-            LOGGER.error("make room in OUTPUT_DIR and the work directory, or give others")
+            LOGGER.error(
+                "free space in OUTPUT_DIR and the work directory and check that both are writable, "
+                "or choose other folders"
+            )
             return ExitStatus.CANNOT_WRITE
         if skipped or failed:
             return ExitStatus.SOME_FAILED
         return ExitStatus.REPORT_FAILED if self.failed_reports else ExitStatus.DONE
 
 
-def _lines(found: Mapping[str, Sequence[Failure]]) -> list[str]:
-    return [f"{name}: {failure.error}" for name, some in found.items() for failure in some]
+def _lines(by_name: Mapping[str, Sequence[Failure]]) -> list[str]:
+    return [f"{name}: {one.error}" for name, failures in by_name.items() for one in failures]
 
 
-def _tell_of_verdict(name: str, verdict: Verdict | None) -> None:
-    """Log the verdict on a map: red as a warning, the others as information."""
+def _log_verdict(name: str, verdict: Verdict | None) -> None:
+    """Log the verdict on a map, at warning level if it is red and at info level otherwise."""
     if verdict is None:
         return
     level = logging.WARNING if verdict.colour == "red" else logging.INFO
@@ -157,28 +162,28 @@ def _tell_of_verdict(name: str, verdict: Verdict | None) -> None:
     LOGGER.log(level, "%s: verdict %s%s", name, verdict.colour, reasons)
 
 
-def _tell_of_mask(name: str, sidecar: Mapping[str, Any]) -> None:
-    """Log the origin of the mask, and how well it fits."""
+def _log_mask(name: str, sidecar: Mapping[str, Any]) -> None:
+    """Log the origin of the mask and how well the mask fits the image."""
     parts = [f"{sidecar['MaskType']} mask from the {_ORIGINS[sidecar['MaskOrigin']]}"]
     if "MaskOverlap" in sidecar:
-        parts.append(f"{sidecar['MaskOverlap']:.0%} of it has signal")
+        parts.append(f"signal in {sidecar['MaskOverlap']:.0%} of the mask")
     if "MutualInformation" in sidecar:
         parts.append(
-            f"mutual information {sidecar['MutualInformation']:.3f}, at least "
-            f"{sidecar['MutualInformationThreshold']:.3f} needed"
+            f"mutual information {sidecar['MutualInformation']:.3f} (minimum "
+            f"{sidecar['MutualInformationThreshold']:.3f})"
         )
     parts += [sidecar["MaskNote"]] if "MaskNote" in sidecar else []
     LOGGER.info("%s: %s", name, "; ".join(parts))
 
 
-def _tell_of_segmentation(name: str, sidecar: Mapping[str, Any]) -> None:
-    """Log what the segmentation holds, and how it was brought to the phase."""
+def _log_segmentation(name: str, sidecar: Mapping[str, Any]) -> None:
+    """Log the tissue volumes of the segmentation and its alignment with the phase."""
     volumes = ", ".join(f"{tissue} {ml:.0f} ml" for tissue, ml in sidecar["TissueVolumes"].items())
-    LOGGER.info("%s: segmentation of %s", name, volumes)
+    LOGGER.info("%s: segmentation with %s", name, volumes)
     if "RegisteredShift" in sidecar:
         LOGGER.info(
-            "%s: placed by the %s: the registration moves the head by %.1f mm and takes the mutual "
-            "information from %.3f to %.3f",
+            "%s: aligned by the %s: the registration moves the head by %.1f mm and changes the "
+            "mutual information from %.3f to %.3f",
             name,
             {"rigid": "registration", "header": "headers"}[sidecar["Coregistration"]],
             sidecar["RegisteredShift"],

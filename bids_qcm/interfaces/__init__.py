@@ -1,1 +1,1 @@
-"""Thin nipype interfaces: files in, files out, the work done elsewhere."""
+"""Thin nipype interfaces between files and the functions that compute with arrays."""

@@ -1,4 +1,4 @@
-"""Interfaces that make and write the |B1+| map of an acquisition."""
+"""Interfaces that make and write the ``|B1+|`` map of an acquisition."""
 
 from pathlib import Path
 from typing import Any
@@ -37,38 +37,42 @@ _DIGITS = 4
 
 
 class _MakeB1InputSpec(BaseInterfaceInputSpec):
-    origins = traits.List(traits.Str, mandatory=True, desc="where to take |B1+| from, in order")
+    origins = traits.List(
+        traits.Str, mandatory=True, desc="origins of the |B1+| map to try, in this order"
+    )
     requested = traits.Str("auto", usedefault=True, desc="value of --b1")
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
     magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
     signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
-    mask_file = File(exists=True, mandatory=True, desc="where |B1+| is needed")
-    is_brain = traits.Bool(mandatory=True, desc="the mask is a brain's")
-    head_expected = traits.Bool(False, usedefault=True, desc="the image shows a head")
-    source = traits.Str(mandatory=True, desc="the image that errors of the model name")
+    mask_file = File(exists=True, mandatory=True, desc="mask in which the |B1+| map is needed")
+    is_brain = traits.Bool(mandatory=True, desc="whether the mask is a brain mask")
+    head_expected = traits.Bool(False, usedefault=True, desc="whether the image shows a head")
+    source = traits.Str(mandatory=True, desc="image to name in errors of the model")
     companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
     declared = traits.Instance(DeclaredB1, mandatory=True)
     route = traits.Instance(Route, mandatory=True)
-    in_files = traits.List(File(exists=True), desc="all that is read, for its changes to count")
+    in_files = traits.List(
+        File(exists=True), desc="all input files, so that a changed file is detected"
+    )
     pose = traits.Either(
         None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
     )
-    pose_failure = failure("why the pose cannot be used")
+    pose_failure = failure("error if the pose cannot be used")
     pose_provenance = traits.Dict({}, usedefault=True)
-    metadata = traits.Dict(mandatory=True, desc="sidecar of the map, by origin")
+    metadata = traits.Dict(mandatory=True, desc="sidecar of the |B1+| map, by origin")
 
 
 class _MakeB1OutputSpec(TraitedSpec):
     b1_file = optional_file()
     origin = traits.Enum("measured", "model", "none")
-    metadata = traits.Dict(desc="sidecar of the map")
-    provenance = traits.Dict(desc="for the sidecars of what is computed with it")
+    metadata = traits.Dict(desc="sidecar of the |B1+| map")
+    provenance = traits.Dict(desc="fields for the sidecars of results that use the |B1+| map")
 
 
 class MakeB1(CheckedInterface):
-    """Bring a measured |B1+| map into the grid of the phase, or model one.
+    """Interface that resamples a measured ``|B1+|`` map to the phase grid or models the field.
 
-    Origins are tried in their order. The map is relative to its median over the mask.
+    The origins are tried in the given order. The output map is divided by its median over the mask.
     """
 
     input_spec = _MakeB1InputSpec
@@ -76,30 +80,31 @@ class MakeB1(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs, failures = self.inputs, []
-        for origin in self._worth_trying():
+        for origin in self._useful_origins():
             try:
                 b1_map, described = getattr(self, f"_{origin}")()
                 break
             except InputError as error:
                 if origin == inputs.origins[-1]:
                     raise
-                failures.append(f"{_TRIED[origin]}: {error}")
+                failures.append(f"{_NOT_USED[origin]}: {error}")
         path = None
         metadata = inputs.metadata.get(origin, {})
-        told = {"B1Map": origin, "B1MapRequested": inputs.requested, **described}
+        fields = {"B1Map": origin, "B1MapRequested": inputs.requested, **described}
         if b1_map is not None:
             path = Path(runtime.cwd, "b1.nii.gz")
             mask = self._read(inputs.mask_file)
             relative = np.where(mask, b1_map / np.median(b1_map[mask]), 0).astype(np.float32)
             low, high = np.percentile(relative[mask], (5, 95)).tolist()
-            told["B1MapRange"] = [round(low, _DIGITS), round(high, _DIGITS)]
+            fields["B1MapRange"] = [round(low, _DIGITS), round(high, _DIGITS)]
             write_image(path, relative, like=Path(inputs.mask_file))
-        provenance = joined({"Warnings": failures}, told)
+        provenance = joined({"Warnings": failures}, fields)
         self._results |= {
             "b1_file": path and str(path),
             "origin": origin,
             "metadata": joined(metadata, provenance),
-            # the signal, which the model is made from, is a source of every map
+            # The model is made from the signal mask. Its source images are the acquisition's own
+            # images, which are already sources of every conductivity map.
             "provenance": {
                 **provenance,
                 **({"Sources": metadata["Sources"]} if origin == "measured" else {}),
@@ -107,8 +112,8 @@ class MakeB1(CheckedInterface):
         }
         return runtime
 
-    def _worth_trying(self) -> list[str]:
-        """Return the origins without a model that nobody asked for and that may not help."""
+    def _useful_origins(self) -> list[str]:
+        """Return the origins; omit the model if it was not requested and may not help."""
         inputs = self.inputs
         is_head = inputs.is_brain or inputs.head_expected
         helps = model_helps(inputs.frequency, is_head=is_head) or inputs.requested != "auto"
@@ -150,7 +155,7 @@ class MakeB1(CheckedInterface):
             raise InputError(
                 inputs.source,
                 f"has no modelled |B1+|: {error}",
-                "give a measured map, or leave |B1+| out with --b1 none",
+                "provide a measured |B1+| map, or use --b1 none",
             ) from error
         volume = np.count_nonzero(outline) * np.prod(voxel_size) / 1e6
         head = average_head(inputs.frequency)
@@ -167,7 +172,7 @@ class MakeB1(CheckedInterface):
         return read_integers(Path(path)) != 0
 
 
-_TRIED = {
+_NOT_USED = {
     "measured": "the measured |B1+| map is not used",
     "model": "the modelled |B1+| is not used",
 }
@@ -175,21 +180,21 @@ _TRIED = {
 
 class _WriteB1InputSpec(BaseInterfaceInputSpec):
     in_file = optional_file()
-    out_paths = traits.Dict(mandatory=True, desc="where to, by the origin of the map")
+    out_paths = traits.Dict(mandatory=True, desc="output path of each origin")
     origin = traits.Str(mandatory=True)
-    metadata = traits.Dict(mandatory=True, desc="sidecar")
+    metadata = traits.Dict(mandatory=True, desc="content of the sidecar")
 
 
 class WriteB1(SimpleInterface):
-    """Copy the |B1+| map and its sidecar to the derivative dataset, under the name of its origin.
+    """Interface that copies the ``|B1+|`` map and its sidecar to the derivative dataset.
 
-    A map of another origin from an earlier run is removed, because the conductivity maps were
-    computed without it.
+    The file name depends on the origin of the map. A map of another origin from an earlier run is
+    removed, because the current conductivity maps were not computed from it.
     """
 
     input_spec = _WriteB1InputSpec
     output_spec = TraitedSpec
-    # The dataset may have lost the file since the node was cached.
+    # the output may have been deleted from the dataset since the node was cached
     _always_run = True
 
     def _run_interface(self, runtime: Bunch) -> Bunch:

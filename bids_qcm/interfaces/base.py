@@ -1,4 +1,4 @@
-"""What this package's interfaces share."""
+"""Traits, input specifications and base classes shared by the interfaces."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,16 @@ from bids_qcm.phase import PhaseUnits
 
 
 def optional_file() -> traits.Either:
-    """Give a trait for a file that may be None."""
+    """Return a trait for a file that may be None."""
     return traits.Either(None, File(exists=True), default=None, usedefault=True)
 
 
 FAILED_CHECKS = "FailedImageChecks"
-"""Field of a sidecar with the errors that ``--image-checks warn`` made warnings."""
+"""Sidecar field with the errors that ``--image-checks warn`` turned into warnings."""
 
-OVERRIDE = "or, if you know that they are right, give --image-checks warn"
+OVERRIDE = "or, if you are sure that the images are correct, use --image-checks warn"
 
-_ADDED = ("Sources", "Warnings", FAILED_CHECKS)
+_CONCATENATED = ("Sources", "Warnings", FAILED_CHECKS)
 
 
 def image_checks() -> traits.Enum:
@@ -28,18 +28,18 @@ def image_checks() -> traits.Enum:
 
 
 def failure(description: str) -> traits.List:
-    """Return a trait for the arguments of an `InputError`, which are empty without a failure."""
+    """Return a trait for the arguments of an ``InputError``; the list is empty without an error."""
     return traits.List(traits.Str, [], usedefault=True, desc=description)
 
 
 def raise_failure(arguments: Sequence[str]) -> None:
-    """Raise the `InputError` of another interface, if there is a failure."""
+    """Raise the ``InputError`` that another interface reported, if there is an error."""
     if arguments:
         raise InputError(*arguments)
 
 
 class ImagesInputSpec(BaseInterfaceInputSpec):
-    """Inputs of interfaces that read the images of an acquisition."""
+    """Input specification of interfaces that read the images of an acquisition."""
 
     first_files = traits.List(
         File(exists=True), mandatory=True, desc="magnitude or real part of each echo"
@@ -50,27 +50,33 @@ class ImagesInputSpec(BaseInterfaceInputSpec):
     phase_units = traits.List(
         traits.Either(None, traits.Instance(PhaseUnits)),
         mandatory=True,
-        desc="unit of each phase; None for real and imaginary parts",
+        desc="unit of the phase of each echo; None for real and imaginary parts",
     )
-    echo_times = traits.List(traits.Either(None, traits.Float()), mandatory=True, desc="in s")
+    echo_times = traits.List(
+        traits.Either(None, traits.Float()), mandatory=True, desc="echo times in s"
+    )
 
 
 class CheckedInterface(SimpleInterface):
-    """A SimpleInterface that runs again when its cached outputs were deleted.
+    """SimpleInterface that runs again if its cached outputs were deleted.
 
-    nipype's own hands on undefined outputs without a word.
+    nipype's ``SimpleInterface`` would return undefined outputs without an error.
     """
 
     def _list_outputs(self) -> dict[str, Any]:
         if not self._results:
-            raise FileNotFoundError("the cached outputs are gone")
+            raise FileNotFoundError("the cached outputs were deleted")
         return self._results
 
 
 def joined(metadata: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
-    """Return both together; entries of the second win, but lists of `_ADDED` are joined."""
+    """Return the merged fields of two sidecars.
+
+    Lists in ``_CONCATENATED`` are concatenated without duplicates. For all other fields, the values
+    of `provenance` have priority.
+    """
     both = {**metadata, **provenance}
-    for name in _ADDED:
+    for name in _CONCATENATED:
         if name in both:
             both[name] = list(dict.fromkeys([*metadata.get(name, ()), *provenance.get(name, ())]))
     return both

@@ -1,4 +1,4 @@
-"""Interface that checks the images of an acquisition before anything is computed from them."""
+"""Interface that checks the images of an acquisition before any computation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,9 @@ from bids_qcm.interfaces.base import (
 
 
 class _CheckImagesInputSpec(ImagesInputSpec):
-    axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="two for in-plane kernels")
+    axes = traits.List(
+        traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels; two for in-plane kernels"
+    )
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     image_checks = image_checks()
 
@@ -28,11 +30,11 @@ class _CheckImagesInputSpec(ImagesInputSpec):
 class _CheckImagesOutputSpec(TraitedSpec):
     magnitude_file = File(exists=True, desc="magnitude of the first echo")
     signal_file = File(exists=True, desc="mask of the voxels with signal")
-    provenance = traits.Dict(desc="for sidecars")
+    provenance = traits.Dict(desc="fields for the sidecars")
 
 
 class CheckImages(CheckedInterface):
-    """Check what must hold within and between the images of an acquisition."""
+    """Interface that checks each image of an acquisition and the consistency between the images."""
 
     input_spec = _CheckImagesInputSpec
     output_spec = _CheckImagesOutputSpec
@@ -55,7 +57,9 @@ class CheckImages(CheckedInterface):
                 may_be_half=inputs.phase_type == "transmit",
             )
         except ValueError as error:
-            raise InputError(pairs[0][0], str(error), "check that it is a magnitude") from error
+            raise InputError(
+                pairs[0][0], str(error), "check that this image is a magnitude"
+            ) from error
         found += evidence.findings
         self._stop_at(found, pairs)
         volumes = {"magnitude": echoes[0][0], "signal": evidence.signal}
@@ -74,7 +78,7 @@ class CheckImages(CheckedInterface):
         return runtime
 
     def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[tuple[str, str]]) -> None:
-        """Raise the first fatal finding as an error of its file, with the others as evidence."""
+        """Raise the fatal findings as one error, which names the file of the first finding."""
         fatal = [finding for finding in findings if finding.fatal]
         if not fatal or self.inputs.image_checks == "warn":
             return

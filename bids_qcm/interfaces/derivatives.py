@@ -1,4 +1,4 @@
-"""Interface that puts results into the derivative dataset."""
+"""Interfaces that write results to the derivative dataset."""
 
 from pathlib import Path
 
@@ -17,13 +17,17 @@ from bids_qcm.interfaces.base import joined
 
 class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True)
-    out_path = traits.Str(mandatory=True, desc="where to, with all extensions")
+    out_path = traits.Str(mandatory=True, desc="output path with all extensions")
     metadata = traits.Either(
-        None, traits.Dict, default=None, usedefault=True, desc="sidecar; None for no sidecar"
+        None,
+        traits.Dict,
+        default=None,
+        usedefault=True,
+        desc="content of the sidecar; None for no sidecar",
     )
-    provenance = traits.Dict({}, usedefault=True, desc="added to the sidecar")
+    provenance = traits.Dict({}, usedefault=True, desc="fields to add to the sidecar")
     outdated = traits.List(
-        traits.Str, [], usedefault=True, desc="what would not belong to a result that is new"
+        traits.Str, [], usedefault=True, desc="files of earlier runs to remove if the result is new"
     )
 
 
@@ -32,11 +36,11 @@ class _WriteDerivativeOutputSpec(TraitedSpec):
 
 
 class WriteDerivative(SimpleInterface):
-    """Copy a result and its sidecar to the derivative dataset, whole or not at all."""
+    """Interface that atomically copies a result and its sidecar to the derivative dataset."""
 
     input_spec = _WriteDerivativeInputSpec
     output_spec = _WriteDerivativeOutputSpec
-    # the dataset may have lost the file since the node was cached
+    # the output may have been deleted from the dataset since the node was cached
     _always_run = True
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
@@ -50,20 +54,21 @@ class WriteDerivative(SimpleInterface):
 
 class _WriteMaskInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True)
-    out_paths = traits.Dict(mandatory=True, desc="where to, by the type of the mask")
+    out_paths = traits.Dict(mandatory=True, desc="output path of each mask type")
     mask_type = traits.Str(mandatory=True)
-    metadata = traits.Dict(mandatory=True, desc="sidecar")
+    metadata = traits.Dict(mandatory=True, desc="content of the sidecar")
 
 
 class WriteMask(SimpleInterface):
-    """Copy a mask and its sidecar to the derivative dataset, under the name of its type.
+    """Interface that copies a mask and its sidecar to the derivative dataset.
 
-    A mask of another type from an earlier run is removed, because it is not the mask of the maps.
+    The file name depends on the mask type. A mask of another type from an earlier run is removed,
+    because the current conductivity maps were not computed in it.
     """
 
     input_spec = _WriteMaskInputSpec
     output_spec = _WriteDerivativeOutputSpec
-    # The dataset may have lost the file since the node was cached.
+    # the output may have been deleted from the dataset since the node was cached
     _always_run = True
 
     def _run_interface(self, runtime: Bunch) -> Bunch:

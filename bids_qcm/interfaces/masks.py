@@ -1,4 +1,4 @@
-"""Interface that finds or makes the mask of an acquisition."""
+"""Interface that imports or makes the mask of an acquisition."""
 
 from pathlib import Path
 from typing import Any
@@ -36,25 +36,33 @@ _DIGITS = 4
 
 
 class _MakeMaskInputSpec(BaseInterfaceInputSpec):
-    origins = traits.List(traits.Str, mandatory=True, desc="what to make the mask from, in order")
+    origins = traits.List(
+        traits.Str, mandatory=True, desc="origins of the mask to try, in this order"
+    )
     requested = traits.Str("auto", usedefault=True, desc="value of --mask")
     image_checks = image_checks()
-    head_expected = traits.Bool(False, usedefault=True, desc="a failure is worth a warning")
+    head_expected = traits.Bool(
+        False,
+        usedefault=True,
+        desc="whether the image should show a head, so that a failure gives a warning",
+    )
     magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
     signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
-    source = traits.Str(mandatory=True, desc="the image that errors name")
+    source = traits.Str(mandatory=True, desc="image to name in errors")
     companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
     route = traits.Instance(Route, mandatory=True)
-    in_files = traits.List(File(exists=True), desc="all that is read, for its changes to count")
+    in_files = traits.List(
+        File(exists=True), desc="all input files, so that a changed file is detected"
+    )
     pose = traits.Either(
         None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
     )
-    pose_failure = failure("why the pose cannot be used")
+    pose_failure = failure("error if the pose cannot be used")
     pose_provenance = traits.Dict({}, usedefault=True)
     labels_file = optional_file()
-    labels_failure = failure("why the T1w image was not segmented")
+    labels_failure = failure("error if the T1w image could not be segmented")
     metadata = traits.Dict(mandatory=True, desc="sidecar of the mask, by origin")
-    provenance = traits.Dict({}, usedefault=True, desc="of the images")
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of the images")
 
 
 class _MakeMaskOutputSpec(TraitedSpec):
@@ -62,13 +70,13 @@ class _MakeMaskOutputSpec(TraitedSpec):
     mask_type = traits.Enum("brain", "signal")
     is_brain = traits.Bool()
     metadata = traits.Dict(desc="sidecar of the mask")
-    provenance = traits.Dict(desc="for the sidecars of what is computed in the mask")
+    provenance = traits.Dict(desc="fields for the sidecars of results in this mask")
 
 
 class MakeMask(CheckedInterface):
-    """Bring a brain mask into the grid of the phase, or make one.
+    """Interface that resamples a brain mask to the grid of the phase, or makes a mask.
 
-    Origins are tried in their order.
+    The origins are tried in the given order.
     """
 
     input_spec = _MakeMaskInputSpec
@@ -83,18 +91,18 @@ class MakeMask(CheckedInterface):
             except (InputError, ValueError) as error:
                 if origin == inputs.origins[-1]:
                     raise _no_mask(Path(inputs.source), failures, error) from error
-                failures.append(f"{_TRIED[origin]}: {error}")
+                failures.append(f"{_NOT_USED[origin]}: {error}")
         kind = "signal" if origin == "signal" else "brain"
-        told = {"MaskType": kind, "MaskOrigin": origin, "MaskRequested": inputs.requested}
-        # Without a hint that the object is a head, a signal mask is the right answer.
+        fields = {"MaskType": kind, "MaskOrigin": origin, "MaskRequested": inputs.requested}
+        # A signal mask is the correct result if nothing suggests that the object is a head.
         worth_a_warning = bool(failures) and inputs.head_expected
         messages = {"Warnings": failures} if worth_a_warning else {"MaskNote": "; ".join(failures)}
-        metadata = {**inputs.metadata[origin], **measured, **told}
+        metadata = {**inputs.metadata[origin], **measured, **fields}
         coverage, judged = self._coverage(mask, origin)
         path = Path(runtime.cwd, "mask.nii.gz")
         write_image(path, mask, like=Path(inputs.magnitude_file))
         provenance = {
-            **told,
+            **fields,
             **(messages if worth_a_warning else {}),
             "SignalCoverage": coverage,
             "Sources": metadata["Sources"],
@@ -112,24 +120,24 @@ class MakeMask(CheckedInterface):
         return runtime
 
     def _coverage(self, mask: NDArray[np.bool_], origin: str) -> tuple[float, dict[str, list[str]]]:
-        """Return the share of the mask with signal, and the warnings that follow.
+        """Return the fraction of the mask that has signal, and the warnings about a low fraction.
 
         Raises
         ------
         InputError
-            If a map in this mask would be wrong.
+            If a conductivity map in this mask would be wrong.
         """
-        coverage, doubt = check_mask(mask, self._signal())
-        if doubt is None:
+        coverage, finding = check_mask(mask, self._signal())
+        if finding is None:
             return round(coverage, _DIGITS), {"Warnings": []}
         inputs = self.inputs
-        where = inputs.companion.path if origin == "derivative" else Path(inputs.source)
-        if doubt.fatal and inputs.image_checks == "stop":
-            raise InputError(where, doubt.problem, f"{doubt.remedy}; {OVERRIDE}")
-        told = [f"{where.name} {doubt.problem}; {doubt.remedy}"]
+        path = inputs.companion.path if origin == "derivative" else Path(inputs.source)
+        if finding.fatal and inputs.image_checks == "stop":
+            raise InputError(path, finding.problem, f"{finding.remedy}; {OVERRIDE}")
+        warnings = [f"{path.name} {finding.problem}; {finding.remedy}"]
         return round(coverage, _DIGITS), {
-            "Warnings": told,
-            **({FAILED_CHECKS: told} if doubt.fatal else {}),
+            "Warnings": warnings,
+            **({FAILED_CHECKS: warnings} if finding.fatal else {}),
         }
 
     def _from_derivative(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
@@ -147,13 +155,13 @@ class MakeMask(CheckedInterface):
         affine = read_grid(image).affine
         hull = brain_of_labels(read_integers(Path(inputs.labels_file)), affine)
         grid = read_grid(Path(inputs.magnitude_file))
-        # larger voxels may cut a narrow bridge
+        # resampling to larger voxels may split the mask at a thin connection
         mask = largest_part(resample_mask(hull, affine, grid, self._point_map(), image))
         share = np.count_nonzero(mask & self._signal()) / np.count_nonzero(mask)
         if share < LEAST_OVERLAP:
             raise InputError(
                 image,
-                f"shows a brain of which only {share:.0%} has signal in the magnitude",
+                f"shows a brain, but the magnitude has signal in only {share:.0%} of it",
                 "use a T1w image of the same participant",
             )
         return mask, {"MaskOverlap": round(float(share), _DIGITS), **inputs.pose_provenance}
@@ -180,7 +188,7 @@ class MakeMask(CheckedInterface):
         return None if inputs.route.same_grid else PointTransform(inputs.route.steps, pose)
 
 
-_TRIED = {
+_NOT_USED = {
     "derivative": "the brain mask was not used",
     "T1w": "no brain mask was made from the T1w image",
     "template": "no brain mask was made from the magnitude",
@@ -188,11 +196,11 @@ _TRIED = {
 
 
 def _no_mask(image: Path, failures: list[str], error: Exception) -> InputError:
-    """Return the error for an acquisition without the brain mask that it must have."""
+    """Return the error for an acquisition that has no mask of any requested origin."""
     if isinstance(error, InputError) and not failures:
         return error
     return InputError(
         image,
-        f"has no brain mask, and none can be made ({'; '.join([*failures, str(error)])})",
-        "give a brain mask with --derivatives, or give --mask signal",
+        f"has no brain mask, and no brain mask can be made ({'; '.join([*failures, str(error)])})",
+        "provide a brain mask with --derivatives, or use --mask signal",
     )

@@ -1,4 +1,4 @@
-"""Interface for the phase at echo time zero."""
+"""Interfaces that compute the phase at echo time zero and apply its sign."""
 
 from pathlib import Path
 from typing import Any
@@ -22,21 +22,21 @@ _WORTH_A_WARNING = 0.001
 
 
 class _PreparePhi0InputSpec(ImagesInputSpec):
-    mask_file = File(exists=True, mandatory=True, desc="where to compute")
-    provenance = traits.Dict({}, usedefault=True, desc="of the images and the mask")
+    mask_file = File(exists=True, mandatory=True, desc="mask in which to compute phi0")
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of the images and the mask")
 
 
 class _PreparePhi0OutputSpec(TraitedSpec):
     phi0_file = File(exists=True, desc="phase at echo time zero, in rad, unwrapped")
-    magnitude_file = File(exists=True, desc="root of the sum of squares over the echoes")
-    mask_file = File(exists=True, desc="where phi0 is given")
-    noise_file = File(exists=True, desc="standard deviation of phi0's noise, in rad")
-    magnitude_noise = traits.Float(desc="standard deviation of the magnitude's noise")
-    provenance = traits.Dict(desc="for sidecars")
+    magnitude_file = File(exists=True, desc="root sum of squares over the echoes")
+    mask_file = File(exists=True, desc="voxels in which phi0 was computed")
+    noise_file = File(exists=True, desc="noise standard deviation of phi0 in rad")
+    magnitude_noise = traits.Float(desc="noise standard deviation of the magnitude")
+    provenance = traits.Dict(desc="fields for the sidecars")
 
 
 class PreparePhi0(CheckedInterface):
-    """Compute phi0 from the images of an acquisition."""
+    """Interface that computes phi0 from the images of an acquisition."""
 
     input_spec = _PreparePhi0InputSpec
     output_spec = _PreparePhi0OutputSpec
@@ -66,7 +66,7 @@ class PreparePhi0(CheckedInterface):
         self._results["magnitude_noise"] = phi0.magnitude_noise
         found = {
             "AlternateSlicesFlipped": ["ijk"[axis] for axis in phi0.axes_flipped],
-            "Warnings": _doubts(phi0),
+            "Warnings": _warnings(phi0),
             "MagnitudeNoise": phi0.magnitude_noise,
             "MedianPhaseNoise": float(np.median(phi0.noise[phi0.mask])),
             **_echo_provenance(phi0),
@@ -76,7 +76,7 @@ class PreparePhi0(CheckedInterface):
 
 
 def _echo_provenance(phi0: Phi0) -> dict[str, Any]:
-    """Describe how well the echoes fit a line, and what was removed before."""
+    """Return sidecar fields for the misfit of the echoes and the alternating phase."""
     found: dict[str, Any] = {}
     if phi0.echo_misfit:
         found["EchoMisfit"] = round(max(phi0.echo_misfit), 5)
@@ -90,12 +90,12 @@ def _echo_provenance(phi0: Phi0) -> dict[str, Any]:
     return found
 
 
-def _doubts(phi0: Phi0) -> list[str]:
+def _warnings(phi0: Phi0) -> list[str]:
     if phi0.blank_fraction < _WORTH_A_WARNING:
         return []
     return [
-        f"the phase is blank in {phi0.blank_fraction:.1%} of the mask, as if it had been masked "
-        "more tightly; the map leaves that out"
+        f"the phase is constant in {phi0.blank_fraction:.1%} of the mask, as if the phase image "
+        "had been masked; the map leaves these voxels out"
     ]
 
 
@@ -103,19 +103,21 @@ class _ApplySignInputSpec(BaseInterfaceInputSpec):
     phi0_file = File(exists=True, mandatory=True)
     mask_file = File(exists=True, mandatory=True)
     sign = traits.Enum("auto", "+", "-", usedefault=True)
-    manufacturer = traits.Str(usedefault=True, desc="decides where the evidence is weak")
-    axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="two for in-plane kernels")
-    provenance = traits.Dict({}, usedefault=True, desc="of phi0")
+    manufacturer = traits.Str(usedefault=True, desc="decides the sign if the evidence is weak")
+    axes = traits.List(
+        traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels; two for in-plane kernels"
+    )
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of phi0")
     n_threads = traits.Int(1, usedefault=True, nohash=True)
 
 
 class _ApplySignOutputSpec(TraitedSpec):
-    phi0_file = File(exists=True, desc="phi0 in rad, with positive Laplacian")
-    provenance = traits.Dict(desc="for sidecars")
+    phi0_file = File(exists=True, desc="phi0 in rad, with the sign applied")
+    provenance = traits.Dict(desc="fields for the sidecars")
 
 
 class ApplySign(CheckedInterface):
-    """Give phi0 the sign that makes conductivity positive."""
+    """Interface that determines the sign of the phase, unless it is given, and applies it."""
 
     input_spec = _ApplySignInputSpec
     output_spec = _ApplySignOutputSpec

@@ -1,4 +1,4 @@
-"""Interface for the conductivity map."""
+"""Interface that computes a conductivity map."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,11 @@ from bids_qcm.interfaces.base import CheckedInterface, joined, optional_file
 from bids_qcm.recon import METHODS, Reconstruction, reconstruct
 from bids_qcm.recon.automatic import TARGET_STD
 
-_RADIUS = {"default": None, "usedefault": True, "desc": "in mm; None for the method's own"}
+_RADIUS = {
+    "default": None,
+    "usedefault": True,
+    "desc": "radius in mm; None for the published radius of the method",
+}
 
 
 def _radius() -> traits.Either:
@@ -19,34 +23,44 @@ def _radius() -> traits.Either:
 
 
 class _ReconstructInputSpec(BaseInterfaceInputSpec):
-    phi0_file = File(exists=True, mandatory=True, desc="in rad, unwrapped, sign applied")
+    phi0_file = File(
+        exists=True, mandatory=True, desc="phi0 in rad, unwrapped, with the sign applied"
+    )
     mask_file = File(exists=True, mandatory=True)
     magnitude_file = File(exists=True, mandatory=True)
     labels_file = optional_file()
     b1_file = optional_file()
     noise_file = optional_file()
-    magnitude_noise = traits.Float(0.0, usedefault=True, desc="standard deviation of the noise")
+    magnitude_noise = traits.Float(
+        0.0, usedefault=True, desc="noise standard deviation of the magnitude"
+    )
     method = traits.Enum(*METHODS, mandatory=True)
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     fit_radius = _radius()
     integral_radius = _radius()
-    target_std = traits.Float(TARGET_STD, usedefault=True, desc="in S/m, for automatic radii")
-    uncertainty = traits.Bool(True, usedefault=True, desc="give condstd_file, if noise is given")
-    provenance = traits.Dict({}, usedefault=True, desc="of phi0")
+    target_std = traits.Float(
+        TARGET_STD,
+        usedefault=True,
+        desc="target noise standard deviation of automatic radii, in S/m",
+    )
+    uncertainty = traits.Bool(
+        True, usedefault=True, desc="whether to compute condstd_file, if noise is given"
+    )
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of phi0")
     labels_provenance = traits.Dict({}, usedefault=True)
     b1_provenance = traits.Dict({}, usedefault=True)
     n_threads = traits.Int(1, usedefault=True, nohash=True)
 
 
 class _ReconstructOutputSpec(TraitedSpec):
-    condmap_file = File(exists=True, desc="conductivity in S/m")
+    condmap_file = File(exists=True, desc="conductivity map in S/m")
     condstd_file = File(exists=True, desc="noise standard deviation in S/m, if noise was given")
-    provenance = traits.Dict(desc="for sidecars")
+    provenance = traits.Dict(desc="fields for the sidecars")
 
 
 class Reconstruct(CheckedInterface):
-    """Compute a conductivity map by one method."""
+    """Interface that computes a conductivity map with one method."""
 
     input_spec = _ReconstructInputSpec
     output_spec = _ReconstructOutputSpec
@@ -75,7 +89,7 @@ class Reconstruct(CheckedInterface):
         if result.invalid_fraction == 1:
             raise ValueError(
                 f"{inputs.method} could not be computed in any voxel: the mask, or every tissue in "
-                "it, is thinner than the kernels need; try other radii, or another mask"
+                "it, is too thin for the kernels; try other radii or another mask"
             )
         maps = {"condmap": result.conductivity, "condstd": result.conductivity_std}
         for name, values in maps.items():
@@ -86,7 +100,7 @@ class Reconstruct(CheckedInterface):
         measured = {}
         if result.predicted_std is not None:
             measured = {"TargetStd": inputs.target_std, "PredictedStd": result.predicted_std}
-        measured |= _of_inversion(result)
+        measured |= _inversion_fields(result)
         radii = {"FitRadius": result.fit_radius, "IntegralRadius": result.integral_radius}
         self._results["provenance"] = {
             **joined(joined(inputs.provenance, inputs.labels_provenance), inputs.b1_provenance),
@@ -97,8 +111,8 @@ class Reconstruct(CheckedInterface):
         return runtime
 
 
-def _of_inversion(result: Reconstruction) -> dict[str, Any]:
-    """Return what the sidecar says of an inversion's fit; what is not finite is left out."""
+def _inversion_fields(result: Reconstruction) -> dict[str, Any]:
+    """Return the sidecar fields about the fit of an inversion; omit values that are not finite."""
     found: dict[str, Any] = {}
     if result.linear_phase is not None:
         found["LinearPhaseRemoved"] = result.linear_phase.shrunk.round(2).tolist()

@@ -1,4 +1,4 @@
-"""Interfaces that bring segmentations and masks into the grid of the phase."""
+"""Interfaces that make segmentations and resample them to the grid of the phase."""
 
 from pathlib import Path
 
@@ -34,16 +34,18 @@ class _CoregisterInputSpec(BaseInterfaceInputSpec):
 
 
 class _CoregisterOutputSpec(TraitedSpec):
-    pose = traits.List(traits.List(traits.Float), desc="the phase's mm to those of the anatomy")
-    provenance = traits.Dict(desc="for sidecars")
-    failure = failure("why the pose cannot be used")
+    pose = traits.List(
+        traits.List(traits.Float), desc="4 x 4 matrix from phase to anatomical coordinates, in mm"
+    )
+    provenance = traits.Dict(desc="fields for the sidecars")
+    failure = failure("error if the pose cannot be used")
 
 
 class Coregister(CheckedInterface):
-    """Find how an anatomical image lies to the magnitude.
+    """Interface that determines the rigid transform between the magnitude and an anatomical image.
 
-    A failure is an output: an interface that needs the pose raises it, and one that can do without
-    the pose goes on.
+    An error is reported as an output. Interfaces that need the transform raise this error; other
+    interfaces continue without the transform.
     """
 
     input_spec = _CoregisterInputSpec
@@ -63,9 +65,9 @@ class Coregister(CheckedInterface):
         flipped = [
             str(anatomical),
             "fits the magnitude better with left and right swapped (mutual information "
-            f"{alignment.mirrored_information:.3f}, else "
-            f"{alignment.registered_information:.3f}): the header of one of them seems flipped",
-            "convert both again, and compare them in a viewer",
+            f"{alignment.mirrored_information:.3f}, otherwise "
+            f"{alignment.registered_information:.3f}): the header of one image seems to be flipped",
+            "convert both images again, and compare them in a viewer",
         ]
         self._results["failure"] = flipped if alignment.looks_flipped else []
         self._results["pose"] = alignment.pose.tolist()
@@ -82,17 +84,19 @@ class Coregister(CheckedInterface):
 
 class _SegmentT1wInputSpec(BaseInterfaceInputSpec):
     t1w_file = File(exists=True, mandatory=True)
-    checked_file = File(exists=True, nohash=True, desc="of checks that come first")
+    checked_file = File(
+        exists=True, nohash=True, desc="an output of the checks, which must run first"
+    )
     n_threads = traits.Int(1, usedefault=True, nohash=True)
 
 
 class _SegmentT1wOutputSpec(TraitedSpec):
-    labels_file = File(exists=True, desc="labels of BIDS' common tissues, in the image's grid")
-    failure = failure("why there are no labels")
+    labels_file = File(exists=True, desc="BIDS tissue labels in the grid of the T1w image")
+    failure = failure("error if the image could not be segmented")
 
 
 class SegmentT1w(CheckedInterface):
-    """Find the tissue classes of a T1w image; a failure is an output, as of `Coregister`."""
+    """Interface that segments a T1w image; an error is reported as an output."""
 
     input_spec = _SegmentT1wInputSpec
     output_spec = _SegmentT1wOutputSpec
@@ -103,7 +107,7 @@ class SegmentT1w(CheckedInterface):
         try:
             labels = segment_t1w(image, read_grid(source).affine, self.inputs.n_threads)
         except (ValueError, RuntimeError) as error:
-            remedy = "give a segmentation with --derivatives"
+            remedy = "provide a segmentation with --derivatives"
             failed = [str(source), f"cannot be segmented: {error}", remedy]
             labels = np.zeros(image.shape, np.int32)
         self._results["failure"] = failed
@@ -115,14 +119,16 @@ class SegmentT1w(CheckedInterface):
 
 class _ImportInputSpec(BaseInterfaceInputSpec):
     companion = traits.Instance(Companion, mandatory=True)
-    in_files = traits.List(File(exists=True), desc="all that is read, for its changes to count")
+    in_files = traits.List(
+        File(exists=True), desc="all input files, so that a changed file is detected"
+    )
     route = traits.Instance(Route, mandatory=True)
-    reference_file = File(exists=True, mandatory=True, desc="any image in the phase's grid")
+    reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
     pose = traits.Either(
         None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
     )
-    pose_failure = failure("why the pose cannot be used")
-    labels_failure = failure("why the T1w image was not segmented")
+    pose_failure = failure("error if the pose cannot be used")
+    labels_failure = failure("error if the T1w image could not be segmented")
 
 
 def _point_map(inputs: _ImportInputSpec) -> PointTransform | None:
@@ -135,21 +141,21 @@ class _ImportSegmentationInputSpec(_ImportInputSpec):
     segmented_file = optional_file()
     signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
     mask_file = File(exists=True, mandatory=True)
-    mask_is_brain = traits.Bool(mandatory=True, desc="the mask is to be covered with labels")
-    provenance = traits.Dict({}, usedefault=True, desc="of the pose")
+    mask_is_brain = traits.Bool(mandatory=True, desc="whether labels should cover the mask")
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of the pose")
 
 
 class _ImportSegmentationOutputSpec(TraitedSpec):
-    labels_file = File(exists=True, desc="int32 labels in the phase's grid")
-    table_file = File(exists=True, desc="TSV with index and name of each label present")
-    provenance = traits.Dict(desc="for sidecars")
+    labels_file = File(exists=True, desc="int32 labels in the grid of the phase")
+    table_file = File(exists=True, desc="TSV file with the index and name of each label")
+    provenance = traits.Dict(desc="fields for the sidecars")
 
 
 class ImportSegmentation(CheckedInterface):
-    """Bring a segmentation into the grid of the phase, as tissues, and check it there.
+    """Interface that resamples tissue labels to the grid of the phase, and checks them.
 
-    The reference is the magnitude. A ``segmented_file`` stands for the companion's own files, which
-    are yet to be segmented.
+    The reference image is the magnitude. If ``segmented_file`` is given, its labels are used. This
+    is the case for a T1w image, which has no labels of its own.
     """
 
     input_spec = _ImportSegmentationInputSpec

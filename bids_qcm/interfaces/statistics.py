@@ -1,4 +1,4 @@
-"""Interface for the statistics of a conductivity map."""
+"""Interface that computes the statistics of a conductivity map."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,18 +14,20 @@ from bids_qcm.statistics import WHOLE_MASK, tissue_statistics
 
 
 class _ComputeStatisticsInputSpec(BaseInterfaceInputSpec):
-    condmap_file = File(exists=True, mandatory=True, desc="in S/m; NaN where invalid")
+    condmap_file = File(
+        exists=True, mandatory=True, desc="conductivity in S/m; NaN in invalid voxels"
+    )
     mask_file = File(exists=True, mandatory=True)
     labels_file = optional_file()
     names_file = optional_file()
 
 
 class _ComputeStatisticsOutputSpec(TraitedSpec):
-    table_file = File(exists=True, desc="TSV with a row for each tissue and erosion")
+    table_file = File(exists=True, desc="TSV file with one row for each tissue and erosion")
 
 
 class ComputeStatistics(CheckedInterface):
-    """Compute the statistics of conductivity in the mask, and in tissues if there are labels."""
+    """Interface that computes conductivity statistics in the mask and, with labels, in tissues."""
 
     input_spec = _ComputeStatisticsInputSpec
     output_spec = _ComputeStatisticsOutputSpec

@@ -1,4 +1,4 @@
-"""Interface for the verdict on a conductivity map."""
+"""Interface that computes the verdict on a conductivity map."""
 
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,23 @@ from bids_qcm.interfaces.base import FAILED_CHECKS, CheckedInterface, optional_f
 
 
 class _JudgeMapInputSpec(BaseInterfaceInputSpec):
-    condmap_file = File(exists=True, mandatory=True, desc="in S/m; NaN where invalid")
+    condmap_file = File(
+        exists=True, mandatory=True, desc="conductivity in S/m; NaN in invalid voxels"
+    )
     condstd_file = optional_file()
     mask_file = File(exists=True, mandatory=True)
     labels_file = optional_file()
     names_file = optional_file()
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
-    provenance = traits.Dict({}, usedefault=True, desc="of the map")
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of the map")
 
 
 class _JudgeMapOutputSpec(TraitedSpec):
-    provenance = traits.Dict(desc="for sidecars, with the verdict")
+    provenance = traits.Dict(desc="fields for the sidecars, including the verdict")
 
 
 class JudgeMap(CheckedInterface):
-    """Add the verdict on a conductivity map to its provenance."""
+    """Interface that adds the verdict on a conductivity map to its provenance."""
 
     input_spec = _JudgeMapInputSpec
     output_spec = _JudgeMapOutputSpec
@@ -53,7 +55,7 @@ class JudgeMap(CheckedInterface):
 
 
 def _described(evidence: Evidence) -> dict[str, Any]:
-    """Return the fields of a sidecar that hold the evidence and the verdict."""
+    """Return the sidecar fields with the evidence and the verdict."""
     verdict = judge(evidence)
     ratios = evidence.literature_ratio
     shares = {

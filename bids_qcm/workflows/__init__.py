@@ -1,1 +1,1 @@
-"""The nipype workflows, and how they are run."""
+"""nipype workflows, and the functions that plan and run them."""

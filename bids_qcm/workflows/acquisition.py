@@ -1,4 +1,4 @@
-"""The workflow of one acquisition."""
+"""Workflow of one acquisition."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +53,7 @@ from bids_qcm.workflows.memory import (
 def init_acquisition_wf(
     *, plan: Plan, settings: Settings, datasets: Mapping[str, Path], name: str
 ) -> Workflow:
-    """Compute and write the maps of one acquisition.
+    """Build the workflow that computes and writes the maps of one acquisition.
 
     .. graphviz::
 
@@ -77,19 +77,19 @@ def init_acquisition_wf(
     Parameters
     ----------
     plan : Plan
-        What to compute from which files.
+        The methods to compute and the files to compute them from.
     settings : Settings
-        The run's options.
+        Options of the run.
     datasets : mapping of str to Path
-        Names of the source datasets, for the sidecars.
+        Source datasets by name, for the ``Sources`` in the sidecars.
     name : str
-        The workflow's name.
+        Name of the workflow.
 
     Returns
     -------
     Workflow
-        Without inputs and outputs: the plan names the files, and the ``write_*`` nodes put the
-        results into the derivative dataset.
+        A workflow without input and output nodes: the plan names the input files, and the
+        ``write_*`` nodes write the results to the derivative dataset.
     """
     workflow = Workflow(name=name)
     workflow.add_nodes([_init_check_node(plan, settings)])
@@ -132,8 +132,8 @@ def init_acquisition_wf(
             write = _init_write_node(plan, settings, name, suffix, desc=METHODS[method].desc)
             write.inputs.metadata = metadata(plan, settings, datasets, method)
             workflow.connect(reconstruct, f"{suffix}_file", write, "in_file")
-            told_by = judge if suffix == "condmap" else reconstruct
-            workflow.connect(told_by, "provenance", write, "provenance")
+            provenance_node = judge if suffix == "condmap" else reconstruct
+            workflow.connect(provenance_node, "provenance", write, "provenance")
         if not settings.uncertainty:
             write = workflow.get_node(write_node_name(method))
             write.inputs.outdated = _paths_of_condstd(plan, settings, method)
@@ -142,20 +142,20 @@ def init_acquisition_wf(
 
 
 def write_node_name(method: str, suffix: str = "condmap") -> str:
-    """Name the node that writes one of a method's maps."""
+    """Return the name of the node that writes a map of a method."""
     name = f"write_{method.replace('-', '_')}"
     return name if suffix == "condmap" else f"{name}_{suffix}"
 
 
 def _paths_of_condstd(plan: Plan, settings: Settings, method: str) -> list[str]:
-    """List where an earlier run may have put a method's standard deviation and its sidecar."""
+    """List the paths of a method's condstd map and sidecar, which an earlier run may have left."""
     where = settings.output_dir, plan.acquisition, "condstd"
     desc = METHODS[method].desc
     return [str(derivative_path(*where, end, desc=desc)) for end in (".nii.gz", ".json")]
 
 
 def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
-    """Return the images of an acquisition as interfaces take them."""
+    """Return the images of an acquisition as inputs of an interface with `ImagesInputSpec`."""
     return {
         "first_files": [str(echo.files[0]) for echo in plan.echoes],
         "second_files": [str(echo.files[1]) for echo in plan.echoes],
@@ -165,7 +165,7 @@ def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
 
 
 def _init_check_node(plan: Plan, settings: Settings) -> Node:
-    """Make the node that all others wait for, so that wrong images cost no computation."""
+    """Make the node that checks the images before any other node uses them."""
     interface = CheckImages(
         **_image_inputs(plan),
         axes=list(curved_axes(settings.fit_radius, settings.integral_radius)),
@@ -198,7 +198,7 @@ def _connect_mask(
     datasets: Mapping[str, Path],
     phi0: Node,
 ) -> None:
-    """Add the nodes that find or make the mask, and write it."""
+    """Add the nodes that import or make the mask, and the node that writes it."""
     interface = MakeMask(
         origins=list(plan.mask_origins),
         requested=settings.mask,
@@ -245,7 +245,7 @@ def _connect_segmentation(
     datasets: Mapping[str, Path],
     phi0: Node,
 ) -> Node | None:
-    """Add the nodes that import the segmentation, for methods and statistics."""
+    """Add the nodes that import and write the segmentation; return None without one."""
     if plan.segmentation is None:
         return None
     route = plan.segmentation_route
@@ -260,7 +260,7 @@ def _connect_segmentation(
         workflow.connect(coregister, "failure", segmentation, "pose_failure")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
     if plan.segmentation.kind == "t1w":
-        # The mask is made from the same image.
+        # the mask may already use the tissue classes of the same image
         classes = workflow.get_node("tissue_classes") or _init_tissue_classes_node(
             workflow, plan.segmentation, settings
         )
@@ -280,7 +280,7 @@ def _connect_segmentation(
 def _connect_b1(
     workflow: Workflow, plan: Plan, settings: Settings, datasets: Mapping[str, Path]
 ) -> Node | None:
-    """Add the nodes that make the |B1+| map, and write it; None where no method uses a map."""
+    """Add the nodes that make and write the ``|B1+|`` map; return None if no method uses it."""
     if not plan.b1_origins:
         return None
     interface = MakeB1(
@@ -322,7 +322,7 @@ def _connect_b1(
 def _coregistered(
     workflow: Workflow, route: Route, plan: Plan, settings: Settings, name: str
 ) -> Node:
-    """Return the node that registers a route's anatomical image, a new one if there is none yet."""
+    """Return the node that registers the anatomical image; add a new node if there is none yet."""
     for present in ("coregister", "coregister_segmentation"):
         node = workflow.get_node(present)
         if node is not None and node.inputs.anatomical_file == str(route.anatomical):
@@ -345,7 +345,7 @@ def _init_segmentation_node(plan: Plan, settings: Settings) -> Node:
 
 
 def _files(companion: Companion | None, route: Route) -> list[Path]:
-    """List the files of a mask, segmentation or |B1+| map, and its transforms."""
+    """List the files of a mask, segmentation or ``|B1+|`` map and of its transforms."""
     return [*(companion.paths if companion else ()), *(step.path for step in route.steps)]
 
 
@@ -363,7 +363,7 @@ def _init_tissue_classes_node(workflow: Workflow, image: Companion, settings: Se
 def _init_coregister_node(
     workflow: Workflow, route: Route, plan: Plan, settings: Settings, name: str
 ) -> Node | None:
-    """Make the node that registers a route's anatomical image; None if there is none."""
+    """Make the node that registers the anatomical image; return None if there is no such image."""
     if route.anatomical is None:
         return None
     interface = Coregister(
@@ -384,7 +384,7 @@ def _init_coregister_node(
 def _connect_judge(
     workflow: Workflow, plan: Plan, settings: Settings, method: str, segmentation: Node | None
 ) -> Node:
-    """Add the node that judges a method's map."""
+    """Add the node that computes the verdict on a method's map."""
     name = method.replace("-", "_")
     judge = Node(
         JudgeMap(frequency=plan.frequency), name=f"judge_{name}", mem_gb=statistics_gb(plan)
@@ -402,7 +402,7 @@ def _connect_judge(
 def _connect_statistics(
     workflow: Workflow, plan: Plan, settings: Settings, method: str, segmentation: Node | None
 ) -> None:
-    """Add the nodes that compute and write the statistics of a method's map."""
+    """Add the nodes that compute and write the statistics table of a method's map."""
     statistics = Node(
         ComputeStatistics(),
         name=f"statistics_{method.replace('-', '_')}",

@@ -1,4 +1,4 @@
-"""The workflow of a whole run."""
+"""Workflow of a whole run."""
 
 import hashlib
 import re
@@ -18,21 +18,21 @@ from bids_qcm.workflows.configuration import execution_options
 def init_bids_qcm_wf(
     *, plans: Sequence[Plan], settings: Settings, datasets: Mapping[str, Path]
 ) -> Workflow:
-    """Put the workflows of all acquisitions side by side.
+    """Build one workflow with the workflows of all acquisitions as independent parts.
 
     Parameters
     ----------
     plans : sequence of Plan
-        One for each acquisition.
+        One plan for each acquisition.
     settings : Settings
-        The run's options.
+        Options of the run.
     datasets : mapping of str to Path
-        Names of the source datasets, for the sidecars.
+        Source datasets by name, for the ``Sources`` in the sidecars.
 
     Returns
     -------
     Workflow
-        Ready to run, with its base folder in the work directory.
+        A workflow that is ready to run in the work directory.
     """
     workflow = Workflow(name=run_name(settings), base_dir=str(settings.work_dir))
     workflow.config["execution"] = execution_options(settings)
@@ -51,18 +51,20 @@ def init_bids_qcm_wf(
 
 
 def run_name(settings: Settings) -> str:
-    """Name the folder in the work directory.
+    """Return the name of the run's folder in the work directory.
 
-    Runs on other data or to another output keep apart, and what another version of the app or of
-    a library computed is not used again.
+    The name depends on the dataset, the output folder and the versions of the app and its
+    libraries. So runs with other data, another output or other versions use other folders, and no
+    run uses cached results of another version.
     """
     key = f"{software_versions()}\n{settings.bids_dir}\n{settings.output_dir}".encode()
     return f"bids_qcm_{hashlib.sha256(key).hexdigest()[:12]}"
 
 
 def acquisition_wf_name(acquisition: Acquisition) -> str:
-    """Name the workflow of an acquisition; nipype allows letters, digits and underscores.
+    """Return the name of an acquisition's workflow.
 
-    Distinct acquisitions get distinct names: a label has letters, digits and ``+`` only.
+    nipype allows only letters, digits and underscores. Different acquisitions get different names,
+    because BIDS labels contain only letters, digits and ``+``.
     """
     return re.sub(r"\W", "_", acquisition.name.replace("+", "__")) + "_wf"

@@ -1,4 +1,4 @@
-"""nipype's configuration."""
+"""Configuration of nipype and of the libraries in its worker processes."""
 
 import os
 import shutil
@@ -18,7 +18,8 @@ interface_level = {level}
 """
 
 
-# Linear algebra and OpenMP loops of the libraries; our loops and scipy's are told in each call.
+# Thread limits of linear algebra libraries and OpenMP. The loops of this package and of scipy get
+# their number of threads as an argument of each call.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -29,9 +30,10 @@ _THREAD_VARIABLES = (
 
 
 def limit_threads(settings: Settings) -> None:
-    """Let the libraries in each process of the workflow have ``--omp-nthreads`` threads.
+    """Limit the libraries in each worker process to ``--omp-nthreads`` threads.
 
-    They read these variables when imported, so it holds for processes started afterwards.
+    Libraries read the environment variables on import, so the limit applies only to processes that
+    start after this call.
 
     Parameters
     ----------
@@ -41,10 +43,11 @@ def limit_threads(settings: Settings) -> None:
 
 
 def share_compiled_code(settings: Settings) -> None:
-    """Move numba's cache to the work directory where the given one cannot be written.
+    """Copy a read-only numba cache to the work directory, and use the copy.
 
-    That of a container is read-only. numba does not even read such a cache, and every process would
-    compile anew. What the cache has for another kind of processor is compiled once, into the copy.
+    The cache in a container image is read-only. numba ignores a read-only cache, so every process
+    would compile all functions again. If the cache was made for another type of processor, the
+    functions are compiled once, into the copy.
 
     Parameters
     ----------
@@ -61,28 +64,28 @@ def share_compiled_code(settings: Settings) -> None:
             try:
                 copy.rename(cache)
             except OSError:
-                # another run with the same work directory was faster
+                # another run with the same work directory may have made the copy meanwhile
                 if not cache.exists():
                     raise
     os.environ["NUMBA_CACHE_DIR"] = str(cache)
 
 
 def configure_nipype(settings: Settings, *, verbose: bool) -> None:
-    """Import nipype with our configuration, and no other.
+    """Import nipype with the configuration of this app only.
 
-    nipype reads two files when it is imported, here and in every worker: ``nipype.cfg`` in the
-    folder that ``NIPYPE_CONFIG_DIR`` names (by default one in the user's home), and ``nipype.cfg``
-    in the current folder, which may be of another project. In the work directory both are ours, so
-    nipype is imported there, and :func:`bids_qcm.workflows.running.run_workflow` starts the workers
-    there.
-    Without the second variable nipype would look for updates on the network, and without the third
-    its plugins for schedulers cannot name their jobs.
+    On import, in this process and in every worker, nipype reads two configuration files:
+    ``nipype.cfg`` in the folder ``NIPYPE_CONFIG_DIR`` (by default a folder in the user's home), and
+    ``nipype.cfg`` in the current folder, which may belong to another project. This function writes
+    the configuration to the work directory and imports nipype there, so that both files are the
+    same file. :func:`bids_qcm.workflows.running.run_workflow` starts the workers there for the same
+    reason. The variable ``NIPYPE_NO_ET`` stops nipype from looking for updates on the network.
+    nipype's scheduler plugins need ``LOGNAME`` to name their jobs.
 
     Parameters
     ----------
     settings : Settings
     verbose : bool
-        Let nipype log each step of each node.
+        Whether nipype logs each step of each node.
     """
     level = "INFO" if verbose else "CRITICAL"
     write_text(settings.work_dir / "nipype.cfg", _LOGGING.format(level=level))
@@ -94,7 +97,7 @@ def configure_nipype(settings: Settings, *, verbose: bool) -> None:
 
 
 def execution_options(settings: Settings) -> dict[str, str]:
-    """Give nipype's options for the execution of a workflow.
+    """Return nipype's execution options for a workflow.
 
     Parameters
     ----------
@@ -103,17 +106,18 @@ def execution_options(settings: Settings) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        For ``workflow.config["execution"]``.
+        Options for ``workflow.config["execution"]``.
     """
     return {
-        # a copied or touched input is not a changed one
+        # copying or touching an input file must not invalidate cached results
         "hash_method": "content",
-        # the parent would hand on cached nodes without a look at their files
+        # with a local hash check, the main process would skip cached nodes without checking that
+        # their output files still exist
         "local_hash_check": "false",
         "create_report": "false",
         "crashfile_format": "txt",
         "crashdump_dir": str(settings.output_dir / "logs"),
-        # seconds between looks at what is done, for each node; a scheduler is asked less often
+        # Interval in s at which nipype looks for finished nodes. A scheduler is asked less often.
         "poll_sleep_duration": "0.05" if settings.plugin_file is None else "2",
         "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
     }

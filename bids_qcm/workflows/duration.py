@@ -1,4 +1,4 @@
-"""About how long an acquisition takes, for a user to choose a queue by."""
+"""Estimate of the computation time, so that users can choose a queue or a time limit."""
 
 import math
 
@@ -9,7 +9,8 @@ from bids_qcm.recon.inversion import REPLICATE_SIZE
 from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
 
-# Of heads of 1 and 2 mm, on a core of a server of 2023; another may take half or twice as long.
+# Measured on heads with 1 and 2 mm voxels on one core of a server from 2023. Other machines may
+# take half or twice as long.
 _SECONDS_PER_PAIR = 0.7e-9
 _SECONDS_PER_VOXEL_AND_ECHO = 0.6e-6
 _SECONDS_PER_VOXEL = 0.5e-6
@@ -19,20 +20,21 @@ _SECONDS_OF_B1_PER_VOXEL = 1e-6
 _SECONDS_OF_REGISTRATION = 20.0
 _SECONDS_OF_TEMPLATE = 10.0
 _SECONDS_OF_TISSUE_CLASSES = 50.0
-# An inversion has no kernel; it and its standard deviation take as long as so many pairs.
+# An inversion has no kernel, so its time and the time of its standard deviation are expressed as
+# equivalent numbers of voxel pairs.
 _PAIRS_OF_INVERSION = 20_000
-_PAIRS_OF_ITS_STD = 40_000
+_PAIRS_OF_INVERSION_STD = 40_000
 
 _SHARE_IN_MASK = 0.4
 
-# How many times as long as the map its standard deviation takes, by replicates of noise, and by
-# replicates of the magnitude's noise alone.
+# Computation time of the noise standard deviation relative to the map: with noise replicates of
+# phase and magnitude, and with noise replicates of the magnitude only.
 _FACTOR_REPLICATES = 10
 _FACTOR_MAGNITUDE_REPLICATES = 5
 
 
 def seconds(plan: Plan, settings: Settings) -> float:
-    """Estimate how long an acquisition takes if nothing else runs.
+    """Estimate the computation time of an acquisition if nothing else runs.
 
     Parameters
     ----------
@@ -42,7 +44,7 @@ def seconds(plan: Plan, settings: Settings) -> float:
     Returns
     -------
     float
-        In s. The work of a kernel is proportional to the pairs of voxels in it.
+        Time in s. The time of a kernel is assumed to be proportional to its number of voxels.
     """
     n_voxels = plan.grid.n_voxels
     routes = {plan.mask_route, plan.segmentation_route, plan.b1_route}
@@ -59,7 +61,7 @@ def seconds(plan: Plan, settings: Settings) -> float:
 
 
 def _seconds_of_mask(plan: Plan) -> float:
-    """Return the time of tissue classes and of the template; one replaces the other."""
+    """Return the time in s of tissue segmentation or of template registration."""
     if plan.segments_t1w:
         return _SECONDS_OF_TISSUE_CLASSES
     return _SECONDS_OF_TEMPLATE if "template" in plan.mask_origins else 0.0
@@ -72,14 +74,14 @@ def _seconds_of_b1(plan: Plan) -> float:
 
 
 def _pairs_per_voxel(plan: Plan, settings: Settings, name: str) -> float:
-    """Count the voxels of a method's kernels, as often as they are gone through."""
+    """Return the number of voxel pairs that a method processes for each voxel."""
     method = METHODS[name]
     if method.form == "inversion":
         if not settings.uncertainty:
             return _PAIRS_OF_INVERSION
-        # smaller voxels are merged for it
+        # the standard deviation of an inversion is computed on merged voxels if voxels are small
         share = 1 if min(plan.grid.voxel_size) >= REPLICATE_SIZE else 1 / 8
-        return _PAIRS_OF_INVERSION + share * _PAIRS_OF_ITS_STD
+        return _PAIRS_OF_INVERSION + share * _PAIRS_OF_INVERSION_STD
     kernels = choose_kernels(
         method,
         plan.grid.voxel_size,
@@ -101,6 +103,6 @@ def _pairs_per_voxel(plan: Plan, settings: Settings, name: str) -> float:
 
 
 def _n_voxels_within(radius: tuple[float, ...], voxel_size: tuple[float, ...]) -> float:
-    """Give about the number of voxels of an ellipsoid, or of an ellipse where a radius is 0."""
+    """Estimate the number of voxels in an ellipsoid, or in an ellipse if a radius is 0."""
     semi_axes = [r / d for r, d in zip(radius, voxel_size, strict=True) if r > 0]
     return math.prod(semi_axes) * (4 / 3 if len(semi_axes) == 3 else 1) * math.pi

@@ -1,4 +1,4 @@
-"""What the machine has for this process."""
+"""Cores and memory that are available to this process."""
 
 import os
 from collections.abc import Iterator
@@ -9,36 +9,37 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def available_cores() -> int:
-    """Count the cores that this process may use, by affinity and the limits of its container."""
+    """Return the number of cores that CPU affinity and container limits allow this process."""
     import joblib
 
     return joblib.cpu_count()
 
 
 def available_memory_gb() -> float:
-    """Give the memory that this process may use, by the machine and the limits of its container.
+    """Return the memory in GB that this process may use.
 
-    A scheduler or a container limits it by control groups, and whoever goes beyond is killed.
+    This is the smaller of the physical memory and the control group limits, with which schedulers
+    and containers limit memory. A process that exceeds these limits is killed.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([machine, *_cgroup_limits(_CGROUPS, _OWN_CGROUPS)]) / 1e9
 
 
 def _cgroup_limits(root: Path, own_groups: Path) -> Iterator[int]:
-    """Give the limits of the process's control group and of those above it, in bytes."""
+    """Yield the memory limits in bytes of the process's control group and its parent groups."""
     try:
         lines = own_groups.read_text().splitlines()
     except OSError:  # not on Linux
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers == "":  # of version 2
+        if controllers == "":  # cgroup version 2
             top, name = root, "memory.max"
         elif "memory" in controllers.split(","):
             top, name = root / "memory", "memory.limit_in_bytes"
         else:
             continue
-        # inside a container, the path may be that of the host, which is not there: then the top is
+        # in a container the path may be the host's and absent here; the cgroup root always exists
         folder = top / path.lstrip("/")
         for group in (folder, *folder.parents):
             text = _text_of(group / name)

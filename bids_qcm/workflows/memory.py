@@ -1,4 +1,4 @@
-"""How much memory nodes need, and how much there is."""
+"""Estimates of the peak memory of nodes, and the memory limit of a run."""
 
 from pathlib import Path
 
@@ -11,13 +11,16 @@ from bids_qcm.settings import Settings
 from bids_qcm.workflows.machine import available_memory_gb
 
 SCHEDULER_MARGIN = 1.5
-"""How much more to ask a scheduler for: it kills what needs more; estimates hold within 30 %."""
+"""Safety factor on the memory requested from a scheduler, which kills jobs that need more.
 
-# nine tenths of the machine's, as nipype has it
+Estimates are accurate to 30 %.
+"""
+
+# nipype also uses 90 % of the machine's memory by default
 _SHARE_TO_USE = 0.9
 
-# Peaks of processes that run one node of a head of 1 and of 2 mm, within 30 %: GB that a process
-# needs to be there, and bytes for each voxel.
+# Constants of a linear model of a node's peak memory: GB of the process itself, plus bytes for each
+# voxel. The model agrees within 30 % with the peaks measured on heads with 1 and 2 mm voxels.
 _COPYING_GB = 0.14
 _PHI0_GB = 0.17
 _PHI0_BYTES = 60
@@ -40,25 +43,25 @@ _B1_BYTES = 55
 _TISSUE_CLASSES_GB = 0.39
 _TISSUE_CLASSES_BYTES = 86
 
-# Planning reads both parts of an echo as they are stored, and looks for their range.
+# Bytes for each voxel while the planning reads both images of an echo and finds their value range.
 _READING_BYTES = 24
 
 
 def memory_limit_gb(settings: Settings) -> float:
-    """Give the memory in GB that nodes may use together."""
+    """Return the memory in GB that all running nodes together may use."""
     if settings.memory_gb is not None:
         return settings.memory_gb
     return _SHARE_TO_USE * available_memory_gb()
 
 
 def acquisition_gb(plan: Plan, settings: Settings) -> float:
-    """Peak memory in GB of the node of an acquisition that needs most."""
+    """Return the peak memory in GB over all nodes of an acquisition."""
     methods = (reconstruction_gb(plan, settings, method) for method in plan.methods)
     return max(preparation_gb(plan), *methods)
 
 
 def preparation_gb(plan: Plan) -> float:
-    """Peak memory in GB of the node that needs most of those that all methods are behind."""
+    """Return the peak memory in GB of the steps before all methods."""
     needs = [phi0_gb(plan), sign_gb(plan), mask_gb(plan), b1_gb(plan)]
     pairs = [
         (plan.mask, plan.mask_route),
@@ -77,7 +80,7 @@ def preparation_gb(plan: Plan) -> float:
 
 
 def mask_gb(plan: Plan) -> float:
-    """Peak memory in GB of finding or making the mask."""
+    """Return the peak memory in GB needed to import or make the mask."""
     needs = [_COPYING_GB]
     if plan.mask is not None:
         needs.append(import_gb(plan, plan.mask, plan.mask_route))
@@ -87,7 +90,7 @@ def mask_gb(plan: Plan) -> float:
 
 
 def b1_gb(plan: Plan) -> float:
-    """Peak memory in GB of making the |B1+| map."""
+    """Return the peak memory in GB needed to make the ``|B1+|`` map."""
     if not plan.b1_origins:
         return 0.0
     needs = [_B1_GB + _B1_BYTES * plan.grid.n_voxels / 1e9]
@@ -97,40 +100,40 @@ def b1_gb(plan: Plan) -> float:
 
 
 def phi0_gb(plan: Plan) -> float:
-    """Peak memory in GB of computing phi0."""
+    """Return the peak memory in GB needed to compute phi0."""
     per_voxel = _PHI0_BYTES + _PHI0_BYTES_PER_ECHO * len(plan.echoes)
     return _PHI0_GB + plan.grid.n_voxels * per_voxel / 1e9
 
 
 def sign_gb(plan: Plan) -> float:
-    """Peak memory in GB of telling the sign of the phase."""
+    """Return the peak memory in GB needed to determine the phase sign."""
     return _LOOPS_GB + plan.grid.n_voxels * _RECONSTRUCTION_BYTES / 1e9
 
 
 def reconstruction_gb(plan: Plan, settings: Settings, name: str) -> float:
-    """Peak memory in GB of computing a map by the method of a name."""
+    """Return the peak memory in GB needed to compute a map with a method."""
     method = METHODS[name]
     if method.form == "inversion":
         return _LOOPS_GB + plan.grid.n_voxels * _INVERSION_BYTES / 1e9
     replicates = settings.needs_noise(name) and method.form == "integral"
     per_voxel = _REPLICATES_BYTES if replicates else _RECONSTRUCTION_BYTES
-    # alone among the methods, it loads none of the large loops
+    # laplacian-fd is the only method that does not load the compiled loops
     light = method.form == "laplacian" and method.derivative == "finite-difference"
     return (_COPYING_GB if light else _LOOPS_GB) + plan.grid.n_voxels * per_voxel / 1e9
 
 
 def statistics_gb(plan: Plan) -> float:
-    """Peak memory in GB of the statistics of a map."""
+    """Return the peak memory in GB needed to compute the statistics of a map."""
     return _COPYING_GB + plan.grid.n_voxels * _STATISTICS_BYTES / 1e9
 
 
 def volume_gb() -> float:
-    """Peak memory in GB of copying a file."""
+    """Return the peak memory in GB needed to copy a file."""
     return _COPYING_GB
 
 
 def import_gb(plan: Plan, companion: Companion, route: Route) -> float:
-    """Peak memory in GB of bringing a segmentation or mask to the grid of the phase."""
+    """Return the peak memory in GB needed to resample a derivative to the phase grid."""
     if route.same_grid:
         return _COPYING_GB + plan.grid.n_voxels * _SAME_GRID_BYTES / 1e9
     of_source = _IMPORT_BYTES_OF_SOURCE * sum(map(_n_voxels_of, companion.paths))
@@ -138,19 +141,19 @@ def import_gb(plan: Plan, companion: Companion, route: Route) -> float:
 
 
 def registration_gb(plan: Plan, route: Route) -> float:
-    """Peak memory in GB of registering a route's anatomical image."""
+    """Return the peak memory in GB needed to register the anatomical image."""
     n_voxels = plan.grid.n_voxels + _n_voxels_of(route.anatomical)
     return _REGISTRATION_GB + _REGISTRATION_BYTES * n_voxels / 1e9
 
 
 def tissue_classes_gb(image: Companion) -> float:
-    """Peak memory in GB of finding the tissue classes of an image."""
+    """Return the peak memory in GB needed to segment a T1w image."""
     n_voxels = _n_voxels_of(image.path)
     return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * n_voxels / 1e9
 
 
 def reading_gb(plan: Plan) -> float:
-    """Memory in GB of reading the images of an echo."""
+    """Return the memory in GB needed to read the images of one echo."""
     return plan.grid.n_voxels * _READING_BYTES / 1e9
 
 

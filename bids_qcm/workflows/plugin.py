@@ -1,4 +1,4 @@
-"""nipype's MultiProc, mended where it would wait forever."""
+"""Variant of nipype's MultiProc plugin that continues after a worker is killed."""
 
 import logging
 import multiprocessing
@@ -19,16 +19,17 @@ LOGGER = logging.getLogger("bids_qcm")
 
 
 class SurvivingMultiProcPlugin(MultiProcPlugin):
-    """MultiProc that goes on when a worker is killed.
+    """MultiProc plugin that continues when a worker is killed.
 
-    nipype takes a node's result in a callback of a pool. When a worker dies, as by the kernel's
-    hand for want of memory, the callback raises where nobody sees it, and nipype waits for a
-    result that will not come. Here each worker stands for itself: the others go on, and when they
-    are done, the node whose worker was killed is run once more, alone. If its worker is killed
-    again, the node has failed.
+    nipype receives the result of a node in a callback of a process pool. When a worker dies, for
+    example because the kernel kills it when memory runs out, the exception in the callback is lost,
+    and nipype waits forever for the result. Here each worker is independent, and the other workers
+    continue. When they have finished, the node whose worker was killed runs again, alone. If its
+    worker is killed again, the node has failed.
 
-    Nor does it raise where a signal arrives: copying a node, the traits library catches whatever is
-    raised and goes on with half a copy. A signal is noted, and the run ends between two nodes.
+    A signal handler does not raise an exception, because the traits library could catch the
+    exception while it copies a node, and continue with an incomplete copy. Instead, the handler
+    sets a flag, and the run ends before the next node starts.
     """
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
@@ -36,7 +37,8 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         self.pool.shutdown(wait=False)
         self._context = multiprocessing.get_context(self.plugin_args.get("mp_context"))
         self._idle: list[Worker] = []
-        # by the number of the task: who runs it, what to run, and how its worker was killed
+        # by task number: the worker of a running task, and the error of a task whose worker was
+        # killed
         self._running: dict[int, Worker] = {}
         self._killed: dict[int, WorkerKilledError] = {}
         self._to_retry: deque[int] = deque()
@@ -44,12 +46,12 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
 
     @contextmanager
     def stopping_at(self, *numbers: signal.Signals) -> Iterator[None]:
-        """Raise KeyboardInterrupt between two nodes, and end the workers, after these signals."""
+        """End the run with KeyboardInterrupt before the next node after one of these signals."""
 
-        def note(number: int, frame: FrameType | None) -> None:
+        def request_stop(number: int, frame: FrameType | None) -> None:
             self._stop_requested = True
 
-        before = {number: signal.signal(number, note) for number in numbers}
+        before = {number: signal.signal(number, request_stop) for number in numbers}
         try:
             yield
         finally:
@@ -57,7 +59,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
                 signal.signal(number, handler)
 
     def run(self, graph: DiGraph, config: dict[str, Any], updatehash: bool = False) -> None:
-        """Run all nodes; no worker is left however it ends."""
+        """Run all nodes, and end all workers even after an error."""
         try:
             super().run(graph, config, updatehash=updatehash)
         finally:
@@ -88,7 +90,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         self._running[taskid] = worker
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
-        if taskid not in self._running:  # waits for its second chance
+        if taskid not in self._running:  # the task waits for its second attempt
             return None
         try:
             result = self._running[taskid].result()
@@ -100,14 +102,19 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         return result
 
     def _after_kill(self, taskid: int, error: WorkerKilledError) -> dict[str, Any] | None:
-        """Arrange for a second chance; give the failure if this was it."""
+        """Queue a second attempt; return the failure if this was already the second attempt."""
         node, _ = self._task_obj[taskid]
         if taskid in self._killed:
             message = (
-                f"{error}, twice, the second time alone; it may need a machine with more memory"
+                f"{error}; this happened twice, the second time while no other process ran; the "
+                "step may need a machine with more memory"
             )
             return {"result": None, "traceback": [message], "taskid": taskid}
-        LOGGER.warning("%s: %s; trying once more, alone", node.fullname.partition(".")[2], error)
+        LOGGER.warning(
+            "%s: %s; this step will be tried once more, alone",
+            node.fullname.partition(".")[2],
+            error,
+        )
         self._killed[taskid] = error
         self._to_retry.append(taskid)
         return None
@@ -121,16 +128,16 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         self, jobid: int, graph: DiGraph, result: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         if result is not None:
-            # nipype does so only after it has told the monitor
+            # the monitor reads the traceback before nipype sets it
             self.procs[jobid]._traceback = result["traceback"]
         return super()._clean_queue(jobid, graph, result)
 
     def _report_crash(self, node: Node, result: dict[str, Any] | None = None) -> str | None:
         try:
             return super()._report_crash(node, result)
-        except OSError as error:  # of a full disk, the run itself tells
+        except OSError as error:  # for example, the disk is full
             LOGGER.warning("a crash report could not be written: %s", error)
             return None
 
     def _postrun_check(self) -> None:
-        """Leave the workers to `run`; there is no pool to shut down."""
+        """Do nothing: there is no pool to shut down, and ``run`` ends the workers."""

@@ -1,4 +1,4 @@
-"""What is settled before computing: a plan for each acquisition, or why there is none."""
+"""Planning of all acquisitions before the computation starts."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,19 +21,20 @@ from bids_qcm.workflows.memory import (
 
 LOGGER = logging.getLogger("bids_qcm")
 
-_MORE_MEMORY = "give more with --mem, or use a machine that has it"
+_MORE_MEMORY = "raise --mem, or use a machine with more memory"
 
 
 @dataclass(frozen=True)
-class Prospect:
-    """An acquisition and what will become of it.
+class PlanningResult:
+    """An acquisition with its plan, or with the reason why it cannot be computed.
 
     Attributes
     ----------
     acquisition : Acquisition
     plan : Plan or None
+        None if the acquisition is skipped.
     why_skipped : str
-        Why there is no plan.
+        Reason why the acquisition is skipped; empty if there is a plan.
     """
 
     acquisition: Acquisition
@@ -42,7 +43,7 @@ class Prospect:
 
     @property
     def failures(self) -> list[Failure]:
-        """Why the acquisition, or methods of it, will not be computed."""
+        """Reasons why the acquisition, or some of its methods, will not be computed."""
         if self.plan is None:
             return [Failure("checks", self.why_skipped)]
         return [Failure(method, reason) for method, reason in self.plan.refused.items()]
@@ -50,7 +51,7 @@ class Prospect:
 
 @dataclass(frozen=True)
 class Preflight:
-    """Plans acquisitions; whatever is wrong with one of them concerns it alone.
+    """Planner of acquisitions. An error in one acquisition does not affect the others.
 
     Attributes
     ----------
@@ -61,7 +62,8 @@ class Preflight:
     Raises
     ------
     InputError
-        If the segmentation, the mask or the |B1+| map is to be of a dataset that is not there.
+        If the settings name a dataset for the segmentation, the mask or the ``|B1+|`` map, and
+        this dataset does not exist.
     """
 
     settings: Settings
@@ -78,18 +80,21 @@ class Preflight:
         datasets = b1_datasets(self.settings.b1, self.settings.bids_dir, self.derivatives)
         object.__setattr__(self, "_b1_datasets", datasets)
 
-    def outline(self, acquisitions: Iterable[Acquisition]) -> list[Prospect]:
-        """Plan by headers and sidecars, which takes some hundredths of a second each."""
-        return [self._look(acquisition, headers_only=True) for acquisition in acquisitions]
+    def outline(self, acquisitions: Iterable[Acquisition]) -> list[PlanningResult]:
+        """Plan from headers and sidecars only, which takes less than 0.1 s per acquisition."""
+        return [self._plan(acquisition, headers_only=True) for acquisition in acquisitions]
 
-    def check(self, plans: Sequence[Plan]) -> list[Prospect]:
-        """Plan once more with all values read, as many images at once as processes may run."""
+    def check(self, plans: Sequence[Plan]) -> list[PlanningResult]:
+        """Plan again and read all image values.
+
+        Images are read in parallel, in as many threads as the process and memory limits allow.
+        """
         largest = max(map(reading_gb, plans))
         at_once = int(memory_limit_gb(self.settings) // largest)
         with ThreadPoolExecutor(max(min(self.settings.nprocs, at_once), 1)) as pool:
-            return list(pool.map(self._look, (plan.acquisition for plan in plans)))
+            return list(pool.map(self._plan, (plan.acquisition for plan in plans)))
 
-    def _look(self, acquisition: Acquisition, *, headers_only: bool = False) -> Prospect:
+    def _plan(self, acquisition: Acquisition, *, headers_only: bool = False) -> PlanningResult:
         try:
             plan = plan_acquisition(
                 acquisition,
@@ -100,17 +105,18 @@ class Preflight:
                 self._b1_datasets,
                 headers_only=headers_only,
             )
-            return Prospect(acquisition, fit_memory(plan, self.settings))
+            return PlanningResult(acquisition, fit_memory(plan, self.settings))
         except InputError as error:
-            return Prospect(acquisition, why_skipped=str(error))
+            return PlanningResult(acquisition, why_skipped=str(error))
         except Exception as error:
-            # whatever nobody has thought of must not end the run for the others
+            # an unexpected error in one acquisition must not stop the other acquisitions
             LOGGER.debug("%s", acquisition.name, exc_info=True)
-            return Prospect(acquisition, why_skipped=f"internal error, please report it: {error!r}")
+            why = f"internal error, please report it: {error!r}"
+            return PlanningResult(acquisition, why_skipped=why)
 
 
 def fit_memory(plan: Plan, settings: Settings) -> Plan:
-    """Refuse what needs more memory than there may be used.
+    """Remove the methods that need more memory than the limit.
 
     Parameters
     ----------
@@ -120,12 +126,12 @@ def fit_memory(plan: Plan, settings: Settings) -> Plan:
     Returns
     -------
     Plan
-        Without the methods that do not fit.
+        The plan without these methods, which are listed in ``refused`` with the reason.
 
     Raises
     ------
     InputError
-        If nothing fits.
+        If no method fits into the memory limit.
     """
     limit = memory_limit_gb(settings)
     first_image = plan.echoes[0].files[0]
@@ -133,13 +139,13 @@ def fit_memory(plan: Plan, settings: Settings) -> Plan:
     if needed > limit:
         raise InputError(
             first_image,
-            f"needs about {needed:.1f} GB of memory, and {limit:.1f} GB may be used",
+            f"needs about {needed:.1f} GB of memory, but only {limit:.1f} GB may be used",
             _MORE_MEMORY,
         )
     needs = {method: reconstruction_gb(plan, settings, method) for method in plan.methods}
     refused = {
-        method: f"{method} needs about {needed:.1f} GB of memory, and {limit:.1f} GB may be used; "
-        f"{_MORE_MEMORY}{', or give --no-uncertainty' if settings.uncertainty else ''}"
+        method: f"{method} needs about {needed:.1f} GB of memory, but only {limit:.1f} GB may be "
+        f"used; {_MORE_MEMORY}{', or use --no-uncertainty' if settings.uncertainty else ''}"
         for method, needed in needs.items()
         if needed > limit
     }

@@ -1,4 +1,4 @@
-"""How a workflow is run, watched and reported on."""
+"""Execution and monitoring of a workflow."""
 
 import logging
 import multiprocessing
@@ -20,7 +20,7 @@ from bids_qcm.bids.errors import InputError, OutputError
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import memory_limit_gb
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
-from bids_qcm.workflows.slurm import AskingSLURMPlugin, SubmissionError
+from bids_qcm.workflows.slurm import ResourceSLURMPlugin, SubmissionError
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -33,29 +33,30 @@ PRELOADED = [
     "bids_qcm.workflows.workers",
 ]
 
-_MENDED = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": AskingSLURMPlugin}
+_OWN_PLUGINS = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": ResourceSLURMPlugin}
 _INPUT_ERROR = f"{InputError.__module__}.{InputError.__qualname__}: "
 
-# What is left of the longest name of a socket by /pymp-12345678/listener-12345678.
+# Socket names are limited to 108 bytes. multiprocessing appends a suffix such as
+# /pymp-12345678/listener-12345678 to the folder.
 _LONGEST_TEMPORARY_FOLDER = 75
 
 
 class Monitor:
-    """Watches nodes start and end, and says so.
+    """Status callback that records and logs when nodes start, finish and fail.
 
     Parameters
     ----------
     n_nodes : int
-        Of the whole workflow.
+        Number of nodes in the whole workflow.
 
     Attributes
     ----------
     finished : set of str
-        Full names of the nodes that ended well.
+        Names of the nodes that finished without an error.
     errors : dict of str to str
-        The last line of the traceback of each node that did not.
+        Last line of the traceback of each failed node, by node name.
     seconds : dict of str to float
-        How long each node took that ended well.
+        Duration of each finished node in s, by node name.
     """
 
     def __init__(self, n_nodes: int) -> None:
@@ -66,8 +67,8 @@ class Monitor:
         self._started: dict[str, float] = {}
 
     def __call__(self, node: Node, status: str) -> None:
-        """Take note of a node's status, as nipype's plugins report it."""
-        # the first part is the name of the whole workflow
+        """Record the status of a node, which nipype's plugins report."""
+        # the first part of the full name is the name of the whole workflow
         name = node.fullname.partition(".")[2]
         if status == "start":
             self._started[name] = time.monotonic()
@@ -76,7 +77,8 @@ class Monitor:
             self.finished.discard(name)
             self.errors[name] = _error_of(node)
             LOGGER.error("%s: FAILED: %s", name, self.errors[name])
-        # nodes behind a failed one are reported as ended by some plugins, without a start
+        # some plugins report nodes that depend on a failed node as ended, although they never
+        # started
         elif name in self._started and name not in self.errors:
             self.finished.add(name)
             self.seconds[name] = time.monotonic() - self._started[name]
@@ -90,7 +92,7 @@ class Monitor:
 
 
 def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
-    """Run a workflow to its end, whatever fails on the way.
+    """Run a workflow to its end, even if some of its nodes fail.
 
     Parameters
     ----------
@@ -100,31 +102,35 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
     Returns
     -------
     Monitor
-        What became of each node.
+        Result of each node.
 
     Raises
     ------
+    InputError
+        If the plugin file is not valid, or if Slurm rejects the jobs.
     OutputError
-        If the path of temporary files is too long.
+        If the path of the folder for temporary files is too long.
     """
     _check_temporary_folder()
     monitor = Monitor(len(workflow.list_node_names()))
     plugin = _plugin(settings, monitor)
     if settings.write_graph:
         _write_graph(workflow, settings)
-    # a worker is forked off a server that has all this imported
+    # workers are forked from a server process, so they need not import these modules again
     multiprocessing.set_forkserver_preload(PRELOADED)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     try:
-        # workers and jobs start there, and so find no other project's nipype.cfg
+        # workers and jobs start in this folder, so they do not read nipype.cfg of another project
         with chdir(settings.work_dir), _stopping_at_signals(plugin):
             workflow.run(plugin=plugin)
     except SubmissionError as error:
         raise InputError(
-            settings.plugin_file, f"makes jobs that Slurm refuses ({error})", "change sbatch_args"
+            settings.plugin_file,
+            f"creates jobs that Slurm rejects ({error})",
+            "correct sbatch_args",
         ) from error
     except Exception as error:
-        # nipype raises at the end what its nodes raised, which the monitor has taken down
+        # at the end, nipype raises the errors of its nodes, which the monitor has recorded
         if not monitor.errors:
             raise
         LOGGER.debug("nipype ended with %r", error)
@@ -132,19 +138,20 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
 
 
 def crash_reports(folder: Path) -> dict[str, Path]:
-    """Find nipype's reports of nodes that failed.
+    """Find nipype's crash reports of failed nodes.
 
     Parameters
     ----------
     folder : Path
+        Folder of the crash reports.
 
     Returns
     -------
     dict of str to Path
-        The newest report by the node's name, as :class:`Monitor` has it.
+        Path of the newest report of each node, by the node names that :class:`Monitor` uses.
     """
     found = {}
-    # their names start with the time
+    # file names start with the time, so the newest report comes last
     for path in sorted(folder.glob("crash-*.txt")):
         with path.open(encoding="utf-8", errors="replace") as lines:
             label, _, fullname = lines.readline().partition(": ")
@@ -154,10 +161,14 @@ def crash_reports(folder: Path) -> dict[str, Path]:
 
 
 def _check_temporary_folder() -> None:
-    """Check that sockets can have names in the folder of temporary files, of 108 bytes at most."""
+    """Check that the folder for temporary files has a path short enough for socket names."""
     folder = tempfile.gettempdir()
     if len(os.fsencode(folder)) > _LONGEST_TEMPORARY_FOLDER:
-        raise OutputError(folder, "is too long a path for the names of sockets", "shorten TMPDIR")
+        raise OutputError(
+            folder,
+            "is a path too long for socket names",
+            "set TMPDIR to a folder with a shorter path",
+        )
 
 
 def _stopping_at_signals(plugin: PluginBase) -> AbstractContextManager[None]:
@@ -173,16 +184,17 @@ def _write_graph(workflow: Workflow, settings: Settings) -> None:
     try:
         workflow.write_graph(dotfilename=str(path), graph2use="colored")
     except OSError as error:
-        LOGGER.warning("%s was written, but not as a picture: %s", path, error)
+        LOGGER.warning("%s was written, but the image of the graph was not: %s", path, error)
 
 
 def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
-    """Give the plugin that runs the nodes: our MultiProc, or what the user's file names."""
+    """Return the plugin that runs the nodes: our MultiProc, or the plugin in the plugin file."""
     arguments = {
         "n_procs": settings.nprocs,
         "memory_gb": memory_limit_gb(settings),
         "raise_insufficient": False,
-        # a forked worker would inherit the threads' locks, but not the threads
+        # a worker forked from this process would inherit the locks of its threads, but not the
+        # threads that release them
         "mp_context": "forkserver",
     }
     kind = SurvivingMultiProcPlugin
@@ -194,31 +206,33 @@ def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
 
 
 def _read_plugin_file(path: Path) -> tuple[type[PluginBase], dict[str, Any]]:
-    """Read which plugin to use and its arguments."""
-    remedy = "give a mapping with plugin, one of nipype's names, and plugin_args, a mapping"
+    """Read the class of the plugin and its arguments from the plugin file."""
+    remedy = "write the keys plugin (a name) and plugin_args (a mapping) to this YAML file"
     try:
         content = yaml.safe_load(path.read_text())
         name, arguments = content["plugin"], dict(content.get("plugin_args") or {})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
-        raise InputError(path, f"is no plugin file ({error!r})", remedy) from error
-    kind = _MENDED.get(name) or getattr(nipype.pipeline.plugins, f"{name}Plugin", None)
+        raise InputError(path, f"is not a plugin file ({error!r})", remedy) from error
+    kind = _OWN_PLUGINS.get(name) or getattr(nipype.pipeline.plugins, f"{name}Plugin", None)
     if kind is None:
-        raise InputError(path, f"names the plugin {name!r}, which nipype does not have", remedy)
+        raise InputError(path, f"names the plugin {name!r}, which does not exist in nipype", remedy)
     if issubclass(kind, GraphPluginBase):
         raise InputError(
             path,
-            f"names the plugin {name}, which ends when all jobs are submitted, not when they end",
+            f"names the plugin {name}, which does not wait until the submitted jobs end",
             "use SLURM, SGE, PBS, LSF, OAR or Condor",
         )
     return kind, arguments
 
 
 def _error_of(node: Node) -> str:
-    """Give the last line of the traceback, from our plugin or from what the node left."""
+    """Return the last line of a failed node's traceback, from our plugin or the node's result."""
     try:
         traceback = getattr(node, "_traceback", None) or node.result.runtime.traceback
         last = "".join(traceback).strip().splitlines()[-1].strip()
-        # an error of the input speaks for itself
+        # the class name adds nothing to the message of an InputError
         return last.removeprefix(_INPUT_ERROR)
     except (AttributeError, TypeError, OSError, IndexError):
-        return "its process ended without a word; was it killed, or out of memory?"
+        return (
+            "its process ended without an error message; it may have been killed for lack of memory"
+        )

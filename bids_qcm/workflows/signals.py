@@ -1,16 +1,17 @@
-"""How workers end when they are told to."""
+"""Signal handler with which worker processes exit."""
 
 import signal
 from types import FrameType
 
-_SECONDS_TO_TIDY = 2
+_SECONDS_TO_CLEAN_UP = 2
 
 
-def end_tidily_at(number: signal.Signals) -> None:
-    """Let a signal end this process after taking away what it has half written.
+def exit_cleanly_on(number: signal.Signals) -> None:
+    """Exit this process on a signal, and remove its temporary files first.
 
-    The signal is raised where the process is, so that temporary files go as the stack unwinds.
-    nipype catches whatever is raised in a node, so that an alarm ends the process for sure.
+    The signal handler raises ``SystemExit``, so that context managers remove temporary files while
+    the stack unwinds. nipype may catch this exception in a node; in that case an alarm ends the
+    process after two seconds.
 
     Parameters
     ----------
@@ -18,7 +19,7 @@ def end_tidily_at(number: signal.Signals) -> None:
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        signal.alarm(_SECONDS_TO_TIDY)
+        signal.alarm(_SECONDS_TO_CLEAN_UP)
         raise SystemExit(128 + number)
 
     signal.signal(number, end)

@@ -1,4 +1,4 @@
-"""nipype's SLURM plugin, mended where jobs are submitted, and where they are left behind."""
+"""Variant of nipype's SLURM plugin that requests resources and cancels jobs at the end."""
 
 import logging
 import shlex
@@ -17,18 +17,19 @@ LOGGER = logging.getLogger("bids_qcm")
 
 
 class SubmissionError(Exception):
-    """Slurm did not take a job; the message is its own."""
+    """Raised when Slurm rejects a job; the message is the error output of ``sbatch``."""
 
 
-class AskingSLURMPlugin(SLURMPlugin):
-    """Slurm jobs that ask for what their nodes need, and that end with the run.
+class ResourceSLURMPlugin(SLURMPlugin):
+    """SLURM plugin whose jobs request the resources of their nodes and end with the run.
 
-    nipype's own loses what ``sbatch`` says when it refuses a job, and takes neither blanks in paths
-    nor every option. The user's ``sbatch_args`` come after ours, so that they prevail.
+    nipype's plugin loses the error output of ``sbatch`` when a job is rejected, fails on paths with
+    spaces, and does not accept every option. The user's ``sbatch_args`` come last, so that they
+    override the requested resources.
     """
 
     def run(self, graph: DiGraph, config: dict[str, Any], updatehash: bool = False) -> None:
-        """Run all nodes; no job is left however it ends."""
+        """Run all nodes, and cancel the remaining jobs even after an error."""
         try:
             super().run(graph, config, updatehash=updatehash)
         finally:
@@ -46,7 +47,7 @@ class AskingSLURMPlugin(SLURMPlugin):
             scriptfile,
         ]
         for attempt in range(self._max_tries):
-            # a busy scheduler may not answer at once
+            # a busy scheduler may reject a job that it accepts a little later
             time.sleep(self._retry_timeout * (attempt > 0))
             done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode == 0:

@@ -1,4 +1,4 @@
-"""Processes that run nodes, each of which may be killed without harm to the others."""
+"""Independent worker processes: when a worker is killed, the others continue."""
 
 import multiprocessing
 import os
@@ -14,52 +14,53 @@ from typing import Any
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
-from bids_qcm.workflows.signals import end_tidily_at
+from bids_qcm.workflows.signals import exit_cleanly_on
 
 _SECONDS_TO_END = 5
 
 
 class WorkerKilledError(Exception):
-    """A worker ended in the middle of a node."""
+    """Raised when a worker process ended before its node finished."""
 
 
 class Worker:
-    """A process that runs one node at a time.
+    """Worker process that runs one node at a time.
 
-    A pool of processes shares its pipes and locks, so that the death of one process ends them all,
-    and nobody knows whose node it was. Here the only end of the pipe that the parent does not hold
-    is the worker's own: whenever it dies, even in the middle of a message, the pipe is at its end.
+    The processes of a pool share pipes and locks, so that the death of one process breaks the pool,
+    and the pool does not report which node was running. Here each worker has its own pipe, and only
+    the worker holds the other end. When the worker dies, even while it sends a message, the parent
+    reads the end of the file.
 
     Parameters
     ----------
     context : BaseContext
-        How to start the process.
+        Context of ``multiprocessing`` that starts the process.
     """
 
     def __init__(self, context: BaseContext) -> None:
         self._connection, theirs = context.Pipe()
-        # daemons end with the parent
+        # the parent ends its daemon processes when it exits
         self._process = context.Process(target=_serve, args=(theirs, str(Path.cwd())), daemon=True)
         self._process.start()
         theirs.close()
 
     def start(self, node: Node, updatehash: bool, taskid: int) -> None:
-        """Let the process run a node; if it has died meanwhile, `result` tells."""
+        """Send a node to the process. If the process has died, :meth:`result` raises the error."""
         with suppress(OSError):
             self._connection.send((node, updatehash, taskid))
 
     @property
     def alive(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is running."""
         return self._process.is_alive()
 
     def result(self) -> dict[str, Any] | None:
-        """Give what nipype's ``run_node`` returned; None while it runs.
+        """Return the result of nipype's ``run_node``, or None while the node runs.
 
         Raises
         ------
         WorkerKilledError
-            If the process ended before it returned.
+            If the process ended before the node finished.
         """
         try:
             return self._connection.recv() if self._connection.poll() else None
@@ -67,7 +68,7 @@ class Worker:
             raise WorkerKilledError(self._how_it_ended()) from error
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """Terminate the process; kill it if it does not end within 5 seconds."""
         self._process.terminate()
         self._process.join(_SECONDS_TO_END)
         self._process.kill()
@@ -77,16 +78,16 @@ class Worker:
         self._process.join(_SECONDS_TO_END)
         code = self._process.exitcode
         if code == -signal.SIGKILL:
-            return "its process was ended by SIGKILL, as the kernel does when memory runs out"
+            return "its process was killed by SIGKILL, which the kernel sends when memory runs out"
         if code is not None and code < 0:
-            return f"its process was ended by signal {-code}"
-        return f"its process ended without a word (exit status {code})"
+            return f"its process was killed by signal {-code}"
+        return f"its process ended without an error message (exit status {code})"
 
 
 def _serve(connection: Connection, folder: str) -> None:
-    """Run nodes until the pipe ends."""
+    """Run nodes until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_tidily_at(signal.SIGTERM)
+    exit_cleanly_on(signal.SIGTERM)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     process_initializer(folder)
     while True:
@@ -97,12 +98,13 @@ def _serve(connection: Connection, folder: str) -> None:
         try:
             connection.send(run_node(node, updatehash, taskid))
         except Exception as error:
-            # after a failure nipype reads the node's result, which may not have been written
+            # After a failure, nipype's run_node reads the result file, which may not exist. That
+            # second error would hide the first, which is its context.
             lines = traceback.format_exception(error.__context__ or error)
             connection.send({"result": None, "traceback": lines, "taskid": taskid})
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is killed: another run may use the same work directory."""
+    """Exit when the parent is killed, because another run may then use the work directory."""
     multiprocessing.parent_process().join()
     os._exit(1)

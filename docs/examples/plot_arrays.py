@@ -2,16 +2,17 @@
 Conductivity of arrays
 ======================
 
-From the magnitude and phase of two echoes to a conductivity map with its noise standard deviation,
-without files. The images are those of a numerical head whose conductivity is known; yours may be
-any arrays of shape (X, Y, Z).
+This example computes a conductivity map and its noise standard deviation from the magnitude and
+phase of two echoes, without files. The images show a numerical head whose conductivity is known.
+You can use your own arrays of shape (X, Y, Z).
 """
 
 # %%
 # The images
 # ----------
-# A head of 4 mm voxels, so that it takes seconds. The phase is wrapped and noisy, as a scanner's
-# is. At this size most voxels of the cortex and the fluid hold two tissues.
+# The head has 4 mm voxels, so that the example takes only seconds. The phase is wrapped and noisy,
+# like the phase from a scanner. At this voxel size, most voxels of the cortex and the fluid contain
+# two tissues.
 
 from bids_qcm.phantom.make import make_phantom
 from bids_qcm.phantom.parameters import PhantomParameters
@@ -23,9 +24,9 @@ print(len(phantom.phase), "echoes of", phantom.phase[0].shape, phantom.phase[0].
 # %%
 # The phase at echo time zero
 # ---------------------------
-# Both echoes give phi0 by a line over echo time, and the noise of phase and magnitude. A phase
-# image that is not in radians goes through :func:`~bids_qcm.phase.recognise_units` and
-# :func:`~bids_qcm.phase.to_radians` first.
+# phi0 is the value at echo time zero of a line through both echoes. The function also estimates the
+# noise of phase and magnitude. If your phase image is not in radians, first convert it with
+# :func:`~bids_qcm.phase.recognise_units` and :func:`~bids_qcm.phase.to_radians`.
 
 from bids_qcm.phase import compute_phi0
 
@@ -33,19 +34,19 @@ phi0 = compute_phi0(phantom.magnitude, phantom.phase, (0.003, 0.008), mask=phant
 print(f"mean noise of the phase {1000 * phi0.noise[phi0.mask].mean():.1f} mrad")
 
 # %%
-# Which sign does this scanner have?
-# ----------------------------------
-# The sign that makes conductivity positive.
+# The sign of the phase
+# ---------------------
+# The sign depends on the scanner. This function finds the sign that makes conductivity positive.
 
 from bids_qcm.recon import determine_sign
 
 decision = determine_sign(phi0.phase, mask=phi0.mask, voxel_size=voxel_size)
-print(decision.sign, f"as {decision.agreement:.0%} of the voxels have it")
+print(f"sign {decision.sign}, in agreement with {decision.agreement:.0%} of the voxels")
 
 # %%
 # The conductivity
 # ----------------
-# An integral radius below the published 20 mm averages less, and leaves more noise.
+# An integral radius below the published 20 mm averages less, but the map has more noise.
 
 from bids_qcm.recon import reconstruct
 
@@ -66,9 +67,9 @@ result = reconstruct(
 print(f"{result.invalid_fraction:.1%} of the mask is invalid")
 
 # %%
-# What came out
-# -------------
-# Invalid voxels are NaN, so take statistics that know it.
+# The result
+# ----------
+# Invalid voxels are NaN, so use statistics that ignore NaN.
 
 import numpy as np
 
@@ -80,7 +81,7 @@ for label, tissue in ((1, "gray matter"), (2, "white matter"), (3, "fluid")):
     print(f"{tissue}: {found:.2f} S/m, noise {noise:.2f} S/m, truth {truth:.2f} S/m")
 
 # %%
-# One slice of the truth, the map and its noise standard deviation, all in S/m:
+# The figure shows one slice of the truth, the map and its noise standard deviation in S/m:
 
 import matplotlib.pyplot as plt
 

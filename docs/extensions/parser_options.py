@@ -1,6 +1,6 @@
-"""A directive that shows all arguments of an argparse parser, in the words of its own help.
+"""Sphinx directive that shows the usage and all arguments of an argparse parser.
 
-Extensions that exist read help texts as reStructuredText, in which ``*_dseg`` is an error.
+Existing extensions parse help texts as reStructuredText, in which ``*_dseg`` is an error.
 """
 
 import argparse
@@ -12,13 +12,13 @@ from sphinx.util.docutils import SphinxDirective
 
 
 class ParserOptions(SphinxDirective):
-    """``{parser-options} package.module:function [subcommand]``."""
+    """Directive ``{parser-options} package.module:function [subcommand]``."""
 
     required_arguments = 1
     optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Give usage, and a list of arguments for each group."""
+        """Return the usage and a list of arguments for each group."""
         module, function = self.arguments[0].split(":")
         parser = getattr(import_module(module), function)()
         for subcommand in self.arguments[1:]:
@@ -52,6 +52,6 @@ def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Make the directive known to Sphinx."""
+    """Register the directive in Sphinx."""
     app.add_directive("parser-options", ParserOptions)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,6 +1,6 @@
 """Draw phantom.png: the true conductivity of the phantom, three maps of it, and their errors.
 
-Run it where these commands have made `phantom` and `maps`:
+Run this script in the folder in which these commands made `phantom` and `maps`:
 
     bids-qcm-phantom create phantom
     bids-qcm phantom maps participant --method laplacian integral-magseg inversion-seg
@@ -26,13 +26,13 @@ Z_MM = 20
 
 
 def scale(colours: str, low: float, high: float) -> mpl.cm.ScalarMappable:
-    """Give colours from low to high, and green for what is invalid."""
+    """Return a colour scale from low to high, with green for invalid voxels."""
     known = mpl.colormaps[colours].with_extremes(bad="limegreen")
     return mpl.cm.ScalarMappable(mpl.colors.Normalize(low, high), known)
 
 
 def main() -> None:
-    """Draw the figure beside this file."""
+    """Draw the figure and save it in the folder of this file."""
     image = nib.load(TRUTH)
     level = int(np.linalg.solve(image.affine, (0, 0, Z_MM, 1))[2])
     inside = nib.load(MASK).get_fdata() > 0
@@ -60,7 +60,7 @@ def main() -> None:
         draw(upper, values, conductivity)
         draw(lower, error, difference)
         upper.set_title(f"{name}\nmean error {np.nanmean(np.abs(error[inside])):.2f} S/m", size=9)
-    bars = ((0.7, "conductivity, S/m", conductivity), (0.3, "map less truth, S/m", difference))
+    bars = ((0.7, "conductivity, S/m", conductivity), (0.3, "map minus truth, S/m", difference))
     for height, label, colours in bars:
         bar = axes[1, 0].inset_axes((0, height, 0.9, 0.05))
         figure.colorbar(colours, bar, orientation="horizontal", label=label)

@@ -18,7 +18,7 @@ def bosh(*arguments):
 
 
 def test_the_descriptor_is_that_of_the_parser():
-    """`make boutiques` writes it anew."""
+    """Run `make boutiques` to write the descriptor again."""
     assert json.loads(DESCRIPTOR.read_text()) == describe_command()
 
 
@@ -29,7 +29,7 @@ def test_every_option_is_described():
     assert missing == ["help", "version"]
 
 
-def test_boutiques_finds_it_valid():
+def test_the_descriptor_is_valid():
     done = bosh("validate", DESCRIPTOR)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -64,7 +64,7 @@ def test_boutiques_makes_a_command_that_the_parser_understands(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("wrong", [{"method": ["laplace"]}, {"nprocs": "many"}])
-def test_boutiques_refuses_what_the_parser_refuses(tmp_path, wrong):
+def test_boutiques_rejects_arguments_that_the_parser_rejects(tmp_path, wrong):
     (tmp_path / "data").mkdir()
     invocation = tmp_path / "invocation.json"
     invocation.write_text(json.dumps({"bids_dir": str(tmp_path / "data"), **INVOCATION, **wrong}))

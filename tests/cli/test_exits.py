@@ -1,4 +1,4 @@
-"""Exit statuses: what the command ends with, and what its help and the documentation say of it."""
+"""Exit statuses of the command, and their descriptions in the help and the documentation."""
 
 import re
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_kinds_of_bad_input(error, status):
         (["OSError: [Errno 30] Read-only file system: 'x'", "ValueError"], [], [], 73),
     ],
 )
-def test_what_a_summary_comes_to(failed, skipped, failed_reports, status):
+def test_exit_status_of_a_summary(failed, skipped, failed_reports, status):
     summary = Summary(failed_reports=failed_reports)
     summary.failed["a"] = [Failure("phi0", error) for error in failed]
     summary.skipped["b"] = [Failure("checks", reason) for reason in skipped]

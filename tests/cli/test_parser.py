@@ -13,7 +13,7 @@ from bids_qcm.workflows.machine import available_cores
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """A working directory with what options may name."""
+    """A working directory with the files and folders that the options name."""
     monkeypatch.chdir(tmp_path)
     for name in ("data", "seg", "a=b"):
         (tmp_path / name).mkdir()
@@ -39,7 +39,7 @@ def parse(folders):
 
 @pytest.fixture
 def usage_error(folders, capsys):
-    """Give the message of a usage error."""
+    """Return the message of a usage error."""
 
     def usage_error(*argv):
         with pytest.raises(SystemExit) as stop:
@@ -103,7 +103,7 @@ FIELDS = {
 
 
 def plain(value, folder):
-    """Turn paths to text, so that a table can hold what is expected."""
+    """Convert paths to text, so that they can be compared with a table."""
     if isinstance(value, tuple):
         return tuple(plain(one, folder) for one in value)
     return os.fspath(value).replace(str(folder), "{}") if hasattr(value, "__fspath__") else value
@@ -155,7 +155,7 @@ def test_reports_need_no_raw_data(folders, argv):
     assert parse_settings(argv)[0].analysis_level == argv[2]
 
 
-def test_a_process_has_no_more_threads_than_there_may_be(parse):
+def test_omp_nthreads_is_at_most_nprocs(parse):
     assert parse("--nprocs", "2", "--omp-nthreads", "5").omp_nthreads == 2
 
 
@@ -164,7 +164,7 @@ def test_verbosity(folders, given, verbosity):
     assert parse_settings(["data", "out", "participant", *given])[1] == verbosity
 
 
-def test_options_may_stand_first(folders):
+def test_options_may_come_first(folders):
     argv = ["--participant-label", "01", "--nprocs", "1", "data", "out", "participant"]
     assert parse_settings(argv)[0].participant_labels == ("01",)
 
@@ -195,7 +195,9 @@ def test_radii(parse, usage_error, flag, field):
         assert flag in message
         assert "one or three numbers, in mm" in message
     assert getattr(parse(flag, "auto"), field) == "auto"
-    assert f"{flag} is either auto" in usage_error("data", "out", "participant", flag, "auto", "3")
+    assert f"{flag} takes either auto" in usage_error(
+        "data", "out", "participant", flag, "auto", "3"
+    )
     for number in ("nan", "inf"):
         assert flag in usage_error("data", "out", "participant", flag, number)
 
@@ -223,13 +225,13 @@ def test_named_derivatives(parse, folders):
     [
         ([], ["BIDS_DIR", "OUTPUT_DIR", "analysis_level"]),
         (["data", "out"], ["analysis_level"]),
-        (["gone", "out", "participant"], ["BIDS_DIR", "gone is no folder"]),
+        (["gone", "out", "participant"], ["BIDS_DIR", "gone is not a folder"]),
         (["data", "out", "session"], ["session", "participant", "group"]),
         (
             ["data", "data", "participant"],
-            ["OUTPUT_DIR is among the raw data", "derivatives/bids_qcm"],
+            ["OUTPUT_DIR is inside the raw data", "derivatives/bids_qcm"],
         ),
-        (["data", "data/../data", "participant"], ["OUTPUT_DIR is among the raw data"]),
+        (["data", "data/../data", "participant"], ["OUTPUT_DIR is inside the raw data"]),
         (
             ["data", "out", "participant", "--method", "laplace"],
             ["--method", "laplace", "laplacian-fd"],
@@ -237,15 +239,21 @@ def test_named_derivatives(parse, folders):
         (["data", "out", "participant", "--method"], ["--method"]),
         (["data", "out", "participant", "--nope"], ["--nope"]),
         *(
-            (["data", "out", "participant", "--dry-run", *flag], ["--dry-run: not with", flag[0]])
+            (
+                ["data", "out", "participant", "--dry-run", *flag],
+                ["--dry-run: not allowed with", flag[0]],
+            )
             for flag in (["--write-slurm", "s"], ["--reports-only"], ["--boilerplate-only"])
         ),
-        (["data", "out", "participant", "-w", "w[6]"], ["w[6] has one of [ ] * ?", "nipype"]),
-        (["data", "out", "participant", "-d", "gone"], ["--derivatives", "gone is no folder"]),
-        (["data", "out", "participant", "-d", "x=gone"], ["--derivatives", "gone is no folder"]),
+        (
+            ["data", "out", "participant", "-w", "w[6]"],
+            ["w[6] contains one of the characters [ ] * ?", "nipype"],
+        ),
+        (["data", "out", "participant", "-d", "gone"], ["--derivatives", "gone is not a folder"]),
+        (["data", "out", "participant", "-d", "x=gone"], ["--derivatives", "gone is not a folder"]),
         (
             ["data", "out", "participant", "--use-plugin", "gone"],
-            ["--use-plugin", "gone is no file"],
+            ["--use-plugin", "gone is not a file"],
         ),
         (["data", "out", "participant", "--nprocs", "0"], ["--nprocs", "positive whole number"]),
         (["data", "out", "participant", "--nprocs", "x"], ["--nprocs", "x"]),

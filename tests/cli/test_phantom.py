@@ -150,7 +150,7 @@ def test_segmentation_table(spin_echo):
     assert lines[2].split("\t") == ["2", "White Matter", "WM"]
 
 
-def test_segmentation_table_has_the_labels_that_are_there(spin_echo, lesions):
+def test_segmentation_table_has_the_labels_of_the_image(spin_echo, lesions):
     for dataset, expected in ((spin_echo, "12345"), (lesions, "123457")):
         lines = (dataset / TRUTH / "sub-01_dseg.tsv").read_text().splitlines()
         assert "".join(line.split("\t")[0] for line in lines[1:]) == expected
@@ -258,14 +258,14 @@ def test_a_command_is_required(capsys):
     assert "COMMAND" in capsys.readouterr().err
 
 
-def test_refuses_a_directory_with_something_in_it(tmp_path, capsys):
+def test_a_folder_that_is_not_empty_is_rejected(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert main(["create", str(tmp_path)]) == 73
     assert "not empty" in capsys.readouterr().err
     assert contents(tmp_path) == {"mine.txt": b"mine"}
 
 
-def test_refuses_a_file(tmp_path, capsys):
+def test_a_file_as_output_folder_is_rejected(tmp_path, capsys):
     file = tmp_path / "file"
     file.write_text("mine")
     assert main(["create", str(file)]) == 73

@@ -29,15 +29,15 @@ def settings(tmp_path):
 
 @pytest.fixture
 def table(tmp_path, settings):
-    """Give the lines of the plan for a dataset."""
+    """Return the lines of the plan for a dataset."""
 
     def table(**options):
         given = settings(**options)
         files = (tmp_path / "raw").glob("sub-*/anat/*_part-*.nii.gz")
         acquisitions = group_acquisitions(files)
         datasets = {"seg": tmp_path / "raw/derivatives/seg"}
-        prospects = Preflight(given, datasets).outline(acquisitions)
-        return plan_table(prospects, given).splitlines()
+        results = Preflight(given, datasets).outline(acquisitions)
+        return plan_table(results, given).splitlines()
 
     return table
 
@@ -59,7 +59,7 @@ def test_a_row_for_each_acquisition(tmp_path, table):
     assert total.endswith("in 3 thread(s), within 1.5 GB of memory")
 
 
-def test_why_others_are_skipped(tmp_path, table):
+def test_reasons_why_acquisitions_are_skipped(tmp_path, table):
     raw = write_subjects(tmp_path / "raw", 3)
     (raw / "sub-0000/anat/sub-0000_echo-2_part-mag_MEGRE.nii.gz").unlink()
     (raw / "derivatives/seg/sub-0001/anat/sub-0001_dseg.nii.gz").unlink()
@@ -72,7 +72,7 @@ def test_why_others_are_skipped(tmp_path, table):
     assert lines[-1].startswith("2 of 3 acquisition(s)")
 
 
-def test_only_skipped_ones(tmp_path, table):
+def test_only_skipped_acquisitions(tmp_path, table):
     write_subjects(tmp_path / "raw", 1)
     skipped, total = table(memory_gb=0.01)
     assert skipped.startswith("skipped: sub-0000_MEGRE: ")

@@ -31,7 +31,7 @@ def write_json(path, **content):
 
 
 class Dataset:
-    """A dataset of balls whose phase is that of 0.6 S/m."""
+    """A dataset of balls with a conductivity of 0.6 S/m."""
 
     def __init__(self, root):
         self.root = root
@@ -74,13 +74,13 @@ def dataset(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_pages(monkeypatch):
-    """Pages take seconds, and have tests of their own; records are written."""
+    """Skip the pages, which take seconds and have their own tests; records are still written."""
     monkeypatch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
 
 
 @pytest.fixture
 def run(tmp_path, dataset):
-    """A function that runs the command on the dataset and gives its exit status."""
+    """A function that runs the command on the dataset and returns its exit status."""
 
     def call(*options, method=("laplacian",)):
         return main(
@@ -108,7 +108,7 @@ def edit_sidecar(image, **changes):
 
 
 def break_everything(dataset):
-    """Add one participant for each way to be broken; give the words each message must have."""
+    """Add one participant for each type of error; return the words that each message must have."""
     other_affine = np.diag([VOXEL_MM] * 3 + [1])
     other_affine[0, 3] = 5
     expected = {}
@@ -231,7 +231,7 @@ def test_a_second_run_leaves_finished_files_alone(dataset, run, tmp_path):
     assert not [path for path in (tmp_path / "out").rglob(".*.nii.gz")]
 
 
-def test_a_deleted_map_comes_back(dataset, run, tmp_path):
+def test_a_deleted_map_is_written_again(dataset, run, tmp_path):
     dataset.add("01")
     assert run() == 0
     path = tmp_path / "out/sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
@@ -250,7 +250,7 @@ def test_a_changed_image_is_computed_again(dataset, run, tmp_path):
     np.testing.assert_allclose(nib.load(path).get_fdata()[5:9, 5:9, 5:9], 1.2, rtol=1e-3)
 
 
-def test_acquisitions_that_differ_in_suffix_only_keep_apart(dataset, run, tmp_path):
+def test_acquisitions_that_differ_only_in_suffix_get_different_files(dataset, run, tmp_path):
     image = dataset.add("01")
     for path in list(image.parent.iterdir()):
         other = path.with_name(path.name.replace("T2w", "PDw"))
@@ -262,7 +262,7 @@ def test_acquisitions_that_differ_in_suffix_only_keep_apart(dataset, run, tmp_pa
     ]
 
 
-def test_a_failing_node_is_a_failure_and_not_the_end(dataset, run, tmp_path, capsys):
+def test_a_failing_node_does_not_stop_the_run(dataset, run, tmp_path, capsys):
     dataset.add("bad")
     dataset.add("good")
     anat = dataset.root / "derivatives/seg/sub-bad/anat"
@@ -326,7 +326,7 @@ def test_a_thin_volume_asks_for_an_in_plane_kernel(dataset, run, tmp_path, capsy
     assert maps(tmp_path) == ["sub-01_desc-laplacian_condmap.nii.gz"]
 
 
-def test_maps_that_do_not_belong_together_are_told(dataset, run, capsys):
+def test_inconsistent_maps_are_logged(dataset, run, capsys):
     dataset.add("01")
     assert run(method=("laplacian", "laplacian-fd")) == 0
     assert "earlier run" not in capsys.readouterr().err
@@ -336,7 +336,7 @@ def test_maps_that_do_not_belong_together_are_told(dataset, run, capsys):
     assert "another PhaseSign" in said
 
 
-def test_a_weak_sign_is_told(dataset, run, capsys):
+def test_a_weak_sign_is_logged(dataset, run, capsys):
     # a Laplacian that is positive in one half and negative in the other
     x = np.arange(SHAPE[0])[:, None, None] - (SHAPE[0] - 1) / 2
     dataset.phase = np.where(dataset.labels, 0.004 * x**3, dataset.phase).astype(np.float32)
@@ -347,7 +347,7 @@ def test_a_weak_sign_is_told(dataset, run, capsys):
     assert "--sign" in said
 
 
-def test_a_red_verdict_is_a_warning_and_another_is_information(dataset, run, capsys):
+def test_a_red_verdict_is_a_warning_and_other_verdicts_are_information(dataset, run, capsys):
     dataset.add("01")
     assert run("--sign", "+", method=("laplacian",)) == 0
     said = capsys.readouterr().err
@@ -358,7 +358,7 @@ def test_a_red_verdict_is_a_warning_and_another_is_information(dataset, run, cap
     assert re.search(r"WARNING sub-01_T2w, laplacian: verdict red: .*the sign may be wrong", said)
 
 
-def test_a_target_out_of_reach_is_told(dataset, run, capsys):
+def test_a_target_std_that_cannot_be_reached_is_logged(dataset, run, capsys):
     dataset.add("01")
     assert run("--fit-radius", "auto", "--target-std", "1e-9", method=("laplacian",)) == 0
     said = capsys.readouterr().err
@@ -440,7 +440,7 @@ def test_writes_nothing_outside_output_and_work_directory(dataset, tmp_path):
 @pytest.mark.parametrize(
     "content", ["- MultiProc", "plugin: Liner", "plugin: [", "{}", "plugin_args: {n_procs: 1}"]
 )
-def test_a_plugin_file_that_is_none(dataset, run, tmp_path, capsys, content):
+def test_a_plugin_file_that_is_not_valid(dataset, run, tmp_path, capsys, content):
     dataset.add("01")
     path = tmp_path / "plugin.yml"
     path.write_text(content)

@@ -29,7 +29,7 @@ def plain(tmp_path_factory):
 
 
 def put_map(phantom, maps, participant, desc, factor=1.0, offset=0.0):
-    """Write the truth in the brain, changed, as a map."""
+    """Write a map that is a linear function of the true conductivity in the brain."""
     truth = nib.load(phantom / TRUTH.format(participant))
     mask = nib.load(str(truth.get_filename()).replace("truth_condmap", "brain_mask"))
     values = truth.get_fdata(dtype=np.float32) * factor + offset
@@ -143,7 +143,7 @@ def test_two_maps_of_the_same_method(plain, tmp_path, capsys):
     path = put_map(plain, tmp_path / "maps", "sub-01", "integral")
     again = Path(shutil.copy(path, path.parent.parent))
     assert score(plain, tmp_path / "maps") == 1
-    assert f"{again}: is another map of the same method" in capsys.readouterr().err
+    assert f"{again}: is a second map of the same method" in capsys.readouterr().err
 
 
 def test_no_maps_at_all(phantom, tmp_path, capsys):
@@ -169,8 +169,8 @@ def test_an_output_that_cannot_be_written(plain, tmp_path, capsys):
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_folders_that_are_not_there(tmp_path, capsys):
+def test_folders_that_do_not_exist(tmp_path, capsys):
     with pytest.raises(SystemExit) as error:
         score(tmp_path / "nowhere", tmp_path)
     assert error.value.code == 64
-    assert "nowhere is no folder" in capsys.readouterr().err
+    assert "nowhere is not a folder" in capsys.readouterr().err

@@ -21,7 +21,7 @@ def phantoms(tmp_path_factory, add_phantom):
 
 @pytest.fixture
 def write(phantoms, tmp_path, monkeypatch):
-    """A function that lets the app write scripts, and gives their folder."""
+    """A function that runs the app to write the scripts, and returns their folder."""
     monkeypatch.chdir(tmp_path)
 
     def write(*options):
@@ -34,7 +34,7 @@ def write(phantoms, tmp_path, monkeypatch):
 
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
-    """A function that puts a command in the way of one with its name."""
+    """A function that adds a mock command, which is found first on PATH."""
     folder = tmp_path / "commands"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)

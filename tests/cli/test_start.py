@@ -11,7 +11,7 @@ from bids_qcm.cli.start import main
 COMMAND = Path(sys.executable).with_name("bids-qcm")
 
 
-def test_version_imports_nothing_that_computes():
+def test_version_does_not_import_the_numerical_libraries():
     code = (
         "import sys; sys.argv = ['bids-qcm', '--version']\n"
         "from bids_qcm.cli.start import main\n"
@@ -22,7 +22,7 @@ def test_version_imports_nothing_that_computes():
     assert done.stdout == f"bids-qcm {__version__}\n0 set()\n"
 
 
-def test_everything_else_is_the_whole_command():
+def test_other_arguments_run_the_whole_command():
     done = subprocess.run([COMMAND, "--version", "-v"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"bids-qcm {__version__}\n")
     done = subprocess.run([COMMAND], capture_output=True, text=True, check=False)

@@ -101,7 +101,7 @@ def test_the_model_is_of_the_whole_head(head, make):
     assert np.median(values[~outer & head.mask]) > np.median(values[outer])
 
 
-def test_no_model_of_what_is_not_known_to_be_a_head(make):
+def test_no_model_if_the_object_may_not_be_a_head(make):
     found = make(["model", "none"], is_brain=False).run().outputs
     assert (found.origin, found.b1_file, found.provenance["Warnings"]) == ("none", None, [])
     known = {"is_brain": False, "head_expected": True}
@@ -120,7 +120,7 @@ def test_a_body_without_a_model(tmp_path, head, make):
     assert len(found.provenance["Warnings"]) == 1
 
 
-def test_the_map_is_made_again_when_it_is_gone(make, check_rerun):
+def test_the_map_is_made_again_after_it_was_deleted(make, check_rerun):
     check_rerun(lambda: make(["measured"]), "b1_file")
 
 

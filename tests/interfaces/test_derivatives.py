@@ -44,7 +44,7 @@ def test_no_sidecar(write, target):
     assert set(times(target.parent)) == {target.name}
 
 
-def test_what_is_the_same_is_left_alone(write, target):
+def test_an_unchanged_result_is_not_written_again(write, target):
     write(metadata={"Units": "rad"}).run()
     for path in target.parent.iterdir():
         os.utime(path, ns=(10**9, 10**9))
@@ -53,7 +53,7 @@ def test_what_is_the_same_is_left_alone(write, target):
     assert times(target.parent) == before
 
 
-def test_what_differs_is_replaced(write, source, target):
+def test_a_changed_result_replaces_the_old_file(write, source, target):
     write().run()
     source.write_bytes(b"CONTENT")
     write().run()
@@ -76,7 +76,7 @@ def test_a_failure_leaves_no_temporary_and_the_old_file(write, source, target, m
     assert set(times(target.parent)) == {target.name}
 
 
-def test_a_cached_node_writes_again_what_the_dataset_has_lost(write, target, make_node):
+def test_a_cached_node_writes_a_deleted_result_again(write, target, make_node):
     make_node(write(metadata={})).run()
     for path in list(target.parent.iterdir()):
         path.unlink()
@@ -84,7 +84,7 @@ def test_a_cached_node_writes_again_what_the_dataset_has_lost(write, target, mak
     assert set(times(target.parent)) == {target.name, "sub-01_phi0map.json"}
 
 
-def test_what_told_of_the_old_result_goes_with_it(write, source, target):
+def test_outdated_files_are_removed_with_the_old_result(write, source, target):
     old = target.with_name("sub-01_old.nii.gz")
     write().run()
     old.write_bytes(b"of content")

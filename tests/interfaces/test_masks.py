@@ -50,7 +50,7 @@ def test_a_mask_of_air(make_mask, ball, image_checks):
     path = ball.folder / "air.nii.gz"
     save_array(path, ~ball.mask, AFFINE)
     if image_checks == "stop":
-        with pytest.raises(InputError, match="give --image-checks warn"):
+        with pytest.raises(InputError, match="use --image-checks warn"):
             make_mask("derivative", path=path)
         return
     found = make_mask("derivative", path=path, image_checks=image_checks).provenance
@@ -77,7 +77,7 @@ def test_the_hull_of_tissue_classes(make_mask, ball):
 
 
 @pytest.mark.parametrize("expected", [True, False])
-def test_the_next_origin_is_for_a_failure(make_mask, ball, expected):
+def test_the_next_origin_is_tried_after_a_failure(make_mask, ball, expected):
     failed = ["t1w.nii", "cannot be segmented", "give another"]
     options = {"labels_failure": failed, "head_expected": expected}
     outputs = make_mask("T1w", "template", "signal", **options)
@@ -92,7 +92,7 @@ def test_the_next_origin_is_for_a_failure(make_mask, ball, expected):
 
 
 def test_a_brain_mask_that_is_required_and_cannot_be_made(make_mask):
-    with pytest.raises(InputError, match=r"none can be made .* give --mask signal"):
+    with pytest.raises(InputError, match=r"no brain mask can be made .* use --mask signal"):
         make_mask("template", requested="brain")
     with pytest.raises(InputError, match="one of them seems flipped"):
         make_mask("derivative", pose_failure=["a", "one of them seems flipped", "b"])
@@ -107,7 +107,7 @@ def test_a_mask_of_air_is_refused(make_mask, ball):
     assert "--mask signal" in str(caught.value)
 
 
-def test_warnings_of_the_images_are_handed_on(make_mask, ball):
+def test_warnings_of_the_images_are_kept(make_mask, ball):
     shifted = ball.folder / "shifted.nii.gz"
     save_array(shifted, np.roll(ball.mask, 1, axis=0), AFFINE)
     found = make_mask("derivative", path=shifted, provenance={"Warnings": ["a"], "x": 1}).provenance

@@ -113,7 +113,7 @@ def test_a_readout_of_alternating_polarity_is_undone_and_recorded(
 
 
 @pytest.mark.parametrize("output", ["phi0_file", "magnitude_file", "mask_file"])
-def test_phi0_is_computed_again_when_an_output_is_gone(prepare, check_rerun, output):
+def test_phi0_is_computed_again_after_an_output_was_deleted(prepare, check_rerun, output):
     check_rerun(prepare, output)
 
 
@@ -127,7 +127,7 @@ def test_the_given_sign(tmp_path, ball, monkeypatch, sign, factor):
 
 
 @pytest.mark.parametrize(("stored", "sign"), [(1, "+"), (-1, "-")])
-def test_the_sign_is_found(tmp_path, ball, monkeypatch, caplog, stored, sign):
+def test_the_sign_is_determined(tmp_path, ball, monkeypatch, caplog, stored, sign):
     monkeypatch.chdir(tmp_path)
     shape = (25, 25, 25)
     squares = sum(np.square(a) for a in np.meshgrid(*[np.arange(25) - 12] * 3))
@@ -150,7 +150,7 @@ def test_the_sign_is_found(tmp_path, ball, monkeypatch, caplog, stored, sign):
     ("manufacturer", "sign", "origin"),
     [("GE MEDICAL SYSTEMS", "-", "Manufacturer"), ("SIEMENS", "+", "Manufacturer")],
 )
-def test_weak_evidence_for_the_sign_is_told(tmp_path, monkeypatch, manufacturer, sign, origin):
+def test_weak_evidence_for_the_sign_is_recorded(tmp_path, monkeypatch, manufacturer, sign, origin):
     monkeypatch.chdir(tmp_path)
     # a Laplacian that is positive in one half and negative in the other
     phi0 = np.broadcast_to((np.arange(25) - 12) ** 3 * 1e-3, (25, 25, 25)).astype(np.float32)
@@ -164,6 +164,6 @@ def test_weak_evidence_for_the_sign_is_told(tmp_path, monkeypatch, manufacturer,
     assert ApplySign(**files).run().outputs.provenance["PhaseSignOrigin"] == "auto"
 
 
-def test_the_sign_is_applied_again_when_its_output_is_gone(ball, check_rerun):
+def test_the_sign_is_applied_again_after_its_output_was_deleted(ball, check_rerun):
     files = {"phi0_file": ball.files["phi0"], "mask_file": ball.files["mask"]}
     check_rerun(lambda: ApplySign(**files, sign="-"), "phi0_file")

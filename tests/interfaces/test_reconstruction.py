@@ -116,5 +116,5 @@ def test_b1_changes_the_hash(ball, interface):
     assert given.inputs.get_hashval()[1] != interface("inversion").inputs.get_hashval()[1]
 
 
-def test_the_map_is_computed_again_when_it_is_gone(interface, check_rerun):
+def test_the_map_is_computed_again_after_it_was_deleted(interface, check_rerun):
     check_rerun(interface, "condmap_file")

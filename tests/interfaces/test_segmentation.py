@@ -44,12 +44,12 @@ def test_labels_and_their_names(segmentation, ball, tmp_path):
     assert written == "index\tname\n2\tWhite Matter\n100\tleft\n"
 
 
-def test_without_a_table_the_numbers_are_those_of_bids(segmentation):
+def test_without_a_table_labels_have_the_numbers_of_bids(segmentation):
     outputs = segmentation().run().outputs
     assert Path(outputs.table_file).read_text() == "index\tname\n1\tGray Matter\n2\tWhite Matter\n"
 
 
-def test_what_is_told_of_it(segmentation, ball):
+def test_provenance_of_the_segmentation(segmentation, ball):
     told = segmentation(provenance={"Coregistration": "rigid"}).run().outputs.provenance
     assert told["MaskCoverage"] == 1
     assert told["Coregistration"] == "rigid"
@@ -63,7 +63,7 @@ def test_what_is_told_of_it(segmentation, ball):
     ]
 
 
-def test_a_pose_takes_the_phases_coordinates_to_those_of_the_labels(segmentation, ball):
+def test_a_pose_maps_phase_coordinates_to_label_coordinates(segmentation, ball):
     shift = from_matvec(np.eye(3), [50, -20, 7])
     path = ball.folder / "moved.nii.gz"
     save_array(path, ball.labels, shift @ AFFINE)
@@ -81,5 +81,7 @@ def test_a_failure_of_an_earlier_step_is_raised(segmentation, option):
 
 
 @pytest.mark.parametrize("output", ["labels_file", "table_file"])
-def test_it_is_imported_again_when_an_output_is_gone(segmentation, check_rerun, output):
+def test_the_segmentation_is_imported_again_after_an_output_was_deleted(
+    segmentation, check_rerun, output
+):
     check_rerun(segmentation, output)

@@ -23,7 +23,7 @@ def make_workflow(settings, datasets, make_plans):
 
 
 def edges(workflow):
-    """Give (from, output, to, input) of all connections."""
+    """Return (from, output, to, input) of all connections."""
     return {
         (source.name, output, target.name, field)
         for source, target, data in workflow._graph.edges(data=True)
@@ -49,7 +49,7 @@ def test_one_reconstruction_and_one_map_for_each_method(make_workflow, uncertain
     assert names == expected
 
 
-def test_no_method_takes_anothers_map(make_workflow):
+def test_no_method_uses_the_map_of_another_method(make_workflow):
     workflow = make_workflow(methods=tuple(METHODS))
     paths = []
     for name, method in METHODS.items():
@@ -92,7 +92,7 @@ def test_b1_goes_to_the_methods_that_use_it(make_workflow, b1, users):
     assert (workflow.get_node("write_b1") is not None) == bool(users)
     for name in METHODS:
         metadata = workflow.get_node(write_node_name(name)).inputs.metadata
-        # what a map was computed with is known later
+        # the provenance of a map is known only after the reconstruction
         assert (metadata["B1Map"], metadata["B1MapRequested"]) == ("none", b1)
 
 

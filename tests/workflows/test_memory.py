@@ -96,7 +96,7 @@ class MeasuringPlugin(SurvivingMultiProcPlugin):
 
 @pytest.fixture
 def peaks_of(tmp_path, settings, monkeypatch):
-    """Map a dataset's acquisition; give the measured and the declared GB of each node."""
+    """Map an acquisition; return the measured and the declared peak memory of each node in GB."""
     # nipype and the workers read it
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
@@ -105,8 +105,8 @@ def peaks_of(tmp_path, settings, monkeypatch):
         derivatives = derivative_datasets(raw, (), given.output_dir)
         preflight = Preflight(given, derivatives)
         (outline,) = preflight.outline(find_acquisitions(given))
-        (prospect,) = preflight.check([outline.plan])
-        plans = [prospect.plan]
+        (result,) = preflight.check([outline.plan])
+        plans = [result.plan]
         datasets = {"raw": raw, **derivatives}
         workflow = init_bids_qcm_wf(plans=plans, settings=given, datasets=datasets)
         multiprocessing.set_forkserver_preload(PRELOADED)
@@ -128,8 +128,8 @@ def peaks_of(tmp_path, settings, monkeypatch):
         (("integral-magseg",), {"uncertainty": False}),
     ],
 )
-def test_what_nodes_declare_is_what_they_need(tmp_path, peaks_of, methods, options):
-    """On a head of 2 mm, or of so many mm as ``MEMORY_RESOLUTION`` says."""
+def test_nodes_declare_their_peak_memory(tmp_path, peaks_of, methods, options):
+    """On a head with 2 mm voxels, or with the voxel size in ``MEMORY_RESOLUTION``."""
     resolution = os.environ.get("MEMORY_RESOLUTION", "2")
     phantom = ["create", str(tmp_path / "raw"), "--resolution", resolution]
     assert phantom_main([*phantom, "--echo-times", "0.004", "0.010", "0.018"]) == 0
@@ -143,7 +143,7 @@ def test_what_nodes_declare_is_what_they_need(tmp_path, peaks_of, methods, optio
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
-def test_what_nodes_that_register_declare_is_what_they_need(tmp_path, peaks_of):
+def test_nodes_with_registration_declare_their_peak_memory(tmp_path, peaks_of):
     size = float(os.environ.get("MEMORY_RESOLUTION", "3"))
     head = segmentation_trees.make_head(size, 3, (3, -3.5, 2), (size, size, size))
     raw = segmentation_trees.write_raw(tmp_path / "raw", head)

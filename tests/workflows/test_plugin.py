@@ -19,7 +19,7 @@ from bids_qcm.workflows.workers import Worker, WorkerKilledError
 MANY_TRIES = int(os.environ.get("FAULT_TRIES", "12"))
 
 
-def end_without_a_word(value):
+def kill_own_process(value):
     import os
     import signal
 
@@ -27,8 +27,8 @@ def end_without_a_word(value):
     return value
 
 
-def end_the_first_time(value):
-    """Note in a file when it runs, and kill itself if that is the first time."""
+def kill_own_process_once(value):
+    """Append the time to a file, and kill this process if the file did not exist."""
     import os
     import signal
     import time
@@ -45,7 +45,7 @@ def end_the_first_time(value):
 
 
 def take_a_while(value):
-    """Note in a file when it runs."""
+    """Append the time to a file."""
     import time
     from pathlib import Path
 
@@ -71,7 +71,7 @@ def preload():
 
 @pytest.fixture
 def run(tmp_path):
-    """Run nodes and pairs of nodes, one behind the other; give the monitor."""
+    """Run nodes and pairs of connected nodes; return the monitor."""
 
     def run(*nodes, n_procs=2, while_running=None, **execution):
         workflow = Workflow(name="wf", base_dir=str(tmp_path))
@@ -110,24 +110,24 @@ def run(tmp_path):
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("n_procs", [1, 2])
 def test_a_node_whose_worker_is_killed_twice_fails_alone(run, caplog, n_procs):
-    killed = node(end_without_a_word, "killed"), node(give, "behind")
+    killed = node(kill_own_process, "killed"), node(give, "behind")
     others = node(give, "first"), node(give, "second")
     with caplog.at_level(logging.WARNING, "bids_qcm"):
         monitor = run(killed, others, n_procs=n_procs)
     assert monitor.finished == {"first", "second"}
     assert set(monitor.errors) == {"killed"}
-    assert "ended by SIGKILL" in monitor.errors["killed"]
+    assert "killed by SIGKILL" in monitor.errors["killed"]
     assert "more memory" in monitor.errors["killed"]
-    assert caplog.messages[0].startswith("killed: its process was ended by SIGKILL")
-    assert "trying once more, alone" in caplog.messages[0]
+    assert caplog.messages[0].startswith("killed: its process was killed by SIGKILL")
+    assert "will be tried once more, alone" in caplog.messages[0]
 
 
 @pytest.mark.timeout(120)
-def test_a_node_whose_worker_is_killed_once_is_done_alone(run, tmp_path):
+def test_a_node_whose_worker_is_killed_once_runs_again_alone(run, tmp_path):
     times = tmp_path / "times"
     starts = [tmp_path / f"start{i}" for i in range(6)]
     waiting = [node(take_a_while, path.name, str(path)) for path in starts]
-    monitor = run(node(end_the_first_time, "killed", str(times)), *waiting)
+    monitor = run(node(kill_own_process_once, "killed", str(times)), *waiting)
     assert monitor.errors == {}
     assert monitor.finished == {"killed", *(path.name for path in starts)}
     first, second = map(float, times.read_text().split())
@@ -140,20 +140,20 @@ def test_a_node_whose_worker_is_killed_once_is_done_alone(run, tmp_path):
 def test_another_worker_is_not_disturbed(run, tmp_path):
     long = tmp_path / "long"
     long.write_text("")  # so that it is not the first time
-    run(node(end_without_a_word, "killed"), node(end_the_first_time, "long", str(long)))
+    run(node(kill_own_process, "killed"), node(kill_own_process_once, "long", str(long)))
     assert len(long.read_text().split()) == 1
 
 
 def test_a_crash_report_that_cannot_be_written_does_not_end_the_run(run, tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    killed, other = node(end_without_a_word, "killed"), node(give, "other")
+    killed, other = node(kill_own_process, "killed"), node(give, "other")
     monitor = run(killed, other, n_procs=1, crashdump_dir=str(tmp_path / "file" / "crash"))
     assert monitor.finished == {"other"}
     assert any("crash report could not be written" in message for message in caplog.messages)
 
 
 def kill_some_worker(after, rng):
-    """Give a function that kills one of a plugin's busy workers, some seconds after the first."""
+    """Return a function that kills a random busy worker some seconds after the first start."""
 
     def kill(plugin):
         while not plugin._running:
@@ -197,7 +197,7 @@ def worker():
     worker.end()
 
 
-def test_a_message_that_breaks_off_is_a_killed_worker(worker):
+def test_an_incomplete_message_means_a_killed_worker(worker):
     # the whole of it would not fit into the pipe, so that the worker is killed in its middle
     big = node(give, "big", value="x" * 10**7)
     worker._process.kill()

@@ -24,11 +24,11 @@ def looking(settings, datasets):
     return looking
 
 
-def test_good_ones_are_planned_twice_alike_but_for_their_units(acquisitions, looking):
+def test_both_plans_of_a_good_acquisition_differ_only_in_units(acquisitions, looking):
     outlines = looking().outline(acquisitions)
-    checked = looking().check([prospect.plan for prospect in outlines])
-    assert [prospect.acquisition for prospect in checked] == acquisitions
-    assert [prospect.failures for prospect in (*outlines, *checked)] == [[]] * 4
+    checked = looking().check([result.plan for result in outlines])
+    assert [result.acquisition for result in checked] == acquisitions
+    assert [result.failures for result in (*outlines, *checked)] == [[]] * 4
     for outline, check in zip(outlines, checked, strict=True):
         assert outline.plan.echoes[0].units is None
         assert check.plan.echoes[0].units.name == "rad"
@@ -38,28 +38,26 @@ def test_good_ones_are_planned_twice_alike_but_for_their_units(acquisitions, loo
         )
 
 
-def test_values_are_left_for_the_second_look(acquisitions, looking):
+def test_values_are_checked_only_in_the_second_plan(acquisitions, looking):
     path = acquisitions[0].files["phase"][""][0]
     path.write_bytes(path.read_bytes()[:-20])
     outlines = looking().outline(acquisitions)
-    assert [prospect.failures for prospect in outlines] == [[], []]
-    bad, good = looking().check([prospect.plan for prospect in outlines])
+    assert [result.failures for result in outlines] == [[], []]
+    bad, good = looking().check([result.plan for result in outlines])
     assert bad.plan is None
     assert bad.failures == [Failure("checks", bad.why_skipped)]
     assert "cannot be read to its end" in bad.why_skipped
     assert good.plan is not None
 
 
-def test_what_headers_tell_is_told_at_the_first_look(acquisitions, looking):
+def test_header_errors_are_found_in_the_first_plan(acquisitions, looking):
     acquisitions[0].files["phase"][""][0].write_bytes(b"")
     bad, good = looking().outline(acquisitions)
     assert "cannot be read" in bad.why_skipped
     assert good.plan is not None
 
 
-def test_an_error_that_nobody_thought_of_concerns_one_acquisition(
-    acquisitions, looking, monkeypatch
-):
+def test_an_unexpected_error_affects_only_one_acquisition(acquisitions, looking, monkeypatch):
     real = preflight.plan_acquisition
 
     def broken(acquisition, *args, **options):
@@ -74,7 +72,7 @@ def test_an_error_that_nobody_thought_of_concerns_one_acquisition(
     assert good.plan is not None
 
 
-def test_a_segmentation_of_no_dataset_concerns_all(looking):
+def test_an_unknown_segmentation_dataset_is_an_error_for_the_run(looking):
     with pytest.raises(InputError, match="--segmentation no"):
         looking(segmentation="no")
 
@@ -103,7 +101,7 @@ def test_an_acquisition_that_does_not_fit_is_refused(big_plan, settings):
     assert error.value.where == big_plan.echoes[0].files[0]
 
 
-def test_methods_none_of_which_fits_are_an_acquisition_that_does_not(big_plan, settings):
+def test_an_acquisition_is_refused_if_none_of_its_methods_fits(big_plan, settings):
     plan = replace(big_plan, methods=("integral",))
     limit = reconstruction_gb(plan, settings(), "integral") - 0.01
     assert limit > preparation_gb(plan)

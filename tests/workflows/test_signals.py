@@ -10,9 +10,9 @@ CODE = """
 import signal, sys, time
 from pathlib import Path
 from bids_qcm.bids.images import whole_file
-from bids_qcm.workflows.signals import end_tidily_at
+from bids_qcm.workflows.signals import exit_cleanly_on
 
-end_tidily_at(signal.SIGTERM)
+exit_cleanly_on(signal.SIGTERM)
 swallow = sys.argv[2] == "swallow"
 try:
     with whole_file(Path(sys.argv[1]) / "map.nii.gz") as temporary:

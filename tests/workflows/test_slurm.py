@@ -1,4 +1,4 @@
-"""The plugin with commands in place of Slurm's; tests/deployment has Slurm itself."""
+"""The plugin with mock Slurm commands. The tests in tests/deployment use a real Slurm."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 from nipype.interfaces.utility import Function
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_qcm.workflows.slurm import AskingSLURMPlugin, SubmissionError
+from bids_qcm.workflows.slurm import ResourceSLURMPlugin, SubmissionError
 
 
 def give(value):
@@ -15,7 +15,7 @@ def give(value):
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """A folder where commands in place of Slurm's note their arguments."""
+    """A folder in which mock Slurm commands record their arguments."""
     commands = {
         "sbatch": 'for script; do :; done; bash "$script" >&2; echo "7;cluster"',
         "squeue": ":",
@@ -41,8 +41,8 @@ def workflow(tmp_path):
     return workflow
 
 
-def test_jobs_ask_for_what_nodes_need_and_the_user_prevails(slurm, workflow):
-    workflow.run(plugin=AskingSLURMPlugin(plugin_args={"sbatch_args": "--mem=9G -p long"}))
+def test_jobs_request_node_resources_and_user_arguments_have_priority(slurm, workflow):
+    workflow.run(plugin=ResourceSLURMPlugin(plugin_args={"sbatch_args": "--mem=9G -p long"}))
     asked = (slurm / "sbatch.log").read_text()
     assert "--job-name=wf.node" in asked
     assert "--cpus-per-task=3 --mem=3000M --mem=9G -p long /" in asked
@@ -53,19 +53,19 @@ def test_no_job_outlives_the_run(slurm, workflow, monkeypatch):
     def interrupt(plugin, taskid):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(AskingSLURMPlugin, "_is_pending", interrupt)
+    monkeypatch.setattr(ResourceSLURMPlugin, "_is_pending", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        workflow.run(plugin=AskingSLURMPlugin(plugin_args={}))
+        workflow.run(plugin=ResourceSLURMPlugin(plugin_args={}))
     assert (slurm / "scancel.log").read_text() == "7\n"
 
 
 @pytest.mark.parametrize("refusals", [1, 2])
-def test_a_refusal_is_told_when_it_stays_one(slurm, workflow, refusals):
+def test_a_repeated_rejection_is_an_error(slurm, workflow, refusals):
     sbatch = slurm / "sbatch"
     count = f'if [ $(wc -l < {slurm}/sbatch.log) -le {refusals} ]; then echo "no" >&2; exit 1; fi'
     lines = sbatch.read_text().splitlines()
     sbatch.write_text("\n".join([*lines[:2], count, *lines[2:]]))
-    plugin = AskingSLURMPlugin(plugin_args={"max_tries": 2, "retry_timeout": 0})
+    plugin = ResourceSLURMPlugin(plugin_args={"max_tries": 2, "retry_timeout": 0})
     if refusals == 1:
         workflow.run(plugin=plugin)
     else:

@@ -1,4 +1,4 @@
-"""Who computes an acquisition in a work directory: one run at a time."""
+"""Locks of acquisitions against concurrent runs in the same work directory."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,8 +10,8 @@ from bids_qcm.workflows.base import acquisition_wf_name, run_name
 
 
 @contextmanager
-def claimed(plans: Sequence[Plan], settings: Settings) -> Iterator[list[Plan]]:
-    """Keep other runs off acquisitions as long as the block lasts, or the process lives.
+def lock_acquisitions(plans: Sequence[Plan], settings: Settings) -> Iterator[list[Plan]]:
+    """Lock acquisitions against other runs until the ``with`` block or the process ends.
 
     Parameters
     ----------
@@ -21,11 +21,12 @@ def claimed(plans: Sequence[Plan], settings: Settings) -> Iterator[list[Plan]]:
     Yields
     ------
     list of Plan
-        Those that no other run computes now. Where a file system has no locks, it is all of them.
+        Plans of the acquisitions that no other run has locked. If the file system does not support
+        locks, all plans are returned.
     """
     folder = settings.work_dir / run_name(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    ours = []
+    locked = []
     with ExitStack() as stack:
         for plan in plans:
             path = folder / f"{acquisition_wf_name(plan.acquisition)}.lock"
@@ -36,5 +37,5 @@ def claimed(plans: Sequence[Plan], settings: Settings) -> Iterator[list[Plan]]:
                 continue
             except OSError:
                 pass
-            ours.append(plan)
-        yield ours
+            locked.append(plan)
+        yield locked

@@ -2,8 +2,8 @@ import errno
 
 import pytest
 
-from bids_qcm.workflows import claims
-from bids_qcm.workflows.claims import claimed
+from bids_qcm.workflows import locks
+from bids_qcm.workflows.locks import lock_acquisitions
 
 
 @pytest.fixture
@@ -13,18 +13,18 @@ def plans(make_plans, settings):
 
 def test_one_run_at_a_time(plans, settings):
     given = settings()
-    with claimed(plans[:1], given) as first, claimed(plans, given) as second:
+    with lock_acquisitions(plans[:1], given) as first, lock_acquisitions(plans, given) as second:
         assert first == plans[:1]
         assert second == plans[1:]
-    with claimed(plans, given) as ours:
+    with lock_acquisitions(plans, given) as ours:
         assert ours == plans
 
 
 def test_runs_with_other_work_directories_are_free(plans, settings, tmp_path):
     with (
-        claimed(plans, settings()),
-        claimed(plans, settings(work_dir=tmp_path / "other")) as ours,
-        claimed(plans, settings(output_dir=tmp_path / "other out")) as others,
+        lock_acquisitions(plans, settings()),
+        lock_acquisitions(plans, settings(work_dir=tmp_path / "other")) as ours,
+        lock_acquisitions(plans, settings(output_dir=tmp_path / "other out")) as others,
     ):
         assert ours == others == plans
 
@@ -33,6 +33,6 @@ def test_a_file_system_without_locks(plans, settings, monkeypatch):
     def without(*args):
         raise OSError(errno.ENOTSUP, "not supported")
 
-    monkeypatch.setattr(claims, "flock", without)
-    with claimed(plans, settings()) as ours:
+    monkeypatch.setattr(locks, "flock", without)
+    with lock_acquisitions(plans, settings()) as ours:
         assert ours == plans
