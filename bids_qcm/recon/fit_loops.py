@@ -1,7 +1,4 @@
-"""The compiled loops of the quadratic fit.
-
-numba notices changes of a function's own file only, so those that call each other share this one.
-"""
+"""The compiled loops of the quadratic fit."""
 
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
