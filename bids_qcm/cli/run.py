@@ -48,8 +48,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         Help or version was asked for (0) or the usage is wrong (64).
     """
+    return run_command(*parse_settings(argv))
+
+
+def run_command(settings: Settings, verbosity: int) -> int:
+    """Run the command after its command line has been parsed.
+
+    Parameters
+    ----------
+    settings : Settings
+    verbosity : int
+        The number of ``-v`` options.
+
+    Returns
+    -------
+    int
+        An :class:`~bids_qcm.cli.exits.ExitStatus`.
+    """
     _open_standard_streams()
-    settings, verbosity = parse_settings(argv)
     _start_logging(verbosity)
     # schedulers and containers stop a process so; like Ctrl-C, it must not leave workers behind
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -7,9 +7,6 @@ from bids_qcm.recon.kernels import Kernels
 from bids_qcm.recon.laplacian import Volumes, median_std
 from bids_qcm.recon.methods import Method
 
-TARGET_STD = 0.05
-"""Standard deviation in S/m that automatic radii give the median voxel."""
-
 LARGEST_SCALE = 2.0
 """Of the published radii: beyond it a kernel averages whole structures flat."""
 
