@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--uncertainty", action="store_true")
     arguments = parser.parse_args()
     start = time.perf_counter()
-    import bids_qcm.recon  # noqa: F401
+    from bids_qcm.recon import reconstruct  # noqa: F401
 
     imported = time.perf_counter()
     from benchmarks.head import Head

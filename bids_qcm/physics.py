@@ -4,6 +4,7 @@ import math
 from typing import Literal, get_args
 
 PhaseType = Literal["transceive", "transmit"]
+Sign = Literal["+", "-"]
 
 VACUUM_PERMEABILITY = 1.25663706212e-6
 """Vacuum permeability mu0 in H/m (CODATA 2018)."""

@@ -6,16 +6,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bids_qcm.physics import PhaseType
-from bids_qcm.recon import METHODS
-from bids_qcm.recon.automatic import TARGET_STD
+from bids_qcm.physics import PhaseType, Sign
 from bids_qcm.recon.kernels import Triple
+from bids_qcm.recon.methods import METHODS, TARGET_STD
 from bids_qcm.recon.radii import is_automatic
-from bids_qcm.recon.sign import Sign
-from bids_qcm.segmentation.registration import Coreg
 
 AnalysisLevel = Literal["participant", "group"]
 ImageChecks = Literal["stop", "warn"]
+Coreg = Literal["auto", "header", "rigid"]
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.images import Grid, read_grid
 from bids_qcm.bids.names import IMAGE_EXTENSIONS
 from bids_qcm.bids.transforms import Step, find_steps
-from bids_qcm.segmentation.registration import Coreg
-from bids_qcm.settings import Settings
+from bids_qcm.settings import Coreg, Settings
 
 # bias corrected before raw
 _FREESURFER_IMAGES = ("nu.mgz", "orig_nu.mgz", "T1.mgz", "orig.mgz")

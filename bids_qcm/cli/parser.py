@@ -12,14 +12,10 @@ from typing import Any, Literal, get_args
 from bids_qcm import __version__
 from bids_qcm.bids.filters import check_filters
 from bids_qcm.cli.exits import Parser, existing_folder
-from bids_qcm.cli.slurm import task_arguments
 from bids_qcm.physics import PhaseType
-from bids_qcm.recon import METHODS
-from bids_qcm.recon.automatic import TARGET_STD
 from bids_qcm.recon.kernels import Triple, as_triple
-from bids_qcm.recon.methods import DEFAULT_METHODS, PUBLISHED
-from bids_qcm.segmentation.registration import Coreg
-from bids_qcm.settings import AnalysisLevel, ImageChecks, Settings
+from bids_qcm.recon.methods import DEFAULT_METHODS, METHODS, PUBLISHED, TARGET_STD
+from bids_qcm.settings import AnalysisLevel, Coreg, ImageChecks, Settings
 from bids_qcm.workflows.machine import available_cores
 
 _FILTER_KEYS = ("phase", "segmentation", "mask", "b1")
@@ -72,6 +68,12 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
             f"argument --work-dir: {work_dir} contains one of the characters [ ] * ?, which nipype "
             "reads as a file pattern; choose another folder"
         )
+    slurm_arguments = ()
+    if options.write_slurm:
+        # the module of the scripts imports numerical libraries
+        from bids_qcm.cli.slurm import task_arguments
+
+        slurm_arguments = task_arguments(argv)
     nprocs = options.nprocs or available_cores()
     settings = Settings(
         bids_dir=options.bids_dir.resolve(),
@@ -110,7 +112,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         memory_gb=options.mem,
         plugin_file=options.use_plugin,
         slurm_dir=options.write_slurm and options.write_slurm.resolve(),
-        slurm_arguments=task_arguments(argv) if options.write_slurm else (),
+        slurm_arguments=slurm_arguments,
         dry_run=options.dry_run,
         stop_on_first_crash=options.stop_on_first_crash,
         clean_workdir=options.clean_workdir,

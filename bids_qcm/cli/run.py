@@ -48,8 +48,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         With status 0 after ``--help`` or ``--version``, and with status 64 after a usage error.
     """
+    return run_command(*parse_settings(argv))
+
+
+def run_command(settings: Settings, verbosity: int) -> int:
+    """Run the command after its command line has been parsed.
+
+    Parameters
+    ----------
+    settings : Settings
+    verbosity : int
+        The number of ``-v`` options.
+
+    Returns
+    -------
+    int
+        An :class:`~bids_qcm.cli.exits.ExitStatus`.
+    """
     _open_standard_streams()
-    settings, verbosity = parse_settings(argv)
     _start_logging(verbosity)
     # Schedulers and containers stop a process with SIGTERM. As after Ctrl-C, no worker processes
     # must remain.

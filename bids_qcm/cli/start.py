@@ -22,9 +22,13 @@ def main() -> int:
         print(f"bids-qcm {__version__}")
         return 0
     _ensure_home()
-    from bids_qcm.cli.run import main as run
+    from bids_qcm.cli.parser import parse_settings
 
-    return run()
+    settings, verbosity = parse_settings()
+    # the libraries that compute are imported after help and usage errors have ended the process
+    from bids_qcm.cli.run import run_command
+
+    return run_command(settings, verbosity)
 
 
 def _ensure_home() -> None:

@@ -9,7 +9,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedS
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.interfaces.base import CheckedInterface, joined, optional_file
 from bids_qcm.recon import METHODS, Reconstruction, reconstruct
-from bids_qcm.recon.automatic import TARGET_STD
+from bids_qcm.recon.methods import TARGET_STD
 
 _RADIUS = {
     "default": None,

@@ -5,12 +5,30 @@
 ['integral', 'integral-fd']
 """
 
-from bids_qcm.recon.b1 import model_b1
-from bids_qcm.recon.b1_smoothing import smooth_b1
-from bids_qcm.recon.linear_phase import LinearPhase, estimate_linear_phase
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from bids_qcm.recon.methods import METHODS, Method
-from bids_qcm.recon.reconstruction import Reconstruction, reconstruct
-from bids_qcm.recon.sign import SignDecision, determine_sign
+
+if TYPE_CHECKING:
+    from bids_qcm.recon.b1 import model_b1
+    from bids_qcm.recon.b1_smoothing import smooth_b1
+    from bids_qcm.recon.linear_phase import LinearPhase, estimate_linear_phase
+    from bids_qcm.recon.reconstruction import Reconstruction, reconstruct
+    from bids_qcm.recon.sign import SignDecision, determine_sign
+
+# The modules of the names above. They are imported at the first use of a name (PEP 562), because
+# numba and SciPy take a second to import and the command line needs the table of methods only.
+_MODULES = {
+    "LinearPhase": "linear_phase",
+    "Reconstruction": "reconstruction",
+    "SignDecision": "sign",
+    "determine_sign": "sign",
+    "estimate_linear_phase": "linear_phase",
+    "model_b1": "b1",
+    "reconstruct": "reconstruction",
+    "smooth_b1": "b1_smoothing",
+}
 
 __all__ = [
     "METHODS",
@@ -24,3 +42,13 @@ __all__ = [
     "reconstruct",
     "smooth_b1",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

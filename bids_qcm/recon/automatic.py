@@ -7,9 +7,6 @@ from bids_qcm.recon.kernels import Kernels
 from bids_qcm.recon.laplacian import Volumes, median_std
 from bids_qcm.recon.methods import Method
 
-TARGET_STD = 0.05
-"""Default target of automatic radii: the standard deviation of the median voxel in S/m."""
-
 LARGEST_SCALE = 2.0
 """Largest ratio of automatic radii to the published radii.
 

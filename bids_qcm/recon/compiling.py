@@ -3,13 +3,15 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+
+from bids_qcm.recon.code_cache import SourceKeyedCache
 
 VECTORISED = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
 """Liberties with floating point that vector instructions need; all values must be finite."""
@@ -23,17 +25,18 @@ _PARTS_PER_THREAD = 32
 
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:  # noqa: ANN401
-    """Compile a function with numba, with its machine code cached on disk where that can be.
+    """Compile a function with numba, and cache its machine code on disk where possible.
 
-    It does not hold Python's lock. numba refuses to decorate when no cache directory can be
-    written (a read-only container without a home); then the code is compiled anew in each process.
+    The compiled function releases the global interpreter lock. Where no cache folder can be written
+    (a read-only container without a home), each process compiles the function again.
     """
 
     def decorate(function: Callable) -> Callable:
-        try:
-            return numba.njit(cache=True, nogil=True, **options)(function)
-        except RuntimeError:
-            return numba.njit(nogil=True, **options)(function)
+        dispatcher = numba.njit(nogil=True, **options)(function)
+        # numba has no public way to choose the cache
+        with suppress(RuntimeError, OSError):
+            dispatcher._cache = SourceKeyedCache(function)
+        return dispatcher
 
     return decorate
 

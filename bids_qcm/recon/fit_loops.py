@@ -1,8 +1,4 @@
-"""The compiled loops of the quadratic fit.
-
-numba's cache detects changes only in a function's own file. Therefore, functions that call each
-other are in the same file.
-"""
+"""The compiled loops of the quadratic fit."""
 
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial

@@ -8,6 +8,9 @@ from typing import Literal
 MAGNITUDE_DELTA = 0.45
 """Width of the magnitude weight, in standard deviations of the magnitude over the mask."""
 
+TARGET_STD = 0.05
+"""Standard deviation in S/m that automatic radii give the median voxel."""
+
 
 @dataclass(frozen=True)
 class Method:

@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import find_objects
 
-from bids_qcm.physics import PhaseType, conductivity_factor
+from bids_qcm.physics import PhaseType, Sign, conductivity_factor
 from bids_qcm.recon.arguments import like_phase
-from bids_qcm.recon.automatic import LARGEST_SCALE, TARGET_STD, choose_for_noise
+from bids_qcm.recon.automatic import LARGEST_SCALE, choose_for_noise
 from bids_qcm.recon.compiling import thread_limit
 from bids_qcm.recon.inversion import GoodnessOfFit, model_error
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.laplacian import Volumes, compute_laplacian
 from bids_qcm.recon.linear_phase import LinearPhase
-from bids_qcm.recon.methods import METHODS, Method
+from bids_qcm.recon.methods import METHODS, TARGET_STD, Method
 from bids_qcm.recon.radii import Radius, RadiusChoice, choose_kernels, is_automatic
 from bids_qcm.recon.replicates import Noise
-from bids_qcm.recon.sign import Sign, determine_sign
+from bids_qcm.recon.sign import determine_sign
 
 
 @dataclass(frozen=True)

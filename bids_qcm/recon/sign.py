@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_qcm.physics import Sign
 from bids_qcm.recon.compiling import thread_limit
 from bids_qcm.recon.kernels import Triple, ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_quadratic
-
-Sign = Literal["+", "-"]
 
 # Radius of the kernel in mm, and its smallest value in voxels. Tissue borders bias the Laplacian in
 # both directions. Over a kernel of this size, the mean curvature dominates.

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-Coreg = Literal["auto", "header", "rigid"]
-
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _HISTOGRAM_BINS = 48

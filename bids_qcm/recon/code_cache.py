@@ -1,0 +1,143 @@
+"""Disk cache of compiled functions, in a folder for each version of the source code.
+
+numba recompiles a cached function when the function's own file changes. Its machine code also
+contains the constants and functions that the file imports from other modules, which numba does not
+compare. Here the name of the cache folder is a hash of all these sources, so that machine code of
+other sources is never read.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import time
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+
+_PREFIX = "bids_qcm-"
+
+# Cache folders of other versions of the sources: the number to keep, and the time in seconds after
+# the last start of a process before which no folder is deleted.
+_KEPT_FOLDERS = 4
+_IN_USE = 24 * 3600
+
+
+class _Locator:
+    """Name the subfolder for one of numba's cache locators, and keep its other answers."""
+
+    def __init__(self, numbas_own: Any) -> None:  # noqa: ANN401
+        self._numbas_own = numbas_own
+
+    def get_cache_path(self) -> str:
+        path = os.path.join(self._numbas_own.get_cache_path(), _PREFIX + fingerprint())  # noqa: PTH118
+        prepare_folder(path)
+        return path
+
+    def ensure_cache_path(self) -> None:
+        # numba calls this before each write; the folder may have been deleted since the start
+        Path(self.get_cache_path()).mkdir(parents=True, exist_ok=True)
+
+    def get_source_stamp(self) -> Any:  # noqa: ANN401
+        return self._numbas_own.get_source_stamp()
+
+    def get_disambiguator(self) -> str:
+        return self._numbas_own.get_disambiguator()
+
+
+class _CacheImpl(CompileResultCacheImpl):
+    @property
+    def locator(self) -> _Locator:
+        return _Locator(super().locator)
+
+
+class SourceKeyedCache(FunctionCache):
+    """A numba cache whose folder depends on everything that determines the machine code.
+
+    The folder is a subfolder of the one that numba chooses: in ``NUMBA_CACHE_DIR``, beside the
+    module, or in the user's cache folder.
+
+    Parameters
+    ----------
+    function : function
+        The function to compile.
+
+    Raises
+    ------
+    RuntimeError
+        If numba finds no folder that can be written.
+    OSError
+        If the subfolder cannot be written, or if the sources cannot be read.
+    """
+
+    _impl_class = _CacheImpl
+
+
+def compiled_sources() -> list[Traversable]:
+    """List the source files that hold compiled functions, or constants that these may contain.
+
+    They are all modules of this package and those that the package may import from others. They
+    may be inside a zip archive.
+    """
+    modules = [file for file in files("bids_qcm.recon").iterdir() if file.name.endswith(".py")]
+    shared = [files("bids_qcm") / name for name in ("dispersions.py", "physics.py")]
+    return [*sorted(modules, key=lambda file: file.name), *shared]
+
+
+@cache
+def fingerprint() -> str:
+    """Hash the sources and the versions of Python, numba, llvmlite and NumPy.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits, computed once for each process.
+
+    Raises
+    ------
+    OSError
+        If an installation has no source files.
+    """
+    digest = hashlib.sha256()
+    versions = [version(package) for package in ("numba", "llvmlite", "numpy")]
+    digest.update(repr([sys.version, *versions]).encode())
+    for file in compiled_sources():
+        content = file.read_bytes()
+        digest.update(f"{file.name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+@cache
+def prepare_folder(path: str) -> None:
+    """Make a cache folder, check that it can be written, and note that it is in use."""
+    folder = Path(path)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=folder).close()
+    os.utime(folder)
+    if is_new:
+        _delete_old_folders(folder)
+
+
+def _delete_old_folders(new: Path) -> None:
+    """Delete the folders of other versions of the sources, except those used most recently."""
+    others = [folder for folder in new.parent.glob(f"{_PREFIX}*") if folder != new]
+    others.sort(key=_last_use, reverse=True)
+    for folder in others[_KEPT_FOLDERS:]:
+        if _last_use(folder) < time.time() - _IN_USE:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_use(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        # another process has deleted the folder
+        return 0.0
