@@ -148,7 +148,7 @@ def test_the_table_in_the_page_is_the_one_on_disk(computed):
 
 def test_the_bad_participants_page_tells_why(computed):
     text = (computed[0] / "sub-bad.html").read_text()
-    assert "part-phase has no part-mag beside it" in text
+    assert "has part-phase, but there is no matching part-mag image" in text
     assert "There is no conductivity map" in text
 
 
@@ -235,7 +235,9 @@ def test_what_an_earlier_run_left_is_not_told_of_a_new_map(dataset, workspace, t
     assert "noise standard deviation of the conductivity" not in citation
     assert "Tissues were those" not in citation
     page = (tmp_path / "out/sub-01.html").read_text()
-    assert "Seg_condmap.nii.gz is of an earlier run with another Segmentation than phi0" in page
+    assert (
+        "Seg_condmap.nii.gz is from an earlier run with a different Segmentation than phi0" in page
+    )
     assert "Its noise standard deviation was not computed" in page
     check_links(tmp_path / "out/sub-01.html")
 
@@ -403,7 +405,7 @@ def test_two_hundred_participants_in_ten_seconds_of_computing(derived, tmp_path)
 def test_no_dataset_has_no_group(tmp_path, prepare, caplog):
     prepare(tmp_path / "out")
     assert main(["x", str(tmp_path / "out"), "group", "-w", str(tmp_path / "w")]) == 66
-    assert "is no derivative dataset of bids_qcm" in caplog.text
+    assert "is not a derivative dataset of bids_qcm" in caplog.text
 
 
 def test_the_official_validator_passes_reports_and_group(derived, tmp_path, validate):

@@ -160,8 +160,8 @@ def test_a_magnitude_without_part_is_to_be_renamed(tmp_path, extension, echo):
     with pytest.raises(InputError) as error:
         one.echoes()
     stem = f"sub-01{echo}"
-    assert "part-phase has no part-mag beside it" in str(error.value)
+    assert "has part-phase, but there is no matching part-mag image" in str(error.value)
     assert (
         f"Remedy: rename {plain.name} to {stem}_part-mag_MEGRE{extension}, "
-        f"and {stem}_MEGRE.json likewise"
+        f"and {stem}_MEGRE.json accordingly"
     ) in str(error.value)

@@ -177,7 +177,7 @@ def test_a_map_in_a_template_needs_a_transform(dataset, b1, plan):
         np.ones(shape, np.float32),
         affine,
     )
-    with pytest.raises(InputError, match="in the space MNI152, from which no transform leads"):
+    with pytest.raises(InputError, match="in the space MNI152, but no transform"):
         plan("mapping", derivatives=["mapping"])
 
 

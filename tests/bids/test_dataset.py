@@ -171,7 +171,7 @@ def test_filters(dataset, filters, expected):
 )
 def test_filters_that_leave_nothing_tell_what_there_is(dataset, options):
     dataset.pair()
-    with pytest.raises(SelectionError, match=r"\(sub-01_T2w\).*loosen the filters"):
+    with pytest.raises(SelectionError, match=r"\(sub-01_T2w\).*use less restrictive filters"):
         find_acquisitions(dataset.settings(**options))
 
 
@@ -222,7 +222,7 @@ def test_names_that_bids_does_not_have_are_told_and_ignored(dataset, caplog, nam
     path = dataset.path(f"sub-01/anat/{name}")
     path.write_bytes(b"")
     assert names(dataset.settings()) == ["sub-01_T2w"]
-    assert caplog.messages == [f"{path} is ignored: BIDS has no such file name"]
+    assert caplog.messages == [f"{path} is ignored: its name is not a valid BIDS file name"]
 
 
 def test_a_participant_that_would_be_markup(dataset):

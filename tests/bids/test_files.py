@@ -58,7 +58,7 @@ def test_content_is_required_of_links(tmp_path):
 def test_content_is_required_of_pointers(tmp_path, content, remedy):
     path = tmp_path / "sub-01_T2w.nii.gz"
     path.write_text(content)
-    with pytest.raises(InputError, match=f"content that is not here.*{remedy}"):
+    with pytest.raises(InputError, match=f"content that has not been downloaded.*{remedy}"):
         require_content(path)
 
 

@@ -31,7 +31,7 @@ def test_labels_are_compared_as_pybids_does():
 
 @pytest.mark.parametrize("wanted", ["Query.NOTHING", ["a", "Query.none"], "<Query.ALL: 9>"])
 def test_an_unknown_query_is_told(wanted):
-    with pytest.raises(ValueError, match=r"is none of Query\.NONE, Query\.ANY"):
+    with pytest.raises(ValueError, match=r"is not one of Query\.NONE, Query\.ANY"):
         check_filters({"session": wanted}, "phase")
 
 

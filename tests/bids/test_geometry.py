@@ -63,7 +63,7 @@ def test_two_voxel_sizes_are_refused_with_both(write, factor, codes):
 
     with pytest.raises(InputError) as error:
         read_grid(write(codes=codes, change=change))
-    assert f"2 x {2 * factor:.4g} x 2.5 mm by its sform" in str(error.value)
+    assert f"2 x {2 * factor:.4g} x 2.5 mm according to its sform" in str(error.value)
     assert "of 2 x 2 x 2.5 mm by its qform and pixdim. Remedy: convert" in str(error.value)
 
 
@@ -125,7 +125,9 @@ def test_one_space_has_one_place(write):
     def change(header):
         header.set_sform(turned(25))
 
-    with pytest.raises(InputError, match=r"of the same code, 1, that put a voxel .* mm apart"):
+    with pytest.raises(
+        InputError, match=r"the same code, 1, whose voxel positions differ by .* mm"
+    ):
         read_grid(write(turned(20), change=change))
 
 

@@ -103,14 +103,14 @@ def test_what_is_no_label_table_is_refused(table, content):
 
 
 def test_a_tissue_that_does_not_exist_is_refused(table):
-    with pytest.raises(InputError, match="tissue 'brain' is none of GM, WM, CSF, SGM, other"):
+    with pytest.raises(InputError, match="tissue 'brain' is not one of GM, WM, CSF, SGM, other"):
         read_table(table("index\tname\ttissue\n1\tx\tbrain\n"))
 
 
 def test_not_utf8_is_refused(table):
     path = table("")
     path.write_bytes(b"index\tname\n1\t\xd6dem\n")
-    with pytest.raises(InputError, match="is no label table"):
+    with pytest.raises(InputError, match="is not a valid label table"):
         read_table(path)
 
 

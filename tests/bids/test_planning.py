@@ -109,7 +109,7 @@ def test_an_echo_without_one_part(dataset, refused, missing, present):
     path = first[("mag", "phase").index(missing)]
     path.unlink()
     message = refused()
-    assert f"sub-01_echo-1_part-{present}_MEGRE.nii.gz: part-{present} has no" in message
+    assert f"sub-01_echo-1_part-{present}_MEGRE.nii.gz: has part-{present}, but" in message
     assert f"add {path.name}" in message
 
 
@@ -139,7 +139,7 @@ def test_affines_that_differ(dataset, refused, phase_values, affine):
     magnitude, phase = dataset.pair()
     affine[2, 3] = 1
     dataset.image(phase.relative_to(dataset.root), phase_values, affine)
-    assert f"{phase}: has another affine than {magnitude.name}" in refused()
+    assert f"{phase}: has a different affine than {magnitude.name}" in refused()
 
 
 def test_grids_of_echoes_that_differ(dataset, refused, phase_values, affine):
@@ -178,7 +178,7 @@ def test_neither_frequency_nor_field_strength(dataset, refused):
 def test_a_broken_sidecar(dataset, refused):
     dataset.pair()
     sidecar = dataset.json("sub-01/anat/sub-01_part-mag_T2w.json", "[]")
-    assert refused() == f"{sidecar}: is not a JSON object. Remedy: mend the sidecar"
+    assert refused() == f"{sidecar}: is not a JSON object. Remedy: correct the sidecar"
 
 
 @pytest.mark.parametrize("units", [None, "arbitrary", ["rad"], {"phase": "rad"}, 3])
@@ -209,7 +209,7 @@ def test_a_remark_on_the_units_is_a_warning(dataset, plan):
 def test_an_empty_image(dataset, refused, phase_values, part, value):
     path = dataset.pair()[part]
     dataset.image(path.relative_to(dataset.root), np.full_like(phase_values, value))
-    assert f"{path}: is zero or not finite everywhere" in refused()
+    assert f"{path}: contains only zeros or non-finite values" in refused()
 
 
 @pytest.mark.parametrize("part", [0, 1])
@@ -294,7 +294,7 @@ def test_a_segmentation_in_another_grid(dataset, plan, affine):
     path = dataset.segmentation(affine=affine)
     found = plan(methods=("integral-seg", "integral"))
     assert found.methods == ("integral",)
-    assert f"{path}: does not lie on the head" in found.refused["integral-seg"]
+    assert f"{path}: does not overlap enough with the head" in found.refused["integral-seg"]
     assert found.warnings == ()
 
 
@@ -327,7 +327,7 @@ def test_the_default_method_tells_why_it_uses_no_segmentation(
     assert found.methods == DEFAULT_METHODS[False]
     assert found.segmentation is None
     (warning,) = found.warnings
-    assert warning.startswith(f"using no segmentation, as {path}: ")
+    assert warning.startswith(f"no segmentation is used: {path}: ")
 
 
 @pytest.mark.parametrize("segmentation", ["t1w", "mine"])
@@ -336,7 +336,7 @@ def test_a_segmentation_that_was_asked_for_and_is_not_there(dataset, plan, segme
     found = plan(segmentation=segmentation)
     assert found.methods == DEFAULT_METHODS[False]
     (warning,) = found.warnings
-    assert warning.startswith("using no segmentation, as ")
+    assert warning.startswith("no segmentation is used: ")
     assert "T1w image" in warning
     refused = plan(segmentation=segmentation, methods=("integral-seg", "laplacian")).refused
     assert "T1w image" in refused["integral-seg"]
@@ -356,7 +356,7 @@ def test_a_mask_that_cannot_be_used_is_a_warning(dataset, plan, label_values, af
     found = plan()
     assert (found.mask, found.mask_origins) == (None, ("template", "signal"))
     (warning,) = found.warnings
-    assert warning.startswith(f"the mask that was found is not used: {path}: ")
+    assert warning.startswith(f"the brain mask from a derivative dataset is not used: {path}: ")
 
 
 @pytest.mark.parametrize(
@@ -501,8 +501,9 @@ def test_a_segmentation_that_cannot_be_used_is_told_of_whatever_was_asked_for(
     )
     found = plan(methods=("laplacian",))
     assert (found.segmentation, found.mask, found.refused) == (None, None, {})
-    assert found.warnings[0].startswith(f"using no segmentation, as {path}: has values")
-    assert found.warnings[1].startswith(f"the mask that was found is not used: {mask}: has values")
+    assert found.warnings[0].startswith(f"no segmentation is used: {path}: has values")
+    unused = f"the brain mask from a derivative dataset is not used: {mask}: has values"
+    assert found.warnings[1].startswith(unused)
     # the refusal has the same words
     found = plan(methods=("laplacian", "laplacian-seg"))
     assert f"{path}: has values" in found.refused["laplacian-seg"]
@@ -516,7 +517,7 @@ def test_masks_that_are_not_used_are_named(dataset, plan, label_values):
     (warning,) = plan(segmentation="none").warnings
     assert warning == (
         "sub-01_T2w: masks not used: sub-01_desc-bet_mask.nii.gz, sub-01_space-T2w_mask.nii.gz. If "
-        "one of them is the brain, rename it to *_desc-brain_mask, or choose it with "
+        "one of these masks shows the brain, rename it to *_desc-brain_mask, or choose it with "
         "--bids-filter-file"
     )
     found = plan(segmentation="none", mask_filters={"description": "bet"})
@@ -536,7 +537,7 @@ def test_a_header_that_contradicts_itself_is_refused(dataset, refused, broken):
     nib.save(image, path)
     message = refused()
     assert path.name in message
-    assert "1.25 x 1.875 x 2.5 mm by its sform, but of 1 x 1.5 x 2 mm by its qform" in message
+    assert "1.25 x 1.875 x 2.5 mm according to its sform, but of 1 x 1.5 x 2 mm" in message
 
 
 def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, plan):
@@ -548,7 +549,7 @@ def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, pla
     found = plan()
     assert found.segmentation is None
     (warning,) = found.warnings
-    assert f"{path}: has voxels of 1 x 1.5 x 2 mm by its sform, but of 3 x 1.5 x 2" in warning
+    assert f"{path}: has voxels of 1 x 1.5 x 2 mm according to its sform, but of 3 x" in warning
 
 
 @pytest.mark.parametrize(
@@ -556,7 +557,7 @@ def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, pla
     [
         ({"ImagedNucleus": "23Na"}, "ImagedNucleus is 23Na"),
         ({"EchoTime1": 0.005, "EchoTime2": 0.007}, "is a phase difference"),
-        ({"Units": "Hz"}, "is a field map, not a phase"),
+        ({"Units": "Hz"}, "is a field map, not a phase image"),
     ],
 )
 def test_what_holds_no_phase_of_protons_is_refused(dataset, refused, fields, message):

@@ -86,7 +86,7 @@ def test_a_segmentation_that_the_last_run_had_not_is_none(out, add):
     (result,) = find_results(out, "sub-01")
     assert result.segmentation is None
     (caveat,) = caveats(result)
-    assert "desc-laplacianSeg_condmap.nii.gz is of an earlier run with another Segm" in caveat
+    assert "desc-laplacianSeg_condmap.nii.gz is from an earlier run with a different Segm" in caveat
 
 
 def test_a_participant_without_maps_has_no_results(out):
@@ -104,7 +104,7 @@ def test_participants_are_those_with_folders_or_records(out, add, tmp_path):
 
 
 def test_another_dataset_is_refused(out, tmp_path):
-    with pytest.raises(NoInputError, match="no derivative dataset of bids_qcm"):
+    with pytest.raises(NoInputError, match="not a derivative dataset of bids_qcm"):
         reported_participants(tmp_path)
     with pytest.raises(NoInputError, match="has no participant"):
         reported_participants(out)
@@ -141,7 +141,14 @@ def test_caveats_are_all_warnings_once_and_what_numbers_tell(out, add):
     add("sub-01_desc-integralMag_condmap.nii.gz", InvalidFraction=0.1, PhaseSign="-")
     (result,) = find_results(out, "sub-01")
     found = caveats(result)
-    expected = ["one gradient", "55%", "covers", "laplacian (60%)", "0.3 S/m", "another PhaseSign"]
+    expected = [
+        "one gradient",
+        "55%",
+        "covers",
+        "laplacian (60%)",
+        "0.3 S/m",
+        "different PhaseSign",
+    ]
     assert len(found) == len(expected)
     for caveat, words in zip(found, expected, strict=True):
         assert words in caveat
@@ -163,7 +170,7 @@ def test_maps_of_the_same_images_under_two_names_are_twins(out, add):
     ):
         add(f"{name}_desc-laplacian_condmap.nii.gz", Sources=sources)
     (warning,) = twins(find_results(out, "sub-01"))
-    assert warning.startswith("sub-01_* and sub-01_acq-T2w_* are of the same images")
+    assert warning.startswith("sub-01_* and sub-01_acq-T2w_* were computed from the same images")
 
 
 def test_hidden_files_are_no_results(out, add):

@@ -56,7 +56,7 @@ def test_unknown_labels_are_listed_with_file_and_remedy(dataset, companion, labe
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [(0.5, "not whole numbers"), (None, "zero or not finite everywhere")]
+    ("change", "message"), [(0.5, "not 32-bit integers"), (None, "only zeros or non-finite values")]
 )
 def test_what_is_no_segmentation(dataset, companion, label_values, change, message):
     values = np.zeros_like(label_values) if change is None else label_values + np.float32(change)
@@ -83,13 +83,13 @@ def test_maps_of_one_tissue_are_added(probabilities, label_values):
 
 
 def test_what_are_no_probabilities(probabilities, label_values):
-    with pytest.raises(InputError, match=r"label-GM_probseg.*from 100 to 200, which are no prob"):
+    with pytest.raises(InputError, match=r"label-GM_probseg.*from 100 to 200, which are not prob"):
         read_tissues(probabilities(GM=label_values * 100), None)
 
 
 def test_probability_maps_in_different_grids(probabilities, label_values):
     values = label_values.astype(np.float32) / 2
-    with pytest.raises(InputError, match=r"label-WM_probseg.*another grid"):
+    with pytest.raises(InputError, match=r"label-WM_probseg.*different grid"):
         read_tissues(probabilities(GM=values, WM=values[1:]), None)
 
 
@@ -104,5 +104,5 @@ def test_names_are_those_of_labels_in_the_field_of_view(dataset, companion, affi
 def test_a_mask_outside_the_field_of_view(dataset, affine):
     path = dataset.segmentation()
     affine[0, 3] = 50
-    with pytest.raises(InputError, match="outside the phase's field of view"):
+    with pytest.raises(InputError, match="outside the field of view of the phase"):
         import_mask(path, Grid((3, 9, 7), affine), lambda points: points)
