@@ -1,4 +1,4 @@
-"""Read measured |B1+| maps and resample them to the grid of the phase."""
+"""Read measured ``|B1+|`` maps and resample them to the grid of the phase."""
 
 import math
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ def import_b1(
     mask : ndarray of bool, shape of `grid`
         Voxels where ``|B1+|`` is needed.
     magnitude : ndarray of float, shape of `grid`
-        Magnitude in any unit. It serves to recognise an anatomical image given as ``|B1+|``.
+        Magnitude in any unit, used to detect an anatomical image that was given as ``|B1+|`` map.
     frequency : float
         Larmor frequency in Hz.
 

@@ -1,4 +1,4 @@
-"""Search datasets for the segmentation, mask, T1w image and |B1+| map of an acquisition."""
+"""Search datasets for the segmentation, mask, T1w image and ``|B1+|`` map of an acquisition."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -21,7 +21,7 @@ NATIVE = "T1w"
 _NATIVE_SPACES = (NATIVE, "orig", "individual", "scanner", "anat")
 
 SCANNER = "scanner"
-"""Space of images in the coordinates of the phase, such as |B1+| maps of the same session."""
+"""Space of images in the coordinates of the phase, such as ``|B1+|`` maps of the same session."""
 
 RAW = "raw"
 """Name of the raw dataset among the source datasets."""

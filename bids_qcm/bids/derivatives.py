@@ -68,7 +68,7 @@ def derivative_path(
 
 
 def b1_path(output_dir: Path, acquisition: Acquisition, origin: str) -> Path:
-    """Return the path of an acquisition's ``|B1+|`` map, which belongs in ``fmap`` by BIDS."""
+    """Return the path of an acquisition's ``|B1+|`` map, which BIDS stores in ``fmap``."""
     path = derivative_path(output_dir, acquisition, "TB1map", ".nii.gz", desc=origin)
     return path.parent.with_name("fmap") / path.name
 

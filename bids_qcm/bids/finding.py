@@ -1,4 +1,4 @@
-"""Find and check the mask, segmentation and |B1+| map of an acquisition before the computation."""
+"""Find and check the mask, segmentation and ``|B1+|`` map before the computation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -82,7 +82,7 @@ class FoundMask:
 
 
 B1Origin = Literal["measured", "model", "none"]
-"""Origin of |B1+|; ``none`` stands for a constant |B1+|."""
+"""Origin of ``|B1+|``; ``none`` stands for a constant ``|B1+|``."""
 
 
 @dataclass(frozen=True)
@@ -350,10 +350,10 @@ class Finder:
         )
 
     def _none(self, why: str, *, worth_a_warning: bool = False) -> Found:
-        """Return a result without a segmentation, and a warning unless a refused method tells it.
+        """Return a result without a segmentation, with a warning if it is needed.
 
-        The methods that need a segmentation are refused with the same reason, so a warning would
-        repeat it.
+        The methods that need a segmentation are refused with the same reason, so the warning is
+        left out if the user requested one of these methods.
         """
         worth_a_warning |= self.settings.segmentation != "auto"
         refused = any(METHODS[name].uses_labels for name in self.settings.methods)

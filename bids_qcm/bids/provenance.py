@@ -139,7 +139,7 @@ def condstd_metadata(
         "integral": f"{REPLICATES} noise replicates",
         "inversion": f"{INVERSION_REPLICATES} noise replicates, to first order",
     }
-    line = " in each echo, propagated through the echo fit to echo time zero"
+    line = " in each echo, propagated to echo time zero by the least-squares line"
     line *= len(plan.echoes) > 1
     return condmap_metadata(plan, settings, datasets, method) | {
         "Description": "Standard deviation of the conductivity caused by the noise of the phase; "

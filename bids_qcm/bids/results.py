@@ -120,7 +120,7 @@ class Result:
 
     @cached_property
     def disagreements(self) -> dict[str, float]:
-        """Disagreement of each method with the other methods, by method.
+        """Largest relative difference of a method's medians from the other methods, by method.
 
         The medians of uneroded gray matter, white matter and subcortical gray matter are compared,
         or the median over the whole mask if a table has none of these tissues. Methods without a

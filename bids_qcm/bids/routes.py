@@ -1,4 +1,4 @@
-"""Plan how a segmentation, mask or |B1+| map is resampled to the grid of the phase."""
+"""Plan how a segmentation, mask or ``|B1+|`` map is resampled to the grid of the phase."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

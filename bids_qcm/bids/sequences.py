@@ -39,8 +39,8 @@ _BALANCED_NAMES = re.compile(
     r"|(?<![a-z])ssfp(?![a-z])",
     re.IGNORECASE,
 )
-# Names of gradient-echo sequences that are not bSSFP: FLASH, FISP, DESS, CISS, SPGR, GRASS, and so
-# on. DESS and CISS do not refocus the phase of a single echo.
+# Names of other sequences, which do not count as balanced, such as FLASH, FISP, DESS and CISS
+# (Siemens), SPGR and GRASS (GE).
 _OTHER_NAMES = re.compile(
     r"(?<![a-z])(fl|fi|de|ci)[23]d|flash|fisp|dess|spgr|fgre|grass|mprage|t1ffe", re.IGNORECASE
 )
@@ -120,7 +120,7 @@ def check_holds_phase(metadata: Mapping[str, Any], image: Path) -> None:
 
 
 def is_balanced(metadata: Mapping[str, Any]) -> bool:
-    """Whether a sidecar describes a balanced steady-state (bSSFP) sequence, which refocuses phase.
+    """Whether a sidecar describes a balanced steady-state sequence, whose phase is refocused.
 
     ``ScanningSequence`` is ``GR`` (gradient recalled) for these sequences too, so the vendor's
     name of the sequence decides. Without a known name, the sequence counts as balanced if it has

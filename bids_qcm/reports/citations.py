@@ -55,7 +55,7 @@ def as_html(paragraphs: Sequence[str]) -> Markup:
 
 
 def as_bibtex(paragraphs: Sequence[str]) -> str:
-    """Return the references that a text cites as BibTeX entries for UTF-8 files."""
+    """Return the references that a text cites as BibTeX entries."""
     return "\n".join(_bibtex(key) for key in _sorted(paragraphs))
 
 

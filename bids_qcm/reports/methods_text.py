@@ -23,6 +23,9 @@ _CITED_SOFTWARE = {
 }
 
 
+_FORMS = {"laplacian": "Laplacian", "integral": "integral", "inversion": "inversion"}
+
+
 @dataclass(frozen=True)
 class Processing:
     """The sidecars of one acquisition's results.
@@ -96,8 +99,8 @@ def _phase(sidecars: Sequence[Sidecar]) -> list[str]:
         sentences.append(f"The phase images were in radians{_of(total - parts, total)}.")
     elif units:
         sentences.append(
-            f"The phase images were converted from their unit ({_joined(units)}) to radians by a "
-            f"fixed scale factor{_of(total - parts, total)}."
+            f"The phase images were converted from their unit{'s' * (len(units) > 1)} "
+            f"({_joined(units)}) to radians by a fixed scale factor{_of(total - parts, total)}."
         )
     if parts:
         sentences.append(
@@ -293,21 +296,20 @@ def _b1(done: Sequence[Processing]) -> list[str]:
         if origin == "measured":
             smoothing = _span([one["B1MapSmoothing"] for one in sidecars], "{:g}", "mm")
             what = (
-                f"a measured map, smoothed with a Gaussian kernel of {smoothing} full width at "
-                "half maximum"
+                f"was taken from a measured map, smoothed with a Gaussian kernel of {smoothing} "
+                "full width at half maximum"
             )
         else:
             conductivity = _span([one["B1ModelConductivity"] for one in sidecars], "{:g}", "S/m")
             permittivity = _span([one["B1ModelPermittivity"] for one in sidecars], "{:g}", "")
             what = (
-                "a model, the solution of the scalar Helmholtz equation in a homogeneous body with "
-                f"the outline of the head (conductivity {conductivity}, relative permittivity "
-                f"{permittivity.strip()})"
+                "was modelled as the solution of the scalar Helmholtz equation in a homogeneous "
+                f"body with the outline of the head (conductivity {conductivity}, relative "
+                f"permittivity {permittivity.strip()})"
             )
         sentences.append(
             f"The {methods} {'methods' if len(names) > 1 else 'method'} accounted for the "
-            f"magnitude of B1+ [@gurler2017; @katscher2017], which was taken from "
-            f"{what}{_of(n, len(done))}."
+            f"magnitude of B1+ [@gurler2017; @katscher2017], which {what}{_of(n, len(done))}."
         )
     return sentences
 
@@ -331,8 +333,8 @@ def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
     targets = [one["TargetStd"] for one in sidecars if "TargetStd" in one]
     if targets:
         restrictions.append(
-            "the smallest radii that were predicted to reach a noise standard deviation of "
-            f"{_span(targets, '{:g}', 'S/m')} in the median voxel"
+            "the smallest radii (at most twice the published radii) that were predicted to reach a "
+            f"noise standard deviation of {_span(targets, '{:g}', 'S/m')} in the median voxel"
             f"{_of(len(targets), len(sidecars))}"
         )
     return f"{_what(method, sidecars)}{', with ' if restrictions else ''}{_joined(restrictions)}"
@@ -372,7 +374,10 @@ def _uncertainty(done: Sequence[Processing]) -> str:
     stds = [std for one in done for std in one.stds.values()]
     if not stds:
         return ""
-    ways = dict.fromkeys(one["Propagation"] for one in stds)
+    ways: dict[str, dict[str, None]] = {}
+    for one in done:
+        for name, std in one.stds.items():
+            ways.setdefault(std["Propagation"], {})[_FORMS[METHODS[name].form]] = None
     propagated = []
     if {EXACT, EXACT_BUT_MAGNITUDE} & set(ways):
         magnitude = "; magnitude noise was propagated to first order"
@@ -381,8 +386,8 @@ def _uncertainty(done: Sequence[Processing]) -> str:
             f"{magnitude * (EXACT_BUT_MAGNITUDE in ways)})"
         )
     propagated += [
-        f"through {'the other methods' if propagated else 'the methods'} by {way}"
-        for way in ways
+        f"through the {_joined(forms)} methods by {way.replace(',', '')}"
+        for way, forms in ways.items()
         if way not in (EXACT, EXACT_BUT_MAGNITUDE)
     ]
     several = any(len(one.phi0["PhaseUnits"]) > 1 for one in done)

@@ -271,7 +271,7 @@ def _mask(result: Result) -> str:
     if origin == "template":
         return (
             "a brain mask computed from the magnitude with the MNI152 template (mutual information "
-            f"{sidecar['MutualInformation']:.3f}, by chance "
+            f"{sidecar['MutualInformation']:.3f}, expected by chance "
             f"{sidecar['MutualInformationChance']:.3f}){share}"
         )
     if origin == "T1w":

@@ -121,12 +121,12 @@ def test_the_suffix_is_appended_to_acq():
 @pytest.mark.parametrize(
     "names",
     [
-        # what acq- becomes for one is the other's own label
+        # The new acq label of one acquisition is already the label of the other.
         ["sub-01_acq-T1w_{}_PDw", "sub-01_{}_T1w", "sub-01_{}_T2w"],
         ["sub-01_acq-T1w_{}_PDw", "sub-01_acq-T1w_{}_T2w", "sub-01_{}_T1w", "sub-01_{}_T2w"],
         ["sub-01_acq-ME_{}_GRE", "sub-01_acq-ME_{}_T1w", "sub-01_{}_MEGRE", "sub-01_{}_T2w"],
         ["sub-01_acq-T1w_{}_T2w", "sub-01_acq-T1wT2w_{}_PDw", "sub-01_acq-T1w_{}_PDw"],
-        # entities that the derivative's own would replace
+        # The derivatives set these entities themselves.
         ["sub-01_desc-a_{}_T1w", "sub-01_desc-b_{}_T1w", "sub-01_{}_T1w"],
         [
             "sub-01_ses-1_{}_T1w",

@@ -17,7 +17,7 @@ def test_any_label(any_label):
     assert not passes({}, {"session": any_label})
 
 
-def test_a_filter_of_no_consequence():
+def test_an_optional_query_accepts_every_file():
     assert passes({}, {"run": "Query.OPTIONAL"})
     assert passes({"run": "1"}, {"run": "Query.OPTIONAL"})
 

@@ -71,7 +71,7 @@ def test_truth_in_two_grids(phantom, which):
     assert error.value.where == path
 
 
-def test_a_map_has_no_value_where_it_has_none(original):
+def test_zeros_and_invalid_voxels_of_a_map_are_nan(original):
     truth = read_truth(original, "sub-01")
     path = original.parent / "a_condmap.nii.gz"
     values = truth.arrays.conductivity.copy()
@@ -108,5 +108,5 @@ def test_participants_have_a_truth_or_a_map(original, tmp_path):
 
 
 def test_a_dataset_that_is_no_phantom(tmp_path):
-    with pytest.raises(NoInputError, match=r"derivatives/phantom: is missing: there is no truth"):
+    with pytest.raises(NoInputError, match=r"derivatives/phantom: is missing, so there is no true"):
         list_participants(tmp_path, tmp_path, [])

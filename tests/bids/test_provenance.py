@@ -116,7 +116,9 @@ def test_segmentation(full_plan, datasets):
     assert segmentation_metadata(full_plan, datasets)["Sources"] == [SEGMENTATION]
 
 
-def test_how_a_segmentation_was_brought_to_the_phase(full_plan, dataset, plan, affine, datasets):
+def test_the_sidecar_describes_the_alignment_of_a_segmentation(
+    full_plan, dataset, plan, affine, datasets
+):
     metadata = segmentation_metadata(full_plan, datasets)
     assert metadata["Resampling"] == "none, same grid as the phase"
     affine[0, 3] = 0.1
@@ -126,12 +128,12 @@ def test_how_a_segmentation_was_brought_to_the_phase(full_plan, dataset, plan, a
     assert metadata["Coregistration"] == "header"
 
 
-def test_a_map_tells_of_the_segmentation_that_it_uses(full_plan, settings, datasets):
+def test_the_sidecar_of_a_map_names_its_segmentation(full_plan, settings, datasets):
     metadata = {
         method: condmap_metadata(full_plan, settings, datasets, method)
         for method in ("laplacian", "laplacian-seg")
     }
-    # the statistics beside any map are of its tissues
+    # The statistics of every map use the tissues of the segmentation.
     assert metadata["laplacian"]["Segmentation"] == [SEGMENTATION]
     assert "Resampling" not in metadata["laplacian"]
     assert metadata["laplacian-seg"]["Resampling"] == "none, same grid as the phase"
@@ -165,7 +167,7 @@ def test_condstd(full_plan, settings, datasets, method, way):
     assert "least-squares line" not in metadata["PhaseNoiseEstimate"]
     several = replace(full_plan, echoes=full_plan.echoes * 2)
     metadata = condstd_metadata(several, settings, datasets, method)
-    assert "by the least-squares line at echo time zero" in metadata["PhaseNoiseEstimate"]
+    assert "to echo time zero by the least-squares line" in metadata["PhaseNoiseEstimate"]
 
 
 def test_a_segmentation_of_the_t1w_image_is_marked(dataset, datasets, label_values):

@@ -13,7 +13,7 @@ ANAT = "derivatives/seg/sub-01/anat/sub-01"
 
 @pytest.fixture
 def route(dataset, label_values, affine):
-    """Find the way of a segmentation in another grid to the dataset's acquisition."""
+    """Plan the route of a segmentation in another grid."""
     dataset.pair("sub-01_{}_MEGRE")
     acquisition = dataset.acquisition()
     grid = Grid(label_values.shape, affine.copy())

@@ -11,7 +11,7 @@ IMAGE = "sub-01/ses-1/anat/sub-01_ses-1_acq-a_echo-1_part-phase_MEGRE.nii.gz"
 
 
 def sidecar(dataset, **files):
-    """Read the image's sidecar with each of these files holding its own name."""
+    """Write sidecars that contain their own file name, and read the sidecar of the image."""
     for name, content in files.items():
         dataset.json(name, content)
     return read_sidecar(dataset.root / IMAGE, dataset.root)
@@ -67,7 +67,7 @@ def test_byte_order_mark_and_unicode(dataset):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '"text"', "null", "3"])
-def test_what_is_no_object_is_refused_by_name(dataset, content):
+def test_a_sidecar_that_is_not_an_object_is_refused_by_name(dataset, content):
     with pytest.raises(InputError, match="correct the sidecar") as error:
         sidecar(dataset, **{"MEGRE.json": content})
     assert str(dataset.root / "MEGRE.json") in str(error.value)

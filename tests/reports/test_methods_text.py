@@ -48,7 +48,7 @@ def test_every_method_is_described_and_what_it_cites_exists(method):
     assert ("Karsa" in found) == (uses.uses_magnitude or uses.uses_labels)
 
 
-def test_only_what_was_done_is_told():
+def test_the_text_describes_only_the_steps_that_were_done():
     plain = text(processing("laplacian"))
     for word in ("noise standard deviation", "egment", "very second slice", "preceding echoes"):
         assert word not in plain
@@ -57,7 +57,7 @@ def test_only_what_was_done_is_told():
     assert "chosen so that the median Laplacian" in plain
 
 
-def test_what_was_found_and_given_is_told():
+def test_the_text_describes_the_inputs_and_the_options():
     found = text(
         processing(
             "laplacian-seg",
@@ -105,7 +105,7 @@ def test_b1_is_told_with_its_origin():
     ) in found
 
 
-def test_tissue_classes_of_a_t1w_image_are_told():
+def test_the_text_describes_the_t1w_segmentation():
     segmentation = {"Sources": ["bids:raw:y"], "SegmentationConfidence": "low"}
     found = text(processing("laplacian", segmentation=segmentation))
     assert "classified in the T1w image" in found
@@ -137,7 +137,7 @@ def test_automatic_radii_are_told_with_their_range():
 
 
 def test_automatic_and_given_radii_are_told_apart():
-    """The first acquisition need not be the automatic one."""
+    """The automatic radii may belong to any acquisition, not only the first."""
     done = [processing("laplacian") for _ in range(3)]
     done[1].maps["laplacian"].update(TargetStd=0.1)
     done[2].maps["laplacian"].update(TargetStd=0.05)
@@ -148,26 +148,36 @@ def test_automatic_and_given_radii_are_told_apart():
 @pytest.mark.parametrize(
     ("ways", "words"),
     [
-        ((EXACT,), "exactly through the Laplacian methods (which are linear in the phase)."),
         (
-            (EXACT, EXACT_BUT_MAGNITUDE, "32 noise replicates"),
-            "linear in the phase; magnitude noise was propagated to first order) and through the "
-            "other methods by 32 noise replicates.",
+            [("laplacian", EXACT)],
+            "exactly through the Laplacian methods (which are linear in the phase).",
         ),
-        (("32 noise replicates",), "propagated through the methods by 32 noise replicates."),
+        (
+            [
+                ("laplacian", EXACT),
+                ("laplacian-mag", EXACT_BUT_MAGNITUDE),
+                ("integral", "32 noise replicates"),
+            ],
+            "linear in the phase; magnitude noise was propagated to first order) and through the "
+            "integral methods by 32 noise replicates.",
+        ),
+        (
+            [("inversion", "16 noise replicates, to first order")],
+            "propagated through the inversion methods by 16 noise replicates to first order.",
+        ),
     ],
 )
 def test_how_noise_was_propagated(ways, words):
-    assert words in text(*(processing("laplacian", std=way) for way in ways))
+    assert words in text(*(processing(method, std=way) for method, way in ways))
 
 
-def test_what_several_echoes_do_to_the_noise_is_told():
+def test_the_text_describes_the_noise_of_several_echoes():
     line = "followed from the least-squares fit over echo time"
     assert line in text(processing("laplacian", std=EXACT, PhaseUnits=["rad"] * 2))
     assert line not in text(processing("laplacian", std=EXACT))
 
 
-def test_a_sign_by_the_manufacturer_is_said():
+def test_the_text_describes_a_sign_by_the_manufacturer():
     found = text(processing("laplacian", PhaseSignOrigin="Manufacturer", PhaseSign="-"))
     assert "set to the usual sign of the scanner manufacturer (-)." in found
     assert "median Laplacian" not in found
@@ -180,7 +190,7 @@ def test_a_sign_by_the_manufacturer_is_said():
         ("template", "the voxels with signal in the brain of the MNI152 template"),
     ],
 )
-def test_a_mask_that_was_made(origin, words):
+def test_the_text_describes_a_computed_mask(origin, words):
     made = processing("laplacian", mask={"Type": "Brain", "MaskOrigin": origin, "Sources": []})
     assert words in text(made)
     both = text(made, processing("laplacian"))

@@ -24,7 +24,7 @@ INFORMATION = {"MutualInformation": 0.4686, "MutualInformationChance": 0.1878}
         (
             {**MADE, **INFORMATION, "MaskOrigin": "template"},
             "a brain mask computed from the magnitude with the MNI152 template (mutual information "
-            "0.469, by chance 0.188); 96% of the brain has signal",
+            "0.469, expected by chance 0.188); 96% of the brain has signal",
         ),
         ({"Type": "ROI", "MaskOrigin": "signal"}, "the region of reliable signal in the magnitude"),
         (
