@@ -34,7 +34,7 @@ _UNDESCRIBED = ("sub-*/mri/*aseg*.mgz", "sub-*/ses-*/mri/*aseg*.mgz", "sub-*/**/
 
 
 def named_space(label: str) -> str:
-    """Return the canonical name of a space: `NATIVE` for every label of the participant's own."""
+    """Return the canonical label of a space: `NATIVE` for all labels of the participant's space."""
     return NATIVE if label in _NATIVE_SPACES else label
 
 

@@ -24,7 +24,7 @@ MAGNITUDE_ENTITIES = MappingProxyType({"part": "mag", "desc": "preproc"})
 """Entities that the magnitude belonging to phi0 has in addition to the acquisition's entities."""
 
 B1_ORIGINS = ("measured", "model")
-"""Labels of the ``desc`` entity of |B1+| maps."""
+"""Labels of the ``desc`` entity of ``|B1+|`` maps."""
 
 # BIDS has no suffix for conductivity and requires an echo entity for MEGRE, which the combined
 # magnitude lacks. The validator does not ignore a folder if its pattern ends with a slash.

@@ -144,8 +144,8 @@ def draw_b1(
     """
     relative = b1_map / np.median(b1_map[mask])
     low, high = np.percentile(relative[mask], (1, 99))
-    # The scale is symmetric about 1. Its smallest range prevents that the noise of a nearly
-    # constant map fills the whole colour scale.
+    # The scale is symmetric about 1. Its minimum range keeps the noise of a nearly constant map
+    # from filling the whole colour scale.
     half = max(high - 1, 1 - low, _LEAST_B1_CONTRAST)
     scale = colour_scale("coolwarm", 1 - half, 1 + half)
     mosaic = Mosaic(mask, affine, _COLUMNS)
