@@ -244,12 +244,14 @@ class Finder:
             )
             if found is None:
                 filtered = bool(settings.segmentation_filters)
-                return self._none(_no_segmentation(acquisition, filtered), worth_a_warning=filtered)
+                return self._without_segmentation(
+                    _no_segmentation(acquisition, filtered), worth_a_warning=filtered
+                )
             route, warnings = self._route(found)
             if not self.headers_only:
                 self._check(found, route, mask)
         except InputError as error:
-            return self._none(str(error), worth_a_warning=True)
+            return self._without_segmentation(str(error), worth_a_warning=True)
         return Found(found, route, "", tuple(warnings))
 
     def b1(self, datasets: Sequence[Path], frequency: float) -> FoundB1:
@@ -349,8 +351,8 @@ class Finder:
             "brain, rename it to *_desc-brain_mask, or choose it with --bids-filter-file",
         )
 
-    def _none(self, why: str, *, worth_a_warning: bool = False) -> Found:
-        """Return a result without a segmentation, with a warning if it is needed.
+    def _without_segmentation(self, why: str, *, worth_a_warning: bool = False) -> Found:
+        """Return a result without a segmentation, with the reason and an optional warning.
 
         The methods that need a segmentation are refused with the same reason, so the warning is
         left out if the user requested one of these methods.
@@ -367,7 +369,9 @@ class Finder:
         acquisition, settings = self.acquisition, self.settings
         found = find_t1w(acquisition, self.grid, settings.bids_dir, settings.segmentation_filters)
         if found is None:
-            return self._none(f"--segmentation t1w, but {acquisition.name} has no T1w image")
+            return self._without_segmentation(
+                f"--segmentation t1w, but {acquisition.name} has no T1w image"
+            )
         if not self.headers_only:
             read_stored(found.path)
         route, warnings = self._route(found)
