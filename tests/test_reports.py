@@ -107,7 +107,7 @@ def test_a_page_has_its_sections_and_figures(computed):
     text = (out / "sub-01.html").read_text()
     for words in (
         "127.732 MHz (from ImagingFrequency)",
-        "found automatically",
+        "determined automatically",
         "brain mask phantom:sub-01/anat/sub-01_desc-brain_mask.nii.gz",
         "phantom:sub-01/anat/sub-01_dseg.nii.gz",
         "laplacian-seg (fit radius 9 mm)",
@@ -148,7 +148,7 @@ def test_the_table_in_the_page_is_the_one_on_disk(computed):
 
 def test_the_bad_participants_page_tells_why(computed):
     text = (computed[0] / "sub-bad.html").read_text()
-    assert "part-phase has no part-mag beside it" in text
+    assert "has part-phase, but there is no matching part-mag image" in text
     assert "There is no conductivity map" in text
 
 
@@ -156,7 +156,7 @@ def test_the_citation_tells_what_the_run_did(computed):
     logs = computed[0] / "logs"
     markdown = (logs / "CITATION.md").read_text()
     assert "2 acquisitions" in markdown
-    assert "laplacian-seg: the Laplacian" in markdown
+    assert "The laplacian-seg method computed the Laplacian" in markdown
     assert "integral" not in markdown
     keys = re.findall(r"@\w+\{(\w+),", (logs / "CITATION.bib").read_text())
     assert len(keys) == markdown.count("\n- ")
@@ -215,8 +215,8 @@ def test_without_standard_deviation_magnitude_and_segmentation(derived, tmp_path
     argv = ["x", str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
     assert main([*argv, "--participant-label", "01"]) == 0
     text = (derived / "sub-01.html").read_text()
-    assert "Its noise standard deviation was not computed" in text
-    assert "There is no table of statistics of this map" in text
+    assert "The noise standard deviation of this map was not computed" in text
+    assert "This map has no statistics table" in text
     check_links(derived / "sub-01.html")
 
 
@@ -233,10 +233,12 @@ def test_what_an_earlier_run_left_is_not_told_of_a_new_map(dataset, workspace, t
     assert names == {f"sub-01_desc-laplacianSeg_condstd.{end}" for end in ("nii.gz", "json")}
     citation = (tmp_path / "out/logs/CITATION.md").read_text()
     assert "noise standard deviation of the conductivity" not in citation
-    assert "Tissues were those" not in citation
+    assert "Tissue labels were taken" not in citation
     page = (tmp_path / "out/sub-01.html").read_text()
-    assert "Seg_condmap.nii.gz is of an earlier run with another Segmentation than phi0" in page
-    assert "Its noise standard deviation was not computed" in page
+    assert (
+        "Seg_condmap.nii.gz is from an earlier run with a different Segmentation than phi0" in page
+    )
+    assert "The noise standard deviation of this map was not computed" in page
     check_links(tmp_path / "out/sub-01.html")
 
 
@@ -403,7 +405,7 @@ def test_two_hundred_participants_in_ten_seconds_of_computing(derived, tmp_path)
 def test_no_dataset_has_no_group(tmp_path, prepare, caplog):
     prepare(tmp_path / "out")
     assert main(["x", str(tmp_path / "out"), "group", "-w", str(tmp_path / "w")]) == 66
-    assert "is no derivative dataset of bids_qcm" in caplog.text
+    assert "is not a derivative dataset of bids_qcm" in caplog.text
 
 
 def test_the_official_validator_passes_reports_and_group(derived, tmp_path, validate):

@@ -138,7 +138,7 @@ def test_a_segmentation_in_a_templates_space(heads, plan_tree, import_tree, tmp_
     name = "sub-01_space-MNI152Lin_dseg.nii.gz"
     trees.save(raw / "sub-01/anat" / name, head.brain_labels, head.t1w_affine)
     plan, *_ = plan_tree(head, [])
-    assert f"{name}: is in the space MNI152Lin, from which no" in plan.refused["integral-seg"]
+    assert f"{name}: is in the space MNI152Lin, but no transform" in plan.refused["integral-seg"]
     assert "sub-01_from-MNI152Lin_to-T1w_mode-image_xfm" in plan.refused["integral-seg"]
     trees.write_transform(raw, head, "sub-01_from-MNI152Lin_to-T1w_mode-image_xfm.txt")
     found, _, plan = import_tree(head, [], coreg="header")

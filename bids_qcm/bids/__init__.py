@@ -1,1 +1,1 @@
-"""The dataset's language: what goes in, what comes out, and what both are called."""
+"""BIDS input and output: find and read images, name and write derivatives."""

@@ -1,4 +1,4 @@
-"""Acquisitions: the files that share every entity and the suffix except part and echo."""
+"""Group image files into acquisitions: files that differ in ``part`` and ``echo`` only."""
 
 import os
 from collections import Counter, defaultdict
@@ -13,26 +13,26 @@ from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, numbered, parse_nam
 _POLAR = ("mag", "phase")
 _CARTESIAN = ("real", "imag")
 
-# entities less part and echo, and the suffix
+# The entities without part and echo, and the suffix.
 _Key = tuple[tuple[tuple[str, str], ...], str]
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """One acquisition's files.
+    """The files of one acquisition.
 
     Attributes
     ----------
     entities : mapping of str to str
-        Those that all files share, in the order of their names.
+        Entities that all files share, in the order of the file names.
     suffix : str
     files : mapping of str to mapping of str to list of Path
-        By part and by echo ("" where there is no echo entity). More than one in a list is a
-        mistake, which :meth:`echoes` reports.
+        Files by part and by echo label ("" for a name without an echo entity). A list with more
+        than one file is an error, which :meth:`echoes` reports.
     output_entities : mapping of str to str
-        Entities that start the names of this acquisition's derivatives. They differ from
-        `entities` where another acquisition has the same ones and another suffix; no two
-        acquisitions of a dataset have the same.
+        Entities at the start of all derivative names of this acquisition. They are unique in the
+        dataset. They differ from `entities` if another acquisition has the same entities and
+        another suffix.
     """
 
     entities: Mapping[str, str]
@@ -52,22 +52,22 @@ class Acquisition:
 
     @property
     def name(self) -> str:
-        """What users know the acquisition by."""
+        """Name of the acquisition in messages and reports."""
         return join_name(self.entities, self.suffix)
 
     def echoes(self) -> tuple[tuple[str, str], list[tuple[Path, Path]]]:
-        """Pair the files of each echo.
+        """Return the pair of image files of each echo.
 
         Returns
         -------
         parts : ("mag", "phase") or ("real", "imag")
         pairs : list of pairs of Path
-            In the order of the echo numbers.
+            Sorted by echo number.
 
         Raises
         ------
         InputError
-            If an echo lacks its other part, or has two files for the same one.
+            If an echo has only one of the two parts, or two files for the same part.
         """
         first, second = parts = _POLAR if "phase" in self.files else _CARTESIAN
         one, other = self.files.get(first, {}), self.files.get(second, {})
@@ -76,29 +76,29 @@ class Acquisition:
             for echo, (path, *more) in files.items():
                 if more:
                     raise InputError(
-                        path, f"is the same image by its name as {more[0]}", "keep one of the two"
+                        path, f"names the same image as {more[0]}", "keep one of the two files"
                     )
                 if echo not in counterpart:
                     raise InputError(
                         path,
-                        f"part-{present} has no part-{absent} beside it",
+                        f"has part-{present}, but there is no matching part-{absent} image",
                         _how_to_add(path, present, absent),
                     )
         return parts, [(one[echo][0], other[echo][0]) for echo in sorted(one, key=_echo_number)]
 
 
 def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
-    """Group image files into acquisitions that have a phase.
+    """Group images into acquisitions that have a phase image, or a real or imaginary part.
 
     Parameters
     ----------
     paths : iterable of Path
-        Images with a ``part`` entity, of any number of participants.
+        Images with a ``part`` entity, from any number of participants.
 
     Returns
     -------
     list of Acquisition
-        Sorted by name. Those with a magnitude only are no acquisitions.
+        Sorted by name. Groups that contain only magnitude images are left out.
     """
     groups: dict[_Key, dict[str, dict[str, list[Path]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
@@ -124,14 +124,17 @@ def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
 
 
 def _output_entities(keys: Sequence[_Key]) -> dict[_Key, dict[str, str]]:
-    """Put the suffix into the ``acq`` entity of those that differ in nothing else."""
-    # desc and seg are no entities of raw data, and the derivatives have their own
+    """Return unique output entities for each acquisition.
+
+    If several acquisitions differ in their suffix only, the suffix is added to their ``acq`` label.
+    """
+    # desc and seg are not raw-data entities, and the derivatives set their own.
     plain = {key: {k: v for k, v in key[0] if k not in ("desc", "seg")} for key in keys}
     sharing = Counter(join_name(entities) for entities in plain.values())
     chosen = {key: own for key, own in plain.items() if sharing[join_name(own)] == 1}
     for key in keys:
         if key not in chosen:
-            # acq-T1w may be the label of another acquisition already
+            # Another acquisition may already have this acq label, such as acq-T1w.
             labels = numbered(plain[key].get("acq", "") + key[1])
             candidates = (_with_acq(plain[key], label) for label in labels)
             chosen[key] = next(names for names in candidates if names not in chosen.values())
@@ -139,20 +142,20 @@ def _output_entities(keys: Sequence[_Key]) -> dict[_Key, dict[str, str]]:
 
 
 def _with_acq(entities: Mapping[str, str], label: str) -> dict[str, str]:
-    """Set the ``acq`` entity, which BIDS wants after subject, session and sample."""
+    """Return the entities with an ``acq`` entity, which BIDS puts after sub, ses and sample."""
     leading = {key: value for key, value in entities.items() if key in ("sub", "ses", "sample")}
     rest = {key: value for key, value in entities.items() if key not in (*leading, "acq")}
     return {**leading, "acq": label, **rest}
 
 
 def _how_to_add(path: Path, present: str, absent: str) -> str:
-    """Return the remedy for an absent part: a new name for an image without ``part``, or a file."""
+    """Return the remedy for a missing part: rename an image without ``part``, or add a file."""
     own = stem(path)
     wanted = own.replace(f"part-{present}", f"part-{absent}")
     plain = own.replace(f"_part-{present}", "")
     for extension in IMAGE_EXTENSIONS:
         if absent == "mag" and os.path.lexists(path.with_name(plain + extension)):
-            return f"rename {plain}{extension} to {wanted}{extension}, and {plain}.json likewise"
+            return f"rename {plain}{extension} to {wanted}{extension}, and {plain}.json accordingly"
     return f"add {wanted}{path.name.removeprefix(own)}"
 
 

@@ -1,4 +1,4 @@
-"""Measured |B1+| maps from files: read, and brought into the phase's grid."""
+"""Read measured ``|B1+|`` maps and resample them to the grid of the phase."""
 
 import math
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ from bids_qcm.segmentation.resampling import PointMap, resample_means
 
 
 def read_declared(companion: Companion) -> DeclaredB1:
-    """Read what the sidecar of a |B1+| map declares.
+    """Read the unit and the flip angles from the sidecar of a ``|B1+|`` map.
 
     Parameters
     ----------
     companion : Companion
-        Of kind ``b1``; it need not have a sidecar.
+        Image of kind ``b1``. Its sidecar is optional.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def read_declared(companion: Companion) -> DeclaredB1:
     Raises
     ------
     InputError
-        If the sidecar cannot be read, or its ``Units`` is no unit of |B1+|.
+        If the sidecar cannot be read, or its ``Units`` is not a unit of ``|B1+|``.
     """
     sidecar = read_sidecar(companion.path, companion.dataset)
     try:
@@ -56,32 +56,35 @@ def import_b1(
     magnitude: NDArray[np.floating],
     frequency: float,
 ) -> CheckedB1:
-    """Bring a measured |B1+| map into the grid of the phase, smooth it and check it there.
+    """Resample a measured ``|B1+|`` map to the grid of the phase, smooth it and check it.
 
     Parameters
     ----------
     path : Path
+        File of the map.
     declared : DeclaredB1
-        By its sidecar.
+        Unit and flip angles from the sidecar of the map.
     grid : Grid
-        The phase's.
+        Grid of the phase.
     point_map : callable or None
-        From the phase's coordinates to those of the map; None if it is in the phase's grid.
+        Maps points from the coordinates of the phase to the coordinates of the map. None if the
+        map is in the grid of the phase.
     mask : ndarray of bool, shape of `grid`
-        Where |B1+| is needed.
+        Voxels where ``|B1+|`` is needed.
     magnitude : ndarray of float, shape of `grid`
-        Any unit; to tell |B1+| from an anatomical image.
+        Magnitude in any unit, used to detect an anatomical image that was given as ``|B1+|`` map.
     frequency : float
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
 
     Returns
     -------
     CheckedB1
+        The smoothed values are float32 with the shape of `grid`, and 0 far outside the mask.
 
     Raises
     ------
     InputError
-        If the map cannot be read, or cannot be |B1+|.
+        If the map cannot be read, or its values cannot be ``|B1+|``.
     """
     box = _widened_box(mask, grid)
     near = _cut(grid, box)
@@ -115,7 +118,7 @@ def import_b1(
 
 
 def _widened_box(mask: NDArray[np.bool_], grid: Grid) -> tuple[slice, ...]:
-    """Return the box around a mask with what the smoothing kernel reaches."""
+    """Return the bounding box of a mask, widened by the reach of the smoothing kernel."""
     (box,) = ndimage.find_objects(mask.view(np.uint8))
     steps = [math.ceil(2 * SMOOTHING_MM / size) for size in grid.voxel_size]
     return tuple(
@@ -125,7 +128,7 @@ def _widened_box(mask: NDArray[np.bool_], grid: Grid) -> tuple[slice, ...]:
 
 
 def _cut(grid: Grid, box: tuple[slice, ...]) -> Grid:
-    """Return the grid of a box of voxels."""
+    """Return the part of a grid inside a box of voxel indices."""
     shape = tuple(len(range(*part.indices(n))) for part, n in zip(box, grid.shape, strict=True))
     affine = grid.affine.copy()
     affine[:3, 3] = apply_affine(affine, [part.start for part in box])
@@ -133,6 +136,6 @@ def _cut(grid: Grid, box: tuple[slice, ...]) -> Grid:
 
 
 def _angle(sidecar: Mapping[str, Any], field: str) -> float | None:
-    """Return an angle in degrees; None where the sidecar has no single positive one."""
+    """Return a sidecar field as an angle in degrees; None unless it is one positive number."""
     angle = sidecar.get(field)
     return float(angle) if is_number(angle) and angle > 0 else None

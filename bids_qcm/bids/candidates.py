@@ -1,4 +1,4 @@
-"""Segmentations and masks that datasets hold for an acquisition, and which of them is taken."""
+"""Search datasets for the segmentation, mask, T1w image and ``|B1+|`` map of an acquisition."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +19,8 @@ from bids_qcm.bids.sidecars import read_sidecar
 
 _EXTENSIONS = (*IMAGE_EXTENSIONS, ".mgz")
 
-# What a T1w segmentation is called, in the order in which it is preferred. The plain one of
-# fMRIPrep has fluid all around the brain, as SynthSeg's has; that of FreeSurfer in the ventricles.
+# Kinds of T1w segmentation, best first. fMRIPrep's dseg without desc and SynthSeg's segmentation
+# label the fluid all around the brain. FreeSurfer's segmentation labels it in the ventricles only.
 _SEGMENTATIONS = ("plain", "synthseg", "aseg", "aparcaseg", "other", "probseg")
 
 _FREESURFER_SEGMENTATIONS = (
@@ -37,7 +37,7 @@ _TISSUES_NEEDED = {"GM", "WM", "CSF"}
 
 _FREESURFER_NUMBERED = ("synthseg", "aseg", "aparcaseg")
 
-# Whether IntendedFor of a |B1+| map names the acquisition, is missing, or names others only.
+# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names other images only.
 _B1_RANKS = {"acquisition": 0, "unknown": 1, "others": 2}
 
 _Lister = Callable[[Path, str, str | None], Iterator["_Candidate"]]
@@ -45,15 +45,15 @@ _Lister = Callable[[Path, str, str | None], Iterator["_Candidate"]]
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A companion that may be, and what it is chosen by.
+    """A candidate image and its rank.
 
     Attributes
     ----------
     companion : Companion
     entities : mapping of str to str
-        With suffix and session.
+        Entities of the file, including ``suffix``.
     rank : int
-        Lower is better.
+        The candidate with the lowest rank is preferred.
     """
 
     companion: Companion
@@ -67,33 +67,37 @@ def find_segmentation(
     datasets: Sequence[Path],
     filters: Mapping[str, Any],
 ) -> Companion | None:
-    """Find an acquisition's segmentation.
+    """Return the best segmentation for an acquisition.
 
-    Those of the same session go before those without a session, and another participant's or
-    session's are never taken, but for a session that `filters` ask for. Of the same session, the
-    first dataset that has one is taken. Within a dataset, the order is: in the grid of the phase;
-    in the participant's own space; in a template's. Then by kind: ``*_dseg`` without ``desc``,
-    SynthSeg, aseg, aparc+aseg, another ``desc``, probability maps. Then those whose entities agree
-    with the acquisition's, such as its run.
+    Segmentations of the same session are preferred to segmentations without a session. A
+    segmentation of another participant is never taken, and a segmentation of another session only
+    if `filters` ask for that session. The first dataset with a segmentation of the session is
+    used. If it has several, they are compared by these criteria, in this order:
+
+    1. Grid and space: the grid of the phase, the participant's own space, a template space.
+    2. Kind: ``*_dseg`` without ``desc``, SynthSeg, aseg, aparc+aseg, any other ``desc``,
+       probability maps, FreeSurfer's own ``.mgz`` files.
+    3. Entities, such as ``run``, that agree with the entities of the acquisition.
 
     Parameters
     ----------
     acquisition : Acquisition
     grid : Grid
-        The phase's.
+        Grid of the phase.
     datasets : sequence of Path
-        From :func:`bids_qcm.bids.companions.derivative_datasets`.
+        Datasets from :func:`bids_qcm.bids.companions.derivative_datasets`, in search order.
     filters : mapping
-        Entities that it must have.
+        Entities that the segmentation must have.
 
     Returns
     -------
     Companion or None
+        None if no dataset has a segmentation that passes the filters.
 
     Raises
     ------
     InputError
-        If there are several equal ones.
+        If several segmentations are equally good.
     """
     return _find(acquisition, grid, datasets, filters, _segmentations, "segmentation")
 
@@ -104,10 +108,10 @@ def find_mask(
     datasets: Sequence[Path],
     filters: Mapping[str, Any],
 ) -> Companion | None:
-    """Find an acquisition's brain mask, as `find_segmentation` finds its segmentation.
+    """Return the best brain mask for an acquisition; see :func:`find_segmentation`.
 
-    A brain mask is ``desc-brain_mask`` or ``label-brain_mask``, or what `filters` by ``desc`` or
-    ``label`` choose.
+    A brain mask is named ``desc-brain_mask`` or ``label-brain_mask``. If `filters` contain
+    ``desc`` or ``label``, any mask that passes the filters counts as a brain mask.
     """
     chosen = names(filters, "desc") or names(filters, "label")
     lister = _named_masks if chosen else _masks
@@ -115,7 +119,7 @@ def find_mask(
 
 
 def other_masks(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
-    """List the masks of an acquisition's participant and session, brain masks or not."""
+    """Return all masks of an acquisition's participant and session, whatever they show."""
     return [
         candidate.companion.path
         for session in _sessions(acquisition, datasets, {})
@@ -132,9 +136,10 @@ def find_t1w(
     *,
     any_of_equal: bool = False,
 ) -> Companion | None:
-    """Find an acquisition's T1w image in the raw dataset, as `find_segmentation` does.
+    """Return the best T1w image in the raw dataset; see :func:`find_segmentation`.
 
-    With `any_of_equal`, the first by name of several equal ones is taken.
+    If `any_of_equal` is true, the first by name of several equally good images is returned,
+    instead of an error.
     """
     return _find(
         acquisition, grid, [bids_dir], filters, _t1w_images, "T1w image", any_of_equal=any_of_equal
@@ -149,27 +154,28 @@ def find_b1_map(
     *,
     of_others: bool = False,
 ) -> Companion | None:
-    """Find an acquisition's measured |B1+| map: ``fmap/*_TB1map`` of the same session.
+    """Return the best measured ``|B1+|`` map: ``fmap/*_TB1map`` of the same session.
 
-    The first dataset that has one is taken. Within a dataset, a map whose ``IntendedFor`` names an
-    image of the acquisition goes before a map without ``IntendedFor``; then the order is that of
-    `find_segmentation`.
+    The first dataset with a suitable map is used. Within a dataset, a map whose ``IntendedFor``
+    names an image of the acquisition is preferred to a map without ``IntendedFor``. Maps of the
+    same rank are compared by grid, space and entities, as in :func:`find_segmentation`.
 
     Parameters
     ----------
     acquisition, grid, datasets, filters
-        As in :func:`find_segmentation`; the raw dataset may be among the datasets.
+        As in :func:`find_segmentation`. The datasets may include the raw dataset.
     of_others : bool
-        Whether to take a map whose ``IntendedFor`` names other images only, after all others.
+        Whether a map whose ``IntendedFor`` names only other images may be used as the last choice.
 
     Returns
     -------
     Companion or None
+        None if no dataset has a suitable map.
 
     Raises
     ------
     InputError
-        If there are several equal ones, or a sidecar cannot be read.
+        If several maps are equally good, or a sidecar cannot be read.
     """
     for dataset in datasets:
         found = [
@@ -186,7 +192,7 @@ def find_b1_map(
 
 
 def b1_maps_of_others(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
-    """List the |B1+| maps of the session whose ``IntendedFor`` names other images only."""
+    """Return the ``|B1+|`` maps of the session whose ``IntendedFor`` names only other images."""
     return [
         candidate.companion.path
         for dataset in datasets
@@ -220,7 +226,7 @@ def _find(
 def _sessions(
     acquisition: Acquisition, datasets: Sequence[Path], filters: Mapping[str, Any]
 ) -> list[str | None]:
-    """List the sessions to search, in order; None stands for none."""
+    """Return the sessions to search, in order; None stands for files without a session."""
     if not names(filters, "ses"):
         return list(dict.fromkeys([acquisition.session, None]))
     subject = f"sub-{acquisition.subject}"
@@ -266,7 +272,7 @@ def _best(
 
 
 def _agrees(entities: Mapping[str, str], acquisition: Acquisition) -> bool:
-    """Tell whether a file and an acquisition have no entity with different labels."""
+    """Whether the entities that a file and an acquisition share have equal labels."""
     own = acquisition.entities
     return all(own.get(key, label) == label for key, label in entities.items())
 
@@ -289,7 +295,7 @@ def _segmentations(dataset: Path, subject: str, session: str | None) -> Iterator
 
 
 def _masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
-    """List brain masks: ``desc-brain`` before ``label-brain``, before FreeSurfer's."""
+    """Yield brain masks; ``desc-brain`` ranks before ``label-brain``, then FreeSurfer's masks."""
     for candidate in _named_masks(dataset, subject, session):
         desc, label = (candidate.entities.get(key) for key in ("desc", "label"))
         if label == "brain" or (label is None and desc == "brain"):
@@ -298,7 +304,7 @@ def _masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candid
 
 
 def _named_masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
-    """List images with the suffix ``mask``, of the brain or not."""
+    """Yield all images with the suffix ``mask``, whatever they show."""
     for path, entities in _anatomical_files(dataset, subject, session):
         if entities["suffix"] == "mask":
             yield _Candidate(Companion((path,), dataset, "mask", _space(entities)), entities, 0)
@@ -311,7 +317,7 @@ def _t1w_images(dataset: Path, subject: str, session: str | None) -> Iterator[_C
 
 
 def _b1_maps(dataset: Path, acquisition: Acquisition) -> Iterator[_Candidate]:
-    """List the |B1+| maps of the acquisition's participant and session."""
+    """Yield the ``|B1+|`` maps of the acquisition's participant and session."""
     for path, entities in _images(dataset, acquisition.subject, acquisition.session, "fmap"):
         if entities["suffix"] == "TB1map" and path.name.endswith(IMAGE_EXTENSIONS):
             space = entities.get("space", SCANNER)
@@ -323,11 +329,14 @@ def _b1_maps(dataset: Path, acquisition: Acquisition) -> Iterator[_Candidate]:
 
 
 def _b1_rank(intended: Any, acquisition: Acquisition) -> int:  # noqa: ANN401
-    """Rank a |B1+| map by its ``IntendedFor``: paths in the participant's folder, or BIDS URIs."""
+    """Return the rank of a ``|B1+|`` map.
+
+    Its ``IntendedFor`` holds paths relative to the participant's folder, or BIDS URIs.
+    """
     named = [intended] if isinstance(intended, str) else intended
     if not named or not isinstance(named, list):
         return _B1_RANKS["unknown"]
-    # a URI is bids:DATASET:PATH
+    # A BIDS URI has the form bids:DATASET:PATH.
     ends = tuple(f"/{str(one).rpartition(':')[2].removeprefix('./')}" for one in named)
     files = chain.from_iterable(echoes.values() for echoes in acquisition.files.values())
     ours = any(path.as_posix().endswith(ends) for path in chain.from_iterable(files))
@@ -347,7 +356,10 @@ def _label_candidate(path: Path, dataset: Path, entities: Mapping[str, str]) -> 
 def _probability_candidate(
     files: Sequence[tuple[Path, Mapping[str, str]]], dataset: Path
 ) -> _Candidate | None:
-    """Put the maps of a segmentation together, if the three main tissues are among them."""
+    """Return one candidate for all probability maps of a segmentation.
+
+    Return None if the maps do not include gray matter, white matter and cerebrospinal fluid.
+    """
     by_label = {
         entities.get("label", ""): path
         for path, entities in files
@@ -367,20 +379,21 @@ def _space(entities: Mapping[str, str]) -> str:
 def _anatomical_files(
     dataset: Path, subject: str, session: str | None
 ) -> Iterator[tuple[Path, dict[str, str]]]:
-    """List the images in ``anat`` with their entities, the suffix among them."""
+    """Yield the images in ``anat`` and their entities, including ``suffix``."""
     return _images(dataset, subject, session, "anat")
 
 
 def _images(
     dataset: Path, subject: str, session: str | None, datatype: str
 ) -> Iterator[tuple[Path, dict[str, str]]]:
-    """List the images in a BIDS folder with their entities, the suffix among them."""
+    """Yield the images in a datatype folder and their entities, including ``suffix``."""
     folders = [f"sub-{subject}"] if session is None else [f"sub-{subject}", f"ses-{session}"]
     for path in sorted(visible(dataset.joinpath(*folders, datatype), "*")):
         if path.name.endswith(_EXTENSIONS):
             entities, suffix = parse_name(path.name)
             if suffix == "synthseg":
-                # SynthSeg adds it to the name of its input, the suffix included
+                # SynthSeg appends _synthseg to the input's name, so the input's suffix is parsed
+                # as an entity without a label.
                 entities = {key: value for key, value in entities.items() if value}
             yield path, {**entities, "suffix": suffix}
 
@@ -393,7 +406,7 @@ def _freesurfer_files(
     kind: Kind,
     numbering: str,
 ) -> Iterator[_Candidate]:
-    """List images of a subject of FreeSurfer or FastSurfer, ranked as `names` are."""
+    """Yield images from a FreeSurfer or FastSurfer subject folder, ranked in order of `names`."""
     folders = [f"sub-{subject}"]
     if session is not None:
         folders = [f"sub-{subject}_ses-{session}", f"sub-{subject}/ses-{session}"]

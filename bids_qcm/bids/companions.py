@@ -1,4 +1,4 @@
-"""Segmentations and masks that other derivative datasets hold for an acquisition."""
+"""Anatomical derivatives of an acquisition, and the derivative datasets that hold them."""
 
 import json
 import re
@@ -15,45 +15,46 @@ from bids_qcm.bids.names import numbered, parse_name
 APP_NAME = "bids_qcm"
 
 NATIVE = "T1w"
-"""The space of images whose names have no ``space`` entity: BIDS' participant-specific one."""
+"""Space of images whose names have no ``space`` entity: the participant's own anatomy."""
 
-# BIDS' names of a participant's own space, and QSIPrep's
+# Labels of the participant's own space in the BIDS specification and in QSIPrep.
 _NATIVE_SPACES = (NATIVE, "orig", "individual", "scanner", "anat")
 
 SCANNER = "scanner"
-"""The space of images in the coordinates of the phase, such as |B1+| maps of its session."""
+"""Space of images in the coordinates of the phase, such as ``|B1+|`` maps of the same session."""
 
 RAW = "raw"
 """Name of the raw dataset among the source datasets."""
 
 Kind = Literal["labels", "probabilities", "mask", "t1w", "b1"]
 
-# what FreeSurfer, FastSurfer and SynthSeg leave without a dataset_description.json
+# Files that identify the outputs of FreeSurfer, FastSurfer and SynthSeg, which have no
+# dataset_description.json.
 _UNDESCRIBED = ("sub-*/mri/*aseg*.mgz", "sub-*/ses-*/mri/*aseg*.mgz", "sub-*/**/*_synthseg.*")
 
 
 def named_space(label: str) -> str:
-    """Return a space by one name: `NATIVE` for all names of the participant's own."""
+    """Return the canonical label of a space: `NATIVE` for all labels of the participant's space."""
     return NATIVE if label in _NATIVE_SPACES else label
 
 
 @dataclass(frozen=True)
 class Companion:
-    """A segmentation, a mask or a |B1+| map from another dataset.
+    """A segmentation, mask, T1w image or ``|B1+|`` map that goes with an acquisition.
 
     Attributes
     ----------
     paths : tuple of Path
         One file, or the probability maps of several tissues.
     dataset : Path
-        The dataset's folder.
+        Folder of the dataset that contains the files.
     kind : {"labels", "probabilities", "mask", "t1w", "b1"}
-        What the files hold; ``t1w`` is an image that is yet to be segmented.
+        Content of the files. The kind ``t1w`` is an image that is not segmented yet.
     space : str
-        What the file's coordinates are those of; `NATIVE` for the participant's own anatomy,
-        `SCANNER` for the phase's.
+        Coordinate space of the files: `NATIVE` for the participant's own anatomy, `SCANNER` for
+        the coordinates of the phase, or the label of a template.
     numbering : str
-        The known label table that holds where the dataset has none of its own.
+        Name of the built-in label table to use if the dataset has no label table.
     """
 
     paths: tuple[Path, ...]
@@ -69,10 +70,10 @@ class Companion:
 
     @property
     def table(self) -> Path | None:
-        """The label table of a segmentation, by BIDS' inheritance: the nearest that applies.
+        """Label table of a segmentation by the BIDS inheritance principle; None without a table.
 
-        That is the TSV file of the same name beside it, else one in a folder above, within the
-        dataset, whose entities the segmentation has too.
+        The table is a TSV file with the segmentation's suffix and no entity that the segmentation
+        lacks. The nearest folder counts, from the segmentation's own folder up to the dataset's.
         """
         own, suffix = parse_name(self.path.name)
         folders = [self.path.parent, *self.path.parent.parents]
@@ -91,27 +92,29 @@ class Companion:
 def derivative_datasets(
     bids_dir: Path, given: Sequence[tuple[str, Path]], output_dir: Path
 ) -> dict[str, Path]:
-    """Name the derivative datasets to search, those given first.
+    """Return the derivative datasets to search by name, the given datasets first.
 
     Parameters
     ----------
     bids_dir : Path
-        Datasets in its ``derivatives`` folder are found by their ``dataset_description.json``, or
-        by the segmentations of FreeSurfer, FastSurfer or SynthSeg in them.
+        Raw dataset. The datasets in its ``derivatives`` folder are added. They are recognised by
+        their ``dataset_description.json``, or by a segmentation of FreeSurfer, FastSurfer or
+        SynthSeg.
     given : sequence of (str, Path)
-        Name and folder; an empty name stands for the folder's.
+        Name and folder of each given dataset. An empty name stands for the folder's name.
     output_dir : Path
-        Left out, as is every other output of this app: its segmentations are copies.
+        Output folder, which is left out. Every other output of this app is left out too, because
+        its segmentations are copies.
 
     Returns
     -------
     dict of str to Path
-        Names are fit for BIDS URIs.
+        Folders by name. The names are unique and valid in BIDS URIs.
 
     Raises
     ------
     InputError
-        If a given folder is no derivative dataset.
+        If a given folder is not a derivative dataset.
     """
     for _, path in given:
         _check_is_derivative(path)
@@ -127,14 +130,14 @@ def derivative_datasets(
 
 
 def segmentation_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Path]:
-    """Choose the datasets that may give a segmentation.
+    """Return the datasets to search for a segmentation.
 
     Parameters
     ----------
     wanted : str
-        ``auto`` for all, ``t1w`` and ``none`` for none, or a dataset's name.
+        ``auto`` for all datasets, ``t1w`` or ``none`` for no dataset, or the name of a dataset.
     datasets : mapping of str to Path
-        From :func:`derivative_datasets`.
+        Datasets from :func:`derivative_datasets`.
 
     Returns
     -------
@@ -149,14 +152,14 @@ def segmentation_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Pat
 
 
 def mask_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Path]:
-    """Choose the datasets that may give a brain mask.
+    """Return the datasets to search for a brain mask.
 
     Parameters
     ----------
     wanted : str
-        ``auto`` and ``brain`` for all, ``signal`` for none, or a dataset's name.
+        ``auto`` or ``brain`` for all datasets, ``signal`` for no dataset, or the name of a dataset.
     datasets : mapping of str to Path
-        From :func:`derivative_datasets`.
+        Datasets from :func:`derivative_datasets`.
 
     Returns
     -------
@@ -171,17 +174,17 @@ def mask_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Path]:
 
 
 def b1_datasets(wanted: str, bids_dir: Path, datasets: Mapping[str, Path]) -> list[Path]:
-    """Choose the datasets that may give a measured |B1+| map.
+    """Return the datasets to search for a measured ``|B1+|`` map.
 
     Parameters
     ----------
     wanted : str
-        ``auto`` for the raw dataset and all others, ``model`` and ``none`` for no dataset, or a
-        dataset's name, `RAW` for the raw one.
+        ``auto`` for the raw dataset and all derivative datasets, ``model`` or ``none`` for no
+        dataset, or the name of a dataset. The name of the raw dataset is `RAW`.
     bids_dir : Path
-        The raw dataset.
+        Raw dataset.
     datasets : mapping of str to Path
-        From :func:`derivative_datasets`.
+        Datasets from :func:`derivative_datasets`.
 
     Returns
     -------
@@ -238,7 +241,7 @@ def _check_is_derivative(path: Path) -> None:
 
 
 def is_ours(dataset: Path) -> bool:
-    """Tell whether a derivative dataset was written by this app."""
+    """Whether a derivative dataset was written by this app."""
     try:
         description = json.loads((dataset / "dataset_description.json").read_text("utf-8-sig"))
         generators = description["GeneratedBy"]

@@ -1,4 +1,4 @@
-"""The conductivity maps of a derivative dataset, of this app or of another."""
+"""Find the conductivity maps in a derivative dataset, written by this app or another."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +9,23 @@ from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, parse_name
 from bids_qcm.recon import METHODS
 
 TRUTH_DESC = "truth"
-"""Label of the ``desc`` entity of a phantom's true conductivity, which is no method's map."""
+"""``desc`` label of a phantom's true conductivity, which no method computed."""
 
 _METHODS = {method.desc: name for name, method in METHODS.items()}
 
 
 @dataclass(frozen=True)
 class ConductivityMap:
-    """A file with a conductivity map.
+    """A conductivity map file.
 
     Attributes
     ----------
     path : Path
     source : str
-        Name of what it was made from: all entities but ``desc``.
+        Name of the acquisition that the map was computed from: all entities except ``desc``.
     method : str
-        How it was made: the name of the method that the ``desc`` entity stands for, or else its
-        label; ``unnamed`` without one.
+        Name of the method that the ``desc`` entity stands for. If no method has that label, the
+        label itself; if the file name has no ``desc`` entity, ``unnamed``.
     """
 
     path: Path
@@ -34,24 +34,25 @@ class ConductivityMap:
 
 
 def find_maps(derivatives: Path, participant: str) -> list[ConductivityMap]:
-    """Find the conductivity maps of a participant.
+    """Return the conductivity maps of a participant.
 
     Parameters
     ----------
     derivatives : Path
-        A derivative dataset.
+        Folder of a derivative dataset.
     participant : str
-        Such as ``sub-01``.
+        Label with ``sub-``, such as ``sub-01``.
 
     Returns
     -------
     list of ConductivityMap
-        By source and, within one, in the order of the methods; the truth is not one of them.
+        Sorted by source, and then in the order of the method table. A phantom's true conductivity
+        is left out.
 
     Raises
     ------
     NoInputError
-        If there are none.
+        If the participant has no conductivity map.
     """
     maps = []
     for extension in IMAGE_EXTENSIONS:
@@ -64,7 +65,7 @@ def find_maps(derivatives: Path, participant: str) -> list[ConductivityMap]:
         raise NoInputError(
             derivatives / participant,
             "has no conductivity map (*_condmap.nii.gz)",
-            "map its conductivity with bids-qcm, or give the derivative dataset that has the maps",
+            "compute the maps with bids-qcm, or give the derivative dataset that has them",
         )
     order = list(_METHODS.values())
     return sorted(

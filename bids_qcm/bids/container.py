@@ -1,22 +1,27 @@
-"""The container that the app runs in, if any."""
+"""Describe the container that the app runs in, if any."""
 
 import os
 from collections.abc import Mapping
 
 TAG_VARIABLE = "BIDS_QCM_CONTAINER_TAG"
-"""Environment variable that the image sets to its own tag."""
+"""Environment variable that the container image sets to its own tag."""
 
-# what the engines that are not Docker tell those inside; Apptainer sets Singularity's too
+# Variables that identify an engine other than Docker. Apptainer also sets Singularity's variable,
+# so Apptainer comes first.
 _ENGINES = {"APPTAINER_CONTAINER": "apptainer", "SINGULARITY_CONTAINER": "singularity"}
 
 
 def describe_container(environment: Mapping[str, str] = os.environ) -> dict[str, dict[str, str]]:
-    """Give what ``GeneratedBy`` says of the container; nothing outside one.
+    """Return the ``Container`` field of ``GeneratedBy``; an empty dict outside a container.
 
     Parameters
     ----------
     environment : mapping of str to str
         Environment variables.
+
+    Returns
+    -------
+    dict
 
     Examples
     --------

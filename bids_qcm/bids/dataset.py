@@ -1,4 +1,4 @@
-"""A raw BIDS dataset: who is in it, and which images have a phase."""
+"""Find the participants and the acquisitions of a raw BIDS dataset."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ _PARTS = ("mag", "phase", "real", "imag")
 
 
 def check_description(bids_dir: Path) -> dict[str, Any]:
-    """Read a dataset's description.
+    """Return the content of ``dataset_description.json``.
 
     Raises
     ------
     DatasetError
-        If it is missing, malformed, or has no Name or BIDSVersion.
+        If the file is missing or malformed, or lacks ``Name`` or ``BIDSVersion``.
     """
     path = bids_dir / "dataset_description.json"
     remedy = "add a valid dataset_description.json, or give --skip-bids-validation"
@@ -50,27 +50,27 @@ def check_description(bids_dir: Path) -> dict[str, Any]:
 
 
 def select_participants(bids_dir: Path, labels: Sequence[str]) -> list[str]:
-    """List the participants to process.
+    """Return the labels of the participants to process.
 
     Parameters
     ----------
     bids_dir : Path
     labels : sequence of str
-        Those asked for, without ``sub-``; empty for all.
+        Requested labels without ``sub-``; empty for all participants.
 
     Returns
     -------
     list of str
-        Sorted, without ``sub-``.
+        Sorted labels without ``sub-``.
 
     Raises
     ------
     NoInputError
         If the dataset has no participants.
     SelectionError
-        If one that was asked for is not there.
+        If the dataset lacks a requested participant.
     """
-    # other tools leave folders such as sub-01.html or sub-01_old beside the participants'
+    # Other tools leave entries such as sub-01.html or sub-01_old next to the participant folders.
     present = sorted(
         path.name[4:]
         for path in visible(bids_dir, "sub-*")
@@ -79,7 +79,7 @@ def select_participants(bids_dir: Path, labels: Sequence[str]) -> list[str]:
     if not present:
         raise NoInputError(
             bids_dir,
-            "has no folder sub-<letters and digits>",
+            "has no folder named sub-<letters and digits>",
             "give the folder of a BIDS dataset",
         )
     absent = sorted(set(labels) - set(present))
@@ -92,19 +92,19 @@ def select_participants(bids_dir: Path, labels: Sequence[str]) -> list[str]:
 
 
 def find_acquisitions(settings: Settings) -> list[Acquisition]:
-    """Find the acquisitions of the selected participants.
+    """Return the acquisitions of the selected participants.
 
     Returns
     -------
     list of Acquisition
-        Sorted by name; at least one.
+        Sorted by name, at least one acquisition.
 
     Raises
     ------
     NoInputError
-        If the dataset, or what is selected of it, has no phase image.
+        If the dataset has no participants, or the selected participants have no phase image.
     SelectionError
-        If a filter leaves nothing.
+        If a selected participant is missing, or no acquisition passes the filters.
     """
     participants = select_participants(settings.bids_dir, settings.participant_labels)
     found = group_acquisitions(_part_files(settings, participants))
@@ -112,10 +112,11 @@ def find_acquisitions(settings: Settings) -> list[Acquisition]:
         raise NoInputError(
             settings.bids_dir,
             f"has no phase image for participant {', '.join(participants)}",
-            "name phase images sub-*/anat/*_part-phase_*.nii.gz beside *_part-mag_*.nii.gz "
+            "name the images sub-*/anat/*_part-phase_*.nii.gz and *_part-mag_*.nii.gz "
             "(or part-real and part-imag)",
         )
-    # Filtered only now: what else the participant has decides the names of derivatives.
+    # The filters apply after grouping, because the derivative names depend on all acquisitions of
+    # the participant.
     selected = [acquisition for acquisition in found if _is_selected(acquisition, settings)]
     if not selected:
         names = ", ".join(acquisition.name for acquisition in found[:5])
@@ -123,19 +124,20 @@ def find_acquisitions(settings: Settings) -> list[Acquisition]:
             settings.bids_dir,
             f"has phase images ({names}{', ...' if len(found) > 5 else ''}), but none passes "
             "--session-label and --bids-filter-file",
-            "loosen the filters",
+            "use less restrictive filters",
         )
     return selected
 
 
 def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
-    """Query pybids for images with a part entity, indexing the participants alone."""
+    """Return the images with a ``part`` entity; pybids indexes only the given participants."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     chosen = "|".join(map(re.escape, participants))
     database = settings.bids_database_dir
     if database is not None:
-        # pybids trusts what it finds there, whatever it was an index of
+        # pybids uses an existing database without checking which dataset it indexes, so each
+        # dataset and selection of participants gets its own database.
         key = f"{settings.bids_dir}:{chosen}"
         database = database / hashlib.sha256(key.encode()).hexdigest()[:16]
     layout = BIDSLayout(
@@ -146,7 +148,8 @@ def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
             validate=False,
             index_metadata=False,
             ignore=[
-                # all but the participants': copies of them in derivatives, .git, a work folder
+                # Other folders, such as derivatives, .git or a work directory, may hold copies of
+                # the participant folders.
                 re.compile(rf"^/(?!sub-(?:{chosen})(?:/|$))"),
                 re.compile(_OTHER_DATATYPES),
                 re.compile(r"/\."),
@@ -154,23 +157,24 @@ def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
         ),
     )
     files = map(Path, layout.get(extension=list(IMAGE_EXTENSIONS), return_type="filename"))
-    # pybids takes entities from anywhere in a path, from the folders above the dataset as well
+    # pybids parses entities from the whole path, including the folders above the dataset, so the
+    # file name and its folder are checked again.
     with_part = [
         path
         for path in files
         if path.parent.name == "anat"
         and parse_name(path.name)[0].get("part") in _PARTS
-        # pybids may have read a database that was written before hidden files were ignored
+        # An older database may still contain hidden files, which are ignored now.
         and not is_hidden(path, settings.bids_dir)
     ]
     named = [path for path in with_part if _is_bids_name(path)]
     for path in sorted(set(with_part) - set(named)):
-        LOGGER.warning("%s is ignored: BIDS has no such file name", path)
+        LOGGER.warning("%s is ignored: its name is not a valid BIDS file name", path)
     return named
 
 
 def _is_bids_name(path: Path) -> bool:
-    """Tell whether a name is well-formed, and of the participant whose folder it is in."""
+    """Whether a file name is well-formed and has the ``sub`` entity of its participant folder."""
     subject = path.parts[-3] if path.parts[-3].startswith("sub-") else path.parts[-4]
     return path.name.startswith(f"{subject}_") and bool(re.fullmatch(_NAME, path.name))
 

@@ -1,4 +1,4 @@
-"""The derivative dataset: what its files are called and what stands in them."""
+"""Name and write the files of the derivative dataset."""
 
 import filecmp
 import json
@@ -21,13 +21,13 @@ from bids_qcm.bids.names import join_name, stem
 BIDS_VERSION = "1.10.0"
 
 MAGNITUDE_ENTITIES = MappingProxyType({"part": "mag", "desc": "preproc"})
-"""What the name of the magnitude that goes with phi0 has besides the acquisition's entities."""
+"""Entities that the magnitude belonging to phi0 has in addition to the acquisition's entities."""
 
 B1_ORIGINS = ("measured", "model")
-"""Labels of the ``desc`` entity of |B1+| maps."""
+"""Labels of the ``desc`` entity of ``|B1+|`` maps."""
 
-# BIDS has no suffix for conductivity, and wants an echo of every MEGRE. A pattern with a trailing
-# slash would leave the folder.
+# BIDS has no suffix for conductivity and requires an echo entity for MEGRE, which the combined
+# magnitude lacks. The validator does not ignore a folder if its pattern ends with a slash.
 _BIDSIGNORE = (
     "*_condmap.*",
     "*_condstd.*",
@@ -45,16 +45,16 @@ _BIDSIGNORE = (
 def derivative_path(
     output_dir: Path, acquisition: Acquisition, suffix: str, extension: str, **entities: str
 ) -> Path:
-    """Name a derivative.
+    """Return the path of a derivative in ``anat``.
 
     Parameters
     ----------
     output_dir : Path
     acquisition : Acquisition
     suffix, extension : str
-        Such as ``condmap`` and ``.nii.gz``.
+        Suffix and file extension, such as ``condmap`` and ``.nii.gz``.
     **entities : str
-        Further entities, in the order BIDS wants.
+        Additional entities, in the BIDS order.
 
     Returns
     -------
@@ -68,19 +68,24 @@ def derivative_path(
 
 
 def b1_path(output_dir: Path, acquisition: Acquisition, origin: str) -> Path:
-    """Name the |B1+| map of an acquisition, which BIDS wants in ``fmap``."""
+    """Return the path of an acquisition's ``|B1+|`` map, which BIDS stores in ``fmap``."""
     path = derivative_path(output_dir, acquisition, "TB1map", ".nii.gz", desc=origin)
     return path.parent.with_name("fmap") / path.name
 
 
 def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
-    """Give a file's BIDS URI.
+    """Return the BIDS URI of a file.
 
     Parameters
     ----------
     path : Path
+        File inside at least one of the datasets.
     datasets : mapping of str to Path
-        Dataset folders by the name that ``DatasetLinks`` gives them.
+        Dataset folders by their name in ``DatasetLinks``.
+
+    Returns
+    -------
+    str
 
     Examples
     --------
@@ -88,29 +93,31 @@ def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
     'bids:raw:sub-01/anat/x.nii'
     """
     within = [name for name, root in datasets.items() if path.is_relative_to(root)]
-    # a derivative dataset lies inside the raw one: the nearer root is meant
+    # A derivative dataset may lie inside the raw dataset, so the innermost dataset is used.
     name = max(within, key=lambda name: len(datasets[name].parts))
     return f"bids:{name}:{path.relative_to(datasets[name]).as_posix()}"
 
 
 def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
-    """Write what a derivative dataset needs besides its maps.
+    """Write ``dataset_description.json`` and ``.bidsignore`` of a derivative dataset.
 
     Parameters
     ----------
     output_dir : Path
     datasets : mapping of str to Path
-        Source datasets by the name that BIDS URIs give them.
+        Source datasets by their name in BIDS URIs.
 
     Raises
     ------
     OutputError
-        If another dataset is there.
+        If the folder contains a dataset of other software.
     """
     description_path = output_dir / "dataset_description.json"
     if description_path.exists() and not is_ours(output_dir):
         raise OutputError(
-            output_dir, "holds another dataset", "give a new folder, or one of an earlier run"
+            output_dir,
+            "contains another dataset",
+            "give a new folder, or the output folder of an earlier run",
         )
     links = {
         name: quote(Path(os.path.relpath(path, output_dir)).as_posix())
@@ -136,17 +143,19 @@ def put_whole(
     sidecar: Mapping[str, Any] | None = None,
     outdated: Iterable[Path] = (),
 ) -> None:
-    """Copy a file into the dataset, whole or not at all, with its sidecar.
+    """Copy a file and its sidecar into the dataset atomically.
 
     Parameters
     ----------
     source : Path
     path : Path
-        Where to; left alone if it has the same content already.
+        Destination. A destination with the same content is not rewritten.
     sidecar : mapping, optional
-        Content of the JSON file beside it, written first: a map is never there without it.
+        Content of the JSON sidecar. The sidecar is written first, so that the dataset never holds
+        the file without its sidecar.
     outdated : iterable of Path
-        What told of an older content, to be taken away with it.
+        Files computed from the previous content of `path`. They are removed if the content
+        changes.
     """
 
     def write_sidecar() -> None:
@@ -158,25 +167,26 @@ def put_whole(
         return
     with whole_file(path) as temporary:
         shutil.copyfile(source, temporary)
-        # an old map must not stand beside a new sidecar, however this ends
+        # The old file is removed before the new sidecar is written, so that an interruption never
+        # leaves an old map with a new sidecar.
         for old in (*outdated, path):
             old.unlink(missing_ok=True)
         write_sidecar()
 
 
 def remove_with_sidecar(path: Path) -> None:
-    """Remove an image and its sidecar, where they exist."""
+    """Remove an image and its sidecar if they exist."""
     path.unlink(missing_ok=True)
     path.with_name(f"{stem(path)}.json").unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text file, whole or not at all; one with the same content is left alone."""
+    """Write a text file atomically; a file with the same content is not rewritten."""
     if path.is_file() and path.read_bytes() == content.encode():
         return
     with whole_file(path) as temporary:

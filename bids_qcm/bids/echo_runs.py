@@ -1,4 +1,4 @@
-"""Echoes of one acquisition that a converter named as runs."""
+"""Detect echoes of one acquisition that a converter named as runs."""
 
 import math
 from pathlib import Path
@@ -8,25 +8,27 @@ from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.bids.sidecars import is_number, read_sidecar
 
-# repetitions of one protocol agree to all digits that a sidecar has
+# Repetitions of one protocol have the same echo time in all digits that the sidecar stores.
 _SAME_ECHO_TIME = 1e-3
 
 
 def echoes_named_as_runs(image: Path, root: Path) -> dict[Path, float]:
-    """Find the runs of an image that differ in echo time, and so are echoes of one acquisition.
+    """Return the runs of an image if their echo times differ.
+
+    Runs with different echo times are most likely echoes of one acquisition.
 
     Parameters
     ----------
     image : Path
         Phase image, or imaginary part.
     root : Path
-        The dataset's folder.
+        Folder of the dataset.
 
     Returns
     -------
     dict of Path to float
-        Echo time in s of each run, by echo time; empty for repetitions, for images with an echo
-        entity, and where an echo time is unknown.
+        Echo time of each run in s, sorted by echo time. Empty if the runs are repetitions, if the
+        image has an echo entity or no run entity, or if an echo time is unknown.
     """
     entities, _ = parse_name(image.name)
     if "run" not in entities or "echo" in entities:
@@ -35,7 +37,7 @@ def echoes_named_as_runs(image: Path, root: Path) -> dict[Path, float]:
     for path in _runs(image):
         try:
             time = read_sidecar(path, root).get("EchoTime")
-        except InputError:  # the acquisition with this sidecar reports it
+        except InputError:  # The acquisition that owns this sidecar reports the error.
             return {}
         if not is_number(time):
             return {}
@@ -47,7 +49,7 @@ def echoes_named_as_runs(image: Path, root: Path) -> dict[Path, float]:
 
 
 def _runs(image: Path) -> list[Path]:
-    """List the images in the same folder whose names differ in the run only."""
+    """Return the images in the same folder whose names differ only in the run entity."""
     entities, suffix = parse_name(image.name)
     del entities["run"]
     found = []

@@ -1,43 +1,44 @@
-"""What is wrong with the input, in words that help."""
+"""Errors about the input and output files, with a remedy in each message."""
 
 from pathlib import Path
 
 
 class InputError(Exception):
-    """Something about the input that its owner can mend.
+    """An error in the input that the user can correct.
 
     Parameters
     ----------
     where : path or str
-        The file or folder that is meant.
+        File, folder or option with the problem.
     problem : str
-        What is wrong with it.
+        Problem, as a phrase that continues `where`.
     remedy : str
-        What to do.
+        Action that solves the problem, in the imperative.
     """
 
     def __init__(self, where: Path | str, problem: str, remedy: str) -> None:
-        # all three, so that the error can be passed between processes
+        # Exceptions are pickled with their args, so all three arguments are needed to pass the
+        # error between processes.
         super().__init__(where, problem, remedy)
         self.where = where
 
     def __str__(self) -> str:
-        """Give the message in one line, as a log has it; those of libraries may have several."""
+        """Return the message on one line; line breaks in a library's message are removed."""
         where, problem, remedy = self.args
         return f"{where}: {' '.join(problem.splitlines())}. Remedy: {remedy}"
 
 
 class DatasetError(InputError):
-    """The dataset as a whole is not one."""
+    """The folder is not a valid BIDS dataset."""
 
 
 class SelectionError(InputError):
-    """The filters select nothing."""
+    """The labels or filters select nothing."""
 
 
 class NoInputError(InputError):
-    """There is nothing to compute from."""
+    """The input has no data to compute from."""
 
 
 class OutputError(InputError):
-    """The output cannot be written where it was asked for."""
+    """The output cannot be written to the requested folder."""

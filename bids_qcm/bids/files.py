@@ -6,27 +6,27 @@ from shlex import quote
 
 from bids_qcm.bids.errors import InputError
 
-# git-annex reads pointers of up to 32 kB; LFS ones are smaller
+# git-annex accepts pointer files of up to 32 kB. Git LFS pointers are smaller.
 _LARGEST_POINTER = 32768
 
-# unlocked files of git-annex, and locked ones on a file system without links
+# Pointers of unlocked git-annex files, and of locked files on a file system without symlinks.
 _ANNEX_POINTERS = (b"/annex/objects/", b".git/annex/objects/")
 _LFS_POINTER = b"version https://git-lfs.github.com/"
 
 
 def visible(folder: Path, pattern: str) -> Iterator[Path]:
-    """Yield the paths in a folder that match a pattern, without hidden files and folders.
+    """Yield the paths in a folder that match a pattern, except hidden files and folders.
 
-    ``Path.glob`` lets ``*`` match a leading dot, but such files are never data: macOS writes
-    ``._NAME`` beside each file on foreign file systems, and version control, synchronisation and
-    interrupted copies leave others.
+    In ``Path.glob``, ``*`` also matches a leading dot, but hidden files are never data. For
+    example, macOS writes a ``._NAME`` file for each file on other file systems. Version control,
+    synchronisation tools and interrupted copies also leave hidden files.
 
     Parameters
     ----------
     folder : Path
-        Search this folder, which may itself be hidden.
+        Folder to search, which may itself be hidden.
     pattern : str
-        Pattern of ``Path.glob``.
+        Pattern for ``Path.glob``.
 
     Yields
     ------
@@ -37,24 +37,24 @@ def visible(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def is_hidden(path: Path, root: Path) -> bool:
-    """Whether a file, or a folder between it and `root`, has a name that starts with a dot."""
-    if path.parent == root:  # faster, and most are
+    """Whether the name of a file, or of a folder between `root` and the file, starts with a dot."""
+    if path.parent == root:  # Fast path for the most common case.
         return path.name.startswith(".")
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def require_content(path: Path) -> None:
-    """Check that a file has its content, which git-annex and Git LFS fetch on demand only.
+    """Check that the content of a file is present; git-annex and Git LFS download it on demand.
 
     Raises
     ------
     InputError
-        If the file is a broken link, or a pointer of git-annex or Git LFS.
+        If the file is a broken symlink, or a pointer file of git-annex or Git LFS.
     """
     if path.is_symlink() and not path.exists():
         raise InputError(
             path,
-            "is a link to content that is not here",
+            "is a symlink to content that has not been downloaded",
             f"get it first, with `datalad get {quote(str(path))}`",
         )
     try:
@@ -63,16 +63,16 @@ def require_content(path: Path) -> None:
         with path.open("rb") as file:
             beginning = file.readline(1024)
     except OSError:
-        return  # reading the file raises the error
+        return  # The caller gets the same error when it reads the file.
     if beginning.startswith(_LFS_POINTER):
         raise InputError(
             path,
-            "is a pointer of Git LFS to content that is not here",
+            "is a Git LFS pointer to content that has not been downloaded",
             f"get it first, with `git lfs pull --include {quote(path.name)}`",
         )
     if any(one in beginning for one in _ANNEX_POINTERS) and beginning[:1] in (b"/", b"."):
         raise InputError(
             path,
-            "is a pointer of git-annex to content that is not here",
+            "is a git-annex pointer to content that has not been downloaded",
             f"get it first, with `datalad get {quote(str(path))}`",
         )

@@ -1,10 +1,10 @@
-"""Filters by entities, as ``--bids-filter-file`` has them."""
+"""Entity filters of ``--bids-filter-file``."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# pybids' names of entities, which filter files use, and those of file names
+# The entity names of pybids, which filter files use, and the short names in file names.
 _SHORT_NAMES = {
     "subject": "sub",
     "session": "ses",
@@ -40,48 +40,61 @@ _SHORT_NAMES = {
 
 _QUERIES = ("Query.NONE", "Query.ANY", "Query.REQUIRED", "Query.OPTIONAL")
 
-# as users write them, or as Python prints pybids' own
+# A query as users write it (Query.NONE) or as Python prints the pybids enum (<Query.NONE: 1>).
 _QUERY = re.compile(r"<?Query\.(NONE|ANY|REQUIRED|OPTIONAL)(: \d+>)?")
 
 
 def check_filters(filters: Mapping[str, Any], what: str) -> None:
-    """Check the keys of filters, of which one that is no entity would never let anything pass.
+    """Check the keys and queries of a filter, because no file would pass an invalid filter.
 
     Parameters
     ----------
     filters : mapping of str to any
     what : str
-        What they select.
+        Name of the filter in the message.
 
     Raises
     ------
     TypeError
-        If it is no mapping.
+        If `filters` is not a mapping.
     ValueError
-        If a key is no entity, by its full or its short name, or a value is an unknown query.
+        If a key is neither the full nor the short name of an entity, or a value is an unknown
+        query.
     """
     if not isinstance(filters, Mapping):
-        raise TypeError(f"{what} must be an object of entities")
+        raise TypeError(f"{what} must be a JSON object with entities as keys")
     unknown = set(filters) - {*_SHORT_NAMES, *_SHORT_NAMES.values()}
     if unknown:
-        raise ValueError(f"{what}: {', '.join(sorted(unknown))} is no entity")
+        raise ValueError(f"{what}: unknown entity: {', '.join(sorted(unknown))}")
     for wanted in filters.values():
         for one in wanted if isinstance(wanted, list) else [wanted]:
             if str(one).lstrip("<").startswith("Query.") and not _QUERY.fullmatch(str(one)):
-                raise ValueError(f"{what}: {one} is none of {', '.join(_QUERIES)}")
+                raise ValueError(f"{what}: {one} is not one of {', '.join(_QUERIES)}")
 
 
 def names(filters: Mapping[str, Any], entity: str) -> bool:
-    """Whether filters ask for an entity, by its full or its short name."""
+    """Whether a filter has a condition on an entity; `entity` is its short name."""
     return any(_SHORT_NAMES.get(key, key) == entity for key in filters)
 
 
 def passes(present: Mapping[str, str], filters: Mapping[str, Any]) -> bool:
-    """Tell whether a file's entities, and its suffix among them, are what filters ask for.
+    """Whether the entities of a file pass a filter.
 
-    As in pybids and fMRIPrep a list holds alternatives, 1 is 01, null and ``Query.NONE`` ask for
-    absence, ``*``, ``Query.ANY`` and ``Query.REQUIRED`` for any label, and ``Query.OPTIONAL`` for
-    nothing.
+    The rules are those of pybids and fMRIPrep. A list contains alternatives. Numbers are compared
+    by value, so ``1`` equals ``01``. ``null`` and ``Query.NONE`` require the entity to be absent.
+    ``*``, ``Query.ANY`` and ``Query.REQUIRED`` accept any label, but the entity must be present.
+    ``Query.OPTIONAL`` accepts every file.
+
+    Parameters
+    ----------
+    present : mapping of str to str
+        Entities of the file by short name, including ``suffix``.
+    filters : mapping
+        Wanted labels or queries by the full or short name of the entity.
+
+    Returns
+    -------
+    bool
     """
     return all(
         _matches(present.get(_SHORT_NAMES.get(key, key)), wanted) for key, wanted in filters.items()
@@ -102,7 +115,7 @@ def _matches(present: str | None, wanted: str | int | list | None) -> bool:
 
 
 def _query(wanted: str | int | None) -> str | None:
-    """Return the name of a query, None for a label."""
+    """Return the name of a query, such as ``NONE``; None if `wanted` is a label."""
     if wanted is None:
         return "NONE"
     if wanted == "*":

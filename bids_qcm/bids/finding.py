@@ -1,4 +1,4 @@
-"""The search for an acquisition's mask, segmentation and |B1+| map, before anything is computed."""
+"""Find and check the mask, segmentation and ``|B1+|`` map before the computation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,16 +38,20 @@ from bids_qcm.settings import Settings
 
 @dataclass(frozen=True)
 class Found:
-    """A companion and its way into the phase's grid, or why there is none.
+    """Outcome of a search: an image and its route to the grid of the phase, or a reason.
 
     Attributes
     ----------
     companion : Companion or None
+        The image; None if no usable image was found.
     route : Route
+        How the image is resampled to the grid of the phase.
     why_none : str
+        Reason why no image is used; empty if there is an image.
     warnings : tuple of str
-    brain : ndarray of bool or None
-        A mask at the nearest voxels, where its place is known before registering.
+    brain : ndarray of bool or None, shape of the phase
+        Brain mask, sampled at the nearest voxels. None if the image is not a mask, or if its
+        position is known only after the registration.
     """
 
     companion: Companion | None = None
@@ -58,19 +62,19 @@ class Found:
 
 
 MaskOrigin = Literal["derivative", "T1w", "template", "signal"]
-"""What a mask was made from."""
+"""Origin of a mask."""
 
 
 @dataclass(frozen=True)
 class FoundMask:
-    """A brain mask, or an image to make it from, and what to try in which order.
+    """Outcome of the search for a mask.
 
     Attributes
     ----------
     found : Found
-        Of a mask, or of a T1w image.
+        The brain mask, or the T1w image to compute a brain mask from.
     origins : tuple of str
-        What to make the mask from; the next one is for a failure of the one before.
+        Origins to try, in order. Each origin is used only if the previous origin fails.
     """
 
     found: Found
@@ -78,22 +82,22 @@ class FoundMask:
 
 
 B1Origin = Literal["measured", "model", "none"]
-"""Where |B1+| is from; none stands for a constant |B1+|."""
+"""Origin of ``|B1+|``; ``none`` stands for a constant ``|B1+|``."""
 
 
 @dataclass(frozen=True)
 class FoundB1:
-    """A measured |B1+| map, and what to try in which order.
+    """Outcome of the search for a ``|B1+|`` map.
 
     Attributes
     ----------
     found : Found
-        Of the measured map.
+        The measured map.
     origins : tuple of str
-        Where to take |B1+| from; the next one is for a failure of the one before. Empty for a
-        constant |B1+|.
+        Origins to try, in order. Each origin is used only if the previous origin fails. Empty for
+        a constant ``|B1+|``.
     declared : DeclaredB1
-        By the map's sidecar.
+        Unit and flip angles from the sidecar of the map.
     """
 
     found: Found = field(default_factory=Found)
@@ -103,24 +107,26 @@ class FoundB1:
 
 @dataclass(frozen=True)
 class Finder:
-    """Finds an acquisition's mask, segmentation and |B1+| map, and checks them as far as possible.
+    """Search for the mask, segmentation and ``|B1+|`` map of an acquisition.
+
+    The images that are found are checked as far as possible before the computation.
 
     Attributes
     ----------
     acquisition : Acquisition
     settings : Settings
     grid : Grid
-        The phase's.
+        Grid of the phase.
     first_echo : pair of Path
         Magnitude and phase, or real and imaginary part.
     units : PhaseUnits or None
-        The phase's; None for real and imaginary parts.
+        Unit of the phase; None for real and imaginary parts.
     datasets : sequence of Path
-        Derivative datasets, in the order in which they are searched.
+        Derivative datasets in search order.
     headers_only : bool
-        Whether to leave the values, and what is found by them, for later.
+        Whether to skip the checks that need the voxel values.
     shows_head : bool or None
-        What the sidecar says of the body part; None where it says nothing.
+        Whether the sidecar names the head as the body part; None if it names no body part.
     """
 
     acquisition: Acquisition
@@ -133,15 +139,15 @@ class Finder:
     shows_head: bool | None = None
 
     def mask(self, datasets: Sequence[Path]) -> FoundMask:
-        """Find the brain mask, or the image to make it from.
+        """Find the brain mask, or the image to compute it from.
 
-        A mask that cannot be used is a warning, because a mask can be made; but it is an error
-        where its dataset was named.
+        An unusable mask leads to a warning, because a mask can be computed instead. It is an
+        error if the user named the dataset of the mask.
 
         Parameters
         ----------
         datasets : sequence of Path
-            Derivative datasets to take the mask from.
+            Derivative datasets to search for a mask.
 
         Returns
         -------
@@ -150,7 +156,7 @@ class Finder:
         Raises
         ------
         InputError
-            If the dataset that was named has no mask that can be used.
+            If the dataset named by the user has no usable mask.
         """
         wanted = self.settings.mask
         if wanted == "signal":
@@ -162,17 +168,17 @@ class Finder:
                 return FoundMask(derived, ("derivative",))
             why, warnings = self._no_mask(), self._unused_masks()
             if self.settings.mask_filters:
-                warnings = (f"the brain mask is made, because {why}", *warnings)
+                warnings = (f"a brain mask is computed, because {why}", *warnings)
         except InputError as error:
             if wanted not in ("auto", "brain"):
                 raise
-            why = f"the mask that was found is not used: {error}"
+            why = f"the brain mask from a derivative dataset is not used: {error}"
             warnings = (why,)
         if wanted not in ("auto", "brain"):
             raise InputError(
                 datasets[0], why, "give another dataset with --mask, or leave --mask out"
             )
-        # A signal mask is not a brain mask.
+        # With --mask brain, a signal mask is not an acceptable substitute.
         last: tuple[MaskOrigin, ...] = ("signal",) if wanted == "auto" else ()
         if self.shows_head is False and wanted == "auto":
             return FoundMask(Found(warnings=warnings), last)
@@ -194,10 +200,10 @@ class Finder:
         return Found(found, route, "", tuple(warnings), brain)
 
     def _image_for_mask(self) -> Found:
-        """Find the T1w image to make a brain mask from."""
+        """Find the T1w image to compute a brain mask from."""
         filters = self.settings.segmentation_filters
         try:
-            # Repeated images show the same brain.
+            # Any of several repeated T1w images will do, because all show the same brain.
             found = find_t1w(
                 self.acquisition, self.grid, self.settings.bids_dir, filters, any_of_equal=True
             )
@@ -207,14 +213,25 @@ class Finder:
                 read_stored(found.path)
             route, warnings = self._route(found)
         except InputError as error:
-            return Found(warnings=(f"the brain mask is made without a T1w image: {error}",))
+            return Found(warnings=(f"the brain mask is computed without a T1w image: {error}",))
         return Found(found, route, "", tuple(warnings))
 
     def segmentation(self, datasets: Sequence[Path], mask: Found) -> Found:
-        """Find the segmentation, or tell why there is none.
+        """Find the segmentation, or the reason why no segmentation is used.
 
-        A segmentation that cannot be used is a warning; where a method was asked for that needs
-        one, the refusal of that method says so instead.
+        An unusable segmentation leads to a warning. If the user requested a method that needs a
+        segmentation, the method is refused with the same reason, and the warning is omitted.
+
+        Parameters
+        ----------
+        datasets : sequence of Path
+            Derivative datasets to search for a segmentation.
+        mask : Found
+            The brain mask, which the segmentation must agree with.
+
+        Returns
+        -------
+        Found
         """
         acquisition, settings = self.acquisition, self.settings
         if settings.segmentation == "none":
@@ -227,26 +244,28 @@ class Finder:
             )
             if found is None:
                 filtered = bool(settings.segmentation_filters)
-                return self._none(_no_segmentation(acquisition, filtered), worth_a_warning=filtered)
+                return self._without_segmentation(
+                    _no_segmentation(acquisition, filtered), worth_a_warning=filtered
+                )
             route, warnings = self._route(found)
             if not self.headers_only:
                 self._check(found, route, mask)
         except InputError as error:
-            return self._none(str(error), worth_a_warning=True)
+            return self._without_segmentation(str(error), worth_a_warning=True)
         return Found(found, route, "", tuple(warnings))
 
     def b1(self, datasets: Sequence[Path], frequency: float) -> FoundB1:
-        """Find the measured |B1+| map, and what stands in for it.
+        """Find the measured ``|B1+|`` map, and the alternatives if it is missing or fails.
 
-        With ``auto``, a map that cannot be used is a warning, because the model or a constant
-        |B1+| can be used instead; it is an error where its dataset was named.
+        With ``auto``, an unusable map leads to a warning, because the model or a constant
+        ``|B1+|`` can be used instead. It is an error if the user named the dataset of the map.
 
         Parameters
         ----------
         datasets : sequence of Path
-            Datasets to take the map from.
+            Datasets to search for a map.
         frequency : float
-            Larmor frequency, Hz.
+            Larmor frequency in Hz.
 
         Returns
         -------
@@ -255,7 +274,7 @@ class Finder:
         Raises
         ------
         InputError
-            If the dataset that was named has no map that can be used.
+            If the dataset named by the user has no usable map.
         """
         wanted = self.settings.b1
         if wanted in ("none", "model"):
@@ -285,7 +304,11 @@ class Finder:
         return FoundB1(Found(warnings=warnings), (*model, "none") if model else ())
 
     def _modelled(self, frequency: float) -> tuple[B1Origin, ...]:
-        """Return the model if it may help; whether the image shows a head may be known later."""
+        """Return the model as an origin if it may improve the maps.
+
+        The model is kept if the sidecar does not name the body part, because a later step can
+        still find out whether the image shows a head.
+        """
         helps = model_helps(frequency, is_head=self.shows_head is not False)
         return ("model",) if helps else ()
 
@@ -302,14 +325,14 @@ class Finder:
         return FoundB1(Found(found, route, "", tuple(warnings)), declared=declared)
 
     def _unused_b1_maps(self, datasets: Sequence[Path]) -> tuple[str, ...]:
-        """Return a warning that names the maps which are intended for other images."""
+        """Return a warning that lists the maps intended for other images, if there are any."""
         others = ", ".join(p.name for p in b1_maps_of_others(self.acquisition, datasets))
         if not others:
             return ()
         return (
-            f"{self.acquisition.name}: |B1+| maps not used, as their IntendedFor names other "
-            f"images only: {others}. If the head did not move between them, add an image of this "
-            "acquisition to IntendedFor, or name the map's dataset with --b1",
+            f"{self.acquisition.name}: |B1+| maps not used, because their IntendedFor names only "
+            f"other images: {others}. If the head did not move between the scans, add an image of "
+            "this acquisition to IntendedFor, or name the map's dataset with --b1",
         )
 
     def _no_mask(self) -> str:
@@ -319,21 +342,25 @@ class Finder:
         return f"has no brain mask for {name}"
 
     def _unused_masks(self) -> tuple[str, ...]:
-        """Return a warning that names the masks which are there and not known to be the brain."""
+        """Return a warning that lists the masks not known to show the brain, if there are any."""
         others = ", ".join(path.name for path in other_masks(self.acquisition, self.datasets))
         if not others:
             return ()
         return (
-            f"{self.acquisition.name}: masks not used: {others}. If one of them is the brain, "
-            "rename it to *_desc-brain_mask, or choose it with --bids-filter-file",
+            f"{self.acquisition.name}: masks not used: {others}. If one of these masks shows the "
+            "brain, rename it to *_desc-brain_mask, or choose it with --bids-filter-file",
         )
 
-    def _none(self, why: str, *, worth_a_warning: bool = False) -> Found:
-        """Return no segmentation and the reason, which also refuses the methods that need one."""
+    def _without_segmentation(self, why: str, *, worth_a_warning: bool = False) -> Found:
+        """Return a result without a segmentation, with the reason and an optional warning.
+
+        The methods that need a segmentation are refused with the same reason, so the warning is
+        left out if the user requested one of these methods.
+        """
         worth_a_warning |= self.settings.segmentation != "auto"
         refused = any(METHODS[name].uses_labels for name in self.settings.methods)
         told = worth_a_warning and not refused
-        return Found(why_none=why, warnings=(f"using no segmentation, as {why}",) if told else ())
+        return Found(why_none=why, warnings=(f"no segmentation is used: {why}",) if told else ())
 
     def _route(self, found: Companion) -> tuple[Route, list[str]]:
         return plan_route(found, self.acquisition, self.grid, self.datasets, self.settings)
@@ -342,18 +369,21 @@ class Finder:
         acquisition, settings = self.acquisition, self.settings
         found = find_t1w(acquisition, self.grid, settings.bids_dir, settings.segmentation_filters)
         if found is None:
-            return self._none(f"--segmentation t1w, but {acquisition.name} has no T1w image")
+            return self._without_segmentation(
+                f"--segmentation t1w, but {acquisition.name} has no T1w image"
+            )
         if not self.headers_only:
             read_stored(found.path)
         route, warnings = self._route(found)
         warning = (
-            f"{acquisition.name}: the segmentation is of low confidence: tissue classes of "
-            f"{found.path.name}; a segmentation by FreeSurfer, FastSurfer or SynthSeg is better"
+            f"{acquisition.name}: the segmentation has low confidence, because it was computed "
+            f"from {found.path.name} by intensity classification; a segmentation by FreeSurfer, "
+            "FastSurfer or SynthSeg is more accurate"
         )
         return Found(found, route, "", (warning, *warnings))
 
     def _check(self, found: Companion, route: Route, mask: Found) -> None:
-        """Check a segmentation's labels, and its place as far as it is known before registering."""
+        """Check the labels of a segmentation, and its position unless a registration decides it."""
         labels, _ = read_tissues(found, self.settings.label_table)
         if route.coreg not in (None, "header"):
             PointTransform(route.steps)
@@ -379,6 +409,6 @@ def _no_segmentation(acquisition: Acquisition, filtered: bool) -> str:
         return f"no segmentation for {acquisition.name} passes the filters of --bids-filter-file"
     return (
         f"no segmentation for {acquisition.name}; give a derivative dataset that has "
-        f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives, or let its T1w image be "
-        "segmented with --segmentation t1w"
+        f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives, or segment its T1w "
+        "image with --segmentation t1w"
     )

@@ -1,4 +1,4 @@
-"""The geometry in an image's header: sform, qform and voxel size must agree."""
+"""Check the geometry in an image header: sform, qform and voxel size must agree."""
 
 from itertools import combinations
 from pathlib import Path
@@ -10,23 +10,25 @@ from numpy.typing import NDArray
 
 from bids_qcm.bids.errors import InputError
 
-# Conductivity goes with 1/d^2, so this difference of the voxel size d changes it by 1 %, less than
-# any map's noise. It is five times the rounding of 0.5 mm to three decimals, the coarsest seen;
-# float32 rounds to 6e-8.
+# Relative tolerance of the voxel size d. Conductivity is proportional to 1/d^2, so this difference
+# changes it by 1 %, which is less than the noise of any map. The tolerance is five times the
+# coarsest rounding error seen, 0.5 mm stored with three decimals; float32 rounds to 6e-8.
 _SIZE_TOLERANCE = 0.005
 
-# Largest cosine between two axes. Their cross derivative enters the Laplacian with twice the
-# cosine, so it changes conductivity by 1 %, too. Direction cosines of three decimals leave 0.001.
+# Largest cosine between two axes. The cross derivative of two axes enters the Laplacian with twice
+# the cosine, so this cosine also changes conductivity by 1 %. Direction cosines stored with three
+# decimals have an error of 0.001.
 _COSINE_TOLERANCE = 0.005
 
-# Where sform and qform name the same space, a voxel may be off by this share of its size. The
-# float32 quaternion of a qform turns by up to 3e-4 rad near 180 degrees, 0.1 mm at a head's rim.
+# Largest distance between the positions of a voxel by sform and by qform, in voxel sizes, if both
+# refer to the same space. Rounding the quaternion of a qform to float32 rotates the image by up to
+# 3e-4 rad near 180 degrees, which is 0.1 mm at the surface of the head.
 _POSITION_TOLERANCE = 0.5
 
 _AXES = "ijk"
 _REMEDY = (
-    "convert it again, or set both to the right one, with nibabel's set_sform and set_qform or "
-    "with fslorient"
+    "convert it again, or set both transforms to the correct one with nibabel's set_sform and "
+    "set_qform, or with fslorient"
 )
 
 
@@ -41,8 +43,9 @@ def check_geometry(path: Path, image: nib.Nifti1Image) -> None:
     Raises
     ------
     InputError
-        If a voxel size is 0 or not finite, neither sform nor qform is set, sform and pixdim differ
-        in voxel size, or sform and qform put the voxels of one space in different places.
+        If a voxel size is 0 or not finite, if neither sform nor qform is set, if sform and pixdim
+        differ in voxel size, or if sform and qform have the same code and place the voxels in
+        different positions.
     """
     header, sizes = image.header, _stored_sizes(image)
     codes = int(header["sform_code"]), int(header["qform_code"])
@@ -52,8 +55,8 @@ def check_geometry(path: Path, image: nib.Nifti1Image) -> None:
         raise InputError(
             path,
             f"has neither sform nor qform (codes {codes[0]} and {codes[1]}), only a pixdim of "
-            f"{_mm(sizes)}: where its voxels lie is unknown",
-            "convert it again, or copy the geometry of an image of the same grid to its header",
+            f"{_mm(sizes)}: the position of its voxels is unknown",
+            "convert it again, or copy the geometry from an image with the same grid to its header",
         )
     if codes[0] == 0:
         return
@@ -61,8 +64,8 @@ def check_geometry(path: Path, image: nib.Nifti1Image) -> None:
     if np.any(np.abs(voxel_sizes(sform) - sizes) > _SIZE_TOLERANCE * sizes):
         raise InputError(
             path,
-            f"has voxels of {_mm(voxel_sizes(sform))} by its sform, but of {_mm(sizes)} by its "
-            "qform and pixdim",
+            f"has voxels of {_mm(voxel_sizes(sform))} according to its sform, but of {_mm(sizes)} "
+            "according to its qform and pixdim",
             _REMEDY,
         )
     if codes[0] == codes[1]:
@@ -76,7 +79,7 @@ def check_axes(path: Path, affine: NDArray[np.floating]) -> None:
     ----------
     path : Path
     affine : ndarray, shape (4, 4)
-        Not singular.
+        Affine that is not singular.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def check_axes(path: Path, affine: NDArray[np.floating]) -> None:
                 path,
                 f"is sheared: its axes {_AXES[one]} and {_AXES[other]} meet at "
                 f"{np.degrees(np.arccos(cosine)):.1f} degrees, not 90",
-                "use the image as it was acquired, with the header of the scanner",
+                "use the image as it was acquired, with its original header",
             )
 
 
@@ -107,16 +110,17 @@ def _check_position(
     if distance > _POSITION_TOLERANCE * size:
         raise InputError(
             path,
-            f"has an sform and a qform of the same code, {int(header['sform_code'])}, that put a "
-            f"voxel {distance:.3g} mm apart",
+            f"has an sform and a qform with the same code, {int(header['sform_code'])}, whose "
+            f"voxel positions differ by up to {distance:.3g} mm",
             _REMEDY,
         )
 
 
 def _stored_sizes(image: nib.Nifti1Image) -> NDArray[np.float64]:
-    """Return the voxel size of the header as it is in the file.
+    """Return the voxel sizes in mm as stored in the header.
 
-    nibabel replaces a size of 0 by 1 without a word, so the file is read again where it may have.
+    nibabel silently replaces a size of 0 with 1, so the header is read again from the file if a
+    size is 1.
     """
     header = image.header
     sizes = header["pixdim"][1:4]

@@ -1,4 +1,4 @@
-"""Images: read with every way to be broken in mind, written whole or not at all."""
+"""Read images with full error checking, and write them atomically."""
 
 import gzip
 import math
@@ -38,33 +38,36 @@ _UNREADABLE = (
     HeaderDataError,
 )
 
-_NO_INTEGERS = "has values that are not whole numbers of at most 32 bits"
+_NO_INTEGERS = "has values that are not 32-bit integers"
 
-# Labels stored through a slope come back with an error, which an interpolated label exceeds.
+# Tolerance for labels. Labels stored with a slope have a rounding error, which is smaller than the
+# deviation of interpolated labels.
 _ROUNDING = 1e-3
 
 _COMPRESSED = (".gz", ".mgz")
 _CHUNK_BYTES = 1 << 20
 
-# Affines of one scan, written by different converters, differ by rounding.
+# Different converters round the affine of the same scan differently.
 _TOLERANCE_MM = 0.1
 
-# Wider than any scanner's; kernels of millions of voxels would follow from a wrong unit.
+# Range of voxel sizes, wider than on any scanner. Voxel sizes in a wrong unit would lead to kernels
+# of millions of voxels.
 _VOXEL_SIZE_RANGE_MM = (0.05, 50.0)
 
-# Between making a temporary file and locking it, another process may find it unlocked.
+# Grace period of a new temporary file: another process may find the file after its creation and
+# before it is locked.
 _SECONDS_TO_LOCK = 1.0
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where an image's voxels lie.
+    """The voxel grid of an image in scanner coordinates.
 
     Attributes
     ----------
     shape : tuple of 3 ints
     affine : ndarray of float, shape (4, 4)
-        Voxel indices to scanner coordinates in mm.
+        Maps voxel indices to scanner coordinates in mm.
     """
 
     shape: tuple[int, int, int]
@@ -82,10 +85,10 @@ class Grid:
         return x, y, z
 
     def matches(self, other: "Grid") -> bool:
-        """Tell whether both grids are the same: no voxel of one is more than 0.1 mm off."""
+        """Whether both grids have the same shape and all voxel positions agree within 0.1 mm."""
         if self.shape != other.shape:
             return False
-        # of what is linear, a corner is the furthest off
+        # The difference of two affine maps is affine, so its norm is largest at a corner.
         corners = np.array(list(product(*((0, n - 1) for n in self.shape))))
         distance = apply_affine(self.affine - other.affine, corners)
         return bool(np.all(np.linalg.norm(distance, axis=1) <= _TOLERANCE_MM))
@@ -93,14 +96,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class StoredImage:
-    """The values of a file as they are stored, and their scaling.
+    """The stored values of an image file, and their scaling.
 
     Attributes
     ----------
     values : ndarray, shape (X, Y, Z)
-        Before scaling.
+        Values before scaling, in the dtype of the file.
     slope, intercept : float
-        1 and 0 where the header has none.
+        Scaling from the header; 1 and 0 if the header has no scaling.
     """
 
     values: NDArray
@@ -109,7 +112,7 @@ class StoredImage:
 
     @property
     def scaled(self) -> NDArray[np.float32]:
-        """Values after scaling; float32."""
+        """Values after scaling, as float32."""
         return (self.slope * self.values.astype(np.float64) + self.intercept).astype(np.float32)
 
 
@@ -119,8 +122,8 @@ def read_grid(path: Path) -> Grid:
     Raises
     ------
     InputError
-        If the file cannot be read, is not 3-D, or has an affine that is singular, sheared or no
-        scanner's, or a header that contradicts itself.
+        If the file cannot be read, is not 3-D or has no voxels, if its affine is singular or
+        sheared, if its voxel size is not plausible, or if its header contradicts itself.
     """
     image = _load(path)
     shape = _without_ones(image.shape)
@@ -135,7 +138,7 @@ def read_grid(path: Path) -> Grid:
     affine = np.asarray(image.affine, dtype=np.float64)
     singular = not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9
     if singular:
-        raise InputError(path, "has a singular affine", "mend its sform or qform")
+        raise InputError(path, "has a singular affine", "correct its sform or qform")
     if isinstance(image, nib.Nifti1Image):
         check_geometry(path, image)
     check_axes(path, affine)
@@ -144,7 +147,7 @@ def read_grid(path: Path) -> Grid:
     if not all(low <= size <= high for size in grid.voxel_size):
         size = " x ".join(f"{one:g}" for one in grid.voxel_size)
         raise InputError(
-            path, f"has voxels of {size} mm", "mend its sform or qform, which are in mm"
+            path, f"has voxels of {size} mm", "correct its sform or qform, which are in mm"
         )
     return grid
 
@@ -155,8 +158,8 @@ def read_stored(path: Path) -> StoredImage:
     Raises
     ------
     InputError
-        If the file cannot be read to its end, its checksum is wrong, or all values are zero or
-        not finite.
+        If the file cannot be read completely, if its checksum is wrong, if its values are not real
+        numbers, or if all values are zero or not finite.
     """
     image = _load(path)
     try:
@@ -165,21 +168,21 @@ def read_stored(path: Path) -> StoredImage:
     except gzip.BadGzipFile as error:
         raise InputError(
             path,
-            f"is damaged: its compressed content has an error ({error})",
-            "copy it again from where it is whole and compare checksums, or convert it again",
+            f"is damaged: its compressed data contain an error ({error})",
+            "copy it again from an intact source and compare checksums, or convert it again",
         ) from error
     except _UNREADABLE as error:
         raise InputError(
-            path, f"cannot be read to its end ({error})", "copy or convert it again"
+            path, f"cannot be read completely ({error})", "copy or convert it again"
         ) from error
     if not np.issubdtype(values.dtype, np.integer) and not np.issubdtype(values.dtype, np.floating):
         raise InputError(
             path,
-            f"holds values of type {values.dtype}",
+            f"has values of type {values.dtype}",
             "store real numbers: part-mag and part-phase, or part-real and part-imag",
         )
     if not np.any(values[np.isfinite(values)]):
-        raise InputError(path, "is zero or not finite everywhere", "convert it again")
+        raise InputError(path, "contains only zeros or non-finite values", "convert it again")
     values = values.reshape(_without_ones(values.shape))
     return StoredImage(values, float(slope), float(intercept))
 
@@ -194,12 +197,12 @@ def read_parts(
     first, second : Path
         Magnitude and phase, or real and imaginary part.
     units : PhaseUnits or None
-        The phase's unit; None for real and imaginary parts.
+        Unit of the phase; None for real and imaginary parts.
 
     Returns
     -------
     first, second : ndarray of float32, shape (X, Y, Z)
-        Scaled values; a phase is in rad.
+        Scaled values of both parts; a phase is converted to rad.
     """
     one, other = read_stored(first), read_stored(second)
     if units is None:
@@ -210,9 +213,19 @@ def read_parts(
 def to_polar(
     parts: tuple[NDArray[np.float32], NDArray[np.float32]], units: PhaseUnits | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return magnitude and phase of the parts of :func:`read_parts`.
+    """Convert the two parts of an echo to magnitude and phase.
 
-    The phase is in rad; the magnitude is 0 where the files have none that is finite.
+    Parameters
+    ----------
+    parts : pair of ndarray of float32, shape (X, Y, Z)
+        Parts from :func:`read_parts`.
+    units : PhaseUnits or None
+        Unit of the phase; None for real and imaginary parts.
+
+    Returns
+    -------
+    magnitude, phase : ndarray of float, shape (X, Y, Z)
+        The phase is in rad. The magnitude is 0 where it is not finite in the files.
     """
     magnitude, phase = parts
     if units is None:
@@ -224,25 +237,25 @@ def to_polar(
 def read_echo(
     first: Path, second: Path, units: PhaseUnits | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Read one echo as magnitude and phase; arguments as for :func:`read_parts`."""
+    """Read one echo as magnitude and phase in rad; arguments as in :func:`read_parts`."""
     return to_polar(read_parts(first, second, units), units)
 
 
 def read_values(path: Path) -> NDArray[np.float32]:
-    """Read an image's scaled values, (X, Y, Z) float32."""
+    """Read the scaled values of an image, shape (X, Y, Z), float32."""
     return read_stored(path).scaled
 
 
 def read_integers(path: Path) -> NDArray[np.int32]:
-    """Read a label image or mask, (X, Y, Z) int32.
+    """Read a label image or mask, shape (X, Y, Z), int32.
 
     Raises
     ------
     InputError
-        If a value is more than 0.001 off a whole number.
+        If a value differs from a whole number by more than 0.001, or exceeds the int32 range.
     """
     image = read_stored(path)
-    # not float32, which merges whole numbers above 16777216
+    # float32 cannot distinguish integers above 16777216, so labels are scaled in float64.
     values = image.values
     if (image.slope, image.intercept) != (1, 0):
         values = image.slope * values.astype(np.float64) + image.intercept
@@ -256,7 +269,7 @@ def read_integers(path: Path) -> NDArray[np.int32]:
 
 
 def to_canonical(values: NDArray, affine: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
-    """Turn an image so that its axes run to the right, to the front and up, as nearly as they can.
+    """Reorient an image to the closest canonical (RAS+) orientation.
 
     Parameters
     ----------
@@ -266,23 +279,23 @@ def to_canonical(values: NDArray, affine: NDArray[np.floating]) -> tuple[NDArray
     Returns
     -------
     values, affine : ndarray
-        The same image; nothing is interpolated.
+        The same image with permuted and flipped axes; no value is interpolated.
     """
     turn = io_orientation(affine)
     return apply_orientation(values, turn), affine @ inv_ornt_aff(turn, values.shape)
 
 
 def write_image(path: Path, values: NDArray, like: Path) -> None:
-    """Write values in another image's space.
+    """Write values as an image with the geometry of another image.
 
     Parameters
     ----------
     path : Path
-        To write, whole or not at all.
+        File to write atomically.
     values : ndarray, shape (X, Y, Z)
-        Stored in their own dtype; bool as uint8.
+        Values, stored in their own dtype; bool is stored as uint8.
     like : Path
-        Image to take the affine and its meaning (sform and qform codes) from.
+        Image that supplies the affine and the sform and qform codes.
     """
     source = _load(like)
     codes = int(source.header["sform_code"]), int(source.header["qform_code"])
@@ -297,16 +310,16 @@ def save_array(
     intercept: float = 0.0,
     codes: tuple[int, int] = (1, 1),
 ) -> None:
-    """Write stored values and their scaling, the same bytes for the same input.
+    """Write stored values and their scaling to a NIfTI file; equal input gives equal bytes.
 
     Parameters
     ----------
     path : Path
-        Ends in ``.nii`` or ``.nii.gz``; written whole or not at all.
+        File with the extension ``.nii`` or ``.nii.gz``, written atomically.
     values : ndarray, shape (X, Y, Z)
-        Stored in their own dtype; bool as uint8.
+        Stored values in their own dtype; bool is stored as uint8.
     affine : ndarray, shape (4, 4)
-        Voxel indices to mm.
+        Maps voxel indices to mm.
     slope, intercept : float
         ``scl_slope`` and ``scl_inter``.
     codes : tuple of 2 ints
@@ -317,7 +330,7 @@ def save_array(
     image.set_sform(affine, codes[0])
     image.set_qform(affine, codes[1])
     image.header.set_xyzt_units("mm")
-    # with the scaling set, nibabel stores the values as they are
+    # If the scaling is set, nibabel stores the values unchanged.
     image.header.set_slope_inter(slope, intercept)
     with whole_file(path) as temporary:
         nib.save(image, temporary)
@@ -325,10 +338,11 @@ def save_array(
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`, renamed to it when the block succeeds.
+    """Context manager that yields a temporary path and renames it to `path` on success.
 
-    What a writer of the same file left when it was killed is removed; a writer that lives holds a
-    lock.
+    The temporary file is in the same folder and locked. Temporary files that an earlier process
+    left behind when it was killed are removed. A running process keeps its file locked, so its
+    file is not removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     extension = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
@@ -346,7 +360,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Lock a file as long as it is open; False if another has it, or the file system has none."""
+    """Lock a file until it is closed; return whether the lock was obtained.
+
+    The lock fails if another process holds it, or if the file system does not support locks.
+    """
     try:
         flock(file, LOCK_EX | LOCK_NB)
     except OSError:
@@ -355,21 +372,21 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def _remove_if_abandoned(temporary: Path) -> None:
-    """Remove a temporary file that nobody holds, if it is old enough to have been locked."""
+    """Remove a temporary file that no process has locked and that is older than a second."""
     with suppress(OSError), temporary.open("rb") as file:
         if time.time() - temporary.stat().st_mtime > _SECONDS_TO_LOCK and _lock(file):
             temporary.unlink(missing_ok=True)
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Drop axes of length 1 beyond the third, as some converters leave of a single volume."""
+    """Return a shape without trailing axes of length 1, which some converters add to a volume."""
     return shape[:3] if all(n == 1 for n in shape[3:]) else shape
 
 
 def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray:
-    """Read the values as stored, and a compressed file to its end, where its checksum is.
+    """Return the stored values; a compressed file is read to its end to verify its checksum.
 
-    nibabel stops after the last value, and so never compares the checksum.
+    nibabel stops reading after the last value, so it never verifies the checksum at the end.
     """
     if not path.name.endswith(_COMPRESSED):
         return np.asanyarray(image.dataobj.get_unscaled())
@@ -385,11 +402,13 @@ def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:
     try:
         image = nib.load(path)
     except PermissionError as error:
-        raise InputError(path, "may not be read", "give read permission") from error
+        raise InputError(
+            path, "cannot be read: permission denied", "give read permission"
+        ) from error
     except _UNREADABLE as error:
         raise InputError(
             path, f"cannot be read as NIfTI or MGH ({error})", "copy or convert it again"
         ) from error
     if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
-        raise InputError(path, "is neither NIfTI nor FreeSurfer's MGH", "convert it again")
+        raise InputError(path, "is neither a NIfTI nor an MGH image", "convert it to NIfTI")
     return image

@@ -1,4 +1,4 @@
-"""Label tables: which tissue a label of a segmentation stands for."""
+"""Label tables, which assign a tissue to each label of a segmentation."""
 
 import re
 from functools import cache
@@ -14,15 +14,15 @@ from bids_qcm.bids.images import whole_file
 from bids_qcm.segmentation.tissues import OTHER, TISSUES, Label
 
 BIDS_LABELS = "bids_labels"
-"""The numbering of BIDS' common image-derived labels."""
+"""Built-in table with the common image-derived labels of BIDS."""
 
 FREESURFER_LABELS = "freesurfer_labels"
-"""FreeSurfer's numbering of aseg and aparc+aseg, which FastSurfer and SynthSeg share."""
+"""Built-in table with FreeSurfer's aseg and aparc+aseg labels; also for FastSurfer and SynthSeg."""
 
 
 @cache
 def known_table(name: str) -> dict[int, Label]:
-    """Read one of this package's tables: `BIDS_LABELS` or `FREESURFER_LABELS`."""
+    """Return a built-in label table: `BIDS_LABELS` or `FREESURFER_LABELS`."""
     with as_file(files("bids_qcm.data") / f"{name}.tsv") as path:
         rows = _read_rows(path)
     return {index: Label(row["name"], row["tissue"]) for index, row in rows.items()}
@@ -34,20 +34,25 @@ def read_table(path: Path) -> dict[int, Label]:
     Parameters
     ----------
     path : Path
-        TSV with the columns ``index`` and ``name``. The tissue of a label is that of the first of
-        these that tells one: its ``tissue`` (CSF, GM, WM, SGM or other); its ``mapping``, a label
-        of BIDS' common ones; its ``abbreviation`` there; its name, by BIDS or by FreeSurfer. A
-        label that none of them tells is of tissue ``other``.
+        TSV file with the columns ``index`` and ``name``. The tissue of a label is taken from the
+        first of these columns that identifies a tissue:
+
+        1. ``tissue`` (CSF, GM, WM, SGM or other),
+        2. ``mapping``, the index of a common BIDS label,
+        3. ``abbreviation``, the abbreviation of a common BIDS label,
+        4. ``name``, the name or abbreviation of a BIDS label, or the name of a FreeSurfer label.
+
+        A label without an identified tissue gets the tissue ``other``.
 
     Returns
     -------
     dict of int to Label
-        Without 0.
+        Labels by index, without index 0.
 
     Raises
     ------
     InputError
-        If the table cannot be read, lacks a column, or has a tissue that does not exist.
+        If the table cannot be read, lacks a column, repeats an index, or has an unknown tissue.
     """
     require_content(path)
     remedy = "give it the columns index and name, separated by tabs"
@@ -55,44 +60,44 @@ def read_table(path: Path) -> dict[int, Label]:
         rows = _read_rows(path)
         return {index: Label(str(row["name"]), _tissue(row)) for index, row in rows.items()}
     except (OSError, ValueError, KeyError, OverflowError) as error:
-        raise InputError(path, f"is no label table ({error!r})", remedy) from error
+        raise InputError(path, f"is not a valid label table ({error!r})", remedy) from error
 
 
 def write_names(path: Path, names: dict[int, str]) -> None:
-    """Write a BIDS label table."""
+    """Write a BIDS label table with the names of labels, by index."""
     table = pd.DataFrame({"index": list(names), "name": list(names.values())})
     with whole_file(path) as temporary:
         table.to_csv(temporary, sep="\t", index=False)
 
 
 def read_names(path: Path) -> dict[int, str]:
-    """Read the names of a BIDS label table that :func:`write_names` wrote."""
+    """Read the label names, by index, from a table written by :func:`write_names`."""
     return {index: row["name"] for index, row in _read_rows(path).items()}
 
 
 def tissue_of_abbreviation(abbreviation: str) -> str | None:
-    """Give the tissue of an abbreviation of BIDS' common labels; None if it is none of them."""
+    """Return the tissue of a BIDS label abbreviation; None if the abbreviation is unknown."""
     return _tissues_by("abbreviation").get(_plain(abbreviation))
 
 
 def _read_rows(path: Path) -> dict[int, dict[str, Any]]:
-    # a tissue may be called NA
+    # pandas would read a label named NA as a missing value.
     table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str)
     indices = table["index"].astype(int)
     repeated = indices[indices.duplicated()]
     if len(repeated):
-        raise ValueError(f"index {repeated.iloc[0]} stands in it twice")
+        raise ValueError(f"index {repeated.iloc[0]} occurs twice")
     rows = zip(indices.tolist(), table.to_dict("records"), strict=True)
     return {index: row for index, row in rows if index != 0}
 
 
 def _tissue(row: dict[str, Any]) -> str:
-    """Find the tissue of a table's row, in the order that `read_table` documents."""
+    """Return the tissue of a table row by the rules in :func:`read_table`."""
     given = row.get("tissue", "")
     if given:
         known = {tissue.lower(): tissue for tissue in (*TISSUES, OTHER)}
         if given.lower() not in known:
-            raise ValueError(f"tissue {given!r} is none of {', '.join(known.values())}")
+            raise ValueError(f"tissue {given!r} is not one of {', '.join(known.values())}")
         return known[given.lower()]
     mapping = row.get("mapping", "")
     common = known_table(BIDS_LABELS)
@@ -108,7 +113,7 @@ def _tissue(row: dict[str, Any]) -> str:
 
 @cache
 def _tissues_by(column: str) -> dict[str, str]:
-    """Give tissues by the names or abbreviations that the known tables have."""
+    """Return the tissues of both built-in tables by the normalised entries of a column."""
     found = {}
     for name in (FREESURFER_LABELS, BIDS_LABELS):
         with as_file(files("bids_qcm.data") / f"{name}.tsv") as path:
@@ -119,5 +124,5 @@ def _tissues_by(column: str) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    """Reduce a name to what its spellings share."""
+    """Return a name in lower case, without punctuation and with American spelling of gray."""
     return re.sub(r"[^a-z0-9]", "", name.lower().replace("grey", "gray"))

@@ -1,4 +1,4 @@
-"""BIDS file names."""
+"""Parse and build BIDS file names."""
 
 from collections.abc import Iterator, Mapping
 from itertools import count
@@ -8,12 +8,12 @@ IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 
 
 def parse_name(name: str) -> tuple[dict[str, str], str]:
-    """Split a file name into entities and suffix.
+    """Split a file name into its entities and suffix.
 
     Returns
     -------
     entities : dict of str to str
-        In the order of the name.
+        Labels by entity, in the order of the file name.
     suffix : str
 
     Examples
@@ -30,7 +30,7 @@ def parse_name(name: str) -> tuple[dict[str, str], str]:
 
 
 def join_name(entities: Mapping[str, str], suffix: str = "") -> str:
-    """Join entities and suffix to a file name without extension.
+    """Join entities and a suffix into a file name without extension.
 
     Examples
     --------
@@ -43,11 +43,11 @@ def join_name(entities: Mapping[str, str], suffix: str = "") -> str:
 
 
 def numbered(base: str) -> Iterator[str]:
-    """Give `base`, and then `base` with the numbers from 2 on: names until one is free."""
+    """Yield `base`, ``base2``, ``base3``, and so on, as candidates for a unique name."""
     yield base
     yield from (f"{base}{number}" for number in count(2))
 
 
 def stem(path: PurePath) -> str:
-    """Give a file's name up to the first dot."""
+    """Return the file name up to the first dot."""
     return path.name.split(".", 1)[0]

@@ -1,4 +1,4 @@
-"""The phantom as a BIDS dataset."""
+"""Write phantoms as a BIDS dataset."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,22 +18,22 @@ from bids_qcm.phantom.scaling import scale_phase
 from bids_qcm.phantom.tissues import TISSUES
 
 TRUTH_DATASET = Path("derivatives", "phantom")
-"""Where the truth is within a phantom dataset."""
+"""Folder of the true maps, relative to the phantom dataset."""
 
 _GENERATOR = "bids-qcm-phantom"
 
 
 def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants: int) -> None:
-    """Write phantoms of one head that differ in their noise, and the truth about them.
+    """Write a phantom dataset: one head, with different noise for each participant.
 
     Parameters
     ----------
     out : Path
-        The raw dataset's folder; the truth goes to ``derivatives/phantom`` inside it.
+        Folder of the raw dataset. The true maps are written to ``derivatives/phantom`` in it.
     parameters : PhantomParameters
-        Of the first participant; each further one has the next seed.
+        Parameters of the first participant. The seed increases by one for each participant.
     participants : int
-        How many.
+        Number of participants.
     """
     names = [f"sub-{number:02d}" for number in range(1, participants + 1)]
     _write_descriptions(out, parameters, names)
@@ -76,13 +76,14 @@ def _readme(parameters: PhantomParameters) -> str:
         [
             "# Conductivity phantom",
             "",
-            f"A numerical head, written by {_GENERATOR} {__version__}. The raw dataset holds its",
-            f"magnitude and phase; the derivative dataset {TRUTH_DATASET.as_posix()} holds its",
-            "segmentation, brain mask and true conductivity.",
+            f"A numerical head phantom, written by {_GENERATOR} {__version__}. The raw dataset",
+            "contains the magnitude and phase images. The derivative dataset",
+            f"{TRUTH_DATASET.as_posix()} contains the segmentation, the brain mask and the true",
+            "conductivity.",
             "",
-            "The anatomy is the MNI152 average brain in a skull and a scalp. All participants",
-            "share it, with its lesions and its variation of conductivity, and differ in their",
-            "noise: the seed of each is one more than that of the one before.",
+            "The anatomy is the MNI152 average brain with a skull and a scalp. All participants",
+            "have the same anatomy, lesions and conductivity, but different noise. The seed",
+            "increases by one from each participant to the next.",
             "",
             "Parameters (mm, s, Hz, T, S/m):",
             "",
@@ -95,7 +96,7 @@ def _readme(parameters: PhantomParameters) -> str:
 def _write_raw(
     folder: Path, name: str, phantom: Phantom, parameters: PhantomParameters
 ) -> list[Path]:
-    """Write the magnitude and phase of every echo of one participant, and return the images."""
+    """Write the magnitude and phase of all echoes of a participant; return the image paths."""
     written = []
     echo_times = parameters.echo_times or (SPIN_ECHO_TIME,)
     images = zip(echo_times, phantom.magnitude, phantom.phase, strict=True)
@@ -121,12 +122,12 @@ def _write_raw(
 
 
 def _write_b1_map(folder: Path, name: str, b1_map: B1Map, intended_for: list[str]) -> None:
-    """Write the |B1+| map of one participant."""
+    """Write the ``|B1+|`` map of a participant."""
     save_array(folder / f"{name}_TB1map.nii.gz", b1_map.percent, b1_map.grid.affine)
     write_json(
         folder / f"{name}_TB1map.json",
         {
-            "Description": "Flip angle over the nominal one, in percent; 0 outside the head",
+            "Description": "Flip angle in percent of the nominal flip angle; 0 outside the head",
             "Units": "percent",
             "IntendedFor": intended_for,
         },
@@ -134,7 +135,7 @@ def _write_b1_map(folder: Path, name: str, b1_map: B1Map, intended_for: list[str
 
 
 def _write_truth(folder: Path, name: str, head: Head, parameters: PhantomParameters) -> None:
-    """Write the segmentation, masks and conductivity of one participant."""
+    """Write the true segmentation, masks and conductivity of a participant."""
     anatomy, affine = head.anatomy, head.anatomy.grid.affine
     save_array(folder / f"{name}_dseg.nii.gz", anatomy.labels, affine)
     present = [tissue for tissue in TISSUES if (anatomy.labels == tissue.index).any()]

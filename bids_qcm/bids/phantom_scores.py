@@ -1,4 +1,4 @@
-"""Tables of how near conductivity maps come to the truth of phantoms."""
+"""Tables of scores that compare conductivity maps with the true conductivity of phantoms."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,77 +11,88 @@ from bids_qcm.phantom.score import Score
 
 _MAP: Dictionary = {
     "participant_id": {"Description": "Participant of the phantom dataset"},
-    "method": {"Description": "Name of the method; else the label of the file's desc entity"},
-    "filename": {"Description": "File with the conductivity map, relative to its dataset"},
+    "method": {"Description": "Name of the method, or the desc label if no method has that label"},
+    "filename": {"Description": "Conductivity map file, relative to its dataset"},
 }
 _TISSUE = {name: TISSUE_STATISTICS[name] for name in ("label", "tissue")}
 
 COLUMNS: dict[str, Dictionary] = {
     "brain": {
         **_MAP,
-        "n": {"Description": "Voxels of the brain, invalid ones included"},
+        "n": {"Description": "Number of brain voxels, including invalid voxels"},
         "mae": {"Description": "Mean absolute error over the valid voxels", "Units": "S/m"},
         "nrmse": {
-            "Description": "Root mean square error over the root mean square of the truth, both "
-            "over the valid voxels"
+            "Description": "Root mean square error divided by the root mean square of the true "
+            "conductivity, both over the valid voxels"
         },
         "nrmse_best99": {
-            "Description": "nrmse of the voxels whose absolute error is at most its 99 % quantile"
+            "Description": "nrmse over the voxels whose absolute error does not exceed its 99th "
+            "percentile"
         },
-        "invalid_fraction": {"Description": "Share of the brain's voxels that are invalid"},
+        "invalid_fraction": {"Description": "Fraction of brain voxels that are invalid"},
     },
     "tissues": {
         **_MAP,
         **TISSUE_STATISTICS,
-        "true_mean": {"Description": "Mean of the truth over the valid voxels", "Units": "S/m"},
+        "true_mean": {
+            "Description": "Mean true conductivity over the valid voxels",
+            "Units": "S/m",
+        },
         "rmse": {"Description": "Root mean square error over the valid voxels", "Units": "S/m"},
         "nrmse": {
-            "Description": "rmse over the root mean square of the truth over the same voxels"
+            "Description": "rmse divided by the root mean square of the true conductivity over the "
+            "same voxels"
         },
     },
     "lesions": {
         **_MAP,
         "diameter": {"Description": "Diameter of the lesion", "Units": "mm"},
-        "number": {"Description": "Number of the lesion among those of its diameter"},
-        "label": {"Description": "Label of the surroundings, as of most of the lesion's voxels"},
-        "tissue": {"Description": "Tissue of the surroundings"},
-        "n": {"Description": "Voxels of the lesion, invalid ones included"},
-        "n_around": {"Description": "Voxels of its surroundings, invalid ones included"},
+        "number": {"Description": "Number of the lesion among the lesions of the same diameter"},
+        "label": {"Description": "Label of the surrounding tissue: the lesion's most common label"},
+        "tissue": {"Description": "Name of the surrounding tissue"},
+        "n": {"Description": "Number of lesion voxels, including invalid voxels"},
+        "n_around": {"Description": "Number of surrounding voxels, including invalid voxels"},
         "contrast": {
-            "Description": "Mean of the map in the lesion less mean in its surroundings, over the "
-            "valid voxels",
+            "Description": "Mean of the map in the lesion minus the mean in its surroundings, over "
+            "the valid voxels",
             "Units": "S/m",
         },
-        "true_contrast": {"Description": "The same of the truth", "Units": "S/m"},
-        "recovered": {"Description": "contrast over true_contrast"},
-        "invalid_fraction": {"Description": "Share of the lesion's voxels that are invalid"},
+        "true_contrast": {
+            "Description": "Contrast of the true conductivity, over the same voxels",
+            "Units": "S/m",
+        },
+        "recovered": {"Description": "contrast divided by true_contrast"},
+        "invalid_fraction": {"Description": "Fraction of lesion voxels that are invalid"},
     },
     "variation": {
         **_MAP,
         **_TISSUE,
         "erosion": TISSUE_STATISTICS["erosion"],
-        "n": {"Description": "Voxels that are neither lesion nor mixed, invalid ones included"},
+        "n": {
+            "Description": "Number of voxels outside lesions that contain a single tissue, "
+            "including invalid voxels"
+        },
         "true_sd": {
-            "Description": "Standard deviation of the truth over the valid voxels",
+            "Description": "Standard deviation of the true conductivity over the valid voxels",
             "Units": "S/m",
         },
         "slope": {
-            "Description": "Slope of the map against the truth: 1 if its variation is recovered, "
-            "0 if it is averaged flat"
+            "Description": "Regression slope of the map on the true conductivity: 1 if the "
+            "variation is fully recovered, 0 if it is averaged out"
         },
     },
 }
-"""Tables, and the columns of each."""
+"""Data dictionary of each score table."""
 
 
 @dataclass
 class ScoreTables:
-    """Scores of maps, row by row.
+    """The rows of all score tables.
 
     Attributes
     ----------
     rows : dict of str to list of dict
-        By the name of the table; a table may have none.
+        Rows by table name. A list may be empty.
     """
 
     rows: dict[str, list[dict[str, Any]]] = field(
@@ -89,15 +100,15 @@ class ScoreTables:
     )
 
     def add(self, names: dict[str, str], score: Score, tissue_names: dict[int, str]) -> None:
-        """Add the score of a map.
+        """Add the scores of a map to all tables.
 
         Parameters
         ----------
         names : dict of str to str
-            The columns that tell which map it is: ``participant_id``, ``method`` and ``filename``.
+            Columns that identify the map: ``participant_id``, ``method`` and ``filename``.
         score : Score
         tissue_names : dict of int to str
-            By label.
+            Tissue names by label.
         """
         of_map = asdict(score)
         for table, columns in COLUMNS.items():
@@ -107,12 +118,12 @@ class ScoreTables:
                 self.rows[table].append({column: row[column] for column in columns})
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the tables that have rows, and remove those of an earlier run that have none.
+        """Write the tables that have rows; remove older files of the tables without rows.
 
         Returns
         -------
         list of Path
-            TSV files; a JSON data dictionary stands beside each.
+            TSV files that were written. Each has a JSON data dictionary in the same folder.
         """
         written = []
         for table, rows in self.rows.items():

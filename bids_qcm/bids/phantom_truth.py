@@ -1,4 +1,4 @@
-"""The truth about a phantom dataset, and conductivity maps to compare with it."""
+"""Read the true maps of a phantom dataset, and conductivity maps to compare with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +17,24 @@ from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.phantom_dataset import TRUTH_DATASET
 from bids_qcm.phantom.truth import Truth
 
-_NO_TRUTH = "is missing: there is no truth to compare with"
+_NO_TRUTH = "is missing, so there is no true conductivity to compare with"
 _CREATE = "give the folder that `bids-qcm-phantom create` wrote, or create it again"
 
 
 @dataclass(frozen=True, eq=False)
 class PhantomTruth:
-    """The truth about one participant.
+    """The true maps of a phantom participant.
 
     Attributes
     ----------
     arrays : Truth
+        True conductivity, labels and masks.
     grid : Grid
+        Grid of all arrays.
     tissue_names : dict of int to str
-        By label.
+        Tissue names by label.
     path : Path
-        Of the true conductivity.
+        File with the true conductivity.
     """
 
     arrays: Truth
@@ -42,28 +44,29 @@ class PhantomTruth:
 
 
 def list_participants(dataset: Path, derivatives: Path, labels: Sequence[str]) -> list[str]:
-    """List whom to compare.
+    """Return the participants whose maps are compared with the true conductivity.
 
     Parameters
     ----------
     dataset : Path
-        The raw dataset of the phantom.
+        Raw dataset of the phantom.
     derivatives : Path
-        A derivative dataset with maps.
+        Derivative dataset with conductivity maps.
     labels : sequence of str
-        Those asked for, without ``sub-``; empty for all that have a truth or a map.
+        Requested labels without ``sub-``; empty for all participants with a true map or a
+        conductivity map.
 
     Returns
     -------
     list of str
-        Sorted, such as ``sub-01``.
+        Sorted labels with ``sub-``, such as ``sub-01``.
 
     Raises
     ------
     NoInputError
-        If there is no truth.
+        If the phantom dataset has no true maps.
     SelectionError
-        If one that was asked for has no truth.
+        If a requested participant has no true maps.
     """
     root = dataset / TRUTH_DATASET
     if not root.is_dir():
@@ -76,14 +79,14 @@ def list_participants(dataset: Path, derivatives: Path, labels: Sequence[str]) -
 
 
 def read_truth(dataset: Path, participant: str) -> PhantomTruth:
-    """Read the truth about a participant of a phantom dataset.
+    """Read the true maps of a phantom participant.
 
     Parameters
     ----------
     dataset : Path
-        The raw dataset.
+        Raw dataset of the phantom.
     participant : str
-        Such as ``sub-01``.
+        Label with ``sub-``, such as ``sub-01``.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def read_truth(dataset: Path, participant: str) -> PhantomTruth:
     Raises
     ------
     InputError
-        If a file is missing, cannot be read, or lies in another grid.
+        If a file is missing, cannot be read, or has a different grid.
     """
     folder = dataset / TRUTH_DATASET / participant / "anat"
     path = folder / f"{participant}_desc-{TRUTH_DESC}_condmap.nii.gz"
@@ -117,7 +120,7 @@ def read_truth(dataset: Path, participant: str) -> PhantomTruth:
 
 
 def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:
-    """Read a conductivity map.
+    """Read a conductivity map for the comparison with the true conductivity.
 
     Parameters
     ----------
@@ -127,18 +130,19 @@ def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        S/m; NaN where invalid and where the file has exactly 0, which is outside its mask.
+        Conductivity in S/m. Invalid voxels are NaN, and so are voxels of exactly 0, which are
+        outside the mask of the map.
 
     Raises
     ------
     InputError
-        If it cannot be read, or lies in another grid than the truth.
+        If the map cannot be read, or has a different grid than the true conductivity.
     """
     _check_grid(
         path,
         truth.grid,
-        f"the truth, {truth.path}",
-        "compare it with the phantom that it was made from, or resample it to that grid",
+        f"the true conductivity, {truth.path}",
+        "compare it with the phantom that it was computed from, or resample it to that grid",
     )
     values = read_values(path)
     values[values == 0] = np.nan
@@ -146,7 +150,7 @@ def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:
 
 
 def _read_beside(path: Path, grid: Grid) -> NDArray[np.int32]:
-    """Read labels or a mask that belong to the truth."""
+    """Read a label image or mask, which must be in the grid of the true conductivity."""
     if not path.exists():
         raise InputError(path, "is missing", _CREATE)
     _check_grid(path, grid, "the true conductivity", _CREATE)
@@ -158,7 +162,7 @@ def _check_grid(path: Path, grid: Grid, what: str, remedy: str) -> None:
     if not found.matches(grid):
         raise InputError(
             path,
-            f"lies in another grid than {what}: {_describe(found)}, not {_describe(grid)}",
+            f"has a different grid than {what}: {_describe(found)}, not {_describe(grid)}",
             remedy,
         )
 

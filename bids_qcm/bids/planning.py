@@ -1,4 +1,4 @@
-"""Check an acquisition before anything is computed, and settle what will be."""
+"""Check the input of an acquisition before the computation, and plan the computation."""
 
 from collections import ChainMap
 from collections.abc import Sequence
@@ -36,25 +36,27 @@ from bids_qcm.recon.methods import DEFAULT_METHODS
 from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
 
-# As many digits as float32 needs for a histogram; a wrong offset in the header leaves fewer.
+# Smallest allowed range of the values, relative to the largest value. A wrong offset in the header
+# makes the values so large that float32 cannot resolve their differences.
 _LEAST_SPREAD = 2e-5
 
-# Far from the ends of float32's range, as squares are taken; of any scanner's unit.
+# Range of the largest value. It includes the units of all scanners, and the squares of the values
+# stay within the range of float32.
 _LARGEST_VALUES = (1e-15, 1e15)
 
 
 @dataclass(frozen=True)
 class EchoPlan:
-    """The files of one echo.
+    """The files, phase unit and echo time of one echo.
 
     Attributes
     ----------
     files : pair of Path
         Magnitude and phase, or real and imaginary part.
     units : PhaseUnits or None
-        The phase's; None for real and imaginary parts, and until the values are read.
+        Unit of the phase. None for real and imaginary parts, or if only headers were read.
     time : float or None
-        Echo time in s; None where it is neither known nor needed.
+        Echo time in s. None for a single echo whose sidecar has no echo time.
     """
 
     files: tuple[Path, Path]
@@ -64,41 +66,43 @@ class EchoPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be computed for one acquisition, from what.
+    """The plan of the computation for one acquisition: inputs, methods and warnings.
 
     Attributes
     ----------
     acquisition : Acquisition
     grid : Grid
+        Grid of the phase.
     echoes : tuple of EchoPlan
+        Echoes in the order of their echo numbers.
     frequency : float
-        In Hz.
+        Larmor frequency in Hz.
     frequency_source : str
-        The sidecar field it is from.
+        Sidecar field that the frequency was taken from.
     segmentation, mask : Companion or None
-        The mask may be a T1w image to make it from.
+        Images to use. `mask` may be a T1w image to compute a brain mask from.
     segmentation_route, mask_route : Route
-        How they get into `grid`.
+        How the segmentation and the mask are resampled to `grid`.
     mask_origins : tuple of str
-        What to make the mask from; the next one is for a failure of the one before.
+        Origins of the mask to try, in order. Each is used only if the previous origin fails.
     b1 : Companion or None
-        The measured |B1+| map.
+        Measured ``|B1+|`` map.
     b1_route : Route
-        How it gets into `grid`.
+        How the measured map is resampled to `grid`.
     b1_declared : DeclaredB1
-        By its sidecar.
+        Unit and flip angles from the sidecar of the measured map.
     b1_origins : tuple of str
-        Where to take |B1+| from; the next one is for a failure of the one before. Empty where no
-        method uses |B1+|.
+        Origins of ``|B1+|`` to try, in order. Each is used only if the previous origin fails.
+        Empty for a constant ``|B1+|``, or if no method uses ``|B1+|``.
     shows_head : bool or None
-        What the sidecar says of the body part; None where it says nothing.
+        Whether the sidecar names the head as the body part; None if it names no body part.
     methods : tuple of str
-        At least one.
+        Names of the methods to compute, at least one.
     refused : dict of str to str
-        Methods that were asked for and cannot be had here, with the reason.
+        Requested methods that cannot be computed, with the reason.
     warnings : tuple of str
     manufacturer : str
-        Of the scanner, by the sidecar; empty where it is not given.
+        Manufacturer of the scanner from the sidecar; empty if the sidecar has none.
     """
 
     acquisition: Acquisition
@@ -123,14 +127,14 @@ class Plan:
 
     @property
     def expects_head(self) -> bool:
-        """Whether the sidecar or a T1w image beside the phase tells that this is a head."""
+        """Whether the sidecar names the head, or a T1w image other than the phase was found."""
         own = {path for echo in self.echoes for path in echo.files}
         beside = "T1w" in self.mask_origins and self.mask.path not in own
         return bool(self.shows_head) or beside
 
     @property
     def segments_t1w(self) -> bool:
-        """Whether tissue classes of a T1w image are computed."""
+        """Whether a T1w image must be segmented, for the mask or as the segmentation."""
         return "T1w" in self.mask_origins or (
             self.segmentation is not None and self.segmentation.kind == "t1w"
         )
@@ -146,21 +150,21 @@ def plan_acquisition(
     *,
     headers_only: bool = False,
 ) -> Plan:
-    """Read an acquisition's headers, sidecars and values, and settle what to compute.
+    """Check the headers, sidecars and values of an acquisition, and plan the computation.
 
     Parameters
     ----------
     acquisition : Acquisition
     settings : Settings
     datasets : sequence of Path
-        Derivative datasets to take a segmentation and a mask from.
+        Derivative datasets to search for segmentations, masks and transforms.
     segmentation_datasets, mask_datasets : sequence of Path, optional
-        Those to take the segmentation and the mask from, if not all of them.
+        Datasets to search for the segmentation and the mask; by default, `datasets`.
     b1_datasets : sequence of Path, optional
-        Those to take a |B1+| map from, if not the raw dataset and all of `datasets`.
+        Datasets to search for a ``|B1+|`` map; by default, the raw dataset and `datasets`.
     headers_only : bool
-        Leave the values for later, which may tell of more that is wrong: whole images take a
-        hundred times as long to read as their headers.
+        Whether to read headers and sidecars only, which is about a hundred times as fast. The
+        values may reveal further errors later.
 
     Returns
     -------
@@ -169,7 +173,7 @@ def plan_acquisition(
     Raises
     ------
     InputError
-        If nothing can be computed; the message names the file and the remedy.
+        If nothing can be computed. The message names the file and the remedy.
     """
     parts, pairs = acquisition.echoes()
     grid = _common_grid([path for pair in pairs for path in pair])
@@ -211,7 +215,8 @@ def plan_acquisition(
     )
     left_out = []
     if methods and not settings.methods:
-        # nobody asked for these by name
+        # These are the default methods, which the user did not request by name, so a method that
+        # cannot be computed leads to a warning.
         left_out = [f"{acquisition.name}: left out: {reason}" for reason in refused.values()]
         refused = {}
     if not methods:
@@ -256,7 +261,7 @@ def plan_acquisition(
 
 
 def _common_grid(paths: Sequence[Path]) -> Grid:
-    """Check that all images lie in one grid, and give it."""
+    """Return the grid of all images; raise InputError if their grids differ."""
     first, *others = paths
     grid = read_grid(first)
     for path in others:
@@ -270,8 +275,8 @@ def _common_grid(paths: Sequence[Path]) -> Grid:
         if not other.matches(grid):
             raise InputError(
                 path,
-                f"has another affine than {first.name}",
-                "use images of one acquisition, converted alike",
+                f"has a different affine than {first.name}",
+                "use images of one acquisition, and convert all in the same way",
             )
     return grid
 
@@ -279,7 +284,7 @@ def _common_grid(paths: Sequence[Path]) -> Grid:
 def _check_values(
     pair: tuple[Path, Path], parts: tuple[str, str], sidecar: dict[str, Any], settings: Settings
 ) -> PhaseUnits | None:
-    """Read both images of an echo to their end, and tell the phase's unit."""
+    """Read and check both images of an echo; return the unit of the phase."""
     one, other = (read_stored(path) for path in pair)
     for path, image, part in zip(pair, (one, other), parts, strict=True):
         _check_range(path, image, 0 if part == "phase" else _LEAST_SPREAD)
@@ -290,7 +295,7 @@ def _check_values(
             other.values,
             other.slope,
             other.intercept,
-            # a list would not be hashable
+            # A malformed sidecar may have a list here, which is not hashable.
             units=str(sidecar["Units"]) if "Units" in sidecar else None,
             phase_units=settings.phase_units,
         )
@@ -300,7 +305,10 @@ def _check_values(
 
 
 def _check_range(path: Path, image: StoredImage, least_spread: float) -> None:
-    """Check that values differ, by more than a share of the largest, and are no garbage."""
+    """Check that an image is not constant and that its largest value is plausible.
+
+    `least_spread` is the smallest allowed range of the values, relative to the largest value.
+    """
     finite = image.values[np.isfinite(image.values)]
     ends = [image.slope * float(end) + image.intercept for end in (finite.min(), finite.max())]
     largest = max(map(abs, ends))
@@ -309,7 +317,9 @@ def _check_range(path: Path, image: StoredImage, least_spread: float) -> None:
     low, high = _LARGEST_VALUES
     if not low < largest < high:
         raise InputError(
-            path, f"has values up to {largest:g}", "mend its scl_slope, or convert it again"
+            path,
+            f"has values up to {largest:g}, which is not plausible",
+            "correct its scl_slope, or convert it again",
         )
 
 
@@ -328,7 +338,7 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
 def _choose_methods(
     settings: Settings, grid: Grid, segmentation: Companion | None, why_none: str
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Sort the methods into those that can be had for this acquisition and those refused."""
+    """Return the methods that can be computed, and the refused methods with their reasons."""
     wanted = settings.methods or DEFAULT_METHODS[segmentation is not None]
     refused = {}
     for name in wanted:
@@ -365,19 +375,19 @@ def _sequence_warnings(
     grid: Grid,
     settings: Settings,
 ) -> list[str]:
-    """Return what to know about a sequence before its maps are trusted."""
+    """Return warnings about a pulse sequence that may bias the conductivity."""
     warnings = []
     if runs := echoes_named_as_runs(echoes[0].files[1], settings.bids_dir):
         shown = ", ".join(f"{path.name} ({time:g} s)" for path, time in runs.items())
         warnings.append(
             f"{acquisition.name}: these runs differ in EchoTime, so they seem to be the echoes of "
-            f"one acquisition: {shown}. Each is mapped alone; rename run-1 to echo-1, and so on, "
-            "to map them together"
+            f"one acquisition: {shown}. Each run is processed separately; rename run-1 to echo-1, "
+            "and so on, to process them together"
         )
     elif len(echoes) == 1 and echoes[0].time != 0 and is_gradient_echo(sidecar, acquisition.suffix):
         warnings.append(
-            f"{acquisition.name}: a single gradient echo; off-resonance is still in its phase and "
-            "adds to the conductivity. Acquire several echoes, or a spin echo or bSSFP"
+            f"{acquisition.name}: a single gradient echo, whose phase still contains off-resonance "
+            "effects, which bias the conductivity. Acquire several echoes, a spin echo or bSSFP"
         )
     axis = slice_axis(sidecar)
     radii = [
@@ -386,9 +396,9 @@ def _sequence_warnings(
     if axis is not None and grid.shape[axis] > 1 and not any(one[axis] == 0 for one in radii):
         in_plane = " ".join("0" if one == axis else "R" for one in range(3))
         warnings.append(
-            f"{acquisition.name}: a 2-D acquisition of {grid.shape[axis]} slices, whose phases may "
-            "differ by a constant, which kernels across slices turn into conductivity. Compare "
-            f"with in-plane kernels: --fit-radius {in_plane} and, for integral methods, "
+            f"{acquisition.name}: a 2-D acquisition of {grid.shape[axis]} slices. A constant phase "
+            "difference between slices would bias kernels that extend across slices. Compare the "
+            f"map with in-plane kernels: --fit-radius {in_plane} and, for integral methods, "
             f"--integral-radius {in_plane}, with R in mm"
         )
     return warnings

@@ -1,4 +1,4 @@
-"""What the sidecars of derivatives say."""
+"""Build the sidecars of the derivatives."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -19,15 +19,16 @@ from bids_qcm.recon.replicates import REPLICATES
 from bids_qcm.settings import Settings
 
 EXACT = "exact"
-"""How the noise is propagated through what is linear in the phase."""
+"""Noise propagation through a method that is linear in the phase."""
 
-EXACT_BUT_MAGNITUDE = "exact, but to first order for the noise of the magnitude"
-"""The same, where the magnitude's noise moves the weights."""
+EXACT_BUT_MAGNITUDE = "exact for the phase noise, first order for the magnitude noise"
+"""Noise propagation through a linear method whose weights depend on the noisy magnitude."""
 
 _MADE_MASKS = {
     "T1w": "Filled hull of the tissue classes of a T1w image",
-    "template": "Brain of the MNI152 template, registered to the magnitude, where there is signal",
-    "signal": "Reliable signal: largest part of the magnitude above the noise",
+    "template": "Brain of the MNI152 template registered to the magnitude, restricted to voxels "
+    "with signal",
+    "signal": "Reliable signal: largest connected part of the magnitude above the noise",
 }
 
 _LIBRARIES = (
@@ -46,24 +47,24 @@ _LIBRARIES = (
 
 @cache
 def software_versions() -> dict[str, str]:
-    """Give the versions of this app and of the libraries that results depend on."""
+    """Return the versions of this app and of the libraries that affect the results."""
     return {"bids_qcm": __version__, **{library: version(library) for library in _LIBRARIES}}
 
 
 def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) -> dict[str, Any]:
-    """Describe where phi0 is from, as far as it is known before computing.
+    """Return the sidecar of phi0; results of the computation are added later.
 
     Parameters
     ----------
     plan : Plan
     settings : Settings
     datasets : mapping of str to Path
-        Names of the source datasets, for BIDS URIs.
+        Folders of the source datasets by their name in BIDS URIs.
 
     Returns
     -------
     dict
-        For a JSON sidecar.
+        Fields of a JSON sidecar.
     """
     sources = [path for echo in plan.echoes for path in echo.files]
     metadata = {
@@ -84,9 +85,9 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
 
 
 def magnitude_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
-    """Describe the magnitude that goes with phi0."""
+    """Return the sidecar of the magnitude that belongs to phi0."""
     return {
-        "Description": "Magnitude, root of the sum of squares over the echoes",
+        "Description": "Magnitude, root sum of squares over the echoes",
         "SkullStripped": False,
         "Sources": [bids_uri(path, datasets) for echo in plan.echoes for path in echo.files],
     }
@@ -95,19 +96,19 @@ def magnitude_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, An
 def condmap_metadata(
     plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
 ) -> dict[str, Any]:
-    """Describe a conductivity map, as far as it is known before computing.
+    """Return the sidecar of a conductivity map; results of the computation are added later.
 
     Parameters
     ----------
     plan, settings, datasets
         As in :func:`phi0_metadata`.
     method : str
-        The method's name.
+        Name of the method.
 
     Returns
     -------
     dict
-        For a JSON sidecar.
+        Fields of a JSON sidecar.
     """
     metadata = phi0_metadata(plan, settings, datasets)
     metadata |= {
@@ -131,37 +132,39 @@ def condmap_metadata(
 def condstd_metadata(
     plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
 ) -> dict[str, Any]:
-    """Describe the noise standard deviation of a map; arguments as for the map itself."""
+    """Return the sidecar of a noise standard deviation map; see :func:`condmap_metadata`."""
     of_laplacian = EXACT_BUT_MAGNITUDE if METHODS[method].uses_magnitude else EXACT
     propagation = {
         "laplacian": of_laplacian,
         "integral": f"{REPLICATES} noise replicates",
         "inversion": f"{INVERSION_REPLICATES} noise replicates, to first order",
     }
-    line = " in each echo, by the least-squares line at echo time zero" * (len(plan.echoes) > 1)
+    line = " in each echo, propagated to echo time zero by the least-squares line"
+    line *= len(plan.echoes) > 1
     return condmap_metadata(plan, settings, datasets, method) | {
-        "Description": "Noise standard deviation of the conductivity, caused by the noise of the "
-        "phase; NaN and 0 as in the map",
-        "PhaseNoiseEstimate": f"magnitude noise / magnitude{line}; its level from the mixed "
-        "second differences of phi0",
+        "Description": "Standard deviation of the conductivity caused by the noise of the phase; "
+        "NaN and 0 as in the map",
+        "PhaseNoiseEstimate": f"magnitude noise / magnitude{line}; noise level estimated from the "
+        "mixed second differences of phi0",
         "Propagation": propagation[METHODS[method].form],
     }
 
 
 def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) -> dict[str, Any]:
-    """Return the sidecar of a mask that was made from `origin`.
+    """Return the sidecar of a mask.
 
     Parameters
     ----------
     plan : Plan
     datasets : mapping of str to Path
-        Names of the source datasets, for BIDS URIs.
+        Folders of the source datasets by their name in BIDS URIs.
     origin : {"derivative", "T1w", "template", "signal"}
+        Origin of the mask.
 
     Returns
     -------
     dict
-        For a JSON sidecar; a registration adds its results later.
+        Fields of a JSON sidecar. A registration adds its results later.
     """
     metadata = {"Type": "ROI" if origin == "signal" else "Brain"}
     if origin in ("derivative", "T1w"):
@@ -178,28 +181,30 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) 
 
 
 def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> dict[str, Any]:
-    """Return the sidecar of the |B1+| map of an origin; what is computed is added later.
+    """Return the sidecar of a ``|B1+|`` map; results of the computation are added later.
 
     Parameters
     ----------
     plan : Plan
     datasets : mapping of str to Path
-        Names of the source datasets, for BIDS URIs.
+        Folders of the source datasets by their name in BIDS URIs.
     origin : {"measured", "model"}
+        Origin of ``|B1+|``.
 
     Returns
     -------
     dict
-        For a JSON sidecar.
+        Fields of a JSON sidecar.
     """
     if origin == "measured":
         what = "Measured map, smoothed and extended over the mask"
         paths = _paths(plan.b1, plan.b1_route)
     else:
-        what = "Model of a homogeneous body with the outline of the signal"
+        what = "Model of a homogeneous body that fills the outline of the signal"
         paths = [path for echo in plan.echoes for path in echo.files]
     metadata = {
-        "Description": f"Magnitude of B1+ over its median in the mask, 0 outside the mask. {what}",
+        "Description": "Magnitude of B1+ divided by its median in the mask, 0 outside the mask. "
+        f"{what}",
         "Units": "arbitrary",
         "Sources": [bids_uri(path, datasets) for path in paths],
     }
@@ -210,9 +215,9 @@ def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> d
 
 
 def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
-    """Describe the segmentation that the methods used."""
+    """Return the sidecar of the segmentation that the methods use."""
     confidence = _confidence(plan)
-    low = "; of low confidence" if confidence.get("SegmentationConfidence") == "low" else ""
+    low = ", with low confidence" if confidence.get("SegmentationConfidence") == "low" else ""
     return {
         "Description": f"Tissue labels in the grid of the phase{low}",
         "Sources": _uris_of_segmentation(plan, datasets),
@@ -222,7 +227,7 @@ def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str,
 
 
 def _confidence(plan: Plan) -> dict[str, str]:
-    """Tell that a segmentation is the app's own guess."""
+    """Return fields that mark a segmentation computed by the app; empty for any other."""
     if plan.segmentation is None or plan.segmentation.kind != "t1w":
         return {}
     return {"SegmentationConfidence": "low", "SegmentationMethod": "tissue classes of a T1w image"}
@@ -234,7 +239,7 @@ def _uris_of_segmentation(plan: Plan, datasets: Mapping[str, Path]) -> list[str]
 
 
 def _paths(companion: Companion | None, route: Route) -> list[Path]:
-    """List what a companion in the grid of the phase is from: its files and the transforms."""
+    """Return the source files of a resampled image: its own files and the transforms."""
     if companion is None:
         return []
     return [*companion.paths, *(step.path for step in route.steps)]

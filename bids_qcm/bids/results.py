@@ -1,4 +1,4 @@
-"""What a derivative dataset of this app holds: maps, and what goes with them."""
+"""Find the results in a derivative dataset of this app: maps, related images and warnings."""
 
 import json
 import re
@@ -22,24 +22,26 @@ from bids_qcm.checks.verdict import Verdict, disagreements, with_disagreement
 from bids_qcm.segmentation.tissues import TISSUES
 from bids_qcm.statistics import WHOLE_MASK
 
-# Maps of one acquisition whose sidecars differ in these do not belong together.
+# Sidecar fields that must agree with phi0 for a map to belong to the same run.
 _SHARED = ("PhaseSign", "PhaseType", "MaskType", "MaskOrigin", "Segmentation", "ImagingFrequency")
 
 _MOSTLY = 0.5
 
-# Kernels average cerebrospinal fluid with its surroundings, each by its own size.
+# Tissues that are compared between methods. Cerebrospinal fluid is left out, because each kernel
+# size averages it with its surroundings to a different degree.
 _COMPARED = {TISSUES[tissue].name for tissue in ("GM", "WM", "SGM")}
 
 
 @dataclass(frozen=True)
 class MapResult:
-    """A conductivity map and what goes with it.
+    """A conductivity map with its sidecar, noise map, statistics and verdict.
 
     Attributes
     ----------
     method : str
-        The method's name.
+        Name of the method.
     condmap : Path
+        File of the conductivity map.
     """
 
     method: str
@@ -47,29 +49,29 @@ class MapResult:
 
     @cached_property
     def sidecar(self) -> dict[str, Any]:
-        """What the map's sidecar says."""
+        """Content of the map's sidecar."""
         return read_sidecar(self.condmap)
 
     @property
     def desc(self) -> str:
-        """The label of the ``desc`` entity."""
+        """Label of the ``desc`` entity."""
         return parse_name(self.condmap.name)[0]["desc"]
 
     @property
     def condstd(self) -> Path | None:
-        """Its noise standard deviation, if there is one."""
+        """File of the noise standard deviation; None if it does not exist."""
         return self._beside("condstd.nii.gz")
 
     @property
     def own_verdict(self) -> Verdict | None:
-        """Verdict on the map alone; None for a map of a version without verdicts."""
+        """Verdict on the map alone; None for a map from a version without verdicts."""
         if "Verdict" not in self.sidecar:
             return None
         return Verdict(self.sidecar["Verdict"], tuple(self.sidecar.get("VerdictReasons", ())))
 
     @property
     def condstats(self) -> Path | None:
-        """The table of its statistics, if there is one."""
+        """File of the statistics table; None if it does not exist."""
         return self._beside("condstats.tsv")
 
     def _beside(self, ending: str) -> Path | None:
@@ -79,19 +81,20 @@ class MapResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What a derivative dataset holds of one acquisition.
+    """The results of one acquisition in a derivative dataset.
 
     Attributes
     ----------
     participant : str
-        Such as ``sub-01``.
+        Label with ``sub-``, such as ``sub-01``.
     source : str
-        What the names of its files start with.
+        Common start of the file names.
     folder : Path
+        Folder of the conductivity maps.
     maps : tuple of MapResult
-        In the order of the methods; at least one.
+        At least one map, in the order of the method table.
     record : RunRecord or None
-        Of the last run.
+        Record of the last run.
     """
 
     participant: str
@@ -107,20 +110,21 @@ class Result:
 
     @property
     def name(self) -> str:
-        """What users know the acquisition by, where the last run noted it."""
+        """Name of the acquisition in messages and reports; `source` without a run record."""
         return self.record.acquisition if self.record else self.source
 
     @cached_property
     def sidecar(self) -> dict[str, Any]:
-        """What the sidecar of phi0 says, else that of a map."""
+        """Content of the phi0 sidecar, or of the first map's sidecar if there is no phi0 file."""
         return read_sidecar(self.phi0) if self.phi0 else self.maps[0].sidecar
 
     @cached_property
     def disagreements(self) -> dict[str, float]:
-        """Distance of each method's medians from the other methods' medians, by method.
+        """Largest relative difference of a method's medians from the other methods, by method.
 
-        Of the uneroded gray and white matter, or of the whole mask where it has no such tissue.
-        Methods without a statistics table are left out.
+        The medians of uneroded gray matter, white matter and subcortical gray matter are compared,
+        or the median over the whole mask if a table has none of these tissues. Methods without a
+        statistics table are left out.
         """
         return disagreements(
             {one.method: _compared_medians(one.condstats) for one in self.maps if one.condstats}
@@ -128,9 +132,9 @@ class Result:
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict | None]:
-        """Verdict on each map and on its disagreement with the other methods, by method.
+        """Verdict on each map, including its disagreement with the other methods, by method.
 
-        None for a map of a version without verdicts.
+        The verdict is None for a map from a version without verdicts.
         """
         return {
             one.method: one.own_verdict
@@ -140,17 +144,17 @@ class Result:
 
     @property
     def phi0(self) -> Path | None:
-        """Phase at echo time zero."""
+        """File of the phase at echo time zero; None if it does not exist."""
         return self._file("phi0map.nii.gz")
 
     @property
     def segmentation(self) -> Path | None:
-        """Tissue labels; None if there are those of an earlier run only."""
+        """File of the tissue labels; None if the last run did not use a segmentation."""
         return self._file("seg-tissue_dseg.nii.gz") if self.sidecar["Segmentation"] else None
 
     @property
     def b1_map(self) -> Path | None:
-        """The |B1+| map that conductivity maps were computed with, if there is one."""
+        """File of the ``|B1+|`` map that was used for at least one map; None if there is none."""
         for origin in B1_ORIGINS:
             path = self.folder.with_name("fmap") / f"{self.source}_desc-{origin}_TB1map.nii.gz"
             if self.with_b1(origin) and path.exists():
@@ -158,17 +162,17 @@ class Result:
         return None
 
     def with_b1(self, origin: str) -> list[MapResult]:
-        """Return the conductivity maps that were computed with |B1+| of an origin."""
+        """Return the conductivity maps that were computed with ``|B1+|`` of the given origin."""
         return [one for one in self.maps if one.sidecar.get("B1Map") == origin]
 
     @property
     def mask(self) -> Path:
-        """The mask of the maps, which is always written with them."""
+        """File of the mask, which is always written with the maps."""
         return self.folder / f"{self.source}_desc-{self.sidecar['MaskType']}_mask.nii.gz"
 
     @property
     def magnitude(self) -> Path | None:
-        """The magnitude that goes with phi0."""
+        """File of the magnitude that belongs to phi0; None if it does not exist."""
         name = f"{self.source}_{join_name(MAGNITUDE_ENTITIES)}_*.nii.gz"
         found = sorted(visible(self.folder, name))
         return found[0] if found else None
@@ -178,48 +182,49 @@ class Result:
 
 
 def _compared_medians(condstats: Path) -> dict[str, float]:
-    """Return the medians that methods are compared by, in S/m by tissue."""
+    """Return the medians that are compared between methods, in S/m, by tissue."""
     rows = [row for row in read_condstats(condstats) if row["erosion"] == 0]
     tissues = {row["tissue"]: row["median"] for row in rows if row["tissue"] in _COMPARED}
     return tissues or {row["tissue"]: row["median"] for row in rows if row["label"] == WHOLE_MASK}
 
 
 def existing(path: Path) -> Path | None:
-    """Give a path if there is a file, else None."""
+    """Return the path if the file exists, otherwise None."""
     return path if path.exists() else None
 
 
 def read_sidecar(image: Path) -> dict[str, Any]:
-    """Read the sidecar of a derivative, which was written with it."""
+    """Return the content of a derivative's own sidecar, without inheritance."""
     path = image.with_name(f"{stem(image)}.json")
     require_content(path)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[str]:
-    """List the participants that a derivative dataset has maps or records of.
+    """Return the participants with maps or run records in a derivative dataset.
 
     Parameters
     ----------
     output_dir : Path
+        Derivative dataset of this app.
     labels : sequence of str
-        Those asked for, without ``sub-``; empty for all.
+        Requested labels without ``sub-``; empty for all participants.
 
     Returns
     -------
     list of str
-        Sorted, such as ``sub-01``.
+        Sorted labels with ``sub-``, such as ``sub-01``.
 
     Raises
     ------
     NoInputError
-        If it is no derivative dataset of this app, or has nobody.
+        If the folder is not a derivative dataset of this app, or has no participants.
     SelectionError
-        If one that was asked for is not there.
+        If the dataset lacks a requested participant.
     """
     remedy = "give the OUTPUT_DIR of a run of bids-qcm participant"
     if not is_ours(output_dir):
-        raise NoInputError(output_dir, "is no derivative dataset of bids_qcm", remedy)
+        raise NoInputError(output_dir, "is not a derivative dataset of bids_qcm", remedy)
     paths = [*visible(output_dir, "sub-*/"), *visible(output_dir, f"{LOGS}/sub-*.json")]
     names = {re.split(r"[_.]", path.name)[0] for path in paths}
     if not names:
@@ -227,23 +232,24 @@ def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[
     wanted = {f"sub-{label}" for label in labels} or names
     absent = ", ".join(sorted(wanted - names))
     if absent:
-        raise SelectionError(output_dir, f"has no participant {absent}", "choose others")
+        raise SelectionError(output_dir, f"has no participant {absent}", "choose other labels")
     return sorted(wanted)
 
 
 def find_results(output_dir: Path, participant: str) -> list[Result]:
-    """Find what a derivative dataset holds of a participant.
+    """Return the results of a participant in a derivative dataset.
 
     Parameters
     ----------
     output_dir : Path
+        Derivative dataset of this app.
     participant : str
-        Such as ``sub-01``.
+        Label with ``sub-``, such as ``sub-01``.
 
     Returns
     -------
     list of Result
-        By session and acquisition; none for a participant without maps.
+        Sorted by session and acquisition; empty for a participant without maps.
     """
     try:
         maps = find_maps(output_dir, participant)
@@ -257,10 +263,11 @@ def find_results(output_dir: Path, participant: str) -> list[Result]:
 
 
 def twins(results: Sequence[Result]) -> list[str]:
-    """Find maps of a participant that were made of the same images under two names.
+    """Return warnings about maps of the same images under two names.
 
-    Names tell acquisitions apart that differ in their suffix only; one that comes later renames
-    the maps of the other.
+    Acquisitions that differ only in their suffix get longer output names. If such an acquisition
+    is added to the dataset later, the maps of the first acquisition are written again under a new
+    name.
     """
     first: dict[frozenset[str], Result] = {}
     found = []
@@ -269,8 +276,8 @@ def twins(results: Sequence[Result]) -> list[str]:
         other = first.setdefault(images, result)
         if other is not result:
             found.append(
-                f"{other.source}_* and {result.source}_* are of the same images, which count twice "
-                "in the group; delete those of the earlier run"
+                f"{other.source}_* and {result.source}_* were computed from the same images, so "
+                "these images count twice in the group; delete the files of the earlier run"
             )
     return found
 
@@ -291,12 +298,12 @@ def _result(
 
 
 def caveats(result: Result) -> list[str]:
-    """Gather what a user should know before trusting an acquisition's maps.
+    """Return the warnings about the maps of an acquisition.
 
     Returns
     -------
     list of str
-        The warnings of all sidecars, and what their numbers amount to; each once.
+        Warnings from all sidecars, and warnings derived from their numbers, without duplicates.
     """
     sidecar = result.sidecar
     found = list(sidecar.get("Warnings", ()))
@@ -320,22 +327,24 @@ def _weak_sign(sidecar: Mapping[str, Any]) -> str:
         "the voxels agree; "
     )
     if sidecar.get("PhaseSignOrigin") == "Manufacturer":
-        evidence += f"{sidecar['PhaseSign']} was taken, which is usual for the Manufacturer; "
-    return evidence + "look at the map, and give --sign if you know it"
+        evidence += (
+            f"the sign {sidecar['PhaseSign']} was used, which is usual for this manufacturer; "
+        )
+    return evidence + "check the map, and give the correct sign with --sign if you know it"
 
 
 def _caveats_of_map(one: MapResult, result: Result) -> list[str]:
     found = []
     if one.sidecar.get("PredictedStd", 0) > one.sidecar.get("TargetStd", 0):
         found.append(
-            f"{one.method}: twice the published radii leave a noise standard deviation of "
+            f"{one.method}: even twice the published radii give a noise standard deviation of "
             f"{one.sidecar['PredictedStd']:.2g} S/m, above the target of "
-            f"{one.sidecar['TargetStd']:.2g} S/m; larger ones would average structures flat"
+            f"{one.sidecar['TargetStd']:.2g} S/m; larger radii would average out the anatomy"
         )
     differing = [key for key in _SHARED if one.sidecar.get(key) != result.sidecar.get(key)]
     if differing:
         found.append(
-            f"{one.condmap.name} is of an earlier run with another {' and '.join(differing)} than "
-            "phi0; delete it, or compute it again"
+            f"{one.condmap.name} is from an earlier run with a different {' and '.join(differing)} "
+            "than phi0; delete the map, or compute it again"
         )
     return found

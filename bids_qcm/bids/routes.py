@@ -1,4 +1,4 @@
-"""How a segmentation, mask or |B1+| map gets into the grid of the phase."""
+"""Plan how a segmentation, mask or ``|B1+|`` map is resampled to the grid of the phase."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ from bids_qcm.bids.names import IMAGE_EXTENSIONS
 from bids_qcm.bids.transforms import Step, find_steps
 from bids_qcm.settings import Coreg, Settings
 
-# bias corrected before raw
+# Anatomical images of FreeSurfer; bias-corrected images are preferred to raw images.
 _FREESURFER_IMAGES = ("nu.mgz", "orig_nu.mgz", "T1.mgz", "orig.mgz")
 
 
 @dataclass(frozen=True)
 class Route:
-    """How an image gets into the grid of the phase.
+    """The mapping of points from the phase's coordinates to an image's coordinates.
 
     Attributes
     ----------
     same_grid : bool
-        It is there already.
+        Whether the image is already in the grid of the phase, so that no mapping is needed.
     steps : tuple of Step
-        Transforms that points of the phase's coordinates take to those of the image.
+        Transforms in the order in which a point passes through them.
     coreg : {"auto", "header", "rigid"} or None
-        How the phase's coordinates are taken to those of the participant's anatomy, before the
-        steps; None if the steps do that.
+        Method that aligns the phase with the participant's anatomy, before `steps`. None if the
+        image is in the grid of the phase, or if the steps start in the space of the phase.
     anatomical : Path or None
-        The image to register to the magnitude; None for `coreg` ``header`` or None.
+        Anatomical image to register to the magnitude; None if `coreg` is ``header`` or None.
     """
 
     same_grid: bool = False
@@ -42,10 +42,10 @@ class Route:
     anatomical: Path | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Describe it for a sidecar; what a registration finds is not known yet."""
+        """Return the sidecar fields of the route; a registration adds its results later."""
         if self.same_grid:
-            return {"Resampling": "none, it is in the grid of the phase"}
-        described: dict[str, Any] = {"Resampling": "label-wise linear, largest share"}
+            return {"Resampling": "none, same grid as the phase"}
+        described: dict[str, Any] = {"Resampling": "linear for each label, largest fraction wins"}
         if self.steps:
             described["Transforms"] = [
                 step.path.name + (" (inverse)" if step.inverse else "") for step in self.steps
@@ -62,31 +62,37 @@ def plan_route(
     datasets: Sequence[Path],
     settings: Settings,
 ) -> tuple[Route, list[str]]:
-    """Find how an image gets into the grid of an acquisition's phase.
+    """Return the route of an image to the grid of an acquisition's phase.
+
+    The first possible route is taken:
+
+    1. No resampling, if the image is in the grid of the phase.
+    2. By the headers, if the image is in the coordinates of the phase.
+    3. By transforms to a space that is named after the acquisition's suffix, such as ``T2w``.
+    4. By transforms to the participant's anatomy, if needed, and from there to the phase by the
+       method that `settings` select.
 
     Parameters
     ----------
     companion : Companion
+        Image to resample.
     acquisition : Acquisition
     grid : Grid
+        Grid of the phase.
     datasets : sequence of Path
-        Where to look for transforms, after the companion's own dataset.
+        Datasets to search for transforms, after the dataset of the image.
     settings : Settings
 
     Returns
     -------
     route : Route
-        As it is if it is in the same grid; by the headers if its coordinates are the phase's; else
-        by transforms from its space to one that is named after the acquisition's suffix; else by
-        transforms to the participant's anatomy, if it is not there already, and then as `settings`
-        say.
     warnings : list of str
 
     Raises
     ------
     InputError
-        If a transform that is needed is not there, or registration was asked for and cannot be
-        had.
+        If a required transform is missing, or rigid registration was requested but no anatomical
+        image was found.
     """
     if read_grid(companion.path).matches(grid):
         return Route(same_grid=True), []
@@ -101,9 +107,9 @@ def plan_route(
     if steps is None:
         raise InputError(
             companion.path,
-            f"is in the space {companion.space}, from which no transform leads to the phase",
+            f"is in the space {companion.space}, but no transform from this space was found",
             f"add sub-{acquisition.subject}_from-{companion.space}_to-{NATIVE}_mode-image_xfm.h5 "
-            "(ITK's .h5 or .txt) beside it",
+            "(ITK .h5 or .txt) to its folder",
         )
     coreg, anatomical, warnings = _choose_coreg(companion, acquisition, grid, settings)
     return Route(steps=steps, coreg=coreg, anatomical=anatomical), warnings
@@ -118,15 +124,15 @@ def _choose_coreg(
     if anatomical is not None:
         require_content(anatomical)
     if anatomical is None:
-        obstacle = "no T1w image of its space was found"
-        remedy = "add the *_desc-preproc_T1w image beside it, or give --coreg header"
+        obstacle = "no T1w image in its space was found"
+        remedy = "add the *_desc-preproc_T1w image to its folder, or give --coreg header"
     else:
         return settings.coreg, anatomical, []
     if settings.coreg == "rigid":
         raise InputError(companion.path, f"cannot be registered: {obstacle}", remedy)
     warning = (
-        f"{companion.path.name}: placed by the coordinates in its header, which was not checked: "
-        f"{obstacle}; {remedy}"
+        f"{companion.path.name}: aligned by the coordinates in its header; the alignment was not "
+        f"checked, because {obstacle}; {remedy}"
     )
     return "header", None, [warning]
 
@@ -134,7 +140,10 @@ def _choose_coreg(
 def _anatomical_image(
     companion: Companion, acquisition: Acquisition, grid: Grid, settings: Settings
 ) -> Path | None:
-    """Find the T1w image in the coordinates of a segmentation: its dataset's, else the raw one."""
+    """Return the T1w image in the coordinates of a derivative; None if it is not unique.
+
+    The image is taken from the dataset of the derivative, otherwise from the raw dataset.
+    """
     if companion.kind == "t1w":
         return companion.path
     folder = companion.path.parent
@@ -152,6 +161,6 @@ def _anatomical_image(
         return preprocessed[0]
     try:
         found = find_t1w(acquisition, grid, settings.bids_dir, {})
-    except InputError:  # several, of which none is known to be the right one
+    except InputError:  # Several T1w images are equally good, so the right image is unknown.
         return None
     return found.path if found else None

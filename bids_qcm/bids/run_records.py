@@ -1,4 +1,4 @@
-"""Records of what the last run did with an acquisition: when, how long, and what failed."""
+"""Run records: date, duration, command line and failures of the last run of an acquisition."""
 
 import json
 from collections.abc import Sequence
@@ -11,20 +11,21 @@ from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import join_name, parse_name
 
 LOGS = "logs"
-"""Folder of a derivative dataset that holds records, crash reports and the citation."""
+"""Folder of a derivative dataset with run records, crash reports and the methods text."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that was not done.
+    """A failed step of a run.
 
     Attributes
     ----------
     step : str
-        The method or step of the workflow, or ``checks`` before it.
+        Name of the method or workflow step, or ``checks`` for the checks before the workflow.
     error : str
+        Error message.
     crash_file : str or None
-        nipype's report of it, relative to the dataset.
+        Path of nipype's crash report, relative to the dataset.
     """
 
     step: str
@@ -34,20 +35,20 @@ class Failure:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the last run did with an acquisition.
+    """The record of the last run of an acquisition.
 
     Attributes
     ----------
     acquisition : str
-        What users know the acquisition by.
+        Name of the acquisition in messages and reports.
     source : str
-        What the names of its derivatives start with.
+        Common start of the derivative file names.
     date : str
-        When the run ended, ISO 8601 with the time zone.
+        End of the run in ISO 8601 format with the time zone.
     command : str
-        The command line.
+        Command line of the run.
     seconds : float
-        How long its steps took together; those of an earlier run that were used again take none.
+        Total run time of its steps. Steps whose cached results were reused count as 0.
     failures : tuple of Failure
     """
 
@@ -72,13 +73,13 @@ def new_record(
     seconds: float = 0.0,
     failures: Sequence[Failure] = (),
 ) -> RunRecord:
-    """Make the record of an acquisition."""
+    """Return a new record for an acquisition; the arguments are the fields of `RunRecord`."""
     source = join_name(acquisition.output_entities)
     return RunRecord(acquisition.name, source, date, command, seconds, tuple(failures))
 
 
 def write_record(output_dir: Path, record: RunRecord) -> None:
-    """Write a record, instead of that of an earlier run."""
+    """Write a record and replace the record of an earlier run."""
     write_json(output_dir / LOGS / f"{record.acquisition}.json", asdict(record))
 
 
@@ -88,14 +89,14 @@ def read_records(output_dir: Path, participant: str) -> list[RunRecord]:
     Parameters
     ----------
     output_dir : Path
-        The derivative dataset.
+        Derivative dataset.
     participant : str
-        Such as ``sub-01``.
+        Label with ``sub-``, such as ``sub-01``.
 
     Returns
     -------
     list of RunRecord
-        Sorted by acquisition.
+        Records sorted by acquisition.
     """
     records = []
     for path in sorted(visible(output_dir / LOGS, f"{participant}_*.json")):

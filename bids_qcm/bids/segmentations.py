@@ -1,4 +1,4 @@
-"""Segmentations and masks from files: read, checked, and brought into the phase's grid."""
+"""Read and check segmentations and masks, and resample them to the grid of the phase."""
 
 from pathlib import Path
 
@@ -38,21 +38,27 @@ _CHECK_SPACING_MM = 4.0
 
 _SIDES = (("left", "right"), ("back", "front"), ("bottom", "top"))
 
+_ALIGN = (
+    "use a segmentation of the same participant and session, correct its header, or give "
+    "--coreg rigid"
+)
+
 
 def label_table(companion: Companion, given: Path | None) -> dict[int, Label]:
-    """Give the table of a segmentation's labels.
+    """Return the label table of a segmentation.
 
     Parameters
     ----------
     companion : Companion
+        Segmentation of kind ``labels``.
     given : Path or None
-        The user's own table, which goes before all others.
+        Label table given by the user, which overrides all other tables.
 
     Returns
     -------
     dict of int to Label
-        The dataset's table, else that of the companion's numbering. FreeSurfer's numbers mean what
-        they do in FreeSurfer, whatever a dataset calls them.
+        The dataset's table, or the built-in table if the dataset has no table. For FreeSurfer
+        numbering, the built-in table overrides the dataset's table.
     """
     if given is not None:
         return read_table(given)
@@ -66,61 +72,64 @@ def label_table(companion: Companion, given: Path | None) -> dict[int, Label]:
 def read_tissues(
     companion: Companion, given: Path | None
 ) -> tuple[NDArray[np.int32], dict[int, str]]:
-    """Read a segmentation as tissues, in its own grid.
+    """Read a segmentation and convert its labels to tissue labels.
 
     Parameters
     ----------
     companion : Companion
-        Of kind ``labels`` or ``probabilities``.
+        Segmentation of kind ``labels`` or ``probabilities``.
     given : Path or None
-        The user's own label table.
+        Label table given by the user.
 
     Returns
     -------
     labels : ndarray of int32, shape (X, Y, Z)
+        Tissue labels in the grid of the segmentation.
     names : dict of int to str
-        Of the labels that are present.
+        Names of the labels that occur.
 
     Raises
     ------
     InputError
-        If a value is not a whole number, a label is in no table, all are 0, or probabilities are
-        not between 0 and 1.
+        If a value is not an integer, if a label is missing from the label table, if all labels are
+        0, or if probabilities are not between 0 and 1.
     """
     if companion.kind == "probabilities":
         maps, numbers = _read_probabilities(companion)
         labels = largest(np.stack(maps), numbers)
         if not labels.any():
-            raise InputError(companion.path, "is zero everywhere", "segment again")
+            raise InputError(companion.path, "is zero everywhere", "run the segmentation again")
         return labels, _names(labels, {tissue.index: tissue.name for tissue in TISSUES.values()})
     labels, table = read_integers(companion.path), label_table(companion, given)
     try:
         return to_tissues(labels, table)
     except ValueError as error:
         raise InputError(
-            companion.path, str(error), "give a table that has them with --label-table"
+            companion.path, str(error), "give a table with these labels with --label-table"
         ) from error
 
 
 def import_tissues(
     companion: Companion, given: Path | None, grid: Grid, point_map: PointMap | None
 ) -> tuple[NDArray[np.int32], dict[int, str]]:
-    """Bring a segmentation into the grid of the phase, as tissues.
+    """Read the tissue labels of a segmentation and resample them to the grid of the phase.
 
     Parameters
     ----------
     companion, given
         As in :func:`read_tissues`.
     grid : Grid
+        Grid of the phase.
     point_map : callable or None
-        From the phase's coordinates to those of the segmentation; None if it is in the phase's
-        grid.
+        Maps points from the coordinates of the phase to the coordinates of the segmentation. None
+        if the segmentation is in the grid of the phase.
 
     Returns
     -------
     labels : ndarray of int32, shape of `grid`
+        Tissue labels.
     names : dict of int to str
-        Of the labels that are present there.
+        Names of the labels that occur in `labels`.
     """
     labels, names = read_tissues(companion, given)
     if point_map is not None:
@@ -136,12 +145,12 @@ def import_tissues(
 
 
 def import_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[np.bool_]:
-    """Bring a mask into the grid of the phase; arguments as for a segmentation.
+    """Read a mask and resample it to the grid of the phase; see :func:`import_tissues`.
 
     Raises
     ------
     InputError
-        If nothing of it is in the grid.
+        If the file cannot be read, or no voxel of the mask is in the grid.
     """
     return resample_mask(read_integers(path) != 0, read_grid(path).affine, grid, point_map, path)
 
@@ -153,17 +162,17 @@ def resample_mask(
     point_map: PointMap | None,
     path: Path,
 ) -> NDArray[np.bool_]:
-    """Bring a mask into the grid of the phase.
+    """Resample a mask to the grid of the phase.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (X, Y, Z)
     affine : ndarray, shape (4, 4)
-        Voxel indices of the mask to mm.
+        Maps voxel indices of the mask to mm.
     grid, point_map
         As in :func:`import_tissues`.
     path : Path
-        The image that the mask is from.
+        Source image of the mask, for the message.
 
     Returns
     -------
@@ -180,7 +189,7 @@ def resample_mask(
 
 
 def sample_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[np.bool_]:
-    """Give a mask at the nearest voxels: as `import_mask`, faster and good enough for checks."""
+    """Read a mask and resample it by nearest neighbour, a fast `import_mask` for checks."""
     points = grid_points(grid.shape, grid.affine)
     mask = read_integers(path) != 0
     sampled = sample_nearest(mask, read_grid(path).affine, points, point_map or unmoved)
@@ -190,7 +199,9 @@ def sample_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[n
 def _not_empty(mask: NDArray[np.bool_], path: Path) -> NDArray[np.bool_]:
     if not mask.any():
         raise InputError(
-            path, "lies outside the phase's field of view", "use one of the same participant"
+            path,
+            "lies outside the field of view of the phase",
+            "use an image of the same participant",
         )
     return mask
 
@@ -203,25 +214,27 @@ def check_placement(
     head: NDArray[np.bool_],
     point_map: PointMap | None,
 ) -> None:
-    """Check that a segmentation lies on the head, and not mirrored.
+    """Check that a segmentation is aligned with the head and not mirrored.
 
     Parameters
     ----------
     path : Path
-        The segmentation's.
+        File of the segmentation.
     labels : ndarray of int
-        In its own grid.
+        Tissue labels in the grid of the segmentation.
     grid : Grid
-        The phase's.
-    magnitude, head : ndarray, shape of `grid`
-        An image of the head, and where in it there is signal.
+        Grid of the phase.
+    magnitude : ndarray of float, shape of `grid`
+    head : ndarray of bool, shape of `grid`
+        Voxels of the magnitude with signal.
     point_map : callable or None
         As in :func:`import_tissues`.
 
     Raises
     ------
     InputError
-        If it does not.
+        If the segmentation and the head hardly overlap, or if a mirrored or shifted segmentation
+        fits the magnitude much better.
     """
     point_map = point_map or unmoved
     affine = read_grid(path).affine
@@ -231,17 +244,17 @@ def check_placement(
     if share < LEAST_OVERLAP:
         raise InputError(
             path,
-            f"does not lie on the head in the phase's images: they share {share:.0%} of the "
-            "smaller one",
-            "use one of the same participant and session, mend its header, or give --coreg rigid",
+            "does not overlap enough with the head in the phase images: the overlap is "
+            f"{share:.0%} of the smaller region",
+            _ALIGN,
         )
     swapped = better_flip(labels, affine, magnitude, grid.affine, point_map, step)
     if swapped:
         raise InputError(
             path,
-            f"fits the phase's images better with {swapped} swapped: its header, or that of "
-            "the magnitude, seems to be flipped",
-            "convert it again, and compare both in a viewer",
+            f"fits the magnitude better with {swapped} swapped: its header or the header of the "
+            "magnitude seems to be flipped",
+            "convert it again, and compare both images in a viewer",
         )
     gain, shift = better_shift(labels, affine, magnitude, grid.affine, point_map, step)
     if gain > BETTER_PLACE:
@@ -252,9 +265,9 @@ def check_placement(
         )
         raise InputError(
             path,
-            f"does not fit the edges in the phase's images: moved by {moved}, its mutual "
-            f"information with the magnitude is {gain:.2f} times as large",
-            "use one of the same participant and session, mend its header, or give --coreg rigid",
+            f"does not fit the edges in the magnitude: if it is shifted by {moved}, the mutual "
+            f"information is {gain:.2f} times as large",
+            _ALIGN,
         )
 
 
@@ -271,7 +284,7 @@ def check_agreement(
     Raises
     ------
     InputError
-        If it covers less than half of it.
+        If the segmentation covers less than half of the mask.
     """
     points = grid_points(grid.shape, grid.affine)[brain.ravel()]
     sampled = sample_nearest(labels, read_grid(path).affine, points, point_map or unmoved)
@@ -279,26 +292,32 @@ def check_agreement(
     if share < LEAST_AGREEMENT:
         raise InputError(
             path,
-            f"disagrees with the brain mask {mask_path}: it covers {share:.0%} of it",
-            "use both of one dataset, or choose with --bids-filter-file",
+            f"disagrees with the brain mask {mask_path}: it covers only {share:.0%} of the mask",
+            "use a segmentation and a mask from one dataset, or choose with --bids-filter-file",
         )
 
 
 def _read_probabilities(companion: Companion) -> tuple[list[NDArray[np.float32]], list[int]]:
-    """Read probability maps and the labels of their tissues, each tissue once."""
+    """Return one probability map for each tissue, and the tissue labels.
+
+    The maps of structures that belong to the same tissue are added.
+    """
     first = read_grid(companion.path)
     maps: dict[int, NDArray[np.float32]] = {}
     for path in companion.paths:
         if not read_grid(path).matches(first):
             raise InputError(
-                path, f"has another grid than {companion.path.name}", "use maps of one segmentation"
+                path,
+                f"has a different grid than {companion.path.name}",
+                "use probability maps of the same segmentation",
             )
         values = np.nan_to_num(read_values(path))
         if values.min() < -0.01 or values.max() > 1.01:
             raise InputError(
                 path,
-                f"has values from {values.min():g} to {values.max():g}, which are no probabilities",
-                "scale it to 0 to 1",
+                f"has values from {values.min():g} to {values.max():g}, which are not "
+                "probabilities",
+                "scale the values to the range from 0 to 1",
             )
         tissue = tissue_of_abbreviation(parse_name(path.name)[0]["label"])
         if tissue in TISSUES:

@@ -1,4 +1,4 @@
-"""Read from sidecars how an image was acquired, and refuse images that hold no usable phase."""
+"""Read acquisition details from sidecars, and refuse images without a usable phase."""
 
 import re
 from collections.abc import Mapping
@@ -7,21 +7,21 @@ from typing import Any
 
 from bids_qcm.bids.errors import InputError
 
-# dcm2niix's name, and that of DICOM and of BIDS for spectra
+# Fields for the nucleus: the field of dcm2niix, and the field of DICOM and BIDS (for spectra).
 _NUCLEUS_FIELDS = ("ImagedNucleus", "ResonantNucleus")
 _PROTON = ("1h", "h1", "h", "proton", "hydrogen", "1hydrogen", "hydrogen1")
 
-# Units of field maps, without blanks; `bids_qcm.phase` knows the units of a phase. "rads" may be a
-# plural, so seconds need a separator.
+# Units of field maps without blanks; `bids_qcm.phase` recognises the units of a phase. "rads" is
+# ambiguous: it may be the plural of rad, so rad per second must contain a separator.
 _FIELD_UNITS = re.compile(
     r"[kmµμu]?hz|hertz|rad(ian)?s?(/|per)m?s(ec(onds?)?)?|rad(ian)?s?[.*·]?s\^?-1"
     r"|[mµμun]?t(esla)?|ppm"
 )
 
-# dcm2niix writes the first, Philips the others
+# Values of ImageType that mark a field map: dcm2niix writes the first value, Philips the others.
 _FIELD_IMAGES = {"FIELDMAPHZ", "B0", "B0 MAP", "B0_MAP", "FIELD_MAP"}
 
-# Fields in which converters name the sequence.
+# Fields that may contain the name of the sequence.
 _NAME_FIELDS = (
     "PulseSequenceDetails",
     "PulseSequenceName",
@@ -32,48 +32,52 @@ _NAME_FIELDS = (
     "ProtocolName",
     "SeriesDescription",
 )
-# Siemens' TrueFISP and its short name, GE's FIESTA, Philips' balanced FFE and TFE, Canon's TrueSSFP
+# Names of balanced sequences: TrueFISP and its short name (Siemens), FIESTA (GE), balanced FFE and
+# TFE (Philips), TrueSSFP (Canon).
 _BALANCED_NAMES = re.compile(
     r"true?[ _-]?(fi|ssfp)|tfi[23]d|fiesta|(?<![a-z])([23]d)?b(al(anced)?)?[ _-]?(ssfp|ffe|tfe)"
     r"|(?<![a-z])ssfp(?![a-z])",
     re.IGNORECASE,
 )
-# FLASH, FISP, DESS, CISS; GE's SPGR and GRASS
+# Names of other sequences, which do not count as balanced, such as FLASH, FISP, DESS and CISS
+# (Siemens), SPGR and GRASS (GE).
 _OTHER_NAMES = re.compile(
     r"(?<![a-z])(fl|fi|de|ci)[23]d|flash|fisp|dess|spgr|fgre|grass|mprage|t1ffe", re.IGNORECASE
 )
 _GRADIENT_ECHO_SUFFIXES = ("MEGRE", "T2starw", "T2star")
 
-# spoiled, with oversampling spoiled, time-reversed, magnetisation prepared
+# SequenceVariant codes of sequences that are not balanced: spoiled, oversampling phase, time
+# reversed steady state, magnetisation prepared.
 _NOT_BALANCED = {"SP", "OSP", "TRSS", "MP"}
 
-# In balanced sequences the echo lies in the middle of a short repetition time.
+# In balanced sequences, the echo is in the middle of a short repetition time.
 _LONGEST_BALANCED_ECHO_TIME = 0.008
 _BALANCED_ECHO_PLACE = (0.4, 0.6)
 
 
 def check_nucleus(metadata: Mapping[str, Any], image: Path) -> None:
-    """Check that the sidecar of an image names no nucleus but the proton.
+    """Check that the sidecar of an image names no nucleus other than the proton.
 
     Parameters
     ----------
     metadata : mapping
-        The image's sidecar.
+        Sidecar of the image.
     image : Path
-        For the message.
+        File named in the error message.
 
     Raises
     ------
     InputError
-        If the image is of another nucleus.
+        If the sidecar names a nucleus other than the proton.
     """
     for field in _NUCLEUS_FIELDS:
         for nucleus in _texts(metadata, field):
             if re.sub(r"[^0-9a-z]", "", nucleus.lower()) not in _PROTON:
                 raise InputError(
                     image,
-                    f"its sidecar's {field} is {nucleus}, but the method is for protons (1H)",
-                    "leave this acquisition out with --bids-filter-file, or mend the field",
+                    f"its sidecar's {field} is {nucleus}, but conductivity mapping needs protons "
+                    "(1H)",
+                    "exclude this acquisition with --bids-filter-file, or correct the field",
                 )
 
 
@@ -83,25 +87,25 @@ def check_holds_phase(metadata: Mapping[str, Any], image: Path) -> None:
     Parameters
     ----------
     metadata : mapping
-        The phase image's sidecar.
+        Sidecar of the phase image.
     image : Path
-        For the message.
+        File named in the error message.
 
     Raises
     ------
     InputError
-        If the sidecar says that the image is one of these.
+        If the sidecar identifies the image as a phase difference or a field map.
     """
     remedy = (
-        "use the phase image of each echo, as the scanner stored it, and leave this one out with "
+        "use the phase image of each echo as stored by the scanner, and exclude this image with "
         "--bids-filter-file"
     )
     times = [f"{name} {metadata[name]}" for name in ("EchoTime1", "EchoTime2") if name in metadata]
     if times:
         raise InputError(
             image,
-            f"is a phase difference, which holds no phase at echo time zero: its sidecar has "
-            f"{' and '.join(times)}",
+            "is a phase difference, in which the phase at echo time zero cancels out: its sidecar "
+            f"has {' and '.join(times)}",
             remedy,
         )
     units = [unit for unit in _texts(metadata, "Units") if _is_field_unit(unit)]
@@ -109,16 +113,19 @@ def check_holds_phase(metadata: Mapping[str, Any], image: Path) -> None:
     for field, values in (("Units", units), ("ImageType", kinds)):
         if values:
             raise InputError(
-                image, f"is a field map, not a phase: its sidecar's {field} is {values[0]}", remedy
+                image,
+                f"is a field map, not a phase image: its sidecar's {field} is {values[0]}",
+                remedy,
             )
 
 
 def is_balanced(metadata: Mapping[str, Any]) -> bool:
-    """Whether a sidecar is of a balanced steady-state sequence (bSSFP), whose phase is refocused.
+    """Whether a sidecar describes a balanced steady-state sequence, whose phase is refocused.
 
-    Scanners write ``GR`` (gradient recalled) as its `ScanningSequence`. The vendor's name of the
-    sequence decides. Without one, an unspoiled steady state with a short echo time is balanced,
-    where a known repetition time is about twice the echo time.
+    ``ScanningSequence`` is ``GR`` (gradient recalled) for these sequences too, so the vendor's
+    name of the sequence decides. Without a known name, the sequence counts as balanced if it has
+    an unspoiled steady state and a short echo time. If the repetition time is known, it must also
+    be about twice the echo time.
     """
     named = [text for field in _NAME_FIELDS for text in _texts(metadata, field)]
     if any(map(_BALANCED_NAMES.search, named)):
@@ -134,13 +141,13 @@ def is_balanced(metadata: Mapping[str, Any]) -> bool:
 
 
 def is_gradient_echo(metadata: Mapping[str, Any], suffix: str) -> bool:
-    """Whether off-resonance stays in the phase of each echo: a gradient echo that is not bSSFP."""
+    """Whether a sequence is a gradient echo other than bSSFP, so that off-resonance adds phase."""
     gradient = suffix in _GRADIENT_ECHO_SUFFIXES or "GR" in _codes(metadata, "ScanningSequence")
     return gradient and not is_balanced(metadata)
 
 
 def slice_axis(metadata: Mapping[str, Any]) -> int | None:
-    """Return the axis along which slices were excited one by one; None for 3-D acquisitions."""
+    """Return the array axis across the slices of a 2-D acquisition; None for a 3-D acquisition."""
     if "2D" not in _codes(metadata, "MRAcquisitionType"):
         return None
     (direction,) = _texts(metadata, "SliceEncodingDirection")[:1] or ["k"]
@@ -153,14 +160,14 @@ def _is_field_unit(unit: str) -> bool:
 
 
 def _codes(metadata: Mapping[str, Any], field: str) -> set[str]:
-    r"""Split a field such as ``GR\\IR``, ``GR_IR`` or ``["GR", "IR"]``, by the converter."""
+    r"""Return the codes in a field, written as ``GR\\IR``, ``GR_IR`` or ``["GR", "IR"]``."""
     return {
         code.upper() for text in _texts(metadata, field) for code in re.split(r"[\\_\s/,;]+", text)
     }
 
 
 def _texts(metadata: Mapping[str, Any], field: str) -> list[str]:
-    """Return the texts of a field, which may be one or a list."""
+    """Return the non-empty strings in a field, which may be a string or a list."""
     value = metadata.get(field, [])
     values = value if isinstance(value, list) else [value]
     return [one for one in values if isinstance(one, str) and one.strip()]

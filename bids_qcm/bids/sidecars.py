@@ -1,4 +1,4 @@
-"""Sidecars, by the inheritance principle, one file's at a time."""
+"""Read the sidecar of an image by the BIDS inheritance principle, and check its fields."""
 
 import json
 import math
@@ -11,35 +11,37 @@ from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import parse_name
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
-# Wider than any scanner; outside lies another unit.
+# Range in tesla, wider than that of any scanner. A value outside the range has a wrong unit.
 _FIELD_STRENGTH_RANGE = (0.01, 30.0)
 _LONGEST_ECHO_TIME = 1.0
 
 _HEAD_WORDS = ("head", "brain", "skull", "neuro", "cerebr", "cranium")
 _UNKNOWN_BODY_PARTS = ("", "none", "n/a", "unknown", "other", "mr", "whole body", "wholebody")
 
-# A nominal field strength may be some percent off: 3 T magnets of one vendor are at 2.89 T.
+# Relative tolerance of the field strength. The nominal value may be off by some percent; for
+# example, one vendor's 3 T magnets have a field of 2.89 T.
 _NOMINAL_FIELD = 0.1
 _SAME = 1e-3
 
 
 def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
-    """Read all metadata that applies to an image.
+    """Return all metadata that applies to an image.
 
-    pybids reads the whole dataset's sidecars at once, and a single malformed one ends the run;
-    here a bad file concerns its own images only.
+    pybids reads the sidecars of the whole dataset at once, so a single malformed sidecar would end
+    the run. This function reads only the sidecars of one image, so that a malformed sidecar
+    affects no other image.
 
     Parameters
     ----------
     image : Path
-        A NIfTI file inside `root`.
+        Image file inside `root`.
     root : Path
-        The dataset's folder.
+        Folder of the dataset.
 
     Returns
     -------
     dict
-        Keys of files nearer to the image win.
+        Merged fields. A sidecar in a folder closer to the image overrides the others.
 
     Raises
     ------
@@ -61,26 +63,26 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
 
 
 def larmor_frequency(metadata: dict[str, Any], image: Path) -> tuple[float, str]:
-    """Give the Larmor frequency and where it is from.
+    """Return the Larmor frequency and the sidecar field that it was taken from.
 
     Parameters
     ----------
     metadata : dict
-        The image's sidecar.
+        Sidecar of the image.
     image : Path
-        For the message.
+        File named in the error message.
 
     Returns
     -------
     frequency : float
-        In Hz.
+        Larmor frequency in Hz.
     source : str
-        The sidecar field it was taken from.
+        ``ImagingFrequency``, or ``MagneticFieldStrength`` if the first field is missing.
 
     Raises
     ------
     InputError
-        If neither field is there or the value makes no sense.
+        If both fields are missing, or the value is not a number or not plausible.
     """
     low, high = _FIELD_STRENGTH_RANGE
     if "ImagingFrequency" in metadata:
@@ -100,24 +102,24 @@ def larmor_frequency(metadata: dict[str, Any], image: Path) -> tuple[float, str]
     if not low <= frequency / PROTON_GYROMAGNETIC_RATIO <= high:
         raise InputError(
             image,
-            f"its sidecar's {source} is {metadata[source]!r}, which is no scanner's",
-            "give ImagingFrequency in MHz, MagneticFieldStrength in tesla",
+            f"its sidecar's {source} is {metadata[source]!r}, which is not plausible",
+            "give ImagingFrequency in MHz or MagneticFieldStrength in tesla",
         )
     return frequency, source
 
 
 def contradictions(metadata: Sequence[Mapping[Path, Mapping[str, Any]]]) -> list[str]:
-    """Find numbers in the sidecars of an acquisition's images that cannot all be true.
+    """Return warnings about contradictory numbers in the sidecars of an acquisition.
 
     Parameters
     ----------
     metadata : sequence of mappings of Path to mapping
-        For each echo, the metadata of both images.
+        For each echo, the metadata of both images by image path.
 
     Returns
     -------
     list of str
-        What is worth a warning. What is no number does not count.
+        Warnings. Fields whose values are not numbers are ignored.
     """
     found = []
     images = {path: own for echo in metadata for path, own in echo.items()}
@@ -132,8 +134,8 @@ def contradictions(metadata: Sequence[Mapping[Path, Mapping[str, Any]]]) -> list
             if abs(megahertz - expected) > _NOMINAL_FIELD * expected:
                 found.append(
                     f"{path.name}: its sidecar's ImagingFrequency is {megahertz:g} MHz, but its "
-                    f"MagneticFieldStrength, {tesla:g} T, means {expected:.1f} MHz; the first is "
-                    "used"
+                    f"MagneticFieldStrength of {tesla:g} T corresponds to {expected:.1f} MHz; "
+                    "ImagingFrequency is used"
                 )
                 break
     return found
@@ -145,45 +147,48 @@ def _differing(metadata: Mapping[Path, Mapping[str, Any]], field: str) -> list[s
         first, expected = next(iter(values.items()))
         if not math.isclose(value, expected, rel_tol=_SAME):
             return [
-                f"{path.name}: its sidecar's {field} is {value:g}, but that of {first.name} is "
-                f"{expected:g}"
+                f"{path.name}: its sidecar's {field} is {value:g}, but {expected:g} in the "
+                f"sidecar of {first.name}"
             ]
     return []
 
 
 def echo_time(metadata: dict[str, Any], image: Path) -> float:
-    """Give the echo time in s.
+    """Return the echo time of an image in s.
 
     Raises
     ------
     InputError
-        If there is none or it makes no sense.
+        If the sidecar has no echo time, or the echo time is not a number or not plausible.
     """
     if "EchoTime" not in metadata:
         raise InputError(
             image,
-            "its sidecar has no EchoTime, but there are several echoes",
+            "its sidecar has no EchoTime, which is needed for several echoes",
             "add EchoTime (seconds) to the sidecar of every echo",
         )
     seconds = _number(metadata, "EchoTime", image, "seconds")
     if not 0 <= seconds <= _LONGEST_ECHO_TIME:
         raise InputError(
-            image, f"its sidecar's EchoTime is {seconds:g}", "give EchoTime in seconds"
+            image,
+            f"its sidecar's EchoTime is {seconds:g}, which is not plausible",
+            "give EchoTime in seconds",
         )
     return seconds
 
 
 def shows_head(metadata: Mapping[str, Any]) -> bool | None:
-    """Whether a sidecar says that an image shows a head; None if the sidecar does not say.
+    """Whether the sidecar of an image names the head as the body part.
 
     Parameters
     ----------
     metadata : mapping
-        The image's sidecar, with ``BodyPartExamined`` or without.
+        Sidecar of the image.
 
     Returns
     -------
     bool or None
+        None if the sidecar has no ``BodyPartExamined``, or a value that does not name a body part.
     """
     body_part = str(metadata.get("BodyPartExamined") or "").strip().lower()
     if body_part in _UNKNOWN_BODY_PARTS:
@@ -192,12 +197,12 @@ def shows_head(metadata: Mapping[str, Any]) -> bool | None:
 
 
 def is_number(value: Any) -> bool:  # noqa: ANN401
-    """Whether a value of a sidecar is a finite number."""
+    """Whether a sidecar value is a finite number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # The value is an integer that is too large for a float.
         return False
 
 
@@ -205,7 +210,9 @@ def _number(metadata: dict[str, Any], field: str, image: Path, unit: str) -> flo
     value = metadata[field]
     if not is_number(value):
         raise InputError(
-            image, f"its sidecar's {field} is {value!r}", f"give one number, in {unit}"
+            image,
+            f"its sidecar's {field} is {value!r}, which is not a finite number",
+            f"give one number, in {unit}",
         )
     return float(value)
 
@@ -215,7 +222,9 @@ def _read_json_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be read as JSON ({error})", "mend the sidecar") from error
+        raise InputError(
+            path, f"cannot be read as JSON ({error})", "correct the sidecar"
+        ) from error
     if not isinstance(content, dict):
-        raise InputError(path, "is not a JSON object", "mend the sidecar")
+        raise InputError(path, "is not a JSON object", "correct the sidecar")
     return content

@@ -1,4 +1,4 @@
-"""Tables as BIDS has them: TSV, and a JSON data dictionary that says what the columns mean."""
+"""Read and write BIDS tables: a TSV file and a JSON data dictionary that describes its columns."""
 
 import csv
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from bids_qcm.bids.derivatives import write_json, write_text
 from bids_qcm.bids.files import require_content
 
 Dictionary = Mapping[str, Mapping[str, str]]
-"""Of each column: ``Description`` and, if it has one, ``Units``."""
+"""Data dictionary: ``Description`` and optional ``Units`` of each column."""
 
 TISSUE_STATISTICS: Dictionary = {
     "label": {"Description": "Label of the tissue in the segmentation"},
     "tissue": {"Description": "Name of the tissue"},
-    "erosion": {"Description": "Radius of the ball that eroded the tissue", "Units": "voxels"},
-    "n": {"Description": "Voxels, invalid ones included"},
+    "erosion": {"Description": "Radius of the erosion of the tissue by a ball", "Units": "voxels"},
+    "n": {"Description": "Number of voxels, including invalid voxels"},
     "mean": {"Description": "Mean conductivity of the valid voxels", "Units": "S/m"},
     "sd": {"Description": "Standard deviation over the valid voxels (n - 1)", "Units": "S/m"},
     "median": {"Description": "Median of the valid voxels", "Units": "S/m"},
@@ -25,15 +25,15 @@ TISSUE_STATISTICS: Dictionary = {
         "Description": "Interquartile range of the valid voxels, quartiles by Hazen's formula",
         "Units": "S/m",
     },
-    "invalid_fraction": {"Description": "Share of the voxels that are invalid"},
+    "invalid_fraction": {"Description": "Fraction of voxels that are invalid"},
 }
-"""Columns of a table of tissues."""
+"""Columns of the tissue statistics."""
 
 CONDSTATS: Dictionary = {
     **TISSUE_STATISTICS,
     "label": {"Description": "Label of the tissue in the segmentation; 0 for the whole mask"},
 }
-"""Columns of the table of one conductivity map."""
+"""Columns of the statistics table of a conductivity map."""
 
 
 def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None:
@@ -42,11 +42,11 @@ def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None
     Parameters
     ----------
     path : Path
-        Of the TSV file; the JSON file stands beside it.
+        TSV file. The JSON file has the same name with the extension ``.json``.
     table : DataFrame
-        Numbers are written with 6 digits, missing ones as ``n/a``.
+        Floating-point numbers are written with 6 significant digits, missing values as ``n/a``.
     dictionary : mapping
-        Has every column of the table; others are left out.
+        Data dictionary with every column of the table. Entries of other columns are not written.
     """
     write_json(path.with_suffix(".json"), {column: dictionary[column] for column in table.columns})
     text = table.to_csv(
@@ -56,25 +56,26 @@ def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None
 
 
 def read_condstats(path: Path) -> list[dict[str, Any]]:
-    """Read the table of one conductivity map.
+    """Read the statistics table of a conductivity map.
 
     Parameters
     ----------
     path : Path
-        Of the TSV file.
+        TSV file.
 
     Returns
     -------
     list of dict
-        A row for each tissue and erosion: numbers, NaN where there is none, and the tissue's name.
+        One row for each tissue and erosion, by column. ``tissue`` is a string, all other values
+        are numbers; a missing value is NaN.
 
     Raises
     ------
     InputError
-        If the table is a pointer to content that is not here.
+        If the file is a pointer to content that has not been downloaded.
     """
     require_content(path)
-    # pandas takes ten times as long for so small a table, and a group has thousands
+    # pandas takes ten times as long for a small table, and a group has thousands of tables.
     with path.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t"))
     return [{name: _value(name, text) for name, text in row.items()} for row in rows]

@@ -1,4 +1,4 @@
-"""Transforms between spaces that derivative datasets hold, and the way they lead."""
+"""Find and apply the transforms between spaces in derivative datasets."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,14 +21,14 @@ _EXTENSIONS = (*_LINEAR_EXTENSIONS, ".h5")
 
 @dataclass(frozen=True)
 class Step:
-    """A transform file, and the direction in which it is gone through.
+    """A transform file and its direction.
 
     Attributes
     ----------
     path : Path
-        ITK's ``.txt``, ``.mat`` or ``.h5``.
+        ITK transform file: ``.txt``, ``.mat``, ``.tfm`` or ``.h5``.
     inverse : bool
-        Points are mapped by its inverse.
+        Whether points are mapped by the inverse of the transform.
     """
 
     path: Path
@@ -42,24 +42,25 @@ class _Transform(Protocol):
 def find_steps(
     start: str, end: str, acquisition: Acquisition, datasets: Iterable[Path]
 ) -> tuple[Step, ...] | None:
-    """Find the shortest way that points take from one space to another.
+    """Return the shortest chain of transforms that maps points from one space to another.
 
-    ``from-A_to-B_mode-image_xfm`` takes images from space A to space B, and so points from B to A.
-    Linear ones can be gone through both ways.
+    A file ``from-A_to-B_mode-image_xfm`` resamples images from space A to space B, so it maps
+    points from B to A. Linear transforms can also be inverted.
 
     Parameters
     ----------
     start, end : str
-        Spaces, as in the entities ``from`` and ``to``.
+        Labels of the spaces, as in the entities ``from`` and ``to``.
     acquisition : Acquisition
-        Its participant's transforms are searched, its session's before those without a session.
+        Acquisition whose participant's transforms are searched. Transforms of the same session are
+        preferred to transforms without a session.
     datasets : iterable of Path
-        The first that has a transform counts.
+        Datasets in search order. The first dataset with a transform between two spaces is used.
 
     Returns
     -------
     tuple of Step, or None
-        None if there is no way.
+        Transforms in the order of application; None if the spaces are not connected.
     """
     steps: dict[str, dict[str, Step]] = {}
     for path in _files(acquisition, datasets):
@@ -80,14 +81,14 @@ def find_steps(
 
 
 class PointTransform:
-    """Takes points through a pose and transform files, as resampling asks for them.
+    """Map of points through a rigid pose and a chain of transform files.
 
     Parameters
     ----------
     steps : sequence of Step
-        In the order in which points go through them.
+        Transforms in the order of application.
     pose : ndarray, shape (4, 4), optional
-        Comes before the steps.
+        Affine matrix that is applied before the steps; the identity by default.
 
     Raises
     ------
@@ -100,7 +101,7 @@ class PointTransform:
         self._transforms = [(read_transform(step.path), step.inverse) for step in steps]
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map points (N, 3) in mm."""
+        """Return the mapped points; an array of shape (N, 3) in mm."""
         points = points @ self._pose[:3, :3].T + self._pose[:3, 3]
         for transform, inverse in self._transforms:
             points = transform.map(points, inverse=inverse)
@@ -113,22 +114,22 @@ def read_transform(path: Path) -> _Transform:
     Raises
     ------
     InputError
-        If it cannot be read.
+        If the file cannot be read as an ITK transform.
     """
     require_content(path)
-    # slow to import
+    # nitransforms is slow to import, so it is imported only when needed.
     from nitransforms import linear, manip
 
     try:
         if path.suffix != ".h5":
             return linear.load(path, fmt="itk")
         with warnings.catch_warnings():
-            # of a reference image, which mapping points does not need
+            # nitransforms warns about a missing reference image, which is not needed for points.
             warnings.simplefilter("ignore", UserWarning)
             return manip.load(path, fmt="itk")
-    except Exception as error:  # nitransforms lets through whatever its parsers raise
+    except Exception as error:  # nitransforms may raise any exception of its parsers.
         raise InputError(
-            path, f"cannot be read as an ITK transform ({error!r})", "write it again"
+            path, f"cannot be read as an ITK transform ({error!r})", "write the transform again"
         ) from error
 
 
@@ -147,7 +148,7 @@ def _files(acquisition: Acquisition, datasets: Iterable[Path]) -> list[Path]:
 
 
 def _is_ours(entities: Mapping[str, str], own: Mapping[str, str]) -> bool:
-    """Tell whether a transform is of images, and not of another run or acquisition."""
+    """Whether a transform has ``mode-image`` and agrees with the acquisition's entities."""
     return entities.get("mode", "image") == "image" and all(
         own.get(key, label) == label for key, label in entities.items()
     )

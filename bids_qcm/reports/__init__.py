@@ -1,1 +1,1 @@
-"""Figures; from arrays, with matplotlib's figures but not its state (pyplot)."""
+"""Figures, report pages and methods text; figures do not use pyplot, which has global state."""

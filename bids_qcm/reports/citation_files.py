@@ -1,4 +1,4 @@
-"""The methods text as files."""
+"""Write the methods text to files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,22 +17,22 @@ def write_citation(
     participants: Iterable[str],
     methods: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Path]:
-    """Write ``logs/CITATION.md``, ``.bib`` and ``.html``: what was done, ready for a paper.
+    """Write the methods text to ``logs/CITATION.md`` and ``.html``, and its references to ``.bib``.
 
     Parameters
     ----------
     output_dir : Path
-        The derivative dataset.
+        Derivative dataset.
     participants : iterable of str
-        Such as ``sub-01``.
+        Labels with ``sub-``, such as ``sub-01``.
     methods : mapping of str to sequence of str, optional
-        Methods whose maps are told of, by what the names of the acquisition's files start with;
-        None for all maps that are there.
+        Methods to describe, by the source name of each acquisition. By default, all maps in the
+        dataset are described.
 
     Returns
     -------
     list of Path
-        None where there is no map.
+        Files that were written; empty if there is no map to describe.
     """
     results = [one for participant in participants for one in find_results(output_dir, participant)]
     if methods is None:

@@ -1,4 +1,4 @@
-"""Citations: from keys in a text to names and years, a list of references and BibTeX."""
+"""Format citations: replace keys with names and years, list the references, write BibTeX."""
 
 import re
 import tomllib
@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-# such as [@otsu1979] or [@harris2020; @virtanen2020]
+# A citation in a text, such as [@otsu1979] or [@harris2020; @virtanen2020].
 _CITATION = re.compile(r"\[(@\w+(?:; @\w+)*)\]")
 
 _BIBTEX_FIELDS = {
@@ -21,17 +21,17 @@ _BIBTEX_FIELDS = {
 
 @cache
 def references() -> dict[str, dict[str, Any]]:
-    """Read all references, by their key."""
+    """Return all references by their key."""
     return tomllib.loads(files("bids_qcm.data").joinpath("references.toml").read_text("utf-8"))
 
 
 def cited_keys(paragraphs: Iterable[str]) -> list[str]:
-    """List the keys that a text cites, each once, in their order."""
+    """Return the cited keys in the order of their first citation, without duplicates."""
     return list(dict.fromkeys(key for text in paragraphs for key in _keys_of(text)))
 
 
 def as_markdown(paragraphs: Sequence[str]) -> str:
-    """Give a text with citations by name and year, and its list of references, as Markdown."""
+    """Return a text as Markdown, with author-year citations and a list of references."""
     text = "\n\n".join(map(_with_names, paragraphs))
     entries = "\n".join(
         f"- {_entry(key)}{_doi(key, ' <https://doi.org/{}>')}" for key in _sorted(paragraphs)
@@ -40,7 +40,10 @@ def as_markdown(paragraphs: Sequence[str]) -> str:
 
 
 def as_html(paragraphs: Sequence[str]) -> Markup:
-    """Give the same as HTML, whatever stands in the text being escaped."""
+    """Return a text as HTML, with author-year citations and a list of references.
+
+    Special characters in the text are escaped.
+    """
     doi = Markup(' <a href="https://doi.org/{0}">doi:{0}</a>')
     entries = Markup("\n").join(
         Markup("<li>{}{}</li>").format(_entry(key), _doi(key, doi)) for key in _sorted(paragraphs)
@@ -52,7 +55,7 @@ def as_html(paragraphs: Sequence[str]) -> Markup:
 
 
 def as_bibtex(paragraphs: Sequence[str]) -> str:
-    """Give what a text cites as BibTeX, in UTF-8."""
+    """Return the references that a text cites as BibTeX entries."""
     return "\n".join(_bibtex(key) for key in _sorted(paragraphs))
 
 
@@ -65,7 +68,7 @@ def _sorted(paragraphs: Iterable[str]) -> list[str]:
 
 
 def _with_names(text: str) -> str:
-    """Put names and years in the place of keys."""
+    """Return the text with names and years instead of citation keys."""
     return _CITATION.sub(lambda found: f"({'; '.join(map(_short, _keys_of(found[0])))})", text)
 
 
@@ -80,7 +83,7 @@ def _short(key: str) -> str:
 
 
 def _entry(key: str) -> str:
-    """Give a reference as one line, without its DOI."""
+    """Return a reference on one line, without its DOI."""
     reference = references()[key]
     authors = [a if a != "others" else "et al." for a in reference["authors"]]
     year = f" ({reference['year']})" if "year" in reference else ""

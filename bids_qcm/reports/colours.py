@@ -1,4 +1,4 @@
-"""Colours and their scales, the same in all figures."""
+"""Colours and colour scales for all figures."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,21 +11,21 @@ from bids_qcm.checks.plausible import is_implausible
 from bids_qcm.segmentation.tissues import TISSUES
 
 LARGEST_CONDUCTIVITY = 2.2
-"""Upper end of the colour scale, S/m: a little more than that of cerebrospinal fluid."""
+"""Upper end of the conductivity scale in S/m, slightly above cerebrospinal fluid."""
 
 LARGEST_STD = 0.5
-"""Upper end of the colour scale of standard deviations, S/m."""
+"""Upper end of the scale of standard deviations in S/m."""
 
 INVALID = "#2fd12f"
-"""Of invalid voxels; no scale has it."""
+"""Colour of invalid voxels, which no colour scale contains."""
 
 IMPLAUSIBLE = "#19c3ff"
-"""Of voxels with implausible conductivity; no scale has it."""
+"""Colour of voxels with implausible conductivity, which no colour scale contains."""
 
 OUTLINE = "#ff3333"
-"""Of the mask's outline."""
+"""Colour of the mask outline."""
 
-# those of Okabe and Ito, which the colour-blind tell apart
+# The palette of Okabe and Ito, whose colours colour-blind readers can distinguish.
 _OF_TISSUES = {
     TISSUES["GM"].name: "#e69f00",
     TISSUES["WM"].name: "#0072b2",
@@ -36,19 +36,22 @@ _OF_OTHERS = ("#d55e00", "#56b4e9", "#f0e442", "#999999")
 
 
 def tissue_colours(names: list[str]) -> dict[str, str]:
-    """Give each tissue a colour: the common ones their own, others what is left, in turn."""
+    """Return a colour for each tissue name.
+
+    The four main tissues have fixed colours. Other tissues take the remaining colours in turn.
+    """
     others = [name for name in names if name not in _OF_TISSUES]
     turns = {name: _OF_OTHERS[turn % len(_OF_OTHERS)] for turn, name in enumerate(others)}
     return {name: _OF_TISSUES.get(name) or turns[name] for name in names}
 
 
 def colour_scale(colours: str, low: float, high: float) -> ScalarMappable:
-    """Make a scale by the name of its colour map; values that are not finite are `INVALID`."""
+    """Return a linear colour scale of a matplotlib colour map; invalid values are `INVALID`."""
     return ScalarMappable(Normalize(low, high), colormaps[colours].with_extremes(bad=INVALID))
 
 
 def conductivity_scale() -> ScalarMappable:
-    """Make the scale of conductivity, S/m."""
+    """Return the colour scale of conductivity in S/m."""
     return colour_scale("inferno", 0, LARGEST_CONDUCTIVITY)
 
 
@@ -59,20 +62,22 @@ def paint(
     *,
     mark_implausible: bool = False,
 ) -> NDArray[np.floating]:
-    """Give the colours of a slice.
+    """Return the colours of a slice.
 
     Parameters
     ----------
     values : ndarray of float, shape (A, B)
     inside : ndarray of bool, shape (A, B)
-        What to show; white outside.
+        Pixels to show. All other pixels are white.
     scale : ScalarMappable
     mark_implausible : bool
-        The values are conductivities: those that no tissue has get the colour `IMPLAUSIBLE`.
+        Whether the values are conductivities whose implausible values get the colour
+        `IMPLAUSIBLE`.
 
     Returns
     -------
     ndarray of float, shape (A, B, 4)
+        RGBA colours from 0 to 1.
     """
     colours = scale.to_rgba(np.ma.masked_invalid(values))
     if mark_implausible:
@@ -84,7 +89,7 @@ def paint(
 def draw_scale(
     axes: Axes, height: float, scale: ScalarMappable, label: str, **options: str
 ) -> None:
-    """Draw a horizontal colour bar into axes, `height` being its place from 0 to 1."""
+    """Draw a horizontal colour bar at a relative height (0 to 1) of the axes."""
     axes.figure.colorbar(
         scale,
         cax=axes.inset_axes((0.05, height, 0.9, 0.06)),

@@ -1,4 +1,4 @@
-"""A figure of conductivity maps beside the truth."""
+"""Figures that compare conductivity maps with each other or with the true conductivity."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ from bids_qcm.reports.colours import (
 )
 
 LARGEST_ERROR = 1.0
-"""Both ends of the colour scale of errors, S/m."""
+"""Upper end of the symmetric colour scale of errors in S/m."""
 
-# Form, and whether it weighs pairs.
+# Rows of the figure: the form of the method, and whether it uses inverse-variance weights.
 _ROWS = (("laplacian", False), ("integral", False), ("integral", True), ("inversion", False))
 _EDGES = {
     (False, False): "no edges",
@@ -40,7 +40,7 @@ _PANEL_INCHES = (1.9, 2.5)
 _HEADING_INCHES = 0.35
 _LEGEND_INCHES = 1.1
 
-# narrower figures have no room for the colour bar's numbers
+# A narrower figure has no room for the tick labels of the colour bar.
 _LEAST_COLUMNS = 2
 
 
@@ -51,9 +51,9 @@ class MapSlice:
     Attributes
     ----------
     values : ndarray of float, shape (X, Y)
-        S/m; invalid where not finite.
+        Conductivity in S/m; invalid where not finite.
     mae : float
-        The map's mean absolute error, S/m.
+        Mean absolute error of the map in S/m.
     """
 
     values: NDArray[np.floating]
@@ -61,22 +61,22 @@ class MapSlice:
 
 
 def arrange(methods: Iterable[str]) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Arrange methods as the table of the documentation does.
+    """Arrange methods in rows and columns, as in the method table of the documentation.
 
     Parameters
     ----------
     methods : iterable of str
-        Names.
+        Names of the methods.
 
     Returns
     -------
     places : dict of str to (int, int)
-        Row and column. The Laplacian forms are above the integral forms, below which are the ones
-        with weighted pairs and the inversions; the column tells what preserves edges. Names that
-        are not in the table follow in further rows. There is neither an empty row nor an empty
-        column.
+        Row and column of each method. The rows are the Laplacian methods, the integral methods,
+        the integral methods with inverse-variance weights and the inversions. The columns are the
+        ways to preserve edges. Names that are not in the method table follow in additional rows.
+        Empty rows and columns are left out.
     headings : list of str
-        Of the columns; none if there are other names in them.
+        Headings of the columns; empty if a name is not in the method table.
     """
     methods = list(methods)
     in_table = {name: _place(METHODS[name]) for name in methods if name in METHODS}
@@ -106,25 +106,26 @@ def draw_comparison(
     pixel_size: tuple[float, float],
     title: str,
 ) -> Figure:
-    """Draw a slice of maps, their errors underneath, and the truth beside them.
+    """Draw one slice of several maps with their errors, and of the true conductivity.
 
     Parameters
     ----------
     maps : mapping of str to MapSlice
-        By the name of the method, see :func:`arrange`.
+        Slices by method name; see :func:`arrange`.
     truth : ndarray of float, shape (X, Y)
-        True conductivity, S/m.
+        True conductivity in S/m.
     brain : ndarray of bool, shape (X, Y)
-        What to show; X runs from left to right and Y from bottom to top.
+        Pixels to show. X runs from left to right and Y from bottom to top.
     pixel_size : tuple of 2 floats
-        mm.
+        Pixel size in mm.
     title : str
 
     Returns
     -------
     Figure
-        Conductivity from 0 to 2.2 S/m, errors (map less truth) from -1 to 1 S/m; what is beyond has
-        the colour of the scale's end. Invalid voxels are green.
+        Each error is below its map, and the true conductivity is in the last column. Conductivity
+        is shown from 0 to 2.2 S/m, and errors (map minus truth) from -1 to 1 S/m. Values beyond
+        these limits have the end colour of the scale. Invalid voxels are green.
     """
     places, headings = arrange(maps)
     n_rows = 2 * (1 + max(row for row, _ in places.values()))
@@ -162,7 +163,7 @@ def draw_comparison(
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """How slices are shown: cut to the brain, and nothing outside it."""
+    """A view of slices that is cropped to the brain and white outside it."""
 
     brain: NDArray[np.bool_]
     pixel_size: tuple[float, float]
@@ -192,22 +193,22 @@ def draw_methods(
     inside: NDArray[np.bool_],
     pixel_size: tuple[float, float],
 ) -> Figure:
-    """Draw the same slice of the maps of several methods, in one scale.
+    """Draw the same slice of the maps of several methods with one colour scale.
 
     Parameters
     ----------
     maps : mapping of str to ndarray of float, shape (X, Y)
-        S/m, by the name of the method, see :func:`arrange`; invalid where not finite.
+        Conductivity in S/m by method name, invalid where not finite; see :func:`arrange`.
     inside : ndarray of bool, shape (X, Y)
-        What to show; X runs from left to right and Y from bottom to top.
+        Pixels to show. X runs from left to right and Y from bottom to top.
     pixel_size : tuple of 2 floats
-        mm.
+        Pixel size in mm.
 
     Returns
     -------
     Figure
-        Conductivity from 0 to 2.2 S/m. Invalid voxels and those of an implausible conductivity
-        have colours of their own.
+        Conductivity from 0 to 2.2 S/m. Invalid voxels and voxels with implausible conductivity
+        have separate colours.
     """
     places, headings = arrange(maps)
     n_rows = 1 + max(row for row, _ in places.values())

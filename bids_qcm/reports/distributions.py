@@ -1,4 +1,4 @@
-"""How conductivity is distributed in tissues."""
+"""Histograms of conductivity in tissues."""
 
 from collections.abc import Mapping
 
@@ -22,18 +22,18 @@ def draw_distributions(
     Parameters
     ----------
     tissues : mapping of str to ndarray of float
-        Conductivity of each tissue's voxels, S/m, by the tissue's name; invalid where not finite.
+        Conductivity in S/m of the voxels of each tissue, by tissue name; invalid where not finite.
     literature : mapping of str to float
-        Of tissues that have one: the conductivity that the literature gives, S/m.
+        Literature values of the conductivity in S/m, for the tissues that have such a value.
 
     Returns
     -------
     Figure
-        Densities of the valid voxels: each histogram has the area of the share that lies between
-        -0.5 and 3 S/m. A dotted line is at each value of the literature.
+        Densities of the valid voxels from -0.5 to 3 S/m. The area of a histogram is the fraction
+        of valid voxels in this range. Dotted lines mark the literature values.
     """
     figure = Figure(figsize=_SIZE_INCHES)
-    # a layout engine would take most of the time
+    # The axes have a fixed position, because a layout engine would take most of the run time.
     axes = figure.add_axes(_INSIDE)
     edges = np.linspace(*_RANGE, _BINS + 1)
     colours = tissue_colours(list(tissues))

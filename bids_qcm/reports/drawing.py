@@ -1,4 +1,4 @@
-"""The figures of one acquisition, drawn from the derivative dataset alone."""
+"""Draw the figures of an acquisition from the files in the derivative dataset."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ _GRAY = ("mask", "tissues")
 
 @dataclass(frozen=True)
 class Drawn:
-    """Figures of an acquisition.
+    """The figure files of an acquisition.
 
     Attributes
     ----------
     shared : mapping of str to Path
-        ``mask``, ``phase``, ``tissues``, ``b1`` and ``comparison``, those of them that could be
-        drawn.
+        Figures of the acquisition by name: ``mask``, ``phase``, ``tissues``, ``b1`` and
+        ``comparison``. Figures whose images are missing are left out.
     maps, distributions : mapping of str to Path
-        By method.
+        Figures of each map, by method.
     """
 
     shared: Mapping[str, Path]
@@ -42,13 +42,13 @@ class Drawn:
 
 
 def draw_result(result: Result, folder: Path) -> Drawn:
-    """Draw all figures of an acquisition, instead of those that were there.
+    """Draw all figures of an acquisition, and remove its older figures.
 
     Parameters
     ----------
     result : Result
     folder : Path
-        For the figures.
+        Folder to write the figures to.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def draw_result(result: Result, folder: Path) -> Drawn:
         save_png(volumes.draw_map(one, conductivity), maps[one.method])
         distributions[one.method] = folder / f"{stem}{one.desc}Distribution_figure.svg"
         save_svg(volumes.draw_distributions(conductivity), distributions[one.method])
-        # a copy, which does not keep the whole map
+        # A view would keep the whole map in memory, so the slice is copied.
         slices[one.method] = volumes.widest_slice(conductivity).copy()
     if len(slices) > 1:
         shared["comparison"] = folder / f"{stem}comparison_figure.png"
@@ -79,7 +79,7 @@ def draw_result(result: Result, folder: Path) -> Drawn:
 
 
 class _Volumes:
-    """The volumes that figures of an acquisition share; axes run to the right, front and up."""
+    """The volumes of an acquisition, reoriented to RAS+ for all figures."""
 
     def __init__(self, result: Result) -> None:
         self.result = result
@@ -106,13 +106,13 @@ class _Volumes:
         return {label: name for label, name in names.items() if label in present}
 
     def widest_slice(self, volume: NDArray) -> NDArray:
-        """Return the slice with most of the mask: axial, where axial slices can be drawn."""
+        """Return the slice with the most mask voxels, axial unless axial slices are lines."""
         index = np.moveaxis(self.mask, self.axis, 0).sum(axis=(1, 2)).argmax()
         return np.take(volume, index, axis=self.axis)
 
     @property
     def axis(self) -> int:
-        """Axis across the slices that methods are compared in."""
+        """Axis perpendicular to the slices of the method comparison."""
         return drawn_axes(self.mask.shape)[0]
 
     def draw_shared(self) -> Iterator[tuple[str, Figure]]:
@@ -128,7 +128,7 @@ class _Volumes:
         if result.phi0:
             phi0 = self.read(result.phi0)
             sign = -1 if result.sidecar["PhaseSign"] == "-" else 1
-            # unwrapping has changed nothing but whole cycles
+            # Unwrapping only adds whole cycles, so wrapping phi0 restores the phase before it.
             yield "phase", draw_phase(wrap(sign * phi0), phi0, self.mask, self.affine)
 
         if result.b1_map:

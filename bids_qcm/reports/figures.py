@@ -1,4 +1,4 @@
-"""Figures of what the maps of one acquisition were made from, and of each map."""
+"""Figures of the input images and the conductivity maps of an acquisition."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -25,7 +25,7 @@ from bids_qcm.reports.colours import (
 from bids_qcm.reports.mosaic import Mosaic
 
 _WIDTH_INCHES = 10.0
-# a single slice would fill a screen
+# Largest height of a figure with one slice, which would otherwise fill the screen.
 _MOST_INCHES = 6.0
 _TITLE_INCHES = 0.3
 _LEGEND_INCHES = 0.95
@@ -44,10 +44,10 @@ def draw_mask(
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Axes run to the right, to the front and up, here and in the other figures.
+        Magnitude in any unit. All volumes in this module are in RAS+ orientation.
     mask : ndarray of bool, shape (X, Y, Z)
     affine : ndarray, shape (4, 4)
-        Voxel indices to mm.
+        Maps voxel indices to mm.
 
     Returns
     -------
@@ -68,15 +68,16 @@ def draw_tissues(
     names: Mapping[int, str],
     affine: NDArray[np.floating],
 ) -> Figure:
-    """Draw the magnitude and the outlines of tissues.
+    """Draw the magnitude and the outlines of the tissues.
 
     Parameters
     ----------
     magnitude, mask, affine
         As in :func:`draw_mask`.
     labels : ndarray of int, shape (X, Y, Z)
+        Tissue labels; 0 is not a tissue.
     names : mapping of int to str
-        Of the labels. Those without a voxel in the mask are not drawn.
+        Tissue names by label. Tissues without a voxel in the mask are not drawn.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def draw_phase(
     Parameters
     ----------
     wrapped, phi0 : ndarray of float, shape (X, Y, Z)
-        rad.
+        Phase before and after unwrapping, in rad.
     mask, affine
         As in :func:`draw_mask`.
 
@@ -128,12 +129,12 @@ def draw_phase(
 def draw_b1(
     b1_map: NDArray[np.floating], mask: NDArray[np.bool_], affine: NDArray[np.floating]
 ) -> Figure:
-    """Draw a |B1+| map relative to its median over the mask.
+    """Draw a ``|B1+|`` map relative to its median over the mask.
 
     Parameters
     ----------
     b1_map : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Map in any unit.
     mask, affine
         As in :func:`draw_mask`.
 
@@ -143,7 +144,8 @@ def draw_b1(
     """
     relative = b1_map / np.median(b1_map[mask])
     low, high = np.percentile(relative[mask], (1, 99))
-    # 1 in the middle; a flat map shows its noise at no more than this contrast
+    # The scale is symmetric about 1. Its minimum range keeps the noise of a nearly constant map
+    # from filling the whole colour scale.
     half = max(high - 1, 1 - low, _LEAST_B1_CONTRAST)
     scale = colour_scale("coolwarm", 1 - half, 1 + half)
     mosaic = Mosaic(mask, affine, _COLUMNS)
@@ -159,19 +161,21 @@ def draw_map(
     mask: NDArray[np.bool_],
     affine: NDArray[np.floating],
 ) -> Figure:
-    """Draw a conductivity map, and its noise standard deviation beside it if there is one.
+    """Draw a conductivity map, and its noise standard deviation next to it if available.
 
     Parameters
     ----------
-    conductivity, std : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+    conductivity : ndarray of float, shape (X, Y, Z)
+        Conductivity in S/m; invalid where not finite.
+    std : ndarray of float, shape (X, Y, Z), or None
+        Noise standard deviation in S/m.
     mask, affine
         As in :func:`draw_mask`.
 
     Returns
     -------
     Figure
-        Invalid voxels and those of an implausible conductivity have colours of their own.
+        Invalid voxels and voxels with implausible conductivity have separate colours.
     """
     titles = ["conductivity", *([] if std is None else ["noise standard deviation"])]
     mosaic = Mosaic(mask, affine, _COLUMNS if std is None else _COLUMNS_OF_PAIRS)
@@ -202,7 +206,7 @@ def draw_map(
 def _blocks(
     mosaic: Mosaic, titles: list[str], legend_inches: float = _LEGEND_INCHES
 ) -> tuple[Figure, list[tuple[Axes, Axes]]]:
-    """Make a figure with mosaics side by side, and room for a legend under each."""
+    """Return a figure, and the axes of a mosaic and of its legend for each title."""
     gap = 0.02
     width = (1 - gap * (len(titles) - 1)) / len(titles)
     inches = _WIDTH_INCHES * width * mosaic.height / mosaic.width

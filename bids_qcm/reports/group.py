@@ -1,4 +1,4 @@
-"""The table and the page of a group, from the statistics that its derivative dataset holds."""
+"""Write the group table and the group page from the statistics in a derivative dataset."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ from bids_qcm.reports.strips import draw_strips
 from bids_qcm.statistics import EROSIONS
 
 OUTLIER_SCORE = 3.5
-"""Modified z-score beyond which a value is an outlier (Iglewicz and Hoaglin 1993)."""
+"""Largest absolute modified z-score that is not an outlier (Iglewicz and Hoaglin 1993)."""
 
 LEAST_VALUES = 5
-"""Fewer values of a tissue and method have no outliers: their spread is not known."""
+"""Smallest number of values per tissue and method from which outliers are determined."""
 
 _STATISTICS = ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
 
@@ -32,14 +32,14 @@ def _columns() -> Dictionary:
     columns: dict[str, Mapping[str, str]] = {
         "participant_id": {"Description": "Participant"},
         "session_id": {"Description": "Session; n/a for a participant without sessions"},
-        "source": {"Description": "What the names of the acquisition's files start with"},
+        "source": {"Description": "Common start of the acquisition's file names"},
         "method": {"Description": "Name of the method"},
         "label": CONDSTATS["label"],
         "tissue": CONDSTATS["tissue"],
         "imaging_frequency": {"Description": "Larmor frequency", "Units": "MHz"},
         "literature": {
-            "Description": "Conductivity of the tissue at this frequency by Gabriel et al. 1996, "
-            "doi:10.1088/0031-9155/41/11/003",
+            "Description": "Literature value of the tissue's conductivity at this frequency "
+            "(Gabriel et al. 1996, doi:10.1088/0031-9155/41/11/003)",
             "Units": "S/m",
         },
     }
@@ -51,12 +51,13 @@ def _columns() -> Dictionary:
             columns[_column(name, erosion)] = entry
     return columns | {
         "outlier_score": {
-            "Description": "Modified z-score of the median among all acquisitions with this method "
-            "and tissue: 0.6745 times its distance from their median, over the median absolute "
-            f"deviation; n/a for fewer than {LEAST_VALUES} values, or if most are equal"
+            "Description": "Modified z-score of the median, compared with all acquisitions with "
+            "this method and tissue: 0.6745 times the difference from the group median, divided by "
+            f"the median absolute deviation; n/a for fewer than {LEAST_VALUES} values, or if most "
+            "values are equal"
         },
         "outlier": {
-            "Description": f"Whether the absolute outlier_score is above {OUTLIER_SCORE:g} "
+            "Description": f"Whether the absolute outlier_score exceeds {OUTLIER_SCORE:g} "
             "(Iglewicz and Hoaglin 1993)"
         },
     }
@@ -68,18 +69,19 @@ def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
     Parameters
     ----------
     output_dir : Path
-        The derivative dataset; nothing else is read.
+        Derivative dataset. No other files are read.
     participants : sequence of str
-        Such as ``sub-01``.
+        Labels with ``sub-``, such as ``sub-01``.
 
     Returns
     -------
     list of Path
+        Files that were written.
 
     Raises
     ------
     NoInputError
-        If no map has a table of statistics.
+        If no map has a statistics table.
     """
     rows, quality, without, names = [], [], [], {}
     for participant in participants:
@@ -94,8 +96,8 @@ def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
     if not rows:
         raise NoInputError(
             output_dir,
-            "has no table of statistics (*_condstats.tsv)",
-            "map the conductivity of its participants first, with bids-qcm participant",
+            "has no statistics table (*_condstats.tsv)",
+            "compute the conductivity maps first, with bids-qcm participant",
         )
     columns = _columns()
     table = pd.DataFrame(rows)
@@ -125,18 +127,18 @@ def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
 
 
 def modified_z_scores(values: pd.Series) -> pd.Series:
-    """Tell how far values are from their median, in robust standard deviations.
+    """Return the modified z-scores of values, a robust measure of their distance from the median.
 
     Parameters
     ----------
     values : Series of float
-        NaN where there is none.
+        Values; NaN where a value is missing.
 
     Returns
     -------
     Series of float
-        ``0.6745 (x - median) / MAD``; NaN for fewer than `LEAST_VALUES` values, or where MAD, the
-        median absolute deviation, is 0.
+        ``0.6745 (x - median) / MAD``, where MAD is the median absolute deviation. All scores are
+        NaN if there are fewer than `LEAST_VALUES` values, or if MAD is 0.
 
     References
     ----------
@@ -153,7 +155,7 @@ def _column(name: str, erosion: int) -> str:
 
 
 def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
-    """Give a row for each tissue of a map."""
+    """Return one row for each tissue of a map."""
     frequency = result.sidecar["ImagingFrequency"]
     literature = literature_conductivity(1e6 * frequency)
     found: dict[int, dict[str, Any]] = {}
@@ -176,7 +178,7 @@ def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
 
 
 def _tissues(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Give a strip plot for each tissue."""
+    """Return one strip plot for each tissue, with its name, anchor and literature values."""
     order = [method for method in METHODS if method in set(table["method"])]
     order += sorted(set(table["method"]) - set(order))
     plots = []
@@ -226,7 +228,7 @@ def _link(row: Any) -> str:  # noqa: ANN401
 
 
 def _failures(output_dir: Path, participants: Sequence[str]) -> list[dict[str, str]]:
-    """List what failed in the last run of each participant."""
+    """Return the failures in the last run of each participant."""
     return [
         {
             "name": record.acquisition,

@@ -1,4 +1,4 @@
-"""The methods section of a paper: what was done, as the sidecars of the results tell it."""
+"""Write the methods section of a paper from the sidecars of the results."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,19 +23,25 @@ _CITED_SOFTWARE = {
 }
 
 
+_FORMS = {"laplacian": "Laplacian", "integral": "integral", "inversion": "inversion"}
+
+
 @dataclass(frozen=True)
 class Processing:
-    """What the sidecars of one acquisition's results say.
+    """The sidecars of one acquisition's results.
 
     Attributes
     ----------
     phi0 : mapping
+        Sidecar of phi0.
     mask : mapping
+        Sidecar of the mask.
     segmentation : mapping or None
+        Sidecar of the segmentation; None if no segmentation was used.
     maps : mapping of str to mapping
-        By method.
+        Sidecars of the conductivity maps, by method.
     stds : mapping of str to mapping
-        Of standard deviations, by method.
+        Sidecars of the noise standard deviation maps, by method.
     """
 
     phi0: Sidecar
@@ -46,18 +52,18 @@ class Processing:
 
 
 def describe_methods(done: Sequence[Processing]) -> list[str]:
-    """Describe in words what was done.
+    """Return the methods section for a set of acquisitions.
 
     Parameters
     ----------
     done : sequence of Processing
-        One for each acquisition; at least one. What differs between them is told with how many
-        did it.
+        Sidecars of each acquisition, at least one. If the acquisitions differ in a step, the text
+        says how many acquisitions the step applies to.
 
     Returns
     -------
     list of str
-        Paragraphs, with citations as ``[@key]`` or ``[@one; @other]``.
+        Paragraphs with citations in the form ``[@key]`` or ``[@one; @other]``.
     """
     phi0 = [one.phi0 for one in done]
     paragraphs = [
@@ -79,37 +85,47 @@ def _overview(sidecars: Sequence[Sidecar]) -> str:
     n = "one acquisition" if len(sidecars) == 1 else f"{len(sidecars)} acquisitions"
     return (
         f"Electrical conductivity was mapped with bids_qcm {version} from the phase of {n} at a "
-        f"Larmor frequency of {frequency} (from {origin} in the sidecars), in a dataset organised "
-        "by the Brain Imaging Data Structure [@gorgolewski2016]."
+        f"Larmor frequency of {frequency} (taken from {origin} in the sidecars). The dataset was "
+        "organised according to the Brain Imaging Data Structure [@gorgolewski2016]."
     )
 
 
 def _phase(sidecars: Sequence[Sidecar]) -> list[str]:
     total = len(sidecars)
     units = Counter(unit for one in sidecars for unit in dict.fromkeys(one["PhaseUnits"]))
-    sentences = [
-        "Phase images were scaled to radians by a fixed factor for their unit, recognised or "
-        f"given as {_joined(units)}."
-        if set(units) != {"complex"}
-        else "Magnitude and phase were taken from the real and imaginary parts of the images."
-    ]
+    parts = units.pop("complex", 0)
+    sentences = []
+    if set(units) == {"rad"}:
+        sentences.append(f"The phase images were in radians{_of(total - parts, total)}.")
+    elif units:
+        sentences.append(
+            f"The phase images were converted from their unit{'s' * (len(units) > 1)} "
+            f"({_joined(units)}) to radians by a fixed scale factor{_of(total - parts, total)}."
+        )
+    if parts:
+        sentences.append(
+            "Magnitude and phase were computed from the real and imaginary parts of the images"
+            f"{_of(parts, total)}."
+        )
     flipped = sum(bool(one["AlternateSlicesFlipped"]) for one in sidecars)
     if flipped:
         sentences.append(
-            "The phase of every second slice, which alternated, was shifted by half a cycle"
-            f"{_of(flipped, total)}."
+            "The phase alternated by half a cycle between neighbouring slices. Every second slice "
+            f"was therefore shifted by half a cycle{_of(flipped, total)}."
         )
     echoes = Counter(len(one["PhaseUnits"]) for one in sidecars)
     single = echoes.pop(1, 0)
     if single:
         sentences.append(
-            f"The phase at echo time zero, phi0, was that of the single echo{_of(single, total)}."
+            "The phase at echo time zero (phi0) was taken to be the phase of the single echo"
+            f"{_of(single, total)}."
         )
     if echoes:
         sentences.append(
-            "The phase at echo time zero, phi0, was extrapolated by a least-squares line over "
-            f"{_joined(sorted(echoes))} echo times, weighted by the squared magnitude; wraps "
-            f"between echoes were predicted from the echoes before{_of(total - single, total)}."
+            "The phase at echo time zero (phi0) was extrapolated from "
+            f"{_joined(sorted(echoes))} echoes by a least-squares fit of a line over echo time, "
+            f"weighted by the squared magnitude{_of(total - single, total)}. Phase wraps between "
+            "echoes were predicted from the preceding echoes."
         )
     return sentences
 
@@ -133,43 +149,48 @@ def _mask_of(origin: str, sidecars: Sequence[Sidecar]) -> str:
         return f"a brain mask from the derivative dataset {datasets}"
     if origin == "T1w":
         return (
-            "a brain mask, the filled hull of the gray matter, white matter and cerebrospinal "
-            "fluid in the T1w image, which were classified with the MNI152 template in nilearn "
-            "[@abraham2014] as prior"
+            "a brain mask defined as the filled hull of the gray matter, white matter and "
+            "cerebrospinal fluid, which were classified in the T1w image with tissue priors of the "
+            "MNI152 template from nilearn [@abraham2014]"
         )
     if origin == "template":
         return (
-            "a brain mask, the signal in the brain of the MNI152 template in nilearn "
-            "[@abraham2014], which was registered affinely to the magnitude by mutual information"
+            "a brain mask defined as the voxels with signal in the brain of the MNI152 template "
+            "from nilearn [@abraham2014], which was registered to the magnitude by an affine "
+            "transform with mutual information"
         )
-    return "the largest connected part of the image with a signal-to-noise ratio above 5"
+    return "the largest connected region with a signal-to-noise ratio above 5"
 
 
 def _unwrapping_and_sign(sidecars: Sequence[Sidecar]) -> list[str]:
     total = len(sidecars)
     sentences = [
-        "The phase was unwrapped by whole cycles along paths of best reliability "
-        "[@abdulrahman2007]; it was not smoothed."
+        "The phase was unwrapped with a best-path algorithm [@abdulrahman2007].",
+        "It was not smoothed.",
     ]
     automatic = [one for one in sidecars if one["PhaseSignOrigin"] == "auto"]
     if automatic:
-        negative = sum(one["PhaseSign"] == "-" for one in automatic)
-        turned = f" ({negative} of {len(automatic)} were inverted)" if negative else ""
         sentences.append(
-            "The sign of the phase was chosen to make the median Laplacian over a radius of 15 mm "
-            f"(at least 3 voxels) positive{_of(len(automatic), total)}{turned}."
+            "The sign of the phase was chosen so that the median Laplacian, computed with a radius "
+            "of 15 mm (at least 3 voxels), was positive"
+            f"{_of(len(automatic), total)}."
         )
+        negative = sum(one["PhaseSign"] == "-" for one in automatic)
+        if negative:
+            sentences.append(f"The phase was therefore inverted{_of(negative, total)}.")
     usual = [one for one in sidecars if one["PhaseSignOrigin"] == "Manufacturer"]
     if usual:
         signs = _listed(usual, lambda one: one["PhaseSign"])
         sentences.append(
-            "As the Laplacian gave weak evidence, the sign of the phase was taken from the "
-            f"manufacturer of the scanner ({signs}){_of(len(usual), total)}."
+            "Because the Laplacian gave weak evidence, the sign of the phase was set to the usual "
+            f"sign of the scanner manufacturer ({signs}){_of(len(usual), total)}."
         )
     given = [one for one in sidecars if one["PhaseSignOrigin"] == "given"]
     if given:
         signs = _listed(given, lambda one: one["PhaseSign"])
-        sentences.append(f"The sign of the phase was given ({signs}){_of(len(given), total)}.")
+        sentences.append(
+            f"The sign of the phase was specified by the user ({signs}){_of(len(given), total)}."
+        )
     return sentences
 
 
@@ -182,15 +203,15 @@ def _segmentation(sidecars: Sequence[Sidecar], total: int) -> str:
     if given:
         datasets = _joined(dict.fromkeys(map(_dataset, given)))
         sentences.append(
-            f"Tissues were those of the segmentation in the derivative dataset {datasets}"
+            f"Tissue labels were taken from the segmentation in the derivative dataset {datasets}"
             f"{_of(len(given), total)}."
         )
     if own:
         sentences.append(
-            "Gray matter, white matter and cerebrospinal fluid were classified on the T1w image, "
-            "made uniform by N4 [@tustison2010], by a mixture of three normal distributions with "
-            "the tissue maps of the MNI152 average in nilearn [@abraham2014] as priors"
-            f"{_of(len(own), total)}."
+            "The T1w image was bias-corrected with N4 [@tustison2010]. Gray matter, white matter "
+            "and cerebrospinal fluid were then classified in the T1w image with a mixture of three "
+            "normal distributions and tissue priors of the MNI152 template from nilearn "
+            f"[@abraham2014]{_of(len(own), total)}."
         )
     sentences += _placement(sidecars, total)
     return " ".join(sentences)
@@ -201,19 +222,21 @@ def _placement(sidecars: Sequence[Sidecar], total: int) -> list[str]:
     transformed = sum("Transforms" in one for one in sidecars)
     if transformed:
         sentences.append(
-            "They were brought to the phase by the transforms of the derivative datasets, read by "
-            f"NiTransforms [@goncalves2021]{_of(transformed, total)}."
+            "The labels were resampled to the phase with the transforms in the derivative "
+            "datasets, which were read with NiTransforms [@goncalves2021]"
+            f"{_of(transformed, total)}."
         )
     ways = Counter(one.get("Coregistration") for one in sidecars)
     if ways["rigid"]:
         sentences.append(
-            "They were brought to the phase by rigid registration of the anatomical image to the "
-            "magnitude by mutual information [@mattes2003] in SimpleITK [@lowekamp2013]"
+            "The labels were aligned with the phase by rigid registration of the anatomical image "
+            "to the magnitude with mutual information [@mattes2003] in SimpleITK [@lowekamp2013]"
             f"{_of(ways['rigid'], total)}."
         )
     if ways["header"]:
         sentences.append(
-            f"They were placed by the coordinates in the image headers{_of(ways['header'], total)}."
+            "The labels were aligned with the phase by the coordinates in the image headers"
+            f"{_of(ways['header'], total)}."
         )
     return sentences
 
@@ -221,22 +244,24 @@ def _placement(sidecars: Sequence[Sidecar], total: int) -> list[str]:
 def _conductivity(done: Sequence[Processing]) -> list[str]:
     types = {one.phi0["PhaseType"] for one in done}
     equations = {
-        "transceive": "sigma = laplacian(phi0) / (2 mu0 omega), phi0 being the transceive phase",
-        "transmit": "sigma = laplacian(phi0) / (mu0 omega), phi0 being the transmit phase",
+        "transceive": "sigma = laplacian(phi0) / (2 mu0 omega) for a transceive phase phi0",
+        "transmit": "sigma = laplacian(phi0) / (mu0 omega) for a transmit phase phi0",
     }
     forms = {METHODS[name].form for one in done for name in one.maps}
     sentences = [
-        f"Conductivity is {' or '.join(equations[one] for one in sorted(types))} [@voigt2011]."
+        "In regions of uniform tissue, the conductivity is "
+        f"{' or '.join(equations[one] for one in sorted(types))}, where mu0 is the vacuum "
+        "permeability and omega is the angular Larmor frequency [@voigt2011]."
     ]
     if "integral" in forms:
         sentences.append(
-            "The integral methods take the Laplacian as the flux of phi0's gradient through a "
-            "closed surface over the volume inside."
+            "The integral methods compute the Laplacian as the flux of the gradient of phi0 "
+            "through a closed surface, divided by the enclosed volume."
         )
     if "inversion" in forms:
         sentences.append(
             "The inversion methods solve the convection-reaction equation [@gurler2017] for the "
-            "conductivity of all voxels at once."
+            "conductivity of all voxels simultaneously."
         )
     sentences += _b1(done)
     if any(
@@ -245,18 +270,19 @@ def _conductivity(done: Sequence[Processing]) -> list[str]:
         for name in one.maps
     ):
         sentences.append(
-            "Tissue boundaries were preserved by magnitude, segmentation or both [@karsa2021]."
+            "Tissue boundaries were preserved with the magnitude, the segmentation or both "
+            "[@karsa2021]."
         )
     for name, method in METHODS.items():
         used = [one.maps[name] for one in done if name in one.maps]
         if used:
             share = _of(len(used), len(done))
-            sentences.append(f"{name}{share}: {_how(method, used)}.")
+            sentences.append(f"The {name} method{share} computed {_how(method, used)}.")
     return sentences
 
 
 def _b1(done: Sequence[Processing]) -> list[str]:
-    """Describe |B1+|, where maps were computed with it."""
+    """Return the sentences about ``|B1+|``; empty if it was constant for all maps."""
     maps = [(name, one.maps[name]) for one in done for name in one.maps]
     sentences = []
     for origin in ("measured", "model"):
@@ -269,30 +295,33 @@ def _b1(done: Sequence[Processing]) -> list[str]:
         sidecars = [one for _, one in used]
         if origin == "measured":
             smoothing = _span([one["B1MapSmoothing"] for one in sidecars], "{:g}", "mm")
-            what = f"a measured map, smoothed by a Gaussian of {smoothing} full width"
+            what = (
+                f"was taken from a measured map, smoothed with a Gaussian kernel of {smoothing} "
+                "full width at half maximum"
+            )
         else:
             conductivity = _span([one["B1ModelConductivity"] for one in sidecars], "{:g}", "S/m")
             permittivity = _span([one["B1ModelPermittivity"] for one in sidecars], "{:g}", "")
             what = (
-                "a model, the solution of the scalar Helmholtz equation in a homogeneous body with "
-                f"the outline of the head ({conductivity}, relative permittivity "
-                f"{permittivity.strip()})"
+                "was modelled as the solution of the scalar Helmholtz equation in a homogeneous "
+                f"body with the outline of the head (conductivity {conductivity}, relative "
+                f"permittivity {permittivity.strip()})"
             )
         sentences.append(
-            f"The magnitude of B1+, which {methods} took into account [@gurler2017; "
-            f"@katscher2017], was {what}{_of(n, len(done))}."
+            f"The {methods} {'methods' if len(names) > 1 else 'method'} accounted for the "
+            f"magnitude of B1+ [@gurler2017; @katscher2017], which {what}{_of(n, len(done))}."
         )
     return sentences
 
 
 def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
-    """Describe one method in half a sentence."""
+    """Return the quantity that a method computed, with its edge preservation and weights."""
     restrictions = []
     if method.uses_labels:
         restrictions.append(
-            "weaker smoothing across the borders of tissues"
+            "weaker smoothing across tissue boundaries"
             if method.form == "inversion"
-            else "only voxels of the same tissue"
+            else "a restriction to voxels of the same tissue"
         )
     if method.uses_magnitude:
         restrictions.append(
@@ -300,31 +329,35 @@ def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
             f"{sidecars[0]['MagnitudeDelta']:g} standard deviations)"
         )
     if method.weighs_pairs:
-        restrictions.append("gradients weighted by the inverse of their variance")
+        restrictions.append("inverse-variance weights for the gradients")
     targets = [one["TargetStd"] for one in sidecars if "TargetStd" in one]
     if targets:
         restrictions.append(
-            "radii as small as a predicted noise standard deviation of "
-            f"{_span(targets, '{:g}', 'S/m')} in the median voxel allows"
+            "the smallest radii (at most twice the published radii) that were predicted to reach a "
+            f"noise standard deviation of {_span(targets, '{:g}', 'S/m')} in the median voxel"
             f"{_of(len(targets), len(sidecars))}"
         )
     return f"{_what(method, sidecars)}{', with ' if restrictions else ''}{_joined(restrictions)}"
 
 
 def _what(method: Method, sidecars: Sequence[Sidecar]) -> str:
-    """Tell what a method computes, without what preserves edges."""
+    """Return the quantity that a method computed, without its edge preservation and weights."""
     if method.form == "inversion":
         return (
-            "the conductivity whose phase fits phi0 in units of its noise (Huber's loss), smoothed "
-            f"by {sidecars[0]['Smoothness']:g} times the squared gradient of its logarithm"
+            "the conductivity whose phase best fits phi0 relative to the phase noise (Huber loss), "
+            f"regularised by {sidecars[0]['Smoothness']:g} times the squared gradient of the "
+            "logarithm of the conductivity"
         )
-    fit = f"a three-dimensional quadratic fitted to phi0 within {_radii(sidecars, 'FitRadius')}"
+    fit = (
+        "a three-dimensional quadratic polynomial that was fitted to phi0 within a radius of "
+        f"{_radii(sidecars, 'FitRadius')}"
+    )
     if method.form == "laplacian":
         fitted = method.derivative == "fit"
         return f"the Laplacian of {fit}" if fitted else "the Laplacian by finite differences"
-    gradient = f"of {fit}" if method.derivative == "fit" else "by central differences"
+    gradient = f"the gradient of {fit}" if method.derivative == "fit" else "central differences"
     radius = _radii(sidecars, "IntegralRadius")
-    return f"the surface integral, within {radius}, of the gradient {gradient}"
+    return f"the surface integral, within a radius of {radius}, of {gradient}"
 
 
 def _radii(sidecars: Sequence[Sidecar], key: str) -> str:
@@ -341,25 +374,32 @@ def _uncertainty(done: Sequence[Processing]) -> str:
     stds = [std for one in done for std in one.stds.values()]
     if not stds:
         return ""
-    ways = dict.fromkeys(one["Propagation"] for one in stds)
+    ways: dict[str, dict[str, None]] = {}
+    for one in done:
+        for name, std in one.stds.items():
+            ways.setdefault(std["Propagation"], {})[_FORMS[METHODS[name].form]] = None
     propagated = []
     if {EXACT, EXACT_BUT_MAGNITUDE} & set(ways):
-        magnitude = "; the magnitude's noise to first order" * (EXACT_BUT_MAGNITUDE in ways)
+        magnitude = "; magnitude noise was propagated to first order"
         propagated.append(
-            f"exactly through the Laplacian methods (they are linear in the phase{magnitude})"
+            "exactly through the Laplacian methods (which are linear in the phase"
+            f"{magnitude * (EXACT_BUT_MAGNITUDE in ways)})"
         )
     propagated += [
-        f"through {'the others' if propagated else 'the methods'} by {way}"
-        for way in ways
+        f"through the {_joined(forms)} methods by {way.replace(',', '')}"
+        for way, forms in ways.items()
         if way not in (EXACT, EXACT_BUT_MAGNITUDE)
     ]
     several = any(len(one.phi0["PhaseUnits"]) > 1 for one in done)
-    line = ", that of several echoes by the least-squares line at echo time zero," * several
+    line = (
+        " For several echoes, the phase noise of phi0 followed from the least-squares fit over "
+        "echo time."
+    )
     return (
         "The noise standard deviation of the conductivity was computed for each voxel. The "
-        "noise of the phase was estimated from mixed second differences of phi0 by a robust scale "
-        f"[@rousseeuw1993], in inverse proportion to the magnitude{line} and propagated "
-        f"{_joined(propagated)}."
+        "phase noise was assumed to be inversely proportional to the magnitude. Its level was "
+        "estimated from mixed second differences of phi0 with a robust scale estimator "
+        f"[@rousseeuw1993].{line * several} The phase noise was propagated {_joined(propagated)}."
     )
 
 
@@ -367,11 +407,12 @@ def _statistics(tissues: bool) -> str:
     where = "the mask"
     if tissues:
         radii = _joined([f"{radius}" for radius in EROSIONS[1:]])
-        where = f"the mask and in each tissue, as it is and eroded by {radii} voxels,"
+        where = f"the mask and in each tissue, without erosion and after erosion by {radii} voxels"
     return (
-        f"Mean, standard deviation, median and interquartile range of the valid voxels in {where} "
-        "follow the guideline on electrical properties tomography [@mandija2026]. Reference values "
-        "are those of Gabriel's dispersions [@gabriel1996]."
+        "The mean, standard deviation, median and interquartile range of the valid voxels were "
+        f"computed in {where}, according to the guideline on electrical properties tomography "
+        "[@mandija2026]. Literature values of the conductivity were computed from the dispersion "
+        "models of Gabriel et al. [@gabriel1996]."
     )
 
 
@@ -385,7 +426,7 @@ def _software(sidecars: Sequence[Sidecar]) -> str:
 
 
 def _of(n: int, total: int) -> str:
-    """Tell how many, where it is not all."""
+    """Return the number of acquisitions in parentheses; empty for all acquisitions."""
     return "" if n == total else f" (in {n} of {total} acquisitions)"
 
 
@@ -395,7 +436,7 @@ def _joined(items: Iterable[Any]) -> str:
 
 
 def _listed(sidecars: Iterable[Sidecar], get: Callable[[Sidecar], Any]) -> str:
-    """Join the distinct values."""
+    """Return the distinct values, joined in words."""
     return _joined(dict.fromkeys(map(get, sidecars)))
 
 
@@ -405,5 +446,5 @@ def _span(values: Sequence[float], form: str, unit: str) -> str:
 
 
 def _dataset(sidecar: Sidecar) -> str:
-    """Name the dataset that a derivative's first source is from, by its BIDS URI."""
+    """Return the dataset name in the BIDS URI of a derivative's first source."""
     return sidecar["Sources"][0].split(":")[1]

@@ -1,4 +1,4 @@
-"""Mosaics of slices in three planes."""
+"""Mosaics of axial, coronal and sagittal slices."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _GAP_MM = 4.0
 _MARGIN_MM = 6.0
 _EDGE_MM = 1.5
 
-# Outermost slices, as shares of the extent of what is of interest.
+# Positions of the outermost slices, as fractions of the extent of the region of interest.
 _FIRST, _LAST = 0.12, 0.88
 
 
@@ -24,27 +24,29 @@ class _Plane(NamedTuple):
     vertical: int
 
 
-# Axial, coronal and sagittal; the axes of an image run to the right, to the front and up.
+# Axial, coronal and sagittal planes of an image in RAS+ orientation.
 _PLANES = (_Plane(2, "z", 0, 1), _Plane(1, "y", 0, 2), _Plane(0, "x", 1, 2))
 
-# Left and right side of a slice, by the axis across it.
+# Letters for the left and right side of a slice, by the axis perpendicular to the slice.
 _SIDES = {2: "LR", 1: "LR", 0: "PA"}
 
 
 def drawn_axes(shape: Sequence[int]) -> list[int]:
-    """Return the axes across which slices of an image can be drawn: axial first.
+    """Return the axes perpendicular to the planes that can be drawn, axial first.
 
-    Slices with fewer than two voxels along a side are lines. A single slice has one such axis, and
-    an image that is a line is drawn as it is.
+    A plane is left out if its slices have only one voxel along a side, because they would be
+    lines. A single-slice image therefore has one plane. If all slices are lines, all planes are
+    drawn.
 
     Parameters
     ----------
     shape : sequence of 3 ints
+        Shape of the image.
 
     Returns
     -------
     list of int
-        At least one.
+        At least one axis.
     """
     found = [p.axis for p in _PLANES if shape[p.horizontal] > 1 and shape[p.vertical] > 1]
     return found or [plane.axis for plane in _PLANES]
@@ -52,16 +54,16 @@ def drawn_axes(shape: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Tile:
-    """A slice and its place in the mosaic.
+    """A slice and its position in the mosaic.
 
     Attributes
     ----------
     axis, index : int
-        Which slice.
+        Axis perpendicular to the slice, and index of the slice along this axis.
     extent : tuple of 4 floats
-        Left, right, bottom and top, mm.
+        Left, right, bottom and top in the mosaic, in mm.
     label : str
-        Where the slice is.
+        Scanner coordinate of the slice, such as ``z = 12``.
     """
 
     axis: int
@@ -71,20 +73,21 @@ class Tile:
 
 
 class Mosaic:
-    """Slices in three planes: axial ones in the first row, then coronal, then sagittal.
+    """A mosaic with one row each of axial, coronal and sagittal slices.
 
-    Planes in which slices would be lines are left out, as two of them for a single slice.
+    Planes whose slices would be lines are left out, such as two planes of a single-slice image.
 
     Parameters
     ----------
     inside : ndarray of bool, shape (X, Y, Z)
-        What is of interest; slices are spread over it. Axes run to the right, to the front and up.
+        Region of interest in RAS+ orientation. The slices are spread evenly over this region.
     affine : ndarray, shape (4, 4)
-        Voxel indices to mm.
+        Maps voxel indices to mm.
     columns : int
-        Slices in a row at most; sagittal ones are one less, because they are wider.
+        Largest number of slices in a row. The sagittal row has one slice less, because sagittal
+        slices are wider.
     margin : float
-        Width of the surroundings that are shown, mm.
+        Width of the margin around the region of interest in mm.
     """
 
     def __init__(
@@ -116,7 +119,7 @@ class Mosaic:
         self.tiles = list(self._place(rows, extents, affine))
 
     def _extent(self, plane: _Plane) -> tuple[float, float]:
-        """Give width and height of a plane's slices in mm."""
+        """Return the width and height of a plane's slices in mm."""
         lengths = [
             (part.stop - part.start) * size
             for part, size in zip(self._box, self._size, strict=True)
@@ -131,7 +134,7 @@ class Mosaic:
     ) -> Iterator[Tile]:
         top = self.height
         for row, (width, height) in zip(rows, extents, strict=True):
-            # rows that are less wide are spread over the same width
+            # The slices of narrower rows are spread over the full width.
             step = width + (self.width - len(row) * width) / max(1, len(row) - 1)
             for column, (plane, index) in enumerate(row):
                 left = column * step
@@ -147,7 +150,7 @@ class Mosaic:
             top -= height + _GAP_MM
 
     def prepare(self, axes: Axes) -> None:
-        """Fit axes to the mosaic, and write where the slices are and which side is left."""
+        """Set the limits of the axes, and write the slice positions and the L and R labels."""
         axes.set_xlim(-_EDGE_MM, self.width + _EDGE_MM)
         axes.set_ylim(-_EDGE_MM, self.height + _EDGE_MM)
         axes.set_aspect("equal")
@@ -165,14 +168,16 @@ class Mosaic:
     def show(
         self, axes: Axes, paint: Callable[..., NDArray[np.floating]], *volumes: NDArray
     ) -> None:
-        """Show slices of volumes.
+        """Draw all slices of the mosaic.
 
         Parameters
         ----------
         axes : Axes
         paint : callable
-            From slices of the volumes, each (A, B), to their colours, (A, B, 4).
+            Function of the slices of all volumes, each of shape (A, B), that returns the colours
+            of a slice, shape (A, B, 4).
         *volumes : ndarray, shape (X, Y, Z)
+            Volumes whose slices are passed to `paint`.
         """
         for tile in self.tiles:
             axes.imshow(
@@ -183,7 +188,7 @@ class Mosaic:
             )
 
     def outline(self, axes: Axes, mask: NDArray[np.bool_], colour: str, width: float = 1.0) -> None:
-        """Draw the outline of a mask."""
+        """Draw the outline of a mask on all slices."""
         for tile in self.tiles:
             shown = self._cut(mask, tile)
             if min(shown.shape) > 1 and shown.any() and not shown.all():
@@ -208,7 +213,7 @@ def _widened(part: slice, n: int, margin: float) -> slice:
 
 
 def _spread(part: slice, n: int) -> list[int]:
-    """Give at most `n` indices, evenly spread over the inner part of a range."""
+    """Return at most `n` indices that are spread evenly over the inner part of a range."""
     shares = np.linspace(_FIRST, _LAST, n)
     found = part.start + np.round(shares * (part.stop - 1 - part.start)).astype(int)
     return np.unique(found).tolist()

@@ -1,4 +1,4 @@
-"""Pages: HTML that opens from disk and needs nothing from elsewhere."""
+"""Write HTML pages that open from disk and load no external resources."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,16 +12,16 @@ from bids_qcm.bids.derivatives import write_text
 
 
 def write_page(path: Path, template: str, **content: Any) -> None:  # noqa: ANN401
-    """Write a page.
+    """Write an HTML page from a template.
 
     Parameters
     ----------
     path : Path
-        Written whole or not at all.
+        File to write atomically.
     template : str
-        Name of the template.
+        File name of the template.
     **content
-        What the template shows; text is escaped.
+        Variables of the template. Their text is escaped.
     """
     environment = Environment(
         loader=PackageLoader("bids_qcm", "data/templates"),
@@ -37,5 +37,5 @@ def write_page(path: Path, template: str, **content: Any) -> None:  # noqa: ANN4
 
 
 def link(path: str) -> str:
-    """Make a link of a path relative to the page."""
+    """Return a relative path as a URL with special characters escaped."""
     return quote(path)

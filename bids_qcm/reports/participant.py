@@ -1,4 +1,4 @@
-"""The page of a participant."""
+"""Write the report page of a participant."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,35 +22,35 @@ from bids_qcm.reports.pages import link, write_page
 _SHARED_FIGURES = {
     "mask": (
         "Magnitude and mask",
-        "Magnitude, root of the sum of squares over the echoes. The red line is the edge of the "
-        "mask: conductivity is computed inside it. The mask is {mask}.",
+        "Magnitude, root sum of squares over the echoes. The red line is the outline of the mask. "
+        "Conductivity is computed inside the mask. The mask is {mask}.",
     ),
     "phase": (
         "Phase",
-        "Phase at echo time zero, before unwrapping and after, with the sign that makes "
-        "conductivity positive. After unwrapping there must be no jump left.",
+        "Phase at echo time zero, before and after unwrapping. The unwrapped phase has the sign "
+        "that makes the conductivity positive. It must not have any jumps.",
     ),
     "tissues": (
         "Tissues",
-        "Magnitude and the outlines of the tissues, as the methods with seg in their name use "
-        "them. The lines must follow the borders that the magnitude shows; where two tissues meet, "
-        "the line has the colour of one of them.",
+        "Magnitude and outlines of the tissues, which the methods with seg in their name use. The "
+        "outlines must follow the tissue boundaries in the magnitude. Where two tissues meet, the "
+        "outline has the colour of one of the tissues.",
     ),
     "b1": (
         "Transmit field |B1+|",
-        "Magnitude of the transmit field over its median in the mask, as the maps by {b1_methods} "
-        "were computed with it. It must be smooth, and not show the tissues. |B1+| is {b1}.",
+        "Magnitude of the transmit field, relative to its median in the mask, which was used by "
+        "{b1_methods}. The field must be smooth and must not show the tissues. |B1+| is {b1}.",
     ),
     "comparison": (
         "All methods",
-        "The axial slice with most of the mask, in the same scale for all methods.",
+        "The slice with the largest part of the mask, with the same colour scale for all methods.",
     ),
 }
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """A figure in the page."""
+    """A figure on the page."""
 
     source: str
     title: str
@@ -64,20 +64,22 @@ class _Picture:
 def write_participant_pages(
     output_dir: Path, participant: str, aggregated_sessions: int | None = None
 ) -> list[Path]:
-    """Draw the figures of a participant, and write the page.
+    """Draw the figures of a participant, and write the report pages.
 
     Parameters
     ----------
     output_dir : Path
-        The derivative dataset; nothing else is read.
+        Derivative dataset. No other files are read.
     participant : str
-        Such as ``sub-01``.
+        Label with ``sub-``, such as ``sub-01``.
     aggregated_sessions : int, optional
-        With more sessions than this, each also gets a page of its own.
+        Largest number of sessions that share one page. With more sessions, each session also gets
+        a separate page.
 
     Returns
     -------
     list of Path
+        Pages that were written.
     """
     results = find_results(output_dir, participant)
     records = read_records(output_dir, participant)
@@ -111,7 +113,7 @@ def write_participant_pages(
 
 
 def processing(result: Result, methods: Sequence[str] | None = None) -> Processing:
-    """Gather what the sidecars of an acquisition say, of all its methods or of some."""
+    """Return the sidecars of an acquisition, for the given methods or for all methods."""
     maps = [one for one in result.maps if methods is None or one.method in methods]
     return Processing(
         phi0=result.sidecar,
@@ -123,7 +125,7 @@ def processing(result: Result, methods: Sequence[str] | None = None) -> Processi
 
 
 def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
-    """Gather what the page shows of an acquisition."""
+    """Return the content of the page section for an acquisition."""
 
     def picture(path: Path, title: str, caption: str) -> _Picture:
         return _Picture(link(path.relative_to(output_dir).as_posix()), title, caption)
@@ -159,8 +161,8 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
                 "distribution": picture(
                     drawn.distributions[one.method],
                     f"Distribution of conductivity by {one.method}",
-                    "Density of the conductivity in each tissue. Dotted lines: the value of the "
-                    "literature at this frequency.",
+                    "Density of the conductivity in each tissue. Dotted lines mark the literature "
+                    "values at this frequency.",
                 ),
                 **_tables(one, result),
             }
@@ -171,27 +173,27 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
 
 def _map_caption(one: MapResult) -> str:
     caption = (
-        "Conductivity in S/m. Green voxels are invalid, blue ones have a value that no tissue has."
+        "Conductivity in S/m. Green voxels are invalid, and blue voxels have an implausible value."
     )
     if one.condstd is None:
-        return f"{caption} Its noise standard deviation was not computed."
+        return f"{caption} The noise standard deviation of this map was not computed."
     return (
-        f"{caption} Right: the noise standard deviation, which the noise of the images causes; it "
-        "does not include the bias."
+        f"{caption} Right: standard deviation of the conductivity caused by the noise of the "
+        "images. It does not include the bias."
     )
 
 
 def _verdict(method: str, verdict: Verdict | None) -> dict[str, Any]:
-    """Return what the page shows of a verdict: the word and colour of the badge, and reasons."""
+    """Return the badge of a verdict (its text and colour) and the reasons."""
     if verdict is None:
-        reason = "the map is of a version without verdicts; compute it again to have one"
+        reason = "the map is from a version without verdicts; compute the map again to get one"
         return {"method": method, "colour": "none", "text": "no verdict", "reasons": [reason]}
-    text, reasons = verdict.colour, verdict.reasons or ["no check found anything"]
+    text, reasons = verdict.colour, verdict.reasons or ["no check found a problem"]
     return {"method": method, "colour": text, "text": text, "reasons": reasons}
 
 
 def _summary(result: Result) -> dict[str, str]:
-    """Tell in a few lines what the maps were made from and how."""
+    """Return the summary table: the inputs and the processing of the maps."""
     phi0, grid = result.sidecar, read_grid(result.maps[0].condmap)
     frequency = phi0["ImagingFrequency"]
     summary = {
@@ -211,7 +213,7 @@ def _summary(result: Result) -> dict[str, str]:
     }
     if result.record:
         summary["Last run"] = (
-            f"{result.record.date}, {result.record.seconds:.0f} s for its steps together: "
+            f"{result.record.date}, {result.record.seconds:.0f} s in total for all steps: "
             f"{result.record.command}"
         )
     return summary
@@ -224,57 +226,67 @@ def _echoes(phi0: Mapping[str, Any]) -> str:
     echoes = f"{n}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0['EchoTime'])} ms"
     if "EchoMisfitOfEach" in phi0:
         each = ", ".join(f"{misfit:.2g}" for misfit in phi0["EchoMisfitOfEach"])
-        echoes += f"; misfit of the line over echo time {each} rad"
+        echoes += f"; misfit of the line fit over echo time: {each} rad"
     if "AlternatingPhase" in phi0:
         echoes += (
-            "; a constant and linear phase between odd and even echoes, "
-            f"{phi0['AlternatingPhase']['Amplitude']:.2g} rad root mean square, was removed"
+            "; a constant and linear phase difference between odd and even echoes was removed "
+            f"(root mean square {phi0['AlternatingPhase']['Amplitude']:.2g} rad)"
         )
     return echoes
 
 
 def _phase(phi0: Mapping[str, Any]) -> str:
     units = ", ".join(dict.fromkeys(phi0["PhaseUnits"]))
-    scaled = f"scaled from {units}" if units != "complex" else "of real and imaginary parts"
+    scaled = f"converted from {units}"
+    if units == "complex":
+        scaled = "computed from real and imaginary parts"
     axes = phi0["AlternateSlicesFlipped"]
     slices = f"; every second slice along {' and '.join(axes)} shifted by half a cycle"
-    return f"{scaled}{slices if axes else ''}; taken as {phi0['PhaseType']} phase"
+    return f"{scaled}{slices if axes else ''}; interpreted as {phi0['PhaseType']} phase"
 
 
 def _sign(phi0: Mapping[str, Any]) -> str:
     if phi0["PhaseSignOrigin"] == "given":
-        return f"{phi0['PhaseSign']}, as given"
+        return f"{phi0['PhaseSign']}, given by the user"
     agreement = f"{phi0['PhaseSignAgreement']:.1%} of the voxels agree"
     if phi0["PhaseSignOrigin"] == "Manufacturer":
-        return f"{phi0['PhaseSign']}, usual for the Manufacturer, because only {agreement}"
+        return (
+            f"{phi0['PhaseSign']}, the usual sign of the manufacturer, because only {agreement} "
+            "with the automatic sign"
+        )
     weak = "; weak evidence" if phi0["PhaseSignWeak"] else ""
-    return f"{phi0['PhaseSign']}, found automatically: {agreement}{weak}"
+    return f"{phi0['PhaseSign']}, determined automatically: {agreement}{weak}"
 
 
 def _mask(result: Result) -> str:
-    """Describe the mask, and how well it fits."""
+    """Return a description of the mask: its origin, alignment and overlap with the signal."""
     sidecar = read_sidecar(result.mask)
     if sidecar["Type"] != "Brain":
         note = sidecar.get("MaskNote")
-        return f"reliable signal of the magnitude{f' ({note})' if note else ''}"
+        return f"the region of reliable signal in the magnitude{f' ({note})' if note else ''}"
     origin = sidecar.get("MaskOrigin", "derivative")
-    share = f"; {sidecar['MaskOverlap']:.0%} of it has signal" if "MaskOverlap" in sidecar else ""
+    share = ""
+    if "MaskOverlap" in sidecar:
+        share = f"; {sidecar['MaskOverlap']:.0%} of the brain has signal"
     if origin == "template":
         return (
-            "a brain mask made from the magnitude by the MNI152 template (mutual information "
-            f"{sidecar['MutualInformation']:.3f}, by chance "
+            "a brain mask computed from the magnitude with the MNI152 template (mutual information "
+            f"{sidecar['MutualInformation']:.3f}, expected by chance "
             f"{sidecar['MutualInformationChance']:.3f}){share}"
         )
     if origin == "T1w":
-        return f"a brain mask made from the T1w image {_uri(sidecar)}, {_placement(sidecar)}{share}"
-    return f"brain mask {_uri(sidecar)}, {_placement(sidecar)}"
+        return (
+            f"a brain mask computed from the T1w image {_uri(sidecar)}, {_placement(sidecar)}"
+            f"{share}"
+        )
+    return f"the brain mask {_uri(sidecar)}, {_placement(sidecar)}"
 
 
 def _segmentation(result: Result) -> str:
     if result.segmentation is None:
         return "none"
     sidecar = read_sidecar(result.segmentation)
-    own = "tissue classes of " if sidecar.get("SegmentationConfidence") == "low" else ""
+    own = "computed from " if sidecar.get("SegmentationConfidence") == "low" else ""
     volumes = ", ".join(f"{name} {ml:.0f} ml" for name, ml in sidecar["TissueVolumes"].items())
     return (
         f"{own}{_uri(sidecar)}, {_placement(sidecar)}; covers {sidecar['MaskCoverage']:.0%} of the "
@@ -283,7 +295,7 @@ def _segmentation(result: Result) -> str:
 
 
 def _b1_of_maps(result: Result) -> list[str]:
-    """Return each |B1+| that maps were computed with, and the methods."""
+    """Return a description of each ``|B1+|`` that was used, with its methods."""
     methods: dict[str, list[str]] = {}
     for one in result.maps:
         methods.setdefault(_b1(one.sidecar), []).append(one.method)
@@ -293,45 +305,45 @@ def _b1_of_maps(result: Result) -> list[str]:
 
 
 def _b1(sidecar: Mapping[str, Any]) -> str:
-    """Describe the |B1+| that a map was computed with."""
+    """Return a description of the ``|B1+|`` that was used for a map."""
     origin = sidecar.get("B1Map", "none")
     if origin == "none":
-        return "taken as constant"
+        return "assumed to be constant"
     low, high = sidecar["B1MapRange"]
     span = f"{low:.2f} to {high:.2f} times its median (5th to 95th percentile)"
     if origin == "model":
         return (
-            "that of a homogeneous body with the outline of the head "
+            "modelled for a homogeneous body with the outline of the head "
             f"({sidecar['B1ModelConductivity']:g} S/m, relative permittivity "
             f"{sidecar['B1ModelPermittivity']:g}, {sidecar['B1ModelVolume']:.1f} l), {span}"
         )
     [uri] = [one for one in sidecar["Sources"] if "_TB1map." in one]
     return (
-        f"measured, {uri.removeprefix('bids:')} ({sidecar['B1MapUnits']}), smoothed by "
-        f"{sidecar['B1MapSmoothing']:g} mm, {sidecar['B1MapFilledFraction']:.0%} of the mask "
-        f"filled in, {span}"
+        f"measured, {uri.removeprefix('bids:')} ({sidecar['B1MapUnits']}), smoothed over "
+        f"{sidecar['B1MapSmoothing']:g} mm, extended over {sidecar['B1MapFilledFraction']:.0%} of "
+        f"the mask, {span}"
     )
 
 
 def _placement(sidecar: Mapping[str, Any]) -> str:
-    """Tell how a mask or segmentation got into the grid of the phase."""
+    """Return how a mask or segmentation was aligned with the phase."""
     if "Transforms" in sidecar:
-        return f"placed by {', '.join(sidecar['Transforms'])}"
+        return f"aligned by {', '.join(sidecar['Transforms'])}"
     way = sidecar.get("Coregistration")
     if way is None:
         return "in the grid of the phase"
-    placed = {"rigid": "placed by registration", "header": "placed by the headers"}[way]
+    placed = {"rigid": "aligned by registration", "header": "aligned by the headers"}[way]
     if "RegisteredShift" not in sidecar:
         return placed
     return (
-        f"{placed} (the registration moves it by {sidecar['RegisteredShift']:.1f} mm and takes the "
-        f"mutual information from {sidecar['MutualInformationHeader']:.3f} to "
+        f"{placed} (the registration shifts the image by {sidecar['RegisteredShift']:.1f} mm and "
+        f"changes the mutual information from {sidecar['MutualInformationHeader']:.3f} to "
         f"{sidecar['MutualInformationRegistered']:.3f})"
     )
 
 
 def _uri(sidecar: Mapping[str, Any]) -> str:
-    """Show where a derivative is from: dataset and file."""
+    """Return the dataset and file of a derivative's first source."""
     return sidecar["Sources"][0].removeprefix("bids:")
 
 
@@ -353,7 +365,7 @@ def _times(numbers: Sequence[float], form: str) -> str:
 
 
 def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
-    """Give the rows of a map's statistics, of whole tissues and of eroded ones."""
+    """Return the rows of a map's statistics tables, for whole tissues and for eroded tissues."""
     if one.condstats is None:
         return {"whole": [], "eroded": []}
     literature = literature_conductivity(1e6 * result.sidecar["ImagingFrequency"])
@@ -379,7 +391,7 @@ def _number(value: float, form: str = ".3f") -> str:
 
 
 def _failures(output_dir: Path, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """List what failed in the last run, with the crash reports that are still there."""
+    """Return the failures of the last run, with the crash reports that still exist."""
     found = []
     for record in records:
         for failure in record.failures:

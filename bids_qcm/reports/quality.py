@@ -1,4 +1,4 @@
-"""The quality table of a group, one row for each map, and its plots."""
+"""The quality table of a group, with one row for each map, and its plots."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,22 +17,22 @@ from bids_qcm.reports.strips import draw_strips
 from bids_qcm.segmentation.tissues import TISSUES
 
 NO_VERDICT = "none"
-"""Class of a map without a verdict, on the page."""
+"""CSS class of a map without a verdict."""
 
 _ALL = "all"
 
 
 class _Measure(NamedTuple):
-    """A quality column that is plotted.
+    """A column of the quality table that is plotted.
 
     Attributes
     ----------
     description : str
     units : str or None
     of_map : bool
-        Whether each map has a value of its own; otherwise the maps of an acquisition share one.
+        Whether the value belongs to a single map; otherwise all maps of an acquisition share it.
     ideal : float or None
-        Value to draw a line at.
+        Ideal value, which is marked by a line.
     """
 
     description: str
@@ -44,28 +44,30 @@ class _Measure(NamedTuple):
 _MEASURES = {
     "snr": _Measure("Signal-to-noise ratio of the magnitude", of_map=False),
     "phase_noise": _Measure("Median noise standard deviation of phi0 in the mask", "rad", False),
-    "echo_misfit": _Measure("Misfit of the line over echo times", "rad", False),
+    "echo_misfit": _Measure("Misfit of the line fit over echo time", "rad", False),
     "incoherent_fraction": _Measure(
-        "Share of the voxels with signal whose phase is incoherent with their neighbours",
+        "Fraction of voxels with signal whose phase is incoherent with their neighbours",
         of_map=False,
     ),
-    "coverage": _Measure("Share of the mask that has signal", of_map=False),
-    "sign_agreement": _Measure("Share of the voxels that have the sign found", of_map=False),
+    "coverage": _Measure("Fraction of the mask with signal", of_map=False),
+    "sign_agreement": _Measure("Fraction of voxels that agree with the phase sign", of_map=False),
     "registration": _Measure(
-        "Mutual information that the registration of the anatomical image gains", of_map=False
+        "Gain in mutual information by registration of the anatomical image", of_map=False
     ),
-    "invalid_fraction": _Measure("Share of the mask that is invalid"),
-    "implausible_fraction": _Measure("Share of the mask with a conductivity that no tissue has"),
-    "noise_ratio": _Measure("Noise standard deviation over conductivity, in the median voxel"),
-    "ratio_wm": _Measure("Median of white matter over the literature", ideal=1.0),
-    "ratio_gm": _Measure("Median of gray matter over the literature", ideal=1.0),
-    "ratio_csf": _Measure("Median of cerebrospinal fluid over the literature", ideal=1.0),
+    "invalid_fraction": _Measure("Fraction of the mask that is invalid"),
+    "implausible_fraction": _Measure("Fraction of the mask with implausible conductivity"),
+    "noise_ratio": _Measure("Median ratio of the noise standard deviation to the conductivity"),
+    "ratio_wm": _Measure("Median of white matter relative to the literature value", ideal=1.0),
+    "ratio_gm": _Measure("Median of gray matter relative to the literature value", ideal=1.0),
+    "ratio_csf": _Measure(
+        "Median of cerebrospinal fluid relative to the literature value", ideal=1.0
+    ),
     "chi_square": _Measure("Reduced chi-square of an inversion", ideal=1.0),
     "prior_chi_square": _Measure(
         "Squared variation of an inversion's map over its expected value", ideal=1.0
     ),
     "disagreement": _Measure(
-        "Largest relative distance of a tissue's median from the median of the other methods"
+        "Largest relative difference between a tissue's median and the median of other methods"
     ),
 }
 
@@ -76,7 +78,7 @@ def _columns() -> Dictionary:
     columns: dict[str, Mapping[str, str]] = {
         "participant_id": {"Description": "Participant"},
         "session_id": {"Description": "Session; n/a for a participant without sessions"},
-        "source": {"Description": "Start of the names of the acquisition's files"},
+        "source": {"Description": "Common start of the acquisition's file names"},
         "method": {"Description": "Name of the method"},
     }
     for name, measure in _MEASURES.items():
@@ -85,7 +87,7 @@ def _columns() -> Dictionary:
     return columns | {
         "mask_origin": {"Description": "Origin of the mask"},
         "verdict": {
-            "Description": "Verdict on the map: green, amber or red; n/a for a map of a version "
+            "Description": "Verdict on the map: green, amber or red; n/a for a map from a version "
             "without verdicts"
         },
     }
@@ -97,13 +99,14 @@ def quality_row(one: MapResult, result: Result) -> dict[str, Any]:
     Parameters
     ----------
     one : MapResult
+        The map.
     result : Result
-        The acquisition that the map belongs to.
+        Results of the acquisition that the map belongs to.
 
     Returns
     -------
     dict
-        Values by column; None where a sidecar lacks the field.
+        Values by column; None if the sidecar lacks the field.
     """
     phi0, condmap = result.sidecar, one.sidecar
     ratios = condmap.get("LiteratureRatio", {})
@@ -138,14 +141,14 @@ def write_quality(output_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     Parameters
     ----------
     output_dir : Path
-        The derivative dataset.
+        Derivative dataset.
     rows : sequence of mapping
-        From :func:`quality_row`.
+        Rows from :func:`quality_row`.
 
     Returns
     -------
     Path
-        The table.
+        File of the table.
     """
     columns = _columns()
     path = output_dir / "group_qc.tsv"
@@ -154,7 +157,7 @@ def write_quality(output_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def count_verdicts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the number of maps of each verdict, `NO_VERDICT` last; without zeros."""
+    """Return the number of maps with each verdict, `NO_VERDICT` last; zero counts are left out."""
     found = Counter(row["verdict"] or NO_VERDICT for row in rows)
     return {colour: found[colour] for colour in (*COLOURS, NO_VERDICT) if found[colour]}
 
@@ -167,15 +170,15 @@ def quality_plots(
     Parameters
     ----------
     rows : sequence of mapping
-        From :func:`quality_row`.
+        Rows from :func:`quality_row`.
     names : mapping of str to str
-        Name of each acquisition, by its source.
+        Name of each acquisition by source.
 
     Returns
     -------
     list of dict
-        With ``name``, ``anchor``, ``unit`` and ``plot``. Maps of an acquisition share a point where
-        they share the value; the point has the colour of the worst verdict.
+        Dictionaries with ``name``, ``anchor``, ``unit`` and ``plot``. If all maps of an acquisition
+        share the value, the acquisition has one point in the colour of its worst verdict.
     """
     plots = []
     for column, measure in _MEASURES.items():
@@ -208,7 +211,7 @@ def quality_plots(
 
 
 def _registration_gain(result: Result) -> float | None:
-    """Return the gain in mutual information by registration; None if there was none."""
+    """Return the gain in mutual information by registration; None without a registration."""
     if result.segmentation is None:
         return None
     sidecar = read_sidecar(result.segmentation)
@@ -217,7 +220,7 @@ def _registration_gain(result: Result) -> float | None:
 
 
 def _worst_of_each_acquisition(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return one row of each acquisition, with its worst verdict."""
+    """Return the row with the worst verdict of each acquisition."""
     order = (None, *COLOURS)
     worst: dict[tuple[str, str], Mapping[str, Any]] = {}
     for row in rows:

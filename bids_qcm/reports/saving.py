@@ -1,4 +1,4 @@
-"""How figures are written: small, whole or not at all, and the same bytes for the same figure."""
+"""Write small figure files atomically; the same figure always gives the same bytes."""
 
 from pathlib import Path
 
@@ -14,21 +14,21 @@ _COLOURS = 256
 
 
 def save_png(figure: Figure, path: Path, *, gray: bool = False) -> None:
-    """Write a figure as PNG with a palette of 256 colours, a third of the size of a full one.
+    """Write a figure as PNG with 256 colours, a third of the size of a full-colour PNG.
 
     Parameters
     ----------
     figure : Figure
     path : Path
     gray : bool
-        Most of it is gray, with lines in colours; else it has colour maps.
+        Whether the figure is mostly gray with coloured lines; otherwise it has colour maps.
     """
     figure.set_dpi(_DOTS_PER_INCH)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
-    # median cut leaves colour bars with a dozen steps where a map has few colours, and coverage
-    # gives grays a tint
+    # Each method suits one type of figure: median cut reduces colour bars to about a dozen steps if
+    # a map has few colours, and maximum coverage gives gray a tint.
     method = Image.Quantize.MEDIANCUT if gray else Image.Quantize.MAXCOVERAGE
     reduced = image.convert("RGB").quantize(_COLOURS, method=method, dither=Image.Dither.NONE)
     with whole_file(path) as temporary:
@@ -37,6 +37,7 @@ def save_png(figure: Figure, path: Path, *, gray: bool = False) -> None:
 
 def save_svg(figure: Figure, path: Path) -> None:
     """Write a figure as SVG."""
-    # else identifiers are random, and the date is in it
+    # The fixed salt and the missing date make the file reproducible: by default, matplotlib uses
+    # random identifiers and writes the date.
     with rc_context({"svg.hashsalt": path.name}), whole_file(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Strip plots: a point for each value, in rows; what the page draws as SVG."""
+"""Layout of strip plots, which a page draws as SVG: one point per value, in rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,30 +13,32 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 165, 20, 10, 42
 _ROW_HEIGHT = 48
 _SPREAD = 14.0
 
-# Names of outliers with similar values must not lie on each other.
+# Vertical offsets of outliers, so that the names of outliers with similar values do not overlap.
 _OUTLIER_OFFSETS = (0.0, -1.0, 1.0)
 
-# Past this share of the width a name would leave the plot on the right.
+# Right of this fraction of the width, a name is written to the left of its point, so that it stays
+# inside the plot.
 _NAMED_LEFT = 0.75
 
 
 @dataclass(frozen=True)
 class Strips:
-    """A strip plot, in pixels.
+    """The layout of a strip plot in pixels.
 
     Attributes
     ----------
     width, height : int
+        Size of the plot.
     left, right, top, bottom : float
-        Of the field that the points are in.
+        Limits of the area with the points.
     ticks : list of dict
-        With ``x`` and ``text``.
+        Ticks with ``x`` and ``text``.
     literature : list of float
-        Where the lines are.
+        Horizontal positions of the reference lines.
     rows : list of dict
-        With ``name``, ``y``, ``median`` (x) and ``points``, each with ``x``, ``y``, ``name``,
-        ``value``, ``link``, ``outlier``, ``beyond`` (-1 left of the field, 1 right of it, else 0)
-        and ``anchor`` of the name's text.
+        Rows with ``name``, ``y``, ``median`` (horizontal position) and ``points``. Each point has
+        ``x``, ``y``, ``name``, ``value``, ``link``, ``outlier``, ``beyond`` (-1 if the value is
+        below the scale, 1 if it is above, otherwise 0) and ``anchor`` (text anchor of the name).
     """
 
     width: int
@@ -53,19 +55,20 @@ class Strips:
 def draw_strips(
     rows: Mapping[str, Sequence[Mapping[str, Any]]], literature: Sequence[float]
 ) -> Strips:
-    """Place points in rows over one scale.
+    """Return the layout of a strip plot with one horizontal scale.
 
     Parameters
     ----------
     rows : mapping of str to sequence of mapping
-        Points by the name of their row: ``value`` in S/m, ``name``, ``link`` and ``outlier``.
+        Points by row name. Each point has ``value``, ``name``, ``link`` and ``outlier``.
     literature : sequence of float
-        Values to draw a line at, S/m.
+        Values to mark by a line, in the unit of the points.
 
     Returns
     -------
     Strips
-        The scale holds all values that are no outliers; outliers beyond it stand at its end.
+        The scale includes all values except outliers. Outliers beyond the scale are placed at its
+        end.
     """
     usual = [one["value"] for points in rows.values() for one in points if not one["outlier"]]
     values = [*usual, *literature]
@@ -112,5 +115,5 @@ def draw_strips(
 
 
 def _offsets() -> list[float]:
-    """Give heights from -1 to 1: those of a golden-ratio sequence, which keep neighbours apart."""
+    """Return offsets from -1 to 1 by the golden ratio, so that successive offsets differ much."""
     return (2 * ((np.arange(1000) * (np.sqrt(5) - 1) / 2) % 1) - 1).tolist()

@@ -36,7 +36,7 @@ class Dataset:
         return path
 
     def pair(self, name="sub-01_{}_T2w", folder="", parts=("mag", "phase"), **sidecar):
-        """Write both parts of an echo; a sidecar's value None leaves the field out."""
+        """Write both parts of an echo; a sidecar field with the value None is left out."""
         fields = {key: value for key, value in {**SIDECAR, **sidecar}.items() if value is not None}
         paths = []
         for part in parts:
@@ -63,7 +63,7 @@ class Dataset:
         )
 
     def acquisition(self):
-        """Give the only acquisition."""
+        """Return the only acquisition."""
         (one,) = group_acquisitions(self.root.glob("sub-*/**/anat/*_part-*.nii*"))
         return one
 
@@ -73,7 +73,7 @@ def magnitude():
 
 
 def phase():
-    """Return a phase that is smooth, as where there is signal, and fills a cycle."""
+    """Return a smooth phase that covers a full cycle."""
     ramp = np.linspace(-np.pi, np.pi, SHAPE[0], dtype=np.float32)
     return np.broadcast_to(ramp[:, None, None], SHAPE).copy()
 
@@ -111,7 +111,7 @@ def affine():
 
 @pytest.fixture
 def snapshot():
-    """List a folder's files with content and time of change."""
+    """Return the content and modification time of all files in a folder."""
 
     def take(folder):
         files = (path for path in Path(folder).rglob("*") if path.is_file())

@@ -121,12 +121,12 @@ def test_the_suffix_is_appended_to_acq():
 @pytest.mark.parametrize(
     "names",
     [
-        # what acq- becomes for one is the other's own label
+        # The new acq label of one acquisition is already the label of the other.
         ["sub-01_acq-T1w_{}_PDw", "sub-01_{}_T1w", "sub-01_{}_T2w"],
         ["sub-01_acq-T1w_{}_PDw", "sub-01_acq-T1w_{}_T2w", "sub-01_{}_T1w", "sub-01_{}_T2w"],
         ["sub-01_acq-ME_{}_GRE", "sub-01_acq-ME_{}_T1w", "sub-01_{}_MEGRE", "sub-01_{}_T2w"],
         ["sub-01_acq-T1w_{}_T2w", "sub-01_acq-T1wT2w_{}_PDw", "sub-01_acq-T1w_{}_PDw"],
-        # entities that the derivative's own would replace
+        # The derivatives set these entities themselves.
         ["sub-01_desc-a_{}_T1w", "sub-01_desc-b_{}_T1w", "sub-01_{}_T1w"],
         [
             "sub-01_ses-1_{}_T1w",
@@ -160,8 +160,8 @@ def test_a_magnitude_without_part_is_to_be_renamed(tmp_path, extension, echo):
     with pytest.raises(InputError) as error:
         one.echoes()
     stem = f"sub-01{echo}"
-    assert "part-phase has no part-mag beside it" in str(error.value)
+    assert "has part-phase, but there is no matching part-mag image" in str(error.value)
     assert (
         f"Remedy: rename {plain.name} to {stem}_part-mag_MEGRE{extension}, "
-        f"and {stem}_MEGRE.json likewise"
+        f"and {stem}_MEGRE.json accordingly"
     ) in str(error.value)

@@ -1,4 +1,4 @@
-"""The search for a measured |B1+| map, and its way into the grid of the phase."""
+"""Tests of the search for a measured ``|B1+|`` map and of its resampling."""
 
 import nibabel as nib
 import numpy as np
@@ -19,7 +19,7 @@ OTHER = "anat/sub-01_flip-1_VFA.nii.gz"
 
 @pytest.fixture
 def b1(dataset, label_values):
-    """Write a |B1+| map."""
+    """Write a ``|B1+|`` map."""
 
     def b1(stem=FMAP, **sidecar):
         path = dataset.image(f"{stem}.nii.gz", np.full(label_values.shape, 90, np.float32))
@@ -62,7 +62,7 @@ def test_the_map_of_the_session(dataset, b1, plan):
         ({"b1": "raw", "methods": ("integral-fd",), "integral_radius": (3, 3, 3)}, ("measured",)),
         ({"b1": "model"}, ("model",)),
         ({"b1": "none"}, ()),
-        # phase-only, as published
+        # The published method uses the phase only.
         ({"methods": ("laplacian-fd",)}, ()),
     ],
 )
@@ -116,7 +116,7 @@ def test_several_maps(dataset, b1, plan):
         ([OTHER, OWN], True),
         ("anat/sub-01_part-mag_T2w.nii.gz", True),
         (OTHER, False),
-        # no answer
+        # IntendedFor is empty or malformed.
         ([], True),
         (7, True),
     ],
@@ -126,7 +126,7 @@ def test_what_a_map_is_intended_for(dataset, b1, plan, intended, used):
     path = b1(IntendedFor=intended)
     found = plan()
     assert (found.b1 is not None) == used
-    assert any("IntendedFor names other images" in one for one in found.warnings) != used
+    assert any("IntendedFor names only other images" in one for one in found.warnings) != used
     assert plan("raw").b1.path == path
 
 
@@ -177,12 +177,12 @@ def test_a_map_in_a_template_needs_a_transform(dataset, b1, plan):
         np.ones(shape, np.float32),
         affine,
     )
-    with pytest.raises(InputError, match="in the space MNI152, from which no transform leads"):
+    with pytest.raises(InputError, match="in the space MNI152, but no transform"):
         plan("mapping", derivatives=["mapping"])
 
 
 def test_a_map_gets_into_the_grid_of_the_phase_by_coordinates(tmp_path):
-    """A coarse map with other axes and an empty background, of a field that is known in mm."""
+    """A coarse map of a known field, with other axes and an empty background."""
     shape, affine = (30, 28, 26), nib.affines.from_matvec(np.diag([3.0, 3.0, 3.0]), [-44, -41, -38])
 
     def field(points):

@@ -8,7 +8,7 @@ from bids_qcm.bids.images import Grid
 from bids_qcm.bids.label_tables import BIDS_LABELS, FREESURFER_LABELS
 
 ANAT = "derivatives/seg/sub-01/anat/sub-01"
-# from the most to the least preferred
+# Kinds of segmentation, best first.
 PREFERENCE = (
     f"{ANAT}_dseg.nii.gz",
     f"{ANAT}_T1w_synthseg.nii.gz",
@@ -26,7 +26,7 @@ PREFERENCE = (
 
 @pytest.fixture
 def look(dataset, label_values, affine):
-    """Find a companion of the dataset's only acquisition."""
+    """Find an image for the only acquisition of the dataset."""
 
     def look(finder=find_segmentation, datasets=("seg",), **filters):
         grid = Grid(label_values.shape, affine)
@@ -38,7 +38,7 @@ def look(dataset, label_values, affine):
 
 @pytest.fixture
 def find(dataset, look):
-    """As `look`, but give its path."""
+    """Return the path of the image that `look` finds."""
 
     def find(*args, **options):
         found = look(*args, **options)
@@ -49,7 +49,7 @@ def find(dataset, look):
 
 @pytest.fixture
 def put(dataset, label_values, affine):
-    """Write labels in another grid than the phase's."""
+    """Write labels in a grid other than the grid of the phase."""
     elsewhere = affine.copy()
     elsewhere[0, 3] = 5
 

@@ -25,7 +25,7 @@ def test_maps_are_in_the_order_of_the_methods(tmp_path):
 
 
 def test_no_maps(tmp_path):
-    with pytest.raises(NoInputError, match=r"sub-01: has no conductivity map .* Remedy: map its"):
+    with pytest.raises(NoInputError, match=r"sub-01: has no conductivity map .* Remedy: compute"):
         find_maps(tmp_path, "sub-01")
 
 

@@ -10,11 +10,11 @@ APPTAINER = SINGULARITY | {"APPTAINER_CONTAINER": "/x.sif"}
     ("environment", "engine"),
     [({}, "docker"), (SINGULARITY, "singularity"), (APPTAINER, "apptainer")],
 )
-def test_the_image_tells_its_tag_and_the_engine_itself(environment, engine):
+def test_the_container_is_described_by_its_tag_and_engine(environment, engine):
     found = describe_container({TAG_VARIABLE: "bids-qcm:1.0"} | environment)
     assert found == {"Container": {"Type": engine, "Tag": "bids-qcm:1.0"}}
 
 
 @pytest.mark.parametrize("environment", [{}, {TAG_VARIABLE: ""}, APPTAINER])
-def test_outside_our_image_there_is_nothing_to_tell(environment):
+def test_outside_the_container_the_description_is_empty(environment):
     assert describe_container(environment) == {}

@@ -169,9 +169,9 @@ def test_filters(dataset, filters, expected):
 @pytest.mark.parametrize(
     "options", [{"bids_filters": {"suffix": "PDw"}}, {"session_labels": ("1",)}]
 )
-def test_filters_that_leave_nothing_tell_what_there_is(dataset, options):
+def test_the_error_of_too_strict_filters_lists_the_phase_images(dataset, options):
     dataset.pair()
-    with pytest.raises(SelectionError, match=r"\(sub-01_T2w\).*loosen the filters"):
+    with pytest.raises(SelectionError, match=r"\(sub-01_T2w\).*use less restrictive filters"):
         find_acquisitions(dataset.settings(**options))
 
 
@@ -217,15 +217,15 @@ def test_broken_sidecars_do_not_matter_here(dataset):
         "part-phase_T2w.nii.gz",
     ],
 )
-def test_names_that_bids_does_not_have_are_told_and_ignored(dataset, caplog, name):
+def test_invalid_bids_names_are_ignored_with_a_warning(dataset, caplog, name):
     dataset.pair()
     path = dataset.path(f"sub-01/anat/{name}")
     path.write_bytes(b"")
     assert names(dataset.settings()) == ["sub-01_T2w"]
-    assert caplog.messages == [f"{path} is ignored: BIDS has no such file name"]
+    assert caplog.messages == [f"{path} is ignored: its name is not a valid BIDS file name"]
 
 
-def test_a_participant_that_would_be_markup(dataset):
+def test_a_participant_label_with_html_is_ignored(dataset):
     dataset.pair()
     dataset.pair("sub-<script>_{}_T2w", folder="sub-<script>/anat")
     assert names(dataset.settings()) == ["sub-01_T2w"]

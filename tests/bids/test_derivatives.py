@@ -83,7 +83,7 @@ def test_a_result_without_a_sidecar(tmp_path, source):
     assert [p.name for p in path.parent.iterdir()] == ["x.tsv"]
 
 
-def test_what_is_the_same_is_left_alone(tmp_path, source, snapshot):
+def test_an_unchanged_file_is_not_rewritten(tmp_path, source, snapshot):
     path = tmp_path / "out" / "x.nii.gz"
     put_whole(source, path, {"a": 1})
     for written in path.parent.iterdir():
@@ -93,10 +93,10 @@ def test_what_is_the_same_is_left_alone(tmp_path, source, snapshot):
     assert snapshot(path.parent) == before
 
 
-def test_what_differs_is_replaced(tmp_path, source):
+def test_a_changed_file_is_replaced(tmp_path, source):
     path = tmp_path / "out" / "x.nii.gz"
     put_whole(source, path, {"a": 1})
-    # the same size and time, as a shallow comparison would see it
+    # A shallow comparison would see the same size and modification time.
     path.write_bytes(b"old")
     status = source.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -105,7 +105,7 @@ def test_what_differs_is_replaced(tmp_path, source):
     assert json.loads(path.with_name("x.json").read_text()) == {"a": 2}
 
 
-def test_a_link_is_replaced_and_not_written_through(tmp_path, source):
+def test_a_symlink_is_replaced_and_its_target_is_unchanged(tmp_path, source):
     path, target = tmp_path / "x.nii.gz", tmp_path / "annexed"
     target.write_bytes(b"old")
     path.symlink_to(target)

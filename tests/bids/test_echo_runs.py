@@ -7,7 +7,7 @@ NAME = "sub-01_run-{}_{{}}_MEGRE"
 
 @pytest.fixture
 def find(dataset):
-    """Find the echoes among the runs of the dataset's run 1; names and echo times."""
+    """Return the names and echo times of the runs that are echoes of run 1."""
 
     def find():
         image = dataset.root / "sub-01/anat/sub-01_run-1_part-phase_MEGRE.nii.gz"
@@ -38,13 +38,13 @@ def test_other_acquisitions_do_not_count(dataset, find):
 
 
 @pytest.mark.parametrize("other", [None, "soon"])
-def test_without_echo_times_nothing_is_known(dataset, find, other):
+def test_runs_without_echo_times_are_not_echoes(dataset, find, other):
     dataset.pair(NAME.format(1), EchoTime=0.005)
     dataset.pair(NAME.format(2), EchoTime=other)
     assert find() == {}
 
 
-def test_a_broken_sidecar_of_another_run_is_its_own_fault(dataset, find):
+def test_a_broken_sidecar_of_another_run_is_not_an_error(dataset, find):
     dataset.pair(NAME.format(1), EchoTime=0.005)
     dataset.pair(NAME.format(2), EchoTime=0.01)
     dataset.json("sub-01/anat/sub-01_run-2_part-phase_MEGRE.json", "{")

@@ -42,7 +42,7 @@ def test_content_is_required_of_links(tmp_path):
     assert error.value.where == link
     target.touch()
     require_content(link)
-    # a path that does not exist is another problem
+    # A path that does not exist is reported when the file is read.
     require_content(tmp_path / "gone")
 
 
@@ -50,7 +50,7 @@ def test_content_is_required_of_links(tmp_path):
     ("content", "remedy"),
     [
         (f"/{KEY}\n", "datalad get"),
-        # a link that was checked out on a file system without links
+        # A symlink that was checked out on a file system without symlinks.
         (f"../../.git/{KEY}", "datalad get"),
         (LFS, "git lfs pull"),
     ],
@@ -58,14 +58,14 @@ def test_content_is_required_of_links(tmp_path):
 def test_content_is_required_of_pointers(tmp_path, content, remedy):
     path = tmp_path / "sub-01_T2w.nii.gz"
     path.write_text(content)
-    with pytest.raises(InputError, match=f"content that is not here.*{remedy}"):
+    with pytest.raises(InputError, match=f"content that has not been downloaded.*{remedy}"):
         require_content(path)
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b'{"Source": "/annex/objects/1"}', b"\x1f\x8b" + bytes(99)]
 )
-def test_other_content_is_content(tmp_path, content):
+def test_other_small_files_are_not_pointers(tmp_path, content):
     path = tmp_path / "file"
     path.write_bytes(content)
     require_content(path)
@@ -102,7 +102,7 @@ def test_every_reader_says_how_to_get_the_content(tmp_path, name, read, locked):
     assert error.value.where == path
 
 
-def test_a_description_without_content_is_no_fault_of_the_description(tmp_path):
+def test_a_description_that_is_a_pointer_says_how_to_get_it(tmp_path):
     path = tmp_path / "dataset_description.json"
     path.write_text(f"/{KEY}\n")
     with pytest.raises(DatasetError, match="datalad get"):

@@ -17,7 +17,7 @@ def test_any_label(any_label):
     assert not passes({}, {"session": any_label})
 
 
-def test_a_filter_of_no_consequence():
+def test_an_optional_query_accepts_every_file():
     assert passes({}, {"run": "Query.OPTIONAL"})
     assert passes({"run": "1"}, {"run": "Query.OPTIONAL"})
 
@@ -31,7 +31,7 @@ def test_labels_are_compared_as_pybids_does():
 
 @pytest.mark.parametrize("wanted", ["Query.NOTHING", ["a", "Query.none"], "<Query.ALL: 9>"])
 def test_an_unknown_query_is_told(wanted):
-    with pytest.raises(ValueError, match=r"is none of Query\.NONE, Query\.ANY"):
+    with pytest.raises(ValueError, match=r"is not one of Query\.NONE, Query\.ANY"):
         check_filters({"session": wanted}, "phase")
 
 

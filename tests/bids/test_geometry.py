@@ -10,7 +10,7 @@ SHAPE = (64, 64, 40)
 
 @pytest.fixture(params=[".nii", ".nii.gz"])
 def write(request, tmp_path):
-    """Write an image with the fields of its header as given; nibabel checks nothing."""
+    """Write an image with the given header fields, without the checks of nibabel."""
 
     def write(affine=None, *, codes=(1, 1), sizes=None, change=None):
         affine = np.diag([2.0, 2, 2.5, 1]) if affine is None else affine
@@ -22,7 +22,7 @@ def write(request, tmp_path):
             image.header["pixdim"][1:4] = sizes
         if change is not None:
             change(image.header)
-        # not by nib.save, which mends the header
+        # nib.save would correct the header, so the bytes are written directly.
         with nib.openers.ImageOpener(path, "wb") as file:
             image.header.write_to(file)
             file.write(bytes(4) + image.get_fdata().astype(np.uint8).tobytes(order="F"))
@@ -49,7 +49,7 @@ def test_one_geometry_is_accepted(write, codes, degrees):
 
 
 def test_rounding_is_accepted(write):
-    """Three decimals, of 0.469 mm and of direction cosines."""
+    """Voxel sizes and direction cosines that are rounded to three decimals are accepted."""
     affine = turned(33, (0.4688, 0.4688, 1.2))
     affine[:3, :3] = (affine[:3, :3] / (0.4688, 0.4688, 1.2)).round(3) * (0.469, 0.469, 1.2)
     read_grid(write(affine, codes=(1, 0), sizes=(0.4688, 0.4688, 1.2)))
@@ -63,8 +63,10 @@ def test_two_voxel_sizes_are_refused_with_both(write, factor, codes):
 
     with pytest.raises(InputError) as error:
         read_grid(write(codes=codes, change=change))
-    assert f"2 x {2 * factor:.4g} x 2.5 mm by its sform" in str(error.value)
-    assert "of 2 x 2 x 2.5 mm by its qform and pixdim. Remedy: convert" in str(error.value)
+    assert f"2 x {2 * factor:.4g} x 2.5 mm according to its sform" in str(error.value)
+    assert "of 2 x 2 x 2.5 mm according to its qform and pixdim. Remedy: convert" in str(
+        error.value
+    )
 
 
 def test_an_sform_that_is_not_set_does_not_count(write):
@@ -84,7 +86,7 @@ def test_a_voxel_size_of_zero_is_refused(write, sizes, codes):
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 def test_a_voxel_size_of_zero_is_found_in_any_header(tmp_path, order, kind):
-    """nibabel reads it as 1, which may be the size in the sform."""
+    """nibabel replaces a size of 0 with 1, which may equal the voxel size of the sform."""
     path = tmp_path / "image.nii.gz"
     header = kind.header_class(endianness=order)
     header.set_data_shape((4, 4, 4))
@@ -121,11 +123,13 @@ def test_shear_is_refused(write, cosine, refused):
         read_grid(path)
 
 
-def test_one_space_has_one_place(write):
+def test_sform_and_qform_of_one_space_must_agree(write):
     def change(header):
         header.set_sform(turned(25))
 
-    with pytest.raises(InputError, match=r"of the same code, 1, that put a voxel .* mm apart"):
+    with pytest.raises(
+        InputError, match=r"the same code, 1, whose voxel positions differ by .* mm"
+    ):
         read_grid(write(turned(20), change=change))
 
 

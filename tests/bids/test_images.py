@@ -61,7 +61,7 @@ def test_grids_match_to_rounding(affine):
 
 
 def test_grids_match_at_their_far_ends():
-    """A difference of voxel sizes or of angles grows from the first voxel to the last."""
+    """Small differences in voxel size or angle add up over the image."""
     affine = np.eye(4)
     larger = np.diag([1.001, 1, 1, 1])
     assert Grid((50, 9, 9), larger).matches(Grid((50, 9, 9), affine))
@@ -87,7 +87,7 @@ def test_a_singular_affine_is_refused(path, phase_values, affine, value):
     image = nib.Nifti1Image(phase_values, None)
     image.header.set_sform(affine, code=1)
     nib.save(image, path)
-    with pytest.raises(InputError, match=r"singular affine.*mend its sform or qform"):
+    with pytest.raises(InputError, match=r"singular affine.*correct its sform or qform"):
         read_grid(path)
 
 
@@ -123,7 +123,7 @@ def test_a_truncated_file_is_refused_by_name(path, phase_values, affine, share):
 
 
 @pytest.mark.parametrize("content", [b"no image" * 100, b"/annex/x"])
-def test_what_is_no_image_is_refused(path, content):
+def test_a_file_that_is_not_an_image_is_refused(path, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match="cannot be read as NIfTI"):
         read_grid(path)
@@ -142,7 +142,7 @@ def test_a_damaged_size_in_the_header_is_refused(tmp_path, phase_values, affine)
 def test_another_format_is_refused(tmp_path, phase_values):
     path = tmp_path / "x.img"
     nib.save(nib.Spm99AnalyzeImage(phase_values, np.eye(4)), path)
-    with pytest.raises(InputError, match="is neither NIfTI nor FreeSurfer's MGH"):
+    with pytest.raises(InputError, match="is neither a NIfTI nor an MGH image"):
         read_grid(path)
 
 
@@ -170,7 +170,7 @@ def test_a_folder_is_refused(path):
 @pytest.mark.parametrize("value", [0, np.nan, np.inf])
 def test_an_empty_image_is_refused(path, value):
     save_array(path, np.full((4, 4, 4), value, np.float32), np.eye(4))
-    with pytest.raises(InputError, match="zero or not finite everywhere"):
+    with pytest.raises(InputError, match="only zeros or non-finite values"):
         read_stored(path)
 
 
@@ -212,7 +212,7 @@ def test_other_than_integers_are_refused(path, label_values, affine, odd):
     values = label_values.astype(np.float32)
     values[0, 0, 0] = odd
     save_array(path, values, affine)
-    with pytest.raises(InputError, match=r"not whole numbers.*store integer labels"):
+    with pytest.raises(InputError, match=r"not 32-bit integers.*store integer labels"):
         read_integers(path)
 
 
@@ -274,7 +274,7 @@ def test_large_labels_stay_apart(tmp_path, dtype):
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1), (-1, -1, -1)])
-def test_turning_an_image_leaves_it_where_it_is(axes, flips):
+def test_reorienting_an_image_keeps_the_voxel_positions(axes, flips):
     values = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     affine = np.eye(4)
     affine[:3, :3] = (np.diag(flips) @ np.diag([1.0, 1.5, 2.0]))[list(axes)]
@@ -287,7 +287,7 @@ def test_turning_an_image_leaves_it_where_it_is(axes, flips):
         assert values[tuple(there)] == turned[index]
 
 
-def test_what_a_killed_writer_left_is_removed(path):
+def test_temporary_files_of_a_killed_writer_are_removed(path):
     code = (
         "import os, sys; from pathlib import Path; from bids_qcm.bids.images import whole_file\n"
         "with whole_file(Path(sys.argv[1])) as temporary:\n"
@@ -296,7 +296,7 @@ def test_what_a_killed_writer_left_is_removed(path):
     subprocess.run([sys.executable, "-c", code, path], check=False)
     (left,) = path.parent.iterdir()
     assert left.name.startswith(".")
-    with whole_file(path) as temporary:  # too new to be taken for abandoned
+    with whole_file(path) as temporary:  # The file is too new to count as abandoned.
         assert left.exists()
     os.utime(left, (0, 0))
     with whole_file(path.with_name(f"other{path.name}")):
@@ -307,7 +307,7 @@ def test_what_a_killed_writer_left_is_removed(path):
     assert path.read_text() == "whole"
 
 
-def test_what_another_writer_holds_is_left_alone(path):
+def test_temporary_files_of_a_running_writer_are_kept(path):
     with whole_file(path) as first:
         os.utime(first, (0, 0))
         with whole_file(path) as second:
@@ -326,7 +326,7 @@ def test_axes_of_length_one_are_dropped(tmp_path, affine):
 
 
 @pytest.mark.parametrize("units", ["rad", None])
-def test_a_magnitude_that_is_not_finite_is_none(tmp_path, affine, units):
+def test_a_magnitude_that_is_not_finite_becomes_zero(tmp_path, affine, units):
     values = np.ones((3, 3, 3), np.float32)
     values[0, 0] = np.nan
     values[1, 0, 0] = np.inf
@@ -347,12 +347,12 @@ def test_labels_within_a_thousandth_are_rounded(path, label_values, affine):
     np.testing.assert_array_equal(read_integers(path), label_values)
     values[0, 0, 0] += 2e-3
     save_array(path, values, affine)
-    with pytest.raises(InputError, match="not whole numbers"):
+    with pytest.raises(InputError, match="not 32-bit integers"):
         read_integers(path)
 
 
 def test_labels_stored_through_a_slope_are_rounded(path, label_values, affine):
-    """nibabel stores floats in an integer image through a slope, which is not exact."""
+    """nibabel stores floats in an integer image with a slope, which causes rounding errors."""
     header = nib.Nifti1Header()
     header.set_data_dtype(np.int16)
     nib.save(nib.Nifti1Image(label_values * 3.0, affine, header), path)
@@ -362,14 +362,14 @@ def test_labels_stored_through_a_slope_are_rounded(path, label_values, affine):
 
 @pytest.mark.parametrize("kind", ["sub-01_T2w.nii.gz", "aseg.mgz"])
 def test_a_checksum_is_compared(tmp_path, affine, kind):
-    """A flipped bit that decompresses to as many values is found at the end of the file only."""
+    """A flipped bit that keeps the number of values is detected only by the checksum."""
     path = tmp_path / kind
     values = np.random.default_rng(0).integers(1, 2000, (40, 40, 40)).astype(np.int32)
     image = nib.MGHImage if kind.endswith(".mgz") else nib.Nifti1Image
     nib.save(image(values, affine), path)
     np.testing.assert_array_equal(read_stored(path).values, values)
     content = bytearray(path.read_bytes())
-    # the checksum of gzip: 8 to 5 bytes before the end
+    # The gzip checksum is stored 8 to 5 bytes before the end.
     content[-7] ^= 4
     path.write_bytes(content)
     assert np.array_equal(np.asanyarray(nib.load(path).dataobj), values)
@@ -390,7 +390,7 @@ def test_a_flipped_bit_in_the_values_is_found(tmp_path, affine):
         path.write_bytes(content)
         try:
             silent += bool(np.any(np.asanyarray(nib.load(path).dataobj) != values))
-        except Exception:  # not decompressed to its end
+        except Exception:  # The flipped bit stopped the decompression.
             continue
         with pytest.raises(InputError, match="is damaged"):
             read_stored(path)

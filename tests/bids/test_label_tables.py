@@ -11,7 +11,7 @@ from bids_qcm.bids.label_tables import (
     write_names,
 )
 
-# what SynthSeg's documentation lists, without and with cortical parcellation
+# Labels in SynthSeg's documentation, without and with cortical parcellation.
 SYNTHSEG = [
     2,
     3,
@@ -95,7 +95,7 @@ def test_the_tissue_of_a_row(table, columns, row, tissue):
         "index\tname\n1\tGM\n1\tWM\n",
     ],
 )
-def test_what_is_no_label_table_is_refused(table, content):
+def test_an_invalid_label_table_is_refused(table, content):
     path = table(content)
     with pytest.raises(InputError, match="give it the columns index and name") as error:
         read_table(path)
@@ -103,14 +103,14 @@ def test_what_is_no_label_table_is_refused(table, content):
 
 
 def test_a_tissue_that_does_not_exist_is_refused(table):
-    with pytest.raises(InputError, match="tissue 'brain' is none of GM, WM, CSF, SGM, other"):
+    with pytest.raises(InputError, match="tissue 'brain' is not one of GM, WM, CSF, SGM, other"):
         read_table(table("index\tname\ttissue\n1\tx\tbrain\n"))
 
 
 def test_not_utf8_is_refused(table):
     path = table("")
     path.write_bytes(b"index\tname\n1\t\xd6dem\n")
-    with pytest.raises(InputError, match="is no label table"):
+    with pytest.raises(InputError, match="is not a valid label table"):
         read_table(path)
 
 

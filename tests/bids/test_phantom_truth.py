@@ -66,12 +66,12 @@ def test_a_missing_file_is_named(phantom, which):
 def test_truth_in_two_grids(phantom, which):
     path = phantom / ANAT / f"sub-01_{which}.nii.gz"
     save_array(path, np.ones((3, 3, 3), np.uint8), np.eye(4))
-    with pytest.raises(InputError, match="lies in another grid than the true cond") as error:
+    with pytest.raises(InputError, match="has a different grid than the true cond") as error:
         read_truth(phantom, "sub-01")
     assert error.value.where == path
 
 
-def test_a_map_has_no_value_where_it_has_none(original):
+def test_zeros_and_invalid_voxels_of_a_map_are_nan(original):
     truth = read_truth(original, "sub-01")
     path = original.parent / "a_condmap.nii.gz"
     values = truth.arrays.conductivity.copy()
@@ -93,7 +93,7 @@ def test_a_map_in_another_grid(original, change):
         affine[0, 3] += 1
     path = original.parent / f"{change}_condmap.nii.gz"
     nib.save(nib.Nifti1Image(values, affine), path)
-    message = r"condmap.nii.gz: lies in another grid than the truth, .*Remedy: compare it with"
+    message = r"condmap.nii.gz: has a different grid than the true cond.*Remedy: compare it with"
     with pytest.raises(InputError, match=message):
         read_map(path, truth)
 
@@ -108,5 +108,5 @@ def test_participants_have_a_truth_or_a_map(original, tmp_path):
 
 
 def test_a_dataset_that_is_no_phantom(tmp_path):
-    with pytest.raises(NoInputError, match=r"derivatives/phantom: is missing: there is no truth"):
+    with pytest.raises(NoInputError, match=r"derivatives/phantom: is missing, so there is no true"):
         list_participants(tmp_path, tmp_path, [])

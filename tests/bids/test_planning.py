@@ -25,7 +25,7 @@ def plan(dataset):
 
 @pytest.fixture
 def refused(plan):
-    """Give the message with which the only acquisition is refused."""
+    """Return the error message for the only acquisition."""
 
     def refused(**options):
         with pytest.raises(InputError) as error:
@@ -74,13 +74,13 @@ def test_one_echo_needs_no_echo_time(dataset, plan):
     assert plan().echoes[0].time is None
 
 
-def test_fields_of_the_magnitude_count_for_the_echo(dataset, plan):
+def test_the_sidecar_of_the_magnitude_applies_to_the_echo(dataset, plan):
     _, phase = dataset.pair()
     dataset.json(phase.relative_to(dataset.root).with_name("sub-01_part-phase_T2w.json"), {})
     assert plan().frequency_source == "ImagingFrequency"
 
 
-def test_the_field_strength_does_where_there_is_no_frequency(dataset, plan):
+def test_the_field_strength_replaces_a_missing_frequency(dataset, plan):
     dataset.pair(ImagingFrequency=None, MagneticFieldStrength=3)
     assert plan().frequency_source == "MagneticFieldStrength"
 
@@ -109,7 +109,7 @@ def test_an_echo_without_one_part(dataset, refused, missing, present):
     path = first[("mag", "phase").index(missing)]
     path.unlink()
     message = refused()
-    assert f"sub-01_echo-1_part-{present}_MEGRE.nii.gz: part-{present} has no" in message
+    assert f"sub-01_echo-1_part-{present}_MEGRE.nii.gz: has part-{present}, but" in message
     assert f"add {path.name}" in message
 
 
@@ -139,7 +139,7 @@ def test_affines_that_differ(dataset, refused, phase_values, affine):
     magnitude, phase = dataset.pair()
     affine[2, 3] = 1
     dataset.image(phase.relative_to(dataset.root), phase_values, affine)
-    assert f"{phase}: has another affine than {magnitude.name}" in refused()
+    assert f"{phase}: has a different affine than {magnitude.name}" in refused()
 
 
 def test_grids_of_echoes_that_differ(dataset, refused, phase_values, affine):
@@ -178,11 +178,11 @@ def test_neither_frequency_nor_field_strength(dataset, refused):
 def test_a_broken_sidecar(dataset, refused):
     dataset.pair()
     sidecar = dataset.json("sub-01/anat/sub-01_part-mag_T2w.json", "[]")
-    assert refused() == f"{sidecar}: is not a JSON object. Remedy: mend the sidecar"
+    assert refused() == f"{sidecar}: is not a JSON object. Remedy: correct the sidecar"
 
 
 @pytest.mark.parametrize("units", [None, "arbitrary", ["rad"], {"phase": "rad"}, 3])
-def test_a_range_that_is_no_known_one(dataset, refused, phase_values, units):
+def test_an_unknown_phase_range_is_refused(dataset, refused, phase_values, units):
     _, phase = dataset.pair(Units=units)
     dataset.image(phase.relative_to(dataset.root), phase_values * 10)
     message = refused()
@@ -197,7 +197,7 @@ def test_phase_units_that_are_given(dataset, plan, phase_values):
     assert units.radians_per_unit == pytest.approx(0.1)
 
 
-def test_a_remark_on_the_units_is_a_warning(dataset, plan):
+def test_a_contradiction_of_the_units_is_a_warning(dataset, plan):
     dataset.pair(Units=None)
     (warning,) = plan().warnings
     assert warning.startswith("sub-01_part-phase_T2w.nii.gz: ")
@@ -209,7 +209,7 @@ def test_a_remark_on_the_units_is_a_warning(dataset, plan):
 def test_an_empty_image(dataset, refused, phase_values, part, value):
     path = dataset.pair()[part]
     dataset.image(path.relative_to(dataset.root), np.full_like(phase_values, value))
-    assert f"{path}: is zero or not finite everywhere" in refused()
+    assert f"{path}: contains only zeros or non-finite values" in refused()
 
 
 @pytest.mark.parametrize("part", [0, 1])
@@ -284,7 +284,7 @@ def test_an_integral_kernel_smaller_than_a_voxel(dataset, plan):
 def test_automatic_radii_are_refused_where_the_largest_reaches_no_neighbour(dataset, plan):
     dataset.pair()
     found = plan(methods=("laplacian", "integral-fd"), integral_radius="auto", fit_radius="auto")
-    # the published integral radius of integral-fd is one voxel here, which may be scaled
+    # The published integral radius of integral-fd is one voxel here, and it may be scaled.
     assert found.methods == ("laplacian", "integral-fd")
 
 
@@ -294,7 +294,7 @@ def test_a_segmentation_in_another_grid(dataset, plan, affine):
     path = dataset.segmentation(affine=affine)
     found = plan(methods=("integral-seg", "integral"))
     assert found.methods == ("integral",)
-    assert f"{path}: does not lie on the head" in found.refused["integral-seg"]
+    assert f"{path}: does not overlap enough with the head" in found.refused["integral-seg"]
     assert found.warnings == ()
 
 
@@ -327,7 +327,7 @@ def test_the_default_method_tells_why_it_uses_no_segmentation(
     assert found.methods == DEFAULT_METHODS[False]
     assert found.segmentation is None
     (warning,) = found.warnings
-    assert warning.startswith(f"using no segmentation, as {path}: ")
+    assert warning.startswith(f"no segmentation is used: {path}: ")
 
 
 @pytest.mark.parametrize("segmentation", ["t1w", "mine"])
@@ -336,7 +336,7 @@ def test_a_segmentation_that_was_asked_for_and_is_not_there(dataset, plan, segme
     found = plan(segmentation=segmentation)
     assert found.methods == DEFAULT_METHODS[False]
     (warning,) = found.warnings
-    assert warning.startswith("using no segmentation, as ")
+    assert warning.startswith("no segmentation is used: ")
     assert "T1w image" in warning
     refused = plan(segmentation=segmentation, methods=("integral-seg", "laplacian")).refused
     assert "T1w image" in refused["integral-seg"]
@@ -356,7 +356,7 @@ def test_a_mask_that_cannot_be_used_is_a_warning(dataset, plan, label_values, af
     found = plan()
     assert (found.mask, found.mask_origins) == (None, ("template", "signal"))
     (warning,) = found.warnings
-    assert warning.startswith(f"the mask that was found is not used: {path}: ")
+    assert warning.startswith(f"the brain mask from a derivative dataset is not used: {path}: ")
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,7 @@ def test_a_single_gradient_echo_is_a_warning(dataset, plan, name, sequence, warn
 
 
 @pytest.mark.parametrize("times", [(0.005, 0.01), (0,)])
-def test_no_warning_where_off_resonance_is_no_matter(dataset, plan, times):
+def test_no_warning_without_off_resonance_effects(dataset, plan, times):
     echoes(dataset, *times)
     assert plan().warnings == ()
 
@@ -448,7 +448,9 @@ def test_planning_only_reads(dataset, plan, snapshot):
 
 
 @pytest.mark.parametrize("offset", [0, 1e8])
-def test_a_magnitude_that_an_offset_drowns(dataset, refused, plan, magnitude_values, offset):
+def test_a_magnitude_with_a_huge_offset_counts_as_constant(
+    dataset, refused, plan, magnitude_values, offset
+):
     path, _ = dataset.pair()
     image = nib.Nifti1Image((10 * magnitude_values).astype(np.int16), nib.load(path).affine)
     image.header.set_slope_inter(1, offset)
@@ -460,7 +462,9 @@ def test_a_magnitude_that_an_offset_drowns(dataset, refused, plan, magnitude_val
 
 
 @pytest.mark.parametrize("slope", [1e-40, 1e30])
-def test_a_magnitude_that_a_slope_takes_out_of_range(dataset, refused, magnitude_values, slope):
+def test_a_slope_that_makes_the_values_implausible_is_refused(
+    dataset, refused, magnitude_values, slope
+):
     path, _ = dataset.pair()
     image = nib.Nifti1Image((10 * magnitude_values).astype(np.int16), nib.load(path).affine)
     image.header.set_slope_inter(slope, 0)
@@ -473,10 +477,10 @@ def test_a_magnitude_that_a_slope_takes_out_of_range(dataset, refused, magnitude
 def test_sidecars_that_contradict_are_a_warning(dataset, plan):
     dataset.pair(MagneticFieldStrength=1.5)
     (warning,) = plan().warnings
-    assert "MagneticFieldStrength, 1.5 T, means 63.9 MHz" in warning
+    assert "MagneticFieldStrength of 1.5 T corresponds to 63.9 MHz" in warning
 
 
-def test_filters_that_leave_nothing_are_a_warning(dataset, plan):
+def test_filters_that_select_nothing_are_a_warning(dataset, plan):
     dataset.pair()
     dataset.segmentation()
     filters = {"suffix": "nope"}
@@ -487,10 +491,8 @@ def test_filters_that_leave_nothing_are_a_warning(dataset, plan):
     assert "no mask for sub-01_T2w passes the filters" in found.warnings[1]
 
 
-def test_a_segmentation_that_cannot_be_used_is_told_of_whatever_was_asked_for(
-    dataset, plan, label_values
-):
-    """The plan by headers shows it, so it must not vanish without a word."""
+def test_an_unusable_segmentation_is_reported_for_all_methods(dataset, plan, label_values):
+    """A plan from headers only lists the segmentation, so its rejection must be reported."""
     dataset.pair()
     dataset.segmentation()
     path = dataset.image(
@@ -501,9 +503,10 @@ def test_a_segmentation_that_cannot_be_used_is_told_of_whatever_was_asked_for(
     )
     found = plan(methods=("laplacian",))
     assert (found.segmentation, found.mask, found.refused) == (None, None, {})
-    assert found.warnings[0].startswith(f"using no segmentation, as {path}: has values")
-    assert found.warnings[1].startswith(f"the mask that was found is not used: {mask}: has values")
-    # the refusal has the same words
+    assert found.warnings[0].startswith(f"no segmentation is used: {path}: has values")
+    unused = f"the brain mask from a derivative dataset is not used: {mask}: has values"
+    assert found.warnings[1].startswith(unused)
+    # The refusal of the method repeats the same reason.
     found = plan(methods=("laplacian", "laplacian-seg"))
     assert f"{path}: has values" in found.refused["laplacian-seg"]
     assert len(found.warnings) == 1
@@ -516,7 +519,7 @@ def test_masks_that_are_not_used_are_named(dataset, plan, label_values):
     (warning,) = plan(segmentation="none").warnings
     assert warning == (
         "sub-01_T2w: masks not used: sub-01_desc-bet_mask.nii.gz, sub-01_space-T2w_mask.nii.gz. If "
-        "one of them is the brain, rename it to *_desc-brain_mask, or choose it with "
+        "one of these masks shows the brain, rename it to *_desc-brain_mask, or choose it with "
         "--bids-filter-file"
     )
     found = plan(segmentation="none", mask_filters={"description": "bet"})
@@ -536,7 +539,7 @@ def test_a_header_that_contradicts_itself_is_refused(dataset, refused, broken):
     nib.save(image, path)
     message = refused()
     assert path.name in message
-    assert "1.25 x 1.875 x 2.5 mm by its sform, but of 1 x 1.5 x 2 mm by its qform" in message
+    assert "1.25 x 1.875 x 2.5 mm according to its sform, but of 1 x 1.5 x 2 mm" in message
 
 
 def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, plan):
@@ -548,7 +551,7 @@ def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, pla
     found = plan()
     assert found.segmentation is None
     (warning,) = found.warnings
-    assert f"{path}: has voxels of 1 x 1.5 x 2 mm by its sform, but of 3 x 1.5 x 2" in warning
+    assert f"{path}: has voxels of 1 x 1.5 x 2 mm according to its sform, but of 3 x" in warning
 
 
 @pytest.mark.parametrize(
@@ -556,16 +559,16 @@ def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, pla
     [
         ({"ImagedNucleus": "23Na"}, "ImagedNucleus is 23Na"),
         ({"EchoTime1": 0.005, "EchoTime2": 0.007}, "is a phase difference"),
-        ({"Units": "Hz"}, "is a field map, not a phase"),
+        ({"Units": "Hz"}, "is a field map, not a phase image"),
     ],
 )
-def test_what_holds_no_phase_of_protons_is_refused(dataset, refused, fields, message):
+def test_images_without_a_proton_phase_are_refused(dataset, refused, fields, message):
     dataset.pair(**fields)
     assert message in refused()
 
 
 def test_a_magnitude_may_have_the_sidecar_of_a_field_map(dataset, plan):
-    """Both echo times may stand in the sidecar of a magnitude; the phase is another matter."""
+    """The sidecar of a magnitude may have both echo times, but the sidecar of a phase may not."""
     magnitude, _ = dataset.pair()
     fields = {"EchoTime": 0.01, "EchoTime1": 0.005, "Units": "arbitrary"}
     dataset.json(magnitude.relative_to(dataset.root).as_posix()[:-6] + "json", fields)
@@ -578,7 +581,7 @@ def test_a_balanced_sequence_is_no_single_gradient_echo(dataset, plan):
     assert plan().warnings == ()
 
 
-def test_a_2d_acquisition_is_told_of_in_plane_kernels(dataset, plan):
+def test_a_warning_recommends_in_plane_kernels_for_2d_acquisitions(dataset, plan):
     dataset.pair(MRAcquisitionType="2D")
     (warning,) = plan().warnings
     assert "a 2-D acquisition of 7 slices" in warning
@@ -593,7 +596,7 @@ def test_slices_may_lie_along_another_axis(dataset, plan):
     assert "--fit-radius 0 R R " in warning
 
 
-def test_echoes_named_as_runs_are_told_of_by_name(dataset):
+def test_a_warning_lists_the_echoes_named_as_runs(dataset):
     for run, time in ((1, 0.005), (2, 0.01)):
         dataset.pair(f"sub-01_run-{run}_{{}}_MEGRE", EchoTime=time)
     settings = dataset.settings()
@@ -605,8 +608,8 @@ def test_echoes_named_as_runs_are_told_of_by_name(dataset):
         assert "rename run-1 to echo-1" in warning
 
 
-def test_a_default_method_that_cannot_be_had_is_left_out_with_a_warning(dataset, plan):
-    """One that was asked for by name is refused."""
+def test_an_impossible_default_method_is_left_out_with_a_warning(dataset, plan):
+    """A method that was requested by name is refused instead."""
     dataset.pair()
     found = plan(fit_radius=(9, 9, 0))
     assert (found.methods, found.refused) == (("integral-mag",), {})

@@ -116,25 +116,27 @@ def test_segmentation(full_plan, datasets):
     assert segmentation_metadata(full_plan, datasets)["Sources"] == [SEGMENTATION]
 
 
-def test_how_a_segmentation_was_brought_to_the_phase(full_plan, dataset, plan, affine, datasets):
+def test_the_sidecar_describes_the_alignment_of_a_segmentation(
+    full_plan, dataset, plan, affine, datasets
+):
     metadata = segmentation_metadata(full_plan, datasets)
-    assert metadata["Resampling"] == "none, it is in the grid of the phase"
+    assert metadata["Resampling"] == "none, same grid as the phase"
     affine[0, 3] = 0.1
     dataset.segmentation(affine=affine)
     metadata = segmentation_metadata(plan(), datasets)
-    assert metadata["Resampling"] == "label-wise linear, largest share"
+    assert metadata["Resampling"] == "linear for each label, largest fraction wins"
     assert metadata["Coregistration"] == "header"
 
 
-def test_a_map_tells_of_the_segmentation_that_it_uses(full_plan, settings, datasets):
+def test_the_sidecar_of_a_map_names_its_segmentation(full_plan, settings, datasets):
     metadata = {
         method: condmap_metadata(full_plan, settings, datasets, method)
         for method in ("laplacian", "laplacian-seg")
     }
-    # the statistics beside any map are of its tissues
+    # The statistics of every map use the tissues of the segmentation.
     assert metadata["laplacian"]["Segmentation"] == [SEGMENTATION]
     assert "Resampling" not in metadata["laplacian"]
-    assert metadata["laplacian-seg"]["Resampling"] == "none, it is in the grid of the phase"
+    assert metadata["laplacian-seg"]["Resampling"] == "none, same grid as the phase"
 
 
 def test_transforms_are_sources(full_plan, settings, datasets):
@@ -154,7 +156,7 @@ def test_transforms_are_sources(full_plan, settings, datasets):
     ("method", "way"),
     [
         ("laplacian-seg", "exact"),
-        ("laplacian-mag", "exact, but to first order for the noise of the magnitude"),
+        ("laplacian-mag", "exact for the phase noise, first order for the magnitude noise"),
         ("integral", "32 noise replicates"),
         ("inversion", "16 noise replicates, to first order"),
     ],
@@ -165,7 +167,7 @@ def test_condstd(full_plan, settings, datasets, method, way):
     assert "least-squares line" not in metadata["PhaseNoiseEstimate"]
     several = replace(full_plan, echoes=full_plan.echoes * 2)
     metadata = condstd_metadata(several, settings, datasets, method)
-    assert "by the least-squares line at echo time zero" in metadata["PhaseNoiseEstimate"]
+    assert "to echo time zero by the least-squares line" in metadata["PhaseNoiseEstimate"]
 
 
 def test_a_segmentation_of_the_t1w_image_is_marked(dataset, datasets, label_values):
@@ -176,7 +178,7 @@ def test_a_segmentation_of_the_t1w_image_is_marked(dataset, datasets, label_valu
     (warning,) = found.warnings
     assert "low confidence" in warning
     metadata = segmentation_metadata(found, datasets)
-    assert "of low confidence" in metadata["Description"]
+    assert "low confidence" in metadata["Description"]
     assert metadata["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]
     metadata = condmap_metadata(found, settings, datasets, "integral-seg")
     assert metadata["SegmentationConfidence"] == "low"

@@ -29,7 +29,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def add(out):
-    """A function that adds a derivative: an empty file, and its sidecar."""
+    """Return a function that adds an empty derivative file and its sidecar."""
 
     def add(name, **sidecar):
         session = "".join(f"{part}/" for part in name.split("_") if part.startswith("ses-"))
@@ -48,7 +48,7 @@ def acquisition(tmp_path, name):
     )[0]
 
 
-def test_results_are_what_belongs_to_an_acquisition(out, add, tmp_path):
+def test_results_contain_all_files_of_an_acquisition(out, add, tmp_path):
     for name in (
         "sub-01_ses-a_acq-x_desc-laplacian_condmap.nii.gz",
         "sub-01_ses-a_acq-x_desc-integralMag_condmap.nii.gz",
@@ -78,7 +78,7 @@ def test_results_are_what_belongs_to_an_acquisition(out, add, tmp_path):
     assert second.magnitude is None
 
 
-def test_a_segmentation_that_the_last_run_had_not_is_none(out, add):
+def test_a_segmentation_of_an_earlier_run_is_ignored(out, add):
     add("sub-01_seg-tissue_dseg.nii.gz")
     add("sub-01_phi0map.nii.gz", Segmentation=[])
     add("sub-01_desc-laplacian_condmap.nii.gz", Segmentation=[])
@@ -86,7 +86,7 @@ def test_a_segmentation_that_the_last_run_had_not_is_none(out, add):
     (result,) = find_results(out, "sub-01")
     assert result.segmentation is None
     (caveat,) = caveats(result)
-    assert "desc-laplacianSeg_condmap.nii.gz is of an earlier run with another Segm" in caveat
+    assert "desc-laplacianSeg_condmap.nii.gz is from an earlier run with a different Segm" in caveat
 
 
 def test_a_participant_without_maps_has_no_results(out):
@@ -104,13 +104,13 @@ def test_participants_are_those_with_folders_or_records(out, add, tmp_path):
 
 
 def test_another_dataset_is_refused(out, tmp_path):
-    with pytest.raises(NoInputError, match="no derivative dataset of bids_qcm"):
+    with pytest.raises(NoInputError, match="not a derivative dataset of bids_qcm"):
         reported_participants(tmp_path)
     with pytest.raises(NoInputError, match="has no participant"):
         reported_participants(out)
 
 
-def test_records_come_back_and_the_newest_stays(out, tmp_path):
+def test_records_are_read_back_and_the_newest_is_kept(out, tmp_path):
     one = acquisition(tmp_path, "sub-01_ses-b_{}_T1w")
     failures = (Failure("phi0", "<no voxel>", "logs/crash.txt"), Failure("checks", "ä"))
     old = new_record(one, date="1", command="a b", seconds=1.5, failures=failures)
@@ -123,7 +123,7 @@ def test_records_come_back_and_the_newest_stays(out, tmp_path):
     assert read_records(out, "sub-01") == [new]
 
 
-def test_caveats_are_all_warnings_once_and_what_numbers_tell(out, add):
+def test_caveats_contain_each_warning_once_and_derived_warnings(out, add):
     add(
         "sub-01_phi0map.nii.gz",
         Warnings=["one gradient echo"],
@@ -141,7 +141,14 @@ def test_caveats_are_all_warnings_once_and_what_numbers_tell(out, add):
     add("sub-01_desc-integralMag_condmap.nii.gz", InvalidFraction=0.1, PhaseSign="-")
     (result,) = find_results(out, "sub-01")
     found = caveats(result)
-    expected = ["one gradient", "55%", "covers", "laplacian (60%)", "0.3 S/m", "another PhaseSign"]
+    expected = [
+        "one gradient",
+        "55%",
+        "covers",
+        "laplacian (60%)",
+        "0.3 S/m",
+        "different PhaseSign",
+    ]
     assert len(found) == len(expected)
     for caveat, words in zip(found, expected, strict=True):
         assert words in caveat
@@ -154,7 +161,7 @@ def test_a_good_map_has_no_caveats(out, add):
     assert caveats(result) == []
 
 
-def test_maps_of_the_same_images_under_two_names_are_twins(out, add):
+def test_maps_of_the_same_images_under_two_names_are_found(out, add):
     images = ["bids:raw:sub-01_part-mag_T2w.nii.gz", "bids:raw:sub-01_part-phase_T2w.nii.gz"]
     for name, sources in (
         ("sub-01", images),
@@ -163,7 +170,7 @@ def test_maps_of_the_same_images_under_two_names_are_twins(out, add):
     ):
         add(f"{name}_desc-laplacian_condmap.nii.gz", Sources=sources)
     (warning,) = twins(find_results(out, "sub-01"))
-    assert warning.startswith("sub-01_* and sub-01_acq-T2w_* are of the same images")
+    assert warning.startswith("sub-01_* and sub-01_acq-T2w_* were computed from the same images")
 
 
 def test_hidden_files_are_no_results(out, add):
@@ -183,7 +190,7 @@ def test_hidden_files_are_no_results(out, add):
 
 @pytest.fixture
 def add_map(out, add):
-    """A function that adds a map with its verdict and its statistics table."""
+    """Return a function that adds a map with a verdict and a statistics table."""
 
     def add_map(desc, sidecar, **medians):
         name = f"sub-01_desc-{desc}_condmap.nii.gz"
@@ -202,7 +209,7 @@ def add_map(out, add):
 
 
 def test_disagreement_is_of_the_whole_gray_and_white_matter(out, add_map):
-    """Kernels average cerebrospinal fluid by their own size, and the mask has all of it."""
+    """The medians of cerebrospinal fluid and of the whole mask are not compared."""
     others = {"whole_mask": 0.5, "White_Matter": 0.4}
     add_map("laplacian", {}, **others, Gray_Matter=0.6, Cerebrospinal_Fluid=1.0)
     add_map("integral", {}, **others | {"whole_mask": 0.9}, Gray_Matter=0.66)
@@ -217,7 +224,7 @@ def test_without_tissues_the_whole_mask_disagrees(out, add_map):
     assert result.disagreements == pytest.approx({"laplacian": 0.5, "integral": 1.0})
 
 
-def test_the_verdict_of_a_result_holds_the_disagreement(out, add_map):
+def test_the_verdict_of_a_result_includes_the_disagreement(out, add_map):
     add_map("laplacian", {"Verdict": "green", "VerdictReasons": []}, whole_mask=0.5)
     add_map("integral", {"Verdict": "red", "VerdictReasons": ["bad"]}, whole_mask=1.0)
     (result,) = find_results(out, "sub-01")

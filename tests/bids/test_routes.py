@@ -13,7 +13,7 @@ ANAT = "derivatives/seg/sub-01/anat/sub-01"
 
 @pytest.fixture
 def route(dataset, label_values, affine):
-    """Find the way of a segmentation in another grid to the dataset's acquisition."""
+    """Plan the route of a segmentation in another grid."""
     dataset.pair("sub-01_{}_MEGRE")
     acquisition = dataset.acquisition()
     grid = Grid(label_values.shape, affine.copy())
@@ -45,7 +45,7 @@ def test_the_companions_own_dataset_is_searched_first(dataset, route):
 
 
 def test_a_templates_space_needs_a_transform(dataset, route):
-    with pytest.raises(InputError, match=r"in the space MNI.*no transform leads.*from-MNI_to-T1w"):
+    with pytest.raises(InputError, match=r"in the space MNI.*no transform.*from-MNI_to-T1w"):
         route(space="MNI")
     path = dataset.json(f"{ANAT}_from-MNI_to-T1w_mode-image_xfm.h5", "")
     found, _ = route(space="MNI", coreg="header")
@@ -77,7 +77,7 @@ def test_headers_are_used_with_a_warning_where_no_image_is_known(
         dataset.image(f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz", label_values)
     found, (warning,) = route()
     assert (found.coreg, found.anatomical) == ("header", None)
-    assert "which was not checked: no T1w image of its space was found" in warning
+    assert "was not checked, because no T1w image in its space was found" in warning
     with pytest.raises(InputError, match="cannot be registered: no T1w image"):
         route(coreg="rigid")
     assert route(coreg="header")[1] == []
@@ -96,7 +96,7 @@ def test_a_t1w_image_is_registered_itself(dataset, label_values, affine):
     same = replace(companion, paths=(dataset.segmentation(),))
     found, _ = plan_route(same, acquisition, grid, [], dataset.settings())
     assert found.same_grid
-    assert found.describe() == {"Resampling": "none, it is in the grid of the phase"}
+    assert found.describe() == {"Resampling": "none, same grid as the phase"}
 
 
 def test_a_hidden_file_is_no_second_t1w_image(dataset, route, affine, label_values):

@@ -20,7 +20,7 @@ def companion(dataset):
 
 @pytest.fixture
 def probabilities(dataset, companion, affine):
-    """Write probability maps, and give the companion."""
+    """Write probability maps and return them as one segmentation."""
 
     def probabilities(**maps):
         names = [f"{ANAT}_label-{label}_probseg.nii.gz" for label in maps]
@@ -58,9 +58,9 @@ def test_unknown_labels_are_listed_with_file_and_remedy(dataset, companion, labe
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [(0.5, "not whole numbers"), (None, "zero or not finite everywhere")]
+    ("change", "message"), [(0.5, "not 32-bit integers"), (None, "only zeros or non-finite values")]
 )
-def test_what_is_no_segmentation(dataset, companion, label_values, change, message):
+def test_invalid_segmentations_are_refused(dataset, companion, label_values, change, message):
     values = np.zeros_like(label_values) if change is None else label_values + np.float32(change)
     path = dataset.image(f"{ANAT}_dseg.nii.gz", values)
     with pytest.raises(InputError, match=message) as error:
@@ -73,7 +73,7 @@ def test_the_most_probable_tissue(probabilities, label_values):
     white = np.where(label_values == 1, 0.4, 0.1).astype(np.float32)
     deep = np.where(label_values == 1, 0.0, 0.05).astype(np.float32)
     labels, names = read_tissues(probabilities(GM=gray, WM=white, CSF=deep), None)
-    # the sum is 0.7 in one half, and 0.45 in the other
+    # The sum of both maps is 0.7 in one half and 0.45 in the other half.
     np.testing.assert_array_equal(labels, np.where(label_values == 1, 2, 0))
     assert names == {2: "White Matter"}
 
@@ -84,14 +84,14 @@ def test_maps_of_one_tissue_are_added(probabilities, label_values):
     assert (labels == 1).all()
 
 
-def test_what_are_no_probabilities(probabilities, label_values):
-    with pytest.raises(InputError, match=r"label-GM_probseg.*from 100 to 200, which are no prob"):
+def test_values_that_are_not_probabilities_are_refused(probabilities, label_values):
+    with pytest.raises(InputError, match=r"label-GM_probseg.*from 100 to 200, which are not prob"):
         read_tissues(probabilities(GM=label_values * 100), None)
 
 
 def test_probability_maps_in_different_grids(probabilities, label_values):
     values = label_values.astype(np.float32) / 2
-    with pytest.raises(InputError, match=r"label-WM_probseg.*another grid"):
+    with pytest.raises(InputError, match=r"label-WM_probseg.*different grid"):
         read_tissues(probabilities(GM=values, WM=values[1:]), None)
 
 
@@ -106,5 +106,5 @@ def test_names_are_those_of_labels_in_the_field_of_view(dataset, companion, affi
 def test_a_mask_outside_the_field_of_view(dataset, affine):
     path = dataset.segmentation()
     affine[0, 3] = 50
-    with pytest.raises(InputError, match="outside the phase's field of view"):
+    with pytest.raises(InputError, match="outside the field of view of the phase"):
         import_mask(path, Grid((3, 9, 7), affine), lambda points: points)

@@ -22,7 +22,7 @@ def test_protons(nucleus):
 @pytest.mark.parametrize("field", ["ImagedNucleus", "ResonantNucleus"])
 @pytest.mark.parametrize("nucleus", ["23Na", "31P", "19F", "13C", "2H", "3He", "129XE"])
 def test_other_nuclei_are_refused(field, nucleus):
-    with pytest.raises(InputError, match=rf"{field} is {nucleus}, .*for protons") as error:
+    with pytest.raises(InputError, match=rf"{field} is {nucleus}, .*needs protons") as error:
         check_nucleus({field: nucleus}, IMAGE)
     assert error.value.where == IMAGE
 
@@ -65,7 +65,7 @@ def test_a_phase_difference_is_refused_with_its_echo_times(fields):
 def test_a_field_map_is_refused_with_its_unit(unit):
     with pytest.raises(InputError) as error:
         check_holds_phase({"Units": unit}, IMAGE)
-    assert f"is a field map, not a phase: its sidecar's Units is {unit}" in str(error.value)
+    assert f"is a field map, not a phase image: its sidecar's Units is {unit}" in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["FIELDMAPHZ", "B0 MAP", "B0"])

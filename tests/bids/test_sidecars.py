@@ -11,7 +11,7 @@ IMAGE = "sub-01/ses-1/anat/sub-01_ses-1_acq-a_echo-1_part-phase_MEGRE.nii.gz"
 
 
 def sidecar(dataset, **files):
-    """Read the image's sidecar with each of these files holding its own name."""
+    """Write sidecars that contain their own file name, and read the sidecar of the image."""
     for name, content in files.items():
         dataset.json(name, content)
     return read_sidecar(dataset.root / IMAGE, dataset.root)
@@ -67,8 +67,8 @@ def test_byte_order_mark_and_unicode(dataset):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '"text"', "null", "3"])
-def test_what_is_no_object_is_refused_by_name(dataset, content):
-    with pytest.raises(InputError, match="mend the sidecar") as error:
+def test_a_sidecar_that_is_not_an_object_is_refused_by_name(dataset, content):
+    with pytest.raises(InputError, match="correct the sidecar") as error:
         sidecar(dataset, **{"MEGRE.json": content})
     assert str(dataset.root / "MEGRE.json") in str(error.value)
 
@@ -159,16 +159,22 @@ def echo(mag, phase):
 @pytest.mark.parametrize(
     ("echoes", "words"),
     [
-        ([echo({}, {"ImagingFrequency": 63.9, "MagneticFieldStrength": 3})], "means 127.7 MHz"),
+        (
+            [echo({}, {"ImagingFrequency": 63.9, "MagneticFieldStrength": 3})],
+            "corresponds to 127.7 MHz",
+        ),
         (
             [
                 {Path("echo-1"): {"MagneticFieldStrength": 3}},
                 {Path("echo-2"): {"MagneticFieldStrength": 1.5}},
             ],
-            "echo-2: its sidecar's MagneticFieldStrength is 1.5, but that of echo-1 is 3",
+            "echo-2: its sidecar's MagneticFieldStrength is 1.5, but 3 in the sidecar of echo-1",
         ),
-        ([echo({"ImagingFrequency": 127.7}, {"ImagingFrequency": 123.2})], "is 123.2, but that of"),
-        ([echo({"EchoTime": 0.004}, {"EchoTime": 0.005})], "EchoTime is 0.005, but that of mag"),
+        ([echo({"ImagingFrequency": 127.7}, {"ImagingFrequency": 123.2})], "is 123.2, but 127.7"),
+        (
+            [echo({"EchoTime": 0.004}, {"EchoTime": 0.005})],
+            "EchoTime is 0.005, but 0.004 in the sidecar of mag",
+        ),
         # 3 T magnets of one vendor
         ([echo({}, {"ImagingFrequency": 123.2, "MagneticFieldStrength": 3})], None),
         ([echo({"EchoTime": 0.004}, {"EchoTime": 0.0040000001})], None),

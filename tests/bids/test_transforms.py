@@ -13,7 +13,7 @@ LPS = np.array([-1, -1, 1])
 
 @pytest.fixture
 def steps(dataset):
-    """Find the way for points of the dataset's acquisition; give names and directions."""
+    """Return the file names and directions of the chain of transforms."""
     dataset.pair("sub-01_ses-a_run-1_{}_MEGRE", folder="sub-01/ses-a/anat")
 
     def steps(start, end, *datasets):
@@ -25,19 +25,19 @@ def steps(dataset):
     return steps
 
 
-def test_points_go_against_the_direction_of_images(dataset, steps):
+def test_points_are_mapped_opposite_to_the_image_direction(dataset, steps):
     dataset.json(XFM.format("a", "T1w", "MEGRE", "h5"), "")
     assert steps("MEGRE", "T1w") == [("a", False)]
     assert steps("T1w", "MEGRE") is None
     assert steps("T1w", "T1w") == ()
 
 
-def test_linear_ones_have_an_inverse(dataset, steps):
+def test_linear_transforms_can_be_inverted(dataset, steps):
     dataset.json(XFM.format("a", "MEGRE", "T1w", "txt"), "")
     assert steps("MEGRE", "T1w") == [("a", True)]
 
 
-def test_the_shortest_way_is_taken(dataset, steps):
+def test_the_shortest_chain_is_used(dataset, steps):
     dataset.json(XFM.format("a", "MNI", "T1w", "h5"), "")
     dataset.json(XFM.format("b", "T1w", "MEGRE", "txt"), "")
     assert steps("MEGRE", "MNI") == [("b", False), ("a", False)]
@@ -62,7 +62,7 @@ def test_the_first_dataset_and_the_session_go_first(dataset, steps):
         "sub-01_from-T1w_to-MEGRE_mode-image_xfm.json",
     ],
 )
-def test_what_is_no_transform_of_these_images(dataset, steps, name):
+def test_transforms_of_other_images_are_ignored(dataset, steps, name):
     dataset.json(f"derivatives/a/sub-01/anat/{name}", "")
     assert steps("MEGRE", "T1w") is None
 
@@ -89,7 +89,7 @@ def linear(sitk):
 
 @pytest.fixture
 def field(sitk):
-    """A smooth displacement field in a grid that is turned about an axis."""
+    """Return a smooth displacement field in a rotated grid."""
     indices = np.moveaxis(np.indices((31, 33, 35)), 0, -1) / 12
     values = 4 * np.sin(indices + np.arange(3))
     image = sitk.GetImageFromArray(values, isVector=True)
@@ -145,7 +145,7 @@ def test_a_broken_transform_is_named(tmp_path, extension):
 
 
 def test_hidden_files_are_no_transforms(dataset, steps):
-    """macOS copies leave ._NAME beside NAME; it has no entities."""
+    """macOS writes a ._NAME file for each file NAME."""
     path = dataset.json(XFM.format("a", "T1w", "MEGRE", "txt"), "")
     for name in (f"._{path.name}", f".{path.name}"):
         path.with_name(name).write_bytes(b"\x00\x05\x16\x07")
@@ -155,6 +155,6 @@ def test_hidden_files_are_no_transforms(dataset, steps):
 
 
 def test_the_participants_own_space_has_several_names(dataset, steps):
-    """QSIPrep calls it anat."""
+    """QSIPrep calls the participant's own space anat."""
     dataset.json(XFM.format("a", "MNI", "anat", "h5"), "")
     assert steps("T1w", "MNI") == [("a", False)]

@@ -67,7 +67,7 @@ def test_reasons_why_acquisitions_are_skipped(tmp_path, table):
     skipped = [line for line in lines if line.startswith("skipped: ")]
     assert len(skipped) == 2
     assert "sub-0000_MEGRE: " in skipped[0]
-    assert "part-phase has no part-mag beside it" in skipped[0]
+    assert "has part-phase, but there is no matching part-mag image" in skipped[0]
     assert "sub-0001_MEGRE: integral-seg needs a segmentation" in skipped[1]
     assert lines[-1].startswith("2 of 3 acquisition(s)")
 

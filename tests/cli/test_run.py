@@ -332,7 +332,7 @@ def test_inconsistent_maps_are_logged(dataset, run, capsys):
     assert "earlier run" not in capsys.readouterr().err
     assert run("--sign", "-") == 0
     said = capsys.readouterr().err
-    assert "sub-01_desc-laplacianFD_condmap.nii.gz is of an earlier run" in said
+    assert "sub-01_desc-laplacianFD_condmap.nii.gz is from an earlier run" in said
     assert "another PhaseSign" in said
 
 
@@ -362,7 +362,7 @@ def test_a_target_std_that_cannot_be_reached_is_logged(dataset, run, capsys):
     dataset.add("01")
     assert run("--fit-radius", "auto", "--target-std", "1e-9", method=("laplacian",)) == 0
     said = capsys.readouterr().err
-    assert "twice the published radii leave a noise standard deviation of" in said
+    assert "twice the published radii give a noise standard deviation of" in said
     assert "target of 1e-09 S/m" in said
 
 

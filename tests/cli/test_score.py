@@ -112,7 +112,7 @@ def test_a_map_in_another_grid_does_not_stop_the_others(plain, tmp_path, capsys)
     broken = maps / "sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
     save_array(broken, np.ones((3, 3, 3), np.float32), np.eye(4))
     assert score(plain, maps, "-o", tmp_path / "out") == 1
-    assert f"error: {broken}: lies in another grid than the truth" in capsys.readouterr().err
+    assert f"error: {broken}: has a different grid than the true" in capsys.readouterr().err
     assert read(tmp_path / "out", "brain").method.tolist() == ["integral"]
 
 
@@ -120,7 +120,7 @@ def test_only_maps_in_another_grid(plain, tmp_path, capsys):
     path = tmp_path / "maps/sub-01/anat/sub-01_desc-integral_condmap.nii.gz"
     save_array(path, np.ones((3, 3, 3), np.float32), np.eye(4))
     assert score(plain, tmp_path / "maps") == 1
-    assert "another grid" in capsys.readouterr().err
+    assert "different grid" in capsys.readouterr().err
     assert names(tmp_path) == ["maps"]
 
 
@@ -134,7 +134,7 @@ def test_participants_without_maps_or_without_truth(phantom, tmp_path, capsys):
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(f"error: {maps / 'sub-01'}: has no conductivity map")
     missing = phantom / TRUTH.format("sub-03")
-    assert second.startswith(f"error: {missing}: is missing: there is no truth")
+    assert second.startswith(f"error: {missing}: is missing, so there is no true")
     assert score(phantom, maps, "--participant-label", "sub-02") == 0
     assert not capsys.readouterr().err
 

@@ -70,7 +70,7 @@ def test_a_pose_maps_phase_coordinates_to_label_coordinates(segmentation, ball):
     interface = segmentation(str(path), Route(coreg="rigid"), pose=shift.tolist())
     found = read_integers(Path(interface.run().outputs.labels_file))
     np.testing.assert_array_equal(found, ball.labels)
-    with pytest.raises(InputError, match="does not lie on the head"):
+    with pytest.raises(InputError, match="does not overlap enough with the head"):
         segmentation(str(path), Route(coreg="rigid")).run()
 
 

@@ -41,7 +41,7 @@ def test_bibtex_has_an_entry_for_each_citation():
     assert text.count("{") == text.count("}")
 
 
-def test_a_citation_of_nothing_is_a_mistake():
+def test_an_unknown_citation_key_is_an_error():
     with pytest.raises(KeyError):
         as_markdown(["See [@nobody2020]."])
 

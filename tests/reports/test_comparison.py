@@ -33,7 +33,7 @@ def test_other_names_follow_in_rows_of_the_same_width():
     assert headings == []
 
 
-def test_other_names_alone_stand_in_rows_of_five():
+def test_other_names_alone_form_rows_of_five():
     places, _ = arrange(f"other{number}" for number in range(7))
     assert list(places.values()) == [(0, c) for c in range(5)] + [(1, 0), (1, 1)]
 
@@ -80,12 +80,12 @@ def test_every_subset_has_its_panels_and_no_empty_rows(brain, names, shape):
 
 
 def colour(image: AxesImage, x, y, brain):
-    """The colour that is shown of a voxel."""
+    """Return the colour of a voxel in the figure."""
     first = [np.flatnonzero(brain.any(axis=1 - axis))[0] for axis in (0, 1)]
     return tuple(image.get_array()[y - first[1], x - first[0]])
 
 
-def test_colours_of_conductivity_error_and_what_has_none(brain):
+def test_colours_of_conductivity_error_and_invalid_voxels(brain):
     def break_one(values):
         values[9, 12] = np.nan
         return values

@@ -21,7 +21,7 @@ SIDECAR = {
 
 @pytest.fixture
 def result(tmp_path):
-    """A function that writes an acquisition of a disc or a ball, and gives what is found of it."""
+    """Return a function that writes the results of a disc or ball and finds these results."""
 
     def result(shape):
         out = tmp_path / "out"
@@ -52,7 +52,7 @@ def test_b1_is_drawn_if_a_map_was_computed_with_it(result, tmp_path):
     found = result((12, 14, 10))
     path = tmp_path / "out/sub-01/fmap/sub-01_desc-model_TB1map.nii.gz"
     save_array(path, np.ones((12, 14, 10), np.float32), np.diag([2.0, 3.0, 4.0, 1.0]))
-    # of an earlier run
+    # Figure of an earlier run.
     assert found.b1_map is None
     sidecar = found.maps[0].condmap.with_name("sub-01_desc-laplacian_condmap.json")
     sidecar.write_text(json.dumps(SIDECAR | {"B1Map": "model"}))
@@ -70,7 +70,7 @@ def test_a_slice_of_any_direction_has_all_figures(result, tmp_path, shape):
     assert set(drawn.maps) == set(drawn.distributions) == {"laplacian", "integral"}
     for path in (*drawn.shared.values(), *drawn.maps.values()):
         picture = np.asarray(Image.open(path).convert("RGB"), float)
-        # the disc is there, and not a line of it
+        # The figure shows the disc, not a line through the disc.
         coloured = np.abs(picture - picture[0, 0]).max(axis=-1) > 30
         assert coloured.any(axis=0).mean() > 0.2
         assert coloured.any(axis=1).mean() > 0.2

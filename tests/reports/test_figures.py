@@ -19,7 +19,7 @@ def mask():
 
 
 def share(path, colour):
-    """Share of a picture's pixels that have nearly this colour."""
+    """Return the fraction of pixels with nearly the given colour."""
     pixels = np.asarray(Image.open(path).convert("RGB"), float) / 255
     return np.mean(np.abs(pixels - to_rgb(colour)).max(axis=-1) < 0.06)
 
@@ -50,7 +50,7 @@ def test_invalid_and_implausible_voxels_are_marked_and_counted(mask, tmp_path):
 
 def test_a_good_map_has_no_marks(mask, tmp_path):
     _, path = draw(mask, tmp_path)
-    # the legend itself
+    # Only the legend has these colours.
     assert share(path, INVALID) < 0.001
     assert share(path, IMPLAUSIBLE) < 0.001
 

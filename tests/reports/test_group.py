@@ -10,7 +10,7 @@ from bids_qcm.reports.strips import draw_strips
 def test_scores_are_distances_in_robust_standard_deviations():
     values = pd.Series([1.0, 2.0, 3.0, 4.0, 5.0, 100.0, np.nan])
     scores = modified_z_scores(values)
-    # the median is 3.5, and the median distance from it 1.5
+    # The median is 3.5, and the median absolute deviation is 1.5.
     np.testing.assert_allclose(scores[:6], 0.6745 * (values[:6] - 3.5) / 1.5, rtol=1e-4)
     assert np.isnan(scores[6])
     assert (scores.abs() > OUTLIER_SCORE).tolist() == [False] * 5 + [True, False]
@@ -45,7 +45,7 @@ def points(values, outliers=()):
     ]
 
 
-def test_points_stand_where_their_values_are():
+def test_points_are_placed_by_their_values():
     plot = draw_strips({"one": points([0.3, 0.4]), "two": points([0.5])}, [0.34])
     scale = {float(tick["text"]): tick["x"] for tick in plot.ticks}
     for row, values in zip(plot.rows, ([0.3, 0.4], [0.5]), strict=True):

@@ -38,25 +38,26 @@ def text(*done):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_described_and_what_it_cites_exists(method):
     found = as_markdown(describe_methods([processing(method, std="exact")]))
-    assert f" {method}: " in found
+    assert f"The {method} method computed " in found
     uses = METHODS[method]
-    assert ("within 7 mm" in found) == (uses.derivative == "fit")
-    assert ("within 8 mm" in found) == (uses.form == "integral")
+    assert ("within a radius of 7 mm" in found) == (uses.derivative == "fit")
+    assert ("within a radius of 8 mm" in found) == (uses.form == "integral")
     assert ("magnitude (width 0.45" in found) == uses.uses_magnitude
-    assert ("tissue" in found.partition(f" {method}: ")[2].split(". ")[0]) == uses.uses_labels
+    sentence = found.partition(f"The {method} method computed ")[2].split(". ")[0]
+    assert ("tissue" in sentence) == uses.uses_labels
     assert ("Karsa" in found) == (uses.uses_magnitude or uses.uses_labels)
 
 
-def test_only_what_was_done_is_told():
+def test_the_text_describes_only_the_steps_that_were_done():
     plain = text(processing("laplacian"))
-    for word in ("noise standard deviation", "egment", "every second slice", "echoes before"):
+    for word in ("noise standard deviation", "egment", "very second slice", "preceding echoes"):
         assert word not in plain
-    assert "phi0, was that of the single echo." in plain
+    assert "(phi0) was taken to be the phase of the single echo." in plain
     assert "signal-to-noise ratio above 5" in plain
-    assert "chosen to make the median Laplacian" in plain
+    assert "chosen so that the median Laplacian" in plain
 
 
-def test_what_was_found_and_given_is_told():
+def test_the_text_describes_the_inputs_and_the_options():
     found = text(
         processing(
             "laplacian-seg",
@@ -71,16 +72,16 @@ def test_what_was_found_and_given_is_told():
         )
     )
     for words in (
-        "as milliradian",
-        "over 3 echo times",
-        "every second slice",
-        "The sign of the phase was given (-).",
+        "(milliradian) to radians",
+        "from 3 echoes",
+        "Every second slice",
+        "The sign of the phase was specified by the user (-).",
         "a brain mask from the derivative dataset fmriprep.",
         "segmentation in the derivative dataset seg.",
         "by rigid registration",
-        "(mu0 omega), phi0 being the transmit phase",
+        "(mu0 omega) for a transmit phase phi0",
         "32 noise replicates",
-        "eroded by 2 and 4 voxels",
+        "after erosion by 2 and 4 voxels",
     ):
         assert words in found
 
@@ -94,19 +95,20 @@ def test_b1_is_told_with_its_origin():
     assert "B1+" not in text(plain)
     found = as_markdown(describe_methods([measured, modelled, plain]))
     assert (
-        "The magnitude of B1+, which inversion took into account (Gurler and Ider, 2017; Katscher "
-        "and van den Berg, 2017), was a measured map, smoothed by a Gaussian of 8 mm full width "
-        "(in 1 of 3 acquisitions)."
+        "The inversion method accounted for the magnitude of B1+ (Gurler and Ider, 2017; Katscher "
+        "and van den Berg, 2017), which was taken from a measured map, smoothed with a Gaussian "
+        "kernel of 8 mm full width at half maximum (in 1 of 3 acquisitions)."
     ) in found
-    assert "homogeneous body with the outline of the head (0.5 S/m, relative permittivity 60)" in (
-        found
-    )
+    assert (
+        "homogeneous body with the outline of the head (conductivity 0.5 S/m, relative "
+        "permittivity 60)"
+    ) in found
 
 
-def test_tissue_classes_of_a_t1w_image_are_told():
+def test_the_text_describes_the_t1w_segmentation():
     segmentation = {"Sources": ["bids:raw:y"], "SegmentationConfidence": "low"}
     found = text(processing("laplacian", segmentation=segmentation))
-    assert "classified on the T1w image" in found
+    assert "classified in the T1w image" in found
     assert "derivative dataset" not in found
 
 
@@ -118,9 +120,11 @@ def test_differences_between_acquisitions_are_counted():
     )
     assert "3 acquisitions at a Larmor frequency of 63.90 to 127.73 MHz" in found
     assert "single echo (in 2 of 3 acquisitions)" in found
-    assert "(1 of 3 were inverted)" in found
-    assert "laplacian (in 2 of 3 acquisitions): " in found
-    assert "integral (in 2 of 3 acquisitions): " in found
+    assert "The phase was therefore inverted (in 1 of 3 acquisitions)." in found
+    assert "The phase images were in radians (in 2 of 3 acquisitions)." in found
+    assert "real and imaginary parts of the images (in 1 of 3 acquisitions)." in found
+    assert "The laplacian method (in 2 of 3 acquisitions) computed " in found
+    assert "The integral method (in 2 of 3 acquisitions) computed " in found
 
 
 def test_automatic_radii_are_told_with_their_range():
@@ -128,57 +132,67 @@ def test_automatic_radii_are_told_with_their_range():
     for processed, radius in ((one, 7.0), (other, 9.5)):
         processed.maps["laplacian"].update(FitRadius=[radius] * 3, TargetStd=0.1)
     found = text(one, other)
-    assert "within 7 to 9.5 mm" in found
-    assert "predicted noise standard deviation of 0.1 S/m" in found
+    assert "within a radius of 7 to 9.5 mm" in found
+    assert "predicted to reach a noise standard deviation of 0.1 S/m" in found
 
 
 def test_automatic_and_given_radii_are_told_apart():
-    """The first acquisition need not be the automatic one."""
+    """The automatic radii may belong to any acquisition, not only the first."""
     done = [processing("laplacian") for _ in range(3)]
     done[1].maps["laplacian"].update(TargetStd=0.1)
     done[2].maps["laplacian"].update(TargetStd=0.05)
     found = text(*done)
-    assert "of 0.05 to 0.1 S/m in the median voxel allows (in 2 of 3 acquisitions)" in found
+    assert "of 0.05 to 0.1 S/m in the median voxel (in 2 of 3 acquisitions)" in found
 
 
 @pytest.mark.parametrize(
     ("ways", "words"),
     [
-        ((EXACT,), "exactly through the Laplacian methods (they are linear in the phase)."),
         (
-            (EXACT, EXACT_BUT_MAGNITUDE, "32 noise replicates"),
-            "linear in the phase; the magnitude's noise to first order) and through the others "
-            "by 32 noise replicates.",
+            [("laplacian", EXACT)],
+            "exactly through the Laplacian methods (which are linear in the phase).",
         ),
-        (("32 noise replicates",), "propagated through the methods by 32 noise replicates."),
+        (
+            [
+                ("laplacian", EXACT),
+                ("laplacian-mag", EXACT_BUT_MAGNITUDE),
+                ("integral", "32 noise replicates"),
+            ],
+            "linear in the phase; magnitude noise was propagated to first order) and through the "
+            "integral methods by 32 noise replicates.",
+        ),
+        (
+            [("inversion", "16 noise replicates, to first order")],
+            "propagated through the inversion methods by 16 noise replicates to first order.",
+        ),
     ],
 )
 def test_how_noise_was_propagated(ways, words):
-    assert words in text(*(processing("laplacian", std=way) for way in ways))
+    assert words in text(*(processing(method, std=way) for method, way in ways))
 
 
-def test_what_several_echoes_do_to_the_noise_is_told():
-    line = "by the least-squares line at echo time zero"
+def test_the_text_describes_the_noise_of_several_echoes():
+    line = "followed from the least-squares fit over echo time"
     assert line in text(processing("laplacian", std=EXACT, PhaseUnits=["rad"] * 2))
     assert line not in text(processing("laplacian", std=EXACT))
 
 
-def test_a_sign_by_the_manufacturer_is_said():
+def test_the_text_describes_a_sign_by_the_manufacturer():
     found = text(processing("laplacian", PhaseSignOrigin="Manufacturer", PhaseSign="-"))
-    assert "taken from the manufacturer of the scanner (-)." in found
-    assert "median Laplacian over" not in found
+    assert "set to the usual sign of the scanner manufacturer (-)." in found
+    assert "median Laplacian" not in found
 
 
 @pytest.mark.parametrize(
     ("origin", "words"),
     [
         ("T1w", "the filled hull of the gray matter, white matter and cerebrospinal fluid"),
-        ("template", "the signal in the brain of the MNI152 template"),
+        ("template", "the voxels with signal in the brain of the MNI152 template"),
     ],
 )
-def test_a_mask_that_was_made(origin, words):
+def test_the_text_describes_a_computed_mask(origin, words):
     made = processing("laplacian", mask={"Type": "Brain", "MaskOrigin": origin, "Sources": []})
     assert words in text(made)
     both = text(made, processing("laplacian"))
-    assert "(in 1 of 2 acquisitions) and in the largest connected part" in both
+    assert "(in 1 of 2 acquisitions) and in the largest connected region" in both
     assert "Abraham" in as_markdown(describe_methods([made]))

@@ -19,7 +19,7 @@ def inside():
 
 
 def shown(mosaic, *volumes):
-    """What `paint` got, tile by tile."""
+    """Return the slices passed to `paint`, one for each tile."""
     axes = Figure().add_subplot()
     slices = []
 
@@ -31,7 +31,7 @@ def shown(mosaic, *volumes):
     return slices
 
 
-def test_rows_are_axial_coronal_and_sagittal_within_what_is_of_interest(inside):
+def test_rows_are_axial_coronal_and_sagittal_in_the_region_of_interest(inside):
     tiles = Mosaic(inside, AFFINE, 4).tiles
     assert [tile.axis for tile in tiles] == [2] * 4 + [1] * 4 + [0] * 3
     for tile in tiles:
@@ -61,7 +61,7 @@ def test_tiles_have_the_size_of_their_slices_in_mm(inside):
         np.testing.assert_allclose((right - left, top - bottom), expected[tile.axis])
 
 
-def test_slices_are_the_volumes_own(inside):
+def test_slices_are_taken_from_the_volume(inside):
     mosaic = Mosaic(inside, AFFINE, 3, margin=1000)
     volume = np.arange(np.prod(SHAPE)).reshape(SHAPE)
     for tile, parts in zip(mosaic.tiles, shown(mosaic, volume, -volume), strict=True):

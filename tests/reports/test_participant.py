@@ -14,22 +14,22 @@ INFORMATION = {"MutualInformation": 0.4686, "MutualInformationChance": 0.1878}
     [
         (
             {"Type": "Brain", "Sources": ["bids:seg:x"]},
-            "brain mask seg:x, in the grid of the phase",
+            "the brain mask seg:x, in the grid of the phase",
         ),
         (
             {**MADE, "MaskOrigin": "T1w", "Coregistration": "header"},
-            "a brain mask made from the T1w image raw:x, placed by the headers; 96% of it has "
-            "signal",
+            "a brain mask computed from the T1w image raw:x, aligned by the headers; 96% of the "
+            "brain has signal",
         ),
         (
             {**MADE, **INFORMATION, "MaskOrigin": "template"},
-            "a brain mask made from the magnitude by the MNI152 template (mutual information "
-            "0.469, by chance 0.188); 96% of it has signal",
+            "a brain mask computed from the magnitude with the MNI152 template (mutual information "
+            "0.469, expected by chance 0.188); 96% of the brain has signal",
         ),
-        ({"Type": "ROI", "MaskOrigin": "signal"}, "reliable signal of the magnitude"),
+        ({"Type": "ROI", "MaskOrigin": "signal"}, "the region of reliable signal in the magnitude"),
         (
             {"Type": "ROI", "MaskNote": "it is a ball"},
-            "reliable signal of the magnitude (it is a ball)",
+            "the region of reliable signal in the magnitude (it is a ball)",
         ),
     ],
 )
@@ -52,8 +52,8 @@ def test_b1_is_described_with_the_methods_that_used_it():
         SimpleNamespace(method="inversion", sidecar=measured),
     ]
     assert _b1_of_maps(SimpleNamespace(maps=maps)) == [
-        "taken as constant (integral)",
-        "measured, raw:sub-01/fmap/sub-01_TB1map.nii.gz (percent), smoothed by 8 mm, 3% of the "
-        "mask filled in, 0.80 to 1.21 times its median (5th to 95th percentile) (inversion)",
+        "assumed to be constant (integral)",
+        "measured, raw:sub-01/fmap/sub-01_TB1map.nii.gz (percent), smoothed over 8 mm, extended "
+        "over 3% of the mask, 0.80 to 1.21 times its median (5th to 95th percentile) (inversion)",
     ]
-    assert _b1_of_maps(SimpleNamespace(maps=maps[:1])) == ["taken as constant"]
+    assert _b1_of_maps(SimpleNamespace(maps=maps[:1])) == ["assumed to be constant"]
