@@ -186,7 +186,7 @@ def _map_caption(one: MapResult) -> str:
 def _verdict(method: str, verdict: Verdict | None) -> dict[str, Any]:
     """Return the badge of a verdict (its text and colour) and the reasons."""
     if verdict is None:
-        reason = "the map is from a version without verdicts; compute the map again to get one"
+        reason = "the map is from a version without verdicts; compute it again to get a verdict"
         return {"method": method, "colour": "none", "text": "no verdict", "reasons": [reason]}
     text, reasons = verdict.colour, verdict.reasons or ["no check found a problem"]
     return {"method": method, "colour": text, "text": text, "reasons": reasons}
@@ -237,9 +237,10 @@ def _echoes(phi0: Mapping[str, Any]) -> str:
 
 def _phase(phi0: Mapping[str, Any]) -> str:
     units = ", ".join(dict.fromkeys(phi0["PhaseUnits"]))
-    scaled = f"converted from {units}"
-    if units == "complex":
-        scaled = "computed from real and imaginary parts"
+    scaled = {
+        "complex": "computed from real and imaginary parts",
+        "rad": "in radians",
+    }.get(units, f"converted from {units}")
     axes = phi0["AlternateSlicesFlipped"]
     slices = f"; every second slice along {' and '.join(axes)} shifted by half a cycle"
     return f"{scaled}{slices if axes else ''}; interpreted as {phi0['PhaseType']} phase"
