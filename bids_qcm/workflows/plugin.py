@@ -1,5 +1,6 @@
 """nipype's MultiProc, mended where it would wait forever."""
 
+import gc
 import logging
 import multiprocessing
 import signal
@@ -58,9 +59,12 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
 
     def run(self, graph: DiGraph, config: dict[str, Any], updatehash: bool = False) -> None:
         """Run all nodes; no worker is left however it ends."""
+        # nipype collects garbage before each look for jobs, and need not search all of the program
+        gc.freeze()
         try:
             super().run(graph, config, updatehash=updatehash)
         finally:
+            gc.unfreeze()
             for worker in (*self._idle, *self._running.values()):
                 worker.end()
 
