@@ -1,6 +1,7 @@
 """An average head at any resolution: the MNI152 tissue maps that nilearn ships, and a shell."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -105,8 +106,9 @@ def make_anatomy(
     )
 
 
+@cache
 def _load_template() -> _Template:
-    """Return the MNI152 maps of one head's tissues, cut to the brain."""
+    """Return the MNI152 maps of one head's tissues, cut to the brain; they are never written to."""
     # Slow to import, and it brings nibabel with it: only this function needs it.
     from nilearn import datasets
 
@@ -125,6 +127,7 @@ def _load_template() -> _Template:
     for _ in range(3):
         np.square(fractions, out=fractions)
     fractions *= brain / np.maximum(fractions.sum(axis=0), np.finfo(np.float32).tiny)
+    fractions.flags.writeable = False
     origin = images[0].affine[:3, 3] + [part.start for part in box]
     return _Template(fractions, Grid(origin, 1.0, brain.shape))
 
