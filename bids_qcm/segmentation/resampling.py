@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 PointMap = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""Takes points (N, 3) in mm of the target's coordinates to those of the source, (N, 3) in mm."""
+"""Takes points (N, 3) in mm of the target's coordinates to those of the source, (N, 3) in mm.
+
+A linear one may have a ``matrix`` (4, 4) that does the same, which makes resampling faster.
+"""
 
 _MOST_SAMPLES_PER_AXIS = 5
 _POINTS_AT_ONCE = 1_000_000
@@ -54,7 +57,7 @@ def resample_labels(
     if not present:
         return np.zeros(shape, np.int32)
     maps = (labels == label for label in present)
-    shares = _resample(maps, len(present), labels.shape, affine, shape, target_affine, point_map)
+    shares = _resample(maps, len(present), affine, shape, target_affine, point_map)
     return largest(shares, present)
 
 
@@ -81,10 +84,7 @@ def resample_probabilities(
     -------
     ndarray of int32, `shape`
     """
-    source = probabilities[0].shape
-    shares = _resample(
-        iter(probabilities), len(numbers), source, affine, shape, target_affine, point_map
-    )
+    shares = _resample(iter(probabilities), len(numbers), affine, shape, target_affine, point_map)
     return largest(shares, numbers)
 
 
@@ -108,8 +108,7 @@ def resample_means(
     -------
     ndarray of float32, shape (number of volumes, *shape)
     """
-    source = volumes[0].shape
-    return _resample(iter(volumes), len(volumes), source, affine, shape, target_affine, point_map)
+    return _resample(iter(volumes), len(volumes), affine, shape, target_affine, point_map)
 
 
 def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.int32]:
@@ -154,7 +153,6 @@ def grid_points(
 def _resample(
     maps: Iterator[NDArray],
     n_maps: int,
-    source_shape: tuple[int, ...],
     affine: NDArray[np.floating],
     shape: tuple[int, int, int],
     target_affine: NDArray[np.floating],
@@ -162,19 +160,36 @@ def _resample(
 ) -> NDArray[np.float32]:
     """Give the mean of each map over each voxel of the target, (L, *shape); 0 outside."""
     points = grid_points(shape, target_affine)
-    (inside,) = np.nonzero(_in_source(points, source_shape, affine, target_affine, point_map))
-    offsets, to_index = _offsets(affine, target_affine), np.linalg.inv(affine)
     cut = [_cut(volume) for volume in maps]
+    (inside,) = np.nonzero(_near(cut, points, affine, target_affine, point_map))
+    offsets = _offsets(affine, target_affine)
     shares = np.zeros((n_maps, len(points)), np.float32)
     for start in range(0, len(inside), _POINTS_AT_ONCE):
         part = inside[start : start + _POINTS_AT_ONCE]
-        for offset in offsets:
-            indices = apply_affine(to_index, point_map(points[part] + offset)).T
+        for indices in _displaced_indices(points[part], offsets, affine, point_map):
             for share, (values, origin) in zip(shares, cut, strict=True):
                 share[part] += ndimage.map_coordinates(
                     values, indices - origin, order=1, mode="constant", output=np.float32
                 )
     return (shares / len(offsets)).reshape(n_maps, *shape)
+
+
+def _displaced_indices(
+    points: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    affine: NDArray[np.floating],
+    point_map: PointMap,
+) -> Iterator[NDArray[np.float64]]:
+    """Give the source's indices of the points, moved by each offset, (3, N)."""
+    to_index = np.linalg.inv(affine)
+    matrix = np.eye(4) if point_map is unmoved else getattr(point_map, "matrix", None)
+    if matrix is None:
+        for offset in offsets:
+            yield apply_affine(to_index, point_map(points + offset)).T
+        return
+    centres = apply_affine(to_index @ matrix, points).T
+    for offset in offsets:
+        yield centres + ((to_index @ matrix)[:3, :3] @ offset)[:, None]
 
 
 def _cut(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -190,17 +205,19 @@ def _cut(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return np.pad(volume[box].astype(np.float32), 1), origin
 
 
-def _in_source(
+def _near(
+    cut: list[tuple[NDArray[np.float32], NDArray[np.int64]]],
     points: NDArray[np.float64],
-    source_shape: tuple[int, ...],
     affine: NDArray[np.floating],
     target_affine: NDArray[np.floating],
     point_map: PointMap,
 ) -> NDArray[np.bool_]:
-    """Tell which voxels of the target reach into the source."""
+    """Tell which voxels of the target reach into what is not 0 of the source."""
     indices = apply_affine(np.linalg.inv(affine), point_map(points))
     reach = 1 + max(voxel_sizes(target_affine)) / min(voxel_sizes(affine))
-    return np.all((indices > -reach) & (indices < np.array(source_shape) + reach), axis=1)
+    low = np.min([origin[:, 0] for _, origin in cut], axis=0) - reach
+    high = np.max([origin[:, 0] + values.shape for values, origin in cut], axis=0) + reach
+    return np.all((indices > low) & (indices < high), axis=1)
 
 
 def _offsets(
