@@ -42,10 +42,10 @@ demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity by 
 	@echo "The maps (S/m) are $(DEMO)/maps/sub-01/anat/*_condmap.nii.gz, the report is $(DEMO)/maps/sub-01.html"
 
 test: $(VENV)/.installed-dev  ## run the fast tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' --ignore $(DEPLOYMENT)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow' --ignore $(DEPLOYMENT)
 
 test-slow: $(VENV)/.installed-dev  ## run the slow tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore $(DEPLOYMENT)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --ignore $(DEPLOYMENT)
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
@@ -97,7 +97,7 @@ test-dist: dist  ## install the wheel in an environment of its own, and run it a
 test-lowest: $(VENV)/.installed-dev  ## run the fast tests with the oldest versions that we allow
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[test]'
-	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' --ignore $(DEPLOYMENT)
+	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -m 'not slow' --ignore $(DEPLOYMENT)
 
 push-dist: $(VENV)/.installed-dev
 	$(BIN)/uv publish dist/*

@@ -3,11 +3,24 @@
 import logging
 import subprocess
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from bids_qcm.cli.phantom import main as phantom_main
+
+# what of a phantom its head does not depend on
+SCANNER = {
+    "snr": 50.0,
+    "echo_times": (),
+    "off_resonance": 30.0,
+    "seed": 0,
+    "phase_scaling": "rad",
+    "phase_sign": 1,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +50,31 @@ def validate():
 
 
 @pytest.fixture(scope="session")
-def add_phantom():
+def share_heads():
+    """A block in which phantoms of the same head share it, for it takes most of their time."""
+    from bids_qcm.bids import phantom_dataset
+    from bids_qcm.phantom import make
+
+    made = cache(make.make_head)
+
+    @contextmanager
+    def share_heads():
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (make, phantom_dataset):
+                patch.setattr(module, "make_head", lambda given: made(replace(given, **SCANNER)))
+            yield
+
+    return share_heads
+
+
+@pytest.fixture(scope="session")
+def add_phantom(share_heads):
     """A function that adds a phantom to a dataset as the participant of a given label."""
 
     def add(dataset, label, workspace, *options):
         made = workspace / label
-        assert phantom_main(["create", str(made), "--resolution", "4", *options]) == 0
+        with share_heads():
+            assert phantom_main(["create", str(made), "--resolution", "4", *options]) == 0
         for path in sorted(made.rglob("*")):
             if path.is_file() and path.name != "participants.tsv":
                 relative = str(path.relative_to(made)).replace("sub-01", f"sub-{label}")

@@ -77,11 +77,12 @@ def make_head(resolution, degrees, shift, voxel_size):
     shape = np.ceil(np.array(anatomy.labels.shape) * resolution * 1.15 / size).astype(int)
     corner = apply_affine(pose, centre) - turned @ (size * shape / 2)
     t1w_affine = from_matvec(turned @ np.diag(size), corner + 0.3)
-    points = apply_affine(
-        np.linalg.inv(pose @ fine.grid.affine), grid_points(tuple(shape), t1w_affine)
-    )
+    to_index = np.linalg.inv(pose @ fine.grid.affine) @ t1w_affine
     fractions = np.stack(
-        [ndimage.map_coordinates(one, points.T, order=1).reshape(shape) for one in fine.fractions]
+        [
+            ndimage.affine_transform(one, to_index, output_shape=tuple(shape), order=1)
+            for one in fine.fractions
+        ]
     )
     t1w = np.tensordot(np.array(_T1W, np.float32), fractions, axes=1)
     rng = np.random.default_rng(0)

@@ -136,9 +136,12 @@ class Again:
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory):
-    again = Again(tmp_path_factory.mktemp("again"))
-    again()
-    return again
+    with pytest.MonkeyPatch.context() as patch:
+        # pages take seconds, are no nodes, and have tests of their own
+        patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
+        again = Again(tmp_path_factory.mktemp("again"))
+        again()
+        yield again
 
 
 USED = ("laplacian", "laplacian_mag", "laplacian_seg")

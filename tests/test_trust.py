@@ -39,7 +39,7 @@ def change(path, function, dtype=np.float32):
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory):
+def phantoms(tmp_path_factory, share_heads):
     """A function that returns the folder of a phantom, which tests must copy to change it."""
     made = {}
 
@@ -47,7 +47,8 @@ def phantoms(tmp_path_factory):
         if options not in made:
             made[options] = tmp_path_factory.mktemp("phantom") / "raw"
             resolution = () if "--resolution" in options else ("--resolution", "4")
-            assert phantom_main(["create", str(made[options]), *resolution, *options]) == 0
+            with share_heads():
+                assert phantom_main(["create", str(made[options]), *resolution, *options]) == 0
         return made[options]
 
     return phantom

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 
 from bids_qcm.bids.acquisitions import Acquisition
@@ -90,6 +91,11 @@ class PointTransform:
     pose : ndarray, shape (4, 4), optional
         Affine matrix that is applied before the steps; the identity by default.
 
+    Attributes
+    ----------
+    matrix : ndarray, shape (4, 4), or None
+        All that is gone through, if it is linear.
+
     Raises
     ------
     InputError
@@ -99,6 +105,11 @@ class PointTransform:
     def __init__(self, steps: Sequence[Step], pose: NDArray[np.floating] | None = None) -> None:
         self._pose = np.eye(4) if pose is None else np.asarray(pose)
         self._transforms = [(read_transform(step.path), step.inverse) for step in steps]
+        self.matrix = None
+        if all(step.path.suffix in _LINEAR_EXTENSIONS for step in steps):
+            # the corner of the coordinates and a point on each axis
+            corner, *others = self(np.eye(3, 4, k=1).T)
+            self.matrix = from_matvec(np.transpose(others - corner), corner)
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the mapped points; an array of shape (N, 3) in mm."""

@@ -1,6 +1,7 @@
 """Average head at any resolution, from the MNI152 tissue maps of nilearn, with skull and scalp."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -105,8 +106,9 @@ def make_anatomy(
     )
 
 
+@cache
 def _load_template() -> _Template:
-    """Return sharpened MNI152 tissue maps, cropped to the brain."""
+    """Return sharpened MNI152 tissue maps, cropped to the brain. The maps must not be changed."""
     # Import here, because nilearn is slow to import and only this function needs it.
     from nilearn import datasets
 
@@ -125,6 +127,7 @@ def _load_template() -> _Template:
     for _ in range(3):
         np.square(fractions, out=fractions)
     fractions *= brain / np.maximum(fractions.sum(axis=0), np.finfo(np.float32).tiny)
+    fractions.flags.writeable = False
     origin = images[0].affine[:3, 3] + [part.start for part in box]
     return _Template(fractions, Grid(origin, 1.0, brain.shape))
 

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 PointMap = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""Function that maps points from target coordinates to source coordinates, both (N, 3) in mm."""
+"""Function that maps points from target coordinates to source coordinates, both (N, 3) in mm.
+
+A linear function may have an attribute ``matrix``, (4, 4), with which resampling is faster.
+"""
 
 _MOST_SAMPLES_PER_AXIS = 5
 _POINTS_AT_ONCE = 1_000_000
@@ -56,7 +59,7 @@ def resample_labels(
     if not present:
         return np.zeros(shape, np.int32)
     maps = (labels == label for label in present)
-    shares = _resample(maps, len(present), labels.shape, affine, shape, target_affine, point_map)
+    shares = _resample(maps, len(present), affine, shape, target_affine, point_map)
     return largest(shares, present)
 
 
@@ -84,10 +87,7 @@ def resample_probabilities(
     ndarray of int32, `shape`
         Label of the most probable tissue; 0 where the sum of the probabilities is below one half.
     """
-    source = probabilities[0].shape
-    shares = _resample(
-        iter(probabilities), len(numbers), source, affine, shape, target_affine, point_map
-    )
+    shares = _resample(iter(probabilities), len(numbers), affine, shape, target_affine, point_map)
     return largest(shares, numbers)
 
 
@@ -112,8 +112,7 @@ def resample_means(
     ndarray of float32, shape (number of volumes, *shape)
         0 outside the source grid.
     """
-    source = volumes[0].shape
-    return _resample(iter(volumes), len(volumes), source, affine, shape, target_affine, point_map)
+    return _resample(iter(volumes), len(volumes), affine, shape, target_affine, point_map)
 
 
 def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.int32]:
@@ -159,7 +158,6 @@ def grid_points(
 def _resample(
     maps: Iterator[NDArray],
     n_maps: int,
-    source_shape: tuple[int, ...],
     affine: NDArray[np.floating],
     shape: tuple[int, int, int],
     target_affine: NDArray[np.floating],
@@ -167,19 +165,36 @@ def _resample(
 ) -> NDArray[np.float32]:
     """Return the mean of each map over each target voxel, (L, *shape); 0 outside the source."""
     points = grid_points(shape, target_affine)
-    (inside,) = np.nonzero(_overlaps_source(points, source_shape, affine, target_affine, point_map))
-    offsets, to_index = _sample_offsets(affine, target_affine), np.linalg.inv(affine)
     cropped = [_crop(volume) for volume in maps]
+    (inside,) = np.nonzero(_overlaps_source(cropped, points, affine, target_affine, point_map))
+    offsets = _sample_offsets(affine, target_affine)
     shares = np.zeros((n_maps, len(points)), np.float32)
     for start in range(0, len(inside), _POINTS_AT_ONCE):
         part = inside[start : start + _POINTS_AT_ONCE]
-        for offset in offsets:
-            indices = apply_affine(to_index, point_map(points[part] + offset)).T
+        for indices in _displaced_indices(points[part], offsets, affine, point_map):
             for share, (values, origin) in zip(shares, cropped, strict=True):
                 share[part] += ndimage.map_coordinates(
                     values, indices - origin, order=1, mode="constant", output=np.float32
                 )
     return (shares / len(offsets)).reshape(n_maps, *shape)
+
+
+def _displaced_indices(
+    points: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    affine: NDArray[np.floating],
+    point_map: PointMap,
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the source indices of the points, displaced by each offset, (3, N)."""
+    to_index = np.linalg.inv(affine)
+    matrix = np.eye(4) if point_map is unmoved else getattr(point_map, "matrix", None)
+    if matrix is None:
+        for offset in offsets:
+            yield apply_affine(to_index, point_map(points + offset)).T
+        return
+    centres = apply_affine(to_index @ matrix, points).T
+    for offset in offsets:
+        yield centres + ((to_index @ matrix)[:3, :3] @ offset)[:, None]
 
 
 def _crop(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -201,16 +216,18 @@ def _crop(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def _overlaps_source(
+    cropped: list[tuple[NDArray[np.float32], NDArray[np.int64]]],
     points: NDArray[np.float64],
-    source_shape: tuple[int, ...],
     affine: NDArray[np.floating],
     target_affine: NDArray[np.floating],
     point_map: PointMap,
 ) -> NDArray[np.bool_]:
-    """Whether each target voxel overlaps the source grid."""
+    """Whether each target voxel overlaps the nonzero voxels of the source."""
     indices = apply_affine(np.linalg.inv(affine), point_map(points))
     reach = 1 + max(voxel_sizes(target_affine)) / min(voxel_sizes(affine))
-    return np.all((indices > -reach) & (indices < np.array(source_shape) + reach), axis=1)
+    low = np.min([origin[:, 0] for _, origin in cropped], axis=0) - reach
+    high = np.max([origin[:, 0] + values.shape for values, origin in cropped], axis=0) + reach
+    return np.all((indices > low) & (indices < high), axis=1)
 
 
 def _sample_offsets(

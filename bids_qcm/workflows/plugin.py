@@ -1,5 +1,6 @@
 """Variant of nipype's MultiProc plugin that continues after a worker is killed."""
 
+import gc
 import logging
 import multiprocessing
 import signal
@@ -60,9 +61,13 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
 
     def run(self, graph: DiGraph, config: dict[str, Any], updatehash: bool = False) -> None:
         """Run all nodes, and end all workers even after an error."""
+        # nipype collects garbage before each poll of the jobs. The objects that exist now stay
+        # until the end, so the garbage collector can skip them.
+        gc.freeze()
         try:
             super().run(graph, config, updatehash=updatehash)
         finally:
+            gc.unfreeze()
             for worker in (*self._idle, *self._running.values()):
                 worker.end()
 

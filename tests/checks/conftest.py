@@ -1,23 +1,32 @@
 import numpy as np
 import pytest
 
-from bids_qcm.phantom.make import make_phantom
+from bids_qcm.phantom import make
 from bids_qcm.phantom.parameters import PhantomParameters
 
 
 @pytest.fixture(scope="session")
-def head():
+def make_phantom(share_heads):
+    def make_phantom(parameters):
+        with share_heads():
+            return make.make_phantom(parameters)
+
+    return make_phantom
+
+
+@pytest.fixture(scope="session")
+def head(make_phantom):
     """Return a head. Tests must copy its arrays before changing them."""
     return make_phantom(PhantomParameters(resolution=4))
 
 
 @pytest.fixture(scope="session")
-def three_echoes():
+def three_echoes(make_phantom):
     return make_phantom(PhantomParameters(resolution=4, echo_times=(0.004, 0.009, 0.016)))
 
 
 @pytest.fixture(scope="session")
-def two_echoes():
+def two_echoes(make_phantom):
     return make_phantom(PhantomParameters(resolution=4, echo_times=(0.004, 0.009)))
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from bids_qcm.phantom.make import make_phantom
 from bids_qcm.phantom.parameters import PhantomParameters
 from bids_qcm.phase.unwrapping import wrap
 
@@ -38,7 +37,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_no_false_alarm(evidence, name):
+def test_no_false_alarm(evidence, make_phantom, name):
     options = {"resolution": 4, **GOOD[name]}
     head = make_phantom(PhantomParameters(**options))
     found = evidence(

@@ -7,7 +7,6 @@ import pytest
 from bids_qcm.checks import verdict as v
 from bids_qcm.checks.evidence import Evidence, gather_evidence
 from bids_qcm.checks.verdict import Verdict, disagreements, judge, with_disagreement
-from bids_qcm.phantom.make import make_phantom
 from bids_qcm.phantom.parameters import PhantomParameters
 from bids_qcm.phase import compute_phi0
 from bids_qcm.recon import reconstruct
@@ -126,7 +125,7 @@ def test_disagreement_is_amber_at_most():
 
 
 @pytest.fixture(scope="module")
-def phantom():
+def phantom(make_phantom):
     return make_phantom(PhantomParameters(resolution=4, snr=50))
 
 

@@ -97,7 +97,11 @@ def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smalles
     length = np.linalg.norm(design, axis=0)
     length[length == 0] = 1
     design = design / length
-    solution, _, rank, singular = np.linalg.lstsq(design, values, rcond=None)
+    # least squares by numpy's singular values, cut off as by its `lstsq`
+    left, singular, right = np.linalg.svd(design, full_matrices=False)
+    rank = np.sum(singular > np.finfo(float).eps * max(design.shape) * singular[0])
+    inverse = right[:rank].T / singular[:rank]
+    solution = inverse @ (left[:, :rank].T @ values)
     found = dict(zip(columns, solution / length, strict=True))
     laplacian = sum(2 * found.get(2 * n, 0) / r[a] ** 2 for a, n in enumerate("xyz"))
     gradient = np.array([found.get(n, 0) / r[a] for a, n in enumerate("xyz")])
@@ -108,7 +112,7 @@ def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smalles
         pivots = np.diag(np.linalg.qr(design, mode="r")) ** 2
         determined = pivots.min() > smallest_pivot
     # variance of the gradient if each weighted residual has a variance of 1
-    factor = np.linalg.pinv(design) / length[:, None]
+    factor = inverse / length[:, None]
     variance = dict(zip(columns, np.sum(factor**2, axis=1), strict=True))
     return SimpleNamespace(
         laplacian=laplacian,

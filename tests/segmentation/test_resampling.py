@@ -18,13 +18,13 @@ AFFINE = nib.affines.from_matvec(np.diag([1.5, -2.0, 3.0]), [3, 4, 5])
 
 
 @given(arrays(np.int16, (3, 4, 5), elements=st.integers(-3, 3)))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_the_same_grid_changes_nothing(labels):
     np.testing.assert_array_equal(resample_labels(labels, AFFINE, labels.shape, AFFINE), labels)
 
 
 @given(st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([-1, 1])] * 3))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_another_order_of_axes_is_exact(axes, signs):
     labels = np.random.default_rng(0).integers(0, 4, (4, 5, 6))
     image = nib.Nifti1Image(labels.astype(np.int16), AFFINE)
