@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from nibabel.processing import fwhm2sigma
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -223,7 +224,7 @@ def _labels(anatomy: Anatomy, kind: Labels) -> NDArray[np.uint8]:
     if kind == "shifted":
         changed = [ndimage.shift(one, 3 * [_SHIFT_MM / size], order=1) for one in anatomy.fractions]
     else:
-        sd = _SMOOTHING_MM / 2.355 / size
+        sd = fwhm2sigma(_SMOOTHING_MM) / size
         changed = [ndimage.gaussian_filter(one, sd) for one in anatomy.fractions]
     numbers = np.array([tissue.index for tissue in TISSUES], dtype=np.uint8)
     return np.where(anatomy.brain, numbers[np.argmax(changed, axis=0)], 0).astype(np.uint8)

@@ -15,16 +15,14 @@ from nipype.interfaces.base import (
 from numpy.typing import NDArray
 
 from bids_qcm.bids.b1_maps import import_b1
-from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.derivatives import put_whole, remove_with_sidecar
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
-from bids_qcm.bids.routes import Route
 from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.interfaces.base import (
     CheckedInterface,
-    failure,
+    OriginsInputSpec,
     joined,
     optional_file,
     raise_failure,
@@ -36,30 +34,11 @@ from bids_qcm.recon.b1_smoothing import SMOOTHING_MM
 _DIGITS = 4
 
 
-class _MakeB1InputSpec(BaseInterfaceInputSpec):
-    origins = traits.List(
-        traits.Str, mandatory=True, desc="origins of the |B1+| map to try, in this order"
-    )
-    requested = traits.Str("auto", usedefault=True, desc="value of --b1")
+class _MakeB1InputSpec(OriginsInputSpec):
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
-    magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
-    signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
     mask_file = File(exists=True, mandatory=True, desc="mask in which the |B1+| map is needed")
     is_brain = traits.Bool(mandatory=True, desc="whether the mask is a brain mask")
-    head_expected = traits.Bool(False, usedefault=True, desc="whether the image shows a head")
-    source = traits.Str(mandatory=True, desc="image to name in errors of the model")
-    companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
     declared = traits.Instance(DeclaredB1, mandatory=True)
-    route = traits.Instance(Route, mandatory=True)
-    in_files = traits.List(
-        File(exists=True), desc="all input files, so that a changed file is detected"
-    )
-    pose = traits.Either(
-        None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
-    )
-    pose_failure = failure("error if the pose cannot be used")
-    pose_provenance = traits.Dict({}, usedefault=True)
-    metadata = traits.Dict(mandatory=True, desc="sidecar of the |B1+| map, by origin")
 
 
 class _MakeB1OutputSpec(TraitedSpec):

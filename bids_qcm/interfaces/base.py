@@ -5,7 +5,9 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, traits
 
+from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.routes import Route
 from bids_qcm.phase import PhaseUnits
 
 
@@ -55,6 +57,33 @@ class ImagesInputSpec(BaseInterfaceInputSpec):
     echo_times = traits.List(
         traits.Either(None, traits.Float()), mandatory=True, desc="echo times in s"
     )
+
+
+class OriginsInputSpec(BaseInterfaceInputSpec):
+    """Input specification of interfaces that make an image of the phase grid from an origin.
+
+    An origin is a derivative that is resampled to the grid, or a way to make the image.
+    """
+
+    origins = traits.List(traits.Str, mandatory=True, desc="origins to try, in this order")
+    requested = traits.Str("auto", usedefault=True, desc="value of the command line option")
+    head_expected = traits.Bool(
+        False, usedefault=True, desc="whether the image of the phase should show a head"
+    )
+    magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
+    signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
+    source = traits.Str(mandatory=True, desc="image to name in errors")
+    companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
+    route = traits.Instance(Route, mandatory=True)
+    in_files = traits.List(
+        File(exists=True), desc="all input files, so that a changed file is detected"
+    )
+    pose = traits.Either(
+        None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
+    )
+    pose_failure = failure("error if the pose cannot be used")
+    pose_provenance = traits.Dict({}, usedefault=True)
+    metadata = traits.Dict(mandatory=True, desc="sidecar of the image, by origin")
 
 
 class CheckedInterface(SimpleInterface):

@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
+from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 from numpy.typing import NDArray
 
-from bids_qcm.bids.companions import Companion
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
-from bids_qcm.bids.routes import Route
 from bids_qcm.bids.segmentations import import_mask, resample_mask
 from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.checks.masks import check_mask
@@ -18,6 +16,7 @@ from bids_qcm.interfaces.base import (
     FAILED_CHECKS,
     OVERRIDE,
     CheckedInterface,
+    OriginsInputSpec,
     failure,
     image_checks,
     joined,
@@ -35,33 +34,10 @@ from bids_qcm.segmentation.template import LEAST_RATIO
 _DIGITS = 4
 
 
-class _MakeMaskInputSpec(BaseInterfaceInputSpec):
-    origins = traits.List(
-        traits.Str, mandatory=True, desc="origins of the mask to try, in this order"
-    )
-    requested = traits.Str("auto", usedefault=True, desc="value of --mask")
+class _MakeMaskInputSpec(OriginsInputSpec):
     image_checks = image_checks()
-    head_expected = traits.Bool(
-        False,
-        usedefault=True,
-        desc="whether the image should show a head, so that a failure gives a warning",
-    )
-    magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
-    signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
-    source = traits.Str(mandatory=True, desc="image to name in errors")
-    companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
-    route = traits.Instance(Route, mandatory=True)
-    in_files = traits.List(
-        File(exists=True), desc="all input files, so that a changed file is detected"
-    )
-    pose = traits.Either(
-        None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
-    )
-    pose_failure = failure("error if the pose cannot be used")
-    pose_provenance = traits.Dict({}, usedefault=True)
     labels_file = optional_file()
     labels_failure = failure("error if the T1w image could not be segmented")
-    metadata = traits.Dict(mandatory=True, desc="sidecar of the mask, by origin")
     provenance = traits.Dict({}, usedefault=True, desc="provenance of the images")
 
 

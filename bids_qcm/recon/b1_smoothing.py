@@ -14,7 +14,7 @@ SMOOTHING_MM = 8.0
 MEASURED = 0.5
 """Smallest measured share of a voxel for which the voxel counts as measured."""
 
-_FWHM_PER_SD = 2.355
+_FWHM_PER_SD = np.sqrt(8 * np.log(2))
 
 # Smallest share of the kernel's weight that must lie on measured voxels; otherwise, a wider kernel
 # is added. At the plane surface of a large measured region, the share is 0.5; at an edge, it is

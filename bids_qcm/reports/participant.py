@@ -179,7 +179,9 @@ def _map_caption(one: MapResult) -> str:
         return f"{caption} The noise standard deviation of this map was not computed."
     return (
         f"{caption} Right: standard deviation of the conductivity caused by the noise of the "
-        "images. It does not include the bias."
+        "images. It does not include the bias, which is often larger: in a simulated head (3 T, "
+        "2 mm, SNR 50), noise caused a quarter of the mean squared error of the inversions, and 2 "
+        "to 16 % of the error of the integral methods."
     )
 
 

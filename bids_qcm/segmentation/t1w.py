@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from nibabel.affines import voxel_sizes
+from nibabel.processing import fwhm2sigma
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -128,7 +129,7 @@ def _register_priors(
         for one in maps
     )
     tissues = np.stack([np.clip(brain - gray - white, 0, 1), gray, white])
-    blur = [0, *(_PRIOR_BLUR_MM / 2.355 / voxel_sizes(affine))]
+    blur = [0, *(fwhm2sigma(_PRIOR_BLUR_MM) / voxel_sizes(affine))]
     tissues = ndimage.gaussian_filter(tissues, blur) + _PRIOR_FLOOR
     return _Priors(tissues / tissues.sum(axis=0), brain > 0.5)
 

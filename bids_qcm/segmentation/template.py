@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from nibabel.processing import fwhm2sigma
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import minimize
@@ -186,7 +187,7 @@ def _coarse_image(
     """Resample an image to the coarse grid, and remove the bias of the coils."""
     size = voxel_sizes(affine)
     # Blur the image to the resolution of the coarse grid, to avoid aliasing.
-    blur = _GRID_MM / 2.355 / size * np.sqrt(np.clip(1 - (size / _GRID_MM) ** 2, 0, 1))
+    blur = fwhm2sigma(_GRID_MM) / size * np.sqrt(np.clip(1 - (size / _GRID_MM) ** 2, 0, 1))
     shape = np.maximum(np.ceil(np.array(image.shape) * size / _GRID_MM).astype(int), 1)
     linear = affine[:3, :3] / size * _GRID_MM
     centre = apply_affine(affine, (np.array(image.shape) - 1) / 2)
