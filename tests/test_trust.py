@@ -12,7 +12,7 @@ import pytest
 from bids_qcm.bids.companions import derivative_datasets
 from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.bids.images import read_integers, read_values, save_array
-from bids_qcm.bids.results import caveats, find_results
+from bids_qcm.bids.results import find_results, map_warnings
 from bids_qcm.cli.phantom import main as phantom_main
 from bids_qcm.physics import conductivity_factor
 from bids_qcm.settings import Settings
@@ -89,7 +89,7 @@ def map_conductivity(tmp_path):
             except Exception as error:
                 errors.append(str(error))
         results = find_results(settings.output_dir, "sub-01")
-        warnings = [text for result in results for text in caveats(result)]
+        warnings = [text for result in results for text in map_warnings(result)]
         return SimpleNamespace(
             errors=errors,
             warnings=[*warnings, *(text for plan in plans for text in plan.warnings)],

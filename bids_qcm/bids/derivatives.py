@@ -15,7 +15,7 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import APP_NAME, is_ours
 from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
-from bids_qcm.bids.images import whole_file
+from bids_qcm.bids.images import atomic_write
 from bids_qcm.bids.names import join_name, stem
 
 BIDS_VERSION = "1.10.0"
@@ -137,7 +137,7 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
     write_text(ignored, "\n".join(dict.fromkeys([*theirs, *_BIDSIGNORE, ""])))
 
 
-def put_whole(
+def copy_atomically(
     source: Path,
     path: Path,
     sidecar: Mapping[str, Any] | None = None,
@@ -165,7 +165,7 @@ def put_whole(
     if path.exists() and filecmp.cmp(source, path, shallow=False):
         write_sidecar()
         return
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         shutil.copyfile(source, temporary)
         # The old file is removed before the new sidecar is written, so that an interruption never
         # leaves an old map with a new sidecar.
@@ -189,5 +189,5 @@ def write_text(path: Path, content: str) -> None:
     """Write a text file atomically; a file with the same content is not rewritten."""
     if path.is_file() and path.read_bytes() == content.encode():
         return
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(content, encoding="utf-8")

@@ -332,12 +332,12 @@ def save_array(
     image.header.set_xyzt_units("mm")
     # If the scaling is set, nibabel stores the values unchanged.
     image.header.set_slope_inter(slope, intercept)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         nib.save(image, temporary)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Context manager that yields a temporary path and renames it to `path` on success.
 
     The temporary file is in the same folder and locked. Temporary files that an earlier process

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content
-from bids_qcm.bids.images import whole_file
+from bids_qcm.bids.images import atomic_write
 from bids_qcm.segmentation.tissues import OTHER, TISSUES, Label
 
 BIDS_LABELS = "bids_labels"
@@ -66,7 +66,7 @@ def read_table(path: Path) -> dict[int, Label]:
 def write_names(path: Path, names: dict[int, str]) -> None:
     """Write a BIDS label table with the names of labels, by index."""
     table = pd.DataFrame({"index": list(names), "name": list(names.values())})
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         table.to_csv(temporary, sep="\t", index=False)
 
 

@@ -362,9 +362,9 @@ def _choose_methods(
 
 def _remarks(echoes: Sequence[EchoPlan]) -> list[str]:
     return [
-        f"{echo.files[1].name}: {echo.units.remark}"
+        f"{echo.files[1].name}: {echo.units.warning}"
         for echo in echoes
-        if echo.units and echo.units.remark
+        if echo.units and echo.units.warning
     ]
 
 

@@ -262,7 +262,7 @@ def find_results(output_dir: Path, participant: str) -> list[Result]:
     ]
 
 
-def twins(results: Sequence[Result]) -> list[str]:
+def duplicate_maps(results: Sequence[Result]) -> list[str]:
     """Return warnings about maps of the same images under two names.
 
     Acquisitions that differ only in their suffix get longer output names. If such an acquisition
@@ -297,7 +297,7 @@ def _result(
     )
 
 
-def caveats(result: Result) -> list[str]:
+def map_warnings(result: Result) -> list[str]:
     """Return the warnings about the maps of an acquisition.
 
     Returns

@@ -26,11 +26,11 @@ from bids_qcm.segmentation.checks import (
 from bids_qcm.segmentation.resampling import (
     PointMap,
     grid_points,
+    identity,
     largest,
     resample_labels,
     resample_probabilities,
     sample_nearest,
-    unmoved,
 )
 from bids_qcm.segmentation.tissues import TISSUES, Label, to_tissues
 
@@ -192,7 +192,7 @@ def sample_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[n
     """Read a mask and resample it by nearest neighbour, a fast `import_mask` for checks."""
     points = grid_points(grid.shape, grid.affine)
     mask = read_integers(path) != 0
-    sampled = sample_nearest(mask, read_grid(path).affine, points, point_map or unmoved)
+    sampled = sample_nearest(mask, read_grid(path).affine, points, point_map or identity)
     return _not_empty(sampled.reshape(grid.shape), path)
 
 
@@ -236,7 +236,7 @@ def check_placement(
         If the segmentation and the head hardly overlap, or if a mirrored or shifted segmentation
         fits the magnitude much better.
     """
-    point_map = point_map or unmoved
+    point_map = point_map or identity
     affine = read_grid(path).affine
     step = max(1, round(_CHECK_SPACING_MM / max(grid.voxel_size)))
     sampled = sample_nearest(labels, affine, grid_points(grid.shape, grid.affine, step), point_map)
@@ -287,7 +287,7 @@ def check_agreement(
         If the segmentation covers less than half of the mask.
     """
     points = grid_points(grid.shape, grid.affine)[brain.ravel()]
-    sampled = sample_nearest(labels, read_grid(path).affine, points, point_map or unmoved)
+    sampled = sample_nearest(labels, read_grid(path).affine, points, point_map or identity)
     share = np.count_nonzero(sampled) / len(points)
     if share < LEAST_AGREEMENT:
         raise InputError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.errors import NoInputError
-from bids_qcm.bids.results import find_results, reported_participants, twins
+from bids_qcm.bids.results import duplicate_maps, find_results, reported_participants
 from bids_qcm.bids.run_records import new_record, write_record
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.cli.summary import Summary
@@ -95,7 +95,7 @@ def report_group(settings: Settings) -> ExitStatus:
 
     participants = reported_participants(settings.output_dir, settings.participant_labels)
     for participant in participants:
-        for warning in twins(find_results(settings.output_dir, participant)):
+        for warning in duplicate_maps(find_results(settings.output_dir, participant)):
             LOGGER.warning("%s: %s", participant, warning)
     for path in write_group(settings.output_dir, participants):
         LOGGER.info("written: %s", path)

@@ -11,12 +11,12 @@ import pandas as pd
 
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.errors import InputError, NoInputError
-from bids_qcm.bids.images import whole_file
+from bids_qcm.bids.images import atomic_write
 from bids_qcm.bids.phantom_scores import ScoreTables
 from bids_qcm.bids.phantom_truth import PhantomTruth, list_participants, read_map, read_truth
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.phantom.score import Score, recovery_by_diameter, score
-from bids_qcm.phantom.views import telling_slice
+from bids_qcm.phantom.views import representative_slice
 from bids_qcm.reports.comparison import MapSlice, draw_comparison
 
 _DOTS_PER_INCH = 150
@@ -73,7 +73,7 @@ class _Scoring:
         except InputError as error:
             self.errors.append(error)
             return
-        index = telling_slice(truth.arrays)
+        index = representative_slice(truth.arrays)
         for source, source_maps in groupby(maps, key=attrgetter("source")):
             scores, slices = self._score(participant, source_maps, truth, index)
             if scores:
@@ -126,7 +126,7 @@ class _Scoring:
             f"{source}, z = {height:g} mm\nmean absolute error over the brain",
         )
         path = self.output_dir / f"{source}_maps.png"
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=_DOTS_PER_INCH)
         self.written.append(path)
 

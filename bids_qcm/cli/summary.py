@@ -11,7 +11,7 @@ from typing import Any
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.names import join_name
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.results import caveats, find_results, read_sidecar, twins
+from bids_qcm.bids.results import duplicate_maps, find_results, map_warnings, read_sidecar
 from bids_qcm.bids.run_records import Failure
 from bids_qcm.checks.verdict import Verdict
 from bids_qcm.cli.exits import ExitStatus
@@ -117,7 +117,7 @@ class Summary:
         _log_mask(plan.acquisition.name, read_sidecar(result.mask))
         if result.segmentation:
             _log_segmentation(plan.acquisition.name, read_sidecar(result.segmentation))
-        for warning in (*caveats(result), *twins(results)):
+        for warning in (*map_warnings(result), *duplicate_maps(results)):
             # warnings of the plan were logged before
             if warning not in self._warnings:
                 LOGGER.warning("%s: %s", plan.acquisition.name, warning)

@@ -15,7 +15,7 @@ from nipype.interfaces.base import (
 from numpy.typing import NDArray
 
 from bids_qcm.bids.b1_maps import import_b1
-from bids_qcm.bids.derivatives import put_whole, remove_with_sidecar
+from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.bids.transforms import PointTransform
@@ -180,7 +180,7 @@ class WriteB1(SimpleInterface):
         inputs = self.inputs
         path = inputs.out_paths.get(inputs.origin)
         if path is not None:
-            put_whole(Path(inputs.in_file), Path(path), inputs.metadata)
+            copy_atomically(Path(inputs.in_file), Path(path), inputs.metadata)
         for other in set(inputs.out_paths.values()) - {path}:
             remove_with_sidecar(Path(other))
         return runtime

@@ -11,7 +11,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_qcm.bids.derivatives import put_whole, remove_with_sidecar
+from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
 from bids_qcm.interfaces.base import joined
 
 
@@ -47,7 +47,7 @@ class WriteDerivative(SimpleInterface):
         metadata = self.inputs.metadata
         sidecar = None if metadata is None else joined(metadata, self.inputs.provenance)
         outdated = map(Path, self.inputs.outdated)
-        put_whole(Path(self.inputs.in_file), Path(self.inputs.out_path), sidecar, outdated)
+        copy_atomically(Path(self.inputs.in_file), Path(self.inputs.out_path), sidecar, outdated)
         self._results["out_file"] = self.inputs.out_path
         return runtime
 
@@ -74,7 +74,7 @@ class WriteMask(SimpleInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         path = inputs.out_paths[inputs.mask_type]
-        put_whole(Path(inputs.in_file), Path(path), inputs.metadata)
+        copy_atomically(Path(inputs.in_file), Path(path), inputs.metadata)
         for other in set(inputs.out_paths.values()) - {path}:
             remove_with_sidecar(Path(other))
         self._results["out_file"] = path

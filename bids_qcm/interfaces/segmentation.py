@@ -21,7 +21,12 @@ from bids_qcm.bids.segmentations import (
 )
 from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.interfaces.base import CheckedInterface, failure, optional_file, raise_failure
-from bids_qcm.segmentation.checks import coverage, doubts, order_of_signal, volumes
+from bids_qcm.segmentation.checks import (
+    check_signal_order,
+    coverage,
+    plausibility_warnings,
+    volumes,
+)
 from bids_qcm.segmentation.registration import align
 from bids_qcm.segmentation.t1w import segment_t1w
 
@@ -192,8 +197,8 @@ class ImportSegmentation(CheckedInterface):
             "MaskCoverage": round(covered, 4),
             "TissueVolumes": {name: round(volume, 2) for name, volume in found.items()},
             "Warnings": [
-                *doubts(covered if inputs.mask_is_brain else None, found),
-                *order_of_signal(labels, names, magnitude),
+                *plausibility_warnings(covered if inputs.mask_is_brain else None, found),
+                *check_signal_order(labels, names, magnitude),
             ],
         }
         return runtime

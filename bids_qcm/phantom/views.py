@@ -13,7 +13,7 @@ _ENOUGH = 1 / 3
 """Smallest cross-section of the ventricles in the slice, relative to the largest cross-section."""
 
 
-def telling_slice(truth: Truth) -> int:
+def representative_slice(truth: Truth) -> int:
     """Return the index of an axial slice that shows the ventricles and most lesion voxels.
 
     Parameters

@@ -41,14 +41,14 @@ class PhaseUnits:
         Factor for the values. No offset is ever added.
     use_stored : bool
         Whether the factor applies to the stored values, ignoring ``scl_slope`` and ``scl_inter``.
-    remark : str or None
+    warning : str or None
         Warning for the user if the values contradict the sidecar, the header, or the user's option.
     """
 
     name: str
     radians_per_unit: float = 1.0
     use_stored: bool = False
-    remark: str | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def recognise_units(
     if phase_units != "auto":
         chosen = _chosen_units(phase_units)
         ends = _scaled(raw, slope, intercept)
-        return replace(chosen, remark=_contradiction(chosen, stored, slope, intercept, ends))
+        return replace(chosen, warning=_contradiction(chosen, stored, slope, intercept, ends))
     found = _units_of_range(raw, slope, intercept, units)
     if found is None:
         trimmed = np.quantile(finite, (_OVERSHOOT, 1 - _OVERSHOOT))
@@ -156,7 +156,7 @@ def _units_of_range(
         return PhaseUnits(
             "rad, stored",
             use_stored=True,
-            remark=f"ignored scl_slope {slope:g} and scl_inter {intercept:g}: "
+            warning=f"ignored scl_slope {slope:g} and scl_inter {intercept:g}: "
             f"the stored values already fill a cycle in rad",
         )
     # values that fill a cycle of radians are in radians, whatever the sidecar says
@@ -167,19 +167,19 @@ def _units_of_range(
         for vendor in _VENDOR_RANGES:
             if vendor.matches(low, high):
                 contradicted = named is not None and named != vendor.radians_per_unit
-                remark = (
+                warning = (
                     f"the sidecar's Units is {units!r}, but the values range from {low:g} to "
                     f"{high:g}: taken as {vendor.name}"
                 )
                 return PhaseUnits(
-                    vendor.name, vendor.radians_per_unit, remark=remark if contradicted else None
+                    vendor.name, vendor.radians_per_unit, warning=warning if contradicted else None
                 )
         if units == "rad" and high - low <= _LARGEST_UNWRAPPED_RANGE:
             return PhaseUnits("rad")
         return None
     return PhaseUnits(
         "rad",
-        remark=f"the sidecar's Units is {units!r}, but the values fill a cycle in rad: "
+        warning=f"the sidecar's Units is {units!r}, but the values fill a cycle in rad: "
         "taken as rad",
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name
-from bids_qcm.bids.results import MapResult, Result, caveats, find_results, read_sidecar
+from bids_qcm.bids.results import MapResult, Result, find_results, map_warnings, read_sidecar
 from bids_qcm.bids.run_records import RunRecord, read_records
 from bids_qcm.bids.tables import read_condstats
 from bids_qcm.checks.literature import literature_conductivity
@@ -141,7 +141,7 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
         "anchor": result.source,
         "name": result.name,
         "verdicts": [_verdict(method, verdict) for method, verdict in result.verdicts.items()],
-        "warnings": caveats(result),
+        "warnings": map_warnings(result),
         "fine": all(one and one.colour == "green" for one in result.verdicts.values()),
         "summary": _summary(result),
         "figures": [

@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bids_qcm.bids.images import whole_file
+from bids_qcm.bids.images import atomic_write
 
 _DOTS_PER_INCH = 150
 _COLOURS = 256
@@ -31,7 +31,7 @@ def save_png(figure: Figure, path: Path, *, gray: bool = False) -> None:
     # a map has few colours, and maximum coverage gives gray a tint.
     method = Image.Quantize.MEDIANCUT if gray else Image.Quantize.MAXCOVERAGE
     reduced = image.convert("RGB").quantize(_COLOURS, method=method, dither=Image.Dither.NONE)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         reduced.save(temporary, optimize=True)
 
 
@@ -39,5 +39,5 @@ def save_svg(figure: Figure, path: Path) -> None:
     """Write a figure as SVG."""
     # The fixed salt and the missing date make the file reproducible: by default, matplotlib uses
     # random identifiers and writes the date.
-    with rc_context({"svg.hashsalt": path.name}), whole_file(path) as temporary:
+    with rc_context({"svg.hashsalt": path.name}), atomic_write(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})

@@ -8,7 +8,7 @@ from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 from skimage.metrics import normalized_mutual_information
 
-from bids_qcm.segmentation.resampling import PointMap, grid_points, sample_nearest, unmoved
+from bids_qcm.segmentation.resampling import PointMap, grid_points, identity, sample_nearest
 from bids_qcm.segmentation.tissues import TISSUES
 
 LEAST_OVERLAP = 0.2
@@ -73,7 +73,7 @@ def volumes(
     return {name: np.count_nonzero(labels == label) * voxel for label, name in names.items()}
 
 
-def doubts(covered: float | None, found: Mapping[str, float]) -> list[str]:
+def plausibility_warnings(covered: float | None, found: Mapping[str, float]) -> list[str]:
     """Return warnings about an implausible coverage or implausible tissue volumes.
 
     Parameters
@@ -105,7 +105,7 @@ def doubts(covered: float | None, found: Mapping[str, float]) -> list[str]:
     return warnings
 
 
-def order_of_signal(
+def check_signal_order(
     labels: NDArray[np.integer], names: Mapping[int, str], magnitude: NDArray[np.floating]
 ) -> list[str]:
     """Check that the signal of gray matter is between the signals of white matter and fluid.
@@ -156,7 +156,7 @@ def better_flip(
     affine: NDArray[np.floating],
     magnitude: NDArray[np.floating],
     magnitude_affine: NDArray[np.floating],
-    point_map: PointMap = unmoved,
+    point_map: PointMap = identity,
     step: int = 1,
 ) -> str | None:
     """Return the sides to swap if a mirrored segmentation fits the magnitude better.
@@ -207,7 +207,7 @@ def better_shift(
     affine: NDArray[np.floating],
     magnitude: NDArray[np.floating],
     magnitude_affine: NDArray[np.floating],
-    point_map: PointMap = unmoved,
+    point_map: PointMap = identity,
     step: int = 1,
 ) -> tuple[float, tuple[float, float, float]]:
     """Return the shift for which a segmentation fits the magnitude best.

@@ -215,9 +215,9 @@ def _register(fixed: "sitk.Image", moving: "sitk.Image", n_threads: int) -> "sit
             fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
         )
     )
-    unmoved = sitk.Euler3DTransform(centred)
-    unmoved.SetTranslation((0.0, 0.0, 0.0))
-    transform = max((unmoved, centred), key=lambda start: information(fixed, moving, start))
+    identity = sitk.Euler3DTransform(centred)
+    identity.SetTranslation((0.0, 0.0, 0.0))
+    transform = max((identity, centred), key=lambda start: information(fixed, moving, start))
     maximise_information(fixed, moving, transform, n_threads=n_threads)
     return transform
 

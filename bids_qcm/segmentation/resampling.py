@@ -18,7 +18,7 @@ _MOST_SAMPLES_PER_AXIS = 5
 _POINTS_AT_ONCE = 1_000_000
 
 
-def unmoved(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def identity(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return points unchanged: the point map of two images in the same coordinate system."""
     return points
 
@@ -28,7 +28,7 @@ def resample_labels(
     affine: NDArray[np.floating],
     shape: tuple[int, int, int],
     target_affine: NDArray[np.floating],
-    point_map: PointMap = unmoved,
+    point_map: PointMap = identity,
 ) -> NDArray[np.int32]:
     """Resample a segmentation to another grid.
 
@@ -69,7 +69,7 @@ def resample_probabilities(
     affine: NDArray[np.floating],
     shape: tuple[int, int, int],
     target_affine: NDArray[np.floating],
-    point_map: PointMap = unmoved,
+    point_map: PointMap = identity,
 ) -> NDArray[np.int32]:
     """Resample tissue probabilities to another grid, and label each voxel.
 
@@ -96,7 +96,7 @@ def resample_means(
     affine: NDArray[np.floating],
     shape: tuple[int, int, int],
     target_affine: NDArray[np.floating],
-    point_map: PointMap = unmoved,
+    point_map: PointMap = identity,
 ) -> NDArray[np.float32]:
     """Resample volumes to another grid by averaging over each target voxel.
 
@@ -139,7 +139,7 @@ def sample_nearest(
     labels: NDArray,
     affine: NDArray[np.floating],
     points: NDArray[np.float64],
-    point_map: PointMap = unmoved,
+    point_map: PointMap = identity,
 ) -> NDArray:
     """Return the value of the nearest voxel at points (N, 3) in mm; 0 outside the volume."""
     indices = apply_affine(np.linalg.inv(affine), point_map(points))
@@ -187,7 +187,7 @@ def _displaced_indices(
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the source indices of the points, displaced by each offset, (3, N)."""
     to_index = np.linalg.inv(affine)
-    matrix = np.eye(4) if point_map is unmoved else getattr(point_map, "matrix", None)
+    matrix = np.eye(4) if point_map is identity else getattr(point_map, "matrix", None)
     if matrix is None:
         for offset in offsets:
             yield apply_affine(to_index, point_map(points + offset)).T

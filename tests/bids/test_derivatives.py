@@ -7,8 +7,8 @@ from bids_qcm import __version__
 from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.bids.derivatives import (
     bids_uri,
+    copy_atomically,
     derivative_path,
-    put_whole,
     write_dataset_files,
     write_json,
     write_text,
@@ -71,7 +71,7 @@ def test_output_inside_the_dataset(dataset):
 
 def test_a_result_with_its_sidecar(tmp_path, source):
     path = tmp_path / "out" / "sub-01" / "sub-01_desc-x_condmap.nii.gz"
-    put_whole(source, path, {"Units": "S/m"})
+    copy_atomically(source, path, {"Units": "S/m"})
     assert path.read_bytes() == b"new"
     assert json.loads(path.with_name("sub-01_desc-x_condmap.json").read_text()) == {"Units": "S/m"}
     assert len(list(path.parent.iterdir())) == 2
@@ -79,28 +79,28 @@ def test_a_result_with_its_sidecar(tmp_path, source):
 
 def test_a_result_without_a_sidecar(tmp_path, source):
     path = tmp_path / "out" / "x.tsv"
-    put_whole(source, path)
+    copy_atomically(source, path)
     assert [p.name for p in path.parent.iterdir()] == ["x.tsv"]
 
 
 def test_an_unchanged_file_is_not_rewritten(tmp_path, source, snapshot):
     path = tmp_path / "out" / "x.nii.gz"
-    put_whole(source, path, {"a": 1})
+    copy_atomically(source, path, {"a": 1})
     for written in path.parent.iterdir():
         os.utime(written, ns=(10**9, 10**9))
     before = snapshot(path.parent)
-    put_whole(source, path, {"a": 1})
+    copy_atomically(source, path, {"a": 1})
     assert snapshot(path.parent) == before
 
 
 def test_a_changed_file_is_replaced(tmp_path, source):
     path = tmp_path / "out" / "x.nii.gz"
-    put_whole(source, path, {"a": 1})
+    copy_atomically(source, path, {"a": 1})
     # A shallow comparison would see the same size and modification time.
     path.write_bytes(b"old")
     status = source.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    put_whole(source, path, {"a": 2})
+    copy_atomically(source, path, {"a": 2})
     assert path.read_bytes() == b"new"
     assert json.loads(path.with_name("x.json").read_text()) == {"a": 2}
 
@@ -109,7 +109,7 @@ def test_a_symlink_is_replaced_and_its_target_is_unchanged(tmp_path, source):
     path, target = tmp_path / "x.nii.gz", tmp_path / "annexed"
     target.write_bytes(b"old")
     path.symlink_to(target)
-    put_whole(source, path)
+    copy_atomically(source, path)
     assert target.read_bytes() == b"old"
     assert not path.is_symlink()
     assert path.read_bytes() == b"new"
@@ -126,7 +126,7 @@ def test_a_failed_copy_leaves_the_old_file(tmp_path, monkeypatch, source):
 
     monkeypatch.setattr("shutil.copyfile", half)
     with pytest.raises(OSError, match="No space"):
-        put_whole(source, path)
+        copy_atomically(source, path)
     assert [p.name for p in path.parent.iterdir()] == ["x.nii.gz"]
     assert path.read_bytes() == b"old"
 

@@ -9,6 +9,7 @@ import pytest
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import (
     Grid,
+    atomic_write,
     read_echo,
     read_grid,
     read_integers,
@@ -16,7 +17,6 @@ from bids_qcm.bids.images import (
     read_values,
     save_array,
     to_canonical,
-    whole_file,
     write_image,
 )
 from bids_qcm.phase import recognise_units
@@ -245,7 +245,7 @@ def test_the_same_image_gives_the_same_bytes(tmp_path, phase_values, affine):
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(path):
     def fail_halfway():
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 
@@ -257,7 +257,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path):
 
 
 def test_the_temporary_name_has_the_extension_and_is_hidden(path):
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         assert temporary.name.endswith("".join(path.suffixes))
         assert temporary.name.startswith(".")
         assert temporary.parent == path.parent
@@ -289,28 +289,28 @@ def test_reorienting_an_image_keeps_the_voxel_positions(axes, flips):
 
 def test_temporary_files_of_a_killed_writer_are_removed(path):
     code = (
-        "import os, sys; from pathlib import Path; from bids_qcm.bids.images import whole_file\n"
-        "with whole_file(Path(sys.argv[1])) as temporary:\n"
+        "import os, sys; from pathlib import Path; from bids_qcm.bids.images import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, path], check=False)
     (left,) = path.parent.iterdir()
     assert left.name.startswith(".")
-    with whole_file(path) as temporary:  # The file is too new to count as abandoned.
+    with atomic_write(path) as temporary:  # The file is too new to count as abandoned.
         assert left.exists()
     os.utime(left, (0, 0))
-    with whole_file(path.with_name(f"other{path.name}")):
+    with atomic_write(path.with_name(f"other{path.name}")):
         assert left.exists()
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("whole")
     assert not left.exists()
     assert path.read_text() == "whole"
 
 
 def test_temporary_files_of_a_running_writer_are_kept(path):
-    with whole_file(path) as first:
+    with atomic_write(path) as first:
         os.utime(first, (0, 0))
-        with whole_file(path) as second:
+        with atomic_write(path) as second:
             second.write_text("second")
         first.write_text("first")
     assert path.read_text() == "first"

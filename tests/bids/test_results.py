@@ -6,7 +6,7 @@ import pytest
 from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import NoInputError, SelectionError
-from bids_qcm.bids.results import caveats, find_results, reported_participants, twins
+from bids_qcm.bids.results import duplicate_maps, find_results, map_warnings, reported_participants
 from bids_qcm.bids.run_records import Failure, new_record, read_records, write_record
 from bids_qcm.bids.tables import CONDSTATS, write_table
 from bids_qcm.checks.verdict import Verdict
@@ -85,7 +85,7 @@ def test_a_segmentation_of_an_earlier_run_is_ignored(out, add):
     add("sub-01_desc-laplacianSeg_condmap.nii.gz")
     (result,) = find_results(out, "sub-01")
     assert result.segmentation is None
-    (caveat,) = caveats(result)
+    (caveat,) = map_warnings(result)
     assert "desc-laplacianSeg_condmap.nii.gz is from an earlier run with a different Segm" in caveat
 
 
@@ -140,7 +140,7 @@ def test_caveats_contain_each_warning_once_and_derived_warnings(out, add):
     )
     add("sub-01_desc-integralMag_condmap.nii.gz", InvalidFraction=0.1, PhaseSign="-")
     (result,) = find_results(out, "sub-01")
-    found = caveats(result)
+    found = map_warnings(result)
     expected = [
         "one gradient",
         "55%",
@@ -158,7 +158,7 @@ def test_a_good_map_has_no_caveats(out, add):
     add("sub-01_phi0map.nii.gz", Warnings=[], PhaseSignWeak=False)
     add("sub-01_desc-laplacian_condmap.nii.gz", Warnings=[], InvalidFraction=0.01)
     (result,) = find_results(out, "sub-01")
-    assert caveats(result) == []
+    assert map_warnings(result) == []
 
 
 def test_maps_of_the_same_images_under_two_names_are_found(out, add):
@@ -169,7 +169,7 @@ def test_maps_of_the_same_images_under_two_names_are_found(out, add):
         ("sub-01_acq-PDw", [one.replace("T2w", "PDw") for one in images]),
     ):
         add(f"{name}_desc-laplacian_condmap.nii.gz", Sources=sources)
-    (warning,) = twins(find_results(out, "sub-01"))
+    (warning,) = duplicate_maps(find_results(out, "sub-01"))
     assert warning.startswith("sub-01_* and sub-01_acq-T2w_* were computed from the same images")
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from bids_qcm.phantom.anatomy import make_anatomy
 from bids_qcm.phantom.truth import Truth
-from bids_qcm.phantom.views import telling_slice
+from bids_qcm.phantom.views import representative_slice
 
 
 def truth(anatomy):
@@ -13,7 +13,7 @@ def truth(anatomy):
 
 
 def height(anatomy):
-    return anatomy.grid.centres(2)[telling_slice(truth(anatomy))]
+    return anatomy.grid.centres(2)[representative_slice(truth(anatomy))]
 
 
 @pytest.mark.parametrize("resolution", [4.0, 2.0])
@@ -23,7 +23,7 @@ def test_shows_the_lateral_ventricles(resolution):
 
 def test_shows_the_tumour_with_the_ventricles():
     anatomy = make_anatomy(2.0, tumour_diameter=20)
-    shown = anatomy.labels[:, :, telling_slice(truth(anatomy))]
+    shown = anatomy.labels[:, :, representative_slice(truth(anatomy))]
     assert (shown == 7).any()
     assert (shown[shown.shape[0] // 3 : -shown.shape[0] // 3] == 3).sum() * 2**2 > 200
 
@@ -33,4 +33,4 @@ def test_without_ventricles_the_slice_with_most_brain():
     labels[2:5, 2:5, 2:7] = 2
     labels[2:7, 2:7, 5] = 2
     everywhere = Truth(labels * 0.3, labels, labels > 0, np.zeros_like(labels), (2.0, 2.0, 2.0))
-    assert telling_slice(everywhere) == 5
+    assert representative_slice(everywhere) == 5

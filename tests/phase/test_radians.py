@@ -78,7 +78,7 @@ def test_wrong_slope_is_ignored_with_a_remark(slope, intercept):
     got, units = radians(WRAPPED, slope, intercept, units="rad")
     np.testing.assert_allclose(got, WRAPPED, atol=1e-6)
     assert units.use_stored
-    assert f"scl_slope {slope:g}" in units.remark
+    assert f"scl_slope {slope:g}" in units.warning
 
 
 @pytest.mark.parametrize(
@@ -100,20 +100,20 @@ def test_narrow_range_with_units_is_kept(units, factor):
     stored = np.linspace(-0.3, 0.4, 9)
     got, recognised = radians(stored, 1, 0, units=units)
     np.testing.assert_allclose(got, stored * factor, rtol=1e-6)
-    assert recognised.remark is None
+    assert recognised.warning is None
 
 
 def test_unwrapped_is_kept():
     stored = np.linspace(-20, 30, 99)
     got, units = radians(stored, 1, 0, units="rad")
     np.testing.assert_allclose(got, stored, rtol=1e-6)
-    assert units.remark is None
+    assert units.warning is None
 
 
 def test_a_filled_cycle_of_radians_overrides_units():
     got, recognised = radians(WRAPPED, 1, 0, units="mrad")
     np.testing.assert_allclose(got, WRAPPED, rtol=1e-6)
-    assert "'mrad'" in recognised.remark
+    assert "'mrad'" in recognised.warning
 
 
 @pytest.mark.parametrize("units", [None, "deg", "rad"])
@@ -122,7 +122,7 @@ def test_degrees(units, start):
     stored = np.linspace(start, start + 360, 721)
     got, recognised = radians(stored, 1, 0, units=units)
     np.testing.assert_allclose(got, np.radians(stored), rtol=1e-6)
-    assert (recognised.remark is None) == (units != "rad")
+    assert (recognised.warning is None) == (units != "rad")
 
 
 @pytest.mark.parametrize("name", ["rad, no units", "unsigned 12-bit", "siemens", "milliradian"])
@@ -139,7 +139,7 @@ def test_a_few_voxels_that_overshoot_do_not_decide(name):
 def test_vendor_range_beats_a_contradicting_sidecar(units):
     got, recognised = radians(np.array([-4096, 2048, 4094]), 1, 0, units=units)
     assert got[1] == pytest.approx(math.pi / 2)
-    assert units in recognised.remark
+    assert units in recognised.warning
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_nothing_finite_is_an_error():
         recognise_units(np.full(3, np.nan))
 
 
-def test_a_told_unit_that_the_range_speaks_against_is_remarked():
+def test_warn_if_the_value_range_contradicts_a_given_unit():
     milliradian = np.array([-3141, 0, 3142], np.int16)
-    assert recognise_units(milliradian, phase_units="mrad").remark is None
-    assert "looks like milliradian" in recognise_units(milliradian, phase_units="rad").remark
+    assert recognise_units(milliradian, phase_units="mrad").warning is None
+    assert "looks like milliradian" in recognise_units(milliradian, phase_units="rad").warning
     # an unknown range neither confirms nor contradicts the user's unit
-    assert recognise_units(np.array([0.0, 40.0]), phase_units=80.0).remark is None
+    assert recognise_units(np.array([0.0, 40.0]), phase_units=80.0).warning is None

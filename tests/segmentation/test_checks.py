@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
 
-from bids_qcm.segmentation.checks import better_flip, coverage, doubts, overlap, volumes
-from bids_qcm.segmentation.resampling import unmoved
+from bids_qcm.segmentation.checks import (
+    better_flip,
+    coverage,
+    overlap,
+    plausibility_warnings,
+    volumes,
+)
+from bids_qcm.segmentation.resampling import identity
 
 
 def boxes(*slices, shape=(20, 20, 20)):
@@ -35,16 +41,19 @@ ADULT = {"Gray Matter": 650, "White Matter": 520, "Cerebrospinal Fluid": 200}
 
 
 def test_plausible_values_give_no_warning():
-    assert doubts(0.9, ADULT) == []
-    assert doubts(None, ADULT | {"Lesion": 1}) == []
+    assert plausibility_warnings(0.9, ADULT) == []
+    assert plausibility_warnings(None, ADULT | {"Lesion": 1}) == []
 
 
 def test_implausible_values_give_warnings():
-    (warning,) = doubts(0.6, ADULT)
+    (warning,) = plausibility_warnings(0.6, ADULT)
     assert "covers only 60% of the brain mask" in warning
-    (warning,) = doubts(None, ADULT | {"White Matter": 50})
+    (warning,) = plausibility_warnings(None, ADULT | {"White Matter": 50})
     assert "50 ml of White Matter" in warning
-    assert "0 ml of Cerebrospinal Fluid" in doubts(0.9, ADULT | {"Cerebrospinal Fluid": 0})[0]
+    assert (
+        "0 ml of Cerebrospinal Fluid"
+        in plausibility_warnings(0.9, ADULT | {"Cerebrospinal Fluid": 0})[0]
+    )
 
 
 @pytest.fixture
@@ -75,4 +84,4 @@ def test_noise_is_not_taken_for_a_flip(asymmetric):
     noise = np.random.default_rng(1).normal(100, 3, image.shape)
     assert better_flip(labels, np.eye(4), noise, np.eye(4)) is None
     empty = np.zeros_like(labels)
-    assert better_flip(empty, np.eye(4), image, np.eye(4), unmoved, step=2) is None
+    assert better_flip(empty, np.eye(4), image, np.eye(4), identity, step=2) is None

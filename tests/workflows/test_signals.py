@@ -9,13 +9,13 @@ import pytest
 CODE = """
 import signal, sys, time
 from pathlib import Path
-from bids_qcm.bids.images import whole_file
+from bids_qcm.bids.images import atomic_write
 from bids_qcm.workflows.signals import exit_cleanly_on
 
 exit_cleanly_on(signal.SIGTERM)
 swallow = sys.argv[2] == "swallow"
 try:
-    with whole_file(Path(sys.argv[1]) / "map.nii.gz") as temporary:
+    with atomic_write(Path(sys.argv[1]) / "map.nii.gz") as temporary:
         temporary.write_bytes(b"half")
         print("writing", flush=True)
         time.sleep(60)
