@@ -150,7 +150,7 @@ def test_one_of_two_echoes_halved(two_echoes, evidence, echo):
     halved = changed(two_echoes, echo, lambda p: p / 2)
     found = evidence(two_echoes.magnitude, halved, (0.004, 0.009))
     assert any("of a cycle" in finding.problem for finding in found.findings)
-    assert any("curves" in finding.problem for finding in found.findings)
+    assert any("phase curvature" in finding.problem for finding in found.findings)
 
 
 def test_exchanged_echo_times_of_two_echoes(two_echoes, evidence):

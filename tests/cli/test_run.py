@@ -148,7 +148,7 @@ def break_everything(dataset):
 
     image = dataset.add("nan")
     save(image, np.nan * dataset.phase)
-    expected["nan"] = [image.name, "not finite"]
+    expected["nan"] = [image.name, "non-finite"]
 
     image = dataset.add("truncated")
     image.write_bytes(image.read_bytes()[:-500])
@@ -333,7 +333,7 @@ def test_inconsistent_maps_are_logged(dataset, run, capsys):
     assert run("--sign", "-") == 0
     said = capsys.readouterr().err
     assert "sub-01_desc-laplacianFD_condmap.nii.gz is from an earlier run" in said
-    assert "another PhaseSign" in said
+    assert "a different PhaseSign" in said
 
 
 def test_a_weak_sign_is_logged(dataset, run, capsys):
