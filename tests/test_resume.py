@@ -256,7 +256,7 @@ def test_a_changed_input_recomputes_what_depends_on_it(again, change, names):
 def test_a_changed_echo_time_recomputes_the_maps(again):
     again()
     change_echo_time(again)
-    # Without off-resonance, the inputs of the mask and of the statistics change by rounding at most.
+    # Without off-resonance, the inputs of the mask and the statistics change by rounding at most.
     computed = again() | nodes({"mask", *STATISTICS}, ["sub_0000"])
     assert computed == nodes(ALL - {"segmentation"}, ["sub_0000"])
 
