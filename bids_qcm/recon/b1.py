@@ -125,9 +125,9 @@ def model_b1(
     frequency : float
         Larmor frequency in Hz.
     conductivity : float, optional
-        Conductivity of the body in S/m; default: the conductivity of :func:`average_head`.
+        Conductivity of the body in S/m; default: the conductivity of ``average_head(frequency)``.
     permittivity : float, optional
-        Relative permittivity of the body; default: the permittivity of :func:`average_head`.
+        Relative permittivity of the body; default: the permittivity of ``average_head(frequency)``.
 
     Returns
     -------
