@@ -28,7 +28,6 @@ from bids_qcm.bids.segmentations import (
     read_tissues,
     sample_mask,
 )
-from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.phase import PhaseUnits, signal_mask
 from bids_qcm.recon import METHODS
@@ -196,7 +195,7 @@ class Finder:
         if not self.headers_only:
             read_integers(found.path)
             if route.coreg in (None, "header"):
-                brain = sample_mask(found.path, self.grid, _point_map(route))
+                brain = sample_mask(found.path, self.grid, route.point_map())
         return Found(found, route, "", tuple(warnings), brain)
 
     def _image_for_mask(self) -> Found:
@@ -386,10 +385,11 @@ class Finder:
         """Check the labels of a segmentation, and its position unless a registration decides it."""
         labels, _ = read_tissues(found, self.settings.label_table)
         if route.coreg not in (None, "header"):
-            PointTransform(route.steps)
+            # the files of the transforms must be readable
+            route.point_map()
             return
         magnitude, phase = read_echo(*self.first_echo, self.units)
-        point_map = _point_map(route)
+        point_map = route.point_map()
         try:
             head = signal_mask(magnitude, phase)
         except ValueError as error:
@@ -398,10 +398,6 @@ class Finder:
         if mask.brain is not None:
             where = mask.companion.path
             check_agreement(found.path, labels, self.grid, mask.brain, where, point_map)
-
-
-def _point_map(route: Route) -> PointTransform | None:
-    return None if route.same_grid else PointTransform(route.steps)
 
 
 def _no_segmentation(acquisition: Acquisition, filtered: bool) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.candidates import find_t1w
 from bids_qcm.bids.companions import NATIVE, SCANNER, Companion
@@ -12,7 +14,7 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.images import Grid, read_grid
 from bids_qcm.bids.names import IMAGE_EXTENSIONS
-from bids_qcm.bids.transforms import Step, find_steps
+from bids_qcm.bids.transforms import PointTransform, Step, find_steps
 from bids_qcm.settings import Coreg, Settings
 
 # Anatomical images of FreeSurfer; bias-corrected images are preferred to raw images.
@@ -40,6 +42,21 @@ class Route:
     steps: tuple[Step, ...] = ()
     coreg: Coreg | None = None
     anatomical: Path | None = None
+
+    def point_map(self, pose: ArrayLike | None = None) -> PointTransform | None:
+        """Return the mapping of points after a rigid pose; None if no mapping is needed.
+
+        Parameters
+        ----------
+        pose : array_like, shape (4, 4), optional
+            Affine matrix that is applied before the steps; the identity by default.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read as an ITK transform.
+        """
+        return None if self.same_grid else PointTransform(self.steps, pose)
 
     def describe(self) -> dict[str, Any]:
         """Return the sidecar fields of the route; a registration adds its results later."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from nibabel.affines import from_matvec
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.companions import named_space
@@ -88,7 +88,7 @@ class PointTransform:
     ----------
     steps : sequence of Step
         Transforms in the order of application.
-    pose : ndarray, shape (4, 4), optional
+    pose : array_like, shape (4, 4), optional
         Affine matrix that is applied before the steps; the identity by default.
 
     Attributes
@@ -102,7 +102,7 @@ class PointTransform:
         If a file cannot be read as an ITK transform.
     """
 
-    def __init__(self, steps: Sequence[Step], pose: NDArray[np.floating] | None = None) -> None:
+    def __init__(self, steps: Sequence[Step], pose: ArrayLike | None = None) -> None:
         self._pose = np.eye(4) if pose is None else np.asarray(pose)
         self._transforms = [(read_transform(step.path), step.inverse) for step in steps]
         self.matrix = None

@@ -18,7 +18,6 @@ from bids_qcm.bids.b1_maps import import_b1
 from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
-from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.interfaces.base import (
     CheckedInterface,
@@ -101,8 +100,7 @@ class MakeB1(CheckedInterface):
     def _measured(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
         inputs = self.inputs
         raise_failure(inputs.pose_failure)
-        pose = None if inputs.pose is None else np.array(inputs.pose)
-        point_map = None if inputs.route.same_grid else PointTransform(inputs.route.steps, pose)
+        point_map = inputs.route.point_map(inputs.pose)
         magnitude = Path(inputs.magnitude_file)
         path = Path(inputs.companion.path)
         checked = import_b1(

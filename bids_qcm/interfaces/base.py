@@ -59,7 +59,20 @@ class ImagesInputSpec(BaseInterfaceInputSpec):
     )
 
 
-class OriginsInputSpec(BaseInterfaceInputSpec):
+class DerivativeInputSpec(BaseInterfaceInputSpec):
+    """Input specification of interfaces that resample a derivative to the grid of the phase."""
+
+    route = traits.Instance(Route, mandatory=True)
+    in_files = traits.List(
+        File(exists=True), desc="all input files, so that a changed file is detected"
+    )
+    pose = traits.Either(
+        None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
+    )
+    pose_failure = failure("error if the pose cannot be used")
+
+
+class OriginsInputSpec(DerivativeInputSpec):
     """Input specification of interfaces that make an image of the phase grid from an origin.
 
     An origin is a derivative that is resampled to the grid, or a way to make the image.
@@ -74,14 +87,6 @@ class OriginsInputSpec(BaseInterfaceInputSpec):
     signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
     source = traits.Str(mandatory=True, desc="image to name in errors")
     companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
-    route = traits.Instance(Route, mandatory=True)
-    in_files = traits.List(
-        File(exists=True), desc="all input files, so that a changed file is detected"
-    )
-    pose = traits.Either(
-        None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
-    )
-    pose_failure = failure("error if the pose cannot be used")
     pose_provenance = traits.Dict({}, usedefault=True)
     metadata = traits.Dict(mandatory=True, desc="sidecar of the image, by origin")
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.bids.segmentations import import_mask, resample_mask
-from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.checks.masks import check_mask
 from bids_qcm.interfaces.base import (
     FAILED_CHECKS,
@@ -120,7 +119,7 @@ class MakeMask(CheckedInterface):
         inputs = self.inputs
         raise_failure(inputs.pose_failure)
         grid = read_grid(Path(inputs.magnitude_file))
-        mask = import_mask(inputs.companion.path, grid, self._point_map())
+        mask = import_mask(inputs.companion.path, grid, inputs.route.point_map(inputs.pose))
         return mask, dict(inputs.pose_provenance)
 
     def _from_t1w(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
@@ -131,8 +130,9 @@ class MakeMask(CheckedInterface):
         affine = read_grid(image).affine
         hull = brain_of_labels(read_integers(Path(inputs.labels_file)), affine)
         grid = read_grid(Path(inputs.magnitude_file))
+        point_map = inputs.route.point_map(inputs.pose)
         # resampling to larger voxels may split the mask at a thin connection
-        mask = largest_part(resample_mask(hull, affine, grid, self._point_map(), image))
+        mask = largest_part(resample_mask(hull, affine, grid, point_map, image))
         share = np.count_nonzero(mask & self._signal()) / np.count_nonzero(mask)
         if share < LEAST_OVERLAP:
             raise InputError(
@@ -157,11 +157,6 @@ class MakeMask(CheckedInterface):
 
     def _signal(self) -> NDArray[np.bool_]:
         return read_integers(Path(self.inputs.signal_file)) != 0
-
-    def _point_map(self) -> PointTransform | None:
-        inputs = self.inputs
-        pose = None if inputs.pose is None else np.array(inputs.pose)
-        return None if inputs.route.same_grid else PointTransform(inputs.route.steps, pose)
 
 
 _NOT_USED = {

@@ -13,14 +13,18 @@ from bids_qcm.bids.images import (
     write_image,
 )
 from bids_qcm.bids.label_tables import write_names
-from bids_qcm.bids.routes import Route
 from bids_qcm.bids.segmentations import (
     check_placement,
     import_tissues,
     read_tissues,
 )
-from bids_qcm.bids.transforms import PointTransform
-from bids_qcm.interfaces.base import CheckedInterface, failure, optional_file, raise_failure
+from bids_qcm.interfaces.base import (
+    CheckedInterface,
+    DerivativeInputSpec,
+    failure,
+    optional_file,
+    raise_failure,
+)
 from bids_qcm.segmentation.checks import (
     check_signal_order,
     coverage,
@@ -122,26 +126,10 @@ class SegmentT1w(CheckedInterface):
         return runtime
 
 
-class _ImportInputSpec(BaseInterfaceInputSpec):
+class _ImportSegmentationInputSpec(DerivativeInputSpec):
     companion = traits.Instance(Companion, mandatory=True)
-    in_files = traits.List(
-        File(exists=True), desc="all input files, so that a changed file is detected"
-    )
-    route = traits.Instance(Route, mandatory=True)
     reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
-    pose = traits.Either(
-        None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
-    )
-    pose_failure = failure("error if the pose cannot be used")
     labels_failure = failure("error if the T1w image could not be segmented")
-
-
-def _point_map(inputs: _ImportInputSpec) -> PointTransform | None:
-    pose = None if inputs.pose is None else np.array(inputs.pose)
-    return None if inputs.route.same_grid else PointTransform(inputs.route.steps, pose)
-
-
-class _ImportSegmentationInputSpec(_ImportInputSpec):
     label_table = optional_file()
     segmented_file = optional_file()
     signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
@@ -170,7 +158,7 @@ class ImportSegmentation(CheckedInterface):
         inputs = self.inputs
         raise_failure(inputs.labels_failure)
         raise_failure(inputs.pose_failure)
-        reference, point_map = Path(inputs.reference_file), _point_map(inputs)
+        reference, point_map = Path(inputs.reference_file), inputs.route.point_map(inputs.pose)
         companion, grid = inputs.companion, read_grid(reference)
         table = Path(inputs.label_table) if inputs.label_table else None
         if inputs.segmented_file:
