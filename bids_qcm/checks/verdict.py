@@ -188,8 +188,10 @@ def with_disagreement(verdict: Verdict, disagreement: float | None) -> Verdict:
     return Verdict(max(verdict.colour, "amber", key=COLOURS.index), (*verdict.reasons, reason))
 
 
-def _above(value: float, limits: Limits) -> Colour | None:
-    """Return the colour of a value that should not be large; None for green."""
+def _above(value: float | None, limits: Limits) -> Colour | None:
+    """Return the colour of a value that should not be large; None for green or no value."""
+    if value is None:
+        return None
     if value > limits.red:
         return "red"
     return "amber" if value > limits.amber else None
@@ -223,8 +225,7 @@ def _implausible(evidence: Evidence) -> Iterator[Reason]:
     if colour != "green":
         yield Reason(colour, text)
     ratio = evidence.noise_ratio
-    colour = None if ratio is None else _above(ratio, NOISE_RATIO)
-    if colour:
+    if colour := _above(ratio, NOISE_RATIO):
         yield Reason(
             colour,
             f"the noise standard deviation is {ratio:.1f} times the conductivity in the median "
@@ -310,16 +311,14 @@ def _trends(evidence: Evidence) -> Iterator[Reason]:
 
 def _fit(evidence: Evidence) -> Iterator[Reason]:
     chi_square = evidence.reduced_chi_square
-    colour = None if chi_square is None else _above(chi_square, CHI_SQUARE)
-    if colour:
+    if colour := _above(chi_square, CHI_SQUARE):
         yield Reason(
             colour,
             f"the inversion does not fit the phase: reduced chi-square {chi_square:.1f}, but at "
             "most about 1 is expected",
         )
     variation = evidence.prior_chi_square
-    colour = None if variation is None else _above(variation, PRIOR_CHI_SQUARE)
-    if colour:
+    if colour := _above(variation, PRIOR_CHI_SQUARE):
         yield Reason(
             colour,
             f"the squared variation of the conductivity within tissues is {variation:.1f} times "
