@@ -270,7 +270,7 @@ def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
     return Inversion(
         kappa.astype(np.float32),
         None if std is None else (kappa * std).astype(np.float32),
-        fit.goodness(effect),
+        GoodnessOfFit(*fit.chi_squares(), effect),
     )
 
 
@@ -384,16 +384,15 @@ class _Fit:
             total += self.response(ramp, system).astype(np.float64) ** 2
         return float(np.median(np.sqrt(total[problem.inside])))
 
-    def goodness(self, linear_phase_effect: float) -> GoodnessOfFit:
-        """Compare the residual and the map with their expected sizes."""
+    def chi_squares(self) -> tuple[float, float]:
+        """Return the reduced chi-square and the prior's chi-square, see :class:`GoodnessOfFit`."""
         right = self._minus_divergence(_noise(self._variance, np.random.default_rng(0)))
         fixed = self._fixed_map_system(self._state.equation)
         left_by_phase = float(np.vdot(right, fixed.solve(right, energy=_ENERGY)))
         freedom = float(np.vdot(right, self.system().change(right, energy=_ENERGY).multipliers))
-        return GoodnessOfFit(
+        return (
             _ratio(2 * self._misfit(self._state.phase), freedom),
             _ratio(2 * self._prior_cost(self._state.log_kappa), left_by_phase - freedom),
-            linear_phase_effect,
         )
 
     def _minus_divergence(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
