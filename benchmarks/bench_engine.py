@@ -11,7 +11,6 @@ from benchmarks.cases import (
     MEMORY_CASES,
     PUBLISHED_CASES,
     Case,
-    InversionCase,
     Part,
 )
 from benchmarks.costs import work_per_pair
@@ -90,7 +89,7 @@ def bench_loop(
 
 @pytest.mark.parametrize("case", INVERSION_CASES, ids=_names(INVERSION_CASES))
 def bench_inversion(
-    case: InversionCase, head: Head, small_head: Head, peaks: Peaks, measure: Callable
+    case: Case, head: Head, small_head: Head, peaks: Peaks, measure: Callable
 ) -> None:
     """Time an inversion, and count the bytes that its loops read and write."""
     options = {"uncertainty": case.uncertainty}
@@ -106,7 +105,7 @@ def bench_inversion(
         run,
         name=case.name,
         voxels=head.n_voxels,
-        target=case.target,
+        target=case.whole_target,
         bandwidth=peaks.memory,
     )
 

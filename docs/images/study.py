@@ -39,12 +39,7 @@ def draw_column(axes: Axes, table: pd.DataFrame, column: str, methods: list[str]
 
 def main() -> None:
     """Draw the figure beside this file."""
-    table = pd.read_csv(
-        HERE / "study-full-wave-2mm.tsv",
-        sep="\t",
-        keep_default_na=False,
-        na_values={"16 mm": ["", "-"]},
-    )
+    table = pd.read_csv(HERE / "study-full-wave-2mm.tsv", sep="\t")
     table = table[table.labels.isin(["true", "-"]) & ~table.method.str.endswith("-fd")]
     methods = list(dict.fromkeys(table.method))
     figure, panels = plt.subplots(
