@@ -108,6 +108,7 @@ def _write_raw(
         }
         if phantom.head.fields is not None:
             sidecar["FlipAngle"] = NOMINAL_FLIP_ANGLE
+            sidecar["ReceiveCoilName"] = parameters.receive
         echo, suffix = (f"_echo-{number}", "MEGRE") if parameters.is_gradient_echo else ("", "T2w")
         stem = f"{name}{echo}_part-mag_{suffix}"
         written.append(folder / f"{stem}.nii.gz")

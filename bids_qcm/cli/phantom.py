@@ -12,6 +12,7 @@ from bids_qcm.cli.exits import ExitStatus, Parser, existing_folder, status_of
 from bids_qcm.phantom.parameters import (
     FORWARD_MODELS,
     PHASE_SCALINGS,
+    RECEIVE_COILS,
     SPIN_ECHO_TIME,
     PhantomParameters,
 )
@@ -162,6 +163,13 @@ def _add_head_options(group: argparse._ArgumentGroup, default: PhantomParameters
         "coil, which also give the shading of the magnitude and a |B1+| map (takes minutes; the "
         "fields are cached in ~/.cache/bids_qcm)",
     )
+    add(
+        "--receive",
+        choices=RECEIVE_COILS,
+        default=default.receive,
+        help="receive coil of the full-wave model: the birdcage coil, or an array of surface coils "
+        "whose signals are added after their relative phases have been removed",
+    )
     add("--lesion", action="store_true", help="add a tumour in the white matter")
     add(
         "--lesion-diameter",
@@ -259,6 +267,7 @@ def _parameters(arguments: argparse.Namespace) -> PhantomParameters:
         off_resonance=arguments.off_resonance,
         field_strength=arguments.field_strength,
         forward_model=arguments.forward_model,
+        receive=arguments.receive,
         lesion=arguments.lesion,
         lesion_diameter=arguments.lesion_diameter,
         lesion_conductivity=arguments.lesion_conductivity,

@@ -150,7 +150,7 @@ def _make_fields(
     if parameters.resolution < FINEST_FULL_WAVE:
         solved, conductivity = _make_tissues(parameters, FINEST_FULL_WAVE)
     permittivity = complex_permittivity(solved, conductivity, parameters.frequency)
-    fields = cached_fields(permittivity, solved.grid, parameters.frequency)
+    fields = cached_fields(permittivity, solved.grid, parameters.frequency, parameters.receive)
     if solved is not anatomy:
         fields = interpolate(fields, solved.grid, anatomy.grid)
     return imaging.relative_to_centre(fields, anatomy.brain, anatomy.grid)

@@ -15,6 +15,9 @@ PHASE_SCALINGS: tuple[str, ...] = get_args(PhaseScaling)
 ForwardModel = Literal["convection-reaction", "laplacian", "full-wave"]
 FORWARD_MODELS: tuple[str, ...] = get_args(ForwardModel)
 
+ReceiveCoil = Literal["birdcage", "array"]
+RECEIVE_COILS: tuple[str, ...] = get_args(ReceiveCoil)
+
 
 def _require_between(name: str, value: float, low: float, high: float, unit: str) -> None:
     # The negated comparison also rejects NaN.
@@ -60,6 +63,9 @@ class PhantomParameters:
         Model that computes the phase from the conductivity. `full-wave` solves Maxwell's equations
         for a head in a coil, see `bids_qcm.phantom.fullwave`. For the other models see
         `bids_qcm.phantom.forward.transceive_phase`.
+    receive
+        Receive coil of the full-wave model: the birdcage coil that transmits, or an array of
+        surface coils whose signals are added after their relative phases have been removed.
     lesion
         Whether the head has a spherical tumour in the left centrum semiovale.
     lesion_diameter
@@ -97,6 +103,7 @@ class PhantomParameters:
     off_resonance: float = 30.0
     field_strength: float = 3.0
     forward_model: ForwardModel = "convection-reaction"
+    receive: ReceiveCoil = "birdcage"
     lesion: bool = False
     lesion_diameter: float = 20.0
     lesion_conductivity: float = 0.9
@@ -115,6 +122,12 @@ class PhantomParameters:
         _require_between("lesion conductivity", self.lesion_conductivity, 0.01, 10, "S/m")
         _require_between("tissue variation", self.tissue_variation, 0, 0.3, "(a fraction)")
         _require_one_of("forward model", self.forward_model, FORWARD_MODELS)
+        _require_one_of("receive coil", self.receive, RECEIVE_COILS)
+        if self.receive != "birdcage" and self.forward_model != "full-wave":
+            raise ValueError(
+                f"receive coil {self.receive} needs forward model full-wave, "
+                f"not {self.forward_model}"
+            )
         _require_one_of("phase scaling", self.phase_scaling, PHASE_SCALINGS)
         _check_echo_times(self.echo_times)
         if not self.snr > 0:

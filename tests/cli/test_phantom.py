@@ -52,7 +52,16 @@ def full_wave(tmp_path_factory):
         yield create(folder / "phantom", "--forward-model", "full-wave", "--resolution", "8")
 
 
-@pytest.mark.parametrize("name", ["spin_echo", "gradient_echo", "lesions", "full_wave"])
+@pytest.fixture(scope="module")
+def array(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("array")
+    options = ["--forward-model", "full-wave", "--receive", "array", "--resolution", "10"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield create(folder / "phantom", *options)
+
+
+@pytest.mark.parametrize("name", ["spin_echo", "gradient_echo", "lesions", "full_wave", "array"])
 @pytest.mark.parametrize("dataset", [".", "derivatives/phantom"])
 def test_validator_passes(request, name, dataset):
     # The derivative by itself: `--recursive` does not read a nested dataset's .bidsignore.
@@ -111,6 +120,16 @@ def test_full_wave_phantom_has_a_b1_map(full_wave):
             "FlipAngle"
         ] == pytest.approx(90)
     assert len(sidecar["IntendedFor"]) == 2
+
+
+@pytest.mark.parametrize("name", ["spin_echo", "full_wave", "array"])
+def test_sidecars_name_the_receive_coil_of_the_full_wave_model(request, name):
+    dataset = request.getfixturevalue(name)
+    expected = {"spin_echo": None, "full_wave": "birdcage", "array": "array"}[name]
+    for part in ("mag", "phase"):
+        sidecar = json.loads((dataset / f"sub-01/anat/sub-01_part-{part}_T2w.json").read_text())
+        assert sidecar.get("ReceiveCoilName") == expected
+    assert f"- receive: {expected or 'birdcage'}" in (dataset / "README").read_text()
 
 
 def test_phantom_without_b1_effect_has_a_constant_b1_map(spin_echo):
@@ -236,6 +255,8 @@ def test_says_what_to_run_next(tmp_path, monkeypatch, capsys):
         (["--participants", "0"], "--participants"),
         (["--phase-scaling", "degrees"], "--phase-scaling"),
         (["--forward-model", "helmholtz"], "--forward-model"),
+        (["--receive", "volume"], "--receive"),
+        (["--receive", "array"], "receive coil array needs forward model full-wave"),
         (["--tissue-variation", "15"], "tissue variation must be from 0 to 0.3"),
         (["--lesion-diameter", "30"], "--lesion-diameter needs --lesion"),
         (["--lesion-conductivity", "1"], "--lesion-conductivity needs --lesion or --small-lesions"),

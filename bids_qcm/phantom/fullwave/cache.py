@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.phantom.fullwave import fields
-from bids_qcm.phantom.fullwave.fields import COIL, CircularFields
+from bids_qcm.phantom.fullwave.fields import ARRAY, COIL, WEIGHTS_RESOLUTION, CircularFields
 from bids_qcm.phantom.fullwave.scattering import TOLERANCE
 from bids_qcm.phantom.grids import Grid
+from bids_qcm.phantom.parameters import ReceiveCoil
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -24,13 +25,16 @@ cache are not used."""
 
 
 def cached_fields(
-    permittivity: NDArray[np.complex128], grid: Grid, frequency: float
+    permittivity: NDArray[np.complex128],
+    grid: Grid,
+    frequency: float,
+    receive: ReceiveCoil = "birdcage",
 ) -> CircularFields:
     """Return fields from the cache, or solve for the fields and store them in the cache.
 
     Parameters
     ----------
-    permittivity, grid, frequency
+    permittivity, grid, frequency, receive
         See `bids_qcm.phantom.fullwave.fields.solve_fields`.
 
     Returns
@@ -43,11 +47,11 @@ def cached_fields(
     The cache folder is `$XDG_CACHE_HOME/bids_qcm`, by default `~/.cache/bids_qcm`. A damaged file
     is replaced. If the folder is not writable, the fields are not stored.
     """
-    path = cache_folder() / f"fields-{_key(permittivity, grid, frequency)}.npz"
+    path = cache_folder() / f"fields-{_key(permittivity, grid, frequency, receive)}.npz"
     stored = _read(path, grid.shape)
     if stored is not None:
         return stored
-    solved = fields.solve_fields(permittivity, grid, frequency)
+    solved = fields.solve_fields(permittivity, grid, frequency, receive)
     _write(path, solved)
     return solved
 
@@ -58,9 +62,13 @@ def cache_folder() -> Path:
     return Path(home, "bids_qcm")
 
 
-def _key(permittivity: NDArray[np.complex128], grid: Grid, frequency: float) -> str:
+def _key(
+    permittivity: NDArray[np.complex128], grid: Grid, frequency: float, receive: ReceiveCoil
+) -> str:
     # The position of the head does not affect the fields, because the coil is centred on the head.
     determining = (_VERSION, TOLERANCE, astuple(COIL), grid.resolution, frequency, grid.shape)
+    if receive == "array":
+        determining = (*determining, astuple(ARRAY), WEIGHTS_RESOLUTION)
     digest = hashlib.sha256(repr(determining).encode())
     digest.update(np.ascontiguousarray(permittivity, np.complex128))
     return digest.hexdigest()[:32]

@@ -15,8 +15,8 @@ def solver(tmp_path, monkeypatch):
     """Use an empty cache, and return a list of the solved problems."""
     calls = []
 
-    def solve(permittivity, grid, frequency):
-        calls.append(frequency)
+    def solve(permittivity, grid, frequency, receive):
+        calls.append((frequency, receive))
         value = np.complex64(permittivity.sum() * frequency)
         return CircularFields(np.full(grid.shape, value), np.full(grid.shape, 2 * value))
 
@@ -48,6 +48,21 @@ def test_a_change_of_any_input_is_solved_again(solver, monkeypatch):
     monkeypatch.setattr(cache, "COIL", fields.Birdcage(radius=0.15))
     cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY)
     assert len(solver) == len(stored()) == 5
+
+
+def test_the_receive_coil_is_a_separate_entry(solver, monkeypatch):
+    cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY)
+    for _ in range(2):
+        cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY, "array")
+    assert solver == [(FREQUENCY, "birdcage"), (FREQUENCY, "array")]
+    monkeypatch.setattr(cache, "ARRAY", fields.LoopArray(radius=0.14))
+    cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY, "array")
+    monkeypatch.setattr(cache, "WEIGHTS_RESOLUTION", 7.0)
+    cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY, "array")
+    assert len(solver) == len(stored()) == 4
+    # the birdcage does not depend on the properties of the array
+    cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY, "birdcage")
+    assert len(solver) == 4
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "other shape", "pickle"])

@@ -126,3 +126,39 @@ def test_fields_come_from_the_cache(head, monkeypatch):
     again = make_head(replace(QUIET, seed=5, phase_sign=-1, echo_times=(0.01, 0.02)))
     np.testing.assert_array_equal(again.phi0, head.phi0)
     np.testing.assert_array_equal(again.fields.transmit, head.fields.transmit)
+
+
+@pytest.fixture(scope="module")
+def coils():
+    """Return the coarse head with the birdcage and with the array as the receive coil."""
+    coarse = replace(QUIET, resolution=10.0)
+    return make_head(coarse), make_head(replace(coarse, receive="array"))
+
+
+def test_array_changes_the_receive_field_only(coils):
+    birdcage, array = coils
+    inside = array.conductivity > 0
+    np.testing.assert_array_equal(array.conductivity, birdcage.conductivity)
+    np.testing.assert_allclose(array.fields.transmit, birdcage.fields.transmit, atol=1e-5)
+    expected = birdcage.fields.transmit * array.fields.receive
+    difference = np.angle(expected * np.exp(-1j * array.phi0))
+    np.testing.assert_allclose(difference[inside], 0, atol=1e-5)
+    images = [
+        make_phantom(replace(QUIET, resolution=10.0, receive=receive), head).magnitude[0][inside]
+        for receive, head in zip(("birdcage", "array"), coils, strict=True)
+    ]
+    shading = np.abs(array.fields.receive[inside] / birdcage.fields.receive[inside])
+    np.testing.assert_allclose(images[1] / images[0], shading, rtol=1e-4)
+
+
+def test_phases_of_the_coils_differ_by_a_smooth_field(coils):
+    """The difference is small and has a small Laplacian, so it does not show the tissues."""
+    birdcage, array = coils
+    brain = array.anatomy.brain
+    difference = array.phi0 - birdcage.phi0
+    assert 0.005 < difference[brain].std() < 0.05
+    assert difference[brain].std() < 0.1 * birdcage.phi0[brain].std()
+    core = ndimage.binary_erosion(brain)
+    change = laplacian(difference)[core].std()
+    assert change < 0.1 * laplacian(birdcage.phi0)[core].std()
+    assert abs(np.corrcoef(laplacian(difference)[core], array.conductivity[core])[0, 1]) < 0.3
