@@ -52,7 +52,7 @@ def validate():
 @pytest.fixture(scope="session")
 def share_heads():
     """A block in which phantoms of the same head share it, for it takes most of their time."""
-    from bids_qcm.bids import phantom_dataset
+    from bids_qcm.bids.phantom import dataset as phantom_dataset
     from bids_qcm.phantom import make
 
     made = cache(make.make_head)

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bids_qcm.bids.acquisitions import group_acquisitions
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.segmentations import read_tissues
 from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_echo
-from bids_qcm.bids.segmentations import read_tissues
 from bids_qcm.phase import compute_phi0
 from bids_qcm.recon import reconstruct
 from bids_qcm.settings import Settings
@@ -191,9 +191,9 @@ def test_label_tables(raw, content):
     path = raw / "labels.tsv"
     path.write_bytes(content)
     seg = raw / "derivatives/seg"
-    companion = Companion((seg / "sub-0000/anat/sub-0000_dseg.nii.gz",), seg)
+    auxiliary = AuxiliaryImage((seg / "sub-0000/anat/sub-0000_dseg.nii.gz",), seg)
     try:
-        labels, names = read_tissues(companion, path)
+        labels, names = read_tissues(auxiliary, path)
     except InputError:
         return
     assert set(np.unique(labels)) - {0} <= set(names)

@@ -7,7 +7,7 @@ import pytest
 from nipype.pipeline.engine import Workflow
 
 from bids_qcm.bids.acquisitions import group_acquisitions
-from bids_qcm.bids.companions import derivative_datasets
+from bids_qcm.bids.anatomy.datasets import derivative_datasets
 from bids_qcm.bids.images import read_integers
 from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.settings import Settings
@@ -105,7 +105,7 @@ def below(limits, found, head):
 def test_each_producer_through_a_known_transform(heads, import_tree, producer):
     head = heads(4)
     found, told, plan = import_tree(head, [producer], transform=True)
-    assert plan.segmentation_route.coreg is None
+    assert plan.segmentation_alignment.coreg is None
     assert set(np.unique(found)) == {0, 1, 2, 3}
     assert below(AT_4_MM, found, head) == {}
     assert "Coregistration" not in told
@@ -142,7 +142,7 @@ def test_a_segmentation_in_a_templates_space(heads, plan_tree, import_tree, tmp_
     assert "sub-01_from-MNI152Lin_to-T1w_mode-image_xfm" in plan.refused["integral-seg"]
     trees.write_transform(raw, head, "sub-01_from-MNI152Lin_to-T1w_mode-image_xfm.txt")
     found, _, plan = import_tree(head, [], coreg="header")
-    assert [step.path.name for step in plan.segmentation_route.steps] == [
+    assert [step.path.name for step in plan.segmentation_alignment.steps] == [
         "sub-01_from-MNI152Lin_to-T1w_mode-image_xfm.txt"
     ]
     assert below(AT_4_MM, found, head) == {}
@@ -173,7 +173,7 @@ def test_a_mask_that_disagrees(heads, plan_tree, tmp_path):
 def test_headers_that_disagree_are_kept_when_asked(heads, import_tree):
     head = heads(4)
     found, _, plan = import_tree(head, ["fmriprep"], coreg="header")
-    assert plan.segmentation_route.coreg == "header"
+    assert plan.segmentation_alignment.coreg == "header"
     assert set(below(AT_4_MM, found, head)) == set(AT_4_MM)
 
 

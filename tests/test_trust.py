@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_qcm.bids.companions import derivative_datasets
+from bids_qcm.bids.anatomy.datasets import derivative_datasets
 from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.bids.images import read_integers, read_values, save_array
 from bids_qcm.bids.results import find_results, map_warnings

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from bids_qcm import __version__
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import APP_NAME, is_ours
+from bids_qcm.bids.anatomy.datasets import APP_NAME, is_ours
 from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
 from bids_qcm.bids.images import atomic_write

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.finder import B1Origin, Finder, FoundB1, MaskOrigin
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.finding import B1Origin, Finder, FoundB1, MaskOrigin
 from bids_qcm.bids.images import Grid, StoredImage, read_grid, read_stored
-from bids_qcm.bids.routes import Route
 from bids_qcm.bids.sequences import (
     check_holds_phase,
     check_nucleus,
@@ -79,15 +79,15 @@ class Plan:
         Larmor frequency in Hz.
     frequency_source : str
         Sidecar field that the frequency was taken from.
-    segmentation, mask : Companion or None
+    segmentation, mask : AuxiliaryImage or None
         Images to use. `mask` may be a T1w image to compute a brain mask from.
-    segmentation_route, mask_route : Route
+    segmentation_alignment, mask_alignment : Alignment
         How the segmentation and the mask are resampled to `grid`.
     mask_origins : tuple of str
         Origins of the mask to try, in order. Each is used only if the previous origin fails.
-    b1 : Companion or None
+    b1 : AuxiliaryImage or None
         Measured ``|B1+|`` map.
-    b1_route : Route
+    b1_alignment : Alignment
         How the measured map is resampled to `grid`.
     b1_declared : DeclaredB1
         Unit and flip angles from the sidecar of the measured map.
@@ -110,18 +110,18 @@ class Plan:
     echoes: tuple[EchoPlan, ...]
     frequency: float
     frequency_source: str
-    segmentation: Companion | None
-    mask: Companion | None
+    segmentation: AuxiliaryImage | None
+    mask: AuxiliaryImage | None
     methods: tuple[str, ...]
     refused: dict[str, str]
     warnings: tuple[str, ...]
-    segmentation_route: Route = field(default_factory=Route)
-    mask_route: Route = field(default_factory=Route)
+    segmentation_alignment: Alignment = field(default_factory=Alignment)
+    mask_alignment: Alignment = field(default_factory=Alignment)
     manufacturer: str = ""
     mask_origins: tuple[MaskOrigin, ...] = ("signal",)
     shows_head: bool | None = None
-    b1: Companion | None = None
-    b1_route: Route = field(default_factory=Route)
+    b1: AuxiliaryImage | None = None
+    b1_alignment: Alignment = field(default_factory=Alignment)
     b1_declared: DeclaredB1 = field(default_factory=DeclaredB1)
     b1_origins: tuple[B1Origin, ...] = ()
 
@@ -211,7 +211,7 @@ def plan_acquisition(
         datasets if segmentation_datasets is None else segmentation_datasets, mask
     )
     methods, refused = _choose_methods(
-        settings, grid, segmentation.companion, segmentation.why_none
+        settings, grid, segmentation.auxiliary, segmentation.why_none
     )
     left_out = []
     if methods and not settings.methods:
@@ -235,14 +235,14 @@ def plan_acquisition(
         echoes=echoes,
         frequency=frequency,
         frequency_source=source,
-        segmentation=segmentation.companion,
-        segmentation_route=segmentation.route,
-        mask=mask.companion,
-        mask_route=mask.route,
+        segmentation=segmentation.auxiliary,
+        segmentation_alignment=segmentation.alignment,
+        mask=mask.auxiliary,
+        mask_alignment=mask.alignment,
         mask_origins=found_mask.origins,
         shows_head=finder.shows_head,
-        b1=b1.found.companion,
-        b1_route=b1.found.route,
+        b1=b1.found.auxiliary,
+        b1_alignment=b1.found.alignment,
         b1_declared=b1.declared,
         b1_origins=b1.origins,
         methods=methods,
@@ -336,7 +336,7 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
 
 
 def _choose_methods(
-    settings: Settings, grid: Grid, segmentation: Companion | None, why_none: str
+    settings: Settings, grid: Grid, segmentation: AuxiliaryImage | None, why_none: str
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the methods that can be computed, and the refused methods with their reasons."""
     wanted = settings.methods or DEFAULT_METHODS[segmentation is not None]

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm import __version__
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.finder import B1Origin, MaskOrigin
 from bids_qcm.bids.derivatives import bids_uri
-from bids_qcm.bids.finding import B1Origin, MaskOrigin
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.routes import Route
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.inversion import INVERSION_REPLICATES, SMOOTHNESS
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
@@ -125,7 +125,7 @@ def condmap_metadata(
         metadata["Smoothness"] = SMOOTHNESS
     if METHODS[method].uses_labels:
         metadata["Sources"] += _uris_of_segmentation(plan, datasets)
-        metadata |= _confidence(plan) | plan.segmentation_route.describe()
+        metadata |= _confidence(plan) | plan.segmentation_alignment.describe()
     return metadata
 
 
@@ -168,7 +168,7 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) 
     """
     metadata = {"Type": "ROI" if origin == "signal" else "Brain"}
     if origin in ("derivative", "T1w"):
-        paths = _paths(plan.mask, plan.mask_route)
+        paths = _paths(plan.mask, plan.mask_alignment)
     elif origin == "template":
         paths = [plan.echoes[0].files[0]]
     else:
@@ -176,7 +176,7 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) 
     if origin != "derivative":
         metadata["Description"] = _MADE_MASKS[origin]
     metadata["Sources"] = [bids_uri(path, datasets) for path in paths]
-    described = plan.mask_route.describe() if origin in ("derivative", "T1w") else {}
+    described = plan.mask_alignment.describe() if origin in ("derivative", "T1w") else {}
     return {**metadata, **described}
 
 
@@ -198,7 +198,7 @@ def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> d
     """
     if origin == "measured":
         what = "Measured map, smoothed and extended over the mask"
-        paths = _paths(plan.b1, plan.b1_route)
+        paths = _paths(plan.b1, plan.b1_alignment)
     else:
         what = "Model of a homogeneous body that fills the outline of the signal"
         paths = [path for echo in plan.echoes for path in echo.files]
@@ -208,8 +208,8 @@ def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> d
         "Units": "arbitrary",
         "Sources": [bids_uri(path, datasets) for path in paths],
     }
-    if origin == "measured" and plan.b1_route.steps:
-        described = plan.b1_route.describe()
+    if origin == "measured" and plan.b1_alignment.steps:
+        described = plan.b1_alignment.describe()
         metadata["Transforms"] = described["Transforms"]
     return metadata
 
@@ -222,7 +222,7 @@ def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str,
         "Description": f"Tissue labels in the grid of the phase{low}",
         "Sources": _uris_of_segmentation(plan, datasets),
         **confidence,
-        **plan.segmentation_route.describe(),
+        **plan.segmentation_alignment.describe(),
     }
 
 
@@ -234,12 +234,12 @@ def _confidence(plan: Plan) -> dict[str, str]:
 
 
 def _uris_of_segmentation(plan: Plan, datasets: Mapping[str, Path]) -> list[str]:
-    paths = _paths(plan.segmentation, plan.segmentation_route)
+    paths = _paths(plan.segmentation, plan.segmentation_alignment)
     return [bids_uri(path, datasets) for path in paths]
 
 
-def _paths(companion: Companion | None, route: Route) -> list[Path]:
+def _paths(auxiliary: AuxiliaryImage | None, alignment: Alignment) -> list[Path]:
     """Return the source files of a resampled image: its own files and the transforms."""
-    if companion is None:
+    if auxiliary is None:
         return []
-    return [*companion.paths, *(step.path for step in route.steps)]
+    return [*auxiliary.paths, *(step.path for step in alignment.steps)]

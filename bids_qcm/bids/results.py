@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from bids_qcm.bids.companions import is_ours
+from bids_qcm.bids.anatomy.datasets import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.derivatives import B1_ORIGINS, MAGNITUDE_ENTITIES
 from bids_qcm.bids.errors import NoInputError, SelectionError

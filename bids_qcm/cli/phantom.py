@@ -59,7 +59,7 @@ def _create(arguments: argparse.Namespace) -> ExitStatus:
         arguments.fail(str(error))
     _make_empty_folder(arguments.out)
     # imported only here, so that --help does not load the numerical libraries
-    from bids_qcm.bids.phantom_dataset import write_phantom_dataset
+    from bids_qcm.bids.phantom.dataset import write_phantom_dataset
 
     if parameters.forward_model == "full-wave":
         print("Solving Maxwell's equations takes several minutes, unless the fields are cached.")

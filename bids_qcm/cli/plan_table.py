@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bids_qcm.bids.companions import RAW, Companion
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.datasets import RAW
 from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.duration import seconds
@@ -78,10 +79,10 @@ def _b1(plan: Plan, settings: Settings) -> str:
     return f"{RAW}/{plan.b1.path.name}" if raw else _file_in_dataset(plan.b1)
 
 
-def _file_in_dataset(companion: Companion) -> str:
-    if companion.kind == "t1w":
+def _file_in_dataset(auxiliary: AuxiliaryImage) -> str:
+    if auxiliary.kind == "t1w":
         return "t1w (low confidence)"
-    return f"{companion.dataset.name}/{companion.path.name}"
+    return f"{auxiliary.dataset.name}/{auxiliary.path.name}"
 
 
 def _time(seconds: float) -> str:

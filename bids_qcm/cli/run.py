@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bids_qcm import __version__
-from bids_qcm.bids.companions import derivative_datasets
+from bids_qcm.bids.anatomy.datasets import derivative_datasets
 from bids_qcm.bids.dataset import check_description, find_acquisitions
 from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import InputError

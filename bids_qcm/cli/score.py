@@ -12,8 +12,8 @@ import pandas as pd
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.images import atomic_write
-from bids_qcm.bids.phantom_scores import ScoreTables
-from bids_qcm.bids.phantom_truth import PhantomTruth, list_participants, read_map, read_truth
+from bids_qcm.bids.phantom.scores import ScoreTables
+from bids_qcm.bids.phantom.truth import PhantomTruth, list_participants, read_map, read_truth
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.phantom.score import Score, recovery_by_diameter, score
 from bids_qcm.phantom.views import representative_slice

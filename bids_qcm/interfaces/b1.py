@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
 )
 from numpy.typing import NDArray
 
-from bids_qcm.bids.b1_maps import import_b1
+from bids_qcm.bids.anatomy.b1_maps import import_b1
 from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
@@ -100,9 +100,9 @@ class MakeB1(CheckedInterface):
     def _measured(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
         inputs = self.inputs
         raise_failure(inputs.pose_failure)
-        point_map = inputs.route.point_map(inputs.pose)
+        point_map = inputs.alignment.point_map(inputs.pose)
         magnitude = Path(inputs.magnitude_file)
-        path = Path(inputs.companion.path)
+        path = Path(inputs.auxiliary.path)
         checked = import_b1(
             path,
             inputs.declared,

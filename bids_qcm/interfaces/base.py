@@ -5,9 +5,9 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, traits
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.routes import Route
 from bids_qcm.phase import PhaseUnits
 
 
@@ -62,7 +62,7 @@ class ImagesInputSpec(BaseInterfaceInputSpec):
 class DerivativeInputSpec(BaseInterfaceInputSpec):
     """Input specification of interfaces that resample a derivative to the grid of the phase."""
 
-    route = traits.Instance(Route, mandatory=True)
+    alignment = traits.Instance(Alignment, mandatory=True)
     in_files = traits.List(
         File(exists=True), desc="all input files, so that a changed file is detected"
     )
@@ -86,7 +86,7 @@ class OriginsInputSpec(DerivativeInputSpec):
     magnitude_file = File(exists=True, mandatory=True, desc="magnitude of the first echo")
     signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
     source = traits.Str(mandatory=True, desc="image to name in errors")
-    companion = traits.Either(None, traits.Instance(Companion), default=None, usedefault=True)
+    auxiliary = traits.Either(None, traits.Instance(AuxiliaryImage), default=None, usedefault=True)
     pose_provenance = traits.Dict({}, usedefault=True)
     metadata = traits.Dict(mandatory=True, desc="sidecar of the image, by origin")
 

@@ -7,9 +7,9 @@ import numpy as np
 from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 from numpy.typing import NDArray
 
+from bids_qcm.bids.anatomy.segmentations import import_mask, resample_mask
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
-from bids_qcm.bids.segmentations import import_mask, resample_mask
 from bids_qcm.checks.masks import check_mask
 from bids_qcm.interfaces.base import (
     FAILED_CHECKS,
@@ -106,7 +106,7 @@ class MakeMask(CheckedInterface):
         if finding is None:
             return round(coverage, _DIGITS), {"Warnings": []}
         inputs = self.inputs
-        path = inputs.companion.path if origin == "derivative" else Path(inputs.source)
+        path = inputs.auxiliary.path if origin == "derivative" else Path(inputs.source)
         if finding.fatal and inputs.image_checks == "stop":
             raise InputError(path, finding.problem, f"{finding.remedy}; {OVERRIDE}")
         warnings = [f"{path.name} {finding.problem}; {finding.remedy}"]
@@ -119,18 +119,18 @@ class MakeMask(CheckedInterface):
         inputs = self.inputs
         raise_failure(inputs.pose_failure)
         grid = read_grid(Path(inputs.magnitude_file))
-        mask = import_mask(inputs.companion.path, grid, inputs.route.point_map(inputs.pose))
+        mask = import_mask(inputs.auxiliary.path, grid, inputs.alignment.point_map(inputs.pose))
         return mask, dict(inputs.pose_provenance)
 
     def _from_t1w(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         inputs = self.inputs
         raise_failure(inputs.labels_failure)
         raise_failure(inputs.pose_failure)
-        image = Path(inputs.companion.path)
+        image = Path(inputs.auxiliary.path)
         affine = read_grid(image).affine
         hull = brain_of_labels(read_integers(Path(inputs.labels_file)), affine)
         grid = read_grid(Path(inputs.magnitude_file))
-        point_map = inputs.route.point_map(inputs.pose)
+        point_map = inputs.alignment.point_map(inputs.pose)
         # resampling to larger voxels may split the mask at a thin connection
         mask = largest_part(resample_mask(hull, affine, grid, point_map, image))
         share = np.count_nonzero(mask & self._signal()) / np.count_nonzero(mask)

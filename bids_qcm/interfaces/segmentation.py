@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.label_tables import write_names
+from bids_qcm.bids.anatomy.segmentations import (
+    check_placement,
+    import_tissues,
+    read_tissues,
+)
 from bids_qcm.bids.images import (
     read_grid,
     read_integers,
     read_values,
     write_image,
-)
-from bids_qcm.bids.label_tables import write_names
-from bids_qcm.bids.segmentations import (
-    check_placement,
-    import_tissues,
-    read_tissues,
 )
 from bids_qcm.interfaces.base import (
     CheckedInterface,
@@ -127,7 +127,7 @@ class SegmentT1w(CheckedInterface):
 
 
 class _ImportSegmentationInputSpec(DerivativeInputSpec):
-    companion = traits.Instance(Companion, mandatory=True)
+    auxiliary = traits.Instance(AuxiliaryImage, mandatory=True)
     reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
     labels_failure = failure("error if the T1w image could not be segmented")
     label_table = optional_file()
@@ -158,17 +158,17 @@ class ImportSegmentation(CheckedInterface):
         inputs = self.inputs
         raise_failure(inputs.labels_failure)
         raise_failure(inputs.pose_failure)
-        reference, point_map = Path(inputs.reference_file), inputs.route.point_map(inputs.pose)
-        companion, grid = inputs.companion, read_grid(reference)
+        reference, point_map = Path(inputs.reference_file), inputs.alignment.point_map(inputs.pose)
+        auxiliary, grid = inputs.auxiliary, read_grid(reference)
         table = Path(inputs.label_table) if inputs.label_table else None
         if inputs.segmented_file:
             segmented = Path(inputs.segmented_file)
-            companion, table = Companion((segmented,), segmented.parent), None
-        labels, names = import_tissues(companion, table, grid, point_map)
+            auxiliary, table = AuxiliaryImage((segmented,), segmented.parent), None
+        labels, names = import_tissues(auxiliary, table, grid, point_map)
         magnitude = read_values(reference)
         check_placement(
-            companion.path,
-            read_tissues(companion, table)[0],
+            auxiliary.path,
+            read_tissues(auxiliary, table)[0],
             grid,
             magnitude,
             read_integers(Path(inputs.signal_file)) != 0,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec
 
+from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.images import read_integers, read_values
-from bids_qcm.bids.label_tables import read_names
 from bids_qcm.bids.tables import CONDSTATS, write_table
 from bids_qcm.interfaces.base import CheckedInterface, optional_file
 from bids_qcm.statistics import WHOLE_MASK, tissue_statistics

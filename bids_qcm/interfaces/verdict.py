@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
+from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.images import read_grid, read_integers, read_values
-from bids_qcm.bids.label_tables import read_names
 from bids_qcm.checks.evidence import Evidence, gather_evidence
 from bids_qcm.checks.verdict import judge
 from bids_qcm.interfaces.base import FAILED_CHECKS, CheckedInterface, optional_file

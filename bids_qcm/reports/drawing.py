@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.images import read_grid, read_integers, read_values, to_canonical
-from bids_qcm.bids.label_tables import read_names
 from bids_qcm.bids.results import MapResult, Result
 from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.phase.unwrapping import wrap

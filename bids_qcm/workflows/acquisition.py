@@ -6,7 +6,8 @@ from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.derivatives import B1_ORIGINS, MAGNITUDE_ENTITIES, b1_path, derivative_path
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.provenance import (
@@ -18,7 +19,6 @@ from bids_qcm.bids.provenance import (
     phi0_metadata,
     segmentation_metadata,
 )
-from bids_qcm.bids.routes import Route
 from bids_qcm.bids.tables import CONDSTATS
 from bids_qcm.interfaces.b1 import MakeB1, WriteB1
 from bids_qcm.interfaces.checks import CheckImages
@@ -205,9 +205,9 @@ def _connect_mask(
         image_checks=settings.image_checks,
         head_expected=plan.expects_head,
         source=str(plan.echoes[0].files[0]),
-        companion=plan.mask,
-        route=plan.mask_route,
-        in_files=[str(path) for path in _files(plan.mask, plan.mask_route)],
+        auxiliary=plan.mask,
+        alignment=plan.mask_alignment,
+        in_files=[str(path) for path in _files(plan.mask, plan.mask_alignment)],
         metadata={one: mask_metadata(plan, datasets, one) for one in plan.mask_origins},
     )
     mask = Node(interface, name="mask", mem_gb=mask_gb(plan))
@@ -215,7 +215,7 @@ def _connect_mask(
         workflow.connect(workflow.get_node("check_images"), field, mask, field)
     workflow.connect(mask, "mask_file", phi0, "mask_file")
     workflow.connect(mask, "provenance", phi0, "provenance")
-    coregister = _init_coregister_node(workflow, plan.mask_route, plan, settings, "coregister")
+    coregister = _init_coregister_node(workflow, plan.mask_alignment, plan, settings, "coregister")
     if coregister is not None:
         workflow.connect(coregister, "pose", mask, "pose")
         workflow.connect(coregister, "failure", mask, "pose_failure")
@@ -248,14 +248,14 @@ def _connect_segmentation(
     """Add the nodes that import and write the segmentation; return None without one."""
     if plan.segmentation is None:
         return None
-    route = plan.segmentation_route
+    alignment = plan.segmentation_alignment
     segmentation = _init_segmentation_node(plan, settings)
     workflow.connect(workflow.get_node("mask"), "is_brain", segmentation, "mask_is_brain")
     workflow.connect(phi0, "magnitude_file", segmentation, "reference_file")
     workflow.connect(workflow.get_node("check_images"), "signal_file", segmentation, "signal_file")
     workflow.connect(phi0, "mask_file", segmentation, "mask_file")
-    if route.anatomical is not None:
-        coregister = _coregistered(workflow, route, plan, settings, "coregister_segmentation")
+    if alignment.anatomical is not None:
+        coregister = _coregistered(workflow, alignment, plan, settings, "coregister_segmentation")
         workflow.connect(coregister, "pose", segmentation, "pose")
         workflow.connect(coregister, "failure", segmentation, "pose_failure")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
@@ -289,10 +289,10 @@ def _connect_b1(
         frequency=plan.frequency,
         head_expected=plan.expects_head,
         source=str(plan.echoes[0].files[0]),
-        companion=plan.b1,
+        auxiliary=plan.b1,
         declared=plan.b1_declared,
-        route=plan.b1_route,
-        in_files=[str(path) for path in _files(plan.b1, plan.b1_route)],
+        alignment=plan.b1_alignment,
+        in_files=[str(path) for path in _files(plan.b1, plan.b1_alignment)],
         metadata={
             one: b1_metadata(plan, datasets, one) for one in plan.b1_origins if one != "none"
         },
@@ -302,8 +302,8 @@ def _connect_b1(
         workflow.connect(workflow.get_node("check_images"), field, b1, field)
     workflow.connect(workflow.get_node("mask"), "mask_file", b1, "mask_file")
     workflow.connect(workflow.get_node("mask"), "is_brain", b1, "is_brain")
-    if plan.b1_route.anatomical is not None:
-        coregister = _coregistered(workflow, plan.b1_route, plan, settings, "coregister_b1")
+    if plan.b1_alignment.anatomical is not None:
+        coregister = _coregistered(workflow, plan.b1_alignment, plan, settings, "coregister_b1")
         workflow.connect(coregister, "pose", b1, "pose")
         workflow.connect(coregister, "failure", b1, "pose_failure")
         workflow.connect(coregister, "provenance", b1, "pose_provenance")
@@ -320,36 +320,38 @@ def _connect_b1(
 
 
 def _coregistered(
-    workflow: Workflow, route: Route, plan: Plan, settings: Settings, name: str
+    workflow: Workflow, alignment: Alignment, plan: Plan, settings: Settings, name: str
 ) -> Node:
     """Return the node that registers the anatomical image; add a new node if there is none yet."""
     for present in ("coregister", "coregister_segmentation"):
         node = workflow.get_node(present)
-        if node is not None and node.inputs.anatomical_file == str(route.anatomical):
+        if node is not None and node.inputs.anatomical_file == str(alignment.anatomical):
             return node
     name = name if workflow.get_node("coregister") else "coregister"
-    return _init_coregister_node(workflow, route, plan, settings, name)
+    return _init_coregister_node(workflow, alignment, plan, settings, name)
 
 
 def _init_segmentation_node(plan: Plan, settings: Settings) -> Node:
-    companion, route = plan.segmentation, plan.segmentation_route
-    tables = [settings.label_table, companion.table if companion.kind == "labels" else None]
-    read = [*_files(companion, route), *filter(None, tables)]
+    auxiliary, alignment = plan.segmentation, plan.segmentation_alignment
+    tables = [settings.label_table, auxiliary.table if auxiliary.kind == "labels" else None]
+    read = [*_files(auxiliary, alignment), *filter(None, tables)]
     interface = ImportSegmentation(
-        companion=companion,
-        route=route,
+        auxiliary=auxiliary,
+        alignment=alignment,
         label_table=settings.label_table and str(settings.label_table),
         in_files=[str(path) for path in read],
     )
-    return Node(interface, name="segmentation", mem_gb=import_gb(plan, companion, route))
+    return Node(interface, name="segmentation", mem_gb=import_gb(plan, auxiliary, alignment))
 
 
-def _files(companion: Companion | None, route: Route) -> list[Path]:
+def _files(auxiliary: AuxiliaryImage | None, alignment: Alignment) -> list[Path]:
     """List the files of a mask, segmentation or ``|B1+|`` map and of its transforms."""
-    return [*(companion.paths if companion else ()), *(step.path for step in route.steps)]
+    return [*(auxiliary.paths if auxiliary else ()), *(step.path for step in alignment.steps)]
 
 
-def _init_tissue_classes_node(workflow: Workflow, image: Companion, settings: Settings) -> Node:
+def _init_tissue_classes_node(
+    workflow: Workflow, image: AuxiliaryImage, settings: Settings
+) -> Node:
     node = Node(
         SegmentT1w(t1w_file=str(image.path), n_threads=settings.omp_nthreads),
         name="tissue_classes",
@@ -361,20 +363,20 @@ def _init_tissue_classes_node(workflow: Workflow, image: Companion, settings: Se
 
 
 def _init_coregister_node(
-    workflow: Workflow, route: Route, plan: Plan, settings: Settings, name: str
+    workflow: Workflow, alignment: Alignment, plan: Plan, settings: Settings, name: str
 ) -> Node | None:
     """Make the node that registers the anatomical image; return None if there is no such image."""
-    if route.anatomical is None:
+    if alignment.anatomical is None:
         return None
     interface = Coregister(
-        anatomical_file=str(route.anatomical),
-        coreg=route.coreg,
+        anatomical_file=str(alignment.anatomical),
+        coreg=alignment.coreg,
         n_threads=settings.omp_nthreads,
     )
     node = Node(
         interface,
         name=name,
-        mem_gb=registration_gb(plan, route),
+        mem_gb=registration_gb(plan, alignment),
         n_procs=settings.omp_nthreads,
     )
     workflow.connect(workflow.get_node("check_images"), "magnitude_file", node, "magnitude_file")

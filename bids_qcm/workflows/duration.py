@@ -47,8 +47,8 @@ def seconds(plan: Plan, settings: Settings) -> float:
         Time in s. The time of a kernel is assumed to be proportional to its number of voxels.
     """
     n_voxels = plan.grid.n_voxels
-    routes = {plan.mask_route, plan.segmentation_route, plan.b1_route}
-    images = {route.anatomical for route in routes} - {None}
+    alignments = {plan.mask_alignment, plan.segmentation_alignment, plan.b1_alignment}
+    images = {alignment.anatomical for alignment in alignments} - {None}
     before = (
         n_voxels * (_SECONDS_PER_VOXEL + _SECONDS_PER_VOXEL_AND_ECHO * len(plan.echoes))
         + len(images) * _SECONDS_OF_REGISTRATION

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.routes import Route
 from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.machine import available_memory_gb
@@ -64,18 +64,18 @@ def preparation_gb(plan: Plan) -> float:
     """Return the peak memory in GB of the steps before all methods."""
     needs = [phi0_gb(plan), sign_gb(plan), mask_gb(plan), b1_gb(plan)]
     pairs = [
-        (plan.mask, plan.mask_route),
-        (plan.segmentation, plan.segmentation_route),
-        (plan.b1, plan.b1_route),
+        (plan.mask, plan.mask_alignment),
+        (plan.segmentation, plan.segmentation_alignment),
+        (plan.b1, plan.b1_alignment),
     ]
-    for companion, route in pairs:
-        if companion is None:
+    for auxiliary, alignment in pairs:
+        if auxiliary is None:
             continue
-        needs.append(import_gb(plan, companion, route))
-        if route.anatomical is not None:
-            needs.append(registration_gb(plan, route))
-        if companion.kind == "t1w":
-            needs.append(tissue_classes_gb(companion))
+        needs.append(import_gb(plan, auxiliary, alignment))
+        if alignment.anatomical is not None:
+            needs.append(registration_gb(plan, alignment))
+        if auxiliary.kind == "t1w":
+            needs.append(tissue_classes_gb(auxiliary))
     return max(needs)
 
 
@@ -83,7 +83,7 @@ def mask_gb(plan: Plan) -> float:
     """Return the peak memory in GB needed to import or make the mask."""
     needs = [_COPYING_GB]
     if plan.mask is not None:
-        needs.append(import_gb(plan, plan.mask, plan.mask_route))
+        needs.append(import_gb(plan, plan.mask, plan.mask_alignment))
     if "template" in plan.mask_origins:
         needs.append(_TEMPLATE_GB + _TEMPLATE_BYTES * plan.grid.n_voxels / 1e9)
     return max(needs)
@@ -95,7 +95,7 @@ def b1_gb(plan: Plan) -> float:
         return 0.0
     needs = [_B1_GB + _B1_BYTES * plan.grid.n_voxels / 1e9]
     if plan.b1 is not None:
-        needs.append(import_gb(plan, plan.b1, plan.b1_route))
+        needs.append(import_gb(plan, plan.b1, plan.b1_alignment))
     return max(needs)
 
 
@@ -132,21 +132,21 @@ def volume_gb() -> float:
     return _COPYING_GB
 
 
-def import_gb(plan: Plan, companion: Companion, route: Route) -> float:
+def import_gb(plan: Plan, auxiliary: AuxiliaryImage, alignment: Alignment) -> float:
     """Return the peak memory in GB needed to resample a derivative to the phase grid."""
-    if route.same_grid:
+    if alignment.same_grid:
         return _COPYING_GB + plan.grid.n_voxels * _SAME_GRID_BYTES / 1e9
-    of_source = _IMPORT_BYTES_OF_SOURCE * sum(map(_n_voxels_of, companion.paths))
+    of_source = _IMPORT_BYTES_OF_SOURCE * sum(map(_n_voxels_of, auxiliary.paths))
     return _IMPORT_GB + (_IMPORT_BYTES * plan.grid.n_voxels + of_source) / 1e9
 
 
-def registration_gb(plan: Plan, route: Route) -> float:
+def registration_gb(plan: Plan, alignment: Alignment) -> float:
     """Return the peak memory in GB needed to register the anatomical image."""
-    n_voxels = plan.grid.n_voxels + _n_voxels_of(route.anatomical)
+    n_voxels = plan.grid.n_voxels + _n_voxels_of(alignment.anatomical)
     return _REGISTRATION_GB + _REGISTRATION_BYTES * n_voxels / 1e9
 
 
-def tissue_classes_gb(image: Companion) -> float:
+def tissue_classes_gb(image: AuxiliaryImage) -> float:
     """Return the peak memory in GB needed to segment a T1w image."""
     n_voxels = _n_voxels_of(image.path)
     return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * n_voxels / 1e9

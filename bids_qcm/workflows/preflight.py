@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import b1_datasets, mask_datasets, segmentation_datasets
+from bids_qcm.bids.anatomy.datasets import b1_datasets, mask_datasets, segmentation_datasets
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan, plan_acquisition
 from bids_qcm.bids.run_records import Failure

@@ -2,15 +2,15 @@ import json
 
 import pytest
 
+from bids_qcm.bids.anatomy.label_tables import read_table
+from bids_qcm.bids.anatomy.transforms import read_transform
 from bids_qcm.bids.dataset import check_description
 from bids_qcm.bids.errors import DatasetError, InputError
 from bids_qcm.bids.files import is_hidden, require_content, visible
 from bids_qcm.bids.images import read_grid
-from bids_qcm.bids.label_tables import read_table
 from bids_qcm.bids.results import read_sidecar as read_result_sidecar
 from bids_qcm.bids.sidecars import read_sidecar
 from bids_qcm.bids.tables import read_condstats
-from bids_qcm.bids.transforms import read_transform
 
 KEY = "annex/objects/MD5E-s4096--d41d8cd98f00b204e9800998ecf8427e.nii.gz"
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"

@@ -5,6 +5,8 @@ from importlib.metadata import version
 import pytest
 
 from bids_qcm import __version__
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.transforms import Step
 from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.bids.provenance import (
     condmap_metadata,
@@ -13,8 +15,6 @@ from bids_qcm.bids.provenance import (
     phi0_metadata,
     segmentation_metadata,
 )
-from bids_qcm.bids.routes import Route
-from bids_qcm.bids.transforms import Step
 from bids_qcm.recon import METHODS
 
 RAW = [f"bids:raw:sub-01/anat/sub-01_part-{part}_T2w.nii.gz" for part in ("mag", "phase")]
@@ -141,8 +141,8 @@ def test_the_sidecar_of_a_map_names_its_segmentation(full_plan, settings, datase
 
 def test_transforms_are_sources(full_plan, settings, datasets):
     path = datasets["seg"] / "sub-01/anat/sub-01_from-a_to-b_xfm.txt"
-    route = Route(steps=(Step(path),))
-    moved = replace(full_plan, segmentation_route=route, mask_route=route)
+    alignment = Alignment(steps=(Step(path),))
+    moved = replace(full_plan, segmentation_alignment=alignment, mask_alignment=alignment)
     uri = "bids:seg:sub-01/anat/sub-01_from-a_to-b_xfm.txt"
     for metadata in (
         mask_metadata(moved, datasets, "derivative"),

@@ -17,7 +17,10 @@ from tests.docs.blocks import PAGES, ROOT
 PACKAGE = ROOT / "bids_qcm"
 # where sidecars and the dataset's description are put together
 DESCRIBING = [
-    *(PACKAGE / "bids" / f"{name}.py" for name in ("provenance", "routes", "derivatives")),
+    *(
+        PACKAGE / "bids" / f"{name}.py"
+        for name in ("provenance", "anatomy/alignments", "derivatives")
+    ),
     PACKAGE / "bids" / "container.py",
     *sorted((PACKAGE / "interfaces").glob("*.py")),
 ]

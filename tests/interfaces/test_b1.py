@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bids_qcm.bids.companions import SCANNER, Companion
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.auxiliary import SCANNER, AuxiliaryImage
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_values, save_array
-from bids_qcm.bids.routes import Route
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.interfaces.b1 import MakeB1, WriteB1
 
@@ -47,9 +47,9 @@ def make(tmp_path, head, monkeypatch):
             "frequency": 127.74e6,
             "is_brain": True,
             "source": "sub-01_part-mag_T2w.nii.gz",
-            "companion": Companion((path,), path.parent, "b1", SCANNER),
+            "auxiliary": AuxiliaryImage((path,), path.parent, "b1", SCANNER),
             "declared": DeclaredB1("percent"),
-            "route": Route(same_grid=True),
+            "alignment": Alignment(same_grid=True),
             "metadata": {one: {"Sources": [one]} for one in ("measured", "model")},
         }
         return MakeB1(origins=origins, **files | given | inputs)

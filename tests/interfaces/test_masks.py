@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from nibabel.affines import from_matvec
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_integers, save_array
-from bids_qcm.bids.routes import Route
 from bids_qcm.interfaces.masks import MakeMask
 
 AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
@@ -26,8 +26,8 @@ def make_mask(ball, tmp_path, monkeypatch):
             magnitude_file=ball.files["magnitude"],
             signal_file=ball.files["mask"],
             source="sub-01_part-mag_T2w.nii.gz",
-            companion=Companion((path,), ball.folder, "mask"),
-            **{"route": Route(same_grid=True)} | options,
+            auxiliary=AuxiliaryImage((path,), ball.folder, "mask"),
+            **{"alignment": Alignment(same_grid=True)} | options,
             metadata={one: {"Type": one, "Sources": [f"bids:{one}"]} for one in ORIGINS},
         )
         return interface.run().outputs
@@ -62,7 +62,9 @@ def test_a_pose_moves_the_mask(make_mask, ball):
     shift = from_matvec(np.eye(3), [50, -20, 7])
     path = ball.folder / "moved.nii.gz"
     save_array(path, ball.mask, shift @ AFFINE)
-    found = make_mask("derivative", path=path, route=Route(coreg="rigid"), pose=shift.tolist())
+    found = make_mask(
+        "derivative", path=path, alignment=Alignment(coreg="rigid"), pose=shift.tolist()
+    )
     np.testing.assert_array_equal(read_integers(Path(found.mask_file)), ball.mask)
 
 

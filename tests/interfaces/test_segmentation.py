@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from nibabel.affines import from_matvec
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_integers, save_array
-from bids_qcm.bids.routes import Route
 from bids_qcm.interfaces.segmentation import ImportSegmentation
 
 AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
@@ -18,11 +18,11 @@ def segmentation(ball, tmp_path, monkeypatch):
     """An interface that imports the ball's labels."""
     monkeypatch.chdir(tmp_path)
 
-    def segmentation(name="labels", route=None, **options):
+    def segmentation(name="labels", alignment=None, **options):
         path = Path(ball.files.get(name, name))
         return ImportSegmentation(
-            companion=Companion((path,), ball.folder),
-            route=route or Route(same_grid=True),
+            auxiliary=AuxiliaryImage((path,), ball.folder),
+            alignment=alignment or Alignment(same_grid=True),
             in_files=[str(path)],
             reference_file=ball.files["magnitude"],
             signal_file=ball.files["mask"],
@@ -67,11 +67,11 @@ def test_a_pose_maps_phase_coordinates_to_label_coordinates(segmentation, ball):
     shift = from_matvec(np.eye(3), [50, -20, 7])
     path = ball.folder / "moved.nii.gz"
     save_array(path, ball.labels, shift @ AFFINE)
-    interface = segmentation(str(path), Route(coreg="rigid"), pose=shift.tolist())
+    interface = segmentation(str(path), Alignment(coreg="rigid"), pose=shift.tolist())
     found = read_integers(Path(interface.run().outputs.labels_file))
     np.testing.assert_array_equal(found, ball.labels)
     with pytest.raises(InputError, match="does not overlap enough with the head"):
-        segmentation(str(path), Route(coreg="rigid")).run()
+        segmentation(str(path), Alignment(coreg="rigid")).run()
 
 
 @pytest.mark.parametrize("option", ["pose_failure", "labels_failure"])

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_qcm.bids.anatomy.label_tables import write_names
 from bids_qcm.bids.images import save_array
-from bids_qcm.bids.label_tables import write_names
 from bids_qcm.bids.tables import CONDSTATS
 from bids_qcm.interfaces.statistics import ComputeStatistics
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from bids_qcm.bids.anatomy.label_tables import write_names
 from bids_qcm.bids.images import save_array
-from bids_qcm.bids.label_tables import write_names
 from bids_qcm.interfaces.verdict import JudgeMap
 
 

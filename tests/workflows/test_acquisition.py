@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.images import read_values
-from bids_qcm.bids.routes import Route
 from bids_qcm.recon import METHODS
 from bids_qcm.workflows.acquisition import init_acquisition_wf, write_node_name
 
@@ -103,11 +103,11 @@ def test_a_b1_map_of_the_anatomy_is_registered_once(
     given = settings(methods=("inversion",))
     (plan,) = make_plans(given)
     path = datasets["seg"] / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
-    route = Route(coreg="rigid", anatomical=path)
-    b1 = Companion((path,), datasets["seg"], "b1")
-    plan = replace(plan, b1=b1, b1_route=route, b1_origins=("measured",))
+    alignment = Alignment(coreg="rigid", anatomical=path)
+    b1 = AuxiliaryImage((path,), datasets["seg"], "b1")
+    plan = replace(plan, b1=b1, b1_alignment=alignment, b1_origins=("measured",))
     if shared:
-        plan = replace(plan, segmentation_route=route)
+        plan = replace(plan, segmentation_alignment=alignment)
     workflow = init_acquisition_wf(plan=plan, settings=given, datasets=datasets, name="one_wf")
     registrations = [name for name in workflow.list_node_names() if "coregister" in name]
     assert registrations == ["coregister"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_qcm.bids.companions import derivative_datasets
+from bids_qcm.bids.anatomy.datasets import derivative_datasets
 from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.bids.images import Grid
 from bids_qcm.cli.phantom import main as phantom_main

@@ -6,8 +6,8 @@ import pytest
 
 from bids_qcm.bids.errors import InputError, NoInputError, SelectionError
 from bids_qcm.bids.images import save_array
-from bids_qcm.bids.phantom_dataset import write_phantom_dataset
-from bids_qcm.bids.phantom_truth import list_participants, read_map, read_truth
+from bids_qcm.bids.phantom.dataset import write_phantom_dataset
+from bids_qcm.bids.phantom.truth import list_participants, read_map, read_truth
 from bids_qcm.phantom.make import make_head
 from bids_qcm.phantom.parameters import PhantomParameters
 

@@ -2,12 +2,8 @@ import json
 
 import pytest
 
-from bids_qcm.bids.companions import (
-    Companion,
-    derivative_datasets,
-    mask_datasets,
-    segmentation_datasets,
-)
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.datasets import derivative_datasets, mask_datasets, segmentation_datasets
 from bids_qcm.bids.errors import InputError
 
 
@@ -66,29 +62,29 @@ def test_names_are_fit_for_uris_and_distinct(tmp_path):
 
 def test_the_label_table_has_the_same_name(dataset):
     path = dataset.segmentation()
-    companion = Companion((path,), dataset.root / "derivatives" / "seg")
-    assert companion.table is None
+    auxiliary = AuxiliaryImage((path,), dataset.root / "derivatives" / "seg")
+    assert auxiliary.table is None
     table = path.with_name("sub-01_dseg.tsv")
     table.symlink_to("gone")
-    assert companion.table == table
+    assert auxiliary.table == table
     table.unlink()
     table.write_text("index\tname\n")
-    assert companion.table == table
+    assert auxiliary.table == table
 
 
 def test_a_label_table_is_inherited_from_the_folders_above(dataset):
     path = dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_desc-aseg_dseg.nii.gz")
-    companion = Companion((path,), dataset.root / "derivatives" / "seg")
+    auxiliary = AuxiliaryImage((path,), dataset.root / "derivatives" / "seg")
     dataset.json("desc-aseg_dseg.tsv", "outside of the dataset")
     dataset.json("derivatives/seg/desc-aparcaseg_dseg.tsv", "another")
     dataset.json("derivatives/seg/desc-aseg_probseg.tsv", "another")
-    assert companion.table is None
+    assert auxiliary.table is None
     general = dataset.json("derivatives/seg/dseg.tsv", "")
-    assert companion.table == general
+    assert auxiliary.table == general
     table = dataset.json("derivatives/seg/desc-aseg_dseg.tsv", "")
-    assert companion.table == table
+    assert auxiliary.table == table
     nearer = dataset.json("derivatives/seg/sub-01/sub-01_dseg.tsv", "")
-    assert companion.table == nearer
+    assert auxiliary.table == nearer
 
 
 @pytest.mark.parametrize(
@@ -126,10 +122,10 @@ def test_hidden_folders_are_no_datasets(dataset):
 def test_a_hidden_table_is_no_label_table(dataset):
     path = dataset.segmentation()
     dataset.json("derivatives/seg/sub-01/anat/._sub-01_dseg.tsv", "")
-    companion = Companion((path,), dataset.root / "derivatives/seg")
-    assert companion.table is None
+    auxiliary = AuxiliaryImage((path,), dataset.root / "derivatives/seg")
+    assert auxiliary.table is None
     table = dataset.json("derivatives/seg/sub-01/anat/sub-01_dseg.tsv", "")
-    assert companion.table == table
+    assert auxiliary.table == table
 
 
 def test_a_description_without_content_says_how_to_get_it(tmp_path):

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.b1_maps import read_declared
-from bids_qcm.bids.candidates import (
+from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.b1_maps import read_declared
+from bids_qcm.bids.anatomy.search import (
     b1_maps_of_others,
     find_b1_map,
     find_mask,
@@ -18,16 +20,14 @@ from bids_qcm.bids.candidates import (
     find_t1w,
     other_masks,
 )
-from bids_qcm.bids.companions import Companion
-from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid, read_echo, read_integers, read_stored
-from bids_qcm.bids.routes import Route, plan_route
-from bids_qcm.bids.segmentations import (
+from bids_qcm.bids.anatomy.segmentations import (
     check_agreement,
     check_placement,
     read_tissues,
     sample_mask,
 )
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import Grid, read_echo, read_integers, read_stored
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.phase import PhaseUnits, signal_mask
 from bids_qcm.recon import METHODS
@@ -37,13 +37,13 @@ from bids_qcm.settings import Settings
 
 @dataclass(frozen=True)
 class Found:
-    """Outcome of a search: an image and its route to the grid of the phase, or a reason.
+    """Outcome of a search: an image and its alignment to the grid of the phase, or a reason.
 
     Attributes
     ----------
-    companion : Companion or None
+    auxiliary : AuxiliaryImage or None
         The image; None if no usable image was found.
-    route : Route
+    alignment : Alignment
         How the image is resampled to the grid of the phase.
     why_none : str
         Reason why no image is used; empty if there is an image.
@@ -53,8 +53,8 @@ class Found:
         position is known only after the registration.
     """
 
-    companion: Companion | None = None
-    route: Route = field(default_factory=Route)
+    auxiliary: AuxiliaryImage | None = None
+    alignment: Alignment = field(default_factory=Alignment)
     why_none: str = ""
     warnings: tuple[str, ...] = ()
     brain: NDArray[np.bool_] | None = field(default=None, compare=False)
@@ -183,20 +183,20 @@ class Finder:
             return FoundMask(Found(warnings=warnings), last)
         image = self._image_for_mask()
         image = replace(image, warnings=(*warnings, *image.warnings))
-        first: tuple[MaskOrigin, ...] = ("T1w",) if image.companion else ()
+        first: tuple[MaskOrigin, ...] = ("T1w",) if image.auxiliary else ()
         return FoundMask(image, (*first, "template", *last))
 
     def _derived_mask(self, datasets: Sequence[Path]) -> Found | None:
         found = find_mask(self.acquisition, self.grid, datasets, self.settings.mask_filters)
         if found is None:
             return None
-        route, warnings = self._route(found)
+        alignment, warnings = self._alignment(found)
         brain = None
         if not self.headers_only:
             read_integers(found.path)
-            if route.coreg in (None, "header"):
-                brain = sample_mask(found.path, self.grid, route.point_map())
-        return Found(found, route, "", tuple(warnings), brain)
+            if alignment.coreg in (None, "header"):
+                brain = sample_mask(found.path, self.grid, alignment.point_map())
+        return Found(found, alignment, "", tuple(warnings), brain)
 
     def _image_for_mask(self) -> Found:
         """Find the T1w image to compute a brain mask from."""
@@ -210,10 +210,10 @@ class Finder:
                 return Found()
             if not self.headers_only:
                 read_stored(found.path)
-            route, warnings = self._route(found)
+            alignment, warnings = self._alignment(found)
         except InputError as error:
             return Found(warnings=(f"the brain mask is computed without a T1w image: {error}",))
-        return Found(found, route, "", tuple(warnings))
+        return Found(found, alignment, "", tuple(warnings))
 
     def segmentation(self, datasets: Sequence[Path], mask: Found) -> Found:
         """Find the segmentation, or the reason why no segmentation is used.
@@ -246,12 +246,12 @@ class Finder:
                 return self._without_segmentation(
                     _no_segmentation(acquisition, filtered), worth_a_warning=filtered
                 )
-            route, warnings = self._route(found)
+            alignment, warnings = self._alignment(found)
             if not self.headers_only:
-                self._check(found, route, mask)
+                self._check(found, alignment, mask)
         except InputError as error:
             return self._without_segmentation(str(error), worth_a_warning=True)
-        return Found(found, route, "", tuple(warnings))
+        return Found(found, alignment, "", tuple(warnings))
 
     def b1(self, datasets: Sequence[Path], frequency: float) -> FoundB1:
         """Find the measured ``|B1+|`` map, and the alternatives if it is missing or fails.
@@ -320,8 +320,8 @@ class Finder:
         declared = read_declared(found)
         if not self.headers_only:
             read_stored(found.path)
-        route, warnings = self._route(found)
-        return FoundB1(Found(found, route, "", tuple(warnings)), declared=declared)
+        alignment, warnings = self._alignment(found)
+        return FoundB1(Found(found, alignment, "", tuple(warnings)), declared=declared)
 
     def _unused_b1_maps(self, datasets: Sequence[Path]) -> tuple[str, ...]:
         """Return a warning that lists the maps intended for other images, if there are any."""
@@ -361,8 +361,8 @@ class Finder:
         told = worth_a_warning and not refused
         return Found(why_none=why, warnings=(f"no segmentation is used: {why}",) if told else ())
 
-    def _route(self, found: Companion) -> tuple[Route, list[str]]:
-        return plan_route(found, self.acquisition, self.grid, self.datasets, self.settings)
+    def _alignment(self, found: AuxiliaryImage) -> tuple[Alignment, list[str]]:
+        return plan_alignment(found, self.acquisition, self.grid, self.datasets, self.settings)
 
     def _t1w(self) -> Found:
         acquisition, settings = self.acquisition, self.settings
@@ -373,30 +373,30 @@ class Finder:
             )
         if not self.headers_only:
             read_stored(found.path)
-        route, warnings = self._route(found)
+        alignment, warnings = self._alignment(found)
         warning = (
             f"{acquisition.name}: the segmentation has low confidence, because it was computed "
             f"from {found.path.name} by intensity classification; a segmentation by FreeSurfer, "
             "FastSurfer or SynthSeg is more accurate"
         )
-        return Found(found, route, "", (warning, *warnings))
+        return Found(found, alignment, "", (warning, *warnings))
 
-    def _check(self, found: Companion, route: Route, mask: Found) -> None:
+    def _check(self, found: AuxiliaryImage, alignment: Alignment, mask: Found) -> None:
         """Check the labels of a segmentation, and its position unless a registration decides it."""
         labels, _ = read_tissues(found, self.settings.label_table)
-        if route.coreg not in (None, "header"):
+        if alignment.coreg not in (None, "header"):
             # the files of the transforms must be readable
-            route.point_map()
+            alignment.point_map()
             return
         magnitude, phase = read_echo(*self.first_echo, self.units)
-        point_map = route.point_map()
+        point_map = alignment.point_map()
         try:
             head = signal_mask(magnitude, phase)
         except ValueError as error:
             raise InputError(self.first_echo[0], str(error), "look at this image") from error
         check_placement(found.path, labels, self.grid, magnitude, head, point_map)
         if mask.brain is not None:
-            where = mask.companion.path
+            where = mask.auxiliary.path
             check_agreement(found.path, labels, self.grid, mask.brain, where, point_map)
 
 

@@ -10,7 +10,7 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import Grid, read_grid, read_values
 from bids_qcm.bids.sidecars import is_number, read_sidecar
@@ -19,12 +19,12 @@ from bids_qcm.recon.b1_smoothing import SMOOTHING_MM
 from bids_qcm.segmentation.resampling import PointMap, resample_means
 
 
-def read_declared(companion: Companion) -> DeclaredB1:
+def read_declared(auxiliary: AuxiliaryImage) -> DeclaredB1:
     """Read the unit and the flip angles from the sidecar of a ``|B1+|`` map.
 
     Parameters
     ----------
-    companion : Companion
+    auxiliary : AuxiliaryImage
         Image of kind ``b1``. Its sidecar is optional.
 
     Returns
@@ -36,7 +36,7 @@ def read_declared(companion: Companion) -> DeclaredB1:
     InputError
         If the sidecar cannot be read, or its ``Units`` is not a unit of ``|B1+|``.
     """
-    sidecar = read_sidecar(companion.path, companion.dataset)
+    sidecar = read_sidecar(auxiliary.path, auxiliary.dataset)
     try:
         return DeclaredB1(
             declared_unit(str(sidecar.get("Units") or "")),
@@ -44,7 +44,7 @@ def read_declared(companion: Companion) -> DeclaredB1:
             _angle(sidecar, "FlipAngle"),
         )
     except B1MapError as error:
-        raise InputError(companion.path, error.problem, error.remedy) from error
+        raise InputError(auxiliary.path, error.problem, error.remedy) from error
 
 
 def import_b1(

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.label_tables import (
+from bids_qcm.bids.anatomy.label_tables import (
     BIDS_LABELS,
     FREESURFER_LABELS,
     known_table,
@@ -10,6 +9,7 @@ from bids_qcm.bids.label_tables import (
     tissue_of_abbreviation,
     write_names,
 )
+from bids_qcm.bids.errors import InputError
 
 # Labels in SynthSeg's documentation, without and with cortical parcellation.
 SYNTHSEG = [

@@ -8,13 +8,13 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.candidates import find_t1w
-from bids_qcm.bids.companions import NATIVE, SCANNER, Companion
+from bids_qcm.bids.anatomy.auxiliary import NATIVE, SCANNER, AuxiliaryImage
+from bids_qcm.bids.anatomy.search import find_t1w
+from bids_qcm.bids.anatomy.transforms import PointTransform, Step, find_steps
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.images import Grid, read_grid
 from bids_qcm.bids.names import IMAGE_EXTENSIONS
-from bids_qcm.bids.transforms import PointTransform, Step, find_steps
 from bids_qcm.settings import Coreg, Settings
 
 # Anatomical images of FreeSurfer; bias-corrected images are preferred to raw images.
@@ -22,7 +22,7 @@ _FREESURFER_IMAGES = ("nu.mgz", "orig_nu.mgz", "T1.mgz", "orig.mgz")
 
 
 @dataclass(frozen=True)
-class Route:
+class Alignment:
     """The mapping of points from the phase's coordinates to an image's coordinates.
 
     Attributes
@@ -59,7 +59,7 @@ class Route:
         return None if self.same_grid else PointTransform(self.steps, pose)
 
     def describe(self) -> dict[str, Any]:
-        """Return the sidecar fields of the route; a registration adds its results later."""
+        """Return the sidecar fields of the alignment; a registration adds its results later."""
         if self.same_grid:
             return {"Resampling": "none, same grid as the phase"}
         described: dict[str, Any] = {"Resampling": "linear for each label, largest fraction wins"}
@@ -72,16 +72,16 @@ class Route:
         return described
 
 
-def plan_route(
-    companion: Companion,
+def plan_alignment(
+    auxiliary: AuxiliaryImage,
     acquisition: Acquisition,
     grid: Grid,
     datasets: Sequence[Path],
     settings: Settings,
-) -> tuple[Route, list[str]]:
-    """Return the route of an image to the grid of an acquisition's phase.
+) -> tuple[Alignment, list[str]]:
+    """Return the alignment of an image to the grid of an acquisition's phase.
 
-    The first possible route is taken:
+    The first possible alignment is taken:
 
     1. No resampling, if the image is in the grid of the phase.
     2. By the headers, if the image is in the coordinates of the phase.
@@ -91,7 +91,7 @@ def plan_route(
 
     Parameters
     ----------
-    companion : Companion
+    auxiliary : AuxiliaryImage
         Image to resample.
     acquisition : Acquisition
     grid : Grid
@@ -102,7 +102,7 @@ def plan_route(
 
     Returns
     -------
-    route : Route
+    alignment : Alignment
     warnings : list of str
 
     Raises
@@ -111,33 +111,33 @@ def plan_route(
         If a required transform is missing, or rigid registration was requested but no anatomical
         image was found.
     """
-    if read_grid(companion.path).matches(grid):
-        return Route(same_grid=True), []
-    if companion.space == SCANNER:
-        return Route(coreg="header"), []
-    own_first = [companion.dataset, *(path for path in datasets if path != companion.dataset)]
+    if read_grid(auxiliary.path).matches(grid):
+        return Alignment(same_grid=True), []
+    if auxiliary.space == SCANNER:
+        return Alignment(coreg="header"), []
+    own_first = [auxiliary.dataset, *(path for path in datasets if path != auxiliary.dataset)]
     if acquisition.suffix != NATIVE:
-        steps = find_steps(acquisition.suffix, companion.space, acquisition, own_first)
+        steps = find_steps(acquisition.suffix, auxiliary.space, acquisition, own_first)
         if steps is not None:
-            return Route(steps=steps), []
-    steps = find_steps(NATIVE, companion.space, acquisition, own_first)
+            return Alignment(steps=steps), []
+    steps = find_steps(NATIVE, auxiliary.space, acquisition, own_first)
     if steps is None:
         raise InputError(
-            companion.path,
-            f"is in the space {companion.space}, but no transform from this space was found",
-            f"add sub-{acquisition.subject}_from-{companion.space}_to-{NATIVE}_mode-image_xfm.h5 "
+            auxiliary.path,
+            f"is in the space {auxiliary.space}, but no transform from this space was found",
+            f"add sub-{acquisition.subject}_from-{auxiliary.space}_to-{NATIVE}_mode-image_xfm.h5 "
             "(ITK .h5 or .txt) to its folder",
         )
-    coreg, anatomical, warnings = _choose_coreg(companion, acquisition, grid, settings)
-    return Route(steps=steps, coreg=coreg, anatomical=anatomical), warnings
+    coreg, anatomical, warnings = _choose_coreg(auxiliary, acquisition, grid, settings)
+    return Alignment(steps=steps, coreg=coreg, anatomical=anatomical), warnings
 
 
 def _choose_coreg(
-    companion: Companion, acquisition: Acquisition, grid: Grid, settings: Settings
+    auxiliary: AuxiliaryImage, acquisition: Acquisition, grid: Grid, settings: Settings
 ) -> tuple[Coreg, Path | None, list[str]]:
     if settings.coreg == "header":
         return "header", None, []
-    anatomical = _anatomical_image(companion, acquisition, grid, settings)
+    anatomical = _anatomical_image(auxiliary, acquisition, grid, settings)
     if anatomical is not None:
         require_content(anatomical)
     if anatomical is None:
@@ -146,24 +146,24 @@ def _choose_coreg(
     else:
         return settings.coreg, anatomical, []
     if settings.coreg == "rigid":
-        raise InputError(companion.path, f"cannot be registered: {obstacle}", remedy)
+        raise InputError(auxiliary.path, f"cannot be registered: {obstacle}", remedy)
     warning = (
-        f"{companion.path.name}: aligned by the coordinates in its header; the alignment was not "
+        f"{auxiliary.path.name}: aligned by the coordinates in its header; the alignment was not "
         f"checked, because {obstacle}; {remedy}"
     )
     return "header", None, [warning]
 
 
 def _anatomical_image(
-    companion: Companion, acquisition: Acquisition, grid: Grid, settings: Settings
+    auxiliary: AuxiliaryImage, acquisition: Acquisition, grid: Grid, settings: Settings
 ) -> Path | None:
     """Return the T1w image in the coordinates of a derivative; None if it is not unique.
 
     The image is taken from the dataset of the derivative, otherwise from the raw dataset.
     """
-    if companion.kind == "t1w":
-        return companion.path
-    folder = companion.path.parent
+    if auxiliary.kind == "t1w":
+        return auxiliary.path
+    folder = auxiliary.path.parent
     if folder.name == "fmap":
         folder = folder.with_name("anat")
     if folder.name == "mri":

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine, from_matvec
 
+from bids_qcm.bids.anatomy.transforms import PointTransform, Step, find_steps, read_transform
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.transforms import PointTransform, Step, find_steps, read_transform
 
 XFM = "derivatives/{}/sub-01/anat/sub-01_from-{}_to-{}_mode-image_xfm.{}"
 LPS = np.array([-1, -1, 1])

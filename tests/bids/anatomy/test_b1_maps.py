@@ -4,12 +4,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_qcm.bids.b1_maps import import_b1
-from bids_qcm.bids.companions import SCANNER, b1_datasets
+from bids_qcm.bids.anatomy.auxiliary import SCANNER
+from bids_qcm.bids.anatomy.b1_maps import import_b1
+from bids_qcm.bids.anatomy.datasets import b1_datasets
+from bids_qcm.bids.anatomy.transforms import PointTransform
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import Grid
 from bids_qcm.bids.planning import plan_acquisition
-from bids_qcm.bids.transforms import PointTransform
 from bids_qcm.checks.b1 import DeclaredB1
 
 FMAP = "sub-01/fmap/sub-01_TB1map"

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import NATIVE, SCANNER, Companion, Kind, named_space
+from bids_qcm.bids.anatomy.auxiliary import NATIVE, SCANNER, AuxiliaryImage, Kind, named_space
+from bids_qcm.bids.anatomy.label_tables import (
+    BIDS_LABELS,
+    FREESURFER_LABELS,
+    tissue_of_abbreviation,
+)
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.filters import names, passes
 from bids_qcm.bids.images import Grid, read_grid
-from bids_qcm.bids.label_tables import BIDS_LABELS, FREESURFER_LABELS, tissue_of_abbreviation
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.bids.sidecars import read_sidecar
 
@@ -49,14 +53,14 @@ class _Candidate:
 
     Attributes
     ----------
-    companion : Companion
+    auxiliary : AuxiliaryImage
     entities : mapping of str to str
         Entities of the file, including ``suffix``.
     rank : int
         The candidate with the lowest rank is preferred.
     """
 
-    companion: Companion
+    auxiliary: AuxiliaryImage
     entities: Mapping[str, str]
     rank: int
 
@@ -66,7 +70,7 @@ def find_segmentation(
     grid: Grid,
     datasets: Sequence[Path],
     filters: Mapping[str, Any],
-) -> Companion | None:
+) -> AuxiliaryImage | None:
     """Return the best segmentation for an acquisition.
 
     Segmentations of the same session are preferred to segmentations without a session. A
@@ -85,13 +89,13 @@ def find_segmentation(
     grid : Grid
         Grid of the phase.
     datasets : sequence of Path
-        Datasets from :func:`bids_qcm.bids.companions.derivative_datasets`, in search order.
+        Datasets from :func:`bids_qcm.bids.anatomy.datasets.derivative_datasets`, in search order.
     filters : mapping
         Entities that the segmentation must have.
 
     Returns
     -------
-    Companion or None
+    AuxiliaryImage or None
         None if no dataset has a segmentation that passes the filters.
 
     Raises
@@ -107,7 +111,7 @@ def find_mask(
     grid: Grid,
     datasets: Sequence[Path],
     filters: Mapping[str, Any],
-) -> Companion | None:
+) -> AuxiliaryImage | None:
     """Return the best brain mask for an acquisition; see :func:`find_segmentation`.
 
     A brain mask is named ``desc-brain_mask`` or ``label-brain_mask``. If `filters` contain
@@ -121,7 +125,7 @@ def find_mask(
 def other_masks(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
     """Return all masks of an acquisition's participant and session, whatever they show."""
     return [
-        candidate.companion.path
+        candidate.auxiliary.path
         for session in _sessions(acquisition, datasets, {})
         for dataset in datasets
         for candidate in _named_masks(dataset, acquisition.subject, session)
@@ -135,7 +139,7 @@ def find_t1w(
     filters: Mapping[str, Any],
     *,
     any_of_equal: bool = False,
-) -> Companion | None:
+) -> AuxiliaryImage | None:
     """Return the best T1w image in the raw dataset; see :func:`find_segmentation`.
 
     If `any_of_equal` is true, the first by name of several equally good images is returned,
@@ -153,7 +157,7 @@ def find_b1_map(
     filters: Mapping[str, Any],
     *,
     of_others: bool = False,
-) -> Companion | None:
+) -> AuxiliaryImage | None:
     """Return the best measured ``|B1+|`` map: ``fmap/*_TB1map`` of the same session.
 
     The first dataset with a suitable map is used. Within a dataset, a map whose ``IntendedFor``
@@ -169,7 +173,7 @@ def find_b1_map(
 
     Returns
     -------
-    Companion or None
+    AuxiliaryImage or None
         None if no dataset has a suitable map.
 
     Raises
@@ -194,7 +198,7 @@ def find_b1_map(
 def b1_maps_of_others(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
     """Return the ``|B1+|`` maps of the session whose ``IntendedFor`` names only other images."""
     return [
-        candidate.companion.path
+        candidate.auxiliary.path
         for dataset in datasets
         for candidate in _b1_maps(dataset, acquisition)
         if candidate.rank == _B1_RANKS["others"]
@@ -210,7 +214,7 @@ def _find(
     what: str,
     *,
     any_of_equal: bool = False,
-) -> Companion | None:
+) -> AuxiliaryImage | None:
     for session in _sessions(acquisition, datasets, filters):
         for dataset in datasets:
             found = [
@@ -243,25 +247,25 @@ def _best(
     what: str,
     *,
     any_of_equal: bool,
-) -> Companion:
+) -> AuxiliaryImage:
     def order(candidate: _Candidate) -> tuple[bool, bool, int, bool]:
-        companion = candidate.companion
+        auxiliary = candidate.auxiliary
         return (
-            not read_grid(companion.path).matches(grid),
-            companion.space != NATIVE,
+            not read_grid(auxiliary.path).matches(grid),
+            auxiliary.space != NATIVE,
             candidate.rank,
             not _agrees(candidate.entities, acquisition),
         )
 
     orders = [order(candidate) for candidate in candidates]
     equal = (
-        candidate.companion
+        candidate.auxiliary
         for candidate, own in zip(candidates, orders, strict=True)
         if own == min(orders)
     )
-    first, *others = sorted(equal, key=lambda companion: companion.path.name)
+    first, *others = sorted(equal, key=lambda auxiliary: auxiliary.path.name)
     if others and not any_of_equal:
-        names = ", ".join(companion.path.name for companion in (first, *others))
+        names = ", ".join(auxiliary.path.name for auxiliary in (first, *others))
         raise InputError(
             first.path,
             f"is one of several candidates for the {what}: {names}",
@@ -307,13 +311,14 @@ def _named_masks(dataset: Path, subject: str, session: str | None) -> Iterator[_
     """Yield all images with the suffix ``mask``, whatever they show."""
     for path, entities in _anatomical_files(dataset, subject, session):
         if entities["suffix"] == "mask":
-            yield _Candidate(Companion((path,), dataset, "mask", _space(entities)), entities, 0)
+            image = AuxiliaryImage((path,), dataset, "mask", _space(entities))
+            yield _Candidate(image, entities, 0)
 
 
 def _t1w_images(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
     for path, entities in _anatomical_files(dataset, subject, session):
         if entities["suffix"] == "T1w" and entities.get("part", "mag") == "mag":
-            yield _Candidate(Companion((path,), dataset, "t1w"), entities, 0)
+            yield _Candidate(AuxiliaryImage((path,), dataset, "t1w"), entities, 0)
 
 
 def _b1_maps(dataset: Path, acquisition: Acquisition) -> Iterator[_Candidate]:
@@ -321,11 +326,11 @@ def _b1_maps(dataset: Path, acquisition: Acquisition) -> Iterator[_Candidate]:
     for path, entities in _images(dataset, acquisition.subject, acquisition.session, "fmap"):
         if entities["suffix"] == "TB1map" and path.name.endswith(IMAGE_EXTENSIONS):
             space = entities.get("space", SCANNER)
-            companion = Companion(
+            auxiliary = AuxiliaryImage(
                 (path,), dataset, "b1", space if space == SCANNER else named_space(space)
             )
             intended = read_sidecar(path, dataset).get("IntendedFor")
-            yield _Candidate(companion, entities, _b1_rank(intended, acquisition))
+            yield _Candidate(auxiliary, entities, _b1_rank(intended, acquisition))
 
 
 def _b1_rank(intended: Any, acquisition: Acquisition) -> int:  # noqa: ANN401
@@ -349,8 +354,8 @@ def _label_candidate(path: Path, dataset: Path, entities: Mapping[str, str]) -> 
         kind = "synthseg"
     kind = kind if kind in _SEGMENTATIONS else "other"
     numbering = FREESURFER_LABELS if kind in _FREESURFER_NUMBERED else BIDS_LABELS
-    companion = Companion((path,), dataset, "labels", _space(entities), numbering)
-    return _Candidate(companion, entities, _SEGMENTATIONS.index(kind))
+    auxiliary = AuxiliaryImage((path,), dataset, "labels", _space(entities), numbering)
+    return _Candidate(auxiliary, entities, _SEGMENTATIONS.index(kind))
 
 
 def _probability_candidate(
@@ -368,8 +373,8 @@ def _probability_candidate(
     if not by_label.keys() >= _TISSUES_NEEDED:
         return None
     entities = {key: value for key, value in files[0][1].items() if key != "label"}
-    companion = Companion(tuple(by_label.values()), dataset, "probabilities", _space(entities))
-    return _Candidate(companion, entities, _SEGMENTATIONS.index("probseg"))
+    auxiliary = AuxiliaryImage(tuple(by_label.values()), dataset, "probabilities", _space(entities))
+    return _Candidate(auxiliary, entities, _SEGMENTATIONS.index("probseg"))
 
 
 def _space(entities: Mapping[str, str]) -> str:
@@ -416,5 +421,5 @@ def _freesurfer_files(
             if path.exists() or path.is_symlink():
                 entities = {"sub": subject, "suffix": name.removesuffix(".mgz")}
                 entities |= {"ses": session} if session else {}
-                companion = Companion((path,), dataset, kind, NATIVE, numbering)
-                yield _Candidate(companion, entities, len(_SEGMENTATIONS) + rank)
+                auxiliary = AuxiliaryImage((path,), dataset, kind, NATIVE, numbering)
+                yield _Candidate(auxiliary, entities, len(_SEGMENTATIONS) + rank)

@@ -1,25 +1,30 @@
 import numpy as np
 import pytest
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.label_tables import FREESURFER_LABELS
+from bids_qcm.bids.anatomy.segmentations import (
+    import_mask,
+    import_tissues,
+    label_table,
+    read_tissues,
+)
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import Grid
-from bids_qcm.bids.label_tables import FREESURFER_LABELS
-from bids_qcm.bids.segmentations import import_mask, import_tissues, label_table, read_tissues
 
 ANAT = "derivatives/seg/sub-01/anat/sub-01"
 
 
 @pytest.fixture
-def companion(dataset):
-    def companion(*paths, **fields):
-        return Companion(paths, dataset.root / "derivatives" / "seg", **fields)
+def auxiliary(dataset):
+    def auxiliary(*paths, **fields):
+        return AuxiliaryImage(paths, dataset.root / "derivatives" / "seg", **fields)
 
-    return companion
+    return auxiliary
 
 
 @pytest.fixture
-def probabilities(dataset, companion, affine):
+def probabilities(dataset, auxiliary, affine):
     """Write probability maps and return them as one segmentation."""
 
     def probabilities(**maps):
@@ -27,13 +32,13 @@ def probabilities(dataset, companion, affine):
         paths = [
             dataset.image(name, v, affine) for name, v in zip(names, maps.values(), strict=True)
         ]
-        return companion(*paths, kind="probabilities")
+        return auxiliary(*paths, kind="probabilities")
 
     return probabilities
 
 
-def test_the_users_table_goes_first_and_the_datasets_second(dataset, companion, tmp_path):
-    found = companion(dataset.segmentation())
+def test_the_users_table_goes_first_and_the_datasets_second(dataset, auxiliary, tmp_path):
+    found = auxiliary(dataset.segmentation())
     assert label_table(found, None)[1].name == "Gray Matter"
     dataset.json("derivatives/seg/dseg.tsv", "index\tname\n1\tWM\n")
     assert label_table(found, None) == {1: ("WM", "WM")}
@@ -41,30 +46,30 @@ def test_the_users_table_goes_first_and_the_datasets_second(dataset, companion, 
     assert label_table(found, own) == {1: ("x", "other")}
 
 
-def test_freesurfers_numbers_are_known_whatever_a_dataset_calls_them(dataset, companion):
+def test_freesurfers_numbers_are_known_whatever_a_dataset_calls_them(dataset, auxiliary):
     path = dataset.segmentation(f"{ANAT}_desc-aseg_dseg.nii.gz")
     dataset.json("derivatives/seg/dseg.tsv", "index\tname\n10\tLeft-Thalamus-Proper\n999\tx\n")
-    table = label_table(companion(path, numbering=FREESURFER_LABELS), None)
+    table = label_table(auxiliary(path, numbering=FREESURFER_LABELS), None)
     assert (table[10].tissue, table[999]) == ("SGM", ("x", "other"))
 
 
-def test_unknown_labels_are_listed_with_file_and_remedy(dataset, companion, label_values):
+def test_unknown_labels_are_listed_with_file_and_remedy(dataset, auxiliary, label_values):
     path = dataset.image(f"{ANAT}_dseg.nii.gz", label_values + np.int16(70))
     with pytest.raises(
         InputError, match=r"not in the label table: 71, 72\. Remedy: .*--label-table"
     ) as error:
-        read_tissues(companion(path), None)
+        read_tissues(auxiliary(path), None)
     assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("change", "message"), [(0.5, "not 32-bit integers"), (None, "only zeros or non-finite values")]
 )
-def test_invalid_segmentations_are_refused(dataset, companion, label_values, change, message):
+def test_invalid_segmentations_are_refused(dataset, auxiliary, label_values, change, message):
     values = np.zeros_like(label_values) if change is None else label_values + np.float32(change)
     path = dataset.image(f"{ANAT}_dseg.nii.gz", values)
     with pytest.raises(InputError, match=message) as error:
-        read_tissues(companion(path), None)
+        read_tissues(auxiliary(path), None)
     assert str(path) in str(error.value)
 
 
@@ -95,10 +100,10 @@ def test_probability_maps_in_different_grids(probabilities, label_values):
         read_tissues(probabilities(GM=values, WM=values[1:]), None)
 
 
-def test_names_are_those_of_labels_in_the_field_of_view(dataset, companion, affine):
+def test_names_are_those_of_labels_in_the_field_of_view(dataset, auxiliary, affine):
     path = dataset.segmentation()
     left = Grid((3, 9, 7), affine)
-    labels, names = import_tissues(companion(path), None, left, lambda points: points)
+    labels, names = import_tissues(auxiliary(path), None, left, lambda points: points)
     assert (labels == 1).all()
     assert names == {1: "Gray Matter"}
 

@@ -11,7 +11,7 @@ from nibabel.affines import from_matvec
 from numpy.typing import ArrayLike, NDArray
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.companions import named_space
+from bids_qcm.bids.anatomy.auxiliary import named_space
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import parse_name

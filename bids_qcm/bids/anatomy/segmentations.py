@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_qcm.bids.companions import Companion
-from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid, read_grid, read_integers, read_values
-from bids_qcm.bids.label_tables import (
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.label_tables import (
     FREESURFER_LABELS,
     known_table,
     read_table,
     tissue_of_abbreviation,
 )
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import Grid, read_grid, read_integers, read_values
 from bids_qcm.bids.names import parse_name
 from bids_qcm.segmentation.checks import (
     BETTER_PLACE,
@@ -44,12 +44,12 @@ _ALIGN = (
 )
 
 
-def label_table(companion: Companion, given: Path | None) -> dict[int, Label]:
+def label_table(auxiliary: AuxiliaryImage, given: Path | None) -> dict[int, Label]:
     """Return the label table of a segmentation.
 
     Parameters
     ----------
-    companion : Companion
+    auxiliary : AuxiliaryImage
         Segmentation of kind ``labels``.
     given : Path or None
         Label table given by the user, which overrides all other tables.
@@ -62,21 +62,21 @@ def label_table(companion: Companion, given: Path | None) -> dict[int, Label]:
     """
     if given is not None:
         return read_table(given)
-    known = known_table(companion.numbering)
-    if companion.table is None:
+    known = known_table(auxiliary.numbering)
+    if auxiliary.table is None:
         return known
-    own = read_table(companion.table)
-    return own | known if companion.numbering == FREESURFER_LABELS else own
+    own = read_table(auxiliary.table)
+    return own | known if auxiliary.numbering == FREESURFER_LABELS else own
 
 
 def read_tissues(
-    companion: Companion, given: Path | None
+    auxiliary: AuxiliaryImage, given: Path | None
 ) -> tuple[NDArray[np.int32], dict[int, str]]:
     """Read a segmentation and convert its labels to tissue labels.
 
     Parameters
     ----------
-    companion : Companion
+    auxiliary : AuxiliaryImage
         Segmentation of kind ``labels`` or ``probabilities``.
     given : Path or None
         Label table given by the user.
@@ -94,29 +94,29 @@ def read_tissues(
         If a value is not an integer, if a label is missing from the label table, if all labels are
         0, or if probabilities are not between 0 and 1.
     """
-    if companion.kind == "probabilities":
-        maps, numbers = _read_probabilities(companion)
+    if auxiliary.kind == "probabilities":
+        maps, numbers = _read_probabilities(auxiliary)
         labels = largest(np.stack(maps), numbers)
         if not labels.any():
-            raise InputError(companion.path, "is zero everywhere", "run the segmentation again")
+            raise InputError(auxiliary.path, "is zero everywhere", "run the segmentation again")
         return labels, _names(labels, {tissue.index: tissue.name for tissue in TISSUES.values()})
-    labels, table = read_integers(companion.path), label_table(companion, given)
+    labels, table = read_integers(auxiliary.path), label_table(auxiliary, given)
     try:
         return to_tissues(labels, table)
     except ValueError as error:
         raise InputError(
-            companion.path, str(error), "give a table with these labels with --label-table"
+            auxiliary.path, str(error), "give a table with these labels with --label-table"
         ) from error
 
 
 def import_tissues(
-    companion: Companion, given: Path | None, grid: Grid, point_map: PointMap | None
+    auxiliary: AuxiliaryImage, given: Path | None, grid: Grid, point_map: PointMap | None
 ) -> tuple[NDArray[np.int32], dict[int, str]]:
     """Read the tissue labels of a segmentation and resample them to the grid of the phase.
 
     Parameters
     ----------
-    companion, given
+    auxiliary, given
         As in :func:`read_tissues`.
     grid : Grid
         Grid of the phase.
@@ -131,11 +131,11 @@ def import_tissues(
     names : dict of int to str
         Names of the labels that occur in `labels`.
     """
-    labels, names = read_tissues(companion, given)
+    labels, names = read_tissues(auxiliary, given)
     if point_map is not None:
-        affine = read_grid(companion.path).affine
-        if companion.kind == "probabilities":
-            maps, numbers = _read_probabilities(companion)
+        affine = read_grid(auxiliary.path).affine
+        if auxiliary.kind == "probabilities":
+            maps, numbers = _read_probabilities(auxiliary)
             labels = resample_probabilities(
                 maps, numbers, affine, grid.shape, grid.affine, point_map
             )
@@ -297,18 +297,18 @@ def check_agreement(
         )
 
 
-def _read_probabilities(companion: Companion) -> tuple[list[NDArray[np.float32]], list[int]]:
+def _read_probabilities(auxiliary: AuxiliaryImage) -> tuple[list[NDArray[np.float32]], list[int]]:
     """Return one probability map for each tissue, and the tissue labels.
 
     The maps of structures that belong to the same tissue are added.
     """
-    first = read_grid(companion.path)
+    first = read_grid(auxiliary.path)
     maps: dict[int, NDArray[np.float32]] = {}
-    for path in companion.paths:
+    for path in auxiliary.paths:
         if not read_grid(path).matches(first):
             raise InputError(
                 path,
-                f"has a different grid than {companion.path.name}",
+                f"has a different grid than {auxiliary.path.name}",
                 "use probability maps of the same segmentation",
             )
         values = np.nan_to_num(read_values(path))

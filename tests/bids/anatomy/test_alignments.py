@@ -2,85 +2,85 @@ from dataclasses import replace
 
 import pytest
 
-from bids_qcm.bids.companions import Companion
+from bids_qcm.bids.anatomy.alignments import plan_alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.transforms import Step
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import Grid
-from bids_qcm.bids.routes import plan_route
-from bids_qcm.bids.transforms import Step
 
 ANAT = "derivatives/seg/sub-01/anat/sub-01"
 
 
 @pytest.fixture
-def route(dataset, label_values, affine):
-    """Plan the route of a segmentation in another grid."""
+def alignment(dataset, label_values, affine):
+    """Plan the alignment of a segmentation in another grid."""
     dataset.pair("sub-01_{}_MEGRE")
     acquisition = dataset.acquisition()
     grid = Grid(label_values.shape, affine.copy())
     affine[0, 3] = 1
 
-    def route(name=f"{ANAT}_dseg.nii.gz", space="T1w", **options):
+    def alignment(name=f"{ANAT}_dseg.nii.gz", space="T1w", **options):
         path = dataset.segmentation(name, affine=affine)
-        companion = Companion((path,), dataset.root / "derivatives/seg", "labels", space)
+        auxiliary = AuxiliaryImage((path,), dataset.root / "derivatives/seg", "labels", space)
         datasets = [dataset.root / "derivatives" / one for one in ("other", "seg")]
-        return plan_route(companion, acquisition, grid, datasets, dataset.settings(**options))
+        return plan_alignment(auxiliary, acquisition, grid, datasets, dataset.settings(**options))
 
-    return route
+    return alignment
 
 
-def test_a_transform_to_the_acquisition_is_all_that_is_needed(dataset, route):
+def test_a_transform_to_the_acquisition_is_all_that_is_needed(dataset, alignment):
     path = dataset.json(f"{ANAT}_from-T1w_to-MEGRE_mode-image_xfm.txt", "")
-    found, warnings = route()
+    found, warnings = alignment()
     assert (found.steps, found.coreg, found.anatomical) == ((Step(path),), None, None)
     assert warnings == []
     assert found.describe()["Transforms"] == [path.name]
 
 
-def test_the_companions_own_dataset_is_searched_first(dataset, route):
+def test_the_own_dataset_of_the_image_is_searched_first(dataset, alignment):
     name = "{}_from-T1w_to-MEGRE_mode-image_xfm.txt"
     other = dataset.json(name.format(ANAT.replace("/seg/", "/other/")), "")
-    assert route()[0].steps == (Step(other),)
+    assert alignment()[0].steps == (Step(other),)
     own = dataset.json(name.format(ANAT), "")
-    assert route()[0].steps == (Step(own),)
+    assert alignment()[0].steps == (Step(own),)
 
 
-def test_a_templates_space_needs_a_transform(dataset, route):
+def test_a_templates_space_needs_a_transform(dataset, alignment):
     with pytest.raises(InputError, match=r"in the space MNI.*no transform.*from-MNI_to-T1w"):
-        route(space="MNI")
+        alignment(space="MNI")
     path = dataset.json(f"{ANAT}_from-MNI_to-T1w_mode-image_xfm.h5", "")
-    found, _ = route(space="MNI", coreg="header")
+    found, _ = alignment(space="MNI", coreg="header")
     assert (found.steps, found.coreg) == ((Step(path),), "header")
 
 
 @pytest.mark.parametrize("coreg", ["auto", "rigid"])
-def test_the_image_to_register_is_that_of_the_dataset(dataset, route, label_values, coreg):
+def test_the_image_to_register_is_that_of_the_dataset(dataset, alignment, label_values, coreg):
     raw = dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
-    assert route(coreg=coreg)[0].anatomical == raw
+    assert alignment(coreg=coreg)[0].anatomical == raw
     own = dataset.image(f"{ANAT}_desc-preproc_T1w.nii.gz", label_values)
     dataset.image(f"{ANAT}_space-MNI_desc-preproc_T1w.nii.gz", label_values)
-    found, warnings = route(coreg=coreg)
+    found, warnings = alignment(coreg=coreg)
     assert (found.coreg, found.anatomical, warnings) == (coreg, own, [])
 
 
-def test_the_image_to_register_is_freesurfers(dataset, route):
+def test_the_image_to_register_is_freesurfers(dataset, alignment):
     image = dataset.json("derivatives/seg/sub-01/mri/T1.mgz", "")
-    assert route("derivatives/seg/sub-01/mri/x.nii.gz")[0].anatomical == image
+    assert alignment("derivatives/seg/sub-01/mri/x.nii.gz")[0].anatomical == image
     better = dataset.json("derivatives/seg/sub-01/mri/nu.mgz", "")
-    assert route("derivatives/seg/sub-01/mri/x.nii.gz")[0].anatomical == better
+    assert alignment("derivatives/seg/sub-01/mri/x.nii.gz")[0].anatomical == better
 
 
 @pytest.mark.parametrize("images", [0, 2])
 def test_headers_are_used_with_a_warning_where_no_image_is_known(
-    dataset, route, label_values, images
+    dataset, alignment, label_values, images
 ):
     for run in range(images):
         dataset.image(f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz", label_values)
-    found, (warning,) = route()
+    found, (warning,) = alignment()
     assert (found.coreg, found.anatomical) == ("header", None)
     assert "was not checked, because no T1w image in its space was found" in warning
     with pytest.raises(InputError, match="cannot be registered: no T1w image"):
-        route(coreg="rigid")
-    assert route(coreg="header")[1] == []
+        alignment(coreg="rigid")
+    assert alignment(coreg="header")[1] == []
 
 
 def test_a_t1w_image_is_registered_itself(dataset, label_values, affine):
@@ -90,26 +90,26 @@ def test_a_t1w_image_is_registered_itself(dataset, label_values, affine):
     other[0, 3] = 1
     path = dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values, other)
     dataset.image("sub-01/anat/sub-01_run-2_T1w.nii.gz", label_values, other)
-    companion = Companion((path,), dataset.root, "t1w")
-    found, _ = plan_route(companion, acquisition, grid, [], dataset.settings())
+    auxiliary = AuxiliaryImage((path,), dataset.root, "t1w")
+    found, _ = plan_alignment(auxiliary, acquisition, grid, [], dataset.settings())
     assert found.anatomical == path
-    same = replace(companion, paths=(dataset.segmentation(),))
-    found, _ = plan_route(same, acquisition, grid, [], dataset.settings())
+    same = replace(auxiliary, paths=(dataset.segmentation(),))
+    found, _ = plan_alignment(same, acquisition, grid, [], dataset.settings())
     assert found.same_grid
     assert found.describe() == {"Resampling": "none, same grid as the phase"}
 
 
-def test_a_hidden_file_is_no_second_t1w_image(dataset, route, affine, label_values):
+def test_a_hidden_file_is_no_second_t1w_image(dataset, alignment, affine, label_values):
     path = dataset.image(f"{ANAT}_desc-preproc_T1w.nii.gz", label_values, affine)
     path.with_name(f"._{path.name}").write_bytes(b"\x00\x05")
-    found, warnings = route()
+    found, warnings = alignment()
     assert (found.coreg, found.anatomical, warnings) == ("auto", path, [])
 
 
 @pytest.mark.parametrize("name", [f"{ANAT}_desc-preproc_T1w.nii.gz", f"{ANAT[:-11]}mri/nu.mgz"])
-def test_a_t1w_image_without_content_says_how_to_get_it(dataset, route, name):
+def test_a_t1w_image_without_content_says_how_to_get_it(dataset, alignment, name):
     path = dataset.path(name)
     path.symlink_to(".git/annex/objects/x")
     source = f"{ANAT[:-11]}mri/aseg.mgz" if path.suffix == ".mgz" else f"{ANAT}_dseg.nii.gz"
     with pytest.raises(InputError, match=f"datalad get .*/{path.name}`"):
-        route(source)
+        alignment(source)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_qcm.bids.phantom_scores import COLUMNS, ScoreTables
+from bids_qcm.bids.phantom.scores import COLUMNS, ScoreTables
 from bids_qcm.phantom.score import score
 from bids_qcm.phantom.truth import Truth
 

@@ -1,0 +1,1 @@
+"""The phantom as a BIDS dataset: write it, read its truth, and score maps of it."""
