@@ -15,10 +15,11 @@ ARRAYS_ONLY = ("checks", "recon", "phase", "phantom", "statistics")
 FILES = ("nibabel", "nipype", "bids", "pandas")
 
 MAY_IMPORT = {
-    "recon": {"recon", "dispersions", "physics"},
+    "recon": {"recon", "dispersions", "folders", "physics"},
     "phase": {"phase"},
     "statistics": set(),
     "physics": set(),
+    "folders": set(),
     "dispersions": {"physics"},
     "phantom": {"phantom", "dispersions", "physics", "statistics"},
     "checks": {"checks", "dispersions", "phase", "physics", "recon", "segmentation", "statistics"},
@@ -46,12 +47,13 @@ MAY_IMPORT = {
         "statistics",
     },
     "interfaces": {"interfaces", "bids", "checks", "phase", "recon", "segmentation", "statistics"},
-    "workflows": {"workflows", "interfaces", "bids", "recon", "settings"},
+    "workflows": {"workflows", "interfaces", "bids", "folders", "recon", "settings"},
     "cli": {
         "cli",
         "workflows",
         "bids",
         "checks",
+        "folders",
         "recon",
         "segmentation",
         "phantom",
