@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -70,5 +69,7 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 def _checksum(path: Path) -> str:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+    if path.is_symlink():
+        raise OSError(f"{path} is a link")
+    with path.open("rb") as file:
         return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
