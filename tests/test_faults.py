@@ -293,20 +293,18 @@ def test_a_link_inside_the_output_is_followed(raw, tmp_path, in_process):
     assert in_process(raw) == 0
 
 
-@pytest.mark.parametrize("name", ["sub_0000_MEGRE_wf", "sub_0000_MEGRE_wf/phi0"])
-@pytest.mark.parametrize("options", [(), ("--clean-workdir",)])
-def test_a_linked_folder_of_the_cache_is_refused(raw, tmp_path, in_process, capsys, name, options):
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["", "/phi0"])
+def test_a_linked_folder_of_the_cache_is_refused(raw, tmp_path, in_process, name):
     assert in_process(raw) == 0
     (folder,) = (tmp_path / "work").glob("bids_qcm_*")
-    shutil.rmtree(folder / name)
-    (folder / name).symlink_to(others_files(tmp_path / "elsewhere"))
-    status = in_process(raw, *options)
-    assert (tmp_path / "elsewhere" / "file").read_text() == "precious"
-    if status:
-        assert "is a link, or is in a linked folder" in capsys.readouterr().err
-    else:
-        assert options
-        assert "/" in name
+    link = folder / f"sub_0000_MEGRE_wf{name}"
+    shutil.rmtree(link)
+    link.symlink_to(others_files(tmp_path / "elsewhere"))
+    status, said = run(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *METHOD)
+    assert status == 1
+    assert "is a link, or is in a linked folder, and leads to " in said
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["file"]
 
 
 def test_a_work_folder_that_others_can_write_is_refused(raw, tmp_path, in_process, capsys):
