@@ -14,7 +14,7 @@ from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.finder import B1Origin, Finder, FoundB1, MaskOrigin
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid, StoredImage, read_grid, read_stored
+from bids_qcm.bids.images import StoredImage, read_grid, read_stored
 from bids_qcm.bids.sequences import (
     check_holds_phase,
     check_nucleus,
@@ -29,6 +29,7 @@ from bids_qcm.bids.sidecars import (
     shows_head,
 )
 from bids_qcm.checks.b1 import DeclaredB1
+from bids_qcm.grids import Grid
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import LARGEST_SCALE

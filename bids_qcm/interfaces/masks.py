@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from bids_qcm.bids.anatomy.segmentations import import_mask, resample_mask
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
+from bids_qcm.bids.images import read_grid, read_integers, read_volume, write_image
 from bids_qcm.checks.masks import check_mask
+from bids_qcm.grids import Volume
 from bids_qcm.interfaces.base import (
     FAILED_CHECKS,
     OVERRIDE,
@@ -127,12 +128,13 @@ class MakeMask(CheckedInterface):
         raise_failure(inputs.labels_failure)
         raise_failure(inputs.pose_failure)
         image = Path(inputs.auxiliary.path)
-        affine = read_grid(image).affine
-        hull = brain_of_labels(read_integers(Path(inputs.labels_file)), affine)
+        grid_of_image = read_grid(image)
+        labels = Volume(read_integers(Path(inputs.labels_file)), grid_of_image)
+        hull = Volume(brain_of_labels(labels), grid_of_image, image)
         grid = read_grid(Path(inputs.magnitude_file))
         point_map = inputs.alignment.point_map(inputs.pose)
         # resampling to larger voxels may split the mask at a thin connection
-        mask = largest_part(resample_mask(hull, affine, grid, point_map, image))
+        mask = largest_part(resample_mask(hull, grid, point_map))
         share = np.count_nonzero(mask & self._signal()) / np.count_nonzero(mask)
         if share < LEAST_OVERLAP:
             raise InputError(
@@ -144,7 +146,7 @@ class MakeMask(CheckedInterface):
 
     def _from_template(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         path = Path(self.inputs.magnitude_file)
-        made = brain_of_magnitude(read_values(path), read_grid(path).affine, self._signal())
+        made = brain_of_magnitude(read_volume(path), self._signal())
         return made.mask, {
             "MaskOverlap": round(made.overlap, _DIGITS),
             "MutualInformation": round(made.fit.information, _DIGITS),

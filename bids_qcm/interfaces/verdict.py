@@ -7,7 +7,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.anatomy.label_tables import read_names
-from bids_qcm.bids.images import read_grid, read_integers, read_values
+from bids_qcm.bids.images import read_integers, read_values, read_volume
 from bids_qcm.checks.evidence import Evidence, gather_evidence
 from bids_qcm.checks.verdict import judge
 from bids_qcm.interfaces.base import FAILED_CHECKS, CheckedInterface, optional_file
@@ -37,11 +37,9 @@ class JudgeMap(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        condmap = Path(inputs.condmap_file)
         evidence = gather_evidence(
-            read_values(condmap),
+            read_volume(Path(inputs.condmap_file)),
             read_integers(Path(inputs.mask_file)) != 0,
-            read_grid(condmap).affine,
             frequency=inputs.frequency,
             labels=read_integers(Path(inputs.labels_file)) if inputs.labels_file else None,
             names=read_names(Path(inputs.names_file)) if inputs.names_file else None,

@@ -13,6 +13,7 @@ from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.images import read_grid, read_integers, read_values, to_canonical
 from bids_qcm.bids.results import MapResult, Result
 from bids_qcm.checks.literature import literature_conductivity
+from bids_qcm.grids import Volume
 from bids_qcm.phase.unwrapping import wrap
 from bids_qcm.reports.comparison import draw_methods
 from bids_qcm.reports.distributions import draw_distributions
@@ -84,16 +85,18 @@ class _Volumes:
     def __init__(self, result: Result) -> None:
         self.result = result
         self.grid = read_grid(result.maps[0].condmap)
-        mask = read_integers(result.mask) != 0
-        self.mask, self.affine = to_canonical(mask, self.grid.affine)
+        mask = to_canonical(Volume(read_integers(result.mask) != 0, self.grid))
+        self.mask, self.affine = mask.values, mask.grid.affine
 
     def read(self, path: Path) -> NDArray[np.float32]:
-        return to_canonical(read_values(path), self.grid.affine)[0]
+        return to_canonical(Volume(read_values(path), self.grid)).values
 
     @cached_property
     def labels(self) -> NDArray[np.int32] | None:
         path = self.result.segmentation
-        return None if path is None else to_canonical(read_integers(path), self.grid.affine)[0]
+        if path is None:
+            return None
+        return to_canonical(Volume(read_integers(path), self.grid)).values
 
     @cached_property
     def names(self) -> dict[int, str]:

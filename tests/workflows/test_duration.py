@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bids_qcm.bids.images import Grid
+from bids_qcm.grids import Grid
 from bids_qcm.recon.kernels import ellipsoid
 from bids_qcm.workflows.duration import _n_voxels_within, seconds
 

@@ -13,8 +13,9 @@ from bids_qcm.bids.anatomy.search import find_t1w
 from bids_qcm.bids.anatomy.transforms import PointTransform, Step, find_steps
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content, visible
-from bids_qcm.bids.images import Grid, read_grid
+from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import IMAGE_EXTENSIONS
+from bids_qcm.grids import Grid
 from bids_qcm.settings import Coreg, Settings
 
 # Anatomical images of FreeSurfer; bias-corrected images are preferred to raw images.

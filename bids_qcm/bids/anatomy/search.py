@@ -17,9 +17,10 @@ from bids_qcm.bids.anatomy.label_tables import (
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.filters import names, passes
-from bids_qcm.bids.images import Grid, read_grid
+from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.bids.sidecars import read_sidecar
+from bids_qcm.grids import Grid
 
 _EXTENSIONS = (*IMAGE_EXTENSIONS, ".mgz")
 
