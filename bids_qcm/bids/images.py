@@ -211,11 +211,6 @@ def read_volume(path: Path) -> Volume:
     return Volume(read_values(path), read_grid(path), path)
 
 
-def read_labels(path: Path) -> Volume:
-    """Read the grid and the integers of a label image or mask; see :func:`read_integers`."""
-    return Volume(read_integers(path), read_grid(path), path)
-
-
 def read_integers(path: Path) -> NDArray[np.int32]:
     """Read a label image or mask, shape (X, Y, Z), int32.
 

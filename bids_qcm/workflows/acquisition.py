@@ -34,7 +34,6 @@ from bids_qcm.interfaces.segmentation import (
 from bids_qcm.interfaces.statistics import ComputeStatistics
 from bids_qcm.interfaces.verdict import JudgeMap
 from bids_qcm.recon import METHODS
-from bids_qcm.recon.radii import curved_axes
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import (
     b1_gb,
@@ -168,7 +167,7 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
     """Make the node that checks the images before any other node uses them."""
     interface = CheckImages(
         **_image_inputs(plan),
-        axes=list(curved_axes(settings.fit_radius, settings.integral_radius)),
+        axes=list(plan.axes),
         phase_type=settings.phase_type,
         image_checks=settings.image_checks,
     )
@@ -181,7 +180,7 @@ def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
         ApplySign(
             sign=settings.sign,
             manufacturer=plan.manufacturer,
-            axes=list(curved_axes(settings.fit_radius, settings.integral_radius)),
+            axes=list(plan.axes),
             n_threads=settings.omp_nthreads,
         ),
         name="sign",

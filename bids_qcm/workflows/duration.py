@@ -4,9 +4,7 @@ import math
 
 from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS
-from bids_qcm.recon.automatic import LARGEST_SCALE
 from bids_qcm.recon.inversion import REPLICATE_SIZE
-from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
 
 # Measured on heads with 1 and 2 mm voxels on one core of a server from 2023. Other machines may
@@ -82,14 +80,7 @@ def _pairs_per_voxel(plan: Plan, settings: Settings, name: str) -> float:
         # the standard deviation of an inversion is computed on merged voxels if voxels are small
         share = 1 if min(plan.grid.voxel_size) >= REPLICATE_SIZE else 1 / 8
         return _PAIRS_OF_INVERSION + share * _PAIRS_OF_INVERSION_STD
-    kernels = choose_kernels(
-        method,
-        plan.grid.voxel_size,
-        plan.grid.shape,
-        settings.fit_radius,
-        settings.integral_radius,
-        LARGEST_SCALE,
-    )
+    kernels = plan.kernels[name]
     pairs = sum(
         _n_voxels_within(radius, plan.grid.voxel_size)
         for radius in (kernels.fit_radius, kernels.integral_radius)

@@ -1,10 +1,7 @@
 """Estimates of the peak memory of nodes, and the memory limit of a run."""
 
-from pathlib import Path
-
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
@@ -136,26 +133,21 @@ def import_gb(plan: Plan, auxiliary: AuxiliaryImage, alignment: Alignment) -> fl
     """Return the peak memory in GB needed to resample a derivative to the phase grid."""
     if alignment.same_grid:
         return _COPYING_GB + plan.grid.n_voxels * _SAME_GRID_BYTES / 1e9
-    of_source = _IMPORT_BYTES_OF_SOURCE * sum(map(_n_voxels_of, auxiliary.paths))
+    of_source = _IMPORT_BYTES_OF_SOURCE * len(auxiliary.paths) * auxiliary.grid.n_voxels
     return _IMPORT_GB + (_IMPORT_BYTES * plan.grid.n_voxels + of_source) / 1e9
 
 
 def registration_gb(plan: Plan, alignment: Alignment) -> float:
     """Return the peak memory in GB needed to register the anatomical image."""
-    n_voxels = plan.grid.n_voxels + _n_voxels_of(alignment.anatomical)
+    n_voxels = plan.grid.n_voxels + alignment.anatomical_grid.n_voxels
     return _REGISTRATION_GB + _REGISTRATION_BYTES * n_voxels / 1e9
 
 
 def tissue_classes_gb(image: AuxiliaryImage) -> float:
     """Return the peak memory in GB needed to segment a T1w image."""
-    n_voxels = _n_voxels_of(image.path)
-    return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * n_voxels / 1e9
+    return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * image.grid.n_voxels / 1e9
 
 
 def reading_gb(plan: Plan) -> float:
     """Return the memory in GB needed to read the images of one echo."""
     return plan.grid.n_voxels * _READING_BYTES / 1e9
-
-
-def _n_voxels_of(path: Path) -> int:
-    return read_grid(path).n_voxels

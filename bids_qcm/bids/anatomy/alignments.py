@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class Alignment:
     steps: tuple[Step, ...] = ()
     coreg: Coreg | None = None
     anatomical: Path | None = None
+
+    @cached_property
+    def anatomical_grid(self) -> Grid | None:
+        """Grid of `anatomical`. The header is read once, when the grid is first needed."""
+        return None if self.anatomical is None else read_grid(self.anatomical)
 
     def point_map(self, pose: ArrayLike | None = None) -> PointTransform | None:
         """Return the mapping of points after a rigid pose; None if no mapping is needed.
@@ -112,7 +118,7 @@ def plan_alignment(
         If a required transform is missing, or rigid registration was requested but no anatomical
         image was found.
     """
-    if read_grid(auxiliary.path).matches(grid):
+    if auxiliary.grid.matches(grid):
         return Alignment(same_grid=True), []
     if auxiliary.space == SCANNER:
         return Alignment(coreg="header"), []

@@ -17,7 +17,6 @@ from bids_qcm.bids.anatomy.label_tables import (
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.filters import names, passes
-from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.bids.sidecars import read_sidecar
 from bids_qcm.grids import Grid
@@ -252,7 +251,7 @@ def _best(
     def order(candidate: _Candidate) -> tuple[bool, bool, int, bool]:
         auxiliary = candidate.auxiliary
         return (
-            not read_grid(auxiliary.path).matches(grid),
+            not auxiliary.grid.matches(grid),
             auxiliary.space != NATIVE,
             candidate.rank,
             not _agrees(candidate.entities, acquisition),

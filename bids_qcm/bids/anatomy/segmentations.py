@@ -1,6 +1,5 @@
 """Read and check segmentations and masks, and resample them to the grid of the phase."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from bids_qcm.bids.anatomy.label_tables import (
     tissue_of_abbreviation,
 )
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_grid, read_labels, read_values
+from bids_qcm.bids.images import read_grid, read_integers, read_values
 from bids_qcm.bids.names import parse_name
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.checks import (
@@ -101,10 +100,10 @@ def read_tissues(auxiliary: AuxiliaryImage, given: Path | None) -> tuple[Volume,
             raise InputError(auxiliary.path, "is zero everywhere", "run the segmentation again")
         names = _names(labels, {tissue.index: tissue.name for tissue in TISSUES.values()})
         return Volume(labels, probabilities.grid, auxiliary.path), names
-    stored, table = read_labels(auxiliary.path), label_table(auxiliary, given)
+    stored, table = read_integers(auxiliary.path), label_table(auxiliary, given)
     try:
-        labels, names = to_tissues(stored.values, table)
-        return replace(stored, values=labels), names
+        labels, names = to_tissues(stored, table)
+        return Volume(labels, auxiliary.grid, auxiliary.path), names
     except ValueError as error:
         raise InputError(
             auxiliary.path, str(error), "give a table with these labels with --label-table"
@@ -185,8 +184,7 @@ def sample_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[n
 
 
 def _read_mask(path: Path) -> Volume:
-    stored = read_labels(path)
-    return replace(stored, values=stored.values != 0)
+    return Volume(read_integers(path) != 0, read_grid(path), path)
 
 
 def _not_empty(mask: NDArray[np.bool_], path: Path) -> NDArray[np.bool_]:
@@ -291,10 +289,10 @@ class _Probabilities(NamedTuple):
 
 def _read_probabilities(auxiliary: AuxiliaryImage) -> _Probabilities:
     """Read the tissue probabilities; maps of structures of the same tissue are added."""
-    first = read_grid(auxiliary.path)
+    grid = auxiliary.grid
     maps: dict[int, NDArray[np.float32]] = {}
     for path in auxiliary.paths:
-        if not read_grid(path).matches(first):
+        if path != auxiliary.path and not read_grid(path).matches(grid):
             raise InputError(
                 path,
                 f"has a different grid than {auxiliary.path.name}",
@@ -312,7 +310,7 @@ def _read_probabilities(auxiliary: AuxiliaryImage) -> _Probabilities:
         if tissue in TISSUES:
             number = TISSUES[tissue].index
             maps[number] = maps[number] + values if number in maps else values
-    return _Probabilities(list(maps.values()), list(maps), first)
+    return _Probabilities(list(maps.values()), list(maps), grid)
 
 
 def _names(labels: NDArray[np.integer], names: dict[int, str]) -> dict[int, str]:
