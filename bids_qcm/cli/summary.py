@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.names import join_name
@@ -17,6 +17,9 @@ from bids_qcm.checks.verdict import Verdict
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.preflight import PlanningResult
+
+if TYPE_CHECKING:  # the module imports nipype
+    from bids_qcm.workflows.computing import Outcome
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -102,7 +105,15 @@ class Summary:
                 self._warnings.update(result.plan.warnings)
         return plans
 
-    def add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
+    def add_outcome(self, outcome: "Outcome", settings: Settings) -> None:
+        """Add the failures, the duration and the maps of a computed acquisition."""
+        acquisition = outcome.plan.acquisition
+        for failure in outcome.failures:
+            self.fail(acquisition, failure)
+        self.seconds[acquisition.name] = outcome.seconds
+        self._add_maps(outcome.plan, settings, outcome.methods)
+
+    def _add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
         """Add the new maps of an acquisition, and log the warnings from their sidecars."""
         if not methods:
             return

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from bids_qcm.bids.anatomy.label_tables import BIDS_LABELS
+from bids_qcm.bids.anatomy.sources import BIDS_LABELS
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.label_tables import (
-    FREESURFER_LABELS,
     known_table,
     read_table,
     tissue_of_abbreviation,
 )
+from bids_qcm.bids.anatomy.sources import BIDS_LABELS
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values
 from bids_qcm.bids.names import parse_name
@@ -58,8 +58,8 @@ def label_table(auxiliary: AuxiliaryImage, given: Path | None) -> dict[int, Labe
     Returns
     -------
     dict of int to Label
-        The dataset's table, or the built-in table if the dataset has no table. For FreeSurfer
-        numbering, the built-in table overrides the dataset's table.
+        The dataset's table, or the built-in table if the dataset has no table. For a numbering
+        other than that of BIDS, the built-in table overrides the dataset's table.
     """
     if given is not None:
         return read_table(given)
@@ -67,7 +67,7 @@ def label_table(auxiliary: AuxiliaryImage, given: Path | None) -> dict[int, Labe
     if auxiliary.table is None:
         return known
     own = read_table(auxiliary.table)
-    return own | known if auxiliary.numbering == FREESURFER_LABELS else own
+    return own if auxiliary.numbering == BIDS_LABELS else own | known
 
 
 def read_tissues(auxiliary: AuxiliaryImage, given: Path | None) -> tuple[Volume, dict[int, str]]:

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.anatomy.label_tables import FREESURFER_LABELS
 from bids_qcm.bids.anatomy.segmentations import (
     import_mask,
     import_tissues,
     label_table,
     read_tissues,
 )
+from bids_qcm.bids.anatomy.sources import FREESURFER_LABELS
 from bids_qcm.bids.errors import InputError
 from bids_qcm.grids import Grid
 
