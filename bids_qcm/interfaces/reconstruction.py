@@ -8,7 +8,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedS
 
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.interfaces.base import CheckedInterface, joined, optional_file
-from bids_qcm.recon import METHODS, Reconstruction, reconstruct
+from bids_qcm.recon import Reconstruction, reconstruct
 from bids_qcm.recon.methods import TARGET_STD
 
 _RADIUS = {
@@ -34,7 +34,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     magnitude_noise = traits.Float(
         0.0, usedefault=True, desc="noise standard deviation of the magnitude"
     )
-    method = traits.Enum(*METHODS, mandatory=True)
+    method = traits.Str(mandatory=True, desc="name of the method")
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     fit_radius = _radius()

@@ -85,9 +85,14 @@ def compiled_sources() -> list[Traversable]:
     They are all modules of this package and those that the package may import from others. They
     may be inside a zip archive.
     """
-    modules = [file for file in files("bids_qcm.recon").iterdir() if file.name.endswith(".py")]
+    folders = [files(f"bids_qcm.{package}") for package in ("recon", "recon.forms")]
     shared = [files("bids_qcm") / name for name in ("dispersions.py", "physics.py")]
-    return [*sorted(modules, key=lambda file: file.name), *shared]
+    return [*(module for folder in folders for module in _modules(folder)), *shared]
+
+
+def _modules(folder: Traversable) -> list[Traversable]:
+    modules = [file for file in folder.iterdir() if file.name.endswith(".py")]
+    return sorted(modules, key=lambda file: file.name)
 
 
 @cache

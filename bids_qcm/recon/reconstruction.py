@@ -12,9 +12,9 @@ from bids_qcm.physics import PhaseType, Sign, conductivity_factor
 from bids_qcm.recon.arguments import like_phase
 from bids_qcm.recon.automatic import LARGEST_SCALE, choose_for_noise
 from bids_qcm.recon.compiling import thread_limit
+from bids_qcm.recon.forms import Volumes, form_of
 from bids_qcm.recon.inversion import GoodnessOfFit, model_error
 from bids_qcm.recon.kernels import Triple, as_triple
-from bids_qcm.recon.laplacian import Volumes, compute_laplacian
 from bids_qcm.recon.linear_phase import LinearPhase
 from bids_qcm.recon.methods import METHODS, TARGET_STD, Method
 from bids_qcm.recon.radii import Radius, RadiusChoice, choose_kernels, is_automatic
@@ -221,7 +221,7 @@ def reconstruct(
             if noise is None:
                 raise ValueError("automatic radii need the argument phase_noise")
             kernels, predicted = choose_for_noise(volumes, chosen, choose, target_std / factor)
-        found = compute_laplacian(volumes, chosen, kernels, uncertainty=uncertainty)
+        found = form_of(chosen).compute(volumes, chosen, kernels, uncertainty=uncertainty)
     conductivity = _in_volume(factor * found.values, box, inside)
     std = None if found.std is None else _in_volume(factor * found.std, box, inside)
     return Reconstruction(

@@ -1,7 +1,7 @@
 import pytest
 
-from bids_qcm.bids.provenance import EXACT, EXACT_BUT_MAGNITUDE
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.forms.base import EXACT, EXACT_BUT_MAGNITUDE
 from bids_qcm.reports.citations import as_markdown
 from bids_qcm.reports.methods_text import Processing, describe_methods
 
