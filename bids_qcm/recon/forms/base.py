@@ -166,7 +166,7 @@ class Form(ABC):
         ndarray of float32, shape (X, Y, Z)
             Standard deviation in rad/m^2; NaN where invalid. Values outside the sample are ignored.
         """
-        raise NotImplementedError(f"{method.name} has no automatic radii")
+        raise NotImplementedError
 
     @abstractmethod
     def quantity(self, method: Method) -> str:
