@@ -24,8 +24,8 @@ from bids_qcm.interfaces.base import (
 )
 from bids_qcm.segmentation.brain import (
     LEAST_OVERLAP,
-    brain_of_labels,
-    brain_of_magnitude,
+    brain_mask_from_labels,
+    brain_mask_from_magnitude,
     largest_part,
 )
 from bids_qcm.segmentation.template import LEAST_RATIO
@@ -128,7 +128,7 @@ class MakeMask(CheckedInterface):
         raise_failure(inputs.pose_failure)
         image = Path(inputs.auxiliary.path)
         affine = read_grid(image).affine
-        hull = brain_of_labels(read_integers(Path(inputs.labels_file)), affine)
+        hull = brain_mask_from_labels(read_integers(Path(inputs.labels_file)), affine)
         grid = read_grid(Path(inputs.magnitude_file))
         point_map = inputs.alignment.point_map(inputs.pose)
         # resampling to larger voxels may split the mask at a thin connection
@@ -144,7 +144,7 @@ class MakeMask(CheckedInterface):
 
     def _from_template(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         path = Path(self.inputs.magnitude_file)
-        made = brain_of_magnitude(read_values(path), read_grid(path).affine, self._signal())
+        made = brain_mask_from_magnitude(read_values(path), read_grid(path).affine, self._signal())
         return made.mask, {
             "MaskOverlap": round(made.overlap, _DIGITS),
             "MutualInformation": round(made.fit.information, _DIGITS),

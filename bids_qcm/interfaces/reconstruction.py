@@ -115,7 +115,7 @@ def _inversion_fields(result: Reconstruction) -> dict[str, Any]:
     """Return the sidecar fields about the fit of an inversion; omit values that are not finite."""
     found: dict[str, Any] = {}
     if result.linear_phase is not None:
-        found["LinearPhaseRemoved"] = result.linear_phase.shrunk.round(2).tolist()
+        found["LinearPhaseRemoved"] = result.linear_phase.posterior_mean.round(2).tolist()
         error = result.linear_phase.standard_error
         if np.isfinite(error).all():
             found["LinearPhaseStandardError"] = error.round(2).tolist()

@@ -85,7 +85,7 @@ def aligned(size, dtype):  # noqa: ANN001, ANN201
 
 
 @compiled()
-def room_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
+def zeros_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
     """Return zeros for the longest run of a kernel and three more voxels.
 
     The array is flat and has `lanes` numbers for each voxel.

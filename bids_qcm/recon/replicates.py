@@ -147,7 +147,7 @@ class _Replicates(Sequence[NDArray[np.float32]]):
         return volume
 
 
-def every_nth(support: NDArray[np.int32], spacing: int) -> NDArray[np.bool_]:
+def select_at_spacing(support: NDArray[np.int32], spacing: int) -> NDArray[np.bool_]:
     """Select voxels at a given spacing along x and y.
 
     Voxels without a selected voxel of the same tissue nearby are selected, too.

@@ -39,7 +39,7 @@ class MagnitudeMask(NamedTuple):
     overlap: float
 
 
-def brain_of_magnitude(
+def brain_mask_from_magnitude(
     magnitude: NDArray[np.floating], affine: NDArray[np.floating], signal: NDArray[np.bool_]
 ) -> MagnitudeMask:
     """Create a brain mask from a magnitude image with the MNI152 template.
@@ -78,7 +78,9 @@ def brain_of_magnitude(
     return MagnitudeMask(_with_signal(template, signal, spacing), fit, share)
 
 
-def brain_of_labels(labels: NDArray[np.integer], affine: NDArray[np.floating]) -> NDArray[np.bool_]:
+def brain_mask_from_labels(
+    labels: NDArray[np.integer], affine: NDArray[np.floating]
+) -> NDArray[np.bool_]:
     """Return the filled hull of tissue labels, including the fluid in the folds of the brain.
 
     Parameters

@@ -60,7 +60,7 @@ def resample_labels(
         return np.zeros(shape, np.int32)
     maps = (labels == label for label in present)
     shares = _resample(maps, len(present), affine, shape, target_affine, point_map)
-    return largest(shares, present)
+    return label_of_largest_share(shares, present)
 
 
 def resample_probabilities(
@@ -88,7 +88,7 @@ def resample_probabilities(
         Label of the most probable tissue; 0 where the sum of the probabilities is below one half.
     """
     shares = _resample(iter(probabilities), len(numbers), affine, shape, target_affine, point_map)
-    return largest(shares, numbers)
+    return label_of_largest_share(shares, numbers)
 
 
 def resample_means(
@@ -115,7 +115,9 @@ def resample_means(
     return _resample(iter(volumes), len(volumes), affine, shape, target_affine, point_map)
 
 
-def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.int32]:
+def label_of_largest_share(
+    shares: NDArray[np.floating], numbers: Sequence[int]
+) -> NDArray[np.int32]:
     """Return the label with the largest share in each voxel.
 
     Parameters

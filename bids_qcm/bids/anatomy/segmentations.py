@@ -27,7 +27,7 @@ from bids_qcm.segmentation.resampling import (
     PointMap,
     grid_points,
     identity,
-    largest,
+    label_of_largest_share,
     resample_labels,
     resample_probabilities,
     sample_nearest,
@@ -96,7 +96,7 @@ def read_tissues(
     """
     if auxiliary.kind == "probabilities":
         maps, numbers = _read_probabilities(auxiliary)
-        labels = largest(np.stack(maps), numbers)
+        labels = label_of_largest_share(np.stack(maps), numbers)
         if not labels.any():
             raise InputError(auxiliary.path, "is zero everywhere", "run the segmentation again")
         return labels, _names(labels, {tissue.index: tissue.name for tissue in TISSUES.values()})

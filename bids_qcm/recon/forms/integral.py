@@ -19,7 +19,7 @@ from bids_qcm.recon.forms.base import (
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
-from bids_qcm.recon.replicates import REPLICATES, every_nth, replicate_std
+from bids_qcm.recon.replicates import REPLICATES, replicate_std, select_at_spacing
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
 
 # Spacing of the voxels with noise replicates, as a share of the integral radius: over this
@@ -54,7 +54,7 @@ class IntegralForm(Form):
             return Laplacian(laplacian, None)
         reach = min(kernels.integral_radius[a] / volumes.voxel_size[a] for a in kernels.axes)
         spacing = min(max(int(reach * _SPACING_PER_REACH), 1), _LARGEST_SPACING)
-        at = every_nth(volumes.support, spacing) if spacing > 1 else None
+        at = select_at_spacing(volumes.support, spacing) if spacing > 1 else None
         std = _std(volumes, method, kernels, laplacian, at, REPLICATES, spacing)
         return Laplacian(laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std))
 

@@ -20,9 +20,9 @@ from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.linear_phase import (
     UNKNOWN_LINEAR_PHASE,
     LinearPhase,
+    add_disagreement,
     estimate_linear_phase,
     make_linear_phase,
-    supported_by,
 )
 from bids_qcm.recon.methods import METHODS, Method
 
@@ -70,7 +70,7 @@ class InversionForm(Form):
         """
         problem = _inverse_problem(volumes, method)
         linear = find_linear_phase(problem)
-        removed = make_linear_phase(linear.shrunk, problem.phase.shape, problem.voxel_size)
+        removed = make_linear_phase(linear.posterior_mean, problem.phase.shape, problem.voxel_size)
         problem = replace(
             problem, phase=problem.phase - removed, linear_phase_error=tuple(linear.standard_error)
         )
@@ -175,7 +175,7 @@ def find_linear_phase(problem: InverseProblem) -> LinearPhase:
     )
     if not problem.has_tissues:
         return estimate()
-    return supported_by(estimate(), estimate(labels=problem.support))
+    return add_disagreement(estimate(), estimate(labels=problem.support))
 
 
 def _kernels_of(method: Method, voxel_size: Triple) -> Kernels:
