@@ -23,8 +23,7 @@ The compiler unrolls shorter loops instead of vectorising them.
 _VECTOR = 16
 
 # Number of padding voxels at the end of the last axis. A block can extend 15 voxels beyond the
-# volume, and loops that process four voxels of a run at once read up to three voxels beyond its
-# end.
+# volume. Loops that process four voxels of a run at once read up to three voxels beyond the run.
 _BEYOND = _VECTOR + 3
 
 

@@ -29,7 +29,7 @@ _FEWEST_BLOCKS = 8
 # rad/m if it is not 0.
 _PRIOR_ODDS, _PRIOR_SD = 0.25, 20.0
 
-# Limits to which kappa is clipped, as multiples of its median.
+# Values of kappa are clipped to these multiples of the median.
 _LOWEST, _HIGHEST = 0.3, 6.0
 
 

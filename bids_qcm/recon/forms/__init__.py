@@ -24,4 +24,5 @@ def form_of(method: Method) -> Form:
     Form
         ``FORM`` of the module that ``method.form`` names.
     """
-    return import_module(f"{__name__}.{method.form}").FORM
+    form: Form = import_module(f"{__name__}.{method.form}").FORM
+    return form
