@@ -13,16 +13,9 @@ from bids_qcm.bids.anatomy.finder import B1Origin, MaskOrigin
 from bids_qcm.bids.derivatives import bids_uri
 from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS
-from bids_qcm.recon.inversion import INVERSION_REPLICATES, SMOOTHNESS
+from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
-from bids_qcm.recon.replicates import REPLICATES
 from bids_qcm.settings import Settings
-
-EXACT = "exact"
-"""Noise propagation through a method that is linear in the phase."""
-
-EXACT_BUT_MAGNITUDE = "exact for the phase noise, first order for the magnitude noise"
-"""Noise propagation through a linear method whose weights depend on the noisy magnitude."""
 
 _MADE_MASKS = {
     "T1w": "Filled hull of the tissue classes of a T1w image",
@@ -121,8 +114,7 @@ def condmap_metadata(
     }
     if METHODS[method].uses_magnitude:
         metadata["MagnitudeDelta"] = MAGNITUDE_DELTA
-    if METHODS[method].form == "inversion":
-        metadata["Smoothness"] = SMOOTHNESS
+    metadata |= form_of(METHODS[method]).parameters
     if METHODS[method].uses_labels:
         metadata["Sources"] += _uris_of_segmentation(plan, datasets)
         metadata |= _confidence(plan) | plan.segmentation_alignment.describe()
@@ -133,12 +125,6 @@ def condstd_metadata(
     plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
 ) -> dict[str, Any]:
     """Return the sidecar of a noise standard deviation map; see :func:`condmap_metadata`."""
-    of_laplacian = EXACT_BUT_MAGNITUDE if METHODS[method].uses_magnitude else EXACT
-    propagation = {
-        "laplacian": of_laplacian,
-        "integral": f"{REPLICATES} noise replicates",
-        "inversion": f"{INVERSION_REPLICATES} noise replicates, to first order",
-    }
     line = " in each echo, propagated to echo time zero by the least-squares line"
     line *= len(plan.echoes) > 1
     return condmap_metadata(plan, settings, datasets, method) | {
@@ -146,7 +132,7 @@ def condstd_metadata(
         "NaN and 0 as in the map",
         "PhaseNoiseEstimate": f"magnitude noise / magnitude{line}; noise level estimated from the "
         "mixed second differences of phi0",
-        "Propagation": propagation[METHODS[method].form],
+        "Propagation": form_of(METHODS[method]).propagation(METHODS[method]),
     }
 
 

@@ -25,8 +25,8 @@ from bids_qcm.interfaces.base import (
 )
 from bids_qcm.segmentation.brain import (
     LEAST_OVERLAP,
-    brain_of_labels,
-    brain_of_magnitude,
+    brain_mask_from_labels,
+    brain_mask_from_magnitude,
     largest_part,
 )
 from bids_qcm.segmentation.template import LEAST_RATIO
@@ -130,7 +130,7 @@ class MakeMask(CheckedInterface):
         image = Path(inputs.auxiliary.path)
         grid_of_image = read_grid(image)
         labels = Volume(read_integers(Path(inputs.labels_file)), grid_of_image)
-        hull = Volume(brain_of_labels(labels), grid_of_image, image)
+        hull = Volume(brain_mask_from_labels(labels), grid_of_image, image)
         grid = read_grid(Path(inputs.magnitude_file))
         point_map = inputs.alignment.point_map(inputs.pose)
         # resampling to larger voxels may split the mask at a thin connection
@@ -146,7 +146,7 @@ class MakeMask(CheckedInterface):
 
     def _from_template(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         path = Path(self.inputs.magnitude_file)
-        made = brain_of_magnitude(read_volume(path), self._signal())
+        made = brain_mask_from_magnitude(read_volume(path), self._signal())
         return made.mask, {
             "MaskOverlap": round(made.overlap, _DIGITS),
             "MutualInformation": round(made.fit.information, _DIGITS),

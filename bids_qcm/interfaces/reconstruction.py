@@ -8,7 +8,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedS
 
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.interfaces.base import CheckedInterface, joined, optional_file
-from bids_qcm.recon import METHODS, Reconstruction, reconstruct
+from bids_qcm.recon import Reconstruction, reconstruct
 from bids_qcm.recon.methods import TARGET_STD
 
 _RADIUS = {
@@ -34,7 +34,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     magnitude_noise = traits.Float(
         0.0, usedefault=True, desc="noise standard deviation of the magnitude"
     )
-    method = traits.Enum(*METHODS, mandatory=True)
+    method = traits.Str(mandatory=True, desc="name of the method")
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     fit_radius = _radius()
@@ -115,7 +115,7 @@ def _inversion_fields(result: Reconstruction) -> dict[str, Any]:
     """Return the sidecar fields about the fit of an inversion; omit values that are not finite."""
     found: dict[str, Any] = {}
     if result.linear_phase is not None:
-        found["LinearPhaseRemoved"] = result.linear_phase.shrunk.round(2).tolist()
+        found["LinearPhaseRemoved"] = result.linear_phase.posterior_mean.round(2).tolist()
         error = result.linear_phase.standard_error
         if np.isfinite(error).all():
             found["LinearPhaseStandardError"] = error.round(2).tolist()

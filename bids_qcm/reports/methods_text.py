@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bids_qcm.bids.provenance import EXACT, EXACT_BUT_MAGNITUDE
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.forms import form_of
+from bids_qcm.recon.forms.base import EXACT, EXACT_BUT_MAGNITUDE
 from bids_qcm.recon.methods import Method
 from bids_qcm.statistics import EROSIONS
 
@@ -21,9 +22,6 @@ _CITED_SOFTWARE = {
     "scikit-image": "vanderwalt2014",
     "numba": "lam2015",
 }
-
-
-_FORMS = {"laplacian": "Laplacian", "integral": "integral", "inversion": "inversion"}
 
 
 @dataclass(frozen=True)
@@ -247,28 +245,16 @@ def _conductivity(done: Sequence[Processing]) -> list[str]:
         "transceive": "sigma = laplacian(phi0) / (2 mu0 omega) for a transceive phase phi0",
         "transmit": "sigma = laplacian(phi0) / (mu0 omega) for a transmit phase phi0",
     }
-    forms = {METHODS[name].form for one in done for name in one.maps}
+    names = {name for one in done for name in one.maps}
+    forms = dict.fromkeys(form_of(METHODS[name]) for name in METHODS if name in names)
     sentences = [
         "In regions of uniform tissue, the conductivity is "
         f"{' or '.join(equations[one] for one in sorted(types))}, where mu0 is the vacuum "
         "permeability and omega is the angular Larmor frequency [@voigt2011]."
     ]
-    if "integral" in forms:
-        sentences.append(
-            "The integral methods compute the Laplacian as the flux of the gradient of phi0 "
-            "through a closed surface, divided by the enclosed volume."
-        )
-    if "inversion" in forms:
-        sentences.append(
-            "The inversion methods solve the convection-reaction equation [@gurler2017] for the "
-            "conductivity of all voxels simultaneously."
-        )
+    sentences += [form.introduction for form in forms if form.introduction]
     sentences += _b1(done)
-    if any(
-        METHODS[name].uses_magnitude or METHODS[name].uses_labels
-        for one in done
-        for name in one.maps
-    ):
+    if any(METHODS[name].uses_magnitude or METHODS[name].uses_labels for name in names):
         sentences.append(
             "Tissue boundaries were preserved with the magnitude, the segmentation or both "
             "[@karsa2021]."
@@ -318,11 +304,7 @@ def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
     """Return the quantity that a method computed, with its edge preservation and weights."""
     restrictions = []
     if method.uses_labels:
-        restrictions.append(
-            "weaker smoothing across tissue boundaries"
-            if method.form == "inversion"
-            else "a restriction to voxels of the same tissue"
-        )
+        restrictions.append(form_of(method).effect_of_labels)
     if method.uses_magnitude:
         restrictions.append(
             "weights by the similarity of the magnitude (width "
@@ -337,27 +319,21 @@ def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
             f"noise standard deviation of {_span(targets, '{:g}', 'S/m')} in the median voxel"
             f"{_of(len(targets), len(sidecars))}"
         )
-    return f"{_what(method, sidecars)}{', with ' if restrictions else ''}{_joined(restrictions)}"
+    what = form_of(method).quantity(method).format_map(_FieldValues(sidecars))
+    return f"{what}{', with ' if restrictions else ''}{_joined(restrictions)}"
 
 
-def _what(method: Method, sidecars: Sequence[Sidecar]) -> str:
-    """Return the quantity that a method computed, without its edge preservation and weights."""
-    if method.form == "inversion":
-        return (
-            "the conductivity whose phase best fits phi0 relative to the phase noise (Huber loss), "
-            f"regularised by {sidecars[0]['Smoothness']:g} times the squared gradient of the "
-            "logarithm of the conductivity"
-        )
-    fit = (
-        "a three-dimensional quadratic polynomial that was fitted to phi0 within a radius of "
-        f"{_radii(sidecars, 'FitRadius')}"
-    )
-    if method.form == "laplacian":
-        fitted = method.derivative == "fit"
-        return f"the Laplacian of {fit}" if fitted else "the Laplacian by finite differences"
-    gradient = f"the gradient of {fit}" if method.derivative == "fit" else "central differences"
-    radius = _radii(sidecars, "IntegralRadius")
-    return f"the surface integral, within a radius of {radius}, of {gradient}"
+class _FieldValues(dict[str, str]):
+    """The values of sidecar fields in words, for :meth:`str.format_map`."""
+
+    def __init__(self, sidecars: Sequence[Sidecar]) -> None:
+        super().__init__()
+        self._sidecars = sidecars
+
+    def __missing__(self, field: str) -> str:
+        if field in ("FitRadius", "IntegralRadius"):
+            return _radii(self._sidecars, field)
+        return f"{self._sidecars[0][field]:g}"
 
 
 def _radii(sidecars: Sequence[Sidecar], key: str) -> str:
@@ -377,12 +353,13 @@ def _uncertainty(done: Sequence[Processing]) -> str:
     ways: dict[str, dict[str, None]] = {}
     for one in done:
         for name, std in one.stds.items():
-            ways.setdefault(std["Propagation"], {})[_FORMS[METHODS[name].form]] = None
+            ways.setdefault(std["Propagation"], {})[form_of(METHODS[name]).title] = None
     propagated = []
-    if {EXACT, EXACT_BUT_MAGNITUDE} & set(ways):
+    exact = ways.get(EXACT, {}) | ways.get(EXACT_BUT_MAGNITUDE, {})
+    if exact:
         magnitude = "; magnitude noise was propagated to first order"
         propagated.append(
-            "exactly through the Laplacian methods (which are linear in the phase"
+            f"exactly through the {_joined(exact)} methods (which are linear in the phase"
             f"{magnitude * (EXACT_BUT_MAGNITUDE in ways)})"
         )
     propagated += [

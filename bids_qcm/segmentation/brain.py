@@ -39,7 +39,7 @@ class MagnitudeMask(NamedTuple):
     overlap: float
 
 
-def brain_of_magnitude(magnitude: Volume, signal: NDArray[np.bool_]) -> MagnitudeMask:
+def brain_mask_from_magnitude(magnitude: Volume, signal: NDArray[np.bool_]) -> MagnitudeMask:
     """Create a brain mask from a magnitude image with the MNI152 template.
 
     Parameters
@@ -74,7 +74,7 @@ def brain_of_magnitude(magnitude: Volume, signal: NDArray[np.bool_]) -> Magnitud
     return MagnitudeMask(_with_signal(template, signal, spacing), fit, share)
 
 
-def brain_of_labels(labels: Volume) -> NDArray[np.bool_]:
+def brain_mask_from_labels(labels: Volume) -> NDArray[np.bool_]:
     """Return the filled hull of tissue labels, including the fluid in the folds of the brain.
 
     Parameters

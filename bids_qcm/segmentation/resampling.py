@@ -54,7 +54,9 @@ def resample_labels(
     if not present:
         return np.zeros(target.shape, np.int32)
     maps = (labels.values == label for label in present)
-    return largest(_resample(maps, len(present), labels.grid, target, point_map), present)
+    return label_of_largest_share(
+        _resample(maps, len(present), labels.grid, target, point_map), present
+    )
 
 
 def resample_probabilities(
@@ -83,7 +85,7 @@ def resample_probabilities(
         Label of the most probable tissue; 0 where the sum of the probabilities is below one half.
     """
     shares = _resample(iter(probabilities), len(numbers), source, target, point_map)
-    return largest(shares, numbers)
+    return label_of_largest_share(shares, numbers)
 
 
 def resample_means(
@@ -106,7 +108,9 @@ def resample_means(
     return _resample(iter(volumes), len(volumes), source, target, point_map)
 
 
-def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.int32]:
+def label_of_largest_share(
+    shares: NDArray[np.floating], numbers: Sequence[int]
+) -> NDArray[np.int32]:
     """Return the label with the largest share in each voxel.
 
     Parameters

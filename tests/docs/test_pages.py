@@ -23,6 +23,7 @@ DESCRIBING = [
     ),
     PACKAGE / "bids" / "container.py",
     *sorted((PACKAGE / "interfaces").glob("*.py")),
+    *sorted((PACKAGE / "recon" / "forms").glob("*.py")),
 ]
 WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text())
 

@@ -1,7 +1,8 @@
 import pytest
 
-from bids_qcm.bids.provenance import EXACT, EXACT_BUT_MAGNITUDE
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.forms import form_of
+from bids_qcm.recon.forms.base import EXACT, EXACT_BUT_MAGNITUDE
 from bids_qcm.reports.citations import as_markdown
 from bids_qcm.reports.methods_text import Processing, describe_methods
 
@@ -26,7 +27,7 @@ def processing(*methods, segmentation=None, mask=None, std=None, **phi0):
         phi0=sidecar,
         mask=mask or {"Type": "ROI", "Sources": ["bids:raw:x"]},
         segmentation=segmentation,
-        maps={method: numbers | {"Smoothness": 0.5} for method in methods},
+        maps={name: numbers | form_of(METHODS[name]).parameters for name in methods},
         stds={method: {"Propagation": std} for method in methods if std},
     )
 

@@ -8,7 +8,7 @@ from nibabel.affines import from_matvec
 
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.resampling import (
-    largest,
+    label_of_largest_share,
     resample_labels,
     resample_probabilities,
     sample_nearest,
@@ -76,7 +76,7 @@ def test_the_label_that_fills_most_of_a_voxel_is_chosen():
 
 def test_the_largest_share_is_chosen_if_the_sum_is_at_least_one_half():
     shares = np.array([[0.2, 0.5, 0.2, 0.0], [0.3, 0.5, 0.2, 0.0]])
-    assert largest(shares, [7, 5]).tolist() == [5, 7, 0, 0]
+    assert label_of_largest_share(shares, [7, 5]).tolist() == [5, 7, 0, 0]
 
 
 def test_probabilities_of_0_and_1_are_resampled_like_labels():

@@ -4,21 +4,13 @@ import numpy as np
 import pytest
 
 from bids_qcm.grids import Grid
-from bids_qcm.recon.kernels import ellipsoid
-from bids_qcm.workflows.duration import _n_voxels_within, seconds
+from bids_qcm.workflows.duration import seconds
 
 
 @pytest.fixture
 def plan(make_plans, settings):
     (plan,) = make_plans(settings(methods=("laplacian", "laplacian-mag", "integral")))
     return replace(plan, grid=Grid((200, 200, 200), np.eye(4)))
-
-
-@pytest.mark.parametrize(
-    ("radius", "size"), [((9, 9, 9), (1, 1, 1)), ((9, 6, 12), (1, 1.5, 2)), ((9, 9, 0), (1, 1, 3))]
-)
-def test_size_of_a_kernel(radius, size):
-    assert _n_voxels_within(radius, size) == pytest.approx(ellipsoid(radius, size).sum(), rel=0.06)
 
 
 def test_more_work_takes_longer(plan, settings):

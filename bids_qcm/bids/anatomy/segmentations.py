@@ -28,7 +28,7 @@ from bids_qcm.segmentation.checks import (
 from bids_qcm.segmentation.resampling import (
     PointMap,
     identity,
-    largest,
+    label_of_largest_share,
     resample_labels,
     resample_probabilities,
     sample_nearest,
@@ -95,7 +95,7 @@ def read_tissues(auxiliary: AuxiliaryImage, given: Path | None) -> tuple[Volume,
     """
     if auxiliary.kind == "probabilities":
         probabilities = _read_probabilities(auxiliary)
-        labels = largest(np.stack(probabilities.maps), probabilities.numbers)
+        labels = label_of_largest_share(np.stack(probabilities.maps), probabilities.numbers)
         if not labels.any():
             raise InputError(auxiliary.path, "is zero everywhere", "run the segmentation again")
         names = _names(labels, {tissue.index: tissue.name for tissue in TISSUES.values()})
