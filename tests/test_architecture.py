@@ -15,11 +15,12 @@ ARRAYS_ONLY = ("checks", "recon", "phase", "phantom", "statistics")
 FILES = ("nibabel", "nipype", "bids", "pandas")
 
 MAY_IMPORT = {
-    "recon": {"recon", "dispersions", "physics"},
+    "recon": {"recon", "dispersions", "folders", "physics"},
     "phase": {"phase"},
     "statistics": set(),
     "grids": set(),
     "physics": set(),
+    "folders": set(),
     "dispersions": {"physics"},
     "phantom": {"phantom", "dispersions", "grids", "physics", "statistics"},
     "checks": {
@@ -67,12 +68,13 @@ MAY_IMPORT = {
         "segmentation",
         "statistics",
     },
-    "workflows": {"workflows", "interfaces", "bids", "recon", "settings"},
+    "workflows": {"workflows", "interfaces", "bids", "folders", "recon", "settings"},
     "cli": {
         "cli",
         "workflows",
         "bids",
         "checks",
+        "folders",
         "recon",
         "segmentation",
         "phantom",

@@ -3,6 +3,7 @@
 import filecmp
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.datasets import APP_NAME, is_ours
 from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
-from bids_qcm.bids.images import atomic_write
+from bids_qcm.bids.images import atomic_write, require_intact
 from bids_qcm.bids.names import join_name, stem
 
 BIDS_VERSION = "1.10.0"
@@ -40,6 +41,8 @@ _BIDSIGNORE = (
     "group_*",
     "logs",
 )
+
+_WRITTEN_FOLDER = re.compile("(sub|ses)-.+|anat|fmap|figures|logs")
 
 
 def derivative_path(
@@ -96,6 +99,26 @@ def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
     # A derivative dataset may lie inside the raw dataset, so the innermost dataset is used.
     name = max(within, key=lambda name: len(datasets[name].parts))
     return f"bids:{name}:{path.relative_to(datasets[name]).as_posix()}"
+
+
+def refuse_links(output_dir: Path) -> None:
+    """Check that no folder of the dataset is a link that leads out of the dataset.
+
+    Raises
+    ------
+    OutputError
+        If there is such a link, through which results would be written to another folder.
+    """
+    root = output_dir.resolve()
+    for folder, names, _ in os.walk(output_dir):
+        names[:] = filter(_WRITTEN_FOLDER.fullmatch, names)
+        for path in (Path(folder, name) for name in names):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise OutputError(
+                    path,
+                    f"is a link that leads out of the output folder, to {path.resolve()}",
+                    "delete the link, or choose another OUTPUT_DIR",
+                )
 
 
 def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
@@ -156,6 +179,11 @@ def copy_atomically(
     outdated : iterable of Path
         Files computed from the previous content of `path`. They are removed if the content
         changes.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
     """
 
     def write_sidecar() -> None:
@@ -165,6 +193,7 @@ def copy_atomically(
     if path.exists() and filecmp.cmp(source, path, shallow=False):
         write_sidecar()
         return
+    require_intact(source)
     with atomic_write(path) as temporary:
         shutil.copyfile(source, temporary)
         # The old file is removed before the new sidecar is written, so that an interruption never

@@ -1,7 +1,8 @@
 """Read images with full error checking, and write them atomically."""
 
 import gzip
-import time
+import math
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,16 +43,14 @@ _NO_INTEGERS = "has values that are not 32-bit integers"
 # deviation of interpolated labels.
 _ROUNDING = 1e-3
 
+_COMPUTE_AGAIN = "run the same command again, which computes the file again"
+
 _COMPRESSED = (".gz", ".mgz")
 _CHUNK_BYTES = 1 << 20
 
 # Range of voxel sizes, wider than on any scanner. Voxel sizes in a wrong unit would lead to kernels
 # of millions of voxels.
 _VOXEL_SIZE_RANGE_MM = (0.05, 50.0)
-
-# Grace period of a new temporary file: another process may find the file after its creation and
-# before it is locked.
-_SECONDS_TO_LOCK = 1.0
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,28 @@ def read_stored(path: Path) -> StoredImage:
         raise InputError(path, "contains only zeros or non-finite values", "convert it again")
     values = values.reshape(_without_ones(values.shape))
     return StoredImage(values, float(slope), float(intercept))
+
+
+def require_intact(path: Path) -> None:
+    """Check that a result of this app, an image or a text, can be read to its end.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, incomplete or empty.
+    """
+    try:
+        if path.name.endswith(".nii.gz"):
+            stored = _load(path).dataobj
+            with gzip.open(path) as stream:
+                n_bytes = sum(map(len, iter(lambda: stream.read(_CHUNK_BYTES), b"")))
+            complete = n_bytes >= stored.offset + math.prod(stored.shape) * stored.dtype.itemsize
+        else:
+            complete = bool(path.read_text(encoding="utf-8").strip())
+    except (InputError, *_UNREADABLE) as error:
+        raise InputError(path, f"is damaged ({error})", _COMPUTE_AGAIN) from error
+    if not complete:
+        raise InputError(path, "is damaged (the file is incomplete)", _COMPUTE_AGAIN)
 
 
 def read_parts(
@@ -306,9 +327,8 @@ def save_array(
 def atomic_write(path: Path) -> Iterator[Path]:
     """Context manager that yields a temporary path and renames it to `path` on success.
 
-    The temporary file is in the same folder and locked. Temporary files that an earlier process
-    left behind when it was killed are removed. A running process keeps its file locked, so its
-    file is not removed.
+    The temporary file is in the same folder and locked until it is renamed. Temporary files that
+    an earlier process left behind when it was killed are not locked, and are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     extension = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
@@ -317,31 +337,30 @@ def atomic_write(path: Path) -> Iterator[Path]:
         _remove_if_abandoned(left)
     temporary = path.with_name(f"{leading}{uuid4().hex[:12]}{extension}")
     try:
-        with temporary.open("wb") as held:
-            _lock(held)
+        with _locked_file(temporary):
             yield temporary
-        temporary.replace(path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _lock(file: BinaryIO) -> bool:
-    """Lock a file until it is closed; return whether the lock was obtained.
-
-    The lock fails if another process holds it, or if the file system does not support locks.
-    """
-    try:
-        flock(file, LOCK_EX | LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _locked_file(path: Path) -> BinaryIO:
+    """Create and lock a file; create it again if another process removes it before it is locked."""
+    while True:
+        file = path.open("wb")
+        # waits while another process, which takes the file for an abandoned one, removes it
+        with suppress(OSError):
+            flock(file, LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
 
 
 def _remove_if_abandoned(temporary: Path) -> None:
-    """Remove a temporary file that no process has locked and that is older than a second."""
+    """Remove a temporary file that no process has locked, if the file system supports locks."""
     with suppress(OSError), temporary.open("rb") as file:
-        if time.time() - temporary.stat().st_mtime > _SECONDS_TO_LOCK and _lock(file):
-            temporary.unlink(missing_ok=True)
+        flock(file, LOCK_EX | LOCK_NB)
+        temporary.unlink(missing_ok=True)
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:

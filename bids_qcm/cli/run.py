@@ -10,11 +10,12 @@ from pathlib import Path
 from bids_qcm import __version__
 from bids_qcm.bids.anatomy.datasets import derivative_datasets
 from bids_qcm.bids.dataset import check_description, find_acquisitions
-from bids_qcm.bids.derivatives import write_dataset_files
+from bids_qcm.bids.derivatives import refuse_links, write_dataset_files
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.run_records import Failure
 from bids_qcm.cli.exits import ExitStatus, status_of
+from bids_qcm.cli.limits import check_semaphores
 from bids_qcm.cli.parser import parse_settings
 from bids_qcm.cli.plan_table import plan_table
 from bids_qcm.cli.reports import rebuild_citation, rebuild_reports, report_group, report_run
@@ -88,6 +89,7 @@ def run_command(settings: Settings, verbosity: int) -> int:
 
 
 def _run(settings: Settings, *, verbose: bool) -> ExitStatus:
+    refuse_links(settings.output_dir)
     if settings.analysis_level == "group":
         return report_group(settings)
     if settings.reports_only:
@@ -156,6 +158,7 @@ def _compute_all(
 ) -> None:
     """Run the workflows of all plans in batches and add the results to the summary."""
     settings = preflight.settings
+    check_semaphores()
     # nipype reads its configuration on import, so modules that import nipype are imported later
     from bids_qcm.workflows.configuration import (
         configure_nipype,

@@ -21,6 +21,8 @@ from typing import Any
 
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
+from bids_qcm.folders import make_private
+
 _PREFIX = "bids_qcm-"
 
 # Cache folders of other versions of the sources: the number to keep, and the time in seconds after
@@ -37,8 +39,7 @@ class _Locator:
 
     def get_cache_path(self) -> str:
         path = os.path.join(self._numbas_own.get_cache_path(), _PREFIX + fingerprint())  # noqa: PTH118
-        prepare_folder(path)
-        return path
+        return prepare_folder(path)
 
     def ensure_cache_path(self) -> None:
         # numba calls this before each write; the folder may have been deleted since the start
@@ -86,7 +87,7 @@ def compiled_sources() -> list[Traversable]:
     The files may be inside a zip archive.
     """
     folders = [files(f"bids_qcm.{package}") for package in ("recon", "recon.forms")]
-    shared = [files("bids_qcm") / name for name in ("dispersions.py", "physics.py")]
+    shared = [files("bids_qcm") / name for name in ("dispersions.py", "folders.py", "physics.py")]
     return [*(module for folder in folders for module in _modules(folder)), *shared]
 
 
@@ -120,15 +121,39 @@ def fingerprint() -> str:
 
 
 @cache
-def prepare_folder(path: str) -> None:
-    """Make a cache folder, check that it can be written, and record the time of its last use."""
+def prepare_folder(path: str) -> str:
+    """Make a cache folder, check that it can be written, and note that it is in use.
+
+    Machine code is only read from a folder that no other user can write. If `path` is another
+    user's folder, for example in an environment that several users share, a second folder is used.
+
+    Parameters
+    ----------
+    path : str
+        Path of the folder.
+
+    Returns
+    -------
+    str
+        Path of the folder that is used.
+
+    Raises
+    ------
+    OSError
+        If other users can write to both folders, or if the folder cannot be written.
+    """
     folder = Path(path)
     is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    if make_private(folder):
+        folder = Path(f"{path}-{os.geteuid()}")
+        reason = make_private(folder)
+        if reason:
+            raise PermissionError(f"{folder} {reason}")
     TemporaryFile(dir=folder).close()
     os.utime(folder)
     if is_new:
         _delete_old_folders(folder)
+    return str(folder)
 
 
 def _delete_old_folders(new: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nipype.pipeline.engine import Node, Workflow
+from nipype.pipeline.engine import Workflow
 
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
@@ -47,6 +47,7 @@ from bids_qcm.workflows.memory import (
     tissue_classes_gb,
     volume_gb,
 )
+from bids_qcm.workflows.nodes import Node
 
 
 def init_acquisition_wf(

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import nibabel as nib
 import numpy as np
@@ -257,7 +258,8 @@ def test_reorienting_an_image_keeps_the_voxel_positions(axes, flips):
         assert values[tuple(there)] == turned.values[index]
 
 
-def test_temporary_files_of_a_killed_writer_are_removed(path):
+@pytest.mark.parametrize("age", [1e6, 0, -1e6])
+def test_temporary_files_of_a_killed_writer_are_removed_whatever_their_date(path, age):
     code = (
         "import os, sys; from pathlib import Path; from bids_qcm.bids.images import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as temporary:\n"
@@ -266,9 +268,7 @@ def test_temporary_files_of_a_killed_writer_are_removed(path):
     subprocess.run([sys.executable, "-c", code, path], check=False)
     (left,) = path.parent.iterdir()
     assert left.name.startswith(".")
-    with atomic_write(path) as temporary:  # The file is too new to count as abandoned.
-        assert left.exists()
-    os.utime(left, (0, 0))
+    os.utime(left, times=(time.time() - age,) * 2)
     with atomic_write(path.with_name(f"other{path.name}")):
         assert left.exists()
     with atomic_write(path) as temporary:

@@ -8,7 +8,7 @@ from bids_qcm.interfaces.derivatives import WriteDerivative
 
 @pytest.fixture
 def source(tmp_path):
-    path = tmp_path / "result.nii.gz"
+    path = tmp_path / "result.txt"
     path.write_bytes(b"content")
     return path
 
