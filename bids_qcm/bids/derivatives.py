@@ -17,6 +17,7 @@ from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
 from bids_qcm.bids.images import atomic_write
 from bids_qcm.bids.names import join_name, stem
+from bids_qcm.bids.sidecar_schema import DatasetDescription, GeneratedBy, SourceDataset
 
 BIDS_VERSION = "1.10.0"
 
@@ -123,15 +124,17 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
         name: quote(Path(os.path.relpath(path, output_dir)).as_posix())
         for name, path in datasets.items()
     }
-    description = {
-        "Name": "Conductivity maps by bids_qcm",
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": APP_NAME, "Version": __version__, **describe_container()}],
-        "SourceDatasets": [{"URL": link} for link in links.values()],
-        "DatasetLinks": links,
-    }
-    write_json(description_path, description)
+    description = DatasetDescription(
+        name="Conductivity maps by bids_qcm",
+        bids_version=BIDS_VERSION,
+        dataset_type="derivative",
+        generated_by=[
+            GeneratedBy(name=APP_NAME, version=__version__, container=describe_container())
+        ],
+        source_datasets=[SourceDataset(url=link) for link in links.values()],
+        dataset_links=links,
+    )
+    write_json(description_path, description.to_dict())
     ignored = output_dir / ".bidsignore"
     theirs = ignored.read_text().splitlines() if ignored.exists() else []
     write_text(ignored, "\n".join(dict.fromkeys([*theirs, *_BIDSIGNORE, ""])))

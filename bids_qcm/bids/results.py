@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from bids_qcm.bids.anatomy.datasets import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
@@ -17,15 +17,34 @@ from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import join_name, parse_name, stem
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
+from bids_qcm.bids.sidecar_schema import (
+    CondmapSidecar,
+    CondstdSidecar,
+    Fields,
+    MaskSidecar,
+    Phi0Sidecar,
+    SegmentationSidecar,
+    json_key,
+)
 from bids_qcm.bids.tables import read_condstats
+from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.verdict import Verdict, disagreements, with_disagreement
 from bids_qcm.segmentation.tissues import TISSUES
 from bids_qcm.statistics import WHOLE_MASK
 
 # Sidecar fields that must agree with phi0 for a map to belong to the same run.
-_SHARED = ("PhaseSign", "PhaseType", "MaskType", "MaskOrigin", "Segmentation", "ImagingFrequency")
+_SHARED = (
+    "phase_sign",
+    "phase_type",
+    "mask_type",
+    "mask_origin",
+    "segmentation",
+    "imaging_frequency",
+)
 
 _MOSTLY = 0.5
+
+_Schema = TypeVar("_Schema", bound=Fields)
 
 # Tissues that are compared between methods. Cerebrospinal fluid is left out, because each kernel
 # size averages it with its surroundings to a different degree.
@@ -48,9 +67,9 @@ class MapResult:
     condmap: Path
 
     @cached_property
-    def sidecar(self) -> dict[str, Any]:
-        """Content of the map's sidecar."""
-        return read_sidecar(self.condmap)
+    def sidecar(self) -> CondmapSidecar:
+        """Fields of the map's sidecar."""
+        return _read_sidecar(self.condmap, CondmapSidecar)
 
     @property
     def desc(self) -> str:
@@ -63,11 +82,16 @@ class MapResult:
         return self._beside("condstd.nii.gz")
 
     @property
+    def condstd_sidecar(self) -> CondstdSidecar | None:
+        """Fields of the sidecar of the noise standard deviation; None if there is no such map."""
+        return _read_sidecar(self.condstd, CondstdSidecar) if self.condstd else None
+
+    @property
     def own_verdict(self) -> Verdict | None:
         """Verdict on the map alone; None for a map from a version without verdicts."""
-        if "Verdict" not in self.sidecar:
+        if self.sidecar.verdict is None:
             return None
-        return Verdict(self.sidecar["Verdict"], tuple(self.sidecar.get("VerdictReasons", ())))
+        return Verdict(self.sidecar.verdict, tuple(self.sidecar.verdict_reasons or ()))
 
     @property
     def condstats(self) -> Path | None:
@@ -114,9 +138,15 @@ class Result:
         return self.record.acquisition if self.record else self.source
 
     @cached_property
-    def sidecar(self) -> dict[str, Any]:
-        """Content of the phi0 sidecar, or of the first map's sidecar if there is no phi0 file."""
-        return read_sidecar(self.phi0) if self.phi0 else self.maps[0].sidecar
+    def sidecar(self) -> Phi0Sidecar:
+        """Fields of the phi0 sidecar, or of the first map's sidecar if there is no phi0 file."""
+        return _read_sidecar(self.phi0, Phi0Sidecar) if self.phi0 else self.maps[0].sidecar
+
+    @property
+    def literature(self) -> dict[str, float]:
+        """Literature value of each tissue's conductivity, S/m; empty without a frequency."""
+        frequency = self.sidecar.imaging_frequency
+        return {} if frequency is None else literature_conductivity(1e6 * frequency)
 
     @cached_property
     def disagreements(self) -> dict[str, float]:
@@ -150,7 +180,13 @@ class Result:
     @property
     def segmentation(self) -> Path | None:
         """File of the tissue labels; None if the last run did not use a segmentation."""
-        return self._file("seg-tissue_dseg.nii.gz") if self.sidecar["Segmentation"] else None
+        return self._file("seg-tissue_dseg.nii.gz") if self.sidecar.segmentation else None
+
+    @cached_property
+    def segmentation_sidecar(self) -> SegmentationSidecar | None:
+        """Fields of the segmentation's sidecar; None without a segmentation."""
+        path = self.segmentation
+        return _read_sidecar(path, SegmentationSidecar) if path else None
 
     @property
     def b1_map(self) -> Path | None:
@@ -163,12 +199,19 @@ class Result:
 
     def with_b1(self, origin: str) -> list[MapResult]:
         """Return the conductivity maps that were computed with ``|B1+|`` of the given origin."""
-        return [one for one in self.maps if one.sidecar.get("B1Map") == origin]
+        return [one for one in self.maps if one.sidecar.b1_map == origin]
 
     @property
     def mask(self) -> Path:
         """File of the mask, which is always written with the maps."""
-        return self.folder / f"{self.source}_desc-{self.sidecar['MaskType']}_mask.nii.gz"
+        kinds = (self.sidecar.mask_type,) if self.sidecar.mask_type else ("brain", "signal")
+        paths = [self.folder / f"{self.source}_desc-{kind}_mask.nii.gz" for kind in kinds]
+        return next((path for path in paths if path.exists()), paths[0])
+
+    @cached_property
+    def mask_sidecar(self) -> MaskSidecar:
+        """Fields of the mask's sidecar."""
+        return _read_sidecar(self.mask, MaskSidecar)
 
     @property
     def magnitude(self) -> Path | None:
@@ -193,11 +236,11 @@ def existing(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def read_sidecar(image: Path) -> dict[str, Any]:
-    """Return the content of a derivative's own sidecar, without inheritance."""
+def _read_sidecar(image: Path, schema: type[_Schema]) -> _Schema:
+    """Return the fields of a derivative's own sidecar, without inheritance."""
     path = image.with_name(f"{stem(image)}.json")
     require_content(path)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return schema.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[str]:
@@ -272,7 +315,7 @@ def duplicate_maps(results: Sequence[Result]) -> list[str]:
     first: dict[frozenset[str], Result] = {}
     found = []
     for result in results:
-        images = frozenset(uri for uri in result.sidecar["Sources"] if "_part-" in uri)
+        images = frozenset(uri for uri in result.sidecar.sources or () if "_part-" in uri)
         other = first.setdefault(images, result)
         if other is not result:
             found.append(
@@ -306,42 +349,47 @@ def map_warnings(result: Result) -> list[str]:
         Warnings from all sidecars, and warnings derived from their numbers, without duplicates.
     """
     sidecar = result.sidecar
-    found = list(sidecar.get("Warnings", ()))
-    if sidecar.get("PhaseSignWeak"):
+    found = list(sidecar.warnings or ())
+    if sidecar.phase_sign_weak:
         found.append(_weak_sign(sidecar))
-    if result.segmentation:
-        found += read_sidecar(result.segmentation).get("Warnings", ())
-    invalid = {one.method: one.sidecar.get("InvalidFraction", 0) for one in result.maps}
+    if result.segmentation_sidecar:
+        found += result.segmentation_sidecar.warnings or ()
+    invalid = {one.method: one.sidecar.invalid_fraction or 0 for one in result.maps}
     mostly = [f"{method} ({share:.0%})" for method, share in invalid.items() if share > _MOSTLY]
     if mostly:
         found.append(f"more than half of the mask is invalid: {', '.join(mostly)}")
     for one in result.maps:
-        found += one.sidecar.get("Warnings", ())
+        found += one.sidecar.warnings or ()
         found += _caveats_of_map(one, result)
     return list(dict.fromkeys(found))
 
 
-def _weak_sign(sidecar: Mapping[str, Any]) -> str:
-    evidence = (
-        f"the evidence for the sign of the phase is weak: {sidecar['PhaseSignAgreement']:.0%} of "
-        "the voxels agree; "
-    )
-    if sidecar.get("PhaseSignOrigin") == "Manufacturer":
+def _weak_sign(sidecar: Phi0Sidecar) -> str:
+    evidence = "the evidence for the sign of the phase is weak"
+    if sidecar.phase_sign_agreement is not None:
+        evidence += f": {sidecar.phase_sign_agreement:.0%} of the voxels agree"
+    evidence += "; "
+    if sidecar.phase_sign_origin == "Manufacturer":
         evidence += (
-            f"the sign {sidecar['PhaseSign']} was used, which is usual for this manufacturer; "
+            f"the sign {sidecar.phase_sign} was used, which is usual for this manufacturer; "
         )
     return evidence + "check the map, and give the correct sign with --sign if you know it"
 
 
 def _caveats_of_map(one: MapResult, result: Result) -> list[str]:
     found = []
-    if one.sidecar.get("PredictedStd", 0) > one.sidecar.get("TargetStd", 0):
+    predicted, target = one.sidecar.predicted_std, one.sidecar.target_std
+    if predicted is not None and target is not None and predicted > target:
         found.append(
             f"{one.method}: even twice the published radii give a noise standard deviation of "
-            f"{one.sidecar['PredictedStd']:.2g} S/m, above the target of "
-            f"{one.sidecar['TargetStd']:.2g} S/m; larger radii would average out the anatomy"
+            f"{predicted:.2g} S/m, above the target of {target:.2g} S/m; larger radii would "
+            "average out the anatomy"
         )
-    differing = [key for key in _SHARED if one.sidecar.get(key) != result.sidecar.get(key)]
+    differing = [
+        json_key(name)
+        for name in _SHARED
+        if getattr(one.sidecar, name) != getattr(result.sidecar, name)
+    ]
     if differing:
         found.append(
             f"{one.condmap.name} is from an earlier run with a different {' and '.join(differing)} "

@@ -12,7 +12,7 @@ from nipype.interfaces.base import (
 )
 
 from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
-from bids_qcm.interfaces.base import joined
+from bids_qcm.bids.sidecar_schema import merge
 
 
 class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
@@ -45,7 +45,7 @@ class WriteDerivative(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         metadata = self.inputs.metadata
-        sidecar = None if metadata is None else joined(metadata, self.inputs.provenance)
+        sidecar = None if metadata is None else merge(metadata, self.inputs.provenance)
         outdated = map(Path, self.inputs.outdated)
         copy_atomically(Path(self.inputs.in_file), Path(self.inputs.out_path), sidecar, outdated)
         self._results["out_file"] = self.inputs.out_path

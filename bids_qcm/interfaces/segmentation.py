@@ -18,6 +18,7 @@ from bids_qcm.bids.images import (
     read_values,
     write_image,
 )
+from bids_qcm.bids.sidecar_schema import Registration, SegmentationSidecar
 from bids_qcm.interfaces.base import (
     CheckedInterface,
     DerivativeInputSpec,
@@ -80,14 +81,14 @@ class Coregister(CheckedInterface):
         ]
         self._results["failure"] = flipped if alignment.looks_flipped else []
         self._results["pose"] = alignment.pose.tolist()
-        self._results["provenance"] = {
-            "Coregistration": alignment.chosen,
-            "CoregistrationRequested": inputs.coreg,
-            "CoregistrationImage": anatomical.name,
-            "RegisteredShift": round(alignment.shift, 3),
-            "MutualInformationHeader": round(alignment.header_information, 4),
-            "MutualInformationRegistered": round(alignment.registered_information, 4),
-        }
+        self._results["provenance"] = Registration(
+            coregistration=alignment.chosen,
+            coregistration_requested=inputs.coreg,
+            coregistration_image=anatomical.name,
+            registered_shift=round(alignment.shift, 3),
+            mutual_information_header=round(alignment.header_information, 4),
+            mutual_information_registered=round(alignment.registered_information, 4),
+        ).to_dict()
         return runtime
 
 
@@ -180,13 +181,13 @@ class ImportSegmentation(CheckedInterface):
         covered = coverage(labels, read_integers(Path(inputs.mask_file)) != 0)
         found = volumes(labels, names, grid.voxel_size)
         self._results |= {"labels_file": str(labels_file), "table_file": str(table_file)}
-        self._results["provenance"] = {
-            **inputs.provenance,
-            "MaskCoverage": round(covered, 4),
-            "TissueVolumes": {name: round(volume, 2) for name, volume in found.items()},
-            "Warnings": [
+        sidecar = SegmentationSidecar(
+            mask_coverage=round(covered, 4),
+            tissue_volumes={name: round(volume, 2) for name, volume in found.items()},
+            warnings=[
                 *plausibility_warnings(covered if inputs.mask_is_brain else None, found),
                 *check_signal_order(labels, names, magnitude),
             ],
-        }
+        )
+        self._results["provenance"] = inputs.provenance | sidecar.to_dict()
         return runtime

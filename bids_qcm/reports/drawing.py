@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.images import read_grid, read_integers, read_values, to_canonical
 from bids_qcm.bids.results import MapResult, Result
-from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.phase.unwrapping import wrap
 from bids_qcm.reports.comparison import draw_methods
 from bids_qcm.reports.distributions import draw_distributions
@@ -127,7 +126,7 @@ class _Volumes:
                 )
         if result.phi0:
             phi0 = self.read(result.phi0)
-            sign = -1 if result.sidecar["PhaseSign"] == "-" else 1
+            sign = -1 if result.sidecar.phase_sign == "-" else 1
             # Unwrapping only adds whole cycles, so wrapping phi0 restores the phase before it.
             yield "phase", draw_phase(wrap(sign * phi0), phi0, self.mask, self.affine)
 
@@ -143,7 +142,7 @@ class _Volumes:
             name: conductivity[self.mask & (self.labels == label)]
             for label, name in self.names.items()
         }
-        literature = literature_conductivity(1e6 * self.result.sidecar["ImagingFrequency"])
+        literature = self.result.literature
         return draw_distributions(
             tissues or {"whole mask": conductivity[self.mask]},
             {name: value for name, value in literature.items() if name in tissues},
