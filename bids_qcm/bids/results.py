@@ -69,7 +69,7 @@ class MapResult:
     @cached_property
     def sidecar(self) -> CondmapSidecar:
         """Fields of the map's sidecar."""
-        return _read_sidecar(self.condmap, CondmapSidecar)
+        return read_sidecar(self.condmap, CondmapSidecar)
 
     @property
     def desc(self) -> str:
@@ -84,7 +84,7 @@ class MapResult:
     @property
     def condstd_sidecar(self) -> CondstdSidecar | None:
         """Fields of the sidecar of the noise standard deviation; None if there is no such map."""
-        return _read_sidecar(self.condstd, CondstdSidecar) if self.condstd else None
+        return read_sidecar(self.condstd, CondstdSidecar) if self.condstd else None
 
     @property
     def own_verdict(self) -> Verdict | None:
@@ -140,7 +140,7 @@ class Result:
     @cached_property
     def sidecar(self) -> Phi0Sidecar:
         """Fields of the phi0 sidecar, or of the first map's sidecar if there is no phi0 file."""
-        return _read_sidecar(self.phi0, Phi0Sidecar) if self.phi0 else self.maps[0].sidecar
+        return read_sidecar(self.phi0, Phi0Sidecar) if self.phi0 else self.maps[0].sidecar
 
     @property
     def literature(self) -> dict[str, float]:
@@ -186,7 +186,7 @@ class Result:
     def segmentation_sidecar(self) -> SegmentationSidecar | None:
         """Fields of the segmentation's sidecar; None without a segmentation."""
         path = self.segmentation
-        return _read_sidecar(path, SegmentationSidecar) if path else None
+        return read_sidecar(path, SegmentationSidecar) if path else None
 
     @property
     def b1_map(self) -> Path | None:
@@ -211,7 +211,7 @@ class Result:
     @cached_property
     def mask_sidecar(self) -> MaskSidecar:
         """Fields of the mask's sidecar."""
-        return _read_sidecar(self.mask, MaskSidecar)
+        return read_sidecar(self.mask, MaskSidecar)
 
     @property
     def magnitude(self) -> Path | None:
@@ -236,7 +236,7 @@ def existing(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def _read_sidecar(image: Path, schema: type[_Schema]) -> _Schema:
+def read_sidecar(image: Path, schema: type[_Schema]) -> _Schema:
     """Return the fields of a derivative's own sidecar, without inheritance."""
     path = image.with_name(f"{stem(image)}.json")
     require_content(path)
@@ -365,10 +365,9 @@ def map_warnings(result: Result) -> list[str]:
 
 
 def _weak_sign(sidecar: Phi0Sidecar) -> str:
-    evidence = "the evidence for the sign of the phase is weak"
-    if sidecar.phase_sign_agreement is not None:
-        evidence += f": {sidecar.phase_sign_agreement:.0%} of the voxels agree"
-    evidence += "; "
+    agreement = sidecar.phase_sign_agreement
+    share = "an unknown fraction" if agreement is None else f"{agreement:.0%}"
+    evidence = f"the evidence for the sign of the phase is weak: {share} of the voxels agree; "
     if sidecar.phase_sign_origin == "Manufacturer":
         evidence += (
             f"the sign {sidecar.phase_sign} was used, which is usual for this manufacturer; "
