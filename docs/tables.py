@@ -1,9 +1,10 @@
-"""Write the tables of outputs.md from the schema of the sidecars: python docs/tables.py."""
+"""Write the tables of outputs.md from the tables in the code: python docs/tables.py."""
 
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.sidecar_schema import (
     B1Choice,
     B1Sidecar,
@@ -43,7 +44,19 @@ def _rows(schema: type[Fields], prefix: str = "") -> Iterable[tuple[str, str, st
                 yield field.attribute, key, text
 
 
+def render_outputs() -> list[str]:
+    """Return the table of the derivatives of an acquisition."""
+    rows = []
+    for output in OUTPUTS.values():
+        labels = output.variants or {"<method>" if output.of_method else None: ""}
+        for desc, more in labels.items():
+            name = f"sub-*/{output.folder}/{output.file_name('<src>', desc, '<suffix>')}"
+            rows.append(f"| `{name}` | {'; '.join(filter(None, [output.content, more]))} |")
+    return ["| file in `OUTPUT_DIR` | content |", "| --- | --- |", *rows]
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
+    "derivatives": render_outputs,
     "phi0map": lambda: render_fields(Phi0Sidecar),
     "condmap and condstd": lambda: render_fields(MapSidecar, Phi0Sidecar, TissueLabels),
     "condmap": lambda: render_fields(CondmapSidecar, MapSidecar),

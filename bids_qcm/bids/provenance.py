@@ -23,6 +23,7 @@ from bids_qcm.bids.sidecar_schema import (
     TissueLabels,
     merge,
 )
+from bids_qcm.bids.tables import CONDSTATS
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.inversion import INVERSION_REPLICATES, SMOOTHNESS
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
@@ -60,6 +61,41 @@ _LIBRARIES = (
 def software_versions() -> dict[str, str]:
     """Return the versions of this app and of the libraries that affect the results."""
     return {"bids_qcm": __version__, **{library: version(library) for library in _LIBRARIES}}
+
+
+def planned_sidecar(
+    output: str, plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str | None
+) -> dict[str, Any] | None:
+    """Return the part of an output's sidecar that is known before the computation.
+
+    Parameters
+    ----------
+    output : str
+        Name in :data:`bids_qcm.bids.outputs.OUTPUTS`.
+    plan, settings, datasets
+        As in :func:`phi0_metadata`.
+    method : str or None
+        Name of the method, for an output of a method.
+
+    Returns
+    -------
+    dict or None
+        None if the output has no sidecar, or if a node makes the whole sidecar.
+    """
+    match output:
+        case "condmap":
+            return condmap_metadata(plan, settings, datasets, method)
+        case "condstd":
+            return condstd_metadata(plan, settings, datasets, method)
+        case "condstats":
+            return dict(CONDSTATS)
+        case "phi0":
+            return phi0_metadata(plan, settings, datasets)
+        case "magnitude":
+            return magnitude_metadata(plan, datasets)
+        case "dseg":
+            return segmentation_metadata(plan, datasets)
+    return None
 
 
 def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) -> dict[str, Any]:

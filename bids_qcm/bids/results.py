@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from bids_qcm.bids.anatomy.datasets import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
-from bids_qcm.bids.derivatives import B1_ORIGINS, MAGNITUDE_ENTITIES
 from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.files import require_content, visible
-from bids_qcm.bids.names import join_name, parse_name, stem
+from bids_qcm.bids.names import parse_name, stem
+from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 from bids_qcm.bids.sidecar_schema import (
     CondmapSidecar,
@@ -79,7 +79,7 @@ class MapResult:
     @property
     def condstd(self) -> Path | None:
         """File of the noise standard deviation; None if it does not exist."""
-        return self._beside("condstd.nii.gz")
+        return self._beside("condstd")
 
     @property
     def condstd_sidecar(self) -> CondstdSidecar | None:
@@ -96,11 +96,11 @@ class MapResult:
     @property
     def condstats(self) -> Path | None:
         """File of the statistics table; None if it does not exist."""
-        return self._beside("condstats.tsv")
+        return self._beside("condstats")
 
-    def _beside(self, ending: str) -> Path | None:
-        name = self.condmap.name.replace("condmap.nii.gz", ending)
-        return existing(self.condmap.with_name(name))
+    def _beside(self, output: str) -> Path | None:
+        start = self.condmap.name.removesuffix(OUTPUTS["condmap"].file_name(""))
+        return existing(self.condmap.with_name(start + OUTPUTS[output].file_name("")))
 
 
 @dataclass(frozen=True)
@@ -175,12 +175,19 @@ class Result:
     @property
     def phi0(self) -> Path | None:
         """File of the phase at echo time zero; None if it does not exist."""
-        return self._file("phi0map.nii.gz")
+        return existing(OUTPUTS["phi0"].beside(self.folder, self.source))
 
     @property
     def segmentation(self) -> Path | None:
         """File of the tissue labels; None if the last run did not use a segmentation."""
-        return self._file("seg-tissue_dseg.nii.gz") if self.sidecar.segmentation else None
+        if not self.sidecar.segmentation:
+            return None
+        return existing(OUTPUTS["dseg"].beside(self.folder, self.source))
+
+    @property
+    def tissue_names(self) -> Path:
+        """File with the names of the tissue labels, which is written with the labels."""
+        return OUTPUTS["labels"].beside(self.folder, self.source)
 
     @cached_property
     def segmentation_sidecar(self) -> SegmentationSidecar | None:
@@ -191,8 +198,8 @@ class Result:
     @property
     def b1_map(self) -> Path | None:
         """File of the ``|B1+|`` map that was used for at least one map; None if there is none."""
-        for origin in B1_ORIGINS:
-            path = self.folder.with_name("fmap") / f"{self.source}_desc-{origin}_TB1map.nii.gz"
+        for origin in OUTPUTS["b1"].variants:
+            path = OUTPUTS["b1"].beside(self.folder, self.source, origin)
             if self.with_b1(origin) and path.exists():
                 return path
         return None
@@ -204,8 +211,9 @@ class Result:
     @property
     def mask(self) -> Path:
         """File of the mask, which is always written with the maps."""
-        kinds = (self.sidecar.mask_type,) if self.sidecar.mask_type else ("brain", "signal")
-        paths = [self.folder / f"{self.source}_desc-{kind}_mask.nii.gz" for kind in kinds]
+        kind = self.sidecar.mask_type
+        kinds = [kind] if kind else OUTPUTS["mask"].variants
+        paths = [OUTPUTS["mask"].beside(self.folder, self.source, one) for one in kinds]
         return next((path for path in paths if path.exists()), paths[0])
 
     @cached_property
@@ -216,12 +224,8 @@ class Result:
     @property
     def magnitude(self) -> Path | None:
         """File of the magnitude that belongs to phi0; None if it does not exist."""
-        name = f"{self.source}_{join_name(MAGNITUDE_ENTITIES)}_*.nii.gz"
-        found = sorted(visible(self.folder, name))
+        found = sorted(visible(self.folder, OUTPUTS["magnitude"].file_name(self.source)))
         return found[0] if found else None
-
-    def _file(self, ending: str) -> Path | None:
-        return existing(self.folder / f"{self.source}_{ending}")
 
 
 def _compared_medians(condstats: Path) -> dict[str, float]:

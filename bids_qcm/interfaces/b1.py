@@ -1,21 +1,13 @@
-"""Interfaces that make and write the ``|B1+|`` map of an acquisition."""
+"""Interface that makes the ``|B1+|`` map of an acquisition."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
-    Bunch,
-    File,
-    SimpleInterface,
-    TraitedSpec,
-    traits,
-)
+from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from bids_qcm.bids.anatomy.b1_maps import import_b1
-from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.bids.sidecar_schema import B1Sidecar, Registration, merge
@@ -158,32 +150,3 @@ _NOT_USED = {
     "measured": "the measured |B1+| map is not used",
     "model": "the modelled |B1+| is not used",
 }
-
-
-class _WriteB1InputSpec(BaseInterfaceInputSpec):
-    in_file = optional_file()
-    out_paths = traits.Dict(mandatory=True, desc="output path of each origin")
-    origin = traits.Str(mandatory=True)
-    metadata = traits.Dict(mandatory=True, desc="content of the sidecar")
-
-
-class WriteB1(SimpleInterface):
-    """Interface that copies the ``|B1+|`` map and its sidecar to the derivative dataset.
-
-    The file name depends on the origin of the map. A map of another origin from an earlier run is
-    removed, because the current conductivity maps were not computed from it.
-    """
-
-    input_spec = _WriteB1InputSpec
-    output_spec = TraitedSpec
-    # the output may have been deleted from the dataset since the node was cached
-    _always_run = True
-
-    def _run_interface(self, runtime: Bunch) -> Bunch:
-        inputs = self.inputs
-        path = inputs.out_paths.get(inputs.origin)
-        if path is not None:
-            copy_atomically(Path(inputs.in_file), Path(path), inputs.metadata)
-        for other in set(inputs.out_paths.values()) - {path}:
-            remove_with_sidecar(Path(other))
-        return runtime

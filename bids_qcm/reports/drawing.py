@@ -99,8 +99,7 @@ class _Volumes:
         """Names of the tissues in the mask, by label."""
         if self.labels is None:
             return {}
-        path = self.result.segmentation
-        names = read_names(path.with_name(path.name.replace(".nii.gz", ".tsv")))
+        names = read_names(self.result.tissue_names)
         present = np.unique(self.labels[self.mask]).tolist()
         return {label: name for label, name in names.items() if label in present}
 
