@@ -81,7 +81,7 @@ class MapResult:
         """File of the noise standard deviation; None if it does not exist."""
         return self._beside("condstd")
 
-    @property
+    @cached_property
     def condstd_sidecar(self) -> CondstdSidecar | None:
         """Fields of the sidecar of the noise standard deviation; None if there is no such map."""
         return read_sidecar(self.condstd, CondstdSidecar) if self.condstd else None
