@@ -33,7 +33,6 @@ class WideForm(Form):
     title = "wide"
     introduction = "The wide methods use distant neighbours [@voigt2011]."
     needs_noise = True
-    parameters = MappingProxyType({"Step": 2})
 
     def compute(self, volumes, method, kernels, *, uncertainty=True):
         if volumes.noise is None:
@@ -46,7 +45,7 @@ class WideForm(Form):
         return Laplacian(values, std if uncertainty else None)
 
     def quantity(self, method):
-        return "the Laplacian by differences over {Step} voxels"
+        return "the Laplacian by differences over two voxels"
 
     def propagation(self, method):
         return EXACT
@@ -124,14 +123,14 @@ def test_a_new_form_goes_through_the_whole_app(run, tmp_path, capsys):
 
     assert run("participant", *chosen) == 0
     sidecar = json.loads((out / "sub-01/anat/sub-01_desc-wide_condmap.json").read_text())
-    assert (sidecar["Method"], sidecar["Step"], sidecar["B1Map"]) == ("wide", 2, "none")
+    assert (sidecar["Method"], sidecar["B1Map"]) == ("wide", "none")
     std = json.loads((out / "sub-01/anat/sub-01_desc-wideSeg_condstd.json").read_text())
     assert std["Propagation"] == EXACT
     text = (out / "logs/CITATION.md").read_text()
     for words in (
         "The wide methods use distant neighbours",
-        "The wide method computed the Laplacian by differences over 2 voxels.",
-        "over 2 voxels, with a restriction to voxels of the same tissue.",
+        "The wide method computed the Laplacian by differences over two voxels.",
+        "over two voxels, with a restriction to voxels of the same tissue.",
         "exactly through the Laplacian and wide methods",
     ):
         assert words in text

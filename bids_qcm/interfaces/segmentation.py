@@ -13,6 +13,7 @@ from bids_qcm.bids.anatomy.segmentations import (
     read_tissues,
 )
 from bids_qcm.bids.images import read_integers, read_volume, write_image
+from bids_qcm.bids.sidecar_schema import Registration, SegmentationSidecar
 from bids_qcm.interfaces.base import (
     CheckedInterface,
     DerivativeInputSpec,
@@ -73,14 +74,14 @@ class Coregister(CheckedInterface):
         ]
         self._results["failure"] = flipped if alignment.looks_flipped else []
         self._results["pose"] = alignment.pose.tolist()
-        self._results["provenance"] = {
-            "Coregistration": alignment.chosen,
-            "CoregistrationRequested": inputs.coreg,
-            "CoregistrationImage": anatomical.name,
-            "RegisteredShift": round(alignment.shift, 3),
-            "MutualInformationHeader": round(alignment.header_information, 4),
-            "MutualInformationRegistered": round(alignment.registered_information, 4),
-        }
+        self._results["provenance"] = Registration(
+            coregistration=alignment.chosen,
+            coregistration_requested=inputs.coreg,
+            coregistration_image=anatomical.name,
+            registered_shift=round(alignment.shift, 3),
+            mutual_information_header=round(alignment.header_information, 4),
+            mutual_information_registered=round(alignment.registered_information, 4),
+        ).to_dict()
         return runtime
 
 
@@ -170,13 +171,13 @@ class ImportSegmentation(CheckedInterface):
         covered = coverage(labels, read_integers(Path(inputs.mask_file)) != 0)
         found = volumes(labels, names, magnitude.grid.voxel_size)
         self._results |= {"labels_file": str(labels_file), "table_file": str(table_file)}
-        self._results["provenance"] = {
-            **inputs.provenance,
-            "MaskCoverage": round(covered, 4),
-            "TissueVolumes": {name: round(volume, 2) for name, volume in found.items()},
-            "Warnings": [
+        sidecar = SegmentationSidecar(
+            mask_coverage=round(covered, 4),
+            tissue_volumes={name: round(volume, 2) for name, volume in found.items()},
+            warnings=[
                 *plausibility_warnings(covered if inputs.mask_is_brain else None, found),
                 *check_signal_order(labels, names, magnitude.values),
             ],
-        }
+        )
+        self._results["provenance"] = inputs.provenance | sidecar.to_dict()
         return runtime

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.images import read_grid, read_integers, read_values, to_canonical
 from bids_qcm.bids.results import MapResult, Result
-from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.grids import Volume
 from bids_qcm.phase.unwrapping import wrap
 from bids_qcm.reports.comparison import draw_methods
@@ -103,8 +102,7 @@ class _Volumes:
         """Names of the tissues in the mask, by label."""
         if self.labels is None:
             return {}
-        path = self.result.segmentation
-        names = read_names(path.with_name(path.name.replace(".nii.gz", ".tsv")))
+        names = read_names(self.result.tissue_names)
         present = np.unique(self.labels[self.mask]).tolist()
         return {label: name for label, name in names.items() if label in present}
 
@@ -130,7 +128,7 @@ class _Volumes:
                 )
         if result.phi0:
             phi0 = self.read(result.phi0)
-            sign = -1 if result.sidecar["PhaseSign"] == "-" else 1
+            sign = -1 if result.sidecar.phase_sign == "-" else 1
             # Unwrapping only adds whole cycles, so wrapping phi0 restores the phase before it.
             yield "phase", draw_phase(wrap(sign * phi0), phi0, self.mask, self.affine)
 
@@ -146,7 +144,7 @@ class _Volumes:
             name: conductivity[self.mask & (self.labels == label)]
             for label, name in self.names.items()
         }
-        literature = literature_conductivity(1e6 * self.result.sidecar["ImagingFrequency"])
+        literature = self.result.literature
         return draw_distributions(
             tissues or {"whole mask": conductivity[self.mask]},
             {name: value for name, value in literature.items() if name in tissues},

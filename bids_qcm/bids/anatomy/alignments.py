@@ -16,6 +16,7 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import IMAGE_EXTENSIONS
+from bids_qcm.bids.sidecar_schema import Placement
 from bids_qcm.grids import Grid
 from bids_qcm.settings import Coreg, Settings
 
@@ -68,15 +69,17 @@ class Alignment:
     def describe(self) -> dict[str, Any]:
         """Return the sidecar fields of the alignment; a registration adds its results later."""
         if self.same_grid:
-            return {"Resampling": "none, same grid as the phase"}
-        described: dict[str, Any] = {"Resampling": "linear for each label, largest fraction wins"}
-        if self.steps:
-            described["Transforms"] = [
-                step.path.name + (" (inverse)" if step.inverse else "") for step in self.steps
-            ]
-        if self.coreg == "header":
-            described["Coregistration"] = "header"
-        return described
+            return Placement(resampling="none, same grid as the phase").to_dict()
+        return Placement(
+            resampling="linear for each label, largest fraction wins",
+            transforms=self.transform_names(),
+            coregistration="header" if self.coreg == "header" else None,
+        ).to_dict()
+
+    def transform_names(self) -> list[str] | None:
+        """Return the file names of the transforms for a sidecar; None without transforms."""
+        names = [step.path.name + (" (inverse)" if step.inverse else "") for step in self.steps]
+        return names or None
 
 
 def plan_alignment(

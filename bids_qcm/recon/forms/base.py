@@ -26,7 +26,7 @@ EXACT_BUT_MAGNITUDE = "exact for the phase noise, first order for the magnitude 
 
 QUADRATIC_FIT = (
     "a three-dimensional quadratic polynomial that was fitted to phi0 within a radius of "
-    "{FitRadius}"
+    "{fit_radius}"
 )
 """Description of the fit for :meth:`Form.quantity`."""
 
@@ -110,7 +110,7 @@ class Form(ABC):
     uses_b1_by_default : bool
         Whether the form uses the magnitude of B1+ with ``--b1 auto``.
     parameters : mapping of str to float
-        Constants of the form, by sidecar field.
+        Constants of the form, by attribute of :class:`~bids_qcm.bids.sidecar_schema.MapSidecar`.
     """
 
     title: ClassVar[str]
@@ -172,7 +172,7 @@ class Form(ABC):
     def quantity(self, method: Method) -> str:
         """Return the quantity that a method computes, for the sentence "It computed ...".
 
-        Sidecar fields in braces, such as ``{FitRadius}``, are replaced by their values.
+        Attributes of the sidecar in braces, such as ``{fit_radius}``, are replaced by their values.
         """
 
     @abstractmethod

@@ -71,7 +71,7 @@ class IntegralForm(Form):
         """Return the quantity that a method computes."""
         fitted = method.derivative == "fit"
         gradient = f"the gradient of {QUADRATIC_FIT}" if fitted else "central differences"
-        return f"the surface integral, within a radius of {{IntegralRadius}}, of {gradient}"
+        return f"the surface integral, within a radius of {{integral_radius}}, of {gradient}"
 
     def propagation(self, method: Method) -> str:
         """Return how the standard deviation follows from the noise."""

@@ -56,7 +56,7 @@ class InversionForm(Form):
     needs_noise = True
     needs_three_dimensions = True
     uses_b1_by_default = True
-    parameters = MappingProxyType({"Smoothness": SMOOTHNESS})
+    parameters = MappingProxyType({"smoothness": SMOOTHNESS})
 
     def compute(
         self, volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
@@ -80,7 +80,7 @@ class InversionForm(Form):
         """Return the quantity that a method computes."""
         return (
             "the conductivity whose phase best fits phi0 relative to the phase noise (Huber loss), "
-            "regularised by {Smoothness} times the squared gradient of the logarithm of the "
+            "regularised by {smoothness} times the squared gradient of the logarithm of the "
             "conductivity"
         )
 
