@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
