@@ -9,14 +9,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from glob import escape
-from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import HeaderDataError
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content
 from bids_qcm.bids.geometry import check_axes, check_geometry
+from bids_qcm.grids import Grid, Volume
 from bids_qcm.phase import PhaseUnits, to_radians
 
 _UNREADABLE = (
@@ -49,47 +48,9 @@ _COMPUTE_AGAIN = "run the same command again, which computes the file again"
 _COMPRESSED = (".gz", ".mgz")
 _CHUNK_BYTES = 1 << 20
 
-# Different converters round the affine of the same scan differently.
-_TOLERANCE_MM = 0.1
-
 # Range of voxel sizes, wider than on any scanner. Voxel sizes in a wrong unit would lead to kernels
 # of millions of voxels.
 _VOXEL_SIZE_RANGE_MM = (0.05, 50.0)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The voxel grid of an image in scanner coordinates.
-
-    Attributes
-    ----------
-    shape : tuple of 3 ints
-    affine : ndarray of float, shape (4, 4)
-        Maps voxel indices to scanner coordinates in mm.
-    """
-
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
-
-    @property
-    def n_voxels(self) -> int:
-        """Number of voxels."""
-        return math.prod(self.shape)
-
-    @property
-    def voxel_size(self) -> tuple[float, float, float]:
-        """Voxel size in mm."""
-        x, y, z = voxel_sizes(self.affine).round(6).tolist()
-        return x, y, z
-
-    def matches(self, other: "Grid") -> bool:
-        """Whether both grids have the same shape and all voxel positions agree within 0.1 mm."""
-        if self.shape != other.shape:
-            return False
-        # The difference of two affine maps is affine, so its norm is largest at a corner.
-        corners = np.array(list(product(*((0, n - 1) for n in self.shape))))
-        distance = apply_affine(self.affine - other.affine, corners)
-        return bool(np.all(np.linalg.norm(distance, axis=1) <= _TOLERANCE_MM))
 
 
 @dataclass(frozen=True)
@@ -266,6 +227,11 @@ def read_values(path: Path) -> NDArray[np.float32]:
     return read_stored(path).scaled
 
 
+def read_volume(path: Path) -> Volume:
+    """Read the grid and the scaled values of an image, float32."""
+    return Volume(read_values(path), read_grid(path), path)
+
+
 def read_integers(path: Path) -> NDArray[np.int32]:
     """Read a label image or mask, shape (X, Y, Z), int32.
 
@@ -288,21 +254,22 @@ def read_integers(path: Path) -> NDArray[np.int32]:
     return whole
 
 
-def to_canonical(values: NDArray, affine: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
+def to_canonical(volume: Volume) -> Volume:
     """Reorient an image to the closest canonical (RAS+) orientation.
 
     Parameters
     ----------
-    values : ndarray, shape (X, Y, Z)
-    affine : ndarray, shape (4, 4)
+    volume : Volume
 
     Returns
     -------
-    values, affine : ndarray
+    Volume
         The same image with permuted and flipped axes; no value is interpolated.
     """
-    turn = io_orientation(affine)
-    return apply_orientation(values, turn), affine @ inv_ornt_aff(turn, values.shape)
+    turn = io_orientation(volume.grid.affine)
+    values = apply_orientation(volume.values, turn)
+    affine = volume.grid.affine @ inv_ornt_aff(turn, volume.values.shape)
+    return Volume(values, Grid(values.shape, affine), volume.path)
 
 
 def write_image(path: Path, values: NDArray, like: Path) -> None:

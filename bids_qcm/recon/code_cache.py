@@ -32,7 +32,7 @@ _IN_USE = 24 * 3600
 
 
 class _Locator:
-    """Name the subfolder for one of numba's cache locators, and keep its other answers."""
+    """One of numba's cache locators, but with a subfolder of its cache folder."""
 
     def __init__(self, numbas_own: Any) -> None:  # noqa: ANN401
         self._numbas_own = numbas_own
@@ -81,14 +81,19 @@ class SourceKeyedCache(FunctionCache):
 
 
 def compiled_sources() -> list[Traversable]:
-    """List the source files that hold compiled functions, or constants that these may contain.
+    """Return the source files of all compiled functions and of the constants that they may contain.
 
-    They are all modules of this package and those that the package may import from others. They
-    may be inside a zip archive.
+    These are all modules of this package, and the modules that it may import from other packages.
+    The files may be inside a zip archive.
     """
-    modules = [file for file in files("bids_qcm.recon").iterdir() if file.name.endswith(".py")]
+    folders = [files(f"bids_qcm.{package}") for package in ("recon", "recon.forms")]
     shared = [files("bids_qcm") / name for name in ("dispersions.py", "folders.py", "physics.py")]
-    return [*sorted(modules, key=lambda file: file.name), *shared]
+    return [*(module for folder in folders for module in _modules(folder)), *shared]
+
+
+def _modules(folder: Traversable) -> list[Traversable]:
+    modules = [file for file in folder.iterdir() if file.name.endswith(".py")]
+    return sorted(modules, key=lambda file: file.name)
 
 
 @cache
@@ -152,7 +157,7 @@ def prepare_folder(path: str) -> str:
 
 
 def _delete_old_folders(new: Path) -> None:
-    """Delete the folders of other versions of the sources, except those used most recently."""
+    """Delete the folders of other versions of the sources, except the last folders used."""
     others = [folder for folder in new.parent.glob(f"{_PREFIX}*") if folder != new]
     others.sort(key=_last_use, reverse=True)
     for folder in others[_KEPT_FOLDERS:]:

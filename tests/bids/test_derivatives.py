@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from bids_qcm import __version__
-from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.bids.derivatives import (
     bids_uri,
     copy_atomically,
-    derivative_path,
     refuse_links,
     write_dataset_files,
     write_json,
@@ -25,19 +23,6 @@ def source(tmp_path):
     path = tmp_path / "result.txt"
     path.write_bytes(b"new")
     return path
-
-
-def test_path_without_and_with_session(tmp_path):
-    folder = tmp_path / "raw"
-    one, other = group_acquisitions(
-        [folder / "sub-01_part-phase_T1w.nii", folder / "sub-01_ses-b_run-1_part-phase_T1w.nii"]
-    )
-    assert derivative_path(tmp_path, one, "phi0map", ".json") == (
-        tmp_path / "sub-01/anat/sub-01_phi0map.json"
-    )
-    assert derivative_path(tmp_path, other, "condmap", ".nii.gz", desc="x") == (
-        tmp_path / "sub-01/ses-b/anat/sub-01_ses-b_run-1_desc-x_condmap.nii.gz"
-    )
 
 
 def test_uri_of_the_nearest_dataset(tmp_path):
@@ -57,7 +42,8 @@ def test_dataset_files(tmp_path):
     assert description["DatasetLinks"] == {"raw": "../../my%20data", "seg": "../../seg"}
     assert description["SourceDatasets"] == [{"URL": "../../my%20data"}, {"URL": "../../seg"}]
     ignored = (output / ".bidsignore").read_text().splitlines()
-    assert {"*_condmap.*", "*_phi0map.*", "figures"} <= set(ignored)
+    assert {"*_condmap.*", "*_phi0map.*", "*_part-mag_desc-preproc_*.*", "figures"} <= set(ignored)
+    assert not any("mask" in pattern or "dseg" in pattern for pattern in ignored)
 
 
 def test_a_container_is_named(tmp_path, monkeypatch):
