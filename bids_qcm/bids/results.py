@@ -1,9 +1,8 @@
 """Find the results in a derivative dataset of this app: maps, related images and warnings."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
@@ -13,12 +12,13 @@ from typing import Any
 from bids_qcm.bids.anatomy.datasets import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.derivatives import B1_ORIGINS, MAGNITUDE_ENTITIES
-from bids_qcm.bids.errors import NoInputError, SelectionError
-from bids_qcm.bids.files import require_content, visible
+from bids_qcm.bids.errors import InputError, NoInputError, SelectionError
+from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import join_name, parse_name, stem
+from bids_qcm.bids.readers import read_json_object
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 from bids_qcm.bids.tables import read_condstats
-from bids_qcm.checks.verdict import Verdict, disagreements, with_disagreement
+from bids_qcm.checks.verdict import COLOURS, Verdict, disagreements, with_disagreement
 from bids_qcm.segmentation.tissues import TISSUES
 from bids_qcm.statistics import WHOLE_MASK
 
@@ -42,10 +42,13 @@ class MapResult:
         Name of the method.
     condmap : Path
         File of the conductivity map.
+    table_is_damaged : bool
+        Whether the statistics table cannot be read, so that it is not used.
     """
 
     method: str
     condmap: Path
+    table_is_damaged: bool = False
 
     @cached_property
     def sidecar(self) -> dict[str, Any]:
@@ -65,14 +68,19 @@ class MapResult:
     @property
     def own_verdict(self) -> Verdict | None:
         """Verdict on the map alone; None for a map from a version without verdicts."""
-        if "Verdict" not in self.sidecar:
+        if self.sidecar.get("Verdict") not in COLOURS:
             return None
         return Verdict(self.sidecar["Verdict"], tuple(self.sidecar.get("VerdictReasons", ())))
 
     @property
     def condstats(self) -> Path | None:
-        """File of the statistics table; None if it does not exist."""
-        return self._beside("condstats.tsv")
+        """File of the statistics table; None if it does not exist or is damaged."""
+        return None if self.table_is_damaged else self._beside("condstats.tsv")
+
+    @cached_property
+    def statistics(self) -> list[dict[str, Any]]:
+        """Rows of the statistics table, see :func:`~bids_qcm.bids.tables.read_condstats`."""
+        return read_condstats(self.condstats) if self.condstats else []
 
     def _beside(self, ending: str) -> Path | None:
         name = self.condmap.name.replace("condmap.nii.gz", ending)
@@ -115,8 +123,15 @@ class Result:
 
     @cached_property
     def sidecar(self) -> dict[str, Any]:
-        """Content of the phi0 sidecar, or of the first map's sidecar if there is no phi0 file."""
-        return read_sidecar(self.phi0) if self.phi0 else self.maps[0].sidecar
+        """Content of the phi0 sidecar, or of the first map's sidecar if it does not exist."""
+        path = self._file("phi0map.json")
+        return read_json_object(path) if path else self.maps[0].sidecar
+
+    @cached_property
+    def segmentation_sidecar(self) -> dict[str, Any] | None:
+        """Sidecar of the tissue labels; None if the last run did not use a segmentation."""
+        path = self._file("seg-tissue_dseg.json") if self.sidecar["Segmentation"] else None
+        return read_json_object(path) if path else None
 
     @cached_property
     def disagreements(self) -> dict[str, float]:
@@ -127,7 +142,7 @@ class Result:
         statistics table are left out.
         """
         return disagreements(
-            {one.method: _compared_medians(one.condstats) for one in self.maps if one.condstats}
+            {one.method: _compared_medians(one.statistics) for one in self.maps if one.condstats}
         )
 
     @cached_property
@@ -181,9 +196,9 @@ class Result:
         return existing(self.folder / f"{self.source}_{ending}")
 
 
-def _compared_medians(condstats: Path) -> dict[str, float]:
+def _compared_medians(statistics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the medians that are compared between methods, in S/m, by tissue."""
-    rows = [row for row in read_condstats(condstats) if row["erosion"] == 0]
+    rows = [row for row in statistics if row["erosion"] == 0]
     tissues = {row["tissue"]: row["median"] for row in rows if row["tissue"] in _COMPARED}
     return tissues or {row["tissue"]: row["median"] for row in rows if row["label"] == WHOLE_MASK}
 
@@ -194,10 +209,14 @@ def existing(path: Path) -> Path | None:
 
 
 def read_sidecar(image: Path) -> dict[str, Any]:
-    """Return the content of a derivative's own sidecar, without inheritance."""
-    path = image.with_name(f"{stem(image)}.json")
-    require_content(path)
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return the content of a derivative's own sidecar, without inheritance.
+
+    Raises
+    ------
+    InputError
+        If the sidecar cannot be read.
+    """
+    return read_json_object(image.with_name(f"{stem(image)}.json"), "compute the map again")
 
 
 def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[str]:
@@ -236,7 +255,13 @@ def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[
     return sorted(wanted)
 
 
-def find_results(output_dir: Path, participant: str) -> list[Result]:
+def find_results(
+    output_dir: Path,
+    participant: str,
+    damaged: list[InputError] | None = None,
+    *,
+    from_tables: bool = False,
+) -> list[Result]:
     """Return the results of a participant in a derivative dataset.
 
     Parameters
@@ -245,21 +270,67 @@ def find_results(output_dir: Path, participant: str) -> list[Result]:
         Derivative dataset of this app.
     participant : str
         Label with ``sub-``, such as ``sub-01``.
+    damaged : list of InputError, optional
+        List to add an error to for each record, sidecar or table that cannot be read.
+    from_tables : bool
+        Whether a map with a statistics table counts even if its image is missing.
 
     Returns
     -------
     list of Result
-        Sorted by session and acquisition; empty for a participant without maps.
+        Sorted by session and acquisition; empty for a participant without maps. Maps whose sidecar
+        cannot be read are left out, and damaged tables and records are not used.
     """
+    damaged = [] if damaged is None else damaged
+    records = {record.source: record for record in read_records(output_dir, participant, damaged)}
     try:
-        maps = find_maps(output_dir, participant)
+        maps = find_maps(output_dir, participant, from_tables=from_tables)
     except NoInputError:
         return []
-    records = {record.source: record for record in read_records(output_dir, participant)}
-    return [
-        _result(participant, source, list(of_source), records)
+    found = [
+        _readable(_result(participant, source, list(of_source), records), damaged)
         for source, of_source in groupby(maps, key=attrgetter("source"))
     ]
+    return [result for result in found if result is not None]
+
+
+def _readable(result: Result, damaged: list[InputError]) -> Result | None:
+    """Return a result without its damaged files; None if nothing of it can be used."""
+    maps = []
+    for one in result.maps:
+        usable = one
+        try:
+            _ = one.sidecar
+        except InputError as error:
+            damaged.append(error)
+            continue
+        try:
+            _ = one.statistics
+        except InputError as error:
+            damaged.append(error)
+            usable = replace(one, table_is_damaged=True)
+        maps.append(usable)
+    if not maps:
+        return None
+    result = replace(result, maps=tuple(maps))
+    try:
+        _ = result.sidecar, result.segmentation_sidecar
+    except InputError as error:
+        damaged.append(error)
+        return None
+    except KeyError as error:
+        damaged.append(wrong_fields(result, error))
+        return None
+    return result
+
+
+def wrong_fields(result: Result, error: Exception) -> InputError:
+    """Return the error for sidecars that lack a field or have a value of another type."""
+    return InputError(
+        result.folder / f"{result.source}_*.json",
+        f"lack a field, or have a value of another type ({error!r})",
+        "compute the maps again",
+    )
 
 
 def duplicate_maps(results: Sequence[Result]) -> list[str]:
@@ -272,9 +343,10 @@ def duplicate_maps(results: Sequence[Result]) -> list[str]:
     first: dict[frozenset[str], Result] = {}
     found = []
     for result in results:
-        images = frozenset(uri for uri in result.sidecar["Sources"] if "_part-" in uri)
+        sources = map(str, result.sidecar.get("Sources") or ())
+        images = frozenset(uri for uri in sources if "_part-" in uri)
         other = first.setdefault(images, result)
-        if other is not result:
+        if images and other is not result:
             found.append(
                 f"{other.source}_* and {result.source}_* were computed from the same images, so "
                 "these images count twice in the group; delete the files of the earlier run"

@@ -18,6 +18,7 @@ from bids_qcm.bids.anatomy.b1_maps import import_b1
 from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
+from bids_qcm.bids.privacy import anonymous
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.interfaces.base import (
     CheckedInterface,
@@ -160,6 +161,7 @@ class _WriteB1InputSpec(BaseInterfaceInputSpec):
     out_paths = traits.Dict(mandatory=True, desc="output path of each origin")
     origin = traits.Str(mandatory=True)
     metadata = traits.Dict(mandatory=True, desc="content of the sidecar")
+    places = traits.Dict({}, usedefault=True, desc="replacements of folders in the sidecar")
 
 
 class WriteB1(SimpleInterface):
@@ -178,7 +180,8 @@ class WriteB1(SimpleInterface):
         inputs = self.inputs
         path = inputs.out_paths.get(inputs.origin)
         if path is not None:
-            copy_atomically(Path(inputs.in_file), Path(path), inputs.metadata)
+            sidecar = anonymous(inputs.metadata, inputs.places)
+            copy_atomically(Path(inputs.in_file), Path(path), sidecar)
         for other in set(inputs.out_paths.values()) - {path}:
             remove_with_sidecar(Path(other))
         return runtime

@@ -12,6 +12,7 @@ from nipype.interfaces.base import (
 )
 
 from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
+from bids_qcm.bids.privacy import anonymous
 from bids_qcm.interfaces.base import joined
 
 
@@ -26,6 +27,7 @@ class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
         desc="content of the sidecar; None for no sidecar",
     )
     provenance = traits.Dict({}, usedefault=True, desc="fields to add to the sidecar")
+    places = traits.Dict({}, usedefault=True, desc="replacements of folders in the sidecar")
     outdated = traits.List(
         traits.Str, [], usedefault=True, desc="files of earlier runs to remove if the result is new"
     )
@@ -45,7 +47,9 @@ class WriteDerivative(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         metadata = self.inputs.metadata
-        sidecar = None if metadata is None else joined(metadata, self.inputs.provenance)
+        sidecar = None
+        if metadata is not None:
+            sidecar = anonymous(joined(metadata, self.inputs.provenance), self.inputs.places)
         outdated = map(Path, self.inputs.outdated)
         copy_atomically(Path(self.inputs.in_file), Path(self.inputs.out_path), sidecar, outdated)
         self._results["out_file"] = self.inputs.out_path
@@ -57,6 +61,7 @@ class _WriteMaskInputSpec(BaseInterfaceInputSpec):
     out_paths = traits.Dict(mandatory=True, desc="output path of each mask type")
     mask_type = traits.Str(mandatory=True)
     metadata = traits.Dict(mandatory=True, desc="content of the sidecar")
+    places = traits.Dict({}, usedefault=True, desc="replacements of folders in the sidecar")
 
 
 class WriteMask(SimpleInterface):
@@ -74,7 +79,8 @@ class WriteMask(SimpleInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         path = inputs.out_paths[inputs.mask_type]
-        copy_atomically(Path(inputs.in_file), Path(path), inputs.metadata)
+        sidecar = anonymous(inputs.metadata, inputs.places)
+        copy_atomically(Path(inputs.in_file), Path(path), sidecar)
         for other in set(inputs.out_paths.values()) - {path}:
             remove_with_sidecar(Path(other))
         self._results["out_file"] = path

@@ -10,6 +10,7 @@ from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.derivatives import B1_ORIGINS, MAGNITUDE_ENTITIES, b1_path, derivative_path
 from bids_qcm.bids.planning import Plan
+from bids_qcm.bids.privacy import known_places
 from bids_qcm.bids.provenance import (
     b1_metadata,
     condmap_metadata,
@@ -138,6 +139,9 @@ def init_acquisition_wf(
             write = workflow.get_node(write_node_name(method))
             write.inputs.outdated = _paths_of_condstd(plan, settings, method)
         _connect_statistics(workflow, plan, settings, method, segmentation)
+    for node in workflow.list_node_names():
+        if node.startswith("write_"):
+            workflow.get_node(node).inputs.places = known_places(settings, datasets)
     return workflow
 
 

@@ -62,7 +62,7 @@ FIELDS = {
     "b1": (["--b1", "model"], "model"),
     "image_checks": (["--image-checks", "warn"], "warn"),
     "analysis_level": ([], "participant"),
-    "command": (["--sign", "-"], "bids-qcm data out participant --sign -"),
+    "command": (["--sign", "-"], "bids-qcm BIDS_DIR OUTPUT_DIR participant --sign -"),
     "participant_labels": (["--participant-label", "sub-01", "02"], ("01", "02")),
     "session_labels": (["--session-label", "ses-a", "b"], ("a", "b")),
     "bids_filters": (["--bids-filter-file", "filters.json"], {"suffix": ["T2w"], "run": 1}),
@@ -136,7 +136,7 @@ def test_defaults(parse, folders):
         bids_dir=folders / "data",
         output_dir=folders / "out",
         work_dir=folders / "work",
-        command="bids-qcm data out participant",
+        command="bids-qcm BIDS_DIR OUTPUT_DIR participant",
         nprocs=cpus,
         omp_nthreads=min(cpus, 8),
     )

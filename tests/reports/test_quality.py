@@ -23,7 +23,7 @@ def make_row(participant="sub-01", method="integral", colour="green", **condmap)
         session=None,
         source=participant,
         sidecar=PHI0,
-        segmentation=None,
+        segmentation_sidecar=None,
         disagreements={"integral": 0.1},
         verdicts={method: colour and Verdict(colour)},
     )

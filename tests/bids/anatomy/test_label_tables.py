@@ -110,7 +110,7 @@ def test_a_tissue_that_does_not_exist_is_refused(table):
 def test_not_utf8_is_refused(table):
     path = table("")
     path.write_bytes(b"index\tname\n1\t\xd6dem\n")
-    with pytest.raises(InputError, match="is not a valid label table"):
+    with pytest.raises(InputError, match="cannot be read as text"):
         read_table(path)
 
 
