@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import visible
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.privacy import without_paths
@@ -407,11 +408,8 @@ def _crash_link(output_dir: Path, crash_file: str | None) -> str:
 
     A crash report contains paths and the name of the machine, so the page has only a link to it.
     """
-    logs = (output_dir / LOGS).resolve()
-    path = (output_dir / (crash_file or "")).resolve()
-    if not (path.is_relative_to(logs) and path.is_file()):
-        return ""
-    return link(f"{LOGS}/{path.relative_to(logs).as_posix()}")
+    reports = {f"{LOGS}/{path.name}" for path in visible(output_dir / LOGS, "crash-*.txt")}
+    return link(crash_file) if crash_file in reports else ""
 
 
 def _failures(output_dir: Path, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
