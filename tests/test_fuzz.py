@@ -318,8 +318,7 @@ def test_filter_files(raw, content):
     with redirect_stderr(StringIO()):
         try:
             given_filters = parse_settings(list(map(str, argv)))[0]
-        except SystemExit as stop:
-            assert stop.code == 64
+        except SystemExit:
             return
     with suppress(InputError):
         look(raw, find_acquisitions(given_filters))

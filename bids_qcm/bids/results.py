@@ -326,11 +326,9 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
 
 def wrong_fields(result: Result, error: Exception) -> InputError:
     """Return the error for sidecars that lack a field or have a value of another type."""
-    return InputError(
-        result.folder / f"{result.source}_*.json",
-        f"lack a field, or have a value of another type ({error!r})",
-        "compute the maps again",
-    )
+    problem = f"lack a field, or have a value of another type ({error!r})"
+    where = result.folder / f"{result.source}_*.json"
+    return InputError(where, problem, "compute the maps again")
 
 
 def duplicate_maps(results: Sequence[Result]) -> list[str]:

@@ -282,6 +282,10 @@ def test_usage_errors(usage_error, argv, parts):
         *(None, "{", "[]", "{}", '["phase"]', '{"bold": {}}', '{"phase": "T2w"}'),
         *('{"phase": null}', '{"phase": []}', '{"phase": {"echo": 1}}'),
         '{"segmentation": {"descripton": "aseg"}}',
+        '{"phase": {"suffix": [["T2w"]]}}',
+        '{"phase": {"suffix": {"a": 1}}}',
+        '{"phase": {"suffix": ' + "[" * 90 + "]" * 90 + "}}",
+        '{"phase": ' + "[" * 2000 + "]" * 2000 + "}",
     ],
 )
 def test_a_bad_filter_file(usage_error, folders, content):
