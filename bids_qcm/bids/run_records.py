@@ -1,9 +1,9 @@
 """Run records: date, duration, command line and failures of the last run of an acquisition."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.derivatives import write_json
@@ -12,6 +12,8 @@ from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import join_name, parse_name
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.bids.sidecars import is_number
+
+_Kind = TypeVar("_Kind")
 
 LOGS = "logs"
 """Folder of a derivative dataset with run records, crash reports and the methods text."""
@@ -31,14 +33,16 @@ class Failure:
         Path of nipype's crash report, relative to the dataset.
     """
 
-    step: str
-    error: str
+    step: str = ""
+    error: str = ""
     crash_file: str | None = None
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """The record of the last run of an acquisition.
+
+    The defaults are for records of other versions, which may lack a field.
 
     Attributes
     ----------
@@ -56,10 +60,10 @@ class RunRecord:
     """
 
     acquisition: str
-    source: str
-    date: str
-    command: str
-    seconds: float
+    source: str = ""
+    date: str = ""
+    command: str = ""
+    seconds: float = 0.0
     failures: tuple[Failure, ...] = ()
 
     @property
@@ -103,7 +107,7 @@ def read_records(
     Returns
     -------
     list of RunRecord
-        Readable records, sorted by acquisition. Fields of a later version are ignored.
+        Records sorted by acquisition.
     """
     records = []
     for path in sorted(visible(output_dir / LOGS, f"{participant}_*.json")):
@@ -117,21 +121,19 @@ def read_records(
 
 def _read_record(path: Path) -> RunRecord:
     remedy = "delete this record, or run the participant again"
-    content = read_json_object(path, remedy)
-    texts = [content.get(name) for name in ("acquisition", "source", "date", "command")]
-    seconds, failures = content.get("seconds"), content.get("failures")
-    if not (_are_texts(texts) and is_number(seconds) and isinstance(failures, list)):
-        raise InputError(path, "is not a run record", remedy)
-    return RunRecord(*texts, seconds, tuple(_failure(path, one, remedy) for one in failures))
+    content = {"acquisition": path.stem, "failures": [], **read_json_object(path, remedy)}
+    try:
+        failures = tuple(_known(Failure, failure) for failure in content.pop("failures"))
+        return replace(_known(RunRecord, content), failures=failures)
+    except (TypeError, ValueError) as error:
+        raise InputError(path, f"is not a run record ({error})", remedy) from error
 
 
-def _failure(path: Path, entry: Any, remedy: str) -> Failure:  # noqa: ANN401
-    if isinstance(entry, dict):
-        step, error, crash_file = (entry.get(name) for name in ("step", "error", "crash_file"))
-        if _are_texts([step, error, crash_file or ""]):
-            return Failure(step, error, crash_file)
-    raise InputError(path, "has a failure without a step or an error", remedy)
-
-
-def _are_texts(values: Sequence[Any]) -> bool:
-    return all(isinstance(value, str) for value in values)
+def _known(kind: type[_Kind], content: Any) -> _Kind:  # noqa: ANN401
+    """Return a record without the fields of other versions."""
+    known = {one.name: content[one.name] for one in fields(kind) if one.name in content}
+    for name, value in known.items():
+        of_type = is_number(value) if name == "seconds" else isinstance(value, str)
+        if not of_type and (name, value) != ("crash_file", None):
+            raise ValueError(f"{name} is {value!r}")
+    return kind(**known)

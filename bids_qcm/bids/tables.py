@@ -67,8 +67,8 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        One row for each tissue and erosion, by column. ``tissue`` is a string, all other values
-        are numbers; a missing value is NaN.
+        One row for each tissue and erosion, with the columns of `CONDSTATS`. ``tissue`` is a
+        string, all other values are numbers; a missing value is NaN.
 
     Raises
     ------
@@ -77,11 +77,12 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
         number.
     """
     remedy = "compute the map again"
-    rows = read_rows(path, CONDSTATS, remedy)
+    rows = read_rows(path, ("label", "tissue", "erosion"), remedy)
     if not rows:
         raise InputError(path, "has no rows", remedy)
     try:
-        return [{name: _value(name, row[name]) for name in CONDSTATS} for row in rows]
+        # a table of another version may lack a column
+        return [{name: _value(name, row.get(name, "n/a")) for name in CONDSTATS} for row in rows]
     except ValueError as error:
         raise InputError(path, f"has a value that is not a number ({error})", remedy) from error
 
@@ -89,6 +90,6 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
 def _value(column: str, text: str) -> Any:  # noqa: ANN401
     if column == "tissue":
         return plain_label(text)
-    if column in ("label", "erosion", "n"):
-        return int(text)
-    return float("nan") if text == "n/a" else float(text)
+    if text == "n/a":
+        return float("nan")
+    return int(text) if column in ("label", "erosion", "n") else float(text)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def like_phase(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
+def as_volume(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
     """Check that a volume has the shape of the phase, and return it as an array.
 
     Parameters

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.kernels import Kernels, Triple, as_triple, check_radius
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.normal_equations import check_determined
@@ -46,8 +47,8 @@ def choose_kernels(
     ValueError
         If a radius or the voxel size is not a valid number of mm, if a radius reaches less than one
         voxel along an axis, if a fit radius contains too few voxels to determine a quadratic, if
-        the volume has too few voxels along an axis for a second derivative, or if an inversion is
-        to be in-plane.
+        the volume has too few voxels along an axis for a second derivative, or if a radius is 0 and
+        the method's form needs all three dimensions.
     """
     if min(voxel_size) <= 0:
         raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
@@ -65,7 +66,7 @@ def choose_kernels(
         if value is not None or published[name] is not None
     }
     axes = curved_axes(*triples.values())
-    if method.form == "inversion" and len(axes) < 3:
+    if form_of(method).needs_three_dimensions and len(axes) < 3:
         raise ValueError(f"{method.name} needs all three dimensions, but a radius of 0 was given")
     for axis in axes:
         if shape[axis] < _FEWEST_VOXELS:

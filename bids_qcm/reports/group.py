@@ -13,7 +13,6 @@ from bids_qcm.bids.privacy import without_paths
 from bids_qcm.bids.results import MapResult, Result, find_results, wrong_fields
 from bids_qcm.bids.run_records import read_records
 from bids_qcm.bids.tables import CONDSTATS, Dictionary, write_table
-from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
@@ -167,8 +166,7 @@ def _column(name: str, erosion: int) -> str:
 
 def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
     """Return one row for each tissue of a map."""
-    frequency = result.sidecar["ImagingFrequency"]
-    literature = literature_conductivity(1e6 * frequency)
+    literature = result.literature
     found: dict[int, dict[str, Any]] = {}
     for entry in one.statistics:
         row = found.setdefault(
@@ -180,7 +178,7 @@ def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
                 "method": one.method,
                 "label": entry["label"],
                 "tissue": entry["tissue"],
-                "imaging_frequency": frequency,
+                "imaging_frequency": result.sidecar.imaging_frequency,
                 "literature": literature.get(entry["tissue"], np.nan),
             },
         )

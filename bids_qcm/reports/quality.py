@@ -110,28 +110,28 @@ def quality_row(one: MapResult, result: Result) -> dict[str, Any]:
         Values by column; None if the sidecar lacks the field.
     """
     phi0, condmap = result.sidecar, one.sidecar
-    ratios = condmap.get("LiteratureRatio", {})
+    ratios = condmap.literature_ratio or {}
     verdict = result.verdicts[one.method]
     row = {
         "participant_id": result.participant,
         "session_id": None if result.session is None else f"ses-{result.session}",
         "source": result.source,
         "method": one.method,
-        "snr": phi0.get("SignalToNoiseRatio"),
-        "phase_noise": phi0.get("MedianPhaseNoise"),
-        "echo_misfit": phi0.get("EchoMisfit"),
-        "incoherent_fraction": phi0.get("IncoherentFraction"),
-        "coverage": phi0.get("SignalCoverage"),
-        "sign_agreement": phi0.get("PhaseSignAgreement"),
+        "snr": phi0.signal_to_noise_ratio,
+        "phase_noise": phi0.median_phase_noise,
+        "echo_misfit": phi0.echo_misfit,
+        "incoherent_fraction": phi0.incoherent_fraction,
+        "coverage": phi0.signal_coverage,
+        "sign_agreement": phi0.phase_sign_agreement,
         "registration": _registration_gain(result),
-        "invalid_fraction": condmap.get("InvalidFraction"),
-        "implausible_fraction": condmap.get("ImplausibleFraction"),
-        "noise_ratio": condmap.get("NoiseRatio"),
+        "invalid_fraction": condmap.invalid_fraction,
+        "implausible_fraction": condmap.implausible_fraction,
+        "noise_ratio": condmap.noise_ratio,
         **{column: ratios.get(TISSUES[tissue].name) for column, tissue in _RATIOS.items()},
-        "chi_square": condmap.get("ReducedChiSquare"),
-        "prior_chi_square": condmap.get("PriorChiSquare"),
+        "chi_square": condmap.reduced_chi_square,
+        "prior_chi_square": condmap.prior_chi_square,
         "disagreement": result.disagreements.get(one.method),
-        "mask_origin": condmap.get("MaskOrigin", phi0.get("MaskOrigin")),
+        "mask_origin": condmap.mask_origin or phi0.mask_origin,
         "verdict": verdict and verdict.colour,
     }
     return row | {name: row[name] if is_number(row[name]) else None for name in _MEASURES}
@@ -217,8 +217,8 @@ def _registration_gain(result: Result) -> float | None:
     sidecar = result.segmentation_sidecar
     if sidecar is None:
         return None
-    found = [sidecar.get(f"MutualInformation{way}") for way in ("Registered", "Header")]
-    return None if None in found else found[0] - found[1]
+    before, after = sidecar.mutual_information_header, sidecar.mutual_information_registered
+    return None if before is None or after is None else after - before
 
 
 def _worst_of_each_acquisition(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -36,7 +36,7 @@ PRELOADED = [
 ]
 
 _OWN_PLUGINS = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": ResourceSLURMPlugin}
-_INPUT_ERROR = f"{InputError.__module__}.{InputError.__qualname__}: "
+_CLASS_OF_INPUT_ERROR = re.compile(rf"{re.escape(InputError.__module__)}\.\w+: ")
 
 # Arguments of nipype's plugins, whose type nipype does not check.
 _NUMBERS = ("n_procs", "memory_gb", "max_jobs", "max_tries", "retry_timeout", "max_jobname_len")
@@ -257,7 +257,7 @@ def _error_of(node: Node) -> str:
         traceback = getattr(node, "_traceback", None) or node.result.runtime.traceback
         last = "".join(traceback).strip().splitlines()[-1].strip()
         # the class name adds nothing to the message of an InputError
-        return last.removeprefix(_INPUT_ERROR)
+        return _CLASS_OF_INPUT_ERROR.sub("", last, count=1)
     except (AttributeError, TypeError, OSError, IndexError):
         return (
             "its process ended without an error message; it may have been killed for lack of memory"

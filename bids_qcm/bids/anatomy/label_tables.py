@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from bids_qcm.bids.anatomy.sources import BIDS_LABELS, numberings
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import atomic_write
 from bids_qcm.bids.names import plain_label
 from bids_qcm.bids.readers import read_rows
 from bids_qcm.segmentation.tissues import OTHER, TISSUES, Label
 
-BIDS_LABELS = "bids_labels"
-"""Built-in table with the common image-derived labels of BIDS."""
-
-FREESURFER_LABELS = "freesurfer_labels"
-"""Built-in table with FreeSurfer's aseg and aparc+aseg labels; also for FastSurfer and SynthSeg."""
+# Folder of the built-in label tables.
+_BUILT_IN = files("bids_qcm.data")
 
 
 _COLUMNS = "give it the columns index and name, separated by tabs"
@@ -25,9 +23,8 @@ _COLUMNS = "give it the columns index and name, separated by tabs"
 
 @cache
 def known_table(name: str) -> dict[int, Label]:
-    """Return a built-in label table: `BIDS_LABELS` or `FREESURFER_LABELS`."""
-    with as_file(files("bids_qcm.data") / f"{name}.tsv") as path:
-        rows = _read_rows(path)
+    """Return a built-in label table by its name, such as ``freesurfer_labels``."""
+    rows = _built_in_rows(name)
     return {index: Label(row["name"], row["tissue"]) for index, row in rows.items()}
 
 
@@ -124,14 +121,18 @@ def _tissue(row: dict[str, str]) -> str:
 
 @cache
 def _tissues_by(column: str) -> dict[str, str]:
-    """Return the tissues of both built-in tables by the normalised entries of a column."""
+    """Return the tissues of all built-in tables by the normalised entries of a column."""
     found = {}
-    for name in (FREESURFER_LABELS, BIDS_LABELS):
-        with as_file(files("bids_qcm.data") / f"{name}.tsv") as path:
-            for row in _read_rows(path).values():
-                if column in row:
-                    found[_plain(row[column])] = row["tissue"]
+    for name in numberings():
+        for row in _built_in_rows(name).values():
+            if column in row:
+                found[_plain(row[column])] = row["tissue"]
     return found
+
+
+def _built_in_rows(name: str) -> dict[int, dict[str, str]]:
+    with as_file(_BUILT_IN / f"{name}.tsv") as path:
+        return _read_rows(path)
 
 
 def _plain(name: str) -> str:
