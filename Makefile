@@ -19,7 +19,7 @@ DEPLOYED = BIDS_QCM_IMAGE=$(IMAGE) BIDS_QCM_SIF=$(SIF) $(BIN)/python -m pytest -
 LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: help demo test test-slow bench phantom-study lint docs audit lock boutiques dist test-dist test-lowest push-dist \
+.PHONY: help demo test test-slow fuzz bench phantom-study lint docs audit lock boutiques dist test-dist test-lowest push-dist \
 	image test-image test-built-image save-image push-image sif test-apptainer test-slurm clean
 
 help:  ## list the targets
@@ -46,6 +46,9 @@ test: $(VENV)/.installed-dev  ## run the fast tests
 
 test-slow: $(VENV)/.installed-dev  ## run the slow tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --ignore $(DEPLOYMENT)
+
+fuzz: $(VENV)/.installed-dev  ## try ten thousand damaged inputs, which takes an hour
+	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 0 tests/test_fuzz.py
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

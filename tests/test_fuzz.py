@@ -1,14 +1,17 @@
 """Garbage in every input: an error that a user can read, and nothing computed from it.
 
-``FUZZ_EXAMPLES=2500`` gives ten thousand inputs in all instead of a few hundred.
+`make fuzz` tries ten thousand inputs in all instead of a few hundred.
 """
 
 import gzip
 import json
 import os
 import warnings
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
+from io import StringIO
+from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -17,18 +20,23 @@ from hypothesis import strategies as st
 
 from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.datasets import derivative_datasets
 from bids_qcm.bids.anatomy.segmentations import read_tissues
-from bids_qcm.bids.dataset import find_acquisitions
+from bids_qcm.bids.anatomy.transforms import check_transform, read_transform
+from bids_qcm.bids.dataset import check_description, find_acquisitions
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_echo
+from bids_qcm.bids.images import read_echo, read_grid, read_integers
+from bids_qcm.cli.parser import parse_settings
+from bids_qcm.cli.run import main
 from bids_qcm.phase import compute_phi0
 from bids_qcm.recon import reconstruct
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.preflight import Preflight
+from bids_qcm.workflows.running import Monitor, _plugin
 from tests.synthetic import write_subjects
 
 fuzzed = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "30")),
     deadline=20_000,  # ms
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -217,3 +225,159 @@ def test_names(raw, name, suffix):
         look(raw, find_acquisitions(given_settings(raw)))
     finally:
         path.unlink()
+
+
+def damage(data, content):
+    """Change some bytes of a file's content, and cut it off somewhere."""
+    content = bytearray(content)
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    return bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
+
+
+@fuzzed
+@given(data=st.data(), compressed=st.booleans())
+def test_freesurfer_images(tmp_path, data, compressed):
+    """Damage before compression, which no checksum reveals."""
+    content = damage(data, nib.MGHImage(np.ones((4, 5, 6), np.uint8), np.eye(4)).to_bytes())
+    path = tmp_path / f"aseg.{'mgz' if compressed else 'mgh'}"
+    path.write_bytes(gzip.compress(content, 1) if compressed else content)
+    for read in (read_grid, read_integers):
+        with suppress(InputError):
+            read(path)
+
+
+@pytest.fixture(scope="module")
+def transforms(tmp_path_factory):
+    """The content of a displacement field and of a linear transform, by extension."""
+    path = tmp_path_factory.mktemp("transforms") / "field.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("TransformGroup")
+        group["0/TransformType"] = [b"CompositeTransform_double_3_3"]
+        group["1/TransformType"] = [b"DisplacementFieldTransform_double_3_3"]
+        fixed = [3, 3, 3, 0, 0, 0, 1, 1, 1, *np.eye(3).ravel()]
+        group["1/TransformFixedParameters"] = np.array(fixed, float)
+        group["1/TransformParameters"] = np.zeros(81)
+    linear = (
+        b"#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+        b"Parameters: 1 0 0 0 1 0 0 0 1 2 3 4\nFixedParameters: 0 0 0\n"
+    )
+    return {".h5": path.read_bytes(), ".txt": linear}
+
+
+@fuzzed
+@given(data=st.data(), extension=st.sampled_from([".h5", ".txt"]))
+def test_transforms(tmp_path, transforms, data, extension):
+    path = tmp_path / f"x{extension}"
+    path.write_bytes(damage(data, transforms[extension]))
+    for read in (check_transform, read_transform):
+        with suppress(InputError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read(path)
+
+
+descriptions = sidecars | st.dictionaries(
+    st.sampled_from(["Name", "BIDSVersion", "DatasetType", "GeneratedBy"]), json_values
+).map(lambda content: json.dumps(content).encode())
+
+
+@fuzzed
+@given(content=descriptions, where=st.sampled_from(["", "derivatives/seg/"]))
+def test_descriptions(raw, content, where):
+    path = raw / where / "dataset_description.json"
+    before = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        with suppress(InputError):
+            check_description(raw)
+        with suppress(InputError):
+            derivative_datasets(raw, [("seg", raw / "derivatives/seg")], raw / "out")
+        with suppress(InputError):
+            find_acquisitions(given_settings(raw))
+    finally:
+        path.write_bytes(before)
+
+
+entities = st.sampled_from(["suffix", "session", "run", "part", "datatype"])
+filters = (
+    st.dictionaries(
+        st.sampled_from(["phase", "segmentation", "mask", "b1"]),
+        st.dictionaries(entities, json_values, max_size=2) | json_values,
+        max_size=2,
+    ).map(lambda content: json.dumps(content).encode())
+    | sidecars
+)
+
+
+@fuzzed
+@given(content=filters)
+def test_filter_files(raw, content):
+    path = raw / "filters.json"
+    path.write_bytes(content)
+    argv = [raw, raw.parent / "out", "participant", "--bids-filter-file", path]
+    with redirect_stderr(StringIO()):
+        try:
+            given_filters = parse_settings(list(map(str, argv)))[0]
+        except SystemExit:
+            return
+    with suppress(InputError):
+        look(raw, find_acquisitions(given_filters))
+
+
+keys = st.sampled_from(["n_procs", "memory_gb", "mp_context", "raise_insufficient", "x"])
+plugin_files = (
+    st.fixed_dictionaries(
+        {"plugin": st.sampled_from(["MultiProc", "SLURM", "Linear", "SGE"]) | json_values},
+        optional={"plugin_args": st.dictionaries(keys, json_values, max_size=2) | json_values},
+    ).map(lambda content: json.dumps(content).encode())
+    | sidecars
+)
+
+
+@fuzzed
+@given(content=plugin_files)
+def test_plugin_files(tmp_path, content):
+    path = tmp_path / "plugin.yml"
+    path.write_bytes(content)
+    given_plugin = Settings(tmp_path, tmp_path, tmp_path, plugin_file=path)
+    with suppress(InputError):
+        _plugin(given_plugin, Monitor(1))
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("computed")
+    raw = write_subjects(folder / "raw", 2, n_echoes=1)
+    options = ("--method", "laplacian", "--fit-radius", "3", "-w", str(folder / "work"))
+    assert main([str(raw), str(folder / "out"), "participant", *options]) == 0
+    return folder
+
+
+outputs = st.sampled_from(
+    [
+        "sub-0001/anat/sub-0001_desc-laplacian_condstats.tsv",
+        "sub-0001/anat/sub-0001_desc-laplacian_condmap.json",
+        "sub-0001/anat/sub-0001_phi0map.json",
+        "sub-0001/anat/sub-0001_seg-tissue_dseg.json",
+        "logs/sub-0001_MEGRE.json",
+    ]
+)
+
+
+@fuzzed
+@given(data=st.data(), name=outputs, value=json_values | st.none())
+def test_outputs(computed, data, name, value):
+    """The other participant is in the group table, whatever a file of the first contains."""
+    path: Path = computed / "out" / name
+    before = path.read_bytes()
+    if path.suffix == ".json" and data.draw(st.booleans()):
+        content = json.loads(before)
+        content[data.draw(st.sampled_from(sorted(content)))] = value
+        path.write_text(json.dumps(content))
+    else:
+        path.write_bytes(damage(data, before))
+    try:
+        assert main([str(computed / "raw"), str(computed / "out"), "group"]) in (0, 1)
+        assert "sub-0000\t" in (computed / "out/group_condmap.tsv").read_text()
+    finally:
+        path.write_bytes(before)

@@ -31,7 +31,9 @@ class ConductivityMap:
     method: str
 
 
-def find_maps(derivatives: Path, participant: str) -> list[ConductivityMap]:
+def find_maps(
+    derivatives: Path, participant: str, *, from_tables: bool = False
+) -> list[ConductivityMap]:
     """Return the conductivity maps of a participant.
 
     Parameters
@@ -40,6 +42,8 @@ def find_maps(derivatives: Path, participant: str) -> list[ConductivityMap]:
         Folder of a derivative dataset.
     participant : str
         Label with ``sub-``, such as ``sub-01``.
+    from_tables : bool
+        Whether a map with a statistics table counts even if its image is missing.
 
     Returns
     -------
@@ -53,13 +57,22 @@ def find_maps(derivatives: Path, participant: str) -> list[ConductivityMap]:
         If the participant has no conductivity map.
     """
     names = {method.desc: name for name, method in METHODS.items()}
+    paths = {
+        path
+        for extension in IMAGE_EXTENSIONS
+        for path in visible(derivatives, f"{participant}/**/*_condmap{extension}")
+    }
+    if from_tables:
+        paths |= {
+            path.with_name(path.name.replace("_condstats.tsv", "_condmap.nii.gz"))
+            for path in visible(derivatives, f"{participant}/**/*_condstats.tsv")
+        }
     maps = []
-    for extension in IMAGE_EXTENSIONS:
-        for path in visible(derivatives, f"{participant}/**/*_condmap{extension}"):
-            entities, _ = parse_name(path.name)
-            desc = entities.pop("desc", "unnamed")
-            if desc != TRUTH_DESC:
-                maps.append(ConductivityMap(path, join_name(entities), names.get(desc, desc)))
+    for path in paths:
+        entities, _ = parse_name(path.name)
+        desc = entities.pop("desc", "unnamed")
+        if desc != TRUTH_DESC:
+            maps.append(ConductivityMap(path, join_name(entities), names.get(desc, desc)))
     if not maps:
         raise NoInputError(
             derivatives / participant,

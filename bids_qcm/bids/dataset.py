@@ -1,7 +1,6 @@
 """Find the participants and the acquisitions of a raw BIDS dataset."""
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -13,11 +12,10 @@ from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, Selecti
 from bids_qcm.bids.files import is_hidden, require_content, visible
 from bids_qcm.bids.filters import passes
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
+from bids_qcm.bids.readers import read_json_object
 from bids_qcm.settings import Settings
 
 LOGGER = logging.getLogger("bids_qcm")
-
-_OTHER_DATATYPES = r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)"
 
 _NAME = r"([a-z]+-[0-9A-Za-z+]+_)+[0-9A-Za-z]+\.nii(\.gz)?"
 
@@ -35,14 +33,9 @@ def check_description(bids_dir: Path) -> dict[str, Any]:
     path = bids_dir / "dataset_description.json"
     remedy = "add a valid dataset_description.json, or give --skip-bids-validation"
     try:
-        require_content(path)
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
+        description = read_json_object(path, remedy)
     except InputError as error:
         raise DatasetError(*error.args) from error
-    except (OSError, ValueError) as error:
-        raise DatasetError(path, f"cannot be read ({error})", remedy) from error
-    if not isinstance(description, dict):
-        raise DatasetError(path, "is not a JSON object", remedy)
     missing = [key for key in ("Name", "BIDSVersion") if not description.get(key)]
     if missing:
         raise DatasetError(path, f"has no {' and no '.join(missing)}", remedy)
@@ -140,22 +133,29 @@ def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
         # dataset and selection of participants gets its own database.
         key = f"{settings.bids_dir}:{chosen}"
         database = database / hashlib.sha256(key.encode()).hexdigest()[:16]
-    layout = BIDSLayout(
-        settings.bids_dir,
+    indexer = BIDSLayoutIndexer(
         validate=False,
-        database_path=database,
-        indexer=BIDSLayoutIndexer(
-            validate=False,
-            index_metadata=False,
-            ignore=[
-                # Other folders, such as derivatives, .git or a work directory, may hold copies of
-                # the participant folders.
-                re.compile(rf"^/(?!sub-(?:{chosen})(?:/|$))"),
-                re.compile(_OTHER_DATATYPES),
-                re.compile(r"/\."),
-            ],
-        ),
+        index_metadata=False,
+        ignore=[
+            # Other folders, such as derivatives, .git or a work directory, may hold copies of the
+            # participant folders. A link may lead to a folder above itself, so only folders at
+            # these places are searched.
+            re.compile(rf"^/(?!sub-(?:{chosen})(?:/ses-[^/]+)?(?:/anat(?:/[^/]+)?)?$)"),
+            re.compile(r"/\."),
+        ],
     )
+    # pybids reads the description even without validation.
+    require_content(settings.bids_dir / "dataset_description.json")
+    try:
+        layout = BIDSLayout(
+            settings.bids_dir, validate=False, database_path=database, indexer=indexer
+        )
+    except Exception as error:  # pybids may raise any exception for a damaged file
+        raise DatasetError(
+            settings.bids_dir,
+            f"cannot be indexed by pybids ({error!r})",
+            "correct dataset_description.json, or give another --bids-database-dir",
+        ) from error
     files = map(Path, layout.get(extension=list(IMAGE_EXTENSIONS), return_type="filename"))
     # pybids parses entities from the whole path, including the folders above the dataset, so the
     # file name and its folder are checked again.

@@ -17,6 +17,7 @@ from bids_qcm.bids.errors import OutputError
 from bids_qcm.bids.images import atomic_write, require_intact
 from bids_qcm.bids.names import stem
 from bids_qcm.bids.outputs import OUTPUTS
+from bids_qcm.bids.readers import read_text
 from bids_qcm.bids.sidecar_schema import DatasetDescription, GeneratedBy, SourceDataset
 
 BIDS_VERSION = "1.10.0"
@@ -116,7 +117,7 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
     )
     write_json(description_path, description.to_dict())
     ignored = output_dir / ".bidsignore"
-    theirs = ignored.read_text().splitlines() if ignored.exists() else []
+    theirs = read_text(ignored).splitlines() if ignored.exists() else []
     write_text(ignored, "\n".join(dict.fromkeys([*theirs, *_BIDSIGNORE, ""])))
 
 
@@ -175,8 +176,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text file atomically; a file with the same content is not rewritten."""
-    if path.is_file() and path.read_bytes() == content.encode():
+    """Write a text file atomically; a file with the same content is not rewritten.
+
+    Parts of characters, which file names and JSON may contain, are written as question marks.
+    """
+    encoded = content.encode(errors="replace")
+    if path.is_file() and path.read_bytes() == encoded:
         return
     with atomic_write(path) as temporary:
-        temporary.write_text(content, encoding="utf-8")
+        temporary.write_bytes(encoded)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
+from stat import S_ISREG
 
 from bids_qcm.bids.errors import InputError
 
@@ -49,7 +50,8 @@ def require_content(path: Path) -> None:
     Raises
     ------
     InputError
-        If the file is a broken symlink, or a pointer file of git-annex or Git LFS.
+        If the file is a broken symlink, a pointer file of git-annex or Git LFS, or not a regular
+        file. Reading a named pipe, for example, would wait for another process.
     """
     if path.is_symlink() and not path.exists():
         raise InputError(
@@ -58,7 +60,10 @@ def require_content(path: Path) -> None:
             f"get it first, with `datalad get {quote(str(path))}`",
         )
     try:
-        if path.stat().st_size > _LARGEST_POINTER:
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
+            raise InputError(path, "is not a regular file", "replace it by a file, or remove it")
+        if status.st_size > _LARGEST_POINTER:
             return
         with path.open("rb") as file:
             beginning = file.readline(1024)

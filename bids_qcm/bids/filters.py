@@ -56,7 +56,7 @@ def check_filters(filters: Mapping[str, Any], what: str) -> None:
     Raises
     ------
     TypeError
-        If `filters` is not a mapping.
+        If `filters` is not a mapping, or a label is a list in a list or a mapping.
     ValueError
         If a key is neither the full nor the short name of an entity, or a value is an unknown
         query.
@@ -68,6 +68,8 @@ def check_filters(filters: Mapping[str, Any], what: str) -> None:
         raise ValueError(f"{what}: unknown entity: {', '.join(sorted(unknown))}")
     for wanted in filters.values():
         for one in wanted if isinstance(wanted, list) else [wanted]:
+            if isinstance(one, list | dict):
+                raise TypeError(f"{what}: a label is a text, a number or null")
             if str(one).lstrip("<").startswith("Query.") and not _QUERY.fullmatch(str(one)):
                 raise ValueError(f"{what}: {one} is not one of {', '.join(_QUERIES)}")
 

@@ -3,7 +3,6 @@
 import gzip
 import math
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,27 +14,15 @@ from uuid import uuid4
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content
 from bids_qcm.bids.geometry import check_axes, check_geometry
+from bids_qcm.bids.image_sizes import COMPRESSED, check_sizes
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.phase import PhaseUnits, to_radians
-
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    ValueError,
-    zlib.error,
-    ImageFileError,
-    HeaderDataError,
-)
 
 _NO_INTEGERS = "has values that are not 32-bit integers"
 
@@ -45,7 +32,6 @@ _ROUNDING = 1e-3
 
 _COMPUTE_AGAIN = "run the same command again, which computes the file again"
 
-_COMPRESSED = (".gz", ".mgz")
 _CHUNK_BYTES = 1 << 20
 
 # Range of voxel sizes, wider than on any scanner. Voxel sizes in a wrong unit would lead to kernels
@@ -130,9 +116,9 @@ def read_stored(path: Path) -> StoredImage:
             f"is damaged: its compressed data contain an error ({error})",
             "copy it again from an intact source and compare checksums, or convert it again",
         ) from error
-    except _UNREADABLE as error:
+    except Exception as error:  # nibabel may raise any exception for a damaged file
         raise InputError(
-            path, f"cannot be read completely ({error})", "copy or convert it again"
+            path, f"cannot be read completely ({error!r})", "copy or convert it again"
         ) from error
     if not np.issubdtype(values.dtype, np.integer) and not np.issubdtype(values.dtype, np.floating):
         raise InputError(
@@ -140,7 +126,7 @@ def read_stored(path: Path) -> StoredImage:
             f"has values of type {values.dtype}",
             "store real numbers: part-mag and part-phase, or part-real and part-imag",
         )
-    if not np.any(values[np.isfinite(values)]):
+    if not np.any(np.isfinite(values) & (values != 0)):
         raise InputError(path, "contains only zeros or non-finite values", "convert it again")
     values = values.reshape(_without_ones(values.shape))
     return StoredImage(values, float(slope), float(intercept))
@@ -162,7 +148,7 @@ def require_intact(path: Path) -> None:
             complete = n_bytes >= stored.offset + math.prod(stored.shape) * stored.dtype.itemsize
         else:
             complete = bool(path.read_text(encoding="utf-8").strip())
-    except (InputError, *_UNREADABLE) as error:
+    except Exception as error:  # libraries may raise any exception for a damaged file
         raise InputError(path, f"is damaged ({error})", _COMPUTE_AGAIN) from error
     if not complete:
         raise InputError(path, "is damaged (the file is incomplete)", _COMPUTE_AGAIN)
@@ -373,7 +359,7 @@ def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray
 
     nibabel stops reading after the last value, so it never verifies the checksum at the end.
     """
-    if not path.name.endswith(_COMPRESSED):
+    if not path.name.endswith(COMPRESSED):
         return np.asanyarray(image.dataobj.get_unscaled())
     with gzip.open(path) as stream:
         values = np.asanyarray(type(image).from_stream(stream).dataobj.get_unscaled())
@@ -385,14 +371,17 @@ def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray
 def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:
     require_content(path)
     try:
+        check_sizes(path)
         image = nib.load(path)
+    except InputError:
+        raise
     except PermissionError as error:
         raise InputError(
             path, "cannot be read: permission denied", "give read permission"
         ) from error
-    except _UNREADABLE as error:
+    except Exception as error:  # nibabel may raise any exception for a damaged file
         raise InputError(
-            path, f"cannot be read as NIfTI or MGH ({error})", "copy or convert it again"
+            path, f"cannot be read as NIfTI or MGH ({error!r})", "copy or convert it again"
         ) from error
     if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
         raise InputError(path, "is neither a NIfTI nor an MGH image", "convert it to NIfTI")

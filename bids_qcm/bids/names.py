@@ -6,6 +6,8 @@ from pathlib import PurePath
 
 IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 
+_LONGEST_LABEL = 80
+
 
 def parse_name(name: str) -> tuple[dict[str, str], str]:
     """Split a file name into its entities and suffix.
@@ -51,3 +53,19 @@ def numbered(base: str) -> Iterator[str]:
 def stem(path: PurePath) -> str:
     """Return the file name up to the first dot."""
     return path.name.split(".", 1)[0]
+
+
+def plain_label(name: str) -> str:
+    r"""Return the name of a tissue or structure as one short line of printable characters.
+
+    A name comes from a file, and is written to tables, figures and pages. A name of thousands of
+    letters or with control characters would break them.
+
+    Examples
+    --------
+    >>> plain_label("Gray\x00 Matter\n")
+    'Gray Matter'
+    """
+    printable = "".join(one if one.isprintable() else " " for one in name)
+    line = " ".join(printable.split())
+    return line if len(line) <= _LONGEST_LABEL else f"{line[: _LONGEST_LABEL - 3]}..."

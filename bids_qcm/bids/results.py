@@ -1,21 +1,21 @@
 """Find the results in a derivative dataset of this app: maps, related images and warnings."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bids_qcm.bids.anatomy.datasets import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
-from bids_qcm.bids.errors import NoInputError, SelectionError
-from bids_qcm.bids.files import require_content, visible
+from bids_qcm.bids.errors import InputError, NoInputError, SelectionError
+from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import parse_name, stem
 from bids_qcm.bids.outputs import OUTPUTS
+from bids_qcm.bids.readers import read_json_object
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 from bids_qcm.bids.sidecar_schema import (
     CondmapSidecar,
@@ -28,7 +28,7 @@ from bids_qcm.bids.sidecar_schema import (
 )
 from bids_qcm.bids.tables import read_condstats
 from bids_qcm.checks.literature import literature_conductivity
-from bids_qcm.checks.verdict import Verdict, disagreements, with_disagreement
+from bids_qcm.checks.verdict import COLOURS, Verdict, disagreements, with_disagreement
 from bids_qcm.segmentation.tissues import TISSUES
 from bids_qcm.statistics import WHOLE_MASK
 
@@ -61,10 +61,13 @@ class MapResult:
         Name of the method.
     condmap : Path
         File of the conductivity map.
+    table_is_damaged : bool
+        Whether the statistics table cannot be read, so that it is not used.
     """
 
     method: str
     condmap: Path
+    table_is_damaged: bool = False
 
     @cached_property
     def sidecar(self) -> CondmapSidecar:
@@ -89,14 +92,19 @@ class MapResult:
     @property
     def own_verdict(self) -> Verdict | None:
         """Verdict on the map alone; None for a map from a version without verdicts."""
-        if self.sidecar.verdict is None:
+        if self.sidecar.verdict not in COLOURS:
             return None
         return Verdict(self.sidecar.verdict, tuple(self.sidecar.verdict_reasons or ()))
 
     @property
     def condstats(self) -> Path | None:
-        """File of the statistics table; None if it does not exist."""
-        return self._beside("condstats")
+        """File of the statistics table; None if it does not exist or is damaged."""
+        return None if self.table_is_damaged else self._beside("condstats")
+
+    @cached_property
+    def statistics(self) -> list[dict[str, Any]]:
+        """Rows of the statistics table, see :func:`~bids_qcm.bids.tables.read_condstats`."""
+        return read_condstats(self.condstats) if self.condstats else []
 
     def _beside(self, output: str) -> Path | None:
         start = self.condmap.name.removesuffix(OUTPUTS["condmap"].file_name(""))
@@ -139,8 +147,9 @@ class Result:
 
     @cached_property
     def sidecar(self) -> Phi0Sidecar:
-        """Fields of the phi0 sidecar, or of the first map's sidecar if there is no phi0 file."""
-        return read_sidecar(self.phi0, Phi0Sidecar) if self.phi0 else self.maps[0].sidecar
+        """Fields of the phi0 sidecar, or of the first map's sidecar if it does not exist."""
+        path = OUTPUTS["phi0"].beside(self.folder, self.source)
+        return read_sidecar(path, Phi0Sidecar) if _has_sidecar(path) else self.maps[0].sidecar
 
     @property
     def literature(self) -> dict[str, float]:
@@ -157,7 +166,7 @@ class Result:
         statistics table are left out.
         """
         return disagreements(
-            {one.method: _compared_medians(one.condstats) for one in self.maps if one.condstats}
+            {one.method: _compared_medians(one.statistics) for one in self.maps if one.condstats}
         )
 
     @cached_property
@@ -191,9 +200,10 @@ class Result:
 
     @cached_property
     def segmentation_sidecar(self) -> SegmentationSidecar | None:
-        """Fields of the segmentation's sidecar; None without a segmentation."""
-        path = self.segmentation
-        return read_sidecar(path, SegmentationSidecar) if path else None
+        """Fields of the segmentation's sidecar; None if the last run did not use one."""
+        path = OUTPUTS["dseg"].beside(self.folder, self.source)
+        used = self.sidecar.segmentation and _has_sidecar(path)
+        return read_sidecar(path, SegmentationSidecar) if used else None
 
     @property
     def b1_map(self) -> Path | None:
@@ -228,9 +238,9 @@ class Result:
         return found[0] if found else None
 
 
-def _compared_medians(condstats: Path) -> dict[str, float]:
+def _compared_medians(statistics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the medians that are compared between methods, in S/m, by tissue."""
-    rows = [row for row in read_condstats(condstats) if row["erosion"] == 0]
+    rows = [row for row in statistics if row["erosion"] == 0]
     tissues = {row["tissue"]: row["median"] for row in rows if row["tissue"] in _COMPARED}
     return tissues or {row["tissue"]: row["median"] for row in rows if row["label"] == WHOLE_MASK}
 
@@ -241,10 +251,27 @@ def existing(path: Path) -> Path | None:
 
 
 def read_sidecar(image: Path, schema: type[_Schema]) -> _Schema:
-    """Return the fields of a derivative's own sidecar, without inheritance."""
-    path = image.with_name(f"{stem(image)}.json")
-    require_content(path)
-    return schema.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    """Return the fields of a derivative's own sidecar, without inheritance.
+
+    Raises
+    ------
+    InputError
+        If the sidecar cannot be read.
+    """
+    path = sidecar_path(image)
+    try:
+        return schema.from_dict(read_json_object(path, "compute the map again"))
+    except (AttributeError, TypeError) as error:
+        raise _wrong_fields(path, error) from error
+
+
+def _has_sidecar(image: Path) -> bool:
+    return sidecar_path(image).exists()
+
+
+def sidecar_path(image: Path) -> Path:
+    """Return the path of a derivative's own sidecar."""
+    return image.with_name(f"{stem(image)}.json")
 
 
 def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[str]:
@@ -283,7 +310,13 @@ def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[
     return sorted(wanted)
 
 
-def find_results(output_dir: Path, participant: str) -> list[Result]:
+def find_results(
+    output_dir: Path,
+    participant: str,
+    damaged: list[InputError] | None = None,
+    *,
+    from_tables: bool = False,
+) -> list[Result]:
     """Return the results of a participant in a derivative dataset.
 
     Parameters
@@ -292,21 +325,64 @@ def find_results(output_dir: Path, participant: str) -> list[Result]:
         Derivative dataset of this app.
     participant : str
         Label with ``sub-``, such as ``sub-01``.
+    damaged : list of InputError, optional
+        List to add an error to for each record, sidecar or table that cannot be read.
+    from_tables : bool
+        Whether a map with a statistics table counts even if its image is missing.
 
     Returns
     -------
     list of Result
-        Sorted by session and acquisition; empty for a participant without maps.
+        Sorted by session and acquisition; empty for a participant without maps. Maps whose sidecar
+        cannot be read are left out, and damaged tables and records are not used.
     """
+    damaged = [] if damaged is None else damaged
+    records = {record.source: record for record in read_records(output_dir, participant, damaged)}
     try:
-        maps = find_maps(output_dir, participant)
+        maps = find_maps(output_dir, participant, from_tables=from_tables)
     except NoInputError:
         return []
-    records = {record.source: record for record in read_records(output_dir, participant)}
-    return [
-        _result(participant, source, list(of_source), records)
+    found = [
+        _readable(_result(participant, source, list(of_source), records), damaged)
         for source, of_source in groupby(maps, key=attrgetter("source"))
     ]
+    return [result for result in found if result is not None]
+
+
+def _readable(result: Result, damaged: list[InputError]) -> Result | None:
+    """Return a result without its damaged files; None if nothing of it can be used."""
+    maps = []
+    for one in result.maps:
+        try:
+            _ = one.sidecar
+        except InputError as error:
+            damaged.append(error)
+            continue
+        try:
+            _ = one.statistics
+            maps.append(one)
+        except InputError as error:
+            damaged.append(error)
+            maps.append(replace(one, table_is_damaged=True))
+    if not maps:
+        return None
+    result = replace(result, maps=tuple(maps))
+    try:
+        _ = result.sidecar, result.segmentation_sidecar
+    except InputError as error:
+        damaged.append(error)
+        return None
+    return result
+
+
+def wrong_fields(result: Result, error: Exception) -> InputError:
+    """Return the error for sidecars of an acquisition that have a value of a wrong type."""
+    return _wrong_fields(result.folder / f"{result.source}_*.json", error)
+
+
+def _wrong_fields(where: Path, error: Exception) -> InputError:
+    problem = f"has a value of a wrong type ({error!r})"
+    return InputError(where, problem, "compute the map again")
 
 
 def duplicate_maps(results: Sequence[Result]) -> list[str]:
@@ -319,9 +395,10 @@ def duplicate_maps(results: Sequence[Result]) -> list[str]:
     first: dict[frozenset[str], Result] = {}
     found = []
     for result in results:
-        images = frozenset(uri for uri in result.sidecar.sources or () if "_part-" in uri)
+        sources = map(str, result.sidecar.sources or ())
+        images = frozenset(uri for uri in sources if "_part-" in uri)
         other = first.setdefault(images, result)
-        if other is not result:
+        if images and other is not result:
             found.append(
                 f"{other.source}_* and {result.source}_* were computed from the same images, so "
                 "these images count twice in the group; delete the files of the earlier run"

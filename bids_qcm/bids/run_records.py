@@ -1,15 +1,17 @@
 """Run records: date, duration, command line and failures of the last run of an acquisition."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.derivatives import write_json
+from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import join_name, parse_name
+from bids_qcm.bids.readers import read_json_object
+from bids_qcm.bids.sidecars import is_number
 
 _Kind = TypeVar("_Kind")
 
@@ -88,7 +90,9 @@ def write_record(output_dir: Path, record: RunRecord) -> None:
     write_json(output_dir / LOGS / f"{record.acquisition}.json", asdict(record))
 
 
-def read_records(output_dir: Path, participant: str) -> list[RunRecord]:
+def read_records(
+    output_dir: Path, participant: str, damaged: list[InputError] | None = None
+) -> list[RunRecord]:
     """Read the records of a participant's acquisitions.
 
     Parameters
@@ -97,6 +101,8 @@ def read_records(output_dir: Path, participant: str) -> list[RunRecord]:
         Derivative dataset.
     participant : str
         Label with ``sub-``, such as ``sub-01``.
+    damaged : list of InputError, optional
+        List to add an error to for each record that cannot be read.
 
     Returns
     -------
@@ -105,12 +111,29 @@ def read_records(output_dir: Path, participant: str) -> list[RunRecord]:
     """
     records = []
     for path in sorted(visible(output_dir / LOGS, f"{participant}_*.json")):
-        content = {"acquisition": path.stem, **json.loads(path.read_text(encoding="utf-8"))}
-        failures = tuple(_known(Failure, failure) for failure in content.get("failures", ()))
-        records.append(_known(RunRecord, content | {"failures": failures}))
+        try:
+            records.append(_read_record(path))
+        except InputError as error:
+            if damaged is not None:
+                damaged.append(error)
     return records
 
 
-def _known(kind: type[_Kind], content: Mapping[str, Any]) -> _Kind:
+def _read_record(path: Path) -> RunRecord:
+    remedy = "delete this record, or run the participant again"
+    content = {"acquisition": path.stem, "failures": [], **read_json_object(path, remedy)}
+    try:
+        failures = tuple(_known(Failure, failure) for failure in content.pop("failures"))
+        return replace(_known(RunRecord, content), failures=failures)
+    except (TypeError, ValueError) as error:
+        raise InputError(path, f"is not a run record ({error})", remedy) from error
+
+
+def _known(kind: type[_Kind], content: Any) -> _Kind:  # noqa: ANN401
     """Return a record without the fields of other versions."""
-    return kind(**{one.name: content[one.name] for one in fields(kind) if one.name in content})
+    known = {one.name: content[one.name] for one in fields(kind) if one.name in content}
+    for name, value in known.items():
+        of_type = is_number(value) if name == "seconds" else isinstance(value, str)
+        if not of_type and (name, value) != ("crash_file", None):
+            raise ValueError(f"{name} is {value!r}")
+    return kind(**known)

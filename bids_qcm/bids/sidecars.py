@@ -1,14 +1,14 @@
 """Read the sidecar of an image by the BIDS inheritance principle, and check its fields."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.files import require_content, visible
+from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import parse_name
+from bids_qcm.bids.readers import read_json_object
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
 # Range in tesla, wider than that of any scanner. A value outside the range has a wrong unit.
@@ -58,7 +58,7 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
             if its_suffix == suffix and its_entities.items() <= entities.items():
                 applicable.append((len(its_entities), path))
         for _, path in sorted(applicable):
-            metadata |= _read_json_object(path)
+            metadata |= read_json_object(path, "correct the sidecar")
     return metadata
 
 
@@ -215,16 +215,3 @@ def _number(metadata: dict[str, Any], field: str, image: Path, unit: str) -> flo
             f"give one number, in {unit}",
         )
     return float(value)
-
-
-def _read_json_object(path: Path) -> dict[str, Any]:
-    require_content(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            path, f"cannot be read as JSON ({error})", "correct the sidecar"
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(path, "is not a JSON object", "correct the sidecar")
-    return content

@@ -1,6 +1,5 @@
 """Read and write BIDS tables: a TSV file and a JSON data dictionary that describes its columns."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,9 @@ from typing import Any
 import pandas as pd
 
 from bids_qcm.bids.derivatives import write_json, write_text
-from bids_qcm.bids.files import require_content
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.names import plain_label
+from bids_qcm.bids.readers import read_rows
 
 Dictionary = Mapping[str, Mapping[str, str]]
 """Data dictionary: ``Description`` and optional ``Units`` of each column."""
@@ -72,19 +73,23 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        If the file is a pointer to content that has not been downloaded.
+        If the file cannot be read, lacks a column, has no rows, or has a value that is not a
+        number.
     """
-    require_content(path)
-    # pandas takes ten times as long for a small table, and a group has thousands of tables.
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t"))
-    # a table of another version may lack a column
-    return [{name: _value(name, row.get(name, "n/a")) for name in CONDSTATS} for row in rows]
+    remedy = "compute the map again"
+    rows = read_rows(path, ("label", "tissue", "erosion"), remedy)
+    if not rows:
+        raise InputError(path, "has no rows", remedy)
+    try:
+        # a table of another version may lack a column
+        return [{name: _value(name, row.get(name, "n/a")) for name in CONDSTATS} for row in rows]
+    except ValueError as error:
+        raise InputError(path, f"has a value that is not a number ({error})", remedy) from error
 
 
 def _value(column: str, text: str) -> Any:  # noqa: ANN401
     if column == "tissue":
-        return text
+        return plain_label(text)
     if text == "n/a":
         return float("nan")
     return int(text) if column in ("label", "erosion", "n") else float(text)

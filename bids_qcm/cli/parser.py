@@ -1,8 +1,6 @@
 """Command-line parser of ``bids-qcm``."""
 
 import argparse
-import json
-import shlex
 import sys
 from collections.abc import Sequence
 from itertools import chain
@@ -10,7 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bids_qcm import __version__
+from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.filters import check_filters
+from bids_qcm.bids.privacy import shared_command
+from bids_qcm.bids.readers import read_json_object
 from bids_qcm.cli.exits import Parser, existing_folder
 from bids_qcm.physics import PhaseType
 from bids_qcm.recon.kernels import Triple, as_triple
@@ -73,7 +74,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         bids_dir=options.bids_dir.resolve(),
         output_dir=options.output_dir.resolve(),
         analysis_level=options.analysis_level,
-        command=shlex.join([parser.prog, *argv]),
+        command=_command(parser.prog, argv, options),
         work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
@@ -120,6 +121,16 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     if needs_raw_data:
         _check_work_dir(parser, settings)
     return settings, options.verbose
+
+
+def _command(program: str, argv: Sequence[str], options: argparse.Namespace) -> str:
+    """Return the command line as it is written to records and reports."""
+    places = {
+        options.work_dir: "WORK_DIR",
+        options.output_dir: "OUTPUT_DIR",
+        options.bids_dir: "BIDS_DIR",
+    }
+    return shared_command(program, argv, places)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -470,7 +481,7 @@ def _derivative(text: str) -> tuple[str, Path]:
 
 def _filters(text: str) -> dict[str, dict[str, Any]]:
     try:
-        content = json.loads(_file(text).read_text(encoding="utf-8"))
+        content = read_json_object(_file(text))
         unknown = set(content) - set(_FILTER_KEYS)
         if unknown or not content:
             raise KeyError(*sorted(unknown))
@@ -482,7 +493,9 @@ def _filters(text: str) -> dict[str, dict[str, Any]]:
                 "includes all its parts and echoes; remove these entities from the key phase"
             )
         return content
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    except (ValueError, TypeError, KeyError) as error:
         raise argparse.ArgumentTypeError(
             f"{text} must contain a JSON object with one or more of the keys "
             f"{', '.join(_FILTER_KEYS)} ({error!r})"

@@ -3,16 +3,18 @@
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.errors import NoInputError
+from bids_qcm.bids.errors import InputError, NoInputError
+from bids_qcm.bids.privacy import known_places, without_paths
 from bids_qcm.bids.results import duplicate_maps, find_results, reported_participants
 from bids_qcm.bids.run_records import new_record, write_record
 from bids_qcm.cli.exits import ExitStatus
@@ -22,11 +24,19 @@ from bids_qcm.settings import Settings
 
 LOGGER = logging.getLogger("bids_qcm")
 
+# Files of a report, and errors of the files that it had to leave out.
+_Written = tuple[list[Path], list[InputError]]
+
 # Peak memory of a process that draws the maps of a 1 mm head.
 _PAGE_GB = 0.7
 
 
-def report_run(acquisitions: Sequence[Acquisition], settings: Settings, summary: Summary) -> None:
+def report_run(
+    acquisitions: Sequence[Acquisition],
+    settings: Settings,
+    datasets: Mapping[str, Path],
+    summary: Summary,
+) -> None:
     """Write the records, the report pages and the citation files of a run.
 
     Parameters
@@ -34,12 +44,15 @@ def report_run(acquisitions: Sequence[Acquisition], settings: Settings, summary:
     acquisitions : sequence of Acquisition
         All acquisitions of the run, including failed and skipped acquisitions.
     settings : Settings
+    datasets : mapping of str to Path
+        Source datasets by their name in BIDS URIs.
     summary : Summary
         Summary of the run. If a report cannot be written, the function adds the report to
         ``summary.failed_reports`` and does not raise an error.
     """
     _set_matplotlib_cache(settings)
-    _log_report("records", _call(_write_records, acquisitions, settings, summary), summary)
+    places = known_places(settings, datasets)
+    _log_report("records", _call(_write_records, acquisitions, settings, places, summary), summary)
     _write_pages(
         sorted({f"sub-{acquisition.subject}" for acquisition in acquisitions}), settings, summary
     )
@@ -97,12 +110,19 @@ def report_group(settings: Settings) -> ExitStatus:
     from bids_qcm.reports.group import write_group
 
     participants = reported_participants(settings.output_dir, settings.participant_labels)
+    damaged: list[InputError] = []
+    try:
+        paths = write_group(settings.output_dir, participants, damaged)
+    finally:
+        for error in damaged:
+            LOGGER.error("left out: %s", error)
     for participant in participants:
-        for warning in duplicate_maps(find_results(settings.output_dir, participant)):
+        results = find_results(settings.output_dir, participant, from_tables=True)
+        for warning in duplicate_maps(results):
             LOGGER.warning("%s: %s", participant, warning)
-    for path in write_group(settings.output_dir, participants):
+    for path in paths:
         LOGGER.info("written: %s", path)
-    return ExitStatus.DONE
+    return ExitStatus.SOME_FAILED if damaged else ExitStatus.DONE
 
 
 def _set_matplotlib_cache(settings: Settings) -> None:
@@ -114,8 +134,11 @@ def _set_matplotlib_cache(settings: Settings) -> None:
 
 
 def _write_records(
-    acquisitions: Sequence[Acquisition], settings: Settings, summary: Summary
-) -> list[Path]:
+    acquisitions: Sequence[Acquisition],
+    settings: Settings,
+    places: Mapping[str, str],
+    summary: Summary,
+) -> _Written:
     date = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
     for acquisition in acquisitions:
         record = new_record(
@@ -123,17 +146,20 @@ def _write_records(
             date=date,
             command=settings.command,
             seconds=summary.seconds.get(acquisition.name, 0.0),
-            failures=summary.failures(acquisition),
+            failures=[
+                replace(failure, error=without_paths(failure.error, places))
+                for failure in summary.failures(acquisition)
+            ],
         )
         write_record(settings.output_dir, record)
-    return []
+    return [], []
 
 
-def _write_citation(settings: Settings, summary: Summary) -> list[Path]:
+def _write_citation(settings: Settings, summary: Summary) -> _Written:
     from bids_qcm.reports.citation_files import write_citation
 
     participants = sorted({source.split("_")[0] for source in summary.methods})
-    return write_citation(settings.output_dir, participants, summary.methods)
+    return write_citation(settings.output_dir, participants, summary.methods), []
 
 
 def _write_pages(participants: Sequence[str], settings: Settings, summary: Summary) -> None:
@@ -171,7 +197,7 @@ def _in_pool(
     return futures
 
 
-def _write_page(participant: str, output_dir: Path, sessions: int | None) -> list[Path]:
+def _write_page(participant: str, output_dir: Path, sessions: int | None) -> _Written:
     # Imported here because the import loads matplotlib and jinja2. An error in it then affects
     # only this report.
     from bids_qcm.reports.participant import write_participant_pages
@@ -179,7 +205,7 @@ def _write_page(participant: str, output_dir: Path, sessions: int | None) -> lis
     return write_participant_pages(output_dir, participant, sessions)
 
 
-def _call(function: Callable[..., list[Path]], *arguments: Any) -> Future:  # noqa: ANN401
+def _call(function: Callable[..., _Written], *arguments: Any) -> Future:  # noqa: ANN401
     """Call a function in this process and return its result or exception as a completed future."""
     future: Future = Future()
     try:
@@ -193,10 +219,14 @@ def _log_report(name: str, future: Future, summary: Summary) -> None:
     """Log the files of a report, or log its error and add the report to the failed reports."""
     error = future.exception()
     if error is None:
-        for path in future.result():
+        paths, damaged = future.result()
+        for path in paths:
             LOGGER.info("report: %s", path)
+        for problem in damaged:
+            LOGGER.error("%s: left out of the report: %s", name, problem)
+            summary.failed_reports.append(f"{name}: {problem}")
         return
     # A traceback does not help the user when, for example, the disk is full
-    traceback = None if isinstance(error, OSError) else error
+    traceback = None if isinstance(error, OSError | InputError) else error
     LOGGER.error("%s: the report failed: %s", name, error, exc_info=traceback)
     summary.failed_reports.append(f"{name}: {error!r}")

@@ -75,7 +75,7 @@ def run_command(settings: Settings, verbosity: int) -> int:
     except InputError as error:
         LOGGER.error("%s", error)
         return status_of(error)
-    except OSError as error:
+    except OSError as error:  # errors of reading are InputErrors that name the file
         LOGGER.error("cannot write: %s", error)
         return ExitStatus.CANNOT_WRITE
     except KeyboardInterrupt:
@@ -134,7 +134,7 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
         write_dataset_files(settings.output_dir, datasets)
         if plans:
             _compute_all(plans, preflight, datasets, summary, verbose=verbose)
-        report_run([result.acquisition for result in results], settings, summary)
+        report_run([result.acquisition for result in results], settings, datasets, summary)
     return summary.conclude()
 
 

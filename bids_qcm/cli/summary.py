@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.names import join_name
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.results import duplicate_maps, find_results, map_warnings
@@ -119,8 +120,13 @@ class Summary:
         if not methods:
             return
         source = join_name(plan.acquisition.output_entities)
-        results = find_results(settings.output_dir, f"sub-{plan.acquisition.subject}")
-        (result,) = (result for result in results if result.source == source)
+        damaged: list[InputError] = []
+        results = find_results(settings.output_dir, f"sub-{plan.acquisition.subject}", damaged)
+        result = next((one for one in results if one.source == source), None)
+        if result is None:
+            for error in damaged:
+                self.fail(plan.acquisition, Failure("report", str(error)))
+            return
         for written in result.maps:
             if written.method in methods:
                 invalid = written.sidecar.invalid_fraction

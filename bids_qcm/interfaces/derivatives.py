@@ -11,6 +11,7 @@ from nipype.interfaces.base import (
 )
 
 from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
+from bids_qcm.bids.privacy import anonymous
 from bids_qcm.bids.sidecar_schema import merge
 from bids_qcm.interfaces.base import optional_file
 
@@ -30,6 +31,7 @@ class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
         desc="content of the sidecar; None for no sidecar",
     )
     provenance = traits.Dict({}, usedefault=True, desc="fields to add to the sidecar")
+    places = traits.Dict({}, usedefault=True, desc="replacements of folders in the sidecar")
     outdated = traits.List(
         traits.Str, [], usedefault=True, desc="files of earlier runs to remove if the result is new"
     )
@@ -54,7 +56,7 @@ class WriteDerivative(SimpleInterface):
         if path is not None:
             sidecar = None
             if inputs.metadata is not None:
-                sidecar = merge(inputs.metadata, inputs.provenance)
+                sidecar = anonymous(merge(inputs.metadata, inputs.provenance), inputs.places)
             outdated = map(Path, inputs.outdated)
             copy_atomically(Path(inputs.in_file), Path(path), sidecar, outdated)
         for other in set(inputs.out_paths.values()) - {path}:

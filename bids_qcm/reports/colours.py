@@ -45,6 +45,17 @@ def tissue_colours(names: list[str]) -> dict[str, str]:
     return {name: _OF_TISSUES.get(name) or turns[name] for name in names}
 
 
+def literal(name: str) -> str:
+    r"""Return a name for matplotlib, which reads text between dollar signs as mathematics.
+
+    Examples
+    --------
+    >>> print(literal(r"$\foo$"))
+    \$\foo\$
+    """
+    return name.replace("$", r"\$")
+
+
 def colour_scale(colours: str, low: float, high: float) -> ScalarMappable:
     """Return a linear colour scale of a matplotlib colour map; invalid values are `INVALID`."""
     return ScalarMappable(Normalize(low, high), colormaps[colours].with_extremes(bad=INVALID))

@@ -20,6 +20,7 @@ from bids_qcm.reports.colours import (
     colour_scale,
     conductivity_scale,
     draw_scale,
+    literal,
     paint,
 )
 
@@ -224,7 +225,7 @@ def draw_methods(
         row, column = places[name]
         axes = figure.add_subplot(grid[1 + row, column])
         view.show(axes, values, scale, mark_implausible=True)
-        axes.set_title(name, fontsize="medium")
+        axes.set_title(literal(name), fontsize="medium")
     legend = figure.add_subplot(grid[-1, :])
     draw_scale(legend, 0.75, scale, "conductivity, S/m", extend="max")
     low, high = PLAUSIBLE

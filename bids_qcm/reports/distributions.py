@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bids_qcm.reports.colours import tissue_colours
+from bids_qcm.reports.colours import literal, tissue_colours
 
 _RANGE = (-0.5, 3.0)
 _BINS = 105
@@ -43,7 +43,7 @@ def draw_distributions(
             counts, _ = np.histogram(valid, edges)
             density = counts / (valid.size * (edges[1] - edges[0]))
             axes.stairs(density, edges, color=colours[name], fill=True, alpha=0.25)
-            axes.stairs(density, edges, color=colours[name], linewidth=1.3, label=name)
+            axes.stairs(density, edges, color=colours[name], linewidth=1.3, label=literal(name))
         if name in literature:
             axes.axvline(literature[name], color=colours[name], linestyle=":", linewidth=1.6)
     axes.set_xlim(_RANGE)

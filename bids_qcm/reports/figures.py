@@ -19,6 +19,7 @@ from bids_qcm.reports.colours import (
     colour_scale,
     conductivity_scale,
     draw_scale,
+    literal,
     paint,
     tissue_colours,
 )
@@ -247,7 +248,7 @@ def _magnitude_scale(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -
 
 def _write_legend(axes: Axes, colours: Mapping[str, str]) -> None:
     axes.legend(
-        handles=[Patch(color=colour, label=name) for name, colour in colours.items()],
+        handles=[Patch(color=colour, label=literal(name)) for name, colour in colours.items()],
         loc="lower center",
         ncols=4,
         frameon=False,

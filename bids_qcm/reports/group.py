@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import median_abs_deviation
 
-from bids_qcm.bids.errors import NoInputError
-from bids_qcm.bids.results import MapResult, Result, find_results
+from bids_qcm.bids.errors import InputError, NoInputError
+from bids_qcm.bids.privacy import without_paths
+from bids_qcm.bids.results import MapResult, Result, find_results, wrong_fields
 from bids_qcm.bids.run_records import read_records
-from bids_qcm.bids.tables import CONDSTATS, Dictionary, read_condstats, write_table
+from bids_qcm.bids.tables import CONDSTATS, Dictionary, write_table
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
@@ -62,15 +63,19 @@ def _columns() -> Dictionary:
     }
 
 
-def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
+def write_group(
+    output_dir: Path, participants: Sequence[str], damaged: list[InputError]
+) -> list[Path]:
     """Write ``group_condmap.tsv`` and ``group_qc.tsv`` with their dictionaries, and the page.
 
     Parameters
     ----------
     output_dir : Path
-        Derivative dataset. No other files are read.
+        Derivative dataset. Only its tables, sidecars and records are read.
     participants : sequence of str
         Labels with ``sub-``, such as ``sub-01``.
+    damaged : list of InputError
+        List to add an error to for each file that cannot be read, whose map is left out.
 
     Returns
     -------
@@ -84,14 +89,19 @@ def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
     """
     rows, quality, without, names = [], [], [], {}
     for participant in participants:
-        for result in find_results(output_dir, participant):
+        for result in find_results(output_dir, participant, damaged, from_tables=True):
+            try:
+                quality_of_maps = [quality_row(one, result) for one in result.maps]
+                rows_of_maps = [row for one in result.maps for row in _rows(one, result)]
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                damaged.append(wrong_fields(result, error))
+                continue
             names[result.source] = result.name
-            for one in result.maps:
-                quality.append(quality_row(one, result))
-                if one.condstats is None:
-                    without.append(f"{result.name}, {one.method}")
-                else:
-                    rows += _rows(one, result)
+            quality += quality_of_maps
+            rows += rows_of_maps
+            without += [
+                f"{result.name}, {one.method}" for one in result.maps if one.condstats is None
+            ]
     if not rows:
         raise NoInputError(
             output_dir,
@@ -118,6 +128,7 @@ def write_group(output_dir: Path, participants: Sequence[str]) -> list[Path]:
         quality=quality_plots(quality, names),
         outliers=_outliers(table, names),
         without=without,
+        damaged=[without_paths(str(error), {str(output_dir): "OUTPUT_DIR/"}) for error in damaged],
         failures=_failures(output_dir, participants),
         score=f"{OUTLIER_SCORE:g}",
         least=LEAST_VALUES,
@@ -157,7 +168,7 @@ def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
     """Return one row for each tissue of a map."""
     literature = result.literature
     found: dict[int, dict[str, Any]] = {}
-    for entry in read_condstats(one.condstats):
+    for entry in one.statistics:
         row = found.setdefault(
             entry["label"],
             {
@@ -232,7 +243,7 @@ def _failures(output_dir: Path, participants: Sequence[str]) -> list[dict[str, s
             "name": record.acquisition,
             "link": f"{link(participant)}.html#errors",
             "step": failure.step,
-            "error": failure.error,
+            "error": without_paths(failure.error, {str(output_dir): "OUTPUT_DIR/"}),
         }
         for participant in participants
         for record in read_records(output_dir, participant)

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import visible
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name
+from bids_qcm.bids.privacy import without_paths
 from bids_qcm.bids.results import MapResult, Result, find_results, map_warnings
-from bids_qcm.bids.run_records import RunRecord, read_records
+from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
 from bids_qcm.bids.sidecar_schema import (
     MapSidecar,
     MaskSidecar,
@@ -17,7 +20,6 @@ from bids_qcm.bids.sidecar_schema import (
     Placement,
     SegmentationSidecar,
 )
-from bids_qcm.bids.tables import read_condstats
 from bids_qcm.checks.verdict import Verdict
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 from bids_qcm.recon import METHODS
@@ -70,7 +72,7 @@ class _Picture:
 
 def write_participant_pages(
     output_dir: Path, participant: str, aggregated_sessions: int | None = None
-) -> list[Path]:
+) -> tuple[list[Path], list[InputError]]:
     """Draw the figures of a participant, and write the report pages.
 
     Parameters
@@ -85,16 +87,23 @@ def write_participant_pages(
 
     Returns
     -------
-    list of Path
+    paths : list of Path
         Pages that were written.
+    damaged : list of InputError
+        Errors of the files that cannot be read. The pages lack what depends on these files.
     """
-    results = find_results(output_dir, participant)
+    damaged: list[InputError] = []
+    results, sections, done = [], {}, {}
+    for result in find_results(output_dir, participant, damaged):
+        try:
+            drawn = draw_result(result, output_dir / participant / "figures")
+            sections[result.source] = _section(output_dir, result, drawn)
+            done[result.source] = processing(result)
+        except InputError as error:
+            damaged.append(error)
+        else:
+            results.append(result)
     records = read_records(output_dir, participant)
-    figures = output_dir / participant / "figures"
-    drawn = {result.source: draw_result(result, figures) for result in results}
-    sections = {
-        result.source: _section(output_dir, result, drawn[result.source]) for result in results
-    }
     sessions = {one.session for one in (*results, *records)} - {None}
     pages: dict[str, str | None] = {participant: None}
     if aggregated_sessions is not None and len(sessions) > aggregated_sessions:
@@ -108,15 +117,16 @@ def write_participant_pages(
             "participant.html",
             title=name.replace("_", ", "),
             acquisitions=[sections[result.source] for result in chosen],
-            methods_text=as_html(describe_methods([processing(one) for one in chosen]))
+            methods_text=as_html(describe_methods([done[one.source] for one in chosen]))
             if chosen
             else "",
             failures=_failures(
                 output_dir, [one for one in records if session is None or one.session == session]
             ),
+            damaged=[without_paths(str(one), {str(output_dir): "OUTPUT_DIR/"}) for one in damaged],
         )
         written.append(path)
-    return written
+    return written, damaged
 
 
 def processing(result: Result, methods: Sequence[str] | None = None) -> Processing:
@@ -229,7 +239,7 @@ def _summary(result: Result) -> dict[str, str]:
     if result.record:
         summary["Last run"] = (
             f"{result.record.date}, {result.record.seconds:.0f} s in total for all steps: "
-            f"{result.record.command}"
+            f"{without_paths(result.record.command, {})}"
         )
     return {name: text for name, text in summary.items() if text}
 
@@ -422,7 +432,7 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
         return {"whole": [], "eroded": []}
     literature = result.literature
     rows = {"whole": [], "eroded": []}
-    for row in read_condstats(one.condstats):
+    for row in one.statistics:
         eroded = f", {row['erosion']} voxels" if row["erosion"] else ""
         known = literature.get(row["tissue"], math.nan)
         rows["eroded" if row["erosion"] else "whole"].append(
@@ -442,20 +452,27 @@ def _number(value: float, form: str = ".3f") -> str:
     return "-" if math.isnan(value) else format(value, form)
 
 
+def _crash_link(output_dir: Path, crash_file: str | None) -> str:
+    """Return the link to a crash report in ``logs/``; empty for any other file.
+
+    A crash report contains paths and the name of the machine, so the page has only a link to it.
+    """
+    reports = {f"{LOGS}/{path.name}" for path in visible(output_dir / LOGS, "crash-*.txt")}
+    return link(crash_file) if crash_file in reports else ""
+
+
 def _failures(output_dir: Path, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Return the failures of the last run, with the crash reports that still exist."""
+    """Return the failures of the last run, with links to the crash reports that still exist."""
     found = []
     for record in records:
         for failure in record.failures:
-            crash = output_dir / failure.crash_file if failure.crash_file else None
-            text = crash.read_text("utf-8", errors="replace") if crash and crash.exists() else ""
             found.append(
                 {
-                    **asdict(failure),
                     "acquisition": record.acquisition,
+                    "step": failure.step,
+                    "error": without_paths(failure.error, {str(output_dir): "OUTPUT_DIR/"}),
                     "date": record.date,
-                    "crash_text": text,
-                    "crash_link": link(failure.crash_file) if failure.crash_file else "",
+                    "crash_file": _crash_link(output_dir, failure.crash_file),
                 }
             )
     return found

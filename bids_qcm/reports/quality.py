@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_qcm.bids.results import MapResult, Result
+from bids_qcm.bids.sidecars import is_number
 from bids_qcm.bids.tables import Dictionary, write_table
 from bids_qcm.checks.verdict import COLOURS
 from bids_qcm.recon import METHODS
@@ -111,7 +112,7 @@ def quality_row(one: MapResult, result: Result) -> dict[str, Any]:
     phi0, condmap = result.sidecar, one.sidecar
     ratios = condmap.literature_ratio or {}
     verdict = result.verdicts[one.method]
-    return {
+    row = {
         "participant_id": result.participant,
         "session_id": None if result.session is None else f"ses-{result.session}",
         "source": result.source,
@@ -133,6 +134,7 @@ def quality_row(one: MapResult, result: Result) -> dict[str, Any]:
         "mask_origin": condmap.mask_origin or phi0.mask_origin,
         "verdict": verdict and verdict.colour,
     }
+    return row | {name: row[name] if is_number(row[name]) else None for name in _MEASURES}
 
 
 def write_quality(output_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:

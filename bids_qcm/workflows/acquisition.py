@@ -11,6 +11,7 @@ from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.names import stem
 from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.planning import Plan
+from bids_qcm.bids.privacy import known_places
 from bids_qcm.bids.provenance import b1_metadata, mask_metadata, planned_sidecar
 from bids_qcm.interfaces.b1 import MakeB1
 from bids_qcm.interfaces.checks import CheckImages
@@ -132,6 +133,7 @@ def _connect_writer(
             for variant, label in labels.items()
         },
         metadata=planned_sidecar(name, plan, settings, datasets, method),
+        places=known_places(settings, datasets),
     )
     if name == "condmap" and not settings.uncertainty:
         interface.inputs.outdated = _paths_of_condstd(plan, settings, method)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import nipype.pipeline.plugins
-import yaml
 from nipype.pipeline.engine import Node, Workflow
 from nipype.pipeline.plugins.base import GraphPluginBase, PluginBase
 
 from bids_qcm.bids.errors import InputError, OutputError
+from bids_qcm.bids.readers import read_yaml_mapping
+from bids_qcm.bids.sidecars import is_number
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import memory_limit_gb
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
@@ -36,6 +37,10 @@ PRELOADED = [
 
 _OWN_PLUGINS = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": ResourceSLURMPlugin}
 _CLASS_OF_INPUT_ERROR = re.compile(rf"{re.escape(InputError.__module__)}\.\w+: ")
+
+# Arguments of nipype's plugins, whose type nipype does not check.
+_NUMBERS = ("n_procs", "memory_gb", "max_jobs", "max_tries", "retry_timeout", "max_jobname_len")
+_TEXTS = ("sbatch_args", "qsub_args", "template", "jobid_re", "scheduler", "mp_context")
 
 # Socket names are limited to 108 bytes. multiprocessing appends a suffix such as
 # /pymp-12345678/listener-12345678 to the folder.
@@ -139,7 +144,7 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
 
 
 def crash_reports(folder: Path) -> dict[str, Path]:
-    """Find nipype's crash reports of failed nodes.
+    """Find nipype's crash reports of failed nodes, and remove the user's name from file names.
 
     Parameters
     ----------
@@ -157,8 +162,15 @@ def crash_reports(folder: Path) -> dict[str, Path]:
         with path.open(encoding="utf-8", errors="replace") as lines:
             label, _, fullname = lines.readline().partition(": ")
         if label == "Node":
-            found[fullname.strip().partition(".")[2]] = path
+            node = fullname.strip().partition(".")[2]
+            found[node] = path.rename(path.with_name(_without_login(path.name, node)))
     return found
+
+
+def _without_login(name: str, node: str) -> str:
+    """Return the name of a crash report without the login name, which follows the time."""
+    last = re.escape(node.rpartition(".")[2])
+    return re.sub(rf"^(crash-\d+-\d+-).*?(?={last}-)", r"\1", name)
 
 
 def _check_temporary_folder() -> None:
@@ -198,22 +210,35 @@ def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
         # threads that release them
         "mp_context": "forkserver",
     }
-    kind = SurvivingMultiProcPlugin
-    if settings.plugin_file is not None:
-        kind, given = _read_plugin_file(settings.plugin_file)
-        arguments |= given
-    arguments["status_callback"] = monitor
-    return kind(plugin_args=arguments)
+    if settings.plugin_file is None:
+        return SurvivingMultiProcPlugin(plugin_args={**arguments, "status_callback": monitor})
+    kind, given = _read_plugin_file(settings.plugin_file)
+    try:
+        return kind(plugin_args={**arguments, **given, "status_callback": monitor})
+    except Exception as error:  # the plugins of nipype do not check their arguments
+        raise InputError(
+            settings.plugin_file,
+            f"has plugin_args that {kind.__name__} does not accept ({error!r})",
+            "correct plugin_args",
+        ) from error
 
 
 def _read_plugin_file(path: Path) -> tuple[type[PluginBase], dict[str, Any]]:
     """Read the class of the plugin and its arguments from the plugin file."""
     remedy = "write the keys plugin (a name) and plugin_args (a mapping) to this YAML file"
-    try:
-        content = yaml.safe_load(path.read_text())
-        name, arguments = content["plugin"], dict(content.get("plugin_args") or {})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
-        raise InputError(path, f"is not a plugin file ({error!r})", remedy) from error
+    content = read_yaml_mapping(path, remedy)
+    name, arguments = content.get("plugin"), content.get("plugin_args") or {}
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise InputError(path, "is not a plugin file", remedy)
+    for key, value in arguments.items():
+        if (key in _NUMBERS and not (is_number(value) and value > 0)) or (
+            key in _TEXTS and not isinstance(value, str)
+        ):
+            raise InputError(
+                path,
+                f"has {value!r} as {key} in plugin_args",
+                f"give {'a number above 0' if key in _NUMBERS else 'a text'}",
+            )
     kind = _OWN_PLUGINS.get(name) or getattr(nipype.pipeline.plugins, f"{name}Plugin", None)
     if kind is None:
         raise InputError(path, f"names the plugin {name!r}, which does not exist in nipype", remedy)

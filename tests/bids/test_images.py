@@ -133,7 +133,7 @@ def test_a_dangling_link_asks_for_the_content(path):
 
 def test_a_folder_is_refused(path):
     path.mkdir()
-    with pytest.raises(InputError, match="cannot be read as NIfTI"):
+    with pytest.raises(InputError, match="is not a regular file"):
         read_grid(path)
 
 

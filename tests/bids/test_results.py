@@ -61,6 +61,9 @@ def test_results_contain_all_files_of_an_acquisition(out, add, tmp_path):
         "sub-01_ses-a_acq-xy_desc-laplacian_condmap.nii.gz",
     ):
         add(name)
+    row = dict.fromkeys(CONDSTATS, 1) | {"tissue": "whole mask"}
+    table = out / "sub-01/ses-a/anat/sub-01_ses-a_acq-x_desc-integralMag_condstats.tsv"
+    write_table(table, pd.DataFrame([row]), CONDSTATS)
     one = acquisition(tmp_path, "sub-01_ses-a_acq-x_{}_T1w")
     write_record(out, new_record(one, date="2026", command="bids-qcm"))
     first, second = find_results(out, "sub-01")

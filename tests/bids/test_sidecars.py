@@ -75,7 +75,7 @@ def test_a_sidecar_that_is_not_an_object_is_refused_by_name(dataset, content):
 
 def test_not_utf8_is_refused_by_name(dataset):
     dataset.path("MEGRE.json").write_bytes(b'{"a": "\xe9"}')
-    with pytest.raises(InputError, match=r"MEGRE\.json: cannot be read as JSON"):
+    with pytest.raises(InputError, match=r"MEGRE\.json: cannot be read as text"):
         read_sidecar(dataset.root / IMAGE, dataset.root)
 
 

@@ -62,7 +62,7 @@ FIELDS = {
     "b1": (["--b1", "model"], "model"),
     "image_checks": (["--image-checks", "warn"], "warn"),
     "analysis_level": ([], "participant"),
-    "command": (["--sign", "-"], "bids-qcm data out participant --sign -"),
+    "command": (["--sign", "-"], "bids-qcm BIDS_DIR OUTPUT_DIR participant --sign -"),
     "participant_labels": (["--participant-label", "sub-01", "02"], ("01", "02")),
     "session_labels": (["--session-label", "ses-a", "b"], ("a", "b")),
     "bids_filters": (["--bids-filter-file", "filters.json"], {"suffix": ["T2w"], "run": 1}),
@@ -136,7 +136,7 @@ def test_defaults(parse, folders):
         bids_dir=folders / "data",
         output_dir=folders / "out",
         work_dir=folders / "work",
-        command="bids-qcm data out participant",
+        command="bids-qcm BIDS_DIR OUTPUT_DIR participant",
         nprocs=cpus,
         omp_nthreads=min(cpus, 8),
     )
@@ -297,6 +297,10 @@ def test_usage_errors(usage_error, argv, parts):
         *(None, "{", "[]", "{}", '["phase"]', '{"bold": {}}', '{"phase": "T2w"}'),
         *('{"phase": null}', '{"phase": []}', '{"phase": {"echo": 1}}'),
         '{"segmentation": {"descripton": "aseg"}}',
+        '{"phase": {"suffix": [["T2w"]]}}',
+        '{"phase": {"suffix": {"a": 1}}}',
+        '{"phase": {"suffix": ' + "[" * 90 + "]" * 90 + "}}",
+        '{"phase": ' + "[" * 2000 + "]" * 2000 + "}",
     ],
 )
 def test_a_bad_filter_file(usage_error, folders, content):

@@ -1,3 +1,5 @@
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -116,3 +118,12 @@ def test_distributions_are_densities_of_the_valid_voxels():
     filled = figure.axes[0].patches[0].get_data()
     assert filled.values @ np.diff(filled.edges) == pytest.approx(0.75)
     assert figure.axes[0].lines[0].get_xdata()[0] == 0.34
+
+
+@pytest.mark.parametrize("name", [r"$\foo$", "$", r"\$x$", "a_b^c", "<b>&"])
+def test_names_of_tissues_are_not_mathematics(tmp_path, name):
+    labels = np.ones((8, 8, 8), np.int32)
+    figure = draw_tissues(labels.astype(float), labels > 0, labels, {1: name}, np.eye(4))
+    save_png(figure, tmp_path / "a.png")
+    save_svg(draw_distributions({name: np.linspace(0, 1, 50)}, {}), tmp_path / "a.svg")
+    assert ElementTree.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")

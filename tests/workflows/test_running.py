@@ -6,7 +6,7 @@ import yaml
 
 from bids_qcm.bids.errors import InputError, OutputError
 from bids_qcm.workflows.base import init_bids_qcm_wf
-from bids_qcm.workflows.running import Monitor, crash_reports, run_workflow
+from bids_qcm.workflows.running import Monitor, _plugin, crash_reports, run_workflow
 
 
 def node(name="one_wf.phi0", traceback=None):
@@ -163,3 +163,35 @@ def test_a_temporary_folder_whose_path_is_too_long(run, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 80)))
     with pytest.raises(OutputError, match="set TMPDIR"):
         run()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "plugin: [MultiProc]",
+        "plugin: {a: 1}",
+        "plugin: 3",
+        "plugin_args: {}",
+        "plugin: MultiProc\nplugin_args: [1]",
+        "plugin: MultiProc\nplugin_args: {n_procs: four}",
+        "plugin: MultiProc\nplugin_args: {n_procs: 0}",
+        "plugin: MultiProc\nplugin_args: {memory_gb: [1]}",
+        "plugin: MultiProc\nplugin_args: {mp_context: nothing}",
+        "plugin: SLURM\nplugin_args: {sbatch_args: [--mem, 4]}",
+        "[" * 2000,
+        "a: b: c",
+    ],
+)
+def test_a_bad_plugin_file_is_named(settings, tmp_path, content):
+    path = tmp_path / "plugin.yml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"plugin\.yml: "):
+        _plugin(settings(plugin_file=path), Monitor(1))
+
+
+def test_the_file_name_of_a_crash_report_has_no_login(tmp_path):
+    path = tmp_path / "crash-20260101-000000-ann-lee-phi0-1a-2b.txt"
+    path.write_text("Node: bids_qcm_wf.one_wf.phi0\n")
+    expected = tmp_path / "crash-20260101-000000-phi0-1a-2b.txt"
+    assert crash_reports(tmp_path) == crash_reports(tmp_path) == {"one_wf.phi0": expected}
+    assert list(tmp_path.iterdir()) == [expected]

@@ -1,6 +1,5 @@
 """The derivative datasets that an acquisition may use, and the choice between them."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -8,8 +7,9 @@ from pathlib import Path
 
 from bids_qcm.bids.anatomy.sources import SOURCES
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.files import require_content, visible
+from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import numbered
+from bids_qcm.bids.readers import read_json_object
 
 APP_NAME = "bids_qcm"
 
@@ -155,25 +155,25 @@ def _is_dataset(path: Path) -> bool:
 
 def _check_is_derivative(path: Path) -> None:
     remedy = "give the folder of a derivative dataset"
-    if not (path / "dataset_description.json").exists() and _is_dataset(path):
-        return
-    require_content(path / "dataset_description.json")
-    try:
-        description = json.loads((path / "dataset_description.json").read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
+    description = path / "dataset_description.json"
+    if not description.exists() and not description.is_symlink():
+        if _is_dataset(path):
+            return
         inside = sorted(found.parent.name for found in visible(path, "*/dataset_description.json"))
         if inside:
             remedy = f"give a folder inside it: {', '.join(inside)}"
-        raise InputError(path, "has no readable dataset_description.json", remedy) from error
-    if isinstance(description, dict) and description.get("DatasetType") == "raw":
+        raise InputError(path, "has no dataset_description.json", remedy)
+    if read_json_object(description).get("DatasetType") == "raw":
         raise InputError(path, "is a raw dataset", remedy)
 
 
 def is_ours(dataset: Path) -> bool:
     """Whether a derivative dataset was written by this app."""
     try:
-        description = json.loads((dataset / "dataset_description.json").read_text("utf-8-sig"))
-        generators = description["GeneratedBy"]
-        return any(generator.get("Name") == APP_NAME for generator in generators)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        generators = read_json_object(dataset / "dataset_description.json").get("GeneratedBy")
+    except InputError:
         return False
+    return isinstance(generators, list) and any(
+        isinstance(generator, dict) and generator.get("Name") == APP_NAME
+        for generator in generators
+    )

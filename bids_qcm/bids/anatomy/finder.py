@@ -23,6 +23,7 @@ from bids_qcm.bids.anatomy.segmentations import (
     read_tissues,
     sample_mask,
 )
+from bids_qcm.bids.anatomy.transforms import check_transform
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_echo, read_integers, read_stored
 from bids_qcm.checks.b1 import DeclaredB1
@@ -384,8 +385,8 @@ class Finder:
         """Check the labels of a segmentation, and its position unless a registration decides it."""
         labels, _ = read_tissues(found, self.settings.label_table)
         if alignment.coreg not in (None, "header"):
-            # the files of the transforms must be readable
-            alignment.point_map()
+            for step in alignment.steps:
+                check_transform(step.path)
             return
         magnitude, phase = read_echo(*self.first_echo, self.units)
         point_map = alignment.point_map()

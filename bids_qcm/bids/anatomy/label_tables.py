@@ -4,18 +4,21 @@ import re
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from bids_qcm.bids.anatomy.sources import BIDS_LABELS, numberings
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.files import require_content
 from bids_qcm.bids.images import atomic_write
+from bids_qcm.bids.names import plain_label
+from bids_qcm.bids.readers import read_rows
 from bids_qcm.segmentation.tissues import OTHER, TISSUES, Label
 
 # Folder of the built-in label tables.
 _BUILT_IN = files("bids_qcm.data")
+
+
+_COLUMNS = "give it the columns index and name, separated by tabs"
 
 
 @cache
@@ -51,13 +54,11 @@ def read_table(path: Path) -> dict[int, Label]:
     InputError
         If the table cannot be read, lacks a column, repeats an index, or has an unknown tissue.
     """
-    require_content(path)
-    remedy = "give it the columns index and name, separated by tabs"
     try:
         rows = _read_rows(path)
-        return {index: Label(str(row["name"]), _tissue(row)) for index, row in rows.items()}
-    except (OSError, ValueError, KeyError, OverflowError) as error:
-        raise InputError(path, f"is not a valid label table ({error!r})", remedy) from error
+        return {index: Label(row["name"], _tissue(row)) for index, row in rows.items()}
+    except ValueError as error:
+        raise InputError(path, f"is not a valid label table ({error})", _COLUMNS) from error
 
 
 def write_names(path: Path, names: dict[int, str]) -> None:
@@ -68,8 +69,17 @@ def write_names(path: Path, names: dict[int, str]) -> None:
 
 
 def read_names(path: Path) -> dict[int, str]:
-    """Read the label names, by index, from a table written by :func:`write_names`."""
-    return {index: row["name"] for index, row in _read_rows(path).items()}
+    """Read the label names, by index, from a table written by :func:`write_names`.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read.
+    """
+    try:
+        return {index: row["name"] for index, row in _read_rows(path).items()}
+    except ValueError as error:
+        raise InputError(path, f"is not a valid label table ({error})", _COLUMNS) from error
 
 
 def tissue_of_abbreviation(abbreviation: str) -> str | None:
@@ -77,18 +87,19 @@ def tissue_of_abbreviation(abbreviation: str) -> str | None:
     return _tissues_by("abbreviation").get(_plain(abbreviation))
 
 
-def _read_rows(path: Path) -> dict[int, dict[str, Any]]:
-    # pandas would read a label named NA as a missing value.
-    table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str)
-    indices = table["index"].astype(int)
-    repeated = indices[indices.duplicated()]
-    if len(repeated):
-        raise ValueError(f"index {repeated.iloc[0]} occurs twice")
-    rows = zip(indices.tolist(), table.to_dict("records"), strict=True)
-    return {index: row for index, row in rows if index != 0}
+def _read_rows(path: Path) -> dict[int, dict[str, str]]:
+    """Return the rows of a label table by index, without index 0."""
+    found: dict[int, dict[str, str]] = {}
+    for row in read_rows(path, ("index", "name"), _COLUMNS):
+        index = int(row["index"])
+        if index in found:
+            raise ValueError(f"index {index} occurs twice")
+        found[index] = row | {"name": plain_label(row["name"])}
+    found.pop(0, None)
+    return found
 
 
-def _tissue(row: dict[str, Any]) -> str:
+def _tissue(row: dict[str, str]) -> str:
     """Return the tissue of a table row by the rules in :func:`read_table`."""
     given = row.get("tissue", "")
     if given:
@@ -119,7 +130,7 @@ def _tissues_by(column: str) -> dict[str, str]:
     return found
 
 
-def _built_in_rows(name: str) -> dict[int, dict[str, Any]]:
+def _built_in_rows(name: str) -> dict[int, dict[str, str]]:
     with as_file(_BUILT_IN / f"{name}.tsv") as path:
         return _read_rows(path)
 

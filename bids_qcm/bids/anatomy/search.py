@@ -234,7 +234,7 @@ def _best(
     def order(candidate: _Candidate) -> tuple[bool, bool, int, bool]:
         auxiliary = candidate.auxiliary
         return (
-            not auxiliary.grid.matches(grid),
+            not _is_in_grid(auxiliary, grid),
             auxiliary.space != NATIVE,
             candidate.rank,
             not _agrees(candidate.entities, acquisition),
@@ -255,7 +255,16 @@ def _best(
             "leave one, name a dataset that has one with --derivatives, or choose with "
             "--bids-filter-file",
         )
+    _ = first.grid  # raises an error that names the image if it is damaged
     return first
+
+
+def _is_in_grid(auxiliary: AuxiliaryImage, grid: Grid) -> bool:
+    """Whether an image is in a grid; a damaged image matters only if it is the best candidate."""
+    try:
+        return auxiliary.grid.matches(grid)
+    except InputError:
+        return False
 
 
 def _agrees(entities: Mapping[str, str], acquisition: Acquisition) -> bool:
@@ -317,15 +326,18 @@ def _b1_maps(dataset: Path, acquisition: Acquisition) -> Iterator[_Candidate]:
             auxiliary = AuxiliaryImage(
                 (path,), dataset, "b1", space if space == SCANNER else named_space(space)
             )
-            intended = read_sidecar(path, dataset).get("IntendedFor")
-            yield _Candidate(auxiliary, entities, _b1_rank(intended, acquisition))
+            yield _Candidate(auxiliary, entities, _b1_rank(auxiliary, acquisition))
 
 
-def _b1_rank(intended: Any, acquisition: Acquisition) -> int:  # noqa: ANN401
+def _b1_rank(auxiliary: AuxiliaryImage, acquisition: Acquisition) -> int:
     """Return the rank of a ``|B1+|`` map.
 
     Its ``IntendedFor`` holds paths relative to the participant's folder, or BIDS URIs.
     """
+    try:
+        intended = read_sidecar(auxiliary.path, auxiliary.dataset).get("IntendedFor")
+    except InputError:  # The error is reported when the unit is read, if this map is chosen.
+        return _B1_RANKS["unknown"]
     named = [intended] if isinstance(intended, str) else intended
     if not named or not isinstance(named, list):
         return _B1_RANKS["unknown"]

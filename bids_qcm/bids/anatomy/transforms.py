@@ -18,6 +18,14 @@ from bids_qcm.bids.names import parse_name
 
 _LINEAR_EXTENSIONS = (".txt", ".mat", ".tfm")
 _EXTENSIONS = (*_LINEAR_EXTENSIONS, ".h5")
+_WRITE_AGAIN = "write the transform again"
+
+# A displacement field in double precision at 0.7 mm has 0.5 GB. Displacements compress by a factor
+# of less than ten, and HDF5 does not store values at all that were never written.
+_LARGEST_FIELD = 6e8
+_LARGEST_RATIO = 100
+_SMALL = 4096
+_LARGEST_LINEAR = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -119,15 +127,30 @@ class PointTransform:
         return points
 
 
+def check_transform(path: Path) -> None:
+    """Check that an ITK transform can be read, without reading a displacement field.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as an ITK transform, or is too large.
+    """
+    if path.suffix == ".h5":
+        _check_field(path)
+    else:
+        read_transform(path)
+
+
 def read_transform(path: Path) -> _Transform:
     """Read an ITK transform.
 
     Raises
     ------
     InputError
-        If the file cannot be read as an ITK transform.
+        If the file cannot be read as an ITK transform, or is too large.
     """
-    require_content(path)
+    check = _check_field if path.suffix == ".h5" else _check_linear
+    check(path)
     # nitransforms is slow to import, so it is imported only when needed.
     from nitransforms import linear, manip
 
@@ -140,8 +163,45 @@ def read_transform(path: Path) -> _Transform:
             return manip.load(path, fmt="itk")
     except Exception as error:  # nitransforms may raise any exception of its parsers.
         raise InputError(
-            path, f"cannot be read as an ITK transform ({error!r})", "write the transform again"
+            path, f"cannot be read as an ITK transform ({error!r})", _WRITE_AGAIN
         ) from error
+
+
+def _check_linear(path: Path) -> None:
+    """Check the size of a file with linear transforms."""
+    require_content(path)
+    size = path.stat().st_size
+    if size > _LARGEST_LINEAR:
+        raise InputError(
+            path, f"has {size:.3g} bytes, too many for a linear transform", _WRITE_AGAIN
+        )
+
+
+def _check_field(path: Path) -> None:
+    """Check the size of each array of an HDF5 transform."""
+    require_content(path)
+    from h5py import Dataset, File
+
+    sizes = {}
+
+    def add_size(name: str, item: object) -> None:
+        if isinstance(item, Dataset):
+            sizes[name] = item.nbytes, item.id.get_storage_size()
+
+    try:
+        with File(path) as file:
+            file["TransformGroup"].visititems(add_size)
+    except Exception as error:  # h5py may raise any exception for a damaged file.
+        raise InputError(
+            path, f"cannot be read as an ITK transform ({error!r})", _WRITE_AGAIN
+        ) from error
+    for name, (stated, stored) in sizes.items():
+        if stated > min(_LARGEST_FIELD, _LARGEST_RATIO * stored + _SMALL):
+            raise InputError(
+                path,
+                f"states {stated:.3g} bytes for {name}, of which {stored:.3g} are stored",
+                _WRITE_AGAIN,
+            )
 
 
 def _files(acquisition: Acquisition, datasets: Iterable[Path]) -> list[Path]:

@@ -109,7 +109,7 @@ def test_a_tissue_that_does_not_exist_is_refused(table):
 def test_not_utf8_is_refused(table):
     path = table("")
     path.write_bytes(b"index\tname\n1\t\xd6dem\n")
-    with pytest.raises(InputError, match="is not a valid label table"):
+    with pytest.raises(InputError, match="cannot be read as text"):
         read_table(path)
 
 
@@ -162,3 +162,16 @@ def test_both_hemispheres_have_the_same_tissues():
     for name, tissue in by_name.items():
         assert by_name[name.replace("Left-", "Right-").replace("-lh-", "-rh-")] == tissue
     assert np.isin([*range(1000, 1036), *range(2000, 2036)], list(table)).all()
+
+
+def test_names_are_one_short_line(table):
+    long, control = "x" * 20_000, "a\x00b\x1b[31m\u2028 c"
+    found = read_table(table(f"index\tname\n1\t{long}\n2\t{control}\n"))
+    assert found[1].name == "x" * 77 + "..."
+    assert found[2].name == "a b [31m c"
+
+
+def test_millions_of_rows_are_refused(table):
+    rows = "".join(f"{number}\tx\n" for number in range(1, 100_003))
+    with pytest.raises(InputError, match="has more than 100,000 rows"):
+        read_table(table(f"index\tname\n{rows}"))

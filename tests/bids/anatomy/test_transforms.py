@@ -1,10 +1,17 @@
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine, from_matvec
 
-from bids_qcm.bids.anatomy.transforms import PointTransform, Step, find_steps, read_transform
+from bids_qcm.bids.anatomy.transforms import (
+    PointTransform,
+    Step,
+    check_transform,
+    find_steps,
+    read_transform,
+)
 from bids_qcm.bids.errors import InputError
 
 XFM = "derivatives/{}/sub-01/anat/sub-01_from-{}_to-{}_mode-image_xfm.{}"
@@ -158,3 +165,23 @@ def test_the_participants_own_space_has_several_names(dataset, steps):
     """QSIPrep calls the participant's own space anat."""
     dataset.json(XFM.format("a", "MNI", "anat", "h5"), "")
     assert steps("T1w", "MNI") == [("a", False)]
+
+
+def test_a_field_that_states_gigabytes_in_some_kilobytes(tmp_path):
+    """HDF5 does not store what was never written, but nitransforms would allocate it."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("TransformGroup/1")
+        group.create_dataset("TransformParameters", (5 * 10**8,), "f8", chunks=(1 << 20,))
+    assert path.stat().st_size < 10_000
+    for read in (check_transform, read_transform):
+        with pytest.raises(InputError, match=r"x\.h5: states 4e\+09 bytes"):
+            read(path)
+
+
+def test_a_linear_transform_of_megabytes_is_refused(tmp_path):
+    path = tmp_path / "x.txt"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(InputError, match="too many for a linear transform"):
+        check_transform(path)

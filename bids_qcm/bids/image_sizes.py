@@ -1,0 +1,99 @@
+"""Check the sizes that the header of an image states, before nibabel allocates memory for them."""
+
+import gzip
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel as nib
+import numpy as np
+
+from bids_qcm.bids.errors import InputError
+
+COMPRESSED = (".gz", ".mgz")
+"""Extensions of compressed images."""
+
+# A head at 0.4 mm has fewer voxels.
+_MOST_VOXELS = 512**3
+
+# Header extensions, such as the processing history of AFNI, precede the voxels.
+_LARGEST_OFFSET = 16 << 20
+
+# Largest compression ratio of deflate.
+_LARGEST_RATIO = 1032
+
+_NIFTI_HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_LARGEST_HEADER = 540
+_MGH_HEADER = 284
+
+
+def check_sizes(path: Path) -> None:
+    """Check the size of the header extensions and the number of voxels of an image.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI or MGH image. A file whose header is neither is not checked.
+
+    Raises
+    ------
+    InputError
+        If the header states sizes that are too large for a head, or larger than the file.
+    """
+    compressed = path.name.endswith(COMPRESSED)
+    with gzip.open(path) if compressed else path.open("rb") as stream:
+        block = stream.read(_LARGEST_HEADER)
+        if path.suffix in (".mgz", ".mgh"):
+            header = nib.MGHImage.header_class(block[:_MGH_HEADER], check=False)
+            shape, offset = header["dims"], 0
+        else:
+            header = _nifti_header(block)
+            if header is None:
+                return
+            shape, offset = header.get_data_shape(), float(header["vox_offset"])
+            _check_extensions(path, stream, header, offset)
+    n_voxels = int(np.prod([max(int(n), 0) for n in shape], dtype=object))
+    if n_voxels > _MOST_VOXELS:
+        raise InputError(
+            path,
+            f"has {n_voxels:.3g} voxels, and at most {_MOST_VOXELS:.3g} are read",
+            "convert it again, or use an image with larger voxels",
+        )
+    stated = offset + n_voxels * header.get_data_dtype().itemsize
+    if stated > path.stat().st_size * (_LARGEST_RATIO if compressed else 1):
+        raise InputError(
+            path,
+            f"cannot be read completely (its header states {stated:.3g} bytes)",
+            "copy or convert it again",
+        )
+
+
+def _nifti_header(block: bytes) -> nib.Nifti1Header | None:
+    for size, kind in _NIFTI_HEADERS.items():
+        stated = block[:4]
+        if size in (int.from_bytes(stated, "little"), int.from_bytes(stated, "big")):
+            return kind(block[:size], check=False)
+    return None
+
+
+def _check_extensions(
+    path: Path, stream: BinaryIO, header: nib.Nifti1Header, offset: float
+) -> None:
+    """Check the size of each header extension, because nibabel reads all of them."""
+    remedy = "convert it again"
+    if not 0 <= offset <= _LARGEST_OFFSET:
+        raise InputError(
+            path, f"has its first voxel {offset:.3g} bytes after the start of the file", remedy
+        )
+    position = header.sizeof_hdr
+    stream.seek(position)
+    if stream.read(4)[:1] in (b"", b"\0"):
+        return
+    position += 4
+    order = "little" if header.endianness == "<" else "big"
+    # nibabel reads extensions up to the end of the file if the offset is not after the header.
+    while offset - position >= 16 or offset < position == header.sizeof_hdr + 4:
+        size = int.from_bytes(stream.read(4), order, signed=True)
+        if not 8 <= size <= offset - position:
+            raise InputError(path, f"has a header extension of {size} bytes", remedy)
+        position += size
+        stream.seek(position)

@@ -1,0 +1,151 @@
+"""Read text, JSON, TSV and YAML files; every error is an InputError that names the file."""
+
+import csv
+import json
+from collections.abc import Iterable
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.files import require_content
+
+# Python objects need up to 25 times the memory of the JSON text that they are parsed from.
+_MOST_BYTES = 16 << 20
+
+_MOST_ROWS = 100_000
+
+# Functions that descend into the content, such as repr, fail at the recursion limit of Python.
+_MOST_LEVELS = 100
+
+
+def read_text(path: Path, remedy: str = "correct the file") -> str:
+    """Read a UTF-8 text file, with or without a byte order mark.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        Remedy in the error message.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not a regular file, cannot be read, is larger than 16 MiB, or is
+        not UTF-8.
+    """
+    require_content(path)
+    try:
+        with path.open("rb") as file:
+            # The size that the file system reports may be wrong, so reading is limited.
+            content = file.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except Exception as error:
+        raise InputError(path, f"cannot be read as text ({error})", remedy) from error
+    if len(content) > _MOST_BYTES:
+        raise InputError(
+            path,
+            f"is larger than {_MOST_BYTES >> 20} MiB, which is the limit for text files",
+            remedy,
+        )
+    return text
+
+
+def read_json_object(path: Path, remedy: str = "correct the file") -> dict[str, Any]:
+    """Read a JSON file whose content is an object.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        Remedy in the error message.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not valid JSON, is not an object, or is nested in more than
+        100 levels.
+    """
+    text = read_text(path, remedy)
+    try:
+        content = json.loads(text)
+    except Exception as error:
+        raise InputError(path, f"cannot be read as JSON ({error})", remedy) from error
+    if not isinstance(content, dict):
+        raise InputError(path, "is not a JSON object", remedy)
+    _check_levels(path, content, remedy)
+    return content
+
+
+def read_yaml_mapping(path: Path, remedy: str = "correct the file") -> dict[Any, Any]:
+    """Read a YAML file whose content is a mapping; parameters and errors as for JSON."""
+    import yaml
+
+    text = read_text(path, remedy)
+    try:
+        content = yaml.safe_load(text)
+    except Exception as error:
+        raise InputError(path, f"cannot be read as YAML ({error})", remedy) from error
+    if not isinstance(content, dict):
+        raise InputError(path, "is not a YAML mapping", remedy)
+    _check_levels(path, content, remedy)
+    return content
+
+
+def read_rows(
+    path: Path, columns: Iterable[str], remedy: str = "correct the table"
+) -> list[dict[str, str]]:
+    """Read the rows of a TSV file.
+
+    Parameters
+    ----------
+    path : Path
+    columns : iterable of str
+        Columns that the table must have.
+    remedy : str
+        Remedy in the error message.
+
+    Returns
+    -------
+    list of dict
+        Cells of each row by column. Cells that a short row lacks are empty.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column, has a row with too many cells, or has more than
+        100,000 rows.
+    """
+    # csv is faster than pandas for a small table, and a group has thousands of tables.
+    lines = StringIO(read_text(path, remedy), newline="")
+    try:
+        reader = csv.DictReader(lines, delimiter="\t", restval="")
+        rows = list(islice(reader, _MOST_ROWS + 1))
+        header = reader.fieldnames or ()
+    except Exception as error:
+        raise InputError(path, f"cannot be read as TSV ({error})", remedy) from error
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise InputError(path, f"lacks the column {', '.join(missing)}", remedy)
+    if len(rows) > _MOST_ROWS:
+        raise InputError(path, f"has more than {_MOST_ROWS:,} rows", remedy)
+    for number, row in enumerate(rows, start=1):
+        # csv.DictReader stores surplus cells under the key None.
+        if None in row:
+            raise InputError(path, f"has too many cells in row {number}", remedy)
+    return rows
+
+
+def _check_levels(path: Path, content: Any, remedy: str) -> None:  # noqa: ANN401
+    """Check that lists and mappings are nested in at most 100 levels."""
+    level = [content]
+    for _ in range(_MOST_LEVELS):
+        # In YAML, one list may occur in several places, so each object is visited once per level.
+        distinct = {id(one): one for one in level if isinstance(one, dict | list)}.values()
+        level = [
+            inner for one in distinct for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return
+    raise InputError(path, f"is nested in more than {_MOST_LEVELS} levels", remedy)
