@@ -1,10 +1,12 @@
 """Checks of array arguments that several functions share."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def like_phase(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
+def like_phase(volume: ArrayLike, phase: NDArray[Any], name: str) -> NDArray[Any]:
     """Check that a volume has the shape of the phase, and return it as an array.
 
     Parameters

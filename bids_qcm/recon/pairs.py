@@ -1,13 +1,12 @@
 """Compiled linear operators that combine differences of neighbouring voxels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled, in_threads
-from bids_qcm.recon.neighbours import Links
 
 # On grids with fewer voxels, threads cost more time than they save. All voxels take the same time,
 # so few parts for each thread suffice to keep the threads equally busy.
@@ -40,8 +39,8 @@ class PairOperator:
 
     def __init__(
         self,
-        forward: Links,
-        backward: Links,
+        forward: Sequence[NDArray[np.floating]],
+        backward: Sequence[NDArray[np.floating]],
         extra: NDArray[np.floating],
         factor: NDArray[np.floating] | NDArray[np.bool_],
     ) -> None:
@@ -61,7 +60,11 @@ class PairOperator:
         return out
 
 
-def in_planes(loop: Callable, volume: NDArray, *arguments: Any) -> None:  # noqa: ANN401
+def in_planes(
+    loop: Callable[..., None],
+    volume: NDArray[np.float32],
+    *arguments: Any,  # noqa: ANN401
+) -> None:
     """Call ``loop(planes, volume, *arguments)`` for all planes of a volume.
 
     The planes of a large volume are divided between threads.

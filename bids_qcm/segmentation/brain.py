@@ -72,7 +72,7 @@ def brain_of_magnitude(
     fit = fit_template(magnitude, affine, signal)
     fit.require_good("the magnitude")
     template = template_brain(fit.pose, magnitude.shape, affine)
-    share = float(np.count_nonzero(template & signal) / max(np.count_nonzero(template), 1))
+    share = float(np.count_nonzero(template & signal) / max(int(np.count_nonzero(template)), 1))
     if share < LEAST_OVERLAP:
         raise ValueError(f"only {share:.0%} of the registered MNI152 template brain has signal")
     return MagnitudeMask(_with_signal(template, signal, spacing), fit, share)

@@ -102,8 +102,15 @@ def align(
     points = apply_affine(magnitude_affine, corners / 2 + np.array(magnitude.shape) / 4)
     shift = np.linalg.norm(apply_affine(registered, points) - points, axis=1).mean()
     needed = after > (1 + _LEAST_GAIN) * before and shift > min(voxel_sizes(magnitude_affine)) / 2
-    pose, chosen = (registered, "rigid") if always or needed else (np.eye(4), "header")
-    return Alignment(pose, chosen, float(shift), before, after, mirrored)
+    replaces = always or needed
+    return Alignment(
+        registered if replaces else np.eye(4),
+        "rigid" if replaces else "header",
+        float(shift),
+        before,
+        after,
+        mirrored,
+    )
 
 
 def information(
@@ -164,7 +171,9 @@ def maximise_information(
     method.Execute(fixed, moving)
 
 
-def to_sitk(values: NDArray, affine: NDArray[np.floating]) -> "sitk.Image":
+def to_sitk(
+    values: NDArray[np.floating] | NDArray[np.bool_], affine: NDArray[np.floating]
+) -> "sitk.Image":
     """Convert an array and its affine to a SimpleITK image of type float32.
 
     Values that are not finite become 0.
@@ -182,8 +191,8 @@ def to_sitk(values: NDArray, affine: NDArray[np.floating]) -> "sitk.Image":
     return image
 
 
-def pose_of(transform: "sitk.Transform") -> NDArray[np.float64]:
-    """Convert a linear ITK transform to a matrix in NIfTI coordinates, (4, 4)."""
+def pose_of(transform: "sitk.Euler3DTransform") -> NDArray[np.float64]:
+    """Convert a rigid ITK transform to a matrix in NIfTI coordinates, (4, 4)."""
     linear = np.array(transform.GetMatrix()).reshape(3, 3)
     centre = np.array(transform.GetCenter())
     matrix = np.eye(4)

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 PointMap = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Function that maps points from target coordinates to source coordinates, both (N, 3) in mm.
@@ -92,7 +95,7 @@ def resample_probabilities(
 
 
 def resample_means(
-    volumes: Sequence[NDArray],
+    volumes: Sequence[NDArray[np.floating]],
     affine: NDArray[np.floating],
     shape: tuple[int, int, int],
     target_affine: NDArray[np.floating],
@@ -136,11 +139,11 @@ def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.
 
 
 def sample_nearest(
-    labels: NDArray,
+    labels: NDArray[_Scalar],
     affine: NDArray[np.floating],
     points: NDArray[np.float64],
     point_map: PointMap = identity,
-) -> NDArray:
+) -> NDArray[_Scalar]:
     """Return the value of the nearest voxel at points (N, 3) in mm; 0 outside the volume."""
     indices = apply_affine(np.linalg.inv(affine), point_map(points))
     return ndimage.map_coordinates(labels, indices.T, order=0, mode="grid-constant", cval=0)
@@ -156,7 +159,7 @@ def grid_points(
 
 
 def _resample(
-    maps: Iterator[NDArray],
+    maps: Iterator[NDArray[np.floating] | NDArray[np.bool_]],
     n_maps: int,
     affine: NDArray[np.floating],
     shape: tuple[int, int, int],
@@ -176,7 +179,7 @@ def _resample(
                 share[part] += ndimage.map_coordinates(
                     values, indices - origin, order=1, mode="constant", output=np.float32
                 )
-    return (shares / len(offsets)).reshape(n_maps, *shape)
+    return (shares / np.float32(len(offsets))).reshape(n_maps, *shape)
 
 
 def _displaced_indices(
@@ -197,7 +200,9 @@ def _displaced_indices(
         yield centres + ((to_index @ matrix)[:3, :3] @ offset)[:, None]
 
 
-def _crop(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _crop(
+    volume: NDArray[np.floating] | NDArray[np.bool_],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Crop a volume to its nonzero voxels and a margin of one voxel for the interpolation.
 
     Returns

@@ -76,7 +76,7 @@ def segment_t1w(
     posterior = np.zeros((len(_CLASSES), *image.shape), np.float32)
     posterior[:, near], limits = _classify(uniform, priors, near)
     brain = _extract_brain(uniform, limits, priors, near, spacing)
-    numbers = np.array([TISSUES[name].index for name in _CLASSES], np.int32)
+    numbers = np.array([TISSUES[name].number for name in _CLASSES], np.int32)
     return np.where(brain, numbers[posterior.argmax(axis=0)], np.int32(0))
 
 
@@ -104,7 +104,8 @@ def _remove_bias(
     correction.SetMaximumNumberOfIterations(_BIAS_ITERATIONS)
     correction.Execute(coarse, mask)
     field = sitk.GetArrayFromImage(correction.GetLogBiasFieldAsImage(full)).T
-    return image / np.exp(field.astype(np.float32))
+    bias: NDArray[np.float32] = np.exp(field.astype(np.float32))
+    return image / bias
 
 
 def _register_priors(

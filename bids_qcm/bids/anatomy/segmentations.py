@@ -99,7 +99,7 @@ def read_tissues(
         labels = largest(np.stack(maps), numbers)
         if not labels.any():
             raise InputError(auxiliary.path, "is zero everywhere", "run the segmentation again")
-        return labels, _names(labels, {tissue.index: tissue.name for tissue in TISSUES.values()})
+        return labels, _names(labels, {tissue.number: tissue.name for tissue in TISSUES.values()})
     labels, table = read_integers(auxiliary.path), label_table(auxiliary, given)
     try:
         return to_tissues(labels, table)
@@ -321,7 +321,7 @@ def _read_probabilities(auxiliary: AuxiliaryImage) -> tuple[list[NDArray[np.floa
             )
         tissue = tissue_of_abbreviation(parse_name(path.name)[0]["label"])
         if tissue in TISSUES:
-            number = TISSUES[tissue].index
+            number = TISSUES[tissue].number
             maps[number] = maps[number] + values if number in maps else values
     return list(maps.values()), list(maps)
 
