@@ -11,12 +11,13 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from glob import escape
 from itertools import product
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar, cast
 from uuid import uuid4
 
 import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import HeaderDataError
@@ -26,6 +27,8 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content
 from bids_qcm.bids.geometry import check_axes, check_geometry
 from bids_qcm.phase import PhaseUnits, to_radians
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _UNREADABLE = (
     OSError,
@@ -106,7 +109,7 @@ class StoredImage:
         Scaling from the header; 1 and 0 if the header has no scaling.
     """
 
-    values: NDArray
+    values: NDArray[Any]
     slope: float
     intercept: float
 
@@ -164,7 +167,8 @@ def read_stored(path: Path) -> StoredImage:
     image = _load(path)
     try:
         values = _read_unscaled(path, image)
-        slope, intercept = image.dataobj.slope, image.dataobj.inter
+        proxy = _proxy(image)
+        slope, intercept = proxy.slope, proxy.inter
     except gzip.BadGzipFile as error:
         raise InputError(
             path,
@@ -262,13 +266,15 @@ def read_integers(path: Path) -> NDArray[np.int32]:
     limits = np.iinfo(np.int32)
     if not np.isfinite(values).all() or values.min() < limits.min or values.max() > limits.max:
         raise InputError(path, _NO_INTEGERS, "store integer labels")
-    whole = np.rint(values).astype(np.int32)
+    whole: NDArray[np.int32] = np.rint(values).astype(np.int32)
     if np.any(np.abs(values - whole) > _ROUNDING):
         raise InputError(path, _NO_INTEGERS, "store integer labels")
     return whole
 
 
-def to_canonical(values: NDArray, affine: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
+def to_canonical(
+    values: NDArray[_Scalar], affine: NDArray[np.floating]
+) -> tuple[NDArray[_Scalar], NDArray[np.floating]]:
     """Reorient an image to the closest canonical (RAS+) orientation.
 
     Parameters
@@ -285,7 +291,7 @@ def to_canonical(values: NDArray, affine: NDArray[np.floating]) -> tuple[NDArray
     return apply_orientation(values, turn), affine @ inv_ornt_aff(turn, values.shape)
 
 
-def write_image(path: Path, values: NDArray, like: Path) -> None:
+def write_image(path: Path, values: NDArray[Any], like: Path) -> None:
     """Write values as an image with the geometry of another image.
 
     Parameters
@@ -304,7 +310,7 @@ def write_image(path: Path, values: NDArray, like: Path) -> None:
 
 def save_array(
     path: Path,
-    values: NDArray,
+    values: NDArray[Any],
     affine: NDArray[np.floating],
     slope: float = 1.0,
     intercept: float = 0.0,
@@ -383,18 +389,25 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:3] if all(n == 1 for n in shape[3:]) else shape
 
 
-def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray:
+def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray[Any]:
     """Return the stored values; a compressed file is read to its end to verify its checksum.
 
     nibabel stops reading after the last value, so it never verifies the checksum at the end.
     """
     if not path.name.endswith(_COMPRESSED):
-        return np.asanyarray(image.dataobj.get_unscaled())
+        in_place: NDArray[Any] = np.asanyarray(_proxy(image).get_unscaled())
+        return in_place
     with gzip.open(path) as stream:
-        values = np.asanyarray(type(image).from_stream(stream).dataobj.get_unscaled())
+        values: NDArray[Any] = np.asanyarray(_proxy(type(image).from_stream(stream)).get_unscaled())
         while stream.read(_CHUNK_BYTES):
             pass
     return values
+
+
+def _proxy(image: nib.Nifti1Image | nib.MGHImage) -> ArrayProxy:
+    """Return the array proxy of an image that was read from a file."""
+    # nibabel declares the type that images in memory have in common with images in files
+    return cast(ArrayProxy, image.dataobj)
 
 
 def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:

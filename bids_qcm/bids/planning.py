@@ -129,7 +129,7 @@ class Plan:
     def expects_head(self) -> bool:
         """Whether the sidecar names the head, or a T1w image other than the phase was found."""
         own = {path for echo in self.echoes for path in echo.files}
-        beside = "T1w" in self.mask_origins and self.mask.path not in own
+        beside = self.mask is not None and "T1w" in self.mask_origins and self.mask.path not in own
         return bool(self.shows_head) or beside
 
     @property

@@ -166,7 +166,7 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) 
     dict
         Fields of a JSON sidecar. A registration adds its results later.
     """
-    metadata = {"Type": "ROI" if origin == "signal" else "Brain"}
+    metadata: dict[str, Any] = {"Type": "ROI" if origin == "signal" else "Brain"}
     if origin in ("derivative", "T1w"):
         paths = _paths(plan.mask, plan.mask_alignment)
     elif origin == "template":

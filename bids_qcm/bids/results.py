@@ -197,7 +197,8 @@ def read_sidecar(image: Path) -> dict[str, Any]:
     """Return the content of a derivative's own sidecar, without inheritance."""
     path = image.with_name(f"{stem(image)}.json")
     require_content(path)
-    return json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[str]:

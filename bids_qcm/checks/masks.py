@@ -55,7 +55,7 @@ def check_mask(
     problem : MaskProblem or None
     """
     n_voxels = int(np.count_nonzero(mask))
-    covered = np.count_nonzero(mask & signal) / max(1, n_voxels)
+    covered = float(np.count_nonzero(mask & signal) / max(1, n_voxels))
     if n_voxels < LEAST_VOXELS:
         problem = f"has {n_voxels} voxels in the grid of the phase, too few for any kernel"
         return covered, MaskProblem(problem, "use a mask of the whole brain", True)

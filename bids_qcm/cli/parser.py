@@ -68,7 +68,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
             f"argument --work-dir: {work_dir} contains one of the characters [ ] * ?, which nipype "
             "reads as a file pattern; choose another folder"
         )
-    slurm_arguments = ()
+    slurm_arguments: tuple[str, ...] = ()
     if options.write_slurm:
         # the module of the scripts imports numerical libraries
         from bids_qcm.cli.slurm import task_arguments
@@ -422,10 +422,11 @@ def _radius(
         return None
     if numbers == ["auto"]:
         return "auto"
-    if "auto" in numbers:
+    radii = [one for one in numbers if not isinstance(one, str)]
+    if len(radii) < len(numbers):
         parser.error(f"{flag} takes either auto or one or three numbers in mm")
     try:
-        return as_triple(numbers, flag)
+        return as_triple(radii, flag)
     except ValueError as error:
         parser.error(str(error))
 
@@ -455,7 +456,7 @@ def _derivative(text: str) -> tuple[str, Path]:
 
 def _filters(text: str) -> dict[str, dict[str, Any]]:
     try:
-        content = json.loads(_file(text).read_text(encoding="utf-8"))
+        content: dict[str, dict[str, Any]] = json.loads(_file(text).read_text(encoding="utf-8"))
         unknown = set(content) - set(_FILTER_KEYS)
         if unknown or not content:
             raise KeyError(*sorted(unknown))

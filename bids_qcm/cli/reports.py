@@ -155,9 +155,12 @@ def _write_page(participant: str, output_dir: Path, sessions: int | None) -> lis
     return write_participant_pages(output_dir, participant, sessions)
 
 
-def _call(function: Callable[..., list[Path]], *arguments: Any) -> Future:  # noqa: ANN401
+def _call(
+    function: Callable[..., list[Path]],
+    *arguments: Any,  # noqa: ANN401
+) -> Future[list[Path]]:
     """Call a function in this process and return its result or exception as a completed future."""
-    future: Future = Future()
+    future: Future[list[Path]] = Future()
     try:
         future.set_result(function(*arguments))
     except Exception as error:
@@ -165,7 +168,7 @@ def _call(function: Callable[..., list[Path]], *arguments: Any) -> Future:  # no
     return future
 
 
-def _log_report(name: str, future: Future, summary: Summary) -> None:
+def _log_report(name: str, future: Future[list[Path]], summary: Summary) -> None:
     """Log the files of a report, or log its error and add the report to the failed reports."""
     error = future.exception()
     if error is None:

@@ -127,7 +127,7 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     plans = summary.add_planning_results(results, already_logged=True)
     if settings.slurm_dir is not None:
         if plans:
-            write_slurm_scripts(plans, settings)
+            write_slurm_scripts(plans, settings, settings.slurm_dir)
     elif not settings.dry_run:
         datasets = {"raw": settings.bids_dir, **derivatives}
         write_dataset_files(settings.output_dir, datasets)
@@ -213,7 +213,7 @@ def _compute(
             failure = Failure(
                 node.removeprefix(f"{prefix}."),
                 monitor.errors[node],
-                crash and crash.relative_to(settings.output_dir).as_posix(),
+                None if crash is None else crash.relative_to(settings.output_dir).as_posix(),
             )
             summary.fail(plan.acquisition, failure)
         summary.seconds[plan.acquisition.name] = sum(

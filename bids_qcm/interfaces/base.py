@@ -100,7 +100,8 @@ class CheckedInterface(SimpleInterface):
     def _list_outputs(self) -> dict[str, Any]:
         if not self._results:
             raise FileNotFoundError("the cached outputs were deleted")
-        return self._results
+        results: dict[str, Any] = self._results
+        return results
 
 
 def joined(metadata: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:

@@ -125,7 +125,8 @@ class ApplySign(CheckedInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         source = Path(self.inputs.phi0_file)
         phi0 = read_values(source)
-        sign, origin = self.inputs.sign, {"PhaseSignOrigin": "given"}
+        sign = self.inputs.sign
+        origin: dict[str, Any] = {"PhaseSignOrigin": "given"}
         if sign == "auto":
             decision = determine_sign(
                 phi0,

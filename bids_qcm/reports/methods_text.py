@@ -417,11 +417,10 @@ def _statistics(tissues: bool) -> str:
 
 
 def _software(sidecars: Sequence[Sidecar]) -> str:
-    versions = {
-        name: _listed(sidecars, lambda one, name=name: one["SoftwareVersions"].get(name))
-        for name in _CITED_SOFTWARE
-    }
-    names = [f"{name} {versions[name]} [@{key}]" for name, key in _CITED_SOFTWARE.items()]
+    def versions(name: str) -> str:
+        return _listed(sidecars, lambda one: one["SoftwareVersions"].get(name))
+
+    names = [f"{name} {versions(name)} [@{key}]" for name, key in _CITED_SOFTWARE.items()]
     return f"The workflow used {_joined(names)}."
 
 
@@ -447,4 +446,5 @@ def _span(values: Sequence[float], form: str, unit: str) -> str:
 
 def _dataset(sidecar: Sidecar) -> str:
     """Return the dataset name in the BIDS URI of a derivative's first source."""
-    return sidecar["Sources"][0].split(":")[1]
+    first: str = sidecar["Sources"][0]
+    return first.split(":")[1]

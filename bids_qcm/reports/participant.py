@@ -88,10 +88,11 @@ def write_participant_pages(
     sections = {
         result.source: _section(output_dir, result, drawn[result.source]) for result in results
     }
-    sessions = {one.session for one in (*results, *records)} - {None}
+    sessions = {one.session for one in results} | {one.session for one in records}
+    named = sorted(session for session in sessions if session is not None)
     pages: dict[str, str | None] = {participant: None}
-    if aggregated_sessions is not None and len(sessions) > aggregated_sessions:
-        pages |= {f"{participant}_ses-{session}": session for session in sorted(sessions)}
+    if aggregated_sessions is not None and len(named) > aggregated_sessions:
+        pages |= {f"{participant}_ses-{session}": session for session in named}
     written = []
     for name, session in pages.items():
         chosen = [one for one in results if session is None or one.session == session]
@@ -347,7 +348,8 @@ def _placement(sidecar: Mapping[str, Any]) -> str:
 
 def _uri(sidecar: Mapping[str, Any]) -> str:
     """Return the dataset and file of a derivative's first source."""
-    return sidecar["Sources"][0].removeprefix("bids:")
+    first: str = sidecar["Sources"][0]
+    return first.removeprefix("bids:")
 
 
 def _method(one: MapResult) -> str:
@@ -372,7 +374,7 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
     if one.condstats is None:
         return {"whole": [], "eroded": []}
     literature = literature_conductivity(1e6 * result.sidecar["ImagingFrequency"])
-    rows = {"whole": [], "eroded": []}
+    rows: dict[str, list[dict[str, Any]]] = {"whole": [], "eroded": []}
     for row in read_condstats(one.condstats):
         eroded = f", {row['erosion']} voxels" if row["erosion"] else ""
         known = literature.get(row["tissue"], math.nan)

@@ -215,8 +215,10 @@ def _registration_gain(result: Result) -> float | None:
     if result.segmentation is None:
         return None
     sidecar = read_sidecar(result.segmentation)
-    found = [sidecar.get(f"MutualInformation{way}") for way in ("Registered", "Header")]
-    return None if None in found else found[0] - found[1]
+    registered, header = (
+        sidecar.get(f"MutualInformation{way}") for way in ("Registered", "Header")
+    )
+    return None if registered is None or header is None else float(registered - header)
 
 
 def _worst_of_each_acquisition(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

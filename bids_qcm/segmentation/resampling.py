@@ -9,7 +9,7 @@ from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_Scalar = TypeVar("_Scalar", bound=np.generic)
+_Scalar = TypeVar("_Scalar", np.bool_, np.integer)
 
 PointMap = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Function that maps points from target coordinates to source coordinates, both (N, 3) in mm.
@@ -27,7 +27,7 @@ def identity(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def resample_labels(
-    labels: NDArray[np.integer],
+    labels: NDArray[np.integer] | NDArray[np.bool_],
     affine: NDArray[np.floating],
     shape: tuple[int, int, int],
     target_affine: NDArray[np.floating],
@@ -37,7 +37,7 @@ def resample_labels(
 
     Parameters
     ----------
-    labels : ndarray of int, shape (X, Y, Z)
+    labels : ndarray of int or bool, shape (X, Y, Z)
         0 is background.
     affine : ndarray, shape (4, 4)
         Affine of the labels, from voxel indices to mm.
@@ -95,7 +95,7 @@ def resample_probabilities(
 
 
 def resample_means(
-    volumes: Sequence[NDArray[np.floating]],
+    volumes: Sequence[NDArray[np.floating] | NDArray[np.bool_]],
     affine: NDArray[np.floating],
     shape: tuple[int, int, int],
     target_affine: NDArray[np.floating],

@@ -214,7 +214,8 @@ def _coarse_image(
     bias += _LEAST_BIAS * values[inside > 0.5].mean()
     uniform = values / bias
     brightest = np.percentile(uniform[inside > 0.5], _BRIGHTEST_PERCENTILE)
-    return _Image(uniform * np.float32((_IMAGE_BINS - 2) / brightest), inside > 0.5, coarse_affine)
+    scaled = np.asarray(uniform * ((_IMAGE_BINS - 2) / brightest), np.float32)
+    return _Image(scaled, inside > 0.5, coarse_affine)
 
 
 def _information(
@@ -291,8 +292,12 @@ def _refine(
     n_evaluations: int,
 ) -> tuple[float, NDArray[np.float64]]:
     """Maximise the mutual information with Powell's method; return the maximum and the pose."""
+
+    def cost(parameters: NDArray[np.float64]) -> float:
+        return -_information(template, image, _pose(parameters, flip), stride)
+
     found = minimize(
-        lambda parameters: -_information(template, image, _pose(parameters, flip), stride),
+        cost,
         start,
         method="Powell",
         options={

@@ -220,7 +220,7 @@ def _connect_mask(
         workflow.connect(coregister, "pose", mask, "pose")
         workflow.connect(coregister, "failure", mask, "pose_failure")
         workflow.connect(coregister, "provenance", mask, "pose_provenance")
-    if "T1w" in plan.mask_origins:
+    if plan.mask is not None and "T1w" in plan.mask_origins:
         classes = _init_tissue_classes_node(workflow, plan.mask, settings)
         workflow.connect(classes, "labels_file", mask, "labels_file")
         workflow.connect(classes, "failure", mask, "labels_failure")
@@ -249,7 +249,7 @@ def _connect_segmentation(
     if plan.segmentation is None:
         return None
     alignment = plan.segmentation_alignment
-    segmentation = _init_segmentation_node(plan, settings)
+    segmentation = _init_segmentation_node(plan, plan.segmentation, settings)
     workflow.connect(workflow.get_node("mask"), "is_brain", segmentation, "mask_is_brain")
     workflow.connect(phi0, "magnitude_file", segmentation, "reference_file")
     workflow.connect(workflow.get_node("check_images"), "signal_file", segmentation, "signal_file")
@@ -331,8 +331,8 @@ def _coregistered(
     return _init_coregister_node(workflow, alignment, plan, settings, name)
 
 
-def _init_segmentation_node(plan: Plan, settings: Settings) -> Node:
-    auxiliary, alignment = plan.segmentation, plan.segmentation_alignment
+def _init_segmentation_node(plan: Plan, auxiliary: AuxiliaryImage, settings: Settings) -> Node:
+    alignment = plan.segmentation_alignment
     tables = [settings.label_table, auxiliary.table if auxiliary.kind == "labels" else None]
     read = [*_files(auxiliary, alignment), *filter(None, tables)]
     interface = ImportSegmentation(
@@ -376,7 +376,7 @@ def _init_coregister_node(
     node = Node(
         interface,
         name=name,
-        mem_gb=registration_gb(plan, alignment),
+        mem_gb=registration_gb(plan, alignment.anatomical),
         n_procs=settings.omp_nthreads,
     )
     workflow.connect(workflow.get_node("check_images"), "magnitude_file", node, "magnitude_file")

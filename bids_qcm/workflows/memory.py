@@ -73,7 +73,7 @@ def preparation_gb(plan: Plan) -> float:
             continue
         needs.append(import_gb(plan, auxiliary, alignment))
         if alignment.anatomical is not None:
-            needs.append(registration_gb(plan, alignment))
+            needs.append(registration_gb(plan, alignment.anatomical))
         if auxiliary.kind == "t1w":
             needs.append(tissue_classes_gb(auxiliary))
     return max(needs)
@@ -140,9 +140,9 @@ def import_gb(plan: Plan, auxiliary: AuxiliaryImage, alignment: Alignment) -> fl
     return _IMPORT_GB + (_IMPORT_BYTES * plan.grid.n_voxels + of_source) / 1e9
 
 
-def registration_gb(plan: Plan, alignment: Alignment) -> float:
+def registration_gb(plan: Plan, anatomical: Path) -> float:
     """Return the peak memory in GB needed to register the anatomical image."""
-    n_voxels = plan.grid.n_voxels + _n_voxels_of(alignment.anatomical)
+    n_voxels = plan.grid.n_voxels + _n_voxels_of(anatomical)
     return _REGISTRATION_GB + _REGISTRATION_BYTES * n_voxels / 1e9
 
 

@@ -92,12 +92,12 @@ def import_b1(
     known = np.isfinite(values) & (values > 0)
     volumes = [np.where(known, values, 0), known, np.isfinite(values) & (values < 0)]
     if point_map is not None:
-        volumes = resample_means(
-            volumes, read_grid(path).affine, near.shape, near.affine, point_map
+        affine = read_grid(path).affine
+        amount, measured, negative = resample_means(
+            volumes, affine, near.shape, near.affine, point_map
         )
     else:
-        volumes = [volume[box] for volume in volumes]
-    amount, measured, negative = (np.asarray(volume, np.float32) for volume in volumes)
+        amount, measured, negative = (np.asarray(volume[box], np.float32) for volume in volumes)
     b1_map = np.divide(amount, measured, out=np.zeros_like(amount), where=measured > 0)
     try:
         checked = check_b1(
@@ -129,10 +129,10 @@ def _widened_box(mask: NDArray[np.bool_], grid: Grid) -> tuple[slice, ...]:
 
 def _cut(grid: Grid, box: tuple[slice, ...]) -> Grid:
     """Return the part of a grid inside a box of voxel indices."""
-    shape = tuple(len(range(*part.indices(n))) for part, n in zip(box, grid.shape, strict=True))
+    x, y, z = (len(range(*part.indices(n))) for part, n in zip(box, grid.shape, strict=True))
     affine = grid.affine.copy()
     affine[:3, 3] = apply_affine(affine, [part.start for part in box])
-    return Grid(shape, affine)
+    return Grid((x, y, z), affine)
 
 
 def _angle(sidecar: Mapping[str, Any], field: str) -> float | None:

@@ -278,7 +278,8 @@ class Finder:
         wanted = self.settings.b1
         if wanted in ("none", "model"):
             return FoundB1(origins=("model",) if wanted == "model" else ())
-        name, warnings = self.acquisition.name, ()
+        name = self.acquisition.name
+        warnings: tuple[str, ...] = ()
         try:
             measured = self._measured_b1(datasets)
             if measured is not None:
@@ -395,7 +396,7 @@ class Finder:
         except ValueError as error:
             raise InputError(self.first_echo[0], str(error), "look at this image") from error
         check_placement(found.path, labels, self.grid, magnitude, head, point_map)
-        if mask.brain is not None:
+        if mask.brain is not None and mask.auxiliary is not None:
             where = mask.auxiliary.path
             check_agreement(found.path, labels, self.grid, mask.brain, where, point_map)
 

@@ -1,6 +1,7 @@
 """Label tables, which assign a tissue to each label of a segmentation."""
 
 import re
+from collections.abc import Hashable, Mapping
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -80,7 +81,7 @@ def tissue_of_abbreviation(abbreviation: str) -> str | None:
     return _tissues_by("abbreviation").get(_plain(abbreviation))
 
 
-def _read_rows(path: Path) -> dict[int, dict[str, Any]]:
+def _read_rows(path: Path) -> dict[int, dict[Hashable, Any]]:
     # pandas would read a label named NA as a missing value.
     table = pd.read_csv(path, sep="\t", keep_default_na=False, dtype=str)
     indices = table["index"].astype(int)
@@ -91,7 +92,7 @@ def _read_rows(path: Path) -> dict[int, dict[str, Any]]:
     return {index: row for index, row in rows if index != 0}
 
 
-def _tissue(row: dict[str, Any]) -> str:
+def _tissue(row: Mapping[Hashable, Any]) -> str:
     """Return the tissue of a table row by the rules in :func:`read_table`."""
     given = row.get("tissue", "")
     if given:
