@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Grid:
         return self.origin[axis] + self.resolution * np.arange(self.shape[axis])
 
 
-def grid_around(low: np.ndarray, high: np.ndarray, resolution: float, margin: int) -> Grid:
+def grid_around(low: ArrayLike, high: ArrayLike, resolution: float, margin: int) -> Grid:
     """Return the smallest grid that covers a box and a margin.
 
     Parameters
