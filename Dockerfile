@@ -49,7 +49,9 @@ WORKDIR /tmp
 FROM app AS compiled
 RUN bids-qcm-phantom create phantom --resolution 4 \
     && bids-qcm phantom maps participant --fit-radius 9 --integral-radius 9 --method all \
-        integral-ivw integral-mag-ivw integral-seg-ivw integral-magseg-ivw inversion-magseg
+        integral-ivw integral-mag-ivw integral-seg-ivw integral-magseg-ivw inversion-magseg \
+    # the cache folders are private, but every user of the image reads them
+    && chmod -R a+rX /opt/bids-qcm
 
 FROM app
 COPY --from=compiled /opt/bids-qcm /opt/bids-qcm
@@ -59,6 +61,8 @@ ARG REVISION=unknown
 ARG TAG=bids-qcm:latest
 RUN test "$(bids-qcm --version)" = "bids-qcm ${VERSION}"
 ENV BIDS_QCM_CONTAINER_TAG=${TAG}
+# an ordinary user without a home; `docker run -u` selects another one
+USER 1000:1000
 LABEL org.opencontainers.image.title="bids-qcm" \
       org.opencontainers.image.description="Quantitative conductivity mapping from the phase of ordinary MRI, as a BIDS App" \
       org.opencontainers.image.version="${VERSION}" \

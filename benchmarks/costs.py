@@ -175,7 +175,7 @@ def work_per_pair(part: Part, method: Method, head: Head, radius: float) -> Work
         return _loop(_FIT_BY_MAGNITUDE, kernel)
     if method.uses_labels or kernel.sum() < _SMALLEST_STENCIL:
         return _loop(_FIT_BY_LABEL, kernel)
-    transforms = _fourier(4 if method.form == "integral" else 1, head, kernel)
+    transforms = _fourier(1 if method.integral_radius is None else 4, head, kernel)
     return transforms + _loop(_FIT_BY_LABEL, kernel) * (1 - head.share_of_whole(radius))
 
 

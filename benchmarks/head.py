@@ -106,7 +106,7 @@ class Head:
             fit_quadratic,
             np.where(self.mask, self.phase, 0),
             support,
-            gradient=METHODS[method].form == "integral",
+            gradient=METHODS[method].integral_radius is not None,
             **geometry,
         )
 

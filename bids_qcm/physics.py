@@ -1,7 +1,10 @@
-"""Physical constants, and the factor between phase Laplacian and conductivity."""
+"""Physical constants, complex permittivity, and the factor from phase Laplacian to conductivity."""
 
 import math
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 PhaseType = Literal["transceive", "transmit"]
 Sign = Literal["+", "-"]
@@ -17,6 +20,37 @@ _LOWEST_FREQUENCY = 1e4
 
 PROTON_GYROMAGNETIC_RATIO = 42.577478518e6
 """Gyromagnetic ratio gamma / (2 pi) of the proton in Hz/T (CODATA 2018)."""
+
+
+# A number or an array; the result has the same shape.
+_Values = TypeVar("_Values", complex, NDArray[np.inexact])
+
+
+def complex_permittivity(
+    relative_permittivity: _Values, conductivity: _Values, frequency: float
+) -> _Values:
+    """Return the complex relative permittivity ``eps_r - i sigma / (omega eps0)``.
+
+    Parameters
+    ----------
+    relative_permittivity : float or ndarray of float
+    conductivity : float or ndarray of float
+        In S/m.
+    frequency : float
+        Frequency in Hz. The time dependence of the fields is ``exp(+i omega t)``.
+
+    Returns
+    -------
+    complex or ndarray of complex
+    """
+    return relative_permittivity - 1j * conductivity / (
+        2 * math.pi * frequency * VACUUM_PERMITTIVITY
+    )
+
+
+def vacuum_wavenumber(frequency: float) -> float:
+    """Return the wave number of a wave in vacuum in rad/m, at a frequency in Hz."""
+    return 2 * math.pi * frequency * math.sqrt(VACUUM_PERMEABILITY * VACUUM_PERMITTIVITY)
 
 
 def conductivity_factor(frequency: float, phase_type: PhaseType = "transceive") -> float:

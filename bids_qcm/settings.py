@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from bids_qcm.physics import PhaseType, Sign
+from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.kernels import Triple
 from bids_qcm.recon.methods import METHODS, TARGET_STD
 from bids_qcm.recon.radii import is_automatic
@@ -143,7 +144,7 @@ class Settings:
         chosen = METHODS[method]
         return (
             self.uncertainty
-            or chosen.form == "inversion"
+            or form_of(chosen).needs_noise
             or is_automatic(chosen, self.fit_radius, self.integral_radius)
         )
 
@@ -154,5 +155,5 @@ class Settings:
         compared with the literature.
         """
         if self.b1 == "auto":
-            return METHODS[method].form == "inversion"
+            return form_of(METHODS[method]).uses_b1_by_default
         return self.b1 != "none"

@@ -11,9 +11,9 @@ from nitransforms.linear import Affine
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from bids_qcm.grids import Grid
 from bids_qcm.phantom.anatomy import make_anatomy
 from bids_qcm.phantom.tissues import TISSUES
-from bids_qcm.segmentation.resampling import grid_points
 
 TISSUE_LABELS = {"GM": 1, "WM": 2, "CSF": 3}
 
@@ -47,6 +47,10 @@ class Head:
     pose: np.ndarray
 
     @property
+    def t1w_grid(self):
+        return Grid(self.t1w.shape, self.t1w_affine)
+
+    @property
     def brain_labels(self):
         """Gray matter, white matter and fluid in the grid of the T1w image."""
         filled = self.fractions[:3].sum(axis=0) > 0.5
@@ -54,9 +58,8 @@ class Head:
 
     def left(self):
         """Tell what of the grid of the T1w image is the left hemisphere."""
-        shape = self.t1w.shape
-        points = apply_affine(np.linalg.inv(self.pose), grid_points(shape, self.t1w_affine))
-        return (points[:, 0] < 0).reshape(shape)
+        points = apply_affine(np.linalg.inv(self.pose), self.t1w_grid.points())
+        return (points[:, 0] < 0).reshape(self.t1w.shape)
 
 
 def make_head(resolution, degrees, shift, voxel_size):
@@ -210,7 +213,7 @@ def _aseg(head):
 def _aparc(head):
     """Give the cortex the numbers of two of its parcels on each side."""
     aseg = _aseg(head)
-    front = grid_points(aseg.shape, head.t1w_affine)[:, 1].reshape(aseg.shape) > 0
+    front = head.t1w_grid.points()[:, 1].reshape(aseg.shape) > 0
     for cortex, base in ((3, 1000), (42, 2000)):
         aseg[aseg == cortex] = base + np.where(front, 28, 11)[aseg == cortex]
     return aseg

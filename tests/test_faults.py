@@ -268,3 +268,97 @@ def test_eight_runs_at_once(tmp_path, validate):
     assert not [path for path in out.rglob(".*") if path.name != ".bidsignore"]
     status, verdict = validate(out)
     assert status == 0, verdict
+
+
+def others_files(folder):
+    """A file that must not be changed by a run, in a folder that a link leads to."""
+    folder.mkdir()
+    (folder / "file").write_text("precious")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["sub-0000", "sub-0000/anat", "sub-0000/figures", "logs"])
+def test_a_link_that_leads_out_of_the_output_is_refused(raw, tmp_path, in_process, capsys, name):
+    link = tmp_path / "out" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(others_files(tmp_path / "elsewhere"))
+    assert in_process(raw) == 73
+    assert f"{link}: is a link that leads out of the output folder" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["file"]
+
+
+def test_a_link_inside_the_output_is_followed(raw, tmp_path, in_process):
+    (tmp_path / "out" / "sub-0000_more").mkdir(parents=True)
+    (tmp_path / "out" / "sub-0000").symlink_to("sub-0000_more")
+    assert in_process(raw) == 0
+
+
+@pytest.mark.parametrize("name", ["sub_0000_MEGRE_wf", "sub_0000_MEGRE_wf/phi0"])
+@pytest.mark.parametrize("options", [(), ("--clean-workdir",)])
+def test_a_linked_folder_of_the_cache_is_refused(raw, tmp_path, in_process, capsys, name, options):
+    assert in_process(raw) == 0
+    (folder,) = (tmp_path / "work").glob("bids_qcm_*")
+    shutil.rmtree(folder / name)
+    (folder / name).symlink_to(others_files(tmp_path / "elsewhere"))
+    status = in_process(raw, *options)
+    assert (tmp_path / "elsewhere" / "file").read_text() == "precious"
+    if status:
+        assert "is a link, or is in a linked folder" in capsys.readouterr().err
+    else:
+        assert options
+        assert "/" in name
+
+
+def test_a_work_folder_that_others_can_write_is_refused(raw, tmp_path, in_process, capsys):
+    assert in_process(raw) == 0
+    folders = [tmp_path / "work", *(tmp_path / "work").glob("bids_qcm_*")]
+    for folder in folders:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        folder.chmod(0o777)
+        assert in_process(raw) == 73
+        assert f"{folder}: can be written by other users" in capsys.readouterr().err
+        folder.chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_work_folder_of_another_user_is_refused(raw, tmp_path, in_process, capsys):
+    work = tmp_path / "work"
+    work.mkdir(mode=0o755)
+    os.chown(work, 65534, -1)
+    assert in_process(raw) == 73
+    assert f"{work}: belongs to the user nobody" in capsys.readouterr().err
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_killed_report_worker(tmp_path):
+    """All pages are written, although a worker is killed while it writes."""
+    raw = write_subjects(tmp_path / "raw", 4)
+    out = tmp_path / "out"
+    arguments = (raw, out, "participant", "-w", tmp_path / "work", *METHOD)
+    assert run(*arguments)[0] == 0
+    pages = sorted(path.name for path in out.glob("*.html"))
+    for page in out.glob("*.html"):
+        page.unlink()
+    process = start(*arguments, "--reports-only", "--nprocs", "2")
+    try:
+        assert wait_until(lambda: workers(process.pid))
+        os.kill(busiest(workers(process.pid)), signal.SIGKILL)
+        said = process.communicate()[1]
+    finally:
+        kill_group(process)
+    assert process.returncode == 0, said
+    assert "a process was killed; this page is written again" in said
+    assert sorted(path.name for path in out.glob("*.html")) == pages
+
+
+@needs_mounts
+def test_without_shared_memory(raw, tmp_path):
+    status, said = run_in_mounts(
+        "mount -t tmpfs -o ro tmpfs /dev/shm",
+        *(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *METHOD),
+    )
+    assert status == 65
+    assert "/dev/shm: cannot be used for semaphores (Read-only file system)" in said
+    assert "Traceback" not in said

@@ -196,7 +196,7 @@ def test_label_tables(raw, content):
         labels, names = read_tissues(auxiliary, path)
     except InputError:
         return
-    assert set(np.unique(labels)) - {0} <= set(names)
+    assert set(np.unique(labels.values)) - {0} <= set(names)
 
 
 names = st.text(

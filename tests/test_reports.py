@@ -15,9 +15,21 @@ import pandas as pd
 import pytest
 
 from bids_qcm.bids.images import read_grid, read_integers, save_array
-from bids_qcm.bids.results import read_sidecar
+from bids_qcm.bids.results import find_results, map_warnings, read_sidecar
+from bids_qcm.bids.sidecar_schema import (
+    CondmapSidecar,
+    CondstdSidecar,
+    MagnitudeSidecar,
+    MaskSidecar,
+    Phi0Sidecar,
+    SegmentationSidecar,
+    list_fields,
+)
 from bids_qcm.bids.tables import CONDSTATS
 from bids_qcm.cli.run import main
+from bids_qcm.reports.methods_text import describe_methods
+from bids_qcm.reports.participant import _summary, processing
+from bids_qcm.reports.quality import quality_row
 
 RADII = ("--fit-radius", "9", "--integral-radius", "9")
 EVIL = "<img src=x onerror=alert(1)>"
@@ -337,11 +349,13 @@ def test_the_group_from_the_derivatives_alone(grouped):
     quality = pd.read_csv(derived / "group_qc.tsv", sep="\t")
     assert len(quality) == 2 * 2
     assert set(quality.verdict) <= {"green", "amber", "red"}
-    sidecar = read_sidecar(derived / "sub-02/anat/sub-02_desc-laplacian_condmap.nii.gz")
+    sidecar = read_sidecar(
+        derived / "sub-02/anat/sub-02_desc-laplacian_condmap.nii.gz", CondmapSidecar
+    )
     row = quality[(quality.source == "sub-02") & (quality.method == "laplacian")].iloc[0]
-    assert row.implausible_fraction == pytest.approx(sidecar["ImplausibleFraction"], abs=1e-4)
-    assert row.ratio_wm == pytest.approx(sidecar["LiteratureRatio"]["White Matter"], abs=1e-4)
-    assert row.verdict == sidecar["Verdict"]
+    assert row.implausible_fraction == pytest.approx(sidecar.implausible_fraction, abs=1e-4)
+    assert row.ratio_wm == pytest.approx(sidecar.literature_ratio["White Matter"], abs=1e-4)
+    assert row.verdict == sidecar.verdict
     assert list(json.loads((derived / "group_qc.json").read_text())) == list(quality.columns)
 
 
@@ -496,3 +510,56 @@ def test_the_group_in_a_browser(derived, tmp_path, look, width):
         assert box[1] <= 1000
     point.locator(".point").click(force=True)
     page.wait_for_url("**/sub-003.html#sub-003")
+
+
+SCHEMAS = {
+    "condmap": CondmapSidecar,
+    "condstd": CondstdSidecar,
+    "phi0map": Phi0Sidecar,
+    "dseg": SegmentationSidecar,
+    "mask": MaskSidecar,
+    "T2w": MagnitudeSidecar,
+}
+
+
+def sidecars(dataset):
+    """List the sidecars of all images."""
+    paths = sorted(dataset.glob("sub-*/anat/*.json"))
+    return [path for path in paths if path.with_name(f"{path.stem}.nii.gz").exists()]
+
+
+def test_sidecars_have_only_fields_of_the_schema(computed):
+    seen = set()
+    for path in sidecars(computed[0]):
+        suffix = path.stem.rpartition("_")[2]
+        seen.add(suffix)
+        content = json.loads(path.read_text())
+        assert content.keys() <= {field.key for field in list_fields(SCHEMAS[suffix])}, path
+    assert seen == set(SCHEMAS)
+
+
+def test_pages_of_another_version_without_any_known_field(derived, tmp_path):
+    for path in sidecars(derived):
+        path.write_text('{"FieldOfAnotherVersion": 1}')
+    for path in derived.glob("logs/sub-*.json"):
+        path.write_text('{"field_of_another_version": 1}')
+    work = ["-w", str(tmp_path / "w")]
+    assert main(["x", str(derived), "participant", "--reports-only", *work]) == 0
+    assert main(["x", str(derived), "group", *work]) == 0
+    assert "sub-01" in (derived / "sub-01.html").read_text()
+    assert len(pd.read_csv(derived / "group_qc.tsv", sep="\t")) == 2 * 2
+
+
+def test_texts_of_another_version_that_lacks_one_field(derived):
+    """A loop over all fields, which figures would make slow."""
+    for path in sidecars(derived):
+        content = path.read_text()
+        for key in json.loads(content):
+            path.write_text(json.dumps({k: v for k, v in json.loads(content).items() if k != key}))
+            for result in find_results(derived, path.name.partition("_")[0]):
+                describe_methods([processing(result)])
+                for one in result.maps:
+                    quality_row(one, result)
+                assert _summary(result)
+                map_warnings(result)
+        path.write_text(content)

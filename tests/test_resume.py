@@ -6,6 +6,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 
@@ -28,7 +29,7 @@ def results(work):
     return {
         str(path.parent.relative_to(work)): path.stat().st_mtime_ns
         for path in work.rglob("result_*.pklz")
-        if list(path.parent.glob("_0x*[0-9a-f].json")) and "/write_" not in str(path)
+        if (path.parent / "checksums.json").exists() and "/write_" not in str(path)
     }
 
 
@@ -90,6 +91,44 @@ def test_a_killed_run_is_resumed(raw, undisturbed):
         assert {name: after[name] for name in computed} == computed
         assert {path: time for path, time in times(out).items() if path in written} == written
     assert n_resumed
+
+
+def damage(path, rng):
+    """Empty, cut, delete or overwrite a file, or change one of its bits."""
+    content = bytearray(path.read_bytes())
+    place = rng.randrange(len(content))
+    kind = rng.randrange(6)
+    if kind == 0:
+        path.unlink()
+    elif kind < 3:
+        path.write_bytes(content[: place * (kind - 1)])
+    elif kind == 3:
+        path.write_bytes(rng.randbytes(len(content)))
+    else:
+        content[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_damaged_work_folder_gives_the_right_outputs(tmp_path, monkeypatch):
+    """Each run follows one random damage."""
+    monkeypatch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
+    raw, out, work = write_subjects(tmp_path / "raw", 1), tmp_path / "out", tmp_path / "work"
+    plugin = tmp_path / "plugin.yml"
+    plugin.write_text("plugin: Linear")
+    arguments = [str(raw), str(out), "participant", "-w", str(work), "--use-plugin", str(plugin)]
+    arguments += ["--method", "laplacian-seg", "--fit-radius", "3"]
+    assert main(arguments) == 0
+    expected = outputs(out)
+    rng = random.Random(11)
+    for _ in range(50 * TRIES):
+        files = sorted(path for path in work.glob("bids_qcm_*/*/*/*") if path.stat().st_size)
+        damage(rng.choice(files), rng)
+        if rng.random() < 0.5:
+            shutil.rmtree(out)
+        assert main(arguments) == 0
+        assert outputs(out) == expected
 
 
 @pytest.mark.slow

@@ -11,8 +11,6 @@ from bids_qcm.recon import METHODS
 TRUTH_DESC = "truth"
 """``desc`` label of a phantom's true conductivity, which no method computed."""
 
-_METHODS = {method.desc: name for name, method in METHODS.items()}
-
 
 @dataclass(frozen=True)
 class ConductivityMap:
@@ -54,20 +52,21 @@ def find_maps(derivatives: Path, participant: str) -> list[ConductivityMap]:
     NoInputError
         If the participant has no conductivity map.
     """
+    names = {method.desc: name for name, method in METHODS.items()}
     maps = []
     for extension in IMAGE_EXTENSIONS:
         for path in visible(derivatives, f"{participant}/**/*_condmap{extension}"):
             entities, _ = parse_name(path.name)
             desc = entities.pop("desc", "unnamed")
             if desc != TRUTH_DESC:
-                maps.append(ConductivityMap(path, join_name(entities), _METHODS.get(desc, desc)))
+                maps.append(ConductivityMap(path, join_name(entities), names.get(desc, desc)))
     if not maps:
         raise NoInputError(
             derivatives / participant,
             "has no conductivity map (*_condmap.nii.gz)",
             "compute the maps with bids-qcm, or give the derivative dataset that has them",
         )
-    order = list(_METHODS.values())
+    order = list(METHODS)
     return sorted(
         maps,
         key=lambda one: (

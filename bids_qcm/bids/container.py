@@ -3,6 +3,8 @@
 import os
 from collections.abc import Mapping
 
+from bids_qcm.bids.sidecar_schema import Container
+
 TAG_VARIABLE = "BIDS_QCM_CONTAINER_TAG"
 """Environment variable that the container image sets to its own tag."""
 
@@ -11,8 +13,8 @@ TAG_VARIABLE = "BIDS_QCM_CONTAINER_TAG"
 _ENGINES = {"APPTAINER_CONTAINER": "apptainer", "SINGULARITY_CONTAINER": "singularity"}
 
 
-def describe_container(environment: Mapping[str, str] = os.environ) -> dict[str, dict[str, str]]:
-    """Return the ``Container`` field of ``GeneratedBy``; an empty dict outside a container.
+def describe_container(environment: Mapping[str, str] = os.environ) -> Container | None:
+    """Return the container that the app runs in; None outside a container.
 
     Parameters
     ----------
@@ -21,14 +23,14 @@ def describe_container(environment: Mapping[str, str] = os.environ) -> dict[str,
 
     Returns
     -------
-    dict
+    Container or None
 
     Examples
     --------
     >>> describe_container({"BIDS_QCM_CONTAINER_TAG": "bids-qcm:0.1.0"})
-    {'Container': {'Type': 'docker', 'Tag': 'bids-qcm:0.1.0'}}
+    Container(type='docker', tag='bids-qcm:0.1.0')
     """
     if not environment.get(TAG_VARIABLE):
-        return {}
+        return None
     engine = next((name for key, name in _ENGINES.items() if key in environment), "docker")
-    return {"Container": {"Type": engine, "Tag": environment[TAG_VARIABLE]}}
+    return Container(type=engine, tag=environment[TAG_VARIABLE])

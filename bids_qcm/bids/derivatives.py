@@ -3,74 +3,35 @@
 import filecmp
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 from bids_qcm import __version__
-from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.datasets import APP_NAME, is_ours
 from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
-from bids_qcm.bids.images import atomic_write
-from bids_qcm.bids.names import join_name, stem
+from bids_qcm.bids.images import atomic_write, require_intact
+from bids_qcm.bids.names import stem
+from bids_qcm.bids.outputs import OUTPUTS
+from bids_qcm.bids.sidecar_schema import DatasetDescription, GeneratedBy, SourceDataset
 
 BIDS_VERSION = "1.10.0"
-
-MAGNITUDE_ENTITIES = MappingProxyType({"part": "mag", "desc": "preproc"})
-"""Entities that the magnitude belonging to phi0 has in addition to the acquisition's entities."""
-
-B1_ORIGINS = ("measured", "model")
-"""Labels of the ``desc`` entity of ``|B1+|`` maps."""
 
 # BIDS has no suffix for conductivity and requires an echo entity for MEGRE, which the combined
 # magnitude lacks. The validator does not ignore a folder if its pattern ends with a slash.
 _BIDSIGNORE = (
-    "*_condmap.*",
-    "*_condstd.*",
-    "*_condstats.*",
-    "*_phi0map.*",
-    "*_TB1map.*",
-    f"*_{join_name(MAGNITUDE_ENTITIES)}_*.*",
+    *(output.ignored for output in OUTPUTS.values() if not output.in_bids),
     "sub-*.html",
     "figures",
     "group_*",
     "logs",
 )
 
-
-def derivative_path(
-    output_dir: Path, acquisition: Acquisition, suffix: str, extension: str, **entities: str
-) -> Path:
-    """Return the path of a derivative in ``anat``.
-
-    Parameters
-    ----------
-    output_dir : Path
-    acquisition : Acquisition
-    suffix, extension : str
-        Suffix and file extension, such as ``condmap`` and ``.nii.gz``.
-    **entities : str
-        Additional entities, in the BIDS order.
-
-    Returns
-    -------
-    Path
-    """
-    name = join_name({**acquisition.output_entities, **entities}, suffix)
-    folders = [f"sub-{acquisition.subject}"]
-    if acquisition.session is not None:
-        folders.append(f"ses-{acquisition.session}")
-    return output_dir.joinpath(*folders, "anat", name + extension)
-
-
-def b1_path(output_dir: Path, acquisition: Acquisition, origin: str) -> Path:
-    """Return the path of an acquisition's ``|B1+|`` map, which BIDS stores in ``fmap``."""
-    path = derivative_path(output_dir, acquisition, "TB1map", ".nii.gz", desc=origin)
-    return path.parent.with_name("fmap") / path.name
+_WRITTEN_FOLDER = re.compile("(sub|ses)-.+|anat|fmap|figures|logs")
 
 
 def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
@@ -98,6 +59,26 @@ def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
     return f"bids:{name}:{path.relative_to(datasets[name]).as_posix()}"
 
 
+def refuse_links(output_dir: Path) -> None:
+    """Check that no folder of the dataset is a link that leads out of the dataset.
+
+    Raises
+    ------
+    OutputError
+        If there is such a link, through which results would be written to another folder.
+    """
+    root = output_dir.resolve()
+    for folder, names, _ in os.walk(output_dir):
+        names[:] = filter(_WRITTEN_FOLDER.fullmatch, names)
+        for path in (Path(folder, name) for name in names):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise OutputError(
+                    path,
+                    f"is a link that leads out of the output folder, to {path.resolve()}",
+                    "delete the link, or choose another OUTPUT_DIR",
+                )
+
+
 def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
     """Write ``dataset_description.json`` and ``.bidsignore`` of a derivative dataset.
 
@@ -123,15 +104,17 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
         name: quote(Path(os.path.relpath(path, output_dir)).as_posix())
         for name, path in datasets.items()
     }
-    description = {
-        "Name": "Conductivity maps by bids_qcm",
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": APP_NAME, "Version": __version__, **describe_container()}],
-        "SourceDatasets": [{"URL": link} for link in links.values()],
-        "DatasetLinks": links,
-    }
-    write_json(description_path, description)
+    description = DatasetDescription(
+        name="Conductivity maps by bids_qcm",
+        bids_version=BIDS_VERSION,
+        dataset_type="derivative",
+        generated_by=[
+            GeneratedBy(name=APP_NAME, version=__version__, container=describe_container())
+        ],
+        source_datasets=[SourceDataset(url=link) for link in links.values()],
+        dataset_links=links,
+    )
+    write_json(description_path, description.to_dict())
     ignored = output_dir / ".bidsignore"
     theirs = ignored.read_text().splitlines() if ignored.exists() else []
     write_text(ignored, "\n".join(dict.fromkeys([*theirs, *_BIDSIGNORE, ""])))
@@ -156,6 +139,11 @@ def copy_atomically(
     outdated : iterable of Path
         Files computed from the previous content of `path`. They are removed if the content
         changes.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
     """
 
     def write_sidecar() -> None:
@@ -165,6 +153,7 @@ def copy_atomically(
     if path.exists() and filecmp.cmp(source, path, shallow=False):
         write_sidecar()
         return
+    require_intact(source)
     with atomic_write(path) as temporary:
         shutil.copyfile(source, temporary)
         # The old file is removed before the new sidecar is written, so that an interruption never

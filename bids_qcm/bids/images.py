@@ -2,21 +2,19 @@
 
 import gzip
 import math
-import time
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from glob import escape
-from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 from uuid import uuid4
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content
 from bids_qcm.bids.geometry import check_axes, check_geometry
+from bids_qcm.grids import Grid, Volume
 from bids_qcm.phase import PhaseUnits, to_radians
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -47,54 +46,14 @@ _NO_INTEGERS = "has values that are not 32-bit integers"
 # deviation of interpolated labels.
 _ROUNDING = 1e-3
 
+_COMPUTE_AGAIN = "run the same command again, which computes the file again"
+
 _COMPRESSED = (".gz", ".mgz")
 _CHUNK_BYTES = 1 << 20
-
-# Different converters round the affine of the same scan differently.
-_TOLERANCE_MM = 0.1
 
 # Range of voxel sizes, wider than on any scanner. Voxel sizes in a wrong unit would lead to kernels
 # of millions of voxels.
 _VOXEL_SIZE_RANGE_MM = (0.05, 50.0)
-
-# Grace period of a new temporary file: another process may find the file after its creation and
-# before it is locked.
-_SECONDS_TO_LOCK = 1.0
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The voxel grid of an image in scanner coordinates.
-
-    Attributes
-    ----------
-    shape : tuple of 3 ints
-    affine : ndarray of float, shape (4, 4)
-        Maps voxel indices to scanner coordinates in mm.
-    """
-
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
-
-    @property
-    def n_voxels(self) -> int:
-        """Number of voxels."""
-        return math.prod(self.shape)
-
-    @property
-    def voxel_size(self) -> tuple[float, float, float]:
-        """Voxel size in mm."""
-        x, y, z = voxel_sizes(self.affine).round(6).tolist()
-        return x, y, z
-
-    def matches(self, other: "Grid") -> bool:
-        """Whether both grids have the same shape and all voxel positions agree within 0.1 mm."""
-        if self.shape != other.shape:
-            return False
-        # The difference of two affine maps is affine, so its norm is largest at a corner.
-        corners = np.array(list(product(*((0, n - 1) for n in self.shape))))
-        distance = apply_affine(self.affine - other.affine, corners)
-        return bool(np.all(np.linalg.norm(distance, axis=1) <= _TOLERANCE_MM))
 
 
 @dataclass(frozen=True)
@@ -191,6 +150,28 @@ def read_stored(path: Path) -> StoredImage:
     return StoredImage(values, float(slope), float(intercept))
 
 
+def require_intact(path: Path) -> None:
+    """Check that a result of this app, an image or a text, can be read to its end.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, incomplete or empty.
+    """
+    try:
+        if path.name.endswith(".nii.gz"):
+            stored = _proxy(_load(path))
+            with gzip.open(path) as stream:
+                n_bytes = sum(map(len, iter(lambda: stream.read(_CHUNK_BYTES), b"")))
+            complete = n_bytes >= stored.offset + math.prod(stored.shape) * stored.dtype.itemsize
+        else:
+            complete = bool(path.read_text(encoding="utf-8").strip())
+    except (InputError, *_UNREADABLE) as error:
+        raise InputError(path, f"is damaged ({error})", _COMPUTE_AGAIN) from error
+    if not complete:
+        raise InputError(path, "is damaged (the file is incomplete)", _COMPUTE_AGAIN)
+
+
 def read_parts(
     first: Path, second: Path, units: PhaseUnits | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -250,6 +231,11 @@ def read_values(path: Path) -> NDArray[np.float32]:
     return read_stored(path).scaled
 
 
+def read_volume(path: Path) -> Volume:
+    """Read the grid and the scaled values of an image, float32."""
+    return Volume(read_values(path), read_grid(path), path)
+
+
 def read_integers(path: Path) -> NDArray[np.int32]:
     """Read a label image or mask, shape (X, Y, Z), int32.
 
@@ -272,23 +258,22 @@ def read_integers(path: Path) -> NDArray[np.int32]:
     return whole
 
 
-def to_canonical(
-    values: NDArray[_Scalar], affine: NDArray[np.floating]
-) -> tuple[NDArray[_Scalar], NDArray[np.floating]]:
+def to_canonical(volume: Volume) -> Volume:
     """Reorient an image to the closest canonical (RAS+) orientation.
 
     Parameters
     ----------
-    values : ndarray, shape (X, Y, Z)
-    affine : ndarray, shape (4, 4)
+    volume : Volume
 
     Returns
     -------
-    values, affine : ndarray
+    Volume
         The same image with permuted and flipped axes; no value is interpolated.
     """
-    turn = io_orientation(affine)
-    return apply_orientation(values, turn), affine @ inv_ornt_aff(turn, values.shape)
+    turn = io_orientation(volume.grid.affine)
+    values = apply_orientation(volume.values, turn)
+    affine = volume.grid.affine @ inv_ornt_aff(turn, volume.values.shape)
+    return Volume(values, Grid(values.shape, affine), volume.path)
 
 
 def write_image(path: Path, values: NDArray[Any], like: Path) -> None:
@@ -346,9 +331,8 @@ def save_array(
 def atomic_write(path: Path) -> Iterator[Path]:
     """Context manager that yields a temporary path and renames it to `path` on success.
 
-    The temporary file is in the same folder and locked. Temporary files that an earlier process
-    left behind when it was killed are removed. A running process keeps its file locked, so its
-    file is not removed.
+    The temporary file is in the same folder and locked until it is renamed. Temporary files that
+    an earlier process left behind when it was killed are not locked, and are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     extension = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
@@ -357,31 +341,30 @@ def atomic_write(path: Path) -> Iterator[Path]:
         _remove_if_abandoned(left)
     temporary = path.with_name(f"{leading}{uuid4().hex[:12]}{extension}")
     try:
-        with temporary.open("wb") as held:
-            _lock(held)
+        with _locked_file(temporary):
             yield temporary
-        temporary.replace(path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _lock(file: BinaryIO) -> bool:
-    """Lock a file until it is closed; return whether the lock was obtained.
-
-    The lock fails if another process holds it, or if the file system does not support locks.
-    """
-    try:
-        flock(file, LOCK_EX | LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _locked_file(path: Path) -> BinaryIO:
+    """Create and lock a file; create it again if another process removes it before it is locked."""
+    while True:
+        file = path.open("wb")
+        # waits while another process, which takes the file for an abandoned one, removes it
+        with suppress(OSError):
+            flock(file, LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
 
 
 def _remove_if_abandoned(temporary: Path) -> None:
-    """Remove a temporary file that no process has locked and that is older than a second."""
+    """Remove a temporary file that no process has locked, if the file system supports locks."""
     with suppress(OSError), temporary.open("rb") as file:
-        if time.time() - temporary.stat().st_mtime > _SECONDS_TO_LOCK and _lock(file):
-            temporary.unlink(missing_ok=True)
+        flock(file, LOCK_EX | LOCK_NB)
+        temporary.unlink(missing_ok=True)
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:

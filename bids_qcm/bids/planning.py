@@ -1,7 +1,7 @@
 """Check the input of an acquisition before the computation, and plan the computation."""
 
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.finder import B1Origin, Finder, FoundB1, MaskOrigin
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid, StoredImage, read_grid, read_stored
+from bids_qcm.bids.images import StoredImage, read_grid, read_stored
 from bids_qcm.bids.sequences import (
     check_holds_phase,
     check_nucleus,
@@ -29,9 +29,11 @@ from bids_qcm.bids.sidecars import (
     shows_head,
 )
 from bids_qcm.checks.b1 import DeclaredB1
+from bids_qcm.grids import Grid
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.automatic import LARGEST_SCALE
+from bids_qcm.recon.kernels import Kernels
 from bids_qcm.recon.methods import DEFAULT_METHODS
 from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
@@ -98,6 +100,10 @@ class Plan:
         Whether the sidecar names the head as the body part; None if it names no body part.
     methods : tuple of str
         Names of the methods to compute, at least one.
+    kernels : mapping of str to Kernels
+        Kernels of each method; automatic radii have their largest values.
+    axes : tuple of int
+        Axes along which the phase is differentiated.
     refused : dict of str to str
         Requested methods that cannot be computed, with the reason.
     warnings : tuple of str
@@ -113,6 +119,8 @@ class Plan:
     segmentation: AuxiliaryImage | None
     mask: AuxiliaryImage | None
     methods: tuple[str, ...]
+    kernels: Mapping[str, Kernels]
+    axes: tuple[int, ...]
     refused: dict[str, str]
     warnings: tuple[str, ...]
     segmentation_alignment: Alignment = field(default_factory=Alignment)
@@ -210,23 +218,25 @@ def plan_acquisition(
     segmentation = finder.segmentation(
         datasets if segmentation_datasets is None else segmentation_datasets, mask
     )
-    methods, refused = _choose_methods(
+    kernels, refused = _choose_methods(
         settings, grid, segmentation.auxiliary, segmentation.why_none
     )
     left_out = []
-    if methods and not settings.methods:
+    if kernels and not settings.methods:
         # These are the default methods, which the user did not request by name, so a method that
         # cannot be computed leads to a warning.
         left_out = [f"{acquisition.name}: left out: {reason}" for reason in refused.values()]
         refused = {}
-    if not methods:
+    if not kernels:
         raise InputError(
             first_image,
             "; ".join(refused.values()),
             "change these options, or choose another --method",
         )
+    # the axes are the same for all methods
+    axes = next(iter(kernels.values())).axes
     b1 = FoundB1()
-    if any(map(settings.uses_b1, methods)):
+    if any(map(settings.uses_b1, kernels)):
         where = [settings.bids_dir, *datasets] if b1_datasets is None else b1_datasets
         b1 = finder.b1(where, frequency)
     return Plan(
@@ -245,7 +255,9 @@ def plan_acquisition(
         b1_alignment=b1.found.alignment,
         b1_declared=b1.declared,
         b1_origins=b1.origins,
-        methods=methods,
+        methods=tuple(kernels),
+        kernels=kernels,
+        axes=axes,
         refused=refused,
         manufacturer=str(sidecars[0].get("Manufacturer", "")),
         warnings=(
@@ -255,7 +267,7 @@ def plan_acquisition(
             *b1.found.warnings,
             *contradictions(separate),
             *_remarks(echoes),
-            *_sequence_warnings(acquisition, echoes, sidecars[0], grid, settings),
+            *_sequence_warnings(acquisition, echoes, sidecars[0], grid, axes, settings),
         ),
     )
 
@@ -337,17 +349,17 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
 
 def _choose_methods(
     settings: Settings, grid: Grid, segmentation: AuxiliaryImage | None, why_none: str
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the methods that can be computed, and the refused methods with their reasons."""
+) -> tuple[dict[str, Kernels], dict[str, str]]:
+    """Return the kernels of each method that can be computed, and the reasons of each refusal."""
     wanted = settings.methods or DEFAULT_METHODS[segmentation is not None]
-    refused = {}
+    kernels, refused = {}, {}
     for name in wanted:
         method = METHODS[name]
         if method.uses_labels and segmentation is None:
             refused[name] = f"{name} needs a segmentation: {why_none}"
             continue
         try:
-            choose_kernels(
+            kernels[name] = choose_kernels(
                 method,
                 grid.voxel_size,
                 grid.shape,
@@ -357,7 +369,7 @@ def _choose_methods(
             )
         except ValueError as error:
             refused[name] = f"{error} (--fit-radius, --integral-radius)"
-    return tuple(name for name in wanted if name not in refused), refused
+    return kernels, refused
 
 
 def _remarks(echoes: Sequence[EchoPlan]) -> list[str]:
@@ -373,6 +385,7 @@ def _sequence_warnings(
     echoes: Sequence[EchoPlan],
     sidecar: dict[str, Any],
     grid: Grid,
+    axes: Sequence[int],
     settings: Settings,
 ) -> list[str]:
     """Return warnings about a pulse sequence that may bias the conductivity."""
@@ -390,10 +403,7 @@ def _sequence_warnings(
             "effects, which bias the conductivity. Acquire several echoes, a spin echo or bSSFP"
         )
     axis = slice_axis(sidecar)
-    radii = [
-        one for one in (settings.fit_radius, settings.integral_radius) if one not in (None, "auto")
-    ]
-    if axis is not None and grid.shape[axis] > 1 and not any(one[axis] == 0 for one in radii):
+    if axis is not None and axis in axes and grid.shape[axis] > 1:
         in_plane = " ".join("0" if one == axis else "R" for one in range(3))
         warnings.append(
             f"{acquisition.name}: a 2-D acquisition of {grid.shape[axis]} slices. A constant phase "

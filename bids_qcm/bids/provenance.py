@@ -12,17 +12,22 @@ from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.finder import B1Origin, MaskOrigin
 from bids_qcm.bids.derivatives import bids_uri
 from bids_qcm.bids.planning import Plan
+from bids_qcm.bids.sidecar_schema import (
+    B1Sidecar,
+    CondstdSidecar,
+    MagnitudeSidecar,
+    MapSidecar,
+    MaskSidecar,
+    Phi0Sidecar,
+    SegmentationSidecar,
+    TissueLabels,
+    merge,
+)
+from bids_qcm.bids.tables import CONDSTATS
 from bids_qcm.recon import METHODS
-from bids_qcm.recon.inversion import INVERSION_REPLICATES, SMOOTHNESS
+from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
-from bids_qcm.recon.replicates import REPLICATES
 from bids_qcm.settings import Settings
-
-EXACT = "exact"
-"""Noise propagation through a method that is linear in the phase."""
-
-EXACT_BUT_MAGNITUDE = "exact for the phase noise, first order for the magnitude noise"
-"""Noise propagation through a linear method whose weights depend on the noisy magnitude."""
 
 _MADE_MASKS = {
     "T1w": "Filled hull of the tissue classes of a T1w image",
@@ -51,6 +56,41 @@ def software_versions() -> dict[str, str]:
     return {"bids_qcm": __version__, **{library: version(library) for library in _LIBRARIES}}
 
 
+def planned_sidecar(
+    output: str, plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str | None
+) -> dict[str, Any] | None:
+    """Return the part of an output's sidecar that is known before the computation.
+
+    Parameters
+    ----------
+    output : str
+        Name in :data:`bids_qcm.bids.outputs.OUTPUTS`.
+    plan, settings, datasets
+        As in :func:`phi0_metadata`.
+    method : str or None
+        Name of the method, for an output of a method.
+
+    Returns
+    -------
+    dict or None
+        None if the output has no sidecar, or if a node makes the whole sidecar.
+    """
+    match output:
+        case "condmap" if method is not None:
+            return condmap_metadata(plan, settings, datasets, method)
+        case "condstd" if method is not None:
+            return condstd_metadata(plan, settings, datasets, method)
+        case "condstats":
+            return dict(CONDSTATS)
+        case "phi0":
+            return phi0_metadata(plan, settings, datasets)
+        case "magnitude":
+            return magnitude_metadata(plan, datasets)
+        case "dseg":
+            return segmentation_metadata(plan, datasets)
+    return None
+
+
 def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) -> dict[str, Any]:
     """Return the sidecar of phi0; results of the computation are added later.
 
@@ -67,30 +107,29 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
         Fields of a JSON sidecar.
     """
     sources = [path for echo in plan.echoes for path in echo.files]
-    metadata = {
-        "Description": "Phase at echo time zero, unwrapped, sign applied",
-        "Units": "rad",
-        "Sources": [bids_uri(path, datasets) for path in sources],
-        "Segmentation": _uris_of_segmentation(plan, datasets),
-        "PhaseType": settings.phase_type,
-        "PhaseUnits": [echo.units.name if echo.units else "complex" for echo in plan.echoes],
-        "ImagingFrequency": plan.frequency / 1e6,
-        "ImagingFrequencySource": plan.frequency_source,
-        "Warnings": list(plan.warnings),
-        "SoftwareVersions": software_versions(),
-    }
-    if all(echo.time is not None for echo in plan.echoes):
-        metadata["EchoTime"] = [echo.time for echo in plan.echoes]
-    return metadata
+    echo_times = [echo.time for echo in plan.echoes if echo.time is not None]
+    return Phi0Sidecar(
+        description="Phase at echo time zero, unwrapped, sign applied",
+        units="rad",
+        sources=[bids_uri(path, datasets) for path in sources],
+        segmentation=_uris_of_segmentation(plan, datasets),
+        phase_type=settings.phase_type,
+        phase_units=[echo.units.name if echo.units else "complex" for echo in plan.echoes],
+        imaging_frequency=plan.frequency / 1e6,
+        imaging_frequency_source=plan.frequency_source,
+        warnings=list(plan.warnings),
+        software_versions=software_versions(),
+        echo_time=echo_times if len(echo_times) == len(plan.echoes) else None,
+    ).to_dict()
 
 
 def magnitude_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
     """Return the sidecar of the magnitude that belongs to phi0."""
-    return {
-        "Description": "Magnitude, root sum of squares over the echoes",
-        "SkullStripped": False,
-        "Sources": [bids_uri(path, datasets) for echo in plan.echoes for path in echo.files],
-    }
+    return MagnitudeSidecar(
+        description="Magnitude, root sum of squares over the echoes",
+        skull_stripped=False,
+        sources=[bids_uri(path, datasets) for echo in plan.echoes for path in echo.files],
+    ).to_dict()
 
 
 def condmap_metadata(
@@ -110,44 +149,40 @@ def condmap_metadata(
     dict
         Fields of a JSON sidecar.
     """
-    metadata = phi0_metadata(plan, settings, datasets)
-    metadata |= {
-        "Description": "Tissue conductivity at the Larmor frequency; NaN where it could not be "
+    uses_labels = METHODS[method].uses_labels
+    phi0 = phi0_metadata(plan, settings, datasets)
+    of_map = MapSidecar(
+        description="Tissue conductivity at the Larmor frequency; NaN where it could not be "
         "computed, 0 outside the mask",
-        "Units": "S/m",
-        "Method": method,
-        "B1Map": "none",
-        "B1MapRequested": settings.b1,
-    }
-    if METHODS[method].uses_magnitude:
-        metadata["MagnitudeDelta"] = MAGNITUDE_DELTA
-    if METHODS[method].form == "inversion":
-        metadata["Smoothness"] = SMOOTHNESS
-    if METHODS[method].uses_labels:
-        metadata["Sources"] += _uris_of_segmentation(plan, datasets)
-        metadata |= _confidence(plan) | plan.segmentation_alignment.describe()
-    return metadata
+        units="S/m",
+        sources=_uris_of_segmentation(plan, datasets) if uses_labels else [],
+        method=method,
+        b1_map="none",
+        b1_map_requested=settings.b1,
+    )
+    parameters: dict[str, Any] = dict(form_of(METHODS[method]).parameters)
+    of_method = MapSidecar(
+        magnitude_delta=MAGNITUDE_DELTA if METHODS[method].uses_magnitude else None,
+        **parameters,
+    )
+    of_labels = _confidence(plan) | plan.segmentation_alignment.describe() if uses_labels else {}
+    return merge(phi0, of_map.to_dict()) | of_method.to_dict() | of_labels
 
 
 def condstd_metadata(
     plan: Plan, settings: Settings, datasets: Mapping[str, Path], method: str
 ) -> dict[str, Any]:
     """Return the sidecar of a noise standard deviation map; see :func:`condmap_metadata`."""
-    of_laplacian = EXACT_BUT_MAGNITUDE if METHODS[method].uses_magnitude else EXACT
-    propagation = {
-        "laplacian": of_laplacian,
-        "integral": f"{REPLICATES} noise replicates",
-        "inversion": f"{INVERSION_REPLICATES} noise replicates, to first order",
-    }
     line = " in each echo, propagated to echo time zero by the least-squares line"
     line *= len(plan.echoes) > 1
-    return condmap_metadata(plan, settings, datasets, method) | {
-        "Description": "Standard deviation of the conductivity caused by the noise of the phase; "
+    of_std = CondstdSidecar(
+        description="Standard deviation of the conductivity caused by the noise of the phase; "
         "NaN and 0 as in the map",
-        "PhaseNoiseEstimate": f"magnitude noise / magnitude{line}; noise level estimated from the "
+        phase_noise_estimate=f"magnitude noise / magnitude{line}; noise level estimated from the "
         "mixed second differences of phi0",
-        "Propagation": propagation[METHODS[method].form],
-    }
+        propagation=form_of(METHODS[method]).propagation(METHODS[method]),
+    )
+    return condmap_metadata(plan, settings, datasets, method) | of_std.to_dict()
 
 
 def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) -> dict[str, Any]:
@@ -166,18 +201,19 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) 
     dict
         Fields of a JSON sidecar. A registration adds its results later.
     """
-    metadata: dict[str, Any] = {"Type": "ROI" if origin == "signal" else "Brain"}
     if origin in ("derivative", "T1w"):
         paths = _paths(plan.mask, plan.mask_alignment)
     elif origin == "template":
         paths = [plan.echoes[0].files[0]]
     else:
         paths = [path for echo in plan.echoes for path in echo.files]
-    if origin != "derivative":
-        metadata["Description"] = _MADE_MASKS[origin]
-    metadata["Sources"] = [bids_uri(path, datasets) for path in paths]
+    sidecar = MaskSidecar(
+        type="ROI" if origin == "signal" else "Brain",
+        description=_MADE_MASKS.get(origin),
+        sources=[bids_uri(path, datasets) for path in paths],
+    )
     described = plan.mask_alignment.describe() if origin in ("derivative", "T1w") else {}
-    return {**metadata, **described}
+    return sidecar.to_dict() | described
 
 
 def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> dict[str, Any]:
@@ -202,35 +238,33 @@ def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> d
     else:
         what = "Model of a homogeneous body that fills the outline of the signal"
         paths = [path for echo in plan.echoes for path in echo.files]
-    metadata = {
-        "Description": "Magnitude of B1+ divided by its median in the mask, 0 outside the mask. "
+    return B1Sidecar(
+        description="Magnitude of B1+ divided by its median in the mask, 0 outside the mask. "
         f"{what}",
-        "Units": "arbitrary",
-        "Sources": [bids_uri(path, datasets) for path in paths],
-    }
-    if origin == "measured" and plan.b1_alignment.steps:
-        described = plan.b1_alignment.describe()
-        metadata["Transforms"] = described["Transforms"]
-    return metadata
+        units="arbitrary",
+        sources=[bids_uri(path, datasets) for path in paths],
+        transforms=plan.b1_alignment.transform_names() if origin == "measured" else None,
+    ).to_dict()
 
 
 def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
     """Return the sidecar of the segmentation that the methods use."""
     confidence = _confidence(plan)
-    low = ", with low confidence" if confidence.get("SegmentationConfidence") == "low" else ""
-    return {
-        "Description": f"Tissue labels in the grid of the phase{low}",
-        "Sources": _uris_of_segmentation(plan, datasets),
-        **confidence,
-        **plan.segmentation_alignment.describe(),
-    }
+    low = ", with low confidence" if confidence else ""
+    sidecar = SegmentationSidecar(
+        description=f"Tissue labels in the grid of the phase{low}",
+        sources=_uris_of_segmentation(plan, datasets),
+    )
+    return sidecar.to_dict() | confidence | plan.segmentation_alignment.describe()
 
 
-def _confidence(plan: Plan) -> dict[str, str]:
+def _confidence(plan: Plan) -> dict[str, Any]:
     """Return fields that mark a segmentation computed by the app; empty for any other."""
     if plan.segmentation is None or plan.segmentation.kind != "t1w":
         return {}
-    return {"SegmentationConfidence": "low", "SegmentationMethod": "tissue classes of a T1w image"}
+    return TissueLabels(
+        segmentation_confidence="low", segmentation_method="tissue classes of a T1w image"
+    ).to_dict()
 
 
 def _uris_of_segmentation(plan: Plan, datasets: Mapping[str, Path]) -> list[str]:

@@ -8,24 +8,43 @@ from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from bids_qcm.bids.anatomy.datasets import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
-from bids_qcm.bids.derivatives import B1_ORIGINS, MAGNITUDE_ENTITIES
 from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.files import require_content, visible
-from bids_qcm.bids.names import join_name, parse_name, stem
+from bids_qcm.bids.names import parse_name, stem
+from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
+from bids_qcm.bids.sidecar_schema import (
+    CondmapSidecar,
+    CondstdSidecar,
+    Fields,
+    MaskSidecar,
+    Phi0Sidecar,
+    SegmentationSidecar,
+    json_key,
+)
 from bids_qcm.bids.tables import read_condstats
+from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.verdict import Verdict, disagreements, with_disagreement
 from bids_qcm.segmentation.tissues import TISSUES
 from bids_qcm.statistics import WHOLE_MASK
 
 # Sidecar fields that must agree with phi0 for a map to belong to the same run.
-_SHARED = ("PhaseSign", "PhaseType", "MaskType", "MaskOrigin", "Segmentation", "ImagingFrequency")
+_SHARED = (
+    "phase_sign",
+    "phase_type",
+    "mask_type",
+    "mask_origin",
+    "segmentation",
+    "imaging_frequency",
+)
 
 _MOSTLY = 0.5
+
+_Schema = TypeVar("_Schema", bound=Fields)
 
 # Tissues that are compared between methods. Cerebrospinal fluid is left out, because each kernel
 # size averages it with its surroundings to a different degree.
@@ -48,9 +67,9 @@ class MapResult:
     condmap: Path
 
     @cached_property
-    def sidecar(self) -> dict[str, Any]:
-        """Content of the map's sidecar."""
-        return read_sidecar(self.condmap)
+    def sidecar(self) -> CondmapSidecar:
+        """Fields of the map's sidecar."""
+        return read_sidecar(self.condmap, CondmapSidecar)
 
     @property
     def desc(self) -> str:
@@ -60,23 +79,28 @@ class MapResult:
     @property
     def condstd(self) -> Path | None:
         """File of the noise standard deviation; None if it does not exist."""
-        return self._beside("condstd.nii.gz")
+        return self._beside("condstd")
+
+    @cached_property
+    def condstd_sidecar(self) -> CondstdSidecar | None:
+        """Fields of the sidecar of the noise standard deviation; None if there is no such map."""
+        return read_sidecar(self.condstd, CondstdSidecar) if self.condstd else None
 
     @property
     def own_verdict(self) -> Verdict | None:
         """Verdict on the map alone; None for a map from a version without verdicts."""
-        if "Verdict" not in self.sidecar:
+        if self.sidecar.verdict is None:
             return None
-        return Verdict(self.sidecar["Verdict"], tuple(self.sidecar.get("VerdictReasons", ())))
+        return Verdict(self.sidecar.verdict, tuple(self.sidecar.verdict_reasons or ()))
 
     @property
     def condstats(self) -> Path | None:
         """File of the statistics table; None if it does not exist."""
-        return self._beside("condstats.tsv")
+        return self._beside("condstats")
 
-    def _beside(self, ending: str) -> Path | None:
-        name = self.condmap.name.replace("condmap.nii.gz", ending)
-        return existing(self.condmap.with_name(name))
+    def _beside(self, output: str) -> Path | None:
+        start = self.condmap.name.removesuffix(OUTPUTS["condmap"].file_name(""))
+        return existing(self.condmap.with_name(start + OUTPUTS[output].file_name("")))
 
 
 @dataclass(frozen=True)
@@ -114,9 +138,15 @@ class Result:
         return self.record.acquisition if self.record else self.source
 
     @cached_property
-    def sidecar(self) -> dict[str, Any]:
-        """Content of the phi0 sidecar, or of the first map's sidecar if there is no phi0 file."""
-        return read_sidecar(self.phi0) if self.phi0 else self.maps[0].sidecar
+    def sidecar(self) -> Phi0Sidecar:
+        """Fields of the phi0 sidecar, or of the first map's sidecar if there is no phi0 file."""
+        return read_sidecar(self.phi0, Phi0Sidecar) if self.phi0 else self.maps[0].sidecar
+
+    @property
+    def literature(self) -> dict[str, float]:
+        """Literature value of each tissue's conductivity, S/m; empty without a frequency."""
+        frequency = self.sidecar.imaging_frequency
+        return {} if frequency is None else literature_conductivity(1e6 * frequency)
 
     @cached_property
     def disagreements(self) -> dict[str, float]:
@@ -145,40 +175,57 @@ class Result:
     @property
     def phi0(self) -> Path | None:
         """File of the phase at echo time zero; None if it does not exist."""
-        return self._file("phi0map.nii.gz")
+        return existing(OUTPUTS["phi0"].beside(self.folder, self.source))
 
     @property
     def segmentation(self) -> Path | None:
         """File of the tissue labels; None if the last run did not use a segmentation."""
-        return self._file("seg-tissue_dseg.nii.gz") if self.sidecar["Segmentation"] else None
+        if not self.sidecar.segmentation:
+            return None
+        return existing(OUTPUTS["dseg"].beside(self.folder, self.source))
+
+    @property
+    def tissue_names(self) -> Path:
+        """File with the names of the tissue labels, which is written with the labels."""
+        return OUTPUTS["labels"].beside(self.folder, self.source)
+
+    @cached_property
+    def segmentation_sidecar(self) -> SegmentationSidecar | None:
+        """Fields of the segmentation's sidecar; None without a segmentation."""
+        path = self.segmentation
+        return read_sidecar(path, SegmentationSidecar) if path else None
 
     @property
     def b1_map(self) -> Path | None:
         """File of the ``|B1+|`` map that was used for at least one map; None if there is none."""
-        for origin in B1_ORIGINS:
-            path = self.folder.with_name("fmap") / f"{self.source}_desc-{origin}_TB1map.nii.gz"
+        for origin in OUTPUTS["b1"].variants:
+            path = OUTPUTS["b1"].beside(self.folder, self.source, origin)
             if self.with_b1(origin) and path.exists():
                 return path
         return None
 
     def with_b1(self, origin: str) -> list[MapResult]:
         """Return the conductivity maps that were computed with ``|B1+|`` of the given origin."""
-        return [one for one in self.maps if one.sidecar.get("B1Map") == origin]
+        return [one for one in self.maps if one.sidecar.b1_map == origin]
 
     @property
     def mask(self) -> Path:
         """File of the mask, which is always written with the maps."""
-        return self.folder / f"{self.source}_desc-{self.sidecar['MaskType']}_mask.nii.gz"
+        kind = self.sidecar.mask_type
+        kinds = [kind] if kind else OUTPUTS["mask"].variants
+        paths = [OUTPUTS["mask"].beside(self.folder, self.source, one) for one in kinds]
+        return next((path for path in paths if path.exists()), paths[0])
+
+    @cached_property
+    def mask_sidecar(self) -> MaskSidecar:
+        """Fields of the mask's sidecar."""
+        return read_sidecar(self.mask, MaskSidecar)
 
     @property
     def magnitude(self) -> Path | None:
         """File of the magnitude that belongs to phi0; None if it does not exist."""
-        name = f"{self.source}_{join_name(MAGNITUDE_ENTITIES)}_*.nii.gz"
-        found = sorted(visible(self.folder, name))
+        found = sorted(visible(self.folder, OUTPUTS["magnitude"].file_name(self.source)))
         return found[0] if found else None
-
-    def _file(self, ending: str) -> Path | None:
-        return existing(self.folder / f"{self.source}_{ending}")
 
 
 def _compared_medians(condstats: Path) -> dict[str, float]:
@@ -193,12 +240,11 @@ def existing(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def read_sidecar(image: Path) -> dict[str, Any]:
-    """Return the content of a derivative's own sidecar, without inheritance."""
+def read_sidecar(image: Path, schema: type[_Schema]) -> _Schema:
+    """Return the fields of a derivative's own sidecar, without inheritance."""
     path = image.with_name(f"{stem(image)}.json")
     require_content(path)
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return schema.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[str]:
@@ -273,7 +319,7 @@ def duplicate_maps(results: Sequence[Result]) -> list[str]:
     first: dict[frozenset[str], Result] = {}
     found = []
     for result in results:
-        images = frozenset(uri for uri in result.sidecar["Sources"] if "_part-" in uri)
+        images = frozenset(uri for uri in result.sidecar.sources or () if "_part-" in uri)
         other = first.setdefault(images, result)
         if other is not result:
             found.append(
@@ -307,42 +353,46 @@ def map_warnings(result: Result) -> list[str]:
         Warnings from all sidecars, and warnings derived from their numbers, without duplicates.
     """
     sidecar = result.sidecar
-    found = list(sidecar.get("Warnings", ()))
-    if sidecar.get("PhaseSignWeak"):
+    found = list(sidecar.warnings or ())
+    if sidecar.phase_sign_weak:
         found.append(_weak_sign(sidecar))
-    if result.segmentation:
-        found += read_sidecar(result.segmentation).get("Warnings", ())
-    invalid = {one.method: one.sidecar.get("InvalidFraction", 0) for one in result.maps}
+    if result.segmentation_sidecar:
+        found += result.segmentation_sidecar.warnings or ()
+    invalid = {one.method: one.sidecar.invalid_fraction or 0 for one in result.maps}
     mostly = [f"{method} ({share:.0%})" for method, share in invalid.items() if share > _MOSTLY]
     if mostly:
         found.append(f"more than half of the mask is invalid: {', '.join(mostly)}")
     for one in result.maps:
-        found += one.sidecar.get("Warnings", ())
+        found += one.sidecar.warnings or ()
         found += _caveats_of_map(one, result)
     return list(dict.fromkeys(found))
 
 
-def _weak_sign(sidecar: Mapping[str, Any]) -> str:
-    evidence = (
-        f"the evidence for the sign of the phase is weak: {sidecar['PhaseSignAgreement']:.0%} of "
-        "the voxels agree; "
-    )
-    if sidecar.get("PhaseSignOrigin") == "Manufacturer":
+def _weak_sign(sidecar: Phi0Sidecar) -> str:
+    agreement = sidecar.phase_sign_agreement
+    share = "an unknown fraction" if agreement is None else f"{agreement:.0%}"
+    evidence = f"the evidence for the sign of the phase is weak: {share} of the voxels agree; "
+    if sidecar.phase_sign_origin == "Manufacturer":
         evidence += (
-            f"the sign {sidecar['PhaseSign']} was used, which is usual for this manufacturer; "
+            f"the sign {sidecar.phase_sign} was used, which is usual for this manufacturer; "
         )
     return evidence + "check the map, and give the correct sign with --sign if you know it"
 
 
 def _caveats_of_map(one: MapResult, result: Result) -> list[str]:
     found = []
-    if one.sidecar.get("PredictedStd", 0) > one.sidecar.get("TargetStd", 0):
+    predicted, target = one.sidecar.predicted_std, one.sidecar.target_std
+    if predicted is not None and target is not None and predicted > target:
         found.append(
             f"{one.method}: even twice the published radii give a noise standard deviation of "
-            f"{one.sidecar['PredictedStd']:.2g} S/m, above the target of "
-            f"{one.sidecar['TargetStd']:.2g} S/m; larger radii would average out the anatomy"
+            f"{predicted:.2g} S/m, above the target of {target:.2g} S/m; larger radii would "
+            "average out the anatomy"
         )
-    differing = [key for key in _SHARED if one.sidecar.get(key) != result.sidecar.get(key)]
+    differing = [
+        json_key(name)
+        for name in _SHARED
+        if getattr(one.sidecar, name) != getattr(result.sidecar, name)
+    ]
     if differing:
         found.append(
             f"{one.condmap.name} is from an earlier run with a different {' and '.join(differing)} "

@@ -1,14 +1,17 @@
 """Run records: date, duration, command line and failures of the last run of an acquisition."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.derivatives import write_json
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import join_name, parse_name
+
+_Kind = TypeVar("_Kind", "Failure", "RunRecord")
 
 LOGS = "logs"
 """Folder of a derivative dataset with run records, crash reports and the methods text."""
@@ -28,14 +31,16 @@ class Failure:
         Path of nipype's crash report, relative to the dataset.
     """
 
-    step: str
-    error: str
+    step: str = ""
+    error: str = ""
     crash_file: str | None = None
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """The record of the last run of an acquisition.
+
+    The defaults are for records of other versions, which may lack a field.
 
     Attributes
     ----------
@@ -53,10 +58,10 @@ class RunRecord:
     """
 
     acquisition: str
-    source: str
-    date: str
-    command: str
-    seconds: float
+    source: str = ""
+    date: str = ""
+    command: str = ""
+    seconds: float = 0.0
     failures: tuple[Failure, ...] = ()
 
     @property
@@ -100,7 +105,12 @@ def read_records(output_dir: Path, participant: str) -> list[RunRecord]:
     """
     records = []
     for path in sorted(visible(output_dir / LOGS, f"{participant}_*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        failures = tuple(Failure(**failure) for failure in content.pop("failures"))
-        records.append(RunRecord(**content, failures=failures))
+        content = {"acquisition": path.stem, **json.loads(path.read_text(encoding="utf-8"))}
+        failures = tuple(_known(Failure, failure) for failure in content.get("failures", ()))
+        records.append(_known(RunRecord, content | {"failures": failures}))
     return records
+
+
+def _known(kind: type[_Kind], content: Mapping[str, Any]) -> _Kind:
+    """Return a record without the fields of other versions."""
+    return kind(**{one.name: content[one.name] for one in fields(kind) if one.name in content})

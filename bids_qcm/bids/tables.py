@@ -66,8 +66,8 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        One row for each tissue and erosion, by column. ``tissue`` is a string, all other values
-        are numbers; a missing value is NaN.
+        One row for each tissue and erosion, with the columns of `CONDSTATS`. ``tissue`` is a
+        string, all other values are numbers; a missing value is NaN.
 
     Raises
     ------
@@ -78,12 +78,13 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
     # pandas takes ten times as long for a small table, and a group has thousands of tables.
     with path.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t"))
-    return [{name: _value(name, text) for name, text in row.items()} for row in rows]
+    # a table of another version may lack a column
+    return [{name: _value(name, row.get(name, "n/a")) for name in CONDSTATS} for row in rows]
 
 
 def _value(column: str, text: str) -> Any:  # noqa: ANN401
     if column == "tissue":
         return text
-    if column in ("label", "erosion", "n"):
-        return int(text)
-    return float("nan") if text == "n/a" else float(text)
+    if text == "n/a":
+        return float("nan")
+    return int(text) if column in ("label", "erosion", "n") else float(text)

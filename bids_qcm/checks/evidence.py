@@ -9,6 +9,7 @@ from scipy.special import ndtr
 
 from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.plausible import PLAUSIBLE, is_implausible
+from bids_qcm.grids import Volume
 
 LEAST_VOXELS = 30
 """Smallest number of valid voxels for which the median of a tissue is computed."""
@@ -70,9 +71,8 @@ class Evidence:
 
 
 def gather_evidence(
-    conductivity: NDArray[np.floating],
+    condmap: Volume,
     mask: NDArray[np.bool_],
-    affine: NDArray[np.floating],
     *,
     frequency: float,
     labels: NDArray[np.integer] | None = None,
@@ -86,12 +86,10 @@ def gather_evidence(
 
     Parameters
     ----------
-    conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+    condmap : Volume of float
+        Conductivity in S/m; invalid where not finite.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels for which conductivity was computed.
-    affine : ndarray of float, shape (4, 4)
-        Affine from voxel indices to mm (RAS axes: right, anterior, superior).
     frequency : float
         Larmor frequency, Hz.
     labels : ndarray of int, shape (X, Y, Z), optional
@@ -116,7 +114,7 @@ def gather_evidence(
     """
     if not mask.any():
         raise ValueError("the mask is empty")
-    values = conductivity[mask].astype(np.float64)
+    values = condmap.values[mask].astype(np.float64)
     valid = np.isfinite(values)
     median = float(np.median(values[valid])) if valid.any() else float("nan")
     tissues = np.zeros(values.shape, np.int32) if labels is None else labels[mask]
@@ -125,7 +123,7 @@ def gather_evidence(
     noise = {}
     if std is not None:
         noise = _noise(values[valid], std[mask][valid], median)
-    to_world = np.asarray(affine, np.float64)[:3]
+    to_world = condmap.grid.affine[:3]
     positions = np.argwhere(mask)[valid] @ to_world[:, :3].T
     relative = _relative_to_tissue(values[valid], tissues[valid], median)
     return Evidence(

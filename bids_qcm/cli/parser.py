@@ -62,12 +62,6 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
             parser.error(
                 f"argument --dry-run: not allowed with --{flag}, which computes no maps either"
             )
-    work_dir = options.work_dir.resolve()
-    if needs_raw_data and set("[]*?") & set(str(work_dir)):
-        parser.error(
-            f"argument --work-dir: {work_dir} contains one of the characters [ ] * ?, which nipype "
-            "reads as a file pattern; choose another folder"
-        )
     slurm_arguments: tuple[str, ...] = ()
     if options.write_slurm:
         # the module of the scripts imports numerical libraries
@@ -80,7 +74,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         output_dir=options.output_dir.resolve(),
         analysis_level=options.analysis_level,
         command=shlex.join([parser.prog, *argv]),
-        work_dir=work_dir,
+        work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
         bids_filters=options.bids_filter_file.get("phase", {}),
@@ -123,6 +117,8 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
             "OUTPUT_DIR is inside the raw data of BIDS_DIR; choose another folder, such as "
             f"{settings.bids_dir / 'derivatives' / 'bids_qcm'}"
         )
+    if needs_raw_data:
+        _check_work_dir(parser, settings)
     return settings, options.verbose
 
 
@@ -408,6 +404,25 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
 def _in_raw_data(folder: Path, bids_dir: Path) -> bool:
     """Whether a folder lies in the dataset, but not in its ``derivatives`` folder."""
     return folder.is_relative_to(bids_dir) and not folder.is_relative_to(bids_dir / "derivatives")
+
+
+def _check_work_dir(parser: argparse.ArgumentParser, settings: Settings) -> None:
+    work_dir = settings.work_dir
+    if set("[]*?") & set(str(work_dir)):
+        parser.error(
+            f"argument --work-dir: {work_dir} contains one of the characters [ ] * ?, which nipype "
+            "reads as a file pattern; choose another folder"
+        )
+    if work_dir.is_relative_to(settings.bids_dir):
+        parser.error(
+            f"argument --work-dir: {work_dir} is inside BIDS_DIR; choose another folder, such as "
+            f"{settings.bids_dir.with_name('work')}"
+        )
+    if work_dir == settings.output_dir:
+        parser.error(
+            f"argument --work-dir: {work_dir} is also OUTPUT_DIR; choose another folder, such as "
+            f"{settings.output_dir.with_name('work')}"
+        )
 
 
 def _expand(methods: Sequence[str]) -> tuple[str, ...]:

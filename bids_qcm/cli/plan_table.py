@@ -30,24 +30,25 @@ def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
         limit.
     """
     plans = [result.plan for result in results if result.plan is not None]
+    times = [seconds(plan, settings) for plan in plans]
     lines = []
     if plans:
-        table = pd.DataFrame([_row(plan, settings) for plan in plans])
+        rows = [_row(plan, settings, time) for plan, time in zip(plans, times, strict=True)]
+        table = pd.DataFrame(rows)
         lines += table.to_string(index=False, justify="left").splitlines()
     lines += [
         f"skipped: {result.acquisition.name}: {failure.error}"
         for result in results
         for failure in result.failures
     ]
-    total = sum(seconds(plan, settings) for plan in plans)
     lines.append(
-        f"{len(plans)} of {len(results)} acquisition(s) to compute: about {_time(total)} in "
+        f"{len(plans)} of {len(results)} acquisition(s) to compute: about {_time(sum(times))} in "
         f"{settings.nprocs} thread(s), within {memory_limit_gb(settings):.1f} GB of memory"
     )
     return "\n".join(lines)
 
 
-def _row(plan: Plan, settings: Settings) -> dict[str, str | int]:
+def _row(plan: Plan, settings: Settings, time: float) -> dict[str, str | int]:
     return {
         "acquisition": plan.acquisition.name,
         "echoes": len(plan.echoes),
@@ -59,7 +60,7 @@ def _row(plan: Plan, settings: Settings) -> dict[str, str | int]:
         "|B1+|": _b1(plan, settings),
         "methods": " ".join(plan.methods),
         "GB": f"{acquisition_gb(plan, settings):.1f}",
-        "time": _time(seconds(plan, settings)),
+        "time": _time(time),
     }
 
 

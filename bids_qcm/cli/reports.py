@@ -5,6 +5,8 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from bids_qcm.bids.results import duplicate_maps, find_results, reported_partici
 from bids_qcm.bids.run_records import new_record, write_record
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.cli.summary import Summary
+from bids_qcm.folders import make_private
 from bids_qcm.settings import Settings
 
 LOGGER = logging.getLogger("bids_qcm")
@@ -104,7 +107,10 @@ def report_group(settings: Settings) -> ExitStatus:
 
 def _set_matplotlib_cache(settings: Settings) -> None:
     """Move matplotlib's font cache from the home directory to the work directory."""
-    os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
+    # the group level needs no work directory, and matplotlib chooses another folder then
+    with suppress(OSError):
+        if not make_private(settings.work_dir):
+            os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
 
 
 def _write_records(
@@ -140,11 +146,29 @@ def _write_pages(participants: Sequence[str], settings: Settings, summary: Summa
         for participant in participants:
             _log_report(participant, _call(_write_page, participant, *arguments), summary)
         return
+    for participant, future in _in_pool(n_workers, participants, *arguments).items():
+        if isinstance(future.exception(), BrokenProcessPool):
+            # When a worker is killed, the pool does not report which page it was writing, and loses
+            # all pages that are not finished. Each of them is written again, alone.
+            LOGGER.warning("%s: a process was killed; this page is written again", participant)
+            (future,) = _in_pool(1, [participant], *arguments).values()
+        _log_report(participant, future, summary)
+
+
+def _in_pool(
+    n_workers: int, participants: Sequence[str], output_dir: Path, sessions: int | None
+) -> dict[str, Future[list[Path]]]:
+    """Write pages in a new pool of processes; return a completed future for each participant."""
     context = multiprocessing.get_context("forkserver")
+    futures: dict[str, Future[list[Path]]] = {}
     with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
-        futures = {name: pool.submit(_write_page, name, *arguments) for name in participants}
-        for participant, future in futures.items():
-            _log_report(participant, future, summary)
+        for name in participants:
+            try:
+                futures[name] = pool.submit(_write_page, name, output_dir, sessions)
+            except BrokenProcessPool as error:
+                futures[name] = Future()
+                futures[name].set_exception(error)
+    return futures
 
 
 def _write_page(participant: str, output_dir: Path, sessions: int | None) -> list[Path]:

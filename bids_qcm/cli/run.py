@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,12 @@ from pathlib import Path
 from bids_qcm import __version__
 from bids_qcm.bids.anatomy.datasets import derivative_datasets
 from bids_qcm.bids.dataset import check_description, find_acquisitions
-from bids_qcm.bids.derivatives import write_dataset_files
+from bids_qcm.bids.derivatives import refuse_links, write_dataset_files
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.run_records import LOGS, Failure
+from bids_qcm.bids.run_records import Failure
 from bids_qcm.cli.exits import ExitStatus, status_of
+from bids_qcm.cli.limits import check_semaphores
 from bids_qcm.cli.parser import parse_settings
 from bids_qcm.cli.plan_table import plan_table
 from bids_qcm.cli.reports import rebuild_citation, rebuild_reports, report_group, report_run
@@ -89,6 +89,7 @@ def run_command(settings: Settings, verbosity: int) -> int:
 
 
 def _run(settings: Settings, *, verbose: bool) -> ExitStatus:
+    refuse_links(settings.output_dir)
     if settings.analysis_level == "group":
         return report_group(settings)
     if settings.reports_only:
@@ -157,6 +158,7 @@ def _compute_all(
 ) -> None:
     """Run the workflows of all plans in batches and add the results to the summary."""
     settings = preflight.settings
+    check_semaphores()
     # nipype reads its configuration on import, so modules that import nipype are imported later
     from bids_qcm.workflows.configuration import (
         configure_nipype,
@@ -167,6 +169,7 @@ def _compute_all(
     configure_nipype(settings, verbose=verbose)
     limit_threads(settings)
     share_compiled_code(settings)
+    from bids_qcm.workflows.computing import compute_acquisitions
     from bids_qcm.workflows.locks import lock_acquisitions
 
     locked = (
@@ -183,49 +186,11 @@ def _compute_all(
             for plan in checked:
                 if plan.acquisition.name not in own_names:
                     summary.fail(plan.acquisition, Failure("work directory", locked))
-            errors = _compute(ours, settings, datasets, summary) if ours else {}
-        if errors and settings.stop_on_first_crash:
+            outcomes = compute_acquisitions(ours, settings, datasets) if ours else []
+            for outcome in outcomes:
+                summary.add_outcome(outcome, settings)
+        if settings.stop_on_first_crash and any(outcome.failures for outcome in outcomes):
             break
-
-
-def _compute(
-    plans: Sequence[Plan], settings: Settings, datasets: Mapping[str, Path], summary: Summary
-) -> dict[str, str]:
-    """Run one workflow and return the errors of the failed nodes by node name."""
-    from bids_qcm.workflows.acquisition import write_node_name
-    from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf, run_name
-    from bids_qcm.workflows.running import crash_reports, run_workflow
-
-    if settings.clean_workdir:
-        for plan in plans:
-            folder = acquisition_wf_name(plan.acquisition)
-            shutil.rmtree(settings.work_dir / run_name(settings) / folder, ignore_errors=True)
-    workflow = init_bids_qcm_wf(plans=plans, settings=settings, datasets=datasets)
-    monitor = run_workflow(workflow, settings)
-    if monitor.errors:
-        LOGGER.error("crash reports are in %s", settings.output_dir / LOGS)
-    crashes = crash_reports(settings.output_dir / LOGS)
-    for plan in plans:
-        prefix = acquisition_wf_name(plan.acquisition)
-        steps = [node for node in monitor.errors if node.startswith(f"{prefix}.")]
-        for node in steps:
-            crash = crashes.get(node)
-            failure = Failure(
-                node.removeprefix(f"{prefix}."),
-                monitor.errors[node],
-                None if crash is None else crash.relative_to(settings.output_dir).as_posix(),
-            )
-            summary.fail(plan.acquisition, failure)
-        summary.seconds[plan.acquisition.name] = sum(
-            seconds for node, seconds in monitor.seconds.items() if node.startswith(f"{prefix}.")
-        )
-        finished = [m for m in plan.methods if f"{prefix}.{write_node_name(m)}" in monitor.finished]
-        summary.add_maps(plan, settings, finished)
-        if not steps:
-            for method in plan.methods:
-                if method not in finished:
-                    summary.fail(plan.acquisition, Failure(method, f"{method} was not computed"))
-    return monitor.errors
 
 
 def _open_standard_streams() -> None:

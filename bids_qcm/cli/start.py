@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 from bids_qcm import __version__
+from bids_qcm.bids.errors import InputError
+from bids_qcm.cli.exits import status_of
+from bids_qcm.cli.limits import check_limits
 
 
 def main() -> int:
@@ -22,6 +25,11 @@ def main() -> int:
         print(f"bids-qcm {__version__}")
         return 0
     _ensure_home()
+    try:
+        check_limits()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return status_of(error)
     from bids_qcm.cli.parser import parse_settings
 
     settings, verbosity = parse_settings()

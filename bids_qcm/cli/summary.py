@@ -6,17 +6,21 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.names import join_name
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.results import duplicate_maps, find_results, map_warnings, read_sidecar
+from bids_qcm.bids.results import duplicate_maps, find_results, map_warnings
 from bids_qcm.bids.run_records import Failure
+from bids_qcm.bids.sidecar_schema import MaskSidecar, SegmentationSidecar
 from bids_qcm.checks.verdict import Verdict
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.preflight import PlanningResult
+
+if TYPE_CHECKING:  # the module imports nipype
+    from bids_qcm.workflows.computing import Outcome
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -102,7 +106,15 @@ class Summary:
                 self._warnings.update(result.plan.warnings)
         return plans
 
-    def add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
+    def add_outcome(self, outcome: "Outcome", settings: Settings) -> None:
+        """Add the failures, the duration and the maps of a computed acquisition."""
+        acquisition = outcome.plan.acquisition
+        for failure in outcome.failures:
+            self.fail(acquisition, failure)
+        self.seconds[acquisition.name] = outcome.seconds
+        self._add_maps(outcome.plan, settings, outcome.methods)
+
+    def _add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
         """Add the new maps of an acquisition, and log the warnings from their sidecars."""
         if not methods:
             return
@@ -111,12 +123,12 @@ class Summary:
         (result,) = (result for result in results if result.source == source)
         for written in result.maps:
             if written.method in methods:
-                invalid = written.sidecar["InvalidFraction"]
+                invalid = written.sidecar.invalid_fraction
                 self.done.append(f"{written.condmap} ({invalid:.1%} invalid)")
         self.methods[source] = list(methods)
-        _log_mask(plan.acquisition.name, read_sidecar(result.mask))
-        if result.segmentation:
-            _log_segmentation(plan.acquisition.name, read_sidecar(result.segmentation))
+        _log_mask(plan.acquisition.name, result.mask_sidecar)
+        if result.segmentation_sidecar:
+            _log_segmentation(plan.acquisition.name, result.segmentation_sidecar)
         for warning in (*map_warnings(result), *duplicate_maps(results)):
             # warnings of the plan were logged before
             if warning not in self._warnings:
@@ -162,31 +174,33 @@ def _log_verdict(name: str, verdict: Verdict | None) -> None:
     LOGGER.log(level, "%s: verdict %s%s", name, verdict.colour, reasons)
 
 
-def _log_mask(name: str, sidecar: Mapping[str, Any]) -> None:
+def _log_mask(name: str, sidecar: MaskSidecar) -> None:
     """Log the origin of the mask and how well the mask fits the image."""
-    parts = [f"{sidecar['MaskType']} mask from the {_ORIGINS[sidecar['MaskOrigin']]}"]
-    if "MaskOverlap" in sidecar:
-        parts.append(f"signal in {sidecar['MaskOverlap']:.0%} of the mask")
-    if "MutualInformation" in sidecar:
+    origin = _ORIGINS.get(sidecar.mask_origin or "", "unknown source")
+    parts = [f"{sidecar.mask_type} mask from the {origin}"]
+    if sidecar.mask_overlap is not None:
+        parts.append(f"signal in {sidecar.mask_overlap:.0%} of the mask")
+    if sidecar.mutual_information is not None:
         parts.append(
-            f"mutual information {sidecar['MutualInformation']:.3f} (minimum "
-            f"{sidecar['MutualInformationThreshold']:.3f})"
+            f"mutual information {sidecar.mutual_information:.3f} (minimum "
+            f"{sidecar.mutual_information_threshold:.3f})"
         )
-    parts += [sidecar["MaskNote"]] if "MaskNote" in sidecar else []
+    parts += [sidecar.mask_note] if sidecar.mask_note else []
     LOGGER.info("%s: %s", name, "; ".join(parts))
 
 
-def _log_segmentation(name: str, sidecar: Mapping[str, Any]) -> None:
+def _log_segmentation(name: str, sidecar: SegmentationSidecar) -> None:
     """Log the tissue volumes of the segmentation and its alignment with the phase."""
-    volumes = ", ".join(f"{tissue} {ml:.0f} ml" for tissue, ml in sidecar["TissueVolumes"].items())
+    of_tissues = sidecar.tissue_volumes or {}
+    volumes = ", ".join(f"{tissue} {ml:.0f} ml" for tissue, ml in of_tissues.items())
     LOGGER.info("%s: segmentation with %s", name, volumes)
-    if "RegisteredShift" in sidecar:
+    if sidecar.registered_shift is not None and sidecar.coregistration is not None:
         LOGGER.info(
             "%s: aligned by the %s: the registration moves the head by %.1f mm and changes the "
             "mutual information from %.3f to %.3f",
             name,
-            {"rigid": "registration", "header": "headers"}[sidecar["Coregistration"]],
-            sidecar["RegisteredShift"],
-            sidecar["MutualInformationHeader"],
-            sidecar["MutualInformationRegistered"],
+            {"rigid": "registration", "header": "headers"}[sidecar.coregistration],
+            sidecar.registered_shift,
+            sidecar.mutual_information_header,
+            sidecar.mutual_information_registered,
         )

@@ -1,28 +1,20 @@
-"""Interfaces that make and write the ``|B1+|`` map of an acquisition."""
+"""Interface that makes the ``|B1+|`` map of an acquisition."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
-    Bunch,
-    File,
-    SimpleInterface,
-    TraitedSpec,
-    traits,
-)
+from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from bids_qcm.bids.anatomy.b1_maps import import_b1
-from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
+from bids_qcm.bids.sidecar_schema import B1Sidecar, Registration, merge
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.interfaces.base import (
     CheckedInterface,
     OriginsInputSpec,
-    joined,
     optional_file,
     raise_failure,
 )
@@ -68,25 +60,29 @@ class MakeB1(CheckedInterface):
                 failures.append(f"{_NOT_USED[origin]}: {error}")
         path = None
         metadata = inputs.metadata.get(origin, {})
-        fields = {"B1Map": origin, "B1MapRequested": inputs.requested, **described}
+        planned = B1Sidecar.from_dict(metadata)
+        used = replace(
+            described,
+            b1_map=origin,
+            b1_map_requested=inputs.requested,
+            warnings=[*failures, *(described.warnings or ())],
+        )
         if b1_map is not None:
             path = Path(runtime.cwd, "b1.nii.gz")
             mask = self._read(inputs.mask_file)
             relative = np.where(mask, b1_map / np.median(b1_map[mask]), 0).astype(np.float32)
             low, high = np.percentile(relative[mask], (5, 95)).tolist()
-            fields["B1MapRange"] = [round(low, _DIGITS), round(high, _DIGITS)]
+            used = replace(used, b1_map_range=[round(low, _DIGITS), round(high, _DIGITS)])
             write_image(path, relative, like=Path(inputs.mask_file))
-        provenance = joined({"Warnings": failures}, fields)
         self._results |= {
             "b1_file": path and str(path),
             "origin": origin,
-            "metadata": joined(metadata, provenance),
+            "metadata": merge(metadata, used.to_dict()),
             # The model is made from the signal mask. Its source images are the acquisition's own
             # images, which are already sources of every conductivity map.
-            "provenance": {
-                **provenance,
-                **({"Sources": metadata["Sources"]} if origin == "measured" else {}),
-            },
+            "provenance": replace(
+                used, sources=planned.sources if origin == "measured" else None
+            ).to_dict(),
         }
         return runtime
 
@@ -97,7 +93,7 @@ class MakeB1(CheckedInterface):
         helps = model_helps(inputs.frequency, is_head=is_head) or inputs.requested != "auto"
         return [origin for origin in inputs.origins if origin != "model" or helps]
 
-    def _measured(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def _measured(self) -> tuple[NDArray[np.float32], B1Sidecar]:
         inputs = self.inputs
         raise_failure(inputs.pose_failure)
         point_map = inputs.alignment.point_map(inputs.pose)
@@ -112,17 +108,18 @@ class MakeB1(CheckedInterface):
             read_values(magnitude),
             inputs.frequency,
         )
-        return checked.smooth.values, {
-            "B1MapUnits": checked.unit,
-            "B1MapMedian": round(checked.median, _DIGITS),
-            "B1MapSmoothing": SMOOTHING_MM,
-            "B1MapFilledFraction": round(checked.smooth.filled, _DIGITS),
-            "B1MapRemoteFraction": round(checked.smooth.remote, _DIGITS),
-            **{f"B1Map{field}": value for field, value in inputs.pose_provenance.items()},
-            "Warnings": [f"{path.name} {warning}" for warning in checked.warnings],
-        }
+        registration = asdict(Registration.from_dict(inputs.pose_provenance))
+        return checked.smooth.values, B1Sidecar(
+            b1_map_units=checked.unit,
+            b1_map_median=round(checked.median, _DIGITS),
+            b1_map_smoothing=SMOOTHING_MM,
+            b1_map_filled_fraction=round(checked.smooth.filled, _DIGITS),
+            b1_map_remote_fraction=round(checked.smooth.remote, _DIGITS),
+            **{f"b1_map_{name}": value for name, value in registration.items()},
+            warnings=[f"{path.name} {warning}" for warning in checked.warnings],
+        )
 
-    def _model(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def _model(self) -> tuple[NDArray[np.float32], B1Sidecar]:
         inputs = self.inputs
         outline = body_outline(self._read(inputs.signal_file))
         voxel_size = read_grid(Path(inputs.signal_file)).voxel_size
@@ -136,14 +133,14 @@ class MakeB1(CheckedInterface):
             ) from error
         volume = np.count_nonzero(outline) * np.prod(voxel_size) / 1e6
         head = average_head(inputs.frequency)
-        return b1_map, {
-            "B1ModelConductivity": round(head.conductivity, 3),
-            "B1ModelPermittivity": round(head.permittivity, 1),
-            "B1ModelVolume": round(float(volume), 3),
-        }
+        return b1_map, B1Sidecar(
+            b1_model_conductivity=round(head.conductivity, 3),
+            b1_model_permittivity=round(head.permittivity, 1),
+            b1_model_volume=round(float(volume), 3),
+        )
 
-    def _none(self) -> tuple[None, dict[str, Any]]:
-        return None, {}
+    def _none(self) -> tuple[None, B1Sidecar]:
+        return None, B1Sidecar()
 
     def _read(self, path: str) -> NDArray[np.bool_]:
         mask: NDArray[np.bool_] = read_integers(Path(path)) != 0
@@ -154,32 +151,3 @@ _NOT_USED = {
     "measured": "the measured |B1+| map is not used",
     "model": "the modelled |B1+| is not used",
 }
-
-
-class _WriteB1InputSpec(BaseInterfaceInputSpec):
-    in_file = optional_file()
-    out_paths = traits.Dict(mandatory=True, desc="output path of each origin")
-    origin = traits.Str(mandatory=True)
-    metadata = traits.Dict(mandatory=True, desc="content of the sidecar")
-
-
-class WriteB1(SimpleInterface):
-    """Interface that copies the ``|B1+|`` map and its sidecar to the derivative dataset.
-
-    The file name depends on the origin of the map. A map of another origin from an earlier run is
-    removed, because the current conductivity maps were not computed from it.
-    """
-
-    input_spec = _WriteB1InputSpec
-    output_spec = TraitedSpec
-    # the output may have been deleted from the dataset since the node was cached
-    _always_run = True
-
-    def _run_interface(self, runtime: Bunch) -> Bunch:
-        inputs = self.inputs
-        path = inputs.out_paths.get(inputs.origin)
-        if path is not None:
-            copy_atomically(Path(inputs.in_file), Path(path), inputs.metadata)
-        for other in set(inputs.out_paths.values()) - {path}:
-            remove_with_sidecar(Path(other))
-        return runtime

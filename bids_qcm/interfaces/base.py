@@ -1,5 +1,6 @@
 """Traits, input specifications and base classes shared by the interfaces."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,12 +17,7 @@ def optional_file() -> traits.Either:
     return traits.Either(None, File(exists=True), default=None, usedefault=True)
 
 
-FAILED_CHECKS = "FailedImageChecks"
-"""Sidecar field with the errors that ``--image-checks warn`` turned into warnings."""
-
 OVERRIDE = "or, if you are sure that the images are correct, use --image-checks warn"
-
-_CONCATENATED = ("Sources", "Warnings", FAILED_CHECKS)
 
 
 def image_checks() -> traits.Enum:
@@ -104,14 +100,9 @@ class CheckedInterface(SimpleInterface):
         return results
 
 
-def joined(metadata: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
-    """Return the merged fields of two sidecars.
+def rounded(value: float | None) -> float | None:
+    """Return a value with 4 decimals for a sidecar; None if it is not finite.
 
-    Lists in ``_CONCATENATED`` are concatenated without duplicates. For all other fields, the values
-    of `provenance` have priority.
+    JSON has no numbers that are not finite.
     """
-    both = {**metadata, **provenance}
-    for name in _CONCATENATED:
-        if name in both:
-            both[name] = list(dict.fromkeys([*metadata.get(name, ()), *provenance.get(name, ())]))
-    return both
+    return None if value is None or not math.isfinite(value) else round(value, 4)

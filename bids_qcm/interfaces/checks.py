@@ -8,10 +8,10 @@ from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_parts, to_polar, write_image
+from bids_qcm.bids.sidecar_schema import NULL, Phi0Sidecar
 from bids_qcm.checks.acquisition import check_acquisition, check_roles
 from bids_qcm.checks.findings import Finding
 from bids_qcm.interfaces.base import (
-    FAILED_CHECKS,
     OVERRIDE,
     CheckedInterface,
     ImagesInputSpec,
@@ -67,14 +67,13 @@ class CheckImages(CheckedInterface):
             path = Path(runtime.cwd, f"{name}.nii.gz")
             write_image(path, values, like=Path(pairs[0][0]))
             self._results[f"{name}_file"] = str(path)
-        self._results["provenance"] = {
-            "SignalToNoiseRatio": round(evidence.snr, 2) if np.isfinite(evidence.snr) else None,
-            "IncoherentFraction": round(evidence.incoherent_fraction, 6),
-            "Warnings": [_sentence(finding, pairs) for finding in found],
-        }
         failed = [_sentence(finding, pairs) for finding in found if finding.fatal]
-        if failed:
-            self._results["provenance"][FAILED_CHECKS] = failed
+        self._results["provenance"] = Phi0Sidecar(
+            signal_to_noise_ratio=round(evidence.snr, 2) if np.isfinite(evidence.snr) else NULL,
+            incoherent_fraction=round(evidence.incoherent_fraction, 6),
+            warnings=[_sentence(finding, pairs) for finding in found],
+            failed_image_checks=failed or None,
+        ).to_dict()
         return runtime
 
     def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[tuple[str, str]]) -> None:

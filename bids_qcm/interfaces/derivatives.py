@@ -1,23 +1,27 @@
-"""Interfaces that write results to the derivative dataset."""
+"""Interface that writes results to the derivative dataset."""
 
 from pathlib import Path
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     Bunch,
-    File,
     SimpleInterface,
     TraitedSpec,
     traits,
 )
 
 from bids_qcm.bids.derivatives import copy_atomically, remove_with_sidecar
-from bids_qcm.interfaces.base import joined
+from bids_qcm.bids.sidecar_schema import merge
+from bids_qcm.interfaces.base import optional_file
 
 
 class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True)
-    out_path = traits.Str(mandatory=True, desc="output path with all extensions")
+    in_file = optional_file()
+    out_paths = traits.Dict(
+        mandatory=True,
+        desc="output path with all extensions of each variant; of '' without variants",
+    )
+    variant = traits.Str("", usedefault=True, desc="variant to write; another name writes nothing")
     metadata = traits.Either(
         None,
         traits.Dict,
@@ -31,51 +35,28 @@ class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
     )
 
 
-class _WriteDerivativeOutputSpec(TraitedSpec):
-    out_file = File(exists=True)
-
-
 class WriteDerivative(SimpleInterface):
-    """Interface that atomically copies a result and its sidecar to the derivative dataset."""
+    """Interface that atomically copies a result and its sidecar to the derivative dataset.
 
-    input_spec = _WriteDerivativeInputSpec
-    output_spec = _WriteDerivativeOutputSpec
-    # the output may have been deleted from the dataset since the node was cached
-    _always_run = True
-
-    def _run_interface(self, runtime: Bunch) -> Bunch:
-        metadata = self.inputs.metadata
-        sidecar = None if metadata is None else joined(metadata, self.inputs.provenance)
-        outdated = map(Path, self.inputs.outdated)
-        copy_atomically(Path(self.inputs.in_file), Path(self.inputs.out_path), sidecar, outdated)
-        self._results["out_file"] = self.inputs.out_path
-        return runtime
-
-
-class _WriteMaskInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True)
-    out_paths = traits.Dict(mandatory=True, desc="output path of each mask type")
-    mask_type = traits.Str(mandatory=True)
-    metadata = traits.Dict(mandatory=True, desc="content of the sidecar")
-
-
-class WriteMask(SimpleInterface):
-    """Interface that copies a mask and its sidecar to the derivative dataset.
-
-    The file name depends on the mask type. A mask of another type from an earlier run is removed,
-    because the current conductivity maps were not computed in it.
+    The file name may depend on the variant of the result, such as the type of a mask. Another
+    variant from an earlier run is removed, because the current conductivity maps were not computed
+    with it.
     """
 
-    input_spec = _WriteMaskInputSpec
-    output_spec = _WriteDerivativeOutputSpec
+    input_spec = _WriteDerivativeInputSpec
+    output_spec = TraitedSpec
     # the output may have been deleted from the dataset since the node was cached
     _always_run = True
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        path = inputs.out_paths[inputs.mask_type]
-        copy_atomically(Path(inputs.in_file), Path(path), inputs.metadata)
+        path = inputs.out_paths.get(inputs.variant)
+        if path is not None:
+            sidecar = None
+            if inputs.metadata is not None:
+                sidecar = merge(inputs.metadata, inputs.provenance)
+            outdated = map(Path, inputs.outdated)
+            copy_atomically(Path(inputs.in_file), Path(path), sidecar, outdated)
         for other in set(inputs.out_paths.values()) - {path}:
             remove_with_sidecar(Path(other))
-        self._results["out_file"] = path
         return runtime

@@ -1,5 +1,6 @@
 """Interface that imports or makes the mask of an acquisition."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,23 @@ from numpy.typing import NDArray
 
 from bids_qcm.bids.anatomy.segmentations import import_mask, resample_mask
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
+from bids_qcm.bids.images import read_grid, read_integers, read_volume, write_image
+from bids_qcm.bids.sidecar_schema import MaskChoice, MaskSidecar, Phi0Sidecar, merge
 from bids_qcm.checks.masks import check_mask
+from bids_qcm.grids import Volume
 from bids_qcm.interfaces.base import (
-    FAILED_CHECKS,
     OVERRIDE,
     CheckedInterface,
     OriginsInputSpec,
     failure,
     image_checks,
-    joined,
     optional_file,
     raise_failure,
 )
 from bids_qcm.segmentation.brain import (
     LEAST_OVERLAP,
-    brain_of_labels,
-    brain_of_magnitude,
+    brain_mask_from_labels,
+    brain_mask_from_magnitude,
     largest_part,
 )
 from bids_qcm.segmentation.template import LEAST_RATIO
@@ -69,33 +70,33 @@ class MakeMask(CheckedInterface):
                     raise _no_mask(Path(inputs.source), failures, error) from error
                 failures.append(f"{_NOT_USED[origin]}: {error}")
         kind = "signal" if origin == "signal" else "brain"
-        fields = {"MaskType": kind, "MaskOrigin": origin, "MaskRequested": inputs.requested}
+        choice = MaskChoice(mask_type=kind, mask_origin=origin, mask_requested=inputs.requested)
         # A signal mask is the correct result if nothing suggests that the object is a head.
         worth_a_warning = bool(failures) and inputs.head_expected
-        messages = {"Warnings": failures} if worth_a_warning else {"MaskNote": "; ".join(failures)}
-        metadata = {**inputs.metadata[origin], **measured, **fields}
-        coverage, judged = self._coverage(mask, origin)
+        messages = MaskSidecar(
+            warnings=failures if worth_a_warning else None,
+            mask_note="; ".join(failures) if failures and not worth_a_warning else None,
+        )
+        metadata = {**inputs.metadata[origin], **measured, **choice.to_dict(), **messages.to_dict()}
+        coverage, found = self._coverage(mask, origin)
         path = Path(runtime.cwd, "mask.nii.gz")
         write_image(path, mask, like=Path(inputs.magnitude_file))
-        provenance = {
-            **fields,
-            **(messages if worth_a_warning else {}),
-            "SignalCoverage": coverage,
-            "Sources": metadata["Sources"],
-        }
+        used = Phi0Sidecar(
+            **asdict(choice),
+            warnings=messages.warnings,
+            signal_coverage=coverage,
+            sources=MaskSidecar.from_dict(metadata).sources,
+        )
         self._results |= {
             "mask_file": str(path),
             "mask_type": kind,
             "is_brain": kind == "brain",
-            "metadata": metadata | (messages if failures else {}),
-            "provenance": joined(
-                joined(inputs.provenance, judged),
-                provenance,
-            ),
+            "metadata": metadata,
+            "provenance": merge(merge(inputs.provenance, found.to_dict()), used.to_dict()),
         }
         return runtime
 
-    def _coverage(self, mask: NDArray[np.bool_], origin: str) -> tuple[float, dict[str, list[str]]]:
+    def _coverage(self, mask: NDArray[np.bool_], origin: str) -> tuple[float, Phi0Sidecar]:
         """Return the fraction of the mask that has signal, and the warnings about a low fraction.
 
         Raises
@@ -105,16 +106,15 @@ class MakeMask(CheckedInterface):
         """
         coverage, finding = check_mask(mask, self._signal())
         if finding is None:
-            return round(coverage, _DIGITS), {"Warnings": []}
+            return round(coverage, _DIGITS), Phi0Sidecar(warnings=[])
         inputs = self.inputs
         path = inputs.auxiliary.path if origin == "derivative" else Path(inputs.source)
         if finding.fatal and inputs.image_checks == "stop":
             raise InputError(path, finding.problem, f"{finding.remedy}; {OVERRIDE}")
         warnings = [f"{path.name} {finding.problem}; {finding.remedy}"]
-        return round(coverage, _DIGITS), {
-            "Warnings": warnings,
-            **({FAILED_CHECKS: warnings} if finding.fatal else {}),
-        }
+        return round(coverage, _DIGITS), Phi0Sidecar(
+            warnings=warnings, failed_image_checks=warnings if finding.fatal else None
+        )
 
     def _from_derivative(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         inputs = self.inputs
@@ -128,12 +128,13 @@ class MakeMask(CheckedInterface):
         raise_failure(inputs.labels_failure)
         raise_failure(inputs.pose_failure)
         image = Path(inputs.auxiliary.path)
-        affine = read_grid(image).affine
-        hull = brain_of_labels(read_integers(Path(inputs.labels_file)), affine)
+        grid_of_image = read_grid(image)
+        labels = Volume(read_integers(Path(inputs.labels_file)), grid_of_image)
+        hull = Volume(brain_mask_from_labels(labels), grid_of_image, image)
         grid = read_grid(Path(inputs.magnitude_file))
         point_map = inputs.alignment.point_map(inputs.pose)
         # resampling to larger voxels may split the mask at a thin connection
-        mask = largest_part(resample_mask(hull, affine, grid, point_map, image))
+        mask = largest_part(resample_mask(hull, grid, point_map))
         share = np.count_nonzero(mask & self._signal()) / np.count_nonzero(mask)
         if share < LEAST_OVERLAP:
             raise InputError(
@@ -141,17 +142,19 @@ class MakeMask(CheckedInterface):
                 f"shows a brain, but the magnitude has signal in only {share:.0%} of it",
                 "use a T1w image of the same participant",
             )
-        return mask, {"MaskOverlap": round(float(share), _DIGITS), **inputs.pose_provenance}
+        fit = MaskSidecar(mask_overlap=round(float(share), _DIGITS))
+        return mask, fit.to_dict() | inputs.pose_provenance
 
     def _from_template(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         path = Path(self.inputs.magnitude_file)
-        made = brain_of_magnitude(read_values(path), read_grid(path).affine, self._signal())
-        return made.mask, {
-            "MaskOverlap": round(made.overlap, _DIGITS),
-            "MutualInformation": round(made.fit.information, _DIGITS),
-            "MutualInformationChance": round(made.fit.chance, _DIGITS),
-            "MutualInformationThreshold": round(LEAST_RATIO * made.fit.chance, _DIGITS),
-        }
+        made = brain_mask_from_magnitude(read_volume(path), self._signal())
+        fit = MaskSidecar(
+            mask_overlap=round(made.overlap, _DIGITS),
+            mutual_information=round(made.fit.information, _DIGITS),
+            mutual_information_chance=round(made.fit.chance, _DIGITS),
+            mutual_information_threshold=round(LEAST_RATIO * made.fit.chance, _DIGITS),
+        )
+        return made.mask, fit.to_dict()
 
     def _from_signal(self) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         return self._signal(), {}

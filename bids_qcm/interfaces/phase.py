@@ -1,7 +1,7 @@
 """Interfaces that compute the phase at echo time zero and apply its sign."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import (
@@ -13,7 +13,8 @@ from nipype.interfaces.base import (
 )
 
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
-from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec, joined
+from bids_qcm.bids.sidecar_schema import NULL, AlternatingPhase, Phi0Sidecar, merge
+from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec
 from bids_qcm.phase import Phi0, compute_phi0
 from bids_qcm.recon import determine_sign
 from bids_qcm.recon.sign import usual_sign
@@ -64,30 +65,28 @@ class PreparePhi0(CheckedInterface):
             write_image(path, values, like=Path(inputs.first_files[0]))
             self._results[f"{name}_file"] = str(path)
         self._results["magnitude_noise"] = phi0.magnitude_noise
-        found = {
-            "AlternateSlicesFlipped": ["ijk"[axis] for axis in phi0.axes_flipped],
-            "Warnings": _warnings(phi0),
-            "MagnitudeNoise": phi0.magnitude_noise,
-            "MedianPhaseNoise": float(np.median(phi0.noise[phi0.mask])),
-            **_echo_provenance(phi0),
-        }
-        self._results["provenance"] = joined(inputs.provenance, found)
+        found = Phi0Sidecar(
+            alternate_slices_flipped=["ijk"[axis] for axis in phi0.axes_flipped],
+            warnings=_warnings(phi0),
+            magnitude_noise=phi0.magnitude_noise,
+            median_phase_noise=float(np.median(phi0.noise[phi0.mask])),
+            echo_misfit=round(max(phi0.echo_misfit), 5) if phi0.echo_misfit else None,
+            echo_misfit_of_each=[round(misfit, 5) for misfit in phi0.echo_misfit] or None,
+            alternating_phase=_alternating_phase(phi0),
+        )
+        self._results["provenance"] = merge(inputs.provenance, found.to_dict())
         return runtime
 
 
-def _echo_provenance(phi0: Phi0) -> dict[str, Any]:
-    """Return sidecar fields for the misfit of the echoes and the alternating phase."""
-    found: dict[str, Any] = {}
-    if phi0.echo_misfit:
-        found["EchoMisfit"] = round(max(phi0.echo_misfit), 5)
-        found["EchoMisfitOfEach"] = [round(misfit, 5) for misfit in phi0.echo_misfit]
-    if phi0.alternation is not None:
-        found["AlternatingPhase"] = {
-            "Amplitude": round(phi0.alternation.amplitude, 4),
-            "Constant": round(phi0.alternation.constant, 4),
-            "Gradient": [round(one, 6) for one in phi0.alternation.gradient],
-        }
-    return found
+def _alternating_phase(phi0: Phi0) -> AlternatingPhase | None:
+    """Return the sidecar field of the phase that was removed from the even echoes."""
+    if phi0.alternation is None:
+        return None
+    return AlternatingPhase(
+        amplitude=round(phi0.alternation.amplitude, 4),
+        constant=round(phi0.alternation.constant, 4),
+        gradient=[round(one, 6) for one in phi0.alternation.gradient],
+    )
 
 
 def _warnings(phi0: Phi0) -> list[str]:
@@ -125,8 +124,7 @@ class ApplySign(CheckedInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         source = Path(self.inputs.phi0_file)
         phi0 = read_values(source)
-        sign = self.inputs.sign
-        origin: dict[str, Any] = {"PhaseSignOrigin": "given"}
+        sign, found = self.inputs.sign, Phi0Sidecar(phase_sign_origin="given")
         if sign == "auto":
             decision = determine_sign(
                 phi0,
@@ -138,19 +136,18 @@ class ApplySign(CheckedInterface):
             usual = usual_sign(self.inputs.manufacturer)
             by_manufacturer = decision.weak and usual is not None
             sign = usual if by_manufacturer else decision.sign
-            origin = {
-                "PhaseSignOrigin": "Manufacturer" if by_manufacturer else "auto",
-                "PhaseSignOfManufacturer": usual,
-                "PhaseSignMedianLaplacian": decision.median_laplacian,
-                "PhaseSignAgreement": decision.agreement,
-                "PhaseSignWeak": decision.weak,
-            }
+            found = Phi0Sidecar(
+                phase_sign_origin="Manufacturer" if by_manufacturer else "auto",
+                phase_sign_of_manufacturer=NULL if usual is None else usual,
+                phase_sign_median_laplacian=decision.median_laplacian,
+                phase_sign_agreement=decision.agreement,
+                phase_sign_weak=decision.weak,
+            )
         path = Path(runtime.cwd, "phi0.nii.gz")
         write_image(path, phi0 if sign == "+" else -phi0, like=source)
         self._results["phi0_file"] = str(path)
         self._results["provenance"] = {
             **self.inputs.provenance,
-            "PhaseSign": sign,
-            **origin,
+            **replace(found, phase_sign=sign).to_dict(),
         }
         return runtime

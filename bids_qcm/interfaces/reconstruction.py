@@ -1,14 +1,14 @@
 """Interface that computes a conductivity map."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
-from bids_qcm.interfaces.base import CheckedInterface, joined, optional_file
-from bids_qcm.recon import METHODS, Reconstruction, reconstruct
+from bids_qcm.bids.sidecar_schema import MapSidecar, merge
+from bids_qcm.interfaces.base import CheckedInterface, optional_file, rounded
+from bids_qcm.recon import Reconstruction, reconstruct
 from bids_qcm.recon.methods import TARGET_STD
 
 _RADIUS = {
@@ -34,7 +34,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     magnitude_noise = traits.Float(
         0.0, usedefault=True, desc="noise standard deviation of the magnitude"
     )
-    method = traits.Enum(*METHODS, mandatory=True)
+    method = traits.Str(mandatory=True, desc="name of the method")
     frequency = traits.Float(mandatory=True, desc="Larmor frequency in Hz")
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     fit_radius = _radius()
@@ -97,33 +97,29 @@ class Reconstruct(CheckedInterface):
                 path = Path(runtime.cwd, f"{name}.nii.gz")
                 write_image(path, values, like=source)
                 self._results[f"{name}_file"] = str(path)
-        measured = {}
-        if result.predicted_std is not None:
-            measured = {"TargetStd": inputs.target_std, "PredictedStd": result.predicted_std}
-        measured |= _inversion_fields(result)
-        radii = {"FitRadius": result.fit_radius, "IntegralRadius": result.integral_radius}
         self._results["provenance"] = {
-            **joined(joined(inputs.provenance, inputs.labels_provenance), inputs.b1_provenance),
-            **{name: list(radius) for name, radius in radii.items() if radius is not None},
-            **measured,
-            "InvalidFraction": result.invalid_fraction,
+            **merge(merge(inputs.provenance, inputs.labels_provenance), inputs.b1_provenance),
+            **_describe(result, inputs.target_std).to_dict(),
         }
         return runtime
 
 
-def _inversion_fields(result: Reconstruction) -> dict[str, Any]:
-    """Return the sidecar fields about the fit of an inversion; omit values that are not finite."""
-    found: dict[str, Any] = {}
-    if result.linear_phase is not None:
-        found["LinearPhaseRemoved"] = result.linear_phase.shrunk.round(2).tolist()
-        error = result.linear_phase.standard_error
-        if np.isfinite(error).all():
-            found["LinearPhaseStandardError"] = error.round(2).tolist()
-    if result.goodness is not None:
-        numbers = {
-            "ReducedChiSquare": result.goodness.reduced_chi_square,
-            "PriorChiSquare": result.goodness.prior_chi_square,
-            "LinearPhaseEffect": result.goodness.linear_phase_effect,
-        }
-        found |= {name: round(value, 4) for name, value in numbers.items() if np.isfinite(value)}
-    return found
+def _describe(result: Reconstruction, target_std: float) -> MapSidecar:
+    """Return the sidecar fields about the radii and the fit; omit values that are not finite."""
+    linear, goodness = result.linear_phase, result.goodness
+    error = None if linear is None else linear.standard_error
+    automatic = result.predicted_std is not None
+    return MapSidecar(
+        fit_radius=None if result.fit_radius is None else list(result.fit_radius),
+        integral_radius=None if result.integral_radius is None else list(result.integral_radius),
+        target_std=target_std if automatic else None,
+        predicted_std=result.predicted_std,
+        linear_phase_removed=None if linear is None else linear.posterior_mean.round(2).tolist(),
+        linear_phase_standard_error=None
+        if error is None or not np.isfinite(error).all()
+        else error.round(2).tolist(),
+        reduced_chi_square=goodness and rounded(goodness.reduced_chi_square),
+        prior_chi_square=goodness and rounded(goodness.prior_chi_square),
+        linear_phase_effect=goodness and rounded(goodness.linear_phase_effect),
+        invalid_fraction=result.invalid_fraction,
+    )

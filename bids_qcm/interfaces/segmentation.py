@@ -12,12 +12,8 @@ from bids_qcm.bids.anatomy.segmentations import (
     import_tissues,
     read_tissues,
 )
-from bids_qcm.bids.images import (
-    read_grid,
-    read_integers,
-    read_values,
-    write_image,
-)
+from bids_qcm.bids.images import read_integers, read_volume, write_image
+from bids_qcm.bids.sidecar_schema import Registration, SegmentationSidecar
 from bids_qcm.interfaces.base import (
     CheckedInterface,
     DerivativeInputSpec,
@@ -64,10 +60,8 @@ class Coregister(CheckedInterface):
         inputs = self.inputs
         magnitude, anatomical = Path(inputs.magnitude_file), Path(inputs.anatomical_file)
         alignment = align(
-            read_values(magnitude),
-            read_grid(magnitude).affine,
-            read_values(anatomical),
-            read_grid(anatomical).affine,
+            read_volume(magnitude),
+            read_volume(anatomical),
             always=inputs.coreg == "rigid",
             n_threads=inputs.n_threads,
         )
@@ -80,14 +74,14 @@ class Coregister(CheckedInterface):
         ]
         self._results["failure"] = flipped if alignment.looks_flipped else []
         self._results["pose"] = alignment.pose.tolist()
-        self._results["provenance"] = {
-            "Coregistration": alignment.chosen,
-            "CoregistrationRequested": inputs.coreg,
-            "CoregistrationImage": anatomical.name,
-            "RegisteredShift": round(alignment.shift, 3),
-            "MutualInformationHeader": round(alignment.header_information, 4),
-            "MutualInformationRegistered": round(alignment.registered_information, 4),
-        }
+        self._results["provenance"] = Registration(
+            coregistration=alignment.chosen,
+            coregistration_requested=inputs.coreg,
+            coregistration_image=anatomical.name,
+            registered_shift=round(alignment.shift, 3),
+            mutual_information_header=round(alignment.header_information, 4),
+            mutual_information_registered=round(alignment.registered_information, 4),
+        ).to_dict()
         return runtime
 
 
@@ -112,13 +106,13 @@ class SegmentT1w(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         source = Path(self.inputs.t1w_file)
-        image, failed = read_values(source), []
+        image, failed = read_volume(source), []
         try:
-            labels = segment_t1w(image, read_grid(source).affine, self.inputs.n_threads)
+            labels = segment_t1w(image, self.inputs.n_threads)
         except (ValueError, RuntimeError) as error:
             remedy = "provide a segmentation with --derivatives"
             failed = [str(source), f"cannot be segmented: {error}", remedy]
-            labels = np.zeros(image.shape, np.int32)
+            labels = np.zeros(image.grid.shape, np.int32)
         self._results["failure"] = failed
         path = Path(runtime.cwd, "labels.nii.gz")
         write_image(path, labels, like=source)
@@ -159,17 +153,14 @@ class ImportSegmentation(CheckedInterface):
         raise_failure(inputs.labels_failure)
         raise_failure(inputs.pose_failure)
         reference, point_map = Path(inputs.reference_file), inputs.alignment.point_map(inputs.pose)
-        auxiliary, grid = inputs.auxiliary, read_grid(reference)
+        auxiliary, magnitude = inputs.auxiliary, read_volume(reference)
         table = Path(inputs.label_table) if inputs.label_table else None
         if inputs.segmented_file:
             segmented = Path(inputs.segmented_file)
             auxiliary, table = AuxiliaryImage((segmented,), segmented.parent), None
-        labels, names = import_tissues(auxiliary, table, grid, point_map)
-        magnitude = read_values(reference)
+        labels, names = import_tissues(auxiliary, table, magnitude.grid, point_map)
         check_placement(
-            auxiliary.path,
             read_tissues(auxiliary, table)[0],
-            grid,
             magnitude,
             read_integers(Path(inputs.signal_file)) != 0,
             point_map,
@@ -178,15 +169,15 @@ class ImportSegmentation(CheckedInterface):
         write_image(labels_file, labels, like=reference)
         write_names(table_file, names)
         covered = coverage(labels, read_integers(Path(inputs.mask_file)) != 0)
-        found = volumes(labels, names, grid.voxel_size)
+        found = volumes(labels, names, magnitude.grid.voxel_size)
         self._results |= {"labels_file": str(labels_file), "table_file": str(table_file)}
-        self._results["provenance"] = {
-            **inputs.provenance,
-            "MaskCoverage": round(covered, 4),
-            "TissueVolumes": {name: round(volume, 2) for name, volume in found.items()},
-            "Warnings": [
+        sidecar = SegmentationSidecar(
+            mask_coverage=round(covered, 4),
+            tissue_volumes={name: round(volume, 2) for name, volume in found.items()},
+            warnings=[
                 *plausibility_warnings(covered if inputs.mask_is_brain else None, found),
-                *check_signal_order(labels, names, magnitude),
+                *check_signal_order(labels, names, magnitude.values),
             ],
-        }
+        )
+        self._results["provenance"] = inputs.provenance | sidecar.to_dict()
         return runtime

@@ -1,16 +1,15 @@
 """Interface that computes the verdict on a conductivity map."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.anatomy.label_tables import read_names
-from bids_qcm.bids.images import read_grid, read_integers, read_values
+from bids_qcm.bids.images import read_integers, read_values, read_volume
+from bids_qcm.bids.sidecar_schema import CondmapSidecar
 from bids_qcm.checks.evidence import Evidence, gather_evidence
 from bids_qcm.checks.verdict import judge
-from bids_qcm.interfaces.base import FAILED_CHECKS, CheckedInterface, optional_file
+from bids_qcm.interfaces.base import CheckedInterface, optional_file, rounded
 
 
 class _JudgeMapInputSpec(BaseInterfaceInputSpec):
@@ -37,37 +36,32 @@ class JudgeMap(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        condmap = Path(inputs.condmap_file)
+        sidecar = CondmapSidecar.from_dict(inputs.provenance)
         evidence = gather_evidence(
-            read_values(condmap),
+            read_volume(Path(inputs.condmap_file)),
             read_integers(Path(inputs.mask_file)) != 0,
-            read_grid(condmap).affine,
             frequency=inputs.frequency,
             labels=read_integers(Path(inputs.labels_file)) if inputs.labels_file else None,
             names=read_names(Path(inputs.names_file)) if inputs.names_file else None,
             std=read_values(Path(inputs.condstd_file)) if inputs.condstd_file else None,
-            reduced_chi_square=inputs.provenance.get("ReducedChiSquare"),
-            prior_chi_square=inputs.provenance.get("PriorChiSquare"),
-            n_failed_checks=len(inputs.provenance.get(FAILED_CHECKS, ())),
+            reduced_chi_square=sidecar.reduced_chi_square,
+            prior_chi_square=sidecar.prior_chi_square,
+            n_failed_checks=len(sidecar.failed_image_checks or ()),
         )
-        self._results["provenance"] = inputs.provenance | _described(evidence)
+        self._results["provenance"] = inputs.provenance | _describe(evidence).to_dict()
         return runtime
 
 
-def _described(evidence: Evidence) -> dict[str, Any]:
+def _describe(evidence: Evidence) -> CondmapSidecar:
     """Return the sidecar fields with the evidence and the verdict."""
     verdict = judge(evidence)
     ratios = evidence.literature_ratio
-    shares = {
-        "ImplausibleFraction": evidence.implausible_fraction,
-        "TrendInferiorSuperior": evidence.trend_inferior_superior,
-        "TrendLeftRight": evidence.trend_left_right,
-        "NoiseRatio": evidence.noise_ratio,
-    }
-    return {
-        # JSON has no NaN
-        **{name: round(v, 4) for name, v in shares.items() if v is not None and np.isfinite(v)},
-        "LiteratureRatio": {name: round(ratio, 4) for name, ratio in ratios.items()},
-        "Verdict": verdict.colour,
-        "VerdictReasons": list(verdict.reasons),
-    }
+    return CondmapSidecar(
+        implausible_fraction=rounded(evidence.implausible_fraction),
+        trend_inferior_superior=rounded(evidence.trend_inferior_superior),
+        trend_left_right=rounded(evidence.trend_left_right),
+        noise_ratio=rounded(evidence.noise_ratio),
+        literature_ratio={name: round(ratio, 4) for name, ratio in ratios.items()},
+        verdict=verdict.colour,
+        verdict_reasons=list(verdict.reasons),
+    )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from bids_qcm.phantom.grids import Grid, grid_around, resample
+from bids_qcm.phantom.grids import IsotropicGrid, grid_around, resample
 from bids_qcm.phantom.lesions import TUMOUR_CENTRE, Ball, place_small_lesions
 from bids_qcm.phantom.tissues import BRAIN, HEALTHY_BRAIN, TISSUE_ORDER, TISSUES
 
@@ -51,14 +51,14 @@ class Anatomy:
     brain: np.ndarray
     small_lesion_fraction: np.ndarray
     small_lesion_diameter: np.ndarray
-    grid: Grid
+    grid: IsotropicGrid
 
 
 class _Template(NamedTuple):
     """Fractions of gray matter, white matter and fluid, (3, X, Y, Z), on a 1 mm grid."""
 
     fractions: np.ndarray
-    grid: Grid
+    grid: IsotropicGrid
 
 
 def make_anatomy(
@@ -129,10 +129,12 @@ def _load_template() -> _Template:
     fractions *= brain / np.maximum(fractions.sum(axis=0), np.finfo(np.float32).tiny)
     fractions.flags.writeable = False
     origin = images[0].affine[:3, 3] + [part.start for part in box]
-    return _Template(fractions, Grid(origin, 1.0, brain.shape))
+    return _Template(fractions, IsotropicGrid(origin, 1.0, brain.shape))
 
 
-def _distance_from_brain(brain_fraction: np.ndarray, coarse: Grid, grid: Grid) -> np.ndarray:
+def _distance_from_brain(
+    brain_fraction: np.ndarray, coarse: IsotropicGrid, grid: IsotropicGrid
+) -> np.ndarray:
     """Return the distance of each voxel from the brain surface, mm; undefined in the brain."""
     to_centre = ndimage.distance_transform_edt(brain_fraction <= 0.5, sampling=coarse.resolution)
     # `resample` returns 0 outside the coarse grid. Subtract the largest distance before resampling
@@ -153,7 +155,7 @@ def _add_shell(fractions: np.ndarray, distance: np.ndarray, resolution: float) -
     fractions *= np.where(filled > 0.5, 1 / np.maximum(filled, 0.5), 0)
 
 
-def _add_tumour(fractions: np.ndarray, ball: Ball, grid: Grid) -> None:
+def _add_tumour(fractions: np.ndarray, ball: Ball, grid: IsotropicGrid) -> None:
     """Replace the brain tissues by tumour inside a ball."""
     where, inside = ball.fill(grid)
     healthy = _rows(HEALTHY_BRAIN)
@@ -162,7 +164,7 @@ def _add_tumour(fractions: np.ndarray, ball: Ball, grid: Grid) -> None:
     part[healthy] *= 1 - inside
 
 
-def _paint_balls(balls: list[Ball], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def _paint_balls(balls: list[Ball], grid: IsotropicGrid) -> tuple[np.ndarray, np.ndarray]:
     """Return the fraction of each voxel that balls fill, and the diameter of the ball at the voxel.
 
     A voxel belongs to a ball if the ball fills at least half of the voxel. A ball that fills half

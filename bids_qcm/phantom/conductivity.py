@@ -4,9 +4,9 @@ import numpy as np
 from scipy import ndimage
 
 from bids_qcm.phantom.anatomy import Anatomy
-from bids_qcm.phantom.grids import Grid, grid_around, resample
+from bids_qcm.phantom.grids import IsotropicGrid, grid_around, resample
 from bids_qcm.phantom.tissues import TISSUE_ORDER, TISSUES, conductivities, permittivities
-from bids_qcm.physics import VACUUM_PERMITTIVITY
+from bids_qcm.physics import complex_permittivity
 
 CORRELATION_LENGTH = 18.0
 """Distance at which the correlation of the variation falls to 1/e, mm."""
@@ -62,9 +62,7 @@ def conductivity_map(
     return total * (1 - lesion) + lesion_conductivity * lesion
 
 
-def complex_permittivity(
-    anatomy: Anatomy, conductivity: np.ndarray, frequency: float
-) -> np.ndarray:
+def permittivity_map(anatomy: Anatomy, conductivity: np.ndarray, frequency: float) -> np.ndarray:
     """Return the complex relative permittivity of each voxel.
 
     Parameters
@@ -86,10 +84,10 @@ def complex_permittivity(
     relative = 1 + np.tensordot(values - 1, anatomy.fractions.astype(np.float64), axes=1)
     lesion = anatomy.small_lesion_fraction
     relative = relative * (1 - lesion) + values[TISSUE_ORDER["L"]] * lesion
-    return relative - 1j * conductivity / (2 * np.pi * frequency * VACUUM_PERMITTIVITY)
+    return complex_permittivity(relative, conductivity, frequency)
 
 
-def smooth_field(grid: Grid, rng: np.random.Generator) -> np.ndarray:
+def smooth_field(grid: IsotropicGrid, rng: np.random.Generator) -> np.ndarray:
     """Return a smooth random function of position, sampled on a grid.
 
     Parameters

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+from bids_qcm.grids import Grid
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
+@dataclass(frozen=True, eq=False, init=False)
+class IsotropicGrid(Grid):
     """Isotropic voxel grid with RAS axes (right, anterior, superior).
 
     Parameters
@@ -20,23 +22,29 @@ class Grid:
         Number of voxels along each axis.
     """
 
-    origin: np.ndarray
-    resolution: float
-    shape: tuple[int, int, int]
+    def __init__(
+        self, origin: NDArray[np.float64], resolution: float, shape: tuple[int, int, int]
+    ) -> None:
+        affine = np.diag([resolution] * 3 + [1.0])
+        affine[:3, 3] = origin
+        super().__init__(shape, affine)
 
     @property
-    def affine(self) -> np.ndarray:
-        """Affine from voxel indices to mm, (4, 4) float64."""
-        affine = np.diag([self.resolution] * 3 + [1.0])
-        affine[:3, 3] = self.origin
-        return affine
+    def origin(self) -> NDArray[np.float64]:
+        """Centre of the first voxel, (3,), mm."""
+        return self.affine[:3, 3]
 
-    def centres(self, axis: int) -> np.ndarray:
+    @property
+    def resolution(self) -> float:
+        """Voxel size, mm."""
+        return float(self.affine[0, 0])
+
+    def centres(self, axis: int) -> NDArray[np.float64]:
         """Return the voxel centres along an axis, mm."""
         return self.origin[axis] + self.resolution * np.arange(self.shape[axis])
 
 
-def grid_around(low: ArrayLike, high: ArrayLike, resolution: float, margin: int) -> Grid:
+def grid_around(low: ArrayLike, high: ArrayLike, resolution: float, margin: int) -> IsotropicGrid:
     """Return the smallest grid that covers a box and a margin.
 
     Parameters
@@ -50,15 +58,15 @@ def grid_around(low: ArrayLike, high: ArrayLike, resolution: float, margin: int)
 
     Returns
     -------
-    Grid
+    IsotropicGrid
     """
     first = np.floor(np.asarray(low) / resolution) - margin
     last = np.ceil(np.asarray(high) / resolution) + margin
     x, y, z = (last - first + 1).astype(int).tolist()
-    return Grid(first * resolution, resolution, (x, y, z))
+    return IsotropicGrid(first * resolution, resolution, (x, y, z))
 
 
-def resample(values: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
+def resample(values: np.ndarray, source: IsotropicGrid, target: IsotropicGrid) -> np.ndarray:
     """Resample a map to another grid, without aliasing and without losing volume.
 
     On a coarser grid, each voxel is the mean of the map over the volume of the voxel. On a finer
@@ -84,7 +92,7 @@ def resample(values: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
     return np.ascontiguousarray(result)
 
 
-def _box_weights(source: Grid, target: Grid, axis: int) -> np.ndarray:
+def _box_weights(source: IsotropicGrid, target: IsotropicGrid, axis: int) -> np.ndarray:
     """Return the weight of each source voxel (columns) in each target voxel (rows)."""
     width = max(source.resolution, target.resolution)
     centres, edges = target.centres(axis)[:, None], source.centres(axis)[None, :]

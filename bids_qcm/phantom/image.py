@@ -6,7 +6,7 @@ from functools import reduce
 import numpy as np
 
 from bids_qcm.phantom.anatomy import Anatomy
-from bids_qcm.phantom.grids import Grid
+from bids_qcm.phantom.grids import IsotropicGrid
 from bids_qcm.phantom.tissues import TISSUES
 
 _FIELD_CENTRE = (0.0, 45.0, -25.0)
@@ -67,7 +67,7 @@ def make_signal(
     return magnitude * np.exp(1j * phase)
 
 
-def off_resonance_field(brain: np.ndarray, grid: Grid, peak: float) -> np.ndarray:
+def off_resonance_field(brain: np.ndarray, grid: IsotropicGrid, peak: float) -> np.ndarray:
     """Return a smooth off-resonance field: a Gaussian above the sinuses minus its mean.
 
     Parameters
@@ -129,11 +129,11 @@ def to_magnitude_and_phase(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.abs(image).astype(np.float32), phase.clip(-limit, limit)
 
 
-def _receive_bias(grid: Grid) -> np.ndarray:
+def _receive_bias(grid: IsotropicGrid) -> np.ndarray:
     """Return a receive sensitivity that rises by about a quarter from the centre to the surface."""
     return 0.85 + 0.2 * _squared_distance(grid, (0.0, 0.0, 0.0)) / _HEAD_RADIUS**2
 
 
-def _squared_distance(grid: Grid, centre: tuple[float, float, float]) -> np.ndarray:
+def _squared_distance(grid: IsotropicGrid, centre: tuple[float, float, float]) -> np.ndarray:
     """Return the squared distance of each voxel from a point, mm^2."""
     return reduce(np.add, np.ix_(*((grid.centres(axis) - centre[axis]) ** 2 for axis in range(3))))

@@ -6,7 +6,7 @@ from functools import reduce
 import numpy as np
 from scipy import ndimage
 
-from bids_qcm.phantom.grids import Grid
+from bids_qcm.phantom.grids import IsotropicGrid
 
 TUMOUR_CENTRE = (-28.0, -8.0, 34.0)
 """Centre of the tumour in the left centrum semiovale, 11 mm from the nearest gray matter, MNI152
@@ -45,7 +45,7 @@ class Ball:
     centre: tuple[float, float, float]
     diameter: float
 
-    def fill(self, grid: Grid) -> tuple[tuple[slice, ...], np.ndarray]:
+    def fill(self, grid: IsotropicGrid) -> tuple[tuple[slice, ...], np.ndarray]:
         """Return the fraction of each voxel that lies in the ball.
 
         Parameters
@@ -74,7 +74,7 @@ class Ball:
 
 
 def place_small_lesions(
-    gray: np.ndarray, white: np.ndarray, grid: Grid, rng: np.random.Generator
+    gray: np.ndarray, white: np.ndarray, grid: IsotropicGrid, rng: np.random.Generator
 ) -> list[Ball]:
     """Place small lesions in gray and white matter, away from fluid, tumour and each other.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_qcm.phantom.anatomy import Anatomy, make_anatomy
-from bids_qcm.phantom.conductivity import complex_permittivity, conductivity_map
+from bids_qcm.phantom.conductivity import conductivity_map, permittivity_map
 from bids_qcm.phantom.forward import transceive_phase
 from bids_qcm.phantom.fullwave import imaging
 from bids_qcm.phantom.fullwave.cache import cached_fields
@@ -149,7 +149,7 @@ def _make_fields(
     solved = anatomy
     if parameters.resolution < FINEST_FULL_WAVE:
         solved, conductivity = _make_tissues(parameters, FINEST_FULL_WAVE)
-    permittivity = complex_permittivity(solved, conductivity, parameters.frequency)
+    permittivity = permittivity_map(solved, conductivity, parameters.frequency)
     fields = cached_fields(permittivity, solved.grid, parameters.frequency, parameters.receive)
     if solved is not anatomy:
         fields = interpolate(fields, solved.grid, anatomy.grid)

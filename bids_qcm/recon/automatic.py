@@ -3,8 +3,11 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.recon.forms import Volumes, form_of
 from bids_qcm.recon.kernels import Kernels
-from bids_qcm.recon.laplacian import Volumes, median_std
 from bids_qcm.recon.methods import Method
 
 LARGEST_SCALE = 2.0
@@ -17,6 +20,11 @@ Larger kernels would average over whole structures.
 _STEP = 1.05
 _LARGEST_STEP = int(math.log(LARGEST_SCALE) / math.log(_STEP))
 _SMALLEST_STEP = -3 * _LARGEST_STEP
+
+# Sample from which the median standard deviation is predicted: number of voxels, and their smallest
+# spacing.
+_SAMPLES = 500
+_SMALLEST_SPACING = 4
 
 
 def choose_for_noise(
@@ -66,7 +74,7 @@ def choose_for_noise(
     predicted = {}
     step = max(0, too_small + 1)
     while met - too_small > 1:
-        std = predicted[step] = median_std(volumes, method, choose(scale=_STEP**step))
+        std = predicted[step] = _median_std(volumes, method, choose(scale=_STEP**step))
         if std <= target:
             met = step
         else:
@@ -77,6 +85,26 @@ def choose_for_noise(
         step = min(max(step + math.ceil(ahead), too_small + 1), met - 1)
     step = min(met, _LARGEST_STEP)
     return choose(scale=_STEP**step), predicted[step]
+
+
+def _median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:
+    """Predict the standard deviation of the median voxel, in rad/m^2, from a sample of voxels.
+
+    The result is NaN if the Laplacian is valid in no sampled voxel.
+    """
+    sample = _sample(volumes.support)
+    std = form_of(method).std_at(volumes, method, kernels, sample)
+    found = std[sample & np.isfinite(std)]
+    return float(np.median(found)) if found.size else float("nan")
+
+
+def _sample(support: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Select voxels of the support on a coarse grid."""
+    inside = support != 0
+    spacing = max(_SMALLEST_SPACING, round((inside.sum() / _SAMPLES) ** (1 / 3)))
+    grid = np.zeros(support.shape, dtype=bool)
+    grid[tuple(slice(min(spacing, n) // 2, None, spacing) for n in support.shape)] = True
+    return grid & inside if (grid & inside).any() else inside
 
 
 def _exists(choose: Callable[..., Kernels], step: int) -> bool:

@@ -15,6 +15,7 @@ from bids_qcm.physics import (
     PROTON_GYROMAGNETIC_RATIO,
     VACUUM_PERMEABILITY,
     VACUUM_PERMITTIVITY,
+    complex_permittivity,
 )
 from bids_qcm.recon.convection_reaction import inner_voxels
 from bids_qcm.recon.kernels import Triple, as_triple
@@ -179,9 +180,9 @@ def model_b1(
 
 def _squared_wave_number(frequency: float, conductivity: float, permittivity: float) -> complex:
     """Return k^2 in rad^2/m^2 for fields with the time dependence exp(+i omega t)."""
+    relative = complex_permittivity(permittivity, conductivity, frequency)
     omega = 2 * math.pi * frequency
-    complex_permittivity = permittivity * VACUUM_PERMITTIVITY - 1j * conductivity / omega
-    return omega**2 * VACUUM_PERMEABILITY * complex_permittivity
+    return omega**2 * VACUUM_PERMEABILITY * (VACUUM_PERMITTIVITY * relative)
 
 
 def _solve(

@@ -26,8 +26,7 @@ The compiler unrolls shorter loops instead of vectorising them.
 _VECTOR = 16
 
 # Number of padding voxels at the end of the last axis. A block can extend 15 voxels beyond the
-# volume, and loops that process four voxels of a run at once read up to three voxels beyond its
-# end.
+# volume. Loops that process four voxels of a run at once read up to three voxels beyond the run.
 _BEYOND = _VECTOR + 3
 
 
@@ -90,7 +89,7 @@ def aligned(size, dtype):  # noqa: ANN001, ANN201
 
 
 @compiled()
-def room_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
+def zeros_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
     """Return zeros for the longest run of a kernel and three more voxels.
 
     The array is flat and has `lanes` numbers for each voxel.

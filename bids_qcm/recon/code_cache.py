@@ -21,6 +21,8 @@ from typing import Any
 
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
+from bids_qcm.folders import make_private
+
 _PREFIX = "bids_qcm-"
 
 # Cache folders of other versions of the sources: the number to keep, and the time in seconds after
@@ -30,15 +32,14 @@ _IN_USE = 24 * 3600
 
 
 class _Locator:
-    """Name the subfolder for one of numba's cache locators, and keep its other answers."""
+    """One of numba's cache locators, but with a subfolder of its cache folder."""
 
     def __init__(self, numbas_own: Any) -> None:  # noqa: ANN401
         self._numbas_own = numbas_own
 
     def get_cache_path(self) -> str:
         path = os.path.join(self._numbas_own.get_cache_path(), _PREFIX + fingerprint())  # noqa: PTH118
-        prepare_folder(path)
-        return path
+        return prepare_folder(path)
 
     def ensure_cache_path(self) -> None:
         # numba calls this before each write; the folder may have been deleted since the start
@@ -80,14 +81,19 @@ class SourceKeyedCache(FunctionCache):
 
 
 def compiled_sources() -> list[Traversable]:
-    """List the source files that hold compiled functions, or constants that these may contain.
+    """Return the source files of all compiled functions and of the constants that they may contain.
 
-    They are all modules of this package and those that the package may import from others. They
-    may be inside a zip archive.
+    These are all modules of this package, and the modules that it may import from other packages.
+    The files may be inside a zip archive.
     """
-    modules = [file for file in files("bids_qcm.recon").iterdir() if file.name.endswith(".py")]
-    shared = [files("bids_qcm") / name for name in ("dispersions.py", "physics.py")]
-    return [*sorted(modules, key=lambda file: file.name), *shared]
+    folders = [files(f"bids_qcm.{package}") for package in ("recon", "recon.forms")]
+    shared = [files("bids_qcm") / name for name in ("dispersions.py", "folders.py", "physics.py")]
+    return [*(module for folder in folders for module in _modules(folder)), *shared]
+
+
+def _modules(folder: Traversable) -> list[Traversable]:
+    modules = [file for file in folder.iterdir() if file.name.endswith(".py")]
+    return sorted(modules, key=lambda file: file.name)
 
 
 @cache
@@ -115,19 +121,43 @@ def fingerprint() -> str:
 
 
 @cache
-def prepare_folder(path: str) -> None:
-    """Make a cache folder, check that it can be written, and note that it is in use."""
+def prepare_folder(path: str) -> str:
+    """Make a cache folder, check that it can be written, and note that it is in use.
+
+    Machine code is only read from a folder that no other user can write. If `path` is another
+    user's folder, for example in an environment that several users share, a second folder is used.
+
+    Parameters
+    ----------
+    path : str
+        Path of the folder.
+
+    Returns
+    -------
+    str
+        Path of the folder that is used.
+
+    Raises
+    ------
+    OSError
+        If other users can write to both folders, or if the folder cannot be written.
+    """
     folder = Path(path)
     is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    if make_private(folder):
+        folder = Path(f"{path}-{os.geteuid()}")
+        reason = make_private(folder)
+        if reason:
+            raise PermissionError(f"{folder} {reason}")
     TemporaryFile(dir=folder).close()
     os.utime(folder)
     if is_new:
         _delete_old_folders(folder)
+    return str(folder)
 
 
 def _delete_old_folders(new: Path) -> None:
-    """Delete the folders of other versions of the sources, except those used most recently."""
+    """Delete the folders of other versions of the sources, except the last folders used."""
     others = [folder for folder in new.parent.glob(f"{_PREFIX}*") if folder != new]
     others.sort(key=_last_use, reverse=True)
     for folder in others[_KEPT_FOLDERS:]:

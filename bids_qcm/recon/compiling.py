@@ -1,4 +1,4 @@
-"""How the loops of this package are compiled and threaded."""
+"""Compile the loops of this package and run them in threads."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,21 +14,24 @@ from scipy import fft
 from bids_qcm.recon.code_cache import SourceKeyedCache
 
 VECTORISED = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
-"""Liberties with floating point that vector instructions need; all values must be finite."""
+"""Floating-point optimisations that vector instructions need; all values must be finite."""
 
 LEAF = {"_nrt": False}
-"""For functions that make no array: what they slice is not counted as a reference, which threads
-that read the same array would wait on each other for."""
+"""Option for functions that make no array: they do not count references to the arrays they slice.
 
-# Parts of the work for each thread: the last to end should not keep the others waiting long.
+Threads that count references to the same array wait for each other.
+"""
+
+# Number of parts of the work for each thread. With small parts, all threads end at about the same
+# time.
 _PARTS_PER_THREAD = 32
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: ANN401
     """Compile a function with numba, and cache its machine code on disk where possible.
 
-    The compiled function releases the global interpreter lock. Where no cache folder can be written
-    (a read-only container without a home), each process compiles the function again.
+    The compiled function releases the global interpreter lock. If no cache folder can be written,
+    for example in a read-only container without a home, each process compiles the function again.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,20 +50,22 @@ def in_threads(
     *arguments: Any,  # noqa: ANN401
     parts_per_thread: int = _PARTS_PER_THREAD,
 ) -> None:
-    """Call ``loop(part, *arguments)`` for all parts of the items, in as many threads as allowed.
+    """Divide items into parts and call ``loop(part, *arguments)`` for each part, in threads.
 
-    numba's own parallel loops take several times as long to compile.
+    :func:`thread_limit` limits the number of threads. numba's own parallel loops would take several
+    times as long to compile.
 
     Parameters
     ----------
     loop : callable
-        A compiled function that writes elsewhere for each item.
+        A compiled function that loops over items. No two items may write to the same place.
     items : ndarray, shape (n, ...)
-        What it loops over.
+        The items.
     *arguments
-        Its other arguments.
+        Further arguments of the loop.
     parts_per_thread : int
-        More of them for items that take different times, fewer for those that take none.
+        Number of parts for each thread. Use many parts if the times of the items differ, and few
+        parts if the loop takes little time.
     """
     n_threads = fft.get_workers()
     parts = np.array_split(items, max(min(len(items), parts_per_thread * n_threads), 1))
@@ -76,7 +81,7 @@ def thread_limit(n_threads: int | None) -> Iterator[None]:
     Parameters
     ----------
     n_threads : int or None
-        None is the number of processors that this process may use.
+        Largest number of threads; None for the number of processors that this process may use.
     """
     if n_threads is None:
         n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None

@@ -102,10 +102,7 @@ class ConvectionReaction:
             share[here] = self._kappa[here] / total
             self.links.append(link)
             self._share.append(share)
-        # shared by `divergence` and `divergence_transposed` to save memory
-        self._single = [link.astype(np.float32) for link in self.links]
-        self._none = np.zeros(inside.shape, np.float32)
-        self.divergence = PairOperator(self._single, self._single, self._none, self.inner)
+        self.divergence = PairOperator(self.links, self.inner)
 
     def excess(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``b^2 - div(b^2 grad(phi) / kappa)`` at the inner voxels, 0 elsewhere."""
@@ -116,7 +113,7 @@ class ConvectionReaction:
 
         y must be 0 outside the inner voxels; `factor` is a volume, (X, Y, Z).
         """
-        return PairOperator(self._single, self._single, self._none, factor)
+        return self.divergence.with_factor(factor)
 
     def by_log_kappa(self, phase: NDArray[np.float64]) -> tuple[PairOperator, PairOperator]:
         """Return the derivative of the excess with respect to log(kappa), and its transpose.
@@ -124,16 +121,14 @@ class ConvectionReaction:
         The derivative is taken at the given phase. The argument of the transpose must be 0 outside
         the inner voxels.
         """
-        fluxes, first, second = [], [], []
-        for link, share, step in zip(self.links, self._share, differences(phase), strict=True):
-            flux = link * step
-            fluxes.append(flux)
-            first.append((-flux * share).astype(np.float32))
-            second.append((flux * (1 - share)).astype(np.float32))
-        return (
-            PairOperator(second, first, -balance(fluxes), self.inner),
-            PairOperator(first, second, self._none, self._inside),
+        fluxes = [link * step for link, step in zip(self.links, differences(phase), strict=True)]
+        derivative = PairOperator(
+            (flux * (1 - share) for flux, share in zip(fluxes, self._share, strict=True)),
+            self.inner,
+            backward=(-flux * share for flux, share in zip(fluxes, self._share, strict=True)),
+            extra=-balance(fluxes),
         )
+        return derivative, derivative.exchanged(self._inside)
 
     def squared_gradient(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``|grad(phi)|^2 / kappa^2`` in mm^2, (X, Y, Z), from forward differences.

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 
-from bids_qcm.recon.blocks import LANES, aligned, room_for_run
+from bids_qcm.recon.blocks import LANES, aligned, zeros_for_run
 from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.normal_equations import PHASE_SUMS, WEIGHT_SUMS
@@ -143,7 +143,7 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
     """
     planes, run_factors, run_sums, plane_factors, plane_sums = folding
     n_sums = WEIGHT_SUMS + PHASE_SUMS
-    weights = room_for_run(kernel_runs, LANES)
+    weights = zeros_for_run(kernel_runs, LANES)
     along, mirrored = _room_for_sums(precision), _room_for_sums(precision)
     both = aligned(2 * n_sums * LANES, np.float64)
     plane = aligned(len(run_sums) * LANES, np.float64)
@@ -356,7 +356,7 @@ def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: 
     The docstring of `_variance` defines the functions.
     """
     functions, planes, term_factors, term_monomials = terms
-    weights = room_for_run(kernel_runs, LANES)
+    weights = zeros_for_run(kernel_runs, LANES)
     # three rows of lanes, one for each function, for each voxel of a run
     products = aligned(3 * len(weights), np.float32)
     in_plane = (

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from bids_qcm.recon.arguments import like_phase
+from bids_qcm.recon.arguments import as_volume
 from bids_qcm.recon.convection_reaction import ConvectionReaction
 from bids_qcm.recon.kernels import Triple, as_triple
 
@@ -29,7 +29,7 @@ _FEWEST_BLOCKS = 8
 # rad/m if it is not 0.
 _PRIOR_ODDS, _PRIOR_SD = 0.25, 20.0
 
-# Limits to which kappa is clipped, as multiples of its median.
+# Values of kappa are clipped to these multiples of the median.
 _LOWEST, _HIGHEST = 0.3, 6.0
 
 
@@ -44,7 +44,7 @@ class LinearPhase:
     covariance : ndarray of float64, shape (3, 3)
         Covariance of the estimate in (rad/m)^2, from noise and model errors. The diagonal is
         infinite if the mask is too small for an estimate.
-    shrunk : ndarray of float64, shape (3,)
+    posterior_mean : ndarray of float64, shape (3,)
         Posterior mean of a in rad/m, which is the linear phase to remove. It is close to the
         estimate if the evidence is strong and close to 0 if the evidence is weak.
     explained_fraction : float
@@ -53,7 +53,7 @@ class LinearPhase:
 
     estimate: NDArray[np.float64]
     covariance: NDArray[np.float64]
-    shrunk: NDArray[np.float64]
+    posterior_mean: NDArray[np.float64]
     explained_fraction: float
 
     @property
@@ -169,12 +169,12 @@ def estimate_linear_phase(
     """
     phi0 = np.asarray(phase, dtype=np.float64)
     size = as_triple(voxel_size, "voxel size")
-    inside = like_phase(mask, phi0, "mask").astype(bool)
-    tissues = None if labels is None else like_phase(labels, phi0, "labels")
-    first = _of_tissues(like_phase(kappa, phi0, "kappa"), inside, tissues)
+    inside = as_volume(mask, phi0, "mask").astype(bool)
+    tissues = None if labels is None else as_volume(labels, phi0, "labels")
+    first = _of_tissues(as_volume(kappa, phi0, "kappa"), inside, tissues)
     squared = np.ones(phi0.shape)
     if b1_squared is not None:
-        squared = like_phase(b1_squared, phi0, "b1_squared") / np.median(
+        squared = as_volume(b1_squared, phi0, "b1_squared") / np.median(
             np.asarray(b1_squared)[inside]
         )
     squared = np.where(inside, squared, 1)
@@ -183,7 +183,7 @@ def estimate_linear_phase(
     return _estimate(design, residual, voxels * np.array(size) / _BLOCK_MM)
 
 
-def supported_by(first: LinearPhase, second: LinearPhase) -> LinearPhase:
+def add_disagreement(first: LinearPhase, second: LinearPhase) -> LinearPhase:
     """Increase the covariance of an estimate by its difference from a second estimate.
 
     Parameters
@@ -199,12 +199,9 @@ def supported_by(first: LinearPhase, second: LinearPhase) -> LinearPhase:
     """
     difference = (first.estimate - second.estimate) / 2
     covariance = first.covariance + np.diag(difference**2)
-    return replace(first, covariance=covariance, shrunk=_shrunk(first.estimate, covariance))
-
-
-def _shrunk(estimate: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the linear phase to remove; 0 if the estimate is unknown."""
-    return shrink(estimate, covariance) if np.isfinite(covariance).all() else np.zeros(3)
+    return replace(
+        first, covariance=covariance, posterior_mean=posterior_mean(first.estimate, covariance)
+    )
 
 
 def _of_tissues(
@@ -275,7 +272,7 @@ def _estimate(
     estimate = solution[:3].astype(np.float64)
     covariance = np.mean(jackknifes, axis=0)[:3, :3]
     explained = float(np.var(design[:, :3] @ estimate) / np.var(residual))
-    return LinearPhase(estimate, covariance, _shrunk(estimate, covariance), explained)
+    return LinearPhase(estimate, covariance, posterior_mean(estimate, covariance), explained)
 
 
 def _jackknife(
@@ -303,7 +300,9 @@ def _jackknife(
     return deviations.T @ deviations * (n_blocks - 1) / n_blocks
 
 
-def shrink(estimate: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+def posterior_mean(
+    estimate: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return the posterior mean of a linear phase, which is close to 0 without evidence for it.
 
     Parameters
@@ -316,13 +315,15 @@ def shrink(estimate: NDArray[np.float64], covariance: NDArray[np.float64]) -> ND
     Returns
     -------
     ndarray of float64, shape (3,)
-        Posterior mean in rad/m.
+        Posterior mean in rad/m; 0 if the covariance is infinite.
 
     Examples
     --------
-    >>> shrink(np.array([3.0, 10.0, 40.0]), 2.0**2 * np.eye(3)).round(1)
+    >>> posterior_mean(np.array([3.0, 10.0, 40.0]), 2.0**2 * np.eye(3)).round(1)
     array([ 0.2,  9.9, 39.6])
     """
+    if not np.isfinite(covariance).all():
+        return np.zeros(3)
     means, logs = [], []
     for present in product((False, True), repeat=3):
         prior = np.diag(np.where(present, _PRIOR_SD**2, 0.0))

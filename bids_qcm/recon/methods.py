@@ -22,11 +22,12 @@ class Method:
         Name on the command line and in the Python API.
     desc : str
         Label of the ``desc-`` entity in file names.
-    form : {"laplacian", "integral", "inversion"}
-        Whether the method computes the Laplacian directly, computes it as a closed surface integral
-        of the gradient, or inverts the equation of the phase as a whole.
+    form : str
+        Form of the method, which is the name of a module in ``bids_qcm.recon.forms``. ``laplacian``
+        computes the Laplacian directly, ``integral`` computes it as a closed surface integral of
+        the gradient, and ``inversion`` inverts the equation of the phase as a whole.
     derivative : {"fit", "finite-difference"}, or None
-        How phi0 is differentiated; None for an inversion.
+        How phi0 is differentiated; None if the form does not differentiate it.
     uses_magnitude, uses_labels : bool
         Whether magnitude weights and tissue labels preserve edges.
     fit_radius, integral_radius : float or None
@@ -38,7 +39,7 @@ class Method:
 
     name: str
     desc: str
-    form: Literal["laplacian", "integral", "inversion"]
+    form: str
     derivative: Literal["fit", "finite-difference"] | None
     uses_magnitude: bool
     uses_labels: bool
@@ -47,7 +48,8 @@ class Method:
     weighs_pairs: bool = False
 
 
-_TABLE = (
+# The methods that the source abstract compares.
+_PUBLISHED = (
     Method(
         "laplacian-fd", "laplacianFD", "laplacian", "finite-difference", False, False, None, None
     ),
@@ -60,6 +62,9 @@ _TABLE = (
     Method("integral-mag", "integralMag", "integral", "fit", True, False, 10, 14),
     Method("integral-seg", "integralSeg", "integral", "fit", False, True, 9, 10),
     Method("integral-magseg", "integralMagSeg", "integral", "fit", True, True, 10, 20),
+)
+
+_FURTHER = (
     Method("integral-ivw", "integralIVW", "integral", "fit", False, False, 5, 6, True),
     Method("integral-mag-ivw", "integralMagIVW", "integral", "fit", True, False, 10, 14, True),
     Method("integral-seg-ivw", "integralSegIVW", "integral", "fit", False, True, 9, 10, True),
@@ -70,10 +75,12 @@ _TABLE = (
     Method("inversion-magseg", "inversionMagSeg", "inversion", None, True, True, None, None),
 )
 
-METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method in _TABLE})
+_BY_NAME = {method.name: method for method in (*_PUBLISHED, *_FURTHER)}
+
+METHODS: Mapping[str, Method] = MappingProxyType(_BY_NAME)
 """Methods by name, in the order of the table in the documentation."""
 
-PUBLISHED = tuple(m.name for m in _TABLE if m.form != "inversion" and not m.weighs_pairs)
+PUBLISHED = tuple(method.name for method in _PUBLISHED)
 """Names of the ten published methods, which the source abstract compares."""
 
 DEFAULT_METHODS = {

@@ -1,6 +1,6 @@
 """Compiled linear operators that combine differences of neighbouring voxels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -22,42 +22,64 @@ class PairOperator:
 
     Parameters
     ----------
-    forward, backward : sequence of 3 ndarrays of float, shape (X, Y, Z)
-        f and g for the pairs along each axis, stored at the first voxel of each pair.
-    extra : ndarray of float, shape (X, Y, Z)
-        e, the coefficient of the voxel itself.
+    forward : iterable of 3 ndarrays of float, shape (X, Y, Z)
+        f for the pairs along each axis, stored at the first voxel of each pair.
     factor : ndarray of float or bool, shape (X, Y, Z)
         w, the factor of the result.
+    backward : iterable of 3 ndarrays of float, shape (X, Y, Z), optional
+        g, stored like f; default: equal to f.
+    extra : ndarray of float, shape (X, Y, Z), optional
+        e, the coefficient of the voxel itself; default: 0.
+
+    Notes
+    -----
+    The coefficients are stored in single precision. They are converted one after the other, so that
+    a generator of double-precision arrays needs the memory of only one of its arrays at a time.
 
     Examples
     --------
-    >>> none, one = np.zeros((1, 1, 2)), np.ones((1, 1, 2))
+    >>> none = np.zeros((1, 1, 2))
     >>> pair = [none, none, np.array([[[3.0, 0.0]]])]
-    >>> PairOperator(pair, pair, none, one)(np.array([[[5.0, 1.0]]]))
+    >>> PairOperator(pair, np.ones((1, 1, 2)))(np.array([[[5.0, 1.0]]]))
     array([[[ 12., -12.]]], dtype=float32)
     """
 
     def __init__(
         self,
-        forward: Sequence[NDArray[np.floating]],
-        backward: Sequence[NDArray[np.floating]],
-        extra: NDArray[np.floating],
+        forward: Iterable[NDArray[np.floating]],
         factor: NDArray[np.floating] | NDArray[np.bool_],
+        *,
+        backward: Iterable[NDArray[np.floating]] | None = None,
+        extra: NDArray[np.floating] | None = None,
     ) -> None:
-        self._forward, self._backward = (
-            tuple(np.ascontiguousarray(link, np.float32) for link in links)
-            for links in (forward, backward)
-        )
-        self._extra, self._factor = (
-            np.ascontiguousarray(volume, np.float32) for volume in (extra, factor)
-        )
+        self._forward = tuple(map(_single, forward))
+        self._backward = self._forward if backward is None else tuple(map(_single, backward))
+        self._factor = _single(factor)
+        self._extra = np.zeros_like(self._factor) if extra is None else _single(extra)
+
+    def with_factor(self, factor: NDArray[np.floating]) -> "PairOperator":
+        """Return the operator with another w. Both operators share the memory of e, f and g."""
+        return PairOperator(self._forward, factor, backward=self._backward, extra=self._extra)
+
+    def exchanged(self, factor: NDArray[np.floating] | NDArray[np.bool_]) -> "PairOperator":
+        """Return the operator with f and g exchanged, another w, and e = 0.
+
+        Both operators share the memory of f and g.
+        """
+        return PairOperator(self._backward, factor, backward=self._forward)
 
     def __call__(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return A v, (X, Y, Z)."""
         out = np.empty(values.shape, np.float32)
-        values = np.ascontiguousarray(values, np.float32)
-        in_planes(_operate, out, values, self._forward, self._backward, self._extra, self._factor)
+        in_planes(
+            _operate, out, _single(values), self._forward, self._backward, self._extra, self._factor
+        )
         return out
+
+
+def _single(volume: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return a volume in single precision, without a copy if it is already."""
+    return np.ascontiguousarray(volume, np.float32)
 
 
 def in_planes(

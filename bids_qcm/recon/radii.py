@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.kernels import Kernels, Triple, as_triple, check_radius
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.normal_equations import check_determined
@@ -46,26 +47,26 @@ def choose_kernels(
     ValueError
         If a radius or the voxel size is not a valid number of mm, if a radius reaches less than one
         voxel along an axis, if a fit radius contains too few voxels to determine a quadratic, if
-        the volume has too few voxels along an axis for a second derivative, or if an inversion is
-        to be in-plane.
+        the volume has too few voxels along an axis for a second derivative, or if a radius is 0 and
+        the method's form needs all three dimensions.
     """
     if min(voxel_size) <= 0:
         raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
     published = {"fit radius": method.fit_radius, "integral radius": method.integral_radius}
     given = {"fit radius": fit_radius, "integral radius": integral_radius}
+    triples = {}
     for name, value in given.items():
+        own = published[name]
         if isinstance(value, str):
             if value != "auto":
                 raise ValueError(f"{name} is {value!r}, but it must be in mm, or 'auto'")
-            own = published[name]
-            given[name] = None if own is None else round(scale * own, 2)
-    triples = {
-        name: as_triple(published[name] if value is None else value, name)
-        for name, value in given.items()
-        if value is not None or published[name] is not None
-    }
+            chosen: float | Sequence[float] | None = None if own is None else round(scale * own, 2)
+        else:
+            chosen = own if value is None else value
+        if chosen is not None:
+            triples[name] = as_triple(chosen, name)
     axes = curved_axes(*triples.values())
-    if method.form == "inversion" and len(axes) < 3:
+    if form_of(method).needs_three_dimensions and len(axes) < 3:
         raise ValueError(f"{method.name} needs all three dimensions, but a radius of 0 was given")
     for axis in axes:
         if shape[axis] < _FEWEST_VOXELS:
@@ -74,7 +75,7 @@ def choose_kernels(
                 f"kernel needs {_FEWEST_VOXELS}; give a fit radius of 0 on that axis"
             )
     for name, triple in triples.items():
-        triples[name] = tuple(triple[a] if a in axes else 0.0 for a in range(3))
+        triples[name] = as_triple([triple[a] if a in axes else 0.0 for a in range(3)], name)
         if published[name] is not None:
             check_radius(triples[name], voxel_size, f"{method.name}: {name}")
     if method.fit_radius is not None:

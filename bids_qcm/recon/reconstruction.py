@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import find_objects
 
 from bids_qcm.physics import PhaseType, Sign, conductivity_factor
-from bids_qcm.recon.arguments import like_phase
+from bids_qcm.recon.arguments import as_volume
 from bids_qcm.recon.automatic import LARGEST_SCALE, choose_for_noise
 from bids_qcm.recon.compiling import thread_limit
+from bids_qcm.recon.forms import Volumes, form_of
 from bids_qcm.recon.inversion import GoodnessOfFit, model_error
 from bids_qcm.recon.kernels import Triple, as_triple
-from bids_qcm.recon.laplacian import Volumes, compute_laplacian
 from bids_qcm.recon.linear_phase import LinearPhase
 from bids_qcm.recon.methods import METHODS, TARGET_STD, Method
 from bids_qcm.recon.radii import Radius, RadiusChoice, choose_kernels, is_automatic
@@ -52,7 +52,7 @@ class Reconstruction:
         For an inversion: whether the phase obeys the equation within its noise, and whether the
         conductivity varies as expected. None for the other methods.
     linear_phase : LinearPhase or None
-        For an inversion: the estimated linear phase. Its posterior mean, ``shrunk``, was removed.
+        For an inversion: the estimated linear phase, of which the ``posterior_mean`` was removed.
         None for the other methods.
     """
 
@@ -221,7 +221,7 @@ def reconstruct(
             if noise is None:
                 raise ValueError("automatic radii need the argument phase_noise")
             kernels, predicted = choose_for_noise(volumes, chosen, choose, target_std / factor)
-        found = compute_laplacian(volumes, chosen, kernels, uncertainty=uncertainty)
+        found = form_of(chosen).compute(volumes, chosen, kernels, uncertainty=uncertainty)
     conductivity = _in_volume(factor * found.values, box, inside)
     std = None if found.std is None else _in_volume(factor * found.std, box, inside)
     return Reconstruction(
@@ -285,10 +285,10 @@ def _in_volume(
 
 
 def _checked_noise(
-    noise: ArrayLike, phase: NDArray, support: NDArray[np.int32]
+    noise: ArrayLike, phase: NDArray[Any], support: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Return the phase noise as a volume; 0 outside the support."""
-    sd = like_phase(
+    sd = as_volume(
         np.broadcast_to(noise, phase.shape) if np.ndim(noise) == 0 else noise, phase, "phase noise"
     )
     used = support != 0
@@ -298,14 +298,14 @@ def _checked_noise(
 
 
 def _checked_b1(
-    b1_map: ArrayLike, phase: NDArray, support: NDArray[np.int32]
+    b1_map: ArrayLike, phase: NDArray[Any], support: NDArray[np.int32]
 ) -> NDArray[np.float64] | None:
     """Return the squared magnitude of B1+, scaled to a median of 1 over the support.
 
     The result is 1 outside the support. It is None for a constant map, because the equation is then
     the same as without a map.
     """
-    b1 = like_phase(b1_map, phase, "b1_map").astype(np.float64)
+    b1 = as_volume(b1_map, phase, "b1_map").astype(np.float64)
     used = b1[support != 0]
     if not (np.isfinite(used).all() and (used > 0).all()):
         raise ValueError("b1_map must be finite and positive in the mask")
@@ -338,7 +338,7 @@ def _checked_volumes(
     magnitude: ArrayLike | None,
     labels: ArrayLike | None,
     method: Method,
-) -> tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.int32], NDArray[np.float32] | None]:
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int32], NDArray[np.float32] | None]:
     """Return phi0 (finite everywhere), the mask, the support and the z-scored magnitude."""
     phi0 = np.asarray(phase)
     if phi0.ndim != 3 or not np.issubdtype(phi0.dtype, np.floating):
@@ -346,7 +346,7 @@ def _checked_volumes(
             f"phase is {phi0.dtype} of shape {phi0.shape}, but it must be 3-D float, in rad"
         )
     finite = np.isfinite(phi0)
-    inside = finite if mask is None else _boolean(like_phase(mask, phi0, "mask"))
+    inside = finite if mask is None else _boolean(as_volume(mask, phi0, "mask"))
     usable = inside & finite
     zscore = None
     if method.uses_magnitude:
@@ -361,11 +361,11 @@ def _checked_volumes(
         if not support.any():
             raise ValueError("labels are 0 in the whole mask")
     # in float64, because the later steps use float32, and a large offset would take up its digits
-    centred = phi0.astype(np.float64) - np.median(phi0[usable])
+    centred = phi0.astype(np.float64) - float(np.median(phi0[usable]))
     return np.where(usable, centred, 0), inside, support, zscore
 
 
-def _boolean(mask: NDArray) -> NDArray[np.bool_]:
+def _boolean(mask: NDArray[Any]) -> NDArray[np.bool_]:
     if np.isnan(mask).any():
         raise ValueError("the mask contains NaN")
     return mask.astype(bool)
@@ -376,13 +376,15 @@ def _require_some(usable: NDArray[np.bool_]) -> None:
         raise ValueError("no voxel of the mask has finite phase (and magnitude, where used)")
 
 
-def _required(volume: ArrayLike | None, phase: NDArray, name: str, method: Method) -> NDArray:
+def _required(
+    volume: ArrayLike | None, phase: NDArray[Any], name: str, method: Method
+) -> NDArray[Any]:
     if volume is None:
         raise ValueError(f"method {method.name} needs {name}")
-    return like_phase(volume, phase, name)
+    return as_volume(volume, phase, name)
 
 
-def _integers(labels: NDArray) -> NDArray[np.int32]:
+def _integers(labels: NDArray[Any]) -> NDArray[np.int32]:
     limits = np.iinfo(np.int32)
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int32)

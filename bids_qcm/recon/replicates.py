@@ -148,7 +148,7 @@ class _Replicates(Sequence[NDArray[np.float32]]):
         return volume
 
 
-def every_nth(support: NDArray[np.int32], spacing: int) -> NDArray[np.bool_]:
+def select_at_spacing(support: NDArray[np.int32], spacing: int) -> NDArray[np.bool_]:
     """Select voxels at a given spacing along x and y.
 
     Voxels without a selected voxel of the same tissue nearby are selected, too.
@@ -193,7 +193,7 @@ def _smoothed(
     zscore: NDArray[np.float32] | None = None,
     spacing: int = 1,
 ) -> NDArray[np.float64]:
-    """Average over the nearest similar voxels; fill in NaN from the same tissue."""
+    """Average over the nearest similar voxels, and replace NaN by values of the same tissue."""
     if spacing > 1:
         means = mean_of_similar(values, support, zscore, spacing)
         values = np.where(np.isfinite(values), means, np.nan)
@@ -201,7 +201,7 @@ def _smoothed(
 
 
 def _filled(values: NDArray[np.float64], support: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Fill in NaN from the nearest voxels of the same tissue, step by step."""
+    """Replace NaN by the mean of the neighbours in the same tissue, several times."""
     for _ in range(_FILL_STEPS):
         missing = np.isnan(values) & (support != 0)
         if not missing.any():

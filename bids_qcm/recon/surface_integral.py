@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from bids_qcm.recon.blocks import aligned, blocks_of, padded, padded_all, reach, room_for_run
+from bids_qcm.recon.blocks import aligned, blocks_of, padded, padded_all, reach, zeros_for_run
 from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled, in_threads
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
@@ -443,7 +443,7 @@ def _sum_similar(steps, volumes, kernel_runs, group, margin):  # noqa: ANN001, A
     after the other.
     """
     _, wanted, magnitude, _, _ = volumes
-    inside = room_for_run(kernel_runs, _LANES)
+    inside = zeros_for_run(kernel_runs, _LANES)
     along = aligned(4 * _LANES, np.float32)
     # copies, because the compiler knows that they do not overlap with the volumes
     labels = np.empty(len(group) * _LANES, np.int32)

@@ -45,9 +45,7 @@ class TissuePrior:
         self._tissues = tissues.astype(np.int32)
         self._sizes = np.maximum(np.bincount(tissues.ravel()), 1)
         self._weight = np.float32(to_mean * np.prod(voxel_size))
-        none = np.zeros(support.shape, np.float32)
-        single = [link.astype(np.float32) for link in links]
-        self._differences = PairOperator(single, single, none, self._inside)
+        self._differences = PairOperator(links, self._inside)
         self._smoother = Multigrid(links, self._inside, float(self._weight))
         self._by_means = np.linalg.pinv(
             _between_tissues(links, self._tissues, len(self._sizes)),

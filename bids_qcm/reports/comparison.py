@@ -26,8 +26,6 @@ from bids_qcm.reports.colours import (
 LARGEST_ERROR = 1.0
 """Upper end of the symmetric colour scale of errors in S/m."""
 
-# Rows of the figure: the form of the method, and whether it uses inverse-variance weights.
-_ROWS = (("laplacian", False), ("integral", False), ("integral", True), ("inversion", False))
 _EDGES = {
     (False, False): "no edges",
     (True, False): "magnitude",
@@ -71,8 +69,8 @@ def arrange(methods: Iterable[str]) -> tuple[dict[str, tuple[int, int]], list[st
     Returns
     -------
     places : dict of str to (int, int)
-        Row and column of each method. The rows are the Laplacian methods, the integral methods,
-        the integral methods with inverse-variance weights and the inversions. The columns are the
+        Row and column of each method. Each form has a row, in the order of the method table, and
+        the integral methods with inverse-variance weights have a separate row. The columns are the
         ways to preserve edges. Names that are not in the method table follow in additional rows.
         Empty rows and columns are left out.
     headings : list of str
@@ -93,7 +91,8 @@ def arrange(methods: Iterable[str]) -> tuple[dict[str, tuple[int, int]], list[st
 
 
 def _place(method: Method) -> tuple[int, int]:
-    row = _ROWS.index((method.form, method.weighs_pairs))
+    groups = dict.fromkeys((one.form, one.weighs_pairs) for one in METHODS.values())
+    row = list(groups).index((method.form, method.weighs_pairs))
     if method.derivative == "finite-difference":
         return row, 0
     return row, _COLUMNS.index(_EDGES[method.uses_magnitude, method.uses_labels])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.images import read_grid, read_integers, read_values, to_canonical
 from bids_qcm.bids.results import MapResult, Result
-from bids_qcm.checks.literature import literature_conductivity
+from bids_qcm.grids import Volume
 from bids_qcm.phase.unwrapping import wrap
 from bids_qcm.reports.comparison import draw_methods
 from bids_qcm.reports.distributions import draw_distributions
@@ -87,24 +87,25 @@ class _Volumes:
     def __init__(self, result: Result) -> None:
         self.result = result
         self.grid = read_grid(result.maps[0].condmap)
-        mask = read_integers(result.mask) != 0
-        self.mask, self.affine = to_canonical(mask, self.grid.affine)
+        mask = to_canonical(Volume(read_integers(result.mask) != 0, self.grid))
+        self.mask, self.affine = mask.values, mask.grid.affine
 
     def read(self, path: Path) -> NDArray[np.float32]:
-        return to_canonical(read_values(path), self.grid.affine)[0]
+        return to_canonical(Volume(read_values(path), self.grid)).values
 
     @cached_property
     def labels(self) -> NDArray[np.int32] | None:
         path = self.result.segmentation
-        return None if path is None else to_canonical(read_integers(path), self.grid.affine)[0]
+        if path is None:
+            return None
+        return to_canonical(Volume(read_integers(path), self.grid)).values
 
     @cached_property
     def names(self) -> dict[int, str]:
         """Names of the tissues in the mask, by label."""
-        path = self.result.segmentation
-        if path is None or self.labels is None:
+        if self.labels is None:
             return {}
-        names = read_names(path.with_name(path.name.replace(".nii.gz", ".tsv")))
+        names = read_names(self.result.tissue_names)
         present = np.unique(self.labels[self.mask]).tolist()
         return {label: name for label, name in names.items() if label in present}
 
@@ -131,7 +132,7 @@ class _Volumes:
                 )
         if result.phi0:
             phi0 = self.read(result.phi0)
-            sign = -1 if result.sidecar["PhaseSign"] == "-" else 1
+            sign = -1 if result.sidecar.phase_sign == "-" else 1
             # Unwrapping only adds whole cycles, so wrapping phi0 restores the phase before it.
             yield "phase", draw_phase(wrap(sign * phi0), phi0, self.mask, self.affine)
 
@@ -147,7 +148,7 @@ class _Volumes:
             name: conductivity[self.mask & (self.labels == label)]
             for label, name in self.names.items()
         }
-        literature = literature_conductivity(1e6 * self.result.sidecar["ImagingFrequency"])
+        literature = self.result.literature
         return draw_distributions(
             tissues or {"whole mask": conductivity[self.mask]},
             {name: value for name, value in literature.items() if name in tissues},

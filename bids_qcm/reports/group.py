@@ -12,7 +12,6 @@ from bids_qcm.bids.errors import NoInputError
 from bids_qcm.bids.results import MapResult, Result, find_results
 from bids_qcm.bids.run_records import read_records
 from bids_qcm.bids.tables import CONDSTATS, Dictionary, read_condstats, write_table
-from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
@@ -156,8 +155,7 @@ def _column(name: str, erosion: int) -> str:
 
 def _rows(one: MapResult, result: Result, condstats: Path) -> list[dict[str, Any]]:
     """Return one row for each tissue of a map from its table of statistics."""
-    frequency = result.sidecar["ImagingFrequency"]
-    literature = literature_conductivity(1e6 * frequency)
+    literature = result.literature
     found: dict[int, dict[str, Any]] = {}
     for entry in read_condstats(condstats):
         row = found.setdefault(
@@ -169,7 +167,7 @@ def _rows(one: MapResult, result: Result, condstats: Path) -> list[dict[str, Any
                 "method": one.method,
                 "label": entry["label"],
                 "tissue": entry["tissue"],
-                "imaging_frequency": frequency,
+                "imaging_frequency": result.sidecar.imaging_frequency,
                 "literature": literature.get(entry["tissue"], np.nan),
             },
         )

@@ -3,14 +3,20 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from bids_qcm.bids.provenance import EXACT, EXACT_BUT_MAGNITUDE
+from bids_qcm.bids.sidecar_schema import (
+    CondmapSidecar,
+    CondstdSidecar,
+    MaskSidecar,
+    Phi0Sidecar,
+    SegmentationSidecar,
+)
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.forms import form_of
+from bids_qcm.recon.forms.base import EXACT, EXACT_BUT_MAGNITUDE
 from bids_qcm.recon.methods import Method
 from bids_qcm.statistics import EROSIONS
-
-Sidecar = Mapping[str, Any]
 
 _CITED_SOFTWARE = {
     "nipype": "gorgolewski2011",
@@ -23,7 +29,7 @@ _CITED_SOFTWARE = {
 }
 
 
-_FORMS = {"laplacian": "Laplacian", "integral": "integral", "inversion": "inversion"}
+_Sidecar = TypeVar("_Sidecar")
 
 
 @dataclass(frozen=True)
@@ -32,23 +38,21 @@ class Processing:
 
     Attributes
     ----------
-    phi0 : mapping
-        Sidecar of phi0.
-    mask : mapping
-        Sidecar of the mask.
-    segmentation : mapping or None
-        Sidecar of the segmentation; None if no segmentation was used.
-    maps : mapping of str to mapping
+    phi0 : Phi0Sidecar
+    mask : MaskSidecar
+    segmentation : SegmentationSidecar or None
+        None if no segmentation was used.
+    maps : mapping of str to CondmapSidecar
         Sidecars of the conductivity maps, by method.
-    stds : mapping of str to mapping
+    stds : mapping of str to CondstdSidecar
         Sidecars of the noise standard deviation maps, by method.
     """
 
-    phi0: Sidecar
-    mask: Sidecar
-    segmentation: Sidecar | None
-    maps: Mapping[str, Sidecar]
-    stds: Mapping[str, Sidecar]
+    phi0: Phi0Sidecar
+    mask: MaskSidecar
+    segmentation: SegmentationSidecar | None
+    maps: Mapping[str, CondmapSidecar]
+    stds: Mapping[str, CondstdSidecar]
 
 
 def describe_methods(done: Sequence[Processing]) -> list[str]:
@@ -63,7 +67,8 @@ def describe_methods(done: Sequence[Processing]) -> list[str]:
     Returns
     -------
     list of str
-        Paragraphs with citations in the form ``[@key]`` or ``[@one; @other]``.
+        Paragraphs with citations in the form ``[@key]`` or ``[@one; @other]``. A sentence leaves
+        out what the sidecars, which may be of an older version, do not contain.
     """
     phi0 = [one.phi0 for one in done]
     paragraphs = [
@@ -78,21 +83,22 @@ def describe_methods(done: Sequence[Processing]) -> list[str]:
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _overview(sidecars: Sequence[Sidecar]) -> str:
-    version = _listed(sidecars, lambda one: one["SoftwareVersions"]["bids_qcm"])
-    frequency = _span([one["ImagingFrequency"] for one in sidecars], "{:.2f}", "MHz")
-    origin = _listed(sidecars, lambda one: one["ImagingFrequencySource"])
+def _overview(sidecars: Sequence[Phi0Sidecar]) -> str:
+    software = " ".join(["bids_qcm", *_versions(sidecars, "bids_qcm")])
+    frequency = _span([one.imaging_frequency for one in sidecars], "{:.2f}", "MHz")
+    origin = _listed(sidecars, lambda one: one.imaging_frequency_source)
     n = "one acquisition" if len(sidecars) == 1 else f"{len(sidecars)} acquisitions"
     return (
-        f"Electrical conductivity was mapped with bids_qcm {version} from the phase of {n} at a "
-        f"Larmor frequency of {frequency} (taken from {origin} in the sidecars). The dataset was "
+        f"Electrical conductivity was mapped with {software} from the phase of {n}"
+        f"{_after(' at a Larmor frequency of ', frequency)}"
+        f"{_after(' (taken from ', origin, ' in the sidecars)')}. The dataset was "
         "organised according to the Brain Imaging Data Structure [@gorgolewski2016]."
     )
 
 
-def _phase(sidecars: Sequence[Sidecar]) -> list[str]:
+def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
     total = len(sidecars)
-    units = Counter(unit for one in sidecars for unit in dict.fromkeys(one["PhaseUnits"]))
+    units = Counter(unit for one in sidecars for unit in dict.fromkeys(one.phase_units or ()))
     parts = units.pop("complex", 0)
     sentences = []
     if set(units) == {"rad"}:
@@ -107,13 +113,13 @@ def _phase(sidecars: Sequence[Sidecar]) -> list[str]:
             "Magnitude and phase were computed from the real and imaginary parts of the images"
             f"{_of(parts, total)}."
         )
-    flipped = sum(bool(one["AlternateSlicesFlipped"]) for one in sidecars)
+    flipped = sum(bool(one.alternate_slices_flipped) for one in sidecars)
     if flipped:
         sentences.append(
             "The phase alternated by half a cycle between neighbouring slices. Every second slice "
             f"was therefore shifted by half a cycle{_of(flipped, total)}."
         )
-    echoes = Counter(len(one["PhaseUnits"]) for one in sidecars)
+    echoes = Counter(len(one.phase_units) for one in sidecars if one.phase_units)
     single = echoes.pop(1, 0)
     if single:
         sentences.append(
@@ -130,11 +136,10 @@ def _phase(sidecars: Sequence[Sidecar]) -> list[str]:
     return sentences
 
 
-def _mask(sidecars: Sequence[Sidecar]) -> str:
-    by_origin: dict[str, list[Sidecar]] = {}
+def _mask(sidecars: Sequence[MaskSidecar]) -> str:
+    by_origin: dict[str, list[MaskSidecar]] = {}
     for one in sidecars:
-        default = "derivative" if one.get("Type") == "Brain" else "signal"
-        by_origin.setdefault(one.get("MaskOrigin", default), []).append(one)
+        by_origin.setdefault(one.used_origin, []).append(one)
     parts = []
     for origin in ("derivative", "T1w", "template", "signal"):
         some = by_origin.get(origin, [])
@@ -143,10 +148,9 @@ def _mask(sidecars: Sequence[Sidecar]) -> str:
     return f"Conductivity was computed in {' and in '.join(parts)}."
 
 
-def _mask_of(origin: str, sidecars: Sequence[Sidecar]) -> str:
+def _mask_of(origin: str, sidecars: Sequence[MaskSidecar]) -> str:
     if origin == "derivative":
-        datasets = _joined(dict.fromkeys(map(_dataset, sidecars)))
-        return f"a brain mask from the derivative dataset {datasets}"
+        return f"a brain mask from the derivative dataset{_after(' ', _datasets(sidecars))}"
     if origin == "T1w":
         return (
             "a brain mask defined as the filled hull of the gray matter, white matter and "
@@ -162,49 +166,48 @@ def _mask_of(origin: str, sidecars: Sequence[Sidecar]) -> str:
     return "the largest connected region with a signal-to-noise ratio above 5"
 
 
-def _unwrapping_and_sign(sidecars: Sequence[Sidecar]) -> list[str]:
+def _unwrapping_and_sign(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
     total = len(sidecars)
     sentences = [
         "The phase was unwrapped with a best-path algorithm [@abdulrahman2007].",
         "It was not smoothed.",
     ]
-    automatic = [one for one in sidecars if one["PhaseSignOrigin"] == "auto"]
+    automatic = [one for one in sidecars if one.phase_sign_origin == "auto"]
     if automatic:
         sentences.append(
             "The sign of the phase was chosen so that the median Laplacian, computed with a radius "
             "of 15 mm (at least 3 voxels), was positive"
             f"{_of(len(automatic), total)}."
         )
-        negative = sum(one["PhaseSign"] == "-" for one in automatic)
+        negative = sum(one.phase_sign == "-" for one in automatic)
         if negative:
             sentences.append(f"The phase was therefore inverted{_of(negative, total)}.")
-    usual = [one for one in sidecars if one["PhaseSignOrigin"] == "Manufacturer"]
+    usual = [one for one in sidecars if one.phase_sign_origin == "Manufacturer"]
     if usual:
-        signs = _listed(usual, lambda one: one["PhaseSign"])
+        signs = _listed(usual, lambda one: one.phase_sign)
         sentences.append(
             "Because the Laplacian gave weak evidence, the sign of the phase was set to the usual "
             f"sign of the scanner manufacturer ({signs}){_of(len(usual), total)}."
         )
-    given = [one for one in sidecars if one["PhaseSignOrigin"] == "given"]
+    given = [one for one in sidecars if one.phase_sign_origin == "given"]
     if given:
-        signs = _listed(given, lambda one: one["PhaseSign"])
+        signs = _listed(given, lambda one: one.phase_sign)
         sentences.append(
             f"The sign of the phase was specified by the user ({signs}){_of(len(given), total)}."
         )
     return sentences
 
 
-def _segmentation(sidecars: Sequence[Sidecar], total: int) -> str:
+def _segmentation(sidecars: Sequence[SegmentationSidecar], total: int) -> str:
     if not sidecars:
         return ""
-    own = [one for one in sidecars if one.get("SegmentationConfidence") == "low"]
+    own = [one for one in sidecars if one.segmentation_confidence == "low"]
     given = [one for one in sidecars if one not in own]
     sentences = []
     if given:
-        datasets = _joined(dict.fromkeys(map(_dataset, given)))
         sentences.append(
-            f"Tissue labels were taken from the segmentation in the derivative dataset {datasets}"
-            f"{_of(len(given), total)}."
+            "Tissue labels were taken from the segmentation in the derivative dataset"
+            f"{_after(' ', _datasets(given))}{_of(len(given), total)}."
         )
     if own:
         sentences.append(
@@ -217,16 +220,16 @@ def _segmentation(sidecars: Sequence[Sidecar], total: int) -> str:
     return " ".join(sentences)
 
 
-def _placement(sidecars: Sequence[Sidecar], total: int) -> list[str]:
+def _placement(sidecars: Sequence[SegmentationSidecar], total: int) -> list[str]:
     sentences = []
-    transformed = sum("Transforms" in one for one in sidecars)
+    transformed = sum(bool(one.transforms) for one in sidecars)
     if transformed:
         sentences.append(
             "The labels were resampled to the phase with the transforms in the derivative "
             "datasets, which were read with NiTransforms [@goncalves2021]"
             f"{_of(transformed, total)}."
         )
-    ways = Counter(one.get("Coregistration") for one in sidecars)
+    ways = Counter(one.coregistration for one in sidecars)
     if ways["rigid"]:
         sentences.append(
             "The labels were aligned with the phase by rigid registration of the anatomical image "
@@ -242,42 +245,32 @@ def _placement(sidecars: Sequence[Sidecar], total: int) -> list[str]:
 
 
 def _conductivity(done: Sequence[Processing]) -> list[str]:
-    types = {one.phi0["PhaseType"] for one in done}
+    types = {one.phi0.phase_type for one in done}
     equations = {
         "transceive": "sigma = laplacian(phi0) / (2 mu0 omega) for a transceive phase phi0",
         "transmit": "sigma = laplacian(phi0) / (mu0 omega) for a transmit phase phi0",
     }
-    forms = {METHODS[name].form for one in done for name in one.maps}
-    sentences = [
-        "In regions of uniform tissue, the conductivity is "
-        f"{' or '.join(equations[one] for one in sorted(types))}, where mu0 is the vacuum "
-        "permeability and omega is the angular Larmor frequency [@voigt2011]."
-    ]
-    if "integral" in forms:
+    used = " or ".join(equation for one, equation in equations.items() if one in types)
+    names = {name for one in done for name in one.maps}
+    forms = dict.fromkeys(form_of(METHODS[name]) for name in METHODS if name in names)
+    sentences = []
+    if used:
         sentences.append(
-            "The integral methods compute the Laplacian as the flux of the gradient of phi0 "
-            "through a closed surface, divided by the enclosed volume."
+            f"In regions of uniform tissue, the conductivity is {used}, where mu0 is the vacuum "
+            "permeability and omega is the angular Larmor frequency [@voigt2011]."
         )
-    if "inversion" in forms:
-        sentences.append(
-            "The inversion methods solve the convection-reaction equation [@gurler2017] for the "
-            "conductivity of all voxels simultaneously."
-        )
+    sentences += [form.introduction for form in forms if form.introduction]
     sentences += _b1(done)
-    if any(
-        METHODS[name].uses_magnitude or METHODS[name].uses_labels
-        for one in done
-        for name in one.maps
-    ):
+    if any(METHODS[name].uses_magnitude or METHODS[name].uses_labels for name in names):
         sentences.append(
             "Tissue boundaries were preserved with the magnitude, the segmentation or both "
             "[@karsa2021]."
         )
     for name, method in METHODS.items():
-        used = [one.maps[name] for one in done if name in one.maps]
-        if used:
-            share = _of(len(used), len(done))
-            sentences.append(f"The {name} method{share} computed {_how(method, used)}.")
+        maps = [one.maps[name] for one in done if name in one.maps]
+        if maps:
+            share = _of(len(maps), len(done))
+            sentences.append(f"The {name} method{share} computed {_how(method, maps)}.")
     return sentences
 
 
@@ -286,26 +279,28 @@ def _b1(done: Sequence[Processing]) -> list[str]:
     maps = [(name, one.maps[name]) for one in done for name in one.maps]
     sentences = []
     for origin in ("measured", "model"):
-        used = [(name, one) for name, one in maps if one.get("B1Map") == origin]
+        used = [(name, one) for name, one in maps if one.b1_map == origin]
         if not used:
             continue
         names = {name for name, _ in used}
         methods = _joined(name for name in METHODS if name in names)
-        n = sum(any(m.get("B1Map") == origin for m in one.maps.values()) for one in done)
+        n = sum(any(m.b1_map == origin for m in one.maps.values()) for one in done)
         sidecars = [one for _, one in used]
         if origin == "measured":
-            smoothing = _span([one["B1MapSmoothing"] for one in sidecars], "{:g}", "mm")
-            what = (
-                f"was taken from a measured map, smoothed with a Gaussian kernel of {smoothing} "
-                "full width at half maximum"
-            )
+            smoothing = _span([one.b1_map_smoothing for one in sidecars], "{:g}", "mm")
+            width = _after(" of ", smoothing, " full width at half maximum")
+            what = f"was taken from a measured map, smoothed with a Gaussian kernel{width}"
         else:
-            conductivity = _span([one["B1ModelConductivity"] for one in sidecars], "{:g}", "S/m")
-            permittivity = _span([one["B1ModelPermittivity"] for one in sidecars], "{:g}", "")
+            conductivity = _span([one.b1_model_conductivity for one in sidecars], "{:g}", "S/m")
+            permittivity = _span([one.b1_model_permittivity for one in sidecars], "{:g}", "")
+            properties = [
+                _after("conductivity ", conductivity),
+                _after("relative permittivity ", permittivity),
+            ]
             what = (
                 "was modelled as the solution of the scalar Helmholtz equation in a homogeneous "
-                f"body with the outline of the head (conductivity {conductivity}, relative "
-                f"permittivity {permittivity.strip()})"
+                "body with the outline of the head"
+                f"{_after(' (', ', '.join(filter(None, properties)), ')')}"
             )
         sentences.append(
             f"The {methods} {'methods' if len(names) > 1 else 'method'} accounted for the "
@@ -314,54 +309,45 @@ def _b1(done: Sequence[Processing]) -> list[str]:
     return sentences
 
 
-def _how(method: Method, sidecars: Sequence[Sidecar]) -> str:
+def _how(method: Method, sidecars: Sequence[CondmapSidecar]) -> str:
     """Return the quantity that a method computed, with its edge preservation and weights."""
     restrictions = []
     if method.uses_labels:
-        restrictions.append(
-            "weaker smoothing across tissue boundaries"
-            if method.form == "inversion"
-            else "a restriction to voxels of the same tissue"
-        )
+        restrictions.append(form_of(method).effect_of_labels)
     if method.uses_magnitude:
+        width = _span([one.magnitude_delta for one in sidecars[:1]], "{:g}", "standard deviations")
         restrictions.append(
-            "weights by the similarity of the magnitude (width "
-            f"{sidecars[0]['MagnitudeDelta']:g} standard deviations)"
+            f"weights by the similarity of the magnitude{_after(' (width ', width, ')')}"
         )
     if method.weighs_pairs:
         restrictions.append("inverse-variance weights for the gradients")
-    targets = [one["TargetStd"] for one in sidecars if "TargetStd" in one]
+    targets = [one.target_std for one in sidecars if one.target_std is not None]
     if targets:
         restrictions.append(
             "the smallest radii (at most twice the published radii) that were predicted to reach a "
             f"noise standard deviation of {_span(targets, '{:g}', 'S/m')} in the median voxel"
             f"{_of(len(targets), len(sidecars))}"
         )
-    return f"{_what(method, sidecars)}{', with ' if restrictions else ''}{_joined(restrictions)}"
+    what = form_of(method).quantity(method).format_map(_FieldValues(sidecars))
+    return f"{what}{', with ' if restrictions else ''}{_joined(restrictions)}"
 
 
-def _what(method: Method, sidecars: Sequence[Sidecar]) -> str:
-    """Return the quantity that a method computed, without its edge preservation and weights."""
-    if method.form == "inversion":
-        return (
-            "the conductivity whose phase best fits phi0 relative to the phase noise (Huber loss), "
-            f"regularised by {sidecars[0]['Smoothness']:g} times the squared gradient of the "
-            "logarithm of the conductivity"
-        )
-    fit = (
-        "a three-dimensional quadratic polynomial that was fitted to phi0 within a radius of "
-        f"{_radii(sidecars, 'FitRadius')}"
-    )
-    if method.form == "laplacian":
-        fitted = method.derivative == "fit"
-        return f"the Laplacian of {fit}" if fitted else "the Laplacian by finite differences"
-    gradient = f"the gradient of {fit}" if method.derivative == "fit" else "central differences"
-    radius = _radii(sidecars, "IntegralRadius")
-    return f"the surface integral, within a radius of {radius}, of {gradient}"
+class _FieldValues(dict[str, str]):
+    """The values of sidecar fields in words, for :meth:`str.format_map`."""
+
+    def __init__(self, sidecars: Sequence[CondmapSidecar]) -> None:
+        super().__init__()
+        self._sidecars = sidecars
+
+    def __missing__(self, field: str) -> str:
+        values = [getattr(one, field) for one in self._sidecars]
+        is_radius = field in ("fit_radius", "integral_radius")
+        words = _radii(values) if is_radius else _span(values[:1], "{:g}", "")
+        return words or "an unknown value"
 
 
-def _radii(sidecars: Sequence[Sidecar], key: str) -> str:
-    found = list(dict.fromkeys(tuple(one[key]) for one in sidecars if key in one))
+def _radii(all_radii: Iterable[Sequence[float] | None]) -> str:
+    found = list(dict.fromkeys(tuple(radii) for radii in all_radii if radii))
     if not found:
         return ""
     isotropic = [radii[0] for radii in found if len(set(radii)) == 1]
@@ -377,20 +363,21 @@ def _uncertainty(done: Sequence[Processing]) -> str:
     ways: dict[str, dict[str, None]] = {}
     for one in done:
         for name, std in one.stds.items():
-            ways.setdefault(std["Propagation"], {})[_FORMS[METHODS[name].form]] = None
+            ways.setdefault(std.propagation or "", {})[form_of(METHODS[name]).title] = None
     propagated = []
-    if {EXACT, EXACT_BUT_MAGNITUDE} & set(ways):
+    exact = ways.get(EXACT, {}) | ways.get(EXACT_BUT_MAGNITUDE, {})
+    if exact:
         magnitude = "; magnitude noise was propagated to first order"
         propagated.append(
-            "exactly through the Laplacian methods (which are linear in the phase"
+            f"exactly through the {_joined(exact)} methods (which are linear in the phase"
             f"{magnitude * (EXACT_BUT_MAGNITUDE in ways)})"
         )
     propagated += [
-        f"through the {_joined(forms)} methods by {way.replace(',', '')}"
+        f"through the {_joined(forms)} methods{_after(' by ', way.replace(',', ''))}"
         for way, forms in ways.items()
         if way not in (EXACT, EXACT_BUT_MAGNITUDE)
     ]
-    several = any(len(one.phi0["PhaseUnits"]) > 1 for one in done)
+    several = any(len(one.phi0.phase_units or ()) > 1 for one in done)
     line = (
         " For several echoes, the phase noise of phi0 followed from the least-squares fit over "
         "echo time."
@@ -416,12 +403,18 @@ def _statistics(tissues: bool) -> str:
     )
 
 
-def _software(sidecars: Sequence[Sidecar]) -> str:
-    def versions(name: str) -> str:
-        return _listed(sidecars, lambda one: one["SoftwareVersions"].get(name))
-
-    names = [f"{name} {versions(name)} [@{key}]" for name, key in _CITED_SOFTWARE.items()]
+def _software(sidecars: Sequence[Phi0Sidecar]) -> str:
+    names = [
+        " ".join([name, *_versions(sidecars, name), f"[@{key}]"])
+        for name, key in _CITED_SOFTWARE.items()
+    ]
     return f"The workflow used {_joined(names)}."
+
+
+def _versions(sidecars: Iterable[Phi0Sidecar], software: str) -> list[str]:
+    """Return the versions in words, as a list of one; empty if they are unknown."""
+    versions = _listed(sidecars, lambda one: (one.software_versions or {}).get(software))
+    return [versions] if versions else []
 
 
 def _of(n: int, total: int) -> str:
@@ -434,17 +427,25 @@ def _joined(items: Iterable[Any]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _listed(sidecars: Iterable[Sidecar], get: Callable[[Sidecar], Any]) -> str:
-    """Return the distinct values, joined in words."""
-    return _joined(dict.fromkeys(map(get, sidecars)))
+def _listed(sidecars: Iterable[_Sidecar], get: Callable[[_Sidecar], str | None]) -> str:
+    """Return the distinct values, joined in words; an empty string if all values are missing."""
+    return _joined(dict.fromkeys(filter(None, map(get, sidecars))))
 
 
-def _span(values: Sequence[float], form: str, unit: str) -> str:
-    low, high = form.format(min(values)), form.format(max(values))
-    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+def _span(values: Iterable[float | None], form: str, unit: str) -> str:
+    """Return the range of the values with the unit; an empty string if all values are missing."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    low, high = form.format(min(known)), form.format(max(known))
+    return f"{low if low == high else f'{low} to {high}'} {unit}".strip()
 
 
-def _dataset(sidecar: Sidecar) -> str:
-    """Return the dataset name in the BIDS URI of a derivative's first source."""
-    first: str = sidecar["Sources"][0]
-    return first.split(":")[1]
+def _after(start: str, text: str, end: str = "") -> str:
+    """Return a text between others; an empty string if the text is empty."""
+    return f"{start}{text}{end}" if text else ""
+
+
+def _datasets(sidecars: Iterable[MaskSidecar | SegmentationSidecar]) -> str:
+    """Return the dataset names in the BIDS URIs of the derivatives' first sources."""
+    return _listed(sidecars, lambda one: one.sources[0].split(":")[1] if one.sources else None)

@@ -1,19 +1,26 @@
 """Write the report page of a participant."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name
-from bids_qcm.bids.results import MapResult, Result, find_results, map_warnings, read_sidecar
+from bids_qcm.bids.results import MapResult, Result, find_results, map_warnings
 from bids_qcm.bids.run_records import RunRecord, read_records
+from bids_qcm.bids.sidecar_schema import (
+    MapSidecar,
+    MaskSidecar,
+    Phi0Sidecar,
+    Placement,
+    SegmentationSidecar,
+)
 from bids_qcm.bids.tables import read_condstats
-from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.verdict import Verdict
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
+from bids_qcm.recon import METHODS
 from bids_qcm.reports.citations import as_html
 from bids_qcm.reports.drawing import Drawn, draw_result
 from bids_qcm.reports.methods_text import Processing, describe_methods
@@ -114,14 +121,18 @@ def write_participant_pages(
 
 
 def processing(result: Result, methods: Sequence[str] | None = None) -> Processing:
-    """Return the sidecars of an acquisition, for the given methods or for all methods."""
-    maps = [one for one in result.maps if methods is None or one.method in methods]
+    """Return the sidecars of an acquisition, for the given methods or for all methods.
+
+    Maps of methods that this version does not have are left out.
+    """
+    wanted = METHODS if methods is None else methods
+    maps = [one for one in result.maps if one.method in METHODS and one.method in wanted]
     return Processing(
         phi0=result.sidecar,
-        mask=read_sidecar(result.mask),
-        segmentation=read_sidecar(result.segmentation) if result.segmentation else None,
+        mask=result.mask_sidecar,
+        segmentation=result.segmentation_sidecar,
         maps={one.method: one.sidecar for one in maps},
-        stds={one.method: read_sidecar(one.condstd) for one in maps if one.condstd},
+        stds={one.method: one.condstd_sidecar for one in maps if one.condstd_sidecar},
     )
 
 
@@ -196,89 +207,101 @@ def _verdict(method: str, verdict: Verdict | None) -> dict[str, Any]:
 
 
 def _summary(result: Result) -> dict[str, str]:
-    """Return the summary table: the inputs and the processing of the maps."""
+    """Return the summary table: the inputs and the processing of the maps.
+
+    A row is left out if the sidecars, which may be of an older version, lack its fields.
+    """
     phi0, grid = result.sidecar, read_grid(result.maps[0].condmap)
-    frequency = phi0["ImagingFrequency"]
+    versions = phi0.software_versions or {}
     summary = {
-        "Acquisition": ", ".join(uri.partition(":")[2] for uri in phi0["Sources"]),
-        "Field": f"{frequency * 1e6 / PROTON_GYROMAGNETIC_RATIO:.2f} T, {frequency:.3f} MHz (from "
-        f"{phi0['ImagingFrequencySource']})",
+        "Acquisition": ", ".join(uri.partition(":")[2] for uri in phi0.sources or ()),
+        "Field": _field(phi0),
         "Echoes": _echoes(phi0),
         "Voxels": f"{_times(grid.voxel_size, 'g')} mm, {_times(grid.shape, 'd')} voxels",
         "Phase": _phase(phi0),
         "Sign": _sign(phi0),
-        "Noise of phi0": f"{phi0['MedianPhaseNoise']:.2g} rad in the median voxel",
+        "Noise of phi0": _with(phi0.median_phase_noise, "{:.2g} rad in the median voxel"),
         "Mask": _mask(result),
         "Segmentation": _segmentation(result),
         "|B1+|": "; ".join(_b1_of_maps(result)),
         "Methods": "; ".join(_method(one) for one in result.maps),
-        "Software": ", ".join(f"{name} {v}" for name, v in phi0["SoftwareVersions"].items()),
+        "Software": ", ".join(f"{name} {v}" for name, v in versions.items()),
     }
     if result.record:
         summary["Last run"] = (
             f"{result.record.date}, {result.record.seconds:.0f} s in total for all steps: "
             f"{result.record.command}"
         )
-    return summary
+    return {name: text for name, text in summary.items() if text}
 
 
-def _echoes(phi0: Mapping[str, Any]) -> str:
-    n = len(phi0["PhaseUnits"])
-    if "EchoTime" not in phi0:
+def _field(phi0: Phi0Sidecar) -> str:
+    frequency = phi0.imaging_frequency
+    if frequency is None:
+        return ""
+    source = _with(phi0.imaging_frequency_source, " (from {})")
+    return f"{frequency * 1e6 / PROTON_GYROMAGNETIC_RATIO:.2f} T, {frequency:.3f} MHz{source}"
+
+
+def _echoes(phi0: Phi0Sidecar) -> str:
+    if not phi0.phase_units:
+        return ""
+    n = len(phi0.phase_units)
+    if phi0.echo_time is None:
         return f"{n}"
-    echoes = f"{n}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0['EchoTime'])} ms"
-    if "EchoMisfitOfEach" in phi0:
-        each = ", ".join(f"{misfit:.2g}" for misfit in phi0["EchoMisfitOfEach"])
+    echoes = f"{n}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0.echo_time)} ms"
+    if phi0.echo_misfit_of_each:
+        each = ", ".join(f"{misfit:.2g}" for misfit in phi0.echo_misfit_of_each)
         echoes += f"; misfit of the line fit over echo time: {each} rad"
-    if "AlternatingPhase" in phi0:
-        echoes += (
-            "; a constant and linear phase difference between odd and even echoes was removed "
-            f"(root mean square {phi0['AlternatingPhase']['Amplitude']:.2g} rad)"
-        )
+    if phi0.alternating_phase:
+        echoes += "; a constant and linear phase difference between odd and even echoes was removed"
+        echoes += _with(phi0.alternating_phase.amplitude, " (root mean square {:.2g} rad)")
     return echoes
 
 
-def _phase(phi0: Mapping[str, Any]) -> str:
-    units = ", ".join(dict.fromkeys(phi0["PhaseUnits"]))
+def _phase(phi0: Phi0Sidecar) -> str:
+    if not phi0.phase_units:
+        return ""
+    units = ", ".join(dict.fromkeys(phi0.phase_units))
     scaled = {
         "complex": "computed from real and imaginary parts",
         "rad": "in radians",
     }.get(units, f"converted from {units}")
-    axes = phi0["AlternateSlicesFlipped"]
+    axes = phi0.alternate_slices_flipped or []
     slices = f"; every second slice along {' and '.join(axes)} shifted by half a cycle"
-    return f"{scaled}{slices if axes else ''}; interpreted as {phi0['PhaseType']} phase"
+    kind = _with(phi0.phase_type, "; interpreted as {} phase")
+    return f"{scaled}{slices if axes else ''}{kind}"
 
 
-def _sign(phi0: Mapping[str, Any]) -> str:
-    if phi0["PhaseSignOrigin"] == "given":
-        return f"{phi0['PhaseSign']}, given by the user"
-    agreement = f"{phi0['PhaseSignAgreement']:.1%} of the voxels agree"
-    if phi0["PhaseSignOrigin"] == "Manufacturer":
+def _sign(phi0: Phi0Sidecar) -> str:
+    sign, share = phi0.phase_sign, phi0.phase_sign_agreement
+    if sign is None or phi0.phase_sign_origin is None:
+        return sign or ""
+    if phi0.phase_sign_origin == "given":
+        return f"{sign}, given by the user"
+    agreement = f"{'an unknown part' if share is None else f'{share:.1%}'} of the voxels agree"
+    if phi0.phase_sign_origin == "Manufacturer":
         return (
-            f"{phi0['PhaseSign']}, the usual sign of the manufacturer, because only {agreement} "
-            "with the automatic sign"
+            f"{sign}, the usual sign of the manufacturer, because only {agreement} with the "
+            "automatic sign"
         )
-    weak = "; weak evidence" if phi0["PhaseSignWeak"] else ""
-    return f"{phi0['PhaseSign']}, determined automatically: {agreement}{weak}"
+    weak = "; weak evidence" if phi0.phase_sign_weak else ""
+    return f"{sign}, determined automatically: {agreement}{weak}"
 
 
 def _mask(result: Result) -> str:
     """Return a description of the mask: its origin, alignment and overlap with the signal."""
-    sidecar = read_sidecar(result.mask)
-    if sidecar["Type"] != "Brain":
-        note = sidecar.get("MaskNote")
-        return f"the region of reliable signal in the magnitude{f' ({note})' if note else ''}"
-    origin = sidecar.get("MaskOrigin", "derivative")
-    share = ""
-    if "MaskOverlap" in sidecar:
-        share = f"; {sidecar['MaskOverlap']:.0%} of the brain has signal"
-    if origin == "template":
+    sidecar = result.mask_sidecar
+    if sidecar.used_origin == "signal":
+        note = f" ({sidecar.mask_note})" if sidecar.mask_note else ""
+        return f"the region of reliable signal in the magnitude{note}"
+    share = _with(sidecar.mask_overlap, "; {:.0%} of the brain has signal")
+    if sidecar.used_origin == "template":
         return (
-            "a brain mask computed from the magnitude with the MNI152 template (mutual information "
-            f"{sidecar['MutualInformation']:.3f}, expected by chance "
-            f"{sidecar['MutualInformationChance']:.3f}){share}"
+            "a brain mask computed from the magnitude with the MNI152 template"
+            f"{_template_fit(sidecar)}{share}"
         )
-    if origin == "T1w":
+    if sidecar.used_origin == "T1w":
         return (
             f"a brain mask computed from the T1w image {_uri(sidecar)}, {_placement(sidecar)}"
             f"{share}"
@@ -286,16 +309,25 @@ def _mask(result: Result) -> str:
     return f"the brain mask {_uri(sidecar)}, {_placement(sidecar)}"
 
 
+def _template_fit(sidecar: MaskSidecar) -> str:
+    information, chance = sidecar.mutual_information, sidecar.mutual_information_chance
+    if information is None or chance is None:
+        return ""
+    return f" (mutual information {information:.3f}, expected by chance {chance:.3f})"
+
+
 def _segmentation(result: Result) -> str:
-    if result.segmentation is None:
+    sidecar = result.segmentation_sidecar
+    if sidecar is None:
         return "none"
-    sidecar = read_sidecar(result.segmentation)
-    own = "computed from " if sidecar.get("SegmentationConfidence") == "low" else ""
-    volumes = ", ".join(f"{name} {ml:.0f} ml" for name, ml in sidecar["TissueVolumes"].items())
-    return (
-        f"{own}{_uri(sidecar)}, {_placement(sidecar)}; covers {sidecar['MaskCoverage']:.0%} of the "
-        f"mask; {volumes}"
-    )
+    own = "computed from " if sidecar.segmentation_confidence == "low" else ""
+    volumes = [f"{name} {ml:.0f} ml" for name, ml in (sidecar.tissue_volumes or {}).items()]
+    parts = [
+        f"{own}{_uri(sidecar)}, {_placement(sidecar)}",
+        _with(sidecar.mask_coverage, "covers {:.0%} of the mask"),
+        ", ".join(volumes),
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _b1_of_maps(result: Result) -> list[str]:
@@ -308,55 +340,71 @@ def _b1_of_maps(result: Result) -> list[str]:
     return [f"{b1} ({', '.join(names)})" for b1, names in methods.items()]
 
 
-def _b1(sidecar: Mapping[str, Any]) -> str:
+def _b1(sidecar: MapSidecar) -> str:
     """Return a description of the ``|B1+|`` that was used for a map."""
-    origin = sidecar.get("B1Map", "none")
-    if origin == "none":
+    if sidecar.b1_map in (None, "none"):
         return "assumed to be constant"
-    low, high = sidecar["B1MapRange"]
-    span = f"{low:.2f} to {high:.2f} times its median (5th to 95th percentile)"
-    if origin == "model":
-        return (
-            "modelled for a homogeneous body with the outline of the head "
-            f"({sidecar['B1ModelConductivity']:g} S/m, relative permittivity "
-            f"{sidecar['B1ModelPermittivity']:g}, {sidecar['B1ModelVolume']:.1f} l), {span}"
-        )
-    [uri] = [one for one in sidecar["Sources"] if "_TB1map." in one]
-    return (
-        f"measured, {uri.removeprefix('bids:')} ({sidecar['B1MapUnits']}), smoothed over "
-        f"{sidecar['B1MapSmoothing']:g} mm, extended over {sidecar['B1MapFilledFraction']:.0%} of "
-        f"the mask, {span}"
-    )
+    span = ""
+    if sidecar.b1_map_range:
+        low, high = sidecar.b1_map_range
+        span = f"{low:.2f} to {high:.2f} times its median (5th to 95th percentile)"
+    parts = _b1_model(sidecar) if sidecar.b1_map == "model" else _b1_measurement(sidecar)
+    return ", ".join(filter(None, [*parts, span]))
 
 
-def _placement(sidecar: Mapping[str, Any]) -> str:
+def _b1_model(sidecar: MapSidecar) -> list[str]:
+    known = [
+        _with(sidecar.b1_model_conductivity, "{:g} S/m"),
+        _with(sidecar.b1_model_permittivity, "relative permittivity {:g}"),
+        _with(sidecar.b1_model_volume, "{:.1f} l"),
+    ]
+    body = ", ".join(filter(None, known))
+    model = "modelled for a homogeneous body with the outline of the head"
+    return [f"{model} ({body})" if body else model]
+
+
+def _b1_measurement(sidecar: MapSidecar) -> list[str]:
+    files = [one.removeprefix("bids:") for one in sidecar.sources or () if "_TB1map." in one]
+    return [
+        "measured",
+        f"{', '.join(files)}{_with(sidecar.b1_map_units, ' ({})')}",
+        _with(sidecar.b1_map_smoothing, "smoothed over {:g} mm"),
+        _with(sidecar.b1_map_filled_fraction, "extended over {:.0%} of the mask"),
+    ]
+
+
+def _with(value: float | str | None, form: str) -> str:
+    """Return a formatted value; an empty string if the value is missing."""
+    return "" if value is None else form.format(value)
+
+
+def _placement(sidecar: Placement) -> str:
     """Return how a mask or segmentation was aligned with the phase."""
-    if "Transforms" in sidecar:
-        return f"aligned by {', '.join(sidecar['Transforms'])}"
-    way = sidecar.get("Coregistration")
-    if way is None:
+    if sidecar.transforms:
+        return f"aligned by {', '.join(sidecar.transforms)}"
+    if sidecar.coregistration is None:
         return "in the grid of the phase"
-    placed = {"rigid": "aligned by registration", "header": "aligned by the headers"}[way]
-    if "RegisteredShift" not in sidecar:
+    ways = {"rigid": "aligned by registration", "header": "aligned by the headers"}
+    placed = ways[sidecar.coregistration]
+    shift = sidecar.registered_shift
+    before, after = sidecar.mutual_information_header, sidecar.mutual_information_registered
+    if shift is None or before is None or after is None:
         return placed
     return (
-        f"{placed} (the registration shifts the image by {sidecar['RegisteredShift']:.1f} mm and "
-        f"changes the mutual information from {sidecar['MutualInformationHeader']:.3f} to "
-        f"{sidecar['MutualInformationRegistered']:.3f})"
+        f"{placed} (the registration shifts the image by {shift:.1f} mm and changes the mutual "
+        f"information from {before:.3f} to {after:.3f})"
     )
 
 
-def _uri(sidecar: Mapping[str, Any]) -> str:
+def _uri(sidecar: MaskSidecar | SegmentationSidecar) -> str:
     """Return the dataset and file of a derivative's first source."""
-    first: str = sidecar["Sources"][0]
-    return first.removeprefix("bids:")
+    return sidecar.sources[0].removeprefix("bids:") if sidecar.sources else "from an unknown file"
 
 
 def _method(one: MapResult) -> str:
+    kinds = {"fit": one.sidecar.fit_radius, "integral": one.sidecar.integral_radius}
     radii = ", ".join(
-        f"{kind} radius {_radius(one.sidecar[key])}"
-        for kind, key in (("fit", "FitRadius"), ("integral", "IntegralRadius"))
-        if key in one.sidecar
+        f"{kind} radius {_radius(radius)}" for kind, radius in kinds.items() if radius
     )
     return f"{one.method} ({radii})" if radii else one.method
 
@@ -373,7 +421,7 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of a map's statistics tables, for whole tissues and for eroded tissues."""
     if one.condstats is None:
         return {"whole": [], "eroded": []}
-    literature = literature_conductivity(1e6 * result.sidecar["ImagingFrequency"])
+    literature = result.literature
     rows: dict[str, list[dict[str, Any]]] = {"whole": [], "eroded": []}
     for row in read_condstats(one.condstats):
         eroded = f", {row['erosion']} voxels" if row["erosion"] else ""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bids_qcm.bids.results import MapResult, Result, read_sidecar
+from bids_qcm.bids.results import MapResult, Result
 from bids_qcm.bids.tables import Dictionary, write_table
 from bids_qcm.checks.verdict import COLOURS
 from bids_qcm.recon import METHODS
@@ -109,28 +109,28 @@ def quality_row(one: MapResult, result: Result) -> dict[str, Any]:
         Values by column; None if the sidecar lacks the field.
     """
     phi0, condmap = result.sidecar, one.sidecar
-    ratios = condmap.get("LiteratureRatio", {})
+    ratios = condmap.literature_ratio or {}
     verdict = result.verdicts[one.method]
     return {
         "participant_id": result.participant,
         "session_id": None if result.session is None else f"ses-{result.session}",
         "source": result.source,
         "method": one.method,
-        "snr": phi0.get("SignalToNoiseRatio"),
-        "phase_noise": phi0.get("MedianPhaseNoise"),
-        "echo_misfit": phi0.get("EchoMisfit"),
-        "incoherent_fraction": phi0.get("IncoherentFraction"),
-        "coverage": phi0.get("SignalCoverage"),
-        "sign_agreement": phi0.get("PhaseSignAgreement"),
+        "snr": phi0.signal_to_noise_ratio,
+        "phase_noise": phi0.median_phase_noise,
+        "echo_misfit": phi0.echo_misfit,
+        "incoherent_fraction": phi0.incoherent_fraction,
+        "coverage": phi0.signal_coverage,
+        "sign_agreement": phi0.phase_sign_agreement,
         "registration": _registration_gain(result),
-        "invalid_fraction": condmap.get("InvalidFraction"),
-        "implausible_fraction": condmap.get("ImplausibleFraction"),
-        "noise_ratio": condmap.get("NoiseRatio"),
+        "invalid_fraction": condmap.invalid_fraction,
+        "implausible_fraction": condmap.implausible_fraction,
+        "noise_ratio": condmap.noise_ratio,
         **{column: ratios.get(TISSUES[tissue].name) for column, tissue in _RATIOS.items()},
-        "chi_square": condmap.get("ReducedChiSquare"),
-        "prior_chi_square": condmap.get("PriorChiSquare"),
+        "chi_square": condmap.reduced_chi_square,
+        "prior_chi_square": condmap.prior_chi_square,
         "disagreement": result.disagreements.get(one.method),
-        "mask_origin": condmap.get("MaskOrigin", phi0.get("MaskOrigin")),
+        "mask_origin": condmap.mask_origin or phi0.mask_origin,
         "verdict": verdict and verdict.colour,
     }
 
@@ -212,13 +212,11 @@ def quality_plots(
 
 def _registration_gain(result: Result) -> float | None:
     """Return the gain in mutual information by registration; None without a registration."""
-    if result.segmentation is None:
+    sidecar = result.segmentation_sidecar
+    if sidecar is None:
         return None
-    sidecar = read_sidecar(result.segmentation)
-    registered, header = (
-        sidecar.get(f"MutualInformation{way}") for way in ("Registered", "Header")
-    )
-    return None if registered is None or header is None else float(registered - header)
+    before, after = sidecar.mutual_information_header, sidecar.mutual_information_registered
+    return None if before is None or after is None else after - before
 
 
 def _worst_of_each_acquisition(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

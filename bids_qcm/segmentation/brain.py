@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_qcm.grids import Volume
 from bids_qcm.segmentation.template import TemplateFit, fit_template, template_brain
 
 LEAST_OVERLAP = 0.8
@@ -39,17 +39,13 @@ class MagnitudeMask(NamedTuple):
     overlap: float
 
 
-def brain_of_magnitude(
-    magnitude: NDArray[np.floating], affine: NDArray[np.floating], signal: NDArray[np.bool_]
-) -> MagnitudeMask:
+def brain_mask_from_magnitude(magnitude: Volume, signal: NDArray[np.bool_]) -> MagnitudeMask:
     """Create a brain mask from a magnitude image with the MNI152 template.
 
     Parameters
     ----------
-    magnitude : ndarray of float, shape (X, Y, Z)
+    magnitude : Volume of float
         Any unit and any contrast.
-    affine : ndarray, shape (4, 4)
-        Affine from voxel indices to mm (RAS axes: right, anterior, superior).
     signal : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
 
@@ -62,44 +58,43 @@ def brain_of_magnitude(
     ValueError
         If the image does not show a head, or if the template does not fit.
     """
-    spacing = voxel_sizes(affine)
+    spacing = magnitude.grid.spacing
     volume = np.count_nonzero(signal) * np.prod(spacing) / 1000
     if volume < LEAST_SIGNAL_ML:
         raise ValueError(
             f"the magnitude has {volume:.0f} ml of signal, less than the {LEAST_SIGNAL_ML:.0f} ml "
             "of a head"
         )
-    fit = fit_template(magnitude, affine, signal)
+    fit = fit_template(magnitude, signal)
     fit.require_good("the magnitude")
-    template = template_brain(fit.pose, magnitude.shape, affine)
+    template = template_brain(fit.pose, magnitude.grid)
     share = float(np.count_nonzero(template & signal) / max(int(np.count_nonzero(template)), 1))
     if share < LEAST_OVERLAP:
         raise ValueError(f"only {share:.0%} of the registered MNI152 template brain has signal")
     return MagnitudeMask(_with_signal(template, signal, spacing), fit, share)
 
 
-def brain_of_labels(labels: NDArray[np.integer], affine: NDArray[np.floating]) -> NDArray[np.bool_]:
+def brain_mask_from_labels(labels: Volume) -> NDArray[np.bool_]:
     """Return the filled hull of tissue labels, including the fluid in the folds of the brain.
 
     Parameters
     ----------
-    labels : ndarray of int, shape (X, Y, Z)
+    labels : Volume of int
         Tissue labels; 0 outside the brain.
-    affine : ndarray, shape (4, 4)
-        Affine from voxel indices to mm.
 
     Returns
     -------
-    ndarray of bool, shape (X, Y, Z)
+    ndarray of bool, shape of the grid
     """
-    hull = np.zeros(labels.shape, bool)
-    boxes = ndimage.find_objects((labels != 0).astype(np.uint8))
+    inside = labels.values != 0
+    hull = np.zeros(inside.shape, bool)
+    boxes = ndimage.find_objects(inside.astype(np.uint8))
     if not boxes:
         return hull
-    spacing = voxel_sizes(affine)
+    spacing = labels.grid.spacing
     # Add a margin so that the closing does not erode the mask at the edge of the box.
     margin = [(int(np.ceil(_FOLD_MM / size)) + 1,) * 2 for size in spacing]
-    padded = np.pad(labels[boxes[0]] != 0, margin)
+    padded = np.pad(inside[boxes[0]], margin)
     wide = ndimage.distance_transform_edt(~padded, sampling=spacing) <= _FOLD_MM
     closed = ndimage.distance_transform_edt(wide, sampling=spacing) > _FOLD_MM
     filled = largest_part(ndimage.binary_fill_holes(closed | padded))

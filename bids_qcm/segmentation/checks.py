@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 import numpy as np
-from nibabel.affines import voxel_sizes
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 from skimage.metrics import normalized_mutual_information
 
-from bids_qcm.segmentation.resampling import PointMap, grid_points, identity, sample_nearest
+from bids_qcm.grids import Grid, Volume
+from bids_qcm.segmentation.resampling import PointMap, identity, sample_nearest
 from bids_qcm.segmentation.tissues import TISSUES
 
 LEAST_OVERLAP = 0.2
@@ -152,12 +152,7 @@ def check_signal_order(
 
 
 def better_flip(
-    labels: NDArray[np.integer],
-    affine: NDArray[np.floating],
-    magnitude: NDArray[np.floating],
-    magnitude_affine: NDArray[np.floating],
-    point_map: PointMap = identity,
-    step: int = 1,
+    labels: Volume, magnitude: Volume, point_map: PointMap = identity, step: int = 1
 ) -> str | None:
     """Return the sides to swap if a mirrored segmentation fits the magnitude better.
 
@@ -168,12 +163,9 @@ def better_flip(
 
     Parameters
     ----------
-    labels : ndarray of int, shape (X, Y, Z)
+    labels : Volume of int
         Segmentation.
-    affine : ndarray, shape (4, 4)
-        Affine of the segmentation, from voxel indices to mm.
-    magnitude, magnitude_affine
-        Magnitude image and its affine.
+    magnitude : Volume of float
     point_map : callable
         Function that maps points from magnitude coordinates to coordinates of the labels, in mm.
     step : int
@@ -184,18 +176,19 @@ def better_flip(
     str or None
         Sides to swap, such as "left and right"; None if no mirrored segmentation fits better.
     """
-    points = grid_points(magnitude.shape, magnitude_affine, step)
-    values = magnitude[(slice(step // 2, None, step),) * 3].ravel()
+    points, values = magnitude.grid.points(step), _sampled(magnitude.values, step)
+    affine = labels.grid.affine
 
-    def information(placed: NDArray[np.floating]) -> float:
-        return _information(sample_nearest(labels, placed, points, point_map), values)
+    def information(placed: NDArray[np.float64]) -> float:
+        there = Volume(labels.values, Grid(labels.grid.shape, placed))
+        return _information(sample_nearest(there, points, point_map), values)
 
     codes = aff2axcodes(affine)
     others = {"left and right": information(np.diag([-1.0, 1, 1, 1]) @ affine)}
     for sides, letters in _SIDES.items():
         axis = [code in letters for code in codes].index(True)
         in_grid = np.eye(4)
-        in_grid[axis, axis], in_grid[axis, 3] = -1, labels.shape[axis] - 1
+        in_grid[axis, axis], in_grid[axis, 3] = -1, labels.grid.shape[axis] - 1
         others[sides] = max(others.get(sides, 0.0), information(affine @ in_grid))
     best = max(others, key=lambda sides: others[sides])
     own = information(affine)
@@ -203,18 +196,13 @@ def better_flip(
 
 
 def better_shift(
-    labels: NDArray[np.integer],
-    affine: NDArray[np.floating],
-    magnitude: NDArray[np.floating],
-    magnitude_affine: NDArray[np.floating],
-    point_map: PointMap = identity,
-    step: int = 1,
+    labels: Volume, magnitude: Volume, point_map: PointMap = identity, step: int = 1
 ) -> tuple[float, tuple[float, float, float]]:
     """Return the shift for which a segmentation fits the magnitude best.
 
     Parameters
     ----------
-    labels, affine, magnitude, magnitude_affine, point_map, step
+    labels, magnitude, point_map, step
         As for :func:`better_flip`.
 
     Returns
@@ -226,25 +214,28 @@ def better_shift(
         Best shift to the right, to the front and to the top in the coordinates of the magnitude,
         mm. Zeros if no shift is clearly better.
     """
-    points = grid_points(magnitude.shape, magnitude_affine, step)
-    values = magnitude[(slice(step // 2, None, step),) * 3].ravel()
+    points, values = magnitude.grid.points(step), _sampled(magnitude.values, step)
     if len(points) < _LEAST_POINTS:
         return 1.0, (0.0, 0.0, 0.0)
     # registration errors may be as large as two voxels, so test only larger shifts
-    least = 2 * float(voxel_sizes(magnitude_affine).max())
+    least = 2 * float(magnitude.grid.spacing.max())
     shifts = [np.zeros(3)]
     for distance in _SHIFTS_MM:
         length = max(distance, least)
         shifts += [sign * length * axis for axis in np.eye(3) for sign in (-1, 1)]
     information = [
-        _information(sample_nearest(labels, affine, points - shift, point_map), values)
-        for shift in shifts
+        _information(sample_nearest(labels, points - shift, point_map), values) for shift in shifts
     ]
     best = int(np.argmax(information))
     if information[best] < information[0] + _SHIFT_GAIN:
         return 1.0, (0.0, 0.0, 0.0)
     x, y, z = shifts[best].tolist()
     return information[best] / max(information[0], 1e-6), (x, y, z)
+
+
+def _sampled(values: NDArray[np.floating], step: int) -> NDArray[np.floating]:
+    """Return every `step`-th value along each axis, in the order of :meth:`Grid.points`."""
+    return values[(slice(step // 2, None, step),) * 3].ravel()
 
 
 def _information(labels: NDArray[np.integer], values: NDArray[np.floating]) -> float:

@@ -6,6 +6,8 @@ import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
 
+from bids_qcm.grids import Volume
+
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
@@ -59,10 +61,8 @@ class Alignment(NamedTuple):
 
 
 def align(
-    magnitude: NDArray[np.floating],
-    magnitude_affine: NDArray[np.floating],
-    anatomical: NDArray[np.floating],
-    anatomical_affine: NDArray[np.floating],
+    magnitude: Volume,
+    anatomical: Volume,
     *,
     always: bool = False,
     n_threads: int = 1,
@@ -71,10 +71,8 @@ def align(
 
     Parameters
     ----------
-    magnitude, anatomical : ndarray of float, shapes (X, Y, Z)
+    magnitude, anatomical : Volume of float
         Any unit.
-    magnitude_affine, anatomical_affine : ndarray, shape (4, 4)
-        Affines from voxel indices to mm.
     always : bool
         Whether to use the registered pose even if the pose of the headers is equally good.
     n_threads : int
@@ -89,7 +87,7 @@ def align(
     """
     import SimpleITK as sitk
 
-    fixed, moving = to_sitk(magnitude, magnitude_affine), to_sitk(anatomical, anatomical_affine)
+    fixed, moving = to_sitk(magnitude), to_sitk(anatomical)
     best, best_mirrored = (
         _register(fixed, image, n_threads) for image in (moving, _mirrored(moving))
     )
@@ -98,10 +96,11 @@ def align(
         information(fixed, moving, transform) for transform in (sitk.Euler3DTransform(), best)
     )
     mirrored = information(fixed, _mirrored(moving), best_mirrored)
-    corners = np.array(np.meshgrid(*([0, n - 1] for n in magnitude.shape))).reshape(3, -1).T
-    points = apply_affine(magnitude_affine, corners / 2 + np.array(magnitude.shape) / 4)
+    grid = magnitude.grid
+    corners = np.array(np.meshgrid(*([0, n - 1] for n in grid.shape))).reshape(3, -1).T
+    points = grid.at(corners / 2 + np.array(grid.shape) / 4)
     shift = np.linalg.norm(apply_affine(registered, points) - points, axis=1).mean()
-    needed = after > (1 + _LEAST_GAIN) * before and shift > min(voxel_sizes(magnitude_affine)) / 2
+    needed = after > (1 + _LEAST_GAIN) * before and shift > min(grid.spacing) / 2
     replaces = always or needed
     return Alignment(
         registered if replaces else np.eye(4),
@@ -171,19 +170,17 @@ def maximise_information(
     method.Execute(fixed, moving)
 
 
-def to_sitk(
-    values: NDArray[np.floating] | NDArray[np.bool_], affine: NDArray[np.floating]
-) -> "sitk.Image":
-    """Convert an array and its affine to a SimpleITK image of type float32.
+def to_sitk(volume: Volume) -> "sitk.Image":
+    """Convert a volume to a SimpleITK image of type float32.
 
     Values that are not finite become 0.
     """
     import SimpleITK as sitk
 
     # with NaN in the image, the metric would be NaN and the registration would not converge
-    finite = np.nan_to_num(np.asarray(values, np.float32), posinf=0, neginf=0)
+    finite = np.nan_to_num(np.asarray(volume.values, np.float32), posinf=0, neginf=0)
     image = sitk.GetImageFromArray(finite.T)
-    lps = _LPS @ affine
+    lps = _LPS @ volume.grid.affine
     spacing = voxel_sizes(lps)
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(lps[:3, 3].tolist())

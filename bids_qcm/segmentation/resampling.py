@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_Scalar = TypeVar("_Scalar", np.bool_, np.integer)
+from bids_qcm.grids import Grid, Volume
 
 PointMap = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Function that maps points from target coordinates to source coordinates, both (N, 3) in mm.
@@ -27,28 +27,21 @@ def identity(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def resample_labels(
-    labels: NDArray[np.integer] | NDArray[np.bool_],
-    affine: NDArray[np.floating],
-    shape: tuple[int, int, int],
-    target_affine: NDArray[np.floating],
-    point_map: PointMap = identity,
+    labels: Volume, target: Grid, point_map: PointMap = identity
 ) -> NDArray[np.int32]:
     """Resample a segmentation to another grid.
 
     Parameters
     ----------
-    labels : ndarray of int or bool, shape (X, Y, Z)
+    labels : Volume of int
         0 is background.
-    affine : ndarray, shape (4, 4)
-        Affine of the labels, from voxel indices to mm.
-    shape, target_affine
-        Shape and affine of the target grid.
+    target : Grid
     point_map : callable
         Function that maps points from target coordinates to coordinates of the labels, in mm.
 
     Returns
     -------
-    ndarray of int32, `shape`
+    ndarray of int32, shape of `target`
         Label that fills the largest part of each voxel; 0 where all labels together fill less than
         half of the voxel.
 
@@ -58,67 +51,70 @@ def resample_labels(
     over the points is the share of the voxel that the label fills. Along each axis, the distance
     between the points is at most one source voxel, with at most five points.
     """
-    present = [int(label) for label in np.unique(labels) if label != 0]
+    present = [int(label) for label in np.unique(labels.values) if label != 0]
     if not present:
-        return np.zeros(shape, np.int32)
-    maps = (labels == label for label in present)
-    shares = _resample(maps, len(present), affine, shape, target_affine, point_map)
-    return largest(shares, present)
+        return np.zeros(target.shape, np.int32)
+    maps = (labels.values == label for label in present)
+    return label_of_largest_share(
+        _resample(maps, len(present), labels.grid, target, point_map), present
+    )
 
 
 def resample_probabilities(
     probabilities: Sequence[NDArray[np.floating]],
     numbers: Sequence[int],
-    affine: NDArray[np.floating],
-    shape: tuple[int, int, int],
-    target_affine: NDArray[np.floating],
+    source: Grid,
+    target: Grid,
     point_map: PointMap = identity,
 ) -> NDArray[np.int32]:
     """Resample tissue probabilities to another grid, and label each voxel.
 
     Parameters
     ----------
-    probabilities : sequence of ndarray of float, shape (X, Y, Z)
+    probabilities : sequence of ndarray of float, shape of `source`
         Probability map of each tissue.
     numbers : sequence of int
         Label of each tissue.
-    affine, shape, target_affine, point_map
+    source : Grid
+        Grid of the probability maps.
+    target, point_map
         As in :func:`resample_labels`.
 
     Returns
     -------
-    ndarray of int32, `shape`
+    ndarray of int32, shape of `target`
         Label of the most probable tissue; 0 where the sum of the probabilities is below one half.
     """
-    shares = _resample(iter(probabilities), len(numbers), affine, shape, target_affine, point_map)
-    return largest(shares, numbers)
+    shares = _resample(iter(probabilities), len(numbers), source, target, point_map)
+    return label_of_largest_share(shares, numbers)
 
 
 def resample_means(
     volumes: Sequence[NDArray[np.floating] | NDArray[np.bool_]],
-    affine: NDArray[np.floating],
-    shape: tuple[int, int, int],
-    target_affine: NDArray[np.floating],
+    source: Grid,
+    target: Grid,
     point_map: PointMap = identity,
 ) -> NDArray[np.float32]:
     """Resample volumes to another grid by averaging over each target voxel.
 
     Parameters
     ----------
-    volumes : sequence of ndarray, shape (X, Y, Z)
+    volumes : sequence of ndarray, shape of `source`
         Volumes with finite values.
-    affine, shape, target_affine, point_map
-        As in :func:`resample_labels`.
+    source, target, point_map
+        As in :func:`resample_probabilities`.
 
     Returns
     -------
-    ndarray of float32, shape (number of volumes, *shape)
+    ndarray of float32, shape (number of volumes, *target.shape)
         0 outside the source grid.
     """
-    return _resample(iter(volumes), len(volumes), affine, shape, target_affine, point_map)
+    return _resample(iter(volumes), len(volumes), source, target, point_map)
 
 
-def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.int32]:
+def label_of_largest_share(
+    shares: NDArray[np.floating], numbers: Sequence[int]
+) -> NDArray[np.int32]:
     """Return the label with the largest share in each voxel.
 
     Parameters
@@ -139,57 +135,44 @@ def largest(shares: NDArray[np.floating], numbers: Sequence[int]) -> NDArray[np.
 
 
 def sample_nearest(
-    labels: NDArray[_Scalar],
-    affine: NDArray[np.floating],
-    points: NDArray[np.float64],
-    point_map: PointMap = identity,
-) -> NDArray[_Scalar]:
+    labels: Volume, points: NDArray[np.float64], point_map: PointMap = identity
+) -> NDArray[Any]:
     """Return the value of the nearest voxel at points (N, 3) in mm; 0 outside the volume."""
-    indices = apply_affine(np.linalg.inv(affine), point_map(points))
-    return ndimage.map_coordinates(labels, indices.T, order=0, mode="grid-constant", cval=0)
-
-
-def grid_points(
-    shape: tuple[int, int, int], affine: NDArray[np.floating], step: int = 1
-) -> NDArray[np.float64]:
-    """Return the voxel centres of a grid in mm, (N, 3), for every `step`-th voxel of each axis."""
-    axes = [np.arange(step // 2, n, step) for n in shape]
-    indices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    return apply_affine(affine, indices)
+    indices = apply_affine(np.linalg.inv(labels.grid.affine), point_map(points))
+    return ndimage.map_coordinates(labels.values, indices.T, order=0, mode="grid-constant", cval=0)
 
 
 def _resample(
     maps: Iterator[NDArray[np.floating] | NDArray[np.bool_]],
     n_maps: int,
-    affine: NDArray[np.floating],
-    shape: tuple[int, int, int],
-    target_affine: NDArray[np.floating],
+    source: Grid,
+    target: Grid,
     point_map: PointMap,
 ) -> NDArray[np.float32]:
     """Return the mean of each map over each target voxel, (L, *shape); 0 outside the source."""
-    points = grid_points(shape, target_affine)
+    points = target.points()
     cropped = [_crop(volume) for volume in maps]
-    (inside,) = np.nonzero(_overlaps_source(cropped, points, affine, target_affine, point_map))
-    offsets = _sample_offsets(affine, target_affine)
+    (inside,) = np.nonzero(_overlaps_source(cropped, points, source, target, point_map))
+    offsets = _sample_offsets(source, target)
     shares = np.zeros((n_maps, len(points)), np.float32)
     for start in range(0, len(inside), _POINTS_AT_ONCE):
         part = inside[start : start + _POINTS_AT_ONCE]
-        for indices in _displaced_indices(points[part], offsets, affine, point_map):
+        for indices in _displaced_indices(points[part], offsets, source, point_map):
             for share, (values, origin) in zip(shares, cropped, strict=True):
                 share[part] += ndimage.map_coordinates(
                     values, indices - origin, order=1, mode="constant", output=np.float32
                 )
-    return (shares / np.float32(len(offsets))).reshape(n_maps, *shape)
+    return (shares / np.float32(len(offsets))).reshape(n_maps, *target.shape)
 
 
 def _displaced_indices(
     points: NDArray[np.float64],
     offsets: NDArray[np.float64],
-    affine: NDArray[np.floating],
+    source: Grid,
     point_map: PointMap,
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the source indices of the points, displaced by each offset, (3, N)."""
-    to_index = np.linalg.inv(affine)
+    to_index = np.linalg.inv(source.affine)
     matrix = np.eye(4) if point_map is identity else getattr(point_map, "matrix", None)
     if matrix is None:
         for offset in offsets:
@@ -223,24 +206,22 @@ def _crop(
 def _overlaps_source(
     cropped: list[tuple[NDArray[np.float32], NDArray[np.int64]]],
     points: NDArray[np.float64],
-    affine: NDArray[np.floating],
-    target_affine: NDArray[np.floating],
+    source: Grid,
+    target: Grid,
     point_map: PointMap,
 ) -> NDArray[np.bool_]:
     """Whether each target voxel overlaps the nonzero voxels of the source."""
-    indices = apply_affine(np.linalg.inv(affine), point_map(points))
-    reach = 1 + max(voxel_sizes(target_affine)) / min(voxel_sizes(affine))
+    indices = apply_affine(np.linalg.inv(source.affine), point_map(points))
+    reach = 1 + max(target.spacing) / min(source.spacing)
     low = np.min([origin[:, 0] for _, origin in cropped], axis=0) - reach
     high = np.max([origin[:, 0] + values.shape for values, origin in cropped], axis=0) + reach
     return np.all((indices > low) & (indices < high), axis=1)
 
 
-def _sample_offsets(
-    affine: NDArray[np.floating], target_affine: NDArray[np.floating]
-) -> NDArray[np.float64]:
+def _sample_offsets(source: Grid, target: Grid) -> NDArray[np.float64]:
     """Return evenly spaced points in a target voxel, relative to the voxel centre, (N, 3) in mm."""
-    ratio = voxel_sizes(target_affine) / min(voxel_sizes(affine))
+    ratio = target.spacing / min(source.spacing)
     # The tolerance avoids a second point where the voxel sizes differ only by rounding.
     numbers = np.clip(np.ceil(ratio - 1e-3), 1, _MOST_SAMPLES_PER_AXIS).astype(int)
     fractions = product(*((np.arange(n) + 0.5) / n - 0.5 for n in numbers))
-    return np.array(list(fractions)) @ np.asarray(target_affine)[:3, :3].T
+    return np.array(list(fractions)) @ target.affine[:3, :3].T

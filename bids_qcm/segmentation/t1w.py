@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from nibabel.affines import voxel_sizes
 from nibabel.processing import fwhm2sigma
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_qcm.grids import Volume
 from bids_qcm.segmentation.registration import to_sitk
 from bids_qcm.segmentation.template import fit_template
 from bids_qcm.segmentation.tissues import TISSUES
@@ -33,17 +33,13 @@ class _Priors(NamedTuple):
     brain: NDArray[np.bool_]
 
 
-def segment_t1w(
-    image: NDArray[np.floating], affine: NDArray[np.floating], n_threads: int = 1
-) -> NDArray[np.int32]:
+def segment_t1w(image: Volume, n_threads: int = 1) -> NDArray[np.int32]:
     """Segment gray matter, white matter and cerebrospinal fluid in a T1w image of a head.
 
     Parameters
     ----------
-    image : ndarray of float, shape (X, Y, Z)
+    image : Volume of float
         T1w image with skull; any unit.
-    affine : ndarray, shape (4, 4)
-        Affine from voxel indices to mm (RAS axes: right, anterior, superior).
     n_threads : int
         Number of threads.
 
@@ -66,16 +62,16 @@ def segment_t1w(
     and white matter near the template brain, together with the fluid in its folds. Unusual brains
     are segmented poorly, because the registration is only affine.
     """
-    image = np.nan_to_num(np.asarray(image, np.float32))
-    head = _head(image)
-    uniform = _remove_bias(image, affine, head, n_threads)
-    priors = _register_priors(uniform, affine, head)
-    uniform = _remove_bias(uniform, affine, priors.brain, n_threads)
-    spacing = voxel_sizes(affine)
-    near = _dilated(priors.brain, _REACH_MM, spacing)
-    posterior = np.zeros((len(_CLASSES), *image.shape), np.float32)
+    grid = image.grid
+    values = np.nan_to_num(np.asarray(image.values, np.float32))
+    head = _head(values)
+    uniform = _remove_bias(Volume(values, grid), head, n_threads)
+    priors = _register_priors(Volume(uniform, grid), head)
+    uniform = _remove_bias(Volume(uniform, grid), priors.brain, n_threads)
+    near = _dilated(priors.brain, _REACH_MM, grid.spacing)
+    posterior = np.zeros((len(_CLASSES), *grid.shape), np.float32)
     posterior[:, near], limits = _classify(uniform, priors, near)
-    brain = _extract_brain(uniform, limits, priors, near, spacing)
+    brain = _extract_brain(uniform, limits, priors, near, grid.spacing)
     numbers = np.array([TISSUES[name].number for name in _CLASSES], np.int32)
     return np.where(brain, numbers[posterior.argmax(axis=0)], np.int32(0))
 
@@ -86,51 +82,45 @@ def _head(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     return image > threshold_otsu(image) / 2
 
 
-def _remove_bias(
-    image: NDArray[np.float32],
-    affine: NDArray[np.floating],
-    where: NDArray[np.bool_],
-    n_threads: int,
-) -> NDArray[np.float32]:
+def _remove_bias(image: Volume, where: NDArray[np.bool_], n_threads: int) -> NDArray[np.float32]:
     """Remove the bias field, which is estimated in the region `where` on a coarser grid."""
     import SimpleITK as sitk
 
-    full = to_sitk(image, affine)
-    shrink = [max(1, round(_BIAS_SHRINK_MM / size)) for size in voxel_sizes(affine)]
+    full = to_sitk(image)
+    shrink = [max(1, round(_BIAS_SHRINK_MM / size)) for size in image.grid.spacing]
     coarse = sitk.Shrink(full, shrink)
-    mask = sitk.Cast(sitk.Shrink(to_sitk(where, affine), shrink) > 0.5, sitk.sitkUInt8)
+    mask = sitk.Cast(sitk.Shrink(to_sitk(Volume(where, image.grid)), shrink) > 0.5, sitk.sitkUInt8)
     correction = sitk.N4BiasFieldCorrectionImageFilter()
     correction.SetNumberOfThreads(n_threads)
     correction.SetMaximumNumberOfIterations(_BIAS_ITERATIONS)
     correction.Execute(coarse, mask)
     field = sitk.GetArrayFromImage(correction.GetLogBiasFieldAsImage(full)).T
+    values: NDArray[np.float32] = image.values
     bias: NDArray[np.float32] = np.exp(field.astype(np.float32))
-    return image / bias
+    return values / bias
 
 
-def _register_priors(
-    image: NDArray[np.float32], affine: NDArray[np.floating], head: NDArray[np.bool_]
-) -> _Priors:
+def _register_priors(image: Volume, head: NDArray[np.bool_]) -> _Priors:
     """Register the MNI152 template, and resample its tissue maps to the grid of the image."""
     # import here, because nilearn is slow to import
     from nilearn import datasets
 
-    fit = fit_template(image, affine, head)
+    fit = fit_template(image, head)
     fit.require_good("the image")
     maps = [
         datasets.load_mni152_brain_mask(resolution=1),
         datasets.load_mni152_gm_template(resolution=1),
         datasets.load_mni152_wm_template(resolution=1),
     ]
-    to_template = np.linalg.inv(fit.pose @ maps[0].affine) @ affine
+    to_template = np.linalg.inv(fit.pose @ maps[0].affine) @ image.grid.affine
     brain, gray, white = (
         ndimage.affine_transform(
-            np.asarray(one.dataobj, np.float32), to_template, output_shape=image.shape, order=1
+            np.asarray(one.dataobj, np.float32), to_template, output_shape=image.grid.shape, order=1
         )
         for one in maps
     )
     tissues = np.stack([np.clip(brain - gray - white, 0, 1), gray, white])
-    blur = [0, *(fwhm2sigma(_PRIOR_BLUR_MM) / voxel_sizes(affine))]
+    blur = [0, *(fwhm2sigma(_PRIOR_BLUR_MM) / image.grid.spacing)]
     tissues = ndimage.gaussian_filter(tissues, blur) + _PRIOR_FLOOR
     return _Priors(tissues / tissues.sum(axis=0), brain > 0.5)
 

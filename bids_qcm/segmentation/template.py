@@ -6,12 +6,14 @@ from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
-from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from nibabel.affines import apply_affine, from_matvec
 from nibabel.processing import fwhm2sigma
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
+
+from bids_qcm.grids import Grid, Volume
 
 LEAST_RATIO = 1.6
 """Smallest mutual information of a head and the template, relative to the chance level.
@@ -106,17 +108,13 @@ class _Image(NamedTuple):
     affine: NDArray[np.float64]
 
 
-def fit_template(
-    image: NDArray[np.floating], affine: NDArray[np.floating], signal: NDArray[np.bool_]
-) -> TemplateFit:
+def fit_template(image: Volume, signal: NDArray[np.bool_]) -> TemplateFit:
     """Register the MNI152 template to an image by mutual information.
 
     Parameters
     ----------
-    image : ndarray of float, shape (X, Y, Z)
+    image : Volume of float
         Any unit and any contrast. Values that are not finite are replaced by 0.
-    affine : ndarray, shape (4, 4)
-        Affine from voxel indices to mm (RAS axes: right, anterior, superior).
     signal : ndarray of bool, shape (X, Y, Z)
         Voxels with signal; at least one.
 
@@ -131,7 +129,7 @@ def fit_template(
     then an affine transform that starts from the best result. Template points outside the field of
     view reduce the mutual information.
     """
-    template, coarse = _load_template(), _coarse_image(image, affine, signal)
+    template, coarse = _load_template(), _coarse_image(image, signal)
     pose, information = _register(template, coarse, np.eye(3))
     chance = max(_register(template, coarse, flip)[1] for flip in _FLIPS)
     lin = pose[:3, :3]
@@ -140,28 +138,26 @@ def fit_template(
     )
 
 
-def template_brain(
-    pose: NDArray[np.floating], shape: tuple[int, int, int], affine: NDArray[np.floating]
-) -> NDArray[np.bool_]:
+def template_brain(pose: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_]:
     """Return the brain mask of the MNI152 template in the grid of an image.
 
     Parameters
     ----------
     pose : ndarray, shape (4, 4)
         Transform from template coordinates to image coordinates, in mm.
-    shape, affine
-        Shape and affine of the image.
+    grid : Grid
+        Grid of the image.
 
     Returns
     -------
-    ndarray of bool, `shape`
+    ndarray of bool, shape of `grid`
     """
     from nilearn import datasets
 
     brain = datasets.load_mni152_brain_mask(resolution=2)
-    to_template = np.linalg.inv(pose @ brain.affine) @ affine
+    to_template = np.linalg.inv(pose @ brain.affine) @ grid.affine
     values = np.asarray(brain.dataobj, np.float32)
-    return ndimage.affine_transform(values, to_template, output_shape=shape, order=1) > 0.5
+    return ndimage.affine_transform(values, to_template, output_shape=grid.shape, order=1) > 0.5
 
 
 @cache
@@ -182,24 +178,22 @@ def _load_template() -> _Template:
     return _Template(points, np.minimum(bins, _TEMPLATE_BINS - 1), centre)
 
 
-def _coarse_image(
-    image: NDArray[np.floating], affine: NDArray[np.floating], signal: NDArray[np.bool_]
-) -> _Image:
+def _coarse_image(image: Volume, signal: NDArray[np.bool_]) -> _Image:
     """Resample an image to the coarse grid, and remove the bias of the coils."""
-    size = voxel_sizes(affine)
+    size, shape = image.grid.spacing, np.array(image.grid.shape)
     # Blur the image to the resolution of the coarse grid, to avoid aliasing.
     blur = fwhm2sigma(_GRID_MM) / size * np.sqrt(np.clip(1 - (size / _GRID_MM) ** 2, 0, 1))
-    shape = np.maximum(np.ceil(np.array(image.shape) * size / _GRID_MM).astype(int), 1)
-    linear = affine[:3, :3] / size * _GRID_MM
-    centre = apply_affine(affine, (np.array(image.shape) - 1) / 2)
-    coarse_affine = from_matvec(linear, centre - linear @ ((shape - 1) / 2))
-    to_fine = np.linalg.inv(affine) @ coarse_affine
-    finite = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
+    coarse_shape = np.maximum(np.ceil(shape * size / _GRID_MM).astype(int), 1)
+    linear = image.grid.affine[:3, :3] / size * _GRID_MM
+    centre = image.grid.at((shape - 1) / 2)
+    coarse_affine = from_matvec(linear, centre - linear @ ((coarse_shape - 1) / 2))
+    to_fine = np.linalg.inv(image.grid.affine) @ coarse_affine
+    finite = np.nan_to_num(np.asarray(image.values, np.float32), posinf=0, neginf=0)
     values, inside = (
         ndimage.affine_transform(
             ndimage.gaussian_filter(volume, blur),
             to_fine,
-            output_shape=tuple(shape),
+            output_shape=tuple(coarse_shape),
             order=1,
             mode="nearest",
         )

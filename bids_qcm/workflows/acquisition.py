@@ -4,25 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nipype.pipeline.engine import Node, Workflow
+from nipype.pipeline.engine import Workflow
 
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.derivatives import B1_ORIGINS, MAGNITUDE_ENTITIES, b1_path, derivative_path
+from bids_qcm.bids.names import stem
+from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.provenance import (
-    b1_metadata,
-    condmap_metadata,
-    condstd_metadata,
-    magnitude_metadata,
-    mask_metadata,
-    phi0_metadata,
-    segmentation_metadata,
-)
-from bids_qcm.bids.tables import CONDSTATS
-from bids_qcm.interfaces.b1 import MakeB1, WriteB1
+from bids_qcm.bids.provenance import b1_metadata, mask_metadata, planned_sidecar
+from bids_qcm.interfaces.b1 import MakeB1
 from bids_qcm.interfaces.checks import CheckImages
-from bids_qcm.interfaces.derivatives import WriteDerivative, WriteMask
+from bids_qcm.interfaces.derivatives import WriteDerivative
 from bids_qcm.interfaces.masks import MakeMask
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.interfaces.reconstruction import Reconstruct
@@ -34,7 +26,6 @@ from bids_qcm.interfaces.segmentation import (
 from bids_qcm.interfaces.statistics import ComputeStatistics
 from bids_qcm.interfaces.verdict import JudgeMap
 from bids_qcm.recon import METHODS
-from bids_qcm.recon.radii import curved_axes
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import (
     b1_gb,
@@ -48,6 +39,7 @@ from bids_qcm.workflows.memory import (
     tissue_classes_gb,
     volume_gb,
 )
+from bids_qcm.workflows.nodes import Node
 
 
 def init_acquisition_wf(
@@ -93,65 +85,71 @@ def init_acquisition_wf(
     """
     workflow = Workflow(name=name)
     workflow.add_nodes([_init_check_node(plan, settings)])
-    phi0, sign = _init_phi0_nodes(plan, settings)
-    workflow.connect(phi0, "phi0_file", sign, "phi0_file")
-    workflow.connect(phi0, "mask_file", sign, "mask_file")
-    workflow.connect(phi0, "provenance", sign, "provenance")
-    write_phi0 = _init_write_node(plan, settings, "write_phi0", "phi0map")
-    write_phi0.inputs.metadata = phi0_metadata(plan, settings, datasets)
-    workflow.connect(sign, "phi0_file", write_phi0, "in_file")
-    workflow.connect(sign, "provenance", write_phi0, "provenance")
-    write_magnitude = _init_write_node(
-        plan, settings, "write_magnitude", plan.acquisition.suffix, **MAGNITUDE_ENTITIES
-    )
-    write_magnitude.inputs.metadata = magnitude_metadata(plan, datasets)
-    workflow.connect(phi0, "magnitude_file", write_magnitude, "in_file")
-    _connect_mask(workflow, plan, settings, datasets, phi0)
-    segmentation = _connect_segmentation(workflow, plan, settings, datasets, phi0)
-    b1 = _connect_b1(workflow, plan, settings, datasets)
+    _connect_phi0(workflow, plan, settings)
+    _connect_mask(workflow, plan, settings, datasets)
+    _connect_segmentation(workflow, plan, settings)
+    _connect_b1(workflow, plan, settings, datasets)
     for method in plan.methods:
-        reconstruct = _init_reconstruct_node(plan, settings, method)
-        for source, field in ((sign, "phi0_file"), (sign, "provenance"), (phi0, "mask_file")):
-            workflow.connect(source, field, reconstruct, field)
-        workflow.connect(phi0, "magnitude_file", reconstruct, "magnitude_file")
-        if METHODS[method].uses_labels:
-            workflow.connect(segmentation, "labels_file", reconstruct, "labels_file")
-            workflow.connect(segmentation, "provenance", reconstruct, "labels_provenance")
-        if b1 is not None and settings.uses_b1(method):
-            workflow.connect(b1, "b1_file", reconstruct, "b1_file")
-            workflow.connect(b1, "provenance", reconstruct, "b1_provenance")
-        outputs = {"condmap": condmap_metadata}
-        if settings.uncertainty:
-            outputs["condstd"] = condstd_metadata
-        if settings.needs_noise(method):
-            workflow.connect(phi0, "noise_file", reconstruct, "noise_file")
-            workflow.connect(phi0, "magnitude_noise", reconstruct, "magnitude_noise")
-        judge = _connect_judge(workflow, plan, settings, method, segmentation)
-        for suffix, metadata in outputs.items():
-            name = write_node_name(method, suffix)
-            write = _init_write_node(plan, settings, name, suffix, desc=METHODS[method].desc)
-            write.inputs.metadata = metadata(plan, settings, datasets, method)
-            workflow.connect(reconstruct, f"{suffix}_file", write, "in_file")
-            provenance_node = judge if suffix == "condmap" else reconstruct
-            workflow.connect(provenance_node, "provenance", write, "provenance")
-        if not settings.uncertainty:
-            write = workflow.get_node(write_node_name(method))
-            write.inputs.outdated = _paths_of_condstd(plan, settings, method)
-        _connect_statistics(workflow, plan, settings, method, segmentation)
+        _connect_reconstruction(workflow, plan, settings, method)
+        _connect_map_checks(workflow, plan, settings, method)
+    for output in OUTPUTS:
+        for one in plan.methods if OUTPUTS[output].of_method else (None,):
+            _connect_writer(workflow, output, plan, settings, datasets, one)
     return workflow
 
 
-def write_node_name(method: str, suffix: str = "condmap") -> str:
-    """Return the name of the node that writes a map of a method."""
-    name = f"write_{method.replace('-', '_')}"
-    return name if suffix == "condmap" else f"{name}_{suffix}"
+def write_node_name(method: str | None, output: str = "condmap") -> str:
+    """Return the name of the node that writes an output, of a method or of the acquisition."""
+    if method is None:
+        return f"write_{output}"
+    name = _of_method("write", method)
+    return name if output == "condmap" else f"{name}_{output}"
+
+
+def _of_method(step: str, method: str | None) -> str:
+    """Return the name of a node of a method, or of a node that all methods share."""
+    return step if method is None else f"{step}_{method.replace('-', '_')}"
+
+
+def _connect_writer(
+    workflow: Workflow,
+    name: str,
+    plan: Plan,
+    settings: Settings,
+    datasets: Mapping[str, Path],
+    method: str | None,
+) -> None:
+    """Add the node that writes an output, if the workflow computes the output."""
+    output = OUTPUTS[name]
+    node = workflow.get_node(_of_method(output.node, method))
+    if node is None or (output.of_uncertainty and not settings.uncertainty):
+        return
+    desc = None if method is None else METHODS[method].desc
+    labels: dict[str, str | None] = {one: one for one in output.variants} or {"": desc}
+    interface = WriteDerivative(
+        out_paths={
+            variant: str(output.path(settings.output_dir, plan.acquisition, label))
+            for variant, label in labels.items()
+        },
+        metadata=planned_sidecar(name, plan, settings, datasets, method),
+    )
+    if method is not None and name == "condmap" and not settings.uncertainty:
+        interface.inputs.outdated = _paths_of_condstd(plan, settings, method)
+    write = Node(interface, name=write_node_name(method, name), mem_gb=volume_gb())
+    workflow.connect(node, output.source, write, "in_file")
+    if output.completed_by is not None:
+        completed_by = workflow.get_node(_of_method(output.completed_by, method))
+        if output.variant is None:
+            workflow.connect(completed_by, "provenance", write, "provenance")
+        else:
+            workflow.connect(completed_by, output.variant, write, "variant")
+            workflow.connect(completed_by, "metadata", write, "metadata")
 
 
 def _paths_of_condstd(plan: Plan, settings: Settings, method: str) -> list[str]:
     """List the paths of a method's condstd map and sidecar, which an earlier run may have left."""
-    where = settings.output_dir, plan.acquisition, "condstd"
-    desc = METHODS[method].desc
-    return [str(derivative_path(*where, end, desc=desc)) for end in (".nii.gz", ".json")]
+    path = OUTPUTS["condstd"].path(settings.output_dir, plan.acquisition, METHODS[method].desc)
+    return [str(path), str(path.with_name(f"{stem(path)}.json"))]
 
 
 def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
@@ -168,37 +166,36 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
     """Make the node that checks the images before any other node uses them."""
     interface = CheckImages(
         **_image_inputs(plan),
-        axes=list(curved_axes(settings.fit_radius, settings.integral_radius)),
+        axes=list(plan.axes),
         phase_type=settings.phase_type,
         image_checks=settings.image_checks,
     )
     return Node(interface, name="check_images", mem_gb=phi0_gb(plan))
 
 
-def _init_phi0_nodes(plan: Plan, settings: Settings) -> tuple[Node, Node]:
+def _connect_phi0(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add the nodes that compute phi0 and apply its sign."""
     phi0 = Node(PreparePhi0(**_image_inputs(plan)), name="phi0", mem_gb=phi0_gb(plan))
     sign = Node(
         ApplySign(
             sign=settings.sign,
             manufacturer=plan.manufacturer,
-            axes=list(curved_axes(settings.fit_radius, settings.integral_radius)),
+            axes=list(plan.axes),
             n_threads=settings.omp_nthreads,
         ),
         name="sign",
         mem_gb=sign_gb(plan),
         n_procs=settings.omp_nthreads,
     )
-    return phi0, sign
+    for field in ("phi0_file", "mask_file", "provenance"):
+        workflow.connect(phi0, field, sign, field)
 
 
 def _connect_mask(
-    workflow: Workflow,
-    plan: Plan,
-    settings: Settings,
-    datasets: Mapping[str, Path],
-    phi0: Node,
+    workflow: Workflow, plan: Plan, settings: Settings, datasets: Mapping[str, Path]
 ) -> None:
-    """Add the nodes that import or make the mask, and the node that writes it."""
+    """Add the nodes that import or make the mask."""
+    phi0 = workflow.get_node("phi0")
     interface = MakeMask(
         origins=list(plan.mask_origins),
         requested=settings.mask,
@@ -224,38 +221,21 @@ def _connect_mask(
         classes = _init_tissue_classes_node(workflow, plan.mask, settings)
         workflow.connect(classes, "labels_file", mask, "labels_file")
         workflow.connect(classes, "failure", mask, "labels_failure")
-    paths = {
-        kind: derivative_path(settings.output_dir, plan.acquisition, "mask", ".nii.gz", desc=kind)
-        for kind in ("brain", "signal")
-    }
-    write = Node(
-        WriteMask(out_paths={kind: str(path) for kind, path in paths.items()}),
-        name="write_mask",
-        mem_gb=volume_gb(),
-    )
-    workflow.connect(phi0, "mask_file", write, "in_file")
-    workflow.connect(mask, "mask_type", write, "mask_type")
-    workflow.connect(mask, "metadata", write, "metadata")
 
 
-def _connect_segmentation(
-    workflow: Workflow,
-    plan: Plan,
-    settings: Settings,
-    datasets: Mapping[str, Path],
-    phi0: Node,
-) -> Node | None:
-    """Add the nodes that import and write the segmentation; return None without one."""
+def _connect_segmentation(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add the nodes that import the segmentation, if there is one."""
     if plan.segmentation is None:
-        return None
+        return
+    phi0 = workflow.get_node("phi0")
     alignment = plan.segmentation_alignment
     segmentation = _init_segmentation_node(plan, plan.segmentation, settings)
     workflow.connect(workflow.get_node("mask"), "is_brain", segmentation, "mask_is_brain")
     workflow.connect(phi0, "magnitude_file", segmentation, "reference_file")
     workflow.connect(workflow.get_node("check_images"), "signal_file", segmentation, "signal_file")
     workflow.connect(phi0, "mask_file", segmentation, "mask_file")
-    if alignment.anatomical is not None:
-        coregister = _coregistered(workflow, alignment, plan, settings, "coregister_segmentation")
+    coregister = _coregistered(workflow, alignment, plan, settings, "coregister_segmentation")
+    if coregister is not None:
         workflow.connect(coregister, "pose", segmentation, "pose")
         workflow.connect(coregister, "failure", segmentation, "pose_failure")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
@@ -266,23 +246,14 @@ def _connect_segmentation(
         )
         workflow.connect(classes, "labels_file", segmentation, "segmented_file")
         workflow.connect(classes, "failure", segmentation, "labels_failure")
-    write_dseg = _init_write_node(plan, settings, "write_dseg", "dseg", seg="tissue")
-    write_dseg.inputs.metadata = segmentation_metadata(plan, datasets)
-    workflow.connect(segmentation, "labels_file", write_dseg, "in_file")
-    workflow.connect(segmentation, "provenance", write_dseg, "provenance")
-    write_labels = _init_write_node(
-        plan, settings, "write_labels", "dseg", extension=".tsv", seg="tissue"
-    )
-    workflow.connect(segmentation, "table_file", write_labels, "in_file")
-    return segmentation
 
 
 def _connect_b1(
     workflow: Workflow, plan: Plan, settings: Settings, datasets: Mapping[str, Path]
-) -> Node | None:
-    """Add the nodes that make and write the ``|B1+|`` map; return None if no method uses it."""
+) -> None:
+    """Add the nodes that make the ``|B1+|`` map, if a method uses it."""
     if not plan.b1_origins:
-        return None
+        return
     interface = MakeB1(
         origins=list(plan.b1_origins),
         requested=settings.b1,
@@ -302,29 +273,22 @@ def _connect_b1(
         workflow.connect(workflow.get_node("check_images"), field, b1, field)
     workflow.connect(workflow.get_node("mask"), "mask_file", b1, "mask_file")
     workflow.connect(workflow.get_node("mask"), "is_brain", b1, "is_brain")
-    if plan.b1_alignment.anatomical is not None:
-        coregister = _coregistered(workflow, plan.b1_alignment, plan, settings, "coregister_b1")
+    coregister = _coregistered(workflow, plan.b1_alignment, plan, settings, "coregister_b1")
+    if coregister is not None:
         workflow.connect(coregister, "pose", b1, "pose")
         workflow.connect(coregister, "failure", b1, "pose_failure")
         workflow.connect(coregister, "provenance", b1, "pose_provenance")
-    where = settings.output_dir, plan.acquisition
-    write = Node(
-        WriteB1(out_paths={origin: str(b1_path(*where, origin)) for origin in B1_ORIGINS}),
-        name="write_b1",
-        mem_gb=volume_gb(),
-    )
-    workflow.connect(b1, "b1_file", write, "in_file")
-    workflow.connect(b1, "origin", write, "origin")
-    workflow.connect(b1, "metadata", write, "metadata")
-    return b1
 
 
 def _coregistered(
     workflow: Workflow, alignment: Alignment, plan: Plan, settings: Settings, name: str
-) -> Node:
-    """Return the node that registers the anatomical image; add a new node if there is none yet."""
+) -> Node | None:
+    """Return the node that registers the anatomical image; add a new node if there is none yet.
+
+    The result is None if there is no such image.
+    """
     for present in ("coregister", "coregister_segmentation"):
-        node = workflow.get_node(present)
+        node: Node | None = workflow.get_node(present)
         if node is not None and node.inputs.anatomical_file == str(alignment.anatomical):
             return node
     name = name if workflow.get_node("coregister") else "coregister"
@@ -366,7 +330,8 @@ def _init_coregister_node(
     workflow: Workflow, alignment: Alignment, plan: Plan, settings: Settings, name: str
 ) -> Node | None:
     """Make the node that registers the anatomical image; return None if there is no such image."""
-    if alignment.anatomical is None:
+    grid = alignment.anatomical_grid
+    if grid is None:
         return None
     interface = Coregister(
         anatomical_file=str(alignment.anatomical),
@@ -376,52 +341,60 @@ def _init_coregister_node(
     node = Node(
         interface,
         name=name,
-        mem_gb=registration_gb(plan, alignment.anatomical),
+        mem_gb=registration_gb(plan, grid),
         n_procs=settings.omp_nthreads,
     )
     workflow.connect(workflow.get_node("check_images"), "magnitude_file", node, "magnitude_file")
     return node
 
 
-def _connect_judge(
-    workflow: Workflow, plan: Plan, settings: Settings, method: str, segmentation: Node | None
-) -> Node:
-    """Add the node that computes the verdict on a method's map."""
-    name = method.replace("-", "_")
-    judge = Node(
-        JudgeMap(frequency=plan.frequency), name=f"judge_{name}", mem_gb=statistics_gb(plan)
-    )
-    reconstruct = workflow.get_node(f"reconstruct_{name}")
-    outputs = ["condmap_file", "provenance", *(["condstd_file"] if settings.uncertainty else [])]
-    workflow.connect([(reconstruct, judge, [(output, output) for output in outputs])])
-    workflow.connect(workflow.get_node("phi0"), "mask_file", judge, "mask_file")
-    if segmentation is not None:
-        workflow.connect(segmentation, "labels_file", judge, "labels_file")
-        workflow.connect(segmentation, "table_file", judge, "names_file")
-    return judge
-
-
-def _connect_statistics(
-    workflow: Workflow, plan: Plan, settings: Settings, method: str, segmentation: Node | None
+def _connect_reconstruction(
+    workflow: Workflow, plan: Plan, settings: Settings, method: str
 ) -> None:
-    """Add the nodes that compute and write the statistics table of a method's map."""
-    statistics = Node(
-        ComputeStatistics(),
-        name=f"statistics_{method.replace('-', '_')}",
+    """Add the node that computes the map of a method."""
+    reconstruct = _init_reconstruct_node(plan, settings, method)
+    phi0, sign = workflow.get_node("phi0"), workflow.get_node("sign")
+    for source, field in (
+        (sign, "phi0_file"),
+        (sign, "provenance"),
+        (phi0, "mask_file"),
+        (phi0, "magnitude_file"),
+    ):
+        workflow.connect(source, field, reconstruct, field)
+    if METHODS[method].uses_labels:
+        segmentation = workflow.get_node("segmentation")
+        workflow.connect(segmentation, "labels_file", reconstruct, "labels_file")
+        workflow.connect(segmentation, "provenance", reconstruct, "labels_provenance")
+    b1 = workflow.get_node("b1")
+    if b1 is not None and settings.uses_b1(method):
+        workflow.connect(b1, "b1_file", reconstruct, "b1_file")
+        workflow.connect(b1, "provenance", reconstruct, "b1_provenance")
+    if settings.needs_noise(method):
+        workflow.connect(phi0, "noise_file", reconstruct, "noise_file")
+        workflow.connect(phi0, "magnitude_noise", reconstruct, "magnitude_noise")
+
+
+def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, method: str) -> None:
+    """Add the nodes that compute the verdict on a method's map and its statistics table."""
+    reconstruct = workflow.get_node(_of_method("reconstruct", method))
+    judge = Node(
+        JudgeMap(frequency=plan.frequency),
+        name=_of_method("judge", method),
         mem_gb=statistics_gb(plan),
     )
-    reconstruct = workflow.get_node(f"reconstruct_{method.replace('-', '_')}")
-    workflow.connect(reconstruct, "condmap_file", statistics, "condmap_file")
-    workflow.connect(workflow.get_node("phi0"), "mask_file", statistics, "mask_file")
-    if segmentation is not None:
-        workflow.connect(segmentation, "labels_file", statistics, "labels_file")
-        workflow.connect(segmentation, "table_file", statistics, "names_file")
-    name = write_node_name(method, "condstats")
-    write = _init_write_node(
-        plan, settings, name, "condstats", extension=".tsv", desc=METHODS[method].desc
+    statistics = Node(
+        ComputeStatistics(), name=_of_method("statistics", method), mem_gb=statistics_gb(plan)
     )
-    write.inputs.metadata = dict(CONDSTATS)
-    workflow.connect(statistics, "table_file", write, "in_file")
+    workflow.connect(reconstruct, "provenance", judge, "provenance")
+    if settings.uncertainty:
+        workflow.connect(reconstruct, "condstd_file", judge, "condstd_file")
+    segmentation = workflow.get_node("segmentation")
+    for node in (judge, statistics):
+        workflow.connect(reconstruct, "condmap_file", node, "condmap_file")
+        workflow.connect(workflow.get_node("phi0"), "mask_file", node, "mask_file")
+        if segmentation is not None:
+            workflow.connect(segmentation, "labels_file", node, "labels_file")
+            workflow.connect(segmentation, "table_file", node, "names_file")
 
 
 def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
@@ -437,19 +410,7 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
     )
     return Node(
         interface,
-        name=f"reconstruct_{method.replace('-', '_')}",
+        name=_of_method("reconstruct", method),
         mem_gb=reconstruction_gb(plan, settings, method),
         n_procs=settings.omp_nthreads,
     )
-
-
-def _init_write_node(
-    plan: Plan,
-    settings: Settings,
-    name: str,
-    suffix: str,
-    extension: str = ".nii.gz",
-    **entities: str,
-) -> Node:
-    path = derivative_path(settings.output_dir, plan.acquisition, suffix, extension, **entities)
-    return Node(WriteDerivative(out_path=str(path)), name=name, mem_gb=volume_gb())

@@ -4,10 +4,13 @@ import os
 import shutil
 from contextlib import chdir
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 
 from bids_qcm import __version__
 from bids_qcm.bids.derivatives import write_text
+from bids_qcm.bids.errors import OutputError
+from bids_qcm.folders import make_private
 from bids_qcm.settings import Settings
 
 _LOGGING = """\
@@ -27,6 +30,26 @@ _THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+
+
+def require_private(folder: Path) -> None:
+    """Make a folder for intermediate results that only the current user can write.
+
+    nipype stores results as pickles, so whoever can write to the folder can run code.
+
+    Raises
+    ------
+    OutputError
+        If the folder exists and other users can write to it, or if it is a link.
+    """
+    reason = make_private(folder)
+    if reason:
+        raise OutputError(
+            folder,
+            f"{reason}, but intermediate results can contain code",
+            "choose another --work-dir; if you made all files in this folder yourself, make it "
+            f"private with `chmod go-w {quote(str(folder))}`",
+        )
 
 
 def limit_threads(settings: Settings) -> None:
@@ -57,10 +80,13 @@ def share_compiled_code(settings: Settings) -> None:
     if not (given.parts and given.is_dir()) or os.access(given, os.W_OK):
         return
     cache = settings.work_dir / f"numba-{__version__}"
-    if not cache.exists():
+    if cache.exists():
+        require_private(cache)
+    else:
         settings.work_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=settings.work_dir) as folder:
             copy = shutil.copytree(given, Path(folder) / cache.name, copy_function=shutil.copyfile)
+            copy.chmod(0o700)
             try:
                 copy.rename(cache)
             except OSError:
@@ -86,7 +112,13 @@ def configure_nipype(settings: Settings, *, verbose: bool) -> None:
     settings : Settings
     verbose : bool
         Whether nipype logs each step of each node.
+
+    Raises
+    ------
+    OutputError
+        If other users can write to the work directory.
     """
+    require_private(settings.work_dir)
     level = "INFO" if verbose else "CRITICAL"
     write_text(settings.work_dir / "nipype.cfg", _LOGGING.format(level=level))
     os.environ["NIPYPE_CONFIG_DIR"] = str(settings.work_dir)

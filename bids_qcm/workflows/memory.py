@@ -1,12 +1,12 @@
 """Estimates of the peak memory of nodes, and the memory limit of a run."""
 
-from pathlib import Path
-
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.planning import Plan
+from bids_qcm.grids import Grid
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.forms import form_of
+from bids_qcm.recon.forms.base import BYTES_WITHOUT_REPLICATES
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.machine import available_memory_gb
 
@@ -20,15 +20,13 @@ Estimates are accurate to 30 %.
 _SHARE_TO_USE = 0.9
 
 # Constants of a linear model of a node's peak memory: GB of the process itself, plus bytes for each
-# voxel. The model agrees within 30 % with the peaks measured on heads with 1 and 2 mm voxels.
+# voxel. The form of a method has the bytes of its reconstruction. The model agrees within 30 % with
+# the peaks measured on heads with 1 and 2 mm voxels.
 _COPYING_GB = 0.14
 _PHI0_GB = 0.17
 _PHI0_BYTES = 60
 _PHI0_BYTES_PER_ECHO = 30
 _LOOPS_GB = 0.2
-_RECONSTRUCTION_BYTES = 65
-_REPLICATES_BYTES = 240
-_INVERSION_BYTES = 400
 _SAME_GRID_BYTES = 27
 _STATISTICS_BYTES = 60
 _IMPORT_GB = 0.16
@@ -72,8 +70,8 @@ def preparation_gb(plan: Plan) -> float:
         if auxiliary is None:
             continue
         needs.append(import_gb(plan, auxiliary, alignment))
-        if alignment.anatomical is not None:
-            needs.append(registration_gb(plan, alignment.anatomical))
+        if alignment.anatomical_grid is not None:
+            needs.append(registration_gb(plan, alignment.anatomical_grid))
         if auxiliary.kind == "t1w":
             needs.append(tissue_classes_gb(auxiliary))
     return max(needs)
@@ -107,19 +105,16 @@ def phi0_gb(plan: Plan) -> float:
 
 def sign_gb(plan: Plan) -> float:
     """Return the peak memory in GB needed to determine the phase sign."""
-    return _LOOPS_GB + plan.grid.n_voxels * _RECONSTRUCTION_BYTES / 1e9
+    return _LOOPS_GB + plan.grid.n_voxels * BYTES_WITHOUT_REPLICATES / 1e9
 
 
 def reconstruction_gb(plan: Plan, settings: Settings, name: str) -> float:
     """Return the peak memory in GB needed to compute a map with a method."""
     method = METHODS[name]
-    if method.form == "inversion":
-        return _LOOPS_GB + plan.grid.n_voxels * _INVERSION_BYTES / 1e9
-    replicates = settings.needs_noise(name) and method.form == "integral"
-    per_voxel = _REPLICATES_BYTES if replicates else _RECONSTRUCTION_BYTES
-    # laplacian-fd is the only method that does not load the compiled loops
-    light = method.form == "laplacian" and method.derivative == "finite-difference"
-    return (_COPYING_GB if light else _LOOPS_GB) + plan.grid.n_voxels * per_voxel / 1e9
+    form = form_of(method)
+    per_voxel = form.bytes_per_voxel(method, noise=settings.needs_noise(name))
+    process = _LOOPS_GB if form.is_compiled(method) else _COPYING_GB
+    return process + plan.grid.n_voxels * per_voxel / 1e9
 
 
 def statistics_gb(plan: Plan) -> float:
@@ -136,26 +131,21 @@ def import_gb(plan: Plan, auxiliary: AuxiliaryImage, alignment: Alignment) -> fl
     """Return the peak memory in GB needed to resample a derivative to the phase grid."""
     if alignment.same_grid:
         return _COPYING_GB + plan.grid.n_voxels * _SAME_GRID_BYTES / 1e9
-    of_source = _IMPORT_BYTES_OF_SOURCE * sum(map(_n_voxels_of, auxiliary.paths))
+    of_source = _IMPORT_BYTES_OF_SOURCE * len(auxiliary.paths) * auxiliary.grid.n_voxels
     return _IMPORT_GB + (_IMPORT_BYTES * plan.grid.n_voxels + of_source) / 1e9
 
 
-def registration_gb(plan: Plan, anatomical: Path) -> float:
+def registration_gb(plan: Plan, anatomical: Grid) -> float:
     """Return the peak memory in GB needed to register the anatomical image."""
-    n_voxels = plan.grid.n_voxels + _n_voxels_of(anatomical)
+    n_voxels = plan.grid.n_voxels + anatomical.n_voxels
     return _REGISTRATION_GB + _REGISTRATION_BYTES * n_voxels / 1e9
 
 
 def tissue_classes_gb(image: AuxiliaryImage) -> float:
     """Return the peak memory in GB needed to segment a T1w image."""
-    n_voxels = _n_voxels_of(image.path)
-    return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * n_voxels / 1e9
+    return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * image.grid.n_voxels / 1e9
 
 
 def reading_gb(plan: Plan) -> float:
     """Return the memory in GB needed to read the images of one echo."""
     return plan.grid.n_voxels * _READING_BYTES / 1e9
-
-
-def _n_voxels_of(path: Path) -> int:
-    return read_grid(path).n_voxels

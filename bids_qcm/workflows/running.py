@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -34,7 +35,7 @@ PRELOADED = [
 ]
 
 _OWN_PLUGINS = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": ResourceSLURMPlugin}
-_INPUT_ERROR = f"{InputError.__module__}.{InputError.__qualname__}: "
+_CLASS_OF_INPUT_ERROR = re.compile(rf"{re.escape(InputError.__module__)}\.\w+: ")
 
 # Socket names are limited to 108 bytes. multiprocessing appends a suffix such as
 # /pymp-12345678/listener-12345678 to the folder.
@@ -231,7 +232,7 @@ def _error_of(node: Node) -> str:
         traceback = getattr(node, "_traceback", None) or node.result.runtime.traceback
         last = "".join(traceback).strip().splitlines()[-1].strip()
         # the class name adds nothing to the message of an InputError
-        return last.removeprefix(_INPUT_ERROR)
+        return _CLASS_OF_INPUT_ERROR.sub("", last, count=1)
     except (AttributeError, TypeError, OSError, IndexError):
         return (
             "its process ended without an error message; it may have been killed for lack of memory"

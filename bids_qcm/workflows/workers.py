@@ -14,6 +14,7 @@ from typing import Any
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
+from bids_qcm.bids.errors import InputError
 from bids_qcm.workflows.signals import exit_cleanly_on
 
 _SECONDS_TO_END = 5
@@ -35,13 +36,25 @@ class Worker:
     ----------
     context : ForkServerContext
         Context of ``multiprocessing`` that starts the process.
+
+    Raises
+    ------
+    InputError
+        If the process cannot be started.
     """
 
     def __init__(self, context: ForkServerContext) -> None:
         self._connection, theirs = context.Pipe()
         # the parent ends its daemon processes when it exits
         self._process = context.Process(target=_serve, args=(theirs, str(Path.cwd())), daemon=True)
-        self._process.start()
+        try:
+            self._process.start()
+        except (OSError, EOFError) as error:
+            raise InputError(
+                "ulimit -u",
+                f"lets this user start no further process ({error})",
+                "raise the limit, lower --nprocs, or end other processes of this user",
+            ) from error
         theirs.close()
 
     def start(self, node: Node, updatehash: bool, taskid: int) -> None:

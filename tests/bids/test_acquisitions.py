@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from bids_qcm.bids.acquisitions import group_acquisitions
-from bids_qcm.bids.derivatives import derivative_path
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.outputs import OUTPUTS
 
 
 def group(*names, parts=("mag", "phase"), folder="/d/sub-01/anat"):
@@ -15,9 +15,7 @@ def group(*names, parts=("mag", "phase"), folder="/d/sub-01/anat"):
 
 def output_names(acquisitions):
     return {
-        acquisition.name: derivative_path(
-            Path("/o"), acquisition, "condmap", ".nii.gz", desc="x"
-        ).name
+        acquisition.name: OUTPUTS["condmap"].path(Path("/o"), acquisition, "x").name
         for acquisition in acquisitions
     }
 

@@ -1,6 +1,7 @@
 import pytest
 
 from bids_qcm.bids.container import TAG_VARIABLE, describe_container
+from bids_qcm.bids.sidecar_schema import Container
 
 SINGULARITY = {"SINGULARITY_CONTAINER": "/x.sif"}
 APPTAINER = SINGULARITY | {"APPTAINER_CONTAINER": "/x.sif"}
@@ -12,9 +13,9 @@ APPTAINER = SINGULARITY | {"APPTAINER_CONTAINER": "/x.sif"}
 )
 def test_the_container_is_described_by_its_tag_and_engine(environment, engine):
     found = describe_container({TAG_VARIABLE: "bids-qcm:1.0"} | environment)
-    assert found == {"Container": {"Type": engine, "Tag": "bids-qcm:1.0"}}
+    assert found == Container(type=engine, tag="bids-qcm:1.0")
 
 
 @pytest.mark.parametrize("environment", [{}, {TAG_VARIABLE: ""}, APPTAINER])
-def test_outside_the_container_the_description_is_empty(environment):
-    assert describe_container(environment) == {}
+def test_outside_the_container_there_is_no_description(environment):
+    assert describe_container(environment) is None

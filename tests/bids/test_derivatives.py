@@ -1,38 +1,28 @@
+import gzip
 import json
 import os
 
+import numpy as np
 import pytest
 
 from bids_qcm import __version__
-from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.bids.derivatives import (
     bids_uri,
     copy_atomically,
-    derivative_path,
+    refuse_links,
     write_dataset_files,
     write_json,
     write_text,
 )
+from bids_qcm.bids.errors import InputError, OutputError
+from bids_qcm.bids.images import save_array
 
 
 @pytest.fixture
 def source(tmp_path):
-    path = tmp_path / "result.nii.gz"
+    path = tmp_path / "result.txt"
     path.write_bytes(b"new")
     return path
-
-
-def test_path_without_and_with_session(tmp_path):
-    folder = tmp_path / "raw"
-    one, other = group_acquisitions(
-        [folder / "sub-01_part-phase_T1w.nii", folder / "sub-01_ses-b_run-1_part-phase_T1w.nii"]
-    )
-    assert derivative_path(tmp_path, one, "phi0map", ".json") == (
-        tmp_path / "sub-01/anat/sub-01_phi0map.json"
-    )
-    assert derivative_path(tmp_path, other, "condmap", ".nii.gz", desc="x") == (
-        tmp_path / "sub-01/ses-b/anat/sub-01_ses-b_run-1_desc-x_condmap.nii.gz"
-    )
 
 
 def test_uri_of_the_nearest_dataset(tmp_path):
@@ -52,7 +42,8 @@ def test_dataset_files(tmp_path):
     assert description["DatasetLinks"] == {"raw": "../../my%20data", "seg": "../../seg"}
     assert description["SourceDatasets"] == [{"URL": "../../my%20data"}, {"URL": "../../seg"}]
     ignored = (output / ".bidsignore").read_text().splitlines()
-    assert {"*_condmap.*", "*_phi0map.*", "figures"} <= set(ignored)
+    assert {"*_condmap.*", "*_phi0map.*", "*_part-mag_desc-preproc_*.*", "figures"} <= set(ignored)
+    assert not any("mask" in pattern or "dseg" in pattern for pattern in ignored)
 
 
 def test_a_container_is_named(tmp_path, monkeypatch):
@@ -138,3 +129,40 @@ def test_text_is_utf8_and_json_ends_with_a_newline(tmp_path):
     text = (tmp_path / "x.json").read_text()
     assert text.endswith("}\n")
     assert json.loads(text) == {"a": [1, None]}
+
+
+@pytest.mark.parametrize("name", ["sub-01", "sub-01/ses-1", "sub-01/ses-1/anat", "logs"])
+def test_a_link_that_leads_out_of_the_dataset_is_refused(tmp_path, name):
+    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    refuse_links(output)  # does not exist yet
+    link = output / name
+    link.parent.mkdir(parents=True)
+    (output / "code").symlink_to(elsewhere)  # nothing is written to this folder
+    link.symlink_to(output)
+    refuse_links(output)
+    link.unlink()
+    link.symlink_to(elsewhere)
+    with pytest.raises(OutputError, match="is a link that leads out of the output folder"):
+        refuse_links(output)
+
+
+@pytest.mark.parametrize("name", ["result.nii.gz", "result.tsv"])
+def test_a_damaged_result_is_not_published(tmp_path, name):
+    source, path = tmp_path / name, tmp_path / "out" / name
+    if name.endswith(".tsv"):
+        source.write_text("label\n1\n")
+    else:
+        values = np.random.default_rng(0).normal(size=(5, 5, 5)).astype(np.float32)
+        save_array(source, values, np.eye(4))
+    whole = source.read_bytes()
+    copy_atomically(source, path)
+    assert path.read_bytes() == whole
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 128
+    shorter = gzip.compress(gzip.decompress(whole)[:-4]) if name.endswith(".gz") else b""
+    for damaged in (b"", bytes(flipped), whole[: -1 if name.endswith(".gz") else -9], shorter):
+        source.write_bytes(damaged)
+        with pytest.raises(InputError, match=f"{name}: is damaged.*run the same command again"):
+            copy_atomically(source, path)
+        assert path.read_bytes() == whole

@@ -9,6 +9,7 @@ from bids_qcm.bids.errors import DatasetError, InputError
 from bids_qcm.bids.files import is_hidden, require_content, visible
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.results import read_sidecar as read_result_sidecar
+from bids_qcm.bids.sidecar_schema import Phi0Sidecar
 from bids_qcm.bids.sidecars import read_sidecar
 from bids_qcm.bids.tables import read_condstats
 
@@ -86,7 +87,10 @@ def test_a_large_file_is_no_pointer(tmp_path):
         ("sub-01_T2w.json", lambda path: read_sidecar(path.with_suffix(".nii.gz"), path.parent)),
         ("sub-01_dseg.tsv", read_table),
         ("sub-01_condstats.tsv", read_condstats),
-        ("sub-01_condmap.json", lambda path: read_result_sidecar(path.with_suffix(".nii.gz"))),
+        (
+            "sub-01_condmap.json",
+            lambda path: read_result_sidecar(path.with_suffix(".nii.gz"), Phi0Sidecar),
+        ),
         ("sub-01_from-T1w_to-T2w_mode-image_xfm.txt", read_transform),
         ("sub-01_from-T1w_to-T2w_mode-image_xfm.h5", read_transform),
     ],

@@ -1,3 +1,4 @@
+import pickle
 from collections.abc import Mapping
 
 import nibabel as nib
@@ -286,6 +287,24 @@ def test_automatic_radii_are_refused_where_the_largest_reaches_no_neighbour(data
     found = plan(methods=("laplacian", "integral-fd"), integral_radius="auto", fit_radius="auto")
     # The published integral radius of integral-fd is one voxel here, and it may be scaled.
     assert found.methods == ("laplacian", "integral-fd")
+
+
+def test_a_plan_holds_the_kernels_and_axes_of_its_methods(dataset, plan):
+    dataset.pair()
+    found = plan(methods=("laplacian", "integral-fd"), fit_radius=(9, 9, 0))
+    assert found.axes == (0, 1)
+    assert found.kernels["laplacian"].fit_radius == (9, 9, 0)
+    assert found.kernels["integral-fd"].integral_radius == (2, 2, 0)
+    assert tuple(found.kernels) == found.methods
+
+
+def test_the_header_of_a_segmentation_is_read_once(dataset, plan):
+    dataset.pair()
+    path = dataset.segmentation()
+    found = plan()
+    path.unlink()
+    assert found.segmentation.grid.shape == found.grid.shape
+    assert pickle.loads(pickle.dumps(found.segmentation)).grid.matches(found.grid)
 
 
 def test_a_segmentation_in_another_grid(dataset, plan, affine):

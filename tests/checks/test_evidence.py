@@ -4,6 +4,7 @@ import pytest
 from bids_qcm.checks.evidence import gather_evidence, relative_trend
 from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.plausible import is_implausible
+from bids_qcm.grids import Grid, Volume
 
 FREQUENCY = 127.74e6
 SHAPE = (20, 24, 18)
@@ -25,8 +26,9 @@ def head():
 
 
 def gather(conductivity, labels=None, mask=MASK, affine=IDENTITY, **options):
+    condmap = Volume(conductivity, Grid(conductivity.shape, affine))
     return gather_evidence(
-        conductivity, mask, affine, frequency=FREQUENCY, labels=labels, names=NAMES, **options
+        condmap, mask, frequency=FREQUENCY, labels=labels, names=NAMES, **options
     )
 
 

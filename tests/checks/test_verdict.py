@@ -7,6 +7,7 @@ import pytest
 from bids_qcm.checks import verdict as v
 from bids_qcm.checks.evidence import Evidence, gather_evidence
 from bids_qcm.checks.verdict import Verdict, disagreements, judge, with_disagreement
+from bids_qcm.grids import Volume
 from bids_qcm.phantom.parameters import PhantomParameters
 from bids_qcm.phase import compute_phi0
 from bids_qcm.recon import reconstruct
@@ -147,9 +148,8 @@ def judged(phantom, method="laplacian-magseg", change=None, **options):
         **options,
     )
     evidence = gather_evidence(
-        found.conductivity,
+        Volume(found.conductivity, phantom.head.anatomy.grid),
         phi0.mask,
-        phantom.affine,
         frequency=phantom.frequency,
         labels=labels,
         names=NAMES,

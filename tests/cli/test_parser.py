@@ -155,6 +155,21 @@ def test_reports_need_no_raw_data(folders, argv):
     assert parse_settings(argv)[0].analysis_level == argv[2]
 
 
+@pytest.mark.parametrize(
+    ("work", "where"), [("data/work", "inside BIDS_DIR"), ("data", "inside"), ("out", "OUTPUT_DIR")]
+)
+def test_the_work_directory_is_apart_from_data_and_output(usage_error, folders, work, where):
+    message = usage_error("data", "out", "participant", "-w", work)
+    assert message.startswith(f"argument --work-dir: {folders / work} is ")
+    assert where in message
+    assert message.endswith(f"such as {folders / 'work'}")
+
+
+def test_the_default_work_directory_is_not_in_the_dataset(usage_error, folders, monkeypatch):
+    monkeypatch.chdir(folders / "data")
+    assert "is inside BIDS_DIR" in usage_error(".", "../out", "participant")
+
+
 def test_omp_nthreads_is_at_most_nprocs(parse):
     assert parse("--nprocs", "2", "--omp-nthreads", "5").omp_nthreads == 2
 

@@ -1,6 +1,5 @@
 """What the pages list is what the app has."""
 
-import ast
 import doctest
 import importlib
 import re
@@ -15,15 +14,6 @@ from bids_qcm.recon.methods import PUBLISHED
 from tests.docs.blocks import PAGES, ROOT
 
 PACKAGE = ROOT / "bids_qcm"
-# where sidecars and the dataset's description are put together
-DESCRIBING = [
-    *(
-        PACKAGE / "bids" / f"{name}.py"
-        for name in ("provenance", "anatomy/alignments", "derivatives")
-    ),
-    PACKAGE / "bids" / "container.py",
-    *sorted((PACKAGE / "interfaces").glob("*.py")),
-]
 WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text())
 
 
@@ -37,19 +27,6 @@ def tables(page):
         elif token.type in ("td_open", "th_open"):
             rows[-1].append("".join(child.content for child in following.children))
     return rows
-
-
-def test_every_field_of_a_sidecar_is_explained():
-    fields = set()
-    for module in DESCRIBING:
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-            keys = node.keys if isinstance(node, ast.Dict) else ()
-            keys = [node.slice] if isinstance(node, ast.Subscript) else keys
-            fields |= {key.value for key in keys if isinstance(key, ast.Constant)}
-    fields = {name for name in fields if re.fullmatch(r"[A-Z][A-Za-z]+", str(name))}
-    assert {"Method", "Smoothness", "RegisteredShift", "Container"} <= fields
-    page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
-    assert sorted(name for name in fields if f"`{name}`" not in page) == []
 
 
 def test_the_table_of_methods_is_that_of_the_engine():

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +9,7 @@ from bids_qcm.bids.anatomy.auxiliary import SCANNER, AuxiliaryImage
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_values, save_array
 from bids_qcm.checks.b1 import DeclaredB1
-from bids_qcm.interfaces.b1 import MakeB1, WriteB1
+from bids_qcm.interfaces.b1 import MakeB1
 
 SHAPE = (24, 26, 22)
 AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
@@ -122,17 +121,3 @@ def test_a_body_without_a_model(tmp_path, head, make):
 
 def test_the_map_is_made_again_after_it_was_deleted(make, check_rerun):
     check_rerun(lambda: make(["measured"]), "b1_file")
-
-
-def test_writing(tmp_path, head):
-    out = {one: str(tmp_path / f"x_desc-{one}_TB1map.nii.gz") for one in ("measured", "model")}
-
-    def write(origin, source):
-        WriteB1(in_file=source, origin=origin, out_paths=out, metadata={"a": origin}).run()
-        return sorted(path.name for path in tmp_path.glob("x_*"))
-
-    source = str(head.files["percent"])
-    assert write("measured", source) == [f"x_desc-measured_TB1map.{e}" for e in ("json", "nii.gz")]
-    assert json.loads((tmp_path / "x_desc-measured_TB1map.json").read_text()) == {"a": "measured"}
-    assert write("model", source) == [f"x_desc-model_TB1map.{e}" for e in ("json", "nii.gz")]
-    assert write("none", None) == []

@@ -8,7 +8,7 @@ from bids_qcm.interfaces.derivatives import WriteDerivative
 
 @pytest.fixture
 def source(tmp_path):
-    path = tmp_path / "result.nii.gz"
+    path = tmp_path / "result.txt"
     path.write_bytes(b"content")
     return path
 
@@ -21,7 +21,7 @@ def target(tmp_path):
 @pytest.fixture
 def write(source, target):
     def write(**inputs):
-        return WriteDerivative(in_file=str(source), out_path=str(target), **inputs)
+        return WriteDerivative(in_file=str(source), out_paths={"": str(target)}, **inputs)
 
     return write
 
@@ -31,8 +31,7 @@ def times(folder):
 
 
 def test_the_result_and_its_sidecar(write, target):
-    outputs = write(metadata={"Units": "rad", "a": 0}, provenance={"a": 1}).run().outputs
-    assert outputs.out_file == str(target)
+    write(metadata={"Units": "rad", "a": 0}, provenance={"a": 1}).run()
     assert target.read_bytes() == b"content"
     sidecar = target.with_name("sub-01_phi0map.json")
     assert json.loads(sidecar.read_text()) == {"Units": "rad", "a": 1}
@@ -94,3 +93,18 @@ def test_outdated_files_are_removed_with_the_old_result(write, source, target):
     write(outdated=[str(old)]).run()
     assert not old.exists()
     write(outdated=[str(old)]).run()
+
+
+def test_only_the_chosen_variant_is_kept(source, tmp_path):
+    out = {one: str(tmp_path / f"x_desc-{one}_TB1map.nii.gz") for one in ("measured", "model")}
+
+    def write(variant, in_file):
+        inputs = {"in_file": in_file, "variant": variant, "metadata": {"a": variant}}
+        WriteDerivative(out_paths=out, **inputs).run()
+        return sorted(path.name for path in tmp_path.glob("x_*"))
+
+    given = str(source)
+    assert write("measured", given) == [f"x_desc-measured_TB1map.{e}" for e in ("json", "nii.gz")]
+    assert json.loads((tmp_path / "x_desc-measured_TB1map.json").read_text()) == {"a": "measured"}
+    assert write("model", given) == [f"x_desc-model_TB1map.{e}" for e in ("json", "nii.gz")]
+    assert write("none", None) == []

@@ -4,8 +4,8 @@ import pytest
 from bids_qcm.phantom.anatomy import Anatomy
 from bids_qcm.phantom.conductivity import (
     CORRELATION_LENGTH,
-    complex_permittivity,
     conductivity_map,
+    permittivity_map,
     smooth_field,
 )
 from bids_qcm.phantom.grids import grid_around
@@ -47,16 +47,16 @@ def test_a_small_lesion_takes_its_share_of_a_voxel():
     np.testing.assert_allclose(found, 0.75 * white + 0.25 * 0.9)
 
 
-def test_complex_permittivity_has_the_conductivity_as_its_loss():
+def test_permittivity_has_the_conductivity_as_its_loss():
     gray, white, fluid, *_ = permittivities(F)
     anatomy = make({0: 0.5, 1: 0.25, 2: 0.25})
-    found = complex_permittivity(anatomy, run(anatomy), F)
+    found = permittivity_map(anatomy, run(anatomy), F)
     np.testing.assert_allclose(found.real, 0.5 * gray + 0.25 * white + 0.25 * fluid)
     np.testing.assert_allclose(-found.imag * 2 * np.pi * F * 8.8541878128e-12, run(anatomy))
     lesion = make({1: 1.0}, lesion=0.25)
-    found = complex_permittivity(lesion, run(lesion), F)
+    found = permittivity_map(lesion, run(lesion), F)
     np.testing.assert_allclose(found.real, 0.75 * white + 0.25 * gray)
-    assert (complex_permittivity(make({}), run(make({})), F) == 1).all()
+    assert (permittivity_map(make({}), run(make({})), F) == 1).all()
 
 
 def test_variation_has_its_size_within_a_tissue():

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from bids_qcm.phantom.grids import Grid, grid_around, resample
+from bids_qcm.phantom.grids import IsotropicGrid, grid_around, resample
 
-SOURCE = Grid(np.array([-11.0, -9.0, -10.0]), 1.0, (23, 19, 21))
+SOURCE = IsotropicGrid(np.array([-11.0, -9.0, -10.0]), 1.0, (23, 19, 21))
 
 
 def linear(grid):
@@ -36,12 +36,12 @@ def test_coarse_voxels_keep_the_volume(resolution):
 
 def test_a_coarse_voxel_is_the_mean_over_its_box():
     values = np.random.default_rng(2).random(SOURCE.shape)
-    found = resample(values, SOURCE, Grid(np.zeros(3), 3.0, (1, 1, 1)))
+    found = resample(values, SOURCE, IsotropicGrid(np.zeros(3), 3.0, (1, 1, 1)))
     assert found == pytest.approx(values[10:13, 8:11, 9:12].mean())
 
 
 def test_the_result_is_zero_outside_the_source():
-    target = Grid(np.array([50.0, 0, 0]), 2.0, (2, 2, 2))
+    target = IsotropicGrid(np.array([50.0, 0, 0]), 2.0, (2, 2, 2))
     assert not resample(np.ones(SOURCE.shape), SOURCE, target).any()
 
 

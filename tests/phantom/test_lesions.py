@@ -4,7 +4,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from bids_qcm.phantom.grids import Grid, grid_around
+from bids_qcm.phantom.grids import IsotropicGrid, grid_around
 from bids_qcm.phantom.lesions import TUMOUR_CENTRE, Ball, place_small_lesions
 
 
@@ -24,14 +24,14 @@ def test_ball_has_its_volume_and_its_place(resolution, diameter):
 
 
 def test_ball_outside_the_grid_fills_nothing():
-    _, fraction = Ball((100, 0, 0), 10).fill(Grid(np.zeros(3), 1.0, (5, 5, 5)))
+    _, fraction = Ball((100, 0, 0), 10).fill(IsotropicGrid(np.zeros(3), 1.0, (5, 5, 5)))
     assert fraction.size == 0
 
 
 @pytest.fixture(scope="module")
 def block():
     """Return gray matter on the left and white matter on the right, surrounded by fluid."""
-    grid = Grid(np.array([-90.0] * 3), 2.0, (91, 91, 91))
+    grid = IsotropicGrid(np.array([-90.0] * 3), 2.0, (91, 91, 91))
     x, y, z = np.ix_(*(grid.centres(axis) for axis in range(3)))
     tissue = np.maximum(np.maximum(abs(x), abs(y)), abs(z)) <= 80
     return grid, tissue & (x < 0), tissue & (x >= 0)

@@ -163,10 +163,23 @@ def test_without_a_folder_that_can_be_written_nothing_is_cached(new_function, tm
     code_cache.prepare_folder.cache_clear()
     folder.rmdir()
     folder.touch()
+    folder.with_name(f"{folder.name}-{os.geteuid()}").touch()
     function = compiled()(new_function)
     assert function.stats.cache_path is None
     assert function(2) == 4
     assert not list(tmp_path.rglob("*.nbc"))
+
+
+def test_machine_code_in_a_folder_that_others_can_write_is_not_read(new_function):
+    folder = Path(compiled()(new_function).stats.cache_path)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / "planted.nbc").touch()
+    folder.chmod(0o777)
+    code_cache.prepare_folder.cache_clear()
+    function = compiled()(new_function)
+    assert function.stats.cache_path == f"{folder}-{os.geteuid()}"
+    assert function(2) == 4
+    assert [path.name for path in folder.iterdir()] == ["planted.nbc"]
 
 
 def test_without_sources_nothing_is_cached(new_function, tmp_path, monkeypatch):

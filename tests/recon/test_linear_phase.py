@@ -15,10 +15,10 @@ from bids_qcm.physics import conductivity_factor
 from bids_qcm.recon import reconstruct
 from bids_qcm.recon.linear_phase import (
     UNKNOWN_LINEAR_PHASE,
+    add_disagreement,
     estimate_linear_phase,
     make_linear_phase,
-    shrink,
-    supported_by,
+    posterior_mean,
 )
 
 F = 127.74e6
@@ -57,13 +57,13 @@ def test_a_ramp_is_found_within_its_standard_error(head, with_labels):
     found = estimate(head, RAMP, **({} if with_labels else {"labels": None}))
     assert np.all(found.standard_error < 4)
     assert np.all(np.abs(found.estimate - RAMP) < 3 * found.standard_error)
-    np.testing.assert_allclose(found.shrunk, found.estimate, atol=2)
+    np.testing.assert_allclose(found.posterior_mean, found.estimate, atol=2)
     assert found.explained_fraction > 0.3
 
 
 def test_nothing_is_removed_without_evidence(head):
     found = estimate(head)
-    assert np.abs(found.shrunk).max() < 1
+    assert np.abs(found.posterior_mean).max() < 1
     assert found.explained_fraction < 0.1
 
 
@@ -92,7 +92,7 @@ def test_a_mask_that_is_too_small(head):
     middle = tuple(n // 2 for n in small.shape)
     small[tuple(slice(m - 4, m + 5) for m in middle)] = True
     found = estimate_linear_phase(head.phase, small, head.kappa, voxel_size=SIZE)
-    assert not found.shrunk.any()
+    assert not found.posterior_mean.any()
     assert np.isinf(found.standard_error).all()
 
 
@@ -122,8 +122,8 @@ def test_the_posterior_mean_by_integration():
     posterior = 0.2 * normal(a, slab) * normal(found - a, sd) * step
     spike = 0.8 * normal(found, sd)
     expected = np.sum(a * posterior) / (np.sum(posterior) + spike)
-    shrunk = shrink(np.array([0, found, 0]), np.diag([1e-6, sd**2, 1e-6]))
-    assert shrunk == pytest.approx([0, expected, 0], abs=1e-3)
+    mean = posterior_mean(np.array([0, found, 0]), np.diag([1e-6, sd**2, 1e-6]))
+    assert mean == pytest.approx([0, expected, 0], abs=1e-3)
 
 
 @pytest.mark.slow
@@ -152,18 +152,18 @@ def test_ramps_on_the_phantom_of_maxwells_equations():
             labels=head.anatomy.labels,
             b1_squared=np.abs(head.fields.transmit) ** 2,
         )
-        assert np.linalg.norm(found.shrunk - ramp) < 3
+        assert np.linalg.norm(found.posterior_mean - ramp) < 3
 
 
 def test_a_contradicted_estimate_is_hardly_removed(head):
     first = estimate(head, RAMP, labels=None)
-    agreed = supported_by(first, replace(first, estimate=first.estimate + 1))
-    contradicted = supported_by(first, replace(first, estimate=first.estimate - 50))
-    np.testing.assert_allclose(agreed.shrunk, first.shrunk, atol=1)
-    assert np.abs(contradicted.shrunk).max() < np.abs(first.shrunk).max() / 2
+    agreed = add_disagreement(first, replace(first, estimate=first.estimate + 1))
+    contradicted = add_disagreement(first, replace(first, estimate=first.estimate - 50))
+    np.testing.assert_allclose(agreed.posterior_mean, first.posterior_mean, atol=1)
+    assert np.abs(contradicted.posterior_mean).max() < np.abs(first.posterior_mean).max() / 2
     assert np.all(contradicted.standard_error > 25)
-    unknown = supported_by(UNKNOWN_LINEAR_PHASE, UNKNOWN_LINEAR_PHASE)
-    assert not unknown.shrunk.any()
+    unknown = add_disagreement(UNKNOWN_LINEAR_PHASE, UNKNOWN_LINEAR_PHASE)
+    assert not unknown.posterior_mean.any()
 
 
 @pytest.mark.parametrize("method", ["inversion-mag", "inversion-seg"])
@@ -184,5 +184,5 @@ def test_an_inversion_hardly_notices_a_ramp(head, method):
     ]
     errors = [np.nanmean(np.abs(m.conductivity - head.sigma)[head.mask]) for m in maps]
     assert errors[1] < 1.05 * errors[0]
-    np.testing.assert_allclose(maps[1].linear_phase.shrunk, RAMP, atol=4)
+    np.testing.assert_allclose(maps[1].linear_phase.posterior_mean, RAMP, atol=4)
     assert maps[1].goodness.linear_phase_effect < 0.1

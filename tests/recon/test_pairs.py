@@ -28,19 +28,37 @@ def test_operator_agrees_with_its_formula(shape, seed):
         step = values[here] - values[there]
         expected[here] += forward[axis][here] * step
         expected[there] -= backward[axis][here] * step
-    found = PairOperator(forward, backward, extra, factor)(values)
+    operator = PairOperator(forward, factor, backward=backward, extra=extra)
+    found = operator(values)
     np.testing.assert_allclose(found, factor * expected, atol=1e-4)
 
 
 def test_a_constant_has_no_rounding_error():
-    forward, backward, extra, factor, _ = random_coefficients((5, 4, 6), 0)
-    found = PairOperator(forward, backward, np.zeros_like(extra), factor)(np.full((5, 4, 6), 1e6))
+    forward, backward, _, factor, _ = random_coefficients((5, 4, 6), 0)
+    found = PairOperator(forward, factor, backward=backward)(np.full((5, 4, 6), 1e6))
     assert not found.any()
 
 
+def test_operators_with_the_same_links():
+    forward, backward, extra, factor, values = random_coefficients((5, 4, 6), 1)
+    operator = PairOperator(forward, factor, backward=backward, extra=extra)
+    found = operator.with_factor(2 * factor)(values)
+    np.testing.assert_array_equal(found, 2 * operator(values))
+    expected = PairOperator(backward, factor, backward=forward)(values)
+    np.testing.assert_array_equal(operator.exchanged(factor)(values), expected)
+    symmetric = PairOperator(forward, factor, backward=forward)(values)
+    np.testing.assert_array_equal(PairOperator(forward, factor)(values), symmetric)
+
+
+def test_links_from_a_generator_are_stored_in_single_precision():
+    forward, _, _, factor, values = random_coefficients((5, 4, 6), 3)
+    found = PairOperator((link for link in forward), factor)(values)
+    np.testing.assert_array_equal(found, PairOperator(forward.astype(np.float32), factor)(values))
+
+
 def test_threads_change_nothing(monkeypatch):
-    *coefficients, values = random_coefficients((20, 11, 13), 2)
-    operator = PairOperator(*coefficients)
+    forward, backward, extra, factor, values = random_coefficients((20, 11, 13), 2)
+    operator = PairOperator(forward, factor, backward=backward, extra=extra)
     alone = operator(values)
     monkeypatch.setattr(pairs, "_VOXELS_FOR_THREADS", 0)
     np.testing.assert_array_equal(operator(values), alone)

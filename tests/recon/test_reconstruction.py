@@ -11,7 +11,7 @@ from bids_qcm.physics import VACUUM_PERMEABILITY, conductivity_factor
 from bids_qcm.recon import METHODS, reconstruct
 from bids_qcm.recon.radii import choose_kernels
 
-LOCAL = [name for name, method in METHODS.items() if method.form != "inversion"]
+LOCAL = [name for name, method in METHODS.items() if method.form in ("laplacian", "integral")]
 F = 127.74e6
 # Radii that are large enough for voxels of 2.2 mm; some published radii are too small.
 RADII = {"fit_radius": 8, "integral_radius": 7}

@@ -6,6 +6,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.image import AxesImage
 
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.reports.comparison import MapSlice, arrange, draw_comparison
 
 INVALID = to_rgba("#2fd12f")
@@ -61,7 +62,8 @@ def titles(figure):
 @pytest.mark.parametrize(
     ("names", "shape"),
     [
-        (list(METHODS), (9, 6)),
+        (list(PUBLISHED), (5, 6)),
+        ([*PUBLISHED, "integral-seg-ivw", "inversion"], (9, 6)),
         (["integral-magseg"], (3, 2)),
         (["laplacian-mag", "integral-seg"], (5, 3)),
         (["mine", "laplacian"], (5, 2)),

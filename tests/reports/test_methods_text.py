@@ -1,7 +1,16 @@
+from dataclasses import replace
+
 import pytest
 
-from bids_qcm.bids.provenance import EXACT, EXACT_BUT_MAGNITUDE
+from bids_qcm.bids.sidecar_schema import (
+    CondmapSidecar,
+    CondstdSidecar,
+    MaskSidecar,
+    Phi0Sidecar,
+    SegmentationSidecar,
+)
 from bids_qcm.recon import METHODS
+from bids_qcm.recon.forms.base import EXACT, EXACT_BUT_MAGNITUDE
 from bids_qcm.reports.citations import as_markdown
 from bids_qcm.reports.methods_text import Processing, describe_methods
 
@@ -22,13 +31,19 @@ def processing(*methods, segmentation=None, mask=None, std=None, **phi0):
         "AlternateSlicesFlipped": [],
     } | phi0
     numbers = {"FitRadius": [7.0] * 3, "IntegralRadius": [8.0] * 3, "MagnitudeDelta": 0.45}
+    of_map = CondmapSidecar.from_dict(numbers | {"Smoothness": 0.5})
     return Processing(
-        phi0=sidecar,
-        mask=mask or {"Type": "ROI", "Sources": ["bids:raw:x"]},
-        segmentation=segmentation,
-        maps={method: numbers | {"Smoothness": 0.5} for method in methods},
-        stds={method: {"Propagation": std} for method in methods if std},
+        phi0=Phi0Sidecar.from_dict(sidecar),
+        mask=MaskSidecar.from_dict(mask or {"Type": "ROI", "Sources": ["bids:raw:x"]}),
+        segmentation=segmentation and SegmentationSidecar.from_dict(segmentation),
+        maps=dict.fromkeys(methods, of_map),
+        stds={method: CondstdSidecar(propagation=std) for method in methods if std},
     )
+
+
+def change_map(processed, method, **fields):
+    """Change fields of the sidecar of a map."""
+    processed.maps[method] = replace(processed.maps[method], **fields)
 
 
 def text(*done):
@@ -88,10 +103,10 @@ def test_the_text_describes_the_inputs_and_the_options():
 
 def test_b1_is_told_with_its_origin():
     measured, modelled, plain = (processing("inversion", "laplacian") for _ in range(3))
-    measured.maps["inversion"].update(B1Map="measured", B1MapSmoothing=8.0)
-    model = {"B1Map": "model", "B1ModelConductivity": 0.5, "B1ModelPermittivity": 60.0}
-    modelled.maps["inversion"].update(model)
-    plain.maps["inversion"].update(B1Map="none")
+    change_map(measured, "inversion", b1_map="measured", b1_map_smoothing=8.0)
+    model = {"b1_map": "model", "b1_model_conductivity": 0.5, "b1_model_permittivity": 60.0}
+    change_map(modelled, "inversion", **model)
+    change_map(plain, "inversion", b1_map="none")
     assert "B1+" not in text(plain)
     found = as_markdown(describe_methods([measured, modelled, plain]))
     assert (
@@ -130,7 +145,7 @@ def test_differences_between_acquisitions_are_counted():
 def test_automatic_radii_are_told_with_their_range():
     one, other = processing("laplacian"), processing("laplacian")
     for processed, radius in ((one, 7.0), (other, 9.5)):
-        processed.maps["laplacian"].update(FitRadius=[radius] * 3, TargetStd=0.1)
+        change_map(processed, "laplacian", fit_radius=[radius] * 3, target_std=0.1)
     found = text(one, other)
     assert "within a radius of 7 to 9.5 mm" in found
     assert "predicted to reach a noise standard deviation of 0.1 S/m" in found
@@ -139,8 +154,8 @@ def test_automatic_radii_are_told_with_their_range():
 def test_automatic_and_given_radii_are_told_apart():
     """The automatic radii may belong to any acquisition, not only the first."""
     done = [processing("laplacian") for _ in range(3)]
-    done[1].maps["laplacian"].update(TargetStd=0.1)
-    done[2].maps["laplacian"].update(TargetStd=0.05)
+    change_map(done[1], "laplacian", target_std=0.1)
+    change_map(done[2], "laplacian", target_std=0.05)
     found = text(*done)
     assert "of 0.05 to 0.1 S/m in the median voxel (in 2 of 3 acquisitions)" in found
 

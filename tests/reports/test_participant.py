@@ -1,8 +1,8 @@
-import json
 from types import SimpleNamespace
 
 import pytest
 
+from bids_qcm.bids.sidecar_schema import MapSidecar, MaskSidecar
 from bids_qcm.reports.participant import _b1_of_maps, _mask
 
 MADE = {"Type": "Brain", "Sources": ["bids:raw:x"], "MaskOverlap": 0.957}
@@ -33,9 +33,9 @@ INFORMATION = {"MutualInformation": 0.4686, "MutualInformationChance": 0.1878}
         ),
     ],
 )
-def test_the_mask_is_described(tmp_path, sidecar, expected):
-    (tmp_path / "mask.json").write_text(json.dumps(sidecar))
-    assert _mask(SimpleNamespace(mask=tmp_path / "mask.nii.gz")) == expected
+def test_the_mask_is_described(sidecar, expected):
+    result = SimpleNamespace(mask_sidecar=MaskSidecar.from_dict(sidecar))
+    assert _mask(result) == expected
 
 
 def test_b1_is_described_with_the_methods_that_used_it():
@@ -48,8 +48,8 @@ def test_b1_is_described_with_the_methods_that_used_it():
         "Sources": ["bids:raw:sub-01/anat/x", "bids:raw:sub-01/fmap/sub-01_TB1map.nii.gz"],
     }
     maps = [
-        SimpleNamespace(method="integral", sidecar={}),
-        SimpleNamespace(method="inversion", sidecar=measured),
+        SimpleNamespace(method="integral", sidecar=MapSidecar()),
+        SimpleNamespace(method="inversion", sidecar=MapSidecar.from_dict(measured)),
     ]
     assert _b1_of_maps(SimpleNamespace(maps=maps)) == [
         "assumed to be constant (integral)",

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from bids_qcm.bids.sidecar_schema import CondmapSidecar, Phi0Sidecar
 from bids_qcm.checks.verdict import Verdict
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
 
@@ -22,12 +23,13 @@ def make_row(participant="sub-01", method="integral", colour="green", **condmap)
         participant=participant,
         session=None,
         source=participant,
-        sidecar=PHI0,
-        segmentation=None,
+        sidecar=Phi0Sidecar.from_dict(PHI0),
+        segmentation_sidecar=None,
         disagreements={"integral": 0.1},
         verdicts={method: colour and Verdict(colour)},
     )
-    return quality_row(SimpleNamespace(method=method, sidecar=CONDMAP | condmap), result)
+    sidecar = CondmapSidecar.from_dict(CONDMAP | condmap)
+    return quality_row(SimpleNamespace(method=method, sidecar=sidecar), result)
 
 
 def test_a_row_has_what_the_sidecars_have():

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
+from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation import brain
-from bids_qcm.segmentation.brain import brain_of_labels, brain_of_magnitude
+from bids_qcm.segmentation.brain import brain_mask_from_labels, brain_mask_from_magnitude
 from bids_qcm.segmentation.template import TemplateFit
 
-AFFINE = np.diag([4.0, 4, 5, 1])
 SHAPE = (40, 44, 30)
+GRID = Grid(SHAPE, np.diag([4.0, 4, 5, 1]))
 
 
 @pytest.fixture
@@ -32,16 +33,16 @@ def test_a_hull_fills_folds_and_ventricles(ball):
     labels[19:21, :, 20:] = 0
     labels[18:22, 20:24, 12:16] = 0
     labels[0, 0, 0] = 1
-    hull = brain_of_labels(labels, AFFINE)
+    hull = brain_mask_from_labels(Volume(labels, GRID))
     assert not hull[0, 0, 0]
     assert (hull & ~ball).sum() < 0.01 * ball.sum()
     assert (ball & ~hull).sum() < 0.02 * ball.sum()
 
 
 def test_a_hull_reaches_the_edge_of_the_field_of_view():
-    labels = np.ones((6, 7, 5), np.int32)
-    assert brain_of_labels(labels, AFFINE).all()
-    assert not brain_of_labels(0 * labels, AFFINE).any()
+    grid = Grid((6, 7, 5), GRID.affine)
+    assert brain_mask_from_labels(Volume(np.ones(grid.shape, np.int32), grid)).all()
+    assert not brain_mask_from_labels(Volume(np.zeros(grid.shape, np.int32), grid)).any()
 
 
 def test_the_template_is_cut_to_the_signal(ball, fitted):
@@ -50,7 +51,7 @@ def test_the_template_is_cut_to_the_signal(ball, fitted):
     fitted(skull)
     signal = ball.copy()
     signal[20, 22, 15] = False
-    made = brain_of_magnitude(signal * 100.0, AFFINE, signal)
+    made = brain_mask_from_magnitude(Volume(signal * 100.0, GRID), signal)
     assert made.overlap == pytest.approx((skull & signal).sum() / skull.sum())
     assert made.mask[20, 22, 15]
     assert not (made.mask & ~ball).any()
@@ -64,9 +65,9 @@ def test_the_template_is_cut_to_the_signal(ball, fitted):
 def test_a_template_that_does_not_fit(ball, fitted, information, shift, message):
     fitted(np.roll(ball, shift, axis=1), information)
     with pytest.raises(ValueError, match=message):
-        brain_of_magnitude(ball * 100.0, AFFINE, ball)
+        brain_mask_from_magnitude(Volume(ball * 100.0, GRID), ball)
 
 
 def test_little_signal_is_not_a_head(ball):
     with pytest.raises(ValueError, match=r"ml of signal, less than the 150 ml of a head"):
-        brain_of_magnitude(ball * 100.0, AFFINE / 3, ball)
+        brain_mask_from_magnitude(Volume(ball * 100.0, Grid(SHAPE, GRID.affine / 3)), ball)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.checks import (
     better_flip,
     coverage,
@@ -8,7 +9,6 @@ from bids_qcm.segmentation.checks import (
     plausibility_warnings,
     volumes,
 )
-from bids_qcm.segmentation.resampling import identity
 
 
 def boxes(*slices, shape=(20, 20, 20)):
@@ -71,17 +71,20 @@ def test_a_flipped_segmentation_is_detected(asymmetric, x_size):
     labels, image = asymmetric
     affine = np.diag([x_size, 2.0, 2.0, 1.0])
     affine[0, 3] = -9.5 * x_size
-    assert better_flip(labels, affine, image, affine) is None
-    assert better_flip(labels[::-1], affine, image, affine) == "left and right"
-    assert better_flip(labels[:, ::-1], affine, image, affine) == "front and back"
-    assert better_flip(labels[:, :, ::-1], affine, image, affine) == "top and bottom"
-    swapped = np.diag([-1, 1, 1, 1]) @ affine
-    assert better_flip(labels, swapped, image, affine) == "left and right"
+    grid = Grid(image.shape, affine)
+    magnitude = Volume(image, grid)
+    assert better_flip(Volume(labels, grid), magnitude) is None
+    assert better_flip(Volume(labels[::-1], grid), magnitude) == "left and right"
+    assert better_flip(Volume(labels[:, ::-1], grid), magnitude) == "front and back"
+    assert better_flip(Volume(labels[:, :, ::-1], grid), magnitude) == "top and bottom"
+    swapped = Grid(image.shape, np.diag([-1, 1, 1, 1]) @ affine)
+    assert better_flip(Volume(labels, swapped), magnitude) == "left and right"
 
 
 def test_noise_is_not_taken_for_a_flip(asymmetric):
     labels, image = asymmetric
     noise = np.random.default_rng(1).normal(100, 3, image.shape)
-    assert better_flip(labels, np.eye(4), noise, np.eye(4)) is None
+    grid = Grid(image.shape, np.eye(4))
+    assert better_flip(Volume(labels, grid), Volume(noise, grid)) is None
     empty = np.zeros_like(labels)
-    assert better_flip(empty, np.eye(4), image, np.eye(4), identity, step=2) is None
+    assert better_flip(Volume(empty, grid), Volume(image, grid), step=2) is None

@@ -3,16 +3,15 @@ import pytest
 from nibabel.affines import apply_affine, from_matvec
 from scipy.spatial.transform import Rotation
 
+from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.registration import align, to_sitk
-from bids_qcm.segmentation.resampling import grid_points
 
-AFFINE = from_matvec(np.diag([4.0, 4, 4]), [-64, -72, -60])
-SHAPE = (33, 37, 31)
+GRID = Grid((33, 37, 31), from_matvec(np.diag([4.0, 4, 4]), [-64, -72, -60]))
 
 
-def head(shape, affine, pose, values):
+def head(grid, pose, values):
     """Draw a head of three ellipsoids with a given pose, in two contrasts."""
-    points = apply_affine(np.linalg.inv(pose), grid_points(shape, affine))
+    points = apply_affine(np.linalg.inv(pose), grid.points())
     drawn = np.zeros(len(points), np.float32)
     for value, centre, radii in zip(
         values,
@@ -22,7 +21,7 @@ def head(shape, affine, pose, values):
     ):
         drawn[(((points - centre) / radii) ** 2).sum(axis=1) < 1] = value
     noise = np.random.default_rng(0).normal(0, 1, len(points))
-    return (drawn + noise).reshape(shape).astype(np.float32)
+    return Volume((drawn + noise).reshape(grid.shape).astype(np.float32), grid)
 
 
 @pytest.fixture
@@ -32,12 +31,12 @@ def align_at():
     def align_at(degrees, shift, flipped=False, **options):
         rotation = Rotation.from_rotvec(np.deg2rad(degrees) * np.array([1, -2, 2]) / 3)
         pose = from_matvec(rotation.as_matrix(), shift)
-        affine = from_matvec(np.diag([-3.0, 3.0, 5.0]), [70, -75, -70])
-        magnitude = head(SHAPE, AFFINE, np.eye(4), (80, 60, 100))
-        anatomical = head((47, 52, 30), affine, pose, (60, 100, 20))
+        grid = Grid((47, 52, 30), from_matvec(np.diag([-3.0, 3.0, 5.0]), [70, -75, -70]))
+        magnitude = head(GRID, np.eye(4), (80, 60, 100))
+        anatomical = head(grid, pose, (60, 100, 20))
         if flipped:
-            anatomical = anatomical[::-1]
-        return pose, align(magnitude, AFFINE, anatomical, affine, **options)
+            anatomical = Volume(anatomical.values[::-1], grid)
+        return pose, align(magnitude, anatomical, **options)
 
     return align_at
 
@@ -47,7 +46,7 @@ def test_another_pose_is_found(align_at, degrees, shift):
     pose, found = align_at(degrees, shift)
     assert found.chosen == "rigid"
     assert not found.looks_flipped
-    points = grid_points(SHAPE, AFFINE, step=8)
+    points = GRID.points(step=8)
     error = apply_affine(found.pose, points) - apply_affine(pose, points)
     # the error is less than half a voxel everywhere in the head
     assert np.linalg.norm(error, axis=1).max() < 2
@@ -79,14 +78,17 @@ def test_values_that_are_not_finite_become_zero():
 
     values = np.ones((2, 3, 4), np.float32)
     values[0, 0] = np.nan, np.inf, -np.inf, 2
-    stored = np.array(sitk.GetArrayFromImage(to_sitk(values, AFFINE))).T
+    stored = np.array(
+        sitk.GetArrayFromImage(to_sitk(Volume(values, Grid(values.shape, GRID.affine))))
+    ).T
     assert stored[0, 0].tolist() == [0, 0, 0, 2]
 
 
 def test_an_image_keeps_its_geometry():
     affine = from_matvec(Rotation.from_euler("xyz", [3, 4, 5]).as_matrix() * [1, 2, 3], [4, 5, 6])
-    made = to_sitk(np.zeros((4, 5, 6)), affine)
+    grid = Grid((4, 5, 6), affine)
+    made = to_sitk(Volume(np.zeros(grid.shape), grid))
     assert made.GetSize() == (4, 5, 6)
     index = (1, 2, 3)
-    expected = apply_affine(affine, index) * [-1, -1, 1]
+    expected = grid.at(index) * [-1, -1, 1]
     np.testing.assert_allclose(made.TransformIndexToPhysicalPoint(index), expected)

@@ -58,8 +58,8 @@ def test_no_method_uses_the_map_of_another_method(make_workflow):
         assert (source, "condmap_file", node.name, "in_file") in edges(workflow)
         assert workflow.get_node(source).inputs.method == name
         assert node.inputs.metadata["Method"] == name
-        assert f"_desc-{method.desc}_condmap.nii.gz" in node.inputs.out_path
-        paths.append(node.inputs.out_path)
+        assert f"_desc-{method.desc}_condmap.nii.gz" in node.inputs.out_paths[""]
+        paths.append(node.inputs.out_paths[""])
     assert len(set(paths)) == len(METHODS)
 
 
@@ -151,7 +151,7 @@ def test_the_mask_is_named_for_its_type(make_workflow):
     assert set(paths) == {"brain", "signal"}
     for kind, path in paths.items():
         assert path.endswith(f"sub-01/anat/sub-01_desc-{kind}_mask.nii.gz")
-    assert ("mask", "mask_type", "write_mask", "mask_type") in edges(workflow)
+    assert ("mask", "mask_type", "write_mask", "variant") in edges(workflow)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_acquisitions_side_by_side(settings, datasets, make_plans):
     ]
     paths = []
     for inputs in writers:
-        paths += inputs.out_paths.values() if hasattr(inputs, "out_paths") else [inputs.out_path]
+        paths += inputs.out_paths.values()
     assert len(set(paths)) == len(paths) == 9 * len(plans)
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from bids_qcm import __version__
+from bids_qcm.bids.errors import OutputError
 from bids_qcm.workflows import configuration
 
 
@@ -155,3 +156,21 @@ def test_execution_options(settings, stop):
     assert options["stop_on_first_crash"] == str(stop).lower()
     assert options["crashdump_dir"] == str(given.output_dir / "logs")
     assert options["hash_method"] == "content"
+
+
+def test_a_work_directory_that_others_can_write_is_refused(settings):
+    given = settings()
+    given.work_dir.mkdir()
+    given.work_dir.chmod(0o777)
+    (given.work_dir / "planted").touch()
+    with pytest.raises(OutputError, match=r"can be written by other users.*chmod go-w"):
+        configuration.configure_nipype(given, verbose=False)
+    assert [path.name for path in given.work_dir.iterdir()] == ["planted"]
+
+
+def test_a_linked_copy_of_the_cache_is_refused(settings, numba_cache, tmp_path):
+    given = settings()
+    given.work_dir.mkdir(mode=0o700)
+    (given.work_dir / f"numba-{__version__}").symlink_to(tmp_path)
+    with pytest.raises(OutputError, match="is a link"):
+        configuration.share_compiled_code(given)

@@ -3,9 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bids_qcm.bids.images import Grid
-from bids_qcm.recon.kernels import ellipsoid
-from bids_qcm.workflows.duration import _n_voxels_within, seconds
+from bids_qcm.grids import Grid
+from bids_qcm.workflows.duration import seconds
 
 
 @pytest.fixture
@@ -14,19 +13,13 @@ def plan(make_plans, settings):
     return replace(plan, grid=Grid((200, 200, 200), np.eye(4)))
 
 
-@pytest.mark.parametrize(
-    ("radius", "size"), [((9, 9, 9), (1, 1, 1)), ((9, 6, 12), (1, 1.5, 2)), ((9, 9, 0), (1, 1, 3))]
-)
-def test_size_of_a_kernel(radius, size):
-    assert _n_voxels_within(radius, size) == pytest.approx(ellipsoid(radius, size).sum(), rel=0.06)
-
-
 def test_more_work_takes_longer(plan, settings):
     given = settings()
     now = seconds(plan, given)
     assert seconds(replace(plan, methods=plan.methods[:1]), given) < now
     assert seconds(replace(plan, echoes=plan.echoes * 5), given) > now
-    assert seconds(plan, settings(fit_radius=(20, 20, 20))) > 1.2 * now
+    large = replace(plan.kernels["laplacian"], fit_radius=(20, 20, 20))
+    assert seconds(replace(plan, kernels={**plan.kernels, "laplacian": large}), given) > 1.2 * now
     assert seconds(plan, settings(uncertainty=False)) < now / 2
 
 

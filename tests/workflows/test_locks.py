@@ -1,9 +1,12 @@
 import errno
+import os
 
 import pytest
 
+from bids_qcm.bids.errors import OutputError
 from bids_qcm.workflows import locks
 from bids_qcm.workflows.locks import lock_acquisitions
+from tests.commands import wait_until
 
 
 @pytest.fixture
@@ -29,10 +32,73 @@ def test_runs_with_other_work_directories_are_free(plans, settings, tmp_path):
         assert ours == others == plans
 
 
-def test_a_file_system_without_locks(plans, settings, monkeypatch):
-    def without(*args):
-        raise OSError(errno.ENOTSUP, "not supported")
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system without locks."""
 
-    monkeypatch.setattr(locks, "flock", without)
-    with lock_acquisitions(plans, settings()) as ours:
+    def flock(*args):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    locks._has_locks.cache_clear()
+    monkeypatch.setattr(locks, "flock", flock)
+    yield
+    locks._has_locks.cache_clear()
+
+
+def lock_files(folder):
+    return sorted(folder.rglob("*.lock"))
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_one_run_at_a_time_without_locks_of_the_file_system(plans, settings, tmp_path, caplog):
+    given = settings()
+    with lock_acquisitions(plans[:1], given) as first, lock_acquisitions(plans, given) as second:
+        assert first == plans[:1]
+        assert second == plans[1:]
+    assert lock_files(given.work_dir) == []
+    with lock_acquisitions(plans, given) as ours:
         assert ours == plans
+    assert caplog.text.count("the file system has no locks (Operation not supported)") == 1
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_a_lock_file_is_renewed_and_an_old_one_is_of_a_killed_run(plans, settings, monkeypatch):
+    monkeypatch.setattr(locks, "_RENEWAL_INTERVAL", 0.01)
+    given = settings()
+    with lock_acquisitions(plans[:1], given):
+        (path,) = lock_files(given.work_dir)
+        os.utime(path, (0, 0))
+        assert wait_until(lambda: path.stat().st_mtime > 0)
+        with lock_acquisitions(plans[:1], given) as others:
+            assert others == []
+    path.touch()
+    with lock_acquisitions(plans[:1], given) as ours:
+        assert ours == []
+    os.utime(path, (0, 0))
+    with lock_acquisitions(plans[:1], given) as ours:
+        assert ours == plans[:1]
+
+
+def test_a_lock_that_is_a_link_does_not_touch_its_target(plans, settings, tmp_path):
+    given = settings()
+    with lock_acquisitions(plans[:1], given):
+        (path,) = lock_files(given.work_dir)
+    target = tmp_path / "precious"
+    target.write_text("content")
+    path.unlink()
+    path.symlink_to(target)
+    with pytest.raises(OutputError, match="is a link"), lock_acquisitions(plans, given):
+        pass
+    assert target.read_text() == "content"
+
+
+def test_a_folder_of_the_run_that_others_can_write_is_refused(plans, settings):
+    given = settings()
+    with lock_acquisitions(plans, given):
+        (folder,) = given.work_dir.iterdir()
+    folder.chmod(0o770)
+    with (
+        pytest.raises(OutputError, match="can be written by other users"),
+        lock_acquisitions(plans, given),
+    ):
+        pass

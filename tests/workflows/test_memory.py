@@ -7,8 +7,8 @@ import pytest
 
 from bids_qcm.bids.anatomy.datasets import derivative_datasets
 from bids_qcm.bids.dataset import find_acquisitions
-from bids_qcm.bids.images import Grid
 from bids_qcm.cli.phantom import main as phantom_main
+from bids_qcm.grids import Grid
 from bids_qcm.workflows import memory
 from bids_qcm.workflows.base import init_bids_qcm_wf
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin

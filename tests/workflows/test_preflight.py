@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid
 from bids_qcm.bids.run_records import Failure
+from bids_qcm.grids import Grid
 from bids_qcm.workflows import preflight
 from bids_qcm.workflows.memory import preparation_gb, reconstruction_gb
 from bids_qcm.workflows.preflight import Preflight, fit_memory

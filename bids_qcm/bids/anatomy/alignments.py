@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from bids_qcm.bids.anatomy.search import find_t1w
 from bids_qcm.bids.anatomy.transforms import PointTransform, Step, find_steps
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content, visible
-from bids_qcm.bids.images import Grid, read_grid
+from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import IMAGE_EXTENSIONS
+from bids_qcm.bids.sidecar_schema import Placement
+from bids_qcm.grids import Grid
 from bids_qcm.settings import Coreg, Settings
 
 # Anatomical images of FreeSurfer; bias-corrected images are preferred to raw images.
@@ -43,6 +46,11 @@ class Alignment:
     coreg: Coreg | None = None
     anatomical: Path | None = None
 
+    @cached_property
+    def anatomical_grid(self) -> Grid | None:
+        """Grid of `anatomical`. The header is read once, when the grid is first needed."""
+        return None if self.anatomical is None else read_grid(self.anatomical)
+
     def point_map(self, pose: ArrayLike | None = None) -> PointTransform | None:
         """Return the mapping of points after a rigid pose; None if no mapping is needed.
 
@@ -61,15 +69,17 @@ class Alignment:
     def describe(self) -> dict[str, Any]:
         """Return the sidecar fields of the alignment; a registration adds its results later."""
         if self.same_grid:
-            return {"Resampling": "none, same grid as the phase"}
-        described: dict[str, Any] = {"Resampling": "linear for each label, largest fraction wins"}
-        if self.steps:
-            described["Transforms"] = [
-                step.path.name + (" (inverse)" if step.inverse else "") for step in self.steps
-            ]
-        if self.coreg == "header":
-            described["Coregistration"] = "header"
-        return described
+            return Placement(resampling="none, same grid as the phase").to_dict()
+        return Placement(
+            resampling="linear for each label, largest fraction wins",
+            transforms=self.transform_names(),
+            coregistration="header" if self.coreg == "header" else None,
+        ).to_dict()
+
+    def transform_names(self) -> list[str] | None:
+        """Return the file names of the transforms for a sidecar; None without transforms."""
+        names = [step.path.name + (" (inverse)" if step.inverse else "") for step in self.steps]
+        return names or None
 
 
 def plan_alignment(
@@ -111,7 +121,7 @@ def plan_alignment(
         If a required transform is missing, or rigid registration was requested but no anatomical
         image was found.
     """
-    if read_grid(auxiliary.path).matches(grid):
+    if auxiliary.grid.matches(grid):
         return Alignment(same_grid=True), []
     if auxiliary.space == SCANNER:
         return Alignment(coreg="header"), []

@@ -1,12 +1,15 @@
 """The images that go with an acquisition: segmentation, mask, T1w image and ``|B1+|`` map."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from bids_qcm.bids.anatomy.label_tables import BIDS_LABELS
+from bids_qcm.bids.anatomy.sources import BIDS_LABELS
 from bids_qcm.bids.files import visible
+from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name
+from bids_qcm.grids import Grid
 
 NATIVE = "T1w"
 """Space of images whose names have no ``space`` entity: the participant's own anatomy."""
@@ -54,6 +57,11 @@ class AuxiliaryImage:
     def path(self) -> Path:
         """The first file."""
         return self.paths[0]
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Grid of the first file. The header is read once, when the grid is first needed."""
+        return read_grid(self.path)
 
     @property
     def table(self) -> Path | None:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid, read_grid, read_values
+from bids_qcm.bids.images import read_grid, read_values
 from bids_qcm.bids.sidecars import is_number, read_sidecar
 from bids_qcm.checks.b1 import B1MapError, CheckedB1, DeclaredB1, check_b1, declared_unit
+from bids_qcm.grids import Grid
 from bids_qcm.recon.b1_smoothing import SMOOTHING_MM
 from bids_qcm.segmentation.resampling import PointMap, resample_means
 
@@ -87,14 +87,12 @@ def import_b1(
         If the map cannot be read, or its values cannot be ``|B1+|``.
     """
     box = _widened_box(mask, grid)
-    near = _cut(grid, box)
     values = read_values(path)
     known = np.isfinite(values) & (values > 0)
     volumes = [np.where(known, values, 0), known, np.isfinite(values) & (values < 0)]
     if point_map is not None:
-        affine = read_grid(path).affine
         amount, measured, negative = resample_means(
-            volumes, affine, near.shape, near.affine, point_map
+            volumes, read_grid(path), grid.part(box), point_map
         )
     else:
         amount, measured, negative = (np.asarray(volume[box], np.float32) for volume in volumes)
@@ -125,14 +123,6 @@ def _widened_box(mask: NDArray[np.bool_], grid: Grid) -> tuple[slice, ...]:
         slice(max(0, part.start - step), part.stop + step)
         for part, step in zip(box, steps, strict=True)
     )
-
-
-def _cut(grid: Grid, box: tuple[slice, ...]) -> Grid:
-    """Return the part of a grid inside a box of voxel indices."""
-    x, y, z = (len(range(*part.indices(n))) for part, n in zip(box, grid.shape, strict=True))
-    affine = grid.affine.copy()
-    affine[:3, 3] = apply_affine(affine, [part.start for part in box])
-    return Grid((x, y, z), affine)
 
 
 def _angle(sidecar: Mapping[str, Any], field: str) -> float | None:

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
+from bids_qcm.bids.anatomy.sources import SOURCES
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import numbered
@@ -13,10 +15,6 @@ APP_NAME = "bids_qcm"
 
 RAW = "raw"
 """Name of the raw dataset among the source datasets."""
-
-# Files that identify the outputs of FreeSurfer, FastSurfer and SynthSeg, which have no
-# dataset_description.json.
-_UNDESCRIBED = ("sub-*/mri/*aseg*.mgz", "sub-*/ses-*/mri/*aseg*.mgz", "sub-*/**/*_synthseg.*")
 
 
 def derivative_datasets(
@@ -28,8 +26,8 @@ def derivative_datasets(
     ----------
     bids_dir : Path
         Raw dataset. The datasets in its ``derivatives`` folder are added. They are recognised by
-        their ``dataset_description.json``, or by a segmentation of FreeSurfer, FastSurfer or
-        SynthSeg.
+        their ``dataset_description.json``, or by a segmentation of software in the table of
+        sources, such as FreeSurfer.
     given : sequence of (str, Path)
         Name and folder of each given dataset. An empty name stands for the folder's name.
     output_dir : Path
@@ -149,8 +147,9 @@ def _choose(
 
 
 def _is_dataset(path: Path) -> bool:
+    patterns = dict.fromkeys(chain.from_iterable(source.undescribed for source in SOURCES))
     return (path / "dataset_description.json").exists() or any(
-        next(visible(path, pattern), None) for pattern in _UNDESCRIBED
+        next(visible(path, pattern), None) for pattern in patterns
     )
 
 

@@ -5,9 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
@@ -27,8 +24,9 @@ from bids_qcm.bids.anatomy.segmentations import (
     sample_mask,
 )
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid, read_echo, read_integers, read_stored
+from bids_qcm.bids.images import read_echo, read_integers, read_stored
 from bids_qcm.checks.b1 import DeclaredB1
+from bids_qcm.grids import Grid, Volume
 from bids_qcm.phase import PhaseUnits, signal_mask
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.b1 import model_helps
@@ -48,7 +46,7 @@ class Found:
     why_none : str
         Reason why no image is used; empty if there is an image.
     warnings : tuple of str
-    brain : ndarray of bool or None, shape of the phase
+    brain : Volume of bool or None
         Brain mask, sampled at the nearest voxels. None if the image is not a mask, or if its
         position is known only after the registration.
     """
@@ -57,7 +55,7 @@ class Found:
     alignment: Alignment = field(default_factory=Alignment)
     why_none: str = ""
     warnings: tuple[str, ...] = ()
-    brain: NDArray[np.bool_] | None = field(default=None, compare=False)
+    brain: Volume | None = field(default=None, compare=False)
 
 
 MaskOrigin = Literal["derivative", "T1w", "template", "signal"]
@@ -195,7 +193,8 @@ class Finder:
         if not self.headers_only:
             read_integers(found.path)
             if alignment.coreg in (None, "header"):
-                brain = sample_mask(found.path, self.grid, alignment.point_map())
+                sampled = sample_mask(found.path, self.grid, alignment.point_map())
+                brain = Volume(sampled, self.grid, found.path)
         return Found(found, alignment, "", tuple(warnings), brain)
 
     def _image_for_mask(self) -> Found:
@@ -395,10 +394,9 @@ class Finder:
             head = signal_mask(magnitude, phase)
         except ValueError as error:
             raise InputError(self.first_echo[0], str(error), "look at this image") from error
-        check_placement(found.path, labels, self.grid, magnitude, head, point_map)
-        if mask.brain is not None and mask.auxiliary is not None:
-            where = mask.auxiliary.path
-            check_agreement(found.path, labels, self.grid, mask.brain, where, point_map)
+        check_placement(labels, Volume(magnitude, self.grid), head, point_map)
+        if mask.brain is not None:
+            check_agreement(labels, mask.brain, point_map)
 
 
 def _no_segmentation(acquisition: Acquisition, filtered: bool) -> str:

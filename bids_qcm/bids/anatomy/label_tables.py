@@ -9,23 +9,20 @@ from typing import Any
 
 import pandas as pd
 
+from bids_qcm.bids.anatomy.sources import BIDS_LABELS, numberings
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content
 from bids_qcm.bids.images import atomic_write
 from bids_qcm.segmentation.tissues import OTHER, TISSUES, Label
 
-BIDS_LABELS = "bids_labels"
-"""Built-in table with the common image-derived labels of BIDS."""
-
-FREESURFER_LABELS = "freesurfer_labels"
-"""Built-in table with FreeSurfer's aseg and aparc+aseg labels; also for FastSurfer and SynthSeg."""
+# Folder of the built-in label tables.
+_BUILT_IN = files("bids_qcm.data")
 
 
 @cache
 def known_table(name: str) -> dict[int, Label]:
-    """Return a built-in label table: `BIDS_LABELS` or `FREESURFER_LABELS`."""
-    with as_file(files("bids_qcm.data") / f"{name}.tsv") as path:
-        rows = _read_rows(path)
+    """Return a built-in label table by its name, such as ``freesurfer_labels``."""
+    rows = _built_in_rows(name)
     return {index: Label(row["name"], row["tissue"]) for index, row in rows.items()}
 
 
@@ -114,14 +111,18 @@ def _tissue(row: Mapping[Hashable, Any]) -> str:
 
 @cache
 def _tissues_by(column: str) -> dict[str, str]:
-    """Return the tissues of both built-in tables by the normalised entries of a column."""
+    """Return the tissues of all built-in tables by the normalised entries of a column."""
     found = {}
-    for name in (FREESURFER_LABELS, BIDS_LABELS):
-        with as_file(files("bids_qcm.data") / f"{name}.tsv") as path:
-            for row in _read_rows(path).values():
-                if column in row:
-                    found[_plain(row[column])] = row["tissue"]
+    for name in numberings():
+        for row in _built_in_rows(name).values():
+            if column in row:
+                found[_plain(row[column])] = row["tissue"]
     return found
+
+
+def _built_in_rows(name: str) -> dict[int, dict[Hashable, Any]]:
+    with as_file(_BUILT_IN / f"{name}.tsv") as path:
+        return _read_rows(path)
 
 
 def _plain(name: str) -> str:

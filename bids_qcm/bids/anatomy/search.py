@@ -8,38 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.anatomy.auxiliary import NATIVE, SCANNER, AuxiliaryImage, Kind, named_space
-from bids_qcm.bids.anatomy.label_tables import (
-    BIDS_LABELS,
-    FREESURFER_LABELS,
-    tissue_of_abbreviation,
-)
+from bids_qcm.bids.anatomy.auxiliary import NATIVE, SCANNER, AuxiliaryImage, named_space
+from bids_qcm.bids.anatomy.label_tables import tissue_of_abbreviation
+from bids_qcm.bids.anatomy.sources import PROBABILITIES, SOURCES, source_of
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.filters import names, passes
-from bids_qcm.bids.images import Grid, read_grid
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.bids.sidecars import read_sidecar
+from bids_qcm.grids import Grid
 
 _EXTENSIONS = (*IMAGE_EXTENSIONS, ".mgz")
 
-# Kinds of T1w segmentation, best first. fMRIPrep's dseg without desc and SynthSeg's segmentation
-# label the fluid all around the brain. FreeSurfer's segmentation labels it in the ventricles only.
-_SEGMENTATIONS = ("plain", "synthseg", "aseg", "aparcaseg", "other", "probseg")
-
-_FREESURFER_SEGMENTATIONS = (
-    "aseg.mgz",
-    "aparc+aseg.mgz",
-    "aparc.DKTatlas+aseg.mapped.mgz",
-    "aparc.DKTatlas+aseg.mgz",
-    "aparc.DKTatlas+aseg.deep.mgz",
-    "aseg.auto_noCCseg.mgz",
-)
 _FREESURFER_MASKS = ("mask.mgz", "brainmask.mgz")
 
 _TISSUES_NEEDED = {"GM", "WM", "CSF"}
-
-_FREESURFER_NUMBERED = ("synthseg", "aseg", "aparcaseg")
 
 # Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names other images only.
 _B1_RANKS = {"acquisition": 0, "unknown": 1, "others": 2}
@@ -251,7 +234,7 @@ def _best(
     def order(candidate: _Candidate) -> tuple[bool, bool, int, bool]:
         auxiliary = candidate.auxiliary
         return (
-            not read_grid(auxiliary.path).matches(grid),
+            not auxiliary.grid.matches(grid),
             auxiliary.space != NATIVE,
             candidate.rank,
             not _agrees(candidate.entities, acquisition),
@@ -284,18 +267,21 @@ def _agrees(entities: Mapping[str, str], acquisition: Acquisition) -> bool:
 def _segmentations(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
     probabilities = defaultdict(list)
     for path, entities in _anatomical_files(dataset, subject, session):
-        if entities["suffix"] == "probseg":
+        if entities["suffix"] == PROBABILITIES.suffix:
             rest = {key: value for key, value in entities.items() if key != "label"}
             probabilities[tuple(rest.items())].append((path, entities))
-        elif entities["suffix"] in ("dseg", "synthseg"):
-            yield _label_candidate(path, dataset, entities)
+        elif source := source_of(entities):
+            image = AuxiliaryImage((path,), dataset, "labels", _space(entities), source.numbering)
+            yield _Candidate(image, entities, SOURCES.index(source))
     for files in probabilities.values():
         candidate = _probability_candidate(files, dataset)
         if candidate is not None:
             yield candidate
-    yield from _freesurfer_files(
-        dataset, subject, session, _FREESURFER_SEGMENTATIONS, "labels", FREESURFER_LABELS
-    )
+    for rank, source in enumerate(SOURCES):
+        if source.file is not None:
+            for path, entities in _freesurfer_files(dataset, subject, session, source.file):
+                image = AuxiliaryImage((path,), dataset, "labels", NATIVE, source.numbering)
+                yield _Candidate(image, entities, rank)
 
 
 def _masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
@@ -304,7 +290,9 @@ def _masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candid
         desc, label = (candidate.entities.get(key) for key in ("desc", "label"))
         if label == "brain" or (label is None and desc == "brain"):
             yield replace(candidate, rank=int(desc != "brain"))
-    yield from _freesurfer_files(dataset, subject, session, _FREESURFER_MASKS, "mask", BIDS_LABELS)
+    for rank, name in enumerate(_FREESURFER_MASKS, start=2):
+        for path, entities in _freesurfer_files(dataset, subject, session, name):
+            yield _Candidate(AuxiliaryImage((path,), dataset, "mask"), entities, rank)
 
 
 def _named_masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
@@ -348,16 +336,6 @@ def _b1_rank(intended: Any, acquisition: Acquisition) -> int:  # noqa: ANN401
     return _B1_RANKS["acquisition" if ours else "others"]
 
 
-def _label_candidate(path: Path, dataset: Path, entities: Mapping[str, str]) -> _Candidate:
-    kind = entities.get("desc", "plain")
-    if entities["suffix"] == "synthseg":
-        kind = "synthseg"
-    kind = kind if kind in _SEGMENTATIONS else "other"
-    numbering = FREESURFER_LABELS if kind in _FREESURFER_NUMBERED else BIDS_LABELS
-    auxiliary = AuxiliaryImage((path,), dataset, "labels", _space(entities), numbering)
-    return _Candidate(auxiliary, entities, _SEGMENTATIONS.index(kind))
-
-
 def _probability_candidate(
     files: Sequence[tuple[Path, Mapping[str, str]]], dataset: Path
 ) -> _Candidate | None:
@@ -374,7 +352,7 @@ def _probability_candidate(
         return None
     entities = {key: value for key, value in files[0][1].items() if key != "label"}
     auxiliary = AuxiliaryImage(tuple(by_label.values()), dataset, "probabilities", _space(entities))
-    return _Candidate(auxiliary, entities, _SEGMENTATIONS.index("probseg"))
+    return _Candidate(auxiliary, entities, SOURCES.index(PROBABILITIES))
 
 
 def _space(entities: Mapping[str, str]) -> str:
@@ -393,33 +371,26 @@ def _images(
 ) -> Iterator[tuple[Path, dict[str, str]]]:
     """Yield the images in a datatype folder and their entities, including ``suffix``."""
     folders = [f"sub-{subject}"] if session is None else [f"sub-{subject}", f"ses-{session}"]
+    # Such as SynthSeg, which appends _synthseg to the name of its input.
+    appended = {source.suffix for source in SOURCES}
     for path in sorted(visible(dataset.joinpath(*folders, datatype), "*")):
         if path.name.endswith(_EXTENSIONS):
             entities, suffix = parse_name(path.name)
-            if suffix == "synthseg":
-                # SynthSeg appends _synthseg to the input's name, so the input's suffix is parsed
-                # as an entity without a label.
+            if suffix in appended:
+                # The input's suffix is parsed as an entity without a label.
                 entities = {key: value for key, value in entities.items() if value}
             yield path, {**entities, "suffix": suffix}
 
 
 def _freesurfer_files(
-    dataset: Path,
-    subject: str,
-    session: str | None,
-    names: Sequence[str],
-    kind: Kind,
-    numbering: str,
-) -> Iterator[_Candidate]:
-    """Yield images from a FreeSurfer or FastSurfer subject folder, ranked in order of `names`."""
+    dataset: Path, subject: str, session: str | None, name: str
+) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield the images with a name in FreeSurfer subject folders, and their entities."""
     folders = [f"sub-{subject}"]
     if session is not None:
         folders = [f"sub-{subject}_ses-{session}", f"sub-{subject}/ses-{session}"]
     for folder in folders:
-        for rank, name in enumerate(names):
-            path = dataset / folder / "mri" / name
-            if path.exists() or path.is_symlink():
-                entities = {"sub": subject, "suffix": name.removesuffix(".mgz")}
-                entities |= {"ses": session} if session else {}
-                auxiliary = AuxiliaryImage((path,), dataset, kind, NATIVE, numbering)
-                yield _Candidate(auxiliary, entities, len(_SEGMENTATIONS) + rank)
+        path = dataset / folder / "mri" / name
+        if path.exists() or path.is_symlink():
+            entities = {"sub": subject, "suffix": name.removesuffix(".mgz")}
+            yield path, entities | ({"ses": session} if session else {})

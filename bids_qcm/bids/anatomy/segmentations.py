@@ -1,20 +1,22 @@
 """Read and check segmentations and masks, and resample them to the grid of the phase."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.label_tables import (
-    FREESURFER_LABELS,
     known_table,
     read_table,
     tissue_of_abbreviation,
 )
+from bids_qcm.bids.anatomy.sources import BIDS_LABELS
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid, read_grid, read_integers, read_values
+from bids_qcm.bids.images import read_grid, read_integers, read_values
 from bids_qcm.bids.names import parse_name
+from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.checks import (
     BETTER_PLACE,
     LEAST_AGREEMENT,
@@ -25,9 +27,8 @@ from bids_qcm.segmentation.checks import (
 )
 from bids_qcm.segmentation.resampling import (
     PointMap,
-    grid_points,
     identity,
-    largest,
+    label_of_largest_share,
     resample_labels,
     resample_probabilities,
     sample_nearest,
@@ -57,8 +58,8 @@ def label_table(auxiliary: AuxiliaryImage, given: Path | None) -> dict[int, Labe
     Returns
     -------
     dict of int to Label
-        The dataset's table, or the built-in table if the dataset has no table. For FreeSurfer
-        numbering, the built-in table overrides the dataset's table.
+        The dataset's table, or the built-in table if the dataset has no table. For a numbering
+        other than that of BIDS, the built-in table overrides the dataset's table.
     """
     if given is not None:
         return read_table(given)
@@ -66,12 +67,10 @@ def label_table(auxiliary: AuxiliaryImage, given: Path | None) -> dict[int, Labe
     if auxiliary.table is None:
         return known
     own = read_table(auxiliary.table)
-    return own | known if auxiliary.numbering == FREESURFER_LABELS else own
+    return own if auxiliary.numbering == BIDS_LABELS else own | known
 
 
-def read_tissues(
-    auxiliary: AuxiliaryImage, given: Path | None
-) -> tuple[NDArray[np.int32], dict[int, str]]:
+def read_tissues(auxiliary: AuxiliaryImage, given: Path | None) -> tuple[Volume, dict[int, str]]:
     """Read a segmentation and convert its labels to tissue labels.
 
     Parameters
@@ -83,7 +82,7 @@ def read_tissues(
 
     Returns
     -------
-    labels : ndarray of int32, shape (X, Y, Z)
+    labels : Volume of int32
         Tissue labels in the grid of the segmentation.
     names : dict of int to str
         Names of the labels that occur.
@@ -95,14 +94,16 @@ def read_tissues(
         0, or if probabilities are not between 0 and 1.
     """
     if auxiliary.kind == "probabilities":
-        maps, numbers = _read_probabilities(auxiliary)
-        labels = largest(np.stack(maps), numbers)
+        probabilities = _read_probabilities(auxiliary)
+        labels = label_of_largest_share(np.stack(probabilities.maps), probabilities.numbers)
         if not labels.any():
             raise InputError(auxiliary.path, "is zero everywhere", "run the segmentation again")
-        return labels, _names(labels, {tissue.number: tissue.name for tissue in TISSUES.values()})
-    labels, table = read_integers(auxiliary.path), label_table(auxiliary, given)
+        names = _names(labels, {tissue.number: tissue.name for tissue in TISSUES.values()})
+        return Volume(labels, probabilities.grid, auxiliary.path), names
+    stored, table = read_integers(auxiliary.path), label_table(auxiliary, given)
     try:
-        return to_tissues(labels, table)
+        labels, names = to_tissues(stored, table)
+        return Volume(labels, auxiliary.grid, auxiliary.path), names
     except ValueError as error:
         raise InputError(
             auxiliary.path, str(error), "give a table with these labels with --label-table"
@@ -131,16 +132,13 @@ def import_tissues(
     names : dict of int to str
         Names of the labels that occur in `labels`.
     """
-    labels, names = read_tissues(auxiliary, given)
+    tissues, names = read_tissues(auxiliary, given)
+    labels = tissues.values
     if point_map is not None:
-        affine = read_grid(auxiliary.path).affine
         if auxiliary.kind == "probabilities":
-            maps, numbers = _read_probabilities(auxiliary)
-            labels = resample_probabilities(
-                maps, numbers, affine, grid.shape, grid.affine, point_map
-            )
+            labels = resample_probabilities(*_read_probabilities(auxiliary), grid, point_map)
         else:
-            labels = resample_labels(labels, affine, grid.shape, grid.affine, point_map)
+            labels = resample_labels(tissues, grid, point_map)
     return labels, _names(labels, names)
 
 
@@ -152,27 +150,18 @@ def import_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[n
     InputError
         If the file cannot be read, or no voxel of the mask is in the grid.
     """
-    return resample_mask(read_integers(path) != 0, read_grid(path).affine, grid, point_map, path)
+    return resample_mask(_read_mask(path), grid, point_map)
 
 
-def resample_mask(
-    mask: NDArray[np.bool_],
-    affine: NDArray[np.floating],
-    grid: Grid,
-    point_map: PointMap | None,
-    path: Path,
-) -> NDArray[np.bool_]:
+def resample_mask(mask: Volume, grid: Grid, point_map: PointMap | None) -> NDArray[np.bool_]:
     """Resample a mask to the grid of the phase.
 
     Parameters
     ----------
-    mask : ndarray of bool, shape (X, Y, Z)
-    affine : ndarray, shape (4, 4)
-        Maps voxel indices of the mask to mm.
+    mask : Volume of bool
+        Its path is the source image of the mask, for the message.
     grid, point_map
         As in :func:`import_tissues`.
-    path : Path
-        Source image of the mask, for the message.
 
     Returns
     -------
@@ -183,23 +172,25 @@ def resample_mask(
     InputError
         If no voxel of the mask is in the grid.
     """
-    if point_map is not None:
-        mask = resample_labels(mask, affine, grid.shape, grid.affine, point_map) != 0
-    return _not_empty(mask, path)
+    if point_map is None:
+        return _not_empty(mask.values, mask.origin)
+    return _not_empty(resample_labels(mask, grid, point_map) != 0, mask.origin)
 
 
 def sample_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[np.bool_]:
     """Read a mask and resample it by nearest neighbour, a fast `import_mask` for checks."""
-    points = grid_points(grid.shape, grid.affine)
-    mask = read_integers(path) != 0
-    sampled = sample_nearest(mask, read_grid(path).affine, points, point_map or identity)
+    sampled = sample_nearest(_read_mask(path), grid.points(), point_map or identity)
     return _not_empty(sampled.reshape(grid.shape), path)
 
 
-def _not_empty(mask: NDArray[np.bool_], path: Path) -> NDArray[np.bool_]:
+def _read_mask(path: Path) -> Volume:
+    return Volume(read_integers(path) != 0, read_grid(path), path)
+
+
+def _not_empty(mask: NDArray[np.bool_], origin: Path | str) -> NDArray[np.bool_]:
     if not mask.any():
         raise InputError(
-            path,
+            origin,
             "lies outside the field of view of the phase",
             "use an image of the same participant",
         )
@@ -207,25 +198,17 @@ def _not_empty(mask: NDArray[np.bool_], path: Path) -> NDArray[np.bool_]:
 
 
 def check_placement(
-    path: Path,
-    labels: NDArray[np.integer],
-    grid: Grid,
-    magnitude: NDArray[np.floating],
-    head: NDArray[np.bool_],
-    point_map: PointMap | None,
+    labels: Volume, magnitude: Volume, head: NDArray[np.bool_], point_map: PointMap | None
 ) -> None:
     """Check that a segmentation is aligned with the head and not mirrored.
 
     Parameters
     ----------
-    path : Path
-        File of the segmentation.
-    labels : ndarray of int
-        Tissue labels in the grid of the segmentation.
-    grid : Grid
-        Grid of the phase.
-    magnitude : ndarray of float, shape of `grid`
-    head : ndarray of bool, shape of `grid`
+    labels : Volume of int
+        Tissue labels in the grid of the segmentation, with the path of its file.
+    magnitude : Volume of float
+        Magnitude in the grid of the phase.
+    head : ndarray of bool, shape of the magnitude
         Voxels of the magnitude with signal.
     point_map : callable or None
         As in :func:`import_tissues`.
@@ -237,26 +220,25 @@ def check_placement(
         fits the magnitude much better.
     """
     point_map = point_map or identity
-    affine = read_grid(path).affine
-    step = max(1, round(_CHECK_SPACING_MM / max(grid.voxel_size)))
-    sampled = sample_nearest(labels, affine, grid_points(grid.shape, grid.affine, step), point_map)
+    step = max(1, round(_CHECK_SPACING_MM / max(magnitude.grid.voxel_size)))
+    sampled = sample_nearest(labels, magnitude.grid.points(step), point_map)
     share = overlap(sampled != 0, head[(slice(step // 2, None, step),) * 3].ravel())
     if share < LEAST_OVERLAP:
         raise InputError(
-            path,
+            labels.origin,
             "does not overlap enough with the head in the phase images: the overlap is "
             f"{share:.0%} of the smaller region",
             _ALIGN,
         )
-    swapped = better_flip(labels, affine, magnitude, grid.affine, point_map, step)
+    swapped = better_flip(labels, magnitude, point_map, step)
     if swapped:
         raise InputError(
-            path,
+            labels.origin,
             f"fits the magnitude better with {swapped} swapped: its header or the header of the "
             "magnitude seems to be flipped",
             "convert it again, and compare both images in a viewer",
         )
-    gain, shift = better_shift(labels, affine, magnitude, grid.affine, point_map, step)
+    gain, shift = better_shift(labels, magnitude, point_map, step)
     if gain > BETTER_PLACE:
         moved = ", ".join(
             f"{abs(mm):.0f} mm to the {side[mm > 0]}"
@@ -264,48 +246,53 @@ def check_placement(
             if mm
         )
         raise InputError(
-            path,
+            labels.origin,
             f"does not fit the edges in the magnitude: if it is shifted by {moved}, the mutual "
             f"information is {gain:.2f} times as large",
             _ALIGN,
         )
 
 
-def check_agreement(
-    path: Path,
-    labels: NDArray[np.integer],
-    grid: Grid,
-    brain: NDArray[np.bool_],
-    mask_path: Path,
-    point_map: PointMap | None,
-) -> None:
-    """Check that a segmentation covers the brain mask; arguments as in `check_placement`.
+def check_agreement(labels: Volume, brain: Volume, point_map: PointMap | None) -> None:
+    """Check that a segmentation covers the brain mask.
+
+    Parameters
+    ----------
+    labels, point_map
+        As in :func:`check_placement`.
+    brain : Volume of bool
+        Brain mask in the grid of the phase, with the path of its file.
 
     Raises
     ------
     InputError
         If the segmentation covers less than half of the mask.
     """
-    points = grid_points(grid.shape, grid.affine)[brain.ravel()]
-    sampled = sample_nearest(labels, read_grid(path).affine, points, point_map or identity)
+    points = brain.grid.points()[brain.values.ravel()]
+    sampled = sample_nearest(labels, points, point_map or identity)
     share = np.count_nonzero(sampled) / len(points)
     if share < LEAST_AGREEMENT:
         raise InputError(
-            path,
-            f"disagrees with the brain mask {mask_path}: it covers only {share:.0%} of the mask",
+            labels.origin,
+            f"disagrees with the brain mask {brain.origin}: it covers only {share:.0%} of the mask",
             "use a segmentation and a mask from one dataset, or choose with --bids-filter-file",
         )
 
 
-def _read_probabilities(auxiliary: AuxiliaryImage) -> tuple[list[NDArray[np.float32]], list[int]]:
-    """Return one probability map for each tissue, and the tissue labels.
+class _Probabilities(NamedTuple):
+    """One probability map for each tissue, the tissue labels, and the grid of the maps."""
 
-    The maps of structures that belong to the same tissue are added.
-    """
-    first = read_grid(auxiliary.path)
+    maps: list[NDArray[np.float32]]
+    numbers: list[int]
+    grid: Grid
+
+
+def _read_probabilities(auxiliary: AuxiliaryImage) -> _Probabilities:
+    """Read the tissue probabilities; maps of structures of the same tissue are added."""
+    grid = auxiliary.grid
     maps: dict[int, NDArray[np.float32]] = {}
     for path in auxiliary.paths:
-        if not read_grid(path).matches(first):
+        if path != auxiliary.path and not read_grid(path).matches(grid):
             raise InputError(
                 path,
                 f"has a different grid than {auxiliary.path.name}",
@@ -323,7 +310,7 @@ def _read_probabilities(auxiliary: AuxiliaryImage) -> tuple[list[NDArray[np.floa
         if tissue in TISSUES:
             number = TISSUES[tissue].number
             maps[number] = maps[number] + values if number in maps else values
-    return list(maps.values()), list(maps)
+    return _Probabilities(list(maps.values()), list(maps), grid)
 
 
 def _names(labels: NDArray[np.integer], names: dict[int, str]) -> dict[int, str]:

@@ -12,9 +12,10 @@ from bids_qcm.bids.condmaps import TRUTH_DESC
 from bids_qcm.bids.dataset import select_participants
 from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.files import visible
-from bids_qcm.bids.images import Grid, read_grid, read_integers, read_values
+from bids_qcm.bids.images import read_grid, read_integers, read_values
 from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.phantom.dataset import TRUTH_DATASET
+from bids_qcm.grids import Grid
 from bids_qcm.phantom.truth import Truth
 
 _NO_TRUTH = "is missing, so there is no true conductivity to compare with"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bids_qcm.phantom.fullwave import fields
 from bids_qcm.phantom.fullwave.fields import ARRAY, COIL, WEIGHTS_RESOLUTION, CircularFields
 from bids_qcm.phantom.fullwave.scattering import TOLERANCE
-from bids_qcm.phantom.grids import Grid
+from bids_qcm.phantom.grids import IsotropicGrid
 from bids_qcm.phantom.parameters import ReceiveCoil
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ cache are not used."""
 
 def cached_fields(
     permittivity: NDArray[np.complex128],
-    grid: Grid,
+    grid: IsotropicGrid,
     frequency: float,
     receive: ReceiveCoil = "birdcage",
 ) -> CircularFields:
@@ -63,7 +63,10 @@ def cache_folder() -> Path:
 
 
 def _key(
-    permittivity: NDArray[np.complex128], grid: Grid, frequency: float, receive: ReceiveCoil
+    permittivity: NDArray[np.complex128],
+    grid: IsotropicGrid,
+    frequency: float,
+    receive: ReceiveCoil,
 ) -> str:
     # The position of the head does not affect the fields, because the coil is centred on the head.
     determining: list[object] = [_VERSION, TOLERANCE, astuple(COIL)]

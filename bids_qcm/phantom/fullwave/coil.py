@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_qcm.phantom.grids import Grid
+from bids_qcm.phantom.grids import IsotropicGrid
 from bids_qcm.physics import VACUUM_PERMEABILITY
 
 _NODES_PER_RUNG = 16
@@ -175,7 +175,7 @@ def _arcs(
 
 
 def vector_potential(
-    wires: Wires, centre: NDArray[np.float64], grid: Grid, wavenumber: float
+    wires: Wires, centre: NDArray[np.float64], grid: IsotropicGrid, wavenumber: float
 ) -> NDArray[np.complex128]:
     """Return the retarded vector potential of wires on the edges of a lattice.
 

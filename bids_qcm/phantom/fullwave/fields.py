@@ -1,7 +1,6 @@
 """B1+ and B1- fields of a head in a birdcage coil, with or without a receive array."""
 
 import logging
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +10,9 @@ from scipy import ndimage
 from bids_qcm.phantom.fullwave.coil import Birdcage, LoopArray, Wires, vector_potential
 from bids_qcm.phantom.fullwave.lattice import faces_to_centres
 from bids_qcm.phantom.fullwave.scattering import Body
-from bids_qcm.phantom.grids import Grid, grid_around, resample
+from bids_qcm.phantom.grids import IsotropicGrid, grid_around, resample
 from bids_qcm.phantom.parameters import ReceiveCoil
-from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY
+from bids_qcm.physics import vacuum_wavenumber
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class CircularFields(NamedTuple):
 
 def solve_fields(
     permittivity: NDArray[np.complex128],
-    grid: Grid,
+    grid: IsotropicGrid,
     frequency: float,
     receive: ReceiveCoil = "birdcage",
 ) -> CircularFields:
@@ -88,7 +87,9 @@ def solve_fields(
     # Use a fixed margin of air, so that the result does not depend on the margin of the grid.
     cells = np.pad(permittivity[box], _MARGIN, constant_values=1)
     first = np.array([part.start for part in box])
-    cropped = Grid(grid.origin + grid.resolution * (first - _MARGIN), grid.resolution, cells.shape)
+    cropped = IsotropicGrid(
+        grid.origin + grid.resolution * (first - _MARGIN), grid.resolution, cells.shape
+    )
     body = _body(cells, cropped, frequency)
     incident = np.concatenate(
         [
@@ -104,7 +105,7 @@ def solve_fields(
 
 
 def _excitations(
-    cells: NDArray[np.complex128], grid: Grid, frequency: float, receive: ReceiveCoil
+    cells: NDArray[np.complex128], grid: IsotropicGrid, frequency: float, receive: ReceiveCoil
 ) -> list[Wires]:
     """Return the coils, with one excitation for transmit and one for receive in total."""
     birdcage = COIL.wires()
@@ -119,7 +120,7 @@ def _excitations(
 
 
 def combination_weights(
-    cells: NDArray[np.complex128], grid: Grid, frequency: float
+    cells: NDArray[np.complex128], grid: IsotropicGrid, frequency: float
 ) -> NDArray[np.complex128]:
     """Return the weights that remove the relative phases of the array's loops.
 
@@ -161,7 +162,7 @@ def combination_weights(
     return np.exp(-1j * np.angle(signals))
 
 
-def _body(cells: NDArray[np.complex128], grid: Grid, frequency: float) -> Body:
+def _body(cells: NDArray[np.complex128], grid: IsotropicGrid, frequency: float) -> Body:
     # Import here, because joblib is slow to import and only the solver needs it.
     import joblib
 
@@ -169,13 +170,12 @@ def _body(cells: NDArray[np.complex128], grid: Grid, frequency: float) -> Body:
 
 
 def _incident(
-    wires: Wires, centre: NDArray[np.float64], grid: Grid, frequency: float
+    wires: Wires, centre: NDArray[np.float64], grid: IsotropicGrid, frequency: float
 ) -> NDArray[np.complex128]:
-    wavenumber = 2 * math.pi * frequency * math.sqrt(VACUUM_PERMEABILITY * VACUUM_PERMITTIVITY)
-    return vector_potential(wires, centre, grid, wavenumber)
+    return vector_potential(wires, centre, grid, vacuum_wavenumber(frequency))
 
 
-def _centre(grid: Grid) -> NDArray[np.float64]:
+def _centre(grid: IsotropicGrid) -> NDArray[np.float64]:
     return grid.origin + grid.resolution * (np.array(grid.shape) - 1) / 2
 
 
@@ -223,7 +223,9 @@ def _box_around(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     return box
 
 
-def interpolate(fields: CircularFields, source: Grid, target: Grid) -> CircularFields:
+def interpolate(
+    fields: CircularFields, source: IsotropicGrid, target: IsotropicGrid
+) -> CircularFields:
     """Interpolate fields to a finer grid with cubic splines.
 
     Parameters

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_qcm.phantom.fullwave.fields import CircularFields
-from bids_qcm.phantom.grids import Grid, grid_around, resample
+from bids_qcm.phantom.grids import IsotropicGrid, grid_around, resample
 
 NOMINAL_FLIP_ANGLE = 90.0
 """Flip angle of the excitation at the centre of the brain, degrees."""
@@ -36,11 +36,11 @@ class B1Map:
     """
 
     percent: NDArray[np.float32]
-    grid: Grid
+    grid: IsotropicGrid
 
 
 def relative_to_centre(
-    fields: CircularFields, brain: NDArray[np.bool_], grid: Grid
+    fields: CircularFields, brain: NDArray[np.bool_], grid: IsotropicGrid
 ) -> CircularFields:
     """Return the fields divided by their means at the centre of the brain.
 
@@ -116,7 +116,7 @@ def signal_weighting(fields: CircularFields) -> NDArray[np.float64]:
 
 
 def measure_b1_map(
-    b1: NDArray[np.floating], head: NDArray[np.bool_], grid: Grid, rng: np.random.Generator
+    b1: NDArray[np.floating], head: NDArray[np.bool_], grid: IsotropicGrid, rng: np.random.Generator
 ) -> B1Map:
     """Simulate the measurement of a noisy ``|B1+|`` map on a coarse grid.
 

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from bids_qcm.phantom.fullwave.charges import Charges
 from bids_qcm.phantom.fullwave.lattice import FreeSpace, cells_to_edges, curl_of_edges
-from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY
+from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY, vacuum_wavenumber
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -92,8 +92,9 @@ class Body:
     ) -> None:
         self.spacing = spacing
         self.omega = 2 * math.pi * frequency
-        wavenumber = self.omega * math.sqrt(VACUUM_PERMEABILITY * VACUUM_PERMITTIVITY)
-        self._free_space = FreeSpace(permittivity.shape, spacing, wavenumber, workers)
+        self._free_space = FreeSpace(
+            permittivity.shape, spacing, vacuum_wavenumber(frequency), workers
+        )
         contrast = cells_to_edges(permittivity.astype(np.complex128) - 1)
         # Averaging leaves rounding errors on edges in free space, so set small values to zero.
         contrast[np.abs(contrast) < 1e-9] = 0

@@ -6,7 +6,7 @@ from bids_qcm.bids.anatomy.alignments import plan_alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.transforms import Step
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid
+from bids_qcm.grids import Grid
 
 ANAT = "derivatives/seg/sub-01/anat/sub-01"
 

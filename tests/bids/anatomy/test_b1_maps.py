@@ -9,9 +9,9 @@ from bids_qcm.bids.anatomy.b1_maps import import_b1
 from bids_qcm.bids.anatomy.datasets import b1_datasets
 from bids_qcm.bids.anatomy.transforms import PointTransform
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid
 from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.checks.b1 import DeclaredB1
+from bids_qcm.grids import Grid
 
 FMAP = "sub-01/fmap/sub-01_TB1map"
 OWN = "bids::sub-01/anat/sub-01_part-phase_T2w.nii.gz"

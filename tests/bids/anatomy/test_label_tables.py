@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 
 from bids_qcm.bids.anatomy.label_tables import (
-    BIDS_LABELS,
-    FREESURFER_LABELS,
     known_table,
     read_table,
     tissue_of_abbreviation,
     write_names,
 )
+from bids_qcm.bids.anatomy.sources import BIDS_LABELS, FREESURFER_LABELS
 from bids_qcm.bids.errors import InputError
 
 # Labels in SynthSeg's documentation, without and with cortical parcellation.

@@ -2,10 +2,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_qcm.bids.anatomy.label_tables import BIDS_LABELS, FREESURFER_LABELS
 from bids_qcm.bids.anatomy.search import find_mask, find_segmentation, find_t1w, other_masks
+from bids_qcm.bids.anatomy.sources import BIDS_LABELS, FREESURFER_LABELS
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid
+from bids_qcm.grids import Grid
 
 ANAT = "derivatives/seg/sub-01/anat/sub-01"
 # Kinds of segmentation, best first.

@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.anatomy.label_tables import FREESURFER_LABELS
 from bids_qcm.bids.anatomy.segmentations import (
     import_mask,
     import_tissues,
     label_table,
     read_tissues,
 )
+from bids_qcm.bids.anatomy.sources import FREESURFER_LABELS
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Grid
+from bids_qcm.grids import Grid
 
 ANAT = "derivatives/seg/sub-01/anat/sub-01"
 
@@ -79,14 +79,14 @@ def test_the_most_probable_tissue(probabilities, label_values):
     deep = np.where(label_values == 1, 0.0, 0.05).astype(np.float32)
     labels, names = read_tissues(probabilities(GM=gray, WM=white, CSF=deep), None)
     # The sum of both maps is 0.7 in one half and 0.45 in the other half.
-    np.testing.assert_array_equal(labels, np.where(label_values == 1, 2, 0))
+    np.testing.assert_array_equal(labels.values, np.where(label_values == 1, 2, 0))
     assert names == {2: "White Matter"}
 
 
 def test_maps_of_one_tissue_are_added(probabilities, label_values):
     ones = np.ones(label_values.shape, np.float32)
     labels, _ = read_tissues(probabilities(GM=0.3 * ones, CGM=0.3 * ones, WM=0.4 * ones), None)
-    assert (labels == 1).all()
+    assert (labels.values == 1).all()
 
 
 def test_values_that_are_not_probabilities_are_refused(probabilities, label_values):

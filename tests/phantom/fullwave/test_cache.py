@@ -3,9 +3,9 @@ import pytest
 
 from bids_qcm.phantom.fullwave import cache, fields
 from bids_qcm.phantom.fullwave.fields import CircularFields
-from bids_qcm.phantom.grids import Grid
+from bids_qcm.phantom.grids import IsotropicGrid
 
-GRID = Grid(np.zeros(3), 5.0, (4, 5, 6))
+GRID = IsotropicGrid(np.zeros(3), 5.0, (4, 5, 6))
 PERMITTIVITY = np.full(GRID.shape, 50 - 20j)
 FREQUENCY = 127.7e6
 
@@ -44,7 +44,7 @@ def test_a_change_of_any_input_is_solved_again(solver, monkeypatch):
     other[0, 0, 0] += 1e-6
     cache.cached_fields(other, GRID, FREQUENCY)
     cache.cached_fields(PERMITTIVITY, GRID, 2 * FREQUENCY)
-    cache.cached_fields(PERMITTIVITY, Grid(GRID.origin, 4.0, GRID.shape), FREQUENCY)
+    cache.cached_fields(PERMITTIVITY, IsotropicGrid(GRID.origin, 4.0, GRID.shape), FREQUENCY)
     monkeypatch.setattr(cache, "COIL", fields.Birdcage(radius=0.15))
     cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY)
     assert len(solver) == len(stored()) == 5

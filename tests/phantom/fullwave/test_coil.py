@@ -5,11 +5,11 @@ import pytest
 
 from bids_qcm.phantom.fullwave.coil import Birdcage, LoopArray, vector_potential
 from bids_qcm.phantom.fullwave.lattice import curl_of_edges, faces_to_centres
-from bids_qcm.phantom.grids import Grid
+from bids_qcm.phantom.grids import IsotropicGrid
 from bids_qcm.physics import VACUUM_PERMEABILITY
 
 CENTRE = np.array([10.0, -20.0, 5.0])
-GRID = Grid(CENTRE - 80, 10.0, (17, 17, 17))
+GRID = IsotropicGrid(CENTRE - 80, 10.0, (17, 17, 17))
 """Around the centre of the coil, at index 8."""
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_qcm.phantom.conductivity import complex_permittivity
+from bids_qcm.phantom.conductivity import permittivity_map
 from bids_qcm.phantom.fullwave import fields
 from bids_qcm.phantom.fullwave.coil import vector_potential
 from bids_qcm.phantom.fullwave.fields import combination_weights, solve_fields
@@ -100,7 +100,7 @@ def test_weights_hardly_depend_on_the_grid(monkeypatch):
 def test_weights_of_the_head_agree_with_those_on_a_fine_grid(monkeypatch):
     parameters = PhantomParameters(resolution=5.0)
     head = make_head(parameters)
-    permittivity = complex_permittivity(head.anatomy, head.conductivity, FREQUENCY)
+    permittivity = permittivity_map(head.anatomy, head.conductivity, FREQUENCY)
     assert (permittivity[[0, -1]] == 1).all()
     found = []
     for resolution in (fields.WEIGHTS_RESOLUTION, 8.0, 5.0):

@@ -8,7 +8,7 @@ from bids_qcm.phantom.fullwave.imaging import (
     signal_weighting,
     transceive_phase,
 )
-from bids_qcm.phantom.grids import Grid, grid_around
+from bids_qcm.phantom.grids import IsotropicGrid, grid_around
 
 GRID = grid_around([-60, -50, -40], [60, 50, 40], 4.0, 2)
 X, Y, Z = np.meshgrid(*[GRID.centres(a) for a in range(3)], indexing="ij")
@@ -63,7 +63,7 @@ def test_b1_map_is_coarse_in_percent_and_noisy():
 
 
 def test_images_coarser_than_the_b1_map_decide_its_voxels():
-    grid = Grid(GRID.origin, 8.0, GRID.shape)
+    grid = IsotropicGrid(GRID.origin, 8.0, GRID.shape)
     found = measure_b1_map(np.abs(FIELDS.transmit), HEAD, grid, np.random.default_rng(0))
     assert found.grid.resolution == 8.0
 

@@ -1,0 +1,104 @@
+"""Table of the segmentations that other software writes: file names and label numbering."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+BIDS_LABELS = "bids_labels"
+"""Built-in table with the common image-derived labels of BIDS."""
+
+FREESURFER_LABELS = "freesurfer_labels"
+"""Built-in table with FreeSurfer's aseg and aparc+aseg labels; also for FastSurfer and SynthSeg."""
+
+ANY_DESC = "*"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Segmentations that have the same kind of file name and the same label numbering.
+
+    Attributes
+    ----------
+    name : str
+    desc : str or None
+        Label of the ``desc`` entity of files with the suffix ``dseg``. It is empty for files
+        without ``desc``, `ANY_DESC` for all labels that no other source has, and None if the source
+        has no such files.
+    suffix : str or None
+        Another suffix, with any ``desc``. It may follow the suffix of the segmented image, as in
+        ``*_T1w_synthseg.nii.gz``.
+    file : str or None
+        File name in the folder ``mri`` of a FreeSurfer subject.
+    numbering : str
+        Name of the built-in label table, a TSV file in ``bids_qcm/data``. A dataset's own label
+        table overrides it only if it is `BIDS_LABELS`.
+    undescribed : tuple of str
+        Patterns of files that identify a dataset of the source, if its datasets have no
+        ``dataset_description.json``.
+    """
+
+    name: str
+    desc: str | None = None
+    suffix: str | None = None
+    file: str | None = None
+    numbering: str = BIDS_LABELS
+    undescribed: tuple[str, ...] = ()
+
+
+PROBABILITIES = Source("probability maps", suffix="probseg")
+
+# FreeSurfer's and FastSurfer's own files, best first.
+_FREESURFER_FILES = (
+    "aseg.mgz",
+    "aparc+aseg.mgz",
+    "aparc.DKTatlas+aseg.mapped.mgz",
+    "aparc.DKTatlas+aseg.mgz",
+    "aparc.DKTatlas+aseg.deep.mgz",
+    "aseg.auto_noCCseg.mgz",
+)
+
+# Best first. fMRIPrep's dseg without desc and SynthSeg's segmentation label the fluid all around
+# the brain. FreeSurfer's segmentation labels it in the ventricles only.
+SOURCES: Sequence[Source] = (
+    Source("dseg without desc", desc=""),
+    Source(
+        "SynthSeg",
+        desc="synthseg",
+        suffix="synthseg",
+        numbering=FREESURFER_LABELS,
+        undescribed=("sub-*/**/*_synthseg.*",),
+    ),
+    Source("aseg", desc="aseg", numbering=FREESURFER_LABELS),
+    Source("aparc+aseg", desc="aparcaseg", numbering=FREESURFER_LABELS),
+    Source("dseg with another desc", desc=ANY_DESC),
+    PROBABILITIES,
+    *(
+        Source(
+            f"FreeSurfer or FastSurfer, {file}",
+            file=file,
+            numbering=FREESURFER_LABELS,
+            undescribed=("sub-*/mri/*aseg*.mgz", "sub-*/ses-*/mri/*aseg*.mgz"),
+        )
+        for file in _FREESURFER_FILES
+    ),
+)
+"""Sources of segmentations, best first. Another source is one row here and one label table."""
+
+
+def source_of(entities: Mapping[str, str]) -> Source | None:
+    """Return the source of a BIDS file by its entities, including ``suffix``.
+
+    None if the file is not a segmentation.
+    """
+    suffix, desc = entities["suffix"], entities.get("desc", "")
+    by_suffix = {source.suffix: source for source in SOURCES if source.suffix}
+    if suffix != "dseg":
+        return by_suffix.get(suffix)
+    by_desc = {source.desc: source for source in SOURCES if source.desc is not None}
+    return by_desc.get(desc) or by_desc[ANY_DESC]
+
+
+def numberings() -> tuple[str, ...]:
+    """Return the names of all built-in label tables; the common labels of BIDS come last."""
+    others = dict.fromkeys(source.numbering for source in SOURCES)
+    others.pop(BIDS_LABELS)
+    return (*others, BIDS_LABELS)

@@ -1,0 +1,204 @@
+"""The table of the derivatives that are written for an acquisition."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.names import join_name
+from bids_qcm.bids.sidecar_schema import (
+    B1Sidecar,
+    CondmapSidecar,
+    CondstdSidecar,
+    Fields,
+    MagnitudeSidecar,
+    MaskSidecar,
+    Phi0Sidecar,
+    SegmentationSidecar,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A derivative: its file name, sidecar, and the workflow node that computes it.
+
+    Attributes
+    ----------
+    content : str
+        Description of the values, in Markdown.
+    node, source : str
+        Workflow node and its output that is written. For an output of each method, the name of the
+        method is appended to the name of the node.
+    suffix : str or None
+        BIDS suffix; None for the suffix of the acquisition.
+    schema : type of Fields or None
+        Schema of the JSON sidecar; None if the output has no sidecar with a schema.
+    of_method : bool
+        Whether each method has this output. The ``desc`` entity is then the label of the method.
+    variants : mapping of str to str
+        Labels of the ``desc`` entity, of which the app writes one, with descriptions that are added
+        to `content`. Empty for an output that has one name.
+    variant : str or None
+        Output of the node `completed_by` that selects the variant; None without variants.
+    completed_by : str or None
+        Node whose output ``provenance`` completes the sidecar; the output ``metadata`` if there are
+        variants. None if the sidecar is known before the computation.
+    entities : mapping of str to str
+        Entities in addition to the entities of the acquisition.
+    extension, folder : str
+        File extension and data type folder.
+    of_uncertainty : bool
+        Whether the output is only written if the uncertainty is computed.
+    in_bids : bool
+        Whether BIDS knows such files, so that the validator accepts them.
+    """
+
+    content: str
+    node: str
+    source: str
+    suffix: str | None
+    schema: type[Fields] | None = None
+    of_method: bool = False
+    variants: Mapping[str, str] = field(default_factory=dict)
+    variant: str | None = None
+    completed_by: str | None = None
+    entities: Mapping[str, str] = field(default_factory=dict)
+    extension: str = ".nii.gz"
+    folder: str = "anat"
+    of_uncertainty: bool = False
+    in_bids: bool = False
+
+    def file_name(self, start: str, desc: str | None = None, suffix: str = "*") -> str:
+        """Return the file name.
+
+        Parameters
+        ----------
+        start : str
+            Common start of the acquisition's derivatives.
+        desc : str, optional
+            Label of the method or variant.
+        suffix : str
+            Suffix of the acquisition, for an output that has this suffix.
+        """
+        entities = {**self.entities, **({} if desc is None else {"desc": desc})}
+        return "_".join(filter(None, [start, join_name(entities, self.suffix or suffix)])) + (
+            self.extension
+        )
+
+    def path(self, output_dir: Path, acquisition: Acquisition, desc: str | None = None) -> Path:
+        """Return the path of the output of an acquisition."""
+        folders = [f"sub-{acquisition.subject}"]
+        if acquisition.session is not None:
+            folders.append(f"ses-{acquisition.session}")
+        name = self.file_name(join_name(acquisition.output_entities), desc, acquisition.suffix)
+        return output_dir.joinpath(*folders, self.folder, name)
+
+    def beside(self, folder: Path, start: str, desc: str | None = None) -> Path:
+        """Return the path of the output that belongs to the maps in a folder."""
+        own = folder if self.folder == "anat" else folder.with_name(self.folder)
+        return own / self.file_name(start, desc)
+
+    @property
+    def ignored(self) -> str:
+        """Pattern for ``.bidsignore`` that matches all files of this output."""
+        return f"*_{self.suffix}.*" if self.suffix else f"*_{join_name(self.entities)}_*.*"
+
+
+OUTPUTS: Mapping[str, Output] = MappingProxyType(
+    {
+        "condmap": Output(
+            content="conductivity, S/m, float32; NaN in invalid voxels, 0 outside the mask",
+            node="reconstruct",
+            source="condmap_file",
+            suffix="condmap",
+            schema=CondmapSidecar,
+            of_method=True,
+            completed_by="judge",
+        ),
+        "condstd": Output(
+            content="noise standard deviation of the conductivity, S/m; not written with "
+            "`--no-uncertainty`",
+            node="reconstruct",
+            source="condstd_file",
+            suffix="condstd",
+            schema=CondstdSidecar,
+            of_method=True,
+            completed_by="reconstruct",
+            of_uncertainty=True,
+        ),
+        "condstats": Output(
+            content="statistics of the conductivity in the mask and in each tissue",
+            node="statistics",
+            source="table_file",
+            suffix="condstats",
+            of_method=True,
+            extension=".tsv",
+        ),
+        "phi0": Output(
+            content="phase at echo time zero, rad, unwrapped, with the sign applied",
+            node="sign",
+            source="phi0_file",
+            suffix="phi0map",
+            schema=Phi0Sidecar,
+            completed_by="sign",
+        ),
+        "b1": Output(
+            content="\\|B1+\\| as the methods used it: divided by its median in the mask, 0 "
+            "outside the mask",
+            node="b1",
+            source="b1_file",
+            suffix="TB1map",
+            schema=B1Sidecar,
+            variants={
+                "measured": "from a measured map, smoothed",
+                "model": "modelled, written instead of the measured map",
+            },
+            variant="origin",
+            completed_by="b1",
+            folder="fmap",
+        ),
+        "magnitude": Output(
+            content="magnitude that corresponds to phi0: root sum of squares over the echoes",
+            node="phi0",
+            source="magnitude_file",
+            suffix=None,
+            schema=MagnitudeSidecar,
+            entities={"part": "mag", "desc": "preproc"},
+        ),
+        "mask": Output(
+            content="mask in the grid of the phase",
+            node="phi0",
+            source="mask_file",
+            suffix="mask",
+            schema=MaskSidecar,
+            variants={
+                "brain": "brain mask, imported or made by the app",
+                "signal": "reliable signal, written instead of the brain mask if there is none",
+            },
+            variant="mask_type",
+            completed_by="mask",
+            in_bids=True,
+        ),
+        "dseg": Output(
+            content="tissue labels that the methods used",
+            node="segmentation",
+            source="labels_file",
+            suffix="dseg",
+            schema=SegmentationSidecar,
+            completed_by="segmentation",
+            entities={"seg": "tissue"},
+            in_bids=True,
+        ),
+        "labels": Output(
+            content="names of the tissue labels",
+            node="segmentation",
+            source="table_file",
+            suffix="dseg",
+            entities={"seg": "tissue"},
+            extension=".tsv",
+            in_bids=True,
+        ),
+    }
+)
+"""All derivatives of an acquisition, by the name of the workflow node that writes them."""

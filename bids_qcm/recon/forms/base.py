@@ -1,0 +1,246 @@
+"""Base class of the forms, and the arrays that a form reads and returns."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.recon.kernels import Kernels, Triple
+from bids_qcm.recon.methods import Method
+from bids_qcm.recon.replicates import Noise
+
+if TYPE_CHECKING:
+    from bids_qcm.recon.inversion import GoodnessOfFit
+    from bids_qcm.recon.linear_phase import LinearPhase
+
+EXACT = "exact"
+"""Noise propagation through a method that is linear in the phase."""
+
+EXACT_BUT_MAGNITUDE = "exact for the phase noise, first order for the magnitude noise"
+"""Noise propagation through a linear method whose weights depend on the noisy magnitude."""
+
+QUADRATIC_FIT = (
+    "a three-dimensional quadratic polynomial that was fitted to phi0 within a radius of "
+    "{fit_radius}"
+)
+"""Description of the fit for :meth:`Form.quantity`."""
+
+BYTES_WITHOUT_REPLICATES = 65
+"""Peak memory in bytes per voxel of a method with kernels, if there are no noise replicates."""
+
+# Measured on heads with 1 and 2 mm voxels on one core of a server from 2023.
+_SECONDS_PER_PAIR = 0.7e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Volumes:
+    """Input volumes from which the Laplacian is computed.
+
+    Attributes
+    ----------
+    phase : ndarray of float64, shape (X, Y, Z)
+        phi0 in rad, unwrapped, finite everywhere.
+    support : ndarray of int32, shape (X, Y, Z)
+        Only voxels with the same number are combined; voxels with 0 are not used.
+    voxel_size : tuple of 3 floats
+        Voxel size in mm.
+    zscore : ndarray of float32, shape (X, Y, Z), or None
+        z-scored magnitude, if the method uses magnitude weights.
+    noise : Noise or None
+        Noise of the phase and the magnitude, if it is known.
+    b1_squared : ndarray of float64, shape (X, Y, Z), or None
+        Square of the magnitude of B1+ in any unit, positive in the support; None for a constant.
+    model_error : float
+        Standard deviation in rad of the phase error from effects that the equation neglects, see
+        :class:`bids_qcm.recon.inversion.InverseProblem`.
+    """
+
+    phase: NDArray[np.float64]
+    support: NDArray[np.int32]
+    voxel_size: Triple
+    zscore: NDArray[np.float32] | None = None
+    noise: Noise | None = None
+    b1_squared: NDArray[np.float64] | None = None
+    model_error: float = 0.0
+
+
+class Laplacian(NamedTuple):
+    """Laplacian of the phase, or its counterpart for a known magnitude b of B1+.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (X, Y, Z)
+        The Laplacian, or ``div(b^2 grad(phi0)) / b^2`` if b is known, in rad/m^2; kappa for an
+        inversion. NaN where invalid.
+    std : ndarray of float32, shape (X, Y, Z), or None
+        Noise-induced standard deviation of the values.
+    goodness : GoodnessOfFit or None
+        Goodness of fit of an inversion; None for the other methods.
+    linear_phase : LinearPhase or None
+        Linear phase that was estimated before an inversion; None for the other methods.
+    """
+
+    values: NDArray[np.float32]
+    std: NDArray[np.float32] | None
+    goodness: "GoodnessOfFit | None" = None
+    linear_phase: "LinearPhase | None" = None
+
+
+class Form(ABC):
+    """A form of the methods: how to compute it, what it needs and costs, and how to describe it.
+
+    Attributes
+    ----------
+    title : str
+        Name of the form in the methods text: "the ... methods".
+    introduction : str
+        Sentence of the methods text about the form, with citations such as ``[@voigt2011]``; empty
+        for no sentence.
+    effect_of_labels : str
+        Effect of tissue labels in the methods text: "with ...".
+    needs_noise : bool
+        Whether the form needs the phase noise for the map itself.
+    needs_three_dimensions : bool
+        Whether the form cannot be computed in-plane.
+    uses_b1_by_default : bool
+        Whether the form uses the magnitude of B1+ with ``--b1 auto``.
+    parameters : mapping of str to float
+        Constants of the form, by attribute of :class:`~bids_qcm.bids.sidecar_schema.MapSidecar`.
+    """
+
+    title: ClassVar[str]
+    introduction: ClassVar[str] = ""
+    effect_of_labels: ClassVar[str] = "a restriction to voxels of the same tissue"
+    needs_noise: ClassVar[bool] = False
+    needs_three_dimensions: ClassVar[bool] = False
+    uses_b1_by_default: ClassVar[bool] = False
+    parameters: ClassVar[Mapping[str, float]] = MappingProxyType({})
+
+    @abstractmethod
+    def compute(
+        self, volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
+    ) -> Laplacian:
+        """Compute the Laplacian of the phase by a method of this form.
+
+        Parameters
+        ----------
+        volumes : Volumes
+        method : Method
+        kernels : Kernels
+        uncertainty : bool
+            Whether to compute the standard deviation, if the volumes include the noise.
+
+        Returns
+        -------
+        Laplacian
+
+        Raises
+        ------
+        ValueError
+            If the form needs the noise and the volumes do not include it.
+        """
+
+    def std_at(
+        self, volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """Compute the standard deviation of a sample of voxels, to choose automatic radii.
+
+        A form without kernels does not need this function.
+
+        Parameters
+        ----------
+        volumes : Volumes
+            Input volumes, including the noise.
+        method : Method
+        kernels : Kernels
+        at : ndarray of bool, shape (X, Y, Z)
+            The sample.
+
+        Returns
+        -------
+        ndarray of float32, shape (X, Y, Z)
+            Standard deviation in rad/m^2; NaN where invalid. Values outside the sample are ignored.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def quantity(self, method: Method) -> str:
+        """Return the quantity that a method computes, for the sentence "It computed ...".
+
+        Attributes of the sidecar in braces, such as ``{fit_radius}``, are replaced by their values.
+        """
+
+    @abstractmethod
+    def propagation(self, method: Method) -> str:
+        """Return how the standard deviation is computed from the noise.
+
+        This is the value of the sidecar field ``Propagation``. The methods text says: "The phase
+        noise was propagated through the ... methods by ...".
+        """
+
+    @abstractmethod
+    def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
+        """Return the peak memory in bytes for each voxel of the volume.
+
+        Parameters
+        ----------
+        method : Method
+        noise : bool
+            Whether the noise is given.
+        """
+
+    @abstractmethod
+    def seconds_per_voxel(
+        self,
+        method: Method,
+        kernels: Kernels,
+        voxel_size: Triple,
+        *,
+        noise: bool,
+        uncertainty: bool,
+    ) -> float:
+        """Return the processor time in s for each voxel of the mask.
+
+        Parameters
+        ----------
+        method : Method
+        kernels : Kernels
+            The largest kernels that may be chosen.
+        voxel_size : tuple of 3 floats
+            Voxel size in mm.
+        noise : bool
+            Whether the noise is given.
+        uncertainty : bool
+            Whether the standard deviation is computed.
+        """
+
+    def is_compiled(self, method: Method) -> bool:
+        """Whether a method runs compiled loops, whose import needs memory."""
+        return True
+
+
+def seconds_of_kernels(kernels: Kernels, voxel_size: Triple) -> float:
+    """Return the processor time in s for each voxel of the mask to apply the kernels once.
+
+    The time of a kernel is assumed to be proportional to its number of voxels.
+
+    Parameters
+    ----------
+    kernels : Kernels
+    voxel_size : tuple of 3 floats
+        Voxel size in mm.
+    """
+    radii = (kernels.fit_radius, kernels.integral_radius)
+    pairs = sum(n_voxels_within(radius, voxel_size) for radius in radii if radius is not None)
+    return pairs * _SECONDS_PER_PAIR
+
+
+def n_voxels_within(radius: Triple, voxel_size: Triple) -> float:
+    """Estimate the number of voxels in an ellipsoid, or in an ellipse if a radius is 0."""
+    semi_axes = [r / d for r, d in zip(radius, voxel_size, strict=True) if r > 0]
+    return math.prod(semi_axes) * (4 / 3 if len(semi_axes) == 3 else 1) * math.pi

@@ -1,0 +1,206 @@
+"""The integral form: the flux of the gradient through a closed surface."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+
+from bids_qcm.recon.arguments import require
+from bids_qcm.recon.finite_difference import fd_gradient
+from bids_qcm.recon.forms.base import (
+    BYTES_WITHOUT_REPLICATES,
+    QUADRATIC_FIT,
+    Form,
+    Laplacian,
+    Volumes,
+    seconds_of_kernels,
+)
+from bids_qcm.recon.kernels import Kernels, Triple
+from bids_qcm.recon.methods import Method
+from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
+from bids_qcm.recon.replicates import REPLICATES, replicate_std, select_at_spacing
+from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
+
+# Spacing of the voxels with noise replicates, as a share of the integral radius: over this
+# distance, the standard deviation hardly changes.
+_SPACING_PER_REACH = 1 / 6
+_LARGEST_SPACING = 3
+
+# Number of replicates for each voxel of the sample from which automatic radii are chosen.
+_SAMPLE_REPLICATES = 16
+
+# Peak memory in bytes per voxel while noise replicates are computed, and their time relative to the
+# time of the map.
+_BYTES_OF_REPLICATES = 240
+_TIME_OF_REPLICATES = 10
+
+
+class IntegralForm(Form):
+    """Methods that compute the Laplacian as a closed surface integral of the gradient."""
+
+    title = "integral"
+    introduction = (
+        "The integral methods compute the Laplacian as the flux of the gradient of phi0 through a "
+        "closed surface, divided by the enclosed volume."
+    )
+
+    def compute(
+        self, volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
+    ) -> Laplacian:
+        """Compute the integral, and its standard deviation from noise replicates."""
+        laplacian = integrate(volumes, method, kernels)
+        if volumes.noise is None or not uncertainty:
+            return Laplacian(laplacian, None)
+        radius = require(kernels.integral_radius, "an integral radius")
+        reach = min(radius[a] / volumes.voxel_size[a] for a in kernels.axes)
+        spacing = min(max(int(reach * _SPACING_PER_REACH), 1), _LARGEST_SPACING)
+        at = select_at_spacing(volumes.support, spacing) if spacing > 1 else None
+        std = _std(volumes, method, kernels, laplacian, at, REPLICATES, spacing)
+        return Laplacian(laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std))
+
+    def std_at(
+        self, volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """Estimate the standard deviation of a sample of voxels from few noise replicates."""
+        # include the neighbours of sampled voxels, because replicate_std averages over neighbours
+        at = maximum_filter(at, 3) & (volumes.support != 0)
+        laplacian = integrate(volumes, method, kernels, at)
+        return _std(volumes, method, kernels, laplacian, at, _SAMPLE_REPLICATES)
+
+    def quantity(self, method: Method) -> str:
+        """Return the quantity that a method computes."""
+        fitted = method.derivative == "fit"
+        gradient = f"the gradient of {QUADRATIC_FIT}" if fitted else "central differences"
+        return f"the surface integral, within a radius of {{integral_radius}}, of {gradient}"
+
+    def propagation(self, method: Method) -> str:
+        """Return how the standard deviation follows from the noise."""
+        return f"{REPLICATES} noise replicates"
+
+    def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
+        """Return the peak memory in bytes for each voxel of the volume."""
+        return _BYTES_OF_REPLICATES if noise else BYTES_WITHOUT_REPLICATES
+
+    def seconds_per_voxel(
+        self,
+        method: Method,
+        kernels: Kernels,
+        voxel_size: Triple,
+        *,
+        noise: bool,
+        uncertainty: bool,
+    ) -> float:
+        """Return the processor time in s for each voxel of the mask."""
+        seconds = seconds_of_kernels(kernels, voxel_size)
+        return seconds * (1 + _TIME_OF_REPLICATES) if noise else seconds
+
+
+FORM = IntegralForm()
+
+
+def integrate(
+    volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Integrate the gradient of the phase around every voxel, or around the voxels of `at`.
+
+    Parameters
+    ----------
+    volumes : Volumes
+    method : Method
+        A method of the integral form.
+    kernels : Kernels
+    at : ndarray of bool, shape (X, Y, Z), optional
+        Voxels to integrate around; default: all voxels of the support.
+
+    Returns
+    -------
+    ndarray of float32, shape (X, Y, Z)
+        Laplacian in rad/m^2, or its counterpart for a known magnitude of B1+; NaN where invalid.
+    """
+    support, voxel_size, zscore = volumes.support, volumes.voxel_size, volumes.zscore
+    variance = None
+    if method.derivative == "fit":
+        fit = fit_quadratic(
+            volumes.phase.astype(np.float32),
+            support,
+            voxel_size=voxel_size,
+            radius=require(kernels.fit_radius, "a fit radius"),
+            zscore=zscore,
+            gradient_variance=method.weighs_pairs,
+        )
+        gradient, variance = require(fit.gradient, "a gradient"), fit.gradient_variance
+    else:
+        gradient = fd_gradient(volumes.phase, support != 0, voxel_size, kernels.axes)
+    return integrate_surface(
+        gradient,
+        support,
+        zscore=zscore,
+        variance=variance,
+        at=at,
+        **_geometry(volumes, kernels),
+    )
+
+
+def _geometry(volumes: Volumes, kernels: Kernels) -> dict[str, Any]:
+    squared = volumes.b1_squared
+    return {
+        "b1_squared": None if squared is None else squared.astype(np.float32),
+        "voxel_size": volumes.voxel_size,
+        "radius": kernels.integral_radius,
+        "axes": kernels.axes,
+    }
+
+
+def _std(
+    volumes: Volumes,
+    method: Method,
+    kernels: Kernels,
+    laplacian: NDArray[np.float32],
+    at: NDArray[np.bool_] | None,
+    replicates: int,
+    spacing: int = 1,
+) -> NDArray[np.float32]:
+    """Estimate the standard deviation of an integral from noise replicates."""
+    support, voxel_size = volumes.support, volumes.voxel_size
+
+    def estimate(
+        phases: Sequence[NDArray[np.float32]],
+        zscore: NDArray[np.float32] | None,
+        at: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        variance = None
+        if method.derivative == "fit":
+            gradients, variance = fit_gradients(
+                phases,
+                support,
+                voxel_size=voxel_size,
+                radius=require(kernels.fit_radius, "a fit radius"),
+                zscore=zscore,
+            )
+        else:
+            inside = support != 0
+            gradients = np.stack(
+                [fd_gradient(p, inside, voxel_size, kernels.axes)[:, inside] for p in phases]
+            )
+        return integrate_gradients(
+            gradients,
+            support,
+            zscore=zscore,
+            variance=variance if method.weighs_pairs else None,
+            at=at,
+            **_geometry(volumes, kernels),
+        )
+
+    return replicate_std(
+        estimate,
+        volumes.phase.astype(np.float32),
+        laplacian,
+        support,
+        require(volumes.noise, "noise"),
+        volumes.zscore,
+        at=at,
+        spacing=spacing,
+        replicates=replicates,
+    )

@@ -1,0 +1,188 @@
+"""The inversion form: the conductivity whose phase fits phi0 best."""
+
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+from bids_qcm.recon.arguments import require
+from bids_qcm.recon.forms.base import Form, Laplacian, Volumes
+from bids_qcm.recon.forms.integral import integrate
+from bids_qcm.recon.inversion import (
+    COARSEST_SIZE,
+    INVERSION_REPLICATES,
+    REPLICATE_SIZE,
+    SMOOTHNESS,
+    InverseProblem,
+    invert,
+)
+from bids_qcm.recon.kernels import Kernels, Triple, as_triple
+from bids_qcm.recon.linear_phase import (
+    UNKNOWN_LINEAR_PHASE,
+    LinearPhase,
+    add_disagreement,
+    estimate_linear_phase,
+    make_linear_phase,
+)
+from bids_qcm.recon.methods import METHODS, Method
+
+# Method of the first map from which a linear phase is estimated, by (has magnitude, has tissues).
+# integral-ivw is not in the table, because its kernels are too small for the large voxels of this
+# estimate.
+_FIRST_MAP = {
+    (False, False): "integral-mag-ivw",
+    (True, False): "integral-mag-ivw",
+    (False, True): "integral-seg-ivw",
+    (True, True): "integral-magseg-ivw",
+}
+
+_BYTES = 400
+
+# Processor time in s per voxel of the mask, for a map and for its standard deviation. Measured on
+# heads with 1 and 2 mm voxels on one core of a server from 2023.
+_SECONDS = 14e-6
+_SECONDS_OF_STD = 28e-6
+
+
+class InversionForm(Form):
+    """Methods that invert the equation of the phase in all voxels at once."""
+
+    title = "inversion"
+    introduction = (
+        "The inversion methods solve the convection-reaction equation [@gurler2017] for the "
+        "conductivity of all voxels simultaneously."
+    )
+    effect_of_labels = "weaker smoothing across tissue boundaries"
+    needs_noise = True
+    needs_three_dimensions = True
+    uses_b1_by_default = True
+    parameters = MappingProxyType({"smoothness": SMOOTHNESS})
+
+    def compute(
+        self, volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
+    ) -> Laplacian:
+        """Remove the linear phase and invert the rest of the phase.
+
+        Raises
+        ------
+        ValueError
+            If the volumes do not include a positive phase noise.
+        """
+        problem = _inverse_problem(volumes, method)
+        linear = find_linear_phase(problem)
+        removed = make_linear_phase(linear.posterior_mean, problem.phase.shape, problem.voxel_size)
+        problem = replace(
+            problem, phase=problem.phase - removed, linear_phase_error=tuple(linear.standard_error)
+        )
+        return Laplacian(*invert(problem, uncertainty=uncertainty), linear)
+
+    def quantity(self, method: Method) -> str:
+        """Return the quantity that a method computes."""
+        return (
+            "the conductivity whose phase best fits phi0 relative to the phase noise (Huber loss), "
+            "regularised by {smoothness} times the squared gradient of the logarithm of the "
+            "conductivity"
+        )
+
+    def propagation(self, method: Method) -> str:
+        """Return how the standard deviation follows from the noise."""
+        return f"{INVERSION_REPLICATES} noise replicates, to first order"
+
+    def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
+        """Return the peak memory in bytes for each voxel of the volume."""
+        return _BYTES
+
+    def seconds_per_voxel(
+        self,
+        method: Method,
+        kernels: Kernels,
+        voxel_size: Triple,
+        *,
+        noise: bool,
+        uncertainty: bool,
+    ) -> float:
+        """Return the processor time in s for each voxel of the mask."""
+        if not uncertainty:
+            return _SECONDS
+        # the standard deviation is computed on merged voxels if voxels are small
+        share = 1 if min(voxel_size) >= REPLICATE_SIZE else 1 / 8
+        return _SECONDS + share * _SECONDS_OF_STD
+
+
+FORM = InversionForm()
+
+
+def _inverse_problem(volumes: Volumes, method: Method) -> InverseProblem:
+    inside = volumes.support != 0
+    if volumes.noise is None or not (volumes.noise.phase[inside] > 0).all():
+        raise ValueError(f"{method.name} needs a phase noise that is positive in the mask")
+    precision = np.zeros(inside.shape)
+    precision[inside] = volumes.noise.phase[inside].astype(np.float64) ** -2
+    return InverseProblem(
+        volumes.phase,
+        precision,
+        volumes.support,
+        volumes.voxel_size,
+        volumes.zscore,
+        volumes.b1_squared,
+        volumes.model_error,
+    )
+
+
+def find_linear_phase(problem: InverseProblem) -> LinearPhase:
+    """Estimate the linear phase in the data of an inversion, from a first map with kernels.
+
+    Parameters
+    ----------
+    problem : InverseProblem
+
+    Returns
+    -------
+    LinearPhase
+        The estimate without tissues. If there are tissues, the covariance also accounts for its
+        difference from the estimate with tissues. The result is UNKNOWN_LINEAR_PHASE if the mask is
+        too small, or if the median of the first map is not positive.
+
+    Notes
+    -----
+    The estimate uses voxels of 3 to 6 mm, which are smaller than the kernels. If the voxels are
+    larger, the kernels grow with the voxels.
+    """
+    while 2 * max(problem.voxel_size) <= COARSEST_SIZE:
+        problem = problem.coarser()
+    inside = problem.inside
+    method = METHODS[_FIRST_MAP[problem.zscore is not None, problem.has_tissues]]
+    first = integrate(
+        Volumes(
+            np.where(inside, problem.phase, 0),
+            problem.support,
+            problem.voxel_size,
+            None if problem.zscore is None else problem.zscore.astype(np.float32),
+        ),
+        method,
+        _kernels_of(method, problem.voxel_size),
+    )
+    known = first[inside & np.isfinite(first)]
+    if not (known.size and np.median(known) > 0):
+        return UNKNOWN_LINEAR_PHASE
+    estimate = partial(
+        estimate_linear_phase,
+        problem.phase,
+        inside,
+        first,
+        voxel_size=problem.voxel_size,
+        b1_squared=problem.b1_squared,
+    )
+    if not problem.has_tissues:
+        return estimate()
+    return add_disagreement(estimate(), estimate(labels=problem.support))
+
+
+def _kernels_of(method: Method, voxel_size: Triple) -> Kernels:
+    """Return the method's published kernels, enlarged to radii of at least two voxels."""
+    fit, integral = (
+        as_triple([max(require(radius, "kernels"), 2 * size) for size in voxel_size], "radius")
+        for radius in (method.fit_radius, method.integral_radius)
+    )
+    return Kernels(fit, integral, (0, 1, 2))

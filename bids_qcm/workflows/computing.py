@@ -1,0 +1,84 @@
+"""Run the workflow of several acquisitions, and return the outcome of each acquisition."""
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_qcm.bids.planning import Plan
+from bids_qcm.bids.run_records import LOGS, Failure
+from bids_qcm.settings import Settings
+from bids_qcm.workflows.acquisition import write_node_name
+from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf, run_name
+from bids_qcm.workflows.running import Monitor, crash_reports, run_workflow
+
+LOGGER = logging.getLogger("bids_qcm")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of the workflow of one acquisition.
+
+    Attributes
+    ----------
+    plan : Plan
+    methods : tuple of str
+        Methods whose maps were written.
+    failures : tuple of Failure
+        Failed steps; if no step failed, the methods that were not computed.
+    seconds : float
+        Total duration of all steps in s.
+    """
+
+    plan: Plan
+    methods: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    seconds: float
+
+
+def compute_acquisitions(
+    plans: Sequence[Plan], settings: Settings, datasets: Mapping[str, Path]
+) -> list[Outcome]:
+    """Compute and write the maps of several acquisitions in one workflow.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+    settings : Settings
+    datasets : mapping of str to Path
+        Source datasets by name, for the ``Sources`` in the sidecars.
+
+    Returns
+    -------
+    list of Outcome
+        One for each plan. A failed step does not raise an exception.
+    """
+    if settings.clean_workdir:
+        for plan in plans:
+            folder = acquisition_wf_name(plan.acquisition)
+            shutil.rmtree(settings.work_dir / run_name(settings) / folder, ignore_errors=True)
+    workflow = init_bids_qcm_wf(plans=plans, settings=settings, datasets=datasets)
+    monitor = run_workflow(workflow, settings)
+    if monitor.errors:
+        LOGGER.error("crash reports are in %s", settings.output_dir / LOGS)
+    crashes = crash_reports(settings.output_dir / LOGS)
+    return [_outcome(plan, monitor, crashes, settings) for plan in plans]
+
+
+def _outcome(
+    plan: Plan, monitor: Monitor, crashes: Mapping[str, Path], settings: Settings
+) -> Outcome:
+    prefix = f"{acquisition_wf_name(plan.acquisition)}."
+    failures = []
+    for node, error in monitor.errors.items():
+        if node.startswith(prefix):
+            crash = crashes.get(node)
+            report = None if crash is None else crash.relative_to(settings.output_dir).as_posix()
+            failures.append(Failure(node.removeprefix(prefix), error, report))
+    written = [m for m in plan.methods if prefix + write_node_name(m) in monitor.finished]
+    if not failures:
+        missing = [method for method in plan.methods if method not in written]
+        failures = [Failure(method, f"{method} was not computed") for method in missing]
+    seconds = sum(time for node, time in monitor.seconds.items() if node.startswith(prefix))
+    return Outcome(plan, tuple(written), tuple(failures), seconds)

@@ -1,0 +1,75 @@
+"""Nodes that verify their cached results before they use them."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from nipype.interfaces.base.support import InterfaceResult
+from nipype.pipeline import engine
+
+from bids_qcm.bids.derivatives import write_json
+from bids_qcm.bids.errors import OutputError
+
+_CHECKSUMS = "checksums.json"
+
+
+class Node(engine.Node):
+    """nipype node that computes again if a file of its cached result is damaged.
+
+    nipype compares only the inputs with the cache. It would use an output file with other content,
+    and fail on every run if the pickle of the result cannot be read. Here the node writes the
+    checksums of all files in its folder when it has run. Before the next run, before nipype reads
+    any of these files, a folder whose files differ from the checksums is deleted.
+    """
+
+    def run(self, updatehash: bool = False) -> InterfaceResult:
+        """Run the interface, or return its cached result if the files are intact.
+
+        Raises
+        ------
+        OutputError
+            If the folder of the node is a link, whose target nipype would delete.
+        """
+        folder = Path(self.output_dir())
+        named = Path(self.base_dir).resolve().joinpath(*self.fullname.split("."))
+        if folder != named:
+            raise OutputError(
+                named,
+                f"is a link, or is in a linked folder, and leads to {folder}",
+                "delete the link, or choose another --work-dir",
+            )
+        if folder.exists() and not _is_intact(folder):
+            shutil.rmtree(folder)
+        result = super().run(updatehash)
+        # if the cached result was used, the checksums are still there
+        if not (folder / _CHECKSUMS).exists():
+            write_json(folder / _CHECKSUMS, _checksums(folder))
+        return result
+
+
+def _is_intact(folder: Path) -> bool:
+    """Whether the files in a folder are those whose checksums were written."""
+    try:
+        return bool(json.loads((folder / _CHECKSUMS).read_bytes()) == _checksums(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Return the checksum of each file in a folder, which must not contain links.
+
+    Raises
+    ------
+    OSError
+        If the folder contains anything else than files that can be read.
+    """
+    names = sorted(path.name for path in folder.iterdir() if path.name != _CHECKSUMS)
+    return {name: _checksum(folder / name) for name in names}
+
+
+def _checksum(path: Path) -> str:
+    if path.is_symlink():
+        raise OSError(f"{path} is a link")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
