@@ -19,7 +19,7 @@ DEPLOYED = BIDS_QCM_IMAGE=$(IMAGE) BIDS_QCM_SIF=$(SIF) $(BIN)/python -m pytest -
 LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: help demo test test-slow fuzz bench phantom-study lint docs audit lock boutiques dist test-dist test-lowest push-dist \
+.PHONY: help demo test test-slow coverage fuzz bench phantom-study lint docs audit lock boutiques dist test-dist test-lowest push-dist \
 	image test-image test-built-image save-image push-image sif test-apptainer test-slurm clean
 
 help:  ## list the targets
@@ -50,6 +50,12 @@ test-slow: $(VENV)/.installed-dev  ## run the slow tests
 fuzz: $(VENV)/.installed-dev  ## try ten thousand damaged inputs, which takes an hour
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 0 tests/test_fuzz.py
 
+coverage: $(VENV)/.installed-dev  ## run the fast tests, and measure which branches they cover
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n 2 --dist worksteal -m 'not slow' --ignore $(DEPLOYMENT)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@
@@ -67,9 +73,11 @@ phantom-study: $(VENV)/.installed  ## compare the methods on phantoms of both ph
 		--labels true shifted smoothed --field-strength 3
 	$(STUDY) --forward-model convection-reaction --field-strength 3
 
-lint: $(VENV)/.installed-dev  ## check style
+lint: $(VENV)/.installed-dev  ## check style, spelling and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
+	$(BIN)/mypy
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
@@ -135,4 +143,4 @@ test-slurm: sif $(VENV)/.installed-dev  ## run on the Slurm cluster that sbatch 
 	$(DEPLOYED) $(DEPLOYMENT)/test_slurm.py
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) $(DOCS_BUILT) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) $(DOCS_BUILT) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +82,11 @@ class Volume:
         File that the values were read from, for messages; None if they were computed.
     """
 
-    values: NDArray
+    values: NDArray[Any]
     grid: Grid
     path: Path | None = None
+
+    @property
+    def origin(self) -> Path | str:
+        """File of the values for a message, or a description of computed values."""
+        return self.path or "computed values"

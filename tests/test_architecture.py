@@ -5,11 +5,13 @@ import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bids_qcm"
+GUIDE = PACKAGE.parent / "docs" / "developers.md"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ARRAYS_ONLY = ("checks", "recon", "phase", "phantom", "statistics")
 FILES = ("nibabel", "nipype", "bids", "pandas")
@@ -68,7 +70,9 @@ MAY_IMPORT = {
         "segmentation",
         "statistics",
     },
-    "workflows": {"workflows", "interfaces", "bids", "folders", "recon", "settings"},
+    "workflows": {"workflows", "interfaces", "bids", "folders", "grids", "recon", "settings"},
+    "settings": {"physics", "recon"},
+    "data": set(),
     "cli": {
         "cli",
         "workflows",
@@ -93,20 +97,67 @@ def imports(module):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} has a relative import"
             yield node.module
+            if node.module == "bids_qcm":
+                yield from (f"bids_qcm.{alias.name}" for alias in node.names)
+
+
+def wrong_arrows(package, module):
+    """List the imports of a module that its package may not have."""
+    for name in imports(module):
+        top, _, rest = name.partition(".")
+        imported = rest.split(".")[0]
+        ours = top == "bids_qcm" and imported in MAY_IMPORT
+        if (
+            (ours and imported not in MAY_IMPORT[package])
+            or (package in ARRAYS_ONLY and top in FILES)
+            or (package not in ("interfaces", "workflows") and top == "nipype")
+        ):
+            yield name
+
+
+def floors():
+    """Return the packages on each floor of the drawing in the guide, the highest floor first."""
+    drawing = re.search(r"```text\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    return [re.findall(r"\w+", line) for line in drawing.splitlines()]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_data_flows_one_way(module):
     package = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for name in imports(module):
-        top, _, rest = name.partition(".")
-        if top == "bids_qcm" and rest:
-            allowed = MAY_IMPORT.get(package, {"recon", "segmentation", "physics"})
-            assert rest.split(".")[0] in allowed, f"{package} imports {name}"
-        if package in ARRAYS_ONLY:
-            assert top not in FILES, f"{package} imports {name}"
-        if package not in ("interfaces", "workflows"):
-            assert top != "nipype", f"{package} imports {name}"
+    if package != "__init__":
+        assert not list(wrong_arrows(package, module))
+
+
+@pytest.mark.parametrize(
+    ("package", "line", "name"),
+    [
+        ("recon", "from bids_qcm.bids.images import read_grid", "bids_qcm.bids.images"),
+        ("bids", "import bids_qcm.cli.parser", "bids_qcm.cli.parser"),
+        ("phase", "def f():\n    from bids_qcm import recon", "bids_qcm.recon"),
+        ("phantom", "import nibabel.affines", "nibabel.affines"),
+        ("reports", "from nipype import Node", "nipype"),
+    ],
+)
+def test_a_wrong_arrow_is_found(tmp_path, package, line, name):
+    module = tmp_path / "module.py"
+    module.write_text(line)
+    assert list(wrong_arrows(package, module)) == [name]
+
+
+def test_the_guide_draws_all_packages():
+    packages = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert sorted(chain(*floors())) == sorted(packages - {"__init__"}) == sorted(MAY_IMPORT)
+
+
+def test_packages_import_only_from_lower_floors():
+    floor = {package: number for number, names in enumerate(floors()) for package in names}
+    upward = {
+        (package, other)
+        for package, allowed in MAY_IMPORT.items()
+        for other in allowed - {package}
+        if floor[other] <= floor[package]
+    }
+    assert not upward
 
 
 def test_what_is_imported_is_declared():

@@ -103,7 +103,7 @@ def passes(present: Mapping[str, str], filters: Mapping[str, Any]) -> bool:
     )
 
 
-def _matches(present: str | None, wanted: str | int | list | None) -> bool:
+def _matches(present: str | None, wanted: str | int | list[Any] | None) -> bool:
     if isinstance(wanted, list):
         return any(_matches(present, one) for one in wanted)
     query = _query(wanted)
@@ -112,7 +112,7 @@ def _matches(present: str | None, wanted: str | int | list | None) -> bool:
     if present is None:
         return False
     if present.isdecimal() and str(wanted).isdecimal():
-        return int(present) == int(wanted)
+        return int(present) == int(str(wanted))
     return present == str(wanted)
 
 

@@ -129,7 +129,8 @@ def _stored_sizes(image: nib.Nifti1Image) -> NDArray[np.float64]:
             stored = file.read(header.template_dtype.itemsize)
         dtype = header.template_dtype.newbyteorder(header.endianness)
         sizes = np.frombuffer(stored, dtype)["pixdim"][0, 1:4]
-    return np.abs(sizes.astype(float))
+    positive: NDArray[np.float64] = np.abs(sizes.astype(float))
+    return positive
 
 
 def _mm(sizes: NDArray[np.floating]) -> str:

@@ -1,8 +1,9 @@
 """Check the sizes that the header of an image states, before nibabel allocates memory for them."""
 
 import gzip
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -21,7 +22,7 @@ _LARGEST_OFFSET = 16 << 20
 # Largest compression ratio of deflate.
 _LARGEST_RATIO = 1032
 
-_NIFTI_HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_NIFTI_HEADERS: dict[int, type[nib.Nifti1Header]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _LARGEST_HEADER = 540
 _MGH_HEADER = 284
 
@@ -43,13 +44,14 @@ def check_sizes(path: Path) -> None:
     with gzip.open(path) if compressed else path.open("rb") as stream:
         block = stream.read(_LARGEST_HEADER)
         if path.suffix in (".mgz", ".mgh"):
-            header = nib.MGHImage.header_class(block[:_MGH_HEADER], check=False)
-            shape, offset = header["dims"], 0
+            mgh = nib.MGHImage.header_class(block[:_MGH_HEADER], check=False)
+            shape, offset, dtype = mgh["dims"], 0.0, mgh.get_data_dtype()
         else:
             header = _nifti_header(block)
             if header is None:
                 return
             shape, offset = header.get_data_shape(), float(header["vox_offset"])
+            dtype = header.get_data_dtype()
             _check_extensions(path, stream, header, offset)
     n_voxels = int(np.prod([max(int(n), 0) for n in shape], dtype=object))
     if n_voxels > _MOST_VOXELS:
@@ -58,7 +60,7 @@ def check_sizes(path: Path) -> None:
             f"has {n_voxels:.3g} voxels, and at most {_MOST_VOXELS:.3g} are read",
             "convert it again, or use an image with larger voxels",
         )
-    stated = offset + n_voxels * header.get_data_dtype().itemsize
+    stated = offset + n_voxels * dtype.itemsize
     if stated > path.stat().st_size * (_LARGEST_RATIO if compressed else 1):
         raise InputError(
             path,
@@ -76,7 +78,7 @@ def _nifti_header(block: bytes) -> nib.Nifti1Header | None:
 
 
 def _check_extensions(
-    path: Path, stream: BinaryIO, header: nib.Nifti1Header, offset: float
+    path: Path, stream: BufferedIOBase, header: nib.Nifti1Header, offset: float
 ) -> None:
     """Check the size of each header extension, because nibabel reads all of them."""
     remedy = "convert it again"
@@ -89,7 +91,7 @@ def _check_extensions(
     if stream.read(4)[:1] in (b"", b"\0"):
         return
     position += 4
-    order = "little" if header.endianness == "<" else "big"
+    order: Literal["little", "big"] = "little" if header.endianness == "<" else "big"
     # nibabel reads extensions up to the end of the file if the offset is not after the header.
     while offset - position >= 16 or offset < position == header.sizeof_hdr + 4:
         size = int.from_bytes(stream.read(4), order, signed=True)

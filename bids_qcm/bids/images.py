@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from glob import escape
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar, cast
 from uuid import uuid4
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
@@ -23,6 +24,8 @@ from bids_qcm.bids.geometry import check_axes, check_geometry
 from bids_qcm.bids.image_sizes import COMPRESSED, check_sizes
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.phase import PhaseUnits, to_radians
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _NO_INTEGERS = "has values that are not 32-bit integers"
 
@@ -51,7 +54,7 @@ class StoredImage:
         Scaling from the header; 1 and 0 if the header has no scaling.
     """
 
-    values: NDArray
+    values: NDArray[Any]
     slope: float
     intercept: float
 
@@ -109,7 +112,8 @@ def read_stored(path: Path) -> StoredImage:
     image = _load(path)
     try:
         values = _read_unscaled(path, image)
-        slope, intercept = image.dataobj.slope, image.dataobj.inter
+        proxy = _proxy(image)
+        slope, intercept = proxy.slope, proxy.inter
     except gzip.BadGzipFile as error:
         raise InputError(
             path,
@@ -142,7 +146,7 @@ def require_intact(path: Path) -> None:
     """
     try:
         if path.name.endswith(".nii.gz"):
-            stored = _load(path).dataobj
+            stored = _proxy(_load(path))
             with gzip.open(path) as stream:
                 n_bytes = sum(map(len, iter(lambda: stream.read(_CHUNK_BYTES), b"")))
             complete = n_bytes >= stored.offset + math.prod(stored.shape) * stored.dtype.itemsize
@@ -234,7 +238,7 @@ def read_integers(path: Path) -> NDArray[np.int32]:
     limits = np.iinfo(np.int32)
     if not np.isfinite(values).all() or values.min() < limits.min or values.max() > limits.max:
         raise InputError(path, _NO_INTEGERS, "store integer labels")
-    whole = np.rint(values).astype(np.int32)
+    whole: NDArray[np.int32] = np.rint(values).astype(np.int32)
     if np.any(np.abs(values - whole) > _ROUNDING):
         raise InputError(path, _NO_INTEGERS, "store integer labels")
     return whole
@@ -258,7 +262,7 @@ def to_canonical(volume: Volume) -> Volume:
     return Volume(values, Grid(values.shape, affine), volume.path)
 
 
-def write_image(path: Path, values: NDArray, like: Path) -> None:
+def write_image(path: Path, values: NDArray[Any], like: Path) -> None:
     """Write values as an image with the geometry of another image.
 
     Parameters
@@ -277,7 +281,7 @@ def write_image(path: Path, values: NDArray, like: Path) -> None:
 
 def save_array(
     path: Path,
-    values: NDArray,
+    values: NDArray[Any],
     affine: NDArray[np.floating],
     slope: float = 1.0,
     intercept: float = 0.0,
@@ -354,18 +358,25 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:3] if all(n == 1 for n in shape[3:]) else shape
 
 
-def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray:
+def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray[Any]:
     """Return the stored values; a compressed file is read to its end to verify its checksum.
 
     nibabel stops reading after the last value, so it never verifies the checksum at the end.
     """
     if not path.name.endswith(COMPRESSED):
-        return np.asanyarray(image.dataobj.get_unscaled())
+        in_place: NDArray[Any] = np.asanyarray(_proxy(image).get_unscaled())
+        return in_place
     with gzip.open(path) as stream:
-        values = np.asanyarray(type(image).from_stream(stream).dataobj.get_unscaled())
+        values: NDArray[Any] = np.asanyarray(_proxy(type(image).from_stream(stream)).get_unscaled())
         while stream.read(_CHUNK_BYTES):
             pass
     return values
+
+
+def _proxy(image: nib.Nifti1Image | nib.MGHImage) -> ArrayProxy:
+    """Return the array proxy of an image that was read from a file."""
+    # nibabel declares the type that images in memory have in common with images in files
+    return cast(ArrayProxy, image.dataobj)
 
 
 def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:

@@ -137,7 +137,7 @@ class Plan:
     def expects_head(self) -> bool:
         """Whether the sidecar names the head, or a T1w image other than the phase was found."""
         own = {path for echo in self.echoes for path in echo.files}
-        beside = "T1w" in self.mask_origins and self.mask.path not in own
+        beside = self.mask is not None and "T1w" in self.mask_origins and self.mask.path not in own
         return bool(self.shows_head) or beside
 
     @property
@@ -403,7 +403,7 @@ def _sequence_warnings(
             "effects, which bias the conductivity. Acquire several echoes, a spin echo or bSSFP"
         )
     axis = slice_axis(sidecar)
-    if axis in axes and grid.shape[axis] > 1:
+    if axis is not None and axis in axes and grid.shape[axis] > 1:
         in_plane = " ".join("0" if one == axis else "R" for one in range(3))
         warnings.append(
             f"{acquisition.name}: a 2-D acquisition of {grid.shape[axis]} slices. A constant phase "

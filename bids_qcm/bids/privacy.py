@@ -56,7 +56,9 @@ def without_paths(text: str, places: Mapping[str, str]) -> str:
     """
     # A dataset may lie inside another folder, so the longest path is replaced first.
     for folder in sorted(places, key=len, reverse=True):
-        text = re.sub(rf"{re.escape(folder)}(?:/|(?![\w.-]))", lambda _, f=folder: places[f], text)
+        # a backslash in a replacement has a meaning of its own
+        place = places[folder].replace("\\", r"\\")
+        text = re.sub(rf"{re.escape(folder)}(?:/|(?![\w.-]))", place, text)
     return _FOLDERS.sub("", text)
 
 

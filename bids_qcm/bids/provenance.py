@@ -76,9 +76,9 @@ def planned_sidecar(
         None if the output has no sidecar, or if a node makes the whole sidecar.
     """
     match output:
-        case "condmap":
+        case "condmap" if method is not None:
             return condmap_metadata(plan, settings, datasets, method)
-        case "condstd":
+        case "condstd" if method is not None:
             return condstd_metadata(plan, settings, datasets, method)
         case "condstats":
             return dict(CONDSTATS)
@@ -107,7 +107,7 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
         Fields of a JSON sidecar.
     """
     sources = [path for echo in plan.echoes for path in echo.files]
-    echo_times = [echo.time for echo in plan.echoes]
+    echo_times = [echo.time for echo in plan.echoes if echo.time is not None]
     return Phi0Sidecar(
         description="Phase at echo time zero, unwrapped, sign applied",
         units="rad",
@@ -119,7 +119,7 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
         imaging_frequency_source=plan.frequency_source,
         warnings=list(plan.warnings),
         software_versions=software_versions(),
-        echo_time=None if None in echo_times else echo_times,
+        echo_time=echo_times if len(echo_times) == len(plan.echoes) else None,
     ).to_dict()
 
 
@@ -160,9 +160,10 @@ def condmap_metadata(
         b1_map="none",
         b1_map_requested=settings.b1,
     )
+    parameters: dict[str, Any] = dict(form_of(METHODS[method]).parameters)
     of_method = MapSidecar(
         magnitude_delta=MAGNITUDE_DELTA if METHODS[method].uses_magnitude else None,
-        **form_of(METHODS[method]).parameters,
+        **parameters,
     )
     of_labels = _confidence(plan) | plan.segmentation_alignment.describe() if uses_labels else {}
     return merge(phi0, of_map.to_dict()) | of_method.to_dict() | of_labels

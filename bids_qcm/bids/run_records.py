@@ -13,7 +13,7 @@ from bids_qcm.bids.names import join_name, parse_name
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.bids.sidecars import is_number
 
-_Kind = TypeVar("_Kind")
+_Kind = TypeVar("_Kind", "Failure", "RunRecord")
 
 LOGS = "logs"
 """Folder of a derivative dataset with run records, crash reports and the methods text."""

@@ -175,5 +175,6 @@ def _texts(metadata: Mapping[str, Any], field: str) -> list[str]:
 
 def _seconds(metadata: Mapping[str, Any], field: str) -> float | None:
     value = metadata.get(field)
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return float(value) if usable else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    return None

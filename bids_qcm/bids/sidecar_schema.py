@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, NamedTuple, Self, get_args, get_type_hints
 
+from bids_qcm.checks.verdict import Colour
+
 NULL: Any = object()
 """Value of a field that is written as null; a field that is None is not written."""
 
@@ -48,7 +50,8 @@ class Fields:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object, with the keys in the order of the attributes."""
-        values = ((one.key, getattr(self, one.attribute)) for one in list_fields(type(self)))
+        own = list_fields(type(self))  # type: ignore[arg-type]  # mypy issue 11470: classes are hashable
+        values = ((one.key, getattr(self, one.attribute)) for one in own)
         return {key: _to_json(value) for key, value in values if value is not None}
 
     @classmethod
@@ -60,12 +63,8 @@ class Fields:
         content : mapping
             JSON object. A missing field becomes None, and unknown keys are ignored.
         """
-        return cls(
-            **{
-                one.attribute: _from_json(content.get(one.key), one.nested)
-                for one in list_fields(cls)
-            }
-        )
+        own = list_fields(cls)  # type: ignore[arg-type]  # as in to_dict
+        return cls(**{one.attribute: _from_json(content.get(one.key), one.nested) for one in own})
 
 
 @cache
@@ -449,7 +448,7 @@ class CondmapSidecar(MapSidecar):
         "for each tissue: median divided by the literature value at this frequency",
     ] = None
     verdict: Annotated[
-        str | None,
+        Colour | None,
         "`green`, `amber` or `red`: verdict on this map alone, without the disagreement with "
         "other methods",
     ] = None

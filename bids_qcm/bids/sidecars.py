@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
@@ -196,7 +196,7 @@ def shows_head(metadata: Mapping[str, Any]) -> bool | None:
     return any(word in body_part for word in _HEAD_WORDS)
 
 
-def is_number(value: Any) -> bool:  # noqa: ANN401
+def is_number(value: Any) -> TypeGuard[float]:  # noqa: ANN401
     """Whether a sidecar value is a finite number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 from bids_qcm.recon.b1_smoothing import MEASURED, SMOOTHING_MM, SmoothB1, smooth_b1
+from bids_qcm.recon.kernels import as_triple
 
 RELATIVE_RANGE = (0.2, 2.5)
 """Plausible range of the median ``|B1+|``, relative to the nominal ``|B1+|``. In heads, the median
@@ -301,7 +302,7 @@ def _shared_detail(
     # subsample to about 2 mm, which still resolves the tissues
     steps = [max(1, round(_DETAIL_MM / size)) for size in voxel_size]
     coarse = tuple(slice(None, None, step) for step in steps)
-    size = tuple(size * step for size, step in zip(voxel_size, steps, strict=True))
+    size = as_triple([d * step for d, step in zip(voxel_size, steps, strict=True)], "voxel size")
     if not known[coarse].any():
         return 0.0
     one, other = (_detail(volume[coarse], known[coarse], size) for volume in (b1_map, magnitude))

@@ -134,7 +134,8 @@ def check_curvature(
         return []
     laplacians = np.array([one.laplacian for one in curvatures])
     typical = laplacians[0] if len(echoes) == 2 else float(np.median(laplacians))
-    error = float(np.hypot(*sorted(one.standard_error for one in curvatures)[-2:]))
+    *_, second, largest = sorted(one.standard_error for one in curvatures)
+    error = float(np.hypot(second, largest))
     ratios = laplacians / (typical or np.inf)
     low, high = CURVATURE_RANGE
     outside = ((ratios < low) | (ratios > high)) & (

@@ -54,15 +54,15 @@ def check_mask(
         Share of the mask that has signal; 0 for an empty mask.
     problem : MaskProblem or None
     """
-    n_voxels = np.count_nonzero(mask)
-    covered = np.count_nonzero(mask & signal) / max(1, n_voxels)
+    n_voxels = int(np.count_nonzero(mask))
+    covered = float(np.count_nonzero(mask & signal) / max(1, n_voxels))
     if n_voxels < LEAST_VOXELS:
         problem = f"has {n_voxels} voxels in the grid of the phase, too few for any kernel"
         return covered, MaskProblem(problem, "use a mask of the whole brain", True)
     if covered >= EXPECTED_COVERAGE:
         return covered, None
     problem = f"has signal in only {covered:.0%} of its voxels"
-    outside = np.count_nonzero(signal & ~mask) / max(1, np.count_nonzero(~mask))
+    outside = np.count_nonzero(signal & ~mask) / max(1, int(np.count_nonzero(~mask)))
     if covered < min(LEAST_COVERAGE, outside):
         problem += f", and {outside:.0%} of the other voxels have signal: the mask looks inverted"
     remedy = (

@@ -48,7 +48,7 @@ def incoherent_fraction(
     strong = values > STRONG * typical_signal(values)
     strong &= ~blank_phase(np.where(known, phase, 0))
     incoherent = strong & (phase_coherence(phase, strong, axes) < LEAST_COHERENCE)
-    return np.count_nonzero(incoherent) / max(1, np.count_nonzero(strong))
+    return np.count_nonzero(incoherent) / max(1, int(np.count_nonzero(strong)))
 
 
 def check_coherence(

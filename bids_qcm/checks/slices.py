@@ -27,7 +27,7 @@ class Jump(NamedTuple):
     ----------
     axis : int
         Axis along which slices are stacked.
-    index : int
+    slice_index : int
         Index of the slice before the jump.
     size : float
         Phase offset that is common to all voxels of the slice, rad.
@@ -37,7 +37,7 @@ class Jump(NamedTuple):
     """
 
     axis: int
-    index: int
+    slice_index: int
     size: float
     reverses: bool
 
@@ -72,7 +72,7 @@ def find_jumps(
         unit = unit_signal(signal, mask)
         for axis in range(3):
             for jump in _jumps_along(unit, mask, axis):
-                found.setdefault((jump.axis, jump.index), jump)
+                found.setdefault((jump.axis, jump.slice_index), jump)
     return sorted(found.values())
 
 
@@ -104,7 +104,7 @@ def check_slices(
         if not along or (axis not in in_plane and not reversing):
             continue
         named = ", ".join(
-            f"{jump.index} and {jump.index + 1} ({jump.size:+.2f} rad)"
+            f"{jump.slice_index} and {jump.slice_index + 1} ({jump.size:+.2f} rad)"
             for jump in along[:_MOST_NAMED]
         )
         more = f" and {len(along) - _MOST_NAMED} more pairs" if len(along) > _MOST_NAMED else ""

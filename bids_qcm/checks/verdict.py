@@ -130,7 +130,7 @@ def judge(evidence: Evidence) -> Verdict:
         *_fit(evidence),
         *_limitations(evidence),
     ]
-    colour = max((reason.colour for reason in reasons), key=COLOURS.index, default="green")
+    colour: Colour = max((reason.colour for reason in reasons), key=COLOURS.index, default="green")
     reasons.sort(key=lambda reason: -COLOURS.index(reason.colour))
     return Verdict(colour, tuple(reason.text for reason in reasons))
 
@@ -225,9 +225,9 @@ def _implausible(evidence: Evidence) -> Iterator[Reason]:
     if colour != "green":
         yield Reason(colour, text)
     ratio = evidence.noise_ratio
-    if colour := _above(ratio, NOISE_RATIO):
+    if noise_colour := _above(ratio, NOISE_RATIO):
         yield Reason(
-            colour,
+            noise_colour,
             f"the noise standard deviation is {ratio:.1f} times the conductivity in the median "
             "voxel; average over regions, or use larger kernels",
         )

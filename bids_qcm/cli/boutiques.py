@@ -63,10 +63,10 @@ def _describe(action: argparse.Action) -> dict[str, Any]:
     """Return the Boutiques input that describes one argument."""
     flag = next((option for option in action.option_strings if option.startswith("--")), None)
     name = (flag or action.dest).strip("-").replace("-", "_")
-    described = {
+    described: dict[str, Any] = {
         "id": name,
         "name": name.replace("_", " "),
-        "description": action.help % vars(action),
+        "description": (action.help or "") % vars(action),
         "value-key": f"[{name.upper()}]",
         "optional": not action.required,
         "type": "String",

@@ -63,7 +63,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
             parser.error(
                 f"argument --dry-run: not allowed with --{flag}, which computes no maps either"
             )
-    slurm_arguments = ()
+    slurm_arguments: tuple[str, ...] = ()
     if options.write_slurm:
         # the module of the scripts imports numerical libraries
         from bids_qcm.cli.slurm import task_arguments
@@ -448,10 +448,11 @@ def _radius(
         return None
     if numbers == ["auto"]:
         return "auto"
-    if "auto" in numbers:
+    radii = [one for one in numbers if not isinstance(one, str)]
+    if len(radii) < len(numbers):
         parser.error(f"{flag} takes either auto or one or three numbers in mm")
     try:
-        return as_triple(numbers, flag)
+        return as_triple(radii, flag)
     except ValueError as error:
         parser.error(str(error))
 

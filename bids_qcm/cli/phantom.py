@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        status: int = arguments.run(arguments)
+        return status
     except InputError as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return status_of(error)

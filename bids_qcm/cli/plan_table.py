@@ -65,7 +65,7 @@ def _row(plan: Plan, settings: Settings, time: float) -> dict[str, str | int]:
 
 
 def _mask(plan: Plan) -> str:
-    if plan.mask_origins[0] == "derivative":
+    if plan.mask is not None and plan.mask_origins[0] == "derivative":
         return _file_in_dataset(plan.mask)
     names = {"T1w": "brain (T1w)", "template": "brain (template)", "signal": "reliable signal"}
     return names[plan.mask_origins[0]]
@@ -73,7 +73,7 @@ def _mask(plan: Plan) -> str:
 
 def _b1(plan: Plan, settings: Settings) -> str:
     origin = plan.b1_origins[0] if plan.b1_origins else "none"
-    if origin != "measured":
+    if plan.b1 is None or origin != "measured":
         return origin
     # the table shows the dataset name that --b1 accepts
     raw = plan.b1.dataset == settings.bids_dir

@@ -183,10 +183,10 @@ def _write_pages(participants: Sequence[str], settings: Settings, summary: Summa
 
 def _in_pool(
     n_workers: int, participants: Sequence[str], output_dir: Path, sessions: int | None
-) -> dict[str, Future]:
+) -> dict[str, Future[_Written]]:
     """Write pages in a new pool of processes; return a completed future for each participant."""
     context = multiprocessing.get_context("forkserver")
-    futures = {}
+    futures: dict[str, Future[_Written]] = {}
     with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
         for name in participants:
             try:
@@ -205,9 +205,12 @@ def _write_page(participant: str, output_dir: Path, sessions: int | None) -> _Wr
     return write_participant_pages(output_dir, participant, sessions)
 
 
-def _call(function: Callable[..., _Written], *arguments: Any) -> Future:  # noqa: ANN401
+def _call(
+    function: Callable[..., _Written],
+    *arguments: Any,  # noqa: ANN401
+) -> Future[_Written]:
     """Call a function in this process and return its result or exception as a completed future."""
-    future: Future = Future()
+    future: Future[_Written] = Future()
     try:
         future.set_result(function(*arguments))
     except Exception as error:
@@ -215,7 +218,7 @@ def _call(function: Callable[..., _Written], *arguments: Any) -> Future:  # noqa
     return future
 
 
-def _log_report(name: str, future: Future, summary: Summary) -> None:
+def _log_report(name: str, future: Future[_Written], summary: Summary) -> None:
     """Log the files of a report, or log its error and add the report to the failed reports."""
     error = future.exception()
     if error is None:

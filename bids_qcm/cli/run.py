@@ -128,7 +128,7 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     plans = summary.add_planning_results(results, already_logged=True)
     if settings.slurm_dir is not None:
         if plans:
-            write_slurm_scripts(plans, settings)
+            write_slurm_scripts(plans, settings, settings.slurm_dir)
     elif not settings.dry_run:
         datasets = {"raw": settings.bids_dir, **derivatives}
         write_dataset_files(settings.output_dir, datasets)

@@ -1,7 +1,7 @@
 """Scoring of conductivity maps of a phantom against the truth (``bids-qcm-phantom score``)."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -149,7 +149,7 @@ def _as_text(scores: Mapping[str, Score], truth: PhantomTruth) -> str:
     """Return the scores of one source as text, in tables with one row for each method."""
     names = truth.tissue_names
     with_truth = {"truth": score(truth.arrays.conductivity, truth.arrays), **scores}
-    tables = {
+    tables: dict[str, dict[str, dict[Hashable, float]]] = {
         "Error over the brain": {
             name: {
                 "MAE, S/m": one.brain.mae,
@@ -177,6 +177,6 @@ def _as_text(scores: Mapping[str, Score], truth: PhantomTruth) -> str:
     )
 
 
-def _table(rows: Mapping[str, Mapping]) -> str:
+def _table(rows: dict[str, dict[Hashable, float]]) -> str:
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table.to_string(float_format="{:.3f}".format, na_rep="-")

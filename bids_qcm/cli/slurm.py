@@ -60,7 +60,7 @@ def task_arguments(argv: Sequence[str]) -> tuple[str, ...]:
     return tuple(parser.parse_known_args(argv)[1])
 
 
-def write_slurm_scripts(plans: Sequence[Plan], settings: Settings) -> None:
+def write_slurm_scripts(plans: Sequence[Plan], settings: Settings, folder: Path) -> None:
     """Write Slurm scripts that compute the plans and request the memory that the plans need.
 
     Parameters
@@ -68,9 +68,10 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings) -> None:
     plans : sequence of Plan
         At least one plan.
     settings : Settings
-        Settings of the run. Its ``slurm_dir`` is the folder to write to.
+        Settings of the run.
+    folder : Path
+        Folder to write to.
     """
-    folder = settings.slurm_dir
     labels = sorted({plan.acquisition.subject for plan in plans})
     peak_gb = max(acquisition_gb(plan, settings) for plan in plans)
     nodes_gb = settings.memory_gb or peak_gb * SCHEDULER_MARGIN
@@ -90,7 +91,7 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings) -> None:
         "n_participants": len(labels),
         "nodes_megabytes": round(nodes_gb * 1000),
     }
-    needs = {
+    needs: dict[str, dict[str, int]] = {
         "participant": {"cpus": settings.omp_nthreads, "megabytes": _megabytes(nodes_gb)},
         "group": {"cpus": 1, "megabytes": _megabytes(0)},
     }

@@ -182,7 +182,8 @@ def _log_verdict(name: str, verdict: Verdict | None) -> None:
 
 def _log_mask(name: str, sidecar: MaskSidecar) -> None:
     """Log the origin of the mask and how well the mask fits the image."""
-    parts = [f"{sidecar.mask_type} mask from the {_ORIGINS[sidecar.mask_origin]}"]
+    origin = _ORIGINS.get(sidecar.mask_origin or "", "unknown source")
+    parts = [f"{sidecar.mask_type} mask from the {origin}"]
     if sidecar.mask_overlap is not None:
         parts.append(f"signal in {sidecar.mask_overlap:.0%} of the mask")
     if sidecar.mutual_information is not None:
@@ -196,9 +197,10 @@ def _log_mask(name: str, sidecar: MaskSidecar) -> None:
 
 def _log_segmentation(name: str, sidecar: SegmentationSidecar) -> None:
     """Log the tissue volumes of the segmentation and its alignment with the phase."""
-    volumes = ", ".join(f"{tissue} {ml:.0f} ml" for tissue, ml in sidecar.tissue_volumes.items())
+    of_tissues = sidecar.tissue_volumes or {}
+    volumes = ", ".join(f"{tissue} {ml:.0f} ml" for tissue, ml in of_tissues.items())
     LOGGER.info("%s: segmentation with %s", name, volumes)
-    if sidecar.registered_shift is not None:
+    if sidecar.registered_shift is not None and sidecar.coregistration is not None:
         LOGGER.info(
             "%s: aligned by the %s: the registration moves the head by %.1f mm and changes the "
             "mutual information from %.3f to %.3f",

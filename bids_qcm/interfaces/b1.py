@@ -143,7 +143,8 @@ class MakeB1(CheckedInterface):
         return None, B1Sidecar()
 
     def _read(self, path: str) -> NDArray[np.bool_]:
-        return read_integers(Path(path)) != 0
+        mask: NDArray[np.bool_] = read_integers(Path(path)) != 0
+        return mask
 
 
 _NOT_USED = {

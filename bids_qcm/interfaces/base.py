@@ -96,7 +96,8 @@ class CheckedInterface(SimpleInterface):
     def _list_outputs(self) -> dict[str, Any]:
         if not self._results:
             raise FileNotFoundError("the cached outputs were deleted")
-        return self._results
+        results: dict[str, Any] = self._results
+        return results
 
 
 def rounded(value: float | None) -> float | None:

@@ -59,7 +59,8 @@ class MakeMask(CheckedInterface):
     output_spec = _MakeMaskOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        inputs, failures = self.inputs, []
+        inputs = self.inputs
+        failures: list[str] = []
         for origin in inputs.origins:
             try:
                 mask, measured = getattr(self, f"_from_{origin.lower()}")()
@@ -159,7 +160,8 @@ class MakeMask(CheckedInterface):
         return self._signal(), {}
 
     def _signal(self) -> NDArray[np.bool_]:
-        return read_integers(Path(self.inputs.signal_file)) != 0
+        signal: NDArray[np.bool_] = read_integers(Path(self.inputs.signal_file)) != 0
+        return signal
 
 
 _NOT_USED = {

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bids_qcm.grids import Grid
 
@@ -44,7 +44,7 @@ class IsotropicGrid(Grid):
         return self.origin[axis] + self.resolution * np.arange(self.shape[axis])
 
 
-def grid_around(low: np.ndarray, high: np.ndarray, resolution: float, margin: int) -> IsotropicGrid:
+def grid_around(low: ArrayLike, high: ArrayLike, resolution: float, margin: int) -> IsotropicGrid:
     """Return the smallest grid that covers a box and a margin.
 
     Parameters

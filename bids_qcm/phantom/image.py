@@ -1,6 +1,7 @@
 """Simulation of a scanner's complex images from anatomy and phase."""
 
 import math
+from functools import reduce
 
 import numpy as np
 
@@ -135,4 +136,4 @@ def _receive_bias(grid: IsotropicGrid) -> np.ndarray:
 
 def _squared_distance(grid: IsotropicGrid, centre: tuple[float, float, float]) -> np.ndarray:
     """Return the squared distance of each voxel from a point, mm^2."""
-    return sum(np.ix_(*((grid.centres(axis) - centre[axis]) ** 2 for axis in range(3))))
+    return reduce(np.add, np.ix_(*((grid.centres(axis) - centre[axis]) ** 2 for axis in range(3))))

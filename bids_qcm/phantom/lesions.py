@@ -1,6 +1,7 @@
 """Spherical tumour and small lesions of known position, size and conductivity."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from scipy import ndimage
@@ -67,7 +68,7 @@ class Ball:
             ((grid.centres(a)[where[a], None] + steps - self.centre[a]) ** 2).ravel()
             for a in range(3)
         ]
-        inside = sum(np.ix_(*squares)) <= (self.diameter / 2) ** 2
+        inside = reduce(np.add, np.ix_(*squares)) <= (self.diameter / 2) ** 2
         blocks = inside.reshape(*(n for w in within for n in (int(w.sum()), _SUBVOXELS)))
         return where, blocks.mean(axis=(1, 3, 5), dtype=np.float32)
 

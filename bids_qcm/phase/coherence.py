@@ -1,9 +1,12 @@
 """Coherence of the phase between neighbouring voxels."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+_Scalar = TypeVar("_Scalar", np.float32, np.uint8)
 
 # Marks voxels without a coherence: a mean of cosines is never below -1.
 _UNKNOWN = np.float32(-2)
@@ -90,7 +93,7 @@ def _coherence_along(
     return np.divide(total, count, out=np.full(where.shape, _UNKNOWN), where=count > 0)
 
 
-def _block_sum(values: NDArray) -> NDArray:
+def _block_sum(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
     """Return the sum over the 3 x 3 x 3 block around each voxel.
 
     The sum of a mask is at most 27, so uint8 does not overflow. This function is several times as

@@ -97,7 +97,7 @@ def compute_phi0(
     series = complex_echoes(magnitudes, phases, echo_times, mask)
     misfit: tuple[float, ...] = ()
     if len(series.echoes) == 1:
-        relative = 1 / np.where(mask, magnitude, 1)
+        relative: NDArray[np.floating] = 1 / np.where(mask, magnitude, 1)
         wrapped = np.angle(series.echoes[0])
     else:
         lines = fit_echo_lines(series.echoes, echo_times, mask)

@@ -1,6 +1,7 @@
 """Phase difference between the odd and even echoes of a bipolar readout."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ class Alternation(NamedTuple):
     def phase(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return the constant and linear phase on a grid, in rad."""
         ramps = (g * np.arange(n) for g, n in zip(self.gradient, shape, strict=True))
-        return (self.constant + sum(np.ix_(*ramps))).astype(np.float32)
+        return (self.constant + reduce(np.add, np.ix_(*ramps))).astype(np.float32)
 
 
 def find_alternation(
@@ -79,7 +80,7 @@ def find_alternation(
     times = np.asarray(echo_times, dtype=np.float64)
     order = np.argsort(times)
     odd, even = order[::2], order[1::2]
-    lines = fit_echo_lines([echoes[k] for k in odd], times[odd], mask)
+    lines = fit_echo_lines([echoes[k] for k in odd], times[odd].tolist(), mask)
     difference = np.zeros(mask.shape, np.complex64)
     for k in even:
         signal = echoes[k][lines.mask]

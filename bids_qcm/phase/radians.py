@@ -77,7 +77,7 @@ _NAMED_UNITS = {"rad": 1.0, "mrad": 1e-3}
 
 
 def recognise_units(
-    stored: NDArray,
+    stored: NDArray[np.number],
     slope: float = 1.0,
     intercept: float = 0.0,
     *,
@@ -161,8 +161,8 @@ def _units_of_range(
         )
     # values that fill a cycle of radians are in radians, whatever the sidecar says
     if not _fills_cycle(low, high) or units == "rad":
-        named = _NAMED_UNITS.get(units or "")
-        if named is not None and (high - low) * named <= _WRAPPED_RANGE:
+        named = None if units is None else _NAMED_UNITS.get(units)
+        if units is not None and named is not None and (high - low) * named <= _WRAPPED_RANGE:
             return PhaseUnits(units, named)
         for vendor in _VENDOR_RANGES:
             if vendor.matches(low, high):
@@ -185,7 +185,7 @@ def _units_of_range(
 
 
 def to_radians(
-    stored: NDArray, slope: float, intercept: float, units: PhaseUnits
+    stored: NDArray[np.number], slope: float, intercept: float, units: PhaseUnits
 ) -> NDArray[np.float32]:
     """Convert a phase image to radians.
 
@@ -217,7 +217,7 @@ def _chosen_units(phase_units: str | float) -> PhaseUnits:
 
 def _contradiction(
     chosen: PhaseUnits,
-    stored: NDArray,
+    stored: NDArray[np.number],
     slope: float,
     intercept: float,
     span: tuple[float, float],

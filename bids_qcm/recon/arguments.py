@@ -1,10 +1,14 @@
 """Checks of array arguments that several functions share."""
 
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_Given = TypeVar("_Given")
 
-def as_volume(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
+
+def as_volume(volume: ArrayLike, phase: NDArray[Any], name: str) -> NDArray[Any]:
     """Check that a volume has the shape of the phase, and return it as an array.
 
     Parameters
@@ -23,3 +27,22 @@ def as_volume(volume: ArrayLike, phase: NDArray, name: str) -> NDArray:
     if array.shape != phase.shape:
         raise ValueError(f"{name} has shape {array.shape}, but the phase has {phase.shape}")
     return array
+
+
+def require(value: _Given | None, name: str) -> _Given:
+    """Return a value that only some methods need, but that this one does.
+
+    Parameters
+    ----------
+    value : any
+    name : str
+        Name of the value in the message.
+
+    Raises
+    ------
+    ValueError
+        If the value is None.
+    """
+    if value is None:
+        raise ValueError(f"the method needs {name}")
+    return value

@@ -2,7 +2,7 @@
 
 import math
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -163,7 +163,7 @@ def model_b1(
     coarse = block_reduce(inside, cell, np.mean) >= 0.5
     field = _solve(
         coarse,
-        tuple(s * n for s, n in zip(size, cell, strict=True)),
+        as_triple([s * n for s, n in zip(size, cell, strict=True)], "voxel size"),
         _squared_wave_number(
             frequency,
             head.conductivity if conductivity is None else conductivity,
@@ -214,13 +214,15 @@ def _solve(
         return (multigrid.cycle(values.real) + 1j * multigrid.cycle(values.imag))[inner]
 
     shape = (np.count_nonzero(inner),) * 2
+    # Any, because the stubs of gmres ask for a real preconditioner even if A is complex
+    preconditioner: LinearOperator[Any] = LinearOperator(shape, precondition, dtype=np.complex128)
     change, failure = gmres(
         LinearOperator(shape, helmholtz, dtype=np.complex128),
-        np.full(shape[0], squared_wave_number),
+        np.full(shape[0], squared_wave_number, dtype=np.complex128),
         rtol=_TOLERANCE,
         restart=_RESTART,
         maxiter=_CYCLES,
-        M=LinearOperator(shape, precondition, dtype=np.complex128),
+        M=preconditioner,
     )
     if failure:
         raise RuntimeError("the field of the homogeneous body did not converge")

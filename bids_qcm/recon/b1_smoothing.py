@@ -97,7 +97,7 @@ def smooth_b1(
     size = np.array(as_triple(voxel_size, "voxel size"))
     sd = fwhm / _FWHM_PER_SD / size
     values, weight = (ndimage.gaussian_filter(v, sd, mode="constant") for v in (amount, share))
-    n_voxels = max(1, np.count_nonzero(inside))
+    n_voxels = max(1, int(np.count_nonzero(inside)))
     missing = np.count_nonzero(share[inside] < MEASURED) / n_voxels
     remote = np.count_nonzero(weight[inside] < _REMOTE_WEIGHT) / n_voxels
     for power in range(_MOST_KERNELS):

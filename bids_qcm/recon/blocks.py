@@ -8,11 +8,14 @@ wait for each other.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.recon.compiling import compiled
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 LANES = 64
 """Largest number of voxels in a block of the fit.
@@ -27,7 +30,9 @@ _VECTOR = 16
 _BEYOND = _VECTOR + 3
 
 
-def blocks_of(support: NDArray, most_lanes: int = LANES) -> NDArray[np.intp]:
+def blocks_of(
+    support: NDArray[np.int32] | NDArray[np.bool_], most_lanes: int = LANES
+) -> NDArray[np.intp]:
     """Cover the support with blocks along the last axis.
 
     Parameters
@@ -95,7 +100,7 @@ def zeros_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
     return aligned((longest + 3) * lanes, np.float32)
 
 
-def padded(volume: NDArray, margin: tuple[int, int, int]) -> NDArray:
+def padded(volume: NDArray[_Scalar], margin: tuple[int, int, int]) -> NDArray[_Scalar]:
     """Pad a volume with zeros, so that a kernel at any voxel of any block stays inside.
 
     Parameters
@@ -113,7 +118,9 @@ def padded(volume: NDArray, margin: tuple[int, int, int]) -> NDArray:
     return np.pad(np.ascontiguousarray(volume), [(x, x), (y, y), (z, z + _BEYOND)])
 
 
-def padded_all(volumes: Sequence[NDArray], margin: tuple[int, int, int]) -> NDArray:
+def padded_all(
+    volumes: Sequence[NDArray[_Scalar]], margin: tuple[int, int, int]
+) -> NDArray[_Scalar]:
     """Pad several volumes of one shape and dtype with :func:`padded`, one at a time.
 
     Returns

@@ -27,14 +27,14 @@ Threads that count references to the same array wait for each other.
 _PARTS_PER_THREAD = 32
 
 
-def compiled(**options: Any) -> Callable[[Callable], Callable]:  # noqa: ANN401
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: ANN401
     """Compile a function with numba, and cache its machine code on disk where possible.
 
     The compiled function releases the global interpreter lock. If no cache folder can be written,
     for example in a read-only container without a home, each process compiles the function again.
     """
 
-    def decorate(function: Callable) -> Callable:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         dispatcher = numba.njit(nogil=True, **options)(function)
         # numba has no public way to choose the cache
         with suppress(RuntimeError, OSError):
@@ -45,8 +45,8 @@ def compiled(**options: Any) -> Callable[[Callable], Callable]:  # noqa: ANN401
 
 
 def in_threads(
-    loop: Callable,
-    items: NDArray,
+    loop: Callable[..., None],
+    items: NDArray[Any],
     *arguments: Any,  # noqa: ANN401
     parts_per_thread: int = _PARTS_PER_THREAD,
 ) -> None:

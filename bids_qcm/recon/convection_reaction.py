@@ -85,7 +85,7 @@ class ConvectionReaction:
         b1_squared: NDArray[np.float64] | None = None,
     ) -> None:
         self.inner = inner_voxels(inside)
-        self.source = self.inner * (1.0 if b1_squared is None else b1_squared)
+        self.source = np.where(self.inner, 1.0 if b1_squared is None else b1_squared, 0.0)
         self._inside = inside
         self.voxel_size = voxel_size
         self._kappa = np.where(inside, np.exp(log_kappa), 0)
@@ -104,7 +104,7 @@ class ConvectionReaction:
             self._share.append(share)
         self.divergence = PairOperator(self.links, self.inner)
 
-    def excess(self, phase: NDArray[np.floating]) -> NDArray[np.float64]:
+    def excess(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``b^2 - div(b^2 grad(phi) / kappa)`` at the inner voxels, 0 elsewhere."""
         return self.source + np.where(self.inner, graph_laplacian(self.links, phase), 0)
 

@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from bids_qcm.physics import PhaseType
 from bids_qcm.recon.convection_reaction import ConvectionReaction, inner_voxels
-from bids_qcm.recon.kernels import Triple
+from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.linear_phase import make_linear_phase
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
-from bids_qcm.recon.multipliers import MultiplierSystem
+from bids_qcm.recon.multipliers import FixedMapSystem, GaussNewtonSystem
 from bids_qcm.recon.neighbours import Links, graph_laplacian, neighbours, sum_of_cells
 from bids_qcm.recon.replicates import mean_of_similar
 from bids_qcm.recon.tissue_prior import TissuePrior
@@ -108,7 +108,7 @@ class InverseProblem:
     @property
     def has_tissues(self) -> bool:
         """Whether the mask is divided into tissues."""
-        return np.ptp(self.support[self.inside]) > 0
+        return bool(np.ptp(self.support[self.inside]) > 0)
 
     @property
     def to_mean(self) -> float:
@@ -136,7 +136,7 @@ class InverseProblem:
         precision = sum_of_cells(self.precision)
         phase = sum_of_cells(self.precision * self.phase)
 
-        def mean(values: NDArray[np.floating] | None) -> NDArray[np.floating] | None:
+        def mean(values: NDArray[np.floating] | None) -> NDArray[np.float64] | None:
             if values is None:
                 return None
             return sum_of_cells(np.where(self.inside, values, 0)) / np.maximum(count, 1)
@@ -145,7 +145,7 @@ class InverseProblem:
             np.divide(phase, precision, out=np.zeros(kept.shape), where=kept),
             np.where(kept, precision, 0),
             np.where(kept, _most_frequent(self.support), 0),
-            tuple(2 * size for size in self.voxel_size),
+            as_triple([2 * size for size in self.voxel_size], "voxel size"),
             mean(self.zscore),
             mean(self.b1_squared),
             self.model_error,
@@ -194,8 +194,6 @@ class Inversion(NamedTuple):
     goodness: GoodnessOfFit
 
 
-# BLAS threads would wait for each other, because the vector products are too short for threads
-@threadpool_limits.wrap(limits=1, user_api="blas")
 def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
     """Find the conductivity map that explains the phase and is smooth within tissues.
 
@@ -230,7 +228,7 @@ def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
     standard deviation of 16 % (11 % for balls of 10 mm).
 
     The minimum is found with Gauss-Newton steps (see
-    :class:`~bids_qcm.recon.multipliers.MultiplierSystem`) on grids from voxels of at most 6 mm to
+    :class:`~bids_qcm.recon.multipliers.GaussNewtonSystem`) on grids from voxels of at most 6 mm to
     the given voxels. The standard deviation is estimated from noise replicates, which are
     propagated through the Gauss-Newton equations at the minimum. The replicates use the finest grid
     whose voxels are 2 mm or larger, or the coarsest grid if there is none.
@@ -251,6 +249,12 @@ def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
     .. [2] Hutchinson MF. A stochastic estimator of the trace of the influence matrix for Laplacian
        smoothing splines. Commun Stat Simul Comput 1990. doi:10.1080/03610919008812866
     """
+    # BLAS threads would wait for each other, because the vector products are too short for threads
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _invert(problem, uncertainty)
+
+
+def _invert(problem: InverseProblem, uncertainty: bool) -> Inversion:
     levels = _levels(problem)
     replicated = [one for one in levels if min(one.voxel_size) >= REPLICATE_SIZE]
     for_std = (replicated or levels[-1:])[0] if uncertainty else None
@@ -365,7 +369,9 @@ class _Fit:
             if np.abs(change[self.problem.inside]).mean() < _SMALL_CHANGE:
                 return
 
-    def response(self, noise: NDArray[np.float64], system: MultiplierSystem) -> NDArray[np.float32]:
+    def response(
+        self, noise: NDArray[np.float64], system: GaussNewtonSystem
+    ) -> NDArray[np.float32]:
         """Return the first-order change of log(kappa) that phase noise causes."""
         return system.change(self._minus_divergence(noise), energy=_REPLICATE_ENERGY).log_kappa
 
@@ -402,10 +408,10 @@ class _Fit:
         """
         return self._state.equation.excess(phase) - self._state.equation.source
 
-    def system(self) -> MultiplierSystem:
+    def system(self) -> GaussNewtonSystem:
         """Return the normal equations at the current map."""
         state = self._state
-        return MultiplierSystem(state.equation, self._variance, self._prior, state.phase)
+        return GaussNewtonSystem(state.equation, self._variance, self._prior, state.phase)
 
     def _gauss_newton_step(self) -> NDArray[np.float64]:
         """Return the Gauss-Newton step of log(kappa)."""
@@ -445,9 +451,9 @@ class _Fit:
         cost = self._misfit(phase) + self._prior_cost(log_kappa)
         return _State(log_kappa, equation, phase, multipliers, cost)
 
-    def _fixed_map_system(self, equation: ConvectionReaction) -> MultiplierSystem:
+    def _fixed_map_system(self, equation: ConvectionReaction) -> FixedMapSystem:
         """Return the normal equations for the phase of a fixed map."""
-        return MultiplierSystem(equation, self._variance)
+        return FixedMapSystem(equation, self._variance)
 
     def _prior_cost(self, log_kappa: NDArray[np.float64]) -> float:
         """Return the prior's term of the cost."""
@@ -508,7 +514,8 @@ def _parts_with_inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _most_frequent(support: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the most frequent number other than 0 in each cell of 2 x 2 x 2 voxels."""
-    found, most = np.int32(0), np.float64(0)
+    cells = [-(-n // 2) for n in support.shape]
+    found, most = np.zeros(cells, np.int32), np.zeros(cells)
     for number in np.unique(support[support != 0]):
         count = sum_of_cells((support == number).astype(np.float64))
         found = np.where(count > most, number, found)

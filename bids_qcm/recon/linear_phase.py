@@ -180,7 +180,7 @@ def estimate_linear_phase(
     squared = np.where(inside, squared, 1)
     equation = ConvectionReaction(inside, size, np.log(first), squared)
     design, residual, voxels = _regression(equation, np.where(inside, phi0, 0), size)
-    return _estimate(design, residual, voxels * size / _BLOCK_MM)
+    return _estimate(design, residual, voxels * np.array(size) / _BLOCK_MM)
 
 
 def add_disagreement(first: LinearPhase, second: LinearPhase) -> LinearPhase:
@@ -205,7 +205,9 @@ def add_disagreement(first: LinearPhase, second: LinearPhase) -> LinearPhase:
 
 
 def _of_tissues(
-    kappa: NDArray, inside: NDArray[np.bool_], labels: NDArray | None
+    kappa: NDArray[np.floating],
+    inside: NDArray[np.bool_],
+    labels: NDArray[np.integer] | None,
 ) -> NDArray[np.float64]:
     """Return the median kappa of each tissue at its voxels.
 
@@ -235,8 +237,8 @@ def _regression(
     """
     inner = equation.inner
     sd = [max(_SMOOTHING_MM / size, _LEAST_SMOOTHING) for size in voxel_size]
-    kept = ndimage.distance_transform_edt(np.pad(inner, 1), sampling=voxel_size)[1:-1, 1:-1, 1:-1]
-    kept = kept > max(s * size for s, size in zip(sd, voxel_size, strict=True))
+    depth = ndimage.distance_transform_edt(np.pad(inner, 1), sampling=voxel_size)
+    kept = depth[1:-1, 1:-1, 1:-1] > max(s * size for s, size in zip(sd, voxel_size, strict=True))
 
     def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return ndimage.gaussian_filter(np.where(inner, values, 0), sd)[kept]
@@ -260,11 +262,15 @@ def _estimate(
 
     `places` contains the position of each row in units of blocks, (n, 3).
     """
-    jackknifes = [_jackknife(design, residual, (places + shift).astype(int)) for shift in _SHIFTS]
-    if any(covariance is None for covariance in jackknifes):
-        return UNKNOWN_LINEAR_PHASE
+    jackknifes = []
+    for shift in _SHIFTS:
+        covariance = _jackknife(design, residual, (places + shift).astype(int))
+        if covariance is None:
+            return UNKNOWN_LINEAR_PHASE
+        jackknifes.append(covariance)
     solution = np.linalg.solve(design.T @ design, design.T @ residual)
-    estimate, covariance = solution[:3], np.mean(jackknifes, axis=0)[:3, :3]
+    estimate = solution[:3].astype(np.float64)
+    covariance = np.mean(jackknifes, axis=0)[:3, :3]
     explained = float(np.var(design[:, :3] @ estimate) / np.var(residual))
     return LinearPhase(estimate, covariance, posterior_mean(estimate, covariance), explained)
 
@@ -276,7 +282,9 @@ def _jackknife(
 
     The result is None if there are too few blocks.
     """
-    number = np.ravel_multi_index(blocks.T, blocks.max(axis=0) + 1) if len(blocks) else []
+    if not len(blocks):
+        return None
+    number = np.ravel_multi_index(tuple(blocks.T), blocks.max(axis=0) + 1)
     found, which = np.unique(number, return_inverse=True)
     n_blocks = len(found)
     if n_blocks < _FEWEST_BLOCKS:

@@ -26,70 +26,50 @@ class Change(NamedTuple):
     Attributes
     ----------
     log_kappa : ndarray of float32, shape (X, Y, Z)
-        u of the :class:`MultiplierSystem`.
+        u of the :class:`GaussNewtonSystem`.
     multipliers : ndarray of float32, shape (X, Y, Z)
-        y of the :class:`MultiplierSystem`.
+        y of the :class:`GaussNewtonSystem`.
     """
 
     log_kappa: NDArray[np.float32]
     multipliers: NDArray[np.float32]
 
 
-class MultiplierSystem:
-    """The minimum of ``(phi - d) . V^-1 (phi - d) / 2 + u . Q u / 2`` under a linear equation.
+class FixedMapSystem:
+    """The phase nearest to the measured phase that obeys the equation of a fixed map.
 
-    The equation, linearised, is ``A phi + b^2 + B u = 0``, where A is ``-div(b^2 grad() / kappa)``
-    and B is the derivative with respect to log(kappa). V is the variance of the measured phase d,
-    and Q is the prior's precision of u = log(kappa). At the minimum, ``phi = d - V A' y`` and ``u =
-    m - Q^+ B' y``. The multipliers y and the mean m solve ``(A V A' + B Q^+ B') y - m B 1 = A d +
-    b^2`` and ``1 . B' y = 0``. The only matrix that is inverted is Q, which is well conditioned. A
-    step does not require a solution of the phase's equation.
+    The phase minimises ``(phi - d) . V^-1 (phi - d) / 2`` under the equation ``A phi + b^2 = 0``,
+    where A is ``-div(b^2 grad() / kappa)`` and V is the variance of the measured phase d. At the
+    minimum, ``phi = d - V A' y``. The multipliers y solve ``A V A' y = A d + b^2``.
 
     Parameters
     ----------
     equation : ConvectionReaction
     variance : ndarray of float64, shape (X, Y, Z)
         V in rad^2, positive in the mask, 0 outside it.
-    prior : TissuePrior, optional
-        Prior of log(kappa). Without a prior, u is 0.
-    phase : ndarray of float64, shape (X, Y, Z), optional
-        Phase at which the equation is linearised in log(kappa); required with a prior.
+    shift : ndarray of float64, shape (X, Y, Z), or float
+        Diagonal s of the preconditioner.
 
     Attributes
     ----------
     spread : PairOperator
         Returns ``V A' y``.
-    by_log_kappa : PairOperator
-        Returns ``B u``; exists only with a prior.
 
     Notes
     -----
     The system is solved by conjugate gradients. The preconditioner consists of two V-cycles for
-    ``(A + s) V (A + s)`` with a diagonal s. On a plane wave with wave number k, A V A' acts as
-    multiplication by k^4 v / kappa^2. B Q^+ B' acts as multiplication by (1 + (k . grad(phi) /
-    kappa)^2) / (prior's precision at k), which depends much less on k. If c is this number at one k
-    and s^2 V = c, ``(A + s) V (A + s)`` is between one and two times ``A V A' + c``.
+    ``(A + s) V (A + s)``.
     """
 
     def __init__(
         self,
         equation: ConvectionReaction,
         variance: NDArray[np.float64],
-        prior: TissuePrior | None = None,
-        phase: NDArray[np.float64] | None = None,
+        shift: NDArray[np.float64] | float = 0.0,
     ) -> None:
-        self._equation, self._prior = equation, prior
+        self._equation = equation
         self.spread = equation.divergence_transposed(variance)
-        self._precision = np.divide(
-            1, variance, out=np.zeros(variance.shape), where=variance > 0
-        ).astype(np.float32)
-        shift: NDArray[np.float64] | float = 0.0
-        if prior is not None:
-            self.by_log_kappa, self._transposed = equation.by_log_kappa(phase)
-            gradient = equation.squared_gradient(phase)
-            wave = equation.source**2 * (1 + gradient * _WAVE_NUMBER**2 / 3)
-            weight = wave / (_PRIOR_PRECISION * np.prod(equation.voxel_size))
-            shift = np.sqrt(weight * self._precision)
+        self._precision = _precision(variance)
         self._smoother = Multigrid(equation.links, equation.inner, shift)
 
     def solve(
@@ -120,6 +100,64 @@ class MultiplierSystem:
             start=start,
         ).values
 
+    def _energy_scale(self, right: NDArray[np.floating]) -> float:
+        right = right.astype(np.float32)
+        return min(
+            float(np.vdot(right, self._precondition(right))),
+            float(np.count_nonzero(self._equation.inner)),
+        )
+
+    def _precondition(self, residual: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._smoother.cycle(self._precision * self._smoother.cycle(residual))
+
+
+class GaussNewtonSystem(FixedMapSystem):
+    """The minimum of ``(phi - d) . V^-1 (phi - d) / 2 + u . Q u / 2`` under a linear equation.
+
+    The equation, linearised, is ``A phi + b^2 + B u = 0``, where B is the derivative with respect
+    to log(kappa), and Q is the prior's precision of u = log(kappa). The rest is as in
+    :class:`FixedMapSystem`. At the minimum, ``phi = d - V A' y`` and ``u = m - Q^+ B' y``. The
+    multipliers y and the mean m solve ``(A V A' + B Q^+ B') y - m B 1 = A d + b^2`` and ``1 . B' y
+    = 0``. The only matrix that is inverted is Q, which is well conditioned. A step does not require
+    a solution of the phase's equation.
+
+    Parameters
+    ----------
+    equation : ConvectionReaction
+    variance : ndarray of float64, shape (X, Y, Z)
+        V in rad^2, positive in the mask, 0 outside it.
+    prior : TissuePrior
+        Prior of log(kappa).
+    phase : ndarray of float64, shape (X, Y, Z)
+        Phase at which the equation is linearised in log(kappa).
+
+    Attributes
+    ----------
+    by_log_kappa : PairOperator
+        Returns ``B u``.
+
+    Notes
+    -----
+    On a plane wave with wave number k, A V A' acts as multiplication by k^4 v / kappa^2. B Q^+ B'
+    acts as multiplication by (1 + (k . grad(phi) / kappa)^2) / (prior's precision at k), which
+    depends much less on k. If c is this number at one k and s^2 V = c, ``(A + s) V (A + s)`` is
+    between one and two times ``A V A' + c``.
+    """
+
+    def __init__(
+        self,
+        equation: ConvectionReaction,
+        variance: NDArray[np.float64],
+        prior: TissuePrior,
+        phase: NDArray[np.float64],
+    ) -> None:
+        gradient = equation.squared_gradient(phase)
+        wave = equation.source**2 * (1 + gradient * _WAVE_NUMBER**2 / 3)
+        weight = wave / (_PRIOR_PRECISION * np.prod(equation.voxel_size))
+        super().__init__(equation, variance, np.sqrt(weight * _precision(variance)))
+        self._prior = prior
+        self.by_log_kappa, self._transposed = equation.by_log_kappa(phase)
+
     def change(
         self,
         right: NDArray[np.float64],
@@ -127,7 +165,7 @@ class MultiplierSystem:
         energy: float,
         start: NDArray[np.float32] | None = None,
     ) -> Change:
-        """Return log(kappa) and the multipliers; the parameters are as in :meth:`solve`."""
+        """Return log(kappa) and the multipliers; the parameters are as in ``solve``."""
         level = self.by_log_kappa(np.ones(right.shape, np.float32))
         direction = self._precondition(level)
         length = float(np.vdot(level, direction))
@@ -143,13 +181,12 @@ class MultiplierSystem:
             # remove a multiple of `direction`, so that 1 . B' y stays 0
             return self._precondition(residual) - np.float32(mean(residual)) * direction
 
-        right = right.astype(np.float32)
         if start is not None:
             start = start - direction * np.float32(np.vdot(level, start) / length)
         found = conjugate_gradients(
             apply,
             precondition,
-            right,
+            right.astype(np.float32),
             energy=energy * self._energy_scale(right),
             max_iterations=_MAX_ITERATIONS,
             start=start,
@@ -158,12 +195,9 @@ class MultiplierSystem:
         log_kappa = -self._prior.covariance(self._transposed(found.values))
         return Change(log_kappa - np.float32(mean(found.residual)), found.values)
 
-    def _energy_scale(self, right: NDArray[np.floating]) -> float:
-        right = right.astype(np.float32)
-        return min(
-            float(np.vdot(right, self._precondition(right))),
-            float(np.count_nonzero(self._equation.inner)),
-        )
 
-    def _precondition(self, residual: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._smoother.cycle(self._precision * self._smoother.cycle(residual))
+def _precision(variance: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the inverse of a variance; 0 where the variance is 0."""
+    return np.divide(1, variance, out=np.zeros(variance.shape), where=variance > 0).astype(
+        np.float32
+    )

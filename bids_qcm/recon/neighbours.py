@@ -4,9 +4,12 @@ A pair consists of voxel j and its successor j + e_a along axis a. Values of pai
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+_Float = TypeVar("_Float", bound=np.floating)
 
 Links = Sequence[NDArray[np.float64]]
 """For each axis a, one number for each pair (j, j + e_a), stored at j.
@@ -84,7 +87,7 @@ def graph_laplacian(links: Links, values: NDArray[np.float64]) -> NDArray[np.flo
     return balance([link * step for link, step in zip(links, differences(values), strict=True)])
 
 
-def sum_of_cells(values: NDArray[np.floating]) -> NDArray[np.floating]:
+def sum_of_cells(values: NDArray[_Float]) -> NDArray[_Float]:
     """Return the sum over each cell of 2 x 2 x 2 voxels.
 
     Cells at the end of an axis may be cut off.

@@ -77,12 +77,16 @@ class PairOperator:
         return out
 
 
-def _single(volume: NDArray) -> NDArray[np.float32]:
+def _single(volume: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return a volume in single precision, without a copy if it is already."""
     return np.ascontiguousarray(volume, np.float32)
 
 
-def in_planes(loop: Callable, volume: NDArray, *arguments: Any) -> None:  # noqa: ANN401
+def in_planes(
+    loop: Callable[..., None],
+    volume: NDArray[np.float32],
+    *arguments: Any,  # noqa: ANN401
+) -> None:
     """Call ``loop(planes, volume, *arguments)`` for all planes of a volume.
 
     The planes of a large volume are divided between threads.

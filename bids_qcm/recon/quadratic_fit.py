@@ -192,7 +192,7 @@ def _fit_interior(
     out[3, whole] = laplacian
     if variance is not None:
         spectrum = correlator.spectrum(np.where(inside, variance, 0))
-        total = 0.0
+        total = np.zeros(np.count_nonzero(whole))
         for c, d in combinations_with_replacement(factors, 2):
             products = correlator.correlate(spectrum, stencils[c] * stencils[d])[whole]
             total += (1 if c == d else 2) * factors[c] * factors[d] * products
@@ -204,7 +204,7 @@ def _fit_interior(
 
 
 def _fit_each(
-    loop: Callable,
+    loop: Callable[..., None],
     phases: tuple[NDArray[np.float32] | np.float32 | None, ...],
     support: NDArray[np.int32],
     zscore: NDArray[np.float32] | None,

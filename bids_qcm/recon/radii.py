@@ -54,17 +54,17 @@ def choose_kernels(
         raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
     published = {"fit radius": method.fit_radius, "integral radius": method.integral_radius}
     given = {"fit radius": fit_radius, "integral radius": integral_radius}
+    triples = {}
     for name, value in given.items():
+        own = published[name]
         if isinstance(value, str):
             if value != "auto":
                 raise ValueError(f"{name} is {value!r}, but it must be in mm, or 'auto'")
-            own = published[name]
-            given[name] = None if own is None else round(scale * own, 2)
-    triples = {
-        name: as_triple(published[name] if value is None else value, name)
-        for name, value in given.items()
-        if value is not None or published[name] is not None
-    }
+            chosen: float | Sequence[float] | None = None if own is None else round(scale * own, 2)
+        else:
+            chosen = own if value is None else value
+        if chosen is not None:
+            triples[name] = as_triple(chosen, name)
     axes = curved_axes(*triples.values())
     if form_of(method).needs_three_dimensions and len(axes) < 3:
         raise ValueError(f"{method.name} needs all three dimensions, but a radius of 0 was given")
@@ -75,7 +75,7 @@ def choose_kernels(
                 f"kernel needs {_FEWEST_VOXELS}; give a fit radius of 0 on that axis"
             )
     for name, triple in triples.items():
-        triples[name] = tuple(triple[a] if a in axes else 0.0 for a in range(3))
+        triples[name] = as_triple([triple[a] if a in axes else 0.0 for a in range(3)], name)
         if published[name] is not None:
             check_radius(triples[name], voxel_size, f"{method.name}: {name}")
     if method.fit_radius is not None:

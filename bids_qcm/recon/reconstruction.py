@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -285,7 +285,7 @@ def _in_volume(
 
 
 def _checked_noise(
-    noise: ArrayLike, phase: NDArray, support: NDArray[np.int32]
+    noise: ArrayLike, phase: NDArray[Any], support: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Return the phase noise as a volume; 0 outside the support."""
     sd = as_volume(
@@ -298,7 +298,7 @@ def _checked_noise(
 
 
 def _checked_b1(
-    b1_map: ArrayLike, phase: NDArray, support: NDArray[np.int32]
+    b1_map: ArrayLike, phase: NDArray[Any], support: NDArray[np.int32]
 ) -> NDArray[np.float64] | None:
     """Return the squared magnitude of B1+, scaled to a median of 1 over the support.
 
@@ -338,7 +338,7 @@ def _checked_volumes(
     magnitude: ArrayLike | None,
     labels: ArrayLike | None,
     method: Method,
-) -> tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.int32], NDArray[np.float32] | None]:
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int32], NDArray[np.float32] | None]:
     """Return phi0 (finite everywhere), the mask, the support and the z-scored magnitude."""
     phi0 = np.asarray(phase)
     if phi0.ndim != 3 or not np.issubdtype(phi0.dtype, np.floating):
@@ -361,11 +361,11 @@ def _checked_volumes(
         if not support.any():
             raise ValueError("labels are 0 in the whole mask")
     # in float64, because the later steps use float32, and a large offset would take up its digits
-    centred = phi0.astype(np.float64) - np.median(phi0[usable])
+    centred = phi0.astype(np.float64) - float(np.median(phi0[usable]))
     return np.where(usable, centred, 0), inside, support, zscore
 
 
-def _boolean(mask: NDArray) -> NDArray[np.bool_]:
+def _boolean(mask: NDArray[Any]) -> NDArray[np.bool_]:
     if np.isnan(mask).any():
         raise ValueError("the mask contains NaN")
     return mask.astype(bool)
@@ -376,13 +376,15 @@ def _require_some(usable: NDArray[np.bool_]) -> None:
         raise ValueError("no voxel of the mask has finite phase (and magnitude, where used)")
 
 
-def _required(volume: ArrayLike | None, phase: NDArray, name: str, method: Method) -> NDArray:
+def _required(
+    volume: ArrayLike | None, phase: NDArray[Any], name: str, method: Method
+) -> NDArray[Any]:
     if volume is None:
         raise ValueError(f"method {method.name} needs {name}")
     return as_volume(volume, phase, name)
 
 
-def _integers(labels: NDArray) -> NDArray[np.int32]:
+def _integers(labels: NDArray[Any]) -> NDArray[np.int32]:
     limits = np.iinfo(np.int32)
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int32)

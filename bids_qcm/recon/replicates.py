@@ -131,17 +131,18 @@ class _Replicates(Sequence[NDArray[np.float32]]):
 
     sd: NDArray[np.float32]
     inside: NDArray[np.bool_]
-    count: int
+    number: int
     stream: int = 0
 
     def __len__(self) -> int:
-        return self.count
+        return self.number
 
-    def __getitem__(self, number: int) -> NDArray[np.float32]:
-        if not 0 <= number < self.count:
-            raise IndexError(number)
+    # nobody needs slices
+    def __getitem__(self, index: int) -> NDArray[np.float32]:  # type: ignore[override]
+        if not 0 <= index < self.number:
+            raise IndexError(index)
         sd = self.sd[self.inside]
-        rng = np.random.default_rng([self.stream, number])
+        rng = np.random.default_rng([self.stream, index])
         volume = np.zeros_like(self.sd)
         volume[self.inside] = sd * rng.standard_normal(sd.shape, dtype=np.float32)
         return volume

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.stats import median_abs_deviation
 
 from bids_qcm.physics import Sign
 from bids_qcm.recon.compiling import thread_limit
-from bids_qcm.recon.kernels import Triple, ellipsoid
+from bids_qcm.recon.kernels import Triple, as_triple, ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_quadratic
 
 # Radius of the kernel in mm, and its smallest value in voxels. Tissue borders bias the Laplacian in
@@ -107,9 +108,12 @@ def determine_sign(
     candidates = np.flatnonzero(_interior(usable, voxel_size))
     sample = np.zeros(usable.shape, dtype=bool)
     sample.flat[candidates[:: max(1, len(candidates) // _SAMPLES)]] = True
-    radius = tuple(
-        max(_RADIUS_MM, _RADIUS_VOXELS * d) if axis in axes else 0.0
-        for axis, d in enumerate(voxel_size)
+    radius = as_triple(
+        [
+            max(_RADIUS_MM, _RADIUS_VOXELS * d) if axis in axes else 0.0
+            for axis, d in enumerate(voxel_size)
+        ],
+        "radius",
     )
     with thread_limit(n_threads):
         laplacian = fit_quadratic(
@@ -149,5 +153,5 @@ def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
 
 def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:
     """Return the standard error of the median of normal values, robust to outliers."""
-    deviation = 1.4826 * np.median(np.abs(values - np.median(values)))
+    deviation = median_abs_deviation(values, scale="normal")
     return float(np.sqrt(np.pi / 2) * deviation / np.sqrt(max(n_independent, 1)))

@@ -50,7 +50,7 @@ class Correlator:
             slice(m // 2, m // 2 + n) for n, m in zip(shape, stencil_shape, strict=True)
         )
 
-    def spectrum(self, volume: NDArray) -> NDArray[np.complex128]:
+    def spectrum(self, volume: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.complex128]:
         """Return the Fourier transform of a volume.
 
         The transform can be correlated with any number of stencils.

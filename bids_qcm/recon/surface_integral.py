@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled, in_threads
 from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.neighbours import neighbours
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 # These loops keep little data for each lane, so their blocks are longer than the blocks of the fit.
 _LANES = 128
@@ -147,13 +150,13 @@ def integrate_gradients(
             volume[inside] = gradient[axis]
             yield volume
 
-    def variances(axis: int) -> NDArray[np.float32]:
-        return next(components(variance[None], axis))
+    def first_component(some: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+        return next(components(some, axis))
 
     found = [
         _mean_divergence(
             partial(components, some),
-            None if variance is None else variances,
+            None if variance is None else partial(first_component, variance[None]),
             valid,
             wanted,
             voxel_size,
@@ -184,14 +187,14 @@ def _mean_divergence(
     returns the variance of these components, by whose inverse the steps are weighted.
     """
     kernel = ellipsoid(radius, voxel_size)
-    total = np.float32(0)
+    total = np.zeros(np.count_nonzero(wanted), np.float32)
     for axis in axes:
         pair = np.ascontiguousarray(np.where(_next(valid, axis) == valid, valid, 0))
         pair_kernel = kernel & _next(kernel, axis)
         fluxes = components(axis)
         if b1_squared is not None:
             fluxes = (b1_squared * component for component in fluxes)
-        steps = (_steps(flux, pair, axis) for flux in fluxes)
+        steps: Iterable[NDArray[np.float32]] = (_steps(flux, pair, axis) for flux in fluxes)
         if zscore is None:
             average = partial(_mean_steps, pair=pair, wanted=wanted, kernel=pair_kernel)
         else:
@@ -216,7 +219,7 @@ def _mean_divergence(
     return total
 
 
-def _next(volume: NDArray, axis: int) -> NDArray:
+def _next(volume: NDArray[_Scalar], axis: int) -> NDArray[_Scalar]:
     """Return, at each voxel j, the value of its successor j + e_a.
 
     The last plane contains 0 or False.
@@ -269,7 +272,7 @@ def _means_of_pairs(
     means = np.zeros(values.shape, dtype=np.float32)
     here, there = neighbours(axis)
     np.add(values[here], values[there], out=means[here], where=pair[here] != 0)
-    return means / 2
+    return means / np.float32(2)
 
 
 def _inverse_variance(
@@ -397,12 +400,12 @@ def _mean_steps_of_similar(
 ) -> NDArray[np.float32]:
     """Average as `_mean_steps` does, but only over pairs with a magnitude close to the voxel's."""
     margin = reach(kernel)
-    steps = padded_all(list(steps), margin)
-    means = np.full((len(steps), np.count_nonzero(wanted)), np.nan, dtype=np.float32)
+    padded_steps = padded_all(list(steps), margin)
+    means = np.full((len(padded_steps), np.count_nonzero(wanted)), np.nan, dtype=np.float32)
     in_threads(
         _average_similar,
         blocks_of(wanted, _LANES),
-        steps,
+        padded_steps,
         tuple(padded(volume, margin) for volume in (pair, wanted, *extremes)),
         runs(kernel),
         margin,

@@ -101,7 +101,7 @@ def _doi(key: str, form: str) -> str:
 def _bibtex(key: str) -> str:
     reference = references()[key]
     where, *rest = _BIBTEX_FIELDS[reference["type"]]
-    fields = {
+    fields: dict[str, str] = {
         "author": " and ".join(reference["authors"]),
         "title": f"{{{reference['title']}}}",
         where: reference["where"],

@@ -98,7 +98,7 @@ def paint(
 
 
 def draw_scale(
-    axes: Axes, height: float, scale: ScalarMappable, label: str, **options: str
+    axes: Axes, height: float, scale: ScalarMappable, label: str, extend: str = "both"
 ) -> None:
     """Draw a horizontal colour bar at a relative height (0 to 1) of the axes."""
     axes.figure.colorbar(
@@ -106,5 +106,5 @@ def draw_scale(
         cax=axes.inset_axes((0.05, height, 0.9, 0.06)),
         orientation="horizontal",
         label=label,
-        **{"extend": "both", **options},
+        extend=extend,
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,6 +20,8 @@ from bids_qcm.reports.distributions import draw_distributions
 from bids_qcm.reports.figures import draw_b1, draw_map, draw_mask, draw_phase, draw_tissues
 from bids_qcm.reports.mosaic import drawn_axes
 from bids_qcm.reports.saving import save_png, save_svg
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _GRAY = ("mask", "tissues")
 
@@ -106,10 +109,11 @@ class _Volumes:
         present = np.unique(self.labels[self.mask]).tolist()
         return {label: name for label, name in names.items() if label in present}
 
-    def widest_slice(self, volume: NDArray) -> NDArray:
+    def widest_slice(self, volume: NDArray[_Scalar]) -> NDArray[_Scalar]:
         """Return the slice with the most mask voxels, axial unless axial slices are lines."""
         index = np.moveaxis(self.mask, self.axis, 0).sum(axis=(1, 2)).argmax()
-        return np.take(volume, index, axis=self.axis)
+        chosen: NDArray[_Scalar] = np.take(volume, index, axis=self.axis)
+        return chosen
 
     @property
     def axis(self) -> int:
@@ -121,7 +125,7 @@ class _Volumes:
         if result.magnitude:
             magnitude = self.read(result.magnitude)
             yield "mask", draw_mask(magnitude, self.mask, self.affine)
-            if self.names:
+            if self.labels is not None and self.names:
                 yield (
                     "tissues",
                     draw_tissues(magnitude, self.mask, self.labels, self.names, self.affine),

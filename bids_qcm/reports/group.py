@@ -1,6 +1,6 @@
 """Write the group table and the group page from the statistics in a derivative dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def modified_z_scores(values: pd.Series) -> pd.Series:
     ----------
     .. [1] Iglewicz B, Hoaglin DC. How to detect and handle outliers. ASQC Quality Press 1993.
     """
-    deviation = median_abs_deviation(values, scale="normal", nan_policy="omit")
+    deviation = float(median_abs_deviation(values, scale="normal", nan_policy="omit"))
     if values.count() < LEAST_VALUES or deviation == 0:
         return pd.Series(np.nan, values.index)
     return (values - values.median()) / deviation
@@ -165,7 +165,7 @@ def _column(name: str, erosion: int) -> str:
 
 
 def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
-    """Return one row for each tissue of a map."""
+    """Return one row for each tissue of a map from its table of statistics."""
     literature = result.literature
     found: dict[int, dict[str, Any]] = {}
     for entry in one.statistics:
@@ -195,13 +195,13 @@ def _tissues(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, An
         points = {
             method: [
                 {
-                    "value": row.median,
-                    "name": names[row.source],
+                    "value": row["median"],
+                    "name": names[row["source"]],
                     "link": _link(row),
-                    "outlier": row.outlier,
+                    "outlier": row["outlier"],
                 }
-                for row in of_tissue[of_tissue["method"] == method].itertuples()
-                if np.isfinite(row.median)
+                for row in of_tissue[of_tissue["method"] == method].to_dict("records")
+                if np.isfinite(row["median"])
             ]
             for method in order
         }
@@ -221,19 +221,19 @@ def _outliers(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, s
     worst = table[table["outlier"]].sort_values("outlier_score", key=abs, ascending=False)
     return [
         {
-            "name": names[row.source],
+            "name": names[row["source"]],
             "link": _link(row),
-            "method": row.method,
-            "tissue": row.tissue,
-            "median": f"{row.median:.3f}",
-            "score": f"{row.outlier_score:+.1f}",
+            "method": row["method"],
+            "tissue": row["tissue"],
+            "median": f"{row['median']:.3f}",
+            "score": f"{row['outlier_score']:+.1f}",
         }
-        for row in worst.itertuples()
+        for row in worst.to_dict("records")
     ]
 
 
-def _link(row: Any) -> str:  # noqa: ANN401
-    return f"{link(row.participant_id)}.html#{link(row.source)}"
+def _link(row: Mapping[Hashable, Any]) -> str:
+    return f"{link(row['participant_id'])}.html#{link(row['source'])}"
 
 
 def _failures(output_dir: Path, participants: Sequence[str]) -> list[dict[str, str]]:

@@ -267,10 +267,10 @@ def _conductivity(done: Sequence[Processing]) -> list[str]:
             "[@karsa2021]."
         )
     for name, method in METHODS.items():
-        used = [one.maps[name] for one in done if name in one.maps]
-        if used:
-            share = _of(len(used), len(done))
-            sentences.append(f"The {name} method{share} computed {_how(method, used)}.")
+        maps = [one.maps[name] for one in done if name in one.maps]
+        if maps:
+            share = _of(len(maps), len(done))
+            sentences.append(f"The {name} method{share} computed {_how(method, maps)}.")
     return sentences
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy import ndimage
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _GAP_MM = 4.0
 _MARGIN_MM = 6.0
@@ -28,7 +30,7 @@ class _Plane(NamedTuple):
 _PLANES = (_Plane(2, "z", 0, 1), _Plane(1, "y", 0, 2), _Plane(0, "x", 1, 2))
 
 # Letters for the left and right side of a slice, by the axis perpendicular to the slice.
-_SIDES = {2: "LR", 1: "LR", 0: "PA"}
+_SIDES = {2: ("L", "R"), 1: ("L", "R"), 0: ("P", "A")}
 
 
 def drawn_axes(shape: Sequence[int]) -> list[int]:
@@ -155,7 +157,7 @@ class Mosaic:
         axes.set_ylim(-_EDGE_MM, self.height + _EDGE_MM)
         axes.set_aspect("equal")
         axes.set_axis_off()
-        style = {"fontsize": 9, "color": "#333", "va": "bottom"}
+        style: dict[str, Any] = {"fontsize": 9, "color": "#333", "va": "bottom"}
         halo = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.8}
         for tile in self.tiles:
             left, _, bottom, _ = tile.extent
@@ -166,7 +168,7 @@ class Mosaic:
             axes.text(x, top - 1, letter, bbox=halo, **style | {"va": "top", "ha": side})
 
     def show(
-        self, axes: Axes, paint: Callable[..., NDArray[np.floating]], *volumes: NDArray
+        self, axes: Axes, paint: Callable[..., NDArray[np.floating]], *volumes: NDArray[Any]
     ) -> None:
         """Draw all slices of the mosaic.
 
@@ -201,7 +203,7 @@ class Mosaic:
                     across, up, shown.T, levels=[0.5], colors=colour, linewidths=width, zorder=2
                 )
 
-    def _cut(self, values: NDArray, tile: Tile) -> NDArray:
+    def _cut(self, values: NDArray[_Scalar], tile: Tile) -> NDArray[_Scalar]:
         chosen: list[slice | int] = list(self._box)
         chosen[tile.axis] = tile.index
         return values[tuple(chosen)]
@@ -216,4 +218,4 @@ def _spread(part: slice, n: int) -> list[int]:
     """Return at most `n` indices that are spread evenly over the inner part of a range."""
     shares = np.linspace(_FIRST, _LAST, n)
     found = part.start + np.round(shares * (part.stop - 1 - part.start)).astype(int)
-    return np.unique(found).tolist()
+    return [int(index) for index in np.unique(found)]

@@ -104,10 +104,11 @@ def write_participant_pages(
         else:
             results.append(result)
     records = read_records(output_dir, participant)
-    sessions = {one.session for one in (*results, *records)} - {None}
+    sessions = {one.session for one in results} | {one.session for one in records}
+    named = sorted(session for session in sessions if session is not None)
     pages: dict[str, str | None] = {participant: None}
-    if aggregated_sessions is not None and len(sessions) > aggregated_sessions:
-        pages |= {f"{participant}_ses-{session}": session for session in sorted(sessions)}
+    if aggregated_sessions is not None and len(named) > aggregated_sessions:
+        pages |= {f"{participant}_ses-{session}": session for session in named}
     written = []
     for name, session in pages.items():
         chosen = [one for one in results if session is None or one.session == session]
@@ -431,7 +432,7 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
     if one.condstats is None:
         return {"whole": [], "eroded": []}
     literature = result.literature
-    rows = {"whole": [], "eroded": []}
+    rows: dict[str, list[dict[str, Any]]] = {"whole": [], "eroded": []}
     for row in one.statistics:
         eroded = f", {row['erosion']} voxels" if row["erosion"] else ""
         known = literature.get(row["tissue"], math.nan)

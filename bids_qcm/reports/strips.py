@@ -74,8 +74,8 @@ def draw_strips(
     values = [*usual, *literature]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     margin = 0.05 * (high - low) or 0.1 * abs(high) or 0.1
-    ticks = MaxNLocator(8).tick_values(low - margin, high + margin)
-    low, high = float(ticks[0]), float(ticks[-1])
+    ticks = [float(tick) for tick in MaxNLocator(8).tick_values(low - margin, high + margin)]
+    low, high = ticks[0], ticks[-1]
     left, right = float(_LEFT), float(_WIDTH - _RIGHT)
 
     def place(value: float) -> float:
@@ -108,7 +108,7 @@ def draw_strips(
         right=right,
         top=_TOP,
         bottom=bottom,
-        ticks=[{"x": place(tick), "text": f"{tick:.6g}"} for tick in ticks.tolist()],
+        ticks=[{"x": place(tick), "text": f"{tick:.6g}"} for tick in ticks],
         literature=[place(value) for value in literature],
         rows=placed,
     )
@@ -116,4 +116,5 @@ def draw_strips(
 
 def _offsets() -> list[float]:
     """Return offsets from -1 to 1 by the golden ratio, so that successive offsets differ much."""
-    return (2 * ((np.arange(1000) * (np.sqrt(5) - 1) / 2) % 1) - 1).tolist()
+    shares = (np.arange(1000) * (np.sqrt(5) - 1) / 2) % 1
+    return [float(2 * share - 1) for share in shares]

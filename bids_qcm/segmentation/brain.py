@@ -68,7 +68,7 @@ def brain_mask_from_magnitude(magnitude: Volume, signal: NDArray[np.bool_]) -> M
     fit = fit_template(magnitude, signal)
     fit.require_good("the magnitude")
     template = template_brain(fit.pose, magnitude.grid)
-    share = float(np.count_nonzero(template & signal) / max(np.count_nonzero(template), 1))
+    share = float(np.count_nonzero(template & signal) / max(int(np.count_nonzero(template)), 1))
     if share < LEAST_OVERLAP:
         raise ValueError(f"only {share:.0%} of the registered MNI152 template brain has signal")
     return MagnitudeMask(_with_signal(template, signal, spacing), fit, share)

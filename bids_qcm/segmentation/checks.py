@@ -62,7 +62,7 @@ def overlap(labelled: NDArray[np.bool_], head: NDArray[np.bool_]) -> float:
 
 def coverage(labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> float:
     """Return the share of a mask that is labelled; 0 for an empty mask."""
-    return float(np.count_nonzero(labels[mask]) / max(1, np.count_nonzero(mask)))
+    return float(np.count_nonzero(labels[mask]) / max(1, int(np.count_nonzero(mask))))
 
 
 def volumes(
@@ -179,7 +179,7 @@ def better_flip(
     points, values = magnitude.grid.points(step), _sampled(magnitude.values, step)
     affine = labels.grid.affine
 
-    def information(placed: NDArray[np.floating]) -> float:
+    def information(placed: NDArray[np.float64]) -> float:
         there = Volume(labels.values, Grid(labels.grid.shape, placed))
         return _information(sample_nearest(there, points, point_map), values)
 
@@ -233,12 +233,12 @@ def better_shift(
     return information[best] / max(information[0], 1e-6), (x, y, z)
 
 
-def _sampled(values: NDArray, step: int) -> NDArray:
+def _sampled(values: NDArray[np.floating], step: int) -> NDArray[np.floating]:
     """Return every `step`-th value along each axis, in the order of :meth:`Grid.points`."""
     return values[(slice(step // 2, None, step),) * 3].ravel()
 
 
-def _information(labels: NDArray, values: NDArray[np.floating]) -> float:
+def _information(labels: NDArray[np.integer], values: NDArray[np.floating]) -> float:
     """Return the normalised mutual information of labels and values, from 0 to 1."""
     _, ranks = np.unique(labels, return_inverse=True)
     if not ranks.any():

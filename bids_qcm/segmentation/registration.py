@@ -101,8 +101,15 @@ def align(
     points = grid.at(corners / 2 + np.array(grid.shape) / 4)
     shift = np.linalg.norm(apply_affine(registered, points) - points, axis=1).mean()
     needed = after > (1 + _LEAST_GAIN) * before and shift > min(grid.spacing) / 2
-    pose, chosen = (registered, "rigid") if always or needed else (np.eye(4), "header")
-    return Alignment(pose, chosen, float(shift), before, after, mirrored)
+    replaces = always or needed
+    return Alignment(
+        registered if replaces else np.eye(4),
+        "rigid" if replaces else "header",
+        float(shift),
+        before,
+        after,
+        mirrored,
+    )
 
 
 def information(
@@ -181,8 +188,8 @@ def to_sitk(volume: Volume) -> "sitk.Image":
     return image
 
 
-def pose_of(transform: "sitk.Transform") -> NDArray[np.float64]:
-    """Convert a linear ITK transform to a matrix in NIfTI coordinates, (4, 4)."""
+def pose_of(transform: "sitk.Euler3DTransform") -> NDArray[np.float64]:
+    """Convert a rigid ITK transform to a matrix in NIfTI coordinates, (4, 4)."""
     linear = np.array(transform.GetMatrix()).reshape(3, 3)
     centre = np.array(transform.GetCenter())
     matrix = np.eye(4)

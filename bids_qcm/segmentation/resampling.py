@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -89,7 +90,10 @@ def resample_probabilities(
 
 
 def resample_means(
-    volumes: Sequence[NDArray], source: Grid, target: Grid, point_map: PointMap = identity
+    volumes: Sequence[NDArray[np.floating] | NDArray[np.bool_]],
+    source: Grid,
+    target: Grid,
+    point_map: PointMap = identity,
 ) -> NDArray[np.float32]:
     """Resample volumes to another grid by averaging over each target voxel.
 
@@ -132,14 +136,18 @@ def label_of_largest_share(
 
 def sample_nearest(
     labels: Volume, points: NDArray[np.float64], point_map: PointMap = identity
-) -> NDArray:
+) -> NDArray[Any]:
     """Return the value of the nearest voxel at points (N, 3) in mm; 0 outside the volume."""
     indices = apply_affine(np.linalg.inv(labels.grid.affine), point_map(points))
     return ndimage.map_coordinates(labels.values, indices.T, order=0, mode="grid-constant", cval=0)
 
 
 def _resample(
-    maps: Iterator[NDArray], n_maps: int, source: Grid, target: Grid, point_map: PointMap
+    maps: Iterator[NDArray[np.floating] | NDArray[np.bool_]],
+    n_maps: int,
+    source: Grid,
+    target: Grid,
+    point_map: PointMap,
 ) -> NDArray[np.float32]:
     """Return the mean of each map over each target voxel, (L, *shape); 0 outside the source."""
     points = target.points()
@@ -154,7 +162,7 @@ def _resample(
                 share[part] += ndimage.map_coordinates(
                     values, indices - origin, order=1, mode="constant", output=np.float32
                 )
-    return (shares / len(offsets)).reshape(n_maps, *target.shape)
+    return (shares / np.float32(len(offsets))).reshape(n_maps, *target.shape)
 
 
 def _displaced_indices(
@@ -175,7 +183,9 @@ def _displaced_indices(
         yield centres + ((to_index @ matrix)[:3, :3] @ offset)[:, None]
 
 
-def _crop(volume: NDArray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _crop(
+    volume: NDArray[np.floating] | NDArray[np.bool_],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Crop a volume to its nonzero voxels and a margin of one voxel for the interpolation.
 
     Returns

@@ -72,7 +72,7 @@ def segment_t1w(image: Volume, n_threads: int = 1) -> NDArray[np.int32]:
     posterior = np.zeros((len(_CLASSES), *grid.shape), np.float32)
     posterior[:, near], limits = _classify(uniform, priors, near)
     brain = _extract_brain(uniform, limits, priors, near, grid.spacing)
-    numbers = np.array([TISSUES[name].index for name in _CLASSES], np.int32)
+    numbers = np.array([TISSUES[name].number for name in _CLASSES], np.int32)
     return np.where(brain, numbers[posterior.argmax(axis=0)], np.int32(0))
 
 
@@ -95,7 +95,9 @@ def _remove_bias(image: Volume, where: NDArray[np.bool_], n_threads: int) -> NDA
     correction.SetMaximumNumberOfIterations(_BIAS_ITERATIONS)
     correction.Execute(coarse, mask)
     field = sitk.GetArrayFromImage(correction.GetLogBiasFieldAsImage(full)).T
-    return image.values / np.exp(field.astype(np.float32))
+    values: NDArray[np.float32] = image.values
+    bias: NDArray[np.float32] = np.exp(field.astype(np.float32))
+    return values / bias
 
 
 def _register_priors(image: Volume, head: NDArray[np.bool_]) -> _Priors:

@@ -2,6 +2,7 @@
 
 from functools import cache
 from itertools import product
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -207,7 +208,8 @@ def _coarse_image(image: Volume, signal: NDArray[np.bool_]) -> _Image:
     bias += _LEAST_BIAS * values[inside > 0.5].mean()
     uniform = values / bias
     brightest = np.percentile(uniform[inside > 0.5], _BRIGHTEST_PERCENTILE)
-    return _Image(uniform * ((_IMAGE_BINS - 2) / brightest), inside > 0.5, coarse_affine)
+    scaled = np.asarray(uniform * ((_IMAGE_BINS - 2) / brightest), np.float32)
+    return _Image(scaled, inside > 0.5, coarse_affine)
 
 
 def _information(
@@ -225,11 +227,11 @@ def _information(
     if n_inside < _LEAST_INSIDE * len(points):
         return 0.0
     values = ndimage.map_coordinates(image.values, index[inside].T, order=1, mode="nearest")
-    joint = np.bincount(
+    counts = np.bincount(
         bins[inside] * _IMAGE_BINS + np.clip(values, 0, _IMAGE_BINS - 1).astype(np.intp),
         minlength=_TEMPLATE_BINS * _IMAGE_BINS,
     ).reshape(_TEMPLATE_BINS, _IMAGE_BINS)
-    joint = joint / n_inside
+    joint = counts / n_inside
     independent = joint.sum(axis=1, keepdims=True) @ joint.sum(axis=0, keepdims=True)
     filled = joint > 0
     information = np.sum(joint[filled] * np.log(joint[filled] / independent[filled]))
@@ -240,13 +242,13 @@ def _register(
     template: _Template, image: _Image, flip: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
     """Flip the template, register it, and return its pose and the mutual information."""
-    best, parameters = 0.0, None
-    for start in _starts(template, image, flip):
-        found, refined = _refine(
-            template, image, start, flip, _SIMILARITY_STRIDE, _SIMILARITY_EVALUATIONS
-        )
-        if parameters is None or found > best:
-            best, parameters = found, refined
+    _, parameters = max(
+        (
+            _refine(template, image, start, flip, _SIMILARITY_STRIDE, _SIMILARITY_EVALUATIONS)
+            for start in _starts(template, image, flip)
+        ),
+        key=itemgetter(0),
+    )
     affine = np.concatenate([parameters[:6], np.repeat(parameters[6], 3), np.zeros(3)])
     _, affine = _refine(template, image, affine, flip, _AFFINE_STRIDE, _AFFINE_EVALUATIONS)
     pose = _pose(affine, flip)
@@ -284,8 +286,12 @@ def _refine(
     n_evaluations: int,
 ) -> tuple[float, NDArray[np.float64]]:
     """Maximise the mutual information with Powell's method; return the maximum and the pose."""
+
+    def cost(parameters: NDArray[np.float64]) -> float:
+        return -_information(template, image, _pose(parameters, flip), stride)
+
     found = minimize(
-        lambda parameters: -_information(template, image, _pose(parameters, flip), stride),
+        cost,
         start,
         method="Powell",
         options={

@@ -13,13 +13,13 @@ class Tissue(NamedTuple):
 
     Attributes
     ----------
-    index : int
-        Index of the tissue in the BIDS table of common image-derived labels.
+    number : int
+        Number of the tissue in the BIDS table of common image-derived labels.
     name : str
         Name of the tissue in the same table.
     """
 
-    index: int
+    number: int
     name: str
 
 
@@ -63,12 +63,12 @@ def to_tissues(
         0 is background.
     table : mapping of int to Label
         Label table. Labels of the tissue ``other`` keep their number unless this number is the
-        index of a tissue.
+        number of a tissue.
 
     Returns
     -------
     tissues : ndarray of int32, shape of `labels`
-        Tissue indices; 0 is background.
+        Tissue numbers; 0 is background.
     names : dict of int to str
         Names of the tissues that are present, without 0.
 
@@ -83,7 +83,7 @@ def to_tissues(
         raise ValueError(f"has labels that are not in the label table: {_listed(unknown)}")
     if not present.any():
         raise ValueError("is empty: all labels are 0")
-    own = {tissue.index for tissue in TISSUES.values()}
+    own = {tissue.number for tissue in TISSUES.values()}
     free = (n for n in count(_FIRST_NEW_LABEL) if n not in table)
     names = {0: ""}
     merged = np.zeros(len(present), np.int32)

@@ -94,8 +94,8 @@ def init_acquisition_wf(
         _connect_reconstruction(workflow, plan, settings, method)
         _connect_map_checks(workflow, plan, settings, method)
     for output in OUTPUTS:
-        for method in plan.methods if OUTPUTS[output].of_method else (None,):
-            _connect_writer(workflow, output, plan, settings, datasets, method)
+        for one in plan.methods if OUTPUTS[output].of_method else (None,):
+            _connect_writer(workflow, output, plan, settings, datasets, one)
     return workflow
 
 
@@ -126,7 +126,7 @@ def _connect_writer(
     if node is None or (output.of_uncertainty and not settings.uncertainty):
         return
     desc = None if method is None else METHODS[method].desc
-    labels = {one: one for one in output.variants} or {"": desc}
+    labels: dict[str, str | None] = {one: one for one in output.variants} or {"": desc}
     interface = WriteDerivative(
         out_paths={
             variant: str(output.path(settings.output_dir, plan.acquisition, label))
@@ -135,7 +135,7 @@ def _connect_writer(
         metadata=planned_sidecar(name, plan, settings, datasets, method),
         places=known_places(settings, datasets),
     )
-    if name == "condmap" and not settings.uncertainty:
+    if method is not None and name == "condmap" and not settings.uncertainty:
         interface.inputs.outdated = _paths_of_condstd(plan, settings, method)
     write = Node(interface, name=write_node_name(method, name), mem_gb=volume_gb())
     workflow.connect(node, output.source, write, "in_file")
@@ -219,7 +219,7 @@ def _connect_mask(
         workflow.connect(coregister, "pose", mask, "pose")
         workflow.connect(coregister, "failure", mask, "pose_failure")
         workflow.connect(coregister, "provenance", mask, "pose_provenance")
-    if "T1w" in plan.mask_origins:
+    if plan.mask is not None and "T1w" in plan.mask_origins:
         classes = _init_tissue_classes_node(workflow, plan.mask, settings)
         workflow.connect(classes, "labels_file", mask, "labels_file")
         workflow.connect(classes, "failure", mask, "labels_failure")
@@ -231,13 +231,13 @@ def _connect_segmentation(workflow: Workflow, plan: Plan, settings: Settings) ->
         return
     phi0 = workflow.get_node("phi0")
     alignment = plan.segmentation_alignment
-    segmentation = _init_segmentation_node(plan, settings)
+    segmentation = _init_segmentation_node(plan, plan.segmentation, settings)
     workflow.connect(workflow.get_node("mask"), "is_brain", segmentation, "mask_is_brain")
     workflow.connect(phi0, "magnitude_file", segmentation, "reference_file")
     workflow.connect(workflow.get_node("check_images"), "signal_file", segmentation, "signal_file")
     workflow.connect(phi0, "mask_file", segmentation, "mask_file")
-    if alignment.anatomical is not None:
-        coregister = _coregistered(workflow, alignment, plan, settings, "coregister_segmentation")
+    coregister = _coregistered(workflow, alignment, plan, settings, "coregister_segmentation")
+    if coregister is not None:
         workflow.connect(coregister, "pose", segmentation, "pose")
         workflow.connect(coregister, "failure", segmentation, "pose_failure")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
@@ -275,8 +275,8 @@ def _connect_b1(
         workflow.connect(workflow.get_node("check_images"), field, b1, field)
     workflow.connect(workflow.get_node("mask"), "mask_file", b1, "mask_file")
     workflow.connect(workflow.get_node("mask"), "is_brain", b1, "is_brain")
-    if plan.b1_alignment.anatomical is not None:
-        coregister = _coregistered(workflow, plan.b1_alignment, plan, settings, "coregister_b1")
+    coregister = _coregistered(workflow, plan.b1_alignment, plan, settings, "coregister_b1")
+    if coregister is not None:
         workflow.connect(coregister, "pose", b1, "pose")
         workflow.connect(coregister, "failure", b1, "pose_failure")
         workflow.connect(coregister, "provenance", b1, "pose_provenance")
@@ -284,18 +284,21 @@ def _connect_b1(
 
 def _coregistered(
     workflow: Workflow, alignment: Alignment, plan: Plan, settings: Settings, name: str
-) -> Node:
-    """Return the node that registers the anatomical image; add a new node if there is none yet."""
+) -> Node | None:
+    """Return the node that registers the anatomical image; add a new node if there is none yet.
+
+    The result is None if there is no such image.
+    """
     for present in ("coregister", "coregister_segmentation"):
-        node = workflow.get_node(present)
+        node: Node | None = workflow.get_node(present)
         if node is not None and node.inputs.anatomical_file == str(alignment.anatomical):
             return node
     name = name if workflow.get_node("coregister") else "coregister"
     return _init_coregister_node(workflow, alignment, plan, settings, name)
 
 
-def _init_segmentation_node(plan: Plan, settings: Settings) -> Node:
-    auxiliary, alignment = plan.segmentation, plan.segmentation_alignment
+def _init_segmentation_node(plan: Plan, auxiliary: AuxiliaryImage, settings: Settings) -> Node:
+    alignment = plan.segmentation_alignment
     tables = [settings.label_table, auxiliary.table if auxiliary.kind == "labels" else None]
     read = [*_files(auxiliary, alignment), *filter(None, tables)]
     interface = ImportSegmentation(
@@ -329,7 +332,8 @@ def _init_coregister_node(
     workflow: Workflow, alignment: Alignment, plan: Plan, settings: Settings, name: str
 ) -> Node | None:
     """Make the node that registers the anatomical image; return None if there is no such image."""
-    if alignment.anatomical is None:
+    grid = alignment.anatomical_grid
+    if grid is None:
         return None
     interface = Coregister(
         anatomical_file=str(alignment.anatomical),
@@ -339,7 +343,7 @@ def _init_coregister_node(
     node = Node(
         interface,
         name=name,
-        mem_gb=registration_gb(plan, alignment),
+        mem_gb=registration_gb(plan, grid),
         n_procs=settings.omp_nthreads,
     )
     workflow.connect(workflow.get_node("check_images"), "magnitude_file", node, "magnitude_file")

@@ -74,7 +74,7 @@ def _outcome(
     for node, error in monitor.errors.items():
         if node.startswith(prefix):
             crash = crashes.get(node)
-            report = crash and crash.relative_to(settings.output_dir).as_posix()
+            report = None if crash is None else crash.relative_to(settings.output_dir).as_posix()
             failures.append(Failure(node.removeprefix(prefix), error, report))
     written = [m for m in plan.methods if prefix + write_node_name(m) in monitor.finished]
     if not failures:

@@ -12,7 +12,7 @@ def available_cores() -> int:
     """Return the number of cores that CPU affinity and container limits allow this process."""
     import joblib
 
-    return joblib.cpu_count()
+    return int(joblib.cpu_count())
 
 
 def available_memory_gb() -> float:

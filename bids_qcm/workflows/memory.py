@@ -3,6 +3,7 @@
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.planning import Plan
+from bids_qcm.grids import Grid
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.forms.base import BYTES_WITHOUT_REPLICATES
@@ -69,8 +70,8 @@ def preparation_gb(plan: Plan) -> float:
         if auxiliary is None:
             continue
         needs.append(import_gb(plan, auxiliary, alignment))
-        if alignment.anatomical is not None:
-            needs.append(registration_gb(plan, alignment))
+        if alignment.anatomical_grid is not None:
+            needs.append(registration_gb(plan, alignment.anatomical_grid))
         if auxiliary.kind == "t1w":
             needs.append(tissue_classes_gb(auxiliary))
     return max(needs)
@@ -134,9 +135,9 @@ def import_gb(plan: Plan, auxiliary: AuxiliaryImage, alignment: Alignment) -> fl
     return _IMPORT_GB + (_IMPORT_BYTES * plan.grid.n_voxels + of_source) / 1e9
 
 
-def registration_gb(plan: Plan, alignment: Alignment) -> float:
+def registration_gb(plan: Plan, anatomical: Grid) -> float:
     """Return the peak memory in GB needed to register the anatomical image."""
-    n_voxels = plan.grid.n_voxels + alignment.anatomical_grid.n_voxels
+    n_voxels = plan.grid.n_voxels + anatomical.n_voxels
     return _REGISTRATION_GB + _REGISTRATION_BYTES * n_voxels / 1e9
 
 

@@ -51,7 +51,7 @@ class Node(engine.Node):
 def _is_intact(folder: Path) -> bool:
     """Whether the files in a folder are those whose checksums were written."""
     try:
-        return json.loads((folder / _CHECKSUMS).read_bytes()) == _checksums(folder)
+        return bool(json.loads((folder / _CHECKSUMS).read_bytes()) == _checksums(folder))
     except (OSError, ValueError):
         return False
 

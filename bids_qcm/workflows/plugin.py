@@ -33,6 +33,8 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
     sets a flag, and the run ends before the next node starts.
     """
 
+    _taskid: int  # nipype's number of the last task
+
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args)
         self.pool.shutdown(wait=False)
@@ -59,7 +61,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def run(self, graph: DiGraph, config: dict[str, Any], updatehash: bool = False) -> None:
+    def run(self, graph: "DiGraph[Node]", config: dict[str, Any], updatehash: bool = False) -> None:
         """Run all nodes, and end all workers even after an error."""
         # nipype collects garbage before each poll of the jobs. The objects that exist now stay
         # until the end, so the garbage collector can skip them.
@@ -72,7 +74,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
                 worker.end()
 
     def _send_procs_to_workers(
-        self, updatehash: bool = False, graph: DiGraph | None = None
+        self, updatehash: bool = False, graph: "DiGraph[Node] | None" = None
     ) -> None:
         if self._stop_requested:
             raise KeyboardInterrupt
@@ -91,7 +93,8 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         while self._idle and not self._idle[-1].alive:
             self._idle.pop().end()
         worker = self._idle.pop() if self._idle else Worker(self._context)
-        worker.start(*self._task_obj[taskid], taskid)
+        node, updatehash = self._task_obj[taskid]
+        worker.start(node, updatehash, taskid)
         self._running[taskid] = worker
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
@@ -130,16 +133,18 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
             self._to_retry.remove(taskid)
 
     def _clean_queue(
-        self, jobid: int, graph: DiGraph, result: dict[str, Any] | None = None
+        self, jobid: int, graph: "DiGraph[Node]", result: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         if result is not None:
             # the monitor reads the traceback before nipype sets it
             self.procs[jobid]._traceback = result["traceback"]
-        return super()._clean_queue(jobid, graph, result)
+        cleaned: dict[str, Any] = super()._clean_queue(jobid, graph, result)
+        return cleaned
 
     def _report_crash(self, node: Node, result: dict[str, Any] | None = None) -> str | None:
         try:
-            return super()._report_crash(node, result)
+            crash_file: str = super()._report_crash(node, result)
+            return crash_file
         except OSError as error:  # for example, the disk is full
             LOGGER.warning("a crash report could not be written: %s", error)
             return None

@@ -131,7 +131,7 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
             workflow.run(plugin=plugin)
     except SubmissionError as error:
         raise InputError(
-            settings.plugin_file,
+            settings.plugin_file or "--use-plugin",
             f"creates jobs that Slurm rejects ({error})",
             "correct sbatch_args",
         ) from error

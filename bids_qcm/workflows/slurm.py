@@ -28,7 +28,7 @@ class ResourceSLURMPlugin(SLURMPlugin):
     override the requested resources.
     """
 
-    def run(self, graph: DiGraph, config: dict[str, Any], updatehash: bool = False) -> None:
+    def run(self, graph: "DiGraph[Node]", config: dict[str, Any], updatehash: bool = False) -> None:
         """Run all nodes, and cancel the remaining jobs even after an error."""
         try:
             super().run(graph, config, updatehash=updatehash)

@@ -7,7 +7,7 @@ import threading
 import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Worker:
 
     Parameters
     ----------
-    context : BaseContext
+    context : ForkServerContext
         Context of ``multiprocessing`` that starts the process.
 
     Raises
@@ -43,7 +43,7 @@ class Worker:
         If the process cannot be started.
     """
 
-    def __init__(self, context: BaseContext) -> None:
+    def __init__(self, context: ForkServerContext) -> None:
         self._connection, theirs = context.Pipe()
         # the parent ends its daemon processes when it exits
         self._process = context.Process(target=_serve, args=(theirs, str(Path.cwd())), daemon=True)
@@ -119,5 +119,7 @@ def _serve(connection: Connection, folder: str) -> None:
 
 def _end_with_parent() -> None:
     """Exit when the parent is killed, because another run may then use the work directory."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bids_qcm.recon.convection_reaction import ConvectionReaction
-from bids_qcm.recon.multipliers import MultiplierSystem
+from bids_qcm.recon.multipliers import FixedMapSystem, GaussNewtonSystem
 from bids_qcm.recon.neighbours import neighbours
 from bids_qcm.recon.tissue_prior import TissuePrior
 from tests.recon.equations import pair_matrix, solve_phase
@@ -33,7 +33,7 @@ def case():
     for axis in range(3):
         links[axis][neighbours(axis)[0]] = 2.0
     prior = TissuePrior(links, np.ones(SHAPE, dtype=np.int32), SIZE, 0.03)
-    system = MultiplierSystem(equation, np.full(SHAPE, VARIANCE), prior, phase)
+    system = GaussNewtonSystem(equation, np.full(SHAPE, VARIANCE), prior, phase)
     inner = equation.inner.ravel()
     by_phase = pair_matrix(equation.links).toarray()[inner]
     by_log_kappa = matrix_of(system.by_log_kappa)[inner]
@@ -69,7 +69,7 @@ def test_a_step_is_the_constrained_minimum(case):
 def test_the_nearest_phase_obeys_the_equation(case):
     equation, phase, *_ = case
     measured = phase + 0.01 * np.random.default_rng(2).standard_normal(SHAPE)
-    system = MultiplierSystem(equation, np.full(SHAPE, VARIANCE))
+    system = FixedMapSystem(equation, np.full(SHAPE, VARIANCE))
     multipliers = system.solve(equation.excess(measured), energy=ENERGY)
     nearest = measured - system.spread(multipliers)
     left = np.abs(equation.excess(nearest)).max()

@@ -91,10 +91,11 @@ def import_b1(
     known = np.isfinite(values) & (values > 0)
     volumes = [np.where(known, values, 0), known, np.isfinite(values) & (values < 0)]
     if point_map is not None:
-        volumes = resample_means(volumes, read_grid(path), grid.part(box), point_map)
+        amount, measured, negative = resample_means(
+            volumes, read_grid(path), grid.part(box), point_map
+        )
     else:
-        volumes = [volume[box] for volume in volumes]
-    amount, measured, negative = (np.asarray(volume, np.float32) for volume in volumes)
+        amount, measured, negative = (np.asarray(volume[box], np.float32) for volume in volumes)
     b1_map = np.divide(amount, measured, out=np.zeros_like(amount), where=measured > 0)
     try:
         checked = check_b1(

@@ -278,7 +278,8 @@ class Finder:
         wanted = self.settings.b1
         if wanted in ("none", "model"):
             return FoundB1(origins=("model",) if wanted == "model" else ())
-        name, warnings = self.acquisition.name, ()
+        name = self.acquisition.name
+        warnings: tuple[str, ...] = ()
         try:
             measured = self._measured_b1(datasets)
             if measured is not None:

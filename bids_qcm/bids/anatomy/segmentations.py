@@ -98,7 +98,7 @@ def read_tissues(auxiliary: AuxiliaryImage, given: Path | None) -> tuple[Volume,
         labels = label_of_largest_share(np.stack(probabilities.maps), probabilities.numbers)
         if not labels.any():
             raise InputError(auxiliary.path, "is zero everywhere", "run the segmentation again")
-        names = _names(labels, {tissue.index: tissue.name for tissue in TISSUES.values()})
+        names = _names(labels, {tissue.number: tissue.name for tissue in TISSUES.values()})
         return Volume(labels, probabilities.grid, auxiliary.path), names
     stored, table = read_integers(auxiliary.path), label_table(auxiliary, given)
     try:
@@ -173,8 +173,8 @@ def resample_mask(mask: Volume, grid: Grid, point_map: PointMap | None) -> NDArr
         If no voxel of the mask is in the grid.
     """
     if point_map is None:
-        return _not_empty(mask.values, mask.path)
-    return _not_empty(resample_labels(mask, grid, point_map) != 0, mask.path)
+        return _not_empty(mask.values, mask.origin)
+    return _not_empty(resample_labels(mask, grid, point_map) != 0, mask.origin)
 
 
 def sample_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[np.bool_]:
@@ -187,10 +187,10 @@ def _read_mask(path: Path) -> Volume:
     return Volume(read_integers(path) != 0, read_grid(path), path)
 
 
-def _not_empty(mask: NDArray[np.bool_], path: Path) -> NDArray[np.bool_]:
+def _not_empty(mask: NDArray[np.bool_], origin: Path | str) -> NDArray[np.bool_]:
     if not mask.any():
         raise InputError(
-            path,
+            origin,
             "lies outside the field of view of the phase",
             "use an image of the same participant",
         )
@@ -225,7 +225,7 @@ def check_placement(
     share = overlap(sampled != 0, head[(slice(step // 2, None, step),) * 3].ravel())
     if share < LEAST_OVERLAP:
         raise InputError(
-            labels.path,
+            labels.origin,
             "does not overlap enough with the head in the phase images: the overlap is "
             f"{share:.0%} of the smaller region",
             _ALIGN,
@@ -233,7 +233,7 @@ def check_placement(
     swapped = better_flip(labels, magnitude, point_map, step)
     if swapped:
         raise InputError(
-            labels.path,
+            labels.origin,
             f"fits the magnitude better with {swapped} swapped: its header or the header of the "
             "magnitude seems to be flipped",
             "convert it again, and compare both images in a viewer",
@@ -246,7 +246,7 @@ def check_placement(
             if mm
         )
         raise InputError(
-            labels.path,
+            labels.origin,
             f"does not fit the edges in the magnitude: if it is shifted by {moved}, the mutual "
             f"information is {gain:.2f} times as large",
             _ALIGN,
@@ -273,8 +273,8 @@ def check_agreement(labels: Volume, brain: Volume, point_map: PointMap | None) -
     share = np.count_nonzero(sampled) / len(points)
     if share < LEAST_AGREEMENT:
         raise InputError(
-            labels.path,
-            f"disagrees with the brain mask {brain.path}: it covers only {share:.0%} of the mask",
+            labels.origin,
+            f"disagrees with the brain mask {brain.origin}: it covers only {share:.0%} of the mask",
             "use a segmentation and a mask from one dataset, or choose with --bids-filter-file",
         )
 
@@ -308,7 +308,7 @@ def _read_probabilities(auxiliary: AuxiliaryImage) -> _Probabilities:
             )
         tissue = tissue_of_abbreviation(parse_name(path.name)[0]["label"])
         if tissue in TISSUES:
-            number = TISSUES[tissue].index
+            number = TISSUES[tissue].number
             maps[number] = maps[number] + values if number in maps else values
     return _Probabilities(list(maps.values()), list(maps), grid)
 

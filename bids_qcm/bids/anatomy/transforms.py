@@ -156,11 +156,13 @@ def read_transform(path: Path) -> _Transform:
 
     try:
         if path.suffix != ".h5":
-            return linear.load(path, fmt="itk")
+            affine: _Transform = linear.load(path, fmt="itk")
+            return affine
         with warnings.catch_warnings():
             # nitransforms warns about a missing reference image, which is not needed for points.
             warnings.simplefilter("ignore", UserWarning)
-            return manip.load(path, fmt="itk")
+            chain: _Transform = manip.load(path, fmt="itk")
+            return chain
     except Exception as error:  # nitransforms may raise any exception of its parsers.
         raise InputError(
             path, f"cannot be read as an ITK transform ({error!r})", _WRITE_AGAIN

@@ -101,7 +101,7 @@ def _write_raw(
     echo_times = parameters.echo_times or (SPIN_ECHO_TIME,)
     images = zip(echo_times, phantom.magnitude, phantom.phase, strict=True)
     for number, (echo_time, magnitude, phase) in enumerate(images, start=1):
-        sidecar = {
+        sidecar: dict[str, float | str] = {
             "EchoTime": echo_time,
             "MagneticFieldStrength": parameters.field_strength,
             "ImagingFrequency": phantom.frequency / 1e6,
@@ -164,6 +164,8 @@ def _write_truth(folder: Path, name: str, head: Head, parameters: PhantomParamet
     )
 
 
-def _write_mask(stem: Path, mask: NDArray[np.bool_], affine: NDArray, **sidecar: str) -> None:
+def _write_mask(
+    stem: Path, mask: NDArray[np.bool_], affine: NDArray[np.floating], **sidecar: str
+) -> None:
     save_array(stem.with_suffix(".nii.gz"), mask, affine)
     write_json(stem.with_suffix(".json"), sidecar)

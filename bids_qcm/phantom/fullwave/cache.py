@@ -69,11 +69,12 @@ def _key(
     receive: ReceiveCoil,
 ) -> str:
     # The position of the head does not affect the fields, because the coil is centred on the head.
-    determining = (_VERSION, TOLERANCE, astuple(COIL), grid.resolution, frequency, grid.shape)
+    determining: list[object] = [_VERSION, TOLERANCE, astuple(COIL)]
+    determining += [grid.resolution, frequency, grid.shape]
     if receive == "array":
-        determining = (*determining, astuple(ARRAY), WEIGHTS_RESOLUTION)
-    digest = hashlib.sha256(repr(determining).encode())
-    digest.update(np.ascontiguousarray(permittivity, np.complex128))
+        determining += [astuple(ARRAY), WEIGHTS_RESOLUTION]
+    digest = hashlib.sha256(repr(tuple(determining)).encode())
+    digest.update(np.ascontiguousarray(permittivity, np.complex128).data)
     return digest.hexdigest()[:32]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,9 @@ class Charges:
             Field E on edges, (3, X, Y, Z).
         """
         polarisation = self._contrast * field
-        divergence = sum(backward_difference(polarisation[axis], axis) for axis in range(3))
+        divergence = reduce(
+            np.add, (backward_difference(polarisation[axis], axis) for axis in range(3))
+        )
         potential = self._solve(-divergence)
         gradient = [forward_difference(potential, axis) for axis in range(3)]
         return field - np.stack(gradient)
@@ -83,7 +86,9 @@ def _divergence_of_gradient(permittivity: NDArray[np.complex128]) -> sparse.csr_
     return sparse.coo_array((entries, where), shape=(number.size,) * 2).tocsr()
 
 
-def _multigrid(operator: sparse.csr_array) -> Callable[[NDArray], NDArray]:
+def _multigrid(
+    operator: sparse.csr_array,
+) -> Callable[[NDArray[np.complex128]], NDArray[np.complex128]]:
     # Import here, because pyamg is slow to import and only this function needs it.
     from pyamg import smoothed_aggregation_solver
 

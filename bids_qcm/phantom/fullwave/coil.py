@@ -148,8 +148,8 @@ class LoopArray:
 
 
 def _straight_wires(
-    radius: float, azimuths: NDArray, length: float, nodes: int
-) -> tuple[NDArray, NDArray]:
+    radius: float, azimuths: NDArray[np.floating], length: float, nodes: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the positions and line elements of straight wires along z on a cylinder."""
     node, weight = np.polynomial.legendre.leggauss(nodes)
     phi, z = np.repeat(azimuths, nodes), np.tile(node, azimuths.size) * length / 2
@@ -159,8 +159,8 @@ def _straight_wires(
 
 
 def _arcs(
-    radius: float, starts: NDArray, half: float, height: float, nodes: int
-) -> tuple[NDArray, NDArray]:
+    radius: float, starts: NDArray[np.floating], half: float, height: float, nodes: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the positions and line elements of arcs on a cylinder.
 
     The arcs go from the azimuths `starts` to `starts + 2 * half`.

@@ -190,7 +190,7 @@ def _rotating(
 
 
 def _uncropped(
-    values: NDArray, box: tuple[slice, ...], shape: tuple[int, int, int]
+    values: NDArray[np.complexfloating], box: tuple[slice, ...], shape: tuple[int, int, int]
 ) -> NDArray[np.complex64]:
     """Return an array of the grid's shape with the values of the box and one layer of its margin.
 
@@ -243,7 +243,7 @@ def interpolate(
     index = [(target.centres(axis) - source.origin[axis]) / source.resolution for axis in range(3)]
     places = np.meshgrid(*index, indexing="ij", sparse=False)
 
-    def spline(values: NDArray) -> NDArray[np.complex64]:
+    def spline(values: NDArray[np.complexfloating]) -> NDArray[np.complex64]:
         return ndimage.map_coordinates(values, places, order=3).astype(np.complex64)
 
     return CircularFields(*map(spline, fields))

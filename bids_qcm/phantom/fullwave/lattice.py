@@ -14,10 +14,15 @@ References
 """
 
 import math
+from functools import reduce
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, special
+
+_Number = TypeVar("_Number", bound=np.number)
+_Inexact = TypeVar("_Inexact", bound=np.inexact)
 
 _NEAR = 32
 """Distance from the origin, in cells, up to which the static Green's function is tabulated."""
@@ -26,7 +31,7 @@ _NODES_PER_INTERVAL = 32
 """Number of Gauss-Legendre nodes for each interval of the numerical integration."""
 
 
-def forward_difference(field: NDArray, axis: int) -> NDArray:
+def forward_difference(field: NDArray[_Number], axis: int) -> NDArray[_Number]:
     """Return `field[i + 1] - field[i]` along an axis; 0 at the upper border."""
     result = np.zeros_like(field)
     low, high = _halves(axis, field.ndim)
@@ -34,7 +39,7 @@ def forward_difference(field: NDArray, axis: int) -> NDArray:
     return result
 
 
-def backward_difference(field: NDArray, axis: int) -> NDArray:
+def backward_difference(field: NDArray[_Number], axis: int) -> NDArray[_Number]:
     """Return `field[i] - field[i - 1]` along an axis; 0 at the lower border."""
     result = np.zeros_like(field)
     low, high = _halves(axis, field.ndim)
@@ -49,7 +54,7 @@ def _halves(axis: int, ndim: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]
     return tuple(low), tuple(high)
 
 
-def curl_of_edges(field: NDArray, spacing: float) -> NDArray:
+def curl_of_edges(field: NDArray[_Inexact], spacing: float) -> NDArray[_Inexact]:
     """Return the curl on faces of a field on edges.
 
     Parameters
@@ -66,16 +71,18 @@ def curl_of_edges(field: NDArray, spacing: float) -> NDArray:
     """
     x, y, z = field
     difference = forward_difference
-    return np.stack(
+    curl = np.stack(
         [
             difference(z, 1) - difference(y, 2),
             difference(x, 2) - difference(z, 0),
             difference(y, 0) - difference(x, 1),
         ]
-    ) * (1 / spacing)
+    )
+    curl *= 1 / spacing
+    return curl
 
 
-def gradient_of_divergence(field: NDArray, spacing: float) -> NDArray:
+def gradient_of_divergence(field: NDArray[_Inexact], spacing: float) -> NDArray[_Inexact]:
     """Return the gradient of the divergence of a field. Field and result are on edges.
 
     Parameters
@@ -90,12 +97,12 @@ def gradient_of_divergence(field: NDArray, spacing: float) -> NDArray:
     ndarray
         (3, X, Y, Z); not valid in the first and the last layer along any axis.
     """
-    divergence = sum(backward_difference(field[axis], axis) for axis in range(3))
+    divergence = reduce(np.add, (backward_difference(field[axis], axis) for axis in range(3)))
     divergence *= 1 / spacing**2
     return np.stack([forward_difference(divergence, axis) for axis in range(3)])
 
 
-def faces_to_centres(field: NDArray) -> NDArray:
+def faces_to_centres(field: NDArray[_Inexact]) -> NDArray[_Inexact]:
     """Interpolate a field on faces to the cell centres, as the mean of opposite faces.
 
     Parameters
@@ -113,7 +120,7 @@ def faces_to_centres(field: NDArray) -> NDArray:
     )
 
 
-def cells_to_edges(values: NDArray) -> NDArray:
+def cells_to_edges(values: NDArray[_Inexact]) -> NDArray[_Inexact]:
     """Interpolate a property of cells to edges, as the mean of the four cells that share an edge.
 
     The electric field along an edge is tangential to the faces between these cells and is therefore
@@ -163,12 +170,12 @@ def static_green_function(shape: tuple[int, int, int]) -> NDArray[np.float64]:
        an infinite network of resistors. Am J Phys 2000. doi:10.1119/1.1285881
     """
     squares = [np.arange(n, dtype=np.float64) ** 2 for n in shape]
-    r2 = sum(np.ix_(*squares))
+    r2 = reduce(np.add, np.ix_(*squares))
     r2[0, 0, 0] = 1  # avoid a division by zero; the entry at the origin is overwritten below
-    fourth = sum(np.ix_(*(square**2 for square in squares)))
+    fourth = reduce(np.add, np.ix_(*(square**2 for square in squares)))
     green = (1 + (5 * fourth / r2**2 - 3) / (8 * r2)) / (4 * math.pi * np.sqrt(r2))
-    near = tuple(min(n, _NEAR) for n in shape)
-    green[tuple(slice(n) for n in near)] = _near_green_function(near)
+    x, y, z = (min(n, _NEAR) for n in shape)
+    green[:x, :y, :z] = _near_green_function((x, y, z))
     return green
 
 
@@ -257,8 +264,8 @@ class FreeSpace:
 
         The transform is even in each frequency.
         """
-        half = tuple(n // 2 + 1 for n in self._padded)
-        spectrum = green_function(half, self.spacing, self.wavenumber) * self.spacing**3
+        x, y, z = (n // 2 + 1 for n in self._padded)
+        spectrum = green_function((x, y, z), self.spacing, self.wavenumber) * self.spacing**3
         # The Fourier transform of an even sequence is its cosine transform of type I.
         return fft.dctn(spectrum.real, type=1, workers=self._workers) + 1j * fft.dctn(
             spectrum.imag, type=1, workers=self._workers
@@ -294,7 +301,7 @@ class FreeSpace:
         result = fft.ifft(result, axis=1, overwrite_x=True, workers=workers)[:, :ny]
         return np.ascontiguousarray(fft.ifft(result, axis=0, workers=workers)[:nx])
 
-    def vector_potential(self, current: NDArray[np.complexfloating]) -> NDArray:
+    def vector_potential(self, current: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
         """Return the vector potential of a current density divided by mu0, `integral of g J`.
 
         Parameters
@@ -309,7 +316,7 @@ class FreeSpace:
         """
         return np.stack([self.convolve(component) for component in current])
 
-    def double_curl(self, current: NDArray[np.complexfloating]) -> NDArray:
+    def double_curl(self, current: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
         """Return the double curl of the vector potential of a current density, divided by mu0.
 
         The electric field of `current` is the result minus `current`, divided by `i omega eps_0`.

@@ -84,7 +84,11 @@ class Body:
     """
 
     def __init__(
-        self, permittivity: NDArray, spacing: float, frequency: float, workers: int = 1
+        self,
+        permittivity: NDArray[np.complex128],
+        spacing: float,
+        frequency: float,
+        workers: int = 1,
     ) -> None:
         self.spacing = spacing
         self.omega = 2 * math.pi * frequency

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
+from bids_qcm.recon.arguments import require
 from bids_qcm.recon.finite_difference import fd_gradient
 from bids_qcm.recon.forms.base import (
     BYTES_WITHOUT_REPLICATES,
@@ -52,7 +53,8 @@ class IntegralForm(Form):
         laplacian = integrate(volumes, method, kernels)
         if volumes.noise is None or not uncertainty:
             return Laplacian(laplacian, None)
-        reach = min(kernels.integral_radius[a] / volumes.voxel_size[a] for a in kernels.axes)
+        radius = require(kernels.integral_radius, "an integral radius")
+        reach = min(radius[a] / volumes.voxel_size[a] for a in kernels.axes)
         spacing = min(max(int(reach * _SPACING_PER_REACH), 1), _LARGEST_SPACING)
         at = select_at_spacing(volumes.support, spacing) if spacing > 1 else None
         std = _std(volumes, method, kernels, laplacian, at, REPLICATES, spacing)
@@ -124,11 +126,11 @@ def integrate(
             volumes.phase.astype(np.float32),
             support,
             voxel_size=voxel_size,
-            radius=kernels.fit_radius,
+            radius=require(kernels.fit_radius, "a fit radius"),
             zscore=zscore,
             gradient_variance=method.weighs_pairs,
         )
-        gradient, variance = fit.gradient, fit.gradient_variance
+        gradient, variance = require(fit.gradient, "a gradient"), fit.gradient_variance
     else:
         gradient = fd_gradient(volumes.phase, support != 0, voxel_size, kernels.axes)
     return integrate_surface(
@@ -171,7 +173,11 @@ def _std(
         variance = None
         if method.derivative == "fit":
             gradients, variance = fit_gradients(
-                phases, support, voxel_size=voxel_size, radius=kernels.fit_radius, zscore=zscore
+                phases,
+                support,
+                voxel_size=voxel_size,
+                radius=require(kernels.fit_radius, "a fit radius"),
+                zscore=zscore,
             )
         else:
             inside = support != 0
@@ -192,7 +198,7 @@ def _std(
         volumes.phase.astype(np.float32),
         laplacian,
         support,
-        volumes.noise,
+        require(volumes.noise, "noise"),
         volumes.zscore,
         at=at,
         spacing=spacing,

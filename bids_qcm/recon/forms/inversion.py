@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from bids_qcm.recon.arguments import require
 from bids_qcm.recon.forms.base import Form, Laplacian, Volumes
 from bids_qcm.recon.forms.integral import integrate
 from bids_qcm.recon.inversion import (
@@ -16,7 +17,7 @@ from bids_qcm.recon.inversion import (
     InverseProblem,
     invert,
 )
-from bids_qcm.recon.kernels import Kernels, Triple
+from bids_qcm.recon.kernels import Kernels, Triple, as_triple
 from bids_qcm.recon.linear_phase import (
     UNKNOWN_LINEAR_PHASE,
     LinearPhase,
@@ -181,7 +182,7 @@ def find_linear_phase(problem: InverseProblem) -> LinearPhase:
 def _kernels_of(method: Method, voxel_size: Triple) -> Kernels:
     """Return the method's published kernels, enlarged to radii of at least two voxels."""
     fit, integral = (
-        tuple(max(radius, 2 * size) for size in voxel_size)
+        as_triple([max(require(radius, "kernels"), 2 * size) for size in voxel_size], "radius")
         for radius in (method.fit_radius, method.integral_radius)
     )
     return Kernels(fit, integral, (0, 1, 2))

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_qcm.recon.arguments import require
 from bids_qcm.recon.finite_difference import fd_laplacian, fd_laplacian_std, gradient_of_smooth
 from bids_qcm.recon.forms.base import (
     BYTES_WITHOUT_REPLICATES,
@@ -47,7 +48,9 @@ class LaplacianForm(Form):
     ) -> NDArray[np.float32]:
         """Compute the standard deviation of a method with a fit in a sample of voxels."""
         convection = _convection(volumes, kernels)
-        return _fit(volumes, kernels, volumes.noise, convection, at).laplacian_std
+        noise = require(volumes.noise, "noise")
+        fit = _fit(volumes, kernels, noise, convection, at)
+        return require(fit.laplacian_std, "noise")
 
     def quantity(self, method: Method) -> str:
         """Return the quantity that a method computes."""
@@ -110,7 +113,7 @@ def _fit(
         volumes.phase.astype(np.float32),
         volumes.support,
         voxel_size=volumes.voxel_size,
-        radius=kernels.fit_radius,
+        radius=require(kernels.fit_radius, "a fit radius"),
         zscore=volumes.zscore,
         noise=None if noise is None else noise.phase,
         zscore_noise=0.0 if noise is None else noise.zscore,
