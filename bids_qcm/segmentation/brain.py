@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.morphology import isotropic_closing, isotropic_dilation, isotropic_erosion
 
 from bids_qcm.grids import Volume
 from bids_qcm.segmentation.template import TemplateFit, fit_template, template_brain
@@ -95,8 +96,7 @@ def brain_mask_from_labels(labels: Volume) -> NDArray[np.bool_]:
     # Add a margin so that the closing does not erode the mask at the edge of the box.
     margin = [(int(np.ceil(_FOLD_MM / size)) + 1,) * 2 for size in spacing]
     padded = np.pad(inside[boxes[0]], margin)
-    wide = ndimage.distance_transform_edt(~padded, sampling=spacing) <= _FOLD_MM
-    closed = ndimage.distance_transform_edt(wide, sampling=spacing) > _FOLD_MM
+    closed = isotropic_closing(padded, _FOLD_MM, spacing=spacing)
     filled = largest_part(ndimage.binary_fill_holes(closed | padded))
     hull[boxes[0]] = filled[tuple(slice(low, -high) for low, high in margin)]
     return hull
@@ -112,11 +112,11 @@ def _with_signal(
     """
     radius = max(_SKULL_MM, 1.01 * float(spacing.max()))
     inside = template & signal
-    core = ndimage.distance_transform_edt(inside, sampling=spacing) > radius
+    core = isotropic_erosion(inside, radius, spacing=spacing)
     if not core.any():
         return inside
     largest = largest_part(core)
-    opened = ndimage.distance_transform_edt(~largest, sampling=spacing) <= radius
+    opened = isotropic_dilation(largest, radius, spacing=spacing)
     return ndimage.binary_fill_holes(opened & inside) & template
 
 

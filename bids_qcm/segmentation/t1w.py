@@ -6,6 +6,7 @@ import numpy as np
 from nibabel.processing import fwhm2sigma
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.morphology import isotropic_closing, isotropic_dilation, isotropic_erosion
 
 from bids_qcm.grids import Volume
 from bids_qcm.segmentation.registration import to_sitk
@@ -68,7 +69,7 @@ def segment_t1w(image: Volume, n_threads: int = 1) -> NDArray[np.int32]:
     uniform = _remove_bias(Volume(values, grid), head, n_threads)
     priors = _register_priors(Volume(uniform, grid), head)
     uniform = _remove_bias(Volume(uniform, grid), priors.brain, n_threads)
-    near = _dilated(priors.brain, _REACH_MM, grid.spacing)
+    near = isotropic_dilation(priors.brain, _REACH_MM, spacing=grid.spacing)
     posterior = np.zeros((len(_CLASSES), *grid.shape), np.float32)
     posterior[:, near], limits = _classify(uniform, priors, near)
     brain = _extract_brain(uniform, limits, priors, near, grid.spacing)
@@ -174,23 +175,12 @@ def _extract_brain(
     A morphological opening removes thin bridges to scalp and eyes, and a closing fills the folds.
     """
     matter = near & (image > limits[0]) & (image < limits[1])
-    core = _eroded(matter, _NECK_MM, spacing)
+    core = isotropic_erosion(matter, _NECK_MM, spacing=spacing)
     parts, n_parts = ndimage.label(core)
     if n_parts == 0:
         raise ValueError("no brain was found")
     largest = parts == np.bincount(parts[core]).argmax()
-    opened = _dilated(largest, _NECK_MM, spacing) & near
-    closed = _eroded(_dilated(opened, _SULCUS_MM, spacing), _SULCUS_MM, spacing)
-    return ndimage.binary_fill_holes(closed | _eroded(priors.brain, _SULCUS_MM, spacing))
-
-
-def _dilated(
-    mask: NDArray[np.bool_], radius: float, spacing: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    return ndimage.distance_transform_edt(~mask, sampling=spacing) <= radius
-
-
-def _eroded(
-    mask: NDArray[np.bool_], radius: float, spacing: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    return ndimage.distance_transform_edt(mask, sampling=spacing) > radius
+    opened = isotropic_dilation(largest, _NECK_MM, spacing=spacing) & near
+    closed = isotropic_closing(opened, _SULCUS_MM, spacing=spacing)
+    eroded = isotropic_erosion(priors.brain, _SULCUS_MM, spacing=spacing)
+    return ndimage.binary_fill_holes(closed | eroded)

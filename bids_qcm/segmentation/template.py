@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
+from skimage.morphology import isotropic_dilation
 
 from bids_qcm.grids import Grid, Volume
 
@@ -171,7 +172,7 @@ def _load_template() -> _Template:
     inside = np.asarray(mask.dataobj) > 0
     # Set the template to 0 outside the brain, because it contains a few voxels of skull.
     values = np.where(inside, image.dataobj, 0)
-    region = ndimage.distance_transform_edt(~inside, sampling=_GRID_MM) <= _RIM_MM
+    region = isotropic_dilation(inside, _RIM_MM, spacing=_GRID_MM)
     bins = (values[region] / values.max() * _TEMPLATE_BINS).astype(np.intp)
     centre = apply_affine(image.affine, np.argwhere(inside)).mean(axis=0)
     points = apply_affine(image.affine, np.argwhere(region)) - centre
