@@ -1,10 +1,12 @@
 """Physical constants, complex permittivity, and the factor from phase Laplacian to conductivity."""
 
 import math
-from typing import Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    # the command line uses this module and starts without NumPy
+    import numpy as np
+    from numpy.typing import NDArray
 
 PhaseType = Literal["transceive", "transmit"]
 Sign = Literal["+", "-"]
@@ -23,7 +25,7 @@ PROTON_GYROMAGNETIC_RATIO = 42.577478518e6
 
 
 # A number or an array; the result has the same shape.
-_Values = TypeVar("_Values", complex, NDArray[np.inexact])
+_Values = TypeVar("_Values", complex, "NDArray[np.inexact]")
 
 
 def complex_permittivity(
