@@ -1,6 +1,5 @@
 """Nodes that verify their cached results before they use them."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +9,7 @@ from nipype.pipeline import engine
 
 from bids_qcm.bids.derivatives import write_json
 from bids_qcm.bids.errors import OutputError
+from bids_qcm.bids.fingerprints import checksum
 
 _CHECKSUMS = "checksums.json"
 
@@ -71,5 +71,4 @@ def _checksums(folder: Path) -> dict[str, str]:
 def _checksum(path: Path) -> str:
     if path.is_symlink():
         raise OSError(f"{path} is a link")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
+    return checksum(path)
