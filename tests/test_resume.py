@@ -315,5 +315,5 @@ def test_a_changed_label_table_recomputes_what_depends_on_it(again):
 def test_another_version_of_the_app_or_a_library_computes_anew(again, monkeypatch, changed):
     again()
     versions = software_versions() | {changed: "99.0"}
-    monkeypatch.setattr("bids_qcm.workflows.base.software_versions", lambda: versions)
+    monkeypatch.setattr("bids_qcm.workflows.names.software_versions", lambda: versions)
     assert again() == nodes(ALL)

@@ -109,7 +109,7 @@ def citation_state(
 
 def _shown(output_dir: Path, participants: Iterable[str], *options: object) -> str:
     """Return the fingerprint of the results and records of participants, and of options."""
-    files = []
+    files: list[Path] = []
     for participant in participants:
         files += visible(output_dir / LOGS, f"{participant}_*.json")
         files += [
