@@ -46,6 +46,10 @@ _LEAST_SPREAD = 2e-5
 # stay within the range of float32.
 _LARGEST_VALUES = (1e-15, 1e15)
 
+# Echo time in s below which a single gradient echo counts as phi0 (UTE, ZTE): an off-resonance of
+# 100 Hz, as beside the sinuses, adds 0.06 rad at most.
+_NEARLY_ZERO = 1e-4
+
 
 @dataclass(frozen=True)
 class EchoPlan:
@@ -380,6 +384,14 @@ def _remarks(echoes: Sequence[EchoPlan]) -> list[str]:
     ]
 
 
+def _keeps_off_resonance(echoes: Sequence[EchoPlan], sidecar: dict[str, Any], suffix: str) -> bool:
+    """Whether phi0 contains the off-resonance phase of a single gradient echo."""
+    (time, *others) = (one.time for one in echoes)
+    if others or not is_gradient_echo(sidecar, suffix):
+        return False
+    return time is None or time >= _NEARLY_ZERO
+
+
 def _sequence_warnings(
     acquisition: Acquisition,
     echoes: Sequence[EchoPlan],
@@ -397,7 +409,7 @@ def _sequence_warnings(
             f"one acquisition: {shown}. Each run is processed separately; rename run-1 to echo-1, "
             "and so on, to process them together"
         )
-    elif len(echoes) == 1 and echoes[0].time != 0 and is_gradient_echo(sidecar, acquisition.suffix):
+    elif _keeps_off_resonance(echoes, sidecar, acquisition.suffix):
         warnings.append(
             f"{acquisition.name}: a single gradient echo, whose phase still contains off-resonance "
             "effects, which bias the conductivity. Acquire several echoes, a spin echo or bSSFP"

@@ -177,11 +177,8 @@ def _units_of_range(
         if units == "rad" and high - low <= _LARGEST_UNWRAPPED_RANGE:
             return PhaseUnits("rad")
         return None
-    return PhaseUnits(
-        "rad",
-        warning=f"the sidecar's Units is {units!r}, but the values fill a cycle in rad: "
-        "taken as rad",
-    )
+    warning = f"the sidecar's Units is {units!r}, but the values fill a cycle in rad: taken as rad"
+    return PhaseUnits("rad", warning=None if units is None else warning)
 
 
 def to_radians(
