@@ -142,7 +142,7 @@ def _output_entities(keys: Sequence[_Key]) -> dict[_Key, dict[str, str]]:
 
 
 def _with_acq(entities: Mapping[str, str], label: str) -> dict[str, str]:
-    """Return the entities with an ``acq`` entity, which BIDS puts after sub, ses and sample."""
+    """Return the entities with an ``acq`` entity after sub, ses and sample, as BIDS orders them."""
     leading = {key: value for key, value in entities.items() if key in ("sub", "ses", "sample")}
     rest = {key: value for key, value in entities.items() if key not in (*leading, "acq")}
     return {**leading, "acq": label, **rest}

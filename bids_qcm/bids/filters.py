@@ -56,7 +56,7 @@ def check_filters(filters: Mapping[str, Any], what: str) -> None:
     Raises
     ------
     TypeError
-        If `filters` is not a mapping, or a label is a list in a list or a mapping.
+        If `filters` is not a mapping, or if a label is a mapping or a nested list.
     ValueError
         If a key is neither the full nor the short name of an entity, or a value is an unknown
         query.

@@ -350,7 +350,7 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
 def _choose_methods(
     settings: Settings, grid: Grid, segmentation: AuxiliaryImage | None, why_none: str
 ) -> tuple[dict[str, Kernels], dict[str, str]]:
-    """Return the kernels of each method that can be computed, and the reasons of each refusal."""
+    """Return the kernels of each method that can be computed, and the reason for each refusal."""
     wanted = settings.methods or DEFAULT_METHODS[segmentation is not None]
     kernels, refused = {}, {}
     for name in wanted:

@@ -350,7 +350,7 @@ def find_results(
 
 
 def _readable(result: Result, damaged: list[InputError]) -> Result | None:
-    """Return a result without its damaged files; None if nothing of it can be used."""
+    """Return a result without its damaged files; None if no map can be used."""
     maps = []
     for one in result.maps:
         try:

@@ -55,7 +55,7 @@ class RunRecord:
     command : str
         Command line of the run.
     seconds : float
-        Total run time of its steps. Steps whose cached results were reused count as 0.
+        Total run time of all steps in s. A step whose cached result was reused counts as 0.
     failures : tuple of Failure
     """
 

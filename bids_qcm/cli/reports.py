@@ -127,7 +127,7 @@ def report_group(settings: Settings) -> ExitStatus:
 
 def _set_matplotlib_cache(settings: Settings) -> None:
     """Move matplotlib's font cache from the home directory to the work directory."""
-    # the group level needs no work directory, and matplotlib chooses another folder then
+    # without a writable work directory, matplotlib uses a temporary folder
     with suppress(OSError):
         if not make_private(settings.work_dir):
             os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
@@ -166,7 +166,7 @@ def _write_pages(participants: Sequence[str], settings: Settings, summary: Summa
     """Write the participant pages in parallel. If a page fails, the others are still written."""
     most = settings.nprocs if settings.memory_gb is None else int(settings.memory_gb / _PAGE_GB)
     n_workers = max(1, min(settings.nprocs, most, len(participants)))
-    # Settings as a whole cannot be sent to another process
+    # pass only these values, because Settings cannot be pickled
     arguments = settings.output_dir, settings.aggregated_sessions
     if n_workers == 1:
         for participant in participants:

@@ -201,7 +201,8 @@ def _open_standard_streams() -> None:
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            # os.open returns the lowest free descriptor, which is that of the closed stream
+            # os.open returns the lowest free descriptor, which is the descriptor of the closed
+            # stream
             descriptor = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(descriptor, True)
             setattr(sys, name, os.fdopen(descriptor, "w" if number else "r"))

@@ -33,7 +33,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
     sets a flag, and the run ends before the next node starts.
     """
 
-    _taskid: int  # nipype's number of the last task
+    _taskid: int  # nipype's number of the most recent task
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args)
@@ -98,7 +98,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         self._running[taskid] = worker
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
-        if taskid not in self._running:  # the task waits for its second attempt
+        if taskid not in self._running:  # waiting for the second attempt
             return None
         try:
             result = self._running[taskid].result()
@@ -136,7 +136,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         self, jobid: int, graph: "DiGraph[Node]", result: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         if result is not None:
-            # the monitor reads the traceback before nipype sets it
+            # set the traceback here, because the monitor reads it before nipype sets it
             self.procs[jobid]._traceback = result["traceback"]
         cleaned: dict[str, Any] = super()._clean_queue(jobid, graph, result)
         return cleaned

@@ -111,8 +111,8 @@ def _serve(connection: Connection, folder: str) -> None:
         try:
             connection.send(run_node(node, updatehash, taskid))
         except Exception as error:
-            # After a failure, nipype's run_node reads the result file, which may not exist. That
-            # second error would hide the first, which is its context.
+            # After a failure, nipype's run_node reads the result file, which may not exist. This
+            # second error would hide the original error, which is its context.
             lines = traceback.format_exception(error.__context__ or error)
             connection.send({"result": None, "traceback": lines, "taskid": taskid})
 

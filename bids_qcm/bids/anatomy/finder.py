@@ -383,7 +383,7 @@ class Finder:
         return Found(found, alignment, "", (warning, *warnings))
 
     def _check(self, found: AuxiliaryImage, alignment: Alignment, mask: Found) -> None:
-        """Check the labels of a segmentation, and its position unless a registration decides it."""
+        """Check the labels of a segmentation, and its position unless it will be registered."""
         labels, _ = read_tissues(found, self.settings.label_table)
         if alignment.coreg not in (None, "header"):
             for step in alignment.steps:
