@@ -115,8 +115,8 @@ def wrong_arrows(package, module):
             yield name
 
 
-def floors():
-    """Return the packages on each floor of the drawing in the guide, the highest floor first."""
+def layers():
+    """Return the packages in each layer of the drawing in the guide, the highest layer first."""
     drawing = re.search(r"```text\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)[1]
     return [re.findall(r"\w+", line) for line in drawing.splitlines()]
 
@@ -146,16 +146,16 @@ def test_a_wrong_arrow_is_found(tmp_path, package, line, name):
 
 def test_the_guide_draws_all_packages():
     packages = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
-    assert sorted(chain(*floors())) == sorted(packages - {"__init__"}) == sorted(MAY_IMPORT)
+    assert sorted(chain(*layers())) == sorted(packages - {"__init__"}) == sorted(MAY_IMPORT)
 
 
-def test_packages_import_only_from_lower_floors():
-    floor = {package: number for number, names in enumerate(floors()) for package in names}
+def test_packages_import_only_from_lower_layers():
+    layer = {package: number for number, names in enumerate(layers()) for package in names}
     upward = {
         (package, other)
         for package, allowed in MAY_IMPORT.items()
         for other in allowed - {package}
-        if floor[other] <= floor[package]
+        if layer[other] <= layer[package]
     }
     assert not upward
 

@@ -58,7 +58,7 @@ def check_sizes(path: Path) -> None:
     if n_voxels > _MOST_VOXELS:
         raise InputError(
             path,
-            f"has {n_voxels:.3g} voxels, and at most {_MOST_VOXELS:.3g} are read",
+            f"has {n_voxels:.3g} voxels, more than the limit of {_MOST_VOXELS:.3g}",
             "convert it again, or use an image with larger voxels",
         )
     stated = offset + n_voxels * dtype.itemsize

@@ -222,9 +222,9 @@ def _relative_to_tissue(
 ) -> NDArray[np.floating]:
     """Divide each voxel by the median of its tissue.
 
-    Then a different share of the tissues in each slab does not cause a trend. The median of all
-    voxels is used if the median of a tissue is not positive, or if a tissue has too few voxels. The
-    result is empty if the median of all voxels is not positive.
+    With this normalisation, different fractions of the tissues in the slabs do not cause a trend.
+    The median of all voxels is used if the median of a tissue is not positive, or if a tissue has
+    too few voxels. The result is empty if the median of all voxels is not positive.
     """
     relative = values / median if median > 0 else np.ones(0)
     if median > 0:

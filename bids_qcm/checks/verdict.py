@@ -62,7 +62,7 @@ CHI_SQUARE = Limits(1.3, 5.0)
 """Reduced chi-square of an inversion. The variance includes the model error."""
 
 PRIOR_CHI_SQUARE = Limits(5.0, 12.0)
-"""Squared deviation of the conductivity from an inversion's prior over its expected value."""
+"""Squared deviation of the conductivity from the prior of an inversion, over its expected value."""
 
 CORTEX = 2.5
 """Mean thickness of the cortex, mm [1]_.
@@ -305,7 +305,7 @@ def _trends(evidence: Evidence) -> Iterator[Reason]:
             yield Reason(
                 colour,
                 f"the conductivity changes by {trend:+.0%} from {way}; possible causes are |B1+| "
-                "and phase that does not come from the object",
+                "and phase from sources outside the object",
             )
 
 
@@ -322,8 +322,8 @@ def _fit(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(
             colour,
             f"the squared variation of the conductivity within tissues is {variation:.1f} times "
-            "the expected one; the phase may hold more than conductivity, or the segmentation may "
-            "not fit",
+            "the expected value; the phase may have other sources than conductivity, or the "
+            "segmentation may not fit",
         )
 
 

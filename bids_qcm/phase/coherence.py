@@ -31,8 +31,8 @@ def phase_coherence(
     ndarray of float32, shape (X, Y, Z)
         The cosine of the second differences along each axis is averaged over the 3 x 3 x 3 block
         around the voxel. The coherence is the mean of the two largest averages, so that constant
-        phase offsets between slices do not make a phase incoherent. 0 where the block has no three
-        adjacent voxels in a row that are in `where`.
+        phase offsets between slices do not make a phase incoherent. 0 where the block does not
+        contain three adjacent voxels in a row that are all in `where`.
 
     Notes
     -----

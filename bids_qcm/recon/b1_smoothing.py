@@ -12,7 +12,7 @@ SMOOTHING_MM = 8.0
 """Full width at half maximum in mm of the Gaussian kernel that smooths measured maps."""
 
 MEASURED = 0.5
-"""Smallest measured share of a voxel for which the voxel counts as measured."""
+"""Smallest measured fraction of a voxel that counts as measured."""
 
 _FWHM_PER_SD = np.sqrt(8 * np.log(2))
 
@@ -85,9 +85,9 @@ def smooth_b1(
     Notes
     -----
     The method is a normalised convolution: it averages measured voxels only, with Gaussian weights,
-    so that an empty background does not bias the result. If the kernel contains hardly any measured
-    voxels somewhere in the mask, kernels of two times the width, four times the width and so on are
-    added with weights of 0.01, 0.0001 and so on. The sum extends the map without a step.
+    so that an empty background does not bias the result. If the kernel at any voxel of the mask
+    contains hardly any measured voxels, kernels of two times the width, four times the width and so
+    on are added with weights of 0.01, 0.0001 and so on. The sum extends the map without a step.
     """
     share = np.clip(np.asarray(measured, dtype=np.float32), 0, 1)
     inside = np.asarray(mask, dtype=bool)

@@ -182,7 +182,7 @@ def _sum_run(sums, weights, phase, support, zscore, centres, run, first, lanes):
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _join(both, row, along, mirrored):  # noqa: ANN001, ANN202
-    """Write the sums over two runs from `row` on, and their differences behind all sums."""
+    """Write the sums over two runs from `row` on, and their differences after all sums."""
     total = both[row * LANES :]
     difference = both[(row + WEIGHT_SUMS + PHASE_SUMS) * LANES :]
     for i in range(len(along)):
@@ -446,7 +446,7 @@ def _add_products(all_totals, group, products, phases, run, first, lanes):  # no
 
 @compiled()
 def _room_for_sums(precision):  # noqa: ANN001, ANN202
-    """Return zeros for the sums of weights and of weighted phases along a run."""
+    """Return an array of zeros for the sums of weights and of weighted phases along a run."""
     weight_sums = aligned(WEIGHT_SUMS * LANES, precision.dtype)
     return weight_sums, aligned(PHASE_SUMS * LANES, np.float64)
 

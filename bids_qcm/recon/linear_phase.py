@@ -250,7 +250,8 @@ def _regression(
             yield smoothed(equation.source - equation.excess(ramp))
 
     residual = smoothed(-equation.excess(phase))
-    # b^2 is the regressor of a common factor of kappa, because div(b^2 rho grad(phi)) = b^2
+    # a common factor of kappa changes the residual by a multiple of b^2, because div(b^2 rho
+    # grad(phi)) = b^2
     columns = [*gradients(), smoothed(equation.source)]
     return np.stack(columns, axis=1), residual, np.argwhere(kept)
 

@@ -78,7 +78,7 @@ class PairOperator:
 
 
 def _single(volume: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return a volume in single precision, without a copy if it is already."""
+    """Return a volume in single precision; copy it only if its dtype differs."""
     return np.ascontiguousarray(volume, np.float32)
 
 

@@ -398,7 +398,7 @@ def _mean_steps_of_similar(
     extremes: tuple[NDArray[np.float32], ...],
     kernel: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Average as `_mean_steps` does, but only over pairs with a magnitude close to the voxel's."""
+    """Average as `_mean_steps` does, but only over pairs with a magnitude similar to the voxel."""
     margin = reach(kernel)
     padded_steps = padded_all(list(steps), margin)
     means = np.full((len(padded_steps), np.count_nonzero(wanted)), np.nan, dtype=np.float32)

@@ -46,7 +46,7 @@ def tissue_colours(names: list[str]) -> dict[str, str]:
 
 
 def literal(name: str) -> str:
-    r"""Return a name for matplotlib, which reads text between dollar signs as mathematics.
+    r"""Escape a name for matplotlib, which interprets text between dollar signs as mathematics.
 
     Examples
     --------

@@ -115,6 +115,6 @@ def draw_strips(
 
 
 def _offsets() -> list[float]:
-    """Return offsets from -1 to 1 by the golden ratio, so that successive offsets differ much."""
+    """Return offsets from -1 to 1 by the golden ratio, so that successive offsets are far apart."""
     shares = (np.arange(1000) * (np.sqrt(5) - 1) / 2) % 1
     return [float(2 * share - 1) for share in shares]

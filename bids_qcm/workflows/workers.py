@@ -52,7 +52,7 @@ class Worker:
         except (OSError, EOFError) as error:
             raise InputError(
                 "ulimit -u",
-                f"lets this user start no further process ({error})",
+                f"prevents this user from starting another process ({error})",
                 "raise the limit, lower --nprocs, or end other processes of this user",
             ) from error
         theirs.close()
