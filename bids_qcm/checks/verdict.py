@@ -29,13 +29,13 @@ class Limits(NamedTuple):
 
 # docs/verdict.md contains the measurements on which these limits are based.
 IMPLAUSIBLE = Limits(0.1, 0.4)
-"""Share of implausible voxels from all causes."""
+"""Fraction of implausible voxels from all causes."""
 
 EXCESS_IMPLAUSIBLE = Limits(0.04, 0.08)
-"""Share of implausible voxels minus the share that is expected from noise."""
+"""Fraction of implausible voxels minus the fraction that is expected from noise."""
 
 INVALID = Limits(0.2, math.inf)
-"""Share of invalid voxels."""
+"""Fraction of invalid voxels."""
 
 NOISE_RATIO = Limits(0.5, 3.0)
 """Noise standard deviation divided by the conductivity."""

@@ -8,8 +8,8 @@ from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.normal_equations import PHASE_SUMS, WEIGHT_SUMS
 
-# Smallest pivot of a determined fit. A pivot is the share of a term's variance that the preceding
-# terms do not explain.
+# Smallest pivot of a determined fit. A pivot is the fraction of a term's variance that the
+# preceding terms do not explain.
 _SMALLEST_PIVOT = 1e-6
 
 # Number of monomials of a quadratic in a plane of the kernel, and number of powers of the

@@ -48,7 +48,7 @@ class LinearPhase:
         Posterior mean of a in rad/m, which is the linear phase to remove. It is close to the
         estimate if the evidence is strong and close to 0 if the evidence is weak.
     explained_fraction : float
-        Share of the residual's variance that the estimate explains, 0 to 1.
+        Fraction of the residual's variance that the estimate explains, 0 to 1.
     """
 
     estimate: NDArray[np.float64]

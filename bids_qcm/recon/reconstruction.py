@@ -47,7 +47,7 @@ class Reconstruction:
     frequency : float
         Larmor frequency in Hz.
     invalid_fraction : float
-        Share of the mask's voxels that are NaN, 0 to 1.
+        Fraction of the mask's voxels that are NaN, 0 to 1.
     goodness : GoodnessOfFit or None
         For an inversion: whether the phase obeys the equation within its noise, and whether the
         conductivity varies as expected. None for the other methods.

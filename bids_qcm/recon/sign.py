@@ -21,7 +21,7 @@ _SAMPLES = 4000
 _WEAK_AGREEMENT = 0.6
 _WEAK_STANDARD_ERRORS = 3.0
 
-# Limit of the depth below the edge, as a share of the largest depth in the mask.
+# Limit of the depth below the edge, as a fraction of the largest depth in the mask.
 _LEAST_DEPTH = 0.5
 
 _MANUFACTURERS: dict[str, Sign] = {"ge": "-", "philips": "+", "siemens": "+"}
@@ -55,7 +55,7 @@ class SignDecision:
     median_laplacian : float
         Median Laplacian of the given phase, in rad/m^2.
     agreement : float
-        Share of the sampled voxels whose Laplacian has the sign of the median, 0 to 1.
+        Fraction of the sampled voxels whose Laplacian has the sign of the median, 0 to 1.
     weak : bool
         Whether the decision should be checked, because fewer than 60 % of the voxels agree or the
         median is within three standard errors of 0.
