@@ -66,7 +66,7 @@ def refuse_links(output_dir: Path) -> None:
     Raises
     ------
     OutputError
-        If there is such a link, through which results would be written to another folder.
+        If there is such a link, because results would be written to another folder.
     """
     root = output_dir.resolve()
     for folder, names, _ in os.walk(output_dir):

@@ -266,7 +266,7 @@ def plan_acquisition(
             *mask.warnings,
             *b1.found.warnings,
             *contradictions(separate),
-            *_remarks(echoes),
+            *_unit_warnings(echoes),
             *_sequence_warnings(acquisition, echoes, sidecars[0], grid, axes, settings),
         ),
     )
@@ -372,7 +372,7 @@ def _choose_methods(
     return kernels, refused
 
 
-def _remarks(echoes: Sequence[EchoPlan]) -> list[str]:
+def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:
     return [
         f"{echo.files[1].name}: {echo.units.warning}"
         for echo in echoes

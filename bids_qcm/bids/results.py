@@ -82,7 +82,7 @@ class MapResult:
     @property
     def condstd(self) -> Path | None:
         """File of the noise standard deviation; None if it does not exist."""
-        return self._beside("condstd")
+        return self._existing_output("condstd")
 
     @cached_property
     def condstd_sidecar(self) -> CondstdSidecar | None:
@@ -99,14 +99,14 @@ class MapResult:
     @property
     def condstats(self) -> Path | None:
         """File of the statistics table; None if it does not exist or is damaged."""
-        return None if self.table_is_damaged else self._beside("condstats")
+        return None if self.table_is_damaged else self._existing_output("condstats")
 
     @cached_property
     def statistics(self) -> list[dict[str, Any]]:
         """Rows of the statistics table, see :func:`~bids_qcm.bids.tables.read_condstats`."""
         return read_condstats(self.condstats) if self.condstats else []
 
-    def _beside(self, output: str) -> Path | None:
+    def _existing_output(self, output: str) -> Path | None:
         start = self.condmap.name.removesuffix(OUTPUTS["condmap"].file_name(""))
         return existing(self.condmap.with_name(start + OUTPUTS[output].file_name("")))
 
@@ -326,7 +326,7 @@ def find_results(
     participant : str
         Label with ``sub-``, such as ``sub-01``.
     damaged : list of InputError, optional
-        List to add an error to for each record, sidecar or table that cannot be read.
+        List to which an error is added for each record, sidecar or table that cannot be read.
     from_tables : bool
         Whether a map with a statistics table counts even if its image is missing.
 
@@ -441,7 +441,7 @@ def map_warnings(result: Result) -> list[str]:
         found.append(f"more than half of the mask is invalid: {', '.join(mostly)}")
     for one in result.maps:
         found += one.sidecar.warnings or ()
-        found += _caveats_of_map(one, result)
+        found += _warnings_of_map(one, result)
     return list(dict.fromkeys(found))
 
 
@@ -456,7 +456,7 @@ def _weak_sign(sidecar: Phi0Sidecar) -> str:
     return evidence + "check the map, and give the correct sign with --sign if you know it"
 
 
-def _caveats_of_map(one: MapResult, result: Result) -> list[str]:
+def _warnings_of_map(one: MapResult, result: Result) -> list[str]:
     found = []
     predicted, target = one.sidecar.predicted_std, one.sidecar.target_std
     if predicted is not None and target is not None and predicted > target:

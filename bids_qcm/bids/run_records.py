@@ -102,7 +102,7 @@ def read_records(
     participant : str
         Label with ``sub-``, such as ``sub-01``.
     damaged : list of InputError, optional
-        List to add an error to for each record that cannot be read.
+        List to which an error is added for each record that cannot be read.
 
     Returns
     -------

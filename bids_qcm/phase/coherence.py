@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 _Scalar = TypeVar("_Scalar", np.float32, np.uint8)
 
-# Marks voxels without a coherence: a mean of cosines is never below -1.
+# Value for voxels without a coherence. It cannot occur otherwise, because a mean of cosines is
+# never below -1.
 _UNKNOWN = np.float32(-2)
 
 

@@ -68,7 +68,7 @@ def choose_for_noise(
     and noise.
     """
     too_small = _SMALLEST_STEP - 1
-    while not _exists(choose, too_small + 1):
+    while not _fits_grid(choose, too_small + 1):
         too_small += 1
     met = _LARGEST_STEP + 1
     predicted = {}
@@ -107,7 +107,7 @@ def _sample(support: NDArray[np.int32]) -> NDArray[np.bool_]:
     return grid & inside if (grid & inside).any() else inside
 
 
-def _exists(choose: Callable[..., Kernels], step: int) -> bool:
+def _fits_grid(choose: Callable[..., Kernels], step: int) -> bool:
     """Whether the voxel grid is fine enough for the kernels of a step.
 
     For the last step, a ValueError is raised instead of returning False, because larger kernels are

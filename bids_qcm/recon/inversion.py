@@ -250,7 +250,7 @@ def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
     .. [2] Hutchinson MF. A stochastic estimator of the trace of the influence matrix for Laplacian
        smoothing splines. Commun Stat Simul Comput 1990. doi:10.1080/03610919008812866
     """
-    # BLAS threads would wait for each other, because the vector products are too short for threads
+    # use one BLAS thread, because vector products are too short for several threads
     with threadpool_limits(limits=1, user_api="blas"):
         return _invert(problem, uncertainty)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled, in_threads
 
 # On grids with fewer voxels, threads cost more time than they save. All voxels take the same time,
-# so few parts for each thread suffice to keep the threads equally busy.
+# so a few parts per thread are sufficient to keep all threads busy.
 _VOXELS_FOR_THREADS = 1_000_000
 _PARTS_PER_THREAD = 2
 

@@ -13,8 +13,8 @@ from bids_qcm.recon.compiling import thread_limit
 from bids_qcm.recon.kernels import Triple, as_triple, ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_quadratic
 
-# Radius of the kernel in mm, and its smallest value in voxels. Tissue borders bias the Laplacian in
-# both directions. Over a kernel of this size, the mean curvature dominates.
+# Radius of the kernel in mm, and its minimum in voxels. Tissue borders bias the Laplacian in both
+# directions, but in a kernel of this size, the mean curvature dominates.
 _RADIUS_MM = 15.0
 _RADIUS_VOXELS = 3.0
 _SAMPLES = 4000

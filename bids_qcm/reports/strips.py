@@ -16,7 +16,7 @@ _SPREAD = 14.0
 # Vertical offsets of outliers, so that the names of outliers with similar values do not overlap.
 _OUTLIER_OFFSETS = (0.0, -1.0, 1.0)
 
-# Right of this fraction of the width, a name is written to the left of its point, so that it stays
+# Beyond this fraction of the width, a name is written to the left of its point, so that it stays
 # inside the plot.
 _NAMED_LEFT = 0.75
 

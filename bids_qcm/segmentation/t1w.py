@@ -144,7 +144,8 @@ def _classify(
     starts = (weights**4 @ values) / (weights**4).sum(axis=1)
     mixture = GaussianMixture(
         len(_CLASSES),
-        # Use a common width; otherwise, in images with little noise, mixed voxels become a class.
+        # Use the same width for all classes. Otherwise, mixed voxels become a class in images with
+        # little noise.
         covariance_type="tied",
         means_init=starts[:, None],
         weights_init=weights.mean(axis=1) / weights.mean(axis=1).sum(),

@@ -16,7 +16,7 @@ SCHEDULER_MARGIN = 1.5
 Estimates are accurate to 30 %.
 """
 
-# nipype also uses 90 % of the machine's memory by default
+# Default of --mem, relative to the machine's memory; nipype has the same default.
 _SHARE_TO_USE = 0.9
 
 # Constants of a linear model of a node's peak memory: GB of the process itself, plus bytes per

@@ -40,8 +40,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         self.pool.shutdown(wait=False)
         self._context = multiprocessing.get_context(self.plugin_args.get("mp_context"))
         self._idle: list[Worker] = []
-        # by task number: the worker of a running task, and the error of a task whose worker was
-        # killed
+        # workers of running tasks, and errors of tasks whose workers were killed, by task number
         self._running: dict[int, Worker] = {}
         self._killed: dict[int, WorkerKilledError] = {}
         self._to_retry: deque[int] = deque()
@@ -63,8 +62,8 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
 
     def run(self, graph: "DiGraph[Node]", config: dict[str, Any], updatehash: bool = False) -> None:
         """Run all nodes, and end all workers even after an error."""
-        # nipype collects garbage before each poll of the jobs. The objects that exist now stay
-        # until the end, so the garbage collector can skip them.
+        # nipype runs the garbage collector before each poll of the jobs. The objects that exist now
+        # remain until the end, so the garbage collector can skip them.
         gc.freeze()
         try:
             super().run(graph, config, updatehash=updatehash)

@@ -139,7 +139,7 @@ def find_b1_map(
     datasets: Sequence[Path],
     filters: Mapping[str, Any],
     *,
-    of_others: bool = False,
+    allow_unintended: bool = False,
 ) -> AuxiliaryImage | None:
     """Return the best measured ``|B1+|`` map: ``fmap/*_TB1map`` of the same session.
 
@@ -151,7 +151,7 @@ def find_b1_map(
     ----------
     acquisition, grid, datasets, filters
         As in :func:`find_segmentation`. The datasets may include the raw dataset.
-    of_others : bool
+    allow_unintended : bool
         Whether a map whose ``IntendedFor`` names only other images may be used as a last resort.
 
     Returns
@@ -169,7 +169,7 @@ def find_b1_map(
             candidate
             for candidate in _b1_maps(dataset, acquisition)
             if passes(candidate.entities, filters)
-            and (of_others or candidate.rank < _B1_RANKS["others"])
+            and (allow_unintended or candidate.rank < _B1_RANKS["others"])
         ]
         if found:
             rank = min(candidate.rank for candidate in found)
@@ -178,7 +178,7 @@ def find_b1_map(
     return None
 
 
-def b1_maps_of_others(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
+def b1_maps_for_other_images(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
     """Return the ``|B1+|`` maps of the session whose ``IntendedFor`` names only other images."""
     return [
         candidate.auxiliary.path

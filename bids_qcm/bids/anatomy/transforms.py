@@ -216,11 +216,12 @@ def _files(acquisition: Acquisition, datasets: Iterable[Path]) -> list[Path]:
         for folder in folders
         for dataset in datasets
         for path in sorted(visible(dataset / folder, "*_from-*_to-*_xfm.*"))
-        if path.suffix in _EXTENSIONS and _is_ours(parse_name(path.name)[0], acquisition.entities)
+        if path.suffix in _EXTENSIONS
+        and _is_applicable(parse_name(path.name)[0], acquisition.entities)
     ]
 
 
-def _is_ours(entities: Mapping[str, str], own: Mapping[str, str]) -> bool:
+def _is_applicable(entities: Mapping[str, str], own: Mapping[str, str]) -> bool:
     """Whether a transform has ``mode-image`` and agrees with the acquisition's entities."""
     return entities.get("mode", "image") == "image" and all(
         own.get(key, label) == label for key, label in entities.items()
