@@ -28,7 +28,14 @@ from bids_qcm.bids.sidecar_schema import (
 )
 from bids_qcm.bids.tables import read_condstats
 from bids_qcm.checks.literature import literature_conductivity
-from bids_qcm.checks.verdict import COLOURS, Verdict, disagreements, with_disagreement
+from bids_qcm.checks.verdict import (
+    COLOURS,
+    DISAGREEMENT,
+    DISAGREEMENT_ABOUT_B1,
+    Verdict,
+    disagreements,
+    with_disagreement,
+)
 from bids_qcm.segmentation.tissues import TISSUES
 from bids_qcm.statistics import WHOLE_MASK
 
@@ -161,13 +168,17 @@ class Result:
     def disagreements(self) -> dict[str, float]:
         """Largest relative difference of a method's medians from the other methods, by method.
 
-        The medians of uneroded gray matter, white matter and subcortical gray matter are compared,
-        or the median over the whole mask if a table has none of these tissues. Methods without a
-        statistics table are left out.
+        A method is compared with the methods that use ``|B1+|`` as it does or, if there are none,
+        with all methods. The medians of uneroded gray matter, white matter and subcortical gray
+        matter are compared, or the median over the whole mask if a table has none of these tissues.
+        Methods without a statistics table are left out.
         """
-        return disagreements(
-            {one.method: _compared_medians(one.statistics) for one in self.maps if one.condstats}
-        )
+        found = {}
+        for method in self._medians:
+            compared = {name: self._medians[name] for name in (method, *self._peers(method))}
+            if method in (disagreement := disagreements(compared)):
+                found[method] = disagreement[method]
+        return found
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict | None]:
@@ -177,9 +188,29 @@ class Result:
         """
         return {
             one.method: one.own_verdict
-            and with_disagreement(one.own_verdict, self.disagreements.get(one.method))
+            and with_disagreement(
+                one.own_verdict,
+                self.disagreements.get(one.method),
+                DISAGREEMENT if self._like(one.method) else DISAGREEMENT_ABOUT_B1,
+            )
             for one in self.maps
         }
+
+    @cached_property
+    def _medians(self) -> dict[str, dict[str, float]]:
+        """Medians to compare, by method and tissue."""
+        return {one.method: _compared_medians(one.statistics) for one in self.maps if one.condstats}
+
+    def _like(self, method: str) -> list[str]:
+        """Return the other methods that use ``|B1+|`` as a method does."""
+        uses_b1 = {one.method: one.sidecar.b1_map in ("measured", "model") for one in self.maps}
+        return [
+            name for name in self._medians if name != method and uses_b1[name] == uses_b1[method]
+        ]
+
+    def _peers(self, method: str) -> list[str]:
+        """Return the methods with which a method is compared."""
+        return self._like(method) or [name for name in self._medians if name != method]
 
     @property
     def phi0(self) -> Path | None:

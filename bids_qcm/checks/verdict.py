@@ -74,6 +74,12 @@ CORTEX = 2.5
 DISAGREEMENT = Limits(0.25, math.inf)
 """Relative difference between the median of a method and the median of the other methods."""
 
+# Factor by which a method may overestimate the conductivity because it neglects |B1+|.
+_EFFECT_OF_B1 = 1.5
+
+DISAGREEMENT_ABOUT_B1 = Limits((1 + DISAGREEMENT.amber) * _EFFECT_OF_B1 - 1, math.inf)
+"""The same difference between a method that uses the magnitude of B1+ and methods that do not."""
+
 _GRAY, _WHITE, _FLUID = (TISSUES[tissue].name for tissue in ("GM", "WM", "CSF"))
 
 
@@ -166,7 +172,9 @@ def disagreements(medians: Mapping[str, Mapping[str, float]]) -> dict[str, float
     return found
 
 
-def with_disagreement(verdict: Verdict, disagreement: float | None) -> Verdict:
+def with_disagreement(
+    verdict: Verdict, disagreement: float | None, limits: Limits = DISAGREEMENT
+) -> Verdict:
     """Add the disagreement with other methods to a verdict.
 
     Parameters
@@ -175,6 +183,9 @@ def with_disagreement(verdict: Verdict, disagreement: float | None) -> Verdict:
         Verdict on the map alone.
     disagreement : float or None
         Disagreement from :func:`disagreements`; None if only one method was run.
+    limits : Limits
+        DISAGREEMENT, or DISAGREEMENT_ABOUT_B1 if only one of the compared methods uses the
+        magnitude of B1+.
 
     Returns
     -------
@@ -182,7 +193,7 @@ def with_disagreement(verdict: Verdict, disagreement: float | None) -> Verdict:
         Amber instead of green if the methods disagree. Disagreement alone does not show which
         method is wrong, and therefore never makes a verdict red.
     """
-    if disagreement is None or disagreement <= DISAGREEMENT.amber:
+    if disagreement is None or disagreement <= limits.amber:
         return verdict
     reason = f"the median of a tissue differs by {disagreement:.0%} from the other methods' median"
     return Verdict(max(verdict.colour, "amber", key=COLOURS.index), (*verdict.reasons, reason))

@@ -1,7 +1,9 @@
 """Nodes that verify their cached results before they use them."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -71,6 +73,6 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 def _checksum(path: Path) -> str:
     if path.is_symlink():
-        raise OSError(f"{path} is a link")
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, hashlib.blake2b).hexdigest()

@@ -172,7 +172,8 @@ def read_transform(path: Path) -> _Transform:
 def _check_linear(path: Path) -> None:
     """Check the size of a file with linear transforms."""
     require_content(path)
-    size = path.stat().st_size
+    # a missing file is reported by the reader
+    size = path.stat().st_size if path.exists() else 0
     if size > _LARGEST_LINEAR:
         raise InputError(
             path, f"has {size:.3g} bytes, too many for a linear transform", _WRITE_AGAIN
