@@ -1,4 +1,4 @@
-"""The direction of the data flow, as the documentation draws it."""
+"""Packages import only the packages that the documentation allows."""
 
 import ast
 import re
@@ -161,7 +161,7 @@ def test_packages_import_only_from_lower_layers():
 
 
 def test_what_is_imported_is_declared():
-    """What a dependency of ours happens to bring may be gone with its next version."""
+    """A package that only a dependency installs may be missing in its next version."""
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     declared = {re.match(r"[\w.-]+", one)[0].lower() for one in project["dependencies"]}
     used = {name.partition(".")[0] for module in MODULES for name in imports(module)}
