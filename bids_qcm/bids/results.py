@@ -168,10 +168,11 @@ class Result:
     def disagreements(self) -> dict[str, float]:
         """Largest relative difference of a method's medians from the other methods, by method.
 
-        A method is compared with the methods that use ``|B1+|`` as it does or, if there are none,
-        with all methods. The medians of uneroded gray matter, white matter and subcortical gray
-        matter are compared, or the median over the whole mask if a table has none of these tissues.
-        Methods without a statistics table are left out.
+        A method that uses ``|B1+|`` is compared with the other methods that use ``|B1+|``, and a
+        method without ``|B1+|`` with the other methods without ``|B1+|``. If there are none, it is
+        compared with all other methods. The medians of uneroded gray matter, white matter and
+        subcortical gray matter are compared, or the median over the whole mask if a table has none
+        of these tissues. Methods without a statistics table are left out.
         """
         found = {}
         for method in self._medians:
@@ -191,7 +192,7 @@ class Result:
             and with_disagreement(
                 one.own_verdict,
                 self.disagreements.get(one.method),
-                DISAGREEMENT if self._like(one.method) else DISAGREEMENT_ABOUT_B1,
+                DISAGREEMENT if self._same_b1_use(one.method) else DISAGREEMENT_ABOUT_B1,
             )
             for one in self.maps
         }
@@ -201,8 +202,8 @@ class Result:
         """Medians to compare, by method and tissue."""
         return {one.method: _compared_medians(one.statistics) for one in self.maps if one.condstats}
 
-    def _like(self, method: str) -> list[str]:
-        """Return the other methods that use ``|B1+|`` as a method does."""
+    def _same_b1_use(self, method: str) -> list[str]:
+        """Return the other methods with the same use of ``|B1+|``: with it or without it."""
         uses_b1 = {one.method: one.sidecar.b1_map in ("measured", "model") for one in self.maps}
         return [
             name for name in self._medians if name != method and uses_b1[name] == uses_b1[method]
@@ -210,7 +211,7 @@ class Result:
 
     def _peers(self, method: str) -> list[str]:
         """Return the methods with which a method is compared."""
-        return self._like(method) or [name for name in self._medians if name != method]
+        return self._same_b1_use(method) or [name for name in self._medians if name != method]
 
     @property
     def phi0(self) -> Path | None:

@@ -78,7 +78,7 @@ DISAGREEMENT = Limits(0.25, math.inf)
 _EFFECT_OF_B1 = 1.5
 
 DISAGREEMENT_ABOUT_B1 = Limits((1 + DISAGREEMENT.amber) * _EFFECT_OF_B1 - 1, math.inf)
-"""The same difference between a method that uses the magnitude of B1+ and methods that do not."""
+"""Limits of this difference if only one of the compared methods uses the magnitude of B1+."""
 
 _GRAY, _WHITE, _FLUID = (TISSUES[tissue].name for tissue in ("GM", "WM", "CSF"))
 

@@ -13,8 +13,8 @@ from bids_qcm.recon.arguments import as_volume
 from bids_qcm.recon.convection_reaction import ConvectionReaction
 from bids_qcm.recon.kernels import Triple, as_triple
 
-# Standard deviation of the Gaussian that averages out noise and errors of tissue borders: in mm,
-# and its smallest value in voxels.
+# Standard deviation of the Gaussian that averages out noise and errors of tissue borders, in mm,
+# and its minimum in voxels.
 _SMOOTHING_MM, _LEAST_SMOOTHING = 4.0, 1.0
 
 # Size of the jackknife's blocks. Errors of the model, such as a wrong |B1+| map, are correlated
