@@ -270,7 +270,7 @@ def plan_acquisition(
             *mask.warnings,
             *b1.found.warnings,
             *contradictions(separate),
-            *_remarks(echoes),
+            *_unit_warnings(echoes),
             *_sequence_warnings(acquisition, echoes, sidecars[0], grid, axes, settings),
         ),
     )
@@ -354,7 +354,7 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
 def _choose_methods(
     settings: Settings, grid: Grid, segmentation: AuxiliaryImage | None, why_none: str
 ) -> tuple[dict[str, Kernels], dict[str, str]]:
-    """Return the kernels of each method that can be computed, and the reasons of each refusal."""
+    """Return the kernels of each method that can be computed, and the reason for each refusal."""
     wanted = settings.methods or DEFAULT_METHODS[segmentation is not None]
     kernels, refused = {}, {}
     for name in wanted:
@@ -376,7 +376,7 @@ def _choose_methods(
     return kernels, refused
 
 
-def _remarks(echoes: Sequence[EchoPlan]) -> list[str]:
+def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:
     return [
         f"{echo.files[1].name}: {echo.units.warning}"
         for echo in echoes

@@ -29,13 +29,13 @@ class Limits(NamedTuple):
 
 # docs/verdict.md contains the measurements on which these limits are based.
 IMPLAUSIBLE = Limits(0.1, 0.4)
-"""Share of implausible voxels from all causes."""
+"""Fraction of implausible voxels from all causes."""
 
 EXCESS_IMPLAUSIBLE = Limits(0.04, 0.08)
-"""Share of implausible voxels minus the share that is expected from noise."""
+"""Fraction of implausible voxels minus the fraction that is expected from noise."""
 
 INVALID = Limits(0.2, math.inf)
-"""Share of invalid voxels."""
+"""Fraction of invalid voxels."""
 
 NOISE_RATIO = Limits(0.5, 3.0)
 """Noise standard deviation divided by the conductivity."""
@@ -62,7 +62,7 @@ CHI_SQUARE = Limits(1.3, 5.0)
 """Reduced chi-square of an inversion. The variance includes the model error."""
 
 PRIOR_CHI_SQUARE = Limits(5.0, 12.0)
-"""Squared deviation of the conductivity from an inversion's prior over its expected value."""
+"""Squared deviation of the conductivity from the prior of an inversion, over its expected value."""
 
 CORTEX = 2.5
 """Mean thickness of the cortex, mm [1]_.
@@ -78,7 +78,7 @@ DISAGREEMENT = Limits(0.25, math.inf)
 _EFFECT_OF_B1 = 1.5
 
 DISAGREEMENT_ABOUT_B1 = Limits((1 + DISAGREEMENT.amber) * _EFFECT_OF_B1 - 1, math.inf)
-"""The same difference between a method that uses the magnitude of B1+ and methods that do not."""
+"""Limits of this difference if only one of the compared methods uses the magnitude of B1+."""
 
 _GRAY, _WHITE, _FLUID = (TISSUES[tissue].name for tissue in ("GM", "WM", "CSF"))
 
@@ -316,7 +316,7 @@ def _trends(evidence: Evidence) -> Iterator[Reason]:
             yield Reason(
                 colour,
                 f"the conductivity changes by {trend:+.0%} from {way}; possible causes are |B1+| "
-                "and phase that does not come from the object",
+                "and phase from sources outside the object",
             )
 
 
@@ -333,8 +333,8 @@ def _fit(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(
             colour,
             f"the squared variation of the conductivity within tissues is {variation:.1f} times "
-            "the expected one; the phase may hold more than conductivity, or the segmentation may "
-            "not fit",
+            "the expected value; the phase may have other sources than conductivity, or the "
+            "segmentation may not fit",
         )
 
 

@@ -18,7 +18,8 @@ _WRAPPED_RANGE = 1.02 * _CYCLE
 # fills its range, except for one or two percent at the ends.
 _FILLED = 0.98
 
-# Share of voxels at each end of the range that are ignored, such as outliers in air or at an edge.
+# Fraction of voxels at each end of the range that are ignored, such as outliers in air or at an
+# edge.
 _OVERSHOOT = 0.001
 
 # Largest range of an unwrapped phase, in rad. The phase of a head wraps fewer than 100 times.
