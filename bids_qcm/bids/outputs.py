@@ -94,6 +94,21 @@ class Output:
         name = self.file_name(join_name(acquisition.output_entities), desc, acquisition.suffix)
         return output_dir.joinpath(*folders, self.folder, name)
 
+    def paths(
+        self, output_dir: Path, acquisition: Acquisition, desc: str | None = None
+    ) -> dict[str, Path]:
+        """Return the path of each variant of the output; of ``""`` for an output without variants.
+
+        Parameters
+        ----------
+        output_dir : Path
+        acquisition : Acquisition
+        desc : str, optional
+            Label of the method, for an output of a method.
+        """
+        labels: dict[str, str | None] = {one: one for one in self.variants} or {"": desc}
+        return {one: self.path(output_dir, acquisition, label) for one, label in labels.items()}
+
     def beside(self, folder: Path, start: str, desc: str | None = None) -> Path:
         """Return the path of the output that belongs to the maps in a folder."""
         own = folder if self.folder == "anat" else folder.with_name(self.folder)

@@ -50,6 +50,14 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
         If a sidecar is not a JSON object.
     """
     metadata: dict[str, Any] = {}
+    for path in find_sidecars(image, root):
+        metadata |= read_json_object(path, "correct the sidecar")
+    return metadata
+
+
+def find_sidecars(image: Path, root: Path) -> list[Path]:
+    """Return the sidecars that apply to an image in a dataset; later sidecars override earlier."""
+    found = []
     relative = image.relative_to(root)
     entities, suffix = parse_name(image.name)
     for folder in [root / part for part in reversed(relative.parents)]:
@@ -58,9 +66,8 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
             its_entities, its_suffix = parse_name(path.name)
             if its_suffix == suffix and its_entities.items() <= entities.items():
                 applicable.append((len(its_entities), path))
-        for _, path in sorted(applicable):
-            metadata |= read_json_object(path, "correct the sidecar")
-    return metadata
+        found += [path for _, path in sorted(applicable)]
+    return found
 
 
 def larmor_frequency(metadata: dict[str, Any], image: Path) -> tuple[float, str]:

@@ -22,6 +22,8 @@ from bids_qcm.cli.reports import rebuild_citation, rebuild_reports, report_group
 from bids_qcm.cli.slurm import write_slurm_scripts
 from bids_qcm.cli.summary import Summary
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.configuration import require_private
+from bids_qcm.workflows.finished import FinishedRecord
 from bids_qcm.workflows.preflight import Preflight
 
 LOGGER = logging.getLogger("bids_qcm")
@@ -132,8 +134,9 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     elif not settings.dry_run:
         datasets = {"raw": settings.bids_dir, **derivatives}
         write_dataset_files(settings.output_dir, datasets)
-        if plans:
-            _compute_all(plans, preflight, datasets, summary, verbose=verbose)
+        records = _set_unchanged_aside(plans, settings, datasets, summary)
+        if records:
+            _compute_all(records, preflight, datasets, summary, verbose=verbose)
         report_run([result.acquisition for result in results], settings, datasets, summary)
     return summary.conclude()
 
@@ -148,15 +151,27 @@ def _print_plan(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _set_unchanged_aside(
+    plans: Sequence[Plan], settings: Settings, datasets: Mapping[str, Path], summary: Summary
+) -> list[FinishedRecord]:
+    """Add the unchanged acquisitions to the summary; return the records of the others."""
+    if plans:
+        require_private(settings.work_dir)
+    records = [FinishedRecord.start(plan, settings, datasets) for plan in plans]
+    unchanged = {record.plan.acquisition.name for record in records if record.is_unchanged}
+    summary.add_unchanged([plan for plan in plans if plan.acquisition.name in unchanged], settings)
+    return [record for record in records if record.plan.acquisition.name not in unchanged]
+
+
 def _compute_all(
-    plans: Sequence[Plan],
+    records: Sequence[FinishedRecord],
     preflight: Preflight,
     datasets: Mapping[str, Path],
     summary: Summary,
     *,
     verbose: bool,
 ) -> None:
-    """Run the workflows of all plans in batches and add the results to the summary."""
+    """Run the workflows of acquisitions in batches and add the results to the summary."""
     settings = preflight.settings
     check_semaphores()
     # nipype reads its configuration on import, so configure it before importing these modules
@@ -178,9 +193,11 @@ def _compute_all(
     )
     # The memory of a workflow, and its overhead for each node, grow with the number of
     # acquisitions
-    for start in range(0, len(plans), _BATCH_SIZE):
-        batch = plans[start : start + _BATCH_SIZE]
-        checked = summary.add_planning_results(preflight.check(batch))
+    for start in range(0, len(records), _BATCH_SIZE):
+        batch = {one.plan.acquisition.name: one for one in records[start : start + _BATCH_SIZE]}
+        checked = summary.add_planning_results(
+            preflight.check([record.plan for record in batch.values()])
+        )
         with lock_acquisitions(checked, settings) as ours:
             own_names = {plan.acquisition.name for plan in ours}
             for plan in checked:
@@ -189,6 +206,8 @@ def _compute_all(
             outcomes = compute_acquisitions(ours, settings, datasets) if ours else []
             for outcome in outcomes:
                 summary.add_outcome(outcome, settings)
+                if not outcome.failures:
+                    batch[outcome.plan.acquisition.name].write(outcome.plan)
         if settings.stop_on_first_crash and any(outcome.failures for outcome in outcomes):
             break
 

@@ -14,8 +14,8 @@ from tempfile import TemporaryFile
 from bids_qcm.bids.errors import OutputError
 from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import Settings
-from bids_qcm.workflows.base import acquisition_wf_name, run_name
 from bids_qcm.workflows.configuration import require_private
+from bids_qcm.workflows.names import acquisition_wf_name, run_name
 
 LOGGER = logging.getLogger("bids_qcm")
 

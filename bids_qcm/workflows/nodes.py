@@ -1,7 +1,6 @@
 """Nodes that verify their cached results before they use them."""
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from nipype.pipeline import engine
 
 from bids_qcm.bids.derivatives import write_json
 from bids_qcm.bids.errors import OutputError
+from bids_qcm.bids.fingerprints import checksum
 
 _CHECKSUMS = "checksums.json"
 
@@ -74,5 +74,4 @@ def _checksums(folder: Path) -> dict[str, str]:
 def _checksum(path: Path) -> str:
     if path.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
+    return checksum(path)

@@ -82,6 +82,13 @@ class Alignment:
         return names or None
 
 
+def resampled_files(auxiliary: AuxiliaryImage | None, alignment: Alignment) -> list[Path]:
+    """Return the files of an image that is resampled, and of its transforms; empty for None."""
+    if auxiliary is None:
+        return []
+    return [*auxiliary.paths, *(step.path for step in alignment.steps)]
+
+
 def plan_alignment(
     auxiliary: AuxiliaryImage,
     acquisition: Acquisition,
