@@ -77,13 +77,8 @@ def test_size_and_labels(inspected):
     assert inspected["Config"]["Entrypoint"] == ["bids-qcm"]
 
 
-def test_version_is_quick(image):
-    seconds = []
-    for _ in range(3):
-        before = time.monotonic()
-        assert run(*LOCKED_DOWN, image, "--version").stdout == f"bids-qcm {__version__}\n"
-        seconds.append(time.monotonic() - before)
-    assert min(seconds) < 2
+def test_version(image):
+    assert run(*LOCKED_DOWN, image, "--version").stdout == f"bids-qcm {__version__}\n"
 
 
 def test_maps_are_valid_and_the_callers(maps, image, validate):
