@@ -31,7 +31,7 @@ def mapped(tmp_path_factory):
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
     plugin.write_text("plugin: Linear")
-    options = ["-w", str(root / "work"), "--use-plugin", str(plugin), "--b1", "model"]
+    options = ["-w", str(root / "work"), "--use-plugin", str(plugin)]
     options += ["--fit-radius", "3", "--aggregate-session-reports", "1"]
     options += ["--method", "laplacian", "laplacian-seg"]
     assert main([str(raw), str(out), "participant", *options]) == 0

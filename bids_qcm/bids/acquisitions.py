@@ -116,7 +116,7 @@ def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
         Acquisition(
             entities=MappingProxyType(dict(entities)),
             suffix=suffix,
-            files=groups[entities, suffix],
+            files={part: dict(echoes) for part, echoes in groups[entities, suffix].items()},
             output_entities=MappingProxyType(output_entities[entities, suffix]),
         )
         for entities, suffix in with_phase

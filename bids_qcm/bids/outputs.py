@@ -117,7 +117,8 @@ class Output:
     @property
     def ignored(self) -> str:
         """Pattern for ``.bidsignore`` that matches all files of this output."""
-        return f"*_{self.suffix}.*" if self.suffix else f"*_{join_name(self.entities)}_*.*"
+        # the validator does not match a pattern that ends with "_*.*" in folders of sessions
+        return f"*_{self.suffix}.*" if self.suffix else f"*_{join_name(self.entities)}_*"
 
 
 OUTPUTS: Mapping[str, Output] = MappingProxyType(
