@@ -45,8 +45,9 @@ class _Locator:
         # numba calls this before each write; the folder may have been deleted since the start
         Path(self.get_cache_path()).mkdir(parents=True, exist_ok=True)
 
-    def get_source_stamp(self) -> Any:  # noqa: ANN401
-        return self._numbas_own.get_source_stamp()
+    def get_source_stamp(self) -> str:
+        # numba's own stamp contains the modification time, which differs in each checkout
+        return fingerprint()
 
     def get_disambiguator(self) -> str:
         return self._numbas_own.get_disambiguator()
