@@ -1,4 +1,4 @@
-"""The direction of the data flow, as the documentation draws it."""
+"""Packages import only the packages that the documentation allows."""
 
 import ast
 import re
@@ -88,6 +88,48 @@ MAY_IMPORT = {
     },
 }
 
+# Modules without a test file of their own, and the file that tests them through their callers.
+TESTED_IN = {
+    "bids/anatomy/auxiliary.py": "bids/anatomy/test_segmentations.py",
+    "bids/anatomy/finder.py": "bids/test_planning.py",
+    "bids/phantom/dataset.py": "cli/test_phantom.py",
+    "bids/run_records.py": "bids/test_results.py",
+    "checks/echoes.py": "checks/test_acquisition.py",
+    "checks/findings.py": "checks/test_acquisition.py",
+    "checks/literature.py": "checks/test_evidence.py",
+    "checks/pairs.py": "checks/test_acquisition.py",
+    "checks/plausible.py": "checks/test_evidence.py",
+    "checks/slices.py": "checks/test_acquisition.py",
+    "cli/reports.py": "test_reports.py",
+    "cli/summary.py": "cli/test_exits.py",
+    "dispersions.py": "phantom/test_tissues.py",
+    "interfaces/checks.py": "workflows/test_acquisition.py",
+    "phantom/fullwave/charges.py": "phantom/fullwave/test_scattering.py",
+    "phantom/image.py": "phantom/test_make.py",
+    "phase/curvature.py": "checks/test_acquisition.py",
+    "phase/polarity.py": "phase/test_phi0.py",
+    "physics.py": "recon/test_reconstruction.py",
+    "recon/arguments.py": "recon/test_reconstruction.py",
+    "recon/compiling.py": "recon/test_code_cache.py",
+    "recon/fit_loops.py": "recon/test_quadratic_fit.py",
+    "recon/forms/integral.py": "recon/test_reconstruction.py",
+    "recon/forms/inversion.py": "recon/test_inversion.py",
+    "recon/forms/laplacian.py": "recon/test_reconstruction.py",
+    "recon/normal_equations.py": "recon/test_quadratic_fit.py",
+    "recon/radii.py": "recon/test_automatic.py",
+    "recon/replicates.py": "recon/test_uncertainty.py",
+    "recon/stencils.py": "recon/test_quadratic_fit.py",
+    "reports/citation_files.py": "test_reports.py",
+    "reports/colours.py": "reports/test_figures.py",
+    "reports/distributions.py": "reports/test_figures.py",
+    "reports/pages.py": "reports/test_participant.py",
+    "reports/saving.py": "reports/test_figures.py",
+    "reports/strips.py": "reports/test_group.py",
+    "settings.py": "cli/test_parser.py",
+    "workflows/computing.py": "cli/test_run.py",
+    "workflows/workers.py": "workflows/test_plugin.py",
+}
+
 
 def imports(module):
     """List the absolute names that a module imports, lazily or not."""
@@ -115,8 +157,8 @@ def wrong_arrows(package, module):
             yield name
 
 
-def floors():
-    """Return the packages on each floor of the drawing in the guide, the highest floor first."""
+def layers():
+    """Return the packages in each layer of the drawing in the guide, the highest layer first."""
     drawing = re.search(r"```text\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)[1]
     return [re.findall(r"\w+", line) for line in drawing.splitlines()]
 
@@ -146,22 +188,22 @@ def test_a_wrong_arrow_is_found(tmp_path, package, line, name):
 
 def test_the_guide_draws_all_packages():
     packages = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
-    assert sorted(chain(*floors())) == sorted(packages - {"__init__"}) == sorted(MAY_IMPORT)
+    assert sorted(chain(*layers())) == sorted(packages - {"__init__"}) == sorted(MAY_IMPORT)
 
 
-def test_packages_import_only_from_lower_floors():
-    floor = {package: number for number, names in enumerate(floors()) for package in names}
+def test_packages_import_only_from_lower_layers():
+    layer = {package: number for number, names in enumerate(layers()) for package in names}
     upward = {
         (package, other)
         for package, allowed in MAY_IMPORT.items()
         for other in allowed - {package}
-        if floor[other] <= floor[package]
+        if layer[other] <= layer[package]
     }
     assert not upward
 
 
 def test_what_is_imported_is_declared():
-    """What a dependency of ours happens to bring may be gone with its next version."""
+    """A package that only a dependency installs may be missing in its next version."""
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     declared = {re.match(r"[\w.-]+", one)[0].lower() for one in project["dependencies"]}
     used = {name.partition(".")[0] for module in MODULES for name in imports(module)}
@@ -169,3 +211,11 @@ def test_what_is_imported_is_declared():
     providers = packages_distributions()
     undeclared = {n for n in used if not declared & {one.lower() for one in providers[n]}}
     assert not undeclared
+
+
+def test_each_module_has_a_test_file_or_is_tested_through_its_callers():
+    tests = Path(__file__).parent
+    modules = [m.relative_to(PACKAGE) for m in MODULES if m.name != "__init__.py"]
+    without = {str(m) for m in modules if not (tests / m.with_name(f"test_{m.name}")).exists()}
+    assert without == set(TESTED_IN)
+    assert [name for name in TESTED_IN.values() if not (tests / name).exists()] == []

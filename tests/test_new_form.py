@@ -82,7 +82,7 @@ def dataset(tmp_path, share_heads):
 
 @pytest.fixture
 def run(dataset, tmp_path):
-    """Run the command in this process, where the form is."""
+    """Run the command in this process, in which the form is defined."""
     plugin = tmp_path / "plugin.yml"
     plugin.write_text("plugin: Linear")
 

@@ -55,7 +55,7 @@ class RunRecord:
     command : str
         Command line of the run.
     seconds : float
-        Total run time of its steps. Steps whose cached results were reused count as 0.
+        Total run time of all steps in s. A step whose cached result was reused counts as 0.
     failures : tuple of Failure
     """
 
@@ -102,7 +102,7 @@ def read_records(
     participant : str
         Label with ``sub-``, such as ``sub-01``.
     damaged : list of InputError, optional
-        List to add an error to for each record that cannot be read.
+        List to which an error is added for each record that cannot be read.
 
     Returns
     -------

@@ -11,7 +11,8 @@ from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
-# Range in tesla, wider than that of any scanner. A value outside the range has a wrong unit.
+# Plausible range of the field strength in tesla. It includes all scanners, so a value outside this
+# range has the wrong unit.
 _FIELD_STRENGTH_RANGE = (0.01, 30.0)
 _LONGEST_ECHO_TIME = 1.0
 
@@ -209,7 +210,7 @@ def is_number(value: Any) -> TypeGuard[float]:  # noqa: ANN401
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # The value is an integer that is too large for a float.
+    except OverflowError:  # an integer may be too large for a float
         return False
 
 

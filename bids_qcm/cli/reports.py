@@ -32,7 +32,7 @@ LOGGER = logging.getLogger("bids_qcm")
 
 
 class _Written(NamedTuple):
-    """Files of a report, and errors of the files that it had to leave out."""
+    """Files of a report, and errors of the input files that were left out."""
 
     paths: Sequence[Path] = ()
     damaged: Sequence[InputError] = ()
@@ -142,7 +142,8 @@ def report_group(settings: Settings) -> ExitStatus:
 
 def _set_matplotlib_cache(settings: Settings) -> None:
     """Move matplotlib's font cache from the home directory to the work directory."""
-    # the group level needs no work directory, and matplotlib chooses another folder then
+    # without a usable work directory, which the group level does not need, keep matplotlib's
+    # default
     with suppress(OSError):
         if not make_private(settings.work_dir):
             os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
@@ -207,7 +208,7 @@ def _write_pages(participants: Sequence[str], settings: Settings, summary: Summa
         return
     most = settings.nprocs if settings.memory_gb is None else int(settings.memory_gb / _PAGE_GB)
     n_workers = max(1, min(settings.nprocs, most, len(participants)))
-    # Settings as a whole cannot be sent to another process
+    # pass only these values, because mappings in Settings may not be picklable
     arguments = settings.output_dir, settings.aggregated_sessions
     if n_workers == 1:
         for participant in participants:
@@ -239,8 +240,7 @@ def _in_pool(
 
 
 def _write_page(participant: str, output_dir: Path, sessions: int | None) -> _Written:
-    # Imported here because the import loads matplotlib and jinja2. An error in it then affects
-    # only this report.
+    # Import here, so that an error while matplotlib or jinja2 is imported affects only this report.
     from bids_qcm.reports.participant import write_participant_pages
 
     return _Written(*write_participant_pages(output_dir, participant, sessions))

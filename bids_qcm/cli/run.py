@@ -69,15 +69,15 @@ def run_command(settings: Settings, verbosity: int) -> int:
     """
     _open_standard_streams()
     _start_logging(verbosity)
-    # Schedulers and containers stop a process with SIGTERM. As after Ctrl-C, no worker processes
-    # must remain.
+    # Schedulers and containers stop a process with SIGTERM. Handle it like Ctrl-C, so that no
+    # worker processes remain.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _run(settings, verbose=verbosity > 0)
     except InputError as error:
         LOGGER.error("%s", error)
         return status_of(error)
-    except OSError as error:  # errors of reading are InputErrors that name the file
+    except OSError as error:  # a write error, because read errors are raised as InputError
         LOGGER.error("cannot write: %s", error)
         return ExitStatus.CANNOT_WRITE
     except KeyboardInterrupt:
@@ -147,7 +147,7 @@ def _print_plan(text: str) -> None:
         print(text, flush=True)
     except OSError as error:
         LOGGER.warning("the plan could not be printed: %s", error)
-        # Python flushes standard output at exit, and the rest of its buffer would raise again
+        # Python flushes standard output again at exit, which would raise the same error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -174,7 +174,7 @@ def _compute_all(
     """Run the workflows of acquisitions in batches and add the results to the summary."""
     settings = preflight.settings
     check_semaphores()
-    # nipype reads its configuration on import, so modules that import nipype are imported later
+    # nipype reads its configuration on import, so configure it before importing these modules
     from bids_qcm.workflows.configuration import (
         configure_nipype,
         limit_threads,
@@ -220,7 +220,8 @@ def _open_standard_streams() -> None:
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            # os.open returns the lowest free descriptor, which is that of the closed stream
+            # os.open returns the lowest free descriptor, which is the descriptor of the closed
+            # stream
             descriptor = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(descriptor, True)
             setattr(sys, name, os.fdopen(descriptor, "w" if number else "r"))

@@ -20,12 +20,12 @@ from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.preflight import PlanningResult
 
-if TYPE_CHECKING:  # the module imports nipype
+if TYPE_CHECKING:  # for type checking only, because this module imports nipype
     from bids_qcm.workflows.computing import Outcome
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Python writes the error number in this form in the message of an OSError.
+# Start of the message of an OSError that means that a file cannot be written.
 _CANNOT_WRITE = re.compile(
     rf"\[Errno ({'|'.join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)))})\]"
 )
@@ -160,7 +160,7 @@ class Summary:
         if result.segmentation_sidecar:
             _log_segmentation(plan.acquisition.name, result.segmentation_sidecar)
         for warning in (*map_warnings(result), *duplicate_maps(results)):
-            # warnings of the plan were logged before
+            # the warnings of the plan have already been logged
             if warning not in self._warnings:
                 LOGGER.warning("%s: %s", plan.acquisition.name, warning)
         for method in methods:

@@ -76,7 +76,8 @@ def write_group(
     participants : sequence of str
         Labels with ``sub-``, such as ``sub-01``.
     damaged : list of InputError
-        List to add an error to for each file that cannot be read, whose map is left out.
+        List to which an error is added for each file that cannot be read. The map of such a file is
+        left out.
 
     Returns
     -------

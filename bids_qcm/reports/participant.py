@@ -90,7 +90,8 @@ def write_participant_pages(
     paths : list of Path
         Pages that were written.
     damaged : list of InputError
-        Errors of the files that cannot be read. The pages lack what depends on these files.
+        Errors of the files that cannot be read. The pages omit the content that depends on these
+        files.
     """
     state = participant_state(output_dir, participant, aggregated_sessions)
     damaged: list[InputError] = []
@@ -224,7 +225,7 @@ def _verdict(method: str, verdict: Verdict | None) -> dict[str, Any]:
 def _summary(result: Result) -> dict[str, str]:
     """Return the summary table: the inputs and the processing of the maps.
 
-    A row is left out if the sidecars, which may be of an older version, lack its fields.
+    A row is omitted if its fields are missing, for example in the sidecars of an older version.
     """
     phi0, grid = result.sidecar, read_grid(result.maps[0].condmap)
     versions = phi0.software_versions or {}

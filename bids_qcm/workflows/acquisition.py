@@ -241,7 +241,7 @@ def _connect_segmentation(workflow: Workflow, plan: Plan, settings: Settings) ->
         workflow.connect(coregister, "failure", segmentation, "pose_failure")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
     if plan.segmentation.kind == "t1w":
-        # the mask may already use the tissue classes of the same image
+        # reuse the node if the mask already uses the tissue classes of the same image
         classes = workflow.get_node("tissue_classes") or _init_tissue_classes_node(
             workflow, plan.segmentation, settings
         )
