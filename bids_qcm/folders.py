@@ -14,7 +14,7 @@ _OTHERS_CAN_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def make_private(folder: Path) -> str:
     """Make a folder with mode 0700, or check that only the current user can write to it.
 
-    An empty folder of the current user is made private, too.
+    An empty folder that belongs to the current user gets this mode, too.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def make_private(folder: Path) -> str:
         return ""
     if not any(folder.iterdir()):
         folder.chmod(0o700)
-        # another user may have added a file before, and some file systems have no permissions
+        # check again: another user may have added a file, or the file system may ignore modes
         if not any(folder.iterdir()) and not folder.lstat().st_mode & _OTHERS_CAN_WRITE:
             return ""
     return "can be written by other users"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Different converters round the affine of the same scan differently.
+# Largest distance between equal positions. Converters round the affine of a scan differently.
 _TOLERANCE_MM = 0.1
 
 

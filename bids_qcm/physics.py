@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 if TYPE_CHECKING:
-    # the command line uses this module and starts without NumPy
+    # for type checking only, because the command line uses this module and starts without NumPy
     import numpy as np
     from numpy.typing import NDArray
 

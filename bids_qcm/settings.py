@@ -83,7 +83,7 @@ class Settings:
     boilerplate_only : bool
         Whether to write only the methods text, from existing results.
     nprocs, omp_nthreads : int
-        Number of parallel processes, and number of threads for each process.
+        Number of parallel processes, and number of threads per process.
     memory_gb : float or None
         Memory limit for all nodes together, GB. None for nine tenths of the machine's memory.
     plugin_file : Path or None

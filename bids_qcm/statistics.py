@@ -26,7 +26,7 @@ class Statistics:
         Mean, sample standard deviation (n - 1), median, and interquartile range by Hazen's formula,
         over the valid voxels, S/m. NaN if there are too few voxels.
     invalid_fraction : float
-        Share of the region's voxels that are invalid; NaN for a region without voxels.
+        Fraction of the region's voxels that are invalid; NaN for a region without voxels.
     """
 
     n: int

@@ -1,4 +1,4 @@
-"""The command as a process of its own, and what becomes of it."""
+"""Run the command in a separate process, and inspect its processes."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ COMMAND = [sys.executable, "-m", "bids_qcm.cli.run"]
 
 
 def start(*arguments, **options):
-    """Start `bids-qcm` in a process group of its own."""
+    """Start `bids-qcm` in a separate process group."""
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         **{
@@ -25,7 +25,7 @@ def start(*arguments, **options):
 
 
 def run(*arguments, **options):
-    """Run `bids-qcm`; give its exit status and all that it said."""
+    """Run `bids-qcm`; return its exit status and its output."""
     process = start(*arguments, **options)
     try:
         out, err = process.communicate()
@@ -35,7 +35,7 @@ def run(*arguments, **options):
 
 
 def kill_group(process):
-    """Kill a process and all that it started."""
+    """Kill a process and its descendants."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -44,12 +44,12 @@ def kill_group(process):
 
 
 def alive(pid):
-    """Tell whether there is a process that is not merely waiting to be buried."""
+    """Whether a process exists and is not a zombie."""
     return bool(_parent(pid))
 
 
 def _parent(pid):
-    """Give the parent of a living process, else None."""
+    """Return the parent of a living process; None if the process has ended."""
     try:
         state, parent = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[:2]
     except OSError:
@@ -58,7 +58,7 @@ def _parent(pid):
 
 
 def descendants(pid):
-    """List the living processes that a process started, and those that these started."""
+    """List the living descendants of a process."""
     pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
     parents = {one: _parent(one) for one in pids}
     found = {pid}
@@ -68,19 +68,19 @@ def descendants(pid):
 
 
 def workers(pid):
-    """List the processes that run nodes: children of the server that forks them."""
+    """List the worker processes: the children of the fork server."""
     return {child for server in descendants(pid) for child in descendants(server)}
 
 
 def busiest(pids, seconds=0.5):
-    """Give the process that takes most of the processor's time just now."""
+    """Return the process that is using the most processor time."""
     before = {pid: _ticks(pid) for pid in pids}
     time.sleep(seconds)
     return max(pids, key=lambda pid: _ticks(pid) - before[pid])
 
 
 def _ticks(pid):
-    """Give the processor time of a process, 0 if it is gone."""
+    """Return the processor time of a process; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     except OSError:
@@ -89,7 +89,7 @@ def _ticks(pid):
 
 
 def wait_until(condition, seconds=30):
-    """Wait for a condition, and tell whether it came."""
+    """Wait for a condition; return whether it was met."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():

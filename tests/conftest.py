@@ -1,4 +1,4 @@
-"""What several folders of tests use."""
+"""Fixtures that several test folders use."""
 
 import logging
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 
 from bids_qcm.cli.phantom import main as phantom_main
 
-# what of a phantom its head does not depend on
+# parameters that do not affect the head of a phantom
 SCANNER = {
     "snr": 50.0,
     "echo_times": (),
@@ -25,7 +25,7 @@ SCANNER = {
 
 @pytest.fixture(autouse=True)
 def quiet_logger():
-    """Take back what a command did to the package's logger."""
+    """Reset the package's logger, which commands configure."""
     logger = logging.getLogger("bids_qcm")
     # before the test: fixtures of its module may have run commands
     logger.handlers = []
@@ -48,7 +48,7 @@ def in_process(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def validate():
-    """A function that gives the official validator's verdict on a dataset: exit status, text."""
+    """A function that validates a dataset officially; returns the exit status and the output."""
 
     def run(dataset):
         validator = Path(sys.executable).with_name("bids-validator-deno")
@@ -62,7 +62,7 @@ def validate():
 
 @pytest.fixture(scope="session")
 def share_heads():
-    """A block in which phantoms of the same head share it, for it takes most of their time."""
+    """A block in which phantoms reuse equal heads, because making a head takes most of the time."""
     from bids_qcm.bids.phantom import dataset as phantom_dataset
     from bids_qcm.phantom import make
 

@@ -1,4 +1,4 @@
-"""Derivative datasets as other software writes them, of the phantom in another pose and grid."""
+"""Derivative datasets of other software, for the phantom in another pose and grid."""
 
 import json
 from dataclasses import dataclass
@@ -57,13 +57,13 @@ class Head:
         return np.where(filled, self.fractions[:3].argmax(axis=0) + 1, 0).astype(np.int16)
 
     def left(self):
-        """Tell what of the grid of the T1w image is the left hemisphere."""
+        """Return the mask of the left hemisphere in the grid of the T1w image."""
         points = apply_affine(np.linalg.inv(self.pose), self.t1w_grid.points())
         return (points[:, 0] < 0).reshape(self.t1w.shape)
 
 
 def make_head(resolution, degrees, shift, voxel_size):
-    """Make a head whose T1w image is turned by `degrees` and moved by `shift` mm."""
+    """Make a head with a T1w image that is rotated by `degrees` and shifted by `shift` mm."""
     anatomy = make_anatomy(resolution)
     fine = make_anatomy(max(1, resolution / 2))
     affine = anatomy.grid.affine
@@ -74,7 +74,7 @@ def make_head(resolution, degrees, shift, voxel_size):
     axis = np.array([1.0, -2.0, 2.0]) / 3
     rotation = Rotation.from_rotvec(np.deg2rad(degrees) * axis).as_matrix()
     pose = from_matvec(rotation, centre - rotation @ centre + np.array(shift))
-    # the grid itself is turned too
+    # the grid is rotated, too
     turned = Rotation.from_euler("xyz", [12, -7, 9], degrees=True).as_matrix()
     size = np.array(voxel_size)
     shape = np.ceil(np.array(anatomy.labels.shape) * resolution * 1.15 / size).astype(int)
@@ -144,14 +144,14 @@ def write_fmriprep_aseg(root, head):
 
 
 def write_freesurfer(root, head):
-    """Write what of FreeSurfer's folder matters; it has no description."""
+    """Write the relevant files of a FreeSurfer folder, without a dataset description."""
     save(root / "sub-01/mri/aseg.mgz", _aseg(head), head.t1w_affine)
     save(root / "sub-01/mri/aparc+aseg.mgz", _aparc(head), head.t1w_affine)
     save(root / "sub-01/mri/nu.mgz", head.t1w, head.t1w_affine)
 
 
 def write_fastsurfer(root, head):
-    """Write what of FastSurfer's folder matters, after its segmentation only."""
+    """Write the relevant files of a FastSurfer folder after the segmentation step."""
     save(root / "sub-01/mri/aparc.DKTatlas+aseg.deep.mgz", _aparc(head), head.t1w_affine)
     save(root / "sub-01/mri/mask.mgz", (head.brain_labels > 0).astype(np.uint8), head.t1w_affine)
     save(root / "sub-01/mri/orig_nu.mgz", head.t1w, head.t1w_affine)
@@ -199,19 +199,19 @@ def save(path, values, affine):
 
 
 def dice(one, other):
-    """Give the overlap of two masks, 0 to 1."""
+    """Return the overlap of two masks, 0 to 1."""
     return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
 
 def _aseg(head):
-    """Give FreeSurfer's numbers: cortex, white matter and fluid of each side."""
+    """Return FreeSurfer's label numbers of cortex, white matter and fluid on each side."""
     left, right = np.array([0, 3, 2, 4]), np.array([0, 42, 41, 43])
     labels = head.brain_labels
     return np.where(head.left(), left[labels], right[labels]).astype(np.int32)
 
 
 def _aparc(head):
-    """Give the cortex the numbers of two of its parcels on each side."""
+    """Replace the cortex labels by the labels of two parcels on each side."""
     aseg = _aseg(head)
     front = head.t1w_grid.points()[:, 1].reshape(aseg.shape) > 0
     for cortex, base in ((3, 1000), (42, 2000)):

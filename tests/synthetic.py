@@ -1,4 +1,4 @@
-"""Datasets of many small subjects, made fast."""
+"""Quickly made datasets of many small subjects."""
 
 import gzip
 import json

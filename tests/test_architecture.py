@@ -1,4 +1,4 @@
-"""The direction of the data flow, as the documentation draws it."""
+"""Packages import only the packages that the documentation allows."""
 
 import ast
 import re
@@ -157,8 +157,8 @@ def wrong_arrows(package, module):
             yield name
 
 
-def floors():
-    """Return the packages on each floor of the drawing in the guide, the highest floor first."""
+def layers():
+    """Return the packages in each layer of the drawing in the guide, the highest layer first."""
     drawing = re.search(r"```text\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)[1]
     return [re.findall(r"\w+", line) for line in drawing.splitlines()]
 
@@ -188,22 +188,22 @@ def test_a_wrong_arrow_is_found(tmp_path, package, line, name):
 
 def test_the_guide_draws_all_packages():
     packages = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
-    assert sorted(chain(*floors())) == sorted(packages - {"__init__"}) == sorted(MAY_IMPORT)
+    assert sorted(chain(*layers())) == sorted(packages - {"__init__"}) == sorted(MAY_IMPORT)
 
 
-def test_packages_import_only_from_lower_floors():
-    floor = {package: number for number, names in enumerate(floors()) for package in names}
+def test_packages_import_only_from_lower_layers():
+    layer = {package: number for number, names in enumerate(layers()) for package in names}
     upward = {
         (package, other)
         for package, allowed in MAY_IMPORT.items()
         for other in allowed - {package}
-        if floor[other] <= floor[package]
+        if layer[other] <= layer[package]
     }
     assert not upward
 
 
 def test_what_is_imported_is_declared():
-    """What a dependency of ours happens to bring may be gone with its next version."""
+    """A package that only a dependency installs may be missing in its next version."""
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     declared = {re.match(r"[\w.-]+", one)[0].lower() for one in project["dependencies"]}
     used = {name.partition(".")[0] for module in MODULES for name in imports(module)}

@@ -28,13 +28,13 @@ def command(name, *arguments):
 @pytest.mark.parametrize("model", ["convection-reaction", "laplacian"])
 def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate, model):
     phantom, out = tmp_path / "phantom", tmp_path / "maps"
-    # the demonstration has the first model, which is the default
+    # the demonstration uses the default model, which is the first
     options = () if model == "convection-reaction" else ("--forward-model", model)
     command("bids-qcm-phantom", "create", phantom, *options)
     said = command(
         "bids-qcm", phantom, out, "participant", "--method", "all", "-w", tmp_path / "work"
     ).stderr
-    assert f"{len(PUBLISHED)} map(s) written, 0 skipped, 0 failed" in said
+    assert f"{len(PUBLISHED)} map(s) written, 0 unchanged, 0 skipped, 0 failed" in said
     for dataset in (phantom, phantom / "derivatives/phantom", out):
         status, verdict = validate(dataset)
         assert status == 0, verdict
@@ -52,8 +52,8 @@ def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate, m
         gray[method.name] = np.nanmedian(found[labels == 1])
         assert np.isfinite(found[brain]).mean() > 0.9
         assert scored.mae[method.name] == pytest.approx(error[method.name], rel=1e-4)
-    # the point of the methods, by the source abstract: averaging over the surface and keeping
-    # to the tissue each pay
+    # as in the source abstract, the surface integral and the edge preservation each reduce the
+    # error
     assert error["laplacian-fd"] > error["integral-fd"] > 1
     for edges in ("mag", "seg", "magseg"):
         assert error[f"integral-{edges}"] < error[f"laplacian-{edges}"]
@@ -63,7 +63,7 @@ def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate, m
         for median in gray.values():
             assert median == pytest.approx(0.587, abs=0.08)
     else:
-        # what tissue borders do to the Laplacian adds to the cortex
+        # errors of the Laplacian at tissue borders increase the value of the cortex
         assert error["integral-mag"] < 0.3
         for name in ("laplacian-mag", "integral-mag", "integral-magseg"):
             assert 0.587 < gray[name] < 0.8

@@ -1,4 +1,4 @@
-"""The commands on phantoms, as a user runs them."""
+"""The commands on phantoms, run as a user runs them."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def workspace(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def phantoms(workspace, add_phantom):
-    """One dataset: the same head as different scanners would store it."""
+    """One dataset: the same head in the formats of different scanners."""
     dataset = workspace / "phantoms"
     for scaling in SCALINGS:
         add_phantom(dataset, scaling, workspace / "made", *MODEL, "--phase-scaling", scaling)
@@ -64,7 +64,7 @@ def brain(phantoms):
 
 @pytest.fixture(scope="module")
 def noise_sd(maps, brain):
-    """How much noise moves the single-echo map."""
+    """Effect of noise on the single-echo map."""
     return (condmap(maps, "rad", "laplacian") - condmap(maps, "quiet", "laplacian"))[brain].std()
 
 
@@ -182,7 +182,7 @@ def test_segmentation_and_mask_of_the_derivative_are_used(all_methods, phantoms)
 
 
 def test_phi0_is_the_phantoms(all_methods, phantoms):
-    """The Laplacian is blind to a constant, and so is this."""
+    """The Laplacian does not depend on a constant phase, and neither does the map."""
     from bids_qcm.phantom.make import make_phantom
     from bids_qcm.phantom.parameters import PhantomParameters
 

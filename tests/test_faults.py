@@ -1,4 +1,4 @@
-"""The command where something is wrong with the machine, the disk or its surroundings."""
+"""The command with faults of the machine, the disk or the environment."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def maps(out):
 
 
 def run_in_mounts(mounts, *arguments, **options):
-    """Run the command behind lines of shell that mount what only it sees."""
+    """Run the command after shell commands that mount file systems for this command only."""
     script = f'set -e; {mounts}; exec "$@"'
     done = subprocess.run(
         [*IN_OWN_MOUNTS, script, "sh", *COMMAND, *map(str, arguments)],
@@ -91,11 +91,11 @@ def test_no_configuration_of_another_project_is_read(raw, tmp_path):
 @needs_mounts
 @pytest.mark.timeout(120)
 def test_it_works_with_next_to_nothing(tmp_path):
-    """Read-only input of a strange name, a small TMPDIR, no HOME, standard output closed."""
+    """Read-only input with an unusual name, a small TMPDIR, no HOME, closed standard output."""
     raw = write_subjects(tmp_path / "été de l'an 1 %s 脳", 1)
     out, work = (tmp_path / name for name in ("out 脳", "work 脳"))
     quoted = str(raw).replace("'", "'\\''")
-    # sockets have no long names
+    # socket names must be short
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
         status, said = run_in_mounts(
             f"{read_only(quoted)}; {small(temporary, '64k')}; exec 1>&-",
@@ -110,7 +110,7 @@ def test_it_works_with_next_to_nothing(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("closed", ["exec 1>&- 2>&-", "exec > /dev/full"])
 def test_it_works_without_a_place_to_say_so(raw, tmp_path, closed):
-    # not even root can make a home there
+    # not even root can make a home directory there
     done = subprocess.run(
         [
             *("sh", "-c", f'{closed}; exec "$@"', "sh", *COMMAND, str(raw), str(tmp_path / "out")),
@@ -180,7 +180,7 @@ def run_in_process(tmp_path, in_process):
 
 
 def dangle(path):
-    """Put a link in a file's place, as DataLad has it before the content is there."""
+    """Replace a file by a broken link, as in DataLad before the content is downloaded."""
     path.unlink()
     path.symlink_to(f".git/annex/objects/X/Y/MD5E-s1--0/{path.name}")
 
@@ -209,7 +209,7 @@ def test_a_segmentation_that_is_yet_to_be_got(tmp_path, run_in_process, capsys):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_killed_worker(tmp_path):
-    """The node is named, done once more, and the others are not disturbed."""
+    """The log names the node, the node runs again, and the other nodes are not affected."""
     raw = write_subjects(tmp_path / "raw", 2, shape=(40, 40, 40), n_echoes=1)
     out = tmp_path / "out"
     process = start(
@@ -269,7 +269,7 @@ def test_eight_runs_at_once(tmp_path, validate):
 
 
 def others_files(folder):
-    """A file that must not be changed by a run, in a folder that a link leads to."""
+    """A file that a run must not change, in a folder that is the target of a link."""
     folder.mkdir()
     (folder / "file").write_text("precious")
     return folder

@@ -1,4 +1,4 @@
-"""Caches are only in folders that nobody else can write."""
+"""Caches are only in folders that no other user can write."""
 
 import os
 

@@ -20,7 +20,7 @@ MAP = "sub-0001/anat/sub-0001_desc-laplacian_cond"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, in_process):
-    """The output of three participants: one sound, one with a bad mask, one with a bad sidecar."""
+    """Outputs of three participants: one intact, one with a bad mask, one with a bad sidecar."""
     folder = tmp_path_factory.mktemp("hostile")
     raw = write_subjects(folder / "alice" / "raw", 4, n_echoes=2)
     (raw / "derivatives/seg/sub-0002/anat/sub-0002_desc-brain_mask.nii.gz").write_bytes(b"\x1f")

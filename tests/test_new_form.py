@@ -82,7 +82,7 @@ def dataset(tmp_path, share_heads):
 
 @pytest.fixture
 def run(dataset, tmp_path, in_process):
-    """Run the command in this process, where the form is."""
+    """Run the command in this process, in which the form is defined."""
 
     def run(level, *options):
         options = [*in_process, "-w", str(tmp_path / "work"), *options]

@@ -1,4 +1,4 @@
-"""Runs that are killed and started again, and what is computed then.
+"""Runs that are killed and started again, and the nodes that are computed then.
 
 ``FAULT_TRIES=10`` kills at ten moments instead of two.
 """
@@ -25,7 +25,7 @@ SHAPE = (14, 15, 13)
 
 
 def results(work):
-    """Give the times of the nodes' results that are whole; the nodes that write run always."""
+    """Return the times of the complete node results; nodes that write outputs always run."""
     return {
         str(path.parent.relative_to(work)): path.stat().st_mtime_ns
         for path in work.rglob("result_*.pklz")
@@ -34,7 +34,7 @@ def results(work):
 
 
 def outputs(out):
-    """Give the contents of all that was written but logs and pages, which tell of the run."""
+    """Return the contents of all outputs except logs and pages, which differ between runs."""
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in out.rglob("*")
@@ -53,10 +53,10 @@ def raw(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(raw):
-    """Give the outputs of a run that nobody disturbs, and how long it takes."""
+    """Return the outputs and the duration of an uninterrupted run."""
     folder = raw.parent
     arguments = (raw, folder / "out", "participant", "-w", folder / "work", *METHODS)
-    assert run(*arguments)[0] == 0  # the first one compiles
+    assert run(*arguments)[0] == 0  # the first run compiles functions
     begin = time.monotonic()
     status, said = run(
         *arguments[:1], folder / "out2", "participant", "-w", folder / "w2", *METHODS
@@ -83,7 +83,7 @@ def test_a_killed_run_is_resumed(raw, undisturbed):
             if path.name.endswith(".nii.gz") and not path.name.startswith("."):
                 nib.load(path).get_fdata()
                 assert path.with_name(path.name.replace(".nii.gz", ".json")).exists()
-        time.sleep(1.1)  # what was left by then is too old to be of a running process
+        time.sleep(1.1)  # files that were left by then are too old to belong to a running process
         status, said = run(*arguments)
         assert status == 0, said
         assert outputs(out) == expected
@@ -146,7 +146,7 @@ def test_workers_end_when_the_command_alone_is_killed(raw, tmp_path):
 
 
 class Again:
-    """A dataset that is mapped again and again, in this process."""
+    """A dataset that is mapped repeatedly in this process."""
 
     def __init__(self, root, in_process):
         self.root = root
@@ -155,7 +155,7 @@ class Again:
         self.seg = self.raw / "derivatives/seg"
 
     def __call__(self, *options):
-        """Map it, and give the nodes that were computed."""
+        """Map the dataset, and return the nodes that were computed."""
         before = results(self.root / "work") if (self.root / "work").exists() else {}
         methods = ("--method", "laplacian", "laplacian-mag", "laplacian-seg", "--fit-radius", "3")
         status = main(
@@ -173,7 +173,7 @@ class Again:
 @pytest.fixture(scope="module")
 def again(tmp_path_factory, in_process):
     with pytest.MonkeyPatch.context() as patch:
-        # pages take seconds, are no nodes, and have tests of their own
+        # pages take seconds, are not nodes, and have separate tests
         patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
         again = Again(tmp_path_factory.mktemp("again"), in_process)
         again()

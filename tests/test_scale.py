@@ -1,4 +1,4 @@
-"""Datasets of many subjects, and the machine that they are mapped on.
+"""Datasets of many subjects, and the resources that they need.
 
 ``SCALE_SUBJECTS=200`` maps two hundred instead of forty. Times are those of processors, which
 do not depend on what else the machine does.
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 
 def seconds_of(pid):
-    """Give the processor time of a process so far."""
+    """Return the processor time that a process has used so far."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     except OSError:
@@ -28,7 +28,7 @@ def seconds_of(pid):
 
 
 def megabytes_of(pid, which="VmRSS"):
-    """Give the memory of a process; None when it has given it back, for it is about to end."""
+    """Return the memory of a process; None if it has released its memory because it is ending."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     sizes = [int(line.split()[1]) for line in lines if line.startswith(which)]
     return sizes[0] / 1024 if sizes else None
@@ -48,7 +48,7 @@ def n_busy_threads(pids):
 
 @pytest.fixture
 def command(tmp_path):
-    """Start the command on the dataset, its log in a file; it is gone at the end."""
+    """Start the command on the dataset with its log in a file; end the command with the block."""
     started = []
 
     def command(raw, *options):
@@ -101,7 +101,7 @@ def test_one_subject_of_a_thousand_starts_at_once(tmp_path, command):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_engine_stays_small_and_fast(tmp_path, command):
-    """Subjects of some hundred voxels: what takes time and memory is the engine."""
+    """Subjects of some hundred voxels, so that time and memory are used by the workflow engine."""
     raw = write_subjects(tmp_path / "raw", N_MAPPED, n_echoes=1)
     process = command(raw, *("--method", "laplacian", "--fit-radius", "3", "--nprocs", "2"))
     log = tmp_path / "log"

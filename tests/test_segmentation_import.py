@@ -1,4 +1,4 @@
-"""Segmentations as each producer writes them, planned and brought to the grid of the phase."""
+"""Segmentations of each software, planned and resampled to the grid of the phase."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests import segmentation_trees as trees
 AT_4_MM = {"GM": 0.95, "WM": 0.95, "CSF": 0.8}
 AT_2_MM = {"GM": 0.95, "WM": 0.95, "CSF": 0.9}
 
-# small, and enough to need another pose
+# small, but large enough to require a registration
 DEGREES, SHIFT = 3, (3, -3.5, 2)
 
 
@@ -68,7 +68,7 @@ def plan_tree_again(plan, root):
 
 @pytest.fixture
 def import_tree(plan_tree, tmp_path):
-    """Import a head's segmentation; give the labels and what is told of them."""
+    """Import the segmentation of a head; return the labels and the messages about them."""
 
     def import_tree(*args, **options):
         plan, settings, datasets = plan_tree(*args, **options)
@@ -79,7 +79,7 @@ def import_tree(plan_tree, tmp_path):
         names = {"check_images", "phi0", "mask", "segmentation"}
         names |= {"coregister", "coregister_segmentation"}
         mask = whole.get_node("mask")
-        if "derivative" not in mask.inputs.origins:  # takes long, and is tested elsewhere
+        if "derivative" not in mask.inputs.origins:  # this takes long and is tested elsewhere
             mask.inputs.origins = ["signal"]
         wanted = [node for node in whole._graph.nodes if node.name in names]
         part.add_nodes(wanted)
@@ -94,7 +94,7 @@ def import_tree(plan_tree, tmp_path):
 
 
 def below(limits, found, head):
-    """Give the Dice of the tissues that do not reach their limits."""
+    """Return the Dice coefficients of the tissues that do not reach their limits."""
     dices = {
         tissue: trees.dice(found == label, head.labels == label)
         for tissue, label in trees.TISSUE_LABELS.items()

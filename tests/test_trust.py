@@ -1,4 +1,4 @@
-"""What the app says of inputs that are wrong together, and that it says nothing of good ones."""
+"""Messages about inputs that contradict each other, and no messages about good inputs."""
 
 import gzip
 import json
@@ -115,7 +115,7 @@ def median(outcome, method="integral-mag"):
 
 @pytest.fixture(scope="session")
 def usual_median(phantoms):
-    """The median conductivity of the unspoiled phantom's brain, by integral-mag."""
+    """The median conductivity of the intact phantom's brain, by integral-mag."""
     return 0.65
 
 
@@ -242,7 +242,7 @@ def test_a_flipped_bit(raw, map_conductivity):
     folder = raw()
     path = folder / SPIN_ECHO.format("mag")
     content = bytearray(path.read_bytes())
-    content[-8] ^= 4  # in the checksum, so that the values are as they were
+    content[-8] ^= 4  # a bit of the checksum, so that the values do not change
     path.write_bytes(content)
     assert_refused(map_conductivity(folder), "part-mag_T2w.nii.gz", "CRC")
 

@@ -13,7 +13,7 @@ from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, numbered, parse_nam
 _POLAR = ("mag", "phase")
 _CARTESIAN = ("real", "imag")
 
-# The entities without part and echo, and the suffix.
+# Key of an acquisition: its entities without part and echo, and its suffix.
 _Key = tuple[tuple[tuple[str, str], ...], str]
 
 
@@ -82,7 +82,7 @@ class Acquisition:
                     raise InputError(
                         path,
                         f"has part-{present}, but there is no matching part-{absent} image",
-                        _how_to_add(path, present, absent),
+                        _missing_part_remedy(path, present, absent),
                     )
         return parts, [(one[echo][0], other[echo][0]) for echo in sorted(one, key=_echo_number)]
 
@@ -116,7 +116,7 @@ def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
         Acquisition(
             entities=MappingProxyType(dict(entities)),
             suffix=suffix,
-            files=groups[entities, suffix],
+            files={part: dict(echoes) for part, echoes in groups[entities, suffix].items()},
             output_entities=MappingProxyType(output_entities[entities, suffix]),
         )
         for entities, suffix in with_phase
@@ -128,7 +128,7 @@ def _output_entities(keys: Sequence[_Key]) -> dict[_Key, dict[str, str]]:
 
     If several acquisitions differ in their suffix only, the suffix is added to their ``acq`` label.
     """
-    # desc and seg are not raw-data entities, and the derivatives set their own.
+    # Leave out desc and seg, because they are not entities of raw data and derivatives use them.
     plain = {key: {k: v for k, v in key[0] if k not in ("desc", "seg")} for key in keys}
     sharing = Counter(join_name(entities) for entities in plain.values())
     chosen = {key: own for key, own in plain.items() if sharing[join_name(own)] == 1}
@@ -142,13 +142,13 @@ def _output_entities(keys: Sequence[_Key]) -> dict[_Key, dict[str, str]]:
 
 
 def _with_acq(entities: Mapping[str, str], label: str) -> dict[str, str]:
-    """Return the entities with an ``acq`` entity, which BIDS puts after sub, ses and sample."""
+    """Return the entities with an ``acq`` entity after sub, ses and sample, as BIDS orders them."""
     leading = {key: value for key, value in entities.items() if key in ("sub", "ses", "sample")}
     rest = {key: value for key, value in entities.items() if key not in (*leading, "acq")}
     return {**leading, "acq": label, **rest}
 
 
-def _how_to_add(path: Path, present: str, absent: str) -> str:
+def _missing_part_remedy(path: Path, present: str, absent: str) -> str:
     """Return the remedy for a missing part: rename an image without ``part``, or add a file."""
     own = stem(path)
     wanted = own.replace(f"part-{present}", f"part-{absent}")

@@ -8,8 +8,8 @@ from bids_qcm.bids.sidecar_schema import Container
 TAG_VARIABLE = "BIDS_QCM_CONTAINER_TAG"
 """Environment variable that the container image sets to its own tag."""
 
-# Variables that identify an engine other than Docker. Apptainer also sets Singularity's variable,
-# so Apptainer comes first.
+# Environment variables of container engines other than Docker. Apptainer comes first, because it
+# also sets the variable of Singularity.
 _ENGINES = {"APPTAINER_CONTAINER": "apptainer", "SINGULARITY_CONTAINER": "singularity"}
 
 

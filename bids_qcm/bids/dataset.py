@@ -63,7 +63,7 @@ def select_participants(bids_dir: Path, labels: Sequence[str]) -> list[str]:
     SelectionError
         If the dataset lacks a requested participant.
     """
-    # Other tools leave entries such as sub-01.html or sub-01_old next to the participant folders.
+    # Check the names, because there may be other entries such as sub-01.html or sub-01_old.
     present = sorted(
         path.name[4:]
         for path in visible(bids_dir, "sub-*")
@@ -137,14 +137,14 @@ def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
         validate=False,
         index_metadata=False,
         ignore=[
-            # Other folders, such as derivatives, .git or a work directory, may hold copies of the
-            # participant folders. A link may lead to a folder above itself, so only folders at
-            # these places are searched.
+            # Search only the anat folders of the participants. Other folders, such as derivatives,
+            # .git or a work directory, may contain copies of participant folders, and a link may
+            # lead to a parent folder.
             re.compile(rf"^/(?!sub-(?:{chosen})(?:/ses-[^/]+)?(?:/anat(?:/[^/]+)?)?$)"),
             re.compile(r"/\."),
         ],
     )
-    # pybids reads the description even without validation.
+    # pybids reads this file even without validation.
     require_content(settings.bids_dir / "dataset_description.json")
     try:
         layout = BIDSLayout(

@@ -66,7 +66,7 @@ def refuse_links(output_dir: Path) -> None:
     Raises
     ------
     OutputError
-        If there is such a link, through which results would be written to another folder.
+        If there is such a link, because results would be written to another folder.
     """
     root = output_dir.resolve()
     for folder, names, _ in os.walk(output_dir):
@@ -178,7 +178,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_text(path: Path, content: str) -> None:
     """Write a text file atomically; a file with the same content is not rewritten.
 
-    Parts of characters, which file names and JSON may contain, are written as question marks.
+    Lone surrogates, which may occur in file names and JSON strings, become question marks.
     """
     encoded = content.encode(errors="replace")
     if path.is_file() and path.read_bytes() == encoded:

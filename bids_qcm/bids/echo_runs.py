@@ -8,7 +8,7 @@ from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.bids.sidecars import is_number, read_sidecar
 
-# Repetitions of one protocol have the same echo time in all digits that the sidecar stores.
+# Relative tolerance of equal echo times. Repetitions of a protocol have identical echo times.
 _SAME_ECHO_TIME = 1e-3
 
 
@@ -37,7 +37,7 @@ def echoes_named_as_runs(image: Path, root: Path) -> dict[Path, float]:
     for path in _runs(image):
         try:
             time = read_sidecar(path, root).get("EchoTime")
-        except InputError:  # The acquisition that owns this sidecar reports the error.
+        except InputError:  # this error is reported for the acquisition of the other run
             return {}
         if not is_number(time):
             return {}

@@ -39,7 +39,7 @@ def visible(folder: Path, pattern: str) -> Iterator[Path]:
 
 def is_hidden(path: Path, root: Path) -> bool:
     """Whether the name of a file, or of a folder between `root` and the file, starts with a dot."""
-    if path.parent == root:  # Fast path for the most common case.
+    if path.parent == root:  # This test is fast and sufficient for most files.
         return path.name.startswith(".")
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 

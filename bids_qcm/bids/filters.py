@@ -56,7 +56,7 @@ def check_filters(filters: Mapping[str, Any], what: str) -> None:
     Raises
     ------
     TypeError
-        If `filters` is not a mapping, or a label is a list in a list or a mapping.
+        If `filters` is not a mapping, or if a label is a mapping or a nested list.
     ValueError
         If a key is neither the full nor the short name of an entity, or a value is an unknown
         query.
@@ -82,10 +82,10 @@ def names(filters: Mapping[str, Any], entity: str) -> bool:
 def passes(present: Mapping[str, str], filters: Mapping[str, Any]) -> bool:
     """Whether the entities of a file pass a filter.
 
-    The rules are those of pybids and fMRIPrep. A list contains alternatives. Numbers are compared
-    by value, so ``1`` equals ``01``. ``null`` and ``Query.NONE`` require the entity to be absent.
-    ``*``, ``Query.ANY`` and ``Query.REQUIRED`` accept any label, but the entity must be present.
-    ``Query.OPTIONAL`` accepts every file.
+    The rules are the same as in pybids and fMRIPrep. A list contains alternatives. Numbers are
+    compared by value, so ``1`` equals ``01``. ``null`` and ``Query.NONE`` require the entity to be
+    absent. ``*``, ``Query.ANY`` and ``Query.REQUIRED`` accept any label, but the entity must be
+    present. ``Query.OPTIONAL`` accepts every file.
 
     Parameters
     ----------

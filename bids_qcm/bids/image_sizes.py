@@ -11,12 +11,13 @@ import numpy as np
 from bids_qcm.bids.errors import InputError
 
 COMPRESSED = (".gz", ".mgz")
-"""Extensions of compressed images."""
+"""File extensions of compressed images."""
 
-# A head at 0.4 mm has fewer voxels.
+# Largest number of voxels. An image of a head at 0.4 mm has fewer.
 _MOST_VOXELS = 512**3
 
-# Header extensions, such as the processing history of AFNI, precede the voxels.
+# Largest offset of the first voxel. Header extensions, such as the processing history of AFNI,
+# precede the voxels.
 _LARGEST_OFFSET = 16 << 20
 
 # Largest compression ratio of deflate.
@@ -33,7 +34,7 @@ def check_sizes(path: Path) -> None:
     Parameters
     ----------
     path : Path
-        NIfTI or MGH image. A file whose header is neither is not checked.
+        NIfTI or MGH image. A file with any other header is not checked.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def check_sizes(path: Path) -> None:
     if n_voxels > _MOST_VOXELS:
         raise InputError(
             path,
-            f"has {n_voxels:.3g} voxels, and at most {_MOST_VOXELS:.3g} are read",
+            f"has {n_voxels:.3g} voxels, more than the limit of {_MOST_VOXELS:.3g}",
             "convert it again, or use an image with larger voxels",
         )
     stated = offset + n_voxels * dtype.itemsize

@@ -338,7 +338,7 @@ def _locked_file(path: Path) -> BinaryIO:
     """Create and lock a file; create it again if another process removes it before it is locked."""
     while True:
         file = path.open("wb")
-        # waits while another process, which takes the file for an abandoned one, removes it
+        # this waits if another process found the file not locked yet and is removing it
         with suppress(OSError):
             flock(file, LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
@@ -375,7 +375,7 @@ def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray
 
 def _proxy(image: nib.Nifti1Image | nib.MGHImage) -> ArrayProxy:
     """Return the array proxy of an image that was read from a file."""
-    # nibabel declares the type that images in memory have in common with images in files
+    # nibabel declares only a base type, because images in memory have no array proxy
     return cast(ArrayProxy, image.dataobj)
 
 

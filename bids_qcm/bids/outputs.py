@@ -28,8 +28,8 @@ class Output:
     content : str
         Description of the values, in Markdown.
     node, source : str
-        Workflow node and its output that is written. For an output of each method, the name of the
-        method is appended to the name of the node.
+        Workflow node, and the output of this node that is written. For an output of each method,
+        the name of the method is appended to the name of the node.
     suffix : str or None
         BIDS suffix; None for the suffix of the acquisition.
     schema : type of Fields or None
@@ -37,13 +37,13 @@ class Output:
     of_method : bool
         Whether each method has this output. The ``desc`` entity is then the label of the method.
     variants : mapping of str to str
-        Labels of the ``desc`` entity, of which the app writes one, with descriptions that are added
-        to `content`. Empty for an output that has one name.
+        Possible labels of the ``desc`` entity, each with a description that is added to `content`.
+        The app writes one of these variants. Empty for an output without variants.
     variant : str or None
         Output of the node `completed_by` that selects the variant; None without variants.
     completed_by : str or None
-        Node whose output ``provenance`` completes the sidecar; the output ``metadata`` if there are
-        variants. None if the sidecar is known before the computation.
+        Node that completes the sidecar with its output ``provenance``, or with its output
+        ``metadata`` if there are variants. None if the sidecar is known before the computation.
     entities : mapping of str to str
         Entities in addition to the entities of the acquisition.
     extension, folder : str
@@ -51,7 +51,7 @@ class Output:
     of_uncertainty : bool
         Whether the output is only written if the uncertainty is computed.
     in_bids : bool
-        Whether BIDS knows such files, so that the validator accepts them.
+        Whether BIDS defines such files, so that the validator accepts them.
     """
 
     content: str
@@ -94,6 +94,21 @@ class Output:
         name = self.file_name(join_name(acquisition.output_entities), desc, acquisition.suffix)
         return output_dir.joinpath(*folders, self.folder, name)
 
+    def paths(
+        self, output_dir: Path, acquisition: Acquisition, desc: str | None = None
+    ) -> dict[str, Path]:
+        """Return the path of each variant of the output; of ``""`` for an output without variants.
+
+        Parameters
+        ----------
+        output_dir : Path
+        acquisition : Acquisition
+        desc : str, optional
+            Label of the method, for an output of a method.
+        """
+        labels: dict[str, str | None] = {one: one for one in self.variants} or {"": desc}
+        return {one: self.path(output_dir, acquisition, label) for one, label in labels.items()}
+
     def beside(self, folder: Path, start: str, desc: str | None = None) -> Path:
         """Return the path of the output that belongs to the maps in a folder."""
         own = folder if self.folder == "anat" else folder.with_name(self.folder)
@@ -102,7 +117,8 @@ class Output:
     @property
     def ignored(self) -> str:
         """Pattern for ``.bidsignore`` that matches all files of this output."""
-        return f"*_{self.suffix}.*" if self.suffix else f"*_{join_name(self.entities)}_*.*"
+        # the validator does not match a pattern that ends with "_*.*" in folders of sessions
+        return f"*_{self.suffix}.*" if self.suffix else f"*_{join_name(self.entities)}_*"
 
 
 OUTPUTS: Mapping[str, Output] = MappingProxyType(

@@ -46,6 +46,10 @@ _LEAST_SPREAD = 2e-5
 # stay within the range of float32.
 _LARGEST_VALUES = (1e-15, 1e15)
 
+# Echo time in s below which a single gradient echo counts as phi0 (UTE, ZTE): an off-resonance of
+# 100 Hz, as beside the sinuses, adds 0.06 rad at most.
+_NEARLY_ZERO = 1e-4
+
 
 @dataclass(frozen=True)
 class EchoPlan:
@@ -266,7 +270,7 @@ def plan_acquisition(
             *mask.warnings,
             *b1.found.warnings,
             *contradictions(separate),
-            *_remarks(echoes),
+            *_unit_warnings(echoes),
             *_sequence_warnings(acquisition, echoes, sidecars[0], grid, axes, settings),
         ),
     )
@@ -350,7 +354,7 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
 def _choose_methods(
     settings: Settings, grid: Grid, segmentation: AuxiliaryImage | None, why_none: str
 ) -> tuple[dict[str, Kernels], dict[str, str]]:
-    """Return the kernels of each method that can be computed, and the reasons of each refusal."""
+    """Return the kernels of each method that can be computed, and the reason for each refusal."""
     wanted = settings.methods or DEFAULT_METHODS[segmentation is not None]
     kernels, refused = {}, {}
     for name in wanted:
@@ -372,12 +376,20 @@ def _choose_methods(
     return kernels, refused
 
 
-def _remarks(echoes: Sequence[EchoPlan]) -> list[str]:
+def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:
     return [
         f"{echo.files[1].name}: {echo.units.warning}"
         for echo in echoes
         if echo.units and echo.units.warning
     ]
+
+
+def _keeps_off_resonance(echoes: Sequence[EchoPlan], sidecar: dict[str, Any], suffix: str) -> bool:
+    """Whether phi0 contains the off-resonance phase of a single gradient echo."""
+    (time, *others) = (one.time for one in echoes)
+    if others or not is_gradient_echo(sidecar, suffix):
+        return False
+    return time is None or time >= _NEARLY_ZERO
 
 
 def _sequence_warnings(
@@ -397,7 +409,7 @@ def _sequence_warnings(
             f"one acquisition: {shown}. Each run is processed separately; rename run-1 to echo-1, "
             "and so on, to process them together"
         )
-    elif len(echoes) == 1 and echoes[0].time != 0 and is_gradient_echo(sidecar, acquisition.suffix):
+    elif _keeps_off_resonance(echoes, sidecar, acquisition.suffix):
         warnings.append(
             f"{acquisition.name}: a single gradient echo, whose phase still contains off-resonance "
             "effects, which bias the conductivity. Acquire several echoes, a spin echo or bSSFP"

@@ -1,4 +1,4 @@
-"""Remove the paths of a machine from texts that are written to the derivative dataset."""
+"""Remove local paths from texts that are written to the derivative dataset."""
 
 import re
 import shlex
@@ -8,7 +8,7 @@ from typing import Any
 
 from bids_qcm.settings import Settings
 
-# Folders of an absolute path: everything up to its last slash, but not of a URL.
+# The folders of an absolute path, up to its last slash. A URL does not match.
 _FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^/\s'\"<>]+/)+(?=[^/\s])")
 
 
@@ -36,14 +36,14 @@ def known_places(settings: Settings, datasets: Mapping[str, Path]) -> dict[str, 
 
 
 def without_paths(text: str, places: Mapping[str, str]) -> str:
-    """Replace the absolute paths in a text, which contain names of users and machines.
+    """Replace the absolute paths in a text, because they may contain names of users and machines.
 
     Parameters
     ----------
     text : str
     places : mapping of str to str
-        Replacements by folder, as in :func:`known_places`. Of a path in another folder, only the
-        file name is kept.
+        Replacements by folder, as in :func:`known_places`. A path in another folder is shortened to
+        its file name.
 
     Returns
     -------
@@ -56,14 +56,14 @@ def without_paths(text: str, places: Mapping[str, str]) -> str:
     """
     # A dataset may lie inside another folder, so the longest path is replaced first.
     for folder in sorted(places, key=len, reverse=True):
-        # a backslash in a replacement has a meaning of its own
+        # escape backslashes, because re.sub interprets them in a replacement
         place = places[folder].replace("\\", r"\\")
         text = re.sub(rf"{re.escape(folder)}(?:/|(?![\w.-]))", place, text)
     return _FOLDERS.sub("", text)
 
 
 def anonymous(content: Any, places: Mapping[str, str]) -> Any:  # noqa: ANN401
-    """Return JSON content in which all texts are changed by :func:`without_paths`."""
+    """Return JSON content after :func:`without_paths` was applied to every string."""
     if isinstance(content, str):
         return without_paths(content, places)
     if isinstance(content, Mapping):
@@ -81,8 +81,8 @@ def shared_command(program: str, argv: Sequence[str], places: Mapping[Path, str]
     program : str
     argv : sequence of str
     places : mapping of Path to str
-        Names of paths, which are as the user wrote them. Of other paths, only the file name is
-        kept.
+        Replacements by path, with each path as the user wrote it. Any other path is shortened to
+        its file name.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def shared_command(program: str, argv: Sequence[str], places: Mapping[Path, str]
         head, equals, value = argument.rpartition("=")
         name = places.get(Path(value))
         if name is None:
-            # an option of one letter may be joined with its value
+            # a short option may be joined with its value, as in -w/path
             letter = value[:2] if re.match(r"-\w/", value) else ""
             name = letter + (Path(value).name if "/" in value else value)
         words.append(head + equals + name)

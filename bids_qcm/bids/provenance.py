@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm import __version__
-from bids_qcm.bids.anatomy.alignments import Alignment
-from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.alignments import resampled_files
 from bids_qcm.bids.anatomy.finder import B1Origin, MaskOrigin
 from bids_qcm.bids.derivatives import bids_uri
 from bids_qcm.bids.planning import Plan
@@ -202,7 +201,7 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) 
         Fields of a JSON sidecar. A registration adds its results later.
     """
     if origin in ("derivative", "T1w"):
-        paths = _paths(plan.mask, plan.mask_alignment)
+        paths = resampled_files(plan.mask, plan.mask_alignment)
     elif origin == "template":
         paths = [plan.echoes[0].files[0]]
     else:
@@ -234,7 +233,7 @@ def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> d
     """
     if origin == "measured":
         what = "Measured map, smoothed and extended over the mask"
-        paths = _paths(plan.b1, plan.b1_alignment)
+        paths = resampled_files(plan.b1, plan.b1_alignment)
     else:
         what = "Model of a homogeneous body that fills the outline of the signal"
         paths = [path for echo in plan.echoes for path in echo.files]
@@ -268,12 +267,5 @@ def _confidence(plan: Plan) -> dict[str, Any]:
 
 
 def _uris_of_segmentation(plan: Plan, datasets: Mapping[str, Path]) -> list[str]:
-    paths = _paths(plan.segmentation, plan.segmentation_alignment)
+    paths = resampled_files(plan.segmentation, plan.segmentation_alignment)
     return [bids_uri(path, datasets) for path in paths]
-
-
-def _paths(auxiliary: AuxiliaryImage | None, alignment: Alignment) -> list[Path]:
-    """Return the source files of a resampled image: its own files and the transforms."""
-    if auxiliary is None:
-        return []
-    return [*auxiliary.paths, *(step.path for step in alignment.steps)]

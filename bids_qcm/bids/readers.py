@@ -16,7 +16,7 @@ _MOST_BYTES = 16 << 20
 
 _MOST_ROWS = 100_000
 
-# Functions that descend into the content, such as repr, fail at the recursion limit of Python.
+# Recursive functions, such as repr, would fail on deeper content at Python's recursion limit.
 _MOST_LEVELS = 100
 
 

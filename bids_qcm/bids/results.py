@@ -28,7 +28,14 @@ from bids_qcm.bids.sidecar_schema import (
 )
 from bids_qcm.bids.tables import read_condstats
 from bids_qcm.checks.literature import literature_conductivity
-from bids_qcm.checks.verdict import COLOURS, Verdict, disagreements, with_disagreement
+from bids_qcm.checks.verdict import (
+    COLOURS,
+    DISAGREEMENT,
+    DISAGREEMENT_ABOUT_B1,
+    Verdict,
+    disagreements,
+    with_disagreement,
+)
 from bids_qcm.segmentation.tissues import TISSUES
 from bids_qcm.statistics import WHOLE_MASK
 
@@ -82,7 +89,7 @@ class MapResult:
     @property
     def condstd(self) -> Path | None:
         """File of the noise standard deviation; None if it does not exist."""
-        return self._beside("condstd")
+        return self._existing_output("condstd")
 
     @cached_property
     def condstd_sidecar(self) -> CondstdSidecar | None:
@@ -99,14 +106,14 @@ class MapResult:
     @property
     def condstats(self) -> Path | None:
         """File of the statistics table; None if it does not exist or is damaged."""
-        return None if self.table_is_damaged else self._beside("condstats")
+        return None if self.table_is_damaged else self._existing_output("condstats")
 
     @cached_property
     def statistics(self) -> list[dict[str, Any]]:
         """Rows of the statistics table, see :func:`~bids_qcm.bids.tables.read_condstats`."""
         return read_condstats(self.condstats) if self.condstats else []
 
-    def _beside(self, output: str) -> Path | None:
+    def _existing_output(self, output: str) -> Path | None:
         start = self.condmap.name.removesuffix(OUTPUTS["condmap"].file_name(""))
         return existing(self.condmap.with_name(start + OUTPUTS[output].file_name("")))
 
@@ -161,13 +168,18 @@ class Result:
     def disagreements(self) -> dict[str, float]:
         """Largest relative difference of a method's medians from the other methods, by method.
 
-        The medians of uneroded gray matter, white matter and subcortical gray matter are compared,
-        or the median over the whole mask if a table has none of these tissues. Methods without a
-        statistics table are left out.
+        A method that uses ``|B1+|`` is compared with the other methods that use ``|B1+|``, and a
+        method without ``|B1+|`` with the other methods without ``|B1+|``. If there are none, it is
+        compared with all other methods. The medians of uneroded gray matter, white matter and
+        subcortical gray matter are compared, or the median over the whole mask if a table has none
+        of these tissues. Methods without a statistics table are left out.
         """
-        return disagreements(
-            {one.method: _compared_medians(one.statistics) for one in self.maps if one.condstats}
-        )
+        found = {}
+        for method in self._medians:
+            compared = {name: self._medians[name] for name in (method, *self._peers(method))}
+            if method in (disagreement := disagreements(compared)):
+                found[method] = disagreement[method]
+        return found
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict | None]:
@@ -177,9 +189,29 @@ class Result:
         """
         return {
             one.method: one.own_verdict
-            and with_disagreement(one.own_verdict, self.disagreements.get(one.method))
+            and with_disagreement(
+                one.own_verdict,
+                self.disagreements.get(one.method),
+                DISAGREEMENT if self._same_b1_use(one.method) else DISAGREEMENT_ABOUT_B1,
+            )
             for one in self.maps
         }
+
+    @cached_property
+    def _medians(self) -> dict[str, dict[str, float]]:
+        """Medians to compare, by method and tissue."""
+        return {one.method: _compared_medians(one.statistics) for one in self.maps if one.condstats}
+
+    def _same_b1_use(self, method: str) -> list[str]:
+        """Return the other methods with the same use of ``|B1+|``: with it or without it."""
+        uses_b1 = {one.method: one.sidecar.b1_map in ("measured", "model") for one in self.maps}
+        return [
+            name for name in self._medians if name != method and uses_b1[name] == uses_b1[method]
+        ]
+
+    def _peers(self, method: str) -> list[str]:
+        """Return the methods with which a method is compared."""
+        return self._same_b1_use(method) or [name for name in self._medians if name != method]
 
     @property
     def phi0(self) -> Path | None:
@@ -326,7 +358,7 @@ def find_results(
     participant : str
         Label with ``sub-``, such as ``sub-01``.
     damaged : list of InputError, optional
-        List to add an error to for each record, sidecar or table that cannot be read.
+        List to which an error is added for each record, sidecar or table that cannot be read.
     from_tables : bool
         Whether a map with a statistics table counts even if its image is missing.
 
@@ -350,7 +382,7 @@ def find_results(
 
 
 def _readable(result: Result, damaged: list[InputError]) -> Result | None:
-    """Return a result without its damaged files; None if nothing of it can be used."""
+    """Return a result without its damaged files; None if no map can be used."""
     maps = []
     for one in result.maps:
         try:
@@ -441,7 +473,7 @@ def map_warnings(result: Result) -> list[str]:
         found.append(f"more than half of the mask is invalid: {', '.join(mostly)}")
     for one in result.maps:
         found += one.sidecar.warnings or ()
-        found += _caveats_of_map(one, result)
+        found += _warnings_of_map(one, result)
     return list(dict.fromkeys(found))
 
 
@@ -456,7 +488,7 @@ def _weak_sign(sidecar: Phi0Sidecar) -> str:
     return evidence + "check the map, and give the correct sign with --sign if you know it"
 
 
-def _caveats_of_map(one: MapResult, result: Result) -> list[str]:
+def _warnings_of_map(one: MapResult, result: Result) -> list[str]:
     found = []
     predicted, target = one.sidecar.predicted_std, one.sidecar.target_std
     if predicted is not None and target is not None and predicted > target:

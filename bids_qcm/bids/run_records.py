@@ -55,7 +55,7 @@ class RunRecord:
     command : str
         Command line of the run.
     seconds : float
-        Total run time of its steps. Steps whose cached results were reused count as 0.
+        Total run time of all steps in s. A step whose cached result was reused counts as 0.
     failures : tuple of Failure
     """
 
@@ -87,7 +87,7 @@ def new_record(
 
 def write_record(output_dir: Path, record: RunRecord) -> None:
     """Write a record and replace the record of an earlier run."""
-    write_json(output_dir / LOGS / f"{record.acquisition}.json", asdict(record))
+    write_json(_path(output_dir, record.acquisition), asdict(record))
 
 
 def read_records(
@@ -102,7 +102,7 @@ def read_records(
     participant : str
         Label with ``sub-``, such as ``sub-01``.
     damaged : list of InputError, optional
-        List to add an error to for each record that cannot be read.
+        List to which an error is added for each record that cannot be read.
 
     Returns
     -------
@@ -117,6 +117,23 @@ def read_records(
             if damaged is not None:
                 damaged.append(error)
     return records
+
+
+def read_record(output_dir: Path, acquisition: Acquisition) -> RunRecord | None:
+    """Return the record of an acquisition; None if it does not exist or cannot be read."""
+    try:
+        return _read_record(_path(output_dir, acquisition.name))
+    except InputError:
+        return None
+
+
+def crash_files(output_dir: Path) -> set[str]:
+    """Return the paths of all crash reports, relative to the dataset."""
+    return {f"{LOGS}/{path.name}" for path in visible(output_dir / LOGS, "crash-*.txt")}
+
+
+def _path(output_dir: Path, acquisition_name: str) -> Path:
+    return output_dir / LOGS / f"{acquisition_name}.json"
 
 
 def _read_record(path: Path) -> RunRecord:

@@ -196,7 +196,9 @@ class TissueLabels(Placement):
         str | None,
         "`low` for a segmentation that the app made from a T1w image",
     ] = None
-    segmentation_method: Annotated[str | None, "method of such a segmentation"] = None
+    segmentation_method: Annotated[
+        str | None, "how the app made the segmentation from a T1w image"
+    ] = None
     mask_coverage: Annotated[float | None, "fraction of the mask that has labels"] = None
     tissue_volumes: Annotated[dict[str, float] | None, "volume of each tissue, ml"] = None
 
@@ -334,7 +336,9 @@ class Phi0Sidecar(MaskChoice, Image):
         "with three or more echoes: misfit of the line over echo time, maximum over the echoes, "
         "rad; see [checks](checks.md#echoes)",
     ] = None
-    echo_misfit_of_each: Annotated[list[float] | None, "the misfit of each echo, rad"] = None
+    echo_misfit_of_each: Annotated[
+        list[float] | None, "with three or more echoes: misfit of each echo, rad"
+    ] = None
     alternating_phase: Annotated[
         AlternatingPhase | None,
         "with a bipolar readout: constant and linear phase that was removed from the even echoes",
@@ -396,7 +400,8 @@ class MapSidecar(B1Choice, TissueLabels, MethodOptions, Phi0Sidecar):
     ] = None
     linear_phase_removed: Annotated[
         list[float] | None,
-        "inversion: linear phase that was removed before, along the three image axes, rad/m",
+        "inversion: linear phase that was removed before the inversion, along the image axes, "
+        "rad/m",
     ] = None
     linear_phase_standard_error: Annotated[
         list[float] | None,
@@ -414,8 +419,8 @@ class MapSidecar(B1Choice, TissueLabels, MethodOptions, Phi0Sidecar):
     ] = None
     linear_phase_effect: Annotated[
         float | None,
-        "inversion: relative standard deviation of the median voxel that is caused by the "
-        "uncertainty of the remaining linear phase",
+        "inversion: relative standard deviation of the median voxel due to the remaining linear "
+        "phase",
     ] = None
     invalid_fraction: Annotated[float | None, "fraction of the mask that is NaN"] = None
 
@@ -476,7 +481,7 @@ class MaskImage(Fields):
     """Fields of a mask."""
 
     type: Annotated[str | None, "`Brain` or `ROI`"] = None
-    description: Annotated[str | None, "mask that the app made: how it was made"] = None
+    description: Annotated[str | None, "how the app made the mask, if it was not imported"] = None
     sources: Annotated[list[str] | None, "source files as BIDS URIs"] = None
 
 

@@ -11,7 +11,8 @@ from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
-# Range in tesla, wider than that of any scanner. A value outside the range has a wrong unit.
+# Plausible range of the field strength in tesla. It includes all scanners, so a value outside this
+# range has the wrong unit.
 _FIELD_STRENGTH_RANGE = (0.01, 30.0)
 _LONGEST_ECHO_TIME = 1.0
 
@@ -49,6 +50,14 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
         If a sidecar is not a JSON object.
     """
     metadata: dict[str, Any] = {}
+    for path in find_sidecars(image, root):
+        metadata |= read_json_object(path, "correct the sidecar")
+    return metadata
+
+
+def find_sidecars(image: Path, root: Path) -> list[Path]:
+    """Return the sidecars that apply to an image in a dataset; later sidecars override earlier."""
+    found = []
     relative = image.relative_to(root)
     entities, suffix = parse_name(image.name)
     for folder in [root / part for part in reversed(relative.parents)]:
@@ -57,9 +66,8 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
             its_entities, its_suffix = parse_name(path.name)
             if its_suffix == suffix and its_entities.items() <= entities.items():
                 applicable.append((len(its_entities), path))
-        for _, path in sorted(applicable):
-            metadata |= read_json_object(path, "correct the sidecar")
-    return metadata
+        found += [path for _, path in sorted(applicable)]
+    return found
 
 
 def larmor_frequency(metadata: dict[str, Any], image: Path) -> tuple[float, str]:
@@ -202,7 +210,7 @@ def is_number(value: Any) -> TypeGuard[float]:  # noqa: ANN401
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # The value is an integer that is too large for a float.
+    except OverflowError:  # an integer may be too large for a float
         return False
 
 

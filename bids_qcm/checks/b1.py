@@ -27,7 +27,8 @@ LEAST_SPREAD = 1.005
 model of a head has a ratio of 1.08 at 1.5 T."""
 
 LARGEST_NEGATIVE = 0.01
-"""Largest share of the mask with negative values. In a B0 field map, the share is about a half."""
+"""Largest fraction of the mask with negative values. In a B0 field map, the fraction is about a
+half."""
 
 LARGEST_CONTRAST = 0.4
 """Largest absolute correlation between the detail of the map and the detail of the magnitude. In
@@ -35,11 +36,12 @@ the full-wave phantom, the correlation is 0.07 to 0.18 for ``|B1+|``, and 0.5 to
 anatomical image with voxels of 5 to 6 mm."""
 
 LARGEST_REMOTE = 0.2
-"""Largest share of the mask at a distance of more than the kernel width from the measured voxels.
-In this region, the smoothed map is nearly constant and does not correct the conductivity."""
+"""Largest fraction of the mask at a distance of more than the kernel width from the measured
+voxels. In this region, the smoothed map is nearly constant and does not correct the
+conductivity."""
 
 EXPECTED_REMOTE = 0.02
-"""Largest share of the mask beyond the kernel width that is accepted without a warning."""
+"""Largest fraction of the mask beyond the kernel width that is accepted without a warning."""
 
 _ANGLE_RANGE = (1.0, 400.0)
 _HIGH_FIELD = 3.5
@@ -219,7 +221,7 @@ def check_b1(
     b1_map : ndarray of float, shape (X, Y, Z)
         Measured map, in the unit of the file.
     measured, negative : ndarray of float, shape (X, Y, Z)
-        Share of each voxel in which the measured value is positive (`measured`) or negative
+        Fraction of each voxel in which the measured value is positive (`measured`) or negative
         (`negative`).
     mask : ndarray of bool, shape (X, Y, Z)
         Mask; not empty.

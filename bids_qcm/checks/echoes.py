@@ -52,7 +52,7 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
         Finding(
             worst,
             1,
-            "and the other echoes do not lie on a line over echo time: misfit in rad "
+            "does not lie on a line over echo time with the other echoes: misfit in rad "
             f"{listed} (expected: below {EXPECTED_MISFIT:g})",
             "check EchoTime in the sidecars, and that all echoes are of one acquisition with the "
             "same sign and unit",

@@ -27,9 +27,9 @@ class Evidence:
     Attributes
     ----------
     implausible_fraction : float
-        Share of the mask's voxels with an implausible conductivity, see `is_implausible`.
+        Fraction of the mask's voxels with an implausible conductivity, see `is_implausible`.
     invalid_fraction : float
-        Share of the mask's voxels with a value that is not finite.
+        Fraction of the mask's voxels with a value that is not finite.
     median : float
         Median of the valid voxels, S/m; NaN without a valid voxel.
     medians : mapping of str to float
@@ -41,7 +41,7 @@ class Evidence:
         Median noise standard deviation, divided by the absolute value of the median conductivity;
         None if the noise standard deviation is not known.
     expected_implausible : float or None
-        Share of implausible voxels that is expected from noise alone; None if the noise standard
+        Fraction of implausible voxels that is expected from noise alone; None if the noise standard
         deviation is not known.
     trend_inferior_superior, trend_left_right : float
         Relative change of the conductivity from one end of the mask to the other, see
@@ -204,7 +204,7 @@ def _medians(
 def _noise(
     values: NDArray[np.floating], std: NDArray[np.floating], median: float
 ) -> dict[str, float]:
-    """Return the noise ratio and the share of implausible voxels that is expected from noise."""
+    """Return the noise ratio and the fraction of implausible voxels that is expected from noise."""
     known = np.isfinite(std) & (std > 0)
     if not known.any():
         return {}
@@ -222,9 +222,9 @@ def _relative_to_tissue(
 ) -> NDArray[np.floating]:
     """Divide each voxel by the median of its tissue.
 
-    Then a different share of the tissues in each slab does not cause a trend. The median of all
-    voxels is used if the median of a tissue is not positive, or if a tissue has too few voxels. The
-    result is empty if the median of all voxels is not positive.
+    With this normalisation, different fractions of the tissues in the slabs do not cause a trend.
+    The median of all voxels is used if the median of a tissue is not positive, or if a tissue has
+    too few voxels. The result is empty if the median of all voxels is not positive.
     """
     relative = values / median if median > 0 else np.ones(0)
     if median > 0:

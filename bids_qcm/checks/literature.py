@@ -3,7 +3,7 @@
 from bids_qcm.dispersions import CEREBROSPINAL_FLUID, GRAY_MATTER, WHITE_MATTER
 from bids_qcm.segmentation.tissues import TISSUES
 
-# the literature values of gray matter are used for deep gray matter
+# deep gray matter gets the literature values of gray matter
 _DISPERSIONS = {
     "GM": GRAY_MATTER,
     "WM": WHITE_MATTER,

@@ -10,12 +10,12 @@ LEAST_VOXELS = 125
 quadratic fit with a radius of two voxels."""
 
 LEAST_COVERAGE = 0.5
-"""Smallest share of a mask that has signal. A mask with more air than signal belongs to another
+"""Smallest fraction of a mask that has signal. A mask with more air than signal belongs to another
 image, or it is inverted."""
 
 EXPECTED_COVERAGE = 0.9
-"""Expected share of a brain mask that has an SNR above 5. In 3 T heads and phantoms, the share is
-0.97 or more."""
+"""Expected fraction of a brain mask that has an SNR above 5. In 3 T heads and phantoms, the
+fraction is 0.97 or more."""
 
 
 class MaskProblem(NamedTuple):
@@ -51,7 +51,7 @@ def check_mask(
     Returns
     -------
     coverage : float
-        Share of the mask that has signal; 0 for an empty mask.
+        Fraction of the mask that has signal; 0 for an empty mask.
     problem : MaskProblem or None
     """
     n_voxels = int(np.count_nonzero(mask))

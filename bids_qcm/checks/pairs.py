@@ -13,12 +13,12 @@ STRONG = 0.5
 """Smallest magnitude of a voxel with strong signal, relative to the typical signal."""
 
 LARGEST_INCOHERENT = 0.02
-"""Largest share of voxels with strong signal whose phase may be incoherent without an error."""
+"""Largest fraction of voxels with strong signal whose phase may be incoherent without an error."""
 
 EXPECTED_INCOHERENT = 0.004
-"""Largest share of voxels with strong signal whose phase may be incoherent without a warning. The
-share is at most 0.0002 in 3 T heads and all kinds of phantoms. The share is 0.009 to 0.2 if the
-phase is mirrored, is shifted by two voxels, or belongs to another head."""
+"""Largest fraction of voxels with strong signal whose phase may be incoherent without a warning.
+The fraction is at most 0.0002 in 3 T heads and all kinds of phantoms. The fraction is 0.009 to 0.2
+if the phase is mirrored, is shifted by two voxels, or belongs to another head."""
 
 
 def incoherent_fraction(
@@ -26,7 +26,7 @@ def incoherent_fraction(
     phase: NDArray[np.floating],
     axes: Sequence[int] = (0, 1, 2),
 ) -> float:
-    """Return the share of voxels with strong signal in which the phase is incoherent.
+    """Return the fraction of voxels with strong signal in which the phase is incoherent.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def incoherent_fraction(
     Returns
     -------
     float
-        Share of the voxels with strong signal whose neighbourhood has incoherent phase. Voxels with
-        weak signal are ignored, because even the correct phase may be incoherent there.
+        Fraction of the voxels with strong signal whose neighbourhood has incoherent phase. Voxels
+        with weak signal are ignored, because even the correct phase may be incoherent there.
     """
     known = np.isfinite(magnitude) & np.isfinite(phase)
     values = np.where(known, magnitude, 0)

@@ -137,8 +137,8 @@ def _jumps_along(
     sizes = (angle[:-1] - angle[1:]) / 2
     large = np.minimum(area[:-1], area[1:]) >= _LEAST_AREA * max(1, area.max())
     found = []
-    # use only local maxima, because each jump also causes half its size, with the opposite sign, at
-    # the neighbouring slices
+    # use only local maxima, because a jump also causes a value of half its size, with the opposite
+    # sign, at the neighbouring slices
     peak = ndimage.maximum_filter1d(np.abs(sizes), 3) == np.abs(sizes)
     for k in np.flatnonzero(large & peak & (np.abs(sizes) > LARGEST_JUMP)) + 1:
         same, opposite = (abs(np.sum(s[k + 1] * before)) for before in (s[k].conj(), s[k]))

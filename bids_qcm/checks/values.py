@@ -17,14 +17,14 @@ overflow causes 100 %."""
 
 _NEGATIVE = 0.003
 LARGEST_NEGATIVE_SHARE = 0.15
-"""Largest share of voxels of a magnitude that are below -0.3 % of the 99th percentile. After
-interpolation, the share is at most 8 %. In a real part with air around the head, the share is
+"""Largest fraction of voxels of a magnitude that are below -0.3 % of the 99th percentile. After
+interpolation, the fraction is at most 8 %. In a real part with air around the head, the fraction is
 30 %."""
 
 LARGEST_ROUGHNESS = 0.2
-"""Largest share of neighbouring voxels of a magnitude that differ by more than a quarter of the
-largest value. For a magnitude, the share is 0.02 or less at an SNR of 16, and 0.1 at an SNR of 5.
-For the phase of noise, the share is 0.56."""
+"""Largest fraction of neighbouring voxels of a magnitude that differ by more than a quarter of the
+largest value. For a magnitude, the fraction is 0.02 or less at an SNR of 16, and 0.1 at an SNR of
+5. For the phase of noise, the fraction is 0.56."""
 
 LOST_INTERCEPT = 0.05
 """Largest first percentile of a real or imaginary part without negative values, relative to its
@@ -38,7 +38,7 @@ have an error of 5 % or less."""
 # phase of a 3 T head has a distance of at least 0.2.
 _EVEN = 0.05
 _LEAST_NOISE_VOXELS = 1000
-# Share of values at each end of a range that are ignored, because a few voxels overshoot.
+# Fraction of values at each end of a range that are ignored, because a few voxels overshoot.
 _OVERSHOOT = 0.001
 
 # Smallest phase difference between neighbours that counts as a wrap, relative to the phase range.
@@ -267,7 +267,7 @@ def _trimmed(values: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def _roughness(values: NDArray[np.floating]) -> float:
-    """Return the share of neighbours that differ by more than a quarter of the largest value."""
+    """Return the fraction of neighbours that differ by more than a quarter of the largest value."""
     _, high = _trimmed(values)
     differ = [np.abs(np.diff(values, axis=axis)) > high / 4 for axis in range(values.ndim)]
     return float(sum(map(np.count_nonzero, differ)) / max(1, sum(one.size for one in differ)))

@@ -29,13 +29,13 @@ class Limits(NamedTuple):
 
 # docs/verdict.md contains the measurements on which these limits are based.
 IMPLAUSIBLE = Limits(0.1, 0.4)
-"""Share of implausible voxels from all causes."""
+"""Fraction of implausible voxels from all causes."""
 
 EXCESS_IMPLAUSIBLE = Limits(0.04, 0.08)
-"""Share of implausible voxels minus the share that is expected from noise."""
+"""Fraction of implausible voxels minus the fraction that is expected from noise."""
 
 INVALID = Limits(0.2, math.inf)
-"""Share of invalid voxels."""
+"""Fraction of invalid voxels."""
 
 NOISE_RATIO = Limits(0.5, 3.0)
 """Noise standard deviation divided by the conductivity."""
@@ -62,7 +62,7 @@ CHI_SQUARE = Limits(1.3, 5.0)
 """Reduced chi-square of an inversion. The variance includes the model error."""
 
 PRIOR_CHI_SQUARE = Limits(5.0, 12.0)
-"""Squared deviation of the conductivity from an inversion's prior over its expected value."""
+"""Squared deviation of the conductivity from the prior of an inversion, over its expected value."""
 
 CORTEX = 2.5
 """Mean thickness of the cortex, mm [1]_.
@@ -73,6 +73,12 @@ CORTEX = 2.5
 
 DISAGREEMENT = Limits(0.25, math.inf)
 """Relative difference between the median of a method and the median of the other methods."""
+
+# Factor by which a method may overestimate the conductivity because it neglects |B1+|.
+_EFFECT_OF_B1 = 1.5
+
+DISAGREEMENT_ABOUT_B1 = Limits((1 + DISAGREEMENT.amber) * _EFFECT_OF_B1 - 1, math.inf)
+"""Limits of this difference if only one of the compared methods uses the magnitude of B1+."""
 
 _GRAY, _WHITE, _FLUID = (TISSUES[tissue].name for tissue in ("GM", "WM", "CSF"))
 
@@ -166,7 +172,9 @@ def disagreements(medians: Mapping[str, Mapping[str, float]]) -> dict[str, float
     return found
 
 
-def with_disagreement(verdict: Verdict, disagreement: float | None) -> Verdict:
+def with_disagreement(
+    verdict: Verdict, disagreement: float | None, limits: Limits = DISAGREEMENT
+) -> Verdict:
     """Add the disagreement with other methods to a verdict.
 
     Parameters
@@ -175,6 +183,9 @@ def with_disagreement(verdict: Verdict, disagreement: float | None) -> Verdict:
         Verdict on the map alone.
     disagreement : float or None
         Disagreement from :func:`disagreements`; None if only one method was run.
+    limits : Limits
+        DISAGREEMENT, or DISAGREEMENT_ABOUT_B1 if only one of the compared methods uses the
+        magnitude of B1+.
 
     Returns
     -------
@@ -182,7 +193,7 @@ def with_disagreement(verdict: Verdict, disagreement: float | None) -> Verdict:
         Amber instead of green if the methods disagree. Disagreement alone does not show which
         method is wrong, and therefore never makes a verdict red.
     """
-    if disagreement is None or disagreement <= DISAGREEMENT.amber:
+    if disagreement is None or disagreement <= limits.amber:
         return verdict
     reason = f"the median of a tissue differs by {disagreement:.0%} from the other methods' median"
     return Verdict(max(verdict.colour, "amber", key=COLOURS.index), (*verdict.reasons, reason))
@@ -305,7 +316,7 @@ def _trends(evidence: Evidence) -> Iterator[Reason]:
             yield Reason(
                 colour,
                 f"the conductivity changes by {trend:+.0%} from {way}; possible causes are |B1+| "
-                "and phase that does not come from the object",
+                "and phase from sources outside the object",
             )
 
 
@@ -322,8 +333,8 @@ def _fit(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(
             colour,
             f"the squared variation of the conductivity within tissues is {variation:.1f} times "
-            "the expected one; the phase may hold more than conductivity, or the segmentation may "
-            "not fit",
+            "the expected value; the phase may have other sources than conductivity, or the "
+            "segmentation may not fit",
         )
 
 

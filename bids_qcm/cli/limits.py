@@ -9,10 +9,10 @@ import threading
 
 from bids_qcm.bids.errors import InputError
 
-# Address space of the smallest run, bytes.
+# Smallest address space in bytes that is sufficient for a run.
 _SMALLEST_ADDRESS_SPACE = 1_000_000_000
 
-# Threads and processes of a run in addition to one thread of OpenBLAS for each core.
+# Number of threads and processes of a run in addition to one OpenBLAS thread per core.
 _FURTHER_THREADS = 16
 
 

@@ -65,7 +65,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
             )
     slurm_arguments: tuple[str, ...] = ()
     if options.write_slurm:
-        # the module of the scripts imports numerical libraries
+        # import here, because this module imports numerical libraries
         from bids_qcm.cli.slurm import task_arguments
 
         slurm_arguments = task_arguments(argv)

@@ -59,7 +59,7 @@ def _create(arguments: argparse.Namespace) -> ExitStatus:
     except ValueError as error:
         arguments.fail(str(error))
     _make_empty_folder(arguments.out)
-    # imported only here, so that --help does not load the numerical libraries
+    # import here, so that --help does not load the numerical libraries
     from bids_qcm.bids.phantom.dataset import write_phantom_dataset
 
     if parameters.forward_model == "full-wave":
@@ -70,7 +70,8 @@ def _create(arguments: argparse.Namespace) -> ExitStatus:
 
 
 def _score(arguments: argparse.Namespace) -> ExitStatus:
-    derivatives = arguments.derivatives.resolve()  # the path . has no name to append -score to
+    # resolve the path, because the path . has no name to which -score can be appended
+    derivatives = arguments.derivatives.resolve()
     output_dir = arguments.output_dir or derivatives.with_name(f"{derivatives.name}-score")
     from bids_qcm.cli.score import score_maps
 
@@ -289,7 +290,8 @@ def _make_empty_folder(out: Path) -> None:
 
 
 def _print_next_step(out: Path, scaling: str) -> None:
-    out = out.resolve()  # the path . has no name to append -qcm to
+    # resolve the path, because the path . has no name to which -qcm can be appended
+    out = out.resolve()
     results = out.with_name(f"{out.name}-qcm")
     print(f"The phantom is in {out}. To map its conductivity and score the maps, run:")
     for command in (

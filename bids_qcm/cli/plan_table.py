@@ -75,7 +75,7 @@ def _b1(plan: Plan, settings: Settings) -> str:
     origin = plan.b1_origins[0] if plan.b1_origins else "none"
     if plan.b1 is None or origin != "measured":
         return origin
-    # the table shows the dataset name that --b1 accepts
+    # show the dataset name that --b1 accepts
     raw = plan.b1.dataset == settings.bids_dir
     return f"{RAW}/{plan.b1.path.name}" if raw else _file_in_dataset(plan.b1)
 

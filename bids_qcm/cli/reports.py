@@ -10,22 +10,33 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.privacy import known_places, without_paths
 from bids_qcm.bids.results import duplicate_maps, find_results, reported_participants
-from bids_qcm.bids.run_records import new_record, write_record
+from bids_qcm.bids.run_records import new_record, read_record, write_record
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.cli.summary import Summary
 from bids_qcm.folders import make_private
+from bids_qcm.reports.states import (
+    ReportState,
+    citation_state,
+    group_state,
+    participant_state,
+)
 from bids_qcm.settings import Settings
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Files of a report, and errors of the files that it had to leave out.
-_Written = tuple[list[Path], list[InputError]]
+
+class _Written(NamedTuple):
+    """Files of a report, and errors of the input files that were left out."""
+
+    paths: Sequence[Path] = ()
+    damaged: Sequence[InputError] = ()
+
 
 # Peak memory of a process that draws the maps of a 1 mm head.
 _PAGE_GB = 0.7
@@ -84,9 +95,11 @@ def rebuild_citation(settings: Settings) -> ExitStatus:
         If the output folder is not a derivative dataset of bids_qcm, or if the selected
         participants have no conductivity map.
     """
+    participants = reported_participants(settings.output_dir, settings.participant_labels)
+    if _is_current(citation_state(settings.output_dir, participants, None)):
+        return ExitStatus.DONE
     from bids_qcm.reports.citation_files import write_citation
 
-    participants = reported_participants(settings.output_dir, settings.participant_labels)
     paths = write_citation(settings.output_dir, participants)
     if not paths:
         raise NoInputError(
@@ -106,16 +119,18 @@ def report_group(settings: Settings) -> ExitStatus:
         If the output folder is not a derivative dataset of bids_qcm, or contains no statistics
         table.
     """
-    _set_matplotlib_cache(settings)
-    from bids_qcm.reports.group import write_group
-
     participants = reported_participants(settings.output_dir, settings.participant_labels)
     damaged: list[InputError] = []
-    try:
-        paths = write_group(settings.output_dir, participants, damaged)
-    finally:
-        for error in damaged:
-            LOGGER.error("left out: %s", error)
+    paths: list[Path] = []
+    if not _is_current(group_state(settings.output_dir, participants)):
+        _set_matplotlib_cache(settings)
+        from bids_qcm.reports.group import write_group
+
+        try:
+            paths = write_group(settings.output_dir, participants, damaged)
+        finally:
+            for error in damaged:
+                LOGGER.error("left out: %s", error)
     for participant in participants:
         results = find_results(settings.output_dir, participant, from_tables=True)
         for warning in duplicate_maps(results):
@@ -127,7 +142,8 @@ def report_group(settings: Settings) -> ExitStatus:
 
 def _set_matplotlib_cache(settings: Settings) -> None:
     """Move matplotlib's font cache from the home directory to the work directory."""
-    # the group level needs no work directory, and matplotlib chooses another folder then
+    # without a usable work directory, which the group level does not need, keep matplotlib's
+    # default
     with suppress(OSError):
         if not make_private(settings.work_dir):
             os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
@@ -151,22 +167,48 @@ def _write_records(
                 for failure in summary.failures(acquisition)
             ],
         )
-        write_record(settings.output_dir, record)
-    return [], []
+        # an acquisition that was not computed keeps its record, so that its page stays as it is
+        known = read_record(settings.output_dir, acquisition)
+        computed = acquisition.name in summary.seconds
+        if computed or known is None or known.failures != record.failures:
+            write_record(settings.output_dir, record)
+    return _Written()
 
 
 def _write_citation(settings: Settings, summary: Summary) -> _Written:
+    participants = sorted({source.split("_")[0] for source in summary.methods})
+    if _is_current(citation_state(settings.output_dir, participants, summary.methods)):
+        return _Written()
     from bids_qcm.reports.citation_files import write_citation
 
-    participants = sorted({source.split("_")[0] for source in summary.methods})
-    return write_citation(settings.output_dir, participants, summary.methods), []
+    return _Written(write_citation(settings.output_dir, participants, summary.methods))
+
+
+def _is_current(state: ReportState) -> bool:
+    """Whether a report need not be made; log this."""
+    current = state.is_current
+    if current:
+        LOGGER.info("unchanged: %s", state.page)
+    return current
 
 
 def _write_pages(participants: Sequence[str], settings: Settings, summary: Summary) -> None:
-    """Write the participant pages in parallel. If a page fails, the others are still written."""
+    """Write the participant pages in parallel, except pages that show what they would show again.
+
+    If a page fails, the others are still written.
+    """
+    participants = [
+        participant
+        for participant in participants
+        if not _is_current(
+            participant_state(settings.output_dir, participant, settings.aggregated_sessions)
+        )
+    ]
+    if not participants:
+        return
     most = settings.nprocs if settings.memory_gb is None else int(settings.memory_gb / _PAGE_GB)
     n_workers = max(1, min(settings.nprocs, most, len(participants)))
-    # Settings as a whole cannot be sent to another process
+    # pass only these values, because mappings in Settings may not be picklable
     arguments = settings.output_dir, settings.aggregated_sessions
     if n_workers == 1:
         for participant in participants:
@@ -198,11 +240,10 @@ def _in_pool(
 
 
 def _write_page(participant: str, output_dir: Path, sessions: int | None) -> _Written:
-    # Imported here because the import loads matplotlib and jinja2. An error in it then affects
-    # only this report.
+    # Import here, so that an error while matplotlib or jinja2 is imported affects only this report.
     from bids_qcm.reports.participant import write_participant_pages
 
-    return write_participant_pages(output_dir, participant, sessions)
+    return _Written(*write_participant_pages(output_dir, participant, sessions))
 
 
 def _call(

@@ -22,6 +22,8 @@ from bids_qcm.cli.reports import rebuild_citation, rebuild_reports, report_group
 from bids_qcm.cli.slurm import write_slurm_scripts
 from bids_qcm.cli.summary import Summary
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.configuration import require_private
+from bids_qcm.workflows.finished import FinishedRecord
 from bids_qcm.workflows.preflight import Preflight
 
 LOGGER = logging.getLogger("bids_qcm")
@@ -67,15 +69,15 @@ def run_command(settings: Settings, verbosity: int) -> int:
     """
     _open_standard_streams()
     _start_logging(verbosity)
-    # Schedulers and containers stop a process with SIGTERM. As after Ctrl-C, no worker processes
-    # must remain.
+    # Schedulers and containers stop a process with SIGTERM. Handle it like Ctrl-C, so that no
+    # worker processes remain.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _run(settings, verbose=verbosity > 0)
     except InputError as error:
         LOGGER.error("%s", error)
         return status_of(error)
-    except OSError as error:  # errors of reading are InputErrors that name the file
+    except OSError as error:  # a write error, because read errors are raised as InputError
         LOGGER.error("cannot write: %s", error)
         return ExitStatus.CANNOT_WRITE
     except KeyboardInterrupt:
@@ -132,8 +134,9 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     elif not settings.dry_run:
         datasets = {"raw": settings.bids_dir, **derivatives}
         write_dataset_files(settings.output_dir, datasets)
-        if plans:
-            _compute_all(plans, preflight, datasets, summary, verbose=verbose)
+        records = _set_unchanged_aside(plans, settings, datasets, summary)
+        if records:
+            _compute_all(records, preflight, datasets, summary, verbose=verbose)
         report_run([result.acquisition for result in results], settings, datasets, summary)
     return summary.conclude()
 
@@ -144,22 +147,34 @@ def _print_plan(text: str) -> None:
         print(text, flush=True)
     except OSError as error:
         LOGGER.warning("the plan could not be printed: %s", error)
-        # Python flushes standard output at exit, and the rest of its buffer would raise again
+        # Python flushes standard output again at exit, which would raise the same error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _set_unchanged_aside(
+    plans: Sequence[Plan], settings: Settings, datasets: Mapping[str, Path], summary: Summary
+) -> list[FinishedRecord]:
+    """Add the unchanged acquisitions to the summary; return the records of the others."""
+    if plans:
+        require_private(settings.work_dir)
+    records = [FinishedRecord.start(plan, settings, datasets) for plan in plans]
+    unchanged = {record.plan.acquisition.name for record in records if record.is_unchanged}
+    summary.add_unchanged([plan for plan in plans if plan.acquisition.name in unchanged], settings)
+    return [record for record in records if record.plan.acquisition.name not in unchanged]
+
+
 def _compute_all(
-    plans: Sequence[Plan],
+    records: Sequence[FinishedRecord],
     preflight: Preflight,
     datasets: Mapping[str, Path],
     summary: Summary,
     *,
     verbose: bool,
 ) -> None:
-    """Run the workflows of all plans in batches and add the results to the summary."""
+    """Run the workflows of acquisitions in batches and add the results to the summary."""
     settings = preflight.settings
     check_semaphores()
-    # nipype reads its configuration on import, so modules that import nipype are imported later
+    # nipype reads its configuration on import, so configure it before importing these modules
     from bids_qcm.workflows.configuration import (
         configure_nipype,
         limit_threads,
@@ -178,9 +193,11 @@ def _compute_all(
     )
     # The memory of a workflow, and its overhead for each node, grow with the number of
     # acquisitions
-    for start in range(0, len(plans), _BATCH_SIZE):
-        batch = plans[start : start + _BATCH_SIZE]
-        checked = summary.add_planning_results(preflight.check(batch))
+    for start in range(0, len(records), _BATCH_SIZE):
+        batch = {one.plan.acquisition.name: one for one in records[start : start + _BATCH_SIZE]}
+        checked = summary.add_planning_results(
+            preflight.check([record.plan for record in batch.values()])
+        )
         with lock_acquisitions(checked, settings) as ours:
             own_names = {plan.acquisition.name for plan in ours}
             for plan in checked:
@@ -189,6 +206,8 @@ def _compute_all(
             outcomes = compute_acquisitions(ours, settings, datasets) if ours else []
             for outcome in outcomes:
                 summary.add_outcome(outcome, settings)
+                if not outcome.failures:
+                    batch[outcome.plan.acquisition.name].write(outcome.plan)
         if settings.stop_on_first_crash and any(outcome.failures for outcome in outcomes):
             break
 
@@ -201,7 +220,8 @@ def _open_standard_streams() -> None:
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            # os.open returns the lowest free descriptor, which is that of the closed stream
+            # os.open returns the lowest free descriptor, which is the descriptor of the closed
+            # stream
             descriptor = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(descriptor, True)
             setattr(sys, name, os.fdopen(descriptor, "w" if number else "r"))

@@ -13,7 +13,7 @@ from bids_qcm.workflows.memory import SCHEDULER_MARGIN, acquisition_gb
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Memory of the main process, which plans and reports. The memory of the nodes comes on top.
+# Memory of the main process, which plans and reports, in addition to the memory of the nodes.
 _PARENT_GB = 0.7
 
 _HEAD = """\
@@ -26,7 +26,7 @@ _HEAD = """\
 _PARTICIPANT = """\
 #SBATCH --array=1-{n_participants}
 #SBATCH --output={task_log}
-# There is one task for each line of participants.txt. Its exit status is that of the app.
+# Each line of participants.txt has a task. A task exits with the exit status of the app.
 # Set BIDS_QCM to the command that starts the app, if that is not bids-qcm.
 set -eu
 cd {here}

@@ -33,7 +33,7 @@ def main() -> int:
     from bids_qcm.cli.parser import parse_settings
 
     settings, verbosity = parse_settings()
-    # the libraries that compute are imported after help and usage errors have ended the process
+    # the parser exits on --help and on usage errors, so import the numerical libraries after it
     from bids_qcm.cli.run import run_command
 
     return run_command(settings, verbosity)

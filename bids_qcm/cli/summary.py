@@ -12,7 +12,7 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.names import join_name
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.results import duplicate_maps, find_results, map_warnings
+from bids_qcm.bids.results import Result, duplicate_maps, find_results, map_warnings
 from bids_qcm.bids.run_records import Failure
 from bids_qcm.bids.sidecar_schema import MaskSidecar, SegmentationSidecar
 from bids_qcm.checks.verdict import Verdict
@@ -20,12 +20,12 @@ from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.preflight import PlanningResult
 
-if TYPE_CHECKING:  # the module imports nipype
+if TYPE_CHECKING:  # for type checking only, because this module imports nipype
     from bids_qcm.workflows.computing import Outcome
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Python writes the error number in this form in the message of an OSError.
+# Start of the message of an OSError that means that a file cannot be written.
 _CANNOT_WRITE = re.compile(
     rf"\[Errno ({'|'.join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)))})\]"
 )
@@ -46,7 +46,9 @@ class Summary:
     Attributes
     ----------
     done : list of str
-        One line for each map.
+        One line for each map that was written.
+    unchanged : list of str
+        One line for each map that was not computed again, because nothing changed.
     skipped : dict of str to list of Failure
         Reasons why an acquisition, or some of its methods, were skipped, by acquisition name.
     failed : dict of str to list of Failure
@@ -54,12 +56,14 @@ class Summary:
     failed_reports : list of str
         Reports that could not be written, with the reason.
     seconds : dict of str to float
-        Total duration of all steps of each acquisition in s, by acquisition name.
+        Total duration of all steps of each computed acquisition in s, by acquisition name.
     methods : dict of str to list of str
-        Methods whose maps were written, by the prefix of the acquisition's output files.
+        Methods whose maps were written or are unchanged, by the prefix of the acquisition's output
+        files.
     """
 
     done: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
     skipped: dict[str, list[Failure]] = field(default_factory=dict)
     failed: dict[str, list[Failure]] = field(default_factory=lambda: defaultdict(list))
     failed_reports: list[str] = field(default_factory=list)
@@ -113,15 +117,35 @@ class Summary:
         for failure in outcome.failures:
             self.fail(acquisition, failure)
         self.seconds[acquisition.name] = outcome.seconds
-        self._add_maps(outcome.plan, settings, outcome.methods)
+        if outcome.methods:
+            damaged: list[InputError] = []
+            results = find_results(settings.output_dir, f"sub-{acquisition.subject}", damaged)
+            self._add_maps(outcome.plan, outcome.methods, results, damaged, self.done)
 
-    def _add_maps(self, plan: Plan, settings: Settings, methods: Sequence[str]) -> None:
-        """Add the new maps of an acquisition, and log the warnings from their sidecars."""
-        if not methods:
-            return
+    def add_unchanged(self, plans: Iterable[Plan], settings: Settings) -> None:
+        """Add the maps of acquisitions that need not be computed again."""
+        of_subject: dict[str, list[Plan]] = defaultdict(list)
+        for plan in plans:
+            of_subject[plan.acquisition.subject].append(plan)
+        for subject, its_plans in of_subject.items():
+            damaged: list[InputError] = []
+            results = find_results(settings.output_dir, f"sub-{subject}", damaged)
+            for plan in its_plans:
+                self._add_maps(plan, plan.methods, results, damaged, self.unchanged)
+
+    def _add_maps(
+        self,
+        plan: Plan,
+        methods: Sequence[str],
+        results: Sequence[Result],
+        damaged: Sequence[InputError],
+        lines: list[str],
+    ) -> None:
+        """Add the maps of an acquisition to the lines, and log the warnings from their sidecars.
+
+        `results` and `damaged` are the results and unreadable files of the participant.
+        """
         source = join_name(plan.acquisition.output_entities)
-        damaged: list[InputError] = []
-        results = find_results(settings.output_dir, f"sub-{plan.acquisition.subject}", damaged)
         result = next((one for one in results if one.source == source), None)
         if result is None:
             for error in damaged:
@@ -130,13 +154,13 @@ class Summary:
         for written in result.maps:
             if written.method in methods:
                 invalid = written.sidecar.invalid_fraction
-                self.done.append(f"{written.condmap} ({invalid:.1%} invalid)")
+                lines.append(f"{written.condmap} ({invalid:.1%} invalid)")
         self.methods[source] = list(methods)
         _log_mask(plan.acquisition.name, result.mask_sidecar)
         if result.segmentation_sidecar:
             _log_segmentation(plan.acquisition.name, result.segmentation_sidecar)
         for warning in (*map_warnings(result), *duplicate_maps(results)):
-            # warnings of the plan were logged before
+            # the warnings of the plan have already been logged
             if warning not in self._warnings:
                 LOGGER.warning("%s: %s", plan.acquisition.name, warning)
         for method in methods:
@@ -146,6 +170,8 @@ class Summary:
         """Log the summary and return the exit status."""
         for line in self.done:
             LOGGER.info("written: %s", line)
+        for line in self.unchanged:
+            LOGGER.info("unchanged: %s", line)
         skipped, failed = _lines(self.skipped), _lines(self.failed)
         for line in skipped:
             LOGGER.error("skipped: %s", line)
@@ -154,7 +180,11 @@ class Summary:
         for reason in self.failed_reports:
             LOGGER.error("report failed: %s", reason)
         LOGGER.info(
-            "%d map(s) written, %d skipped, %d failed", len(self.done), len(skipped), len(failed)
+            "%d map(s) written, %d unchanged, %d skipped, %d failed",
+            len(self.done),
+            len(self.unchanged),
+            len(skipped),
+            len(failed),
         )
         if any(map(_CANNOT_WRITE.search, failed)):
             LOGGER.error(

@@ -69,9 +69,10 @@ class DerivativeInputSpec(BaseInterfaceInputSpec):
 
 
 class OriginsInputSpec(DerivativeInputSpec):
-    """Input specification of interfaces that make an image of the phase grid from an origin.
+    """Input specification of interfaces that make an image in the phase grid from an origin.
 
-    An origin is a derivative that is resampled to the grid, or a way to make the image.
+    An origin is either a derivative, which is resampled to the grid, or a method to compute the
+    image.
     """
 
     origins = traits.List(traits.Str, mandatory=True, desc="origins to try, in this order")

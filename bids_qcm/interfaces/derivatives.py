@@ -20,7 +20,7 @@ class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
     in_file = optional_file()
     out_paths = traits.Dict(
         mandatory=True,
-        desc="output path with all extensions of each variant; of '' without variants",
+        desc="output path of each variant, with all extensions; the key is '' without variants",
     )
     variant = traits.Str("", usedefault=True, desc="variant to write; another name writes nothing")
     metadata = traits.Either(

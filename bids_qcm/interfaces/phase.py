@@ -102,7 +102,7 @@ class _ApplySignInputSpec(BaseInterfaceInputSpec):
     phi0_file = File(exists=True, mandatory=True)
     mask_file = File(exists=True, mandatory=True)
     sign = traits.Enum("auto", "+", "-", usedefault=True)
-    manufacturer = traits.Str(usedefault=True, desc="decides the sign if the evidence is weak")
+    manufacturer = traits.Str(usedefault=True, desc="determines the sign if the evidence is weak")
     axes = traits.List(
         traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels; two for in-plane kernels"
     )

@@ -167,8 +167,8 @@ def _add_tumour(fractions: np.ndarray, ball: Ball, grid: IsotropicGrid) -> None:
 def _paint_balls(balls: list[Ball], grid: IsotropicGrid) -> tuple[np.ndarray, np.ndarray]:
     """Return the fraction of each voxel that balls fill, and the diameter of the ball at the voxel.
 
-    A voxel belongs to a ball if the ball fills at least half of the voxel. A ball that fills half
-    of no voxel gets the voxels that it fills most.
+    A voxel belongs to a ball if the ball fills at least half of the voxel. If a ball does not fill
+    half of any voxel, it gets the voxels of which it fills the largest fraction.
     """
     fraction = np.zeros(grid.shape, np.float32)
     diameter = np.zeros(grid.shape, np.uint8)

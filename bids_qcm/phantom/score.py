@@ -16,7 +16,7 @@ from bids_qcm.phantom.truth import Lesion, Truth
 from bids_qcm.statistics import Statistics, describe
 
 _BEST = 0.99
-"""Share of the voxels with the smallest errors, for `nrmse_best99`."""
+"""Fraction of the voxels with the smallest errors, for `nrmse_best99`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class BrainScore:
     nrmse_best99 : float
         Like `nrmse`, but over the 99 % of the valid voxels with the smallest absolute error.
     invalid_fraction : float
-        Share of the voxels that are invalid.
+        Fraction of the voxels that are invalid.
     """
 
     n: int
@@ -93,7 +93,7 @@ class LesionScore:
         `contrast` divided by `true_contrast`: 1 if the map shows the full contrast, 0 if the map
         does not show the lesion.
     invalid_fraction : float
-        Share of the lesion's voxels that are invalid.
+        Fraction of the lesion's voxels that are invalid.
     """
 
     diameter: int

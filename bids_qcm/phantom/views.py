@@ -25,9 +25,8 @@ def representative_slice(truth: Truth) -> int:
     int
         Index along the third axis. Candidates are the slices with at least a third of the
         ventricles' largest cross-section; without ventricles, all slices are candidates. The
-        function returns the candidate with the most lesion voxels, including tumour voxels. Among
-        candidates with equally many lesion voxels, the number of ventricle voxels and then the
-        number of brain voxels decides.
+        function returns the candidate with the most lesion voxels, including tumour voxels. Ties
+        are broken by the number of ventricle voxels, and then by the number of brain voxels.
     """
     depth = ndimage.distance_transform_edt(truth.brain, sampling=truth.voxel_size)
     ventricles = (truth.labels == _index("CSF")) & (depth > _VENTRICLE_DEPTH)

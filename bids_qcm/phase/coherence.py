@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 _Scalar = TypeVar("_Scalar", np.float32, np.uint8)
 
-# Marks voxels without a coherence: a mean of cosines is never below -1.
+# Value for voxels without a coherence. It cannot occur otherwise, because a mean of cosines is
+# never below -1.
 _UNKNOWN = np.float32(-2)
 
 
@@ -31,8 +32,8 @@ def phase_coherence(
     ndarray of float32, shape (X, Y, Z)
         The cosine of the second differences along each axis is averaged over the 3 x 3 x 3 block
         around the voxel. The coherence is the mean of the two largest averages, so that constant
-        phase offsets between slices do not make a phase incoherent. 0 where the block has no three
-        adjacent voxels in a row that are in `where`.
+        phase offsets between slices do not make a phase incoherent. 0 where the block does not
+        contain three adjacent voxels in a row that are all in `where`.
 
     Notes
     -----

@@ -86,7 +86,8 @@ def local_noise(parts: Sequence[NDArray[np.floating]], where: NDArray[np.bool_])
     float
         Standard deviation of the noise, in the unit of the images. The standard deviation is
         computed in blocks of 5 x 5 x 5 voxels, and the 10th percentile is returned. Edges and
-        texture can only increase the mixed second differences, so the smallest ones are noise.
+        texture can only increase the mixed second differences, so the smallest differences are
+        caused by noise.
 
     Raises
     ------

@@ -39,7 +39,7 @@ class Phi0:
         Deviation of each echo from the line over echo time, in rad. Empty for one or two echoes,
         which always lie on a line.
     blank_fraction : float
-        Share of the mask that was left out because the phase of an echo was deleted there.
+        Fraction of the mask that was left out because the phase of an echo was deleted there.
     """
 
     phase: NDArray[np.float32]

@@ -18,7 +18,8 @@ _WRAPPED_RANGE = 1.02 * _CYCLE
 # fills its range, except for one or two percent at the ends.
 _FILLED = 0.98
 
-# Share of voxels at each end of the range that are ignored, such as outliers in air or at an edge.
+# Fraction of voxels at each end of the range that are ignored, such as outliers in air or at an
+# edge.
 _OVERSHOOT = 0.001
 
 # Largest range of an unwrapped phase, in rad. The phase of a head wraps fewer than 100 times.
@@ -177,11 +178,8 @@ def _units_of_range(
         if units == "rad" and high - low <= _LARGEST_UNWRAPPED_RANGE:
             return PhaseUnits("rad")
         return None
-    return PhaseUnits(
-        "rad",
-        warning=f"the sidecar's Units is {units!r}, but the values fill a cycle in rad: "
-        "taken as rad",
-    )
+    warning = f"the sidecar's Units is {units!r}, but the values fill a cycle in rad: taken as rad"
+    return PhaseUnits("rad", warning=None if units is None else warning)
 
 
 def to_radians(

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from bids_qcm.recon.reconstruction import Reconstruction, reconstruct
     from bids_qcm.recon.sign import SignDecision, determine_sign
 
-# The modules of the names above. They are imported at the first use of a name (PEP 562), because
-# numba and SciPy take a second to import and the command line needs the table of methods only.
+# Modules that define the names above. A module is imported at the first use of a name (PEP 562),
+# because numba and SciPy take a second to import, and the command line needs only the table of
+# methods.
 _MODULES = {
     "LinearPhase": "linear_phase",
     "Reconstruction": "reconstruction",

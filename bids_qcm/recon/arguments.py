@@ -30,7 +30,7 @@ def as_volume(volume: ArrayLike, phase: NDArray[Any], name: str) -> NDArray[Any]
 
 
 def require(value: _Given | None, name: str) -> _Given:
-    """Return a value that only some methods need, but that this one does.
+    """Return an optional value that the method needs; raise an error if the value is missing.
 
     Parameters
     ----------

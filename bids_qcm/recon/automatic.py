@@ -47,11 +47,11 @@ def choose_for_noise(
     Returns
     -------
     kernels : Kernels
-        The smallest kernels that meet the target. If no radii up to twice the published radii meet
-        it, kernels of twice the published radii.
+        The smallest kernels that meet the target. If even twice the published radii do not meet the
+        target, kernels with twice the published radii.
     predicted : float
-        Predicted standard deviation of the Laplacian in the median voxel, in rad/m^2; NaN if the
-        Laplacian is valid in no sampled voxel.
+        Predicted standard deviation of the Laplacian in the median voxel, in rad/m^2; NaN
+        if the Laplacian is invalid in all sampled voxels.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def choose_for_noise(
     and noise.
     """
     too_small = _SMALLEST_STEP - 1
-    while not _exists(choose, too_small + 1):
+    while not _fits_grid(choose, too_small + 1):
         too_small += 1
     met = _LARGEST_STEP + 1
     predicted = {}
@@ -90,7 +90,7 @@ def choose_for_noise(
 def _median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:
     """Predict the standard deviation of the median voxel, in rad/m^2, from a sample of voxels.
 
-    The result is NaN if the Laplacian is valid in no sampled voxel.
+    The result is NaN if the Laplacian is invalid in all sampled voxels.
     """
     sample = _sample(volumes.support)
     std = form_of(method).std_at(volumes, method, kernels, sample)
@@ -107,10 +107,11 @@ def _sample(support: NDArray[np.int32]) -> NDArray[np.bool_]:
     return grid & inside if (grid & inside).any() else inside
 
 
-def _exists(choose: Callable[..., Kernels], step: int) -> bool:
-    """Whether the voxel grid can hold the kernels of a step.
+def _fits_grid(choose: Callable[..., Kernels], step: int) -> bool:
+    """Whether the voxel grid is fine enough for the kernels of a step.
 
-    For the largest step, the ValueError is raised instead, because no larger kernels are allowed.
+    For the last step, a ValueError is raised instead of returning False, because larger kernels are
+    not allowed.
     """
     if step >= _LARGEST_STEP:
         choose(scale=_STEP**step)

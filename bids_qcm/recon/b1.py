@@ -170,7 +170,7 @@ def model_b1(
             head.permittivity if permittivity is None else permittivity,
         ),
     )
-    # positions of the voxel centres on the coarse grid, in its voxels
+    # positions of the voxel centres in voxel coordinates of the coarse grid
     where = [(np.arange(n) + 0.5) / c - 0.5 for n, c in zip(inside.shape, cell, strict=True)]
     fine = ndimage.map_coordinates(
         np.abs(field), np.meshgrid(*where, indexing="ij"), order=1, mode="nearest"
@@ -214,7 +214,7 @@ def _solve(
         return (multigrid.cycle(values.real) + 1j * multigrid.cycle(values.imag))[inner]
 
     shape = (np.count_nonzero(inner),) * 2
-    # Any, because the stubs of gmres ask for a real preconditioner even if A is complex
+    # typed as Any, because the stubs of gmres require a real preconditioner even if A is complex
     preconditioner: LinearOperator[Any] = LinearOperator(shape, precondition, dtype=np.complex128)
     change, failure = gmres(
         LinearOperator(shape, helmholtz, dtype=np.complex128),

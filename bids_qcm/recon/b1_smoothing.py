@@ -12,20 +12,20 @@ SMOOTHING_MM = 8.0
 """Full width at half maximum in mm of the Gaussian kernel that smooths measured maps."""
 
 MEASURED = 0.5
-"""Smallest measured share of a voxel for which the voxel counts as measured."""
+"""Smallest measured fraction of a voxel that counts as measured."""
 
 _FWHM_PER_SD = np.sqrt(8 * np.log(2))
 
-# Smallest share of the kernel's weight that must lie on measured voxels; otherwise, a wider kernel
-# is added. At the plane surface of a large measured region, the share is 0.5; at an edge, it is
-# 0.25; at a corner, it is 0.125.
+# Smallest fraction of the kernel's weight that must lie on measured voxels; otherwise, a wider
+# kernel is added. At the plane surface of a large measured region, the fraction is 0.5; at an edge,
+# it is 0.25; at a corner, it is 0.125.
 _LEAST_WEIGHT = 0.1
 
-# A voxel with a smaller share counts as remote from the measured voxels.
+# A voxel with a smaller fraction counts as remote from the measured voxels.
 _REMOTE_WEIGHT = 0.01
 
 # Weight of each kernel relative to the next narrower kernel. Where the narrow kernel lies on
-# measured voxels, the wide kernel changes the result by at most this share of their difference.
+# measured voxels, the wide kernel changes the result by at most this fraction of their difference.
 _WIDER = 0.01
 _MOST_KERNELS = 8
 
@@ -38,11 +38,11 @@ class SmoothB1(NamedTuple):
     values : ndarray of float32, shape (X, Y, Z)
         Smoothed magnitude in the unit of the measured map; 0 outside the mask.
     filled : float
-        Share of the mask's voxels that were not measured.
+        Fraction of the mask's voxels that were not measured.
     remote : float
-        Share of the mask's voxels for which less than 1 % of the kernel's weight lies on measured
-        voxels. Near a plane border of the measured region, these are the voxels farther from the
-        border than about the kernel's full width at half maximum.
+        Fraction of the mask's voxels for which less than 1 % of the kernel's weight lies on
+        measured voxels. Near a plane border of the measured region, these are the voxels farther
+        from the border than about the kernel's full width at half maximum.
     """
 
     values: NDArray[np.float32]
@@ -65,7 +65,7 @@ def smooth_b1(
     b1_map : array_like of float, shape (X, Y, Z)
         Magnitude of B1+ in any unit. Values of voxels that were not measured are ignored.
     measured : array_like of float, shape (X, Y, Z)
-        Measured share of each voxel, 0 to 1.
+        Measured fraction of each voxel, 0 to 1.
     voxel_size : float or sequence of 3 floats
         Voxel size in mm.
     mask : array_like of bool, shape (X, Y, Z)
@@ -85,9 +85,9 @@ def smooth_b1(
     Notes
     -----
     The method is a normalised convolution: it averages measured voxels only, with Gaussian weights,
-    so that an empty background does not bias the result. If the kernel contains hardly any measured
-    voxels somewhere in the mask, kernels of two times the width, four times the width and so on are
-    added with weights of 0.01, 0.0001 and so on. The sum extends the map without a step.
+    so that an empty background does not bias the result. If the kernel at any voxel of the mask
+    contains hardly any measured voxels, kernels of two times the width, four times the width and so
+    on are added with weights of 0.01, 0.0001 and so on. The sum extends the map without a step.
     """
     share = np.clip(np.asarray(measured, dtype=np.float32), 0, 1)
     inside = np.asarray(mask, dtype=bool)

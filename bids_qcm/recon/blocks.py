@@ -90,7 +90,7 @@ def aligned(size, dtype):  # noqa: ANN001, ANN201
 
 @compiled()
 def zeros_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
-    """Return zeros for the longest run of a kernel and three more voxels.
+    """Return an array of zeros for the longest run of a kernel and three more voxels.
 
     The array is flat and has `lanes` numbers for each voxel.
     """

@@ -2,8 +2,8 @@
 
 numba recompiles a cached function when the function's own file changes. Its machine code also
 contains the constants and functions that the file imports from other modules, which numba does not
-compare. Here the name of the cache folder is a hash of all these sources, so that machine code of
-other sources is never read.
+compare. This cache therefore names its folder after a hash of all these sources, so that machine
+code from other sources is never read.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from bids_qcm.folders import make_private
 
 _PREFIX = "bids_qcm-"
 
-# Cache folders of other versions of the sources: the number to keep, and the time in seconds after
-# the last start of a process before which no folder is deleted.
+# Deletion of cache folders of other source versions: the number of folders to keep, and the time in
+# seconds for which a folder is kept after a process that uses it has started.
 _KEPT_FOLDERS = 4
 _IN_USE = 24 * 3600
 
 
 class _Locator:
-    """One of numba's cache locators, but with a subfolder of its cache folder."""
+    """A cache locator of numba, with a subfolder as its cache folder."""
 
     def __init__(self, numbas_own: Any) -> None:  # noqa: ANN401
         self._numbas_own = numbas_own
@@ -60,10 +60,10 @@ class _CacheImpl(CompileResultCacheImpl):
 
 
 class SourceKeyedCache(FunctionCache):
-    """A numba cache whose folder depends on everything that determines the machine code.
+    """A numba cache with a separate folder for each set of sources and library versions.
 
-    The folder is a subfolder of the one that numba chooses: in ``NUMBA_CACHE_DIR``, beside the
-    module, or in the user's cache folder.
+    The folder is inside the cache folder that numba chooses: ``NUMBA_CACHE_DIR``, a folder next to
+    the module, or the user's cache folder.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def fingerprint() -> str:
     Returns
     -------
     str
-        16 hexadecimal digits, computed once for each process.
+        16 hexadecimal digits, computed once per process.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def fingerprint() -> str:
 
 @cache
 def prepare_folder(path: str) -> str:
-    """Make a cache folder, check that it can be written, and note that it is in use.
+    """Make a cache folder, check that it is writable, and mark it as used.
 
     Machine code is only read from a folder that no other user can write. If `path` is another
     user's folder, for example in an environment that several users share, a second folder is used.

@@ -17,13 +17,12 @@ VECTORISED = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
 """Floating-point optimisations that vector instructions need; all values must be finite."""
 
 LEAF = {"_nrt": False}
-"""Option for functions that make no array: they do not count references to the arrays they slice.
+"""Option that disables reference counting, for functions that allocate no arrays.
 
 Threads that count references to the same array wait for each other.
 """
 
-# Number of parts of the work for each thread. With small parts, all threads end at about the same
-# time.
+# Number of parts of the work per thread. With small parts, all threads end at about the same time.
 _PARTS_PER_THREAD = 32
 
 
@@ -36,7 +35,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         dispatcher = numba.njit(nogil=True, **options)(function)
-        # numba has no public way to choose the cache
+        # numba has no public interface for choosing the cache
         with suppress(RuntimeError, OSError):
             dispatcher._cache = SourceKeyedCache(function)
         return dispatcher
@@ -64,8 +63,8 @@ def in_threads(
     *arguments
         Further arguments of the loop.
     parts_per_thread : int
-        Number of parts for each thread. Use many parts if the times of the items differ, and few
-        parts if the loop takes little time.
+        Number of parts per thread. Use many parts if the items take different times, and few parts
+        if the loop takes little time.
     """
     n_threads = fft.get_workers()
     parts = np.array_split(items, max(min(len(items), parts_per_thread * n_threads), 1))
@@ -76,7 +75,7 @@ def in_threads(
 
 @contextmanager
 def thread_limit(n_threads: int | None) -> Iterator[None]:
-    """Let loops and Fourier transforms use at most `n_threads` threads in the block.
+    """Limit loops and Fourier transforms in a ``with`` block to `n_threads` threads.
 
     Parameters
     ----------

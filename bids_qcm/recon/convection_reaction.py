@@ -139,5 +139,5 @@ class ConvectionReaction:
         for step, link, size in zip(differences(phase), self.links, self.voxel_size, strict=True):
             total += np.where(link > 0, (step / size) ** 2, 0)
         kappa = np.where(self._inside, self._kappa, 1)
-        # from (rad/mm)^2 / (rad/m^2)^2 to mm^2
+        # convert (rad/mm)^2 / (rad/m^2)^2 to mm^2
         return np.where(self._inside, total / kappa**2 * 1e12, 0)

@@ -40,7 +40,7 @@ def fd_laplacian(
     """
     total = _nan_outside(np.zeros(phase.shape), mask)
     for axis in axes:
-        # float64, because a second difference cancels most digits of a float32 phase
+        # use float64, because the digits of a float32 phase mostly cancel in a second difference
         below, above = _neighbours(phase.astype(np.float64), mask, axis)
         step = voxel_size[axis] * 1e-3
         total += (below - 2 * phase.astype(np.float64) + above) / step**2

@@ -8,8 +8,8 @@ from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.normal_equations import PHASE_SUMS, WEIGHT_SUMS
 
-# Smallest pivot of a determined fit. A pivot is the share of a term's variance that the preceding
-# terms do not explain.
+# Smallest pivot of a determined fit. A pivot is the fraction of a term's variance that the
+# preceding terms do not explain.
 _SMALLEST_PIVOT = 1e-6
 
 # Number of monomials of a quadratic in a plane of the kernel, and number of powers of the
@@ -144,7 +144,7 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
     planes, run_factors, run_sums, plane_factors, plane_sums = folding
     n_sums = WEIGHT_SUMS + PHASE_SUMS
     weights = zeros_for_run(kernel_runs, LANES)
-    along, mirrored = _room_for_sums(precision), _room_for_sums(precision)
+    along, mirrored = _zeros_for_sums(precision), _zeros_for_sums(precision)
     both = aligned(2 * n_sums * LANES, np.float64)
     plane = aligned(len(run_sums) * LANES, np.float64)
     moments = aligned(len(plane_sums) * LANES, np.float64)
@@ -182,7 +182,7 @@ def _sum_run(sums, weights, phase, support, zscore, centres, run, first, lanes):
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _join(both, row, along, mirrored):  # noqa: ANN001, ANN202
-    """Write the sums over two runs from `row` on, and their differences behind all sums."""
+    """Write the sums over two runs from `row` on, and their differences after all sums."""
     total = both[row * LANES :]
     difference = both[(row + WEIGHT_SUMS + PHASE_SUMS) * LANES :]
     for i in range(len(along)):
@@ -357,7 +357,7 @@ def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: 
     """
     functions, planes, term_factors, term_monomials = terms
     weights = zeros_for_run(kernel_runs, LANES)
-    # three rows of lanes, one for each function, for each voxel of a run
+    # for each voxel of a run, three rows of lanes: one row for each function
     products = aligned(3 * len(weights), np.float32)
     in_plane = (
         aligned(_N_MONOMIALS * LANES, np.float64),
@@ -412,7 +412,7 @@ def _add_products(all_totals, group, products, phases, run, first, lanes):  # no
     x, y, z = first
     kx, ky, k_first, k_last = run
     totals = all_totals[group * 12 * LANES : (group + 1) * 12 * LANES]
-    # if the number of phases is not a multiple of four, the last phase fills the group
+    # if the number of phases is not a multiple of four, repeat the last phase to complete the group
     n_p, last = 4 * group, len(phases) - 1
     n_q, n_r, n_s = min(n_p + 1, last), min(n_p + 2, last), min(n_p + 3, last)
     for four in range((k_last - k_first) // 4 + 1):
@@ -445,8 +445,8 @@ def _add_products(all_totals, group, products, phases, run, first, lanes):  # no
 
 
 @compiled()
-def _room_for_sums(precision):  # noqa: ANN001, ANN202
-    """Return zeros for the sums of weights and of weighted phases along a run."""
+def _zeros_for_sums(precision):  # noqa: ANN001, ANN202
+    """Return an array of zeros for the sums of weights and of weighted phases along a run."""
     weight_sums = aligned(WEIGHT_SUMS * LANES, precision.dtype)
     return weight_sums, aligned(PHASE_SUMS * LANES, np.float64)
 

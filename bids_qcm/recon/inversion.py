@@ -1,4 +1,4 @@
-"""Invert the convection-reaction equation: conductivity from the whole phase at once."""
+"""Invert the convection-reaction equation for the conductivity of all voxels at once."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -60,12 +60,13 @@ COARSEST_SIZE = 6.0
 _FIRST_STEPS = 8
 _FINER_STEPS = 2
 
-# Energy of the linear solver's error for each voxel at which the solver stops. For comparison,
-# noise alone contributes 1/2 for each voxel to the cost.
+# The linear solver stops at this energy of its error per voxel. For comparison, noise alone
+# contributes 1/2 per voxel to the cost.
 _ENERGY = 1e-4
 _REPLICATE_ENERGY = 1e-3
 
-# Changes of log(kappa): larger changes are clipped, smaller changes end the iteration.
+# Changes of log(kappa): changes above the first limit are clipped, and a change below the second
+# limit ends the iteration.
 _LARGEST_CHANGE = 1.0
 _SMALL_CHANGE = 0.01
 
@@ -127,7 +128,7 @@ class InverseProblem:
         return self.support != 0
 
     def coarser(self) -> "InverseProblem":
-        """Return the problem on a grid whose voxels are cells of 2 x 2 x 2 voxels.
+        """Return the problem on a grid that merges cells of 2 x 2 x 2 voxels.
 
         A cell is in the coarser mask if at least four of its voxels are in the mask.
         """
@@ -249,7 +250,7 @@ def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
     .. [2] Hutchinson MF. A stochastic estimator of the trace of the influence matrix for Laplacian
        smoothing splines. Commun Stat Simul Comput 1990. doi:10.1080/03610919008812866
     """
-    # BLAS threads would wait for each other, because the vector products are too short for threads
+    # use one BLAS thread, because vector products are too short for several threads
     with threadpool_limits(limits=1, user_api="blas"):
         return _invert(problem, uncertainty)
 
@@ -319,10 +320,9 @@ def model_error(frequency: float, phase_type: PhaseType) -> float:
 
 
 class _State(NamedTuple):
-    """A map of log(kappa) and its phase.
+    """A map of log(kappa) and a phase that obeys the equation with this map.
 
-    Of all phases that obey the equation with this map, the phase is the nearest to the measured
-    phase.
+    Among all such phases, this phase is nearest to the measured phase.
     """
 
     log_kappa: NDArray[np.float64]
@@ -333,7 +333,7 @@ class _State(NamedTuple):
 
 
 class _Fit:
-    """A minimisation: the best log(kappa) so far and its phase."""
+    """State of the minimisation: the best log(kappa) so far and its phase."""
 
     def __init__(self, problem: InverseProblem, log_kappa: NDArray[np.float64]) -> None:
         self.problem = problem
@@ -426,7 +426,7 @@ class _Fit:
         return np.clip(step, -_LARGEST_CHANGE, _LARGEST_CHANGE)
 
     def _accept(self, change: NDArray[np.float64]) -> bool:
-        """Apply a step if it lowers the cost; return whether it did."""
+        """Apply a step if it lowers the cost; return whether it was applied."""
         new = self._state_of(self._state.log_kappa + change, self._state.multipliers)
         if not new.cost < self._state.cost:
             return False
@@ -439,7 +439,8 @@ class _Fit:
     ) -> _State:
         """Return a map with its phase.
 
-        Of all phases that obey the equation, the phase is the nearest to the measured phase.
+        The phase obeys the equation with this map. Among all such phases, it is nearest to the
+        measured phase.
         """
         problem = self.problem
         equation = ConvectionReaction(
@@ -528,7 +529,7 @@ def _refined(
 ) -> NDArray[np.float64]:
     """Return values on a grid with half the voxel size.
 
-    Voxels that are not known take the nearest known value.
+    Unknown voxels get the value of the nearest known voxel.
     """
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     values = values[tuple(nearest)]

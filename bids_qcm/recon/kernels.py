@@ -11,7 +11,7 @@ Triple = tuple[float, float, float]
 _TOLERANCE = 1e-6
 """Tolerance of the ellipsoid's inequality, so that a radius of n voxels reaches n voxels."""
 
-# In voxels. A larger reach is probably an error in the unit.
+# Largest plausible radius in voxels. A larger radius is probably in the wrong unit.
 _LARGEST_REACH = 100
 
 

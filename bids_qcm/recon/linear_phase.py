@@ -13,8 +13,8 @@ from bids_qcm.recon.arguments import as_volume
 from bids_qcm.recon.convection_reaction import ConvectionReaction
 from bids_qcm.recon.kernels import Triple, as_triple
 
-# Standard deviation of the Gaussian that averages out noise and errors of tissue borders: in mm,
-# and its smallest value in voxels.
+# Standard deviation of the Gaussian that averages out noise and errors of tissue borders, in mm,
+# and its minimum in voxels.
 _SMOOTHING_MM, _LEAST_SMOOTHING = 4.0, 1.0
 
 # Size of the jackknife's blocks. Errors of the model, such as a wrong |B1+| map, are correlated
@@ -48,7 +48,7 @@ class LinearPhase:
         Posterior mean of a in rad/m, which is the linear phase to remove. It is close to the
         estimate if the evidence is strong and close to 0 if the evidence is weak.
     explained_fraction : float
-        Share of the residual's variance that the estimate explains, 0 to 1.
+        Fraction of the residual's variance that the estimate explains, 0 to 1.
     """
 
     estimate: NDArray[np.float64]
@@ -250,7 +250,8 @@ def _regression(
             yield smoothed(equation.source - equation.excess(ramp))
 
     residual = smoothed(-equation.excess(phase))
-    # b^2 is the regressor of a common factor of kappa, because div(b^2 rho grad(phi)) = b^2
+    # a common factor of kappa changes the residual by a multiple of b^2, because div(b^2 rho
+    # grad(phi)) = b^2
     columns = [*gradients(), smoothed(equation.source)]
     return np.stack(columns, axis=1), residual, np.argwhere(kept)
 

@@ -132,7 +132,7 @@ def _matrix(level: _Level) -> NDArray[np.float32]:
 
 
 def _coarser(fine: _Level) -> _Level:
-    """Return the next coarser grid, whose voxels are cells of 2 x 2 x 2 voxels."""
+    """Return the next coarser grid, which merges cells of 2 x 2 x 2 voxels."""
     links = []
     for axis, link in enumerate(fine.links):
         # links that start at an odd index cross the face between two cells

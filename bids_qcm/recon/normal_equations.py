@@ -12,7 +12,8 @@ WEIGHT_SUMS = 5
 PHASE_SUMS = 3
 """Numbers of sums along a run of the kernel: moments of the weight, and of the weighted phase."""
 
-# Exponents of the ten terms. An in-plane kernel drops the terms of the axis that it lacks.
+# Exponents of the ten terms. An in-plane kernel has no terms of the axis perpendicular to its
+# plane.
 _TERMS = np.array(
     [
         (0, 0, 0),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled, in_threads
 
 # On grids with fewer voxels, threads cost more time than they save. All voxels take the same time,
-# so few parts for each thread suffice to keep the threads equally busy.
+# so a few parts per thread are sufficient to keep all threads busy.
 _VOXELS_FOR_THREADS = 1_000_000
 _PARTS_PER_THREAD = 2
 
@@ -78,7 +78,7 @@ class PairOperator:
 
 
 def _single(volume: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return a volume in single precision, without a copy if it is already."""
+    """Return a volume in single precision; copy it only if its dtype differs."""
     return np.ascontiguousarray(volume, np.float32)
 
 

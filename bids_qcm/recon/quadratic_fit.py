@@ -101,7 +101,8 @@ def fit_quadratic(
     coefficients c_ij; its effect is added to first order.
     """
     out = np.full((8 if gradient_variance else 5, *support.shape), np.nan, dtype=np.float32)
-    # the square of a phase noise in rad neither overflows nor underflows in float32
+    # float32 is sufficient, because the square of a phase noise in rad neither overflows nor
+    # underflows
     variance = None if noise is None else np.square(noise)
     wanted = support if at is None else np.where(at, support, 0)
     if zscore is None and at is None:
@@ -166,7 +167,7 @@ def _fit_interior(
     """Fit by Fourier transforms where the whole ellipsoid is in the support.
 
     Returns the support of the voxels that remain to be fitted. A support with several labels is
-    returned unchanged, because it has hardly any voxel whose whole ellipsoid is in one label.
+    returned unchanged, because hardly any ellipsoid lies within one label.
     """
     inside = support != 0
     kernel = ellipsoid(radius, voxel_size).astype(np.float64)

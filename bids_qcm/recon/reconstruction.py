@@ -47,7 +47,7 @@ class Reconstruction:
     frequency : float
         Larmor frequency in Hz.
     invalid_fraction : float
-        Share of the mask's voxels that are NaN, 0 to 1.
+        Fraction of the mask's voxels that are NaN, 0 to 1.
     goodness : GoodnessOfFit or None
         For an inversion: whether the phase obeys the equation within its noise, and whether the
         conductivity varies as expected. None for the other methods.
@@ -116,8 +116,8 @@ def reconstruct(
         Sign that is applied to the phase; ``auto`` makes the median Laplacian positive.
     fit_radius, integral_radius : float or sequence of 3 floats or "auto", optional
         Semi-axes of the kernels in mm; default: the method's published optimum. A radius of 0 along
-        one axis makes the kernels in-plane. A finite-difference method uses its fit radius for
-        nothing else. ``auto`` scales the published optimum so that `target_std` is met.
+        one axis makes the kernels in-plane. A finite-difference method uses its fit radius only for
+        this purpose. ``auto`` scales the published optimum so that `target_std` is met.
     target_std : float
         Target of automatic radii: the standard deviation of the median voxel in S/m.
     phase_noise : array_like of float, shape (X, Y, Z), or float, optional
@@ -157,7 +157,7 @@ def reconstruct(
     the kernel and divide it by the integral of b^2 over the kernel. The ``laplacian`` methods add
     ``grad(ln b^2) . grad(phi0)`` to the Laplacian. They take grad(phi0) from the same fit or from
     central differences, and grad(ln b^2) from differences between neighbouring voxels of the map. A
-    constant map changes nothing.
+    constant map has no effect.
 
     A linear phase ``a . x``, for example from an echo that is not in the centre of its acquisition
     window, has no Laplacian. Where b is not constant, however, it adds ``grad(ln b^2) . a`` to
@@ -192,7 +192,7 @@ def reconstruct(
     if not target_std > 0:
         raise ValueError(f"target standard deviation is {target_std!r}, but it must be positive")
     choose = partial(choose_kernels, chosen, size, phi0.shape, fit_radius, integral_radius)
-    # check the largest automatic kernels: the published radii may be too small for the voxel size
+    # check the largest automatic kernels, because the published radii may be too small
     kernels = choose(scale=LARGEST_SCALE)
     if sign == "auto":
         sign = determine_sign(
@@ -360,7 +360,7 @@ def _checked_volumes(
         support *= _integers(_required(labels, phi0, "labels", method))
         if not support.any():
             raise ValueError("labels are 0 in the whole mask")
-    # in float64, because the later steps use float32, and a large offset would take up its digits
+    # subtract in float64, because later steps use float32, in which a large offset loses digits
     centred = phi0.astype(np.float64) - float(np.median(phi0[usable]))
     return np.where(usable, centred, 0), inside, support, zscore
 

@@ -137,7 +137,7 @@ class _Replicates(Sequence[NDArray[np.float32]]):
     def __len__(self) -> int:
         return self.number
 
-    # nobody needs slices
+    # slices of the sequence are not supported, because they are not needed
     def __getitem__(self, index: int) -> NDArray[np.float32]:  # type: ignore[override]
         if not 0 <= index < self.number:
             raise IndexError(index)

@@ -13,15 +13,15 @@ from bids_qcm.recon.compiling import thread_limit
 from bids_qcm.recon.kernels import Triple, as_triple, ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_quadratic
 
-# Radius of the kernel in mm, and its smallest value in voxels. Tissue borders bias the Laplacian in
-# both directions. Over a kernel of this size, the mean curvature dominates.
+# Radius of the kernel in mm, and its minimum in voxels. Tissue borders bias the Laplacian in both
+# directions, but in a kernel of this size, the mean curvature dominates.
 _RADIUS_MM = 15.0
 _RADIUS_VOXELS = 3.0
 _SAMPLES = 4000
 _WEAK_AGREEMENT = 0.6
 _WEAK_STANDARD_ERRORS = 3.0
 
-# Limit of the depth below the edge, as a share of the largest depth in the mask.
+# Limit of the depth below the edge, as a fraction of the largest depth in the mask.
 _LEAST_DEPTH = 0.5
 
 _MANUFACTURERS: dict[str, Sign] = {"ge": "-", "philips": "+", "siemens": "+"}
@@ -55,7 +55,7 @@ class SignDecision:
     median_laplacian : float
         Median Laplacian of the given phase, in rad/m^2.
     agreement : float
-        Share of the sampled voxels whose Laplacian has the sign of the median, 0 to 1.
+        Fraction of the sampled voxels whose Laplacian has the sign of the median, 0 to 1.
     weak : bool
         Whether the decision should be checked, because fewer than 60 % of the voxels agree or the
         median is within three standard errors of 0.

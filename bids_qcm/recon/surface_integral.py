@@ -184,7 +184,7 @@ def _mean_divergence(
     """Return the flux per volume around the wanted voxels, (n, n_wanted).
 
     ``components(axis)`` returns the components of n gradients along an axis. ``variances(axis)``
-    returns the variance of these components, by whose inverse the steps are weighted.
+    returns the variance of these components. The steps are weighted by the inverse variance.
     """
     kernel = ellipsoid(radius, voxel_size)
     total = np.zeros(np.count_nonzero(wanted), np.float32)
@@ -249,9 +249,10 @@ def _weights(
     pair: NDArray[np.int32],
     axis: int,
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    """Return the factor of each pair's step, and the volume whose mean divides the mean step.
+    """Return a factor for the step of each pair, and a divisor for the mean of these steps.
 
-    None means 1. See the notes of :func:`integrate_surface`.
+    The divisor is the mean over the pairs of the second volume. None means 1. See the notes of
+    :func:`integrate_surface`.
     """
     weight = None if variance is None else _inverse_variance(variance, pair, axis)
     if b1_squared is None:
@@ -337,7 +338,7 @@ class _Tissue:
         self._blocks = blocks_of(here, _LANES)
         self._here = here
         self._mine = wanted[wanted != 0] == label
-        # reused, because every sum overwrites the same part of this array
+        # allocate this array once, because every sum overwrites the same part of it
         self._cumulative = np.zeros(padded(self._inside, self._before_run).shape)
         self._counts = self._sums(self._inside.astype(np.float32))
 
@@ -363,8 +364,8 @@ def _accumulate(planes, values, inside, margin, out):  # noqa: ANN001, ANN202
     for x in planes:
         for y in range(inside.shape[1]):
             line = out[x + margin[0], y + margin[1], margin[2] :]
-            # float64, because after an extreme gradient, a float32 sum would have too few digits
-            # for the following values
+            # use float64, because after an extreme gradient, a float32 sum would have too few
+            # digits for the following values
             total = 0.0
             for z in range(inside.shape[2]):
                 if inside[x, y, z]:
@@ -398,7 +399,7 @@ def _mean_steps_of_similar(
     extremes: tuple[NDArray[np.float32], ...],
     kernel: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Average as `_mean_steps` does, but only over pairs with a magnitude close to the voxel's."""
+    """Average as `_mean_steps` does, but only over pairs with a magnitude similar to the voxel."""
     margin = reach(kernel)
     padded_steps = padded_all(list(steps), margin)
     means = np.full((len(padded_steps), np.count_nonzero(wanted)), np.nan, dtype=np.float32)
@@ -445,7 +446,7 @@ def _sum_similar(steps, volumes, kernel_runs, group, margin):  # noqa: ANN001, A
     _, wanted, magnitude, _, _ = volumes
     inside = zeros_for_run(kernel_runs, _LANES)
     along = aligned(4 * _LANES, np.float32)
-    # copies, because the compiler knows that they do not overlap with the volumes
+    # use copies, because the compiler knows that copies do not overlap with the volumes
     labels = np.empty(len(group) * _LANES, np.int32)
     lowest = np.empty(len(group) * _LANES, np.float32)
     highest = np.empty(len(group) * _LANES, np.float32)

@@ -13,7 +13,7 @@ from bids_qcm.recon.pairs import PairOperator, in_planes
 _TOLERANCE = 1e-2
 _MAX_ITERATIONS = 60
 
-# Eigenvalues below this share of the largest eigenvalue are rounding errors and count as 0.
+# Eigenvalues below this fraction of the largest eigenvalue are rounding errors and count as 0.
 _RANK_TOLERANCE = 1e-9
 
 

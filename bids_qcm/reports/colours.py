@@ -25,14 +25,14 @@ IMPLAUSIBLE = "#19c3ff"
 OUTLINE = "#ff3333"
 """Colour of the mask outline."""
 
-# The palette of Okabe and Ito, whose colours colour-blind readers can distinguish.
-_OF_TISSUES = {
+# The palette of Okabe and Ito, which is suitable for colour-blind readers.
+_TISSUE_COLOURS = {
     TISSUES["GM"].name: "#e69f00",
     TISSUES["WM"].name: "#0072b2",
     TISSUES["CSF"].name: "#009e73",
     TISSUES["SGM"].name: "#cc79a7",
 }
-_OF_OTHERS = ("#d55e00", "#56b4e9", "#f0e442", "#999999")
+_OTHER_COLOURS = ("#d55e00", "#56b4e9", "#f0e442", "#999999")
 
 
 def tissue_colours(names: list[str]) -> dict[str, str]:
@@ -40,13 +40,13 @@ def tissue_colours(names: list[str]) -> dict[str, str]:
 
     The four main tissues have fixed colours. Other tissues take the remaining colours in turn.
     """
-    others = [name for name in names if name not in _OF_TISSUES]
-    turns = {name: _OF_OTHERS[turn % len(_OF_OTHERS)] for turn, name in enumerate(others)}
-    return {name: _OF_TISSUES.get(name) or turns[name] for name in names}
+    others = [name for name in names if name not in _TISSUE_COLOURS]
+    turns = {name: _OTHER_COLOURS[turn % len(_OTHER_COLOURS)] for turn, name in enumerate(others)}
+    return {name: _TISSUE_COLOURS.get(name) or turns[name] for name in names}
 
 
 def literal(name: str) -> str:
-    r"""Return a name for matplotlib, which reads text between dollar signs as mathematics.
+    r"""Escape a name for matplotlib, which interprets text between dollar signs as mathematics.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def paint(
         Pixels to show. All other pixels are white.
     scale : ScalarMappable
     mark_implausible : bool
-        Whether the values are conductivities whose implausible values get the colour
+        Whether the values are conductivities, so that implausible values get the colour
         `IMPLAUSIBLE`.
 
     Returns

@@ -71,8 +71,8 @@ def arrange(methods: Iterable[str]) -> tuple[dict[str, tuple[int, int]], list[st
     -------
     places : dict of str to (int, int)
         Row and column of each method. Each form has a row, in the order of the method table, and
-        the integral methods with inverse-variance weights have a separate row. The columns are the
-        ways to preserve edges. Names that are not in the method table follow in additional rows.
+        the integral methods with inverse-variance weights have a separate row. Each type of edge
+        preservation has a column. Names that are not in the method table follow in additional rows.
         Empty rows and columns are left out.
     headings : list of str
         Headings of the columns; empty if a name is not in the method table.

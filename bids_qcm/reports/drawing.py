@@ -133,7 +133,8 @@ class _Volumes:
         if result.phi0:
             phi0 = self.read(result.phi0)
             sign = -1 if result.sidecar.phase_sign == "-" else 1
-            # Unwrapping only adds whole cycles, so wrapping phi0 restores the phase before it.
+            # Unwrapping only adds whole cycles, so wrapping phi0 restores the phase before
+            # unwrapping.
             yield "phase", draw_phase(wrap(sign * phi0), phi0, self.mask, self.affine)
 
         if result.b1_map:

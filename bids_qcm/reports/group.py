@@ -16,6 +16,7 @@ from bids_qcm.bids.tables import CONDSTATS, Dictionary, write_table
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
+from bids_qcm.reports.states import group_state
 from bids_qcm.reports.strips import draw_strips
 from bids_qcm.statistics import EROSIONS
 
@@ -75,7 +76,8 @@ def write_group(
     participants : sequence of str
         Labels with ``sub-``, such as ``sub-01``.
     damaged : list of InputError
-        List to add an error to for each file that cannot be read, whose map is left out.
+        List to which an error is added for each file that cannot be read. The map of such a file is
+        left out.
 
     Returns
     -------
@@ -87,6 +89,7 @@ def write_group(
     NoInputError
         If no map has a statistics table.
     """
+    state = group_state(output_dir, participants)
     rows, quality, without, names = [], [], [], {}
     for participant in participants:
         for result in find_results(output_dir, participant, damaged, from_tables=True):
@@ -117,10 +120,11 @@ def write_group(
     path = output_dir / "group_condmap.tsv"
     write_table(path, table.reindex(columns=list(columns)), columns)
     qc = write_quality(output_dir, quality)
-    page = output_dir / "group_condmap.html"
     write_page(
-        page,
+        state.page,
         "group.html",
+        # as for participants, damaged files are named by each run
+        fingerprint="" if damaged else state.fingerprint(),
         title="Conductivity of "
         + ("one participant" if len(participants) == 1 else f"{len(participants)} participants"),
         tissues=_tissues(table, names),
@@ -133,7 +137,7 @@ def write_group(
         score=f"{OUTLIER_SCORE:g}",
         least=LEAST_VALUES,
     )
-    return [path, path.with_suffix(".json"), qc, qc.with_suffix(".json"), page]
+    return [path, path.with_suffix(".json"), qc, qc.with_suffix(".json"), state.page]
 
 
 def modified_z_scores(values: pd.Series) -> pd.Series:

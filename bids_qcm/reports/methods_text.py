@@ -67,8 +67,8 @@ def describe_methods(done: Sequence[Processing]) -> list[str]:
     Returns
     -------
     list of str
-        Paragraphs with citations in the form ``[@key]`` or ``[@one; @other]``. A sentence leaves
-        out what the sidecars, which may be of an older version, do not contain.
+        Paragraphs with citations in the form ``[@key]`` or ``[@one; @other]``. Sidecars of older
+        versions may lack fields; a sentence omits the details that are missing.
     """
     phi0 = [one.phi0 for one in done]
     paragraphs = [
@@ -412,7 +412,7 @@ def _software(sidecars: Sequence[Phi0Sidecar]) -> str:
 
 
 def _versions(sidecars: Iterable[Phi0Sidecar], software: str) -> list[str]:
-    """Return the versions in words, as a list of one; empty if they are unknown."""
+    """Return a list with the versions in words; an empty list if they are unknown."""
     versions = _listed(sidecars, lambda one: (one.software_versions or {}).get(software))
     return [versions] if versions else []
 
@@ -442,7 +442,7 @@ def _span(values: Iterable[float | None], form: str, unit: str) -> str:
 
 
 def _after(start: str, text: str, end: str = "") -> str:
-    """Return a text between others; an empty string if the text is empty."""
+    """Return `text` between `start` and `end`; an empty string if `text` is empty."""
     return f"{start}{text}{end}" if text else ""
 
 

@@ -11,7 +11,13 @@ from bids_qcm import __version__
 from bids_qcm.bids.derivatives import write_text
 
 
-def write_page(path: Path, template: str, **content: Any) -> None:  # noqa: ANN401
+def write_page(
+    path: Path,
+    template: str,
+    *,
+    fingerprint: str = "",
+    **content: Any,  # noqa: ANN401
+) -> None:
     """Write an HTML page from a template.
 
     Parameters
@@ -20,6 +26,9 @@ def write_page(path: Path, template: str, **content: Any) -> None:  # noqa: ANN4
         File to write atomically.
     template : str
         File name of the template.
+    fingerprint : str
+        Fingerprint of the report (:mod:`bids_qcm.reports.states`), which the page carries; empty if
+        the page carries none.
     **content
         Variables of the template. Their text is escaped.
     """
@@ -31,9 +40,10 @@ def write_page(path: Path, template: str, **content: Any) -> None:  # noqa: ANN4
         lstrip_blocks=True,
     )
     date = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M")
-    write_text(
-        path, environment.get_template(template).render(version=__version__, date=date, **content)
+    text = environment.get_template(template).render(
+        version=__version__, date=date, fingerprint=fingerprint, **content
     )
+    write_text(path, text)
 
 
 def link(path: str) -> str:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.files import visible
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.privacy import without_paths
 from bids_qcm.bids.results import MapResult, Result, find_results, map_warnings
-from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
+from bids_qcm.bids.run_records import RunRecord, crash_files, read_records
 from bids_qcm.bids.sidecar_schema import (
     MapSidecar,
     MaskSidecar,
@@ -27,6 +26,7 @@ from bids_qcm.reports.citations import as_html
 from bids_qcm.reports.drawing import Drawn, draw_result
 from bids_qcm.reports.methods_text import Processing, describe_methods
 from bids_qcm.reports.pages import link, write_page
+from bids_qcm.reports.states import FIGURES, participant_state
 
 _SHARED_FIGURES = {
     "mask": (
@@ -90,13 +90,15 @@ def write_participant_pages(
     paths : list of Path
         Pages that were written.
     damaged : list of InputError
-        Errors of the files that cannot be read. The pages lack what depends on these files.
+        Errors of the files that cannot be read. The pages omit the content that depends on these
+        files.
     """
+    state = participant_state(output_dir, participant, aggregated_sessions)
     damaged: list[InputError] = []
     results, sections, done = [], {}, {}
     for result in find_results(output_dir, participant, damaged):
         try:
-            drawn = draw_result(result, output_dir / participant / "figures")
+            drawn = draw_result(result, output_dir / participant / FIGURES)
             sections[result.source] = _section(output_dir, result, drawn)
             done[result.source] = processing(result)
         except InputError as error:
@@ -106,9 +108,11 @@ def write_participant_pages(
     records = read_records(output_dir, participant)
     sessions = {one.session for one in results} | {one.session for one in records}
     named = sorted(session for session in sessions if session is not None)
-    pages: dict[str, str | None] = {participant: None}
+    pages: dict[str, str | None] = {}
     if aggregated_sessions is not None and len(named) > aggregated_sessions:
         pages |= {f"{participant}_ses-{session}": session for session in named}
+    # the last page carries the fingerprint, which includes the other pages
+    pages[participant] = None
     written = []
     for name, session in pages.items():
         chosen = [one for one in results if session is None or one.session == session]
@@ -116,6 +120,8 @@ def write_participant_pages(
         write_page(
             path,
             "participant.html",
+            # a report that lacks damaged files is made again, so that each run names these files
+            fingerprint="" if damaged or name != participant else state.fingerprint(),
             title=name.replace("_", ", "),
             acquisitions=[sections[result.source] for result in chosen],
             methods_text=as_html(describe_methods([done[one.source] for one in chosen]))
@@ -219,7 +225,7 @@ def _verdict(method: str, verdict: Verdict | None) -> dict[str, Any]:
 def _summary(result: Result) -> dict[str, str]:
     """Return the summary table: the inputs and the processing of the maps.
 
-    A row is left out if the sidecars, which may be of an older version, lack its fields.
+    A row is omitted if its fields are missing, for example in the sidecars of an older version.
     """
     phi0, grid = result.sidecar, read_grid(result.maps[0].condmap)
     versions = phi0.software_versions or {}
@@ -458,8 +464,7 @@ def _crash_link(output_dir: Path, crash_file: str | None) -> str:
 
     A crash report contains paths and the name of the machine, so the page has only a link to it.
     """
-    reports = {f"{LOGS}/{path.name}" for path in visible(output_dir / LOGS, "crash-*.txt")}
-    return link(crash_file) if crash_file in reports else ""
+    return link(crash_file) if crash_file in crash_files(output_dir) else ""
 
 
 def _failures(output_dir: Path, records: Sequence[RunRecord]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ _SPREAD = 14.0
 # Vertical offsets of outliers, so that the names of outliers with similar values do not overlap.
 _OUTLIER_OFFSETS = (0.0, -1.0, 1.0)
 
-# Right of this fraction of the width, a name is written to the left of its point, so that it stays
+# Beyond this fraction of the width, a name is written to the left of its point, so that it stays
 # inside the plot.
 _NAMED_LEFT = 0.75
 
@@ -115,6 +115,6 @@ def draw_strips(
 
 
 def _offsets() -> list[float]:
-    """Return offsets from -1 to 1 by the golden ratio, so that successive offsets differ much."""
+    """Return offsets from -1 to 1 by the golden ratio, so that successive offsets are far apart."""
     shares = (np.arange(1000) * (np.sqrt(5) - 1) / 2) % 1
     return [float(2 * share - 1) for share in shares]

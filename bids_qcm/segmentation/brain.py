@@ -11,7 +11,7 @@ from bids_qcm.grids import Volume
 from bids_qcm.segmentation.template import TemplateFit, fit_template, template_brain
 
 LEAST_OVERLAP = 0.8
-"""Smallest share of a brain mask that must have signal."""
+"""Smallest fraction of a brain mask that must have signal."""
 
 LEAST_SIGNAL_ML = 150.0
 """Smallest volume of signal in an image of a head, ml. A 2 cm slab through a brain has more."""
@@ -32,7 +32,7 @@ class MagnitudeMask(NamedTuple):
     fit : TemplateFit
         Registration of the template to the magnitude.
     overlap : float
-        Share of the registered template brain that has signal.
+        Fraction of the registered template brain that has signal.
     """
 
     mask: NDArray[np.bool_]

@@ -12,14 +12,14 @@ from bids_qcm.segmentation.resampling import PointMap, identity, sample_nearest
 from bids_qcm.segmentation.tissues import TISSUES
 
 LEAST_OVERLAP = 0.2
-"""Smallest overlap of a segmentation with the head, as a share of the smaller mask. A segmentation
-with less overlap does not belong to this head."""
+"""Smallest overlap of a segmentation with the head, as a fraction of the smaller mask. A
+segmentation with less overlap does not belong to this head."""
 
 LEAST_AGREEMENT = 0.5
-"""Smallest share of a brain mask that a segmentation of the same brain covers."""
+"""Smallest fraction of a brain mask that a segmentation of the same brain covers."""
 
 EXPECTED_COVERAGE = 0.75
-"""Expected share of a brain mask that a segmentation covers. A segmentation without the fluid
+"""Expected fraction of a brain mask that a segmentation covers. A segmentation without the fluid
 around the brain still covers more."""
 
 LEAST_VOLUMES = {"GM": 300.0, "WM": 200.0, "CSF": 5.0}
@@ -55,13 +55,13 @@ _MAGNITUDE_BINS = 32
 
 
 def overlap(labelled: NDArray[np.bool_], head: NDArray[np.bool_]) -> float:
-    """Return the share of the smaller mask that lies in the other mask; 0 if a mask is empty."""
+    """Return the fraction of the smaller mask that lies in the other mask; 0 if a mask is empty."""
     smaller = min(np.count_nonzero(labelled), np.count_nonzero(head))
     return float(np.count_nonzero(labelled & head) / smaller) if smaller else 0.0
 
 
 def coverage(labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> float:
-    """Return the share of a mask that is labelled; 0 for an empty mask."""
+    """Return the fraction of a mask that is labelled; 0 for an empty mask."""
     return float(np.count_nonzero(labels[mask]) / max(1, int(np.count_nonzero(mask))))
 
 
@@ -79,7 +79,7 @@ def plausibility_warnings(covered: float | None, found: Mapping[str, float]) -> 
     Parameters
     ----------
     covered : float or None
-        Share of the brain mask that is labelled; None without a brain mask.
+        Fraction of the brain mask that is labelled; None without a brain mask.
     found : mapping of str to float
         Volumes in ml from :func:`volumes`.
 

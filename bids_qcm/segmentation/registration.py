@@ -23,8 +23,9 @@ _SMOOTHING_MM = (6.0, 3.0, 0.0)
 # the headers. Mutual information is a mean over about 100,000 voxels, so smaller gains are noise.
 _LEAST_GAIN = 0.02
 
-# Factor by which the mutual information of a mirrored image must be larger to report a flip. In a
-# 3 T head, swapping left and right reduces the mutual information by 12 %.
+# Smallest ratio of the mutual information with a mirrored image to the mutual information without
+# mirroring at which a flip is reported. In a 3 T head, swapping left and right reduces the mutual
+# information by 12 %.
 _FLIP_FACTOR = 1.05
 
 

@@ -13,7 +13,7 @@ from bids_qcm.segmentation.registration import to_sitk
 from bids_qcm.segmentation.template import fit_template
 from bids_qcm.segmentation.tissues import TISSUES
 
-# by increasing signal in a T1w image
+# in the order of increasing signal in a T1w image
 _CLASSES = ("CSF", "GM", "WM")
 
 _BIAS_SHRINK_MM = 4.0
@@ -144,7 +144,8 @@ def _classify(
     starts = (weights**4 @ values) / (weights**4).sum(axis=1)
     mixture = GaussianMixture(
         len(_CLASSES),
-        # Use a common width; otherwise, in images with little noise, mixed voxels become a class.
+        # Use the same width for all classes. Otherwise, mixed voxels become a class in images with
+        # little noise.
         covariance_type="tied",
         means_init=starts[:, None],
         weights_init=weights.mean(axis=1) / weights.mean(axis=1).sum(),

@@ -35,7 +35,7 @@ _BIAS_SD_MM = 14.0
 # Constant that is added to the bias to suppress noise far from the head, relative to the mean
 # signal.
 _LEAST_BIAS = 0.05
-# Smallest share of the template that must lie inside the field of view.
+# Smallest fraction of the template that must lie inside the field of view.
 _LEAST_INSIDE = 0.3
 
 # Initial poses are searched around the centre of the signal and below its top.
@@ -219,7 +219,7 @@ def _information(
     pose: NDArray[np.float64],
     stride: int = 1,
 ) -> float:
-    """Return the mutual information, multiplied by the share of points in the field of view."""
+    """Return the mutual information, multiplied by the fraction of points in the field of view."""
     points, bins = template.points[::stride], template.bins[::stride]
     to_index = np.linalg.inv(image.affine) @ pose
     index = points @ to_index[:3, :3].T + to_index[:3, 3]

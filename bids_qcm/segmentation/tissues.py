@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Tissue(NamedTuple):
-    """Tissue that labels are merged into.
+    """A tissue into which labels are merged.
 
     Attributes
     ----------

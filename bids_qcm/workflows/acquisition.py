@@ -6,7 +6,7 @@ from typing import Any
 
 from nipype.pipeline.engine import Workflow
 
-from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.alignments import Alignment, resampled_files
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.names import stem
 from bids_qcm.bids.outputs import OUTPUTS
@@ -126,11 +126,10 @@ def _connect_writer(
     if node is None or (output.of_uncertainty and not settings.uncertainty):
         return
     desc = None if method is None else METHODS[method].desc
-    labels: dict[str, str | None] = {one: one for one in output.variants} or {"": desc}
     interface = WriteDerivative(
         out_paths={
-            variant: str(output.path(settings.output_dir, plan.acquisition, label))
-            for variant, label in labels.items()
+            variant: str(path)
+            for variant, path in output.paths(settings.output_dir, plan.acquisition, desc).items()
         },
         metadata=planned_sidecar(name, plan, settings, datasets, method),
         places=known_places(settings, datasets),
@@ -206,7 +205,7 @@ def _connect_mask(
         source=str(plan.echoes[0].files[0]),
         auxiliary=plan.mask,
         alignment=plan.mask_alignment,
-        in_files=[str(path) for path in _files(plan.mask, plan.mask_alignment)],
+        in_files=[str(path) for path in resampled_files(plan.mask, plan.mask_alignment)],
         metadata={one: mask_metadata(plan, datasets, one) for one in plan.mask_origins},
     )
     mask = Node(interface, name="mask", mem_gb=mask_gb(plan))
@@ -242,7 +241,7 @@ def _connect_segmentation(workflow: Workflow, plan: Plan, settings: Settings) ->
         workflow.connect(coregister, "failure", segmentation, "pose_failure")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
     if plan.segmentation.kind == "t1w":
-        # the mask may already use the tissue classes of the same image
+        # reuse the node if the mask already uses the tissue classes of the same image
         classes = workflow.get_node("tissue_classes") or _init_tissue_classes_node(
             workflow, plan.segmentation, settings
         )
@@ -265,7 +264,7 @@ def _connect_b1(
         auxiliary=plan.b1,
         declared=plan.b1_declared,
         alignment=plan.b1_alignment,
-        in_files=[str(path) for path in _files(plan.b1, plan.b1_alignment)],
+        in_files=[str(path) for path in resampled_files(plan.b1, plan.b1_alignment)],
         metadata={
             one: b1_metadata(plan, datasets, one) for one in plan.b1_origins if one != "none"
         },
@@ -300,7 +299,7 @@ def _coregistered(
 def _init_segmentation_node(plan: Plan, auxiliary: AuxiliaryImage, settings: Settings) -> Node:
     alignment = plan.segmentation_alignment
     tables = [settings.label_table, auxiliary.table if auxiliary.kind == "labels" else None]
-    read = [*_files(auxiliary, alignment), *filter(None, tables)]
+    read = [*resampled_files(auxiliary, alignment), *filter(None, tables)]
     interface = ImportSegmentation(
         auxiliary=auxiliary,
         alignment=alignment,
@@ -308,11 +307,6 @@ def _init_segmentation_node(plan: Plan, auxiliary: AuxiliaryImage, settings: Set
         in_files=[str(path) for path in read],
     )
     return Node(interface, name="segmentation", mem_gb=import_gb(plan, auxiliary, alignment))
-
-
-def _files(auxiliary: AuxiliaryImage | None, alignment: Alignment) -> list[Path]:
-    """List the files of a mask, segmentation or ``|B1+|`` map and of its transforms."""
-    return [*(auxiliary.paths if auxiliary else ()), *(step.path for step in alignment.steps)]
 
 
 def _init_tissue_classes_node(

@@ -10,7 +10,8 @@ from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.run_records import LOGS, Failure
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.acquisition import write_node_name
-from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf, run_name
+from bids_qcm.workflows.base import init_bids_qcm_wf
+from bids_qcm.workflows.names import acquisition_wf_name, run_name
 from bids_qcm.workflows.running import Monitor, crash_reports, run_workflow
 
 LOGGER = logging.getLogger("bids_qcm")

@@ -21,8 +21,8 @@ interface_level = {level}
 """
 
 
-# Thread limits of linear algebra libraries and OpenMP. The loops of this package and of scipy get
-# their number of threads as an argument of each call.
+# Environment variables that limit the threads of linear algebra libraries and OpenMP. The loops of
+# this package and of scipy get the number of threads as an argument.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -90,7 +90,7 @@ def share_compiled_code(settings: Settings) -> None:
             try:
                 copy.rename(cache)
             except OSError:
-                # another run with the same work directory may have made the copy meanwhile
+                # in the meantime, another run with the same work directory may have made the copy
                 if not cache.exists():
                     raise
     os.environ["NUMBA_CACHE_DIR"] = str(cache)
@@ -149,7 +149,8 @@ def execution_options(settings: Settings) -> dict[str, str]:
         "create_report": "false",
         "crashfile_format": "txt",
         "crashdump_dir": str(settings.output_dir / "logs"),
-        # Interval in s at which nipype looks for finished nodes. A scheduler is asked less often.
+        # Interval in s at which nipype checks for finished nodes. Schedulers are queried less
+        # often.
         "poll_sleep_duration": "0.05" if settings.plugin_file is None else "2",
         "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
     }

@@ -60,7 +60,7 @@ def _seconds_of_b1(plan: Plan) -> float:
 
 
 def _seconds_per_voxel(plan: Plan, settings: Settings, name: str) -> float:
-    """Return the processor time of a method in s for each voxel of the mask."""
+    """Return the processor time of a method in s per voxel of the mask."""
     method = METHODS[name]
     return form_of(method).seconds_per_voxel(
         method,

@@ -14,14 +14,14 @@ from tempfile import TemporaryFile
 from bids_qcm.bids.errors import OutputError
 from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import Settings
-from bids_qcm.workflows.base import acquisition_wf_name, run_name
 from bids_qcm.workflows.configuration import require_private
+from bids_qcm.workflows.names import acquisition_wf_name, run_name
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# If the file system has no locks, a run renews the time of its lock files at this interval, s. A
-# lock file that is older than the second number belongs to a killed run. The large difference
-# allows for the clocks of different machines.
+# If the file system does not support locks, a run updates the modification time of its lock files
+# at the first interval, s. A lock file that is older than the second interval belongs to a killed
+# run. The large difference allows for the clocks of different machines.
 _RENEWAL_INTERVAL = 10
 _ABANDONED = 300
 
@@ -87,7 +87,7 @@ def _lock(path: Path, stack: ExitStack) -> bool:
 
 
 def _create(path: Path, stack: ExitStack) -> bool:
-    """Create a file and renew its time until the stack ends; return False if another run does.
+    """Create a file and keep its time current until the stack ends; return False if it exists.
 
     Creating a file that must not exist is atomic on all network file systems.
     """

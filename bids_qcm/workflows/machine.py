@@ -29,7 +29,7 @@ def _cgroup_limits(root: Path, own_groups: Path) -> Iterator[int]:
     """Yield the memory limits in bytes of the process's control group and its parent groups."""
     try:
         lines = own_groups.read_text().splitlines()
-    except OSError:  # not on Linux
+    except OSError:  # the file exists only on Linux
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)

@@ -11,17 +11,17 @@ from bids_qcm.settings import Settings
 from bids_qcm.workflows.machine import available_memory_gb
 
 SCHEDULER_MARGIN = 1.5
-"""Safety factor on the memory requested from a scheduler, which kills jobs that need more.
+"""Safety factor on the memory requested from a scheduler, which kills jobs that exceed it.
 
 Estimates are accurate to 30 %.
 """
 
-# nipype also uses 90 % of the machine's memory by default
+# Default of --mem, relative to the machine's memory; nipype has the same default.
 _SHARE_TO_USE = 0.9
 
-# Constants of a linear model of a node's peak memory: GB of the process itself, plus bytes for each
-# voxel. The form of a method has the bytes of its reconstruction. The model agrees within 30 % with
-# the peaks measured on heads with 1 and 2 mm voxels.
+# Constants of a linear model of a node's peak memory: GB of the process itself, plus bytes per
+# voxel. The bytes per voxel of a reconstruction are defined with the form of its method. The model
+# agrees within 30 % with the peaks measured on heads with 1 and 2 mm voxels.
 _COPYING_GB = 0.14
 _PHI0_GB = 0.17
 _PHI0_BYTES = 60
@@ -41,7 +41,7 @@ _B1_BYTES = 55
 _TISSUE_CLASSES_GB = 0.39
 _TISSUE_CLASSES_BYTES = 86
 
-# Bytes for each voxel while the planning reads both images of an echo and finds their value range.
+# Bytes per voxel while planning reads both images of an echo and finds their value range.
 _READING_BYTES = 24
 
 

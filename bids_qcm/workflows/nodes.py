@@ -1,7 +1,8 @@
 """Nodes that verify their cached results before they use them."""
 
-import hashlib
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from nipype.pipeline import engine
 
 from bids_qcm.bids.derivatives import write_json
 from bids_qcm.bids.errors import OutputError
+from bids_qcm.bids.fingerprints import checksum
 
 _CHECKSUMS = "checksums.json"
 
@@ -17,10 +19,11 @@ _CHECKSUMS = "checksums.json"
 class Node(engine.Node):
     """nipype node that computes again if a file of its cached result is damaged.
 
-    nipype compares only the inputs with the cache. It would use an output file with other content,
-    and fail on every run if the pickle of the result cannot be read. Here the node writes the
-    checksums of all files in its folder when it has run. Before the next run, before nipype reads
-    any of these files, a folder whose files differ from the checksums is deleted.
+    nipype compares only the inputs with the cache. It would use an output file whose content has
+    changed, and it would fail on every run if the pickle of the result could not be read. After
+    each run, this node therefore writes the checksums of all files in its folder. At the start of
+    the next run, before nipype reads any of these files, the node deletes the folder if a file does
+    not match its checksum.
     """
 
     def run(self, updatehash: bool = False) -> InterfaceResult:
@@ -42,14 +45,14 @@ class Node(engine.Node):
         if folder.exists() and not _is_intact(folder):
             shutil.rmtree(folder)
         result = super().run(updatehash)
-        # if the cached result was used, the checksums are still there
+        # the checksums still exist if the cached result was used
         if not (folder / _CHECKSUMS).exists():
             write_json(folder / _CHECKSUMS, _checksums(folder))
         return result
 
 
 def _is_intact(folder: Path) -> bool:
-    """Whether the files in a folder are those whose checksums were written."""
+    """Whether the files in a folder match the stored checksums."""
     try:
         return bool(json.loads((folder / _CHECKSUMS).read_bytes()) == _checksums(folder))
     except (OSError, ValueError):
@@ -62,7 +65,7 @@ def _checksums(folder: Path) -> dict[str, str]:
     Raises
     ------
     OSError
-        If the folder contains anything else than files that can be read.
+        If the folder contains anything other than readable files.
     """
     names = sorted(path.name for path in folder.iterdir() if path.name != _CHECKSUMS)
     return {name: _checksum(folder / name) for name in names}
@@ -70,6 +73,5 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 def _checksum(path: Path) -> str:
     if path.is_symlink():
-        raise OSError(f"{path} is a link")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return checksum(path)

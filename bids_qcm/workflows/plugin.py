@@ -33,15 +33,14 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
     sets a flag, and the run ends before the next node starts.
     """
 
-    _taskid: int  # nipype's number of the last task
+    _taskid: int  # nipype's number of the most recent task
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args)
         self.pool.shutdown(wait=False)
         self._context = multiprocessing.get_context(self.plugin_args.get("mp_context"))
         self._idle: list[Worker] = []
-        # by task number: the worker of a running task, and the error of a task whose worker was
-        # killed
+        # workers of running tasks, and errors of tasks whose workers were killed, by task number
         self._running: dict[int, Worker] = {}
         self._killed: dict[int, WorkerKilledError] = {}
         self._to_retry: deque[int] = deque()
@@ -63,8 +62,8 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
 
     def run(self, graph: "DiGraph[Node]", config: dict[str, Any], updatehash: bool = False) -> None:
         """Run all nodes, and end all workers even after an error."""
-        # nipype collects garbage before each poll of the jobs. The objects that exist now stay
-        # until the end, so the garbage collector can skip them.
+        # nipype runs the garbage collector before each poll of the jobs. The objects that exist now
+        # remain until the end, so the garbage collector can skip them.
         gc.freeze()
         try:
             super().run(graph, config, updatehash=updatehash)
@@ -98,7 +97,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         self._running[taskid] = worker
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
-        if taskid not in self._running:  # the task waits for its second attempt
+        if taskid not in self._running:  # waiting for the second attempt
             return None
         try:
             result = self._running[taskid].result()
@@ -136,7 +135,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         self, jobid: int, graph: "DiGraph[Node]", result: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         if result is not None:
-            # the monitor reads the traceback before nipype sets it
+            # set the traceback here, because the monitor reads it before nipype sets it
             self.procs[jobid]._traceback = result["traceback"]
         cleaned: dict[str, Any] = super()._clean_queue(jobid, graph, result)
         return cleaned
@@ -145,7 +144,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         try:
             crash_file: str = super()._report_crash(node, result)
             return crash_file
-        except OSError as error:  # for example, the disk is full
+        except OSError as error:  # for example, because the disk is full
             LOGGER.warning("a crash report could not be written: %s", error)
             return None
 

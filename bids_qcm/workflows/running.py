@@ -38,7 +38,7 @@ PRELOADED = [
 _OWN_PLUGINS = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": ResourceSLURMPlugin}
 _CLASS_OF_INPUT_ERROR = re.compile(rf"{re.escape(InputError.__module__)}\.\w+: ")
 
-# Arguments of nipype's plugins, whose type nipype does not check.
+# Plugin arguments whose types nipype does not check.
 _NUMBERS = ("n_procs", "memory_gb", "max_jobs", "max_tries", "retry_timeout", "max_jobname_len")
 _TEXTS = ("sbatch_args", "qsub_args", "template", "jobid_re", "scheduler", "mp_context")
 
@@ -256,7 +256,7 @@ def _error_of(node: Node) -> str:
     try:
         traceback = getattr(node, "_traceback", None) or node.result.runtime.traceback
         last = "".join(traceback).strip().splitlines()[-1].strip()
-        # the class name adds nothing to the message of an InputError
+        # remove the class name of an InputError, because its message is sufficient
         return _CLASS_OF_INPUT_ERROR.sub("", last, count=1)
     except (AttributeError, TypeError, OSError, IndexError):
         return (

@@ -1,4 +1,4 @@
-"""Signal handler with which worker processes exit."""
+"""Signal handler that ends worker processes."""
 
 import signal
 from types import FrameType

@@ -52,7 +52,7 @@ class Worker:
         except (OSError, EOFError) as error:
             raise InputError(
                 "ulimit -u",
-                f"lets this user start no further process ({error})",
+                f"prevents this user from starting another process ({error})",
                 "raise the limit, lower --nprocs, or end other processes of this user",
             ) from error
         theirs.close()
@@ -111,8 +111,8 @@ def _serve(connection: Connection, folder: str) -> None:
         try:
             connection.send(run_node(node, updatehash, taskid))
         except Exception as error:
-            # After a failure, nipype's run_node reads the result file, which may not exist. That
-            # second error would hide the first, which is its context.
+            # After a failure, nipype's run_node reads the result file, which may not exist. This
+            # second error would hide the original error, which is its context.
             lines = traceback.format_exception(error.__context__ or error)
             connection.send({"result": None, "traceback": lines, "taskid": taskid})
 

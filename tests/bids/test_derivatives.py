@@ -42,7 +42,7 @@ def test_dataset_files(tmp_path):
     assert description["DatasetLinks"] == {"raw": "../../my%20data", "seg": "../../seg"}
     assert description["SourceDatasets"] == [{"URL": "../../my%20data"}, {"URL": "../../seg"}]
     ignored = (output / ".bidsignore").read_text().splitlines()
-    assert {"*_condmap.*", "*_phi0map.*", "*_part-mag_desc-preproc_*.*", "figures"} <= set(ignored)
+    assert {"*_condmap.*", "*_phi0map.*", "*_part-mag_desc-preproc_*", "figures"} <= set(ignored)
     assert not any("mask" in pattern or "dseg" in pattern for pattern in ignored)
 
 

@@ -199,7 +199,7 @@ def test_phase_units_that_are_given(dataset, plan, phase_values):
 
 
 def test_a_contradiction_of_the_units_is_a_warning(dataset, plan):
-    dataset.pair(Units=None)
+    dataset.pair(Units="mrad")
     (warning,) = plan().warnings
     assert warning.startswith("sub-01_part-phase_T2w.nii.gz: ")
     assert "the values fill a cycle in rad: taken as rad" in warning
@@ -452,7 +452,12 @@ def test_a_single_gradient_echo_is_a_warning(dataset, plan, name, sequence, warn
     assert all("off-resonance" in warning for warning in warnings)
 
 
-@pytest.mark.parametrize("times", [(0.005, 0.01), (0,)])
+def test_a_full_cycle_of_radians_needs_no_units(dataset, plan):
+    dataset.pair(Units=None)
+    assert plan().warnings == ()
+
+
+@pytest.mark.parametrize("times", [(0.005, 0.01), (0,), (7e-5,)])
 def test_no_warning_without_off_resonance_effects(dataset, plan, times):
     echoes(dataset, *times)
     assert plan().warnings == ()

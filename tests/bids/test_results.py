@@ -241,3 +241,21 @@ def test_a_map_of_an_older_version_has_no_verdict(out, add):
     add("sub-01_desc-laplacian_condmap.nii.gz")
     (result,) = find_results(out, "sub-01")
     assert result.verdicts == {"laplacian": None}
+
+
+@pytest.mark.parametrize(("higher", "colour"), [(0.8, "green"), (1.0, "amber")])
+def test_neglecting_b1_explains_a_part_of_the_disagreement(out, add_map, higher, colour):
+    verdict = {"Verdict": "green", "VerdictReasons": []}
+    add_map("integral", verdict, whole_mask=higher)
+    add_map("inversion", verdict | {"B1Map": "model"}, whole_mask=0.5)
+    (result,) = find_results(out, "sub-01")
+    assert result.verdicts["integral"].colour == colour
+
+
+def test_methods_are_compared_with_those_that_use_b1_alike(out, add_map):
+    add_map("laplacian", {"B1Map": "none"}, whole_mask=1.0)
+    add_map("integral", {}, whole_mask=0.8)
+    add_map("inversion", {"B1Map": "measured"}, whole_mask=0.4)
+    (result,) = find_results(out, "sub-01")
+    expected = {"laplacian": 0.25, "integral": 0.2, "inversion": 0.5 / 0.9}
+    assert result.disagreements == pytest.approx(expected)

@@ -87,5 +87,5 @@ def test_a_worker_that_cannot_be_started():
     context = Context()
     context.Process = Process
     context.Pipe = lambda: (None, None)
-    with pytest.raises(limits.InputError, match="lets this user start no further process"):
+    with pytest.raises(limits.InputError, match="prevents this user from starting another process"):
         Worker(context)

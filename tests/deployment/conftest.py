@@ -1,4 +1,4 @@
-"""What the tests of containers and schedulers share."""
+"""Fixtures for the tests of containers and schedulers."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from tests.deployment.helpers import LABELS, OPTIONS, USER, run
 
 @pytest.fixture(scope="session")
 def image():
-    """The image's tag."""
+    """Tag of the image."""
     tag = os.environ.get("BIDS_QCM_IMAGE", f"bids-qcm:{__version__}")
     if not shutil.which("docker") or run("docker", "image", "inspect", tag, check=False).returncode:
         pytest.skip(f"no Docker engine that has the image {tag} (make image)")
@@ -22,7 +22,7 @@ def image():
 
 @pytest.fixture(scope="session")
 def sif():
-    """The image as a file of Apptainer."""
+    """The image as an Apptainer file."""
     path = Path(os.environ.get("BIDS_QCM_SIF", "build/bids-qcm.sif")).resolve()
     if not shutil.which("apptainer") or not path.exists():
         pytest.skip(f"no Apptainer, or no {path} (make sif)")
@@ -31,7 +31,7 @@ def sif():
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory, add_phantom):
-    """A dataset of two participants, which everybody may read."""
+    """A dataset of two participants that all users can read."""
     folder = tmp_path_factory.mktemp("dataset")
     folder.chmod(0o755)
     for seed, label in enumerate(LABELS):
@@ -45,7 +45,7 @@ def make_folder(tmp_path_factory):
 
     def make(name, user=USER):
         folder = tmp_path_factory.mktemp(name)
-        # others than its owner may come here
+        # allow other users to enter this folder
         for parent in (tmp_path_factory.getbasetemp(), tmp_path_factory.getbasetemp().parent):
             parent.chmod(0o755)
         os.chown(folder, user, user)
@@ -56,7 +56,7 @@ def make_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def installed_maps(phantoms, tmp_path_factory):
-    """The derivative dataset that the app makes as it is installed here."""
+    """The derivative dataset that the locally installed app writes."""
     folder = tmp_path_factory.mktemp("installed")
     command = Path(sys.executable).with_name("bids-qcm")
     run(command, phantoms, folder / "maps", "participant", *OPTIONS, "-w", folder / "work")

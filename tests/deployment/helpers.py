@@ -1,4 +1,4 @@
-"""Running things elsewhere, and looking at what they left."""
+"""Run commands in other environments, and check their outputs."""
 
 import json
 import os
@@ -39,19 +39,20 @@ def assert_same_bytes(dataset, reference):
 def assert_close(dataset, reference, tolerance):
     """Check that two derivative datasets have the same conductivity.
 
-    The tolerance is in S/m; where noise moves a voxel by more than 1 S/m, it is a part of that.
+    The tolerance is in S/m. Where the noise standard deviation exceeds 1 S/m, the tolerance is
+    relative to the noise standard deviation.
     """
     assert images(dataset) == images(reference) != []
     for path in (path for path in images(reference) if "_condmap." in path.name):
         found, expected = (nib.load(root / path).get_fdata() for root in (dataset, reference))
         noise = nib.load(reference / str(path).replace("_condmap", "_condstd")).get_fdata()
-        # NaN, as in voxels that could not be computed, is equal to NaN only
+        # invalid voxels are NaN, and NaN must agree with NaN
         limit = tolerance * np.maximum(noise, 1)
         np.testing.assert_array_less(np.abs(found - expected), limit, err_msg=str(path))
 
 
 def assert_whole(dataset):
-    """Check that every file can be read to its end, and that none is left from writing."""
+    """Check that all files can be read completely, and that no temporary file is left."""
     for path in filter(Path.is_file, dataset.rglob("*")):
         assert path.name == ".bidsignore" or not path.name.startswith("."), path
         if path.name.endswith(".nii.gz"):
@@ -62,6 +63,6 @@ def assert_whole(dataset):
 
 
 def container_of(dataset):
-    """Give the container that a derivative dataset says it is from."""
+    """Return the container that the description of a derivative dataset names."""
     description = json.loads((dataset / "dataset_description.json").read_text())
     return description["GeneratedBy"][0]["Container"]

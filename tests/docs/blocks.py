@@ -1,4 +1,4 @@
-"""The blocks of code in the documentation."""
+"""Code blocks in the documentation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ class Block:
     line : int
     language : str
     remark : str
-        What stands after the language: why the block is not run.
+        Text after the language: the reason why the block is not run.
     text : str
     """
 
@@ -34,7 +34,7 @@ class Block:
 
 
 def blocks(page, language):
-    """List the blocks of a page that are in a language."""
+    """List the code blocks of a page in a language."""
     found = []
     for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
         if token.type == "fence":

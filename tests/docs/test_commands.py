@@ -1,4 +1,4 @@
-"""What the documentation tells to type works, as it stands there, on a 4 mm phantom."""
+"""The commands in the documentation work as written, on a 4 mm phantom."""
 
 import json
 import os
@@ -20,7 +20,7 @@ NOT_RUN = [block for block in SHELL if block.remark]
 
 
 def typed(page, language):
-    """Give the text of the blocks of a page that are run."""
+    """Return the text of the blocks of a page that are run."""
     return [block.text for block in blocks(page, language) if not block.remark]
 
 
@@ -28,7 +28,7 @@ TYPED = [page for page in PAGES if typed(page, "sh") or typed(page, "python")]
 PARSERS = {"bids-qcm": build_parser, "bids-qcm-phantom": build_phantom_parser}
 BIN = Path(sys.executable).parent
 
-# the phantom's voxels are larger than the published radii are for
+# the voxels of the phantom are too large for the published radii
 SHIMS = {
     "bids-qcm-phantom": '[ "$1" = create ] && set -- "$@" --resolution 4',
     "bids-qcm": 'case "$*" in *group*|*radius*|*version*) ;; '
@@ -37,7 +37,7 @@ SHIMS = {
 
 
 def commands(block):
-    """Give each of our commands in a block: its name and arguments."""
+    """Yield the name and the arguments of each command of this package in a block."""
     for line in block.text.replace("\\\n", " ").splitlines():
         for words in (shlex.split(part, comments=True) for part in re.split(r"&&|;", line)):
             for position, word in enumerate(words):
@@ -63,7 +63,7 @@ def test_parsers_read_what_is_not_run(block, tmp_path, monkeypatch):
     for name, arguments in commands(block):
         if arguments == ["--version"]:
             continue
-        # the parser wants files and folders that only the reader has
+        # the parser requires files and folders that only the reader has
         given = [re.sub("^((?:[a-z]+=)?)(/path/to/.+)$", rf"\1{tmp_path}", a) for a in arguments]
         for file in (one for one in given if one.endswith((".tsv", ".yml"))):
             Path(file).touch()
@@ -100,7 +100,7 @@ def test_yaml_is_read(block):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where a reader types."""
+    """The working directory of a reader."""
     return tmp_path_factory.mktemp("reader")
 
 

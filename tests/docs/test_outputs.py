@@ -1,4 +1,4 @@
-"""The tables of the page on outputs are those of the code."""
+"""The tables of the page on outputs agree with the code."""
 
 import ast
 import runpy

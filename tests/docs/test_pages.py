@@ -1,4 +1,4 @@
-"""What the pages list is what the app has."""
+"""The lists on the pages agree with the app."""
 
 import doctest
 import importlib
@@ -18,7 +18,7 @@ WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.
 
 
 def tables(page):
-    """Give the rows of all tables of a page, as lists of plain text."""
+    """Return the rows of all tables of a page, as lists of plain text."""
     tokens = MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8"))
     rows = []
     for token, following in zip(tokens, [*tokens[1:], None], strict=True):

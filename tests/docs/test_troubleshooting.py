@@ -1,4 +1,4 @@
-"""The page on troubleshooting has every message, and none that the app no longer says."""
+"""The page on troubleshooting lists exactly the messages of the app."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ from bids_qcm.bids import errors
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "troubleshooting.md"
 
-# what stands for a value that the message names
+# placeholder for a value in a message
 VALUE = "…"
 
 # after the file that is meant, these have the problem, and then the remedy
@@ -25,7 +25,7 @@ CALLED = ("LOGGER.error", "LOGGER.exception", "LOGGER.warning", "parser.error", 
 
 
 def message(node, assigned):
-    """Give the text of an expression with VALUE for what is not constant, or "" if all of it is."""
+    """Return the text of an expression with VALUE in place of its variable parts."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -37,7 +37,7 @@ def message(node, assigned):
 
 
 def said(module):
-    """List what a module says when it raises, fails or logs."""
+    """List the messages that a module raises, reports or logs."""
     tree = ast.parse(module.read_text(encoding="utf-8"))
     assigned = {
         node.targets[0].id: node.value
@@ -72,7 +72,7 @@ MESSAGES = {tidy(text) for module in MODULES for text in said(module) if is_mess
 
 @pytest.fixture(scope="module")
 def explained():
-    """The messages that the page explains: code at the start of a table's row."""
+    """The messages that the page explains: the code at the start of each table row."""
     tokens = MarkdownIt().enable("table").parse(PAGE.read_text(encoding="utf-8"))
     cells = (
         inline.children[0].content

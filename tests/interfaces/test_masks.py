@@ -16,7 +16,7 @@ ORIGINS = ("derivative", "T1w", "template", "signal")
 
 @pytest.fixture
 def make_mask(ball, tmp_path, monkeypatch):
-    """Run the interface on the ball, whose few ml of signal are not a head."""
+    """Run the interface on the ball, which is too small for a head."""
     monkeypatch.chdir(tmp_path)
 
     def make_mask(*origins, path=None, **options):
@@ -89,7 +89,7 @@ def test_the_next_origin_is_tried_after_a_failure(make_mask, ball, expected):
     told = "; ".join(outputs.metadata["Warnings"]) if expected else outputs.metadata["MaskNote"]
     assert "t1w.nii: cannot be segmented" in told
     assert "ml of signal, less than the" in told
-    # Without a reason to expect a head, there is nothing to warn of.
+    # There is no warning, because nothing suggests that the object is a head.
     assert bool(outputs.provenance["Warnings"]) is expected
 
 

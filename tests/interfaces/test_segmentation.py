@@ -55,7 +55,7 @@ def test_provenance_of_the_segmentation(segmentation, ball):
     assert told["Coregistration"] == "rigid"
     volume = (ball.labels == 1).sum() * 3 / 1000
     assert told["TissueVolumes"]["Gray Matter"] == pytest.approx(volume, abs=0.01)
-    # the ball is no head
+    # the ball is not a head
     assert [warning.split(" ml of ")[1].split(" in")[0] for warning in told["Warnings"]] == [
         "Gray Matter",
         "White Matter",

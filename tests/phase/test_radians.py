@@ -114,6 +114,7 @@ def test_a_filled_cycle_of_radians_overrides_units():
     got, recognised = radians(WRAPPED, 1, 0, units="mrad")
     np.testing.assert_allclose(got, WRAPPED, rtol=1e-6)
     assert "'mrad'" in recognised.warning
+    assert radians(WRAPPED, 1, 0)[1].warning is None
 
 
 @pytest.mark.parametrize("units", [None, "deg", "rad"])

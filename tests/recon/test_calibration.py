@@ -16,7 +16,7 @@ from bids_qcm.recon import METHODS, reconstruct
 
 pytestmark = pytest.mark.slow
 
-# inversions have a test of their own
+# inversions have a separate test
 LOCAL = [name for name, method in METHODS.items() if method.form in ("laplacian", "integral")]
 REALISATIONS = 40
 SNR = 50

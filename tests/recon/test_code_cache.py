@@ -1,4 +1,4 @@
-"""Machine code on disk is read by processes that have the same sources, and by no others."""
+"""Machine code on disk is only read by processes with the same sources."""
 
 import ast
 import os

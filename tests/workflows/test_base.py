@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from bids_qcm.bids.acquisitions import group_acquisitions
-from bids_qcm.workflows.base import acquisition_wf_name, init_bids_qcm_wf
+from bids_qcm.workflows.base import init_bids_qcm_wf
+from bids_qcm.workflows.names import acquisition_wf_name
 
 
 def wf_names(*names):

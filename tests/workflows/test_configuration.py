@@ -12,7 +12,7 @@ from bids_qcm.workflows import configuration
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
-    # what the code sets in os.environ is gone after the test
+    # restore os.environ after the test
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
 
@@ -58,7 +58,7 @@ def test_nipype_reads_no_file_in_the_current_folder(settings, tmp_path, hostile_
 
 @pytest.fixture
 def hostile_folder(tmp_path):
-    """A home and current folder whose nipype.cfg are of other projects."""
+    """A home folder and a current folder with the nipype.cfg of other projects."""
     folder = tmp_path / "hostile"
     for place in (folder, folder / ".nipype"):
         place.mkdir()
@@ -88,12 +88,12 @@ def test_every_library_of_a_new_process_has_the_threads_asked_for(settings):
 
 @pytest.fixture
 def numba_cache(tmp_path, monkeypatch):
-    """numba's cache, as a container has it."""
+    """A numba cache like the cache in the container."""
     cache = tmp_path / "cache"
     (cache / "recon").mkdir(parents=True)
     (cache / "recon" / "loop.nbc").write_text("code")
     os.environ["NUMBA_CACHE_DIR"] = str(cache)
-    # the superuser may write anywhere
+    # the superuser can write anywhere
     monkeypatch.setattr(os, "access", lambda path, mode: path != cache)
     return cache
 

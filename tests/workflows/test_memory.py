@@ -19,7 +19,7 @@ from tests import segmentation_trees
 
 @pytest.fixture
 def big(make_plans, settings):
-    """A plan as of a grid of so many voxels."""
+    """A plan with a grid of the given number of voxels."""
 
     def big(n_voxels, n_echoes=1, **options):
         (plan,) = make_plans(settings(methods=("laplacian", "integral"), **options))
@@ -77,7 +77,7 @@ def test_the_limit(settings):
 
 
 class MeasuringPlugin(SurvivingMultiProcPlugin):
-    """Runs each node in a process of its own, and takes down its peak."""
+    """Plugin that runs each node in a separate process, and records its peak memory."""
 
     def __init__(self, plugin_args):
         super().__init__(plugin_args)

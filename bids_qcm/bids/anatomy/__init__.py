@@ -1,1 +1,1 @@
-"""The images that go with an acquisition: find them, align them to the phase, and read them."""
+"""Auxiliary images of an acquisition: find them, align them to the phase, and read them."""

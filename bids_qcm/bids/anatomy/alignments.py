@@ -82,6 +82,13 @@ class Alignment:
         return names or None
 
 
+def resampled_files(auxiliary: AuxiliaryImage | None, alignment: Alignment) -> list[Path]:
+    """Return the files of an image that is resampled, and of its transforms; empty for None."""
+    if auxiliary is None:
+        return []
+    return [*auxiliary.paths, *(step.path for step in alignment.steps)]
+
+
 def plan_alignment(
     auxiliary: AuxiliaryImage,
     acquisition: Acquisition,
@@ -91,13 +98,13 @@ def plan_alignment(
 ) -> tuple[Alignment, list[str]]:
     """Return the alignment of an image to the grid of an acquisition's phase.
 
-    The first possible alignment is taken:
+    The first possible alignment is used:
 
     1. No resampling, if the image is in the grid of the phase.
-    2. By the headers, if the image is in the coordinates of the phase.
-    3. By transforms to a space that is named after the acquisition's suffix, such as ``T2w``.
-    4. By transforms to the participant's anatomy, if needed, and from there to the phase by the
-       method that `settings` select.
+    2. The image headers, if the image is in the coordinates of the phase.
+    3. Transforms to a space with the name of the acquisition's suffix, such as ``T2w``.
+    4. Transforms to the participant's anatomy, if needed, followed by the alignment of the anatomy
+       with the phase that `settings` select.
 
     Parameters
     ----------

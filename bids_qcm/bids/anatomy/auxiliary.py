@@ -1,4 +1,4 @@
-"""The images that go with an acquisition: segmentation, mask, T1w image and ``|B1+|`` map."""
+"""Auxiliary images of an acquisition: segmentation, mask, T1w image and ``|B1+|`` map."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +30,7 @@ def named_space(label: str) -> str:
 
 @dataclass(frozen=True)
 class AuxiliaryImage:
-    """A segmentation, mask, T1w image or ``|B1+|`` map that goes with an acquisition.
+    """An auxiliary image of an acquisition: segmentation, mask, T1w image or ``|B1+|`` map.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class AuxiliaryImage:
     dataset : Path
         Folder of the dataset that contains the files.
     kind : {"labels", "probabilities", "mask", "t1w", "b1"}
-        Content of the files. The kind ``t1w`` is an image that is not segmented yet.
+        Content of the files. The kind ``t1w`` is a T1w image that must be segmented first.
     space : str
         Coordinate space of the files: `NATIVE` for the participant's own anatomy, `SCANNER` for
         the coordinates of the phase, or the label of a template.
@@ -67,8 +67,9 @@ class AuxiliaryImage:
     def table(self) -> Path | None:
         """Label table of a segmentation by the BIDS inheritance principle; None without a table.
 
-        The table is a TSV file with the segmentation's suffix and no entity that the segmentation
-        lacks. The nearest folder counts, from the segmentation's own folder up to the dataset's.
+        The table is a TSV file with the suffix of the segmentation, and all its entities occur in
+        the name of the segmentation. The search starts in the folder of the segmentation and ends
+        in the folder of the dataset; the first table is used.
         """
         own, suffix = parse_name(self.path.name)
         folders = [self.path.parent, *self.path.parent.parents]

@@ -1,4 +1,4 @@
-"""The derivative datasets that an acquisition may use, and the choice between them."""
+"""List the derivative datasets, and choose the datasets to search for each kind of image."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,19 +20,19 @@ RAW = "raw"
 def derivative_datasets(
     bids_dir: Path, given: Sequence[tuple[str, Path]], output_dir: Path
 ) -> dict[str, Path]:
-    """Return the derivative datasets to search by name, the given datasets first.
+    """Return the derivative datasets to search, by name; the given datasets come first.
 
     Parameters
     ----------
     bids_dir : Path
         Raw dataset. The datasets in its ``derivatives`` folder are added. They are recognised by
-        their ``dataset_description.json``, or by a segmentation of software in the table of
-        sources, such as FreeSurfer.
+        their ``dataset_description.json``, or by files of other software in the table of
+        segmentation sources, such as FreeSurfer.
     given : sequence of (str, Path)
         Name and folder of each given dataset. An empty name stands for the folder's name.
     output_dir : Path
-        Output folder, which is left out. Every other output of this app is left out too, because
-        its segmentations are copies.
+        Output folder, which is excluded. All other outputs of this app are excluded too, because
+        their segmentations are copies.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def segmentation_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Pat
     Raises
     ------
     InputError
-        If there is no dataset of that name.
+        If there is no dataset with that name.
     """
     return _choose("--segmentation", wanted, ("auto",), ("t1w", "none"), datasets)
 
@@ -96,7 +96,7 @@ def mask_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Path]:
     Raises
     ------
     InputError
-        If there is no dataset of that name.
+        If there is no dataset with that name.
     """
     return _choose("--mask", wanted, ("auto", "brain"), ("signal",), datasets)
 
@@ -121,7 +121,7 @@ def b1_datasets(wanted: str, bids_dir: Path, datasets: Mapping[str, Path]) -> li
     Raises
     ------
     InputError
-        If there is no dataset of that name.
+        If there is no dataset with that name.
     """
     return _choose("--b1", wanted, ("auto",), ("model", "none"), {RAW: bids_dir, **datasets})
 

@@ -10,7 +10,7 @@ from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.b1_maps import read_declared
 from bids_qcm.bids.anatomy.search import (
-    b1_maps_of_others,
+    b1_maps_for_other_images,
     find_b1_map,
     find_mask,
     find_segmentation,
@@ -313,9 +313,11 @@ class Finder:
         return ("model",) if helps else ()
 
     def _measured_b1(self, datasets: Sequence[Path]) -> FoundB1 | None:
-        of_others = self.settings.b1 != "auto"
+        allow_unintended = self.settings.b1 != "auto"
         filters = self.settings.b1_filters
-        found = find_b1_map(self.acquisition, self.grid, datasets, filters, of_others=of_others)
+        found = find_b1_map(
+            self.acquisition, self.grid, datasets, filters, allow_unintended=allow_unintended
+        )
         if found is None:
             return None
         declared = read_declared(found)
@@ -326,7 +328,7 @@ class Finder:
 
     def _unused_b1_maps(self, datasets: Sequence[Path]) -> tuple[str, ...]:
         """Return a warning that lists the maps intended for other images, if there are any."""
-        others = ", ".join(p.name for p in b1_maps_of_others(self.acquisition, datasets))
+        others = ", ".join(p.name for p in b1_maps_for_other_images(self.acquisition, datasets))
         if not others:
             return ()
         return (
@@ -383,7 +385,7 @@ class Finder:
         return Found(found, alignment, "", (warning, *warnings))
 
     def _check(self, found: AuxiliaryImage, alignment: Alignment, mask: Found) -> None:
-        """Check the labels of a segmentation, and its position unless a registration decides it."""
+        """Check the labels of a segmentation, and its position unless it will be registered."""
         labels, _ = read_tissues(found, self.settings.label_table)
         if alignment.coreg not in (None, "header"):
             for step in alignment.steps:

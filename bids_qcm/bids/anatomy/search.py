@@ -57,8 +57,8 @@ def find_segmentation(
     """Return the best segmentation for an acquisition.
 
     Segmentations of the same session are preferred to segmentations without a session. A
-    segmentation of another participant is never taken, and a segmentation of another session only
-    if `filters` ask for that session. The first dataset with a segmentation of the session is
+    segmentation of another participant is never used. A segmentation of another session is used
+    only if `filters` select that session. The first dataset with a segmentation of the session is
     used. If it has several, they are compared by these criteria, in this order:
 
     1. Grid and space: the grid of the phase, the participant's own space, a template space.
@@ -139,7 +139,7 @@ def find_b1_map(
     datasets: Sequence[Path],
     filters: Mapping[str, Any],
     *,
-    of_others: bool = False,
+    allow_unintended: bool = False,
 ) -> AuxiliaryImage | None:
     """Return the best measured ``|B1+|`` map: ``fmap/*_TB1map`` of the same session.
 
@@ -151,8 +151,8 @@ def find_b1_map(
     ----------
     acquisition, grid, datasets, filters
         As in :func:`find_segmentation`. The datasets may include the raw dataset.
-    of_others : bool
-        Whether a map whose ``IntendedFor`` names only other images may be used as the last choice.
+    allow_unintended : bool
+        Whether a map whose ``IntendedFor`` names only other images may be used as a last resort.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def find_b1_map(
             candidate
             for candidate in _b1_maps(dataset, acquisition)
             if passes(candidate.entities, filters)
-            and (of_others or candidate.rank < _B1_RANKS["others"])
+            and (allow_unintended or candidate.rank < _B1_RANKS["others"])
         ]
         if found:
             rank = min(candidate.rank for candidate in found)
@@ -178,7 +178,7 @@ def find_b1_map(
     return None
 
 
-def b1_maps_of_others(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
+def b1_maps_for_other_images(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
     """Return the ``|B1+|`` maps of the session whose ``IntendedFor`` names only other images."""
     return [
         candidate.auxiliary.path
@@ -255,12 +255,12 @@ def _best(
             "leave one, name a dataset that has one with --derivatives, or choose with "
             "--bids-filter-file",
         )
-    _ = first.grid  # raises an error that names the image if it is damaged
+    _ = first.grid  # raises an InputError if the image is damaged
     return first
 
 
 def _is_in_grid(auxiliary: AuxiliaryImage, grid: Grid) -> bool:
-    """Whether an image is in a grid; a damaged image matters only if it is the best candidate."""
+    """Whether an image is in a grid; False if its header cannot be read."""
     try:
         return auxiliary.grid.matches(grid)
     except InputError:
@@ -383,7 +383,7 @@ def _images(
 ) -> Iterator[tuple[Path, dict[str, str]]]:
     """Yield the images in a datatype folder and their entities, including ``suffix``."""
     folders = [f"sub-{subject}"] if session is None else [f"sub-{subject}", f"ses-{session}"]
-    # Such as SynthSeg, which appends _synthseg to the name of its input.
+    # SynthSeg, for example, appends _synthseg to the name of its input.
     appended = {source.suffix for source in SOURCES}
     for path in sorted(visible(dataset.joinpath(*folders, datatype), "*")):
         if path.name.endswith(_EXTENSIONS):

@@ -58,8 +58,8 @@ def label_table(auxiliary: AuxiliaryImage, given: Path | None) -> dict[int, Labe
     Returns
     -------
     dict of int to Label
-        The dataset's table, or the built-in table if the dataset has no table. For a numbering
-        other than that of BIDS, the built-in table overrides the dataset's table.
+        The dataset's table, or the built-in table if the dataset has no table. If the numbering is
+        not the BIDS numbering, the built-in table overrides the dataset's table.
     """
     if given is not None:
         return read_table(given)
@@ -178,7 +178,7 @@ def resample_mask(mask: Volume, grid: Grid, point_map: PointMap | None) -> NDArr
 
 
 def sample_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[np.bool_]:
-    """Read a mask and resample it by nearest neighbour, a fast `import_mask` for checks."""
+    """Read a mask and resample it by nearest neighbour, which is fast and sufficient for checks."""
     sampled = sample_nearest(_read_mask(path), grid.points(), point_map or identity)
     return _not_empty(sampled.reshape(grid.shape), path)
 
@@ -288,7 +288,7 @@ class _Probabilities(NamedTuple):
 
 
 def _read_probabilities(auxiliary: AuxiliaryImage) -> _Probabilities:
-    """Read the tissue probabilities; maps of structures of the same tissue are added."""
+    """Read the tissue probabilities; the maps of all structures of a tissue are summed."""
     grid = auxiliary.grid
     maps: dict[int, NDArray[np.float32]] = {}
     for path in auxiliary.paths:

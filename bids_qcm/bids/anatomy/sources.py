@@ -29,8 +29,8 @@ class Source:
     file : str or None
         File name in the folder ``mri`` of a FreeSurfer subject.
     numbering : str
-        Name of the built-in label table, a TSV file in ``bids_qcm/data``. A dataset's own label
-        table overrides it only if it is `BIDS_LABELS`.
+        Name of the built-in label table, a TSV file in ``bids_qcm/data``. The label table of a
+        dataset overrides only the built-in table `BIDS_LABELS`.
     undescribed : tuple of str
         Patterns of files that identify a dataset of the source, if its datasets have no
         ``dataset_description.json``.
@@ -81,7 +81,7 @@ SOURCES: Sequence[Source] = (
         for file in _FREESURFER_FILES
     ),
 )
-"""Sources of segmentations, best first. Another source is one row here and one label table."""
+"""Sources of segmentations, best first. A new source needs one row here and one label table."""
 
 
 def source_of(entities: Mapping[str, str]) -> Source | None:

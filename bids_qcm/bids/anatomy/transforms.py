@@ -21,7 +21,7 @@ _EXTENSIONS = (*_LINEAR_EXTENSIONS, ".h5")
 _WRITE_AGAIN = "write the transform again"
 
 # A displacement field in double precision at 0.7 mm has 0.5 GB. Displacements compress by a factor
-# of less than ten, and HDF5 does not store values at all that were never written.
+# of less than ten, but HDF5 does not store values that were never written.
 _LARGEST_FIELD = 6e8
 _LARGEST_RATIO = 100
 _SMALL = 4096
@@ -102,7 +102,7 @@ class PointTransform:
     Attributes
     ----------
     matrix : ndarray, shape (4, 4), or None
-        All that is gone through, if it is linear.
+        The whole map as an affine matrix; None if a transform is not linear.
 
     Raises
     ------
@@ -115,9 +115,9 @@ class PointTransform:
         self._transforms = [(read_transform(step.path), step.inverse) for step in steps]
         self.matrix = None
         if all(step.path.suffix in _LINEAR_EXTENSIONS for step in steps):
-            # the corner of the coordinates and a point on each axis
-            corner, *others = self(np.eye(3, 4, k=1).T)
-            self.matrix = from_matvec(np.transpose(others - corner), corner)
+            # the images of the origin and the unit vectors determine an affine map
+            origin, *others = self(np.eye(3, 4, k=1).T)
+            self.matrix = from_matvec(np.transpose(others - origin), origin)
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the mapped points; an array of shape (N, 3) in mm."""
@@ -172,7 +172,8 @@ def read_transform(path: Path) -> _Transform:
 def _check_linear(path: Path) -> None:
     """Check the size of a file with linear transforms."""
     require_content(path)
-    size = path.stat().st_size
+    # a missing file is reported by the reader
+    size = path.stat().st_size if path.exists() else 0
     if size > _LARGEST_LINEAR:
         raise InputError(
             path, f"has {size:.3g} bytes, too many for a linear transform", _WRITE_AGAIN
@@ -216,11 +217,12 @@ def _files(acquisition: Acquisition, datasets: Iterable[Path]) -> list[Path]:
         for folder in folders
         for dataset in datasets
         for path in sorted(visible(dataset / folder, "*_from-*_to-*_xfm.*"))
-        if path.suffix in _EXTENSIONS and _is_ours(parse_name(path.name)[0], acquisition.entities)
+        if path.suffix in _EXTENSIONS
+        and _is_applicable(parse_name(path.name)[0], acquisition.entities)
     ]
 
 
-def _is_ours(entities: Mapping[str, str], own: Mapping[str, str]) -> bool:
+def _is_applicable(entities: Mapping[str, str], own: Mapping[str, str]) -> bool:
     """Whether a transform has ``mode-image`` and agrees with the acquisition's entities."""
     return entities.get("mode", "image") == "image" and all(
         own.get(key, label) == label for key, label in entities.items()

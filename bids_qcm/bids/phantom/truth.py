@@ -103,15 +103,15 @@ def read_truth(dataset: Path, participant: str) -> PhantomTruth:
     if not path.exists():
         raise InputError(path, _NO_TRUTH, _CREATE)
     grid = read_grid(path)
-    labels = _read_beside(folder / f"{participant}_dseg.nii.gz", grid)
+    labels = _read_in_grid(folder / f"{participant}_dseg.nii.gz", grid)
     lesions = np.zeros(grid.shape, dtype=np.uint8)
     for mask in sorted(visible(folder, f"{participant}_label-L_desc-*mm_mask.nii.gz")):
         diameter = parse_name(mask.name)[0]["desc"].removesuffix("mm")
-        lesions[_read_beside(mask, grid) > 0] = int(diameter)
+        lesions[_read_in_grid(mask, grid) > 0] = int(diameter)
     arrays = Truth(
         conductivity=read_values(path),
         labels=labels,
-        brain=_read_beside(folder / f"{participant}_desc-brain_mask.nii.gz", grid) > 0,
+        brain=_read_in_grid(folder / f"{participant}_desc-brain_mask.nii.gz", grid) > 0,
         small_lesion_diameter=lesions,
         voxel_size=grid.voxel_size,
     )
@@ -150,7 +150,7 @@ def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:
     return values
 
 
-def _read_beside(path: Path, grid: Grid) -> NDArray[np.int32]:
+def _read_in_grid(path: Path, grid: Grid) -> NDArray[np.int32]:
     """Read a label image or mask, which must be in the grid of the true conductivity."""
     if not path.exists():
         raise InputError(path, "is missing", _CREATE)

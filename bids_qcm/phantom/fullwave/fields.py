@@ -107,7 +107,7 @@ def solve_fields(
 def _excitations(
     cells: NDArray[np.complex128], grid: IsotropicGrid, frequency: float, receive: ReceiveCoil
 ) -> list[Wires]:
-    """Return the coils, with one excitation for transmit and one for receive in total."""
+    """Return the coils, with one transmit excitation and one receive excitation in total."""
     birdcage = COIL.wires()
     if receive == "birdcage":
         return [birdcage]

@@ -12,7 +12,7 @@ def form_of(method: Method) -> Form:
     """Return the form of a method.
 
     The module of a form is imported when the form is first used, because numba and SciPy take a
-    second to import and the command line needs the table of methods only.
+    second to import, and the command line needs only the table of methods.
 
     Parameters
     ----------

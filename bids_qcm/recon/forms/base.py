@@ -31,7 +31,7 @@ QUADRATIC_FIT = (
 """Description of the fit for :meth:`Form.quantity`."""
 
 BYTES_WITHOUT_REPLICATES = 65
-"""Peak memory in bytes per voxel of a method with kernels, if there are no noise replicates."""
+"""Peak memory in bytes per voxel of a method with kernels, without noise replicates."""
 
 # Measured on heads with 1 and 2 mm voxels on one core of a server from 2023.
 _SECONDS_PER_PAIR = 0.7e-9
@@ -92,7 +92,7 @@ class Laplacian(NamedTuple):
 
 
 class Form(ABC):
-    """A form of the methods: how to compute it, what it needs and costs, and how to describe it.
+    """A form of the methods: its computation, requirements, costs and description.
 
     Attributes
     ----------
@@ -185,7 +185,7 @@ class Form(ABC):
 
     @abstractmethod
     def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
-        """Return the peak memory in bytes for each voxel of the volume.
+        """Return the peak memory in bytes per voxel of the volume.
 
         Parameters
         ----------
@@ -204,7 +204,7 @@ class Form(ABC):
         noise: bool,
         uncertainty: bool,
     ) -> float:
-        """Return the processor time in s for each voxel of the mask.
+        """Return the processor time in s per voxel of the mask.
 
         Parameters
         ----------
@@ -225,7 +225,7 @@ class Form(ABC):
 
 
 def seconds_of_kernels(kernels: Kernels, voxel_size: Triple) -> float:
-    """Return the processor time in s for each voxel of the mask to apply the kernels once.
+    """Return the processor time in s per voxel of the mask for applying the kernels once.
 
     The time of a kernel is assumed to be proportional to its number of voxels.
 

@@ -23,12 +23,12 @@ from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
 from bids_qcm.recon.replicates import REPLICATES, replicate_std, select_at_spacing
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
 
-# Spacing of the voxels with noise replicates, as a share of the integral radius: over this
+# Spacing of the voxels with noise replicates, as a fraction of the integral radius. Over this
 # distance, the standard deviation hardly changes.
 _SPACING_PER_REACH = 1 / 6
 _LARGEST_SPACING = 3
 
-# Number of replicates for each voxel of the sample from which automatic radii are chosen.
+# Number of noise replicates for choosing automatic radii.
 _SAMPLE_REPLICATES = 16
 
 # Peak memory in bytes per voxel while noise replicates are computed, and their time relative to the
@@ -76,11 +76,11 @@ class IntegralForm(Form):
         return f"the surface integral, within a radius of {{integral_radius}}, of {gradient}"
 
     def propagation(self, method: Method) -> str:
-        """Return how the standard deviation follows from the noise."""
+        """Return how the standard deviation is computed from the noise."""
         return f"{REPLICATES} noise replicates"
 
     def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
-        """Return the peak memory in bytes for each voxel of the volume."""
+        """Return the peak memory in bytes per voxel of the volume."""
         return _BYTES_OF_REPLICATES if noise else BYTES_WITHOUT_REPLICATES
 
     def seconds_per_voxel(
@@ -92,7 +92,7 @@ class IntegralForm(Form):
         noise: bool,
         uncertainty: bool,
     ) -> float:
-        """Return the processor time in s for each voxel of the mask."""
+        """Return the processor time in s per voxel of the mask."""
         seconds = seconds_of_kernels(kernels, voxel_size)
         return seconds * (1 + _TIME_OF_REPLICATES) if noise else seconds
 

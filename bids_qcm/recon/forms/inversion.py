@@ -1,4 +1,4 @@
-"""The inversion form: the conductivity whose phase fits phi0 best."""
+"""The inversion form: solve the equation of the phase for the conductivity."""
 
 from dataclasses import replace
 from functools import partial
@@ -86,11 +86,11 @@ class InversionForm(Form):
         )
 
     def propagation(self, method: Method) -> str:
-        """Return how the standard deviation follows from the noise."""
+        """Return how the standard deviation is computed from the noise."""
         return f"{INVERSION_REPLICATES} noise replicates, to first order"
 
     def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
-        """Return the peak memory in bytes for each voxel of the volume."""
+        """Return the peak memory in bytes per voxel of the volume."""
         return _BYTES
 
     def seconds_per_voxel(
@@ -102,10 +102,10 @@ class InversionForm(Form):
         noise: bool,
         uncertainty: bool,
     ) -> float:
-        """Return the processor time in s for each voxel of the mask."""
+        """Return the processor time in s per voxel of the mask."""
         if not uncertainty:
             return _SECONDS
-        # the standard deviation is computed on merged voxels if voxels are small
+        # small voxels are merged for the standard deviation
         share = 1 if min(voxel_size) >= REPLICATE_SIZE else 1 / 8
         return _SECONDS + share * _SECONDS_OF_STD
 

@@ -59,11 +59,11 @@ class LaplacianForm(Form):
         return "the Laplacian by finite differences"
 
     def propagation(self, method: Method) -> str:
-        """Return how the standard deviation follows from the noise."""
+        """Return how the standard deviation is computed from the noise."""
         return EXACT_BUT_MAGNITUDE if method.uses_magnitude else EXACT
 
     def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
-        """Return the peak memory in bytes for each voxel of the volume."""
+        """Return the peak memory in bytes per voxel of the volume."""
         return BYTES_WITHOUT_REPLICATES
 
     def seconds_per_voxel(
@@ -75,7 +75,7 @@ class LaplacianForm(Form):
         noise: bool,
         uncertainty: bool,
     ) -> float:
-        """Return the processor time in s for each voxel of the mask."""
+        """Return the processor time in s per voxel of the mask."""
         seconds = seconds_of_kernels(kernels, voxel_size)
         if uncertainty and method.uses_magnitude:
             return seconds * (1 + _TIME_OF_MAGNITUDE_NOISE)

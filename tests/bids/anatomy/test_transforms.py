@@ -168,7 +168,7 @@ def test_the_participants_own_space_has_several_names(dataset, steps):
 
 
 def test_a_field_that_states_gigabytes_in_some_kilobytes(tmp_path):
-    """HDF5 does not store what was never written, but nitransforms would allocate it."""
+    """HDF5 does not store values that were never written, but nitransforms would allocate them."""
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         group = file.create_group("TransformGroup/1")

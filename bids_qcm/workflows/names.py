@@ -1,0 +1,28 @@
+"""Names of folders and workflows in the work directory."""
+
+import hashlib
+import re
+
+from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.provenance import software_versions
+from bids_qcm.settings import Settings
+
+
+def run_name(settings: Settings) -> str:
+    """Return the name of the run's folder in the work directory.
+
+    The name depends on the dataset, the output folder and the versions of the app and its
+    libraries. So runs with other data, another output or other versions use other folders, and no
+    run uses cached results of another version.
+    """
+    key = f"{software_versions()}\n{settings.bids_dir}\n{settings.output_dir}".encode()
+    return f"bids_qcm_{hashlib.sha256(key).hexdigest()[:12]}"
+
+
+def acquisition_wf_name(acquisition: Acquisition) -> str:
+    """Return the name of an acquisition's workflow.
+
+    nipype allows only letters, digits and underscores. Different acquisitions get different names,
+    because BIDS labels contain only letters, digits and ``+``.
+    """
+    return re.sub(r"\W", "_", acquisition.name.replace("+", "__")) + "_wf"
