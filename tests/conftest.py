@@ -36,6 +36,17 @@ def quiet_logger():
 
 
 @pytest.fixture(scope="session")
+def in_process(tmp_path_factory):
+    """Options with which the command computes in its own process.
+
+    Worker processes take about 1.5 s of processor time for each run.
+    """
+    plugin = tmp_path_factory.mktemp("plugin") / "plugin.yml"
+    plugin.write_text("plugin: Linear")
+    return "--use-plugin", str(plugin)
+
+
+@pytest.fixture(scope="session")
 def validate():
     """A function that validates a dataset officially; returns the exit status and the output."""
 

@@ -106,7 +106,7 @@ def test_echoes_with_noise_give_the_single_echo_map_within_their_noise(
     assert abs(difference[brain].mean()) < 3 * standard_error
 
 
-def test_off_resonance_would_have_been_seen(maps, phantoms, workspace, brain, noise_sd):
+def test_off_resonance_would_have_been_seen(maps, phantoms, workspace, brain, noise_sd, in_process):
     """A single gradient echo, by contrast, keeps off-resonance, and a warning says so."""
     dataset = workspace / "one-echo"
     anat = dataset / "sub-01/anat"
@@ -115,7 +115,7 @@ def test_off_resonance_would_have_been_seen(maps, phantoms, workspace, brain, no
     for path in (phantoms / "sub-multiquiet/anat").glob("*_echo-3_*"):
         (anat / path.name.replace("multiquiet", "01")).write_bytes(path.read_bytes())
     out = workspace / "one-echo-maps"
-    options = ["--method", "laplacian", "-w", str(workspace / "work2")]
+    options = ["--method", "laplacian", "-w", str(workspace / "work2"), *in_process]
     assert main([str(dataset), str(out), "participant", *options]) == 0
     path = out / "sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
     difference = (load(path) - condmap(maps, "quiet", "laplacian"))[brain]

@@ -169,16 +169,14 @@ def test_a_read_only_output(raw, tmp_path):
 
 
 @pytest.fixture
-def in_process(tmp_path):
+def run_in_process(tmp_path, in_process):
     """Run the command on the dataset in this process."""
 
-    def in_process(raw, *options):
-        plugin = tmp_path / "plugin.yml"
-        plugin.write_text("plugin: Linear")
+    def run_in_process(raw, *options):
         arguments = [str(raw), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
-        return main([*arguments, *METHOD, "--use-plugin", str(plugin), *options])
+        return main([*arguments, *METHOD, *in_process, *options])
 
-    return in_process
+    return run_in_process
 
 
 def dangle(path):
@@ -190,20 +188,20 @@ def dangle(path):
 @pytest.mark.parametrize(
     "name", ["sub-0000_echo-1_part-mag_MEGRE.nii.gz", "sub-0000_echo-2_part-phase_MEGRE.json"]
 )
-def test_content_that_is_yet_to_be_got(tmp_path, in_process, capsys, name):
+def test_content_that_is_yet_to_be_got(tmp_path, run_in_process, capsys, name):
     raw = write_subjects(tmp_path / "raw", 2)
     dangle(raw / "sub-0000/anat" / name)
-    assert in_process(raw) == 1
+    assert run_in_process(raw) == 1
     assert maps(tmp_path / "out") == ["sub-0001"]
     said = [line for line in capsys.readouterr().out.splitlines() if "skipped: " in line]
     assert name in said[0]
     assert "datalad get" in said[0]
 
 
-def test_a_segmentation_that_is_yet_to_be_got(tmp_path, in_process, capsys):
+def test_a_segmentation_that_is_yet_to_be_got(tmp_path, run_in_process, capsys):
     raw = write_subjects(tmp_path / "raw", 1)
     dangle(raw / "derivatives/seg/sub-0000/anat/sub-0000_dseg.nii.gz")
-    assert in_process(raw, "--method", "laplacian", "laplacian-seg") == 1
+    assert run_in_process(raw, "--method", "laplacian", "laplacian-seg") == 1
     assert "datalad get" in capsys.readouterr().out
     assert maps(tmp_path / "out") == ["sub-0000"]
 
@@ -233,7 +231,7 @@ def test_a_killed_worker(tmp_path):
     assert maps(out) == ["sub-0000", "sub-0001"]
 
 
-def test_two_runs_of_one_acquisition(raw, tmp_path, in_process, capsys):
+def test_two_runs_of_one_acquisition(raw, tmp_path, run_in_process, capsys):
     given = Settings(raw, tmp_path / "out", tmp_path / "work")
     (plan,) = (
         result.plan
@@ -242,10 +240,10 @@ def test_two_runs_of_one_acquisition(raw, tmp_path, in_process, capsys):
         )
     )
     with lock_acquisitions([plan], given):
-        assert in_process(raw) == 1
+        assert run_in_process(raw) == 1
     assert "another run is computing this acquisition" in capsys.readouterr().err
     assert maps(tmp_path / "out") == []
-    assert in_process(raw) == 0
+    assert run_in_process(raw) == 0
 
 
 @pytest.mark.slow
@@ -278,25 +276,27 @@ def others_files(folder):
 
 
 @pytest.mark.parametrize("name", ["sub-0000", "sub-0000/anat", "sub-0000/figures", "logs"])
-def test_a_link_that_leads_out_of_the_output_is_refused(raw, tmp_path, in_process, capsys, name):
+def test_a_link_that_leads_out_of_the_output_is_refused(
+    raw, tmp_path, run_in_process, capsys, name
+):
     link = tmp_path / "out" / name
     link.parent.mkdir(parents=True)
     link.symlink_to(others_files(tmp_path / "elsewhere"))
-    assert in_process(raw) == 73
+    assert run_in_process(raw) == 73
     assert f"{link}: is a link that leads out of the output folder" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["file"]
 
 
-def test_a_link_inside_the_output_is_followed(raw, tmp_path, in_process):
+def test_a_link_inside_the_output_is_followed(raw, tmp_path, run_in_process):
     (tmp_path / "out" / "sub-0000_more").mkdir(parents=True)
     (tmp_path / "out" / "sub-0000").symlink_to("sub-0000_more")
-    assert in_process(raw) == 0
+    assert run_in_process(raw) == 0
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["", "/phi0"])
-def test_a_linked_folder_of_the_cache_is_refused(raw, tmp_path, in_process, name):
-    assert in_process(raw) == 0
+def test_a_linked_folder_of_the_cache_is_refused(raw, tmp_path, run_in_process, name):
+    assert run_in_process(raw) == 0
     (folder,) = (tmp_path / "work").glob("bids_qcm_*")
     link = folder / f"sub_0000_MEGRE_wf{name}"
     shutil.rmtree(link)
@@ -307,23 +307,23 @@ def test_a_linked_folder_of_the_cache_is_refused(raw, tmp_path, in_process, name
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["file"]
 
 
-def test_a_work_folder_that_others_can_write_is_refused(raw, tmp_path, in_process, capsys):
-    assert in_process(raw) == 0
+def test_a_work_folder_that_others_can_write_is_refused(raw, tmp_path, run_in_process, capsys):
+    assert run_in_process(raw) == 0
     folders = [tmp_path / "work", *(tmp_path / "work").glob("bids_qcm_*")]
     for folder in folders:
         assert folder.stat().st_mode & 0o777 == 0o700
         folder.chmod(0o777)
-        assert in_process(raw) == 73
+        assert run_in_process(raw) == 73
         assert f"{folder}: can be written by other users" in capsys.readouterr().err
         folder.chmod(0o700)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_work_folder_of_another_user_is_refused(raw, tmp_path, in_process, capsys):
+def test_a_work_folder_of_another_user_is_refused(raw, tmp_path, run_in_process, capsys):
     work = tmp_path / "work"
     work.mkdir(mode=0o755)
     os.chown(work, 65534, -1)
-    assert in_process(raw) == 73
+    assert run_in_process(raw) == 73
     assert f"{work}: belongs to the user nobody" in capsys.readouterr().err
     assert list(work.iterdir()) == []
 

@@ -19,7 +19,7 @@ MAP = "sub-0001/anat/sub-0001_desc-laplacian_cond"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, in_process):
     """Outputs of three participants: one intact, one with a bad mask, one with a bad sidecar."""
     folder = tmp_path_factory.mktemp("hostile")
     raw = write_subjects(folder / "alice" / "raw", 4, n_echoes=2)
@@ -27,7 +27,7 @@ def made(tmp_path_factory):
     (raw / "sub-0003/anat/sub-0003_echo-1_part-mag_MEGRE.json").write_text(NESTED)
     out = folder / "alice" / "out"
     options = ("--method", "laplacian", "--fit-radius", "3", "-w", str(folder / "alice/work"))
-    status = main([str(raw), str(out), "participant", *options])
+    status = main([str(raw), str(out), "participant", *options, *in_process])
     return raw, out, status
 
 

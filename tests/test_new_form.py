@@ -81,13 +81,11 @@ def dataset(tmp_path, share_heads):
 
 
 @pytest.fixture
-def run(dataset, tmp_path):
+def run(dataset, tmp_path, in_process):
     """Run the command in this process, in which the form is defined."""
-    plugin = tmp_path / "plugin.yml"
-    plugin.write_text("plugin: Linear")
 
     def run(level, *options):
-        options = ["--use-plugin", str(plugin), "-w", str(tmp_path / "work"), *options]
+        options = [*in_process, "-w", str(tmp_path / "work"), *options]
         return main([str(dataset), str(tmp_path / "out"), level, *options])
 
     return run

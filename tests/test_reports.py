@@ -242,8 +242,8 @@ def test_without_standard_deviation_magnitude_and_segmentation(derived, tmp_path
     check_links(derived / "sub-01.html")
 
 
-def test_what_an_earlier_run_left_is_not_told_of_a_new_map(dataset, workspace, tmp_path):
-    argv = (dataset, tmp_path / "out", tmp_path / "work", "--participant-label", "01")
+def test_what_an_earlier_run_left_is_not_told_of_a_new_map(dataset, tmp_path, in_process):
+    argv = (dataset, tmp_path / "out", tmp_path / "work", *in_process, "--participant-label", "01")
     anat = tmp_path / "out/sub-01/anat"
     first = ("--method", "laplacian", "laplacian-seg", "--fit-radius", "9")
     assert run(*argv, *first) == 0

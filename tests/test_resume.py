@@ -111,13 +111,11 @@ def damage(path, rng):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_damaged_work_folder_gives_the_right_outputs(tmp_path, monkeypatch):
+def test_a_damaged_work_folder_gives_the_right_outputs(tmp_path, monkeypatch, in_process):
     """Each run follows one random damage."""
     monkeypatch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
     raw, out, work = write_subjects(tmp_path / "raw", 1), tmp_path / "out", tmp_path / "work"
-    plugin = tmp_path / "plugin.yml"
-    plugin.write_text("plugin: Linear")
-    arguments = [str(raw), str(out), "participant", "-w", str(work), "--use-plugin", str(plugin)]
+    arguments = [str(raw), str(out), "participant", "-w", str(work), *in_process]
     arguments += ["--method", "laplacian-seg", "--fit-radius", "3"]
     assert main(arguments) == 0
     expected = outputs(out)
@@ -150,11 +148,10 @@ def test_workers_end_when_the_command_alone_is_killed(raw, tmp_path):
 class Again:
     """A dataset that is mapped repeatedly in this process."""
 
-    def __init__(self, root):
+    def __init__(self, root, in_process):
         self.root = root
         self.raw = write_subjects(root / "raw", 2)
-        self.plugin = root / "plugin.yml"
-        self.plugin.write_text("plugin: Linear")
+        self.in_process = in_process
         self.seg = self.raw / "derivatives/seg"
 
     def __call__(self, *options):
@@ -164,7 +161,7 @@ class Again:
         status = main(
             [
                 *(str(self.raw), str(self.root / "out"), "participant", *methods, *options),
-                *("-w", str(self.root / "work"), "--use-plugin", str(self.plugin)),
+                *("-w", str(self.root / "work"), *self.in_process),
             ]
         )
         assert status == 0
@@ -174,11 +171,11 @@ class Again:
 
 
 @pytest.fixture(scope="module")
-def again(tmp_path_factory):
+def again(tmp_path_factory, in_process):
     with pytest.MonkeyPatch.context() as patch:
         # pages take seconds, are not nodes, and have separate tests
         patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
-        again = Again(tmp_path_factory.mktemp("again"))
+        again = Again(tmp_path_factory.mktemp("again"), in_process)
         again()
         yield again
 

@@ -79,7 +79,7 @@ def no_pages(monkeypatch):
 
 
 @pytest.fixture
-def run(tmp_path, dataset):
+def run_with_workers(tmp_path, dataset):
     """A function that runs the command on the dataset and returns its exit status."""
 
     def call(*options, method=("laplacian",)):
@@ -89,6 +89,16 @@ def run(tmp_path, dataset):
                 "--work-dir", str(tmp_path / "work"), "--method", *method, *options,
             ]
         )  # fmt: skip
+
+    return call
+
+
+@pytest.fixture
+def run(run_with_workers, in_process):
+    """The same function, but without worker processes."""
+
+    def call(*options, **method):
+        return run_with_workers(*in_process, *options, **method)
 
     return call
 
@@ -168,12 +178,14 @@ def break_everything(dataset):
     return expected
 
 
-def test_bad_subjects_get_their_message_and_the_others_run(dataset, run, tmp_path, capsys):
+def test_bad_subjects_get_their_message_and_the_others_run(
+    dataset, run_with_workers, tmp_path, capsys
+):
     dataset.add("good")
     dataset.segment("good")
     dataset.add("noseg")
     expected = break_everything(dataset)
-    assert run(method=("laplacian", "laplacian-seg")) == 1
+    assert run_with_workers(method=("laplacian", "laplacian-seg")) == 1
     table, log = (text.splitlines() for text in capsys.readouterr())
     first_node = next(i for i, line in enumerate(log) if line.endswith(": started"))
     before = [line for line in [*table, *log[:first_node]] if "skipped: " in line]
@@ -262,7 +274,7 @@ def test_acquisitions_that_differ_only_in_suffix_get_different_files(dataset, ru
     ]
 
 
-def test_a_failing_node_does_not_stop_the_run(dataset, run, tmp_path, capsys):
+def test_a_failing_node_does_not_stop_the_run(dataset, run_with_workers, tmp_path, capsys):
     dataset.add("bad")
     dataset.add("good")
     anat = dataset.root / "derivatives/seg/sub-bad/anat"
@@ -271,21 +283,21 @@ def test_a_failing_node_does_not_stop_the_run(dataset, run, tmp_path, capsys):
     far[0, 0, 0] = 1
     dataset.segment("good")
     save(anat / "sub-bad_desc-brain_mask.nii.gz", far)
-    assert run() == 1
+    assert run_with_workers() == 1
     assert maps(tmp_path) == ["sub-good_desc-laplacian_condmap.nii.gz"]
     said = capsys.readouterr().err
     assert "sub-bad" in said.splitlines()[-2]
     assert list((tmp_path / "out/logs").glob("crash-*.txt"))
 
 
-def test_runs_on_other_data_may_share_the_work_directory(dataset, run, tmp_path):
+def test_runs_on_other_data_may_share_the_work_directory(dataset, run, tmp_path, in_process):
     dataset.add("01")
     assert run() == 0
     other = Dataset(tmp_path / "other")
     other.phase = np.where(other.labels, 2 * other.phase, other.phase)
     other.add("01")
     command = [str(other.root), str(tmp_path / "out2"), "participant", "--method", "laplacian"]
-    assert main([*command, "-w", str(tmp_path / "work")]) == 0
+    assert main([*command, "-w", str(tmp_path / "work"), *in_process]) == 0
     assert len(list((tmp_path / "work").glob("bids_qcm_*"))) == 2
     for out, sigma in (("out", 0.6), ("out2", 1.2)):
         path = tmp_path / out / "sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
@@ -448,11 +460,9 @@ def test_a_plugin_file_that_is_not_valid(dataset, run, tmp_path, capsys, content
     assert str(path) in capsys.readouterr().err
 
 
-def test_a_plugin_file_chooses_the_plugin(dataset, run, tmp_path):
+def test_a_plugin_file_chooses_the_plugin(dataset, run_with_workers, in_process, tmp_path):
     dataset.add("01")
-    path = tmp_path / "plugin.yml"
-    path.write_text("plugin: Linear")
-    assert run("--use-plugin", str(path)) == 0
+    assert run_with_workers(*in_process) == 0
     assert len(maps(tmp_path)) == 1
 
 
