@@ -92,6 +92,7 @@ MAY_IMPORT = {
 TESTED_IN = {
     "bids/anatomy/auxiliary.py": "bids/anatomy/test_segmentations.py",
     "bids/anatomy/finder.py": "bids/test_planning.py",
+    "bids/fingerprints.py": "test_unchanged.py",
     "bids/phantom/dataset.py": "cli/test_phantom.py",
     "bids/run_records.py": "bids/test_results.py",
     "checks/echoes.py": "checks/test_acquisition.py",
@@ -124,9 +125,12 @@ TESTED_IN = {
     "reports/distributions.py": "reports/test_figures.py",
     "reports/pages.py": "reports/test_participant.py",
     "reports/saving.py": "reports/test_figures.py",
+    "reports/states.py": "test_unchanged.py",
     "reports/strips.py": "reports/test_group.py",
     "settings.py": "cli/test_parser.py",
     "workflows/computing.py": "cli/test_run.py",
+    "workflows/finished.py": "test_unchanged.py",
+    "workflows/names.py": "workflows/test_acquisition.py",
     "workflows/workers.py": "workflows/test_plugin.py",
 }
 

@@ -13,10 +13,10 @@ NAMES = [f"sub-0000_ses-{session}_run-{run}" for session in "ab" for run in "12"
 
 
 @pytest.fixture(scope="module")
-def mapped(tmp_path_factory):
+def mapped(tmp_path_factory, in_process):
     """The output of both analysis levels."""
     root = tmp_path_factory.mktemp("sessions")
-    raw, out, plugin = root / "raw", root / "out", root / "plugin.yml"
+    raw, out = root / "raw", root / "out"
     one = write_subjects(root / "one", 1)
     for path in (path for path in one.rglob("*") if path.is_file()):
         entities, folder = path.name.removeprefix("sub-0000"), path.relative_to(one).parent
@@ -30,8 +30,7 @@ def mapped(tmp_path_factory):
         for copy in copies:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
-    plugin.write_text("plugin: Linear")
-    options = ["-w", str(root / "work"), "--use-plugin", str(plugin)]
+    options = ["-w", str(root / "work"), *in_process]
     options += ["--fit-radius", "3", "--aggregate-session-reports", "1"]
     options += ["--method", "laplacian", "laplacian-seg"]
     assert main([str(raw), str(out), "participant", *options]) == 0

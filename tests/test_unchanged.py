@@ -28,27 +28,26 @@ MAP = "sub-0000/anat/sub-0000_desc-laplacianSeg_condmap"
 class Repeated:
     """A dataset of two participants that is mapped several times, in this process."""
 
-    def __init__(self, root):
+    def __init__(self, root, in_process):
         self.raw, self.out, self.work = root / "raw", root / "out", root / "work"
-        self.plugin = root / "plugin.yml"
+        self.in_process = in_process
         self.computed = []
 
     def __call__(self, *options, status=0):
         """Run the command; return the names of the acquisitions whose workflow ran."""
         self.computed.clear()
         arguments = [str(self.raw), str(self.out), "participant", "-w", str(self.work)]
-        arguments += ["--use-plugin", str(self.plugin), "--fit-radius", "3", "--method", *METHODS]
+        arguments += [*self.in_process, "--fit-radius", "3", "--method", *METHODS]
         assert main([*arguments, *options]) == status
         return sorted(self.computed)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, in_process):
     """The dataset after a first run without pages."""
     root = tmp_path_factory.mktemp("finished")
-    repeated = Repeated(root)
+    repeated = Repeated(root, in_process)
     write_subjects(repeated.raw, 2)
-    repeated.plugin.write_text("plugin: Linear")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
         repeated()

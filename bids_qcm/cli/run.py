@@ -24,6 +24,7 @@ from bids_qcm.cli.summary import Summary
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.configuration import require_private
 from bids_qcm.workflows.finished import FinishedRecord
+from bids_qcm.workflows.names import run_name
 from bids_qcm.workflows.preflight import Preflight
 
 LOGGER = logging.getLogger("bids_qcm")
@@ -157,6 +158,7 @@ def _set_unchanged_aside(
     """Add the unchanged acquisitions to the summary; return the records of the others."""
     if plans:
         require_private(settings.work_dir)
+        require_private(settings.work_dir / run_name(settings))
     records = [FinishedRecord.start(plan, settings, datasets) for plan in plans]
     unchanged = {record.plan.acquisition.name for record in records if record.is_unchanged}
     summary.add_unchanged([plan for plan in plans if plan.acquisition.name in unchanged], settings)
