@@ -15,7 +15,7 @@ from bids_qcm.bids.anatomy.datasets import APP_NAME, is_ours
 from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
 from bids_qcm.bids.images import atomic_write, require_intact
-from bids_qcm.bids.names import stem
+from bids_qcm.bids.names import sidecar_path
 from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.readers import read_text
 from bids_qcm.bids.sidecar_schema import DatasetDescription, GeneratedBy, SourceDataset
@@ -149,7 +149,7 @@ def copy_atomically(
 
     def write_sidecar() -> None:
         if sidecar is not None:
-            write_json(path.with_name(f"{stem(path)}.json"), sidecar)
+            write_json(sidecar_path(path), sidecar)
 
     if path.exists() and filecmp.cmp(source, path, shallow=False):
         write_sidecar()
@@ -167,7 +167,7 @@ def copy_atomically(
 def remove_with_sidecar(path: Path) -> None:
     """Remove an image and its sidecar if they exist."""
     path.unlink(missing_ok=True)
-    path.with_name(f"{stem(path)}.json").unlink(missing_ok=True)
+    sidecar_path(path).unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

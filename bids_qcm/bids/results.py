@@ -13,7 +13,7 @@ from bids_qcm.bids.anatomy.datasets import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.errors import InputError, NoInputError, SelectionError
 from bids_qcm.bids.files import visible
-from bids_qcm.bids.names import parse_name, stem
+from bids_qcm.bids.names import parse_name, sidecar_path
 from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
@@ -299,11 +299,6 @@ def read_sidecar(image: Path, schema: type[_Schema]) -> _Schema:
 
 def _has_sidecar(image: Path) -> bool:
     return sidecar_path(image).exists()
-
-
-def sidecar_path(image: Path) -> Path:
-    """Return the path of a derivative's own sidecar."""
-    return image.with_name(f"{stem(image)}.json")
 
 
 def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[str]:
