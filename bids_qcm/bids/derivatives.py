@@ -16,7 +16,7 @@ from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
 from bids_qcm.bids.images import atomic_write, require_intact
 from bids_qcm.bids.names import sidecar_path
-from bids_qcm.bids.outputs import OUTPUTS
+from bids_qcm.bids.outputs import FIGURES, LOGS, OUTPUTS
 from bids_qcm.bids.readers import read_text
 from bids_qcm.bids.sidecar_schema import DatasetDescription, GeneratedBy, SourceDataset
 
@@ -27,12 +27,12 @@ BIDS_VERSION = "1.10.0"
 _BIDSIGNORE = (
     *(output.ignored for output in OUTPUTS.values() if not output.in_bids),
     "sub-*.html",
-    "figures",
+    FIGURES,
     "group_*",
-    "logs",
+    LOGS,
 )
 
-_WRITTEN_FOLDER = re.compile("(sub|ses)-.+|anat|fmap|figures|logs")
+_WRITTEN_FOLDER = re.compile(f"(sub|ses)-.+|anat|fmap|{FIGURES}|{LOGS}")
 
 
 def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:

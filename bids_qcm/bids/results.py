@@ -14,9 +14,9 @@ from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.errors import InputError, NoInputError, SelectionError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import parse_name, sidecar_path
-from bids_qcm.bids.outputs import OUTPUTS
+from bids_qcm.bids.outputs import LOGS, OUTPUTS
 from bids_qcm.bids.readers import read_json_object
-from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
+from bids_qcm.bids.run_records import RunRecord, read_records
 from bids_qcm.bids.sidecar_schema import (
     CondmapSidecar,
     CondstdSidecar,

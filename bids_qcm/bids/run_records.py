@@ -10,13 +10,11 @@ from bids_qcm.bids.derivatives import write_json
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import join_name, parse_name
+from bids_qcm.bids.outputs import LOGS
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.bids.sidecars import is_number
 
 _Kind = TypeVar("_Kind", "Failure", "RunRecord")
-
-LOGS = "logs"
-"""Folder of a derivative dataset with run records, crash reports and the methods text."""
 
 
 @dataclass(frozen=True)
