@@ -157,11 +157,9 @@ def _choose_coreg(
     anatomical = _anatomical_image(auxiliary, acquisition, grid, settings)
     if anatomical is not None:
         require_content(anatomical)
-    if anatomical is None:
-        obstacle = "no T1w image in its space was found"
-        remedy = "add the *_desc-preproc_T1w image to its folder, or give --coreg header"
-    else:
         return settings.coreg, anatomical, []
+    obstacle = "no T1w image in its space was found"
+    remedy = "add the *_desc-preproc_T1w image to its folder, or give --coreg header"
     if settings.coreg == "rigid":
         raise InputError(auxiliary.path, f"cannot be registered: {obstacle}", remedy)
     warning = (
