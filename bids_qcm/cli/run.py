@@ -206,8 +206,8 @@ def _compute_all(
                 if plan.acquisition.name not in own_names:
                     summary.fail(plan.acquisition, Failure("work directory", locked))
             outcomes = compute_acquisitions(ours, settings, datasets) if ours else []
+            summary.add_outcomes(outcomes, settings)
             for outcome in outcomes:
-                summary.add_outcome(outcome, settings)
                 if not outcome.failures:
                     batch[outcome.plan.acquisition.name].write(outcome.plan)
         if settings.stop_on_first_crash and any(outcome.failures for outcome in outcomes):

@@ -111,29 +111,40 @@ class Summary:
                 self._warnings.update(result.plan.warnings)
         return plans
 
-    def add_outcome(self, outcome: "Outcome", settings: Settings) -> None:
-        """Add the failures, the duration and the maps of a computed acquisition."""
-        acquisition = outcome.plan.acquisition
-        for failure in outcome.failures:
-            self.fail(acquisition, failure)
-        self.seconds[acquisition.name] = outcome.seconds
-        if outcome.methods:
-            damaged: list[InputError] = []
-            results = find_results(settings.output_dir, f"sub-{acquisition.subject}", damaged)
-            self._add_maps(outcome.plan, outcome.methods, results, damaged, self.done)
+    def add_outcomes(self, outcomes: Sequence["Outcome"], settings: Settings) -> None:
+        """Add the failures, the durations and the maps of computed acquisitions."""
+        for outcome in outcomes:
+            acquisition = outcome.plan.acquisition
+            for failure in outcome.failures:
+                self.fail(acquisition, failure)
+            self.seconds[acquisition.name] = outcome.seconds
+        written = [(one.plan, one.methods) for one in outcomes if one.methods]
+        self._add_maps(written, settings, self.done)
 
     def add_unchanged(self, plans: Iterable[Plan], settings: Settings) -> None:
         """Add the maps of acquisitions that need not be computed again."""
-        of_subject: dict[str, list[Plan]] = defaultdict(list)
-        for plan in plans:
-            of_subject[plan.acquisition.subject].append(plan)
-        for subject, its_plans in of_subject.items():
-            damaged: list[InputError] = []
-            results = find_results(settings.output_dir, f"sub-{subject}", damaged)
-            for plan in its_plans:
-                self._add_maps(plan, plan.methods, results, damaged, self.unchanged)
+        self._add_maps([(plan, plan.methods) for plan in plans], settings, self.unchanged)
 
     def _add_maps(
+        self,
+        written: Iterable[tuple[Plan, Sequence[str]]],
+        settings: Settings,
+        lines: list[str],
+    ) -> None:
+        """Add the maps of acquisitions, each with its methods, to the lines.
+
+        The results of a participant are read once.
+        """
+        of_subject: dict[str, list[tuple[Plan, Sequence[str]]]] = defaultdict(list)
+        for plan, methods in written:
+            of_subject[plan.acquisition.subject].append((plan, methods))
+        for subject, its_maps in of_subject.items():
+            damaged: list[InputError] = []
+            results = find_results(settings.output_dir, f"sub-{subject}", damaged)
+            for plan, methods in its_maps:
+                self._add_acquisition(plan, methods, results, damaged, lines)
+
+    def _add_acquisition(
         self,
         plan: Plan,
         methods: Sequence[str],
