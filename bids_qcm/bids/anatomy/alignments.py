@@ -51,6 +51,14 @@ class Alignment:
         """Grid of `anatomical`. The header is read once, when the grid is first needed."""
         return None if self.anatomical is None else read_grid(self.anatomical)
 
+    @property
+    def checked_in_planning(self) -> bool:
+        """Whether planning can sample the image: no registration, and only linear transforms.
+
+        A displacement field may take more than a gigabyte of memory, so only the workflow reads it.
+        """
+        return self.coreg in (None, "header") and all(step.is_linear for step in self.steps)
+
     def point_map(self, pose: ArrayLike | None = None) -> PointTransform | None:
         """Return the mapping of points after a rigid pose; None if no mapping is needed.
 
