@@ -1,6 +1,5 @@
 """Scripts that run the app as a Slurm job array with one task for each participant."""
 
-import argparse
 import logging
 import shlex
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from bids_qcm.bids.derivatives import write_text
 from bids_qcm.bids.planning import Plan
+from bids_qcm.cli.exits import Parser
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import SCHEDULER_MARGIN, acquisition_gb
 
@@ -54,9 +54,9 @@ sbatch --dependency=afterok:"${{job%%;*}}" --kill-on-invalid-dep=yes "$@" {group
 
 def task_arguments(argv: Sequence[str]) -> tuple[str, ...]:
     """Return the arguments of a task, without ``--write-slurm`` and ``--participant-label``."""
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = Parser(add_help=False)
     parser.add_argument("--write-slurm")
-    parser.add_argument("--participant-label", "--participant_label", nargs="+")
+    parser.add_argument("--participant-label", nargs="+")
     return tuple(parser.parse_known_args(argv)[1])
 
 
