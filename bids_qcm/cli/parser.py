@@ -475,7 +475,7 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="compute no maps; write scripts to DIR that run all participants as a Slurm job array "
         "and then the group level; each participant gets --omp-nthreads cores and its estimated "
-        "memory",
+        "memory and time",
     )
     add("--dry-run", action="store_true", help="print the plan and exit")
     add("--stop-on-first-crash", action="store_true", help="stop the run at the first failure")
