@@ -13,7 +13,7 @@ from bids_qcm.bids.dataset import check_description, find_acquisitions
 from bids_qcm.bids.derivatives import refuse_links, write_dataset_files
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.run_records import Failure
+from bids_qcm.bids.run_records import Failure, write_config
 from bids_qcm.cli.exits import ExitStatus, status_of
 from bids_qcm.cli.limits import check_semaphores
 from bids_qcm.cli.parser import parse_settings
@@ -135,6 +135,7 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     elif not settings.dry_run:
         datasets = {"raw": settings.bids_dir, **derivatives}
         write_dataset_files(settings.output_dir, datasets)
+        write_config(settings.output_dir, settings.command, settings.config)
         records = _set_unchanged_aside(plans, settings, datasets, summary)
         if records:
             _compute_all(records, preflight, datasets, summary, verbose=verbose)
