@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal, NamedTuple
 
 from bids_qcm.checks.evidence import Evidence
@@ -161,11 +162,9 @@ def disagreement_of(
     """
     distances = []
     for tissue, value in medians.items():
-        found = sorted(
-            other[tissue] for other in others if math.isfinite(other.get(tissue, math.nan))
-        )
+        found = [other[tissue] for other in others if math.isfinite(other.get(tissue, math.nan))]
         if found and math.isfinite(value):
-            middle = (found[(len(found) - 1) // 2] + found[len(found) // 2]) / 2
+            middle = median(found)
             distances.append(abs(value - middle) / max(abs(middle), 1e-6))
     return max(distances, default=None)
 

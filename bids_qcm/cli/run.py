@@ -20,7 +20,7 @@ from bids_qcm.cli.parser import parse_settings
 from bids_qcm.cli.plan_table import plan_table
 from bids_qcm.cli.reports import rebuild_citation, rebuild_reports, report_group, report_run
 from bids_qcm.cli.slurm import write_slurm_scripts
-from bids_qcm.cli.summary import Summary
+from bids_qcm.cli.summary import Summary, log_existing_maps
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.configuration import require_private
 from bids_qcm.workflows.finished import FinishedRecord
@@ -138,7 +138,11 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
         write_config(settings.output_dir, settings.command, settings.config)
         records = _set_unchanged_aside(plans, settings, datasets, summary)
         if records:
-            _compute_all(records, preflight, datasets, summary, verbose=verbose)
+            try:
+                _compute_all(records, preflight, datasets, summary, verbose=verbose)
+            except KeyboardInterrupt:
+                log_existing_maps(plans, settings)
+                raise
         report_run([result.acquisition for result in results], settings, datasets, summary)
     return summary.conclude()
 

@@ -50,7 +50,8 @@ class Summary:
     unchanged : list of str
         One line for each map that was not computed again, because nothing changed.
     skipped : dict of str to list of Failure
-        Reasons why an acquisition, or some of its methods, were skipped, by acquisition name.
+        Reasons why an acquisition, or some of its methods, were skipped, by acquisition name; empty
+        lists for the other acquisitions of the run.
     failed : dict of str to list of Failure
         Errors during the computation, by acquisition name.
     failed_reports : list of str
@@ -190,12 +191,18 @@ class Summary:
             LOGGER.error("failed: %s", line)
         for reason in self.failed_reports:
             LOGGER.error("report failed: %s", reason)
+        incomplete = {
+            name
+            for failures in (self.skipped, self.failed)
+            for name, of_acquisition in failures.items()
+            if of_acquisition
+        }
         LOGGER.info(
-            "%d map(s) written, %d unchanged, %d skipped, %d failed",
+            "%d map(s) written, %d unchanged; %d acquisition(s) complete, %d incomplete",
             len(self.done),
             len(self.unchanged),
-            len(skipped),
-            len(failed),
+            len({*self.skipped, *self.failed} - incomplete),
+            len(incomplete),
         )
         if any(map(_CANNOT_WRITE.search, failed)):
             LOGGER.error(
@@ -206,6 +213,25 @@ class Summary:
         if skipped or failed:
             return ExitStatus.SOME_FAILED
         return ExitStatus.REPORT_FAILED if self.failed_reports else ExitStatus.DONE
+
+
+def log_existing_maps(plans: Sequence[Plan], settings: Settings) -> None:
+    """Log which of the planned maps exist after an interruption."""
+    planned = {
+        (join_name(plan.acquisition.output_entities), method)
+        for plan in plans
+        for method in plan.methods
+    }
+    existing = [
+        one.condmap
+        for subject in sorted({plan.acquisition.subject for plan in plans})
+        for result in find_results(settings.output_dir, f"sub-{subject}", [])
+        for one in result.maps
+        if (result.source, one.method) in planned
+    ]
+    for path in existing:
+        LOGGER.info("there: %s", path)
+    LOGGER.info("%d of %d map(s) are in OUTPUT_DIR", len(existing), len(planned))
 
 
 def _lines(by_name: Mapping[str, Sequence[Failure]]) -> list[str]:

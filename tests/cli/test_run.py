@@ -470,6 +470,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_half_file(dataset, tmp_path
     said = process.stderr.read()
     assert process.wait(timeout=30) == 130, said
     assert "interrupted" in said
+    assert re.search(r"\d+ of \d+ map\(s\) are in OUTPUT_DIR", said)
     assert "Traceback" not in said
     for _ in range(100):
         try:
@@ -480,3 +481,18 @@ def test_an_interrupted_run_leaves_no_process_and_no_half_file(dataset, tmp_path
     else:
         pytest.fail("processes are left")
     assert not [path for path in (tmp_path / "out").rglob(".*") if path.name != ".bidsignore"]
+
+
+def test_an_interruption_lists_the_maps_that_exist(dataset, run, caplog, monkeypatch):
+    dataset.add("01")
+    assert run("--method", "laplacian") == 0
+    monkeypatch.setattr("bids_qcm.cli.run._compute_all", interrupt)
+    with caplog.at_level("INFO", "bids_qcm"):
+        assert run("--method", "laplacian", "laplacian-mag") == 130
+    (listed,) = (one for one in caplog.messages if one.startswith("there: "))
+    assert "desc-laplacian_condmap" in listed
+    assert "1 of 2 map(s) are in OUTPUT_DIR" in caplog.messages
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
