@@ -1,7 +1,7 @@
 """Estimate the linear phase in phi0 from its effect at tissue borders."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -183,24 +183,45 @@ def estimate_linear_phase(
     return _estimate(design, residual, voxels * np.array(size) / _BLOCK_MM)
 
 
-def add_disagreement(first: LinearPhase, second: LinearPhase) -> LinearPhase:
-    """Increase the covariance of an estimate by its difference from a second estimate.
+def combine(first: LinearPhase, second: LinearPhase) -> LinearPhase:
+    """Combine two estimates of the same linear phase.
 
     Parameters
     ----------
     first, second : LinearPhase
-        Two estimates from the same phase.
+        Two estimates from the same phase, with different values of kappa.
 
     Returns
     -------
     LinearPhase
-        The first estimate. The variance of the two estimates about their mean is added to its
-        covariance, so that little is removed if the estimates contradict each other.
+        The mean of the estimates, weighted by their inverse covariances. Its explained fraction is
+        the smaller one. If an estimate is unknown, the other one.
+
+    Notes
+    -----
+    If the estimates of a component differ by more than the standard error of their difference, the
+    standard error of their mean is multiplied by the ratio of both, which is the Birge ratio [1]_.
+    Little is therefore removed if the estimates contradict each other.
+
+    References
+    ----------
+    .. [1] Birge RT. The calculation of errors by the method of least squares. Phys Rev 1932.
+       doi:10.1103/PhysRev.40.207
     """
-    difference = (first.estimate - second.estimate) / 2
-    covariance = first.covariance + np.diag(difference**2)
-    return replace(
-        first, covariance=covariance, posterior_mean=posterior_mean(first.estimate, covariance)
+    for one, other in ((first, second), (second, first)):
+        if not np.isfinite(one.covariance).all():
+            return other
+    weights = [np.linalg.inv(one.covariance) for one in (first, second)]
+    covariance = np.linalg.inv(weights[0] + weights[1])
+    estimate = covariance @ (weights[0] @ first.estimate + weights[1] @ second.estimate)
+    difference = np.abs(first.estimate - second.estimate)
+    ratio = np.maximum(difference / np.hypot(first.standard_error, second.standard_error), 1)
+    covariance *= np.outer(ratio, ratio)
+    return LinearPhase(
+        estimate,
+        covariance,
+        posterior_mean(estimate, covariance),
+        min(first.explained_fraction, second.explained_fraction),
     )
 
 

@@ -13,9 +13,12 @@ from bids_qcm.phantom.parameters import PhantomParameters
 from bids_qcm.phase import compute_phi0
 from bids_qcm.physics import conductivity_factor
 from bids_qcm.recon import reconstruct
+from bids_qcm.recon.forms.inversion import find_linear_phase
+from bids_qcm.recon.inversion import InverseProblem
 from bids_qcm.recon.linear_phase import (
     UNKNOWN_LINEAR_PHASE,
-    add_disagreement,
+    LinearPhase,
+    combine,
     estimate_linear_phase,
     make_linear_phase,
     posterior_mean,
@@ -155,15 +158,51 @@ def test_ramps_on_the_phantom_of_maxwells_equations():
         assert np.linalg.norm(found.posterior_mean - ramp) < 3
 
 
-def test_a_contradicted_estimate_is_hardly_removed(head):
-    first = estimate(head, RAMP, labels=None)
-    agreed = add_disagreement(first, replace(first, estimate=first.estimate + 1))
-    contradicted = add_disagreement(first, replace(first, estimate=first.estimate - 50))
-    np.testing.assert_allclose(agreed.posterior_mean, first.posterior_mean, atol=1)
-    assert np.abs(contradicted.posterior_mean).max() < np.abs(first.posterior_mean).max() / 2
-    assert np.all(contradicted.standard_error > 25)
-    unknown = add_disagreement(UNKNOWN_LINEAR_PHASE, UNKNOWN_LINEAR_PHASE)
-    assert not unknown.posterior_mean.any()
+def make_estimate(estimate, sd):
+    covariance = np.diag(np.square(sd))
+    mean = posterior_mean(np.array(estimate), covariance)
+    return LinearPhase(np.array(estimate), covariance, mean, 0.5)
+
+
+def test_estimates_are_combined_by_their_precision():
+    """The weighted mean, and the standard error multiplied by the Birge ratio."""
+    first, second = make_estimate([10.0, 0, 5], [1.0, 2, 3]), make_estimate([10.0, 1, 25], [2.0, 2, 4])
+    found = combine(first, second)
+    np.testing.assert_allclose(found.estimate, [10, 0.5, (5 / 9 + 25 / 16) / (1 / 9 + 1 / 16)])
+    expected = [1 / np.hypot(1, 1 / 2), np.sqrt(2), 4 * 12 / 5]
+    np.testing.assert_allclose(found.standard_error, expected)
+    np.testing.assert_allclose(combine(second, first).covariance, found.covariance)
+
+
+def test_a_contradicted_estimate_is_hardly_removed():
+    first = make_estimate([20.0, 0, 0], [2.0, 2, 2])
+    assert combine(first, first).posterior_mean[0] > 19.5
+    contradicted = combine(first, make_estimate([-20.0, 0, 0], [3.0, 2, 2]))
+    assert abs(contradicted.posterior_mean[0]) < 1
+
+
+def test_an_unknown_estimate_does_not_count():
+    known = make_estimate([20.0, 0, 0], [2.0, 2, 2])
+    assert combine(known, UNKNOWN_LINEAR_PHASE) is known
+    assert combine(UNKNOWN_LINEAR_PHASE, known) is known
+    assert combine(UNKNOWN_LINEAR_PHASE, UNKNOWN_LINEAR_PHASE) is UNKNOWN_LINEAR_PHASE
+
+
+def test_contrast_between_tissues_does_not_change_the_estimate(head):
+    """Merged voxels are plain means, whose centre of gravity does not depend on the noise."""
+    noise = np.where(head.labels == 1, 0.005, 0.03)
+    found = [
+        find_linear_phase(
+            InverseProblem(
+                phase=head.phase + make_linear_phase(ramp, head.phase.shape, (2.0,) * 3),
+                support=head.labels.astype(np.int32),
+                voxel_size=(2.0,) * 3,
+                precision=np.where(head.mask, noise**-2, 0),
+            )
+        ).estimate
+        for ramp in (np.zeros(3), 3 * RAMP)
+    ]
+    np.testing.assert_allclose(found[1] - found[0], 3 * RAMP, rtol=0.03, atol=0.3)
 
 
 @pytest.mark.parametrize("method", ["inversion-mag", "inversion-seg"])
