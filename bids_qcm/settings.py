@@ -49,6 +49,9 @@ class Settings:
         used in all methods.
     image_checks : {"stop", "warn"}
         Whether an acquisition with contradictory images is stopped, or is mapped with a warning.
+    echoes : tuple of int, "all" or "auto"
+        Numbers of the echoes to use; ``all`` echoes; or ``auto`` for all echoes whose phase lies on
+        a line over echo time.
     segmentation_filters, mask_filters, b1_filters : mapping
         Entities that a segmentation or T1w image, a mask, or a measured ``|B1+|`` map must have,
         from ``--bids-filter-file``.
@@ -110,6 +113,7 @@ class Settings:
     mask: str = "auto"
     b1: str = "auto"
     image_checks: ImageChecks = "stop"
+    echoes: tuple[int, ...] | Literal["all", "auto"] = "all"
     segmentation_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     mask_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     b1_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

@@ -346,6 +346,49 @@ def test_a_bipolar_readout(tmp_path, map_conductivity, rim, axis):
     assert median(found, "laplacian") == pytest.approx(truth, rel=0.05)
 
 
+def moving(folder):
+    """Write eight echoes of a ball; the last two echoes do not follow the line."""
+    truth, radius = 0.6, 0.045
+
+    def signal(x, y, z, time):
+        r2 = x**2 + y**2 + z**2
+        phase = truth / conductivity_factor(FREQUENCY) * r2 / 6
+        phase = phase + 2 * np.pi * 20 * time * (x**2 - z**2) / 2 / radius**2
+        phase = phase + 600 * (time > 0.0145) * (x**2 + y**2)
+        return 1000 * (r2 < radius**2) * np.exp(-time / 0.02) * np.exp(1j * phase), 10
+
+    fields = {"times": [2.3e-3 * (k + 1) for k in range(8)]}
+    return ball(folder, (34,) * 3, 3, signal, fields, "echo-{}_part-{}_MEGRE")
+
+
+def test_echoes_that_do_not_follow_the_line_are_left_out(tmp_path, map_conductivity):
+    folder = moving(tmp_path / "raw")
+    assert_refused(map_conductivity(folder), "does not lie on a line", "--echoes")
+    for echoes in ("auto", (1, 2, 3, 4, 5, 6)):
+        found = map_conductivity(folder, methods=("laplacian",), mask="signal", echoes=echoes)
+        assert found.errors == []
+        assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
+        left_out = [text for text in found.warnings if "is left out" in text]
+        assert [text.split("_")[1] for text in left_out] == (
+            ["echo-7", "echo-8"] if echoes == "auto" else []
+        )
+        (path,) = (tmp_path / "out").rglob("*_phi0map.json")
+        phi0 = json.loads(path.read_text())
+        assert phi0["EchoesUsed"] == [1, 2, 3, 4, 5, 6]
+        assert phi0["EchoTime"] == pytest.approx([2.3e-3 * (k + 1) for k in range(6)])
+        assert len(phi0["PhaseUnits"]) == len(phi0["EchoMisfitOfEach"]) == 6
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_an_echo_whose_phase_is_empty_can_be_left_out(tmp_path, map_conductivity):
+    folder = moving(tmp_path / "raw")
+    change(folder / ECHO.format(3, "phase"), np.zeros_like)
+    refused = map_conductivity(folder)
+    assert_refused(refused, "contains only zeros", "or leave out this echo: --echoes 1 2 4 5 6 7 8")
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal", echoes=(1, 2, 4, 5, 6))
+    assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
+
+
 def test_a_coil_sensitivity_that_falls_inside_the_body(tmp_path, map_conductivity):
     def signal(x, y, z, time):
         depth = 1 - np.sqrt((x / 0.132) ** 2 + (y / 0.096) ** 2).clip(0, 1)

@@ -55,8 +55,16 @@ class Acquisition:
         """Name of the acquisition in messages and reports."""
         return join_name(self.entities, self.suffix)
 
-    def echoes(self) -> tuple[tuple[str, str], list[tuple[Path, Path]]]:
+    def echoes(
+        self, numbers: Sequence[int] = ()
+    ) -> tuple[tuple[str, str], list[tuple[Path, Path]]]:
         """Return the pair of image files of each echo.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Numbers of the echoes to return; default: all echoes. Images without an echo entity are
+            always returned.
 
         Returns
         -------
@@ -67,10 +75,12 @@ class Acquisition:
         Raises
         ------
         InputError
-            If an echo has only one of the two parts, or two files for the same part.
+            If one of these echoes has only one of the two parts, or two files for the same part,
+            or if an echo does not exist.
         """
         first, second = parts = _POLAR if "phase" in self.files else _CARTESIAN
-        one, other = self.files.get(first, {}), self.files.get(second, {})
+        one, other = (self._selected(part, numbers) for part in parts)
+        self._check_numbers(numbers)
         for present, absent, files in ((first, second, one), (second, first, other)):
             counterpart = self.files.get(absent, {})
             for echo, (path, *more) in files.items():
@@ -82,9 +92,36 @@ class Acquisition:
                     raise InputError(
                         path,
                         f"has part-{present}, but there is no matching part-{absent} image",
-                        _missing_part_remedy(path, present, absent),
+                        _missing_part_remedy(path, present, absent) + self._without(path),
                     )
         return parts, [(one[echo][0], other[echo][0]) for echo in sorted(one, key=_echo_number)]
+
+    def _selected(self, part: str, numbers: Sequence[int]) -> dict[str, list[Path]]:
+        """Return the files of a part by echo label, for the given echo numbers only."""
+        files = self.files.get(part, {})
+        return {
+            echo: paths
+            for echo, paths in files.items()
+            if not numbers or not echo or _echo_number(echo)[0] in numbers
+        }
+
+    def _check_numbers(self, numbers: Sequence[int]) -> None:
+        """Check that all echoes of the given numbers exist, unless the images have no numbers."""
+        labels = {echo for files in self.files.values() for echo in files if echo}
+        present = sorted({_echo_number(echo)[0] for echo in labels})
+        absent = sorted(set(numbers) - set(present))
+        if absent and present:
+            raise InputError(
+                next(path for files in self.files.values() for (path, *_) in files.values()),
+                f"has no echo {' and no echo '.join(map(str, absent))} beside it",
+                f"choose from --echoes {' '.join(map(str, present))}",
+            )
+
+    def _without(self, path: Path) -> str:
+        """Return the remedy to leave out the echo of an image; empty if there are no others."""
+        first, second = _POLAR if "phase" in self.files else _CARTESIAN
+        whole = self.files.get(first, {}).keys() & self.files.get(second, {}).keys()
+        return or_without(echo_number(path), [_echo_number(echo)[0] for echo in whole if echo])
 
 
 def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
@@ -157,6 +194,17 @@ def _missing_part_remedy(path: Path, present: str, absent: str) -> str:
         if absent == "mag" and os.path.lexists(path.with_name(plain + extension)):
             return f"rename {plain}{extension} to {wanted}{extension}, and {plain}.json accordingly"
     return f"add {wanted}{path.name.removeprefix(own)}"
+
+
+def or_without(number: int, numbers: Iterable[int]) -> str:
+    """Return a remedy that leaves out one of several echoes; empty if there are no others."""
+    others = sorted(set(numbers) - {number})
+    return f", or leave out this echo: --echoes {' '.join(map(str, others))}" if others else ""
+
+
+def echo_number(path: Path) -> int:
+    """Return the echo number in a file name; 0 if there is none."""
+    return _echo_number(parse_name(path.name)[0].get("echo", ""))[0]
 
 
 def _echo_number(echo: str) -> tuple[int, str]:

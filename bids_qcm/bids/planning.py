@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.acquisitions import Acquisition, echo_number, or_without
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.finder import B1Origin, Finder, FoundB1, MaskOrigin
@@ -63,11 +63,14 @@ class EchoPlan:
         Unit of the phase. None for real and imaginary parts, or if only headers were read.
     time : float or None
         Echo time in s. None for a single echo whose sidecar has no echo time.
+    number : int
+        Number of the echo; 0 for an image without a number.
     """
 
     files: tuple[Path, Path]
     units: PhaseUnits | None
     time: float | None
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,11 @@ class Plan:
     b1_origins: tuple[B1Origin, ...] = ()
 
     @property
+    def has_echo_numbers(self) -> bool:
+        """Whether the images have echo numbers."""
+        return any(echo.number for echo in self.echoes)
+
+    @property
     def expects_head(self) -> bool:
         """Whether the sidecar names the head, or a T1w image other than the phase was found."""
         own = {path for echo in self.echoes for path in echo.files}
@@ -187,7 +195,7 @@ def plan_acquisition(
     InputError
         If nothing can be computed. The message names the file and the remedy.
     """
-    parts, pairs = acquisition.echoes()
+    parts, pairs = acquisition.echoes(() if isinstance(settings.echoes, str) else settings.echoes)
     grid = _common_grid([path for pair in pairs for path in pair])
     separate = [{path: read_sidecar(path, settings.bids_dir) for path in pair} for pair in pairs]
     sidecars = [dict(ChainMap(*reversed(own.values()))) for own in separate]
@@ -201,8 +209,9 @@ def plan_acquisition(
     echoes = tuple(
         EchoPlan(
             pair,
-            None if headers_only else _check_values(pair, parts, sidecar, settings),
+            None if headers_only else _check_echo(pair, pairs, parts, sidecar, settings),
             echo_time(sidecar, pair[1]) if len(pairs) > 1 or "EchoTime" in sidecar else None,
+            echo_number(pair[1]),
         )
         for pair, sidecar in zip(pairs, sidecars, strict=True)
     )
@@ -295,6 +304,22 @@ def _common_grid(paths: Sequence[Path]) -> Grid:
                 "use images of one acquisition, and convert all in the same way",
             )
     return grid
+
+
+def _check_echo(
+    pair: tuple[Path, Path],
+    pairs: Sequence[tuple[Path, Path]],
+    parts: tuple[str, str],
+    sidecar: dict[str, Any],
+    settings: Settings,
+) -> PhaseUnits | None:
+    """Check an echo as `_check_values` does; the remedy of an error may be to leave it out."""
+    try:
+        return _check_values(pair, parts, sidecar, settings)
+    except InputError as error:
+        path, problem, remedy = error.args
+        without = or_without(echo_number(pair[1]), [echo_number(one) for _, one in pairs])
+        raise InputError(path, problem, remedy + without) from error
 
 
 def _check_values(

@@ -119,7 +119,17 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
         warnings=list(plan.warnings),
         software_versions=software_versions(),
         echo_time=echo_times if len(echo_times) == len(plan.echoes) else None,
+        echoes_requested=_requested_echoes(plan, settings),
+        echoes_used=[echo.number for echo in plan.echoes] if plan.has_echo_numbers else None,
     ).to_dict()
+
+
+def _requested_echoes(plan: Plan, settings: Settings) -> str | None:
+    """Return the value of ``--echoes``; None for an acquisition without echo numbers."""
+    if not plan.has_echo_numbers:
+        return None
+    echoes = settings.echoes
+    return echoes if isinstance(echoes, str) else " ".join(map(str, echoes))
 
 
 def magnitude_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:

@@ -303,6 +303,11 @@ class Phi0Sidecar(MaskChoice, Image):
         "versions of bids_qcm and of the numerical libraries",
     ] = None
     echo_time: Annotated[list[float] | None, "echo time of each echo, s"] = None
+    echoes_requested: Annotated[str | None, "with several echoes: value of `--echoes`"] = None
+    echoes_used: Annotated[
+        list[int] | None,
+        "with several echoes: numbers of the echoes that phi0 was computed from",
+    ] = None
     signal_to_noise_ratio: Annotated[
         float | None,
         "median ratio of magnitude to noise in the first echo, over all voxels with signal; null "

@@ -71,6 +71,7 @@ def check_acquisition(
     *,
     axes: Sequence[int] = (0, 1, 2),
     may_be_half: bool = False,
+    echo_numbers: Sequence[int] = (),
 ) -> ImageEvidence:
     """Check that magnitude and phase, slices and echoes are consistent.
 
@@ -86,6 +87,8 @@ def check_acquisition(
         Axes along which the kernels differentiate.
     may_be_half : bool
         As for :func:`bids_qcm.checks.values.check_cycle`.
+    echo_numbers : sequence of int
+        As for :func:`bids_qcm.phase.polarity.find_alternation`.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def check_acquisition(
     findings: list[Finding] = []
     for echo, (magnitude, phase) in enumerate(pairs):
         findings += check_cycle(phase, magnitude, signal.mask, echo, may_be_half=may_be_half)
-    series = complex_echoes(magnitudes, phases, echo_times, signal.mask)
+    series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers)
     jumps = check_slices(series.echoes, signal.mask, axes)
     coherent = [
         check_coherence(magnitude, phase, echo, axes)

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.curvature import median_curvature
+from bids_qcm.phase.echo_selection import TOLERATED_MISFIT
 
 LARGEST_MISFIT = 0.1
 """Largest deviation of an echo from the line over echo time that does not cause an error, rad."""
 
-EXPECTED_MISFIT = 0.02
+EXPECTED_MISFIT = TOLERATED_MISFIT
 """Largest deviation of an echo from the line over echo time that does not cause a warning, rad. In
 phantoms with an SNR of 16, the deviation is 0.005 or less."""
 
@@ -55,7 +56,7 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
             "does not lie on a line over echo time with the other echoes: misfit in rad "
             f"{listed} (expected: below {EXPECTED_MISFIT:g})",
             "check EchoTime in the sidecars, and that all echoes are of one acquisition with the "
-            "same sign and unit",
+            "same sign and unit, or leave out echoes with --echoes",
             fatal=misfit[worst] > LARGEST_MISFIT,
         )
     ]

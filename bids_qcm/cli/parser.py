@@ -69,6 +69,8 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         from bids_qcm.cli.slurm import task_arguments
 
         slurm_arguments = task_arguments(argv)
+    filters = dict(options.bids_filter_file.get("phase", {}))
+    listed = filters.pop("echo", None)
     nprocs = options.nprocs or available_cores()
     settings = Settings(
         bids_dir=options.bids_dir.resolve(),
@@ -78,7 +80,8 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
-        bids_filters=options.bids_filter_file.get("phase", {}),
+        bids_filters=filters,
+        echoes=_echoes(parser, options.echoes, listed),
         derivatives=tuple(options.derivatives),
         segmentation=options.segmentation,
         mask=options.mask,
@@ -182,6 +185,14 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         type=lambda label: label.removeprefix("ses-"),
         metavar="LABEL",
         help="sessions, with or without ses- (default: all)",
+    )
+    add(
+        "--echoes",
+        nargs="+",
+        type=_echo,
+        metavar="{all,auto,N}",
+        help="echoes to use: all; auto, leave out echoes whose phase does not lie on a line over "
+        "echo time; or the numbers of the echoes, such as 1 2 3 (default: all)",
     )
     add(
         "--bids-filter-file",
@@ -436,6 +447,38 @@ def _check_work_dir(parser: argparse.ArgumentParser, settings: Settings) -> None
         )
 
 
+def _echoes(
+    parser: argparse.ArgumentParser,
+    given: list[int | str] | None,
+    listed: Any,  # noqa: ANN401
+) -> tuple[int, ...] | Literal["all", "auto"]:
+    """Return the echoes to use, from the option or from the filter file."""
+    if listed is not None:
+        if given is not None:
+            parser.error("argument --echoes: not allowed with echo in --bids-filter-file")
+        given = listed if isinstance(listed, list) else [listed]
+        try:
+            given = [_echo(str(one)) for one in given]
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --bids-filter-file: echo: {error}")
+    if given is None or given == ["all"]:
+        return "all"
+    if given == ["auto"]:
+        return "auto"
+    numbers = [one for one in given if not isinstance(one, str)]
+    if not numbers or len(numbers) < len(given):
+        parser.error("--echoes takes either all or auto or numbers of echoes")
+    return tuple(sorted(set(numbers)))
+
+
+def _echo(text: str) -> int | str:
+    if text in ("all", "auto"):
+        return text
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not the number of an echo, all or auto")
+    return int(text)
+
+
 def _expand(methods: Sequence[str]) -> tuple[str, ...]:
     expanded = chain.from_iterable(PUBLISHED if name == "all" else [name] for name in methods)
     return tuple(dict.fromkeys(expanded))
@@ -488,10 +531,10 @@ def _filters(text: str) -> dict[str, dict[str, Any]]:
             raise KeyError(*sorted(unknown))
         for key, filters in content.items():
             check_filters(filters, key)
-        if parts := sorted({"part", "echo"} & set(content.get("phase", ()))):
+        if "part" in content.get("phase", ()):
             raise argparse.ArgumentTypeError(
-                f"{text} selects the phase by {' and '.join(parts)}, but an acquisition always "
-                "includes all its parts and echoes; remove these entities from the key phase"
+                f"{text} selects the phase by part, but an acquisition always includes all its "
+                "parts; remove part from the key phase"
             )
         return content
     except InputError as error:

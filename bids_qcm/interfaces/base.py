@@ -53,6 +53,9 @@ class ImagesInputSpec(BaseInterfaceInputSpec):
     echo_times = traits.List(
         traits.Either(None, traits.Float()), mandatory=True, desc="echo times in s"
     )
+    echo_numbers = traits.List(
+        traits.Int, [], usedefault=True, desc="number of each echo in the readout train"
+    )
 
 
 class DerivativeInputSpec(BaseInterfaceInputSpec):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
@@ -9,7 +10,7 @@ from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_parts, to_polar, write_image
 from bids_qcm.bids.sidecar_schema import NULL, Phi0Sidecar
-from bids_qcm.checks.acquisition import check_acquisition, check_roles
+from bids_qcm.checks.acquisition import Pair, check_acquisition, check_roles
 from bids_qcm.checks.findings import Finding
 from bids_qcm.interfaces.base import (
     OVERRIDE,
@@ -17,6 +18,9 @@ from bids_qcm.interfaces.base import (
     ImagesInputSpec,
     image_checks,
 )
+from bids_qcm.phase.echo_selection import LeftOut, inconsistent_echoes
+from bids_qcm.phase.masking import find_signal
+from bids_qcm.phase.phi0 import complex_signal
 
 
 class _CheckImagesInputSpec(ImagesInputSpec):
@@ -25,11 +29,15 @@ class _CheckImagesInputSpec(ImagesInputSpec):
     )
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     image_checks = image_checks()
+    select_echoes = traits.Bool(
+        False, usedefault=True, desc="whether to leave out echoes that do not lie on a line"
+    )
 
 
 class _CheckImagesOutputSpec(TraitedSpec):
     magnitude_file = File(exists=True, desc="magnitude of the first echo")
     signal_file = File(exists=True, desc="mask of the voxels with signal")
+    used_echoes = traits.List(traits.Int, desc="indices of the echoes to use")
     provenance = traits.Dict(desc="fields for the sidecars")
 
 
@@ -44,17 +52,23 @@ class CheckImages(CheckedInterface):
         pairs = list(zip(inputs.first_files, inputs.second_files, strict=True))
         units = inputs.phase_units
         parts = [read_parts(Path(a), Path(b), u) for (a, b), u in zip(pairs, units, strict=True)]
+        echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
+        left_out = self._inconsistent(echoes) if inputs.select_echoes else []
+        without = {one.echo for one in left_out}
+        used = [k for k in range(len(pairs)) if k not in without]
+        warnings = [_left_out_sentence(one, pairs) for one in left_out]
+        pairs, parts, echoes = ([some[k] for k in used] for some in (pairs, parts, echoes))
         found = check_roles(parts, cartesian=units[0] is None)
         self._stop_at(found, pairs)
-        echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
         try:
             evidence = check_acquisition(
                 [magnitude for magnitude, _ in echoes],
                 [phase for _, phase in echoes],
-                inputs.echo_times,
+                [inputs.echo_times[k] for k in used],
                 read_grid(Path(pairs[0][0])).voxel_size,
                 axes=inputs.axes,
                 may_be_half=inputs.phase_type == "transmit",
+                echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
             )
         except ValueError as error:
             raise InputError(
@@ -67,14 +81,41 @@ class CheckImages(CheckedInterface):
             path = Path(runtime.cwd, f"{name}.nii.gz")
             write_image(path, values, like=Path(pairs[0][0]))
             self._results[f"{name}_file"] = str(path)
+        self._results["used_echoes"] = used
         failed = [_sentence(finding, pairs) for finding in found if finding.fatal]
         self._results["provenance"] = Phi0Sidecar(
             signal_to_noise_ratio=round(evidence.snr, 2) if np.isfinite(evidence.snr) else NULL,
             incoherent_fraction=round(evidence.incoherent_fraction, 6),
-            warnings=[_sentence(finding, pairs) for finding in found],
+            warnings=[*warnings, *(_sentence(finding, pairs) for finding in found)],
             failed_image_checks=failed or None,
+            **self._fields_of_used(used),
         ).to_dict()
         return runtime
+
+    def _inconsistent(self, echoes: Sequence[Pair]) -> list[LeftOut]:
+        """Find the echoes that do not lie on a line over echo time."""
+        try:
+            signal = find_signal(*echoes[0], self.inputs.axes)
+        except ValueError:  # the checks of the images report this
+            return []
+        return inconsistent_echoes(
+            [complex_signal(magnitude, phase) for magnitude, phase in echoes],
+            self.inputs.echo_times,
+            signal.mask,
+            signal.noise.sd,
+            self.inputs.echo_numbers,
+        )
+
+    def _fields_of_used(self, used: Sequence[int]) -> dict[str, Any]:
+        """Return the sidecar fields that depend on the echoes that are used."""
+        if len(used) == len(self.inputs.first_files):
+            return {}
+        units = [self.inputs.phase_units[k] for k in used]
+        return {
+            "echoes_used": [self.inputs.echo_numbers[k] for k in used],
+            "echo_time": [self.inputs.echo_times[k] for k in used],
+            "phase_units": [unit.name if unit else "complex" for unit in units],
+        }
 
     def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[tuple[str, str]]) -> None:
         """Raise the fatal findings as one error, which names the file of the first finding."""
@@ -84,6 +125,13 @@ class CheckImages(CheckedInterface):
         first, *others = fatal
         more = "".join(f"; {_path(finding, pairs).name} {finding.problem}" for finding in others)
         raise InputError(_path(first, pairs), first.problem + more, f"{first.remedy}; {OVERRIDE}")
+
+
+def _left_out_sentence(one: LeftOut, pairs: Sequence[tuple[str, str]]) -> str:
+    return (
+        f"{Path(pairs[one.echo][1]).name} is left out: this echo does not lie on a line over echo "
+        f"time with the earlier echoes: misfit {one.misfit:.3f} rad (limit: {one.limit:.3f})"
+    )
 
 
 def _sentence(finding: Finding, pairs: Sequence[tuple[str, str]]) -> str:

@@ -24,6 +24,7 @@ _WORTH_A_WARNING = 0.001
 
 class _PreparePhi0InputSpec(ImagesInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="mask in which to compute phi0")
+    used_echoes = traits.List(traits.Int, [], usedefault=True, desc="indices; empty for all echoes")
     provenance = traits.Dict({}, usedefault=True, desc="provenance of the images and the mask")
 
 
@@ -44,15 +45,17 @@ class PreparePhi0(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        files = zip(inputs.first_files, inputs.second_files, inputs.phase_units, strict=True)
+        files = list(zip(inputs.first_files, inputs.second_files, inputs.phase_units, strict=True))
+        used = inputs.used_echoes or range(len(files))
         magnitudes, phases = zip(
-            *(read_echo(Path(a), Path(b), u) for a, b, u in files), strict=True
+            *(read_echo(Path(a), Path(b), u) for a, b, u in (files[k] for k in used)), strict=True
         )
         phi0 = compute_phi0(
             magnitudes,
             phases,
-            inputs.echo_times,
+            [inputs.echo_times[k] for k in used],
             mask=read_integers(Path(inputs.mask_file)) != 0,
+            echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
         )
         volumes = {
             "phi0": phi0.phase,

@@ -47,6 +47,7 @@ def find_alternation(
     echoes: Sequence[NDArray[np.complexfloating]],
     echo_times: Sequence[float],
     mask: NDArray[np.bool_],
+    echo_numbers: Sequence[int] = (),
 ) -> Alternation | None:
     """Find the constant and linear phase between odd and even echoes.
 
@@ -56,18 +57,22 @@ def find_alternation(
     echo_times : sequence of float
         In s, all different.
     mask : ndarray of bool, shape (X, Y, Z)
+    echo_numbers : sequence of int
+        Number of each echo in the readout train, because the polarity alternates with it. Default:
+        numbers by increasing echo time. They are needed if an echo of the train is left out.
 
     Returns
     -------
     Alternation or None
-        None for fewer than three echoes, if odd and even echoes agree, or if their difference is
-        neither constant nor linear.
+        None for fewer than three echoes, if all echoes have the same polarity, if odd and even
+        echoes agree, or if their difference is neither constant nor linear.
 
     Notes
     -----
     A gradient delay or an eddy current shifts the echo in k-space by the same amount, but in
     opposite directions for the two polarities of the readout [1]_. The even echoes therefore differ
-    from the line over echo time through the odd echoes by twice the resulting linear phase.
+    from the line over echo time through the odd echoes by twice the resulting linear phase. If
+    there are more even than odd echoes, the line is fitted to the even echoes.
 
     References
     ----------
@@ -79,10 +84,14 @@ def find_alternation(
         return None
     times = np.asarray(echo_times, dtype=np.float64)
     order = np.argsort(times)
-    odd, even = order[::2], order[1::2]
-    lines = fit_echo_lines([echoes[k] for k in odd], times[odd].tolist(), mask)
+    is_even = _even(echo_times, echo_numbers)[order]
+    odd, even = order[~is_even], order[is_even]
+    straight, other = (odd, even) if len(odd) >= len(even) else (even, odd)
+    if len(other) == 0:
+        return None
+    lines = fit_echo_lines([echoes[k] for k in straight], times[straight].tolist(), mask)
     difference = np.zeros(mask.shape, np.complex64)
-    for k in even:
+    for k in other:
         signal = echoes[k][lines.mask]
         line = lines.intercept + lines.slope * times[k]
         difference[lines.mask] += signal * np.abs(signal) * np.exp(-1j * line)
@@ -98,26 +107,34 @@ def find_alternation(
     def rms(values: NDArray[np.floating]) -> float:
         return float(np.sqrt(np.sum(weight * values**2) / np.sum(weight)))
 
-    # an extra cycle between the first two odd echoes shifts the phase of even echoes by a constant
-    share = (times[even[0]] - times[odd[0]]) / (times[odd[1]] - times[odd[0]])
+    # an extra cycle between the first two echoes of the line shifts the other echoes by a constant
+    share = (times[other[0]] - times[straight[0]]) / (times[straight[1]] - times[straight[0]])
     cycle = 2 * np.pi * share
     turn = min((0, cycle, -cycle), key=lambda constant: rms(wrap(plane - constant)))
     amplitude = rms(wrap(plane - turn))
     if amplitude < LEAST_ALTERNATION or rms(wrap(angle - plane)) > LARGEST_REMAINDER * amplitude:
         return None
-    constant, *gradient = solution.tolist()
-    return Alternation(constant - turn, tuple(gradient), amplitude)
+    solution[0] -= turn
+    constant, *gradient = (solution if other is even else -solution).tolist()
+    return Alternation(constant, tuple(gradient), amplitude)
 
 
 def remove_alternation(
     echoes: Sequence[NDArray[np.complexfloating]],
     echo_times: Sequence[float],
     alternation: Alternation,
+    echo_numbers: Sequence[int] = (),
 ) -> list[NDArray[np.complexfloating]]:
     """Remove an alternation from the even echoes so that they match the odd echoes.
 
     The odd echoes keep their own constant and linear phase, whose Laplacian is zero.
     """
-    even = set(np.argsort(echo_times)[1::2].tolist())
     turn = np.exp(-1j * alternation.phase(echoes[0].shape))
-    return [echo * turn if k in even else echo for k, echo in enumerate(echoes)]
+    even = _even(echo_times, echo_numbers)
+    return [echo * turn if is_even else echo for echo, is_even in zip(echoes, even, strict=True)]
+
+
+def _even(echo_times: Sequence[float], echo_numbers: Sequence[int]) -> NDArray[np.bool_]:
+    """Whether each echo has an even number; without numbers, count by increasing echo time."""
+    numbers = echo_numbers or np.argsort(np.argsort(echo_times)) + 1
+    return np.asarray(numbers) % 2 == 0

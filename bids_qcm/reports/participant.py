@@ -265,7 +265,10 @@ def _echoes(phi0: Phi0Sidecar) -> str:
     n = len(phi0.phase_units)
     if phi0.echo_time is None:
         return f"{n}"
-    echoes = f"{n}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0.echo_time)} ms"
+    numbers = ""
+    if phi0.echoes_used and phi0.echoes_requested != "all":
+        numbers = f" (number {', '.join(map(str, phi0.echoes_used))})"
+    echoes = f"{n}{numbers}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0.echo_time)} ms"
     if phi0.echo_misfit_of_each:
         each = ", ".join(f"{misfit:.2g}" for misfit in phi0.echo_misfit_of_each)
         echoes += f"; misfit of the line fit over echo time: {each} rad"

@@ -51,7 +51,7 @@ def init_acquisition_wf(
     .. graphviz::
 
         digraph {
-            check_images -> {mask coregister tissue_classes segmentation}
+            check_images -> {phi0 mask coregister tissue_classes segmentation}
             phi0 -> sign -> {write_phi0 reconstruct_METHOD}
             phi0 -> {write_mask reconstruct_METHOD judge_METHOD}
             coregister -> {mask segmentation}
@@ -160,6 +160,7 @@ def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
         "second_files": [str(echo.files[1]) for echo in plan.echoes],
         "phase_units": [echo.units for echo in plan.echoes],
         "echo_times": [echo.time for echo in plan.echoes],
+        "echo_numbers": [echo.number for echo in plan.echoes],
     }
 
 
@@ -170,6 +171,7 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
         axes=list(plan.axes),
         phase_type=settings.phase_type,
         image_checks=settings.image_checks,
+        select_echoes=settings.echoes == "auto",
     )
     return Node(interface, name="check_images", mem_gb=phi0_gb(plan))
 
@@ -177,6 +179,7 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
 def _connect_phi0(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     """Add the nodes that compute phi0 and apply its sign."""
     phi0 = Node(PreparePhi0(**_image_inputs(plan)), name="phi0", mem_gb=phi0_gb(plan))
+    workflow.connect(workflow.get_node("check_images"), "used_echoes", phi0, "used_echoes")
     sign = Node(
         ApplySign(
             sign=settings.sign,

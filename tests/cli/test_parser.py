@@ -61,6 +61,7 @@ FIELDS = {
     "mask": (["--mask", "brain"], "brain"),
     "b1": (["--b1", "model"], "model"),
     "image_checks": (["--image-checks", "warn"], "warn"),
+    "echoes": (["--echoes", "3", "1", "3"], (1, 3)),
     "analysis_level": ([], "participant"),
     "command": (["--sign", "-"], "bids-qcm BIDS_DIR OUTPUT_DIR participant --sign -"),
     "participant_labels": (["--participant-label", "sub-01", "02"], ("01", "02")),
@@ -229,6 +230,45 @@ def test_aliases(parse):
     assert (settings.participant_labels, settings.sign, settings.memory_gb) == (("01",), "+", 2)
 
 
+@pytest.mark.parametrize(
+    ("options", "echoes"),
+    [
+        ([], "all"),
+        (["--echoes", "all"], "all"),
+        (["--echoes", "auto"], "auto"),
+        (["--echoes", "2", "03"], (2, 3)),
+    ],
+)
+def test_echoes(parse, options, echoes):
+    assert parse(*options).echoes == echoes
+
+
+@pytest.mark.parametrize(
+    ("listed", "echoes"), [(3, (3,)), ([2, "1"], (1, 2)), ("02", (2,)), ("auto", "auto")]
+)
+def test_echoes_of_the_filter_file(parse, folders, listed, echoes):
+    (folders / "f.json").write_text(json.dumps({"phase": {"echo": listed, "run": 1}}))
+    settings = parse("--bids-filter-file", "f.json")
+    assert settings.echoes == echoes
+    assert settings.bids_filters == {"run": 1}
+
+
+@pytest.mark.parametrize(
+    ("listed", "options", "part"),
+    [
+        (None, ["1", "auto"], "takes either all or auto or numbers"),
+        (None, ["x"], "x is not the number of an echo"),
+        ([1], ["2"], "not allowed with echo in --bids-filter-file"),
+        ("Query.ANY", [], "Query.ANY is not the number of an echo"),
+    ],
+)
+def test_wrong_echoes(usage_error, folders, listed, options, part):
+    filters = {"run": 1} if listed is None else {"echo": listed}
+    (folders / "f.json").write_text(json.dumps({"phase": filters}))
+    argv = ["data", "out", "participant", "--bids-filter-file", "f.json"]
+    assert part in usage_error(*argv, *(["--echoes", *options] if options else []))
+
+
 def test_named_derivatives(parse, folders):
     found = parse("--derivatives", "x=seg", "a=b", "data").derivatives
     # a folder may have an equals sign in its name
@@ -295,7 +335,7 @@ def test_usage_errors(usage_error, argv, parts):
     "content",
     [
         *(None, "{", "[]", "{}", '["phase"]', '{"bold": {}}', '{"phase": "T2w"}'),
-        *('{"phase": null}', '{"phase": []}', '{"phase": {"echo": 1}}'),
+        *('{"phase": null}', '{"phase": []}', '{"phase": {"part": "mag"}}'),
         '{"segmentation": {"descripton": "aseg"}}',
         '{"phase": {"suffix": [["T2w"]]}}',
         '{"phase": {"suffix": {"a": 1}}}',
