@@ -325,10 +325,10 @@ def ball(folder, n, size, signal_of, fields, name):
     return folder
 
 
-@pytest.mark.parametrize("rim", [0.2, 1.5, 4.0])
+@pytest.mark.parametrize(("rim", "constant"), [(0.2, 0.5), (1.5, 0), (4.0, 2)])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_bipolar_readout(tmp_path, map_conductivity, rim, axis):
-    """A linear phase of `rim` rad at the surface alternates between the echoes."""
+def test_a_bipolar_readout(tmp_path, map_conductivity, rim, constant, axis):
+    """A constant and a linear phase, `rim` rad at the surface, alternate between the echoes."""
     truth, radius = 0.6, 0.045
 
     def signal(x, y, z, time):
@@ -336,7 +336,7 @@ def test_a_bipolar_readout(tmp_path, map_conductivity, rim, axis):
         phase = truth / conductivity_factor(FREQUENCY) * r2 / 6
         phase = phase + 2 * np.pi * 20 * time * (x**2 - z**2) / 2 / radius**2
         polarity = 1 if round(time / 4.6e-3) % 2 else -1
-        phase = phase + polarity * rim * (x, y, z)[axis] / radius
+        phase = phase + polarity * (rim * (x, y, z)[axis] / radius + constant)
         return 1000 * (r2 < radius**2) * np.exp(-time / 0.03) * np.exp(1j * phase), 10
 
     fields = {"times": [4.6e-3 * (k + 1) for k in range(6)]}

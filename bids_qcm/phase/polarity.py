@@ -20,6 +20,10 @@ Alternating readout polarity leaves only noise; a conjugated echo leaves a resid
 as the amplitude."""
 
 
+# Smallest strength of a sum of differences that is as likely as the strongest sum, relative to it.
+_LIKELY = 0.999
+
+
 class Alternation(NamedTuple):
     """Phase of even echoes relative to the line through the odd echoes.
 
@@ -90,11 +94,15 @@ def find_alternation(
     if len(other) == 0:
         return None
     lines = fit_echo_lines([echoes[k] for k in straight], times[straight].tolist(), mask)
-    difference = np.zeros(mask.shape, np.complex64)
+    differences = []
     for k in other:
         signal = echoes[k][lines.mask]
         line = lines.intercept + lines.slope * times[k]
-        difference[lines.mask] += signal * np.abs(signal) * np.exp(-1j * line)
+        differences.append(signal * np.abs(signal) * np.exp(-1j * line))
+    # An extra cycle between the first two echoes of the line shifts each other echo by a constant.
+    shifts = 2 * np.pi * (times[other] - times[straight[0]])
+    shifts /= times[straight[1]] - times[straight[0]]
+    cycles, difference = _likely_cycles(differences, shifts, lines.mask)
     weight = np.abs(difference[lines.mask])
     if not weight.any():
         return None
@@ -107,16 +115,35 @@ def find_alternation(
     def rms(values: NDArray[np.floating]) -> float:
         return float(np.sqrt(np.sum(weight * values**2) / np.sum(weight)))
 
-    # an extra cycle between the first two echoes of the line shifts the other echoes by a constant
-    share = (times[other[0]] - times[straight[0]]) / (times[straight[1]] - times[straight[0]])
-    cycle = 2 * np.pi * share
-    turn = min((0, cycle, -cycle), key=lambda constant: rms(wrap(plane - constant)))
+    turns = [(n - cycles[0]) * shifts[0] for n in cycles]
+    turn = min(turns, key=lambda constant: rms(wrap(plane - constant)))
     amplitude = rms(wrap(plane - turn))
     if amplitude < LEAST_ALTERNATION or rms(wrap(angle - plane)) > LARGEST_REMAINDER * amplitude:
         return None
     solution[0] -= turn
     constant, *gradient = (solution if other is even else -solution).tolist()
     return Alternation(constant, tuple(gradient), amplitude)
+
+
+def _likely_cycles(
+    differences: Sequence[NDArray[np.complexfloating]],
+    shifts: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+) -> tuple[list[int], NDArray[np.complex64]]:
+    """Return the likely numbers of extra cycles, and the sum of the differences for the first.
+
+    With the right number of cycles, all differences have the same phase. If the echoes are evenly
+    spaced, several numbers are equally likely.
+    """
+    totals = {
+        n: sum(d * np.exp(-1j * n * shift) for d, shift in zip(differences, shifts, strict=True))
+        for n in (0, 1, -1)
+    }
+    strengths = {n: float(np.abs(total).sum()) for n, total in totals.items()}
+    likely = [n for n, one in strengths.items() if one >= _LIKELY * max(strengths.values())]
+    volume = np.zeros(mask.shape, np.complex64)
+    volume[mask] = totals[likely[0]]
+    return likely, volume
 
 
 def remove_alternation(

@@ -133,6 +133,18 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
             f"weighted by the squared magnitude{_of(total - single, total)}. Phase wraps between "
             "echoes were predicted from the preceding echoes."
         )
+    chosen = sum(one.echoes_requested == "auto" for one in sidecars)
+    if chosen:
+        sentences.append(
+            "Echoes whose phase did not lie on a line over echo time were left out"
+            f"{_of(chosen, total)}."
+        )
+    bipolar = sum(one.alternating_phase is not None for one in sidecars)
+    if bipolar:
+        sentences.append(
+            "A constant and linear phase difference between odd and even echoes, caused by a "
+            f"readout of alternating polarity [@yu2010], was removed{_of(bipolar, total)}."
+        )
     return sentences
 
 

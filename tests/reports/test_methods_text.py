@@ -72,6 +72,19 @@ def test_the_text_describes_only_the_steps_that_were_done():
     assert "chosen so that the median Laplacian" in plain
 
 
+def test_the_text_describes_the_corrections_of_echoes():
+    several = {"PhaseUnits": ["rad"] * 4, "EchoTime": [0.005, 0.01, 0.015, 0.02]}
+    plain = text(processing("laplacian", **several))
+    assert "left out" not in plain
+    assert "alternating polarity" not in plain
+    corrected = processing(
+        "laplacian", **several, EchoesRequested="auto", AlternatingPhase={"Amplitude": 0.8}
+    )
+    found = text(corrected)
+    assert "did not lie on a line over echo time were left out." in found
+    assert "alternating polarity [@yu2010], was removed." in found
+
+
 def test_the_text_describes_the_inputs_and_the_options():
     found = text(
         processing(
