@@ -52,6 +52,8 @@ class Settings:
     echoes : tuple of int, "all" or "auto"
         Numbers of the echoes to use; ``all`` echoes; or ``auto`` for all echoes whose phase lies on
         a line over echo time.
+    average_runs : tuple of str
+        Entities in which acquisitions that are averaged may differ; empty for no average.
     segmentation_filters, mask_filters, b1_filters : mapping
         Entities that a segmentation or T1w image, a mask, or a measured ``|B1+|`` map must have,
         from ``--bids-filter-file``.
@@ -114,6 +116,7 @@ class Settings:
     b1: str = "auto"
     image_checks: ImageChecks = "stop"
     echoes: tuple[int, ...] | Literal["all", "auto"] = "all"
+    average_runs: tuple[str, ...] = ()
     segmentation_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     mask_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     b1_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

@@ -389,6 +389,70 @@ def test_an_echo_whose_phase_is_empty_can_be_left_out(tmp_path, map_conductivity
     assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
 
 
+def repeated(folder, names, seeds, eddies, sign_of_last=1):
+    """Write repetitions of a ball with eddy-current phase."""
+    truth, radius = 0.6, 0.045
+    for name, seed, eddy in zip(names, seeds, eddies, strict=True):
+        last = name == names[-1]
+
+        def signal(x, y, z, time, eddy=eddy, seed=seed, last=last):
+            r2 = x**2 + y**2 + z**2
+            phase = truth / conductivity_factor(FREQUENCY) * r2 / 6
+            phase = phase + eddy * (2 * y / radius + 0.25 * (x / radius) ** 2) + seed
+            rng = np.random.default_rng(seed)
+            noise = 20 * (rng.normal(size=x.shape) + 1j * rng.normal(size=x.shape))
+            phase = phase * (sign_of_last if last else 1)
+            return 1000 * (r2 < radius**2) * np.exp(1j * phase) + noise, 0
+
+        part = folder.with_name(f"part{seed}")
+        ball(
+            part, (34,) * 3, 3, signal, {"PulseSequenceDetails": "trufi"}, f"{name}_part-{{1}}_T2w"
+        )
+        shutil.copytree(part, folder, dirs_exist_ok=True)
+        shutil.rmtree(part)
+    return folder
+
+
+def test_opposite_polarities_are_averaged(tmp_path, map_conductivity):
+    folder = repeated(tmp_path / "raw", ["dir-a", "dir-b"], [1, 2], [1, -1])
+    options = {"methods": ("laplacian",), "mask": "signal"}
+    found = map_conductivity(folder, average_runs=("dir",), **options)
+    assert found.errors == []
+    assert not any("one readout polarity" in text for text in found.warnings)
+    assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
+    (path,) = (tmp_path / "out").rglob("sub-01_phi0map.json")
+    phi0 = json.loads(path.read_text())
+    assert phi0["AveragedAcquisitions"] == ["sub-01_dir-a_T2w", "sub-01_dir-b_T2w"]
+    assert 0 < phi0["AveragingRemainder"][0] < 0.3
+    assert len(phi0["Sources"]) == 4
+    # eddy currents bias a map of one polarity
+    shutil.rmtree(folder / "sub-01")
+    repeated(folder, ["dir-a"], [1], [1])
+    shutil.rmtree(tmp_path / "out")
+    alone = map_conductivity(folder, **options)
+    assert median(alone, "laplacian") > 1.1 * median(found, "laplacian")
+    assert any("one readout polarity" in text for text in alone.warnings)
+
+
+def test_noise_of_averaged_runs(tmp_path, map_conductivity):
+    names = [f"run-{n}" for n in (1, 2, 3, 4)]
+    folder = repeated(tmp_path / "raw", names, [1, 2, 3, 4], [0] * 4)
+    noise = []
+    for runs in (("run",), ()):
+        options = {"methods": ("laplacian",), "mask": "signal", "average_runs": runs}
+        assert map_conductivity(folder, **options).errors == []
+        paths = sorted((tmp_path / "out").rglob("*_phi0map.json"))
+        noise.append(json.loads(paths[0].read_text())["MedianPhaseNoise"])
+        shutil.rmtree(tmp_path / "out")
+    assert noise[1] / noise[0] == pytest.approx(2, rel=0.1)
+
+
+def test_a_repetition_of_the_other_sign_is_refused(tmp_path, map_conductivity):
+    folder = repeated(tmp_path / "raw", ["run-1", "run-2"], [1, 2], [0, 0], sign_of_last=-1)
+    found = map_conductivity(folder, average_runs=("run",))
+    assert_refused(found, "sub-01_run-2_part-phase_T2w.nii.gz", "opposite sign")
+
+
 def test_a_coil_sensitivity_that_falls_inside_the_body(tmp_path, map_conductivity):
     def signal(x, y, z, time):
         depth = 1 - np.sqrt((x / 0.132) ** 2 + (y / 0.096) ** 2).clip(0, 1)

@@ -3,7 +3,7 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -33,12 +33,16 @@ class Acquisition:
         Entities at the start of all derivative names of this acquisition. They are unique in the
         dataset. They differ from `entities` if another acquisition has the same entities and
         another suffix.
+    repetitions : tuple of Acquisition
+        Acquisitions to average; empty for a single acquisition. `files` are the files of the first
+        acquisition.
     """
 
     entities: Mapping[str, str]
     suffix: str
     files: Mapping[str, Mapping[str, list[Path]]]
     output_entities: Mapping[str, str]
+    repetitions: tuple["Acquisition", ...] = ()
 
     @property
     def subject(self) -> str:
@@ -158,6 +162,44 @@ def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
         )
         for entities, suffix in with_phase
     ]
+
+
+def merge_repetitions(
+    acquisitions: Iterable[Acquisition], entities: Sequence[str]
+) -> list[Acquisition]:
+    """Merge acquisitions that differ only in some entities, so that they are averaged.
+
+    Parameters
+    ----------
+    acquisitions : iterable of Acquisition
+    entities : sequence of str
+        Entities in which the repetitions may differ, such as ``run``.
+
+    Returns
+    -------
+    list of Acquisition
+        Sorted by name. The names of a merged acquisition and of its outputs do not contain these
+        entities.
+    """
+    groups = defaultdict(list)
+    for one in acquisitions:
+        groups[join_name(_without(one.entities, entities), one.suffix)].append(one)
+    merged = [
+        repeated[0]
+        if len(repeated) == 1
+        else replace(
+            repeated[0],
+            entities=_without(repeated[0].entities, entities),
+            output_entities=_without(repeated[0].output_entities, entities),
+            repetitions=tuple(repeated),
+        )
+        for repeated in groups.values()
+    ]
+    return sorted(merged, key=lambda one: one.name)
+
+
+def _without(present: Mapping[str, str], entities: Sequence[str]) -> Mapping[str, str]:
+    return MappingProxyType({key: one for key, one in present.items() if key not in entities})
 
 
 def _output_entities(keys: Sequence[_Key]) -> dict[_Key, dict[str, str]]:

@@ -1,10 +1,11 @@
 """Check the input of an acquisition before the computation, and plan the computation."""
 
+import math
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from bids_qcm.bids.images import StoredImage, read_grid, read_stored
 from bids_qcm.bids.sequences import (
     check_holds_phase,
     check_nucleus,
+    is_balanced,
     is_gradient_echo,
     slice_axis,
 )
@@ -51,6 +53,10 @@ _LARGEST_VALUES = (1e-15, 1e15)
 _NEARLY_ZERO = 1e-4
 
 
+# Relative tolerance of the echo times of repetitions.
+_SAME_ECHO_TIME = 1e-3
+
+
 @dataclass(frozen=True)
 class EchoPlan:
     """The files, phase unit and echo time of one echo.
@@ -65,12 +71,20 @@ class EchoPlan:
         Echo time in s. None for a single echo whose sidecar has no echo time.
     number : int
         Number of the echo; 0 for an image without a number.
+    repetitions : tuple of EchoPlan
+        The same echo of the other acquisitions to average.
     """
 
     files: tuple[Path, Path]
     units: PhaseUnits | None
     time: float | None
     number: int = 0
+    repetitions: tuple["EchoPlan", ...] = ()
+
+    @property
+    def all_files(self) -> tuple[Path, ...]:
+        """The files of this echo, including its repetitions."""
+        return (*self.files, *(path for one in self.repetitions for path in one.files))
 
 
 @dataclass(frozen=True)
@@ -148,7 +162,7 @@ class Plan:
     @property
     def expects_head(self) -> bool:
         """Whether the sidecar names the head, or a T1w image other than the phase was found."""
-        own = {path for echo in self.echoes for path in echo.files}
+        own = {path for echo in self.echoes for path in echo.all_files}
         beside = self.mask is not None and "T1w" in self.mask_origins and self.mask.path not in own
         return bool(self.shows_head) or beside
 
@@ -195,27 +209,11 @@ def plan_acquisition(
     InputError
         If nothing can be computed. The message names the file and the remedy.
     """
-    parts, pairs = acquisition.echoes(() if isinstance(settings.echoes, str) else settings.echoes)
-    grid = _common_grid([path for pair in pairs for path in pair])
-    separate = [{path: read_sidecar(path, settings.bids_dir) for path in pair} for pair in pairs]
-    sidecars = [dict(ChainMap(*reversed(own.values()))) for own in separate]
-    first_image = pairs[0][1]
-    for own, sidecar in zip(separate, sidecars, strict=True):
-        image = list(own)[1]
-        check_nucleus(sidecar, image)
-        if parts[1] == "phase":
-            check_holds_phase(own[image], image)
+    inputs = _read_inputs(acquisition, settings, headers_only=headers_only)
+    echoes, sidecars = inputs.echoes, inputs.sidecars
+    grid = _common_grid([path for echo in echoes for path in echo.all_files])
+    first_image = echoes[0].files[1]
     frequency, source = larmor_frequency(sidecars[0], first_image)
-    echoes = tuple(
-        EchoPlan(
-            pair,
-            None if headers_only else _check_echo(pair, pairs, parts, sidecar, settings),
-            echo_time(sidecar, pair[1]) if len(pairs) > 1 or "EchoTime" in sidecar else None,
-            echo_number(pair[1]),
-        )
-        for pair, sidecar in zip(pairs, sidecars, strict=True)
-    )
-    _check_echo_times(echoes)
     finder = Finder(
         acquisition=acquisition,
         settings=settings,
@@ -278,11 +276,88 @@ def plan_acquisition(
             *segmentation.warnings,
             *mask.warnings,
             *b1.found.warnings,
-            *contradictions(separate),
+            *contradictions(inputs.separate),
             *_unit_warnings(echoes),
             *_sequence_warnings(acquisition, echoes, sidecars[0], grid, axes, settings),
         ),
     )
+
+
+class _Inputs(NamedTuple):
+    """Echoes of an acquisition, and their metadata.
+
+    Attributes
+    ----------
+    echoes : tuple of EchoPlan
+    sidecars : list of dict
+        Merged metadata of each echo of the first repetition.
+    separate : list of dict
+        For each echo of each repetition, the metadata of both images by path.
+    """
+
+    echoes: tuple[EchoPlan, ...]
+    sidecars: list[dict[str, Any]]
+    separate: list[dict[Path, dict[str, Any]]]
+
+
+def _read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: bool) -> _Inputs:
+    """Read and check the sidecars and values of an acquisition and of its repetitions."""
+    repeated = [
+        _read_repetition(one, settings, headers_only=headers_only)
+        for one in acquisition.repetitions or (acquisition,)
+    ]
+    first, *others = repeated
+    for other in others:
+        _check_repetition(other.echoes, first.echoes)
+    echoes = tuple(
+        replace(echo, repetitions=tuple(same))
+        for echo, *same in zip(*(one.echoes for one in repeated), strict=True)
+    )
+    return first._replace(echoes=echoes, separate=[own for one in repeated for own in one.separate])
+
+
+def _read_repetition(
+    acquisition: Acquisition, settings: Settings, *, headers_only: bool
+) -> _Inputs:
+    parts, pairs = acquisition.echoes(() if isinstance(settings.echoes, str) else settings.echoes)
+    _common_grid([path for pair in pairs for path in pair])
+    separate = [{path: read_sidecar(path, settings.bids_dir) for path in pair} for pair in pairs]
+    sidecars = [dict(ChainMap(*reversed(own.values()))) for own in separate]
+    for own, sidecar in zip(separate, sidecars, strict=True):
+        image = list(own)[1]
+        check_nucleus(sidecar, image)
+        if parts[1] == "phase":
+            check_holds_phase(own[image], image)
+    echoes = tuple(
+        EchoPlan(
+            pair,
+            None if headers_only else _check_echo(pair, pairs, parts, sidecar, settings),
+            echo_time(sidecar, pair[1]) if len(pairs) > 1 or "EchoTime" in sidecar else None,
+            echo_number(pair[1]),
+        )
+        for pair, sidecar in zip(pairs, sidecars, strict=True)
+    )
+    _check_echo_times(echoes)
+    return _Inputs(echoes, sidecars, separate)
+
+
+def _check_repetition(echoes: Sequence[EchoPlan], first: Sequence[EchoPlan]) -> None:
+    """Check that a repetition has the echoes of the first repetition."""
+    remedy = "average only repetitions of one protocol (--average-runs, --bids-filter-file)"
+    if len(echoes) != len(first):
+        raise InputError(
+            echoes[0].files[1],
+            f"has {len(echoes)} echo(es), but {first[0].files[1].name} has {len(first)}",
+            remedy,
+        )
+    for echo, expected in zip(echoes, first, strict=True):
+        times = (echo.time or 0, expected.time or 0)
+        if not math.isclose(*times, rel_tol=_SAME_ECHO_TIME):
+            raise InputError(
+                echo.files[1],
+                f"has EchoTime {times[0]:g} s, but {expected.files[1].name} has {times[1]:g} s",
+                remedy,
+            )
 
 
 def _common_grid(paths: Sequence[Path]) -> Grid:
@@ -403,10 +478,17 @@ def _choose_methods(
 
 def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:
     return [
-        f"{echo.files[1].name}: {echo.units.warning}"
+        f"{one.files[1].name}: {one.units.warning}"
         for echo in echoes
-        if echo.units and echo.units.warning
+        for one in (echo, *echo.repetitions)
+        if one.units and one.units.warning
     ]
+
+
+def _has_both_polarities(acquisition: Acquisition) -> bool:
+    """Whether acquisitions are averaged that differ in an entity for the readout polarity."""
+    labels = {(one.entities.get("dir"), one.entities.get("acq")) for one in acquisition.repetitions}
+    return len(labels) > 1
 
 
 def _keeps_off_resonance(echoes: Sequence[EchoPlan], sidecar: dict[str, Any], suffix: str) -> bool:
@@ -438,6 +520,12 @@ def _sequence_warnings(
         warnings.append(
             f"{acquisition.name}: a single gradient echo, whose phase still contains off-resonance "
             "effects, which bias the conductivity. Acquire several echoes, a spin echo or bSSFP"
+        )
+    if is_balanced(sidecar) and not _has_both_polarities(acquisition):
+        warnings.append(
+            f"{acquisition.name}: a balanced SSFP acquisition with one readout polarity, whose "
+            "phase contains eddy currents. Acquire it again with the opposite polarity, and "
+            "average both with --average-runs dir (or acq)"
         )
     axis = slice_axis(sidecar)
     if axis is not None and axis in axes and grid.shape[axis] > 1:

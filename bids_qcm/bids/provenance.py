@@ -105,7 +105,7 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
     dict
         Fields of a JSON sidecar.
     """
-    sources = [path for echo in plan.echoes for path in echo.files]
+    sources = [path for echo in plan.echoes for path in echo.all_files]
     echo_times = [echo.time for echo in plan.echoes if echo.time is not None]
     return Phi0Sidecar(
         description="Phase at echo time zero, unwrapped, sign applied",
@@ -137,7 +137,7 @@ def magnitude_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, An
     return MagnitudeSidecar(
         description="Magnitude, root sum of squares over the echoes",
         skull_stripped=False,
-        sources=[bids_uri(path, datasets) for echo in plan.echoes for path in echo.files],
+        sources=[bids_uri(path, datasets) for echo in plan.echoes for path in echo.all_files],
     ).to_dict()
 
 
@@ -215,7 +215,7 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) 
     elif origin == "template":
         paths = [plan.echoes[0].files[0]]
     else:
-        paths = [path for echo in plan.echoes for path in echo.files]
+        paths = [path for echo in plan.echoes for path in echo.all_files]
     sidecar = MaskSidecar(
         type="ROI" if origin == "signal" else "Brain",
         description=_MADE_MASKS.get(origin),
@@ -246,7 +246,7 @@ def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> d
         paths = resampled_files(plan.b1, plan.b1_alignment)
     else:
         what = "Model of a homogeneous body that fills the outline of the signal"
-        paths = [path for echo in plan.echoes for path in echo.files]
+        paths = [path for echo in plan.echoes for path in echo.all_files]
     return B1Sidecar(
         description="Magnitude of B1+ divided by its median in the mask, 0 outside the mask. "
         f"{what}",

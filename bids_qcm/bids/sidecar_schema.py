@@ -303,6 +303,14 @@ class Phi0Sidecar(MaskChoice, Image):
         "versions of bids_qcm and of the numerical libraries",
     ] = None
     echo_time: Annotated[list[float] | None, "echo time of each echo, s"] = None
+    averaged_acquisitions: Annotated[
+        list[str] | None, "with `--average-runs`: acquisitions that were averaged"
+    ] = None
+    averaging_remainder: Annotated[
+        list[float] | None,
+        "with `--average-runs`: deviation of each further acquisition from the first acquisition "
+        "after removal of a constant and linear phase, maximum over the echoes, rad",
+    ] = None
     echoes_requested: Annotated[str | None, "with several echoes: value of `--echoes`"] = None
     echoes_used: Annotated[
         list[int] | None,

@@ -82,6 +82,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         session_labels=tuple(options.session_label),
         bids_filters=filters,
         echoes=_echoes(parser, options.echoes, listed),
+        average_runs=_averaged(options.average_runs),
         derivatives=tuple(options.derivatives),
         segmentation=options.segmentation,
         mask=options.mask,
@@ -193,6 +194,15 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         metavar="{all,auto,N}",
         help="echoes to use: all; auto, leave out echoes whose phase does not lie on a line over "
         "echo time; or the numbers of the echoes, such as 1 2 3 (default: all)",
+    )
+    add(
+        "--average-runs",
+        nargs="*",
+        choices=["run", "dir", "acq"],
+        metavar="{run,dir,acq}",
+        help="average acquisitions that differ only in these entities, as complex images: run, "
+        "repetitions; dir or acq, readouts of opposite polarity (default: no average; without a "
+        "value: run)",
     )
     add(
         "--bids-filter-file",
@@ -469,6 +479,10 @@ def _echoes(
     if not numbers or len(numbers) < len(given):
         parser.error("--echoes takes either all or auto or numbers of echoes")
     return tuple(sorted(set(numbers)))
+
+
+def _averaged(entities: list[str] | None) -> tuple[str, ...]:
+    return () if entities is None else tuple(sorted(set(entities))) or ("run",)
 
 
 def _echo(text: str) -> int | str:

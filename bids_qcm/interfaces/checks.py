@@ -9,7 +9,7 @@ from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_parts, to_polar, write_image
-from bids_qcm.bids.sidecar_schema import NULL, Phi0Sidecar
+from bids_qcm.bids.sidecar_schema import NULL, Phi0Sidecar, merge
 from bids_qcm.checks.acquisition import Pair, check_acquisition, check_roles
 from bids_qcm.checks.findings import Finding
 from bids_qcm.interfaces.base import (
@@ -29,6 +29,7 @@ class _CheckImagesInputSpec(ImagesInputSpec):
     )
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     image_checks = image_checks()
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of averaged images")
     select_echoes = traits.Bool(
         False, usedefault=True, desc="whether to leave out echoes that do not lie on a line"
     )
@@ -83,13 +84,14 @@ class CheckImages(CheckedInterface):
             self._results[f"{name}_file"] = str(path)
         self._results["used_echoes"] = used
         failed = [_sentence(finding, pairs) for finding in found if finding.fatal]
-        self._results["provenance"] = Phi0Sidecar(
+        found_fields = Phi0Sidecar(
             signal_to_noise_ratio=round(evidence.snr, 2) if np.isfinite(evidence.snr) else NULL,
             incoherent_fraction=round(evidence.incoherent_fraction, 6),
             warnings=[*warnings, *(_sentence(finding, pairs) for finding in found)],
             failed_image_checks=failed or None,
             **self._fields_of_used(used),
-        ).to_dict()
+        )
+        self._results["provenance"] = merge(inputs.provenance, found_fields.to_dict())
         return runtime
 
     def _inconsistent(self, echoes: Sequence[Pair]) -> list[LeftOut]:

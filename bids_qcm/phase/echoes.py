@@ -85,7 +85,9 @@ class EchoLines(NamedTuple):
         if len(self.order) > 2:
             for echo, signal, time in zip(self.order, self.signals, self.times, strict=True):
                 line = self.intercept + self.slope * time
-                residual = _averaged(signal * np.abs(signal) * np.exp(-1j * line), self.mask, block)
+                residual = block_average(
+                    signal * np.abs(signal) * np.exp(-1j * line), self.mask, block
+                )
                 found[echo] = np.median(np.abs(np.angle(residual))) / NORMAL_MEDIAN
         return tuple(found.tolist())
 
@@ -118,8 +120,8 @@ class EchoLines(NamedTuple):
         for echo, signal, time in zip(self.order, self.signals, self.times, strict=True):
             weight = np.abs(signal).astype(np.float64) ** 2
             leverage = weight * (wtt - 2 * time * wt + time**2 * w) / determinant
-            power = _averaged(weight * np.maximum(1 - leverage, 0), self.mask, block).real
-            total = _averaged(weight, self.mask, block).real * np.sqrt(block**self.mask.ndim)
+            power = block_average(weight * np.maximum(1 - leverage, 0), self.mask, block).real
+            total = block_average(weight, self.mask, block).real * np.sqrt(block**self.mask.ndim)
             expected[echo] = noise * np.median(np.sqrt(power) / np.maximum(total, 1e-30))
         return tuple(expected.tolist())
 
@@ -182,8 +184,8 @@ def fit_echo_lines(
     return EchoLines(mask, tuple(order.tolist()), times, signals, intercept, slope)
 
 
-def _averaged(
-    signal: NDArray[np.complexfloating], mask: NDArray[np.bool_], block: int
+def block_average(
+    signal: NDArray[np.complexfloating], mask: NDArray[np.bool_], block: int = BLOCK
 ) -> NDArray[np.complexfloating]:
     """Average a signal, (n,), over the block around each voxel of the mask."""
     volume = np.zeros(mask.shape, np.complex64)

@@ -1,14 +1,14 @@
 """Phase difference between the odd and even echoes of a bipolar readout."""
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.phase.echoes import fit_echo_lines
-from bids_qcm.phase.unwrapping import unwrap, wrap
+from bids_qcm.phase.planes import fit_plane, plane_phase
+from bids_qcm.phase.unwrapping import wrap
 
 LEAST_ALTERNATION = 0.05
 """Smallest alternation to remove, in rad, as a root mean square over the mask. A smaller
@@ -43,8 +43,7 @@ class Alternation(NamedTuple):
 
     def phase(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return the constant and linear phase on a grid, in rad."""
-        ramps = (g * np.arange(n) for g, n in zip(self.gradient, shape, strict=True))
-        return (self.constant + reduce(np.add, np.ix_(*ramps))).astype(np.float32)
+        return plane_phase(self.constant, self.gradient, shape)
 
 
 def find_alternation(
@@ -103,26 +102,24 @@ def find_alternation(
     shifts = 2 * np.pi * (times[other] - times[straight[0]])
     shifts /= times[straight[1]] - times[straight[0]]
     cycles, difference = _likely_cycles(differences, shifts, lines.mask)
-    weight = np.abs(difference[lines.mask])
-    if not weight.any():
+    if not difference.any():
         return None
-    angle = unwrap(np.angle(difference), lines.mask)[lines.mask]
-    columns = np.column_stack([np.ones(angle.size), *np.nonzero(lines.mask)])
-    root = np.sqrt(weight)
-    solution, *_ = np.linalg.lstsq(columns * root[:, None], angle * root, rcond=None)
-    plane = columns @ solution
+    fit = fit_plane(difference, lines.mask)
 
     def rms(values: NDArray[np.floating]) -> float:
-        return float(np.sqrt(np.sum(weight * values**2) / np.sum(weight)))
+        return float(np.sqrt(np.sum(fit.weight * values**2) / np.sum(fit.weight)))
 
     turns = [(n - cycles[0]) * shifts[0] for n in cycles]
-    turn = min(turns, key=lambda constant: rms(wrap(plane - constant)))
-    amplitude = rms(wrap(plane - turn))
-    if amplitude < LEAST_ALTERNATION or rms(wrap(angle - plane)) > LARGEST_REMAINDER * amplitude:
+    turn = min(turns, key=lambda constant: rms(wrap(fit.plane - constant)))
+    amplitude = rms(wrap(fit.plane - turn))
+    if (
+        amplitude < LEAST_ALTERNATION
+        or rms(wrap(fit.angle - fit.plane)) > LARGEST_REMAINDER * amplitude
+    ):
         return None
-    solution[0] -= turn
-    constant, *gradient = (solution if other is even else -solution).tolist()
-    return Alternation(constant, tuple(gradient), amplitude)
+    sign = 1 if other is even else -1
+    x, y, z = (sign * one for one in fit.gradient)
+    return Alternation(sign * (fit.constant - turn), (x, y, z), amplitude)
 
 
 def _likely_cycles(

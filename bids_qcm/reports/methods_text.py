@@ -113,6 +113,12 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
             "Magnitude and phase were computed from the real and imaginary parts of the images"
             f"{_of(parts, total)}."
         )
+    averaged = [len(one.averaged_acquisitions) for one in sidecars if one.averaged_acquisitions]
+    if averaged:
+        sentences.append(
+            f"{_joined(sorted(set(averaged)))} repetitions were averaged as complex images after "
+            f"the constant and linear phase between them was removed{_of(len(averaged), total)}."
+        )
     flipped = sum(bool(one.alternate_slices_flipped) for one in sidecars)
     if flipped:
         sentences.append(

@@ -13,6 +13,7 @@ from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.privacy import known_places
 from bids_qcm.bids.provenance import b1_metadata, mask_metadata, planned_sidecar
+from bids_qcm.interfaces.averaging import AverageRuns
 from bids_qcm.interfaces.b1 import MakeB1
 from bids_qcm.interfaces.checks import CheckImages
 from bids_qcm.interfaces.derivatives import WriteDerivative
@@ -42,6 +43,9 @@ from bids_qcm.workflows.memory import (
 )
 from bids_qcm.workflows.nodes import Node
 
+# Inputs of interfaces with `ImagesInputSpec` that the average supplies.
+_AVERAGED = ("first_files", "second_files", "phase_units")
+
 
 def init_acquisition_wf(
     *, plan: Plan, settings: Settings, datasets: Mapping[str, Path], name: str
@@ -51,6 +55,7 @@ def init_acquisition_wf(
     .. graphviz::
 
         digraph {
+            average -> {check_images phi0}
             check_images -> {phi0 mask coregister tissue_classes segmentation}
             phi0 -> sign -> {write_phi0 reconstruct_METHOD}
             phi0 -> {write_mask reconstruct_METHOD judge_METHOD}
@@ -86,6 +91,7 @@ def init_acquisition_wf(
     """
     workflow = Workflow(name=name)
     workflow.add_nodes([_init_check_node(plan, settings)])
+    _connect_average(workflow, plan, settings)
     _connect_phi0(workflow, plan, settings)
     _connect_mask(workflow, plan, settings, datasets)
     _connect_segmentation(workflow, plan, settings)
@@ -154,14 +160,39 @@ def _paths_of_condstd(plan: Plan, settings: Settings, method: str) -> list[str]:
 
 
 def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
-    """Return the images of an acquisition as inputs of an interface with `ImagesInputSpec`."""
-    return {
+    """Return the images of an acquisition as inputs of an interface with `ImagesInputSpec`.
+
+    The images themselves are left out if they are averaged first.
+    """
+    images: dict[str, list[Any]] = {
         "first_files": [str(echo.files[0]) for echo in plan.echoes],
         "second_files": [str(echo.files[1]) for echo in plan.echoes],
         "phase_units": [echo.units for echo in plan.echoes],
+    }
+    numbers: dict[str, list[Any]] = {
         "echo_times": [echo.time for echo in plan.echoes],
         "echo_numbers": [echo.number for echo in plan.echoes],
     }
+    return numbers if plan.acquisition.repetitions else images | numbers
+
+
+def _connect_average(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add the node that averages repetitions, if there are any."""
+    if not plan.acquisition.repetitions:
+        return
+    repeated = [(echo, *echo.repetitions) for echo in plan.echoes]
+    interface = AverageRuns(
+        first_files=[[str(one.files[0]) for one in same] for same in repeated],
+        second_files=[[str(one.files[1]) for one in same] for same in repeated],
+        phase_units=[[one.units for one in same] for same in repeated],
+        axes=list(plan.axes),
+        names=[one.name for one in plan.acquisition.repetitions],
+        image_checks=settings.image_checks,
+    )
+    average = Node(interface, name="average", mem_gb=phi0_gb(plan))
+    check = workflow.get_node("check_images")
+    for field in (*_AVERAGED, "provenance"):
+        workflow.connect(average, field, check, field)
 
 
 def _init_check_node(plan: Plan, settings: Settings) -> Node:
@@ -180,6 +211,9 @@ def _connect_phi0(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     """Add the nodes that compute phi0 and apply its sign."""
     phi0 = Node(PreparePhi0(**_image_inputs(plan)), name="phi0", mem_gb=phi0_gb(plan))
     workflow.connect(workflow.get_node("check_images"), "used_echoes", phi0, "used_echoes")
+    if plan.acquisition.repetitions:
+        for field in _AVERAGED:
+            workflow.connect(workflow.get_node("average"), field, phi0, field)
     sign = Node(
         ApplySign(
             sign=settings.sign,

@@ -120,7 +120,7 @@ class FinishedRecord:
 def _inputs(plan: Plan, settings: Settings) -> Iterator[Path]:
     """Yield all files that the outputs of an acquisition are computed from."""
     for echo in plan.echoes:
-        for image in echo.files:
+        for image in echo.all_files:
             yield image
             yield from find_sidecars(image, settings.bids_dir)
     for auxiliary, alignment in (

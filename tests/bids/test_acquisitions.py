@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_qcm.bids.acquisitions import echo_number, group_acquisitions
+from bids_qcm.bids.acquisitions import echo_number, group_acquisitions, merge_repetitions
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.outputs import OUTPUTS
 
@@ -80,6 +80,22 @@ def test_an_echo_without_its_phase():
     )
     with pytest.raises(InputError, match=r"add sub-01_echo-2_part-phase_MEGRE\.nii"):
         one.echoes()
+
+
+def test_repetitions_are_merged():
+    names = [
+        "sub-01_run-1_{}_T2w",
+        "sub-01_run-2_{}_T2w",
+        "sub-01_acq-a_{}_T2w",
+        "sub-02_run-1_{}_T2w",
+    ]
+    merged = merge_repetitions(group(*names), ["run"])
+    assert [one.name for one in merged] == ["sub-01_T2w", "sub-01_acq-a_T2w", "sub-02_run-1_T2w"]
+    assert [len(one.repetitions) for one in merged] == [2, 0, 0]
+    assert merged[0].output_entities == {"sub": "01"}
+    assert [one.name for one in merge_repetitions(group(*names), [])] == [
+        one.name for one in group(*names)
+    ]
 
 
 def megre(*echoes):

@@ -602,7 +602,40 @@ def test_a_magnitude_may_have_the_sidecar_of_a_field_map(dataset, plan):
 def test_a_balanced_sequence_is_no_single_gradient_echo(dataset, plan):
     fields = {"SequenceVariant": "SS\\SK", "PulseSequenceDetails": "%SiemensSeq%\\trufi"}
     dataset.pair(ScanningSequence="GR", **fields)
-    assert plan().warnings == ()
+    (warning,) = plan().warnings
+    assert "one readout polarity" in warning
+
+
+@pytest.mark.parametrize(("entity", "both"), [("dir", True), ("acq", True), ("run", False)])
+def test_both_polarities_of_a_balanced_sequence(dataset, entity, both):
+    fields = {"SequenceVariant": "SS", "PulseSequenceDetails": "trufi"}
+    for label in (1, 2):
+        dataset.pair(f"sub-01_{entity}-{label}_{{}}_T2w", **fields)
+    settings = dataset.settings(average_runs=(entity,))
+    (acquisition,) = find_acquisitions(settings)
+    warnings = plan_acquisition(acquisition, settings, []).warnings
+    assert any("one readout polarity" in text for text in warnings) != both
+
+
+def test_repetitions_are_planned_together(dataset):
+    for run in (1, 2, 3):
+        for echo, time in ((1, 0.005), (2, 0.01)):
+            dataset.pair(f"sub-01_run-{run}_echo-{echo}_{{}}_MEGRE", EchoTime=time)
+    settings = dataset.settings(average_runs=("run",))
+    (acquisition,) = find_acquisitions(settings)
+    assert acquisition.name == "sub-01_MEGRE"
+    found = plan_acquisition(acquisition, settings, [])
+    assert [len(echo.all_files) for echo in found.echoes] == [6, 6]
+    assert all(one.units.name == "rad" for echo in found.echoes for one in echo.repetitions)
+
+
+def test_repetitions_must_have_the_same_echoes(dataset):
+    dataset.pair("sub-01_run-1_{}_T2w", EchoTime=0.01)
+    dataset.pair("sub-01_run-2_{}_T2w", EchoTime=0.02)
+    settings = dataset.settings(average_runs=("run",))
+    (acquisition,) = find_acquisitions(settings)
+    with pytest.raises(InputError, match=r"has EchoTime 0\.02 s, but sub-01_run-1_part-phase"):
+        plan_acquisition(acquisition, settings, [])
 
 
 def test_a_warning_recommends_in_plane_kernels_for_2d_acquisitions(dataset, plan):

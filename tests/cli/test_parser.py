@@ -62,6 +62,7 @@ FIELDS = {
     "b1": (["--b1", "model"], "model"),
     "image_checks": (["--image-checks", "warn"], "warn"),
     "echoes": (["--echoes", "3", "1", "3"], (1, 3)),
+    "average_runs": (["--average-runs", "run", "dir"], ("dir", "run")),
     "analysis_level": ([], "participant"),
     "command": (["--sign", "-"], "bids-qcm BIDS_DIR OUTPUT_DIR participant --sign -"),
     "participant_labels": (["--participant-label", "sub-01", "02"], ("01", "02")),
@@ -267,6 +268,11 @@ def test_wrong_echoes(usage_error, folders, listed, options, part):
     (folders / "f.json").write_text(json.dumps({"phase": filters}))
     argv = ["data", "out", "participant", "--bids-filter-file", "f.json"]
     assert part in usage_error(*argv, *(["--echoes", *options] if options else []))
+
+
+def test_average_runs_without_a_value(parse):
+    assert parse().average_runs == ()
+    assert parse("--average-runs").average_runs == ("run",)
 
 
 def test_named_derivatives(parse, folders):

@@ -81,6 +81,9 @@ def test_the_text_describes_the_corrections_of_echoes():
         "laplacian", **several, EchoesRequested="auto", AlternatingPhase={"Amplitude": 0.8}
     )
     found = text(corrected)
+    assert "repetitions" not in found
+    averaged = text(processing("laplacian", AveragedAcquisitions=["a", "b"]))
+    assert " 2 repetitions were averaged as complex images" in averaged
     assert "did not lie on a line over echo time were left out." in found
     assert "alternating polarity [@yu2010], was removed." in found
 
