@@ -93,6 +93,7 @@ TESTED_IN = {
     "bids/anatomy/auxiliary.py": "bids/anatomy/test_segmentations.py",
     "bids/anatomy/finder.py": "bids/test_planning.py",
     "bids/fingerprints.py": "test_unchanged.py",
+    "bids/four_d.py": "bids/test_planning.py",
     "bids/phantom/dataset.py": "cli/test_phantom.py",
     "bids/run_records.py": "bids/test_results.py",
     "checks/echoes.py": "checks/test_acquisition.py",

@@ -380,6 +380,43 @@ def test_echoes_that_do_not_follow_the_line_are_left_out(tmp_path, map_conductiv
         shutil.rmtree(tmp_path / "out")
 
 
+def in_one_file(folder, times, name):
+    """Store the echoes of a dataset in one 4-D file for each part."""
+    anat = folder / "sub-01/anat"
+    for part in ("mag", "phase"):
+        paths = [anat / name.format(echo, part) for echo in range(1, len(times) + 1)]
+        fields = json.loads(
+            paths[0].with_name(paths[0].name.replace(".nii.gz", ".json")).read_text()
+        )
+        volumes = np.stack([read_values(path) for path in paths], axis=-1)
+        affine = nib.load(paths[0]).affine
+        for path in paths:
+            path.unlink()
+            path.with_name(path.name.replace(".nii.gz", ".json")).unlink()
+        joined = anat / name.format(0, part).replace("_echo-0", "")
+        nib.save(nib.Nifti1Image(volumes, affine), joined)
+        text = json.dumps(fields | {"EchoTime": times})
+        joined.with_name(joined.name.replace(".nii.gz", ".json")).write_text(text)
+
+
+def test_echoes_in_one_file_give_the_same_map(tmp_path, map_conductivity):
+    folder = moving(tmp_path / "raw")
+    options = {"methods": ("laplacian",), "mask": "signal", "echoes": "auto"}
+    expected = map_conductivity(folder, **options)
+    shutil.rmtree(tmp_path / "out")
+    in_one_file(folder, [2.3e-3 * (k + 1) for k in range(8)], "sub-01_echo-{}_part-{}_MEGRE.nii.gz")
+    assert len(list((folder / "sub-01/anat").iterdir())) == 4
+    found = map_conductivity(folder, **options)
+    np.testing.assert_array_equal(found.maps["laplacian"], expected.maps["laplacian"])
+    assert any(
+        "_part-phase_MEGRE.nii.gz (volume 6, counted from 0) is left out" in text
+        for text in found.warnings
+    )
+    shutil.rmtree(tmp_path / "out")
+    refused = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert_refused(refused, "(volume ", "does not lie on a line")
+
+
 def test_an_echo_whose_phase_is_empty_can_be_left_out(tmp_path, map_conductivity):
     folder = moving(tmp_path / "raw")
     change(folder / ECHO.format(3, "phase"), np.zeros_like)

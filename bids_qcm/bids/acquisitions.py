@@ -115,11 +115,8 @@ class Acquisition:
         present = sorted({_echo_number(echo)[0] for echo in labels})
         absent = sorted(set(numbers) - set(present))
         if absent and present:
-            raise InputError(
-                next(path for files in self.files.values() for (path, *_) in files.values()),
-                f"has no echo {' and no echo '.join(map(str, absent))} beside it",
-                f"choose from --echoes {' '.join(map(str, present))}",
-            )
+            first = next(path for files in self.files.values() for (path, *_) in files.values())
+            raise no_echoes(first, absent, present)
 
     def _without(self, path: Path) -> str:
         """Return the remedy to leave out the echo of an image; empty if there are no others."""
@@ -236,6 +233,15 @@ def _missing_part_remedy(path: Path, present: str, absent: str) -> str:
         if absent == "mag" and os.path.lexists(path.with_name(plain + extension)):
             return f"rename {plain}{extension} to {wanted}{extension}, and {plain}.json accordingly"
     return f"add {wanted}{path.name.removeprefix(own)}"
+
+
+def no_echoes(image: Path, absent: Iterable[int], present: Iterable[int]) -> InputError:
+    """Return the error that an acquisition does not have some echoes."""
+    return InputError(
+        image,
+        f"belongs to an acquisition without echo {' and '.join(map(str, absent))}",
+        f"choose from --echoes {' '.join(map(str, present))}",
+    )
 
 
 def or_without(number: int, numbers: Iterable[int]) -> str:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bids_qcm.bids.acquisitions import Acquisition, echo_number, or_without
+from bids_qcm.bids.acquisitions import Acquisition, echo_number, no_echoes, or_without
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.finder import B1Origin, Finder, FoundB1, MaskOrigin
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.four_d import volume_echo_times
 from bids_qcm.bids.images import StoredImage, read_grid, read_stored
 from bids_qcm.bids.sequences import (
     check_holds_phase,
@@ -71,6 +72,8 @@ class EchoPlan:
         Echo time in s. None for a single echo whose sidecar has no echo time.
     number : int
         Number of the echo; 0 for an image without a number.
+    volume : int or None
+        Index of the volume along the fourth axis of both files; None for 3-D images.
     repetitions : tuple of EchoPlan
         The same echo of the other acquisitions to average.
     """
@@ -79,6 +82,7 @@ class EchoPlan:
     units: PhaseUnits | None
     time: float | None
     number: int = 0
+    volume: int | None = None
     repetitions: tuple["EchoPlan", ...] = ()
 
     @property
@@ -211,7 +215,7 @@ def plan_acquisition(
     """
     inputs = _read_inputs(acquisition, settings, headers_only=headers_only)
     echoes, sidecars = inputs.echoes, inputs.sidecars
-    grid = _common_grid([path for echo in echoes for path in echo.all_files])
+    grid = _common_grid([one for echo in echoes for one in (echo, *echo.repetitions)])
     first_image = echoes[0].files[1]
     frequency, source = larmor_frequency(sidecars[0], first_image)
     finder = Finder(
@@ -219,6 +223,7 @@ def plan_acquisition(
         settings=settings,
         grid=grid,
         first_echo=echoes[0].files,
+        volume=echoes[0].volume,
         units=echoes[0].units,
         datasets=datasets,
         headers_only=headers_only,
@@ -320,9 +325,15 @@ def _read_repetition(
     acquisition: Acquisition, settings: Settings, *, headers_only: bool
 ) -> _Inputs:
     parts, pairs = acquisition.echoes(() if isinstance(settings.echoes, str) else settings.echoes)
-    _common_grid([path for pair in pairs for path in pair])
     separate = [{path: read_sidecar(path, settings.bids_dir) for path in pair} for pair in pairs]
     sidecars = [dict(ChainMap(*reversed(own.values()))) for own in separate]
+    volumes: Sequence[int | None] = [None] * len(pairs)
+    numbers = [echo_number(second) for _, second in pairs]
+    if len(pairs) == 1 and (times := volume_echo_times(pairs[0], sidecars[0])):
+        volumes = _chosen_volumes(len(times), settings, pairs[0][1])
+        numbers = [volume + 1 for volume in volumes]
+        pairs, separate = pairs * len(volumes), separate * len(volumes)
+        sidecars = [{**sidecars[0], "EchoTime": times[volume]} for volume in volumes]
     for own, sidecar in zip(separate, sidecars, strict=True):
         image = list(own)[1]
         check_nucleus(sidecar, image)
@@ -331,12 +342,19 @@ def _read_repetition(
     echoes = tuple(
         EchoPlan(
             pair,
-            None if headers_only else _check_echo(pair, pairs, parts, sidecar, settings),
+            None,
             echo_time(sidecar, pair[1]) if len(pairs) > 1 or "EchoTime" in sidecar else None,
-            echo_number(pair[1]),
+            number,
+            volume,
         )
-        for pair, sidecar in zip(pairs, sidecars, strict=True)
+        for pair, sidecar, number, volume in zip(pairs, sidecars, numbers, volumes, strict=True)
     )
+    _common_grid(echoes)
+    if not headers_only:
+        echoes = tuple(
+            replace(echo, units=_check_echo(echo, numbers, parts, sidecar, settings))
+            for echo, sidecar in zip(echoes, sidecars, strict=True)
+        )
     _check_echo_times(echoes)
     return _Inputs(echoes, sidecars, separate)
 
@@ -360,12 +378,23 @@ def _check_repetition(echoes: Sequence[EchoPlan], first: Sequence[EchoPlan]) -> 
             )
 
 
-def _common_grid(paths: Sequence[Path]) -> Grid:
+def _chosen_volumes(n: int, settings: Settings, image: Path) -> list[int]:
+    """Return the volumes to use of a 4-D image whose volumes are echoes."""
+    if isinstance(settings.echoes, str):
+        return list(range(n))
+    absent = [number for number in settings.echoes if number > n]
+    if absent:
+        raise no_echoes(image, absent, range(1, n + 1))
+    return [number - 1 for number in settings.echoes]
+
+
+def _common_grid(echoes: Sequence[EchoPlan]) -> Grid:
     """Return the grid of all images; raise InputError if their grids differ."""
-    first, *others = paths
-    grid = read_grid(first)
-    for path in others:
-        other = read_grid(path)
+    images = {path: echo.volume for echo in echoes for path in echo.files}
+    first = next(iter(images))
+    grid = read_grid(first, images[first])
+    for path, volume in images.items():
+        other = read_grid(path, volume)
         if other.shape != grid.shape:
             raise InputError(
                 path,
@@ -382,26 +411,26 @@ def _common_grid(paths: Sequence[Path]) -> Grid:
 
 
 def _check_echo(
-    pair: tuple[Path, Path],
-    pairs: Sequence[tuple[Path, Path]],
+    echo: EchoPlan,
+    numbers: Sequence[int],
     parts: tuple[str, str],
     sidecar: dict[str, Any],
     settings: Settings,
 ) -> PhaseUnits | None:
     """Check an echo as `_check_values` does; the remedy of an error may be to leave it out."""
     try:
-        return _check_values(pair, parts, sidecar, settings)
+        return _check_values(echo, parts, sidecar, settings)
     except InputError as error:
         path, problem, remedy = error.args
-        without = or_without(echo_number(pair[1]), [echo_number(one) for _, one in pairs])
-        raise InputError(path, problem, remedy + without) from error
+        raise InputError(path, problem, remedy + or_without(echo.number, numbers)) from error
 
 
 def _check_values(
-    pair: tuple[Path, Path], parts: tuple[str, str], sidecar: dict[str, Any], settings: Settings
+    echo: EchoPlan, parts: tuple[str, str], sidecar: dict[str, Any], settings: Settings
 ) -> PhaseUnits | None:
     """Read and check both images of an echo; return the unit of the phase."""
-    one, other = (read_stored(path) for path in pair)
+    pair = echo.files
+    one, other = (read_stored(path, echo.volume) for path in pair)
     for path, image, part in zip(pair, (one, other), parts, strict=True):
         _check_range(path, image, 0 if part == "phase" else _LEAST_SPREAD)
     if parts[1] != "phase":

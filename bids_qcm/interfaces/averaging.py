@@ -8,6 +8,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedS
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_echo, write_image
+from bids_qcm.bids.names import stem
 from bids_qcm.bids.sidecar_schema import Phi0Sidecar
 from bids_qcm.interfaces.base import OVERRIDE, CheckedInterface, image_checks
 from bids_qcm.phase import PhaseUnits
@@ -34,6 +35,11 @@ class _AverageRunsInputSpec(BaseInterfaceInputSpec):
         mandatory=True,
         desc="unit of each phase, likewise; None for real and imaginary parts",
     )
+    volumes = traits.List(
+        traits.List(traits.Either(None, traits.Int)),
+        mandatory=True,
+        desc="index of the volume in 4-D images, likewise; None for 3-D images",
+    )
     axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels")
     names = traits.List(traits.Str, mandatory=True, desc="names of the averaged acquisitions")
     image_checks = image_checks()
@@ -55,13 +61,19 @@ class AverageRuns(CheckedInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         mask = None
-        remainders, warnings, written = [], [], []
-        for firsts, seconds, units in zip(
-            inputs.first_files, inputs.second_files, inputs.phase_units, strict=True
+        remainders: list[list[float]] = []
+        warnings: list[str] = []
+        written: list[list[str]] = []
+        for firsts, seconds, units, volumes in zip(
+            inputs.first_files,
+            inputs.second_files,
+            inputs.phase_units,
+            inputs.volumes,
+            strict=True,
         ):
             polar = (
-                read_echo(Path(a), Path(b), unit)
-                for a, b, unit in zip(firsts, seconds, units, strict=True)
+                read_echo(Path(a), Path(b), unit, volume)
+                for a, b, unit, volume in zip(firsts, seconds, units, volumes, strict=True)
             )
             magnitude, phase = next(polar)
             if mask is None:
@@ -72,7 +84,7 @@ class AverageRuns(CheckedInterface):
             warnings += self._contradictions(average, seconds)
             written.append(
                 [
-                    _write(Path(runtime.cwd), Path(like), values)
+                    _write(Path(runtime.cwd), Path(like), volumes[0], values)
                     for like, values in (
                         (firsts[0], np.abs(average.signal)),
                         (seconds[0], np.angle(average.signal)),
@@ -124,8 +136,9 @@ class AverageRuns(CheckedInterface):
         return found
 
 
-def _write(folder: Path, like: Path, values: np.ndarray) -> str:
+def _write(folder: Path, like: Path, volume: int | None, values: np.ndarray) -> str:
     """Write an average under the name of the image of the first repetition."""
-    path = folder / f"{like.name.split('.', 1)[0]}.nii.gz"
+    which = "" if volume is None else f"_volume-{volume}"
+    path = folder / f"{stem(like)}{which}.nii.gz"
     write_image(path, values.astype(np.float32), like=like)
     return str(path)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
@@ -16,6 +16,7 @@ from bids_qcm.interfaces.base import (
     OVERRIDE,
     CheckedInterface,
     ImagesInputSpec,
+    image_arguments,
     image_checks,
 )
 from bids_qcm.phase.echo_selection import LeftOut, inconsistent_echoes
@@ -42,6 +43,23 @@ class _CheckImagesOutputSpec(TraitedSpec):
     provenance = traits.Dict(desc="fields for the sidecars")
 
 
+class _Images(NamedTuple):
+    """Both images of an echo, and the index of their volume in 4-D images."""
+
+    first: Path
+    second: Path
+    volume: int | None
+
+    def path(self, part: int) -> Path:
+        """Return the image of a part: 0 for the first, 1 for the second."""
+        return self.second if part else self.first
+
+    @property
+    def which(self) -> str:
+        """The volume in words, with a blank at the end; empty for 3-D images."""
+        return "" if self.volume is None else f"(volume {self.volume}, counted from 0) "
+
+
 class CheckImages(CheckedInterface):
     """Interface that checks each image of an acquisition and the consistency between the images."""
 
@@ -50,15 +68,17 @@ class CheckImages(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        pairs = list(zip(inputs.first_files, inputs.second_files, strict=True))
+        arguments = image_arguments(inputs)
+        pairs = [_Images(first, second, volume) for first, second, _, volume in arguments]
         units = inputs.phase_units
-        parts = [read_parts(Path(a), Path(b), u) for (a, b), u in zip(pairs, units, strict=True)]
+        parts = [read_parts(*one) for one in arguments]
         echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
         left_out = self._inconsistent(echoes) if inputs.select_echoes else []
         without = {one.echo for one in left_out}
         used = [k for k in range(len(pairs)) if k not in without]
         warnings = [_left_out_sentence(one, pairs) for one in left_out]
-        pairs, parts, echoes = ([some[k] for k in used] for some in (pairs, parts, echoes))
+        pairs, parts = [pairs[k] for k in used], [parts[k] for k in used]
+        echoes = [echoes[k] for k in used]
         found = check_roles(parts, cartesian=units[0] is None)
         self._stop_at(found, pairs)
         try:
@@ -66,21 +86,21 @@ class CheckImages(CheckedInterface):
                 [magnitude for magnitude, _ in echoes],
                 [phase for _, phase in echoes],
                 [inputs.echo_times[k] for k in used],
-                read_grid(Path(pairs[0][0])).voxel_size,
+                read_grid(pairs[0].first, pairs[0].volume).voxel_size,
                 axes=inputs.axes,
                 may_be_half=inputs.phase_type == "transmit",
                 echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
             )
         except ValueError as error:
             raise InputError(
-                pairs[0][0], str(error), "check that this image is a magnitude"
+                pairs[0].first, str(error), "check that this image is a magnitude"
             ) from error
         found += evidence.findings
         self._stop_at(found, pairs)
         volumes = {"magnitude": echoes[0][0], "signal": evidence.signal}
         for name, values in volumes.items():
             path = Path(runtime.cwd, f"{name}.nii.gz")
-            write_image(path, values, like=Path(pairs[0][0]))
+            write_image(path, values, like=pairs[0].first)
             self._results[f"{name}_file"] = str(path)
         self._results["used_echoes"] = used
         failed = [_sentence(finding, pairs) for finding in found if finding.fatal]
@@ -119,26 +139,30 @@ class CheckImages(CheckedInterface):
             "phase_units": [unit.name if unit else "complex" for unit in units],
         }
 
-    def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[tuple[str, str]]) -> None:
+    def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[_Images]) -> None:
         """Raise the fatal findings as one error, which names the file of the first finding."""
         fatal = [finding for finding in findings if finding.fatal]
         if not fatal or self.inputs.image_checks == "warn":
             return
         first, *others = fatal
-        more = "".join(f"; {_path(finding, pairs).name} {finding.problem}" for finding in others)
-        raise InputError(_path(first, pairs), first.problem + more, f"{first.remedy}; {OVERRIDE}")
+        more = "".join(f"; {_statement(finding, pairs)}" for finding in others)
+        path = pairs[first.echo].path(first.part)
+        problem = pairs[first.echo].which + first.problem + more
+        raise InputError(path, problem, f"{first.remedy}; {OVERRIDE}")
 
 
-def _left_out_sentence(one: LeftOut, pairs: Sequence[tuple[str, str]]) -> str:
+def _left_out_sentence(one: LeftOut, pairs: Sequence[_Images]) -> str:
+    images = pairs[one.echo]
     return (
-        f"{Path(pairs[one.echo][1]).name} is left out: this echo does not lie on a line over echo "
-        f"time with the earlier echoes: misfit {one.misfit:.3f} rad (limit: {one.limit:.3f})"
+        f"{images.second.name} {images.which}is left out: this echo does not lie on a line over "
+        f"echo time with the earlier echoes: misfit {one.misfit:.3f} rad (limit: {one.limit:.3f})"
     )
 
 
-def _sentence(finding: Finding, pairs: Sequence[tuple[str, str]]) -> str:
-    return f"{_path(finding, pairs).name} {finding.problem}; {finding.remedy}"
+def _sentence(finding: Finding, pairs: Sequence[_Images]) -> str:
+    return f"{_statement(finding, pairs)}; {finding.remedy}"
 
 
-def _path(finding: Finding, pairs: Sequence[tuple[str, str]]) -> Path:
-    return Path(pairs[finding.echo][finding.part])
+def _statement(finding: Finding, pairs: Sequence[_Images]) -> str:
+    images = pairs[finding.echo]
+    return f"{images.path(finding.part).name} {images.which}{finding.problem}"

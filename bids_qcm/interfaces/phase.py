@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
 
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
 from bids_qcm.bids.sidecar_schema import NULL, AlternatingPhase, Phi0Sidecar, merge
-from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec
+from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec, image_arguments
 from bids_qcm.phase import Phi0, compute_phi0
 from bids_qcm.recon import determine_sign
 from bids_qcm.recon.sign import usual_sign
@@ -45,11 +45,9 @@ class PreparePhi0(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        files = list(zip(inputs.first_files, inputs.second_files, inputs.phase_units, strict=True))
-        used = inputs.used_echoes or range(len(files))
-        magnitudes, phases = zip(
-            *(read_echo(Path(a), Path(b), u) for a, b, u in (files[k] for k in used)), strict=True
-        )
+        images = image_arguments(inputs)
+        used = inputs.used_echoes or range(len(images))
+        magnitudes, phases = zip(*(read_echo(*images[k]) for k in used), strict=True)
         phi0 = compute_phi0(
             magnitudes,
             phases,

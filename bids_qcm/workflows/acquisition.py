@@ -168,6 +168,7 @@ def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
         "first_files": [str(echo.files[0]) for echo in plan.echoes],
         "second_files": [str(echo.files[1]) for echo in plan.echoes],
         "phase_units": [echo.units for echo in plan.echoes],
+        "volumes": [echo.volume for echo in plan.echoes],
     }
     numbers: dict[str, list[Any]] = {
         "echo_times": [echo.time for echo in plan.echoes],
@@ -185,6 +186,7 @@ def _connect_average(workflow: Workflow, plan: Plan, settings: Settings) -> None
         first_files=[[str(one.files[0]) for one in same] for same in repeated],
         second_files=[[str(one.files[1]) for one in same] for same in repeated],
         phase_units=[[one.units for one in same] for same in repeated],
+        volumes=[[one.volume for one in same] for same in repeated],
         axes=list(plan.axes),
         names=[one.name for one in plan.acquisition.repetitions],
         image_checks=settings.image_checks,
