@@ -490,6 +490,50 @@ def test_a_repetition_of_the_other_sign_is_refused(tmp_path, map_conductivity):
     assert_refused(found, "sub-01_run-2_part-phase_T2w.nii.gz", "opposite sign")
 
 
+def of_coils(folder, echo_times, combined=False):
+    """Write a ball with the images of four coils with offsets, or combined without phi0."""
+    truth, radius = 0.6, 0.045
+    for coil, azimuth in enumerate(np.arange(4) * np.pi / 2, start=1):
+
+        def signal(x, y, z, time, coil=coil, azimuth=azimuth):
+            r2 = x**2 + y**2 + z**2
+            phase = truth / conductivity_factor(FREQUENCY) * r2 / 6
+            phase = 0 if combined else phase + 1.7 * coil
+            phase = phase + 2 * np.pi * 30 * time * x / radius
+            near = np.exp(0.5 * (x * np.cos(azimuth) + y * np.sin(azimuth)) / radius)
+            near = near * (r2 < radius**2)
+            rng = np.random.default_rng(int(coil + 1e5 * time))
+            noise = 5 * (rng.normal(size=x.shape) + 1j * rng.normal(size=x.shape))
+            return 1000 * near * np.exp(1j * phase) + noise, 0
+
+        part = folder.with_name(f"part{coil}")
+        name = "" if combined else f"coil-{coil}_"
+        ball(part, (34,) * 3, 3, signal, {"times": echo_times}, name + "echo-{}_part-{}_MEGRE")
+        shutil.copytree(part, folder, dirs_exist_ok=True)
+        shutil.rmtree(part)
+        if combined:
+            break
+    return folder
+
+
+def test_uncombined_coils(tmp_path, map_conductivity):
+    folder = of_coils(tmp_path / "raw", [0.004, 0.008])
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert found.errors == []
+    assert not any("flat phase" in text for text in found.warnings)
+    assert median(found, "laplacian") == pytest.approx(0.6, rel=0.05)
+    (path,) = (tmp_path / "out").rglob("sub-01_phi0map.json")
+    phi0 = json.loads(path.read_text())
+    assert phi0["CombinedCoils"] == 4
+    assert len(phi0["Sources"]) == 16
+
+
+def test_a_combination_that_removes_phi0_is_a_warning(tmp_path, map_conductivity):
+    folder = of_coils(tmp_path / "raw", [0.004, 0.008, 0.012], combined=True)
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert any("has a flat phase at echo time zero" in text for text in found.warnings)
+
+
 def test_a_coil_sensitivity_that_falls_inside_the_body(tmp_path, map_conductivity):
     def signal(x, y, z, time):
         depth = 1 - np.sqrt((x / 0.132) ** 2 + (y / 0.096) ** 2).clip(0, 1)

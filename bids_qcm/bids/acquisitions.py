@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, numbered, parse_name, stem
@@ -36,6 +37,8 @@ class Acquisition:
     repetitions : tuple of Acquisition
         Acquisitions to average; empty for a single acquisition. `files` are the files of the first
         acquisition.
+    coils : tuple of Acquisition
+        Images of single receive coils to combine, likewise.
     """
 
     entities: Mapping[str, str]
@@ -43,6 +46,7 @@ class Acquisition:
     files: Mapping[str, Mapping[str, list[Path]]]
     output_entities: Mapping[str, str]
     repetitions: tuple["Acquisition", ...] = ()
+    coils: tuple["Acquisition", ...] = ()
 
     @property
     def subject(self) -> str:
@@ -178,20 +182,29 @@ def merge_repetitions(
         Sorted by name. The names of a merged acquisition and of its outputs do not contain these
         entities.
     """
+    return _merge(acquisitions, entities, "repetitions")
+
+
+def merge_coils(acquisitions: Iterable[Acquisition]) -> list[Acquisition]:
+    """Merge acquisitions that differ only in the entity ``coil``, so that they are combined."""
+    return _merge(acquisitions, ["coil"], "coils")
+
+
+def _merge(
+    acquisitions: Iterable[Acquisition], entities: Sequence[str], field: str
+) -> list[Acquisition]:
+    """Merge acquisitions that differ only in some entities; list them in a field."""
     groups = defaultdict(list)
     for one in acquisitions:
         groups[join_name(_without(one.entities, entities), one.suffix)].append(one)
-    merged = [
-        repeated[0]
-        if len(repeated) == 1
-        else replace(
-            repeated[0],
-            entities=_without(repeated[0].entities, entities),
-            output_entities=_without(repeated[0].output_entities, entities),
-            repetitions=tuple(repeated),
-        )
-        for repeated in groups.values()
-    ]
+    merged = []
+    for same in groups.values():
+        first = same[0]
+        if len(same) > 1:
+            own, output = (_without(e, entities) for e in (first.entities, first.output_entities))
+            changes: dict[str, Any] = {field: tuple(same)}
+            first = replace(first, entities=own, output_entities=output, **changes)
+        merged.append(first)
     return sorted(merged, key=lambda one: one.name)
 
 

@@ -75,7 +75,7 @@ class EchoPlan:
     volume : int or None
         Index of the volume along the fourth axis of both files; None for 3-D images.
     repetitions : tuple of EchoPlan
-        The same echo of the other acquisitions to average.
+        The same echo of the other acquisitions to average, or of the other coils to combine.
     """
 
     files: tuple[Path, Path]
@@ -162,6 +162,11 @@ class Plan:
     def has_echo_numbers(self) -> bool:
         """Whether the images have echo numbers."""
         return any(echo.number for echo in self.echoes)
+
+    @property
+    def combines_images(self) -> bool:
+        """Whether repetitions are averaged or coils are combined before the processing."""
+        return bool(self.acquisition.repetitions or self.acquisition.coils)
 
     @property
     def expects_head(self) -> bool:
@@ -307,9 +312,16 @@ class _Inputs(NamedTuple):
 
 def _read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: bool) -> _Inputs:
     """Read and check the sidecars and values of an acquisition and of its repetitions."""
+    if any(one.coils for one in acquisition.repetitions):
+        path = next(iter(acquisition.files.values()))
+        raise InputError(
+            next(iter(path.values()))[0],
+            "belongs to repetitions of uncombined coils, which cannot be averaged",
+            "leave out --average-runs",
+        )
     repeated = [
         _read_repetition(one, settings, headers_only=headers_only)
-        for one in acquisition.repetitions or (acquisition,)
+        for one in acquisition.repetitions or acquisition.coils or (acquisition,)
     ]
     first, *others = repeated
     for other in others:
@@ -361,7 +373,10 @@ def _read_repetition(
 
 def _check_repetition(echoes: Sequence[EchoPlan], first: Sequence[EchoPlan]) -> None:
     """Check that a repetition has the echoes of the first repetition."""
-    remedy = "average only repetitions of one protocol (--average-runs, --bids-filter-file)"
+    remedy = (
+        "combine only repetitions of one protocol, or coils of one acquisition (--average-runs, "
+        "--bids-filter-file)"
+    )
     if len(echoes) != len(first):
         raise InputError(
             echoes[0].files[1],

@@ -311,6 +311,9 @@ class Phi0Sidecar(MaskChoice, Image):
         "with `--average-runs`: deviation of each further acquisition from the first acquisition "
         "after removal of a constant and linear phase, maximum over the echoes, rad",
     ] = None
+    combined_coils: Annotated[
+        int | None, "with `coil` entities: number of receive coils that were combined"
+    ] = None
     echoes_requested: Annotated[str | None, "with several echoes: value of `--echoes`"] = None
     echoes_used: Annotated[
         list[int] | None,

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_qcm.checks.echoes import check_curvature, check_decay, check_misfit
+from bids_qcm.checks.echoes import (
+    check_curvature,
+    check_decay,
+    check_flatness,
+    check_misfit,
+)
 from bids_qcm.checks.findings import Finding
 from bids_qcm.checks.pairs import check_coherence
 from bids_qcm.checks.slices import check_slices
@@ -72,6 +77,7 @@ def check_acquisition(
     axes: Sequence[int] = (0, 1, 2),
     may_be_half: bool = False,
     echo_numbers: Sequence[int] = (),
+    frequency: float | None = None,
 ) -> ImageEvidence:
     """Check that magnitude and phase, slices and echoes are consistent.
 
@@ -89,6 +95,8 @@ def check_acquisition(
         As for :func:`bids_qcm.checks.values.check_cycle`.
     echo_numbers : sequence of int
         As for :func:`bids_qcm.phase.polarity.find_alternation`.
+    frequency : float, optional
+        Larmor frequency in Hz, to check that several echoes have a phase at echo time zero.
 
     Returns
     -------
@@ -115,8 +123,11 @@ def check_acquisition(
     misfit: tuple[float, ...] = ()
     if len(pairs) > 1 and not any(finding.fatal for finding in findings):
         doubtful = []
+        lines = fit_echo_lines(series.echoes, echo_times, signal.mask)
+        if frequency is not None and set(axes) == {0, 1, 2}:
+            findings += check_flatness(lines.phase(), lines.mask, voxel_size, frequency)
         if len(pairs) > 2:
-            misfit = fit_echo_lines(series.echoes, echo_times, signal.mask).misfit()
+            misfit = lines.misfit()
             doubtful = check_misfit(misfit, echo_times)
         # With three or more echoes, the misfit detects an error. The curvature then shows which
         # echo is wrong.

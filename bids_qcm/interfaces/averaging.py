@@ -1,10 +1,13 @@
-"""Interface that averages repeated acquisitions."""
+"""Interface that averages repeated acquisitions, and what it shares with other combinations."""
 
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
+from numpy.typing import NDArray
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_echo, write_image
@@ -21,11 +24,13 @@ from bids_qcm.phase.phi0 import complex_signal
 _LARGEST_REMAINDER = 0.3
 
 
-class _AverageRunsInputSpec(BaseInterfaceInputSpec):
+class SeveralImagesInputSpec(BaseInterfaceInputSpec):
+    """Input specification of interfaces that combine several images of each echo."""
+
     first_files = traits.List(
         traits.List(File(exists=True)),
         mandatory=True,
-        desc="magnitudes or real parts: for each echo, one file of each repetition",
+        desc="magnitudes or real parts: for each echo, all files to combine",
     )
     second_files = traits.List(
         traits.List(File(exists=True)), mandatory=True, desc="phases or imaginary parts, likewise"
@@ -40,69 +45,107 @@ class _AverageRunsInputSpec(BaseInterfaceInputSpec):
         mandatory=True,
         desc="index of the volume in 4-D images, likewise; None for 3-D images",
     )
+
+
+class CombinedOutputSpec(TraitedSpec):
+    """Output specification of these interfaces."""
+
+    first_files = traits.List(File(exists=True), desc="combined magnitude of each echo")
+    second_files = traits.List(File(exists=True), desc="combined phase of each echo, in rad")
+    phase_units = traits.List(traits.Instance(PhaseUnits), desc="unit of the combined phases")
+    provenance = traits.Dict(desc="fields for the sidecars")
+
+
+def read_signals(
+    inputs: SeveralImagesInputSpec, echo: int
+) -> Iterator[NDArray[np.complexfloating]]:
+    """Yield the complex images of an echo."""
+    for one in _read_polar(inputs, echo):
+        yield complex_signal(*one)
+
+
+def combined_results(
+    inputs: SeveralImagesInputSpec,
+    combined: Iterable[NDArray[np.complexfloating]],
+    folder: Path,
+) -> dict[str, Any]:
+    """Write the combined image of each echo; return the results of the interface.
+
+    The images have the names of the first images of the echo.
+    """
+    results: dict[str, Any] = {"first_files": [], "second_files": [], "phase_units": []}
+    for echo, signal in enumerate(combined):
+        volume = inputs.volumes[echo][0]
+        which = "" if volume is None else f"_volume-{volume}"
+        for field, values in (("first_files", np.abs(signal)), ("second_files", np.angle(signal))):
+            like = Path(getattr(inputs, field)[echo][0])
+            path = folder / f"{stem(like)}{which}.nii.gz"
+            write_image(path, values.astype(np.float32), like=like)
+            results[field].append(str(path))
+        results["phase_units"].append(PhaseUnits("rad"))
+    return results
+
+
+def _read_polar(
+    inputs: SeveralImagesInputSpec, echo: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield magnitude and phase of the images of an echo."""
+    for first, second, units, volume in zip(
+        inputs.first_files[echo],
+        inputs.second_files[echo],
+        inputs.phase_units[echo],
+        inputs.volumes[echo],
+        strict=True,
+    ):
+        yield read_echo(Path(first), Path(second), units, volume)
+
+
+class _AverageRunsInputSpec(SeveralImagesInputSpec):
     axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels")
     names = traits.List(traits.Str, mandatory=True, desc="names of the averaged acquisitions")
     image_checks = image_checks()
-
-
-class _AverageRunsOutputSpec(TraitedSpec):
-    first_files = traits.List(File(exists=True), desc="averaged magnitude of each echo")
-    second_files = traits.List(File(exists=True), desc="averaged phase of each echo, in rad")
-    phase_units = traits.List(traits.Instance(PhaseUnits), desc="unit of the averaged phases")
-    provenance = traits.Dict(desc="fields for the sidecars")
 
 
 class AverageRuns(CheckedInterface):
     """Interface that averages each echo of repeated acquisitions as complex images."""
 
     input_spec = _AverageRunsInputSpec
-    output_spec = _AverageRunsOutputSpec
+    output_spec = CombinedOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        mask = None
-        remainders: list[list[float]] = []
-        warnings: list[str] = []
-        written: list[list[str]] = []
-        for firsts, seconds, units, volumes in zip(
-            inputs.first_files,
-            inputs.second_files,
-            inputs.phase_units,
-            inputs.volumes,
-            strict=True,
-        ):
-            polar = (
-                read_echo(Path(a), Path(b), unit, volume)
-                for a, b, unit, volume in zip(firsts, seconds, units, volumes, strict=True)
-            )
-            magnitude, phase = next(polar)
-            if mask is None:
-                mask = self._signal(magnitude, phase)
-            signals = (complex_signal(*one) for one in chain([(magnitude, phase)], polar))
-            average = average_repetitions(signals, mask)
-            remainders.append(average.remainders)
-            warnings += self._contradictions(average, seconds)
-            written.append(
-                [
-                    _write(Path(runtime.cwd), Path(like), volumes[0], values)
-                    for like, values in (
-                        (firsts[0], np.abs(average.signal)),
-                        (seconds[0], np.angle(average.signal)),
-                    )
-                ]
-            )
-        self._results["first_files"] = [first for first, _ in written]
-        self._results["second_files"] = [second for _, second in written]
-        self._results["phase_units"] = [PhaseUnits("rad")] * len(written)
+        averages: list[Average] = []
+        self._results |= combined_results(inputs, self._signals(averages), Path(runtime.cwd))
+        warnings = [
+            text
+            for average, phases in zip(averages, inputs.second_files, strict=True)
+            for text in self._contradictions(average, phases)
+        ]
+        remainders = zip(*(average.remainders for average in averages), strict=True)
         self._results["provenance"] = Phi0Sidecar(
             averaged_acquisitions=list(inputs.names),
-            averaging_remainder=[round(max(one), 4) for one in zip(*remainders, strict=True)],
+            averaging_remainder=[round(max(one), 4) for one in remainders],
             warnings=warnings,
             failed_image_checks=warnings or None,
         ).to_dict()
         return runtime
 
-    def _signal(self, magnitude: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    def _signals(self, averages: list[Average]) -> Iterator[NDArray[np.complexfloating]]:
+        """Yield the average of each echo, and append the results without the signals."""
+        mask = None
+        for echo in range(len(self.inputs.first_files)):
+            polar = _read_polar(self.inputs, echo)
+            first = next(polar)
+            if mask is None:
+                mask = self._signal_mask(*first)
+            signals = (complex_signal(*one) for one in chain([first], polar))
+            average = average_repetitions(signals, mask)
+            yield average.signal
+            averages.append(average._replace(signal=average.signal[:0]))
+
+    def _signal_mask(
+        self, magnitude: NDArray[np.floating], phase: NDArray[np.floating]
+    ) -> NDArray[np.bool_]:
         try:
             return find_signal(magnitude, phase, self.inputs.axes).mask
         except ValueError as error:
@@ -134,11 +177,3 @@ class AverageRuns(CheckedInterface):
                 raise InputError(path, problem, f"{remedy}; {OVERRIDE}")
             found.append(f"{Path(path).name} {problem}; {remedy}")
         return found
-
-
-def _write(folder: Path, like: Path, volume: int | None, values: np.ndarray) -> str:
-    """Write an average under the name of the image of the first repetition."""
-    which = "" if volume is None else f"_volume-{volume}"
-    path = folder / f"{stem(like)}{which}.nii.gz"
-    write_image(path, values.astype(np.float32), like=like)
-    return str(path)

@@ -28,6 +28,9 @@ class _CheckImagesInputSpec(ImagesInputSpec):
     axes = traits.List(
         traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels; two for in-plane kernels"
     )
+    frequency = traits.Either(
+        None, traits.Float, default=None, usedefault=True, desc="Larmor frequency in Hz"
+    )
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     image_checks = image_checks()
     provenance = traits.Dict({}, usedefault=True, desc="provenance of averaged images")
@@ -89,6 +92,7 @@ class CheckImages(CheckedInterface):
                 read_grid(pairs[0].first, pairs[0].volume).voxel_size,
                 axes=inputs.axes,
                 may_be_half=inputs.phase_type == "transmit",
+                frequency=inputs.frequency,
                 echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
             )
         except ValueError as error:

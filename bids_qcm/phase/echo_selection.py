@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bids_qcm.phase.echoes import BLOCK, fit_echo_lines
 from bids_qcm.phase.phi0 import correct_echoes
+from bids_qcm.phase.thinning import thinned
 
 TOLERATED_MISFIT = 0.02
 """Misfit in rad that an echo may have in addition to its noise. Fat, vessels and several water
@@ -21,10 +22,6 @@ scanner has interpolated to voxels of half the size in a plane increases the mis
 
 # Number of the earliest echoes among which three echoes must lie on a line.
 _EARLIEST = 5
-
-# Number of voxels along an axis above which only every second voxel is compared. The echoes of a
-# head have far more voxels than this comparison needs.
-_LONG_AXIS = 64
 
 
 class LeftOut(NamedTuple):
@@ -84,8 +81,8 @@ def inconsistent_echoes(
     """
     if len(echoes) < 4:
         return []
-    thinned = tuple(slice(None, None, 2 if n > _LONG_AXIS else 1) for n in mask.shape)
-    compared, where = [echo[thinned] for echo in echoes], mask[thinned]
+    some = thinned(mask.shape)
+    compared, where = [echo[some] for echo in echoes], mask[some]
     order = np.argsort(echo_times).tolist()
     numbers = echo_numbers or [order.index(k) + 1 for k in range(len(echoes))]
 

@@ -119,6 +119,12 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
             f"{_joined(sorted(set(averaged)))} repetitions were averaged as complex images after "
             f"the constant and linear phase between them was removed{_of(len(averaged), total)}."
         )
+    coils = sum(bool(one.combined_coils) for one in sidecars)
+    if coils:
+        sentences.append(
+            "The signals of the receive coils were added with one constant phase factor for each "
+            f"coil, which keeps the phase at echo time zero{_of(coils, total)}."
+        )
     flipped = sum(bool(one.alternate_slices_flipped) for one in sidecars)
     if flipped:
         sentences.append(

@@ -263,16 +263,18 @@ def _echoes(phi0: Phi0Sidecar) -> str:
     if not phi0.phase_units:
         return ""
     n = len(phi0.phase_units)
-    averaged = ""
+    combined = ""
     if phi0.averaged_acquisitions:
-        averaged = f"; average of {len(phi0.averaged_acquisitions)} acquisitions"
+        combined = f"; average of {len(phi0.averaged_acquisitions)} acquisitions"
+    elif phi0.combined_coils:
+        combined = f"; combined from {phi0.combined_coils} receive coils"
     if phi0.echo_time is None:
-        return f"{n}{averaged}"
+        return f"{n}{combined}"
     numbers = ""
     if phi0.echoes_used and phi0.echoes_requested != "all":
         numbers = f" (number {', '.join(map(str, phi0.echoes_used))})"
     echoes = f"{n}{numbers}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0.echo_time)} ms"
-    echoes += averaged
+    echoes += combined
     if phi0.echo_misfit_of_each:
         each = ", ".join(f"{misfit:.2g}" for misfit in phi0.echo_misfit_of_each)
         echoes += f"; misfit of the line fit over echo time: {each} rad"

@@ -16,6 +16,7 @@ from bids_qcm.bids.provenance import b1_metadata, mask_metadata, planned_sidecar
 from bids_qcm.interfaces.averaging import AverageRuns
 from bids_qcm.interfaces.b1 import MakeB1
 from bids_qcm.interfaces.checks import CheckImages
+from bids_qcm.interfaces.coils import CombineCoils
 from bids_qcm.interfaces.derivatives import WriteDerivative
 from bids_qcm.interfaces.masks import MakeMask
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
@@ -43,8 +44,8 @@ from bids_qcm.workflows.memory import (
 )
 from bids_qcm.workflows.nodes import Node
 
-# Inputs of interfaces with `ImagesInputSpec` that the average supplies.
-_AVERAGED = ("first_files", "second_files", "phase_units")
+# Inputs of interfaces with `ImagesInputSpec` that the combination supplies.
+_COMBINED = ("first_files", "second_files", "phase_units")
 
 
 def init_acquisition_wf(
@@ -55,7 +56,7 @@ def init_acquisition_wf(
     .. graphviz::
 
         digraph {
-            average -> {check_images phi0}
+            combine -> {check_images phi0}
             check_images -> {phi0 mask coregister tissue_classes segmentation}
             phi0 -> sign -> {write_phi0 reconstruct_METHOD}
             phi0 -> {write_mask reconstruct_METHOD judge_METHOD}
@@ -91,7 +92,7 @@ def init_acquisition_wf(
     """
     workflow = Workflow(name=name)
     workflow.add_nodes([_init_check_node(plan, settings)])
-    _connect_average(workflow, plan, settings)
+    _connect_combination(workflow, plan, settings)
     _connect_phi0(workflow, plan, settings)
     _connect_mask(workflow, plan, settings, datasets)
     _connect_segmentation(workflow, plan, settings)
@@ -162,7 +163,7 @@ def _paths_of_condstd(plan: Plan, settings: Settings, method: str) -> list[str]:
 def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
     """Return the images of an acquisition as inputs of an interface with `ImagesInputSpec`.
 
-    The images themselves are left out if they are averaged first.
+    The images themselves are left out if they are averaged or combined first.
     """
     images: dict[str, list[Any]] = {
         "first_files": [str(echo.files[0]) for echo in plan.echoes],
@@ -174,27 +175,34 @@ def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
         "echo_times": [echo.time for echo in plan.echoes],
         "echo_numbers": [echo.number for echo in plan.echoes],
     }
-    return numbers if plan.acquisition.repetitions else images | numbers
+    return numbers if plan.combines_images else images | numbers
 
 
-def _connect_average(workflow: Workflow, plan: Plan, settings: Settings) -> None:
-    """Add the node that averages repetitions, if there are any."""
-    if not plan.acquisition.repetitions:
+def _connect_combination(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add the node that averages repetitions or combines coils, if there are any."""
+    if not plan.combines_images:
         return
-    repeated = [(echo, *echo.repetitions) for echo in plan.echoes]
-    interface = AverageRuns(
-        first_files=[[str(one.files[0]) for one in same] for same in repeated],
-        second_files=[[str(one.files[1]) for one in same] for same in repeated],
-        phase_units=[[one.units for one in same] for same in repeated],
-        volumes=[[one.volume for one in same] for same in repeated],
-        axes=list(plan.axes),
-        names=[one.name for one in plan.acquisition.repetitions],
-        image_checks=settings.image_checks,
-    )
-    average = Node(interface, name="average", mem_gb=phi0_gb(plan))
+    same_echo = [(echo, *echo.repetitions) for echo in plan.echoes]
+    images = {
+        "first_files": [[str(one.files[0]) for one in same] for same in same_echo],
+        "second_files": [[str(one.files[1]) for one in same] for same in same_echo],
+        "phase_units": [[one.units for one in same] for same in same_echo],
+        "volumes": [[one.volume for one in same] for same in same_echo],
+    }
+    interface: CombineCoils | AverageRuns
+    if plan.acquisition.coils:
+        interface = CombineCoils(**images)
+    else:
+        interface = AverageRuns(
+            **images,
+            axes=list(plan.axes),
+            names=[one.name for one in plan.acquisition.repetitions],
+            image_checks=settings.image_checks,
+        )
+    combine = Node(interface, name="combine", mem_gb=phi0_gb(plan))
     check = workflow.get_node("check_images")
-    for field in (*_AVERAGED, "provenance"):
-        workflow.connect(average, field, check, field)
+    for field in (*_COMBINED, "provenance"):
+        workflow.connect(combine, field, check, field)
 
 
 def _init_check_node(plan: Plan, settings: Settings) -> Node:
@@ -202,6 +210,7 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
     interface = CheckImages(
         **_image_inputs(plan),
         axes=list(plan.axes),
+        frequency=plan.frequency,
         phase_type=settings.phase_type,
         image_checks=settings.image_checks,
         select_echoes=settings.echoes == "auto",
@@ -213,9 +222,9 @@ def _connect_phi0(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     """Add the nodes that compute phi0 and apply its sign."""
     phi0 = Node(PreparePhi0(**_image_inputs(plan)), name="phi0", mem_gb=phi0_gb(plan))
     workflow.connect(workflow.get_node("check_images"), "used_echoes", phi0, "used_echoes")
-    if plan.acquisition.repetitions:
-        for field in _AVERAGED:
-            workflow.connect(workflow.get_node("average"), field, phi0, field)
+    if plan.combines_images:
+        for field in _COMBINED:
+            workflow.connect(workflow.get_node("combine"), field, phi0, field)
     sign = Node(
         ApplySign(
             sign=settings.sign,

@@ -83,6 +83,8 @@ def test_the_text_describes_the_corrections_of_echoes():
     found = text(corrected)
     assert "repetitions" not in found
     averaged = text(processing("laplacian", AveragedAcquisitions=["a", "b"]))
+    coils = text(processing("laplacian", CombinedCoils=8))
+    assert "one constant phase factor for each coil" in coils
     assert " 2 repetitions were averaged as complex images" in averaged
     assert "did not lie on a line over echo time were left out." in found
     assert "alternating polarity [@yu2010], was removed." in found
