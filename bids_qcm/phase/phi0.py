@@ -74,7 +74,8 @@ def compute_phi0(
         values that are not finite, in a block of deleted phase, or without signal in one of the
         two earliest echoes are left out.
     echo_numbers : sequence of int
-        As for :func:`bids_qcm.phase.polarity.find_alternation`.
+        Number of each echo in the readout train, because the polarity of a bipolar readout
+        alternates with it. Default: numbers by increasing echo time.
 
     Returns
     -------
