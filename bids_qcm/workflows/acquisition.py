@@ -8,7 +8,7 @@ from nipype.pipeline.engine import Workflow
 
 from bids_qcm.bids.anatomy.alignments import Alignment, resampled_files
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.names import stem
+from bids_qcm.bids.names import sidecar_path
 from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.privacy import known_places
@@ -157,7 +157,7 @@ def _connect_writer(
 def _paths_of_condstd(plan: Plan, settings: Settings, method: str) -> list[str]:
     """List the paths of a method's condstd map and sidecar, which an earlier run may have left."""
     path = OUTPUTS["condstd"].path(settings.output_dir, plan.acquisition, METHODS[method].desc)
-    return [str(path), str(path.with_name(f"{stem(path)}.json"))]
+    return [str(path), str(sidecar_path(path))]
 
 
 def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
