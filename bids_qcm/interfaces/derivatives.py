@@ -17,7 +17,7 @@ from bids_qcm.interfaces.base import optional_file
 
 
 class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
-    in_file = optional_file()
+    in_file = optional_file()  # without a file, nothing is written
     out_paths = traits.Dict(
         mandatory=True,
         desc="output path of each variant, with all extensions; the key is '' without variants",
@@ -52,7 +52,7 @@ class WriteDerivative(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        path = inputs.out_paths.get(inputs.variant)
+        path = inputs.out_paths.get(inputs.variant) if inputs.in_file else None
         if path is not None:
             sidecar = None
             if inputs.metadata is not None:

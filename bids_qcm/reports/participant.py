@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bids_qcm.bids.anatomy.auxiliary import NATIVE
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name
@@ -27,6 +28,7 @@ from bids_qcm.reports.drawing import Drawn, draw_result
 from bids_qcm.reports.methods_text import Processing, describe_methods
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.states import FIGURES, participant_state
+from bids_qcm.segmentation.template import is_mni152
 
 _SHARED_FIGURES = {
     "mask": (
@@ -176,6 +178,10 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
             picture(drawn.shared[name], title, caption.format(**captioned))
             for name, (title, caption) in _SHARED_FIGURES.items()
             if name in drawn.shared
+        ]
+        + [
+            picture(path, f"Space {space}", _space_caption(space, result.maps[0].method))
+            for space, path in drawn.spaces.items()
         ],
         "methods": [
             {
@@ -197,6 +203,18 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
             for one in result.maps
         ],
     }
+
+
+def _space_caption(space: str, method: str) -> str:
+    where = "in the space of the T1w image" if space == NATIVE else f"in the space {space}"
+    if is_mni152(space):
+        outlines = (
+            "the brain and the white matter of the MNI152 template. The outlines must follow the "
+            "borders of the brain and of the fluid-filled ventricles in the map."
+        )
+    else:
+        outlines = "the tissues, resampled in the same way."
+    return f"Conductivity in S/m by {method} {where}. The lines are the outlines of {outlines}"
 
 
 def _map_caption(one: MapResult) -> str:

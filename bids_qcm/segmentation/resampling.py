@@ -20,6 +20,9 @@ A linear function may have an attribute ``matrix``, (4, 4), with which resamplin
 _MOST_SAMPLES_PER_AXIS = 5
 _POINTS_AT_ONCE = 1_000_000
 
+# Spacing of the points that locate a mask in the target grid, before all voxels near it are mapped.
+_COARSE_MM = 8.0
+
 
 def identity(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return points unchanged: the point map of two images in the same coordinate system."""
@@ -110,6 +113,85 @@ def resample_means(
         0 outside the source grid.
     """
     return _resample(iter(volumes), len(volumes), source, target, point_map)
+
+
+def resample_inside(
+    maps: Sequence[NDArray[np.floating]],
+    mask: NDArray[np.bool_],
+    source: Grid,
+    target: Grid,
+    point_map: PointMap = identity,
+) -> NDArray[np.float32]:
+    """Resample maps that are defined in a mask only, without blending in values from outside.
+
+    Parameters
+    ----------
+    maps : sequence of ndarray of float, shape of `source`
+        Maps; voxels of the mask are invalid where a map is not finite.
+    mask : ndarray of bool, shape of `source`
+        At least one voxel.
+    source, target, point_map
+        As in :func:`resample_probabilities`.
+
+    Returns
+    -------
+    ndarray of float32, shape (number of maps, *target.shape)
+        Mean over the valid part of each target voxel. 0 where less than half of the target voxel
+        is in the mask, and NaN where less than half of the part in the mask is valid.
+    """
+    box = box_of_mask(Volume(mask, source), target, point_map)
+    valid = [mask & np.isfinite(one) for one in maps]
+    values = [np.where(own, one, 0) for own, one in zip(valid, maps, strict=True)]
+    shares = resample_means([mask, *valid, *values], source, target.part(box), point_map)
+    inside, share_valid, total = shares[0], shares[1 : 1 + len(maps)], shares[1 + len(maps) :]
+    enough = (share_valid > 0) & (share_valid >= inside / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.where(enough, total / share_valid, np.nan)
+    resampled = np.zeros((len(maps), *target.shape), np.float32)
+    # The tolerance allows for rounding where exactly one half of the voxel is in the mask.
+    resampled[:, *box] = np.where(inside >= 0.5 - 1e-6, means, 0)
+    return resampled
+
+
+def resample_nearest(labels: Volume, target: Grid, point_map: PointMap = identity) -> NDArray[Any]:
+    """Resample labels to another grid by nearest neighbour; 0 outside the source grid."""
+    resampled = np.zeros(target.shape, labels.values.dtype)
+    filled = labels.values != 0
+    if filled.any():
+        box = box_of_mask(Volume(filled, labels.grid), target, point_map)
+        part = target.part(box)
+        resampled[box] = sample_nearest(labels, part.points(), point_map).reshape(part.shape)
+    return resampled
+
+
+def box_of_mask(mask: Volume, target: Grid, point_map: PointMap = identity) -> tuple[slice, ...]:
+    """Return a box of target voxels that contains all voxels that overlap a mask.
+
+    Parameters
+    ----------
+    mask : Volume of bool
+        At least one voxel.
+    target, point_map
+        As in :func:`resample_labels`.
+
+    Returns
+    -------
+    tuple of 3 slices
+        Box with a margin of up to 16 mm; empty if the mask lies outside the target grid.
+    """
+    step = np.clip(np.round(_COARSE_MM / target.spacing).astype(int), 1, target.shape)
+    shape = -(-np.array(target.shape) // step)
+    affine = target.affine @ np.diag([*step, 1])
+    affine[:3, 3] = target.at((step - 1) / 2)
+    coarse = Grid(tuple(shape.tolist()), affine)
+    near = _overlaps_source([_crop(mask.values)], coarse.points(), mask.grid, coarse, point_map)
+    if not near.any():
+        return (slice(0, 0),) * 3
+    (found,) = ndimage.find_objects(near.reshape(coarse.shape).astype(np.uint8))
+    return tuple(
+        slice(max(0, (one.start - 1) * n), min(length, (one.stop + 1) * n))
+        for one, n, length in zip(found, step.tolist(), target.shape, strict=True)
+    )
 
 
 def label_of_largest_share(

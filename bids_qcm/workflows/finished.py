@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from bids_qcm.bids.anatomy.alignments import resampled_files
+from bids_qcm.bids.anatomy.spaces import files_of_spaces
 from bids_qcm.bids.derivatives import write_json
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.fingerprints import checksum, fingerprint, states
@@ -133,6 +134,7 @@ def _inputs(plan: Plan, settings: Settings) -> Iterator[Path]:
             yield alignment.anatomical
         if auxiliary is not None and auxiliary.kind == "labels" and auxiliary.table is not None:
             yield auxiliary.table
+    yield from files_of_spaces(plan.t1w, plan.spaces)
     if settings.label_table is not None:
         yield settings.label_table
 
@@ -142,7 +144,13 @@ def _outputs(plan: Plan, settings: Settings) -> Iterator[Path]:
     for output in OUTPUTS.values():
         for method in plan.methods if output.of_method else (None,):
             desc = None if method is None else METHODS[method].desc
-            for path in output.paths(settings.output_dir, plan.acquisition, desc).values():
+            paths = list(output.paths(settings.output_dir, plan.acquisition, desc).values())
+            if output.in_spaces:
+                paths += [
+                    output.path(settings.output_dir, plan.acquisition, desc, space.name)
+                    for space in plan.spaces
+                ]
+            for path in paths:
                 yield path
                 yield sidecar_path(path)
 
