@@ -131,6 +131,9 @@ def space_metadata(
         if output == "dseg"
         else "mean of the valid voxels of the mask, by linear interpolation",
         space_transforms=[*to_t1w, *to_phase],
+        template_registration="affine transform and diffeomorphic demons"
+        if space.registers_template
+        else None,
     ).to_dict()
 
 

@@ -438,6 +438,9 @@ class InSpace(Fields):
         "transforms that were applied, in the order in which a point of the space passes through "
         "them on its way to the phase",
     ] = None
+    template_registration: Annotated[
+        str | None, "how the app registered the T1w image to the template, if it did"
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

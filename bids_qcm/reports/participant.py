@@ -11,9 +11,16 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.privacy import without_paths
-from bids_qcm.bids.results import MapResult, Result, find_results, map_warnings
+from bids_qcm.bids.results import (
+    MapResult,
+    Result,
+    find_results,
+    map_warnings,
+    read_sidecar,
+)
 from bids_qcm.bids.run_records import RunRecord, crash_files, read_records
 from bids_qcm.bids.sidecar_schema import (
+    InSpace,
     MapSidecar,
     MaskSidecar,
     Phi0Sidecar,
@@ -151,6 +158,9 @@ def processing(result: Result, methods: Sequence[str] | None = None) -> Processi
         segmentation=result.segmentation_sidecar,
         maps={one.method: one.sidecar for one in maps},
         stds={one.method: one.condstd_sidecar for one in maps if one.condstd_sidecar},
+        spaces={
+            space: read_sidecar(path, InSpace) for space, path in result.maps[0].in_spaces.items()
+        },
     )
 
 
