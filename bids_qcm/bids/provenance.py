@@ -109,13 +109,10 @@ def space_metadata(
     output : str
         Name in :data:`bids_qcm.bids.outputs.OUTPUTS`.
     plan : Plan
-        Plan with a T1w image.
     space : OutputSpace
     settings, datasets
         As in :func:`phi0_metadata`.
     """
-    if plan.t1w is None:
-        raise ValueError("the plan has no T1w image")
 
     def written(name: str) -> str:
         return OUTPUTS[name].path(settings.output_dir, plan.acquisition).name
@@ -123,7 +120,7 @@ def space_metadata(
     to_t1w = transform_names(space.steps)
     if space.registers_template:
         to_t1w.append(written("xfm_to_template"))
-    to_phase = transform_names(plan.t1w.to_phase) or [written("xfm_to_t1w")]
+    to_phase = transform_names(space.t1w.to_phase) or [written("xfm_to_t1w")]
     reference = space.reference
     return InSpace(
         spatial_reference=_SHIPPED_TEMPLATE if reference is None else bids_uri(reference, datasets),

@@ -7,7 +7,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 from numpy.typing import NDArray
 
-from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
+from bids_qcm.bids.anatomy.spaces import OutputSpace
 from bids_qcm.bids.anatomy.transforms import PointTransform, Step, write_affine, write_deformation
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, read_volume, save_array
@@ -106,7 +106,6 @@ class RegisterTemplate(CheckedInterface):
 
 class _SpaceInputSpec(BaseInterfaceInputSpec):
     space = traits.Instance(OutputSpace, mandatory=True)
-    t1w = traits.Instance(T1wImage, mandatory=True)
     in_files = traits.List(
         File(exists=True), desc="all input files, so that a changed file is detected"
     )
@@ -131,7 +130,7 @@ def _target(inputs: _SpaceInputSpec) -> _Target:
     reference = inputs.space.reference
     computed = [inputs.template_file, inputs.phase_file]
     to_t1w, to_phase = ([Step(Path(one))] if one else [] for one in computed)
-    steps = [*inputs.space.steps, *to_t1w, *inputs.t1w.to_phase, *to_phase]
+    steps = [*inputs.space.steps, *to_t1w, *inputs.space.t1w.to_phase, *to_phase]
     return _Target(
         shipped_template().grid if reference is None else read_grid(reference),
         PointTransform(steps),
@@ -169,7 +168,7 @@ class ResampleMaps(CheckedInterface):
         )
         if not resampled[0].any():
             raise InputError(
-                inputs.t1w.path,
+                inputs.space.t1w.path,
                 f"does not overlap with the map in the space {inputs.space.name}",
                 "check the transforms, and whether all images show the same participant",
             )

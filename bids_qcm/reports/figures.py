@@ -235,7 +235,8 @@ def draw_space(
     for name, region in outlines.items():
         mosaic.outline(axes, region, colours[name], 0.9)
     draw_scale(legend, 0.8, scale, "S/m", extend="max")
-    _write_legend(legend, colours)
+    if colours:
+        _write_legend(legend, colours)
     return figure
 
 

@@ -190,7 +190,7 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
             if name in drawn.shared
         ]
         + [
-            picture(path, f"Space {space}", _space_caption(space, result.maps[0].method))
+            picture(path, f"Space {space}", _space_caption(space, result))
             for space, path in drawn.spaces.items()
         ],
         "methods": [
@@ -215,16 +215,18 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
     }
 
 
-def _space_caption(space: str, method: str) -> str:
+def _space_caption(space: str, result: Result) -> str:
     where = "in the space of the T1w image" if space == NATIVE else f"in the space {space}"
     if is_mni152(space):
         outlines = (
-            "the brain and the white matter of the MNI152 template. The outlines must follow the "
-            "borders of the brain and of the fluid-filled ventricles in the map."
+            " The lines are the outlines of the brain and the white matter of the MNI152 template. "
+            "They must follow the borders of the brain and of the fluid-filled ventricles."
         )
+    elif space in result.segmentation_in_spaces:
+        outlines = " The lines are the outlines of the tissues, resampled in the same way."
     else:
-        outlines = "the tissues, resampled in the same way."
-    return f"Conductivity in S/m by {method} {where}. The lines are the outlines of {outlines}"
+        outlines = ""
+    return f"Conductivity in S/m by {result.maps[0].method} {where}.{outlines}"
 
 
 def _map_caption(one: MapResult) -> str:

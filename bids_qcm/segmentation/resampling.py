@@ -184,7 +184,8 @@ def box_of_mask(mask: Volume, target: Grid, point_map: PointMap = identity) -> t
     affine = target.affine @ np.diag([*step, 1])
     affine[:3, 3] = target.at((step - 1) / 2)
     coarse = Grid(tuple(shape.tolist()), affine)
-    near = _overlaps_source([_crop(mask.values)], coarse.points(), mask.grid, coarse, point_map)
+    indices = _source_indices(coarse.points(), mask.grid, point_map)
+    near = _overlaps_source([_crop(mask.values)], indices, mask.grid, coarse)
     if not near.any():
         return (slice(0, 0),) * 3
     (found,) = ndimage.find_objects(near.reshape(coarse.shape).astype(np.uint8))
@@ -234,12 +235,15 @@ def _resample(
     """Return the mean of each map over each target voxel, (L, *shape); 0 outside the source."""
     points = target.points()
     cropped = [_crop(volume) for volume in maps]
-    (inside,) = np.nonzero(_overlaps_source(cropped, points, source, target, point_map))
+    centres = _source_indices(points, source, point_map)
+    (inside,) = np.nonzero(_overlaps_source(cropped, centres, source, target))
     offsets = _sample_offsets(source, target)
     shares = np.zeros((n_maps, len(points)), np.float32)
     for start in range(0, len(inside), _POINTS_AT_ONCE):
         part = inside[start : start + _POINTS_AT_ONCE]
-        for indices in _displaced_indices(points[part], offsets, source, point_map):
+        for indices in _displaced_indices(
+            points[part], centres[:, part], offsets, source, point_map
+        ):
             for share, (values, origin) in zip(shares, cropped, strict=True):
                 share[part] += ndimage.map_coordinates(
                     values, indices - origin, order=1, mode="constant", output=np.float32
@@ -247,22 +251,33 @@ def _resample(
     return (shares / np.float32(len(offsets))).reshape(n_maps, *target.shape)
 
 
+def _source_indices(
+    points: NDArray[np.float64], source: Grid, point_map: PointMap
+) -> NDArray[np.float64]:
+    """Return the source indices of points in target coordinates, (3, N)."""
+    return apply_affine(np.linalg.inv(source.affine), point_map(points)).T
+
+
 def _displaced_indices(
     points: NDArray[np.float64],
+    centres: NDArray[np.float64],
     offsets: NDArray[np.float64],
     source: Grid,
     point_map: PointMap,
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the source indices of the points, displaced by each offset, (3, N)."""
-    to_index = np.linalg.inv(source.affine)
+    """Yield the source indices of the points, displaced by each offset, (3, N).
+
+    `centres` are the source indices of the points without displacement.
+    """
     matrix = np.eye(4) if point_map is identity else getattr(point_map, "matrix", None)
-    if matrix is None:
-        for offset in offsets:
-            yield apply_affine(to_index, point_map(points + offset)).T
-        return
-    centres = apply_affine(to_index @ matrix, points).T
     for offset in offsets:
-        yield centres + ((to_index @ matrix)[:3, :3] @ offset)[:, None]
+        if not offset.any():
+            yield centres
+        elif matrix is None:
+            yield _source_indices(points + offset, source, point_map)
+        else:
+            linear = (np.linalg.inv(source.affine) @ matrix)[:3, :3]
+            yield centres + (linear @ offset)[:, None]
 
 
 def _crop(
@@ -287,17 +302,18 @@ def _crop(
 
 def _overlaps_source(
     cropped: list[tuple[NDArray[np.float32], NDArray[np.int64]]],
-    points: NDArray[np.float64],
+    centres: NDArray[np.float64],
     source: Grid,
     target: Grid,
-    point_map: PointMap,
 ) -> NDArray[np.bool_]:
-    """Whether each target voxel overlaps the nonzero voxels of the source."""
-    indices = apply_affine(np.linalg.inv(source.affine), point_map(points))
+    """Whether each target voxel overlaps the nonzero voxels of the source.
+
+    `centres` are the source indices of the target voxels, (3, N).
+    """
     reach = 1 + max(target.spacing) / min(source.spacing)
     low = np.min([origin[:, 0] for _, origin in cropped], axis=0) - reach
     high = np.max([origin[:, 0] + values.shape for values, origin in cropped], axis=0) + reach
-    return np.all((indices > low) & (indices < high), axis=1)
+    return np.all((low < centres.T) & (high > centres.T), axis=1)
 
 
 def _sample_offsets(source: Grid, target: Grid) -> NDArray[np.float64]:

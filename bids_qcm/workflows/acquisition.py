@@ -8,7 +8,7 @@ from nipype.pipeline.engine import Workflow
 
 from bids_qcm.bids.anatomy.alignments import Alignment, resampled_files
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage, files_of_spaces
+from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
 from bids_qcm.bids.names import join_name
 from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.planning import Plan
@@ -411,7 +411,7 @@ def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     for space in plan.spaces:
         for method in plan.methods:
             node = Node(
-                ResampleMaps(**_space_inputs(plan.t1w, space)),
+                ResampleMaps(space=space, in_files=[str(path) for path in space.files]),
                 name=_resample_node_name(method, space),
                 mem_gb=resampling_gb(plan, space),
             )
@@ -424,7 +424,7 @@ def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
         segmentation = workflow.get_node("segmentation")
         if segmentation is not None:
             node = Node(
-                ResampleLabels(**_space_inputs(plan.t1w, space)),
+                ResampleLabels(space=space, in_files=[str(path) for path in space.files]),
                 name=_resample_node_name(None, space),
                 mem_gb=resampling_gb(plan, space),
             )
@@ -441,15 +441,6 @@ def _connect_transform(workflow: Workflow, t1w: T1wImage, plan: Plan, settings: 
         return
     workflow.connect(coregister, "pose", transform, "pose")
     workflow.connect(coregister, "failure", transform, "pose_failure")
-
-
-def _space_inputs(t1w: T1wImage, space: OutputSpace) -> dict[str, Any]:
-    """Return the inputs that describe a space and the given transforms to it."""
-    return {
-        "space": space,
-        "t1w": t1w,
-        "in_files": [str(path) for path in files_of_spaces(t1w, [space])],
-    }
 
 
 def _connect_transforms(workflow: Workflow, node: Node, space: OutputSpace) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from bids_qcm.bids.anatomy.alignments import resampled_files
-from bids_qcm.bids.anatomy.spaces import files_of_spaces
 from bids_qcm.bids.derivatives import write_json
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.fingerprints import checksum, fingerprint, states
@@ -134,7 +133,8 @@ def _inputs(plan: Plan, settings: Settings) -> Iterator[Path]:
             yield alignment.anatomical
         if auxiliary is not None and auxiliary.kind == "labels" and auxiliary.table is not None:
             yield auxiliary.table
-    yield from files_of_spaces(plan.t1w, plan.spaces)
+    for space in plan.spaces:
+        yield from space.files
     if settings.label_table is not None:
         yield settings.label_table
 

@@ -48,7 +48,7 @@ _TEMPLATE_VOXELS = 197 * 233 * 189
 _NORMALISATION_GB = 0.8
 _NORMALISATION_BYTES = 60
 _RESAMPLING_GB = 0.3
-_RESAMPLING_BYTES = 150
+_RESAMPLING_BYTES = 180
 
 # Bytes per voxel while planning reads both images of an echo and finds their value range.
 _READING_BYTES = 24

@@ -1,6 +1,6 @@
 """Plan the spaces that the maps of an acquisition are resampled to (``--output-spaces``)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,8 @@ class OutputSpace:
     ----------
     name : str
         Label of the ``space`` entity: ``T1w`` or the label of a template.
+    t1w : T1wImage
+        T1w image that lies between the space and the phase.
     reference : Path or None
         Image with the grid of the space; None for the grid of nilearn's template.
     steps : tuple of Step
@@ -53,6 +55,7 @@ class OutputSpace:
     """
 
     name: str
+    t1w: T1wImage
     reference: Path | None
     steps: tuple[Step, ...] = ()
     registers_template: bool = False
@@ -61,6 +64,12 @@ class OutputSpace:
     def is_native(self) -> bool:
         """Whether this is the space of the T1w image, not of a template."""
         return self.name == NATIVE
+
+    @property
+    def files(self) -> list[Path]:
+        """Images and transforms that maps in the space are computed from."""
+        steps = (*self.steps, *self.t1w.to_phase)
+        return [*filter(None, [self.t1w.path, self.reference]), *(step.path for step in steps)]
 
 
 @dataclass(frozen=True)
@@ -121,20 +130,10 @@ def plan_spaces(
     for name in wanted:
         try:
             t1w = t1w or _find_t1w(acquisition, grid, datasets, settings, warnings)
-            spaces.append(_find_space(name, t1w.path, acquisition, datasets))
+            spaces.append(_find_space(name, t1w, acquisition, datasets))
         except InputError as error:
             refused[f"{_OPTION} {name}"] = f"{_OPTION} {name}: {error}"
     return FoundSpaces(t1w, tuple(spaces), refused, tuple(warnings))
-
-
-def files_of_spaces(t1w: T1wImage | None, spaces: Sequence[OutputSpace]) -> Iterator[Path]:
-    """Yield the images and transforms that the maps in other spaces are computed from."""
-    if not spaces or t1w is None:
-        return
-    yield t1w.path
-    for space in spaces:
-        yield from filter(None, [space.reference])
-        yield from (step.path for step in (*space.steps, *t1w.to_phase))
 
 
 def _find_t1w(
@@ -173,14 +172,14 @@ def _find_t1w(
 
 
 def _find_space(
-    name: str, t1w: Path, acquisition: Acquisition, datasets: Sequence[Path]
+    name: str, t1w: T1wImage, acquisition: Acquisition, datasets: Sequence[Path]
 ) -> OutputSpace:
     if name == NATIVE:
-        return OutputSpace(name, t1w)
+        return OutputSpace(name, t1w, t1w.path)
     steps = find_steps(name, NATIVE, acquisition, datasets)
     if steps is None:
         if name == SHIPPED_TEMPLATE:
-            return OutputSpace(name, None, registers_template=True)
+            return OutputSpace(name, t1w, None, registers_template=True)
         raise InputError(
             acquisition.name,
             f"has no transform from T1w to {name}",
@@ -197,7 +196,7 @@ def _find_space(
         )
     if reference is not None:
         read_grid(reference)
-    return OutputSpace(name, reference, steps)
+    return OutputSpace(name, t1w, reference, steps)
 
 
 def _check(steps: Sequence[Step]) -> None:
