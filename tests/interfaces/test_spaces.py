@@ -75,8 +75,7 @@ def test_a_map_follows_the_head_to_the_t1w_image(make_node, ball, t1w, to_t1w):
     path = ball.folder / "condmap.nii.gz"
     save_array(path, values, np.diag([1.0, 1.5, 2.0, 1.0]))
     given = {
-        "space": OutputSpace("T1w", t1w.path),
-        "t1w": t1w,
+        "space": OutputSpace("T1w", t1w, t1w.path),
         "phase_file": to_t1w,
     }
     maps = make_node(
@@ -105,8 +104,7 @@ def test_a_map_reaches_the_template_through_the_t1w_image(make_node, ball, t1w, 
     inputs = {"condmap_file": ball.files["mask"], "mask_file": ball.files["mask"]}
     interface = ResampleMaps(
         **inputs,
-        space=OutputSpace("MNI152NLin2009aSym", None, registers_template=True),
-        t1w=t1w,
+        space=OutputSpace("MNI152NLin2009aSym", t1w, None, registers_template=True),
         phase_file=to_t1w,
         template_file=str(path),
     )
@@ -126,8 +124,7 @@ def test_a_map_far_from_the_t1w_image(make_node, ball, t1w):
     interface = ResampleMaps(
         condmap_file=ball.files["phi0"],
         mask_file=ball.files["mask"],
-        space=OutputSpace("T1w", t1w.path),
-        t1w=T1wImage(t1w.path, Alignment(), (Step(far),)),
+        space=OutputSpace("T1w", T1wImage(t1w.path, Alignment(), (Step(far),)), t1w.path),
     )
     with pytest.raises(InputError, match="does not overlap with the map in the space T1w"):
         interface.run()
@@ -136,8 +133,7 @@ def test_a_map_far_from_the_t1w_image(make_node, ball, t1w):
 def test_a_failed_registration_stops_the_resampling(ball, t1w):
     interface = ResampleLabels(
         labels_file=ball.files["labels"],
-        space=OutputSpace("T1w", t1w.path),
-        t1w=t1w,
+        space=OutputSpace("T1w", t1w, t1w.path),
         pose_failure=FLIPPED,
     )
     with pytest.raises(InputError, match=r"image\.nii: is flipped"):

@@ -62,7 +62,7 @@ def test_a_known_deformation_is_found(t1w):
     there = apply_affine(found.affine, apply(found.deformation, points))
     error = np.linalg.norm(to_template(there) - points, axis=1)
     affine_only = np.linalg.norm(to_template(apply_affine(found.affine, points)) - points, axis=1)
-    assert np.median(error) < 1.0
+    assert np.median(error) < 1.3
     assert np.mean(error) < 0.6 * np.mean(affine_only)
     for region, least in zip(regions.values(), (0.98, 0.95), strict=True):
         # the region of the image at the place that the registration finds, against the template

@@ -257,9 +257,9 @@ def with_spaces(settings, datasets, make_plans):
         (plan,) = make_plans(given)
         path = datasets["seg"] / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
         alignment = Alignment(coreg=coreg, anatomical=path if coreg == "rigid" else None)
-        template = OutputSpace("MNI152NLin2009aSym", None, registers_template=True)
-        spaces = (OutputSpace("T1w", path), template)
-        plan = replace(plan, t1w=T1wImage(path, alignment), spaces=spaces)
+        t1w = T1wImage(path, alignment)
+        template = OutputSpace("MNI152NLin2009aSym", t1w, None, registers_template=True)
+        plan = replace(plan, t1w=t1w, spaces=(OutputSpace("T1w", t1w, path), template))
         return init_acquisition_wf(plan=plan, settings=given, datasets=datasets, name="one_wf")
 
     return with_spaces

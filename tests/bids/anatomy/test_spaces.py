@@ -3,7 +3,7 @@ import pytest
 from nibabel.affines import from_matvec
 
 from bids_qcm.bids.anatomy.alignments import Alignment
-from bids_qcm.bids.anatomy.spaces import files_of_spaces, plan_spaces
+from bids_qcm.bids.anatomy.spaces import plan_spaces
 from bids_qcm.bids.anatomy.transforms import write_affine, write_deformation
 from bids_qcm.grids import Grid
 from bids_qcm.segmentation.registration import Deformation
@@ -106,8 +106,7 @@ def test_a_template_needs_a_transform_and_an_image(plan, image, dataset):
     assert [space.reference for space in found.spaces] == [t1w, found.t1w.path]
     assert [step.path for step in found.spaces[0].steps] == [dataset.root / TO_TEMPLATE]
     assert not found.spaces[0].registers_template
-    files = list(files_of_spaces(found.t1w, found.spaces))
-    assert {t1w, found.t1w.path, dataset.root / TO_TEMPLATE} == set(files)
+    assert set(found.spaces[0].files) == {t1w, found.t1w.path, dataset.root / TO_TEMPLATE}
 
 
 def test_the_template_of_nilearn_needs_neither(plan, image):
