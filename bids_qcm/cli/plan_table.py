@@ -7,7 +7,7 @@ import pandas as pd
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.datasets import RAW
 from bids_qcm.bids.planning import Plan
-from bids_qcm.settings import Settings
+from bids_qcm.settings import ACQUISITION_SPACE, Settings
 from bids_qcm.workflows.duration import seconds
 from bids_qcm.workflows.memory import acquisition_gb, memory_limit_gb
 from bids_qcm.workflows.preflight import PlanningResult
@@ -59,6 +59,7 @@ def _row(plan: Plan, settings: Settings, time: float) -> dict[str, str | int]:
         "segmentation": _file_in_dataset(plan.segmentation) if plan.segmentation else "none",
         "|B1+|": _b1(plan, settings),
         "methods": " ".join(plan.methods),
+        **_spaces(plan, settings),
         "GB": f"{acquisition_gb(plan, settings):.1f}",
         "time": _time(time),
     }
@@ -78,6 +79,13 @@ def _b1(plan: Plan, settings: Settings) -> str:
     # show the dataset name that --b1 accepts
     raw = plan.b1.dataset == settings.bids_dir
     return f"{RAW}/{plan.b1.path.name}" if raw else _file_in_dataset(plan.b1)
+
+
+def _spaces(plan: Plan, settings: Settings) -> dict[str, str]:
+    """Return the column of the output spaces; empty if only the grid of the phase is requested."""
+    if set(settings.output_spaces) <= {ACQUISITION_SPACE}:
+        return {}
+    return {"spaces": " ".join([ACQUISITION_SPACE, *(space.name for space in plan.spaces)])}
 
 
 def _file_in_dataset(auxiliary: AuxiliaryImage) -> str:
