@@ -337,7 +337,7 @@ def _coregistered(
 
     The result is None if there is no such image.
     """
-    for present in ("coregister", "coregister_segmentation"):
+    for present in ("coregister", "coregister_segmentation", "coregister_b1"):
         node: Node | None = workflow.get_node(present)
         if node is not None and node.inputs.anatomical_file == str(alignment.anatomical):
             return node
@@ -395,10 +395,12 @@ def _init_coregister_node(
 
 def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     """Add the nodes that make the transforms of the T1w image, and resample maps and labels."""
+    if plan.t1w is None or plan.t1w.to_phase:
+        _remove_transforms(workflow, plan, settings)
+    else:
+        _connect_transform(workflow, plan.t1w, plan, settings)
     if plan.t1w is None:
         return
-    if not plan.t1w.to_phase:
-        _connect_transform(workflow, plan.t1w, plan, settings)
     if any(space.registers_template for space in plan.spaces):
         register = Node(
             RegisterTemplate(t1w_file=str(plan.t1w.path), n_threads=settings.omp_nthreads),
@@ -430,6 +432,15 @@ def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
             )
             workflow.connect(segmentation, "labels_file", node, "labels_file")
             _connect_transforms(workflow, node, space)
+
+
+def _remove_transforms(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add nodes that remove the transforms of an earlier run, which this run does not use."""
+    for name in ("xfm_to_t1w", "xfm_from_t1w"):
+        path = OUTPUTS[name].path(settings.output_dir, plan.acquisition)
+        if path.exists():
+            interface = WriteDerivative(out_paths={"": str(path)})
+            workflow.add_nodes([Node(interface, name=f"remove_{name}", mem_gb=volume_gb())])
 
 
 def _connect_transform(workflow: Workflow, t1w: T1wImage, plan: Plan, settings: Settings) -> None:

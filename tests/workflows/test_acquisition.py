@@ -317,3 +317,19 @@ def test_maps_in_spaces_of_an_earlier_run_are_removed_with_the_old_map(with_spac
     assert len(outdated(workflow, "write_dseg")) == 2
     # without uncertainty, the noise of the old map must not remain anywhere
     assert len(outdated(with_spaces(uncertainty=False), "write_integral_fd")) == 2 + 2 + 4
+
+
+def test_a_transform_that_is_no_longer_used_is_removed(make_workflow, settings):
+    anat = settings().output_dir / "sub-01/anat"
+    anat.mkdir(parents=True)
+    paths = [
+        anat / f"sub-01_from-{one}_to-{other}_mode-image_xfm.txt"
+        for one, other in (("T2w", "T1w"), ("T1w", "T2w"))
+    ]
+    for path in paths:
+        path.write_text("old")
+    workflow = make_workflow(methods=("integral-fd",))
+    for name in ("xfm_to_t1w", "xfm_from_t1w"):
+        workflow.get_node(f"remove_{name}").interface.run()
+    assert not any(path.exists() for path in paths)
+    assert workflow.get_node("transform") is None
