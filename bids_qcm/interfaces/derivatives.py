@@ -17,7 +17,7 @@ from bids_qcm.interfaces.base import optional_file
 
 
 class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
-    in_file = optional_file()  # without a file, nothing is written
+    in_file = optional_file()
     out_paths = traits.Dict(
         mandatory=True,
         desc="output path of each variant, with all extensions; the key is '' without variants",
@@ -42,7 +42,7 @@ class WriteDerivative(SimpleInterface):
 
     The file name may depend on the variant of the result, such as the type of a mask. Another
     variant from an earlier run is removed, because the current conductivity maps were not computed
-    with it.
+    with it. Without a file, nothing is written, and the result of an earlier run is removed.
     """
 
     input_spec = _WriteDerivativeInputSpec

@@ -64,7 +64,7 @@ def test_a_known_deformation_is_found(t1w):
     affine_only = np.linalg.norm(to_template(apply_affine(found.affine, points)) - points, axis=1)
     assert np.median(error) < 1.3
     assert np.mean(error) < 0.6 * np.mean(affine_only)
-    for region, least in zip(regions.values(), (0.98, 0.95), strict=True):
+    for region, least in zip(regions.values(), (0.98, 0.94), strict=True):
         # the region of the image at the place that the registration finds, against the template
         moved = sample(Volume(region, grid), to_template(there)) > 0.5
         own = region[regions["brain of the template"]]
