@@ -25,15 +25,19 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.1
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-$(VENV)/.installed: pyproject.toml
-	@echo "installing into $(VENV), which takes a minute or two"
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV), which takes a minute or two"
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+# with the optional dependencies of this name: dev, docs or bench
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV), which takes a minute or two"
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $(VENV)/.installed $@
 
 demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity by all methods
 	rm -rf $(DEMO)
@@ -56,10 +60,6 @@ coverage: $(VENV)/.installed-dev  ## run the fast tests, and measure which branc
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-$(VENV)/.installed-bench: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	touch $@
-
 bench: $(VENV)/.installed-bench  ## measure the engine on a 1 mm head, which takes twenty minutes
 	mkdir -p $(BENCH_RESULTS)
 	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
@@ -78,10 +78,6 @@ lint: $(VENV)/.installed-dev  ## check style, spelling and types
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
 	$(BIN)/mypy
-
-$(VENV)/.installed-docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
-	touch $@
 
 docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html; a warning is an error
 	rm -rf $(DOCS_BUILT)

@@ -34,6 +34,8 @@ class Settings:
     analysis_level : {"participant", "group"}
     command : str
         The full command line.
+    config : str
+        The options of the run as the text of a configuration file.
     participant_labels, session_labels : tuple of str
         Labels without ``sub-`` and ``ses-``; empty for all participants or sessions.
     bids_filters : mapping
@@ -111,6 +113,7 @@ class Settings:
     work_dir: Path
     analysis_level: AnalysisLevel = "participant"
     command: str = ""
+    config: str = ""
     participant_labels: tuple[str, ...] = ()
     session_labels: tuple[str, ...] = ()
     bids_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,6 +1,5 @@
 """Derivative datasets of other software, for the phantom in another pose and grid."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from bids_qcm.grids import Grid
 from bids_qcm.phantom.anatomy import make_anatomy
 from bids_qcm.phantom.tissues import TISSUES
+from tests.synthetic import Dataset
 
 TISSUE_LABELS = {"GM": 1, "WM": 2, "CSF": 3}
 
@@ -103,22 +103,17 @@ def make_head(resolution, degrees, shift, voxel_size):
 
 def write_raw(root: Path, head: Head):
     """Write the raw dataset: a T2w image with its phase."""
-    describe(root)
-    sidecar = {"EchoTime": 0.08, "ImagingFrequency": 127.74, "Units": "rad"}
-    phase = np.random.default_rng(1).uniform(-np.pi, np.pi, head.labels.shape)
+    noise = np.random.default_rng(1).uniform(-np.pi, np.pi, head.labels.shape)
     # smooth in the head, noise in the air
     ramp = np.linspace(-1, 1, head.labels.shape[2])
-    phase = np.where(head.labels > 0, ramp, phase).astype(np.float32)
-    for part, values in (("mag", head.magnitude), ("phase", phase)):
-        stem = f"sub-01/anat/sub-01_part-{part}_T2w"
-        save(root / f"{stem}.nii.gz", values, head.affine)
-        (root / f"{stem}.json").write_text(json.dumps(sidecar))
+    phase = np.where(head.labels > 0, ramp, noise).astype(np.float32)
+    Dataset(root, head.affine, {"mag": head.magnitude, "phase": phase}).pair(EchoTime=0.08)
     return root
 
 
 def write_fmriprep(root, head):
     """Write fMRIPrep's segmentation, T1w image and brain mask."""
-    describe(root)
+    Dataset(root)
     save(root / "sub-01/anat/sub-01_dseg.nii.gz", head.brain_labels, head.t1w_affine)
     mask = (head.brain_labels > 0).astype(np.uint8)
     save(root / "sub-01/anat/sub-01_desc-brain_mask.nii.gz", mask, head.t1w_affine)
@@ -127,7 +122,7 @@ def write_fmriprep(root, head):
 
 def write_smriprep(root, head):
     """Write sMRIPrep's probability maps and T1w image."""
-    describe(root)
+    Dataset(root)
     for row, tissue in enumerate(TISSUE_LABELS):
         path = root / f"sub-01/anat/sub-01_label-{tissue}_probseg.nii.gz"
         save(path, head.fractions[row], head.t1w_affine)
@@ -136,7 +131,7 @@ def write_smriprep(root, head):
 
 def write_fmriprep_aseg(root, head):
     """Write fMRIPrep's aseg, with its table in the root of the dataset."""
-    describe(root)
+    Dataset(root)
     save(root / "sub-01/anat/sub-01_desc-aseg_dseg.nii.gz", _aseg(head), head.t1w_affine)
     save(root / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz", head.t1w, head.t1w_affine)
     names = "index\tname\tcolor\n2\tLeft-Cerebral-White-Matter\t#f5f5f5\n999\tsomething\t#000000\n"
@@ -176,16 +171,10 @@ PRODUCERS = {
 
 def write_transform(root, head, name="sub-01_from-T1w_to-T2w_mode-image_xfm.txt"):
     """Write a dataset that has the transform of images from T1w to the phase, as ITK text."""
-    describe(root)
+    Dataset(root)
     path = root / "sub-01/anat" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     Affine(head.pose).to_filename(path, fmt="itk")
-
-
-def describe(root):
-    root.mkdir(parents=True, exist_ok=True)
-    description = {"Name": root.name, "BIDSVersion": "1.10.0"}
-    (root / "dataset_description.json").write_text(json.dumps(description))
 
 
 def save(path, values, affine):

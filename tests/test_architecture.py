@@ -120,6 +120,7 @@ TESTED_IN = {
     "recon/radii.py": "recon/test_automatic.py",
     "recon/replicates.py": "recon/test_uncertainty.py",
     "recon/stencils.py": "recon/test_quadratic_fit.py",
+    "recon/volumes.py": "recon/test_reconstruction.py",
     "reports/citation_files.py": "test_reports.py",
     "reports/colours.py": "reports/test_figures.py",
     "reports/distributions.py": "reports/test_figures.py",

@@ -34,7 +34,10 @@ def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate, m
     said = command(
         "bids-qcm", phantom, out, "participant", "--method", "all", "-w", tmp_path / "work"
     ).stderr
-    assert f"{len(PUBLISHED)} map(s) written, 0 unchanged, 0 skipped, 0 failed" in said
+    assert (
+        f"{len(PUBLISHED)} map(s) written, 0 unchanged; 1 acquisition(s) complete, 0 incomplete"
+        in said
+    )
     for dataset in (phantom, phantom / "derivatives/phantom", out):
         status, verdict = validate(dataset)
         assert status == 0, verdict

@@ -246,6 +246,41 @@ def test_two_runs_of_one_acquisition(raw, tmp_path, run_in_process, capsys):
     assert run_in_process(raw) == 0
 
 
+NO_LOCKS = """
+import errno, fcntl
+
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+fcntl.flock = flock
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_identical_runs_without_locks_of_the_file_system(raw, tmp_path):
+    """One run computes each map, and the other run says so or finds the map."""
+    modules, out, alone = (tmp_path / name for name in ("modules", "out", "alone"))
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text(NO_LOCKS)
+    environment = {**os.environ, "PYTHONPATH": f"{modules}:{os.environ.get('PYTHONPATH', '')}"}
+
+    def start_run(out):
+        arguments = (raw, out, "participant", "-w", tmp_path / f"work_{out.name}", *METHOD)
+        return start(*arguments, "--nprocs", "1", cwd=tmp_path, env=environment)
+
+    processes = [start_run(out) for _ in range(2)]
+    said = [process.communicate()[1] for process in processes]
+    assert all(one.count("the file system has no locks") == 1 for one in said), said
+    for process, one in zip(processes, said, strict=True):
+        assert process.returncode == 0 or "another run is computing this acquisition" in one, one
+    assert any(process.returncode == 0 for process in processes), said
+    assert start_run(out).wait() == 0
+    assert start_run(alone).wait() == 0
+    (found,), (expected,) = (sorted(one.rglob("*_condmap.nii.gz")) for one in (out, alone))
+    assert found.read_bytes() == expected.read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_eight_runs_at_once(tmp_path, validate):

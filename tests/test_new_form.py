@@ -18,8 +18,7 @@ from bids_qcm.recon.forms import Form, Laplacian
 from bids_qcm.recon.forms.base import EXACT
 from bids_qcm.reports.comparison import arrange
 from bids_qcm.settings import Settings
-
-FREQUENCY = 127.74e6
+from tests.synthetic import FREQUENCY
 
 # second differences over two voxels, in units of the voxel size
 STENCIL = np.zeros((5, 5, 5))

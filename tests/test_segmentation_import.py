@@ -13,6 +13,7 @@ from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.acquisition import init_acquisition_wf
 from tests import segmentation_trees as trees
+from tests.synthetic import Dataset
 
 # At 4 mm the fluid around the brain is thinner than a voxel; at 1 mm it has the others' limit.
 AT_4_MM = {"GM": 0.95, "WM": 0.95, "CSF": 0.8}
@@ -134,7 +135,7 @@ def test_headers_that_agree_are_kept(heads, import_tree):
 def test_a_segmentation_in_a_templates_space(heads, plan_tree, import_tree, tmp_path):
     head = heads(4)
     raw = tmp_path / "raw" / "derivatives" / "fmriprep"
-    trees.describe(raw)
+    Dataset(raw)
     name = "sub-01_space-MNI152Lin_dseg.nii.gz"
     trees.save(raw / "sub-01/anat" / name, head.brain_labels, head.t1w_affine)
     plan, *_ = plan_tree(head, [])

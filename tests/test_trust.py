@@ -18,8 +18,8 @@ from bids_qcm.physics import conductivity_factor
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.base import init_bids_qcm_wf
 from bids_qcm.workflows.preflight import Preflight
+from tests.synthetic import FREQUENCY
 
-FREQUENCY = 127.74e6
 METHODS = ("laplacian-mag", "integral-mag")
 SPIN_ECHO = "sub-01/anat/sub-01_part-{}_T2w.nii.gz"
 ECHO = "sub-01/anat/sub-01_echo-{}_part-{}_MEGRE.nii.gz"

@@ -94,7 +94,7 @@ def test_nothing_is_written_if_nothing_changed(run, caplog):
     before = files(run.out)
     with caplog.at_level("INFO", "bids_qcm"):
         assert run("--nprocs", "2") == []
-    assert "0 map(s) written, 4 unchanged, 0 skipped, 0 failed" in caplog.text
+    assert "0 map(s) written, 4 unchanged; 2 acquisition(s) complete, 0 incomplete" in caplog.text
     assert f"unchanged: {run.out / MAP}.nii.gz" in caplog.text
     assert files(run.out) == before
 

@@ -15,8 +15,8 @@ from bids_qcm.bids.anatomy.datasets import APP_NAME, is_ours
 from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
 from bids_qcm.bids.images import atomic_write, require_intact
-from bids_qcm.bids.names import stem
-from bids_qcm.bids.outputs import OUTPUTS
+from bids_qcm.bids.names import sidecar_path
+from bids_qcm.bids.outputs import FIGURES, LOGS, OUTPUTS
 from bids_qcm.bids.readers import read_text
 from bids_qcm.bids.sidecar_schema import DatasetDescription, GeneratedBy, SourceDataset
 
@@ -27,12 +27,12 @@ BIDS_VERSION = "1.10.0"
 _BIDSIGNORE = (
     *(output.ignored for output in OUTPUTS.values() if not output.in_bids),
     "sub-*.html",
-    "figures",
+    FIGURES,
     "group_*",
-    "logs",
+    LOGS,
 )
 
-_WRITTEN_FOLDER = re.compile("(sub|ses)-.+|anat|fmap|figures|logs")
+_WRITTEN_FOLDER = re.compile(f"(sub|ses)-.+|anat|fmap|{FIGURES}|{LOGS}")
 
 
 def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
@@ -149,7 +149,7 @@ def copy_atomically(
 
     def write_sidecar() -> None:
         if sidecar is not None:
-            write_json(path.with_name(f"{stem(path)}.json"), sidecar)
+            write_json(sidecar_path(path), sidecar)
 
     if path.exists() and filecmp.cmp(source, path, shallow=False):
         write_sidecar()
@@ -167,7 +167,7 @@ def copy_atomically(
 def remove_with_sidecar(path: Path) -> None:
     """Remove an image and its sidecar if they exist."""
     path.unlink(missing_ok=True)
-    path.with_name(f"{stem(path)}.json").unlink(missing_ok=True)
+    sidecar_path(path).unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import PurePath
+from typing import TypeVar
 
 IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 
 _LONGEST_LABEL = 80
+
+_Path = TypeVar("_Path", bound=PurePath)
 
 
 def parse_name(name: str) -> tuple[dict[str, str], str]:
@@ -53,6 +56,17 @@ def numbered(base: str) -> Iterator[str]:
 def stem(path: PurePath) -> str:
     """Return the file name up to the first dot."""
     return path.name.split(".", 1)[0]
+
+
+def sidecar_path(image: _Path) -> _Path:
+    """Return the path of the JSON sidecar in the folder of an image.
+
+    Examples
+    --------
+    >>> str(sidecar_path(PurePath("anat/sub-01_T1w.nii.gz")))
+    'anat/sub-01_T1w.json'
+    """
+    return image.with_name(f"{stem(image)}.json")
 
 
 def plain_label(name: str) -> str:

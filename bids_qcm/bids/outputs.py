@@ -1,4 +1,4 @@
-"""The table of the derivatives that are written for an acquisition."""
+"""The table of the derivatives of an acquisition, and the other folders of the dataset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +20,12 @@ from bids_qcm.bids.sidecar_schema import (
     SegmentationSidecar,
 )
 from bids_qcm.settings import SHIPPED_TEMPLATE
+
+LOGS = "logs"
+"""Folder of a derivative dataset with run records, crash reports and the methods text."""
+
+FIGURES = "figures"
+"""Folder with the figures of a participant, in the participant's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

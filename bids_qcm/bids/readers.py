@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -40,10 +40,11 @@ def read_text(path: Path, remedy: str = "correct the file") -> str:
         with path.open("rb") as file:
             # The size that the file system reports may be wrong, so reading is limited.
             content = file.read(_MOST_BYTES + 1)
-        text = content.decode("utf-8-sig")
+        # A file that was cut at the limit may end within a character.
+        text = None if len(content) > _MOST_BYTES else content.decode("utf-8-sig")
     except Exception as error:
         raise InputError(path, f"cannot be read as text ({error})", remedy) from error
-    if len(content) > _MOST_BYTES:
+    if text is None:
         raise InputError(
             path,
             f"is larger than {_MOST_BYTES >> 20} MiB, which is the limit for text files",
@@ -67,28 +68,39 @@ def read_json_object(path: Path, remedy: str = "correct the file") -> dict[str, 
         If the file cannot be read, is not valid JSON, is not an object, or is nested in more than
         100 levels.
     """
-    text = read_text(path, remedy)
-    try:
-        content = json.loads(text)
-    except Exception as error:
-        raise InputError(path, f"cannot be read as JSON ({error})", remedy) from error
-    if not isinstance(content, dict):
-        raise InputError(path, "is not a JSON object", remedy)
-    _check_levels(path, content, remedy)
-    return content
+    return _read_mapping(
+        path,
+        json.loads,
+        remedy,
+        unreadable="cannot be read as JSON",
+        no_mapping="is not a JSON object",
+    )
 
 
 def read_yaml_mapping(path: Path, remedy: str = "correct the file") -> dict[Any, Any]:
     """Read a YAML file whose content is a mapping; parameters and errors as for JSON."""
     import yaml
 
+    return _read_mapping(
+        path,
+        yaml.safe_load,
+        remedy,
+        unreadable="cannot be read as YAML",
+        no_mapping="is not a YAML mapping",
+    )
+
+
+def _read_mapping(
+    path: Path, parse: Callable[[str], Any], remedy: str, *, unreadable: str, no_mapping: str
+) -> dict[Any, Any]:
+    """Read a text file whose content is a mapping, with the messages of its two errors."""
     text = read_text(path, remedy)
     try:
-        content = yaml.safe_load(text)
+        content = parse(text)
     except Exception as error:
-        raise InputError(path, f"cannot be read as YAML ({error})", remedy) from error
+        raise InputError(path, f"{unreadable} ({error})", remedy) from error
     if not isinstance(content, dict):
-        raise InputError(path, "is not a YAML mapping", remedy)
+        raise InputError(path, no_mapping, remedy)
     _check_levels(path, content, remedy)
     return content
 

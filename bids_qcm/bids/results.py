@@ -13,10 +13,10 @@ from bids_qcm.bids.anatomy.datasets import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.errors import InputError, NoInputError, SelectionError
 from bids_qcm.bids.files import visible
-from bids_qcm.bids.names import join_name, parse_name, stem
-from bids_qcm.bids.outputs import OUTPUTS
+from bids_qcm.bids.names import join_name, parse_name, sidecar_path
+from bids_qcm.bids.outputs import LOGS, OUTPUTS
 from bids_qcm.bids.readers import read_json_object
-from bids_qcm.bids.run_records import LOGS, RunRecord, read_records
+from bids_qcm.bids.run_records import RunRecord, read_records
 from bids_qcm.bids.sidecar_schema import (
     CondmapSidecar,
     CondstdSidecar,
@@ -33,7 +33,7 @@ from bids_qcm.checks.verdict import (
     DISAGREEMENT,
     DISAGREEMENT_ABOUT_B1,
     Verdict,
-    disagreements,
+    disagreement_of,
     with_disagreement,
 )
 from bids_qcm.segmentation.tissues import TISSUES
@@ -181,12 +181,11 @@ class Result:
         subcortical gray matter are compared, or the median over the whole mask if a table has none
         of these tissues. Methods without a statistics table are left out.
         """
-        found = {}
-        for method in self._medians:
-            compared = {name: self._medians[name] for name in (method, *self._peers(method))}
-            if method in (disagreement := disagreements(compared)):
-                found[method] = disagreement[method]
-        return found
+        found = {
+            method: disagreement_of(medians, [self._medians[name] for name in self._peers(method)])
+            for method, medians in self._medians.items()
+        }
+        return {method: value for method, value in found.items() if value is not None}
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict | None]:
@@ -199,7 +198,7 @@ class Result:
             and with_disagreement(
                 one.own_verdict,
                 self.disagreements.get(one.method),
-                DISAGREEMENT if self._same_b1_use(one.method) else DISAGREEMENT_ABOUT_B1,
+                DISAGREEMENT if self._same_b1_use[one.method] else DISAGREEMENT_ABOUT_B1,
             )
             for one in self.maps
         }
@@ -209,16 +208,23 @@ class Result:
         """Medians to compare, by method and tissue."""
         return {one.method: _compared_medians(one.statistics) for one in self.maps if one.condstats}
 
-    def _same_b1_use(self, method: str) -> list[str]:
-        """Return the other methods with the same use of ``|B1+|``: with it or without it."""
-        uses_b1 = {one.method: one.sidecar.b1_map in ("measured", "model") for one in self.maps}
-        return [
-            name for name in self._medians if name != method and uses_b1[name] == uses_b1[method]
-        ]
+    @cached_property
+    def _same_b1_use(self) -> dict[str, list[str]]:
+        """For each method, the other methods with the same use of ``|B1+|``: with or without it."""
+        origins = tuple(OUTPUTS["b1"].variants)
+        uses_b1 = {one.method: one.sidecar.b1_map in origins for one in self.maps}
+        return {
+            method: [
+                name
+                for name in self._medians
+                if name != method and uses_b1[name] == uses_b1[method]
+            ]
+            for method in uses_b1
+        }
 
     def _peers(self, method: str) -> list[str]:
         """Return the methods with which a method is compared."""
-        return self._same_b1_use(method) or [name for name in self._medians if name != method]
+        return self._same_b1_use[method] or [name for name in self._medians if name != method]
 
     @property
     def phi0(self) -> Path | None:
@@ -313,11 +319,6 @@ def read_sidecar(image: Path, schema: type[_Schema]) -> _Schema:
 
 def _has_sidecar(image: Path) -> bool:
     return sidecar_path(image).exists()
-
-
-def sidecar_path(image: Path) -> Path:
-    """Return the path of a derivative's own sidecar."""
-    return image.with_name(f"{stem(image)}.json")
 
 
 def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[str]:

@@ -1,22 +1,22 @@
 """Run records: date, duration, command line and failures of the last run of an acquisition."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.derivatives import write_json
+from bids_qcm.bids.derivatives import write_json, write_text
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import join_name, parse_name
+from bids_qcm.bids.outputs import LOGS
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.bids.sidecars import is_number
 
 _Kind = TypeVar("_Kind", "Failure", "RunRecord")
-
-LOGS = "logs"
-"""Folder of a derivative dataset with run records, crash reports and the methods text."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,23 @@ def new_record(
 def write_record(output_dir: Path, record: RunRecord) -> None:
     """Write a record and replace the record of an earlier run."""
     write_json(_path(output_dir, record.acquisition), asdict(record))
+
+
+def write_config(output_dir: Path, command: str, config: str) -> None:
+    """Write the options of a run to a new configuration file in the folder of records.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Derivative dataset.
+    command : str
+        Command line of the run, for a comment.
+    config : str
+        Text of the configuration file.
+    """
+    # the process number separates runs that start in the same second
+    name = f"config-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.toml"
+    write_text(output_dir / LOGS / name, f"# {command}\n{config}")
 
 
 def read_records(

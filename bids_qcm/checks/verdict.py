@@ -1,8 +1,9 @@
 """Verdict on a conductivity map: green, amber or red, with the reasons."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal, NamedTuple
 
 from bids_qcm.checks.evidence import Evidence
@@ -141,35 +142,31 @@ def judge(evidence: Evidence) -> Verdict:
     return Verdict(colour, tuple(reason.text for reason in reasons))
 
 
-def disagreements(medians: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the disagreement of each method with the other methods of the same acquisition.
+def disagreement_of(
+    medians: Mapping[str, float], others: Sequence[Mapping[str, float]]
+) -> float | None:
+    """Return the disagreement of a method with other methods of the same acquisition.
 
     Parameters
     ----------
-    medians : mapping of str to mapping of str to float
-        Median conductivity by method and tissue, S/m; NaN if a tissue has no median.
+    medians : mapping of str to float
+        Median conductivity of the method by tissue, S/m; NaN if a tissue has no median.
+    others : sequence of mapping of str to float
+        Median conductivity of each other method by tissue.
 
     Returns
     -------
-    dict of str to float
-        For each method: the largest ``|median / m - 1|`` over the tissues, where m is the median of
-        the other methods. A method is left out if it has no tissue in common with another method.
+    float or None
+        The largest ``|median / m - 1|`` over the tissues, where m is the median of the other
+        methods. None if the method has no tissue in common with another method.
     """
-    found = {}
-    for method, own in medians.items():
-        distances = []
-        for tissue, value in own.items():
-            others = sorted(
-                other[tissue]
-                for name, other in medians.items()
-                if name != method and math.isfinite(other.get(tissue, math.nan))
-            )
-            if others and math.isfinite(value):
-                middle = (others[(len(others) - 1) // 2] + others[len(others) // 2]) / 2
-                distances.append(abs(value - middle) / max(abs(middle), 1e-6))
-        if distances:
-            found[method] = max(distances)
-    return found
+    distances = []
+    for tissue, value in medians.items():
+        found = [other[tissue] for other in others if math.isfinite(other.get(tissue, math.nan))]
+        if found and math.isfinite(value):
+            middle = median(found)
+            distances.append(abs(value - middle) / max(abs(middle), 1e-6))
+    return max(distances, default=None)
 
 
 def with_disagreement(
@@ -182,7 +179,7 @@ def with_disagreement(
     verdict : Verdict
         Verdict on the map alone.
     disagreement : float or None
-        Disagreement from :func:`disagreements`; None if only one method was run.
+        Disagreement from :func:`disagreement_of`; None if only one method was run.
     limits : Limits
         DISAGREEMENT, or DISAGREEMENT_ABOUT_B1 if only one of the compared methods uses the
         magnitude of B1+.

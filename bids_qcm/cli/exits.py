@@ -1,10 +1,12 @@
 """Exit statuses of the commands, and an argument parser that uses them."""
 
 import argparse
+import difflib
 import sys
+from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, OutputError, SelectionError
 
@@ -57,9 +59,35 @@ def existing_folder(text: str) -> Path:
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser that exits with status 64 on a usage error, where argparse exits with 2."""
+    """Argument parser that follows the conventions of BIDS Apps.
+
+    It exits with status 64 on a usage error, where argparse exits with 2. The words of a long
+    option may be separated by underscores instead of dashes. A wrong choice gets a suggestion.
+    """
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments after underscores in the names of options were replaced by dashes."""
+        args = sys.argv[1:] if args is None else args
+        return super().parse_known_args([_with_dashes(one) for one in args], namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401
+        """Raise an error with a suggestion, for a value that is not one of the choices."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            similar = difflib.get_close_matches(str(value), map(str, action.choices or ()), n=1)
+            error.message += "".join(f"; did you mean {one!r}?" for one in similar)
+            raise
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and an error message, and exit with status 64."""
         self.print_usage(sys.stderr)
         self.exit(ExitStatus.USAGE, f"{self.prog}: error: {message}\n")
+
+
+def _with_dashes(argument: str) -> str:
+    """Replace the underscores in the name of a long option, but not in its value."""
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 from bids_qcm import __version__
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.filters import check_filters
 from bids_qcm.bids.privacy import shared_command
 from bids_qcm.bids.readers import read_json_object
+from bids_qcm.cli.config_file import format_options, read_options
 from bids_qcm.cli.exits import Parser, existing_folder
 from bids_qcm.physics import PhaseType
 from bids_qcm.recon.kernels import Triple, as_triple
@@ -27,6 +28,12 @@ from bids_qcm.settings import (
 from bids_qcm.workflows.machine import available_cores
 
 _FILTER_KEYS = ("phase", "segmentation", "mask", "b1")
+
+# Options that the group level uses, and limits of resources, which it never reaches.
+_GROUP_OPTIONS = (
+    *("participant_label", "work_dir", "config_file", "verbose"),
+    *("nprocs", "omp_nthreads", "mem"),
+)
 
 _EPILOG = """\
 exit status: 0 everything was done; 1 an acquisition or method failed or was skipped; 2 all maps
@@ -58,7 +65,9 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     """
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
-    options = parser.parse_args(argv)
+    options = _parse(parser, argv)
+    if options.analysis_level == "group":
+        _refuse_ignored_options(parser, argv)
     needs_raw_data = options.analysis_level == "participant" and not (
         options.reports_only or options.boilerplate_only
     )
@@ -82,6 +91,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         output_dir=options.output_dir.resolve(),
         analysis_level=options.analysis_level,
         command=_command(parser.prog, argv, options),
+        config=format_options(parser._actions, _parse(_without_conversion(build_parser()), argv)),
         work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
@@ -131,6 +141,57 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     return settings, options.verbose
 
 
+def _parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line after the configuration file, whose options it overrides."""
+    options = parser.parse_args(argv)
+    if options.config_file is None:
+        return options
+    file = Path(options.config_file)
+    try:
+        arguments = read_options(file)
+    except InputError as error:
+        parser.error(f"argument --config-file: {error}")
+    from_file = _OptionsParser(parser, file).parse_args(arguments)
+    return parser.parse_args(argv, from_file)
+
+
+class _OptionsParser(Parser):
+    """Parser of the options in a configuration file, with the options of another parser."""
+
+    def __init__(self, parser: Parser, file: Path) -> None:
+        super().__init__(prog=parser.prog, usage=parser.usage, add_help=False)
+        self._file = file
+        for action in parser._actions:
+            if action.option_strings and action.default != argparse.SUPPRESS:
+                self._add_action(action)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and an error message that names the file, and exit with status 64."""
+        super().error(f"argument --config-file: {self._file}: {message}")
+
+
+def _without_conversion(parser: Parser) -> Parser:
+    """Change a parser so that it returns the values of options as the user wrote them."""
+    for action in parser._actions:
+        action.type = None
+    return parser
+
+
+def _refuse_ignored_options(parser: Parser, argv: Sequence[str]) -> None:
+    """Raise a usage error for an option on the command line that the group level ignores."""
+    given = vars(_without_conversion(build_parser()).parse_args(argv))
+    for action in parser._actions:
+        if (
+            action.option_strings
+            and action.dest not in _GROUP_OPTIONS
+            and given.get(action.dest, action.default) != action.default
+        ):
+            parser.error(
+                f"argument {action.option_strings[0]}: the group level combines the maps in "
+                "OUTPUT_DIR and does not use this option; leave it out"
+            )
+
+
 def _command(program: str, argv: Sequence[str], options: argparse.Namespace) -> str:
     """Return the command line as it is written to records and reports."""
     places = {
@@ -141,12 +202,13 @@ def _command(program: str, argv: Sequence[str], options: argparse.Namespace) -> 
     return shared_command(program, argv, places)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Build the parser. Options that fMRIPrep also has are spelled as in fMRIPrep."""
     parser = Parser(
         prog="bids-qcm",
         description="Compute conductivity maps (S/m) of a BIDS dataset from the phase of MRI.",
         epilog=_EPILOG,
+        usage="%(prog)s BIDS_DIR OUTPUT_DIR {participant,group} [options]",
     )
     add = parser.add_argument
     add(
@@ -163,6 +225,13 @@ def build_parser() -> argparse.ArgumentParser:
         "OUTPUT_DIR into one table and one page",
     )
     add("--version", action="version", version=f"bids-qcm {__version__}")
+    add(
+        "--config-file",
+        type=_file,
+        metavar="FILE",
+        help='TOML file with options, such as method = ["integral-mag"]; options on the command '
+        "line take precedence; every run writes such a file to OUTPUT_DIR/logs",
+    )
     add("-v", "--verbose", action="count", default=0, help="log each step of each nipype node")
     _add_selection(parser.add_argument_group("data selection"))
     _add_segmentation(parser.add_argument_group("segmentation and mask"))
@@ -177,7 +246,6 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--participant-label",
-        "--participant_label",
         nargs="+",
         default=[],
         type=lambda label: label.removeprefix("sub-"),
@@ -385,6 +453,7 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--nprocs",
+        "--nthreads",
         "--n-cpus",
         type=_positive_int,
         metavar="N",
@@ -419,6 +488,7 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--use-plugin",
+        "--nipype-plugin-file",
         type=_file,
         metavar="FILE",
         help="YAML file with a nipype plugin and its plugin_args, used instead of MultiProc",
@@ -429,7 +499,7 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         metavar="DIR",
         help="compute no maps; write scripts to DIR that run all participants as a Slurm job array "
         "and then the group level; each participant gets --omp-nthreads cores and its estimated "
-        "memory",
+        "memory and time",
     )
     add("--dry-run", action="store_true", help="print the plan and exit")
     add("--stop-on-first-crash", action="store_true", help="stop the run at the first failure")

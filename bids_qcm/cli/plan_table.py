@@ -1,5 +1,7 @@
 """Plan table, which is printed before a run computes anything."""
 
+import re
+import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,6 +13,11 @@ from bids_qcm.settings import ACQUISITION_SPACE, Settings
 from bids_qcm.workflows.duration import seconds
 from bids_qcm.workflows.memory import acquisition_gb, memory_limit_gb
 from bids_qcm.workflows.preflight import PlanningResult
+
+_COLUMNS = 100
+
+# The entities of a participant and a session at the start of a file name.
+_PARTICIPANT = re.compile(r"^sub-[^_]+(_ses-[^_]+)?")
 
 
 def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
@@ -25,22 +32,35 @@ def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
     Returns
     -------
     str
-        One table row for each acquisition that will be computed, one line for each skipped
-        acquisition or method with the reason, and a last line with the total time and the memory
-        limit.
+        At most 100 columns wide unless a name is longer. One table row for each acquisition that
+        will be computed; the inputs and methods of these acquisitions, with a letter for each
+        combination; one line for each skipped acquisition or method with the reason; and a last
+        line with the total time and the memory limit.
     """
     plans = [result.plan for result in results if result.plan is not None]
     times = [seconds(plan, settings) for plan in plans]
+    described = [_inputs(plan, settings) for plan in plans]
+    combinations = {inputs: _letters(n) for n, inputs in enumerate(dict.fromkeys(described))}
     lines = []
     if plans:
-        rows = [_row(plan, settings, time) for plan, time in zip(plans, times, strict=True)]
+        rows = [
+            _row(plan, settings) | {"inputs": combinations[inputs], "time": _time(time)}
+            for plan, inputs, time in zip(plans, described, times, strict=True)
+        ]
         table = pd.DataFrame(rows)
         lines += table.to_string(index=False, justify="left").splitlines()
-    lines += [
-        f"skipped: {result.acquisition.name}: {failure.error}"
-        for result in results
-        for failure in result.failures
-    ]
+    for inputs, letters in combinations.items():
+        lines += ["", f"inputs {letters}:"]
+        for name, value in inputs:
+            lines += textwrap.wrap(
+                f"{name:<13}{value}",
+                _COLUMNS,
+                initial_indent="  ",
+                subsequent_indent=" " * 15,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    lines += ["", *_skipped(results)]
     lines.append(
         f"{len(plans)} of {len(results)} acquisition(s) to compute: about {_time(sum(times))} in "
         f"{settings.nprocs} thread(s), within {memory_limit_gb(settings):.1f} GB of memory"
@@ -48,21 +68,40 @@ def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
     return "\n".join(lines)
 
 
-def _row(plan: Plan, settings: Settings, time: float) -> dict[str, str | int]:
+def _skipped(results: Sequence[PlanningResult]) -> list[str]:
+    return [
+        f"skipped: {result.acquisition.name}: {failure.error}"
+        for result in results
+        for failure in result.failures
+    ]
+
+
+def _row(plan: Plan, settings: Settings) -> dict[str, str | int]:
     return {
         "acquisition": plan.acquisition.name,
         "echoes": len(plan.echoes),
         "voxels": "x".join(map(str, plan.grid.shape)),
         "size (mm)": "x".join(f"{size:.3g}" for size in plan.grid.voxel_size),
         "MHz": f"{plan.frequency / 1e6:.3f}",
-        "mask": _mask(plan),
-        "segmentation": _file_in_dataset(plan.segmentation) if plan.segmentation else "none",
-        "|B1+|": _b1(plan, settings),
-        "methods": " ".join(plan.methods),
-        **_spaces(plan, settings),
         "GB": f"{acquisition_gb(plan, settings):.1f}",
-        "time": _time(time),
     }
+
+
+def _inputs(plan: Plan, settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Return the inputs and methods of an acquisition, without the names of the participant."""
+    return (
+        ("mask", _mask(plan)),
+        ("segmentation", _file_in_dataset(plan.segmentation) if plan.segmentation else "none"),
+        ("|B1+|", _b1(plan, settings)),
+        ("methods", " ".join(plan.methods)),
+        *_spaces(plan, settings),
+    )
+
+
+def _letters(number: int) -> str:
+    """Return a, b, ..., z, aa, ab, ... for the numbers 0, 1, ..., 25, 26, 27, ..."""
+    before, last = divmod(number, 26)
+    return (_letters(before - 1) if before else "") + chr(ord("a") + last)
 
 
 def _mask(plan: Plan) -> str:
@@ -78,20 +117,22 @@ def _b1(plan: Plan, settings: Settings) -> str:
         return origin
     # show the dataset name that --b1 accepts
     raw = plan.b1.dataset == settings.bids_dir
-    return f"{RAW}/{plan.b1.path.name}" if raw else _file_in_dataset(plan.b1)
+    return _file_in_dataset(plan.b1, RAW if raw else None)
 
 
-def _spaces(plan: Plan, settings: Settings) -> dict[str, str]:
-    """Return the column of the output spaces; empty if only the grid of the phase is requested."""
+def _spaces(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
+    """Return the output spaces; empty if only the grid of the phase is requested."""
     if set(settings.output_spaces) <= {ACQUISITION_SPACE}:
-        return {}
-    return {"spaces": " ".join([ACQUISITION_SPACE, *(space.name for space in plan.spaces)])}
+        return []
+    return [("spaces", " ".join([ACQUISITION_SPACE, *(space.name for space in plan.spaces)]))]
 
 
-def _file_in_dataset(auxiliary: AuxiliaryImage) -> str:
+def _file_in_dataset(auxiliary: AuxiliaryImage, dataset: str | None = None) -> str:
+    """Return the dataset and the file name of an image, with ``*`` for the participant."""
     if auxiliary.kind == "t1w":
         return "t1w (low confidence)"
-    return f"{auxiliary.dataset.name}/{auxiliary.path.name}"
+    name = _PARTICIPANT.sub("*", auxiliary.path.name)
+    return f"{dataset or auxiliary.dataset.name}/{name}"
 
 
 def _time(seconds: float) -> str:

@@ -13,14 +13,14 @@ from bids_qcm.bids.dataset import check_description, find_acquisitions
 from bids_qcm.bids.derivatives import refuse_links, write_dataset_files
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.run_records import Failure
+from bids_qcm.bids.run_records import Failure, write_config
 from bids_qcm.cli.exits import ExitStatus, status_of
 from bids_qcm.cli.limits import check_semaphores
 from bids_qcm.cli.parser import parse_settings
 from bids_qcm.cli.plan_table import plan_table
 from bids_qcm.cli.reports import rebuild_citation, rebuild_reports, report_group, report_run
 from bids_qcm.cli.slurm import write_slurm_scripts
-from bids_qcm.cli.summary import Summary
+from bids_qcm.cli.summary import Summary, log_existing_maps
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.configuration import require_private
 from bids_qcm.workflows.finished import FinishedRecord
@@ -135,9 +135,14 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     elif not settings.dry_run:
         datasets = {"raw": settings.bids_dir, **derivatives}
         write_dataset_files(settings.output_dir, datasets)
+        write_config(settings.output_dir, settings.command, settings.config)
         records = _set_unchanged_aside(plans, settings, datasets, summary)
         if records:
-            _compute_all(records, preflight, datasets, summary, verbose=verbose)
+            try:
+                _compute_all(records, preflight, datasets, summary, verbose=verbose)
+            except KeyboardInterrupt:
+                log_existing_maps(plans, settings)
+                raise
         report_run([result.acquisition for result in results], settings, datasets, summary)
     return summary.conclude()
 
@@ -206,8 +211,8 @@ def _compute_all(
                 if plan.acquisition.name not in own_names:
                     summary.fail(plan.acquisition, Failure("work directory", locked))
             outcomes = compute_acquisitions(ours, settings, datasets) if ours else []
+            summary.add_outcomes(outcomes, settings)
             for outcome in outcomes:
-                summary.add_outcome(outcome, settings)
                 if not outcome.failures:
                     batch[outcome.plan.acquisition.name].write(outcome.plan)
         if settings.stop_on_first_crash and any(outcome.failures for outcome in outcomes):

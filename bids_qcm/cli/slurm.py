@@ -1,14 +1,18 @@
 """Scripts that run the app as a Slurm job array with one task for each participant."""
 
-import argparse
 import logging
+import math
 import shlex
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bids_qcm.bids.derivatives import write_text
 from bids_qcm.bids.planning import Plan
+from bids_qcm.cli.exits import Parser
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.duration import seconds
 from bids_qcm.workflows.memory import SCHEDULER_MARGIN, acquisition_gb
 
 LOGGER = logging.getLogger("bids_qcm")
@@ -16,11 +20,23 @@ LOGGER = logging.getLogger("bids_qcm")
 # Memory of the main process, which plans and reports, in addition to the memory of the nodes.
 _PARENT_GB = 0.7
 
+# Time limit of a task, relative to the estimate, and in addition to it. Other machines may take
+# twice the estimated time, and other jobs may use the same memory and file system.
+_TIME_MARGIN = 4
+_MORE_MINUTES = 15
+
+# Time limit of the group level, which takes less than a second per participant.
+_GROUP_MINUTES = 60
+
 _HEAD = """\
 #!/bin/bash
 #SBATCH --job-name=bids-qcm-{level}
 #SBATCH --cpus-per-task={cpus}
 #SBATCH --mem={megabytes}M
+#SBATCH --time={minutes}
+# A task that was preempted is queued again, and resumes from the work directory.
+#SBATCH --requeue
+#SBATCH --open-mode=append
 """
 
 _PARTICIPANT = """\
@@ -44,24 +60,25 @@ exec ${{BIDS_QCM:-bids-qcm}} {bids_dir} {output_dir} group
 
 _SUBMIT = """\
 #!/bin/bash
-# Submit all participants. The group level starts after all participants have succeeded.
+# Submit all participants. The group level starts after all participants have ended, and
+# combines the maps of those that succeeded.
 # Options are passed to sbatch, for example: bash submit.sh --partition=long
 set -eu
 job=$(sbatch --parsable "$@" {participant})
-sbatch --dependency=afterok:"${{job%%;*}}" --kill-on-invalid-dep=yes "$@" {group}
+sbatch --dependency=afterany:"${{job%%;*}}" "$@" {group}
 """
 
 
 def task_arguments(argv: Sequence[str]) -> tuple[str, ...]:
     """Return the arguments of a task, without ``--write-slurm`` and ``--participant-label``."""
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = Parser(add_help=False)
     parser.add_argument("--write-slurm")
-    parser.add_argument("--participant-label", "--participant_label", nargs="+")
+    parser.add_argument("--participant-label", nargs="+")
     return tuple(parser.parse_known_args(argv)[1])
 
 
 def write_slurm_scripts(plans: Sequence[Plan], settings: Settings, folder: Path) -> None:
-    """Write Slurm scripts that compute the plans and request the memory that the plans need.
+    """Write Slurm scripts that compute the plans, with the memory and the time that they need.
 
     Parameters
     ----------
@@ -92,8 +109,12 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings, folder: Path)
         "nodes_megabytes": round(nodes_gb * 1000),
     }
     needs: dict[str, dict[str, int]] = {
-        "participant": {"cpus": settings.omp_nthreads, "megabytes": _megabytes(nodes_gb)},
-        "group": {"cpus": 1, "megabytes": _megabytes(0)},
+        "participant": {
+            "cpus": settings.omp_nthreads,
+            "megabytes": _megabytes(nodes_gb),
+            "minutes": _minutes(plans, replace(settings, nprocs=settings.omp_nthreads)),
+        },
+        "group": {"cpus": 1, "megabytes": _megabytes(0), "minutes": _GROUP_MINUTES},
     }
     for level, body in (("participant", _PARTICIPANT), ("group", _GROUP)):
         text = (_HEAD + body).format(level=level, **needs[level], **fields)
@@ -101,6 +122,14 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings, folder: Path)
     write_text(paths["list"], "".join(f"{label}\n" for label in labels))
     write_text(folder / "submit.sh", _SUBMIT.format(**fields))
     LOGGER.info("submit %d participant(s) with: bash %s", len(labels), folder / "submit.sh")
+
+
+def _minutes(plans: Sequence[Plan], settings: Settings) -> int:
+    """Return the time limit in minutes for the participant that takes longest."""
+    times: Counter[str] = Counter()
+    for plan in plans:
+        times[plan.acquisition.subject] += math.ceil(seconds(plan, settings))
+    return math.ceil(_TIME_MARGIN * max(times.values()) / 60) + _MORE_MINUTES
 
 
 def _megabytes(nodes_gb: float) -> int:

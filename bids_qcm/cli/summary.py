@@ -50,7 +50,8 @@ class Summary:
     unchanged : list of str
         One line for each map that was not computed again, because nothing changed.
     skipped : dict of str to list of Failure
-        Reasons why an acquisition, or some of its methods, were skipped, by acquisition name.
+        Reasons why an acquisition, or some of its methods, were skipped, by acquisition name; empty
+        lists for the other acquisitions of the run.
     failed : dict of str to list of Failure
         Errors during the computation, by acquisition name.
     failed_reports : list of str
@@ -111,29 +112,40 @@ class Summary:
                 self._warnings.update(result.plan.warnings)
         return plans
 
-    def add_outcome(self, outcome: "Outcome", settings: Settings) -> None:
-        """Add the failures, the duration and the maps of a computed acquisition."""
-        acquisition = outcome.plan.acquisition
-        for failure in outcome.failures:
-            self.fail(acquisition, failure)
-        self.seconds[acquisition.name] = outcome.seconds
-        if outcome.methods:
-            damaged: list[InputError] = []
-            results = find_results(settings.output_dir, f"sub-{acquisition.subject}", damaged)
-            self._add_maps(outcome.plan, outcome.methods, results, damaged, self.done)
+    def add_outcomes(self, outcomes: Sequence["Outcome"], settings: Settings) -> None:
+        """Add the failures, the durations and the maps of computed acquisitions."""
+        for outcome in outcomes:
+            acquisition = outcome.plan.acquisition
+            for failure in outcome.failures:
+                self.fail(acquisition, failure)
+            self.seconds[acquisition.name] = outcome.seconds
+        written = [(one.plan, one.methods) for one in outcomes if one.methods]
+        self._add_maps(written, settings, self.done)
 
     def add_unchanged(self, plans: Iterable[Plan], settings: Settings) -> None:
         """Add the maps of acquisitions that need not be computed again."""
-        of_subject: dict[str, list[Plan]] = defaultdict(list)
-        for plan in plans:
-            of_subject[plan.acquisition.subject].append(plan)
-        for subject, its_plans in of_subject.items():
-            damaged: list[InputError] = []
-            results = find_results(settings.output_dir, f"sub-{subject}", damaged)
-            for plan in its_plans:
-                self._add_maps(plan, plan.methods, results, damaged, self.unchanged)
+        self._add_maps([(plan, plan.methods) for plan in plans], settings, self.unchanged)
 
     def _add_maps(
+        self,
+        written: Iterable[tuple[Plan, Sequence[str]]],
+        settings: Settings,
+        lines: list[str],
+    ) -> None:
+        """Add the maps of acquisitions, each with its methods, to the lines.
+
+        The results of a participant are read once.
+        """
+        of_subject: dict[str, list[tuple[Plan, Sequence[str]]]] = defaultdict(list)
+        for plan, methods in written:
+            of_subject[plan.acquisition.subject].append((plan, methods))
+        for subject, its_maps in of_subject.items():
+            damaged: list[InputError] = []
+            results = find_results(settings.output_dir, f"sub-{subject}", damaged)
+            for plan, methods in its_maps:
+                self._add_acquisition(plan, methods, results, damaged, lines)
+
+    def _add_acquisition(
         self,
         plan: Plan,
         methods: Sequence[str],
@@ -179,12 +191,18 @@ class Summary:
             LOGGER.error("failed: %s", line)
         for reason in self.failed_reports:
             LOGGER.error("report failed: %s", reason)
+        incomplete = {
+            name
+            for failures in (self.skipped, self.failed)
+            for name, of_acquisition in failures.items()
+            if of_acquisition
+        }
         LOGGER.info(
-            "%d map(s) written, %d unchanged, %d skipped, %d failed",
+            "%d map(s) written, %d unchanged; %d acquisition(s) complete, %d incomplete",
             len(self.done),
             len(self.unchanged),
-            len(skipped),
-            len(failed),
+            len({*self.skipped, *self.failed} - incomplete),
+            len(incomplete),
         )
         if any(map(_CANNOT_WRITE.search, failed)):
             LOGGER.error(
@@ -195,6 +213,25 @@ class Summary:
         if skipped or failed:
             return ExitStatus.SOME_FAILED
         return ExitStatus.REPORT_FAILED if self.failed_reports else ExitStatus.DONE
+
+
+def log_existing_maps(plans: Sequence[Plan], settings: Settings) -> None:
+    """Log which of the planned maps exist after an interruption."""
+    planned = {
+        (join_name(plan.acquisition.output_entities), method)
+        for plan in plans
+        for method in plan.methods
+    }
+    existing = [
+        one.condmap
+        for subject in sorted({plan.acquisition.subject for plan in plans})
+        for result in find_results(settings.output_dir, f"sub-{subject}", [])
+        for one in result.maps
+        if (result.source, one.method) in planned
+    ]
+    for path in existing:
+        LOGGER.info("there: %s", path)
+    LOGGER.info("%d of %d map(s) are in OUTPUT_DIR", len(existing), len(planned))
 
 
 def _lines(by_name: Mapping[str, Sequence[Failure]]) -> list[str]:

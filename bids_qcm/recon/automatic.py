@@ -6,9 +6,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_qcm.recon.forms import Volumes, form_of
+from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.kernels import Kernels
 from bids_qcm.recon.methods import Method
+from bids_qcm.recon.volumes import Volumes
 
 LARGEST_SCALE = 2.0
 """Largest ratio of automatic radii to the published radii.

@@ -1,7 +1,7 @@
 """Invert the convection-reaction equation for the conductivity of all voxels at once."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from bids_qcm.recon.multipliers import FixedMapSystem, GaussNewtonSystem
 from bids_qcm.recon.neighbours import Links, graph_laplacian, neighbours, sum_of_cells
 from bids_qcm.recon.replicates import mean_of_similar
 from bids_qcm.recon.tissue_prior import TissuePrior
+from bids_qcm.recon.volumes import Volumes
 
 SMOOTHNESS = 0.8
 """Weight of the squared gradient of log(conductivity), per mm."""
@@ -71,39 +72,20 @@ _LARGEST_CHANGE = 1.0
 _SMALL_CHANGE = 0.01
 
 
-@dataclass(frozen=True, eq=False)
-class InverseProblem:
-    """Data and assumptions of an inversion on one grid.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InverseProblem(Volumes):
+    """Volumes and assumptions of an inversion on one grid.
 
     Attributes
     ----------
-    phase : ndarray of float64, shape (X, Y, Z)
-        phi0 in rad. Its sign makes the median Laplacian positive.
     precision : ndarray of float64, shape (X, Y, Z)
-        Inverse noise variance of phi0 in rad^-2; positive in the mask, 0 outside it.
-    support : ndarray of int32, shape (X, Y, Z)
-        Tissue numbers; 0 outside the mask.
-    voxel_size : tuple of 3 floats
-        Voxel size in mm.
-    zscore : ndarray of float, shape (X, Y, Z), or None
-        z-scored magnitude, whose edges count as edges of the conductivity.
-    b1_squared : ndarray of float64, shape (X, Y, Z), or None
-        Square of the magnitude of B1+ in any unit, positive in the mask; None for a constant.
-    model_error : float
-        Standard deviation in rad of the phase error from effects that the equation neglects, in a
-        voxel of MODEL_VOXEL mm^3. In other voxels, its variance is inversely proportional to their
-        volume.
+        Inverse noise variance of phi0 in rad^-2; positive in the mask, 0 outside it. It is used
+        instead of `noise`, because merged voxels have the sum of their precisions.
     linear_phase_error : tuple of 3 floats
         Standard deviation in rad/m, along each axis, of a linear phase that may remain in phi0.
     """
 
-    phase: NDArray[np.float64]
     precision: NDArray[np.float64]
-    support: NDArray[np.int32]
-    voxel_size: Triple
-    zscore: NDArray[np.floating] | None = None
-    b1_squared: NDArray[np.float64] | None = None
-    model_error: float = 0.0
     linear_phase_error: Triple = (0.0, 0.0, 0.0)
 
     @property
@@ -122,11 +104,6 @@ class InverseProblem:
         neglected = self.model_error**2 * MODEL_VOXEL / np.prod(self.voxel_size)
         return np.where(self.inside, _inverse(self.precision) + neglected, 0)
 
-    @property
-    def inside(self) -> NDArray[np.bool_]:
-        """The mask."""
-        return self.support != 0
-
     def coarser(self) -> "InverseProblem":
         """Return the problem on a grid that merges cells of 2 x 2 x 2 voxels.
 
@@ -142,15 +119,14 @@ class InverseProblem:
                 return None
             return sum_of_cells(np.where(self.inside, values, 0)) / np.maximum(count, 1)
 
-        return InverseProblem(
-            np.divide(phase, precision, out=np.zeros(kept.shape), where=kept),
-            np.where(kept, precision, 0),
-            np.where(kept, _most_frequent(self.support), 0),
-            as_triple([2 * size for size in self.voxel_size], "voxel size"),
-            mean(self.zscore),
-            mean(self.b1_squared),
-            self.model_error,
-            self.linear_phase_error,
+        return replace(
+            self,
+            phase=np.divide(phase, precision, out=np.zeros(kept.shape), where=kept),
+            support=np.where(kept, _most_frequent(self.support), 0),
+            voxel_size=as_triple([2 * size for size in self.voxel_size], "voxel size"),
+            zscore=mean(self.zscore),
+            b1_squared=mean(self.b1_squared),
+            precision=np.where(kept, precision, 0),
         )
 
 

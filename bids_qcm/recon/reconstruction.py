@@ -12,7 +12,7 @@ from bids_qcm.physics import PhaseType, Sign, conductivity_factor
 from bids_qcm.recon.arguments import as_volume
 from bids_qcm.recon.automatic import LARGEST_SCALE, choose_for_noise
 from bids_qcm.recon.compiling import thread_limit
-from bids_qcm.recon.forms import Volumes, form_of
+from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.inversion import GoodnessOfFit, model_error
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.linear_phase import LinearPhase
@@ -20,6 +20,7 @@ from bids_qcm.recon.methods import METHODS, TARGET_STD, Method
 from bids_qcm.recon.radii import Radius, RadiusChoice, choose_kernels, is_automatic
 from bids_qcm.recon.replicates import Noise
 from bids_qcm.recon.sign import determine_sign
+from bids_qcm.recon.volumes import Volumes
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from bids_qcm.bids.anatomy.auxiliary import NATIVE
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name
+from bids_qcm.bids.outputs import FIGURES
 from bids_qcm.bids.privacy import without_paths
 from bids_qcm.bids.results import (
     MapResult,
@@ -34,7 +35,7 @@ from bids_qcm.reports.citations import as_html
 from bids_qcm.reports.drawing import Drawn, draw_result
 from bids_qcm.reports.methods_text import Processing, describe_methods
 from bids_qcm.reports.pages import link, write_page
-from bids_qcm.reports.states import FIGURES, participant_state
+from bids_qcm.reports.states import participant_state
 from bids_qcm.segmentation.template import is_mni152
 
 _SHARED_FIGURES = {

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.fingerprints import fingerprint, states
-from bids_qcm.bids.run_records import LOGS, crash_files, read_records
-
-FIGURES = "figures"
-"""Folder with the figures of a participant, in the participant's folder."""
+from bids_qcm.bids.outputs import FIGURES, LOGS
+from bids_qcm.bids.run_records import crash_files, read_records
 
 _CARRIED = re.compile(rb'<meta name="fingerprint" content="(\w+)">')
 _HEAD_BYTES = 4096

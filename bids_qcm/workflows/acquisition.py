@@ -9,12 +9,11 @@ from nipype.pipeline.engine import Workflow
 from bids_qcm.bids.anatomy.alignments import Alignment, resampled_files
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
-from bids_qcm.bids.names import join_name
+from bids_qcm.bids.names import join_name, sidecar_path
 from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.privacy import known_places
 from bids_qcm.bids.provenance import b1_metadata, mask_metadata, planned_sidecar, space_metadata
-from bids_qcm.bids.results import sidecar_path
 from bids_qcm.interfaces.b1 import MakeB1
 from bids_qcm.interfaces.checks import CheckImages
 from bids_qcm.interfaces.derivatives import WriteDerivative

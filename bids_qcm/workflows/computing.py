@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_qcm.bids.outputs import LOGS
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.run_records import LOGS, Failure
+from bids_qcm.bids.run_records import Failure
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.acquisition import write_node_name
 from bids_qcm.workflows.base import init_bids_qcm_wf

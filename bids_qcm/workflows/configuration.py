@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from bids_qcm import __version__
 from bids_qcm.bids.derivatives import write_text
 from bids_qcm.bids.errors import OutputError
+from bids_qcm.bids.outputs import LOGS
 from bids_qcm.folders import make_private
 from bids_qcm.settings import Settings
 
@@ -148,7 +149,7 @@ def execution_options(settings: Settings) -> dict[str, str]:
         "local_hash_check": "false",
         "create_report": "false",
         "crashfile_format": "txt",
-        "crashdump_dir": str(settings.output_dir / "logs"),
+        "crashdump_dir": str(settings.output_dir / LOGS),
         # Interval in s at which nipype checks for finished nodes. Schedulers are queried less
         # often.
         "poll_sleep_duration": "0.05" if settings.plugin_file is None else "2",

@@ -8,11 +8,11 @@ from bids_qcm.bids.anatomy.alignments import resampled_files
 from bids_qcm.bids.derivatives import write_json
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.fingerprints import checksum, fingerprint, states
+from bids_qcm.bids.names import sidecar_path
 from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.provenance import software_versions
 from bids_qcm.bids.readers import read_json_object
-from bids_qcm.bids.results import sidecar_path
 from bids_qcm.bids.sidecars import find_sidecars
 from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings

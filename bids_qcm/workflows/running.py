@@ -17,6 +17,7 @@ from nipype.pipeline.engine import Node, Workflow
 from nipype.pipeline.plugins.base import GraphPluginBase, PluginBase
 
 from bids_qcm.bids.errors import InputError, OutputError
+from bids_qcm.bids.outputs import LOGS
 from bids_qcm.bids.readers import read_yaml_mapping
 from bids_qcm.bids.sidecars import is_number
 from bids_qcm.settings import Settings
@@ -193,7 +194,7 @@ def _stopping_at_signals(plugin: PluginBase) -> AbstractContextManager[None]:
 
 
 def _write_graph(workflow: Workflow, settings: Settings) -> None:
-    path = settings.output_dir / "logs" / "graph.dot"
+    path = settings.output_dir / LOGS / "graph.dot"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         workflow.write_graph(dotfilename=str(path), graph2use="colored")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_qcm.bids.names import join_name, numbered, parse_name, stem
+from bids_qcm.bids.names import join_name, numbered, parse_name, sidecar_path, stem
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,8 @@ def test_numbered_starts_with_the_name_itself():
 
 def test_stem_ends_at_the_first_dot():
     assert stem(Path("/d.x/sub-01_T1w.nii.gz")) == "sub-01_T1w"
+
+
+@pytest.mark.parametrize("name", ["sub-01_T1w.nii.gz", "sub-01_T1w.nii", "sub-01_T1w.tsv"])
+def test_a_sidecar_lies_beside_its_image(name):
+    assert sidecar_path(Path("/d.x", name)) == Path("/d.x/sub-01_T1w.json")

@@ -77,6 +77,13 @@ def test_a_file_that_is_no_text(path, read, kind):
     assert str(error.value).startswith(f"{path}: ")
 
 
+def test_the_size_of_a_file_is_checked_before_its_characters(path):
+    """The limit may divide a character."""
+    path.write_bytes(b"x" + "é".encode() * (8 << 20))
+    with pytest.raises(InputError, match="is larger than 16 MiB"):
+        read_text(path)
+
+
 def test_rows_of_a_table(path):
     path.write_text('﻿a\tb\nx\t"1\t2"\n\ny\n')
     assert read_rows(path, ("a",)) == [{"a": "x", "b": "1\t2"}, {"a": "y", "b": ""}]

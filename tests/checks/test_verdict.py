@@ -6,7 +6,7 @@ import pytest
 
 from bids_qcm.checks import verdict as v
 from bids_qcm.checks.evidence import Evidence, gather_evidence
-from bids_qcm.checks.verdict import Verdict, disagreements, judge, with_disagreement
+from bids_qcm.checks.verdict import Verdict, disagreement_of, judge, with_disagreement
 from bids_qcm.grids import Volume
 from bids_qcm.phantom.parameters import PhantomParameters
 from bids_qcm.phase import compute_phi0
@@ -108,11 +108,14 @@ def test_each_method_is_compared_with_the_other_methods():
         "c": {"White Matter": 0.42, "Gray Matter": 0.9},
         "d": {"Lesion": 0.7, "White Matter": math.nan},
     }
-    found = disagreements(medians)
-    assert set(found) == {"a", "b", "c"}
+    found = {
+        name: disagreement_of(own, [medians[other] for other in medians if other != name])
+        for name, own in medians.items()
+    }
     assert found["c"] == pytest.approx(0.5)
     assert found["b"] == pytest.approx(0.2)
-    assert disagreements({"a": {"White Matter": 0.4}}) == {}
+    assert found["d"] is None
+    assert disagreement_of({"White Matter": 0.4}, []) is None
 
 
 def test_disagreement_is_amber_at_most():

@@ -1,6 +1,6 @@
 import json
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -53,6 +53,8 @@ def usage_error(folders, capsys):
     return usage_error
 
 
+FILE_TEXT = 'fit-radius = ["4", "5", "0"]\nsign = "-"\n'
+
 # each field of Settings, options that set it, and the value that they give; {} is the folder
 FIELDS = {
     "bids_dir": ([], "{}/data"),
@@ -63,6 +65,7 @@ FIELDS = {
     "image_checks": (["--image-checks", "warn"], "warn"),
     "analysis_level": ([], "participant"),
     "command": (["--sign", "-"], "bids-qcm BIDS_DIR OUTPUT_DIR participant --sign -"),
+    "config": (["--sign", "-", "--fit-radius", "4", "5", "0"], FILE_TEXT),
     "participant_labels": (["--participant-label", "sub-01", "02"], ("01", "02")),
     "session_labels": (["--session-label", "ses-a", "b"], ("a", "b")),
     "bids_filters": (["--bids-filter-file", "filters.json"], {"suffix": ["T2w"], "run": 1}),
@@ -127,7 +130,7 @@ def test_every_option_reaches_settings(parse):
     told = {option for options, _ in FIELDS.values() for option in options if option[:1] == "-"}
     actions = [action for action in build_parser()._actions if action.option_strings]
     unused = [a.dest for a in actions if not told & set(a.option_strings)]
-    assert sorted(unused) == ["help", "verbose", "version"]
+    assert sorted(unused) == ["config_file", "help", "verbose", "version"]
 
 
 def test_defaults(parse, folders):
@@ -230,6 +233,99 @@ def test_aliases(parse):
     assert (settings.participant_labels, settings.sign, settings.memory_gb) == (("01",), "+", 2)
 
 
+@pytest.mark.parametrize(
+    ("option", "field", "expected"),
+    [
+        (["--n_cpus", "3"], "nprocs", 3),
+        (["--nthreads=3"], "nprocs", 3),
+        (["--fit_radius=4"], "fit_radius", (4, 4, 4)),
+        (["--skip_bids_validation"], "skip_bids_validation", True),
+        (["--segmentation", "my_seg"], "segmentation", "my_seg"),
+        (["--segmentation=my_seg"], "segmentation", "my_seg"),
+    ],
+)
+def test_options_may_be_written_with_underscores(parse, option, field, expected):
+    assert getattr(parse(*option), field) == expected
+
+
+@pytest.fixture
+def config(folders):
+    def write(text):
+        (folders / "options.toml").write_text(text)
+        return ("--config-file", "options.toml")
+
+    return write
+
+
+def test_options_in_a_file(parse, config):
+    text = """
+        method = ["integral", "laplacian"]
+        fit_radius = [4, 5, 0]
+        sign = "-"
+        target-std = 0.2
+        no-uncertainty = true
+        dry-run = false
+    """
+    given = ("--method", "integral", "laplacian", "--fit-radius", "4", "5", "0", "--sign", "-")
+    expected = parse(*given, "--target-std", "0.2", "--no-uncertainty")
+    settings = parse(*config(text))
+    assert replace(settings, command="", config="") == replace(expected, command="", config="")
+    assert settings.config == expected.config
+
+
+def test_the_command_line_overrides_the_file(parse, config):
+    settings = parse(*config('sign = "-"\nmask = "signal"'), "--sign", "+")
+    assert (settings.sign, settings.mask) == ("+", "signal")
+
+
+@pytest.mark.parametrize("field", sorted(set(FIELDS) - {"command", "slurm_dir", "slurm_arguments"}))
+def test_the_options_of_a_run_can_be_given_again(parse, config, field):
+    """The text of a configuration file from any options gives the same settings."""
+    settings = parse(*FIELDS[field][0])
+    again = parse(*config(settings.config))
+    assert replace(again, command="") == replace(settings, command="")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("method = ", "is not a TOML file"),
+        ("[method]", "wrong type for method"),
+        ('write-slurm = "a"', "contains the option write-slurm"),
+        ('config_file = "a"', "contains the option config_file"),
+        ('methods = "integral"', "unrecognized arguments: --methods=integral"),
+        ('method = ["integral-magsg"]', "did you mean 'integral-magseg'"),
+        ("nprocs = 1.5", "--nprocs"),
+    ],
+)
+def test_a_bad_configuration_file(usage_error, config, text, part):
+    message = usage_error("data", "out", "participant", *config(text))
+    assert message.startswith("argument --config-file: options.toml")
+    assert part in message
+
+
+@pytest.mark.parametrize(
+    "options", [["--method", "integral"], ["--dry-run"], ["--no-uncertainty"], ["--mask=signal"]]
+)
+def test_the_group_level_refuses_options_that_it_ignores(usage_error, options):
+    message = usage_error("data", "out", "group", *options)
+    assert message.startswith(f"argument {options[0].partition('=')[0]}: the group level")
+
+
+def test_the_group_level_accepts_what_it_uses(folders):
+    options = ("--participant-label", "01", "-w", "w", "--nprocs", "2", "--mem", "4G", "-v")
+    settings, _ = parse_settings(["data", "out", "group", *options])
+    assert settings.participant_labels == ("01",)
+
+
+def test_the_usage_is_one_line(folders, capsys):
+    with pytest.raises(SystemExit):
+        parse_settings(["data", "out", "participant", "--method", "integral-magsge"])
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage == "usage: bids-qcm BIDS_DIR OUTPUT_DIR {participant,group} [options]"
+    assert error.endswith("; did you mean 'integral-magseg'?")
+
+
 def test_named_derivatives(parse, folders):
     found = parse("--derivatives", "x=seg", "a=b", "data").derivatives
     # a folder may have an equals sign in its name
@@ -250,7 +346,7 @@ def test_named_derivatives(parse, folders):
         (["data", "data/../data", "participant"], ["OUTPUT_DIR is inside the raw data"]),
         (
             ["data", "out", "participant", "--method", "laplace"],
-            ["--method", "laplace", "laplacian-fd"],
+            ["--method", "laplace", "laplacian"],
         ),
         (["data", "out", "participant", "--method"], ["--method"]),
         (["data", "out", "participant", "--nope"], ["--nope"]),

@@ -8,8 +8,9 @@ from nibabel.affines import from_matvec
 
 from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.bids.images import save_array
-from bids_qcm.cli.plan_table import plan_table
+from bids_qcm.cli.plan_table import _letters, plan_table
 from bids_qcm.cli.run import main
+from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.preflight import Preflight
 from tests.synthetic import write_subjects
@@ -47,19 +48,43 @@ def table(tmp_path, settings):
 
 def test_a_row_for_each_acquisition(tmp_path, table):
     write_subjects(tmp_path / "raw", 2)
-    header, first, second, total = table(methods=("laplacian", "integral"), nprocs=3, memory_gb=1.5)
+    lines = table(methods=("laplacian", "integral"), nprocs=3, memory_gb=1.5)
+    header, first, second, *inputs, total = lines
     assert header.split() == [
-        *("acquisition", "echoes", "voxels", "size", "(mm)", "MHz", "mask", "segmentation"),
-        *("|B1+|", "methods", "GB", "time"),
+        *("acquisition", "echoes", "voxels", "size", "(mm)", "MHz", "GB", "inputs", "time"),
     ]
     for row, name in ((first, "sub-0000"), (second, "sub-0001")):
-        expected = (
-            rf"{name}_MEGRE +3 +8x9x7 +1x1x1 +127\.740 +seg/{name}_desc-brain_mask\.nii\.gz "
-            rf"+seg/{name}_dseg\.nii\.gz +none +laplacian integral +0\.\d +\d+ s *"
-        )
-        assert re.fullmatch(expected, row)
+        assert re.fullmatch(rf"{name}_MEGRE +3 +8x9x7 +1x1x1 +127\.740 +0\.\d +a +\d+ s *", row)
+    assert inputs == [
+        "",
+        "inputs a:",
+        "  mask         seg/*_desc-brain_mask.nii.gz",
+        "  segmentation seg/*_dseg.nii.gz",
+        "  |B1+|        none",
+        "  methods      laplacian integral",
+        "",
+    ]
     assert total.startswith("2 of 2 acquisition(s) to compute: about ")
     assert total.endswith("in 3 thread(s), within 1.5 GB of memory")
+
+
+def test_each_combination_of_inputs_has_a_letter(tmp_path, table):
+    raw = write_subjects(tmp_path / "raw", 3)
+    (raw / "derivatives/seg/sub-0001/anat/sub-0001_dseg.nii.gz").unlink()
+    lines = table(methods=("laplacian",))
+    assert [line.split()[-3] for line in lines[1:4]] == ["a", "b", "a"]
+    assert [line for line in lines if line.startswith("inputs")] == ["inputs a:", "inputs b:"]
+    assert "  segmentation none" in lines
+
+
+def test_ten_methods_fit_100_columns(tmp_path, table):
+    write_subjects(tmp_path / "raw", 1)
+    assert max(map(len, table(methods=PUBLISHED))) <= 100
+
+
+@pytest.mark.parametrize(("number", "letters"), [(0, "a"), (25, "z"), (26, "aa"), (53, "bb")])
+def test_letters(number, letters):
+    assert _letters(number) == letters
 
 
 def test_reasons_why_acquisitions_are_skipped(tmp_path, table):
@@ -77,7 +102,7 @@ def test_reasons_why_acquisitions_are_skipped(tmp_path, table):
 
 def test_only_skipped_acquisitions(tmp_path, table):
     write_subjects(tmp_path / "raw", 1)
-    skipped, total = table(memory_gb=0.01)
+    _, skipped, total = table(memory_gb=0.01)
     assert skipped.startswith("skipped: sub-0000_MEGRE: ")
     assert "needs about" in skipped
     assert total.startswith("0 of 1 acquisition(s) to compute: about 0 s")
@@ -100,7 +125,6 @@ def test_spaces_are_shown_if_they_are_requested(tmp_path, table):
     write_subjects(tmp_path / "raw", 1)
     affine = from_matvec(np.eye(3), [1, 2, 3])
     save_array(tmp_path / "raw/sub-0000/anat/sub-0000_T1w.nii.gz", np.eye(4)[:3, :, None], affine)
-    header, row, why, _ = table(output_spaces=("acq", "T1w", "nowhere"))
-    assert header.split()[-3:] == ["spaces", "GB", "time"]
-    assert re.search(r" acq T1w +0\.\d ", row)
-    assert why.startswith("skipped: sub-0000_MEGRE: --output-spaces nowhere: ")
+    lines = table(output_spaces=("acq", "T1w", "nowhere"))
+    assert "  spaces       acq T1w" in lines
+    assert any("skipped: sub-0000_MEGRE: --output-spaces nowhere: " in line for line in lines)

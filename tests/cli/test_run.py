@@ -14,62 +14,49 @@ import numpy as np
 import pytest
 
 from bids_qcm.cli.run import main
+from tests.synthetic import Dataset, squared_distance, uniform_phase
 
 SHAPE = (14, 13, 12)
 VOXEL_MM = 4.0
+AFFINE = np.diag([VOXEL_MM] * 3 + [1])
 
 
-def save(path, values, affine=None):
+def save(path, values, affine=AFFINE):
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(
-        nib.Nifti1Image(values, np.diag([VOXEL_MM] * 3 + [1]) if affine is None else affine), path
-    )
+    nib.save(nib.Nifti1Image(values, affine), path)
 
 
 def write_json(path, **content):
     path.write_text(json.dumps(content))
 
 
-class Dataset:
+class Balls(Dataset):
     """A dataset of balls with a conductivity of 0.6 S/m."""
 
     def __init__(self, root):
-        self.root = root
-        root.mkdir()
-        write_json(root / "dataset_description.json", Name="balls", BIDSVersion="1.10.0")
-        axes = [(np.arange(n) - (n - 1) / 2) * VOXEL_MM * 1e-3 for n in SHAPE]
-        r2 = sum(x**2 for x in np.meshgrid(*axes, indexing="ij"))
         rng = np.random.default_rng(0)
-        inside = r2 < (5.5 * VOXEL_MM * 1e-3) ** 2
-        laplacian = 0.6 * 2 * 1.25663706212e-6 * 2 * np.pi * 127.74e6
+        inside = squared_distance(SHAPE, AFFINE) < (5.5 * VOXEL_MM * 1e-3) ** 2
         noise = rng.uniform(-np.pi, np.pi, SHAPE)
-        self.phase = np.where(inside, laplacian * r2 / 6, noise).astype(np.float32)
-        self.magnitude = (inside + 0.02 * rng.random(SHAPE)).astype(np.float32)
+        phase = np.where(inside, uniform_phase(0.6, SHAPE, AFFINE), noise).astype(np.float32)
+        magnitude = (inside + 0.02 * rng.random(SHAPE)).astype(np.float32)
         self.labels = inside.astype(np.uint8)
+        super().__init__(root, AFFINE, {"mag": magnitude, "phase": phase})
 
     def add(self, label, echoes=("",)):
-        anat = self.root / f"sub-{label}" / "anat"
         for number, echo in enumerate(echoes, start=1):
-            for part, values in (("mag", self.magnitude), ("phase", self.phase)):
-                stem = anat / f"sub-{label}{echo}_part-{part}_T2w"
-                save(stem.with_suffix(".nii.gz"), values)
-                units = {"Units": "rad"} if part == "phase" else {}
-                sidecar = {"ImagingFrequency": 127.74, "EchoTime": 0.005 * number, **units}
-                write_json(stem.with_suffix(".json"), **sidecar)
-        return anat / f"sub-{label}{echoes[-1]}_part-phase_T2w.nii.gz"
+            for part, units in (("mag", None), ("phase", "rad")):
+                fields = {"EchoTime": 0.005 * number, "Units": units}
+                (image,) = self.pair(f"sub-{label}{echo}_{{}}_T2w", parts=(part,), **fields)
+        return image
 
     def segment(self, label):
-        derivative = self.root / "derivatives" / "seg"
-        save(derivative / f"sub-{label}/anat/sub-{label}_dseg.nii.gz", self.labels)
-        write_json(
-            derivative / "dataset_description.json",
-            Name="seg", BIDSVersion="1.10.0", DatasetType="derivative",
-        )  # fmt: skip
+        self.derivative()
+        self.image(f"derivatives/seg/sub-{label}/anat/sub-{label}_dseg.nii.gz", self.labels)
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    return Dataset(tmp_path / "raw")
+    return Balls(tmp_path / "raw")
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +106,7 @@ def edit_sidecar(image, **changes):
 
 def break_everything(dataset):
     """Add one participant for each type of error; return the words that each message must have."""
-    other_affine = np.diag([VOXEL_MM] * 3 + [1])
+    other_affine = AFFINE.copy()
     other_affine[0, 3] = 5
     expected = {}
 
@@ -128,11 +115,11 @@ def break_everything(dataset):
     expected["nomag"] = [image.name, "part-mag"]
 
     image = dataset.add("shape")
-    save(image, dataset.phase[:-1])
+    save(image, dataset.volumes["phase"][:-1])
     expected["shape"] = [image.name, "shape"]
 
     image = dataset.add("affine")
-    save(image, dataset.phase, other_affine)
+    save(image, dataset.volumes["phase"], other_affine)
     expected["affine"] = [image.name, "affine"]
 
     image = dataset.add("echotime", echoes=("_echo-1", "_echo-2"))
@@ -148,16 +135,16 @@ def break_everything(dataset):
     expected["frequency"] = [image.name, "MagneticFieldStrength"]
 
     image = dataset.add("units")
-    save(image, 100 * dataset.phase)
+    save(image, 100 * dataset.volumes["phase"])
     edit_sidecar(image, Units=None)
     expected["units"] = [image.name, "--phase-units"]
 
     image = dataset.add("zero")
-    save(image, 0 * dataset.phase)
+    save(image, 0 * dataset.volumes["phase"])
     expected["zero"] = [image.name, "zero"]
 
     image = dataset.add("nan")
-    save(image, np.nan * dataset.phase)
+    save(image, np.nan * dataset.volumes["phase"])
     expected["nan"] = [image.name, "non-finite"]
 
     image = dataset.add("truncated")
@@ -165,7 +152,7 @@ def break_everything(dataset):
     expected["truncated"] = [image.name, "copy or convert it again"]
 
     image = dataset.add("fourd")
-    save(image, np.stack([dataset.phase] * 2, axis=-1))
+    save(image, np.stack([dataset.volumes["phase"]] * 2, axis=-1))
     expected["fourd"] = [image.name, "4-D"]
 
     image = dataset.add("json")
@@ -256,7 +243,8 @@ def test_a_deleted_map_is_written_again(dataset, run, tmp_path):
 def test_a_changed_image_is_computed_again(dataset, run, tmp_path):
     image = dataset.add("01")
     assert run() == 0
-    save(image, np.where(dataset.labels, 2 * dataset.phase, dataset.phase))
+    phase = dataset.volumes["phase"]
+    save(image, np.where(dataset.labels, 2 * phase, phase))
     assert run() == 0
     path = tmp_path / "out/sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
     np.testing.assert_allclose(nib.load(path).get_fdata()[5:9, 5:9, 5:9], 1.2, rtol=1e-3)
@@ -293,8 +281,9 @@ def test_a_failing_node_does_not_stop_the_run(dataset, run_with_workers, tmp_pat
 def test_runs_on_other_data_may_share_the_work_directory(dataset, run, tmp_path, in_process):
     dataset.add("01")
     assert run() == 0
-    other = Dataset(tmp_path / "other")
-    other.phase = np.where(other.labels, 2 * other.phase, other.phase)
+    other = Balls(tmp_path / "other")
+    phase = other.volumes["phase"]
+    other.volumes["phase"] = np.where(other.labels, 2 * phase, phase)
     other.add("01")
     command = [str(other.root), str(tmp_path / "out2"), "participant", "--method", "laplacian"]
     assert main([*command, "-w", str(tmp_path / "work"), *in_process]) == 0
@@ -328,9 +317,8 @@ def test_a_map_without_a_valid_voxel_is_a_failure(dataset, run, tmp_path, capsys
 
 
 def test_a_thin_volume_asks_for_an_in_plane_kernel(dataset, run, tmp_path, capsys):
-    for part in ("mag", "phase"):
-        image = dataset.add("01").with_name(f"sub-01_part-{part}_T2w.nii.gz")
-    for part, values in (("mag", dataset.magnitude), ("phase", dataset.phase)):
+    image = dataset.add("01")
+    for part, values in dataset.volumes.items():
         save(image.with_name(f"sub-01_part-{part}_T2w.nii.gz"), values[:, :, 5:7])
     assert run() == 1
     assert "2 voxel(s) along z" in capsys.readouterr().err
@@ -351,7 +339,8 @@ def test_inconsistent_maps_are_logged(dataset, run, capsys):
 def test_a_weak_sign_is_logged(dataset, run, capsys):
     # a Laplacian that is positive in one half and negative in the other
     x = np.arange(SHAPE[0])[:, None, None] - (SHAPE[0] - 1) / 2
-    dataset.phase = np.where(dataset.labels, 0.004 * x**3, dataset.phase).astype(np.float32)
+    phase = np.where(dataset.labels, 0.004 * x**3, dataset.volumes["phase"])
+    dataset.volumes["phase"] = phase.astype(np.float32)
     dataset.add("01")
     assert run() == 0
     said = capsys.readouterr().err
@@ -481,6 +470,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_half_file(dataset, tmp_path
     said = process.stderr.read()
     assert process.wait(timeout=30) == 130, said
     assert "interrupted" in said
+    assert re.search(r"\d+ of \d+ map\(s\) are in OUTPUT_DIR", said)
     assert "Traceback" not in said
     for _ in range(100):
         try:
@@ -491,3 +481,18 @@ def test_an_interrupted_run_leaves_no_process_and_no_half_file(dataset, tmp_path
     else:
         pytest.fail("processes are left")
     assert not [path for path in (tmp_path / "out").rglob(".*") if path.name != ".bidsignore"]
+
+
+def test_an_interruption_lists_the_maps_that_exist(dataset, run, caplog, monkeypatch):
+    dataset.add("01")
+    assert run("--method", "laplacian") == 0
+    monkeypatch.setattr("bids_qcm.cli.run._compute_all", interrupt)
+    with caplog.at_level("INFO", "bids_qcm"):
+        assert run("--method", "laplacian", "laplacian-mag") == 130
+    (listed,) = (one for one in caplog.messages if one.startswith("there: "))
+    assert "desc-laplacian_condmap" in listed
+    assert "1 of 2 map(s) are in OUTPUT_DIR" in caplog.messages
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt

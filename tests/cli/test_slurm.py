@@ -108,7 +108,7 @@ def test_the_exit_status_of_a_task_is_the_apps(write, commands):
     assert bash(scripts / "participant.sbatch", SLURM_ARRAY_TASK_ID="1").returncode == 66
 
 
-def test_the_group_waits_for_all_participants(write, commands, tmp_path):
+def test_the_group_runs_after_all_participants(write, commands, tmp_path):
     scripts = write()
     commands("sbatch", f'({ECHO_ARGUMENTS}) >> "{tmp_path}/submitted"; echo "7;cluster"')
     assert bash(scripts / "submit.sh", "--partition=long").returncode == 0
@@ -116,8 +116,7 @@ def test_the_group_waits_for_all_participants(write, commands, tmp_path):
         "--parsable",
         "--partition=long",
         str(scripts / "participant.sbatch"),
-        "--dependency=afterok:7",
-        "--kill-on-invalid-dep=yes",
+        "--dependency=afterany:7",
         "--partition=long",
         str(scripts / "group.sbatch"),
     ]
@@ -126,7 +125,7 @@ def test_the_group_waits_for_all_participants(write, commands, tmp_path):
 def options_of(script):
     lines = script.read_text().splitlines()
     options = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")]
-    return dict(shlex.split(option)[0].split("=", 1) for option in options)
+    return dict(shlex.split(option)[0].partition("=")[::2] for option in options)
 
 
 def test_resources_are_those_of_the_plan(write):
@@ -135,5 +134,7 @@ def test_resources_are_those_of_the_plan(write):
     assert 500 < int(asked["--mem"].removesuffix("M")) < 3000
     assert asked["--array"] == "1-2"
     assert asked["--output"].endswith("my scripts/participant-%a.log")
+    assert 15 < int(asked["--time"]) < 60
+    assert (asked["--requeue"], asked["--open-mode"]) == ("", "append")
     asked = options_of(write("--mem", "8G") / "participant.sbatch")
     assert 8000 < int(asked["--mem"].removesuffix("M")) < 9000

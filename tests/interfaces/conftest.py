@@ -6,25 +6,20 @@ import pytest
 from nipype.pipeline.engine import Node
 
 from bids_qcm.bids.images import save_array
-from bids_qcm.physics import conductivity_factor
-
-FREQUENCY = 127.74e6
-SHAPE = (8, 9, 7)
-AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
+from tests.synthetic import AFFINE, FREQUENCY, SHAPE, labels, uniform_phase
 
 
 @pytest.fixture
 def ball(tmp_path):
     """Files of a volume of 0.5 S/m: phi0 is a parabola."""
-    axes = (np.arange(n) - n // 2 for n in SHAPE)
-    x, y, z = np.meshgrid(*axes, indexing="ij")
-    squares = (x * 1e-3) ** 2 + (y * 1.5e-3) ** 2 + (z * 2e-3) ** 2
-    phi0 = (0.5 / conductivity_factor(FREQUENCY) * squares / 6).astype(np.float32)
     mask = np.zeros(SHAPE, bool)
     mask[1:-1, 1:-1, 1:-1] = True
-    labels = np.where(x < 0, 1, 2).astype(np.int16)
-    magnitude = np.where(mask, 100 + (x > 0), 1).astype(np.float32)
-    volumes = {"phi0": phi0, "mask": mask, "labels": labels, "magnitude": magnitude}
+    volumes = {
+        "phi0": uniform_phase(),
+        "mask": mask,
+        "labels": labels(),
+        "magnitude": np.where(mask, 99 + labels(), 1).astype(np.float32),
+    }
     folder = tmp_path / "in"
     for name, values in volumes.items():
         save_array(folder / f"{name}.nii.gz", values, AFFINE)

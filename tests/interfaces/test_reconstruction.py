@@ -6,8 +6,7 @@ from nipype.interfaces.base import isdefined
 
 from bids_qcm.bids.images import read_grid, read_values, save_array
 from bids_qcm.interfaces.reconstruction import Reconstruct
-
-AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
+from tests.synthetic import AFFINE
 
 
 @pytest.fixture

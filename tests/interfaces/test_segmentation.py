@@ -9,8 +9,7 @@ from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_integers, save_array
 from bids_qcm.interfaces.segmentation import ImportSegmentation
-
-AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
+from tests.synthetic import AFFINE
 
 
 @pytest.fixture

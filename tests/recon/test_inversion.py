@@ -25,7 +25,7 @@ def image(kappa, labels, *, size=SIZE, noise=NOISE, seed=0):
     phase = solve_phase(equation, rim)
     phase = phase + noise * np.random.default_rng(seed).standard_normal(kappa.shape)
     precision = np.where(inside, 1 / max(noise, 1e-6) ** 2, 0)
-    return InverseProblem(phase, precision, labels.astype(np.int32), size)
+    return InverseProblem(phase, labels.astype(np.int32), size, precision=precision)
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +72,7 @@ def test_edges_of_the_magnitude_serve_as_well(layers):
     kappa, labels = layers
     problem = image(kappa, (labels != 0).astype(np.int32), noise=0.005)
     zscore = np.choose(labels, [0.0, 1.0, 0.0, -1.5]) * 1.2
-    with_edges, *_ = invert(
-        InverseProblem(
-            problem.phase, problem.precision, problem.support, problem.voxel_size, zscore
-        )
-    )
+    with_edges, *_ = invert(replace(problem, zscore=zscore))
     without, *_ = invert(problem)
     error = [np.abs(np.log(f / kappa)[labels != 0]).mean() for f in (with_edges, without)]
     assert error[0] < 0.7 * error[1]
@@ -97,9 +93,7 @@ def test_twice_the_phase_is_twice_the_conductivity(layers):
     once, std, *_ = invert(image(kappa, labels), uncertainty=True)
     problem = image(kappa, labels)
     twice, twice_std, *_ = invert(
-        InverseProblem(
-            2 * problem.phase, problem.precision / 4, problem.support, problem.voxel_size
-        ),
+        replace(problem, phase=2 * problem.phase, precision=problem.precision / 4),
         uncertainty=True,
     )
     inside = labels != 0
@@ -153,7 +147,7 @@ def test_a_mask_that_is_too_thin_is_refused():
     labels = np.zeros((12, 12, 12), dtype=np.int32)
     labels[:, :, 5:7] = 1
     with pytest.raises(ValueError, match="three voxels thick"):
-        invert(InverseProblem(np.zeros(labels.shape), labels * 1e4, labels, SIZE))
+        invert(InverseProblem(np.zeros(labels.shape), labels, SIZE, precision=labels * 1e4))
 
 
 def test_coarser_problems_keep_phase_and_precision():

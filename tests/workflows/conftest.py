@@ -1,16 +1,10 @@
-import json
-
 import numpy as np
 import pytest
 
 from bids_qcm.bids.acquisitions import group_acquisitions
-from bids_qcm.bids.images import save_array
 from bids_qcm.bids.planning import plan_acquisition
-from bids_qcm.physics import conductivity_factor
 from bids_qcm.settings import Settings
-
-SHAPE = (8, 9, 7)
-FREQUENCY = 127.74e6
+from tests.synthetic import SHAPE, Dataset, uniform_phase
 
 
 @pytest.fixture
@@ -33,23 +27,16 @@ def make_plans(datasets):
     """Write acquisitions of a volume of 0.5 S/m, and plan them."""
 
     def make(settings, *names, segmentation=True, mask=True):
-        axes = np.meshgrid(*(np.arange(n) - n // 2 for n in SHAPE), indexing="ij")
-        squares = sum(np.square(axis * 1e-3) for axis in axes)
-        phase = (0.5 / conductivity_factor(FREQUENCY) * squares / 6).astype(np.float32)
-        sidecar = {"Units": "rad", "EchoTime": 0.01, "ImagingFrequency": FREQUENCY / 1e6}
-        folder = datasets["raw"] / "sub-01" / "anat"
-        for name in names or ["sub-01_{}_T2w"]:
-            for part, values in (("mag", 100 + phase), ("phase", phase)):
-                stem = name.format(f"part-{part}")
-                save_array(folder / f"{stem}.nii.gz", values, np.eye(4))
-                (folder / f"{stem}.json").write_text(json.dumps(sidecar))
-        derived = datasets["seg"] / "sub-01" / "anat"
+        phase = uniform_phase(affine=np.eye(4))
+        raw = Dataset(datasets["raw"], np.eye(4), {"mag": 100 + phase, "phase": phase})
+        seg = Dataset(datasets["seg"], np.eye(4))
+        paths = [path for name in names or ["sub-01_{}_T2w"] for path in raw.pair(name)]
         ones = np.ones(SHAPE, np.int16)
         if segmentation:
-            save_array(derived / "sub-01_dseg.nii.gz", ones, np.eye(4))
+            seg.image("sub-01/anat/sub-01_dseg.nii.gz", ones)
         if mask:
-            save_array(derived / "sub-01_desc-brain_mask.nii.gz", ones, np.eye(4))
-        acquisitions = group_acquisitions(folder.glob("*.nii.gz"))
+            seg.image("sub-01/anat/sub-01_desc-brain_mask.nii.gz", ones)
+        acquisitions = group_acquisitions(paths)
         return [plan_acquisition(one, settings, [datasets["seg"]]) for one in acquisitions]
 
     return make

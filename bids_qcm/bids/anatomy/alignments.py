@@ -51,6 +51,14 @@ class Alignment:
         """Grid of `anatomical`. The header is read once, when the grid is first needed."""
         return None if self.anatomical is None else read_grid(self.anatomical)
 
+    @property
+    def checked_in_planning(self) -> bool:
+        """Whether planning can sample the image: no registration, and only linear transforms.
+
+        A displacement field may take more than a gigabyte of memory, so only the workflow reads it.
+        """
+        return self.coreg in (None, "header") and all(step.is_linear for step in self.steps)
+
     def point_map(self, pose: ArrayLike | None = None) -> PointTransform | None:
         """Return the mapping of points after a rigid pose; None if no mapping is needed.
 
@@ -161,11 +169,9 @@ def _choose_coreg(
     anatomical = _anatomical_image(auxiliary, acquisition, grid, settings)
     if anatomical is not None:
         require_content(anatomical)
-    if anatomical is None:
-        obstacle = "no T1w image in its space was found"
-        remedy = "add the *_desc-preproc_T1w image to its folder, or give --coreg header"
-    else:
         return settings.coreg, anatomical, []
+    obstacle = "no T1w image in its space was found"
+    remedy = "add the *_desc-preproc_T1w image to its folder, or give --coreg header"
     if settings.coreg == "rigid":
         raise InputError(auxiliary.path, f"cannot be registered: {obstacle}", remedy)
     warning = (

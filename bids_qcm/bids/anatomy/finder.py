@@ -193,7 +193,7 @@ class Finder:
         brain = None
         if not self.headers_only:
             read_integers(found.path)
-            if alignment.coreg in (None, "header"):
+            if alignment.checked_in_planning:
                 sampled = sample_mask(found.path, self.grid, alignment.point_map())
                 brain = Volume(sampled, self.grid, found.path)
         return Found(found, alignment, "", tuple(warnings), brain)
@@ -385,9 +385,12 @@ class Finder:
         return Found(found, alignment, "", (warning, *warnings))
 
     def _check(self, found: AuxiliaryImage, alignment: Alignment, mask: Found) -> None:
-        """Check the labels of a segmentation, and its position unless it will be registered."""
+        """Check the labels of a segmentation, and its position if planning can sample it.
+
+        The workflow checks the position of every segmentation again.
+        """
         labels, _ = read_tissues(found, self.settings.label_table)
-        if alignment.coreg not in (None, "header"):
+        if not alignment.checked_in_planning:
             for step in alignment.steps:
                 check_transform(step.path)
             return

@@ -48,6 +48,11 @@ class Step:
     path: Path
     inverse: bool = False
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the file contains a linear transform, which needs little memory."""
+        return self.path.suffix in _LINEAR_EXTENSIONS
+
 
 class _Transform(Protocol):
     def map(self, x: NDArray[np.float64], inverse: bool = False) -> NDArray[np.float64]: ...
@@ -119,7 +124,7 @@ class PointTransform:
         self._pose = np.eye(4) if pose is None else np.asarray(pose)
         self._transforms = [(read_transform(step.path), step.inverse) for step in steps]
         self.matrix = None
-        if all(step.path.suffix in _LINEAR_EXTENSIONS for step in steps):
+        if all(step.is_linear for step in steps):
             # the images of the origin and the unit vectors determine an affine map
             origin, *others = self(np.eye(3, 4, k=1).T)
             self.matrix = from_matvec(np.transpose(others - origin), origin)

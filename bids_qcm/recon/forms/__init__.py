@@ -2,10 +2,10 @@
 
 from importlib import import_module
 
-from bids_qcm.recon.forms.base import Form, Laplacian, Volumes
+from bids_qcm.recon.forms.base import Form, Laplacian
 from bids_qcm.recon.methods import Method
 
-__all__ = ["Form", "Laplacian", "Volumes", "form_of"]
+__all__ = ["Form", "Laplacian", "form_of"]
 
 
 def form_of(method: Method) -> Form:

@@ -14,7 +14,6 @@ from bids_qcm.recon.forms.base import (
     QUADRATIC_FIT,
     Form,
     Laplacian,
-    Volumes,
     seconds_of_kernels,
 )
 from bids_qcm.recon.kernels import Kernels, Triple
@@ -22,6 +21,7 @@ from bids_qcm.recon.methods import Method
 from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
 from bids_qcm.recon.replicates import REPLICATES, replicate_std, select_at_spacing
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
+from bids_qcm.recon.volumes import Volumes
 
 # Spacing of the voxels with noise replicates, as a fraction of the integral radius. Over this
 # distance, the standard deviation hardly changes.
@@ -65,7 +65,7 @@ class IntegralForm(Form):
     ) -> NDArray[np.float32]:
         """Estimate the standard deviation of a sample of voxels from few noise replicates."""
         # include the neighbours of sampled voxels, because replicate_std averages over neighbours
-        at = maximum_filter(at, 3) & (volumes.support != 0)
+        at = maximum_filter(at, 3) & volumes.inside
         laplacian = integrate(volumes, method, kernels, at)
         return _std(volumes, method, kernels, laplacian, at, _SAMPLE_REPLICATES)
 

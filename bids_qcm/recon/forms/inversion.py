@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from bids_qcm.recon.arguments import require
-from bids_qcm.recon.forms.base import Form, Laplacian, Volumes
+from bids_qcm.recon.forms.base import Form, Laplacian
 from bids_qcm.recon.forms.integral import integrate
 from bids_qcm.recon.inversion import (
     COARSEST_SIZE,
@@ -26,6 +26,7 @@ from bids_qcm.recon.linear_phase import (
     make_linear_phase,
 )
 from bids_qcm.recon.methods import METHODS, Method
+from bids_qcm.recon.volumes import Volumes
 
 # Method of the first map from which a linear phase is estimated, by (has magnitude, has tissues).
 # integral-ivw is not in the table, because its kernels are too small for the large voxels of this
@@ -114,20 +115,12 @@ FORM = InversionForm()
 
 
 def _inverse_problem(volumes: Volumes, method: Method) -> InverseProblem:
-    inside = volumes.support != 0
+    inside = volumes.inside
     if volumes.noise is None or not (volumes.noise.phase[inside] > 0).all():
         raise ValueError(f"{method.name} needs a phase noise that is positive in the mask")
     precision = np.zeros(inside.shape)
     precision[inside] = volumes.noise.phase[inside].astype(np.float64) ** -2
-    return InverseProblem(
-        volumes.phase,
-        precision,
-        volumes.support,
-        volumes.voxel_size,
-        volumes.zscore,
-        volumes.b1_squared,
-        volumes.model_error,
-    )
+    return InverseProblem(**vars(replace(volumes, noise=None)), precision=precision)
 
 
 def find_linear_phase(problem: InverseProblem) -> LinearPhase:
@@ -154,11 +147,11 @@ def find_linear_phase(problem: InverseProblem) -> LinearPhase:
     inside = problem.inside
     method = METHODS[_FIRST_MAP[problem.zscore is not None, problem.has_tissues]]
     first = integrate(
-        Volumes(
-            np.where(inside, problem.phase, 0),
-            problem.support,
-            problem.voxel_size,
-            None if problem.zscore is None else problem.zscore.astype(np.float32),
+        replace(
+            problem,
+            phase=np.where(inside, problem.phase, 0),
+            zscore=None if problem.zscore is None else problem.zscore.astype(np.float32),
+            b1_squared=None,
         ),
         method,
         _kernels_of(method, problem.voxel_size),

@@ -12,13 +12,13 @@ from bids_qcm.recon.forms.base import (
     QUADRATIC_FIT,
     Form,
     Laplacian,
-    Volumes,
     seconds_of_kernels,
 )
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.quadratic_fit import QuadraticFit, fit_quadratic
 from bids_qcm.recon.replicates import Noise
+from bids_qcm.recon.volumes import Volumes
 
 # Time to propagate the magnitude noise through the weights, relative to the time of the map.
 _TIME_OF_MAGNITUDE_NOISE = 5
@@ -38,7 +38,7 @@ class LaplacianForm(Form):
         if method.derivative == "fit":
             fit = _fit(volumes, kernels, noise, convection)
             return Laplacian(fit.laplacian, fit.laplacian_std)
-        differentiated = (volumes.support != 0, volumes.voxel_size, kernels.axes, convection)
+        differentiated = (volumes.inside, volumes.voxel_size, kernels.axes, convection)
         laplacian = fd_laplacian(volumes.phase, *differentiated)
         std = None if noise is None else fd_laplacian_std(noise.phase, *differentiated)
         return Laplacian(laplacian, std)
@@ -98,7 +98,7 @@ def _convection(volumes: Volumes, kernels: Kernels) -> NDArray[np.float32] | Non
     if volumes.b1_squared is None:
         return None
     return gradient_of_smooth(
-        np.log(volumes.b1_squared), volumes.support != 0, volumes.voxel_size, kernels.axes
+        np.log(volumes.b1_squared), volumes.inside, volumes.voxel_size, kernels.axes
     )
 
 

@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from bids_qcm.bids.anatomy.alignments import plan_alignment
+from bids_qcm.bids.anatomy import transforms
+from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.transforms import Step
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.grids import Grid
 
 ANAT = "derivatives/seg/sub-01/anat/sub-01"
@@ -50,6 +52,30 @@ def test_a_templates_space_needs_a_transform(dataset, alignment):
     path = dataset.json(f"{ANAT}_from-MNI_to-T1w_mode-image_xfm.h5", "")
     found, _ = alignment(space="MNI", coreg="header")
     assert (found.steps, found.coreg) == ((Step(path),), "header")
+
+
+def test_planning_samples_images_that_need_little_memory(dataset, alignment):
+    linear = dataset.json(f"{ANAT}_from-MNI_to-T1w_mode-image_xfm.txt", "")
+    assert alignment(space="MNI", coreg="header")[0].checked_in_planning
+    linear.rename(linear.with_suffix(".h5"))
+    assert not alignment(space="MNI", coreg="header")[0].checked_in_planning
+    assert not Alignment(coreg="rigid", anatomical=linear).checked_in_planning
+
+
+def test_planning_reads_no_displacement_field(dataset, label_values, affine, monkeypatch):
+    sitk = pytest.importorskip("SimpleITK")
+    dataset.pair()
+    affine[0, 3] = 1
+    path = dataset.segmentation(f"{ANAT}_space-MNI_dseg.nii.gz", affine=affine)
+    mask = dataset.image(f"{ANAT}_space-MNI_desc-brain_mask.nii.gz", label_values, affine)
+    field = sitk.DisplacementFieldTransform(sitk.Image((9, 9, 9), sitk.sitkVectorFloat64, 3))
+    transform = dataset.path(f"{ANAT}_from-MNI_to-T1w_mode-image_xfm.h5")
+    sitk.WriteTransform(sitk.CompositeTransform([field]), str(transform))
+    monkeypatch.setattr(transforms, "read_transform", None)
+    plan = plan_acquisition(
+        dataset.acquisition(), dataset.settings(coreg="header"), [dataset.derivative()]
+    )
+    assert (plan.segmentation.path, plan.mask.path) == (path, mask)
 
 
 @pytest.mark.parametrize("coreg", ["auto", "rigid"])
