@@ -16,6 +16,12 @@ AnalysisLevel = Literal["participant", "group"]
 ImageChecks = Literal["stop", "warn"]
 Coreg = Literal["auto", "header", "rigid"]
 
+ACQUISITION_SPACE = "acq"
+"""Output space of the maps that are always written: the grid of the phase."""
+
+SHIPPED_TEMPLATE = "MNI152NLin2009aSym"
+"""Template that nilearn contains, to which the app itself can register a T1w image."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -64,6 +70,9 @@ class Settings:
     coreg : {"auto", "header", "rigid"}
         How anatomical images of the participant are aligned with the phase if no transform is
         given.
+    output_spaces : tuple of str
+        Spaces that the maps are written in: `ACQUISITION_SPACE`, ``T1w``, or labels of templates.
+        The maps in the grid of the phase are always written.
     bids_database_dir : Path or None
         Folder for the pybids database.
     skip_bids_validation : bool
@@ -125,6 +134,7 @@ class Settings:
     b1_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     label_table: Path | None = None
     coreg: Coreg = "auto"
+    output_spaces: tuple[str, ...] = (ACQUISITION_SPACE,)
     bids_database_dir: Path | None = None
     skip_bids_validation: bool = False
     methods: tuple[str, ...] = ()

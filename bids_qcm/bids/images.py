@@ -169,7 +169,7 @@ def read_stored(path: Path, volume: int | None = None) -> StoredImage:
 
 
 def require_intact(path: Path) -> None:
-    """Check that a result of this app, an image or a text, can be read to its end.
+    """Check that a result of this app (image, HDF5 file or text) can be read to its end.
 
     Raises
     ------
@@ -182,12 +182,28 @@ def require_intact(path: Path) -> None:
             with gzip.open(path) as stream:
                 n_bytes = sum(map(len, iter(lambda: stream.read(_CHUNK_BYTES), b"")))
             complete = n_bytes >= stored.offset + math.prod(stored.shape) * stored.dtype.itemsize
+        elif path.suffix == ".h5":
+            complete = _read_hdf5(path) > 0
         else:
             complete = bool(path.read_text(encoding="utf-8").strip())
     except Exception as error:  # libraries may raise any exception for a damaged file
         raise InputError(path, f"is damaged ({error})", _COMPUTE_AGAIN) from error
     if not complete:
         raise InputError(path, "is damaged (the file is incomplete)", _COMPUTE_AGAIN)
+
+
+def _read_hdf5(path: Path) -> int:
+    """Read all arrays of an HDF5 file, and return their number of bytes."""
+    from h5py import Dataset, File
+
+    sizes = []
+    with File(path) as file:
+        file.visititems(
+            lambda _, item: (
+                sizes.append(np.asarray(item).nbytes) if isinstance(item, Dataset) else None
+            )
+        )
+    return sum(sizes)
 
 
 def read_parts(

@@ -13,6 +13,7 @@ from bids_qcm.bids.acquisitions import Acquisition, echo_number, no_echoes, or_w
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.finder import B1Origin, Finder, FoundB1, MaskOrigin
+from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage, plan_spaces
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.four_d import volume_echo_times
@@ -130,10 +131,15 @@ class Plan:
     axes : tuple of int
         Axes along which the phase is differentiated.
     refused : dict of str to str
-        Requested methods that cannot be computed, with the reason.
+        Requested methods that cannot be computed, and requested spaces that maps cannot be
+        resampled to, with the reason.
     warnings : tuple of str
     manufacturer : str
         Manufacturer of the scanner from the sidecar; empty if the sidecar has none.
+    t1w : T1wImage or None
+        T1w image that the phase is aligned with; None if no T1w image is used.
+    spaces : tuple of OutputSpace
+        Spaces that the maps are resampled to, in addition to the grid of the phase.
     """
 
     acquisition: Acquisition
@@ -157,6 +163,8 @@ class Plan:
     b1_alignment: Alignment = field(default_factory=Alignment)
     b1_declared: DeclaredB1 = field(default_factory=DeclaredB1)
     b1_origins: tuple[B1Origin, ...] = ()
+    t1w: T1wImage | None = None
+    spaces: tuple[OutputSpace, ...] = ()
 
     @property
     def has_echo_numbers(self) -> bool:
@@ -260,6 +268,8 @@ def plan_acquisition(
     if any(map(settings.uses_b1, kernels)):
         where = [settings.bids_dir, *datasets] if b1_datasets is None else b1_datasets
         b1 = finder.b1(where, frequency)
+    alignments = (segmentation.alignment, mask.alignment)
+    spaces = plan_spaces(acquisition, grid, datasets, settings, alignments)
     return Plan(
         acquisition=acquisition,
         grid=grid,
@@ -279,13 +289,16 @@ def plan_acquisition(
         methods=tuple(kernels),
         kernels=kernels,
         axes=axes,
-        refused=refused,
+        refused={**refused, **spaces.refused},
+        t1w=spaces.t1w,
+        spaces=spaces.spaces,
         manufacturer=str(sidecars[0].get("Manufacturer", "")),
         warnings=(
             *left_out,
             *segmentation.warnings,
             *mask.warnings,
             *b1.found.warnings,
+            *spaces.warnings,
             *contradictions(inputs.separate),
             *_unit_warnings(echoes),
             *_sequence_warnings(acquisition, echoes, sidecars[0], grid, axes, settings),

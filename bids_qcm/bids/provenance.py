@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm import __version__
-from bids_qcm.bids.anatomy.alignments import resampled_files
+from bids_qcm.bids.anatomy.alignments import resampled_files, transform_names
 from bids_qcm.bids.anatomy.finder import B1Origin, MaskOrigin
+from bids_qcm.bids.anatomy.spaces import OutputSpace
 from bids_qcm.bids.derivatives import bids_uri
+from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.sidecar_schema import (
     B1Sidecar,
     CondstdSidecar,
+    InSpace,
     MagnitudeSidecar,
     MapSidecar,
     MaskSidecar,
@@ -34,6 +37,8 @@ _MADE_MASKS = {
     "with signal",
     "signal": "Reliable signal: largest connected part of the magnitude above the noise",
 }
+
+_SHIPPED_TEMPLATE = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
 
 _LIBRARIES = (
     "numpy",
@@ -88,6 +93,45 @@ def planned_sidecar(
         case "dseg":
             return segmentation_metadata(plan, datasets)
     return None
+
+
+def space_metadata(
+    output: str,
+    plan: Plan,
+    space: OutputSpace,
+    settings: Settings,
+    datasets: Mapping[str, Path],
+) -> dict[str, Any]:
+    """Return the sidecar fields about the space of an output that was resampled from the phase.
+
+    Parameters
+    ----------
+    output : str
+        Name in :data:`bids_qcm.bids.outputs.OUTPUTS`.
+    plan : Plan
+    space : OutputSpace
+    settings, datasets
+        As in :func:`phi0_metadata`.
+    """
+
+    def written(name: str) -> str:
+        return OUTPUTS[name].path(settings.output_dir, plan.acquisition).name
+
+    to_t1w = transform_names(space.steps)
+    if space.registers_template:
+        to_t1w.append(written("xfm_to_template"))
+    to_phase = transform_names(space.t1w.to_phase) or [written("xfm_to_t1w")]
+    reference = space.reference
+    return InSpace(
+        spatial_reference=_SHIPPED_TEMPLATE if reference is None else bids_uri(reference, datasets),
+        space_resampling="nearest neighbour"
+        if output == "dseg"
+        else "mean of the valid voxels of the mask, by linear interpolation",
+        space_transforms=[*to_t1w, *to_phase],
+        template_registration="affine transform and diffeomorphic demons"
+        if space.registers_template
+        else None,
+    ).to_dict()
 
 
 def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) -> dict[str, Any]:

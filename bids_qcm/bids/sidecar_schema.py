@@ -442,6 +442,24 @@ class MapSidecar(B1Choice, TissueLabels, MethodOptions, Phi0Sidecar):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InSpace(Fields):
+    """Fields of an image that was resampled from the phase to another space."""
+
+    spatial_reference: Annotated[
+        str | None, "image that defines the space, as a BIDS URI, or address of the template"
+    ] = None
+    space_resampling: Annotated[str | None, "method of resampling from the phase"] = None
+    space_transforms: Annotated[
+        list[str] | None,
+        "transforms that were applied, in the order in which a point of the space passes through "
+        "them on its way to the phase",
+    ] = None
+    template_registration: Annotated[
+        str | None, "how the app registered the T1w image to the template, if it did"
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CondmapSidecar(MapSidecar):
     """Sidecar of a conductivity map."""
 

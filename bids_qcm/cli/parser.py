@@ -17,7 +17,14 @@ from bids_qcm.cli.exits import Parser, existing_folder
 from bids_qcm.physics import PhaseType
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.methods import DEFAULT_METHODS, METHODS, PUBLISHED, TARGET_STD
-from bids_qcm.settings import AnalysisLevel, Coreg, ImageChecks, Settings
+from bids_qcm.settings import (
+    ACQUISITION_SPACE,
+    SHIPPED_TEMPLATE,
+    AnalysisLevel,
+    Coreg,
+    ImageChecks,
+    Settings,
+)
 from bids_qcm.workflows.machine import available_cores
 
 _FILTER_KEYS = ("phase", "segmentation", "mask", "b1")
@@ -103,6 +110,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         b1_filters=options.bids_filter_file.get("b1", {}),
         label_table=options.label_table and options.label_table.resolve(),
         coreg=options.coreg,
+        output_spaces=tuple(dict.fromkeys(options.output_spaces)),
         bids_database_dir=options.bids_database_dir,
         skip_bids_validation=options.skip_bids_validation,
         methods=_expand(options.method),
@@ -231,6 +239,7 @@ def build_parser() -> Parser:
     add("-v", "--verbose", action="count", default=0, help="log each step of each nipype node")
     _add_selection(parser.add_argument_group("data selection"))
     _add_segmentation(parser.add_argument_group("segmentation and mask"))
+    _add_spaces(parser.add_argument_group("output spaces"))
     _add_method(parser.add_argument_group("reconstruction"))
     _add_reports(parser.add_argument_group("reports"))
     _add_resources(parser.add_argument_group("execution"))
@@ -340,6 +349,21 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         help="alignment of an anatomical segmentation with the phase if no transform is given: "
         "header, the coordinates in the headers; rigid, rigid registration of the anatomical "
         "image to the magnitude; auto, the better of the two (default: auto)",
+    )
+
+
+def _add_spaces(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--output-spaces",
+        nargs="+",
+        type=_space,
+        default=[ACQUISITION_SPACE],
+        metavar="SPACE",
+        help=f"spaces of the maps: {ACQUISITION_SPACE}, the grid of the phase, which is always "
+        "written; T1w, the grid of the participant's T1w image; or the label of a template, such "
+        "as MNI152NLin2009cAsym, to which a derivative dataset has a transform (from-T1w_to-LABEL_"
+        f"mode-image_xfm.h5); for {SHIPPED_TEMPLATE}, the app registers the T1w image to the "
+        f"template itself if there is no transform (default: {ACQUISITION_SPACE})",
     )
 
 
@@ -632,6 +656,15 @@ def _filters(text: str) -> dict[str, dict[str, Any]]:
 
 def _phase_units(text: str) -> str | float:
     return text if text in ("auto", "rad", "mrad") else _positive(text)
+
+
+def _space(text: str) -> str:
+    if not (text.isascii() and text.isalnum()):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not the label of a space; give letters and digits only, such as "
+            f"{SHIPPED_TEMPLATE}"
+        )
+    return text
 
 
 def _positive(text: str) -> float:

@@ -78,6 +78,7 @@ FIELDS = {
     "b1_filters": (["--bids-filter-file", "filters.json"], {"acquisition": "dream"}),
     "label_table": (["--label-table", "labels.tsv"], "{}/labels.tsv"),
     "coreg": (["--coreg", "rigid"], "rigid"),
+    "output_spaces": (["--output-spaces", "T1w", "MNI6", "T1w"], ("T1w", "MNI6")),
     "bids_database_dir": (["--bids-database-dir", "/db"], "/db"),
     "skip_bids_validation": (["--skip-bids-validation"], True),
     "methods": (["--method", "integral", "laplacian"], ("integral", "laplacian")),

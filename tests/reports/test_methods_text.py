@@ -5,6 +5,7 @@ import pytest
 from bids_qcm.bids.sidecar_schema import (
     CondmapSidecar,
     CondstdSidecar,
+    InSpace,
     MaskSidecar,
     Phi0Sidecar,
     SegmentationSidecar,
@@ -229,3 +230,17 @@ def test_the_text_describes_a_computed_mask(origin, words):
     both = text(made, processing("laplacian"))
     assert "(in 1 of 2 acquisitions) and in the largest connected region" in both
     assert "Abraham" in as_markdown(describe_methods([made]))
+
+
+def test_the_text_describes_other_spaces():
+    spaces = {
+        "T1w": InSpace(space_transforms=["x.txt"]),
+        "MNI152NLin2009aSym": InSpace(template_registration="affine transform and demons"),
+    }
+    plain = processing("laplacian")
+    found = text(replace(plain, spaces=spaces))
+    assert "registered to the MNI152NLin2009aSym template from nilearn" in found
+    assert "vercauteren2009" in found
+    assert "resampled to the T1w image and MNI152NLin2009aSym by linear interpolation" in found
+    assert "in 1 of 2 acquisitions" in text(replace(plain, spaces=spaces), plain)
+    assert "resampled to" not in text(plain)
