@@ -16,6 +16,12 @@ AnalysisLevel = Literal["participant", "group"]
 ImageChecks = Literal["stop", "warn"]
 Coreg = Literal["auto", "header", "rigid"]
 
+ACQUISITION_SPACE = "acq"
+"""Output space of the maps that are always written: the grid of the phase."""
+
+SHIPPED_TEMPLATE = "MNI152NLin2009aSym"
+"""Template that nilearn contains, to which the app itself can register a T1w image."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -51,6 +57,11 @@ class Settings:
         used in all methods.
     image_checks : {"stop", "warn"}
         Whether an acquisition with contradictory images is stopped, or is mapped with a warning.
+    echoes : tuple of int, "all" or "auto"
+        Numbers of the echoes to use; ``all`` echoes; or ``auto`` for all echoes whose phase lies on
+        a line over echo time.
+    average_runs : tuple of str
+        Entities in which acquisitions that are averaged may differ; empty for no average.
     segmentation_filters, mask_filters, b1_filters : mapping
         Entities that a segmentation or T1w image, a mask, or a measured ``|B1+|`` map must have,
         from ``--bids-filter-file``.
@@ -59,6 +70,9 @@ class Settings:
     coreg : {"auto", "header", "rigid"}
         How anatomical images of the participant are aligned with the phase if no transform is
         given.
+    output_spaces : tuple of str
+        Spaces that the maps are written in: `ACQUISITION_SPACE`, ``T1w``, or labels of templates.
+        The maps in the grid of the phase are always written.
     bids_database_dir : Path or None
         Folder for the pybids database.
     skip_bids_validation : bool
@@ -113,11 +127,14 @@ class Settings:
     mask: str = "auto"
     b1: str = "auto"
     image_checks: ImageChecks = "stop"
+    echoes: tuple[int, ...] | Literal["all", "auto"] = "all"
+    average_runs: tuple[str, ...] = ()
     segmentation_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     mask_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     b1_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     label_table: Path | None = None
     coreg: Coreg = "auto"
+    output_spaces: tuple[str, ...] = (ACQUISITION_SPACE,)
     bids_database_dir: Path | None = None
     skip_bids_validation: bool = False
     methods: tuple[str, ...] = ()

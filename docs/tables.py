@@ -12,6 +12,7 @@ from bids_qcm.bids.sidecar_schema import (
     CondstdSidecar,
     DatasetDescription,
     Fields,
+    InSpace,
     MagnitudeSidecar,
     MapSidecar,
     MaskSidecar,
@@ -52,6 +53,12 @@ def render_outputs() -> list[str]:
         for desc, more in labels.items():
             name = f"sub-*/{output.folder}/{output.file_name('<src>', desc, '<suffix>')}"
             rows.append(f"| `{name}` | {'; '.join(filter(None, [output.content, more]))} |")
+            if output.in_spaces:
+                name = output.file_name("<src>", desc, space="<space>")
+                rows.append(
+                    f"| `sub-*/{output.folder}/{name}` | the same in another space; see "
+                    "[output spaces](usage.md#output-spaces) |"
+                )
     return ["| file in `OUTPUT_DIR` | content |", "| --- | --- |", *rows]
 
 
@@ -61,6 +68,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "condmap and condstd": lambda: render_fields(MapSidecar, Phi0Sidecar, TissueLabels),
     "condmap": lambda: render_fields(CondmapSidecar, MapSidecar),
     "condstd": lambda: render_fields(CondstdSidecar, MapSidecar),
+    "spaces": lambda: render_fields(InSpace),
     "segmentation": lambda: render_fields(TissueLabels),
     "mask": lambda: render_fields(MaskSidecar, Placement),
     "TB1map": lambda: render_fields(B1Sidecar, B1Choice),

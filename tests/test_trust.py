@@ -325,10 +325,10 @@ def ball(folder, n, size, signal_of, fields, name):
     return folder
 
 
-@pytest.mark.parametrize("rim", [0.2, 1.5, 4.0])
+@pytest.mark.parametrize(("rim", "constant"), [(0.2, 0.5), (1.5, 0), (4.0, 2)])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_bipolar_readout(tmp_path, map_conductivity, rim, axis):
-    """A linear phase of `rim` rad at the surface alternates between the echoes."""
+def test_a_bipolar_readout(tmp_path, map_conductivity, rim, constant, axis):
+    """A constant and a linear phase, `rim` rad at the surface, alternate between the echoes."""
     truth, radius = 0.6, 0.045
 
     def signal(x, y, z, time):
@@ -336,7 +336,7 @@ def test_a_bipolar_readout(tmp_path, map_conductivity, rim, axis):
         phase = truth / conductivity_factor(FREQUENCY) * r2 / 6
         phase = phase + 2 * np.pi * 20 * time * (x**2 - z**2) / 2 / radius**2
         polarity = 1 if round(time / 4.6e-3) % 2 else -1
-        phase = phase + polarity * rim * (x, y, z)[axis] / radius
+        phase = phase + polarity * (rim * (x, y, z)[axis] / radius + constant)
         return 1000 * (r2 < radius**2) * np.exp(-time / 0.03) * np.exp(1j * phase), 10
 
     fields = {"times": [4.6e-3 * (k + 1) for k in range(6)]}
@@ -344,6 +344,194 @@ def test_a_bipolar_readout(tmp_path, map_conductivity, rim, axis):
     found = map_conductivity(folder, methods=("laplacian",), mask="signal")
     assert found.errors == []
     assert median(found, "laplacian") == pytest.approx(truth, rel=0.05)
+
+
+def moving(folder):
+    """Write eight echoes of a ball; the last two echoes do not follow the line."""
+    truth, radius = 0.6, 0.045
+
+    def signal(x, y, z, time):
+        r2 = x**2 + y**2 + z**2
+        phase = truth / conductivity_factor(FREQUENCY) * r2 / 6
+        phase = phase + 2 * np.pi * 20 * time * (x**2 - z**2) / 2 / radius**2
+        phase = phase + 600 * (time > 0.0145) * (x**2 + y**2)
+        return 1000 * (r2 < radius**2) * np.exp(-time / 0.02) * np.exp(1j * phase), 10
+
+    fields = {"times": [2.3e-3 * (k + 1) for k in range(8)]}
+    return ball(folder, (34,) * 3, 3, signal, fields, "echo-{}_part-{}_MEGRE")
+
+
+def test_echoes_that_do_not_follow_the_line_are_left_out(tmp_path, map_conductivity):
+    folder = moving(tmp_path / "raw")
+    assert_refused(map_conductivity(folder), "does not lie on a line", "--echoes")
+    for echoes in ("auto", (1, 2, 3, 4, 5, 6)):
+        found = map_conductivity(folder, methods=("laplacian",), mask="signal", echoes=echoes)
+        assert found.errors == []
+        assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
+        left_out = [text for text in found.warnings if "is left out" in text]
+        assert [text.split("_")[1] for text in left_out] == (
+            ["echo-7", "echo-8"] if echoes == "auto" else []
+        )
+        (path,) = (tmp_path / "out").rglob("*_phi0map.json")
+        phi0 = json.loads(path.read_text())
+        assert phi0["EchoesUsed"] == [1, 2, 3, 4, 5, 6]
+        assert phi0["EchoTime"] == pytest.approx([2.3e-3 * (k + 1) for k in range(6)])
+        assert len(phi0["PhaseUnits"]) == len(phi0["EchoMisfitOfEach"]) == 6
+        shutil.rmtree(tmp_path / "out")
+
+
+def in_one_file(folder, times, name):
+    """Store the echoes of a dataset in one 4-D file for each part."""
+    anat = folder / "sub-01/anat"
+    for part in ("mag", "phase"):
+        paths = [anat / name.format(echo, part) for echo in range(1, len(times) + 1)]
+        fields = json.loads(
+            paths[0].with_name(paths[0].name.replace(".nii.gz", ".json")).read_text()
+        )
+        volumes = np.stack([read_values(path) for path in paths], axis=-1)
+        affine = nib.load(paths[0]).affine
+        for path in paths:
+            path.unlink()
+            path.with_name(path.name.replace(".nii.gz", ".json")).unlink()
+        joined = anat / name.format(0, part).replace("_echo-0", "")
+        nib.save(nib.Nifti1Image(volumes, affine), joined)
+        text = json.dumps(fields | {"EchoTime": times})
+        joined.with_name(joined.name.replace(".nii.gz", ".json")).write_text(text)
+
+
+def test_echoes_in_one_file_give_the_same_map(tmp_path, map_conductivity):
+    folder = moving(tmp_path / "raw")
+    options = {"methods": ("laplacian",), "mask": "signal", "echoes": "auto"}
+    expected = map_conductivity(folder, **options)
+    shutil.rmtree(tmp_path / "out")
+    in_one_file(folder, [2.3e-3 * (k + 1) for k in range(8)], "sub-01_echo-{}_part-{}_MEGRE.nii.gz")
+    assert len(list((folder / "sub-01/anat").iterdir())) == 4
+    found = map_conductivity(folder, **options)
+    np.testing.assert_array_equal(found.maps["laplacian"], expected.maps["laplacian"])
+    assert any(
+        "_part-phase_MEGRE.nii.gz (volume 6, counted from 0) is left out" in text
+        for text in found.warnings
+    )
+    shutil.rmtree(tmp_path / "out")
+    refused = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert_refused(refused, "(volume ", "does not lie on a line")
+
+
+def test_an_echo_whose_phase_is_empty_can_be_left_out(tmp_path, map_conductivity):
+    folder = moving(tmp_path / "raw")
+    change(folder / ECHO.format(3, "phase"), np.zeros_like)
+    refused = map_conductivity(folder)
+    assert_refused(refused, "contains only zeros", "or leave out this echo: --echoes 1 2 4 5 6 7 8")
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal", echoes=(1, 2, 4, 5, 6))
+    assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
+
+
+def repeated(folder, names, seeds, eddies, sign_of_last=1):
+    """Write repetitions of a ball with eddy-current phase."""
+    truth, radius = 0.6, 0.045
+    for name, seed, eddy in zip(names, seeds, eddies, strict=True):
+        last = name == names[-1]
+
+        def signal(x, y, z, time, eddy=eddy, seed=seed, last=last):
+            r2 = x**2 + y**2 + z**2
+            phase = truth / conductivity_factor(FREQUENCY) * r2 / 6
+            phase = phase + eddy * (2 * y / radius + 0.25 * (x / radius) ** 2) + seed
+            rng = np.random.default_rng(seed)
+            noise = 20 * (rng.normal(size=x.shape) + 1j * rng.normal(size=x.shape))
+            phase = phase * (sign_of_last if last else 1)
+            return 1000 * (r2 < radius**2) * np.exp(1j * phase) + noise, 0
+
+        part = folder.with_name(f"part{seed}")
+        ball(
+            part, (34,) * 3, 3, signal, {"PulseSequenceDetails": "trufi"}, f"{name}_part-{{1}}_T2w"
+        )
+        shutil.copytree(part, folder, dirs_exist_ok=True)
+        shutil.rmtree(part)
+    return folder
+
+
+def test_opposite_polarities_are_averaged(tmp_path, map_conductivity):
+    folder = repeated(tmp_path / "raw", ["dir-a", "dir-b"], [1, 2], [1, -1])
+    options = {"methods": ("laplacian",), "mask": "signal"}
+    found = map_conductivity(folder, average_runs=("dir",), **options)
+    assert found.errors == []
+    assert not any("one readout polarity" in text for text in found.warnings)
+    assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
+    (path,) = (tmp_path / "out").rglob("sub-01_phi0map.json")
+    phi0 = json.loads(path.read_text())
+    assert phi0["AveragedAcquisitions"] == ["sub-01_dir-a_T2w", "sub-01_dir-b_T2w"]
+    assert 0 < phi0["AveragingRemainder"][0] < 0.3
+    assert len(phi0["Sources"]) == 4
+    # eddy currents bias a map of one polarity
+    shutil.rmtree(folder / "sub-01")
+    repeated(folder, ["dir-a"], [1], [1])
+    shutil.rmtree(tmp_path / "out")
+    alone = map_conductivity(folder, **options)
+    assert median(alone, "laplacian") > 1.1 * median(found, "laplacian")
+    assert any("one readout polarity" in text for text in alone.warnings)
+
+
+def test_noise_of_averaged_runs(tmp_path, map_conductivity):
+    names = [f"run-{n}" for n in (1, 2, 3, 4)]
+    folder = repeated(tmp_path / "raw", names, [1, 2, 3, 4], [0] * 4)
+    noise = []
+    for runs in (("run",), ()):
+        options = {"methods": ("laplacian",), "mask": "signal", "average_runs": runs}
+        assert map_conductivity(folder, **options).errors == []
+        paths = sorted((tmp_path / "out").rglob("*_phi0map.json"))
+        noise.append(json.loads(paths[0].read_text())["MedianPhaseNoise"])
+        shutil.rmtree(tmp_path / "out")
+    assert noise[1] / noise[0] == pytest.approx(2, rel=0.1)
+
+
+def test_a_repetition_of_the_other_sign_is_refused(tmp_path, map_conductivity):
+    folder = repeated(tmp_path / "raw", ["run-1", "run-2"], [1, 2], [0, 0], sign_of_last=-1)
+    found = map_conductivity(folder, average_runs=("run",))
+    assert_refused(found, "sub-01_run-2_part-phase_T2w.nii.gz", "opposite sign")
+
+
+def of_coils(folder, echo_times, combined=False):
+    """Write a ball with the images of four coils with offsets, or combined without phi0."""
+    truth, radius = 0.6, 0.045
+    for coil, azimuth in enumerate(np.arange(4) * np.pi / 2, start=1):
+
+        def signal(x, y, z, time, coil=coil, azimuth=azimuth):
+            r2 = x**2 + y**2 + z**2
+            phase = truth / conductivity_factor(FREQUENCY) * r2 / 6
+            phase = 0 if combined else phase + 1.7 * coil
+            phase = phase + 2 * np.pi * 30 * time * x / radius
+            near = np.exp(0.5 * (x * np.cos(azimuth) + y * np.sin(azimuth)) / radius)
+            near = near * (r2 < radius**2)
+            rng = np.random.default_rng(int(coil + 1e5 * time))
+            noise = 5 * (rng.normal(size=x.shape) + 1j * rng.normal(size=x.shape))
+            return 1000 * near * np.exp(1j * phase) + noise, 0
+
+        part = folder.with_name(f"part{coil}")
+        name = "" if combined else f"coil-{coil}_"
+        ball(part, (34,) * 3, 3, signal, {"times": echo_times}, name + "echo-{}_part-{}_MEGRE")
+        shutil.copytree(part, folder, dirs_exist_ok=True)
+        shutil.rmtree(part)
+        if combined:
+            break
+    return folder
+
+
+def test_uncombined_coils(tmp_path, map_conductivity):
+    folder = of_coils(tmp_path / "raw", [0.004, 0.008])
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert found.errors == []
+    assert not any("flat phase" in text for text in found.warnings)
+    assert median(found, "laplacian") == pytest.approx(0.6, rel=0.05)
+    (path,) = (tmp_path / "out").rglob("sub-01_phi0map.json")
+    phi0 = json.loads(path.read_text())
+    assert phi0["CombinedCoils"] == 4
+    assert len(phi0["Sources"]) == 16
+
+
+def test_a_combination_that_removes_phi0_is_a_warning(tmp_path, map_conductivity):
+    folder = of_coils(tmp_path / "raw", [0.004, 0.008, 0.012], combined=True)
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert any("has a flat phase at echo time zero" in text for text in found.warnings)
 
 
 def test_a_coil_sensitivity_that_falls_inside_the_body(tmp_path, map_conductivity):

@@ -3,9 +3,10 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, numbered, parse_name, stem
@@ -33,12 +34,19 @@ class Acquisition:
         Entities at the start of all derivative names of this acquisition. They are unique in the
         dataset. They differ from `entities` if another acquisition has the same entities and
         another suffix.
+    repetitions : tuple of Acquisition
+        Acquisitions to average; empty for a single acquisition. `files` are the files of the first
+        acquisition.
+    coils : tuple of Acquisition
+        Images of single receive coils to combine, likewise.
     """
 
     entities: Mapping[str, str]
     suffix: str
     files: Mapping[str, Mapping[str, list[Path]]]
     output_entities: Mapping[str, str]
+    repetitions: tuple["Acquisition", ...] = ()
+    coils: tuple["Acquisition", ...] = ()
 
     @property
     def subject(self) -> str:
@@ -55,8 +63,16 @@ class Acquisition:
         """Name of the acquisition in messages and reports."""
         return join_name(self.entities, self.suffix)
 
-    def echoes(self) -> tuple[tuple[str, str], list[tuple[Path, Path]]]:
+    def echoes(
+        self, numbers: Sequence[int] = ()
+    ) -> tuple[tuple[str, str], list[tuple[Path, Path]]]:
         """Return the pair of image files of each echo.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Numbers of the echoes to return; default: all echoes. Images without an echo entity are
+            always returned.
 
         Returns
         -------
@@ -67,10 +83,12 @@ class Acquisition:
         Raises
         ------
         InputError
-            If an echo has only one of the two parts, or two files for the same part.
+            If one of these echoes has only one of the two parts, or two files for the same part,
+            or if an echo does not exist.
         """
         first, second = parts = _POLAR if "phase" in self.files else _CARTESIAN
-        one, other = self.files.get(first, {}), self.files.get(second, {})
+        one, other = (self._selected(part, numbers) for part in parts)
+        self._check_numbers(numbers)
         for present, absent, files in ((first, second, one), (second, first, other)):
             counterpart = self.files.get(absent, {})
             for echo, (path, *more) in files.items():
@@ -82,9 +100,33 @@ class Acquisition:
                     raise InputError(
                         path,
                         f"has part-{present}, but there is no matching part-{absent} image",
-                        _missing_part_remedy(path, present, absent),
+                        _missing_part_remedy(path, present, absent) + self._without(path),
                     )
         return parts, [(one[echo][0], other[echo][0]) for echo in sorted(one, key=_echo_number)]
+
+    def _selected(self, part: str, numbers: Sequence[int]) -> dict[str, list[Path]]:
+        """Return the files of a part by echo label, for the given echo numbers only."""
+        files = self.files.get(part, {})
+        return {
+            echo: paths
+            for echo, paths in files.items()
+            if not numbers or not echo or _echo_number(echo)[0] in numbers
+        }
+
+    def _check_numbers(self, numbers: Sequence[int]) -> None:
+        """Check that all echoes of the given numbers exist, unless the images have no numbers."""
+        labels = {echo for files in self.files.values() for echo in files if echo}
+        present = sorted({_echo_number(echo)[0] for echo in labels})
+        absent = sorted(set(numbers) - set(present))
+        if absent and present:
+            first = next(path for files in self.files.values() for (path, *_) in files.values())
+            raise no_echoes(first, absent, present)
+
+    def _without(self, path: Path) -> str:
+        """Return the remedy to leave out the echo of an image; empty if there are no others."""
+        first, second = _POLAR if "phase" in self.files else _CARTESIAN
+        whole = self.files.get(first, {}).keys() & self.files.get(second, {}).keys()
+        return or_without(echo_number(path), [_echo_number(echo)[0] for echo in whole if echo])
 
 
 def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
@@ -123,6 +165,53 @@ def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
     ]
 
 
+def merge_repetitions(
+    acquisitions: Iterable[Acquisition], entities: Sequence[str]
+) -> list[Acquisition]:
+    """Merge acquisitions that differ only in some entities, so that they are averaged.
+
+    Parameters
+    ----------
+    acquisitions : iterable of Acquisition
+    entities : sequence of str
+        Entities in which the repetitions may differ, such as ``run``.
+
+    Returns
+    -------
+    list of Acquisition
+        Sorted by name. The names of a merged acquisition and of its outputs do not contain these
+        entities.
+    """
+    return _merge(acquisitions, entities, "repetitions")
+
+
+def merge_coils(acquisitions: Iterable[Acquisition]) -> list[Acquisition]:
+    """Merge acquisitions that differ only in the entity ``coil``, so that they are combined."""
+    return _merge(acquisitions, ["coil"], "coils")
+
+
+def _merge(
+    acquisitions: Iterable[Acquisition], entities: Sequence[str], field: str
+) -> list[Acquisition]:
+    """Merge acquisitions that differ only in some entities; list them in a field."""
+    groups = defaultdict(list)
+    for one in acquisitions:
+        groups[join_name(_without(one.entities, entities), one.suffix)].append(one)
+    merged = []
+    for same in groups.values():
+        first = same[0]
+        if len(same) > 1:
+            own, output = (_without(e, entities) for e in (first.entities, first.output_entities))
+            changes: dict[str, Any] = {field: tuple(same)}
+            first = replace(first, entities=own, output_entities=output, **changes)
+        merged.append(first)
+    return sorted(merged, key=lambda one: one.name)
+
+
+def _without(present: Mapping[str, str], entities: Sequence[str]) -> Mapping[str, str]:
+    return MappingProxyType({key: one for key, one in present.items() if key not in entities})
+
+
 def _output_entities(keys: Sequence[_Key]) -> dict[_Key, dict[str, str]]:
     """Return unique output entities for each acquisition.
 
@@ -157,6 +246,26 @@ def _missing_part_remedy(path: Path, present: str, absent: str) -> str:
         if absent == "mag" and os.path.lexists(path.with_name(plain + extension)):
             return f"rename {plain}{extension} to {wanted}{extension}, and {plain}.json accordingly"
     return f"add {wanted}{path.name.removeprefix(own)}"
+
+
+def no_echoes(image: Path, absent: Iterable[int], present: Iterable[int]) -> InputError:
+    """Return the error that an acquisition does not have some echoes."""
+    return InputError(
+        image,
+        f"belongs to an acquisition without echo {' and '.join(map(str, absent))}",
+        f"choose from --echoes {' '.join(map(str, present))}",
+    )
+
+
+def or_without(number: int, numbers: Iterable[int]) -> str:
+    """Return a remedy that leaves out one of several echoes; empty if there are no others."""
+    others = sorted(set(numbers) - {number})
+    return f", or leave out this echo: --echoes {' '.join(map(str, others))}" if others else ""
+
+
+def echo_number(path: Path) -> int:
+    """Return the echo number in a file name; 0 if there is none."""
+    return _echo_number(parse_name(path.name)[0].get("echo", ""))[0]
 
 
 def _echo_number(echo: str) -> tuple[int, str]:

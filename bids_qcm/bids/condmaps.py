@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_qcm.bids.anatomy.datasets import is_ours
 from bids_qcm.bids.errors import NoInputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, parse_name
@@ -49,7 +50,7 @@ def find_maps(
     -------
     list of ConductivityMap
         Sorted by source, and then in the order of the method table. A phantom's true conductivity
-        is left out.
+        is left out, and so are maps of this app that were resampled to another space.
 
     Raises
     ------
@@ -67,9 +68,12 @@ def find_maps(
             path.with_name(path.name.replace("_condstats.tsv", "_condmap.nii.gz"))
             for path in visible(derivatives, f"{participant}/**/*_condstats.tsv")
         }
+    ours = is_ours(derivatives)
     maps = []
     for path in paths:
         entities, _ = parse_name(path.name)
+        if ours and "space" in entities:
+            continue
         desc = entities.pop("desc", "unnamed")
         if desc != TRUTH_DESC:
             maps.append(ConductivityMap(path, join_name(entities), names.get(desc, desc)))

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_qcm.bids.acquisitions import Acquisition, group_acquisitions
+from bids_qcm.bids.acquisitions import (
+    Acquisition,
+    group_acquisitions,
+    merge_coils,
+    merge_repetitions,
+)
 from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, SelectionError
 from bids_qcm.bids.files import is_hidden, require_content, visible
 from bids_qcm.bids.filters import passes
@@ -119,7 +124,7 @@ def find_acquisitions(settings: Settings) -> list[Acquisition]:
             "--session-label and --bids-filter-file",
             "use less restrictive filters",
         )
-    return selected
+    return merge_repetitions(merge_coils(selected), settings.average_runs)
 
 
 def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:

@@ -64,8 +64,28 @@ class StoredImage:
         return (self.slope * self.values.astype(np.float64) + self.intercept).astype(np.float32)
 
 
-def read_grid(path: Path) -> Grid:
+def count_volumes(path: Path) -> int:
+    """Return the number of volumes along the fourth axis of an image, from its header.
+
+    An image with more than four axes counts as one volume, which :func:`read_grid` refuses.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    shape = _load(path).shape
+    return shape[3] if len(shape) > 3 and math.prod(shape[4:]) == 1 else 1
+
+
+def read_grid(path: Path, volume: int | None = None) -> Grid:
     """Read an image's grid from its header.
+
+    Parameters
+    ----------
+    path : Path
+    volume : int, optional
+        Index of the volume of a 4-D image, whose header may have four axes.
 
     Raises
     ------
@@ -74,7 +94,7 @@ def read_grid(path: Path) -> Grid:
         sheared, if its voxel size is not plausible, or if its header contradicts itself.
     """
     image = _load(path)
-    shape = _without_ones(image.shape)
+    shape = _without_ones(image.shape) if volume is None else image.shape[:3]
     if len(shape) != 3:
         raise InputError(
             path,
@@ -100,8 +120,14 @@ def read_grid(path: Path) -> Grid:
     return grid
 
 
-def read_stored(path: Path) -> StoredImage:
+def read_stored(path: Path, volume: int | None = None) -> StoredImage:
     """Read an image's values as stored.
+
+    Parameters
+    ----------
+    path : Path
+    volume : int, optional
+        Index of the volume of a 4-D image.
 
     Raises
     ------
@@ -130,14 +156,20 @@ def read_stored(path: Path) -> StoredImage:
             f"has values of type {values.dtype}",
             "store real numbers: part-mag and part-phase, or part-real and part-imag",
         )
+    which = ""
+    if volume is not None:
+        values = values.reshape(values.shape[:4])[..., volume]
+        which = f" in volume {volume} (counted from 0)"
     if not np.any(np.isfinite(values) & (values != 0)):
-        raise InputError(path, "contains only zeros or non-finite values", "convert it again")
+        raise InputError(
+            path, f"contains only zeros or non-finite values{which}", "convert it again"
+        )
     values = values.reshape(_without_ones(values.shape))
     return StoredImage(values, float(slope), float(intercept))
 
 
 def require_intact(path: Path) -> None:
-    """Check that a result of this app, an image or a text, can be read to its end.
+    """Check that a result of this app (image, HDF5 file or text) can be read to its end.
 
     Raises
     ------
@@ -150,6 +182,8 @@ def require_intact(path: Path) -> None:
             with gzip.open(path) as stream:
                 n_bytes = sum(map(len, iter(lambda: stream.read(_CHUNK_BYTES), b"")))
             complete = n_bytes >= stored.offset + math.prod(stored.shape) * stored.dtype.itemsize
+        elif path.suffix == ".h5":
+            complete = _read_hdf5(path) > 0
         else:
             complete = bool(path.read_text(encoding="utf-8").strip())
     except Exception as error:  # libraries may raise any exception for a damaged file
@@ -158,8 +192,22 @@ def require_intact(path: Path) -> None:
         raise InputError(path, "is damaged (the file is incomplete)", _COMPUTE_AGAIN)
 
 
+def _read_hdf5(path: Path) -> int:
+    """Read all arrays of an HDF5 file, and return their number of bytes."""
+    from h5py import Dataset, File
+
+    sizes = []
+    with File(path) as file:
+        file.visititems(
+            lambda _, item: (
+                sizes.append(np.asarray(item).nbytes) if isinstance(item, Dataset) else None
+            )
+        )
+    return sum(sizes)
+
+
 def read_parts(
-    first: Path, second: Path, units: PhaseUnits | None
+    first: Path, second: Path, units: PhaseUnits | None, volume: int | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Read both parts of one echo.
 
@@ -169,13 +217,15 @@ def read_parts(
         Magnitude and phase, or real and imaginary part.
     units : PhaseUnits or None
         Unit of the phase; None for real and imaginary parts.
+    volume : int, optional
+        Index of the volume of 4-D images.
 
     Returns
     -------
     first, second : ndarray of float32, shape (X, Y, Z)
         Scaled values of both parts; a phase is converted to rad.
     """
-    one, other = read_stored(first), read_stored(second)
+    one, other = read_stored(first, volume), read_stored(second, volume)
     if units is None:
         return one.scaled, other.scaled
     return one.scaled, to_radians(other.values, other.slope, other.intercept, units)
@@ -206,10 +256,10 @@ def to_polar(
 
 
 def read_echo(
-    first: Path, second: Path, units: PhaseUnits | None
+    first: Path, second: Path, units: PhaseUnits | None, volume: int | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Read one echo as magnitude and phase in rad; arguments as in :func:`read_parts`."""
-    return to_polar(read_parts(first, second, units), units)
+    return to_polar(read_parts(first, second, units, volume), units)
 
 
 def read_values(path: Path) -> NDArray[np.float32]:

@@ -6,7 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.names import join_name
+from bids_qcm.bids.anatomy.auxiliary import NATIVE
+from bids_qcm.bids.files import visible
+from bids_qcm.bids.names import join_name, parse_name
 from bids_qcm.bids.sidecar_schema import (
     B1Sidecar,
     CondmapSidecar,
@@ -17,6 +19,7 @@ from bids_qcm.bids.sidecar_schema import (
     Phi0Sidecar,
     SegmentationSidecar,
 )
+from bids_qcm.settings import SHIPPED_TEMPLATE
 
 LOGS = "logs"
 """Folder of a derivative dataset with run records, crash reports and the methods text."""
@@ -51,13 +54,17 @@ class Output:
         Node that completes the sidecar with its output ``provenance``, or with its output
         ``metadata`` if there are variants. None if the sidecar is known before the computation.
     entities : mapping of str to str
-        Entities in addition to the entities of the acquisition.
+        Entities in addition to the entities of the acquisition. ``{phase}`` stands for the label of
+        the phase's space in transforms.
     extension, folder : str
         File extension and data type folder.
     of_uncertainty : bool
         Whether the output is only written if the uncertainty is computed.
     in_bids : bool
         Whether BIDS defines such files, so that the validator accepts them.
+    in_spaces : bool
+        Whether the output is also written in each space of ``--output-spaces``. Its name then has
+        the entity ``space``, and the node ``resample_SPACE`` writes it.
     """
 
     content: str
@@ -74,8 +81,11 @@ class Output:
     folder: str = "anat"
     of_uncertainty: bool = False
     in_bids: bool = False
+    in_spaces: bool = False
 
-    def file_name(self, start: str, desc: str | None = None, suffix: str = "*") -> str:
+    def file_name(
+        self, start: str, desc: str | None = None, suffix: str = "*", space: str | None = None
+    ) -> str:
         """Return the file name.
 
         Parameters
@@ -86,18 +96,32 @@ class Output:
             Label of the method or variant.
         suffix : str
             Suffix of the acquisition, for an output that has this suffix.
+        space : str, optional
+            Space of the output; None for the grid of the phase.
         """
-        entities = {**self.entities, **({} if desc is None else {"desc": desc})}
+        entities = {
+            **({} if space is None else {"space": space}),
+            **{key: label.format(phase=_space_of(suffix)) for key, label in self.entities.items()},
+            **({} if desc is None else {"desc": desc}),
+        }
         return "_".join(filter(None, [start, join_name(entities, self.suffix or suffix)])) + (
             self.extension
         )
 
-    def path(self, output_dir: Path, acquisition: Acquisition, desc: str | None = None) -> Path:
-        """Return the path of the output of an acquisition."""
+    def path(
+        self,
+        output_dir: Path,
+        acquisition: Acquisition,
+        desc: str | None = None,
+        space: str | None = None,
+    ) -> Path:
+        """Return the path of the output of an acquisition; arguments as in :meth:`file_name`."""
         folders = [f"sub-{acquisition.subject}"]
         if acquisition.session is not None:
             folders.append(f"ses-{acquisition.session}")
-        name = self.file_name(join_name(acquisition.output_entities), desc, acquisition.suffix)
+        name = self.file_name(
+            join_name(acquisition.output_entities), desc, acquisition.suffix, space
+        )
         return output_dir.joinpath(*folders, self.folder, name)
 
     def paths(
@@ -120,11 +144,38 @@ class Output:
         own = folder if self.folder == "anat" else folder.with_name(self.folder)
         return own / self.file_name(start, desc)
 
+    def in_all_spaces(self, folder: Path, start: str, desc: str | None = None) -> dict[str, Path]:
+        """Return the existing files of the output in other spaces than the grid of the phase.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of the output.
+        start, desc
+            As in :meth:`file_name`.
+
+        Returns
+        -------
+        dict of str to Path
+            Files by the label of their space.
+        """
+        found = sorted(visible(folder, self.file_name(start, desc, space="*")))
+        return {parse_name(path.name)[0]["space"]: path for path in found}
+
     @property
     def ignored(self) -> str:
         """Pattern for ``.bidsignore`` that matches all files of this output."""
         # the validator does not match a pattern that ends with "_*.*" in folders of sessions
         return f"*_{self.suffix}.*" if self.suffix else f"*_{join_name(self.entities)}_*"
+
+
+def _space_of(suffix: str) -> str:
+    """Return the label of the phase's space in transforms.
+
+    The label is the suffix of the acquisition. The space ``T1w`` is the space of the anatomical
+    image, so the label of a T1w acquisition is ``orig``, as in sMRIPrep.
+    """
+    return "orig" if suffix == NATIVE else suffix
 
 
 OUTPUTS: Mapping[str, Output] = MappingProxyType(
@@ -137,6 +188,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             schema=CondmapSidecar,
             of_method=True,
             completed_by="judge",
+            in_spaces=True,
         ),
         "condstd": Output(
             content="noise standard deviation of the conductivity, S/m; not written with "
@@ -148,6 +200,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             of_method=True,
             completed_by="reconstruct",
             of_uncertainty=True,
+            in_spaces=True,
         ),
         "condstats": Output(
             content="statistics of the conductivity in the mask and in each tissue",
@@ -211,6 +264,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             completed_by="segmentation",
             entities={"seg": "tissue"},
             in_bids=True,
+            in_spaces=True,
         ),
         "labels": Output(
             content="names of the tissue labels",
@@ -220,6 +274,40 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             entities={"seg": "tissue"},
             extension=".tsv",
             in_bids=True,
+        ),
+        "xfm_to_t1w": Output(
+            content="ITK transform that resamples images from the phase to the T1w image; written "
+            "if the app aligned the T1w image",
+            node="transform",
+            source="to_t1w_file",
+            suffix="xfm",
+            entities={"from": "{phase}", "to": NATIVE, "mode": "image"},
+            extension=".txt",
+        ),
+        "xfm_from_t1w": Output(
+            content="inverse of this transform",
+            node="transform",
+            source="from_t1w_file",
+            suffix="xfm",
+            entities={"from": NATIVE, "to": "{phase}", "mode": "image"},
+            extension=".txt",
+        ),
+        "xfm_to_template": Output(
+            content="ITK transform that resamples images from the T1w image to the template; "
+            "written if the app registered the T1w image to the template",
+            node="register_template",
+            source="to_template_file",
+            suffix="xfm",
+            entities={"from": NATIVE, "to": SHIPPED_TEMPLATE, "mode": "image"},
+            extension=".h5",
+        ),
+        "xfm_from_template": Output(
+            content="inverse of this transform",
+            node="register_template",
+            source="from_template_file",
+            suffix="xfm",
+            entities={"from": SHIPPED_TEMPLATE, "to": NATIVE, "mode": "image"},
+            extension=".h5",
         ),
     }
 )

@@ -1,23 +1,27 @@
 """Check the input of an acquisition before the computation, and plan the computation."""
 
+import math
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.acquisitions import Acquisition, echo_number, no_echoes, or_without
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.finder import B1Origin, Finder, FoundB1, MaskOrigin
+from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage, plan_spaces
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.four_d import volume_echo_times
 from bids_qcm.bids.images import StoredImage, read_grid, read_stored
 from bids_qcm.bids.sequences import (
     check_holds_phase,
     check_nucleus,
+    is_balanced,
     is_gradient_echo,
     slice_axis,
 )
@@ -51,6 +55,10 @@ _LARGEST_VALUES = (1e-15, 1e15)
 _NEARLY_ZERO = 1e-4
 
 
+# Relative tolerance of the echo times of repetitions.
+_SAME_ECHO_TIME = 1e-3
+
+
 @dataclass(frozen=True)
 class EchoPlan:
     """The files, phase unit and echo time of one echo.
@@ -63,11 +71,25 @@ class EchoPlan:
         Unit of the phase. None for real and imaginary parts, or if only headers were read.
     time : float or None
         Echo time in s. None for a single echo whose sidecar has no echo time.
+    number : int
+        Number of the echo; 0 for an image without a number.
+    volume : int or None
+        Index of the volume along the fourth axis of both files; None for 3-D images.
+    repetitions : tuple of EchoPlan
+        The same echo of the other acquisitions to average, or of the other coils to combine.
     """
 
     files: tuple[Path, Path]
     units: PhaseUnits | None
     time: float | None
+    number: int = 0
+    volume: int | None = None
+    repetitions: tuple["EchoPlan", ...] = ()
+
+    @property
+    def all_files(self) -> tuple[Path, ...]:
+        """The files of this echo, including its repetitions."""
+        return (*self.files, *(path for one in self.repetitions for path in one.files))
 
 
 @dataclass(frozen=True)
@@ -109,10 +131,15 @@ class Plan:
     axes : tuple of int
         Axes along which the phase is differentiated.
     refused : dict of str to str
-        Requested methods that cannot be computed, with the reason.
+        Requested methods that cannot be computed, and requested spaces that maps cannot be
+        resampled to, with the reason.
     warnings : tuple of str
     manufacturer : str
         Manufacturer of the scanner from the sidecar; empty if the sidecar has none.
+    t1w : T1wImage or None
+        T1w image that the phase is aligned with; None if no T1w image is used.
+    spaces : tuple of OutputSpace
+        Spaces that the maps are resampled to, in addition to the grid of the phase.
     """
 
     acquisition: Acquisition
@@ -136,11 +163,23 @@ class Plan:
     b1_alignment: Alignment = field(default_factory=Alignment)
     b1_declared: DeclaredB1 = field(default_factory=DeclaredB1)
     b1_origins: tuple[B1Origin, ...] = ()
+    t1w: T1wImage | None = None
+    spaces: tuple[OutputSpace, ...] = ()
+
+    @property
+    def has_echo_numbers(self) -> bool:
+        """Whether the images have echo numbers."""
+        return any(echo.number for echo in self.echoes)
+
+    @property
+    def combines_images(self) -> bool:
+        """Whether repetitions are averaged or coils are combined before the processing."""
+        return bool(self.acquisition.repetitions or self.acquisition.coils)
 
     @property
     def expects_head(self) -> bool:
         """Whether the sidecar names the head, or a T1w image other than the phase was found."""
-        own = {path for echo in self.echoes for path in echo.files}
+        own = {path for echo in self.echoes for path in echo.all_files}
         beside = self.mask is not None and "T1w" in self.mask_origins and self.mask.path not in own
         return bool(self.shows_head) or beside
 
@@ -187,31 +226,17 @@ def plan_acquisition(
     InputError
         If nothing can be computed. The message names the file and the remedy.
     """
-    parts, pairs = acquisition.echoes()
-    grid = _common_grid([path for pair in pairs for path in pair])
-    separate = [{path: read_sidecar(path, settings.bids_dir) for path in pair} for pair in pairs]
-    sidecars = [dict(ChainMap(*reversed(own.values()))) for own in separate]
-    first_image = pairs[0][1]
-    for own, sidecar in zip(separate, sidecars, strict=True):
-        image = list(own)[1]
-        check_nucleus(sidecar, image)
-        if parts[1] == "phase":
-            check_holds_phase(own[image], image)
+    inputs = _read_inputs(acquisition, settings, headers_only=headers_only)
+    echoes, sidecars = inputs.echoes, inputs.sidecars
+    grid = _common_grid([one for echo in echoes for one in (echo, *echo.repetitions)])
+    first_image = echoes[0].files[1]
     frequency, source = larmor_frequency(sidecars[0], first_image)
-    echoes = tuple(
-        EchoPlan(
-            pair,
-            None if headers_only else _check_values(pair, parts, sidecar, settings),
-            echo_time(sidecar, pair[1]) if len(pairs) > 1 or "EchoTime" in sidecar else None,
-        )
-        for pair, sidecar in zip(pairs, sidecars, strict=True)
-    )
-    _check_echo_times(echoes)
     finder = Finder(
         acquisition=acquisition,
         settings=settings,
         grid=grid,
         first_echo=echoes[0].files,
+        volume=echoes[0].volume,
         units=echoes[0].units,
         datasets=datasets,
         headers_only=headers_only,
@@ -243,6 +268,8 @@ def plan_acquisition(
     if any(map(settings.uses_b1, kernels)):
         where = [settings.bids_dir, *datasets] if b1_datasets is None else b1_datasets
         b1 = finder.b1(where, frequency)
+    alignments = (segmentation.alignment, mask.alignment)
+    spaces = plan_spaces(acquisition, grid, datasets, settings, alignments)
     return Plan(
         acquisition=acquisition,
         grid=grid,
@@ -262,26 +289,140 @@ def plan_acquisition(
         methods=tuple(kernels),
         kernels=kernels,
         axes=axes,
-        refused=refused,
+        refused={**refused, **spaces.refused},
+        t1w=spaces.t1w,
+        spaces=spaces.spaces,
         manufacturer=str(sidecars[0].get("Manufacturer", "")),
         warnings=(
             *left_out,
             *segmentation.warnings,
             *mask.warnings,
             *b1.found.warnings,
-            *contradictions(separate),
+            *spaces.warnings,
+            *contradictions(inputs.separate),
             *_unit_warnings(echoes),
             *_sequence_warnings(acquisition, echoes, sidecars[0], grid, axes, settings),
         ),
     )
 
 
-def _common_grid(paths: Sequence[Path]) -> Grid:
+class _Inputs(NamedTuple):
+    """Echoes of an acquisition, and their metadata.
+
+    Attributes
+    ----------
+    echoes : tuple of EchoPlan
+    sidecars : list of dict
+        Merged metadata of each echo of the first repetition.
+    separate : list of dict
+        For each echo of each repetition, the metadata of both images by path.
+    """
+
+    echoes: tuple[EchoPlan, ...]
+    sidecars: list[dict[str, Any]]
+    separate: list[dict[Path, dict[str, Any]]]
+
+
+def _read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: bool) -> _Inputs:
+    """Read and check the sidecars and values of an acquisition and of its repetitions."""
+    if any(one.coils for one in acquisition.repetitions):
+        path = next(iter(acquisition.files.values()))
+        raise InputError(
+            next(iter(path.values()))[0],
+            "belongs to repetitions of uncombined coils, which cannot be averaged",
+            "leave out --average-runs",
+        )
+    repeated = [
+        _read_repetition(one, settings, headers_only=headers_only)
+        for one in acquisition.repetitions or acquisition.coils or (acquisition,)
+    ]
+    first, *others = repeated
+    for other in others:
+        _check_repetition(other.echoes, first.echoes)
+    echoes = tuple(
+        replace(echo, repetitions=tuple(same))
+        for echo, *same in zip(*(one.echoes for one in repeated), strict=True)
+    )
+    return first._replace(echoes=echoes, separate=[own for one in repeated for own in one.separate])
+
+
+def _read_repetition(
+    acquisition: Acquisition, settings: Settings, *, headers_only: bool
+) -> _Inputs:
+    parts, pairs = acquisition.echoes(() if isinstance(settings.echoes, str) else settings.echoes)
+    separate = [{path: read_sidecar(path, settings.bids_dir) for path in pair} for pair in pairs]
+    sidecars = [dict(ChainMap(*reversed(own.values()))) for own in separate]
+    volumes: Sequence[int | None] = [None] * len(pairs)
+    numbers = [echo_number(second) for _, second in pairs]
+    if len(pairs) == 1 and (times := volume_echo_times(pairs[0], sidecars[0])):
+        volumes = _chosen_volumes(len(times), settings, pairs[0][1])
+        numbers = [volume + 1 for volume in volumes]
+        pairs, separate = pairs * len(volumes), separate * len(volumes)
+        sidecars = [{**sidecars[0], "EchoTime": times[volume]} for volume in volumes]
+    for own, sidecar in zip(separate, sidecars, strict=True):
+        image = list(own)[1]
+        check_nucleus(sidecar, image)
+        if parts[1] == "phase":
+            check_holds_phase(own[image], image)
+    echoes = tuple(
+        EchoPlan(
+            pair,
+            None,
+            echo_time(sidecar, pair[1]) if len(pairs) > 1 or "EchoTime" in sidecar else None,
+            number,
+            volume,
+        )
+        for pair, sidecar, number, volume in zip(pairs, sidecars, numbers, volumes, strict=True)
+    )
+    _common_grid(echoes)
+    if not headers_only:
+        echoes = tuple(
+            replace(echo, units=_check_echo(echo, numbers, parts, sidecar, settings))
+            for echo, sidecar in zip(echoes, sidecars, strict=True)
+        )
+    _check_echo_times(echoes)
+    return _Inputs(echoes, sidecars, separate)
+
+
+def _check_repetition(echoes: Sequence[EchoPlan], first: Sequence[EchoPlan]) -> None:
+    """Check that a repetition has the echoes of the first repetition."""
+    remedy = (
+        "combine only repetitions of one protocol, or coils of one acquisition (--average-runs, "
+        "--bids-filter-file)"
+    )
+    if len(echoes) != len(first):
+        raise InputError(
+            echoes[0].files[1],
+            f"has {len(echoes)} echo(es), but {first[0].files[1].name} has {len(first)}",
+            remedy,
+        )
+    for echo, expected in zip(echoes, first, strict=True):
+        times = (echo.time or 0, expected.time or 0)
+        if not math.isclose(*times, rel_tol=_SAME_ECHO_TIME):
+            raise InputError(
+                echo.files[1],
+                f"has EchoTime {times[0]:g} s, but {expected.files[1].name} has {times[1]:g} s",
+                remedy,
+            )
+
+
+def _chosen_volumes(n: int, settings: Settings, image: Path) -> list[int]:
+    """Return the volumes to use of a 4-D image whose volumes are echoes."""
+    if isinstance(settings.echoes, str):
+        return list(range(n))
+    absent = [number for number in settings.echoes if number > n]
+    if absent:
+        raise no_echoes(image, absent, range(1, n + 1))
+    return [number - 1 for number in settings.echoes]
+
+
+def _common_grid(echoes: Sequence[EchoPlan]) -> Grid:
     """Return the grid of all images; raise InputError if their grids differ."""
-    first, *others = paths
-    grid = read_grid(first)
-    for path in others:
-        other = read_grid(path)
+    images = {path: echo.volume for echo in echoes for path in echo.files}
+    first = next(iter(images))
+    grid = read_grid(first, images[first])
+    for path, volume in images.items():
+        other = read_grid(path, volume)
         if other.shape != grid.shape:
             raise InputError(
                 path,
@@ -297,11 +438,27 @@ def _common_grid(paths: Sequence[Path]) -> Grid:
     return grid
 
 
+def _check_echo(
+    echo: EchoPlan,
+    numbers: Sequence[int],
+    parts: tuple[str, str],
+    sidecar: dict[str, Any],
+    settings: Settings,
+) -> PhaseUnits | None:
+    """Check an echo as `_check_values` does; the remedy of an error may be to leave it out."""
+    try:
+        return _check_values(echo, parts, sidecar, settings)
+    except InputError as error:
+        path, problem, remedy = error.args
+        raise InputError(path, problem, remedy + or_without(echo.number, numbers)) from error
+
+
 def _check_values(
-    pair: tuple[Path, Path], parts: tuple[str, str], sidecar: dict[str, Any], settings: Settings
+    echo: EchoPlan, parts: tuple[str, str], sidecar: dict[str, Any], settings: Settings
 ) -> PhaseUnits | None:
     """Read and check both images of an echo; return the unit of the phase."""
-    one, other = (read_stored(path) for path in pair)
+    pair = echo.files
+    one, other = (read_stored(path, echo.volume) for path in pair)
     for path, image, part in zip(pair, (one, other), parts, strict=True):
         _check_range(path, image, 0 if part == "phase" else _LEAST_SPREAD)
     if parts[1] != "phase":
@@ -378,10 +535,17 @@ def _choose_methods(
 
 def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:
     return [
-        f"{echo.files[1].name}: {echo.units.warning}"
+        f"{one.files[1].name}: {one.units.warning}"
         for echo in echoes
-        if echo.units and echo.units.warning
+        for one in (echo, *echo.repetitions)
+        if one.units and one.units.warning
     ]
+
+
+def _has_both_polarities(acquisition: Acquisition) -> bool:
+    """Whether acquisitions are averaged that differ in an entity for the readout polarity."""
+    labels = {(one.entities.get("dir"), one.entities.get("acq")) for one in acquisition.repetitions}
+    return len(labels) > 1
 
 
 def _keeps_off_resonance(echoes: Sequence[EchoPlan], sidecar: dict[str, Any], suffix: str) -> bool:
@@ -413,6 +577,12 @@ def _sequence_warnings(
         warnings.append(
             f"{acquisition.name}: a single gradient echo, whose phase still contains off-resonance "
             "effects, which bias the conductivity. Acquire several echoes, a spin echo or bSSFP"
+        )
+    if is_balanced(sidecar) and not _has_both_polarities(acquisition):
+        warnings.append(
+            f"{acquisition.name}: a balanced SSFP acquisition with one readout polarity, whose "
+            "phase contains eddy currents. Acquire it again with the opposite polarity, and "
+            "average both with --average-runs dir (or acq)"
         )
     axis = slice_axis(sidecar)
     if axis is not None and axis in axes and grid.shape[axis] > 1:

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from bids_qcm import __version__
-from bids_qcm.bids.anatomy.alignments import resampled_files
+from bids_qcm.bids.anatomy.alignments import resampled_files, transform_names
 from bids_qcm.bids.anatomy.finder import B1Origin, MaskOrigin
+from bids_qcm.bids.anatomy.spaces import OutputSpace
 from bids_qcm.bids.derivatives import bids_uri
+from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.sidecar_schema import (
     B1Sidecar,
     CondstdSidecar,
+    InSpace,
     MagnitudeSidecar,
     MapSidecar,
     MaskSidecar,
@@ -34,6 +37,8 @@ _MADE_MASKS = {
     "with signal",
     "signal": "Reliable signal: largest connected part of the magnitude above the noise",
 }
+
+_SHIPPED_TEMPLATE = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
 
 _LIBRARIES = (
     "numpy",
@@ -90,6 +95,45 @@ def planned_sidecar(
     return None
 
 
+def space_metadata(
+    output: str,
+    plan: Plan,
+    space: OutputSpace,
+    settings: Settings,
+    datasets: Mapping[str, Path],
+) -> dict[str, Any]:
+    """Return the sidecar fields about the space of an output that was resampled from the phase.
+
+    Parameters
+    ----------
+    output : str
+        Name in :data:`bids_qcm.bids.outputs.OUTPUTS`.
+    plan : Plan
+    space : OutputSpace
+    settings, datasets
+        As in :func:`phi0_metadata`.
+    """
+
+    def written(name: str) -> str:
+        return OUTPUTS[name].path(settings.output_dir, plan.acquisition).name
+
+    to_t1w = transform_names(space.steps)
+    if space.registers_template:
+        to_t1w.append(written("xfm_to_template"))
+    to_phase = transform_names(space.t1w.to_phase) or [written("xfm_to_t1w")]
+    reference = space.reference
+    return InSpace(
+        spatial_reference=_SHIPPED_TEMPLATE if reference is None else bids_uri(reference, datasets),
+        space_resampling="nearest neighbour"
+        if output == "dseg"
+        else "mean of the valid voxels of the mask, by linear interpolation",
+        space_transforms=[*to_t1w, *to_phase],
+        template_registration="affine transform and diffeomorphic demons"
+        if space.registers_template
+        else None,
+    ).to_dict()
+
+
 def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) -> dict[str, Any]:
     """Return the sidecar of phi0; results of the computation are added later.
 
@@ -105,7 +149,7 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
     dict
         Fields of a JSON sidecar.
     """
-    sources = [path for echo in plan.echoes for path in echo.files]
+    sources = [path for echo in plan.echoes for path in echo.all_files]
     echo_times = [echo.time for echo in plan.echoes if echo.time is not None]
     return Phi0Sidecar(
         description="Phase at echo time zero, unwrapped, sign applied",
@@ -119,7 +163,17 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
         warnings=list(plan.warnings),
         software_versions=software_versions(),
         echo_time=echo_times if len(echo_times) == len(plan.echoes) else None,
+        echoes_requested=_requested_echoes(plan, settings),
+        echoes_used=[echo.number for echo in plan.echoes] if plan.has_echo_numbers else None,
     ).to_dict()
+
+
+def _requested_echoes(plan: Plan, settings: Settings) -> str | None:
+    """Return the value of ``--echoes``; None for an acquisition without echo numbers."""
+    if not plan.has_echo_numbers:
+        return None
+    echoes = settings.echoes
+    return echoes if isinstance(echoes, str) else " ".join(map(str, echoes))
 
 
 def magnitude_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
@@ -127,7 +181,7 @@ def magnitude_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, An
     return MagnitudeSidecar(
         description="Magnitude, root sum of squares over the echoes",
         skull_stripped=False,
-        sources=[bids_uri(path, datasets) for echo in plan.echoes for path in echo.files],
+        sources=[bids_uri(path, datasets) for echo in plan.echoes for path in echo.all_files],
     ).to_dict()
 
 
@@ -205,7 +259,7 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) 
     elif origin == "template":
         paths = [plan.echoes[0].files[0]]
     else:
-        paths = [path for echo in plan.echoes for path in echo.files]
+        paths = [path for echo in plan.echoes for path in echo.all_files]
     sidecar = MaskSidecar(
         type="ROI" if origin == "signal" else "Brain",
         description=_MADE_MASKS.get(origin),
@@ -236,7 +290,7 @@ def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> d
         paths = resampled_files(plan.b1, plan.b1_alignment)
     else:
         what = "Model of a homogeneous body that fills the outline of the signal"
-        paths = [path for echo in plan.echoes for path in echo.files]
+        paths = [path for echo in plan.echoes for path in echo.all_files]
     return B1Sidecar(
         description="Magnitude of B1+ divided by its median in the mask, 0 outside the mask. "
         f"{what}",

@@ -13,7 +13,7 @@ from bids_qcm.bids.anatomy.datasets import is_ours
 from bids_qcm.bids.condmaps import ConductivityMap, find_maps
 from bids_qcm.bids.errors import InputError, NoInputError, SelectionError
 from bids_qcm.bids.files import visible
-from bids_qcm.bids.names import parse_name, sidecar_path
+from bids_qcm.bids.names import join_name, parse_name, sidecar_path
 from bids_qcm.bids.outputs import LOGS, OUTPUTS
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.bids.run_records import RunRecord, read_records
@@ -112,6 +112,13 @@ class MapResult:
     def statistics(self) -> list[dict[str, Any]]:
         """Rows of the statistics table, see :func:`~bids_qcm.bids.tables.read_condstats`."""
         return read_condstats(self.condstats) if self.condstats else []
+
+    @property
+    def in_spaces(self) -> dict[str, Path]:
+        """Files of the map in other spaces, by the label of the space."""
+        entities, _ = parse_name(self.condmap.name)
+        desc = entities.pop("desc")
+        return OUTPUTS["condmap"].in_all_spaces(self.condmap.parent, join_name(entities), desc)
 
     def _existing_output(self, output: str) -> Path | None:
         start = self.condmap.name.removesuffix(OUTPUTS["condmap"].file_name(""))
@@ -230,6 +237,13 @@ class Result:
         if not self.sidecar.segmentation:
             return None
         return existing(OUTPUTS["dseg"].beside(self.folder, self.source))
+
+    @property
+    def segmentation_in_spaces(self) -> dict[str, Path]:
+        """Files of the tissue labels in other spaces, by the label of the space."""
+        if self.segmentation is None:
+            return {}
+        return OUTPUTS["dseg"].in_all_spaces(self.folder, self.source)
 
     @property
     def tissue_names(self) -> Path:

@@ -303,6 +303,22 @@ class Phi0Sidecar(MaskChoice, Image):
         "versions of bids_qcm and of the numerical libraries",
     ] = None
     echo_time: Annotated[list[float] | None, "echo time of each echo, s"] = None
+    averaged_acquisitions: Annotated[
+        list[str] | None, "with `--average-runs`: acquisitions that were averaged"
+    ] = None
+    averaging_remainder: Annotated[
+        list[float] | None,
+        "with `--average-runs`: deviation of each further acquisition from the first acquisition "
+        "after removal of a constant and linear phase, maximum over the echoes, rad",
+    ] = None
+    combined_coils: Annotated[
+        int | None, "with `coil` entities: number of receive coils that were combined"
+    ] = None
+    echoes_requested: Annotated[str | None, "with several echoes: value of `--echoes`"] = None
+    echoes_used: Annotated[
+        list[int] | None,
+        "with several echoes: numbers of the echoes that phi0 was computed from",
+    ] = None
     signal_to_noise_ratio: Annotated[
         float | None,
         "median ratio of magnitude to noise in the first echo, over all voxels with signal; null "
@@ -423,6 +439,24 @@ class MapSidecar(B1Choice, TissueLabels, MethodOptions, Phi0Sidecar):
         "phase",
     ] = None
     invalid_fraction: Annotated[float | None, "fraction of the mask that is NaN"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InSpace(Fields):
+    """Fields of an image that was resampled from the phase to another space."""
+
+    spatial_reference: Annotated[
+        str | None, "image that defines the space, as a BIDS URI, or address of the template"
+    ] = None
+    space_resampling: Annotated[str | None, "method of resampling from the phase"] = None
+    space_transforms: Annotated[
+        list[str] | None,
+        "transforms that were applied, in the order in which a point of the space passes through "
+        "them on its way to the phase",
+    ] = None
+    template_registration: Annotated[
+        str | None, "how the app registered the T1w image to the template, if it did"
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_qcm.checks.echoes import check_curvature, check_decay, check_misfit
+from bids_qcm.checks.echoes import (
+    check_curvature,
+    check_decay,
+    check_flatness,
+    check_misfit,
+)
 from bids_qcm.checks.findings import Finding
 from bids_qcm.checks.pairs import check_coherence
 from bids_qcm.checks.slices import check_slices
@@ -71,6 +76,8 @@ def check_acquisition(
     *,
     axes: Sequence[int] = (0, 1, 2),
     may_be_half: bool = False,
+    echo_numbers: Sequence[int] = (),
+    frequency: float | None = None,
 ) -> ImageEvidence:
     """Check that magnitude and phase, slices and echoes are consistent.
 
@@ -86,6 +93,10 @@ def check_acquisition(
         Axes along which the kernels differentiate.
     may_be_half : bool
         As for :func:`bids_qcm.checks.values.check_cycle`.
+    echo_numbers : sequence of int
+        As for :func:`bids_qcm.phase.polarity.find_alternation`.
+    frequency : float, optional
+        Larmor frequency in Hz, to check that several echoes have a phase at echo time zero.
 
     Returns
     -------
@@ -101,7 +112,7 @@ def check_acquisition(
     findings: list[Finding] = []
     for echo, (magnitude, phase) in enumerate(pairs):
         findings += check_cycle(phase, magnitude, signal.mask, echo, may_be_half=may_be_half)
-    series = complex_echoes(magnitudes, phases, echo_times, signal.mask)
+    series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers)
     jumps = check_slices(series.echoes, signal.mask, axes)
     coherent = [
         check_coherence(magnitude, phase, echo, axes)
@@ -112,8 +123,11 @@ def check_acquisition(
     misfit: tuple[float, ...] = ()
     if len(pairs) > 1 and not any(finding.fatal for finding in findings):
         doubtful = []
+        lines = fit_echo_lines(series.echoes, echo_times, signal.mask)
+        if frequency is not None and set(axes) == {0, 1, 2}:
+            findings += check_flatness(lines.phase(), lines.mask, voxel_size, frequency)
         if len(pairs) > 2:
-            misfit = fit_echo_lines(series.echoes, echo_times, signal.mask).misfit()
+            misfit = lines.misfit()
             doubtful = check_misfit(misfit, echo_times)
         # With three or more echoes, the misfit detects an error. The curvature then shows which
         # echo is wrong.

@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 
 from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.curvature import median_curvature
+from bids_qcm.phase.echo_selection import TOLERATED_MISFIT
+from bids_qcm.physics import conductivity_factor
 
 LARGEST_MISFIT = 0.1
 """Largest deviation of an echo from the line over echo time that does not cause an error, rad."""
 
-EXPECTED_MISFIT = 0.02
+EXPECTED_MISFIT = TOLERATED_MISFIT
 """Largest deviation of an echo from the line over echo time that does not cause a warning, rad. In
 phantoms with an SNR of 16, the deviation is 0.005 or less."""
 
@@ -22,6 +24,10 @@ decay with T2*."""
 CURVATURE_RANGE = (0.7, 1.4)
 """Range of an echo's median Laplacian, relative to the typical median Laplacian of all echoes. The
 ratio is 0.5 if the phase was halved, 2 if the phase was doubled, and 0.95 to 1.15 in heads."""
+
+LEAST_CONDUCTIVITY = 0.05
+"""Smallest conductivity of a body, S/m, as the median over its voxels with signal. Fat has the
+lowest conductivity of all tissues with signal, 0.04 to 0.07 S/m."""
 
 _STANDARD_ERRORS = 5
 
@@ -55,8 +61,55 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
             "does not lie on a line over echo time with the other echoes: misfit in rad "
             f"{listed} (expected: below {EXPECTED_MISFIT:g})",
             "check EchoTime in the sidecars, and that all echoes are of one acquisition with the "
-            "same sign and unit",
+            "same sign and unit, or leave out echoes with --echoes",
             fatal=misfit[worst] > LARGEST_MISFIT,
+        )
+    ]
+
+
+def check_flatness(
+    phi0: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    voxel_size: Sequence[float],
+    frequency: float,
+) -> list[Finding]:
+    """Check that a coil combination has not removed the phase at echo time zero.
+
+    Parameters
+    ----------
+    phi0 : ndarray of float, shape (X, Y, Z)
+        Phase at echo time zero of several echoes, in rad; finite in the mask.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels with signal.
+    voxel_size : sequence of 3 floats
+        In mm.
+    frequency : float
+        Larmor frequency in Hz.
+
+    Returns
+    -------
+    list of Finding
+        A warning if the median conductivity is certainly below `LEAST_CONDUCTIVITY`.
+    """
+    found = median_curvature(
+        np.where(mask, np.exp(1j * np.where(mask, phi0, 0)), 0), mask, voxel_size
+    )
+    if found is None:
+        return []
+    factor = conductivity_factor(frequency)
+    largest = factor * (abs(found.laplacian) + _STANDARD_ERRORS * found.standard_error)
+    if largest >= LEAST_CONDUCTIVITY:
+        return []
+    return [
+        Finding(
+            0,
+            1,
+            f"has a flat phase at echo time zero, which corresponds to at most {largest:.2g} S/m: "
+            "a coil combination such as MCPC-3D-S or ASPIRE may have removed the phase that "
+            "contains the conductivity",
+            "use the images of the single coils (coil-1, coil-2, ...), or a coil combination that "
+            "keeps this phase",
+            fatal=False,
         )
     ]
 

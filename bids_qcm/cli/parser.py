@@ -17,7 +17,14 @@ from bids_qcm.cli.exits import Parser, existing_folder
 from bids_qcm.physics import PhaseType
 from bids_qcm.recon.kernels import Triple, as_triple
 from bids_qcm.recon.methods import DEFAULT_METHODS, METHODS, PUBLISHED, TARGET_STD
-from bids_qcm.settings import AnalysisLevel, Coreg, ImageChecks, Settings
+from bids_qcm.settings import (
+    ACQUISITION_SPACE,
+    SHIPPED_TEMPLATE,
+    AnalysisLevel,
+    Coreg,
+    ImageChecks,
+    Settings,
+)
 from bids_qcm.workflows.machine import available_cores
 
 _FILTER_KEYS = ("phase", "segmentation", "mask", "b1")
@@ -78,6 +85,8 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         from bids_qcm.cli.slurm import task_arguments
 
         slurm_arguments = task_arguments(argv)
+    filters = dict(options.bids_filter_file.get("phase", {}))
+    listed = filters.pop("echo", None)
     nprocs = options.nprocs or available_cores()
     settings = Settings(
         bids_dir=options.bids_dir.resolve(),
@@ -88,7 +97,9 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
-        bids_filters=options.bids_filter_file.get("phase", {}),
+        bids_filters=filters,
+        echoes=_echoes(parser, options.echoes, listed),
+        average_runs=_averaged(options.average_runs),
         derivatives=tuple(options.derivatives),
         segmentation=options.segmentation,
         mask=options.mask,
@@ -99,6 +110,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         b1_filters=options.bids_filter_file.get("b1", {}),
         label_table=options.label_table and options.label_table.resolve(),
         coreg=options.coreg,
+        output_spaces=tuple(dict.fromkeys(options.output_spaces)),
         bids_database_dir=options.bids_database_dir,
         skip_bids_validation=options.skip_bids_validation,
         methods=_expand(options.method),
@@ -227,6 +239,7 @@ def build_parser() -> Parser:
     add("-v", "--verbose", action="count", default=0, help="log each step of each nipype node")
     _add_selection(parser.add_argument_group("data selection"))
     _add_segmentation(parser.add_argument_group("segmentation and mask"))
+    _add_spaces(parser.add_argument_group("output spaces"))
     _add_method(parser.add_argument_group("reconstruction"))
     _add_reports(parser.add_argument_group("reports"))
     _add_resources(parser.add_argument_group("execution"))
@@ -250,6 +263,23 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         type=lambda label: label.removeprefix("ses-"),
         metavar="LABEL",
         help="sessions, with or without ses- (default: all)",
+    )
+    add(
+        "--echoes",
+        nargs="+",
+        type=_echo,
+        metavar="{all,auto,N}",
+        help="echoes to use: all; auto, leave out echoes whose phase does not lie on a line over "
+        "echo time; or the numbers of the echoes, such as 1 2 3 (default: all)",
+    )
+    add(
+        "--average-runs",
+        nargs="*",
+        choices=["run", "dir", "acq"],
+        metavar="{run,dir,acq}",
+        help="average acquisitions that differ only in these entities, as complex images: run, "
+        "repetitions; dir or acq, readouts of opposite polarity (default: no average; without a "
+        "value: run)",
     )
     add(
         "--bids-filter-file",
@@ -319,6 +349,21 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         help="alignment of an anatomical segmentation with the phase if no transform is given: "
         "header, the coordinates in the headers; rigid, rigid registration of the anatomical "
         "image to the magnitude; auto, the better of the two (default: auto)",
+    )
+
+
+def _add_spaces(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--output-spaces",
+        nargs="+",
+        type=_space,
+        default=[ACQUISITION_SPACE],
+        metavar="SPACE",
+        help=f"spaces of the maps: {ACQUISITION_SPACE}, the grid of the phase, which is always "
+        "written; T1w, the grid of the participant's T1w image; or the label of a template, such "
+        "as MNI152NLin2009cAsym, to which a derivative dataset has a transform (from-T1w_to-LABEL_"
+        f"mode-image_xfm.h5); for {SHIPPED_TEMPLATE}, the app registers the T1w image to the "
+        f"template itself if there is no transform (default: {ACQUISITION_SPACE})",
     )
 
 
@@ -506,6 +551,42 @@ def _check_work_dir(parser: argparse.ArgumentParser, settings: Settings) -> None
         )
 
 
+def _echoes(
+    parser: argparse.ArgumentParser,
+    given: list[int | str] | None,
+    listed: Any,  # noqa: ANN401
+) -> tuple[int, ...] | Literal["all", "auto"]:
+    """Return the echoes to use, from the option or from the filter file."""
+    if listed is not None:
+        if given is not None:
+            parser.error("argument --echoes: not allowed with echo in --bids-filter-file")
+        given = listed if isinstance(listed, list) else [listed]
+        try:
+            given = [_echo(str(one)) for one in given]
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --bids-filter-file: echo: {error}")
+    if given is None or given == ["all"]:
+        return "all"
+    if given == ["auto"]:
+        return "auto"
+    numbers = [one for one in given if not isinstance(one, str)]
+    if not numbers or len(numbers) < len(given):
+        parser.error("--echoes takes either all or auto or numbers of echoes")
+    return tuple(sorted(set(numbers)))
+
+
+def _averaged(entities: list[str] | None) -> tuple[str, ...]:
+    return () if entities is None else tuple(sorted(set(entities))) or ("run",)
+
+
+def _echo(text: str) -> int | str:
+    if text in ("all", "auto"):
+        return text
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not the number of an echo, all or auto")
+    return int(text)
+
+
 def _expand(methods: Sequence[str]) -> tuple[str, ...]:
     expanded = chain.from_iterable(PUBLISHED if name == "all" else [name] for name in methods)
     return tuple(dict.fromkeys(expanded))
@@ -558,10 +639,10 @@ def _filters(text: str) -> dict[str, dict[str, Any]]:
             raise KeyError(*sorted(unknown))
         for key, filters in content.items():
             check_filters(filters, key)
-        if parts := sorted({"part", "echo"} & set(content.get("phase", ()))):
+        if "part" in content.get("phase", ()):
             raise argparse.ArgumentTypeError(
-                f"{text} selects the phase by {' and '.join(parts)}, but an acquisition always "
-                "includes all its parts and echoes; remove these entities from the key phase"
+                f"{text} selects the phase by part, but an acquisition always includes all its "
+                "parts; remove part from the key phase"
             )
         return content
     except InputError as error:
@@ -575,6 +656,15 @@ def _filters(text: str) -> dict[str, dict[str, Any]]:
 
 def _phase_units(text: str) -> str | float:
     return text if text in ("auto", "rad", "mrad") else _positive(text)
+
+
+def _space(text: str) -> str:
+    if not (text.isascii() and text.isalnum()):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not the label of a space; give letters and digits only, such as "
+            f"{SHIPPED_TEMPLATE}"
+        )
+    return text
 
 
 def _positive(text: str) -> float:

@@ -9,7 +9,7 @@ import pandas as pd
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.datasets import RAW
 from bids_qcm.bids.planning import Plan
-from bids_qcm.settings import Settings
+from bids_qcm.settings import ACQUISITION_SPACE, Settings
 from bids_qcm.workflows.duration import seconds
 from bids_qcm.workflows.memory import acquisition_gb, memory_limit_gb
 from bids_qcm.workflows.preflight import PlanningResult
@@ -94,6 +94,7 @@ def _inputs(plan: Plan, settings: Settings) -> tuple[tuple[str, str], ...]:
         ("segmentation", _file_in_dataset(plan.segmentation) if plan.segmentation else "none"),
         ("|B1+|", _b1(plan, settings)),
         ("methods", " ".join(plan.methods)),
+        *_spaces(plan, settings),
     )
 
 
@@ -117,6 +118,13 @@ def _b1(plan: Plan, settings: Settings) -> str:
     # show the dataset name that --b1 accepts
     raw = plan.b1.dataset == settings.bids_dir
     return _file_in_dataset(plan.b1, RAW if raw else None)
+
+
+def _spaces(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
+    """Return the output spaces; empty if only the grid of the phase is requested."""
+    if set(settings.output_spaces) <= {ACQUISITION_SPACE}:
+        return []
+    return [("spaces", " ".join([ACQUISITION_SPACE, *(space.name for space in plan.spaces)]))]
 
 
 def _file_in_dataset(auxiliary: AuxiliaryImage, dataset: str | None = None) -> str:

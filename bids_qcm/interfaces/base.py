@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, traits
@@ -52,6 +53,30 @@ class ImagesInputSpec(BaseInterfaceInputSpec):
     )
     echo_times = traits.List(
         traits.Either(None, traits.Float()), mandatory=True, desc="echo times in s"
+    )
+    volumes = traits.List(
+        traits.Either(None, traits.Int),
+        [],
+        usedefault=True,
+        desc="index of the volume of each echo in 4-D images; empty for 3-D images",
+    )
+    echo_numbers = traits.List(
+        traits.Int, [], usedefault=True, desc="number of each echo in the readout train"
+    )
+
+
+def image_arguments(
+    inputs: ImagesInputSpec,
+) -> list[tuple[Path, Path, PhaseUnits | None, int | None]]:
+    """Return the arguments with which each echo is read by `bids_qcm.bids.images.read_echo`."""
+    return list(
+        zip(
+            map(Path, inputs.first_files),
+            map(Path, inputs.second_files),
+            inputs.phase_units,
+            inputs.volumes or [None] * len(inputs.first_files),
+            strict=True,
+        )
     )
 
 

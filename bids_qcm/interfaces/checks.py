@@ -2,35 +2,65 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_parts, to_polar, write_image
-from bids_qcm.bids.sidecar_schema import NULL, Phi0Sidecar
-from bids_qcm.checks.acquisition import check_acquisition, check_roles
+from bids_qcm.bids.sidecar_schema import NULL, Phi0Sidecar, merge
+from bids_qcm.checks.acquisition import Pair, check_acquisition, check_roles
 from bids_qcm.checks.findings import Finding
 from bids_qcm.interfaces.base import (
     OVERRIDE,
     CheckedInterface,
     ImagesInputSpec,
+    image_arguments,
     image_checks,
 )
+from bids_qcm.phase.echo_selection import LeftOut, inconsistent_echoes
+from bids_qcm.phase.masking import find_signal
+from bids_qcm.phase.phi0 import complex_signal
 
 
 class _CheckImagesInputSpec(ImagesInputSpec):
     axes = traits.List(
         traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels; two for in-plane kernels"
     )
+    frequency = traits.Either(
+        None, traits.Float, default=None, usedefault=True, desc="Larmor frequency in Hz"
+    )
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     image_checks = image_checks()
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of averaged images")
+    select_echoes = traits.Bool(
+        False, usedefault=True, desc="whether to leave out echoes that do not lie on a line"
+    )
 
 
 class _CheckImagesOutputSpec(TraitedSpec):
     magnitude_file = File(exists=True, desc="magnitude of the first echo")
     signal_file = File(exists=True, desc="mask of the voxels with signal")
+    used_echoes = traits.List(traits.Int, desc="indices of the echoes to use")
     provenance = traits.Dict(desc="fields for the sidecars")
+
+
+class _Images(NamedTuple):
+    """Both images of an echo, and the index of their volume in 4-D images."""
+
+    first: Path
+    second: Path
+    volume: int | None
+
+    def path(self, part: int) -> Path:
+        """Return the image of a part: 0 for the first, 1 for the second."""
+        return self.second if part else self.first
+
+    @property
+    def which(self) -> str:
+        """The volume in words, with a blank at the end; empty for 3-D images."""
+        return "" if self.volume is None else f"(volume {self.volume}, counted from 0) "
 
 
 class CheckImages(CheckedInterface):
@@ -41,54 +71,102 @@ class CheckImages(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        pairs = list(zip(inputs.first_files, inputs.second_files, strict=True))
+        arguments = image_arguments(inputs)
+        pairs = [_Images(first, second, volume) for first, second, _, volume in arguments]
         units = inputs.phase_units
-        parts = [read_parts(Path(a), Path(b), u) for (a, b), u in zip(pairs, units, strict=True)]
+        parts = [read_parts(*one) for one in arguments]
+        echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
+        left_out = self._inconsistent(echoes) if inputs.select_echoes else []
+        without = {one.echo for one in left_out}
+        used = [k for k in range(len(pairs)) if k not in without]
+        warnings = [_left_out_sentence(one, pairs) for one in left_out]
+        pairs, parts = [pairs[k] for k in used], [parts[k] for k in used]
+        echoes = [echoes[k] for k in used]
         found = check_roles(parts, cartesian=units[0] is None)
         self._stop_at(found, pairs)
-        echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
         try:
             evidence = check_acquisition(
                 [magnitude for magnitude, _ in echoes],
                 [phase for _, phase in echoes],
-                inputs.echo_times,
-                read_grid(Path(pairs[0][0])).voxel_size,
+                [inputs.echo_times[k] for k in used],
+                read_grid(pairs[0].first, pairs[0].volume).voxel_size,
                 axes=inputs.axes,
                 may_be_half=inputs.phase_type == "transmit",
+                frequency=inputs.frequency,
+                echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
             )
         except ValueError as error:
             raise InputError(
-                pairs[0][0], str(error), "check that this image is a magnitude"
+                pairs[0].first, str(error), "check that this image is a magnitude"
             ) from error
         found += evidence.findings
         self._stop_at(found, pairs)
         volumes = {"magnitude": echoes[0][0], "signal": evidence.signal}
         for name, values in volumes.items():
             path = Path(runtime.cwd, f"{name}.nii.gz")
-            write_image(path, values, like=Path(pairs[0][0]))
+            write_image(path, values, like=pairs[0].first)
             self._results[f"{name}_file"] = str(path)
+        self._results["used_echoes"] = used
         failed = [_sentence(finding, pairs) for finding in found if finding.fatal]
-        self._results["provenance"] = Phi0Sidecar(
+        found_fields = Phi0Sidecar(
             signal_to_noise_ratio=round(evidence.snr, 2) if np.isfinite(evidence.snr) else NULL,
             incoherent_fraction=round(evidence.incoherent_fraction, 6),
-            warnings=[_sentence(finding, pairs) for finding in found],
+            warnings=[*warnings, *(_sentence(finding, pairs) for finding in found)],
             failed_image_checks=failed or None,
-        ).to_dict()
+            **self._fields_of_used(used),
+        )
+        self._results["provenance"] = merge(inputs.provenance, found_fields.to_dict())
         return runtime
 
-    def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[tuple[str, str]]) -> None:
+    def _inconsistent(self, echoes: Sequence[Pair]) -> list[LeftOut]:
+        """Find the echoes that do not lie on a line over echo time."""
+        try:
+            signal = find_signal(*echoes[0], self.inputs.axes)
+        except ValueError:  # the checks of the images report this
+            return []
+        return inconsistent_echoes(
+            [complex_signal(magnitude, phase) for magnitude, phase in echoes],
+            self.inputs.echo_times,
+            signal.mask,
+            signal.noise.sd,
+            self.inputs.echo_numbers,
+        )
+
+    def _fields_of_used(self, used: Sequence[int]) -> dict[str, Any]:
+        """Return the sidecar fields that depend on the echoes that are used."""
+        if len(used) == len(self.inputs.first_files):
+            return {}
+        units = [self.inputs.phase_units[k] for k in used]
+        return {
+            "echoes_used": [self.inputs.echo_numbers[k] for k in used],
+            "echo_time": [self.inputs.echo_times[k] for k in used],
+            "phase_units": [unit.name if unit else "complex" for unit in units],
+        }
+
+    def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[_Images]) -> None:
         """Raise the fatal findings as one error, which names the file of the first finding."""
         fatal = [finding for finding in findings if finding.fatal]
         if not fatal or self.inputs.image_checks == "warn":
             return
         first, *others = fatal
-        more = "".join(f"; {_path(finding, pairs).name} {finding.problem}" for finding in others)
-        raise InputError(_path(first, pairs), first.problem + more, f"{first.remedy}; {OVERRIDE}")
+        more = "".join(f"; {_statement(finding, pairs)}" for finding in others)
+        path = pairs[first.echo].path(first.part)
+        problem = pairs[first.echo].which + first.problem + more
+        raise InputError(path, problem, f"{first.remedy}; {OVERRIDE}")
 
 
-def _sentence(finding: Finding, pairs: Sequence[tuple[str, str]]) -> str:
-    return f"{_path(finding, pairs).name} {finding.problem}; {finding.remedy}"
+def _left_out_sentence(one: LeftOut, pairs: Sequence[_Images]) -> str:
+    images = pairs[one.echo]
+    return (
+        f"{images.second.name} {images.which}is left out: this echo does not lie on a line over "
+        f"echo time with the earlier echoes: misfit {one.misfit:.3f} rad (limit: {one.limit:.3f})"
+    )
 
 
-def _path(finding: Finding, pairs: Sequence[tuple[str, str]]) -> Path:
-    return Path(pairs[finding.echo][finding.part])
+def _sentence(finding: Finding, pairs: Sequence[_Images]) -> str:
+    return f"{_statement(finding, pairs)}; {finding.remedy}"
+
+
+def _statement(finding: Finding, pairs: Sequence[_Images]) -> str:
+    images = pairs[finding.echo]
+    return f"{images.path(finding.part).name} {images.which}{finding.problem}"

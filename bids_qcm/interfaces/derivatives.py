@@ -42,7 +42,7 @@ class WriteDerivative(SimpleInterface):
 
     The file name may depend on the variant of the result, such as the type of a mask. Another
     variant from an earlier run is removed, because the current conductivity maps were not computed
-    with it.
+    with it. Without a file, nothing is written, and the result of an earlier run is removed.
     """
 
     input_spec = _WriteDerivativeInputSpec
@@ -52,7 +52,7 @@ class WriteDerivative(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        path = inputs.out_paths.get(inputs.variant)
+        path = inputs.out_paths.get(inputs.variant) if inputs.in_file else None
         if path is not None:
             sidecar = None
             if inputs.metadata is not None:

@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
 
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
 from bids_qcm.bids.sidecar_schema import NULL, AlternatingPhase, Phi0Sidecar, merge
-from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec
+from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec, image_arguments
 from bids_qcm.phase import Phi0, compute_phi0
 from bids_qcm.recon import determine_sign
 from bids_qcm.recon.sign import usual_sign
@@ -24,6 +24,7 @@ _WORTH_A_WARNING = 0.001
 
 class _PreparePhi0InputSpec(ImagesInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="mask in which to compute phi0")
+    used_echoes = traits.List(traits.Int, [], usedefault=True, desc="indices; empty for all echoes")
     provenance = traits.Dict({}, usedefault=True, desc="provenance of the images and the mask")
 
 
@@ -44,15 +45,15 @@ class PreparePhi0(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        files = zip(inputs.first_files, inputs.second_files, inputs.phase_units, strict=True)
-        magnitudes, phases = zip(
-            *(read_echo(Path(a), Path(b), u) for a, b, u in files), strict=True
-        )
+        images = image_arguments(inputs)
+        used = inputs.used_echoes or range(len(images))
+        magnitudes, phases = zip(*(read_echo(*images[k]) for k in used), strict=True)
         phi0 = compute_phi0(
             magnitudes,
             phases,
-            inputs.echo_times,
+            [inputs.echo_times[k] for k in used],
             mask=read_integers(Path(inputs.mask_file)) != 0,
+            echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
         )
         volumes = {
             "phi0": phi0.phase,

@@ -20,8 +20,8 @@ _SAMPLES = 10_000
 # nearly all the weight, and rounding errors make the line undetermined.
 _SMALLEST_DETERMINANT = 1e-12
 
-# Edge length of the blocks over which residuals are averaged, in voxels.
-_BLOCK = 5
+BLOCK = 5
+"""Edge length of the blocks over which residuals are averaged, in voxels."""
 
 
 class EchoLines(NamedTuple):
@@ -63,26 +63,67 @@ class EchoLines(NamedTuple):
         """
         return self._volume(np.sqrt(_intercept_variance(self.signals, self.times)))
 
-    def misfit(self) -> tuple[float, ...]:
+    def misfit(self, block: int = BLOCK) -> tuple[float, ...]:
         """Return the deviation of each echo from the lines, in rad.
+
+        Parameters
+        ----------
+        block : int
+            Edge length of the blocks over which residuals are averaged, in voxels.
 
         Returns
         -------
         tuple of float
             Standard deviation of the residual for each echo, in the original order of the echoes.
             The standard deviation is estimated from the median absolute residual over the mask,
-            after complex averaging over 5 x 5 x 5 voxels. Averaging suppresses noise by a factor
-            of up to 11, but keeps the error of an echo. The median ignores voxels in which the
-            phase is not linear in echo time, such as fat, vessels and voxels next to air. The
+            after complex averaging over blocks. Averaging over 5 x 5 x 5 voxels suppresses noise by
+            a factor of up to 11, but keeps the error of an echo. The median ignores voxels in which
+            the phase is not linear in echo time, such as fat, vessels and voxels next to air. The
             deviation is 0 for two echoes, which always lie on a line.
         """
         found = np.zeros(len(self.order))
         if len(self.order) > 2:
             for echo, signal, time in zip(self.order, self.signals, self.times, strict=True):
                 line = self.intercept + self.slope * time
-                residual = _averaged(signal * np.abs(signal) * np.exp(-1j * line), self.mask)
+                residual = block_average(
+                    signal * np.abs(signal) * np.exp(-1j * line), self.mask, block
+                )
                 found[echo] = np.median(np.abs(np.angle(residual))) / NORMAL_MEDIAN
         return tuple(found.tolist())
+
+    def expected_misfit(self, noise: float, block: int = BLOCK) -> tuple[float, ...]:
+        """Return the misfit that noise alone causes in each echo, in rad.
+
+        Parameters
+        ----------
+        noise : float
+            Standard deviation of the noise in the real part of each echo.
+        block : int
+            As for :meth:`misfit`.
+
+        Returns
+        -------
+        tuple of float
+            In the original order of the echoes.
+
+        Notes
+        -----
+        The phase of an echo has the noise variance ``noise^2 / |S|^2``. The line at the time t of
+        this echo takes up ``noise^2 (sum(w t'^2) - 2 t sum(w t') + t^2 sum(w)) / D`` of it, with
+        ``w = |S|^2`` and ``D = sum(w) sum(w t'^2) - sum(w t')^2``. The average over a block weights
+        each voxel with ``|S|^2``, so that its variance is ``sum(|S|^4 v) / sum(|S|^2)^2`` for the
+        voxel variances v.
+        """
+        w, wt, wtt = _weight_sums(self.signals, self.times)
+        determinant = np.maximum(w * wtt - wt**2, _SMALLEST_DETERMINANT * w * wtt)
+        expected = np.zeros(len(self.order))
+        for echo, signal, time in zip(self.order, self.signals, self.times, strict=True):
+            weight = np.abs(signal).astype(np.float64) ** 2
+            leverage = weight * (wtt - 2 * time * wt + time**2 * w) / determinant
+            power = block_average(weight * np.maximum(1 - leverage, 0), self.mask, block).real
+            total = block_average(weight, self.mask, block).real * np.sqrt(block**self.mask.ndim)
+            expected[echo] = noise * np.median(np.sqrt(power) / np.maximum(total, 1e-30))
+        return tuple(expected.tolist())
 
     def _volume(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
         volume = np.full(self.mask.shape, np.nan, dtype=np.float32)
@@ -143,15 +184,15 @@ def fit_echo_lines(
     return EchoLines(mask, tuple(order.tolist()), times, signals, intercept, slope)
 
 
-def _averaged(
-    signal: NDArray[np.complexfloating], mask: NDArray[np.bool_]
+def block_average(
+    signal: NDArray[np.complexfloating], mask: NDArray[np.bool_], block: int = BLOCK
 ) -> NDArray[np.complexfloating]:
     """Average a signal, (n,), over the block around each voxel of the mask."""
     volume = np.zeros(mask.shape, np.complex64)
     volume[mask] = signal
     return (
-        ndimage.uniform_filter(volume.real, _BLOCK, mode="constant")
-        + 1j * ndimage.uniform_filter(volume.imag, _BLOCK, mode="constant")
+        ndimage.uniform_filter(volume.real, block, mode="constant")
+        + 1j * ndimage.uniform_filter(volume.imag, block, mode="constant")
     )[mask]
 
 
@@ -159,9 +200,16 @@ def _intercept_variance(
     signals: Sequence[NDArray[np.complexfloating]], times: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the variance of each line at echo time zero, for signal noise of unit variance."""
-    weights = [np.abs(signal).astype(np.float64) ** 2 for signal in signals]
-    w, wt, wtt = (sum(weights[k] * times[k] ** p for k in range(len(times))) for p in range(3))
+    w, wt, wtt = _weight_sums(signals, times)
     return wtt / np.maximum(w * wtt - wt**2, _SMALLEST_DETERMINANT * w * wtt)
+
+
+def _weight_sums(
+    signals: Sequence[NDArray[np.complexfloating]], times: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], ...]:
+    """Return the sums of ``|S|^2``, ``|S|^2 t`` and ``|S|^2 t^2`` over the echoes."""
+    weights = [np.abs(signal).astype(np.float64) ** 2 for signal in signals]
+    return tuple(sum(weights[k] * times[k] ** p for k in range(len(times))) for p in range(3))
 
 
 def _missing_cycles(

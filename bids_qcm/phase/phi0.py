@@ -59,6 +59,7 @@ def compute_phi0(
     echo_times: Sequence[float] = (),
     *,
     mask: NDArray[np.bool_] | None = None,
+    echo_numbers: Sequence[int] = (),
 ) -> Phi0:
     """Compute phi0 from one or more echoes.
 
@@ -72,6 +73,9 @@ def compute_phi0(
         Voxels to compute. Default: the voxels with signal, see :func:`signal_mask`. Voxels with
         values that are not finite, in a block of deleted phase, or without signal in one of the
         two earliest echoes are left out.
+    echo_numbers : sequence of int
+        Number of each echo in the readout train, because the polarity of a bipolar readout
+        alternates with it. Default: numbers by increasing echo time.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def compute_phi0(
     mask &= ~blank
     if not mask.any():
         raise ValueError("the mask contains no voxel with signal")
-    series = complex_echoes(magnitudes, phases, echo_times, mask)
+    series = complex_echoes(magnitudes, phases, echo_times, mask, echo_numbers)
     misfit: tuple[float, ...] = ()
     if len(series.echoes) == 1:
         relative: NDArray[np.floating] = 1 / np.where(mask, magnitude, 1)
@@ -142,12 +146,13 @@ def complex_echoes(
     phases: Sequence[NDArray[np.floating]],
     echo_times: Sequence[float],
     mask: NDArray[np.bool_],
+    echo_numbers: Sequence[int] = (),
 ) -> EchoSeries:
     """Combine magnitude and phase, and correct for alternating slices and alternating readouts.
 
     Parameters
     ----------
-    magnitudes, phases, echo_times
+    magnitudes, phases, echo_times, echo_numbers
         As for :func:`compute_phi0`.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels in which the phases of even and odd echoes are compared.
@@ -156,16 +161,39 @@ def complex_echoes(
     -------
     EchoSeries
     """
-    echoes = [_signal(m, p) for m, p in zip(magnitudes, phases, strict=True)]
+    echoes = [complex_signal(m, p) for m, p in zip(magnitudes, phases, strict=True)]
+    return correct_echoes(echoes, echo_times, mask, echo_numbers)
+
+
+def correct_echoes(
+    echoes: Sequence[NDArray[np.complexfloating]],
+    echo_times: Sequence[float],
+    mask: NDArray[np.bool_],
+    echo_numbers: Sequence[int] = (),
+) -> EchoSeries:
+    """Correct complex echoes for alternating slices and alternating readouts.
+
+    Parameters
+    ----------
+    echoes : sequence of complex ndarrays, shape (X, Y, Z)
+    echo_times, mask, echo_numbers
+        As for :func:`complex_echoes`.
+
+    Returns
+    -------
+    EchoSeries
+    """
     axes = alternating_axes(echoes)
-    echoes = [flip_alternate_slices(echo, axes) for echo in echoes]
-    alternation = find_alternation(echoes, echo_times, mask)
+    corrected = [flip_alternate_slices(echo, axes) for echo in echoes]
+    alternation = find_alternation(corrected, echo_times, mask, echo_numbers)
     if alternation is not None:
-        echoes = remove_alternation(echoes, echo_times, alternation)
-    return EchoSeries(echoes, axes, alternation)
+        corrected = remove_alternation(corrected, echo_times, alternation, echo_numbers)
+    return EchoSeries(corrected, axes, alternation)
 
 
-def _signal(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) -> NDArray[np.complex64]:
+def complex_signal(
+    magnitude: NDArray[np.floating], phase: NDArray[np.floating]
+) -> NDArray[np.complex64]:
     """Return the complex signal; 0 where a value is not finite."""
     where = np.isfinite(phase) & np.isfinite(magnitude)
     # convert to float32 first; otherwise the exponential would be complex128

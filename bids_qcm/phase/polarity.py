@@ -1,14 +1,14 @@
 """Phase difference between the odd and even echoes of a bipolar readout."""
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.phase.echoes import fit_echo_lines
-from bids_qcm.phase.unwrapping import unwrap, wrap
+from bids_qcm.phase.planes import fit_plane, plane_phase
+from bids_qcm.phase.unwrapping import wrap
 
 LEAST_ALTERNATION = 0.05
 """Smallest alternation to remove, in rad, as a root mean square over the mask. A smaller
@@ -18,6 +18,10 @@ LARGEST_REMAINDER = 1 / 3
 """Largest residual of the constant and linear fit, relative to the amplitude of the alternation.
 Alternating readout polarity leaves only noise; a conjugated echo leaves a residual about as large
 as the amplitude."""
+
+
+# Smallest strength of a sum of differences that is as likely as the strongest sum, relative to it.
+_LIKELY = 0.999
 
 
 class Alternation(NamedTuple):
@@ -39,14 +43,14 @@ class Alternation(NamedTuple):
 
     def phase(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return the constant and linear phase on a grid, in rad."""
-        ramps = (g * np.arange(n) for g, n in zip(self.gradient, shape, strict=True))
-        return (self.constant + reduce(np.add, np.ix_(*ramps))).astype(np.float32)
+        return plane_phase(self.constant, self.gradient, shape)
 
 
 def find_alternation(
     echoes: Sequence[NDArray[np.complexfloating]],
     echo_times: Sequence[float],
     mask: NDArray[np.bool_],
+    echo_numbers: Sequence[int] = (),
 ) -> Alternation | None:
     """Find the constant and linear phase between odd and even echoes.
 
@@ -56,18 +60,22 @@ def find_alternation(
     echo_times : sequence of float
         In s, all different.
     mask : ndarray of bool, shape (X, Y, Z)
+    echo_numbers : sequence of int
+        Number of each echo in the readout train, because the polarity alternates with it. Default:
+        numbers by increasing echo time. They are needed if an echo of the train is left out.
 
     Returns
     -------
     Alternation or None
-        None for fewer than three echoes, if odd and even echoes agree, or if their difference is
-        neither constant nor linear.
+        None for fewer than three echoes, if all echoes have the same polarity, if odd and even
+        echoes agree, or if their difference is neither constant nor linear.
 
     Notes
     -----
     A gradient delay or an eddy current shifts the echo in k-space by the same amount, but in
     opposite directions for the two polarities of the readout [1]_. The even echoes therefore differ
-    from the line over echo time through the odd echoes by twice the resulting linear phase.
+    from the line over echo time through the odd echoes by twice the resulting linear phase. If
+    there are more even than odd echoes, the line is fitted to the even echoes.
 
     References
     ----------
@@ -79,45 +87,78 @@ def find_alternation(
         return None
     times = np.asarray(echo_times, dtype=np.float64)
     order = np.argsort(times)
-    odd, even = order[::2], order[1::2]
-    lines = fit_echo_lines([echoes[k] for k in odd], times[odd].tolist(), mask)
-    difference = np.zeros(mask.shape, np.complex64)
-    for k in even:
+    is_even = _even(echo_times, echo_numbers)[order]
+    odd, even = order[~is_even], order[is_even]
+    straight, other = (odd, even) if len(odd) >= len(even) else (even, odd)
+    if len(other) == 0:
+        return None
+    lines = fit_echo_lines([echoes[k] for k in straight], times[straight].tolist(), mask)
+    differences = []
+    for k in other:
         signal = echoes[k][lines.mask]
         line = lines.intercept + lines.slope * times[k]
-        difference[lines.mask] += signal * np.abs(signal) * np.exp(-1j * line)
-    weight = np.abs(difference[lines.mask])
-    if not weight.any():
+        differences.append(signal * np.abs(signal) * np.exp(-1j * line))
+    # An extra cycle between the first two echoes of the line shifts each other echo by a constant.
+    shifts = 2 * np.pi * (times[other] - times[straight[0]])
+    shifts /= times[straight[1]] - times[straight[0]]
+    cycles, difference = _likely_cycles(differences, shifts, lines.mask)
+    if not difference.any():
         return None
-    angle = unwrap(np.angle(difference), lines.mask)[lines.mask]
-    columns = np.column_stack([np.ones(angle.size), *np.nonzero(lines.mask)])
-    root = np.sqrt(weight)
-    solution, *_ = np.linalg.lstsq(columns * root[:, None], angle * root, rcond=None)
-    plane = columns @ solution
+    fit = fit_plane(difference, lines.mask)
 
     def rms(values: NDArray[np.floating]) -> float:
-        return float(np.sqrt(np.sum(weight * values**2) / np.sum(weight)))
+        return float(np.sqrt(np.sum(fit.weight * values**2) / np.sum(fit.weight)))
 
-    # an extra cycle between the first two odd echoes shifts the phase of even echoes by a constant
-    share = (times[even[0]] - times[odd[0]]) / (times[odd[1]] - times[odd[0]])
-    cycle = 2 * np.pi * share
-    turn = min((0, cycle, -cycle), key=lambda constant: rms(wrap(plane - constant)))
-    amplitude = rms(wrap(plane - turn))
-    if amplitude < LEAST_ALTERNATION or rms(wrap(angle - plane)) > LARGEST_REMAINDER * amplitude:
+    turns = [(n - cycles[0]) * shifts[0] for n in cycles]
+    turn = min(turns, key=lambda constant: rms(wrap(fit.plane - constant)))
+    amplitude = rms(wrap(fit.plane - turn))
+    if (
+        amplitude < LEAST_ALTERNATION
+        or rms(wrap(fit.angle - fit.plane)) > LARGEST_REMAINDER * amplitude
+    ):
         return None
-    constant, *gradient = solution.tolist()
-    return Alternation(constant - turn, tuple(gradient), amplitude)
+    sign = 1 if other is even else -1
+    x, y, z = (sign * one for one in fit.gradient)
+    return Alternation(sign * (fit.constant - turn), (x, y, z), amplitude)
+
+
+def _likely_cycles(
+    differences: Sequence[NDArray[np.complexfloating]],
+    shifts: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+) -> tuple[list[int], NDArray[np.complex64]]:
+    """Return the likely numbers of extra cycles, and the sum of the differences for the first.
+
+    With the right number of cycles, all differences have the same phase. If the echoes are evenly
+    spaced, several numbers are equally likely.
+    """
+    totals = {
+        n: sum(d * np.exp(-1j * n * shift) for d, shift in zip(differences, shifts, strict=True))
+        for n in (0, 1, -1)
+    }
+    strengths = {n: float(np.abs(total).sum()) for n, total in totals.items()}
+    likely = [n for n, one in strengths.items() if one >= _LIKELY * max(strengths.values())]
+    volume = np.zeros(mask.shape, np.complex64)
+    volume[mask] = totals[likely[0]]
+    return likely, volume
 
 
 def remove_alternation(
     echoes: Sequence[NDArray[np.complexfloating]],
     echo_times: Sequence[float],
     alternation: Alternation,
+    echo_numbers: Sequence[int] = (),
 ) -> list[NDArray[np.complexfloating]]:
     """Remove an alternation from the even echoes so that they match the odd echoes.
 
     The odd echoes keep their own constant and linear phase, whose Laplacian is zero.
     """
-    even = set(np.argsort(echo_times)[1::2].tolist())
     turn = np.exp(-1j * alternation.phase(echoes[0].shape))
-    return [echo * turn if k in even else echo for k, echo in enumerate(echoes)]
+    even = _even(echo_times, echo_numbers)
+    return [echo * turn if is_even else echo for echo, is_even in zip(echoes, even, strict=True)]
+
+
+def _even(echo_times: Sequence[float], echo_numbers: Sequence[int]) -> NDArray[np.bool_]:
+    """Whether each echo has an even number; without numbers, count by increasing echo time."""
+    numbers = echo_numbers or np.argsort(np.argsort(echo_times)) + 1
+    return np.asarray(numbers) % 2 == 0

@@ -25,6 +25,9 @@ IMPLAUSIBLE = "#19c3ff"
 OUTLINE = "#ff3333"
 """Colour of the mask outline."""
 
+TEMPLATE_OUTLINES = (OUTLINE, "#d9d9d9")
+"""Colours of the outlines of a template: brain and white matter."""
+
 # The palette of Okabe and Ito, which is suitable for colour-blind readers.
 _TISSUE_COLOURS = {
     TISSUES["GM"].name: "#e69f00",

@@ -15,11 +15,20 @@ from bids_qcm.bids.images import read_grid, read_integers, read_values, to_canon
 from bids_qcm.bids.results import MapResult, Result
 from bids_qcm.grids import Volume
 from bids_qcm.phase.unwrapping import wrap
+from bids_qcm.reports.colours import TEMPLATE_OUTLINES, tissue_colours
 from bids_qcm.reports.comparison import draw_methods
 from bids_qcm.reports.distributions import draw_distributions
-from bids_qcm.reports.figures import draw_b1, draw_map, draw_mask, draw_phase, draw_tissues
+from bids_qcm.reports.figures import (
+    draw_b1,
+    draw_map,
+    draw_mask,
+    draw_phase,
+    draw_space,
+    draw_tissues,
+)
 from bids_qcm.reports.mosaic import drawn_axes
 from bids_qcm.reports.saving import save_png, save_svg
+from bids_qcm.segmentation.template import is_mni152, template_regions
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -37,11 +46,14 @@ class Drawn:
         ``comparison``. Figures whose images are missing are left out.
     maps, distributions : mapping of str to Path
         Figures of each map, by method.
+    spaces : mapping of str to Path
+        Figures of the first map in other spaces, by the label of the space.
     """
 
     shared: Mapping[str, Path]
     maps: Mapping[str, Path]
     distributions: Mapping[str, Path]
+    spaces: Mapping[str, Path]
 
 
 def draw_result(result: Result, folder: Path) -> Drawn:
@@ -76,9 +88,33 @@ def draw_result(result: Result, folder: Path) -> Drawn:
     if len(slices) > 1:
         shared["comparison"] = folder / f"{stem}comparison_figure.png"
         save_png(volumes.draw_comparison(slices), shared["comparison"])
-    for old in before - {*shared.values(), *maps.values(), *distributions.values()}:
+    spaces = {}
+    for space, path in result.maps[0].in_spaces.items():
+        spaces[space] = folder / f"{stem}space{space}_figure.png"
+        save_png(_draw_space(space, path, result), spaces[space])
+    drawn = Drawn(shared, maps, distributions, spaces)
+    written = {path for paths in vars(drawn).values() for path in paths.values()}
+    for old in before - written:
         old.unlink()
-    return Drawn(shared, maps, distributions)
+    return drawn
+
+
+def _draw_space(space: str, path: Path, result: Result) -> Figure:
+    """Draw a map in another space, with the outline of the template or of the tissues."""
+    labels_path, grid = result.segmentation_in_spaces.get(space), read_grid(path)
+    regions: dict[str, NDArray[np.bool_]] = {}
+    if is_mni152(space):
+        regions = template_regions(grid)
+        colours = dict(zip(regions, TEMPLATE_OUTLINES, strict=True))
+    else:
+        if labels_path is not None:
+            labels, names = read_integers(labels_path), read_names(result.tissue_names)
+            present = np.unique(labels).tolist()
+            regions = {name: labels == one for one, name in names.items() if one in present}
+        colours = tissue_colours(list(regions))
+    shown = to_canonical(Volume(read_values(path), grid))
+    outlines = {name: to_canonical(Volume(region, grid)).values for name, region in regions.items()}
+    return draw_space(shown.values, outlines, colours, shown.grid.affine)
 
 
 class _Volumes:

@@ -204,6 +204,42 @@ def draw_map(
     return figure
 
 
+def draw_space(
+    conductivity: NDArray[np.floating],
+    outlines: Mapping[str, NDArray[np.bool_]],
+    colours: Mapping[str, str],
+    affine: NDArray[np.floating],
+) -> Figure:
+    """Draw a conductivity map in another space than the phase's, with outlines of regions.
+
+    Parameters
+    ----------
+    conductivity : ndarray of float, shape (X, Y, Z)
+        Conductivity in S/m; NaN where invalid, 0 outside the mask.
+    outlines : mapping of str to ndarray of bool, shape (X, Y, Z)
+        Regions by name.
+    colours : mapping of str to str
+        Colour of the outline of each region.
+    affine
+        As in :func:`draw_mask`.
+
+    Returns
+    -------
+    Figure
+    """
+    mask = conductivity != 0
+    mosaic = Mosaic(np.logical_or.reduce([mask, *outlines.values()]), affine, _COLUMNS)
+    figure, ((axes, legend),) = _blocks(mosaic, [""])
+    scale = conductivity_scale()
+    _show_inside(mosaic, axes, conductivity, mask, scale, mark_implausible=True)
+    for name, region in outlines.items():
+        mosaic.outline(axes, region, colours[name], 0.9)
+    draw_scale(legend, 0.8, scale, "S/m", extend="max")
+    if colours:
+        _write_legend(legend, colours)
+    return figure
+
+
 def _blocks(
     mosaic: Mosaic, titles: list[str], legend_inches: float = _LEGEND_INCHES
 ) -> tuple[Figure, list[tuple[Axes, Axes]]]:

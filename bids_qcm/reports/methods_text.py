@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bids_qcm.bids.sidecar_schema import (
     CondmapSidecar,
     CondstdSidecar,
+    InSpace,
     MaskSidecar,
     Phi0Sidecar,
     SegmentationSidecar,
@@ -46,6 +47,8 @@ class Processing:
         Sidecars of the conductivity maps, by method.
     stds : mapping of str to CondstdSidecar
         Sidecars of the noise standard deviation maps, by method.
+    spaces : mapping of str to InSpace
+        Sidecar fields of the first map in other spaces, by the label of the space.
     """
 
     phi0: Phi0Sidecar
@@ -53,6 +56,7 @@ class Processing:
     segmentation: SegmentationSidecar | None
     maps: Mapping[str, CondmapSidecar]
     stds: Mapping[str, CondstdSidecar]
+    spaces: Mapping[str, InSpace] = field(default_factory=dict)
 
 
 def describe_methods(done: Sequence[Processing]) -> list[str]:
@@ -77,6 +81,7 @@ def describe_methods(done: Sequence[Processing]) -> list[str]:
         _segmentation([one.segmentation for one in done if one.segmentation], len(done)),
         " ".join(_conductivity(done)),
         _uncertainty(done),
+        _spaces(done),
         _statistics(any(one.segmentation for one in done)),
         _software(phi0),
     ]
@@ -113,6 +118,18 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
             "Magnitude and phase were computed from the real and imaginary parts of the images"
             f"{_of(parts, total)}."
         )
+    averaged = [len(one.averaged_acquisitions) for one in sidecars if one.averaged_acquisitions]
+    if averaged:
+        sentences.append(
+            f"{_joined(sorted(set(averaged)))} repetitions were averaged as complex images after "
+            f"the constant and linear phase between them was removed{_of(len(averaged), total)}."
+        )
+    coils = sum(bool(one.combined_coils) for one in sidecars)
+    if coils:
+        sentences.append(
+            "The signals of the receive coils were added with one constant phase factor for each "
+            f"coil, which keeps the phase at echo time zero{_of(coils, total)}."
+        )
     flipped = sum(bool(one.alternate_slices_flipped) for one in sidecars)
     if flipped:
         sentences.append(
@@ -132,6 +149,18 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
             f"{_joined(sorted(echoes))} echoes by a least-squares fit of a line over echo time, "
             f"weighted by the squared magnitude{_of(total - single, total)}. Phase wraps between "
             "echoes were predicted from the preceding echoes."
+        )
+    chosen = sum(one.echoes_requested == "auto" for one in sidecars)
+    if chosen:
+        sentences.append(
+            "Echoes whose phase did not lie on a line over echo time were left out"
+            f"{_of(chosen, total)}."
+        )
+    bipolar = sum(one.alternating_phase is not None for one in sidecars)
+    if bipolar:
+        sentences.append(
+            "A constant and linear phase difference between odd and even echoes, caused by a "
+            f"readout of alternating polarity [@yu2010], was removed{_of(bipolar, total)}."
         )
     return sentences
 
@@ -388,6 +417,33 @@ def _uncertainty(done: Sequence[Processing]) -> str:
         "estimated from mixed second differences of phi0 with a robust scale estimator "
         f"[@rousseeuw1993].{line * several} The phase noise was propagated {_joined(propagated)}."
     )
+
+
+def _spaces(done: Sequence[Processing]) -> str:
+    """Return the sentences about maps in other spaces; empty if there are none."""
+    with_spaces = [one for one in done if one.spaces]
+    if not with_spaces:
+        return ""
+    sentences = []
+    names = sorted({name for one in with_spaces for name in one.spaces})
+    templates = [name for name in names if name != "T1w"]
+    registered = sum(
+        any(space.template_registration for space in one.spaces.values()) for one in with_spaces
+    )
+    if registered:
+        sentences.append(
+            "The T1w image was bias-corrected with N4 [@tustison2010] and registered to the "
+            "MNI152NLin2009aSym template from nilearn [@abraham2014] by an affine transform with "
+            "mutual information [@mattes2003] and diffeomorphic demons [@vercauteren2009] in "
+            f"SimpleITK [@lowekamp2013]{_of(registered, len(done))}."
+        )
+    places = [*(["the T1w image"] if "T1w" in names else []), *templates]
+    sentences.append(
+        f"The maps were resampled to {_joined(places)} by linear interpolation, which excluded "
+        "invalid voxels and voxels outside the mask, and the tissue labels by nearest neighbour"
+        f"{_of(len(with_spaces), len(done))}."
+    )
+    return " ".join(sentences)
 
 
 def _statistics(tissues: bool) -> str:

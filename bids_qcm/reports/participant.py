@@ -6,14 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bids_qcm.bids.anatomy.auxiliary import NATIVE
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.outputs import FIGURES
 from bids_qcm.bids.privacy import without_paths
-from bids_qcm.bids.results import MapResult, Result, find_results, map_warnings
+from bids_qcm.bids.results import (
+    MapResult,
+    Result,
+    find_results,
+    map_warnings,
+    read_sidecar,
+)
 from bids_qcm.bids.run_records import RunRecord, crash_files, read_records
 from bids_qcm.bids.sidecar_schema import (
+    InSpace,
     MapSidecar,
     MaskSidecar,
     Phi0Sidecar,
@@ -28,6 +36,7 @@ from bids_qcm.reports.drawing import Drawn, draw_result
 from bids_qcm.reports.methods_text import Processing, describe_methods
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.states import participant_state
+from bids_qcm.segmentation.template import is_mni152
 
 _SHARED_FIGURES = {
     "mask": (
@@ -150,6 +159,9 @@ def processing(result: Result, methods: Sequence[str] | None = None) -> Processi
         segmentation=result.segmentation_sidecar,
         maps={one.method: one.sidecar for one in maps},
         stds={one.method: one.condstd_sidecar for one in maps if one.condstd_sidecar},
+        spaces={
+            space: read_sidecar(path, InSpace) for space, path in result.maps[0].in_spaces.items()
+        },
     )
 
 
@@ -177,6 +189,10 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
             picture(drawn.shared[name], title, caption.format(**captioned))
             for name, (title, caption) in _SHARED_FIGURES.items()
             if name in drawn.shared
+        ]
+        + [
+            picture(path, f"Space {space}", _space_caption(space, result))
+            for space, path in drawn.spaces.items()
         ],
         "methods": [
             {
@@ -198,6 +214,20 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
             for one in result.maps
         ],
     }
+
+
+def _space_caption(space: str, result: Result) -> str:
+    where = "in the space of the T1w image" if space == NATIVE else f"in the space {space}"
+    if is_mni152(space):
+        outlines = (
+            " The lines are the outlines of the brain and the white matter of the MNI152 template. "
+            "They must follow the borders of the brain and of the fluid-filled ventricles."
+        )
+    elif space in result.segmentation_in_spaces:
+        outlines = " The lines are the outlines of the tissues, resampled in the same way."
+    else:
+        outlines = ""
+    return f"Conductivity in S/m by {result.maps[0].method} {where}.{outlines}"
 
 
 def _map_caption(one: MapResult) -> str:
@@ -264,9 +294,18 @@ def _echoes(phi0: Phi0Sidecar) -> str:
     if not phi0.phase_units:
         return ""
     n = len(phi0.phase_units)
+    combined = ""
+    if phi0.averaged_acquisitions:
+        combined = f"; average of {len(phi0.averaged_acquisitions)} acquisitions"
+    elif phi0.combined_coils:
+        combined = f"; combined from {phi0.combined_coils} receive coils"
     if phi0.echo_time is None:
-        return f"{n}"
-    echoes = f"{n}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0.echo_time)} ms"
+        return f"{n}{combined}"
+    numbers = ""
+    if phi0.echoes_used and phi0.echoes_requested != "all":
+        numbers = f" (number {', '.join(map(str, phi0.echoes_used))})"
+    echoes = f"{n}{numbers}, at {', '.join(f'{1e3 * time:.4g}' for time in phi0.echo_time)} ms"
+    echoes += combined
     if phi0.echo_misfit_of_each:
         each = ", ".join(f"{misfit:.2g}" for misfit in phi0.echo_misfit_of_each)
         echoes += f"; misfit of the line fit over echo time: {each} rad"

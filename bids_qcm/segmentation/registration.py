@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from numpy.typing import NDArray
 
-from bids_qcm.grids import Volume
+from bids_qcm.grids import Grid, Volume
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -59,6 +59,20 @@ class Alignment(NamedTuple):
     def looks_flipped(self) -> bool:
         """Whether the images fit clearly better if left and right of one image are swapped."""
         return self.mirrored_information > _FLIP_FACTOR * self.registered_information
+
+
+class Deformation(NamedTuple):
+    """A map of points by a displacement field, and by the identity outside its grid.
+
+    Attributes
+    ----------
+    displacement : ndarray of float64, shape (X, Y, Z, 3)
+        Displacement of each grid point in mm (RAS axes).
+    grid : Grid
+    """
+
+    displacement: NDArray[np.float64]
+    grid: Grid
 
 
 def align(
@@ -136,6 +150,7 @@ def maximise_information(
     moving: "sitk.Image",
     transform: "sitk.Transform",
     n_threads: int = 1,
+    fixed_mask: "sitk.Image | None" = None,
 ) -> None:
     """Maximise the mutual information of two images [1]_, from coarse to fine resolution.
 
@@ -148,6 +163,8 @@ def maximise_information(
         place.
     n_threads : int
         Number of threads.
+    fixed_mask : SimpleITK.Image, optional
+        Mask of the voxels of `fixed` that are compared, of type uint8; all voxels by default.
 
     References
     ----------
@@ -155,6 +172,8 @@ def maximise_information(
        IEEE Trans Med Imaging 2003. doi:10.1109/TMI.2003.809072
     """
     method = _method(n_threads)
+    if fixed_mask is not None:
+        method.SetMetricFixedMask(fixed_mask)
     n_voxels = np.prod(fixed.GetSize())
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentagePerLevel(
@@ -189,14 +208,45 @@ def to_sitk(volume: Volume) -> "sitk.Image":
     return image
 
 
-def pose_of(transform: "sitk.Euler3DTransform") -> NDArray[np.float64]:
-    """Convert a rigid ITK transform to a matrix in NIfTI coordinates, (4, 4)."""
-    linear = np.array(transform.GetMatrix()).reshape(3, 3)
-    centre = np.array(transform.GetCenter())
-    matrix = np.eye(4)
-    matrix[:3, :3] = linear
-    matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - linear @ centre
-    return _LPS @ matrix @ _LPS
+def pose_of(transform: "sitk.Transform") -> NDArray[np.float64]:
+    """Convert a linear ITK transform to a matrix in NIfTI coordinates, (4, 4)."""
+    # the images of the origin and the unit vectors determine an affine map
+    points = np.vstack([np.zeros(3), np.eye(3)])
+    origin, *others = (np.array(transform.TransformPoint(point.tolist())) for point in points)
+    return _LPS @ from_matvec(np.transpose(others - origin), origin) @ _LPS
+
+
+def to_affine_transform(
+    pose: NDArray[np.floating], centre: NDArray[np.floating]
+) -> "sitk.AffineTransform":
+    """Convert a matrix in NIfTI coordinates, (4, 4), to an ITK transform with a centre in mm."""
+    import SimpleITK as sitk
+
+    matrix, middle = _LPS @ pose @ _LPS, _LPS[:3, :3] @ centre
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetCenter(middle.tolist())
+    transform.SetTranslation((matrix[:3, 3] + matrix[:3, :3] @ middle - middle).tolist())
+    return transform
+
+
+def to_displacement_field(deformation: Deformation) -> "sitk.Image":
+    """Convert a deformation to an ITK displacement field."""
+    import SimpleITK as sitk
+
+    flipped = np.asarray(deformation.displacement, np.float64) @ _LPS[:3, :3]
+    field = sitk.GetImageFromArray(flipped.transpose(2, 1, 0, 3), isVector=True)
+    grid = deformation.grid
+    field.CopyInformation(to_sitk(Volume(np.zeros(grid.shape, np.float32), grid)))
+    return field
+
+
+def to_deformation(field: "sitk.Image", grid: Grid) -> Deformation:
+    """Convert an ITK displacement field in a grid to a deformation."""
+    import SimpleITK as sitk
+
+    displacement = sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3) @ _LPS[:3, :3]
+    return Deformation(displacement, grid)
 
 
 def _mirrored(image: "sitk.Image") -> "sitk.Image":

@@ -20,6 +20,9 @@ A linear function may have an attribute ``matrix``, (4, 4), with which resamplin
 _MOST_SAMPLES_PER_AXIS = 5
 _POINTS_AT_ONCE = 1_000_000
 
+# Spacing of the points that locate a mask in the target grid, before all voxels near it are mapped.
+_COARSE_MM = 8.0
+
 
 def identity(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return points unchanged: the point map of two images in the same coordinate system."""
@@ -112,6 +115,86 @@ def resample_means(
     return _resample(iter(volumes), len(volumes), source, target, point_map)
 
 
+def resample_inside(
+    maps: Sequence[NDArray[np.floating]],
+    mask: NDArray[np.bool_],
+    source: Grid,
+    target: Grid,
+    point_map: PointMap = identity,
+) -> NDArray[np.float32]:
+    """Resample maps that are defined in a mask only, without blending in values from outside.
+
+    Parameters
+    ----------
+    maps : sequence of ndarray of float, shape of `source`
+        Maps; voxels of the mask are invalid where a map is not finite.
+    mask : ndarray of bool, shape of `source`
+        At least one voxel.
+    source, target, point_map
+        As in :func:`resample_probabilities`.
+
+    Returns
+    -------
+    ndarray of float32, shape (number of maps, *target.shape)
+        Mean over the valid part of each target voxel. 0 where less than half of the target voxel
+        is in the mask, and NaN where less than half of the part in the mask is valid.
+    """
+    box = box_of_mask(Volume(mask, source), target, point_map)
+    valid = [mask & np.isfinite(one) for one in maps]
+    values = [np.where(own, one, 0) for own, one in zip(valid, maps, strict=True)]
+    shares = resample_means([mask, *valid, *values], source, target.part(box), point_map)
+    inside, share_valid, total = shares[0], shares[1 : 1 + len(maps)], shares[1 + len(maps) :]
+    enough = (share_valid > 0) & (share_valid >= inside / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.where(enough, total / share_valid, np.nan)
+    resampled = np.zeros((len(maps), *target.shape), np.float32)
+    # The tolerance allows for rounding where exactly one half of the voxel is in the mask.
+    resampled[:, *box] = np.where(inside >= 0.5 - 1e-6, means, 0)
+    return resampled
+
+
+def resample_nearest(labels: Volume, target: Grid, point_map: PointMap = identity) -> NDArray[Any]:
+    """Resample labels to another grid by nearest neighbour; 0 outside the source grid."""
+    resampled = np.zeros(target.shape, labels.values.dtype)
+    filled = labels.values != 0
+    if filled.any():
+        box = box_of_mask(Volume(filled, labels.grid), target, point_map)
+        part = target.part(box)
+        resampled[box] = sample_nearest(labels, part.points(), point_map).reshape(part.shape)
+    return resampled
+
+
+def box_of_mask(mask: Volume, target: Grid, point_map: PointMap = identity) -> tuple[slice, ...]:
+    """Return a box of target voxels that contains all voxels that overlap a mask.
+
+    Parameters
+    ----------
+    mask : Volume of bool
+        At least one voxel.
+    target, point_map
+        As in :func:`resample_labels`.
+
+    Returns
+    -------
+    tuple of 3 slices
+        Box with a margin of up to 16 mm; empty if the mask lies outside the target grid.
+    """
+    step = np.clip(np.round(_COARSE_MM / target.spacing).astype(int), 1, target.shape)
+    shape = -(-np.array(target.shape) // step)
+    affine = target.affine @ np.diag([*step, 1])
+    affine[:3, 3] = target.at((step - 1) / 2)
+    coarse = Grid(tuple(shape.tolist()), affine)
+    indices = _source_indices(coarse.points(), mask.grid, point_map)
+    near = _overlaps_source([_crop(mask.values)], indices, mask.grid, coarse)
+    if not near.any():
+        return (slice(0, 0),) * 3
+    (found,) = ndimage.find_objects(near.reshape(coarse.shape).astype(np.uint8))
+    return tuple(
+        slice(max(0, (one.start - 1) * n), min(length, (one.stop + 1) * n))
+        for one, n, length in zip(found, step.tolist(), target.shape, strict=True)
+    )
+
+
 def label_of_largest_share(
     shares: NDArray[np.floating], numbers: Sequence[int]
 ) -> NDArray[np.int32]:
@@ -152,12 +235,15 @@ def _resample(
     """Return the mean of each map over each target voxel, (L, *shape); 0 outside the source."""
     points = target.points()
     cropped = [_crop(volume) for volume in maps]
-    (inside,) = np.nonzero(_overlaps_source(cropped, points, source, target, point_map))
+    centres = _source_indices(points, source, point_map)
+    (inside,) = np.nonzero(_overlaps_source(cropped, centres, source, target))
     offsets = _sample_offsets(source, target)
     shares = np.zeros((n_maps, len(points)), np.float32)
     for start in range(0, len(inside), _POINTS_AT_ONCE):
         part = inside[start : start + _POINTS_AT_ONCE]
-        for indices in _displaced_indices(points[part], offsets, source, point_map):
+        for indices in _displaced_indices(
+            points[part], centres[:, part], offsets, source, point_map
+        ):
             for share, (values, origin) in zip(shares, cropped, strict=True):
                 share[part] += ndimage.map_coordinates(
                     values, indices - origin, order=1, mode="constant", output=np.float32
@@ -165,22 +251,33 @@ def _resample(
     return (shares / np.float32(len(offsets))).reshape(n_maps, *target.shape)
 
 
+def _source_indices(
+    points: NDArray[np.float64], source: Grid, point_map: PointMap
+) -> NDArray[np.float64]:
+    """Return the source indices of points in target coordinates, (3, N)."""
+    return apply_affine(np.linalg.inv(source.affine), point_map(points)).T
+
+
 def _displaced_indices(
     points: NDArray[np.float64],
+    centres: NDArray[np.float64],
     offsets: NDArray[np.float64],
     source: Grid,
     point_map: PointMap,
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the source indices of the points, displaced by each offset, (3, N)."""
-    to_index = np.linalg.inv(source.affine)
+    """Yield the source indices of the points, displaced by each offset, (3, N).
+
+    `centres` are the source indices of the points without displacement.
+    """
     matrix = np.eye(4) if point_map is identity else getattr(point_map, "matrix", None)
-    if matrix is None:
-        for offset in offsets:
-            yield apply_affine(to_index, point_map(points + offset)).T
-        return
-    centres = apply_affine(to_index @ matrix, points).T
     for offset in offsets:
-        yield centres + ((to_index @ matrix)[:3, :3] @ offset)[:, None]
+        if not offset.any():
+            yield centres
+        elif matrix is None:
+            yield _source_indices(points + offset, source, point_map)
+        else:
+            linear = (np.linalg.inv(source.affine) @ matrix)[:3, :3]
+            yield centres + (linear @ offset)[:, None]
 
 
 def _crop(
@@ -205,17 +302,18 @@ def _crop(
 
 def _overlaps_source(
     cropped: list[tuple[NDArray[np.float32], NDArray[np.int64]]],
-    points: NDArray[np.float64],
+    centres: NDArray[np.float64],
     source: Grid,
     target: Grid,
-    point_map: PointMap,
 ) -> NDArray[np.bool_]:
-    """Whether each target voxel overlaps the nonzero voxels of the source."""
-    indices = apply_affine(np.linalg.inv(source.affine), point_map(points))
+    """Whether each target voxel overlaps the nonzero voxels of the source.
+
+    `centres` are the source indices of the target voxels, (3, N).
+    """
     reach = 1 + max(target.spacing) / min(source.spacing)
     low = np.min([origin[:, 0] for _, origin in cropped], axis=0) - reach
     high = np.max([origin[:, 0] + values.shape for values, origin in cropped], axis=0) + reach
-    return np.all((indices > low) & (indices < high), axis=1)
+    return np.all((low < centres.T) & (high > centres.T), axis=1)
 
 
 def _sample_offsets(source: Grid, target: Grid) -> NDArray[np.float64]:

@@ -65,10 +65,10 @@ def segment_t1w(image: Volume, n_threads: int = 1) -> NDArray[np.int32]:
     """
     grid = image.grid
     values = np.nan_to_num(np.asarray(image.values, np.float32))
-    head = _head(values)
-    uniform = _remove_bias(Volume(values, grid), head, n_threads)
+    head = head_mask(values)
+    uniform = remove_bias(Volume(values, grid), head, n_threads)
     priors = _register_priors(Volume(uniform, grid), head)
-    uniform = _remove_bias(Volume(uniform, grid), priors.brain, n_threads)
+    uniform = remove_bias(Volume(uniform, grid), priors.brain, n_threads)
     near = isotropic_dilation(priors.brain, _REACH_MM, spacing=grid.spacing)
     posterior = np.zeros((len(_CLASSES), *grid.shape), np.float32)
     posterior[:, near], limits = _classify(uniform, priors, near)
@@ -77,13 +77,14 @@ def segment_t1w(image: Volume, n_threads: int = 1) -> NDArray[np.int32]:
     return np.where(brain, numbers[posterior.argmax(axis=0)], np.int32(0))
 
 
-def _head(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+def head_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return the voxels of a T1w image that are brighter than half of Otsu's threshold."""
     from skimage.filters import threshold_otsu
 
     return image > threshold_otsu(image) / 2
 
 
-def _remove_bias(image: Volume, where: NDArray[np.bool_], n_threads: int) -> NDArray[np.float32]:
+def remove_bias(image: Volume, where: NDArray[np.bool_], n_threads: int) -> NDArray[np.float32]:
     """Remove the bias field, which is estimated in the region `where` on a coarser grid."""
     import SimpleITK as sitk
 

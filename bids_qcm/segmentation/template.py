@@ -3,7 +3,7 @@
 from functools import cache
 from itertools import product
 from operator import itemgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec
@@ -15,6 +15,9 @@ from scipy.spatial.transform import Rotation
 from skimage.morphology import isotropic_dilation
 
 from bids_qcm.grids import Grid, Volume
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 LEAST_RATIO = 1.6
 """Smallest mutual information of a head and the template, relative to the chance level.
@@ -155,9 +158,44 @@ def template_brain(pose: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_]:
     """
     from nilearn import datasets
 
-    brain = datasets.load_mni152_brain_mask(resolution=2)
-    to_template = np.linalg.inv(pose @ brain.affine) @ grid.affine
-    values = np.asarray(brain.dataobj, np.float32)
+    return _in_grid(datasets.load_mni152_brain_mask(resolution=2), pose, grid)
+
+
+def template_regions(grid: Grid) -> dict[str, NDArray[np.bool_]]:
+    """Return the brain and the white matter of the MNI152 template in a grid, by name.
+
+    The coordinates of the grid are those of the template.
+    """
+    from nilearn import datasets
+
+    images = {
+        "brain of the template": datasets.load_mni152_brain_mask(resolution=1),
+        "white matter of the template": datasets.load_mni152_wm_template(resolution=1),
+    }
+    return {name: _in_grid(image, np.eye(4), grid) for name, image in images.items()}
+
+
+def is_mni152(space: str) -> bool:
+    """Whether the label of a space names a version of the MNI152 template."""
+    return space.startswith("MNI152")
+
+
+@cache
+def shipped_template(resolution: int = 1) -> Volume:
+    """Return nilearn's MNI152NLin2009aSym template at a resolution in mm; 0 outside the brain."""
+    from nilearn import datasets
+
+    image = datasets.load_mni152_template(resolution=resolution)
+    mask = datasets.load_mni152_brain_mask(resolution=resolution)
+    # Set the template to 0 outside the brain, because it contains a few voxels of skull.
+    values = np.where(np.asarray(mask.dataobj) > 0, np.asarray(image.dataobj, np.float32), 0)
+    return Volume(values, Grid(image.shape, image.affine))
+
+
+def _in_grid(image: "nib.Nifti1Image", pose: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_]:
+    """Return where a probability map of the template exceeds one half in a grid, after a pose."""
+    to_template = np.linalg.inv(pose @ image.affine) @ grid.affine
+    values = np.asarray(image.dataobj, np.float32)
     return ndimage.affine_transform(values, to_template, output_shape=grid.shape, order=1) > 0.5
 
 
@@ -167,15 +205,13 @@ def _load_template() -> _Template:
     # import here, because nilearn is slow to import
     from nilearn import datasets
 
-    image = datasets.load_mni152_template(resolution=_GRID_MM)
-    mask = datasets.load_mni152_brain_mask(resolution=_GRID_MM)
-    inside = np.asarray(mask.dataobj) > 0
-    # Set the template to 0 outside the brain, because it contains a few voxels of skull.
-    values = np.where(inside, image.dataobj, 0)
+    template = shipped_template(_GRID_MM)
+    values, affine = template.values, template.grid.affine
+    inside = np.asarray(datasets.load_mni152_brain_mask(resolution=_GRID_MM).dataobj) > 0
     region = isotropic_dilation(inside, _RIM_MM, spacing=_GRID_MM)
     bins = (values[region] / values.max() * _TEMPLATE_BINS).astype(np.intp)
-    centre = apply_affine(image.affine, np.argwhere(inside)).mean(axis=0)
-    points = apply_affine(image.affine, np.argwhere(region)) - centre
+    centre = apply_affine(affine, np.argwhere(inside)).mean(axis=0)
+    points = apply_affine(affine, np.argwhere(region)) - centre
     return _Template(points, np.minimum(bins, _TEMPLATE_BINS - 1), centre)
 
 

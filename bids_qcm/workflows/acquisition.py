@@ -8,13 +8,16 @@ from nipype.pipeline.engine import Workflow
 
 from bids_qcm.bids.anatomy.alignments import Alignment, resampled_files
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.names import sidecar_path
+from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
+from bids_qcm.bids.names import join_name, sidecar_path
 from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.privacy import known_places
-from bids_qcm.bids.provenance import b1_metadata, mask_metadata, planned_sidecar
+from bids_qcm.bids.provenance import b1_metadata, mask_metadata, planned_sidecar, space_metadata
+from bids_qcm.interfaces.averaging import AverageRuns
 from bids_qcm.interfaces.b1 import MakeB1
 from bids_qcm.interfaces.checks import CheckImages
+from bids_qcm.interfaces.coils import CombineCoils
 from bids_qcm.interfaces.derivatives import WriteDerivative
 from bids_qcm.interfaces.masks import MakeMask
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
@@ -23,6 +26,12 @@ from bids_qcm.interfaces.segmentation import (
     Coregister,
     ImportSegmentation,
     SegmentT1w,
+)
+from bids_qcm.interfaces.spaces import (
+    MakeTransforms,
+    RegisterTemplate,
+    ResampleLabels,
+    ResampleMaps,
 )
 from bids_qcm.interfaces.statistics import ComputeStatistics
 from bids_qcm.interfaces.verdict import JudgeMap
@@ -35,12 +44,17 @@ from bids_qcm.workflows.memory import (
     phi0_gb,
     reconstruction_gb,
     registration_gb,
+    resampling_gb,
     sign_gb,
     statistics_gb,
+    template_gb,
     tissue_classes_gb,
     volume_gb,
 )
 from bids_qcm.workflows.nodes import Node
+
+# Inputs of interfaces with `ImagesInputSpec` that the combination supplies.
+_COMBINED = ("first_files", "second_files", "phase_units")
 
 
 def init_acquisition_wf(
@@ -51,7 +65,8 @@ def init_acquisition_wf(
     .. graphviz::
 
         digraph {
-            check_images -> {mask coregister tissue_classes segmentation}
+            combine -> {check_images phi0}
+            check_images -> {phi0 mask coregister tissue_classes segmentation}
             phi0 -> sign -> {write_phi0 reconstruct_METHOD}
             phi0 -> {write_mask reconstruct_METHOD judge_METHOD}
             coregister -> {mask segmentation}
@@ -65,6 +80,11 @@ def init_acquisition_wf(
             reconstruct_METHOD -> judge_METHOD -> write_METHOD
             reconstruct_METHOD -> {write_METHOD_condstd statistics_METHOD}
             statistics_METHOD -> write_METHOD_condstats
+            coregister -> transform -> {write_xfm_to_t1w write_xfm_from_t1w}
+            check_images -> register_template -> {write_xfm_to_template write_xfm_from_template}
+            {transform register_template reconstruct_METHOD} -> resample_METHOD_SPACE
+            {transform register_template segmentation} -> resample_SPACE -> write_dseg_SPACE
+            resample_METHOD_SPACE -> {write_METHOD_SPACE write_METHOD_condstd_SPACE}
         }
 
     Parameters
@@ -86,6 +106,7 @@ def init_acquisition_wf(
     """
     workflow = Workflow(name=name)
     workflow.add_nodes([_init_check_node(plan, settings)])
+    _connect_combination(workflow, plan, settings)
     _connect_phi0(workflow, plan, settings)
     _connect_mask(workflow, plan, settings, datasets)
     _connect_segmentation(workflow, plan, settings)
@@ -93,18 +114,26 @@ def init_acquisition_wf(
     for method in plan.methods:
         _connect_reconstruction(workflow, plan, settings, method)
         _connect_map_checks(workflow, plan, settings, method)
-    for output in OUTPUTS:
-        for one in plan.methods if OUTPUTS[output].of_method else (None,):
-            _connect_writer(workflow, output, plan, settings, datasets, one)
+    _connect_spaces(workflow, plan, settings)
+    for name_of_output, output in OUTPUTS.items():
+        for one in plan.methods if output.of_method else (None,):
+            for space in (None, *plan.spaces) if output.in_spaces else (None,):
+                _connect_writer(workflow, name_of_output, plan, settings, datasets, one, space)
     return workflow
 
 
-def write_node_name(method: str | None, output: str = "condmap") -> str:
+def write_node_name(
+    method: str | None, output: str = "condmap", space: OutputSpace | None = None
+) -> str:
     """Return the name of the node that writes an output, of a method or of the acquisition."""
-    if method is None:
-        return f"write_{output}"
-    name = _of_method("write", method)
-    return name if output == "condmap" else f"{name}_{output}"
+    parts = [_of_method("write", method)]
+    if method is None or output != "condmap":
+        parts.append(output)
+    return "_".join([*parts, *([] if space is None else [space.name])])
+
+
+def _resample_node_name(method: str | None, space: OutputSpace) -> str:
+    return f"{_of_method('resample', method)}_{space.name}"
 
 
 def _of_method(step: str, method: str | None) -> str:
@@ -119,24 +148,32 @@ def _connect_writer(
     settings: Settings,
     datasets: Mapping[str, Path],
     method: str | None,
+    space: OutputSpace | None,
 ) -> None:
-    """Add the node that writes an output, if the workflow computes the output."""
+    """Add the node that writes an output in a space, if the workflow computes the output."""
     output = OUTPUTS[name]
     node = workflow.get_node(_of_method(output.node, method))
     if node is None or (output.of_uncertainty and not settings.uncertainty):
         return
     desc = None if method is None else METHODS[method].desc
+    metadata = planned_sidecar(name, plan, settings, datasets, method)
+    acquisition, output_dir = plan.acquisition, settings.output_dir
+    if space is None:
+        paths = output.paths(output_dir, acquisition, desc)
+    else:
+        node = workflow.get_node(_resample_node_name(method, space))
+        paths = {"": output.path(output_dir, acquisition, desc, space.name)}
+        metadata = {
+            **(metadata or {}),
+            **space_metadata(name, plan, space, settings, datasets),
+        }
     interface = WriteDerivative(
-        out_paths={
-            variant: str(path)
-            for variant, path in output.paths(settings.output_dir, plan.acquisition, desc).items()
-        },
-        metadata=planned_sidecar(name, plan, settings, datasets, method),
+        out_paths={variant: str(path) for variant, path in paths.items()},
+        metadata=metadata,
         places=known_places(settings, datasets),
+        outdated=_outdated(name, plan, settings, method) if space is None else [],
     )
-    if method is not None and name == "condmap" and not settings.uncertainty:
-        interface.inputs.outdated = _paths_of_condstd(plan, settings, method)
-    write = Node(interface, name=write_node_name(method, name), mem_gb=volume_gb())
+    write = Node(interface, name=write_node_name(method, name, space), mem_gb=volume_gb())
     workflow.connect(node, output.source, write, "in_file")
     if output.completed_by is not None:
         completed_by = workflow.get_node(_of_method(output.completed_by, method))
@@ -147,20 +184,73 @@ def _connect_writer(
             workflow.connect(completed_by, "metadata", write, "metadata")
 
 
-def _paths_of_condstd(plan: Plan, settings: Settings, method: str) -> list[str]:
-    """List the paths of a method's condstd map and sidecar, which an earlier run may have left."""
-    path = OUTPUTS["condstd"].path(settings.output_dir, plan.acquisition, METHODS[method].desc)
-    return [str(path), str(sidecar_path(path))]
+def _outdated(name: str, plan: Plan, settings: Settings, method: str | None) -> list[str]:
+    """List the files of an earlier run that depend on an output and are not written again.
+
+    These are the noise of a conductivity map if no uncertainty is computed, and the output in
+    spaces that are no longer requested.
+    """
+    output, acquisition = OUTPUTS[name], plan.acquisition
+    desc = None if method is None else METHODS[method].desc
+    names = [name]
+    found = []
+    if name == "condmap" and not settings.uncertainty:
+        names.append("condstd")
+        found.append(OUTPUTS["condstd"].path(settings.output_dir, acquisition, desc))
+    if output.in_spaces:
+        folder = output.path(settings.output_dir, acquisition, desc).parent
+        start = join_name(acquisition.output_entities)
+        wanted = {space.name for space in plan.spaces}
+        for one in names:
+            there = OUTPUTS[one].in_all_spaces(folder, start, desc)
+            kept = wanted if one == name else set()
+            found += [path for space, path in there.items() if space not in kept]
+    return [str(file) for path in found for file in (path, sidecar_path(path))]
 
 
 def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
-    """Return the images of an acquisition as inputs of an interface with `ImagesInputSpec`."""
-    return {
+    """Return the images of an acquisition as inputs of an interface with `ImagesInputSpec`.
+
+    The images themselves are left out if they are averaged or combined first.
+    """
+    images: dict[str, list[Any]] = {
         "first_files": [str(echo.files[0]) for echo in plan.echoes],
         "second_files": [str(echo.files[1]) for echo in plan.echoes],
         "phase_units": [echo.units for echo in plan.echoes],
-        "echo_times": [echo.time for echo in plan.echoes],
+        "volumes": [echo.volume for echo in plan.echoes],
     }
+    numbers: dict[str, list[Any]] = {
+        "echo_times": [echo.time for echo in plan.echoes],
+        "echo_numbers": [echo.number for echo in plan.echoes],
+    }
+    return numbers if plan.combines_images else images | numbers
+
+
+def _connect_combination(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add the node that averages repetitions or combines coils, if there are any."""
+    if not plan.combines_images:
+        return
+    same_echo = [(echo, *echo.repetitions) for echo in plan.echoes]
+    images = {
+        "first_files": [[str(one.files[0]) for one in same] for same in same_echo],
+        "second_files": [[str(one.files[1]) for one in same] for same in same_echo],
+        "phase_units": [[one.units for one in same] for same in same_echo],
+        "volumes": [[one.volume for one in same] for same in same_echo],
+    }
+    interface: CombineCoils | AverageRuns
+    if plan.acquisition.coils:
+        interface = CombineCoils(**images)
+    else:
+        interface = AverageRuns(
+            **images,
+            axes=list(plan.axes),
+            names=[one.name for one in plan.acquisition.repetitions],
+            image_checks=settings.image_checks,
+        )
+    combine = Node(interface, name="combine", mem_gb=phi0_gb(plan))
+    check = workflow.get_node("check_images")
+    for field in (*_COMBINED, "provenance"):
+        workflow.connect(combine, field, check, field)
 
 
 def _init_check_node(plan: Plan, settings: Settings) -> Node:
@@ -168,8 +258,10 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
     interface = CheckImages(
         **_image_inputs(plan),
         axes=list(plan.axes),
+        frequency=plan.frequency,
         phase_type=settings.phase_type,
         image_checks=settings.image_checks,
+        select_echoes=settings.echoes == "auto",
     )
     return Node(interface, name="check_images", mem_gb=phi0_gb(plan))
 
@@ -177,6 +269,10 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
 def _connect_phi0(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     """Add the nodes that compute phi0 and apply its sign."""
     phi0 = Node(PreparePhi0(**_image_inputs(plan)), name="phi0", mem_gb=phi0_gb(plan))
+    workflow.connect(workflow.get_node("check_images"), "used_echoes", phi0, "used_echoes")
+    if plan.combines_images:
+        for field in _COMBINED:
+            workflow.connect(workflow.get_node("combine"), field, phi0, field)
     sign = Node(
         ApplySign(
             sign=settings.sign,
@@ -288,7 +384,7 @@ def _coregistered(
 
     The result is None if there is no such image.
     """
-    for present in ("coregister", "coregister_segmentation"):
+    for present in ("coregister", "coregister_segmentation", "coregister_b1"):
         node: Node | None = workflow.get_node(present)
         if node is not None and node.inputs.anatomical_file == str(alignment.anatomical):
             return node
@@ -342,6 +438,78 @@ def _init_coregister_node(
     )
     workflow.connect(workflow.get_node("check_images"), "magnitude_file", node, "magnitude_file")
     return node
+
+
+def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add the nodes that make the transforms of the T1w image, and resample maps and labels."""
+    if plan.t1w is None or plan.t1w.to_phase:
+        _remove_transforms(workflow, plan, settings)
+    else:
+        _connect_transform(workflow, plan.t1w, plan, settings)
+    if plan.t1w is None:
+        return
+    if any(space.registers_template for space in plan.spaces):
+        register = Node(
+            RegisterTemplate(t1w_file=str(plan.t1w.path), n_threads=settings.omp_nthreads),
+            name="register_template",
+            mem_gb=template_gb(plan.t1w),
+            n_procs=settings.omp_nthreads,
+        )
+        check = workflow.get_node("check_images")
+        workflow.connect(check, "signal_file", register, "checked_file")
+    for space in plan.spaces:
+        for method in plan.methods:
+            node = Node(
+                ResampleMaps(space=space, in_files=[str(path) for path in space.files]),
+                name=_resample_node_name(method, space),
+                mem_gb=resampling_gb(plan, space),
+            )
+            reconstruct = workflow.get_node(_of_method("reconstruct", method))
+            workflow.connect(reconstruct, "condmap_file", node, "condmap_file")
+            if settings.uncertainty:
+                workflow.connect(reconstruct, "condstd_file", node, "condstd_file")
+            workflow.connect(workflow.get_node("phi0"), "mask_file", node, "mask_file")
+            _connect_transforms(workflow, node, space)
+        segmentation = workflow.get_node("segmentation")
+        if segmentation is not None:
+            node = Node(
+                ResampleLabels(space=space, in_files=[str(path) for path in space.files]),
+                name=_resample_node_name(None, space),
+                mem_gb=resampling_gb(plan, space),
+            )
+            workflow.connect(segmentation, "labels_file", node, "labels_file")
+            _connect_transforms(workflow, node, space)
+
+
+def _remove_transforms(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add nodes that remove the transforms of an earlier run, which this run does not use."""
+    for name in ("xfm_to_t1w", "xfm_from_t1w"):
+        path = OUTPUTS[name].path(settings.output_dir, plan.acquisition)
+        if path.exists():
+            interface = WriteDerivative(out_paths={"": str(path)})
+            workflow.add_nodes([Node(interface, name=f"remove_{name}", mem_gb=volume_gb())])
+
+
+def _connect_transform(workflow: Workflow, t1w: T1wImage, plan: Plan, settings: Settings) -> None:
+    """Add the node that writes the transforms between the phase and the T1w image."""
+    transform = Node(MakeTransforms(), name="transform", mem_gb=volume_gb())
+    coregister = _coregistered(workflow, t1w.alignment, plan, settings, "coregister_t1w")
+    if coregister is None:
+        workflow.add_nodes([transform])
+        return
+    workflow.connect(coregister, "pose", transform, "pose")
+    workflow.connect(coregister, "failure", transform, "pose_failure")
+
+
+def _connect_transforms(workflow: Workflow, node: Node, space: OutputSpace) -> None:
+    """Connect the computed transforms to a node that resamples to a space."""
+    transform = workflow.get_node("transform")
+    if transform is not None:
+        workflow.connect(transform, "to_t1w_file", node, "phase_file")
+        workflow.connect(transform, "failure", node, "pose_failure")
+    if space.registers_template:
+        register = workflow.get_node("register_template")
+        workflow.connect(register, "to_template_file", node, "template_file")
 
 
 def _connect_reconstruction(

@@ -15,6 +15,8 @@ _SECONDS_OF_B1_PER_VOXEL = 1e-6
 _SECONDS_OF_REGISTRATION = 20.0
 _SECONDS_OF_TEMPLATE = 10.0
 _SECONDS_OF_TISSUE_CLASSES = 50.0
+_SECONDS_OF_NORMALISATION = 60.0
+_SECONDS_OF_RESAMPLING = 12.0
 
 _SHARE_IN_MASK = 0.4
 
@@ -34,12 +36,15 @@ def seconds(plan: Plan, settings: Settings) -> float:
     """
     n_voxels = plan.grid.n_voxels
     alignments = {plan.mask_alignment, plan.segmentation_alignment, plan.b1_alignment}
+    if plan.t1w is not None:
+        alignments.add(plan.t1w.alignment)
     images = {alignment.anatomical for alignment in alignments} - {None}
     before = (
         n_voxels * (_SECONDS_PER_VOXEL + _SECONDS_PER_VOXEL_AND_ECHO * len(plan.echoes))
         + len(images) * _SECONDS_OF_REGISTRATION
         + _seconds_of_mask(plan)
         + _seconds_of_b1(plan)
+        + _seconds_of_spaces(plan)
     )
     per_voxel = sum(_seconds_per_voxel(plan, settings, method) for method in plan.methods)
     work = n_voxels * _SHARE_IN_MASK * per_voxel
@@ -57,6 +62,13 @@ def _seconds_of_b1(plan: Plan) -> float:
     if not plan.b1_origins:
         return 0.0
     return _SECONDS_OF_B1 + plan.grid.n_voxels * _SECONDS_OF_B1_PER_VOXEL
+
+
+def _seconds_of_spaces(plan: Plan) -> float:
+    """Return the time in s of the registration to the template, and of resampling."""
+    registers = any(space.registers_template for space in plan.spaces)
+    n_images = len(plan.spaces) * (len(plan.methods) + 1)
+    return registers * _SECONDS_OF_NORMALISATION + n_images * _SECONDS_OF_RESAMPLING
 
 
 def _seconds_per_voxel(plan: Plan, settings: Settings, name: str) -> float:

@@ -120,7 +120,7 @@ class FinishedRecord:
 def _inputs(plan: Plan, settings: Settings) -> Iterator[Path]:
     """Yield all files that the outputs of an acquisition are computed from."""
     for echo in plan.echoes:
-        for image in echo.files:
+        for image in echo.all_files:
             yield image
             yield from find_sidecars(image, settings.bids_dir)
     for auxiliary, alignment in (
@@ -133,6 +133,8 @@ def _inputs(plan: Plan, settings: Settings) -> Iterator[Path]:
             yield alignment.anatomical
         if auxiliary is not None and auxiliary.kind == "labels" and auxiliary.table is not None:
             yield auxiliary.table
+    for space in plan.spaces:
+        yield from space.files
     if settings.label_table is not None:
         yield settings.label_table
 
@@ -142,7 +144,13 @@ def _outputs(plan: Plan, settings: Settings) -> Iterator[Path]:
     for output in OUTPUTS.values():
         for method in plan.methods if output.of_method else (None,):
             desc = None if method is None else METHODS[method].desc
-            for path in output.paths(settings.output_dir, plan.acquisition, desc).values():
+            paths = list(output.paths(settings.output_dir, plan.acquisition, desc).values())
+            if output.in_spaces:
+                paths += [
+                    output.path(settings.output_dir, plan.acquisition, desc, space.name)
+                    for space in plan.spaces
+                ]
+            for path in paths:
                 yield path
                 yield sidecar_path(path)
 

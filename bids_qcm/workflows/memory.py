@@ -2,6 +2,8 @@
 
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
+from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.planning import Plan
 from bids_qcm.grids import Grid
 from bids_qcm.recon import METHODS
@@ -41,6 +43,13 @@ _B1_BYTES = 55
 _TISSUE_CLASSES_GB = 0.39
 _TISSUE_CLASSES_BYTES = 86
 
+# Number of voxels of nilearn's template at 1 mm.
+_TEMPLATE_VOXELS = 197 * 233 * 189
+_NORMALISATION_GB = 0.5
+_NORMALISATION_BYTES = 35
+_RESAMPLING_GB = 0.3
+_RESAMPLING_BYTES = 180
+
 # Bytes per voxel while planning reads both images of an echo and finds their value range.
 _READING_BYTES = 24
 
@@ -59,7 +68,7 @@ def acquisition_gb(plan: Plan, settings: Settings) -> float:
 
 
 def preparation_gb(plan: Plan) -> float:
-    """Return the peak memory in GB of the steps before all methods."""
+    """Return the peak memory in GB of the steps other than the methods."""
     needs = [phi0_gb(plan), sign_gb(plan), mask_gb(plan), b1_gb(plan)]
     pairs = [
         (plan.mask, plan.mask_alignment),
@@ -74,6 +83,9 @@ def preparation_gb(plan: Plan) -> float:
             needs.append(registration_gb(plan, alignment.anatomical_grid))
         if auxiliary.kind == "t1w":
             needs.append(tissue_classes_gb(auxiliary))
+    if plan.spaces and plan.t1w is not None:
+        needs += [resampling_gb(plan, space) for space in plan.spaces]
+        needs += [template_gb(plan.t1w) for one in plan.spaces if one.registers_template]
     return max(needs)
 
 
@@ -144,6 +156,21 @@ def registration_gb(plan: Plan, anatomical: Grid) -> float:
 def tissue_classes_gb(image: AuxiliaryImage) -> float:
     """Return the peak memory in GB needed to segment a T1w image."""
     return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * image.grid.n_voxels / 1e9
+
+
+def template_gb(t1w: T1wImage) -> float:
+    """Return the peak memory in GB needed to register a T1w image to the template."""
+    return _NORMALISATION_GB + _NORMALISATION_BYTES * read_grid(t1w.path).n_voxels / 1e9
+
+
+def resampling_gb(plan: Plan, space: OutputSpace) -> float:
+    """Return the peak memory in GB needed to resample maps or labels to a space."""
+    n_voxels = plan.grid.n_voxels
+    if space.reference is not None:
+        n_voxels += read_grid(space.reference).n_voxels
+    else:
+        n_voxels += _TEMPLATE_VOXELS
+    return _RESAMPLING_GB + _RESAMPLING_BYTES * n_voxels / 1e9
 
 
 def reading_gb(plan: Plan) -> float:

@@ -32,6 +32,7 @@ PRELOADED = [
     "bids_qcm.interfaces.phase",
     "bids_qcm.interfaces.reconstruction",
     "bids_qcm.interfaces.segmentation",
+    "bids_qcm.interfaces.spaces",
     "bids_qcm.interfaces.statistics",
     "bids_qcm.workflows.workers",
 ]

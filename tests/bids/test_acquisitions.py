@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_qcm.bids.acquisitions import group_acquisitions
+from bids_qcm.bids.acquisitions import echo_number, group_acquisitions, merge_repetitions
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.outputs import OUTPUTS
 
@@ -80,6 +80,47 @@ def test_an_echo_without_its_phase():
     )
     with pytest.raises(InputError, match=r"add sub-01_echo-2_part-phase_MEGRE\.nii"):
         one.echoes()
+
+
+def test_repetitions_are_merged():
+    names = [
+        "sub-01_run-1_{}_T2w",
+        "sub-01_run-2_{}_T2w",
+        "sub-01_acq-a_{}_T2w",
+        "sub-02_run-1_{}_T2w",
+    ]
+    merged = merge_repetitions(group(*names), ["run"])
+    assert [one.name for one in merged] == ["sub-01_T2w", "sub-01_acq-a_T2w", "sub-02_run-1_T2w"]
+    assert [len(one.repetitions) for one in merged] == [2, 0, 0]
+    assert merged[0].output_entities == {"sub": "01"}
+    assert [one.name for one in merge_repetitions(group(*names), [])] == [
+        one.name for one in group(*names)
+    ]
+
+
+def megre(*echoes):
+    (one,) = group_acquisitions(
+        Path(f"/d/sub-01_echo-{echo}_part-{part}_MEGRE.nii") for echo, part in echoes
+    )
+    return one
+
+
+def test_some_echoes():
+    one = megre(*[(n, part) for n in (1, 2, 3) for part in ("mag", "phase")], (4, "mag"))
+    _, pairs = one.echoes((1, 3))
+    assert [echo_number(second) for _, second in pairs] == [1, 3]
+    with pytest.raises(InputError, match=r"or leave out this echo: --echoes 1 2 3$"):
+        one.echoes()
+    with pytest.raises(InputError, match=r"without echo 7\. Remedy: choose from .* 1 2 3 4"):
+        one.echoes((1, 7))
+    with pytest.raises(InputError, match="no matching part-phase"):
+        one.echoes((3, 4))
+
+
+def test_numbers_of_echoes_do_not_apply_to_images_without_an_echo_entity():
+    (one,) = group("sub-01_{}_T2w")
+    assert len(one.echoes((2, 3))[1]) == 1
+    assert echo_number(one.echoes()[1][0][0]) == 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bids_qcm.bids.condmaps import find_maps
+from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import NoInputError
 from bids_qcm.bids.images import save_array
 from bids_qcm.recon import METHODS
@@ -36,3 +37,12 @@ def test_hidden_files_are_no_maps(tmp_path):
         (folder / f"{name}_desc-integral_condmap.nii.gz").write_bytes(b"")
     with pytest.raises(NoInputError, match="has no conductivity map"):
         find_maps(tmp_path, "sub-01")
+
+
+def test_our_own_maps_in_other_spaces_are_copies_of_a_map(tmp_path):
+    for name in ("sub-01_desc-integral", "sub-01_space-T1w_desc-integral"):
+        path = tmp_path / f"sub-01/anat/{name}_condmap.nii.gz"
+        save_array(path, np.ones((2, 2, 2)), np.eye(4))
+    assert len(find_maps(tmp_path, "sub-01")) == 2
+    write_dataset_files(tmp_path, {"raw": tmp_path})
+    assert [one.source for one in find_maps(tmp_path, "sub-01")] == ["sub-01"]

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from bids_qcm.bids.images import (
     read_integers,
     read_stored,
     read_values,
+    require_intact,
     save_array,
     to_canonical,
     write_image,
@@ -365,3 +367,13 @@ def test_a_flipped_bit_in_the_values_is_found(tmp_path, affine):
         with pytest.raises(InputError, match="is damaged"):
             read_stored(path)
     assert silent > 0
+
+
+def test_a_truncated_hdf5_file_is_damaged(tmp_path):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["a/b"] = np.arange(100_000.0)
+    require_intact(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(InputError, match="is damaged"):
+        require_intact(path)

@@ -5,6 +5,8 @@ from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.bids.provenance import planned_sidecar
 from bids_qcm.bids.sidecar_schema import list_fields
 
+XFMS = ("xfm_to_t1w", "xfm_from_t1w")
+
 
 @pytest.fixture
 def acquisitions(tmp_path):
@@ -28,6 +30,32 @@ def test_path_without_and_with_session(acquisitions, tmp_path, output, desc, exp
     assert paths == [
         tmp_path / "sub-01" / expected.format("sub-01"),
         tmp_path / "sub-01/ses-b" / expected.format("sub-01_ses-b_run-1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "desc", "expected"),
+    [
+        ("condmap", "x", "{}_space-MNI_desc-x_condmap.nii.gz"),
+        ("dseg", None, "{}_space-MNI_seg-tissue_dseg.nii.gz"),
+    ],
+)
+def test_path_in_another_space(acquisitions, tmp_path, output, desc, expected):
+    path = OUTPUTS[output].path(tmp_path, acquisitions[1], desc, "MNI")
+    start = "sub-01_ses-b_run-1"
+    assert path.name == expected.format(start)
+    path.parent.mkdir(parents=True)
+    for one in (path, OUTPUTS[output].path(tmp_path, acquisitions[1], desc)):
+        one.touch()
+    assert OUTPUTS[output].in_all_spaces(path.parent, start, desc) == {"MNI": path}
+
+
+@pytest.mark.parametrize(("suffix", "label"), [("MEGRE", "MEGRE"), ("T1w", "orig")])
+def test_the_space_of_the_phase_has_a_name_of_its_own(suffix, label):
+    names = [OUTPUTS[name].file_name("sub-1", None, suffix) for name in XFMS]
+    assert names == [
+        f"sub-1_from-{label}_to-T1w_mode-image_xfm.txt",
+        f"sub-1_from-T1w_to-{label}_mode-image_xfm.txt",
     ]
 
 

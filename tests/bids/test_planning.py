@@ -233,9 +233,60 @@ def test_a_truncated_image(dataset, refused, part, extension, share):
 def test_an_image_of_four_dimensions(dataset, refused, phase_values, part):
     path = dataset.pair()[part]
     dataset.image(path.relative_to(dataset.root), np.stack([phase_values] * 3, axis=-1))
+    assert f"{path}: has 3 volumes, but" in refused()
+
+
+def four_d(dataset, n, **fields):
+    paths = dataset.pair(**fields)
+    for path in paths:
+        values = np.asanyarray(nib.load(path).dataobj)
+        dataset.image(path.relative_to(dataset.root), np.stack([values] * n, axis=-1))
+    return paths
+
+
+def test_echoes_in_one_file(dataset, plan):
+    paths = four_d(dataset, 3, EchoTime=[0.005, 0.01, 0.02])
+    found = plan()
+    assert [(echo.time, echo.number, echo.volume) for echo in found.echoes] == [
+        (0.005, 1, 0),
+        (0.01, 2, 1),
+        (0.02, 3, 2),
+    ]
+    assert all(echo.files == tuple(paths) for echo in found.echoes)
+    assert found.grid.shape == (8, 9, 7)
+    assert [echo.number for echo in plan(echoes=(1, 3)).echoes] == [1, 3]
+
+
+@pytest.mark.parametrize("times", [0.005, None, [0.005, 0.01]])
+def test_volumes_of_unknown_meaning(dataset, refused, times):
+    _, phase = four_d(dataset, 3, EchoTime=times)
     message = refused()
-    assert f"{path}: is 4-D" in message
-    assert "one 3-D volume in each file" in message
+    assert message.startswith(f"{phase}: has 3 volumes, but its sidecar does not say what they are")
+    assert "give EchoTime as a list of 3 echo times" in message
+    assert "run-1" in message
+
+
+def test_a_volume_that_does_not_exist(dataset, refused):
+    four_d(dataset, 2, EchoTime=[0.005, 0.01])
+    assert "without echo 3" in refused(echoes=(1, 3))
+
+
+def test_an_empty_volume(dataset, refused):
+    _, phase = four_d(dataset, 3, EchoTime=[0.005, 0.01, 0.02])
+    values = np.asanyarray(nib.load(phase).dataobj).copy()
+    values[..., 1] = 0
+    dataset.image(phase.relative_to(dataset.root), values)
+    message = refused()
+    assert "only zeros or non-finite values in volume 1 (counted from 0)" in message
+    assert "--echoes 1 3" in message
+
+
+def test_a_file_of_an_echo_needs_three_dimensions(dataset, refused):
+    pairs = echoes(dataset, 0.005, 0.01)
+    for path in pairs[0]:
+        values = np.asanyarray(nib.load(path).dataobj)
+        dataset.image(path.relative_to(dataset.root), values.reshape(*values.shape, 1) * np.ones(3))
+    assert "one 3-D volume in each file" in refused()
 
 
 def test_a_link_without_content(dataset, refused):
@@ -602,7 +653,40 @@ def test_a_magnitude_may_have_the_sidecar_of_a_field_map(dataset, plan):
 def test_a_balanced_sequence_is_no_single_gradient_echo(dataset, plan):
     fields = {"SequenceVariant": "SS\\SK", "PulseSequenceDetails": "%SiemensSeq%\\trufi"}
     dataset.pair(ScanningSequence="GR", **fields)
-    assert plan().warnings == ()
+    (warning,) = plan().warnings
+    assert "one readout polarity" in warning
+
+
+@pytest.mark.parametrize(("entity", "both"), [("dir", True), ("acq", True), ("run", False)])
+def test_both_polarities_of_a_balanced_sequence(dataset, entity, both):
+    fields = {"SequenceVariant": "SS", "PulseSequenceDetails": "trufi"}
+    for label in (1, 2):
+        dataset.pair(f"sub-01_{entity}-{label}_{{}}_T2w", **fields)
+    settings = dataset.settings(average_runs=(entity,))
+    (acquisition,) = find_acquisitions(settings)
+    warnings = plan_acquisition(acquisition, settings, []).warnings
+    assert any("one readout polarity" in text for text in warnings) != both
+
+
+def test_repetitions_are_planned_together(dataset):
+    for run in (1, 2, 3):
+        for echo, time in ((1, 0.005), (2, 0.01)):
+            dataset.pair(f"sub-01_run-{run}_echo-{echo}_{{}}_MEGRE", EchoTime=time)
+    settings = dataset.settings(average_runs=("run",))
+    (acquisition,) = find_acquisitions(settings)
+    assert acquisition.name == "sub-01_MEGRE"
+    found = plan_acquisition(acquisition, settings, [])
+    assert [len(echo.all_files) for echo in found.echoes] == [6, 6]
+    assert all(one.units.name == "rad" for echo in found.echoes for one in echo.repetitions)
+
+
+def test_repetitions_must_have_the_same_echoes(dataset):
+    dataset.pair("sub-01_run-1_{}_T2w", EchoTime=0.01)
+    dataset.pair("sub-01_run-2_{}_T2w", EchoTime=0.02)
+    settings = dataset.settings(average_runs=("run",))
+    (acquisition,) = find_acquisitions(settings)
+    with pytest.raises(InputError, match=r"has EchoTime 0\.02 s, but sub-01_run-1_part-phase"):
+        plan_acquisition(acquisition, settings, [])
 
 
 def test_a_warning_recommends_in_plane_kernels_for_2d_acquisitions(dataset, plan):

@@ -63,6 +63,8 @@ FIELDS = {
     "mask": (["--mask", "brain"], "brain"),
     "b1": (["--b1", "model"], "model"),
     "image_checks": (["--image-checks", "warn"], "warn"),
+    "echoes": (["--echoes", "3", "1", "3"], (1, 3)),
+    "average_runs": (["--average-runs", "run", "dir"], ("dir", "run")),
     "analysis_level": ([], "participant"),
     "command": (["--sign", "-"], "bids-qcm BIDS_DIR OUTPUT_DIR participant --sign -"),
     "config": (["--sign", "-", "--fit-radius", "4", "5", "0"], FILE_TEXT),
@@ -76,6 +78,7 @@ FIELDS = {
     "b1_filters": (["--bids-filter-file", "filters.json"], {"acquisition": "dream"}),
     "label_table": (["--label-table", "labels.tsv"], "{}/labels.tsv"),
     "coreg": (["--coreg", "rigid"], "rigid"),
+    "output_spaces": (["--output-spaces", "T1w", "MNI6", "T1w"], ("T1w", "MNI6")),
     "bids_database_dir": (["--bids-database-dir", "/db"], "/db"),
     "skip_bids_validation": (["--skip-bids-validation"], True),
     "methods": (["--method", "integral", "laplacian"], ("integral", "laplacian")),
@@ -230,6 +233,50 @@ def test_phase_units(parse, units, expected):
 def test_aliases(parse):
     settings = parse("--participant_label", "01", "--phase-sign", "+", "--mem-mb", "2000")
     assert (settings.participant_labels, settings.sign, settings.memory_gb) == (("01",), "+", 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "echoes"),
+    [
+        ([], "all"),
+        (["--echoes", "all"], "all"),
+        (["--echoes", "auto"], "auto"),
+        (["--echoes", "2", "03"], (2, 3)),
+    ],
+)
+def test_echoes(parse, options, echoes):
+    assert parse(*options).echoes == echoes
+
+
+@pytest.mark.parametrize(
+    ("listed", "echoes"), [(3, (3,)), ([2, "1"], (1, 2)), ("02", (2,)), ("auto", "auto")]
+)
+def test_echoes_of_the_filter_file(parse, folders, listed, echoes):
+    (folders / "f.json").write_text(json.dumps({"phase": {"echo": listed, "run": 1}}))
+    settings = parse("--bids-filter-file", "f.json")
+    assert settings.echoes == echoes
+    assert settings.bids_filters == {"run": 1}
+
+
+@pytest.mark.parametrize(
+    ("listed", "options", "part"),
+    [
+        (None, ["1", "auto"], "takes either all or auto or numbers"),
+        (None, ["x"], "x is not the number of an echo"),
+        ([1], ["2"], "not allowed with echo in --bids-filter-file"),
+        ("Query.ANY", [], "Query.ANY is not the number of an echo"),
+    ],
+)
+def test_wrong_echoes(usage_error, folders, listed, options, part):
+    filters = {"run": 1} if listed is None else {"echo": listed}
+    (folders / "f.json").write_text(json.dumps({"phase": filters}))
+    argv = ["data", "out", "participant", "--bids-filter-file", "f.json"]
+    assert part in usage_error(*argv, *(["--echoes", *options] if options else []))
+
+
+def test_average_runs_without_a_value(parse):
+    assert parse().average_runs == ()
+    assert parse("--average-runs").average_runs == ("run",)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +438,7 @@ def test_usage_errors(usage_error, argv, parts):
     "content",
     [
         *(None, "{", "[]", "{}", '["phase"]', '{"bold": {}}', '{"phase": "T2w"}'),
-        *('{"phase": null}', '{"phase": []}', '{"phase": {"echo": 1}}'),
+        *('{"phase": null}', '{"phase": []}', '{"phase": {"part": "mag"}}'),
         '{"segmentation": {"descripton": "aseg"}}',
         '{"phase": {"suffix": [["T2w"]]}}',
         '{"phase": {"suffix": {"a": 1}}}',

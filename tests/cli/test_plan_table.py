@@ -2,9 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
+from nibabel.affines import from_matvec
 
 from bids_qcm.bids.acquisitions import group_acquisitions
+from bids_qcm.bids.images import save_array
 from bids_qcm.cli.plan_table import _letters, plan_table
 from bids_qcm.cli.run import main
 from bids_qcm.recon.methods import PUBLISHED
@@ -116,3 +119,12 @@ def test_a_dry_run_writes_nothing(tmp_path, monkeypatch, capsys, broken, status)
     said = capsys.readouterr().out
     assert "sub-0000_MEGRE" in said.splitlines()[1]
     assert ("skipped: sub-0001_MEGRE" in said) == broken
+
+
+def test_spaces_are_shown_if_they_are_requested(tmp_path, table):
+    write_subjects(tmp_path / "raw", 1)
+    affine = from_matvec(np.eye(3), [1, 2, 3])
+    save_array(tmp_path / "raw/sub-0000/anat/sub-0000_T1w.nii.gz", np.eye(4)[:3, :, None], affine)
+    lines = table(output_spaces=("acq", "T1w", "nowhere"))
+    assert "  spaces       acq T1w" in lines
+    assert any("skipped: sub-0000_MEGRE: --output-spaces nowhere: " in line for line in lines)

@@ -12,7 +12,14 @@ PACKAGE = ROOT / "bids_qcm"
 # modules that read raw data and other software's datasets, or write the phantom dataset
 OTHERS = [
     Path("bids", f"{name}.py")
-    for name in ("dataset", "anatomy/datasets", "echo_runs", "phantom/dataset", "planning")
+    for name in (
+        "dataset",
+        "anatomy/datasets",
+        "echo_runs",
+        "four_d",
+        "phantom/dataset",
+        "planning",
+    )
 ] + [Path("bids", f"{name}.py") for name in ("sidecars", "sequences", "anatomy/b1_maps")]
 
 

@@ -128,3 +128,36 @@ def test_where_the_phase_was_deleted_is_left_out(n_echoes):
     assert result.blank_fraction == pytest.approx(expected, abs=0.005)
     constant = (result.phase - PHI0)[result.mask][0]
     assert_phi0(result, PHI0 + constant, HEAD & ~deleted)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(("slope", "constant"), [(0.05, 0.5), (0.5, 2.0)])
+def test_two_bipolar_echoes_change_phi0_only_by_a_constant_and_linear_phase(axis, slope, constant):
+    ramp = slope * (X, Y, Z)[axis] + constant
+    phases = [wrap(PHASES[0] + ramp), wrap(PHASES[1] - ramp)]
+    result = compute_phi0([MAGNITUDE] * 2, phases, TIMES[:2])
+    assert result.alternation is None
+    columns = np.column_stack([np.ones(HEAD.sum()), *np.nonzero(HEAD)])
+    difference = (result.phase - PHI0)[HEAD]
+    plane, *_ = np.linalg.lstsq(columns, difference, rcond=None)
+    np.testing.assert_allclose(difference, columns @ plane, atol=1e-3)
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 4, 5], [2, 3, 4], [1, 3, 5], [2, 3, 5, 6]])
+def test_the_polarity_follows_from_the_echo_numbers(numbers):
+    times = [0.003 * number for number in numbers]
+    ramp = 0.2 * X + 0.7
+    phases = [
+        wrap(PHI0 + OMEGA * time + (-1) ** number * ramp)
+        for number, time in zip(numbers, times, strict=True)
+    ]
+    result = compute_phi0([MAGNITUDE] * len(numbers), phases, times, echo_numbers=numbers)
+    assert max(result.echo_misfit) < 1e-3
+    if numbers == [1, 3, 5]:
+        assert result.alternation is None
+    else:
+        assert result.alternation.gradient == pytest.approx((0.4, 0, 0), abs=1e-4)
+    columns = np.column_stack([np.ones(HEAD.sum()), *np.nonzero(HEAD)])
+    difference = (result.phase - PHI0)[HEAD]
+    plane, *_ = np.linalg.lstsq(columns, difference, rcond=None)
+    np.testing.assert_allclose(difference, columns @ plane, atol=1e-3)

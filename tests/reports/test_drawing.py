@@ -74,3 +74,28 @@ def test_a_slice_of_any_direction_has_all_figures(result, tmp_path, shape):
         coloured = np.abs(picture - picture[0, 0]).max(axis=-1) > 30
         assert coloured.any(axis=0).mean() > 0.2
         assert coloured.any(axis=1).mean() > 0.2
+
+
+def test_maps_in_other_spaces_are_drawn_with_outlines(result, tmp_path):
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    found = result((12, 14, 10))
+    anat = tmp_path / "out/sub-01/anat"
+    grid = np.diag([8.0, 8.0, 8.0, 1.0])
+    grid[:3, 3] = [-88, -120, -64]
+    for space in ("T1w", "MNI152NLin2009aSym"):
+        values = np.zeros((22, 26, 22), np.float32)
+        values[6:16, 6:20, 8:18] = 0.5
+        save_array(anat / f"sub-01_space-{space}_desc-laplacian_condmap.nii.gz", values, grid)
+    drawn = draw_result(found, folder)
+    assert set(drawn.spaces) == {"T1w", "MNI152NLin2009aSym"}
+    red = {}
+    for space, path in drawn.spaces.items():
+        pixels = np.asarray(Image.open(path).convert("RGB"), int)
+        red[space] = ((pixels - [255, 51, 51]).__abs__().max(axis=-1) < 40).mean()
+    # the outline of the brain of the template
+    assert red["MNI152NLin2009aSym"] > 0.001 > red["T1w"]
+    (anat / "sub-01_space-T1w_desc-laplacian_condmap.nii.gz").unlink()
+    old = drawn.spaces["T1w"]
+    assert set(draw_result(found, folder).spaces) == {"MNI152NLin2009aSym"}
+    assert not old.exists()

@@ -5,6 +5,7 @@ import pytest
 from bids_qcm.bids.sidecar_schema import (
     CondmapSidecar,
     CondstdSidecar,
+    InSpace,
     MaskSidecar,
     Phi0Sidecar,
     SegmentationSidecar,
@@ -70,6 +71,24 @@ def test_the_text_describes_only_the_steps_that_were_done():
     assert "(phi0) was taken to be the phase of the single echo." in plain
     assert "signal-to-noise ratio above 5" in plain
     assert "chosen so that the median Laplacian" in plain
+
+
+def test_the_text_describes_the_corrections_of_echoes():
+    several = {"PhaseUnits": ["rad"] * 4, "EchoTime": [0.005, 0.01, 0.015, 0.02]}
+    plain = text(processing("laplacian", **several))
+    assert "left out" not in plain
+    assert "alternating polarity" not in plain
+    corrected = processing(
+        "laplacian", **several, EchoesRequested="auto", AlternatingPhase={"Amplitude": 0.8}
+    )
+    found = text(corrected)
+    assert "repetitions" not in found
+    averaged = text(processing("laplacian", AveragedAcquisitions=["a", "b"]))
+    coils = text(processing("laplacian", CombinedCoils=8))
+    assert "one constant phase factor for each coil" in coils
+    assert " 2 repetitions were averaged as complex images" in averaged
+    assert "did not lie on a line over echo time were left out." in found
+    assert "alternating polarity [@yu2010], was removed." in found
 
 
 def test_the_text_describes_the_inputs_and_the_options():
@@ -211,3 +230,17 @@ def test_the_text_describes_a_computed_mask(origin, words):
     both = text(made, processing("laplacian"))
     assert "(in 1 of 2 acquisitions) and in the largest connected region" in both
     assert "Abraham" in as_markdown(describe_methods([made]))
+
+
+def test_the_text_describes_other_spaces():
+    spaces = {
+        "T1w": InSpace(space_transforms=["x.txt"]),
+        "MNI152NLin2009aSym": InSpace(template_registration="affine transform and demons"),
+    }
+    plain = processing("laplacian")
+    found = text(replace(plain, spaces=spaces))
+    assert "registered to the MNI152NLin2009aSym template from nilearn" in found
+    assert "vercauteren2009" in found
+    assert "resampled to the T1w image and MNI152NLin2009aSym by linear interpolation" in found
+    assert "in 1 of 2 acquisitions" in text(replace(plain, spaces=spaces), plain)
+    assert "resampled to" not in text(plain)

@@ -1,15 +1,22 @@
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from nibabel.affines import from_matvec
+from nibabel.affines import apply_affine, from_matvec
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.resampling import (
+    box_of_mask,
     label_of_largest_share,
+    resample_inside,
     resample_labels,
+    resample_nearest,
     resample_probabilities,
     sample_nearest,
 )
@@ -93,3 +100,95 @@ def test_the_nearest_voxel_is_sampled_and_0_outside():
     indices = np.array([[0, 0, 0], [1.4, 2.4, 2.6], [0, -0.6, 0], [1, 2, 9]])
     found = sample_nearest(labels, labels.grid.at(indices))
     assert found.tolist() == [1, 24, 0, 0]
+
+
+@pytest.fixture
+def head():
+    """A ball of two tissues, a pose of 9 degrees and 6 mm, and a finer grid in this pose."""
+    grid = Grid((32, 36, 30), from_matvec(np.diag([3.0, -3.0, 3.0]), [-48, 54, -45]))
+    labels = ball(grid, 38).astype(np.int16) + ball(grid, 22, centre=(4, -5, 3))
+    turned = Rotation.from_rotvec(np.deg2rad(9) * np.array([2, -1, 2]) / 3).as_matrix()
+    pose = from_matvec(turned, [4, -3, 3])
+    fine = Grid((100, 90, 96), from_matvec(np.diag([-1.0, 1.1, 1.0]), [52, -50, -48]))
+    return SimpleNamespace(grid=grid, labels=labels, pose=pose, fine=fine)
+
+
+def by(matrix):
+    return lambda points: apply_affine(matrix, points)
+
+
+def test_a_constant_map_stays_constant_beside_holes_and_air(head):
+    mask = head.labels > 0
+    values = np.where(mask, 0.7, 1e6).astype(np.float32)
+    values[ball(head.grid, 6, centre=(10, 10, 10))] = np.nan
+    values[ball(head.grid, 4, centre=(-20, 10, 10))] = np.inf
+    (found,) = resample_inside([values], mask, head.grid, head.fine, by(head.pose))
+    inside = found != 0
+    valid = np.isfinite(found) & inside
+    np.testing.assert_allclose(found[valid], 0.7, rtol=1e-5)
+    cubic = np.prod(head.fine.spacing)
+    assert inside.sum() * cubic == pytest.approx(mask.sum() * 27, rel=0.02)
+    holes = (mask & ~np.isfinite(values)).sum() * 27
+    assert (inside & ~valid).sum() * cubic == pytest.approx(holes, rel=0.3)
+
+
+def test_a_round_trip_keeps_the_means_of_tissues(head):
+    mask = head.labels > 0
+    x, y, z = head.grid.points().T.reshape(3, *head.grid.shape)
+    smooth = 1 + 0.2 * np.sin(x / 9) * np.cos(y / 11) + z / 200
+    # kernels of a reconstruction blur the tissue boundaries of a map
+    edges = ndimage.gaussian_filter(np.where(head.labels == 2, 0.35, 0.6), 1.5)
+    values = (edges * smooth * mask).astype(np.float32)
+    noise = (values / 10).astype(np.float32)
+    there = resample_inside([values, noise], mask, head.grid, head.fine, by(head.pose))
+    back = resample_inside(
+        list(there), there[0] != 0, head.fine, head.grid, by(np.linalg.inv(head.pose))
+    )
+    for one, other in zip((values, noise), back, strict=True):
+        for label in (1, 2):
+            tissue = head.labels == label
+            mean = other[tissue & (other != 0)].mean()
+            assert mean == pytest.approx(one[tissue].mean(), rel=0.02)
+
+
+def test_tissues_overlap_the_tissues_that_a_known_transform_moved(head):
+    found = resample_nearest(Volume(head.labels, head.grid), head.fine, by(head.pose))
+    points = apply_affine(head.pose, head.fine.points())
+    radius = np.linalg.norm(points, axis=1).reshape(head.fine.shape)
+    inner = np.linalg.norm(points - [4, -5, 3], axis=1).reshape(head.fine.shape) < 22
+    expected = {2: inner, 1: (radius < 38) & ~inner}
+    for label, where in expected.items():
+        own = found == label
+        assert 2 * (own & where).sum() / (own.sum() + where.sum()) >= 0.95
+
+
+def test_a_voxel_is_invalid_if_most_of_it_is():
+    fine = Grid((8, 4, 4), np.eye(4))
+    coarse = Grid((2, 1, 1), from_matvec(np.diag([4.0, 4.0, 4.0]), [1.5] * 3))
+    values = np.full(fine.shape, 0.5, np.float32)
+    values[:3] = np.nan
+    values[4] = np.nan
+    (found,) = resample_inside([values], np.ones(fine.shape, bool), fine, coarse)
+    np.testing.assert_allclose(found.ravel(), [np.nan, 0.5])
+
+
+@pytest.mark.parametrize("radius", [2, 9, 30])
+def test_the_box_contains_every_voxel_that_overlaps_the_mask(head, radius):
+    mask = Volume(ball(head.grid, radius, centre=(9, -7, 5)), head.grid)
+    box = box_of_mask(mask, head.fine, by(head.pose))
+    outside = np.ones(head.fine.shape, bool)
+    outside[box] = False
+    points = head.fine.points()[outside.ravel()]
+    assert not sample_nearest(mask, points, by(head.pose)).any()
+    if radius < 20:
+        assert outside.any()
+
+
+def test_a_mask_outside_the_target_gives_nothing(head):
+    far = by(from_matvec(np.eye(3), [500, 0, 0]))
+    mask = head.labels > 0
+    values = mask.astype(np.float32)
+    assert not resample_inside([values], mask, head.grid, head.fine, far).any()
+    assert not resample_nearest(Volume(head.labels, head.grid), head.fine, far).any()
+    nothing = Volume(np.zeros_like(head.labels), head.grid)
+    assert not resample_nearest(nothing, head.fine).any()

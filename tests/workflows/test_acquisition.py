@@ -6,6 +6,7 @@ import pytest
 
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
 from bids_qcm.bids.images import read_values
 from bids_qcm.recon import METHODS
 from bids_qcm.workflows.acquisition import init_acquisition_wf, write_node_name
@@ -245,3 +246,90 @@ def test_a_later_mask_of_another_type_replaces_the_mask(make_workflow, tmp_path)
         assert not list(folder.glob(f"sub-01_desc-{gone}_mask.*"))
         sidecar = json.loads((folder / "sub-01_phi0map.json").read_text())
         assert sidecar["MaskType"] == there
+
+
+@pytest.fixture
+def with_spaces(settings, datasets, make_plans):
+    """Return a function that builds the workflow of a plan with two more spaces."""
+
+    def with_spaces(coreg="rigid", **options):
+        given = settings(methods=("integral-fd",), **options)
+        (plan,) = make_plans(given)
+        path = datasets["seg"] / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
+        alignment = Alignment(coreg=coreg, anatomical=path if coreg == "rigid" else None)
+        t1w = T1wImage(path, alignment)
+        template = OutputSpace("MNI152NLin2009aSym", t1w, None, registers_template=True)
+        plan = replace(plan, t1w=t1w, spaces=(OutputSpace("T1w", t1w, path), template))
+        return init_acquisition_wf(plan=plan, settings=given, datasets=datasets, name="one_wf")
+
+    return with_spaces
+
+
+@pytest.mark.parametrize("coreg", ["rigid", "header"])
+def test_maps_and_labels_are_resampled_with_the_computed_transforms(with_spaces, coreg):
+    workflow = with_spaces(coreg)
+    found = edges(workflow)
+    assert (("coregister", "pose", "transform", "pose") in found) == (coreg == "rigid")
+    for name in ("xfm_to_t1w", "xfm_from_t1w"):
+        assert ("transform", f"{name[4:]}_file", f"write_{name}", "in_file") in found
+    for space in ("T1w", "MNI152NLin2009aSym"):
+        resample = f"resample_integral_fd_{space}"
+        assert ("reconstruct_integral_fd", "condstd_file", resample, "condstd_file") in found
+        assert ("segmentation", "labels_file", f"resample_{space}", "labels_file") in found
+        for node in (resample, f"resample_{space}"):
+            assert ("transform", "to_t1w_file", node, "phase_file") in found
+            registered = ("register_template", "to_template_file", node, "template_file") in found
+            assert registered == (space != "T1w")
+        assert (resample, "condmap_file", f"write_integral_fd_{space}", "in_file") in found
+        assert (resample, "condstd_file", f"write_integral_fd_condstd_{space}", "in_file") in found
+        assert (f"resample_{space}", "labels_file", f"write_dseg_{space}", "in_file") in found
+
+
+def test_sidecars_tell_how_a_map_came_to_its_space(with_spaces):
+    workflow = with_spaces()
+    of_t1w = workflow.get_node("write_integral_fd_T1w").inputs.metadata
+    assert of_t1w["Method"] == "integral-fd"
+    assert of_t1w["SpatialReference"] == "bids:seg:sub-01/anat/sub-01_dseg.nii.gz"
+    to_t1w = "sub-01_from-T2w_to-T1w_mode-image_xfm.txt"
+    assert of_t1w["SpaceTransforms"] == [to_t1w]
+    of_template = workflow.get_node("write_dseg_MNI152NLin2009aSym").inputs.metadata
+    to_template = "sub-01_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.h5"
+    assert of_template["SpaceTransforms"] == [to_template, to_t1w]
+    assert of_template["SpaceResampling"] == "nearest neighbour"
+    assert of_template["SpatialReference"].startswith("https://")
+
+
+def test_maps_in_spaces_of_an_earlier_run_are_removed_with_the_old_map(with_spaces, settings):
+    anat = settings().output_dir / "sub-01/anat"
+    anat.mkdir(parents=True)
+    for space in ("T1w", "old"):
+        for kind in ("desc-integralFD_condmap", "desc-integralFD_condstd", "seg-tissue_dseg"):
+            (anat / f"sub-01_space-{space}_{kind}.nii.gz").touch()
+
+    def outdated(workflow, node):
+        return {path.rpartition("/")[2] for path in workflow.get_node(node).inputs.outdated}
+
+    old = {"sub-01_space-old_desc-integralFD_condmap.nii.gz"}
+    old |= {"sub-01_space-old_desc-integralFD_condmap.json"}
+    workflow = with_spaces()
+    assert outdated(workflow, "write_integral_fd") == old
+    assert outdated(workflow, "write_integral_fd_T1w") == set()
+    assert len(outdated(workflow, "write_dseg")) == 2
+    # without uncertainty, the noise of the old map must not remain anywhere
+    assert len(outdated(with_spaces(uncertainty=False), "write_integral_fd")) == 2 + 2 + 4
+
+
+def test_a_transform_that_is_no_longer_used_is_removed(make_workflow, settings):
+    anat = settings().output_dir / "sub-01/anat"
+    anat.mkdir(parents=True)
+    paths = [
+        anat / f"sub-01_from-{one}_to-{other}_mode-image_xfm.txt"
+        for one, other in (("T2w", "T1w"), ("T1w", "T2w"))
+    ]
+    for path in paths:
+        path.write_text("old")
+    workflow = make_workflow(methods=("integral-fd",))
+    for name in ("xfm_to_t1w", "xfm_from_t1w"):
+        workflow.get_node(f"remove_{name}").interface.run()
+    assert not any(path.exists() for path in paths)
+    assert workflow.get_node("transform") is None

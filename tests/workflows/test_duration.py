@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
 from bids_qcm.grids import Grid
 from bids_qcm.workflows.duration import seconds
 
@@ -26,3 +28,15 @@ def test_more_work_takes_longer(plan, settings):
 def test_more_threads_take_less(plan, settings):
     one, four = (seconds(plan, settings(nprocs=n)) for n in (1, 4))
     assert one / 4 < four < one / 2
+
+
+def test_spaces_take_longer_only_if_they_are_requested(plan, settings, datasets):
+    path = datasets["seg"] / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
+    t1w = T1wImage(path, Alignment(coreg="header"))
+    now = seconds(plan, settings())
+    assert seconds(replace(plan, t1w=t1w), settings()) == now
+    native = replace(plan, t1w=t1w, spaces=(OutputSpace("T1w", t1w, path),))
+    template = OutputSpace("MNI152NLin2009aSym", t1w, None, registers_template=True)
+    assert (
+        now < seconds(native, settings()) < seconds(replace(plan, spaces=(template,)), settings())
+    )

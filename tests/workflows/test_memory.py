@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.datasets import derivative_datasets
+from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
 from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.cli.phantom import main as phantom_main
 from bids_qcm.grids import Grid
@@ -154,3 +156,16 @@ def test_nodes_with_registration_declare_their_peak_memory(tmp_path, peaks_of):
     assert {"coregister", "tissue_classes", "mask", "segmentation"} <= set(peaks)
     for name, (measured, declared) in peaks.items():
         assert declared == pytest.approx(measured, rel=0.3), name
+
+
+def test_memory_of_spaces(big, settings, datasets):
+    plan = big(10**5)
+    path = datasets["seg"] / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
+    t1w = T1wImage(path, Alignment(coreg="header"))
+    template = OutputSpace("MNI152NLin2009aSym", t1w, None, registers_template=True)
+    # the template has nine million voxels
+    assert memory.resampling_gb(plan, template) > 1.5
+    assert memory.resampling_gb(plan, OutputSpace("T1w", t1w, path)) < 0.5
+    with_spaces = replace(plan, t1w=t1w, spaces=(template,))
+    assert memory.acquisition_gb(with_spaces, settings()) > 1.5
+    assert memory.acquisition_gb(replace(plan, t1w=t1w), settings()) < 0.5

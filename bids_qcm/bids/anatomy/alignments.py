@@ -86,8 +86,12 @@ class Alignment:
 
     def transform_names(self) -> list[str] | None:
         """Return the file names of the transforms for a sidecar; None without transforms."""
-        names = [step.path.name + (" (inverse)" if step.inverse else "") for step in self.steps]
-        return names or None
+        return transform_names(self.steps) or None
+
+
+def transform_names(steps: Sequence[Step]) -> list[str]:
+    """Return the file names of transforms for a sidecar; inverse transforms are marked."""
+    return [step.path.name + (" (inverse)" if step.inverse else "") for step in steps]
 
 
 def resampled_files(auxiliary: AuxiliaryImage | None, alignment: Alignment) -> list[Path]:

@@ -115,6 +115,8 @@ class Finder:
     settings : Settings
     grid : Grid
         Grid of the phase.
+    volume : int or None
+        Index of the volume of `first_echo`; None for 3-D images.
     first_echo : pair of Path
         Magnitude and phase, or real and imaginary part.
     units : PhaseUnits or None
@@ -131,6 +133,7 @@ class Finder:
     settings: Settings
     grid: Grid
     first_echo: tuple[Path, Path]
+    volume: int | None
     units: PhaseUnits | None
     datasets: Sequence[Path]
     headers_only: bool = False
@@ -394,7 +397,7 @@ class Finder:
             for step in alignment.steps:
                 check_transform(step.path)
             return
-        magnitude, phase = read_echo(*self.first_echo, self.units)
+        magnitude, phase = read_echo(*self.first_echo, self.units, self.volume)
         point_map = alignment.point_map()
         try:
             head = signal_mask(magnitude, phase)

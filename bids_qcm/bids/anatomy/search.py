@@ -22,6 +22,9 @@ _EXTENSIONS = (*IMAGE_EXTENSIONS, ".mgz")
 
 _FREESURFER_MASKS = ("mask.mgz", "brainmask.mgz")
 
+# Suffixes of images that define the grid of a template space, best first.
+_REFERENCES = ("T1w", "mask", "dseg")
+
 _TISSUES_NEEDED = {"GM", "WM", "CSF"}
 
 # Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names other images only.
@@ -131,6 +134,33 @@ def find_t1w(
     return _find(
         acquisition, grid, [bids_dir], filters, _t1w_images, "T1w image", any_of_equal=any_of_equal
     )
+
+
+def find_preprocessed_t1w(
+    acquisition: Acquisition, grid: Grid, datasets: Sequence[Path]
+) -> AuxiliaryImage | None:
+    """Return the preprocessed T1w image of a derivative dataset; see :func:`find_segmentation`."""
+    return _find(acquisition, grid, datasets, {}, _preprocessed_t1w, "T1w image", any_of_equal=True)
+
+
+def find_space_reference(
+    space: str, acquisition: Acquisition, datasets: Sequence[Path]
+) -> Path | None:
+    """Return an image of an acquisition's participant in a template space, for its grid.
+
+    The first dataset with such an image is used. T1w images are preferred to masks, and masks to
+    segmentations.
+    """
+    for session in _sessions(acquisition, datasets, {}):
+        for dataset in datasets:
+            found = [
+                (_REFERENCES.index(entities["suffix"]), path)
+                for path, entities in _anatomical_files(dataset, acquisition.subject, session)
+                if entities["suffix"] in _REFERENCES and entities.get("space") == space
+            ]
+            if found:
+                return min(found)[1]
+    return None
 
 
 def find_b1_map(
@@ -316,6 +346,14 @@ def _t1w_images(dataset: Path, subject: str, session: str | None) -> Iterator[_C
     for path, entities in _anatomical_files(dataset, subject, session):
         if entities["suffix"] == "T1w" and entities.get("part", "mag") == "mag":
             yield _Candidate(AuxiliaryImage((path,), dataset, "t1w"), entities, 0)
+
+
+def _preprocessed_t1w(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
+    """Yield the T1w images in the participant's own space, with skull."""
+    for candidate in _t1w_images(dataset, subject, session):
+        entities = candidate.entities
+        if entities.get("desc") == "preproc" and _space(entities) == NATIVE:
+            yield candidate
 
 
 def _b1_maps(dataset: Path, acquisition: Acquisition) -> Iterator[_Candidate]:

@@ -15,6 +15,11 @@ from bids_qcm.bids.anatomy.auxiliary import named_space
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.names import parse_name
+from bids_qcm.segmentation.registration import (
+    Deformation,
+    to_affine_transform,
+    to_displacement_field,
+)
 
 _LINEAR_EXTENSIONS = (".txt", ".mat", ".tfm")
 _EXTENSIONS = (*_LINEAR_EXTENSIONS, ".h5")
@@ -172,6 +177,47 @@ def read_transform(path: Path) -> _Transform:
         raise InputError(
             path, f"cannot be read as an ITK transform ({error!r})", _WRITE_AGAIN
         ) from error
+
+
+def write_affine(path: Path, matrix: ArrayLike) -> None:
+    """Write an affine map of points in NIfTI coordinates as an ITK text file.
+
+    Parameters
+    ----------
+    path : Path
+        File with the extension ``.txt``.
+    matrix : array_like, shape (4, 4)
+        Map of points in mm. An image is resampled with the map from its target to its source.
+    """
+    from nitransforms.linear import Affine
+
+    Affine(np.asarray(matrix)).to_filename(path, fmt="itk")
+
+
+def write_deformation(
+    path: Path, deformation: Deformation, affine: ArrayLike, *, affine_first: bool = False
+) -> None:
+    """Write a map of points by a deformation and an affine matrix as an ITK HDF5 file.
+
+    Parameters
+    ----------
+    path : Path
+        File with the extension ``.h5``.
+    deformation : Deformation
+    affine : array_like, shape (4, 4)
+        Matrix in NIfTI coordinates, mm.
+    affine_first : bool
+        Whether a point passes through the affine before the deformation, or after it.
+    """
+    import SimpleITK as sitk
+
+    parts = [
+        to_affine_transform(np.asarray(affine), np.zeros(3)),
+        sitk.DisplacementFieldTransform(to_displacement_field(deformation)),
+    ]
+    # ITK applies the last transform first
+    composite = sitk.CompositeTransform(parts[::-1] if affine_first else parts)
+    sitk.WriteTransform(composite, str(path))
 
 
 def _check_linear(path: Path) -> None:

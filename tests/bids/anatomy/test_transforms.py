@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine, from_matvec
+from scipy.spatial.transform import Rotation
 
 from bids_qcm.bids.anatomy.transforms import (
     PointTransform,
@@ -11,8 +12,12 @@ from bids_qcm.bids.anatomy.transforms import (
     check_transform,
     find_steps,
     read_transform,
+    write_affine,
+    write_deformation,
 )
 from bids_qcm.bids.errors import InputError
+from bids_qcm.grids import Grid
+from bids_qcm.segmentation.registration import Deformation
 
 XFM = "derivatives/{}/sub-01/anat/sub-01_from-{}_to-{}_mode-image_xfm.{}"
 LPS = np.array([-1, -1, 1])
@@ -185,3 +190,39 @@ def test_a_linear_transform_of_megabytes_is_refused(tmp_path):
         file.truncate(1 << 30)
     with pytest.raises(InputError, match="too many for a linear transform"):
         check_transform(path)
+
+
+POSE = from_matvec(Rotation.from_euler("xyz", [5, -8, 11], degrees=True).as_matrix(), [3, -7, 9])
+POINTS = np.random.default_rng(0).uniform(-20, 20, (50, 3))
+
+
+def test_an_affine_is_the_same_for_itk_and_for_this_app(tmp_path, sitk):
+    path = tmp_path / "one.txt"
+    write_affine(path, POSE)
+    expected = apply_affine(POSE, POINTS)
+    np.testing.assert_allclose(by_itk(sitk.ReadTransform(str(path)), POINTS), expected, atol=1e-4)
+    np.testing.assert_allclose(PointTransform([Step(path)])(POINTS), expected, atol=1e-4)
+    back = PointTransform([Step(path, inverse=True)])(expected)
+    np.testing.assert_allclose(back, POINTS, atol=1e-4)
+
+
+@pytest.mark.parametrize("affine_first", [True, False])
+def test_a_deformation_is_the_same_for_itk_and_for_this_app(tmp_path, sitk, affine_first):
+    grid = Grid((33, 31, 35), from_matvec(np.diag([-2.0, 2.0, 2.0]), [33, -30, -34]))
+    points = grid.points()
+
+    def shift(points):
+        return 3 * np.sin(points[:, [1, 2, 0]] / 15) + [1, 0, -2]
+
+    path = tmp_path / "two.h5"
+    field = Deformation(shift(points).reshape(*grid.shape, 3), grid)
+    write_deformation(path, field, POSE, affine_first=affine_first)
+    near = POINTS / 2
+    if affine_first:
+        moved = apply_affine(POSE, near)
+        expected = moved + shift(moved)
+    else:
+        expected = apply_affine(POSE, near + shift(near))
+    check_transform(path)
+    np.testing.assert_allclose(by_itk(sitk.ReadTransform(str(path)), near), expected, atol=0.05)
+    np.testing.assert_allclose(PointTransform([Step(path)])(near), expected, atol=0.05)

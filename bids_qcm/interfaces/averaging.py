@@ -1,0 +1,179 @@
+"""Interface that averages repeated acquisitions, and what it shares with other combinations."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
+from numpy.typing import NDArray
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import read_echo, write_image
+from bids_qcm.bids.names import stem
+from bids_qcm.bids.sidecar_schema import Phi0Sidecar
+from bids_qcm.interfaces.base import OVERRIDE, CheckedInterface, image_checks
+from bids_qcm.phase import PhaseUnits
+from bids_qcm.phase.averaging import Average, average_repetitions
+from bids_qcm.phase.masking import find_signal
+from bids_qcm.phase.phi0 import complex_signal
+
+# Largest deviation of the phase of a repetition from the first repetition, apart from a constant
+# and linear phase, rad. Eddy currents of opposite polarity cause up to 0.2 rad.
+_LARGEST_REMAINDER = 0.3
+
+
+class SeveralImagesInputSpec(BaseInterfaceInputSpec):
+    """Input specification of interfaces that combine several images of each echo."""
+
+    first_files = traits.List(
+        traits.List(File(exists=True)),
+        mandatory=True,
+        desc="magnitudes or real parts: for each echo, all files to combine",
+    )
+    second_files = traits.List(
+        traits.List(File(exists=True)), mandatory=True, desc="phases or imaginary parts, likewise"
+    )
+    phase_units = traits.List(
+        traits.List(traits.Either(None, traits.Instance(PhaseUnits))),
+        mandatory=True,
+        desc="unit of each phase, likewise; None for real and imaginary parts",
+    )
+    volumes = traits.List(
+        traits.List(traits.Either(None, traits.Int)),
+        mandatory=True,
+        desc="index of the volume in 4-D images, likewise; None for 3-D images",
+    )
+
+
+class CombinedOutputSpec(TraitedSpec):
+    """Output specification of these interfaces."""
+
+    first_files = traits.List(File(exists=True), desc="combined magnitude of each echo")
+    second_files = traits.List(File(exists=True), desc="combined phase of each echo, in rad")
+    phase_units = traits.List(traits.Instance(PhaseUnits), desc="unit of the combined phases")
+    provenance = traits.Dict(desc="fields for the sidecars")
+
+
+def read_signals(
+    inputs: SeveralImagesInputSpec, echo: int
+) -> Iterator[NDArray[np.complexfloating]]:
+    """Yield the complex images of an echo."""
+    for one in _read_polar(inputs, echo):
+        yield complex_signal(*one)
+
+
+def combined_results(
+    inputs: SeveralImagesInputSpec,
+    combined: Iterable[NDArray[np.complexfloating]],
+    folder: Path,
+) -> dict[str, Any]:
+    """Write the combined image of each echo; return the results of the interface.
+
+    The images have the names of the first images of the echo.
+    """
+    results: dict[str, Any] = {"first_files": [], "second_files": [], "phase_units": []}
+    for echo, signal in enumerate(combined):
+        volume = inputs.volumes[echo][0]
+        which = "" if volume is None else f"_volume-{volume}"
+        for field, values in (("first_files", np.abs(signal)), ("second_files", np.angle(signal))):
+            like = Path(getattr(inputs, field)[echo][0])
+            path = folder / f"{stem(like)}{which}.nii.gz"
+            write_image(path, values.astype(np.float32), like=like)
+            results[field].append(str(path))
+        results["phase_units"].append(PhaseUnits("rad"))
+    return results
+
+
+def _read_polar(
+    inputs: SeveralImagesInputSpec, echo: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield magnitude and phase of the images of an echo."""
+    for first, second, units, volume in zip(
+        inputs.first_files[echo],
+        inputs.second_files[echo],
+        inputs.phase_units[echo],
+        inputs.volumes[echo],
+        strict=True,
+    ):
+        yield read_echo(Path(first), Path(second), units, volume)
+
+
+class _AverageRunsInputSpec(SeveralImagesInputSpec):
+    axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels")
+    names = traits.List(traits.Str, mandatory=True, desc="names of the averaged acquisitions")
+    image_checks = image_checks()
+
+
+class AverageRuns(CheckedInterface):
+    """Interface that averages each echo of repeated acquisitions as complex images."""
+
+    input_spec = _AverageRunsInputSpec
+    output_spec = CombinedOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs = self.inputs
+        averages: list[Average] = []
+        self._results |= combined_results(inputs, self._signals(averages), Path(runtime.cwd))
+        warnings = [
+            text
+            for average, phases in zip(averages, inputs.second_files, strict=True)
+            for text in self._contradictions(average, phases)
+        ]
+        remainders = zip(*(average.remainders for average in averages), strict=True)
+        self._results["provenance"] = Phi0Sidecar(
+            averaged_acquisitions=list(inputs.names),
+            averaging_remainder=[round(max(one), 4) for one in remainders],
+            warnings=warnings,
+            failed_image_checks=warnings or None,
+        ).to_dict()
+        return runtime
+
+    def _signals(self, averages: list[Average]) -> Iterator[NDArray[np.complexfloating]]:
+        """Yield the average of each echo, and append the results without the signals."""
+        mask = None
+        for echo in range(len(self.inputs.first_files)):
+            polar = _read_polar(self.inputs, echo)
+            first = next(polar)
+            if mask is None:
+                mask = self._signal_mask(*first)
+            signals = (complex_signal(*one) for one in chain([first], polar))
+            average = average_repetitions(signals, mask)
+            yield average.signal
+            averages.append(average._replace(signal=average.signal[:0]))
+
+    def _signal_mask(
+        self, magnitude: NDArray[np.floating], phase: NDArray[np.floating]
+    ) -> NDArray[np.bool_]:
+        try:
+            return find_signal(magnitude, phase, self.inputs.axes).mask
+        except ValueError as error:
+            raise InputError(
+                self.inputs.first_files[0][0], str(error), "check that this image is a magnitude"
+            ) from error
+
+    def _contradictions(self, average: Average, phases: list[str]) -> list[str]:
+        """Return warnings about repetitions that do not match the first repetition."""
+        found = []
+        first = Path(phases[0]).name
+        for remainder, is_reversed, path in zip(
+            average.remainders, average.reversed, phases[1:], strict=True
+        ):
+            if is_reversed:
+                problem = f"fits {first} better with the opposite sign"
+            elif remainder > _LARGEST_REMAINDER:
+                problem = (
+                    f"differs from {first} by more than a constant and linear phase: by "
+                    f"{remainder:.2f} rad (limit: {_LARGEST_REMAINDER:g})"
+                )
+            else:
+                continue
+            remedy = (
+                "average only acquisitions of one head position with the same sign and unit, or "
+                "leave out this acquisition with --bids-filter-file"
+            )
+            if self.inputs.image_checks == "stop":
+                raise InputError(path, problem, f"{remedy}; {OVERRIDE}")
+            found.append(f"{Path(path).name} {problem}; {remedy}")
+        return found

@@ -1,0 +1,79 @@
+"""Average of repeated acquisitions as complex images."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.phase.echoes import block_average
+from bids_qcm.phase.noise import NORMAL_MEDIAN
+from bids_qcm.phase.planes import PlaneFit, fit_plane, plane_phase
+
+# Largest deviation of the negative of a repetition, relative to the deviation of the repetition,
+# with which the repetition counts as having the opposite sign.
+_MUCH_LESS = 0.5
+
+
+class Average(NamedTuple):
+    """Average of repetitions.
+
+    Attributes
+    ----------
+    signal : ndarray of complex64, shape (X, Y, Z)
+    remainders : list of float
+        For each repetition after the first, the deviation of its phase from the first repetition
+        and a constant and linear phase, in rad.
+    reversed : list of bool
+        For each of these repetitions, whether its phase has the opposite sign, because its negative
+        deviates by less than half as much.
+    """
+
+    signal: NDArray[np.complex64]
+    remainders: list[float]
+    reversed: list[bool]
+
+
+def average_repetitions(
+    repetitions: Iterable[NDArray[np.complexfloating]], mask: NDArray[np.bool_]
+) -> Average:
+    """Average repetitions after removal of the constant and linear phase between them.
+
+    Parameters
+    ----------
+    repetitions : iterable of complex ndarrays, shape (X, Y, Z)
+        At least one.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels with signal, in which the phases are compared; not empty.
+
+    Returns
+    -------
+    Average
+
+    Notes
+    -----
+    Between repetitions, the frequency of the scanner drifts and its receiver changes its phase,
+    which adds a constant. A readout of the opposite polarity adds a linear phase, and the phase of
+    eddy currents with the opposite sign. The mean contains only the linear phase of the first
+    repetition, whose Laplacian is zero, and the phase of eddy currents cancels.
+    """
+    remaining = iter(repetitions)
+    first = next(remaining)
+    total = first.astype(np.complex64)
+    remainders, reversed_ = [], []
+    for other in remaining:
+        fit, remainder = _fit(other * first.conj(), mask)
+        _, of_negative = _fit(other.conj() * first.conj(), mask)
+        total += other * np.exp(-1j * plane_phase(fit.constant, fit.gradient, mask.shape))
+        remainders.append(remainder)
+        reversed_.append(of_negative < _MUCH_LESS * remainder)
+    return Average(total / (1 + len(remainders)), remainders, reversed_)
+
+
+def _fit(
+    difference: NDArray[np.complexfloating], mask: NDArray[np.bool_]
+) -> tuple[PlaneFit, float]:
+    """Fit a constant and linear phase; also return the deviation from it, in rad."""
+    fit = fit_plane(difference, mask)
+    rest = block_average(difference[mask] * np.exp(-1j * fit.plane), mask)
+    return fit, float(np.median(np.abs(np.angle(rest))) / NORMAL_MEDIAN)

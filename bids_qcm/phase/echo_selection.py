@@ -1,0 +1,122 @@
+"""Selection of the echoes whose phase is linear in echo time."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.phase.echoes import BLOCK, fit_echo_lines
+from bids_qcm.phase.phi0 import correct_echoes
+from bids_qcm.phase.thinning import thinned
+
+TOLERATED_MISFIT = 0.02
+"""Misfit in rad that an echo may have in addition to its noise. Fat, vessels and several water
+pools cause a misfit of up to 0.01 rad in heads."""
+
+NOISE_FACTOR = 3.0
+"""Largest ratio of the misfit of an echo to the misfit that its noise causes. Noise that the
+scanner has interpolated to voxels of half the size in a plane increases the misfit by a factor of
+2."""
+
+# Number of the earliest echoes among which three echoes must lie on a line.
+_EARLIEST = 5
+
+
+class LeftOut(NamedTuple):
+    """An echo that does not lie on the line of the other echoes.
+
+    Attributes
+    ----------
+    echo : int
+        Index of the echo.
+    misfit : float
+        Largest misfit of an echo if this echo is included, in rad.
+    limit : float
+        Largest misfit that the echo with this misfit may have, in rad.
+    """
+
+    echo: int
+    misfit: float
+    limit: float
+
+
+def inconsistent_echoes(
+    echoes: Sequence[NDArray[np.complexfloating]],
+    echo_times: Sequence[float],
+    mask: NDArray[np.bool_],
+    noise: float,
+    echo_numbers: Sequence[int] = (),
+) -> list[LeftOut]:
+    """Find echoes that do not lie on a line over echo time with the earlier echoes.
+
+    Parameters
+    ----------
+    echoes : sequence of complex ndarrays, shape (X, Y, Z)
+    echo_times : sequence of float
+        In s, all different.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels with signal.
+    noise : float
+        Standard deviation of the noise in the real part of each echo.
+    echo_numbers : sequence of int
+        As for :func:`bids_qcm.phase.polarity.find_alternation`.
+
+    Returns
+    -------
+    list of LeftOut
+        By increasing echo time. Empty if there are fewer than four echoes, because a misfit among
+        three echoes does not show which echo is wrong, or if no three of the five earliest echoes
+        lie on a line.
+
+    Notes
+    -----
+    Echoes lie on a line if the misfit of each echo is at most `TOLERATED_MISFIT`, or at most
+    `NOISE_FACTOR` times the misfit that its noise causes, both in single voxels and after averaging
+    over blocks. Averaging reveals small errors, and single voxels reveal errors that wraps make as
+    irregular as noise. The first three echoes that lie on a line
+    are used, and then each further echo in the order of echo time, if all echoes still lie on a
+    line.
+    """
+    if len(echoes) < 4:
+        return []
+    some = thinned(mask.shape)
+    compared, where = [echo[some] for echo in echoes], mask[some]
+    order = np.argsort(echo_times).tolist()
+    numbers = echo_numbers or [order.index(k) + 1 for k in range(len(echoes))]
+
+    def worst(subset: Sequence[int]) -> tuple[float, float]:
+        """Return the misfit with the largest ratio to its limit, and this limit."""
+        times = [echo_times[k] for k in subset]
+        series = correct_echoes(
+            [compared[k] for k in subset], times, where, [numbers[k] for k in subset]
+        )
+        lines = fit_echo_lines(series.echoes, times, where)
+        found = [
+            (misfit, max(TOLERATED_MISFIT, NOISE_FACTOR * expected))
+            for block in (1, BLOCK)
+            for misfit, expected in zip(
+                lines.misfit(block), lines.expected_misfit(noise, block), strict=True
+            )
+        ]
+        return max(found, key=lambda one: one[0] / one[1])
+
+    def consistent(subset: Sequence[int]) -> bool:
+        misfit, limit = worst(subset)
+        return misfit <= limit
+
+    kept: tuple[int, ...] | None
+    kept = next(filter(consistent, combinations(order[:_EARLIEST], 3)), None)
+    if kept is None:
+        return []
+    left_out = []
+    for echo in order:
+        if echo in kept:
+            continue
+        misfit, limit = worst((*kept, echo))
+        if misfit <= limit:
+            kept = (*kept, echo)
+        else:
+            left_out.append(LeftOut(echo, misfit, limit))
+    return left_out
