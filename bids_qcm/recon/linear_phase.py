@@ -1,7 +1,7 @@
 """Estimate the linear phase in phi0 from its effect at tissue borders."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -60,6 +60,13 @@ class LinearPhase:
     def standard_error(self) -> NDArray[np.float64]:
         """Standard error of each component in rad/m."""
         return np.sqrt(np.diag(self.covariance))
+
+    def shifted(self, removed: NDArray[np.float64]) -> "LinearPhase":
+        """Return the estimate for a phase before `removed`, in rad/m, was subtracted from it."""
+        estimate = self.estimate + removed
+        return replace(
+            self, estimate=estimate, posterior_mean=posterior_mean(estimate, self.covariance)
+        )
 
 
 UNKNOWN_LINEAR_PHASE = LinearPhase(np.zeros(3), np.diag(np.full(3, np.inf)), np.zeros(3), 0.0)
