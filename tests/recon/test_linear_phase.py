@@ -31,11 +31,15 @@ RAMP = np.array([8.0, -12.0, 20.0])
 
 @pytest.fixture(scope="module")
 def head():
+    return head_of_size(SIZE)
+
+
+def head_of_size(size):
     """Return a head whose phase obeys the equation up to 1 % noise, and its true tissues."""
-    anatomy = make_anatomy(SIZE)
+    anatomy = make_anatomy(size)
     rng = np.random.default_rng(0)
     sigma = conductivity_map(anatomy, F, 0.9, 0.1, rng)
-    phase = transceive_phase(sigma, (SIZE,) * 3, F)
+    phase = transceive_phase(sigma, (size,) * 3, F)
     return SimpleNamespace(
         phase=phase + 0.01 * rng.normal(size=phase.shape),
         mask=anatomy.brain,
@@ -191,21 +195,23 @@ def test_an_unknown_estimate_does_not_count():
     assert combine(UNKNOWN_LINEAR_PHASE, UNKNOWN_LINEAR_PHASE) is UNKNOWN_LINEAR_PHASE
 
 
-def test_contrast_between_tissues_does_not_change_the_estimate(head):
-    """The centre of gravity of merged voxels depends on the noise of the tissues."""
-    noise = np.where(head.labels == 1, 0.005, 0.03)
-    found = [
+def test_contrast_between_tissues_does_not_change_the_estimate():
+    """A mean over a cell that is weighted by the noise has another centre than the cell."""
+    size = (3.0,) * 3
+    head = head_of_size(size[0])
+    noise = np.where(head.labels == 1, 0.01, 0.03)
+    estimates = [
         find_linear_phase(
             InverseProblem(
-                phase=head.phase + make_linear_phase(ramp, head.phase.shape, (2.0,) * 3),
+                phase=head.phase + make_linear_phase(ramp, head.phase.shape, size),
                 support=np.where(head.mask, head.labels, 0).astype(np.int32),
-                voxel_size=(2.0,) * 3,
+                voxel_size=size,
                 precision=np.where(head.mask, noise**-2, 0),
             )
         ).estimate
         for ramp in (np.zeros(3), 3 * RAMP)
     ]
-    np.testing.assert_allclose(found[1] - found[0], 3 * RAMP, rtol=0.03, atol=0.3)
+    np.testing.assert_allclose(estimates[1] - estimates[0], 3 * RAMP, rtol=0.02)
 
 
 @pytest.mark.parametrize("method", ["inversion-mag", "inversion-seg"])
