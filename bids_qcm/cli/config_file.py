@@ -37,9 +37,11 @@ def read_options(path: Path) -> list[str]:
 
     Examples
     --------
-    >>> path = getfixture("tmp_path") / "options.toml"
-    >>> _ = path.write_text('method = ["integral", "laplacian"]\nno-uncertainty = true')
-    >>> read_options(path)
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "options.toml")
+    ...     _ = path.write_text('method = ["integral", "laplacian"]\nno-uncertainty = true')
+    ...     read_options(path)
     ['--method', 'integral', 'laplacian', '--no-uncertainty']
     """
     try:

@@ -29,10 +29,10 @@ from bids_qcm.workflows.machine import available_cores
 
 _FILTER_KEYS = ("phase", "segmentation", "mask", "b1")
 
-# Options that the group level uses, and limits of resources, which it never reaches.
+# Options that the group level uses, and options of the execution, which change no result.
 _GROUP_OPTIONS = (
     *("participant_label", "work_dir", "config_file", "verbose"),
-    *("nprocs", "omp_nthreads", "mem"),
+    *("nprocs", "omp_nthreads", "mem", "use_plugin"),
 )
 
 _EPILOG = """\

@@ -135,9 +135,9 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     elif not settings.dry_run:
         datasets = {"raw": settings.bids_dir, **derivatives}
         write_dataset_files(settings.output_dir, datasets)
-        write_config(settings.output_dir, settings.command, settings.config)
         records = _set_unchanged_aside(plans, settings, datasets, summary)
         if records:
+            write_config(settings.output_dir, settings.command, settings.config)
             try:
                 _compute_all(records, preflight, datasets, summary, verbose=verbose)
             except KeyboardInterrupt:

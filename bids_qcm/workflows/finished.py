@@ -21,6 +21,7 @@ from bids_qcm.workflows.names import acquisition_wf_name, run_name
 # Options that change how a run works, but not the maps of an acquisition.
 _WITHOUT_EFFECT = {
     "command",
+    "config",
     "participant_labels",
     "session_labels",
     "bids_filters",

@@ -65,7 +65,7 @@ def test_parsers_read_what_is_not_run(block, tmp_path, monkeypatch):
             continue
         # the parser requires files and folders that only the reader has
         given = [re.sub("^((?:[a-z]+=)?)(/path/to/.+)$", rf"\1{tmp_path}", a) for a in arguments]
-        for file in (one for one in given if one.endswith((".tsv", ".yml"))):
+        for file in (one for one in given if one.endswith((".tsv", ".yml", ".toml"))):
             Path(file).touch()
         PARSERS[name]().parse_args(given)
 
