@@ -63,6 +63,11 @@ class Acquisition:
         """Name of the acquisition in messages and reports."""
         return join_name(self.entities, self.suffix)
 
+    @property
+    def first_file(self) -> Path:
+        """An image to name in messages about the whole acquisition."""
+        return next(path for files in self.files.values() for (path, *_) in files.values())
+
     def echoes(
         self, numbers: Sequence[int] = ()
     ) -> tuple[tuple[str, str], list[tuple[Path, Path]]]:
@@ -119,8 +124,7 @@ class Acquisition:
         present = sorted({_echo_number(echo)[0] for echo in labels})
         absent = sorted(set(numbers) - set(present))
         if absent and present:
-            first = next(path for files in self.files.values() for (path, *_) in files.values())
-            raise no_echoes(first, absent, present)
+            raise no_echoes(self.first_file, absent, present)
 
     def _without(self, path: Path) -> str:
         """Return the remedy to leave out the echo of an image; empty if there are no others."""

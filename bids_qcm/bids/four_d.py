@@ -31,7 +31,7 @@ def volume_echo_times(pair: tuple[Path, Path], sidecar: Mapping[str, Any]) -> li
     counts = [count_volumes(path) for path in pair]
     n = max(counts)
     if min(counts) != n:
-        more, fewer = sorted(pair, key=lambda path: count_volumes(path) != n)
+        more, fewer = pair if counts[0] == n else pair[::-1]
         raise InputError(
             more,
             f"has {n} volumes, but {fewer.name} has {min(counts)}",

@@ -326,9 +326,8 @@ class _Inputs(NamedTuple):
 def _read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: bool) -> _Inputs:
     """Read and check the sidecars and values of an acquisition and of its repetitions."""
     if any(one.coils for one in acquisition.repetitions):
-        path = next(iter(acquisition.files.values()))
         raise InputError(
-            next(iter(path.values()))[0],
+            acquisition.first_file,
             "belongs to repetitions of uncombined coils, which cannot be averaged",
             "leave out --average-runs",
         )

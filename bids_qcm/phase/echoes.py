@@ -115,7 +115,7 @@ class EchoLines(NamedTuple):
         voxel variances v.
         """
         w, wt, wtt = _weight_sums(self.signals, self.times)
-        determinant = np.maximum(w * wtt - wt**2, _SMALLEST_DETERMINANT * w * wtt)
+        determinant = _determinant(w, wt, wtt)
         expected = np.zeros(len(self.order))
         for echo, signal, time in zip(self.order, self.signals, self.times, strict=True):
             weight = np.abs(signal).astype(np.float64) ** 2
@@ -201,7 +201,14 @@ def _intercept_variance(
 ) -> NDArray[np.float64]:
     """Return the variance of each line at echo time zero, for signal noise of unit variance."""
     w, wt, wtt = _weight_sums(signals, times)
-    return wtt / np.maximum(w * wtt - wt**2, _SMALLEST_DETERMINANT * w * wtt)
+    return wtt / _determinant(w, wt, wtt)
+
+
+def _determinant(
+    w: NDArray[np.float64], wt: NDArray[np.float64], wtt: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the determinant of the normal equations of each line, but not less than rounding."""
+    return np.maximum(w * wtt - wt**2, _SMALLEST_DETERMINANT * w * wtt)
 
 
 def _weight_sums(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.auxiliary import NATIVE, SCANNER, AuxiliaryImage
 from bids_qcm.bids.anatomy.search import find_t1w
-from bids_qcm.bids.anatomy.transforms import PointTransform, Step, find_steps
+from bids_qcm.bids.anatomy.transforms import PointTransform, Step, find_steps, own_first
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content, visible
 from bids_qcm.bids.images import read_grid
@@ -144,12 +144,12 @@ def plan_alignment(
         return Alignment(same_grid=True), []
     if auxiliary.space == SCANNER:
         return Alignment(coreg="header"), []
-    own_first = [auxiliary.dataset, *(path for path in datasets if path != auxiliary.dataset)]
+    searched = own_first(auxiliary.dataset, datasets)
     if acquisition.suffix != NATIVE:
-        steps = find_steps(acquisition.suffix, auxiliary.space, acquisition, own_first)
+        steps = find_steps(acquisition.suffix, auxiliary.space, acquisition, searched)
         if steps is not None:
             return Alignment(steps=steps), []
-    steps = find_steps(NATIVE, auxiliary.space, acquisition, own_first)
+    steps = find_steps(NATIVE, auxiliary.space, acquisition, searched)
     if steps is None:
         raise InputError(
             auxiliary.path,

@@ -8,7 +8,7 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
 from bids_qcm.bids.anatomy.auxiliary import NATIVE
 from bids_qcm.bids.anatomy.search import find_preprocessed_t1w, find_space_reference, find_t1w
-from bids_qcm.bids.anatomy.transforms import Step, check_transform, find_steps
+from bids_qcm.bids.anatomy.transforms import Step, check_transform, find_steps, own_first
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid
 from bids_qcm.grids import Grid
@@ -155,8 +155,8 @@ def _find_t1w(
             "*_desc-preproc_T1w.nii.gz",
         )
     if acquisition.suffix != NATIVE:
-        own_first = [found.dataset, *(one for one in datasets if one != found.dataset)]
-        to_phase = find_steps(NATIVE, acquisition.suffix, acquisition, own_first)
+        searched = own_first(found.dataset, datasets)
+        to_phase = find_steps(NATIVE, acquisition.suffix, acquisition, searched)
         if to_phase is not None:
             _check(to_phase)
             return T1wImage(found.path, Alignment(), to_phase)

@@ -58,6 +58,11 @@ class _Transform(Protocol):
     def map(self, x: NDArray[np.float64], inverse: bool = False) -> NDArray[np.float64]: ...
 
 
+def own_first(dataset: Path, datasets: Iterable[Path]) -> list[Path]:
+    """Return the datasets to search for the transforms of an image: first the image's own."""
+    return [dataset, *(one for one in datasets if one != dataset)]
+
+
 def find_steps(
     start: str, end: str, acquisition: Acquisition, datasets: Iterable[Path]
 ) -> tuple[Step, ...] | None:
