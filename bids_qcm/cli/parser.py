@@ -66,8 +66,9 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
     options = _parse(parser, argv)
+    as_written = _without_conversion(build_parser())
     if options.analysis_level == "group":
-        _refuse_ignored_options(parser, argv)
+        _refuse_ignored_options(parser, as_written.parse_args(argv))
     needs_raw_data = options.analysis_level == "participant" and not (
         options.reports_only or options.boilerplate_only
     )
@@ -93,7 +94,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         output_dir=options.output_dir.resolve(),
         analysis_level=options.analysis_level,
         command=_command(parser.prog, argv, options),
-        config=format_options(parser._actions, _parse(_without_conversion(build_parser()), argv)),
+        config=format_options(parser._actions, _parse(as_written, argv)),
         work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
@@ -181,14 +182,13 @@ def _without_conversion(parser: Parser) -> Parser:
     return parser
 
 
-def _refuse_ignored_options(parser: Parser, argv: Sequence[str]) -> None:
+def _refuse_ignored_options(parser: Parser, given: argparse.Namespace) -> None:
     """Raise a usage error for an option on the command line that the group level ignores."""
-    given = vars(_without_conversion(build_parser()).parse_args(argv))
     for action in parser._actions:
         if (
             action.option_strings
             and action.dest not in _GROUP_OPTIONS
-            and given.get(action.dest, action.default) != action.default
+            and getattr(given, action.dest, action.default) != action.default
         ):
             parser.error(
                 f"argument {action.option_strings[0]}: the group level combines the maps in "

@@ -75,9 +75,8 @@ def inconsistent_echoes(
     Echoes lie on a line if the misfit of each echo is at most `TOLERATED_MISFIT`, or at most
     `NOISE_FACTOR` times the misfit that its noise causes, both in single voxels and after averaging
     over blocks. Averaging reveals small errors, and single voxels reveal errors that wraps make as
-    irregular as noise. The first three echoes that lie on a line
-    are used, and then each further echo in the order of echo time, if all echoes still lie on a
-    line.
+    irregular as noise. The first three echoes that lie on a line are used, and then each further
+    echo in the order of echo time, if all echoes still lie on a line.
     """
     if len(echoes) < 4:
         return []
