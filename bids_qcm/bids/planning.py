@@ -111,6 +111,10 @@ class Plan:
         Images to use. `mask` may be a T1w image to compute a brain mask from.
     segmentation_alignment, mask_alignment : Alignment
         How the segmentation and the mask are resampled to `grid`.
+    lesions : AuxiliaryImage or None
+        Lesion masks.
+    lesion_alignment : Alignment
+        How the lesion masks are resampled to `grid`.
     mask_origins : tuple of str
         Origins of the mask to try, in order. Each is used only if the previous origin fails.
     b1 : AuxiliaryImage or None
@@ -156,6 +160,8 @@ class Plan:
     warnings: tuple[str, ...]
     segmentation_alignment: Alignment = field(default_factory=Alignment)
     mask_alignment: Alignment = field(default_factory=Alignment)
+    lesions: AuxiliaryImage | None = None
+    lesion_alignment: Alignment = field(default_factory=Alignment)
     manufacturer: str = ""
     mask_origins: tuple[MaskOrigin, ...] = ("signal",)
     shows_head: bool | None = None
@@ -198,6 +204,7 @@ def plan_acquisition(
     segmentation_datasets: Sequence[Path] | None = None,
     mask_datasets: Sequence[Path] | None = None,
     b1_datasets: Sequence[Path] | None = None,
+    lesion_datasets: Sequence[Path] | None = None,
     *,
     headers_only: bool = False,
 ) -> Plan:
@@ -213,6 +220,8 @@ def plan_acquisition(
         Datasets to search for the segmentation and the mask; by default, `datasets`.
     b1_datasets : sequence of Path, optional
         Datasets to search for a ``|B1+|`` map; by default, the raw dataset and `datasets`.
+    lesion_datasets : sequence of Path, optional
+        Datasets to search for lesion masks; by default, `datasets` and the raw dataset.
     headers_only : bool
         Whether to read headers and sidecars only, which is about a hundred times as fast. The
         values may reveal further errors later.
@@ -247,6 +256,9 @@ def plan_acquisition(
     segmentation = finder.segmentation(
         datasets if segmentation_datasets is None else segmentation_datasets, mask
     )
+    lesions = finder.lesions(
+        [*datasets, settings.bids_dir] if lesion_datasets is None else lesion_datasets
+    )
     kernels, refused = _choose_methods(
         settings, grid, segmentation.auxiliary, segmentation.why_none
     )
@@ -268,7 +280,7 @@ def plan_acquisition(
     if any(map(settings.uses_b1, kernels)):
         where = [settings.bids_dir, *datasets] if b1_datasets is None else b1_datasets
         b1 = finder.b1(where, frequency)
-    alignments = (segmentation.alignment, mask.alignment)
+    alignments = (segmentation.alignment, mask.alignment, lesions.alignment)
     spaces = plan_spaces(acquisition, grid, datasets, settings, alignments)
     return Plan(
         acquisition=acquisition,
@@ -280,6 +292,8 @@ def plan_acquisition(
         segmentation_alignment=segmentation.alignment,
         mask=mask.auxiliary,
         mask_alignment=mask.alignment,
+        lesions=lesions.auxiliary,
+        lesion_alignment=lesions.alignment,
         mask_origins=found_mask.origins,
         shows_head=finder.shows_head,
         b1=b1.found.auxiliary,
@@ -297,6 +311,7 @@ def plan_acquisition(
             *left_out,
             *segmentation.warnings,
             *mask.warnings,
+            *lesions.warnings,
             *b1.found.warnings,
             *spaces.warnings,
             *contradictions(inputs.separate),

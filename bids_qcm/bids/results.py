@@ -21,6 +21,7 @@ from bids_qcm.bids.sidecar_schema import (
     CondmapSidecar,
     CondstdSidecar,
     Fields,
+    LesionsSidecar,
     MaskSidecar,
     Phi0Sidecar,
     SegmentationSidecar,
@@ -46,6 +47,7 @@ _SHARED = (
     "mask_type",
     "mask_origin",
     "segmentation",
+    "lesions",
     "imaging_frequency",
 )
 
@@ -258,6 +260,18 @@ class Result:
         return read_sidecar(path, SegmentationSidecar) if used else None
 
     @property
+    def lesions(self) -> Path | None:
+        """File of the lesion numbers; None if the last run did not use lesion masks."""
+        if not self.sidecar.lesions:
+            return None
+        return existing(OUTPUTS["lesions"].beside(self.folder, self.source))
+
+    @cached_property
+    def lesions_sidecar(self) -> LesionsSidecar | None:
+        """Fields of the sidecar of the lesion numbers; None if the last run did not use any."""
+        return read_sidecar(self.lesions, LesionsSidecar) if self.lesions else None
+
+    @property
     def b1_map(self) -> Path | None:
         """File of the ``|B1+|`` map that was used for at least one map; None if there is none."""
         for origin in OUTPUTS["b1"].variants:
@@ -415,7 +429,7 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
         return None
     result = replace(result, maps=tuple(maps))
     try:
-        _ = result.sidecar, result.segmentation_sidecar
+        _ = result.sidecar, result.segmentation_sidecar, result.lesions_sidecar
     except InputError as error:
         damaged.append(error)
         return None
@@ -482,6 +496,8 @@ def map_warnings(result: Result) -> list[str]:
         found.append(_weak_sign(sidecar))
     if result.segmentation_sidecar:
         found += result.segmentation_sidecar.warnings or ()
+    if result.lesions_sidecar:
+        found += result.lesions_sidecar.warnings or ()
     invalid = {one.method: one.sidecar.invalid_fraction or 0 for one in result.maps}
     mostly = [f"{method} ({share:.0%})" for method, share in invalid.items() if share > _MOSTLY]
     if mostly:

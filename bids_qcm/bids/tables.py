@@ -37,6 +37,46 @@ CONDSTATS: Dictionary = {
 """Columns of the statistics table of a conductivity map."""
 
 
+CONDLESIONS: Dictionary = {
+    "lesion": {"Description": "Number of the lesion"},
+    "n": {"Description": "Number of voxels of the lesion, including invalid voxels"},
+    "volume_ml": {"Description": "Volume of the lesion in the mask", "Units": "ml"},
+    "mean": {"Description": "Mean conductivity of the valid voxels", "Units": "S/m"},
+    "median": {"Description": "Median of the valid voxels", "Units": "S/m"},
+    "sd": {"Description": "Standard deviation over the valid voxels (n - 1)", "Units": "S/m"},
+    "standard_error": {
+        "Description": "Standard error of the mean that the noise of the images causes",
+        "Units": "S/m",
+    },
+    "reference": {
+        "Description": "Region that the lesion is compared with: mirrored, the mirror image of the "
+        "lesion in the mid-sagittal plane, without voxels of lesions and of cerebrospinal fluid; "
+        "same tissue, all voxels of the reference tissue at least 5 mm from any lesion"
+    },
+    "reference_tissue": {
+        "Description": "Most frequent tissue of the mirrored region or, if it has no labels, of "
+        "the surroundings of the lesion"
+    },
+    "reference_n": {
+        "Description": "Number of voxels of the reference region, including invalid voxels"
+    },
+    "reference_mean": {
+        "Description": "Mean conductivity of the valid voxels of the reference region",
+        "Units": "S/m",
+    },
+    "difference": {
+        "Description": "Mean of the lesion minus mean of the reference region",
+        "Units": "S/m",
+    },
+    "difference_standard_error": {
+        "Description": "Standard error of the difference that the noise of the images causes, "
+        "with the correlation of the noise between voxels",
+        "Units": "S/m",
+    },
+}
+"""Columns of the table of lesions."""
+
+
 def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None:
     """Write a table and its data dictionary.
 
