@@ -27,7 +27,7 @@ from bids_qcm.bids.sidecar_schema import (
     SegmentationSidecar,
     json_key,
 )
-from bids_qcm.bids.tables import read_condstats
+from bids_qcm.bids.tables import read_condlesions, read_condstats
 from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.verdict import (
     COLOURS,
@@ -71,7 +71,7 @@ class MapResult:
     condmap : Path
         File of the conductivity map.
     table_is_damaged : bool
-        Whether the statistics table cannot be read, so that it is not used.
+        Whether a table of the map cannot be read, so that its tables are not used.
     """
 
     method: str
@@ -114,6 +114,13 @@ class MapResult:
     def statistics(self) -> list[dict[str, Any]]:
         """Rows of the statistics table, see :func:`~bids_qcm.bids.tables.read_condstats`."""
         return read_condstats(self.condstats) if self.condstats else []
+
+    @cached_property
+    def lesions(self) -> list[dict[str, Any]]:
+        """Rows of the table of lesions, see :func:`~bids_qcm.bids.tables.read_condlesions`."""
+        used = self.sidecar.lesions and not self.table_is_damaged
+        table = self._existing_output("condlesions") if used else None
+        return read_condlesions(table) if table else []
 
     @property
     def in_spaces(self) -> dict[str, Path]:
@@ -420,7 +427,7 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
             damaged.append(error)
             continue
         try:
-            _ = one.statistics
+            _ = one.statistics, one.lesions
             maps.append(one)
         except InputError as error:
             damaged.append(error)

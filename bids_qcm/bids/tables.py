@@ -1,6 +1,6 @@
 """Read and write BIDS tables: a TSV file and a JSON data dictionary that describes its columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,12 @@ CONDLESIONS: Dictionary = {
 """Columns of the table of lesions."""
 
 
+_TEXTS = ("tissue", "reference", "reference_tissue")
+_WHOLE_NUMBERS = ("label", "erosion", "n", "lesion", "reference_n")
+
+_REMEDY = "compute the map again"
+
+
 def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None:
     """Write a table and its data dictionary.
 
@@ -116,20 +122,48 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
         If the file cannot be read, lacks a column, has no rows, or has a value that is not a
         number.
     """
-    remedy = "compute the map again"
-    rows = read_rows(path, ("label", "tissue", "erosion"), remedy)
+    rows = _read(path, CONDSTATS, ("label", "tissue", "erosion"))
     if not rows:
-        raise InputError(path, "has no rows", remedy)
+        raise InputError(path, "has no rows", _REMEDY)
+    return rows
+
+
+def read_condlesions(path: Path) -> list[dict[str, Any]]:
+    """Read the table of lesions of a conductivity map.
+
+    Parameters
+    ----------
+    path : Path
+        TSV file.
+
+    Returns
+    -------
+    list of dict
+        One row for each lesion and reference region, with the columns of `CONDLESIONS`. The
+        reference and its tissue are strings, all other values are numbers; a missing value is NaN.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column, or has a value that is not a number.
+    """
+    return _read(path, CONDLESIONS, ("lesion", "reference"))
+
+
+def _read(path: Path, columns: Dictionary, required: Sequence[str]) -> list[dict[str, Any]]:
     try:
         # a table of another version may lack a column
-        return [{name: _value(name, row.get(name, "n/a")) for name in CONDSTATS} for row in rows]
+        return [
+            {name: _value(name, row.get(name, "n/a")) for name in columns}
+            for row in read_rows(path, required, _REMEDY)
+        ]
     except ValueError as error:
-        raise InputError(path, f"has a value that is not a number ({error})", remedy) from error
+        raise InputError(path, f"has a value that is not a number ({error})", _REMEDY) from error
 
 
 def _value(column: str, text: str) -> Any:  # noqa: ANN401
-    if column == "tissue":
+    if column in _TEXTS:
         return plain_label(text)
     if text == "n/a":
         return float("nan")
-    return int(text) if column in ("label", "erosion", "n") else float(text)
+    return int(text) if column in _WHOLE_NUMBERS else float(text)

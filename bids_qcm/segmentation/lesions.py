@@ -29,6 +29,10 @@ A fit in a smaller lesion has too few voxels. On the 2 mm phantom (3 T, SNR 50, 
 the root mean square error of the mean of a 12 mm lesion is 0.6 S/m if the lesion is a region of its
 own, and 0.4 S/m otherwise; for 8 mm, it is 3 S/m and 0.4 S/m."""
 
+LEAST_RADIUS_VOXELS = 4.0
+"""Radius of the smallest lesion that is a region of its own for the methods with a fit, in voxels.
+A ball of this radius has 268 voxels."""
+
 SURROUNDINGS_MM = 10.0
 """Largest distance of the voxels around a lesion that name its tissue, mm."""
 
@@ -120,8 +124,10 @@ def separate_lesions(
     voxel_size : tuple of 3 floats
         Voxel size in mm.
     fit_radius : float
-        Radius of the quadratic fit in mm; 0 for an inversion. A lesion keeps the labels of its
-        tissue if a ball with its volume has less than `LEAST_RADIUS` times this radius.
+        Radius of the quadratic fit in mm; 0 for an inversion, in which all lesions have a label of
+        their own. Otherwise, a lesion keeps the labels of its tissue if the radius of a ball with
+        its volume is less than `LEAST_RADIUS` times the radius of the fit, or less than
+        `LEAST_RADIUS_VOXELS` voxels.
 
     Returns
     -------
@@ -132,8 +138,9 @@ def separate_lesions(
         Numbers of the lesions with a label of their own.
     """
     numbers, sizes = np.unique(lesions[lesions > 0], return_counts=True)
-    least = 4 / 3 * np.pi * (LEAST_RADIUS * fit_radius) ** 3 / np.prod(voxel_size)
-    separate = numbers[sizes >= least]
+    least = max(LEAST_RADIUS * fit_radius, LEAST_RADIUS_VOXELS * max(voxel_size))
+    radii = np.cbrt(sizes * np.prod(voxel_size) * 3 / (4 * np.pi))
+    separate = numbers[radii >= least] if fit_radius > 0 else numbers
     own = np.isin(lesions, separate) & (lesions > 0)
     return np.where(own, labels.max() + lesions, labels).astype(np.int32), separate.tolist()
 
