@@ -31,7 +31,7 @@ from bids_qcm.interfaces.base import (
 )
 from bids_qcm.segmentation.lesions import Reference, reference_regions
 from bids_qcm.segmentation.symmetry import LEAST_SYMMETRY, MirrorPlane, mid_sagittal_plane
-from bids_qcm.statistics import describe
+from bids_qcm.statistics import describe, standard_error
 
 _LEAST_INSIDE = 0.5
 
@@ -146,6 +146,7 @@ class _CompareLesionsInputSpec(BaseInterfaceInputSpec):
     lesions_file = File(exists=True, mandatory=True)
     labels_file = optional_file()
     names_file = optional_file()
+    noise_maps_file = optional_file()
     mirror_plane = traits.List(traits.Float, [], usedefault=True)
 
 
@@ -162,7 +163,7 @@ class CompareLesions(CheckedInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         source = Path(inputs.lesions_file)
-        lesions = Volume(read_integers(source), read_grid(source))
+        lesions = Volume(read_integers(source, allow_empty=True), read_grid(source))
         labels, names = None, {}
         if inputs.labels_file:
             labels = read_integers(Path(inputs.labels_file))
@@ -170,7 +171,8 @@ class CompareLesions(CheckedInterface):
         *normal, offset = inputs.mirror_plane or [np.nan]
         plane = MirrorPlane(np.array(normal), offset, np.nan) if normal else None
         mask = read_integers(Path(inputs.mask_file)) != 0
-        conductivity = _Map(read_values(Path(inputs.condmap_file)), mask)
+        noise = np.load(inputs.noise_maps_file) if inputs.noise_maps_file else None
+        conductivity = _Map(read_values(Path(inputs.condmap_file)), mask, noise)
         regions = reference_regions(lesions, mask, plane, labels, names)
         rows = list(_rows(conductivity, lesions, regions, names))
         path = Path(runtime.cwd, "condlesions.tsv")
@@ -180,10 +182,31 @@ class CompareLesions(CheckedInterface):
 
 
 class _Map(NamedTuple):
-    """Conductivity in S/m, and its mask."""
+    """Conductivity in S/m, its mask, and noise maps at the voxels of the mask, (n, n_mask)."""
 
     values: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    noise: NDArray[np.float32] | None
+
+    def standard_error(
+        self, region: NDArray[np.bool_], subtracted: NDArray[np.bool_] | None = None
+    ) -> float:
+        """Return the standard error of the mean of a region, or of the difference of two means.
+
+        NaN without noise maps, or if a region has no valid voxel.
+        """
+        if self.noise is None:
+            return float("nan")
+        weights = self._weights(region)
+        if subtracted is not None:
+            weights = weights - self._weights(subtracted)
+        return float("nan") if np.isnan(weights).any() else standard_error(self.noise, weights)
+
+    def _weights(self, region: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the weights of the mean over the valid voxels; NaN if there are none."""
+        valid = (region & np.isfinite(self.values))[self.mask]
+        n = np.count_nonzero(valid)
+        return valid / n if n else np.full(valid.shape, np.nan)
 
 
 def _rows(
@@ -202,11 +225,11 @@ def _rows(
             "mean": own.mean,
             "median": own.median,
             "sd": own.sd,
-            "standard_error": np.nan,
+            "standard_error": conductivity.standard_error(inside),
             "reference": reference.kind,
             "reference_tissue": names.get(reference.tissue, np.nan),
             "reference_n": other.n,
             "reference_mean": other.mean,
             "difference": own.mean - other.mean,
-            "difference_standard_error": np.nan,
+            "difference_standard_error": conductivity.standard_error(inside, reference.voxels),
         }

@@ -130,7 +130,7 @@ class Reconstruct(CheckedInterface):
         labels = read_integers(source)
         if not inputs.lesions_file:
             return labels, None
-        lesions = read_integers(Path(inputs.lesions_file))
+        lesions = read_integers(Path(inputs.lesions_file), allow_empty=True)
         return separate_lesions(
             labels, lesions, read_grid(source).voxel_size, inputs.largest_fit_radius
         )

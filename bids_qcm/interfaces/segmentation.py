@@ -173,7 +173,9 @@ class ImportSegmentation(CheckedInterface):
         if inputs.lesions_file:
             tissues_file = Path(runtime.cwd, "tissues.nii.gz")
             write_image(tissues_file, labels, like=reference)
-            labels, names = add_lesions(labels, names, read_integers(Path(inputs.lesions_file)))
+            labels, names = add_lesions(
+                labels, names, read_integers(Path(inputs.lesions_file), allow_empty=True)
+            )
         write_image(labels_file, labels, like=reference)
         write_names(table_file, names)
         covered = coverage(labels, read_integers(Path(inputs.mask_file)) != 0)

@@ -46,7 +46,8 @@ _OTHER_COLOURS = ("#d55e00", "#56b4e9", "#f0e442", "#999999")
 def tissue_colours(names: list[str]) -> dict[str, str]:
     """Return a colour for each tissue name.
 
-    The main tissues and lesions have fixed colours. Other tissues take the remaining colours in turn.
+    The main tissues and lesions have fixed colours. Other tissues take the remaining colours in
+    turn.
     """
     others = [name for name in names if name not in _TISSUE_COLOURS]
     turns = {name: _OTHER_COLOURS[turn % len(_OTHER_COLOURS)] for turn, name in enumerate(others)}

@@ -141,7 +141,7 @@ class _Volumes:
         path = self.result.lesions
         if path is None:
             return None
-        return to_canonical(Volume(read_integers(path) > 0, self.grid)).values
+        return to_canonical(Volume(read_integers(path, allow_empty=True) > 0, self.grid)).values
 
     @cached_property
     def names(self) -> dict[int, str]:

@@ -609,6 +609,8 @@ def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, meth
         compare = Node(CompareLesions(), name=name, mem_gb=statistics_gb(plan))
         workflow.connect(lesions, "lesions_file", compare, "lesions_file")
         workflow.connect(lesions, "mirror_plane", compare, "mirror_plane")
+        if settings.uncertainty:
+            workflow.connect(reconstruct, "noise_maps_file", compare, "noise_maps_file")
         nodes.append(compare)
     for node in nodes:
         workflow.connect(reconstruct, "condmap_file", node, "condmap_file")

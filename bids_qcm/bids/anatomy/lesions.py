@@ -31,10 +31,10 @@ def read_lesions(path: Path) -> Volume:
         If a value is not an integer or is negative, or if all values are 0.
     """
     try:
-        return Volume(number_lesions(read_integers(path)), read_grid(path), path)
+        return Volume(number_lesions(read_integers(path, allow_empty=True)), read_grid(path), path)
     except ValueError as error:
         raise InputError(
-            path, str(error), "draw the lesions again, or delete the mask if there is no lesion"
+            path, str(error), "correct the mask, or delete it if there is no lesion"
         ) from error
 
 
