@@ -27,7 +27,7 @@ from bids_qcm.bids.sidecar_schema import (
     SegmentationSidecar,
     json_key,
 )
-from bids_qcm.bids.tables import read_condlesions, read_condstats
+from bids_qcm.bids.tables import read_condlesions, read_condregions, read_condstats
 from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.verdict import (
     COLOURS,
@@ -53,6 +53,9 @@ _SHARED = (
 
 _MOSTLY = 0.5
 
+# Tables of a map, and the attributes of `MapResult` with their rows.
+_TABLES = {"condstats": "statistics", "condregions": "regions", "condlesions": "lesions"}
+
 _Schema = TypeVar("_Schema", bound=Fields)
 
 # Tissues that are compared between methods. Cerebrospinal fluid is left out, because each kernel
@@ -70,13 +73,14 @@ class MapResult:
         Name of the method.
     condmap : Path
         File of the conductivity map.
-    table_is_damaged : bool
-        Whether a table of the map cannot be read, so that its tables are not used.
+    damaged_tables : frozenset of str
+        Names in :data:`bids_qcm.bids.outputs.OUTPUTS` of tables that cannot be read, so that they
+        are not used.
     """
 
     method: str
     condmap: Path
-    table_is_damaged: bool = False
+    damaged_tables: frozenset[str] = frozenset()
 
     @cached_property
     def sidecar(self) -> CondmapSidecar:
@@ -108,7 +112,7 @@ class MapResult:
     @property
     def condstats(self) -> Path | None:
         """File of the statistics table; None if it does not exist or is damaged."""
-        return None if self.table_is_damaged else self._existing_output("condstats")
+        return self._existing_output("condstats")
 
     @cached_property
     def statistics(self) -> list[dict[str, Any]]:
@@ -116,11 +120,22 @@ class MapResult:
         return read_condstats(self.condstats) if self.condstats else []
 
     @cached_property
+    def regions(self) -> list[dict[str, Any]]:
+        """Rows of the table of regions, see :func:`~bids_qcm.bids.tables.read_condregions`.
+
+        The list is empty if the table does not exist or is damaged.
+        """
+        path = self._existing_output("condregions")
+        return read_condregions(path) if path else []
+
+    @cached_property
     def lesions(self) -> list[dict[str, Any]]:
-        """Rows of the table of lesions, see :func:`~bids_qcm.bids.tables.read_condlesions`."""
-        used = self.sidecar.lesions and not self.table_is_damaged
-        table = self._existing_output("condlesions") if used else None
-        return read_condlesions(table) if table else []
+        """Rows of the table of lesions, see :func:`~bids_qcm.bids.tables.read_condlesions`.
+
+        The list is empty if there are no lesions, or the table does not exist or is damaged.
+        """
+        path = self._existing_output("condlesions") if self.sidecar.lesions else None
+        return read_condlesions(path) if path else []
 
     @property
     def in_spaces(self) -> dict[str, Path]:
@@ -130,6 +145,8 @@ class MapResult:
         return OUTPUTS["condmap"].in_all_spaces(self.condmap.parent, join_name(entities), desc)
 
     def _existing_output(self, output: str) -> Path | None:
+        if output in self.damaged_tables:
+            return None
         start = self.condmap.name.removesuffix(OUTPUTS["condmap"].file_name(""))
         return existing(self.condmap.with_name(start + OUTPUTS[output].file_name("")))
 
@@ -426,12 +443,14 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
         except InputError as error:
             damaged.append(error)
             continue
-        try:
-            _ = one.statistics, one.lesions
-            maps.append(one)
-        except InputError as error:
-            damaged.append(error)
-            maps.append(replace(one, table_is_damaged=True))
+        tables = set()
+        for table, rows in _TABLES.items():
+            try:
+                getattr(one, rows)
+            except InputError as error:
+                damaged.append(error)
+                tables.add(table)
+        maps.append(replace(one, damaged_tables=frozenset(tables)) if tables else one)
     if not maps:
         return None
     result = replace(result, maps=tuple(maps))

@@ -76,8 +76,25 @@ CONDLESIONS: Dictionary = {
 }
 """Columns of the table of lesions."""
 
+CONDREGIONS: Dictionary = {
+    "atlas": {"Description": "Name of the segmentation, or of the atlas given with --atlas"},
+    "label": {"Description": "Label of the region in the segmentation or atlas"},
+    "region": {"Description": "Name of the region"},
+    "erosion": {"Description": "Radius of the erosion of the region by a ball", "Units": "voxels"},
+    **{
+        name: TISSUE_STATISTICS[name]
+        for name in ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
+    },
+    "standard_error": {
+        "Description": "Standard error of the mean due to noise, from noise maps, which include "
+        "the correlation of the noise between voxels",
+        "Units": "S/m",
+    },
+}
+"""Columns of the table of regions."""
 
-_TEXTS = ("tissue", "reference", "reference_tissue")
+
+_TEXTS = ("tissue", "atlas", "region", "reference", "reference_tissue")
 _WHOLE_NUMBERS = ("label", "erosion", "n", "lesion", "reference_n")
 
 _REMEDY = "compute the map again"
@@ -126,6 +143,27 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
     if not rows:
         raise InputError(path, "has no rows", _REMEDY)
     return rows
+
+
+def read_condregions(path: Path) -> list[dict[str, Any]]:
+    """Read the table of the regions of a conductivity map.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of dict
+        One row for each atlas, region and erosion, with the columns of `CONDREGIONS`. ``atlas`` and
+        ``region`` are strings, all other values are numbers; a missing value is NaN.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column, or has a value that is not a number.
+    """
+    return _read(path, CONDREGIONS, ("atlas", "label", "region", "erosion"))
 
 
 def read_condlesions(path: Path) -> list[dict[str, Any]]:

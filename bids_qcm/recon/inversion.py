@@ -534,8 +534,10 @@ class _NoiseOfLog:
         noise_variance = _inverse(problem.precision)
         noises = [_noise(noise_variance, rng) for _ in range(NOISE_MAPS)]
         with ThreadPoolExecutor(fft.get_workers()) as pool:
-            found = list(pool.map(partial(fit.response, system=fit.system()), noises))
-        responses = np.stack(found)
+            found = pool.map(partial(fit.response, system=fit.system()), noises)
+            responses = np.empty((NOISE_MAPS, *problem.phase.shape), dtype=np.float32)
+            for response, one in zip(responses, found, strict=True):
+                response[:] = one
         variance = np.mean(np.square(responses), axis=0, dtype=np.float64)
         std = np.sqrt(mean_of_similar(variance, problem.support, problem.zscore))
         voxel = np.arange(problem.phase.size).reshape(problem.phase.shape)

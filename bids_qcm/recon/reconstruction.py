@@ -239,7 +239,8 @@ def reconstruct(
     noise = None
     if found.noise is not None:
         noise = np.full((len(found.noise), np.count_nonzero(inside)), np.nan, dtype=np.float32)
-        noise[:, support[inside] != 0] = factor * found.noise
+        noise[:, support[inside] != 0] = found.noise
+        noise *= np.float32(factor)
         noise[:, np.isnan(conductivity[inside])] = np.nan
     return Reconstruction(
         conductivity=conductivity,

@@ -242,7 +242,9 @@ def spread(
             nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
             columns[tissue] = columns[tuple(nearest)][tissue]
     found = column[support != 0]
-    return np.where(found >= 0, values[:, found], np.float32(np.nan))
+    everywhere = values[:, found]
+    everywhere[:, found < 0] = np.nan
+    return everywhere
 
 
 def _mean_square(values: NDArray[np.float32]) -> NDArray[np.float64]:

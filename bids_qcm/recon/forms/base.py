@@ -32,6 +32,9 @@ QUADRATIC_FIT = (
 BYTES_WITHOUT_REPLICATES = 65
 """Peak memory in bytes per voxel of a method with kernels, without noise replicates."""
 
+BYTES_OF_NOISE_MAPS = 40
+"""Memory in bytes per voxel of noise maps, in a volume of which less than half is in the mask."""
+
 # Measured on heads with 1 and 2 mm voxels on one core of a server from 2023.
 _SECONDS_PER_PAIR = 0.7e-9
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from bids_qcm.recon.arguments import require
 from bids_qcm.recon.finite_difference import fd_laplacian, fd_laplacian_std, gradient_of_smooth
 from bids_qcm.recon.forms.base import (
+    BYTES_OF_NOISE_MAPS,
     BYTES_WITHOUT_REPLICATES,
     EXACT,
     EXACT_BUT_MAGNITUDE,
@@ -28,8 +29,9 @@ from bids_qcm.recon.replicates import (
 )
 from bids_qcm.recon.volumes import Volumes
 
-# Spacing of the voxels with noise maps, as a fraction of the fit radius.
-_SPACING_PER_REACH = 1 / 4
+# Spacing of the voxels with noise maps, as a fraction of the fit radius. Over this distance, the
+# noise hardly changes.
+_SPACING_PER_REACH = 0.4
 _LARGEST_SPACING = 3
 
 # Time to propagate the magnitude noise through the weights, relative to the time of the map.
@@ -85,7 +87,7 @@ class LaplacianForm(Form):
 
     def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
         """Return the peak memory in bytes per voxel of the volume."""
-        return BYTES_WITHOUT_REPLICATES
+        return BYTES_WITHOUT_REPLICATES + (BYTES_OF_NOISE_MAPS if noise else 0)
 
     def seconds_per_voxel(
         self,
@@ -98,9 +100,11 @@ class LaplacianForm(Form):
     ) -> float:
         """Return the processor time in s per voxel of the mask."""
         seconds = seconds_of_kernels(kernels, voxel_size)
-        if uncertainty and method.uses_magnitude:
-            return seconds * (1 + _TIME_OF_MAGNITUDE_NOISE)
-        return seconds
+        if not uncertainty or kernels.fit_radius is None:
+            return seconds
+        of_magnitude = _TIME_OF_MAGNITUDE_NOISE if method.uses_magnitude else 0
+        of_noise_maps = NOISE_MAPS / _spacing(kernels, voxel_size) ** 2
+        return seconds * (1 + of_magnitude + of_noise_maps)
 
     def is_compiled(self, method: Method) -> bool:
         """Whether a method runs compiled loops."""
