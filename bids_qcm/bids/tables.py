@@ -11,6 +11,8 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.names import plain_label
 from bids_qcm.bids.readers import read_rows
 
+_COMPUTE_AGAIN = "compute the map again"
+
 Dictionary = Mapping[str, Mapping[str, str]]
 """Data dictionary: ``Description`` and optional ``Units`` of each column."""
 
@@ -97,8 +99,6 @@ CONDREGIONS: Dictionary = {
 _TEXTS = ("tissue", "atlas", "region", "reference", "reference_tissue")
 _WHOLE_NUMBERS = ("label", "erosion", "n", "lesion", "reference_n")
 
-_REMEDY = "compute the map again"
-
 
 def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None:
     """Write a table and its data dictionary.
@@ -141,7 +141,7 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
     """
     rows = _read(path, CONDSTATS, ("label", "tissue", "erosion"))
     if not rows:
-        raise InputError(path, "has no rows", _REMEDY)
+        raise InputError(path, "has no rows", _COMPUTE_AGAIN)
     return rows
 
 
@@ -156,7 +156,8 @@ def read_condregions(path: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         One row for each atlas, region and erosion, with the columns of `CONDREGIONS`. ``atlas`` and
-        ``region`` are strings, all other values are numbers; a missing value is NaN.
+        ``region`` are strings, all other values are numbers; a missing value is NaN. Empty if no
+        region has a voxel in the mask.
 
     Raises
     ------
@@ -193,10 +194,12 @@ def _read(path: Path, columns: Dictionary, required: Sequence[str]) -> list[dict
         # a table of another version may lack a column
         return [
             {name: _value(name, row.get(name, "n/a")) for name in columns}
-            for row in read_rows(path, required, _REMEDY)
+            for row in read_rows(path, required, _COMPUTE_AGAIN)
         ]
     except ValueError as error:
-        raise InputError(path, f"has a value that is not a number ({error})", _REMEDY) from error
+        raise InputError(
+            path, f"has a value that is not a number ({error})", _COMPUTE_AGAIN
+        ) from error
 
 
 def _value(column: str, text: str) -> Any:  # noqa: ANN401
