@@ -264,7 +264,7 @@ def no_echoes(image: Path, absent: Iterable[int], present: Iterable[int]) -> Inp
 def or_without(number: int, numbers: Iterable[int]) -> str:
     """Return a remedy that leaves out one of several echoes; empty if there are no others."""
     others = sorted(set(numbers) - {number})
-    return f", or leave out this echo: --echoes {' '.join(map(str, others))}" if others else ""
+    return f", or leave this echo out with --echoes {' '.join(map(str, others))}" if others else ""
 
 
 def echo_number(path: Path) -> int:

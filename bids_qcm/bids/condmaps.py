@@ -81,7 +81,7 @@ def find_maps(
         raise NoInputError(
             derivatives / participant,
             "has no conductivity map (*_condmap.nii.gz)",
-            "compute the maps with bids-qcm, or give the derivative dataset that has them",
+            "compute the maps with bids-qcm, or name the derivative dataset that contains them",
         )
     order = list(METHODS)
     return sorted(

@@ -75,7 +75,7 @@ def refuse_links(output_dir: Path) -> None:
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise OutputError(
                     path,
-                    f"is a link that leads out of the output folder, to {path.resolve()}",
+                    f"is a link to {path.resolve()}, which is outside the output folder",
                     "delete the link, or choose another OUTPUT_DIR",
                 )
 
@@ -99,7 +99,7 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
         raise OutputError(
             output_dir,
             "contains another dataset",
-            "give a new folder, or the output folder of an earlier run",
+            "choose a new folder, or the output folder of an earlier run",
         )
     links = {
         name: quote(Path(os.path.relpath(path, output_dir)).as_posix())

@@ -69,7 +69,7 @@ def check_filters(filters: Mapping[str, Any], what: str) -> None:
     for wanted in filters.values():
         for one in wanted if isinstance(wanted, list) else [wanted]:
             if isinstance(one, list | dict):
-                raise TypeError(f"{what}: a label is a text, a number or null")
+                raise TypeError(f"{what}: a label must be a string, a number or null")
             if str(one).lstrip("<").startswith("Query.") and not _QUERY.fullmatch(str(one)):
                 raise ValueError(f"{what}: {one} is not one of {', '.join(_QUERIES)}")
 

@@ -59,14 +59,14 @@ def check_sizes(path: Path) -> None:
         raise InputError(
             path,
             f"has {n_voxels:.3g} voxels, more than the limit of {_MOST_VOXELS:.3g}",
-            "convert it again, or use an image with larger voxels",
+            "create the image again, or use an image with larger voxels",
         )
     stated = offset + n_voxels * dtype.itemsize
     if stated > path.stat().st_size * (_LARGEST_RATIO if compressed else 1):
         raise InputError(
             path,
             f"cannot be read completely (its header states {stated:.3g} bytes)",
-            "copy or convert it again",
+            "copy the file again, or create it again",
         )
 
 
@@ -82,10 +82,10 @@ def _check_extensions(
     path: Path, stream: BufferedIOBase, header: nib.Nifti1Header, offset: float
 ) -> None:
     """Check the size of each header extension, because nibabel reads all of them."""
-    remedy = "convert it again"
+    remedy = "create the image again"
     if not 0 <= offset <= _LARGEST_OFFSET:
         raise InputError(
-            path, f"has its first voxel {offset:.3g} bytes after the start of the file", remedy
+            path, f"stores its first voxel {offset:.3g} bytes after the start of the file", remedy
         )
     position = header.sizeof_hdr
     stream.seek(position)

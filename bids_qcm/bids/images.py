@@ -33,7 +33,7 @@ _NO_INTEGERS = "has values that are not 32-bit integers"
 # deviation of interpolated labels.
 _ROUNDING = 1e-3
 
-_COMPUTE_AGAIN = "run the same command again, which computes the file again"
+_COMPUTE_AGAIN = "run the same command again to recompute the file"
 
 _CHUNK_BYTES = 1 << 20
 
@@ -102,7 +102,7 @@ def read_grid(path: Path, volume: int | None = None) -> Grid:
             "store one 3-D volume in each file (echo-1, echo-2, ... for several echoes)",
         )
     if 0 in shape:
-        raise InputError(path, f"has no voxels (shape {shape})", "convert it again")
+        raise InputError(path, f"has no voxels (shape {shape})", "create the image again")
     affine = np.asarray(image.affine, dtype=np.float64)
     singular = not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9
     if singular:
@@ -115,7 +115,7 @@ def read_grid(path: Path, volume: int | None = None) -> Grid:
     if not all(low <= size <= high for size in grid.voxel_size):
         size = " x ".join(f"{one:g}" for one in grid.voxel_size)
         raise InputError(
-            path, f"has voxels of {size} mm", "correct its sform or qform, which are in mm"
+            path, f"has a voxel size of {size} mm", "correct its sform or qform, which are in mm"
         )
     return grid
 
@@ -144,11 +144,14 @@ def read_stored(path: Path, volume: int | None = None) -> StoredImage:
         raise InputError(
             path,
             f"is damaged: its compressed data contain an error ({error})",
-            "copy it again from an intact source and compare checksums, or convert it again",
+            "copy the file again from an intact source and compare the checksums, or create it "
+            "again",
         ) from error
     except Exception as error:  # nibabel may raise any exception for a damaged file
         raise InputError(
-            path, f"cannot be read completely ({error!r})", "copy or convert it again"
+            path,
+            f"cannot be read completely ({error!r})",
+            "copy the file again, or create it again",
         ) from error
     if not np.issubdtype(values.dtype, np.integer) and not np.issubdtype(values.dtype, np.floating):
         raise InputError(
@@ -162,7 +165,7 @@ def read_stored(path: Path, volume: int | None = None) -> StoredImage:
         which = f" in volume {volume} (counted from 0)"
     if not np.any(np.isfinite(values) & (values != 0)):
         raise InputError(
-            path, f"contains only zeros or non-finite values{which}", "convert it again"
+            path, f"contains only zeros or non-finite values{which}", "create the image again"
         )
     values = values.reshape(_without_ones(values.shape))
     return StoredImage(values, float(slope), float(intercept))
@@ -438,11 +441,13 @@ def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:
         raise
     except PermissionError as error:
         raise InputError(
-            path, "cannot be read: permission denied", "give read permission"
+            path, "cannot be read: permission denied", "grant read permission"
         ) from error
     except Exception as error:  # nibabel may raise any exception for a damaged file
         raise InputError(
-            path, f"cannot be read as NIfTI or MGH ({error!r})", "copy or convert it again"
+            path,
+            f"cannot be read as NIfTI or MGH ({error!r})",
+            "copy the file again, or create it again",
         ) from error
     if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
         raise InputError(path, "is neither a NIfTI nor an MGH image", "convert it to NIfTI")

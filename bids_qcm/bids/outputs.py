@@ -219,7 +219,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             completed_by="sign",
         ),
         "b1": Output(
-            content="\\|B1+\\| as the methods used it: divided by its median in the mask, 0 "
+            content="\\|B1+\\| that the methods used: divided by its median in the mask, 0 "
             "outside the mask",
             node="b1",
             source="b1_file",
@@ -242,7 +242,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             entities={"part": "mag", "desc": "preproc"},
         ),
         "mask": Output(
-            content="mask in the grid of the phase",
+            content="mask on the grid of the phase",
             node="phi0",
             source="mask_file",
             suffix="mask",

@@ -329,7 +329,7 @@ def _read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: 
         raise InputError(
             acquisition.first_file,
             "belongs to repetitions of uncombined coils, which cannot be averaged",
-            "leave out --average-runs",
+            "omit --average-runs",
         )
     repeated = [
         _read_repetition(one, settings, headers_only=headers_only)
@@ -431,8 +431,8 @@ def _common_grid(echoes: Sequence[EchoPlan]) -> Grid:
         if not other.matches(grid):
             raise InputError(
                 path,
-                f"has a different affine than {first.name}",
-                "use images of one acquisition, and convert all in the same way",
+                f"has a different affine from {first.name}",
+                "use images of one acquisition, and convert all of them in the same way",
             )
     return grid
 
@@ -472,7 +472,7 @@ def _check_values(
             phase_units=settings.phase_units,
         )
     except PhaseUnitsError as error:
-        remedy = "give --phase-units rad, mrad, or the number of units in one cycle"
+        remedy = "set --phase-units to rad, to mrad or to the number of units per cycle"
         raise InputError(pair[1], str(error), remedy) from error
 
 
@@ -485,13 +485,13 @@ def _check_range(path: Path, image: StoredImage, least_spread: float) -> None:
     ends = [image.slope * float(end) + image.intercept for end in (finite.min(), finite.max())]
     largest = max(map(abs, ends))
     if abs(ends[1] - ends[0]) <= least_spread * largest:
-        raise InputError(path, "has the same value everywhere", "convert it again")
+        raise InputError(path, "has the same value everywhere", "create the image again")
     low, high = _LARGEST_VALUES
     if not low < largest < high:
         raise InputError(
             path,
             f"has values up to {largest:g}, which is not plausible",
-            "correct its scl_slope, or convert it again",
+            "correct its scl_slope, or convert the DICOM files again",
         )
 
 
@@ -502,7 +502,7 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
             raise InputError(
                 echo.files[1],
                 f"has the same EchoTime, {echo.time:g} s, as {seen[echo.time].name}",
-                "give each echo its own EchoTime in its sidecar",
+                "set EchoTime in the sidecar of each echo",
             )
         seen[echo.time] = echo.files[1]
 
@@ -574,14 +574,14 @@ def _sequence_warnings(
         )
     elif _keeps_off_resonance(echoes, sidecar, acquisition.suffix):
         warnings.append(
-            f"{acquisition.name}: a single gradient echo, whose phase still contains off-resonance "
+            f"{acquisition.name}: the phase of a single gradient echo contains off-resonance "
             "effects, which bias the conductivity. Acquire several echoes, a spin echo or bSSFP"
         )
     if is_balanced(sidecar) and not _has_both_polarities(acquisition):
         warnings.append(
-            f"{acquisition.name}: a balanced SSFP acquisition with one readout polarity, whose "
-            "phase contains eddy currents. Acquire it again with the opposite polarity, and "
-            "average both with --average-runs dir (or acq)"
+            f"{acquisition.name}: the phase of a balanced SSFP acquisition with one readout "
+            "polarity contains eddy-current effects. Acquire it again with the opposite polarity, "
+            "and average both acquisitions with --average-runs dir (or acq)"
         )
     axis = slice_axis(sidecar)
     if axis is not None and axis in axes and grid.shape[axis] > 1:

@@ -305,7 +305,7 @@ def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str,
     confidence = _confidence(plan)
     low = ", with low confidence" if confidence else ""
     sidecar = SegmentationSidecar(
-        description=f"Tissue labels in the grid of the phase{low}",
+        description=f"Tissue labels on the grid of the phase{low}",
         sources=_uris_of_segmentation(plan, datasets),
     )
     return sidecar.to_dict() | confidence | plan.segmentation_alignment.describe()

@@ -343,7 +343,7 @@ def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[
     SelectionError
         If the dataset lacks a requested participant.
     """
-    remedy = "give the OUTPUT_DIR of a run of bids-qcm participant"
+    remedy = "use the OUTPUT_DIR of a participant-level run"
     if not is_ours(output_dir):
         raise NoInputError(output_dir, "is not a derivative dataset of bids_qcm", remedy)
     paths = [*visible(output_dir, "sub-*/"), *visible(output_dir, f"{LOGS}/sub-*.json")]
@@ -497,10 +497,8 @@ def _weak_sign(sidecar: Phi0Sidecar) -> str:
     share = "an unknown fraction" if agreement is None else f"{agreement:.0%}"
     evidence = f"the evidence for the sign of the phase is weak: {share} of the voxels agree; "
     if sidecar.phase_sign_origin == "Manufacturer":
-        evidence += (
-            f"the sign {sidecar.phase_sign} was used, which is usual for this manufacturer; "
-        )
-    return evidence + "check the map, and give the correct sign with --sign if you know it"
+        evidence += f"the usual sign of this manufacturer, {sidecar.phase_sign}, was used; "
+    return evidence + "check the map, and set --sign if you know the correct sign"
 
 
 def _warnings_of_map(one: MapResult, result: Result) -> list[str]:
@@ -508,9 +506,9 @@ def _warnings_of_map(one: MapResult, result: Result) -> list[str]:
     predicted, target = one.sidecar.predicted_std, one.sidecar.target_std
     if predicted is not None and target is not None and predicted > target:
         found.append(
-            f"{one.method}: even twice the published radii give a noise standard deviation of "
-            f"{predicted:.2g} S/m, above the target of {target:.2g} S/m; larger radii would "
-            "average out the anatomy"
+            f"{one.method}: even with twice the published radii, the predicted noise standard "
+            f"deviation is {predicted:.2g} S/m, above the target of {target:.2g} S/m; larger radii "
+            "would average out the anatomy"
         )
     differing = [
         json_key(name)
@@ -519,7 +517,7 @@ def _warnings_of_map(one: MapResult, result: Result) -> list[str]:
     ]
     if differing:
         found.append(
-            f"{one.condmap.name} is from an earlier run with a different {' and '.join(differing)} "
-            "than phi0; delete the map, or compute it again"
+            f"{one.condmap.name} is from an earlier run and differs from phi0 in "
+            f"{' and '.join(differing)}; delete the map, or compute it again"
         )
     return found

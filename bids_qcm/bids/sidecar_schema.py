@@ -291,7 +291,10 @@ class Phi0Sidecar(MaskChoice, Image):
         str | None,
         "`transceive` or `transmit`, see [methods](methods.md#equations)",
     ] = None
-    phase_units: Annotated[list[str] | None, "recognised or given phase unit of each echo"] = None
+    phase_units: Annotated[
+        list[str] | None,
+        "specified or recognised phase unit of each echo",
+    ] = None
     imaging_frequency: Annotated[float | None, "Larmor frequency used for the map, MHz"] = None
     imaging_frequency_source: Annotated[
         str | None,
@@ -408,11 +411,11 @@ class MapSidecar(B1Choice, TissueLabels, MethodOptions, Phi0Sidecar):
     ] = None
     target_std: Annotated[
         float | None,
-        "with `auto` radii: target noise standard deviation of the median voxel, S/m",
+        "with `auto` radii: target for the median noise standard deviation over the voxels, S/m",
     ] = None
     predicted_std: Annotated[
         float | None,
-        "with `auto` radii: predicted noise standard deviation of the median voxel, S/m",
+        "with `auto` radii: predicted median noise standard deviation over the voxels, S/m",
     ] = None
     linear_phase_removed: Annotated[
         list[float] | None,
@@ -431,12 +434,11 @@ class MapSidecar(B1Choice, TissueLabels, MethodOptions, Phi0Sidecar):
     prior_chi_square: Annotated[
         float | None,
         "inversion: squared deviation of log conductivity from the prior, per parameter that the "
-        "phase determines; 1 if the conductivity varies as the prior assumes",
+        "phase constrains; 1 if the conductivity varies as the prior assumes",
     ] = None
     linear_phase_effect: Annotated[
         float | None,
-        "inversion: relative standard deviation of the median voxel due to the remaining linear "
-        "phase",
+        "inversion: median relative standard deviation due to the remaining linear phase",
     ] = None
     invalid_fraction: Annotated[float | None, "fraction of the mask that is NaN"] = None
 
@@ -451,11 +453,10 @@ class InSpace(Fields):
     space_resampling: Annotated[str | None, "method of resampling from the phase"] = None
     space_transforms: Annotated[
         list[str] | None,
-        "transforms that were applied, in the order in which a point of the space passes through "
-        "them on its way to the phase",
+        "applied transforms, in the order in which they map a point from this space to the phase",
     ] = None
     template_registration: Annotated[
-        str | None, "how the app registered the T1w image to the template, if it did"
+        str | None, "how the app registered the T1w image to the template, if the app registered it"
     ] = None
 
 
@@ -479,7 +480,7 @@ class CondmapSidecar(MapSidecar):
     ] = None
     noise_ratio: Annotated[
         float | None,
-        "noise standard deviation divided by conductivity in the median voxel; not written with "
+        "median ratio of noise standard deviation to conductivity; not written with "
         "`--no-uncertainty`",
     ] = None
     literature_ratio: Annotated[

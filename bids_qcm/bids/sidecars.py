@@ -111,7 +111,7 @@ def larmor_frequency(metadata: dict[str, Any], image: Path) -> tuple[float, str]
         raise InputError(
             image,
             f"its sidecar's {source} is {metadata[source]!r}, which is not plausible",
-            "give ImagingFrequency in MHz or MagneticFieldStrength in tesla",
+            "set ImagingFrequency in MHz or MagneticFieldStrength in tesla",
         )
     return frequency, source
 
@@ -180,7 +180,7 @@ def echo_time(metadata: dict[str, Any], image: Path) -> float:
         raise InputError(
             image,
             f"its sidecar's EchoTime is {seconds:g}, which is not plausible",
-            "give EchoTime in seconds",
+            "set EchoTime in seconds",
         )
     return seconds
 
@@ -220,6 +220,6 @@ def _number(metadata: dict[str, Any], field: str, image: Path, unit: str) -> flo
         raise InputError(
             image,
             f"its sidecar's {field} is {value!r}, which is not a finite number",
-            f"give one number, in {unit}",
+            f"set the field to one number, in {unit}",
         )
     return float(value)

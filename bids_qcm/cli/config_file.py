@@ -52,7 +52,7 @@ def read_options(path: Path) -> list[str]:
     for key, value in content.items():
         name = key.replace("_", "-")
         if name in _EXCLUDED:
-            raise InputError(path, f"contains the option {key}", "give it on the command line")
+            raise InputError(path, f"contains the option {key}", "set it on the command line")
         arguments += _arguments(path, name, value)
     return arguments
 

@@ -33,17 +33,19 @@ class SeveralImagesInputSpec(BaseInterfaceInputSpec):
         desc="magnitudes or real parts: for each echo, all files to combine",
     )
     second_files = traits.List(
-        traits.List(File(exists=True)), mandatory=True, desc="phases or imaginary parts, likewise"
+        traits.List(File(exists=True)),
+        mandatory=True,
+        desc="phases or imaginary parts, nested in the same way",
     )
     phase_units = traits.List(
         traits.List(traits.Either(None, traits.Instance(PhaseUnits))),
         mandatory=True,
-        desc="unit of each phase, likewise; None for real and imaginary parts",
+        desc="unit of each phase, nested in the same way; None for real and imaginary parts",
     )
     volumes = traits.List(
         traits.List(traits.Either(None, traits.Int)),
         mandatory=True,
-        desc="index of the volume in 4-D images, likewise; None for 3-D images",
+        desc="index of the volume in 4-D images, nested in the same way; None for 3-D images",
     )
 
 
@@ -170,7 +172,7 @@ class AverageRuns(CheckedInterface):
             else:
                 continue
             remedy = (
-                "average only acquisitions of one head position with the same sign and unit, or "
+                "average only acquisitions with the same head position, sign and unit, or "
                 "leave out this acquisition with --bids-filter-file"
             )
             if self.inputs.image_checks == "stop":

@@ -89,8 +89,8 @@ class RegisterTemplate(CheckedInterface):
             raise InputError(
                 source,
                 f"cannot be registered to the MNI152 template: {error}",
-                "give a derivative dataset with a transform to the template, or leave the template "
-                "out of --output-spaces",
+                "add a derivative dataset with a transform to the template, or omit the template "
+                "from --output-spaces",
             ) from error
         paths = {name: Path(runtime.cwd, f"{name}.h5") for name in ("to_template", "from_template")}
         write_deformation(paths["to_template"], found.deformation, found.affine)
@@ -184,7 +184,7 @@ class _ResampleLabelsInputSpec(_SpaceInputSpec):
 
 
 class _ResampleLabelsOutputSpec(TraitedSpec):
-    labels_file = File(exists=True, desc="labels in the grid of the space")
+    labels_file = File(exists=True, desc="labels on the grid of the space")
 
 
 class ResampleLabels(CheckedInterface):

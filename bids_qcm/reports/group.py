@@ -33,7 +33,7 @@ def _columns() -> Dictionary:
     columns: dict[str, Mapping[str, str]] = {
         "participant_id": {"Description": "Participant"},
         "session_id": {"Description": "Session; n/a for a participant without sessions"},
-        "source": {"Description": "Common start of the acquisition's file names"},
+        "source": {"Description": "Prefix that the file names of the acquisition share"},
         "method": {"Description": "Name of the method"},
         "label": CONDSTATS["label"],
         "tissue": CONDSTATS["tissue"],

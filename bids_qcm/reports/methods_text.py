@@ -354,7 +354,7 @@ def _how(method: Method, sidecars: Sequence[CondmapSidecar]) -> str:
     if targets:
         restrictions.append(
             "the smallest radii (at most twice the published radii) that were predicted to reach a "
-            f"noise standard deviation of {_span(targets, '{:g}', 'S/m')} in the median voxel"
+            f"median noise standard deviation of {_span(targets, '{:g}', 'S/m')}"
             f"{_of(len(targets), len(sidecars))}"
         )
     what = form_of(method).quantity(method).format_map(_FieldValues(sidecars))

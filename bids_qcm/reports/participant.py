@@ -53,7 +53,7 @@ _SHARED_FIGURES = {
         "Tissues",
         "Magnitude and outlines of the tissues, which the methods with seg in their name use. The "
         "outlines must follow the tissue boundaries in the magnitude. Where two tissues meet, the "
-        "outline has the colour of one of the tissues.",
+        "outline has the colour of one of them.",
     ),
     "b1": (
         "Transmit field |B1+|",
@@ -62,7 +62,7 @@ _SHARED_FIGURES = {
     ),
     "comparison": (
         "All methods",
-        "The slice with the largest part of the mask, with the same colour scale for all methods.",
+        "The slice with the largest mask area. The colour scale is the same for all methods.",
     ),
 }
 
@@ -247,7 +247,9 @@ def _map_caption(one: MapResult) -> str:
 def _verdict(method: str, verdict: Verdict | None) -> dict[str, Any]:
     """Return the badge of a verdict (its text and colour) and the reasons."""
     if verdict is None:
-        reason = "the map is from a version without verdicts; compute it again to get a verdict"
+        reason = (
+            "the map was computed by a version without verdicts; compute it again to get a verdict"
+        )
         return {"method": method, "colour": "none", "text": "no verdict", "reasons": [reason]}
     text, reasons = verdict.colour, verdict.reasons or ["no check found a problem"]
     return {"method": method, "colour": text, "text": text, "reasons": reasons}
@@ -267,7 +269,7 @@ def _summary(result: Result) -> dict[str, str]:
         "Voxels": f"{_times(grid.voxel_size, 'g')} mm, {_times(grid.shape, 'd')} voxels",
         "Phase": _phase(phi0),
         "Sign": _sign(phi0),
-        "Noise of phi0": _with(phi0.median_phase_noise, "{:.2g} rad in the median voxel"),
+        "Noise of phi0": _with(phi0.median_phase_noise, "median standard deviation {:.2g} rad"),
         "Mask": _mask(result),
         "Segmentation": _segmentation(result),
         "|B1+|": "; ".join(_b1_of_maps(result)),
@@ -439,7 +441,7 @@ def _placement(sidecar: Placement) -> str:
     if sidecar.transforms:
         return f"aligned by {', '.join(sidecar.transforms)}"
     if sidecar.coregistration is None:
-        return "in the grid of the phase"
+        return "on the grid of the phase"
     ways = {"rigid": "aligned by registration", "header": "aligned by the headers"}
     placed = ways[sidecar.coregistration]
     shift = sidecar.registered_shift

@@ -239,7 +239,7 @@ def _read_plugin_file(path: Path) -> tuple[type[PluginBase], dict[str, Any]]:
             raise InputError(
                 path,
                 f"has {value!r} as {key} in plugin_args",
-                f"give {'a number above 0' if key in _NUMBERS else 'a text'}",
+                f"use {'a number above 0' if key in _NUMBERS else 'a string'}",
             )
     kind = _OWN_PLUGINS.get(name) or getattr(nipype.pipeline.plugins, f"{name}Plugin", None)
     if kind is None:

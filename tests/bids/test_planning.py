@@ -140,7 +140,7 @@ def test_affines_that_differ(dataset, refused, phase_values, affine):
     magnitude, phase = dataset.pair()
     affine[2, 3] = 1
     dataset.image(phase.relative_to(dataset.root), phase_values, affine)
-    assert f"{phase}: has a different affine than {magnitude.name}" in refused()
+    assert f"{phase}: has a different affine from {magnitude.name}" in refused()
 
 
 def test_grids_of_echoes_that_differ(dataset, refused, phase_values, affine):
@@ -593,9 +593,9 @@ def test_masks_that_are_not_used_are_named(dataset, plan, label_values):
         dataset.image(f"derivatives/seg/sub-01/anat/sub-01_{name}.nii.gz", label_values)
     (warning,) = plan(segmentation="none").warnings
     assert warning == (
-        "sub-01_T2w: masks not used: sub-01_desc-bet_mask.nii.gz, sub-01_space-T2w_mask.nii.gz. If "
-        "one of these masks shows the brain, rename it to *_desc-brain_mask, or choose it with "
-        "--bids-filter-file"
+        "sub-01_T2w: these masks are not used: sub-01_desc-bet_mask.nii.gz, "
+        "sub-01_space-T2w_mask.nii.gz. If one of them is a brain mask, rename it to "
+        "*_desc-brain_mask, or choose it with --bids-filter-file"
     )
     found = plan(segmentation="none", mask_filters={"description": "bet"})
     assert (found.mask.path.name, found.warnings) == ("sub-01_desc-bet_mask.nii.gz", ())

@@ -171,7 +171,7 @@ def _choose_coreg(
         require_content(anatomical)
         return settings.coreg, anatomical, []
     obstacle = "no T1w image in its space was found"
-    remedy = "add the *_desc-preproc_T1w image to its folder, or give --coreg header"
+    remedy = "add the *_desc-preproc_T1w image to its folder, or use --coreg header"
     if settings.coreg == "rigid":
         raise InputError(auxiliary.path, f"cannot be registered: {obstacle}", remedy)
     warning = (

@@ -154,14 +154,14 @@ def _is_dataset(path: Path) -> bool:
 
 
 def _check_is_derivative(path: Path) -> None:
-    remedy = "give the folder of a derivative dataset"
+    remedy = "pass the folder of a derivative dataset"
     description = path / "dataset_description.json"
     if not description.exists() and not description.is_symlink():
         if _is_dataset(path):
             return
         inside = sorted(found.parent.name for found in visible(path, "*/dataset_description.json"))
         if inside:
-            remedy = f"give a folder inside it: {', '.join(inside)}"
+            remedy = f"pass a folder inside it: {', '.join(inside)}"
         raise InputError(path, "has no dataset_description.json", remedy)
     if read_json_object(description).get("DatasetType") == "raw":
         raise InputError(path, "is a raw dataset", remedy)

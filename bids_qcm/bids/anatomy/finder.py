@@ -176,9 +176,7 @@ class Finder:
             why = f"the brain mask from a derivative dataset is not used: {error}"
             warnings = (why,)
         if wanted not in ("auto", "brain"):
-            raise InputError(
-                datasets[0], why, "give another dataset with --mask, or leave --mask out"
-            )
+            raise InputError(datasets[0], why, "choose another dataset with --mask, or omit --mask")
         # With --mask brain, a signal mask is not an acceptable substitute.
         last: tuple[MaskOrigin, ...] = ("signal",) if wanted == "auto" else ()
         if self.shows_head is False and wanted == "auto":
@@ -301,7 +299,7 @@ class Finder:
                 datasets[0],
                 f"has no |B1+| map for {name}",
                 f"add sub-{self.acquisition.subject}/fmap/*_TB1map.nii.gz of the same session, "
-                "give another dataset with --b1, or leave --b1 out",
+                "choose another dataset with --b1, or omit --b1",
             )
         model = self._modelled(frequency)
         return FoundB1(Found(warnings=warnings), (*model, "none") if model else ())
@@ -335,9 +333,9 @@ class Finder:
         if not others:
             return ()
         return (
-            f"{self.acquisition.name}: |B1+| maps not used, because their IntendedFor names only "
-            f"other images: {others}. If the head did not move between the scans, add an image of "
-            "this acquisition to IntendedFor, or name the map's dataset with --b1",
+            f"{self.acquisition.name}: these |B1+| maps are not used, because their IntendedFor "
+            f"lists only other images: {others}. If the head did not move between the scans, add "
+            "an image of this acquisition to IntendedFor, or name the map's dataset with --b1",
         )
 
     def _no_mask(self) -> str:
@@ -352,8 +350,8 @@ class Finder:
         if not others:
             return ()
         return (
-            f"{self.acquisition.name}: masks not used: {others}. If one of these masks shows the "
-            "brain, rename it to *_desc-brain_mask, or choose it with --bids-filter-file",
+            f"{self.acquisition.name}: these masks are not used: {others}. If one of them is a "
+            "brain mask, rename it to *_desc-brain_mask, or choose it with --bids-filter-file",
         )
 
     def _without_segmentation(self, why: str, *, worth_a_warning: bool = False) -> Found:
@@ -375,7 +373,7 @@ class Finder:
         found = find_t1w(acquisition, self.grid, settings.bids_dir, settings.segmentation_filters)
         if found is None:
             return self._without_segmentation(
-                f"--segmentation t1w, but {acquisition.name} has no T1w image"
+                f"--segmentation t1w was requested, but {acquisition.name} has no T1w image"
             )
         if not self.headers_only:
             read_stored(found.path)
@@ -402,7 +400,9 @@ class Finder:
         try:
             head = signal_mask(magnitude, phase)
         except ValueError as error:
-            raise InputError(self.first_echo[0], str(error), "look at this image") from error
+            raise InputError(
+                self.first_echo[0], str(error), "check this image in a viewer"
+            ) from error
         check_placement(labels, Volume(magnitude, self.grid), head, point_map)
         if mask.brain is not None:
             check_agreement(labels, mask.brain, point_map)
@@ -412,7 +412,7 @@ def _no_segmentation(acquisition: Acquisition, filtered: bool) -> str:
     if filtered:
         return f"no segmentation for {acquisition.name} passes the filters of --bids-filter-file"
     return (
-        f"no segmentation for {acquisition.name}; give a derivative dataset that has "
-        f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives, or segment its T1w "
+        f"no segmentation for {acquisition.name}; add a derivative dataset that contains "
+        f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives, or segment the T1w "
         "image with --segmentation t1w"
     )

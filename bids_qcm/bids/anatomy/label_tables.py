@@ -18,7 +18,7 @@ from bids_qcm.segmentation.tissues import OTHER, TISSUES, Label
 _BUILT_IN = files("bids_qcm.data")
 
 
-_COLUMNS = "give it the columns index and name, separated by tabs"
+_COLUMNS = "add the columns index and name, separated by tabs"
 
 
 @cache

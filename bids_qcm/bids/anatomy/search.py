@@ -282,8 +282,8 @@ def _best(
         raise InputError(
             first.path,
             f"is one of several candidates for the {what}: {names}",
-            "leave one, name a dataset that has one with --derivatives, or choose with "
-            "--bids-filter-file",
+            "keep only one of them, name a dataset with only one of them in --derivatives, or "
+            "select one with --bids-filter-file",
         )
     _ = first.grid  # raises an InputError if the image is damaged
     return first

@@ -40,7 +40,7 @@ _CHECK_SPACING_MM = 4.0
 _SIDES = (("left", "right"), ("back", "front"), ("bottom", "top"))
 
 _ALIGN = (
-    "use a segmentation of the same participant and session, correct its header, or give "
+    "use a segmentation of the same participant and session, correct its header, or run with "
     "--coreg rigid"
 )
 
@@ -106,7 +106,7 @@ def read_tissues(auxiliary: AuxiliaryImage, given: Path | None) -> tuple[Volume,
         return Volume(labels, auxiliary.grid, auxiliary.path), names
     except ValueError as error:
         raise InputError(
-            auxiliary.path, str(error), "give a table with these labels with --label-table"
+            auxiliary.path, str(error), "pass a table that defines these labels with --label-table"
         ) from error
 
 
@@ -234,9 +234,9 @@ def check_placement(
     if swapped:
         raise InputError(
             labels.origin,
-            f"fits the magnitude better with {swapped} swapped: its header or the header of the "
-            "magnitude seems to be flipped",
-            "convert it again, and compare both images in a viewer",
+            f"fits the magnitude better with {swapped} swapped: an axis seems to be flipped in its "
+            "header or in the header of the magnitude",
+            "create it again, and compare both images in a viewer",
         )
     gain, shift = better_shift(labels, magnitude, point_map, step)
     if gain > BETTER_PLACE:
@@ -247,8 +247,8 @@ def check_placement(
         )
         raise InputError(
             labels.origin,
-            f"does not fit the edges in the magnitude: if it is shifted by {moved}, the mutual "
-            f"information is {gain:.2f} times as large",
+            f"does not match the edges in the magnitude: a shift by {moved} multiplies the mutual "
+            f"information by {gain:.2f}",
             _ALIGN,
         )
 
@@ -275,7 +275,8 @@ def check_agreement(labels: Volume, brain: Volume, point_map: PointMap | None) -
         raise InputError(
             labels.origin,
             f"disagrees with the brain mask {brain.origin}: it covers only {share:.0%} of the mask",
-            "use a segmentation and a mask from one dataset, or choose with --bids-filter-file",
+            "use a segmentation and a mask from the same dataset, or select others with "
+            "--bids-filter-file",
         )
 
 
@@ -295,7 +296,7 @@ def _read_probabilities(auxiliary: AuxiliaryImage) -> _Probabilities:
         if path != auxiliary.path and not read_grid(path).matches(grid):
             raise InputError(
                 path,
-                f"has a different grid than {auxiliary.path.name}",
+                f"has a different grid from {auxiliary.path.name}",
                 "use probability maps of the same segmentation",
             )
         values = np.nan_to_num(read_values(path))

@@ -151,7 +151,7 @@ def _find_t1w(
         raise InputError(
             acquisition.name,
             "has no T1w image",
-            f"add sub-{acquisition.subject}/anat/*_T1w.nii.gz, or give a derivative dataset with "
+            f"add sub-{acquisition.subject}/anat/*_T1w.nii.gz, or a derivative dataset with "
             "*_desc-preproc_T1w.nii.gz",
         )
     if acquisition.suffix != NATIVE:
@@ -164,7 +164,7 @@ def _find_t1w(
     if alignment.steps:
         raise InputError(
             alignment.steps[0].path,
-            "has no inverse, which the maps need to be resampled to the T1w image",
+            "has no inverse, which is needed to resample the maps to the T1w image",
             f"add the transform from {acquisition.suffix} to {NATIVE} to its folder",
         )
     warnings += found_warnings
@@ -183,8 +183,9 @@ def _find_space(
         raise InputError(
             acquisition.name,
             f"has no transform from T1w to {name}",
-            f"give a derivative dataset with sub-{acquisition.subject}_from-{NATIVE}_to-{name}_"
-            f"mode-image_xfm.h5 with --derivatives, or choose {SHIPPED_TEMPLATE}",
+            "add a derivative dataset that contains "
+            f"sub-{acquisition.subject}_from-{NATIVE}_to-{name}_mode-image_xfm.h5 with "
+            f"--derivatives, or choose {SHIPPED_TEMPLATE}",
         )
     _check(steps)
     reference = find_space_reference(name, acquisition, datasets)

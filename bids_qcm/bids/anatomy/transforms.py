@@ -23,7 +23,7 @@ from bids_qcm.segmentation.registration import (
 
 _LINEAR_EXTENSIONS = (".txt", ".mat", ".tfm")
 _EXTENSIONS = (*_LINEAR_EXTENSIONS, ".h5")
-_WRITE_AGAIN = "write the transform again"
+_WRITE_AGAIN = "create the transform again"
 
 # A displacement field in double precision at 0.7 mm has 0.5 GB. Displacements compress by a factor
 # of less than ten, but HDF5 does not store values that were never written.
@@ -232,7 +232,7 @@ def _check_linear(path: Path) -> None:
     size = path.stat().st_size if path.exists() else 0
     if size > _LARGEST_LINEAR:
         raise InputError(
-            path, f"has {size:.3g} bytes, too many for a linear transform", _WRITE_AGAIN
+            path, f"has {size:.3g} bytes, which is too many for a linear transform", _WRITE_AGAIN
         )
 
 

@@ -19,7 +19,7 @@ from bids_qcm.grids import Grid
 from bids_qcm.phantom.truth import Truth
 
 _NO_TRUTH = "is missing, so there is no true conductivity to compare with"
-_CREATE = "give the folder that `bids-qcm-phantom create` wrote, or create it again"
+_CREATE = "use the folder that `bids-qcm-phantom create` wrote, or create the dataset again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,7 @@ def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:
     Raises
     ------
     InputError
-        If the map cannot be read, or has a different grid than the true conductivity.
+        If the map cannot be read, or has a different grid from the true conductivity.
     """
     _check_grid(
         path,
@@ -163,7 +163,7 @@ def _check_grid(path: Path, grid: Grid, what: str, remedy: str) -> None:
     if not found.matches(grid):
         raise InputError(
             path,
-            f"has a different grid than {what}: {_describe(found)}, not {_describe(grid)}",
+            f"has a different grid from {what}: {_describe(found)}, not {_describe(grid)}",
             remedy,
         )
 

@@ -66,7 +66,7 @@ def test_a_missing_file_is_named(phantom, which):
 def test_truth_in_two_grids(phantom, which):
     path = phantom / ANAT / f"sub-01_{which}.nii.gz"
     save_array(path, np.ones((3, 3, 3), np.uint8), np.eye(4))
-    with pytest.raises(InputError, match="has a different grid than the true cond") as error:
+    with pytest.raises(InputError, match="has a different grid from the true cond") as error:
         read_truth(phantom, "sub-01")
     assert error.value.where == path
 
@@ -93,7 +93,7 @@ def test_a_map_in_another_grid(original, change):
         affine[0, 3] += 1
     path = original.parent / f"{change}_condmap.nii.gz"
     nib.save(nib.Nifti1Image(values, affine), path)
-    message = r"condmap.nii.gz: has a different grid than the true cond.*Remedy: compare it with"
+    message = r"condmap.nii.gz: has a different grid from the true cond.*Remedy: compare it with"
     with pytest.raises(InputError, match=message):
         read_map(path, truth)
 
