@@ -318,7 +318,7 @@ def test_a_link_that_leads_out_of_the_output_is_refused(
     link.parent.mkdir(parents=True)
     link.symlink_to(others_files(tmp_path / "elsewhere"))
     assert run_in_process(raw) == 73
-    assert f"{link}: is a link that leads out of the output folder" in capsys.readouterr().err
+    assert f"{link}: is a link to " in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["file"]
 
 

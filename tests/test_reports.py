@@ -261,9 +261,7 @@ def test_what_an_earlier_run_left_is_not_told_of_a_new_map(dataset, tmp_path, in
     assert "noise standard deviation of the conductivity" not in citation
     assert "Tissue labels were taken" not in citation
     page = (tmp_path / "out/sub-01.html").read_text()
-    assert (
-        "Seg_condmap.nii.gz is from an earlier run with a different Segmentation than phi0" in page
-    )
+    assert "Seg_condmap.nii.gz is from an earlier run and differs from phi0 in Segmentation" in page
     assert "The noise standard deviation of this map was not computed" in page
     check_links(tmp_path / "out/sub-01.html")
 

@@ -302,7 +302,7 @@ def test_a_segmentation_beside_the_head(raw, map_conductivity):
     folder = raw()
     change(folder / (DERIVED + "dseg.nii.gz"), lambda values: np.roll(values, 3, 1), np.int16)
     found = map_conductivity(folder, methods=())
-    assert any("does not fit the edges" in text for text in found.warnings)
+    assert any("does not match the edges" in text for text in found.warnings)
 
 
 def ball(folder, n, size, signal_of, fields, name):
@@ -421,7 +421,9 @@ def test_an_echo_whose_phase_is_empty_can_be_left_out(tmp_path, map_conductivity
     folder = moving(tmp_path / "raw")
     change(folder / ECHO.format(3, "phase"), np.zeros_like)
     refused = map_conductivity(folder)
-    assert_refused(refused, "contains only zeros", "or leave out this echo: --echoes 1 2 4 5 6 7 8")
+    assert_refused(
+        refused, "contains only zeros", "or leave this echo out with --echoes 1 2 4 5 6 7 8"
+    )
     found = map_conductivity(folder, methods=("laplacian",), mask="signal", echoes=(1, 2, 4, 5, 6))
     assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
 

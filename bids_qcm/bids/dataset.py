@@ -128,7 +128,7 @@ def find_acquisitions(settings: Settings) -> list[Acquisition]:
 
 
 def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
-    """Return the images with a ``part`` entity; pybids indexes only the given participants."""
+    """Return the images of the participants that have a ``part`` entity, with pybids."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     chosen = "|".join(map(re.escape, participants))

@@ -61,7 +61,7 @@ def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
 
 
 def refuse_links(output_dir: Path) -> None:
-    """Check that no folder of the dataset is a link that leads out of the dataset.
+    """Check that no folder of the dataset is a link to a folder outside the dataset.
 
     Raises
     ------
@@ -135,8 +135,8 @@ def copy_atomically(
     path : Path
         Destination. A destination with the same content is not rewritten.
     sidecar : mapping, optional
-        Content of the JSON sidecar. The sidecar is written first, so that the dataset never holds
-        the file without its sidecar.
+        Content of the JSON sidecar. The sidecar is written first, so that the dataset never
+        contains the file without its sidecar.
     outdated : iterable of Path
         Files computed from the previous content of `path`. They are removed if the content
         changes.
@@ -176,7 +176,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text file atomically; a file with the same content is not rewritten.
+    """Write a text file atomically, unless the file already has this content.
 
     Lone surrogates, which may occur in file names and JSON strings, become question marks.
     """

@@ -38,14 +38,14 @@ def visible(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def is_hidden(path: Path, root: Path) -> bool:
-    """Whether the name of a file, or of a folder between `root` and the file, starts with a dot."""
+    """Whether the name of a file, or of a folder between `root` and the file, begins with a dot."""
     if path.parent == root:  # This test is fast and sufficient for most files.
         return path.name.startswith(".")
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def require_content(path: Path) -> None:
-    """Check that the content of a file is present; git-annex and Git LFS download it on demand.
+    """Check that the content of a file, which git-annex or Git LFS may manage, is present.
 
     Raises
     ------

@@ -26,7 +26,7 @@ def volume_echo_times(pair: tuple[Path, Path], sidecar: Mapping[str, Any]) -> li
     Raises
     ------
     InputError
-        If the numbers of volumes differ, or if the sidecar does not say what the volumes are.
+        If the numbers of volumes differ, or if the sidecar does not describe the volumes.
     """
     counts = [count_volumes(path) for path in pair]
     n = max(counts)

@@ -1,4 +1,4 @@
-"""Check the sizes that the header of an image states, before nibabel allocates memory for them."""
+"""Check the sizes in an image header before nibabel allocates memory for them."""
 
 import gzip
 from io import BufferedIOBase

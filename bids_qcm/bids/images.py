@@ -65,9 +65,9 @@ class StoredImage:
 
 
 def count_volumes(path: Path) -> int:
-    """Return the number of volumes along the fourth axis of an image, from its header.
+    """Return the number of volumes along the fourth axis from the header of an image.
 
-    An image with more than four axes counts as one volume, which :func:`read_grid` refuses.
+    An image with more than four axes counts as one volume; :func:`read_grid` rejects it.
 
     Raises
     ------
@@ -340,7 +340,7 @@ def save_array(
     intercept: float = 0.0,
     codes: tuple[int, int] = (1, 1),
 ) -> None:
-    """Write stored values and their scaling to a NIfTI file; equal input gives equal bytes.
+    """Write stored values and their scaling to a NIfTI file; equal inputs produce equal bytes.
 
     Parameters
     ----------
@@ -368,10 +368,10 @@ def save_array(
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Context manager that yields a temporary path and renames it to `path` on success.
+    """Yield a temporary path, and rename the file to `path` on success (context manager).
 
-    The temporary file is in the same folder and locked until it is renamed. Temporary files that
-    an earlier process left behind when it was killed are not locked, and are removed.
+    The temporary file is in the same folder and locked until it is renamed. Unlocked temporary
+    files, which killed processes left behind, are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     extension = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
@@ -388,7 +388,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def _locked_file(path: Path) -> BinaryIO:
-    """Create and lock a file; create it again if another process removes it before it is locked."""
+    """Create and lock a file, and try again if another process removes it before it is locked."""
     while True:
         file = path.open("wb")
         # this waits if another process found the file not locked yet and is removing it
@@ -412,7 +412,7 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray[Any]:
-    """Return the stored values; a compressed file is read to its end to verify its checksum.
+    """Return the stored values, and read a compressed file to its end to verify its checksum.
 
     nibabel stops reading after the last value, so it never verifies the checksum at the end.
     """
@@ -427,7 +427,7 @@ def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray
 
 
 def _proxy(image: nib.Nifti1Image | nib.MGHImage) -> ArrayProxy:
-    """Return the array proxy of an image that was read from a file."""
+    """Return the array proxy of an image from a file."""
     # nibabel declares only a base type, because images in memory have no array proxy
     return cast(ArrayProxy, image.dataobj)
 

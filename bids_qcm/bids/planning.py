@@ -76,7 +76,8 @@ class EchoPlan:
     volume : int or None
         Index of the volume along the fourth axis of both files; None for 3-D images.
     repetitions : tuple of EchoPlan
-        The same echo of the other acquisitions to average, or of the other coils to combine.
+        The same echo in the other acquisitions that are averaged, or in the other coils that are
+        combined.
     """
 
     files: tuple[Path, Path]
@@ -106,9 +107,9 @@ class Plan:
     frequency : float
         Larmor frequency in Hz.
     frequency_source : str
-        Sidecar field that the frequency was taken from.
+        Sidecar field from which the frequency was taken.
     segmentation, mask : AuxiliaryImage or None
-        Images to use. `mask` may be a T1w image to compute a brain mask from.
+        Images to use. `mask` may be a T1w image from which a brain mask is computed.
     segmentation_alignment, mask_alignment : Alignment
         How the segmentation and the mask are resampled to `grid`.
     mask_origins : tuple of str
@@ -131,8 +132,8 @@ class Plan:
     axes : tuple of int
         Axes along which the phase is differentiated.
     refused : dict of str to str
-        Requested methods that cannot be computed, and requested spaces that maps cannot be
-        resampled to, with the reason.
+        Reason for each requested method that cannot be computed, and for each requested space that
+        is not available.
     warnings : tuple of str
     manufacturer : str
         Manufacturer of the scanner from the sidecar; empty if the sidecar has none.
@@ -178,14 +179,14 @@ class Plan:
 
     @property
     def expects_head(self) -> bool:
-        """Whether the sidecar names the head, or a T1w image other than the phase was found."""
+        """Whether the sidecar names the head, or a T1w image in addition to the phase was found."""
         own = {path for echo in self.echoes for path in echo.all_files}
         beside = self.mask is not None and "T1w" in self.mask_origins and self.mask.path not in own
         return bool(self.shows_head) or beside
 
     @property
     def segments_t1w(self) -> bool:
-        """Whether a T1w image must be segmented, for the mask or as the segmentation."""
+        """Whether the mask or the tissue labels are computed from a T1w image."""
         return "T1w" in self.mask_origins or (
             self.segmentation is not None and self.segmentation.kind == "t1w"
         )
@@ -214,8 +215,8 @@ def plan_acquisition(
     b1_datasets : sequence of Path, optional
         Datasets to search for a ``|B1+|`` map; by default, the raw dataset and `datasets`.
     headers_only : bool
-        Whether to read headers and sidecars only, which is about a hundred times as fast. The
-        values may reveal further errors later.
+        Whether to read only headers and sidecars, which is about a hundred times as fast. Later,
+        the image values may reveal further errors.
 
     Returns
     -------
@@ -315,7 +316,7 @@ class _Inputs(NamedTuple):
     sidecars : list of dict
         Merged metadata of each echo of the first repetition.
     separate : list of dict
-        For each echo of each repetition, the metadata of both images by path.
+        For each echo of each repetition, the metadata of both images, keyed by path.
     """
 
     echoes: tuple[EchoPlan, ...]
@@ -406,7 +407,7 @@ def _check_repetition(echoes: Sequence[EchoPlan], first: Sequence[EchoPlan]) -> 
 
 
 def _chosen_volumes(n: int, settings: Settings, image: Path) -> list[int]:
-    """Return the volumes to use of a 4-D image whose volumes are echoes."""
+    """Return the volumes to use from a 4-D image whose volumes are echoes."""
     if isinstance(settings.echoes, str):
         return list(range(n))
     absent = [number for number in settings.echoes if number > n]
@@ -444,7 +445,7 @@ def _check_echo(
     sidecar: dict[str, Any],
     settings: Settings,
 ) -> PhaseUnits | None:
-    """Check an echo as `_check_values` does; the remedy of an error may be to leave it out."""
+    """Check an echo with `_check_values`; an error may suggest leaving out the echo."""
     try:
         return _check_values(echo, parts, sidecar, settings)
     except InputError as error:
@@ -542,7 +543,7 @@ def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:
 
 
 def _has_both_polarities(acquisition: Acquisition) -> bool:
-    """Whether acquisitions are averaged that differ in an entity for the readout polarity."""
+    """Whether the averaged acquisitions differ in an entity for the readout polarity."""
     labels = {(one.entities.get("dir"), one.entities.get("acq")) for one in acquisition.repetitions}
     return len(labels) > 1
 

@@ -77,7 +77,7 @@ def planned_sidecar(
     Returns
     -------
     dict or None
-        None if the output has no sidecar, or if a node makes the whole sidecar.
+        None if the output has no sidecar, or if a node creates the whole sidecar.
     """
     match output:
         case "condmap" if method is not None:
@@ -312,7 +312,7 @@ def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str,
 
 
 def _confidence(plan: Plan) -> dict[str, Any]:
-    """Return fields that mark a segmentation computed by the app; empty for any other."""
+    """Return fields that mark a segmentation by the app; empty for any other segmentation."""
     if plan.segmentation is None or plan.segmentation.kind != "t1w":
         return {}
     return TissueLabels(

@@ -1,4 +1,4 @@
-"""Read text, JSON, TSV and YAML files; every error is an InputError that names the file."""
+"""Read text, JSON, TSV and YAML files, and raise InputError with the name of a bad file."""
 
 import csv
 import json
@@ -78,7 +78,7 @@ def read_json_object(path: Path, remedy: str = "correct the file") -> dict[str, 
 
 
 def read_yaml_mapping(path: Path, remedy: str = "correct the file") -> dict[Any, Any]:
-    """Read a YAML file whose content is a mapping; parameters and errors as for JSON."""
+    """Read a YAML file whose content is a mapping; see :func:`read_json_object`."""
     import yaml
 
     return _read_mapping(
@@ -93,7 +93,7 @@ def read_yaml_mapping(path: Path, remedy: str = "correct the file") -> dict[Any,
 def _read_mapping(
     path: Path, parse: Callable[[str], Any], remedy: str, *, unreadable: str, no_mapping: str
 ) -> dict[Any, Any]:
-    """Read a text file whose content is a mapping, with the messages of its two errors."""
+    """Read a text file whose content is a mapping; two arguments are error messages."""
     text = read_text(path, remedy)
     try:
         content = parse(text)
@@ -121,7 +121,7 @@ def read_rows(
     Returns
     -------
     list of dict
-        Cells of each row by column. Cells that a short row lacks are empty.
+        Cells of each row, keyed by column. Missing cells at the end of a short row are empty.
 
     Raises
     ------

@@ -134,7 +134,7 @@ class Result:
     participant : str
         Label with ``sub-``, such as ``sub-01``.
     source : str
-        Common start of the file names.
+        Prefix that the file names of the acquisition share.
     folder : Path
         Folder of the conductivity maps.
     maps : tuple of MapResult
@@ -173,7 +173,7 @@ class Result:
 
     @cached_property
     def disagreements(self) -> dict[str, float]:
-        """Largest relative difference of a method's medians from the other methods, by method.
+        """For each method, the largest relative difference of its medians from the other methods.
 
         A method that uses ``|B1+|`` is compared with the other methods that use ``|B1+|``, and a
         method without ``|B1+|`` with the other methods without ``|B1+|``. If there are none, it is
@@ -189,7 +189,7 @@ class Result:
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict | None]:
-        """Verdict on each map, including its disagreement with the other methods, by method.
+        """Verdict on the map of each method, including its disagreement with the other methods.
 
         The verdict is None for a map from a version without verdicts.
         """
@@ -205,12 +205,12 @@ class Result:
 
     @cached_property
     def _medians(self) -> dict[str, dict[str, float]]:
-        """Medians to compare, by method and tissue."""
+        """Medians to compare, keyed by method and tissue."""
         return {one.method: _compared_medians(one.statistics) for one in self.maps if one.condstats}
 
     @cached_property
     def _same_b1_use(self) -> dict[str, list[str]]:
-        """For each method, the other methods with the same use of ``|B1+|``: with or without it."""
+        """For each method, the other methods that also use, or also do not use, ``|B1+|``."""
         origins = tuple(OUTPUTS["b1"].variants)
         uses_b1 = {one.method: one.sidecar.b1_map in origins for one in self.maps}
         return {
@@ -259,7 +259,7 @@ class Result:
 
     @property
     def b1_map(self) -> Path | None:
-        """File of the ``|B1+|`` map that was used for at least one map; None if there is none."""
+        """File of the ``|B1+|`` map that at least one method used; None without such a file."""
         for origin in OUTPUTS["b1"].variants:
             path = OUTPUTS["b1"].beside(self.folder, self.source, origin)
             if self.with_b1(origin) and path.exists():
@@ -291,7 +291,7 @@ class Result:
 
 
 def _compared_medians(statistics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the medians that are compared between methods, in S/m, by tissue."""
+    """Return the medians that are compared between methods, in S/m, keyed by tissue."""
     rows = [row for row in statistics if row["erosion"] == 0]
     tissues = {row["tissue"]: row["median"] for row in rows if row["tissue"] in _COMPARED}
     return tissues or {row["tissue"]: row["median"] for row in rows if row["label"] == WHOLE_MASK}
@@ -423,7 +423,7 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
 
 
 def wrong_fields(result: Result, error: Exception) -> InputError:
-    """Return the error for sidecars of an acquisition that have a value of a wrong type."""
+    """Return an error if a sidecar of an acquisition has a value of a wrong type."""
     return _wrong_fields(result.folder / f"{result.source}_*.json", error)
 
 
@@ -433,7 +433,7 @@ def _wrong_fields(where: Path, error: Exception) -> InputError:
 
 
 def duplicate_maps(results: Sequence[Result]) -> list[str]:
-    """Return warnings about maps of the same images under two names.
+    """Return a warning for each pair of maps that were computed from the same images.
 
     Acquisitions that differ only in their suffix get longer output names. If such an acquisition
     is added to the dataset later, the maps of the first acquisition are written again under a new

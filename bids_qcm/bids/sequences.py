@@ -1,4 +1,4 @@
-"""Read acquisition details from sidecars, and refuse images without a usable phase."""
+"""Read acquisition details from sidecars, and reject images without a usable phase."""
 
 import re
 from collections.abc import Mapping
@@ -122,8 +122,8 @@ def check_holds_phase(metadata: Mapping[str, Any], image: Path) -> None:
 def is_balanced(metadata: Mapping[str, Any]) -> bool:
     """Whether a sidecar describes a balanced steady-state sequence, whose phase is refocused.
 
-    ``ScanningSequence`` is ``GR`` (gradient recalled) for these sequences too, so the vendor's
-    name of the sequence decides. Without a known name, the sequence counts as balanced if it has
+    ``ScanningSequence`` is ``GR`` (gradient recalled) for these sequences too, so the vendor's name
+    of the sequence is used first. Without a known name, the sequence counts as balanced if it has
     an unspoiled steady state and a short echo time. If the repetition time is known, it must also
     be about twice the echo time.
     """

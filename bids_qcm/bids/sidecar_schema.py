@@ -2,7 +2,7 @@
 
 A dataclass describes each JSON object. The key of a field is the attribute's name in camel case, so
 ``phase_sign`` is ``PhaseSign``. The type of an attribute is annotated with the meaning of the field
-in Markdown, from which ``docs/tables.py`` makes the tables of ``docs/outputs.md``.
+in Markdown, from which ``docs/tables.py`` generates the tables in ``docs/outputs.md``.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, Self, get_args, get_type_hints
 from bids_qcm.checks.verdict import Colour
 
 NULL: Any = object()
-"""Value of a field that is written as null; a field that is None is not written."""
+"""Value that is written as null; a field with the value None is not written."""
 
 _ACRONYMS = {"bids": "BIDS", "url": "URL"}
 
@@ -44,8 +44,9 @@ class Field(NamedTuple):
 class Fields:
     """Base class of the dataclasses that describe a JSON object.
 
-    A field that is None is missing in the JSON object. Each step of the processing writes an object
-    with the fields that the step determines, and :func:`merge` combines these objects.
+    A field with the value None is not written to the JSON object. Each step of the processing
+    writes an object with the fields that the step determines, and :func:`merge` combines these
+    objects.
     """
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,7 +191,7 @@ class Placement(Registration, Transformed):
 
 @dataclass(frozen=True, kw_only=True)
 class TissueLabels(Placement):
-    """Fields about a segmentation in the grid of the phase."""
+    """Fields about a segmentation on the grid of the phase."""
 
     segmentation_confidence: Annotated[
         str | None,

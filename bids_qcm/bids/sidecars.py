@@ -42,7 +42,7 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        Merged fields. A sidecar in a folder closer to the image overrides the others.
+        Merged fields. Sidecars in folders closer to the image have priority.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
 
 
 def find_sidecars(image: Path, root: Path) -> list[Path]:
-    """Return the sidecars that apply to an image in a dataset; later sidecars override earlier."""
+    """Return the sidecars that apply to an image; later sidecars override earlier sidecars."""
     found = []
     relative = image.relative_to(root)
     entities, suffix = parse_name(image.name)
@@ -71,7 +71,7 @@ def find_sidecars(image: Path, root: Path) -> list[Path]:
 
 
 def larmor_frequency(metadata: dict[str, Any], image: Path) -> tuple[float, str]:
-    """Return the Larmor frequency and the sidecar field that it was taken from.
+    """Return the Larmor frequency and the sidecar field from which it was taken.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def contradictions(metadata: Sequence[Mapping[Path, Mapping[str, Any]]]) -> list
     Parameters
     ----------
     metadata : sequence of mappings of Path to mapping
-        For each echo, the metadata of both images by image path.
+        For each echo, the metadata of both images, keyed by image path.
 
     Returns
     -------

@@ -32,8 +32,8 @@ def read_options(path: Path) -> list[str]:
     Raises
     ------
     InputError
-        If the file cannot be read, is not a TOML file, or contains another type of value or an
-        option that configuration files cannot contain.
+        If the file cannot be read, is not a TOML file, contains another type of value, or contains
+        an option that is only allowed on the command line.
 
     Examples
     --------

@@ -49,14 +49,14 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments after the command name. None means the arguments of this process.
+        Arguments after the command name. By default, the arguments of this process.
 
     Returns
     -------
     settings : Settings
         Settings of the run.
     verbosity : int
-        Number of times that ``-v`` was given.
+        Number of ``-v`` options.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
 
 
 def _parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line after the configuration file, whose options it overrides."""
+    """Parse the configuration file and then the command line, which overrides its options."""
     options = parser.parse_args(argv)
     if options.config_file is None:
         return options
@@ -161,7 +161,7 @@ def _parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
 
 
 class _OptionsParser(Parser):
-    """Parser of the options in a configuration file, with the options of another parser."""
+    """Parser of a configuration file, with the same options as another parser."""
 
     def __init__(self, parser: Parser, file: Path) -> None:
         super().__init__(prog=parser.prog, usage=parser.usage, add_help=False)
@@ -207,7 +207,7 @@ def _command(program: str, argv: Sequence[str], options: argparse.Namespace) -> 
 
 
 def build_parser() -> Parser:
-    """Build the parser. Options that fMRIPrep also has are spelled as in fMRIPrep."""
+    """Build the parser. Options in common with fMRIPrep have the same names as in fMRIPrep."""
     parser = Parser(
         prog="bids-qcm",
         description="Compute conductivity maps (S/m) of a BIDS dataset from the phase of MRI.",

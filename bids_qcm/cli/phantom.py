@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments after the command name. None means the arguments of this process.
+        Arguments after the command name. By default, the arguments of this process.
 
     Returns
     -------
@@ -283,7 +283,7 @@ def _parameters(arguments: argparse.Namespace) -> PhantomParameters:
 
 
 def _make_empty_folder(out: Path) -> None:
-    """Make the folder; raise OSError if that fails or if the folder is not empty."""
+    """Create the folder, and raise OSError on failure or if the folder is not empty."""
     out.mkdir(parents=True, exist_ok=True)
     if any(visible(out, "*")):
         raise FileExistsError(f"{out} is not empty; choose a new or empty folder")

@@ -185,7 +185,7 @@ def _write_citation(settings: Settings, summary: Summary) -> _Written:
 
 
 def _is_current(state: ReportState) -> bool:
-    """Whether a report need not be made; log this."""
+    """Whether a report is up to date; if so, log this."""
     current = state.is_current
     if current:
         LOGGER.info("unchanged: %s", state.page)
@@ -193,7 +193,7 @@ def _is_current(state: ReportState) -> bool:
 
 
 def _write_pages(participants: Sequence[str], settings: Settings, summary: Summary) -> None:
-    """Write the participant pages in parallel, except pages that show what they would show again.
+    """Write the participant pages in parallel, except pages that are up to date.
 
     If a page fails, the others are still written.
     """

@@ -78,7 +78,7 @@ def task_arguments(argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def write_slurm_scripts(plans: Sequence[Plan], settings: Settings, folder: Path) -> None:
-    """Write Slurm scripts that compute the plans, with the memory and the time that they need.
+    """Write Slurm scripts that compute the plans and request the required memory and time.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings, folder: Path)
 
 
 def _minutes(plans: Sequence[Plan], settings: Settings) -> int:
-    """Return the time limit in minutes for the participant that takes longest."""
+    """Return the time limit, in minutes, for the participant with the longest run time."""
     times: Counter[str] = Counter()
     for plan in plans:
         times[plan.acquisition.subject] += math.ceil(seconds(plan, settings))

@@ -1,4 +1,4 @@
-"""Interface that averages repeated acquisitions, and what it shares with other combinations."""
+"""Interface that averages repeated acquisitions, and base classes for image combination."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain

@@ -120,7 +120,7 @@ class _ApplySignOutputSpec(TraitedSpec):
 
 
 class ApplySign(CheckedInterface):
-    """Interface that determines the sign of the phase, unless it is given, and applies it."""
+    """Interface that applies the given sign of the phase, or determines the sign and applies it."""
 
     input_spec = _ApplySignInputSpec
     output_spec = _ApplySignOutputSpec

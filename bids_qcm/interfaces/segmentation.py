@@ -1,4 +1,4 @@
-"""Interfaces that make segmentations and resample them to the grid of the phase."""
+"""Interfaces that create segmentations and resample them to the grid of the phase."""
 
 from pathlib import Path
 
@@ -142,8 +142,8 @@ class _ImportSegmentationOutputSpec(TraitedSpec):
 class ImportSegmentation(CheckedInterface):
     """Interface that resamples tissue labels to the grid of the phase, and checks them.
 
-    The reference image is the magnitude. If ``segmented_file`` is given, its labels are used. This
-    is the case for a T1w image, which has no labels of its own.
+    The reference image is the magnitude. If ``segmented_file`` is set, its labels are used. This is
+    the case for a T1w image, because the image itself contains no labels.
     """
 
     input_spec = _ImportSegmentationInputSpec

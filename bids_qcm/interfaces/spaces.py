@@ -1,4 +1,4 @@
-"""Interfaces that make transforms between spaces, and resample maps and labels with them."""
+"""Interfaces that create transforms between spaces, and resample maps and labels."""
 
 from pathlib import Path
 from typing import NamedTuple

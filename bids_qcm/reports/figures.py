@@ -210,7 +210,7 @@ def draw_space(
     colours: Mapping[str, str],
     affine: NDArray[np.floating],
 ) -> Figure:
-    """Draw a conductivity map in another space than the phase's, with outlines of regions.
+    """Draw a conductivity map in a space other than the phase, with outlines of regions.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def draw_space(
 def _blocks(
     mosaic: Mosaic, titles: list[str], legend_inches: float = _LEGEND_INCHES
 ) -> tuple[Figure, list[tuple[Axes, Axes]]]:
-    """Return a figure, and the axes of a mosaic and of its legend for each title."""
+    """Return a figure and, for each title, the axes of a mosaic and of its legend."""
     gap = 0.02
     width = (1 - gap * (len(titles) - 1)) / len(titles)
     inches = _WIDTH_INCHES * width * mosaic.height / mosaic.width

@@ -88,11 +88,11 @@ def write_participant_pages(
     Parameters
     ----------
     output_dir : Path
-        Derivative dataset. No other files are read.
+        Derivative dataset; no other files are read.
     participant : str
         Label with ``sub-``, such as ``sub-01``.
     aggregated_sessions : int, optional
-        Largest number of sessions that share one page. With more sessions, each session also gets
+        Maximum number of sessions on one page. With more sessions, each session also gets
         a separate page.
 
     Returns
@@ -100,7 +100,7 @@ def write_participant_pages(
     paths : list of Path
         Pages that were written.
     damaged : list of InputError
-        Errors of the files that cannot be read. The pages omit the content that depends on these
+        Errors for the files that cannot be read. The pages omit the content that depends on these
         files.
     """
     state = participant_state(output_dir, participant, aggregated_sessions)
@@ -437,7 +437,7 @@ def _with(value: float | str | None, form: str) -> str:
 
 
 def _placement(sidecar: Placement) -> str:
-    """Return how a mask or segmentation was aligned with the phase."""
+    """Return a description of the alignment of a mask or segmentation with the phase."""
     if sidecar.transforms:
         return f"aligned by {', '.join(sidecar.transforms)}"
     if sidecar.coregistration is None:

@@ -57,7 +57,7 @@ class Alignment(NamedTuple):
 
     @property
     def looks_flipped(self) -> bool:
-        """Whether the images fit clearly better if left and right of one image are swapped."""
+        """Whether the images match clearly better after left and right of one image are swapped."""
         return self.mirrored_information > _FLIP_FACTOR * self.registered_information
 
 

@@ -36,7 +36,7 @@ _THREAD_VARIABLES = (
 def require_private(folder: Path) -> None:
     """Make a folder for intermediate results that only the current user can write.
 
-    nipype stores results as pickles, so whoever can write to the folder can run code.
+    nipype stores results as pickles, so any user who can write to the folder can run code.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from bids_qcm.settings import Settings
 from bids_qcm.workflows.machine import available_memory_gb
 
 SCHEDULER_MARGIN = 1.5
-"""Safety factor on the memory requested from a scheduler, which kills jobs that exceed it.
+"""Safety factor on the requested memory, because schedulers kill jobs that exceed it.
 
 Estimates are accurate to 30 %.
 """
@@ -90,7 +90,7 @@ def preparation_gb(plan: Plan) -> float:
 
 
 def mask_gb(plan: Plan) -> float:
-    """Return the peak memory in GB needed to import or make the mask."""
+    """Return the peak memory in GB needed to import or create the mask."""
     needs = [_COPYING_GB]
     if plan.mask is not None:
         needs.append(import_gb(plan, plan.mask, plan.mask_alignment))
@@ -100,7 +100,7 @@ def mask_gb(plan: Plan) -> float:
 
 
 def b1_gb(plan: Plan) -> float:
-    """Return the peak memory in GB needed to make the ``|B1+|`` map."""
+    """Return the peak memory in GB needed to create the ``|B1+|`` map."""
     if not plan.b1_origins:
         return 0.0
     needs = [_B1_GB + _B1_BYTES * plan.grid.n_voxels / 1e9]

@@ -109,7 +109,7 @@ def test_some_echoes():
     one = megre(*[(n, part) for n in (1, 2, 3) for part in ("mag", "phase")], (4, "mag"))
     _, pairs = one.echoes((1, 3))
     assert [echo_number(second) for _, second in pairs] == [1, 3]
-    with pytest.raises(InputError, match=r"or leave out this echo: --echoes 1 2 3$"):
+    with pytest.raises(InputError, match=r"or leave this echo out with --echoes 1 2 3$"):
         one.echoes()
     with pytest.raises(InputError, match=r"without echo 7\. Remedy: choose from .* 1 2 3 4"):
         one.echoes((1, 7))

@@ -69,7 +69,7 @@ def test_absent_participants_are_named_with_those_present(dataset):
 
 
 def test_a_dataset_without_participants(dataset):
-    with pytest.raises(NoInputError, match="give the folder of a BIDS dataset") as error:
+    with pytest.raises(NoInputError, match="use the root folder of a BIDS dataset") as error:
         select_participants(dataset.root, [])
     assert str(dataset.root) in str(error.value)
 

@@ -39,9 +39,9 @@ def test_a_sound_image_with_extensions(tmp_path, extension, kind):
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"vox_offset": 2e10}, "has its first voxel 2e\\+10 bytes after"),
-        ({"vox_offset": np.nan}, "has its first voxel nan bytes after"),
-        ({"vox_offset": -1}, "has its first voxel -1 bytes after"),
+        ({"vox_offset": 2e10}, "stores its first voxel 2e\\+10 bytes after"),
+        ({"vox_offset": np.nan}, "stores its first voxel nan bytes after"),
+        ({"vox_offset": -1}, "stores its first voxel -1 bytes after"),
         ({"dim": [3, 30000, 30000, 30000, 1, 1, 1, 1]}, "has 2.7e\\+13 voxels"),
         ({"dim": [3, 500, 500, 500, 1, 1, 1, 1]}, "cannot be read completely"),
     ],

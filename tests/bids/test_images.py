@@ -88,7 +88,7 @@ def test_an_image_without_scaling(path, phase_values, affine):
 def test_a_truncated_file_is_refused_by_name(path, phase_values, affine, share):
     save_array(path, phase_values, affine)
     truncate(path, share)
-    with pytest.raises(InputError, match=r"cannot be read.*copy or convert it again") as error:
+    with pytest.raises(InputError, match=r"cannot be read.*copy the file again") as error:
         read_stored(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -345,7 +345,9 @@ def test_a_checksum_is_compared(tmp_path, affine, kind):
     content[-7] ^= 4
     path.write_bytes(content)
     assert np.array_equal(np.asanyarray(nib.load(path).dataobj), values)
-    with pytest.raises(InputError, match=r"is damaged: .*CRC check failed.*copy it again") as error:
+    with pytest.raises(
+        InputError, match=r"is damaged: .*CRC check failed.*copy the file again"
+    ) as error:
         read_stored(path)
     assert error.value.where == path
 

@@ -166,7 +166,7 @@ def test_an_echo_time_in_milliseconds(dataset, refused):
     _, phase = dataset.pair(EchoTime=4.92)
     message = refused()
     assert f"{phase}: its sidecar's EchoTime is 4.92" in message
-    assert "give EchoTime in seconds" in message
+    assert "set EchoTime in seconds" in message
 
 
 def test_neither_frequency_nor_field_strength(dataset, refused):
@@ -226,7 +226,7 @@ def test_a_truncated_image(dataset, refused, part, extension, share):
     path.write_bytes(content[: int(share * len(content))])
     message = refused()
     assert message.startswith(f"{path}: cannot be read")
-    assert "copy or convert it again" in message
+    assert "copy the file again" in message
 
 
 @pytest.mark.parametrize("part", [0, 1])
@@ -261,8 +261,8 @@ def test_echoes_in_one_file(dataset, plan):
 def test_volumes_of_unknown_meaning(dataset, refused, times):
     _, phase = four_d(dataset, 3, EchoTime=times)
     message = refused()
-    assert message.startswith(f"{phase}: has 3 volumes, but its sidecar does not say what they are")
-    assert "give EchoTime as a list of 3 echo times" in message
+    assert message.startswith(f"{phase}: has 3 volumes, but its sidecar does not describe them")
+    assert "set EchoTime to a list of 3 echo times" in message
     assert "run-1" in message
 
 
@@ -626,7 +626,7 @@ def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, pla
     found = plan()
     assert found.segmentation is None
     (warning,) = found.warnings
-    assert f"{path}: has voxels of 1 x 1.5 x 2 mm according to its sform, but of 3 x" in warning
+    assert f"{path}: has a voxel size of 1 x 1.5 x 2 mm in its sform, but of 3 x" in warning
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_segmentation_of_an_earlier_run_is_ignored(out, add):
     (result,) = find_results(out, "sub-01")
     assert result.segmentation is None
     (caveat,) = map_warnings(result)
-    assert "desc-laplacianSeg_condmap.nii.gz is from an earlier run with a different Segm" in caveat
+    assert "desc-laplacianSeg_condmap.nii.gz is from an earlier run and differs from phi0" in caveat
 
 
 def test_a_participant_without_maps_has_no_results(out):

@@ -149,7 +149,7 @@ def break_everything(dataset):
 
     image = dataset.add("truncated")
     image.write_bytes(image.read_bytes()[:-500])
-    expected["truncated"] = [image.name, "copy or convert it again"]
+    expected["truncated"] = [image.name, "copy the file again"]
 
     image = dataset.add("fourd")
     save(image, np.stack([dataset.volumes["phase"]] * 2, axis=-1))
@@ -363,7 +363,7 @@ def test_a_target_std_that_cannot_be_reached_is_logged(dataset, run, capsys):
     dataset.add("01")
     assert run("--fit-radius", "auto", "--target-std", "1e-9", method=("laplacian",)) == 0
     said = capsys.readouterr().err
-    assert "twice the published radii give a noise standard deviation of" in said
+    assert "with twice the published radii, the predicted noise standard deviation is" in said
     assert "target of 1e-09 S/m" in said
 
 

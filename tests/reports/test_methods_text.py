@@ -176,7 +176,7 @@ def test_automatic_and_given_radii_are_told_apart():
     change_map(done[1], "laplacian", target_std=0.1)
     change_map(done[2], "laplacian", target_std=0.05)
     found = text(*done)
-    assert "of 0.05 to 0.1 S/m in the median voxel (in 2 of 3 acquisitions)" in found
+    assert "a median noise standard deviation of 0.05 to 0.1 S/m (in 2 of 3 acquisitions)" in found
 
 
 @pytest.mark.parametrize(

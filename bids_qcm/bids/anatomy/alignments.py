@@ -31,12 +31,12 @@ class Alignment:
     Attributes
     ----------
     same_grid : bool
-        Whether the image is already in the grid of the phase, so that no mapping is needed.
+        Whether the image is already on the grid of the phase, so that no mapping is needed.
     steps : tuple of Step
-        Transforms in the order in which a point passes through them.
+        Transforms in the order in which they are applied to a point.
     coreg : {"auto", "header", "rigid"} or None
         Method that aligns the phase with the participant's anatomy, before `steps`. None if the
-        image is in the grid of the phase, or if the steps start in the space of the phase.
+        image is on the grid of the phase, or if the steps start in the space of the phase.
     anatomical : Path or None
         Anatomical image to register to the magnitude; None if `coreg` is ``header`` or None.
     """
@@ -95,7 +95,7 @@ def transform_names(steps: Sequence[Step]) -> list[str]:
 
 
 def resampled_files(auxiliary: AuxiliaryImage | None, alignment: Alignment) -> list[Path]:
-    """Return the files of an image that is resampled, and of its transforms; empty for None."""
+    """Return the files of a resampled image and of its transforms; empty for None."""
     if auxiliary is None:
         return []
     return [*auxiliary.paths, *(step.path for step in alignment.steps)]
@@ -112,7 +112,7 @@ def plan_alignment(
 
     The first possible alignment is used:
 
-    1. No resampling, if the image is in the grid of the phase.
+    1. No resampling, if the image is on the grid of the phase.
     2. The image headers, if the image is in the coordinates of the phase.
     3. Transforms to a space with the name of the acquisition's suffix, such as ``T2w``.
     4. Transforms to the participant's anatomy, if needed, followed by the alignment of the anatomy

@@ -36,7 +36,7 @@ from bids_qcm.settings import Settings
 
 @dataclass(frozen=True)
 class Found:
-    """Outcome of a search: an image and its alignment to the grid of the phase, or a reason.
+    """Outcome of a search: an image and its alignment with the phase, or a reason for no image.
 
     Attributes
     ----------
@@ -142,8 +142,8 @@ class Finder:
     def mask(self, datasets: Sequence[Path]) -> FoundMask:
         """Find the brain mask, or the image to compute it from.
 
-        An unusable mask leads to a warning, because a mask can be computed instead. It is an
-        error if the user named the dataset of the mask.
+        An unusable mask causes a warning, because a mask can be computed instead. If the user named
+        the dataset of the mask, an unusable mask raises an error.
 
         Parameters
         ----------
@@ -219,7 +219,7 @@ class Finder:
     def segmentation(self, datasets: Sequence[Path], mask: Found) -> Found:
         """Find the segmentation, or the reason why no segmentation is used.
 
-        An unusable segmentation leads to a warning. If the user requested a method that needs a
+        An unusable segmentation causes a warning. If the user requested a method that needs a
         segmentation, the method is refused with the same reason, and the warning is omitted.
 
         Parameters
@@ -257,8 +257,9 @@ class Finder:
     def b1(self, datasets: Sequence[Path], frequency: float) -> FoundB1:
         """Find the measured ``|B1+|`` map, and the alternatives if it is missing or fails.
 
-        With ``auto``, an unusable map leads to a warning, because the model or a constant
-        ``|B1+|`` can be used instead. It is an error if the user named the dataset of the map.
+        With ``auto``, an unusable map causes a warning, because the model or a constant ``|B1+|``
+        can be used instead. If the user named the dataset of the map, an unusable map raises an
+        error.
 
         Parameters
         ----------
@@ -305,7 +306,7 @@ class Finder:
         return FoundB1(Found(warnings=warnings), (*model, "none") if model else ())
 
     def _modelled(self, frequency: float) -> tuple[B1Origin, ...]:
-        """Return the model as an origin if it may improve the maps.
+        """Return the model as an origin if the model may improve the maps.
 
         The model is kept if the sidecar does not name the body part, because a later step can
         still find out whether the image shows a head.
@@ -345,7 +346,7 @@ class Finder:
         return f"has no brain mask for {name}"
 
     def _unused_masks(self) -> tuple[str, ...]:
-        """Return a warning that lists the masks not known to show the brain, if there are any."""
+        """Return a warning that lists the masks that may not show the brain, if there are any."""
         others = ", ".join(path.name for path in other_masks(self.acquisition, self.datasets))
         if not others:
             return ()
@@ -358,7 +359,7 @@ class Finder:
         """Return a result without a segmentation, with the reason and an optional warning.
 
         The methods that need a segmentation are refused with the same reason, so the warning is
-        left out if the user requested one of these methods.
+        omitted if the user requested one of these methods.
         """
         worth_a_warning |= self.settings.segmentation != "auto"
         refused = any(METHODS[name].uses_labels for name in self.settings.methods)

@@ -20,9 +20,9 @@ class Source:
     ----------
     name : str
     desc : str or None
-        Label of the ``desc`` entity of files with the suffix ``dseg``. It is empty for files
-        without ``desc``, `ANY_DESC` for all labels that no other source has, and None if the source
-        has no such files.
+        Label of the ``desc`` entity of files with the suffix ``dseg``: empty for files without
+        ``desc``, `ANY_DESC` for all labels that no other source has, and None if the source has no
+        such files.
     suffix : str or None
         Another suffix, with any ``desc``. It may follow the suffix of the segmented image, as in
         ``*_T1w_synthseg.nii.gz``.

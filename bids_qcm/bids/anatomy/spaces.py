@@ -27,8 +27,8 @@ class T1wImage:
     alignment : Alignment
         How points of the phase are mapped to the T1w image.
     to_phase : tuple of Step
-        Given transforms that map points of the T1w image to the phase. Empty if the alignment is
-        determined by the headers or by registration, so that the app writes the transform.
+        Transforms from a derivative dataset that map points of the T1w image to the phase. Empty if
+        the image is aligned by the headers or by registration; the app then writes the transform.
     """
 
     path: Path
@@ -67,7 +67,7 @@ class OutputSpace:
 
     @property
     def files(self) -> list[Path]:
-        """Images and transforms that maps in the space are computed from."""
+        """Images and transforms from which the maps in the space are computed."""
         steps = (*self.steps, *self.t1w.to_phase)
         return [*filter(None, [self.t1w.path, self.reference]), *(step.path for step in steps)]
 

@@ -59,7 +59,7 @@ class _Transform(Protocol):
 
 
 def own_first(dataset: Path, datasets: Iterable[Path]) -> list[Path]:
-    """Return the datasets to search for the transforms of an image: first the image's own."""
+    """Return the datasets to search for the transforms of an image, its own dataset first."""
     return [dataset, *(one for one in datasets if one != dataset)]
 
 
@@ -202,7 +202,7 @@ def write_affine(path: Path, matrix: ArrayLike) -> None:
 def write_deformation(
     path: Path, deformation: Deformation, affine: ArrayLike, *, affine_first: bool = False
 ) -> None:
-    """Write a map of points by a deformation and an affine matrix as an ITK HDF5 file.
+    """Write a point map, composed of a deformation and an affine matrix, as an ITK HDF5 file.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def write_deformation(
     affine : array_like, shape (4, 4)
         Matrix in NIfTI coordinates, mm.
     affine_first : bool
-        Whether a point passes through the affine before the deformation, or after it.
+        Whether the affine is applied to a point before the deformation, and not after it.
     """
     import SimpleITK as sitk
 

@@ -127,7 +127,7 @@ def test_what_a_map_is_intended_for(dataset, b1, plan, intended, used):
     path = b1(IntendedFor=intended)
     found = plan()
     assert (found.b1 is not None) == used
-    assert any("IntendedFor names only other images" in one for one in found.warnings) != used
+    assert any("IntendedFor lists only other images" in one for one in found.warnings) != used
     assert plan("raw").b1.path == path
 
 

@@ -96,7 +96,7 @@ def test_the_tissue_of_a_row(table, columns, row, tissue):
 )
 def test_an_invalid_label_table_is_refused(table, content):
     path = table(content)
-    with pytest.raises(InputError, match="give it the columns index and name") as error:
+    with pytest.raises(InputError, match="add the columns index and name") as error:
         read_table(path)
     assert str(path) in str(error.value)
 
