@@ -34,7 +34,7 @@ def make_private(folder: Path) -> str:
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=0o700)
-        folder.chmod(0o700)  # the umask may have removed more permissions
+        folder.chmod(0o700)  # the umask may have removed further permissions
     except FileExistsError:
         pass
     status = folder.lstat()

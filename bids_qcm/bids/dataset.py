@@ -68,7 +68,8 @@ def select_participants(bids_dir: Path, labels: Sequence[str]) -> list[str]:
     SelectionError
         If the dataset lacks a requested participant.
     """
-    # Check the names, because there may be other entries such as sub-01.html or sub-01_old.
+    # Check the names, because the folder may contain other entries, such as sub-01.html or
+    # sub-01_old.
     present = sorted(
         path.name[4:]
         for path in visible(bids_dir, "sub-*")

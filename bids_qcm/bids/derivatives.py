@@ -22,8 +22,9 @@ from bids_qcm.bids.sidecar_schema import DatasetDescription, GeneratedBy, Source
 
 BIDS_VERSION = "1.10.0"
 
-# BIDS has no suffix for conductivity and requires an echo entity for MEGRE, which the combined
-# magnitude lacks. The validator does not ignore a folder if its pattern ends with a slash.
+# BIDS has no suffix for conductivity, and MEGRE requires an echo entity, which the combined
+# magnitude lacks. If the pattern of a folder ends with a slash, the validator does not ignore the
+# folder.
 _BIDSIGNORE = (
     *(output.ignored for output in OUTPUTS.values() if not output.in_bids),
     "sub-*.html",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# The entity names of pybids, which filter files use, and the short names in file names.
+# Entity names of pybids, which filter files use, mapped to the short names in file names.
 _SHORT_NAMES = {
     "subject": "sub",
     "session": "ses",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bids_qcm import __version__
 
-# Python keeps compiled modules in this folder; they change without the sources.
+# Python stores compiled modules in this folder. They may change although the sources do not.
 _COMPILED = "__pycache__"
 
 

@@ -12,15 +12,15 @@ from bids_qcm.bids.errors import InputError
 
 # Relative tolerance of the voxel size d. Conductivity is proportional to 1/d^2, so this difference
 # changes it by 1 %, which is less than the noise of any map. The tolerance is five times the
-# coarsest rounding error seen, 0.5 mm stored with three decimals; float32 rounds to 6e-8.
+# largest rounding error observed, for 0.5 mm stored with three decimals; float32 rounds to 6e-8.
 _SIZE_TOLERANCE = 0.005
 
-# Largest cosine between two axes. The cross derivative of two axes enters the Laplacian with twice
-# the cosine, so this cosine also changes conductivity by 1 %. Direction cosines stored with three
-# decimals have an error of 0.001.
+# Maximum cosine of the angle between two axes. The cross derivative of two axes enters the
+# Laplacian with twice the cosine, so this cosine also changes the conductivity by 1 %. Direction
+# cosines stored with three decimals have an error of 0.001.
 _COSINE_TOLERANCE = 0.005
 
-# Largest distance between the positions of a voxel by sform and by qform, in voxel sizes, if both
+# Maximum distance, in voxel sizes, between the positions of a voxel by sform and by qform if both
 # refer to the same space. Rounding the quaternion of a qform to float32 rotates the image by up to
 # 3e-4 rad near 180 degrees, which is 0.1 mm at the surface of the head.
 _POSITION_TOLERANCE = 0.5

@@ -13,14 +13,14 @@ from bids_qcm.bids.errors import InputError
 COMPRESSED = (".gz", ".mgz")
 """File extensions of compressed images."""
 
-# Largest number of voxels. An image of a head at 0.4 mm has fewer.
+# Maximum number of voxels. An image of a head at 0.4 mm has fewer voxels.
 _MOST_VOXELS = 512**3
 
-# Largest offset of the first voxel. Header extensions, such as the processing history of AFNI,
+# Maximum offset of the first voxel. Header extensions, such as the processing history of AFNI,
 # precede the voxels.
 _LARGEST_OFFSET = 16 << 20
 
-# Largest compression ratio of deflate.
+# Maximum compression ratio of deflate.
 _LARGEST_RATIO = 1032
 
 _NIFTI_HEADERS: dict[int, type[nib.Nifti1Header]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}

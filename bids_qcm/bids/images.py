@@ -29,8 +29,8 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _NO_INTEGERS = "has values that are not 32-bit integers"
 
-# Tolerance for labels. Labels stored with a slope have a rounding error, which is smaller than the
-# deviation of interpolated labels.
+# Tolerance for labels. The rounding errors of labels stored with a slope are smaller than the
+# deviations of interpolated labels from integers.
 _ROUNDING = 1e-3
 
 _COMPUTE_AGAIN = "run the same command again to recompute the file"
@@ -391,7 +391,7 @@ def _locked_file(path: Path) -> BinaryIO:
     """Create and lock a file, and try again if another process removes it before it is locked."""
     while True:
         file = path.open("wb")
-        # this waits if another process found the file not locked yet and is removing it
+        # this waits while another process, which found the file unlocked, removes the file
         with suppress(OSError):
             flock(file, LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:

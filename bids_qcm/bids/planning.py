@@ -42,12 +42,12 @@ from bids_qcm.recon.methods import DEFAULT_METHODS
 from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
 
-# Smallest allowed range of the values, relative to the largest value. A wrong offset in the header
+# Minimum range of the values, relative to the largest value. A wrong offset in the header
 # makes the values so large that float32 cannot resolve their differences.
 _LEAST_SPREAD = 2e-5
 
-# Range of the largest value. It includes the units of all scanners, and the squares of the values
-# stay within the range of float32.
+# Allowed range of the largest value. The range covers the units of all scanners, and the squares of
+# the values stay within the range of float32.
 _LARGEST_VALUES = (1e-15, 1e15)
 
 # Echo time in s below which a single gradient echo counts as phi0 (UTE, ZTE): an off-resonance of
@@ -253,8 +253,8 @@ def plan_acquisition(
     )
     left_out = []
     if kernels and not settings.methods:
-        # These are the default methods, which the user did not request by name, so a method that
-        # cannot be computed leads to a warning.
+        # The user did not request these default methods by name, so a method that cannot be
+        # computed causes only a warning.
         left_out = [f"{acquisition.name}: left out: {reason}" for reason in refused.values()]
         refused = {}
     if not kernels:
@@ -468,7 +468,7 @@ def _check_values(
             other.values,
             other.slope,
             other.intercept,
-            # A malformed sidecar may have a list here, which is not hashable.
+            # In a malformed sidecar, this value may be a list, which is not hashable.
             units=str(sidecar["Units"]) if "Units" in sidecar else None,
             phase_units=settings.phase_units,
         )

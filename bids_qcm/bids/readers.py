@@ -16,7 +16,7 @@ _MOST_BYTES = 16 << 20
 
 _MOST_ROWS = 100_000
 
-# Recursive functions, such as repr, would fail on deeper content at Python's recursion limit.
+# With deeper nesting, recursive functions such as repr would exceed Python's recursion limit.
 _MOST_LEVELS = 100
 
 
@@ -38,9 +38,10 @@ def read_text(path: Path, remedy: str = "correct the file") -> str:
     require_content(path)
     try:
         with path.open("rb") as file:
-            # The size that the file system reports may be wrong, so reading is limited.
+            # The file size reported by the file system may be wrong, so the number of bytes read is
+            # limited.
             content = file.read(_MOST_BYTES + 1)
-        # A file that was cut at the limit may end within a character.
+        # Text that is cut at the limit may end in the middle of a character.
         text = None if len(content) > _MOST_BYTES else content.decode("utf-8-sig")
     except Exception as error:
         raise InputError(path, f"cannot be read as text ({error})", remedy) from error

@@ -53,8 +53,8 @@ _MOSTLY = 0.5
 
 _Schema = TypeVar("_Schema", bound=Fields)
 
-# Tissues that are compared between methods. Cerebrospinal fluid is left out, because each kernel
-# size averages it with its surroundings to a different degree.
+# Tissues that are compared between methods. Cerebrospinal fluid is excluded, because its averaging
+# with surrounding tissue depends on the kernel radius.
 _COMPARED = {TISSUES[tissue].name for tissue in ("GM", "WM", "SGM")}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bids_qcm.bids.errors import InputError
 
-# Fields for the nucleus: the field of dcm2niix, and the field of DICOM and BIDS (for spectra).
+# Fields that name the nucleus: first in dcm2niix, second in DICOM and BIDS (for spectra).
 _NUCLEUS_FIELDS = ("ImagedNucleus", "ResonantNucleus")
 _PROTON = ("1h", "h1", "h", "proton", "hydrogen", "1hydrogen", "hydrogen1")
 
@@ -39,7 +39,7 @@ _BALANCED_NAMES = re.compile(
     r"|(?<![a-z])ssfp(?![a-z])",
     re.IGNORECASE,
 )
-# Names of other sequences, which do not count as balanced, such as FLASH, FISP, DESS and CISS
+# Names of sequences that do not count as balanced, such as FLASH, FISP, DESS and CISS
 # (Siemens), SPGR and GRASS (GE).
 _OTHER_NAMES = re.compile(
     r"(?<![a-z])(fl|fi|de|ci)[23]d|flash|fisp|dess|spgr|fgre|grass|mprage|t1ffe", re.IGNORECASE

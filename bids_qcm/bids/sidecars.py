@@ -11,15 +11,15 @@ from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
-# Plausible range of the field strength in tesla. It includes all scanners, so a value outside this
-# range has the wrong unit.
+# Plausible range of the field strength in tesla. The range covers all scanners, so a value outside
+# it has the wrong unit.
 _FIELD_STRENGTH_RANGE = (0.01, 30.0)
 _LONGEST_ECHO_TIME = 1.0
 
 _HEAD_WORDS = ("head", "brain", "skull", "neuro", "cerebr", "cranium")
 _UNKNOWN_BODY_PARTS = ("", "none", "n/a", "unknown", "other", "mr", "whole body", "wholebody")
 
-# Relative tolerance of the field strength. The nominal value may be off by some percent; for
+# Relative tolerance of the field strength. The nominal value may deviate by a few percent; for
 # example, one vendor's 3 T magnets have a field of 2.89 T.
 _NOMINAL_FIELD = 0.1
 _SAME = 1e-3

@@ -61,7 +61,7 @@ def _arguments(path: Path, name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [f"--{name}"] if value else []
     if isinstance(value, str | int | float):
-        # in one argument, because the value may start with a dash
+        # join option and value in one argument, because the value may start with a dash
         return [f"--{name}={value}"]
     if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
         return [f"--{name}", *map(str, value)]

@@ -9,7 +9,7 @@ import threading
 
 from bids_qcm.bids.errors import InputError
 
-# Smallest address space in bytes that is sufficient for a run.
+# Minimum address space for a run, in bytes.
 _SMALLEST_ADDRESS_SPACE = 1_000_000_000
 
 # Number of threads and processes of a run in addition to one OpenBLAS thread per core.

@@ -29,7 +29,7 @@ from bids_qcm.workflows.machine import available_cores
 
 _FILTER_KEYS = ("phase", "segmentation", "mask", "b1")
 
-# Options that the group level uses, and options of the execution, which change no result.
+# Options that the group level uses, and execution options, which do not change the results.
 _GROUP_OPTIONS = (
     *("participant_label", "work_dir", "config_file", "verbose"),
     *("nprocs", "omp_nthreads", "mem", "use_plugin"),

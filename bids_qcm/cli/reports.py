@@ -142,8 +142,7 @@ def report_group(settings: Settings) -> ExitStatus:
 
 def _set_matplotlib_cache(settings: Settings) -> None:
     """Move matplotlib's font cache from the home directory to the work directory."""
-    # without a usable work directory, which the group level does not need, keep matplotlib's
-    # default
+    # The group level needs no work directory. If there is no usable one, keep matplotlib's default.
     with suppress(OSError):
         if not make_private(settings.work_dir):
             os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
@@ -216,8 +215,8 @@ def _write_pages(participants: Sequence[str], settings: Settings, summary: Summa
         return
     for participant, future in _in_pool(n_workers, participants, *arguments).items():
         if isinstance(future.exception(), BrokenProcessPool):
-            # When a worker is killed, the pool does not report which page it was writing, and loses
-            # all pages that are not finished. Each of them is written again, alone.
+            # When a worker is killed, the pool does not report which page the worker was writing,
+            # and loses all unfinished pages. Each of these pages is written again, alone.
             LOGGER.warning("%s: a process was killed; this page is written again", participant)
             (future,) = _in_pool(1, [participant], *arguments).values()
         _log_report(participant, future, summary)

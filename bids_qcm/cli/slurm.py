@@ -20,12 +20,12 @@ LOGGER = logging.getLogger("bids_qcm")
 # Memory of the main process, which plans and reports, in addition to the memory of the nodes.
 _PARENT_GB = 0.7
 
-# Time limit of a task, relative to the estimate, and in addition to it. Other machines may take
+# Time limit of a task: factor on the estimated time, and additional time. Other machines may take
 # twice the estimated time, and other jobs may use the same memory and file system.
 _TIME_MARGIN = 4
 _MORE_MINUTES = 15
 
-# Time limit of the group level, which takes less than a second per participant.
+# Time limit of the group level, which needs less than a second per participant.
 _GROUP_MINUTES = 60
 
 _HEAD = """\

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # for type checking only, because this module imports nipype
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Start of the message of an OSError that means that a file cannot be written.
+# Start of the message of an OSError if a file cannot be written.
 _CANNOT_WRITE = re.compile(
     rf"\[Errno ({'|'.join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)))})\]"
 )

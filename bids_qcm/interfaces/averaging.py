@@ -19,8 +19,8 @@ from bids_qcm.phase.averaging import Average, average_repetitions
 from bids_qcm.phase.masking import find_signal
 from bids_qcm.phase.phi0 import complex_signal
 
-# Largest deviation of the phase of a repetition from the first repetition, apart from a constant
-# and linear phase, rad. Eddy currents of opposite polarity cause up to 0.2 rad.
+# Maximum phase deviation of a repetition from the first repetition, without the constant and linear
+# phase, rad. Eddy currents of opposite polarity cause up to 0.2 rad.
 _LARGEST_REMAINDER = 0.3
 
 

@@ -122,7 +122,7 @@ class CheckImages(CheckedInterface):
         """Find the echoes whose phase is not linear in echo time."""
         try:
             signal = find_signal(*echoes[0], self.inputs.axes)
-        except ValueError:  # the checks of the images report this
+        except ValueError:  # the image checks report this error
             return []
         return inconsistent_echoes(
             [complex_signal(magnitude, phase) for magnitude, phase in echoes],

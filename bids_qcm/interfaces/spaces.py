@@ -17,7 +17,7 @@ from bids_qcm.segmentation.normalisation import register_to_template
 from bids_qcm.segmentation.resampling import resample_inside, resample_nearest
 from bids_qcm.segmentation.template import shipped_template
 
-# NIfTI codes of coordinates: those of the scanner, and those of the MNI152 template.
+# NIfTI codes for scanner coordinates and for coordinates of the MNI152 template.
 _SCANNER_CODE, _TEMPLATE_CODE = 1, 4
 
 
@@ -50,7 +50,7 @@ class MakeTransforms(CheckedInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         pose = np.eye(4) if inputs.pose is None else np.array(inputs.pose)
-        # an image is resampled with the map of points from its target to its source
+        # resampling an image requires the map of points from the target to the source
         matrices = {"to_t1w": np.linalg.inv(pose), "from_t1w": pose}
         for name, matrix in matrices.items():
             path = None

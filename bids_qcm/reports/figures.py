@@ -26,7 +26,7 @@ from bids_qcm.reports.colours import (
 from bids_qcm.reports.mosaic import Mosaic
 
 _WIDTH_INCHES = 10.0
-# Largest height of a figure with one slice, which would otherwise fill the screen.
+# Maximum height of a figure with one slice, which would otherwise fill the screen.
 _MOST_INCHES = 6.0
 _TITLE_INCHES = 0.3
 _LEGEND_INCHES = 0.95
@@ -145,7 +145,7 @@ def draw_b1(
     """
     relative = b1_map / np.median(b1_map[mask])
     low, high = np.percentile(relative[mask], (1, 99))
-    # The scale is symmetric about 1. Its minimum range keeps the noise of a nearly constant map
+    # The scale is symmetric about 1. Its minimum range prevents the noise of a nearly constant map
     # from filling the whole colour scale.
     half = max(high - 1, 1 - low, _LEAST_B1_CONTRAST)
     scale = colour_scale("coolwarm", 1 - half, 1 + half)

@@ -123,7 +123,7 @@ def write_group(
     write_page(
         state.page,
         "group.html",
-        # as for participants, damaged files are named by each run
+        # as for participants, each run lists the damaged files
         fingerprint="" if damaged else state.fingerprint(),
         title="Conductivity of "
         + ("one participant" if len(participants) == 1 else f"{len(participants)} participants"),

@@ -29,7 +29,7 @@ class _Plane(NamedTuple):
 # Axial, coronal and sagittal planes of an image in RAS+ orientation.
 _PLANES = (_Plane(2, "z", 0, 1), _Plane(1, "y", 0, 2), _Plane(0, "x", 1, 2))
 
-# Letters for the left and right side of a slice, by the axis perpendicular to the slice.
+# Letters for the left and right side of a slice, keyed by the axis perpendicular to the slice.
 _SIDES = {2: ("L", "R"), 1: ("L", "R"), 0: ("P", "A")}
 
 

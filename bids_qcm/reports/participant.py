@@ -121,7 +121,7 @@ def write_participant_pages(
     pages: dict[str, str | None] = {}
     if aggregated_sessions is not None and len(named) > aggregated_sessions:
         pages |= {f"{participant}_ses-{session}": session for session in named}
-    # the last page carries the fingerprint, which includes the other pages
+    # the last page contains the fingerprint, which includes the other pages
     pages[participant] = None
     written = []
     for name, session in pages.items():
@@ -130,7 +130,8 @@ def write_participant_pages(
         write_page(
             path,
             "participant.html",
-            # a report that lacks damaged files is made again, so that each run names these files
+            # a report without the damaged files is written again, so that each run lists these
+            # files
             fingerprint="" if damaged or name != participant else state.fingerprint(),
             title=name.replace("_", ", "),
             acquisitions=[sections[result.source] for result in chosen],

@@ -18,7 +18,7 @@ LEAST_SIGNAL_ML = 150.0
 
 # Radius of the closing that fills the folds of the brain.
 _FOLD_MM = 8.0
-# Smallest radius of the opening that removes bridges between brain and scalp.
+# Minimum radius of the opening that removes bridges between brain and scalp.
 _SKULL_MM = 2.0
 
 

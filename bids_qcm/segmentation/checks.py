@@ -38,7 +38,7 @@ of two voxels of 2 mm, the factor is 1.2."""
 
 _SHIFTS_MM = (6.0, 12.0)
 
-# Smallest increase of the normalised mutual information by a shift, and smallest number of points.
+# Minimum increase of the normalised mutual information by a shift, and minimum number of points.
 # By chance, the mutual information of n points is (bins - 1) (labels - 1) / 2n nats. For 2000
 # points and 6 labels, this is about 0.01 after normalisation.
 _SHIFT_GAIN = 0.03
@@ -46,8 +46,8 @@ _LEAST_POINTS = 2000
 
 _SIDES = {"left and right": "LR", "front and back": "PA", "top and bottom": "IS"}
 
-# Smallest factor and smallest increase of the normalised mutual information for which a mirrored
-# segmentation fits better. Noise causes smaller differences.
+# Minimum factor and minimum increase of the normalised mutual information for which a mirrored
+# segmentation counts as the better match. Noise causes smaller differences.
 _FLIP_FACTOR = 1.08
 _FLIP_GAIN = 0.005
 

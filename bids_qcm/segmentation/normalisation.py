@@ -32,7 +32,7 @@ _MATCHED_PERCENTILES = (2, 10, 25, 50, 75, 90, 98)
 _LEVELS = ((4, 60), (2, 40), (1, 20))
 # Width of the Gaussian filter of the displacement field, in voxels of each resolution.
 _SMOOTHING_SD = 1.75
-# Largest fraction of the brain that a plausible deformation may fold.
+# Maximum fraction of the brain that a plausible deformation may fold.
 _MOST_FOLDED = 1e-3
 
 

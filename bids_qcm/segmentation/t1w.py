@@ -13,7 +13,7 @@ from bids_qcm.segmentation.registration import to_sitk
 from bids_qcm.segmentation.template import fit_template
 from bids_qcm.segmentation.tissues import TISSUES
 
-# in the order of increasing signal in a T1w image
+# ordered by increasing signal in a T1w image
 _CLASSES = ("CSF", "GM", "WM")
 
 _BIAS_SHRINK_MM = 4.0

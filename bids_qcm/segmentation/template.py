@@ -27,7 +27,8 @@ heads have a ratio of at least 1.83.
 """
 
 _GRID_MM = 4
-# Width of the rim around the brain that is compared with the image, because it contains the skull.
+# Width of the rim around the brain. The rim is compared with the image, because it contains the
+# skull.
 _RIM_MM = 6.0
 _TEMPLATE_BINS = 12
 _IMAGE_BINS = 24
@@ -38,10 +39,10 @@ _BIAS_SD_MM = 14.0
 # Constant that is added to the bias to suppress noise far from the head, relative to the mean
 # signal.
 _LEAST_BIAS = 0.05
-# Smallest fraction of the template that must lie inside the field of view.
+# Minimum fraction of the template that must lie inside the field of view.
 _LEAST_INSIDE = 0.3
 
-# Initial poses are searched around the centre of the signal and below its top.
+# Initial poses are searched around the centre of the signal and below the top of the signal.
 _SCALES = (0.85, 0.95, 1.05)
 _PITCHES_DEGREES = (-20.0, 0.0, 20.0)
 _SHIFTS_Y_MM = (-20.0, -5.0, 10.0, 25.0)

@@ -18,7 +18,7 @@ from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.names import acquisition_wf_name, run_name
 
-# Options that change how a run works, but not the maps of an acquisition.
+# Options that change the execution of a run, but not the maps of an acquisition.
 _WITHOUT_EFFECT = {
     "command",
     "config",

@@ -18,12 +18,12 @@ SCHEDULER_MARGIN = 1.5
 Estimates are accurate to 30 %.
 """
 
-# Default of --mem, relative to the machine's memory; nipype has the same default.
+# Default of --mem as a fraction of the machine's memory, as in nipype.
 _SHARE_TO_USE = 0.9
 
 # Constants of a linear model of a node's peak memory: GB of the process itself, plus bytes per
-# voxel. The bytes per voxel of a reconstruction are defined with the form of its method. The model
-# agrees within 30 % with the peaks measured on heads with 1 and 2 mm voxels.
+# voxel. The bytes per voxel of a reconstruction are defined in the `Form` subclass of its method.
+# The model agrees within 30 % with the peaks measured on heads with 1 and 2 mm voxels.
 _COPYING_GB = 0.14
 _PHI0_GB = 0.17
 _PHI0_BYTES = 60

@@ -20,7 +20,7 @@ from bids_qcm.bids.sidecar_schema import Placement
 from bids_qcm.grids import Grid
 from bids_qcm.settings import Coreg, Settings
 
-# Anatomical images of FreeSurfer; bias-corrected images are preferred to raw images.
+# Anatomical images of FreeSurfer, best first: bias-corrected images, then raw images.
 _FREESURFER_IMAGES = ("nu.mgz", "orig_nu.mgz", "T1.mgz", "orig.mgz")
 
 
@@ -205,6 +205,6 @@ def _anatomical_image(
         return preprocessed[0]
     try:
         found = find_t1w(acquisition, grid, settings.bids_dir, {})
-    except InputError:  # Several T1w images are equally good, so the right image is unknown.
+    except InputError:  # Several T1w images are equally good, so the correct image is unknown.
         return None
     return found.path if found else None

@@ -203,7 +203,7 @@ class Finder:
         """Find the T1w image to compute a brain mask from."""
         filters = self.settings.segmentation_filters
         try:
-            # Any of several repeated T1w images will do, because all show the same brain.
+            # Any of several repeated T1w images is suitable, because all show the same brain.
             found = find_t1w(
                 self.acquisition, self.grid, self.settings.bids_dir, filters, any_of_equal=True
             )

@@ -27,7 +27,7 @@ _REFERENCES = ("T1w", "mask", "dseg")
 
 _TISSUES_NEEDED = {"GM", "WM", "CSF"}
 
-# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names other images only.
+# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names only other images.
 _B1_RANKS = {"acquisition": 0, "unknown": 1, "others": 2}
 
 _Lister = Callable[[Path, str, str | None], Iterator["_Candidate"]]

@@ -56,8 +56,8 @@ _FREESURFER_FILES = (
     "aseg.auto_noCCseg.mgz",
 )
 
-# Best first. fMRIPrep's dseg without desc and SynthSeg's segmentation label the fluid all around
-# the brain. FreeSurfer's segmentation labels it in the ventricles only.
+# Best first. In fMRIPrep's dseg without desc and in SynthSeg's segmentation, all fluid around the
+# brain is labelled. In FreeSurfer's segmentation, only the ventricles are.
 SOURCES: Sequence[Source] = (
     Source("dseg without desc", desc=""),
     Source(

@@ -25,8 +25,8 @@ _LINEAR_EXTENSIONS = (".txt", ".mat", ".tfm")
 _EXTENSIONS = (*_LINEAR_EXTENSIONS, ".h5")
 _WRITE_AGAIN = "create the transform again"
 
-# A displacement field in double precision at 0.7 mm has 0.5 GB. Displacements compress by a factor
-# of less than ten, but HDF5 does not store values that were never written.
+# A displacement field at 0.7 mm in double precision has a size of 0.5 GB. Displacements compress by
+# a factor of less than ten, but HDF5 does not store values that were never written.
 _LARGEST_FIELD = 6e8
 _LARGEST_RATIO = 100
 _SMALL = 4096
@@ -130,7 +130,7 @@ class PointTransform:
         self._transforms = [(read_transform(step.path), step.inverse) for step in steps]
         self.matrix = None
         if all(step.is_linear for step in steps):
-            # the images of the origin and the unit vectors determine an affine map
+            # an affine map follows from the mapped origin and the mapped unit vectors
             origin, *others = self(np.eye(3, 4, k=1).T)
             self.matrix = from_matvec(np.transpose(others - origin), origin)
 
@@ -178,7 +178,7 @@ def read_transform(path: Path) -> _Transform:
             warnings.simplefilter("ignore", UserWarning)
             chain: _Transform = manip.load(path, fmt="itk")
             return chain
-    except Exception as error:  # nitransforms may raise any exception of its parsers.
+    except Exception as error:  # nitransforms may raise any exception of its file parsers.
         raise InputError(
             path, f"cannot be read as an ITK transform ({error!r})", _WRITE_AGAIN
         ) from error
