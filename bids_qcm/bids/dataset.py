@@ -129,7 +129,7 @@ def find_acquisitions(settings: Settings) -> list[Acquisition]:
 
 
 def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
-    """Return the images of the participants that have a ``part`` entity, with pybids."""
+    """Return the images with a ``part`` entity; pybids indexes only these participants."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     chosen = "|".join(map(re.escape, participants))

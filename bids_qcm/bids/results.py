@@ -423,7 +423,7 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
 
 
 def wrong_fields(result: Result, error: Exception) -> InputError:
-    """Return an error if a sidecar of an acquisition has a value of a wrong type."""
+    """Return the error for a sidecar of an acquisition with a value of a wrong type."""
     return _wrong_fields(result.folder / f"{result.source}_*.json", error)
 
 
@@ -433,7 +433,7 @@ def _wrong_fields(where: Path, error: Exception) -> InputError:
 
 
 def duplicate_maps(results: Sequence[Result]) -> list[str]:
-    """Return a warning for each pair of maps that were computed from the same images.
+    """Return a warning for each pair of results that were computed from the same images.
 
     Acquisitions that differ only in their suffix get longer output names. If such an acquisition
     is added to the dataset later, the maps of the first acquisition are written again under a new

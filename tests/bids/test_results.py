@@ -150,7 +150,7 @@ def test_warnings_of_maps_are_unique_and_include_derived_warnings(out, add):
         "covers",
         "laplacian (60%)",
         "0.3 S/m",
-        "different PhaseSign",
+        "differs from phi0 in PhaseSign",
     ]
     assert len(found) == len(expected)
     for caveat, words in zip(found, expected, strict=True):

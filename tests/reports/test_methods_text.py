@@ -167,7 +167,7 @@ def test_the_text_states_the_range_of_automatic_radii():
         change_map(processed, "laplacian", fit_radius=[radius] * 3, target_std=0.1)
     found = text(one, other)
     assert "within a radius of 7 to 9.5 mm" in found
-    assert "predicted to reach a noise standard deviation of 0.1 S/m" in found
+    assert "predicted to reach a median noise standard deviation of 0.1 S/m" in found
 
 
 def test_the_text_distinguishes_automatic_and_given_radii():

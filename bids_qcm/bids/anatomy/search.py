@@ -282,7 +282,7 @@ def _best(
         raise InputError(
             first.path,
             f"is one of several candidates for the {what}: {names}",
-            "keep only one of them, name a dataset with only one of them in --derivatives, or "
+            "keep only one of them, name a dataset that contains only one with --derivatives, or "
             "select one with --bids-filter-file",
         )
     _ = first.grid  # raises an InputError if the image is damaged

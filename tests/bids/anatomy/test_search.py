@@ -219,7 +219,7 @@ def test_several_segmentations_in_one_folder_are_refused(dataset, find):
     dataset.pair()
     for label in "ab":
         dataset.segmentation(f"derivatives/seg/sub-01/anat/sub-01_desc-{label}_dseg.nii.gz")
-    with pytest.raises(InputError, match="leave one") as error:
+    with pytest.raises(InputError, match="keep only one") as error:
         find()
     assert "sub-01_desc-a_dseg.nii.gz, sub-01_desc-b_dseg.nii.gz" in str(error.value)
 
