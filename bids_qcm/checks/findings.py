@@ -18,7 +18,7 @@ class Finding:
     remedy : str
         What the user can do.
     fatal : bool
-        Whether a map of these images would be wrong.
+        Whether a map computed from these images would be wrong.
     """
 
     echo: int

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PLAUSIBLE = (0.0, 10.0)
-"""Range of tissue conductivities, S/m."""
+"""Range of tissue conductivities in S/m."""
 
 
 def is_implausible(conductivity: NDArray[np.floating]) -> NDArray[np.bool_]:

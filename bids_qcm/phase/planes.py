@@ -11,7 +11,7 @@ from bids_qcm.phase.unwrapping import unwrap
 
 
 class PlaneFit(NamedTuple):
-    """Constant and linear phase that fits a signal best.
+    """Constant and linear phase that best fits a signal.
 
     Attributes
     ----------
@@ -57,6 +57,6 @@ def fit_plane(signal: NDArray[np.complexfloating], mask: NDArray[np.bool_]) -> P
 def plane_phase(
     constant: float, gradient: Sequence[float], shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Return a constant and linear phase on a grid, in rad; arguments as in `PlaneFit`."""
+    """Return a constant and linear phase on a grid, in rad. See `PlaneFit` for the arguments."""
     ramps = (g * np.arange(n) for g, n in zip(gradient, shape, strict=True))
     return (constant + reduce(np.add, np.ix_(*ramps))).astype(np.float32)

@@ -261,8 +261,8 @@ PHASE = np.zeros((4, 4, 4))
         (PHASE, {"fit_radius": 0.5}, "less than one voxel along x"),
         (PHASE, {"fit_radius": 1}, "holds 7 voxels"),
         # no voxel has an offset both along x and along z
-        (PHASE, {"voxel_size": (1, 1, 3), "fit_radius": (9, 9, 3)}, "cannot determine"),
-        (PHASE, {"voxel_size": 0.001}, "both are in mm"),
+        (PHASE, {"voxel_size": (1, 1, 3), "fit_radius": (9, 9, 3)}, "underdetermined"),
+        (PHASE, {"voxel_size": 0.001}, "both must be in mm"),
         (PHASE, {"n_threads": 0}, "n_threads"),
         (PHASE, {"frequency": 127.74}, "in Hz"),
         (PHASE, {"mask": np.full((4, 4, 4), np.nan)}, "NaN"),

@@ -40,5 +40,5 @@ def test_voxels_without_phase_are_left_out():
 def test_a_mask_too_small_asks_for_the_sign():
     mask = np.zeros(R2.shape, bool)
     mask[9, 9, 9] = True
-    with pytest.raises(ValueError, match="give the sign"):
+    with pytest.raises(ValueError, match="specify the sign"):
         determine_sign(R2, mask, (2.0, 2.0, 2.0))
