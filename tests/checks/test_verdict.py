@@ -94,7 +94,7 @@ def test_each_kind_of_evidence(changes, colour, words):
     assert any(words in reason for reason in found.reasons)
 
 
-def test_the_worst_reason_decides_and_comes_first():
+def test_the_worst_reason_sets_the_colour_and_is_listed_first():
     found = judge(replace(GOOD, largest_voxel_size=4.0, reduced_chi_square=19.0))
     assert found.colour == "red"
     assert "chi-square" in found.reasons[0]
@@ -118,7 +118,7 @@ def test_each_method_is_compared_with_the_other_methods():
     assert disagreement_of({"White Matter": 0.4}, []) is None
 
 
-def test_disagreement_is_amber_at_most():
+def test_disagreement_is_at_most_amber():
     assert with_disagreement(Verdict("green"), None).colour == "green"
     assert with_disagreement(Verdict("green"), 0.1).colour == "green"
     assert with_disagreement(Verdict("green"), 0.5).colour == "amber"
@@ -184,13 +184,13 @@ def negated_slices(phase):
     ],
     ids=["halved", "doubled", "negated", "slices negated"],
 )
-def test_a_wrong_phase_is_red(phantom, change, words):
+def test_the_verdict_on_a_wrong_phase_is_red(phantom, change, words):
     found, _ = judged(phantom, change=change)
     assert found.colour == "red"
     assert words in found.reasons[0]
 
 
-def test_chi_square_tells_a_phase_of_another_head(phantom):
+def test_chi_square_detects_the_phase_of_another_head(phantom):
     quick = {"method": "inversion-seg", "uncertainty": False}
     good, evidence = judged(phantom, **quick)
     assert good.colour != "red"
