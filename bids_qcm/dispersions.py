@@ -15,7 +15,7 @@ class ColeCole:
     permittivity : float
         Relative permittivity at infinite frequency.
     ionic_conductivity : float
-        In S/m.
+        Ionic conductivity in S/m.
     terms : tuple of tuples of 3 floats
         Step of the relative permittivity, relaxation time in s, and broadening of each term.
 

@@ -37,7 +37,7 @@ def complex_permittivity(
     ----------
     relative_permittivity : float or ndarray of float
     conductivity : float or ndarray of float
-        In S/m.
+        Conductivity in S/m.
     frequency : float
         Frequency in Hz. The time dependence of the fields is ``exp(+i omega t)``.
 

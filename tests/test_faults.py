@@ -353,7 +353,7 @@ def test_a_work_folder_writable_by_others_is_refused(raw, tmp_path, run_in_proce
         folder.chmod(0o700)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change owners")
 def test_a_work_folder_of_another_user_is_refused(raw, tmp_path, run_in_process, capsys):
     work = tmp_path / "work"
     work.mkdir(mode=0o755)

@@ -6,7 +6,7 @@ import pytest
 
 from bids_qcm.folders import make_private
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change owners")
 
 
 @pytest.fixture

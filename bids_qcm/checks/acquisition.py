@@ -87,15 +87,15 @@ def check_acquisition(
     magnitudes, phases : sequences of ndarray of float, shape (X, Y, Z)
         One magnitude and one phase for each echo; phase in rad.
     echo_times : sequence of float
-        In s; not needed for a single echo.
+        Echo times in s; not needed for a single echo.
     voxel_size : sequence of 3 floats
-        In mm.
+        Voxel size in mm.
     axes : sequence of int
         Axes along which the kernels differentiate.
     may_be_half : bool
-        As for :func:`bids_qcm.checks.values.check_cycle`.
+        See :func:`bids_qcm.checks.values.check_cycle`.
     echo_numbers : sequence of int
-        As for :func:`bids_qcm.phase.polarity.find_alternation`.
+        See :func:`bids_qcm.phase.polarity.find_alternation`.
     frequency : float, optional
         Larmor frequency in Hz. With several echoes, it is needed to check that the phase at echo
         time zero is not flat.

@@ -41,7 +41,7 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
     misfit : sequence of float
         Deviation of each echo from the linear fit over echo time, in rad.
     echo_times : sequence of float
-        In s, for the message.
+        Echo times in s, for the message.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def check_flatness(
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     voxel_size : sequence of 3 floats
-        In mm.
+        Voxel size in mm.
     frequency : float
         Larmor frequency in Hz.
 
@@ -126,7 +126,7 @@ def check_decay(
     ----------
     magnitudes : sequence of ndarray of float, shape (X, Y, Z)
     echo_times : sequence of float
-        In s.
+        Echo times in s.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
 
@@ -167,7 +167,7 @@ def check_curvature(
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     voxel_size : sequence of 3 floats
-        In mm.
+        Voxel size in mm.
 
     Returns
     -------

@@ -32,9 +32,9 @@ def incoherent_fraction(
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit.
     phase : ndarray of float, shape (X, Y, Z)
-        In rad.
+        Phase in rad.
     axes : sequence of int
         Axes along which neighbours are compared.
 
@@ -63,7 +63,7 @@ def check_coherence(
     Parameters
     ----------
     magnitude, phase, axes
-        As for :func:`incoherent_fraction`.
+        See :func:`incoherent_fraction`.
     echo : int
         Index of the echo.
 

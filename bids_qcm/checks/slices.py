@@ -86,7 +86,7 @@ def check_slices(
     Parameters
     ----------
     signals, mask
-        As for :func:`find_jumps`.
+        See :func:`find_jumps`.
     in_plane : sequence of int
         Axes along which the kernels differentiate. Constant phase offsets between slices along
         another axis are harmless.

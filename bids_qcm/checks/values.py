@@ -58,7 +58,7 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit. Values that are not finite are replaced by 0.
+        Magnitude in any unit. Values that are not finite are replaced by 0.
     echo : int
         Index of the echo.
 
@@ -105,7 +105,7 @@ def check_parts(
     Parameters
     ----------
     real, imaginary : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Real and imaginary part in any unit.
     echo : int
         Index of the echo.
 
@@ -187,9 +187,9 @@ def check_cycle(
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
-        In rad, after conversion from its declared or inferred unit.
+        Phase in rad, after conversion from its declared or inferred unit.
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit.
     signal : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     echo : int

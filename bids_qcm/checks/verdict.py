@@ -290,7 +290,7 @@ def _order(evidence: Evidence) -> Iterator[Reason]:
             yield Reason(
                 "amber" if noisy else colour,
                 f"gray matter has {gray / white:.2f} times the conductivity of white matter "
-                "(expected: about 1.7 times); the segmentation may be misaligned",
+                "(expected: about 1.7 times); the segmentation may not match the anatomy",
             )
     ratio = evidence.literature_ratio.get(_FLUID, math.nan)
     if fluid <= gray:
@@ -333,7 +333,7 @@ def _fit(evidence: Evidence) -> Iterator[Reason]:
             colour,
             f"the squared variation of the conductivity within tissues is {variation:.1f} times "
             "the expected value; the phase may have sources other than conductivity, or the "
-            "segmentation may be misaligned",
+            "segmentation may not match the anatomy",
         )
 
 

@@ -159,7 +159,7 @@ def score(conductivity: NDArray[np.floating], truth: Truth) -> Score:
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     truth : Truth
 
     Returns
@@ -190,7 +190,7 @@ def score_brain(conductivity: NDArray[np.floating], truth: Truth) -> BrainScore:
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     truth : Truth
 
     Returns
@@ -219,7 +219,7 @@ def score_tissues(conductivity: NDArray[np.floating], truth: Truth) -> list[Tiss
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     truth : Truth
 
     Returns
@@ -255,7 +255,7 @@ def score_lesions(conductivity: NDArray[np.floating], truth: Truth) -> list[Lesi
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     truth : Truth
 
     Returns
@@ -309,7 +309,7 @@ def score_variation(conductivity: NDArray[np.floating], truth: Truth) -> list[Va
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     truth : Truth
 
     Returns

@@ -21,7 +21,7 @@ def phase_coherence(
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
-        In rad, wrapped or not; finite in `where`.
+        Wrapped or unwrapped phase in rad; finite in `where`.
     where : ndarray of bool, shape (X, Y, Z)
         Voxels to use.
     axes : sequence of int

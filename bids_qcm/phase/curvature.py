@@ -44,7 +44,7 @@ def median_curvature(
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     voxel_size : sequence of 3 floats
-        In mm.
+        Voxel size in mm.
 
     Returns
     -------

@@ -54,13 +54,13 @@ def inconsistent_echoes(
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
     echo_times : sequence of float
-        In s, all different.
+        Echo times in s; all must be different.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     noise : float
         Standard deviation of the noise in the real part of each echo.
     echo_numbers : sequence of int
-        As for :func:`bids_qcm.phase.polarity.find_alternation`.
+        See :func:`bids_qcm.phase.polarity.find_alternation`.
 
     Returns
     -------

@@ -98,7 +98,7 @@ class EchoLines(NamedTuple):
         noise : float
             Standard deviation of the noise in the real part of each echo.
         block : int
-            As for :meth:`misfit`.
+            See :meth:`misfit`.
 
         Returns
         -------
@@ -142,7 +142,7 @@ def fit_echo_lines(
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
         At least two.
     echo_times : sequence of float
-        In s, all different.
+        Echo times in s; all must be different.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels to fit. Voxels without signal in one of the two earliest echoes are left out.
 
@@ -249,16 +249,16 @@ def _fit_lines(
     signals : sequence of complex ndarrays, shape (n,)
         Echoes by increasing echo time.
     times : ndarray of float, shape (echoes,)
-        In s.
+        Echo times in s.
     slope : ndarray of float, shape (n,)
         Initial slope, in rad/s.
 
     Returns
     -------
     intercept : ndarray of float, shape (n,)
-        In rad.
+        Phase at echo time zero in rad.
     slope : ndarray of float, shape (n,)
-        In rad/s.
+        Slope of the phase over echo time in rad/s.
     misfit : float
         Weighted mean square of the residuals, in rad^2.
     """

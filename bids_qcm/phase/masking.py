@@ -68,9 +68,9 @@ def noise_floor(
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit.
     phase : ndarray of float, shape (X, Y, Z)
-        In rad.
+        Phase in rad.
     where : ndarray of bool, shape (X, Y, Z)
         Voxels with magnitude and phase.
 
@@ -111,7 +111,7 @@ def typical_signal(magnitude: NDArray[np.floating]) -> float:
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit; finite and not constant.
+        Magnitude in any unit; finite and not constant.
 
     Returns
     -------
@@ -143,9 +143,10 @@ def find_signal(
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit.
     phase : ndarray of float, shape (X, Y, Z)
-        In rad. Voxels with values that are not finite, and blocks of deleted phase, are excluded.
+        Phase in rad. Voxels with values that are not finite and blocks of deleted phase are
+        excluded.
     axes : sequence of int
         Axes along which the phase must be coherent. If the slices differ by constants, use only the
         two in-plane axes.
@@ -183,9 +184,10 @@ def signal_mask(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) ->
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit.
     phase : ndarray of float, shape (X, Y, Z)
-        In rad. Voxels with values that are not finite, and blocks of deleted phase, are excluded.
+        Phase in rad. Voxels with values that are not finite and blocks of deleted phase are
+        excluded.
 
     Returns
     -------
@@ -240,7 +242,7 @@ def blank_phase(phase: NDArray[np.floating]) -> NDArray[np.bool_]:
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
-        In rad.
+        Phase in rad.
 
     Returns
     -------

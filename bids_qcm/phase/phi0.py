@@ -68,7 +68,7 @@ def compute_phi0(
     magnitudes, phases : sequences of ndarrays of float, shape (X, Y, Z)
         One magnitude and one phase for each echo; phase in rad, wrapped or not.
     echo_times : sequence of float
-        In s. Not needed for a single echo, because its phase is used as phi0.
+        Echo times in s. Not needed for a single echo, because its phase is used as phi0.
     mask : ndarray of bool, shape (X, Y, Z), optional
         Voxels for which phi0 is computed; default: the voxels with signal (see
         :func:`signal_mask`). Voxels are left out if a value is not finite, if they are in a block
@@ -153,7 +153,7 @@ def complex_echoes(
     Parameters
     ----------
     magnitudes, phases, echo_times, echo_numbers
-        As for :func:`compute_phi0`.
+        See :func:`compute_phi0`.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels in which the phases of even and odd echoes are compared.
 
@@ -177,7 +177,7 @@ def correct_echoes(
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
     echo_times, mask, echo_numbers
-        As for :func:`complex_echoes`.
+        See :func:`complex_echoes`.
 
     Returns
     -------

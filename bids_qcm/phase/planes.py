@@ -16,9 +16,9 @@ class PlaneFit(NamedTuple):
     Attributes
     ----------
     constant : float
-        In rad, at the first voxel of the grid.
+        Constant phase in rad, at the first voxel of the grid.
     gradient : tuple of 3 floats
-        In rad per voxel along each axis.
+        Gradient of the linear phase in rad per voxel along each axis.
     plane, angle : ndarray of float, shape (n,)
         Fitted and unwrapped phase of each voxel of the mask, in rad.
     weight : ndarray of float, shape (n,)

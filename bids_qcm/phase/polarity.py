@@ -31,9 +31,9 @@ class Alternation(NamedTuple):
     Attributes
     ----------
     constant : float
-        In rad, at the first voxel of the grid.
+        Constant phase in rad, at the first voxel of the grid.
     gradient : tuple of 3 floats
-        In rad per voxel along each axis.
+        Gradient of the linear phase in rad per voxel along each axis.
     amplitude : float
         Root mean square of the alternation over the mask, in rad.
     """
@@ -59,7 +59,7 @@ def find_alternation(
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
     echo_times : sequence of float
-        In s, all different.
+        Echo times in s; all must be different.
     mask : ndarray of bool, shape (X, Y, Z)
     echo_numbers : sequence of int
         Number of each echo in the readout train; the polarity alternates with this number. Needed

@@ -202,7 +202,7 @@ def to_radians(
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        In rad.
+        Phase in rad.
     """
     values = stored.astype(np.float64)
     if not units.use_stored:

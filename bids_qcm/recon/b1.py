@@ -31,7 +31,7 @@ _RESTART, _CYCLES = 40, 10
 
 
 def model_helps(frequency: float, *, is_head: bool) -> bool:
-    """Whether the modelled magnitude of B1+ gives a better conductivity map than no model.
+    """Whether the modelled magnitude of B1+ improves the conductivity map.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ def determine_sign(
     axes : sequence of int
         Axes along which the phase is differentiated; two axes for in-plane kernels.
     n_threads : int, optional
-        Largest number of threads.
+        Maximum number of threads.
 
     Returns
     -------

@@ -259,7 +259,7 @@ PHASE = np.zeros((4, 4, 4))
         (PHASE, {"phase_type": "receive"}, "phase_type"),
         (PHASE, {"sign": "plus"}, "sign"),
         (PHASE, {"fit_radius": 0.5}, "less than one voxel along x"),
-        (PHASE, {"fit_radius": 1}, "holds 7 voxels"),
+        (PHASE, {"fit_radius": 1}, "contains 7 voxels"),
         # no voxel has an offset along both x and z
         (PHASE, {"voxel_size": (1, 1, 3), "fit_radius": (9, 9, 3)}, "underdetermined"),
         (PHASE, {"voxel_size": 0.001}, "both must be in mm"),

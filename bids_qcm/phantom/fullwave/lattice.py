@@ -129,7 +129,7 @@ def cells_to_edges(values: NDArray[_Inexact]) -> NDArray[_Inexact]:
     Parameters
     ----------
     values
-        (X, Y, Z).
+        Values of the cells, (X, Y, Z).
 
     Returns
     -------
