@@ -54,7 +54,7 @@ class Grid:
         return bool(np.all(np.linalg.norm(distance, axis=1) <= _TOLERANCE_MM))
 
     def at(self, indices: ArrayLike) -> NDArray[np.float64]:
-        """Convert voxel indices, shape (..., 3), to coordinates in mm of the same shape."""
+        """Convert voxel indices to coordinates in mm. Both have shape (..., 3)."""
         return np.asarray(indices) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def points(self, step: int = 1) -> NDArray[np.float64]:

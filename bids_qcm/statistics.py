@@ -88,7 +88,7 @@ def describe(values: NDArray[np.floating]) -> Statistics:
 def eroded_tissues(
     labels: NDArray[np.integer], erosions: Sequence[int] = EROSIONS
 ) -> Iterator[Region]:
-    """Erode each tissue with balls.
+    """Erode each tissue with balls of several radii.
 
     The radius in voxels is the same along all axes, regardless of the voxel size. A tissue is
     eroded at its border with other labels, including 0, but not at the border of the volume,

@@ -1,4 +1,4 @@
-"""The installed commands with their defaults, at the size of the demonstration."""
+"""The installed commands with default options, on phantoms of the size of the demonstration."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
 """Runs that are killed and started again, and the nodes that the second run computes.
 
-``FAULT_TRIES=10`` kills at ten moments instead of two.
+``FAULT_TRIES=10`` kills runs at ten moments instead of two.
 """
 
 import json

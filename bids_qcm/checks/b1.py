@@ -70,7 +70,7 @@ class B1MapError(ValueError):
     problem : str
         Description of the problem, as a predicate of the file.
     remedy : str
-        What the user can do.
+        Action that the user can take.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:

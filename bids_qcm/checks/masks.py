@@ -26,7 +26,7 @@ class MaskProblem(NamedTuple):
     problem : str
         Description of the problem, as a predicate of the file: "has signal in ...".
     remedy : str
-        What the user can do.
+        Action that the user can take.
     fatal : bool
         Whether a map computed in this mask would be wrong.
     """

@@ -8,7 +8,7 @@ PLAUSIBLE = (0.0, 10.0)
 
 
 def is_implausible(conductivity: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Whether each conductivity (S/m) is outside the range of tissues; false where not finite."""
+    """Whether each conductivity, in S/m, is outside the tissue range; false if it is not finite."""
     low, high = PLAUSIBLE
     finite = np.isfinite(conductivity)
     return finite & ((conductivity < low) | (conductivity > high))

@@ -197,7 +197,7 @@ def to_radians(
     slope, intercept : float
         The file's ``scl_slope`` and ``scl_inter``.
     units : PhaseUnits
-        From :func:`recognise_units`.
+        Unit from :func:`recognise_units`.
 
     Returns
     -------

@@ -60,7 +60,7 @@ class ConvectionReaction:
     voxel_size : tuple of 3 floats
         Voxel size in mm.
     source : ndarray of float64, shape (X, Y, Z)
-        b^2 at the inner voxels, 0 elsewhere.
+        b^2 at the inner voxels; 0 elsewhere.
     divergence : PairOperator
         Returns ``-div(b^2 grad(phi) / kappa)`` at the inner voxels, 0 elsewhere.
 

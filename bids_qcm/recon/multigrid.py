@@ -95,7 +95,7 @@ class Multigrid:
             change = np.zeros_like(residual)
             change[level.unknown] = self._coarsest_inverse @ residual[level.unknown]
             return change
-        # first sweep, starting from 0
+        # the first sweep starts from 0
         change = np.float32(_WEIGHTS[0]) * level.inverse * residual
         change = _swept(change, residual, level, _WEIGHTS[1])
         coarse = np.empty(self._levels[number + 1].inverse.shape, np.float32)

@@ -60,14 +60,14 @@ def curl_of_edges(field: NDArray[_Inexact], spacing: float) -> NDArray[_Inexact]
     Parameters
     ----------
     field
-        (3, X, Y, Z).
+        Field on edges, (3, X, Y, Z).
     spacing
         Edge of a cell in m.
 
     Returns
     -------
     ndarray
-        (3, X, Y, Z); not valid in the last layer along any axis.
+        Curl on faces, (3, X, Y, Z); not valid in the last layer along any axis.
     """
     x, y, z = field
     difference = forward_difference
@@ -88,14 +88,15 @@ def gradient_of_divergence(field: NDArray[_Inexact], spacing: float) -> NDArray[
     Parameters
     ----------
     field
-        (3, X, Y, Z).
+        Field on edges, (3, X, Y, Z).
     spacing
         Edge of a cell in m.
 
     Returns
     -------
     ndarray
-        (3, X, Y, Z); not valid in the first and the last layer along any axis.
+        Gradient on edges, (3, X, Y, Z); not valid in the first and the last layer along any
+        axis.
     """
     divergence = reduce(np.add, (backward_difference(field[axis], axis) for axis in range(3)))
     divergence *= 1 / spacing**2
@@ -108,12 +109,12 @@ def faces_to_centres(field: NDArray[_Inexact]) -> NDArray[_Inexact]:
     Parameters
     ----------
     field
-        (3, X, Y, Z).
+        Field on faces, (3, X, Y, Z).
 
     Returns
     -------
     ndarray
-        (3, X, Y, Z); not valid in the last layer along any axis.
+        Field at the cell centres, (3, X, Y, Z); not valid in the last layer along any axis.
     """
     return np.stack(
         [field[axis] + 0.5 * forward_difference(field[axis], axis) for axis in range(3)]
@@ -134,7 +135,7 @@ def cells_to_edges(values: NDArray[_Inexact]) -> NDArray[_Inexact]:
     Returns
     -------
     ndarray
-        (3, X, Y, Z); not valid in the first layer along any axis.
+        Values on edges, (3, X, Y, Z); not valid in the first layer along any axis.
     """
     result = np.stack([values] * 3)
     for component in range(3):

@@ -10,7 +10,7 @@ from bids_qcm.physics import VACUUM_PERMEABILITY
 
 CENTRE = np.array([10.0, -20.0, 5.0])
 GRID = IsotropicGrid(CENTRE - 80, 10.0, (17, 17, 17))
-"""Around the centre of the coil, at index 8."""
+"""Grid around the centre of the coil, which is at index 8."""
 
 
 def rotating(potential):
