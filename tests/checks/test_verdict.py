@@ -78,7 +78,7 @@ def test_missing_measures_do_not_change_the_verdict():
         ({"trend_left_right": -0.6}, "amber", "-60% from left to right"),
         ({"trend_inferior_superior": 1.2}, "red", "+120% from bottom to top"),
         ({"reduced_chi_square": 1.5}, "amber", "chi-square is 1.5"),
-        ({"reduced_chi_square": 20.0}, "red", "chi-square 20.0"),
+        ({"reduced_chi_square": 20.0}, "red", "chi-square is 20.0"),
         ({"prior_chi_square": 7.0}, "amber", "7.0 times the expected value"),
         ({"prior_chi_square": 30.0}, "red", "the segmentation may not match the anatomy"),
         ({"n_failed_checks": 2}, "red", "failed 2 checks"),
