@@ -202,7 +202,7 @@ def test_contradictory_units_cause_a_warning(dataset, plan):
     dataset.pair(Units="mrad")
     (warning,) = plan().warnings
     assert warning.startswith("sub-01_part-phase_T2w.nii.gz: ")
-    assert "the values fill a cycle in rad: taken as rad" in warning
+    assert "the values cover a cycle in rad: they are taken as rad" in warning
 
 
 @pytest.mark.parametrize("part", [0, 1])
