@@ -205,6 +205,25 @@ def test_a_contradiction_of_the_units_is_a_warning(dataset, plan):
     assert "the values fill a cycle in rad: taken as rad" in warning
 
 
+def test_units_of_the_magnitude_do_not_count(dataset, plan, refused, phase_values):
+    """Some converters write Units to the sidecar of the magnitude only."""
+    magnitude, phase = dataset.pair(Units=None)
+    fields = {"EchoTime": 0.01, "ImagingFrequency": 127.7, "Units": "mrad"}
+    dataset.json(magnitude.relative_to(dataset.root).with_suffix("").with_suffix(".json"), fields)
+    echo = plan().echoes[0]
+    assert (echo.units.radians_per_unit, echo.units.warning) == (1, None)
+    # a range that only Units would explain
+    dataset.image(phase.relative_to(dataset.root), phase_values / 10)
+    assert "its sidecar's Units is None" in refused()
+
+
+def test_units_inherited_by_both_images_count_for_the_phase(dataset, plan, phase_values):
+    _, phase = dataset.pair(Units=None)
+    dataset.json("T2w.json", {"Units": "mrad"})
+    dataset.image(phase.relative_to(dataset.root), 100 * phase_values)
+    assert plan().echoes[0].units.radians_per_unit == 1e-3
+
+
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("value", [0, np.nan])
 def test_an_empty_image(dataset, refused, phase_values, part, value):
