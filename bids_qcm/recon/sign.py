@@ -83,9 +83,10 @@ def determine_sign(
 ) -> SignDecision:
     """Find the sign that makes the median of a large-kernel Laplacian positive.
 
-    The quadratics are fitted within regions without phase jumps, because a jump biases the Laplacian
-    in both directions. Conductivity is positive. In the convention of Philips and Siemens, the Laplacian of the phase
-    is then positive, too. The phase of General Electric has the opposite sign.
+    Conductivity is positive. In the convention of Philips and Siemens, the Laplacian of the phase
+    is then positive, too. The phase of General Electric has the opposite sign. The quadratics are
+    fitted within regions without phase jumps, because a jump biases the Laplacian in both
+    directions.
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
 def _smooth_regions(
     phase: NDArray[np.floating], mask: NDArray[np.bool_], axes: Sequence[int], smallest: int
 ) -> NDArray[np.int32]:
-    """Number the connected regions of a mask whose phase has no jumps.
+    """Return the numbers of the connected regions of a mask whose phase has no jumps.
 
     Regions of fewer than `smallest` voxels are left out.
     """

@@ -170,7 +170,7 @@ def _column(name: str, erosion: int) -> str:
 
 def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
     """Return one row for each tissue of a map from its table of statistics."""
-    literature = result.literature
+    literature = result.literature(entry["tissue"] for entry in one.statistics)
     found: dict[int, dict[str, Any]] = {}
     for entry in one.statistics:
         row = found.setdefault(
