@@ -40,10 +40,10 @@ class Abdomen:
         return {label: name for label, (name, _, _) in TISSUES.items()}
 
 
-def make_abdomen(seed, *, voxel_size=6.0, snr=40, sign=1):
+def make_abdomen(seed, *, voxel_size=6.0, snr=40, sign=1, in_phase=False):
     """Return an abdomen whose organs, phase of fat and noise depend on the seed.
 
-    The phase of fat relative to water is any, as at any echo time.
+    The phase of fat relative to water is random, as at any echo time, or 0 if they are in phase.
     """
     rng = np.random.default_rng(seed)
     labels = _labels(rng, voxel_size)
@@ -55,7 +55,7 @@ def make_abdomen(seed, *, voxel_size=6.0, snr=40, sign=1):
     phi0 = sign * transceive_phase(sigma, (voxel_size,) * 3, FREQUENCY, "laplacian")
     # voxels at borders contain fat and water
     fat, water = (ndimage.gaussian_filter(one, 0.5) for one in (fat, water))
-    shift = rng.uniform(-np.pi, np.pi)
+    shift = 0 if in_phase else rng.uniform(-np.pi, np.pi)
     signal = (water + fat * np.exp(1j * shift)) * np.exp(1j * phi0) * (labels > 0)
     noise = rng.normal(size=(2, *labels.shape)) / snr
     return Abdomen(labels, signal + noise[0] + 1j * noise[1], voxel_size)

@@ -116,8 +116,9 @@ def literature_conductivity(frequency: float, names: Iterable[str]) -> dict[str,
 
     Examples
     --------
-    >>> literature_conductivity(127.74e6, ["Left-Kidney", "Lesion"])
-    {'Left-Kidney': 0.85...}
+    >>> found = literature_conductivity(127.74e6, ["Left-Kidney", "Lesion"])
+    >>> {name: round(value, 2) for name, value in found.items()}
+    {'Left-Kidney': 0.85}
     """
     found = {name: _dispersion(name) for name in names}
     return {name: one.conductivity(frequency) for name, one in found.items() if one is not None}
