@@ -533,6 +533,19 @@ def test_no_warning_without_off_resonance_effects(dataset, plan, times):
     assert plan().warnings == ()
 
 
+@pytest.mark.parametrize("suffix", ["MEGRE", "T1w"])
+@pytest.mark.parametrize(
+    ("time", "warned"),
+    [(0.0, False), (8e-6, False), (3e-5, False), (9.9e-5, False), (1e-4, True), (None, True)],
+)
+def test_an_ultra_short_echo_is_phi0_without_a_warning(dataset, plan, suffix, time, warned):
+    """UTE and ZTE are gradient echoes whose echo time is nearly zero."""
+    dataset.pair(f"sub-01_{{}}_{suffix}", ScanningSequence="GR", EchoTime=time)
+    found = plan()
+    assert len(found.echoes) == 1
+    assert ["a single gradient echo" in warning for warning in found.warnings] == [True] * warned
+
+
 def test_planning_only_reads(dataset, plan, snapshot):
     dataset.pair()
     dataset.segmentation()
