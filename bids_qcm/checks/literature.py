@@ -25,7 +25,7 @@ from bids_qcm.dispersions import (
 )
 from bids_qcm.segmentation.tissues import TISSUES
 
-# deep gray matter gets the literature values of gray matter
+# deep gray matter has the literature values of gray matter
 _BRAIN = {
     TISSUES["GM"].name: GRAY_MATTER,
     TISSUES["WM"].name: WHITE_MATTER,
@@ -92,7 +92,7 @@ def literature_conductivity(frequency: float, names: Iterable[str]) -> dict[str,
     Parameters
     ----------
     frequency : float
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
     names : iterable of str
         Names of labels: tissues in the BIDS table of common image-derived labels, or organs and
         tissues of the body, such as ``Liver``, ``kidney_left`` or ``subcutaneous fat``.
