@@ -411,8 +411,9 @@ def _read_repetition(
     _common_grid(echoes)
     if not headers_only:
         echoes = tuple(
-            replace(echo, units=_check_echo(echo, numbers, parts, sidecar, settings))
-            for echo, sidecar in zip(echoes, sidecars, strict=True)
+            # Units in the sidecar of the magnitude says nothing about the phase
+            replace(echo, units=_check_echo(echo, numbers, parts, own[echo.files[1]], settings))
+            for echo, own in zip(echoes, separate, strict=True)
         )
     _check_echo_times(echoes)
     return _Inputs(echoes, sidecars, separate)
@@ -490,7 +491,10 @@ def _check_echo(
 def _check_values(
     echo: EchoPlan, parts: tuple[str, str], sidecar: dict[str, Any], settings: Settings
 ) -> PhaseUnits | None:
-    """Read and check both images of an echo; return the unit of the phase."""
+    """Read and check both images of an echo; return the unit of the phase.
+
+    `sidecar` is the sidecar of the phase, or of the imaginary part.
+    """
     pair = echo.files
     one, other = (read_stored(path, echo.volume) for path in pair)
     for path, image, part in zip(pair, (one, other), parts, strict=True):

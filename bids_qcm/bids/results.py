@@ -1,7 +1,7 @@
 """Find the results in a derivative dataset of this app: maps, related images and warnings."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -191,11 +191,10 @@ class Result:
         path = OUTPUTS["phi0"].beside(self.folder, self.source)
         return read_sidecar(path, Phi0Sidecar) if _has_sidecar(path) else self.maps[0].sidecar
 
-    @property
-    def literature(self) -> dict[str, float]:
-        """Literature value of each tissue's conductivity, S/m; empty without a frequency."""
+    def literature(self, names: Iterable[str]) -> dict[str, float]:
+        """Return the literature values of the named tissues, S/m; empty without a frequency."""
         frequency = self.sidecar.imaging_frequency
-        return {} if frequency is None else literature_conductivity(1e6 * frequency)
+        return {} if frequency is None else literature_conductivity(1e6 * frequency, names)
 
     @cached_property
     def disagreements(self) -> dict[str, float]:

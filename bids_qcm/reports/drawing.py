@@ -190,10 +190,8 @@ class _Volumes:
             name: conductivity[self.mask & (self.labels == label)]
             for label, name in self.names.items()
         }
-        literature = self.result.literature
         return draw_distributions(
-            tissues or {"whole mask": conductivity[self.mask]},
-            {name: value for name, value in literature.items() if name in tissues},
+            tissues or {"whole mask": conductivity[self.mask]}, self.result.literature(tissues)
         )
 
     def draw_comparison(self, slices: Mapping[str, NDArray[np.floating]]) -> Figure:

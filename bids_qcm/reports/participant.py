@@ -498,7 +498,7 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of a map's statistics tables, for whole tissues and for eroded tissues."""
     if one.condstats is None:
         return {"whole": [], "eroded": []}
-    literature = result.literature
+    literature = result.literature(row["tissue"] for row in one.statistics)
     rows: dict[str, list[dict[str, Any]]] = {"whole": [], "eroded": []}
     for row in one.statistics:
         eroded = f", {row['erosion']} voxels" if row["erosion"] else ""
