@@ -24,7 +24,7 @@ OUTLIER_SCORE = 3.5
 """Largest absolute modified z-score that is not an outlier (Iglewicz and Hoaglin 1993)."""
 
 LEAST_VALUES = 5
-"""Smallest number of values per tissue and method from which outliers are determined."""
+"""Minimum number of values per tissue and method for detecting outliers."""
 
 _STATISTICS = ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
 
@@ -33,7 +33,7 @@ def _columns() -> Dictionary:
     columns: dict[str, Mapping[str, str]] = {
         "participant_id": {"Description": "Participant"},
         "session_id": {"Description": "Session; n/a for a participant without sessions"},
-        "source": {"Description": "Common start of the acquisition's file names"},
+        "source": {"Description": "Prefix that the file names of the acquisition share"},
         "method": {"Description": "Name of the method"},
         "label": CONDSTATS["label"],
         "tissue": CONDSTATS["tissue"],
@@ -76,8 +76,8 @@ def write_group(
     participants : sequence of str
         Labels with ``sub-``, such as ``sub-01``.
     damaged : list of InputError
-        List to which an error is added for each file that cannot be read. The map of such a file is
-        left out.
+        List to which an error is added for each file that cannot be read. The table omits the map
+        that the file belongs to.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def write_group(
     write_page(
         state.page,
         "group.html",
-        # as for participants, damaged files are named by each run
+        # as for participants, each run lists the damaged files
         fingerprint="" if damaged else state.fingerprint(),
         title="Conductivity of "
         + ("one participant" if len(participants) == 1 else f"{len(participants)} participants"),
@@ -169,7 +169,7 @@ def _column(name: str, erosion: int) -> str:
 
 
 def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
-    """Return one row for each tissue of a map from its table of statistics."""
+    """Return the rows of a map, one for each tissue in its statistics table."""
     literature = result.literature
     found: dict[int, dict[str, Any]] = {}
     for entry in one.statistics:

@@ -1,4 +1,4 @@
-"""Layout of strip plots, which a page draws as SVG: one point per value, in rows."""
+"""Layout of strip plots, which have one point per value and which a page draws as SVG."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,6 +115,6 @@ def draw_strips(
 
 
 def _offsets() -> list[float]:
-    """Return offsets from -1 to 1 by the golden ratio, so that successive offsets are far apart."""
+    """Return well-separated offsets from -1 to 1, which advance in golden-ratio steps."""
     shares = (np.arange(1000) * (np.sqrt(5) - 1) / 2) % 1
     return [float(2 * share - 1) for share in shares]
