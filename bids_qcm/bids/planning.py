@@ -137,8 +137,8 @@ class Plan:
     axes : tuple of int
         Axes along which the phase is differentiated.
     refused : dict of str to str
-        Requested methods that cannot be computed, requested spaces that maps cannot be resampled
-        to, and atlases that cannot be used, with the reason.
+        Reason for each requested method that cannot be computed, for each requested space that is
+        not available, and for each atlas that cannot be used.
     warnings : tuple of str
     manufacturer : str
         Manufacturer of the scanner from the sidecar; empty if the sidecar has none.

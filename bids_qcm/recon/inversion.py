@@ -510,7 +510,7 @@ def _most_frequent(support: NDArray[np.int32]) -> NDArray[np.int32]:
 def _refined(
     values: NDArray[_Number], known: NDArray[np.bool_], shape: tuple[int, ...]
 ) -> NDArray[_Number]:
-    """Return values on a grid with half the voxel size.
+    """Resample values to a grid with half the voxel size.
 
     Unknown voxels are assigned the value of the nearest known voxel.
     """

@@ -53,8 +53,8 @@ class Reconstruction:
         For an inversion: measures of whether the phase obeys the equation within its noise, and
         whether the conductivity varies as expected. None for the other methods.
     linear_phase : LinearPhase or None
-        For an inversion: the estimated linear phase, of which the ``posterior_mean`` was removed.
-        None for the other methods.
+        For an inversion: the estimated linear phase, whose ``posterior_mean`` was removed from the
+        phase. None for the other methods.
     noise_maps : ndarray of float32, shape (n, n_mask), or None
         Noise of the conductivity in independent realisations, in S/m, at the voxels of the mask, in
         C order; NaN where invalid. A linear function of the map, such as the mean over a region,
@@ -142,7 +142,7 @@ def reconstruct(
         with :func:`smooth_b1`, or compute a map with :func:`model_b1`. Without a map, the magnitude
         is assumed to be constant. See Notes.
     uncertainty : bool
-        Whether to compute the standard deviation, if the noise is given.
+        Whether to compute the standard deviation if `phase_noise` is passed.
     noise_maps : bool
         Whether to compute noise maps, too, if the standard deviation is computed.
     n_threads : int, optional

@@ -148,7 +148,7 @@ def replicate_noise(
 
 @dataclass(frozen=True, eq=False)
 class NoisePhases(Sequence[NDArray[np.float32]]):
-    """Reproducible volumes of normal noise, which are drawn on access.
+    """Reproducible volumes of normal noise, which are generated on access.
 
     Attributes
     ----------

@@ -206,8 +206,8 @@ def _connect_writer(
 def _outdated(name: str, plan: Plan, settings: Settings, method: str | None) -> list[str]:
     """List the files of an earlier run that depend on an output and are not written again.
 
-    These are the noise of a conductivity map if no uncertainty is computed, its table of regions
-    if there are no regions, and the output in spaces that are no longer requested.
+    These are the noise of a conductivity map if the uncertainty is not computed, its table of
+    regions if there are no regions, and outputs in spaces that are no longer requested.
     """
     output, acquisition = OUTPUTS[name], plan.acquisition
     desc = None if method is None else METHODS[method].desc

@@ -156,7 +156,7 @@ def test_replicates_of_the_magnitude():
     noise = Noise(np.full(shape, 0.1, np.float32), 0.02)
     laplacian = (5 + zscore) * phase
     std = replicate_noise(estimate, phase, laplacian, support, noise, zscore).std
-    # the phase noise in the estimator, and the change of its mean with the magnitude
+    # combine the phase noise of the estimator and the change of its mean with the magnitude
     expected = np.hypot(5 * 0.1, 30 * 0.02)
     assert np.sqrt(np.mean(std**2)) == pytest.approx(expected, rel=0.03)
 

@@ -30,7 +30,7 @@ def test_acquisitions_are_independent_workflows(settings, datasets, make_plans):
     paths = []
     for inputs in writers:
         paths += inputs.out_paths.values()
-    assert len(set(paths)) == len(paths) == 9 * len(plans)
+    assert len(set(paths)) == len(paths) == 10 * len(plans)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ class IntegralForm(Form):
     def std_at(
         self, volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Estimate the standard deviation of a sample of voxels from few noise replicates."""
+        """Estimate the standard deviation in a sample of voxels from few noise replicates."""
         # include the neighbours of sampled voxels, because replicate_noise averages over neighbours
         at = maximum_filter(at, 3) & volumes.inside
         laplacian = integrate(volumes, method, kernels, at)

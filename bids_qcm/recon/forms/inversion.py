@@ -95,7 +95,7 @@ class InversionForm(Form):
         )
 
     def propagation(self, method: Method) -> str:
-        """Return how the standard deviation is computed from the noise."""
+        """Return a description of how the standard deviation is computed from the noise."""
         return f"{NOISE_MAPS} noise replicates, to first order"
 
     def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:

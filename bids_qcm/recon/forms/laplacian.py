@@ -34,7 +34,7 @@ from bids_qcm.recon.volumes import Volumes
 _SPACING_PER_REACH = 0.4
 _LARGEST_SPACING = 3
 
-# Time to propagate the magnitude noise through the weights, relative to the time of the map.
+# Run time of the propagation of the magnitude noise, as a multiple of the run time of the map.
 _TIME_OF_MAGNITUDE_NOISE = 5
 
 
