@@ -114,6 +114,12 @@ class MapResult:
         return read_condstats(self.condstats) if self.condstats else []
 
     @property
+    def condregions(self) -> Path | None:
+        """File of the table of regions; None if it does not exist."""
+        name = self.condmap.name.replace("_condmap.nii.gz", "_condregions.tsv")
+        return existing(self.condmap.with_name(name))
+
+    @property
     def in_spaces(self) -> dict[str, Path]:
         """Files of the map in other spaces, by the label of the space."""
         entities, _ = parse_name(self.condmap.name)

@@ -1,6 +1,6 @@
 """Read and write BIDS tables: a TSV file and a JSON data dictionary that describes its columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,25 @@ CONDSTATS: Dictionary = {
     "label": {"Description": "Label of the tissue in the segmentation; 0 for the whole mask"},
 }
 """Columns of the statistics table of a conductivity map."""
+
+CONDREGIONS: Dictionary = {
+    "atlas": {"Description": "Name of the segmentation or atlas that defines the region"},
+    "label": {"Description": "Label of the region in the atlas"},
+    "region": {"Description": "Name of the region"},
+    **{
+        name: entry
+        for name, entry in TISSUE_STATISTICS.items()
+        if name not in ("label", "tissue", "erosion")
+    },
+    "erosion": {"Description": "Radius of the erosion of the region by a ball", "Units": "voxels"},
+    "standard_error": {
+        "Description": "Standard error of the mean due to noise, which is correlated between voxels",
+        "Units": "S/m",
+    },
+}
+"""Columns of the table of regions of a conductivity map."""
+
+_TEXTS = ("atlas", "region")
 
 
 def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None:
@@ -85,6 +104,45 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
         return [{name: _value(name, row.get(name, "n/a")) for name in CONDSTATS} for row in rows]
     except ValueError as error:
         raise InputError(path, f"has a value that is not a number ({error})", remedy) from error
+
+
+def read_condregions(path: Path) -> pd.DataFrame:
+    """Read the table of regions of a conductivity map.
+
+    Parameters
+    ----------
+    path : Path
+        TSV file.
+
+    Returns
+    -------
+    DataFrame
+        One row for each region and erosion, with the columns of `CONDREGIONS`. ``atlas`` and
+        ``region`` are text, all other columns are numbers; a missing value is NaN.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column that identifies a region, has no rows, or has a
+        value that is not a number.
+    """
+    remedy = "compute the map again"
+    rows = read_rows(path, ("atlas", "label", "region", "erosion"), remedy)
+    if not rows:
+        raise InputError(path, "has no rows", remedy)
+    try:
+        return pd.DataFrame({name: _column(name, rows) for name in CONDREGIONS})
+    except ValueError as error:
+        raise InputError(path, f"has a value that is not a number ({error})", remedy) from error
+
+
+def _column(name: str, rows: Sequence[Mapping[str, str]]) -> list[Any]:
+    """Return a column of a table of regions; a table of another version may lack the column."""
+    texts = [row.get(name, "n/a") for row in rows]
+    if name in _TEXTS:
+        return [plain_label(text) for text in texts]
+    kind = int if name in ("label", "erosion") else float
+    return [float("nan") if text == "n/a" else kind(text) for text in texts]
 
 
 def _value(column: str, text: str) -> Any:  # noqa: ANN401
