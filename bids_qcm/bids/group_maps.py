@@ -15,7 +15,7 @@ from bids_qcm.bids.derivatives import bids_uri, write_json
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_values, save_array
 from bids_qcm.bids.names import join_name, sidecar_path
-from bids_qcm.bids.results import MapResult, Result, read_sidecar
+from bids_qcm.bids.results import Result, read_sidecar
 from bids_qcm.bids.sidecar_schema import GroupMapSidecar, InSpace
 from bids_qcm.grids import Grid
 from bids_qcm.statistics import RunningMoments

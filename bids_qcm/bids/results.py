@@ -164,9 +164,7 @@ class Result:
     def entities(self) -> dict[str, str]:
         """Entities of the acquisition, without participant and session."""
         entities, _ = parse_name(self.maps[0].condmap.name)
-        return {
-            key: label for key, label in entities.items() if key not in ("sub", "ses", "desc")
-        }
+        return {key: label for key, label in entities.items() if key not in ("sub", "ses", "desc")}
 
     @property
     def kind(self) -> str:

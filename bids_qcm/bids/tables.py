@@ -47,7 +47,8 @@ CONDREGIONS: Dictionary = {
     },
     "erosion": {"Description": "Radius of the erosion of the region by a ball", "Units": "voxels"},
     "standard_error": {
-        "Description": "Standard error of the mean due to noise, which is correlated between voxels",
+        "Description": "Standard error of the mean due to noise, which is correlated between "
+        "voxels",
         "Units": "S/m",
     },
 }
@@ -73,6 +74,12 @@ def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None
         sep="\t", index=False, na_rep="n/a", float_format="%.6g", lineterminator="\n"
     )
     write_text(path, text)
+
+
+def remove_table(path: Path) -> None:
+    """Remove a table and its data dictionary if they exist."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def read_condstats(path: Path) -> list[dict[str, Any]]:

@@ -66,10 +66,11 @@ def test_participants_count_once(dataset, maps):
     )
     read = {name: read_values(path) for name, path in found.files.items()}
     valid = np.where(maps == 0, np.nan, maps.astype(float))
-    with np.errstate(invalid="ignore"), pytest.warns(RuntimeWarning):
-        each = np.stack([np.nanmean(valid[one], axis=0) for one in ([0, 1], [2], [3, 4])])
-        mean, sd = np.nanmean(each, axis=0), np.nanstd(each, axis=0, ddof=1)
-    n = np.isfinite(each).sum(axis=0)
+    of_participants = [valid[:2], valid[2:3], valid[3:]]
+    each = np.ma.stack([np.ma.masked_invalid(one).mean(axis=0) for one in of_participants])
+    mean, sd = each.mean(axis=0).filled(np.nan), each.std(axis=0, ddof=1).filled(np.nan)
+    n = each.count(axis=0)
+    sd[n < 2] = np.nan
     np.testing.assert_array_equal(read["N"], n)
     assert n[0, 0, 0] == 1
     assert n[0, 1, 0] == 0
@@ -101,8 +102,9 @@ def test_a_damaged_map_and_another_grid_are_named_and_left_out(dataset, maps):
     assert (found.n_participants, found.n_maps) == (2, 2)
     texts = sorted(map(str, damaged))
     assert len(texts) == 3
-    assert "has another grid than most maps in this space (shape (5, 5, 4), not (6, 5, 4)" in (
-        texts[0]
+    assert (
+        "has another grid than most maps in this space (shape (5, 5, 4), not (6, 5, 4)"
+        in (texts[0])
     )
     assert "sub-2_ses-a" in texts[1]
     assert "run-2" in texts[2]
@@ -127,6 +129,4 @@ def test_kinds_of_acquisitions_are_apart(dataset, maps):
     add(dataset, "sub-2_ses-a_acq-slow_run-1", maps[1])
     found, _ = run(dataset)
     assert [one.kind for one in found] == ["acq-fast", "acq-slow"]
-    assert found[1].files["N"].name == (
-        f"tpl-{SPACE}_acq-slow_desc-integralMagN_condmap.nii.gz"
-    )
+    assert found[1].files["N"].name == (f"tpl-{SPACE}_acq-slow_desc-integralMagN_condmap.nii.gz")
