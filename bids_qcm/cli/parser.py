@@ -238,7 +238,7 @@ def build_parser() -> Parser:
         "analysis_level",
         choices=get_args(AnalysisLevel),
         help="participant: map conductivity; group: combine the statistics of all maps in "
-        "OUTPUT_DIR into one table and one page",
+        "OUTPUT_DIR in tables and on a page, and compare groups",
     )
     add("--version", action="version", version=f"bids-qcm {__version__}")
     add(
