@@ -1,7 +1,7 @@
 # docker build -t bids-qcm .
 #
-# All Python packages are locked, with hashes, in requirements*.lock (`make lock`). The two bases are
-# pinned by their tags; to have the same operating system years from now, pin them by digest as well:
+# All Python packages are locked with hashes in requirements*.lock (`make lock`). The two base images
+# are pinned by their tags. To reproduce the operating system years later, also pin the digests:
 #   --build-arg PYTHON=python:3.12-slim-bookworm@sha256:... --build-arg BASE=debian:bookworm-slim@...
 ARG PYTHON=python:3.12-slim-bookworm
 ARG BASE=debian:bookworm-slim
@@ -9,7 +9,7 @@ ARG BASE=debian:bookworm-slim
 FROM ${PYTHON} AS build
 WORKDIR /src
 COPY requirements-build.lock requirements.lock ./
-# what builds packages is kept apart, and locked too: one dependency has no wheel
+# The build tools are installed separately and are also locked, because one dependency has no wheel.
 RUN python -m venv /tools \
     && /tools/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements-build.lock
 RUN /tools/bin/pip wheel --no-cache-dir --no-deps --require-hashes --no-build-isolation \
@@ -20,7 +20,7 @@ RUN /tools/bin/pip wheel --no-cache-dir --no-deps --require-hashes --no-build-is
     && rm -rf config-3.12-* ensurepip idlelib pydoc_data test turtledemo \
     && find site-packages -type d \( -name tests -o -name examples \) -prune -exec rm -r {} + \
     && find . -type d -name __pycache__ -prune -exec rm -r {} + \
-    # the sources never change, so that no start needs to compare the byte code with them
+    # the sources never change, so Python does not need to compare them with the byte code at startup
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash .
 COPY pyproject.toml README.md LICENSE ./
 COPY bids_qcm bids_qcm
@@ -36,7 +36,7 @@ RUN apt-get update \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=build /usr/local /usr/local
 COPY --from=build /install /usr/local
-# nothing is written but to the output, the work directory and /tmp, whoever the user is
+# For any user, the app writes only to the output directory, the work directory and /tmp.
 ENV LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONNOUSERSITE=1 \
@@ -45,23 +45,23 @@ ENV LANG=C.UTF-8 \
 RUN ldconfig
 WORKDIR /tmp
 
-# All methods, run once, leave their machine code for this kind of processor in numba's cache.
+# Run all methods once so that numba caches their machine code for this type of processor.
 FROM app AS compiled
 RUN bids-qcm-phantom create phantom --resolution 4 \
     && bids-qcm phantom maps participant --fit-radius 9 --integral-radius 9 --method all \
         integral-ivw integral-mag-ivw integral-seg-ivw integral-magseg-ivw inversion-magseg \
-    # the cache folders are private, but every user of the image reads them
+    # the cache folders are private, but every user of the image must be able to read them
     && chmod -R a+rX /opt/bids-qcm
 
 FROM app
 COPY --from=compiled /opt/bids-qcm /opt/bids-qcm
 ARG VERSION=0.1.0
 ARG REVISION=unknown
-# what derivatives name as their origin
+# tag of the image that derivatives record in GeneratedBy
 ARG TAG=bids-qcm:latest
 RUN test "$(bids-qcm --version)" = "bids-qcm ${VERSION}"
 ENV BIDS_QCM_CONTAINER_TAG=${TAG}
-# an ordinary user without a home; `docker run -u` selects another one
+# unprivileged user without a home directory; `docker run -u` selects another user
 USER 1000:1000
 LABEL org.opencontainers.image.title="bids-qcm" \
       org.opencontainers.image.description="Quantitative conductivity mapping from the phase of ordinary MRI, as a BIDS App" \

@@ -1,14 +1,14 @@
-# Everything runs in a virtual environment of its own, .venv; PYTHON makes it (3.11 or newer).
+# All targets use the virtual environment .venv, which is created with PYTHON (3.11 or later).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 BENCH_RESULTS := benchmarks/results
-# --bench-threads N, --bench-resolution MM, or any option of pytest, such as -k laplacian
+# --bench-threads N, --bench-resolution MM, or any pytest option, such as -k laplacian
 BENCH_OPTIONS ?=
 STUDY = $(BIN)/python -m benchmarks.phantom_study --results $(BENCH_RESULTS)
 DOCS_BUILT := docs/_build docs/api docs/auto_examples docs/sg_execution_times.rst
-# tests that need an engine or a scheduler, which have targets of their own
+# tests that need a container engine or a scheduler and have separate targets
 DEPLOYMENT := tests/deployment
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= bids-qcm:$(VERSION)
@@ -33,13 +33,13 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-# with the optional dependencies of this name: dev, docs or bench
+# environment with a group of optional dependencies: dev, docs or bench
 $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV), which takes a minute or two"
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $(VENV)/.installed $@
 
-demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity by all methods
+demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity with all methods
 	rm -rf $(DEMO)
 	$(BIN)/bids-qcm-phantom create $(DEMO)/phantom
 	$(BIN)/bids-qcm $(DEMO)/phantom $(DEMO)/maps participant --method all --work-dir $(DEMO)/work
@@ -51,21 +51,21 @@ test: $(VENV)/.installed-dev  ## run the fast tests
 test-slow: $(VENV)/.installed-dev  ## run the slow tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --ignore $(DEPLOYMENT)
 
-fuzz: $(VENV)/.installed-dev  ## try ten thousand damaged inputs, which takes an hour
+fuzz: $(VENV)/.installed-dev  ## test ten thousand damaged inputs; takes an hour
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 0 tests/test_fuzz.py
 
-coverage: $(VENV)/.installed-dev  ## run the fast tests, and measure which branches they cover
+coverage: $(VENV)/.installed-dev  ## run the fast tests and measure their branch coverage
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -n 2 --dist worksteal -m 'not slow' --ignore $(DEPLOYMENT)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-bench: $(VENV)/.installed-bench  ## measure the engine on a 1 mm head, which takes twenty minutes
+bench: $(VENV)/.installed-bench  ## measure the speed of the reconstruction on a 1 mm head; takes twenty minutes
 	mkdir -p $(BENCH_RESULTS)
 	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
 		--timeout 0 --verbose --benchmark-quiet --benchmark-json $(BENCH_RESULTS)/latest.json $(BENCH_OPTIONS)
 
-phantom-study: $(VENV)/.installed  ## compare the methods on phantoms of both physics, for a day
+phantom-study: $(VENV)/.installed  ## compare the methods on phantoms with both forward models; takes a day
 	$(STUDY) --forward-model full-wave --seeds 3 --no-search \
 		--labels true shifted smoothed --b1 none measured model
 	$(STUDY) --forward-model full-wave
@@ -79,15 +79,15 @@ lint: $(VENV)/.installed-dev  ## check style, spelling and types
 	$(BIN)/codespell
 	$(BIN)/mypy
 
-docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html; a warning is an error
+docs: $(VENV)/.installed-docs  ## build the documentation in docs/_build/html; warnings are treated as errors
 	rm -rf $(DOCS_BUILT)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky docs docs/_build/html
 
-audit: $(VENV)/.installed  ## look up known vulnerabilities of the dependencies, on the network
+audit: $(VENV)/.installed  ## search for known vulnerabilities of the dependencies; needs the network
 	$(BIN)/python -m pip install --quiet pip-audit
 	$(BIN)/pip-audit --strict --skip-editable
 
-lock: $(VENV)/.installed-dev  ## lock the newest versions of all dependencies, for the image
+lock: $(VENV)/.installed-dev  ## lock the newest versions of all dependencies for the image
 	$(LOCK) pyproject.toml -o requirements.lock
 	printf 'hatchling\nsetuptools\n' | $(LOCK) - -o requirements-build.lock
 
@@ -98,10 +98,10 @@ dist: $(VENV)/.installed-dev  ## build wheel and sdist
 	rm -rf dist
 	$(BIN)/uv build --quiet
 
-test-dist: dist  ## install the wheel in an environment of its own, and run it and the tests of the sdist
+test-dist: dist  ## install the wheel in a separate environment, run it, and run the tests of the sdist
 	$(DEPLOYED) $(DEPLOYMENT)/test_packages.py
 
-test-lowest: $(VENV)/.installed-dev  ## run the fast tests with the oldest versions that we allow
+test-lowest: $(VENV)/.installed-dev  ## run the fast tests with the oldest supported versions of all dependencies
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[test]'
 	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -m 'not slow' --ignore $(DEPLOYMENT)
@@ -113,7 +113,7 @@ image:  ## build the container image with Docker
 	docker build --build-arg VERSION=$(VERSION) --build-arg TAG=$(IMAGE) \
 		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) -t $(IMAGE) .
 
-test-image: image test-built-image  ## build the image, and run it as a cluster would
+test-image: image test-built-image  ## build the image and run it in the same way as on a cluster
 
 test-built-image: $(VENV)/.installed-dev
 	docker image inspect --format '{{.Size}} bytes' $(IMAGE)
@@ -126,7 +126,7 @@ push-image:
 	docker tag $(IMAGE) $(REPOSITORY):$(VERSION)
 	docker push $(REPOSITORY):$(VERSION)
 
-sif: image  ## make Apptainer's file of the image
+sif: image  ## convert the image to an Apptainer file
 	mkdir -p $(dir $(SIF))
 	id=$$(docker image inspect --format '{{.Id}}' $(IMAGE)) && if [ "$$id" != "$$(cat $(SIF).id)" ]; then \
 		apptainer build --force $(SIF) docker-daemon:$(IMAGE) && echo "$$id" > $(SIF).id; fi
@@ -134,9 +134,9 @@ sif: image  ## make Apptainer's file of the image
 test-apptainer: sif $(VENV)/.installed-dev  ## run the image with Apptainer, as root and as another user
 	$(DEPLOYED) $(DEPLOYMENT)/test_apptainer.py
 
-test-slurm: sif $(VENV)/.installed-dev  ## run on the Slurm cluster that sbatch submits to
+test-slurm: sif $(VENV)/.installed-dev  ## run on the Slurm cluster to which sbatch submits jobs
 	sinfo
 	$(DEPLOYED) $(DEPLOYMENT)/test_slurm.py
 
-clean:  ## remove what the other targets made
+clean:  ## remove all files that the other targets created
 	rm -rf $(VENV) $(LOWEST) build dist $(DEMO) $(BENCH_RESULTS) $(DOCS_BUILT) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*

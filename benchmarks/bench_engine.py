@@ -36,7 +36,7 @@ def _names(cases: tuple[Case, ...]) -> list[str]:
 def bench_method(
     case: Case, head: Head, small_head: Head, n_threads: int, measure: Callable
 ) -> None:
-    """Time a method from phi0 to conductivity."""
+    """Time the reconstruction of conductivity from phi0 with one method."""
     radii = {"fit_radius": case.fit_radius, "integral_radius": case.integral_radius}
 
     def run(volumes: Head, **options: float) -> None:
@@ -67,7 +67,7 @@ def bench_loop(
     peaks: Peaks,
     measure: Callable,
 ) -> None:
-    """Time the fit or the surface integral of a method alone."""
+    """Time only the fit or only the surface integral of a method."""
     small_head.loop(case.method, part, 3 * head.voxel_size)()
     work = work_per_pair(part, METHODS[case.method], head, radius)
     measure(
@@ -91,7 +91,7 @@ def bench_loop(
 def bench_inversion(
     case: Case, head: Head, small_head: Head, peaks: Peaks, measure: Callable
 ) -> None:
-    """Time an inversion, and count the bytes that its loops read and write."""
+    """Time an inversion and count the bytes that its loops read and write."""
     options = {"uncertainty": case.uncertainty}
     small_head.reconstruct(case.method, **small_head.noise(), **options)
 
@@ -114,7 +114,7 @@ def bench_inversion(
 def bench_memory(
     case: Case, head: Head, saved: Callable[[Head], Path], n_threads: int, measure: Callable
 ) -> None:
-    """Measure the resident memory of a process that maps the head once."""
+    """Measure the resident memory of a process that reconstructs the head once."""
     measure(
         "memory",
         lambda: run_fresh(

@@ -1,4 +1,4 @@
-"""Growth of the time with the number of voxels, and speed-up by threads."""
+"""Increase in run time with the number of voxels, and speed-up from multiple threads."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ _PARTS = ("fit", "integral")
 
 @pytest.fixture(scope="module")
 def quarter(head: Head) -> Head:
-    """Return a quarter of the head."""
+    """Return a slab with a quarter of the voxels of the head."""
     return head.slab(0.25)
 
 
@@ -40,14 +40,14 @@ def _measure_loop(
 @pytest.mark.parametrize("share", VOXEL_SHARES)
 @pytest.mark.parametrize("part", _PARTS)
 def bench_output_voxels(part: Part, share: float, head: Head, measure: Callable) -> None:
-    """Time slabs of increasing thickness."""
+    """Time a loop on slabs of increasing thickness."""
     _measure_loop(measure, "output voxels", head.slab(share), part, _RADIUS)
 
 
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("part", _PARTS)
 def bench_support_voxels(part: Part, radius: float, quarter: Head, measure: Callable) -> None:
-    """Time kernels of increasing radius."""
+    """Time a loop with kernels of increasing radius."""
     _measure_loop(measure, "support voxels", quarter, part, radius)
 
 

@@ -1,4 +1,4 @@
-"""Time of the first call in a process."""
+"""Run time of the first call in a process."""
 
 from collections.abc import Callable
 from operator import itemgetter
@@ -16,13 +16,13 @@ _METHODS = {"integral-magseg": ["integral-magseg"], "ten published methods": lis
 
 @pytest.fixture(scope="module", params=_METHODS)
 def methods(request: pytest.FixtureRequest) -> str:
-    """Return the name of a group of methods to call."""
+    """Return the name of the group of methods that are called."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def cache(methods: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an initially empty directory for compiled code."""
+    """Return an initially empty cache directory for compiled code."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -34,7 +34,7 @@ def start(
     n_threads: int,
     measure: Callable,
 ) -> Callable[..., None]:
-    """Return a function that times a first call with given environment variables."""
+    """Return a function that times a first call with additional environment variables."""
 
     def run(cache: str, *, target: float | None = None, times: int = 1, **environment: str) -> None:
         def start_once() -> dict[str, float]:
@@ -55,19 +55,20 @@ def start(
 
 
 def bench_empty_cache(start: Callable[..., None], cache: Path) -> None:
-    """Time a first call before any code has been compiled."""
+    """Time a first call when no code has been compiled yet."""
     start("empty", target=COLD_START_TARGET, NUMBA_CACHE_DIR=str(cache))
 
 
 def bench_warm_cache(start: Callable[..., None], cache: Path) -> None:
-    """Time a first call after the same call in an earlier process."""
+    """Time a first call when an earlier process has made the same call."""
     start("warm", target=WARM_START_TARGET, times=3, NUMBA_CACHE_DIR=str(cache))
 
 
 def bench_no_cache(start: Callable[..., None]) -> None:
-    """Time a first call that cannot write a cache.
+    """Time a first call that cannot write to the cache.
 
-    The cache directory is inside a file, and numba may not choose another directory.
+    The cache directory would be inside a file, and numba is not allowed to choose another
+    directory.
     """
     start(
         "not writable",

@@ -1,4 +1,4 @@
-"""Cases that are measured, and their targets."""
+"""Benchmark cases and their targets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,31 +8,31 @@ from bids_qcm.recon import METHODS
 from bids_qcm.recon.methods import PUBLISHED
 
 SNR = 16
-"""Magnitude signal-to-noise ratio of the phantom; the published radii are for this ratio."""
+"""Magnitude signal-to-noise ratio of the phantom, for which the published radii are optimal."""
 
 Part = Literal["fit", "integral"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A reconstruction of the head, which is a row of the report.
+    """A reconstruction of the head, which corresponds to one row of the report.
 
     Attributes
     ----------
     method : str
-        A name in :data:`METHODS`.
+        Name of a method in :data:`METHODS`.
     note : str
         Difference from the published method; empty for the published method.
     fit_radius, integral_radius : float or None
-        Radii in mm; None for the published optimum.
+        Radii in mm; None for the published radii.
     fit_target, integral_target : float or None
-        Target time of the fit or of the surface integral, in ns per output voxel and voxel of the
-        ellipsoid.
+        Target time of the fit or of the surface integral, in ns per pair of an output voxel and a
+        voxel of its ellipsoid.
     whole_target : float or None
         Target processor time of the whole method at 1 mm, in s.
     uncertainty : bool
-        Whether to compute the standard deviation, too. Only the whole method is then timed, not its
-        loops.
+        Whether to compute the standard deviation as well. In this case, only the whole method is
+        timed, not its loops.
     """
 
     method: str
@@ -46,11 +46,11 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The method and the note."""
+        """Name of the method, followed by the note."""
         return f"{self.method} {self.note}".strip()
 
     def radius(self, part: Part) -> float | None:
-        """Return the radius of a part in mm; None if the method does not have this part."""
+        """Return the radius of a part in mm, or None if the method does not have this part."""
         own = {"fit": self.fit_radius, "integral": self.integral_radius}
         published = {
             "fit": METHODS[self.method].fit_radius,
@@ -59,7 +59,7 @@ class Case:
         return published[part] if own[part] is None else own[part]
 
     def target(self, part: Part) -> float | None:
-        """Return the target time of a part in ns."""
+        """Return the target time of a part in ns per pair, or None without a target."""
         return {"fit": self.fit_target, "integral": self.integral_target}[part]
 
     def loops(self) -> Iterator[tuple[Part, float]]:
@@ -95,35 +95,35 @@ PUBLISHED_CASES = tuple(
 """The ten published methods, without and with uncertainty."""
 
 ALL_METHODS_TARGET = 180.0
-"""Target in seconds for the ten published methods, one after the other."""
+"""Target time in seconds for all ten published methods, run one after the other."""
 
 ALL_WITH_UNCERTAINTY_TARGET = 360.0
-"""Target in seconds for the ten published methods with the standard deviations of their maps."""
+"""Target time in seconds for all ten published methods, including the standard deviations."""
 
 INVERSION_CASES = (
     Case("inversion-seg", whole_target=60.0),
     Case("inversion-seg", note="with uncertainty", uncertainty=True, whole_target=120.0),
     Case("inversion-mag", whole_target=60.0),
 )
-"""Inversions of the phase, whose noise they need in any case."""
+"""Cases of the inversions, which always need the phase noise."""
 
 MEMORY_CASES = (
     *(case for case in CASES if case.name.split()[0] == "integral-magseg"),
     INVERSION_CASES[1],
 )
-"""The cases that need the most memory."""
+"""Cases that need the most memory."""
 
 MEMORY_TARGET = 3e9
-"""Largest accepted resident memory in bytes."""
+"""Maximum accepted resident memory in bytes."""
 
 SPEED_UP_TARGET = 0.9
-"""Target speed-up, divided by the number of threads: a factor of 1.8 for two threads."""
+"""Target speed-up divided by the number of threads. For two threads, the target is 1.8."""
 
 COLD_START_TARGET = 15.0
-"""Target in seconds for the first call if no code has been compiled yet."""
+"""Target time in seconds for the first call if no code has been compiled yet."""
 
 WARM_START_TARGET = 1.0
-"""Target in seconds for the first call in a process if the machine code is cached on disk."""
+"""Target time in seconds for the first call in a process if compiled code is cached on disk."""
 
 STUDY_PARTICIPANTS, STUDY_REGIONS = 500, 100
 """Size of the study with which the group level is measured."""
@@ -135,7 +135,7 @@ STUDY_MEMORY_TARGET = 2e9
 """Largest accepted resident memory of the group level in bytes."""
 
 VOXEL_SHARES = (0.125, 0.25, 0.5, 1.0)
-"""Shares of the head's voxels with which the growth of the time is measured."""
+"""Fractions of the head's voxels for which the increase in run time is measured."""
 
 RADII = (5.0, 8.0, 11.0, 14.0)
-"""Kernel radii in mm with which the growth of the time is measured."""
+"""Kernel radii in mm for which the increase in run time is measured."""

@@ -21,7 +21,7 @@ _PAIRS_TO_TIME = 4e10
 _MOST_ROUNDS = 5
 
 _TARGET_SIZE, _COARSEST = 1, 2
-"""Voxel sizes in mm: the size to which the targets refer, and the smallest published radius."""
+"""Voxel size in mm to which the targets refer, and the smallest published radius in mm."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,12 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--bench-patience",
         type=float,
         default=0.0,
-        help="longest wait for idle processors before each measurement, in s (default: 0)",
+        help="maximum time to wait for idle processors before each measurement, in s (default: 0)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the options and start an empty report."""
+    """Check the options and create an empty report."""
     threads = config.getoption("--bench-threads")
     if not 1 <= threads <= os.cpu_count():
         raise pytest.UsageError(
@@ -65,7 +65,7 @@ def pytest_terminal_summary(
         resolution = config.getoption("--bench-resolution")
         if resolution != _TARGET_SIZE:
             terminalreporter.write_line(
-                f"voxels of {resolution:g} mm; the targets are for voxels of {_TARGET_SIZE} mm"
+                f"voxels of {resolution:g} mm; the targets apply to voxels of {_TARGET_SIZE} mm"
             )
         for line in report(config.stash[_ROWS], config.stash.get(_PEAKS, None)):
             terminalreporter.write_line(line)
@@ -74,14 +74,14 @@ def pytest_terminal_summary(
 def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
-    """Write the measured hardware peaks to the JSON file."""
+    """Add the measured peak performance of the hardware to the JSON file."""
     if _PEAKS in config.stash:
         machine_info["peaks"] = asdict(config.stash[_PEAKS])
 
 
 @pytest.fixture(scope="session")
 def n_threads(pytestconfig: pytest.Config) -> int:
-    """Return the number of threads from the command line."""
+    """Return the number of threads that the command line sets."""
     return pytestconfig.getoption("--bench-threads")
 
 
@@ -100,7 +100,7 @@ def head(pytestconfig: pytest.Config) -> Head:
 
 @pytest.fixture(scope="session")
 def small_head(head: Head) -> Head:
-    """Return a small cube of the head, with which the loops are compiled quickly."""
+    """Return a small cube of the head, on which the loops are compiled quickly."""
     return head.middle(10)
 
 
@@ -156,7 +156,7 @@ def measure(
 
 
 def _rounds(pairs: float | None) -> int:
-    """Return the number of rounds: more rounds for short calls, one if `pairs` is None."""
+    """Return the number of rounds: more for short calls, and one if `pairs` is None."""
     if pairs is None:
         return 1
     return int(min(max(_PAIRS_TO_TIME // max(pairs, 1), 1), _MOST_ROUNDS))

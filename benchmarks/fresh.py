@@ -1,8 +1,8 @@
-"""Map a saved head in a new process, to measure effects that occur once per process.
+"""Reconstruct a saved head in a new process to measure effects that occur once per process.
 
-``python -m benchmarks.fresh HEAD.npz [OPTIONS] METHOD...`` prints one line of JSON: the seconds for
-the import of `bids_qcm.recon` and for the methods' first calls, and the resident memory in bytes
-before the first call and at the peak.
+``python -m benchmarks.fresh HEAD.npz [OPTIONS] METHOD...`` prints one line of JSON. It contains the
+time in seconds for the import of `bids_qcm.recon` and for the first calls of the methods, and the
+resident memory in bytes before the first call and at the peak.
 """
 
 import argparse
@@ -28,20 +28,20 @@ def run_fresh(
     uncertainty: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
-    """Run this module as a program and return its output.
+    """Run this module in a new process and return its output.
 
     Parameters
     ----------
     head : path
-        A saved head.
+        File of a saved head.
     methods : sequence of str
-        Methods to call, one after the other.
+        Names of the methods, which are called one after the other.
     n_threads : int
         Number of threads.
     radius : float, optional
-        Radius of all kernels in mm; default: the published optima.
+        Radius of all kernels in mm. The default is the published radii.
     uncertainty : bool
-        Whether to compute the standard deviations, too.
+        Whether to compute the standard deviations as well.
     environment : mapping, optional
         Additional environment variables.
     """
@@ -97,8 +97,8 @@ def main() -> None:
 
 
 def peak_memory() -> float:
-    """Return the largest resident memory so far, in bytes."""
-    # On Linux, getrusage starts from the peak of the parent process, which is large.
+    """Return the peak resident memory so far, in bytes."""
+    # On Linux, the peak of getrusage includes the memory of the parent process, which is large.
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

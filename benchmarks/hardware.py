@@ -1,4 +1,4 @@
-"""Measured peak performance of this machine."""
+"""Measure the peak performance of this machine."""
 
 import time
 from collections.abc import Callable
@@ -13,30 +13,31 @@ from benchmarks.costs import Work
 from bids_qcm.recon.compiling import VECTORISED
 
 # Number of multiply-adds for each load and store. A shorter chain would be limited by memory
-# access, a longer chain by latency.
+# access, and a longer chain would be limited by latency.
 _CHAIN = 8
 
 _PAGE, _SHIFT = 4096, 1344
-"""Bytes.
+"""Size of a page, and shift between rows, in bytes.
 
-Without the shift, rows would start at the same offset in a page and wait for each other's stores.
+Without the shift, all rows would start at the same offset in a page, so that reads from one row
+would wait for writes to another row.
 """
 
 _L1_PAGES, _L2_PAGES, _MEMORY_PAGES = 1, 15, 16384
-"""Pages in a row: three rows take 16 kB, 0.2 MB and 200 MB."""
+"""Number of pages in a row. Three rows occupy 16 kB, 0.2 MB and 200 MB."""
 
 _ROUND_BYTES = 3e8
-"""Bytes that are read and written in one timed call; each row is processed at least twice."""
+"""Bytes that one timed call reads and writes; each row is processed at least twice."""
 
 _TRY_FOR = 0.7
-"""Seconds of measurement for each peak."""
+"""Duration of the measurement of each peak, in s."""
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Best performance of all threads together, per second of their processor time.
+    """Peak performance of all threads together, per second of processor time.
 
-    Time that other programs take does not count.
+    Time that other programs use is not counted.
 
     Attributes
     ----------
@@ -45,8 +46,8 @@ class Peaks:
     float32, float64 : float
         Operations per second; a fused multiply-add is two operations.
     l1, l2, memory : float
-        Bytes per second that ``a = b + s c`` reads and writes, for rows that fit into the
-        first-level cache, the second-level cache and main memory.
+        Bytes per second that ``a = b + s c`` reads and writes, if the rows fit into the first-level
+        cache, the second-level cache or only main memory.
     """
 
     n_threads: int
@@ -57,7 +58,7 @@ class Peaks:
     memory: float
 
     def seconds(self, work: Work) -> dict[str, float]:
-        """Return the shortest possible time of some work for each resource."""
+        """Return the shortest possible time in seconds that some work takes on each resource."""
         return {
             "operations": work.float32 / self.float32 + work.float64 / self.float64,
             "l1": work.l1 / self.l1,
@@ -98,14 +99,14 @@ def _peak_bandwidth(n_pages: int, n_threads: int) -> float:
 
 
 def _aligned(n_bytes: int, boundary: int = 64) -> NDArray[np.uint8]:
-    """Return zeros that start at a cache line."""
+    """Return an array of zeros that is aligned with a cache line."""
     spare = np.zeros(n_bytes + boundary, dtype=np.uint8)
     first = -spare.ctypes.data % boundary
     return spare[first : first + n_bytes]
 
 
 def _calls_per_second(call: Callable[[int], None], n_threads: int) -> float:
-    """Call a function in all threads at once, repeatedly; return the sum of their best rates."""
+    """Return the sum of the best call rates of all threads, which call a function concurrently."""
 
     def rate(thread: int) -> float:
         seconds = []
@@ -123,7 +124,7 @@ def _calls_per_second(call: Callable[[int], None], n_threads: int) -> float:
 
 @numba.njit(nogil=True, fastmath=VECTORISED)
 def _multiply_add(row, factor, term, repeats):  # noqa: ANN001, ANN202
-    """Apply a chain of multiply-adds in registers to every number."""
+    """Apply a chain of multiply-adds to every number in a row; the chain runs in registers."""
     for _ in range(repeats):
         for i in range(row.size):
             value = row[i]

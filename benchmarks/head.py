@@ -19,7 +19,7 @@ from bids_qcm.recon.surface_integral import integrate_surface
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Volumes of shape (X, Y, Z), in the form of the arguments of `reconstruct`.
+    """Volumes of shape (X, Y, Z) that can be passed to `reconstruct`.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Head:
     mask : ndarray of bool
         Brain mask.
     labels : ndarray of uint8
-        Tissue labels, not 0 in the mask.
+        Tissue labels, which are not 0 in the mask.
     voxel_size : float
         Isotropic voxel size in mm.
     frequency : float
@@ -50,7 +50,7 @@ class Head:
         return int(self.mask.sum())
 
     def n_support(self, radius: float) -> int:
-        """Return the number of voxels of the ellipsoid with a radius in mm."""
+        """Return the number of voxels in the ellipsoid with a radius in mm."""
         return int(self.kernel(radius).sum())
 
     def kernel(self, radius: float) -> NDArray[np.bool_]:
@@ -58,19 +58,19 @@ class Head:
         return ellipsoid((radius,) * 3, self._size)
 
     def share_of_whole(self, radius: float) -> float:
-        """Return the share of the mask's voxels whose whole ellipsoid is in the mask."""
+        """Return the fraction of the mask's voxels whose whole ellipsoid is in the mask."""
         distance = distance_transform_edt(np.pad(self.mask, 1), sampling=self.voxel_size)
         return float(np.sum(distance > radius * (1 + 1e-6)) / self.n_voxels)
 
     def slab(self, share: float) -> Self:
-        """Return the middle planes along x that contain about a share of the mask."""
+        """Return the middle planes along x that contain about the fraction `share` of the mask."""
         below = np.cumsum(self.mask.sum(axis=(1, 2))) / self.n_voxels
         first = np.searchsorted(below, (1 - share) / 2)
         last = np.searchsorted(below, (1 + share) / 2 - 1e-9)
         return self._cut((slice(int(first), int(last) + 1), slice(None), slice(None)))
 
     def middle(self, half_width: int) -> Self:
-        """Return a central cube with at most 2 `half_width` voxels along each axis."""
+        """Return a central cube with at most twice `half_width` voxels along each axis."""
         return self._cut(
             tuple(slice(max(n // 2 - half_width, 0), n // 2 + half_width) for n in self.mask.shape)
         )
@@ -111,12 +111,12 @@ class Head:
         )
 
     def save(self, path: Path) -> None:
-        """Write the head for another process."""
+        """Save the head in a file for another process."""
         np.savez(path, **{item.name: getattr(self, item.name) for item in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a saved head."""
+        """Load a saved head."""
         with np.load(path) as saved:
             return cls(
                 **{name: array if array.ndim else float(array) for name, array in saved.items()}
@@ -137,9 +137,9 @@ class Head:
         return np.where(self.mask, (self.magnitude - inside.mean()) / inside.std(), 0)
 
     def _gradient(self) -> NDArray[np.float32]:
-        """Return a quickly computed gradient.
+        """Return a gradient that is fast to compute.
 
-        The time of the integral does not depend on the values of the gradient.
+        The run time of the integral does not depend on the values of the gradient.
         """
         gradient = np.stack(np.gradient(self.phase, self.voxel_size * 1e-3))
         return np.where(self.mask, gradient, np.nan).astype(np.float32)
@@ -147,7 +147,7 @@ class Head:
 
 def make_head(resolution: float) -> Head:
     """Return the phantom's head with voxels of `resolution` mm."""
-    # imported here, so that processes that only load a saved head do not import nilearn
+    # imported here so that processes that only load a saved head do not import nilearn
     from bids_qcm.phantom.make import make_phantom
     from bids_qcm.phantom.parameters import PhantomParameters
 

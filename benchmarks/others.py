@@ -9,7 +9,7 @@ _STAT = Path("/proc/stat")
 
 
 QUIET = 0.1
-"""Number of processors that other programs may use without disturbing a measurement much."""
+"""Number of processors that other programs may use without disturbing a measurement."""
 
 _LOOK_FOR = 0.5
 
@@ -20,9 +20,10 @@ class OtherPrograms:
     Attributes
     ----------
     cores : float or None
-        Average number of processors that other programs used; None without Linux's `/proc/stat`.
+        Average number of processors that other programs used; None if `/proc/stat` of Linux is not
+        available.
     own_seconds : float
-        Processor time of this program and its finished children, over all threads.
+        Processor time of this program and its finished child processes, summed over all threads.
     """
 
     cores: float | None = None
@@ -41,7 +42,7 @@ class OtherPrograms:
 
 
 def wait_for_quiet(patience: float) -> None:
-    """Wait until other programs are idle, but at most `patience` seconds."""
+    """Wait until other programs are idle, but not longer than `patience` seconds."""
     end = time.perf_counter() + patience
     while time.perf_counter() < end:
         with OtherPrograms() as others:
@@ -51,7 +52,7 @@ def wait_for_quiet(patience: float) -> None:
 
 
 def _now() -> tuple[float, float, float]:
-    """Return the clock and the processor time of all programs and of this program, in s."""
+    """Return the clock, the processor time of all programs, and the time of this program, in s."""
     own = os.times()
     return time.perf_counter(), _busy(), sum(own[:4])
 
@@ -62,5 +63,5 @@ def _busy() -> float:
     user, nice, system, _idle, _wait, irq, softirq, steal = map(
         int, _STAT.read_text().split(maxsplit=9)[1:9]
     )
-    # processor time of the whole machine, including time that a hypervisor gave to other machines
+    # processor time of the whole machine, including the time of other virtual machines
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

@@ -1,8 +1,8 @@
-"""Compare the methods on phantoms: errors, bias by depth, and recovery of lesions.
+"""Compare the methods on phantoms: errors, bias at different depths, and recovery of lesions.
 
-``python -m benchmarks.phantom_study --resolution 2`` searches the best radii of each method and
-prints a table. ``make phantom-study`` does this for both forward models. The results file has one
-line for each scored map, so that an interrupted search can continue.
+``python -m benchmarks.phantom_study --resolution 2`` searches for the best radii of each method and
+prints a table. ``make phantom-study`` does this for both forward models. The results file contains
+one line for each scored map, so that an interrupted search can be resumed.
 """
 
 import argparse
@@ -41,17 +41,17 @@ from bids_qcm.recon.b1_smoothing import smooth_b1
 from bids_qcm.recon.methods import PUBLISHED
 
 Radii = tuple[float | None, float | None]
-"""Fit and integral radius in mm; None if the method has no such kernel."""
+"""Fit radius and integral radius in mm; None if the method has no such kernel."""
 
 _STEP = 1.15**2
 _LARGEST_STEP = 3
-"""Radii are the published radii times powers of 1.32, at most the third power: 2.3."""
+"""The published radii are multiplied by powers of 1.32, up to the third power (2.3)."""
 
 _VARIATION = 0.15
 _GRAY, _WHITE = 1, 2
 
 DEPTHS_MM = (10, 20, 35, 50, 100)
-"""Limits of the ranges of depth below the surface of the head."""
+"""Limits of the depth ranges below the surface of the head."""
 
 Labels = Literal["true", "shifted", "smoothed"]
 _SHIFT_MM = 1.0
@@ -62,7 +62,7 @@ B1 = Literal["none", "measured", "model"]
 
 @dataclass(frozen=True)
 class Scan:
-    """Settings of a simulated scan, and the additional data that the methods receive.
+    """Settings of a simulated scan, and of the additional input of the methods.
 
     Attributes
     ----------
@@ -71,11 +71,11 @@ class Scan:
     seed : int
         Seed of the noise.
     labels : {"true", "shifted", "smoothed"}
-        Segmentation: the true segmentation, shifted by 1 mm along each axis, or without details
-        smaller than about 4 mm.
+        Segmentation: the true segmentation, the segmentation shifted by 1 mm along each axis, or
+        the segmentation without details smaller than about 4 mm.
     b1 : {"none", "measured", "model"}
-        Map of |B1+| that the methods receive: none, the noisy map of the phantom, or the map of a
-        homogeneous body.
+        Map of |B1+| that is passed to the methods: none, the noisy map of the phantom, or the map
+        of a homogeneous body.
     """
 
     snr: float
@@ -86,16 +86,17 @@ class Scan:
 
 @dataclass
 class Study:
-    """Heads, and the scores of all maps so far.
+    """Heads of a study, and the scores of all maps so far.
 
     Attributes
     ----------
     parameters : PhantomParameters
         Resolution, field strength and forward model.
     results : Path
-        File of scores, one score per line.
+        File with one score per line.
     truth : Truth
-        Truth of the head, whose tissues vary by 15 % and contain small lesions.
+        True conductivity and labels of the head. Its tissues vary by 15 % and contain small
+        lesions.
     """
 
     parameters: PhantomParameters
@@ -104,7 +105,7 @@ class Study:
     _last: tuple[Any, tuple[Phi0, B1Map]] | None = None
 
     def __post_init__(self) -> None:
-        """Read the scores of earlier runs and make the heads."""
+        """Read the scores of earlier runs and create the heads."""
         if self.results.exists():
             for line in self.results.read_text().splitlines():
                 row = json.loads(line)
@@ -124,9 +125,9 @@ class Study:
         )
 
     def evaluate(self, scan: Scan, method: str, radii: Radii, *, fully: bool = False) -> dict:
-        """Return the score of a map, from the results file if it is there.
+        """Return the score of a map, from the results file if it contains the score.
 
-        With `fully`, the score includes how much of the variation within tissues the map shows.
+        With `fully`, the score includes the recovered fraction of the variation within tissues.
         """
         if not METHODS[method].uses_labels:
             scan = replace(scan, labels="true")
@@ -145,13 +146,13 @@ class Study:
         try:
             found = self._map(scan, self._head, method, radii)
         except ValueError:
-            # the kernels do not fit the grid
+            # the kernels are too small or too large for the grid
             return {"error": float("inf")}
         truth = self.truth
         brain = score_brain(found, truth)
         tissues = {t.label: t for t in score_tissues(found, truth) if t.erosion == 0}
         invalid = truth.brain & ~np.isfinite(found)
-        # a voxel without a value counts as a voxel with the value 0
+        # an invalid voxel counts as a voxel with the value 0
         missed = truth.conductivity[invalid].sum()
         valid = brain.n - invalid.sum()
         row = {
@@ -176,7 +177,7 @@ class Study:
         return make_head(replace(self.parameters, tissue_variation=0.0))
 
     def _bias_by_depth(self, found: NDArray[np.float32]) -> list[float]:
-        """Return the median relative error in white matter for each range of depth."""
+        """Return the median relative error in white matter for each depth range."""
         white = (self.truth.labels == _WHITE) & np.isfinite(found)
         relative = found[white] / self.truth.conductivity[white] - 1
         which = np.digitize(self._depth[white], DEPTHS_MM)
@@ -217,7 +218,7 @@ class Study:
 
 
 def _labels(anatomy: Anatomy, kind: Labels) -> NDArray[np.uint8]:
-    """Return the true labels, or labels with errors that are made from the tissue fractions."""
+    """Return the true labels, or labels with errors, computed from the tissue fractions."""
     if kind == "true":
         return anatomy.labels
     size = anatomy.grid.resolution
@@ -231,7 +232,7 @@ def _labels(anatomy: Anatomy, kind: Labels) -> NDArray[np.uint8]:
 
 
 def smoothed_b1(measured: B1Map, anatomy: Anatomy) -> NDArray[np.float32]:
-    """Return the measured map of |B1+| on the grid of the head.
+    """Return the measured |B1+| map on the grid of the head.
 
     The map is smoothed in the same way as in the workflow.
     """
@@ -247,8 +248,8 @@ def smoothed_b1(measured: B1Map, anatomy: Anatomy) -> NDArray[np.float32]:
 def search(study: Study, scan: Scan, method: str) -> Radii:
     """Return the radii with the smallest error.
 
-    The search starts at the published radii. It moves to the first neighbour on the grid of radii
-    with a smaller error, until no neighbour has a smaller error. Larger radii are tried first,
+    The search starts at the published radii. On a grid of radii, it moves to the first neighbour
+    with a smaller error until no neighbour has a smaller error. Larger radii are tried first,
     because they are usually better.
     """
     published = METHODS[method].fit_radius, METHODS[method].integral_radius
@@ -291,8 +292,8 @@ def run(
             if scan.labels != "true" and not chosen.uses_labels:
                 continue
             published = chosen.fit_radius, chosen.integral_radius
-            # Labels with errors use the radii for true labels, because these errors are unknown in
-            # practice.
+            # Labels with errors use the radii for true labels, because the errors of the labels are
+            # unknown in practice.
             without = replace(scan, labels="true", b1="none")
             best = search(study, without, method) if searched else published
             at_best = study.evaluate(scan, method, best, fully=searched)
@@ -340,7 +341,7 @@ def main() -> None:
         help="methods; 'published' means the ten published methods (default: all)",
     )
     parser.add_argument(
-        "--results", type=Path, default=Path("benchmarks/results"), help="folder of the scores"
+        "--results", type=Path, default=Path("benchmarks/results"), help="folder for the scores"
     )
     parser.add_argument("--forward-model", choices=FORWARD_MODELS, default="full-wave")
     parser.add_argument("--field-strength", type=float, nargs="+", default=[1.5, 3.0], help="T")
@@ -350,7 +351,7 @@ def main() -> None:
     parser.add_argument(
         "--no-search",
         action="store_true",
-        help="use the published radii only, which takes less time",
+        help="use only the published radii, which takes less time",
     )
     options = parser.parse_args()
     name = f"study-{options.forward_model}-{options.resolution:g}mm"

@@ -1,4 +1,4 @@
-"""Tables of the final report."""
+"""Tables of the benchmark report."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -18,7 +18,7 @@ from benchmarks.hardware import Peaks
 from benchmarks.others import QUIET
 
 Row = dict[str, Any]
-"""One measurement: its ``table``, median ``seconds``, ``pairs``, ``others``, and a description."""
+"""A measurement: its ``table``, median ``seconds``, ``pairs``, ``others``, and other properties."""
 
 
 def report(rows: Sequence[Row], peaks: Peaks | None) -> list[str]:
@@ -27,7 +27,7 @@ def report(rows: Sequence[Row], peaks: Peaks | None) -> list[str]:
     Parameters
     ----------
     rows : sequence of dict
-        The measurements.
+        Measurements.
     peaks : Peaks or None
         Peak performance of the hardware; None if no benchmark measured it.
     """
@@ -38,7 +38,7 @@ def report(rows: Sequence[Row], peaks: Peaks | None) -> list[str]:
             lines += ["", *make(chosen)]
         if chosen and table == "loops" and peaks is not None:
             lines += _peak_lines(peaks)
-    lines += ["", "cpu: processor time / threads, which is the time if no thread waits"]
+    lines += ["", "cpu: processor time / threads, which is the run time if no thread waits"]
     disturbed = [row["others"] for row in rows if _disturbed(row)]
     if disturbed:
         lines += [
@@ -111,8 +111,8 @@ def _peak_lines(peaks: Peaks) -> list[str]:
         f"peak of {peaks.n_threads} threads: {peaks.float32 / 1e9:.0f} G float32 op/s, "
         f"{peaks.float64 / 1e9:.0f} G float64 op/s, {peaks.l1 / 1e9:.0f} GB/s in L1, "
         f"{peaks.l2 / 1e9:.0f} in L2, {peaks.memory / 1e9:.0f} from memory",
-        "peak: reached share of the peak; least: ns/pair at the peak that limits the loop; "
-        "costs.py describes the counts",
+        "peak: fraction of the peak that was reached; least: ns/pair at the peak that limits the "
+        "loop; costs.py describes the counts",
     ]
 
 
@@ -150,7 +150,7 @@ def _memory(rows: Sequence[Row]) -> list[str]:
         )
         for row in rows
     ]
-    title = "Resident memory of a process that maps the head once, GB"
+    title = "Resident memory of a process that reconstructs the head once, GB"
     return _table(title, ("method", "before", "peak", "target"), cells)
 
 
@@ -242,7 +242,7 @@ _TABLES: dict[str, Callable[[Sequence[Row]], list[str]]] = {
 
 
 def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Return lines with aligned columns: the first column to the left, numbers to the right."""
+    """Return lines with aligned columns: the first to the left, the others to the right."""
     cells = [list(header), *([_text(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
@@ -274,7 +274,7 @@ def _nanoseconds(seconds: float, pairs: float) -> str:
 def _verdict(
     value: float, target: float | None, *, at_least: bool = False, disturbed: bool = False
 ) -> str:
-    """Return a target and whether the value meets it.
+    """Return the target and whether the value meets the target.
 
     If other programs disturbed the measurement, a missed target is reported as unclear.
     """

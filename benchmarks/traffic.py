@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from bids_qcm.recon import multigrid, pairs, tissue_prior
 
 _MODULES = (multigrid, pairs, tissue_prior)
-"""The modules that call :func:`bids_qcm.recon.pairs.in_planes`."""
+"""Modules that call :func:`bids_qcm.recon.pairs.in_planes`."""
 
 
 @dataclass
 class Traffic:
-    """Numbers of loops and bytes.
+    """Number of loops and bytes.
 
     Attributes
     ----------
     loops : int
         Number of passes over a grid.
     volume : int
-        Bytes of all volumes that the passes read or write; each pass counts a volume once. Small
-        grids stay in the cache, so this number is an upper limit of the memory traffic.
+        Total bytes of the volumes that the passes read or write. Each pass counts a volume once.
+        Small grids stay in the cache, so this number is an upper limit of the memory traffic.
     """
 
     loops: int = 0
@@ -50,7 +50,7 @@ def count_traffic() -> Iterator[Traffic]:
 
 
 def _arrays(arguments: tuple[Any, ...]) -> Iterator[NDArray]:
-    """Yield the arrays among arguments and in tuples among the arguments."""
+    """Yield all arrays in the arguments, including arrays in tuples."""
     for argument in arguments:
         if isinstance(argument, tuple):
             yield from _arrays(argument)

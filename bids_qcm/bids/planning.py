@@ -176,6 +176,11 @@ class Plan:
         return self.segmentation is not None and all(one.of_option for one in self.regions)
 
     @property
+    def has_regions(self) -> bool:
+        """Whether the maps get a table of regions."""
+        return bool(self.regions) or self.tissues_are_regions
+
+    @property
     def has_echo_numbers(self) -> bool:
         """Whether the images have echo numbers."""
         return any(echo.number for echo in self.echoes)

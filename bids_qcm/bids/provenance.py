@@ -179,17 +179,15 @@ def _requested_echoes(plan: Plan, settings: Settings) -> str | None:
 
 
 def condregions_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
-    """Return the data dictionary of the table of regions, with the sources of each atlas."""
+    """Return the data dictionary of the table of regions; the levels of `atlas` are its sources."""
     sources = {one.name: one.files for one in plan.regions}
     if plan.tissues_are_regions:
         sources["tissues"] = resampled_files(plan.segmentation, plan.segmentation_alignment)
-    atlas = {
-        **CONDREGIONS["atlas"],
-        "Sources": {
-            name: [_uri_or_name(path, datasets) for path in paths]
-            for name, paths in sources.items()
-        },
+    levels = {
+        name: ", ".join(_uri_or_name(path, datasets) for path in paths)
+        for name, paths in sources.items()
     }
+    atlas = {**CONDREGIONS["atlas"], "Levels": levels}
     return {**CONDREGIONS, "atlas": atlas}
 
 

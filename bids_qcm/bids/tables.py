@@ -11,6 +11,8 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.names import plain_label
 from bids_qcm.bids.readers import read_rows
 
+_COMPUTE_AGAIN = "compute the map again"
+
 Dictionary = Mapping[str, Mapping[str, str]]
 """Data dictionary: ``Description`` and optional ``Units`` of each column."""
 
@@ -100,7 +102,10 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
         If the file cannot be read, lacks a column, has no rows, or has a value that is not a
         number.
     """
-    return _read_statistics(path, CONDSTATS, ("label", "tissue", "erosion"))
+    rows = _read_statistics(path, CONDSTATS, ("label", "tissue", "erosion"))
+    if not rows:
+        raise InputError(path, "has no rows", _COMPUTE_AGAIN)
+    return rows
 
 
 def read_condregions(path: Path) -> list[dict[str, Any]]:
@@ -114,12 +119,13 @@ def read_condregions(path: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         One row for each atlas, region and erosion, with the columns of `CONDREGIONS`. ``atlas`` and
-        ``region`` are strings, all other values are numbers; a missing value is NaN.
+        ``region`` are strings, all other values are numbers; a missing value is NaN. Empty if no
+        region has a voxel in the mask.
 
     Raises
     ------
     InputError
-        As in :func:`read_condstats`.
+        If the file cannot be read, lacks a column, or has a value that is not a number.
     """
     return _read_statistics(path, CONDREGIONS, ("atlas", "label", "region", "erosion"))
 
@@ -128,15 +134,14 @@ def _read_statistics(
     path: Path, columns: Dictionary, required: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Read a table of statistics; an InputError if one of the required columns is missing."""
-    remedy = "compute the map again"
-    rows = read_rows(path, required, remedy)
-    if not rows:
-        raise InputError(path, "has no rows", remedy)
+    rows = read_rows(path, required, _COMPUTE_AGAIN)
     try:
         # a table of another version may lack a column
         return [{name: _value(name, row.get(name, "n/a")) for name in columns} for row in rows]
     except ValueError as error:
-        raise InputError(path, f"has a value that is not a number ({error})", remedy) from error
+        raise InputError(
+            path, f"has a value that is not a number ({error})", _COMPUTE_AGAIN
+        ) from error
 
 
 def _value(column: str, text: str) -> Any:  # noqa: ANN401

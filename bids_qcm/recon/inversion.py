@@ -538,7 +538,7 @@ class _NoiseOfLog:
             responses = np.empty((NOISE_MAPS, *problem.phase.shape), dtype=np.float32)
             for response, one in zip(responses, found, strict=True):
                 response[:] = one
-        variance = np.mean(np.square(responses), axis=0, dtype=np.float64)
+        variance: NDArray[np.float64] = np.mean(np.square(responses), axis=0, dtype=np.float64)
         std = np.sqrt(mean_of_similar(variance, problem.support, problem.zscore))
         voxel = np.arange(problem.phase.size).reshape(problem.phase.shape)
         return cls(responses.reshape(NOISE_MAPS, -1), std.ravel(), voxel)

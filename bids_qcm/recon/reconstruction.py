@@ -236,12 +236,12 @@ def reconstruct(
         )
     conductivity = _in_volume(factor * found.values, box, inside)
     std = None if found.std is None else _in_volume(factor * found.std, box, inside)
-    noise = None
+    maps = None
     if found.noise is not None:
-        noise = np.full((len(found.noise), np.count_nonzero(inside)), np.nan, dtype=np.float32)
-        noise[:, support[inside] != 0] = found.noise
-        noise *= np.float32(factor)
-        noise[:, np.isnan(conductivity[inside])] = np.nan
+        maps = np.full((len(found.noise), np.count_nonzero(inside)), np.nan, dtype=np.float32)
+        maps[:, support[inside] != 0] = found.noise
+        maps *= np.float32(factor)
+        maps[:, np.isnan(conductivity[inside])] = np.nan
     return Reconstruction(
         conductivity=conductivity,
         conductivity_std=std,
@@ -255,7 +255,7 @@ def reconstruct(
         invalid_fraction=float(np.isnan(conductivity[inside]).mean()),
         goodness=found.goodness,
         linear_phase=found.linear_phase,
-        noise_maps=noise,
+        noise_maps=maps,
     )
 
 

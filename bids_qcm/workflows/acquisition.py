@@ -195,8 +195,8 @@ def _connect_writer(
 def _outdated(name: str, plan: Plan, settings: Settings, method: str | None) -> list[str]:
     """List the files of an earlier run that depend on an output and are not written again.
 
-    These are the noise of a conductivity map if no uncertainty is computed, and the output in
-    spaces that are no longer requested.
+    These are the noise of a conductivity map if no uncertainty is computed, its table of regions
+    if there are no regions, and the output in spaces that are no longer requested.
     """
     output, acquisition = OUTPUTS[name], plan.acquisition
     desc = None if method is None else METHODS[method].desc
@@ -205,6 +205,8 @@ def _outdated(name: str, plan: Plan, settings: Settings, method: str | None) -> 
     if name == "condmap" and not settings.uncertainty:
         names.append("condstd")
         found.append(OUTPUTS["condstd"].path(settings.output_dir, acquisition, desc))
+    if name == "condmap" and not plan.has_regions:
+        found.append(OUTPUTS["condregions"].path(settings.output_dir, acquisition, desc))
     if output.in_spaces:
         folder = output.path(settings.output_dir, acquisition, desc).parent
         start = join_name(acquisition.output_entities)
@@ -599,7 +601,7 @@ def _connect_region_statistics(
     workflow: Workflow, plan: Plan, settings: Settings, method: str
 ) -> None:
     """Add the node that computes the table of regions of a method's map, if there are regions."""
-    if not plan.regions and not plan.tissues_are_regions:
+    if not plan.has_regions:
         return
     statistics = Node(
         ComputeRegionStatistics(),

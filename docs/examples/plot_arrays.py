@@ -1,10 +1,10 @@
 """
-Conductivity of arrays
-======================
+Conductivity from arrays
+========================
 
 This example computes a conductivity map and its noise standard deviation from the magnitude and
-phase of two echoes, without files. The images show a numerical head whose conductivity is known.
-You can use your own arrays of shape (X, Y, Z).
+phase of two echoes. It uses no files. The images show a numerical head with known conductivity. You
+can also use your own arrays of shape (X, Y, Z).
 """
 
 # %%
@@ -24,8 +24,9 @@ print(len(phantom.phase), "echoes of", phantom.phase[0].shape, phantom.phase[0].
 # %%
 # The phase at echo time zero
 # ---------------------------
-# phi0 is the value at echo time zero of a line through both echoes. The function also estimates the
-# noise of phase and magnitude. If your phase image is not in radians, first convert it with
+# A line is fitted to the phase of both echoes, and phi0 is its value at echo time zero. This
+# function also estimates the noise of phase and magnitude. If your phase image is not in radians,
+# first convert it with
 # :func:`~bids_qcm.phase.recognise_units` and :func:`~bids_qcm.phase.to_radians`.
 
 from bids_qcm.phase import compute_phi0
@@ -36,7 +37,8 @@ print(f"mean noise of the phase {1000 * phi0.noise[phi0.mask].mean():.1f} mrad")
 # %%
 # The sign of the phase
 # ---------------------
-# The sign depends on the scanner. This function finds the sign that makes conductivity positive.
+# The sign depends on the scanner. This function finds the sign for which the conductivity is
+# positive.
 
 from bids_qcm.recon import determine_sign
 
@@ -46,7 +48,7 @@ print(f"sign {decision.sign}, in agreement with {decision.agreement:.0%} of the 
 # %%
 # The conductivity
 # ----------------
-# An integral radius below the published 20 mm averages less, but the map has more noise.
+# With an integral radius below the published 20 mm, the map is less smooth but has more noise.
 
 from bids_qcm.recon import reconstruct
 
@@ -69,7 +71,7 @@ print(f"{result.invalid_fraction:.1%} of the mask is invalid")
 # %%
 # The result
 # ----------
-# Invalid voxels are NaN, so use statistics that ignore NaN.
+# Invalid voxels are NaN, so use statistics that ignore NaN values.
 
 import numpy as np
 
@@ -81,7 +83,8 @@ for label, tissue in ((1, "gray matter"), (2, "white matter"), (3, "fluid")):
     print(f"{tissue}: {found:.2f} S/m, noise {noise:.2f} S/m, truth {truth:.2f} S/m")
 
 # %%
-# The figure shows one slice of the truth, the map and its noise standard deviation in S/m:
+# The figure shows one slice of the true conductivity, of the map and of its noise standard
+# deviation, all in S/m:
 
 import matplotlib.pyplot as plt
 

@@ -1,6 +1,6 @@
-"""Draw phantom.png: the true conductivity of the phantom, three maps of it, and their errors.
+"""Draw phantom.png: true conductivity of the phantom, three conductivity maps, and their errors.
 
-Run this script in the folder in which these commands made `phantom` and `maps`:
+Run this script in the folder in which these commands created `phantom` and `maps`:
 
     bids-qcm-phantom create phantom
     bids-qcm phantom maps participant --method laplacian integral-magseg inversion-seg
@@ -26,7 +26,7 @@ Z_MM = 20
 
 
 def scale(colours: str, low: float, high: float) -> mpl.cm.ScalarMappable:
-    """Return a colour scale from low to high, with green for invalid voxels."""
+    """Return a colour scale from low to high that shows invalid voxels in green."""
     known = mpl.colormaps[colours].with_extremes(bad="limegreen")
     return mpl.cm.ScalarMappable(mpl.colors.Normalize(low, high), known)
 

@@ -17,7 +17,7 @@ LARGEST_ERROR = 0.85
 
 
 def draw_column(axes: Axes, table: pd.DataFrame, column: str, methods: list[str]) -> None:
-    """Draw a row of three markers for each method; lines join the errors at SNR 16 and 150."""
+    """Draw three markers in the row of each method; lines connect the errors at SNR 16 and 150."""
     for offset, (b1, (label, style)) in zip((-0.2, 0, 0.2), B1_STYLES.items(), strict=True):
         rows = table[table.b1 == b1]
         by_snr = {snr: part.set_index("method")[column] for snr, part in rows.groupby("SNR")}
@@ -38,7 +38,7 @@ def draw_column(axes: Axes, table: pd.DataFrame, column: str, methods: list[str]
 
 
 def main() -> None:
-    """Draw the figure beside this file."""
+    """Draw the figure and save it in the folder of this file."""
     table = pd.read_csv(HERE / "study-full-wave-2mm.tsv", sep="\t")
     table = table[table.labels.isin(["true", "-"]) & ~table.method.str.endswith("-fd")]
     methods = list(dict.fromkeys(table.method))

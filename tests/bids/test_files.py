@@ -11,7 +11,7 @@ from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.results import read_sidecar as read_result_sidecar
 from bids_qcm.bids.sidecar_schema import Phi0Sidecar
 from bids_qcm.bids.sidecars import read_sidecar
-from bids_qcm.bids.tables import read_condstats
+from bids_qcm.bids.tables import read_condregions, read_condstats
 
 KEY = "annex/objects/MD5E-s4096--d41d8cd98f00b204e9800998ecf8427e.nii.gz"
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
@@ -87,6 +87,7 @@ def test_a_large_file_is_no_pointer(tmp_path):
         ("sub-01_T2w.json", lambda path: read_sidecar(path.with_suffix(".nii.gz"), path.parent)),
         ("sub-01_dseg.tsv", read_table),
         ("sub-01_condstats.tsv", read_condstats),
+        ("sub-01_condregions.tsv", read_condregions),
         (
             "sub-01_condmap.json",
             lambda path: read_result_sidecar(path.with_suffix(".nii.gz"), Phi0Sidecar),

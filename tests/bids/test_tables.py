@@ -53,3 +53,5 @@ def test_a_table_of_regions_is_read_back(tmp_path):
     assert second["erosion"] == 1
     assert second["mean"] == 0.5
     assert np.isnan(second["standard_error"])
+    write_table(tmp_path / "b.tsv", pd.DataFrame(columns=list(CONDREGIONS)), CONDREGIONS)
+    assert read_condregions(tmp_path / "b.tsv") == []

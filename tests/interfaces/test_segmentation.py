@@ -6,9 +6,11 @@ from nibabel.affines import from_matvec
 
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.label_tables import read_names
+from bids_qcm.bids.anatomy.regions import Regions
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_integers, save_array
-from bids_qcm.interfaces.segmentation import ImportSegmentation
+from bids_qcm.interfaces.segmentation import ImportRegions, ImportSegmentation
 from tests.synthetic import AFFINE
 
 
@@ -84,3 +86,26 @@ def test_the_segmentation_is_imported_again_after_an_output_was_deleted(
     segmentation, check_rerun, output
 ):
     check_rerun(segmentation, output)
+
+
+def test_regions_in_several_spaces_are_imported(ball, make_node):
+    shift = from_matvec(np.eye(3), [50, -20, 7])
+    path = ball.folder / "moved.nii.gz"
+    save_array(path, ball.labels, shift @ AFFINE)
+    (ball.folder / "names.tsv").write_text("index\tname\n1\tThalamus\n")
+    same = AuxiliaryImage((Path(ball.files["labels"]),), ball.folder)
+    moved = AuxiliaryImage((path,), ball.folder)
+    registered = Alignment(coreg="rigid", anatomical=path)
+    regions = [
+        Regions("one", same, Alignment(same_grid=True), True, ball.folder / "names.tsv"),
+        Regions("two", moved, registered, True),
+    ]
+    given = {"regions": regions, "reference_file": ball.files["magnitude"]}
+    outputs = make_node(ImportRegions(pose=shift.tolist(), **given)).run().outputs
+    assert outputs.atlases == ["one", "two"]
+    for file in outputs.labels_files:
+        np.testing.assert_array_equal(read_integers(Path(file)), ball.labels)
+    names = [read_names(Path(file)) for file in outputs.table_files]
+    assert [one[1] for one in names] == ["Thalamus", "label 1"]
+    with pytest.raises(InputError, match="is a knee"):
+        ImportRegions(pose_failure=["the file", "is a knee", "scan the head"], **given).run()

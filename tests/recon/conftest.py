@@ -202,6 +202,7 @@ class SlowMap:
 
     Each radius has three numbers; 0 in one of them makes both kernels in-plane. A fit is determined
     if numpy finds full rank and, where `smallest_pivot` is given, if its pivots exceed this value.
+    Maps of the same volumes that are given the same dictionary `fits` share the fits of gradients.
     """
 
     def __init__(
@@ -213,6 +214,7 @@ class SlowMap:
         integral_radius=None,
         smallest_pivot=0,
         b1=None,
+        fits=None,
     ):
         self.volumes, self.smallest_pivot, self.b1 = volumes, smallest_pivot, b1
         self.is_fit, self.is_integral = "-fd" not in method, method.startswith("integral")
@@ -228,7 +230,10 @@ class SlowMap:
         radii = [r for r in (fit_radius, integral_radius) if r is not None]
         self.axes = [a for a in range(3) if all(r[a] > 0 for r in radii)]
         self.fit_radius, self.integral_radius = map(self._flattened, (fit_radius, integral_radius))
-        self.gradient, self.variance = np.full((2, 3, *usable.shape), np.nan)
+        settings = self.fit_radius, "mag" in method, "seg" in method, smallest_pivot
+        self.gradient, self.variance, self.fitted = ({} if fits is None else fits).setdefault(
+            settings, (*np.full((2, 3, *usable.shape), np.nan), np.zeros(usable.shape, bool))
+        )
         self.weighs_pairs = method.endswith("-ivw")
 
     def at(self, voxels):
@@ -248,7 +253,9 @@ class SlowMap:
         for voxel in voxels:
             near = voxels_around(voxel, self.integral_radius, self.volumes.voxel_size, self.support)
             needed[tuple(near.T)] = True
-        for voxel in np.argwhere(needed & (self.support != 0)):
+        needed &= (self.support != 0) & ~self.fitted
+        self.fitted |= needed
+        for voxel in np.argwhere(needed):
             _, self.gradient[:, *voxel], self.variance[:, *voxel] = self._derivatives(voxel)
 
     def _at(self, voxel):

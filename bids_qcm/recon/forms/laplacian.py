@@ -143,7 +143,9 @@ def _noise_maps(
     spacing = _spacing(kernels, volumes.voxel_size)
     at = select_at_spacing(volumes.support, spacing)
     maps = [
-        _fit(replace(volumes, phase=phase), kernels, None, convection, at).laplacian[at]
+        _fit(
+            replace(volumes, phase=phase.astype(np.float64)), kernels, None, convection, at
+        ).laplacian[at]
         for phase in phases
     ]
     return spread(np.stack(maps), at, volumes.support)
