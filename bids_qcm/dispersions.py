@@ -1,4 +1,4 @@
-"""Conductivity and permittivity of tissues by frequency (Gabriel et al. 1996)."""
+"""Conductivity and permittivity of tissues as functions of frequency (Gabriel et al. 1996)."""
 
 import math
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from bids_qcm.physics import VACUUM_PERMITTIVITY
 
 @dataclass(frozen=True)
 class ColeCole:
-    """Conductivity and permittivity as functions of the frequency, a sum of Cole-Cole terms.
+    """Conductivity and permittivity of a tissue, modelled as a sum of Cole-Cole terms.
 
     Parameters
     ----------
     permittivity : float
         Relative permittivity at infinite frequency.
     ionic_conductivity : float
-        In S/m.
+        Ionic conductivity in S/m.
     terms : tuple of tuples of 3 floats
         Step of the relative permittivity, relaxation time in s, and broadening of each term.
 
@@ -31,7 +31,7 @@ class ColeCole:
     terms: tuple[tuple[float, float, float], ...]
 
     def conductivity(self, frequency: float) -> float:
-        """Return the conductivity, S/m, at a frequency in Hz."""
+        """Return the conductivity in S/m at a frequency in Hz."""
         omega = 2 * math.pi * frequency
         polarisation = self._polarisation(omega)
         return self.ionic_conductivity - omega * VACUUM_PERMITTIVITY * polarisation.imag
@@ -41,7 +41,7 @@ class ColeCole:
         return self._polarisation(2 * math.pi * frequency).real
 
     def _polarisation(self, omega: float) -> complex:
-        """Return the complex relative permittivity without the ions' conductivity."""
+        """Return the complex relative permittivity without the ionic conductivity."""
         return self.permittivity + sum(
             step / (1 + (1j * omega * time) ** (1 - broadening))
             for step, time, broadening in self.terms

@@ -1,6 +1,6 @@
 """Folders of cached results that only the current user can write.
 
-The caches contain pickles and machine code, so whoever can write to them can run code.
+The caches contain pickles and machine code, so any user who can write to them can run code.
 """
 
 import os
@@ -14,7 +14,7 @@ _OTHERS_CAN_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def make_private(folder: Path) -> str:
     """Make a folder with mode 0700, or check that only the current user can write to it.
 
-    An empty folder that belongs to the current user gets this mode, too.
+    An empty folder of the current user is also set to this mode.
 
     Parameters
     ----------
@@ -23,18 +23,18 @@ def make_private(folder: Path) -> str:
     Returns
     -------
     str
-        Reason why the folder must not be used, as a phrase that continues its path; empty if it
+        Reason why the folder must not be used, as a phrase whose subject is its path; empty if it
         can be used.
 
     Raises
     ------
     OSError
-        If the folder cannot be made or read.
+        If the folder cannot be created or read.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=0o700)
-        folder.chmod(0o700)  # the umask may have removed more permissions
+        folder.chmod(0o700)  # the umask may have removed further permissions
     except FileExistsError:
         pass
     status = folder.lstat()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Largest distance between equal positions. Converters round the affine of a scan differently.
+# Maximum distance between positions that count as equal. Converters round the affine of a scan
+# differently.
 _TOLERANCE_MM = 0.1
 
 
@@ -34,7 +35,7 @@ class Grid:
 
     @property
     def spacing(self) -> NDArray[np.float64]:
-        """Voxel size in mm, not rounded, (3,)."""
+        """Unrounded voxel size in mm, shape (3,)."""
         return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
 
     @property
@@ -53,11 +54,11 @@ class Grid:
         return bool(np.all(np.linalg.norm(distance, axis=1) <= _TOLERANCE_MM))
 
     def at(self, indices: ArrayLike) -> NDArray[np.float64]:
-        """Return the coordinates in mm, (..., 3), of voxel indices, (..., 3)."""
+        """Convert voxel indices to coordinates in mm. Both have shape (..., 3)."""
         return np.asarray(indices) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def points(self, step: int = 1) -> NDArray[np.float64]:
-        """Return the voxel centres in mm, (N, 3), for every `step`-th voxel of each axis."""
+        """Return the centres in mm, shape (N, 3), of every `step`-th voxel along each axis."""
         axes = [np.arange(step // 2, n, step) for n in self.shape]
         indices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         return self.at(indices)
@@ -79,7 +80,7 @@ class Volume:
     values : ndarray, shape of `grid`
     grid : Grid
     path : Path or None
-        File that the values were read from, for messages; None if they were computed.
+        File from which the values were read, for messages; None for computed values.
     """
 
     values: NDArray[Any]
@@ -88,5 +89,5 @@ class Volume:
 
     @property
     def origin(self) -> Path | str:
-        """File of the values for a message, or a description of computed values."""
+        """File of the values or, if they were computed, a description; used in messages."""
         return self.path or "computed values"

@@ -37,7 +37,7 @@ def complex_permittivity(
     ----------
     relative_permittivity : float or ndarray of float
     conductivity : float or ndarray of float
-        In S/m.
+        Conductivity in S/m.
     frequency : float
         Frequency in Hz. The time dependence of the fields is ``exp(+i omega t)``.
 
@@ -51,7 +51,7 @@ def complex_permittivity(
 
 
 def vacuum_wavenumber(frequency: float) -> float:
-    """Return the wave number of a wave in vacuum in rad/m, at a frequency in Hz."""
+    """Return the vacuum wavenumber in rad/m at a frequency in Hz."""
     return 2 * math.pi * frequency * math.sqrt(VACUUM_PERMEABILITY * VACUUM_PERMITTIVITY)
 
 
@@ -69,7 +69,7 @@ def conductivity_factor(frequency: float, phase_type: PhaseType = "transceive") 
     Returns
     -------
     float
-        k in S m/rad, so that a Laplacian in rad/m^2 gives S/m.
+        k in S m/rad; k times a Laplacian in rad/m^2 is a conductivity in S/m.
 
     Raises
     ------
@@ -97,6 +97,6 @@ def conductivity_factor(frequency: float, phase_type: PhaseType = "transceive") 
             f"phase_type is {phase_type!r}, but it must be one of {get_args(PhaseType)}"
         )
     if not _LOWEST_FREQUENCY <= frequency < math.inf:
-        raise ValueError(f"frequency is {frequency!r} Hz; give the Larmor frequency, in Hz")
+        raise ValueError(f"frequency is {frequency!r} Hz; use the Larmor frequency in Hz")
     halves = 2 if phase_type == "transceive" else 1
     return 1 / (halves * VACUUM_PERMEABILITY * 2 * math.pi * frequency)

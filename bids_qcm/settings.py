@@ -62,14 +62,14 @@ class Settings:
     bids_filters : mapping
         Entities that an acquisition must have, from ``--bids-filter-file``.
     derivatives : tuple of (str, Path)
-        Names (may be empty) and folders of derivative datasets with segmentations and masks.
-        Datasets under ``bids_dir/derivatives`` are used in addition.
+        Names (possibly empty) and folders of derivative datasets with segmentations and masks.
+        Datasets in ``bids_dir/derivatives`` are also used.
     segmentation : str
         ``auto`` for a segmentation from any derivative dataset, the name of a derivative dataset,
         ``t1w`` for tissue classes of a T1w image, or ``none``.
     mask : str
         ``auto`` for a brain mask if a mask exists or can be created, and otherwise for the voxels
-        with signal; ``brain`` for a brain mask, with an error if there is no brain mask; ``signal``
+        with signal; ``brain`` for a brain mask (an error is raised if there is none); ``signal``
         for the voxels with signal; or the name of a derivative dataset.
     b1 : str
         ``auto`` for a measured ``|B1+|`` map from any dataset, or otherwise the ``|B1+|`` of a
@@ -77,12 +77,12 @@ class Settings:
         homogeneous body in all methods; ``none``; or the name of a dataset whose measured map is
         used in all methods.
     image_checks : {"stop", "warn"}
-        Whether an acquisition with contradictory images is stopped, or is mapped with a warning.
+        Whether contradictory images stop the acquisition (``stop``) or cause a warning (``warn``).
     echoes : tuple of int, "all" or "auto"
-        Numbers of the echoes to use; ``all`` echoes; or ``auto`` for all echoes whose phase lies on
-        a line over echo time.
+        Numbers of the echoes to use; ``all`` echoes; or ``auto`` for all echoes whose phase is
+        linear in echo time.
     average_runs : tuple of str
-        Entities in which acquisitions that are averaged may differ; empty for no average.
+        Entities in which the averaged acquisitions may differ; empty for no averaging.
     segmentation_filters, mask_filters, b1_filters : mapping
         Entities that a segmentation or T1w image, a mask, or a measured ``|B1+|`` map must have,
         from ``--bids-filter-file``.
@@ -91,11 +91,11 @@ class Settings:
     atlases : tuple of Atlas
         Atlases with regions whose statistics are computed, in addition to the segmentation.
     coreg : {"auto", "header", "rigid"}
-        How anatomical images of the participant are aligned with the phase if no transform is
-        given.
+        Alignment of the participant's anatomical images with the phase if no transform is
+        available.
     output_spaces : tuple of str
         Spaces that the maps are written in: `ACQUISITION_SPACE`, ``T1w``, or labels of templates.
-        The maps in the grid of the phase are always written.
+        The maps on the grid of the phase are always written.
     bids_database_dir : Path or None
         Folder for the pybids database.
     skip_bids_validation : bool
@@ -107,7 +107,7 @@ class Settings:
         Radii in mm. None for the published optimum of each method, ``auto`` for radii that reach
         `target_std`.
     target_std : float
-        Noise standard deviation of the median voxel for automatic radii, S/m.
+        Target of automatic radii for the median noise standard deviation over the voxels, S/m.
     phase_type : {"transceive", "transmit"}
     sign : {"auto", "+", "-"}
     uncertainty : bool
@@ -132,7 +132,7 @@ class Settings:
     plugin_file : Path or None
         YAML file with a nipype plugin and its arguments, to replace MultiProc.
     slurm_dir : Path or None
-        Folder for Slurm scripts. If given, only these scripts are written.
+        Folder for Slurm scripts. If set, only these scripts are written.
     slurm_arguments : tuple of str
         Command line that the Slurm scripts run for each participant, without the participant label.
     dry_run : bool

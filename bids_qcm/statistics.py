@@ -26,10 +26,10 @@ class Statistics:
     n : int
         Number of voxels in the region, including invalid voxels.
     mean, sd, median, iqr : float
-        Mean, sample standard deviation (n - 1), median, and interquartile range by Hazen's formula,
-        over the valid voxels, S/m. NaN if there are too few voxels.
+        Mean, sample standard deviation (n - 1), median, and interquartile range (Hazen's formula)
+        of the valid voxels, in S/m. NaN if there are too few valid voxels.
     invalid_fraction : float
-        Fraction of the region's voxels that are invalid; NaN for a region without voxels.
+        Fraction of the region's voxels that are invalid; NaN for an empty region.
     """
 
     n: int
@@ -42,7 +42,7 @@ class Statistics:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Tissue after erosion.
+    """A tissue after erosion.
 
     Attributes
     ----------
@@ -60,12 +60,12 @@ class Region:
 
 
 def describe(values: NDArray[np.floating]) -> Statistics:
-    """Compute the statistics of the voxels of a region.
+    """Compute the statistics of a region.
 
     Parameters
     ----------
     values : ndarray, any shape
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
 
     Returns
     -------
@@ -91,11 +91,11 @@ def describe(values: NDArray[np.floating]) -> Statistics:
 def eroded_tissues(
     labels: NDArray[np.integer], erosions: Sequence[int] = EROSIONS
 ) -> Iterator[Region]:
-    """Erode each tissue with balls.
+    """Erode each tissue with balls of several radii.
 
-    The radius is in voxels along all axes, whatever the voxel size in mm. A tissue is eroded at its
-    border with other labels, including 0, but not at the border of the volume, because the tissue
-    may continue there. Therefore a single slice is eroded only in its plane.
+    The radius in voxels is the same along all axes, regardless of the voxel size. A tissue is
+    eroded at its border with other labels, including 0, but not at the border of the volume,
+    because the tissue may continue there. Therefore, a single slice is eroded only in its plane.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def tissue_statistics(
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with conductivity. Tissues are eroded first and then restricted to the mask.
     labels : ndarray of int, shape (X, Y, Z), optional
@@ -194,8 +194,8 @@ def tissue_statistics(
     Returns
     -------
     list of TissueStatistics
-        The whole mask without erosion first, then the tissues sorted by label and by erosion.
-        Tissues without a voxel in the mask are left out.
+        Statistics of the whole mask without erosion, followed by the statistics of the tissues,
+        sorted by label and then by erosion. Tissues without a voxel in the mask are left out.
     """
     regions = [Region(WHOLE_MASK, 0, mask)]
     if labels is not None:

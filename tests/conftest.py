@@ -1,4 +1,4 @@
-"""Fixtures that several test folders use."""
+"""Fixtures for several test folders."""
 
 import logging
 import os
@@ -32,9 +32,9 @@ CHROMIUM = next(
 
 @pytest.fixture(autouse=True)
 def quiet_logger():
-    """Reset the package's logger, which commands configure."""
+    """Reset the package logger, which is configured by commands."""
     logger = logging.getLogger("bids_qcm")
-    # before the test: fixtures of its module may have run commands
+    # reset the logger before the test, because fixtures of its module may have run commands
     logger.handlers = []
     logger.setLevel(logging.NOTSET)
     yield
@@ -44,7 +44,7 @@ def quiet_logger():
 
 @pytest.fixture(scope="session")
 def in_process(tmp_path_factory):
-    """Options with which the command computes in its own process.
+    """Options that make the command compute in its own process.
 
     Worker processes take about 1.5 s of processor time for each run.
     """
@@ -55,7 +55,7 @@ def in_process(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def validate():
-    """A function that validates a dataset officially; returns the exit status and the output."""
+    """A function that runs the BIDS validator and returns its exit status and output."""
 
     def run(dataset):
         validator = Path(sys.executable).with_name("bids-validator-deno")
@@ -69,7 +69,7 @@ def validate():
 
 @pytest.fixture(scope="session")
 def share_heads():
-    """A block in which phantoms reuse equal heads, because making a head takes most of the time."""
+    """A context in which phantoms share identical heads, because making a head is slow."""
     from bids_qcm.bids.phantom import dataset as phantom_dataset
     from bids_qcm.phantom import make
 
@@ -87,7 +87,7 @@ def share_heads():
 
 @pytest.fixture(scope="session")
 def add_phantom(share_heads):
-    """A function that adds a phantom to a dataset as the participant of a given label."""
+    """A function that adds a phantom to a dataset as the participant with a given label."""
 
     def add(dataset, label, workspace, *options):
         made = workspace / label

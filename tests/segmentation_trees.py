@@ -1,4 +1,4 @@
-"""Derivative datasets of other software, for the phantom in another pose and grid."""
+"""Derivative datasets of other software for a phantom in another pose and on another grid."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +24,18 @@ _T2W = (80, 65, 100, 8, 60, 95)
 
 @dataclass
 class Head:
-    """A phantom head as the phase's images show it, and as the anatomical ones do.
+    """A phantom head, as shown in the phase images and in the anatomical images.
 
     Attributes
     ----------
     labels, magnitude : ndarray
-        In the grid of the phase.
+        Arrays on the grid of the phase.
     affine : ndarray
-        The phase's.
+        Affine matrix of the phase.
     t1w, fractions, t1w_affine
-        In a grid that is rotated, shifted and anisotropic, in coordinates that the pose leads to.
+        Arrays on a rotated, shifted and anisotropic grid, in coordinates after the pose.
     pose : ndarray
-        Coordinates of the phase to those of the T1w image.
+        Transformation from coordinates of the phase to coordinates of the T1w image.
     """
 
     labels: np.ndarray
@@ -52,12 +52,12 @@ class Head:
 
     @property
     def brain_labels(self):
-        """Gray matter, white matter and fluid in the grid of the T1w image."""
+        """Labels of gray matter, white matter and fluid on the grid of the T1w image."""
         filled = self.fractions[:3].sum(axis=0) > 0.5
         return np.where(filled, self.fractions[:3].argmax(axis=0) + 1, 0).astype(np.int16)
 
     def left(self):
-        """Return the mask of the left hemisphere in the grid of the T1w image."""
+        """Return the mask of the left hemisphere on the grid of the T1w image."""
         points = apply_affine(np.linalg.inv(self.pose), self.t1w_grid.points())
         return (points[:, 0] < 0).reshape(self.t1w.shape)
 
@@ -74,7 +74,7 @@ def make_head(resolution, degrees, shift, voxel_size):
     axis = np.array([1.0, -2.0, 2.0]) / 3
     rotation = Rotation.from_rotvec(np.deg2rad(degrees) * axis).as_matrix()
     pose = from_matvec(rotation, centre - rotation @ centre + np.array(shift))
-    # the grid is rotated, too
+    # rotate the grid as well
     turned = Rotation.from_euler("xyz", [12, -7, 9], degrees=True).as_matrix()
     size = np.array(voxel_size)
     shape = np.ceil(np.array(anatomy.labels.shape) * resolution * 1.15 / size).astype(int)
@@ -104,7 +104,7 @@ def make_head(resolution, degrees, shift, voxel_size):
 def write_raw(root: Path, head: Head):
     """Write the raw dataset: a T2w image with its phase."""
     noise = np.random.default_rng(1).uniform(-np.pi, np.pi, head.labels.shape)
-    # smooth in the head, noise in the air
+    # the phase is smooth in the head and consists of noise in air
     ramp = np.linspace(-1, 1, head.labels.shape[2])
     phase = np.where(head.labels > 0, ramp, noise).astype(np.float32)
     Dataset(root, head.affine, {"mag": head.magnitude, "phase": phase}).pair(EchoTime=0.08)
@@ -153,7 +153,7 @@ def write_fastsurfer(root, head):
 
 
 def write_synthseg(root, head):
-    """Write SynthSeg's output for a raw T1w image, which lies in the raw dataset."""
+    """Write SynthSeg's output for a T1w image in the raw dataset."""
     save(root / "sub-01/anat/sub-01_T1w_synthseg.nii.gz", _aseg(head), head.t1w_affine)
     raw = root.parents[1] / "sub-01/anat/sub-01_T1w.nii.gz"
     save(raw, head.t1w, head.t1w_affine)
@@ -170,7 +170,7 @@ PRODUCERS = {
 
 
 def write_transform(root, head, name="sub-01_from-T1w_to-T2w_mode-image_xfm.txt"):
-    """Write a dataset that has the transform of images from T1w to the phase, as ITK text."""
+    """Write a dataset with the image transform from T1w to the phase as an ITK text file."""
     Dataset(root)
     path = root / "sub-01/anat" / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def save(path, values, affine):
 
 
 def dice(one, other):
-    """Return the overlap of two masks, 0 to 1."""
+    """Return the overlap of two masks, from 0 to 1."""
     return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
 

@@ -1,4 +1,4 @@
-"""The builder of tiny datasets, and their volumes."""
+"""A builder for tiny datasets, and their volumes."""
 
 import gzip
 import json
@@ -25,10 +25,10 @@ class Dataset:
     affine : ndarray
         Affine matrix of the images.
     volumes : dict, optional
-        Volumes of the parts ``mag`` and ``phase``. The real and the imaginary part are the volume
-        of the phase. By default, the phase covers a full cycle.
+        Volumes of the parts ``mag`` and ``phase``. The volume of the phase is also used for the
+        real and the imaginary part. By default, the phase covers a full cycle.
     **description
-        Further fields of ``dataset_description.json``.
+        Additional fields of ``dataset_description.json``.
     """
 
     def __init__(self, root, affine=AFFINE, volumes=None, **description):
@@ -54,7 +54,7 @@ class Dataset:
         return path
 
     def pair(self, name="sub-01_{}_T2w", folder="", parts=("mag", "phase"), **sidecar):
-        """Write both parts of an echo; a sidecar field with the value None is left out."""
+        """Write both parts of an echo. A sidecar field with the value None is omitted."""
         fields = {key: value for key, value in {**SIDECAR, **sidecar}.items() if value is not None}
         paths = []
         for part in parts:
@@ -106,7 +106,7 @@ def labels(shape=SHAPE):
 
 
 def squared_distance(shape=SHAPE, affine=AFFINE):
-    """Return the squared distance from the middle in m^2."""
+    """Return the squared distance from the middle of the volume in m^2."""
     axes = [
         (np.arange(n) - (n - 1) / 2) * size * 1e-3
         for n, size in zip(shape, np.diag(affine), strict=False)
@@ -115,16 +115,16 @@ def squared_distance(shape=SHAPE, affine=AFFINE):
 
 
 def uniform_phase(conductivity=0.5, shape=SHAPE, affine=AFFINE):
-    """Return phi0 of a volume with one conductivity in S/m: a paraboloid."""
+    """Return phi0 of a volume with uniform conductivity in S/m, which is a paraboloid."""
     laplacian = conductivity / conductivity_factor(FREQUENCY)
     return (laplacian * squared_distance(shape, affine) / 6).astype(np.float32)
 
 
 def write_subjects(root, n_subjects, shape=SHAPE, n_echoes=3, first=0):
-    """Write subjects of a few voxels, alike but for their names, with segmentation and brain mask.
+    """Write tiny subjects that differ only in their names, with a segmentation and a brain mask.
 
-    The phase is that of 0.5 S/m. Each image is compressed once, so that a thousand subjects take a
-    second.
+    The phase corresponds to 0.5 S/m. Each image is compressed only once, so that a thousand
+    subjects take a second.
     """
     phi0 = uniform_phase(0.5, shape, np.eye(4))
     signal = 100 + np.random.default_rng(0).normal(size=shape)

@@ -90,7 +90,7 @@ MAY_IMPORT = {
     },
 }
 
-# Modules without a test file of their own, and the file that tests them through their callers.
+# Modules without their own test file, and the file in which they are tested through their callers.
 TESTED_IN = {
     "bids/anatomy/auxiliary.py": "bids/anatomy/test_segmentations.py",
     "bids/anatomy/finder.py": "bids/test_planning.py",
@@ -148,7 +148,7 @@ TESTED_IN = {
 
 
 def imports(module):
-    """List the absolute names that a module imports, lazily or not."""
+    """List the absolute names that a module imports, including lazy imports."""
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -160,7 +160,7 @@ def imports(module):
 
 
 def wrong_arrows(package, module):
-    """List the imports of a module that its package may not have."""
+    """List the imports of a module that are forbidden in its package."""
     for name in imports(module):
         top, _, rest = name.partition(".")
         imported = rest.split(".")[0]
@@ -174,7 +174,7 @@ def wrong_arrows(package, module):
 
 
 def layers():
-    """Return the packages in each layer of the drawing in the guide, the highest layer first."""
+    """Return the packages in each layer of the diagram in the guide, starting with the highest."""
     drawing = re.search(r"```text\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)[1]
     return [re.findall(r"\w+", line) for line in drawing.splitlines()]
 
@@ -196,7 +196,7 @@ def test_data_flows_one_way(module):
         ("reports", "from nipype import Node", "nipype"),
     ],
 )
-def test_a_wrong_arrow_is_found(tmp_path, package, line, name):
+def test_a_forbidden_import_is_found(tmp_path, package, line, name):
     module = tmp_path / "module.py"
     module.write_text(line)
     assert list(wrong_arrows(package, module)) == [name]
@@ -218,8 +218,8 @@ def test_packages_import_only_from_lower_layers():
     assert not upward
 
 
-def test_what_is_imported_is_declared():
-    """A package that only a dependency installs may be missing in its next version."""
+def test_imported_packages_are_declared_as_dependencies():
+    """A package that is installed only by a dependency may be missing in the next version."""
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     declared = {re.match(r"[\w.-]+", one)[0].lower() for one in project["dependencies"]}
     used = {name.partition(".")[0] for module in MODULES for name in imports(module)}

@@ -1,4 +1,4 @@
-"""The installed commands with their defaults, at the size of the demonstration."""
+"""The installed commands with default options, on phantoms of the size of the demonstration."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def command(name, *arguments):
 @pytest.mark.parametrize("model", ["convection-reaction", "laplacian"])
 def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate, model):
     phantom, out = tmp_path / "phantom", tmp_path / "maps"
-    # the demonstration uses the default model, which is the first
+    # the demonstration uses the default model, which is the first model
     options = () if model == "convection-reaction" else ("--forward-model", model)
     command("bids-qcm-phantom", "create", phantom, *options)
     said = command(
@@ -55,8 +55,7 @@ def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate, m
         gray[method.name] = np.nanmedian(found[labels == 1])
         assert np.isfinite(found[brain]).mean() > 0.9
         assert scored.mae[method.name] == pytest.approx(error[method.name], rel=1e-4)
-    # as in the source abstract, the surface integral and the edge preservation each reduce the
-    # error
+    # as in the source abstract, the surface integral and edge preservation both reduce the error
     assert error["laplacian-fd"] > error["integral-fd"] > 1
     for edges in ("mag", "seg", "magseg"):
         assert error[f"integral-{edges}"] < error[f"laplacian-{edges}"]
@@ -66,7 +65,7 @@ def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate, m
         for median in gray.values():
             assert median == pytest.approx(0.587, abs=0.08)
     else:
-        # errors of the Laplacian at tissue borders increase the value of the cortex
+        # errors of the Laplacian at tissue borders increase the conductivity in the cortex
         assert error["integral-mag"] < 0.3
         for name in ("laplacian-mag", "integral-mag", "integral-magseg"):
             assert 0.587 < gray[name] < 0.8

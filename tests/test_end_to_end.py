@@ -1,4 +1,4 @@
-"""The commands on phantoms, run as a user runs them."""
+"""Tests that run the commands on phantoms, as a user would."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from bids_qcm.recon.methods import PUBLISHED
 
 SCALINGS = ("rad", "unsigned12", "siemens", "milliradian")
 ECHO_TIMES = ("0.004", "0.010", "0.018")
-# the equation that the methods invert: by the other one, tissue borders differ from the truth
+# the equation that the methods invert; with the other model, maps differ from the truth at borders
 MODEL = ("--forward-model", "laplacian")
 RADII = ("--fit-radius", "9", "--integral-radius", "9")
 
@@ -33,7 +33,7 @@ def workspace(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def phantoms(workspace, add_phantom):
-    """One dataset: the same head in the formats of different scanners."""
+    """A dataset with the same head in the formats of different scanners."""
     dataset = workspace / "phantoms"
     for scaling in SCALINGS:
         add_phantom(dataset, scaling, workspace / "made", *MODEL, "--phase-scaling", scaling)
@@ -50,7 +50,7 @@ def maps(workspace, phantoms):
     out = workspace / "maps"
     options = ["--method", "laplacian", "--nprocs", "2", "-w", str(workspace / "work")]
     with pytest.MonkeyPatch.context() as patch:
-        # they take seconds each, and all methods have theirs
+        # do not write pages, because each page takes seconds
         patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
         assert main([str(phantoms), str(out), "participant", *options]) == 0
     return out
@@ -64,18 +64,18 @@ def brain(phantoms):
 
 @pytest.fixture(scope="module")
 def noise_sd(maps, brain):
-    """Effect of noise on the single-echo map."""
+    """Noise standard deviation of the single-echo map."""
     return (condmap(maps, "rad", "laplacian") - condmap(maps, "quiet", "laplacian"))[brain].std()
 
 
 @pytest.mark.parametrize("scaling", SCALINGS[1:])
-def test_vendors_scalings_give_the_same_map(maps, brain, noise_sd, scaling):
+def test_vendor_scalings_lead_to_the_same_map(maps, brain, noise_sd, scaling):
     difference = condmap(maps, scaling, "laplacian") - condmap(maps, "rad", "laplacian")
-    # Rounding to 4096 levels has a standard deviation of 2 % of the phase noise at this SNR.
+    # At this SNR, rounding to 4096 levels adds an error of 2 % of the phase noise.
     assert np.abs(difference[brain]).std() < 0.05 * noise_sd
 
 
-def test_a_negative_phase_gives_the_same_map(maps, brain, noise_sd):
+def test_a_negative_phase_leads_to_the_same_map(maps, brain, noise_sd):
     difference = condmap(maps, "negative", "laplacian") - condmap(maps, "quiet", "laplacian")
     assert difference[brain].std() < 1.2 * noise_sd
     anat = maps / "sub-negative/anat"
@@ -83,17 +83,15 @@ def test_a_negative_phase_gives_the_same_map(maps, brain, noise_sd):
     assert (sidecar["PhaseSign"], sidecar["PhaseSignOrigin"]) == ("-", "auto")
 
 
-def test_echoes_without_noise_give_the_single_echo_map(maps, brain, noise_sd):
+def test_echoes_without_noise_lead_to_the_single_echo_map(maps, brain, noise_sd):
     difference = condmap(maps, "multiquiet", "laplacian") - condmap(maps, "quiet", "laplacian")
     assert np.abs(difference[brain]).max() < 0.02 * noise_sd
 
 
-def test_echoes_with_noise_give_the_single_echo_map_within_their_noise(
-    maps, phantoms, brain, noise_sd
-):
+def test_noisy_echoes_lead_to_the_single_echo_map_within_the_noise(maps, phantoms, brain, noise_sd):
     difference = condmap(maps, "multi", "laplacian") - condmap(maps, "quiet", "laplacian")
-    # Extrapolation to echo time zero amplifies the noise by what the normal equations say,
-    # here with the mean magnitude of each echo for its weight.
+    # Extrapolation to echo time zero amplifies the noise by a factor from the normal equations.
+    # Here, the weight of each echo is computed from its mean magnitude.
     anat = phantoms / "sub-multi/anat"
     times = np.array(ECHO_TIMES, float)
     echo = [load(anat / f"sub-multi_echo-{n}_part-mag_MEGRE.nii.gz")[brain] for n in (1, 2, 3)]
@@ -106,8 +104,10 @@ def test_echoes_with_noise_give_the_single_echo_map_within_their_noise(
     assert abs(difference[brain].mean()) < 3 * standard_error
 
 
-def test_off_resonance_would_have_been_seen(maps, phantoms, workspace, brain, noise_sd, in_process):
-    """A single gradient echo, by contrast, keeps off-resonance, and a warning says so."""
+def test_off_resonance_biases_a_single_gradient_echo(
+    maps, phantoms, workspace, brain, noise_sd, in_process
+):
+    """Off-resonance remains in the phase of a single gradient echo, and a warning says so."""
     dataset = workspace / "one-echo"
     anat = dataset / "sub-01/anat"
     anat.mkdir(parents=True)
@@ -126,7 +126,7 @@ def test_off_resonance_would_have_been_seen(maps, phantoms, workspace, brain, no
 
 @pytest.fixture(scope="module")
 def all_methods(workspace, phantoms):
-    """All ten methods on one participant, the output inside the raw dataset."""
+    """Maps of one participant by all ten methods, with the output inside the raw dataset."""
     out = phantoms / "derivatives" / "qcm"
     options = ["--participant-label", "rad", "--method", "all", *RADII, "--nprocs", "2"]
     assert (
@@ -136,8 +136,8 @@ def all_methods(workspace, phantoms):
 
 
 @pytest.mark.parametrize("label", ["rad", "multi"])
-def test_noise_of_the_map_is_the_predicted_one(maps, brain, label):
-    """One echo, and three whose value at zero is noisier."""
+def test_noise_of_the_map_agrees_with_the_prediction(maps, brain, label):
+    """Test one echo, and three echoes whose phase at echo time zero is noisier."""
     difference = condmap(maps, label, "laplacian") - condmap(maps, "quiet", "laplacian")
     path = maps / f"sub-{label}/anat/sub-{label}_desc-laplacian_condstd.nii.gz"
     standardised = difference[brain] / load(path)[brain]
@@ -181,8 +181,8 @@ def test_segmentation_and_mask_of_the_derivative_are_used(all_methods, phantoms)
     assert description["DatasetLinks"] == {"raw": "../..", "phantom": "../phantom"}
 
 
-def test_phi0_is_the_phantoms(all_methods, phantoms):
-    """The Laplacian does not depend on a constant phase, and neither does the map."""
+def test_phi0_agrees_with_the_phantom(all_methods, phantoms):
+    """Compare up to a constant phase, which has no effect on the map."""
     from bids_qcm.phantom.make import make_phantom
     from bids_qcm.phantom.parameters import PhantomParameters
 
@@ -203,7 +203,7 @@ REAL_HEAD = Path(__file__).parents[2] / "shared" / "data" / "real-head"
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not REAL_HEAD.is_dir(), reason="the real head is not beside the checkout")
+@pytest.mark.skipif(not REAL_HEAD.is_dir(), reason="the real head is not next to the checkout")
 def test_real_head(tmp_path):
     options = ["--method", "laplacian-mag", "integral-mag", "-w", str(tmp_path / "work")]
     assert main([str(REAL_HEAD), str(tmp_path / "out"), "participant", *options]) == 0
@@ -211,7 +211,7 @@ def test_real_head(tmp_path):
     centre = np.array([39, 38, 32])[:, None, None, None]
     central = ((np.indices(magnitude.shape) - centre) ** 2).sum(axis=0) < 12**2
     dark = central & (magnitude < 0.75 * np.median(magnitude[central]))
-    assert 100 < dark.sum() < 1000, "the ventricles are dark on this scan"
+    assert 100 < dark.sum() < 1000, "the ventricles are dark in this scan"
     for desc in ("laplacianMag", "integralMag"):
         found = condmap(tmp_path / "out", "01", desc)
         # a prototype found medians of 0.64 and 0.67 S/m

@@ -1,4 +1,4 @@
-"""Caches are only in folders that no other user can write."""
+"""Caches are used only in folders that no other user can write to."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 from bids_qcm.folders import make_private
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change owners")
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def mode(path):
 
 
 @pytest.mark.parametrize("umask", [0, 0o002, 0o022, 0o077, 0o177])
-def test_a_new_folder_is_private_whatever_the_umask(tmp_path, umask):
+def test_a_new_folder_is_private_for_any_umask(tmp_path, umask):
     before = os.umask(umask)
     try:
         assert make_private(tmp_path / "cache") == ""
@@ -28,7 +28,7 @@ def test_a_new_folder_is_private_whatever_the_umask(tmp_path, umask):
     assert mode(tmp_path / "cache") == 0o700
 
 
-def test_a_folder_that_others_may_read_is_used_as_it_is(folder):
+def test_a_folder_readable_by_others_is_used_unchanged(folder):
     folder.mkdir(parents=True, mode=0o755)
     (folder / "file").touch()
     assert make_private(folder) == ""
@@ -36,7 +36,7 @@ def test_a_folder_that_others_may_read_is_used_as_it_is(folder):
 
 
 @pytest.mark.parametrize("permissions", [0o775, 0o757, 0o1777])
-def test_a_folder_that_others_can_write_is_refused_unless_it_is_empty(folder, permissions):
+def test_a_folder_writable_by_others_is_refused_unless_it_is_empty(folder, permissions):
     folder.mkdir(parents=True)
     folder.chmod(permissions)
     assert make_private(folder) == ""

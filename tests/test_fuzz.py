@@ -1,6 +1,6 @@
-"""Garbage in every input: an error that a user can read, and nothing computed from it.
+"""Invalid content in every input raises a clear error, and nothing is computed from it.
 
-`make fuzz` tries ten thousand inputs in all instead of a few hundred.
+`make fuzz` tries ten thousand inputs in total instead of a few hundred.
 """
 
 import gzip
@@ -37,7 +37,7 @@ from tests.synthetic import write_subjects
 
 fuzzed = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "30")),
-    deadline=120_000,  # ms, for a machine that does other work too
+    deadline=120_000,  # ms, for a machine with other load
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
@@ -107,7 +107,7 @@ def given_settings(raw):
 
 
 def look(raw, acquisitions=None):
-    """Plan from headers and from values, and compute the acquisitions that pass both checks."""
+    """Check headers and values, and compute the acquisitions that pass both checks."""
     given = given_settings(raw)
     preflight = Preflight(given, {"seg": raw / "derivatives/seg"})
     if acquisitions is None:
@@ -125,7 +125,7 @@ def look(raw, acquisitions=None):
 
 
 def compute(plan):
-    """Compute as the nodes do; an error has the message of a failed node."""
+    """Compute like the nodes; an error has the message of a failed node."""
     assert 0.4e6 < plan.frequency < 1.3e9
     assert all(0.05 <= size <= 50 for size in plan.grid.voxel_size)
     pairs = [read_echo(*echo.files, echo.units) for echo in plan.echoes]
@@ -228,7 +228,7 @@ def test_names(raw, name, suffix):
 
 
 def damage(data, content):
-    """Change some bytes of a file, and truncate it at a random position."""
+    """Change some bytes of a file, and truncate the file at a random position."""
     content = bytearray(content)
     for _ in range(data.draw(st.integers(0, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -238,7 +238,7 @@ def damage(data, content):
 @fuzzed
 @given(data=st.data(), compressed=st.booleans())
 def test_freesurfer_images(tmp_path, data, compressed):
-    """Damage before compression, which a checksum cannot detect."""
+    """Damage the file before compression, so that the checksum cannot detect it."""
     content = damage(data, nib.MGHImage(np.ones((4, 5, 6), np.uint8), np.eye(4)).to_bytes())
     path = tmp_path / f"aseg.{'mgz' if compressed else 'mgh'}"
     path.write_bytes(gzip.compress(content, 1) if compressed else content)
@@ -249,7 +249,7 @@ def test_freesurfer_images(tmp_path, data, compressed):
 
 @pytest.fixture(scope="module")
 def transforms(tmp_path_factory):
-    """The content of a displacement field and of a linear transform, by extension."""
+    """The content of a displacement field and of a linear transform, keyed by extension."""
     path = tmp_path_factory.mktemp("transforms") / "field.h5"
     with h5py.File(path, "w") as file:
         group = file.create_group("TransformGroup")
@@ -367,7 +367,7 @@ outputs = st.sampled_from(
 @fuzzed
 @given(data=st.data(), name=outputs, value=json_values | st.none())
 def test_outputs(computed, data, name, value):
-    """The group table contains the other participant, even if a file of the first is damaged."""
+    """If a file of one participant is damaged, the group table still contains the other."""
     path: Path = computed / "out" / name
     before = path.read_bytes()
     if path.suffix == ".json" and data.draw(st.booleans()):

@@ -8,7 +8,7 @@ from bids_qcm.grids import Grid
 
 @pytest.fixture
 def affine():
-    """An affine with a rotation, voxels of three sizes and an offset."""
+    """An affine with a rotation, three different voxel sizes and an offset."""
     affine = np.eye(4)
     affine[:3, :3] = Rotation.from_euler("xyz", [10, 20, 30], degrees=True).as_matrix()
     affine[:3, :3] *= [0.7, 0.8, 3.0]
@@ -32,7 +32,7 @@ def test_points_are_the_voxel_centres(affine):
     np.testing.assert_allclose(grid.points(step=2), apply_affine(affine, middle))
 
 
-def test_a_part_keeps_its_place(affine):
+def test_a_part_of_a_grid_keeps_its_position(affine):
     grid = Grid((4, 5, 6), affine)
     part = grid.part((slice(1, 3), slice(0, 9), slice(2, None)))
     assert part.shape == (2, 5, 4)
@@ -40,7 +40,7 @@ def test_a_part_keeps_its_place(affine):
     np.testing.assert_array_equal(part.affine[:3, :3], affine[:3, :3])
 
 
-def test_grids_match_to_rounding(affine):
+def test_grids_match_within_rounding_errors(affine):
     grid = Grid((8, 9, 7), affine)
     near, far = affine.copy(), affine.copy()
     near[0, 3] += 0.05
@@ -50,7 +50,7 @@ def test_grids_match_to_rounding(affine):
     assert not grid.matches(Grid((9, 8, 7), affine))
 
 
-def test_grids_match_at_their_far_ends():
+def test_grids_are_compared_at_their_far_ends():
     """Small differences in voxel size or angle add up over the image."""
     affine = np.eye(4)
     larger = np.diag([1.001, 1, 1, 1])

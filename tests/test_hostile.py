@@ -20,7 +20,7 @@ MAP = "sub-0001/anat/sub-0001_desc-laplacian_cond"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, in_process):
-    """Outputs of three participants: one intact, one with a bad mask, one with a bad sidecar."""
+    """Outputs of three participants: one valid, one with a bad mask, and one with a bad sidecar."""
     folder = tmp_path_factory.mktemp("hostile")
     raw = write_subjects(folder / "alice" / "raw", 4, n_echoes=2)
     (raw / "derivatives/seg/sub-0002/anat/sub-0002_desc-brain_mask.nii.gz").write_bytes(b"\x1f")
@@ -44,14 +44,14 @@ def participants(out):
     return sorted(set(pd.read_csv(out / "group_condmap.tsv", sep="\t")["participant_id"]))
 
 
-def test_only_what_depends_on_a_damaged_file_is_lost(made):
+def test_only_results_that_depend_on_a_damaged_file_are_lost(made):
     _, out, status = made
     assert status == 1
     maps = sorted(path.name[:8] for path in out.rglob("*_condmap.nii.gz"))
     assert maps == ["sub-0000", "sub-0001", "sub-0002"]
 
 
-def test_what_is_written_has_no_path_or_name_of_the_machine(made):
+def test_outputs_contain_no_path_or_name_of_the_machine(made):
     raw, out, _ = made
     secrets = [str(raw.parent), socket.gethostname(), "alice"]
     texts = {
@@ -117,7 +117,7 @@ def test_a_damaged_file_of_one_participant_does_not_stop_the_group(
     assert str(out) not in page
 
 
-def test_a_damaged_record_loses_no_map(made, out, caplog):
+def test_a_damaged_record_does_not_remove_maps(made, out, caplog):
     (out / "logs/sub-0001_MEGRE.json").write_text("[]")
     assert group(made, out) == 1
     assert participants(out) == ["sub-0000", "sub-0001", "sub-0002"]
@@ -133,7 +133,7 @@ def test_a_record_of_a_later_version_is_read(made, out):
     assert ">e<" in (out / "group_condmap.html").read_text()
 
 
-def test_without_any_table_the_damaged_files_are_named(made, out, caplog):
+def test_without_any_table_the_damaged_files_are_listed(made, out, caplog):
     for path in out.rglob("*_condstats.tsv"):
         path.write_text("")
     assert group(made, out) == 66
@@ -170,7 +170,7 @@ def test_a_crash_file_outside_the_logs_is_not_linked(made, out, tmp_path):
     assert "alice" not in page
 
 
-def test_a_damaged_image_loses_its_acquisition_but_not_the_page(made, out, caplog):
+def test_a_damaged_image_removes_its_acquisition_but_not_the_page(made, out, caplog):
     (out / (MAP + "map.nii.gz")).write_bytes(b"\x1f\x8b")
     assert main([str(made[0]), str(out), "participant", "--reports-only"]) == 2
     assert "left out of the report" in caplog.text
@@ -199,7 +199,7 @@ def test_links_that_loop_and_pipes_do_not_hang(tmp_path, skip):
 
 @pytest.mark.parametrize("skip", [[], ["--skip-bids-validation"]])
 @pytest.mark.parametrize("content", [NESTED, "pipe"])
-def test_a_bad_description_is_named(tmp_path, caplog, content, skip):
+def test_an_invalid_description_is_reported(tmp_path, caplog, content, skip):
     raw = write_subjects(tmp_path / "raw", 1, n_echoes=1)
     path = raw / "dataset_description.json"
     path.unlink()

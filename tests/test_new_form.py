@@ -20,7 +20,7 @@ from bids_qcm.reports.comparison import arrange
 from bids_qcm.settings import Settings
 from tests.synthetic import FREQUENCY
 
-# second differences over two voxels, in units of the voxel size
+# stencil of second differences over two voxels, in units of the voxel size
 STENCIL = np.zeros((5, 5, 5))
 STENCIL[[0, 4, 2, 2, 2, 2], [2, 2, 0, 4, 2, 2], [2, 2, 2, 2, 0, 4]] = 1 / 4
 STENCIL[2, 2, 2] = -6 / 4
@@ -61,7 +61,7 @@ class WideForm(Form):
 
 @pytest.fixture
 def new_form(monkeypatch):
-    """Add the module of the form, and a row for each of its methods to the table."""
+    """Add the module of the form, and add a row for each of its methods to the table."""
     module = ModuleType(f"{forms.__name__}.wide")
     module.FORM = WideForm()
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -105,7 +105,7 @@ def test_a_new_form_reconstructs_a_known_conductivity():
 
 
 @pytest.mark.usefixtures("new_form")
-def test_a_new_form_goes_through_the_whole_app(run, tmp_path, capsys):
+def test_a_new_form_works_in_the_whole_app(run, tmp_path, capsys):
     chosen = ("--method", "laplacian", "wide", "wide-seg")
     out = tmp_path / "out"
 
@@ -148,7 +148,7 @@ def test_a_new_form_goes_through_the_whole_app(run, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("new_form")
-def test_a_new_form_has_the_last_row_of_the_comparison():
+def test_a_new_form_is_the_last_row_of_the_comparison():
     places, headings = arrange(METHODS)
     assert len(set(places.values())) == len(METHODS)
     assert {places[name][0] for name in ("wide", "wide-seg")} == {4}

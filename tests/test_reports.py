@@ -1,4 +1,4 @@
-"""Reports and group results, as a user sees them."""
+"""Reports and group results from the view of a user."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def workspace(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(workspace, add_phantom):
-    """Two participants who have all, one without magnitude, and one whose brain is one voxel."""
+    """Two complete participants, one without a magnitude, and one with a brain of one voxel."""
     dataset = workspace / "raw"
     for label in ("01", "02", "bad", "crash"):
         add_phantom(dataset, label, workspace / "made")
@@ -60,7 +60,7 @@ def run(dataset, out, work, *options):
 
 @pytest.fixture(scope="module")
 def computed(workspace, dataset):
-    """The derivative dataset, and the exit status of the run that made it."""
+    """The derivative dataset, and the exit status of the run that wrote it."""
     out = workspace / "out"
     options = ("--method", "laplacian", "laplacian-seg", *RADII)
     return out, run(dataset, out, workspace / "work", *options)
@@ -76,7 +76,7 @@ def derived(computed, tmp_path):
 
 @pytest.fixture(scope="module")
 def grouped(computed, workspace):
-    """A copy elsewhere whose pages were written again, and the group's; not to be changed."""
+    """A copy in which all pages, including the group page, were written again; do not modify."""
     copy, work = workspace / "grouped", ["-w", str(workspace / "w")]
     shutil.copytree(computed[0], copy, ignore=shutil.ignore_patterns("*.html", "figures"))
     assert main(["x", str(copy), "participant", "--reports-only", *work]) == 0
@@ -156,7 +156,7 @@ def test_a_page_has_its_sections_and_figures(computed):
     assert size < 5e6
 
 
-def test_the_table_in_the_page_is_the_one_on_disk(computed):
+def test_the_table_on_the_page_agrees_with_the_file(computed):
     out, _ = computed
     text = (out / "sub-01.html").read_text()
     table = pd.read_csv(out / "sub-01/anat/sub-01_desc-laplacianSeg_condstats.tsv", sep="\t")
@@ -173,13 +173,13 @@ def test_the_table_in_the_page_is_the_one_on_disk(computed):
     assert float(cells[-1]) == pytest.approx(white["median"] / 0.342, abs=0.01)
 
 
-def test_the_bad_participants_page_tells_why(computed):
+def test_the_page_of_an_invalid_participant_shows_the_error(computed):
     text = (computed[0] / "sub-bad.html").read_text()
     assert "has part-phase, but there is no matching part-mag image" in text
     assert "There is no conductivity map" in text
 
 
-def test_the_citation_tells_what_the_run_did(computed):
+def test_the_citation_describes_the_run(computed):
     logs = computed[0] / "logs"
     markdown = (logs / "CITATION.md").read_text()
     assert "2 acquisitions" in markdown
@@ -192,14 +192,14 @@ def test_the_citation_tells_what_the_run_did(computed):
 
 
 def test_the_citation_of_all_runs(derived, computed, tmp_path):
-    """The text of a run describes its own maps; a text about all maps is written on request."""
+    """The text of a run describes only its own maps; on request, a text describes all maps."""
     for kind in ("md", "bib", "html"):
         (derived / f"logs/CITATION.{kind}").unlink(missing_ok=True)
     argv = ["/nowhere", str(derived), "participant", "--boilerplate-only"]
     assert main(argv) == 0
     for kind in ("md", "bib", "html"):
         written, of_run = (
-            # the fingerprint includes the options of the run
+            # remove the fingerprint, because it includes the options of the run
             re.sub('<meta name="fingerprint".*', "", (folder / f"logs/CITATION.{kind}").read_text())
             for folder in (derived, computed[0])
         )
@@ -209,7 +209,7 @@ def test_the_citation_of_all_runs(derived, computed, tmp_path):
     assert not list(derived.glob("*.html"))
 
 
-def test_no_citation_of_nothing(derived, caplog):
+def test_no_citation_without_a_map(derived, caplog):
     argv = ["/nowhere", str(derived), "participant", "--boilerplate-only"]
     before = (derived / "logs/CITATION.md").read_bytes()
     assert main([*argv, "--participant-label", "bad"]) == 66
@@ -226,7 +226,7 @@ def test_reports_are_rebuilt_without_raw_data(derived, computed, tmp_path):
         assert path.read_bytes() == (computed[0] / "sub-02/figures" / path.name).read_bytes()
 
 
-def test_a_figure_of_a_map_that_is_gone_goes(derived, tmp_path):
+def test_the_figure_of_a_deleted_map_is_deleted(derived, tmp_path):
     argv = ["x", str(derived), "participant", "--reports-only", "-w", str(tmp_path / "w")]
     argv += ["--participant-label", "01"]
     assert main(argv) == 0
@@ -251,7 +251,7 @@ def test_without_standard_deviation_magnitude_and_segmentation(derived, tmp_path
     check_links(derived / "sub-01.html")
 
 
-def test_what_an_earlier_run_left_is_not_told_of_a_new_map(dataset, tmp_path, in_process):
+def test_leftovers_of_an_earlier_run_are_not_attributed_to_a_new_map(dataset, tmp_path, in_process):
     argv = (dataset, tmp_path / "out", tmp_path / "work", *in_process, "--participant-label", "01")
     anat = tmp_path / "out/sub-01/anat"
     first = ("--method", "laplacian", "laplacian-seg", "--fit-radius", "9")
@@ -266,14 +266,12 @@ def test_what_an_earlier_run_left_is_not_told_of_a_new_map(dataset, tmp_path, in
     assert "noise standard deviation of the conductivity" not in citation
     assert "Tissue labels were taken" not in citation
     page = (tmp_path / "out/sub-01.html").read_text()
-    assert (
-        "Seg_condmap.nii.gz is from an earlier run with a different Segmentation than phi0" in page
-    )
+    assert "Seg_condmap.nii.gz is from an earlier run and differs from phi0 in Segmentation" in page
     assert "The noise standard deviation of this map was not computed" in page
     check_links(tmp_path / "out/sub-01.html")
 
 
-def test_a_failed_report_is_no_failed_computation(
+def test_a_failed_report_is_not_a_failed_computation(
     dataset, workspace, tmp_path, monkeypatch, caplog
 ):
     def broken(*_, **__):
@@ -285,12 +283,12 @@ def test_a_failed_report_is_no_failed_computation(
     assert run(*argv, "--participant-label", "01") == 2
     assert (tmp_path / "out/sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz").exists()
     assert "no ink" in caplog.text
-    # a failed computation counts more
+    # a failed computation takes precedence
     assert run(*argv, "--participant-label", "01", "bad") == 1
 
 
 def test_crashes_and_html_in_messages(derived, tmp_path):
-    """The text of an error is shown and not executed."""
+    """HTML in the text of an error is displayed but not executed."""
     crash = derived / "logs/crash-1.txt"
     crash.write_text(f"Node: a.b\n{EVIL}")
     path = derived / "logs/sub-01_T2w.json"
@@ -308,18 +306,18 @@ def test_crashes_and_html_in_messages(derived, tmp_path):
     check_links(derived / "sub-01.html")
 
 
-def test_a_step_that_failed_is_in_the_report_with_its_crash_file(computed):
+def test_a_failed_step_is_in_the_report_with_its_crash_file(computed):
     text = (computed[0] / "sub-crash.html").read_text()
     (crash,) = (computed[0] / "logs").glob("crash-*-mask-*")
     assert f'href="logs/{crash.name}"' in text
     last_line = crash.read_text().strip().splitlines()[-1].strip()
-    # the page has the path of the file relative to its dataset, and no text of the crash report
+    # the page contains the path of the file relative to its dataset, but no text of the crash file
     kind, _file, problem = last_line.split(": ", 2)
     assert kind.endswith("InputError")
     assert unescape(text).count(problem) == 2, "at the top, and as the error"
 
 
-def test_sessions_have_pages_of_their_own_on_request(derived, tmp_path):
+def test_sessions_have_separate_pages_on_request(derived, tmp_path):
     for session in ("a", "b"):
         shutil.copytree(derived / "sub-01/anat", derived / f"sub-01/ses-{session}/anat")
         for path in (derived / f"sub-01/ses-{session}/anat").iterdir():
@@ -337,7 +335,7 @@ def test_sessions_have_pages_of_their_own_on_request(derived, tmp_path):
     assert not sources[1] & sources[2]
 
 
-def test_the_group_from_the_derivatives_alone(grouped):
+def test_the_group_page_needs_only_the_derivatives(grouped):
     derived = grouped
     table = pd.read_csv(derived / "group_condmap.tsv", sep="\t")
     keys = ["participant_id", "source", "method", "tissue"]
@@ -369,7 +367,7 @@ def test_the_group_from_the_derivatives_alone(grouped):
     assert list(json.loads((derived / "group_qc.json").read_text())) == list(quality.columns)
 
 
-def test_a_page_says_no_warnings_only_where_all_maps_are_green(derived, tmp_path):
+def test_a_page_reports_no_warnings_only_if_all_maps_are_green(derived, tmp_path):
     path = derived / "sub-01/anat/sub-01_desc-laplacian_condmap.json"
     other = derived / "sub-01/anat/sub-01_desc-laplacianSeg_condmap.json"
     # the methods must agree
@@ -398,7 +396,7 @@ def test_a_page_says_no_warnings_only_where_all_maps_are_green(derived, tmp_path
 
 
 def enlarge(derived, n):
-    """Add many participants with the tables of one participant; one of them is an outlier."""
+    """Add many participants with the tables of one participant, and make one of them an outlier."""
     source = derived / "sub-01/anat"
     for number in range(n):
         name = f"sub-{number:03d}"
@@ -434,7 +432,7 @@ def test_two_hundred_participants_in_ten_seconds_of_computing(derived, tmp_path)
 
 
 @pytest.mark.parametrize("prepare", [lambda out: None, lambda out: out.mkdir()])
-def test_no_dataset_has_no_group(tmp_path, prepare, caplog):
+def test_a_folder_that_is_not_a_dataset_has_no_group_level(tmp_path, prepare, caplog):
     prepare(tmp_path / "out")
     assert main(["x", str(tmp_path / "out"), "group", "-w", str(tmp_path / "w")]) == 66
     assert "is not a derivative dataset of bids_qcm" in caplog.text
@@ -510,7 +508,7 @@ def test_sidecars_have_only_fields_of_the_schema(computed):
     assert seen == set(SCHEMAS)
 
 
-def test_pages_of_another_version_without_any_known_field(derived, tmp_path):
+def test_pages_from_another_version_without_any_known_field(derived, tmp_path):
     for path in sidecars(derived):
         path.write_text('{"FieldOfAnotherVersion": 1}')
     for path in derived.glob("logs/sub-*.json"):
@@ -522,8 +520,8 @@ def test_pages_of_another_version_without_any_known_field(derived, tmp_path):
     assert len(pd.read_csv(derived / "group_qc.tsv", sep="\t")) == 2 * 2
 
 
-def test_texts_of_another_version_that_lacks_one_field(derived):
-    """Test all fields without figures, which would be slow."""
+def test_texts_from_another_version_with_one_missing_field(derived):
+    """Test all fields, without figures because figures would be slow."""
     for path in sidecars(derived):
         content = path.read_text()
         for key in json.loads(content):

@@ -1,6 +1,6 @@
-"""Runs that are killed and started again, and the nodes that are computed then.
+"""Runs that are killed and started again, and the nodes that the second run computes.
 
-``FAULT_TRIES=10`` kills at ten moments instead of two.
+``FAULT_TRIES=10`` kills runs at ten moments instead of two.
 """
 
 import json
@@ -25,7 +25,7 @@ SHAPE = (14, 15, 13)
 
 
 def results(work):
-    """Return the times of the complete node results; nodes that write outputs always run."""
+    """Return the times of complete node results, except for nodes that always run."""
     return {
         str(path.parent.relative_to(work)): path.stat().st_mtime_ns
         for path in work.rglob("result_*.pklz")
@@ -83,7 +83,7 @@ def test_a_killed_run_is_resumed(raw, undisturbed):
             if path.name.endswith(".nii.gz") and not path.name.startswith("."):
                 nib.load(path).get_fdata()
                 assert path.with_name(path.name.replace(".nii.gz", ".json")).exists()
-        time.sleep(1.1)  # files that were left by then are too old to belong to a running process
+        time.sleep(1.1)  # remaining files are then too old to belong to a running process
         status, said = run(*arguments)
         assert status == 0, said
         assert outputs(out) == expected
@@ -94,7 +94,7 @@ def test_a_killed_run_is_resumed(raw, undisturbed):
 
 
 def damage(path, rng):
-    """Empty, cut, delete or overwrite a file, or change one of its bits."""
+    """Empty, truncate, delete or overwrite a file, or change one of its bits."""
     content = bytearray(path.read_bytes())
     place = rng.randrange(len(content))
     kind = rng.randrange(6)
@@ -111,8 +111,8 @@ def damage(path, rng):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_damaged_work_folder_gives_the_right_outputs(tmp_path, monkeypatch, in_process):
-    """Each run follows one random damage."""
+def test_a_damaged_work_folder_does_not_change_the_outputs(tmp_path, monkeypatch, in_process):
+    """Before each run, one random file is damaged."""
     monkeypatch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
     raw, out, work = write_subjects(tmp_path / "raw", 1), tmp_path / "out", tmp_path / "work"
     arguments = [str(raw), str(out), "participant", "-w", str(work), *in_process]
@@ -173,7 +173,7 @@ class Again:
 @pytest.fixture(scope="module")
 def again(tmp_path_factory, in_process):
     with pytest.MonkeyPatch.context() as patch:
-        # pages take seconds, are not nodes, and have separate tests
+        # do not write pages, because they take seconds, are not nodes, and have separate tests
         patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
         again = Again(tmp_path_factory.mktemp("again"), in_process)
         again()
@@ -206,12 +206,12 @@ def nodes(names, subjects=("sub_0000", "sub_0001")):
         (("--phase-units", "rad"), set()),
         (
             ("--segmentation", "none", "--method", "laplacian"),
-            # nipype computes a node again when another of its outputs is needed
+            # nipype computes a node again if an additional output of the node is needed
             {"mask", "statistics_laplacian", "judge_laplacian"},
         ),
     ],
 )
-def test_a_changed_option_recomputes_what_depends_on_it(again, options, names):
+def test_a_changed_option_recomputes_dependent_nodes(again, options, names):
     again()
     assert again(*options) == nodes(names)
     assert again(*options) == set()
@@ -273,18 +273,18 @@ def add_label_table(again):
     [
         (touch, set()),
         (change_what_is_not_used, set()),
-        # magnitude and mask stay the same, and so does the segmentation in their grid
+        # magnitude, mask and the resampled segmentation do not change
         (change_phase, ALL - {"mask", "segmentation"}),
         (change_mask, ALL - {"check_images"}),
         (
             change_segmentation,
             {"segmentation", "reconstruct_laplacian_seg", *STATISTICS, *JUDGED},
         ),
-        # the check of the images compares phi0 with the phase of a head at this frequency
+        # the image check compares phi0 with the phase of a head at this frequency
         (change_frequency, {"check_images", *MAPS}),
     ],
 )
-def test_a_changed_input_recomputes_what_depends_on_it(again, change, names):
+def test_a_changed_input_recomputes_dependent_nodes(again, change, names):
     again()
     change(again)
     assert again() == nodes(names, ["sub_0000"])
@@ -293,12 +293,12 @@ def test_a_changed_input_recomputes_what_depends_on_it(again, change, names):
 def test_a_changed_echo_time_recomputes_the_maps(again):
     again()
     change_echo_time(again)
-    # Without off-resonance, the inputs of the mask and the statistics change by rounding at most.
+    # Without off-resonance, the inputs of the mask and the statistics change at most by rounding.
     computed = again() | nodes({"mask", *STATISTICS}, ["sub_0000"])
     assert computed == nodes(ALL - {"segmentation"}, ["sub_0000"])
 
 
-def test_a_changed_label_table_recomputes_what_depends_on_it(again):
+def test_a_changed_label_table_recomputes_dependent_nodes(again):
     again()
     add_label_table(again)
     assert {name.partition(":")[2] for name in again()} <= {
@@ -310,7 +310,7 @@ def test_a_changed_label_table_recomputes_what_depends_on_it(again):
 
 
 @pytest.mark.parametrize("changed", ["bids_qcm", "scipy"])
-def test_another_version_of_the_app_or_a_library_computes_anew(again, monkeypatch, changed):
+def test_another_version_of_the_app_or_a_library_recomputes_everything(again, monkeypatch, changed):
     again()
     versions = software_versions() | {changed: "99.0"}
     monkeypatch.setattr("bids_qcm.workflows.names.software_versions", lambda: versions)

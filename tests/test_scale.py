@@ -1,7 +1,7 @@
-"""Datasets of many subjects, and the resources that they need.
+"""Datasets with many subjects, and the resources that they need.
 
-``SCALE_SUBJECTS=200`` maps two hundred instead of forty. Times are those of processors, which
-do not depend on what else the machine does.
+``SCALE_SUBJECTS=200`` maps two hundred subjects instead of forty. Times are processor times, which
+do not depend on the load of the machine.
 """
 
 import os
@@ -28,14 +28,14 @@ def seconds_of(pid):
 
 
 def megabytes_of(pid, which="VmRSS"):
-    """Return the memory of a process; None if it has released its memory because it is ending."""
+    """Return the memory of a process, or None if the process is ending and has released it."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     sizes = [int(line.split()[1]) for line in lines if line.startswith(which)]
     return sizes[0] / 1024 if sizes else None
 
 
 def n_busy_threads(pids):
-    """Count the threads that run, or would if there were a processor."""
+    """Count the threads that are running or are ready to run."""
     count = 0
     for pid in pids:
         for status in Path(f"/proc/{pid}/task").glob("*/stat"):
@@ -48,7 +48,7 @@ def n_busy_threads(pids):
 
 @pytest.fixture
 def command(tmp_path):
-    """Start the command on the dataset with its log in a file; end the command with the block."""
+    """Start the command with its log in a file, and end the command at the end of the block."""
     started = []
 
     def command(raw, *options):
@@ -68,19 +68,19 @@ def command(tmp_path):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("n_subjects", [50, pytest.param(1000, marks=pytest.mark.slow)])
-def test_a_plan_takes_a_minute_for_a_thousand(tmp_path, command, n_subjects):
+def test_a_plan_of_a_thousand_subjects_takes_a_minute(tmp_path, command, n_subjects):
     raw = write_subjects(tmp_path / "raw", n_subjects)
     process = command(raw, "--dry-run")
     peak = seconds = 0
     while process.poll() is None:
-        # not by getrusage, whose peak may be that of the process that started this one
+        # do not use getrusage, because its peak may belong to the parent process
         if megabytes := megabytes_of(process.pid, "VmHWM"):
             peak, seconds = megabytes, seconds_of(process.pid)
         time.sleep(0.02)
     assert process.returncode == 0
     lines = (tmp_path / "plan").read_text().splitlines()
     assert sum(line.startswith("sub-") for line in lines) == n_subjects
-    # of which a few seconds are for imports
+    # a few seconds are needed for imports
     assert 1 < seconds < 60 * (0.1 + 0.9 * n_subjects / 1000)
     assert 50 < peak < 500
 
@@ -101,7 +101,7 @@ def test_one_subject_of_a_thousand_starts_at_once(tmp_path, command):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_engine_stays_small_and_fast(tmp_path, command):
-    """Subjects of some hundred voxels, so that time and memory are used by the workflow engine."""
+    """Use tiny subjects, so that time and memory are used mainly by the workflow engine."""
     raw = write_subjects(tmp_path / "raw", N_MAPPED, n_echoes=1)
     process = command(raw, *("--method", "laplacian", "--fit-radius", "3", "--nprocs", "2"))
     log = tmp_path / "log"
@@ -118,7 +118,7 @@ def test_the_engine_stays_small_and_fast(tmp_path, command):
     assert process.returncode == 0, log.read_text()[-2000:]
     n_nodes = log.read_text().count(": done in ")
     assert n_nodes % N_MAPPED == 0
-    # in the middle of the first 32 subjects, and before the reports, which import more
+    # measure during the first 32 subjects, and before the reports, which import more modules
     early, late = (
         memory[min(memory, key=lambda n_done: abs(n_done - subjects * n_nodes / N_MAPPED))]
         for subjects in (16, N_MAPPED - 2)
@@ -145,6 +145,6 @@ def test_no_more_threads_are_busy_than_allowed(tmp_path, command, n_allowed, n_e
         time.sleep(0.01)
     assert process.returncode == 0, (tmp_path / "log").read_text()[-2000:]
     assert max(busy) >= n_allowed
-    # for moments there is one more: a thread that hands out work, or one that comes to its end
+    # for short moments, one more thread is busy: a thread that distributes work or that is ending
     assert sum(busy) <= n_allowed * len(busy)
     assert sum(n > n_allowed for n in busy) < 0.15 * len(busy)

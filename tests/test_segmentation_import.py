@@ -1,4 +1,4 @@
-"""Segmentations of each software, planned and resampled to the grid of the phase."""
+"""Segmentations from each software package, planned and resampled to the grid of the phase."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from bids_qcm.workflows.acquisition import init_acquisition_wf
 from tests import segmentation_trees as trees
 from tests.synthetic import Dataset
 
-# At 4 mm the fluid around the brain is thinner than a voxel; at 1 mm it has the others' limit.
+# At 4 mm, the fluid around the brain is thinner than a voxel, so the limit for fluid is lower.
 AT_4_MM = {"GM": 0.95, "WM": 0.95, "CSF": 0.8}
 
-# small, but large enough to require a registration
+# a small movement that is large enough to require registration
 DEGREES, SHIFT = 3, (3, -3.5, 2)
 
 
@@ -37,7 +37,7 @@ def heads():
 
 @pytest.fixture
 def plan_tree(tmp_path):
-    """Write trees of a head, and plan its acquisition."""
+    """Write datasets of a head, and plan its acquisition."""
 
     def plan_tree(
         head, producers, transform=False, methods=("integral-seg", "laplacian"), **options
@@ -57,7 +57,7 @@ def plan_tree(tmp_path):
 
 
 def plan_tree_again(plan, root):
-    """Plan the acquisition once more, after a file was changed."""
+    """Plan the acquisition again after a file has been changed."""
     settings = Settings(
         root / "raw", root / "out", root / "w", methods=("integral-seg", "laplacian")
     )
@@ -68,7 +68,7 @@ def plan_tree_again(plan, root):
 
 @pytest.fixture
 def import_tree(plan_tree, tmp_path):
-    """Import the segmentation of a head; return the labels and the messages about them."""
+    """Import the segmentation of a head. Return the labels and the messages about them."""
 
     def import_tree(*args, **options):
         plan, settings, datasets = plan_tree(*args, **options)
@@ -79,7 +79,7 @@ def import_tree(plan_tree, tmp_path):
         names = {"check_images", "phi0", "mask", "segmentation"}
         names |= {"coregister", "coregister_segmentation"}
         mask = whole.get_node("mask")
-        if "derivative" not in mask.inputs.origins:  # this takes long and is tested elsewhere
+        if "derivative" not in mask.inputs.origins:  # this is slow and is tested elsewhere
             mask.inputs.origins = ["signal"]
         wanted = [node for node in whole._graph.nodes if node.name in names]
         part.add_nodes(wanted)
@@ -94,7 +94,7 @@ def import_tree(plan_tree, tmp_path):
 
 
 def below(limits, found, head):
-    """Return the Dice coefficients of the tissues that do not reach their limits."""
+    """Return the Dice coefficients of the tissues that are below their limits."""
     dices = {
         tissue: trees.dice(found == label, head.labels == label)
         for tissue, label in trees.TISSUE_LABELS.items()
@@ -160,7 +160,7 @@ def test_left_and_right_swapped(heads, plan_tree, tmp_path):
     assert str(path) in plan.refused["integral-seg"]
 
 
-def test_a_mask_that_disagrees(heads, plan_tree, tmp_path):
+def test_a_segmentation_that_disagrees_with_the_mask(heads, plan_tree, tmp_path):
     head = heads(4)
     plan, *_ = plan_tree(head, ["fmriprep"], transform=True)
     labels = np.where(head.left(), head.brain_labels, 0)
@@ -171,7 +171,7 @@ def test_a_mask_that_disagrees(heads, plan_tree, tmp_path):
     assert str(plan.mask.path) in plan.refused["integral-seg"]
 
 
-def test_headers_that_disagree_are_kept_when_asked(heads, import_tree):
+def test_headers_that_disagree_are_kept_on_request(heads, import_tree):
     head = heads(4)
     found, _, plan = import_tree(head, ["fmriprep"], coreg="header")
     assert plan.segmentation_alignment.coreg == "header"

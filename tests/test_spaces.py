@@ -1,4 +1,4 @@
-"""A run with ``--output-spaces``, whose transforms are known."""
+"""A run with ``--output-spaces`` and known transforms."""
 
 import json
 
@@ -21,7 +21,7 @@ SHAPE = (24, 22, 20)
 TEMPLATE = "MNI152NLin2009cAsym"
 METHODS = ["laplacian", "laplacian-seg"]
 
-# phase to T1w image, and T1w image to template, in mm
+# transforms from the phase to the T1w image, and from the T1w image to the template, in mm
 POSE = from_matvec(Rotation.from_rotvec([0.1, -0.15, 0.2]).as_matrix(), [30, -10, 5])
 SHIFT = np.array([-12.0, 4.0, 7.0])
 T1W = Grid((50, 48, 46), from_matvec(0.8 * np.eye(3), POSE[:3, 3] - [6, 6, 6]))
@@ -30,7 +30,7 @@ GRIDS = {"T1w": T1W, TEMPLATE: TEMPLATE_GRID}
 
 
 def to_phase(space, points):
-    """Map points of a space to the phase."""
+    """Map points from a space to the phase."""
     to_t1w = points - SHIFT if space == TEMPLATE else points
     return apply_affine(np.linalg.inv(POSE), to_t1w)
 
@@ -45,7 +45,7 @@ def root(tmp_path_factory):
     save_array(raw / "sub-0000_T1w.nii.gz", rng.normal(size=T1W.shape), T1W.affine)
     reference = seg / f"sub-0000_space-{TEMPLATE}_desc-preproc_T1w.nii.gz"
     save_array(reference, rng.normal(size=T1W.shape), TEMPLATE_GRID.affine)
-    # a file maps points against the direction in which it resamples images
+    # a transform file maps points in the opposite direction to the resampling of images
     write_affine(seg / "sub-0000_from-T1w_to-MEGRE_mode-image_xfm.txt", POSE)
     field = Grid((40, 40, 40), from_matvec(2 * np.eye(3), TEMPLATE_GRID.affine[:3, 3] - 10))
     shift = np.broadcast_to(-SHIFT, (*field.shape, 3))
@@ -88,7 +88,7 @@ def test_means_of_tissues_are_the_means_in_the_grid_of_the_phase(anat, space, de
 
 
 @pytest.mark.parametrize("space", GRIDS)
-def test_tissues_are_where_the_known_transforms_put_them(anat, space):
+def test_tissues_have_the_positions_of_the_known_transforms(anat, space):
     found = read_integers(anat / f"sub-0000_space-{space}_seg-tissue_dseg.nii.gz")
     x, y, z = to_phase(space, GRIDS[space].points()).T.reshape(3, *GRIDS[space].shape)
     inside = np.ones(found.shape, bool)

@@ -22,7 +22,7 @@ def regions(labels, erosions=EROSIONS):
 
 
 def test_statistics_of_known_numbers():
-    # by Hazen's formula, the quartiles of 1, 2, 3, 4 are 1.5 and 3.5
+    # with Hazen's formula, the quartiles of 1, 2, 3, 4 are 1.5 and 3.5
     found = describe(np.array([4, np.nan, 2, 1, 3, np.inf, -np.inf, np.nan], np.float32))
     assert found.n == 8
     assert found.mean == found.median == 2.5
@@ -32,7 +32,7 @@ def test_statistics_of_known_numbers():
 
 
 @pytest.mark.filterwarnings("error")
-def test_few_or_no_valid_voxels_have_no_statistics():
+def test_too_few_valid_voxels_have_no_statistics():
     one = describe(np.array([0.3, np.nan]))
     assert (one.n, one.mean, one.median, one.iqr) == (2, 0.3, 0.3, 0)
     assert np.isnan(one.sd)
@@ -54,7 +54,7 @@ def test_sums_are_in_double_precision():
     arrays(np.int8, array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.integers(0, 2))
 )
 def test_erosion_agrees_with_a_ball_in_voxels(labels):
-    # scikit-image pads the border with True, which does not erode
+    # scikit-image pads the border with True, so the border is not eroded
     found = regions(labels, (0, 1, 2))
     for label in np.unique(labels[labels > 0]):
         tissue = labels == label
@@ -63,7 +63,7 @@ def test_erosion_agrees_with_a_ball_in_voxels(labels):
             assert (found[label, radius] == erosion(tissue, ball(radius))).all()
 
 
-def test_erosion_of_a_tissue_that_fills_the_volume_leaves_it_whole():
+def test_erosion_does_not_change_a_tissue_that_fills_the_volume():
     assert regions(np.ones((3, 4, 5), int))[1, 4].all()
 
 
@@ -106,7 +106,7 @@ def test_tissues_are_eroded_before_they_are_restricted_to_the_mask():
     assert found[1, 0].invalid_fraction == pytest.approx(1 / 660)
 
 
-def test_without_labels_the_mask_alone_has_statistics():
+def test_without_labels_only_the_mask_has_statistics():
     mask = np.zeros((3, 3, 3), bool)
     mask[1] = True
     (one,) = tissue_statistics(np.where(mask, 0.5, 0.0), mask)

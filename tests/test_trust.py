@@ -1,4 +1,4 @@
-"""Messages about inputs that contradict each other, and no messages about good inputs."""
+"""Contradictory inputs cause messages, and consistent inputs do not."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ def change(path, function, dtype=np.float32):
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory, share_heads):
-    """A function that returns the folder of a phantom, which tests must copy to change it."""
+    """A function that returns the folder of a phantom. Tests must copy the folder to change it."""
     made = {}
 
     def phantom(*options):
@@ -66,7 +66,7 @@ def raw(phantoms, tmp_path):
 
 @pytest.fixture
 def map_conductivity(tmp_path):
-    """A function that maps a dataset in this process; no reports."""
+    """A function that maps a dataset in this process without reports."""
 
     def map_conductivity(raw, **options):
         given = {"methods": METHODS, "uncertainty": False, "omp_nthreads": 2} | options
@@ -115,14 +115,14 @@ def median(outcome, method="integral-mag"):
 
 @pytest.fixture(scope="session")
 def usual_median(phantoms):
-    """The median conductivity of the intact phantom's brain, by integral-mag."""
+    """The median conductivity of the unmodified phantom's brain for integral-mag."""
     return 0.65
 
 
 # -- units and ranges ---------------------------------------------------------------------------
 
 
-def test_a_label_that_a_full_cycle_contradicts(raw, map_conductivity, usual_median):
+def test_a_unit_contradicted_by_a_full_cycle(raw, map_conductivity, usual_median):
     folder = raw()
     sidecar(folder / SPIN_ECHO.format("phase"), Units="mrad")
     found = map_conductivity(folder)
@@ -130,7 +130,7 @@ def test_a_label_that_a_full_cycle_contradicts(raw, map_conductivity, usual_medi
     assert any("'mrad'" in text for text in found.warnings)
 
 
-def test_voxels_of_air_do_not_decide(raw, map_conductivity, usual_median):
+def test_voxels_in_air_do_not_change_the_unit(raw, map_conductivity, usual_median):
     folder = raw()
     magnitude = read_values(folder / SPIN_ECHO.format("mag"))
     rng = np.random.default_rng(1)
@@ -148,7 +148,7 @@ def test_voxels_of_air_do_not_decide(raw, map_conductivity, usual_median):
     assert median(found) == pytest.approx(usual_median, abs=0.02)
 
 
-def test_a_phase_that_was_halved(raw, map_conductivity):
+def test_a_halved_phase(raw, map_conductivity):
     folder = raw()
     change(folder / SPIN_ECHO.format("phase"), lambda values: values / 2)
     found = map_conductivity(folder)
@@ -159,7 +159,7 @@ def test_a_phase_that_was_halved(raw, map_conductivity):
 # -- roles --------------------------------------------------------------------------------------
 
 
-def test_a_magnitude_that_overflowed(raw, map_conductivity):
+def test_a_magnitude_with_integer_overflow(raw, map_conductivity):
     folder = raw()
 
     def overflow(values):
@@ -169,7 +169,7 @@ def test_a_magnitude_that_overflowed(raw, map_conductivity):
     assert_refused(map_conductivity(folder), "part-mag_T2w.nii.gz", "negative")
 
 
-def test_a_check_that_the_user_overrules(raw, map_conductivity):
+def test_a_check_overruled_by_the_user(raw, map_conductivity):
     folder = raw()
     change(folder / SPIN_ECHO.format("mag"), lambda values: np.where(values < 0.05, -1, values))
     found = map_conductivity(folder, image_checks="warn")
@@ -180,7 +180,7 @@ def test_a_check_that_the_user_overrules(raw, map_conductivity):
     assert all("--image-checks warn" in v.reasons[0] for v in found.verdicts.values())
 
 
-def test_exchanged_magnitude_and_phase(raw, map_conductivity):
+def test_swapped_magnitude_and_phase(raw, map_conductivity):
     folder = raw()
     one, other = (folder / SPIN_ECHO.format(part) for part in ("mag", "phase"))
     one.rename(folder / "x.nii.gz")
@@ -218,7 +218,7 @@ def test_real_and_imaginary_part(raw, map_conductivity, usual_median, spoil):
         ({"Units": "Hz"}, "field map"),
     ],
 )
-def test_sidecars_that_rule_a_map_out(raw, map_conductivity, fields, words):
+def test_sidecars_that_exclude_a_map(raw, map_conductivity, fields, words):
     folder = raw()
     sidecar(folder / SPIN_ECHO.format("phase"), **fields)
     assert_refused(map_conductivity(folder), words)
@@ -242,12 +242,12 @@ def test_a_flipped_bit(raw, map_conductivity):
     folder = raw()
     path = folder / SPIN_ECHO.format("mag")
     content = bytearray(path.read_bytes())
-    content[-8] ^= 4  # a bit of the checksum, so that the values do not change
+    content[-8] ^= 4  # flip a bit of the checksum, so that the image data stay intact
     path.write_bytes(content)
     assert_refused(map_conductivity(folder), "part-mag_T2w.nii.gz", "CRC")
 
 
-def test_labels_through_a_slope_and_files_of_macos(raw, map_conductivity, usual_median):
+def test_labels_with_a_slope_and_macos_files(raw, map_conductivity, usual_median):
     folder = raw()
     for name in ("dseg", "desc-brain_mask"):
         path = folder / (DERIVED + name + ".nii.gz")
@@ -264,22 +264,22 @@ def test_labels_through_a_slope_and_files_of_macos(raw, map_conductivity, usual_
     assert median(found) == pytest.approx(usual_median, abs=0.02)
 
 
-# -- what must hold between files ---------------------------------------------------------------
+# -- consistency between files ------------------------------------------------------------------
 
 
-def test_a_phase_that_is_mirrored(raw, map_conductivity):
+def test_a_mirrored_phase(raw, map_conductivity):
     folder = raw()
     change(folder / SPIN_ECHO.format("phase"), lambda values: values[:, ::-1])
     assert_refused(map_conductivity(folder), "does not belong to its magnitude", "along axis j")
 
 
-def test_an_echo_of_the_other_sign(raw, map_conductivity):
+def test_an_echo_with_the_opposite_sign(raw, map_conductivity):
     folder = raw("--echo-times", "0.004", "0.009", "0.016")
     change(folder / ECHO.format(2, "phase"), np.negative)
     assert_refused(map_conductivity(folder), "echo-2_part-phase", "opposite sign", "misfit in rad")
 
 
-def test_slices_of_the_other_sign(raw, map_conductivity):
+def test_slices_with_the_opposite_sign(raw, map_conductivity):
     folder = raw()
 
     def negate(values):
@@ -298,11 +298,11 @@ def test_a_mask_of_the_air(raw, map_conductivity):
     assert_refused(found, "desc-brain_mask.nii.gz", "looks inverted")
 
 
-def test_a_segmentation_beside_the_head(raw, map_conductivity):
+def test_a_segmentation_outside_the_head(raw, map_conductivity):
     folder = raw()
     change(folder / (DERIVED + "dseg.nii.gz"), lambda values: np.roll(values, 3, 1), np.int16)
     found = map_conductivity(folder, methods=())
-    assert any("does not fit the edges" in text for text in found.warnings)
+    assert any("does not match the edges" in text for text in found.warnings)
 
 
 def ball(folder, n, size, signal_of, fields, name):
@@ -328,7 +328,7 @@ def ball(folder, n, size, signal_of, fields, name):
 @pytest.mark.parametrize(("rim", "constant"), [(0.2, 0.5), (1.5, 0), (4.0, 2)])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_bipolar_readout(tmp_path, map_conductivity, rim, constant, axis):
-    """A constant and a linear phase, `rim` rad at the surface, alternate between the echoes."""
+    """A constant and a linear phase (`rim` rad at the surface) alternate between the echoes."""
     truth, radius = 0.6, 0.045
 
     def signal(x, y, z, time):
@@ -347,7 +347,7 @@ def test_a_bipolar_readout(tmp_path, map_conductivity, rim, constant, axis):
 
 
 def moving(folder):
-    """Write eight echoes of a ball; the last two echoes do not follow the line."""
+    """Write eight echoes of a ball. The last two echoes deviate from the line."""
     truth, radius = 0.6, 0.045
 
     def signal(x, y, z, time):
@@ -361,7 +361,7 @@ def moving(folder):
     return ball(folder, (34,) * 3, 3, signal, fields, "echo-{}_part-{}_MEGRE")
 
 
-def test_echoes_that_do_not_follow_the_line_are_left_out(tmp_path, map_conductivity):
+def test_echoes_that_deviate_from_the_line_are_left_out(tmp_path, map_conductivity):
     folder = moving(tmp_path / "raw")
     assert_refused(map_conductivity(folder), "does not lie on a line", "--echoes")
     for echoes in ("auto", (1, 2, 3, 4, 5, 6)):
@@ -399,7 +399,7 @@ def in_one_file(folder, times, name):
         joined.with_name(joined.name.replace(".nii.gz", ".json")).write_text(text)
 
 
-def test_echoes_in_one_file_give_the_same_map(tmp_path, map_conductivity):
+def test_echoes_in_one_file_lead_to_the_same_map(tmp_path, map_conductivity):
     folder = moving(tmp_path / "raw")
     options = {"methods": ("laplacian",), "mask": "signal", "echoes": "auto"}
     expected = map_conductivity(folder, **options)
@@ -421,7 +421,9 @@ def test_an_echo_whose_phase_is_empty_can_be_left_out(tmp_path, map_conductivity
     folder = moving(tmp_path / "raw")
     change(folder / ECHO.format(3, "phase"), np.zeros_like)
     refused = map_conductivity(folder)
-    assert_refused(refused, "contains only zeros", "or leave out this echo: --echoes 1 2 4 5 6 7 8")
+    assert_refused(
+        refused, "contains only zeros", "or leave this echo out with --echoes 1 2 4 5 6 7 8"
+    )
     found = map_conductivity(folder, methods=("laplacian",), mask="signal", echoes=(1, 2, 4, 5, 6))
     assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
 
@@ -462,7 +464,7 @@ def test_opposite_polarities_are_averaged(tmp_path, map_conductivity):
     assert phi0["AveragedAcquisitions"] == ["sub-01_dir-a_T2w", "sub-01_dir-b_T2w"]
     assert 0 < phi0["AveragingRemainder"][0] < 0.3
     assert len(phi0["Sources"]) == 4
-    # eddy currents bias a map of one polarity
+    # eddy currents bias a map from one polarity
     shutil.rmtree(folder / "sub-01")
     repeated(folder, ["dir-a"], [1], [1])
     shutil.rmtree(tmp_path / "out")
@@ -484,14 +486,14 @@ def test_noise_of_averaged_runs(tmp_path, map_conductivity):
     assert noise[1] / noise[0] == pytest.approx(2, rel=0.1)
 
 
-def test_a_repetition_of_the_other_sign_is_refused(tmp_path, map_conductivity):
+def test_a_repetition_with_the_opposite_sign_is_refused(tmp_path, map_conductivity):
     folder = repeated(tmp_path / "raw", ["run-1", "run-2"], [1, 2], [0, 0], sign_of_last=-1)
     found = map_conductivity(folder, average_runs=("run",))
     assert_refused(found, "sub-01_run-2_part-phase_T2w.nii.gz", "opposite sign")
 
 
 def of_coils(folder, echo_times, combined=False):
-    """Write a ball with the images of four coils with offsets, or combined without phi0."""
+    """Write a ball as images of four coils with phase offsets, or as a combination without phi0."""
     truth, radius = 0.6, 0.045
     for coil, azimuth in enumerate(np.arange(4) * np.pi / 2, start=1):
 
@@ -528,13 +530,13 @@ def test_uncombined_coils(tmp_path, map_conductivity):
     assert len(phi0["Sources"]) == 16
 
 
-def test_a_combination_that_removes_phi0_is_a_warning(tmp_path, map_conductivity):
+def test_a_coil_combination_that_removes_phi0_causes_a_warning(tmp_path, map_conductivity):
     folder = of_coils(tmp_path / "raw", [0.004, 0.008, 0.012], combined=True)
     found = map_conductivity(folder, methods=("laplacian",), mask="signal")
     assert any("has a flat phase at echo time zero" in text for text in found.warnings)
 
 
-def test_a_coil_sensitivity_that_falls_inside_the_body(tmp_path, map_conductivity):
+def test_a_coil_sensitivity_that_decreases_inside_the_body(tmp_path, map_conductivity):
     def signal(x, y, z, time):
         depth = 1 - np.sqrt((x / 0.132) ** 2 + (y / 0.096) ** 2).clip(0, 1)
         sensitivity = 0.15 + 0.85 * np.exp(-depth / 0.25)

@@ -1,4 +1,4 @@
-"""Runs after a finished run: only acquisitions and reports that changed are made again."""
+"""After a finished run, another run computes and writes only what has changed."""
 
 import json
 import os
@@ -26,7 +26,7 @@ MAP = "sub-0000/anat/sub-0000_desc-laplacianSeg_condmap"
 
 
 class Repeated:
-    """A dataset of two participants that is mapped several times, in this process."""
+    """A dataset of two participants that is mapped several times in this process."""
 
     def __init__(self, root, in_process):
         self.raw, self.out, self.work = root / "raw", root / "out", root / "work"
@@ -34,7 +34,7 @@ class Repeated:
         self.computed = []
 
     def __call__(self, *options, status=0):
-        """Run the command; return the names of the acquisitions whose workflow ran."""
+        """Run the command. Return the names of the acquisitions whose workflow ran."""
         self.computed.clear()
         arguments = [str(self.raw), str(self.out), "participant", "-w", str(self.work)]
         arguments += [*self.in_process, "--fit-radius", "3", "--method", *METHODS]
@@ -56,7 +56,7 @@ def finished(tmp_path_factory, in_process):
 
 @pytest.fixture
 def compute(monkeypatch):
-    """The function that computes acquisitions, which a test wraps."""
+    """Replace the function that computes acquisitions with a wrapper defined in the test."""
     real = computing.compute_acquisitions
 
     def wrap(function):
@@ -70,7 +70,7 @@ def compute(monkeypatch):
 
 @pytest.fixture
 def run(finished, compute, monkeypatch):
-    """Run the command without pages; return the names of the acquisitions whose workflow ran."""
+    """Run the command without pages. Return the names of the acquisitions whose workflow ran."""
     monkeypatch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
 
     def noted(plans, outcomes):
@@ -100,7 +100,7 @@ def test_nothing_is_written_if_nothing_changed(run, caplog):
 
 
 def flip(path):
-    """Change one byte of a file, and restore the time of its content."""
+    """Change one byte of a file, and restore its modification time."""
     status = path.stat()
     content = bytearray(path.read_bytes())
     content[-9] ^= 1
@@ -155,7 +155,7 @@ def test_other_options_compute_everything(run, options):
 
 
 @pytest.mark.parametrize("option", ["--clean-workdir", "--write-graph"])
-def test_options_that_ask_for_a_computation(run, option):
+def test_options_that_request_a_computation(run, option):
     run()
     assert run(option) == [FIRST, SECOND]
     assert run(option) == [FIRST, SECOND]
@@ -168,7 +168,7 @@ def test_another_version_of_the_sources_computes_everything(run, monkeypatch):
     assert run() == [FIRST, SECOND]
 
 
-def test_a_failure_is_tried_again(run, compute):
+def test_a_failed_acquisition_is_computed_again(run, compute):
     def fail(plans, outcomes):
         run.computed.extend(plan.acquisition.name for plan in plans)
         return [replace(one, failures=(Failure("phi0", "no luck"),)) for one in outcomes]
@@ -192,7 +192,7 @@ def test_a_later_run_without_failure_removes_the_failure_from_the_record(run):
 def test_an_acquisition_whose_values_change_the_plan_is_always_computed(run):
     mask = run.raw / SEG / "sub-0000_desc-brain_mask.nii.gz"
     content = mask.read_bytes()
-    # its header is right, but it is not a mask
+    # the header of the file is valid, but the values are not a mask
     nib.save(nib.Nifti1Image(np.full(SHAPE, 0.5, np.float32), np.eye(4)), mask)
     try:
         assert run() == [FIRST]
@@ -240,7 +240,7 @@ def drawn(finished):
 
 @pytest.fixture
 def reports(drawn, caplog):
-    """Run both levels; return the names of the pages that were written."""
+    """Run both levels. Return the names of the pages that were written."""
 
     def run(*options):
         caplog.clear()
@@ -282,7 +282,7 @@ REPORT_CHANGES = {
 
 
 @pytest.mark.parametrize("change", REPORT_CHANGES)
-def test_only_reports_that_show_a_change_are_made(drawn, reports, change):
+def test_only_reports_that_show_a_change_are_written(drawn, reports, change):
     make, expected = REPORT_CHANGES[change]
     reports()
     make(drawn.out)
@@ -290,14 +290,14 @@ def test_only_reports_that_show_a_change_are_made(drawn, reports, change):
     assert reports() == set()
 
 
-def test_another_version_of_the_sources_makes_all_reports(reports, monkeypatch):
+def test_another_version_of_the_sources_writes_all_reports(reports, monkeypatch):
     reports()
     monkeypatch.setattr(fingerprints, "_sources", lambda: "other")
     made = reports()
     assert made == {"sub-0000.html", "sub-0001.html", "CITATION.html", "group_condmap.html"}
 
 
-def test_a_page_that_lacks_a_damaged_file_is_made_again(drawn):
+def test_a_page_without_a_damaged_file_is_written_again(drawn):
     path = drawn.out / "logs/sub-0000_other.json"
     path.write_text("[")
     try:

@@ -28,8 +28,8 @@ class Acquisition:
         Entities that all files share, in the order of the file names.
     suffix : str
     files : mapping of str to mapping of str to list of Path
-        Files by part and by echo label ("" for a name without an echo entity). A list with more
-        than one file is an error, which :meth:`echoes` reports.
+        Files by part and by echo label ("" for a name without an echo entity). :meth:`echoes`
+        raises an error if a list has more than one file.
     output_entities : mapping of str to str
         Entities at the start of all derivative names of this acquisition. They are unique in the
         dataset. They differ from `entities` if another acquisition has the same entities and
@@ -38,7 +38,8 @@ class Acquisition:
         Acquisitions to average; empty for a single acquisition. `files` are the files of the first
         acquisition.
     coils : tuple of Acquisition
-        Images of single receive coils to combine, likewise.
+        Images of the receive coils to combine; empty for combined images. `files` are the files of
+        the first coil.
     """
 
     entities: Mapping[str, str]
@@ -127,7 +128,7 @@ class Acquisition:
             raise no_echoes(self.first_file, absent, present)
 
     def _without(self, path: Path) -> str:
-        """Return the remedy to leave out the echo of an image; empty if there are no others."""
+        """Return the remedy to leave out the echo of an image; empty if there is no other echo."""
         first, second = _POLAR if "phase" in self.files else _CARTESIAN
         whole = self.files.get(first, {}).keys() & self.files.get(second, {}).keys()
         return or_without(echo_number(path), [_echo_number(echo)[0] for echo in whole if echo])
@@ -172,7 +173,7 @@ def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
 def merge_repetitions(
     acquisitions: Iterable[Acquisition], entities: Sequence[str]
 ) -> list[Acquisition]:
-    """Merge acquisitions that differ only in some entities, so that they are averaged.
+    """Merge acquisitions that differ only in some entities, for averaging.
 
     Parameters
     ----------
@@ -190,14 +191,14 @@ def merge_repetitions(
 
 
 def merge_coils(acquisitions: Iterable[Acquisition]) -> list[Acquisition]:
-    """Merge acquisitions that differ only in the entity ``coil``, so that they are combined."""
+    """Merge acquisitions that differ only in the entity ``coil``, for coil combination."""
     return _merge(acquisitions, ["coil"], "coils")
 
 
 def _merge(
     acquisitions: Iterable[Acquisition], entities: Sequence[str], field: str
 ) -> list[Acquisition]:
-    """Merge acquisitions that differ only in some entities; list them in a field."""
+    """Merge acquisitions that differ only in some entities, and store them in a field."""
     groups = defaultdict(list)
     for one in acquisitions:
         groups[join_name(_without(one.entities, entities), one.suffix)].append(one)
@@ -253,7 +254,7 @@ def _missing_part_remedy(path: Path, present: str, absent: str) -> str:
 
 
 def no_echoes(image: Path, absent: Iterable[int], present: Iterable[int]) -> InputError:
-    """Return the error that an acquisition does not have some echoes."""
+    """Return the error for echoes that an acquisition does not have."""
     return InputError(
         image,
         f"belongs to an acquisition without echo {' and '.join(map(str, absent))}",
@@ -262,9 +263,9 @@ def no_echoes(image: Path, absent: Iterable[int], present: Iterable[int]) -> Inp
 
 
 def or_without(number: int, numbers: Iterable[int]) -> str:
-    """Return a remedy that leaves out one of several echoes; empty if there are no others."""
+    """Return a remedy that leaves out one of several echoes; empty if there is no other echo."""
     others = sorted(set(numbers) - {number})
-    return f", or leave out this echo: --echoes {' '.join(map(str, others))}" if others else ""
+    return f", or leave this echo out with --echoes {' '.join(map(str, others))}" if others else ""
 
 
 def echo_number(path: Path) -> int:

@@ -23,8 +23,8 @@ class ConductivityMap:
     source : str
         Name of the acquisition that the map was computed from: all entities except ``desc``.
     method : str
-        Name of the method that the ``desc`` entity stands for. If no method has that label, the
-        label itself; if the file name has no ``desc`` entity, ``unnamed``.
+        Name of the method whose label is the ``desc`` entity. If no method has this label, `method`
+        is the label itself; without a ``desc`` entity, it is ``unnamed``.
     """
 
     path: Path
@@ -49,8 +49,8 @@ def find_maps(
     Returns
     -------
     list of ConductivityMap
-        Sorted by source, and then in the order of the method table. A phantom's true conductivity
-        is left out, and so are maps of this app that were resampled to another space.
+        Sorted by source, and then in the order of the method table. The true conductivity of a
+        phantom, and maps of this app in other spaces, are left out.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def find_maps(
         raise NoInputError(
             derivatives / participant,
             "has no conductivity map (*_condmap.nii.gz)",
-            "compute the maps with bids-qcm, or give the derivative dataset that has them",
+            "compute the maps with bids-qcm, or name the derivative dataset that contains them",
         )
     order = list(METHODS)
     return sorted(

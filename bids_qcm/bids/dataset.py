@@ -36,7 +36,7 @@ def check_description(bids_dir: Path) -> dict[str, Any]:
         If the file is missing or malformed, or lacks ``Name`` or ``BIDSVersion``.
     """
     path = bids_dir / "dataset_description.json"
-    remedy = "add a valid dataset_description.json, or give --skip-bids-validation"
+    remedy = "add a valid dataset_description.json, or use --skip-bids-validation"
     try:
         description = read_json_object(path, remedy)
     except InputError as error:
@@ -68,7 +68,8 @@ def select_participants(bids_dir: Path, labels: Sequence[str]) -> list[str]:
     SelectionError
         If the dataset lacks a requested participant.
     """
-    # Check the names, because there may be other entries such as sub-01.html or sub-01_old.
+    # Check the names, because the folder may contain other entries, such as sub-01.html or
+    # sub-01_old.
     present = sorted(
         path.name[4:]
         for path in visible(bids_dir, "sub-*")
@@ -78,7 +79,7 @@ def select_participants(bids_dir: Path, labels: Sequence[str]) -> list[str]:
         raise NoInputError(
             bids_dir,
             "has no folder named sub-<letters and digits>",
-            "give the folder of a BIDS dataset",
+            "use the root folder of a BIDS dataset as BIDS_DIR",
         )
     absent = sorted(set(labels) - set(present))
     if absent:
@@ -120,7 +121,7 @@ def find_acquisitions(settings: Settings) -> list[Acquisition]:
         names = ", ".join(acquisition.name for acquisition in found[:5])
         raise SelectionError(
             settings.bids_dir,
-            f"has phase images ({names}{', ...' if len(found) > 5 else ''}), but none passes "
+            f"has phase images ({names}{', ...' if len(found) > 5 else ''}), but none matches "
             "--session-label and --bids-filter-file",
             "use less restrictive filters",
         )
@@ -128,7 +129,7 @@ def find_acquisitions(settings: Settings) -> list[Acquisition]:
 
 
 def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
-    """Return the images with a ``part`` entity; pybids indexes only the given participants."""
+    """Return the images with a ``part`` entity; pybids indexes only these participants."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     chosen = "|".join(map(re.escape, participants))
@@ -159,7 +160,7 @@ def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
         raise DatasetError(
             settings.bids_dir,
             f"cannot be indexed by pybids ({error!r})",
-            "correct dataset_description.json, or give another --bids-database-dir",
+            "correct dataset_description.json, or choose another --bids-database-dir",
         ) from error
     files = map(Path, layout.get(extension=list(IMAGE_EXTENSIONS), return_type="filename"))
     # pybids parses entities from the whole path, including the folders above the dataset, so the

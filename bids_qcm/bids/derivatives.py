@@ -22,8 +22,9 @@ from bids_qcm.bids.sidecar_schema import DatasetDescription, GeneratedBy, Source
 
 BIDS_VERSION = "1.10.0"
 
-# BIDS has no suffix for conductivity and requires an echo entity for MEGRE, which the combined
-# magnitude lacks. The validator does not ignore a folder if its pattern ends with a slash.
+# BIDS has no suffix for conductivity, and MEGRE requires an echo entity, which the combined
+# magnitude lacks. If the pattern of a folder ends with a slash, the validator does not ignore the
+# folder.
 _BIDSIGNORE = (
     *(output.ignored for output in OUTPUTS.values() if not output.in_bids),
     "sub-*.html",
@@ -61,7 +62,7 @@ def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:
 
 
 def refuse_links(output_dir: Path) -> None:
-    """Check that no folder of the dataset is a link that leads out of the dataset.
+    """Check that no folder of the dataset is a link to a folder outside the dataset.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def refuse_links(output_dir: Path) -> None:
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise OutputError(
                     path,
-                    f"is a link that leads out of the output folder, to {path.resolve()}",
+                    f"is a link to {path.resolve()}, which is outside the output folder",
                     "delete the link, or choose another OUTPUT_DIR",
                 )
 
@@ -99,7 +100,7 @@ def write_dataset_files(output_dir: Path, datasets: Mapping[str, Path]) -> None:
         raise OutputError(
             output_dir,
             "contains another dataset",
-            "give a new folder, or the output folder of an earlier run",
+            "choose a new folder, or the output folder of an earlier run",
         )
     links = {
         name: quote(Path(os.path.relpath(path, output_dir)).as_posix())
@@ -135,8 +136,8 @@ def copy_atomically(
     path : Path
         Destination. A destination with the same content is not rewritten.
     sidecar : mapping, optional
-        Content of the JSON sidecar. The sidecar is written first, so that the dataset never holds
-        the file without its sidecar.
+        Content of the JSON sidecar. The sidecar is written first, so that the dataset never
+        contains the file without its sidecar.
     outdated : iterable of Path
         Files computed from the previous content of `path`. They are removed if the content
         changes.
@@ -176,7 +177,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text file atomically; a file with the same content is not rewritten.
+    """Write a text file atomically, unless the file already has this content.
 
     Lone surrogates, which may occur in file names and JSON strings, become question marks.
     """

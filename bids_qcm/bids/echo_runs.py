@@ -8,7 +8,8 @@ from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.bids.sidecars import is_number, read_sidecar
 
-# Relative tolerance of equal echo times. Repetitions of a protocol have identical echo times.
+# Relative tolerance within which echo times are equal. Repetitions of a protocol have identical
+# echo times.
 _SAME_ECHO_TIME = 1e-3
 
 

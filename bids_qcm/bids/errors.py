@@ -11,7 +11,7 @@ class InputError(Exception):
     where : path or str
         File, folder or option with the problem.
     problem : str
-        Problem, as a phrase that continues `where`.
+        Problem, as a phrase whose subject is `where`.
     remedy : str
         Action that solves the problem, in the imperative.
     """
@@ -23,7 +23,7 @@ class InputError(Exception):
         self.where = where
 
     def __str__(self) -> str:
-        """Return the message on one line; line breaks in a library's message are removed."""
+        """Return the message on one line, without the line breaks of messages from libraries."""
         where, problem, remedy = self.args
         return f"{where}: {' '.join(problem.splitlines())}. Remedy: {remedy}"
 

@@ -38,14 +38,14 @@ def visible(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def is_hidden(path: Path, root: Path) -> bool:
-    """Whether the name of a file, or of a folder between `root` and the file, starts with a dot."""
+    """Whether the name of a file, or of a folder between `root` and the file, begins with a dot."""
     if path.parent == root:  # This test is fast and sufficient for most files.
         return path.name.startswith(".")
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def require_content(path: Path) -> None:
-    """Check that the content of a file is present; git-annex and Git LFS download it on demand.
+    """Check that the content of a file, which git-annex or Git LFS may manage, is present.
 
     Raises
     ------
@@ -57,12 +57,12 @@ def require_content(path: Path) -> None:
         raise InputError(
             path,
             "is a symlink to content that has not been downloaded",
-            f"get it first, with `datalad get {quote(str(path))}`",
+            f"download the content first with `datalad get {quote(str(path))}`",
         )
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode):
-            raise InputError(path, "is not a regular file", "replace it by a file, or remove it")
+            raise InputError(path, "is not a regular file", "replace it with a file, or remove it")
         if status.st_size > _LARGEST_POINTER:
             return
         with path.open("rb") as file:
@@ -73,11 +73,11 @@ def require_content(path: Path) -> None:
         raise InputError(
             path,
             "is a Git LFS pointer to content that has not been downloaded",
-            f"get it first, with `git lfs pull --include {quote(path.name)}`",
+            f"download the content first with `git lfs pull --include {quote(path.name)}`",
         )
     if any(one in beginning for one in _ANNEX_POINTERS) and beginning[:1] in (b"/", b"."):
         raise InputError(
             path,
             "is a git-annex pointer to content that has not been downloaded",
-            f"get it first, with `datalad get {quote(str(path))}`",
+            f"download the content first with `datalad get {quote(str(path))}`",
         )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# The entity names of pybids, which filter files use, and the short names in file names.
+# Entity names of pybids, which filter files use, mapped to the short names in file names.
 _SHORT_NAMES = {
     "subject": "sub",
     "session": "ses",
@@ -45,7 +45,7 @@ _QUERY = re.compile(r"<?Query\.(NONE|ANY|REQUIRED|OPTIONAL)(: \d+>)?")
 
 
 def check_filters(filters: Mapping[str, Any], what: str) -> None:
-    """Check the keys and queries of a filter, because no file would pass an invalid filter.
+    """Check the keys and queries of a filter, because an invalid filter would match no file.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ def check_filters(filters: Mapping[str, Any], what: str) -> None:
     for wanted in filters.values():
         for one in wanted if isinstance(wanted, list) else [wanted]:
             if isinstance(one, list | dict):
-                raise TypeError(f"{what}: a label is a text, a number or null")
+                raise TypeError(f"{what}: a label must be a string, a number or null")
             if str(one).lstrip("<").startswith("Query.") and not _QUERY.fullmatch(str(one)):
                 raise ValueError(f"{what}: {one} is not one of {', '.join(_QUERIES)}")
 
 
 def names(filters: Mapping[str, Any], entity: str) -> bool:
-    """Whether a filter has a condition on an entity; `entity` is its short name."""
+    """Whether a filter has a condition on an entity, whose short name is `entity`."""
     return any(_SHORT_NAMES.get(key, key) == entity for key in filters)
 
 
@@ -92,7 +92,7 @@ def passes(present: Mapping[str, str], filters: Mapping[str, Any]) -> bool:
     present : mapping of str to str
         Entities of the file by short name, including ``suffix``.
     filters : mapping
-        Wanted labels or queries by the full or short name of the entity.
+        Required labels or queries, keyed by the full or short name of the entity.
 
     Returns
     -------

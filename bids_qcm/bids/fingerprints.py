@@ -1,4 +1,4 @@
-"""Fingerprints of files and values, which tell whether a result must be made again."""
+"""Fingerprints of files and values, which show whether a result must be recomputed."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from bids_qcm import __version__
 
-# Python keeps compiled modules in this folder; they change without the sources.
+# Python stores compiled modules in this folder. They may change although the sources do not.
 _COMPILED = "__pycache__"
 
 
 def fingerprint(*values: object) -> str:
-    """Return the hash of values, of the version of the app, and of its source files.
+    """Return a hash of values, the version of the app and its source files.
 
     Parameters
     ----------
     *values
-        Values whose representations contain everything that matters.
+        Values; the output of ``repr`` must contain all relevant content.
 
     Returns
     -------
@@ -32,10 +32,9 @@ def fingerprint(*values: object) -> str:
 
 
 def states(paths: Iterable[Path], root: Path) -> list[tuple[str, int, int, int]]:
-    """Return the name, size, and times of last change of files.
+    """Return the name, the size and the modification times of each file.
 
-    The second time is the time of the file's inode, because copying programs may restore the time
-    of the content.
+    The second time is the time of the inode, because copying programs may restore the first time.
 
     Parameters
     ----------

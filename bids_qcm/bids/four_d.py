@@ -26,7 +26,7 @@ def volume_echo_times(pair: tuple[Path, Path], sidecar: Mapping[str, Any]) -> li
     Raises
     ------
     InputError
-        If the numbers of volumes differ, or if the sidecar does not say what the volumes are.
+        If the numbers of volumes differ, or if the sidecar does not describe the volumes.
     """
     counts = [count_volumes(path) for path in pair]
     n = max(counts)
@@ -35,7 +35,7 @@ def volume_echo_times(pair: tuple[Path, Path], sidecar: Mapping[str, Any]) -> li
         raise InputError(
             more,
             f"has {n} volumes, but {fewer.name} has {min(counts)}",
-            "use images of one acquisition with the same volumes",
+            "use images of one acquisition that have the same volumes",
         )
     times = sidecar.get("EchoTime")
     if n == 1:
@@ -43,9 +43,9 @@ def volume_echo_times(pair: tuple[Path, Path], sidecar: Mapping[str, Any]) -> li
     if not isinstance(times, list) or len(times) != n:
         raise InputError(
             pair[1],
-            f"has {n} volumes, but its sidecar does not say what they are: its EchoTime is "
+            f"has {n} volumes, but its sidecar does not describe them: its EchoTime is "
             f"{'missing' if times is None else times}",
-            f"if the volumes are echoes, give EchoTime as a list of {n} echo times (seconds); "
+            f"if the volumes are echoes, set EchoTime to a list of {n} echo times (seconds); "
             "if they are repetitions, coils or parts of the signal, store each volume in a file "
             "with its own name (run-1, part-phase)",
         )

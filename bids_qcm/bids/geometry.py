@@ -12,23 +12,23 @@ from bids_qcm.bids.errors import InputError
 
 # Relative tolerance of the voxel size d. Conductivity is proportional to 1/d^2, so this difference
 # changes it by 1 %, which is less than the noise of any map. The tolerance is five times the
-# coarsest rounding error seen, 0.5 mm stored with three decimals; float32 rounds to 6e-8.
+# largest rounding error observed, for 0.5 mm stored with three decimals; float32 rounds to 6e-8.
 _SIZE_TOLERANCE = 0.005
 
-# Largest cosine between two axes. The cross derivative of two axes enters the Laplacian with twice
-# the cosine, so this cosine also changes conductivity by 1 %. Direction cosines stored with three
-# decimals have an error of 0.001.
+# Maximum cosine of the angle between two axes. The cross derivative of two axes enters the
+# Laplacian with twice the cosine, so this cosine also changes the conductivity by 1 %. Direction
+# cosines stored with three decimals have an error of 0.001.
 _COSINE_TOLERANCE = 0.005
 
-# Largest distance between the positions of a voxel by sform and by qform, in voxel sizes, if both
+# Maximum distance, in voxel sizes, between the positions of a voxel by sform and by qform if both
 # refer to the same space. Rounding the quaternion of a qform to float32 rotates the image by up to
 # 3e-4 rad near 180 degrees, which is 0.1 mm at the surface of the head.
 _POSITION_TOLERANCE = 0.5
 
 _AXES = "ijk"
 _REMEDY = (
-    "convert it again, or set both transforms to the correct one with nibabel's set_sform and "
-    "set_qform, or with fslorient"
+    "create the image again, or set sform and qform to the correct transform with set_sform and "
+    "set_qform of nibabel, or with fslorient"
 )
 
 
@@ -50,13 +50,16 @@ def check_geometry(path: Path, image: nib.Nifti1Image) -> None:
     header, sizes = image.header, _stored_sizes(image)
     codes = int(header["sform_code"]), int(header["qform_code"])
     if not (np.isfinite(sizes).all() and sizes.all()):
-        raise InputError(path, f"has a pixdim (voxel size) of {_mm(sizes)}", "convert it again")
+        raise InputError(
+            path, f"has a pixdim (voxel size) of {_mm(sizes)}", "create the image again"
+        )
     if not any(codes):
         raise InputError(
             path,
             f"has neither sform nor qform (codes {codes[0]} and {codes[1]}), only a pixdim of "
             f"{_mm(sizes)}: the position of its voxels is unknown",
-            "convert it again, or copy the geometry from an image with the same grid to its header",
+            "create the image again, or copy the geometry of an image with the same grid to its "
+            "header",
         )
     if codes[0] == 0:
         return
@@ -64,8 +67,8 @@ def check_geometry(path: Path, image: nib.Nifti1Image) -> None:
     if np.any(np.abs(voxel_sizes(sform) - sizes) > _SIZE_TOLERANCE * sizes):
         raise InputError(
             path,
-            f"has voxels of {_mm(voxel_sizes(sform))} according to its sform, but of {_mm(sizes)} "
-            "according to its qform and pixdim",
+            f"has a voxel size of {_mm(voxel_sizes(sform))} in its sform, but of {_mm(sizes)} in "
+            "its qform and pixdim",
             _REMEDY,
         )
     if codes[0] == codes[1]:
@@ -110,7 +113,7 @@ def _check_position(
     if distance > _POSITION_TOLERANCE * size:
         raise InputError(
             path,
-            f"has an sform and a qform with the same code, {int(header['sform_code'])}, whose "
+            f"has an sform and a qform with the same code, {int(header['sform_code'])}, but their "
             f"voxel positions differ by up to {distance:.3g} mm",
             _REMEDY,
         )

@@ -1,4 +1,4 @@
-"""Check the sizes that the header of an image states, before nibabel allocates memory for them."""
+"""Check the sizes in an image header before nibabel allocates memory for them."""
 
 import gzip
 from io import BufferedIOBase
@@ -13,14 +13,14 @@ from bids_qcm.bids.errors import InputError
 COMPRESSED = (".gz", ".mgz")
 """File extensions of compressed images."""
 
-# Largest number of voxels. An image of a head at 0.4 mm has fewer.
+# Maximum number of voxels. An image of a head at 0.4 mm has fewer voxels.
 _MOST_VOXELS = 512**3
 
-# Largest offset of the first voxel. Header extensions, such as the processing history of AFNI,
+# Maximum offset of the first voxel. Header extensions, such as the processing history of AFNI,
 # precede the voxels.
 _LARGEST_OFFSET = 16 << 20
 
-# Largest compression ratio of deflate.
+# Maximum compression ratio of deflate.
 _LARGEST_RATIO = 1032
 
 _NIFTI_HEADERS: dict[int, type[nib.Nifti1Header]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
@@ -59,14 +59,14 @@ def check_sizes(path: Path) -> None:
         raise InputError(
             path,
             f"has {n_voxels:.3g} voxels, more than the limit of {_MOST_VOXELS:.3g}",
-            "convert it again, or use an image with larger voxels",
+            "create the image again, or use an image with larger voxels",
         )
     stated = offset + n_voxels * dtype.itemsize
     if stated > path.stat().st_size * (_LARGEST_RATIO if compressed else 1):
         raise InputError(
             path,
             f"cannot be read completely (its header states {stated:.3g} bytes)",
-            "copy or convert it again",
+            "copy the file again, or create it again",
         )
 
 
@@ -82,10 +82,10 @@ def _check_extensions(
     path: Path, stream: BufferedIOBase, header: nib.Nifti1Header, offset: float
 ) -> None:
     """Check the size of each header extension, because nibabel reads all of them."""
-    remedy = "convert it again"
+    remedy = "create the image again"
     if not 0 <= offset <= _LARGEST_OFFSET:
         raise InputError(
-            path, f"has its first voxel {offset:.3g} bytes after the start of the file", remedy
+            path, f"stores its first voxel {offset:.3g} bytes after the start of the file", remedy
         )
     position = header.sizeof_hdr
     stream.seek(position)

@@ -29,11 +29,11 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 _NO_INTEGERS = "has values that are not 32-bit integers"
 
-# Tolerance for labels. Labels stored with a slope have a rounding error, which is smaller than the
-# deviation of interpolated labels.
+# Tolerance for labels. The rounding errors of labels stored with a slope are smaller than the
+# deviations of interpolated labels from integers.
 _ROUNDING = 1e-3
 
-_COMPUTE_AGAIN = "run the same command again, which computes the file again"
+_COMPUTE_AGAIN = "run the same command again to recompute the file"
 
 _CHUNK_BYTES = 1 << 20
 
@@ -65,9 +65,9 @@ class StoredImage:
 
 
 def count_volumes(path: Path) -> int:
-    """Return the number of volumes along the fourth axis of an image, from its header.
+    """Return the number of volumes along the fourth axis from the header of an image.
 
-    An image with more than four axes counts as one volume, which :func:`read_grid` refuses.
+    An image with more than four axes counts as one volume; :func:`read_grid` rejects it.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def read_grid(path: Path, volume: int | None = None) -> Grid:
             "store one 3-D volume in each file (echo-1, echo-2, ... for several echoes)",
         )
     if 0 in shape:
-        raise InputError(path, f"has no voxels (shape {shape})", "convert it again")
+        raise InputError(path, f"has no voxels (shape {shape})", "create the image again")
     affine = np.asarray(image.affine, dtype=np.float64)
     singular = not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9
     if singular:
@@ -115,7 +115,7 @@ def read_grid(path: Path, volume: int | None = None) -> Grid:
     if not all(low <= size <= high for size in grid.voxel_size):
         size = " x ".join(f"{one:g}" for one in grid.voxel_size)
         raise InputError(
-            path, f"has voxels of {size} mm", "correct its sform or qform, which are in mm"
+            path, f"has a voxel size of {size} mm", "correct its sform or qform, which are in mm"
         )
     return grid
 
@@ -144,11 +144,14 @@ def read_stored(path: Path, volume: int | None = None) -> StoredImage:
         raise InputError(
             path,
             f"is damaged: its compressed data contain an error ({error})",
-            "copy it again from an intact source and compare checksums, or convert it again",
+            "copy the file again from an intact source and compare the checksums, or create it "
+            "again",
         ) from error
     except Exception as error:  # nibabel may raise any exception for a damaged file
         raise InputError(
-            path, f"cannot be read completely ({error!r})", "copy or convert it again"
+            path,
+            f"cannot be read completely ({error!r})",
+            "copy the file again, or create it again",
         ) from error
     if not np.issubdtype(values.dtype, np.integer) and not np.issubdtype(values.dtype, np.floating):
         raise InputError(
@@ -162,7 +165,7 @@ def read_stored(path: Path, volume: int | None = None) -> StoredImage:
         which = f" in volume {volume} (counted from 0)"
     if not np.any(np.isfinite(values) & (values != 0)):
         raise InputError(
-            path, f"contains only zeros or non-finite values{which}", "convert it again"
+            path, f"contains only zeros or non-finite values{which}", "create the image again"
         )
     values = values.reshape(_without_ones(values.shape))
     return StoredImage(values, float(slope), float(intercept))
@@ -337,7 +340,7 @@ def save_array(
     intercept: float = 0.0,
     codes: tuple[int, int] = (1, 1),
 ) -> None:
-    """Write stored values and their scaling to a NIfTI file; equal input gives equal bytes.
+    """Write stored values and their scaling to a NIfTI file; equal inputs produce equal bytes.
 
     Parameters
     ----------
@@ -365,10 +368,10 @@ def save_array(
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Context manager that yields a temporary path and renames it to `path` on success.
+    """Yield a temporary path, and rename the file to `path` on success (context manager).
 
-    The temporary file is in the same folder and locked until it is renamed. Temporary files that
-    an earlier process left behind when it was killed are not locked, and are removed.
+    The temporary file is in the same folder and locked until it is renamed. Unlocked temporary
+    files, which killed processes left behind, are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     extension = "".join(path.suffixes[-2:]) if path.name.endswith(".nii.gz") else path.suffix
@@ -385,10 +388,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def _locked_file(path: Path) -> BinaryIO:
-    """Create and lock a file; create it again if another process removes it before it is locked."""
+    """Create and lock a file, and try again if another process removes it before it is locked."""
     while True:
         file = path.open("wb")
-        # this waits if another process found the file not locked yet and is removing it
+        # this waits while another process, which found the file unlocked, removes the file
         with suppress(OSError):
             flock(file, LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
@@ -409,7 +412,7 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray[Any]:
-    """Return the stored values; a compressed file is read to its end to verify its checksum.
+    """Return the stored values, and read a compressed file to its end to verify its checksum.
 
     nibabel stops reading after the last value, so it never verifies the checksum at the end.
     """
@@ -424,7 +427,7 @@ def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray
 
 
 def _proxy(image: nib.Nifti1Image | nib.MGHImage) -> ArrayProxy:
-    """Return the array proxy of an image that was read from a file."""
+    """Return the array proxy of an image from a file."""
     # nibabel declares only a base type, because images in memory have no array proxy
     return cast(ArrayProxy, image.dataobj)
 
@@ -438,11 +441,13 @@ def _load(path: Path) -> nib.Nifti1Image | nib.MGHImage:
         raise
     except PermissionError as error:
         raise InputError(
-            path, "cannot be read: permission denied", "give read permission"
+            path, "cannot be read: permission denied", "grant read permission"
         ) from error
     except Exception as error:  # nibabel may raise any exception for a damaged file
         raise InputError(
-            path, f"cannot be read as NIfTI or MGH ({error!r})", "copy or convert it again"
+            path,
+            f"cannot be read as NIfTI or MGH ({error!r})",
+            "copy the file again, or create it again",
         ) from error
     if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
         raise InputError(path, "is neither a NIfTI nor an MGH image", "convert it to NIfTI")

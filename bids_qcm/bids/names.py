@@ -72,8 +72,8 @@ def sidecar_path(image: _Path) -> _Path:
 def plain_label(name: str) -> str:
     r"""Return the name of a tissue or structure as one short line of printable characters.
 
-    A name comes from a file, and is written to tables, figures and pages. A name of thousands of
-    letters or with control characters would break them.
+    Names are read from files and written to tables, figures and pages. A name with control
+    characters or thousands of letters would break these outputs.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The table of the derivatives of an acquisition, and the other folders of the dataset."""
+"""Table of the derivatives of an acquisition, and names of the other folders of the dataset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,8 +37,8 @@ class Output:
     content : str
         Description of the values, in Markdown.
     node, source : str
-        Workflow node, and the output of this node that is written. For an output of each method,
-        the name of the method is appended to the name of the node.
+        Workflow node, and its output that is written. If each method has this output, the name of
+        the method is appended to the name of the node.
     suffix : str or None
         BIDS suffix; None for the suffix of the acquisition.
     schema : type of Fields or None
@@ -47,7 +47,7 @@ class Output:
         Whether each method has this output. The ``desc`` entity is then the label of the method.
     variants : mapping of str to str
         Possible labels of the ``desc`` entity, each with a description that is added to `content`.
-        The app writes one of these variants. Empty for an output without variants.
+        The app writes only one variant. Empty for an output without variants.
     variant : str or None
         Output of the node `completed_by` that selects the variant; None without variants.
     completed_by : str or None
@@ -91,7 +91,7 @@ class Output:
         Parameters
         ----------
         start : str
-            Common start of the acquisition's derivatives.
+            Prefix that the file names of all derivatives of the acquisition share.
         desc : str, optional
             Label of the method or variant.
         suffix : str
@@ -127,7 +127,7 @@ class Output:
     def paths(
         self, output_dir: Path, acquisition: Acquisition, desc: str | None = None
     ) -> dict[str, Path]:
-        """Return the path of each variant of the output; of ``""`` for an output without variants.
+        """Return the path of each variant; an output without variants has only the key ``""``.
 
         Parameters
         ----------
@@ -140,12 +140,12 @@ class Output:
         return {one: self.path(output_dir, acquisition, label) for one, label in labels.items()}
 
     def beside(self, folder: Path, start: str, desc: str | None = None) -> Path:
-        """Return the path of the output that belongs to the maps in a folder."""
+        """Return the path of the output for the maps in a folder."""
         own = folder if self.folder == "anat" else folder.with_name(self.folder)
         return own / self.file_name(start, desc)
 
     def in_all_spaces(self, folder: Path, start: str, desc: str | None = None) -> dict[str, Path]:
-        """Return the existing files of the output in other spaces than the grid of the phase.
+        """Return the existing files of the output in all spaces except the grid of the phase.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class Output:
         Returns
         -------
         dict of str to Path
-            Files by the label of their space.
+            Files, keyed by the label of their space.
         """
         found = sorted(visible(folder, self.file_name(start, desc, space="*")))
         return {parse_name(path.name)[0]["space"]: path for path in found}
@@ -228,7 +228,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             completed_by="sign",
         ),
         "b1": Output(
-            content="\\|B1+\\| as the methods used it: divided by its median in the mask, 0 "
+            content="\\|B1+\\| that the methods used: divided by its median in the mask, 0 "
             "outside the mask",
             node="b1",
             source="b1_file",
@@ -251,7 +251,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             entities={"part": "mag", "desc": "preproc"},
         ),
         "mask": Output(
-            content="mask in the grid of the phase",
+            content="mask on the grid of the phase",
             node="phi0",
             source="mask_file",
             suffix="mask",

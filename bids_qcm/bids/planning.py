@@ -43,12 +43,12 @@ from bids_qcm.recon.methods import DEFAULT_METHODS
 from bids_qcm.recon.radii import choose_kernels
 from bids_qcm.settings import Settings
 
-# Smallest allowed range of the values, relative to the largest value. A wrong offset in the header
+# Minimum range of the values, relative to the largest value. A wrong offset in the header
 # makes the values so large that float32 cannot resolve their differences.
 _LEAST_SPREAD = 2e-5
 
-# Range of the largest value. It includes the units of all scanners, and the squares of the values
-# stay within the range of float32.
+# Allowed range of the largest value. The range covers the units of all scanners, and the squares of
+# the values stay within the range of float32.
 _LARGEST_VALUES = (1e-15, 1e15)
 
 # Echo time in s below which a single gradient echo counts as phi0 (UTE, ZTE): an off-resonance of
@@ -77,7 +77,8 @@ class EchoPlan:
     volume : int or None
         Index of the volume along the fourth axis of both files; None for 3-D images.
     repetitions : tuple of EchoPlan
-        The same echo of the other acquisitions to average, or of the other coils to combine.
+        The same echo in the other acquisitions that are averaged, or in the other coils that are
+        combined.
     """
 
     files: tuple[Path, Path]
@@ -107,9 +108,9 @@ class Plan:
     frequency : float
         Larmor frequency in Hz.
     frequency_source : str
-        Sidecar field that the frequency was taken from.
+        Sidecar field from which the frequency was taken.
     segmentation, mask : AuxiliaryImage or None
-        Images to use. `mask` may be a T1w image to compute a brain mask from.
+        Images to use. `mask` may be a T1w image from which a brain mask is computed.
     segmentation_alignment, mask_alignment : Alignment
         How the segmentation and the mask are resampled to `grid`.
     mask_origins : tuple of str
@@ -192,14 +193,14 @@ class Plan:
 
     @property
     def expects_head(self) -> bool:
-        """Whether the sidecar names the head, or a T1w image other than the phase was found."""
+        """Whether the sidecar names the head, or a T1w image in addition to the phase was found."""
         own = {path for echo in self.echoes for path in echo.all_files}
         beside = self.mask is not None and "T1w" in self.mask_origins and self.mask.path not in own
         return bool(self.shows_head) or beside
 
     @property
     def segments_t1w(self) -> bool:
-        """Whether a T1w image must be segmented, for the mask or as the segmentation."""
+        """Whether the mask or the tissue labels are computed from a T1w image."""
         return "T1w" in self.mask_origins or (
             self.segmentation is not None and self.segmentation.kind == "t1w"
         )
@@ -228,8 +229,8 @@ def plan_acquisition(
     b1_datasets : sequence of Path, optional
         Datasets to search for a ``|B1+|`` map; by default, the raw dataset and `datasets`.
     headers_only : bool
-        Whether to read headers and sidecars only, which is about a hundred times as fast. The
-        values may reveal further errors later.
+        Whether to read only headers and sidecars, which is about a hundred times as fast. Later,
+        the image values may reveal further errors.
 
     Returns
     -------
@@ -266,8 +267,8 @@ def plan_acquisition(
     )
     left_out = []
     if kernels and not settings.methods:
-        # These are the default methods, which the user did not request by name, so a method that
-        # cannot be computed leads to a warning.
+        # The user did not request these default methods by name, so a method that cannot be
+        # computed causes only a warning.
         left_out = [f"{acquisition.name}: left out: {reason}" for reason in refused.values()]
         refused = {}
     if not kernels:
@@ -334,7 +335,7 @@ class _Inputs(NamedTuple):
     sidecars : list of dict
         Merged metadata of each echo of the first repetition.
     separate : list of dict
-        For each echo of each repetition, the metadata of both images by path.
+        For each echo of each repetition, the metadata of both images, keyed by path.
     """
 
     echoes: tuple[EchoPlan, ...]
@@ -348,7 +349,7 @@ def _read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: 
         raise InputError(
             acquisition.first_file,
             "belongs to repetitions of uncombined coils, which cannot be averaged",
-            "leave out --average-runs",
+            "omit --average-runs",
         )
     repeated = [
         _read_repetition(one, settings, headers_only=headers_only)
@@ -425,7 +426,7 @@ def _check_repetition(echoes: Sequence[EchoPlan], first: Sequence[EchoPlan]) -> 
 
 
 def _chosen_volumes(n: int, settings: Settings, image: Path) -> list[int]:
-    """Return the volumes to use of a 4-D image whose volumes are echoes."""
+    """Return the volumes to use from a 4-D image whose volumes are echoes."""
     if isinstance(settings.echoes, str):
         return list(range(n))
     absent = [number for number in settings.echoes if number > n]
@@ -450,8 +451,8 @@ def _common_grid(echoes: Sequence[EchoPlan]) -> Grid:
         if not other.matches(grid):
             raise InputError(
                 path,
-                f"has a different affine than {first.name}",
-                "use images of one acquisition, and convert all in the same way",
+                f"has a different affine from {first.name}",
+                "use images of one acquisition, and convert all of them in the same way",
             )
     return grid
 
@@ -463,7 +464,7 @@ def _check_echo(
     sidecar: dict[str, Any],
     settings: Settings,
 ) -> PhaseUnits | None:
-    """Check an echo as `_check_values` does; the remedy of an error may be to leave it out."""
+    """Check an echo with `_check_values`; an error may suggest leaving out the echo."""
     try:
         return _check_values(echo, parts, sidecar, settings)
     except InputError as error:
@@ -486,12 +487,12 @@ def _check_values(
             other.values,
             other.slope,
             other.intercept,
-            # A malformed sidecar may have a list here, which is not hashable.
+            # In a malformed sidecar, this value may be a list, which is not hashable.
             units=str(sidecar["Units"]) if "Units" in sidecar else None,
             phase_units=settings.phase_units,
         )
     except PhaseUnitsError as error:
-        remedy = "give --phase-units rad, mrad, or the number of units in one cycle"
+        remedy = "set --phase-units to rad, to mrad or to the number of units per cycle"
         raise InputError(pair[1], str(error), remedy) from error
 
 
@@ -504,13 +505,13 @@ def _check_range(path: Path, image: StoredImage, least_spread: float) -> None:
     ends = [image.slope * float(end) + image.intercept for end in (finite.min(), finite.max())]
     largest = max(map(abs, ends))
     if abs(ends[1] - ends[0]) <= least_spread * largest:
-        raise InputError(path, "has the same value everywhere", "convert it again")
+        raise InputError(path, "has the same value everywhere", "create the image again")
     low, high = _LARGEST_VALUES
     if not low < largest < high:
         raise InputError(
             path,
             f"has values up to {largest:g}, which is not plausible",
-            "correct its scl_slope, or convert it again",
+            "correct its scl_slope, or convert the DICOM files again",
         )
 
 
@@ -521,7 +522,7 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
             raise InputError(
                 echo.files[1],
                 f"has the same EchoTime, {echo.time:g} s, as {seen[echo.time].name}",
-                "give each echo its own EchoTime in its sidecar",
+                "set EchoTime in the sidecar of each echo",
             )
         seen[echo.time] = echo.files[1]
 
@@ -561,7 +562,7 @@ def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:
 
 
 def _has_both_polarities(acquisition: Acquisition) -> bool:
-    """Whether acquisitions are averaged that differ in an entity for the readout polarity."""
+    """Whether the averaged acquisitions differ in an entity for the readout polarity."""
     labels = {(one.entities.get("dir"), one.entities.get("acq")) for one in acquisition.repetitions}
     return len(labels) > 1
 
@@ -593,14 +594,14 @@ def _sequence_warnings(
         )
     elif _keeps_off_resonance(echoes, sidecar, acquisition.suffix):
         warnings.append(
-            f"{acquisition.name}: a single gradient echo, whose phase still contains off-resonance "
+            f"{acquisition.name}: the phase of a single gradient echo contains off-resonance "
             "effects, which bias the conductivity. Acquire several echoes, a spin echo or bSSFP"
         )
     if is_balanced(sidecar) and not _has_both_polarities(acquisition):
         warnings.append(
-            f"{acquisition.name}: a balanced SSFP acquisition with one readout polarity, whose "
-            "phase contains eddy currents. Acquire it again with the opposite polarity, and "
-            "average both with --average-runs dir (or acq)"
+            f"{acquisition.name}: the phase of a balanced SSFP acquisition with one readout "
+            "polarity contains eddy-current effects. Acquire it again with the opposite polarity, "
+            "and average both acquisitions with --average-runs dir (or acq)"
         )
     axis = slice_axis(sidecar)
     if axis is not None and axis in axes and grid.shape[axis] > 1:

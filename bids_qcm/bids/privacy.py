@@ -1,4 +1,4 @@
-"""Remove local paths from texts that are written to the derivative dataset."""
+"""Remove local paths from text that is written to the derivative dataset."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ _FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^/\s'\"<>]+/)+(?=[^/\s])")
 
 
 def known_places(settings: Settings, datasets: Mapping[str, Path]) -> dict[str, str]:
-    """Return the folders of a run and the text that replaces each folder in messages.
+    """Return the replacement in messages for each folder of a run.
 
     Parameters
     ----------
@@ -24,7 +24,8 @@ def known_places(settings: Settings, datasets: Mapping[str, Path]) -> dict[str, 
     Returns
     -------
     dict of str to str
-        Replacements by folder: BIDS URIs for the datasets, ``OUTPUT_DIR/`` and ``WORK_DIR/``.
+        Replacements, keyed by folder: BIDS URIs for the datasets, ``OUTPUT_DIR/`` and
+        ``WORK_DIR/``.
     """
     files = (
         settings.label_table,
@@ -68,7 +69,7 @@ def without_paths(text: str, places: Mapping[str, str]) -> str:
 
 
 def anonymous(content: Any, places: Mapping[str, str]) -> Any:  # noqa: ANN401
-    """Return JSON content after :func:`without_paths` was applied to every string."""
+    """Return JSON content with :func:`without_paths` applied to every string."""
     if isinstance(content, str):
         return without_paths(content, places)
     if isinstance(content, Mapping):
@@ -86,7 +87,7 @@ def shared_command(program: str, argv: Sequence[str], places: Mapping[Path, str]
     program : str
     argv : sequence of str
     places : mapping of Path to str
-        Replacements by path, with each path as the user wrote it. Any other path is shortened to
+        Replacements, keyed by path as the user wrote it. Any other path is shortened to
         its file name.
 
     Returns

@@ -77,7 +77,7 @@ def planned_sidecar(
     Returns
     -------
     dict or None
-        None if the output has no sidecar, or if a node makes the whole sidecar.
+        None if the output has no sidecar, or if a node creates the whole sidecar.
     """
     match output:
         case "condmap" if method is not None:
@@ -327,14 +327,14 @@ def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str,
     confidence = _confidence(plan)
     low = ", with low confidence" if confidence else ""
     sidecar = SegmentationSidecar(
-        description=f"Tissue labels in the grid of the phase{low}",
+        description=f"Tissue labels on the grid of the phase{low}",
         sources=_uris_of_segmentation(plan, datasets),
     )
     return sidecar.to_dict() | confidence | plan.segmentation_alignment.describe()
 
 
 def _confidence(plan: Plan) -> dict[str, Any]:
-    """Return fields that mark a segmentation computed by the app; empty for any other."""
+    """Return fields that mark a segmentation by the app; empty for any other segmentation."""
     if plan.segmentation is None or plan.segmentation.kind != "t1w":
         return {}
     return TissueLabels(

@@ -1,4 +1,4 @@
-"""Read text, JSON, TSV and YAML files; every error is an InputError that names the file."""
+"""Read text, JSON, TSV and YAML files, and raise InputError with the name of a bad file."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ _MOST_BYTES = 16 << 20
 
 _MOST_ROWS = 100_000
 
-# Recursive functions, such as repr, would fail on deeper content at Python's recursion limit.
+# With deeper nesting, recursive functions such as repr would exceed Python's recursion limit.
 _MOST_LEVELS = 100
 
 
@@ -38,9 +38,10 @@ def read_text(path: Path, remedy: str = "correct the file") -> str:
     require_content(path)
     try:
         with path.open("rb") as file:
-            # The size that the file system reports may be wrong, so reading is limited.
+            # The file size reported by the file system may be wrong, so the number of bytes read is
+            # limited.
             content = file.read(_MOST_BYTES + 1)
-        # A file that was cut at the limit may end within a character.
+        # Text that is cut at the limit may end in the middle of a character.
         text = None if len(content) > _MOST_BYTES else content.decode("utf-8-sig")
     except Exception as error:
         raise InputError(path, f"cannot be read as text ({error})", remedy) from error
@@ -78,7 +79,7 @@ def read_json_object(path: Path, remedy: str = "correct the file") -> dict[str, 
 
 
 def read_yaml_mapping(path: Path, remedy: str = "correct the file") -> dict[Any, Any]:
-    """Read a YAML file whose content is a mapping; parameters and errors as for JSON."""
+    """Read a YAML file whose content is a mapping; see :func:`read_json_object`."""
     import yaml
 
     return _read_mapping(
@@ -93,7 +94,7 @@ def read_yaml_mapping(path: Path, remedy: str = "correct the file") -> dict[Any,
 def _read_mapping(
     path: Path, parse: Callable[[str], Any], remedy: str, *, unreadable: str, no_mapping: str
 ) -> dict[Any, Any]:
-    """Read a text file whose content is a mapping, with the messages of its two errors."""
+    """Read a text file whose content is a mapping; two arguments are error messages."""
     text = read_text(path, remedy)
     try:
         content = parse(text)
@@ -121,7 +122,7 @@ def read_rows(
     Returns
     -------
     list of dict
-        Cells of each row by column. Cells that a short row lacks are empty.
+        Cells of each row, keyed by column. Missing cells at the end of a short row are empty.
 
     Raises
     ------

@@ -53,8 +53,8 @@ _MOSTLY = 0.5
 
 _Schema = TypeVar("_Schema", bound=Fields)
 
-# Tissues that are compared between methods. Cerebrospinal fluid is left out, because each kernel
-# size averages it with its surroundings to a different degree.
+# Tissues that are compared between methods. Cerebrospinal fluid is excluded, because its averaging
+# with surrounding tissue depends on the kernel radius.
 _COMPARED = {TISSUES[tissue].name for tissue in ("GM", "WM", "SGM")}
 
 
@@ -146,7 +146,7 @@ class Result:
     participant : str
         Label with ``sub-``, such as ``sub-01``.
     source : str
-        Common start of the file names.
+        Prefix that the file names of the acquisition share.
     folder : Path
         Folder of the conductivity maps.
     maps : tuple of MapResult
@@ -196,7 +196,7 @@ class Result:
 
     @cached_property
     def disagreements(self) -> dict[str, float]:
-        """Largest relative difference of a method's medians from the other methods, by method.
+        """For each method, the largest relative difference of its medians from the other methods.
 
         A method that uses ``|B1+|`` is compared with the other methods that use ``|B1+|``, and a
         method without ``|B1+|`` with the other methods without ``|B1+|``. If there are none, it is
@@ -212,7 +212,7 @@ class Result:
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict | None]:
-        """Verdict on each map, including its disagreement with the other methods, by method.
+        """Verdict on the map of each method, including its disagreement with the other methods.
 
         The verdict is None for a map from a version without verdicts.
         """
@@ -228,12 +228,12 @@ class Result:
 
     @cached_property
     def _medians(self) -> dict[str, dict[str, float]]:
-        """Medians to compare, by method and tissue."""
+        """Medians to compare, keyed by method and tissue."""
         return {one.method: _compared_medians(one.statistics) for one in self.maps if one.condstats}
 
     @cached_property
     def _same_b1_use(self) -> dict[str, list[str]]:
-        """For each method, the other methods with the same use of ``|B1+|``: with or without it."""
+        """For each method, the other methods that also use, or also do not use, ``|B1+|``."""
         origins = tuple(OUTPUTS["b1"].variants)
         uses_b1 = {one.method: one.sidecar.b1_map in origins for one in self.maps}
         return {
@@ -282,7 +282,7 @@ class Result:
 
     @property
     def b1_map(self) -> Path | None:
-        """File of the ``|B1+|`` map that was used for at least one map; None if there is none."""
+        """File of the ``|B1+|`` map that at least one method used; None without such a file."""
         for origin in OUTPUTS["b1"].variants:
             path = OUTPUTS["b1"].beside(self.folder, self.source, origin)
             if self.with_b1(origin) and path.exists():
@@ -314,7 +314,7 @@ class Result:
 
 
 def _compared_medians(statistics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the medians that are compared between methods, in S/m, by tissue."""
+    """Return the medians that are compared between methods, in S/m, keyed by tissue."""
     rows = [row for row in statistics if row["erosion"] == 0]
     tissues = {row["tissue"]: row["median"] for row in rows if row["tissue"] in _COMPARED}
     return tissues or {row["tissue"]: row["median"] for row in rows if row["label"] == WHOLE_MASK}
@@ -366,7 +366,7 @@ def reported_participants(output_dir: Path, labels: Sequence[str] = ()) -> list[
     SelectionError
         If the dataset lacks a requested participant.
     """
-    remedy = "give the OUTPUT_DIR of a run of bids-qcm participant"
+    remedy = "use the OUTPUT_DIR of a participant-level run"
     if not is_ours(output_dir):
         raise NoInputError(output_dir, "is not a derivative dataset of bids_qcm", remedy)
     paths = [*visible(output_dir, "sub-*/"), *visible(output_dir, f"{LOGS}/sub-*.json")]
@@ -448,7 +448,7 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
 
 
 def wrong_fields(result: Result, error: Exception) -> InputError:
-    """Return the error for sidecars of an acquisition that have a value of a wrong type."""
+    """Return the error for a sidecar of an acquisition with a value of a wrong type."""
     return _wrong_fields(result.folder / f"{result.source}_*.json", error)
 
 
@@ -458,7 +458,7 @@ def _wrong_fields(where: Path, error: Exception) -> InputError:
 
 
 def duplicate_maps(results: Sequence[Result]) -> list[str]:
-    """Return warnings about maps of the same images under two names.
+    """Return a warning for each pair of results that were computed from the same images.
 
     Acquisitions that differ only in their suffix get longer output names. If such an acquisition
     is added to the dataset later, the maps of the first acquisition are written again under a new
@@ -522,10 +522,8 @@ def _weak_sign(sidecar: Phi0Sidecar) -> str:
     share = "an unknown fraction" if agreement is None else f"{agreement:.0%}"
     evidence = f"the evidence for the sign of the phase is weak: {share} of the voxels agree; "
     if sidecar.phase_sign_origin == "Manufacturer":
-        evidence += (
-            f"the sign {sidecar.phase_sign} was used, which is usual for this manufacturer; "
-        )
-    return evidence + "check the map, and give the correct sign with --sign if you know it"
+        evidence += f"the usual sign of this manufacturer, {sidecar.phase_sign}, was used; "
+    return evidence + "check the map, and set --sign if you know the correct sign"
 
 
 def _warnings_of_map(one: MapResult, result: Result) -> list[str]:
@@ -533,9 +531,9 @@ def _warnings_of_map(one: MapResult, result: Result) -> list[str]:
     predicted, target = one.sidecar.predicted_std, one.sidecar.target_std
     if predicted is not None and target is not None and predicted > target:
         found.append(
-            f"{one.method}: even twice the published radii give a noise standard deviation of "
-            f"{predicted:.2g} S/m, above the target of {target:.2g} S/m; larger radii would "
-            "average out the anatomy"
+            f"{one.method}: even with twice the published radii, the predicted noise standard "
+            f"deviation is {predicted:.2g} S/m, above the target of {target:.2g} S/m; larger radii "
+            "would average out the anatomy"
         )
     differing = [
         json_key(name)
@@ -544,7 +542,7 @@ def _warnings_of_map(one: MapResult, result: Result) -> list[str]:
     ]
     if differing:
         found.append(
-            f"{one.condmap.name} is from an earlier run with a different {' and '.join(differing)} "
-            "than phi0; delete the map, or compute it again"
+            f"{one.condmap.name} is from an earlier run and differs from phi0 in "
+            f"{' and '.join(differing)}; delete the map, or compute it again"
         )
     return found

@@ -49,7 +49,7 @@ class RunRecord:
     acquisition : str
         Name of the acquisition in messages and reports.
     source : str
-        Common start of the derivative file names.
+        Prefix that the file names of the derivatives share.
     date : str
         End of the run in ISO 8601 format with the time zone.
     command : str
@@ -80,7 +80,7 @@ def new_record(
     seconds: float = 0.0,
     failures: Sequence[Failure] = (),
 ) -> RunRecord:
-    """Return a new record for an acquisition; the arguments are the fields of `RunRecord`."""
+    """Return a new record for an acquisition from the fields of `RunRecord`."""
     source = join_name(acquisition.output_entities)
     return RunRecord(acquisition.name, source, date, command, seconds, tuple(failures))
 
@@ -91,7 +91,7 @@ def write_record(output_dir: Path, record: RunRecord) -> None:
 
 
 def write_config(output_dir: Path, command: str, config: str) -> None:
-    """Write the options of a run to a new configuration file in the folder of records.
+    """Write the options of a run to a new configuration file in the folder with the records.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def _read_record(path: Path) -> RunRecord:
 
 
 def _known(kind: type[_Kind], content: Any) -> _Kind:  # noqa: ANN401
-    """Return a record without the fields of other versions."""
+    """Return a record without fields that only other versions have."""
     known = {one.name: content[one.name] for one in fields(kind) if one.name in content}
     for name, value in known.items():
         of_type = is_number(value) if name == "seconds" else isinstance(value, str)

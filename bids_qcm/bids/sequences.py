@@ -1,4 +1,4 @@
-"""Read acquisition details from sidecars, and refuse images without a usable phase."""
+"""Read acquisition details from sidecars, and reject images without a usable phase."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from bids_qcm.bids.errors import InputError
 
-# Fields for the nucleus: the field of dcm2niix, and the field of DICOM and BIDS (for spectra).
+# Fields that name the nucleus: first in dcm2niix, second in DICOM and BIDS (for spectra).
 _NUCLEUS_FIELDS = ("ImagedNucleus", "ResonantNucleus")
 _PROTON = ("1h", "h1", "h", "proton", "hydrogen", "1hydrogen", "hydrogen1")
 
@@ -39,7 +39,7 @@ _BALANCED_NAMES = re.compile(
     r"|(?<![a-z])ssfp(?![a-z])",
     re.IGNORECASE,
 )
-# Names of other sequences, which do not count as balanced, such as FLASH, FISP, DESS and CISS
+# Names of sequences that do not count as balanced, such as FLASH, FISP, DESS and CISS
 # (Siemens), SPGR and GRASS (GE).
 _OTHER_NAMES = re.compile(
     r"(?<![a-z])(fl|fi|de|ci)[23]d|flash|fisp|dess|spgr|fgre|grass|mprage|t1ffe", re.IGNORECASE
@@ -122,8 +122,8 @@ def check_holds_phase(metadata: Mapping[str, Any], image: Path) -> None:
 def is_balanced(metadata: Mapping[str, Any]) -> bool:
     """Whether a sidecar describes a balanced steady-state sequence, whose phase is refocused.
 
-    ``ScanningSequence`` is ``GR`` (gradient recalled) for these sequences too, so the vendor's
-    name of the sequence decides. Without a known name, the sequence counts as balanced if it has
+    ``ScanningSequence`` is ``GR`` (gradient recalled) for these sequences too, so the vendor's name
+    of the sequence is used first. Without a known name, the sequence counts as balanced if it has
     an unspoiled steady state and a short echo time. If the repetition time is known, it must also
     be about twice the echo time.
     """

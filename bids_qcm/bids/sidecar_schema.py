@@ -2,7 +2,7 @@
 
 A dataclass describes each JSON object. The key of a field is the attribute's name in camel case, so
 ``phase_sign`` is ``PhaseSign``. The type of an attribute is annotated with the meaning of the field
-in Markdown, from which ``docs/tables.py`` makes the tables of ``docs/outputs.md``.
+in Markdown, from which ``docs/tables.py`` generates the tables in ``docs/outputs.md``.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, Self, get_args, get_type_hints
 from bids_qcm.checks.verdict import Colour
 
 NULL: Any = object()
-"""Value of a field that is written as null; a field that is None is not written."""
+"""Value that is written as null; a field with the value None is not written."""
 
 _ACRONYMS = {"bids": "BIDS", "url": "URL"}
 
@@ -44,8 +44,9 @@ class Field(NamedTuple):
 class Fields:
     """Base class of the dataclasses that describe a JSON object.
 
-    A field that is None is missing in the JSON object. Each step of the processing writes an object
-    with the fields that the step determines, and :func:`merge` combines these objects.
+    A field with the value None is not written to the JSON object. Each step of the processing
+    writes an object with the fields that the step determines, and :func:`merge` combines these
+    objects.
     """
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,7 +191,7 @@ class Placement(Registration, Transformed):
 
 @dataclass(frozen=True, kw_only=True)
 class TissueLabels(Placement):
-    """Fields about a segmentation in the grid of the phase."""
+    """Fields about a segmentation on the grid of the phase."""
 
     segmentation_confidence: Annotated[
         str | None,
@@ -291,7 +292,10 @@ class Phi0Sidecar(MaskChoice, Image):
         str | None,
         "`transceive` or `transmit`, see [methods](methods.md#equations)",
     ] = None
-    phase_units: Annotated[list[str] | None, "recognised or given phase unit of each echo"] = None
+    phase_units: Annotated[
+        list[str] | None,
+        "specified or recognised phase unit of each echo",
+    ] = None
     imaging_frequency: Annotated[float | None, "Larmor frequency used for the map, MHz"] = None
     imaging_frequency_source: Annotated[
         str | None,
@@ -408,11 +412,11 @@ class MapSidecar(B1Choice, TissueLabels, MethodOptions, Phi0Sidecar):
     ] = None
     target_std: Annotated[
         float | None,
-        "with `auto` radii: target noise standard deviation of the median voxel, S/m",
+        "with `auto` radii: target for the median noise standard deviation over the voxels, S/m",
     ] = None
     predicted_std: Annotated[
         float | None,
-        "with `auto` radii: predicted noise standard deviation of the median voxel, S/m",
+        "with `auto` radii: predicted median noise standard deviation over the voxels, S/m",
     ] = None
     linear_phase_removed: Annotated[
         list[float] | None,
@@ -431,12 +435,11 @@ class MapSidecar(B1Choice, TissueLabels, MethodOptions, Phi0Sidecar):
     prior_chi_square: Annotated[
         float | None,
         "inversion: squared deviation of log conductivity from the prior, per parameter that the "
-        "phase determines; 1 if the conductivity varies as the prior assumes",
+        "phase constrains; 1 if the conductivity varies as the prior assumes",
     ] = None
     linear_phase_effect: Annotated[
         float | None,
-        "inversion: relative standard deviation of the median voxel due to the remaining linear "
-        "phase",
+        "inversion: median relative standard deviation due to the remaining linear phase",
     ] = None
     invalid_fraction: Annotated[float | None, "fraction of the mask that is NaN"] = None
 
@@ -451,11 +454,10 @@ class InSpace(Fields):
     space_resampling: Annotated[str | None, "method of resampling from the phase"] = None
     space_transforms: Annotated[
         list[str] | None,
-        "transforms that were applied, in the order in which a point of the space passes through "
-        "them on its way to the phase",
+        "applied transforms, in the order in which they map a point from this space to the phase",
     ] = None
     template_registration: Annotated[
-        str | None, "how the app registered the T1w image to the template, if it did"
+        str | None, "how the app registered the T1w image to the template, if the app registered it"
     ] = None
 
 
@@ -493,7 +495,7 @@ class CondmapSidecar(MapSidecar):
     ] = None
     noise_ratio: Annotated[
         float | None,
-        "noise standard deviation divided by conductivity in the median voxel; not written with "
+        "median ratio of noise standard deviation to conductivity; not written with "
         "`--no-uncertainty`",
     ] = None
     literature_ratio: Annotated[

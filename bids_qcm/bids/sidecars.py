@@ -11,15 +11,15 @@ from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
-# Plausible range of the field strength in tesla. It includes all scanners, so a value outside this
-# range has the wrong unit.
+# Plausible range of the field strength in tesla. The range covers all scanners, so a value outside
+# it has the wrong unit.
 _FIELD_STRENGTH_RANGE = (0.01, 30.0)
 _LONGEST_ECHO_TIME = 1.0
 
 _HEAD_WORDS = ("head", "brain", "skull", "neuro", "cerebr", "cranium")
 _UNKNOWN_BODY_PARTS = ("", "none", "n/a", "unknown", "other", "mr", "whole body", "wholebody")
 
-# Relative tolerance of the field strength. The nominal value may be off by some percent; for
+# Relative tolerance of the field strength. The nominal value may deviate by a few percent; for
 # example, one vendor's 3 T magnets have a field of 2.89 T.
 _NOMINAL_FIELD = 0.1
 _SAME = 1e-3
@@ -42,7 +42,7 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        Merged fields. A sidecar in a folder closer to the image overrides the others.
+        Merged fields. Sidecars in folders closer to the image have priority.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
 
 
 def find_sidecars(image: Path, root: Path) -> list[Path]:
-    """Return the sidecars that apply to an image in a dataset; later sidecars override earlier."""
+    """Return the sidecars that apply to an image; later sidecars override earlier sidecars."""
     found = []
     relative = image.relative_to(root)
     entities, suffix = parse_name(image.name)
@@ -71,7 +71,7 @@ def find_sidecars(image: Path, root: Path) -> list[Path]:
 
 
 def larmor_frequency(metadata: dict[str, Any], image: Path) -> tuple[float, str]:
-    """Return the Larmor frequency and the sidecar field that it was taken from.
+    """Return the Larmor frequency and the sidecar field from which it was taken.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def larmor_frequency(metadata: dict[str, Any], image: Path) -> tuple[float, str]
         raise InputError(
             image,
             f"its sidecar's {source} is {metadata[source]!r}, which is not plausible",
-            "give ImagingFrequency in MHz or MagneticFieldStrength in tesla",
+            "set ImagingFrequency in MHz or MagneticFieldStrength in tesla",
         )
     return frequency, source
 
@@ -122,7 +122,7 @@ def contradictions(metadata: Sequence[Mapping[Path, Mapping[str, Any]]]) -> list
     Parameters
     ----------
     metadata : sequence of mappings of Path to mapping
-        For each echo, the metadata of both images by image path.
+        For each echo, the metadata of both images, keyed by image path.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def echo_time(metadata: dict[str, Any], image: Path) -> float:
         raise InputError(
             image,
             f"its sidecar's EchoTime is {seconds:g}, which is not plausible",
-            "give EchoTime in seconds",
+            "set EchoTime in seconds",
         )
     return seconds
 
@@ -220,6 +220,6 @@ def _number(metadata: dict[str, Any], field: str, image: Path, unit: str) -> flo
         raise InputError(
             image,
             f"its sidecar's {field} is {value!r}, which is not a finite number",
-            f"give one number, in {unit}",
+            f"set the field to one number, in {unit}",
         )
     return float(value)

@@ -25,7 +25,7 @@ TISSUE_STATISTICS: Dictionary = {
     "sd": {"Description": "Standard deviation over the valid voxels (n - 1)", "Units": "S/m"},
     "median": {"Description": "Median of the valid voxels", "Units": "S/m"},
     "iqr": {
-        "Description": "Interquartile range of the valid voxels, quartiles by Hazen's formula",
+        "Description": "Interquartile range of the valid voxels (quartiles by Hazen's formula)",
         "Units": "S/m",
     },
     "invalid_fraction": {"Description": "Fraction of voxels that are invalid"},

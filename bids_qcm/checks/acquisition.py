@@ -34,9 +34,10 @@ class ImageEvidence:
     snr : float
         Median signal-to-noise ratio of the first echo over `signal`.
     incoherent_fraction : float
-        Largest value over all echoes, see :func:`bids_qcm.checks.pairs.incoherent_fraction`.
+        Maximum over all echoes; see :func:`bids_qcm.checks.pairs.incoherent_fraction`.
     echo_misfit : tuple of float
-        Deviation of each echo from the line over echo time, in rad; empty for one or two echoes.
+        Deviation of each echo from the linear fit over echo time, in rad; empty for fewer than
+        three echoes.
     findings : tuple of Finding
         Fatal findings first.
     """
@@ -49,7 +50,7 @@ class ImageEvidence:
 
 
 def check_roles(images: Sequence[Pair], *, cartesian: bool) -> list[Finding]:
-    """Check that the values of each image match the part that its file name declares.
+    """Check that the values of each image match the part declared in its file name.
 
     Parameters
     ----------
@@ -86,17 +87,18 @@ def check_acquisition(
     magnitudes, phases : sequences of ndarray of float, shape (X, Y, Z)
         One magnitude and one phase for each echo; phase in rad.
     echo_times : sequence of float
-        In s; not needed for a single echo.
+        Echo times in s; not needed for a single echo.
     voxel_size : sequence of 3 floats
-        In mm.
+        Voxel size in mm.
     axes : sequence of int
         Axes along which the kernels differentiate.
     may_be_half : bool
-        As for :func:`bids_qcm.checks.values.check_cycle`.
+        See :func:`bids_qcm.checks.values.check_cycle`.
     echo_numbers : sequence of int
-        As for :func:`bids_qcm.phase.polarity.find_alternation`.
+        See :func:`bids_qcm.phase.polarity.find_alternation`.
     frequency : float, optional
-        Larmor frequency in Hz, to check that several echoes have a phase at echo time zero.
+        Larmor frequency in Hz. With several echoes, it is needed to check that the phase at echo
+        time zero is not flat.
 
     Returns
     -------
@@ -118,7 +120,7 @@ def check_acquisition(
         check_coherence(magnitude, phase, echo, axes)
         for echo, (magnitude, phase) in enumerate(pairs)
     ]
-    # phase jumps also make the phase incoherent, so report only the jumps
+    # phase jumps also cause incoherence, so report only the jumps
     findings += jumps or [finding for _, found in coherent for finding in found]
     misfit: tuple[float, ...] = ()
     if len(pairs) > 1 and not any(finding.fatal for finding in findings):
@@ -129,8 +131,8 @@ def check_acquisition(
         if len(pairs) > 2:
             misfit = lines.misfit()
             doubtful = check_misfit(misfit, echo_times)
-        # With three or more echoes, the misfit detects an error. The curvature then shows which
-        # echo is wrong.
+        # With three or more echoes, the misfit detects that an echo is wrong. The curvature then
+        # shows which echo is wrong.
         if len(pairs) == 2 or doubtful:
             findings += check_curvature(series.echoes, signal.mask, voxel_size)
         findings += doubtful

@@ -15,33 +15,32 @@ RELATIVE_RANGE = (0.2, 2.5)
 is 0.7 to 1.2 at 1.5 T and 3 T, and 0.5 at 7 T."""
 
 LARGEST_SPREAD = 3.0
-"""Largest ratio of the 95th to the 5th percentile at up to 3.5 T. In the head of the full-wave
+"""Maximum ratio of the 95th to the 5th percentile at up to 3.5 T. In the head of the full-wave
 phantom, the ratio is 1.35 at 1.5 T and 1.6 at 3 T."""
 
 LARGEST_SPREAD_ABOVE = 6.0
-"""Largest ratio of the 95th to the 5th percentile at higher field strengths. At 7 T, the ratio is
+"""Maximum ratio of the 95th to the 5th percentile at higher field strengths. At 7 T, the ratio is
 2.4 in the phantom, and heads have regions without ``|B1+|``."""
 
 LEAST_SPREAD = 1.005
-"""Smallest ratio of the 95th to the 5th percentile. A map with less variation is a placeholder: the
-model of a head has a ratio of 1.08 at 1.5 T."""
+"""Minimum ratio of the 95th to the 5th percentile. A map with less variation is a placeholder,
+because even the model of a head at 1.5 T has a ratio of 1.08."""
 
 LARGEST_NEGATIVE = 0.01
-"""Largest fraction of the mask with negative values. In a B0 field map, the fraction is about a
-half."""
+"""Maximum fraction of the mask with negative values. In a B0 field map, about half of the values
+are negative."""
 
 LARGEST_CONTRAST = 0.4
-"""Largest absolute correlation between the detail of the map and the detail of the magnitude. In
+"""Maximum absolute correlation between the detail of the map and the detail of the magnitude. In
 the full-wave phantom, the correlation is 0.07 to 0.18 for ``|B1+|``, and 0.5 to 0.7 for an
 anatomical image with voxels of 5 to 6 mm."""
 
 LARGEST_REMOTE = 0.2
-"""Largest fraction of the mask at a distance of more than the kernel width from the measured
-voxels. In this region, the smoothed map is nearly constant and does not correct the
-conductivity."""
+"""Maximum fraction of the mask that is farther than the kernel width from the measured voxels. In
+this region, the smoothed map is nearly constant and does not correct the conductivity."""
 
 EXPECTED_REMOTE = 0.02
-"""Largest fraction of the mask beyond the kernel width that is accepted without a warning."""
+"""Maximum fraction of the mask beyond the kernel width that does not cause a warning."""
 
 _ANGLE_RANGE = (1.0, 400.0)
 _HIGH_FIELD = 3.5
@@ -60,7 +59,7 @@ _UNITS = {
 _FROM_NAME = {name: unit for unit, names in _UNITS.items() for name in names}
 
 _CHECK_IT = "check that it is a |B1+| map of this participant and session"
-_OTHERWISE = "or use no map with --b1 model or --b1 none"
+_OTHERWISE = "to run without a measured map, use --b1 model or --b1 none"
 
 
 class B1MapError(ValueError):
@@ -71,7 +70,7 @@ class B1MapError(ValueError):
     problem : str
         Description of the problem, as a predicate of the file.
     remedy : str
-        What the user can do.
+        Action that the user can take.
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -81,7 +80,7 @@ class B1MapError(ValueError):
 
 @dataclass(frozen=True)
 class DeclaredB1:
-    """Unit and flip angles that the sidecar of a map declares.
+    """Unit and flip angles declared in the sidecar of a map.
 
     Attributes
     ----------
@@ -89,9 +88,9 @@ class DeclaredB1:
         ``percent``, ``ratio``, ``degrees``, ``rad`` or ``tesla``; empty if the sidecar does not
         declare a unit.
     nominal_angle : float or None
-        Nominal flip angle of the map, degrees.
+        Nominal flip angle of the map in degrees.
     flip_angle : float or None
-        Flip angle of the images from which the map was computed, degrees. This may be the nominal
+        Flip angle in degrees of the images from which the map was computed. This may be the nominal
         flip angle, or the flip angle of a readout after the mapped pulse.
     """
 
@@ -101,7 +100,7 @@ class DeclaredB1:
 
 
 def declared_unit(units: str) -> str:
-    """Convert ``Units`` of a sidecar to a unit.
+    """Convert the ``Units`` field of a sidecar to a unit.
 
     Parameters
     ----------
@@ -159,7 +158,7 @@ def recognise_unit(median: float, declared: DeclaredB1) -> str:
     if declared.unit == "tesla":
         return "tesla"
     if not declared.unit:
-        # try percent first, because BIDS recommends percent
+        # try percent first, because BIDS recommends this unit
         ranges.pop("rad", None)
         for unit, (low, high) in ranges.items():
             if low <= median <= high:
@@ -168,7 +167,7 @@ def recognise_unit(median: float, declared: DeclaredB1) -> str:
             f"has a median of {median:.3g} in the mask, which is implausible for |B1+| in "
             f"{' or '.join(ranges)}",
             "rescale the map to percent of the nominal flip angle, or add Units to its sidecar "
-            f"(for a map of flip angles, also NominalFlipAngle in degrees), {_OTHERWISE}",
+            f"(for a map of flip angles, also NominalFlipAngle in degrees); {_OTHERWISE}",
         )
     # without a nominal angle, accept all flip angles of |B1+| mapping sequences
     degrees = _ANGLE_RANGE
@@ -178,7 +177,7 @@ def recognise_unit(median: float, declared: DeclaredB1) -> str:
         raise B1MapError(
             f"has a median of {median:.3g} in the mask, but its Units is {declared.unit}: a median "
             f"from {low:.3g} to {high:.3g} is plausible",
-            f"correct Units (or NominalFlipAngle) in its sidecar, {_OTHERWISE}",
+            f"correct Units (or NominalFlipAngle) in its sidecar; {_OTHERWISE}",
         )
     return declared.unit
 
@@ -221,16 +220,16 @@ def check_b1(
     b1_map : ndarray of float, shape (X, Y, Z)
         Measured map, in the unit of the file.
     measured, negative : ndarray of float, shape (X, Y, Z)
-        Fraction of each voxel in which the measured value is positive (`measured`) or negative
+        Fraction of each voxel that has a positive value (`measured`) or a negative value
         (`negative`).
     mask : ndarray of bool, shape (X, Y, Z)
         Mask; not empty.
     magnitude : ndarray of float, shape (X, Y, Z)
         Magnitude of the acquisition, any unit.
     voxel_size : tuple of 3 floats
-        Voxel size, mm.
+        Voxel size in mm.
     frequency : float
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
     declared : DeclaredB1
         Declaration in the sidecar.
 
@@ -247,19 +246,19 @@ def check_b1(
     if below_zero > LARGEST_NEGATIVE:
         raise B1MapError(
             f"is negative in {below_zero:.0%} of the mask, but |B1+| is a magnitude",
-            f"{_CHECK_IT}, not a field map of B0, {_OTHERWISE}",
+            f"{_CHECK_IT}, not a B0 field map; {_OTHERWISE}",
         )
     known = mask & (measured >= MEASURED)
     if not known.any():
         raise B1MapError(
-            "has no values in the mask", f"{_CHECK_IT}, with a correct header, {_OTHERWISE}"
+            "has no values in the mask", f"{_CHECK_IT} with a correct header; {_OTHERWISE}"
         )
     smooth = smooth_b1(b1_map, measured, voxel_size, mask)
     if smooth.remote > LARGEST_REMOTE:
         raise B1MapError(
             f"covers too little of the mask: {smooth.remote:.0%} of the mask is more than "
             f"{SMOOTHING_MM:g} mm from the nearest measured value",
-            f"acquire |B1+| in the whole head, {_OTHERWISE}",
+            f"acquire |B1+| in the whole head; {_OTHERWISE}",
         )
     median = float(np.median(b1_map[known]))
     unit = recognise_unit(median, declared)
@@ -277,7 +276,7 @@ def check_b1(
         raise B1MapError(
             f"shows the tissues: its detail and the detail of the magnitude have a correlation of "
             f"{contrast:.2f}, but |B1+| is smooth",
-            f"{_CHECK_IT}, not an anatomical image, {_OTHERWISE}",
+            f"{_CHECK_IT}, not an anatomical image; {_OTHERWISE}",
         )
     warnings = []
     if high < LEAST_SPREAD * low:

@@ -11,23 +11,24 @@ from bids_qcm.phase.echo_selection import TOLERATED_MISFIT
 from bids_qcm.physics import conductivity_factor
 
 LARGEST_MISFIT = 0.1
-"""Largest deviation of an echo from the line over echo time that does not cause an error, rad."""
+"""Maximum deviation of an echo from the linear fit over echo time, in rad. A larger deviation
+raises an error."""
 
 EXPECTED_MISFIT = TOLERATED_MISFIT
-"""Largest deviation of an echo from the line over echo time that does not cause a warning, rad. In
-phantoms with an SNR of 16, the deviation is 0.005 or less."""
+"""Maximum deviation of an echo from the linear fit over echo time, in rad, that does not cause a
+warning. In phantoms with an SNR of 16, the deviation is 0.005 or less."""
 
 LARGEST_GROWTH = 1.02
-"""Largest ratio of the median magnitudes of an echo and the previous echo. The magnitude should
-decay with T2*."""
+"""Maximum ratio of the median magnitude of an echo to the median magnitude of the previous echo.
+The magnitude should decay with T2*."""
 
 CURVATURE_RANGE = (0.7, 1.4)
-"""Range of an echo's median Laplacian, relative to the typical median Laplacian of all echoes. The
+"""Accepted range of an echo's median Laplacian, relative to the typical value over all echoes. The
 ratio is 0.5 if the phase was halved, 2 if the phase was doubled, and 0.95 to 1.15 in heads."""
 
 LEAST_CONDUCTIVITY = 0.05
-"""Smallest conductivity of a body, S/m, as the median over its voxels with signal. Fat has the
-lowest conductivity of all tissues with signal, 0.04 to 0.07 S/m."""
+"""Minimum conductivity of a body, in S/m: the median over its voxels with signal. Of all tissues
+with signal, fat has the lowest conductivity, 0.04 to 0.07 S/m."""
 
 _STANDARD_ERRORS = 5
 
@@ -38,15 +39,15 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
     Parameters
     ----------
     misfit : sequence of float
-        Deviation of each echo from the line over echo time, in rad.
+        Deviation of each echo from the linear fit over echo time, in rad.
     echo_times : sequence of float
-        In s, for the message.
+        Echo times in s, for the message.
 
     Returns
     -------
     list of Finding
         One finding for the echo with the largest misfit. With three echoes, the middle echo always
-        has the largest misfit, whichever echo is wrong.
+        has the largest misfit, no matter which echo is wrong.
     """
     worst = int(np.argmax(misfit))
     if misfit[worst] <= EXPECTED_MISFIT:
@@ -60,8 +61,8 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
             1,
             "does not lie on a line over echo time with the other echoes: misfit in rad "
             f"{listed} (expected: below {EXPECTED_MISFIT:g})",
-            "check EchoTime in the sidecars, and that all echoes are of one acquisition with the "
-            "same sign and unit, or leave out echoes with --echoes",
+            "check EchoTime in the sidecars, and check that all echoes belong to one acquisition "
+            "and have the same sign and unit; or exclude echoes with --echoes",
             fatal=misfit[worst] > LARGEST_MISFIT,
         )
     ]
@@ -78,11 +79,11 @@ def check_flatness(
     Parameters
     ----------
     phi0 : ndarray of float, shape (X, Y, Z)
-        Phase at echo time zero of several echoes, in rad; finite in the mask.
+        Phase at echo time zero in rad, computed from several echoes; finite in the mask.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     voxel_size : sequence of 3 floats
-        In mm.
+        Voxel size in mm.
     frequency : float
         Larmor frequency in Hz.
 
@@ -107,8 +108,8 @@ def check_flatness(
             f"has a flat phase at echo time zero, which corresponds to at most {largest:.2g} S/m: "
             "a coil combination such as MCPC-3D-S or ASPIRE may have removed the phase that "
             "contains the conductivity",
-            "use the images of the single coils (coil-1, coil-2, ...), or a coil combination that "
-            "keeps this phase",
+            "use the images of the individual coils (coil-1, coil-2, ...), or a coil combination "
+            "that keeps this phase",
             fatal=False,
         )
     ]
@@ -125,7 +126,7 @@ def check_decay(
     ----------
     magnitudes : sequence of ndarray of float, shape (X, Y, Z)
     echo_times : sequence of float
-        In s.
+        Echo times in s.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
 
@@ -166,7 +167,7 @@ def check_curvature(
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     voxel_size : sequence of 3 floats
-        In mm.
+        Voxel size in mm.
 
     Returns
     -------
@@ -176,9 +177,9 @@ def check_curvature(
 
     Notes
     -----
-    Two echoes always lie on a line, so that their misfit contains no information. This check uses
+    A line always fits two echoes exactly, so their misfit contains no information. This check uses
     their Laplacians instead. Off-resonance is a harmonic function where the susceptibility is
-    constant, and its Laplacian is zero there. Therefore the median Laplacian depends only on the
+    constant, so its Laplacian is zero there. Therefore, the median Laplacian depends only on the
     conductivity and is the same in every echo.
     """
     found = [median_curvature(echo, mask, voxel_size) for echo in echoes]
@@ -206,7 +207,7 @@ def check_curvature(
             f"has {ratios[worst]:.2f} times the phase curvature of the other echoes (median "
             f"Laplacian {laplacians[worst]:.0f} and {typical:.0f} rad/m^2), but all echoes of an "
             f"acquisition have the same curvature{sign}",
-            "check that all echoes are of one acquisition, with the same sign and unit",
+            "check that all echoes belong to one acquisition and have the same sign and unit",
             fatal=bool(opposite),
         )
     ]

@@ -12,10 +12,10 @@ from bids_qcm.checks.plausible import PLAUSIBLE, is_implausible
 from bids_qcm.grids import Volume
 
 LEAST_VOXELS = 30
-"""Smallest number of valid voxels for which the median of a tissue is computed."""
+"""Minimum number of valid voxels for computing the median of a tissue."""
 
 SLABS = 10
-"""Number of slabs for computing a trend. All slabs have the same number of voxels."""
+"""Number of slabs for computing a trend. All slabs contain the same number of voxels."""
 
 _LEAST_PER_SLAB = 20
 
@@ -27,16 +27,16 @@ class Evidence:
     Attributes
     ----------
     implausible_fraction : float
-        Fraction of the mask's voxels with an implausible conductivity, see `is_implausible`.
+        Fraction of the mask's voxels with an implausible conductivity; see `is_implausible`.
     invalid_fraction : float
         Fraction of the mask's voxels with a value that is not finite.
     median : float
-        Median of the valid voxels, S/m; NaN without a valid voxel.
+        Median over the valid voxels in S/m; NaN if no voxel is valid.
     medians : mapping of str to float
-        Median conductivity of each tissue, by tissue name, S/m.
+        Median conductivity of each tissue in S/m, keyed by tissue name.
     literature_ratio : mapping of str to float
-        Median conductivity divided by the literature value, by tissue name. Only for tissues with a
-        literature value.
+        Ratio of the median conductivity to the literature value, keyed by tissue name. Contains
+        only tissues with a literature value.
     noise_ratio : float or None
         Median noise standard deviation, divided by the absolute value of the median conductivity;
         None if the noise standard deviation is not known.
@@ -44,13 +44,13 @@ class Evidence:
         Fraction of implausible voxels that is expected from noise alone; None if the noise standard
         deviation is not known.
     trend_inferior_superior, trend_left_right : float
-        Relative change of the conductivity from one end of the mask to the other, see
-        :func:`relative_trend`; NaN if the change cannot be computed.
+        Relative change of the conductivity from one end of the mask to the other; NaN if it cannot
+        be computed. See :func:`relative_trend`.
     reduced_chi_square, prior_chi_square : float or None
-        Misfit of the phase and deviation of the conductivity from the prior of an inversion; None
-        for other methods.
+        For an inversion, the misfit of the phase and the deviation of the conductivity from the
+        prior; None for other methods.
     largest_voxel_size : float
-        Longest edge of a voxel, mm.
+        Longest edge of a voxel in mm.
     n_failed_checks : int
         Number of failed image checks that the user turned into warnings.
     """
@@ -87,17 +87,17 @@ def gather_evidence(
     Parameters
     ----------
     condmap : Volume of float
-        Conductivity in S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels for which conductivity was computed.
     frequency : float
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
     labels : ndarray of int, shape (X, Y, Z), optional
         Tissue labels; 0 is background.
     names : mapping of int to str, optional
-        Name of each label; required with `labels`.
+        Name of each label; required if `labels` is passed.
     std : ndarray of float, shape (X, Y, Z), optional
-        Noise standard deviation, S/m.
+        Noise standard deviation in S/m.
     reduced_chi_square, prior_chi_square : float, optional
         Reduced and prior chi-square of an inversion.
     n_failed_checks : int
@@ -150,7 +150,7 @@ def relative_trend(relative: NDArray[np.floating], positions: NDArray[np.floatin
     Parameters
     ----------
     relative : ndarray of float, shape (N,)
-        Finite values around 1.
+        Values of the quantity; finite and around 1.
     positions : ndarray of float, shape (N,)
         Positions along the axis, in any unit.
 
@@ -170,8 +170,8 @@ def relative_trend(relative: NDArray[np.floating], positions: NDArray[np.floatin
     """
     if relative.size < SLABS * _LEAST_PER_SLAB:
         return float("nan")
-    # All voxels of a slice have the same position. Sort these voxels randomly, so that a slice on
-    # the border of two slabs is divided without bias.
+    # All voxels of a slice have the same position. Shuffle them, so that a slice on the border of
+    # two slabs is divided without bias.
     order = np.random.default_rng(0).permutation(relative.size)
     slabs = np.array_split(order[np.argsort(positions[order], kind="stable")], SLABS)
     places = np.array([np.median(positions[slab]) for slab in slabs])
@@ -192,7 +192,7 @@ def _medians(
     tissues: NDArray[np.integer],
     names: Mapping[int, str],
 ) -> dict[str, float]:
-    """Return the median conductivity of each tissue with enough valid voxels, by tissue name."""
+    """Return the median of each tissue with enough valid voxels, keyed by tissue name."""
     found = {}
     for label, name in names.items():
         chosen = values[valid & (tissues == label)]
@@ -204,7 +204,7 @@ def _medians(
 def _noise(
     values: NDArray[np.floating], std: NDArray[np.floating], median: float
 ) -> dict[str, float]:
-    """Return the noise ratio and the fraction of implausible voxels that is expected from noise."""
+    """Return the noise ratio and the fraction of implausible voxels expected from noise."""
     known = np.isfinite(std) & (std > 0)
     if not known.any():
         return {}
@@ -222,9 +222,10 @@ def _relative_to_tissue(
 ) -> NDArray[np.floating]:
     """Divide each voxel by the median of its tissue.
 
-    With this normalisation, different fractions of the tissues in the slabs do not cause a trend.
-    The median of all voxels is used if the median of a tissue is not positive, or if a tissue has
-    too few voxels. The result is empty if the median of all voxels is not positive.
+    This normalisation prevents a trend if the slabs contain different proportions of the tissues.
+    If the median of a tissue is not positive or the tissue has too few voxels, its voxels are
+    divided by the median of all voxels. The result is empty if the median of all voxels is not
+    positive.
     """
     relative = values / median if median > 0 else np.ones(0)
     if median > 0:

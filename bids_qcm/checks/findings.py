@@ -16,9 +16,9 @@ class Finding:
     problem : str
         Description of the evidence, as a predicate of the file: "has negative values ...".
     remedy : str
-        What the user can do.
+        Action that the user can take.
     fatal : bool
-        Whether a map of these images would be wrong.
+        Whether a map computed from these images would be wrong.
     """
 
     echo: int

@@ -3,7 +3,7 @@
 from bids_qcm.dispersions import CEREBROSPINAL_FLUID, GRAY_MATTER, WHITE_MATTER
 from bids_qcm.segmentation.tissues import TISSUES
 
-# deep gray matter gets the literature values of gray matter
+# deep gray matter has the literature values of gray matter
 _DISPERSIONS = {
     "GM": GRAY_MATTER,
     "WM": WHITE_MATTER,
@@ -18,12 +18,13 @@ def literature_conductivity(frequency: float) -> dict[str, float]:
     Parameters
     ----------
     frequency : float
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
 
     Returns
     -------
     dict of str to float
-        Conductivity in S/m, by the tissue name in the BIDS table of common image-derived labels.
+        Conductivity in S/m, keyed by the tissue name in the BIDS table of common image-derived
+        labels.
 
     Notes
     -----

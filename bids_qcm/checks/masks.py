@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST_VOXELS = 125
-"""Smallest number of voxels in a mask: a cube with an edge of 5 voxels, which is the support of one
+"""Minimum number of voxels in a mask: a cube of 5 x 5 x 5 voxels, which is the support of one
 quadratic fit with a radius of two voxels."""
 
 LEAST_COVERAGE = 0.5
-"""Smallest fraction of a mask that has signal. A mask with more air than signal belongs to another
-image, or it is inverted."""
+"""Minimum fraction of a mask that must have signal. A mask with more air than signal belongs to
+another image, or it is inverted."""
 
 EXPECTED_COVERAGE = 0.9
-"""Expected fraction of a brain mask that has an SNR above 5. In 3 T heads and phantoms, the
+"""Expected fraction of a brain mask with an SNR above 5. In 3 T heads and phantoms, the
 fraction is 0.97 or more."""
 
 
@@ -26,9 +26,9 @@ class MaskProblem(NamedTuple):
     problem : str
         Description of the problem, as a predicate of the file: "has signal in ...".
     remedy : str
-        What the user can do.
+        Action that the user can take.
     fatal : bool
-        Whether a map in this mask would be wrong.
+        Whether a map computed in this mask would be wrong.
     """
 
     problem: str
@@ -67,6 +67,6 @@ def check_mask(
         problem += f", and {outside:.0%} of the other voxels have signal: the mask looks inverted"
     remedy = (
         "use a brain mask of the same participant and session that is aligned with these images, "
-        "or give --mask signal"
+        "or use --mask signal"
     )
     return covered, MaskProblem(problem, remedy, covered < LEAST_COVERAGE)

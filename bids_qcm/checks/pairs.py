@@ -10,13 +10,14 @@ from bids_qcm.phase.coherence import phase_coherence
 from bids_qcm.phase.masking import LEAST_COHERENCE, blank_phase, typical_signal
 
 STRONG = 0.5
-"""Smallest magnitude of a voxel with strong signal, relative to the typical signal."""
+"""Minimum magnitude of a voxel with strong signal, relative to the typical signal."""
 
 LARGEST_INCOHERENT = 0.02
-"""Largest fraction of voxels with strong signal whose phase may be incoherent without an error."""
+"""Maximum fraction of voxels with strong signal and incoherent phase. A larger fraction raises an
+error."""
 
 EXPECTED_INCOHERENT = 0.004
-"""Largest fraction of voxels with strong signal whose phase may be incoherent without a warning.
+"""Maximum fraction of voxels with strong signal and incoherent phase that does not cause a warning.
 The fraction is at most 0.0002 in 3 T heads and all kinds of phantoms. The fraction is 0.009 to 0.2
 if the phase is mirrored, is shifted by two voxels, or belongs to another head."""
 
@@ -31,17 +32,17 @@ def incoherent_fraction(
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit.
     phase : ndarray of float, shape (X, Y, Z)
-        In rad.
+        Phase in rad.
     axes : sequence of int
         Axes along which neighbours are compared.
 
     Returns
     -------
     float
-        Fraction of the voxels with strong signal whose neighbourhood has incoherent phase. Voxels
-        with weak signal are ignored, because even the correct phase may be incoherent there.
+        Among the voxels with strong signal, the fraction whose neighbourhood has incoherent phase.
+        Voxels with weak signal are ignored, because even correct phase may be incoherent there.
     """
     known = np.isfinite(magnitude) & np.isfinite(phase)
     values = np.where(known, magnitude, 0)
@@ -62,16 +63,16 @@ def check_coherence(
     Parameters
     ----------
     magnitude, phase, axes
-        As for :func:`incoherent_fraction`.
+        See :func:`incoherent_fraction`.
     echo : int
         Index of the echo.
 
     Returns
     -------
     fraction : float
-        From :func:`incoherent_fraction`.
+        Result of :func:`incoherent_fraction`.
     findings : list of Finding
-        At most one finding. If the mirrored phase fits better, the message contains the axis.
+        At most one finding. If a mirrored phase fits better, the message names the axis.
     """
     fraction = incoherent_fraction(magnitude, phase, axes)
     if fraction <= EXPECTED_INCOHERENT:
@@ -86,5 +87,5 @@ def check_coherence(
     best = min(mirrored, key=lambda axis: mirrored[axis])
     if mirrored[best] < fraction / 2:
         problem += f"; after mirroring along axis {'ijk'[best]}, only in {mirrored[best]:.1%}"
-    remedy = "use magnitude and phase of the same acquisition, converted together"
+    remedy = "use the magnitude and the phase of the same acquisition, converted together"
     return fraction, [Finding(echo, 1, problem, remedy, fatal=fraction > LARGEST_INCOHERENT)]

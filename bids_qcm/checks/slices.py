@@ -11,17 +11,17 @@ from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.coherence import unit_signal
 
 LARGEST_JUMP = 0.2
-"""Largest phase jump between neighbouring slices, rad. The largest jump is 0.07 in heads and 0.03
-in phantoms."""
+"""Maximum phase jump between neighbouring slices, in rad. The largest observed jump is 0.07 in
+heads and 0.03 in phantoms."""
 
-# Smallest area of a slice, relative to the largest slice. Small slices at the ends of the head
+# Minimum area of a slice, relative to the largest slice. Small slices at the ends of the head
 # contain mainly its surface.
 _LEAST_AREA = 0.4
 _MOST_NAMED = 6
 
 
 class Jump(NamedTuple):
-    """Jump of the phase between two neighbouring slices.
+    """Phase jump between two neighbouring slices.
 
     Attributes
     ----------
@@ -30,10 +30,10 @@ class Jump(NamedTuple):
     slice_index : int
         Index of the slice before the jump.
     size : float
-        Phase offset that is common to all voxels of the slice, rad.
+        Phase offset that is common to all voxels of the slice, in rad.
     reverses : bool
-        Whether the slice after the jump fits the slice before the jump better with the opposite
-        sign.
+        Whether the slice after the jump matches the slice before the jump better if its sign is
+        reversed.
     """
 
     axis: int
@@ -61,11 +61,11 @@ def find_jumps(
 
     Notes
     -----
-    The mean of ``S[k+1] S[k-1] conj(S[k])^2`` over slice k has the second difference across slices
-    as its angle. This angle does not depend on linear phase and on wraps. A jump of c between
+    The angle of the mean of ``S[k+1] S[k-1] conj(S[k])^2`` over slice k is the second difference
+    across slices. This angle depends neither on linear phase nor on wraps. A jump of c between
     slices k and k + 1 increases the angle at k by c and decreases the angle at k + 1 by c, so that
-    half the difference of the two angles is c. Curvature is similar in neighbouring slices and
-    cancels.
+    half the difference of the two angles is c. Curvature cancels in this difference, because it is
+    similar in neighbouring slices.
     """
     found: dict[tuple[int, int], Jump] = {}
     for signal in signals:
@@ -86,7 +86,7 @@ def check_slices(
     Parameters
     ----------
     signals, mask
-        As for :func:`find_jumps`.
+        See :func:`find_jumps`.
     in_plane : sequence of int
         Axes along which the kernels differentiate. Constant phase offsets between slices along
         another axis are harmless.
@@ -112,13 +112,13 @@ def check_slices(
             f"has phase jumps along axis {'ijk'[axis]} between slices (counted from 0) "
             f"{named}{more}"
         )
-        remedy = "convert it again"
+        remedy = "convert the DICOM files again"
         if reversing:
             problem += "; the slices after a jump have the opposite sign"
         else:
             radius = " ".join("0" if a == axis else "R" for a in range(3))
             remedy += (
-                ", or, if the slices were acquired one by one, use in-plane kernels "
+                "; for a 2-D multislice acquisition, use in-plane kernels instead "
                 f"(--fit-radius {radius})"
             )
         found.append(Finding(0, 1, problem, remedy))
@@ -132,13 +132,13 @@ def _jumps_along(
     if len(s) < 4:
         return []
     area = np.count_nonzero(m[2:] & m[1:-1] & m[:-2], axis=(1, 2))
-    # voxels outside the mask are 0 and do not contribute to the sum
+    # voxels outside the mask are 0 and therefore do not contribute to the sum
     angle = np.angle(np.sum(s[2:] * s[:-2] * s[1:-1].conj() ** 2, axis=(1, 2)))
     sizes = (angle[:-1] - angle[1:]) / 2
     large = np.minimum(area[:-1], area[1:]) >= _LEAST_AREA * max(1, area.max())
     found = []
-    # use only local maxima, because a jump also causes a value of half its size, with the opposite
-    # sign, at the neighbouring slices
+    # use only local maxima, because a jump also causes values of half its size and the opposite
+    # sign at the neighbouring slices
     peak = ndimage.maximum_filter1d(np.abs(sizes), 3) == np.abs(sizes)
     for k in np.flatnonzero(large & peak & (np.abs(sizes) > LARGEST_JUMP)) + 1:
         same, opposite = (abs(np.sum(s[k + 1] * before)) for before in (s[k].conj(), s[k]))

@@ -11,43 +11,43 @@ from bids_qcm.phase.noise import local_noise
 _CYCLE = 2 * np.pi
 
 LARGEST_UNDERSHOOT = 0.3
-"""Largest negative value of a magnitude, relative to the largest absolute value. Interpolation may
-cause negative values next to edges: splines of order 3 and 5 caused at most 23 %. An integer
-overflow causes 100 %."""
+"""Limit for the most negative value of a magnitude, relative to the largest absolute value.
+Interpolation may cause negative values next to edges: splines of order 3 and 5 caused at most 23 %.
+An integer overflow causes 100 %."""
 
 _NEGATIVE = 0.003
 LARGEST_NEGATIVE_SHARE = 0.15
-"""Largest fraction of voxels of a magnitude that are below -0.3 % of the 99th percentile. After
+"""Maximum fraction of a magnitude's voxels that are below -0.3 % of the 99th percentile. After
 interpolation, the fraction is at most 8 %. In a real part with air around the head, the fraction is
 30 %."""
 
 LARGEST_ROUGHNESS = 0.2
-"""Largest fraction of neighbouring voxels of a magnitude that differ by more than a quarter of the
+"""Maximum fraction of neighbouring voxels in a magnitude that differ by more than a quarter of the
 largest value. For a magnitude, the fraction is 0.02 or less at an SNR of 16, and 0.1 at an SNR of
-5. For the phase of noise, the fraction is 0.56."""
+5. For the phase of pure noise, the fraction is 0.56."""
 
 LOST_INTERCEPT = 0.05
-"""Largest first percentile of a real or imaginary part without negative values, relative to its
-maximum. Above this limit, the intercept was lost."""
+"""Upper limit of the first percentile of a real or imaginary part without negative values, relative
+to its maximum. Above this limit, the intercept was lost."""
 
 LARGEST_NOISE_RATIO = 1.5
-"""Largest ratio between the noise levels of real and imaginary part. The estimated noise levels
-have an error of 5 % or less."""
+"""Maximum ratio between the noise levels of the real and the imaginary part. The estimated noise
+levels have an error of 5 % or less."""
 
-# Largest distance between the distribution of noise phase and a uniform distribution. The smooth
-# phase of a 3 T head has a distance of at least 0.2.
+# Maximum distance between the distribution of noise phase and a uniform distribution. For the
+# smooth phase of a 3 T head, the distance is at least 0.2.
 _EVEN = 0.05
 _LEAST_NOISE_VOXELS = 1000
 # Fraction of values at each end of a range that are ignored, because a few voxels overshoot.
 _OVERSHOOT = 0.001
 
-# Smallest phase difference between neighbours that counts as a wrap, relative to the phase range.
+# Minimum phase difference between neighbours that counts as a wrap, relative to the phase range.
 _WRAP_STEP = 0.75
 _LEAST_WRAPS = 50
 
 LARGEST_CYCLE_ERROR = 0.05
-"""Largest relative difference between a filled range and a cycle. With 1000 voxels, the range has
-an error of 1 %."""
+"""Maximum relative difference between the measured phase range and a cycle. With 1000 voxels, the
+range has an error of 1 %."""
 
 _HALF = 0.5
 
@@ -58,7 +58,7 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit. Values that are not finite are replaced by 0.
+        Magnitude in any unit. Values that are not finite are replaced by 0.
     echo : int
         Index of the echo.
 
@@ -78,8 +78,8 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
                 0,
                 f"is a magnitude, but {share:.1%} of its values are negative (smallest value "
                 f"{low:g}, largest value {high:g})",
-                "convert it again as unsigned integers, or check that it is not the phase or the "
-                "real part",
+                "convert the DICOM files again, with the magnitude as unsigned integers, or check "
+                "that it is not the phase or the real part",
             )
         ]
     rough = _roughness(values)
@@ -105,7 +105,7 @@ def check_parts(
     Parameters
     ----------
     real, imaginary : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Real and imaginary part in any unit.
     echo : int
         Index of the echo.
 
@@ -124,7 +124,7 @@ def check_parts(
                     part,
                     f"has no negative values: 99 % of its values are above {lowest:g}. A real or "
                     "imaginary part has both signs, so its intercept (scl_inter) was lost",
-                    "convert it again with its intercept",
+                    "convert the DICOM files again and keep the intercept",
                 )
             )
     if found:
@@ -137,7 +137,7 @@ def check_parts(
                 1,
                 f"has a noise level of {other:.3g}, but the noise level of the real part is "
                 f"{one:.3g}: the parts were scaled differently",
-                "convert both again with their slope (scl_slope)",
+                "convert the DICOM files again and keep the slope (scl_slope) of both parts",
             )
         )
     return found
@@ -187,15 +187,15 @@ def check_cycle(
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
-        In rad, after conversion from its declared or inferred unit.
+        Phase in rad, after conversion from its declared or inferred unit.
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit.
     signal : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     echo : int
         Index of the echo.
     may_be_half : bool
-        Whether a range of half a cycle is accepted, because the user has declared a transmit phase.
+        Whether a range of half a cycle is accepted because the user has declared a transmit phase.
 
     Returns
     -------
@@ -205,7 +205,7 @@ def check_cycle(
     -----
     Two observations show the size of a cycle independently of the unit. First, noise outside the
     body covers the cycle evenly. Second, where the phase wraps inside the body, neighbouring voxels
-    have values at both ends of the range. If neither is observed, there is no finding.
+    have values at opposite ends of the range. Without either observation, there is no finding.
     """
     size, evidence = _filled_range(phase, magnitude, signal)
     share = size / _CYCLE
@@ -218,9 +218,9 @@ def check_cycle(
         f"covers a range of {size:.3g} rad, which is {share:.2g} of a cycle: {evidence}. The phase "
         "was scaled, or its unit is wrong"
     )
-    remedy = "give --phase-units the number of units in one cycle"
+    remedy = "set --phase-units to the number of units per cycle"
     if half:
-        remedy += ", or --phase-type transmit if the phase was halved on purpose"
+        remedy += ", or use --phase-type transmit if the phase was halved on purpose"
     return [Finding(echo, 1, problem, remedy, fatal=not half)]
 
 
@@ -267,7 +267,7 @@ def _trimmed(values: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def _roughness(values: NDArray[np.floating]) -> float:
-    """Return the fraction of neighbours that differ by more than a quarter of the largest value."""
+    """Return the fraction of neighbours that differ by more than a quarter of the maximum."""
     _, high = _trimmed(values)
     differ = [np.abs(np.diff(values, axis=axis)) > high / 4 for axis in range(values.ndim)]
     return float(sum(map(np.count_nonzero, differ)) / max(1, sum(one.size for one in differ)))

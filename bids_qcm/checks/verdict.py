@@ -30,10 +30,10 @@ class Limits(NamedTuple):
 
 # docs/verdict.md contains the measurements on which these limits are based.
 IMPLAUSIBLE = Limits(0.1, 0.4)
-"""Fraction of implausible voxels from all causes."""
+"""Fraction of implausible voxels, whatever the cause."""
 
 EXCESS_IMPLAUSIBLE = Limits(0.04, 0.08)
-"""Fraction of implausible voxels minus the fraction that is expected from noise."""
+"""Fraction of implausible voxels minus the fraction expected from noise."""
 
 INVALID = Limits(0.2, math.inf)
 """Fraction of invalid voxels."""
@@ -43,18 +43,18 @@ NOISE_RATIO = Limits(0.5, 3.0)
 
 HIGH_LEVEL = Limits(1.6, 2.2)
 LOW_LEVEL = Limits(0.85, 0.7)
-"""Ratio to the literature values, as the geometric mean of gray and white matter."""
+"""Ratio to the literature values: the geometric mean over gray and white matter."""
 
 HIGH_MEDIAN = Limits(1.2, 2.5)
 LOW_MEDIAN = Limits(0.4, 0.05)
-"""Median over the mask, S/m. Used if no tissues can be compared with the literature."""
+"""Median over the mask in S/m. Used if no tissues can be compared with the literature."""
 
 GRAY_OVER_WHITE = Limits(1.1, 0.8)
 """Conductivity of gray matter divided by the conductivity of white matter."""
 
 LOW_FLUID = 0.5
-"""Ratio of the conductivity of cerebrospinal fluid to the literature value, below which a verdict
-is amber."""
+"""Lower limit of the ratio between the conductivity of cerebrospinal fluid and the literature
+value. Below this limit, a verdict is amber."""
 
 TREND = Limits(0.5, 1.0)
 """Relative change of the conductivity from one end of the mask to the other."""
@@ -63,7 +63,8 @@ CHI_SQUARE = Limits(1.3, 5.0)
 """Reduced chi-square of an inversion. The variance includes the model error."""
 
 PRIOR_CHI_SQUARE = Limits(5.0, 12.0)
-"""Squared deviation of the conductivity from the prior of an inversion, over its expected value."""
+"""Squared deviation of the conductivity from the prior of an inversion, relative to its expected
+value."""
 
 CORTEX = 2.5
 """Mean thickness of the cortex, mm [1]_.
@@ -79,7 +80,7 @@ DISAGREEMENT = Limits(0.25, math.inf)
 _EFFECT_OF_B1 = 1.5
 
 DISAGREEMENT_ABOUT_B1 = Limits((1 + DISAGREEMENT.amber) * _EFFECT_OF_B1 - 1, math.inf)
-"""Limits of this difference if only one of the compared methods uses the magnitude of B1+."""
+"""Limits for the disagreement if only one of the compared methods uses the magnitude of B1+."""
 
 _GRAY, _WHITE, _FLUID = (TISSUES[tissue].name for tissue in ("GM", "WM", "CSF"))
 
@@ -107,9 +108,9 @@ class Verdict:
     ----------
     colour : {"green", "amber", "red"}
         Red: the map must not be used as it is. Amber: the map has a limitation that the user should
-        know. Green: no check failed.
+        know about. Green: no check failed.
     reasons : tuple of str
-        Sentences without a full stop, the reasons for red first; empty for green.
+        Sentences without a full stop, with the reasons for red first; empty for green.
     """
 
     colour: Colour
@@ -150,15 +151,15 @@ def disagreement_of(
     Parameters
     ----------
     medians : mapping of str to float
-        Median conductivity of the method by tissue, S/m; NaN if a tissue has no median.
+        Median conductivity in S/m, keyed by tissue; NaN if a tissue has no median.
     others : sequence of mapping of str to float
-        Median conductivity of each other method by tissue.
+        The same mapping for each other method.
 
     Returns
     -------
     float or None
-        The largest ``|median / m - 1|`` over the tissues, where m is the median of the other
-        methods. None if the method has no tissue in common with another method.
+        The maximum of ``|median / m - 1|`` over the tissues, where m is the median over the other
+        methods. None if the method shares no tissue with another method.
     """
     distances = []
     for tissue, value in medians.items():
@@ -218,17 +219,17 @@ def _images(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(
             "red",
             f"the images failed {evidence.n_failed_checks} {checks}, but the map was computed "
-            "because of --image-checks warn; see the warnings",
+            "because --image-checks warn was used; see the warnings",
         )
 
 
 def _implausible(evidence: Evidence) -> Iterator[Reason]:
     share, expected = evidence.implausible_fraction, evidence.expected_implausible
-    text = f"{share:.0%} of the voxels have a conductivity outside the range of tissues"
+    text = f"{share:.0%} of the voxels have a conductivity outside the tissue range"
     by_excess = None
     if expected is not None:
         by_excess = _above(share - expected, EXCESS_IMPLAUSIBLE)
-        text += f"; the noise explains {expected:.0%}"
+        text += f"; noise alone would account for {expected:.0%} of the voxels"
     colour = max(by_excess or "green", _above(share, IMPLAUSIBLE) or "green", key=COLOURS.index)
     if colour != "green":
         yield Reason(colour, text)
@@ -236,15 +237,15 @@ def _implausible(evidence: Evidence) -> Iterator[Reason]:
     if noise_colour := _above(ratio, NOISE_RATIO):
         yield Reason(
             noise_colour,
-            f"the noise standard deviation is {ratio:.1f} times the conductivity in the median "
-            "voxel; average over regions, or use larger kernels",
+            f"the median noise standard deviation is {ratio:.1f} times the median conductivity; "
+            "average over regions, or use larger kernels",
         )
 
 
 def _level(evidence: Evidence) -> Iterator[Reason]:
     median = evidence.median
     if math.isnan(median):
-        yield Reason("red", "no voxel is valid")
+        yield Reason("red", "the map has no valid voxels")
         return
     if median <= 0:
         yield Reason("red", f"the median conductivity is {median:.2g} S/m; the sign may be wrong")
@@ -259,7 +260,8 @@ def _level(evidence: Evidence) -> Iterator[Reason]:
         if colour:
             yield Reason(
                 colour,
-                f"the median conductivity is {median:.2g} S/m; most tissues have 0.3 to 0.8 S/m",
+                f"the median conductivity is {median:.2g} S/m; most tissues are between 0.3 and "
+                "0.8 S/m",
             )
         return
     tissues = " and ".join(ratios)
@@ -287,19 +289,19 @@ def _order(evidence: Evidence) -> Iterator[Reason]:
         if colour:
             yield Reason(
                 "amber" if noisy else colour,
-                f"gray matter has {gray / white:.2f} times the conductivity of white matter, "
-                "instead of about 1.7 times; the segmentation may not fit",
+                f"gray matter has {gray / white:.2f} times the conductivity of white matter "
+                "(expected: about 1.7 times); the segmentation may not match the anatomy",
             )
     ratio = evidence.literature_ratio.get(_FLUID, math.nan)
     if fluid <= gray:
         yield Reason(
-            "amber", "cerebrospinal fluid is not more conductive than gray matter in this map"
+            "amber", "in this map, cerebrospinal fluid is not more conductive than gray matter"
         )
     elif ratio < LOW_FLUID:
         yield Reason(
             "amber",
             f"cerebrospinal fluid has {ratio:.0%} of the conductivity in the literature, because "
-            "the kernels average the fluid with its surroundings",
+            "the kernels average the fluid with the surrounding tissue",
         )
 
 
@@ -322,16 +324,16 @@ def _fit(evidence: Evidence) -> Iterator[Reason]:
     if colour := _above(chi_square, CHI_SQUARE):
         yield Reason(
             colour,
-            f"the inversion does not fit the phase: reduced chi-square {chi_square:.1f}, but at "
-            "most about 1 is expected",
+            f"the inversion does not fit the phase: the reduced chi-square is {chi_square:.1f} "
+            "(expected: at most about 1)",
         )
     variation = evidence.prior_chi_square
     if colour := _above(variation, PRIOR_CHI_SQUARE):
         yield Reason(
             colour,
             f"the squared variation of the conductivity within tissues is {variation:.1f} times "
-            "the expected value; the phase may have other sources than conductivity, or the "
-            "segmentation may not fit",
+            "the expected value; the phase may have sources other than conductivity, or the "
+            "segmentation may not match the anatomy",
         )
 
 

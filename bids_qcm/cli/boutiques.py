@@ -1,8 +1,8 @@
 """Boutiques descriptor of the command line.
 
-Some platforms run tools from such a descriptor. ``make boutiques`` writes the file. The descriptor
-follows version 0.5 of the Boutiques schema (https://boutiques.github.io); see Glatard et al. 2018,
-doi:10.1093/gigascience/giy016.
+Some platforms use such a descriptor to run a tool. ``make boutiques`` writes the file. The
+descriptor follows version 0.5 of the Boutiques schema (https://boutiques.github.io); see Glatard et
+al. 2018, doi:10.1093/gigascience/giy016.
 """
 
 import argparse

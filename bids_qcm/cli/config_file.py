@@ -32,8 +32,8 @@ def read_options(path: Path) -> list[str]:
     Raises
     ------
     InputError
-        If the file cannot be read, is not a TOML file, or contains another type of value or an
-        option that configuration files cannot contain.
+        If the file cannot be read, is not a TOML file, contains another type of value, or contains
+        an option that is only allowed on the command line.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def read_options(path: Path) -> list[str]:
     for key, value in content.items():
         name = key.replace("_", "-")
         if name in _EXCLUDED:
-            raise InputError(path, f"contains the option {key}", "give it on the command line")
+            raise InputError(path, f"contains the option {key}", "set it on the command line")
         arguments += _arguments(path, name, value)
     return arguments
 
@@ -61,7 +61,7 @@ def _arguments(path: Path, name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [f"--{name}"] if value else []
     if isinstance(value, str | int | float):
-        # in one argument, because the value may start with a dash
+        # join option and value in one argument, because the value may start with a dash
         return [f"--{name}={value}"]
     if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
         return [f"--{name}", *map(str, value)]

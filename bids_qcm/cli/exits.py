@@ -1,4 +1,4 @@
-"""Exit statuses of the commands, and an argument parser that uses them."""
+"""Exit statuses of the commands, and an argument parser that uses these statuses."""
 
 import argparse
 import difflib
@@ -61,19 +61,20 @@ def existing_folder(text: str) -> Path:
 class Parser(argparse.ArgumentParser):
     """Argument parser that follows the conventions of BIDS Apps.
 
-    It exits with status 64 on a usage error, where argparse exits with 2. The words of a long
-    option may be separated by underscores instead of dashes. A wrong choice gets a suggestion.
+    The parser exits with status 64 on a usage error, whereas argparse exits with 2. The words of a
+    long option may be separated by underscores instead of dashes. For a wrong choice, the message
+    suggests a similar choice.
     """
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse arguments after underscores in the names of options were replaced by dashes."""
+        """Parse arguments, with dashes in place of underscores in the names of options."""
         args = sys.argv[1:] if args is None else args
         return super().parse_known_args([_with_dashes(one) for one in args], namespace)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401
-        """Raise an error with a suggestion, for a value that is not one of the choices."""
+        """Raise an error with a suggestion if a value is not one of the choices."""
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:

@@ -1,6 +1,6 @@
 """Check the limits of the operating system before the numerical libraries are imported.
 
-The libraries react to low limits with a crash, an unclear message, or an endless wait.
+With low limits, the libraries crash, print unclear messages or wait forever.
 """
 
 import os
@@ -9,7 +9,7 @@ import threading
 
 from bids_qcm.bids.errors import InputError
 
-# Smallest address space in bytes that is sufficient for a run.
+# Minimum address space for a run, in bytes.
 _SMALLEST_ADDRESS_SPACE = 1_000_000_000
 
 # Number of threads and processes of a run in addition to one OpenBLAS thread per core.
@@ -62,7 +62,7 @@ def check_semaphores() -> None:
 
 
 def _start_threads(number: int) -> int:
-    """Start threads that run at the same time, end them, and return how many could be started."""
+    """Return how many of `number` threads can be started at the same time."""
     end = threading.Event()
     threads = [threading.Thread(target=end.wait) for _ in range(number)]
     n_started = 0

@@ -54,14 +54,14 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments after the command name. None means the arguments of this process.
+        Arguments after the command name. By default, the arguments of this process.
 
     Returns
     -------
     settings : Settings
         Settings of the run.
     verbosity : int
-        Number of times that ``-v`` was given.
+        Number of ``-v`` options.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
 
 
 def _parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line after the configuration file, whose options it overrides."""
+    """Parse the configuration file and then the command line, which overrides its options."""
     options = parser.parse_args(argv)
     if options.config_file is None:
         return options
@@ -168,7 +168,7 @@ def _parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
 
 
 class _OptionsParser(Parser):
-    """Parser of the options in a configuration file, with the options of another parser."""
+    """Parser of a configuration file, with the same options as another parser."""
 
     def __init__(self, parser: Parser, file: Path) -> None:
         super().__init__(prog=parser.prog, usage=parser.usage, add_help=False)
@@ -198,7 +198,7 @@ def _refuse_ignored_options(parser: Parser, given: argparse.Namespace) -> None:
         if given.analysis_level == "group" and action.dest not in _GROUP_OPTIONS:
             parser.error(
                 f"argument {flag}: the group level combines the maps in OUTPUT_DIR and does not "
-                "use this option; leave it out"
+                "use this option; omit it"
             )
         if given.analysis_level == "participant" and action.dest in _ONLY_GROUP_OPTIONS:
             parser.error(
@@ -218,7 +218,7 @@ def _command(program: str, argv: Sequence[str], options: argparse.Namespace) -> 
 
 
 def build_parser() -> Parser:
-    """Build the parser. Options that fMRIPrep also has are spelled as in fMRIPrep."""
+    """Build the parser. Options in common with fMRIPrep have the same names as in fMRIPrep."""
     parser = Parser(
         prog="bids-qcm",
         description="Compute conductivity maps (S/m) of a BIDS dataset from the phase of MRI.",
@@ -282,17 +282,17 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         type=_echo,
         metavar="{all,auto,N}",
-        help="echoes to use: all; auto, leave out echoes whose phase does not lie on a line over "
-        "echo time; or the numbers of the echoes, such as 1 2 3 (default: all)",
+        help="echoes to use: all; auto, which omits echoes whose phase is not linear in echo time; "
+        "or the numbers of the echoes, such as 1 2 3 (default: all)",
     )
     add(
         "--average-runs",
         nargs="*",
         choices=["run", "dir", "acq"],
         metavar="{run,dir,acq}",
-        help="average acquisitions that differ only in these entities, as complex images: run, "
-        "repetitions; dir or acq, readouts of opposite polarity (default: no average; without a "
-        "value: run)",
+        help="average, as complex images, the acquisitions that differ only in these entities: run "
+        "for repetitions; dir or acq for readouts of opposite polarity (default: no averaging; "
+        "without a value: run)",
     )
     add(
         "--bids-filter-file",
@@ -344,8 +344,9 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         metavar="{auto,brain,signal,NAME}",
         help="mask in which to map conductivity: auto, the brain mask of any derivative dataset, "
         "otherwise a brain mask made from the T1w image or the magnitude, otherwise all voxels "
-        "with signal; brain, a brain mask, with an error if there is none; signal, all voxels with "
-        "signal; NAME, the brain mask of the derivative dataset with this name (default: auto)",
+        "with signal; brain, a brain mask, or an error if none is available; signal, all voxels "
+        "with signal; NAME, the brain mask of the derivative dataset with this name (default: "
+        "auto)",
     )
     add(
         "--label-table",
@@ -370,9 +371,9 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         "--coreg",
         choices=get_args(Coreg),
         default="auto",
-        help="alignment of an anatomical segmentation with the phase if no transform is given: "
-        "header, the coordinates in the headers; rigid, rigid registration of the anatomical "
-        "image to the magnitude; auto, the better of the two (default: auto)",
+        help="alignment of an anatomical segmentation with the phase if no transform is available: "
+        "header, the coordinates in the headers; rigid, rigid registration of the anatomical image "
+        "to the magnitude; auto, the better of the two (default: auto)",
     )
 
 
@@ -410,15 +411,15 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
             type=_radius_number,
             metavar="MM",
             help=f"{name} radius in mm of all methods that have this radius: one number or three "
-            "(x y z); 0 on one axis gives an in-plane kernel; auto gives the smallest radius that "
-            "meets --target-std (default: the published optimum of each method)",
+            "(x y z); 0 on one axis selects an in-plane kernel; auto selects the smallest radius "
+            "that meets --target-std (default: the published optimum of each method)",
         )
     add(
         "--target-std",
         type=_positive,
         default=TARGET_STD,
         metavar="S_PER_M",
-        help="target of automatic radii: noise standard deviation of the median voxel in S/m "
+        help="target for automatic radii: median noise standard deviation over the voxels, in S/m "
         "(default: %(default)s)",
     )
     add(
@@ -441,27 +442,27 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         type=_phase_units,
         default="auto",
         metavar="UNITS",
-        help="unit of the phase images: auto, rad, mrad, or the number of units in one cycle, such "
-        "as 4096; auto uses the field Units and the value range (default: auto)",
+        help="unit of the phase images: auto, rad, mrad, or the number of units per cycle, such as "
+        "4096; auto uses the field Units and the value range (default: auto)",
     )
     add(
         "--b1",
         default="auto",
         metavar="{auto,model,none,NAME}",
-        help="transmit field magnitude |B1+|: auto, only for the inversions, a measured map "
-        "(fmap/*_TB1map) of the same session, otherwise, for heads at 1.5 T and above, the "
-        "modelled field of a homogeneous body with the outline of the head; model, the modelled "
-        "field, for all methods; NAME, the measured map of the derivative dataset with this name, "
-        "for all methods; raw, the measured map in BIDS_DIR, for all methods; none, a constant "
-        "|B1+| (default: auto)",
+        help="transmit field magnitude |B1+|: auto, for the inversions only, a measured map "
+        "(fmap/*_TB1map) of the same session if available, otherwise (for heads at 1.5 T and "
+        "above) the modelled field of a homogeneous body with the outline of the head; model, the "
+        "modelled field, for all methods; NAME, the measured map of the derivative dataset with "
+        "this name, for all methods; raw, the measured map in BIDS_DIR, for all methods; none, a "
+        "constant |B1+| (default: auto)",
     )
     add(
         "--image-checks",
         choices=get_args(ImageChecks),
         default="stop",
-        help="action if an image must be wrong, such as a magnitude with negative values: stop, "
-        "skip the acquisition with an error; warn, map the acquisition with a warning "
-        "(default: stop)",
+        help="action for an image that is certainly wrong, such as a magnitude with negative "
+        "values: stop, skip the acquisition with an error; warn, map it with a warning (default: "
+        "stop)",
     )
     add(
         "--no-uncertainty",
@@ -541,7 +542,7 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         type=Path,
         default=Path("work"),
         metavar="DIR",
-        help="folder for intermediate results, which a later run uses again (default: ./work)",
+        help="folder for intermediate results, which a later run reuses (default: ./work)",
     )
     add(
         "--clean-workdir",
@@ -719,7 +720,7 @@ def _phase_units(text: str) -> str | float:
 def _space(text: str) -> str:
     if not (text.isascii() and text.isalnum()):
         raise argparse.ArgumentTypeError(
-            f"{text} is not the label of a space; give letters and digits only, such as "
+            f"{text} is not the label of a space; use letters and digits only, such as "
             f"{SHIPPED_TEMPLATE}"
         )
     return text

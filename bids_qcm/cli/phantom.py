@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments after the command name. None means the arguments of this process.
+        Arguments after the command name. By default, the arguments of this process.
 
     Returns
     -------
@@ -224,8 +224,8 @@ def _add_scanner_options(group: argparse._ArgumentGroup, default: PhantomParamet
         nargs="+",
         metavar="TE",
         default=argparse.SUPPRESS,
-        help="echo times in seconds, as in BIDS: two or more give a multi-echo gradient-echo "
-        f"acquisition, one gives a spin echo (default: one spin echo at {SPIN_ECHO_TIME})",
+        help="echo times in seconds, as in BIDS: two or more for a multi-echo gradient-echo "
+        f"acquisition, one for a spin echo (default: one spin echo at {SPIN_ECHO_TIME})",
     )
     add(
         "--off-resonance",
@@ -239,8 +239,8 @@ def _add_scanner_options(group: argparse._ArgumentGroup, default: PhantomParamet
         type=int,
         metavar="N",
         default=default.seed,
-        help="random seed for the noise of the first participant; the seed increases by 1 for each "
-        "further participant",
+        help="random seed for the noise of the first participant; each further participant has the "
+        "next seed",
     )
     add(
         "--phase-scaling",
@@ -283,7 +283,7 @@ def _parameters(arguments: argparse.Namespace) -> PhantomParameters:
 
 
 def _make_empty_folder(out: Path) -> None:
-    """Make the folder; raise OSError if that fails or if the folder is not empty."""
+    """Create the folder, and raise OSError on failure or if the folder is not empty."""
     out.mkdir(parents=True, exist_ok=True)
     if any(visible(out, "*")):
         raise FileExistsError(f"{out} is not empty; choose a new or empty folder")

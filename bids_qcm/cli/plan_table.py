@@ -1,4 +1,4 @@
-"""Plan table, which is printed before a run computes anything."""
+"""Plan table, which is printed before the computation starts."""
 
 import re
 import textwrap
@@ -26,7 +26,7 @@ def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
     Parameters
     ----------
     results : sequence of PlanningResult
-        One for each acquisition.
+        One planning result for each acquisition.
     settings : Settings
 
     Returns

@@ -161,8 +161,7 @@ def report_group(settings: Settings) -> ExitStatus:
 
 def _set_matplotlib_cache(settings: Settings) -> None:
     """Move matplotlib's font cache from the home directory to the work directory."""
-    # without a usable work directory, which the group level does not need, keep matplotlib's
-    # default
+    # The group level needs no work directory. If there is no usable one, keep matplotlib's default.
     with suppress(OSError):
         if not make_private(settings.work_dir):
             os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
@@ -204,7 +203,7 @@ def _write_citation(settings: Settings, summary: Summary) -> _Written:
 
 
 def _is_current(state: ReportState) -> bool:
-    """Whether a report need not be made; log this."""
+    """Whether a report is up to date; if so, log this."""
     current = state.is_current
     if current:
         LOGGER.info("unchanged: %s", state.page)
@@ -212,7 +211,7 @@ def _is_current(state: ReportState) -> bool:
 
 
 def _write_pages(participants: Sequence[str], settings: Settings, summary: Summary) -> None:
-    """Write the participant pages in parallel, except pages that show what they would show again.
+    """Write the participant pages in parallel, except pages that are up to date.
 
     If a page fails, the others are still written.
     """
@@ -235,8 +234,8 @@ def _write_pages(participants: Sequence[str], settings: Settings, summary: Summa
         return
     for participant, future in _in_pool(n_workers, participants, *arguments).items():
         if isinstance(future.exception(), BrokenProcessPool):
-            # When a worker is killed, the pool does not report which page it was writing, and loses
-            # all pages that are not finished. Each of them is written again, alone.
+            # When a worker is killed, the pool does not report which page the worker was writing,
+            # and loses all unfinished pages. Each of these pages is written again, alone.
             LOGGER.warning("%s: a process was killed; this page is written again", participant)
             (future,) = _in_pool(1, [participant], *arguments).values()
         _log_report(participant, future, summary)

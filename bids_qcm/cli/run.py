@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments after the command name. None means the arguments of this process.
+        Arguments after the command name. By default, the arguments of this process.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
 
 
 def _print_plan(text: str) -> None:
-    """Print the plan; log a warning if standard output is closed, so that the run continues."""
+    """Print the plan, or log a warning and continue if standard output is closed."""
     try:
         print(text, flush=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Scoring of conductivity maps of a phantom against the truth (``bids-qcm-phantom score``)."""
+"""Comparison of the conductivity maps of a phantom with the truth (``bids-qcm-phantom score``)."""
 
 import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -57,7 +57,7 @@ def score_maps(
 
 @dataclass
 class _Scoring:
-    """Scores of all maps so far, and the errors of maps that could not be scored."""
+    """Scores of the maps so far, and errors for the maps that could not be scored."""
 
     derivatives: Path
     output_dir: Path
@@ -87,7 +87,7 @@ class _Scoring:
         truth: PhantomTruth,
         index: int,
     ) -> tuple[dict[str, Score], dict[str, MapSlice]]:
-        """Score the maps of one source; return the scores and the slices to draw by method."""
+        """Score the maps of one source; return the scores and slices to draw, keyed by method."""
         scores, slices = {}, {}
         for condmap in maps:
             try:

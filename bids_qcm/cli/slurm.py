@@ -20,12 +20,12 @@ LOGGER = logging.getLogger("bids_qcm")
 # Memory of the main process, which plans and reports, in addition to the memory of the nodes.
 _PARENT_GB = 0.7
 
-# Time limit of a task, relative to the estimate, and in addition to it. Other machines may take
+# Time limit of a task: factor on the estimated time, and additional time. Other machines may take
 # twice the estimated time, and other jobs may use the same memory and file system.
 _TIME_MARGIN = 4
 _MORE_MINUTES = 15
 
-# Time limit of the group level, which takes less than a second per participant.
+# Time limit of the group level, which needs less than a second per participant.
 _GROUP_MINUTES = 60
 
 _HEAD = """\
@@ -78,7 +78,7 @@ def task_arguments(argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def write_slurm_scripts(plans: Sequence[Plan], settings: Settings, folder: Path) -> None:
-    """Write Slurm scripts that compute the plans, with the memory and the time that they need.
+    """Write Slurm scripts that compute the plans and request the required memory and time.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings, folder: Path)
 
 
 def _minutes(plans: Sequence[Plan], settings: Settings) -> int:
-    """Return the time limit in minutes for the participant that takes longest."""
+    """Return the time limit, in minutes, for the participant with the longest run time."""
     times: Counter[str] = Counter()
     for plan in plans:
         times[plan.acquisition.subject] += math.ceil(seconds(plan, settings))

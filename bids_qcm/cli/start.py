@@ -13,8 +13,8 @@ from bids_qcm.cli.limits import check_limits
 def main() -> int:
     """Run the command, with a fast path for ``bids-qcm --version``.
 
-    Wrappers and schedulers often ask for the version, and the import of the numerical libraries
-    takes one or two seconds.
+    Wrappers and schedulers often query the version, and importing the numerical libraries takes one
+    or two seconds.
 
     Returns
     -------

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # for type checking only, because this module imports nipype
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Start of the message of an OSError that means that a file cannot be written.
+# Start of the message of an OSError if a file cannot be written.
 _CANNOT_WRITE = re.compile(
     rf"\[Errno ({'|'.join(map(str, (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)))})\]"
 )
@@ -48,19 +48,19 @@ class Summary:
     done : list of str
         One line for each map that was written.
     unchanged : list of str
-        One line for each map that was not computed again, because nothing changed.
+        One line for each map that was not recomputed, because nothing changed.
     skipped : dict of str to list of Failure
-        Reasons why an acquisition, or some of its methods, were skipped, by acquisition name; empty
-        lists for the other acquisitions of the run.
+        For each acquisition, the reasons why it, or some of its methods, were skipped; an empty
+        list if nothing was skipped.
     failed : dict of str to list of Failure
-        Errors during the computation, by acquisition name.
+        Errors during the computation, keyed by acquisition name.
     failed_reports : list of str
         Reports that could not be written, with the reason.
     seconds : dict of str to float
-        Total duration of all steps of each computed acquisition in s, by acquisition name.
+        Total duration of all steps in s, keyed by acquisition name.
     methods : dict of str to list of str
-        Methods whose maps were written or are unchanged, by the prefix of the acquisition's output
-        files.
+        Methods whose maps were written or are unchanged, keyed by the prefix of the acquisition's
+        output files.
     """
 
     done: list[str] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Summary:
         ----------
         results : iterable of PlanningResult
         already_logged : bool
-            Whether the user has already seen why acquisitions and methods are skipped.
+            Whether the reasons for skipped acquisitions and methods have already been logged.
 
         Returns
         -------
@@ -132,9 +132,9 @@ class Summary:
         settings: Settings,
         lines: list[str],
     ) -> None:
-        """Add the maps of acquisitions, each with its methods, to the lines.
+        """Add the maps of acquisitions and their methods to the lines.
 
-        The results of a participant are read once.
+        The results of each participant are read only once.
         """
         of_subject: dict[str, list[tuple[Plan, Sequence[str]]]] = defaultdict(list)
         for plan, methods in written:

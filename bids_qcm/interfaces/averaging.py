@@ -1,4 +1,4 @@
-"""Interface that averages repeated acquisitions, and what it shares with other combinations."""
+"""Interface that averages repeated acquisitions, and base classes for image combination."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -19,8 +19,8 @@ from bids_qcm.phase.averaging import Average, average_repetitions
 from bids_qcm.phase.masking import find_signal
 from bids_qcm.phase.phi0 import complex_signal
 
-# Largest deviation of the phase of a repetition from the first repetition, apart from a constant
-# and linear phase, rad. Eddy currents of opposite polarity cause up to 0.2 rad.
+# Maximum phase deviation of a repetition from the first repetition, without the constant and linear
+# phase, rad. Eddy currents of opposite polarity cause up to 0.2 rad.
 _LARGEST_REMAINDER = 0.3
 
 
@@ -33,17 +33,19 @@ class SeveralImagesInputSpec(BaseInterfaceInputSpec):
         desc="magnitudes or real parts: for each echo, all files to combine",
     )
     second_files = traits.List(
-        traits.List(File(exists=True)), mandatory=True, desc="phases or imaginary parts, likewise"
+        traits.List(File(exists=True)),
+        mandatory=True,
+        desc="phases or imaginary parts, nested in the same way",
     )
     phase_units = traits.List(
         traits.List(traits.Either(None, traits.Instance(PhaseUnits))),
         mandatory=True,
-        desc="unit of each phase, likewise; None for real and imaginary parts",
+        desc="unit of each phase, nested in the same way; None for real and imaginary parts",
     )
     volumes = traits.List(
         traits.List(traits.Either(None, traits.Int)),
         mandatory=True,
-        desc="index of the volume in 4-D images, likewise; None for 3-D images",
+        desc="index of the volume in 4-D images, nested in the same way; None for 3-D images",
     )
 
 
@@ -170,7 +172,7 @@ class AverageRuns(CheckedInterface):
             else:
                 continue
             remedy = (
-                "average only acquisitions of one head position with the same sign and unit, or "
+                "average only acquisitions with the same head position, sign and unit, or "
                 "leave out this acquisition with --bids-filter-file"
             )
             if self.inputs.image_checks == "stop":

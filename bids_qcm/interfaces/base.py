@@ -27,7 +27,7 @@ def image_checks() -> traits.Enum:
 
 
 def failure(description: str) -> traits.List:
-    """Return a trait for the arguments of an ``InputError``; the list is empty without an error."""
+    """Return a trait for the arguments of an ``InputError``, which is empty without an error."""
     return traits.List(traits.Str, [], usedefault=True, desc=description)
 
 
@@ -68,7 +68,7 @@ class ImagesInputSpec(BaseInterfaceInputSpec):
 def image_arguments(
     inputs: ImagesInputSpec,
 ) -> list[tuple[Path, Path, PhaseUnits | None, int | None]]:
-    """Return the arguments with which each echo is read by `bids_qcm.bids.images.read_echo`."""
+    """Return the arguments of `bids_qcm.bids.images.read_echo` for each echo."""
     return list(
         zip(
             map(Path, inputs.first_files),
@@ -99,7 +99,7 @@ class DerivativeInputSpec(PosedInputSpec):
 
 
 class OriginsInputSpec(DerivativeInputSpec):
-    """Input specification of interfaces that make an image in the phase grid from an origin.
+    """Input specification of interfaces that create an image on the phase grid from an origin.
 
     An origin is either a derivative, which is resampled to the grid, or a method to compute the
     image.
@@ -119,7 +119,7 @@ class OriginsInputSpec(DerivativeInputSpec):
 
 
 class CheckedInterface(SimpleInterface):
-    """SimpleInterface that runs again if its cached outputs were deleted.
+    """SimpleInterface that runs again if its cached outputs have been deleted.
 
     nipype's ``SimpleInterface`` would return undefined outputs without an error.
     """

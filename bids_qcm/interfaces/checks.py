@@ -59,7 +59,7 @@ class _Images(NamedTuple):
 
     @property
     def which(self) -> str:
-        """The volume in words, with a blank at the end; empty for 3-D images."""
+        """The volume in words, followed by a space; empty for 3-D images."""
         return "" if self.volume is None else f"(volume {self.volume}, counted from 0) "
 
 
@@ -119,10 +119,10 @@ class CheckImages(CheckedInterface):
         return runtime
 
     def _inconsistent(self, echoes: Sequence[Pair]) -> list[LeftOut]:
-        """Find the echoes that do not lie on a line over echo time."""
+        """Find the echoes whose phase is not linear in echo time."""
         try:
             signal = find_signal(*echoes[0], self.inputs.axes)
-        except ValueError:  # the checks of the images report this
+        except ValueError:  # the image checks report this error
             return []
         return inconsistent_echoes(
             [complex_signal(magnitude, phase) for magnitude, phase in echoes],
@@ -144,7 +144,7 @@ class CheckImages(CheckedInterface):
         }
 
     def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[_Images]) -> None:
-        """Raise the fatal findings as one error, which names the file of the first finding."""
+        """Raise one error for all fatal findings, with the file of the first finding."""
         fatal = [finding for finding in findings if finding.fatal]
         if not fatal or self.inputs.image_checks == "warn":
             return

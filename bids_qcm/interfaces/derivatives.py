@@ -22,13 +22,15 @@ class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
         mandatory=True,
         desc="output path of each variant, with all extensions; the key is '' without variants",
     )
-    variant = traits.Str("", usedefault=True, desc="variant to write; another name writes nothing")
+    variant = traits.Str(
+        "", usedefault=True, desc="variant to write; nothing is written for other names"
+    )
     metadata = traits.Either(
         None,
         traits.Dict,
         default=None,
         usedefault=True,
-        desc="content of the sidecar; None for no sidecar",
+        desc="content of the sidecar, or None to write no sidecar",
     )
     provenance = traits.Dict({}, usedefault=True, desc="fields to add to the sidecar")
     places = traits.Dict({}, usedefault=True, desc="replacements of folders in the sidecar")

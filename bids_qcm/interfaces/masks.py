@@ -1,4 +1,4 @@
-"""Interface that imports or makes the mask of an acquisition."""
+"""Interface that imports or creates the mask of an acquisition."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -50,7 +50,7 @@ class _MakeMaskOutputSpec(TraitedSpec):
 
 
 class MakeMask(CheckedInterface):
-    """Interface that resamples a brain mask to the grid of the phase, or makes a mask.
+    """Interface that resamples a brain mask to the grid of the phase, or creates a mask.
 
     The origins are tried in the given order.
     """
@@ -172,7 +172,7 @@ _NOT_USED = {
 
 
 def _no_mask(image: Path, failures: list[str], error: Exception) -> InputError:
-    """Return the error for an acquisition that has no mask of any requested origin."""
+    """Return the error for an acquisition without a mask from any requested origin."""
     if isinstance(error, InputError) and not failures:
         return error
     return InputError(

@@ -95,7 +95,7 @@ def _warnings(phi0: Phi0) -> list[str]:
         return []
     return [
         f"the phase is constant in {phi0.blank_fraction:.1%} of the mask, as if the phase image "
-        "had been masked; the map leaves these voxels out"
+        "had been masked; the map excludes these voxels"
     ]
 
 
@@ -103,7 +103,10 @@ class _ApplySignInputSpec(BaseInterfaceInputSpec):
     phi0_file = File(exists=True, mandatory=True)
     mask_file = File(exists=True, mandatory=True)
     sign = traits.Enum("auto", "+", "-", usedefault=True)
-    manufacturer = traits.Str(usedefault=True, desc="determines the sign if the evidence is weak")
+    manufacturer = traits.Str(
+        usedefault=True,
+        desc="scanner manufacturer, whose usual sign is used if the evidence is weak",
+    )
     axes = traits.List(
         traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels; two for in-plane kernels"
     )
@@ -117,7 +120,7 @@ class _ApplySignOutputSpec(TraitedSpec):
 
 
 class ApplySign(CheckedInterface):
-    """Interface that determines the sign of the phase, unless it is given, and applies it."""
+    """Interface that applies the given sign of the phase, or determines the sign and applies it."""
 
     input_spec = _ApplySignInputSpec
     output_spec = _ApplySignOutputSpec

@@ -1,4 +1,4 @@
-"""Interfaces that make segmentations and resample them to the grid of the phase."""
+"""Interfaces that create segmentations and resample them to the grid of the phase."""
 
 from pathlib import Path
 
@@ -71,8 +71,9 @@ class Coregister(CheckedInterface):
             str(anatomical),
             "fits the magnitude better with left and right swapped (mutual information "
             f"{alignment.mirrored_information:.3f}, otherwise "
-            f"{alignment.registered_information:.3f}): the header of one image seems to be flipped",
-            "convert both images again, and compare them in a viewer",
+            f"{alignment.registered_information:.3f}): an axis seems to be flipped in the header "
+            "of one image",
+            "create both images again, and compare them in a viewer",
         ]
         self._results["failure"] = flipped if alignment.looks_flipped else []
         self._results["pose"] = alignment.pose.tolist()
@@ -96,7 +97,7 @@ class _SegmentT1wInputSpec(BaseInterfaceInputSpec):
 
 
 class _SegmentT1wOutputSpec(TraitedSpec):
-    labels_file = File(exists=True, desc="BIDS tissue labels in the grid of the T1w image")
+    labels_file = File(exists=True, desc="BIDS tissue labels on the grid of the T1w image")
     failure = failure("error if the image could not be segmented")
 
 
@@ -168,7 +169,7 @@ class ImportRegions(CheckedInterface):
 
 class _ImportSegmentationInputSpec(DerivativeInputSpec):
     auxiliary = traits.Instance(AuxiliaryImage, mandatory=True)
-    reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
+    reference_file = File(exists=True, mandatory=True, desc="magnitude on the grid of the phase")
     labels_failure = failure("error if the T1w image could not be segmented")
     label_table = optional_file()
     segmented_file = optional_file()
@@ -179,7 +180,7 @@ class _ImportSegmentationInputSpec(DerivativeInputSpec):
 
 
 class _ImportSegmentationOutputSpec(TraitedSpec):
-    labels_file = File(exists=True, desc="int32 labels in the grid of the phase")
+    labels_file = File(exists=True, desc="int32 labels on the grid of the phase")
     table_file = File(exists=True, desc="TSV file with the index and name of each label")
     provenance = traits.Dict(desc="fields for the sidecars")
 
@@ -187,8 +188,8 @@ class _ImportSegmentationOutputSpec(TraitedSpec):
 class ImportSegmentation(CheckedInterface):
     """Interface that resamples tissue labels to the grid of the phase, and checks them.
 
-    The reference image is the magnitude. If ``segmented_file`` is given, its labels are used. This
-    is the case for a T1w image, which has no labels of its own.
+    The reference image is the magnitude. If ``segmented_file`` is set, its labels are used. This is
+    the case for a T1w image, because the image itself contains no labels.
     """
 
     input_spec = _ImportSegmentationInputSpec

@@ -1,4 +1,4 @@
-"""Interfaces that make transforms between spaces, and resample maps and labels with them."""
+"""Interfaces that create transforms between spaces, and resample maps and labels."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from bids_qcm.segmentation.normalisation import register_to_template
 from bids_qcm.segmentation.resampling import resample_inside, resample_nearest
 from bids_qcm.segmentation.template import shipped_template
 
-# NIfTI codes of coordinates: those of the scanner, and those of the MNI152 template.
+# NIfTI codes for scanner coordinates and for coordinates of the MNI152 template.
 _SCANNER_CODE, _TEMPLATE_CODE = 1, 4
 
 
@@ -50,7 +50,7 @@ class MakeTransforms(CheckedInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         pose = np.eye(4) if inputs.pose is None else np.array(inputs.pose)
-        # an image is resampled with the map of points from its target to its source
+        # resampling an image requires the map of points from the target to the source
         matrices = {"to_t1w": np.linalg.inv(pose), "from_t1w": pose}
         for name, matrix in matrices.items():
             path = None
@@ -89,8 +89,8 @@ class RegisterTemplate(CheckedInterface):
             raise InputError(
                 source,
                 f"cannot be registered to the MNI152 template: {error}",
-                "give a derivative dataset with a transform to the template, or leave the template "
-                "out of --output-spaces",
+                "add a derivative dataset with a transform to the template, or omit the template "
+                "from --output-spaces",
             ) from error
         paths = {name: Path(runtime.cwd, f"{name}.h5") for name in ("to_template", "from_template")}
         write_deformation(paths["to_template"], found.deformation, found.affine)
@@ -184,7 +184,7 @@ class _ResampleLabelsInputSpec(_SpaceInputSpec):
 
 
 class _ResampleLabelsOutputSpec(TraitedSpec):
-    labels_file = File(exists=True, desc="labels in the grid of the space")
+    labels_file = File(exists=True, desc="labels on the grid of the space")
 
 
 class ResampleLabels(CheckedInterface):

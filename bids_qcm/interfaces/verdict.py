@@ -53,7 +53,7 @@ class JudgeMap(CheckedInterface):
 
 
 def _describe(evidence: Evidence) -> CondmapSidecar:
-    """Return the sidecar fields with the evidence and the verdict."""
+    """Return the sidecar fields of the verdict and its evidence."""
     verdict = judge(evidence)
     ratios = evidence.literature_ratio
     return CondmapSidecar(

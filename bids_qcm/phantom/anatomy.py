@@ -1,4 +1,4 @@
-"""Average head at any resolution, from the MNI152 tissue maps of nilearn, with skull and scalp."""
+"""Average head with skull and scalp at any resolution, from the MNI152 tissue maps of nilearn."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -12,16 +12,16 @@ from bids_qcm.phantom.lesions import TUMOUR_CENTRE, Ball, place_small_lesions
 from bids_qcm.phantom.tissues import BRAIN, HEALTHY_BRAIN, TISSUE_ORDER, TISSUES
 
 SKULL_THICKNESS = 7.0
-"""Thickness of the skull, mm."""
+"""Thickness of the skull in mm."""
 
 SCALP_THICKNESS = 6.0
-"""Thickness of the scalp, mm."""
+"""Thickness of the scalp in mm."""
 
 _MARGIN = 4
 """Margin of air between the head and the border of the grid, in voxels."""
 
 _COARSE = 2.0
-"""Voxel size of the grid for measuring distances from the brain and for placing lesions, mm."""
+"""Voxel size, in mm, of the grid for measuring distances from the brain and placing lesions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +35,13 @@ class Anatomy:
         `bids_qcm.phantom.tissues.TISSUES`. The sum is 1 in the head and 0 outside.
     labels
         Index of the most probable tissue, (X, Y, Z) uint8: a brain tissue in the brain mask, skull
-        or scalp in the rest of the head, 0 outside. Small lesions are not labelled.
+        or scalp in the rest of the head, and 0 outside the head. Small lesions are not labelled.
     brain
         Brain mask, (X, Y, Z) bool: gray matter, white matter, cerebrospinal fluid and tumour.
     small_lesion_fraction
-        Fraction of each voxel that lies in a small lesion, (X, Y, Z) float32.
+        Fraction of each voxel that is inside a small lesion, (X, Y, Z) float32.
     small_lesion_diameter
-        Diameter of the small lesion at each voxel, mm, (X, Y, Z) uint8; 0 outside small lesions.
+        Diameter in mm of the small lesion at each voxel, (X, Y, Z) uint8; 0 outside small lesions.
     grid
         Grid of the voxels.
     """
@@ -72,9 +72,9 @@ def make_anatomy(
     Parameters
     ----------
     resolution
-        Isotropic voxel size, mm.
+        Isotropic voxel size in mm.
     tumour_diameter
-        Diameter of the tumour, mm; 0 for no tumour.
+        Diameter of the tumour in mm; 0 for no tumour.
     small_lesions_rng
         Random number generator for the positions of the small lesions; None for no small lesions.
 
@@ -108,7 +108,7 @@ def make_anatomy(
 
 @cache
 def _load_template() -> _Template:
-    """Return sharpened MNI152 tissue maps, cropped to the brain. The maps must not be changed."""
+    """Return sharpened MNI152 tissue maps, cropped to the brain. Do not modify the maps."""
     # Import here, because nilearn is slow to import and only this function needs it.
     from nilearn import datasets
 
@@ -122,8 +122,9 @@ def _load_template() -> _Template:
     gray, white, brain = (values[box] for values in maps)
     # The rest of the brain mask is fluid.
     fractions = np.stack([gray, white, np.clip(brain - gray - white, 0, 1)])
-    # The template averages many heads, so its tissue borders are blurred. The eighth power of the
-    # probabilities keeps the borders in place and makes them about one voxel wide, as in one head.
+    # The template is an average of many heads, so its tissue borders are blurred. Taking the eighth
+    # power of the probabilities makes the borders about one voxel wide, as in a single head,
+    # without moving them.
     for _ in range(3):
         np.square(fractions, out=fractions)
     fractions *= brain / np.maximum(fractions.sum(axis=0), np.finfo(np.float32).tiny)
@@ -135,10 +136,10 @@ def _load_template() -> _Template:
 def _distance_from_brain(
     brain_fraction: np.ndarray, coarse: IsotropicGrid, grid: IsotropicGrid
 ) -> np.ndarray:
-    """Return the distance of each voxel from the brain surface, mm; undefined in the brain."""
+    """Return the distance, in mm, of each voxel from the brain surface; undefined in the brain."""
     to_centre = ndimage.distance_transform_edt(brain_fraction <= 0.5, sampling=coarse.resolution)
     # `resample` returns 0 outside the coarse grid. Subtract the largest distance before resampling
-    # so that voxels outside get a large distance.
+    # so that voxels outside this grid have a large distance.
     far = to_centre.max()
     # The brain surface is half a voxel closer than the centre of the nearest brain voxel.
     return resample(to_centre - far, coarse, grid) + far - coarse.resolution / 2
@@ -156,7 +157,7 @@ def _add_shell(fractions: np.ndarray, distance: np.ndarray, resolution: float) -
 
 
 def _add_tumour(fractions: np.ndarray, ball: Ball, grid: IsotropicGrid) -> None:
-    """Replace the brain tissues by tumour inside a ball."""
+    """Replace the brain tissues inside a ball with tumour."""
     where, inside = ball.fill(grid)
     healthy = _rows(HEALTHY_BRAIN)
     part = fractions[(slice(None), *where)]
@@ -165,10 +166,10 @@ def _add_tumour(fractions: np.ndarray, ball: Ball, grid: IsotropicGrid) -> None:
 
 
 def _paint_balls(balls: list[Ball], grid: IsotropicGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fraction of each voxel that balls fill, and the diameter of the ball at the voxel.
+    """Return, for each voxel, the fraction inside a ball and the diameter of this ball.
 
     A voxel belongs to a ball if the ball fills at least half of the voxel. If a ball does not fill
-    half of any voxel, it gets the voxels of which it fills the largest fraction.
+    half of any voxel, the voxels with the largest filled fraction are assigned to it.
     """
     fraction = np.zeros(grid.shape, np.float32)
     diameter = np.zeros(grid.shape, np.uint8)
@@ -180,7 +181,7 @@ def _paint_balls(balls: list[Ball], grid: IsotropicGrid) -> tuple[np.ndarray, np
 
 
 def _most_probable(fractions: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Return tissue labels: the most probable brain tissue in the brain, other tissues outside."""
+    """Return tissue labels: the most probable brain tissue in the brain, another tissue outside."""
     index = np.array([tissue.index for tissue in TISSUES], dtype=np.uint8)
     in_brain = _rows(BRAIN)
     in_shell = np.setdiff1d(np.arange(len(TISSUES)), in_brain)

@@ -9,18 +9,18 @@ from bids_qcm.phantom.tissues import TISSUE_ORDER, TISSUES, conductivities, perm
 from bids_qcm.physics import complex_permittivity
 
 CORRELATION_LENGTH = 18.0
-"""Distance at which the correlation of the variation falls to 1/e, mm."""
+"""Distance at which the correlation of the variation falls to 1/e, in mm."""
 
 LARGEST_DEVIATION = 2.5
-"""Largest deviation from the mean, in standard deviations. The limit keeps all conductivities
-positive."""
+"""Maximum deviation from the mean, in standard deviations. This limit ensures that all
+conductivities are positive."""
 
 _COARSE = 4.0
-"""Voxel size of the grid on which the variation is generated, mm."""
+"""Voxel size of the grid on which the variation is generated in mm."""
 
 _BOX = ((-112.0, -148.0, -112.0), (112.0, 112.0, 124.0))
-"""Corners of the box in which the variation is generated, mm. The variation is periodic, so the box
-is larger than the head."""
+"""Corners, in mm, of the box in which the variation is generated. The variation is periodic, so the
+box is larger than the head."""
 
 
 def conductivity_map(
@@ -37,9 +37,9 @@ def conductivity_map(
     anatomy
         Anatomy of the head.
     frequency
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
     lesion_conductivity
-        Conductivity of the tumour and of the small lesions, S/m, without variation.
+        Conductivity of the tumour and of the small lesions, in S/m, which do not have variation.
     variation
         Standard deviation of the conductivity within each tissue, as a fraction of its mean.
     rng
@@ -48,8 +48,8 @@ def conductivity_map(
     Returns
     -------
     ndarray
-        (X, Y, Z) float64, S/m; 0 outside the head. In each voxel, the conductivity is the mean over
-        the tissues, weighted by their fractions.
+        Conductivity in S/m, (X, Y, Z) float64; 0 outside the head. In each voxel, it is the mean
+        over the tissues, weighted by their fractions.
     """
     total = np.zeros(anatomy.grid.shape)
     values = conductivities(frequency, lesion_conductivity)
@@ -70,9 +70,9 @@ def permittivity_map(anatomy: Anatomy, conductivity: np.ndarray, frequency: floa
     anatomy
         Anatomy of the head.
     conductivity
-        Conductivity map of the head from :func:`conductivity_map`, S/m.
+        Conductivity map of the head from :func:`conductivity_map`, in S/m.
     frequency
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
 
     Returns
     -------
@@ -93,17 +93,18 @@ def smooth_field(grid: IsotropicGrid, rng: np.random.Generator) -> np.ndarray:
     Parameters
     ----------
     grid
-        Grid of the result. The function itself hardly depends on the voxel size.
+        Grid of the result. The function itself is nearly independent of the voxel size.
     rng
         Random number generator.
 
     Returns
     -------
     ndarray
-        Shape of `grid`, float32. Over many functions, the mean is 0, the standard deviation is 1,
-        and the correlation is `exp(-(distance / CORRELATION_LENGTH)^2)`.
+        Values with the shape of `grid`, float32. Over many random functions, the mean is 0, the
+        standard deviation is 1, and the correlation is `exp(-(distance / CORRELATION_LENGTH)^2)`.
     """
-    # White noise has this correlation after filtering with a Gaussian of this standard deviation.
+    # White noise has the correlation above after filtering with a Gaussian of this standard
+    # deviation.
     sd = CORRELATION_LENGTH / 2 / _COARSE
     coarse = grid_around(*_BOX, _COARSE, margin=0)
     field = ndimage.gaussian_filter(rng.standard_normal(coarse.shape), sd, mode="wrap")

@@ -1,4 +1,4 @@
-"""Transceive phase of a conductivity map, by the equations that reconstruction methods assume."""
+"""Transceive phase of a conductivity map, from the equations that the methods assume."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from scipy.sparse import linalg
 from bids_qcm.physics import conductivity_factor
 
 _TOLERANCE = 1e-8
-"""Largest residual relative to the right-hand side. The relative error of the conductivity is of
+"""Maximum residual relative to the right-hand side. The relative error of the conductivity is of
 the same order."""
 
 _MAX_ITERATIONS = 200
@@ -27,11 +27,11 @@ def transceive_phase(
     Parameters
     ----------
     conductivity
-        (X, Y, Z), S/m; 0 outside the head.
+        Conductivity in S/m, (X, Y, Z); 0 outside the head.
     voxel_size
-        Three numbers, mm.
+        Voxel size along each axis in mm, three numbers.
     frequency
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
     model
         - `convection-reaction`: `div(grad(phi0) / sigma) = 2 * omega * mu0` [1]_.
         - `laplacian`: `laplacian(phi0) = 2 * omega * mu0 * sigma`, which is the same equation where
@@ -41,7 +41,7 @@ def transceive_phase(
     Returns
     -------
     ndarray
-        phi0, (X, Y, Z) float64, rad, not wrapped; 0 outside the head.
+        Unwrapped phi0 in rad, (X, Y, Z) float64; 0 outside the head.
 
     Raises
     ------
@@ -52,8 +52,9 @@ def transceive_phase(
     -----
     The equations are discretised with finite volumes. The flux through the face between two voxels
     is the harmonic mean of their coefficients (1/sigma, or 1) times their phase difference. The
-    surface of the head consists of voxel faces, half a voxel from the voxel centres. Its position
-    has an error of up to half a voxel, so the error of the phase is first order in the voxel size.
+    surface of the head consists of voxel faces, half a voxel from the voxel centres. The position
+    of the surface has an error of up to half a voxel, so the error of the phase is first order in
+    the voxel size.
 
     References
     ----------
@@ -88,8 +89,9 @@ def _divergence_of_gradient(
     for axis, size in enumerate(voxel_size):
         below, above = _halves(axis, slice(None, -1)), _halves(axis, slice(1, None))
         total = sigma[below] + sigma[above]
-        # Harmonic mean of 1/sigma. Outside the head, 1/sigma is infinite and the mean becomes
-        # 2/sigma. This is the right coefficient for a phase of 0 on the face, at half the distance.
+        # Harmonic mean of 1/sigma. If one voxel is outside the head, its 1/sigma is infinite and
+        # the mean becomes 2/sigma. This is the correct coefficient for a phase of 0 on the face,
+        # which is at half the distance.
         face = np.divide(2, total, out=np.zeros_like(total), where=total > 0) / (size * 1e-3) ** 2
         diagonal[below] += face
         diagonal[above] += face
@@ -113,8 +115,8 @@ def _solve(operator: sparse.csr_array, source: NDArray[np.float64]) -> NDArray[n
     # Import here, because pyamg is slow to import and only this function needs it.
     from pyamg import ruge_stuben_solver
 
-    # Single precision is sufficient for a preconditioner, and faster. Classical coarsening uses no
-    # random numbers, so the phase of a head is reproducible to the last bit.
+    # Single precision is faster and is sufficient for a preconditioner. Classical coarsening uses
+    # no random numbers, so the phase of a head is reproducible to the last bit.
     multigrid = ruge_stuben_solver(
         operator.astype(np.float32),
         interpolation="direct",

@@ -15,9 +15,9 @@ class IsotropicGrid(Grid):
     Parameters
     ----------
     origin
-        Centre of the first voxel, (3,), mm.
+        Centre of the first voxel in mm, shape (3,).
     resolution
-        Voxel size, mm.
+        Voxel size in mm.
     shape
         Number of voxels along each axis.
     """
@@ -31,16 +31,16 @@ class IsotropicGrid(Grid):
 
     @property
     def origin(self) -> NDArray[np.float64]:
-        """Centre of the first voxel, (3,), mm."""
+        """Centre of the first voxel in mm, shape (3,)."""
         return self.affine[:3, 3]
 
     @property
     def resolution(self) -> float:
-        """Voxel size, mm."""
+        """Voxel size in mm."""
         return float(self.affine[0, 0])
 
     def centres(self, axis: int) -> NDArray[np.float64]:
-        """Return the voxel centres along an axis, mm."""
+        """Return the voxel centres along an axis in mm."""
         return self.origin[axis] + self.resolution * np.arange(self.shape[axis])
 
 
@@ -50,9 +50,9 @@ def grid_around(low: ArrayLike, high: ArrayLike, resolution: float, margin: int)
     Parameters
     ----------
     low, high
-        Corners of the box, (3,), mm.
+        Corners of the box in mm, shape (3,).
     resolution
-        Voxel size, mm. The coordinates of the voxel centres are multiples of the voxel size.
+        Voxel size in mm. The coordinates of the voxel centres are multiples of the voxel size.
     margin
         Number of voxels to add on each side.
 
@@ -67,23 +67,24 @@ def grid_around(low: ArrayLike, high: ArrayLike, resolution: float, margin: int)
 
 
 def resample(values: np.ndarray, source: IsotropicGrid, target: IsotropicGrid) -> np.ndarray:
-    """Resample a map to another grid, without aliasing and without losing volume.
+    """Resample a map to another grid without aliasing, and preserve its integral.
 
     On a coarser grid, each voxel is the mean of the map over the volume of the voxel. On a finer
-    grid, the map is interpolated linearly. In both cases the result is the mean over a box that is
-    as wide as the larger of the two voxel sizes. The map is 0 outside the source grid.
+    grid, the map is interpolated linearly. In both cases, the result is the mean over a box that is
+    as wide as the larger of the two voxel sizes. The map is assumed to be 0 outside the source
+    grid.
 
     Parameters
     ----------
     values
-        Map, shape of `source`.
+        Map on the `source` grid.
     source, target
         Grid of the map, and grid of the result.
 
     Returns
     -------
     ndarray
-        Shape of `target`, float32.
+        Map on the `target` grid, float32.
     """
     result = np.asarray(values, dtype=np.float32)
     for axis in range(3):

@@ -13,10 +13,10 @@ _FIELD_CENTRE = (0.0, 45.0, -25.0)
 """Centre of the off-resonance field, above the nasal sinuses, MNI152 coordinates in mm."""
 
 _FIELD_SD = 25.0
-"""Standard deviation of the Gaussian off-resonance field, mm."""
+"""Standard deviation of the Gaussian off-resonance field in mm."""
 
 _HEAD_RADIUS = 90.0
-"""Length scale of the receive bias, mm."""
+"""Length scale of the receive bias in mm."""
 
 SMALL_LESION_CONTRAST = 0.1
 """Relative signal increase in a small lesion, compared with the surrounding tissue."""
@@ -36,20 +36,20 @@ def make_signal(
     anatomy
         Anatomy of the head. There is no signal outside the head.
     phi0
-        Phase at echo time zero, (X, Y, Z), rad.
+        Phase at echo time zero in rad, (X, Y, Z).
     echo_time
-        Echo time of a gradient echo, s. None simulates a spin echo, without off-resonance phase and
-        T2* decay.
+        Echo time of a gradient echo in s. None simulates a spin echo, without off-resonance phase
+        and T2* decay.
     off_resonance
-        Largest absolute off-resonance frequency in the brain, Hz.
+        Maximum absolute off-resonance frequency in the brain, in Hz.
     weighting
-        Magnitude weighting by the transmit and receive fields, (X, Y, Z), about 1. None applies a
-        smooth receive bias.
+        Weighting of the magnitude by the transmit and receive fields, (X, Y, Z), around 1. None
+        applies a smooth receive bias.
 
     Returns
     -------
     ndarray
-        (X, Y, Z) complex128; the magnitude of CSF is about 1.
+        Complex image, (X, Y, Z) complex128; the magnitude of CSF is about 1.
     """
     weights = np.array(
         [
@@ -77,12 +77,12 @@ def off_resonance_field(brain: np.ndarray, grid: IsotropicGrid, peak: float) -> 
     grid
         Grid of the brain mask.
     peak
-        Largest absolute value in the brain, Hz.
+        Maximum absolute value in the brain, in Hz.
 
     Returns
     -------
     ndarray
-        (X, Y, Z) float64, Hz. The mean over the brain is 0.
+        Off-resonance in Hz, (X, Y, Z) float64. The mean over the brain is 0.
     """
     field = np.exp(-_squared_distance(grid, _FIELD_CENTRE) / (2 * _FIELD_SD**2))
     field -= field[brain].mean()
@@ -90,12 +90,12 @@ def off_resonance_field(brain: np.ndarray, grid: IsotropicGrid, peak: float) -> 
 
 
 def add_noise(signal: np.ndarray, sd: float, rng: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise to the real and the imaginary channel.
+    """Add Gaussian noise to the real and the imaginary channels.
 
     Parameters
     ----------
     signal
-        Complex, any shape.
+        Complex array of any shape.
     sd
         Standard deviation in each channel, in the unit of the signal.
     rng
@@ -104,7 +104,7 @@ def add_noise(signal: np.ndarray, sd: float, rng: np.random.Generator) -> np.nda
     Returns
     -------
     ndarray
-        Noisy signal, same shape as `signal`, complex128.
+        Noisy signal with the shape of `signal`, complex128.
     """
     real, imaginary = rng.standard_normal((2, *signal.shape))
     return signal + sd * (real + 1j * imaginary)
@@ -116,14 +116,14 @@ def to_magnitude_and_phase(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     image
-        Complex, any shape.
+        Complex array of any shape.
 
     Returns
     -------
     magnitude, phase : ndarray
-        Same shape as `image`, float32. The phase is in rad, from -pi to pi.
+        Arrays with the shape of `image`, float32. The phase is in rad, from -pi to pi.
     """
-    # float32 rounds pi up. A range above 2 pi would then look like an unwrapped phase.
+    # In float32, pi is rounded up, and a range above 2 pi would look like an unwrapped phase.
     limit = np.nextafter(np.float32(math.pi), np.float32(0))
     phase = np.angle(image).astype(np.float32)
     return np.abs(image).astype(np.float32), phase.clip(-limit, limit)
@@ -135,5 +135,5 @@ def _receive_bias(grid: IsotropicGrid) -> np.ndarray:
 
 
 def _squared_distance(grid: IsotropicGrid, centre: tuple[float, float, float]) -> np.ndarray:
-    """Return the squared distance of each voxel from a point, mm^2."""
+    """Return the squared distance of each voxel from a point, in mm^2."""
     return reduce(np.add, np.ix_(*((grid.centres(axis) - centre[axis]) ** 2 for axis in range(3))))

@@ -13,18 +13,18 @@ TUMOUR_CENTRE = (-28.0, -8.0, 34.0)
 coordinates in mm."""
 
 SMALL_LESION_DIAMETERS = (4, 6, 8, 12, 16)
-"""Diameters of the small lesions, mm."""
+"""Diameters of the small lesions in mm."""
 
 SMALL_LESIONS_PER_DIAMETER = 3
 
 _GAP = 15.0
-"""Smallest gap between the surfaces of two lesions, mm: the radius of a typical kernel."""
+"""Minimum gap between the surfaces of two lesions, in mm: the radius of a typical kernel."""
 
 _TUMOUR_REACH = 20.0
-"""Radius that is reserved for the tumour, mm."""
+"""Radius that is reserved for the tumour in mm."""
 
 _DEPTH = 2.0
-"""Smallest gap between the surface of a small lesion and the nearest fluid, mm."""
+"""Minimum gap between the surface of a small lesion and the nearest fluid, in mm."""
 
 _SUBVOXELS = 4
 """Number of sample points along each edge of a voxel."""
@@ -39,14 +39,14 @@ class Ball:
     centre
         MNI152 coordinates in mm.
     diameter
-        Diameter, mm.
+        Diameter in mm.
     """
 
     centre: tuple[float, float, float]
     diameter: float
 
     def fill(self, grid: IsotropicGrid) -> tuple[tuple[slice, ...], np.ndarray]:
-        """Return the fraction of each voxel that lies in the ball.
+        """Return the fraction of each voxel that is inside the ball.
 
         Parameters
         ----------
@@ -58,7 +58,7 @@ class Ball:
         where : tuple of slice
             Part of the grid around the ball.
         fraction : ndarray
-            Fraction of each voxel of this part that lies in the ball, float32, from 0 to 1.
+            Fraction of each voxel in this part that is inside the ball, float32, from 0 to 1.
         """
         reach = self.diameter / 2 + grid.resolution
         within = [np.abs(grid.centres(a) - self.centre[a]) <= reach for a in range(3)]
@@ -78,13 +78,13 @@ def place_small_lesions(
 ) -> list[Ball]:
     """Place small lesions in gray and white matter, away from fluid, tumour and each other.
 
-    There are three lesions of each diameter: two lesions have their centre in white matter, and one
-    lesion has its centre in gray matter.
+    There are three lesions of each diameter: two are centred in white matter, and one is centred in
+    gray matter.
 
     Parameters
     ----------
     gray, white
-        Fractions of gray and white matter, shape of `grid`.
+        Fractions of gray and white matter on `grid`.
     grid
         Grid of the possible centres. To place lesions independently of the phantom's resolution,
         always use the same grid.
@@ -94,7 +94,7 @@ def place_small_lesions(
     Returns
     -------
     list of Ball
-        Lesions, the largest first.
+        Lesions, sorted from largest to smallest.
     """
     depth = ndimage.distance_transform_edt(gray + white > 0.9, sampling=grid.resolution)
     lesions: list[Ball] = []

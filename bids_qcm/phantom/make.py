@@ -14,7 +14,7 @@ from bids_qcm.phantom.image import add_noise, make_signal, to_magnitude_and_phas
 from bids_qcm.phantom.parameters import PhantomParameters
 
 FINEST_FULL_WAVE = 2.0
-"""Smallest voxel size of the grid on which Maxwell's equations are solved, mm."""
+"""Minimum voxel size, in mm, of the grid on which Maxwell's equations are solved."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +26,10 @@ class Head:
     anatomy
         Tissues and lesions.
     conductivity
-        (X, Y, Z) float64, S/m; 0 outside the head.
+        Conductivity in S/m, (X, Y, Z) float64; 0 outside the head.
     phi0
-        Transceive phase at echo time zero, (X, Y, Z) float64, rad, not wrapped; 0 outside the
-        head. Its Laplacian is positive, whatever the scanner's phase sign.
+        Unwrapped transceive phase at echo time zero in rad, (X, Y, Z) float64; 0 outside the head.
+        Its Laplacian is positive, regardless of the scanner's phase sign.
     fields
         B1+ and B1- of the full-wave model, relative to the centre of the brain; None for the other
         forward models.
@@ -48,13 +48,15 @@ class Phantom:
     Parameters
     ----------
     magnitude
-        One (X, Y, Z) float32 array per echo. The magnitude of CSF without decay is about 1.
+        Magnitude images, one (X, Y, Z) float32 array per echo. Without decay, the magnitude of CSF
+        is about 1.
     phase
-        One (X, Y, Z) float32 array per echo, rad, wrapped, with the scanner's phase sign.
+        Wrapped phase images in rad with the scanner's phase sign, one (X, Y, Z) float32 array per
+        echo.
     head
         True anatomy, conductivity and phase.
     frequency
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
     b1_map
         Simulated measurement of the magnitude of B1+. Without the full-wave model, B1+ is constant.
     """
@@ -67,12 +69,12 @@ class Phantom:
 
     @property
     def phi0(self) -> np.ndarray:
-        """True phase at echo time zero, (X, Y, Z), rad; see `Head`."""
+        """True phase at echo time zero in rad, (X, Y, Z); see `Head`."""
         return self.head.phi0
 
     @property
     def conductivity(self) -> np.ndarray:
-        """True conductivity, (X, Y, Z), S/m; see `Head`."""
+        """True conductivity in S/m, (X, Y, Z); see `Head`."""
         return self.head.conductivity
 
     @property
@@ -92,14 +94,14 @@ class Phantom:
 
     @property
     def voxel_size(self) -> tuple[float, float, float]:
-        """Voxel size, mm."""
+        """Voxel size in mm."""
         return (self.head.anatomy.grid.resolution,) * 3
 
 
 def make_head(parameters: PhantomParameters) -> Head:
     """Create the head of a phantom.
 
-    This step takes most of the time. The head can be reused for several scanner settings.
+    This is the slowest step. The head can be reused for several scanner settings.
 
     Parameters
     ----------
@@ -145,7 +147,7 @@ def _make_tissues(parameters: PhantomParameters, resolution: float) -> tuple[Ana
 def _make_fields(
     parameters: PhantomParameters, anatomy: Anatomy, conductivity: np.ndarray
 ) -> CircularFields:
-    """Solve Maxwell's equations, on a coarser grid if the grid of the anatomy is very fine."""
+    """Solve Maxwell's equations, on a coarser grid if the anatomy has a very fine grid."""
     solved = anatomy
     if parameters.resolution < FINEST_FULL_WAVE:
         solved, conductivity = _make_tissues(parameters, FINEST_FULL_WAVE)
@@ -164,8 +166,8 @@ def make_phantom(parameters: PhantomParameters, head: Head | None = None) -> Pha
     parameters
         Parameters of the phantom.
     head
-        Head from :func:`make_head`, to simulate several scanner settings for one head. None creates
-        the head.
+        Head from :func:`make_head`. Pass it to simulate several scanner settings for one head; None
+        creates a new head.
 
     Returns
     -------

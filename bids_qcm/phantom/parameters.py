@@ -7,7 +7,8 @@ from typing import Literal, get_args
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 
 SPIN_ECHO_TIME = 0.08
-"""Default echo time of a spin echo, s. It appears in the sidecar but does not affect the images."""
+"""Default echo time of a spin echo in s. It appears in the sidecar but has no effect on the images.
+"""
 
 PhaseScaling = Literal["rad", "unsigned12", "siemens", "milliradian"]
 PHASE_SCALINGS: tuple[str, ...] = get_args(PhaseScaling)
@@ -48,20 +49,20 @@ class PhantomParameters:
     Parameters
     ----------
     resolution
-        Isotropic voxel size, mm, from 0.5 to 10.
+        Isotropic voxel size, in mm, from 0.5 to 10.
     snr
         Mean magnitude of the first echo in the brain, divided by the standard deviation of the
-        noise in the real or the imaginary channel. `inf` means no noise.
+        noise in the real and the imaginary channels. `inf` means no noise.
     echo_times
-        Echo times, s, increasing. Two or more echo times create a multi-echo gradient echo. One
-        echo time or none creates a spin echo, without off-resonance phase and T2* decay.
+        Increasing echo times in s. Two or more echo times create a multi-echo gradient echo. With
+        one echo time or none, a spin echo is created, without off-resonance phase and T2* decay.
     off_resonance
-        Largest absolute off-resonance frequency in the brain, Hz.
+        Maximum absolute off-resonance frequency in the brain, in Hz.
     field_strength
-        Field strength B0, T, from 0.1 to 20.
+        Field strength B0, in T, from 0.1 to 20.
     forward_model
-        Model that computes the phase from the conductivity. `full-wave` solves Maxwell's equations
-        for a head in a coil, see `bids_qcm.phantom.fullwave`. For the other models see
+        Model for computing the phase from the conductivity. `full-wave` solves Maxwell's equations
+        for a head in a coil; see `bids_qcm.phantom.fullwave`. For the other models, see
         `bids_qcm.phantom.forward.transceive_phase`.
     receive
         Receive coil of the full-wave model: the birdcage coil that transmits, or an array of
@@ -69,9 +70,9 @@ class PhantomParameters:
     lesion
         Whether the head has a spherical tumour in the left centrum semiovale.
     lesion_diameter
-        Diameter of the tumour, mm, from 4 to 40.
+        Diameter of the tumour, in mm, from 4 to 40.
     lesion_conductivity
-        Conductivity of the tumour and of the small lesions at any field strength, S/m, from 0.01
+        Conductivity of the tumour and of the small lesions at any field strength, in S/m, from 0.01
         to 10.
     small_lesions
         Whether the head has small lesions: three for each of the diameters 4, 6, 8, 12 and 16 mm.
@@ -85,16 +86,16 @@ class PhantomParameters:
     seed
         Seed for the noise; not negative.
     phase_scaling
-        Storage format of the phase in files, see `bids_qcm.phantom.scaling.scale_phase`. The arrays
-        of a phantom are always in rad.
+        Storage format of the phase in files; see `bids_qcm.phantom.scaling.scale_phase`. The phase
+        arrays of a phantom are always in rad.
     phase_sign
         Phase sign of the scanner: +1 or -1.
 
     Raises
     ------
     ValueError
-        If a parameter is out of range. The message contains the name, the range and the unit of
-        the parameter.
+        If a parameter is out of range. The message contains the name, range and unit of the
+        parameter.
     """
 
     resolution: float = 2.0
@@ -140,7 +141,7 @@ class PhantomParameters:
 
     @property
     def frequency(self) -> float:
-        """Larmor frequency, Hz."""
+        """Larmor frequency in Hz."""
         return self.field_strength * PROTON_GYROMAGNETIC_RATIO
 
     @property

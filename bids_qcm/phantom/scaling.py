@@ -1,4 +1,4 @@
-"""Storage formats of the phase, as used by scanner vendors."""
+"""Storage formats of the phase that scanner vendors use."""
 
 import math
 from typing import NamedTuple
@@ -8,10 +8,10 @@ import numpy as np
 from bids_qcm.phantom.parameters import PHASE_SCALINGS, PhaseScaling
 
 _LEVELS = 4096
-"""Grey levels of 12-bit phase."""
+"""Number of levels of a 12-bit phase image."""
 
 UNITS_PER_CYCLE = {"unsigned12": "4096", "siemens": "8192", "milliradian": "mrad"}
-"""Values of ``--phase-units`` for the scalings that ``Units`` in the sidecar cannot describe."""
+"""Values of ``--phase-units`` for scalings that ``Units`` in the sidecar cannot describe."""
 
 
 class StoredPhase(NamedTuple):
@@ -20,7 +20,7 @@ class StoredPhase(NamedTuple):
     Parameters
     ----------
     stored
-        Stored values, in the shape of the phase; float32, uint16 or int16.
+        Stored values with the shape of the phase; float32, uint16 or int16.
     slope, inter
         Scale factors in the header (``scl_slope`` and ``scl_inter``).
     units
@@ -39,13 +39,13 @@ def scale_phase(phase_rad: np.ndarray, scaling: PhaseScaling) -> StoredPhase:
     Parameters
     ----------
     phase_rad
-        Phase, any shape, rad. `rad` leaves the phase unchanged; the other formats wrap it.
+        Phase in rad, any shape. `rad` leaves the phase unchanged; the other formats wrap it.
     scaling
         - `rad`: float32 radians.
-        - `unsigned12`: integers 0..4095. 0 is 0 rad, and 4096 corresponds to 2 pi.
-        - `siemens`: integers 0..4095 with slope 2 and intercept -4096. The scaled values are
-          -4096..4094, and a difference of 8192 corresponds to 2 pi.
-        - `milliradian`: integers -3142..3142.
+        - `unsigned12`: integers from 0 to 4095. 0 is 0 rad, and 4096 corresponds to 2 pi.
+        - `siemens`: integers from 0 to 4095 with slope 2 and intercept -4096. The scaled values are
+          from -4096 to 4094, and a difference of 8192 corresponds to 2 pi.
+        - `milliradian`: integers from -3142 to 3142.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def scale_phase(phase_rad: np.ndarray, scaling: PhaseScaling) -> StoredPhase:
 
 
 def _to_levels(phase_rad: np.ndarray) -> np.ndarray:
-    """Return the phase as uint16 levels 0..4095 of one cycle; 0 rad is level 0."""
+    """Return the phase as uint16 levels from 0 to 4095 of one cycle; 0 rad is level 0."""
     levels = np.rint(phase_rad * (_LEVELS / (2 * math.pi))).astype(np.int64)
     # Wrap after rounding, because a phase that rounds up to 2 pi is level 0, not level 4096.
     return np.remainder(levels, _LEVELS).astype(np.uint16)

@@ -2,8 +2,8 @@
 
 The errors in the brain and in tissues are defined as in the MR-EPT guidelines (Mandija et al., J
 Magn Reson Imaging 2026, doi:10.1002/jmri.70230). The scores of lesions and of the variation within
-tissues measure the loss of resolution by averaging. Voxels with values that are not finite are
-invalid. Invalid voxels are counted in the invalid fraction and are ignored otherwise.
+tissues measure the loss of resolution due to averaging. Voxels with values that are not finite are
+invalid. Invalid voxels count only towards the invalid fraction and are otherwise ignored.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ class BrainScore:
     n : int
         Number of brain voxels, including invalid voxels.
     mae : float
-        Mean absolute error, S/m.
+        Mean absolute error in S/m.
     nrmse : float
-        Root mean square error, divided by the root mean square of the true conductivity, both over
-        the valid voxels.
+        Root mean square error divided by the root mean square of the true conductivity. Both are
+        computed over the valid voxels.
     nrmse_best99 : float
         Like `nrmse`, but over the 99 % of the valid voxels with the smallest absolute error.
     invalid_fraction : float
@@ -56,9 +56,9 @@ class TissueScore(Statistics):
     erosion : int
         Erosion radius in voxels.
     true_mean : float
-        Mean of the true conductivity over the valid voxels, S/m.
+        Mean of the true conductivity over the valid voxels in S/m.
     rmse : float
-        Root mean square error, S/m.
+        Root mean square error in S/m.
     nrmse : float
         `rmse` divided by the root mean square of the true conductivity over the same voxels. If the
         true conductivity is constant, this root mean square is the conductivity of the tissue, as
@@ -79,16 +79,16 @@ class LesionScore:
     Attributes
     ----------
     diameter : int
-        Diameter of the lesion, mm.
+        Diameter of the lesion in mm.
     number : int
-        Number of the lesion among the lesions of the same diameter, from 1.
+        Number of the lesion among the lesions of the same diameter, starting at 1.
     label : int
         Label of the surrounding tissue.
     n, n_around : int
         Number of voxels in the lesion and in its surroundings, including invalid voxels.
     contrast, true_contrast : float
-        Mean in the lesion minus mean in its surroundings, for the map and for the true
-        conductivity, S/m. Both contrasts use the voxels that are valid in the map.
+        Mean in the lesion minus the mean in its surroundings, in S/m, for the map and for the true
+        conductivity. Both contrasts use the voxels that are valid in the map.
     recovered : float
         `contrast` divided by `true_contrast`: 1 if the map shows the full contrast, 0 if the map
         does not show the lesion.
@@ -120,7 +120,7 @@ class VariationScore:
     n : int
         Number of voxels in the region, including invalid voxels.
     true_sd : float
-        Standard deviation of the true conductivity over the valid voxels, S/m.
+        Standard deviation of the true conductivity over the valid voxels in S/m.
     slope : float
         Slope of the map against the true conductivity: 1 if the map shows the full variation, 0 if
         averaging has removed the variation.
@@ -159,7 +159,7 @@ def score(conductivity: NDArray[np.floating], truth: Truth) -> Score:
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     truth : Truth
 
     Returns
@@ -190,7 +190,7 @@ def score_brain(conductivity: NDArray[np.floating], truth: Truth) -> BrainScore:
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     truth : Truth
 
     Returns
@@ -219,13 +219,14 @@ def score_tissues(conductivity: NDArray[np.floating], truth: Truth) -> list[Tiss
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     truth : Truth
 
     Returns
     -------
     list of TissueScore
-        Sorted by label, then by erosion. Small lesions belong to the surrounding tissue.
+        Scores sorted by label and then by erosion. Small lesions count as part of the surrounding
+        tissue.
     """
     scores = []
     for region in truth.tissues:
@@ -248,20 +249,20 @@ def score_lesions(conductivity: NDArray[np.floating], truth: Truth) -> list[Lesi
     """Compute the contrast of each small lesion in a map.
 
     The surroundings of a lesion are brain voxels at a distance of more than 2 mm and at most 6 mm
-    from the lesion, measured between voxel centres. These voxels have the label that most voxels of
-    the lesion have, and do not belong to a small lesion.
+    from the lesion, measured between voxel centres. These voxels have the most frequent label of
+    the lesion and do not belong to a small lesion.
 
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     truth : Truth
 
     Returns
     -------
     list of LesionScore
-        Smallest diameter first. The contrast is NaN if the lesion or its surroundings have no valid
-        voxel.
+        Scores sorted by increasing diameter. The contrast is NaN if the lesion or its surroundings
+        have no valid voxel.
     """
     return [_score_lesion(conductivity, truth, lesion) for lesion in truth.lesions]
 
@@ -277,8 +278,8 @@ def recovery_by_diameter(lesions: Sequence[LesionScore]) -> dict[int, float]:
     Returns
     -------
     dict of int to float
-        For each diameter in mm: the sum of the contrasts divided by the sum of the true contrasts,
-        over the lesions with a finite contrast. NaN if there is no lesion with a finite contrast.
+        Recovery of each diameter, keyed by diameter in mm: the sum of the contrasts divided by the
+        sum of the true contrasts, over lesions with a finite contrast. NaN if there are none.
     """
     pooled = {}
     for diameter in sorted({lesion.diameter for lesion in lesions}):
@@ -296,25 +297,26 @@ def score_variation(conductivity: NDArray[np.floating], truth: Truth) -> list[Va
 
     Small lesions are removed from the tissues, and the tissues are then eroded by 2 and 4 voxels. A
     voxel is used if its true conductivity is within 2.5 robust standard deviations (1.4826 times
-    the median absolute deviation) of the median; the other voxels are mixtures with another tissue.
-    A tissue has no variation if the robust standard deviation of its true conductivity is below 1 %
-    of the median. The slope is fitted with least squares and is not biased by noise in the map.
+    the median absolute deviation) of the median, because other voxels are mixtures with another
+    tissue. A tissue has no variation if the robust standard deviation of its true conductivity is
+    below 1 % of the median. The slope is fitted by least squares and is not biased by noise in the
+    map.
 
     Other errors of the map may be correlated with the true conductivity by chance. To avoid this,
     simulate the same head with and without variation and with the same noise, and pass the
-    difference of the two maps as `conductivity`. The slope then measures the variation only.
+    difference of the two maps as `conductivity`. The slope then measures only the variation.
 
     Parameters
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        S/m; invalid where not finite.
+        Conductivity in S/m; values that are not finite are invalid.
     truth : Truth
 
     Returns
     -------
     list of VariationScore
-        Scores of the tissues that have variation and that have voxels after erosion. The slope is
-        NaN if fewer than two voxels are valid.
+        Scores of the tissues with variation, if they have voxels after erosion. The slope is NaN if
+        fewer than two voxels are valid.
     """
     scores = []
     for region in truth.varying_tissues:

@@ -25,12 +25,12 @@ class Tissue:
     name, abbreviation
         Name and abbreviation, from the same table.
     magnitude
-        Signal without T2* decay, relative to cerebrospinal fluid.
+        Signal without T2* decay, relative to the signal of cerebrospinal fluid.
     t2_star
-        T2* at 3 T, s.
+        T2* at 3 T in s.
     dispersion
-        Dispersion of conductivity and permittivity. None if the parameters of the phantom define
-        the conductivity.
+        Dispersion of conductivity and permittivity. None if the conductivity is a parameter of the
+        phantom.
     """
 
     index: int
@@ -64,14 +64,14 @@ def conductivities(frequency: float, lesion_conductivity: float) -> np.ndarray:
     Parameters
     ----------
     frequency
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
     lesion_conductivity
-        Conductivity of lesions, S/m.
+        Conductivity of lesions in S/m.
 
     Returns
     -------
     ndarray
-        (T,) float64, S/m, in the order of `TISSUES`.
+        Conductivities in S/m, (T,) float64, in the order of `TISSUES`.
     """
     return np.array(
         [
@@ -87,12 +87,13 @@ def permittivities(frequency: float) -> np.ndarray:
     Parameters
     ----------
     frequency
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
 
     Returns
     -------
     ndarray
-        (T,) float64, in the order of `TISSUES`. Lesions have the permittivity of gray matter.
+        Relative permittivities, (T,) float64, in the order of `TISSUES`. Lesions have the
+        permittivity of gray matter.
     """
     return np.array(
         [(tissue.dispersion or GRAY_MATTER).relative_permittivity(frequency) for tissue in TISSUES]

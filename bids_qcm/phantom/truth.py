@@ -10,16 +10,16 @@ from scipy import ndimage, stats
 from bids_qcm.statistics import Region, eroded_tissues
 
 SURROUNDINGS = (2.0, 6.0)
-"""Smallest and largest distance of the surroundings from a lesion, mm."""
+"""Minimum and maximum distance of the surroundings from a lesion, in mm."""
 
 VARIATION_EROSIONS = (2, 4)
 """Erosion radii for the variation within tissues, in voxels."""
 
 _SMALLEST_VARIATION = 0.01
-"""Smallest robust standard deviation of a tissue with variation, relative to the median."""
+"""Minimum robust standard deviation of a tissue with variation, relative to the median."""
 
 _LARGEST_DEVIATION = 2.5
-"""Largest deviation from the median in a pure tissue, in robust standard deviations. Voxels beyond
+"""Maximum deviation from the median in a pure tissue, in robust standard deviations. Voxels beyond
 this limit are mixtures of tissues."""
 
 
@@ -30,11 +30,11 @@ class Lesion:
     Attributes
     ----------
     diameter : int
-        Diameter of the lesion, mm.
+        Diameter of the lesion in mm.
     number : int
-        Number of the lesion among the lesions of the same diameter, from 1.
+        Number of the lesion among the lesions of the same diameter, starting at 1.
     label : int
-        Label of most voxels of the lesion, and of all voxels of its surroundings.
+        Most frequent label in the lesion, which is the label of all voxels in its surroundings.
     box : tuple of slice
         Part of the volume that contains the lesion and its surroundings.
     inside, around : ndarray of bool
@@ -58,15 +58,15 @@ class Truth:
     Attributes
     ----------
     conductivity : ndarray of float, shape (X, Y, Z)
-        True conductivity, S/m.
+        True conductivity in S/m.
     labels : ndarray of int, shape (X, Y, Z)
         Tissue labels. Small lesions are not labelled.
     brain : ndarray of bool, shape (X, Y, Z)
         Brain mask.
     small_lesion_diameter : ndarray of int, shape (X, Y, Z)
-        Diameter of the small lesion at each voxel, mm; 0 outside small lesions.
+        Diameter of the small lesion at each voxel in mm; 0 outside small lesions.
     voxel_size : tuple of 3 floats
-        Voxel size, mm.
+        Voxel size in mm.
     """
 
     conductivity: NDArray[np.floating]
@@ -99,11 +99,11 @@ class Truth:
 
     @cached_property
     def lesions(self) -> tuple[Lesion, ...]:
-        """Small lesions, smallest diameter first."""
+        """Small lesions, sorted by increasing diameter."""
         lesions = []
         diameters = self.small_lesion_diameter
         for diameter in np.unique(diameters[diameters > 0]).tolist():
-            # voxels of one lesion may be connected only at a corner
+            # voxels of the same lesion may be connected only at a corner
             parts, _ = ndimage.label(diameters == diameter, structure=np.ones((3, 3, 3)))
             for number, box in enumerate(ndimage.find_objects(parts), start=1):
                 lesions.append(self._lesion(diameter, number, parts, box))

@@ -1,4 +1,4 @@
-"""Choice of the slice to display for a phantom."""
+"""Selection of the phantom slice to display."""
 
 import numpy as np
 from scipy import ndimage
@@ -7,10 +7,10 @@ from bids_qcm.phantom.tissues import TISSUE_ORDER, TISSUES
 from bids_qcm.phantom.truth import Truth
 
 _VENTRICLE_DEPTH = 35.0
-"""Distance from the brain surface beyond which fluid belongs to the ventricles, mm."""
+"""Distance from the brain surface, in mm, beyond which fluid belongs to the ventricles."""
 
 _ENOUGH = 1 / 3
-"""Smallest cross-section of the ventricles in the slice, relative to the largest cross-section."""
+"""Minimum cross-section of the ventricles in the slice, relative to the largest cross-section."""
 
 
 def representative_slice(truth: Truth) -> int:

@@ -1,4 +1,4 @@
-"""Compute the phase at echo time zero from magnitude and phase arrays."""
+"""Computation of the phase at echo time zero from magnitude and phase arrays."""
 
 from bids_qcm.phase.masking import signal_mask
 from bids_qcm.phase.noise import noise_level

@@ -1,4 +1,4 @@
-"""Average of repeated acquisitions as complex images."""
+"""Complex averaging of repeated acquisitions."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,8 +10,8 @@ from bids_qcm.phase.echoes import block_average
 from bids_qcm.phase.noise import NORMAL_MEDIAN
 from bids_qcm.phase.planes import PlaneFit, fit_plane, plane_phase
 
-# Largest deviation of the negative of a repetition, relative to the deviation of the repetition,
-# with which the repetition counts as having the opposite sign.
+# A repetition counts as having the opposite sign if negating its phase reduces its deviation to
+# less than this fraction.
 _MUCH_LESS = 0.5
 
 
@@ -22,10 +22,10 @@ class Average(NamedTuple):
     ----------
     signal : ndarray of complex64, shape (X, Y, Z)
     remainders : list of float
-        For each repetition after the first, the deviation of its phase from the first repetition
-        and a constant and linear phase, in rad.
+        For each repetition after the first, the phase difference from the first repetition that
+        remains after removal of a constant and linear phase, in rad.
     reversed : list of bool
-        For each of these repetitions, whether its phase has the opposite sign, because its negative
+        For each of these repetitions, whether its phase has the opposite sign: the negated phase
         deviates by less than half as much.
     """
 
@@ -44,7 +44,7 @@ def average_repetitions(
     repetitions : iterable of complex ndarrays, shape (X, Y, Z)
         At least one.
     mask : ndarray of bool, shape (X, Y, Z)
-        Voxels with signal, in which the phases are compared; not empty.
+        Voxels with signal in which the phases are compared; not empty.
 
     Returns
     -------
@@ -52,10 +52,10 @@ def average_repetitions(
 
     Notes
     -----
-    Between repetitions, the frequency of the scanner drifts and its receiver changes its phase,
-    which adds a constant. A readout of the opposite polarity adds a linear phase, and the phase of
-    eddy currents with the opposite sign. The mean contains only the linear phase of the first
-    repetition, whose Laplacian is zero, and the phase of eddy currents cancels.
+    Between repetitions, the scanner frequency drifts and the receiver phase changes, which adds a
+    constant phase. A readout of the opposite polarity adds a linear phase, and it reverses the sign
+    of the eddy-current phase. The mean contains only the linear phase of the first repetition,
+    whose Laplacian is zero. The eddy-current phase cancels.
     """
     remaining = iter(repetitions)
     first = next(remaining)
@@ -73,7 +73,7 @@ def average_repetitions(
 def _fit(
     difference: NDArray[np.complexfloating], mask: NDArray[np.bool_]
 ) -> tuple[PlaneFit, float]:
-    """Fit a constant and linear phase; also return the deviation from it, in rad."""
+    """Fit a constant and linear phase. Return the fit and the deviation from it, in rad."""
     fit = fit_plane(difference, mask)
     rest = block_average(difference[mask] * np.exp(-1j * fit.plane), mask)
     return fit, float(np.median(np.abs(np.angle(rest))) / NORMAL_MEDIAN)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 _Scalar = TypeVar("_Scalar", np.float32, np.uint8)
 
-# Value for voxels without a coherence. It cannot occur otherwise, because a mean of cosines is
+# Value for voxels without a coherence. No coherence has this value, because a mean of cosines is
 # never below -1.
 _UNKNOWN = np.float32(-2)
 
@@ -16,12 +16,12 @@ _UNKNOWN = np.float32(-2)
 def phase_coherence(
     phase: NDArray[np.floating], where: NDArray[np.bool_], axes: Sequence[int] = (0, 1, 2)
 ) -> NDArray[np.float32]:
-    """Compute the local coherence of a phase from its second differences.
+    """Compute the local coherence of a phase image from its second differences.
 
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
-        In rad, wrapped or not; finite in `where`.
+        Wrapped or unwrapped phase in rad; finite in `where`.
     where : ndarray of bool, shape (X, Y, Z)
         Voxels to use.
     axes : sequence of int
@@ -30,10 +30,10 @@ def phase_coherence(
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        The cosine of the second differences along each axis is averaged over the 3 x 3 x 3 block
+        For each axis, the cosine of the second differences is averaged over the 3 x 3 x 3 block
         around the voxel. The coherence is the mean of the two largest averages, so that constant
-        phase offsets between slices do not make a phase incoherent. 0 where the block does not
-        contain three adjacent voxels in a row that are all in `where`.
+        phase offsets between slices do not reduce it. The coherence is 0 if the block contains no
+        row of three adjacent voxels in `where`.
 
     Notes
     -----

@@ -1,29 +1,29 @@
-"""Combination of the images of receive coils, which keeps the phase at echo time zero."""
+"""Coil combination that preserves the phase at echo time zero."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Exponent of the weight of voxels that all coils receive. With 8, nearly only voxels in the centre
-# of the coils count.
+# Exponent of the voxel weights. With an exponent of 8, almost only voxels near the centre of the
+# coil array contribute.
 _CENTRALITY = 8
 
 _ITERATIONS = 50
 
 
 def coil_weights(coils: Sequence[NDArray[np.complexfloating]]) -> NDArray[np.complex128]:
-    """Return one phase factor for each coil, with which the signals of the coils add up.
+    """Return a phase factor for each coil, such that the coil signals add up in phase.
 
     Parameters
     ----------
     coils : sequence of complex ndarrays, shape (X, Y, Z)
-        Signal of each coil, of one echo.
+        Signal of each coil for one echo.
 
     Returns
     -------
     ndarray of complex, shape (coils,)
-        Factors of magnitude 1. The combined signal is the sum of each signal times its factor.
+        Factors of magnitude 1. The combined signal is the sum of the signals times their factors.
 
     Notes
     -----
@@ -34,8 +34,8 @@ def coil_weights(coils: Sequence[NDArray[np.complexfloating]]) -> NDArray[np.com
 
     The factors maximise the energy of the combined signal. Each voxel is weighted by
     ``((sum |S|)^2 / (n sum |S|^2))^8`` with sums over the n coils, which is 1 where all coils
-    receive the same signal. Near a coil, the weight is almost 0, because the relative phase of two
-    coils there differs from their relative phase in the centre.
+    receive the same signal. Near a coil, the relative phase of two coils differs from their
+    relative phase in the centre, and the weight is almost 0.
     """
     signals = np.stack([np.ravel(coil) for coil in coils]).astype(np.complex64)
     amplitude = np.abs(signals)

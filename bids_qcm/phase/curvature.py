@@ -1,4 +1,4 @@
-"""Median curvature of the phase in a region, computed without unwrapping."""
+"""Median curvature of the phase in a region, without phase unwrapping."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,8 +10,8 @@ from scipy import ndimage
 from bids_qcm.phase.coherence import unit_signal
 from bids_qcm.phase.noise import NORMAL_MEDIAN
 
-# Distance between the voxels of a second difference. The second difference of a curved phase grows
-# with the square of this distance; the second difference of noise does not.
+# Distance between the voxels of a second difference. For a curved phase, the second difference
+# grows with the square of this distance; for noise, it does not.
 _DISTANCE_MM = 4.0
 _BLOCK = 5
 
@@ -44,7 +44,7 @@ def median_curvature(
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     voxel_size : sequence of 3 floats
-        In mm.
+        Voxel size in mm.
 
     Returns
     -------

@@ -12,15 +12,14 @@ from bids_qcm.phase.phi0 import correct_echoes
 from bids_qcm.phase.thinning import thinned
 
 TOLERATED_MISFIT = 0.02
-"""Misfit in rad that an echo may have in addition to its noise. Fat, vessels and several water
+"""Tolerated misfit of an echo in rad, in addition to its noise. Fat, vessels and several water
 pools cause a misfit of up to 0.01 rad in heads."""
 
 NOISE_FACTOR = 3.0
-"""Largest ratio of the misfit of an echo to the misfit that its noise causes. Noise that the
-scanner has interpolated to voxels of half the size in a plane increases the misfit by a factor of
-2."""
+"""Maximum ratio of the misfit of an echo to the misfit that its noise causes. If the scanner has
+interpolated an image to voxels of half the size in a plane, the misfit from noise doubles."""
 
-# Number of the earliest echoes among which three echoes must lie on a line.
+# Number of early echoes among which three echoes must lie on a line.
 _EARLIEST = 5
 
 
@@ -32,9 +31,9 @@ class LeftOut(NamedTuple):
     echo : int
         Index of the echo.
     misfit : float
-        Largest misfit of an echo if this echo is included, in rad.
+        Largest misfit, in rad, over the fitted echoes if this echo is included.
     limit : float
-        Largest misfit that the echo with this misfit may have, in rad.
+        Maximum allowed misfit, in rad, of the echo with the largest misfit.
     """
 
     echo: int
@@ -55,28 +54,28 @@ def inconsistent_echoes(
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
     echo_times : sequence of float
-        In s, all different.
+        Echo times in s; all must be different.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
     noise : float
         Standard deviation of the noise in the real part of each echo.
     echo_numbers : sequence of int
-        As for :func:`bids_qcm.phase.polarity.find_alternation`.
+        See :func:`bids_qcm.phase.polarity.find_alternation`.
 
     Returns
     -------
     list of LeftOut
-        By increasing echo time. Empty if there are fewer than four echoes, because a misfit among
-        three echoes does not show which echo is wrong, or if no three of the five earliest echoes
-        lie on a line.
+        Inconsistent echoes, sorted by echo time. The list is empty for fewer than four echoes,
+        because a misfit among three echoes does not show which echo is wrong. It is also empty if
+        no three of the five earliest echoes lie on a line.
 
     Notes
     -----
     Echoes lie on a line if the misfit of each echo is at most `TOLERATED_MISFIT`, or at most
     `NOISE_FACTOR` times the misfit that its noise causes, both in single voxels and after averaging
-    over blocks. Averaging reveals small errors, and single voxels reveal errors that wraps make as
-    irregular as noise. The first three echoes that lie on a line are used, and then each further
-    echo in the order of echo time, if all echoes still lie on a line.
+    over blocks. Averaging reveals small errors; single voxels reveal errors that look as irregular
+    as noise because of wraps. The search starts with the first three echoes that lie on a line. It
+    then adds the other echoes in order of echo time, if all echoes still lie on a line.
     """
     if len(echoes) < 4:
         return []

@@ -10,14 +10,14 @@ from scipy import ndimage
 from bids_qcm.phase.noise import NORMAL_MEDIAN
 from bids_qcm.phase.unwrapping import unwrap, wrap
 
-# Numbers of whole cycles to try between the two earliest echoes, the most likely number first.
+# Numbers of whole cycles to try between the two earliest echoes, in order of likelihood.
 _CYCLES = (0, 1, -1, 2, -2, 3, -3)
 
 # Approximate number of voxels in which the numbers of cycles are compared.
 _SAMPLES = 10_000
 
-# Smallest determinant of the normal equations, relative to w * wtt. Below this limit, one echo has
-# nearly all the weight, and rounding errors make the line undetermined.
+# Minimum determinant of the normal equations, relative to w * wtt. Below this limit, one echo has
+# nearly all the weight, and rounding errors make the fit ill-conditioned.
 _SMALLEST_DETERMINANT = 1e-12
 
 BLOCK = 5
@@ -25,12 +25,12 @@ BLOCK = 5
 
 
 class EchoLines(NamedTuple):
-    """Straight-line fits of the phase over echo time, one for each voxel of a mask.
+    """Linear fits of the phase over echo time, one for each voxel of a mask.
 
     Attributes
     ----------
     mask : ndarray of bool, shape (X, Y, Z)
-        Voxels with a fitted line; n voxels.
+        The n voxels with a fitted line.
     order : tuple of int
         Indices of the echoes by increasing echo time.
     times : ndarray of float, shape (echoes,)
@@ -57,9 +57,8 @@ class EchoLines(NamedTuple):
     def noise(self) -> NDArray[np.float32]:
         """Return the standard deviation of the phase at echo time zero, (X, Y, Z), in rad.
 
-        The standard deviation is for noise of unit standard deviation in the real part of each
-        echo; NaN outside the mask. Its square is
-        ``sum(w t^2) / (sum(w) sum(w t^2) - sum(w t)^2)``.
+        It assumes unit noise in the real part of each echo, and is NaN outside the mask. Its square
+        is ``sum(w t^2) / (sum(w) sum(w t^2) - sum(w t)^2)``.
         """
         return self._volume(np.sqrt(_intercept_variance(self.signals, self.times)))
 
@@ -77,9 +76,9 @@ class EchoLines(NamedTuple):
             Standard deviation of the residual for each echo, in the original order of the echoes.
             The standard deviation is estimated from the median absolute residual over the mask,
             after complex averaging over blocks. Averaging over 5 x 5 x 5 voxels suppresses noise by
-            a factor of up to 11, but keeps the error of an echo. The median ignores voxels in which
-            the phase is not linear in echo time, such as fat, vessels and voxels next to air. The
-            deviation is 0 for two echoes, which always lie on a line.
+            a factor of up to 11 but preserves the error of an echo. The median ignores voxels in
+            which the phase is not linear in echo time, such as fat, vessels and voxels next to air.
+            For two echoes, the deviation is 0, because a line fits them exactly.
         """
         found = np.zeros(len(self.order))
         if len(self.order) > 2:
@@ -92,27 +91,27 @@ class EchoLines(NamedTuple):
         return tuple(found.tolist())
 
     def expected_misfit(self, noise: float, block: int = BLOCK) -> tuple[float, ...]:
-        """Return the misfit that noise alone causes in each echo, in rad.
+        """Return the misfit of each echo that is expected from noise alone, in rad.
 
         Parameters
         ----------
         noise : float
             Standard deviation of the noise in the real part of each echo.
         block : int
-            As for :meth:`misfit`.
+            See :meth:`misfit`.
 
         Returns
         -------
         tuple of float
-            In the original order of the echoes.
+            Expected misfits in the original order of the echoes.
 
         Notes
         -----
-        The phase of an echo has the noise variance ``noise^2 / |S|^2``. The line at the time t of
-        this echo takes up ``noise^2 (sum(w t'^2) - 2 t sum(w t') + t^2 sum(w)) / D`` of it, with
-        ``w = |S|^2`` and ``D = sum(w) sum(w t'^2) - sum(w t')^2``. The average over a block weights
-        each voxel with ``|S|^2``, so that its variance is ``sum(|S|^4 v) / sum(|S|^2)^2`` for the
-        voxel variances v.
+        The phase of an echo has the noise variance ``noise^2 / |S|^2``. The fitted line absorbs
+        ``noise^2 (sum(w t'^2) - 2 t sum(w t') + t^2 sum(w)) / D`` of this variance, where t is the
+        echo time, ``w = |S|^2`` and ``D = sum(w) sum(w t'^2) - sum(w t')^2``. The block average
+        weights each voxel with ``|S|^2``, so that its variance is
+        ``sum(|S|^4 v) / sum(|S|^2)^2`` for the voxel variances v.
         """
         w, wt, wtt = _weight_sums(self.signals, self.times)
         determinant = _determinant(w, wt, wtt)
@@ -136,14 +135,14 @@ def fit_echo_lines(
     echo_times: Sequence[float],
     mask: NDArray[np.bool_],
 ) -> EchoLines:
-    """Fit a line over echo time to the phase of each voxel.
+    """Fit the phase of each voxel as a linear function of echo time.
 
     Parameters
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
         At least two.
     echo_times : sequence of float
-        In s, all different.
+        Echo times in s; all must be different.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels to fit. Voxels without signal in one of the two earliest echoes are left out.
 
@@ -154,15 +153,15 @@ def fit_echo_lines(
     Raises
     ------
     ValueError
-        If there are fewer than two echoes, if echo times are equal or missing, or if there is no
-        voxel to fit.
+        If there are fewer than two echoes, if echo times are equal or missing, or if no voxel can
+        be fitted.
 
     Notes
     -----
     The weights of the least-squares fit are ``|S|^2``, which is proportional to the inverse
-    variance of the phase. Each echo is unwrapped over echo time with the line through the earlier
-    echoes. The initial slope is the spatially unwrapped phase difference of the two earliest
-    echoes, plus the number of whole cycles that fits the other echoes best.
+    variance of the phase. Each echo is unwrapped over echo time relative to the line through the
+    earlier echoes. The initial slope follows from the spatially unwrapped phase difference of the
+    two earliest echoes, plus the number of whole cycles that best fits the other echoes.
     """
     times = np.asarray(echo_times, dtype=np.float64)
     different = np.unique(times[np.isfinite(times)])
@@ -187,7 +186,7 @@ def fit_echo_lines(
 def block_average(
     signal: NDArray[np.complexfloating], mask: NDArray[np.bool_], block: int = BLOCK
 ) -> NDArray[np.complexfloating]:
-    """Average a signal, (n,), over the block around each voxel of the mask."""
+    """Average a signal of shape (n,) over the block around each voxel of the mask."""
     volume = np.zeros(mask.shape, np.complex64)
     volume[mask] = signal
     return (
@@ -199,7 +198,7 @@ def block_average(
 def _intercept_variance(
     signals: Sequence[NDArray[np.complexfloating]], times: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the variance of each line at echo time zero, for signal noise of unit variance."""
+    """Return the variance of each line at echo time zero for unit-variance signal noise."""
     w, wt, wtt = _weight_sums(signals, times)
     return wtt / _determinant(w, wt, wtt)
 
@@ -207,7 +206,7 @@ def _intercept_variance(
 def _determinant(
     w: NDArray[np.float64], wt: NDArray[np.float64], wtt: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the determinant of the normal equations of each line, but not less than rounding."""
+    """Return the determinant of each line's normal equations, limited to the rounding error."""
     return np.maximum(w * wtt - wt**2, _SMALLEST_DETERMINANT * w * wtt)
 
 
@@ -226,9 +225,9 @@ def _missing_cycles(
 ) -> float:
     """Return the slope of the whole cycles missed between the two earliest echoes, in rad/s.
 
-    Two echoes, or evenly spaced echoes, fit equally well with any number of cycles, which changes
-    the phase at echo time zero only by a constant. Unevenly spaced echoes fit only with the right
-    number of cycles; a wrong number leaves a phase error that depends on T2*.
+    Two echoes, or evenly spaced echoes, fit equally well with any number of cycles; the number then
+    changes the phase at echo time zero only by a constant. Unevenly spaced echoes fit only with the
+    right number of cycles; a wrong number causes a phase error that depends on T2*.
     """
     every = max(1, slope.size // _SAMPLES)
     sample = [signal[::every] for signal in signals]
@@ -243,23 +242,23 @@ def _fit_lines(
     times: NDArray[np.float64],
     slope: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Fit a line to the phase of each voxel, adding one echo at a time.
+    """Fit a line to the phase of each voxel, and add one echo at a time.
 
     Parameters
     ----------
     signals : sequence of complex ndarrays, shape (n,)
         Echoes by increasing echo time.
     times : ndarray of float, shape (echoes,)
-        In s.
+        Echo times in s.
     slope : ndarray of float, shape (n,)
         Initial slope, in rad/s.
 
     Returns
     -------
     intercept : ndarray of float, shape (n,)
-        In rad.
+        Phase at echo time zero in rad.
     slope : ndarray of float, shape (n,)
-        In rad/s.
+        Slope of the phase over echo time in rad/s.
     misfit : float
         Weighted mean square of the residuals, in rad^2.
     """
@@ -284,8 +283,8 @@ def _solve_line(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Solve the normal equations for the line in each voxel.
 
-    The previous line is kept where one echo has nearly all the weight, because the equations are
-    singular there.
+    Where one echo has nearly all the weight, the equations are singular and the previous line is
+    kept.
     """
     w, wt, wtt, wp, wtp = sums
     determinant = w * wtt - wt**2

@@ -1,4 +1,4 @@
-"""Masks of the voxels with usable signal, and of the voxels whose phase was deleted."""
+"""Masks of voxels with usable signal, and of voxels whose phase was deleted."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,29 +12,29 @@ from bids_qcm.phase.coherence import phase_coherence
 from bids_qcm.phase.noise import local_noise
 
 LEAST_SNR = 5.0
-"""Lowest signal-to-noise ratio of a voxel with signal. The phase noise is then below 0.2 rad."""
+"""Minimum signal-to-noise ratio of a voxel with signal. It limits the phase noise to 0.2 rad."""
 
 LEAST_COHERENCE = 0.5
-"""Lowest phase coherence of a voxel with signal. The coherence of noise is about 0.1, and the
-coherence at an SNR of 5 is 0.89."""
+"""Minimum phase coherence of a voxel with signal. The coherence is about 0.1 for noise and 0.89 at
+an SNR of 5."""
 
-# Lowest magnitude of a voxel with signal, relative to the typical signal. This limit excludes the
-# ringing next to the body in images without noise.
+# Minimum magnitude of a voxel with signal, relative to the typical signal. In images without noise,
+# this limit excludes the ringing next to the body.
 _LEAST_SHARE = 0.01
 
 # Edge length of the blocks that are searched for deleted phase, in voxels.
 _BLOCK = 3
 _ROUNDING = 1e-6
 
-# Smallest number of noise voxels that gives the noise level to a few percent.
+# Minimum number of noise voxels for estimating the noise level to within a few percent.
 _LEAST_NOISE_VOXELS = 1000
 # Phase coherence below which a voxel contains only noise.
 _NOISE_COHERENCE = 0.3
 # Median absolute deviation of the Rayleigh distribution with unit scale.
 _RAYLEIGH_DEVIATION = 0.4485
 
-# Largest hole to fill, relative to the mask's volume. Small holes are vessels or noise; large holes
-# contain air.
+# Maximum size of a hole to fill, relative to the mask's volume. Small holes are vessels or noise;
+# large holes contain air.
 _LARGEST_HOLE = 0.001
 
 
@@ -44,7 +44,7 @@ class NoiseFloor(NamedTuple):
     Attributes
     ----------
     magnitude : float
-        Median magnitude of the voxels without signal; 0 if there are too few of these voxels.
+        Median magnitude of the voxels without signal; 0 if there are too few such voxels.
     sd : float
         Standard deviation of the noise in the real part, in the unit of the magnitude.
     """
@@ -53,7 +53,7 @@ class NoiseFloor(NamedTuple):
     sd: float
 
     def threshold(self, snr: float) -> float:
-        """Return the magnitude of a voxel with this signal-to-noise ratio."""
+        """Return the magnitude of a voxel with a given signal-to-noise ratio."""
         return float(np.hypot(self.magnitude, snr * self.sd))
 
 
@@ -62,15 +62,15 @@ def noise_floor(
 ) -> NoiseFloor:
     """Estimate the noise level of an image.
 
-    The estimate uses the voxels without signal, or the smoothest parts of the image if there are
-    too few voxels without signal.
+    The estimate uses the voxels without signal. If there are too few of them, it uses the smoothest
+    parts of the image.
 
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit.
     phase : ndarray of float, shape (X, Y, Z)
-        In rad.
+        Phase in rad.
     where : ndarray of bool, shape (X, Y, Z)
         Voxels with magnitude and phase.
 
@@ -87,11 +87,11 @@ def noise_floor(
     -----
     The phase of voxels without signal is incoherent. Their magnitude has a Rayleigh distribution
     for one receive coil, and a chi distribution for several combined coils. For both
-    distributions, the median absolute deviation gives the noise level to a few percent. If the
-    scanner has suppressed the noise outside the body, the few remaining incoherent voxels do not
-    follow these distributions: their median is below their standard deviation. The noise level is
-    then the 10th percentile of the local mixed second differences of the complex image. Mixed
-    second differences remove the smooth part of the image.
+    distributions, the noise level follows from the median absolute deviation to within a few
+    percent. If the scanner has suppressed the noise outside the body, the few remaining incoherent
+    voxels do not follow these distributions: their median is below their standard deviation. In
+    this case, the noise level is the 10th percentile of the local mixed second differences of the
+    complex image. Mixed second differences remove the smooth part of the image.
     """
     noise = where & (phase_coherence(phase, where) < _NOISE_COHERENCE)
     if np.count_nonzero(noise) >= _LEAST_NOISE_VOXELS:
@@ -111,7 +111,7 @@ def typical_signal(magnitude: NDArray[np.floating]) -> float:
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit; finite and not constant.
+        Magnitude in any unit; finite and not constant.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def typical_signal(magnitude: NDArray[np.floating]) -> float:
 
 
 class Signal(NamedTuple):
-    """Mask of the voxels with signal, and the noise level that was used to find them.
+    """Mask of the voxels with signal, and the noise level from which it was derived.
 
     Attributes
     ----------
@@ -138,22 +138,23 @@ def find_signal(
     phase: NDArray[np.floating],
     axes: Sequence[int] = (0, 1, 2),
 ) -> Signal:
-    """Return a mask of the largest connected region with an SNR above 5, and the noise level.
+    """Find the largest connected region with an SNR above 5, and the noise level.
 
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit.
     phase : ndarray of float, shape (X, Y, Z)
-        In rad. Voxels with values that are not finite, and blocks of deleted phase, are excluded.
+        Phase in rad. Voxels with values that are not finite and blocks of deleted phase are
+        excluded.
     axes : sequence of int
-        Axes along which the phase must be coherent. Give the two in-plane axes if slices differ by
-        constants.
+        Axes along which the phase must be coherent. If the slices differ by constants, use only the
+        two in-plane axes.
 
     Returns
     -------
     Signal
-        Small holes in the mask are filled. Voxels with incoherent phase are excluded whatever
+        Small holes in the mask are filled. Voxels with incoherent phase are excluded regardless of
         their magnitude, because ringing and ghosts extend beyond the body.
 
     Raises
@@ -183,14 +184,15 @@ def signal_mask(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) ->
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Any unit.
+        Magnitude in any unit.
     phase : ndarray of float, shape (X, Y, Z)
-        In rad. Voxels with values that are not finite, and blocks of deleted phase, are excluded.
+        Phase in rad. Voxels with values that are not finite and blocks of deleted phase are
+        excluded.
 
     Returns
     -------
     ndarray of bool, shape (X, Y, Z)
-        Voxels with incoherent phase are excluded, and small holes are filled.
+        Mask without voxels of incoherent phase, and with small holes filled.
 
     Raises
     ------
@@ -201,7 +203,7 @@ def signal_mask(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) ->
 
 
 def body_outline(signal: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fill the regions without signal that a body encloses, such as the skull and the sinuses.
+    """Fill regions without signal that are enclosed by a body, such as the skull and the sinuses.
 
     Parameters
     ----------
@@ -240,7 +242,7 @@ def blank_phase(phase: NDArray[np.floating]) -> NDArray[np.bool_]:
     Parameters
     ----------
     phase : ndarray of float, shape (X, Y, Z)
-        In rad.
+        Phase in rad.
 
     Returns
     -------

@@ -19,7 +19,7 @@ _SMOOTHEST = 10
 def noise_level(
     phase: NDArray[np.floating], mask: NDArray[np.bool_], relative: NDArray[np.floating]
 ) -> float:
-    """Estimate the noise level of a phase.
+    """Estimate the noise level of a phase image.
 
     Parameters
     ----------
@@ -28,14 +28,14 @@ def noise_level(
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels to use.
     relative : ndarray of float, shape (X, Y, Z)
-        Standard deviation of the phase noise up to a common factor, positive in the mask. For the
-        phase of a single image, this is ``1 / magnitude``.
+        Standard deviation of the phase noise up to a common factor; positive in the mask. For a
+        single phase image, this is ``1 / magnitude``.
 
     Returns
     -------
     float
-        The common factor. For the phase of a single image, this factor is the standard deviation
-        of the magnitude noise, in the unit of the magnitude.
+        The common factor. For a single phase image, it is the standard deviation of the magnitude
+        noise, in the unit of the magnitude.
 
     Raises
     ------
@@ -45,13 +45,13 @@ def noise_level(
     Notes
     -----
     The common factor is estimated from mixed second differences in each plane of the grid: the
-    stencil ``(1, -2, 1)`` is applied along one axis and then along the other. Mixed second
-    differences remove nearly all smooth phase, even if its curvature jumps between tissues. Each
-    difference is divided by its standard deviation, which follows from `relative`. The median of
+    stencil ``(1, -2, 1)`` is applied along one axis and then along the other. They remove smooth
+    phase almost completely, even if its curvature jumps between tissues. Each difference is divided
+    by its standard deviation, which follows from `relative`. The median of
     the absolute values is a robust estimate of the factor (Rousseeuw and Croux 1993,
     doi:10.1080/01621459.1993.10476408). The result is the median over the planes, because scanners
-    may leave out the corners of k-space in one plane. Noise that the scanner has smoothed or
-    interpolated is underestimated.
+    may omit the corners of k-space in one plane. If the scanner has smoothed or interpolated the
+    noise, it is underestimated.
     """
     known = np.where(mask, phase, 0).astype(np.float64)
     variance = np.where(mask, relative, 0).astype(np.float64) ** 2
@@ -64,7 +64,7 @@ def noise_level(
             factors.append(np.median(np.abs(difference) / expected) / NORMAL_MEDIAN)
     if not factors:
         raise ValueError(
-            "the mask contains no square of 3 by 3 voxels, which are needed to estimate the noise"
+            "the mask contains no square of 3 by 3 voxels, which is needed to estimate the noise"
         )
     return float(np.median(factors))
 

@@ -17,12 +17,12 @@ from bids_qcm.phase.unwrapping import unwrap
 
 @dataclass(frozen=True)
 class Phi0:
-    """Phase at echo time zero, and the corrections that were made to compute it.
+    """Phase at echo time zero, and the corrections that were applied to compute it.
 
     Attributes
     ----------
     phase : ndarray of float32, shape (X, Y, Z)
-        phi0 in rad, unwrapped; 0 outside the mask.
+        Unwrapped phi0 in rad; 0 outside the mask.
     magnitude : ndarray of float32, shape (X, Y, Z)
         Root of the sum of squares over the echoes.
     mask : ndarray of bool, shape (X, Y, Z)
@@ -36,8 +36,8 @@ class Phi0:
     alternation : Alternation or None
         Constant and linear phase that was removed from the even echoes.
     echo_misfit : tuple of float
-        Deviation of each echo from the line over echo time, in rad. Empty for one or two echoes,
-        which always lie on a line.
+        Deviation of each echo from the linear fit over echo time, in rad. Empty for one or two
+        echoes, because a line fits them exactly.
     blank_fraction : float
         Fraction of the mask that was left out because the phase of an echo was deleted there.
     """
@@ -68,14 +68,14 @@ def compute_phi0(
     magnitudes, phases : sequences of ndarrays of float, shape (X, Y, Z)
         One magnitude and one phase for each echo; phase in rad, wrapped or not.
     echo_times : sequence of float
-        In s. Not needed for a single echo, whose phase is used as phi0.
+        Echo times in s. Not needed for a single echo, because its phase is used as phi0.
     mask : ndarray of bool, shape (X, Y, Z), optional
-        Voxels to compute. Default: the voxels with signal, see :func:`signal_mask`. Voxels with
-        values that are not finite, in a block of deleted phase, or without signal in one of the
-        two earliest echoes are left out.
+        Voxels for which phi0 is computed; default: the voxels with signal (see
+        :func:`signal_mask`). Voxels are left out if a value is not finite, if they are in a block
+        of deleted phase, or if they have no signal in one of the two earliest echoes.
     echo_numbers : sequence of int
-        Number of each echo in the readout train, because the polarity of a bipolar readout
-        alternates with it. Default: numbers by increasing echo time.
+        Number of each echo in the readout train; the polarity of a bipolar readout alternates with
+        this number. Default: the echoes are numbered by increasing echo time.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def compute_phi0(
 
 
 class EchoSeries(NamedTuple):
-    """Complex echoes with consistent phase, and the corrections that were made.
+    """Complex echoes with consistent phase, and the corrections that were applied.
 
     Attributes
     ----------
@@ -148,12 +148,12 @@ def complex_echoes(
     mask: NDArray[np.bool_],
     echo_numbers: Sequence[int] = (),
 ) -> EchoSeries:
-    """Combine magnitude and phase, and correct for alternating slices and alternating readouts.
+    """Combine magnitude and phase, and correct alternating slices and alternating readouts.
 
     Parameters
     ----------
     magnitudes, phases, echo_times, echo_numbers
-        As for :func:`compute_phi0`.
+        See :func:`compute_phi0`.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels in which the phases of even and odd echoes are compared.
 
@@ -171,13 +171,13 @@ def correct_echoes(
     mask: NDArray[np.bool_],
     echo_numbers: Sequence[int] = (),
 ) -> EchoSeries:
-    """Correct complex echoes for alternating slices and alternating readouts.
+    """Correct alternating slices and alternating readouts in complex echoes.
 
     Parameters
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
     echo_times, mask, echo_numbers
-        As for :func:`complex_echoes`.
+        See :func:`complex_echoes`.
 
     Returns
     -------
@@ -196,6 +196,6 @@ def complex_signal(
 ) -> NDArray[np.complex64]:
     """Return the complex signal; 0 where a value is not finite."""
     where = np.isfinite(phase) & np.isfinite(magnitude)
-    # convert to float32 first; otherwise the exponential would be complex128
+    # convert to float32 first; otherwise, the exponential would be complex128
     radians = np.where(where, phase, 0).astype(np.float32)
     return np.where(where, magnitude, 0).astype(np.float32) * np.exp(1j * radians)

@@ -11,14 +11,14 @@ from bids_qcm.phase.unwrapping import unwrap
 
 
 class PlaneFit(NamedTuple):
-    """Constant and linear phase that fits a signal best.
+    """Constant and linear phase that best fits a signal.
 
     Attributes
     ----------
     constant : float
-        In rad, at the first voxel of the grid.
+        Constant phase in rad, at the first voxel of the grid.
     gradient : tuple of 3 floats
-        In rad per voxel along each axis.
+        Gradient of the linear phase in rad per voxel along each axis.
     plane, angle : ndarray of float, shape (n,)
         Fitted and unwrapped phase of each voxel of the mask, in rad.
     weight : ndarray of float, shape (n,)
@@ -57,6 +57,6 @@ def fit_plane(signal: NDArray[np.complexfloating], mask: NDArray[np.bool_]) -> P
 def plane_phase(
     constant: float, gradient: Sequence[float], shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Return a constant and linear phase on a grid, in rad; arguments as in `PlaneFit`."""
+    """Return a constant and linear phase on a grid, in rad. See `PlaneFit` for the arguments."""
     ramps = (g * np.arange(n) for g, n in zip(gradient, shape, strict=True))
     return (constant + reduce(np.add, np.ix_(*ramps))).astype(np.float32)

@@ -11,16 +11,17 @@ from bids_qcm.phase.planes import fit_plane, plane_phase
 from bids_qcm.phase.unwrapping import wrap
 
 LEAST_ALTERNATION = 0.05
-"""Smallest alternation to remove, in rad, as a root mean square over the mask. A smaller
+"""Minimum root mean square, over the mask, of an alternation that is removed, in rad. A smaller
 alternation does not change a map visibly."""
 
 LARGEST_REMAINDER = 1 / 3
-"""Largest residual of the constant and linear fit, relative to the amplitude of the alternation.
-Alternating readout polarity leaves only noise; a conjugated echo leaves a residual about as large
-as the amplitude."""
+"""Maximum residual of the constant and linear fit, relative to the amplitude of the alternation.
+With alternating readout polarity, only noise remains; with a conjugated echo, the residual is about
+as large as the amplitude."""
 
 
-# Smallest strength of a sum of differences that is as likely as the strongest sum, relative to it.
+# A number of cycles is likely if the magnitude of its sum of differences is at least this fraction
+# of the largest magnitude.
 _LIKELY = 0.999
 
 
@@ -30,9 +31,9 @@ class Alternation(NamedTuple):
     Attributes
     ----------
     constant : float
-        In rad, at the first voxel of the grid.
+        Constant phase in rad, at the first voxel of the grid.
     gradient : tuple of 3 floats
-        In rad per voxel along each axis.
+        Gradient of the linear phase in rad per voxel along each axis.
     amplitude : float
         Root mean square of the alternation over the mask, in rad.
     """
@@ -58,17 +59,18 @@ def find_alternation(
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
     echo_times : sequence of float
-        In s, all different.
+        Echo times in s; all must be different.
     mask : ndarray of bool, shape (X, Y, Z)
     echo_numbers : sequence of int
-        Number of each echo in the readout train, because the polarity alternates with it. Default:
-        numbers by increasing echo time. They are needed if an echo of the train is left out.
+        Number of each echo in the readout train; the polarity alternates with this number. Needed
+        only if an echo of the train is left out. Default: the echoes are numbered by increasing
+        echo time.
 
     Returns
     -------
     Alternation or None
-        None for fewer than three echoes, if all echoes have the same polarity, if odd and even
-        echoes agree, or if their difference is neither constant nor linear.
+        None if there are fewer than three echoes, if all echoes have the same polarity, if odd and
+        even echoes agree, or if their difference is neither constant nor linear.
 
     Notes
     -----
@@ -127,7 +129,7 @@ def _likely_cycles(
     shifts: NDArray[np.float64],
     mask: NDArray[np.bool_],
 ) -> tuple[list[int], NDArray[np.complex64]]:
-    """Return the likely numbers of extra cycles, and the sum of the differences for the first.
+    """Return the likely numbers of extra cycles, and the sum of differences for the first number.
 
     With the right number of cycles, all differences have the same phase. If the echoes are evenly
     spaced, several numbers are equally likely.
@@ -159,6 +161,6 @@ def remove_alternation(
 
 
 def _even(echo_times: Sequence[float], echo_numbers: Sequence[int]) -> NDArray[np.bool_]:
-    """Whether each echo has an even number; without numbers, count by increasing echo time."""
+    """Whether each echo has an even number; by default, echoes are numbered by echo time."""
     numbers = echo_numbers or np.argsort(np.argsort(echo_times)) + 1
     return np.asarray(numbers) % 2 == 0

@@ -1,4 +1,4 @@
-"""Unit of a phase image, inferred from the sidecar and the value range."""
+"""Infer the unit of a phase image from the sidecar and the value range."""
 
 from dataclasses import dataclass, replace
 
@@ -7,22 +7,22 @@ from numpy.typing import NDArray
 
 _CYCLE = 2 * np.pi
 
-# Largest rounding error of stored radians, in cycles.
+# Maximum rounding error of stored radians, in cycles.
 _SLACK = 1e-3
 
-# Largest range of a wrapped phase, in rad. This limit accepts coarsely rounded radians, such as
+# Maximum range of a wrapped phase, in rad. This limit accepts coarsely rounded radians, such as
 # +-3.15. Accepting an unwrapped phase is harmless, because unwrapping does not change it.
 _WRAPPED_RANGE = 1.02 * _CYCLE
 
-# Smallest part of a range that the values must fill. A wrapped phase with noise around the head
-# fills its range, except for one or two percent at the ends.
+# Minimum fraction of the range that the values must cover. A wrapped phase image with noise around
+# the head covers its range, except for one or two percent at the ends.
 _FILLED = 0.98
 
-# Fraction of voxels at each end of the range that are ignored, such as outliers in air or at an
+# Fraction of voxels that is ignored at each end of the range, such as outliers in air or at an
 # edge.
 _OVERSHOOT = 0.001
 
-# Largest range of an unwrapped phase, in rad. The phase of a head wraps fewer than 100 times.
+# Maximum range of an unwrapped phase, in rad. The phase of a head wraps fewer than 100 times.
 _LARGEST_UNWRAPPED_RANGE = 100 * _CYCLE
 
 
@@ -39,7 +39,7 @@ class PhaseUnits:
     name : str
         Name of the recognised unit.
     radians_per_unit : float
-        Factor for the values. No offset is ever added.
+        Factor by which the values are multiplied. No offset is added.
     use_stored : bool
         Whether the factor applies to the stored values, ignoring ``scl_slope`` and ``scl_inter``.
     warning : str or None
@@ -60,7 +60,7 @@ class _VendorRange:
     radians_per_unit: float
 
     def matches(self, low: float, high: float) -> bool:
-        """Whether values from low to high lie in this range and fill it."""
+        """Whether the values from low to high are within this range and cover it."""
         lows = (self.low, self.low + (1 - _FILLED) * (self.high - self.low))
         highs = (self.high - (1 - _FILLED) * (self.high - self.low), self.high)
         return lows[0] <= low <= lows[1] and highs[0] <= high <= highs[1]
@@ -105,12 +105,12 @@ def recognise_units(
     Raises
     ------
     PhaseUnitsError
-        If there is no finite value, or if the value range is unknown.
+        If there is no finite value, or if no known unit has this value range.
 
     Notes
     -----
     Only fixed factors are used. The range is never stretched to one cycle: if the phase does not
-    fill a cycle, stretching would multiply the conductivity by an arbitrary factor.
+    cover a cycle, stretching would multiply the conductivity by an arbitrary factor.
 
     Examples
     --------
@@ -135,13 +135,13 @@ def recognise_units(
         low, high = _scaled(raw, slope, intercept)
         raise PhaseUnitsError(
             f"the phase ranges from {low:g} to {high:g} and its sidecar's Units is {units!r}: "
-            "this range is unknown"
+            "no known unit has this range"
         )
     return found
 
 
 def _scaled(raw: tuple[float, float], slope: float, intercept: float) -> tuple[float, float]:
-    """Return the ends of a stored range after scaling, the smaller end first."""
+    """Return the lower and the upper end of a stored range after scaling."""
     low, high = sorted(slope * value + intercept for value in raw)
     return low, high
 
@@ -149,18 +149,18 @@ def _scaled(raw: tuple[float, float], slope: float, intercept: float) -> tuple[f
 def _units_of_range(
     raw: tuple[float, float], slope: float, intercept: float, units: str | None
 ) -> PhaseUnits | None:
-    """Return the unit of values that fill a range, or None if no unit fits."""
+    """Return the unit that matches the value range, or None if no unit matches."""
     low, high = _scaled(raw, slope, intercept)
-    # Stored integers cannot fill a cycle of radians. If the stored values fill a cycle and the
+    # Stored integers cannot cover a cycle in rad. If the stored values cover a cycle in rad and the
     # scaled values do not, the stored values are already in radians.
     if _fills_cycle(*raw) and not _fills_cycle(low, high) and (slope, intercept) != (1, 0):
         return PhaseUnits(
             "rad, stored",
             use_stored=True,
             warning=f"ignored scl_slope {slope:g} and scl_inter {intercept:g}: "
-            f"the stored values already fill a cycle in rad",
+            f"the stored values already cover a cycle in rad",
         )
-    # values that fill a cycle of radians are in radians, whatever the sidecar says
+    # values that cover a cycle in rad are in radians, regardless of the sidecar
     if not _fills_cycle(low, high) or units == "rad":
         named = None if units is None else _NAMED_UNITS.get(units)
         if units is not None and named is not None and (high - low) * named <= _WRAPPED_RANGE:
@@ -170,7 +170,7 @@ def _units_of_range(
                 contradicted = named is not None and named != vendor.radians_per_unit
                 warning = (
                     f"the sidecar's Units is {units!r}, but the values range from {low:g} to "
-                    f"{high:g}: taken as {vendor.name}"
+                    f"{high:g}: they are taken as {vendor.name}"
                 )
                 return PhaseUnits(
                     vendor.name, vendor.radians_per_unit, warning=warning if contradicted else None
@@ -178,7 +178,10 @@ def _units_of_range(
         if units == "rad" and high - low <= _LARGEST_UNWRAPPED_RANGE:
             return PhaseUnits("rad")
         return None
-    warning = f"the sidecar's Units is {units!r}, but the values fill a cycle in rad: taken as rad"
+    warning = (
+        f"the sidecar's Units is {units!r}, but the values cover a cycle in rad: "
+        "they are taken as rad"
+    )
     return PhaseUnits("rad", warning=None if units is None else warning)
 
 
@@ -194,12 +197,12 @@ def to_radians(
     slope, intercept : float
         The file's ``scl_slope`` and ``scl_inter``.
     units : PhaseUnits
-        From :func:`recognise_units`.
+        Unit from :func:`recognise_units`.
 
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        In rad.
+        Phase in rad.
     """
     values = stored.astype(np.float64)
     if not units.use_stored:
@@ -228,13 +231,13 @@ def _contradiction(
     if np.isclose(looks_like.radians_per_unit, chosen.radians_per_unit, rtol=1e-2):
         return None
     return (
-        f"taken as {chosen.name}, as requested, but the values range from {span[0]:g} to "
+        f"the values are taken as {chosen.name}, as requested, but range from {span[0]:g} to "
         f"{span[1]:g}, which looks like {looks_like.name}"
     )
 
 
 def _fills_cycle(low: float, high: float) -> bool:
-    """Whether the values fill one cycle of radians, -pi..pi or 0..2 pi."""
+    """Whether the values cover one cycle in rad, from -pi to pi or from 0 to 2 pi."""
     slack = _CYCLE * _SLACK
     starts = (-np.pi, 0.0)
     return _FILLED * _CYCLE <= high - low <= _CYCLE + slack and any(

@@ -1,4 +1,4 @@
-"""Sign flips of every second slice, as in images from General Electric scanners."""
+"""Sign flip of every second slice, as in images from General Electric scanners."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,7 +18,7 @@ def slice_coherence_angle(echoes: Sequence[NDArray[np.complexfloating]], axis: i
     Returns
     -------
     float
-        In rad, over all slice pairs of all echoes; 0 for a single slice.
+        Angle in rad over all slice pairs of all echoes; 0 for a single slice.
     """
     coherence = sum(np.vdot(s[:-1], s[1:]) for s in (np.moveaxis(e, axis, 0) for e in echoes))
     return float(np.angle(coherence))
@@ -27,9 +27,9 @@ def slice_coherence_angle(echoes: Sequence[NDArray[np.complexfloating]], axis: i
 def alternating_axes(echoes: Sequence[NDArray[np.complexfloating]]) -> tuple[int, ...]:
     """Return the axes along which the sign of every second slice is flipped.
 
-    The header does not say along which axis slices are stacked, because images may have been
-    reoriented. An extra axis is harmless: half a cycle per voxel is a linear phase, whose Laplacian
-    is zero.
+    All axes are examined, because images may have been reoriented and the header does not say along
+    which axis the slices are stacked. An extra axis is harmless: half a cycle per voxel is a linear
+    phase, whose Laplacian is zero.
 
     Parameters
     ----------

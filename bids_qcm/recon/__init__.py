@@ -1,4 +1,4 @@
-"""Conductivity from the phase at echo time zero: arrays in, arrays out.
+"""Conductivity from the phase at echo time zero, computed on arrays.
 
 >>> from bids_qcm.recon import METHODS, reconstruct
 >>> sorted(METHODS)[:2]
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from bids_qcm.recon.reconstruction import Reconstruction, reconstruct
     from bids_qcm.recon.sign import SignDecision, determine_sign
 
-# Modules that define the names above. A module is imported at the first use of a name (PEP 562),
-# because numba and SciPy take a second to import, and the command line needs only the table of
-# methods.
+# Modules that define the names above. A module is imported when one of its names is first used
+# (PEP 562), because numba and SciPy take a second to import and the command line needs only the
+# table of methods.
 _MODULES = {
     "LinearPhase": "linear_phase",
     "Reconstruction": "reconstruction",

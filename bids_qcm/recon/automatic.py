@@ -12,7 +12,7 @@ from bids_qcm.recon.methods import Method
 from bids_qcm.recon.volumes import Volumes
 
 LARGEST_SCALE = 2.0
-"""Largest ratio of automatic radii to the published radii.
+"""Maximum ratio of automatic radii to the published radii.
 
 Larger kernels would average over whole structures.
 """
@@ -22,8 +22,8 @@ _STEP = 1.05
 _LARGEST_STEP = int(math.log(LARGEST_SCALE) / math.log(_STEP))
 _SMALLEST_STEP = -3 * _LARGEST_STEP
 
-# Sample from which the median standard deviation is predicted: number of voxels, and their smallest
-# spacing.
+# Sample from which the median standard deviation is predicted: number of voxels, and minimum
+# spacing of the voxels.
 _SAMPLES = 500
 _SMALLEST_SPACING = 4
 
@@ -31,7 +31,7 @@ _SMALLEST_SPACING = 4
 def choose_for_noise(
     volumes: Volumes, method: Method, choose: Callable[..., Kernels], target: float
 ) -> tuple[Kernels, float]:
-    """Find the smallest kernels whose noise, in the median voxel, is at most the target.
+    """Find the smallest kernels whose median noise is at most the target.
 
     Parameters
     ----------
@@ -43,16 +43,16 @@ def choose_for_noise(
         ``choose(scale=...)`` returns kernels whose automatic radii are `scale` times the published
         radii. It raises ValueError if the voxel grid is too coarse for these kernels.
     target : float
-        Largest accepted standard deviation of the Laplacian in the median voxel, in rad/m^2.
+        Upper limit of the median standard deviation of the Laplacian, in rad/m^2.
 
     Returns
     -------
     kernels : Kernels
-        The smallest kernels that meet the target. If even twice the published radii do not meet the
-        target, kernels with twice the published radii.
+        The smallest kernels that meet the target, or kernels with twice the published radii if even
+        these do not meet the target.
     predicted : float
-        Predicted standard deviation of the Laplacian in the median voxel, in rad/m^2; NaN
-        if the Laplacian is invalid in all sampled voxels.
+        Predicted median standard deviation of the Laplacian, in rad/m^2; NaN if the Laplacian
+        is invalid in all sampled voxels.
 
     Raises
     ------
@@ -65,8 +65,8 @@ def choose_for_noise(
     s is the phase noise and the number of voxels N is proportional to R^3. The standard deviation
     is therefore proportional to R^(-7/2). The same power law holds for a surface integral whose two
     radii are scaled together. The search uses this power law only to select the next radius to try.
-    Whether a radius meets the target follows from the prediction for the actual supports, weights
-    and noise.
+    For each radius, the standard deviation is predicted from the actual supports, weights and noise
+    and then compared with the target.
     """
     too_small = _SMALLEST_STEP - 1
     while not _fits_grid(choose, too_small + 1):
@@ -89,7 +89,7 @@ def choose_for_noise(
 
 
 def _median_std(volumes: Volumes, method: Method, kernels: Kernels) -> float:
-    """Predict the standard deviation of the median voxel, in rad/m^2, from a sample of voxels.
+    """Predict the median standard deviation, in rad/m^2, from a sample of voxels.
 
     The result is NaN if the Laplacian is invalid in all sampled voxels.
     """
@@ -111,8 +111,8 @@ def _sample(support: NDArray[np.int32]) -> NDArray[np.bool_]:
 def _fits_grid(choose: Callable[..., Kernels], step: int) -> bool:
     """Whether the voxel grid is fine enough for the kernels of a step.
 
-    For the last step, a ValueError is raised instead of returning False, because larger kernels are
-    not allowed.
+    For the last step, the function raises the ValueError instead of returning False, because larger
+    kernels are not allowed.
     """
     if step >= _LARGEST_STEP:
         choose(scale=_STEP**step)

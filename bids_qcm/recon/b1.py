@@ -23,7 +23,7 @@ from bids_qcm.recon.multigrid import Multigrid
 from bids_qcm.recon.neighbours import graph_laplacian
 
 LEAST_FIELD = 1.4
-"""Lowest field strength in T at which the model is used; a little below 1.5 T."""
+"""Minimum field strength in T at which the model is used, slightly below 1.5 T."""
 
 _GRID_MM = 3.0
 _TOLERANCE = 1e-5
@@ -31,7 +31,7 @@ _RESTART, _CYCLES = 40, 10
 
 
 def model_helps(frequency: float, *, is_head: bool) -> bool:
-    """Whether the modelled magnitude of B1+ gives a better conductivity map than no model.
+    """Whether the modelled magnitude of B1+ improves the conductivity map.
 
     Parameters
     ----------
@@ -43,10 +43,10 @@ def model_helps(frequency: float, *, is_head: bool) -> bool:
     Returns
     -------
     bool
-        True for a head at 1.4 T or more. On the full-wave phantom at 1.5 T and 3 T, the model
-        achieves most of the improvement that the true magnitude of B1+ achieves. At lower fields,
-        the magnitude of B1+ varies by only a few percent. The model assumes the average properties
-        of a head, so its effect on maps of other objects is unknown.
+        True for a head at 1.4 T or more. In the full-wave phantom at 1.5 T and 3 T, most of the
+        improvement that is possible with the true magnitude of B1+ is achieved with the model. At
+        lower fields, the magnitude of B1+ varies by only a few percent. The model assumes the
+        average properties of a head, so its effect on maps of other objects is unknown.
     """
     return is_head and frequency >= LEAST_FIELD * PROTON_GYROMAGNETIC_RATIO
 
@@ -81,8 +81,8 @@ def average_head(frequency: float) -> Properties:
     Returns
     -------
     Properties
-        0.5 S/m and 60 at 3 T. At other frequencies, both values are scaled like the mean of gray
-        and white matter.
+        0.5 S/m and 60 at 3 T. At other frequencies, both values are scaled in proportion to the
+        mean over gray and white matter.
 
     Examples
     --------
@@ -120,15 +120,16 @@ def model_b1(
     Parameters
     ----------
     outline : array_like of bool, shape (X, Y, Z)
-        Mask of the whole body. For a head, it includes the skull and the scalp.
+        Mask of the whole body. For a head, the mask must include the skull and the scalp.
     voxel_size : float or sequence of 3 floats
         Voxel size in mm.
     frequency : float
         Larmor frequency in Hz.
     conductivity : float, optional
-        Conductivity of the body in S/m; default: the conductivity of ``average_head(frequency)``.
+        Conductivity of the body in S/m; default: the conductivity from ``average_head(frequency)``.
     permittivity : float, optional
-        Relative permittivity of the body; default: the permittivity of ``average_head(frequency)``.
+        Relative permittivity of the body; default: the permittivity from
+        ``average_head(frequency)``.
 
     Returns
     -------
@@ -138,7 +139,7 @@ def model_b1(
     Raises
     ------
     ValueError
-        If the body is less than three voxels of about 3 mm thick everywhere.
+        If the body is nowhere at least three voxels of about 3 mm thick.
     RuntimeError
         If the solver does not converge.
 
@@ -147,7 +148,7 @@ def model_b1(
     The function solves the scalar Helmholtz equation ``laplacian(B) + k^2 B = 0`` with ``k^2 =
     omega^2 mu0 eps - i omega mu0 sigma`` inside the body and B = 1 on its surface, on a grid of
     about 3 mm. In a homogeneous body, each component of the magnetic field obeys this equation
-    [1]_. The real boundary values depend on the coil. The model is approximate because it assumes
+    [1]_. The true boundary values depend on the coil. The model is approximate because it assumes
     constant boundary values.
 
     References

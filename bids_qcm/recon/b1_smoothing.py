@@ -12,13 +12,13 @@ SMOOTHING_MM = 8.0
 """Full width at half maximum in mm of the Gaussian kernel that smooths measured maps."""
 
 MEASURED = 0.5
-"""Smallest measured fraction of a voxel that counts as measured."""
+"""Minimum measured fraction of a voxel for the voxel to count as measured."""
 
 _FWHM_PER_SD = np.sqrt(8 * np.log(2))
 
-# Smallest fraction of the kernel's weight that must lie on measured voxels; otherwise, a wider
-# kernel is added. At the plane surface of a large measured region, the fraction is 0.5; at an edge,
-# it is 0.25; at a corner, it is 0.125.
+# Minimum fraction of the kernel's weight that must lie on measured voxels; otherwise, a wider
+# kernel is added. At a flat surface of a large measured region, the fraction is 0.5; at an edge, it
+# is 0.25; at a corner, it is 0.125.
 _LEAST_WEIGHT = 0.1
 
 # A voxel with a smaller fraction counts as remote from the measured voxels.
@@ -86,8 +86,8 @@ def smooth_b1(
     -----
     The method is a normalised convolution: it averages measured voxels only, with Gaussian weights,
     so that an empty background does not bias the result. If the kernel at any voxel of the mask
-    contains hardly any measured voxels, kernels of two times the width, four times the width and so
-    on are added with weights of 0.01, 0.0001 and so on. The sum extends the map without a step.
+    contains hardly any measured voxels, wider kernels are added: twice the width with a weight of
+    0.01, four times the width with a weight of 0.0001, and so on. The sum extends the map smoothly.
     """
     share = np.clip(np.asarray(measured, dtype=np.float32), 0, 1)
     inside = np.asarray(mask, dtype=bool)
@@ -113,10 +113,10 @@ def smooth_b1(
 def _box_blur(values: NDArray[np.float32], sd: NDArray[np.float64]) -> NDArray[np.float32]:
     """Blur with three running means.
 
-    Three running means approximate a Gaussian, and their cost does not depend on its width.
+    Three running means approximate a Gaussian, at a cost that does not depend on its width.
     """
     widths = 2 * np.rint((np.sqrt(4 * sd**2 + 1) - 1) / 2).astype(int) + 1
-    # uniform_filter keeps running sums, which would drift in float32
+    # uniform_filter uses running sums, which would accumulate rounding errors in float32
     values = values.astype(np.float64)
     for _ in range(3):
         values = ndimage.uniform_filter(values, widths.tolist(), mode="constant")

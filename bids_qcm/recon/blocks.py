@@ -2,9 +2,9 @@
 
 A loop over a block has one iteration, called a lane, for each voxel. All lanes run the same
 operations on contiguous data, so that the compiler can use vector instructions. Arrays of lanes are
-flat, row after row. Only the innermost functions take slices: when a slice is passed to another
-function, numba counts references to its array, and threads that count references to the same array
-wait for each other.
+flat and stored row by row. Only the innermost functions use slices: when a slice is passed to
+another function, numba counts references to its array, and threads that count references to the
+same array wait for each other.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from bids_qcm.recon.compiling import compiled
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 LANES = 64
-"""Largest number of voxels in a block of the fit.
+"""Maximum number of voxels in a block of the fit.
 
 The compiler unrolls shorter loops instead of vectorising them.
 """
@@ -40,7 +40,7 @@ def blocks_of(
     support : ndarray of int32 or bool, shape (X, Y, Z)
         Voxels that are not 0 belong to the support.
     most_lanes : int
-        Largest number of lanes in a block; a multiple of 16.
+        Maximum number of lanes in a block; a multiple of 16.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def aligned(size, dtype):  # noqa: ANN001, ANN201
 
 @compiled()
 def zeros_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
-    """Return an array of zeros for the longest run of a kernel and three more voxels.
+    """Return an array of zeros for the longest run of a kernel plus three voxels.
 
     The array is flat and has `lanes` numbers for each voxel.
     """
@@ -101,7 +101,7 @@ def zeros_for_run(kernel_runs, lanes):  # noqa: ANN001, ANN201
 
 
 def padded(volume: NDArray[_Scalar], margin: tuple[int, int, int]) -> NDArray[_Scalar]:
-    """Pad a volume with zeros, so that a kernel at any voxel of any block stays inside.
+    """Pad a volume with zeros so that the kernel at any voxel of any block is inside the array.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def padded(volume: NDArray[_Scalar], margin: tuple[int, int, int]) -> NDArray[_S
 def padded_all(
     volumes: Sequence[NDArray[_Scalar]], margin: tuple[int, int, int]
 ) -> NDArray[_Scalar]:
-    """Pad several volumes of one shape and dtype with :func:`padded`, one at a time.
+    """Pad several volumes of the same shape and dtype with :func:`padded`, one at a time.
 
     Returns
     -------

@@ -1,9 +1,9 @@
 """Disk cache of compiled functions, in a folder for each version of the source code.
 
-numba recompiles a cached function when the function's own file changes. Its machine code also
-contains the constants and functions that the file imports from other modules, which numba does not
-compare. This cache therefore names its folder after a hash of all these sources, so that machine
-code from other sources is never read.
+numba recompiles a cached function when the function's own file changes. The machine code also
+contains constants and functions that the file imports from other modules, but numba does not check
+these modules for changes. This cache therefore names its folder after a hash of all these sources,
+so that machine code from other sources is never loaded.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from bids_qcm.folders import make_private
 
 _PREFIX = "bids_qcm-"
 
-# Deletion of cache folders of other source versions: the number of folders to keep, and the time in
-# seconds for which a folder is kept after a process that uses it has started.
+# Limits for deleting the cache folders of other source versions: the number of folders to keep, and
+# the time in seconds for which a folder is kept after the start of the last process that used it.
 _KEPT_FOLDERS = 4
 _IN_USE = 24 * 3600
 
 
 class _Locator:
-    """A cache locator of numba, with a subfolder as its cache folder."""
+    """A numba cache locator that uses a subfolder of numba's cache folder."""
 
     def __init__(self, numbas_own: Any) -> None:  # noqa: ANN401
         self._numbas_own = numbas_own
@@ -73,9 +73,9 @@ class SourceKeyedCache(FunctionCache):
     Raises
     ------
     RuntimeError
-        If numba finds no folder that can be written.
+        If numba finds no writable folder.
     OSError
-        If the subfolder cannot be written, or if the sources cannot be read.
+        If the subfolder is not writable, or if the sources cannot be read.
     """
 
     _impl_class = _CacheImpl
@@ -109,7 +109,7 @@ def fingerprint() -> str:
     Raises
     ------
     OSError
-        If an installation has no source files.
+        If the installation has no source files.
     """
     digest = hashlib.sha256()
     versions = [version(package) for package in ("numba", "llvmlite", "numpy")]
@@ -125,8 +125,8 @@ def fingerprint() -> str:
 def prepare_folder(path: str) -> str:
     """Make a cache folder, check that it is writable, and mark it as used.
 
-    Machine code is only read from a folder that no other user can write. If `path` is another
-    user's folder, for example in an environment that several users share, a second folder is used.
+    Machine code is loaded only from folders that no other user can write to. If `path` is another
+    user's folder, for example in a shared environment, a second folder is used.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def prepare_folder(path: str) -> str:
     Raises
     ------
     OSError
-        If other users can write to both folders, or if the folder cannot be written.
+        If other users can write to both folders, or if the folder is not writable.
     """
     folder = Path(path)
     is_new = not folder.exists()
@@ -158,7 +158,7 @@ def prepare_folder(path: str) -> str:
 
 
 def _delete_old_folders(new: Path) -> None:
-    """Delete the folders of other versions of the sources, except the last folders used."""
+    """Delete the folders of other source versions, except the most recently used folders."""
     others = [folder for folder in new.parent.glob(f"{_PREFIX}*") if folder != new]
     others.sort(key=_last_use, reverse=True)
     for folder in others[_KEPT_FOLDERS:]:

@@ -22,15 +22,16 @@ LEAF = {"_nrt": False}
 Threads that count references to the same array wait for each other.
 """
 
-# Number of parts of the work per thread. With small parts, all threads end at about the same time.
+# Number of parts per thread. With many small parts, all threads finish at about the same time.
 _PARTS_PER_THREAD = 32
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: ANN401
     """Compile a function with numba, and cache its machine code on disk where possible.
 
-    The compiled function releases the global interpreter lock. If no cache folder can be written,
-    for example in a read-only container without a home, each process compiles the function again.
+    The compiled function releases the global interpreter lock. If no cache folder is writable, for
+    example in a read-only container without a home directory, each process compiles the function
+    again.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,14 +58,15 @@ def in_threads(
     Parameters
     ----------
     loop : callable
-        A compiled function that loops over items. No two items may write to the same place.
+        A compiled function that loops over items. Different items must not write to the same array
+        elements.
     items : ndarray, shape (n, ...)
         The items.
     *arguments
         Further arguments of the loop.
     parts_per_thread : int
-        Number of parts per thread. Use many parts if the items take different times, and few parts
-        if the loop takes little time.
+        Number of parts per thread. Use many parts if the time per item varies, and few parts if the
+        loop takes little time.
     """
     n_threads = fft.get_workers()
     parts = np.array_split(items, max(min(len(items), parts_per_thread * n_threads), 1))
@@ -80,7 +82,7 @@ def thread_limit(n_threads: int | None) -> Iterator[None]:
     Parameters
     ----------
     n_threads : int or None
-        Largest number of threads; None for the number of processors that this process may use.
+        Maximum number of threads; None for the number of processors that this process may use.
     """
     if n_threads is None:
         n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None

@@ -1,4 +1,4 @@
-"""Conjugate gradients with a stopping criterion on the energy of the error."""
+"""Conjugate gradients with a stopping criterion based on the energy of the error."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -42,8 +42,8 @@ def conjugate_gradients(
 ) -> Solution:
     """Solve ``A x = b`` in single precision.
 
-    scipy's solver stops when the norm of the residual r is small, but this norm says little about
-    the smooth part of the error. This solver stops when ``r . M r`` is small, where M is the
+    SciPy's solver stops when the norm of the residual r is small, but this norm is a poor measure
+    of the smooth part of the error. This solver stops when ``r . M r`` is small, where M is the
     preconditioner. If M approximates the inverse of A, ``r . M r`` approximates the energy ``e . A
     e`` of the error e.
 
@@ -56,10 +56,10 @@ def conjugate_gradients(
     energy : float, optional
         The solver stops when ``r . M r`` is at most this value.
     tolerance : float
-        Without `energy`, the solver stops when ``r . M r`` is at most `tolerance` squared times its
-        initial value, which is ``b . M b`` without `start`.
+        If `energy` is None, the solver stops when ``r . M r`` is at most `tolerance` squared times
+        its initial value. Without `start`, the initial value is ``b . M b``.
     max_iterations : int
-        Largest number of iterations.
+        Maximum number of iterations.
     start : ndarray of float32, optional
         Initial value of x; default: 0.
 

@@ -15,7 +15,7 @@ from bids_qcm.recon.pairs import PairOperator
 
 
 def inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether each voxel has all six neighbours in the mask, (X, Y, Z).
+    """Whether each voxel has all six neighbours in the mask, shape (X, Y, Z).
 
     Examples
     --------
@@ -34,10 +34,10 @@ def inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 class ConvectionReaction:
     """The equation ``div(b^2 grad(phi) / kappa) = b^2`` at the inner voxels of a mask.
 
-    b is the magnitude of B1+; without a map, it is constant. kappa is ``2 omega mu0 sigma`` for the
-    transceive phase. Where the conductivity and b are constant, kappa is the Laplacian of the
-    phase. Inner voxels have all six neighbours in the mask. The other voxels of the mask are its
-    rim, where the phase is free.
+    b is the magnitude of B1+, or a constant if there is no map. For the transceive phase, kappa is
+    ``2 omega mu0 sigma``. Where the conductivity and b are constant, kappa is the Laplacian of the
+    phase. Inner voxels have all six neighbours in the mask. The other voxels of the mask form its
+    rim, where the equation does not constrain the phase.
 
     Parameters
     ----------
@@ -55,21 +55,21 @@ class ConvectionReaction:
     inner : ndarray of bool, shape (X, Y, Z)
         The inner voxels, where the equation holds.
     links : list of 3 ndarrays of float64, shape (X, Y, Z)
-        For the pairs along each axis, ``b^2 / kappa`` divided by the squared distance, in 1/rad
+        ``b^2 / kappa`` divided by the squared distance for the pairs along each axis, in 1/rad
         times the unit of b^2.
     voxel_size : tuple of 3 floats
         Voxel size in mm.
     source : ndarray of float64, shape (X, Y, Z)
-        b^2 at the inner voxels, 0 elsewhere.
+        b^2 at the inner voxels; 0 elsewhere.
     divergence : PairOperator
         Returns ``-div(b^2 grad(phi) / kappa)`` at the inner voxels, 0 elsewhere.
 
     Notes
     -----
     The equation is discretised by finite volumes. The flux through the face between two voxels is
-    the difference of their phases times the harmonic mean of their ``1 / kappa``, so that the phase
-    may have kinks at tissue borders, as the equation requires [1]_. The b^2 of a face is the mean
-    over its two voxels.
+    the difference of their phases times the harmonic mean of their ``1 / kappa``. The phase may
+    therefore have kinks at tissue borders, as the equation requires [1]_. The value of b^2 on a
+    face is the mean over its two voxels.
 
     References
     ----------
@@ -98,7 +98,7 @@ class ConvectionReaction:
             link[here] = np.where(pair, 2 / total / (size * 1e-3) ** 2, 0)
             if b1_squared is not None:
                 link[here] *= (b1_squared[here] + b1_squared[there]) / 2
-            # minus the derivative of log(link) with respect to log(kappa) of the pair's first voxel
+            # negative derivative of log(link) with respect to log(kappa) of the pair's first voxel
             share[here] = self._kappa[here] / total
             self.links.append(link)
             self._share.append(share)
@@ -131,7 +131,7 @@ class ConvectionReaction:
         return derivative, derivative.exchanged(self._inside)
 
     def squared_gradient(self, phase: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return ``|grad(phi)|^2 / kappa^2`` in mm^2, (X, Y, Z), from forward differences.
+        """Return ``|grad(phi)|^2 / kappa^2`` in mm^2 from forward differences, shape (X, Y, Z).
 
         The result is 0 outside the mask.
         """

@@ -15,7 +15,7 @@ def fd_laplacian(
     axes: Sequence[int] = (0, 1, 2),
     convection: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
-    """Compute the second-order Laplacian from the nearest neighbours of each voxel.
+    """Compute the second-order finite-difference Laplacian from the nearest neighbours.
 
     With `convection` c, the result is ``laplacian(phase) + c . grad(phase)``, where
     :func:`fd_gradient` defines the gradient.
@@ -40,7 +40,7 @@ def fd_laplacian(
     """
     total = _nan_outside(np.zeros(phase.shape), mask)
     for axis in axes:
-        # use float64, because the digits of a float32 phase mostly cancel in a second difference
+        # use float64, because most digits of a float32 phase cancel in a second difference
         below, above = _neighbours(phase.astype(np.float64), mask, axis)
         step = voxel_size[axis] * 1e-3
         total += (below - 2 * phase.astype(np.float64) + above) / step**2
@@ -99,8 +99,8 @@ def fd_gradient(
     Returns
     -------
     ndarray of float32, shape (3, X, Y, Z)
-        Gradient in rad/m; 0 along an axis that is not in `axes`; NaN in all three components where
-        the voxel or one of its neighbours along `axes` is not in the mask.
+        Gradient in rad/m. It is 0 along an axis that is not in `axes`. All three components are NaN
+        where the voxel or one of its neighbours along `axes` is not in the mask.
     """
     gradient = np.zeros((3, *phase.shape))
     for axis in axes:
@@ -120,8 +120,8 @@ def gradient_of_smooth(
     """Compute the gradient of smooth, noise-free values at every voxel of a mask.
 
     Where both neighbours along an axis are in the mask, the component is their central difference.
-    Where only one neighbour is in the mask, it is the difference to this neighbour, so that every
-    voxel of the mask has a gradient.
+    Where only one neighbour is in the mask, the component is the difference from this neighbour, so
+    that every voxel of the mask has a gradient.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ def gradient_of_smooth(
     Returns
     -------
     ndarray of float32, shape (3, X, Y, Z)
-        Gradient per m; 0 outside the mask, along an axis that is not in `axes`, and along an axis
-        without a neighbour in the mask.
+        Gradient per metre. It is 0 outside the mask, along an axis that is not in `axes`, and along
+        an axis without a neighbour in the mask.
 
     Examples
     --------

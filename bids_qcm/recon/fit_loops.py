@@ -8,12 +8,12 @@ from bids_qcm.recon.compiling import LEAF, VECTORISED, compiled
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.normal_equations import PHASE_SUMS, WEIGHT_SUMS
 
-# Smallest pivot of a determined fit. A pivot is the fraction of a term's variance that the
-# preceding terms do not explain.
+# Minimum pivot; a fit with a smaller pivot is underdetermined. A pivot is the fraction of a term's
+# variance that the preceding terms do not explain.
 _SMALLEST_PIVOT = 1e-6
 
 # Number of monomials of a quadratic in a plane of the kernel, and number of powers of the
-# coordinate along a run.
+# coordinate along a run of voxels.
 _N_MONOMIALS, _N_POWERS = 6, 3
 
 _INVERSE_DELTA2 = np.float32(1 / MAGNITUDE_DELTA**2)
@@ -36,22 +36,22 @@ def fit_blocks(blocks, volumes, precision, kernel_runs, folding, system, wanted,
     blocks : ndarray of int, shape (n, 5)
         Some of the blocks that :func:`~bids_qcm.recon.blocks.blocks_of` returns for `wanted`.
     volumes : tuple of ndarrays, shape (X + 2 mx, Y + 2 my, Z + 2 mz + 19)
-        Phase and its noise variance (float32), padded; the standard deviation of the z-scored
-        magnitude (a float32 number); convection (float32, (3, X, Y, Z)), not padded; support
-        (int32) and z-scored magnitude (float32), padded. Noise, convection and magnitude may be
-        None.
+        Padded phase and noise variance (float32); standard deviation of the z-scored magnitude (a
+        float32 number); convection (float32, (3, X, Y, Z)), not padded; padded support (int32) and
+        padded z-scored magnitude (float32). Noise, convection and magnitude may be None.
     precision : ndarray
-        Array whose dtype is used for the sums of weights along runs.
+        An array with the dtype of the sums of weights along runs.
     kernel_runs, folding, system
         Parts of the :class:`~bids_qcm.recon.normal_equations.NormalEquations`.
     wanted : ndarray of int32, shape (X, Y, Z)
-        The derivatives are computed at voxels that are not 0.
+        Derivatives are computed at the voxels that are not 0.
     margin : tuple of 3 ints
         Width of the padding in voxels.
     out : ndarray of float32, shape (5, X, Y, Z) or (8, X, Y, Z)
-        Receives the gradient (3 rows), the Laplacian plus convection . gradient, the variance of
-        this sum if there is noise, and in the last 3 of 8 rows the variance of the gradient if each
-        weighted residual has a variance of 1. Voxels whose fit is not determined keep their values.
+        Output: the gradient (3 rows), the Laplacian plus convection . gradient, and the variance of
+        this sum if there is noise. If there are 8 rows, the last 3 rows are the variance of the
+        gradient for weighted residuals of unit variance. Voxels with an underdetermined fit are
+        left unchanged.
     """
     phase, noise, jitter, convection, support, zscore = volumes
     normal, right, derivatives, term_factors, term_monomials = system
@@ -99,8 +99,8 @@ def fit_replicates(blocks, volumes, precision, kernel_runs, folding, system, wan
     blocks, precision, kernel_runs, folding, system, wanted, margin
         As in :func:`fit_blocks`.
     out : ndarray of float32, shape (n + 1, 3, n_voxels)
-        Receives the gradients at the wanted voxels and, in the last row, the variance of the
-        gradient as in :func:`fit_blocks`. Voxels whose fit is not determined keep their values.
+        Output: the gradients at the wanted voxels and, in the last row, the variance of the
+        gradient as in :func:`fit_blocks`. Voxels with an underdetermined fit are left unchanged.
     """
     phases, support, zscore = volumes
     normal, right, derivatives, term_factors, term_monomials = system
@@ -135,11 +135,11 @@ def fit_replicates(blocks, volumes, precision, kernel_runs, folding, system, wan
 
 @compiled(fastmath=VECTORISED)
 def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lanes):  # noqa: ANN001, ANN202
-    """Return the moments around each voxel of a block, (moment, lane).
+    """Return the moments around each voxel of a block, shape (moments, lanes).
 
     If the phase is None, only moments of the weights are computed. The contiguous axis is summed
-    first. The sums are then multiplied by powers of the other two coordinates: by ky once for each
-    pair of runs (at y and -y), and by kx once for each plane.
+    first. The sums are then multiplied by powers of the other two coordinates: by powers of ky once
+    for each pair of runs (at y and -y), and by powers of kx once for each plane.
     """
     planes, run_factors, run_sums, plane_factors, plane_sums = folding
     n_sums = WEIGHT_SUMS + PHASE_SUMS
@@ -169,7 +169,7 @@ def _moments(phase, support, zscore, precision, kernel_runs, folding, first, lan
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _sum_run(sums, weights, phase, support, zscore, centres, run, first, lanes):  # noqa: ANN001, ANN202
-    """Sum weights and weighted phases along a run, times powers of the coordinate."""
+    """Sum weights and weighted phases along a run, multiplied by powers of the coordinate."""
     phase_0, label_0, m_0 = centres
     weight_sums, phase_sums = sums
     weight_sums[:] = 0
@@ -182,7 +182,7 @@ def _sum_run(sums, weights, phase, support, zscore, centres, run, first, lanes):
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _join(both, row, along, mirrored):  # noqa: ANN001, ANN202
-    """Write the sums over two runs from `row` on, and their differences after all sums."""
+    """Write the sums over two runs, starting at `row`, and their differences after all sums."""
     total = both[row * LANES :]
     difference = both[(row + WEIGHT_SUMS + PHASE_SUMS) * LANES :]
     for i in range(len(along)):
@@ -192,10 +192,11 @@ def _join(both, row, along, mirrored):  # noqa: ANN001, ANN202
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _sum_weights(sums, weights, run, lanes):  # noqa: ANN001, ANN202
-    """Add a run's weights, times the powers 0 to 4 of the coordinate, to the sums.
+    """Add a run's weights, multiplied by the powers 0 to 4 of the coordinate, to the sums.
 
     Each pass processes four voxels, so that the sums are loaded and stored less often. All sums are
-    in one array and use one index, to which the compiler adds constants. This needs few registers.
+    in one array and share one index, to which the compiler adds constants, so that few registers
+    are needed.
     """
     _, _, k_first, k_last = run
     number = sums.dtype.type
@@ -231,7 +232,7 @@ def _sum_phases(sums, weights, phase, phase_0, run, first, lanes):  # noqa: ANN0
         u0, u1, u2, u3 = u, u + one, u + one + one, u + one + one + one
         s0, s1, s2, s3 = u0 * u0, u1 * u1, u2 * u2, u3 * u3
         for i in range(lanes):
-            # subtract the central phase, so that float32 keeps the digits of the difference
+            # subtract the central phase first, because float32 has few digits
             v0 = number(w[i] * (phase_j[i] - phase_0[i]))
             v1 = number(w[i + LANES] * (phase_j[i + 1] - phase_0[i]))
             v2 = number(w[i + 2 * LANES] * (phase_j[i + 2] - phase_0[i]))
@@ -254,14 +255,14 @@ def _fold(totals, factors, at, rows, sums, lanes):  # noqa: ANN001, ANN202
 
 @compiled(fastmath=VECTORISED)
 def _variance(phase, noise, support, zscore, jitter, kernel_runs, terms, first, lanes):  # noqa: ANN001, ANN202
-    """Return the variance that noise causes in a linear function of each voxel's fit.
+    """Return the noise-induced variance of a linear function of each voxel's fit.
 
     The function is the sum over the support of ``c_ij phi_j``, where ``c_ij = w_ij^2 p_i(x_j)`` and
-    p_i is the polynomial with the given coefficients. The magnitude noise changes the function, to
-    first order, through the weights of the residuals r. With ``t_ij = 2 (m_j - m_i) / delta^2 c_ij
+    p_i is the polynomial with the given coefficients. To first order, the magnitude noise changes
+    the function through the weights of the residuals r. With ``t_ij = 2 (m_j - m_i) / delta^2 c_ij
     r_ij``, the function changes by ``sum_j t_ij`` per unit of m_i and by ``-t_ij`` per unit of m_j.
-    The phase noise in the residuals increases the squares of these changes. Its contribution is
-    subtracted, because the variance at fixed weights already contains it.
+    The phase noise in the residuals increases the squares of these changes. This contribution is
+    subtracted, because it is already included in the variance at fixed weights.
     """
     function, fit, planes, term_factors, term_monomials = terms
     variance, moved, squares = (
@@ -339,7 +340,7 @@ def _fold_terms(in_plane, factors, plane, monomials, coefficients, lanes):  # no
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _along_run(polynomials, function, in_plane, run, lanes):  # noqa: ANN001, ANN202
-    """Write the polynomial of a function along a run: the coefficients of the powers 0 to 2."""
+    """Write a function's polynomial along a run, as the coefficients of the powers 0 to 2."""
     polynomial = polynomials[function * _N_POWERS * LANES : (function + 1) * _N_POWERS * LANES]
     ky = np.float64(run[1])
     for i in range(lanes):
@@ -351,9 +352,10 @@ def _along_run(polynomials, function, in_plane, run, lanes):  # noqa: ANN001, AN
 
 @compiled(fastmath=VECTORISED)
 def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: ANN001, ANN202
-    """Apply three linear functions of each voxel's fit to several phases, (phase, function, lane).
+    """Apply three linear functions of each voxel's fit to several phases.
 
-    The docstring of `_variance` defines the functions.
+    The result has the shape (phases, functions, lanes). The docstring of `_variance` defines the
+    functions.
     """
     functions, planes, term_factors, term_monomials = terms
     weights = zeros_for_run(kernel_runs, LANES)
@@ -388,7 +390,7 @@ def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: 
 def _multiply(products, weights, p, run, lanes):  # noqa: ANN001, ANN202
     """Write the products of a run's weights and three polynomials of the coordinate.
 
-    The products of three more voxels are 0.
+    The products of three additional voxels are 0.
     """
     _, _, k_first, k_last = run
     for k in range(k_last - k_first + 4):
@@ -461,7 +463,8 @@ def _row(kernel_runs, run):  # noqa: ANN001, ANN202
 def _centres(phase, support, zscore, first):  # noqa: ANN001, ANN202
     """Copy the values of a block's voxels.
 
-    The compiler knows that a copy does not overlap with the volumes that the loops read.
+    Copies are used because the compiler knows that they do not overlap with the volumes that the
+    loops read.
     """
     x, y, z = first
     phase_0 = None if phase is None else phase[x, y, z : z + LANES].copy()
@@ -471,9 +474,9 @@ def _centres(phase, support, zscore, first):  # noqa: ANN001, ANN202
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _weigh(weights, support, zscore, label_0, m_0, run, first, lanes):  # noqa: ANN001, ANN202
-    """Write the squared weights of a run's voxels, (voxel, lane).
+    """Write the squared weights of a run's voxels, shape (voxels, lanes).
 
-    The weights of three more voxels are 0.
+    The weights of three additional voxels are 0.
     """
     x, y, z = first
     kx, ky, k_first, k_last = run
@@ -493,7 +496,7 @@ def _weigh(weights, support, zscore, label_0, m_0, run, first, lanes):  # noqa: 
 
 @compiled(fastmath=VECTORISED, forceinline=True)
 def _squared_weight(difference):  # noqa: ANN001, ANN202
-    """Return ``exp(-difference^2 / delta^2)`` in float32 without a call, so that loops vectorise.
+    """Return ``exp(-difference^2 / delta^2)`` in float32, inline so that loops can be vectorised.
 
     If the exponent exceeds 80, the result is 0. Otherwise, its relative error is at most 1e-5.
     """
@@ -550,8 +553,8 @@ def _solve(moments, lane, right, lower, scale, fit):  # noqa: ANN001, ANN202
 def _add_convection(rows, derivatives, convection, x, y, z):  # noqa: ANN001, ANN202
     """Write ``laplacian + convection . gradient`` of a voxel as a function of the coefficients.
 
-    The test for None is in this function, because numba removes a branch only if it tests an
-    argument for None.
+    The test for None is in this function, because numba removes a branch only if the branch tests a
+    function argument for None.
     """
     if convection is not None:
         for p in range(rows.shape[1]):
@@ -574,7 +577,7 @@ def _derivative(derivatives, number, fit, lane):  # noqa: ANN001, ANN202
 def _functional(derivatives, number, lower, scale, coefficients, lane):  # noqa: ANN001, ANN202
     """Write a derivative in the form ``sum_j w_ij^2 p(x_j) phi_j``.
 
-    The coefficients of the polynomial p go to the column of the lane.
+    The coefficients of the polynomial p are written to the column of the lane.
     """
     column = coefficients[:, lane]
     for p in range(len(scale)):

@@ -32,41 +32,41 @@ TO_MEAN = 0.03
 """Weight of the squared deviation of log(conductivity) from the mean of its tissue, per mm^3."""
 
 _TO_MEAN_OF_ALL = SMOOTHNESS / 150**2
-"""The same weight for a mask with one tissue.
+"""The corresponding weight for a mask with one tissue.
 
-Deviations are then correlated over 150 mm, which is the size of a head.
+With this weight, deviations are correlated over 150 mm, which is the size of a head.
 """
 
 ACROSS_EDGE = 0.02
-"""Smallest factor of SMOOTHNESS between two voxels of different tissues or magnitudes."""
+"""Minimum factor of SMOOTHNESS between two voxels of different tissues or magnitudes."""
 
 OUTLIER = 3.0
-"""Threshold of Huber's function in standard deviations; larger residuals count linearly."""
+"""Threshold of Huber's function in standard deviations; the cost of larger residuals is linear."""
 
 MODEL_VOXEL = 8.0
-"""Voxel volume in mm^3 to which a model error refers."""
+"""Voxel volume, in mm^3, to which a model error refers."""
 
 _MODEL_ERROR = 0.02
 _MODEL_FREQUENCY = 127.74e6
 _MODEL_EXPONENT = 1.5
 
 REPLICATE_SIZE = 2.0
-"""Smallest voxel size in mm for noise replicates; smaller voxels are hardly more accurate."""
+"""Minimum voxel size for noise replicates, in mm; smaller voxels are hardly more accurate."""
 
 COARSEST_SIZE = 6.0
-"""Largest voxel size in mm of the coarser grids; larger voxels would contain too many tissues."""
+"""Maximum voxel size of the coarser grids, in mm; larger voxels would contain too many tissues."""
 
-# Largest number of Gauss-Newton steps on the coarsest grid and on each finer grid.
+# Maximum number of Gauss-Newton steps on the coarsest grid and on each finer grid.
 _FIRST_STEPS = 8
 _FINER_STEPS = 2
 
-# The linear solver stops at this energy of its error per voxel. For comparison, noise alone
-# contributes 1/2 per voxel to the cost.
+# The linear solver stops when the energy of its error per voxel is below this value. For
+# comparison, noise alone contributes 1/2 per voxel to the cost.
 _ENERGY = 1e-4
 _REPLICATE_ENERGY = 1e-3
 
-# Changes of log(kappa): changes above the first limit are clipped, and a change below the second
-# limit ends the iteration.
+# Limits for changes of log(kappa): changes above the first limit are clipped, and a change below
+# the second limit ends the iteration.
 _LARGEST_CHANGE = 1.0
 _SMALL_CHANGE = 0.01
 
@@ -79,7 +79,8 @@ class InverseProblem(Volumes):
     ----------
     precision : ndarray of float64, shape (X, Y, Z)
         Inverse noise variance of phi0 in rad^-2; positive in the mask, 0 outside it. It is used
-        instead of `noise`, because merged voxels have the sum of their precisions.
+        instead of `noise`, because the precision of a merged voxel is the sum of the precisions of
+        its voxels.
     linear_phase_error : tuple of 3 floats
         Standard deviation in rad/m, along each axis, of a linear phase that may remain in phi0.
     """
@@ -136,15 +137,15 @@ class GoodnessOfFit(NamedTuple):
     ----------
     reduced_chi_square : float
         Squared residual of the phase divided by its variance, per degree of freedom. It is about 1
-        or less if the noise is right and the phase obeys the equation. NaN if the fit leaves less
-        than one degree of freedom.
+        or less if the noise estimate is correct and the phase obeys the equation. NaN if less than
+        one degree of freedom remains.
     prior_chi_square : float
         Squared deviation of log(kappa) from the prior divided by its variance, per parameter that
-        the phase determines. It is about 1 if the conductivity varies as the prior assumes. NaN if
-        the phase determines less than one parameter.
+        is determined by the phase. It is about 1 if the conductivity varies as the prior assumes.
+        NaN if less than one parameter is determined by the phase.
     linear_phase_effect : float
-        Relative standard deviation of kappa in the median voxel due to a linear phase that may
-        remain in phi0; NaN if the standard error of the linear phase is unknown.
+        Median relative standard deviation of kappa due to a linear phase that may remain in phi0;
+        NaN if the standard error of the linear phase is unknown.
     """
 
     reduced_chi_square: float
@@ -175,7 +176,7 @@ class Inversion(NamedTuple):
 
 
 def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
-    """Find the conductivity map that explains the phase and is smooth within tissues.
+    """Find the conductivity map that best explains the phase and is smooth within tissues.
 
     Parameters
     ----------
@@ -200,27 +201,28 @@ def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
     Huber's function, and s^2 is the sum of the noise variance and the variance of the model error.
     The weight w is 1 within a tissue and ACROSS_EDGE between two tissues. With a magnitude m, w is
     multiplied by ``exp(-(m_j - m_i)^2 / (2 delta^2))`` but is never below ACROSS_EDGE. mu is
-    TO_MEAN if the mask has several tissues; otherwise it is nearly 0.
+    TO_MEAN if the mask has several tissues; otherwise, it is nearly 0.
 
-    For normal noise without outliers and this prior, the map is the most probable map. According to
+    For normal noise without outliers, this map has the maximum posterior probability. According to
     the prior, deviations of log(kappa) from the mean of its tissue are correlated over
     sqrt(SMOOTHNESS / TO_MEAN) = 5 mm. Averages of the deviations over balls of 6 mm diameter have a
     standard deviation of 16 % (11 % for balls of 10 mm).
 
     The minimum is found with Gauss-Newton steps (see
-    :class:`~bids_qcm.recon.multipliers.GaussNewtonSystem`) on grids from voxels of at most 6 mm to
-    the given voxels. The standard deviation is estimated from noise replicates, which are
-    propagated through the Gauss-Newton equations at the minimum. The replicates use the finest grid
-    whose voxels are 2 mm or larger, or the coarsest grid if there is none.
+    :class:`~bids_qcm.recon.multipliers.GaussNewtonSystem`) on successively finer grids, from voxels
+    of at most 6 mm to the original voxels. The standard deviation is estimated from noise
+    replicates, which are propagated through the Gauss-Newton equations at the minimum. The
+    replicates use the finest grid whose voxels are 2 mm or larger, or the coarsest grid if all
+    voxels are smaller.
 
     The reduced chi-square is ``2 sum_i rho(r_i / s_i) / (N - p)`` over the N voxels of the mask,
     with the residuals r at the minimum. p, the effective number of parameters, is the trace of the
     matrix that maps the phase to the fitted phase [1]_. The trace is estimated with a random probe
-    of the noise [2]_. The same probe gives the trace for a fixed map. The difference of the two
-    traces is the number of parameters of the map that the phase determines. If the conductivity
-    varies as the prior assumes, this number is also the expected value of ``u . Q u``, which is
-    twice the prior's term at the minimum, because noise and prior are normal and the equation is
-    nearly linear there.
+    of the noise [2]_. The trace for a fixed map is estimated with the same probe. The difference of
+    the two traces is the number of map parameters that are determined by the phase. If the
+    conductivity varies as the prior assumes, this number is also the expected value of ``u . Q u``,
+    which is twice the prior's term at the minimum. The reason is that noise and prior are normal
+    and the equation is nearly linear there.
 
     References
     ----------
@@ -260,7 +262,7 @@ def _invert(problem: InverseProblem, uncertainty: bool) -> Inversion:
 
 
 def _levels(problem: InverseProblem) -> list[InverseProblem]:
-    """Return the problem on all grids, the finest grid first.
+    """Return the problem on all grids, starting with the finest grid.
 
     A coarser grid is added if its voxels are at most COARSEST_SIZE and its mask has an inner voxel.
     """
@@ -274,7 +276,7 @@ def _levels(problem: InverseProblem) -> list[InverseProblem]:
 
 
 def model_error(frequency: float, phase_type: PhaseType) -> float:
-    """Return the standard deviation in rad of the phase error from neglected effects.
+    """Return the standard deviation, in rad, of the phase error due to neglected effects.
 
     Parameters
     ----------
@@ -285,7 +287,7 @@ def model_error(frequency: float, phase_type: PhaseType) -> float:
     Returns
     -------
     float
-        Standard deviation in voxels of MODEL_VOXEL mm^3.
+        Standard deviation for voxels of MODEL_VOXEL mm^3.
 
     Notes
     -----
@@ -300,9 +302,9 @@ def model_error(frequency: float, phase_type: PhaseType) -> float:
 
 
 class _State(NamedTuple):
-    """A map of log(kappa) and a phase that obeys the equation with this map.
+    """A map of log(kappa) and the corresponding phase.
 
-    Among all such phases, this phase is nearest to the measured phase.
+    Among all phases that obey the equation with this map, it is nearest to the measured phase.
     """
 
     log_kappa: NDArray[np.float64]
@@ -313,7 +315,7 @@ class _State(NamedTuple):
 
 
 class _Fit:
-    """State of the minimisation: the best log(kappa) so far and its phase."""
+    """State of the minimisation: the best log(kappa) found so far, and its phase."""
 
     def __init__(self, problem: InverseProblem, log_kappa: NDArray[np.float64]) -> None:
         self.problem = problem
@@ -356,9 +358,9 @@ class _Fit:
         return system.change(self._minus_divergence(noise), energy=_REPLICATE_ENERGY).log_kappa
 
     def linear_phase_effect(self) -> float:
-        """Return the standard deviation of kappa due to a remaining linear phase.
+        """Return the median relative standard deviation of kappa due to a remaining linear phase.
 
-        The result is relative and refers to the median voxel.
+        The median is taken over the voxels.
         """
         problem = self.problem
         error = np.array(problem.linear_phase_error)
@@ -371,7 +373,7 @@ class _Fit:
         return float(np.median(np.sqrt(total[problem.inside])))
 
     def chi_squares(self) -> tuple[float, float]:
-        """Return the reduced chi-square and the prior's chi-square, see :class:`GoodnessOfFit`."""
+        """Return the reduced and the prior's chi-square; see :class:`GoodnessOfFit`."""
         right = self._minus_divergence(_noise(self._variance, np.random.default_rng(0)))
         fixed = self._fixed_map_system(self._state.equation)
         left_by_phase = float(np.vdot(right, fixed.solve(right, energy=_ENERGY)))
@@ -417,9 +419,9 @@ class _Fit:
     def _state_of(
         self, log_kappa: NDArray[np.float64], start: NDArray[np.float32] | None
     ) -> _State:
-        """Return a map with its phase.
+        """Return the state of a map.
 
-        The phase obeys the equation with this map. Among all such phases, it is nearest to the
+        Its phase obeys the equation with this map. Among all such phases, it is nearest to the
         measured phase.
         """
         problem = self.problem
@@ -439,14 +441,15 @@ class _Fit:
     def _prior_cost(self, log_kappa: NDArray[np.float64]) -> float:
         """Return the prior's term of the cost."""
         inside = self.problem.inside
-        # the prior ignores the mean over the mask; without the mean, single precision suffices
+        # subtract the mean over the mask, which does not affect the prior, so that single precision
+        # is sufficient
         centred = np.where(inside, log_kappa - log_kappa[inside].mean(), 0)
         return float(np.vdot(centred, self._prior.precision(centred))) / 2
 
     def _downweight_outliers(self) -> None:
-        """Raise the variance of outliers.
+        """Increase the variance of outliers.
 
-        With this variance, their squared residuals count as in Huber's function.
+        With the increased variance, the squared residuals of outliers equal Huber's function.
         """
         excess = np.abs(self.problem.phase - self._state.phase) * self._scale / OUTLIER
         self._variance = self._expected * np.maximum(excess, 1)
@@ -485,16 +488,16 @@ def _initial_kappa(problem: InverseProblem) -> float:
 
 
 def _parts_with_inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the mask without the connected parts that have no inner voxel.
+    """Return the mask without connected parts that have no inner voxel.
 
-    The equation does not constrain the conductivity in those parts.
+    The equation does not constrain the conductivity in these parts.
     """
     parts, _ = label(inside)
     return inside & np.isin(parts, np.unique(parts[inner_voxels(inside)]))
 
 
 def _most_frequent(support: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the most frequent number other than 0 in each cell of 2 x 2 x 2 voxels."""
+    """Return the most frequent non-zero number in each cell of 2 x 2 x 2 voxels."""
     cells = [-(-n // 2) for n in support.shape]
     found, most = np.zeros(cells, np.int32), np.zeros(cells)
     for number in np.unique(support[support != 0]):
@@ -509,7 +512,7 @@ def _refined(
 ) -> NDArray[_Number]:
     """Return values on a grid with half the voxel size.
 
-    Unknown voxels get the value of the nearest known voxel.
+    Unknown voxels are assigned the value of the nearest known voxel.
     """
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     values = values[tuple(nearest)]
@@ -562,7 +565,7 @@ def _noise(variance: NDArray[np.float64], rng: np.random.Generator) -> NDArray[n
 
 
 def _ratio(total: float, number: float) -> float:
-    """Return a total divided by a number of terms; NaN for less than one term."""
+    """Return a total divided by the number of terms; NaN for less than one term."""
     return total / number if number >= 1 else float("nan")
 
 

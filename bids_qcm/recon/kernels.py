@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 Triple = tuple[float, float, float]
 
 _TOLERANCE = 1e-6
-"""Tolerance of the ellipsoid's inequality, so that a radius of n voxels reaches n voxels."""
+"""Tolerance of the ellipsoid inequality, so that a radius of n voxels includes the nth voxel."""
 
-# Largest plausible radius in voxels. A larger radius is probably in the wrong unit.
+# Maximum plausible radius in voxels. A larger radius is probably in the wrong unit.
 _LARGEST_REACH = 100
 
 
@@ -66,7 +66,8 @@ def check_radius(radius: Triple, voxel_size: Triple, name: str) -> None:
     Parameters
     ----------
     radius, voxel_size : tuple of 3 floats
-        Semi-axes and voxel size in mm. A radius of exactly 0 on one axis makes the kernel in-plane.
+        Semi-axes and voxel size in mm. A radius of exactly 0 along one axis makes the kernel
+        in-plane.
     name : str
         Name of the radius in the message.
 
@@ -78,23 +79,23 @@ def check_radius(radius: Triple, voxel_size: Triple, name: str) -> None:
     """
     if sum(r == 0 for r in radius) > 1:
         raise ValueError(
-            f"{name} {radius} mm is 0 on more than one axis; one (in-plane) is allowed"
+            f"{name} {radius} mm is 0 along more than one axis; only one axis may be 0 (in-plane)"
         )
     for axis, r, d in zip("xyz", radius, voxel_size, strict=True):
         if r > 0 and (d / r) ** 2 > 1 + _TOLERANCE:
             raise ValueError(
                 f"{name} {r:g} mm reaches less than one voxel along {axis}, where the voxel size "
-                f"is {d:g} mm; give a radius of at least {d:g} mm (or 0 for an in-plane kernel)"
+                f"is {d:g} mm; use a radius of at least {d:g} mm (or 0 for an in-plane kernel)"
             )
         if r / d > _LARGEST_REACH:
             raise ValueError(
                 f"{name} {r:g} mm reaches {r / d:.0f} voxels along {axis}, where the voxel size is "
-                f"{d:g} mm; both are in mm"
+                f"{d:g} mm; both must be in mm"
             )
 
 
 def ellipsoid(radius: Triple, voxel_size: Triple) -> NDArray[np.bool_]:
-    """Return the voxels of an ellipsoid: all offsets k with ``sum_a (k_a d_a / r_a)^2 <= 1``.
+    """Return the voxels of an ellipsoid: all offsets k where ``sum_a (k_a d_a / r_a)^2 <= 1``.
 
     Parameters
     ----------
@@ -133,8 +134,8 @@ def runs(kernel: NDArray[np.bool_]) -> NDArray[np.int32]:
     Returns
     -------
     ndarray of int32, shape (n, 4)
-        Rows (kx, ky, first, last): the run consists of the offsets (kx, ky, first) to (kx, ky,
-        last).
+        One row (kx, ky, first, last) for each run, which consists of the offsets (kx, ky, first) to
+        (kx, ky, last).
     """
     centre = np.array(kernel.shape) // 2
     rows = np.argwhere(kernel.any(axis=2))

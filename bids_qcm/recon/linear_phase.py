@@ -13,20 +13,20 @@ from bids_qcm.recon.arguments import as_volume
 from bids_qcm.recon.convection_reaction import ConvectionReaction
 from bids_qcm.recon.kernels import Triple, as_triple
 
-# Standard deviation of the Gaussian that averages out noise and errors of tissue borders, in mm,
+# Standard deviation, in mm, of the Gaussian that averages out noise and errors of tissue borders;
 # and its minimum in voxels.
 _SMOOTHING_MM, _LEAST_SMOOTHING = 4.0, 1.0
 
-# Size of the jackknife's blocks. Errors of the model, such as a wrong |B1+| map, are correlated
-# over this distance. Smaller blocks would not be independent, and the standard error would be too
-# small. A head contains few blocks, so the covariance is averaged over grids of blocks that are
-# shifted by half a block.
+# Size of the jackknife blocks. Errors of the model, such as a wrong |B1+| map, are correlated over
+# this distance. Smaller blocks would not be independent, and the standard error would be
+# underestimated. A head contains few blocks, so the covariance is averaged over several grids of
+# blocks, which are shifted by half a block.
 _BLOCK_MM = 45.0
 _SHIFTS = tuple(product((0.0, 0.5), repeat=3))
 _FEWEST_BLOCKS = 8
 
-# Prior of the linear phase along an axis: the odds that it is not 0, and its standard deviation in
-# rad/m if it is not 0.
+# Prior of the linear phase along an axis: the odds that the linear phase is not 0, and its standard
+# deviation in rad/m if it is not 0.
 _PRIOR_ODDS, _PRIOR_SD = 0.25, 20.0
 
 # Values of kappa are clipped to these multiples of the median.
@@ -45,10 +45,10 @@ class LinearPhase:
         Covariance of the estimate in (rad/m)^2, from noise and model errors. The diagonal is
         infinite if the mask is too small for an estimate.
     posterior_mean : ndarray of float64, shape (3,)
-        Posterior mean of a in rad/m, which is the linear phase to remove. It is close to the
-        estimate if the evidence is strong and close to 0 if the evidence is weak.
+        Posterior mean of a in rad/m: the linear phase to remove. It is close to the estimate if the
+        evidence is strong, and close to 0 if the evidence is weak.
     explained_fraction : float
-        Fraction of the residual's variance that the estimate explains, 0 to 1.
+        Fraction of the residual variance that is explained by the estimate, 0 to 1.
     """
 
     estimate: NDArray[np.float64]
@@ -62,7 +62,7 @@ class LinearPhase:
         return np.sqrt(np.diag(self.covariance))
 
     def shifted(self, removed: NDArray[np.float64]) -> "LinearPhase":
-        """Return the estimate for a phase before `removed`, in rad/m, was subtracted from it."""
+        """Return the estimate for the phase before `removed` (in rad/m) was subtracted."""
         estimate = self.estimate + removed
         return replace(
             self, estimate=estimate, posterior_mean=posterior_mean(estimate, self.covariance)
@@ -122,18 +122,18 @@ def estimate_linear_phase(
     mask : array_like of bool, shape (X, Y, Z)
         Brain mask.
     kappa : array_like of float, shape (X, Y, Z)
-        First map of the conductivity, divided by the conductivity factor k, in rad/m^2. Use a
-        method with kernels, because such a method hardly responds to a linear phase. A factor
-        common to all voxels does not matter. NaN are ignored.
+        Initial conductivity map, divided by the conductivity factor k, in rad/m^2. Compute it with
+        a method that uses kernels, because such a method is hardly affected by a linear phase. A
+        factor common to all voxels has no effect. NaN values are ignored.
     voxel_size : float or sequence of 3 floats
         Voxel size in mm.
     labels : array_like of int, shape (X, Y, Z), optional
-        Tissue labels. Each tissue gets the median of its kappa. Label 0 is not a tissue; its voxels
-        get the median of the whole map. Without labels, Otsu's threshold divides the map into two
-        parts, which is less accurate.
+        Tissue labels. In each tissue, kappa is replaced by its median. Label 0 is not a tissue; in
+        its voxels, kappa is replaced by the median of the whole map. Without labels, the map is
+        divided into two parts by Otsu's threshold, which is less accurate.
     b1_squared : array_like of float, shape (X, Y, Z), optional
-        Square of the magnitude of B1+ in any unit, positive in the mask. Without a map, the
-        standard error at 3 T is several times larger, and most of the estimate may be caused by the
+        Square of the magnitude of B1+ in any unit, positive in the mask. Without it, the standard
+        error at 3 T is several times larger, and most of the estimate may be an artefact of the
         missing map.
 
     Returns
@@ -149,16 +149,17 @@ def estimate_linear_phase(
     -----
     phi0 is the sum of ``a . x`` and a phase phi that obeys ``div(b^2 rho grad(phi)) = b^2``, where
     ``rho = 1/kappa`` [1]_. The residual ``q = div(b^2 rho grad(phi0)) - b^2`` is therefore the sum
-    of ``a . grad(b^2 rho)``, noise, and errors of rho and b. If all kappa are wrong by a common
-    factor, q also contains a multiple of b^2. All terms are computed by finite volumes, as in the
-    inversion, and smoothed with a Gaussian with a standard deviation of 4 mm. a and the multiple of
-    b^2 are estimated by least squares over the voxels that are far enough from the edge of the
-    mask. For a given kappa, replacing phi0 by ``phi0 + c . x`` increases the estimate by exactly c.
+    of ``a . grad(b^2 rho)``, noise, and errors of rho and b. If all values of kappa are wrong by a
+    common factor, q also contains a multiple of b^2. All terms are computed with finite volumes, as
+    in the inversion, and smoothed with a Gaussian with a standard deviation of 4 mm. Then a and the
+    multiple of b^2 are estimated by least squares over the voxels that are far enough from the edge
+    of the mask. For a given kappa, replacing phi0 by ``phi0 + c . x`` increases the estimate by
+    exactly c.
 
     The covariance is a jackknife estimate over cubes of 45 mm, each left out once [2]_, averaged
     over eight grids of cubes. The cubes are large because the errors of the model are correlated
-    over long distances. With cubes of 16 mm, the standard error is three times too small if the map
-    of B1+ is missing.
+    over long distances. With cubes of 16 mm and without a map of B1+, the standard error would be
+    three times too small.
 
     The prior is a "spike and slab" [3]_: each component of a is 0 with a probability of 0.8;
     otherwise it is normal with a standard deviation of 20 rad/m. An estimate of less than two
@@ -196,19 +197,20 @@ def combine(first: LinearPhase, second: LinearPhase) -> LinearPhase:
     Parameters
     ----------
     first, second : LinearPhase
-        Two estimates from the same phase, with different values of kappa.
+        Two estimates from the same phase with different values of kappa.
 
     Returns
     -------
     LinearPhase
-        The mean of the estimates, weighted by their inverse covariances. Its explained fraction is
-        the smaller one. If an estimate is unknown, the other one.
+        Mean of the estimates, weighted by their inverse covariances, with the smaller of the two
+        explained fractions. If one estimate is unknown, the other estimate is returned.
 
     Notes
     -----
     If the estimates of a component differ by more than the standard error of their difference, the
-    standard error of their mean is multiplied by the ratio of both, which is the Birge ratio [1]_.
-    Little is therefore removed if the estimates contradict each other.
+    standard error of their mean is multiplied by the Birge ratio [1]_, which is the difference
+    divided by its standard error. Therefore, little linear phase is removed if the estimates
+    contradict each other.
 
     References
     ----------
@@ -258,9 +260,9 @@ def _of_tissues(
 def _regression(
     equation: ConvectionReaction, phase: NDArray[np.float64], voxel_size: Triple
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-    """Return the regressors, (n, 4), the residual, (n,), and the indices of the n voxels, (n, 3).
+    """Return the regressors (n, 4), the residual (n,) and the indices (n, 3) of the n voxels.
 
-    The regressors are the components of ``grad(b^2 rho)`` and b^2. Regressors and residual are
+    The regressors are b^2 and the components of ``grad(b^2 rho)``. Regressors and residual are
     smoothed.
     """
     inner = equation.inner
@@ -289,7 +291,7 @@ def _estimate(
 ) -> LinearPhase:
     """Solve the regression.
 
-    `places` contains the position of each row in units of blocks, (n, 3).
+    `places` contains the position of each row in units of blocks, shape (n, 3).
     """
     jackknifes = []
     for shift in _SHIFTS:
@@ -307,7 +309,7 @@ def _estimate(
 def _jackknife(
     design: NDArray[np.float64], residual: NDArray[np.float64], blocks: NDArray[np.intp]
 ) -> NDArray[np.float64] | None:
-    """Return the covariance of the regression from leaving out one block at a time.
+    """Return the covariance of the regression, estimated by leaving out one block at a time.
 
     The result is None if there are too few blocks.
     """
@@ -332,7 +334,7 @@ def _jackknife(
 def posterior_mean(
     estimate: NDArray[np.float64], covariance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the posterior mean of a linear phase, which is close to 0 without evidence for it.
+    """Return the posterior mean of a linear phase, which is close to 0 if the evidence is weak.
 
     Parameters
     ----------

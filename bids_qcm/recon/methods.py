@@ -1,4 +1,4 @@
-"""Table of the methods, with the published optimum of their radii."""
+"""Table of the methods, with the published optimum of each radius."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ MAGNITUDE_DELTA = 0.45
 """Width of the magnitude weight, in standard deviations of the magnitude over the mask."""
 
 TARGET_STD = 0.05
-"""Standard deviation in S/m that automatic radii give the median voxel."""
+"""Median standard deviation, in S/m, that automatic radii are chosen to achieve."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Method:
         computes the Laplacian directly, ``integral`` computes it as a closed surface integral of
         the gradient, and ``inversion`` inverts the equation of the phase as a whole.
     derivative : {"fit", "finite-difference"}, or None
-        How phi0 is differentiated; None if the form does not differentiate it.
+        Method for differentiating phi0; None if the form does not differentiate phi0.
     uses_magnitude, uses_labels : bool
         Whether magnitude weights and tissue labels preserve edges.
     fit_radius, integral_radius : float or None
-        Published optimum in mm, for a magnitude SNR of 16 at 1 mm isotropic; None if the method has
-        no such kernel.
+        Published optimum in mm for a magnitude SNR of 16 and 1 mm isotropic voxels; None if the
+        method has no such kernel.
     weighs_pairs : bool
-        Whether an integral weights the steps of the gradient by their inverse variance.
+        Whether an integral method weights the steps of the gradient by their inverse variance.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Method:
     weighs_pairs: bool = False
 
 
-# The methods that the source abstract compares.
+# The methods compared in the source abstract.
 _PUBLISHED = (
     Method(
         "laplacian-fd", "laplacianFD", "laplacian", "finite-difference", False, False, None, None
@@ -78,10 +78,10 @@ _FURTHER = (
 _BY_NAME = {method.name: method for method in (*_PUBLISHED, *_FURTHER)}
 
 METHODS: Mapping[str, Method] = MappingProxyType(_BY_NAME)
-"""Methods by name, in the order of the table in the documentation."""
+"""Methods, keyed by name, in the order of the table in the documentation."""
 
 PUBLISHED = tuple(method.name for method in _PUBLISHED)
-"""Names of the ten published methods, which the source abstract compares."""
+"""Names of the ten published methods that are compared in the source abstract."""
 
 DEFAULT_METHODS = {
     True: ("inversion-seg", "integral-magseg"),

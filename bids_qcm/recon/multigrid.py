@@ -1,4 +1,4 @@
-"""Approximate inverse of an elliptic operator on the voxels of a mask, by multigrid."""
+"""Multigrid approximation to the inverse of an elliptic operator on the voxels of a mask."""
 
 from dataclasses import dataclass
 
@@ -50,17 +50,17 @@ class Multigrid:
     Parameters
     ----------
     links : sequence of 3 ndarrays of float64, shape (X, Y, Z)
-        c for the pairs along each axis; not negative.
+        Coefficients c for the pairs along each axis; not negative.
     free : ndarray of bool, shape (X, Y, Z)
         Voxels that are unknowns; u is 0 at all other voxels.
     extra : float or ndarray of float64, shape (X, Y, Z)
-        e, not negative. Where e is 0, each connected part of the unknowns must have a link to a
-        voxel that is not an unknown.
+        Coefficients e; not negative. Where e is 0, each connected part of the unknowns must have a
+        link to a voxel that is not an unknown.
 
     Notes
     -----
-    The V-cycle merges cells of 2 x 2 x 2 voxels. On each grid, it runs two Jacobi sweeps before and
-    two Jacobi sweeps after the coarse-grid correction. A coarse link is half the sum of the fine
+    The V-cycle merges cells of 2 x 2 x 2 voxels. On each grid, it runs two Jacobi sweeps before the
+    coarse-grid correction and two Jacobi sweeps after it. A coarse link is half the sum of the fine
     links that cross the face between the two cells, as if the equation had been discretised on the
     coarse grid.
     """
@@ -95,7 +95,7 @@ class Multigrid:
             change = np.zeros_like(residual)
             change[level.unknown] = self._coarsest_inverse @ residual[level.unknown]
             return change
-        # first sweep, starting from 0
+        # the first sweep starts from 0
         change = np.float32(_WEIGHTS[0]) * level.inverse * residual
         change = _swept(change, residual, level, _WEIGHTS[1])
         coarse = np.empty(self._levels[number + 1].inverse.shape, np.float32)
@@ -189,7 +189,7 @@ def _sweep(planes, out, values, residual, links, diagonal, inverse, weight):  # 
 
 @compiled(fastmath=VECTORISED)
 def _restrict(planes, coarse, values, residual, links, diagonal):  # noqa: ANN001, ANN202
-    """Write the sum of the remaining residual over each cell."""
+    """Write the sum over each cell of the remaining residual."""
     nx, ny, nz = values.shape
     row = np.empty(nz, values.dtype)
     for plane in planes:
@@ -205,7 +205,7 @@ def _restrict(planes, coarse, values, residual, links, diagonal):  # noqa: ANN00
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _add_coarse(planes, values, coarse, diagonal):  # noqa: ANN001, ANN202
-    """Add the correction of each cell to the unknowns in it."""
+    """Add the correction of each cell to the unknowns in this cell."""
     for x in planes:
         for y in range(values.shape[1]):
             for z in range(values.shape[2]):

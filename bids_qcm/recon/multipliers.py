@@ -1,4 +1,4 @@
-"""Normal equations of an inversion, solved for the Lagrange multipliers of the equation."""
+"""Normal equations of an inversion, solved for the Lagrange multipliers of the phase equation."""
 
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ from bids_qcm.recon.tissue_prior import TissuePrior
 
 _MAX_ITERATIONS = 100
 
-# Wave number in rad/mm for which the preconditioner is tuned.
+# Wavenumber in rad/mm for which the preconditioner is tuned.
 _WAVE_NUMBER = 0.3
 
-# Precision of the prior at this wave number in mm^-3, for a smoothness of 0.8 per mm and a weight
+# Precision of the prior at this wavenumber, in mm^-3, for a smoothness of 0.8 per mm and a weight
 # of 0.03 per mm^3 towards the mean.
 _PRIOR_PRECISION = 0.1
 
@@ -26,9 +26,9 @@ class Change(NamedTuple):
     Attributes
     ----------
     log_kappa : ndarray of float32, shape (X, Y, Z)
-        u of the :class:`GaussNewtonSystem`.
+        The unknowns u of the :class:`GaussNewtonSystem`.
     multipliers : ndarray of float32, shape (X, Y, Z)
-        y of the :class:`GaussNewtonSystem`.
+        The multipliers y of the :class:`GaussNewtonSystem`.
     """
 
     log_kappa: NDArray[np.float32]
@@ -36,7 +36,7 @@ class Change(NamedTuple):
 
 
 class FixedMapSystem:
-    """The phase nearest to the measured phase that obeys the equation of a fixed map.
+    """The phase that obeys the equation of a fixed map and is nearest to the measured phase.
 
     The phase minimises ``(phi - d) . V^-1 (phi - d) / 2`` under the equation ``A phi + b^2 = 0``,
     where A is ``-div(b^2 grad() / kappa)`` and V is the variance of the measured phase d. At the
@@ -86,8 +86,8 @@ class FixedMapSystem:
         right : ndarray of float, shape (X, Y, Z)
             The right-hand side ``A d + b^2``.
         energy : float
-            The solver stops at this energy of the error, relative to the number of inner voxels or
-            to the energy of `right`, whichever is smaller.
+            The solver stops when the energy of the error is below this value, relative to the
+            number of inner voxels or the energy of `right`, whichever is smaller.
         start : ndarray of float32, shape (X, Y, Z), optional
             Initial multipliers.
         """
@@ -114,12 +114,13 @@ class FixedMapSystem:
 class GaussNewtonSystem(FixedMapSystem):
     """The minimum of ``(phi - d) . V^-1 (phi - d) / 2 + u . Q u / 2`` under a linear equation.
 
-    The equation, linearised, is ``A phi + b^2 + B u = 0``, where B is the derivative with respect
-    to log(kappa), and Q is the prior's precision of u = log(kappa). The rest is as in
-    :class:`FixedMapSystem`. At the minimum, ``phi = d - V A' y`` and ``u = m - Q^+ B' y``. The
-    multipliers y and the mean m solve ``(A V A' + B Q^+ B') y - m B 1 = A d + b^2`` and ``1 . B' y
-    = 0``. The only matrix that is inverted is Q, which is well conditioned. A step does not require
-    a solution of the phase's equation.
+    The linearised equation is ``A phi + b^2 + B u = 0``, where B is the derivative of the left-hand
+    side with respect to u = log(kappa). Q is the precision of u in the prior. The other symbols are
+    defined in :class:`FixedMapSystem`. At the minimum, ``phi = d - V A' y`` and
+    ``u = m - Q^+ B' y``. The multipliers y and the mean m solve
+    ``(A V A' + B Q^+ B') y - m B 1 = A d + b^2`` and ``1 . B' y = 0``. The only matrix that is
+    inverted is Q, which is well conditioned. A step does not require a solution of the phase
+    equation.
 
     Parameters
     ----------
@@ -138,10 +139,10 @@ class GaussNewtonSystem(FixedMapSystem):
 
     Notes
     -----
-    On a plane wave with wave number k, A V A' acts as multiplication by k^4 v / kappa^2. B Q^+ B'
+    On a plane wave with wavenumber k, A V A' acts as multiplication by k^4 v / kappa^2. B Q^+ B'
     acts as multiplication by (1 + (k . grad(phi) / kappa)^2) / (prior's precision at k), which
-    depends much less on k. If c is this number at one k and s^2 V = c, ``(A + s) V (A + s)`` is
-    between one and two times ``A V A' + c``.
+    depends much less on k. If c is the second factor at one k and s^2 V = c, then ``(A + s) V (A +
+    s)`` is between one and two times ``A V A' + c``.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class GaussNewtonSystem(FixedMapSystem):
         energy: float,
         start: NDArray[np.float32] | None = None,
     ) -> Change:
-        """Return log(kappa) and the multipliers; the parameters are as in ``solve``."""
+        """Return log(kappa) and the multipliers. See ``solve`` for the parameters."""
         level = self.by_log_kappa(np.ones(right.shape, np.float32))
         direction = self._precondition(level)
         length = float(np.vdot(level, direction))

@@ -1,6 +1,7 @@
 """Pairs of neighbouring voxels on a grid.
 
-A pair consists of voxel j and its successor j + e_a along axis a. Values of pairs are stored at j.
+A pair consists of voxel j and its successor j + e_a along axis a. The value of a pair is stored at
+j.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ _Float = TypeVar("_Float", bound=np.floating)
 Links = Sequence[NDArray[np.float64]]
 """For each axis a, one number for each pair (j, j + e_a), stored at j.
 
-The last plane of an axis holds 0, because its voxels have no successor.
+The last plane of an axis contains 0, because its voxels have no successor.
 """
 
 
@@ -46,7 +47,7 @@ def differences(values: NDArray[np.float64]) -> Links:
 
 
 def balance(fluxes: Links) -> NDArray[np.float64]:
-    """Return the outflow of each voxel minus its inflow: the adjoint of :func:`differences`.
+    """Return the outflow of each voxel minus its inflow, the adjoint of :func:`differences`.
 
     Examples
     --------
@@ -65,7 +66,8 @@ def balance(fluxes: Links) -> NDArray[np.float64]:
 def scatter_to_voxels(first: Links, second: Links) -> NDArray[np.float64]:
     """Sum the values of all pairs at their voxels.
 
-    `first` holds a value for the first voxel of each pair, `second` a value for its second voxel.
+    `first` contains a value for the first voxel of each pair, and `second` contains a value for the
+    second voxel.
 
     Examples
     --------
@@ -90,7 +92,7 @@ def graph_laplacian(links: Links, values: NDArray[np.float64]) -> NDArray[np.flo
 def sum_of_cells(values: NDArray[_Float]) -> NDArray[_Float]:
     """Return the sum over each cell of 2 x 2 x 2 voxels.
 
-    Cells at the end of an axis may be cut off.
+    Cells at the end of an axis may be incomplete.
 
     Examples
     --------

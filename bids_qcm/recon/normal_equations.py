@@ -10,7 +10,7 @@ from bids_qcm.recon.kernels import Triple, ellipsoid, runs
 
 WEIGHT_SUMS = 5
 PHASE_SUMS = 3
-"""Numbers of sums along a run of the kernel: moments of the weight, and of the weighted phase."""
+"""Numbers of sums along a run of the kernel: moments of the weights and of the weighted phase."""
 
 # Exponents of the ten terms. An in-plane kernel has no terms of the axis perpendicular to its
 # plane.
@@ -34,16 +34,16 @@ _MONOMIALS = np.array([(0, 3, 5), (1, 4, -1), (2, -1, -1)])
 
 
 def quadratic_terms(radius: Triple) -> NDArray[np.int64]:
-    """Return the exponents of the terms, (n_terms, 3).
+    """Return the exponents of the terms, shape (n_terms, 3).
 
-    Terms of an axis with radius 0 are left out.
+    An axis with radius 0 has no terms.
     """
     flat = np.array(radius) == 0
     return _TERMS[(_TERMS[:, flat] == 0).all(axis=1)]
 
 
 def check_determined(radius: Triple, voxel_size: Triple, name: str) -> None:
-    """Check that the voxels of a kernel determine all terms of the quadratic.
+    """Check that a kernel has enough voxels for the quadratic fit to be unique.
 
     Parameters
     ----------
@@ -55,28 +55,28 @@ def check_determined(radius: Triple, voxel_size: Triple, name: str) -> None:
     Raises
     ------
     ValueError
-        If the voxels do not determine all terms, for example because they are too few.
+        If the fit is underdetermined, for example because there are too few voxels.
     """
     if not is_determined(radius, voxel_size):
         n_voxels = int(ellipsoid(radius, voxel_size).sum())
         n_terms = len(quadratic_terms(radius))
         raise ValueError(
-            f"{name} {radius} mm holds {n_voxels} voxels of {voxel_size} mm, which cannot "
-            f"determine the {n_terms} terms of the fit; give a larger radius"
+            f"{name} {radius} mm contains {n_voxels} voxels of {voxel_size} mm, so the fit of "
+            f"{n_terms} terms is underdetermined; use a larger radius"
         )
 
 
 # cached, because the plan of a run checks the same kernel for every participant
 @lru_cache
 def is_determined(radius: Triple, voxel_size: Triple) -> bool:
-    """Whether the voxels of the ellipsoid determine all terms of the quadratic."""
+    """Whether the quadratic fit to the voxels of the ellipsoid is unique."""
     design = design_matrix(radius, voxel_size)
     normal = design.T @ design
     return bool(np.linalg.matrix_rank(normal) == len(normal))
 
 
 def design_matrix(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
-    """Return the terms at each voxel of the ellipsoid, (n_voxels, n_terms).
+    """Return the terms at each voxel of the ellipsoid, shape (n_voxels, n_terms).
 
     Coordinates are relative to the centre, in units of :func:`coordinate_unit`.
     """
@@ -106,7 +106,8 @@ def derivative_rows(radius: Triple) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64, shape (4, n_terms)
-        Gradient in 1/m and Laplacian in 1/m^2, per unit of each coefficient.
+        Rows for the gradient, in 1/m, and for the Laplacian, in 1/m^2, per unit of each
+        coefficient.
     """
     terms = quadratic_terms(radius)
     metres = coordinate_unit(radius) * 1e-3
@@ -119,11 +120,12 @@ def derivative_rows(radius: Triple) -> NDArray[np.float64]:
 class NormalEquations:
     """Tables from which the compiled loops compute the normal equations of a fit.
 
-    Sums along the runs of a kernel are combined into sums over planes, and these into moments:
+    Sums along the runs of a kernel are combined into sums over planes, and the sums over planes are
+    combined into moments:
 
     - Plane p consists of the runs ``planes[p]`` to ``planes[p + 1] - 1``, which share kx. The first
       run of a plane is the mirror image of the last run, the second run is the mirror image of the
-      last but one, and so on. A run and its mirror image have the same length and opposite ky.
+      second-last run, and so on. A run and its mirror image have the same length and opposite ky.
     - A run and its mirror image form a pair. A pair has two sets of sums: first the sums over both
       runs, then the sums over the first run minus the sums over its mirror image.
     - Sum q of a plane is the total of ``run_factors[r, q] * (sum number run_sums[q] of the pair)``
@@ -152,7 +154,7 @@ class NormalEquations:
 
 
 def normal_equations(radius: Triple, voxel_size: Triple) -> NormalEquations:
-    """Return the tables of the normal equations for the fit in an ellipsoid.
+    """Return the tables of the normal equations for a fit in an ellipsoid.
 
     Parameters
     ----------

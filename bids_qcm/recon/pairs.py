@@ -17,24 +17,25 @@ _PARTS_PER_THREAD = 2
 class PairOperator:
     """The operator ``(A v)_i = w_i (e_i v_i + sum_a f_i (v_i - v_j) + g_h (v_i - v_h))``.
 
-    j and h are the successor and the predecessor of voxel i along axis a. The operator multiplies
-    differences instead of voxel values, so that single precision is exact for a constant.
+    j and h are the successor and the predecessor of voxel i along axis a. The coefficients multiply
+    differences instead of voxel values, so that the result for a constant is exact even in single
+    precision.
 
     Parameters
     ----------
     forward : iterable of 3 ndarrays of float, shape (X, Y, Z)
-        f for the pairs along each axis, stored at the first voxel of each pair.
+        Coefficients f for the pairs along each axis, stored at the first voxel of each pair.
     factor : ndarray of float or bool, shape (X, Y, Z)
-        w, the factor of the result.
+        Factor w of the result.
     backward : iterable of 3 ndarrays of float, shape (X, Y, Z), optional
-        g, stored like f; default: equal to f.
+        Coefficients g, stored like f; default: equal to f.
     extra : ndarray of float, shape (X, Y, Z), optional
-        e, the coefficient of the voxel itself; default: 0.
+        Coefficient e of the voxel itself; default: 0.
 
     Notes
     -----
     The coefficients are stored in single precision. They are converted one after the other, so that
-    a generator of double-precision arrays needs the memory of only one of its arrays at a time.
+    only one array of a generator of double-precision arrays is in memory at a time.
 
     Examples
     --------
@@ -69,7 +70,7 @@ class PairOperator:
         return PairOperator(self._backward, factor, backward=self._forward)
 
     def __call__(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return A v, (X, Y, Z)."""
+        """Return A v, shape (X, Y, Z)."""
         out = np.empty(values.shape, np.float32)
         in_planes(
             _operate, out, _single(values), self._forward, self._backward, self._extra, self._factor

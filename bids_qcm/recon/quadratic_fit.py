@@ -14,26 +14,26 @@ from bids_qcm.recon.kernels import Triple, ellipsoid
 from bids_qcm.recon.normal_equations import normal_equations
 from bids_qcm.recon.stencils import Correlator, derivative_stencils
 
-# Number of kernel voxels below which Fourier transforms take longer than the compiled loops.
+# Minimum number of kernel voxels for Fourier transforms to be faster than the compiled loops.
 _SMALLEST_STENCIL = 1500
 
 
 class QuadraticFit(NamedTuple):
     """Derivatives of the fitted quadratics.
 
-    All values are NaN where no fit was requested or the fit is not determined.
+    All values are NaN where no fit was requested or the fit is underdetermined.
 
     Attributes
     ----------
     laplacian : ndarray of float32, shape (X, Y, Z)
-        Laplacian in rad/m^2. With a convection c, it is ``laplacian + c . gradient``.
+        Laplacian in rad/m^2; with a convection c, this is ``laplacian + c . gradient``.
     gradient : ndarray of float32, shape (3, X, Y, Z), or None
         Gradient in rad/m; None if it was not requested.
     laplacian_std : ndarray of float32, shape (X, Y, Z), or None
-        Standard deviation of `laplacian` in rad/m^2; None if no noise was given.
+        Standard deviation of `laplacian` in rad/m^2; None without noise.
     gradient_variance : ndarray of float32, shape (3, X, Y, Z), or None
-        Variance of the gradient in 1/m^2 if each weighted residual has a variance of 1, which is
-        the diagonal of the inverse normal matrix for the gradient. None if it was not requested.
+        Variance of the gradient in 1/m^2 for weighted residuals of unit variance: the diagonal of
+        the inverse normal matrix for the gradient. None if it was not requested.
     """
 
     laplacian: NDArray[np.float32]
@@ -59,15 +59,15 @@ def fit_quadratic(
     """Fit a quadratic ``q_i(x)`` to the phase in the ellipsoid around each voxel i.
 
     The objective is ``sum_j w_ij^2 (phi_j - q_i(x_j))^2`` over the voxels j of the ellipsoid with
-    ``support[j] == support[i]``. The weights are ``w_ij = exp(-(m_j - m_i)^2 / (2 delta^2))`` with
-    a magnitude m and 1 without a magnitude.
+    ``support[j] == support[i]``. With a magnitude m, the weights are
+    ``w_ij = exp(-(m_j - m_i)^2 / (2 delta^2))``. Without a magnitude, the weights are 1.
 
     Parameters
     ----------
     phase : ndarray of float32, shape (X, Y, Z)
         Unwrapped phase in rad; finite everywhere.
     support : ndarray of int32, shape (X, Y, Z)
-        Only voxels with the number of the central voxel are fitted together; voxels with 0 are not
+        A fit uses only voxels with the same number as the central voxel; voxels with 0 are not
         used.
     voxel_size, radius : tuple of 3 floats
         Voxel size and semi-axes in mm. A radius of 0 drops the terms of its axis.
@@ -77,10 +77,10 @@ def fit_quadratic(
         Standard deviation of the phase in rad, finite everywhere. The noise must be independent
         between voxels.
     zscore_noise : float
-        Standard deviation of the noise in `zscore`, which changes the weights.
+        Standard deviation of the noise in `zscore`. This noise changes the weights.
     convection : ndarray of float32, shape (3, X, Y, Z), optional
-        Vector field c in 1/m. With it, the resulting Laplacian and its standard deviation refer to
-        ``laplacian(q_i) + c_i . grad(q_i)`` at the centre of the fit.
+        Vector field c in 1/m. With this field, the resulting Laplacian and its standard deviation
+        refer to ``laplacian(q_i) + c_i . grad(q_i)`` at the centre of the fit.
     gradient : bool
         Whether to return the gradient.
     gradient_variance : bool
@@ -94,14 +94,15 @@ def fit_quadratic(
 
     Notes
     -----
-    A fit is determined if no pivot is below 1e-6 in the Cholesky factorisation of the normal
-    matrix, scaled to a unit diagonal. The support must therefore hold at least as many voxels as
-    there are terms. The Laplacian is a linear function of the phase, ``sum_j c_ij phi_j``, and its
-    variance from the phase noise is ``sum_j c_ij^2 s_j^2``. The magnitude noise changes the
-    coefficients c_ij; its effect is added to first order.
+    A fit counts as unique if the Cholesky factorisation of the normal matrix, scaled to a unit
+    diagonal, has no pivot below 1e-6; otherwise, it counts as underdetermined. The support must
+    therefore contain at least as many voxels as there are terms. The Laplacian is a linear function
+    of the phase, ``sum_j c_ij phi_j``, and its variance due to phase noise is
+    ``sum_j c_ij^2 s_j^2``. The magnitude noise changes the coefficients c_ij; the variance includes
+    this effect to first order.
     """
     out = np.full((8 if gradient_variance else 5, *support.shape), np.nan, dtype=np.float32)
-    # float32 is sufficient, because the square of a phase noise in rad neither overflows nor
+    # float32 is sufficient, because the square of the phase noise in rad neither overflows nor
     # underflows
     variance = None if noise is None else np.square(noise)
     wanted = support if at is None else np.where(at, support, 0)
@@ -129,21 +130,21 @@ def fit_gradients(
     radius: Triple,
     zscore: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fit several phases at once as :func:`fit_quadratic` does; intended for noise.
+    """Fit several phases at once, like :func:`fit_quadratic`; intended for noise.
 
     Parameters
     ----------
     phases : sequence of n ndarrays of float32, shape (X, Y, Z)
-        Phases in rad, finite everywhere. They lose more digits than in :func:`fit_quadratic`, so
-        the mean of a phase should not exceed its spread.
+        Phases in rad, finite everywhere. The mean of a phase should not exceed its spread, because
+        rounding errors are larger than in :func:`fit_quadratic`.
     support, voxel_size, radius, zscore
         As in :func:`fit_quadratic`.
 
     Returns
     -------
     gradients : ndarray of float32, shape (n, 3, n_voxels)
-        Gradients in rad/m at the voxels of the support, in C order; NaN where the fit is not
-        determined.
+        Gradients in rad/m at the voxels of the support, in C order; NaN where the fit is
+        underdetermined.
     variance : ndarray of float32, shape (3, n_voxels)
         ``gradient_variance`` of :class:`QuadraticFit`, which is the same for all phases.
     """
@@ -164,10 +165,10 @@ def _fit_interior(
     *,
     gradient: bool,
 ) -> NDArray[np.int32]:
-    """Fit by Fourier transforms where the whole ellipsoid is in the support.
+    """Fit with Fourier transforms where the whole ellipsoid is in the support.
 
-    Returns the support of the voxels that remain to be fitted. A support with several labels is
-    returned unchanged, because hardly any ellipsoid lies within one label.
+    Return the support of the voxels that remain to be fitted. A support with several labels is
+    returned unchanged, because almost no ellipsoid lies within a single label.
     """
     inside = support != 0
     kernel = ellipsoid(radius, voxel_size).astype(np.float64)
@@ -214,7 +215,7 @@ def _fit_each(
     radius: Triple,
     out: NDArray[np.float32],
 ) -> None:
-    """Fit with a separate normal matrix for each voxel, in one of the compiled loops."""
+    """Fit with a separate normal matrix for each voxel in one of the compiled loops."""
     margin = reach(ellipsoid(radius, voxel_size))
     e = normal_equations(radius, voxel_size)
     in_threads(
@@ -223,8 +224,8 @@ def _fit_each(
         (*phases, padded(support, margin), None if zscore is None else padded(zscore, margin)),
         # An array with the dtype of the weight sums. Without a magnitude, weights are 0 or 1 and
         # offsets are integers, so that float32 sums are exact. With a magnitude, the rounding
-        # errors of float32 sums would be visible in ill-conditioned fits. For noise replicates,
-        # these errors do not matter.
+        # errors of float32 sums would be visible in ill-conditioned fits, but they are negligible
+        # for noise replicates.
         np.empty(0, np.float32 if zscore is None or loop is fit_replicates else np.float64),
         e.runs,
         (e.planes, e.run_factors, e.run_sums, e.plane_factors, e.plane_sums),

@@ -1,4 +1,4 @@
-"""Choose the radii of a method's kernels: published, given, or scaled."""
+"""Choose the kernel radii of a method: published, user-defined or scaled."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -28,7 +28,7 @@ def choose_kernels(
     Parameters
     ----------
     method : Method
-        A row of the method table. Its published optimum is the default.
+        A row of the method table. The published optimum of the method is the default.
     voxel_size : tuple of 3 floats
         Voxel size in mm.
     shape : tuple of 3 ints
@@ -46,9 +46,9 @@ def choose_kernels(
     ------
     ValueError
         If a radius or the voxel size is not a valid number of mm, if a radius reaches less than one
-        voxel along an axis, if a fit radius contains too few voxels to determine a quadratic, if
+        voxel along an axis, if a fit radius contains too few voxels for a unique quadratic fit, if
         the volume has too few voxels along an axis for a second derivative, or if a radius is 0 and
-        the method's form needs all three dimensions.
+        the method needs all three dimensions.
     """
     if min(voxel_size) <= 0:
         raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
@@ -67,12 +67,12 @@ def choose_kernels(
             triples[name] = as_triple(chosen, name)
     axes = curved_axes(*triples.values())
     if form_of(method).needs_three_dimensions and len(axes) < 3:
-        raise ValueError(f"{method.name} needs all three dimensions, but a radius of 0 was given")
+        raise ValueError(f"{method.name} needs all three dimensions, but a radius is 0")
     for axis in axes:
         if shape[axis] < _FEWEST_VOXELS:
             raise ValueError(
-                f"{method.name}: the volume has {shape[axis]} voxel(s) along {'xyz'[axis]}, and a "
-                f"kernel needs {_FEWEST_VOXELS}; give a fit radius of 0 on that axis"
+                f"{method.name}: the volume has {shape[axis]} voxel(s) along {'xyz'[axis]}, but a "
+                f"kernel needs {_FEWEST_VOXELS}; set the fit radius along this axis to 0"
             )
     for name, triple in triples.items():
         triples[name] = as_triple([triple[a] if a in axes else 0.0 for a in range(3)], name)

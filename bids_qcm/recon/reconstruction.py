@@ -1,4 +1,4 @@
-"""Compute conductivity from phi0 with any of the methods."""
+"""Compute conductivity from phi0 with any method."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -39,8 +39,8 @@ class Reconstruction:
     fit_radius, integral_radius : tuple of 3 floats, or None
         Semi-axes of the kernels in mm; None if the method has no such kernel.
     predicted_std : float or None
-        Standard deviation in S/m that was predicted for the median voxel when automatic radii were
-        chosen; None without automatic radii.
+        Median standard deviation, in S/m, that was predicted when automatic radii were chosen; None
+        without automatic radii.
     phase_type : {"transceive", "transmit"}
         Type of the phase.
     sign : {"+", "-"}
@@ -48,10 +48,10 @@ class Reconstruction:
     frequency : float
         Larmor frequency in Hz.
     invalid_fraction : float
-        Fraction of the mask's voxels that are NaN, 0 to 1.
+        Fraction of the mask's voxels that are NaN, from 0 to 1.
     goodness : GoodnessOfFit or None
-        For an inversion: whether the phase obeys the equation within its noise, and whether the
-        conductivity varies as expected. None for the other methods.
+        For an inversion: measures of whether the phase obeys the equation within its noise, and
+        whether the conductivity varies as expected. None for the other methods.
     linear_phase : LinearPhase or None
         For an inversion: the estimated linear phase, of which the ``posterior_mean`` was removed.
         None for the other methods.
@@ -103,7 +103,7 @@ def reconstruct(
     Parameters
     ----------
     phase : array_like of float, shape (X, Y, Z)
-        phi0 in rad, unwrapped. Voxels that are not finite are excluded from every support.
+        Unwrapped phi0 in rad. Voxels that are not finite are excluded from every support.
     method : str
         A name in :data:`METHODS`.
     voxel_size : float or sequence of 3 floats
@@ -111,7 +111,7 @@ def reconstruct(
     frequency : float
         Larmor frequency in Hz.
     mask : array_like of bool, shape (X, Y, Z), optional
-        Voxels to use and to map; default: all voxels with finite phase.
+        Voxels that are used and mapped; default: all voxels with finite phase.
     magnitude : array_like of float, shape (X, Y, Z)
         Magnitude image. The ``-mag`` and ``-magseg`` methods require it; the other methods ignore
         it.
@@ -124,29 +124,29 @@ def reconstruct(
         Sign that is applied to the phase; ``auto`` makes the median Laplacian positive.
     fit_radius, integral_radius : float or sequence of 3 floats or "auto", optional
         Semi-axes of the kernels in mm; default: the method's published optimum. A radius of 0 along
-        one axis makes the kernels in-plane. A finite-difference method uses its fit radius only for
+        one axis makes the kernels in-plane. For a finite-difference method, the fit radius has only
         this purpose. ``auto`` scales the published optimum so that `target_std` is met.
     target_std : float
-        Target of automatic radii: the standard deviation of the median voxel in S/m.
+        Target for automatic radii: the median standard deviation in S/m.
     phase_noise : array_like of float, shape (X, Y, Z), or float, optional
         Standard deviation of the phase noise in rad. The noise must be independent between voxels.
-        If it is given, the standard deviation of the conductivity is computed: by error propagation
-        for the ``laplacian`` methods, and from noise replicates for the other methods. The
-        ``inversion`` methods require it, because they weight the phase by it.
+        With phase noise, the standard deviation of the conductivity is computed: by error
+        propagation for the ``laplacian`` methods, and from noise replicates for the other methods.
+        The ``inversion`` methods require the phase noise, because it determines their weights.
     magnitude_noise : float
         Standard deviation of the magnitude noise in the unit of the magnitude. This noise changes
         the weights of the ``-mag`` and ``-magseg`` methods. :func:`bids_qcm.phase.compute_phi0`
-        estimates both noises.
+        estimates the phase noise and the magnitude noise.
     b1_map : array_like of float, shape (X, Y, Z), optional
         Magnitude of B1+ in any unit, positive in the mask and free of noise. Smooth a measured map
         with :func:`smooth_b1`, or compute a map with :func:`model_b1`. Without a map, the magnitude
-        is assumed to be constant. See the notes.
+        is assumed to be constant. See Notes.
     uncertainty : bool
         Whether to compute the standard deviation, if the noise is given.
     noise_maps : bool
         Whether to compute noise maps, too, if the standard deviation is computed.
     n_threads : int, optional
-        Largest number of threads; default: the number of processors.
+        Maximum number of threads; default: the number of processors.
 
     Returns
     -------
@@ -165,15 +165,15 @@ def reconstruct(
     kappa is proportional to the conductivity. The ``inversion`` methods solve this equation for
     kappa. The ``integral`` methods compute the flux of ``b^2 grad(phi0)`` through the surface of
     the kernel and divide it by the integral of b^2 over the kernel. The ``laplacian`` methods add
-    ``grad(ln b^2) . grad(phi0)`` to the Laplacian. They take grad(phi0) from the same fit or from
-    central differences, and grad(ln b^2) from differences between neighbouring voxels of the map. A
-    constant map has no effect.
+    ``grad(ln b^2) . grad(phi0)`` to the Laplacian. They compute grad(phi0) with the same fit or
+    with central differences, and grad(ln b^2) from differences between neighbouring voxels of the
+    map. A constant map has no effect.
 
     A linear phase ``a . x``, for example from an echo that is not in the centre of its acquisition
-    window, has no Laplacian. Where b is not constant, however, it adds ``grad(ln b^2) . a`` to
+    window, has zero Laplacian. However, where b is not constant, it adds ``grad(ln b^2) . a`` to
     kappa, and an inversion mistakes it for differences between tissues. The ``inversion`` methods
-    estimate the linear phase and remove it, see :func:`estimate_linear_phase`. For the other
-    methods, remove it before you use a `b1_map`.
+    estimate the linear phase and remove it; see :func:`estimate_linear_phase`. For the other
+    methods, remove the linear phase before you use a `b1_map`.
 
     References
     ----------
@@ -202,7 +202,7 @@ def reconstruct(
     if not target_std > 0:
         raise ValueError(f"target standard deviation is {target_std!r}, but it must be positive")
     choose = partial(choose_kernels, chosen, size, phi0.shape, fit_radius, integral_radius)
-    # check the largest automatic kernels, because the published radii may be too small
+    # check the largest automatic kernels, because the published radii may be too small for the grid
     kernels = choose(scale=LARGEST_SCALE)
     if sign == "auto":
         sign = determine_sign(
@@ -277,7 +277,7 @@ def zscored(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray
     Raises
     ------
     ValueError
-        If the magnitude is constant over the mask and therefore shows no edges.
+        If the magnitude is constant over the mask and therefore contains no edges.
     """
     values = magnitude[mask].astype(np.float64)
     spread = values.std()
@@ -294,7 +294,7 @@ def zscored(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray
 def _in_volume(
     values: NDArray[np.float32], box: tuple[slice, ...], inside: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Put the values of a box back into the volume.
+    """Insert the values of a box into the full volume.
 
     The result is NaN in the rest of the mask and 0 outside the mask.
     """
@@ -321,8 +321,8 @@ def _checked_b1(
 ) -> NDArray[np.float64] | None:
     """Return the squared magnitude of B1+, scaled to a median of 1 over the support.
 
-    The result is 1 outside the support. It is None for a constant map, because the equation is then
-    the same as without a map.
+    The result is 1 outside the support. For a constant map, the result is None, because the
+    equation is the same as without a map.
     """
     b1 = as_volume(b1_map, phase, "b1_map").astype(np.float64)
     used = b1[support != 0]
@@ -336,12 +336,12 @@ def _checked_b1(
 def _zscore_noise(
     noise: float, magnitude: ArrayLike | None, zscore: NDArray[np.float32] | None
 ) -> float:
-    """Scale the magnitude noise like the magnitude; 0 if the magnitude is not used."""
+    """Scale the magnitude noise like the magnitude. Return 0 if the magnitude is not used."""
     if not (np.isfinite(noise) and noise >= 0):
         raise ValueError(f"magnitude noise is {noise!r}, but it must be finite and not negative")
     if zscore is None:
         return 0.0
-    # zscore is 0 outside the mask over which the magnitude was scaled
+    # zscore is 0 outside the mask in which the magnitude was standardised
     return float(noise / np.asarray(magnitude)[zscore != 0].astype(np.float64).std())
 
 
@@ -379,7 +379,7 @@ def _checked_volumes(
         support *= _integers(_required(labels, phi0, "labels", method))
         if not support.any():
             raise ValueError("labels are 0 in the whole mask")
-    # subtract in float64, because later steps use float32, in which a large offset loses digits
+    # subtract the median in float64, because a large offset would reduce the precision of float32
     centred = phi0.astype(np.float64) - float(np.median(phi0[usable]))
     return np.where(usable, centred, 0), inside, support, zscore
 

@@ -23,7 +23,7 @@ The relative error of such a standard error is ``1 / sqrt(2 NOISE_MAPS)``, which
 MAGNITUDE_REPLICATES = 3
 """Number of replicates of the magnitude noise, which changes the weights."""
 
-# Distance in voxels over which the standard deviation of a large kernel hardly changes; missing
+# Distance in voxels over which the standard deviation of a large kernel hardly changes. Missing
 # values are filled in over at most this distance.
 _FILL_STEPS = 3
 
@@ -33,13 +33,13 @@ Estimator = Callable[
 ]
 """Function of n phases, the z-scored magnitude and a mask.
 
-It returns the Laplacians of the phases at the voxels of the mask, (n, n_at).
+It returns the Laplacians of the phases at the voxels of the mask, shape (n, n_at).
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """Standard deviations of noise that is independent between voxels.
+    """Standard deviations of the noise, which is independent between voxels.
 
     Attributes
     ----------
@@ -86,8 +86,8 @@ def replicate_noise(
     Parameters
     ----------
     estimate : callable
-        ``estimate(phases, zscore, at)`` returns Laplacians in rad/m^2, (n, n_at), at the voxels
-        that are both in the support and in `at`, in C order.
+        ``estimate(phases, zscore, at)`` returns Laplacians in rad/m^2, shape (n, n_at), at the
+        voxels that are both in the support and in `at`, in C order.
     phase : ndarray of float32, shape (X, Y, Z)
         Phase in rad.
     laplacian : ndarray of float32, shape (X, Y, Z)
@@ -98,9 +98,9 @@ def replicate_noise(
     zscore : ndarray of float32, shape (X, Y, Z), or None
         z-scored magnitude; None if the estimator does not use it.
     at : ndarray of bool, shape (X, Y, Z), optional
-        Voxels at which the estimator is evaluated; default: all. A selection suffices for kernels
-        so large that the variance hardly changes from voxel to voxel. Other voxels near the
-        selected voxels take the mean of their neighbours.
+        Voxels at which the estimator is evaluated; default: all. A selection is sufficient if the
+        kernels are so large that the variance hardly changes from voxel to voxel. Other voxels near
+        the selected voxels are assigned the mean of their neighbours.
     spacing : int
         Spacing of the voxels of `at` along x and y. Each selected voxel is averaged with its
         selected neighbours of the same tissue and similar magnitude.
@@ -119,9 +119,10 @@ def replicate_noise(
     The magnitude noise adds a second variance, because it changes the weights and therefore the
     Laplacian of `phase`. This variance is estimated from other realisations of the magnitude: it is
     the mean squared change of the Laplacian of `phase` minus the mean squared change of the
-    Laplacian of noise, because the noise in `phase` is already counted. If the estimator uses a
-    magnitude, both variances are averaged over the nearest voxels of the same tissue and similar
-    magnitude, because the magnitude of a single voxel is only one of many possible realisations.
+    Laplacian of noise. The latter is subtracted because the noise in `phase` is already included in
+    the first variance. If the estimator uses a magnitude, both variances are averaged over the
+    nearest voxels of the same tissue and similar magnitude, because the magnitude of a single voxel
+    is only one of many possible realisations.
     """
     inside = support != 0
     sparse = at is not None
@@ -169,7 +170,7 @@ class NoisePhases(Sequence[NDArray[np.float32]]):
     def __len__(self) -> int:
         return self.number
 
-    # slices of the sequence are not supported, because they are not needed
+    # slices are not supported, because they are not needed
     def __getitem__(self, index: int) -> NDArray[np.float32]:  # type: ignore[override]
         if not 0 <= index < self.number:
             raise IndexError(index)
@@ -183,7 +184,7 @@ class NoisePhases(Sequence[NDArray[np.float32]]):
 def select_at_spacing(support: NDArray[np.int32], spacing: int) -> NDArray[np.bool_]:
     """Select voxels at a given spacing along x and y.
 
-    Voxels without a selected voxel of the same tissue nearby are selected, too.
+    Voxels that have no selected voxel of the same tissue nearby are also selected.
 
     Parameters
     ----------
@@ -200,7 +201,7 @@ def select_at_spacing(support: NDArray[np.int32], spacing: int) -> NDArray[np.bo
     if spacing == 1:
         return support != 0
     at = np.zeros(support.shape, dtype=bool)
-    # start at index 1, so that each voxel is selected or next to a selected voxel
+    # start at index 1, so that each voxel is selected or is next to a selected voxel
     at[1::spacing, 1::spacing] = support[1::spacing, 1::spacing] != 0
     alone = np.isnan(_filled(np.where(at, 1.0, np.nan), support))
     return at | (alone & (support != 0))
@@ -248,7 +249,7 @@ def spread(
 
 
 def _mean_square(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the mean square along the first axis without NaN; NaN where all values are NaN."""
+    """Return the mean square along the first axis, ignoring NaN; NaN where all values are NaN."""
     finite = np.isfinite(values)
     count = finite.sum(axis=0)
     total = np.sum(np.square(values), axis=0, where=finite, dtype=np.float64)
@@ -256,7 +257,7 @@ def _mean_square(values: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _in_volume(values: NDArray[np.float64], at: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Put values of selected voxels into a volume; NaN elsewhere."""
+    """Insert the values of selected voxels into a volume; other voxels are NaN."""
     volume = np.full(at.shape, np.nan)
     volume[at] = values
     return volume
@@ -268,7 +269,7 @@ def _smoothed(
     zscore: NDArray[np.float32] | None = None,
     spacing: int = 1,
 ) -> NDArray[np.float64]:
-    """Average over the nearest similar voxels, and replace NaN by values of the same tissue."""
+    """Average over the nearest similar voxels, and replace NaN with values of the same tissue."""
     if spacing > 1:
         means = mean_of_similar(values, support, zscore, spacing)
         values = np.where(np.isfinite(values), means, np.nan)
@@ -276,7 +277,7 @@ def _smoothed(
 
 
 def _filled(values: NDArray[np.float64], support: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Replace NaN by the mean of the neighbours in the same tissue, several times."""
+    """Repeatedly replace NaN with the mean of the neighbours in the same tissue."""
     for _ in range(_FILL_STEPS):
         missing = np.isnan(values) & (support != 0)
         if not missing.any():
@@ -293,8 +294,8 @@ def mean_of_similar(
 ) -> NDArray[np.float64]:
     """Average over the nearest voxels of the same tissue and similar magnitude.
 
-    These are voxels of the 3 x 3 x 3 neighbourhood, `spacing` voxels apart along x and y. NaN are
-    ignored. The mean is NaN where no value remains, and outside the support.
+    The nearest voxels form a 3 x 3 x 3 neighbourhood with a spacing of `spacing` voxels along x and
+    y. NaN values are ignored. The mean is NaN outside the support and where no value remains.
     """
     known = np.isfinite(values) & (support != 0)
     total, count = np.zeros(values.shape), np.zeros(values.shape)

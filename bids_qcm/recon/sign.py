@@ -21,7 +21,7 @@ _SAMPLES = 4000
 _WEAK_AGREEMENT = 0.6
 _WEAK_STANDARD_ERRORS = 3.0
 
-# Limit of the depth below the edge, as a fraction of the largest depth in the mask.
+# Upper limit of the required depth below the edge, as a fraction of the largest depth in the mask.
 _LEAST_DEPTH = 0.5
 
 _MANUFACTURERS: dict[str, Sign] = {"ge": "-", "philips": "+", "siemens": "+"}
@@ -53,12 +53,12 @@ class SignDecision:
     sign : {"+", "-"}
         The factor that makes the median Laplacian positive.
     median_laplacian : float
-        Median Laplacian of the given phase, in rad/m^2.
+        Median Laplacian of the input phase, in rad/m^2.
     agreement : float
         Fraction of the sampled voxels whose Laplacian has the sign of the median, 0 to 1.
     weak : bool
-        Whether the decision should be checked, because fewer than 60 % of the voxels agree or the
-        median is within three standard errors of 0.
+        Whether the decision is uncertain: fewer than 60 % of the voxels agree, or the median is
+        within three standard errors of 0.
     """
 
     sign: Sign
@@ -78,7 +78,7 @@ def determine_sign(
     """Find the sign that makes the median of a large-kernel Laplacian positive.
 
     Conductivity is positive. In the convention of Philips and Siemens, the Laplacian of the phase
-    is then positive, too. The phase of General Electric has the opposite sign.
+    is therefore also positive. The phase of General Electric scanners has the opposite sign.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def determine_sign(
     axes : sequence of int
         Axes along which the phase is differentiated; two axes for in-plane kernels.
     n_threads : int, optional
-        Largest number of threads.
+        Maximum number of threads.
 
     Returns
     -------
@@ -125,9 +125,9 @@ def determine_sign(
         ).laplacian
     laplacian = laplacian[np.isfinite(laplacian)]
     if laplacian.size == 0:
-        raise ValueError("the mask is too small to find the sign of the phase; give the sign")
+        raise ValueError("the mask is too small to find the sign of the phase; specify the sign")
     median = float(np.median(laplacian))
-    # overlapping kernels share noise, so the number of disjoint kernels counts
+    # overlapping kernels share noise, so only disjoint kernels count as independent
     n_independent = len(candidates) / ellipsoid(radius, voxel_size).sum()
     agreement = float(np.mean(np.sign(laplacian) == np.sign(median)))
     return SignDecision(
@@ -142,8 +142,8 @@ def determine_sign(
 def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
     """Return the voxels of a mask that are far from its edge.
 
-    Far from the edge, the kernels contain little phase next to air or bone. The required distance
-    is the radius of the kernel, but at most half of the largest distance in the mask.
+    Far from the edge, the kernels contain few voxels next to air or bone. The required distance is
+    the radius of the kernel, but at most half of the largest distance in the mask.
     """
     padded = np.pad(mask, [(int(n > 1),) * 2 for n in mask.shape])
     inner = tuple(slice(int(n > 1), n + int(n > 1)) for n in mask.shape)
@@ -152,6 +152,6 @@ def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
 
 
 def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:
-    """Return the standard error of the median of normal values, robust to outliers."""
+    """Return a robust standard error of the median of normally distributed values."""
     deviation = median_abs_deviation(values, scale="normal")
     return float(np.sqrt(np.pi / 2) * deviation / np.sqrt(max(n_independent, 1)))

@@ -9,7 +9,7 @@ from bids_qcm.recon.normal_equations import derivative_rows, design_matrix, is_d
 
 
 def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float64]:
-    """Return the fit's derivatives at the centre as weights of the ellipsoid's voxels.
+    """Return the derivatives of the fit at its centre as weights of the ellipsoid's voxels.
 
     Parameters
     ----------
@@ -19,8 +19,8 @@ def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float6
     Returns
     -------
     ndarray of float64, shape (4, 2 hx + 1, 2 hy + 1, 2 hz + 1)
-        Weights of the gradient along x, y and z in 1/m, and of the Laplacian in 1/m^2; NaN if the
-        ellipsoid does not determine the fit.
+        Weights for the gradient along x, y and z in 1/m, and for the Laplacian in 1/m^2; NaN if the
+        fit is underdetermined.
     """
     kernel = ellipsoid(radius, voxel_size)
     if not is_determined(radius, voxel_size):
@@ -32,18 +32,17 @@ def derivative_stencils(radius: Triple, voxel_size: Triple) -> NDArray[np.float6
 
 
 class Correlator:
-    """Correlation of volumes with stencils by fast Fourier transforms.
+    """Correlation of volumes with stencils, computed with fast Fourier transforms.
 
-    ``scipy.signal.fftconvolve`` gives the same numbers but transforms the volume again for each
-    stencil, so that a fit with several stencils (for a gradient or a ``|B1+|`` map) takes 15 %
-    longer.
+    ``scipy.signal.fftconvolve`` returns the same values but transforms the volume again for each
+    stencil. A fit with several stencils (for a gradient or a ``|B1+|`` map) would take 15 % longer.
 
     Parameters
     ----------
     shape : tuple of 3 ints
         Shape of the volumes.
     stencil_shape : tuple of 3 ints
-        Shape of the stencils; odd numbers.
+        Shape of the stencils; all three numbers must be odd.
     """
 
     def __init__(self, shape: tuple[int, ...], stencil_shape: tuple[int, ...]) -> None:
@@ -66,7 +65,7 @@ class Correlator:
     ) -> NDArray[np.float64]:
         """Return ``sum_k stencil[k] * volume[i + k]`` at each voxel i.
 
-        The volume counts as 0 outside its borders.
+        The volume is 0 outside its borders.
         """
         mirrored = fft.rfftn(np.flip(stencil), self._sizes)
         return fft.irfftn(spectrum * mirrored, self._sizes)[self._same]

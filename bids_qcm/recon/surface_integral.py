@@ -17,14 +17,14 @@ from bids_qcm.recon.neighbours import neighbours
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
-# These loops keep little data for each lane, so their blocks are longer than the blocks of the fit.
+# These loops need little data for each lane, so their blocks are longer than the blocks of the fit.
 _LANES = 128
 
 # Number of blocks that process a run of the kernel one after the other, while its data is in the
 # cache.
 _GROUP = 8
 
-# Largest number of gradients that are integrated at once; more gradients would need more memory.
+# Maximum number of gradients that are integrated at once; more gradients would need more memory.
 _TOGETHER = 8
 
 
@@ -44,8 +44,8 @@ def integrate_surface(
 
     The region of voxel i consists of the voxels j of the ellipsoid that have a valid gradient and
     ``support[j] == support[i]``. With a magnitude m, these voxels also satisfy ``|m_j - m_i| <=
-    delta``. Along each axis, the flux through the surface of the region telescopes to a sum over
-    the pairs (j, j + e_a) inside the region, and V is the volume that these pairs sweep. The result
+    delta``. Along each axis, the flux through the surface of the region is a telescoping sum over
+    the pairs (j, j + e_a) inside the region, and V is the volume swept by these pairs. The result
     is exact for any quadratic phase, any shape of the region and any voxel size. It remains exact
     if the steps of the pairs are averaged with weights. Inverse-variance weights reduce the noise
     of the average and the influence of gradients that were fitted in small supports.
@@ -59,7 +59,7 @@ def integrate_surface(
     gradient : ndarray of float32, shape (3, X, Y, Z)
         Gradient of phi0 in rad/m; NaN where invalid.
     support : ndarray of int32, shape (X, Y, Z)
-        Only voxels with the same number are combined; voxels with 0 are not used.
+        A kernel combines only voxels with the same number; voxels with 0 are not used.
     voxel_size, radius : tuple of 3 floats
         Voxel size and semi-axes in mm.
     axes : sequence of int
@@ -67,8 +67,8 @@ def integrate_surface(
     zscore : ndarray of float32, shape (X, Y, Z), optional
         z-scored magnitude m.
     variance : ndarray of float32, shape (3, X, Y, Z), optional
-        Variance of the gradient in any unit. The step of a pair is weighted by the inverse of the
-        sum of both voxels' variances along its axis. Default: all weights are 1.
+        Variance of the gradient in any unit. The weight of a pair's step is the inverse of the sum
+        of both voxels' variances along the axis of the pair. Default: all weights are 1.
     b1_squared : ndarray of float32, shape (X, Y, Z), optional
         Squared magnitude of B1+ in any unit, positive in the support. Default: constant.
     at : ndarray of bool, shape (X, Y, Z), optional
@@ -82,12 +82,12 @@ def integrate_surface(
     Notes
     -----
     The flux step of a pair is ``s = (b^2 g)(j + e_a) - (b^2 g)(j)``, where g is the gradient's
-    component along the axis. The integral of b^2 over the volume that the pair sweeps is
-    proportional to B, the mean of b^2 over its two voxels. Along an axis, the flux divided by the
+    component along the axis. The integral of b^2 over the volume swept by the pair is proportional
+    to B, the mean of b^2 over its two voxels. Along an axis, the flux divided by the
     integral of b^2 is ``sum s / sum B``, which is the mean of ``s / B`` with the weights B. If g
     has the variance v, and b^2 hardly changes from j to j + e_a, the noise of ``s / B`` has the
-    variance ``v(j) + v(j + e_a)``, because B cancels. The best weights for the mean of ``s / B``
-    are therefore the same as the best weights for the mean of the steps with constant b^2.
+    variance ``v(j) + v(j + e_a)``, because B cancels. Therefore, the optimal weights for the mean
+    of ``s / B`` are the same as for the mean of the steps with constant b^2.
     """
     valid = np.where(np.isfinite(gradient).all(axis=0), support, 0)
     wanted = support if at is None else np.where(at, support, 0)
@@ -119,7 +119,7 @@ def integrate_gradients(
     b1_squared: NDArray[np.float32] | None = None,
     at: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Integrate several gradients at once as :func:`integrate_surface` does.
+    """Integrate several gradients at once, like :func:`integrate_surface`.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def _mean_divergence(
     zscore: NDArray[np.float32] | None,
     b1_squared: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]:
-    """Return the flux per volume around the wanted voxels, (n, n_wanted).
+    """Return the flux per volume around the wanted voxels, shape (n, n_wanted).
 
     ``components(axis)`` returns the components of n gradients along an axis. ``variances(axis)``
     returns the variance of these components. The steps are weighted by the inverse variance.
@@ -220,7 +220,7 @@ def _mean_divergence(
 
 
 def _next(volume: NDArray[_Scalar], axis: int) -> NDArray[_Scalar]:
-    """Return, at each voxel j, the value of its successor j + e_a.
+    """Return a volume that contains, at each voxel j, the value of its successor j + e_a.
 
     The last plane contains 0 or False.
     """
@@ -251,7 +251,7 @@ def _weights(
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
     """Return a factor for the step of each pair, and a divisor for the mean of these steps.
 
-    The divisor is the mean over the pairs of the second volume. None means 1. See the notes of
+    The divisor is the mean of the second volume over the pairs. None means 1. See the notes of
     :func:`integrate_surface`.
     """
     weight = None if variance is None else _inverse_variance(variance, pair, axis)
@@ -279,7 +279,7 @@ def _means_of_pairs(
 def _inverse_variance(
     variance: NDArray[np.float32], pair: NDArray[np.int32], axis: int
 ) -> NDArray[np.float32]:
-    """Return the inverse variance of each pair's step, times the median variance.
+    """Return the inverse variance of each pair's step, multiplied by the median variance.
 
     The result is stored at the first voxel of the pair and is 0 where there is no pair.
     """
@@ -304,10 +304,10 @@ def _mean_steps(
     wanted: NDArray[np.int32],
     kernel: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Average the steps of the kernel's pairs that have the label of the central voxel.
+    """Average the steps over the kernel's pairs that have the label of the central voxel.
 
-    The mean is NaN without such pairs. The sum over a run of the kernel is the difference of two
-    cumulative sums, which are computed for each label separately.
+    If there are no such pairs, the mean is NaN. The sum over a run of the kernel is the difference
+    of two cumulative sums, which are computed separately for each label.
     """
     tissues = [_Tissue(label, pair, wanted, kernel) for label in np.unique(wanted[wanted != 0])]
     means = []
@@ -360,7 +360,7 @@ class _Tissue:
 
 @compiled()
 def _accumulate(planes, values, inside, margin, out):  # noqa: ANN001, ANN202
-    """Write cumulative sums of the values inside, along the last axis of a padded volume."""
+    """Write cumulative sums, along the last axis of a padded volume, of the values inside."""
     for x in planes:
         for y in range(inside.shape[1]):
             line = out[x + margin[0], y + margin[1], margin[2] :]
@@ -399,7 +399,7 @@ def _mean_steps_of_similar(
     extremes: tuple[NDArray[np.float32], ...],
     kernel: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Average as `_mean_steps` does, but only over pairs with a magnitude similar to the voxel."""
+    """Average like `_mean_steps`, but only over pairs whose magnitude is similar to the voxel."""
     margin = reach(kernel)
     padded_steps = padded_all(list(steps), margin)
     means = np.full((len(padded_steps), np.count_nonzero(wanted)), np.nan, dtype=np.float32)
@@ -419,7 +419,7 @@ def _mean_steps_of_similar(
 def _average_similar(blocks, steps, volumes, kernel_runs, margin, out):  # noqa: ANN001, ANN202
     """Average over the similar pairs of the kernel.
 
-    `out` keeps its value at voxels without similar pairs.
+    Voxels without similar pairs are left unchanged in `out`.
     """
     wanted = volumes[1]
     for g in range((len(blocks) + _GROUP - 1) // _GROUP):
@@ -477,7 +477,7 @@ def _sum_similar(steps, volumes, kernel_runs, group, margin):  # noqa: ANN001, A
 def _mark(inside, counts, volumes, centres, run, block):  # noqa: ANN001, ANN202
     """Write 1 for each pair of the run that is in the region, and 0 for other pairs.
 
-    The function also counts the pairs in the region and writes 0 for three more voxels.
+    The function also counts the pairs in the region, and writes 0 for three additional voxels.
     """
     pair, _, _, low, high = volumes
     b, x, y, z, lanes = block
@@ -522,7 +522,7 @@ def _add_steps(totals, along, inside, steps, n, run, block):  # noqa: ANN001, AN
 
 @compiled(fastmath=VECTORISED, **LEAF)
 def _add_four_steps(totals, along, inside, steps, n, run, block):  # noqa: ANN001, ANN202
-    """Add the steps of four gradients as `_add_steps` does.
+    """Add the steps of four gradients, like `_add_steps`.
 
     The four gradients share the loaded values of `inside`.
     """

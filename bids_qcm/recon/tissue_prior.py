@@ -1,4 +1,4 @@
-"""Prior of log(conductivity): smooth, and near its mean over the tissue."""
+"""Prior of log(conductivity), which favours smooth maps near the tissue means."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ _RANK_TOLERANCE = 1e-9
 
 
 class TissuePrior:
-    """A normal prior of log(kappa), ``exp(-u . Q u / 2)``, that leaves the mean over the mask free.
+    """A normal prior of u = log(kappa), ``exp(-u . Q u / 2)``, with a free mean over the mask.
 
     ``u . Q u = sum c_ij (u_i - u_j)^2 + mu V sum (u_i - mean of u over the tissue of i)^2``, where
     V is the volume of a voxel.
@@ -26,13 +26,14 @@ class TissuePrior:
     Parameters
     ----------
     links : sequence of 3 ndarrays of float64, shape (X, Y, Z)
-        c for the pairs along each axis; not negative, and 0 unless both voxels are in the mask.
+        Coefficients c for the pairs along each axis; not negative, and 0 unless both voxels are in
+        the mask.
     support : ndarray of int32, shape (X, Y, Z)
         Tissue numbers; 0 outside the mask.
     voxel_size : tuple of 3 floats
         Voxel size in mm.
     to_mean : float
-        mu in mm^-3, positive.
+        Weight mu in mm^-3; positive.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class TissuePrior:
         )
 
     def precision(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return Q u, (X, Y, Z)."""
+        """Return Q u, shape (X, Y, Z)."""
         out = self._differences(values)
         values = np.ascontiguousarray(values, np.float32)
         means = (self._sums(values) / self._sizes).astype(np.float32)
@@ -62,7 +63,7 @@ class TissuePrior:
         return out
 
     def covariance(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return C v, (X, Y, Z), where C is the pseudoinverse of Q.
+        """Return C v, shape (X, Y, Z), where C is the pseudoinverse of Q.
 
         Q has no inverse, because it maps a constant to 0.
 
@@ -83,10 +84,10 @@ class TissuePrior:
         return self._less_mean(found.values)
 
     def _precondition(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Add one V-cycle and the pseudoinverse of Q for maps that are constant in each tissue.
+        """Apply the sum of a V-cycle and a pseudoinverse of Q for the tissue means.
 
-        The V-cycle handles the variation within tissues, and the pseudoinverse handles the tissue
-        means.
+        The V-cycle handles the variation within tissues, and the pseudoinverse of Q handles maps
+        that are constant in each tissue.
         """
         out = self._smoother.cycle(values)
         means = (self._by_means @ self._sums(values)).astype(np.float32)
@@ -98,7 +99,7 @@ class TissuePrior:
         return np.where(self._inside, values - np.float32(mean), np.float32(0))
 
     def _sums(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the sum over each tissue; 0 for the voxels outside the mask."""
+        """Return the sum over each tissue, with 0 for the voxels outside the mask."""
         planes = np.zeros((len(values), len(self._sizes)))
         in_planes(_sum_tissues, values, self._tissues, planes)
         sums = planes.sum(axis=0)
@@ -107,7 +108,7 @@ class TissuePrior:
 
 
 def _between_tissues(links: Links, tissues: NDArray[np.int32], count: int) -> NDArray[np.float64]:
-    """Return the matrix of Q for maps that are constant in each tissue, (count, count)."""
+    """Return the matrix of Q for maps that are constant in tissues, shape (count, count)."""
     matrix = np.zeros((count, count))
     for axis, link in enumerate(links):
         here, there = neighbours(axis)

@@ -1,1 +1,1 @@
-"""Figures, report pages and methods text; figures do not use pyplot, which has global state."""
+"""Figures (without pyplot, which has global state), report pages and methods text."""

@@ -1,4 +1,4 @@
-"""Format citations: replace keys with names and years, list the references, write BibTeX."""
+"""Format citations: author-year citations, lists of references, and BibTeX."""
 
 import re
 import tomllib
@@ -68,7 +68,7 @@ def _sorted(paragraphs: Iterable[str]) -> list[str]:
 
 
 def _with_names(text: str) -> str:
-    """Return the text with names and years instead of citation keys."""
+    """Return the text with author-year citations instead of citation keys."""
     return _CITATION.sub(lambda found: f"({'; '.join(map(_short, _keys_of(found[0])))})", text)
 
 

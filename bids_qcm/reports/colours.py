@@ -60,7 +60,7 @@ def literal(name: str) -> str:
 
 
 def colour_scale(colours: str, low: float, high: float) -> ScalarMappable:
-    """Return a linear colour scale of a matplotlib colour map; invalid values are `INVALID`."""
+    """Return a linear colour scale of a matplotlib colour map; invalid values get `INVALID`."""
     return ScalarMappable(Normalize(low, high), colormaps[colours].with_extremes(bad=INVALID))
 
 
@@ -82,7 +82,7 @@ def paint(
     ----------
     values : ndarray of float, shape (A, B)
     inside : ndarray of bool, shape (A, B)
-        Pixels to show. All other pixels are white.
+        Pixels to show; all other pixels are white.
     scale : ScalarMappable
     mark_implausible : bool
         Whether the values are conductivities, so that implausible values get the colour
@@ -103,7 +103,7 @@ def paint(
 def draw_scale(
     axes: Axes, height: float, scale: ScalarMappable, label: str, extend: str = "both"
 ) -> None:
-    """Draw a horizontal colour bar at a relative height (0 to 1) of the axes."""
+    """Draw a horizontal colour bar at a relative height (0 to 1) in the axes."""
     axes.figure.colorbar(
         scale,
         cax=axes.inset_axes((0.05, height, 0.9, 0.06)),

@@ -70,10 +70,10 @@ def arrange(methods: Iterable[str]) -> tuple[dict[str, tuple[int, int]], list[st
     Returns
     -------
     places : dict of str to (int, int)
-        Row and column of each method. Each form has a row, in the order of the method table, and
-        the integral methods with inverse-variance weights have a separate row. Each type of edge
-        preservation has a column. Names that are not in the method table follow in additional rows.
-        Empty rows and columns are left out.
+        Row and column of each method. Each family of methods has a row, in the order of the method
+        table, and the integral methods with inverse-variance weights have a separate row. Each type
+        of edge preservation has a column. Names that are not in the method table follow in
+        additional rows. Empty rows and columns are left out.
     headings : list of str
         Headings of the columns; empty if a name is not in the method table.
     """
@@ -106,12 +106,12 @@ def draw_comparison(
     pixel_size: tuple[float, float],
     title: str,
 ) -> Figure:
-    """Draw one slice of several maps with their errors, and of the true conductivity.
+    """Draw one slice of several maps, their errors and the true conductivity.
 
     Parameters
     ----------
     maps : mapping of str to MapSlice
-        Slices by method name; see :func:`arrange`.
+        Slices, keyed by method name; see :func:`arrange`.
     truth : ndarray of float, shape (X, Y)
         True conductivity in S/m.
     brain : ndarray of bool, shape (X, Y)
@@ -124,8 +124,8 @@ def draw_comparison(
     -------
     Figure
         Each error is below its map, and the true conductivity is in the last column. Conductivity
-        is shown from 0 to 2.2 S/m, and errors (map minus truth) from -1 to 1 S/m. Values beyond
-        these limits have the end colour of the scale. Invalid voxels are green.
+        is shown from 0 to 2.2 S/m, and errors (map minus truth) from -1 to 1 S/m. Values outside
+        these limits have the colour at the end of the scale. Invalid voxels are green.
     """
     places, headings = arrange(maps)
     n_rows = 2 * (1 + max(row for row, _ in places.values()))
@@ -198,7 +198,7 @@ def draw_methods(
     Parameters
     ----------
     maps : mapping of str to ndarray of float, shape (X, Y)
-        Conductivity in S/m by method name, invalid where not finite; see :func:`arrange`.
+        Conductivity in S/m, keyed by method name; invalid where not finite. See :func:`arrange`.
     inside : ndarray of bool, shape (X, Y)
         Pixels to show. X runs from left to right and Y from bottom to top.
     pixel_size : tuple of 2 floats

@@ -22,7 +22,7 @@ def draw_distributions(
     Parameters
     ----------
     tissues : mapping of str to ndarray of float
-        Conductivity in S/m of the voxels of each tissue, by tissue name; invalid where not finite.
+        Conductivity in S/m of the voxels of each tissue; invalid where not finite.
     literature : mapping of str to float
         Literature values of the conductivity in S/m, for the tissues that have such a value.
 

@@ -45,9 +45,9 @@ class Drawn:
         Figures of the acquisition by name: ``mask``, ``phase``, ``tissues``, ``b1`` and
         ``comparison``. Figures whose images are missing are left out.
     maps, distributions : mapping of str to Path
-        Figures of each map, by method.
+        Figures of each map, keyed by method.
     spaces : mapping of str to Path
-        Figures of the first map in other spaces, by the label of the space.
+        Figures of the first map in other spaces, keyed by the label of the space.
     """
 
     shared: Mapping[str, Path]
@@ -146,7 +146,7 @@ class _Volumes:
         return {label: name for label, name in names.items() if label in present}
 
     def widest_slice(self, volume: NDArray[_Scalar]) -> NDArray[_Scalar]:
-        """Return the slice with the most mask voxels, axial unless axial slices are lines."""
+        """Return the slice with the most mask voxels; axial, unless axial slices are lines."""
         index = np.moveaxis(self.mask, self.axis, 0).sum(axis=(1, 2)).argmax()
         chosen: NDArray[_Scalar] = np.take(volume, index, axis=self.axis)
         return chosen

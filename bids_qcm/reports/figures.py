@@ -26,7 +26,7 @@ from bids_qcm.reports.colours import (
 from bids_qcm.reports.mosaic import Mosaic
 
 _WIDTH_INCHES = 10.0
-# Largest height of a figure with one slice, which would otherwise fill the screen.
+# Maximum height of a figure with one slice, which would otherwise fill the screen.
 _MOST_INCHES = 6.0
 _TITLE_INCHES = 0.3
 _LEGEND_INCHES = 0.95
@@ -145,7 +145,7 @@ def draw_b1(
     """
     relative = b1_map / np.median(b1_map[mask])
     low, high = np.percentile(relative[mask], (1, 99))
-    # The scale is symmetric about 1. Its minimum range keeps the noise of a nearly constant map
+    # The scale is symmetric about 1. Its minimum range prevents the noise of a nearly constant map
     # from filling the whole colour scale.
     half = max(high - 1, 1 - low, _LEAST_B1_CONTRAST)
     scale = colour_scale("coolwarm", 1 - half, 1 + half)
@@ -212,7 +212,7 @@ def draw_space(
     colours: Mapping[str, str],
     affine: NDArray[np.floating],
 ) -> Figure:
-    """Draw a conductivity map in another space than the phase's, with outlines of regions.
+    """Draw a conductivity map in a space other than the phase, with outlines of regions.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def draw_space(
 def _blocks(
     mosaic: Mosaic, titles: list[str], legend_inches: float = _LEGEND_INCHES
 ) -> tuple[Figure, list[tuple[Axes, Axes]]]:
-    """Return a figure, and the axes of a mosaic and of its legend for each title."""
+    """Return a figure and, for each title, the axes of a mosaic and of its legend."""
     gap = 0.02
     width = (1 - gap * (len(titles) - 1)) / len(titles)
     inches = _WIDTH_INCHES * width * mosaic.height / mosaic.width

@@ -39,7 +39,7 @@ def _columns() -> Dictionary:
     columns: dict[str, Mapping[str, str]] = {
         "participant_id": {"Description": "Participant"},
         "session_id": {"Description": "Session; n/a for a participant without sessions"},
-        "source": {"Description": "Common start of the acquisition's file names"},
+        "source": {"Description": "Prefix that the file names of the acquisition share"},
         "method": {"Description": "Name of the method"},
         "label": CONDSTATS["label"],
         "tissue": CONDSTATS["tissue"],
@@ -268,7 +268,7 @@ def _column(name: str, erosion: int) -> str:
 
 
 def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
-    """Return one row for each tissue of a map from its table of statistics."""
+    """Return the rows of a map, one for each tissue in its statistics table."""
     literature = result.literature
     found: dict[int, dict[str, Any]] = {}
     for entry in one.statistics:

@@ -44,11 +44,11 @@ class Processing:
     segmentation : SegmentationSidecar or None
         None if no segmentation was used.
     maps : mapping of str to CondmapSidecar
-        Sidecars of the conductivity maps, by method.
+        Sidecars of the conductivity maps, keyed by method.
     stds : mapping of str to CondstdSidecar
-        Sidecars of the noise standard deviation maps, by method.
+        Sidecars of the noise standard deviation maps, keyed by method.
     spaces : mapping of str to InSpace
-        Sidecar fields of the first map in other spaces, by the label of the space.
+        Sidecar fields of the first map in other spaces, keyed by the label of the space.
     """
 
     phi0: Phi0Sidecar
@@ -65,8 +65,8 @@ def describe_methods(done: Sequence[Processing]) -> list[str]:
     Parameters
     ----------
     done : sequence of Processing
-        Sidecars of each acquisition, at least one. If the acquisitions differ in a step, the text
-        says how many acquisitions the step applies to.
+        Sidecars of each acquisition, at least one. If a step applies only to some acquisitions, the
+        text states their number.
 
     Returns
     -------
@@ -304,7 +304,7 @@ def _conductivity(done: Sequence[Processing]) -> list[str]:
 
 
 def _b1(done: Sequence[Processing]) -> list[str]:
-    """Return the sentences about ``|B1+|``; empty if it was constant for all maps."""
+    """Return the sentences about ``|B1+|``; empty if ``|B1+|`` was constant for all maps."""
     maps = [(name, one.maps[name]) for one in done for name in one.maps]
     sentences = []
     for origin in ("measured", "model"):
@@ -354,7 +354,7 @@ def _how(method: Method, sidecars: Sequence[CondmapSidecar]) -> str:
     if targets:
         restrictions.append(
             "the smallest radii (at most twice the published radii) that were predicted to reach a "
-            f"noise standard deviation of {_span(targets, '{:g}', 'S/m')} in the median voxel"
+            f"median noise standard deviation of {_span(targets, '{:g}', 'S/m')}"
             f"{_of(len(targets), len(sidecars))}"
         )
     what = form_of(method).quantity(method).format_map(_FieldValues(sidecars))

@@ -29,12 +29,12 @@ class _Plane(NamedTuple):
 # Axial, coronal and sagittal planes of an image in RAS+ orientation.
 _PLANES = (_Plane(2, "z", 0, 1), _Plane(1, "y", 0, 2), _Plane(0, "x", 1, 2))
 
-# Letters for the left and right side of a slice, by the axis perpendicular to the slice.
+# Letters for the left and right side of a slice, keyed by the axis perpendicular to the slice.
 _SIDES = {2: ("L", "R"), 1: ("L", "R"), 0: ("P", "A")}
 
 
 def drawn_axes(shape: Sequence[int]) -> list[int]:
-    """Return the axes perpendicular to the planes that can be drawn, axial first.
+    """Return the axes perpendicular to the planes that can be drawn, starting with axial.
 
     A plane is left out if its slices have only one voxel along a side, because they would be
     lines. A single-slice image therefore has one plane. If all slices are lines, all planes are
@@ -75,9 +75,9 @@ class Tile:
 
 
 class Mosaic:
-    """A mosaic with one row each of axial, coronal and sagittal slices.
+    """A mosaic with a row of axial, a row of coronal and a row of sagittal slices.
 
-    Planes whose slices would be lines are left out, such as two planes of a single-slice image.
+    Planes whose slices would be lines, such as two planes of a single-slice image, are omitted.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class Mosaic:
     affine : ndarray, shape (4, 4)
         Maps voxel indices to mm.
     columns : int
-        Largest number of slices in a row. The sagittal row has one slice less, because sagittal
+        Maximum number of slices in a row. The sagittal row has one slice less, because sagittal
         slices are wider.
     margin : float
         Width of the margin around the region of interest in mm.
@@ -176,8 +176,8 @@ class Mosaic:
         ----------
         axes : Axes
         paint : callable
-            Function of the slices of all volumes, each of shape (A, B), that returns the colours
-            of a slice, shape (A, B, 4).
+            Function that takes the slices of all volumes, each of shape (A, B), and returns the
+            colours of the slice, shape (A, B, 4).
         *volumes : ndarray, shape (X, Y, Z)
             Volumes whose slices are passed to `paint`.
         """

@@ -27,8 +27,8 @@ def write_page(
     template : str
         File name of the template.
     fingerprint : str
-        Fingerprint of the report (:mod:`bids_qcm.reports.states`), which the page carries; empty if
-        the page carries none.
+        Fingerprint of the report (:mod:`bids_qcm.reports.states`), which is stored in the page;
+        empty for a page without a fingerprint.
     **content
         Variables of the template. Their text is escaped.
     """

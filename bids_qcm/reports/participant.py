@@ -53,7 +53,7 @@ _SHARED_FIGURES = {
         "Tissues",
         "Magnitude and outlines of the tissues, which the methods with seg in their name use. The "
         "outlines must follow the tissue boundaries in the magnitude. Where two tissues meet, the "
-        "outline has the colour of one of the tissues.",
+        "outline has the colour of one of them.",
     ),
     "b1": (
         "Transmit field |B1+|",
@@ -62,7 +62,7 @@ _SHARED_FIGURES = {
     ),
     "comparison": (
         "All methods",
-        "The slice with the largest part of the mask, with the same colour scale for all methods.",
+        "The slice with the largest mask area. The colour scale is the same for all methods.",
     ),
 }
 
@@ -88,11 +88,11 @@ def write_participant_pages(
     Parameters
     ----------
     output_dir : Path
-        Derivative dataset. No other files are read.
+        Derivative dataset; no other files are read.
     participant : str
         Label with ``sub-``, such as ``sub-01``.
     aggregated_sessions : int, optional
-        Largest number of sessions that share one page. With more sessions, each session also gets
+        Maximum number of sessions on one page. With more sessions, each session also gets
         a separate page.
 
     Returns
@@ -100,7 +100,7 @@ def write_participant_pages(
     paths : list of Path
         Pages that were written.
     damaged : list of InputError
-        Errors of the files that cannot be read. The pages omit the content that depends on these
+        Errors for the files that cannot be read. The pages omit the content that depends on these
         files.
     """
     state = participant_state(output_dir, participant, aggregated_sessions)
@@ -121,7 +121,7 @@ def write_participant_pages(
     pages: dict[str, str | None] = {}
     if aggregated_sessions is not None and len(named) > aggregated_sessions:
         pages |= {f"{participant}_ses-{session}": session for session in named}
-    # the last page carries the fingerprint, which includes the other pages
+    # the last page contains the fingerprint, which includes the other pages
     pages[participant] = None
     written = []
     for name, session in pages.items():
@@ -130,7 +130,8 @@ def write_participant_pages(
         write_page(
             path,
             "participant.html",
-            # a report that lacks damaged files is made again, so that each run names these files
+            # a report without the damaged files is written again, so that each run lists these
+            # files
             fingerprint="" if damaged or name != participant else state.fingerprint(),
             title=name.replace("_", ", "),
             acquisitions=[sections[result.source] for result in chosen],
@@ -248,7 +249,9 @@ def _map_caption(one: MapResult) -> str:
 def _verdict(method: str, verdict: Verdict | None) -> dict[str, Any]:
     """Return the badge of a verdict (its text and colour) and the reasons."""
     if verdict is None:
-        reason = "the map is from a version without verdicts; compute it again to get a verdict"
+        reason = (
+            "the map was computed by a version without verdicts; compute it again to get a verdict"
+        )
         return {"method": method, "colour": "none", "text": "no verdict", "reasons": [reason]}
     text, reasons = verdict.colour, verdict.reasons or ["no check found a problem"]
     return {"method": method, "colour": text, "text": text, "reasons": reasons}
@@ -268,7 +271,7 @@ def _summary(result: Result) -> dict[str, str]:
         "Voxels": f"{_times(grid.voxel_size, 'g')} mm, {_times(grid.shape, 'd')} voxels",
         "Phase": _phase(phi0),
         "Sign": _sign(phi0),
-        "Noise of phi0": _with(phi0.median_phase_noise, "{:.2g} rad in the median voxel"),
+        "Noise of phi0": _with(phi0.median_phase_noise, "median standard deviation {:.2g} rad"),
         "Mask": _mask(result),
         "Segmentation": _segmentation(result),
         "|B1+|": "; ".join(_b1_of_maps(result)),
@@ -436,11 +439,11 @@ def _with(value: float | str | None, form: str) -> str:
 
 
 def _placement(sidecar: Placement) -> str:
-    """Return how a mask or segmentation was aligned with the phase."""
+    """Return a description of the alignment of a mask or segmentation with the phase."""
     if sidecar.transforms:
         return f"aligned by {', '.join(sidecar.transforms)}"
     if sidecar.coregistration is None:
-        return "in the grid of the phase"
+        return "on the grid of the phase"
     ways = {"rigid": "aligned by registration", "header": "aligned by the headers"}
     placed = ways[sidecar.coregistration]
     shift = sidecar.registered_shift

@@ -1,4 +1,4 @@
-"""The quality table of a group, with one row for each map, and its plots."""
+"""Quality table of a group, with one row for each map, and plots of its columns."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class _Measure(NamedTuple):
     of_map : bool
         Whether the value belongs to a single map; otherwise all maps of an acquisition share it.
     ideal : float or None
-        Ideal value, which is marked by a line.
+        Ideal value, which a line marks in the plot.
     """
 
     description: str
@@ -78,7 +78,7 @@ def _columns() -> Dictionary:
     columns: dict[str, Mapping[str, str]] = {
         "participant_id": {"Description": "Participant"},
         "session_id": {"Description": "Session; n/a for a participant without sessions"},
-        "source": {"Description": "Common start of the acquisition's file names"},
+        "source": {"Description": "Prefix that the file names of the acquisition share"},
         "method": {"Description": "Name of the method"},
     }
     for name, measure in _MEASURES.items():
@@ -158,7 +158,7 @@ def write_quality(output_dir: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def count_verdicts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the number of maps with each verdict, `NO_VERDICT` last; zero counts are left out."""
+    """Return the number of maps with each verdict, `NO_VERDICT` last, without zero counts."""
     found = Counter(row["verdict"] or NO_VERDICT for row in rows)
     return {colour: found[colour] for colour in (*COLOURS, NO_VERDICT) if found[colour]}
 

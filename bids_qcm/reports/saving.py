@@ -1,4 +1,4 @@
-"""Write small figure files atomically; the same figure always gives the same bytes."""
+"""Write small figure files atomically and reproducibly (equal figures, equal bytes)."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ _COLOURS = 256
 
 
 def save_png(figure: Figure, path: Path, *, gray: bool = False) -> None:
-    """Write a figure as PNG with 256 colours, a third of the size of a full-colour PNG.
+    """Write a figure as a PNG with 256 colours, which is a third of the size of a full-colour PNG.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Fingerprints of reports, which tell whether a report is up to date without making it."""
+"""Fingerprints of reports, which show whether a report is up to date."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +17,14 @@ _HEAD_BYTES = 4096
 
 @dataclass(frozen=True)
 class ReportState:
-    """State of a report: what it shows, and the files that were written for it.
+    """State of a report: a fingerprint of its inputs, and the files of the report.
 
     Attributes
     ----------
     output_dir : Path
         Derivative dataset.
     page : Path
-        Page that is written last and carries the fingerprint.
+        Page that is written last and contains the fingerprint.
     shown : str
         Fingerprint of everything that the report shows.
     written : tuple of str
@@ -37,13 +37,13 @@ class ReportState:
     written: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of what the report shows and of its other files as they are."""
+        """Return the fingerprint of the report's inputs and of the current state of its files."""
         files = [path for pattern in self.written for path in visible(self.output_dir, pattern)]
         return fingerprint(self.shown, states(files, self.output_dir))
 
     @property
     def is_current(self) -> bool:
-        """Whether the page carries the fingerprint, so that nothing has changed."""
+        """Whether the page contains the current fingerprint, so that nothing has changed."""
         try:
             with self.page.open("rb") as file:
                 carried = _CARRIED.search(file.read(_HEAD_BYTES))
@@ -57,7 +57,7 @@ def participant_state(
 ) -> ReportState:
     """Return the state of the pages of a participant.
 
-    Compute the state before the results are read, because they may change while figures are drawn.
+    Compute the state before reading the results, which may change while figures are drawn.
 
     Parameters
     ----------

@@ -11,14 +11,14 @@ from bids_qcm.grids import Volume
 from bids_qcm.segmentation.template import TemplateFit, fit_template, template_brain
 
 LEAST_OVERLAP = 0.8
-"""Smallest fraction of a brain mask that must have signal."""
+"""Minimum fraction of a brain mask that must have signal."""
 
 LEAST_SIGNAL_ML = 150.0
-"""Smallest volume of signal in an image of a head, ml. A 2 cm slab through a brain has more."""
+"""Minimum volume of signal in an image of a head, ml. A 2 cm slab of a brain has more."""
 
 # Radius of the closing that fills the folds of the brain.
 _FOLD_MM = 8.0
-# Smallest radius of the opening that removes bridges between brain and scalp.
+# Minimum radius of the opening that removes bridges between brain and scalp.
 _SKULL_MM = 2.0
 
 
@@ -46,7 +46,7 @@ def brain_mask_from_magnitude(magnitude: Volume, signal: NDArray[np.bool_]) -> M
     Parameters
     ----------
     magnitude : Volume of float
-        Any unit and any contrast.
+        Magnitude in any unit and with any contrast.
     signal : ndarray of bool, shape (X, Y, Z)
         Voxels with signal.
 

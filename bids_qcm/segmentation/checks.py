@@ -12,33 +12,33 @@ from bids_qcm.segmentation.resampling import PointMap, identity, sample_nearest
 from bids_qcm.segmentation.tissues import TISSUES
 
 LEAST_OVERLAP = 0.2
-"""Smallest overlap of a segmentation with the head, as a fraction of the smaller mask. A
+"""Minimum overlap of a segmentation with the head, as a fraction of the smaller mask. A
 segmentation with less overlap does not belong to this head."""
 
 LEAST_AGREEMENT = 0.5
-"""Smallest fraction of a brain mask that a segmentation of the same brain covers."""
+"""Minimum fraction of a brain mask that a segmentation of the same brain covers."""
 
 EXPECTED_COVERAGE = 0.75
 """Expected fraction of a brain mask that a segmentation covers. A segmentation without the fluid
 around the brain still covers more."""
 
 LEAST_VOLUMES = {"GM": 300.0, "WM": 200.0, "CSF": 5.0}
-"""Smallest tissue volumes in ml. A small child has more gray and white matter, and the ventricles
+"""Minimum tissue volumes in ml. A small child has more gray and white matter, and the ventricles
 alone have more fluid."""
 
 LARGEST_VOLUMES = {"GM": 1300.0, "WM": 900.0, "CSF": 900.0}
-"""Largest tissue volumes in ml, above the volumes of the largest heads. In the phantom at 4 mm,
+"""Maximum tissue volumes in ml, above the volumes of the largest heads. In the phantom at 4 mm,
 gray matter has 1170 ml, including all mixed voxels of gray matter and fluid."""
 
 BETTER_PLACE = 1.2
-"""Largest factor by which shifting a segmentation may increase its mutual information with the
+"""Maximum factor by which a shift of a segmentation may increase its mutual information with the
 magnitude. For a segmentation in the right position, the factor is at most 0.76 for shifts of 4 to
 16 mm. For a segmentation displaced by 8 mm, the factor of the shift back is 1.6; for a displacement
 of two voxels of 2 mm, the factor is 1.2."""
 
 _SHIFTS_MM = (6.0, 12.0)
 
-# Smallest increase of the normalised mutual information by a shift, and smallest number of points.
+# Minimum increase of the normalised mutual information by a shift, and minimum number of points.
 # By chance, the mutual information of n points is (bins - 1) (labels - 1) / 2n nats. For 2000
 # points and 6 labels, this is about 0.01 after normalisation.
 _SHIFT_GAIN = 0.03
@@ -46,8 +46,8 @@ _LEAST_POINTS = 2000
 
 _SIDES = {"left and right": "LR", "front and back": "PA", "top and bottom": "IS"}
 
-# Smallest factor and smallest increase of the normalised mutual information for which a mirrored
-# segmentation fits better. Noise causes smaller differences.
+# Minimum factor and minimum increase of the normalised mutual information for which a mirrored
+# segmentation counts as the better match. Noise causes smaller differences.
 _FLIP_FACTOR = 1.08
 _FLIP_GAIN = 0.005
 
@@ -68,7 +68,7 @@ def coverage(labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> float:
 def volumes(
     labels: NDArray[np.integer], names: Mapping[int, str], voxel_size: tuple[float, float, float]
 ) -> dict[str, float]:
-    """Return the volume of each label in ml, by label name; voxel size in mm."""
+    """Return the volume of each label in ml, keyed by label name; the voxel size is in mm."""
     voxel = float(np.prod(voxel_size)) / 1000
     return {name: np.count_nonzero(labels == label) * voxel for label, name in names.items()}
 
@@ -129,8 +129,8 @@ def check_signal_order(
     The water content and the relaxation times of gray matter are between the values of white matter
     and fluid. Therefore the signal of gray matter is also between the signals of white matter and
     fluid, with T1, T2 and proton density contrast. If these contrasts cancel, all three signals are
-    similar. For this reason there is a warning only if the signal of gray matter differs from both
-    other signals by more than these two signals differ from each other.
+    similar. Therefore, a warning requires that the signal of gray matter differs from each of the
+    other two signals by more than these differ from each other.
     """
     medians = {}
     for label, name in names.items():

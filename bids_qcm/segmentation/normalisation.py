@@ -32,7 +32,7 @@ _MATCHED_PERCENTILES = (2, 10, 25, 50, 75, 90, 98)
 _LEVELS = ((4, 60), (2, 40), (1, 20))
 # Width of the Gaussian filter of the displacement field, in voxels of each resolution.
 _SMOOTHING_SD = 1.75
-# Largest fraction of the brain that a plausible deformation may fold.
+# Maximum fraction of the brain that a plausible deformation may fold.
 _MOST_FOLDED = 1e-3
 
 
@@ -71,7 +71,7 @@ def register_to_template(t1w: Volume, n_threads: int = 1) -> Normalisation:
     Raises
     ------
     ValueError
-        If the template does not fit the image, or if the deformation folds the brain.
+        If the template does not match the image, or if the deformation folds the brain.
 
     Notes
     -----
@@ -115,7 +115,7 @@ def register_to_template(t1w: Volume, n_threads: int = 1) -> Normalisation:
 def _matched(
     values: NDArray[np.float32], template: NDArray[np.float32], brain: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Return the values after their percentiles in the brain were matched to the template."""
+    """Return the values with their percentiles in the brain matched to the template."""
     own, wanted = (
         [0, *np.percentile(one[brain], _MATCHED_PERCENTILES)] for one in (values, template)
     )

@@ -19,13 +19,12 @@ _SEED = 1
 _SHRINK_FACTORS = (4, 2, 1)
 _SMOOTHING_MM = (6.0, 3.0, 0.0)
 
-# Smallest relative gain in mutual information for which the registered pose replaces the pose of
-# the headers. Mutual information is a mean over about 100,000 voxels, so smaller gains are noise.
+# Minimum relative gain in mutual information for which the registered pose replaces the pose of the
+# headers. Mutual information is a mean over about 100,000 voxels, so smaller gains are noise.
 _LEAST_GAIN = 0.02
 
-# Smallest ratio of the mutual information with a mirrored image to the mutual information without
-# mirroring at which a flip is reported. In a 3 T head, swapping left and right reduces the mutual
-# information by 12 %.
+# Minimum ratio of the mutual information with and without mirroring at which a flip is reported. In
+# a 3 T head, swapping left and right reduces the mutual information by 12 %.
 _FLIP_FACTOR = 1.05
 
 
@@ -57,7 +56,7 @@ class Alignment(NamedTuple):
 
     @property
     def looks_flipped(self) -> bool:
-        """Whether the images fit clearly better if left and right of one image are swapped."""
+        """Whether the images match clearly better after left and right of one image are swapped."""
         return self.mirrored_information > _FLIP_FACTOR * self.registered_information
 
 
@@ -197,7 +196,7 @@ def to_sitk(volume: Volume) -> "sitk.Image":
     """
     import SimpleITK as sitk
 
-    # with NaN in the image, the metric would be NaN and the registration would not converge
+    # NaN in the image would make the metric NaN, and the registration would not converge
     finite = np.nan_to_num(np.asarray(volume.values, np.float32), posinf=0, neginf=0)
     image = sitk.GetImageFromArray(finite.T)
     lps = _LPS @ volume.grid.affine
@@ -210,7 +209,7 @@ def to_sitk(volume: Volume) -> "sitk.Image":
 
 def pose_of(transform: "sitk.Transform") -> NDArray[np.float64]:
     """Convert a linear ITK transform to a matrix in NIfTI coordinates, (4, 4)."""
-    # the images of the origin and the unit vectors determine an affine map
+    # an affine map follows from the mapped origin and the mapped unit vectors
     points = np.vstack([np.zeros(3), np.eye(3)])
     origin, *others = (np.array(transform.TransformPoint(point.tolist())) for point in points)
     return _LPS @ from_matvec(np.transpose(others - origin), origin) @ _LPS

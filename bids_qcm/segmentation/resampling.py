@@ -45,8 +45,8 @@ def resample_labels(
     Returns
     -------
     ndarray of int32, shape of `target`
-        Label that fills the largest part of each voxel; 0 where all labels together fill less than
-        half of the voxel.
+        Label with the largest share of each voxel; 0 where all labels together fill less than half
+        of the voxel.
 
     Notes
     -----
@@ -122,12 +122,12 @@ def resample_inside(
     target: Grid,
     point_map: PointMap = identity,
 ) -> NDArray[np.float32]:
-    """Resample maps that are defined in a mask only, without blending in values from outside.
+    """Resample maps that are defined only in a mask, without mixing in values from outside.
 
     Parameters
     ----------
     maps : sequence of ndarray of float, shape of `source`
-        Maps; voxels of the mask are invalid where a map is not finite.
+        Maps; a voxel of the mask is invalid if the map is not finite there.
     mask : ndarray of bool, shape of `source`
         At least one voxel.
     source, target, point_map

@@ -13,7 +13,7 @@ from bids_qcm.segmentation.registration import to_sitk
 from bids_qcm.segmentation.template import fit_template
 from bids_qcm.segmentation.tissues import TISSUES
 
-# in the order of increasing signal in a T1w image
+# ordered by increasing signal in a T1w image
 _CLASSES = ("CSF", "GM", "WM")
 
 _BIAS_SHRINK_MM = 4.0
@@ -28,7 +28,7 @@ _MOST_FITTED = 200_000
 
 
 class _Priors(NamedTuple):
-    """Prior tissue probabilities and brain mask of the template, in the grid of a T1w image."""
+    """Prior tissue probabilities and brain mask of the template, on the grid of a T1w image."""
 
     tissues: NDArray[np.float32]
     brain: NDArray[np.bool_]
@@ -52,7 +52,7 @@ def segment_t1w(image: Volume, n_threads: int = 1) -> NDArray[np.int32]:
     Raises
     ------
     ValueError
-        If no brain is found, if the template does not fit, or if the tissues have no contrast.
+        If no brain is found, the template does not match, or the tissues have no contrast.
 
     Notes
     -----

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     import nibabel as nib
 
 LEAST_RATIO = 1.6
-"""Smallest mutual information of a head and the template, relative to the chance level.
+"""Minimum mutual information of a head and the template, relative to the chance level.
 
-Images that do not fit have a ratio of at most 1.49 for half a head and of at most 1.28 otherwise.
-Whole heads have a ratio of at least 1.83.
+The ratio is at most 1.49 for half a head and at most 1.28 for other images that do not match. Whole
+heads have a ratio of at least 1.83.
 """
 
 _GRID_MM = 4
-# Width of the rim around the brain that is compared with the image, because it contains the skull.
+# Width of the rim around the brain. The rim is compared with the image, because it contains the
+# skull.
 _RIM_MM = 6.0
 _TEMPLATE_BINS = 12
 _IMAGE_BINS = 24
@@ -38,10 +39,10 @@ _BIAS_SD_MM = 14.0
 # Constant that is added to the bias to suppress noise far from the head, relative to the mean
 # signal.
 _LEAST_BIAS = 0.05
-# Smallest fraction of the template that must lie inside the field of view.
+# Minimum fraction of the template that must lie inside the field of view.
 _LEAST_INSIDE = 0.3
 
-# Initial poses are searched around the centre of the signal and below its top.
+# Initial poses are searched around the centre of the signal and below the top of the signal.
 _SCALES = (0.85, 0.95, 1.05)
 _PITCHES_DEGREES = (-20.0, 0.0, 20.0)
 _SHIFTS_Y_MM = (-20.0, -5.0, 10.0, 25.0)
@@ -118,7 +119,7 @@ def fit_template(image: Volume, signal: NDArray[np.bool_]) -> TemplateFit:
     Parameters
     ----------
     image : Volume of float
-        Any unit and any contrast. Values that are not finite are replaced by 0.
+        Image in any unit and with any contrast. Values that are not finite are replaced by 0.
     signal : ndarray of bool, shape (X, Y, Z)
         Voxels with signal; at least one.
 
@@ -143,7 +144,7 @@ def fit_template(image: Volume, signal: NDArray[np.bool_]) -> TemplateFit:
 
 
 def template_brain(pose: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_]:
-    """Return the brain mask of the MNI152 template in the grid of an image.
+    """Return the brain mask of the MNI152 template on the grid of an image.
 
     Parameters
     ----------
@@ -162,9 +163,9 @@ def template_brain(pose: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_]:
 
 
 def template_regions(grid: Grid) -> dict[str, NDArray[np.bool_]]:
-    """Return the brain and the white matter of the MNI152 template in a grid, by name.
+    """Return masks of the brain and white matter of the MNI152 template on a grid, keyed by name.
 
-    The coordinates of the grid are those of the template.
+    The grid must be in template coordinates.
     """
     from nilearn import datasets
 
@@ -193,7 +194,7 @@ def shipped_template(resolution: int = 1) -> Volume:
 
 
 def _in_grid(image: "nib.Nifti1Image", pose: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_]:
-    """Return where a probability map of the template exceeds one half in a grid, after a pose."""
+    """Return the voxels of a grid where a probability map of the template exceeds one half."""
     to_template = np.linalg.inv(pose @ image.affine) @ grid.affine
     values = np.asarray(image.dataobj, np.float32)
     return ndimage.affine_transform(values, to_template, output_shape=grid.shape, order=1) > 0.5
@@ -201,7 +202,7 @@ def _in_grid(image: "nib.Nifti1Image", pose: NDArray[np.floating], grid: Grid) -
 
 @cache
 def _load_template() -> _Template:
-    """Return the template brain and a rim around it, in which the template is 0."""
+    """Return the template brain and a surrounding rim in which the template is 0."""
     # import here, because nilearn is slow to import
     from nilearn import datasets
 
@@ -345,7 +346,7 @@ def _pose(parameters: NDArray[np.float64], flip: NDArray[np.float64]) -> NDArray
     """Return the matrix for 7 parameters (similarity) or 12 parameters (affine).
 
     The parameters are the centre (mm), a rotation vector, and the logarithm of the scale
-    (similarity) or of the stretch tensor (affine). Rotation and logarithm are scaled to mm.
+    (similarity) or of the stretch tensor (affine). The rotation and the logarithm are scaled to mm.
     """
     angles, strain = parameters[3:6] / _REACH_MM, parameters[6:] / _REACH_MM
     rotation = Rotation.from_rotvec(angles).as_matrix()

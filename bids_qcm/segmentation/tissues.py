@@ -32,7 +32,7 @@ TISSUES = {
 """Tissues by abbreviation. SGM is deep gray matter."""
 
 OTHER = "other"
-"""Tissue of the labels that belong to none of `TISSUES`. These labels are not merged."""
+"""Tissue of the labels that do not belong to any of `TISSUES`. These labels are not merged."""
 
 _FIRST_NEW_LABEL = 100
 
@@ -62,8 +62,8 @@ def to_tissues(
     labels : ndarray of int, any shape
         0 is background.
     table : mapping of int to Label
-        Label table. Labels of the tissue ``other`` keep their number unless this number is the
-        number of a tissue.
+        Label table. Labels of the tissue ``other`` keep their number, unless a tissue has the same
+        number.
 
     Returns
     -------

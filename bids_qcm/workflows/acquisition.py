@@ -96,7 +96,7 @@ def init_acquisition_wf(
     Parameters
     ----------
     plan : Plan
-        The methods to compute and the files to compute them from.
+        The methods to compute, and the input files.
     settings : Settings
         Options of the run.
     datasets : mapping of str to Path
@@ -133,7 +133,7 @@ def init_acquisition_wf(
 def write_node_name(
     method: str | None, output: str = "condmap", space: OutputSpace | None = None
 ) -> str:
-    """Return the name of the node that writes an output, of a method or of the acquisition."""
+    """Return the name of the node that writes an output of a method or of the acquisition."""
     parts = [_of_method("write", method)]
     if method is None or output != "condmap":
         parts.append(output)
@@ -264,7 +264,7 @@ def _connect_combination(workflow: Workflow, plan: Plan, settings: Settings) -> 
 
 
 def _init_check_node(plan: Plan, settings: Settings) -> Node:
-    """Make the node that checks the images before any other node uses them."""
+    """Create the node that checks the images before any other node uses them."""
     interface = CheckImages(
         **_image_inputs(plan),
         axes=list(plan.axes),
@@ -301,7 +301,7 @@ def _connect_phi0(workflow: Workflow, plan: Plan, settings: Settings) -> None:
 def _connect_mask(
     workflow: Workflow, plan: Plan, settings: Settings, datasets: Mapping[str, Path]
 ) -> None:
-    """Add the nodes that import or make the mask."""
+    """Add the nodes that import or create the mask."""
     phi0 = workflow.get_node("phi0")
     interface = MakeMask(
         origins=list(plan.mask_origins),
@@ -379,7 +379,7 @@ def _connect_regions(workflow: Workflow, plan: Plan, settings: Settings) -> None
 def _connect_b1(
     workflow: Workflow, plan: Plan, settings: Settings, datasets: Mapping[str, Path]
 ) -> None:
-    """Add the nodes that make the ``|B1+|`` map, if a method uses it."""
+    """Add the nodes that create the ``|B1+|`` map, if a method uses ``|B1+|``."""
     if not plan.b1_origins:
         return
     interface = MakeB1(
@@ -411,7 +411,7 @@ def _connect_b1(
 def _coregistered(
     workflow: Workflow, alignment: Alignment, plan: Plan, settings: Settings, name: str
 ) -> Node | None:
-    """Return the node that registers the anatomical image; add a new node if there is none yet.
+    """Return the node that registers the anatomical image, and add this node if necessary.
 
     The result is None if there is no such image.
     """
@@ -457,7 +457,7 @@ def _init_tissue_classes_node(
 def _init_coregister_node(
     workflow: Workflow, alignment: Alignment, plan: Plan, settings: Settings, name: str
 ) -> Node | None:
-    """Make the node that registers the anatomical image; return None if there is no such image."""
+    """Create the node that registers the anatomical image; return None without such an image."""
     grid = alignment.anatomical_grid
     if grid is None:
         return None
@@ -477,7 +477,7 @@ def _init_coregister_node(
 
 
 def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
-    """Add the nodes that make the transforms of the T1w image, and resample maps and labels."""
+    """Add the nodes that create the transforms of the T1w image and resample maps and labels."""
     if plan.t1w is None or plan.t1w.to_phase:
         _remove_transforms(workflow, plan, settings)
     else:
@@ -518,7 +518,7 @@ def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
 
 
 def _remove_transforms(workflow: Workflow, plan: Plan, settings: Settings) -> None:
-    """Add nodes that remove the transforms of an earlier run, which this run does not use."""
+    """Add nodes that remove transforms of an earlier run that this run does not use."""
     for name in ("xfm_to_t1w", "xfm_from_t1w"):
         path = OUTPUTS[name].path(settings.output_dir, plan.acquisition)
         if path.exists():

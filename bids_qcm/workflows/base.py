@@ -15,7 +15,7 @@ from bids_qcm.workflows.names import acquisition_wf_name, run_name
 def init_bids_qcm_wf(
     *, plans: Sequence[Plan], settings: Settings, datasets: Mapping[str, Path]
 ) -> Workflow:
-    """Build one workflow with the workflows of all acquisitions as independent parts.
+    """Build one workflow that contains an independent workflow for each acquisition.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ class Outcome:
     methods : tuple of str
         Methods whose maps were written.
     failures : tuple of Failure
-        Failed steps; if no step failed, the methods that were not computed.
+        Failed steps or, if no step failed, the methods that were not computed.
     seconds : float
         Total duration of all steps in s.
     """
@@ -54,7 +54,7 @@ def compute_acquisitions(
     Returns
     -------
     list of Outcome
-        One for each plan. A failed step does not raise an exception.
+        One outcome for each plan. A failed step does not raise an exception.
     """
     if settings.clean_workdir:
         for plan in plans:

@@ -22,8 +22,8 @@ interface_level = {level}
 """
 
 
-# Environment variables that limit the threads of linear algebra libraries and OpenMP. The loops of
-# this package and of scipy get the number of threads as an argument.
+# Environment variables that limit the threads of linear algebra libraries and OpenMP. Functions of
+# this package and of scipy receive the number of threads as an argument.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -36,7 +36,7 @@ _THREAD_VARIABLES = (
 def require_private(folder: Path) -> None:
     """Make a folder for intermediate results that only the current user can write.
 
-    nipype stores results as pickles, so whoever can write to the folder can run code.
+    nipype stores results as pickles, so any user who can write to the folder can run code.
 
     Raises
     ------
@@ -150,8 +150,8 @@ def execution_options(settings: Settings) -> dict[str, str]:
         "create_report": "false",
         "crashfile_format": "txt",
         "crashdump_dir": str(settings.output_dir / LOGS),
-        # Interval in s at which nipype checks for finished nodes. Schedulers are queried less
-        # often.
+        # Interval in s at which nipype checks for finished nodes. Schedulers are queried at longer
+        # intervals.
         "poll_sleep_duration": "0.05" if settings.plugin_file is None else "2",
         "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
     }

@@ -1,4 +1,4 @@
-"""Estimate of the computation time, so that users can choose a queue or a time limit."""
+"""Estimate of the computation time, which helps users choose a queue or a time limit."""
 
 from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS

@@ -18,7 +18,7 @@ from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.names import acquisition_wf_name, run_name
 
-# Options that change how a run works, but not the maps of an acquisition.
+# Options that change the execution of a run, but not the maps of an acquisition.
 _WITHOUT_EFFECT = {
     "command",
     "config",
@@ -44,8 +44,8 @@ _WITHOUT_EFFECT = {
 class FinishedRecord:
     """The record of a finished acquisition in the work directory.
 
-    The record contains two fingerprints: of everything that the outputs are computed from, when
-    the run started, and of the outputs, when the acquisition was finished.
+    The record contains two fingerprints: the fingerprint of all inputs at the start of the run, and
+    the fingerprint of the outputs when the acquisition was finished.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class FinishedRecord:
     def start(
         cls, plan: Plan, settings: Settings, datasets: Mapping[str, Path]
     ) -> "FinishedRecord":
-        """Compute the fingerprint of the inputs before the outputs are computed from them."""
+        """Compute the fingerprint of the inputs before the computation of the outputs starts."""
         options = {
             field.name: getattr(settings, field.name)
             for field in fields(settings)
@@ -78,7 +78,7 @@ class FinishedRecord:
     def is_unchanged(self) -> bool:
         """Whether the acquisition was finished with the same inputs and still has its outputs.
 
-        The answer is also no if an option asks for the computation of everything.
+        This is false if an option requests that everything is computed again.
         """
         if self.settings.clean_workdir or self.settings.write_graph:
             return False
@@ -108,7 +108,7 @@ class FinishedRecord:
         return self.settings.work_dir / run_name(self.settings) / f"{name}.json"
 
     def _outputs(self) -> str:
-        """Return the fingerprint of the content of all outputs, including those that are absent."""
+        """Return the fingerprint of the content of all outputs, including missing outputs."""
         contents = {}
         for path in _outputs(self.plan, self.settings):
             try:
@@ -119,7 +119,7 @@ class FinishedRecord:
 
 
 def _inputs(plan: Plan, settings: Settings) -> Iterator[Path]:
-    """Yield all files that the outputs of an acquisition are computed from."""
+    """Yield all input files of an acquisition's outputs."""
     for echo in plan.echoes:
         for image in echo.all_files:
             yield image
@@ -161,5 +161,5 @@ def _outputs(plan: Plan, settings: Settings) -> Iterator[Path]:
 
 
 def _decisions(plan: Plan) -> str:
-    """Return everything that was decided, without the units and warnings from image values."""
+    """Return all decisions of a plan, without the units and warnings from image values."""
     return repr(replace(plan, echoes=(), warnings=()))

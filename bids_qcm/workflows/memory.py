@@ -14,17 +14,17 @@ from bids_qcm.settings import Settings
 from bids_qcm.workflows.machine import available_memory_gb
 
 SCHEDULER_MARGIN = 1.5
-"""Safety factor on the memory requested from a scheduler, which kills jobs that exceed it.
+"""Safety factor on the requested memory, because schedulers kill jobs that exceed it.
 
 Estimates are accurate to 30 %.
 """
 
-# Default of --mem, relative to the machine's memory; nipype has the same default.
+# Default of --mem as a fraction of the machine's memory, as in nipype.
 _SHARE_TO_USE = 0.9
 
 # Constants of a linear model of a node's peak memory: GB of the process itself, plus bytes per
-# voxel. The bytes per voxel of a reconstruction are defined with the form of its method. The model
-# agrees within 30 % with the peaks measured on heads with 1 and 2 mm voxels.
+# voxel. The bytes per voxel of a reconstruction are defined in the `Form` subclass of its method.
+# The model agrees within 30 % with the peaks measured on heads with 1 and 2 mm voxels.
 _COPYING_GB = 0.14
 _PHI0_GB = 0.17
 _PHI0_BYTES = 60
@@ -92,7 +92,7 @@ def preparation_gb(plan: Plan) -> float:
 
 
 def mask_gb(plan: Plan) -> float:
-    """Return the peak memory in GB needed to import or make the mask."""
+    """Return the peak memory in GB needed to import or create the mask."""
     needs = [_COPYING_GB]
     if plan.mask is not None:
         needs.append(import_gb(plan, plan.mask, plan.mask_alignment))
@@ -102,7 +102,7 @@ def mask_gb(plan: Plan) -> float:
 
 
 def b1_gb(plan: Plan) -> float:
-    """Return the peak memory in GB needed to make the ``|B1+|`` map."""
+    """Return the peak memory in GB needed to create the ``|B1+|`` map."""
     if not plan.b1_origins:
         return 0.0
     needs = [_B1_GB + _B1_BYTES * plan.grid.n_voxels / 1e9]

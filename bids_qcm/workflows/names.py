@@ -12,7 +12,7 @@ def run_name(settings: Settings) -> str:
     """Return the name of the run's folder in the work directory.
 
     The name depends on the dataset, the output folder and the versions of the app and its
-    libraries. So runs with other data, another output or other versions use other folders, and no
+    libraries. Therefore, runs that differ in data, output or version use different folders, and no
     run uses cached results of another version.
     """
     key = f"{software_versions()}\n{settings.bids_dir}\n{settings.output_dir}".encode()

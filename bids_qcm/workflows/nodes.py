@@ -17,7 +17,7 @@ _CHECKSUMS = "checksums.json"
 
 
 class Node(engine.Node):
-    """nipype node that computes again if a file of its cached result is damaged.
+    """nipype node that recomputes its result if a cached file is damaged.
 
     nipype compares only the inputs with the cache. It would use an output file whose content has
     changed, and it would fail on every run if the pickle of the result could not be read. After

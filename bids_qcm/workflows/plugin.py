@@ -33,7 +33,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
     sets a flag, and the run ends before the next node starts.
     """
 
-    _taskid: int  # nipype's number of the most recent task
+    _taskid: int  # number that nipype assigned to the most recent task
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args)

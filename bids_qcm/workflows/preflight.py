@@ -62,8 +62,8 @@ class Preflight:
     Raises
     ------
     InputError
-        If the settings name a dataset for the segmentation, the mask or the ``|B1+|`` map, and
-        this dataset does not exist.
+        If a dataset that the settings name for the segmentation, the mask or the ``|B1+|`` map does
+        not exist.
     """
 
     settings: Settings

@@ -50,7 +50,7 @@ _LONGEST_TEMPORARY_FOLDER = 75
 
 
 class Monitor:
-    """Status callback that records and logs when nodes start, finish and fail.
+    """Status callback that records and logs the start, end and failure of nodes.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def _write_graph(workflow: Workflow, settings: Settings) -> None:
 
 
 def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
-    """Return the plugin that runs the nodes: our MultiProc, or the plugin in the plugin file."""
+    """Return the plugin that runs the nodes: the default plugin or the one in the plugin file."""
     arguments = {
         "n_procs": settings.nprocs,
         "memory_gb": memory_limit_gb(settings),
@@ -239,7 +239,7 @@ def _read_plugin_file(path: Path) -> tuple[type[PluginBase], dict[str, Any]]:
             raise InputError(
                 path,
                 f"has {value!r} as {key} in plugin_args",
-                f"give {'a number above 0' if key in _NUMBERS else 'a text'}",
+                f"use {'a number above 0' if key in _NUMBERS else 'a string'}",
             )
     kind = _OWN_PLUGINS.get(name) or getattr(nipype.pipeline.plugins, f"{name}Plugin", None)
     if kind is None:

@@ -7,7 +7,7 @@ _SECONDS_TO_CLEAN_UP = 2
 
 
 def exit_cleanly_on(number: signal.Signals) -> None:
-    """Exit this process on a signal, and remove its temporary files first.
+    """Remove the temporary files of this process on a signal, and exit.
 
     The signal handler raises ``SystemExit``, so that context managers remove temporary files while
     the stack unwinds. nipype may catch this exception in a node; in that case an alarm ends the

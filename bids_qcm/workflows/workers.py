@@ -1,4 +1,4 @@
-"""Independent worker processes: when a worker is killed, the others continue."""
+"""Independent worker processes: if a worker is killed, the other workers continue."""
 
 import multiprocessing
 import os
@@ -118,7 +118,7 @@ def _serve(connection: Connection, folder: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """Exit when the parent is killed, because another run may then use the work directory."""
+    """Exit if the parent is killed, because another run may then use the work directory."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -20,13 +20,13 @@ def output_names(acquisitions):
     }
 
 
-def test_part_and_echo_do_not_separate():
+def test_part_and_echo_do_not_separate_acquisitions():
     (one,) = group("sub-01_ses-a_run-1_echo-1_{}_MEGRE", "sub-01_ses-a_run-1_echo-2_{}_MEGRE")
     assert one.name == "sub-01_ses-a_run-1_MEGRE"
     assert (one.subject, one.session, one.suffix) == ("01", "a", "MEGRE")
 
 
-def test_every_other_entity_and_the_suffix_separate():
+def test_every_other_entity_and_the_suffix_separate_acquisitions():
     names = [
         "sub-01_{}_T1w",
         "sub-01_{}_T2w",
@@ -40,7 +40,7 @@ def test_every_other_entity_and_the_suffix_separate():
     assert found == sorted(name.replace("_{}", "") for name in names)
 
 
-def test_magnitude_alone_is_no_acquisition():
+def test_a_magnitude_alone_is_not_an_acquisition():
     assert group("sub-01_{}_T1w", parts=["mag"]) == []
 
 
@@ -105,11 +105,11 @@ def megre(*echoes):
     return one
 
 
-def test_some_echoes():
+def test_a_selection_of_echoes():
     one = megre(*[(n, part) for n in (1, 2, 3) for part in ("mag", "phase")], (4, "mag"))
     _, pairs = one.echoes((1, 3))
     assert [echo_number(second) for _, second in pairs] == [1, 3]
-    with pytest.raises(InputError, match=r"or leave out this echo: --echoes 1 2 3$"):
+    with pytest.raises(InputError, match=r"or leave this echo out with --echoes 1 2 3$"):
         one.echoes()
     with pytest.raises(InputError, match=r"without echo 7\. Remedy: choose from .* 1 2 3 4"):
         one.echoes((1, 7))
@@ -136,7 +136,7 @@ def test_two_files_for_one_image(twin):
     assert str(originals[0]) in str(error.value)
 
 
-def test_output_keeps_the_name_where_it_is_unique():
+def test_outputs_keep_unique_names():
     names = output_names(group("sub-01_acq-b_run-1_{}_T1w", "sub-01_{}_T2w"))
     assert names == {
         "sub-01_acq-b_run-1_T1w": "sub-01_acq-b_run-1_desc-x_condmap.nii.gz",
@@ -144,7 +144,7 @@ def test_output_keeps_the_name_where_it_is_unique():
     }
 
 
-def test_the_suffix_goes_into_acq_where_names_would_be_the_same():
+def test_the_suffix_is_added_to_acq_if_names_would_be_equal():
     names = output_names(group("sub-01_ses-1_run-2_{}_T1w", "sub-01_ses-1_run-2_{}_T2w"))
     assert names == {
         "sub-01_ses-1_run-2_T1w": "sub-01_ses-1_acq-T1w_run-2_desc-x_condmap.nii.gz",
@@ -181,7 +181,7 @@ def test_no_two_acquisitions_write_the_same_file(names):
     assert len(set(found.values())) == len(names), found
 
 
-def test_a_magnitude_of_another_suffix_changes_no_name():
+def test_a_magnitude_with_another_suffix_does_not_change_names():
     phase = group("sub-01_{}_T1w")
     both = group_acquisitions(
         Path(f"/d/{name}.nii.gz")
@@ -192,7 +192,7 @@ def test_a_magnitude_of_another_suffix_changes_no_name():
 
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("echo", ["", "_echo-2"])
-def test_a_magnitude_without_part_is_to_be_renamed(tmp_path, extension, echo):
+def test_the_remedy_for_a_magnitude_without_part_is_a_new_name(tmp_path, extension, echo):
     plain = tmp_path / f"sub-01{echo}_MEGRE{extension}"
     plain.touch()
     (one,) = group(f"sub-01{echo}_{{}}_MEGRE", parts=["phase"], folder=tmp_path)

@@ -30,7 +30,7 @@ def test_no_maps(tmp_path):
         find_maps(tmp_path, "sub-01")
 
 
-def test_hidden_files_are_no_maps(tmp_path):
+def test_hidden_files_are_not_maps(tmp_path):
     anat = tmp_path / "sub-01/anat"
     for folder, name in ((anat, "._sub-01"), (anat / ".old", "sub-01")):
         folder.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def test_a_bad_description(dataset, content, problem):
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
-def test_images_are_found_whatever_the_description(dataset, content):
+def test_images_are_found_with_any_description(dataset, content):
     dataset.pair()
     path = dataset.root / "dataset_description.json"
     path.unlink()
@@ -61,7 +61,7 @@ def test_participants(dataset):
     assert select_participants(dataset.root, ["02"]) == ["02"]
 
 
-def test_absent_participants_are_named_with_those_present(dataset):
+def test_the_error_for_absent_participants_lists_the_existing_ones(dataset):
     for number in range(12):
         (dataset.root / f"sub-{number:02d}").mkdir()
     with pytest.raises(SelectionError, match=r"no participant x, y\. Remedy: choose from 00, 01,"):
@@ -69,7 +69,7 @@ def test_absent_participants_are_named_with_those_present(dataset):
 
 
 def test_a_dataset_without_participants(dataset):
-    with pytest.raises(NoInputError, match="give the folder of a BIDS dataset") as error:
+    with pytest.raises(NoInputError, match="use the root folder of a BIDS dataset") as error:
         select_participants(dataset.root, [])
     assert str(dataset.root) in str(error.value)
 
@@ -107,7 +107,7 @@ def test_the_folders_above_the_dataset_do_not_matter(tmp_path, dataset, folder):
         "sub-01",
     ],
 )
-def test_copies_elsewhere_are_not_taken(dataset, elsewhere):
+def test_copies_in_other_folders_are_not_used(dataset, elsewhere):
     dataset.pair()
     dataset.pair(folder=elsewhere)
     (found,) = find_acquisitions(dataset.settings())
@@ -138,7 +138,7 @@ def test_a_linked_dataset_and_linked_images(tmp_path, dataset):
     assert all(file.is_relative_to(link) for pair in found.echoes()[1] for file in pair)
 
 
-def test_nothing_but_magnitudes(dataset):
+def test_only_magnitude_images(dataset):
     dataset.pair(parts=["mag"])
     with pytest.raises(NoInputError, match=r"no phase image for participant 01.*part-phase"):
         find_acquisitions(dataset.settings())
@@ -175,7 +175,7 @@ def test_the_error_of_too_strict_filters_lists_the_phase_images(dataset, options
         find_acquisitions(dataset.settings(**options))
 
 
-def test_filters_change_no_name(dataset):
+def test_filters_do_not_change_names(dataset):
     for suffix in ("T1w", "T2w"):
         dataset.pair(f"sub-01_{{}}_{suffix}")
     (one,) = find_acquisitions(dataset.settings(bids_filters={"suffix": "T1w"}))
@@ -189,7 +189,7 @@ def test_the_dataset_is_only_read(dataset, snapshot):
     assert snapshot(dataset.root) == before
 
 
-def test_the_index_is_kept_for_each_selection(dataset, tmp_path):
+def test_each_selection_has_its_own_index(dataset, tmp_path):
     for label in ("01", "02"):
         dataset.pair(f"sub-{label}_{{}}_T2w")
     database = tmp_path / "index"
@@ -200,7 +200,7 @@ def test_the_index_is_kept_for_each_selection(dataset, tmp_path):
     assert len(list(database.iterdir())) == 2
 
 
-def test_broken_sidecars_do_not_matter_here(dataset):
+def test_broken_sidecars_do_not_affect_the_search(dataset):
     dataset.pair()
     dataset.json("T2w.json", "{")
     dataset.json("sub-01/anat/sub-01_part-mag_T2w.json", json.dumps([1]))
@@ -231,7 +231,7 @@ def test_a_participant_label_with_html_is_ignored(dataset):
     assert names(dataset.settings()) == ["sub-01_T2w"]
 
 
-def test_hidden_files_and_folders_hold_no_acquisitions(dataset, caplog, tmp_path):
+def test_hidden_files_and_folders_contain_no_acquisitions(dataset, caplog, tmp_path):
     dataset.pair()
     dataset.pair("._sub-01_{}_T1w", folder="sub-01/anat")
     dataset.pair("sub-01_{}_T1w", folder="sub-01/.backup/anat")

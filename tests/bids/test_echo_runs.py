@@ -7,7 +7,7 @@ NAME = "sub-01_run-{}_{{}}_MEGRE"
 
 @pytest.fixture
 def find(dataset):
-    """Return the names and echo times of the runs that are echoes of run 1."""
+    """Return the names and echo times of the runs that belong to the same acquisition as run 1."""
 
     def find():
         image = dataset.root / "sub-01/anat/sub-01_run-1_part-phase_MEGRE.nii.gz"
@@ -17,13 +17,13 @@ def find(dataset):
     return find
 
 
-def test_runs_of_different_echo_times_are_echoes(dataset, find):
+def test_runs_with_different_echo_times_are_echoes(dataset, find):
     for run, time in ((1, 0.005), (3, 0.02), (2, 0.01)):
         dataset.pair(NAME.format(run), EchoTime=time)
     assert list(find().items()) == [("run-1", 0.005), ("run-2", 0.01), ("run-3", 0.02)]
 
 
-def test_repetitions_are_no_echoes(dataset, find):
+def test_repetitions_are_not_echoes(dataset, find):
     for run in (1, 2):
         dataset.pair(NAME.format(run), EchoTime=0.005 + 1e-7 * run)
     assert find() == {}

@@ -9,7 +9,7 @@ def test_the_message_is_one_line(tmp_path):
     assert error.where == tmp_path
 
 
-def test_errors_pass_between_processes():
+def test_errors_can_be_pickled():
     error = pickle.loads(pickle.dumps(SelectionError("a", "b", "c")))
     assert isinstance(error, SelectionError)
     assert (str(error), error.where) == ("a: b. Remedy: c", "a")

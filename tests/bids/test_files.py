@@ -72,7 +72,7 @@ def test_other_small_files_are_not_pointers(tmp_path, content):
     require_content(path)
 
 
-def test_a_large_file_is_no_pointer(tmp_path):
+def test_a_large_file_is_not_a_pointer(tmp_path):
     path = tmp_path / "file"
     path.write_text(f"/{KEY}\n" + "x" * 32768)
     require_content(path)
@@ -96,7 +96,7 @@ def test_a_large_file_is_no_pointer(tmp_path):
         ("sub-01_from-T1w_to-T2w_mode-image_xfm.h5", read_transform),
     ],
 )
-def test_every_reader_says_how_to_get_the_content(tmp_path, name, read, locked):
+def test_every_reader_shows_the_download_command(tmp_path, name, read, locked):
     path = tmp_path / name
     if locked:
         path.symlink_to(f".git/{KEY}")
@@ -107,7 +107,7 @@ def test_every_reader_says_how_to_get_the_content(tmp_path, name, read, locked):
     assert error.value.where == path
 
 
-def test_a_description_that_is_a_pointer_says_how_to_get_it(tmp_path):
+def test_the_error_for_a_description_that_is_a_pointer_shows_the_download_command(tmp_path):
     path = tmp_path / "dataset_description.json"
     path.write_text(f"/{KEY}\n")
     with pytest.raises(DatasetError, match="datalad get"):

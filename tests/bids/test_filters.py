@@ -4,7 +4,7 @@ from bids_qcm.bids.filters import check_filters, names, passes
 
 
 @pytest.mark.parametrize("absent", [None, "Query.NONE", "<Query.NONE: 1>"])
-def test_absence(absent):
+def test_filters_for_absent_entities(absent):
     assert passes({"suffix": "T2w"}, {"session": absent})
     assert not passes({"ses": "a"}, {"session": absent})
     assert passes({}, {"session": ["a", absent]})
@@ -30,12 +30,12 @@ def test_labels_are_compared_as_pybids_does():
 
 
 @pytest.mark.parametrize("wanted", ["Query.NOTHING", ["a", "Query.none"], "<Query.ALL: 9>"])
-def test_an_unknown_query_is_told(wanted):
+def test_an_unknown_query_is_reported(wanted):
     with pytest.raises(ValueError, match=r"is not one of Query\.NONE, Query\.ANY"):
         check_filters({"session": wanted}, "phase")
 
 
-def test_what_filters_name():
+def test_entities_that_filters_name():
     assert names({"description": "x"}, "desc")
     assert names({"desc": "x"}, "desc")
     assert not names({"label": "x"}, "desc")

@@ -43,7 +43,7 @@ def turned(degrees, sizes=(2, 2, 2.5)):
 
 @pytest.mark.parametrize("codes", [(1, 1), (1, 0), (0, 1), (2, 1), (4, 3)])
 @pytest.mark.parametrize("degrees", [0, 33, 179.99])
-def test_one_geometry_is_accepted(write, codes, degrees):
+def test_a_consistent_geometry_is_accepted(write, codes, degrees):
     grid = read_grid(write(turned(degrees), codes=codes))
     assert grid.voxel_size == pytest.approx((2, 2, 2.5), rel=1e-5)
 
@@ -57,19 +57,17 @@ def test_rounding_is_accepted(write):
 
 @pytest.mark.parametrize("factor", [0.5, 0.99, 1.01, 1.25])
 @pytest.mark.parametrize("codes", [(1, 1), (2, 1), (4, 1), (1, 0)])
-def test_two_voxel_sizes_are_refused_with_both(write, factor, codes):
+def test_the_error_for_two_voxel_sizes_states_both(write, factor, codes):
     def change(header):
         header["srow_y"] *= factor
 
     with pytest.raises(InputError) as error:
         read_grid(write(codes=codes, change=change))
-    assert f"2 x {2 * factor:.4g} x 2.5 mm according to its sform" in str(error.value)
-    assert "of 2 x 2 x 2.5 mm according to its qform and pixdim. Remedy: convert" in str(
-        error.value
-    )
+    assert f"2 x {2 * factor:.4g} x 2.5 mm in its sform" in str(error.value)
+    assert "of 2 x 2 x 2.5 mm in its qform and pixdim. Remedy: create" in str(error.value)
 
 
-def test_an_sform_that_is_not_set_does_not_count(write):
+def test_an_unset_sform_is_ignored(write):
     def change(header):
         header["srow_x"] = 7
 
@@ -79,7 +77,9 @@ def test_an_sform_that_is_not_set_does_not_count(write):
 @pytest.mark.parametrize("sizes", [(0, 2, 2.5), (2, 2, 0), (2, np.nan, 2.5), (2, np.inf, 2.5)])
 @pytest.mark.parametrize("codes", [(1, 1), (1, 0)])
 def test_a_voxel_size_of_zero_is_refused(write, sizes, codes):
-    with pytest.raises(InputError, match=r"has a pixdim \(voxel size\) of .*convert it again"):
+    with pytest.raises(
+        InputError, match=r"has a pixdim \(voxel size\) of .*create the image again"
+    ):
         read_grid(write(codes=codes, sizes=sizes))
 
 
@@ -123,12 +123,12 @@ def test_shear_is_refused(write, cosine, refused):
         read_grid(path)
 
 
-def test_sform_and_qform_of_one_space_must_agree(write):
+def test_sform_and_qform_with_the_same_code_must_agree(write):
     def change(header):
         header.set_sform(turned(25))
 
     with pytest.raises(
-        InputError, match=r"the same code, 1, whose voxel positions differ by .* mm"
+        InputError, match=r"the same code, 1, but their voxel positions differ by .* mm"
     ):
         read_grid(write(turned(20), change=change))
 
@@ -155,7 +155,7 @@ def test_our_own_images_are_accepted(tmp_path, codes):
     assert read_grid(path).voxel_size == pytest.approx((0.7, 0.8, 3), rel=1e-5)
 
 
-def test_freesurfers_images_have_no_such_header(tmp_path):
+def test_freesurfer_images_have_no_sform_or_qform(tmp_path):
     path = tmp_path / "x.mgz"
     nib.save(nib.MGHImage(np.ones((4, 5, 6), np.uint8), turned(12)), path)
     assert read_grid(path).voxel_size == pytest.approx((2, 2, 2.5), rel=1e-5)

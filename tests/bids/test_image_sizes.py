@@ -1,4 +1,4 @@
-"""Headers that state sizes of gigabytes, in files of some kilobytes."""
+"""Headers that declare gigabytes in files of a few kilobytes."""
 
 import gzip
 from contextlib import suppress
@@ -29,7 +29,7 @@ def nifti(tmp_path, extension=".nii", extensions=(), kind=nib.Nifti1Image, **fie
 
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-def test_a_sound_image_with_extensions(tmp_path, extension, kind):
+def test_an_intact_image_with_extensions(tmp_path, extension, kind):
     path = nifti(tmp_path, extension, [b"a" * 1000, b"b"], kind)
     check_sizes(path)
     assert read_stored(path).values.shape == (4, 5, 6)
@@ -39,14 +39,14 @@ def test_a_sound_image_with_extensions(tmp_path, extension, kind):
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"vox_offset": 2e10}, "has its first voxel 2e\\+10 bytes after"),
-        ({"vox_offset": np.nan}, "has its first voxel nan bytes after"),
-        ({"vox_offset": -1}, "has its first voxel -1 bytes after"),
+        ({"vox_offset": 2e10}, "stores its first voxel 2e\\+10 bytes after"),
+        ({"vox_offset": np.nan}, "stores its first voxel nan bytes after"),
+        ({"vox_offset": -1}, "stores its first voxel -1 bytes after"),
         ({"dim": [3, 30000, 30000, 30000, 1, 1, 1, 1]}, "has 2.7e\\+13 voxels"),
         ({"dim": [3, 500, 500, 500, 1, 1, 1, 1]}, "cannot be read completely"),
     ],
 )
-def test_sizes_that_the_header_states(tmp_path, extension, fields, problem):
+def test_implausible_sizes_in_the_header(tmp_path, extension, fields, problem):
     path = nifti(tmp_path, extension, **fields)
     with pytest.raises(InputError, match=problem) as error:
         read_grid(path)
@@ -55,7 +55,7 @@ def test_sizes_that_the_header_states(tmp_path, extension, fields, problem):
 
 @pytest.mark.parametrize("size", [1 << 30, -1, 0, 7, 2000])
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
-def test_a_header_extension_that_states_more_than_there_is(tmp_path, extension, size):
+def test_a_header_extension_larger_than_the_file(tmp_path, extension, size):
     path = nifti(tmp_path, extension, [b"a" * 1000])
     content = bytearray((gzip.decompress if extension == ".nii.gz" else bytes)(path.read_bytes()))
     content[352:356] = size.to_bytes(4, "little", signed=True)
@@ -66,7 +66,7 @@ def test_a_header_extension_that_states_more_than_there_is(tmp_path, extension, 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_a_damaged_mgz_is_named(tmp_path, seed):
-    """Random bytes anywhere in the header: read, or refused by an error that names the file."""
+    """With random bytes in the header, the file is read, or an error names the file."""
     rng = np.random.default_rng(seed)
     image = nib.MGHImage(np.ones((4, 5, 6), np.float32), np.eye(4))
     content = bytearray(image.to_bytes())
@@ -75,5 +75,5 @@ def test_a_damaged_mgz_is_named(tmp_path, seed):
     path = tmp_path / "image.mgz"
     path.write_bytes(gzip.compress(content[: rng.integers(20, len(content) + 1)]))
     for read in (read_grid, read_stored):
-        with suppress(InputError):  # no other exception may leave the reader
+        with suppress(InputError):  # the reader must not raise any other exception
             read(path)

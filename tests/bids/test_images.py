@@ -44,7 +44,7 @@ def test_grid(path, phase_values, affine):
 
 
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 7, 3), (8, 9, 7, 1, 2)])
-def test_other_than_three_dimensions_are_refused(path, shape):
+def test_images_must_have_three_dimensions(path, shape):
     nib.save(nib.Nifti1Image(np.ones(shape, np.float32), np.eye(4)), path)
     with pytest.raises(
         InputError, match=f"is {len(shape)}-D .*one 3-D volume in each file"
@@ -69,7 +69,7 @@ def test_an_image_without_voxels_is_refused(path):
         read_grid(path)
 
 
-def test_stored_values_come_unscaled(path, affine):
+def test_stored_values_are_not_scaled(path, affine):
     stored = np.arange(504, dtype=np.int16).reshape(8, 9, 7)
     save_array(path, stored, affine, slope=2, intercept=-4096)
     image = read_stored(path)
@@ -88,7 +88,7 @@ def test_an_image_without_scaling(path, phase_values, affine):
 def test_a_truncated_file_is_refused_by_name(path, phase_values, affine, share):
     save_array(path, phase_values, affine)
     truncate(path, share)
-    with pytest.raises(InputError, match=r"cannot be read.*copy or convert it again") as error:
+    with pytest.raises(InputError, match=r"cannot be read.*copy the file again") as error:
         read_stored(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -118,14 +118,14 @@ def test_another_format_is_refused(tmp_path, phase_values):
         read_grid(path)
 
 
-def test_freesurfers_format(tmp_path, label_values, affine):
+def test_the_freesurfer_format(tmp_path, label_values, affine):
     path = tmp_path / "aseg.mgz"
     nib.save(nib.MGHImage(label_values.astype(np.int32), affine), path)
     assert read_grid(path).matches(Grid(label_values.shape, affine))
     np.testing.assert_array_equal(read_integers(path), label_values)
 
 
-def test_a_dangling_link_asks_for_the_content(path):
+def test_the_error_for_a_dangling_link_shows_the_download_command(path):
     path.symlink_to(".git/annex/objects/gone")
     for read in (read_grid, read_stored):
         with pytest.raises(InputError, match="datalad get") as error:
@@ -180,7 +180,7 @@ def test_integers(path, label_values, affine):
 
 @pytest.mark.parametrize("odd", [0.5, np.nan, np.inf, 1e10])
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
-def test_other_than_integers_are_refused(path, label_values, affine, odd):
+def test_values_that_are_not_integers_are_refused(path, label_values, affine, odd):
     values = label_values.astype(np.float32)
     values[0, 0, 0] = odd
     save_array(path, values, affine)
@@ -203,7 +203,7 @@ def test_an_image_is_written_in_the_same_space(path, phase_values, affine, sform
     np.testing.assert_array_equal(written.get_fdata(), phase_values)
 
 
-def test_a_mask_is_written_as_bytes(path):
+def test_a_mask_is_written_as_uint8(path):
     save_array(path, np.eye(3, dtype=bool)[None], np.eye(4))
     assert nib.load(path).get_data_dtype() == np.uint8
     np.testing.assert_array_equal(read_integers(path)[0], np.eye(3))
@@ -215,7 +215,7 @@ def test_the_same_image_gives_the_same_bytes(tmp_path, phase_values, affine):
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(path):
+def test_a_failed_write_leaves_only_the_old_file(path):
     def fail_halfway():
         with atomic_write(path) as temporary:
             temporary.write_text("half")
@@ -238,7 +238,7 @@ def test_the_temporary_name_has_the_extension_and_is_hidden(path):
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float64])
-def test_large_labels_stay_apart(tmp_path, dtype):
+def test_large_labels_stay_distinct(tmp_path, dtype):
     labels = np.array([16777216, 16777217, 2**31 - 1, -5], dtype).reshape(4, 1, 1)
     nib.save(nib.Nifti1Image(labels, np.eye(4), dtype=dtype), tmp_path / "labels.nii.gz")
     np.testing.assert_array_equal(read_integers(tmp_path / "labels.nii.gz"), labels)
@@ -261,7 +261,7 @@ def test_reorienting_an_image_keeps_the_voxel_positions(axes, flips):
 
 
 @pytest.mark.parametrize("age", [1e6, 0, -1e6])
-def test_temporary_files_of_a_killed_writer_are_removed_whatever_their_date(path, age):
+def test_temporary_files_of_a_killed_writer_are_removed_at_any_age(path, age):
     code = (
         "import os, sys; from pathlib import Path; from bids_qcm.bids.images import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as temporary:\n"
@@ -345,7 +345,9 @@ def test_a_checksum_is_compared(tmp_path, affine, kind):
     content[-7] ^= 4
     path.write_bytes(content)
     assert np.array_equal(np.asanyarray(nib.load(path).dataobj), values)
-    with pytest.raises(InputError, match=r"is damaged: .*CRC check failed.*copy it again") as error:
+    with pytest.raises(
+        InputError, match=r"is damaged: .*CRC check failed.*copy the file again"
+    ) as error:
         read_stored(path)
     assert error.value.where == path
 

@@ -40,5 +40,5 @@ def test_stem_ends_at_the_first_dot():
 
 
 @pytest.mark.parametrize("name", ["sub-01_T1w.nii.gz", "sub-01_T1w.nii", "sub-01_T1w.tsv"])
-def test_a_sidecar_lies_beside_its_image(name):
+def test_a_sidecar_is_in_the_folder_of_its_image(name):
     assert sidecar_path(Path("/d.x", name)) == Path("/d.x/sub-01_T1w.json")

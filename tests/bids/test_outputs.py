@@ -51,7 +51,7 @@ def test_path_in_another_space(acquisitions, tmp_path, output, desc, expected):
 
 
 @pytest.mark.parametrize(("suffix", "label"), [("MEGRE", "MEGRE"), ("T1w", "orig")])
-def test_the_space_of_the_phase_has_a_name_of_its_own(suffix, label):
+def test_the_space_of_the_phase_has_a_unique_label(suffix, label):
     names = [OUTPUTS[name].file_name("sub-1", None, suffix) for name in XFMS]
     assert names == [
         f"sub-1_from-{label}_to-T1w_mode-image_xfm.txt",
@@ -60,7 +60,7 @@ def test_the_space_of_the_phase_has_a_name_of_its_own(suffix, label):
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_a_written_file_is_found_beside_the_maps(acquisitions, tmp_path, name):
+def test_a_written_file_is_found_in_the_folder_of_the_maps(acquisitions, tmp_path, name):
     output = OUTPUTS[name]
     folder = tmp_path / "sub-01/ses-b/anat"
     desc = next(iter(output.variants), "x" if output.of_method else None)

@@ -129,21 +129,21 @@ def test_both_extensions(dataset, refused):
     assert "keep one" in message
 
 
-def test_shapes_that_differ(dataset, refused, phase_values, affine):
+def test_different_shapes(dataset, refused, phase_values, affine):
     magnitude, phase = dataset.pair()
     dataset.image(phase.relative_to(dataset.root), phase_values[:-1], affine)
     message = refused()
     assert f"{phase}: has shape (7, 9, 7), but {magnitude.name} has (8, 9, 7)" in message
 
 
-def test_affines_that_differ(dataset, refused, phase_values, affine):
+def test_different_affines(dataset, refused, phase_values, affine):
     magnitude, phase = dataset.pair()
     affine[2, 3] = 1
     dataset.image(phase.relative_to(dataset.root), phase_values, affine)
-    assert f"{phase}: has a different affine than {magnitude.name}" in refused()
+    assert f"{phase}: has a different affine from {magnitude.name}" in refused()
 
 
-def test_grids_of_echoes_that_differ(dataset, refused, phase_values, affine):
+def test_different_grids_of_echoes(dataset, refused, phase_values, affine):
     _, (_, phase) = echoes(dataset, 0.005, 0.01)
     dataset.image(phase.relative_to(dataset.root), phase_values[:, 1:], affine)
     assert f"{phase}: has shape" in refused()
@@ -166,7 +166,7 @@ def test_an_echo_time_in_milliseconds(dataset, refused):
     _, phase = dataset.pair(EchoTime=4.92)
     message = refused()
     assert f"{phase}: its sidecar's EchoTime is 4.92" in message
-    assert "give EchoTime in seconds" in message
+    assert "set EchoTime in seconds" in message
 
 
 def test_neither_frequency_nor_field_strength(dataset, refused):
@@ -191,18 +191,18 @@ def test_an_unknown_phase_range_is_refused(dataset, refused, phase_values, units
     assert "--phase-units" in message
 
 
-def test_phase_units_that_are_given(dataset, plan, phase_values):
+def test_phase_units_of_the_user(dataset, plan, phase_values):
     _, phase = dataset.pair(Units=None)
     dataset.image(phase.relative_to(dataset.root), phase_values * 10)
     units = plan(phase_units=20 * np.pi).echoes[0].units
     assert units.radians_per_unit == pytest.approx(0.1)
 
 
-def test_a_contradiction_of_the_units_is_a_warning(dataset, plan):
+def test_contradictory_units_cause_a_warning(dataset, plan):
     dataset.pair(Units="mrad")
     (warning,) = plan().warnings
     assert warning.startswith("sub-01_part-phase_T2w.nii.gz: ")
-    assert "the values fill a cycle in rad: taken as rad" in warning
+    assert "the values cover a cycle in rad: they are taken as rad" in warning
 
 
 @pytest.mark.parametrize("part", [0, 1])
@@ -226,7 +226,7 @@ def test_a_truncated_image(dataset, refused, part, extension, share):
     path.write_bytes(content[: int(share * len(content))])
     message = refused()
     assert message.startswith(f"{path}: cannot be read")
-    assert "copy or convert it again" in message
+    assert "copy the file again" in message
 
 
 @pytest.mark.parametrize("part", [0, 1])
@@ -261,8 +261,8 @@ def test_echoes_in_one_file(dataset, plan):
 def test_volumes_of_unknown_meaning(dataset, refused, times):
     _, phase = four_d(dataset, 3, EchoTime=times)
     message = refused()
-    assert message.startswith(f"{phase}: has 3 volumes, but its sidecar does not say what they are")
-    assert "give EchoTime as a list of 3 echo times" in message
+    assert message.startswith(f"{phase}: has 3 volumes, but its sidecar does not describe them")
+    assert "set EchoTime to a list of 3 echo times" in message
     assert "run-1" in message
 
 
@@ -298,7 +298,7 @@ def test_a_link_without_content(dataset, refused):
     assert "datalad get" in message
 
 
-def test_methods_that_need_a_segmentation_are_refused_while_others_go_on(dataset, plan):
+def test_only_methods_that_need_a_segmentation_are_refused(dataset, plan):
     dataset.pair()
     found = plan(methods=("laplacian", "integral-seg", "laplacian-magseg", "integral-fd"))
     assert found.methods == ("laplacian", "integral-fd")
@@ -307,7 +307,7 @@ def test_methods_that_need_a_segmentation_are_refused_while_others_go_on(dataset
     assert "sub-01/anat/*_dseg.nii.gz with --derivatives" in found.refused["integral-seg"]
 
 
-def test_nothing_but_methods_that_are_refused(dataset, refused):
+def test_all_methods_are_refused(dataset, refused):
     _, phase = dataset.pair()
     message = refused(methods=("integral-seg",))
     assert message.startswith(f"{phase}: integral-seg needs a segmentation")
@@ -333,14 +333,14 @@ def test_an_integral_kernel_smaller_than_a_voxel(dataset, plan):
     assert "along y" in found.refused["integral"]
 
 
-def test_automatic_radii_are_refused_where_the_largest_reaches_no_neighbour(dataset, plan):
+def test_automatic_radii_are_refused_if_the_largest_radius_is_below_a_voxel(dataset, plan):
     dataset.pair()
     found = plan(methods=("laplacian", "integral-fd"), integral_radius="auto", fit_radius="auto")
     # The published integral radius of integral-fd is one voxel here, and it may be scaled.
     assert found.methods == ("laplacian", "integral-fd")
 
 
-def test_a_plan_holds_the_kernels_and_axes_of_its_methods(dataset, plan):
+def test_a_plan_contains_the_kernels_and_axes_of_its_methods(dataset, plan):
     dataset.pair()
     found = plan(methods=("laplacian", "integral-fd"), fit_radius=(9, 9, 0))
     assert found.axes == (0, 1)
@@ -371,7 +371,7 @@ def test_a_segmentation_in_another_grid(dataset, plan, affine):
 @pytest.mark.parametrize(
     "problem", ["grid", "values", "unknown", "empty", "table", "link", "truncated"]
 )
-def test_the_default_method_tells_why_it_uses_no_segmentation(
+def test_a_warning_explains_why_the_default_method_uses_no_segmentation(
     dataset, plan, label_values, affine, problem
 ):
     dataset.pair()
@@ -401,7 +401,7 @@ def test_the_default_method_tells_why_it_uses_no_segmentation(
 
 
 @pytest.mark.parametrize("segmentation", ["t1w", "mine"])
-def test_a_segmentation_that_was_asked_for_and_is_not_there(dataset, plan, segmentation):
+def test_a_requested_segmentation_is_missing(dataset, plan, segmentation):
     dataset.pair()
     found = plan(segmentation=segmentation)
     assert found.methods == DEFAULT_METHODS[False]
@@ -412,14 +412,14 @@ def test_a_segmentation_that_was_asked_for_and_is_not_there(dataset, plan, segme
     assert "T1w image" in refused["integral-seg"]
 
 
-def test_no_segmentation_is_wanted(dataset, plan):
+def test_no_segmentation_is_requested(dataset, plan):
     dataset.pair()
     dataset.segmentation()
     found = plan(segmentation="none")
     assert (found.segmentation, found.methods, found.warnings) == (None, DEFAULT_METHODS[False], ())
 
 
-def test_a_mask_that_cannot_be_used_is_a_warning(dataset, plan, label_values, affine):
+def test_an_unusable_mask_causes_a_warning(dataset, plan, label_values, affine):
     dataset.pair()
     relative = f"{SEG}/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
     path = dataset.image(relative, label_values + np.float32(0.5), affine)
@@ -440,7 +440,9 @@ def test_a_mask_that_cannot_be_used_is_a_warning(dataset, plan, label_values, af
         ("signal", None, True, ("signal",)),
     ],
 )
-def test_what_a_mask_is_made_from(dataset, plan, label_values, mask, body_part, t1w, origins):
+def test_images_from_which_a_mask_is_made(
+    dataset, plan, label_values, mask, body_part, t1w, origins
+):
     dataset.pair(BodyPartExamined=body_part)
     if t1w:
         dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
@@ -466,7 +468,7 @@ def test_whether_a_head_is_expected(dataset, plan, label_values, name, body_part
     assert plan().expects_head is expected
 
 
-def test_a_brain_mask_goes_before_a_t1w_image(dataset, plan, label_values):
+def test_a_brain_mask_is_preferred_to_a_t1w_image(dataset, plan, label_values):
     dataset.pair(BodyPartExamined="KNEE")
     dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
     path = dataset.image(f"{SEG}/sub-01/anat/sub-01_desc-brain_mask.nii.gz", label_values)
@@ -476,7 +478,7 @@ def test_a_brain_mask_goes_before_a_t1w_image(dataset, plan, label_values):
     assert plan(mask="signal").mask is None
 
 
-def test_a_dataset_that_is_named_must_have_a_mask(dataset, plan):
+def test_a_named_dataset_must_have_a_mask(dataset, plan):
     dataset.pair()
     dataset.segmentation()
     with pytest.raises(InputError, match="has no brain mask for sub-01_T2w"):
@@ -496,7 +498,7 @@ def test_a_dataset_that_is_named_must_have_a_mask(dataset, plan):
         ("sub-01_{}_T1w", None, False),
     ],
 )
-def test_a_single_gradient_echo_is_a_warning(dataset, plan, name, sequence, warned):
+def test_a_single_gradient_echo_causes_a_warning(dataset, plan, name, sequence, warned):
     dataset.pair(name, ScanningSequence=sequence)
     warnings = [warning for warning in plan().warnings if "a single gradient echo" in warning]
     assert len(warnings) == warned
@@ -549,13 +551,13 @@ def test_a_slope_that_makes_the_values_implausible_is_refused(
     assert "scl_slope" in message
 
 
-def test_sidecars_that_contradict_are_a_warning(dataset, plan):
+def test_contradictory_sidecars_cause_a_warning(dataset, plan):
     dataset.pair(MagneticFieldStrength=1.5)
     (warning,) = plan().warnings
     assert "MagneticFieldStrength of 1.5 T corresponds to 63.9 MHz" in warning
 
 
-def test_filters_that_select_nothing_are_a_warning(dataset, plan):
+def test_filters_that_select_nothing_cause_a_warning(dataset, plan):
     dataset.pair()
     dataset.segmentation()
     filters = {"suffix": "nope"}
@@ -587,15 +589,15 @@ def test_an_unusable_segmentation_is_reported_for_all_methods(dataset, plan, lab
     assert len(found.warnings) == 1
 
 
-def test_masks_that_are_not_used_are_named(dataset, plan, label_values):
+def test_unused_masks_are_listed(dataset, plan, label_values):
     dataset.pair()
     for name in ("desc-bet_mask", "space-T2w_mask", "desc-x_dseg"):
         dataset.image(f"derivatives/seg/sub-01/anat/sub-01_{name}.nii.gz", label_values)
     (warning,) = plan(segmentation="none").warnings
     assert warning == (
-        "sub-01_T2w: masks not used: sub-01_desc-bet_mask.nii.gz, sub-01_space-T2w_mask.nii.gz. If "
-        "one of these masks shows the brain, rename it to *_desc-brain_mask, or choose it with "
-        "--bids-filter-file"
+        "sub-01_T2w: these masks are not used: sub-01_desc-bet_mask.nii.gz, "
+        "sub-01_space-T2w_mask.nii.gz. If one of them is a brain mask, rename it to "
+        "*_desc-brain_mask, or choose it with --bids-filter-file"
     )
     found = plan(segmentation="none", mask_filters={"description": "bet"})
     assert (found.mask.path.name, found.warnings) == ("sub-01_desc-bet_mask.nii.gz", ())
@@ -614,7 +616,7 @@ def test_a_header_that_contradicts_itself_is_refused(dataset, refused, broken):
     nib.save(image, path)
     message = refused()
     assert path.name in message
-    assert "1.25 x 1.875 x 2.5 mm according to its sform, but of 1 x 1.5 x 2 mm" in message
+    assert "1.25 x 1.875 x 2.5 mm in its sform, but of 1 x 1.5 x 2 mm" in message
 
 
 def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, plan):
@@ -626,7 +628,7 @@ def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, pla
     found = plan()
     assert found.segmentation is None
     (warning,) = found.warnings
-    assert f"{path}: has voxels of 1 x 1.5 x 2 mm according to its sform, but of 3 x" in warning
+    assert f"{path}: has a voxel size of 1 x 1.5 x 2 mm in its sform, but of 3 x" in warning
 
 
 @pytest.mark.parametrize(
@@ -650,7 +652,7 @@ def test_a_magnitude_may_have_the_sidecar_of_a_field_map(dataset, plan):
     assert plan().methods == DEFAULT_METHODS[False]
 
 
-def test_a_balanced_sequence_is_no_single_gradient_echo(dataset, plan):
+def test_a_balanced_sequence_is_not_a_single_gradient_echo(dataset, plan):
     fields = {"SequenceVariant": "SS\\SK", "PulseSequenceDetails": "%SiemensSeq%\\trufi"}
     dataset.pair(ScanningSequence="GR", **fields)
     (warning,) = plan().warnings

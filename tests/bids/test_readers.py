@@ -6,7 +6,7 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.readers import read_json_object, read_rows, read_text, read_yaml_mapping
 
 NESTED = "[" * 2000 + "]" * 2000
-# 10 lists that each contain the previous list ten times: 10 ** 10 numbers if they were copied
+# 10 nested lists, each with ten references to the previous list: 10 ** 10 numbers if copied
 LAUGHS = "a0: &a0 [1]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
 )
@@ -52,14 +52,14 @@ def test_a_yaml_that_contains_itself_is_named(path):
         read_yaml_mapping(path)
 
 
-def test_a_yaml_of_many_references_is_read_at_once(path):
+def test_a_yaml_with_many_references_is_read_quickly(path):
     path.write_text(LAUGHS)
     assert len(read_yaml_mapping(path)) == 10
 
 
 @pytest.mark.parametrize("read", [read_text, read_json_object, read_yaml_mapping])
 @pytest.mark.parametrize("kind", ["gone", "folder", "pipe", "endless", "not UTF-8", "large"])
-def test_a_file_that_is_no_text(path, read, kind):
+def test_a_file_that_is_not_text(path, read, kind):
     match kind:
         case "folder":
             path.mkdir()
@@ -78,7 +78,7 @@ def test_a_file_that_is_no_text(path, read, kind):
 
 
 def test_the_size_of_a_file_is_checked_before_its_characters(path):
-    """The limit may divide a character."""
+    """The size limit may lie in the middle of a character."""
     path.write_bytes(b"x" + "é".encode() * (8 << 20))
     with pytest.raises(InputError, match="is larger than 16 MiB"):
         read_text(path)

@@ -89,14 +89,14 @@ def test_a_segmentation_of_an_earlier_run_is_ignored(out, add):
     (result,) = find_results(out, "sub-01")
     assert result.segmentation is None
     (caveat,) = map_warnings(result)
-    assert "desc-laplacianSeg_condmap.nii.gz is from an earlier run with a different Segm" in caveat
+    assert "desc-laplacianSeg_condmap.nii.gz is from an earlier run and differs from phi0" in caveat
 
 
 def test_a_participant_without_maps_has_no_results(out):
     assert find_results(out, "sub-09") == []
 
 
-def test_participants_are_those_with_folders_or_records(out, add, tmp_path):
+def test_participants_with_folders_or_records_are_listed(out, add, tmp_path):
     add("sub-02_desc-laplacian_condmap.nii.gz")
     failed = acquisition(tmp_path, "sub-01_{}_T1w")
     write_record(out, new_record(failed, date="2026", command="x"))
@@ -126,7 +126,7 @@ def test_records_are_read_back_and_the_newest_is_kept(out, tmp_path):
     assert read_records(out, "sub-01") == [new]
 
 
-def test_caveats_contain_each_warning_once_and_derived_warnings(out, add):
+def test_warnings_of_maps_are_unique_and_include_derived_warnings(out, add):
     add(
         "sub-01_phi0map.nii.gz",
         Warnings=["one gradient echo"],
@@ -150,14 +150,14 @@ def test_caveats_contain_each_warning_once_and_derived_warnings(out, add):
         "covers",
         "laplacian (60%)",
         "0.3 S/m",
-        "different PhaseSign",
+        "differs from phi0 in PhaseSign",
     ]
     assert len(found) == len(expected)
     for caveat, words in zip(found, expected, strict=True):
         assert words in caveat
 
 
-def test_a_good_map_has_no_caveats(out, add):
+def test_a_good_map_has_no_warnings(out, add):
     add("sub-01_phi0map.nii.gz", Warnings=[], PhaseSignWeak=False)
     add("sub-01_desc-laplacian_condmap.nii.gz", Warnings=[], InvalidFraction=0.01)
     (result,) = find_results(out, "sub-01")
@@ -176,7 +176,7 @@ def test_maps_of_the_same_images_under_two_names_are_found(out, add):
     assert warning.startswith("sub-01_* and sub-01_acq-T2w_* were computed from the same images")
 
 
-def test_hidden_files_are_no_results(out, add):
+def test_hidden_files_are_not_results(out, add):
     add("sub-01_desc-integral_condmap.nii.gz")
     add("sub-01_part-mag_desc-preproc_T2w.nii.gz")
     anat = out / "sub-01" / "anat"
@@ -211,7 +211,7 @@ def add_map(out, add):
     return add_map
 
 
-def test_disagreement_is_of_the_whole_gray_and_white_matter(out, add_map):
+def test_disagreement_is_computed_for_uneroded_gray_and_white_matter(out, add_map):
     """The medians of cerebrospinal fluid and of the whole mask are not compared."""
     others = {"whole_mask": 0.5, "White_Matter": 0.4}
     add_map("laplacian", {}, **others, Gray_Matter=0.6, Cerebrospinal_Fluid=1.0)
@@ -220,7 +220,7 @@ def test_disagreement_is_of_the_whole_gray_and_white_matter(out, add_map):
     assert result.disagreements == pytest.approx({"laplacian": 0.06 / 0.66, "integral": 0.1})
 
 
-def test_without_tissues_the_whole_mask_disagrees(out, add_map):
+def test_without_tissues_disagreement_is_computed_for_the_whole_mask(out, add_map):
     add_map("laplacian", {}, whole_mask=0.5)
     add_map("integral", {}, whole_mask=1.0)
     (result,) = find_results(out, "sub-01")
@@ -244,7 +244,7 @@ def test_a_map_of_an_older_version_has_no_verdict(out, add):
 
 
 @pytest.mark.parametrize(("higher", "colour"), [(0.8, "green"), (1.0, "amber")])
-def test_neglecting_b1_explains_a_part_of_the_disagreement(out, add_map, higher, colour):
+def test_part_of_the_disagreement_comes_from_neglecting_b1(out, add_map, higher, colour):
     verdict = {"Verdict": "green", "VerdictReasons": []}
     add_map("integral", verdict, whole_mask=higher)
     add_map("inversion", verdict | {"B1Map": "model"}, whole_mask=0.5)
@@ -252,7 +252,7 @@ def test_neglecting_b1_explains_a_part_of_the_disagreement(out, add_map, higher,
     assert result.verdicts["integral"].colour == colour
 
 
-def test_methods_are_compared_with_those_that_use_b1_alike(out, add_map):
+def test_methods_are_compared_with_methods_with_the_same_use_of_b1(out, add_map):
     add_map("laplacian", {"B1Map": "none"}, whole_mask=1.0)
     add_map("integral", {}, whole_mask=0.8)
     add_map("inversion", {"B1Map": "measured"}, whole_mask=0.4)

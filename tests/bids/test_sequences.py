@@ -125,7 +125,7 @@ def test_other_gradient_echoes(fields):
     assert is_gradient_echo(fields, "T1w")
 
 
-def test_a_spin_echo_is_no_gradient_echo():
+def test_a_spin_echo_is_not_a_gradient_echo():
     assert not is_gradient_echo({"ScanningSequence": "SE"}, "T2w")
     assert is_gradient_echo({}, "MEGRE")
 
@@ -143,5 +143,5 @@ def test_a_spin_echo_is_no_gradient_echo():
         ({"MRAcquisitionType": "2D", "SliceEncodingDirection": "?"}, 2),
     ],
 )
-def test_the_axis_of_slices(fields, axis):
+def test_the_slice_axis(fields, axis):
     assert slice_axis(fields) == axis

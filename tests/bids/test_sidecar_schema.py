@@ -34,7 +34,7 @@ def test_only_given_fields_are_written_in_the_order_of_the_schema():
     ]
 
 
-def test_fields_of_other_versions_are_no_error():
+def test_fields_of_other_versions_are_ignored():
     found = CondmapSidecar.from_dict({"Method": "integral", "Unknown": 1})
     assert found == CondmapSidecar(method="integral")
     assert found.invalid_fraction is None

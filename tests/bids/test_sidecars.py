@@ -17,7 +17,7 @@ def sidecar(dataset, **files):
     return read_sidecar(dataset.root / IMAGE, dataset.root)
 
 
-def test_nearer_files_win(dataset):
+def test_sidecars_closer_to_the_image_have_priority(dataset):
     files = {
         "MEGRE.json": {"a": "root", "b": "root", "c": "root", "d": "root"},
         "sub-01/sub-01_MEGRE.json": {"b": "subject", "c": "subject", "d": "subject"},
@@ -28,7 +28,7 @@ def test_nearer_files_win(dataset):
     assert sidecar(dataset, **files) == expected
 
 
-def test_more_specific_files_win_in_one_folder(dataset):
+def test_more_specific_sidecars_in_a_folder_have_priority(dataset):
     files = {
         "part-phase_MEGRE.json": {"b": "part", "c": "part"},
         "acq-a_part-phase_MEGRE.json": {"c": "both"},
@@ -79,17 +79,17 @@ def test_not_utf8_is_refused_by_name(dataset):
         read_sidecar(dataset.root / IMAGE, dataset.root)
 
 
-def test_a_broken_sidecar_concerns_its_own_images_only(dataset):
+def test_a_broken_sidecar_affects_only_its_own_images(dataset):
     assert sidecar(dataset, **{"T1w.json": "{", "MEGRE.json": {"a": 1}}) == {"a": 1}
 
 
-def test_a_dangling_link_asks_for_the_content(dataset):
+def test_the_error_for_a_dangling_link_shows_the_download_command(dataset):
     dataset.path("MEGRE.json").symlink_to(".git/annex/objects/gone")
     with pytest.raises(InputError, match=r"MEGRE\.json: .*datalad get"):
         read_sidecar(dataset.root / IMAGE, dataset.root)
 
 
-def test_frequency_is_taken_before_the_field_strength(dataset):
+def test_the_frequency_has_priority_over_the_field_strength(dataset):
     fields = {"ImagingFrequency": 123.25, "MagneticFieldStrength": 3}
     frequency, source = larmor_frequency(fields, dataset.root)
     assert (frequency, source) == (pytest.approx(123.25e6), "ImagingFrequency")
@@ -118,7 +118,7 @@ def test_frequency_from_the_field_strength(dataset):
         {"MagneticFieldStrength": "3T"},
     ],
 )
-def test_odd_frequencies_are_refused_with_the_unit(dataset, fields):
+def test_the_error_for_an_implausible_frequency_names_the_unit(dataset, fields):
     image = dataset.root / "x.nii"
     with pytest.raises(InputError) as error:
         larmor_frequency(fields, image)
@@ -145,7 +145,7 @@ def test_echo_time(dataset, value):
         {"EchoTime": False},
     ],
 )
-def test_odd_echo_times_are_refused_with_the_unit(dataset, fields):
+def test_the_error_for_an_implausible_echo_time_names_the_unit(dataset, fields):
     image = dataset.root / "x.nii"
     with pytest.raises(InputError, match=r"EchoTime.*seconds") as error:
         echo_time(fields, image)

@@ -33,7 +33,7 @@ def test_every_column_must_be_described(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_statistics_of_a_map_come_back(tmp_path):
+def test_written_statistics_are_read_back(tmp_path):
     row = dict.fromkeys(CONDSTATS, 0.5) | {"label": 3, "tissue": "n/a", "erosion": 2, "n": 7}
     rows = [row | {"tissue": 'a "b"\tc'}, row | {"sd": np.nan}]
     write_table(tmp_path / "a.tsv", pd.DataFrame(rows), CONDSTATS)

@@ -16,7 +16,7 @@ def make_phantom(share_heads):
 
 @pytest.fixture(scope="session")
 def head(make_phantom):
-    """Return a head. Tests must copy its arrays before changing them."""
+    """Return a head. Tests must copy its arrays before they change them."""
     return make_phantom(PhantomParameters(resolution=4))
 
 

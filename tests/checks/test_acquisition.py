@@ -1,4 +1,4 @@
-"""Correct images, and images that are correct individually but do not belong together."""
+"""Checks of consistent images, and of images that are correct but do not belong together."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_a_mirrored_phase_is_detected(head, evidence, axis):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_phase_that_is_shifted(head, evidence, axis):
+def test_a_shifted_phase(head, evidence, axis):
     (finding,) = fatal(evidence(head.magnitude, [np.roll(head.phase[0], 2, axis)]))
     assert "does not belong to its magnitude" in finding.problem
     assert "mirrored" not in finding.problem
@@ -81,7 +81,7 @@ def test_the_phase_of_another_head(head, evidence):
     assert not fatal(evidence(head.magnitude, [larger]))
 
 
-def test_neighbouring_slices_of_the_other_sign(head, evidence):
+def test_neighbouring_slices_with_the_opposite_sign(head, evidence):
     phase = head.phase[0].copy()
     phase[:, :, 25:31] *= -1
     (finding,) = fatal(evidence(head.magnitude, [phase]))
@@ -92,7 +92,7 @@ def test_neighbouring_slices_of_the_other_sign(head, evidence):
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("constant", [0.3, 1.5, 2.5])
-def test_slices_with_another_constant(head, evidence, axis, constant):
+def test_slices_with_different_constants(head, evidence, axis, constant):
     phase = head.phase[0].copy()
     np.moveaxis(phase, axis, 0)[25:31] += constant
     in_plane = [other for other in range(3) if other != axis]
@@ -124,7 +124,7 @@ def changed(head, echo, change):
     ],
     ids=["second conjugated", "third conjugated", "second halved", "front to back", "upside down"],
 )
-def test_an_echo_that_does_not_belong(three_echoes, evidence, echo, change):
+def test_an_echo_of_another_acquisition(three_echoes, evidence, echo, change):
     found = evidence(three_echoes.magnitude, changed(three_echoes, echo, change), TIMES)
     assert found.findings
     assert found.findings[0].echo == echo
@@ -153,13 +153,13 @@ def test_one_of_two_echoes_halved(two_echoes, evidence, echo):
     assert any("phase curvature" in finding.problem for finding in found.findings)
 
 
-def test_exchanged_echo_times_of_two_echoes(two_echoes, evidence):
+def test_swapped_echo_times_of_two_echoes(two_echoes, evidence):
     (finding,) = evidence(two_echoes.magnitude, two_echoes.phase, (0.009, 0.004)).findings
     assert "brighter than the previous echo" in finding.problem
     assert not finding.fatal
 
 
-def test_signal_that_is_noise_is_refused(evidence):
+def test_pure_noise_is_refused(evidence):
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(20, 20, 20)) + 1j * rng.normal(size=(20, 20, 20))
     with pytest.raises(ValueError, match="signal-to-noise"):

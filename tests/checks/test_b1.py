@@ -58,7 +58,7 @@ def test_a_map_of_a_head(head, check):
         (lambda b: np.where(b > 100, 5 * b, b), "percent", "varies too much"),
     ],
 )
-def test_maps_that_cannot_be_of_a_head(head, check, change, unit, words):
+def test_implausible_maps_are_refused(head, check, change, unit, words):
     with pytest.raises(B1MapError, match=words) as error:
         check(change(b1(head)), unit)
     assert error.value.remedy
@@ -77,7 +77,7 @@ def test_an_image_of_the_tissues_is_refused(check, magnitude):
             check(image)
 
 
-def test_half_a_head_is_refused_and_its_top_may_be_missing(head, check):
+def test_a_map_of_half_the_head_is_refused_but_the_top_may_be_missing(head, check):
     z = np.arange(SHAPE[2]) * np.ones(SHAPE)
     with pytest.raises(B1MapError, match="covers too little of the mask"):
         check(b1(head), measured=(z < 11).astype(float))
@@ -87,12 +87,12 @@ def test_half_a_head_is_refused_and_its_top_may_be_missing(head, check):
     assert check(b1(head), measured=(z < 19).astype(float)).warnings == []
 
 
-def test_a_map_beside_the_head_is_refused(head, check):
+def test_a_map_outside_the_head_is_refused(head, check):
     with pytest.raises(B1MapError, match="no values in the mask"):
         check(b1(head), measured=(head > 1.5).astype(float))
 
 
-def test_a_constant_map_gives_a_warning(check):
+def test_a_constant_map_causes_a_warning(check):
     [warning] = check(np.full(SHAPE, 100.0)).warnings
     assert "is constant" in warning
 

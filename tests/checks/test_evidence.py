@@ -37,7 +37,7 @@ def test_values_outside_the_range_of_tissues_are_implausible():
     assert is_implausible(values).tolist() == [True, False, False, False, True, False, False]
 
 
-def test_the_literature_has_ratio_one(head):
+def test_literature_values_have_a_ratio_of_one(head):
     found = gather(*head)
     assert found.literature_ratio == pytest.approx(
         {"Gray Matter": 1, "White Matter": 1, "Cerebrospinal Fluid": 1}
@@ -73,14 +73,14 @@ def test_a_lesion_has_a_median_but_no_ratio(head):
 
 
 @pytest.mark.parametrize("level", [0.2, 0.5, 1.0])
-def test_noise_explains_the_implausible_voxels_it_makes(level):
+def test_expected_implausible_voxels_agree_with_noise(level):
     noise = level * np.random.default_rng(0).standard_normal(SHAPE)
     found = gather(0.5 + noise, std=np.full(SHAPE, level))
     assert found.noise_ratio == pytest.approx(level / 0.5, rel=0.05)
     assert found.expected_implausible == pytest.approx(found.implausible_fraction, abs=0.01)
 
 
-def test_a_trend_is_found_along_the_axes_of_the_world(head):
+def test_a_trend_is_found_along_scanner_axes(head):
     conductivity, labels = head
     # the first axis of the volume points down, and the third axis points to the left
     affine = np.array([[0, 0, -2, 0], [0, 3, 0, 0], [-4, 0, 0, 0], [0, 0, 0, 1]], float)
@@ -92,7 +92,7 @@ def test_a_trend_is_found_along_the_axes_of_the_world(head):
     assert found.largest_voxel_size == 4
 
 
-def test_tissues_at_different_heights_are_no_trend(head):
+def test_tissues_at_different_heights_do_not_cause_a_trend(head):
     conductivity, labels = (np.roll(volume, 8, axis=1) for volume in head)
     # the layers from bottom to top are cerebrospinal fluid, gray matter and white matter
     affine = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float)
@@ -100,7 +100,7 @@ def test_tissues_at_different_heights_are_no_trend(head):
     assert gather(conductivity, affine=affine).trend_inferior_superior < -1
 
 
-def test_outlying_slabs_hardly_change_a_trend():
+def test_outlying_slabs_have_little_effect_on_a_trend():
     positions = np.arange(1000.0)
     values = 1 + 0.2 * positions / 900
     values[300:500] = 9
@@ -119,6 +119,6 @@ def test_a_map_without_a_valid_voxel_or_with_a_negative_median():
     assert np.isnan(gather(np.full(SHAPE, -0.3)).trend_left_right)
 
 
-def test_an_empty_mask_is_an_error(head):
+def test_an_empty_mask_raises_an_error(head):
     with pytest.raises(ValueError, match="mask is empty"):
         gather(*head, mask=~MASK)

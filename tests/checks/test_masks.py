@@ -14,14 +14,14 @@ def test_a_mask_of_signal():
     assert check_mask(SIGNAL, SIGNAL) == (1, None)
 
 
-def test_a_mask_that_is_inverted():
+def test_an_inverted_mask():
     coverage, found = check_mask(~BRAIN, SIGNAL)
     assert coverage == pytest.approx((12**3 - 8**3) / (20**3 - 8**3))
     assert found.fatal
     assert "looks inverted" in found.problem
 
 
-def test_a_mask_beside_the_head():
+def test_a_mask_outside_the_head():
     beside = np.roll(BRAIN, 8, axis=0)
     _, found = check_mask(beside, SIGNAL)
     assert found.fatal

@@ -18,14 +18,14 @@ def test_a_magnitude_is_accepted(head):
 
 @pytest.mark.parametrize("order", [3, 5])
 @pytest.mark.parametrize("skull_stripped", [False, True])
-def test_undershoot_of_an_interpolation_is_no_error(head, order, skull_stripped):
+def test_undershoot_of_an_interpolation_is_accepted(head, order, skull_stripped):
     magnitude = head.magnitude[0] * (head.mask if skull_stripped else 1)
     interpolated = ndimage.zoom(magnitude, 1.7, order=order)
     assert interpolated.min() < 0
     assert check_magnitude(interpolated, 0) == []
 
 
-def test_a_real_part_is_no_magnitude(head):
+def test_a_real_part_is_not_accepted_as_a_magnitude(head):
     (finding,) = check_magnitude(head.magnitude[0] * np.cos(head.phase[0]), 0)
     assert finding.fatal
     assert "negative" in finding.problem
@@ -33,7 +33,7 @@ def test_a_real_part_is_no_magnitude(head):
 
 @pytest.mark.parametrize("bright", [0.9, 0.99, 0.999])
 def test_an_integer_overflow(head, bright):
-    """If unsigned integers are read as signed integers, the largest values become negative."""
+    """If unsigned integers are read as signed integers, large values become negative."""
     magnitude = head.magnitude[0]
     scaled = magnitude / np.quantile(magnitude, bright) * 32767
     overflown = np.clip(scaled, 0, 65535).astype(np.uint16).view(np.int16)
@@ -57,7 +57,7 @@ def test_a_noisy_magnitude_is_accepted():
 
 @pytest.mark.parametrize("scale", [1, 4096 / (2 * np.pi)])
 @pytest.mark.parametrize("offset", [0, np.pi])
-def test_a_phase_is_no_magnitude(head, scale, offset):
+def test_a_phase_is_not_accepted_as_a_magnitude(head, scale, offset):
     (finding,) = check_magnitude(((head.phase[0] + offset) * scale).astype(np.float32), 0)
     assert finding.fatal
 
@@ -80,7 +80,7 @@ def test_a_lost_intercept(head):
 
 
 @pytest.mark.parametrize("factor", [0.5, 2])
-def test_parts_that_were_scaled_differently(head, factor):
+def test_differently_scaled_parts(head, factor):
     real, imaginary = parts(head)
     (finding,) = check_parts(real, factor * imaginary, 0)
     assert finding.fatal
@@ -112,14 +112,14 @@ def cycle(head):
     return cycle
 
 
-def test_a_cycle_that_noise_fills(cycle):
+def test_a_cycle_covered_by_noise(cycle):
     assert cycle(1) == []
 
 
 @pytest.mark.parametrize(
     ("factor", "fatal"), [(0.5, False), (1 / np.pi, True), (1e-3, True), (0.9, True), (2, True)]
 )
-def test_noise_that_fills_another_range(cycle, factor, fatal):
+def test_noise_that_covers_another_range(cycle, factor, fatal):
     (finding,) = cycle(factor)
     assert finding.fatal == fatal
     assert f"{factor:.2g} of a cycle" in finding.problem
@@ -127,12 +127,12 @@ def test_noise_that_fills_another_range(cycle, factor, fatal):
     assert "--phase-units" in finding.remedy
 
 
-def test_half_a_cycle_is_right_for_a_transmit_phase(cycle):
+def test_half_a_cycle_is_accepted_for_a_transmit_phase(cycle):
     assert cycle(0.5, may_be_half=True) == []
     assert cycle(0.7, may_be_half=True) != []
 
 
-def test_a_masked_phase_without_wraps_shows_no_cycle(cycle):
+def test_a_masked_phase_without_wraps_has_no_finding(cycle):
     assert cycle(0.5, masked=True) == []
 
 
@@ -153,11 +153,11 @@ def test_steps_show_the_size_of_the_wrap(factor):
     assert f"{factor:.2g} of a cycle" in finding.problem
 
 
-def test_wraps_of_a_cycle_are_right():
+def test_wraps_of_one_cycle_are_accepted():
     assert check_cycle(*wrapped_ball(1.0), 0) == []
 
 
-def test_wraps_of_a_few_voxels_are_right():
+def test_wraps_of_a_few_voxels_are_accepted():
     """Most of the phase covers half a cycle, and only a few voxels wrap."""
     grid = np.stack(np.indices((40, 40, 40))) - 19.5
     r2 = (grid**2).sum(axis=0)
@@ -167,7 +167,7 @@ def test_wraps_of_a_few_voxels_are_right():
     assert check_cycle(np.where(ball, phase, 0), magnitude, ball, 0) == []
 
 
-def test_an_unwrapped_phase_is_right():
+def test_an_unwrapped_phase_is_accepted():
     grid = np.stack(np.indices((40, 40, 40))) - 19.5
     r2 = (grid**2).sum(axis=0)
     _, magnitude, ball = wrapped_ball(1.0)

@@ -58,29 +58,29 @@ def test_missing_measures_do_not_change_the_verdict():
     ("changes", "colour", "words"),
     [
         ({"implausible_fraction": 0.07}, "amber", "7% of the voxels"),
-        ({"implausible_fraction": 0.2}, "red", "the noise explains 0%"),
-        ({"implausible_fraction": 0.2, "expected_implausible": 0.2}, "amber", "explains 20%"),
-        ({"implausible_fraction": 0.2, "expected_implausible": None}, "amber", "outside the range"),
-        ({"implausible_fraction": 0.45, "expected_implausible": 0.45}, "red", "outside the range"),
-        ({"noise_ratio": 1.0}, "amber", "1.0 times the conductivity"),
+        ({"implausible_fraction": 0.2}, "red", "noise alone would account for 0%"),
+        ({"implausible_fraction": 0.2, "expected_implausible": 0.2}, "amber", "account for 20%"),
+        ({"implausible_fraction": 0.2, "expected_implausible": None}, "amber", "tissue range"),
+        ({"implausible_fraction": 0.45, "expected_implausible": 0.45}, "red", "tissue range"),
+        ({"noise_ratio": 1.0}, "amber", "1.0 times the median conductivity"),
         ({"noise_ratio": 5.0}, "red", "noise standard deviation is 5.0 times"),
         ({"median": -0.6}, "red", "the sign may be wrong"),
-        ({"median": math.nan}, "red", "no voxel is valid"),
+        ({"median": math.nan}, "red", "the map has no valid voxels"),
         (scaled(0.7), "amber", "halved"),
         (scaled(0.5), "red", "halved"),
         (scaled(1.5), "amber", "1.7 times the conductivity in the literature"),
         (scaled(2.0), "red", "check the phase unit"),
         (of_tissues(0.6, 0.62, 1.5), "amber", "gray matter has 1.03 times"),
-        (of_tissues(0.6, 0.4, 1.5), "red", "the segmentation may not fit"),
-        (of_tissues(0.6, 0.4, 1.5) | {"noise_ratio": 1.5}, "amber", "may not fit"),
+        (of_tissues(0.6, 0.4, 1.5), "red", "the segmentation may not match the anatomy"),
+        (of_tissues(0.6, 0.4, 1.5) | {"noise_ratio": 1.5}, "amber", "may not match the anatomy"),
         (of_tissues(0.4, 0.6, 0.5), "amber", "not more conductive than gray matter"),
         ({"literature_ratio": RATIOS | {"Cerebrospinal Fluid": 0.4}}, "amber", "40% of the cond"),
         ({"trend_left_right": -0.6}, "amber", "-60% from left to right"),
         ({"trend_inferior_superior": 1.2}, "red", "+120% from bottom to top"),
-        ({"reduced_chi_square": 1.5}, "amber", "chi-square 1.5"),
-        ({"reduced_chi_square": 20.0}, "red", "chi-square 20.0"),
+        ({"reduced_chi_square": 1.5}, "amber", "chi-square is 1.5"),
+        ({"reduced_chi_square": 20.0}, "red", "chi-square is 20.0"),
         ({"prior_chi_square": 7.0}, "amber", "7.0 times the expected value"),
-        ({"prior_chi_square": 30.0}, "red", "the segmentation may not fit"),
+        ({"prior_chi_square": 30.0}, "red", "the segmentation may not match the anatomy"),
         ({"n_failed_checks": 2}, "red", "failed 2 checks"),
         ({"invalid_fraction": 0.4}, "amber", "40% of the voxels are invalid"),
         ({"largest_voxel_size": 4.0}, "amber", "voxels of 4 mm are thicker than the cortex"),
@@ -94,7 +94,7 @@ def test_each_kind_of_evidence(changes, colour, words):
     assert any(words in reason for reason in found.reasons)
 
 
-def test_the_worst_reason_decides_and_comes_first():
+def test_the_worst_reason_sets_the_colour_and_is_listed_first():
     found = judge(replace(GOOD, largest_voxel_size=4.0, reduced_chi_square=19.0))
     assert found.colour == "red"
     assert "chi-square" in found.reasons[0]
@@ -118,7 +118,7 @@ def test_each_method_is_compared_with_the_other_methods():
     assert disagreement_of({"White Matter": 0.4}, []) is None
 
 
-def test_disagreement_is_amber_at_most():
+def test_disagreement_is_at_most_amber():
     assert with_disagreement(Verdict("green"), None).colour == "green"
     assert with_disagreement(Verdict("green"), 0.1).colour == "green"
     assert with_disagreement(Verdict("green"), 0.5).colour == "amber"
@@ -180,17 +180,17 @@ def negated_slices(phase):
         (lambda phase: phase / 2, "halved"),
         (lambda phase: np.angle(np.exp(2j * phase)), "check the phase unit"),
         (np.negative, "the sign may be wrong"),
-        (negated_slices, "outside the range"),
+        (negated_slices, "outside the tissue range"),
     ],
     ids=["halved", "doubled", "negated", "slices negated"],
 )
-def test_a_wrong_phase_is_red(phantom, change, words):
+def test_the_verdict_on_a_wrong_phase_is_red(phantom, change, words):
     found, _ = judged(phantom, change=change)
     assert found.colour == "red"
     assert words in found.reasons[0]
 
 
-def test_chi_square_tells_a_phase_of_another_head(phantom):
+def test_chi_square_detects_the_phase_of_another_head(phantom):
     quick = {"method": "inversion-seg", "uncertainty": False}
     good, evidence = judged(phantom, **quick)
     assert good.colour != "red"

@@ -17,8 +17,8 @@ def bosh(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_descriptor_is_that_of_the_parser():
-    """Run `make boutiques` to write the descriptor again."""
+def test_the_descriptor_agrees_with_the_parser():
+    """If this test fails, run `make boutiques` to write the descriptor again."""
     assert json.loads(DESCRIPTOR.read_text()) == describe_command()
 
 

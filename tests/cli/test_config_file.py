@@ -31,7 +31,7 @@ def test_a_bad_file_is_named(tmp_path, content):
         read_options(path)
 
 
-def test_the_file_of_a_run_gives_identical_maps(tmp_path, in_process):
+def test_the_configuration_file_of_a_run_reproduces_its_maps(tmp_path, in_process):
     raw = write_subjects(tmp_path / "raw", 1)
 
     def run(out, *options):

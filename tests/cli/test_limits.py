@@ -1,4 +1,4 @@
-"""Limits of the operating system are reported in one line."""
+"""Too low limits of the operating system are reported on one line."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ from bids_qcm.workflows.workers import Worker
 
 START = [sys.executable, "-c", "import sys; from bids_qcm.cli.start import main; sys.exit(main())"]
 
-# limits of processes do not apply to root; the other user must still be able to read this code
+# process limits do not apply to root, and the other user must be able to read this code
 AS_ANOTHER_USER = (
     *("setpriv", "--reuid", "65534", "--clear-groups"),
     *("--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"),
@@ -30,7 +30,7 @@ def run(*command, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
-def test_too_small_an_address_space(tmp_path):
+def test_the_address_space_is_too_small(tmp_path):
     done = run(
         *START,
         *(str(tmp_path), str(tmp_path / "out"), "participant"),
@@ -44,7 +44,7 @@ def test_too_small_an_address_space(tmp_path):
 
 @needs_setpriv
 @pytest.mark.parametrize("number", ["1", "12"])
-def test_too_few_processes(tmp_path, number):
+def test_the_process_limit_is_too_low(tmp_path, number):
     done = run(
         *(*AS_ANOTHER_USER, "prlimit", f"--nproc={number}"),
         *(*START, str(tmp_path), str(tmp_path / "out"), "participant"),

@@ -57,7 +57,7 @@ def usage_error(folders, capsys):
 
 FILE_TEXT = 'fit-radius = ["4", "5", "0"]\nsign = "-"\n'
 
-# each field of Settings, options that set it, and the value that they give; {} is the folder
+# each field of Settings, options that set it, and the resulting value; {} is the folder
 FIELDS = {
     "bids_dir": ([], "{}/data"),
     "output_dir": ([], "{}/out"),
@@ -172,7 +172,7 @@ def test_reports_need_no_raw_data(folders, argv):
 @pytest.mark.parametrize(
     ("work", "where"), [("data/work", "inside BIDS_DIR"), ("data", "inside"), ("out", "OUTPUT_DIR")]
 )
-def test_the_work_directory_is_apart_from_data_and_output(usage_error, folders, work, where):
+def test_the_work_directory_is_separate_from_data_and_output(usage_error, folders, work, where):
     message = usage_error("data", "out", "participant", "-w", work)
     assert message.startswith(f"argument --work-dir: {folders / work} is ")
     assert where in message
@@ -206,7 +206,7 @@ def test_all_methods(parse, options):
     assert parse(*options).methods == PUBLISHED
 
 
-def test_a_method_counts_once(parse):
+def test_duplicate_methods_are_removed(parse):
     assert parse("--method", "integral", "laplacian", "integral").methods == (
         "integral",
         "laplacian",
@@ -333,7 +333,7 @@ def test_the_command_line_overrides_the_file(parse, config):
 
 
 @pytest.mark.parametrize("field", sorted(set(FIELDS) - {"command", "slurm_dir", "slurm_arguments"}))
-def test_the_options_of_a_run_can_be_given_again(parse, config, field):
+def test_the_options_of_a_run_can_be_reused(parse, config, field):
     """The text of a configuration file from any options gives the same settings."""
     settings = parse(*FIELDS[field][0])
     again = parse_settings(["data", "out", settings.analysis_level, *config(settings.config)])[0]

@@ -64,7 +64,8 @@ def array(tmp_path_factory):
 @pytest.mark.parametrize("name", ["spin_echo", "gradient_echo", "lesions", "full_wave", "array"])
 @pytest.mark.parametrize("dataset", [".", "derivatives/phantom"])
 def test_validator_passes(request, name, dataset):
-    # The derivative by itself: `--recursive` does not read a nested dataset's .bidsignore.
+    # Validate the derivative separately, because `--recursive` does not read the .bidsignore of a
+    # nested dataset.
     validator = Path(sys.executable).with_name("bids-validator-deno")
     folder = request.getfixturevalue(name) / dataset
     result = subprocess.run(
@@ -73,7 +74,7 @@ def test_validator_passes(request, name, dataset):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_files_hold_the_phantom(spin_echo):
+def test_files_contain_the_phantom(spin_echo):
     phantom = make_phantom(PhantomParameters(resolution=4.0))
     anat = spin_echo / "sub-01" / "anat"
     expected = {
@@ -137,7 +138,7 @@ def test_phantom_without_b1_effect_has_a_constant_b1_map(spin_echo):
     percent = image.get_fdata()
     measured = percent[percent > 0]
     assert measured.size > 1000
-    # its noise is 2 %
+    # the noise of the map is 2 %
     assert (measured.mean(), measured.std()) == pytest.approx((100, 2), abs=0.2)
 
 
@@ -151,7 +152,7 @@ def test_gradient_echoes(gradient_echo):
     assert sidecars[0]["Units"] == "arbitrary"
 
 
-def test_siemens_phase_in_the_file(gradient_echo):
+def test_the_phase_is_stored_in_siemens_units(gradient_echo):
     anat = gradient_echo / "sub-01" / "anat"
     image = nib.load(anat / "sub-01_echo-2_part-phase_MEGRE.nii.gz")
     assert (image.dataobj.slope, image.dataobj.inter) == (2, -4096)
@@ -209,7 +210,7 @@ def test_every_option_reaches_the_parameters(tmp_path):
     }
     words = [word for option, (value, _) in given.items() for word in (option, value)]
     out = tmp_path / "out"
-    # the last resolution counts
+    # the last value of --resolution has priority
     create(out, "--lesion", "--small-lesions", *words, "--resolution", "8")
     readme = (out / "README").read_text().splitlines()
     for line in (
@@ -221,22 +222,22 @@ def test_every_option_reaches_the_parameters(tmp_path):
         assert f"- {line}" in readme
 
 
-def test_second_participant_is_the_next_seed(spin_echo, tmp_path):
+def test_the_second_participant_has_the_next_seed(spin_echo, tmp_path):
     other = create(tmp_path / "other", "--seed", "1")
     first = other / "sub-01/anat/sub-01_part-phase_T2w.nii.gz"
     second = spin_echo / "sub-02/anat/sub-02_part-phase_T2w.nii.gz"
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_same_seed_same_bytes(spin_echo, tmp_path):
+def test_equal_seeds_produce_equal_bytes(spin_echo, tmp_path):
     assert contents(create(tmp_path / "elsewhere", "--participants", "2")) == contents(spin_echo)
 
 
-def test_nothing_temporary_is_left(spin_echo):
+def test_no_temporary_files_are_left(spin_echo):
     assert not [name for name in contents(spin_echo) if name.endswith(".tmp")]
 
 
-def test_says_what_to_run_next(tmp_path, monkeypatch, capsys):
+def test_the_next_commands_are_printed(tmp_path, monkeypatch, capsys):
     out = (tmp_path / "a phantom").resolve()
     out.mkdir()
     monkeypatch.chdir(out)

@@ -1,4 +1,4 @@
-"""The plan, as users read it."""
+"""The plan in the form that users read."""
 
 import re
 

@@ -82,7 +82,7 @@ def run_with_workers(tmp_path, dataset):
 
 @pytest.fixture
 def run(run_with_workers, in_process):
-    """The same function, but without worker processes."""
+    """The same function as `run_with_workers`, but without worker processes."""
 
     def call(*options, **method):
         return run_with_workers(*in_process, *options, **method)
@@ -105,7 +105,7 @@ def edit_sidecar(image, **changes):
 
 
 def break_everything(dataset):
-    """Add one participant for each type of error; return the words that each message must have."""
+    """Add one participant for each type of error; return the required words of each message."""
     other_affine = AFFINE.copy()
     other_affine[0, 3] = 5
     expected = {}
@@ -149,7 +149,7 @@ def break_everything(dataset):
 
     image = dataset.add("truncated")
     image.write_bytes(image.read_bytes()[:-500])
-    expected["truncated"] = [image.name, "copy or convert it again"]
+    expected["truncated"] = [image.name, "copy the file again"]
 
     image = dataset.add("fourd")
     save(image, np.stack([dataset.volumes["phase"]] * 2, axis=-1))
@@ -165,7 +165,7 @@ def break_everything(dataset):
     return expected
 
 
-def test_bad_subjects_get_their_message_and_the_others_run(
+def test_bad_participants_get_their_message_and_the_others_run(
     dataset, run_with_workers, tmp_path, capsys
 ):
     dataset.add("good")
@@ -220,7 +220,7 @@ def test_options_reach_the_map(dataset, run, tmp_path):
     assert (sidecar["PhaseSign"], sidecar["PhaseSignOrigin"]) == ("-", "given")
 
 
-def test_a_second_run_leaves_finished_files_alone(dataset, run, tmp_path):
+def test_a_second_run_does_not_change_finished_files(dataset, run, tmp_path):
     dataset.add("01")
     assert run() == 0
     images = sorted((tmp_path / "out").rglob("*.nii.gz"))
@@ -266,7 +266,7 @@ def test_a_failing_node_does_not_stop_the_run(dataset, run_with_workers, tmp_pat
     dataset.add("bad")
     dataset.add("good")
     anat = dataset.root / "derivatives/seg/sub-bad/anat"
-    # a brain mask beside all signal passes every check of headers, and fails in the computation
+    # a brain mask outside the signal passes the header checks, but fails in the computation
     far = np.zeros(SHAPE, np.uint8)
     far[0, 0, 0] = 1
     dataset.segment("good")
@@ -278,7 +278,7 @@ def test_a_failing_node_does_not_stop_the_run(dataset, run_with_workers, tmp_pat
     assert list((tmp_path / "out/logs").glob("crash-*.txt"))
 
 
-def test_runs_on_other_data_may_share_the_work_directory(dataset, run, tmp_path, in_process):
+def test_runs_with_different_data_can_share_the_work_directory(dataset, run, tmp_path, in_process):
     dataset.add("01")
     assert run() == 0
     other = Balls(tmp_path / "other")
@@ -293,7 +293,7 @@ def test_runs_on_other_data_may_share_the_work_directory(dataset, run, tmp_path,
         np.testing.assert_allclose(nib.load(path).get_fdata()[5:9, 5:9, 5:9], sigma, rtol=1e-3)
 
 
-def test_another_dataset_is_not_written_over(dataset, tmp_path, capsys):
+def test_another_dataset_is_not_overwritten(dataset, tmp_path, capsys):
     dataset.add("01")
     dataset.segment("01")
     out = dataset.root / "derivatives/seg"
@@ -307,7 +307,8 @@ def test_another_dataset_is_not_written_over(dataset, tmp_path, capsys):
 def test_a_map_without_a_valid_voxel_is_a_failure(dataset, run, tmp_path, capsys):
     dataset.add("01")
     mask = np.zeros(SHAPE, np.uint8)
-    mask[:, :, 6:8] = dataset.labels[:, :, 6:8]  # two slices do not determine a curvature
+    # with only two slices, the curvature is undetermined
+    mask[:, :, 6:8] = dataset.labels[:, :, 6:8]
     anat = dataset.root / "derivatives/seg/sub-01/anat"
     dataset.segment("02")
     save(anat / "sub-01_desc-brain_mask.nii.gz", mask)
@@ -316,7 +317,7 @@ def test_a_map_without_a_valid_voxel_is_a_failure(dataset, run, tmp_path, capsys
     assert "could not be computed in any voxel" in capsys.readouterr().err
 
 
-def test_a_thin_volume_asks_for_an_in_plane_kernel(dataset, run, tmp_path, capsys):
+def test_the_error_for_a_thin_volume_suggests_an_in_plane_kernel(dataset, run, tmp_path, capsys):
     image = dataset.add("01")
     for part, values in dataset.volumes.items():
         save(image.with_name(f"sub-01_part-{part}_T2w.nii.gz"), values[:, :, 5:7])
@@ -348,7 +349,7 @@ def test_a_weak_sign_is_logged(dataset, run, capsys):
     assert "--sign" in said
 
 
-def test_a_red_verdict_is_a_warning_and_other_verdicts_are_information(dataset, run, capsys):
+def test_a_red_verdict_is_logged_as_a_warning_and_others_as_info(dataset, run, capsys):
     dataset.add("01")
     assert run("--sign", "+", method=("laplacian",)) == 0
     said = capsys.readouterr().err
@@ -363,7 +364,7 @@ def test_a_target_std_that_cannot_be_reached_is_logged(dataset, run, capsys):
     dataset.add("01")
     assert run("--fit-radius", "auto", "--target-std", "1e-9", method=("laplacian",)) == 0
     said = capsys.readouterr().err
-    assert "twice the published radii give a noise standard deviation of" in said
+    assert "with twice the published radii, the predicted noise standard deviation is" in said
     assert "target of 1e-09 S/m" in said
 
 
@@ -410,7 +411,7 @@ def test_a_dataset_without_a_valid_description(dataset, run, capsys, content):
     assert run("--skip-bids-validation") == 0
 
 
-def test_an_output_that_cannot_be_made(dataset, tmp_path, capsys):
+def test_an_output_folder_that_cannot_be_created(dataset, tmp_path, capsys):
     dataset.add("01")
     (tmp_path / "file").write_text("")
     status = main(
@@ -456,7 +457,7 @@ def test_a_plugin_file_chooses_the_plugin(dataset, run_with_workers, in_process,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_leaves_no_process_and_no_half_file(dataset, tmp_path, number):
+def test_an_interrupted_run_leaves_no_process_and_no_incomplete_file(dataset, tmp_path, number):
     dataset.add("01")
     command = [
         sys.executable, "-m", "bids_qcm.cli.run", str(dataset.root), str(tmp_path / "out"),

@@ -68,7 +68,7 @@ def bash(script, *arguments, **variables):
         ("d o participant --fit-radius -1 --mem 2G", "d o participant --fit-radius -1 --mem 2G"),
     ],
 )
-def test_a_task_has_all_arguments_but_those_of_the_submission(argv, expected):
+def test_a_task_has_all_arguments_except_the_submission_options(argv, expected):
     assert task_arguments(argv.split()) == tuple(expected.split())
 
 
@@ -102,7 +102,7 @@ def test_another_command_may_start_the_app(write, commands):
     assert done.stdout.splitlines()[:4] == ["run", "-B", "/data", "x.sif"]
 
 
-def test_the_exit_status_of_a_task_is_the_apps(write, commands):
+def test_a_task_exits_with_the_exit_status_of_the_app(write, commands):
     scripts = write()
     commands("bids-qcm", "exit 66")
     assert bash(scripts / "participant.sbatch", SLURM_ARRAY_TASK_ID="1").returncode == 66
@@ -128,7 +128,7 @@ def options_of(script):
     return dict(shlex.split(option)[0].partition("=")[::2] for option in options)
 
 
-def test_resources_are_those_of_the_plan(write):
+def test_tasks_request_the_resources_of_the_plan(write):
     asked = options_of(write("--omp-nthreads", "4", "--nprocs", "4") / "participant.sbatch")
     assert asked["--cpus-per-task"] == "4"
     assert 500 < int(asked["--mem"].removesuffix("M")) < 3000

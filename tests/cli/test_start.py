@@ -10,7 +10,7 @@ from bids_qcm.cli.start import main
 
 COMMAND = Path(sys.executable).with_name("bids-qcm")
 
-# Each takes a tenth of a second or more to import.
+# Importing each of these libraries takes at least a tenth of a second.
 LIBRARIES = {
     *("SimpleITK", "bids", "joblib", "matplotlib", "nibabel", "nilearn", "nipype", "nitransforms"),
     *("numba", "pandas", "pyamg", "scipy", "skimage", "sklearn"),
@@ -61,7 +61,7 @@ def test_other_arguments_run_the_whole_command():
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_only_a_user_without_a_home_gets_one(monkeypatch, tmp_path, known):
+def test_home_is_set_only_for_a_user_without_a_home(monkeypatch, tmp_path, known):
     """The tests of the image run as such a user."""
 
     def home():

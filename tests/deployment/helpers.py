@@ -11,12 +11,12 @@ import numpy as np
 LABELS = ("01", "02")
 METHODS = ("laplacian-mag", "integral-magseg")
 OPTIONS = ("--fit-radius", "9", "--integral-radius", "9", "--method", *METHODS)
-# a user that no system knows; without the right to become that one, oneself
+# a user ID that exists on no system; without the right to change the user, the current user ID
 USER = 1234 if os.getuid() == 0 else os.getuid()
 
 
 def run(*command, check=True, **options):
-    """Run a command to its end; its output is in the message of a failure."""
+    """Run a command until it ends; a failure message contains the output of the command."""
     command = list(map(str, command))
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if check:

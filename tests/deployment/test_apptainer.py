@@ -26,7 +26,7 @@ def as_nobody(tmp_path):
     nobody = ("runuser", "-u", "nobody", "--", "env", "-u", "HOME")
     if stat.S_IMODE(FUSE.stat().st_mode) & 0o006 == 0o006:
         return nobody
-    # here FUSE is the superuser's, other than where udev made the device
+    # on this system, only the superuser can use FUSE, unless udev created the device
     node = tmp_path / "fuse"
     os.mknod(node, 0o666 | stat.S_IFCHR, FUSE.stat().st_rdev)
     node.chmod(0o666)
@@ -40,7 +40,7 @@ def apptainer(sif, *binds):
 
 
 @pytest.mark.parametrize("ordinary", [True, False], ids=["nobody", "root"])
-def test_maps_are_those_of_an_installation(
+def test_maps_equal_the_maps_of_an_installation(
     as_nobody, sif, phantoms, make_folder, installed_maps, image, ordinary
 ):
     owner = NOBODY if ordinary and as_nobody else os.getuid()

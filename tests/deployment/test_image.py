@@ -25,8 +25,8 @@ LOCKED_DOWN = (
     *("--memory", "2g", "--memory-swap", "2g", "--user", f"{USER}:{USER}"),
 )
 
-# another processor, as far as the one here can play it: neither our loops nor the libraries use
-# instructions that this one has and an old one lacks
+# imitate an older processor: neither our compiled loops nor the libraries use instructions that
+# only newer processors have
 OLD_PROCESSOR = {
     "NUMBA_CPU_NAME": "generic",
     "NUMBA_CPU_FEATURES": "",
@@ -81,7 +81,7 @@ def test_version(image):
     assert run(*LOCKED_DOWN, image, "--version").stdout == f"bids-qcm {__version__}\n"
 
 
-def test_maps_are_valid_and_the_callers(maps, image, validate):
+def test_maps_are_valid_and_belong_to_the_caller(maps, image, validate):
     status, verdict = validate(maps)
     assert status == 0, verdict
     assert_whole(maps)
@@ -101,7 +101,7 @@ def test_the_group_level(maps, image, validate):
 
 
 def test_nothing_was_compiled_again(maps, work, image):
-    """Holds where the image was built, as the code is for that processor."""
+    """Run this test on the machine that built the image, because it compiled for its processor."""
     baked = run(
         *("docker", "run", "--rm", "--entrypoint", "sh", image),
         *("-c", "cd $NUMBA_CACHE_DIR && find . -type f"),
@@ -111,7 +111,7 @@ def test_nothing_was_compiled_again(maps, work, image):
     assert len(baked) > 20
 
 
-def test_maps_are_those_of_an_installation(maps, installed_maps):
+def test_maps_equal_the_maps_of_an_installation(maps, installed_maps):
     assert_same_bytes(maps, installed_maps)
 
 
@@ -122,7 +122,7 @@ def test_maps_hardly_depend_on_the_processor(maps, command, make_folder):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_it_and_leaves_no_half_file(command, make_folder, number):
+def test_a_signal_stops_the_container_without_an_incomplete_file(command, make_folder, number):
     output = make_folder("stopped")
     process = subprocess.Popen(
         command(output, "--method", "all", "--participant-label", "01"),

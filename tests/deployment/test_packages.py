@@ -51,7 +51,7 @@ def test_the_wheel_runs(installed, tmp_path):
     assert list(tmp_path.glob("maps/sub-01/anat/*_desc-laplacian_condmap.nii.gz"))
 
 
-def test_the_sdist_has_all_that_is_under_version_control(unpacked):
+def test_the_sdist_contains_all_versioned_files(unpacked):
     listed = run("git", "ls-files", cwd=ROOT, check=False)
     if listed.returncode:
         pytest.skip("this is no git checkout")
@@ -59,11 +59,11 @@ def test_the_sdist_has_all_that_is_under_version_control(unpacked):
     assert missing == [".gitignore"] or missing == []
 
 
-def test_the_tests_of_the_sdist_run(unpacked):
-    """Those of the command line, which read files beside the package."""
+def test_the_tests_in_the_sdist_pass(unpacked):
+    """Run only the tests of the command line, which read files outside the package."""
     code = f"import bids_qcm; assert bids_qcm.__file__.startswith({str(unpacked)!r})"
     run(sys.executable, "-c", code, cwd=unpacked)
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
     run(*command, "tests/cli/test_boutiques.py", "tests/test_architecture.py", cwd=unpacked)
-    # all others can at least be imported
+    # check that all other test modules can be imported
     run(*command, "--collect-only", "tests", cwd=unpacked)

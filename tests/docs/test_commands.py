@@ -50,7 +50,7 @@ def commands(block):
 
 
 @pytest.mark.parametrize("block", SHELL, ids=str)
-def test_shell_reads_it(block):
+def test_shell_blocks_are_valid(block):
     done = subprocess.run(
         ["bash", "-n"], input=block.text, capture_output=True, text=True, check=False
     )
@@ -58,12 +58,12 @@ def test_shell_reads_it(block):
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=str)
-def test_parsers_read_what_is_not_run(block, tmp_path, monkeypatch):
+def test_the_parsers_accept_commands_that_are_not_run(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, arguments in commands(block):
         if arguments == ["--version"]:
             continue
-        # the parser requires files and folders that only the reader has
+        # the parser requires files and folders that exist only on the reader's machine
         given = [re.sub("^((?:[a-z]+=)?)(/path/to/.+)$", rf"\1{tmp_path}", a) for a in arguments]
         for file in (one for one in given if one.endswith((".tsv", ".yml", ".toml"))):
             Path(file).touch()
@@ -75,7 +75,7 @@ def test_commands_are_found_in_blocks():
     assert len(found) >= 6
 
 
-def test_targets_of_make_exist():
+def test_make_targets_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     spans = re.findall(r"`make ([a-z -]+)`|^make ([a-z-]+)", text, re.M)
@@ -84,7 +84,7 @@ def test_targets_of_make_exist():
 
 
 @pytest.mark.parametrize("block", [b for p in PAGES for b in blocks(p, "json")], ids=str)
-def test_filter_files_are_read(block, tmp_path):
+def test_filter_files_are_valid(block, tmp_path):
     path = tmp_path / "filters.json"
     path.write_text(block.text)
     arguments = ["data", "maps", "participant", "--bids-filter-file", str(path)]
@@ -92,7 +92,7 @@ def test_filter_files_are_read(block, tmp_path):
 
 
 @pytest.mark.parametrize("block", [b for p in PAGES for b in blocks(p, "yaml")], ids=str)
-def test_yaml_is_read(block):
+def test_yaml_blocks_are_valid(block):
     content = yaml.safe_load(block.text)
     for flag in content.get("bids_app_args", {}):
         assert flag.startswith("$") or flag in build_parser()._option_string_actions
@@ -130,7 +130,7 @@ def run(folder, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", TYPED, ids=lambda page: page.name)
-def test_what_a_reader_types_works(page, run):
+def test_commands_for_readers_work(page, run):
     for text in typed(page, "sh"):
         run("bash", "-eu", "-o", "pipefail", "-c", text)
     run("python", "-c", "\n".join(typed(page, "python")))

@@ -41,11 +41,11 @@ def keys_in(module):
                 yield key
 
 
-def test_no_other_module_has_the_keys_of_sidecars():
+def test_no_other_module_contains_sidecar_keys():
     schemas = [one for one in vars(sidecar_schema).values() if isinstance(one, type)]
     schemas = [one for one in schemas if issubclass(one, Fields)]
     keys = {field.key for schema in schemas for field in list_fields(schema)}
-    # also keys of the data dictionaries of tables, and a heading of the report
+    # these are also keys in the data dictionaries of tables, or a heading in the report
     keys -= {"Description", "Units", "Segmentation"}
     for module in sorted(PACKAGE.rglob("*.py")):
         if module.name != "sidecar_schema.py" and module.relative_to(PACKAGE) not in OTHERS:

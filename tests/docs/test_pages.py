@@ -29,7 +29,7 @@ def tables(page):
     return rows
 
 
-def test_the_table_of_methods_is_that_of_the_engine():
+def test_the_method_table_agrees_with_the_code():
     edges = {(0, 0): "-", (1, 0): "magnitude", (0, 1): "segmentation", (1, 1): "both"}
     listed = [row for row in tables(ROOT / "README.md") if row[0] in METHODS]
     assert [row[0] for row in listed] == list(METHODS)
@@ -47,13 +47,13 @@ def test_pages_outside_the_site_have_no_dead_links():
             assert target.startswith("https://") or (ROOT / target).is_file(), f"{page}: {target}"
 
 
-def test_pages_say_nothing_of_the_machine_they_were_written_on():
+def test_pages_contain_no_details_of_a_machine():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"/(?:work|home|root|tmp)/\w", text), page
 
 
-def test_the_citation_is_of_this_version():
+def test_the_citation_names_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == __version__
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

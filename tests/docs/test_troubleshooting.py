@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "troubleshooting.md"
 # placeholder for a value in a message
 VALUE = "…"
 
-# after the file that is meant, these have the problem, and then the remedy
+# the arguments of these errors are the file, the problem and the remedy
 WITH_REMEDY = {
     name
     for name, one in vars(errors).items()

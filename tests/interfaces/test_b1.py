@@ -18,13 +18,13 @@ AUTO = ["measured", "model", "none"]
 
 @pytest.fixture
 def head(tmp_path):
-    """Files of a head of 60 to 70 mm, its brain, and a |B1+| map that is 2 percent at the rim."""
+    """Files of a head of 60 to 70 mm, its brain, and a |B1+| map in percent, lower at the rim."""
     axes = np.ogrid[tuple(slice(-1, 1, n * 1j) for n in SHAPE)]
     radius = sum(np.square(axis) for axis in axes)
     percent = np.where(radius < 1, 110 - 30 * radius, 0).astype(np.float32)
     volumes = {
         "magnitude": np.where(radius < 0.9, 100, 1).astype(np.float32),
-        # without bone
+        # the signal mask excludes bone
         "signal": (radius < 0.9) & ~((radius > 0.6) & (radius < 0.7)),
         "mask": radius < 0.6,
         "percent": percent,
@@ -78,7 +78,7 @@ def test_the_unit_does_not_change_the_map(tmp_path, head, make):
         np.testing.assert_allclose(other, paths[0], rtol=1e-5)
 
 
-def test_a_map_that_cannot_be_used(make):
+def test_an_unusable_map(make):
     found = make(AUTO, "negative").run().outputs
     assert found.origin == "model"
     [warning] = found.provenance["Warnings"]
@@ -89,7 +89,7 @@ def test_a_map_that_cannot_be_used(make):
         make(["measured"], "negative", requested="raw").run()
 
 
-def test_the_model_is_of_the_whole_head(head, make):
+def test_the_model_includes_the_whole_head(head, make):
     """Bone has no signal, but is part of the body."""
     found = make(["model"], requested="model").run().outputs
     assert found.provenance["B1ModelVolume"] == pytest.approx(

@@ -35,7 +35,7 @@ def make_mask(ball, tmp_path, monkeypatch):
     return make_mask
 
 
-def test_a_mask_of_a_derivative_dataset_is_taken(make_mask, ball):
+def test_a_mask_of_a_derivative_dataset_is_used(make_mask, ball):
     outputs = make_mask("derivative", requested="seg")
     np.testing.assert_array_equal(read_integers(Path(outputs.mask_file)), ball.mask)
     assert (outputs.mask_type, outputs.is_brain) == ("brain", True)
@@ -93,7 +93,7 @@ def test_the_next_origin_is_tried_after_a_failure(make_mask, ball, expected):
     assert bool(outputs.provenance["Warnings"]) is expected
 
 
-def test_a_brain_mask_that_is_required_and_cannot_be_made(make_mask):
+def test_a_required_brain_mask_cannot_be_made(make_mask):
     with pytest.raises(InputError, match=r"no brain mask can be made .* use --mask signal"):
         make_mask("template", requested="brain")
     with pytest.raises(InputError, match="one of them seems flipped"):

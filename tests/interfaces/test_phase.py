@@ -88,7 +88,7 @@ def test_real_and_imaginary_parts(tmp_path, ball, prepare, monkeypatch):
     assert np.ptp(difference) < 1e-4
 
 
-def test_a_readout_of_alternating_polarity_is_undone_and_recorded(
+def test_the_phase_of_an_alternating_readout_is_corrected_and_recorded(
     tmp_path, ball, prepare, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)

@@ -73,7 +73,7 @@ def test_published_radius_by_default(tmp_path, interface, monkeypatch):
     assert "IntegralRadius" not in outputs.provenance
 
 
-def test_labels_and_phase_type_reach_the_engine(tmp_path, ball, interface, monkeypatch):
+def test_labels_and_phase_type_reach_the_reconstruction(tmp_path, ball, interface, monkeypatch):
     monkeypatch.chdir(tmp_path)
     inputs = {"labels_file": ball.files["labels"], "phase_type": "transmit"}
     outputs = interface("laplacian-seg", **inputs).run().outputs
@@ -93,7 +93,7 @@ def test_the_number_of_threads_does_not_change_the_hash(interface):
     assert interface(fit_radius=(5, 5, 5)).inputs.get_hashval()[1] != hashes[0]
 
 
-def test_b1_reaches_the_engine(tmp_path, ball, interface, monkeypatch):
+def test_b1_reaches_the_reconstruction(tmp_path, ball, interface, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = ball.folder / "b1.nii.gz"
     save_array(ball.folder / "noise.nii.gz", 0 * ball.phi0 + np.float32(1e-4), AFFINE)

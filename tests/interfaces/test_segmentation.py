@@ -45,7 +45,7 @@ def test_labels_and_their_names(segmentation, ball, tmp_path):
     assert written == "index\tname\n2\tWhite Matter\n100\tleft\n"
 
 
-def test_without_a_table_labels_have_the_numbers_of_bids(segmentation):
+def test_without_a_label_table_labels_have_bids_numbers(segmentation):
     outputs = segmentation().run().outputs
     assert Path(outputs.table_file).read_text() == "index\tname\n1\tGray Matter\n2\tWhite Matter\n"
 

@@ -33,7 +33,7 @@ FLIPPED = ["image.nii", "is flipped", "convert it again"]
 
 @pytest.fixture
 def t1w(ball):
-    """A T1w image that is shifted by a whole voxel of the phase, in a grid of its own."""
+    """A T1w image on a different grid, shifted by one voxel of the phase."""
     path = ball.folder / "t1w.nii.gz"
     affine = POSE @ read_grid(Path(ball.files["phi0"])).affine
     save_array(path, ball.magnitude, affine)
@@ -58,18 +58,18 @@ def test_transforms_of_a_pose_are_inverse_to_each_other(make_node):
     np.testing.assert_allclose(image.map(back.map(points)), points, atol=1e-4)
 
 
-def test_without_a_pose_the_headers_are_trusted(make_node):
+def test_without_a_pose_the_headers_are_used(make_node):
     found = make_node(MakeTransforms()).run().outputs
     assert PointTransform([Step(Path(found.to_t1w_file))]).matrix == pytest.approx(np.eye(4))
 
 
-def test_a_failed_registration_gives_no_transform(make_node):
+def test_a_failed_registration_writes_no_transform(make_node):
     found = make_node(MakeTransforms(pose=POSE.tolist(), pose_failure=FLIPPED)).run().outputs
     assert (found.to_t1w_file, found.from_t1w_file) == (None, None)
     assert found.failure == FLIPPED
 
 
-def test_a_map_follows_the_head_to_the_t1w_image(make_node, ball, t1w, to_t1w):
+def test_a_map_is_aligned_with_the_t1w_image(make_node, ball, t1w, to_t1w):
     values = np.where(ball.mask, ball.labels * 0.4, 0).astype(np.float32)
     values[4, 4, 3] = np.nan
     path = ball.folder / "condmap.nii.gz"

@@ -10,7 +10,7 @@ from bids_qcm.interfaces.statistics import ComputeRegionStatistics, ComputeStati
 
 @pytest.fixture
 def condmap(ball):
-    """0.5 S/m in label 1, 1.5 S/m in label 2, and an invalid voxel in it."""
+    """A map with 0.5 S/m in label 1, 1.5 S/m in label 2, and an invalid voxel in label 2."""
     values = np.where(ball.mask, np.where(ball.labels == 1, 0.5, 1.5), 0).astype(np.float32)
     values[-2, 1, 1] = np.nan
     path = ball.folder / "condmap.nii.gz"

@@ -33,7 +33,7 @@ def test_a_verdict_is_added_to_the_provenance(judge):
     assert (found["ImplausibleFraction"], found["LiteratureRatio"]) == (0, {})
 
 
-def test_a_trend_that_cannot_be_found_is_left_out(judge):
+def test_a_trend_that_cannot_be_computed_is_omitted(judge):
     """JSON has no NaN."""
     assert "TrendLeftRight" not in judge(-0.6)
 

@@ -33,7 +33,7 @@ def volumes_ml(anatomy):
 
 def test_volumes_are_plausible(healthy):
     gray, white, fluid, bone, soft, lesion = volumes_ml(healthy)
-    assert 900 < gray < 1200  # the cortex is thicker in an average of many brains
+    assert 900 < gray < 1200  # the cortex is thicker in an average brain than in individual brains
     assert 500 < white < 750
     assert 100 < fluid < 300
     assert 500 < bone < 900
@@ -44,7 +44,7 @@ def test_volumes_are_plausible(healthy):
 @pytest.mark.parametrize("resolution", RESOLUTIONS[1:])
 def test_volumes_do_not_depend_on_resolution(heads, resolution):
     truth, found = volumes_ml(heads[1.0]), volumes_ml(heads[resolution])
-    # In voxels at the brain surface, bone may replace a little fluid.
+    # In voxels at the brain surface, bone may replace some of the fluid.
     np.testing.assert_allclose(found, truth, rtol=0.02)
 
 
@@ -59,7 +59,7 @@ def test_fractions_add_up_to_one_in_the_head(heads, resolution):
     assert ndimage.label(total == 0)[1] == 1, "the head has no holes"
 
 
-def test_most_voxels_are_of_one_tissue(heads):
+def test_most_voxels_contain_one_tissue(heads):
     largest = heads[1.0].fractions.max(axis=0)[heads[1.0].labels > 0]
     assert np.mean(largest > 0.95) > 0.8
     assert 0.02 < np.mean(largest < 0.75) < 0.2
@@ -76,7 +76,7 @@ def test_labels_name_the_largest_fraction(heads, resolution):
     assert set(np.unique(head.labels[~head.brain])) == {0, 4, 5}
 
 
-def test_skull_and_scalp_have_their_thickness(heads):
+def test_skull_and_scalp_have_the_correct_thickness(heads):
     head = heads[1.0]
     distance = ndimage.distance_transform_edt(~head.brain) - 0.5
     bone, soft = head.labels == 4, head.labels == 5
@@ -112,7 +112,9 @@ def test_any_resolution(resolution):
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_tumour_has_its_size_and_place_and_replaces_white_matter(heads, healthy, resolution):
+def test_tumour_has_the_correct_size_and_position_and_replaces_white_matter(
+    heads, healthy, resolution
+):
     head = heads[resolution]
     assert volumes_ml(head)[LESION] == pytest.approx(math.pi / 6 * 2**3, rel=0.03)
     voxel = ndimage.center_of_mass(head.fractions[LESION])
@@ -124,7 +126,7 @@ def test_tumour_has_its_size_and_place_and_replaces_white_matter(heads, healthy,
 
 
 @pytest.mark.parametrize("diameter", [4, 6, 8, 12, 16])
-def test_small_lesions_have_their_volume(heads, diameter):
+def test_small_lesions_have_the_correct_volume(heads, diameter):
     head = heads[1.0]
     own = head.small_lesion_diameter == diameter
     assert ndimage.label(own)[1] == 3
@@ -135,7 +137,7 @@ def test_small_lesions_have_their_volume(heads, diameter):
     assert own.sum() == pytest.approx(3 * math.pi / 6 * diameter**3, rel=0.15)
 
 
-def test_small_lesions_are_at_the_same_place_at_every_resolution(heads):
+def test_small_lesions_have_the_same_position_at_every_resolution(heads):
     for diameter in (4, 16):
         found = []
         for head in heads.values():

@@ -34,14 +34,14 @@ def run(anatomy, variation=0.0, seed=0):
     return conductivity_map(anatomy, F, 0.9, variation, np.random.default_rng(seed))
 
 
-def test_conductivity_is_the_mean_weighted_with_the_fractions():
+def test_conductivity_is_the_mean_weighted_by_the_fractions():
     gray, white, fluid, *_ = conductivities(F, 0.9)
     found = run(make({0: 0.5, 1: 0.25, 2: 0.25}))
     np.testing.assert_allclose(found, 0.5 * gray + 0.25 * white + 0.25 * fluid)
     assert not run(make({})).any()
 
 
-def test_a_small_lesion_takes_its_share_of_a_voxel():
+def test_a_small_lesion_replaces_its_fraction_of_a_voxel():
     white = conductivities(F, 0.9)[1]
     found = run(make({1: 1.0}, lesion=0.25))
     np.testing.assert_allclose(found, 0.75 * white + 0.25 * 0.9)
@@ -59,7 +59,7 @@ def test_permittivity_has_the_conductivity_as_its_loss():
     assert (permittivity_map(make({}), run(make({})), F) == 1).all()
 
 
-def test_variation_has_its_size_within_a_tissue():
+def test_variation_within_a_tissue_has_the_correct_size():
     white = conductivities(F, 0.9)[1]
     found = np.stack([run(make({1: 1.0}), 0.15, seed) for seed in range(10)]) / white
     assert found.mean() == pytest.approx(1, abs=0.01)
@@ -67,13 +67,13 @@ def test_variation_has_its_size_within_a_tissue():
     assert found.min() > 0.6
 
 
-def test_tissues_vary_independently_and_the_tumour_not_at_all():
+def test_tissues_vary_independently_and_the_tumour_does_not_vary():
     one, other = run(make({0: 1.0}), 0.15), run(make({1: 1.0}), 0.15)
     assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.3
     np.testing.assert_allclose(run(make({5: 1.0}), 0.15), 0.9)
 
 
-def test_field_has_its_correlation_length():
+def test_field_has_the_correct_correlation_length():
     steps = round(CORRELATION_LENGTH / GRID.resolution)
     fields = [smooth_field(GRID, np.random.default_rng(seed)) for seed in range(20)]
     product = np.mean([(f[:-steps] * f[steps:]).mean() for f in fields])

@@ -75,7 +75,7 @@ def test_two_layer_sphere(model):
     sigma = two_layers(1.0)
     exact = exact_two_layers(1.0, model)
     assert relative_error(solve(sigma, 1.0, model), exact, sigma) < 0.02
-    # the difference between the two models is much larger than this tolerance
+    # the two models differ by much more than this tolerance
     assert (
         relative_error(exact_two_layers(1.0, MODELS[1]), exact_two_layers(1.0, MODELS[0]), sigma)
         > 0.2
@@ -83,8 +83,8 @@ def test_two_layer_sphere(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_error_falls_with_the_voxel_size(model):
-    """The error is first order, because the surface position has an error of half a voxel."""
+def test_error_decreases_with_the_voxel_size(model):
+    """The error is first order, because the surface position has an error of up to half a voxel."""
     steps = (4.0, 2.0, 1.0)
     error = []
     for step in steps:
@@ -117,7 +117,7 @@ def operator(phi, sigma, voxel_size, model):
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("voxel_size", [(2.0, 2.0, 2.0), (1.0, 1.5, 3.0)])
-def test_the_operator_gives_back_the_source(model, voxel_size):
+def test_the_operator_applied_to_the_phase_equals_the_source(model, voxel_size):
     rng = np.random.default_rng(3)
     # the head has holes and several parts, and extends to the border of the array
     sigma = rng.uniform(0.05, 2.2, (13, 14, 11)) * (rng.random((13, 14, 11)) < 0.8)

@@ -11,7 +11,7 @@ def linear(grid):
     return 3 + 0.5 * x - 0.2 * y + 0.1 * z
 
 
-def test_the_same_grid_changes_nothing():
+def test_resampling_to_the_same_grid_changes_nothing():
     values = np.random.default_rng(0).random(SOURCE.shape, dtype=np.float32)
     np.testing.assert_allclose(resample(values, SOURCE, SOURCE), values, rtol=1e-6)
 
@@ -20,14 +20,14 @@ def test_the_same_grid_changes_nothing():
     ("resolution", "tolerance"), [(0.5, 1e-5), (0.7, 1e-5), (1.0, 1e-5), (2.0, 1e-5), (1.3, 0.1)]
 )
 def test_a_linear_map_is_reproduced(resolution, tolerance):
-    """If a target voxel contains parts of source voxels, the error is below a tenth of a voxel."""
+    """If target voxels contain parts of source voxels, the error is below a tenth of a voxel."""
     target = grid_around((-5, -5, -5), (5, 4, 5), resolution, margin=0)
     found = resample(linear(SOURCE), SOURCE, target)
     np.testing.assert_allclose(found, linear(target), atol=tolerance)
 
 
 @pytest.mark.parametrize("resolution", [1.0, 1.7, 2.0, 3.3, 4.0])
-def test_coarse_voxels_keep_the_volume(resolution):
+def test_coarse_voxels_preserve_the_volume(resolution):
     values = np.random.default_rng(1).random(SOURCE.shape)
     target = grid_around((-11, -9, -10), (11, 9, 10), resolution, margin=1)
     found = resample(values, SOURCE, target)
@@ -45,7 +45,7 @@ def test_the_result_is_zero_outside_the_source():
     assert not resample(np.ones(SOURCE.shape), SOURCE, target).any()
 
 
-def test_grid_around_covers_the_box_with_its_margin_on_multiples_of_the_resolution():
+def test_grid_around_covers_the_box_and_its_margin():
     grid = grid_around((-4.1, 0, 1), (4.1, 2, 5), 1.5, margin=2)
     for axis, (low, high) in enumerate(((-4.1, 4.1), (0, 2), (1, 5))):
         centres = grid.centres(axis)
@@ -54,7 +54,7 @@ def test_grid_around_covers_the_box_with_its_margin_on_multiples_of_the_resoluti
         assert high + 2 * 1.5 - 1e-9 <= centres[-1] < high + 3 * 1.5
 
 
-def test_affine_gives_the_centres():
+def test_affine_maps_indices_to_the_centres():
     voxel = np.array([3, 5, 7, 1])
     expected = [SOURCE.centres(axis)[voxel[axis]] for axis in range(3)]
     np.testing.assert_allclose((SOURCE.affine @ voxel)[:3], expected)

@@ -10,7 +10,7 @@ from bids_qcm.phantom.lesions import TUMOUR_CENTRE, Ball, place_small_lesions
 
 @pytest.mark.parametrize("resolution", [0.7, 1.0, 2.0])
 @pytest.mark.parametrize("diameter", [4, 9, 20])
-def test_ball_has_its_volume_and_its_place(resolution, diameter):
+def test_ball_has_the_correct_volume_and_position(resolution, diameter):
     ball = Ball((3.3, -2.1, 0.4), diameter)
     grid = grid_around((-15, -15, -15), (15, 15, 15), resolution, margin=0)
     where, fraction = ball.fill(grid)
@@ -58,6 +58,6 @@ def test_small_lesions_keep_away_from_fluid_tumour_and_each_other(block, seed):
     assert in_gray == [False, True, False] * 5
 
 
-def test_places_follow_the_seed(block):
+def test_positions_depend_on_the_seed(block):
     assert place(block, 1) == place(block, 1)
     assert place(block, 1) != place(block, 2)

@@ -49,13 +49,13 @@ def test_shapes_types_and_units(quiet):
     assert quiet.mask.dtype == bool
     assert quiet.voxel_size == (4.0, 4.0, 4.0)
     assert quiet.frequency == pytest.approx(127.73e6, rel=1e-4)
-    # The range must not exceed 2 pi in double precision, because it would look unwrapped.
+    # The range must not exceed 2 pi in double precision; otherwise, the phase would look unwrapped.
     noise = make_phantom(SPIN_ECHO, quiet.head).phase[0]
     assert float(noise.max()) - float(noise.min()) <= 2 * math.pi
 
 
 def laplacian_over_k(phantom):
-    """Return the conductivity by finite differences, S/m, and a mask of the inner head voxels."""
+    """Return the finite-difference conductivity in S/m, and a mask of the inner head voxels."""
     laplacian = -6 * phantom.phi0
     for axis in range(3):
         laplacian += np.roll(phantom.phi0, 1, axis) + np.roll(phantom.phi0, -1, axis)
@@ -70,7 +70,7 @@ def test_truth_obeys_the_equation_of_the_laplacian_model():
     np.testing.assert_allclose(sigma[inside], phantom.conductivity[inside], rtol=0, atol=1e-5)
 
 
-def test_convection_reaction_differs_at_borders_and_agrees_deep_in_a_tissue(quiet):
+def test_convection_reaction_differs_from_the_laplacian_only_at_borders(quiet):
     sigma, _ = laplacian_over_k(quiet)
     white = quiet.labels == 2
     deep = ndimage.binary_erosion(white & (quiet.conductivity < 0.35), iterations=2)
@@ -106,7 +106,9 @@ def test_lesions_and_variation(quiet, lesions):
     assert (phantom.conductivity != other.conductivity)[phantom.mask].mean() > 0.9
 
 
-def test_anatomy_does_not_depend_on_the_noise_seed_nor_places_on_variation_or_tumour(lesions):
+def test_anatomy_is_independent_of_the_noise_seed_and_positions_of_the_variation_and_tumour(
+    lesions,
+):
     one = lesions.head
     np.testing.assert_array_equal(
         make_head(replace(LESIONS, seed=5)).conductivity, one.conductivity
@@ -121,7 +123,7 @@ def test_spin_echo_phase_is_phi0(quiet):
     assert np.abs(wrap(quiet.phase[0] - quiet.phi0)[quiet.mask]).max() < 1e-5
 
 
-def test_phase_sign_flips_the_phase_and_not_the_truth(quiet):
+def test_phase_sign_reverses_the_phase_but_not_the_truth(quiet):
     flipped = make_phantom(replace(QUIET, phase_sign=-1))
     np.testing.assert_array_equal(flipped.phi0, quiet.phi0)
     np.testing.assert_allclose(flipped.phase[0][quiet.mask], -quiet.phase[0][quiet.mask])
@@ -149,7 +151,7 @@ def test_gradient_echo_magnitude_decays_with_t2_star(gradient_echo):
     np.testing.assert_allclose(last / first, expected(0.025) / expected(0.005), rtol=1e-4)
 
 
-def test_magnitude_is_the_mean_weighted_with_the_fractions(quiet):
+def test_magnitude_is_the_mean_weighted_by_the_fractions(quiet):
     """The magnitude also contains the receive bias, which is similar in neighbouring voxels."""
     fractions = quiet.head.anatomy.fractions
     expected = sum(t.magnitude * f for t, f in zip(TISSUES, fractions, strict=True))
@@ -174,12 +176,12 @@ def test_no_signal_outside_the_head(quiet):
 
 
 @pytest.mark.parametrize("snr", [5.0, 50.0])
-def test_noise_has_the_standard_deviation_given_by_the_snr(quiet, snr):
+def test_noise_has_the_standard_deviation_of_the_snr(quiet, snr):
     noisy = make_phantom(replace(SPIN_ECHO, snr=snr), quiet.head)
     noise = images(noisy)[0] - images(quiet)[0]
     expected = quiet.magnitude[0][quiet.mask].mean() / snr
     for where in (quiet.mask, ~quiet.mask):
-        # The estimate over about 30,000 voxels has a relative standard deviation of 0.4 %.
+        # The estimate from about 30,000 voxels has a relative standard deviation of 0.4 %.
         assert noise[where].real.std() == pytest.approx(expected, rel=0.02)
         assert noise[where].imag.std() == pytest.approx(expected, rel=0.02)
 
@@ -191,7 +193,7 @@ def test_echoes_have_the_same_sd_and_independent_noise(gradient_echo):
     assert abs(np.corrcoef(noise[0].real, noise[1].real)[0, 1]) < 0.02
 
 
-def test_seed_decides_the_noise_alone():
+def test_seed_affects_only_the_noise():
     one, again = make_phantom(SPIN_ECHO), make_phantom(SPIN_ECHO)
     other = make_phantom(replace(SPIN_ECHO, seed=1), one.head)
     np.testing.assert_array_equal(one.phase[0], again.phase[0])
@@ -199,7 +201,7 @@ def test_seed_decides_the_noise_alone():
     np.testing.assert_array_equal(one.phi0, again.phi0)
 
 
-def test_phantom_itself_needs_neither_nibabel_nor_nipype():
+def test_phantom_needs_neither_nibabel_nor_nipype():
     code = (
         "import sys, bids_qcm.phantom.make, bids_qcm.phantom.scaling\n"
         "sys.exit(bool({'nibabel', 'nipype', 'bids', 'nilearn'} & set(sys.modules)))"

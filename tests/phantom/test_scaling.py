@@ -43,17 +43,17 @@ def test_round_trip(scaling):
         ("milliradian", np.int16, -3142, 3142, 1, 0, None),
     ],
 )
-def test_stored_form(scaling, dtype, low, high, slope, inter, units):
+def test_stored_values(scaling, dtype, low, high, slope, inter, units):
     result = scale_phase(PHASE, scaling)
     assert result.stored.dtype == dtype
     assert (result.slope, result.inter, result.units) == (slope, inter, units)
     assert result.stored.min() >= low
     assert result.stored.max() <= high
-    # For milliradian, the range may be one step smaller, because pi may be rounded to -pi.
+    # For milliradians, the range may be one step smaller, because pi may be rounded to -pi.
     assert result.stored.max() - float(result.stored.min()) >= (high - float(low)) * 0.999
 
 
-def test_siemens_seen_values():
+def test_scaled_siemens_values():
     stored, slope, inter, _ = scale_phase(np.array([-np.pi, 0, np.pi / 2, np.pi]), "siemens")
     np.testing.assert_array_equal(stored * slope + inter, [-4096, 0, 2048, -4096])
 

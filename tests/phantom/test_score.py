@@ -37,7 +37,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def two_tissues():
-    """Return a truth with 0.5 S/m on the left and 2 S/m on the right, surrounded by air."""
+    """Return a truth with tissues of 0.5 S/m (left) and 2 S/m (right), surrounded by air."""
     labels = np.zeros((14, 7, 7), np.uint8)
     labels[1:7, 1:-1, 1:-1] = 1
     labels[7:13, 1:-1, 1:-1] = 2
@@ -45,7 +45,7 @@ def two_tissues():
     return Truth(conductivity, labels, labels > 0, np.zeros_like(labels), (1.0, 1.0, 1.0))
 
 
-def test_the_truth_has_no_error_and_shows_everything(truth):
+def test_the_truth_has_no_error_and_full_contrast(truth):
     found = score(truth.conductivity, truth)
     assert found.brain.n == truth.brain.sum()
     assert (found.brain.mae, found.brain.nrmse, found.brain.nrmse_best99) == (0, 0, 0)
@@ -77,7 +77,7 @@ def test_tissues_averaged_flat_show_neither_lesions_nor_variation(truth):
     found = score(flat, truth)
     for one in found.variation:
         assert one.slope == pytest.approx(0, abs=1e-9)
-    # a lesion may contain voxels of another tissue than its surroundings
+    # a lesion may contain voxels of a different tissue from its surroundings
     in_one_tissue = [
         share.contrast
         for share, lesion in zip(found.lesions, truth.lesions, strict=True)
@@ -108,7 +108,7 @@ def test_errors_by_hand(two_tissues):
     assert (right.rmse, right.nrmse) == pytest.approx((0.1, 0.05))
 
 
-def test_the_worst_hundredth_is_left_out(two_tissues):
+def test_the_largest_one_percent_of_errors_is_left_out(two_tissues):
     found = two_tissues.conductivity + 0.1
     found[1:4, 1, 1] = 50.0
     brain = score_brain(found, two_tissues)
@@ -119,7 +119,7 @@ def test_the_worst_hundredth_is_left_out(two_tissues):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_invalid_voxels_count_as_such_and_in_nothing_else(two_tissues, value):
+def test_invalid_voxels_count_only_towards_the_invalid_fraction(two_tissues, value):
     found = two_tissues.conductivity + 0.1
     found[1:4, 1:-1, 1:-1] = value
     found[0] = value  # outside the brain
@@ -160,7 +160,7 @@ def test_lesions_compare_the_same_voxels_of_map_and_truth(truth):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_lesion_without_contrast_has_none_to_recover(two_tissues):
+def test_a_lesion_without_contrast_has_no_recovery(two_tissues):
     lesions = np.zeros_like(two_tissues.labels)
     lesions[3, 3, 3] = 4
     found = score_lesions(
@@ -182,6 +182,6 @@ def test_lesions_of_a_diameter_are_pooled_by_their_contrast(truth):
     assert recovery_by_diameter([weak, strong, unseen]) == {4: pytest.approx(0.5)}
 
 
-def test_nothing_varies_where_the_truth_does_not():
+def test_tissues_without_variation_are_not_scored():
     truth = make_truth(variation=0)
     assert score_variation(truth.conductivity, truth) == []

@@ -52,7 +52,7 @@ def test_permittivity_at_3_t():
 
 
 @pytest.mark.parametrize("tissue", [tissue for tissue in TISSUES if tissue.dispersion])
-def test_permittivity_falls_with_frequency(tissue):
+def test_permittivity_decreases_with_frequency(tissue):
     found = [tissue.dispersion.relative_permittivity(f) for f in (64e6, 128e6, 298e6, 1e15)]
     assert np.all(np.diff(found) < 0)
     assert found[-1] == pytest.approx(tissue.dispersion.permittivity, rel=0.01)

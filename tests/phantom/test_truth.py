@@ -45,7 +45,7 @@ def test_surroundings_at_the_border_of_the_volume():
     assert lesion.box[0].start == 0
 
 
-def test_surroundings_have_the_tissue_of_the_lesion_and_no_other_lesion():
+def test_surroundings_have_the_tissue_of_the_lesion_and_contain_no_other_lesion():
     truth = in_a_block((1.0, 1.0, 1.0), [(25, 30, 30), (25, 30, 42)], fluid_from=32)
     for number, lesion in enumerate(truth.lesions, start=1):
         assert (lesion.number, lesion.label) == (number, 2)

@@ -20,14 +20,14 @@ def repetitions(phases, noise=0.0):
 
 
 def deviation(average):
-    """Return the deviation from phi0 and a constant and linear phase, in rad."""
+    """Return the deviation from phi0 plus a constant and linear phase, in rad."""
     difference = unwrap(np.angle(average.signal * np.exp(-1j * PHI0)), BALL)[BALL]
     columns = np.column_stack([np.ones(BALL.sum()), X[BALL], Y[BALL], Z[BALL]])
     return difference - columns @ np.linalg.lstsq(columns, difference, rcond=None)[0]
 
 
 @pytest.mark.parametrize("n", [2, 4, 9])
-def test_noise_falls_with_the_root_of_the_number(n):
+def test_noise_decreases_with_the_square_root_of_the_number_of_repetitions(n):
     phases = [k + k * X for k in range(n)]
     levels = []
     for given in (phases[:1], phases):
@@ -49,7 +49,7 @@ def test_eddy_currents_of_opposite_polarity_cancel(linear):
 
 
 @pytest.mark.parametrize("noise", [0, 0.05])
-def test_a_repetition_of_the_other_sign(noise):
+def test_a_repetition_with_the_opposite_sign(noise):
     first, second = repetitions([0, 0.3 * X**2], noise)
     assert average_repetitions([first, second], BALL).reversed == [False]
     average = average_repetitions([first, second.conj()], BALL)

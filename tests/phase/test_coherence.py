@@ -37,7 +37,7 @@ def test_the_fast_implementation_agrees_with_the_definition(axes):
     assert found.dtype == np.float32
 
 
-def test_a_linear_phase_is_coherent_however_it_wraps():
+def test_a_linear_phase_is_coherent_regardless_of_wraps():
     x, y, z = np.indices(SHAPE)
     phase = np.angle(np.exp(1j * (2 * x + 0.7 * y - z)))
     np.testing.assert_allclose(phase_coherence(phase, np.ones(SHAPE, bool)), 1, atol=1e-5)

@@ -14,7 +14,7 @@ AZIMUTHS = np.arange(8) * np.pi / 4
 
 
 def sensitivities():
-    """Return the receive fields of a ring of coils; each is a smooth function in the plane."""
+    """Return the receive fields of a ring of coils. Each field is smooth in the plane."""
     fields = []
     for azimuth in AZIMUTHS:
         u, v = X - 1.3 * np.cos(azimuth), Y - 1.3 * np.sin(azimuth)
@@ -26,7 +26,7 @@ def sensitivities():
 
 
 @pytest.mark.parametrize("snr", [np.inf, 50, 10])
-def test_the_phase_is_the_phase_of_the_coils_in_phase_in_the_centre(snr):
+def test_the_combined_phase_agrees_with_coils_that_are_in_phase_at_the_centre(snr):
     rng = np.random.default_rng(0)
     receive = sensitivities()
     centre = tuple(n // 2 for n in X.shape)
@@ -49,7 +49,7 @@ def test_the_phase_is_the_phase_of_the_coils_in_phase_in_the_centre(snr):
     assert np.std(error) < 0.02
 
 
-def test_equal_coils_with_offsets_add_up():
+def test_equal_coils_with_phase_offsets_add_up():
     signal = HEAD * np.exp(1j * PHI0)
     offsets = np.exp(1j * np.array([0.3, 2.0, -1.5]))
     weights = coil_weights([signal * one for one in offsets])

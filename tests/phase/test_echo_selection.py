@@ -11,7 +11,7 @@ BALL = X**2 + Y**2 + Z**2 < 0.9
 
 
 def acquire(snr=50.0, times=TIMES, polarity=0.0, interpolated=False):
-    """Return echoes of a ball with off-resonance and T2* of 20 ms."""
+    """Return echoes of a ball with off-resonance and a T2* of 20 ms."""
     rng = np.random.default_rng(0)
     echoes = []
     for k, time in enumerate(times):
@@ -30,7 +30,7 @@ def indices(echoes, times=TIMES, **options):
 
 
 @pytest.mark.parametrize("snr", [5, 16, 50, 200])
-def test_the_expected_misfit_is_the_misfit_that_noise_causes(snr):
+def test_the_expected_misfit_agrees_with_the_misfit_due_to_noise(snr):
     lines = fit_echo_lines(acquire(snr), TIMES, BALL)
     np.testing.assert_allclose(lines.misfit(), lines.expected_misfit(NOISE), rtol=0.3)
 
@@ -53,7 +53,7 @@ def test_echoes_with_noise_alone_are_consistent(snr, interpolated):
         ([2, 5], lambda echo: np.where(Z > 0, -1, 1) * echo),
     ],
 )
-def test_echoes_that_do_not_follow_the_line(polarity, wrong, change):
+def test_echoes_that_deviate_from_the_line(polarity, wrong, change):
     echoes = acquire(polarity=polarity)
     for k in wrong:
         echoes[k] = change(echoes[k])
@@ -86,7 +86,7 @@ def test_the_polarity_of_the_remaining_echoes_follows_from_their_numbers():
 
 
 @pytest.mark.parametrize("n", [2, 3])
-def test_three_echoes_do_not_show_which_one_is_wrong(n):
+def test_three_echoes_do_not_identify_the_wrong_echo(n):
     echoes = acquire()[:n]
     echoes[1] = echoes[1].conj()
     assert indices(echoes, TIMES[:n]) == []

@@ -106,7 +106,7 @@ def test_very_unequal_echoes():
 @pytest.mark.parametrize(
     "times", [[0.005, 0.005], [0.005], [0.005, None], [0.005, np.nan], [0.01, 0.02, 0.03]]
 )
-def test_bad_echo_times_are_refused(times):
+def test_invalid_echo_times_are_refused(times):
     with pytest.raises(ValueError, match="different echo times"):
         phase_at_zero(signals([0.005, 0.010]), times, MASK)
 
@@ -116,7 +116,7 @@ def test_single_echo_is_refused():
         phase_at_zero(signals([0.005]), [0.005], MASK)
 
 
-def test_no_voxel_to_fit():
+def test_no_voxel_can_be_fitted():
     first, second = signals([0.005, 0.010])
     with pytest.raises(ValueError, match="no voxel"):
         phase_at_zero([first, 0 * second], [0.005, 0.010], MASK)
@@ -136,7 +136,7 @@ def test_uneven_echoes_far_off_resonance_show_no_border_of_t2_star(times, offset
     ]
     found, _ = phase_at_zero(echoes, times, np.ones(shape, bool))
     difference = np.angle(np.exp(1j * (found - phi0)))
-    # a constant phase error is allowed, a step is not
+    # a constant phase error is allowed, but a step is not allowed
     difference = np.angle(np.exp(1j * (difference - difference[0, 0, 0])))
     assert np.abs(difference).max() < 1e-3
 
@@ -148,17 +148,17 @@ def test_misfit_is_zero_for_echoes_on_a_line():
         np.testing.assert_allclose(misfit, 0, atol=1e-5)
 
 
-def test_misfit_names_the_echo_that_departs():
+def test_misfit_is_largest_for_the_deviating_echo():
     times = TIMES["six"]
     echoes = signals(times)
     echoes[3] = echoes[3] * np.exp(0.3j)
     misfit = fit_echo_lines(echoes, times, MASK).misfit()
     assert np.argmax(misfit) == 3
-    # with six echoes, most of the offset of one echo remains in the residual of this echo
+    # with six echoes, most of an echo's offset remains in the residual of this echo
     assert 0.15 < 0.6745 * misfit[3] < 0.3
 
 
-def test_misfit_does_not_count_noise():
+def test_misfit_excludes_noise():
     rng = np.random.default_rng(0)
     times = TIMES["uneven"]
     noise = 100 / 16

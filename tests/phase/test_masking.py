@@ -43,8 +43,8 @@ def test_the_body_is_signal(snr, dtype):
 
 
 @pytest.mark.parametrize("weakest", [0.1, 0.3])
-def test_coil_sensitivity_does_not_decide(weakest):
-    """The mask contains all tissue, although the centre is darker than a brightness threshold."""
+def test_coil_sensitivity_does_not_affect_the_mask(weakest):
+    """The mask contains all tissue, even if the centre is darker than a brightness threshold."""
     depth = np.sqrt(((GRID - 20) ** 2).sum(axis=0)) / 15
     magnitude, phase = image(1000 * BODY * (weakest + (1 - weakest) * depth**4), 10)
     assert_same(signal_mask(magnitude, phase), BODY)
@@ -59,7 +59,7 @@ def test_tissue_below_the_snr_is_outside():
 
 
 def test_noise_of_several_coils():
-    """The root sum of squares of several coils has a noise floor far above zero."""
+    """The root-sum-of-squares image of several coils has a noise floor far above zero."""
     rng = np.random.default_rng(1)
     magnitudes, phases = zip(*(image(1000.0 * BODY, 20, rng) for _ in range(16)), strict=True)
     magnitude = np.sqrt(np.mean(np.square(magnitudes), axis=0) * 16)
@@ -68,7 +68,7 @@ def test_noise_of_several_coils():
     assert signal.noise.sd == pytest.approx(20, rel=0.1)
 
 
-def test_noise_outside_the_body_that_the_scanner_suppressed():
+def test_suppressed_noise_outside_the_body():
     magnitude, phase = image(1000.0 * BODY, 20)
     outside = ~ellipsoid(18, 15, 16)
     magnitude[outside], phase[outside] = 0, -np.pi
@@ -85,12 +85,12 @@ def test_ringing_beyond_the_body_is_outside():
     magnitude[rim] = 100
     mask = signal_mask(magnitude, phase)
     assert np.mean(mask[rim]) < 0.02
-    # voxels at the surface of the body have neighbours in the rim
+    # voxels at the surface of the body may be excluded, because they have neighbours in the rim
     assert np.mean(mask[BODY]) > 0.85
     assert np.mean(mask[ellipsoid(14, 11, 12)]) > 0.999
 
 
-def test_small_holes_are_filled_and_large_ones_are_not():
+def test_only_small_holes_are_filled():
     cavity = ellipsoid(4, 4, 4)
     signal = 1000.0 * (BODY & ~cavity)
     signal[28, 20, 20] = 0
@@ -140,7 +140,7 @@ def test_blocks_of_deleted_phase_are_blank(value, shape):
 
 
 def test_phase_in_few_levels_is_not_blank():
-    """With 8-bit phase, neighbouring voxels are often equal, also where a smooth phase is 0."""
+    """In an 8-bit phase image, neighbouring voxels are often equal, even where the phase is 0."""
     x, y, z = (np.mgrid[:30, :30, :30] - 15) * 1e-3
     smooth = 150 * (x**2 + y**2 + z**2) - 1.0 + RNG.normal(0, 0.03, x.shape)
     levels = np.round(smooth / (2 * np.pi / 256)) * (2 * np.pi / 256)
@@ -149,7 +149,7 @@ def test_phase_in_few_levels_is_not_blank():
 
 
 def test_an_outline_contains_regions_enclosed_by_signal():
-    """The outline includes bone, even if bone is cut by the lower end of the image."""
+    """The outline includes bone, even if the bone is cut off at the lower end of the image."""
     axes = np.ogrid[-1:1:30j, -1:1:32j, -0.2:1:20j]
     radius = np.sqrt(sum(np.square(axis) for axis in axes))
     head = radius < 0.9

@@ -9,7 +9,7 @@ SHAPE = (30, 32, 28)
 def smooth_phase():
     x, y, z = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
     phase = 0.01 * (x - 15) ** 2 + 0.02 * (y - 16) ** 2 - 0.01 * (z - 14) ** 2
-    # add a jump of the curvature, as at a tissue border
+    # add a jump in curvature, as at a tissue border
     return phase + 0.02 * np.maximum(x - 15, 0) ** 2
 
 
@@ -48,7 +48,7 @@ def test_mask_too_thin():
 
 
 @pytest.mark.parametrize("times", [(), (0.003, 0.008, 0.013)])
-def test_phi0_comes_with_its_noise(times):
+def test_phi0_includes_its_noise(times):
     rng = np.random.default_rng(3)
     magnitude = rng.uniform(0.8, 1.2, SHAPE)
     truth = 0.02 * smooth_phase()

@@ -34,7 +34,7 @@ def test_single_echo():
 
 def test_several_echoes():
     result = compute_phi0([MAGNITUDE] * 3, PHASES, TIMES)
-    # an extra cycle in the initial slope changes the phase by a constant other than a whole cycle
+    # an extra cycle in the initial slope adds a constant that is not a whole number of cycles
     constant = (result.phase - PHI0)[HEAD][0]
     assert_phi0(result, PHI0 + constant)
     np.testing.assert_allclose(result.magnitude, np.sqrt(3) * MAGNITUDE, rtol=1e-6)
@@ -51,7 +51,7 @@ def test_any_magnitude_dtype(dtype):
     assert result.magnitude.max() == pytest.approx(np.sqrt(3) * 30000)
 
 
-def test_unwrapped_phase_and_voxels_in_air_make_no_difference():
+def test_unwrapped_phase_and_voxels_in_air_do_not_change_phi0():
     wrapped = compute_phi0([MAGNITUDE], [SINGLE]).phase
     unwrapped = PHI0.astype(np.float32)
     unwrapped[0, 0, :5] = 400
@@ -96,7 +96,7 @@ def test_voxels_without_signal_in_some_echoes(lost, determined):
     assert_phi0(result, PHI0 + (result.phase - PHI0)[mask][0], mask)
 
 
-def test_given_mask_is_used():
+def test_user_defined_mask_is_used():
     mask = R2 < 30
     assert_phi0(compute_phi0([MAGNITUDE], [SINGLE], mask=mask), mask=mask)
 
@@ -117,7 +117,7 @@ def test_echo_times_are_needed_for_several_echoes():
 
 
 @pytest.mark.parametrize("n_echoes", [1, 3])
-def test_where_the_phase_was_deleted_is_left_out(n_echoes):
+def test_voxels_with_deleted_phase_are_left_out(n_echoes):
     """The phase image may have been masked with a smaller mask than the magnitude image."""
     phases = [SINGLE.copy()] if n_echoes == 1 else [p.copy() for p in PHASES]
     deleted = X < 8

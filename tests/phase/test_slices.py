@@ -19,7 +19,7 @@ def alternating(n_slices=7):
     return signal
 
 
-def test_smooth_volume_is_left_alone():
+def test_smooth_volume_is_not_changed():
     assert alternating_axes([smooth(), smooth()]) == ()
     assert slice_coherence_angle([smooth()], 2) == pytest.approx(0.4, abs=1e-4)
     np.testing.assert_array_equal(flip_alternate_slices(smooth(), ()), smooth())
@@ -44,7 +44,7 @@ def test_alternation_along_two_axes():
     np.testing.assert_allclose(np.abs(np.vdot(flipped, smooth())), np.vdot(signal, signal).real)
 
 
-def test_strong_echoes_outvote_weak_ones():
+def test_strong_echoes_outweigh_weak_echoes():
     assert alternating_axes([10 * alternating(), smooth()]) == (2,)
     assert alternating_axes([alternating(), 10 * smooth()]) == ()
 

@@ -30,7 +30,7 @@ def test_many_cycles(mask):
     assert not got[~mask].any()
 
 
-def test_deterministic_and_independent_of_what_is_hidden():
+def test_result_is_deterministic_and_independent_of_masked_values():
     noise = np.random.default_rng(0).normal(0, 0.8, SMOOTH.shape)
     phase = wrap(SMOOTH + noise)
     first = unwrap(phase, BALL)
@@ -51,7 +51,7 @@ def test_single_slice(axis):
     assert_same_up_to_cycles(unwrap(wrap(phase), mask), phase, mask)
 
 
-def test_parts_that_do_not_touch_fit_the_largest():
+def test_disconnected_parts_are_aligned_with_the_largest_part():
     mask = BALL & (np.abs(X - 9) > 0.5) & (np.abs(Y - 8) > 0.5)
     mask[0, 0, 0] = mask[23, 21, 19] = False
     assert_same_up_to_cycles(unwrap(wrap(SMOOTH), mask), SMOOTH, mask)

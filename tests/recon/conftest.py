@@ -1,4 +1,4 @@
-"""Simple, slow versions of the documented definitions, and volumes for the tests."""
+"""Simple and slow implementations of the documented definitions, and volumes for the tests."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -73,11 +73,11 @@ def voxels_around(voxel, radius, voxel_size, support):
 
 
 def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smallest_pivot=0):
-    """Fit the 10-term quadratic around one voxel, and check whether the fit is determined."""
+    """Fit the 10-term quadratic around one voxel, and check whether the fit is unique."""
     voxel = np.asarray(voxel)
     near = voxels_around(voxel, radius, voxel_size, support)
     x, y, z = ((near - voxel) * voxel_size * 1e-3).T
-    # columns in units of the radius, so that the numerical rank is meaningful
+    # scale the columns to units of the radius, so that the numerical rank is meaningful
     r = np.where(np.array(radius) > 0, radius, 1) * 1e-3
     u, v, w = x / r[0], y / r[1], z / r[2]
     columns = {
@@ -91,13 +91,13 @@ def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smalles
         difference = zscore[tuple(near.T)].astype(float) - zscore[tuple(voxel)]
         weight = np.exp(-(difference**2) / (2 * DELTA**2))
     design = np.column_stack(list(columns.values())) * weight[:, None]
-    # Values relative to the centre and columns of unit length, because in some fits the central
-    # voxel has a weight of 1 and all other voxels have tiny weights.
+    # Use values relative to the centre and columns of unit length. In some fits, the central voxel
+    # has a weight of 1 and all other voxels have tiny weights.
     values = (phase[tuple(near.T)].astype(float) - phase[tuple(voxel)]) * weight
     length = np.linalg.norm(design, axis=0)
     length[length == 0] = 1
     design = design / length
-    # least squares by numpy's singular values, cut off as by its `lstsq`
+    # least squares with NumPy's singular value decomposition and the threshold of its `lstsq`
     left, singular, right = np.linalg.svd(design, full_matrices=False)
     rank = np.sum(singular > np.finfo(float).eps * max(design.shape) * singular[0])
     inverse = right[:rank].T / singular[:rank]
@@ -107,11 +107,11 @@ def lstsq_fit(voxel, phase, support, *, voxel_size, radius, zscore=None, smalles
     gradient = np.array([found.get(n, 0) / r[a] for a, n in enumerate("xyz")])
     determined = rank == len(columns) and len(near) >= len(columns)
     if determined and smallest_pivot > 0:
-        # pivots of a Cholesky factorisation of the normal matrix, without the rounding errors of
-        # forming this matrix
+        # pivots of a Cholesky factorisation of the normal matrix, without the rounding errors that
+        # computing this matrix would cause
         pivots = np.diag(np.linalg.qr(design, mode="r")) ** 2
         determined = pivots.min() > smallest_pivot
-    # variance of the gradient if each weighted residual has a variance of 1
+    # variance of the gradient for weighted residuals of unit variance
     factor = inverse / length[:, None]
     variance = dict(zip(columns, np.sum(factor**2, axis=1), strict=True))
     return SimpleNamespace(
@@ -168,7 +168,7 @@ def integral_at(
 
 
 def differences_at(voxel, phase, support, *, voxel_size, axes=(0, 1, 2)):
-    """Return Laplacian and gradient at one voxel by differences; NaN if a neighbour is missing."""
+    """Return the finite-difference Laplacian and gradient of one voxel, or NaN at the border."""
     laplacian, gradient = 0.0, np.zeros(3)
     for axis in axes:
         ahead = np.eye(3, dtype=int)[axis]
@@ -183,7 +183,7 @@ def differences_at(voxel, phase, support, *, voxel_size, axes=(0, 1, 2)):
 
 
 def log_gradient_at(voxel, b1, used, voxel_size, axes=(0, 1, 2)):
-    """Return the gradient of ln b^2 at one voxel by differences.
+    """Return the finite-difference gradient of ln b^2 at one voxel.
 
     If only one neighbour along an axis is in the support, the difference is one-sided.
     """
@@ -198,11 +198,11 @@ def log_gradient_at(voxel, b1, used, voxel_size, axes=(0, 1, 2)):
 
 
 class SlowMap:
-    """Conductivity by the documented definitions, voxel by voxel, in float64.
+    """Conductivity computed from the documented definitions, voxel by voxel, in float64.
 
-    Each radius has three numbers; 0 in one of them makes both kernels in-plane. A fit is determined
-    if numpy finds full rank and, where `smallest_pivot` is given, if its pivots exceed this value.
-    Maps of the same volumes that are given the same dictionary `fits` share the fits of gradients.
+    Each radius has three numbers; if one number is 0, both kernels are in-plane. A fit is unique if
+    NumPy finds full rank and all pivots exceed `smallest_pivot`. Maps of the same volumes share
+    the fits of gradients if they use the same dictionary `fits`.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class SlowMap:
         self.weighs_pairs = method.endswith("-ivw")
 
     def at(self, voxels):
-        """Return the conductivity at voxels, (n, 3); NaN where invalid, 0 outside the mask."""
+        """Return the conductivity at n voxels, (n, 3); NaN where invalid, 0 outside the mask."""
         if self.is_integral:
             self._find_gradients(voxels)
         return np.array([self._at(v) if self.volumes.mask[tuple(v)] else 0.0 for v in voxels])
@@ -248,7 +248,7 @@ class SlowMap:
         return None
 
     def _find_gradients(self, voxels):
-        """Compute, once, every gradient that the integrals at some voxels need."""
+        """Compute every gradient that the integrals at some voxels need, each only once."""
         needed = np.zeros(self.support.shape, bool)
         for voxel in voxels:
             near = voxels_around(voxel, self.integral_radius, self.volumes.voxel_size, self.support)
@@ -305,7 +305,7 @@ def volumes():
 
 @pytest.fixture(scope="session")
 def slow():
-    """Return the simple versions, by name."""
+    """Return the simple implementations, keyed by name."""
     return SimpleNamespace(
         lstsq_fit=lstsq_fit,
         integral_at=integral_at,

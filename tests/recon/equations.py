@@ -23,7 +23,7 @@ def pair_matrix(links):
 
 
 def solve_phase(equation, rim_phase):
-    """Return the phase that obeys the equation and equals a given phase on the rim."""
+    """Return the phase that obeys the equation and has the given values on the rim."""
     inner = equation.inner.ravel()
     matrix = pair_matrix(equation.links)
     phase = np.where(inner, 0, rim_phase.ravel()).astype(float)

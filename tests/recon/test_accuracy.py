@@ -22,23 +22,23 @@ F = 127.74e6
 SNR = 16
 VOXEL_SIZE = (1.0, 1.5, 2.0)
 N_VOXELS = 500
-# as documented: with a smaller pivot, the normal matrix of a fit counts as ill-conditioned
+# documented limit: with a smaller pivot, a fit counts as underdetermined
 SMALLEST_PIVOT = 1e-6
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_blas_thread():
-    # BLAS threads wait for each other, which takes many times longer than these small problems
+    # use one BLAS thread, because synchronisation would take much longer than these small problems
     with threadpool_limits(1, "blas"):
         yield
 
 
 @pytest.fixture(scope="module")
 def head(slow):
-    """Return a part of the phantom's noisy head at the brain's edge, with anisotropic voxels."""
+    """Return part of a noisy phantom head, at the edge of the brain, with anisotropic voxels."""
     anatomy = make_anatomy(1.0)
     shape = anatomy.grid.shape
-    # nearest-neighbour resampling, because the phantom's own grids are isotropic
+    # resample to the nearest neighbour, because the grids of the phantom are isotropic
     nearest = [
         np.arange(0, n - 0.5, d).round().astype(int) for n, d in zip(shape, VOXEL_SIZE, strict=True)
     ]
@@ -50,7 +50,7 @@ def head(slow):
     mask = anatomy.brain[part]
     assert 0.5 < mask.mean() < 0.95
     image = add_noise(magnitude * np.exp(1j * phi0), magnitude[mask].mean() / SNR, rng)
-    # unwrapped with the help of the true phase
+    # unwrap relative to the true phase
     phase = phi0 + np.angle(image * np.exp(-1j * phi0))
     return slow.Volumes(
         phase=phase.astype(np.float32),
@@ -82,7 +82,7 @@ def run(volumes, method, fit_radius, integral_radius):
 
 
 def assert_agreement(found, expected, spread):
-    """Check that float32 maps differ by at most 1e-3 of the spread, and 0.1 % in validity."""
+    """Check that maps differ by at most 1e-3 of the spread, and that 99.9 % agree in validity."""
     valid = np.isfinite(expected)
     assert np.mean(np.isfinite(found) == valid) >= 0.999
     valid &= np.isfinite(found)
@@ -103,21 +103,21 @@ def compare(slow, volumes, method, radii, smallest_pivot, fits):
 @pytest.mark.parametrize("method", LOCAL)
 def test_published_kernels_agree_with_least_squares(slow, head, fits, method):
     radii = METHODS[method].fit_radius, METHODS[method].integral_radius
-    # a fit is determined if numpy finds full numerical rank
+    # a fit is unique if NumPy finds full numerical rank
     compare(slow, head, method, radii, smallest_pivot=0, fits=fits)
 
 
 @pytest.mark.parametrize("method", [name for name in LOCAL if not name.endswith("-fd")])
 def test_small_kernels_agree_with_least_squares(slow, head, fits, method):
     radii = 4, METHODS[method].integral_radius and 5
-    # Magnitude weights leave some of these kernels with hardly more voxels than terms. numpy still
-    # finds full rank, but such a gradient would spoil all integrals around it.
+    # With magnitude weights, some of these kernels have hardly more effective voxels than terms.
+    # NumPy still finds full rank, but such a gradient would corrupt all integrals around it.
     compare(slow, head, method, radii, SMALLEST_PIVOT, fits)
 
 
 @st.composite
 def cases(draw):
-    """Draw a grid, properties of its voxels, and kernels with radii in voxels."""
+    """Generate a grid, properties of its voxels, and kernels with radii in voxels."""
     flat = draw(st.sampled_from([None, None, 0, 1, 2]))
     side = st.integers(3, 12)
     fit, integral = (st.floats(low, 4) for low in (1.5, 1))
@@ -142,8 +142,8 @@ def make_case(slow, case):
     elif case.mask == "sparse":
         volumes.mask &= rng.random(case.shape) < 0.6
     volumes.phase[rng.random(case.shape) < case.share_without_phase] = np.nan
-    # Ranks are bounded, so that no voxel has a magnitude far from all others. In such a case,
-    # neither float64 least squares nor the float32 weights have enough digits.
+    # Use bounded ranks, so that no voxel has a magnitude far from all other magnitudes. Otherwise,
+    # neither float64 least squares nor float32 weights would be precise enough.
     volumes.magnitude = rankdata(volumes.magnitude).reshape(case.shape)
     volumes.magnitude[rng.random(case.shape) < case.share_without_magnitude] = np.nan
     volumes.labels = case.numbers[volumes.labels]
@@ -164,6 +164,6 @@ def test_any_map_agrees_with_least_squares(slow, case, method):
     assert not found[~volumes.mask].any()
     voxels = np.random.default_rng(case.seed).permutation(np.argwhere(volumes.mask))[:40]
     expected = slow.Map(volumes, method, F, *radii, SMALLEST_PIVOT).at(voxels)
-    # the size of the values replaces their spread, which may be 0 for so few values
+    # use the size of the values instead of their spread, which may be 0 for so few values
     size = np.sqrt(np.nanmean(found[volumes.mask] ** 2)) if np.isfinite(expected).any() else 0
     assert_agreement(found[tuple(voxels.T)], expected, size)

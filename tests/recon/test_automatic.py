@@ -1,4 +1,4 @@
-"""Radii that are chosen from the noise."""
+"""Selection of the radii from the noise."""
 
 import math
 
@@ -16,7 +16,7 @@ F = 127.74e6
 
 @pytest.fixture(scope="module")
 def cube():
-    """Return a cube of phase noise, in which the kernel of the median voxel is unrestricted."""
+    """Return a cube of phase noise in which the kernels of most voxels are unrestricted."""
     rng = np.random.default_rng(0)
     return 0.02 * rng.normal(size=(40, 40, 40))
 
@@ -38,7 +38,7 @@ def automatic(phase, method="laplacian", noise=0.02, voxel_size=1.0, **options):
 @pytest.mark.parametrize("voxel_size", [1.0, 2.0])
 def test_radius_of_the_noise_limit(cube, target, voxel_size):
     """The radius is the smallest for which ``s sqrt(525 / N) / R^2`` meets the target."""
-    # padding, so that the rim does not influence the sampled median
+    # add padding, so that the rim does not affect the sampled median
     phase = np.pad(cube, 24)
     found = automatic(phase, target_std=target, voxel_size=voxel_size)
     assert found.predicted_std <= target
@@ -51,12 +51,12 @@ def test_radius_of_the_noise_limit(cube, target, voxel_size):
     radius = found.fit_radius[0]
     assert found.fit_radius == (radius,) * 3
     assert found.predicted_std == pytest.approx(limit(radius), rel=0.1)
-    # a radius smaller by two steps of 5 % would not meet the target
+    # a radius that is two steps of 5 % smaller would not meet the target
     assert limit(radius / 1.05**2) > target
 
 
 @pytest.mark.parametrize("method", ["laplacian", "laplacian-mag", "integral", "integral-mag"])
-def test_the_map_has_the_standard_deviation_that_was_asked_for(cube, method):
+def test_the_map_has_the_target_standard_deviation(cube, method):
     rng = np.random.default_rng(1)
     magnitude = 1 + 0.1 * rng.normal(size=cube.shape)
     found = automatic(cube, method, target_std=0.15, magnitude=magnitude, noise=0.02)
@@ -81,11 +81,11 @@ def test_more_noise_gives_larger_kernels(cube):
         automatic(cube, noise=noise, target_std=0.2).fit_radius[0] for noise in (0.01, 0.02, 0.04)
     ]
     assert radii == sorted(set(radii))
-    # R^(7/2) is proportional to the noise, up to one step and the roughness of small balls
+    # R^(7/2) is proportional to the noise, except for one step and the rough surface of small balls
     assert radii[2] / radii[0] == pytest.approx(4 ** (2 / 7), rel=0.1)
 
 
-def test_both_radii_are_scaled_together_and_given_ones_stay(cube):
+def test_automatic_radii_are_scaled_together_and_fixed_radii_stay(cube):
     method = METHODS["integral"]
     found = automatic(cube, "integral", target_std=0.1)
     ratio = method.integral_radius / method.fit_radius
@@ -95,19 +95,20 @@ def test_both_radii_are_scaled_together_and_given_ones_stay(cube):
     assert fixed.fit_radius[0] > found.fit_radius[0]
 
 
-def test_a_target_out_of_reach_gives_the_largest(cube):
+def test_an_unreachable_target_selects_the_largest_radius(cube):
     found = automatic(cube[:24, :24, :24], noise=1.0, target_std=1e-3)
     assert 0.9 * LARGEST_SCALE * 9 < found.fit_radius[0] <= LARGEST_SCALE * 9
     assert found.predicted_std > 1e-3
 
 
-def test_a_loose_target_gives_the_smallest_that_the_grid_can_hold(cube):
+def test_a_loose_target_selects_the_smallest_radius_that_the_grid_allows(cube):
     found = automatic(cube[:12, :12, :12], noise=1e-6, target_std=10, voxel_size=(1, 1, 2))
-    # a radius of 2 mm reaches a neighbour along z, and a slightly larger radius determines the fit
+    # a radius of 2 mm includes a neighbour along z, but the fit is only unique at a slightly larger
+    # radius
     assert 2 <= found.fit_radius[0] < 2.5
 
 
-def test_voxels_that_the_published_radius_does_not_reach(cube):
+def test_voxels_larger_than_the_published_radius(cube):
     found = automatic(cube[:20, :20, :20], "integral-fd", target_std=10, voxel_size=3)
     assert 3 <= found.integral_radius[0] < 4
 
@@ -126,7 +127,7 @@ def test_published_radii_stay_the_default(cube):
     assert found.conductivity_std is None
 
 
-def test_methods_without_a_kernel_have_nothing_to_choose(cube):
+def test_methods_without_kernels_have_no_automatic_radii(cube):
     assert not is_automatic(METHODS["laplacian-fd"], "auto", "auto")
     found = automatic(cube, "laplacian-fd")
     assert found.predicted_std is None

@@ -10,7 +10,7 @@ SIZE = 5.0
 
 
 def conductivity(sphere, b1_map):
-    """Return the medians in S/m at depths of 10 to 20 mm and of at least 60 mm."""
+    """Return the median in S/m at depths of 10 to 20 mm, and the median at 60 mm or more."""
     found = reconstruct(
         sphere.phase,
         method="inversion",
@@ -31,7 +31,7 @@ def test_the_inversion_with_the_true_map_is_exact(sphere):
     assert conductivity(sphere, sphere.b1) == pytest.approx((0.5, 0.5), abs=0.005)
 
 
-def test_the_bias_without_a_map_is_that_of_the_neglected_gradient(sphere):
+def test_without_a_map_the_bias_agrees_with_the_neglected_gradient(sphere):
     rim, deep = conductivity(sphere, None)
     assert 0.6 < rim < 0.75
     assert deep == pytest.approx(0.51, abs=0.02)
@@ -42,7 +42,7 @@ def test_the_map_of_a_homogeneous_body_is_nearly_as_good(sphere):
     assert conductivity(sphere, modelled) == pytest.approx((0.5, 0.5), abs=0.01)
 
 
-def test_a_wrong_body_costs_little(sphere):
+def test_wrong_body_properties_cause_small_errors(sphere):
     wrong = model_b1(sphere.inside, SIZE, FREQUENCY, conductivity=0.4, permittivity=50)
     assert conductivity(sphere, wrong) == pytest.approx((0.5, 0.5), abs=0.03)
 
@@ -52,7 +52,7 @@ def test_the_unit_of_a_map_does_not_matter(sphere):
     assert conductivity(sphere, 90 * sphere.b1) == pytest.approx(one, rel=1e-6)
 
 
-def test_a_constant_map_changes_no_byte(sphere):
+def test_a_constant_map_does_not_change_the_result(sphere):
     box = (slice(10, 20),) * 3
     given = {
         "phase": sphere.phase[box],
@@ -72,7 +72,7 @@ def test_a_constant_map_changes_no_byte(sphere):
     ("b1", "words"),
     [(np.ones((2, 2, 2)), "b1_map has shape"), (0.0, "positive"), (np.nan, "finite")],
 )
-def test_maps_that_cannot_be_used(sphere, b1, words):
+def test_unusable_maps_are_refused(sphere, b1, words):
     if np.ndim(b1) == 0:
         b1 = np.full(sphere.inside.shape, b1)
     with pytest.raises(ValueError, match=words):

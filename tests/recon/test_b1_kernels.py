@@ -38,7 +38,7 @@ def keywords_of(volumes, method, radii=RADII):
 
 
 @pytest.mark.parametrize("method", LOCAL)
-def test_the_true_map_gives_the_true_conductivity_at_all_depths(sphere, method):
+def test_the_true_map_yields_the_true_conductivity_at_all_depths(sphere, method):
     radii = {"fit_radius": 9, "integral_radius": 8}
     noise = np.random.default_rng(0).normal(size=sphere.inside.shape)
     given = {
@@ -67,7 +67,7 @@ def test_maps_agree_with_the_definition(slow, volumes, b1, method):
     phase_only = slow.Map(volumes, method, F, **radii, smallest_pivot=1e-6).at(voxels)
     found = found[tuple(voxels.T)]
     valid = np.isfinite(expected) & np.isfinite(found)
-    # a pivot near the limit may be on either side of it
+    # because of rounding errors, a pivot near the limit may be on either side of the limit
     assert np.mean(np.isfinite(expected) == np.isfinite(found)) > 0.95
     assert valid.mean() > 0.25
     scale = 1e-3 * np.std(expected[valid])
@@ -77,7 +77,7 @@ def test_maps_agree_with_the_definition(slow, volumes, b1, method):
 
 
 @pytest.mark.parametrize("method", ["laplacian", "integral-mag", "integral-seg-ivw"])
-def test_in_plane_kernels_leave_out_the_third_axis(slow, volumes, b1, method):
+def test_in_plane_kernels_ignore_the_third_axis(slow, volumes, b1, method):
     radii = {"fit_radius": (5.0, 5.0, 0.0), "integral_radius": (4.0, 5.0, 0.0)}
     found = reconstruct(volumes.phase, b1_map=b1, **keywords_of(volumes, method, radii))
     voxels = np.random.default_rng(1).permutation(np.argwhere(volumes.mask))[:60]
@@ -93,7 +93,7 @@ def test_in_plane_kernels_leave_out_the_third_axis(slow, volumes, b1, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_constant_map_changes_no_byte(slow, method):
+def test_a_constant_map_does_not_change_the_result(slow, method):
     volumes = slow.make_volumes((12, 14, 10))
     given = keywords_of(volumes, method) | {"phase_noise": 0.05, "magnitude_noise": 0.01}
     without = reconstruct(volumes.phase, **given)
@@ -104,7 +104,7 @@ def test_a_constant_map_changes_no_byte(slow, method):
 
 @pytest.mark.parametrize("method", LOCAL)
 def test_a_nearly_constant_map_hardly_changes_the_map(volumes, b1, method):
-    """The separate code for a constant map is the limit of the code for any other map."""
+    """The separate code for a constant map agrees with the limit of the general code."""
     given = keywords_of(volumes, method) | {"phase_noise": 0.05, "magnitude_noise": 0.01}
     without = reconstruct(volumes.phase, **given)
     found = reconstruct(volumes.phase, b1_map=1 + 1e-6 * b1, **given)
@@ -113,8 +113,8 @@ def test_a_nearly_constant_map_hardly_changes_the_map(volumes, b1, method):
         close = np.isclose(
             getattr(found, name), expected, 1e-3, 1e-3 * np.nanstd(expected), equal_nan=True
         )
-        # The loops are compiled separately and round differently, which is visible in
-        # ill-conditioned fits.
+        # The loops are compiled separately and have different rounding errors, which are visible
+        # in ill-conditioned fits.
         assert close.mean() > 0.998
 
 
@@ -128,7 +128,7 @@ def test_the_unit_of_the_map_does_not_matter(volumes, b1, method):
 
 
 @pytest.mark.parametrize("method", ["laplacian", "integral"])
-def test_a_linear_phase_counts_where_the_map_is_not_constant(sphere, method):
+def test_a_linear_phase_biases_the_result_where_the_map_varies(sphere, method):
     ramp = 10 * sphere.x[0]
     given = {"method": method, "fit_radius": 9, **sphere.keywords, "sign": "-"}
     if method == "integral":
@@ -177,8 +177,8 @@ def test_the_noise_of_both_terms_is_propagated_together(
     assert np.median(np.abs(found.laplacian_std / without.laplacian_std - 1)[valid]) > 0.003
 
 
-def test_whole_kernels_propagate_as_restricted_ones_do():
-    """Fourier transforms compute fits with a whole kernel, and loops compute the other fits."""
+def test_noise_propagation_agrees_for_whole_and_restricted_kernels():
+    """Fits with a whole kernel use Fourier transforms, and the other fits use compiled loops."""
     rng = np.random.default_rng(3)
     shape = (36, 36, 36)
     phase = rng.normal(size=shape).astype(np.float32)
@@ -217,7 +217,7 @@ def test_the_noise_of_finite_differences(volumes, b1):
 
 
 @pytest.mark.parametrize("method", ["laplacian-magseg", "integral-seg", "integral-mag-ivw"])
-def test_the_predicted_spread_is_that_of_realisations(volumes, b1, method):
+def test_the_predicted_spread_agrees_with_realisations(volumes, b1, method):
     rng = np.random.default_rng(5)
     smooth = gaussian_filter(volumes.phase, 3)
     given = keywords_of(volumes, method) | {"b1_map": b1}

@@ -17,14 +17,14 @@ def ball():
     return np.sqrt(sum(np.square(axis) for axis in centres())) < 24
 
 
-def test_a_constant_map_stays_constant_beside_an_empty_background(ball):
+def test_a_constant_map_stays_constant_next_to_an_empty_background(ball):
     found = smooth_b1(np.where(ball, 90.0, 0.0), ball, SIZE, ball)
     np.testing.assert_allclose(found.values[ball], 90, rtol=1e-4)
     assert np.all(found.values[~ball] == 0)
     assert found.filled == found.remote == 0
 
 
-def test_the_width_of_the_kernel_is_stated_in_mm():
+def test_the_kernel_width_is_in_mm():
     impulse = np.zeros(SHAPE)
     impulse[15, 16, 14] = 1
     everywhere = np.ones(SHAPE, bool)
@@ -36,7 +36,7 @@ def test_the_width_of_the_kernel_is_stated_in_mm():
         assert np.interp(half, offsets, profile / profile.max()) == pytest.approx(0.5, abs=0.05)
 
 
-def test_noise_is_smoothed_and_a_smooth_field_is_not(ball):
+def test_noise_is_smoothed_and_a_smooth_field_is_preserved(ball):
     x = centres()[0]
     true = 100 * np.exp(-((x / 80) ** 2))
     noisy = true + np.random.default_rng(0).normal(0, 5, SHAPE)
@@ -44,7 +44,7 @@ def test_noise_is_smoothed_and_a_smooth_field_is_not(ball):
     assert np.sqrt(np.mean((found - true)[ball] ** 2)) < 1
 
 
-def test_holes_are_filled_from_around(ball):
+def test_holes_are_filled_from_neighbouring_voxels(ball):
     measured = ball & (np.random.default_rng(0).uniform(size=SHAPE) > 0.3)
     true = 100 + 0.5 * centres()[1]
     found = smooth_b1(np.where(measured, true, np.nan), measured, SIZE, ball)
@@ -61,7 +61,7 @@ def test_the_map_is_continued_without_a_step(ball):
     found = smooth_b1(np.where(measured, true, 0), measured, SIZE, ball)
     line = found.values[15, 16][ball[15, 16]]
     assert np.all(np.abs(np.diff(line)) < 4)
-    # near the measured voxels, the map has their values
+    # near the measured voxels, the map has the measured values
     assert abs(line[-1] - 97) < 5
     assert found.filled == pytest.approx(0.5, abs=0.03)
     assert 0.2 < found.remote < 0.45

@@ -27,7 +27,7 @@ def test_every_voxel_of_the_support_is_in_one_lane(seed, shape, share, most_lane
     assert covered[:, :, : shape[2]][support != 0].all()
 
 
-def test_padding_leaves_room_for_a_kernel_at_any_block():
+def test_padding_contains_the_kernel_at_any_block():
     volume = np.asfortranarray(np.arange(24.0).reshape(2, 3, 4))
     found = padded(volume, (1, 2, 3))
     assert found.shape == (4, 7, 10 + 19)

@@ -1,4 +1,4 @@
-"""The spread over realisations of the noise against the predicted standard deviation."""
+"""Comparison of the spread over noise realisations with the predicted standard deviation."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ F = 127.74e6
 
 
 def realise(anatomy):
-    """Return a head, and phi0 for realisations of its noise."""
+    """Return a head and several noisy realisations of its phi0."""
     sigma = conductivity_map(anatomy, F, 0.9, 0.0, np.random.default_rng(0))
     signal = make_signal(anatomy, transceive_phase(sigma, (RESOLUTION,) * 3, F), None, 0)
     sd = np.abs(signal[anatomy.brain]).mean() / SNR
@@ -56,14 +56,14 @@ def mixed_head(anatomy):
 
 
 def spread_over_predicted(head, method):
-    """Return the ratio of spread and prediction in every valid voxel."""
+    """Return the ratio of the spread to the prediction in every valid voxel."""
     keywords = {
         "method": method,
         "voxel_size": RESOLUTION,
         "frequency": F,
         "mask": head.mask,
         "labels": head.labels,
-        # the published radius reaches no neighbour at this voxel size
+        # at this voxel size, the published radius does not include any neighbour
         "integral_radius": 4 if method == "integral-fd" else None,
     }
     first = head.phi0[0]
@@ -77,21 +77,21 @@ def spread_over_predicted(head, method):
     maps = [reconstruct(p.phase, magnitude=p.magnitude, **keywords).conductivity for p in head.phi0]
     ratio = np.std(maps, axis=0, ddof=1)[head.mask] / predicted[head.mask]
     ratio = ratio[np.isfinite(ratio)]
-    # finite differences give NaN at the rim
+    # finite differences are NaN at the rim
     assert ratio.size > 0.8 * head.mask.sum()
     return ratio
 
 
 @pytest.mark.parametrize("method", LOCAL)
-def test_predicted_spread_is_that_of_realisations(head, method):
+def test_predicted_spread_agrees_with_realisations(head, method):
     ratio = spread_over_predicted(head, method)
     assert 0.9 < np.median(ratio) < 1.1
     assert np.mean((ratio > 0.7) & (ratio < 1.4)) > 0.9
 
 
 @pytest.mark.parametrize("method", [name for name in LOCAL if "mag" in name])
-def test_mixed_voxels_make_the_prediction_less_sharp(mixed_head, method):
-    """Noise moves their magnitudes, which lie between the tissues' magnitudes, across limits."""
+def test_mixed_voxels_make_the_prediction_less_accurate(mixed_head, method):
+    """Mixed voxels have magnitudes between the tissues, so noise changes their kernels."""
     ratio = spread_over_predicted(mixed_head, method)
     assert 0.9 < np.median(ratio) < 1.1
     assert np.mean((ratio > 0.7) & (ratio < 1.4)) > 0.75

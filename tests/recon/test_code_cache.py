@@ -1,4 +1,4 @@
-"""Machine code on disk is only read by processes with the same sources."""
+"""Processes load machine code from disk only if it was compiled from the same sources."""
 
 import ast
 import os
@@ -17,7 +17,7 @@ from bids_qcm.recon.compiling import compiled
 PACKAGE = Path(code_cache.__file__).parents[1]
 NAMED = "MAGNITUDE_DELTA = {}"
 
-# The function is in another module than the constant, and takes a second to compile.
+# The function is in a different module from the constant and takes a second to compile.
 PROGRAM = """
 import sys
 import numpy as np
@@ -29,7 +29,7 @@ print(weight, sum(fit_loops._squared_weight.stats.cache_hits.values()))
 
 
 class Installation:
-    """A copy of the package in a folder, or in a zip archive, with a cache folder of its own."""
+    """A copy of the package in a folder or in a zip archive, with its own cache folder."""
 
     def __init__(self, root, where):
         self.root, self.where = root, where
@@ -88,7 +88,7 @@ def test_machine_code_follows_a_constant_of_another_module(tmp_path, where):
     installation.set_delta(2.0)
     assert installation.weight() == (installation.expected(), False)
     installation.set_delta(0.45)
-    # as in another checkout
+    # change the modification times, as in another checkout
     for path in (tmp_path / "lib").rglob("*.py"):
         os.utime(path, (1e9, 1e9))
     assert installation.weight() == (installation.expected(), True)
@@ -106,7 +106,7 @@ def test_several_processes_share_a_cache(tmp_path):
 
 
 def bids_qcm_imports(path):
-    """List the source files of this package that a source file imports, lazily or not."""
+    """List the source files of this package that a source file imports, including lazy imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
@@ -148,7 +148,7 @@ def test_the_hash_depends_on_versions(monkeypatch, package):
 
 @pytest.fixture
 def new_function(tmp_path, monkeypatch):
-    """A function that is defined in a module of its own, and whose cache is empty."""
+    """A function in a separate module, with an empty cache."""
     (tmp_path / "doubling.py").write_text("def double(x):\n    return 2 * x\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path / "cache"))
@@ -159,7 +159,7 @@ def new_function(tmp_path, monkeypatch):
     del sys.modules["doubling"]
 
 
-def test_without_a_folder_that_can_be_written_nothing_is_cached(new_function, tmp_path):
+def test_without_a_writable_folder_nothing_is_cached(new_function, tmp_path):
     folder = Path(compiled()(new_function).stats.cache_path)
     code_cache.prepare_folder.cache_clear()
     folder.rmdir()
@@ -171,7 +171,7 @@ def test_without_a_folder_that_can_be_written_nothing_is_cached(new_function, tm
     assert not list(tmp_path.rglob("*.nbc"))
 
 
-def test_machine_code_in_a_folder_that_others_can_write_is_not_read(new_function):
+def test_machine_code_in_a_folder_writable_by_others_is_not_loaded(new_function):
     folder = Path(compiled()(new_function).stats.cache_path)
     assert folder.stat().st_mode & 0o777 == 0o700
     (folder / "planted.nbc").touch()
@@ -193,7 +193,7 @@ def test_without_sources_nothing_is_cached(new_function, tmp_path, monkeypatch):
     assert function(2) == 4
 
 
-def test_a_folder_that_was_deleted_is_made_again(new_function):
+def test_a_deleted_folder_is_created_again(new_function):
     function = compiled()(new_function)
     folder = Path(function.stats.cache_path)
     shutil.rmtree(folder)
@@ -201,7 +201,7 @@ def test_a_folder_that_was_deleted_is_made_again(new_function):
     assert list(folder.glob("*.nbc"))
 
 
-def test_old_folders_are_deleted_except_those_used_last(tmp_path):
+def test_old_folders_are_deleted_except_recently_used_folders(tmp_path):
     today, day = time.time(), 24 * 3600
     ages = {"a": 9, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6}
     for name, age in ages.items():

@@ -27,7 +27,7 @@ def test_the_solution_is_found(system):
     assert np.abs(found.residual).max() < 0.01
 
 
-def test_it_stops_by_the_energy_of_the_error(system):
+def test_the_solver_stops_at_the_energy_of_the_error(system):
     matrix, inverse, truth = system
     found = solve(system, energy=0.5, max_iterations=60)
     residual = matrix @ (truth - found.values)

@@ -42,7 +42,7 @@ def test_the_phase_has_a_kink_where_tissues_meet():
     volume = np.broadcast_to(truth[:, None, None], (n, 5, 5))
     log_kappa = np.broadcast_to(np.log(kappa)[:, None, None], volume.shape)
     equation = ConvectionReaction(np.ones(volume.shape, dtype=bool), (1.0, 1.0, 1.0), log_kappa)
-    # the grid neglects only the curvature over half a voxel at the border
+    # the discretisation neglects only the curvature over half a voxel at the border
     np.testing.assert_allclose(solve_phase(equation, volume), volume, atol=1000 * h**2)
 
 
@@ -74,7 +74,7 @@ def test_transposes(case):
     assert np.vdot(one, back) == pytest.approx(there, rel=1e-4)
 
 
-def test_divergence_is_that_of_the_excess(case):
+def test_divergence_agrees_with_the_excess(case):
     inside, log_kappa, b1_squared, phase = case
     equation = ConvectionReaction(inside, SIZE, log_kappa, b1_squared)
     expected = equation.excess(phase) - equation.source
@@ -90,7 +90,7 @@ def test_gradient_is_squared_in_mm():
     np.testing.assert_allclose(found[:-1, :-1, :-1], (13 / 500 * 1e3) ** 2)
 
 
-def test_nothing_outside_the_mask_counts(case):
+def test_values_outside_the_mask_have_no_effect(case):
     inside, log_kappa, b1_squared, phase = case
     outside = np.where(inside, 0, 7.0)
     first = ConvectionReaction(inside, SIZE, log_kappa, b1_squared)

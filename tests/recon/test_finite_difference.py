@@ -10,7 +10,7 @@ def test_laplacian_is_the_sum_of_second_differences(volumes):
     phase, mask = volumes.phase.astype(float), volumes.mask
     found = fd_laplacian(phase, mask, volumes.voxel_size)
     valid = np.isfinite(found)
-    # all neighbours inside the mask, and the volume's border is outside
+    # all neighbours must be inside the mask; voxels beyond the border of the volume are outside
     np.testing.assert_array_equal(valid, ndimage.binary_erosion(mask, CROSS))
     expected = sum(
         ndimage.correlate1d(phase, [1, -2, 1], axis) / (d * 1e-3) ** 2
@@ -29,7 +29,7 @@ def test_gradient_is_the_central_difference(volumes):
         np.testing.assert_allclose(found[axis][valid], expected[valid], rtol=1e-5, atol=1e-4)
 
 
-def test_an_axis_left_out_is_neither_read_nor_required():
+def test_an_excluded_axis_is_neither_read_nor_required():
     phase = np.zeros((5, 5, 1))
     phase += np.arange(5)[:, None, None] ** 2
     mask = np.ones(phase.shape, bool)

@@ -16,7 +16,7 @@ NOISE = 0.001
 
 
 def image(kappa, labels, *, size=SIZE, noise=NOISE, seed=0):
-    """Return the noisy data of a block of tissue, whose rim has the phase of a parabola."""
+    """Return noisy data for a block of tissue whose rim has a parabolic phase."""
     inside = labels != 0
     axes = [(np.arange(n) - n / 2) * d * 1e-3 for n, d in zip(kappa.shape, size, strict=True)]
     x, y, z = np.meshgrid(*axes, indexing="ij")
@@ -47,7 +47,7 @@ def test_one_tissue_has_one_conductivity():
 @pytest.mark.parametrize(
     ("shape", "size"), [((24, 24, 8), (1.0, 1.0, 1.0)), ((30, 30, 4), (1.0, 1.0, 3.0))]
 )
-def test_a_slab_need_not_be_thick_on_coarser_grids(shape, size):
+def test_a_slab_may_be_thin_on_coarser_grids(shape, size):
     labels = np.ones(shape, dtype=np.int32)
     found, std, *_ = invert(
         image(np.full(shape, 400.0), labels, size=size, noise=1e-5), uncertainty=True
@@ -63,12 +63,12 @@ def test_tissues_keep_their_borders(layers):
         tissue = found[labels == label]
         true = kappa[labels == label][0]
         assert abs(np.median(tissue) / true - 1) < 0.1
-        # up to the border, where a kernel would include the other tissue
+        # include voxels at the border, where a kernel would also contain the other tissue
         assert np.percentile(np.abs(tissue / true - 1), 90) < 0.35
     assert np.isnan(found[labels == 0]).all()
 
 
-def test_edges_of_the_magnitude_serve_as_well(layers):
+def test_magnitude_edges_preserve_tissue_borders(layers):
     kappa, labels = layers
     problem = image(kappa, (labels != 0).astype(np.int32), noise=0.005)
     zscore = np.choose(labels, [0.0, 1.0, 0.0, -1.5]) * 1.2
@@ -122,7 +122,7 @@ def test_replicates_are_made_on_one_grid_only(monkeypatch, size):
     assert shapes == [(finest,) * 3] * inversion.NOISE_MAPS
 
 
-def test_outliers_hardly_count():
+def test_outliers_have_little_effect():
     labels = np.ones((16, 16, 16), dtype=np.int32)
     problem = image(np.full(labels.shape, 500.0), labels)
     wrong = np.random.default_rng(1).random(labels.shape) < 0.01
@@ -157,14 +157,14 @@ def test_coarser_problems_keep_phase_and_precision():
     assert coarse.voxel_size == (8, 8, 8)
     assert coarse.precision[0, 0, 0] == pytest.approx(8 * problem.precision[0, 0, 0])
     assert coarse.phase[0, 0, 0] == pytest.approx(problem.phase[:2, :2, :2].mean())
-    # a cell is in the mask if half of it is in the mask
+    # a voxel of the coarse grid is in the mask if at least half of its fine voxels are in the mask
     assert coarse.inside[:, :, 2].all()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "share"), [(3.0, 0.9), (1.5, 0.8)])
-def test_predicted_spread_is_that_of_realisations(size, share):
-    """Replicates on a coarser grid predict the spread less accurately."""
+def test_predicted_spread_agrees_with_realisations(size, share):
+    """The predicted spread is less accurate if the replicates use a coarser grid."""
     labels = np.zeros((24, 18, 16), dtype=np.int32)
     labels[1:12, 1:-1, 1:-1], labels[12:23, 1:-1, 1:-1] = 1, 2
     kappa = np.choose(labels, [1.0, 350.0, 700.0])
@@ -180,7 +180,7 @@ def test_predicted_spread_is_that_of_realisations(size, share):
 
 
 def test_the_iteration_ends_at_the_smallest_cost(layers):
-    """No further change of the map lowers the cost."""
+    """No further change of the map reduces the cost."""
     kappa, labels = layers
     fit = inversion._Fit(image(kappa, labels), np.full(labels.shape, np.log(500.0)))
     costs = [fit.cost]
@@ -191,7 +191,7 @@ def test_the_iteration_ends_at_the_smallest_cost(layers):
     assert costs[-2] - costs[-1] < 1e-3 * costs[-1]
 
 
-def test_a_tissue_is_drawn_to_its_own_mean(layers, monkeypatch):
+def test_a_tissue_is_regularised_towards_its_own_mean(layers, monkeypatch):
     kappa, labels = layers
     problem = image(kappa, labels, noise=0.02)
     drawn, *_ = invert(problem)
@@ -220,7 +220,7 @@ def test_model_error_is_consistent_between_grids():
 
 
 def test_model_error_prevents_overfitting_at_high_snr(layers):
-    """Errors beyond the noise make the map rough, unless a model error accounts for them."""
+    """Without a model error, phase errors other than noise would make the map rough."""
     kappa, labels = layers
     problem = image(kappa, labels, noise=0.02)
     sure = replace(problem, precision=np.where(labels != 0, 1e8, 0))
@@ -246,7 +246,7 @@ def drawn_from_prior(problem, seed):
 
 
 @pytest.mark.parametrize("noise", [0.001, 0.005])
-def test_goodness_of_fit_is_1_for_what_the_prior_assumes(layers, noise):
+def test_goodness_of_fit_is_1_if_the_map_follows_the_prior(layers, noise):
     _, labels = layers
     flat = image(np.full(labels.shape, 450.0), labels)
     found = []

@@ -15,7 +15,7 @@ def offsets_of(kernel):
 
 
 @given(voxel_size=triples, factor=factors)
-def test_ellipsoid_holds_the_offsets_of_its_definition(slow, voxel_size, factor):
+def test_ellipsoid_contains_the_offsets_of_its_definition(slow, voxel_size, factor):
     radius = tuple(f * d for f, d in zip(factor, voxel_size, strict=True))
     expected = slow.ellipsoid_offsets(radius, voxel_size)
     found = offsets_of(ellipsoid(radius, voxel_size))
@@ -32,8 +32,8 @@ def test_runs_cover_the_kernel_once(voxel_size, factor):
     assert sorted(covered) == sorted(map(tuple, offsets_of(kernel)))
 
 
-def test_a_radius_of_whole_voxels_reaches_them():
-    # 2.2 * 5 is more than 11 in floating point
+def test_a_radius_of_n_voxels_includes_the_nth_voxel():
+    # in floating-point arithmetic, 2.2 * 5 is greater than 11
     assert ellipsoid((11.0, 11.0, 11.0), (1.1, 1.1, 2.2)).shape == (21, 21, 11)
 
 

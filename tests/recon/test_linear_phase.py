@@ -80,14 +80,14 @@ def test_a_ramp_is_added_to_the_estimate(head):
     np.testing.assert_allclose(found.covariance, without.covariance, rtol=1e-6)
 
 
-def test_a_common_factor_of_kappa_and_the_unit_of_b1_hardly_matter(head):
+def test_a_common_factor_of_kappa_and_the_unit_of_b1_have_little_effect(head):
     one, other = estimate(head, RAMP), estimate(head, RAMP, kappa=1.5 * head.kappa)
     np.testing.assert_allclose(other.estimate, one.estimate, atol=0.5)
     scaled = estimate(head, RAMP, b1_squared=np.full(head.mask.shape, 7.0))
     np.testing.assert_allclose(scaled.estimate, one.estimate, rtol=1e-6)
 
 
-def test_voxels_without_a_kappa_are_left_to_their_tissue(head):
+def test_voxels_without_kappa_use_the_median_of_their_tissue(head):
     holes = np.where(np.random.default_rng(1).random(head.mask.shape) < 0.1, np.nan, head.kappa)
     np.testing.assert_allclose(
         estimate(head, RAMP, kappa=holes).estimate, estimate(head, RAMP).estimate, atol=1
@@ -117,8 +117,8 @@ def test_the_phase_to_subtract():
     assert phase[1, 2, 3] == pytest.approx(1e-3 * (1 + 10 * 2 * 2 + 100 * 5 * 3))
 
 
-def test_the_posterior_mean_by_integration():
-    """The reference is a sum of the posterior over a grid along one axis; the others are 0."""
+def test_the_posterior_mean_agrees_with_numerical_integration():
+    """The reference is a sum of the posterior over a grid along one axis; other axes are 0."""
     sd, found, slab = 3.0, 7.0, 20.0
     a = np.linspace(-120, 120, 200_001)
     step = a[1] - a[0]
@@ -134,7 +134,7 @@ def test_the_posterior_mean_by_integration():
 
 
 @pytest.mark.slow
-def test_ramps_on_the_phantom_of_maxwells_equations():
+def test_ramps_in_the_full_wave_phantom():
     parameters = PhantomParameters(
         resolution=SIZE, forward_model="full-wave", small_lesions=True, tissue_variation=0.15
     )
@@ -169,7 +169,7 @@ def make_estimate(estimate, sd):
 
 
 def test_estimates_are_combined_by_their_precision():
-    """The weighted mean, and the standard error multiplied by the Birge ratio."""
+    """Check the weighted mean, and the standard error multiplied by the Birge ratio."""
     first, second = (
         make_estimate([10.0, 0, 5], [1.0, 2, 3]),
         make_estimate([10.0, 1, 25], [2.0, 2, 4]),
@@ -181,14 +181,14 @@ def test_estimates_are_combined_by_their_precision():
     np.testing.assert_allclose(combine(second, first).covariance, found.covariance)
 
 
-def test_a_contradicted_estimate_is_hardly_removed():
+def test_little_is_removed_if_estimates_contradict_each_other():
     first = make_estimate([20.0, 0, 0], [2.0, 2, 2])
     assert combine(first, first).posterior_mean[0] > 19.5
     contradicted = combine(first, make_estimate([-20.0, 0, 0], [3.0, 2, 2]))
     assert abs(contradicted.posterior_mean[0]) < 1
 
 
-def test_an_unknown_estimate_does_not_count():
+def test_an_unknown_estimate_is_ignored():
     known = make_estimate([20.0, 0, 0], [2.0, 2, 2])
     assert combine(known, UNKNOWN_LINEAR_PHASE) is known
     assert combine(UNKNOWN_LINEAR_PHASE, known) is known
@@ -196,7 +196,7 @@ def test_an_unknown_estimate_does_not_count():
 
 
 def test_contrast_between_tissues_does_not_change_the_estimate():
-    """A mean over a cell that is weighted by the noise has another centre than the cell."""
+    """The centre of gravity of a noise-weighted mean over a cell differs from the cell's centre."""
     size = (3.0,) * 3
     head = head_of_size(size[0])
     noise = np.where(head.labels == 1, 0.01, 0.03)
@@ -215,7 +215,7 @@ def test_contrast_between_tissues_does_not_change_the_estimate():
 
 
 @pytest.mark.parametrize("method", ["inversion-mag", "inversion-seg"])
-def test_an_inversion_hardly_notices_a_ramp(head, method):
+def test_a_ramp_has_little_effect_on_an_inversion(head, method):
     maps = [
         reconstruct(
             head.phase + make_linear_phase(ramp, head.phase.shape, (SIZE,) * 3),

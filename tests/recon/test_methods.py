@@ -16,13 +16,13 @@ PUBLISHED = [
 ]
 
 
-def test_the_table_is_the_published_one():
+def test_the_table_agrees_with_the_publication():
     published = [METHODS[name] for name in NAMES]
     rows = [(m.name, m.desc, m.fit_radius, m.integral_radius) for m in published]
     assert rows == PUBLISHED
 
 
-def test_names_say_what_preserves_edges():
+def test_names_contain_the_type_of_edge_preservation():
     for name, method in METHODS.items():
         assert method.uses_magnitude == ("mag" in name)
         assert method.uses_labels == ("seg" in name)

@@ -10,7 +10,7 @@ from tests.recon.equations import pair_matrix
 
 
 def random_problem(shape, seed, contrast=3.0):
-    """Return links that differ by orders of magnitude, and unknowns among fixed voxels."""
+    """Return links that differ by orders of magnitude, and unknowns surrounded by fixed voxels."""
     rng = np.random.default_rng(seed)
     links = np.exp(contrast * rng.standard_normal((3, *shape)))
     for axis in range(3):
@@ -28,7 +28,7 @@ def operator(links, free, extra=0.0):
 
 
 def on_unknowns(solver, free, vector):
-    """Apply a V-cycle to a vector of the unknowns."""
+    """Apply a V-cycle to a vector of unknowns."""
     values = np.zeros(free.shape)
     values[free] = vector
     return solver.cycle(values)[free]
@@ -63,7 +63,7 @@ def test_a_cycle_is_the_inverse_of_a_small_matrix(shape, seed, extra):
 
 @settings(max_examples=10, deadline=None)
 @given(st.tuples(*[st.integers(8, 14)] * 3), st.integers(0, 1000))
-def test_it_preconditions_links_that_differ(shape, seed):
+def test_it_preconditions_links_of_different_magnitude(shape, seed):
     links, free = random_problem(shape, seed, contrast=1.0)
     assert iterations(links, free, 0.1) < 40
 
@@ -88,7 +88,7 @@ def test_the_number_of_iterations_hardly_grows_with_the_grid():
     assert needed[1] < 1.7 * needed[0]
 
 
-def test_threads_change_nothing(monkeypatch):
+def test_the_number_of_threads_does_not_change_the_result(monkeypatch):
     links, free = random_problem((20, 11, 13), 2)
     residual = np.random.default_rng(3).standard_normal(free.shape)
     alone = Multigrid(links, free, 0.1).cycle(residual)

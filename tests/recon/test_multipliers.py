@@ -47,7 +47,7 @@ def test_a_step_is_the_constrained_minimum(case):
     inner = equation.inner.ravel()
     size, rows = phase.size, inner.sum()
     none = np.zeros((size, size))
-    # the stationary point of the Lagrangian in (phase, u, y), from an explicit matrix
+    # compute the stationary point of the Lagrangian in (phase, u, y) with an explicit matrix
     saddle = np.block(
         [
             [np.eye(size) / VARIANCE, none, by_phase.T],

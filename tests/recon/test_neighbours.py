@@ -27,7 +27,7 @@ def test_fluxes_between_voxels_sum_to_zero(data, shape):
     assert abs(graph_laplacian(links, data.draw(volumes(shape))).sum()) < 1e-12
 
 
-def test_cells_at_the_end_are_cut_off():
+def test_cells_at_the_end_may_be_incomplete():
     cells = sum_of_cells(np.ones((3, 4, 5)))
     assert cells.shape == (2, 2, 3)
     assert cells[0, 0, 0] == 8

@@ -1,4 +1,4 @@
-"""The names that the package exports, which are imported at their first use."""
+"""The exported names of the package, which are imported when they are first used."""
 
 import ast
 import subprocess
@@ -11,13 +11,13 @@ from bids_qcm import recon
 
 
 @pytest.mark.parametrize("name", recon.__all__)
-def test_every_exported_name_is_there(name):
+def test_every_exported_name_exists(name):
     assert getattr(recon, name) is not None
     assert name in dir(recon)
 
 
 def test_type_checkers_read_the_same_modules():
-    """A type checker reads the import statements, and a process reads the table of modules."""
+    """Type checkers use the import statements; Python uses the table of modules at run time."""
     tree = ast.parse(Path(recon.__file__).read_text())
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     static = {alias.name: node.module for node in block.body for alias in node.names}
@@ -25,7 +25,7 @@ def test_type_checkers_read_the_same_modules():
     assert set(recon.__all__) == {*static, "METHODS", "Method"}
 
 
-def test_another_name_is_an_error():
+def test_an_unknown_name_raises_an_error():
     with pytest.raises(AttributeError, match=r"module 'bids_qcm\.recon' has no attribute 'invert'"):
         _ = recon.invert
     with pytest.raises(ImportError):

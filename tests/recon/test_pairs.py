@@ -8,7 +8,7 @@ from bids_qcm.recon.pairs import PairOperator
 
 
 def random_coefficients(shape, seed):
-    """Return random coefficients of pairs (0 without a pair), an extra and a factor."""
+    """Return random coefficients of pairs (0 without a pair), `extra` and `factor`."""
     rng = np.random.default_rng(seed)
     forward, backward = rng.standard_normal((2, 3, *shape))
     for axis in range(3):
@@ -56,7 +56,7 @@ def test_links_from_a_generator_are_stored_in_single_precision():
     np.testing.assert_array_equal(found, PairOperator(forward.astype(np.float32), factor)(values))
 
 
-def test_threads_change_nothing(monkeypatch):
+def test_the_number_of_threads_does_not_change_the_result(monkeypatch):
     forward, backward, extra, factor, values = random_coefficients((20, 11, 13), 2)
     operator = PairOperator(forward, factor, backward=backward, extra=extra)
     alone = operator(values)

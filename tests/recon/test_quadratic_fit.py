@@ -10,7 +10,7 @@ from bids_qcm.recon.quadratic_fit import fit_quadratic
 
 
 def compare(slow, volumes, radius, *, use_labels, use_magnitude, n=200):
-    """Compare fits at random voxels with numpy's least squares."""
+    """Compare fits at random voxels with NumPy's least squares."""
     support = volumes.as_support(use_labels=use_labels)
     zscore = volumes.zscore.astype(np.float32) if use_magnitude else None
     voxels = np.argwhere(support)
@@ -22,7 +22,7 @@ def compare(slow, volumes, radius, *, use_labels, use_magnitude, n=200):
     assert np.isnan(found[0][~at]).all()
     found = SimpleNamespace(laplacian=found[0][tuple(voxels.T)], gradient=found[1][:, *voxels.T].T)
     expected = [slow.lstsq_fit(v, volumes.phase, support, **keywords) for v in voxels]
-    # Near a condition number of 1e3 (1e6 for the normal matrix), either verdict is acceptable.
+    # Near a condition number of 1e3 (1e6 for the normal matrix), the fit may be valid or invalid.
     clear = np.array([e.condition < 300 or not e.determined for e in expected])
     determined = np.array([e.determined for e in expected])
     np.testing.assert_array_equal(np.isfinite(found.laplacian)[clear], determined[clear])
@@ -81,7 +81,7 @@ def test_in_plane_fit_drops_the_axis(slow, volumes):
 def test_too_few_or_coplanar_voxels_are_invalid():
     phase = np.zeros((9, 9, 9), np.float32)
     support = np.zeros(phase.shape, np.int32)
-    support[3:6, 3:6, 4:6] = 1  # two layers do not determine the curvature across them
+    support[3:6, 3:6, 4:6] = 1  # two layers leave the curvature across them underdetermined
     support[0, 0, :] = 2  # a line
     fit = fit_quadratic(phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(3.0, 3.0, 3.0))
     assert np.isnan(fit.laplacian).all()
@@ -93,9 +93,9 @@ def test_too_few_or_coplanar_voxels_are_invalid():
     assert laplacian[4, 4, 5] == 0
 
 
-def test_labels_never_mix():
+def test_labels_are_never_mixed():
     phase = np.zeros((20, 9, 9), np.float32)
-    phase[10:] = 100.0  # a jump that any mixed fit would see
+    phase[10:] = 100.0  # a jump that would change any mixed fit
     support = np.ones(phase.shape, np.int32)
     support[10:] = 2
     fit = fit_quadratic(phase, support, voxel_size=(1.0, 1.0, 1.0), radius=(4.0, 4.0, 4.0))
@@ -104,7 +104,7 @@ def test_labels_never_mix():
 
 
 @pytest.mark.parametrize("voxels_of_radius", [4, 7])
-def test_noise_follows_the_limit_of_an_unrestricted_ball(voxels_of_radius):
+def test_noise_agrees_with_the_limit_for_an_unrestricted_ball(voxels_of_radius):
     radius, sd, size = float(voxels_of_radius), 0.02, 2 * voxels_of_radius + 25
     noise = np.random.default_rng(2).normal(scale=sd, size=(size,) * 3).astype(np.float32)
     support = np.ones(noise.shape, np.int32)
@@ -112,5 +112,5 @@ def test_noise_follows_the_limit_of_an_unrestricted_ball(voxels_of_radius):
     inner = (slice(voxels_of_radius, -voxels_of_radius),) * 3
     n = ellipsoid((radius,) * 3, (1.0, 1.0, 1.0)).sum()
     limit = sd * np.sqrt(525 / n) / (radius * 1e-3) ** 2
-    # the limit is for a continuous ball, and neighbouring estimates are correlated
+    # the tolerance is large because the limit is for a continuous ball and estimates are correlated
     assert laplacian[inner].std() == pytest.approx(limit, rel=0.1)

@@ -70,7 +70,7 @@ def test_fits_are_exact_on_any_quadratic_on_any_grid(
     radius = tuple(voxels_of_radius * d for d in voxel_size)
     result = run(volumes, phase, method, fit_radius=radius, integral_radius=radius)
     valid = np.isfinite(result.conductivity) & volumes.mask
-    # rounding error of the float32 phase in a second difference
+    # rounding error of a second difference of the float32 phase
     rounding = np.abs(phase).max() * 1e-7 * 10 / min(voxel_size) ** 2 * 1e6
     np.testing.assert_allclose(
         result.conductivity[valid] / conductivity_factor(F),
@@ -80,7 +80,7 @@ def test_fits_are_exact_on_any_quadratic_on_any_grid(
     )
 
 
-def test_the_factor_by_value():
+def test_known_values_of_the_factor():
     omega = 2 * np.pi * F
     assert conductivity_factor(F, "transmit") == pytest.approx(1 / (VACUUM_PERMEABILITY * omega))
     assert conductivity_factor(F) == pytest.approx(1 / (2 * VACUUM_PERMEABILITY * omega))
@@ -108,7 +108,7 @@ def test_phase_type_is_a_factor_of_two_in_the_map(volumes, phase_type, sigma):
         (-1, "auto", "-", 1),
     ],
 )
-def test_sign_by_value(volumes, factor, sign, applied, expected):
+def test_each_sign_is_applied(volumes, factor, sign, applied, expected):
     phase, laplacian = a_quadratic(volumes)
     result = run(volumes, factor * phase, "laplacian", sign=sign)
     assert result.sign == applied
@@ -146,7 +146,7 @@ def test_invalid_voxels_are_nan_inside_the_mask_and_zero_outside(volumes):
 
 
 @pytest.mark.parametrize("method", ["laplacian-fd", "laplacian-mag", "integral"])
-def test_voxels_without_phase_spoil_only_themselves(volumes, method):
+def test_voxels_without_phase_affect_only_their_own_result(volumes, method):
     phase, laplacian = a_quadratic(volumes)
     holes = np.random.default_rng(5).random(phase.shape) < 0.02
     phase[holes] = np.nan
@@ -193,7 +193,7 @@ def test_threads_do_not_change_the_result(volumes):
         np.testing.assert_array_equal(one.conductivity, two.conductivity)
 
 
-def test_inputs_are_left_alone_and_may_be_of_any_layout(volumes):
+def test_inputs_are_not_modified_and_may_have_any_layout(volumes):
     phase, _ = a_quadratic(volumes)
     before = [phase.copy(), volumes.mask.copy(), volumes.magnitude.copy(), volumes.labels.copy()]
     expected = run(volumes, phase, "integral-magseg", **RADII).conductivity
@@ -215,7 +215,7 @@ def test_inputs_are_left_alone_and_may_be_of_any_layout(volumes):
 
 
 @pytest.mark.parametrize("method", ["laplacian", "integral", "laplacian-fd"])
-def test_a_large_offset_costs_no_digits(volumes, method):
+def test_a_large_offset_does_not_reduce_precision(volumes, method):
     phase, laplacian = a_quadratic(volumes)
     far = phase.astype(float) + 1e4
     result = run(volumes, far, method, **RADII)
@@ -259,10 +259,10 @@ PHASE = np.zeros((4, 4, 4))
         (PHASE, {"phase_type": "receive"}, "phase_type"),
         (PHASE, {"sign": "plus"}, "sign"),
         (PHASE, {"fit_radius": 0.5}, "less than one voxel along x"),
-        (PHASE, {"fit_radius": 1}, "holds 7 voxels"),
-        # no voxel has an offset both along x and along z
-        (PHASE, {"voxel_size": (1, 1, 3), "fit_radius": (9, 9, 3)}, "cannot determine"),
-        (PHASE, {"voxel_size": 0.001}, "both are in mm"),
+        (PHASE, {"fit_radius": 1}, "contains 7 voxels"),
+        # no voxel has an offset along both x and z
+        (PHASE, {"voxel_size": (1, 1, 3), "fit_radius": (9, 9, 3)}, "underdetermined"),
+        (PHASE, {"voxel_size": 0.001}, "both must be in mm"),
         (PHASE, {"n_threads": 0}, "n_threads"),
         (PHASE, {"frequency": 127.74}, "in Hz"),
         (PHASE, {"mask": np.full((4, 4, 4), np.nan)}, "NaN"),
@@ -274,7 +274,7 @@ PHASE = np.zeros((4, 4, 4))
         (PHASE.astype(complex), {}, "3-D float"),
     ],
 )
-def test_unusable_arguments_say_what_is_wrong(phase, changed, message):
+def test_unusable_arguments_raise_clear_errors(phase, changed, message):
     with pytest.raises(ValueError, match=message):
         reconstruct(phase, **{**GOOD, **changed})
 
@@ -292,7 +292,7 @@ def invert(volumes, **keywords):
     return run(volumes, volumes.phase, "inversion-seg", **keywords)
 
 
-def test_an_inversion_gives_a_map_and_its_standard_deviation(volumes):
+def test_an_inversion_computes_a_map_and_its_standard_deviation(volumes):
     result = invert(volumes)
     valid = np.isfinite(result.conductivity) & volumes.mask
     assert (result.conductivity[valid] > 0).all()

@@ -11,7 +11,7 @@ MASK = R2 < 81
 def test_sign_makes_the_laplacian_positive(factor, sign):
     decision = determine_sign(factor * 1e-3 * R2, MASK, (2.0, 2.0, 2.0))
     assert decision.sign == sign
-    # the Laplacian of c r^2 is 6 c, here per (2 mm)^2
+    # the Laplacian of c r^2 is 6 c; here, c is per (2 mm)^2
     assert decision.median_laplacian == pytest.approx(factor * 6e-3 / 2e-3**2, rel=1e-4)
     assert decision.agreement == 1
     assert not decision.weak
@@ -37,8 +37,8 @@ def test_voxels_without_phase_are_left_out():
     assert determine_sign(phase, MASK, (2.0, 2.0, 2.0)).sign == "+"
 
 
-def test_a_mask_too_small_asks_for_the_sign():
+def test_too_small_a_mask_requires_an_explicit_sign():
     mask = np.zeros(R2.shape, bool)
     mask[9, 9, 9] = True
-    with pytest.raises(ValueError, match="give the sign"):
+    with pytest.raises(ValueError, match="specify the sign"):
         determine_sign(R2, mask, (2.0, 2.0, 2.0))

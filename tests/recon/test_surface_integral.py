@@ -41,9 +41,9 @@ def test_an_axis_without_a_pair_is_invalid():
     assert np.isnan(found).all()
 
 
-def test_a_linear_gradient_gives_its_divergence_at_any_radius():
-    # Division by the number of voxels instead of the swept volume would give a smaller value at
-    # each radius.
+def test_the_integral_of_a_linear_gradient_is_its_divergence_at_any_radius():
+    # If the flux were divided by the number of voxels instead of the swept volume, the result would
+    # be too small at each radius.
     x, y, z = np.mgrid[:15, :15, :15] * 1e-3
     gradient = np.stack([2 * x, 3 * y, 5 * z]).astype(np.float32)
     support = np.ones((15, 15, 15), np.int32)

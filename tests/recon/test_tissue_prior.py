@@ -10,7 +10,7 @@ TO_MEAN = 0.02
 
 @pytest.fixture
 def case():
-    """Return two tissues with weak links between them, and a hole in the mask."""
+    """Return two tissues with weak links between them in a mask with a hole."""
     support = np.zeros((7, 6, 5), dtype=np.int32)
     support[1:4, 1:-1, 1:], support[4:6, 1:-1, 1:] = 4, 9
     support[2, 2, 2] = 0
@@ -37,7 +37,7 @@ def dense(links, support):
     return matrix + weight * (np.eye(len(tissue)) - same / same.sum(axis=1))
 
 
-def test_precision_is_that_of_the_definition(case):
+def test_precision_agrees_with_the_definition(case):
     links, support = case
     values = np.random.default_rng(1).standard_normal(support.shape)
     found = TissuePrior(links, support, SIZE, TO_MEAN).precision(values)
@@ -56,7 +56,7 @@ def test_covariance_is_the_pseudoinverse(case):
     assert not found[~inside].any()
 
 
-def test_the_means_of_tissues_cost_no_more_than_their_border(case):
+def test_the_cost_of_tissue_means_is_only_the_cost_of_their_border(case):
     links, support = case
     means = np.choose(np.searchsorted([0, 4, 9], support), [0.0, 1.0, 3.0])
     found = TissuePrior(links, support, SIZE, TO_MEAN).precision(means)
@@ -64,7 +64,7 @@ def test_the_means_of_tissues_cost_no_more_than_their_border(case):
     np.testing.assert_allclose(found, np.where(support != 0, expected, 0), atol=1e-4)
 
 
-def test_separate_parts_and_a_mask_that_fills_the_volume():
+def test_separate_parts_and_a_full_mask():
     support = np.ones((6, 4, 4), dtype=np.int32)
     links = [np.zeros(support.shape) for _ in range(3)]
     for axis in range(3):

@@ -1,4 +1,4 @@
-"""Standard deviations, compared with explicit propagation, theory and realisations."""
+"""Comparison of standard deviations with explicit propagation, theory and realisations."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_limit_of_an_unrestricted_ball(voxel_size, restricted):
     radius, sd = 12.0, 0.02
     kernel = ellipsoid((radius,) * 3, voxel_size)
     support = np.ones([n + 2 for n in kernel.shape], np.int32)
-    # a fit with a normal matrix for each voxel, or with one stencil for all voxels
+    # test fits with a normal matrix for each voxel, and fits with one stencil for all voxels
     support[0, 0, 0] = 2 if restricted else 1
     noise = np.full(support.shape, sd, np.float32)
     std = fit_quadratic(
@@ -53,7 +53,7 @@ def test_limit_of_an_unrestricted_ball(voxel_size, restricted):
     assert std[centre] == pytest.approx(limit, rel=0.03)
 
 
-def test_noise_of_the_magnitude_moves_the_weights():
+def test_magnitude_noise_changes_the_weights():
     rng = np.random.default_rng(2)
     shape, jitter = (17, 17, 17), 0.02
     x = (np.mgrid[:17, :17, :17] - 8) * 1e-3
@@ -88,7 +88,7 @@ def test_finite_differences(volumes):
 
 
 @pytest.mark.parametrize("use_magnitude", [False, True])
-def test_replicates_are_fitted_as_the_phase_is(volumes, use_magnitude):
+def test_replicates_are_fitted_like_the_phase(volumes, use_magnitude):
     support = volumes.as_support(use_labels=True)
     noise = np.random.default_rng(4).normal(size=(3, *support.shape)).astype(np.float32)
     zscore = volumes.zscore.astype(np.float32) if use_magnitude else None
@@ -121,7 +121,7 @@ def test_replicates_of_a_known_estimator(sparse):
 
 @pytest.mark.parametrize("use_magnitude", [False, True])
 def test_sparse_variances_are_averaged_over_neighbours(use_magnitude):
-    """The relative error is 13 % for 32 replicates and 7 % with 3 neighbours along z."""
+    """The relative error is 13 % for 32 replicates, and 7 % with averaging over neighbours in z."""
     shape, spacing = (30, 30, 12), 3
     support = np.ones(shape, np.int32)
     still = np.zeros(shape, np.float32)

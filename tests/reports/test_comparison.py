@@ -27,14 +27,14 @@ def test_a_subset_has_no_empty_row_or_column():
     assert headings == ["no edges", "segmentation"]
 
 
-def test_other_names_follow_in_rows_of_the_same_width():
+def test_unknown_names_follow_in_rows_of_the_same_width():
     places, headings = arrange(["integral", "one", "laplacian-mag", "two", "three"])
     assert (places["laplacian-mag"], places["integral"]) == ((0, 1), (1, 0))
     assert [places[name] for name in ("one", "two", "three")] == [(2, 0), (2, 1), (3, 0)]
     assert headings == []
 
 
-def test_other_names_alone_form_rows_of_five():
+def test_unknown_names_alone_form_rows_of_five():
     places, _ = arrange(f"other{number}" for number in range(7))
     assert list(places.values()) == [(0, c) for c in range(5)] + [(1, 0), (1, 1)]
 
@@ -108,7 +108,7 @@ def test_colours_of_conductivity_error_and_invalid_voxels(brain):
         assert colour(image, *outside[0], brain) == (1, 1, 1, 1)
 
 
-def test_legend_of_invalid_voxels_only_where_there_are_some(brain):
+def test_invalid_voxels_are_in_the_legend_only_if_they_exist(brain):
     def legends(figure):
         return [axes.get_legend() for axes in figure.axes if axes.get_legend()]
 

@@ -62,7 +62,7 @@ def test_b1_is_drawn_if_a_map_was_computed_with_it(result, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(20, 24, 1), (20, 1, 24), (1, 20, 24), (12, 14, 10)])
-def test_a_slice_of_any_direction_has_all_figures(result, tmp_path, shape):
+def test_a_single_slice_of_any_orientation_has_all_figures(result, tmp_path, shape):
     folder = tmp_path / "figures"
     folder.mkdir()
     drawn = draw_result(result(shape), folder)

@@ -78,7 +78,7 @@ def test_nothing_is_cut_off(mask, tmp_path):
             assert box.y1 <= height
 
 
-def test_the_masks_outline_is_seen(mask, tmp_path):
+def test_the_outline_of_the_mask_is_visible(mask, tmp_path):
     magnitude = np.where(mask, 100.0, 5.0)
     save_png(draw_mask(magnitude, mask, AFFINE), tmp_path / "mask.png", gray=True)
     assert share(tmp_path / "mask.png", OUTLINE) > 0.002

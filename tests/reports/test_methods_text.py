@@ -52,7 +52,7 @@ def text(*done):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_is_described_and_what_it_cites_exists(method):
+def test_every_method_is_described_and_its_citations_exist(method):
     found = as_markdown(describe_methods([processing(method, std="exact")]))
     assert f"The {method} method computed " in found
     uses = METHODS[method]
@@ -120,7 +120,7 @@ def test_the_text_describes_the_inputs_and_the_options():
         assert words in found
 
 
-def test_b1_is_told_with_its_origin():
+def test_the_text_describes_b1_and_its_origin():
     measured, modelled, plain = (processing("inversion", "laplacian") for _ in range(3))
     change_map(measured, "inversion", b1_map="measured", b1_map_smoothing=8.0)
     model = {"b1_map": "model", "b1_model_conductivity": 0.5, "b1_model_permittivity": 60.0}
@@ -161,22 +161,22 @@ def test_differences_between_acquisitions_are_counted():
     assert "The integral method (in 2 of 3 acquisitions) computed " in found
 
 
-def test_automatic_radii_are_told_with_their_range():
+def test_the_text_states_the_range_of_automatic_radii():
     one, other = processing("laplacian"), processing("laplacian")
     for processed, radius in ((one, 7.0), (other, 9.5)):
         change_map(processed, "laplacian", fit_radius=[radius] * 3, target_std=0.1)
     found = text(one, other)
     assert "within a radius of 7 to 9.5 mm" in found
-    assert "predicted to reach a noise standard deviation of 0.1 S/m" in found
+    assert "predicted to reach a median noise standard deviation of 0.1 S/m" in found
 
 
-def test_automatic_and_given_radii_are_told_apart():
+def test_the_text_distinguishes_automatic_and_given_radii():
     """The automatic radii may belong to any acquisition, not only the first."""
     done = [processing("laplacian") for _ in range(3)]
     change_map(done[1], "laplacian", target_std=0.1)
     change_map(done[2], "laplacian", target_std=0.05)
     found = text(*done)
-    assert "of 0.05 to 0.1 S/m in the median voxel (in 2 of 3 acquisitions)" in found
+    assert "a median noise standard deviation of 0.05 to 0.1 S/m (in 2 of 3 acquisitions)" in found
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_automatic_and_given_radii_are_told_apart():
         ),
     ],
 )
-def test_how_noise_was_propagated(ways, words):
+def test_the_text_describes_the_noise_propagation(ways, words):
     assert words in text(*(processing(method, std=way) for method, way in ways))
 
 

@@ -118,7 +118,7 @@ def test_outlines_follow_the_mask(inside):
     axes = Figure().add_subplot()
     mosaic.outline(axes, inside, "red")
     assert len(axes.collections) == len(mosaic.tiles)
-    # the first tile is axial: the mask's edges lie at 6 to 25 of 30 and 8 to 31 of 36 voxels
+    # in the first (axial) tile, the mask spans voxels 6 to 25 of 30 and voxels 8 to 31 of 36
     vertices = axes.collections[0].get_paths()[0].vertices
     left, _, bottom, _ = mosaic.tiles[0].extent
     np.testing.assert_allclose(vertices.min(axis=0) - (left, bottom), (12, 16), atol=1)

@@ -14,7 +14,7 @@ INFORMATION = {"MutualInformation": 0.4686, "MutualInformationChance": 0.1878}
     [
         (
             {"Type": "Brain", "Sources": ["bids:seg:x"]},
-            "the brain mask seg:x, in the grid of the phase",
+            "the brain mask seg:x, on the grid of the phase",
         ),
         (
             {**MADE, "MaskOrigin": "T1w", "Coregistration": "header"},

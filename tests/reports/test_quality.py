@@ -32,7 +32,7 @@ def make_row(participant="sub-01", method="integral", colour="green", **condmap)
     return quality_row(SimpleNamespace(method=method, sidecar=sidecar), result)
 
 
-def test_a_row_has_what_the_sidecars_have():
+def test_a_row_contains_the_values_of_the_sidecars():
     row = make_row(ReducedChiSquare=1.1)
     expected = {"snr": 80, "phase_noise": 0.01, "ratio_wm": 1.2, "chi_square": 1.1}
     expected |= {"verdict": "green", "mask_origin": "template", "disagreement": 0.1}

@@ -18,7 +18,7 @@ def boxes(*slices, shape=(20, 20, 20)):
     return mask
 
 
-def test_the_overlap_counts_the_smaller():
+def test_the_overlap_is_relative_to_the_smaller_mask():
     large, small = boxes(np.s_[2:18, 2:18, 2:18]), boxes(np.s_[16:20, 2:4, 2:4])
     assert overlap(small, large) == overlap(large, small) == 0.5
     assert overlap(large, ~large) == 0
@@ -81,7 +81,7 @@ def test_a_flipped_segmentation_is_detected(asymmetric, x_size):
     assert better_flip(Volume(labels, swapped), magnitude) == "left and right"
 
 
-def test_noise_is_not_taken_for_a_flip(asymmetric):
+def test_noise_is_not_detected_as_a_flip(asymmetric):
     labels, image = asymmetric
     noise = np.random.default_rng(1).normal(100, 3, image.shape)
     grid = Grid(image.shape, np.eye(4))

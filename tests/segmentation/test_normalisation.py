@@ -65,7 +65,7 @@ def test_a_known_deformation_is_found(t1w):
     assert np.median(error) < 1.3
     assert np.mean(error) < 0.6 * np.mean(affine_only)
     for region, least in zip(regions.values(), (0.98, 0.94), strict=True):
-        # the region of the image at the place that the registration finds, against the template
+        # compare the registered region of the image with the same region of the template
         moved = sample(Volume(region, grid), to_template(there)) > 0.5
         own = region[regions["brain of the template"]]
         assert 2 * (moved & own).sum() / (moved.sum() + own.sum()) >= least

@@ -55,13 +55,13 @@ def test_another_pose_is_found(align_at, degrees, shift):
     assert found.shift == pytest.approx(moved, abs=1)
 
 
-def test_the_headers_pose_is_kept_where_it_is_as_good(align_at):
+def test_the_pose_of_the_headers_is_kept_if_it_is_equally_good(align_at):
     _, found = align_at(0, (0.3, 0, 0))
     assert found.chosen == "header"
     np.testing.assert_array_equal(found.pose, np.eye(4))
 
 
-def test_registration_is_taken_where_asked(align_at):
+def test_the_registered_pose_is_used_if_requested(align_at):
     pose, found = align_at(0, (0.3, 0, 0), always=True)
     assert found.chosen == "rigid"
     np.testing.assert_allclose(found.pose, pose, atol=0.3)

@@ -66,7 +66,7 @@ def test_points_are_mapped_from_the_target_to_the_source():
     np.testing.assert_array_equal(found, ball(grid, 5, centre=(3, 0, 0)))
 
 
-def test_nothing_is_found_outside_the_source():
+def test_values_outside_the_source_are_zero():
     labels = Volume(np.ones((4, 4, 4), int), Grid((4, 4, 4), np.eye(4)))
     found = resample_labels(labels, Grid((8, 8, 8), from_matvec(np.eye(3), [-2] * 3)))
     assert (found[2:6, 2:6, 2:6] == 1).all()
@@ -117,7 +117,7 @@ def by(matrix):
     return lambda points: apply_affine(matrix, points)
 
 
-def test_a_constant_map_stays_constant_beside_holes_and_air(head):
+def test_a_constant_map_stays_constant_next_to_holes_and_air(head):
     mask = head.labels > 0
     values = np.where(mask, 0.7, 1e6).astype(np.float32)
     values[ball(head.grid, 6, centre=(10, 10, 10))] = np.nan
@@ -151,7 +151,7 @@ def test_a_round_trip_keeps_the_means_of_tissues(head):
             assert mean == pytest.approx(one[tissue].mean(), rel=0.02)
 
 
-def test_tissues_overlap_the_tissues_that_a_known_transform_moved(head):
+def test_tissues_overlap_after_a_known_transform(head):
     found = resample_nearest(Volume(head.labels, head.grid), head.fine, by(head.pose))
     points = apply_affine(head.pose, head.fine.points())
     radius = np.linalg.norm(points, axis=1).reshape(head.fine.shape)
@@ -162,7 +162,7 @@ def test_tissues_overlap_the_tissues_that_a_known_transform_moved(head):
         assert 2 * (own & where).sum() / (own.sum() + where.sum()) >= 0.95
 
 
-def test_a_voxel_is_invalid_if_most_of_it_is():
+def test_a_voxel_is_invalid_if_most_of_its_source_is_invalid():
     fine = Grid((8, 4, 4), np.eye(4))
     coarse = Grid((2, 1, 1), from_matvec(np.diag([4.0, 4.0, 4.0]), [1.5] * 3))
     values = np.full(fine.shape, 0.5, np.float32)
@@ -184,7 +184,7 @@ def test_the_box_contains_every_voxel_that_overlaps_the_mask(head, radius):
         assert outside.any()
 
 
-def test_a_mask_outside_the_target_gives_nothing(head):
+def test_the_box_of_a_mask_outside_the_target_is_empty(head):
     far = by(from_matvec(np.eye(3), [500, 0, 0]))
     mask = head.labels > 0
     values = mask.astype(np.float32)

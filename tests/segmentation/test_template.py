@@ -54,7 +54,7 @@ def test_a_head_that_is_upside_down():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("radii", [(85, 85, 85), (68, 85, 65)])
-def test_an_ellipsoid_fits_no_better_than_by_chance(radii):
+def test_an_ellipsoid_matches_the_template_only_at_chance_level(radii):
     grid = Grid((50, 50, 50), from_matvec(SIZE * np.eye(3), [-98, -98, -98]))
     squares = ((grid.points() / radii) ** 2).sum(axis=1).reshape(grid.shape)
     noise = np.random.default_rng(0).normal(0, 2, (2, *grid.shape))
@@ -64,7 +64,7 @@ def test_an_ellipsoid_fits_no_better_than_by_chance(radii):
     assert fit.ratio < 1.1
 
 
-def test_the_brain_of_the_template_lies_where_the_pose_says():
+def test_the_template_brain_follows_the_pose():
     grid = Grid((50, 59, 48), from_matvec(SIZE * np.eye(3), [-98, -134, -72]))
     brain = template_brain(np.eye(4), grid)
     assert brain.sum() * SIZE**3 / 1000 == pytest.approx(1880, rel=0.01)

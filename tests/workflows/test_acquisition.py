@@ -39,7 +39,7 @@ def test_one_reconstruction_and_one_map_for_each_method(make_workflow, uncertain
     expected = {"check_images", "mask", "phi0", "sign", "segmentation"}
     expected |= {"write_phi0", "write_mask", "write_magnitude"}
     expected |= {"write_dseg", "write_labels"}
-    # of the inversions
+    # nodes of the inversions
     expected |= {"b1", "write_b1"}
     for method in METHODS:
         node = method.replace("-", "_")
@@ -149,7 +149,7 @@ def test_without_a_segmentation_statistics_are_of_the_mask(make_workflow):
     assert fields == {"condmap_file", "mask_file"}
 
 
-def test_the_mask_is_named_for_its_type(make_workflow):
+def test_the_name_of_the_mask_contains_its_type(make_workflow):
     workflow = make_workflow(methods=("laplacian",))
     paths = workflow.get_node("write_mask").inputs.out_paths
     assert set(paths) == {"brain", "signal"}
@@ -166,7 +166,7 @@ def test_the_mask_is_named_for_its_type(make_workflow):
         ({"mask": "signal"}, ["signal"]),
     ],
 )
-def test_a_mask_is_made_where_there_is_none(make_workflow, options, origins):
+def test_a_mask_is_made_if_none_exists(make_workflow, options, origins):
     workflow = make_workflow({"mask": False}, methods=("laplacian",), **options)
     assert workflow.get_node("mask").inputs.origins == origins
     assert workflow.get_node("mask").inputs.requested == options.get("mask", "auto")
@@ -198,7 +198,7 @@ def test_options_reach_the_nodes(make_workflow):
     assert workflow.get_node("sign").inputs.sign == "-"
 
 
-def test_automatic_radii_have_the_noise_even_without_uncertainty(make_workflow):
+def test_automatic_radii_use_the_noise_even_without_uncertainty(make_workflow):
     methods = ("laplacian", "laplacian-fd")
     workflow = make_workflow(
         methods=methods, fit_radius="auto", integral_radius=None, target_std=0.3, uncertainty=False
@@ -209,7 +209,7 @@ def test_automatic_radii_have_the_noise_even_without_uncertainty(make_workflow):
     assert (inputs.fit_radius, inputs.target_std, inputs.uncertainty) == ("auto", 0.3, False)
 
 
-def test_all_is_written(make_workflow, tmp_path):
+def test_all_outputs_are_written(make_workflow, tmp_path):
     workflow = make_workflow(methods=("laplacian", "laplacian-seg"), sign="+")
     workflow.base_dir = str(tmp_path / "work")
     workflow.config["execution"] = {"create_report": "false"}
@@ -288,7 +288,7 @@ def test_maps_and_labels_are_resampled_with_the_computed_transforms(with_spaces,
         assert (f"resample_{space}", "labels_file", f"write_dseg_{space}", "in_file") in found
 
 
-def test_sidecars_tell_how_a_map_came_to_its_space(with_spaces):
+def test_sidecars_describe_the_resampling_to_a_space(with_spaces):
     workflow = with_spaces()
     of_t1w = workflow.get_node("write_integral_fd_T1w").inputs.metadata
     assert of_t1w["Method"] == "integral-fd"

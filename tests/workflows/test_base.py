@@ -14,7 +14,7 @@ def wf_names(*names):
     return {acquisition_wf_name(acquisition) for acquisition in acquisitions}
 
 
-def test_acquisitions_side_by_side(settings, datasets, make_plans):
+def test_acquisitions_are_independent_workflows(settings, datasets, make_plans):
     given = settings(methods=("laplacian",))
     plans = make_plans(given, "sub-01_{}_T1w", "sub-01_{}_T2w", "sub-01_run-1_{}_T2w")
     workflow = init_bids_qcm_wf(plans=plans, settings=given, datasets=datasets)
@@ -42,7 +42,7 @@ def test_acquisitions_side_by_side(settings, datasets, make_plans):
         ["sub-1_run-1_{}_T1w", "sub-11_{}_T1w", "sub-11_run-1_{}_T1w"],
     ],
 )
-def test_names_of_two_acquisitions_never_clash(names):
+def test_names_of_two_acquisitions_differ(names):
     found = wf_names(*names)
     assert len(found) == len(names)
     # nipype takes no other characters, and get_node splits at dots
@@ -56,5 +56,5 @@ def test_names_of_two_acquisitions_never_clash(names):
         ["sub-01_acq-a+run-1_{}_T1w", "sub-01_acq-a_run-1_{}_T1w"],
     ],
 )
-def test_names_with_other_characters_never_clash(names):
+def test_names_with_other_characters_differ(names):
     assert len(wf_names(*names)) == len(names)

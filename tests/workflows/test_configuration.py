@@ -16,7 +16,7 @@ def _own_environment(monkeypatch):
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
 
-def test_nipype_reads_the_work_folder_and_no_home(settings, tmp_path):
+def test_nipype_reads_the_work_directory_and_not_the_home(settings, tmp_path):
     given = settings(work_dir=tmp_path / "été 100 %")
     configuration.configure_nipype(given, verbose=False)
     code = (
@@ -68,7 +68,7 @@ def hostile_folder(tmp_path):
     return folder
 
 
-def test_every_library_of_a_new_process_has_the_threads_asked_for(settings):
+def test_every_library_of_a_new_process_uses_the_requested_threads(settings):
     configuration.limit_threads(settings(omp_nthreads=1))
     code = (
         "import numpy, scipy.linalg, sklearn.cluster\n"
@@ -112,7 +112,7 @@ def test_a_cache_that_cannot_be_written_is_copied_once(settings, numba_cache):
 
 
 @pytest.mark.parametrize("given", [None, "", "gone", "."])
-def test_any_other_cache_is_left_to_numba(settings, given, tmp_path, monkeypatch):
+def test_any_other_cache_is_not_copied(settings, given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.environ.pop("NUMBA_CACHE_DIR", None)
     if given is not None:
@@ -123,7 +123,7 @@ def test_any_other_cache_is_left_to_numba(settings, given, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(("verbose", "level"), [(False, "CRITICAL"), (True, "INFO")])
-def test_nipype_says_as_much_as_asked(settings, verbose, level):
+def test_nipype_logs_at_the_requested_level(settings, verbose, level):
     given = settings()
     configuration.configure_nipype(given, verbose=verbose)
     text = (given.work_dir / "nipype.cfg").read_text()
@@ -141,7 +141,7 @@ def test_jobs_of_a_scheduler_have_a_user(settings, given, name):
     assert os.environ["LOGNAME"] == name
 
 
-def test_a_scheduler_is_asked_less_often_than_a_pool(settings, tmp_path):
+def test_a_scheduler_is_polled_less_often_than_a_pool(settings, tmp_path):
     pool, scheduler = (
         float(configuration.execution_options(settings(plugin_file=file))["poll_sleep_duration"])
         for file in (None, tmp_path / "slurm.yml")
@@ -158,7 +158,7 @@ def test_execution_options(settings, stop):
     assert options["hash_method"] == "content"
 
 
-def test_a_work_directory_that_others_can_write_is_refused(settings):
+def test_a_work_directory_writable_by_other_users_is_refused(settings):
     given = settings()
     given.work_dir.mkdir()
     given.work_dir.chmod(0o777)

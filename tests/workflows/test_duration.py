@@ -25,7 +25,7 @@ def test_more_work_takes_longer(plan, settings):
     assert seconds(plan, settings(uncertainty=False)) < now / 2
 
 
-def test_more_threads_take_less(plan, settings):
+def test_more_threads_take_less_time(plan, settings):
     one, four = (seconds(plan, settings(nprocs=n)) for n in (1, 4))
     assert one / 4 < four < one / 2
 

@@ -23,7 +23,7 @@ def test_one_run_at_a_time(plans, settings):
         assert ours == plans
 
 
-def test_runs_with_other_work_directories_are_free(plans, settings, tmp_path):
+def test_runs_with_different_work_directories_do_not_lock_each_other(plans, settings, tmp_path):
     with (
         lock_acquisitions(plans, settings()),
         lock_acquisitions(plans, settings(work_dir=tmp_path / "other")) as ours,
@@ -62,7 +62,7 @@ def test_one_run_at_a_time_without_locks_of_the_file_system(plans, settings, tmp
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_a_lock_file_is_renewed_and_an_old_one_is_of_a_killed_run(plans, settings, monkeypatch):
+def test_a_lock_file_is_renewed_and_an_old_lock_file_is_ignored(plans, settings, monkeypatch):
     monkeypatch.setattr(locks, "_RENEWAL_INTERVAL", 0.01)
     given = settings()
     with lock_acquisitions(plans[:1], given):
@@ -92,7 +92,7 @@ def test_a_lock_that_is_a_link_does_not_touch_its_target(plans, settings, tmp_pa
     assert target.read_text() == "content"
 
 
-def test_a_folder_of_the_run_that_others_can_write_is_refused(plans, settings):
+def test_a_run_folder_writable_by_other_users_is_refused(plans, settings):
     given = settings()
     with lock_acquisitions(plans, given):
         (folder,) = given.work_dir.iterdir()

@@ -33,6 +33,6 @@ def test_a_system_without_control_groups(tmp_path):
     assert list(_cgroup_limits(tmp_path, tmp_path / "none")) == []
 
 
-def test_what_there_is():
+def test_this_machine_has_cores_and_memory():
     assert 1 <= available_cores() <= os.cpu_count()
     assert 0.1 < available_memory_gb() < 1e5

@@ -58,14 +58,14 @@ def test_memory_grows_with_the_echoes(big):
         ("integral", {"uncertainty": False, "integral_radius": "auto"}, True),
     ],
 )
-def test_replicates_need_more(big, settings, method, options, replicates):
+def test_noise_replicates_need_more_memory(big, settings, method, options, replicates):
     plan = big(10**7)
     plain = memory.reconstruction_gb(plan, settings(uncertainty=False), "laplacian")
     needed = memory.reconstruction_gb(plan, settings(**options), method)
     assert (needed > 2 * plain) == replicates
 
 
-def test_an_acquisition_needs_what_its_hungriest_node_does(big, settings):
+def test_an_acquisition_needs_the_memory_of_its_largest_node(big, settings):
     plan = big(10**7)
     given = settings()
     assert memory.acquisition_gb(plan, given) == memory.reconstruction_gb(plan, given, "integral")
@@ -73,7 +73,7 @@ def test_an_acquisition_needs_what_its_hungriest_node_does(big, settings):
     assert memory.acquisition_gb(many, given) == memory.phi0_gb(many)
 
 
-def test_the_limit(settings):
+def test_the_memory_limit(settings):
     assert memory.memory_limit_gb(settings(memory_gb=1.5)) == 1.5
     assert 0 < memory.memory_limit_gb(settings()) <= 0.9 * memory.available_memory_gb()
 
@@ -99,7 +99,7 @@ class MeasuringPlugin(SurvivingMultiProcPlugin):
 @pytest.fixture
 def peaks_of(tmp_path, settings, monkeypatch):
     """Map an acquisition; return the measured and the declared peak memory of each node in GB."""
-    # nipype and the workers read it
+    # nipype and the workers read this variable
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
     def peaks_of(raw, **options):

@@ -15,7 +15,7 @@ from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
 from bids_qcm.workflows.running import Monitor
 from bids_qcm.workflows.workers import Worker, WorkerKilledError
 
-# fifty by hand
+# use 50 for a manual run
 MANY_TRIES = int(os.environ.get("FAULT_TRIES", "12"))
 
 
@@ -137,9 +137,9 @@ def test_a_node_whose_worker_is_killed_once_runs_again_alone(run, tmp_path):
 
 
 @pytest.mark.timeout(120)
-def test_another_worker_is_not_disturbed(run, tmp_path):
+def test_other_workers_continue(run, tmp_path):
     long = tmp_path / "long"
-    long.write_text("")  # so that it is not the first time
+    long.write_text("")  # create the file, so that this attempt is not the first
     run(node(kill_own_process, "killed"), node(kill_own_process_once, "long", str(long)))
     assert len(long.read_text().split()) == 1
 
@@ -168,7 +168,7 @@ def kill_some_worker(after, rng):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("tries", [3, pytest.param(MANY_TRIES, marks=pytest.mark.slow)])
-def test_no_hang_whenever_a_worker_is_killed(run, tmp_path, tries, caplog):
+def test_a_run_ends_no_matter_when_a_worker_is_killed(run, tmp_path, tries, caplog):
     rng = random.Random(tries)
     n_killed = 0
     for i in range(tries):
@@ -198,7 +198,7 @@ def worker():
 
 
 def test_an_incomplete_message_means_a_killed_worker(worker):
-    # the whole of it would not fit into the pipe, so that the worker is killed in its middle
+    # the message is too large for the pipe, so the worker is killed while it sends the message
     big = node(give, "big", value="x" * 10**7)
     worker._process.kill()
     worker.start(big, False, 1)

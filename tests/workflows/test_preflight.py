@@ -32,7 +32,7 @@ def test_both_plans_of_a_good_acquisition_differ_only_in_units(acquisitions, loo
     for outline, check in zip(outlines, checked, strict=True):
         assert outline.plan.echoes[0].units is None
         assert check.plan.echoes[0].units.name == "rad"
-        # the array in a grid has no plain comparison
+        # the grid contains an array, which cannot be compared with ==
         assert replace(outline.plan, echoes=(), grid=None) == replace(
             check.plan, echoes=(), grid=None
         )
@@ -83,7 +83,7 @@ def big_plan(make_plans, settings):
     return replace(plan, grid=Grid((300, 300, 200), plan.grid.affine))
 
 
-def test_methods_that_do_not_fit_are_refused(big_plan, settings):
+def test_methods_that_exceed_the_memory_limit_are_refused(big_plan, settings):
     given = settings()
     needed = reconstruction_gb(big_plan, given, "integral")
     assert fit_memory(big_plan, settings(memory_gb=needed + 0.01)) == big_plan
@@ -94,7 +94,7 @@ def test_methods_that_do_not_fit_are_refused(big_plan, settings):
     assert "--no-uncertainty" in fitted.refused["integral"]
 
 
-def test_an_acquisition_that_does_not_fit_is_refused(big_plan, settings):
+def test_an_acquisition_that_exceeds_the_memory_limit_is_refused(big_plan, settings):
     needed = preparation_gb(big_plan)
     with pytest.raises(InputError, match=r"--mem") as error:
         fit_memory(big_plan, settings(memory_gb=needed - 0.01))

@@ -19,7 +19,7 @@ def monitor():
     return Monitor(2)
 
 
-def test_a_node_that_ends_well(monitor, caplog):
+def test_a_node_that_succeeds(monitor, caplog):
     with caplog.at_level(logging.INFO, "bids_qcm"):
         monitor(node(), "start")
         assert monitor.finished == set()
@@ -95,7 +95,7 @@ def run(settings, datasets, make_plans, linear):
     return run
 
 
-def test_a_run_is_followed_to_its_end(run, tmp_path):
+def test_a_run_is_monitored_to_its_end(run, tmp_path):
     monitor, n_nodes = run()
     assert len(monitor.finished) == n_nodes
     assert monitor.errors == {}

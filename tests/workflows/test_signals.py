@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-# like nipype, `swallow` catches all that is raised and goes on
+# like nipype, `swallow` catches every exception and continues
 CODE = """
 import signal, sys, time
 from pathlib import Path
@@ -29,7 +29,7 @@ time.sleep(60)
 @pytest.mark.parametrize(
     ("caught", "status"), [("raise", 128 + signal.SIGTERM), ("swallow", -signal.SIGALRM)]
 )
-def test_nothing_half_written_is_left(tmp_path, caught, status):
+def test_no_incomplete_file_is_left(tmp_path, caught, status):
     command = [sys.executable, "-c", CODE, tmp_path, caught]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "writing\n"

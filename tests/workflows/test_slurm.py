@@ -49,7 +49,7 @@ def test_jobs_request_node_resources_and_user_arguments_have_priority(slurm, wor
     assert not (slurm / "scancel.log").exists()
 
 
-def test_no_job_outlives_the_run(slurm, workflow, monkeypatch):
+def test_no_job_remains_after_the_run(slurm, workflow, monkeypatch):
     def interrupt(plugin, taskid):
         raise KeyboardInterrupt
 

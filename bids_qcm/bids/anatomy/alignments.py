@@ -20,7 +20,7 @@ from bids_qcm.bids.sidecar_schema import Placement
 from bids_qcm.grids import Grid
 from bids_qcm.settings import Coreg, Settings
 
-# Anatomical images of FreeSurfer; bias-corrected images are preferred to raw images.
+# Anatomical images of FreeSurfer, best first: bias-corrected images, then raw images.
 _FREESURFER_IMAGES = ("nu.mgz", "orig_nu.mgz", "T1.mgz", "orig.mgz")
 
 
@@ -31,12 +31,12 @@ class Alignment:
     Attributes
     ----------
     same_grid : bool
-        Whether the image is already in the grid of the phase, so that no mapping is needed.
+        Whether the image is already on the grid of the phase, so that no mapping is needed.
     steps : tuple of Step
-        Transforms in the order in which a point passes through them.
+        Transforms in the order in which they are applied to a point.
     coreg : {"auto", "header", "rigid"} or None
         Method that aligns the phase with the participant's anatomy, before `steps`. None if the
-        image is in the grid of the phase, or if the steps start in the space of the phase.
+        image is on the grid of the phase, or if the steps start in the space of the phase.
     anatomical : Path or None
         Anatomical image to register to the magnitude; None if `coreg` is ``header`` or None.
     """
@@ -95,7 +95,7 @@ def transform_names(steps: Sequence[Step]) -> list[str]:
 
 
 def resampled_files(auxiliary: AuxiliaryImage | None, alignment: Alignment) -> list[Path]:
-    """Return the files of an image that is resampled, and of its transforms; empty for None."""
+    """Return the files of a resampled image and of its transforms; empty for None."""
     if auxiliary is None:
         return []
     return [*auxiliary.paths, *(step.path for step in alignment.steps)]
@@ -112,7 +112,7 @@ def plan_alignment(
 
     The first possible alignment is used:
 
-    1. No resampling, if the image is in the grid of the phase.
+    1. No resampling, if the image is on the grid of the phase.
     2. The image headers, if the image is in the coordinates of the phase.
     3. Transforms to a space with the name of the acquisition's suffix, such as ``T2w``.
     4. Transforms to the participant's anatomy, if needed, followed by the alignment of the anatomy
@@ -171,7 +171,7 @@ def _choose_coreg(
         require_content(anatomical)
         return settings.coreg, anatomical, []
     obstacle = "no T1w image in its space was found"
-    remedy = "add the *_desc-preproc_T1w image to its folder, or give --coreg header"
+    remedy = "add the *_desc-preproc_T1w image to its folder, or use --coreg header"
     if settings.coreg == "rigid":
         raise InputError(auxiliary.path, f"cannot be registered: {obstacle}", remedy)
     warning = (
@@ -205,6 +205,6 @@ def _anatomical_image(
         return preprocessed[0]
     try:
         found = find_t1w(acquisition, grid, settings.bids_dir, {})
-    except InputError:  # Several T1w images are equally good, so the right image is unknown.
+    except InputError:  # Several T1w images are equally good, so the correct image is unknown.
         return None
     return found.path if found else None

@@ -68,11 +68,11 @@ class AuxiliaryImage:
 
     @property
     def table(self) -> Path | None:
-        """Label table of a segmentation by the BIDS inheritance principle; None without a table.
+        """Label table that applies by the BIDS inheritance principle; None without a table.
 
-        The table is a TSV file with the suffix of the segmentation, and all its entities occur in
-        the name of the segmentation. The search starts in the folder of the segmentation and ends
-        in the folder of the dataset; the first table is used.
+        The table is a TSV file with the suffix of the segmentation. All entities of the table occur
+        in the name of the segmentation. The search starts in the folder of the segmentation and
+        ends in the folder of the dataset; the first table is used.
         """
         own, suffix = parse_name(self.path.name)
         folders = [self.path.parent, *self.path.parent.parents]

@@ -68,11 +68,11 @@ def import_b1(
         Grid of the phase.
     point_map : callable or None
         Maps points from the coordinates of the phase to the coordinates of the map. None if the
-        map is in the grid of the phase.
+        map is on the grid of the phase.
     mask : ndarray of bool, shape of `grid`
         Voxels where ``|B1+|`` is needed.
     magnitude : ndarray of float, shape of `grid`
-        Magnitude in any unit, used to detect an anatomical image that was given as ``|B1+|`` map.
+        Magnitude in any unit, for detecting an anatomical image in place of a ``|B1+|`` map.
     frequency : float
         Larmor frequency in Hz.
 

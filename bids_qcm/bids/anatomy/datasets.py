@@ -20,7 +20,7 @@ RAW = "raw"
 def derivative_datasets(
     bids_dir: Path, given: Sequence[tuple[str, Path]], output_dir: Path
 ) -> dict[str, Path]:
-    """Return the derivative datasets to search, by name; the given datasets come first.
+    """Return the derivative datasets to search, keyed by name; the user's datasets come first.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def derivative_datasets(
         their ``dataset_description.json``, or by files of other software in the table of
         segmentation sources, such as FreeSurfer.
     given : sequence of (str, Path)
-        Name and folder of each given dataset. An empty name stands for the folder's name.
+        Name and folder of each dataset of the user. An empty name stands for the folder's name.
     output_dir : Path
         Output folder, which is excluded. All other outputs of this app are excluded too, because
         their segmentations are copies.
@@ -42,7 +42,7 @@ def derivative_datasets(
     Raises
     ------
     InputError
-        If a given folder is not a derivative dataset.
+        If a folder of the user is not a derivative dataset.
     """
     for _, path in given:
         _check_is_derivative(path)
@@ -154,14 +154,14 @@ def _is_dataset(path: Path) -> bool:
 
 
 def _check_is_derivative(path: Path) -> None:
-    remedy = "give the folder of a derivative dataset"
+    remedy = "pass the folder of a derivative dataset"
     description = path / "dataset_description.json"
     if not description.exists() and not description.is_symlink():
         if _is_dataset(path):
             return
         inside = sorted(found.parent.name for found in visible(path, "*/dataset_description.json"))
         if inside:
-            remedy = f"give a folder inside it: {', '.join(inside)}"
+            remedy = f"pass a folder inside it: {', '.join(inside)}"
         raise InputError(path, "has no dataset_description.json", remedy)
     if read_json_object(description).get("DatasetType") == "raw":
         raise InputError(path, "is a raw dataset", remedy)

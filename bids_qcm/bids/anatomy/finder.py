@@ -36,7 +36,7 @@ from bids_qcm.settings import Settings
 
 @dataclass(frozen=True)
 class Found:
-    """Outcome of a search: an image and its alignment to the grid of the phase, or a reason.
+    """Outcome of a search: an image and its alignment with the phase, or a reason for no image.
 
     Attributes
     ----------
@@ -142,8 +142,8 @@ class Finder:
     def mask(self, datasets: Sequence[Path]) -> FoundMask:
         """Find the brain mask, or the image to compute it from.
 
-        An unusable mask leads to a warning, because a mask can be computed instead. It is an
-        error if the user named the dataset of the mask.
+        An unusable mask causes a warning, because a mask can be computed instead. If the user named
+        the dataset of the mask, an unusable mask raises an error.
 
         Parameters
         ----------
@@ -176,9 +176,7 @@ class Finder:
             why = f"the brain mask from a derivative dataset is not used: {error}"
             warnings = (why,)
         if wanted not in ("auto", "brain"):
-            raise InputError(
-                datasets[0], why, "give another dataset with --mask, or leave --mask out"
-            )
+            raise InputError(datasets[0], why, "choose another dataset with --mask, or omit --mask")
         # With --mask brain, a signal mask is not an acceptable substitute.
         last: tuple[MaskOrigin, ...] = ("signal",) if wanted == "auto" else ()
         if self.shows_head is False and wanted == "auto":
@@ -205,7 +203,7 @@ class Finder:
         """Find the T1w image to compute a brain mask from."""
         filters = self.settings.segmentation_filters
         try:
-            # Any of several repeated T1w images will do, because all show the same brain.
+            # Any of several repeated T1w images is suitable, because all show the same brain.
             found = find_t1w(
                 self.acquisition, self.grid, self.settings.bids_dir, filters, any_of_equal=True
             )
@@ -221,7 +219,7 @@ class Finder:
     def segmentation(self, datasets: Sequence[Path], mask: Found) -> Found:
         """Find the segmentation, or the reason why no segmentation is used.
 
-        An unusable segmentation leads to a warning. If the user requested a method that needs a
+        An unusable segmentation causes a warning. If the user requested a method that needs a
         segmentation, the method is refused with the same reason, and the warning is omitted.
 
         Parameters
@@ -259,8 +257,9 @@ class Finder:
     def b1(self, datasets: Sequence[Path], frequency: float) -> FoundB1:
         """Find the measured ``|B1+|`` map, and the alternatives if it is missing or fails.
 
-        With ``auto``, an unusable map leads to a warning, because the model or a constant
-        ``|B1+|`` can be used instead. It is an error if the user named the dataset of the map.
+        With ``auto``, an unusable map causes a warning, because the model or a constant ``|B1+|``
+        can be used instead. If the user named the dataset of the map, an unusable map raises an
+        error.
 
         Parameters
         ----------
@@ -301,13 +300,13 @@ class Finder:
                 datasets[0],
                 f"has no |B1+| map for {name}",
                 f"add sub-{self.acquisition.subject}/fmap/*_TB1map.nii.gz of the same session, "
-                "give another dataset with --b1, or leave --b1 out",
+                "choose another dataset with --b1, or omit --b1",
             )
         model = self._modelled(frequency)
         return FoundB1(Found(warnings=warnings), (*model, "none") if model else ())
 
     def _modelled(self, frequency: float) -> tuple[B1Origin, ...]:
-        """Return the model as an origin if it may improve the maps.
+        """Return the model as an origin if the model may improve the maps.
 
         The model is kept if the sidecar does not name the body part, because a later step can
         still find out whether the image shows a head.
@@ -335,9 +334,9 @@ class Finder:
         if not others:
             return ()
         return (
-            f"{self.acquisition.name}: |B1+| maps not used, because their IntendedFor names only "
-            f"other images: {others}. If the head did not move between the scans, add an image of "
-            "this acquisition to IntendedFor, or name the map's dataset with --b1",
+            f"{self.acquisition.name}: these |B1+| maps are not used, because their IntendedFor "
+            f"lists only other images: {others}. If the head did not move between the scans, add "
+            "an image of this acquisition to IntendedFor, or name the map's dataset with --b1",
         )
 
     def _no_mask(self) -> str:
@@ -347,20 +346,20 @@ class Finder:
         return f"has no brain mask for {name}"
 
     def _unused_masks(self) -> tuple[str, ...]:
-        """Return a warning that lists the masks not known to show the brain, if there are any."""
+        """Return a warning that lists the masks that may not show the brain, if there are any."""
         others = ", ".join(path.name for path in other_masks(self.acquisition, self.datasets))
         if not others:
             return ()
         return (
-            f"{self.acquisition.name}: masks not used: {others}. If one of these masks shows the "
-            "brain, rename it to *_desc-brain_mask, or choose it with --bids-filter-file",
+            f"{self.acquisition.name}: these masks are not used: {others}. If one of them is a "
+            "brain mask, rename it to *_desc-brain_mask, or choose it with --bids-filter-file",
         )
 
     def _without_segmentation(self, why: str, *, worth_a_warning: bool = False) -> Found:
         """Return a result without a segmentation, with the reason and an optional warning.
 
         The methods that need a segmentation are refused with the same reason, so the warning is
-        left out if the user requested one of these methods.
+        omitted if the user requested one of these methods.
         """
         worth_a_warning |= self.settings.segmentation != "auto"
         refused = any(METHODS[name].uses_labels for name in self.settings.methods)
@@ -375,7 +374,7 @@ class Finder:
         found = find_t1w(acquisition, self.grid, settings.bids_dir, settings.segmentation_filters)
         if found is None:
             return self._without_segmentation(
-                f"--segmentation t1w, but {acquisition.name} has no T1w image"
+                f"--segmentation t1w was requested, but {acquisition.name} has no T1w image"
             )
         if not self.headers_only:
             read_stored(found.path)
@@ -402,7 +401,9 @@ class Finder:
         try:
             head = signal_mask(magnitude, phase)
         except ValueError as error:
-            raise InputError(self.first_echo[0], str(error), "look at this image") from error
+            raise InputError(
+                self.first_echo[0], str(error), "check this image in a viewer"
+            ) from error
         check_placement(labels, Volume(magnitude, self.grid), head, point_map)
         if mask.brain is not None:
             check_agreement(labels, mask.brain, point_map)
@@ -412,7 +413,7 @@ def _no_segmentation(acquisition: Acquisition, filtered: bool) -> str:
     if filtered:
         return f"no segmentation for {acquisition.name} passes the filters of --bids-filter-file"
     return (
-        f"no segmentation for {acquisition.name}; give a derivative dataset that has "
-        f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives, or segment its T1w "
+        f"no segmentation for {acquisition.name}; add a derivative dataset that contains "
+        f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives, or segment the T1w "
         "image with --segmentation t1w"
     )

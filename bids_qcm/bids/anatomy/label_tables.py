@@ -18,7 +18,7 @@ from bids_qcm.segmentation.tissues import OTHER, TISSUES, Label
 _BUILT_IN = files("bids_qcm.data")
 
 
-_COLUMNS = "give it the columns index and name, separated by tabs"
+_COLUMNS = "add the columns index and name, separated by tabs"
 
 
 @cache
@@ -62,14 +62,14 @@ def read_table(path: Path) -> dict[int, Label]:
 
 
 def write_names(path: Path, names: dict[int, str]) -> None:
-    """Write a BIDS label table with the names of labels, by index."""
+    """Write a BIDS label table from the label names, keyed by index."""
     table = pd.DataFrame({"index": list(names), "name": list(names.values())})
     with atomic_write(path) as temporary:
         table.to_csv(temporary, sep="\t", index=False)
 
 
 def read_names(path: Path) -> dict[int, str]:
-    """Read the label names, by index, from a table written by :func:`write_names`.
+    """Return the label names, keyed by index, from a table written by :func:`write_names`.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def tissue_of_abbreviation(abbreviation: str) -> str | None:
 
 
 def _read_rows(path: Path) -> dict[int, dict[str, str]]:
-    """Return the rows of a label table by index, without index 0."""
+    """Return the rows of a label table, keyed by index, without index 0."""
     found: dict[int, dict[str, str]] = {}
     for row in read_rows(path, ("index", "name"), _COLUMNS):
         index = int(row["index"])
@@ -121,7 +121,7 @@ def _tissue(row: dict[str, str]) -> str:
 
 @cache
 def _tissues_by(column: str) -> dict[str, str]:
-    """Return the tissues of all built-in tables by the normalised entries of a column."""
+    """Return the tissues in all built-in tables, keyed by the normalised entries of a column."""
     found = {}
     for name in numberings():
         for row in _built_in_rows(name).values():

@@ -33,7 +33,7 @@ _REFERENCES = ("T1w", "mask", "dseg")
 
 _TISSUES_NEEDED = {"GM", "WM", "CSF"}
 
-# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names other images only.
+# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names only other images.
 _B1_RANKS = {"acquisition": 0, "unknown": 1, "others": 2}
 
 _Lister = Callable[[Path, str, str | None], Iterator["_Candidate"]]
@@ -68,7 +68,7 @@ def find_segmentation(
     Segmentations of the same session are preferred to segmentations without a session. A
     segmentation of another participant is never used. A segmentation of another session is used
     only if `filters` select that session. The first dataset with a segmentation of the session is
-    used. If it has several, they are compared by these criteria, in this order:
+    used. If that dataset has several segmentations, these criteria are compared in this order:
 
     1. Grid and space: the grid of the phase, the participant's own space, a template space.
     2. Kind: ``*_dseg`` without ``desc``, SynthSeg, aseg, aparc+aseg, any other ``desc``,
@@ -129,7 +129,7 @@ def find_mask(
 
 
 def other_masks(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
-    """Return all masks of an acquisition's participant and session, whatever they show."""
+    """Return all masks of an acquisition's participant and session, not only brain masks."""
     return [
         candidate.auxiliary.path
         for session in _sessions(acquisition, datasets, {})
@@ -148,8 +148,8 @@ def find_t1w(
 ) -> AuxiliaryImage | None:
     """Return the best T1w image in the raw dataset; see :func:`find_segmentation`.
 
-    If `any_of_equal` is true, the first by name of several equally good images is returned,
-    instead of an error.
+    If several images are equally good, the first by name is returned if `any_of_equal` is true;
+    otherwise an error is raised.
     """
     return _find(
         acquisition, grid, [bids_dir], filters, _t1w_images, "T1w image", any_of_equal=any_of_equal
@@ -166,7 +166,7 @@ def find_preprocessed_t1w(
 def find_space_reference(
     space: str, acquisition: Acquisition, datasets: Sequence[Path]
 ) -> Path | None:
-    """Return an image of an acquisition's participant in a template space, for its grid.
+    """Return an image of the participant in a template space, which defines the grid.
 
     The first dataset with such an image is used. T1w images are preferred to masks, and masks to
     segmentations.
@@ -302,8 +302,8 @@ def _best(
         raise InputError(
             first.path,
             f"is one of several candidates for the {what}: {names}",
-            "leave one, name a dataset that has one with --derivatives, or choose with "
-            "--bids-filter-file",
+            "keep only one of them, name a dataset that contains only one with --derivatives, or "
+            "select one with --bids-filter-file",
         )
     _ = first.grid  # raises an InputError if the image is damaged
     return first
@@ -318,7 +318,7 @@ def _is_in_grid(auxiliary: AuxiliaryImage, grid: Grid) -> bool:
 
 
 def _agrees(entities: Mapping[str, str], acquisition: Acquisition) -> bool:
-    """Whether the entities that a file and an acquisition share have equal labels."""
+    """Whether the entities that occur in both a file and an acquisition have equal labels."""
     own = acquisition.entities
     return all(own.get(key, label) == label for key, label in entities.items())
 
@@ -368,7 +368,7 @@ def _masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candid
 
 
 def _named_masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
-    """Yield all images with the suffix ``mask``, whatever they show."""
+    """Yield all images with the suffix ``mask``."""
     for path, entities in _anatomical_files(dataset, subject, session):
         if entities["suffix"] == "mask":
             image = AuxiliaryImage((path,), dataset, "mask", _space(entities))
@@ -403,7 +403,7 @@ def _b1_maps(dataset: Path, acquisition: Acquisition) -> Iterator[_Candidate]:
 def _b1_rank(auxiliary: AuxiliaryImage, acquisition: Acquisition) -> int:
     """Return the rank of a ``|B1+|`` map.
 
-    Its ``IntendedFor`` holds paths relative to the participant's folder, or BIDS URIs.
+    The field ``IntendedFor`` contains paths relative to the participant's folder, or BIDS URIs.
     """
     try:
         intended = read_sidecar(auxiliary.path, auxiliary.dataset).get("IntendedFor")

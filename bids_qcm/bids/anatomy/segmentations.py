@@ -40,7 +40,7 @@ _CHECK_SPACING_MM = 4.0
 _SIDES = (("left", "right"), ("back", "front"), ("bottom", "top"))
 
 _ALIGN = (
-    "use a segmentation of the same participant and session, correct its header, or give "
+    "use a segmentation of the same participant and session, correct its header, or run with "
     "--coreg rigid"
 )
 
@@ -53,7 +53,7 @@ def label_table(auxiliary: AuxiliaryImage, given: Path | None) -> dict[int, Labe
     auxiliary : AuxiliaryImage
         Segmentation of kind ``labels``.
     given : Path or None
-        Label table given by the user, which overrides all other tables.
+        Label table of the user, which overrides all other tables.
 
     Returns
     -------
@@ -78,14 +78,14 @@ def read_tissues(auxiliary: AuxiliaryImage, given: Path | None) -> tuple[Volume,
     auxiliary : AuxiliaryImage
         Segmentation of kind ``labels`` or ``probabilities``.
     given : Path or None
-        Label table given by the user.
+        Label table of the user.
 
     Returns
     -------
     labels : Volume of int32
-        Tissue labels in the grid of the segmentation.
+        Tissue labels on the grid of the segmentation.
     names : dict of int to str
-        Names of the labels that occur.
+        Names of the labels that occur in `labels`.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def read_tissues(auxiliary: AuxiliaryImage, given: Path | None) -> tuple[Volume,
         return Volume(labels, auxiliary.grid, auxiliary.path), names
     except ValueError as error:
         raise InputError(
-            auxiliary.path, str(error), "give a table with these labels with --label-table"
+            auxiliary.path, str(error), "pass a table that defines these labels with --label-table"
         ) from error
 
 
@@ -123,7 +123,7 @@ def import_tissues(
         Grid of the phase.
     point_map : callable or None
         Maps points from the coordinates of the phase to the coordinates of the segmentation. None
-        if the segmentation is in the grid of the phase.
+        if the segmentation is on the grid of the phase.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def resample_mask(mask: Volume, grid: Grid, point_map: PointMap | None) -> NDArr
     Parameters
     ----------
     mask : Volume of bool
-        Its path is the source image of the mask, for the message.
+        Mask with the path of its source image, which the message names.
     grid, point_map
         As in :func:`import_tissues`.
 
@@ -178,7 +178,7 @@ def resample_mask(mask: Volume, grid: Grid, point_map: PointMap | None) -> NDArr
 
 
 def sample_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[np.bool_]:
-    """Read a mask and resample it by nearest neighbour, which is fast and sufficient for checks."""
+    """Read a mask and resample it by nearest neighbour, which is sufficient for checks and fast."""
     sampled = sample_nearest(_read_mask(path), grid.points(), point_map or identity)
     return _not_empty(sampled.reshape(grid.shape), path)
 
@@ -200,14 +200,14 @@ def _not_empty(mask: NDArray[np.bool_], origin: Path | str) -> NDArray[np.bool_]
 def check_placement(
     labels: Volume, magnitude: Volume, head: NDArray[np.bool_], point_map: PointMap | None
 ) -> None:
-    """Check that a segmentation is aligned with the head and not mirrored.
+    """Check that a segmentation is aligned with the head and is not mirrored.
 
     Parameters
     ----------
     labels : Volume of int
-        Tissue labels in the grid of the segmentation, with the path of its file.
+        Tissue labels on the grid of the segmentation, with the path of its file.
     magnitude : Volume of float
-        Magnitude in the grid of the phase.
+        Magnitude on the grid of the phase.
     head : ndarray of bool, shape of the magnitude
         Voxels of the magnitude with signal.
     point_map : callable or None
@@ -234,9 +234,9 @@ def check_placement(
     if swapped:
         raise InputError(
             labels.origin,
-            f"fits the magnitude better with {swapped} swapped: its header or the header of the "
-            "magnitude seems to be flipped",
-            "convert it again, and compare both images in a viewer",
+            f"fits the magnitude better with {swapped} swapped: an axis seems to be flipped in its "
+            "header or in the header of the magnitude",
+            "create it again, and compare both images in a viewer",
         )
     gain, shift = better_shift(labels, magnitude, point_map, step)
     if gain > BETTER_PLACE:
@@ -247,8 +247,8 @@ def check_placement(
         )
         raise InputError(
             labels.origin,
-            f"does not fit the edges in the magnitude: if it is shifted by {moved}, the mutual "
-            f"information is {gain:.2f} times as large",
+            f"does not match the edges in the magnitude: a shift by {moved} multiplies the mutual "
+            f"information by {gain:.2f}",
             _ALIGN,
         )
 
@@ -261,7 +261,7 @@ def check_agreement(labels: Volume, brain: Volume, point_map: PointMap | None) -
     labels, point_map
         As in :func:`check_placement`.
     brain : Volume of bool
-        Brain mask in the grid of the phase, with the path of its file.
+        Brain mask on the grid of the phase, with the path of its file.
 
     Raises
     ------
@@ -275,12 +275,13 @@ def check_agreement(labels: Volume, brain: Volume, point_map: PointMap | None) -
         raise InputError(
             labels.origin,
             f"disagrees with the brain mask {brain.origin}: it covers only {share:.0%} of the mask",
-            "use a segmentation and a mask from one dataset, or choose with --bids-filter-file",
+            "use a segmentation and a mask from the same dataset, or select others with "
+            "--bids-filter-file",
         )
 
 
 class _Probabilities(NamedTuple):
-    """One probability map for each tissue, the tissue labels, and the grid of the maps."""
+    """Probability maps of the tissues, the tissue labels, and the grid of the maps."""
 
     maps: list[NDArray[np.float32]]
     numbers: list[int]
@@ -288,14 +289,14 @@ class _Probabilities(NamedTuple):
 
 
 def _read_probabilities(auxiliary: AuxiliaryImage) -> _Probabilities:
-    """Read the tissue probabilities; the maps of all structures of a tissue are summed."""
+    """Read the tissue probabilities, and sum the maps of all structures of a tissue."""
     grid = auxiliary.grid
     maps: dict[int, NDArray[np.float32]] = {}
     for path in auxiliary.paths:
         if path != auxiliary.path and not read_grid(path).matches(grid):
             raise InputError(
                 path,
-                f"has a different grid than {auxiliary.path.name}",
+                f"has a different grid from {auxiliary.path.name}",
                 "use probability maps of the same segmentation",
             )
         values = np.nan_to_num(read_values(path))

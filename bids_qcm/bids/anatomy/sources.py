@@ -20,9 +20,9 @@ class Source:
     ----------
     name : str
     desc : str or None
-        Label of the ``desc`` entity of files with the suffix ``dseg``. It is empty for files
-        without ``desc``, `ANY_DESC` for all labels that no other source has, and None if the source
-        has no such files.
+        Label of the ``desc`` entity of files with the suffix ``dseg``: empty for files without
+        ``desc``, `ANY_DESC` for all labels that no other source has, and None if the source has no
+        such files.
     suffix : str or None
         Another suffix, with any ``desc``. It may follow the suffix of the segmented image, as in
         ``*_T1w_synthseg.nii.gz``.
@@ -63,8 +63,8 @@ _FREESURFER_FILES = {
     "aseg.auto_noCCseg.mgz": "aseg",
 }
 
-# Best first. fMRIPrep's dseg without desc and SynthSeg's segmentation label the fluid all around
-# the brain. FreeSurfer's segmentation labels it in the ventricles only.
+# Best first. In fMRIPrep's dseg without desc and in SynthSeg's segmentation, all fluid around the
+# brain is labelled. In FreeSurfer's segmentation, only the ventricles are.
 SOURCES: Sequence[Source] = (
     Source("dseg without desc", desc=""),
     Source(

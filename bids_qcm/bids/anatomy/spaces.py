@@ -27,8 +27,8 @@ class T1wImage:
     alignment : Alignment
         How points of the phase are mapped to the T1w image.
     to_phase : tuple of Step
-        Given transforms that map points of the T1w image to the phase. Empty if the alignment is
-        determined by the headers or by registration, so that the app writes the transform.
+        Transforms from a derivative dataset that map points of the T1w image to the phase. Empty if
+        the image is aligned by the headers or by registration; the app then writes the transform.
     """
 
     path: Path
@@ -67,7 +67,7 @@ class OutputSpace:
 
     @property
     def files(self) -> list[Path]:
-        """Images and transforms that maps in the space are computed from."""
+        """Images and transforms from which the maps in the space are computed."""
         steps = (*self.steps, *self.t1w.to_phase)
         return [*filter(None, [self.t1w.path, self.reference]), *(step.path for step in steps)]
 
@@ -151,7 +151,7 @@ def _find_t1w(
         raise InputError(
             acquisition.name,
             "has no T1w image",
-            f"add sub-{acquisition.subject}/anat/*_T1w.nii.gz, or give a derivative dataset with "
+            f"add sub-{acquisition.subject}/anat/*_T1w.nii.gz, or a derivative dataset with "
             "*_desc-preproc_T1w.nii.gz",
         )
     if acquisition.suffix != NATIVE:
@@ -164,7 +164,7 @@ def _find_t1w(
     if alignment.steps:
         raise InputError(
             alignment.steps[0].path,
-            "has no inverse, which the maps need to be resampled to the T1w image",
+            "has no inverse, which is needed to resample the maps to the T1w image",
             f"add the transform from {acquisition.suffix} to {NATIVE} to its folder",
         )
     warnings += found_warnings
@@ -183,8 +183,9 @@ def _find_space(
         raise InputError(
             acquisition.name,
             f"has no transform from T1w to {name}",
-            f"give a derivative dataset with sub-{acquisition.subject}_from-{NATIVE}_to-{name}_"
-            f"mode-image_xfm.h5 with --derivatives, or choose {SHIPPED_TEMPLATE}",
+            "add a derivative dataset that contains "
+            f"sub-{acquisition.subject}_from-{NATIVE}_to-{name}_mode-image_xfm.h5 with "
+            f"--derivatives, or choose {SHIPPED_TEMPLATE}",
         )
     _check(steps)
     reference = find_space_reference(name, acquisition, datasets)

@@ -23,10 +23,10 @@ from bids_qcm.segmentation.registration import (
 
 _LINEAR_EXTENSIONS = (".txt", ".mat", ".tfm")
 _EXTENSIONS = (*_LINEAR_EXTENSIONS, ".h5")
-_WRITE_AGAIN = "write the transform again"
+_WRITE_AGAIN = "create the transform again"
 
-# A displacement field in double precision at 0.7 mm has 0.5 GB. Displacements compress by a factor
-# of less than ten, but HDF5 does not store values that were never written.
+# A displacement field at 0.7 mm in double precision has a size of 0.5 GB. Displacements compress by
+# a factor of less than ten, but HDF5 does not store values that were never written.
 _LARGEST_FIELD = 6e8
 _LARGEST_RATIO = 100
 _SMALL = 4096
@@ -59,7 +59,7 @@ class _Transform(Protocol):
 
 
 def own_first(dataset: Path, datasets: Iterable[Path]) -> list[Path]:
-    """Return the datasets to search for the transforms of an image: first the image's own."""
+    """Return the datasets to search for the transforms of an image, its own dataset first."""
     return [dataset, *(one for one in datasets if one != dataset)]
 
 
@@ -130,7 +130,7 @@ class PointTransform:
         self._transforms = [(read_transform(step.path), step.inverse) for step in steps]
         self.matrix = None
         if all(step.is_linear for step in steps):
-            # the images of the origin and the unit vectors determine an affine map
+            # an affine map follows from the mapped origin and the mapped unit vectors
             origin, *others = self(np.eye(3, 4, k=1).T)
             self.matrix = from_matvec(np.transpose(others - origin), origin)
 
@@ -178,7 +178,7 @@ def read_transform(path: Path) -> _Transform:
             warnings.simplefilter("ignore", UserWarning)
             chain: _Transform = manip.load(path, fmt="itk")
             return chain
-    except Exception as error:  # nitransforms may raise any exception of its parsers.
+    except Exception as error:  # nitransforms may raise any exception of its file parsers.
         raise InputError(
             path, f"cannot be read as an ITK transform ({error!r})", _WRITE_AGAIN
         ) from error
@@ -202,7 +202,7 @@ def write_affine(path: Path, matrix: ArrayLike) -> None:
 def write_deformation(
     path: Path, deformation: Deformation, affine: ArrayLike, *, affine_first: bool = False
 ) -> None:
-    """Write a map of points by a deformation and an affine matrix as an ITK HDF5 file.
+    """Write a point map, composed of a deformation and an affine matrix, as an ITK HDF5 file.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def write_deformation(
     affine : array_like, shape (4, 4)
         Matrix in NIfTI coordinates, mm.
     affine_first : bool
-        Whether a point passes through the affine before the deformation, or after it.
+        Whether the affine is applied to a point before the deformation, and not after it.
     """
     import SimpleITK as sitk
 
@@ -232,7 +232,7 @@ def _check_linear(path: Path) -> None:
     size = path.stat().st_size if path.exists() else 0
     if size > _LARGEST_LINEAR:
         raise InputError(
-            path, f"has {size:.3g} bytes, too many for a linear transform", _WRITE_AGAIN
+            path, f"has {size:.3g} bytes, which is too many for a linear transform", _WRITE_AGAIN
         )
 
 

@@ -1,1 +1,1 @@
-"""The phantom as a BIDS dataset: write it, read its truth, and score maps of it."""
+"""The phantom as a BIDS dataset: write the dataset, read the true maps, and score maps."""

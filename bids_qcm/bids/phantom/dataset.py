@@ -24,12 +24,13 @@ _GENERATOR = "bids-qcm-phantom"
 
 
 def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants: int) -> None:
-    """Write a phantom dataset: one head, with different noise for each participant.
+    """Write a phantom dataset in which all participants have the same head but different noise.
 
     Parameters
     ----------
     out : Path
-        Folder of the raw dataset. The true maps are written to ``derivatives/phantom`` in it.
+        Folder of the raw dataset. The true maps are written to its subfolder
+        ``derivatives/phantom``.
     parameters : PhantomParameters
         Parameters of the first participant. The seed increases by one for each participant.
     participants : int

@@ -92,7 +92,7 @@ class ScoreTables:
     Attributes
     ----------
     rows : dict of str to list of dict
-        Rows by table name. A list may be empty.
+        Rows, keyed by table name. A list may be empty.
     """
 
     rows: dict[str, list[dict[str, Any]]] = field(
@@ -118,7 +118,7 @@ class ScoreTables:
                 self.rows[table].append({column: row[column] for column in columns})
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the tables that have rows; remove older files of the tables without rows.
+        """Write the tables that have rows, and remove older files of the tables without rows.
 
         Returns
         -------

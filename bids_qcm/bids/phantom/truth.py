@@ -1,4 +1,4 @@
-"""Read the true maps of a phantom dataset, and conductivity maps to compare with them."""
+"""Read the true maps of a phantom, and the conductivity maps to compare with the truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from bids_qcm.grids import Grid
 from bids_qcm.phantom.truth import Truth
 
 _NO_TRUTH = "is missing, so there is no true conductivity to compare with"
-_CREATE = "give the folder that `bids-qcm-phantom create` wrote, or create it again"
+_CREATE = "use the folder that `bids-qcm-phantom create` wrote, or create the dataset again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class PhantomTruth:
 
 
 def list_participants(dataset: Path, derivatives: Path, labels: Sequence[str]) -> list[str]:
-    """Return the participants whose maps are compared with the true conductivity.
+    """Return the participants for the comparison of maps with the true conductivity.
 
     Parameters
     ----------
@@ -131,13 +131,13 @@ def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (X, Y, Z)
-        Conductivity in S/m. Invalid voxels are NaN, and so are voxels of exactly 0, which are
-        outside the mask of the map.
+        Conductivity in S/m. Invalid voxels, and voxels that are exactly 0 (outside the mask of the
+        map), are NaN.
 
     Raises
     ------
     InputError
-        If the map cannot be read, or has a different grid than the true conductivity.
+        If the map cannot be read, or has a different grid from the true conductivity.
     """
     _check_grid(
         path,
@@ -151,7 +151,7 @@ def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:
 
 
 def _read_in_grid(path: Path, grid: Grid) -> NDArray[np.int32]:
-    """Read a label image or mask, which must be in the grid of the true conductivity."""
+    """Read a label image or mask, which must be on the grid of the true conductivity."""
     if not path.exists():
         raise InputError(path, "is missing", _CREATE)
     _check_grid(path, grid, "the true conductivity", _CREATE)
@@ -163,7 +163,7 @@ def _check_grid(path: Path, grid: Grid, what: str, remedy: str) -> None:
     if not found.matches(grid):
         raise InputError(
             path,
-            f"has a different grid than {what}: {_describe(found)}, not {_describe(grid)}",
+            f"has a different grid from {what}: {_describe(found)}, not {_describe(grid)}",
             remedy,
         )
 

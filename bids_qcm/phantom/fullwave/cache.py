@@ -20,8 +20,8 @@ from bids_qcm.phantom.parameters import ReceiveCoil
 _LOGGER = logging.getLogger(__name__)
 
 _VERSION = 1
-"""Version of the solver. Increase this number when the solver changes, so that older files in the
-cache are not used."""
+"""Version of the solver. Increase this number whenever the solver changes, so that older files in
+the cache are not used."""
 
 
 def cached_fields(
@@ -30,7 +30,7 @@ def cached_fields(
     frequency: float,
     receive: ReceiveCoil = "birdcage",
 ) -> CircularFields:
-    """Return fields from the cache, or solve for the fields and store them in the cache.
+    """Load fields from the cache, or compute the fields and store them in the cache.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def cached_fields(
 
 
 def cache_folder() -> Path:
-    """Return the folder of the cache."""
+    """Return the cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(home, "bids_qcm")
 
@@ -79,7 +79,7 @@ def _key(
 
 
 def _read(path: Path, shape: tuple[int, int, int]) -> CircularFields | None:
-    """Return the fields of a file, or None if the file is missing or damaged."""
+    """Return the fields from a file, or None if the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             found = CircularFields(*(stored[name] for name in CircularFields._fields))

@@ -12,26 +12,26 @@ from threadpoolctl import threadpool_limits
 from bids_qcm.phantom.fullwave.lattice import backward_difference, forward_difference
 
 _CYCLES = 5
-"""Number of V-cycles for each solution. More accurate solutions would save only a few iterations of
-the full-wave solver."""
+"""Number of V-cycles per solution. More accurate solutions would save only a few iterations of the
+full-wave solver."""
 
 
 class Charges:
-    """Correction of electric fields in a body for the charges at tissue borders.
+    """Correction of the electric field in a body for charges at tissue borders.
 
     Parameters
     ----------
     contrast
-        Complex relative permittivity minus 1 on edges, (3, X, Y, Z).
+        Complex relative permittivity minus 1, on edges, (3, X, Y, Z).
 
     Notes
     -----
-    The potential of the charges is computed with smoothed aggregation multigrid [1]_ of pyamg [2]_.
+    The potential of the charges is computed with smoothed aggregation multigrid [1]_ (pyamg [2]_).
     The operator is the complex symmetric operator `-div(eps grad(.))` on nodes, with a potential of
     0 outside the array. This boundary condition does not affect the result of the full-wave solver,
-    because the correction is only a preconditioner. Rounding errors do affect the result, because
-    they are multiplied by the contrast: in single precision, the full-wave solver would stall at a
-    residual of about 1e-5.
+    because the correction is only a preconditioner. However, rounding errors affect the result,
+    because they are multiplied by the contrast: in single precision, the full-wave solver would
+    stall at a residual of about 1e-5.
 
     References
     ----------
@@ -77,7 +77,7 @@ def _divergence_of_gradient(permittivity: NDArray[np.complex128]) -> sparse.csr_
         value, nodes, sums = (np.moveaxis(each, axis, 0) for each in (value, number, diagonal))
         sums += value
         sums[1:] += value[:-1]
-        sums[0] += 1  # the edges to the nodes outside the array are in free space
+        sums[0] += 1  # edges to nodes outside the array are in free space
         rows += [nodes[:-1].ravel(), nodes[1:].ravel()]
         columns += [nodes[1:].ravel(), nodes[:-1].ravel()]
         values += [-value[:-1].ravel()] * 2
@@ -103,7 +103,7 @@ def _multigrid(
 
 @contextmanager
 def _fixed_random_seed() -> Iterator[None]:
-    """Seed numpy's global random number generator, and restore its state afterwards.
+    """Seed NumPy's global random number generator, and restore its state afterwards.
 
     pyamg uses the global generator. With a fixed seed, the fields of a body are reproducible to the
     last bit.

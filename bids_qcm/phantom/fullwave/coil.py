@@ -12,13 +12,13 @@ from bids_qcm.physics import VACUUM_PERMEABILITY
 
 _NODES_PER_RUNG = 16
 _NODES_PER_ARC = 4
-"""Number of Gauss-Legendre nodes for each rung and each arc. The relative error of the potential at
-35 mm from a wire is about 1e-4."""
+"""Number of Gauss-Legendre nodes for each rung and each arc. At a distance of 35 mm from a wire,
+the relative error of the potential is about 1e-4."""
 
 _NODES_PER_LEG = 20
 _NODES_PER_END = 12
-"""Number of Gauss-Legendre nodes for each straight and each curved side of a loop. The relative
-error of the potential at 25 mm from a wire is about 1e-4."""
+"""Number of Gauss-Legendre nodes for each straight and each curved side of a loop. At a distance of
+25 mm from a wire, the relative error of the potential is about 1e-4."""
 
 
 class Wires(NamedTuple):
@@ -27,11 +27,11 @@ class Wires(NamedTuple):
     Parameters
     ----------
     positions
-        Positions of the S elements, (S, 3), m.
+        Positions of the S elements in m, (S, 3).
     elements
-        Line elements, (S, 3), m.
+        Line elements in m, (S, 3).
     currents
-        Currents along the elements for each of M excitations, (M, S) complex, A.
+        Currents, in A, along the elements for each of M excitations, (M, S) complex.
     """
 
     positions: NDArray[np.float64]
@@ -50,9 +50,9 @@ class Birdcage:
     Parameters
     ----------
     radius
-        Radius of the coil, m.
+        Radius of the coil in m.
     length
-        Length of the rungs, m.
+        Length of the rungs in m.
     rungs
         Number of rungs.
     """
@@ -72,7 +72,7 @@ class Birdcage:
         """
         azimuths = 2 * math.pi / self.rungs * np.arange(self.rungs)
         rung_currents = np.exp(np.array([[-1j], [1j]]) * azimuths)
-        # By Kirchhoff's law, the current of each rung adds to the arc from this rung to the next.
+        # By Kirchhoff's law, each rung adds its current to the arc between this rung and the next.
         arc_currents = rung_currents.cumsum(axis=1)
         arc_currents -= arc_currents.mean(axis=1, keepdims=True)
         rungs = _straight_wires(self.radius, azimuths, self.length, _NODES_PER_RUNG)
@@ -96,16 +96,16 @@ class Birdcage:
 class LoopArray:
     """Array of surface coils: one ring of loops on a cylinder around the z axis.
 
-    Each loop has two straight sides parallel to z and two curved sides. Adjacent loops overlap, as
-    in a real array, where the overlap reduces the coupling. Each loop carries a uniform current.
+    Each loop has two straight sides parallel to z and two curved sides. Adjacent loops overlap as
+    in a real array, in which the overlap reduces the coupling. Each loop carries a uniform current.
 
     Parameters
     ----------
     radius
-        Radius of the cylinder, m. The largest distance of the phantom's head from the axis is
+        Radius of the cylinder in m. The maximum distance between the axis and the phantom's head is
         0.105 m.
     length
-        Length of the loops along z, m.
+        Length of the loops along z in m.
     loops
         Number of loops.
     overlap
@@ -123,8 +123,8 @@ class LoopArray:
         Returns
         -------
         Wires
-            Wires with one excitation for each loop: a current of 1 A in this loop. The magnetic
-            field of the current points away from the axis inside the loop.
+            Wires with one excitation for each loop: a current of 1 A in this loop. Inside the loop,
+            the magnetic field of the current points away from the axis.
         """
         azimuths = 2 * math.pi / self.loops * np.arange(self.loops)
         half = math.pi / self.loops * (1 + self.overlap)
@@ -177,23 +177,23 @@ def _arcs(
 def vector_potential(
     wires: Wires, centre: NDArray[np.float64], grid: IsotropicGrid, wavenumber: float
 ) -> NDArray[np.complex128]:
-    """Return the retarded vector potential of wires on the edges of a lattice.
+    """Compute the retarded vector potential of wires on the edges of a lattice.
 
     Parameters
     ----------
     wires
         Wires and their currents.
     centre
-        Position of the coil's centre in the coordinates of the grid, (3,), mm.
+        Position of the coil centre in grid coordinates, in mm, (3,).
     grid
         Grid of the cells.
     wavenumber
-        Wavenumber in free space, rad/m.
+        Wavenumber in free space, in rad/m.
 
     Returns
     -------
     ndarray
-        `mu0 sum of I dl exp(-i k r) / (4 pi r)` for M excitations, (M, 3, X, Y, Z), T m.
+        `mu0 sum of I dl exp(-i k r) / (4 pi r)` in T m for M excitations, (M, 3, X, Y, Z).
     """
     result = np.zeros((len(wires.currents), 3, *grid.shape), np.complex128)
     nodes = [(grid.centres(axis) - grid.resolution / 2 - centre[axis]) * 1e-3 for axis in range(3)]

@@ -1,4 +1,4 @@
-"""B1+ and B1- fields of a head in a birdcage coil, with or without a receive array."""
+"""B1+ and B1- fields in a head in a birdcage coil, with or without a receive array."""
 
 import logging
 from typing import NamedTuple
@@ -21,8 +21,8 @@ COIL = Birdcage()
 ARRAY = LoopArray()
 
 WEIGHTS_RESOLUTION = 10.0
-"""Smallest voxel size of the grid on which the loops of the array are solved, mm. At 3 T, the
-relative phases of the loops differ by less than 0.5 degrees from the phases on a grid of 5 mm."""
+"""Minimum voxel size, in mm, of the grid for computing the fields of the array loops. At 3 T, the
+relative phases of the loops differ by less than 0.5 degrees from the phases on a 5 mm grid."""
 
 _MARGIN = 2
 """Margin of air around the head in the solver, in cells."""
@@ -66,25 +66,25 @@ def solve_fields(
     Parameters
     ----------
     permittivity
-        Complex relative permittivity `eps_r - i sigma / (omega eps_0)`, shape of `grid`; 1 outside
-        the head.
+        Complex relative permittivity `eps_r - i sigma / (omega eps_0)` on `grid`; 1 outside the
+        head.
     grid
         Grid of the permittivity. The coils are centred on the bounding box of the head.
     frequency
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
     receive
         Receive coil. The signal of the array is the sum of the signals of its loops, with the
-        weights from :func:`combination_weights`. Maxwell's equations are linear, so the sum is the
-        signal of one excitation in which the currents in the loops are the weights.
+        weights from :func:`combination_weights`. Maxwell's equations are linear, so this sum is the
+        signal of a single excitation whose loop currents are the weights.
 
     Returns
     -------
     CircularFields
-        Fields in T, for currents of 1 A in the rungs or in the loops. The fields are 0 at more than
-        one voxel from the bounding box of the head.
+        Fields in T for currents of 1 A in the rungs or in the loops. The fields are 0 at a distance
+        of more than one voxel from the bounding box of the head.
     """
     box = _box_around(permittivity != 1)
-    # Use a fixed margin of air, so that the result does not depend on the margin of the grid.
+    # Use a fixed margin of air so that the result does not depend on the margin of the grid.
     cells = np.pad(permittivity[box], _MARGIN, constant_values=1)
     first = np.array([part.start for part in box])
     cropped = IsotropicGrid(
@@ -107,7 +107,7 @@ def solve_fields(
 def _excitations(
     cells: NDArray[np.complex128], grid: IsotropicGrid, frequency: float, receive: ReceiveCoil
 ) -> list[Wires]:
-    """Return the coils, with one transmit excitation and one receive excitation in total."""
+    """Return the coils, which have one transmit and one receive excitation in total."""
     birdcage = COIL.wires()
     if receive == "birdcage":
         return [birdcage]
@@ -127,22 +127,22 @@ def combination_weights(
     Parameters
     ----------
     cells
-        Complex relative permittivity, shape of `grid`; 1 in the first and in the last layer along
-        each axis.
+        Complex relative permittivity on `grid`; 1 in the first and the last layer along each axis.
     grid
         Grid of the permittivity. The array is at the centre of the grid.
     frequency
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
 
     Returns
     -------
     ndarray
         One weight of magnitude 1 for each loop. At the centre of the grid, the weighted signals of
-        all loops have the phase 0.
+        all loops have a phase of 0.
 
     Notes
     -----
-    The phases are smooth, so the loops are solved on a grid of at least `WEIGHTS_RESOLUTION`.
+    The phases are smooth, so the fields of the loops are computed on a grid with voxels of at least
+    `WEIGHTS_RESOLUTION`.
     """
     centre = _centre(grid)
     if grid.resolution < WEIGHTS_RESOLUTION:
@@ -182,7 +182,7 @@ def _centre(grid: IsotropicGrid) -> NDArray[np.float64]:
 def _rotating(
     body: Body, potential: NDArray[np.complex128], sense: complex
 ) -> NDArray[np.complex128]:
-    """Return `(B_x + sense B_y) / 2` at the cell centres for a given incident field."""
+    """Return `(B_x + sense B_y) / 2` at the cell centres for an incident field."""
     field = body.scatter(potential)
     _LOGGER.info("full-wave solver: %d iterations", field.iterations)
     x, y, _ = faces_to_centres(field.magnetic)
@@ -192,7 +192,7 @@ def _rotating(
 def _uncropped(
     values: NDArray[np.complexfloating], box: tuple[slice, ...], shape: tuple[int, int, int]
 ) -> NDArray[np.complex64]:
-    """Return an array of the grid's shape with the values of the box and one layer of its margin.
+    """Insert the values of a box, and of one layer of its margin, into an array of a grid's shape.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def _uncropped(
     Returns
     -------
     ndarray
-        0 at more than one voxel from the box.
+        Array that is 0 at a distance of more than one voxel from the box.
     """
     result = np.zeros(shape, np.complex64)
     into, part = [], []
@@ -231,14 +231,14 @@ def interpolate(
     Parameters
     ----------
     fields
-        Fields, shape of `source`.
+        Fields on the `source` grid.
     source, target
         Grid of the fields, and grid of the result.
 
     Returns
     -------
     CircularFields
-        Shape of `target`; 0 outside the source grid.
+        Fields on the `target` grid; 0 outside the source grid.
     """
     index = [(target.centres(axis) - source.origin[axis]) / source.resolution for axis in range(3)]
     places = np.meshgrid(*index, indexing="ij", sparse=False)

@@ -1,4 +1,4 @@
-"""Phase, magnitude weighting and B1 map that a scanner measures for given B1+ and B1- fields."""
+"""Phase, magnitude weighting and B1 map measured by a scanner for given B1+ and B1- fields."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from bids_qcm.phantom.fullwave.fields import CircularFields
 from bids_qcm.phantom.grids import IsotropicGrid, grid_around, resample
 
 NOMINAL_FLIP_ANGLE = 90.0
-"""Flip angle of the excitation at the centre of the brain, degrees."""
+"""Flip angle of the excitation at the centre of the brain in degrees."""
 
 B1_MAP_RESOLUTION = 5.0
-"""Smallest voxel size of the ``|B1+|`` map, mm. Images with larger voxels have a ``|B1+|`` map of
-the same voxel size."""
+"""Minimum voxel size of the ``|B1+|`` map in mm. If the images have larger voxels, the ``|B1+|``
+map has the same voxel size."""
 
 B1_MAP_NOISE = 2.0
-"""Standard deviation of the noise in the ``|B1+|`` map, percent of the nominal flip angle."""
+"""Standard deviation of the noise in the ``|B1+|`` map, in percent of the nominal flip angle."""
 
 _CENTRE_RADIUS = 10.0
-"""Radius of the ball around the centre of the brain in which the mean of each field is 1, mm."""
+"""Radius of the ball around the centre of the brain in which the mean of each field is 1, in mm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def relative_to_centre(
     Parameters
     ----------
     fields
-        Fields, shape of `grid`.
+        Fields on `grid`.
     brain
         Brain mask, (X, Y, Z).
     grid
@@ -56,7 +56,7 @@ def relative_to_centre(
     Returns
     -------
     CircularFields
-        At the centre of the brain, magnitudes are about 1 and phases are about 0.
+        Fields whose magnitude is about 1 and whose phase is about 0 at the centre of the brain.
     """
     centre = np.argwhere(brain).mean(axis=0)
     reach = max(_CENTRE_RADIUS, grid.resolution) / grid.resolution
@@ -68,12 +68,12 @@ def relative_to_centre(
 def transceive_phase(
     fields: CircularFields, head: NDArray[np.bool_], brain: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return the sum of the transmit and the receive phase, unwrapped.
+    """Return the unwrapped sum of the transmit and the receive phase.
 
     Parameters
     ----------
     fields
-        (X, Y, Z), see :func:`relative_to_centre`.
+        Fields, (X, Y, Z); see :func:`relative_to_centre`.
     head
         Mask of the voxels with signal, (X, Y, Z).
     brain
@@ -82,9 +82,9 @@ def transceive_phase(
     Returns
     -------
     ndarray
-        (X, Y, Z) float64, rad; 0 outside the head. The median over the brain is between -pi and pi.
-        Unwrapping is ambiguous around lines on which B1+ or B1- is zero. At 7 T, such lines occur
-        near the surface of the head.
+        Phase in rad, (X, Y, Z) float64; 0 outside the head. The median over the brain is between
+        -pi and pi. Unwrapping is ambiguous around lines on which B1+ or B1- is zero. At 7 T, such
+        lines occur near the surface of the head.
     """
     # Import here, because skimage is slow to import and only this function needs it.
     from skimage.restoration import unwrap_phase
@@ -99,17 +99,17 @@ def transceive_phase(
 
 
 def signal_weighting(fields: CircularFields) -> NDArray[np.float64]:
-    """Return the weighting of the magnitude by the fields, `|B1-| sin(flip angle)`.
+    """Return the factor by which the fields weight the magnitude, `|B1-| sin(flip angle)`.
 
     Parameters
     ----------
     fields
-        (X, Y, Z), see :func:`relative_to_centre`.
+        Fields, (X, Y, Z); see :func:`relative_to_centre`.
 
     Returns
     -------
     ndarray
-        (X, Y, Z) float64, about 1 at the centre of the brain.
+        Weighting, (X, Y, Z) float64, about 1 at the centre of the brain.
     """
     flip_angle = np.deg2rad(NOMINAL_FLIP_ANGLE) * np.abs(fields.transmit).astype(np.float64)
     return np.abs(fields.receive) * np.sin(flip_angle)
@@ -134,8 +134,8 @@ def measure_b1_map(
     Returns
     -------
     B1Map
-        Each voxel is the mean over the part of the voxel that lies in the head. The map is 0 in
-        voxels with less than half of their volume in the head.
+        Each value is the mean over the part of the voxel that is inside the head. The map is 0 in
+        voxels with less than half of their volume inside the head.
     """
     high = [grid.centres(axis)[-1] for axis in range(3)]
     coarse = grid_around(grid.origin, high, max(B1_MAP_RESOLUTION, grid.resolution), margin=0)

@@ -1,8 +1,8 @@
 """Finite differences and Green's function for Maxwell's equations in free space on a cubic lattice.
 
-Arrays of a vector field have shape (3, X, Y, Z). Cell (i, j, k) has its centre at voxel (i, j, k),
+An array of a vector field has shape (3, X, Y, Z). Cell (i, j, k) has its centre at voxel (i, j, k),
 and node (i, j, k) is the lower corner of the cell. The electric field, currents and the vector
-potential are defined on edges: component x of index (i, j, k) is located half a cell above node
+potential are defined on edges: component x with index (i, j, k) is located half a cell above node
 (i, j, k) along x. The magnetic field is defined on faces: component x is located half a cell above
 node (i, j, k) along y and z. This is the staggered lattice of Yee [1]_. Phasors vary as
 `exp(+i omega t)`.
@@ -60,14 +60,14 @@ def curl_of_edges(field: NDArray[_Inexact], spacing: float) -> NDArray[_Inexact]
     Parameters
     ----------
     field
-        (3, X, Y, Z).
+        Field on edges, (3, X, Y, Z).
     spacing
-        Edge of a cell, m.
+        Edge of a cell in m.
 
     Returns
     -------
     ndarray
-        (3, X, Y, Z); not valid in the last layer along any axis.
+        Curl on faces, (3, X, Y, Z); not valid in the last layer along any axis.
     """
     x, y, z = field
     difference = forward_difference
@@ -83,19 +83,20 @@ def curl_of_edges(field: NDArray[_Inexact], spacing: float) -> NDArray[_Inexact]
 
 
 def gradient_of_divergence(field: NDArray[_Inexact], spacing: float) -> NDArray[_Inexact]:
-    """Return the gradient of the divergence of a field. Field and result are on edges.
+    """Return the gradient of the divergence of a field. The field and the result are on edges.
 
     Parameters
     ----------
     field
-        (3, X, Y, Z).
+        Field on edges, (3, X, Y, Z).
     spacing
-        Edge of a cell, m.
+        Edge of a cell in m.
 
     Returns
     -------
     ndarray
-        (3, X, Y, Z); not valid in the first and the last layer along any axis.
+        Gradient on edges, (3, X, Y, Z); not valid in the first and the last layer along any
+        axis.
     """
     divergence = reduce(np.add, (backward_difference(field[axis], axis) for axis in range(3)))
     divergence *= 1 / spacing**2
@@ -103,17 +104,17 @@ def gradient_of_divergence(field: NDArray[_Inexact], spacing: float) -> NDArray[
 
 
 def faces_to_centres(field: NDArray[_Inexact]) -> NDArray[_Inexact]:
-    """Interpolate a field on faces to the cell centres, as the mean of opposite faces.
+    """Interpolate a field on faces to the cell centres by averaging opposite faces.
 
     Parameters
     ----------
     field
-        (3, X, Y, Z).
+        Field on faces, (3, X, Y, Z).
 
     Returns
     -------
     ndarray
-        (3, X, Y, Z); not valid in the last layer along any axis.
+        Field at the cell centres, (3, X, Y, Z); not valid in the last layer along any axis.
     """
     return np.stack(
         [field[axis] + 0.5 * forward_difference(field[axis], axis) for axis in range(3)]
@@ -121,20 +122,20 @@ def faces_to_centres(field: NDArray[_Inexact]) -> NDArray[_Inexact]:
 
 
 def cells_to_edges(values: NDArray[_Inexact]) -> NDArray[_Inexact]:
-    """Interpolate a property of cells to edges, as the mean of the four cells that share an edge.
+    """Interpolate a property of cells to edges by averaging the four cells that share an edge.
 
     The electric field along an edge is tangential to the faces between these cells and is therefore
-    continuous. For this reason the arithmetic mean of the permittivity is correct.
+    continuous. For this reason, the arithmetic mean of the permittivity is correct.
 
     Parameters
     ----------
     values
-        (X, Y, Z).
+        Values of the cells, (X, Y, Z).
 
     Returns
     -------
     ndarray
-        (3, X, Y, Z); not valid in the first layer along any axis.
+        Values on edges, (3, X, Y, Z); not valid in the first layer along any axis.
     """
     result = np.stack([values] * 3)
     for component in range(3):
@@ -154,8 +155,8 @@ def static_green_function(shape: tuple[int, int, int]) -> NDArray[np.float64]:
     Returns
     -------
     ndarray
-        Green's function G of shape `shape`, for a spacing of 1. `6 G` minus the sum of G over the 6
-        neighbours is 1 at the origin and 0 elsewhere.
+        Green's function G for a spacing of 1, with shape `shape`. `6 G` minus the sum of G over the
+        6 neighbours is 1 at the origin and 0 elsewhere.
 
     Notes
     -----
@@ -208,17 +209,17 @@ def green_function(
     shape
         Number of points along each axis, starting at the origin.
     spacing
-        Distance between the points, m; much smaller than the wavelength in free space.
+        Distance between the points in m; much smaller than the wavelength in free space.
     wavenumber
-        Wavenumber in free space, rad/m.
+        Wavenumber in free space, in rad/m.
 
     Returns
     -------
     ndarray
-        Shape `shape`, 1/m. The result is the static Green's function of the lattice plus the
-        frequency-dependent part in the continuum, `(exp(-i k r) - 1) / (4 pi r)`. The latter part
-        is smooth. Near the origin, its difference between lattice and continuum is of the order of
-        `(k spacing)^2`, or 4e-4 at 7 T and 3 mm.
+        Green's function in 1/m, with shape `shape`: the static Green's function of the lattice plus
+        the frequency-dependent part of the continuum, `(exp(-i k r) - 1) / (4 pi r)`. The second
+        part is smooth. Near the origin, its values on the lattice and in the continuum differ by
+        about `(k spacing)^2`, or 4e-4 at 7 T and 3 mm.
     """
     r = np.sqrt(sum(np.ix_(*((np.arange(n) * spacing) ** 2 for n in shape))))
     phase = wavenumber * r
@@ -236,9 +237,9 @@ class FreeSpace:
     shape
         Number of cells along each axis.
     spacing
-        Edge length of a cell, m.
+        Edge length of a cell in m.
     wavenumber
-        Wavenumber in free space, rad/m.
+        Wavenumber in free space, in rad/m.
     workers
         Number of threads.
 
@@ -246,7 +247,7 @@ class FreeSpace:
     -----
     Convolutions are computed with fast Fourier transforms of arrays that are zero-padded to twice
     their size. The axes are padded and transformed one after the other, so that most of the padding
-    is not transformed.
+    does not need to be transformed.
     """
 
     def __init__(
@@ -277,12 +278,12 @@ class FreeSpace:
         Parameters
         ----------
         source
-            (X, Y, Z), complex.
+            Component of a vector field, (X, Y, Z) complex.
 
         Returns
         -------
         ndarray
-            (X, Y, Z), same dtype as `source`, in the unit of `source` times m^2.
+            Convolution, (X, Y, Z), with the dtype of `source`, in the unit of `source` times m^2.
         """
         (nx, ny, nz), (px, py, pz) = self._shape, self._padded
         workers = self._workers
@@ -307,12 +308,12 @@ class FreeSpace:
         Parameters
         ----------
         current
-            On edges, (3, X, Y, Z), A/m^2.
+            Current density on edges in A/m^2, (3, X, Y, Z).
 
         Returns
         -------
         ndarray
-            On edges, (3, X, Y, Z), A.
+            Vector potential divided by mu0, on edges, in A, (3, X, Y, Z).
         """
         return np.stack([self.convolve(component) for component in current])
 
@@ -324,13 +325,14 @@ class FreeSpace:
         Parameters
         ----------
         current
-            On edges, (3, X, Y, Z), A/m^2; 0 in the first and the last layer along each axis.
+            Current density on edges in A/m^2, (3, X, Y, Z); 0 in the first and the last layer along
+            each axis.
 
         Returns
         -------
         ndarray
-            On edges, (3, X, Y, Z), A/m^2; not valid in the first and the last layer along each
-            axis.
+            Double curl on edges in A/m^2, (3, X, Y, Z); not valid in the first and the last layer
+            along each axis.
         """
         potential = self.vector_potential(current)
         result = gradient_of_divergence(potential, self.spacing)

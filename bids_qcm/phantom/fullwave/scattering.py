@@ -16,24 +16,24 @@ from bids_qcm.physics import VACUUM_PERMEABILITY, VACUUM_PERMITTIVITY, vacuum_wa
 _LOGGER = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
-"""Largest residual of the integral equation, relative to the incident field in the body."""
+"""Maximum residual of the integral equation, relative to the incident field in the body."""
 
 _MAX_ITERATIONS = 100
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """Total field of one excitation, as phasors that vary with `exp(+i omega t)`.
+    """Total field of one excitation, as phasors with the time dependence `exp(+i omega t)`.
 
     Parameters
     ----------
     electric
-        On edges, (3, X, Y, Z) complex128, V/m; 0 outside the body.
+        Electric field on edges in V/m, (3, X, Y, Z) complex128; 0 outside the body.
     magnetic
-        Flux density on faces, (3, X, Y, Z) complex128, T; not valid in the last layer along any
-        axis.
+        Magnetic flux density on faces in T, (3, X, Y, Z) complex128; not valid in the last layer
+        along any axis.
     current
-        Polarisation and conduction current on edges, (3, X, Y, Z) complex128, A/m^2.
+        Polarisation and conduction current on edges in A/m^2, (3, X, Y, Z) complex128.
     iterations
         Number of iterations of the solver.
     """
@@ -45,7 +45,7 @@ class Field:
 
 
 class Body:
-    """Body of cubic cells in free space, at one frequency.
+    """Body of cubic cells in free space at one frequency.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class Body:
         Complex relative permittivity of the cells, `eps_r - i sigma / (omega eps_0)`, (X, Y, Z);
         1 in the first and in the last layer along each axis.
     spacing
-        Edge length of a cell, m.
+        Edge length of a cell in m.
     frequency
-        Larmor frequency, Hz.
+        Larmor frequency in Hz.
     workers
         Number of threads.
 
@@ -66,10 +66,10 @@ class Body:
     potential, divided by mu0 [1]_. At low frequencies, N is the projector on divergence-free
     fields, and the eigenvalues of the operator range from 1 to the largest contrast. A right
     preconditioner reduces this range: the unknown is a field F, and `E = F - grad(V)`, where the
-    potential V is chosen so that `div(eps_r E) = div(F)`. Then `F = E_inc` solves the equation at
-    low frequencies. The equation for V is solved with multigrid.
+    potential V is chosen such that `div(eps_r E) = div(F)`. At low frequencies, `F = E_inc` then
+    solves the equation. The equation for V is solved with multigrid.
 
-    Fields, differences and the Green's function are defined on Yee's lattice [2]_. Therefore the
+    Fields, differences and the Green's function are defined on Yee's lattice [2]_. Therefore, the
     solution satisfies the discrete Maxwell equations with an exact open boundary, and no integral
     is singular. Inside a tissue, the magnetic field satisfies the discrete Helmholtz equation up to
     the residual of the solver.
@@ -108,7 +108,7 @@ class Body:
         Parameters
         ----------
         potential
-            Vector potential of the incident field on edges, (3, X, Y, Z) complex, T m. Its
+            Vector potential of the incident field on edges in T m, (3, X, Y, Z) complex. Its
             divergence must be 0, as for closed currents, so that the incident electric field is
             `-i omega` times the potential.
 
@@ -155,7 +155,7 @@ class Body:
         return np.where(self._inside, self._electric_field(solution), 0), len(residuals)
 
     def _electric_field(self, unknown: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """Return the electric field E for a vector of unknowns, the field F in the body."""
+        """Return the electric field E for a vector of unknowns (the field F in the body)."""
         field = np.zeros(self._contrast.shape, np.complex128)
         field[self._inside] = unknown
         return self._charges.correct(field)

@@ -12,7 +12,7 @@ def form_of(method: Method) -> Form:
     """Return the form of a method.
 
     The module of a form is imported when the form is first used, because numba and SciPy take a
-    second to import, and the command line needs only the table of methods.
+    second to import and the command line needs only the table of methods.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def form_of(method: Method) -> Form:
     Returns
     -------
     Form
-        ``FORM`` of the module that ``method.form`` names.
+        ``FORM`` of the module named in ``method.form``.
     """
     form: Form = import_module(f"{__name__}.{method.form}").FORM
     return form

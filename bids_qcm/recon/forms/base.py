@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from bids_qcm.recon.linear_phase import LinearPhase
 
 EXACT = "exact"
-"""Noise propagation through a method that is linear in the phase."""
+"""Description of the noise propagation for a method that is linear in the phase."""
 
 EXACT_BUT_MAGNITUDE = "exact for the phase noise, first order for the magnitude noise"
-"""Noise propagation through a linear method whose weights depend on the noisy magnitude."""
+"""Description of the noise propagation for a linear method whose weights depend on the noisy
+magnitude."""
 
 QUADRATIC_FIT = (
     "a three-dimensional quadratic polynomial that was fitted to phi0 within a radius of "
@@ -30,7 +31,7 @@ QUADRATIC_FIT = (
 """Description of the fit for :meth:`Form.quantity`."""
 
 BYTES_WITHOUT_REPLICATES = 65
-"""Peak memory in bytes per voxel of a method with kernels, without noise replicates."""
+"""Peak memory, in bytes per voxel, of a method with kernels and without noise replicates."""
 
 BYTES_OF_NOISE_MAPS = 40
 """Memory in bytes per voxel of noise maps, in a volume of which less than half is in the mask."""
@@ -72,7 +73,7 @@ class Form(ABC):
     title : str
         Name of the form in the methods text: "the ... methods".
     introduction : str
-        Sentence of the methods text about the form, with citations such as ``[@voigt2011]``; empty
+        Sentence about the form in the methods text, with citations such as ``[@voigt2011]``; empty
         for no sentence.
     effect_of_labels : str
         Effect of tissue labels in the methods text: "with ...".
@@ -83,7 +84,8 @@ class Form(ABC):
     uses_b1_by_default : bool
         Whether the form uses the magnitude of B1+ with ``--b1 auto``.
     parameters : mapping of str to float
-        Constants of the form, by attribute of :class:`~bids_qcm.bids.sidecar_schema.MapSidecar`.
+        Constants of the form, keyed by attribute of
+        :class:`~bids_qcm.bids.sidecar_schema.MapSidecar`.
     """
 
     title: ClassVar[str]
@@ -123,13 +125,13 @@ class Form(ABC):
         Raises
         ------
         ValueError
-            If the form needs the noise and the volumes do not include it.
+            If the form needs the noise but the volumes do not include it.
         """
 
     def std_at(
         self, volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Compute the standard deviation of a sample of voxels, to choose automatic radii.
+        """Compute the standard deviation in a sample of voxels, to choose automatic radii.
 
         A form without kernels does not need this function.
 
@@ -158,7 +160,7 @@ class Form(ABC):
 
     @abstractmethod
     def propagation(self, method: Method) -> str:
-        """Return how the standard deviation is computed from the noise.
+        """Return a description of how the standard deviation is computed from the noise.
 
         This is the value of the sidecar field ``Propagation``. The methods text says: "The phase
         noise was propagated through the ... methods by ...".
@@ -172,7 +174,7 @@ class Form(ABC):
         ----------
         method : Method
         noise : bool
-            Whether the noise is given.
+            Whether the noise is known.
         """
 
     @abstractmethod
@@ -191,17 +193,17 @@ class Form(ABC):
         ----------
         method : Method
         kernels : Kernels
-            The largest kernels that may be chosen.
+            The largest kernels that can be chosen.
         voxel_size : tuple of 3 floats
             Voxel size in mm.
         noise : bool
-            Whether the noise is given.
+            Whether the noise is known.
         uncertainty : bool
             Whether the standard deviation is computed.
         """
 
     def is_compiled(self, method: Method) -> bool:
-        """Whether a method runs compiled loops, whose import needs memory."""
+        """Whether a method runs compiled loops; importing them needs memory."""
         return True
 
 

@@ -30,16 +30,16 @@ from bids_qcm.recon.replicates import (
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
 from bids_qcm.recon.volumes import Volumes
 
-# Spacing of the voxels with noise replicates, as a fraction of the integral radius. Over this
-# distance, the standard deviation hardly changes.
+# Spacing of the voxels at which noise replicates are computed, as a fraction of the integral
+# radius. Over this distance, the standard deviation hardly changes.
 _SPACING_PER_REACH = 1 / 6
 _LARGEST_SPACING = 3
 
 # Number of noise replicates for choosing automatic radii.
 _SAMPLE_REPLICATES = 16
 
-# Peak memory in bytes per voxel while noise replicates are computed, and their time relative to the
-# time of the map.
+# Peak memory, in bytes per voxel, while the noise replicates are computed; and the run time of the
+# noise replicates, as a multiple of the run time of the map.
 _BYTES_OF_REPLICATES = 240
 _TIME_OF_REPLICATES = 10
 
@@ -92,7 +92,7 @@ class IntegralForm(Form):
         return f"the surface integral, within a radius of {{integral_radius}}, of {gradient}"
 
     def propagation(self, method: Method) -> str:
-        """Return how the standard deviation is computed from the noise."""
+        """Return a description of how the standard deviation is computed from the noise."""
         return f"{REPLICATES} noise replicates"
 
     def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
@@ -119,7 +119,7 @@ FORM = IntegralForm()
 def integrate(
     volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float32]:
-    """Integrate the gradient of the phase around every voxel, or around the voxels of `at`.
+    """Integrate the phase gradient around every voxel, or around the voxels of `at`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The inversion form: solve the equation of the phase for the conductivity."""
+"""The inversion form: solve the phase equation for the conductivity."""
 
 from dataclasses import replace
 from functools import partial
@@ -28,9 +28,9 @@ from bids_qcm.recon.methods import METHODS, Method
 from bids_qcm.recon.replicates import NOISE_MAPS
 from bids_qcm.recon.volumes import Volumes
 
-# Method of the first map from which a linear phase is estimated, by (has magnitude, has tissues).
-# integral-ivw is not in the table, because its kernels are too small for the large voxels of this
-# estimate.
+# Method of the initial map from which the linear phase is estimated, keyed by (has magnitude, has
+# tissues). integral-ivw is not in the table, because its kernels are too small for the large voxels
+# of this estimate.
 _FIRST_MAP = {
     (False, False): "integral-mag-ivw",
     (True, False): "integral-mag-ivw",
@@ -40,14 +40,14 @@ _FIRST_MAP = {
 
 _BYTES = 460
 
-# Processor time in s per voxel of the mask, for a map and for its standard deviation. Measured on
+# Processor time, in s per voxel of the mask, for a map and for its standard deviation. Measured for
 # heads with 1 and 2 mm voxels on one core of a server from 2023.
 _SECONDS = 14e-6
 _SECONDS_OF_STD = 28e-6
 
 
 class InversionForm(Form):
-    """Methods that invert the equation of the phase in all voxels at once."""
+    """Methods that invert the phase equation in all voxels at once."""
 
     title = "inversion"
     introduction = (
@@ -69,7 +69,7 @@ class InversionForm(Form):
         uncertainty: bool = True,
         noise_maps: bool = False,
     ) -> Laplacian:
-        """Remove the linear phase and invert the rest of the phase.
+        """Remove the linear phase and invert the remaining phase.
 
         Raises
         ------
@@ -132,7 +132,7 @@ def _inverse_problem(volumes: Volumes, method: Method) -> InverseProblem:
 
 
 def find_linear_phase(problem: InverseProblem) -> LinearPhase:
-    """Estimate the linear phase in the data of an inversion, from a first map with kernels.
+    """Estimate the linear phase for an inversion from an initial map of a method with kernels.
 
     Parameters
     ----------
@@ -141,16 +141,17 @@ def find_linear_phase(problem: InverseProblem) -> LinearPhase:
     Returns
     -------
     LinearPhase
-        The estimate without tissues, or, if there are tissues, its combination with the estimate
-        with tissues. The result is UNKNOWN_LINEAR_PHASE if the mask is too small, or if the median
-        of the first map is not positive.
+        The estimate without tissues. If there are tissues, it is combined with the estimate with
+        tissues. The result is UNKNOWN_LINEAR_PHASE if the mask is too small, or if the median of
+        the initial map is not positive.
 
     Notes
     -----
-    The estimate uses voxels of 3 to 6 mm, which are smaller than the kernels. If the voxels are
-    larger, the kernels grow with the voxels. The estimate is removed and repeated, because merged
-    voxels at the edge of the mask are incomplete. Their centre differs from the centre of the cell,
-    which changes a linear phase and made estimates up to 6 % wrong.
+    The estimate uses voxels of 3 to 6 mm, which are smaller than the kernels. For larger voxels,
+    the kernels are enlarged. After the first estimate is removed, the estimate is repeated, because
+    merged voxels at the edge of the mask are incomplete: their centre of gravity differs from the
+    centre of the cell, which changes a linear phase. Without repetition, this effect caused errors
+    of up to 6 %.
     """
     found = _estimate_once(problem)
     ramp = make_linear_phase(found.estimate, problem.phase.shape, problem.voxel_size)
@@ -159,9 +160,9 @@ def find_linear_phase(problem: InverseProblem) -> LinearPhase:
 
 
 def _estimate_once(problem: InverseProblem) -> LinearPhase:
-    """Return the estimate without repetition, from the first map alone and from its tissues."""
-    # The mean of a merged voxel is not weighted by the noise. Its centre of gravity would be
-    # shifted to the brighter tissue, which would change a linear phase at each border.
+    """Return a single estimate, from the initial map alone and from its tissue medians."""
+    # The mean over a merged voxel is not weighted by the noise. With weights, its centre of gravity
+    # would be shifted towards the brighter tissue, which would change a linear phase at borders.
     problem = replace(problem, precision=problem.inside.astype(np.float64))
     while 2 * max(problem.voxel_size) <= COARSEST_SIZE:
         problem = problem.coarser()

@@ -69,7 +69,7 @@ class LaplacianForm(Form):
     def std_at(
         self, volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """Compute the standard deviation of a method with a fit in a sample of voxels."""
+        """Compute the standard deviation in a sample of voxels, for a method with a fit."""
         convection = _convection(volumes, kernels)
         noise = require(volumes.noise, "noise")
         fit = _fit(volumes, kernels, noise, convection, at)
@@ -82,7 +82,7 @@ class LaplacianForm(Form):
         return "the Laplacian by finite differences"
 
     def propagation(self, method: Method) -> str:
-        """Return how the standard deviation is computed from the noise."""
+        """Return a description of how the standard deviation is computed from the noise."""
         return EXACT_BUT_MAGNITUDE if method.uses_magnitude else EXACT
 
     def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:

@@ -30,7 +30,7 @@ def alignment(dataset, label_values, affine):
     return alignment
 
 
-def test_a_transform_to_the_acquisition_is_all_that_is_needed(dataset, alignment):
+def test_a_transform_to_the_acquisition_is_sufficient(dataset, alignment):
     path = dataset.json(f"{ANAT}_from-T1w_to-MEGRE_mode-image_xfm.txt", "")
     found, warnings = alignment()
     assert (found.steps, found.coreg, found.anatomical) == ((Step(path),), None, None)
@@ -46,7 +46,7 @@ def test_the_own_dataset_of_the_image_is_searched_first(dataset, alignment):
     assert alignment()[0].steps == (Step(own),)
 
 
-def test_a_templates_space_needs_a_transform(dataset, alignment):
+def test_a_template_space_needs_a_transform(dataset, alignment):
     with pytest.raises(InputError, match=r"in the space MNI.*no transform.*from-MNI_to-T1w"):
         alignment(space="MNI")
     path = dataset.json(f"{ANAT}_from-MNI_to-T1w_mode-image_xfm.h5", "")
@@ -79,7 +79,7 @@ def test_planning_reads_no_displacement_field(dataset, label_values, affine, mon
 
 
 @pytest.mark.parametrize("coreg", ["auto", "rigid"])
-def test_the_image_to_register_is_that_of_the_dataset(dataset, alignment, label_values, coreg):
+def test_the_image_of_the_dataset_is_registered(dataset, alignment, label_values, coreg):
     raw = dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
     assert alignment(coreg=coreg)[0].anatomical == raw
     own = dataset.image(f"{ANAT}_desc-preproc_T1w.nii.gz", label_values)
@@ -88,7 +88,7 @@ def test_the_image_to_register_is_that_of_the_dataset(dataset, alignment, label_
     assert (found.coreg, found.anatomical, warnings) == (coreg, own, [])
 
 
-def test_the_image_to_register_is_freesurfers(dataset, alignment):
+def test_the_freesurfer_image_is_registered(dataset, alignment):
     image = dataset.json("derivatives/seg/sub-01/mri/T1.mgz", "")
     assert alignment("derivatives/seg/sub-01/mri/x.nii.gz")[0].anatomical == image
     better = dataset.json("derivatives/seg/sub-01/mri/nu.mgz", "")
@@ -96,7 +96,7 @@ def test_the_image_to_register_is_freesurfers(dataset, alignment):
 
 
 @pytest.mark.parametrize("images", [0, 2])
-def test_headers_are_used_with_a_warning_where_no_image_is_known(
+def test_without_a_known_image_headers_are_used_with_a_warning(
     dataset, alignment, label_values, images
 ):
     for run in range(images):
@@ -125,7 +125,7 @@ def test_a_t1w_image_is_registered_itself(dataset, label_values, affine):
     assert found.describe() == {"Resampling": "none, same grid as the phase"}
 
 
-def test_a_hidden_file_is_no_second_t1w_image(dataset, alignment, affine, label_values):
+def test_a_hidden_file_is_not_a_second_t1w_image(dataset, alignment, affine, label_values):
     path = dataset.image(f"{ANAT}_desc-preproc_T1w.nii.gz", label_values, affine)
     path.with_name(f"._{path.name}").write_bytes(b"\x00\x05")
     found, warnings = alignment()
@@ -133,7 +133,9 @@ def test_a_hidden_file_is_no_second_t1w_image(dataset, alignment, affine, label_
 
 
 @pytest.mark.parametrize("name", [f"{ANAT}_desc-preproc_T1w.nii.gz", f"{ANAT[:-11]}mri/nu.mgz"])
-def test_a_t1w_image_without_content_says_how_to_get_it(dataset, alignment, name):
+def test_the_error_for_a_t1w_image_without_content_shows_the_download_command(
+    dataset, alignment, name
+):
     path = dataset.path(name)
     path.symlink_to(".git/annex/objects/x")
     source = f"{ANAT[:-11]}mri/aseg.mgz" if path.suffix == ".mgz" else f"{ANAT}_dseg.nii.gz"

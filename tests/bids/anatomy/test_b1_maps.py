@@ -67,7 +67,7 @@ def test_the_map_of_the_session(dataset, b1, plan):
         ({"methods": ("laplacian-fd",)}, ()),
     ],
 )
-def test_what_is_asked_for(dataset, b1, plan, options, origins):
+def test_values_of_the_b1_option(dataset, b1, plan, options, origins):
     dataset.pair()
     b1()
     assert plan(**options).b1_origins == origins
@@ -82,12 +82,12 @@ def test_what_is_asked_for(dataset, b1, plan, options, origins):
         ({"BodyPartExamined": "PELVIS"}, ()),
     ],
 )
-def test_the_model_is_for_heads_at_1_5_t_and_more(dataset, plan, fields, origins):
+def test_the_model_is_used_for_heads_at_1_5_t_and_above(dataset, plan, fields, origins):
     dataset.pair(**fields)
     assert plan().b1_origins == origins
 
 
-def test_maps_of_other_sessions_and_participants_are_not_taken(dataset, b1, plan):
+def test_maps_of_other_sessions_and_participants_are_not_used(dataset, b1, plan):
     dataset.pair("sub-01_ses-a_{}_T2w", "sub-01/ses-a/anat")
     for stem in ("sub-01/ses-b/fmap/sub-01_ses-b_TB1map", FMAP, "sub-02/fmap/sub-02_TB1map"):
         b1(stem)
@@ -122,12 +122,12 @@ def test_several_maps(dataset, b1, plan):
         (7, True),
     ],
 )
-def test_what_a_map_is_intended_for(dataset, b1, plan, intended, used):
+def test_intended_for_selects_the_map(dataset, b1, plan, intended, used):
     dataset.pair()
     path = b1(IntendedFor=intended)
     found = plan()
     assert (found.b1 is not None) == used
-    assert any("IntendedFor names only other images" in one for one in found.warnings) != used
+    assert any("IntendedFor lists only other images" in one for one in found.warnings) != used
     assert plan("raw").b1.path == path
 
 
@@ -152,7 +152,7 @@ def test_a_named_dataset_without_a_map(dataset, plan):
 @pytest.mark.parametrize(
     ("sidecar", "words"), [('{"Units": "Hz"}', "the Units 'Hz'"), ("{", "cannot be read as JSON")]
 )
-def test_a_sidecar_that_cannot_be_used(dataset, b1, plan, sidecar, words):
+def test_an_unusable_sidecar(dataset, b1, plan, sidecar, words):
     dataset.pair()
     b1()
     dataset.json(f"{FMAP}.json", sidecar)
@@ -182,8 +182,8 @@ def test_a_map_in_a_template_needs_a_transform(dataset, b1, plan):
         plan("mapping", derivatives=["mapping"])
 
 
-def test_a_map_gets_into_the_grid_of_the_phase_by_coordinates(tmp_path):
-    """A coarse map of a known field, with other axes and an empty background."""
+def test_a_map_is_resampled_to_the_phase_by_coordinates(tmp_path):
+    """The map is coarse, has other axes and an empty background, and samples a known field."""
     shape, affine = (30, 28, 26), nib.affines.from_matvec(np.diag([3.0, 3.0, 3.0]), [-44, -41, -38])
 
     def field(points):

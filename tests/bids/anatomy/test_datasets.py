@@ -7,7 +7,7 @@ from bids_qcm.bids.anatomy.datasets import derivative_datasets, mask_datasets, s
 from bids_qcm.bids.errors import InputError
 
 
-def test_datasets_beside_are_found_by_their_description(dataset):
+def test_datasets_in_derivatives_are_found_by_their_description(dataset):
     a, b = dataset.derivative("a"), dataset.derivative("b")
     (dataset.root / "derivatives" / "c").mkdir()
     found = derivative_datasets(dataset.root, [], dataset.root / "out")
@@ -22,14 +22,14 @@ def describe(folder, **description):
 
 def test_a_given_folder_must_be_a_derivative_dataset(tmp_path):
     describe(tmp_path / "derivatives" / "seg", DatasetType="derivative")
-    with pytest.raises(InputError, match="give a folder inside it: seg"):
+    with pytest.raises(InputError, match="pass a folder inside it: seg"):
         derivative_datasets(tmp_path, [("", tmp_path / "derivatives")], tmp_path / "out")
     raw = describe(tmp_path / "raw", DatasetType="raw")
     with pytest.raises(InputError, match="is a raw dataset"):
         derivative_datasets(tmp_path, [("", raw)], tmp_path / "out")
 
 
-def test_those_given_come_first_and_only_once(dataset, tmp_path):
+def test_datasets_of_the_user_come_first_and_only_once(dataset, tmp_path):
     a, b = dataset.derivative("a"), dataset.derivative("b")
     other = describe(tmp_path / "other")
     found = derivative_datasets(dataset.root, [("x", b), ("", other)], dataset.root / "out")
@@ -39,7 +39,7 @@ def test_those_given_come_first_and_only_once(dataset, tmp_path):
 @pytest.mark.parametrize(
     "content", ["{", "[]", "{}", '{"GeneratedBy": {}}', '{"GeneratedBy": ["x"]}']
 )
-def test_an_odd_description_is_no_obstacle(dataset, content):
+def test_an_unusual_description_is_accepted(dataset, content):
     path = dataset.derivative("a")
     (path / "dataset_description.json").write_text(content)
     assert derivative_datasets(dataset.root, [], dataset.root / "out") == {"a": path}
@@ -53,7 +53,7 @@ def test_outputs_of_this_app_are_left_out(dataset):
     assert found == {"fmriprep": theirs}
 
 
-def test_names_are_fit_for_uris_and_distinct(tmp_path):
+def test_names_are_valid_in_uris_and_distinct(tmp_path):
     names = ["a b", "ab", "raw", "é"]
     given = [(name, describe(tmp_path / str(n))) for n, name in enumerate(names)]
     found = derivative_datasets(tmp_path, given, tmp_path / "out")
@@ -95,7 +95,7 @@ def test_a_label_table_is_inherited_from_the_folders_above(dataset):
         "sub-01/ses-a/anat/sub-01_ses-a_T1w_synthseg.nii.gz",
     ],
 )
-def test_segmentations_that_come_without_a_description(dataset, tmp_path, name):
+def test_segmentations_without_a_description(dataset, tmp_path, name):
     dataset.json(f"derivatives/beside/{name}", "")
     dataset.json("derivatives/nothing/sub-01/anat/x.nii.gz", "")
     given = dataset.json(f"elsewhere/{name}", "").parents[name.count("/")]
@@ -103,7 +103,7 @@ def test_segmentations_that_come_without_a_description(dataset, tmp_path, name):
     assert list(found) == ["elsewhere", "beside"]
 
 
-def test_datasets_that_may_give_a_segmentation(tmp_path):
+def test_datasets_to_search_for_a_segmentation(tmp_path):
     datasets = {"a": tmp_path / "a", "b": tmp_path / "b"}
     assert segmentation_datasets("auto", datasets) == [tmp_path / "a", tmp_path / "b"]
     assert segmentation_datasets("b", datasets) == [tmp_path / "b"]
@@ -112,14 +112,14 @@ def test_datasets_that_may_give_a_segmentation(tmp_path):
         segmentation_datasets("c", datasets)
 
 
-def test_hidden_folders_are_no_datasets(dataset):
+def test_hidden_folders_are_not_datasets(dataset):
     found = dataset.derivative("a")
     dataset.derivative(".a")
     dataset.json("derivatives/b/sub-01/mri/._aseg.mgz", "")
     assert derivative_datasets(dataset.root, [], dataset.root / "out") == {"a": found}
 
 
-def test_a_hidden_table_is_no_label_table(dataset):
+def test_a_hidden_table_is_not_a_label_table(dataset):
     path = dataset.segmentation()
     dataset.json("derivatives/seg/sub-01/anat/._sub-01_dseg.tsv", "")
     auxiliary = AuxiliaryImage((path,), dataset.root / "derivatives/seg")
@@ -128,7 +128,7 @@ def test_a_hidden_table_is_no_label_table(dataset):
     assert auxiliary.table == table
 
 
-def test_a_description_without_content_says_how_to_get_it(tmp_path):
+def test_the_error_for_a_description_without_content_shows_the_download_command(tmp_path):
     folder = tmp_path / "seg"
     folder.mkdir()
     (folder / "dataset_description.json").symlink_to(".git/annex/objects/x")
@@ -136,7 +136,7 @@ def test_a_description_without_content_says_how_to_get_it(tmp_path):
         derivative_datasets(tmp_path, [("", folder)], tmp_path / "out")
 
 
-def test_datasets_that_may_give_a_mask(tmp_path):
+def test_datasets_to_search_for_a_mask(tmp_path):
     datasets = {"a": tmp_path / "a", "b": tmp_path / "b"}
     both = list(datasets.values())
     assert mask_datasets("auto", datasets) == mask_datasets("brain", datasets) == both

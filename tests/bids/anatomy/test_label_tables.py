@@ -96,7 +96,7 @@ def test_the_tissue_of_a_row(table, columns, row, tissue):
 )
 def test_an_invalid_label_table_is_refused(table, content):
     path = table(content)
-    with pytest.raises(InputError, match="give it the columns index and name") as error:
+    with pytest.raises(InputError, match="add the columns index and name") as error:
         read_table(path)
     assert str(path) in str(error.value)
 
@@ -113,7 +113,7 @@ def test_not_utf8_is_refused(table):
         read_table(path)
 
 
-def test_a_dangling_link_asks_for_the_content(tmp_path):
+def test_the_error_for_a_dangling_link_shows_the_download_command(tmp_path):
     path = tmp_path / "labels.tsv"
     path.symlink_to("gone")
     with pytest.raises(InputError, match=r"labels\.tsv: .*datalad get"):
@@ -136,7 +136,7 @@ def test_the_common_labels_of_bids():
     assert tissue_of_abbreviation("brain") is None
 
 
-def test_freesurfers_labels_have_all_that_synthseg_writes():
+def test_freesurfer_labels_include_all_synthseg_labels():
     assert set(SYNTHSEG) <= set(known_table(FREESURFER_LABELS))
 
 
@@ -150,7 +150,7 @@ def test_freesurfers_labels_have_all_that_synthseg_writes():
         ("other", [16, 28, 60, 31, 63, 77]),
     ],
 )
-def test_tissues_of_freesurfers_labels(tissue, labels):
+def test_tissues_of_freesurfer_labels(tissue, labels):
     table = known_table(FREESURFER_LABELS)
     assert {table[label].tissue for label in labels} == {tissue}
 

@@ -73,7 +73,7 @@ def test_the_order_of_kinds(dataset, look, put):
         assert look().numbering == (BIDS_LABELS if numbered_by_bids else FREESURFER_LABELS)
 
 
-def test_the_grid_of_the_phase_goes_before_kinds(dataset, find, put):
+def test_the_grid_of_the_phase_has_priority_over_the_kind(dataset, find, put):
     dataset.pair()
     put(f"{ANAT}_dseg.nii.gz")
     dataset.segmentation(f"{ANAT}_space-x_desc-y_dseg.nii.gz")
@@ -81,7 +81,7 @@ def test_the_grid_of_the_phase_goes_before_kinds(dataset, find, put):
 
 
 @pytest.mark.parametrize("space", ["T1w", "orig", "individual", "anat"])
-def test_names_of_the_participants_own_space(dataset, look, put, space):
+def test_labels_of_the_space_of_the_participant(dataset, look, put, space):
     dataset.pair()
     put(f"{ANAT}_space-{space}_desc-y_dseg.nii.gz")
     put(f"{ANAT}_space-MNI152Lin_dseg.nii.gz")
@@ -102,7 +102,7 @@ def test_probability_maps_are_one_segmentation(dataset, look, put):
     assert look().kind == "labels"
 
 
-def test_nothing_of_another_participant_or_session(dataset, look, put):
+def test_images_of_other_participants_and_sessions_are_not_used(dataset, look, put):
     dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
     put("derivatives/seg/sub-02/anat/sub-02_dseg.nii.gz")
     put("derivatives/seg/sub-02/mri/aseg.mgz")
@@ -115,7 +115,7 @@ def test_nothing_of_another_participant_or_session(dataset, look, put):
 
 
 @pytest.mark.parametrize("folder", ["sub-01_ses-a", "sub-01/ses-a"])
-def test_freesurfers_folder_of_the_session_first(dataset, find, put, folder):
+def test_the_freesurfer_folder_of_the_session_comes_first(dataset, find, put, folder):
     dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
     put("derivatives/seg/sub-01/mri/aseg.mgz")
     assert find() == "seg/sub-01/mri/aseg.mgz"
@@ -123,7 +123,7 @@ def test_freesurfers_folder_of_the_session_first(dataset, find, put, folder):
     assert find() == f"seg/{folder}/mri/aseg.mgz"
 
 
-def test_the_session_goes_before_the_order_of_datasets(dataset, find, put):
+def test_the_session_has_priority_over_the_order_of_datasets(dataset, find, put):
     dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
     put("derivatives/a/sub-01/anat/sub-01_dseg.nii.gz")
     put("derivatives/b/sub-01/ses-a/anat/sub-01_ses-a_dseg.nii.gz")
@@ -140,7 +140,7 @@ def test_the_session_goes_before_the_order_of_datasets(dataset, find, put):
         ({"description": None, "space": None, "suffix": "dseg"}, None),
     ],
 )
-def test_filters_choose(dataset, look, put, filters, name):
+def test_filters_select_a_segmentation(dataset, look, put, filters, name):
     dataset.pair()
     for stem in ("desc-a", "desc-b", "space-MNI152Lin"):
         put(f"{ANAT}_{stem}_dseg.nii.gz")
@@ -190,7 +190,7 @@ def test_a_segmentation_is_found(dataset, find, extension):
     assert find() == name
 
 
-def test_only_names_with_the_ending_count(dataset, find):
+def test_only_names_with_the_suffix_count(dataset, find):
     dataset.pair()
     dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_label-GM_probseg.nii.gz")
     dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
@@ -198,7 +198,7 @@ def test_only_names_with_the_ending_count(dataset, find):
     assert find(find_mask) == "seg/sub-01/anat/sub-01_desc-brain_mask.nii.gz"
 
 
-def test_the_session_goes_before_the_participant(dataset, find):
+def test_files_of_the_session_have_priority_over_files_without_a_session(dataset, find):
     dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
     dataset.segmentation()
     assert find() == "seg/sub-01/anat/sub-01_dseg.nii.gz"
@@ -215,16 +215,16 @@ def test_the_first_dataset_wins(dataset, find):
     assert find(datasets=("b", "a")) == "b/sub-01/anat/sub-01_dseg.nii.gz"
 
 
-def test_several_in_one_place_are_refused(dataset, find):
+def test_several_segmentations_in_one_folder_are_refused(dataset, find):
     dataset.pair()
     for label in "ab":
         dataset.segmentation(f"derivatives/seg/sub-01/anat/sub-01_desc-{label}_dseg.nii.gz")
-    with pytest.raises(InputError, match="leave one") as error:
+    with pytest.raises(InputError, match="keep only one") as error:
         find()
     assert "sub-01_desc-a_dseg.nii.gz, sub-01_desc-b_dseg.nii.gz" in str(error.value)
 
 
-def test_the_segmentation_of_the_same_run_is_taken(dataset, find):
+def test_the_segmentation_of_the_same_run_is_used(dataset, find):
     dataset.pair("sub-01_run-2_{}_T2w")
     for run in "123":
         dataset.segmentation(f"derivatives/seg/sub-01/anat/sub-01_run-{run}_desc-x_dseg.nii.gz")
@@ -241,7 +241,7 @@ def test_a_broken_candidate_is_named(dataset, find):
 
 
 @pytest.mark.parametrize("hidden", ["sub-01/anat/._sub-01{}", "sub-01/anat/.sub-01{}"])
-def test_hidden_files_are_no_candidates(dataset, look, put, hidden):
+def test_hidden_files_are_not_candidates(dataset, look, put, hidden):
     dataset.pair()
     for ending in ("_dseg.nii.gz", "_desc-brain_mask.nii.gz", "_label-GM_probseg.nii.gz"):
         dataset.json("derivatives/seg/" + hidden.format(ending), "")
@@ -261,7 +261,7 @@ def test_names_of_a_brain_mask(dataset, look, put, name):
     assert look(find_mask).path == path
 
 
-def test_desc_brain_goes_before_label_brain(dataset, look, put):
+def test_desc_brain_has_priority_over_label_brain(dataset, look, put):
     dataset.pair()
     put(f"{ANAT}_label-brain_mask.nii.gz")
     path = put(f"{ANAT}_desc-brain_mask.nii.gz")
@@ -269,14 +269,14 @@ def test_desc_brain_goes_before_label_brain(dataset, look, put):
 
 
 @pytest.mark.parametrize("filters", [{"description": "bet"}, {"desc": "bet", "label": None}])
-def test_filters_by_description_choose_any_mask(dataset, look, put, filters):
+def test_filters_by_desc_select_any_mask(dataset, look, put, filters):
     dataset.pair()
     put(f"{ANAT}_desc-brain_mask.nii.gz")
     path = put(f"{ANAT}_desc-bet_mask.nii.gz")
     assert look(find_mask, **filters).path == path
 
 
-def test_other_masks_are_those_of_the_participant_and_the_session(dataset, put):
+def test_other_masks_belong_to_the_participant_and_session(dataset, put):
     dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
     seg = "derivatives/seg"
     ours = [put(f"{seg}/sub-01/ses-a/anat/sub-01_ses-a_desc-bet_mask.nii.gz")]

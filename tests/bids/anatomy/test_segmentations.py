@@ -37,7 +37,9 @@ def probabilities(dataset, auxiliary, affine):
     return probabilities
 
 
-def test_the_users_table_goes_first_and_the_datasets_second(dataset, auxiliary, tmp_path):
+def test_the_label_table_of_the_user_precedes_the_table_of_the_dataset(
+    dataset, auxiliary, tmp_path
+):
     found = auxiliary(dataset.segmentation())
     assert label_table(found, None)[1].name == "Gray Matter"
     dataset.json("derivatives/seg/dseg.tsv", "index\tname\n1\tWM\n")
@@ -46,7 +48,7 @@ def test_the_users_table_goes_first_and_the_datasets_second(dataset, auxiliary, 
     assert label_table(found, own) == {1: ("x", "other")}
 
 
-def test_freesurfers_numbers_are_known_whatever_a_dataset_calls_them(dataset, auxiliary):
+def test_freesurfer_numbers_override_the_table_of_the_dataset(dataset, auxiliary):
     path = dataset.segmentation(f"{ANAT}_desc-aseg_dseg.nii.gz")
     dataset.json("derivatives/seg/dseg.tsv", "index\tname\n10\tLeft-Thalamus-Proper\n999\tx\n")
     table = label_table(auxiliary(path, numbering=FREESURFER_LABELS), None)
@@ -100,7 +102,7 @@ def test_probability_maps_in_different_grids(probabilities, label_values):
         read_tissues(probabilities(GM=values, WM=values[1:]), None)
 
 
-def test_names_are_those_of_labels_in_the_field_of_view(dataset, auxiliary, affine):
+def test_only_labels_in_the_field_of_view_have_names(dataset, auxiliary, affine):
     path = dataset.segmentation()
     left = Grid((3, 9, 7), affine)
     labels, names = import_tissues(auxiliary(path), None, left, lambda points: points)

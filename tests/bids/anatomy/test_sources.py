@@ -59,7 +59,7 @@ def tomato(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("tomato")
-def test_another_source_is_one_row_and_one_table(dataset, label_values, affine):
+def test_a_new_source_needs_one_row_and_one_table(dataset, label_values, affine):
     dataset.pair()
     path = dataset.segmentation("derivatives/soup/sub-01/anat/sub-01_T1w_tomato.nii.gz")
     folders = derivative_datasets(dataset.root, [], dataset.root / "out")

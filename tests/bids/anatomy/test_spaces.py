@@ -45,7 +45,7 @@ def write_field(path):
     write_deformation(path, Deformation(np.zeros((5, 5, 5, 3)), grid), np.eye(4))
 
 
-def test_nothing_is_searched_for_the_grid_of_the_phase(plan, image):
+def test_the_grid_of_the_phase_needs_no_search(plan, image):
     image(RAW)
     found = plan("acq")
     assert (found.t1w, found.spaces, found.refused) == (None, (), {})
@@ -60,7 +60,7 @@ def test_the_registered_image_is_the_t1w_image_of_a_default_run(plan, image):
     assert found.spaces == ()
 
 
-def test_a_preprocessed_t1w_image_goes_before_the_raw_image(plan, image):
+def test_a_preprocessed_t1w_image_is_preferred_to_the_raw_image(plan, image):
     raw = image(RAW)
     found = plan("T1w")
     assert [found.t1w.path, found.spaces[0].reference] == [raw, raw]
@@ -72,7 +72,7 @@ def test_a_preprocessed_t1w_image_goes_before_the_raw_image(plan, image):
     assert found.t1w.alignment.coreg == "auto"
 
 
-def test_the_headers_are_used_if_the_user_asks_for_it(plan, image):
+def test_the_headers_are_used_if_requested(plan, image):
     image(RAW)
     found = plan("T1w", coreg="header")
     assert (found.t1w.alignment.coreg, found.t1w.alignment.anatomical) == ("header", None)
@@ -109,7 +109,7 @@ def test_a_template_needs_a_transform_and_an_image(plan, image, dataset):
     assert set(found.spaces[0].files) == {t1w, found.t1w.path, dataset.root / TO_TEMPLATE}
 
 
-def test_the_template_of_nilearn_needs_neither(plan, image):
+def test_the_template_of_nilearn_needs_no_transform_and_no_image(plan, image):
     image(RAW)
     (space,) = plan("MNI152NLin2009aSym").spaces
     assert (space.registers_template, space.reference, space.steps) == (True, None, ())

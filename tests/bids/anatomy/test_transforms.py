@@ -57,7 +57,7 @@ def test_the_shortest_chain_is_used(dataset, steps):
     assert steps("MEGRE", "MNI") == [("b", False)]
 
 
-def test_the_first_dataset_and_the_session_go_first(dataset, steps):
+def test_the_first_dataset_and_the_session_have_priority(dataset, steps):
     for name in "ab":
         dataset.json(XFM.format(name, "T1w", "MEGRE", "txt"), "")
     assert steps("MEGRE", "T1w", "b", "a") == [("b", False)]
@@ -117,7 +117,7 @@ def by_itk(transform, points):
 
 
 @pytest.mark.parametrize("extension", ["txt", "tfm", "mat"])
-def test_linear_transforms_as_itk_has_them(sitk, linear, points, tmp_path, extension):
+def test_linear_transforms_agree_with_itk(sitk, linear, points, tmp_path, extension):
     path = tmp_path / f"x.{extension}"
     sitk.WriteTransform(linear, str(path))
     mapped = PointTransform([Step(path)])(points)
@@ -126,7 +126,7 @@ def test_linear_transforms_as_itk_has_them(sitk, linear, points, tmp_path, exten
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_composite_transforms_as_itk_has_them(sitk, linear, field, points, tmp_path, order):
+def test_composite_transforms_agree_with_itk(sitk, linear, field, points, tmp_path, order):
     path = tmp_path / "x.h5"
     transform = sitk.CompositeTransform([linear, field][::order])
     sitk.WriteTransform(transform, str(path))
@@ -156,7 +156,7 @@ def test_a_broken_transform_is_named(tmp_path, extension):
     assert str(path) in str(error.value)
 
 
-def test_hidden_files_are_no_transforms(dataset, steps):
+def test_hidden_files_are_not_transforms(dataset, steps):
     """macOS writes a ._NAME file for each file NAME."""
     path = dataset.json(XFM.format("a", "T1w", "MEGRE", "txt"), "")
     for name in (f"._{path.name}", f".{path.name}"):
@@ -166,13 +166,13 @@ def test_hidden_files_are_no_transforms(dataset, steps):
     assert steps("MEGRE", "T1w") is None
 
 
-def test_the_participants_own_space_has_several_names(dataset, steps):
+def test_the_space_of_the_participant_has_several_names(dataset, steps):
     """QSIPrep calls the participant's own space anat."""
     dataset.json(XFM.format("a", "MNI", "anat", "h5"), "")
     assert steps("T1w", "MNI") == [("a", False)]
 
 
-def test_a_field_that_states_gigabytes_in_some_kilobytes(tmp_path):
+def test_a_small_file_that_declares_a_field_of_gigabytes(tmp_path):
     """HDF5 does not store values that were never written, but nitransforms would allocate them."""
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:

@@ -46,7 +46,7 @@ def test_a_row_for_each_region_and_a_description_for_each_column(tmp_path):
     assert tissues.nrmse.to_numpy() == pytest.approx(0.5)
 
 
-def test_tables_of_an_earlier_run_do_not_stay(tmp_path):
+def test_tables_of_an_earlier_run_are_removed(tmp_path):
     for lesion in (True, False):
         known = truth(lesion=lesion)
         tables = ScoreTables()

@@ -33,7 +33,7 @@ def put_map(dataset, name):
     save_array(dataset / name, np.ones((2, 2, 2)), np.eye(4))
 
 
-def test_reads_what_the_phantom_is(original):
+def test_true_maps_are_read(original):
     head = make_head(PARAMETERS)
     truth = read_truth(original, "sub-01")
     np.testing.assert_array_equal(truth.arrays.conductivity, np.float32(head.conductivity))
@@ -63,10 +63,10 @@ def test_a_missing_file_is_named(phantom, which):
 
 
 @pytest.mark.parametrize("which", ["dseg", "desc-brain_mask", "label-L_desc-8mm_mask"])
-def test_truth_in_two_grids(phantom, which):
+def test_true_maps_on_different_grids(phantom, which):
     path = phantom / ANAT / f"sub-01_{which}.nii.gz"
     save_array(path, np.ones((3, 3, 3), np.uint8), np.eye(4))
-    with pytest.raises(InputError, match="has a different grid than the true cond") as error:
+    with pytest.raises(InputError, match="has a different grid from the true cond") as error:
         read_truth(phantom, "sub-01")
     assert error.value.where == path
 
@@ -93,12 +93,12 @@ def test_a_map_in_another_grid(original, change):
         affine[0, 3] += 1
     path = original.parent / f"{change}_condmap.nii.gz"
     nib.save(nib.Nifti1Image(values, affine), path)
-    message = r"condmap.nii.gz: has a different grid than the true cond.*Remedy: compare it with"
+    message = r"condmap.nii.gz: has a different grid from the true cond.*Remedy: compare it with"
     with pytest.raises(InputError, match=message):
         read_map(path, truth)
 
 
-def test_participants_have_a_truth_or_a_map(original, tmp_path):
+def test_participants_with_a_true_map_or_a_conductivity_map(original, tmp_path):
     put_map(tmp_path, "sub-03/anat/sub-03_desc-integral_condmap.nii.gz")
     put_map(tmp_path, "sub-04/anat/sub-04_T1w.nii.gz")
     assert list_participants(original, tmp_path, []) == ["sub-01", "sub-02", "sub-03"]
@@ -107,6 +107,6 @@ def test_participants_have_a_truth_or_a_map(original, tmp_path):
         list_participants(original, tmp_path, ["03"])
 
 
-def test_a_dataset_that_is_no_phantom(tmp_path):
+def test_a_dataset_that_is_not_a_phantom(tmp_path):
     with pytest.raises(NoInputError, match=r"derivatives/phantom: is missing, so there is no true"):
         list_participants(tmp_path, tmp_path, [])

@@ -10,7 +10,7 @@ from bids_qcm.physics import VACUUM_PERMEABILITY
 
 CENTRE = np.array([10.0, -20.0, 5.0])
 GRID = IsotropicGrid(CENTRE - 80, 10.0, (17, 17, 17))
-"""Around the centre of the coil, at index 8."""
+"""Grid around the centre of the coil, which is at index 8."""
 
 
 def rotating(potential):
@@ -24,7 +24,7 @@ def potentials():
     return vector_potential(Birdcage().wires(), CENTRE, GRID, wavenumber=2.7)
 
 
-def test_excitations_rotate_one_way_each(potentials):
+def test_each_excitation_rotates_in_one_direction(potentials):
     plus, minus = rotating(potentials[0])
     assert abs(minus[8, 8, 8]) < 1e-3 * abs(plus[8, 8, 8])
     plus_of_receive, minus_of_receive = rotating(potentials[1])
@@ -46,7 +46,7 @@ def test_static_field_at_the_centre_agrees_with_the_biot_savart_law():
     distance = np.linalg.norm(wires.positions, axis=1)
     cross = np.cross(wires.elements, -wires.positions) / distance[:, None] ** 3
     x, y, _ = VACUUM_PERMEABILITY / 4 / math.pi * wires.currents[0] @ cross
-    # the tolerance allows for finite differences over 10 mm and the mean over 20 mm
+    # the tolerance allows for finite differences over 10 mm and averaging over 20 mm
     assert plus[8, 8, 8] == pytest.approx((x + 1j * y) / 2, rel=2e-2)
     half = coil.length / 2
     rung = coil.length / (coil.radius * math.hypot(coil.radius, half))
@@ -86,7 +86,7 @@ def test_each_loop_is_closed():
     np.testing.assert_array_equal(wires.currents.sum(axis=0), 1)
 
 
-def test_loops_have_the_area_of_their_shape_and_overlap():
+def test_loops_have_the_correct_area_and_overlap():
     """The magnetic moment is `1/2 sum of r x I dl`. It points away from the axis."""
     array = LoopArray()
     wires = array.wires()
@@ -116,7 +116,7 @@ def test_static_field_of_a_loop_on_its_axis_agrees_with_the_biot_savart_law():
     for loop, potential in enumerate(potentials):
         plus, minus = rotating(potential)
         azimuth = 2 * math.pi / array.loops * loop
-        # the tolerance allows for finite differences over 10 mm and the mean over 20 mm
+        # the tolerance allows for finite differences over 10 mm and averaging over 20 mm
         for found, sign in ((plus[8, 8, 8], 1), (minus[8, 8, 8], -1)):
             assert 2 * found == pytest.approx(expected * np.exp(sign * 1j * azimuth), rel=2e-2)
 

@@ -45,7 +45,7 @@ def weights(tiny):
 
 @pytest.fixture(scope="module")
 def signals(tiny):
-    """Return the signals of the loops, solved one by one."""
+    """Return the signals of the loops, each computed separately."""
     permittivity, grid = tiny
     centre = grid.origin + grid.resolution * (np.array(grid.shape) - 1) / 2
     body = Body(permittivity, grid.resolution * 1e-3, FREQUENCY)
@@ -87,7 +87,7 @@ def test_the_array_only_receives(tiny, combined):
     assert 0.01 < np.abs(ratio - 1).mean() < 0.3
 
 
-def test_weights_hardly_depend_on_the_grid(monkeypatch):
+def test_weights_are_nearly_independent_of_the_grid(monkeypatch):
     permittivity, grid = ellipsoid(9.0)
     found = []
     for resolution in (14.0, 9.0):
@@ -97,7 +97,7 @@ def test_weights_hardly_depend_on_the_grid(monkeypatch):
 
 
 @pytest.mark.slow
-def test_weights_of_the_head_agree_with_those_on_a_fine_grid(monkeypatch):
+def test_weights_of_the_head_agree_with_weights_on_a_fine_grid(monkeypatch):
     parameters = PhantomParameters(resolution=5.0)
     head = make_head(parameters)
     permittivity = permittivity_map(head.anatomy, head.conductivity, FREQUENCY)
@@ -111,6 +111,6 @@ def test_weights_of_the_head_agree_with_those_on_a_fine_grid(monkeypatch):
 
 
 def largest_difference(weights, others):
-    """Return the largest difference between relative phases, degrees."""
+    """Return the largest difference between relative phases, in degrees."""
     ratio = weights / others
     return np.abs(np.rad2deg(np.angle(ratio / ratio.mean()))).max()

@@ -35,7 +35,7 @@ def laplacian(values):
 
 
 def deep_in_the_tumour(head):
-    """Return a mask of the voxels whose neighbours, including diagonal ones, are all tumour."""
+    """Return a mask of the voxels whose direct and diagonal neighbours are all tumour."""
     pure = np.abs(head.conductivity - QUIET.lesion_conductivity) < 1e-3
     return ndimage.binary_erosion(pure, np.ones((3, 3, 3)))
 
@@ -52,7 +52,7 @@ def test_full_helmholtz_returns_the_conductivity(head):
 
 
 def test_phase_alone_overestimates_the_conductivity(head):
-    """The gradients of |B1+| and |B1-|, which are neglected, are parallel to the phase gradient."""
+    """The neglected gradients of |B1+| and |B1-| are parallel to the phase gradient."""
     inside = deep_in_the_tumour(head)
     sigma = laplacian(head.phi0) / (4 * math.pi * QUIET.frequency * VACUUM_PERMEABILITY)
     assert 1.02 < np.median(sigma[inside]) / QUIET.lesion_conductivity < 1.5
@@ -95,7 +95,7 @@ def test_magnitude_is_shaded_by_both_fields(head):
     np.testing.assert_allclose(ratio * bias, receive * np.sin(np.pi / 2 * transmit), rtol=1e-4)
 
 
-def test_b1_map_is_measured_and_constant_but_for_the_full_wave_model(head):
+def test_b1_map_is_a_measurement_and_is_constant_without_the_full_wave_model(head):
     found = make_phantom(QUIET, head).b1_map
     assert found.percent.max() == pytest.approx(100, abs=12)
     other = make_phantom(replace(QUIET, seed=1), head).b1_map
@@ -107,7 +107,7 @@ def test_b1_map_is_measured_and_constant_but_for_the_full_wave_model(head):
 
 
 def test_fine_grids_are_interpolated_from_a_coarser_solution(head, monkeypatch):
-    """Images with voxels below 2 mm are interpolated. The error includes the coarser solution."""
+    """Check the error of the interpolation, including the error of the coarser solution."""
     monkeypatch.setattr(make, "FINEST_FULL_WAVE", 8.0)
     coarse = make_head(QUIET)
     brain = head.anatomy.brain
@@ -130,7 +130,7 @@ def test_fields_come_from_the_cache(head, monkeypatch):
 
 @pytest.fixture(scope="module")
 def coils():
-    """Return the coarse head with the birdcage and with the array as the receive coil."""
+    """Return the coarse head twice: with the birdcage and with the array as the receive coil."""
     coarse = replace(QUIET, resolution=10.0)
     return make_head(coarse), make_head(replace(coarse, receive="array"))
 

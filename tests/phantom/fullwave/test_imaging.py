@@ -17,7 +17,7 @@ HEAD, BRAIN = R2 < 45**2, R2 < 30**2
 
 
 def parabolic(curvature, fall=0.0):
-    """Return a field whose phase has a given constant Laplacian, rad/mm^2."""
+    """Return a field whose phase has a given constant Laplacian in rad/mm^2."""
     magnitude = 3 * (1 - fall * R2 / 45**2)
     return (magnitude * np.exp(1j * (curvature * R2 / 6 + 2))).astype(np.complex64)
 
@@ -31,7 +31,7 @@ def test_fields_are_one_at_the_centre():
         assert field[np.hypot(X, np.hypot(Y, Z)) <= 10].mean() == pytest.approx(1, abs=1e-5)
 
 
-def test_phase_is_the_sum_unwrapped():
+def test_phase_is_the_unwrapped_sum():
     """The phase varies by 9 rad in the head. The phase at the centre has been subtracted."""
     phi0 = transceive_phase(relative_to_centre(FIELDS, BRAIN, GRID), HEAD, BRAIN)
     assert not phi0[~HEAD].any()
@@ -62,7 +62,7 @@ def test_b1_map_is_coarse_in_percent_and_noisy():
     assert not found.percent[r2 > 55**2].any()
 
 
-def test_images_coarser_than_the_b1_map_decide_its_voxels():
+def test_the_b1_map_has_the_voxel_size_of_coarser_images():
     grid = IsotropicGrid(GRID.origin, 8.0, GRID.shape)
     found = measure_b1_map(np.abs(FIELDS.transmit), HEAD, grid, np.random.default_rng(0))
     assert found.grid.resolution == 8.0

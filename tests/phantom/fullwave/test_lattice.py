@@ -29,7 +29,7 @@ def test_static_green_function():
     source = negative_laplacian(green)
     assert source[0, 0, 0] == pytest.approx(1, abs=1e-12)
     source[0, 0, 0] = 0
-    # this includes the border between the table and the expansion
+    # the array includes the border between the table and the expansion
     assert np.abs(source).max() < 1e-8
     np.testing.assert_allclose(green[49, 30, 20], 1 / (4 * np.pi * np.sqrt(3701)), rtol=1e-4)
 
@@ -59,7 +59,7 @@ def test_convolution_is_the_sum(dtype):
 
 
 def test_double_curl_agrees_with_finite_differences():
-    """Compare with `curl curl A` by backward and forward differences, away from the border."""
+    """Compare the interior with `curl curl A` from backward and forward differences."""
     shape = (9, 10, 11)
     rng = np.random.default_rng(1)
     current = np.zeros((3, *shape), complex)

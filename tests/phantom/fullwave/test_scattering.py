@@ -109,11 +109,11 @@ def test_helmholtz_returns_the_properties(frequency):
         np.testing.assert_allclose(relative[where], tissue[0], rtol=1e-3)
 
 
-def test_error_falls_with_the_voxel_size():
+def test_error_decreases_with_the_voxel_size():
     """Check the order of convergence for both types of incident field.
 
-    In the field of an electric dipole, there are charges on the surface. Their position has an
-    error of up to half a cell, so that convergence is slower.
+    In an electric incident field, there are charges on the surface. Their position has an error of
+    up to half a cell, so convergence is slower.
     """
     for magnetic, order in ((True, 1.3), (False, 0.8)):
         sphere = homogeneous(AT_3_T, magnetic=magnetic)
@@ -173,13 +173,13 @@ def test_the_same_body_has_the_same_field_to_the_last_bit():
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
-def test_no_convergence_is_an_error(monkeypatch):
+def test_no_convergence_raises_an_error(monkeypatch):
     monkeypatch.setattr(scattering, "_MAX_ITERATIONS", 2)
     with pytest.raises(RuntimeError, match="did not converge in 2 iterations"):
         solve(homogeneous(AT_3_T), 0.016)
 
 
-def test_iterations_hardly_grow_as_cells_shrink(caplog):
+def test_the_number_of_iterations_hardly_increases_for_smaller_cells(caplog):
     caplog.set_level(logging.DEBUG)
     counts = [solve(two_layers(AT_3_T), step)[1].iterations for step in (0.016, 0.008)]
     assert counts[0] <= counts[1] <= 12
