@@ -71,6 +71,8 @@ class Settings:
         ``auto`` for a brain mask if a mask exists or can be created, and otherwise for the voxels
         with signal; ``brain`` for a brain mask (an error is raised if there is none); ``signal``
         for the voxels with signal; or the name of a derivative dataset.
+    lesions : str
+        ``auto`` for the lesion masks of any dataset, the name of a dataset, or ``none``.
     b1 : str
         ``auto`` for a measured ``|B1+|`` map from any dataset, or otherwise the ``|B1+|`` of a
         homogeneous body where it helps, in inversions only; ``model`` for the ``|B1+|`` of a
@@ -82,10 +84,10 @@ class Settings:
         Numbers of the echoes to use; ``all`` echoes; or ``auto`` for all echoes whose phase is
         linear in echo time.
     average_runs : tuple of str
-        Entities in which the averaged acquisitions may differ; empty for no averaging.
-    segmentation_filters, mask_filters, b1_filters : mapping
-        Entities that a segmentation or T1w image, a mask, or a measured ``|B1+|`` map must have,
-        from ``--bids-filter-file``.
+        Entities in which acquisitions that are averaged may differ; empty for no average.
+    segmentation_filters, mask_filters, lesion_filters, b1_filters : mapping
+        Entities that a segmentation or T1w image, a mask, a lesion mask, or a measured ``|B1+|``
+        map must have, from ``--bids-filter-file``.
     label_table : Path or None
         The user's label table for all segmentations.
     atlases : tuple of Atlas
@@ -152,12 +154,14 @@ class Settings:
     derivatives: tuple[tuple[str, Path], ...] = ()
     segmentation: str = "auto"
     mask: str = "auto"
+    lesions: str = "auto"
     b1: str = "auto"
     image_checks: ImageChecks = "stop"
     echoes: tuple[int, ...] | Literal["all", "auto"] = "all"
     average_runs: tuple[str, ...] = ()
     segmentation_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     mask_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    lesion_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     b1_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     label_table: Path | None = None
     atlases: tuple[Atlas, ...] = ()

@@ -14,11 +14,13 @@ from bids_qcm.bids.sidecar_schema import (
     Fields,
     GroupMapSidecar,
     InSpace,
+    LesionsSidecar,
     MagnitudeSidecar,
     MapSidecar,
     MaskSidecar,
     Phi0Sidecar,
     Placement,
+    Registration,
     TissueLabels,
     list_fields,
 )
@@ -74,6 +76,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "segmentation": lambda: render_fields(TissueLabels),
     "mask": lambda: render_fields(MaskSidecar, Placement),
     "TB1map": lambda: render_fields(B1Sidecar, B1Choice),
+    "lesions": lambda: render_fields(LesionsSidecar, Registration),
     "magnitude": lambda: render_fields(MagnitudeSidecar),
     "dataset_description.json": lambda: render_fields(DatasetDescription),
 }

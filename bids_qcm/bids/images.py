@@ -120,7 +120,7 @@ def read_grid(path: Path, volume: int | None = None) -> Grid:
     return grid
 
 
-def read_stored(path: Path, volume: int | None = None) -> StoredImage:
+def read_stored(path: Path, volume: int | None = None, *, allow_empty: bool = False) -> StoredImage:
     """Read an image's values as stored.
 
     Parameters
@@ -128,6 +128,8 @@ def read_stored(path: Path, volume: int | None = None) -> StoredImage:
     path : Path
     volume : int, optional
         Index of the volume of a 4-D image.
+    allow_empty : bool
+        Whether all values may be zero or not finite.
 
     Raises
     ------
@@ -163,7 +165,7 @@ def read_stored(path: Path, volume: int | None = None) -> StoredImage:
     if volume is not None:
         values = values.reshape(values.shape[:4])[..., volume]
         which = f" in volume {volume} (counted from 0)"
-    if not np.any(np.isfinite(values) & (values != 0)):
+    if not allow_empty and not np.any(np.isfinite(values) & (values != 0)):
         raise InputError(
             path, f"contains only zeros or non-finite values{which}", "create the image again"
         )
@@ -275,15 +277,21 @@ def read_volume(path: Path) -> Volume:
     return Volume(read_values(path), read_grid(path), path)
 
 
-def read_integers(path: Path) -> NDArray[np.int32]:
+def read_integers(path: Path, *, allow_empty: bool = False) -> NDArray[np.int32]:
     """Read a label image or mask, shape (X, Y, Z), int32.
+
+    Parameters
+    ----------
+    path : Path
+    allow_empty : bool
+        Whether all values may be 0.
 
     Raises
     ------
     InputError
         If a value differs from a whole number by more than 0.001, or exceeds the int32 range.
     """
-    image = read_stored(path)
+    image = read_stored(path, allow_empty=allow_empty)
     # float32 cannot distinguish integers above 16777216, so labels are scaled in float64.
     values = image.values
     if (image.slope, image.intercept) != (1, 0):

@@ -14,6 +14,7 @@ from bids_qcm.bids.sidecar_schema import (
     CondmapSidecar,
     CondstdSidecar,
     Fields,
+    LesionsSidecar,
     MagnitudeSidecar,
     MaskSidecar,
     Phi0Sidecar,
@@ -283,6 +284,26 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             entities={"seg": "tissue"},
             extension=".tsv",
             in_bids=True,
+        ),
+        "lesions": Output(
+            content="number of the lesion in the grid of the phase, 0 outside lesions; written if "
+            "there are lesion masks",
+            node="lesions",
+            source="lesions_file",
+            suffix="dseg",
+            schema=LesionsSidecar,
+            completed_by="lesions",
+            entities={"seg": "lesions"},
+            in_bids=True,
+        ),
+        "condlesions": Output(
+            content="conductivity of each lesion, compared with the mirrored region and with "
+            "normal-appearing tissue; written if there are lesion masks",
+            node="lesion_statistics",
+            source="table_file",
+            suffix="condlesions",
+            of_method=True,
+            extension=".tsv",
         ),
         "xfm_to_t1w": Output(
             content="ITK transform that resamples images from the phase to the T1w image; written "

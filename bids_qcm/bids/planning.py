@@ -113,6 +113,10 @@ class Plan:
         Images to use. `mask` may be a T1w image from which a brain mask is computed.
     segmentation_alignment, mask_alignment : Alignment
         How the segmentation and the mask are resampled to `grid`.
+    lesions : AuxiliaryImage or None
+        Lesion masks.
+    lesion_alignment : Alignment
+        How the lesion masks are resampled to `grid`.
     mask_origins : tuple of str
         Origins of the mask to try, in order. Each is used only if the previous origin fails.
     b1 : AuxiliaryImage or None
@@ -160,6 +164,8 @@ class Plan:
     warnings: tuple[str, ...]
     segmentation_alignment: Alignment = field(default_factory=Alignment)
     mask_alignment: Alignment = field(default_factory=Alignment)
+    lesions: AuxiliaryImage | None = None
+    lesion_alignment: Alignment = field(default_factory=Alignment)
     manufacturer: str = ""
     mask_origins: tuple[MaskOrigin, ...] = ("signal",)
     shows_head: bool | None = None
@@ -179,7 +185,7 @@ class Plan:
     @property
     def has_regions(self) -> bool:
         """Whether the maps get a table of regions."""
-        return bool(self.regions) or self.tissues_are_regions
+        return bool(self.regions) or self.tissues_are_regions or self.lesions is not None
 
     @property
     def has_echo_numbers(self) -> bool:
@@ -213,6 +219,7 @@ def plan_acquisition(
     segmentation_datasets: Sequence[Path] | None = None,
     mask_datasets: Sequence[Path] | None = None,
     b1_datasets: Sequence[Path] | None = None,
+    lesion_datasets: Sequence[Path] | None = None,
     *,
     headers_only: bool = False,
 ) -> Plan:
@@ -228,6 +235,8 @@ def plan_acquisition(
         Datasets to search for the segmentation and the mask; by default, `datasets`.
     b1_datasets : sequence of Path, optional
         Datasets to search for a ``|B1+|`` map; by default, the raw dataset and `datasets`.
+    lesion_datasets : sequence of Path, optional
+        Datasets to search for lesion masks; by default, `datasets` and the raw dataset.
     headers_only : bool
         Whether to read only headers and sidecars, which is about a hundred times as fast. Later,
         the image values may reveal further errors.
@@ -262,6 +271,9 @@ def plan_acquisition(
     if segmentation_datasets is None:
         segmentation_datasets = datasets
     segmentation = finder.segmentation(segmentation_datasets, mask)
+    lesions = finder.lesions(
+        [*datasets, settings.bids_dir] if lesion_datasets is None else lesion_datasets
+    )
     kernels, refused = _choose_methods(
         settings, grid, segmentation.auxiliary, segmentation.why_none
     )
@@ -283,7 +295,7 @@ def plan_acquisition(
     if any(map(settings.uses_b1, kernels)):
         where = [settings.bids_dir, *datasets] if b1_datasets is None else b1_datasets
         b1 = finder.b1(where, frequency)
-    alignments = (segmentation.alignment, mask.alignment)
+    alignments = (segmentation.alignment, mask.alignment, lesions.alignment)
     spaces = plan_spaces(acquisition, grid, datasets, settings, alignments)
     regions = plan_regions(
         acquisition, grid, datasets, segmentation_datasets, settings, headers_only=headers_only
@@ -298,6 +310,8 @@ def plan_acquisition(
         segmentation_alignment=segmentation.alignment,
         mask=mask.auxiliary,
         mask_alignment=mask.alignment,
+        lesions=lesions.auxiliary,
+        lesion_alignment=lesions.alignment,
         mask_origins=found_mask.origins,
         shows_head=finder.shows_head,
         b1=b1.found.auxiliary,
@@ -316,6 +330,7 @@ def plan_acquisition(
             *left_out,
             *segmentation.warnings,
             *mask.warnings,
+            *lesions.warnings,
             *b1.found.warnings,
             *spaces.warnings,
             *regions.warnings,
@@ -396,8 +411,9 @@ def _read_repetition(
     _common_grid(echoes)
     if not headers_only:
         echoes = tuple(
-            replace(echo, units=_check_echo(echo, numbers, parts, sidecar, settings))
-            for echo, sidecar in zip(echoes, sidecars, strict=True)
+            # Units in the sidecar of the magnitude says nothing about the phase
+            replace(echo, units=_check_echo(echo, numbers, parts, own[echo.files[1]], settings))
+            for echo, own in zip(echoes, separate, strict=True)
         )
     _check_echo_times(echoes)
     return _Inputs(echoes, sidecars, separate)
@@ -475,7 +491,10 @@ def _check_echo(
 def _check_values(
     echo: EchoPlan, parts: tuple[str, str], sidecar: dict[str, Any], settings: Settings
 ) -> PhaseUnits | None:
-    """Read and check both images of an echo; return the unit of the phase."""
+    """Read and check both images of an echo; return the unit of the phase.
+
+    `sidecar` is the sidecar of the phase, or of the imaginary part.
+    """
     pair = echo.files
     one, other = (read_stored(path, echo.volume) for path in pair)
     for path, image, part in zip(pair, (one, other), parts, strict=True):

@@ -17,6 +17,7 @@ from bids_qcm.bids.sidecar_schema import (
     B1Sidecar,
     CondstdSidecar,
     InSpace,
+    LesionsSidecar,
     MagnitudeSidecar,
     MapSidecar,
     MaskSidecar,
@@ -25,7 +26,7 @@ from bids_qcm.bids.sidecar_schema import (
     TissueLabels,
     merge,
 )
-from bids_qcm.bids.tables import CONDREGIONS, CONDSTATS
+from bids_qcm.bids.tables import CONDLESIONS, CONDREGIONS, CONDSTATS
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
@@ -94,6 +95,10 @@ def planned_sidecar(
             return magnitude_metadata(plan, datasets)
         case "dseg":
             return segmentation_metadata(plan, datasets)
+        case "lesions":
+            return lesions_metadata(plan, datasets)
+        case "condlesions":
+            return dict(CONDLESIONS)
     return None
 
 
@@ -158,6 +163,7 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
         units="rad",
         sources=[bids_uri(path, datasets) for path in sources],
         segmentation=_uris_of_segmentation(plan, datasets),
+        lesions=_uris_of_lesions(plan, datasets) or None,
         phase_type=settings.phase_type,
         phase_units=[echo.units.name if echo.units else "complex" for echo in plan.echoes],
         imaging_frequency=plan.frequency / 1e6,
@@ -230,7 +236,9 @@ def condmap_metadata(
         description="Tissue conductivity at the Larmor frequency; NaN where it could not be "
         "computed, 0 outside the mask",
         units="S/m",
-        sources=_uris_of_segmentation(plan, datasets) if uses_labels else [],
+        sources=[*_uris_of_segmentation(plan, datasets), *_uris_of_lesions(plan, datasets)]
+        if uses_labels
+        else [],
         method=method,
         b1_map="none",
         b1_map_requested=settings.b1,
@@ -333,6 +341,19 @@ def segmentation_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str,
     return sidecar.to_dict() | confidence | plan.segmentation_alignment.describe()
 
 
+def lesions_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the sidecar of the lesion numbers; results of the computation are added later."""
+    alignment = plan.lesion_alignment
+    sidecar = LesionsSidecar(
+        description="Lesion numbers in the grid of the phase, restricted to the mask",
+        sources=_uris_of_lesions(plan, datasets),
+    )
+    described = alignment.describe()
+    if not alignment.same_grid:
+        described |= LesionsSidecar(resampling="nearest neighbour").to_dict()
+    return sidecar.to_dict() | described
+
+
 def _confidence(plan: Plan) -> dict[str, Any]:
     """Return fields that mark a segmentation by the app; empty for any other segmentation."""
     if plan.segmentation is None or plan.segmentation.kind != "t1w":
@@ -340,6 +361,12 @@ def _confidence(plan: Plan) -> dict[str, Any]:
     return TissueLabels(
         segmentation_confidence="low", segmentation_method="tissue classes of a T1w image"
     ).to_dict()
+
+
+def _uris_of_lesions(plan: Plan, datasets: Mapping[str, Path]) -> list[str]:
+    return [
+        bids_uri(path, datasets) for path in resampled_files(plan.lesions, plan.lesion_alignment)
+    ]
 
 
 def _uris_of_segmentation(plan: Plan, datasets: Mapping[str, Path]) -> list[str]:

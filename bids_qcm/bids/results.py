@@ -1,7 +1,7 @@
 """Find the results in a derivative dataset of this app: maps, related images and warnings."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -21,12 +21,13 @@ from bids_qcm.bids.sidecar_schema import (
     CondmapSidecar,
     CondstdSidecar,
     Fields,
+    LesionsSidecar,
     MaskSidecar,
     Phi0Sidecar,
     SegmentationSidecar,
     json_key,
 )
-from bids_qcm.bids.tables import read_condregions, read_condstats
+from bids_qcm.bids.tables import read_condlesions, read_condregions, read_condstats
 from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.verdict import (
     COLOURS,
@@ -46,10 +47,14 @@ _SHARED = (
     "mask_type",
     "mask_origin",
     "segmentation",
+    "lesions",
     "imaging_frequency",
 )
 
 _MOSTLY = 0.5
+
+# Tables of a map, and the attributes of `MapResult` with their rows.
+_TABLES = {"condstats": "statistics", "condregions": "regions", "condlesions": "lesions"}
 
 _Schema = TypeVar("_Schema", bound=Fields)
 
@@ -123,6 +128,15 @@ class MapResult:
         path = self._existing_output("condregions")
         return read_condregions(path) if path else []
 
+    @cached_property
+    def lesions(self) -> list[dict[str, Any]]:
+        """Rows of the table of lesions, see :func:`~bids_qcm.bids.tables.read_condlesions`.
+
+        The list is empty if there are no lesions, or the table does not exist or is damaged.
+        """
+        path = self._existing_output("condlesions") if self.sidecar.lesions else None
+        return read_condlesions(path) if path else []
+
     @property
     def in_spaces(self) -> dict[str, Path]:
         """Files of the map in other spaces, by the label of the space."""
@@ -188,11 +202,10 @@ class Result:
         path = OUTPUTS["phi0"].beside(self.folder, self.source)
         return read_sidecar(path, Phi0Sidecar) if _has_sidecar(path) else self.maps[0].sidecar
 
-    @property
-    def literature(self) -> dict[str, float]:
-        """Literature value of each tissue's conductivity, S/m; empty without a frequency."""
+    def literature(self, names: Iterable[str]) -> dict[str, float]:
+        """Return the literature values of the named tissues, S/m; empty without a frequency."""
         frequency = self.sidecar.imaging_frequency
-        return {} if frequency is None else literature_conductivity(1e6 * frequency)
+        return {} if frequency is None else literature_conductivity(1e6 * frequency, names)
 
     @cached_property
     def disagreements(self) -> dict[str, float]:
@@ -279,6 +292,18 @@ class Result:
         path = OUTPUTS["dseg"].beside(self.folder, self.source)
         used = self.sidecar.segmentation and _has_sidecar(path)
         return read_sidecar(path, SegmentationSidecar) if used else None
+
+    @property
+    def lesions(self) -> Path | None:
+        """File of the lesion numbers; None if the last run did not use lesion masks."""
+        if not self.sidecar.lesions:
+            return None
+        return existing(OUTPUTS["lesions"].beside(self.folder, self.source))
+
+    @cached_property
+    def lesions_sidecar(self) -> LesionsSidecar | None:
+        """Fields of the sidecar of the lesion numbers; None if the last run did not use any."""
+        return read_sidecar(self.lesions, LesionsSidecar) if self.lesions else None
 
     @property
     def b1_map(self) -> Path | None:
@@ -429,7 +454,7 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
             damaged.append(error)
             continue
         tables = set()
-        for table, rows in (("condstats", "statistics"), ("condregions", "regions")):
+        for table, rows in _TABLES.items():
             try:
                 getattr(one, rows)
             except InputError as error:
@@ -440,7 +465,7 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
         return None
     result = replace(result, maps=tuple(maps))
     try:
-        _ = result.sidecar, result.segmentation_sidecar
+        _ = result.sidecar, result.segmentation_sidecar, result.lesions_sidecar
     except InputError as error:
         damaged.append(error)
         return None
@@ -507,6 +532,8 @@ def map_warnings(result: Result) -> list[str]:
         found.append(_weak_sign(sidecar))
     if result.segmentation_sidecar:
         found += result.segmentation_sidecar.warnings or ()
+    if result.lesions_sidecar:
+        found += result.lesions_sidecar.warnings or ()
     invalid = {one.method: one.sidecar.invalid_fraction or 0 for one in result.maps}
     mostly = [f"{method} ({share:.0%})" for method, share in invalid.items() if share > _MOSTLY]
     if mostly:

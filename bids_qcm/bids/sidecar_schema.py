@@ -288,6 +288,9 @@ class Phi0Sidecar(MaskChoice, Image):
         "files of the segmentation for methods and statistics, as BIDS URIs; empty without a "
         "segmentation",
     ] = None
+    lesions: Annotated[
+        list[str] | None, "files of the lesion masks, as BIDS URIs; missing without lesions"
+    ] = None
     phase_type: Annotated[
         str | None,
         "`transceive` or `transmit`, see [methods](methods.md#equations)",
@@ -402,6 +405,11 @@ class MethodOptions(Fields):
 class MapSidecar(B1Choice, TissueLabels, MethodOptions, Phi0Sidecar):
     """Fields that the sidecars of a conductivity map and of its noise map share."""
 
+    separate_lesions: Annotated[
+        list[int] | None,
+        "methods with tissues: numbers of the lesions that were regions of their own; see "
+        "[lesions](lesions.md)",
+    ] = None
     fit_radius: Annotated[
         list[float] | None,
         "radii of the quadratic fit along x, y and z in mm, if the method has one",
@@ -524,6 +532,24 @@ class CondstdSidecar(MapSidecar):
 @dataclass(frozen=True, kw_only=True)
 class SegmentationSidecar(Warned, TissueLabels, Image):
     """Sidecar of the tissue labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionsSidecar(Warned, Placement, Image):
+    """Sidecar of the lesion numbers."""
+
+    lesion_volumes: Annotated[
+        dict[str, float] | None, "volume of each lesion in the mask by its number, ml"
+    ] = None
+    mirror_plane: Annotated[
+        list[float] | None,
+        "mid-sagittal plane: unit normal in RAS coordinates, and distance from the origin along "
+        "the normal, mm; missing if the plane is unknown",
+    ] = None
+    mirror_correlation: Annotated[
+        float | None,
+        "correlation of the magnitude in the mask with its mirror image, at most 1",
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,45 @@ CONDSTATS: Dictionary = {
 """Columns of the statistics table of a conductivity map."""
 
 
+CONDLESIONS: Dictionary = {
+    "lesion": {"Description": "Number of the lesion"},
+    "n": {"Description": "Number of voxels of the lesion, including invalid voxels"},
+    "volume_ml": {"Description": "Volume of the lesion in the mask", "Units": "ml"},
+    "mean": {"Description": "Mean conductivity of the valid voxels", "Units": "S/m"},
+    "median": {"Description": "Median of the valid voxels", "Units": "S/m"},
+    "sd": {"Description": "Standard deviation over the valid voxels (n - 1)", "Units": "S/m"},
+    "standard_error": {
+        "Description": "Standard error of the mean that the noise of the images causes",
+        "Units": "S/m",
+    },
+    "reference": {
+        "Description": "Region that the lesion is compared with: mirrored, the mirror image of the "
+        "lesion in the mid-sagittal plane, without voxels of lesions and of cerebrospinal fluid; "
+        "same tissue, all voxels of the reference tissue at least 5 mm from any lesion"
+    },
+    "reference_tissue": {
+        "Description": "Most frequent tissue of the mirrored region or, if it has no labels, of "
+        "the surroundings of the lesion"
+    },
+    "reference_n": {
+        "Description": "Number of voxels of the reference region, including invalid voxels"
+    },
+    "reference_mean": {
+        "Description": "Mean conductivity of the valid voxels of the reference region",
+        "Units": "S/m",
+    },
+    "difference": {
+        "Description": "Mean of the lesion minus mean of the reference region",
+        "Units": "S/m",
+    },
+    "difference_standard_error": {
+        "Description": "Standard error of the difference that the noise of the images causes, "
+        "with the correlation of the noise between voxels",
+        "Units": "S/m",
+    },
+}
+"""Columns of the table of lesions."""
+
 CONDREGIONS: Dictionary = {
     "atlas": {"Description": "Name of the segmentation, or of the atlas given with --atlas"},
     "label": {"Description": "Label of the region in the segmentation or atlas"},
@@ -55,6 +94,10 @@ CONDREGIONS: Dictionary = {
     },
 }
 """Columns of the table of regions."""
+
+
+_TEXTS = ("tissue", "atlas", "region", "reference", "reference_tissue")
+_WHOLE_NUMBERS = ("label", "erosion", "n", "lesion", "reference_n")
 
 
 def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None:
@@ -102,7 +145,7 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
         If the file cannot be read, lacks a column, has no rows, or has a value that is not a
         number.
     """
-    rows = _read_statistics(path, CONDSTATS, ("label", "tissue", "erosion"))
+    rows = _read(path, CONDSTATS, ("label", "tissue", "erosion"))
     if not rows:
         raise InputError(path, "has no rows", _COMPUTE_AGAIN)
     return rows
@@ -127,17 +170,38 @@ def read_condregions(path: Path) -> list[dict[str, Any]]:
     InputError
         If the file cannot be read, lacks a column, or has a value that is not a number.
     """
-    return _read_statistics(path, CONDREGIONS, ("atlas", "label", "region", "erosion"))
+    return _read(path, CONDREGIONS, ("atlas", "label", "region", "erosion"))
 
 
-def _read_statistics(
-    path: Path, columns: Dictionary, required: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Read a table of statistics; an InputError if one of the required columns is missing."""
-    rows = read_rows(path, required, _COMPUTE_AGAIN)
+def read_condlesions(path: Path) -> list[dict[str, Any]]:
+    """Read the table of lesions of a conductivity map.
+
+    Parameters
+    ----------
+    path : Path
+        TSV file.
+
+    Returns
+    -------
+    list of dict
+        One row for each lesion and reference region, with the columns of `CONDLESIONS`. The
+        reference and its tissue are strings, all other values are numbers; a missing value is NaN.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column, or has a value that is not a number.
+    """
+    return _read(path, CONDLESIONS, ("lesion", "reference"))
+
+
+def _read(path: Path, columns: Dictionary, required: Sequence[str]) -> list[dict[str, Any]]:
     try:
         # a table of another version may lack a column
-        return [{name: _value(name, row.get(name, "n/a")) for name in columns} for row in rows]
+        return [
+            {name: _value(name, row.get(name, "n/a")) for name in columns}
+            for row in read_rows(path, required, _COMPUTE_AGAIN)
+        ]
     except ValueError as error:
         raise InputError(
             path, f"has a value that is not a number ({error})", _COMPUTE_AGAIN
@@ -145,8 +209,8 @@ def _read_statistics(
 
 
 def _value(column: str, text: str) -> Any:  # noqa: ANN401
-    if column in ("tissue", "atlas", "region"):
+    if column in _TEXTS:
         return plain_label(text)
     if text == "n/a":
         return float("nan")
-    return int(text) if column in ("label", "erosion", "n") else float(text)
+    return int(text) if column in _WHOLE_NUMBERS else float(text)

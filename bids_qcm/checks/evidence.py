@@ -119,7 +119,7 @@ def gather_evidence(
     median = float(np.median(values[valid])) if valid.any() else float("nan")
     tissues = np.zeros(values.shape, np.int32) if labels is None else labels[mask]
     medians = _medians(values, valid, tissues, names or {})
-    literature = literature_conductivity(frequency)
+    literature = literature_conductivity(frequency, medians)
     noise = {}
     if std is not None:
         noise = _noise(values[valid], std[mask][valid], median)
@@ -131,9 +131,7 @@ def gather_evidence(
         invalid_fraction=float(1 - valid.mean()),
         median=median,
         medians=medians,
-        literature_ratio={
-            name: value / literature[name] for name, value in medians.items() if name in literature
-        },
+        literature_ratio={name: medians[name] / value for name, value in literature.items()},
         trend_inferior_superior=relative_trend(relative, positions[:, 2]),
         trend_left_right=relative_trend(relative, positions[:, 0]),
         reduced_chi_square=reduced_chi_square,

@@ -1,7 +1,7 @@
 """Verdict on a conductivity map: green, amber or red, with the reasons."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal, NamedTuple
@@ -43,7 +43,12 @@ NOISE_RATIO = Limits(0.5, 3.0)
 
 HIGH_LEVEL = Limits(1.6, 2.2)
 LOW_LEVEL = Limits(0.85, 0.7)
-"""Ratio to the literature values: the geometric mean over gray and white matter."""
+"""Ratio to the literature values: the geometric mean over gray and white matter. Without them,
+the geometric mean over other tissues is compared with the limits for amber."""
+
+COMPARABLE = (0.3, 1.2)
+"""Range of the literature values of these other tissues, S/m. Kernels average fat and fluids with
+their surroundings, so that their ratio says little about the level of the map."""
 
 HIGH_MEDIAN = Limits(1.2, 2.5)
 LOW_MEDIAN = Limits(0.4, 0.05)
@@ -81,6 +86,9 @@ _EFFECT_OF_B1 = 1.5
 
 DISAGREEMENT_ABOUT_B1 = Limits((1 + DISAGREEMENT.amber) * _EFFECT_OF_B1 - 1, math.inf)
 """Limits for the disagreement if only one of the compared methods uses the magnitude of B1+."""
+
+_TOO_HIGH = "check the phase unit, the phase type and the voxel size"
+_TOO_LOW = "the phase may have been halved or scaled, or the voxel size may be wrong"
 
 _GRAY, _WHITE, _FLUID = (TISSUES[tissue].name for tissue in ("GM", "WM", "CSF"))
 
@@ -256,28 +264,54 @@ def _level(evidence: Evidence) -> Iterator[Reason]:
         if name in evidence.literature_ratio
     }
     if not ratios:
-        colour = _above(median, HIGH_MEDIAN) or _below(median, LOW_MEDIAN)
-        if colour:
-            yield Reason(
-                colour,
-                f"the median conductivity is {median:.2g} S/m; most tissues are between 0.3 and "
-                "0.8 S/m",
-            )
+        yield from _level_of_body(evidence)
         return
     tissues = " and ".join(ratios)
     if min(ratios.values()) <= 0:
         yield Reason("red", f"the median conductivity of {tissues} matter is not positive")
         return
-    level = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
+    level = _geometric_mean(ratios.values())
     found = f"{tissues} matter have" if len(ratios) > 1 else f"{tissues} matter has"
     times = f"{found} {level:.2g} times the conductivity in the literature"
     if colour := _above(level, HIGH_LEVEL):
-        yield Reason(colour, f"{times}; check the phase unit, the phase type and the voxel size")
+        yield Reason(colour, f"{times}; {_TOO_HIGH}")
     elif colour := _below(level, LOW_LEVEL):
+        yield Reason(colour, f"{times}; {_TOO_LOW}")
+
+
+def _level_of_body(evidence: Evidence) -> Iterator[Reason]:
+    """Compare tissues of the body with the literature, or the median without such tissues.
+
+    The limits of the ratio were measured in heads, so it never makes a verdict red.
+    """
+    low, high = COMPARABLE
+    ratios = {
+        name: ratio
+        for name, ratio in evidence.literature_ratio.items()
+        if ratio > 0 and low <= evidence.medians[name] / ratio <= high
+    }
+    colour = _above(evidence.median, HIGH_MEDIAN) or _below(evidence.median, LOW_MEDIAN)
+    if colour == "red" or (colour and not ratios):
         yield Reason(
             colour,
-            f"{times}; the phase may have been halved or scaled, or the voxel size may be wrong",
+            f"the median conductivity is {evidence.median:.2g} S/m; most tissues are between 0.3 "
+            "and 0.8 S/m",
         )
+    if not ratios:
+        return
+    level = _geometric_mean(ratios.values())
+    times = (
+        f"the conductivity of {', '.join(sorted(ratios))} is {level:.2g} times the conductivity in "
+        "the literature"
+    )
+    if level > HIGH_LEVEL.amber:
+        yield Reason("amber", f"{times}; {_TOO_HIGH}")
+    elif level < LOW_LEVEL.amber:
+        yield Reason("amber", f"{times}; {_TOO_LOW}")
+
+
+def _geometric_mean(ratios: Collection[float]) -> float:
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
 def _order(evidence: Evidence) -> Iterator[Reason]:
@@ -342,7 +376,8 @@ def _limitations(evidence: Evidence) -> Iterator[Reason]:
         yield Reason("amber", f"{evidence.invalid_fraction:.0%} of the voxels are invalid")
     size = evidence.largest_voxel_size
     # allow for rounding errors of the voxel size, such as 2.50001 mm
-    if evidence.literature_ratio and size > CORTEX + 1e-3:
+    brain = {_GRAY, _WHITE} & evidence.literature_ratio.keys()
+    if brain and size > CORTEX + 1e-3:
         yield Reason(
             "amber", f"voxels of {size:.2g} mm are thicker than the cortex ({CORTEX:g} mm)"
         )

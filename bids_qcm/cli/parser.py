@@ -28,7 +28,7 @@ from bids_qcm.settings import (
 )
 from bids_qcm.workflows.machine import available_cores
 
-_FILTER_KEYS = ("phase", "segmentation", "mask", "b1")
+_FILTER_KEYS = ("phase", "segmentation", "mask", "lesions", "b1")
 
 # Options that only the group level uses.
 _ONLY_GROUP_OPTIONS = ("group_by", "covariates")
@@ -108,10 +108,12 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         derivatives=tuple(options.derivatives),
         segmentation=options.segmentation,
         mask=options.mask,
+        lesions=options.lesions,
         b1=options.b1,
         image_checks=options.image_checks,
         segmentation_filters=options.bids_filter_file.get("segmentation", {}),
         mask_filters=options.bids_filter_file.get("mask", {}),
+        lesion_filters=options.bids_filter_file.get("lesions", {}),
         b1_filters=options.bids_filter_file.get("b1", {}),
         label_table=options.label_table and options.label_table.resolve(),
         atlases=tuple(options.atlas),
@@ -250,7 +252,7 @@ def build_parser() -> Parser:
     )
     add("-v", "--verbose", action="count", default=0, help="log each step of each nipype node")
     _add_selection(parser.add_argument_group("data selection"))
-    _add_segmentation(parser.add_argument_group("segmentation and mask"))
+    _add_segmentation(parser.add_argument_group("segmentation and masks"))
     _add_spaces(parser.add_argument_group("output spaces"))
     _add_method(parser.add_argument_group("reconstruction"))
     _add_reports(parser.add_argument_group("reports"))
@@ -301,7 +303,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help='JSON file that selects images by their entities: {"phase": {"suffix": "MEGRE", '
         '"acquisition": ["a", "b"]}}; the key segmentation selects segmentations and T1w images, '
-        "mask selects brain masks, and b1 selects |B1+| maps",
+        "mask selects brain masks, lesions selects lesion masks, and b1 selects |B1+| maps",
     )
     add(
         "-d",
@@ -347,6 +349,14 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         "with signal; brain, a brain mask, or an error if none is available; signal, all voxels "
         "with signal; NAME, the brain mask of the derivative dataset with this name (default: "
         "auto)",
+    )
+    add(
+        "--lesions",
+        default="auto",
+        metavar="{auto,none,NAME}",
+        help="lesion masks (label-lesion_mask, desc-lesion_mask or *_roi), whose lesions become "
+        "regions of their own: auto, from any derivative dataset, otherwise from BIDS_DIR; NAME, "
+        "from the dataset with this name, where raw is BIDS_DIR; none, no lesions (default: auto)",
     )
     add(
         "--label-table",

@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -92,6 +93,7 @@ def _inputs(plan: Plan, settings: Settings) -> tuple[tuple[str, str], ...]:
     return (
         ("mask", _mask(plan)),
         ("segmentation", _file_in_dataset(plan.segmentation) if plan.segmentation else "none"),
+        *_lesions(plan, settings),
         ("|B1+|", _b1(plan, settings)),
         ("methods", " ".join(plan.methods)),
         *_spaces(plan, settings),
@@ -109,6 +111,15 @@ def _mask(plan: Plan) -> str:
         return _file_in_dataset(plan.mask)
     names = {"T1w": "brain (T1w)", "template": "brain (template)", "signal": "reliable signal"}
     return names[plan.mask_origins[0]]
+
+
+def _lesions(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
+    """Return the lesion masks; empty if there are none."""
+    if plan.lesions is None:
+        return []
+    raw = RAW if plan.lesions.dataset == settings.bids_dir else None
+    each = (replace(plan.lesions, paths=(path,)) for path in plan.lesions.paths)
+    return [("lesions", ", ".join(_file_in_dataset(one, raw) for one in each))]
 
 
 def _b1(plan: Plan, settings: Settings) -> str:

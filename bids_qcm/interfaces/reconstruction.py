@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
+from numpy.typing import NDArray
 
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.bids.sidecar_schema import MapSidecar, merge
 from bids_qcm.interfaces.base import CheckedInterface, optional_file, rounded
 from bids_qcm.recon import Reconstruction, reconstruct
 from bids_qcm.recon.methods import TARGET_STD
+from bids_qcm.segmentation.lesions import separate_lesions
 
 _RADIUS = {
     "default": None,
@@ -29,6 +31,10 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     mask_file = File(exists=True, mandatory=True)
     magnitude_file = File(exists=True, mandatory=True)
     labels_file = optional_file()
+    lesions_file = optional_file()
+    largest_fit_radius = traits.Float(
+        0.0, usedefault=True, desc="radius of the quadratic fit in mm, to select separate lesions"
+    )
     b1_file = optional_file()
     noise_file = optional_file()
     magnitude_noise = traits.Float(
@@ -73,6 +79,7 @@ class Reconstruct(CheckedInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         source = Path(inputs.phi0_file)
+        labels, separate = self._labels()
         result = reconstruct(
             read_values(source),
             method=inputs.method,
@@ -80,7 +87,7 @@ class Reconstruct(CheckedInterface):
             frequency=inputs.frequency,
             mask=read_integers(Path(inputs.mask_file)) != 0,
             magnitude=read_values(Path(inputs.magnitude_file)),
-            labels=read_integers(Path(inputs.labels_file)) if inputs.labels_file else None,
+            labels=labels,
             phase_type=inputs.phase_type,
             fit_radius=inputs.fit_radius,
             integral_radius=inputs.integral_radius,
@@ -110,8 +117,23 @@ class Reconstruct(CheckedInterface):
         self._results["provenance"] = {
             **merge(merge(inputs.provenance, inputs.labels_provenance), inputs.b1_provenance),
             **_describe(result, inputs.target_std).to_dict(),
+            **MapSidecar(separate_lesions=separate).to_dict(),
         }
         return runtime
+
+    def _labels(self) -> tuple[NDArray[np.int32] | None, list[int] | None]:
+        """Return the tissue labels, and the numbers of the lesions with a label of their own."""
+        inputs = self.inputs
+        if not inputs.labels_file:
+            return None, None
+        source = Path(inputs.labels_file)
+        labels = read_integers(source)
+        if not inputs.lesions_file:
+            return labels, None
+        lesions = read_integers(Path(inputs.lesions_file), allow_empty=True)
+        return separate_lesions(
+            labels, lesions, read_grid(source).voxel_size, inputs.largest_fit_radius
+        )
 
 
 def _describe(result: Reconstruction, target_std: float) -> MapSidecar:

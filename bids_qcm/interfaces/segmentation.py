@@ -29,6 +29,7 @@ from bids_qcm.segmentation.checks import (
     plausibility_warnings,
     volumes,
 )
+from bids_qcm.segmentation.lesions import add_lesions
 from bids_qcm.segmentation.registration import align
 from bids_qcm.segmentation.t1w import segment_t1w
 
@@ -176,20 +177,22 @@ class _ImportSegmentationInputSpec(DerivativeInputSpec):
     signal_file = File(exists=True, mandatory=True, desc="mask of the voxels with signal")
     mask_file = File(exists=True, mandatory=True)
     mask_is_brain = traits.Bool(mandatory=True, desc="whether labels should cover the mask")
+    lesions_file = optional_file()
     provenance = traits.Dict({}, usedefault=True, desc="provenance of the pose")
 
 
 class _ImportSegmentationOutputSpec(TraitedSpec):
     labels_file = File(exists=True, desc="int32 labels on the grid of the phase")
     table_file = File(exists=True, desc="TSV file with the index and name of each label")
+    tissues_file = File(exists=True, desc="labels without lesions, for the reconstruction")
     provenance = traits.Dict(desc="fields for the sidecars")
 
 
 class ImportSegmentation(CheckedInterface):
     """Interface that resamples tissue labels to the grid of the phase, and checks them.
 
-    The reference image is the magnitude. If ``segmented_file`` is set, its labels are used. This is
-    the case for a T1w image, because the image itself contains no labels.
+    The reference image is the magnitude. If ``segmented_file`` is given, its labels are used. This
+    is the case for a T1w image, which has no labels of its own. Lesions get a label of their own.
     """
 
     input_spec = _ImportSegmentationInputSpec
@@ -213,11 +216,22 @@ class ImportSegmentation(CheckedInterface):
             point_map,
         )
         labels_file, table_file = (Path(runtime.cwd, f"labels.{e}") for e in ("nii.gz", "tsv"))
+        tissues_file = labels_file
+        if inputs.lesions_file:
+            tissues_file = Path(runtime.cwd, "tissues.nii.gz")
+            write_image(tissues_file, labels, like=reference)
+            labels, names = add_lesions(
+                labels, names, read_integers(Path(inputs.lesions_file), allow_empty=True)
+            )
         write_image(labels_file, labels, like=reference)
         write_names(table_file, names)
         covered = coverage(labels, read_integers(Path(inputs.mask_file)) != 0)
         found = volumes(labels, names, magnitude.grid.voxel_size)
-        self._results |= {"labels_file": str(labels_file), "table_file": str(table_file)}
+        self._results |= {
+            "labels_file": str(labels_file),
+            "tissues_file": str(tissues_file),
+            "table_file": str(table_file),
+        }
         sidecar = SegmentationSidecar(
             mask_coverage=round(covered, 4),
             tissue_volumes={name: round(volume, 2) for name, volume in found.items()},

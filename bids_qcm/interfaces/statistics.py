@@ -65,6 +65,7 @@ class _ComputeRegionStatisticsInputSpec(BaseInterfaceInputSpec):
     )
     tissues_file = optional_file()
     names_file = optional_file()
+    lesions_file = optional_file()
 
 
 class _ComputeRegionStatisticsOutputSpec(TraitedSpec):
@@ -74,7 +75,8 @@ class _ComputeRegionStatisticsOutputSpec(TraitedSpec):
 class ComputeRegionStatistics(CheckedInterface):
     """Interface that computes the conductivity statistics of the regions of atlases.
 
-    With ``tissues_file``, the tissues are the regions of one more atlas.
+    With ``tissues_file`` or ``lesions_file``, the tissues or lesions are the regions of one more
+    atlas.
     """
 
     input_spec = _ComputeRegionStatisticsInputSpec
@@ -97,6 +99,12 @@ class ComputeRegionStatistics(CheckedInterface):
             names = read_names(Path(table_file))
             found = region_statistics(conductivity, mask, read_integers(Path(labels_file)), noise)
             rows += [{**asdict(one), "atlas": atlas, "region": names[one.label]} for one in found]
+        if inputs.lesions_file:
+            lesions = read_integers(Path(inputs.lesions_file), allow_empty=True)
+            rows += [
+                {**asdict(one), "atlas": "lesions", "region": f"Lesion {one.label}"}
+                for one in region_statistics(conductivity, mask, lesions, noise)
+            ]
         path = Path(runtime.cwd, "condregions.tsv")
         write_table(path, pd.DataFrame(rows, columns=list(CONDREGIONS)), CONDREGIONS)
         self._results["table_file"] = str(path)

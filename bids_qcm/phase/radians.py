@@ -68,8 +68,12 @@ class _VendorRange:
 
 _VENDOR_RANGES = (
     _VendorRange("unsigned 12-bit, 4096 per cycle", 0, 4096, _CYCLE / 4096),
+    _VendorRange("signed 12-bit, 4096 per cycle", -2048, 2048, _CYCLE / 4096),
     _VendorRange("signed, 8192 per cycle", -4096, 4096, _CYCLE / 8192),
+    # as above without the intercept
+    _VendorRange("unsigned, 8192 per cycle", 0, 8192, _CYCLE / 8192),
     _VendorRange("milliradian", -3143, 3143, 1e-3),
+    _VendorRange("milliradian", 0, 6285, 1e-3),
     _VendorRange("degrees", -180, 180, _CYCLE / 360),
     _VendorRange("degrees", 0, 360, _CYCLE / 360),
 )
@@ -161,28 +165,41 @@ def _units_of_range(
             f"the stored values already cover a cycle in rad",
         )
     # values that cover a cycle in rad are in radians, regardless of the sidecar
-    if not _fills_cycle(low, high) or units == "rad":
-        named = None if units is None else _NAMED_UNITS.get(units)
-        if units is not None and named is not None and (high - low) * named <= _WRAPPED_RANGE:
-            return PhaseUnits(units, named)
-        for vendor in _VENDOR_RANGES:
-            if vendor.matches(low, high):
-                contradicted = named is not None and named != vendor.radians_per_unit
-                warning = (
-                    f"the sidecar's Units is {units!r}, but the values range from {low:g} to "
-                    f"{high:g}: they are taken as {vendor.name}"
-                )
-                return PhaseUnits(
-                    vendor.name, vendor.radians_per_unit, warning=warning if contradicted else None
-                )
-        if units == "rad" and high - low <= _LARGEST_UNWRAPPED_RANGE:
-            return PhaseUnits("rad")
-        return None
-    warning = (
-        f"the sidecar's Units is {units!r}, but the values cover a cycle in rad: "
-        "they are taken as rad"
-    )
-    return PhaseUnits("rad", warning=None if units is None else warning)
+    if _fills_cycle(low, high) and units != "rad":
+        warning = (
+            f"the sidecar's Units is {units!r}, but the values cover a cycle in rad: "
+            "they are taken as rad"
+        )
+        return PhaseUnits("rad", warning=None if units is None else warning)
+    named = None if units is None else _NAMED_UNITS.get(units)
+    if units is not None and named is not None and (high - low) * named <= _WRAPPED_RANGE:
+        return PhaseUnits(units, named)
+    if (vendor := _vendor_range(low, high)) is not None:
+        contradicted = named is not None and named != vendor.radians_per_unit
+        warning = (
+            f"the sidecar's Units is {units!r}, but the values range from {low:g} to "
+            f"{high:g}: they are taken as {vendor.name}"
+        )
+        return PhaseUnits(
+            vendor.name, vendor.radians_per_unit, warning=warning if contradicted else None
+        )
+    # A negative slope may be meant to change the sign of the phase, so it is not ignored.
+    if slope > 0 and (vendor := _vendor_range(*raw)) is not None:
+        return PhaseUnits(
+            f"{vendor.name}, stored",
+            vendor.radians_per_unit,
+            use_stored=True,
+            warning=f"ignored scl_slope {slope:g} and scl_inter {intercept:g}, which give a range "
+            f"from {low:g} to {high:g}: the stored values cover the range of {vendor.name}",
+        )
+    if units == "rad" and high - low <= _LARGEST_UNWRAPPED_RANGE:
+        return PhaseUnits("rad")
+    return None
+
+
+def _vendor_range(low: float, high: float) -> _VendorRange | None:
+    """Return the range of a vendor that values from low to high fill, or None."""
+    return next((one for one in _VENDOR_RANGES if one.matches(low, high)), None)
 
 
 def to_radians(

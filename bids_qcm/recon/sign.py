@@ -24,6 +24,12 @@ _WEAK_STANDARD_ERRORS = 3.0
 # Upper limit of the required depth below the edge, as a fraction of the largest depth in the mask.
 _LEAST_DEPTH = 0.5
 
+# Limit of the second differences of the phase, relative to their lower quartile and in rad. Noise
+# alone does not exceed it. Phase jumps do, such as between water and fat, whose signal has another
+# frequency.
+_JUMP = 4.0
+_SMALLEST_JUMP = 0.1
+
 _MANUFACTURERS: dict[str, Sign] = {"ge": "-", "philips": "+", "siemens": "+"}
 
 
@@ -78,7 +84,9 @@ def determine_sign(
     """Find the sign that makes the median of a large-kernel Laplacian positive.
 
     Conductivity is positive. In the convention of Philips and Siemens, the Laplacian of the phase
-    is therefore also positive. The phase of General Electric scanners has the opposite sign.
+    is therefore also positive. The phase of General Electric scanners has the opposite sign. The
+    quadratics are fitted within regions without phase jumps, because a jump biases the Laplacian in
+    both directions.
 
     Parameters
     ----------
@@ -105,9 +113,6 @@ def determine_sign(
     usable = np.asarray(mask, dtype=bool) & np.isfinite(phase)
     if not usable.any():
         raise ValueError("no voxel of the mask has finite phase")
-    candidates = np.flatnonzero(_interior(usable, voxel_size))
-    sample = np.zeros(usable.shape, dtype=bool)
-    sample.flat[candidates[:: max(1, len(candidates) // _SAMPLES)]] = True
     radius = as_triple(
         [
             max(_RADIUS_MM, _RADIUS_VOXELS * d) if axis in axes else 0.0
@@ -115,10 +120,18 @@ def determine_sign(
         ],
         "radius",
     )
+    kernel_size = int(ellipsoid(radius, voxel_size).sum())
+    interior = _interior(usable, voxel_size)
+    regions = _smooth_regions(phase, usable, axes, kernel_size)
+    if not regions[interior].any():
+        regions = usable.astype(np.int32)
+    candidates = np.flatnonzero(interior & (regions > 0))
+    sample = np.zeros(usable.shape, dtype=bool)
+    sample.flat[candidates[:: max(1, len(candidates) // _SAMPLES)]] = True
     with thread_limit(n_threads):
         laplacian = fit_quadratic(
             np.where(usable, phase - np.median(phase[usable]), 0).astype(np.float32),
-            usable.astype(np.int32),
+            regions,
             voxel_size=voxel_size,
             radius=radius,
             at=sample,
@@ -128,7 +141,7 @@ def determine_sign(
         raise ValueError("the mask is too small to find the sign of the phase; specify the sign")
     median = float(np.median(laplacian))
     # overlapping kernels share noise, so only disjoint kernels count as independent
-    n_independent = len(candidates) / ellipsoid(radius, voxel_size).sum()
+    n_independent = len(candidates) / kernel_size
     agreement = float(np.mean(np.sign(laplacian) == np.sign(median)))
     return SignDecision(
         sign="-" if median < 0 else "+",
@@ -149,6 +162,25 @@ def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
     inner = tuple(slice(int(n > 1), n + int(n > 1)) for n in mask.shape)
     depth = ndimage.distance_transform_edt(padded, sampling=voxel_size)[inner]
     return mask & (depth >= min(_RADIUS_MM, _LEAST_DEPTH * depth.max()))
+
+
+def _smooth_regions(
+    phase: NDArray[np.floating], mask: NDArray[np.bool_], axes: Sequence[int], smallest: int
+) -> NDArray[np.int32]:
+    """Return the numbers of the connected regions of a mask whose phase has no jumps.
+
+    Regions of fewer than `smallest` voxels are left out.
+    """
+    roughness = np.zeros(mask.shape)
+    for axis in axes:
+        if mask.shape[axis] > 2:
+            second = np.diff(np.where(mask, phase, np.nan), 2, axis=axis)
+            ends = [(int(other == axis),) * 2 for other in range(mask.ndim)]
+            roughness = np.hypot(roughness, np.pad(np.nan_to_num(second), ends))
+    limit = max(_SMALLEST_JUMP, _JUMP * float(np.quantile(roughness[mask], 0.25)))
+    regions, _ = ndimage.label(mask & (roughness <= limit))
+    sizes = np.bincount(regions.ravel())
+    return np.where(sizes[regions] >= smallest, regions, 0).astype(np.int32)
 
 
 def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:

@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize, to_rgba
 from numpy.typing import NDArray
 
 from bids_qcm.checks.plausible import is_implausible
+from bids_qcm.segmentation.lesions import LESION
 from bids_qcm.segmentation.tissues import TISSUES
 
 LARGEST_CONDUCTIVITY = 2.2
@@ -25,6 +26,9 @@ IMPLAUSIBLE = "#19c3ff"
 OUTLINE = "#ff3333"
 """Colour of the mask outline."""
 
+LESION_OUTLINE = "#ffffff"
+"""Colour of the outlines of lesions on conductivity maps, lighter than brain tissue."""
+
 TEMPLATE_OUTLINES = (OUTLINE, "#d9d9d9")
 """Colours of the outlines of a template: brain and white matter."""
 
@@ -34,6 +38,7 @@ _TISSUE_COLOURS = {
     TISSUES["WM"].name: "#0072b2",
     TISSUES["CSF"].name: "#009e73",
     TISSUES["SGM"].name: "#cc79a7",
+    LESION.name: "#ff3333",
 }
 _OTHER_COLOURS = ("#d55e00", "#56b4e9", "#f0e442", "#999999")
 
@@ -41,7 +46,8 @@ _OTHER_COLOURS = ("#d55e00", "#56b4e9", "#f0e442", "#999999")
 def tissue_colours(names: list[str]) -> dict[str, str]:
     """Return a colour for each tissue name.
 
-    The four main tissues have fixed colours. Other tissues take the remaining colours in turn.
+    The main tissues and lesions have fixed colours. Other tissues take the remaining colours in
+    turn.
     """
     others = [name for name in names if name not in _TISSUE_COLOURS]
     turns = {name: _OTHER_COLOURS[turn % len(_OTHER_COLOURS)] for turn, name in enumerate(others)}

@@ -137,6 +137,13 @@ class _Volumes:
         return to_canonical(Volume(read_integers(path), self.grid)).values
 
     @cached_property
+    def lesions(self) -> NDArray[np.bool_] | None:
+        path = self.result.lesions
+        if path is None:
+            return None
+        return to_canonical(Volume(read_integers(path, allow_empty=True) > 0, self.grid)).values
+
+    @cached_property
     def names(self) -> dict[int, str]:
         """Names of the tissues in the mask, by label."""
         if self.labels is None:
@@ -162,10 +169,8 @@ class _Volumes:
             magnitude = self.read(result.magnitude)
             yield "mask", draw_mask(magnitude, self.mask, self.affine)
             if self.labels is not None and self.names:
-                yield (
-                    "tissues",
-                    draw_tissues(magnitude, self.mask, self.labels, self.names, self.affine),
-                )
+                arguments = (self.mask, self.labels, self.names, self.affine, self.lesions)
+                yield "tissues", draw_tissues(magnitude, *arguments)
         if result.phi0:
             phi0 = self.read(result.phi0)
             sign = -1 if result.sidecar.phase_sign == "-" else 1
@@ -178,17 +183,15 @@ class _Volumes:
 
     def draw_map(self, one: MapResult, conductivity: NDArray[np.floating]) -> Figure:
         std = None if one.condstd is None else self.read(one.condstd)
-        return draw_map(conductivity, std, self.mask, self.affine)
+        return draw_map(conductivity, std, self.mask, self.affine, self.lesions)
 
     def draw_distributions(self, conductivity: NDArray[np.floating]) -> Figure:
         tissues = {
             name: conductivity[self.mask & (self.labels == label)]
             for label, name in self.names.items()
         }
-        literature = self.result.literature
         return draw_distributions(
-            tissues or {"whole mask": conductivity[self.mask]},
-            {name: value for name, value in literature.items() if name in tissues},
+            tissues or {"whole mask": conductivity[self.mask]}, self.result.literature(tissues)
         )
 
     def draw_comparison(self, slices: Mapping[str, NDArray[np.floating]]) -> Figure:

@@ -15,6 +15,7 @@ from bids_qcm.reports.colours import (
     IMPLAUSIBLE,
     INVALID,
     LARGEST_STD,
+    LESION_OUTLINE,
     OUTLINE,
     colour_scale,
     conductivity_scale,
@@ -68,6 +69,7 @@ def draw_tissues(
     labels: NDArray[np.integer],
     names: Mapping[int, str],
     affine: NDArray[np.floating],
+    lesions: NDArray[np.bool_] | None = None,
 ) -> Figure:
     """Draw the magnitude and the outlines of the tissues.
 
@@ -79,12 +81,14 @@ def draw_tissues(
         Tissue labels; 0 is not a tissue.
     names : mapping of int to str
         Tissue names by label. Tissues without a voxel in the mask are not drawn.
+    lesions : ndarray of bool, shape (X, Y, Z), optional
+        Lesions through which slices are drawn.
 
     Returns
     -------
     Figure
     """
-    mosaic = Mosaic(mask, affine, _COLUMNS)
+    mosaic = Mosaic(mask, affine, _COLUMNS, through=lesions)
     figure, ((axes, legend),) = _blocks(mosaic, [""], _SHORT_LEGEND_INCHES)
     mosaic.show(axes, _magnitude_scale(magnitude, mask).to_rgba, magnitude)
     present = {label: names[label] for label in np.unique(labels[mask]).tolist() if label != 0}
@@ -161,6 +165,7 @@ def draw_map(
     std: NDArray[np.floating] | None,
     mask: NDArray[np.bool_],
     affine: NDArray[np.floating],
+    lesions: NDArray[np.bool_] | None = None,
     titles: tuple[str, str] = ("conductivity", "noise standard deviation"),
 ) -> Figure:
     """Draw a conductivity map, and its noise standard deviation next to it if available.
@@ -173,6 +178,8 @@ def draw_map(
         Noise standard deviation in S/m.
     mask, affine
         As in :func:`draw_mask`.
+    lesions : ndarray of bool, shape (X, Y, Z), optional
+        Lesions whose outline is drawn on the conductivity.
     titles : tuple of 2 str
         Titles of both maps.
 
@@ -181,7 +188,8 @@ def draw_map(
     Figure
         Invalid voxels and voxels with implausible conductivity have separate colours.
     """
-    mosaic = Mosaic(mask, affine, _COLUMNS if std is None else _COLUMNS_OF_PAIRS)
+    columns = _COLUMNS if std is None else _COLUMNS_OF_PAIRS
+    mosaic = Mosaic(mask, affine, columns, through=lesions)
     figure, blocks = _blocks(mosaic, list(titles[: 1 if std is None else 2]))
     inside = conductivity[mask]
     shares = {
@@ -195,9 +203,11 @@ def draw_map(
     scale = conductivity_scale()
     _show_inside(mosaic, axes, conductivity, mask, scale, mark_implausible=True)
     draw_scale(legend, 0.8, scale, "S/m", extend="max")
-    _write_legend(
-        legend, {f"{name}: {share:.1%}": colour for name, (colour, share) in shares.items()}
-    )
+    colours = {f"{name}: {share:.1%}": colour for name, (colour, share) in shares.items()}
+    if lesions is not None and lesions.any():
+        mosaic.outline(axes, lesions, LESION_OUTLINE)
+        colours["lesion"] = LESION_OUTLINE
+    _write_legend(legend, colours)
     if std is not None:
         axes, legend = blocks[1]
         scale = colour_scale("viridis", 0, LARGEST_STD)
@@ -286,10 +296,18 @@ def _magnitude_scale(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -
 
 def _write_legend(axes: Axes, colours: Mapping[str, str]) -> None:
     axes.legend(
-        handles=[Patch(color=colour, label=literal(name)) for name, colour in colours.items()],
+        handles=[
+            Patch(facecolor=colour, edgecolor=_edge(colour), label=literal(name))
+            for name, colour in colours.items()
+        ],
         loc="lower center",
         ncols=4,
         frameon=False,
         fontsize=9,
         handlelength=1.2,
     )
+
+
+def _edge(colour: str) -> str:
+    """Return the colour of the edge of a patch in the legend, whose background is white."""
+    return "black" if colour == LESION_OUTLINE else colour

@@ -269,7 +269,7 @@ def _column(name: str, erosion: int) -> str:
 
 def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
     """Return the rows of a map, one for each tissue in its statistics table."""
-    literature = result.literature
+    literature = result.literature(entry["tissue"] for entry in one.statistics)
     found: dict[int, dict[str, Any]] = {}
     for entry in one.statistics:
         row = found.setdefault(

@@ -90,6 +90,9 @@ class Mosaic:
         slices are wider.
     margin : float
         Width of the margin around the region of interest in mm.
+    through : ndarray of bool, shape (X, Y, Z), optional
+        Small region, such as lesions. In each row, the nearest slice is moved to the slice with the
+        largest part of this region.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Mosaic:
         columns: int,
         *,
         margin: float = _MARGIN_MM,
+        through: NDArray[np.bool_] | None = None,
     ) -> None:
         self._size = np.linalg.norm(affine[:3, :3], axis=0)
         (interest,) = ndimage.find_objects(inside.astype(np.uint8))
@@ -107,11 +111,12 @@ class Mosaic:
             for part, n, size in zip(interest, inside.shape, self._size, strict=True)
         )
         drawn = drawn_axes([part.stop - part.start for part in self._box])
-        rows = [
-            [(plane, index) for index in _spread(interest[plane.axis], columns - (plane.axis == 0))]
-            for plane in _PLANES
-            if plane.axis in drawn
-        ]
+        rows = []
+        for plane in (one for one in _PLANES if one.axis in drawn):
+            indices = _spread(interest[plane.axis], columns - (plane.axis == 0))
+            if through is not None and through.any():
+                indices = _moved(indices, through, plane)
+            rows.append([(plane, index) for index in indices])
         extents = [self._extent(row[0][0]) for row in rows]
         self.width = max(
             len(row) * (width + _GAP_MM) - _GAP_MM
@@ -207,6 +212,13 @@ class Mosaic:
         chosen: list[slice | int] = list(self._box)
         chosen[tile.axis] = tile.index
         return values[tuple(chosen)]
+
+
+def _moved(indices: list[int], through: NDArray[np.bool_], plane: _Plane) -> list[int]:
+    """Return slice indices, of which the nearest is moved to the largest slice of a region."""
+    largest = int(through.sum(axis=(plane.horizontal, plane.vertical)).argmax())
+    nearest = min(indices, key=lambda index: abs(index - largest))
+    return [largest if index == nearest else index for index in indices]
 
 
 def _widened(part: slice, n: int, margin: float) -> slice:

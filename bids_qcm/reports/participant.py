@@ -195,6 +195,9 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
             picture(path, f"Space {space}", _space_caption(space, result))
             for space, path in drawn.spaces.items()
         ],
+        "lesions": [
+            {"name": one.method, "rows": _lesion_rows(one)} for one in result.maps if one.lesions
+        ],
         "methods": [
             {
                 "name": one.method,
@@ -274,6 +277,7 @@ def _summary(result: Result) -> dict[str, str]:
         "Noise of phi0": _with(phi0.median_phase_noise, "median standard deviation {:.2g} rad"),
         "Mask": _mask(result),
         "Segmentation": _segmentation(result),
+        "Lesions": _lesions(result),
         "|B1+|": "; ".join(_b1_of_maps(result)),
         "Methods": "; ".join(_method(one) for one in result.maps),
         "Software": ", ".join(f"{name} {v}" for name, v in versions.items()),
@@ -390,6 +394,19 @@ def _segmentation(result: Result) -> str:
     return "; ".join(filter(None, parts))
 
 
+def _lesions(result: Result) -> str:
+    sidecar = result.lesions_sidecar
+    if sidecar is None:
+        return ""
+    volumes = list((sidecar.lesion_volumes or {}).values())
+    files = ", ".join(
+        one.removeprefix("bids:") for one in sidecar.sources or () if "_xfm." not in one
+    )
+    return (
+        f"{files}, {_placement(sidecar)}; {len(volumes)} lesion(s), {sum(volumes):.1f} ml in total"
+    )
+
+
 def _b1_of_maps(result: Result) -> list[str]:
     """Return a description of each ``|B1+|`` that was used, with its methods."""
     methods: dict[str, list[str]] = {}
@@ -481,7 +498,7 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of a map's statistics tables, for whole tissues and for eroded tissues."""
     if one.condstats is None:
         return {"whole": [], "eroded": []}
-    literature = result.literature
+    literature = result.literature(row["tissue"] for row in one.statistics)
     rows: dict[str, list[dict[str, Any]]] = {"whole": [], "eroded": []}
     for row in one.statistics:
         eroded = f", {row['erosion']} voxels" if row["erosion"] else ""
@@ -497,6 +514,41 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
             }
         )
     return rows
+
+
+def _lesion_rows(one: MapResult) -> list[dict[str, Any]]:
+    """Return the rows of the table of lesions on the page, one for each lesion."""
+    separate = one.sidecar.separate_lesions
+    rows: dict[int, dict[str, Any]] = {}
+    for row in one.lesions:
+        number = row["lesion"]
+        shown = rows.setdefault(
+            number,
+            {
+                "lesion": number,
+                "n": row["n"],
+                "volume": _number(row["volume_ml"], ".2f"),
+                "mean": _with_error(row["mean"], row["standard_error"]),
+                "separate": separate is not None and number in separate,
+                "mirrored": ("-", "-"),
+                "same tissue": ("-", "-"),
+                "tissue": "-",
+            },
+        )
+        error = row["difference_standard_error"]
+        shown[row["reference"]] = (
+            _number(row["reference_mean"]),
+            _with_error(row["difference"], error, "+.3f"),
+        )
+        if row["reference"] == "same tissue" and row["reference_tissue"] != "n/a":
+            shown["tissue"] = row["reference_tissue"]
+    return list(rows.values())
+
+
+def _with_error(value: float, error: float, form: str = ".3f") -> str:
+    """Return a value and its standard error; the value alone if the error is missing."""
+    text = _number(value, form)
+    return text if math.isnan(error) else f"{text} ± {error:.3f}"
 
 
 def _regions(one: MapResult) -> dict[str, list[dict[str, Any]]]:

@@ -81,7 +81,7 @@ def plausibility_warnings(covered: float | None, found: Mapping[str, float]) -> 
     covered : float or None
         Fraction of the brain mask that is labelled; None without a brain mask.
     found : mapping of str to float
-        Volumes in ml from :func:`volumes`.
+        Volumes in ml from :func:`volumes`. They are not checked if there is no brain tissue.
 
     Returns
     -------
@@ -91,6 +91,8 @@ def plausibility_warnings(covered: float | None, found: Mapping[str, float]) -> 
     warnings = []
     if covered is not None and covered < EXPECTED_COVERAGE:
         warnings.append(f"the segmentation covers only {covered:.0%} of the brain mask")
+    if not any(found.get(tissue.name) for tissue in TISSUES.values()):
+        return warnings  # a segmentation of another part of the body
     for tissue, least in LEAST_VOLUMES.items():
         name = TISSUES[tissue].name
         volume, largest = found.get(name, 0.0), LARGEST_VOLUMES[tissue]

@@ -34,7 +34,8 @@ TISSUES = {
 OTHER = "other"
 """Tissue of the labels that do not belong to any of `TISSUES`. These labels are not merged."""
 
-_FIRST_NEW_LABEL = 100
+FIRST_NEW_LABEL = 100
+"""Smallest number for a label whose own number belongs to a tissue."""
 
 
 class Label(NamedTuple):
@@ -84,7 +85,7 @@ def to_tissues(
     if not present.any():
         raise ValueError("is empty: all labels are 0")
     own = {tissue.number for tissue in TISSUES.values()}
-    free = (n for n in count(_FIRST_NEW_LABEL) if n not in table)
+    free = (n for n in count(FIRST_NEW_LABEL) if n not in table)
     names = {0: ""}
     merged = np.zeros(len(present), np.int32)
     for position, label in enumerate(present.tolist()):

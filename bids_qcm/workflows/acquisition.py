@@ -19,6 +19,7 @@ from bids_qcm.interfaces.b1 import MakeB1
 from bids_qcm.interfaces.checks import CheckImages
 from bids_qcm.interfaces.coils import CombineCoils
 from bids_qcm.interfaces.derivatives import WriteDerivative
+from bids_qcm.interfaces.lesions import CompareLesions, ImportLesions
 from bids_qcm.interfaces.masks import MakeMask
 from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.interfaces.reconstruction import Reconstruct
@@ -59,6 +60,12 @@ from bids_qcm.workflows.nodes import Node
 # Inputs of interfaces with `ImagesInputSpec` that the combination supplies.
 _COMBINED = ("first_files", "second_files", "phase_units")
 
+# Names of the nodes that register anatomical images.
+_REGISTRATIONS = (
+    *("coregister", "coregister_lesions", "coregister_segmentation"),
+    *("coregister_regions", "coregister_b1"),
+)
+
 
 def init_acquisition_wf(
     *, plan: Plan, settings: Settings, datasets: Mapping[str, Path], name: str
@@ -80,11 +87,14 @@ def init_acquisition_wf(
             phi0 -> write_magnitude
             segmentation -> {write_dseg write_labels reconstruct_METHOD}
             segmentation -> {judge_METHOD statistics_METHOD}
+            {coregister phi0} -> lesions -> {segmentation reconstruct_METHOD write_lesions}
+            {lesions segmentation reconstruct_METHOD} -> lesion_statistics_METHOD
+            lesion_statistics_METHOD -> write_METHOD_condlesions
             reconstruct_METHOD -> judge_METHOD -> write_METHOD
             reconstruct_METHOD -> {write_METHOD_condstd statistics_METHOD}
             statistics_METHOD -> write_METHOD_condstats
             {phi0 coregister} -> regions
-            {reconstruct_METHOD phi0 regions} -> region_statistics_METHOD
+            {reconstruct_METHOD phi0 regions lesions} -> region_statistics_METHOD
             region_statistics_METHOD -> write_METHOD_condregions
             coregister -> transform -> {write_xfm_to_t1w write_xfm_from_t1w}
             check_images -> register_template -> {write_xfm_to_template write_xfm_from_template}
@@ -115,6 +125,7 @@ def init_acquisition_wf(
     _connect_combination(workflow, plan, settings)
     _connect_phi0(workflow, plan, settings)
     _connect_mask(workflow, plan, settings, datasets)
+    _connect_lesions(workflow, plan, settings)
     _connect_segmentation(workflow, plan, settings)
     _connect_b1(workflow, plan, settings, datasets)
     _connect_regions(workflow, plan, settings)
@@ -330,6 +341,27 @@ def _connect_mask(
         workflow.connect(classes, "failure", mask, "labels_failure")
 
 
+def _connect_lesions(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add the node that imports the lesions, if there are lesion masks."""
+    if plan.lesions is None:
+        _remove_lesions(workflow, plan, settings)
+        return
+    phi0, alignment = workflow.get_node("phi0"), plan.lesion_alignment
+    interface = ImportLesions(
+        auxiliary=plan.lesions,
+        alignment=alignment,
+        in_files=[str(path) for path in resampled_files(plan.lesions, alignment)],
+    )
+    lesions = Node(interface, name="lesions", mem_gb=import_gb(plan, plan.lesions, alignment))
+    workflow.connect(phi0, "magnitude_file", lesions, "reference_file")
+    workflow.connect(phi0, "mask_file", lesions, "mask_file")
+    coregister = _coregistered(workflow, alignment, plan, settings, "coregister_lesions")
+    if coregister is not None:
+        workflow.connect(coregister, "pose", lesions, "pose")
+        workflow.connect(coregister, "failure", lesions, "pose_failure")
+        workflow.connect(coregister, "provenance", lesions, "pose_provenance")
+
+
 def _connect_segmentation(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     """Add the nodes that import the segmentation, if there is one."""
     if plan.segmentation is None:
@@ -346,6 +378,9 @@ def _connect_segmentation(workflow: Workflow, plan: Plan, settings: Settings) ->
         workflow.connect(coregister, "pose", segmentation, "pose")
         workflow.connect(coregister, "failure", segmentation, "pose_failure")
         workflow.connect(coregister, "provenance", segmentation, "provenance")
+    lesions = workflow.get_node("lesions")
+    if lesions is not None:
+        workflow.connect(lesions, "lesions_file", segmentation, "lesions_file")
     if plan.segmentation.kind == "t1w":
         # reuse the node if the mask already uses the tissue classes of the same image
         classes = workflow.get_node("tissue_classes") or _init_tissue_classes_node(
@@ -415,12 +450,7 @@ def _coregistered(
 
     The result is None if there is no such image.
     """
-    for present in (
-        "coregister",
-        "coregister_segmentation",
-        "coregister_regions",
-        "coregister_b1",
-    ):
+    for present in _REGISTRATIONS:
         node: Node | None = workflow.get_node(present)
         if node is not None and node.inputs.anatomical_file == str(alignment.anatomical):
             return node
@@ -520,10 +550,23 @@ def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
 def _remove_transforms(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     """Add nodes that remove transforms of an earlier run that this run does not use."""
     for name in ("xfm_to_t1w", "xfm_from_t1w"):
-        path = OUTPUTS[name].path(settings.output_dir, plan.acquisition)
-        if path.exists():
-            interface = WriteDerivative(out_paths={"": str(path)})
-            workflow.add_nodes([Node(interface, name=f"remove_{name}", mem_gb=volume_gb())])
+        _remove(workflow, name, OUTPUTS[name].path(settings.output_dir, plan.acquisition))
+
+
+def _remove_lesions(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add nodes that remove the lesions of an earlier run, which this run does not use."""
+    output_dir, acquisition = settings.output_dir, plan.acquisition
+    _remove(workflow, "lesions", OUTPUTS["lesions"].path(output_dir, acquisition))
+    for method in plan.methods:
+        path = OUTPUTS["condlesions"].path(output_dir, acquisition, METHODS[method].desc)
+        _remove(workflow, _of_method("condlesions", method), path)
+
+
+def _remove(workflow: Workflow, name: str, path: Path) -> None:
+    """Add a node that removes an output of an earlier run, if it exists."""
+    if path.exists():
+        interface = WriteDerivative(out_paths={"": str(path)})
+        workflow.add_nodes([Node(interface, name=f"remove_{name}", mem_gb=volume_gb())])
 
 
 def _connect_transform(workflow: Workflow, t1w: T1wImage, plan: Plan, settings: Settings) -> None:
@@ -563,8 +606,11 @@ def _connect_reconstruction(
         workflow.connect(source, field, reconstruct, field)
     if METHODS[method].uses_labels:
         segmentation = workflow.get_node("segmentation")
-        workflow.connect(segmentation, "labels_file", reconstruct, "labels_file")
+        workflow.connect(segmentation, "tissues_file", reconstruct, "labels_file")
         workflow.connect(segmentation, "provenance", reconstruct, "labels_provenance")
+        lesions = workflow.get_node("lesions")
+        if lesions is not None:
+            workflow.connect(lesions, "lesions_file", reconstruct, "lesions_file")
     b1 = workflow.get_node("b1")
     if b1 is not None and settings.uses_b1(method):
         workflow.connect(b1, "b1_file", reconstruct, "b1_file")
@@ -588,8 +634,17 @@ def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, meth
     workflow.connect(reconstruct, "provenance", judge, "provenance")
     if settings.uncertainty:
         workflow.connect(reconstruct, "condstd_file", judge, "condstd_file")
-    segmentation = workflow.get_node("segmentation")
-    for node in (judge, statistics):
+    segmentation, lesions = workflow.get_node("segmentation"), workflow.get_node("lesions")
+    nodes = [judge, statistics]
+    if lesions is not None:
+        name = _of_method("lesion_statistics", method)
+        compare = Node(CompareLesions(), name=name, mem_gb=region_statistics_gb(plan))
+        workflow.connect(lesions, "lesions_file", compare, "lesions_file")
+        workflow.connect(lesions, "mirror_plane", compare, "mirror_plane")
+        if settings.uncertainty:
+            workflow.connect(reconstruct, "noise_maps_file", compare, "noise_maps_file")
+        nodes.append(compare)
+    for node in nodes:
         workflow.connect(reconstruct, "condmap_file", node, "condmap_file")
         workflow.connect(workflow.get_node("phi0"), "mask_file", node, "mask_file")
         if segmentation is not None:
@@ -621,6 +676,9 @@ def _connect_region_statistics(
         segmentation = workflow.get_node("segmentation")
         workflow.connect(segmentation, "labels_file", statistics, "tissues_file")
         workflow.connect(segmentation, "table_file", statistics, "names_file")
+    lesions = workflow.get_node("lesions")
+    if lesions is not None:
+        workflow.connect(lesions, "lesions_file", statistics, "lesions_file")
 
 
 def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
@@ -630,6 +688,7 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
         phase_type=settings.phase_type,
         fit_radius=settings.fit_radius,
         integral_radius=settings.integral_radius,
+        largest_fit_radius=max(plan.kernels[method].fit_radius or (0.0,)),
         target_std=settings.target_std,
         uncertainty=settings.uncertainty,
         n_threads=settings.omp_nthreads,

@@ -127,6 +127,7 @@ def _inputs(plan: Plan, settings: Settings) -> Iterator[Path]:
     for auxiliary, alignment in (
         (plan.mask, plan.mask_alignment),
         (plan.segmentation, plan.segmentation_alignment),
+        (plan.lesions, plan.lesion_alignment),
         (plan.b1, plan.b1_alignment),
     ):
         yield from resampled_files(auxiliary, alignment)

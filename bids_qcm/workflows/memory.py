@@ -74,6 +74,7 @@ def preparation_gb(plan: Plan) -> float:
     pairs = [
         (plan.mask, plan.mask_alignment),
         (plan.segmentation, plan.segmentation_alignment),
+        (plan.lesions, plan.lesion_alignment),
         (plan.b1, plan.b1_alignment),
         *((one.image, one.alignment) for one in plan.regions),
     ]

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.anatomy.datasets import b1_datasets, mask_datasets, segmentation_datasets
+from bids_qcm.bids.anatomy.datasets import (
+    b1_datasets,
+    lesion_datasets,
+    mask_datasets,
+    segmentation_datasets,
+)
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan, plan_acquisition
 from bids_qcm.bids.run_records import Failure
@@ -62,8 +67,8 @@ class Preflight:
     Raises
     ------
     InputError
-        If a dataset that the settings name for the segmentation, the mask or the ``|B1+|`` map does
-        not exist.
+        If the settings name a dataset for the segmentation, the mask, the lesions or the ``|B1+|``
+        map, and this dataset does not exist.
     """
 
     settings: Settings
@@ -71,6 +76,7 @@ class Preflight:
     _segmentation_datasets: Sequence[Path] = field(init=False)
     _mask_datasets: Sequence[Path] = field(init=False)
     _b1_datasets: Sequence[Path] = field(init=False)
+    _lesion_datasets: Sequence[Path] = field(init=False)
 
     def __post_init__(self) -> None:
         datasets = segmentation_datasets(self.settings.segmentation, self.derivatives)
@@ -79,6 +85,8 @@ class Preflight:
         object.__setattr__(self, "_mask_datasets", datasets)
         datasets = b1_datasets(self.settings.b1, self.settings.bids_dir, self.derivatives)
         object.__setattr__(self, "_b1_datasets", datasets)
+        datasets = lesion_datasets(self.settings.lesions, self.settings.bids_dir, self.derivatives)
+        object.__setattr__(self, "_lesion_datasets", datasets)
 
     def outline(self, acquisitions: Iterable[Acquisition]) -> list[PlanningResult]:
         """Plan from headers and sidecars only, which takes less than 0.1 s per acquisition."""
@@ -103,6 +111,7 @@ class Preflight:
                 self._segmentation_datasets,
                 self._mask_datasets,
                 self._b1_datasets,
+                self._lesion_datasets,
                 headers_only=headers_only,
             )
             return PlanningResult(acquisition, fit_memory(plan, self.settings))

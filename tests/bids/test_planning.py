@@ -205,6 +205,25 @@ def test_contradictory_units_cause_a_warning(dataset, plan):
     assert "the values cover a cycle in rad: they are taken as rad" in warning
 
 
+def test_units_of_the_magnitude_do_not_count(dataset, plan, refused, phase_values):
+    """Some converters write Units to the sidecar of the magnitude only."""
+    magnitude, phase = dataset.pair(Units=None)
+    fields = {"EchoTime": 0.01, "ImagingFrequency": 127.7, "Units": "mrad"}
+    dataset.json(magnitude.relative_to(dataset.root).with_suffix("").with_suffix(".json"), fields)
+    echo = plan().echoes[0]
+    assert (echo.units.radians_per_unit, echo.units.warning) == (1, None)
+    # a range that only Units would explain
+    dataset.image(phase.relative_to(dataset.root), phase_values / 10)
+    assert "its sidecar's Units is None" in refused()
+
+
+def test_units_inherited_by_both_images_count_for_the_phase(dataset, plan, phase_values):
+    _, phase = dataset.pair(Units=None)
+    dataset.json("T2w.json", {"Units": "mrad"})
+    dataset.image(phase.relative_to(dataset.root), 100 * phase_values)
+    assert plan().echoes[0].units.radians_per_unit == 1e-3
+
+
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("value", [0, np.nan])
 def test_an_empty_image(dataset, refused, phase_values, part, value):
@@ -514,6 +533,19 @@ def test_a_full_cycle_of_radians_needs_no_units(dataset, plan):
 def test_no_warning_without_off_resonance_effects(dataset, plan, times):
     echoes(dataset, *times)
     assert plan().warnings == ()
+
+
+@pytest.mark.parametrize("suffix", ["MEGRE", "T1w"])
+@pytest.mark.parametrize(
+    ("time", "warned"),
+    [(0.0, False), (8e-6, False), (3e-5, False), (9.9e-5, False), (1e-4, True), (None, True)],
+)
+def test_an_ultra_short_echo_is_phi0_without_a_warning(dataset, plan, suffix, time, warned):
+    """UTE and ZTE are gradient echoes whose echo time is nearly zero."""
+    dataset.pair(f"sub-01_{{}}_{suffix}", ScanningSequence="GR", EchoTime=time)
+    found = plan()
+    assert len(found.echoes) == 1
+    assert ["a single gradient echo" in warning for warning in found.warnings] == [True] * warned
 
 
 def test_planning_only_reads(dataset, plan, snapshot):

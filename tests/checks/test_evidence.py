@@ -18,7 +18,7 @@ def head():
     """Return the labels of three tissue layers and a map of their literature conductivities."""
     labels = np.ones(SHAPE, np.int32)
     labels[:, 8:16], labels[:, 16:] = 2, 3
-    literature = literature_conductivity(FREQUENCY)
+    literature = literature_conductivity(FREQUENCY, NAMES.values())
     conductivity = np.zeros(SHAPE)
     for label in (1, 2, 3):
         conductivity[labels == label] = literature[NAMES[label]]
@@ -70,6 +70,33 @@ def test_a_lesion_has_a_median_but_no_ratio(head):
     found = gather(conductivity, labels)
     assert "Lesion" in found.medians
     assert "Lesion" not in found.literature_ratio
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Liver", 0.511),
+        ("kidney_left", 0.852),
+        ("Right-Kidney", 0.852),
+        ("spleen", 0.835),
+        ("skeletal_muscle", 0.719),
+        ("quadriceps_femoris_right", 0.719),
+        ("subcutaneous fat", 0.0369),
+        ("Breast fat", 0.0303),
+        ("breast_gland", 0.804),
+        ("heart", 0.766),
+        ("aorta", 1.249),
+    ],
+)
+def test_labels_of_the_body_have_literature_values(name, expected):
+    """Values of the calculator of the Institute for Applied Physics, Florence, at 128 MHz."""
+    found = literature_conductivity(128e6, [name])
+    assert found == {name: pytest.approx(expected, rel=2e-3)}
+
+
+@pytest.mark.parametrize("name", ["Lesion", "Bone", "Soft Tissue", "", "liver cyst", "brain fat"])
+def test_other_labels_have_no_literature_value(name):
+    assert literature_conductivity(128e6, [name]) == {}
 
 
 @pytest.mark.parametrize("level", [0.2, 0.5, 1.0])

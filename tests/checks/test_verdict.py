@@ -101,6 +101,43 @@ def test_the_worst_reason_sets_the_colour_and_is_listed_first():
     assert "cortex" in found.reasons[1]
 
 
+# medians of organs that agree with the literature at 3 T; fat is averaged with its surroundings
+ORGANS = {"liver": (0.51, 1.0), "kidney_left": (0.85, 1.0), "fat": (0.11, 3.0), "bile": (0.8, 0.5)}
+
+
+def organs(factor):
+    return Evidence(
+        0.0,
+        0.0,
+        0.6,
+        medians={name: factor * median for name, (median, _) in ORGANS.items()},
+        literature_ratio={name: factor * ratio for name, (_, ratio) in ORGANS.items()},
+        largest_voxel_size=5.0,
+    )
+
+
+def test_organs_that_agree_with_the_literature_are_green():
+    assert judge(organs(1)) == Verdict("green")
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"), [(0.5, "the phase may have been halved"), (2, "check the phase unit")]
+)
+def test_organs_that_disagree_with_the_literature_are_amber(factor, words):
+    found = judge(organs(factor))
+    assert found.colour == "amber"
+    (reason,) = found.reasons
+    assert reason.startswith(f"the conductivity of kidney_left, liver is {factor:.2g} times")
+    assert words in reason
+
+
+def test_the_median_of_a_body_matters_only_without_organs_or_if_it_is_impossible():
+    # a third of most tissues, because of much fat
+    assert judge(replace(organs(1), median=0.2)) == Verdict("green")
+    assert judge(replace(organs(1), median=6e-4)).colour == "red"
+    assert judge(Evidence(0.0, 0.0, 0.2, medians={"fat": 0.2})).colour == "amber"
+
+
 def test_each_method_is_compared_with_the_other_methods():
     medians = {
         "a": {"White Matter": 0.40, "Gray Matter": 0.6},

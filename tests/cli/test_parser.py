@@ -22,6 +22,7 @@ def folders(tmp_path, monkeypatch):
         "phase": {"suffix": ["T2w"], "run": 1},
         "segmentation": {"session": "a"},
         "mask": {"run": 2},
+        "lesions": {"label": "L"},
         "b1": {"acquisition": "dream"},
     }
     (tmp_path / "filters.json").write_text(json.dumps(filters))
@@ -63,6 +64,7 @@ FIELDS = {
     "output_dir": ([], "{}/out"),
     "work_dir": (["-w", "w"], "{}/w"),
     "mask": (["--mask", "brain"], "brain"),
+    "lesions": (["--lesions", "none"], "none"),
     "b1": (["--b1", "model"], "model"),
     "image_checks": (["--image-checks", "warn"], "warn"),
     "echoes": (["--echoes", "3", "1", "3"], (1, 3)),
@@ -77,6 +79,7 @@ FIELDS = {
     "segmentation": (["--segmentation", "fmriprep"], "fmriprep"),
     "segmentation_filters": (["--bids-filter-file", "filters.json"], {"session": "a"}),
     "mask_filters": (["--bids-filter-file", "filters.json"], {"run": 2}),
+    "lesion_filters": (["--bids-filter-file", "filters.json"], {"label": "L"}),
     "b1_filters": (["--bids-filter-file", "filters.json"], {"acquisition": "dream"}),
     "label_table": (["--label-table", "labels.tsv"], "{}/labels.tsv"),
     "atlases": (

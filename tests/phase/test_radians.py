@@ -81,6 +81,52 @@ def test_wrong_slope_is_ignored_with_a_warning(slope, intercept):
     assert f"scl_slope {slope:g}" in units.warning
 
 
+SIEMENS = levels(WRAPPED + math.pi)
+PHILIPS = np.rint((WRAPPED + math.pi) / CYCLE * 4095).astype(np.int16)
+
+# what scanners and converters were seen to write: stored values, slope, intercept, Units
+SPOILED = {
+    "siemens, slope and intercept lost": (SIEMENS, 1, 0, None),
+    "siemens, intercept lost": (SIEMENS, 2, 0, None),
+    "siemens, slope lost": (SIEMENS, 1, -4096, None),
+    "siemens, scaled twice": (SIEMENS, 4, -12288, None),
+    "siemens, intercept lost in a float file": (2.0 * SIEMENS, 1, 0, "arbitrary"),
+    "centred 12-bit": (SIEMENS.astype(np.int16) - 2048, 1, 0, None),
+    "wrong slope called rad": (SIEMENS, 0.1, 0, "rad"),
+    "philips, precise": (PHILIPS, CYCLE / 4095, -math.pi, None),
+    "philips, displayed": (PHILIPS, 6284 / 4095, -3142, None),
+    "philips, displayed but called rad": (PHILIPS, 6284 / 4095, -3142, "rad"),
+    "philips, intercept lost": (PHILIPS, 6284 / 4095, 0, "mrad"),
+    "philips, slope and intercept lost": (PHILIPS, 1, 0, "rad"),
+    "philips, slope lost": (PHILIPS, 1, -math.pi, "rad"),
+    "philips, slope of the display and intercept in rad": (PHILIPS, 6284 / 4095, -math.pi, "rad"),
+    "philips, rad scaled again": (WRAPPED.astype(np.float32), CYCLE / 4095, -math.pi, None),
+    "philips, mrad scaled again": (1000 * WRAPPED, CYCLE / 4095, -math.pi, "rad"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_wrong_scaling_changes_the_phase_by_a_constant_at_most(name):
+    stored, slope, intercept, units = SPOILED[name]
+    got, _ = radians(stored, slope, intercept, units=units)
+    turn = np.exp(1j * (got.astype(float) - WRAPPED))
+    # a constant phase does not change the conductivity; 0.1 % is between 4095 and 4096 levels
+    assert np.abs(np.angle(turn * np.conj(turn.mean()))).max() < 1e-3 * CYCLE
+
+
+@pytest.mark.parametrize("name", ["siemens, slope lost", "wrong slope called rad"])
+def test_ignored_scaling_gives_a_warning(name):
+    stored, slope, intercept, units = SPOILED[name]
+    recognised = recognise_units(stored, slope, intercept, units=units)
+    assert recognised.use_stored
+    assert f"ignored scl_slope {slope:g}" in recognised.warning
+
+
+def test_a_negative_slope_is_not_ignored():
+    with pytest.raises(PhaseUnitsError, match="no known unit has this range"):
+        recognise_units(SIEMENS, -0.1, 0)
+
+
 @pytest.mark.parametrize(
     ("low", "high"), [(-1, 1), (0, 2000), (-1500, 1500), (0, 65535), (-10, 10), (0, 0)]
 )

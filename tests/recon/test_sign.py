@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from bids_qcm.phase import compute_phi0
 from bids_qcm.recon import determine_sign
+from tests.abdomen import make_abdomen
 
 R2 = (np.mgrid[-9:10, -9:10, -9:10] ** 2).sum(axis=0).astype(float)
 MASK = R2 < 81
@@ -42,3 +44,21 @@ def test_too_small_a_mask_requires_an_explicit_sign():
     mask[9, 9, 9] = True
     with pytest.raises(ValueError, match="specify the sign"):
         determine_sign(R2, mask, (2.0, 2.0, 2.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_fat_between_organs_does_not_change_the_sign(seed):
+    """At most echo times, the signal of fat has another phase than that of water."""
+    sign = (1, -1)[seed % 2]
+    abdomen = make_abdomen(seed, sign=sign)
+    phi0 = compute_phi0([np.abs(abdomen.signal)], [np.angle(abdomen.signal)])
+    decision = determine_sign(phi0.phase, phi0.mask, (abdomen.voxel_size,) * 3)
+    assert decision.sign == {1: "+", -1: "-"}[sign]
+
+
+def test_a_jump_within_the_kernels_does_not_bias_the_laplacian():
+    jump = np.where(np.mgrid[-9:10, -9:10, -9:10][0] % 8 < 4, 2.0, 0.0)
+    decision = determine_sign(1e-3 * R2 + jump, MASK, (6.0, 6.0, 6.0))
+    assert decision.median_laplacian == pytest.approx(6e-3 / 6e-3**2, rel=1e-4)
+    assert not decision.weak

@@ -45,6 +45,10 @@ def test_plausible_values_give_no_warning():
     assert plausibility_warnings(None, ADULT | {"Lesion": 1}) == []
 
 
+def test_a_segmentation_of_another_part_of_the_body_has_no_implausible_volumes():
+    assert plausibility_warnings(None, {"liver": 1300.0, "kidney_left": 170.0}) == []
+
+
 def test_implausible_values_give_warnings():
     (warning,) = plausibility_warnings(0.6, ADULT)
     assert "covers only 60% of the brain mask" in warning

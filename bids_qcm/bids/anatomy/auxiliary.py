@@ -20,7 +20,7 @@ _NATIVE_SPACES = (NATIVE, "orig", "individual", "scanner", "anat")
 SCANNER = "scanner"
 """Space of images in the coordinates of the phase, such as ``|B1+|`` maps of the same session."""
 
-Kind = Literal["labels", "probabilities", "mask", "t1w", "b1"]
+Kind = Literal["labels", "probabilities", "mask", "lesions", "t1w", "b1"]
 
 
 def named_space(label: str) -> str:
@@ -35,10 +35,10 @@ class AuxiliaryImage:
     Attributes
     ----------
     paths : tuple of Path
-        One file, or the probability maps of several tissues.
+        One file, the probability maps of several tissues, or the masks of several lesions.
     dataset : Path
         Folder of the dataset that contains the files.
-    kind : {"labels", "probabilities", "mask", "t1w", "b1"}
+    kind : {"labels", "probabilities", "mask", "lesions", "t1w", "b1"}
         Content of the files. The kind ``t1w`` is a T1w image that must be segmented first.
     space : str
         Coordinate space of the files: `NATIVE` for the participant's own anatomy, `SCANNER` for

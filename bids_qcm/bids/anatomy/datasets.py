@@ -126,6 +126,31 @@ def b1_datasets(wanted: str, bids_dir: Path, datasets: Mapping[str, Path]) -> li
     return _choose("--b1", wanted, ("auto",), ("model", "none"), {RAW: bids_dir, **datasets})
 
 
+def lesion_datasets(wanted: str, bids_dir: Path, datasets: Mapping[str, Path]) -> list[Path]:
+    """Return the datasets to search for lesion masks.
+
+    Parameters
+    ----------
+    wanted : str
+        ``auto`` for all derivative datasets and then the raw dataset, ``none`` for no dataset, or
+        the name of a dataset. The name of the raw dataset is `RAW`.
+    bids_dir : Path
+        Raw dataset.
+    datasets : mapping of str to Path
+        Datasets from :func:`derivative_datasets`.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    InputError
+        If there is no dataset with that name.
+    """
+    return _choose("--lesions", wanted, ("auto",), ("none",), {**datasets, RAW: bids_dir})
+
+
 def _choose(
     option: str,
     wanted: str,

@@ -1,4 +1,4 @@
-"""Find and check the mask, segmentation and ``|B1+|`` map before the computation."""
+"""Find and check the masks, segmentation and ``|B1+|`` map before the computation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,9 +9,11 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.b1_maps import read_declared
+from bids_qcm.bids.anatomy.lesions import read_lesions
 from bids_qcm.bids.anatomy.search import (
     b1_maps_for_other_images,
     find_b1_map,
+    find_lesions,
     find_mask,
     find_segmentation,
     find_t1w,
@@ -25,7 +27,7 @@ from bids_qcm.bids.anatomy.segmentations import (
 )
 from bids_qcm.bids.anatomy.transforms import check_transform
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_echo, read_integers, read_stored
+from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_stored
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.phase import PhaseUnits, signal_mask
@@ -105,7 +107,7 @@ class FoundB1:
 
 @dataclass(frozen=True)
 class Finder:
-    """Search for the mask, segmentation and ``|B1+|`` map of an acquisition.
+    """Search for the masks, segmentation and ``|B1+|`` map of an acquisition.
 
     The images that are found are checked as far as possible before the computation.
 
@@ -253,6 +255,52 @@ class Finder:
         except InputError as error:
             return self._without_segmentation(str(error), worth_a_warning=True)
         return Found(found, alignment, "", tuple(warnings))
+
+    def lesions(self, datasets: Sequence[Path]) -> Found:
+        """Find the lesion masks.
+
+        An unusable mask leads to a warning, because the maps can be computed without it.
+
+        Parameters
+        ----------
+        datasets : sequence of Path
+            Datasets to search for lesion masks.
+
+        Returns
+        -------
+        Found
+            Its auxiliary image contains all usable masks.
+        """
+        name, warnings = self.acquisition.name, []
+        try:
+            found = find_lesions(
+                self.acquisition, self.grid, datasets, self.settings.lesion_filters
+            )
+            if found is None:
+                return Found()
+            usable = []
+            for path in found.paths:
+                try:
+                    self._check_lesions(path)
+                    usable.append(path)
+                except InputError as error:
+                    warnings.append(f"{name}: a lesion mask is not used: {error}")
+            if not usable:
+                return Found(warnings=tuple(warnings))
+            found = replace(found, paths=tuple(usable))
+            alignment, of_alignment = self._alignment(found)
+            if not self.headers_only:
+                for step in alignment.steps:
+                    check_transform(step.path)
+        except InputError as error:
+            return Found(warnings=(*warnings, f"{name}: the lesion masks are not used: {error}"))
+        return Found(found, alignment, "", (*warnings, *of_alignment))
+
+    def _check_lesions(self, path: Path) -> None:
+        if self.headers_only:
+            read_grid(path)
+        else:
+            read_lesions(path)
 
     def b1(self, datasets: Sequence[Path], frequency: float) -> FoundB1:
         """Find the measured ``|B1+|`` map, and the alternatives if it is missing or fails.

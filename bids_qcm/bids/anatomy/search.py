@@ -1,5 +1,6 @@
-"""Search datasets for the segmentation, mask, T1w image and ``|B1+|`` map of an acquisition."""
+"""Search datasets for the segmentation, masks, T1w image and ``|B1+|`` map of an acquisition."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,10 @@ _FREESURFER_MASKS = ("mask.mgz", "brainmask.mgz")
 _REFERENCES = ("T1w", "mask", "dseg")
 
 _TISSUES_NEEDED = {"GM", "WM", "CSF"}
+
+# Suffixes of lesion masks, and labels of the entities label or desc that name a lesion mask.
+_LESION_SUFFIXES = ("mask", "roi")
+_LESION = re.compile(r"lesions?\d*", re.IGNORECASE)
 
 # Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names only other images.
 _B1_RANKS = {"acquisition": 0, "unknown": 1, "others": 2}
@@ -128,13 +133,57 @@ def find_mask(
     return _find(acquisition, grid, datasets, filters, lister, "brain mask")
 
 
+def find_lesions(
+    acquisition: Acquisition,
+    grid: Grid,
+    datasets: Sequence[Path],
+    filters: Mapping[str, Any],
+) -> AuxiliaryImage | None:
+    """Return the lesion masks of an acquisition, as one auxiliary image with several files.
+
+    A lesion mask has the suffix ``mask`` or ``roi``, and the label ``lesion`` in the entity
+    ``label`` or ``desc``; a number may follow, as in ``desc-lesion2_mask``. If `filters` contain
+    ``desc`` or ``label``, any mask that passes the filters counts as a lesion mask.
+
+    The first dataset with a lesion mask is used, as in :func:`find_segmentation`. If its masks are
+    in several spaces, all masks of the best space are used: the grid of the phase, the
+    participant's own space, a template space.
+
+    Returns
+    -------
+    AuxiliaryImage or None
+        Its files are sorted by name. None if no dataset has a lesion mask.
+    """
+    chosen = names(filters, "desc") or names(filters, "label")
+
+    def list_masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
+        for path, entities in _anatomical_files(dataset, subject, session):
+            of_lesion = chosen or _names_lesion(entities)
+            if entities["suffix"] in _LESION_SUFFIXES and of_lesion:
+                image = AuxiliaryImage((path,), dataset, "lesions", _space(entities))
+                yield _Candidate(image, entities, 0)
+
+    found = _candidates(acquisition, datasets, filters, list_masks)
+    if not found:
+        return None
+    first = min(found, key=lambda one: _order(one, acquisition, grid))
+    order, space = _order(first, acquisition, grid), first.auxiliary.space
+    same = [
+        one.auxiliary.path
+        for one in found
+        if _order(one, acquisition, grid) == order and one.auxiliary.space == space
+    ]
+    return replace(first.auxiliary, paths=tuple(sorted(same, key=lambda path: path.name)))
+
+
 def other_masks(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
-    """Return all masks of an acquisition's participant and session, not only brain masks."""
+    """Return all masks of an acquisition's participant and session, except lesion masks."""
     return [
         candidate.auxiliary.path
         for session in _sessions(acquisition, datasets, {})
         for dataset in datasets
         for candidate in _named_masks(dataset, acquisition.subject, session)
+        if not _names_lesion(candidate.entities)
     ]
 
 
@@ -248,6 +297,17 @@ def _find(
     *,
     any_of_equal: bool = False,
 ) -> AuxiliaryImage | None:
+    found = _candidates(acquisition, datasets, filters, list_candidates)
+    return _best(found, acquisition, grid, what, any_of_equal=any_of_equal) if found else None
+
+
+def _candidates(
+    acquisition: Acquisition,
+    datasets: Sequence[Path],
+    filters: Mapping[str, Any],
+    list_candidates: _Lister,
+) -> list[_Candidate]:
+    """Return the candidates in the first dataset that has any; empty if no dataset has any."""
     for session in _sessions(acquisition, datasets, filters):
         for dataset in datasets:
             found = [
@@ -256,8 +316,8 @@ def _find(
                 if passes(candidate.entities, filters)
             ]
             if found:
-                return _best(found, acquisition, grid, what, any_of_equal=any_of_equal)
-    return None
+                return found
+    return []
 
 
 def _sessions(
@@ -281,16 +341,7 @@ def _best(
     *,
     any_of_equal: bool,
 ) -> AuxiliaryImage:
-    def order(candidate: _Candidate) -> tuple[bool, bool, int, bool]:
-        auxiliary = candidate.auxiliary
-        return (
-            not _is_in_grid(auxiliary, grid),
-            auxiliary.space != NATIVE,
-            candidate.rank,
-            not _agrees(candidate.entities, acquisition),
-        )
-
-    orders = [order(candidate) for candidate in candidates]
+    orders = [_order(candidate, acquisition, grid) for candidate in candidates]
     equal = (
         candidate.auxiliary
         for candidate, own in zip(candidates, orders, strict=True)
@@ -307,6 +358,19 @@ def _best(
         )
     _ = first.grid  # raises an InputError if the image is damaged
     return first
+
+
+def _order(
+    candidate: _Candidate, acquisition: Acquisition, grid: Grid
+) -> tuple[bool, bool, int, bool]:
+    """Return the key by which candidates are compared; the best candidate has the lowest key."""
+    auxiliary = candidate.auxiliary
+    return (
+        not _is_in_grid(auxiliary, grid),
+        auxiliary.space != NATIVE,
+        candidate.rank,
+        not _agrees(candidate.entities, acquisition),
+    )
 
 
 def _is_in_grid(auxiliary: AuxiliaryImage, grid: Grid) -> bool:
@@ -373,6 +437,11 @@ def _named_masks(dataset: Path, subject: str, session: str | None) -> Iterator[_
         if entities["suffix"] == "mask":
             image = AuxiliaryImage((path,), dataset, "mask", _space(entities))
             yield _Candidate(image, entities, 0)
+
+
+def _names_lesion(entities: Mapping[str, str]) -> bool:
+    """Whether the entities of a mask name a lesion."""
+    return any(_LESION.fullmatch(entities.get(key, "")) for key in ("label", "desc"))
 
 
 def _t1w_images(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:

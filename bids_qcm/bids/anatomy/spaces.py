@@ -110,8 +110,8 @@ def plan_spaces(
         Derivative datasets in search order.
     settings : Settings
     alignments : sequence of Alignment
-        Alignments of the segmentation and the mask, best first. The T1w image of the first
-        alignment with a T1w image is used, so that one registration serves all purposes.
+        Alignments of the segmentation, the mask and the lesions, best first. The T1w image of the
+        first alignment with a T1w image is used, so that one registration serves all purposes.
 
     Returns
     -------

@@ -2,7 +2,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_qcm.bids.anatomy.search import find_mask, find_segmentation, find_t1w, other_masks
+from bids_qcm.bids.anatomy.search import (
+    find_lesions,
+    find_mask,
+    find_segmentation,
+    find_t1w,
+    other_masks,
+)
 from bids_qcm.bids.anatomy.sources import BIDS_LABELS, FREESURFER_LABELS
 from bids_qcm.bids.errors import InputError
 from bids_qcm.grids import Grid
@@ -285,3 +291,54 @@ def test_other_masks_belong_to_the_participant_and_session(dataset, put):
     put(f"{seg}/sub-02/anat/sub-02_desc-bet_mask.nii.gz")
     put(f"{ANAT}_dseg.nii.gz")
     assert other_masks(dataset.acquisition(), [dataset.root / seg]) == ours
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "label-lesion_mask",
+        "label-lesion_roi",
+        "desc-lesion_mask",
+        "desc-lesion_roi",
+        "T1w_label-lesion_roi",
+        "label-lesion_desc-tumour_mask",
+        "desc-lesion2_mask",
+        "desc-Lesions_mask",
+    ],
+)
+def test_names_of_lesion_masks(dataset, look, put, name):
+    dataset.pair()
+    path = put(f"{ANAT}_{name}.nii.gz")
+    found = look(find_lesions)
+    assert (found.paths, found.kind, found.space) == ((path,), "lesions", "T1w")
+
+
+@pytest.mark.parametrize("name", ["label-L_desc-4mm_mask", "desc-lesion_dseg", "desc-brain_mask"])
+def test_other_images_are_not_lesion_masks(dataset, look, put, name):
+    dataset.pair()
+    put(f"{ANAT}_{name}.nii.gz")
+    assert look(find_lesions) is None
+
+
+def test_a_filter_selects_lesion_masks_of_another_name(dataset, look, put):
+    dataset.pair()
+    path = put(f"{ANAT}_label-L_desc-T1lesion_mask.nii.gz")
+    put(f"{ANAT}_desc-lesion_mask.nii.gz")
+    assert look(find_lesions, label="L").paths == (path,)
+
+
+def test_all_lesion_masks_of_the_best_space_are_used(dataset, look, put):
+    dataset.pair()
+    native = [put(f"{ANAT}_label-lesion_desc-{one}_mask.nii.gz") for one in "ba"]
+    put(f"{ANAT}_space-MNI152Lin_label-lesion_mask.nii.gz")
+    assert look(find_lesions).paths == tuple(reversed(native))
+    own = dataset.segmentation(f"{ANAT}_acq-qcm_label-lesion_roi.nii.gz")
+    assert look(find_lesions).paths == (own,)
+
+
+def test_a_lesion_mask_is_no_unused_mask(dataset, look, put):
+    dataset.pair()
+    put(f"{ANAT}_label-lesion_mask.nii.gz")
+    other = put(f"{ANAT}_desc-head_mask.nii.gz")
+    folders = [dataset.root / "derivatives/seg"]
+    assert other_masks(dataset.acquisition(), folders) == [other]
