@@ -180,6 +180,17 @@ class Result:
         """Session label."""
         return parse_name(self.maps[0].condmap.name)[0].get("ses")
 
+    @cached_property
+    def entities(self) -> dict[str, str]:
+        """Entities of the acquisition, without participant and session."""
+        entities, _ = parse_name(self.maps[0].condmap.name)
+        return {key: label for key, label in entities.items() if key not in ("sub", "ses", "desc")}
+
+    @property
+    def kind(self) -> str:
+        """Entities that the same acquisition of other participants, sessions and runs shares."""
+        return join_name({key: one for key, one in self.entities.items() if key != "run"})
+
     @property
     def name(self) -> str:
         """Name of the acquisition in messages and reports; `source` without a run record."""

@@ -119,6 +119,12 @@ def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None
     write_text(path, text)
 
 
+def remove_table(path: Path) -> None:
+    """Remove a table and its data dictionary if they exist."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
+
+
 def read_condstats(path: Path) -> list[dict[str, Any]]:
     """Read the statistics table of a conductivity map.
 

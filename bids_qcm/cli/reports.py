@@ -9,6 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ from bids_qcm.cli.summary import Summary
 from bids_qcm.folders import make_private
 from bids_qcm.reports.states import (
     ReportState,
+    Study,
     citation_state,
     group_state,
     participant_state,
@@ -111,29 +114,45 @@ def rebuild_citation(settings: Settings) -> ExitStatus:
 
 
 def report_group(settings: Settings) -> ExitStatus:
-    """Write the group table and the group page from the derivative dataset alone.
+    """Write the group tables, the group page and the group maps from the derivative dataset.
+
+    Of the BIDS dataset, only ``participants.tsv`` and ``sessions.tsv`` are read, if they exist.
 
     Raises
     ------
     InputError
         If the output folder is not a derivative dataset of bids_qcm, or contains no statistics
-        table.
+        table, or if the groups or covariates cannot be compared.
     """
     participants = reported_participants(settings.output_dir, settings.participant_labels)
+    study = Study(
+        output_dir=settings.output_dir,
+        participants=tuple(participants),
+        bids_dir=settings.bids_dir,
+        group_by=settings.group_by,
+        covariates=settings.covariates,
+    )
     damaged: list[InputError] = []
     paths: list[Path] = []
-    if not _is_current(group_state(settings.output_dir, participants)):
+    if _is_current(group_state(study)):
+        results = [
+            result
+            for participant in participants
+            for result in find_results(settings.output_dir, participant, from_tables=True)
+        ]
+    else:
         _set_matplotlib_cache(settings)
         from bids_qcm.reports.group import write_group
 
         try:
-            paths = write_group(settings.output_dir, participants, damaged)
+            paths, notes, results = write_group(study, damaged)
+            for note in notes:
+                LOGGER.warning("group level: %s", note)
         finally:
             for error in damaged:
                 LOGGER.error("left out: %s", error)
-    for participant in participants:
-        results = find_results(settings.output_dir, participant, from_tables=True)
-        for warning in duplicate_maps(results):
+    for participant, of_participant in groupby(results, key=attrgetter("participant")):
+        for warning in duplicate_maps(list(of_participant)):
             LOGGER.warning("%s: %s", participant, warning)
     for path in paths:
         LOGGER.info("written: %s", path)

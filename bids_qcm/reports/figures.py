@@ -166,6 +166,7 @@ def draw_map(
     mask: NDArray[np.bool_],
     affine: NDArray[np.floating],
     lesions: NDArray[np.bool_] | None = None,
+    titles: tuple[str, str] = ("conductivity", "noise standard deviation"),
 ) -> Figure:
     """Draw a conductivity map, and its noise standard deviation next to it if available.
 
@@ -179,16 +180,17 @@ def draw_map(
         As in :func:`draw_mask`.
     lesions : ndarray of bool, shape (X, Y, Z), optional
         Lesions whose outline is drawn on the conductivity.
+    titles : tuple of 2 str
+        Titles of both maps.
 
     Returns
     -------
     Figure
         Invalid voxels and voxels with implausible conductivity have separate colours.
     """
-    titles = ["conductivity", *([] if std is None else ["noise standard deviation"])]
     columns = _COLUMNS if std is None else _COLUMNS_OF_PAIRS
     mosaic = Mosaic(mask, affine, columns, through=lesions)
-    figure, blocks = _blocks(mosaic, titles)
+    figure, blocks = _blocks(mosaic, list(titles[: 1 if std is None else 2]))
     inside = conductivity[mask]
     shares = {
         "invalid": (INVALID, np.mean(~np.isfinite(inside))),
