@@ -95,6 +95,7 @@ TESTED_IN = {
     "bids/fingerprints.py": "test_unchanged.py",
     "bids/four_d.py": "bids/test_planning.py",
     "bids/phantom/dataset.py": "cli/test_phantom.py",
+    "bids/phantom/study.py": "cli/test_phantom.py",
     "bids/run_records.py": "bids/test_results.py",
     "checks/echoes.py": "checks/test_acquisition.py",
     "checks/findings.py": "checks/test_acquisition.py",
