@@ -94,6 +94,10 @@ class Settings:
     aggregated_sessions : int or None
         A participant with more sessions than this number gets a report for each session, in
         addition to the report on all sessions. None for the report on all sessions only.
+    group_by : str or None
+        Column of ``participants.tsv`` or ``sessions.tsv`` whose groups the group level compares.
+    covariates : tuple of str
+        Columns of these tables whose effects the group level estimates.
     reports_only : bool
         Whether to write only reports, from existing results.
     boilerplate_only : bool
@@ -146,6 +150,8 @@ class Settings:
     phase_units: str | float = "auto"
     uncertainty: bool = True
     aggregated_sessions: int | None = None
+    group_by: str | None = None
+    covariates: tuple[str, ...] = ()
     reports_only: bool = False
     boilerplate_only: bool = False
     nprocs: int = 1

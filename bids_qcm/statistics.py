@@ -114,6 +114,45 @@ def eroded_tissues(
             yield Region(label, erosion, tissue & (depth > erosion))
 
 
+class RunningMoments:
+    """Mean and standard deviation of maps that are added one at a time, by Welford's method.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the maps.
+
+    Attributes
+    ----------
+    n : ndarray of int32
+        Number of valid values in each voxel.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.n = np.zeros(shape, np.int32)
+        self._mean = np.zeros(shape)
+        self._squares = np.zeros(shape)
+
+    def add(self, values: NDArray[np.floating]) -> None:
+        """Add a map; a voxel that is not finite does not count."""
+        valid = np.isfinite(values)
+        self.n += valid
+        before = np.where(valid, values - self._mean, 0)
+        self._mean += before / np.maximum(self.n, 1)
+        self._squares += before * np.where(valid, values - self._mean, 0)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean; NaN where there is no value."""
+        return np.where(self.n > 0, self._mean, np.nan)
+
+    @property
+    def sd(self) -> NDArray[np.float64]:
+        """Standard deviation (n - 1); NaN where there are fewer than two values."""
+        variance = self._squares / np.maximum(self.n - 1, 1)
+        return np.where(self.n > 1, np.sqrt(variance), np.nan)
+
+
 @dataclass(frozen=True)
 class TissueStatistics(Statistics):
     """Statistics of a tissue after erosion.

@@ -1,6 +1,8 @@
 """Fixtures that several test folders use."""
 
 import logging
+import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -21,6 +23,11 @@ SCANNER = {
     "phase_scaling": "rad",
     "phase_sign": 1,
 }
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +101,40 @@ def add_phantom(share_heads):
                 path.replace(target)
 
     return add
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    from playwright.sync_api import sync_playwright
+
+    # Chromium's sandbox refuses root
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def look(browser):
+    """A function that opens a page, and checks its network requests and console messages."""
+
+    def look(path, width):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        complaints, requests = [], []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("requestfailed", lambda request: complaints.append(request.url))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_load_state("networkidle")
+        assert complaints == []
+        assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+        # nothing is wider than the window
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        return page
+
+    return look

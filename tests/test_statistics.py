@@ -8,6 +8,7 @@ from skimage.morphology import ball, erosion
 from bids_qcm.statistics import (
     EROSIONS,
     WHOLE_MASK,
+    RunningMoments,
     describe,
     eroded_tissues,
     tissue_statistics,
@@ -108,3 +109,20 @@ def test_without_labels_the_mask_alone_has_statistics():
     mask[1] = True
     (one,) = tissue_statistics(np.where(mask, 0.5, 0.0), mask)
     assert (one.label, one.erosion, one.n, one.mean) == (WHOLE_MASK, 0, 9, 0.5)
+
+
+def test_running_moments_are_those_of_all_maps():
+    values = 1e3 + np.random.default_rng(0).normal(size=(9, 4, 5))
+    values[2:, 0, 0] = np.nan
+    values[1:, 0, 1] = np.inf
+    values[:, 0, 2] = np.nan
+    moments = RunningMoments((4, 5))
+    for one in values:
+        moments.add(one)
+    valid = np.where(np.isfinite(values), values, np.nan)
+    np.testing.assert_array_equal(moments.n, np.isfinite(values).sum(axis=0))
+    np.testing.assert_allclose(moments.mean[1:], values[:, 1:].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(moments.sd[1:], values[:, 1:].std(axis=0, ddof=1), rtol=1e-9)
+    assert moments.sd[0, 0] == pytest.approx(np.nanstd(valid[:, 0, 0], ddof=1), rel=1e-9)
+    assert np.isnan(moments.sd[0, 1])
+    assert np.isnan(moments.mean[0, 2])

@@ -32,7 +32,7 @@ _BIDSIGNORE = (
     LOGS,
 )
 
-_WRITTEN_FOLDER = re.compile(f"(sub|ses)-.+|anat|fmap|{FIGURES}|{LOGS}")
+_WRITTEN_FOLDER = re.compile(f"(sub|ses|tpl)-.+|anat|fmap|{FIGURES}|{LOGS}")
 
 
 def bids_uri(path: Path, datasets: Mapping[str, Path]) -> str:

@@ -114,6 +114,12 @@ class MapResult:
         return read_condstats(self.condstats) if self.condstats else []
 
     @property
+    def condregions(self) -> Path | None:
+        """File of the table of regions; None if it does not exist."""
+        name = self.condmap.name.replace("_condmap.nii.gz", "_condregions.tsv")
+        return existing(self.condmap.with_name(name))
+
+    @property
     def in_spaces(self) -> dict[str, Path]:
         """Files of the map in other spaces, by the label of the space."""
         entities, _ = parse_name(self.condmap.name)
@@ -153,6 +159,17 @@ class Result:
     def session(self) -> str | None:
         """Session label."""
         return parse_name(self.maps[0].condmap.name)[0].get("ses")
+
+    @cached_property
+    def entities(self) -> dict[str, str]:
+        """Entities of the acquisition, without participant and session."""
+        entities, _ = parse_name(self.maps[0].condmap.name)
+        return {key: label for key, label in entities.items() if key not in ("sub", "ses", "desc")}
+
+    @property
+    def kind(self) -> str:
+        """Entities that the same acquisition of other participants, sessions and runs shares."""
+        return join_name({key: one for key, one in self.entities.items() if key != "run"})
 
     @property
     def name(self) -> str:

@@ -460,6 +460,20 @@ class InSpace(Fields):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupMapSidecar(Image):
+    """Sidecar of a map of the group in a template space."""
+
+    method: Annotated[str | None, "name of the method on the command line"] = None
+    spatial_reference: Annotated[
+        str | None, "image that defines the space, as a BIDS URI, or address of the template"
+    ] = None
+    number_of_participants: Annotated[int | None, "number of participants with a map"] = None
+    number_of_maps: Annotated[
+        int | None, "number of maps; the maps of a participant are averaged first"
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CondmapSidecar(MapSidecar):
     """Sidecar of a conductivity map."""
 

@@ -1,6 +1,6 @@
 """Read and write BIDS tables: a TSV file and a JSON data dictionary that describes its columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,26 @@ CONDSTATS: Dictionary = {
 }
 """Columns of the statistics table of a conductivity map."""
 
+CONDREGIONS: Dictionary = {
+    "atlas": {"Description": "Name of the segmentation or atlas that defines the region"},
+    "label": {"Description": "Label of the region in the atlas"},
+    "region": {"Description": "Name of the region"},
+    **{
+        name: entry
+        for name, entry in TISSUE_STATISTICS.items()
+        if name not in ("label", "tissue", "erosion")
+    },
+    "erosion": {"Description": "Radius of the erosion of the region by a ball", "Units": "voxels"},
+    "standard_error": {
+        "Description": "Standard error of the mean due to noise, which is correlated between "
+        "voxels",
+        "Units": "S/m",
+    },
+}
+"""Columns of the table of regions of a conductivity map."""
+
+_TEXTS = ("atlas", "region")
+
 
 def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None:
     """Write a table and its data dictionary.
@@ -54,6 +74,12 @@ def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None
         sep="\t", index=False, na_rep="n/a", float_format="%.6g", lineterminator="\n"
     )
     write_text(path, text)
+
+
+def remove_table(path: Path) -> None:
+    """Remove a table and its data dictionary if they exist."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def read_condstats(path: Path) -> list[dict[str, Any]]:
@@ -85,6 +111,45 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
         return [{name: _value(name, row.get(name, "n/a")) for name in CONDSTATS} for row in rows]
     except ValueError as error:
         raise InputError(path, f"has a value that is not a number ({error})", remedy) from error
+
+
+def read_condregions(path: Path) -> pd.DataFrame:
+    """Read the table of regions of a conductivity map.
+
+    Parameters
+    ----------
+    path : Path
+        TSV file.
+
+    Returns
+    -------
+    DataFrame
+        One row for each region and erosion, with the columns of `CONDREGIONS`. ``atlas`` and
+        ``region`` are text, all other columns are numbers; a missing value is NaN.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks a column that identifies a region, has no rows, or has a
+        value that is not a number.
+    """
+    remedy = "compute the map again"
+    rows = read_rows(path, ("atlas", "label", "region", "erosion"), remedy)
+    if not rows:
+        raise InputError(path, "has no rows", remedy)
+    try:
+        return pd.DataFrame({name: _column(name, rows) for name in CONDREGIONS})
+    except ValueError as error:
+        raise InputError(path, f"has a value that is not a number ({error})", remedy) from error
+
+
+def _column(name: str, rows: Sequence[Mapping[str, str]]) -> list[Any]:
+    """Return a column of a table of regions; a table of another version may lack the column."""
+    texts = [row.get(name, "n/a") for row in rows]
+    if name in _TEXTS:
+        return [plain_label(text) for text in texts]
+    kind = int if name in ("label", "erosion") else float
+    return [float("nan") if text == "n/a" else kind(text) for text in texts]
 
 
 def _value(column: str, text: str) -> Any:  # noqa: ANN401

@@ -29,8 +29,12 @@ from bids_qcm.workflows.machine import available_cores
 
 _FILTER_KEYS = ("phase", "segmentation", "mask", "b1")
 
+# Options that only the group level uses.
+_ONLY_GROUP_OPTIONS = ("group_by", "covariates")
+
 # Options that the group level uses, and options of the execution, which change no result.
 _GROUP_OPTIONS = (
+    *_ONLY_GROUP_OPTIONS,
     *("participant_label", "work_dir", "config_file", "verbose"),
     *("nprocs", "omp_nthreads", "mem", "use_plugin"),
 )
@@ -67,8 +71,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     argv = sys.argv[1:] if argv is None else argv
     options = _parse(parser, argv)
     as_written = _without_conversion(build_parser())
-    if options.analysis_level == "group":
-        _refuse_ignored_options(parser, as_written.parse_args(argv))
+    _refuse_ignored_options(parser, as_written.parse_args(argv))
     needs_raw_data = options.analysis_level == "participant" and not (
         options.reports_only or options.boilerplate_only
     )
@@ -123,6 +126,8 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         phase_units=options.phase_units,
         uncertainty=options.uncertainty,
         aggregated_sessions=options.aggregate_session_reports,
+        group_by=options.group_by,
+        covariates=tuple(options.covariates),
         reports_only=options.reports_only,
         boilerplate_only=options.boilerplate_only,
         nprocs=nprocs,
@@ -183,16 +188,20 @@ def _without_conversion(parser: Parser) -> Parser:
 
 
 def _refuse_ignored_options(parser: Parser, given: argparse.Namespace) -> None:
-    """Raise a usage error for an option on the command line that the group level ignores."""
+    """Raise a usage error for an option on the command line that the level ignores."""
     for action in parser._actions:
-        if (
-            action.option_strings
-            and action.dest not in _GROUP_OPTIONS
-            and getattr(given, action.dest, action.default) != action.default
-        ):
+        flag = next(iter(action.option_strings), None)
+        if flag is None or getattr(given, action.dest, action.default) == action.default:
+            continue
+        if given.analysis_level == "group" and action.dest not in _GROUP_OPTIONS:
             parser.error(
-                f"argument {action.option_strings[0]}: the group level combines the maps in "
-                "OUTPUT_DIR and does not use this option; leave it out"
+                f"argument {flag}: the group level combines the maps in OUTPUT_DIR and does not "
+                "use this option; leave it out"
+            )
+        if given.analysis_level == "participant" and action.dest in _ONLY_GROUP_OPTIONS:
+            parser.error(
+                f"argument {flag}: only the group level compares participants; give this option "
+                "with the level group"
             )
 
 
@@ -219,7 +228,8 @@ def build_parser() -> Parser:
         "bids_dir",
         type=Path,
         metavar="BIDS_DIR",
-        help="root folder of the BIDS dataset; the group level does not read this folder",
+        help="root folder of the BIDS dataset; the group level reads only participants.tsv and "
+        "sessions.tsv, if they exist",
     )
     add("output_dir", type=Path, metavar="OUTPUT_DIR", help="folder of the derivative dataset")
     add(
@@ -242,6 +252,7 @@ def build_parser() -> Parser:
     _add_spaces(parser.add_argument_group("output spaces"))
     _add_method(parser.add_argument_group("reconstruction"))
     _add_reports(parser.add_argument_group("reports"))
+    _add_group(parser.add_argument_group("group level"))
     _add_resources(parser.add_argument_group("execution"))
     return parser
 
@@ -467,6 +478,23 @@ def _add_reports(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="also write one report per session for participants with more than N sessions "
         "(default: only the report of the participant)",
+    )
+
+
+def _add_group(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--group-by",
+        metavar="COLUMN",
+        help="column of participants.tsv or sessions.tsv whose groups are compared in each region; "
+        "the first group, by number or alphabetically, is the reference",
+    )
+    group.add_argument(
+        "--covariates",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns of participants.tsv or sessions.tsv, such as age, whose effects are "
+        "estimated in each region together with the groups",
     )
 
 

@@ -22,6 +22,7 @@ from bids_qcm.cli.summary import Summary
 from bids_qcm.folders import make_private
 from bids_qcm.reports.states import (
     ReportState,
+    Study,
     citation_state,
     group_state,
     participant_state,
@@ -111,23 +112,34 @@ def rebuild_citation(settings: Settings) -> ExitStatus:
 
 
 def report_group(settings: Settings) -> ExitStatus:
-    """Write the group table and the group page from the derivative dataset alone.
+    """Write the group tables, the group page and the group maps from the derivative dataset.
+
+    Of the BIDS dataset, only ``participants.tsv`` and ``sessions.tsv`` are read, if they exist.
 
     Raises
     ------
     InputError
         If the output folder is not a derivative dataset of bids_qcm, or contains no statistics
-        table.
+        table, or if the groups or covariates cannot be compared.
     """
     participants = reported_participants(settings.output_dir, settings.participant_labels)
+    study = Study(
+        output_dir=settings.output_dir,
+        participants=tuple(participants),
+        bids_dir=settings.bids_dir,
+        group_by=settings.group_by,
+        covariates=settings.covariates,
+    )
     damaged: list[InputError] = []
     paths: list[Path] = []
-    if not _is_current(group_state(settings.output_dir, participants)):
+    if not _is_current(group_state(study)):
         _set_matplotlib_cache(settings)
         from bids_qcm.reports.group import write_group
 
         try:
-            paths = write_group(settings.output_dir, participants, damaged)
+            paths, notes = write_group(study, damaged)
+            for note in notes:
+                LOGGER.warning("group level: %s", note)
         finally:
             for error in damaged:
                 LOGGER.error("left out: %s", error)

@@ -161,6 +161,7 @@ def draw_map(
     std: NDArray[np.floating] | None,
     mask: NDArray[np.bool_],
     affine: NDArray[np.floating],
+    titles: tuple[str, str] = ("conductivity", "noise standard deviation"),
 ) -> Figure:
     """Draw a conductivity map, and its noise standard deviation next to it if available.
 
@@ -172,15 +173,16 @@ def draw_map(
         Noise standard deviation in S/m.
     mask, affine
         As in :func:`draw_mask`.
+    titles : tuple of 2 str
+        Titles of both maps.
 
     Returns
     -------
     Figure
         Invalid voxels and voxels with implausible conductivity have separate colours.
     """
-    titles = ["conductivity", *([] if std is None else ["noise standard deviation"])]
     mosaic = Mosaic(mask, affine, _COLUMNS if std is None else _COLUMNS_OF_PAIRS)
-    figure, blocks = _blocks(mosaic, titles)
+    figure, blocks = _blocks(mosaic, list(titles[: 1 if std is None else 2]))
     inside = conductivity[mask]
     shares = {
         "invalid": (INVALID, np.mean(~np.isfinite(inside))),

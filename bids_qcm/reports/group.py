@@ -1,30 +1,36 @@
-"""Write the group table and the group page from the statistics in a derivative dataset."""
+"""Write the group tables, the group page and the group maps from a derivative dataset."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import median_abs_deviation
+from scipy.stats import poisson
 
 from bids_qcm.bids.errors import InputError, NoInputError
+from bids_qcm.bids.group_maps import write_group_maps
+from bids_qcm.bids.participants import PARTICIPANTS, Phenotype, read_phenotype
 from bids_qcm.bids.privacy import without_paths
 from bids_qcm.bids.results import MapResult, Result, find_results, wrong_fields
 from bids_qcm.bids.run_records import read_records
-from bids_qcm.bids.tables import CONDSTATS, Dictionary, write_table
+from bids_qcm.bids.tables import CONDSTATS, Dictionary, remove_table, write_table
 from bids_qcm.recon import METHODS
+from bids_qcm.reports.group_effects import DICTIONARY, group_effects
+from bids_qcm.reports.group_images import draw_group_maps
+from bids_qcm.reports.group_plots import Scans, axis_around, effect_rows, embedded, region_blocks
+from bids_qcm.reports.group_regions import OWN_COLUMNS, RegionTable
+from bids_qcm.reports.outliers import (
+    LEAST_VALUES,
+    OUTLIER_SCORE,
+    expected_outliers,
+    modified_z_scores,
+)
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
-from bids_qcm.reports.states import group_state
-from bids_qcm.reports.strips import draw_strips
+from bids_qcm.reports.states import Study, group_state
 from bids_qcm.statistics import EROSIONS
-
-OUTLIER_SCORE = 3.5
-"""Largest absolute modified z-score that is not an outlier (Iglewicz and Hoaglin 1993)."""
-
-LEAST_VALUES = 5
-"""Smallest number of values per tissue and method from which outliers are determined."""
 
 _STATISTICS = ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
 
@@ -64,104 +70,181 @@ def _columns() -> Dictionary:
     }
 
 
-def write_group(
-    output_dir: Path, participants: Sequence[str], damaged: list[InputError]
-) -> list[Path]:
-    """Write ``group_condmap.tsv`` and ``group_qc.tsv`` with their dictionaries, and the page.
+def write_group(study: Study, damaged: list[InputError]) -> tuple[list[Path], list[str]]:
+    """Write the tables of the group with their dictionaries, its maps in templates, and the page.
 
     Parameters
     ----------
-    output_dir : Path
-        Derivative dataset. Only its tables, sidecars and records are read.
-    participants : sequence of str
-        Labels with ``sub-``, such as ``sub-01``.
+    study : Study
+        What to read and to compare. Of the images, only maps in template spaces are read.
     damaged : list of InputError
-        List to which an error is added for each file that cannot be read. The map of such a file is
-        left out.
+        List to which an error is added for each file that cannot be read. What depends on such a
+        file is left out.
 
     Returns
     -------
-    list of Path
+    paths : list of Path
         Files that were written.
+    notes : list of str
+        Participants without a row in the tables, or whom a comparison leaves out.
 
     Raises
     ------
     NoInputError
         If no map has a statistics table.
+    InputError
+        If the groups and covariates cannot be compared.
     """
-    state = group_state(output_dir, participants)
-    rows, quality, without, names = [], [], [], {}
-    for participant in participants:
-        for result in find_results(output_dir, participant, damaged, from_tables=True):
+    state = group_state(study)
+    output_dir = study.output_dir
+    found = _read(study, damaged)
+    phenotype = read_phenotype(study.bids_dir, study.participants, damaged, OWN_COLUMNS)
+    notes = _without_row(study, phenotype)
+    regions = RegionTable(found.results, phenotype, damaged)
+    effects = pd.DataFrame(columns=list(DICTIONARY))
+    if study.group_by is not None or study.covariates:
+        effects, left_out = group_effects(regions, phenotype, study)
+        notes += left_out
+    columns = _columns()
+    table = pd.DataFrame(found.rows)
+    table["outlier_score"] = table.groupby(["method", "label", "tissue"])["median"].transform(
+        modified_z_scores
+    )
+    table["outlier"] = table["outlier_score"].abs() > OUTLIER_SCORE
+    tables = {"group_condmap.tsv": (table.reindex(columns=list(columns)), columns)}
+    if len(regions.rows):
+        tables["group_regions.tsv"] = (regions.rows, regions.dictionary)
+    if len(effects):
+        tables["group_effects.tsv"] = (effects, DICTIONARY)
+    paths = []
+    for name, (content, dictionary) in tables.items():
+        write_table(output_dir / name, content, dictionary)
+        paths += [output_dir / name, (output_dir / name).with_suffix(".json")]
+    for name in ("group_regions.tsv", "group_effects.tsv"):
+        if name not in tables:
+            # the table of an earlier run does not belong to this page
+            remove_table(output_dir / name)
+    qc = write_quality(output_dir, found.quality)
+    maps = write_group_maps(output_dir, found.results, damaged)
+    figures = draw_group_maps(output_dir, maps)
+    write_page(
+        state.page,
+        "group.html",
+        # as for participants, damaged files are named by each run
+        fingerprint="" if damaged else state.fingerprint(),
+        **_content(study, found, phenotype, table, regions, effects),
+        images=figures,
+        notes=notes,
+        damaged=[without_paths(str(error), _places(study)) for error in damaged],
+    )
+    files = [path for one in maps for path in one.files.values()]
+    return [*paths, qc, qc.with_suffix(".json"), *files, state.page], notes
+
+
+@dataclass
+class _Found:
+    """What the derivative dataset contains.
+
+    Attributes
+    ----------
+    results : list of Result
+        Results whose sidecars can be used.
+    rows, quality : list of dict
+        Rows of the tables of tissues and of quality.
+    without : list of str
+        Maps without a statistics table.
+    """
+
+    results: list[Result] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    quality: list[dict[str, Any]] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)
+
+
+def _read(study: Study, damaged: list[InputError]) -> _Found:
+    """Read the results of all participants; raise NoInputError if there is no table."""
+    found = _Found()
+    for participant in study.participants:
+        for result in find_results(study.output_dir, participant, damaged, from_tables=True):
             try:
                 quality_of_maps = [quality_row(one, result) for one in result.maps]
                 rows_of_maps = [row for one in result.maps for row in _rows(one, result)]
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 damaged.append(wrong_fields(result, error))
                 continue
-            names[result.source] = result.name
-            quality += quality_of_maps
-            rows += rows_of_maps
-            without += [
+            found.results.append(result)
+            found.quality += quality_of_maps
+            found.rows += rows_of_maps
+            found.without += [
                 f"{result.name}, {one.method}" for one in result.maps if one.condstats is None
             ]
-    if not rows:
+    if not found.rows:
         raise NoInputError(
-            output_dir,
+            study.output_dir,
             "has no statistics table (*_condstats.tsv)",
             "compute the conductivity maps first, with bids-qcm participant",
         )
-    columns = _columns()
-    table = pd.DataFrame(rows)
-    table["outlier_score"] = table.groupby(["method", "label", "tissue"])["median"].transform(
-        modified_z_scores
-    )
-    table["outlier"] = table["outlier_score"].abs() > OUTLIER_SCORE
-    path = output_dir / "group_condmap.tsv"
-    write_table(path, table.reindex(columns=list(columns)), columns)
-    qc = write_quality(output_dir, quality)
-    write_page(
-        state.page,
-        "group.html",
-        # as for participants, damaged files are named by each run
-        fingerprint="" if damaged else state.fingerprint(),
-        title="Conductivity of "
-        + ("one participant" if len(participants) == 1 else f"{len(participants)} participants"),
-        tissues=_tissues(table, names),
-        verdicts=count_verdicts(quality),
-        quality=quality_plots(quality, names),
-        outliers=_outliers(table, names),
-        without=without,
-        damaged=[without_paths(str(error), {str(output_dir): "OUTPUT_DIR/"}) for error in damaged],
-        failures=_failures(output_dir, participants),
-        score=f"{OUTLIER_SCORE:g}",
-        least=LEAST_VALUES,
-    )
-    return [path, path.with_suffix(".json"), qc, qc.with_suffix(".json"), state.page]
+    return found
 
 
-def modified_z_scores(values: pd.Series) -> pd.Series:
-    """Return the modified z-scores of values, a robust measure of their distance from the median.
+def _without_row(study: Study, phenotype: Phenotype) -> list[str]:
+    """Return a note about the participants who are not in ``participants.tsv``."""
+    absent = [one for one in study.participants if one not in phenotype.of_participants]
+    if not phenotype.of_participants or not absent:
+        return []
+    return [f"{PARTICIPANTS} has no row of {', '.join(absent)}"]
 
-    Parameters
-    ----------
-    values : Series of float
-        Values; NaN where a value is missing.
 
-    Returns
-    -------
-    Series of float
-        ``0.6745 (x - median) / MAD``, where MAD is the median absolute deviation. All scores are
-        NaN if there are fewer than `LEAST_VALUES` values, or if MAD is 0.
+def _places(study: Study) -> dict[str, str]:
+    return {f"{study.output_dir}": "OUTPUT_DIR/", f"{study.bids_dir}": "BIDS_DIR/"}
 
-    References
-    ----------
-    .. [1] Iglewicz B, Hoaglin DC. How to detect and handle outliers. ASQC Quality Press 1993.
-    """
-    deviation = float(median_abs_deviation(values, scale="normal", nan_policy="omit"))
-    if values.count() < LEAST_VALUES or deviation == 0:
-        return pd.Series(np.nan, values.index)
-    return (values - values.median()) / deviation
+
+def _content(
+    study: Study,
+    found: _Found,
+    phenotype: Phenotype,
+    table: pd.DataFrame,
+    regions: RegionTable,
+    effects: pd.DataFrame,
+) -> dict[str, Any]:
+    """Return the content of the page, except its images and notes."""
+    scans = Scans(found.results)
+    tissues = _tissues(table, scans)
+    quality = quality_plots(found.quality, scans)
+    blocks, is_complete = region_blocks(regions, scans)
+    plots = {one["anchor"]: one.pop("plot") for one in (*tissues, *quality)}
+    names = {result.source: result.name for result in found.results}
+    sizes = table.groupby(["method", "label", "tissue"])["outlier_score"].count()
+    n = len(study.participants)
+    return {
+        "title": "Conductivity of " + ("one participant" if n == 1 else f"{n} participants"),
+        "tissues": tissues,
+        "quality": quality,
+        "has_regions": bool(blocks),
+        "is_complete": is_complete,
+        "has_effects": len(effects) > 0,
+        "group_by": study.group_by,
+        "covariates": study.covariates,
+        "data": embedded(
+            {
+                "scans": scans.described(phenotype),
+                "plots": plots,
+                "blocks": blocks,
+                "effects": effect_rows(effects),
+                "colour": study.group_by,
+            }
+        ),
+        "verdicts": count_verdicts(found.quality),
+        "outliers": _outliers(table, names),
+        "expected": f"{sum(map(expected_outliers, sizes)):.2g}",
+        "sessions": _outlying_maps(regions, names),
+        "n_region_outliers": int(regions.rows["outlier"].sum()) if len(regions.rows) else 0,
+        "expected_regions": f"{regions.n_expected:.2g}" if len(regions.rows) else "0",
+        "without": found.without,
+        "failures": _failures(study.output_dir, study.participants),
+        "score": f"{OUTLIER_SCORE:g}",
+        "least": LEAST_VALUES,
+    }
 
 
 def _column(name: str, erosion: int) -> str:
@@ -190,35 +273,62 @@ def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _tissues(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, Any]]:
+def _tissues(table: pd.DataFrame, scans: Scans) -> list[dict[str, Any]]:
     """Return one strip plot for each tissue, with its name, anchor and literature values."""
     order = [method for method in METHODS if method in set(table["method"])]
     order += sorted(set(table["method"]) - set(order))
     plots = []
     for (label, tissue), of_tissue in table.groupby(["label", "tissue"]):
-        points = {
-            method: [
-                {
-                    "value": row["median"],
-                    "name": names[row["source"]],
-                    "link": _link(row),
-                    "outlier": row["outlier"],
-                }
-                for row in of_tissue[of_tissue["method"] == method].to_dict("records")
-                if np.isfinite(row["median"])
-            ]
-            for method in order
-        }
+        rows = []
+        for method in order:
+            of_method = of_tissue[of_tissue["method"] == method].set_index("source")
+            values = of_method["median"].dropna().to_dict()
+            if values:
+                outliers = scans.numbers(of_method.index[of_method["outlier"]])
+                rows.append(scans.row(method, values, outliers=outliers))
         literature = sorted(set(of_tissue["literature"].dropna().round(3)))
+        usual = of_tissue.loc[~of_tissue["outlier"], "median"]
         plots.append(
             {
                 "name": tissue,
                 "anchor": f"tissue-{label}",
-                "plot": draw_strips({m: p for m, p in points.items() if p}, literature),
+                "plot": {
+                    "unit": "median conductivity, S/m",
+                    "axis": axis_around(usual, literature),
+                    "marks": literature,
+                    "rows": rows,
+                },
                 "literature": ", ".join(f"{value:.3f}" for value in literature),
             }
         )
     return plots
+
+
+def _outlying_maps(regions: RegionTable, names: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the maps that are outliers as a whole or that have more outliers than by chance."""
+    if regions.rows.empty:
+        return []
+    table = regions.sessions()
+    sizes = table.groupby(["acquisition", "method"])["source"].transform("count")
+    by_chance = [
+        expected_outliers(n) / n * one for n, one in zip(sizes, table["n_regions"], strict=True)
+    ]
+    table = table.assign(by_chance=by_chance)
+    # more than chance makes in 99.9 % of maps whose regions are independent
+    many = table["n_outliers"] > poisson.isf(0.001, table["by_chance"])
+    worst = table[table["session_outlier"].astype(bool) | many]
+    worst = worst.sort_values("session_score", key=abs, ascending=False)
+    return [
+        {
+            "name": names[row["source"]],
+            "link": _link(row),
+            "method": row["method"],
+            "score": f"{row['session_score']:+.1f}" if np.isfinite(row["session_score"]) else "n/a",
+            "regions": f"{row['n_outliers']} of {row['n_regions']}",
+            "by_chance": f"{row['by_chance']:.2g}",
+        }
+        for row in worst.to_dict("records")
+    ]
 
 
 def _outliers(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:

@@ -13,8 +13,7 @@ from bids_qcm.bids.sidecars import is_number
 from bids_qcm.bids.tables import Dictionary, write_table
 from bids_qcm.checks.verdict import COLOURS
 from bids_qcm.recon import METHODS
-from bids_qcm.reports.pages import link
-from bids_qcm.reports.strips import draw_strips
+from bids_qcm.reports.group_plots import Scans, axis
 from bids_qcm.segmentation.tissues import TISSUES
 
 NO_VERDICT = "none"
@@ -164,51 +163,48 @@ def count_verdicts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {colour: found[colour] for colour in (*COLOURS, NO_VERDICT) if found[colour]}
 
 
-def quality_plots(
-    rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def quality_plots(rows: Sequence[Mapping[str, Any]], scans: Scans) -> list[dict[str, Any]]:
     """Return a strip plot for each quality column that has values.
 
     Parameters
     ----------
     rows : sequence of mapping
         Rows from :func:`quality_row`.
-    names : mapping of str to str
-        Name of each acquisition by source.
+    scans : Scans
+        Acquisitions of the group.
 
     Returns
     -------
     list of dict
-        Dictionaries with ``name``, ``anchor``, ``unit`` and ``plot``. If all maps of an acquisition
-        share the value, the acquisition has one point in the colour of its worst verdict.
+        Dictionaries with ``name``, ``anchor`` and ``plot``. If all maps of an acquisition share the
+        value, the acquisition has one point in the colour of its worst verdict.
     """
     plots = []
     for column, measure in _MEASURES.items():
-        points: dict[str, list[dict[str, Any]]] = {}
+        points: dict[str, dict[str, float]] = {}
+        verdicts: dict[str, dict[int, str]] = {}
         for row in rows if measure.of_map else _worst_of_each_acquisition(rows):
             value = row[column]
             if value is not None and np.isfinite(value):
-                points.setdefault(row["method"] if measure.of_map else _ALL, []).append(
-                    {
-                        "value": float(value),
-                        "name": names[row["source"]],
-                        "link": f"{link(row['participant_id'])}.html#{link(row['source'])}",
-                        "outlier": False,
-                        "verdict": row["verdict"] or NO_VERDICT,
-                    }
-                )
+                name = row["method"] if measure.of_map else _ALL
+                points.setdefault(name, {})[row["source"]] = float(value)
+                number = scans.number[row["source"]]
+                verdicts.setdefault(name, {})[number] = row["verdict"] or NO_VERDICT
         if points:
             order = [name for name in (*METHODS, _ALL) if name in points]
             order += sorted(set(points) - set(order))
             ideal = [] if measure.ideal is None else [measure.ideal]
-            plots.append(
-                {
-                    "name": measure.description,
-                    "anchor": f"qc-{column}",
-                    "unit": ", ".join(filter(None, (column, measure.units))),
-                    "plot": draw_strips({name: points[name] for name in order}, ideal),
-                }
-            )
+            every = [value for of_row in points.values() for value in of_row.values()]
+            plot = {
+                "unit": ", ".join(filter(None, (column, measure.units))),
+                "axis": axis(every, ideal),
+                "marks": ideal,
+                "rows": [
+                    scans.row(name, points[name], outliers=[], verdicts=verdicts[name])
+                    for name in order
+                ],
+            }
+            plots.append({"name": measure.description, "anchor": f"qc-{column}", "plot": plot})
     return plots
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.fingerprints import fingerprint, states
 from bids_qcm.bids.outputs import FIGURES, LOGS
+from bids_qcm.bids.participants import phenotype_files
 from bids_qcm.bids.run_records import crash_files, read_records
 
 _CARRIED = re.compile(rb'<meta name="fingerprint" content="(\w+)">')
@@ -82,13 +83,43 @@ def participant_state(
     )
 
 
-def group_state(output_dir: Path, participants: Sequence[str]) -> ReportState:
-    """Return the state of the group tables and the group page."""
+@dataclass(frozen=True)
+class Study:
+    """What the group level reads, and what it compares.
+
+    Attributes
+    ----------
+    output_dir : Path
+        Derivative dataset.
+    participants : tuple of str
+        Labels with ``sub-``, such as ``sub-01``.
+    bids_dir : Path
+        BIDS dataset with ``participants.tsv`` and ``sessions.tsv``, which need not exist.
+    group_by : str or None
+        Column of these tables whose groups are compared.
+    covariates : tuple of str
+        Columns of these tables whose effects are estimated.
+    """
+
+    output_dir: Path
+    participants: tuple[str, ...]
+    bids_dir: Path
+    group_by: str | None = None
+    covariates: tuple[str, ...] = ()
+
+
+def group_state(study: Study) -> ReportState:
+    """Return the state of the group tables, the group page, and the maps in template spaces."""
+    tables = states(phenotype_files(study.bids_dir, study.participants), study.bids_dir)
     return ReportState(
-        output_dir,
-        output_dir / "group_condmap.html",
-        _shown(output_dir, participants, list(participants)),
-        ("group_*.tsv", "group_*.json"),
+        study.output_dir,
+        study.output_dir / "group_condmap.html",
+        _shown(
+            study.output_dir,
+            study.participants,
+            *(list(study.participants), tables, study.group_by, study.covariates),
+        ),
+        ("group_*.tsv", "group_*.json", "tpl-*/anat/*", f"tpl-*/{FIGURES}/*"),
     )
 
 

@@ -32,7 +32,8 @@ def folders(tmp_path, monkeypatch):
 @pytest.fixture
 def parse(folders):
     def parse(*options):
-        return parse_settings(["data", "out", "participant", *options])[0]
+        level = "group" if {"--group-by", "--covariates"} & set(options) else "participant"
+        return parse_settings(["data", "out", level, *options])[0]
 
     return parse
 
@@ -90,6 +91,8 @@ FIELDS = {
     "phase_units": (["--phase-units", "mrad"], "mrad"),
     "uncertainty": (["--no-uncertainty"], False),
     "aggregated_sessions": (["--aggregate-session-reports", "3"], 3),
+    "group_by": (["--group-by", "diagnosis"], "diagnosis"),
+    "covariates": (["--covariates", "age", "sex"], ("age", "sex")),
     "reports_only": (["--reports-only"], True),
     "boilerplate_only": (["--boilerplate-only"], True),
     "nprocs": (["--nprocs", "97"], 97),
@@ -328,7 +331,7 @@ def test_the_command_line_overrides_the_file(parse, config):
 def test_the_options_of_a_run_can_be_given_again(parse, config, field):
     """The text of a configuration file from any options gives the same settings."""
     settings = parse(*FIELDS[field][0])
-    again = parse(*config(settings.config))
+    again = parse_settings(["data", "out", settings.analysis_level, *config(settings.config)])[0]
     assert replace(again, command="") == replace(settings, command="")
 
 
@@ -356,6 +359,12 @@ def test_a_bad_configuration_file(usage_error, config, text, part):
 def test_the_group_level_refuses_options_that_it_ignores(usage_error, options):
     message = usage_error("data", "out", "group", *options)
     assert message.startswith(f"argument {options[0].partition('=')[0]}: the group level")
+
+
+@pytest.mark.parametrize("options", [["--group-by", "sex"], ["--covariates", "age", "sex"]])
+def test_the_participant_level_refuses_options_of_the_group_level(usage_error, options):
+    message = usage_error("data", "out", "participant", *options)
+    assert message.startswith(f"argument {options[0]}: only the group level compares participants")
 
 
 def test_the_group_level_accepts_what_it_uses(folders):

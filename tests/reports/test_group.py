@@ -1,25 +1,47 @@
+import base64
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.participants import read_phenotype
+from bids_qcm.bids.results import find_results
 from bids_qcm.checks.literature import literature_conductivity
-from bids_qcm.reports.group import LEAST_VALUES, OUTLIER_SCORE, modified_z_scores
-from bids_qcm.reports.strips import draw_strips
+from bids_qcm.reports.group_effects import group_effects
+from bids_qcm.reports.group_plots import Scans, axis, axis_around, embedded, region_blocks
+from bids_qcm.reports.group_regions import OWN_COLUMNS, RegionTable
+from bids_qcm.reports.outliers import (
+    LEAST_VALUES,
+    OUTLIER_SCORE,
+    expected_outliers,
+    modified_z_scores,
+)
+from bids_qcm.reports.states import Study
+from tests.group_tables import write_scan, write_study
 
 
 def test_scores_are_distances_in_robust_standard_deviations():
-    values = pd.Series([1.0, 2.0, 3.0, 4.0, 5.0, 100.0, np.nan])
+    values = pd.Series([*range(1, 10), 100.0, np.nan], dtype=float)
     scores = modified_z_scores(values)
-    # The median is 3.5, and the median absolute deviation is 1.5.
-    np.testing.assert_allclose(scores[:6], 0.6745 * (values[:6] - 3.5) / 1.5, rtol=1e-4)
-    assert np.isnan(scores[6])
-    assert (scores.abs() > OUTLIER_SCORE).tolist() == [False] * 5 + [True, False]
+    # The median is 5.5, and the median absolute deviation is 2.5.
+    np.testing.assert_allclose(scores[:10], 0.6745 * (values[:10] - 5.5) / 2.5, rtol=1e-4)
+    assert np.isnan(scores[10])
+    assert (scores.abs() > OUTLIER_SCORE).tolist() == [False] * 9 + [True, False]
 
 
-@pytest.mark.parametrize("values", [[1.0, 2.0, 3.0, 99.0], [2.0, 2.0, 2.0, 2.0, 9.0]])
+@pytest.mark.parametrize("values", [[*range(8), 99.0], [2.0] * 9 + [9.0]])
 def test_few_or_equal_values_have_no_score(values):
     assert modified_z_scores(pd.Series(values)).isna().all()
-    assert LEAST_VALUES == 5
+    assert expected_outliers(LEAST_VALUES - 1) == 0
+
+
+@pytest.mark.parametrize("n", [10, 24, 70, 400])
+def test_the_number_of_outliers_by_chance(n):
+    values = np.random.default_rng(n).normal(size=(n, 200_000 // n + 500))
+    scores = pd.DataFrame(values).apply(modified_z_scores)
+    found = (scores.abs() > OUTLIER_SCORE).sum().mean()
+    assert expected_outliers(n) == pytest.approx(found, rel=0.25, abs=0.01)
 
 
 def test_normal_values_are_hardly_ever_outliers():
@@ -38,36 +60,135 @@ def test_literature_at_two_field_strengths(megahertz, expected):
     assert [found[name] for name in names] == pytest.approx(expected, abs=0.004)
 
 
-def points(values, outliers=()):
-    return [
-        {"value": value, "name": f"sub-{n}", "link": "x", "outlier": n in outliers}
-        for n, value in enumerate(values)
+def test_axes_do_not_exaggerate():
+    assert axis([0.3, 0.4]) == [0, pytest.approx(0.42)]
+    assert axis([-0.1, np.nan], marks=[1.0]) == pytest.approx([-0.105, 1.05])
+    assert axis([]) == [0, 1]
+    assert axis_around(pd.Series([0.33, 0.35])) == pytest.approx([0.17, 0.51])
+    assert axis_around(pd.Series([0.1, 0.35]), [0.3, 0.34]) == pytest.approx([0.1, 0.51])
+    assert axis_around(pd.Series(dtype=float)) == pytest.approx([0.5, 1.5])
+
+
+def read(raw, out, damaged=None):
+    damaged = [] if damaged is None else damaged
+    names = sorted(path.name for path in out.glob("sub-*"))
+    results = [one for name in names for one in find_results(out, name, from_tables=True)]
+    phenotype = read_phenotype(raw, names, damaged, OWN_COLUMNS)
+    return RegionTable(results, phenotype, damaged), phenotype, results
+
+
+def test_the_regions_of_all_maps_with_the_columns_of_participants_and_sessions(tmp_path):
+    raw, out = write_study(tmp_path, 3, 4)
+    damaged = []
+    regions, _, _ = read(raw, out, damaged)
+    rows = regions.rows
+    assert not damaged
+    assert list(regions.dictionary) == list(rows)
+    assert len(rows) == 3 * 2 * 4 * 2
+    assert not rows.duplicated(["source", "method", "atlas", "label", "erosion"]).any()
+    row = rows[(rows["participant_id"] == "sub-001") & (rows["session_id"] == "ses-b")].iloc[0]
+    table = pd.read_csv(raw / "participants.tsv", sep="\t", dtype=str)
+    assert row[["age", "sex", "group"]].tolist() == table.loc[1, ["age", "sex", "group"]].tolist()
+    assert row["months"] == "1"
+    assert regions.dictionary["age"] == {"Description": "Age", "Units": "year"}
+    assert regions.dictionary["months"]["Description"] == "Column months of sessions.tsv"
+    # three participants are too few
+    assert rows["outlier_score"].isna().all()
+    assert not rows["outlier"].any()
+    assert regions.n_expected == 0
+
+
+def test_entities_of_acquisitions_are_columns_and_kinds_are_compared_apart(tmp_path):
+    raw, out = write_study(tmp_path, 12, 3, sessions=[None])
+    for path in out.glob("sub-*"):
+        write_scan(out, path.name, None, {"a": 0.9}, entities="_acq-fast_run-2")
+    regions, _, _ = read(raw, out)
+    rows = regions.rows
+    assert rows["acquisition"].unique().tolist() == ["n/a", "acq-fast"]
+    assert set(rows[rows["acquisition"] == "acq-fast"]["run"]) == {"2"}
+    assert rows.loc[rows["acquisition"] == "n/a", "outlier_score"].notna().all()
+    # all values are equal
+    assert rows.loc[rows["acquisition"] == "acq-fast", "outlier_score"].isna().all()
+
+
+def test_outliers_of_regions_and_of_whole_sessions(tmp_path):
+    raw, out = write_study(tmp_path, 30, 12)
+    medians = {f"region-{n:03d}": 0.4 + 0.2 * n / 12 for n in range(12)}
+    write_scan(out, "sub-003", "a", {name: 1.4 * value for name, value in medians.items()})
+    write_scan(out, "sub-004", "b", medians | {"region-005": 3.0})
+    regions, _, _ = read(raw, out)
+    rows = regions.rows.set_index(["source", "region", "erosion"])
+    assert rows.loc[("sub-004_ses-b", "region-005"), "outlier"].all()
+    assert not rows.loc["sub-004_ses-b", "session_outlier"].any()
+    assert rows.loc["sub-003_ses-a", "session_outlier"].all()
+    assert rows.loc["sub-003_ses-a", "outlier"].all()
+    sessions = regions.sessions().set_index("source")
+    assert len(sessions) == 60
+    assert sessions.loc["sub-003_ses-a", ["n_regions", "n_outliers"]].tolist() == [12, 12]
+    others = rows.drop(index=["sub-003_ses-a", "sub-004_ses-b"], level=0)
+    assert others["outlier"].sum() <= 4 * regions.n_expected
+
+
+def test_the_values_of_a_plot_come_back(tmp_path):
+    raw, out = write_study(tmp_path, 4, 3)
+    regions, _, results = read(raw, out)
+    blocks, is_complete = region_blocks(regions, Scans(results))
+    assert is_complete
+    assert [block["erosion"] for block in blocks] == [0, 1]
+    row = blocks[0]["rows"][1]
+    integers = np.frombuffer(base64.b64decode(row["values"]), "<u2")
+    values = row["low"] + integers / 65534 * (row["high"] - row["low"])
+    rows = regions.rows
+    expected = rows[(rows["region"] == row["name"]) & (rows["erosion"] == 0)]["median"]
+    np.testing.assert_allclose(values, expected, atol=2e-5)
+
+
+def test_embedded_data_cannot_end_their_element():
+    assert "<" not in embedded({"a": "</script><script>alert(1)</script>"})
+
+
+def test_an_effect_is_found_in_its_region_alone(tmp_path):
+    raw, out = write_study(tmp_path, 40, 8, effect=0.06)
+    regions, phenotype, _ = read(raw, out)
+    names = tuple(phenotype.of_participants)
+    study = Study(out, names, raw, "group", ("age", "sex", "months"))
+    with pytest.raises(InputError, match="months needs two values"):
+        group_effects(regions, phenotype, study)
+    study = Study(out, names, raw, "group", ("age", "sex"))
+    table, notes = group_effects(regions, phenotype, study)
+    assert notes == ()
+    assert len(table) == 8 * 2 * 3
+    found = table[(table["term"] == "group") & (table["p_corrected"] < 0.05)]
+    assert found[["region", "erosion"]].to_numpy().tolist() == [
+        ["region-000", 0],
+        ["region-000", 1],
     ]
+    assert (found["ci_low"] < 0.06).all()
+    assert (found["ci_high"] > 0.06).all()
+    # sessions are averaged
+    assert (table["n"] == 40).all()
 
 
-def test_points_are_placed_by_their_values():
-    plot = draw_strips({"one": points([0.3, 0.4]), "two": points([0.5])}, [0.34])
-    scale = {float(tick["text"]): tick["x"] for tick in plot.ticks}
-    for row, values in zip(plot.rows, ([0.3, 0.4], [0.5]), strict=True):
-        for point, value in zip(row["points"], values, strict=True):
-            expected = np.interp(value, list(scale), list(scale.values()))
-            assert point["x"] == pytest.approx(expected, abs=0.1)
-            assert abs(point["y"] - row["y"]) < 20
-            assert plot.left <= point["x"] <= plot.right
-    assert plot.rows[0]["median"] == pytest.approx(
-        np.mean([p["x"] for p in plot.rows[0]["points"]])
-    )
+@pytest.mark.parametrize(
+    ("group_by", "covariates", "message"),
+    [
+        ("diagnosis", (), "there is no column diagnosis; the columns are: age, sex, group, months"),
+        ("months", (), "the column months differs between the sessions of sub-000"),
+    ],
+)
+def test_columns_that_cannot_be_compared(tmp_path, group_by, covariates, message):
+    raw, out = write_study(tmp_path, 6, 2)
+    regions, phenotype, _ = read(raw, out)
+    study = Study(out, tuple(phenotype.of_participants), raw, group_by, covariates)
+    with pytest.raises(InputError, match=message):
+        group_effects(regions, phenotype, study)
 
 
-def test_an_outlier_does_not_stretch_the_scale():
-    plot = draw_strips({"one": points([0.3, 0.32, 0.34, 50.0, -9.0], outliers=(3, 4))}, [])
-    assert float(plot.ticks[-1]["text"]) < 0.5
-    high, low = plot.rows[0]["points"][3:]
-    assert (high["x"], high["beyond"], low["x"], low["beyond"]) == (plot.right, 1, plot.left, -1)
-    assert (high["anchor"], low["anchor"]) == ("end", "start")
-
-
-def test_equal_values_have_a_scale():
-    plot = draw_strips({"one": points([0.5, 0.5])}, [])
-    assert len(plot.ticks) > 1
-    assert plot.left < plot.rows[0]["points"][0]["x"] < plot.right
+def test_a_table_with_a_text_in_place_of_a_number_is_left_out(tmp_path):
+    raw, out = write_study(tmp_path, 3, 2, sessions=[None])
+    path = next((out / "sub-001").rglob("*_condregions.tsv"))
+    path.write_text(path.read_text().replace("500", "many"))
+    damaged = []
+    regions, _, _ = read(raw, out, damaged)
+    assert "has a value that is not a number" in str(damaged[0])
+    assert set(regions.rows["participant_id"]) == {"sub-000", "sub-002"}

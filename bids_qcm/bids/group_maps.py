@@ -1,0 +1,207 @@
+"""Mean and variation of a group's conductivity maps in template spaces."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.bids.anatomy.auxiliary import NATIVE
+from bids_qcm.bids.derivatives import bids_uri, write_json
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import read_grid, read_values, save_array
+from bids_qcm.bids.names import join_name, sidecar_path
+from bids_qcm.bids.results import Result, read_sidecar
+from bids_qcm.bids.sidecar_schema import GroupMapSidecar, InSpace
+from bids_qcm.grids import Grid
+from bids_qcm.statistics import RunningMoments
+
+# NIfTI code of coordinates in a template.
+_TEMPLATE_CODE = 4
+
+_CONTENTS = {
+    "Mean": ("Mean conductivity over the participants", "S/m"),
+    "Sd": ("Standard deviation of the conductivity between participants (n - 1)", "S/m"),
+    "N": ("Number of participants with a valid value", "1"),
+    "Cv": ("Standard deviation between participants divided by the mean", "1"),
+}
+
+
+@dataclass(frozen=True)
+class GroupMap:
+    """Maps of a group in a template space, for one method and one kind of acquisition.
+
+    Attributes
+    ----------
+    template, method, kind : str
+        Label of the template, name of the method, and entities of the acquisition.
+    n_participants, n_maps : int
+        Number of participants and of their maps.
+    files : mapping of str to Path
+        Files by ``Mean``, ``Sd``, ``N`` and ``Cv``.
+    """
+
+    template: str
+    method: str
+    kind: str
+    n_participants: int
+    n_maps: int
+    files: Mapping[str, Path]
+
+
+class _Source(NamedTuple):
+    """A resampled map, and the participant that it belongs to."""
+
+    participant: str
+    path: Path
+
+
+class _Group(NamedTuple):
+    """What the maps of a group have in common."""
+
+    template: str
+    kind: str
+    method: str
+    desc: str
+
+
+def write_group_maps(
+    output_dir: Path, results: Sequence[Result], damaged: list[InputError]
+) -> list[GroupMap]:
+    """Write mean, standard deviation, number and coefficient of variation in each template space.
+
+    The maps that ``--output-spaces`` wrote are read one at a time. All maps of a participant are
+    averaged first, so that the number in each voxel is the number of participants.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Derivative dataset.
+    results : sequence of Result
+        Results of all participants.
+    damaged : list of InputError
+        List to which an error is added for each map that cannot be read or has another grid than
+        the first map. Such a map is left out.
+
+    Returns
+    -------
+    list of GroupMap
+        Empty if there is no map in a template space. The maps are 0 outside all masks, and NaN
+        where there are too few values: one for the mean, two for the standard deviation.
+    """
+    groups: dict[_Group, list[_Source]] = {}
+    for result in results:
+        for one in result.maps:
+            for template, path in one.in_spaces.items():
+                if template != NATIVE:
+                    group = _Group(template, result.kind, one.method, one.desc)
+                    groups.setdefault(group, []).append(_Source(result.participant, path))
+    written = [
+        _write(output_dir, group, sorted(groups[group]), damaged) for group in sorted(groups)
+    ]
+    return [one for one in written if one is not None]
+
+
+def _write(
+    output_dir: Path, group: _Group, sources: Sequence[_Source], damaged: list[InputError]
+) -> GroupMap | None:
+    """Write the maps of a group; return None if no map can be read."""
+    grid, sources = _on_common_grid(sources, damaged)
+    moments = RunningMoments(grid.shape)
+    n_participants, used = 0, []
+    for _, of_participant in groupby(sources, key=attrgetter("participant")):
+        mean, paths = _mean(grid, [one.path for one in of_participant], damaged)
+        if paths:
+            moments.add(mean)
+            used += paths
+            n_participants += 1
+    if not used:
+        return None
+    reference = read_sidecar(used[0], InSpace).spatial_reference
+    files = {}
+    for name, values in _maps(moments).items():
+        description, units = _CONTENTS[name]
+        sidecar = GroupMapSidecar(
+            description=description,
+            units=units,
+            sources=[bids_uri(path, {"": output_dir}) for path in used],
+            method=group.method,
+            spatial_reference=reference,
+            number_of_participants=n_participants,
+            number_of_maps=len(used),
+        )
+        path = files[name] = _path(output_dir, group, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # an interruption never leaves an old map with a new sidecar
+        path.unlink(missing_ok=True)
+        write_json(sidecar_path(path), sidecar.to_dict())
+        save_array(path, values, grid.affine, codes=(_TEMPLATE_CODE, _TEMPLATE_CODE))
+    return GroupMap(group.template, group.method, group.kind, n_participants, len(used), files)
+
+
+def _path(output_dir: Path, group: _Group, name: str) -> Path:
+    start = "_".join(filter(None, [f"tpl-{group.template}", group.kind]))
+    folder = output_dir / f"tpl-{group.template}" / "anat"
+    return folder / f"{start}_{join_name({'desc': group.desc + name}, 'condmap')}.nii.gz"
+
+
+def _on_common_grid(
+    sources: Sequence[_Source], damaged: list[InputError]
+) -> tuple[Grid, list[_Source]]:
+    """Return the grid that most maps have, and these maps."""
+    grids: list[Grid] = []
+    on_grids: list[list[_Source]] = []
+    for source in sources:
+        try:
+            grid = read_grid(source.path)
+        except InputError as error:
+            damaged.append(error)
+            continue
+        number = next((n for n, one in enumerate(grids) if one.matches(grid)), len(grids))
+        if number == len(grids):
+            grids.append(grid)
+            on_grids.append([])
+        on_grids[number].append(source)
+    if not grids:
+        return Grid((0, 0, 0), np.eye(4)), []
+    best = max(range(len(grids)), key=lambda number: len(on_grids[number]))
+    for number, others in enumerate(on_grids):
+        damaged += [
+            InputError(
+                one.path,
+                f"has another grid than most maps in this space (shape {grids[number].shape}, not "
+                f"{grids[best].shape}, or another affine)",
+                "compute the maps of all participants with the same template",
+            )
+            for one in others
+            if number != best
+        ]
+    return grids[best], on_grids[best]
+
+
+def _mean(
+    grid: Grid, paths: Sequence[Path], damaged: list[InputError]
+) -> tuple[NDArray[np.float64], list[Path]]:
+    """Return the mean of a participant's maps, NaN outside the masks, and the maps in it."""
+    moments, used = RunningMoments(grid.shape), []
+    for path in paths:
+        try:
+            values = read_values(path)
+        except InputError as error:
+            damaged.append(error)
+            continue
+        moments.add(np.where(values == 0, np.float32(np.nan), values))
+        used.append(path)
+    return moments.mean, used
+
+
+def _maps(moments: RunningMoments) -> dict[str, NDArray[np.float32]]:
+    """Return the maps of a group by the end of their label."""
+    mean, sd, n = moments.mean, moments.sd, moments.n
+    ratio = np.divide(sd, mean, out=np.full_like(sd, np.nan), where=mean > 0)
+    maps = {"Mean": mean, "Sd": sd, "N": n, "Cv": ratio}
+    return {name: np.where(n == 0, 0, one).astype(np.float32) for name, one in maps.items()}

@@ -1,0 +1,220 @@
+"""Data of the plots on the group page, which the page's script draws."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from bids_qcm.bids.participants import Phenotype
+from bids_qcm.bids.results import Result
+from bids_qcm.effects import as_numbers, sorted_levels
+from bids_qcm.reports.group_regions import FAMILY, RegionTable
+from bids_qcm.reports.pages import link
+
+# Values are stored as integers between the smallest and the largest value of a row.
+_MOST, _MISSING = 65534, 65535
+
+# A column of text with more levels, such as comments, cannot be told apart by colours.
+_MOST_LEVELS = 20
+# A column of numbers with fewer values, such as a score, is a set of levels.
+_LEAST_NUMBERS = 8
+
+_MOST_REGION_VALUES = 1_000_000
+"""Largest number of values of regions on the page, 2.7 MB; without eroded regions beyond it."""
+
+
+class Scans:
+    """The acquisitions of a group, in the order of the values of each row of a plot.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Results of all participants.
+    """
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self.results = results
+        self.number = {result.source: number for number, result in enumerate(results)}
+
+    def row(self, name: str, values: Mapping[str, float], **more: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Return a row of a plot.
+
+        Parameters
+        ----------
+        name : str
+            Name of the row.
+        values : mapping of str to float
+            Value by the source of the acquisition.
+        **more
+            Other content of the row.
+        """
+        every = np.full(len(self.results), np.nan)
+        every[[self.number[source] for source in values]] = list(values.values())
+        return {"name": name, **_packed(every), **more}
+
+    def numbers(self, sources: Iterable[str]) -> list[int]:
+        """Return the numbers of acquisitions."""
+        return [self.number[source] for source in sources]
+
+    def described(self, phenotype: Phenotype) -> dict[str, Any]:
+        """Return the acquisitions with their participants, sessions and columns."""
+        participants = list(dict.fromkeys(one.participant for one in self.results))
+        sessions = sorted({one.session for one in self.results if one.session is not None})
+        return {
+            "participants": participants,
+            "sessions": [f"ses-{one}" for one in sessions],
+            "participant": [participants.index(one.participant) for one in self.results],
+            "session": [
+                -1 if one.session is None else sessions.index(one.session) for one in self.results
+            ],
+            "names": [one.name for one in self.results],
+            "links": [f"{link(one.participant)}.html#{link(one.source)}" for one in self.results],
+            "columns": self._columns(phenotype),
+        }
+
+    def _columns(self, phenotype: Phenotype) -> list[dict[str, Any]]:
+        """Return the columns by which points can be coloured, as codes of levels or as numbers."""
+        columns = []
+        values = pd.DataFrame(
+            [
+                phenotype.values(one.participant, one.session and f"ses-{one.session}")
+                for one in self.results
+            ],
+            dtype=object,
+        )
+        for name in phenotype.dictionary:
+            levels = sorted_levels(values[name])
+            numbers = as_numbers(values[name])
+            if numbers is not None and len(levels) >= _LEAST_NUMBERS:
+                known = [None if np.isnan(one) else one for one in numbers]
+                columns.append({"name": name, "numbers": known})
+            elif 0 < len(levels) <= _MOST_LEVELS:
+                codes = pd.Categorical(values[name], levels).codes.tolist()
+                columns.append({"name": name, "levels": levels, "codes": codes})
+        return columns
+
+
+def _packed(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Return values as 16-bit integers in base 64, and the range of values that these divide."""
+    finite = np.isfinite(values)
+    low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+    span = high - low or 1.0
+    steps = np.round((np.where(finite, values, low) - low) / span * _MOST)
+    integers = np.where(finite, steps, _MISSING).astype("<u2")
+    return {
+        "low": _short(low),
+        "high": _short(low + span),
+        "values": b64encode(integers.tobytes()).decode(),
+    }
+
+
+def axis(values: Iterable[float], marks: Iterable[float] = ()) -> list[float]:
+    """Return the ends of an axis that includes 0, so that it does not exaggerate differences.
+
+    Parameters
+    ----------
+    values : iterable of float
+        Values that are no outliers; values that are not finite do not count.
+    marks : iterable of float
+        Literature or ideal values.
+
+    Returns
+    -------
+    list of 2 floats
+        The smallest and the largest value, and 0, with a margin of 5 % beyond a value.
+    """
+    every = np.array([0.0, *values, *marks])
+    every = every[np.isfinite(every)]
+    low, high = 1.05 * every.min(), 1.05 * every.max()
+    return [_short(low), _short(high if high > low else low + 1)]
+
+
+def axis_around(values: pd.Series, references: Sequence[float] = ()) -> list[float]:
+    """Return the ends of an axis of conductivity that does not exaggerate differences.
+
+    Parameters
+    ----------
+    values : Series of float
+        Values that are no outliers.
+    references : sequence of float
+        Literature values; empty for the median of the values.
+
+    Returns
+    -------
+    list of 2 floats
+        The axis reaches at least from half to one and a half times the reference.
+    """
+    known = [*references] or [float(values.median()) if values.count() else 1.0]
+    ends = [0.5 * min(known), 1.5 * max(known), *values.dropna()]
+    return [_short(min(ends)), _short(max(ends))]
+
+
+def region_blocks(regions: RegionTable, scans: Scans) -> tuple[list[dict[str, Any]], bool]:
+    """Return the plots of regions, one block for each family of regions.
+
+    Parameters
+    ----------
+    regions : RegionTable
+    scans : Scans
+
+    Returns
+    -------
+    blocks : list of dict
+        Blocks with the columns of `FAMILY`, the ends of the ``axis`` of all regions, and ``rows``:
+        the packed values of each region, the numbers of the acquisitions that are ``outliers``,
+        and the ends of the region's own ``axis``.
+    is_complete : bool
+        Whether the eroded regions are included.
+    """
+    rows = regions.rows
+    n_rows = rows.groupby(FAMILY)["region"].nunique().sum() if len(rows) else 0
+    is_complete = n_rows * len(scans.results) <= _MOST_REGION_VALUES
+    if not is_complete:
+        rows = rows[rows["erosion"] == 0]
+    blocks = []
+    for family, of_family in rows.groupby(FAMILY):
+        usual = of_family.loc[~of_family["outlier"].astype(bool), "median"]
+        block = dict(zip(FAMILY, family, strict=True))
+        block |= {"erosion": int(block["erosion"]), "axis": axis(usual), "rows": []}
+        for (_, name), region in of_family.groupby(["label", "region"]):
+            values = region.set_index("source")["median"].dropna()
+            is_outlier = region["outlier"].astype(bool)
+            block["rows"].append(
+                scans.row(
+                    name,
+                    values.to_dict(),
+                    outliers=scans.numbers(region.loc[is_outlier, "source"]),
+                    axis=axis_around(region.loc[~is_outlier, "median"]),
+                )
+            )
+        blocks.append(block)
+    return blocks, is_complete
+
+
+def effect_rows(effects: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the effects as records for the page; values that are not finite are None."""
+    columns = ["acquisition", "method", "atlas", "erosion", "region", "term", "level", "reference"]
+    numbers = ["n", "estimate", "ci_low", "ci_high", "p_corrected", "hedges_g"]
+    rows = []
+    for row in effects[[*columns, *numbers]].to_dict("records"):
+        short = {name: _short(row[name]) if np.isfinite(row[name]) else None for name in numbers}
+        texts = {name: None if pd.isna(row[name]) else row[name] for name in columns}
+        rows.append({**texts, **short})
+    return rows
+
+
+def embedded(content: Mapping[str, Any]) -> Markup:
+    """Return content as JSON that can stand in a script element of a page."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    # a text with "</script>" would end the element
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704  # the only special character is escaped
+
+
+def _short(value: float) -> float:
+    """Return a number with five significant digits."""
+    return float(f"{value:.5g}")

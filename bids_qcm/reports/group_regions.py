@@ -1,0 +1,171 @@
+"""The table of regions of a group, with one row for each map, region and erosion."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.participants import Phenotype
+from bids_qcm.bids.results import Result
+from bids_qcm.bids.tables import CONDREGIONS, read_condregions
+from bids_qcm.reports.outliers import (
+    LEAST_VALUES,
+    OUTLIER_SCORE,
+    expected_outliers,
+    modified_z_scores,
+)
+
+FAMILY = ["acquisition", "method", "atlas", "erosion"]
+"""Columns that are equal in the regions of one atlas in comparable maps."""
+
+REGION = [*FAMILY, "label", "region"]
+"""Columns that identify a region in comparable maps."""
+
+_SCAN: Mapping[str, Mapping[str, str]] = {
+    "participant_id": {"Description": "Participant"},
+    "session_id": {"Description": "Session; n/a for a participant without sessions"},
+    "source": {"Description": "Common start of the acquisition's file names"},
+    "acquisition": {
+        "Description": "Entities that distinguish kinds of acquisitions, without run; n/a if there "
+        "are none. Only maps of the same kind and method are compared"
+    },
+}
+
+_SCORES: Mapping[str, Mapping[str, str]] = {
+    "outlier_score": {
+        "Description": "Modified z-score of the median, compared with all maps of the same method "
+        "and kind of acquisition in this region: 0.6745 times the difference from the group "
+        f"median, divided by the median absolute deviation; n/a for fewer than {LEAST_VALUES} "
+        "values, or if most values are equal"
+    },
+    "outlier": {
+        "Description": f"Whether the absolute outlier_score exceeds {OUTLIER_SCORE:g} "
+        "(Iglewicz and Hoaglin 1993)"
+    },
+    "session_score": {
+        "Description": "Modified z-score of the map as a whole: of the median of its outlier_score "
+        "over all regions without erosion, compared in the same way"
+    },
+    "session_outlier": {
+        "Description": f"Whether the absolute session_score exceeds {OUTLIER_SCORE:g}"
+    },
+}
+
+OWN_COLUMNS = frozenset([*_SCAN, "method", *CONDREGIONS, *_SCORES])
+"""Names that columns of ``participants.tsv`` and ``sessions.tsv`` cannot have in the table."""
+
+
+class RegionTable:
+    """The table of regions of a group.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Results of all participants.
+    phenotype : Phenotype
+        Columns of the participants and sessions.
+    damaged : list of InputError
+        List to which an error is added for each table that cannot be read. It is left out.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        The table; empty if no map has a table of regions.
+    dictionary : dict
+        Data dictionary of its columns.
+    """
+
+    def __init__(
+        self, results: Sequence[Result], phenotype: Phenotype, damaged: list[InputError]
+    ) -> None:
+        entities = list(dict.fromkeys(key for result in results for key in result.entities))
+        # a column of another table may have the name of an entity
+        entities = [key for key in entities if key not in phenotype.dictionary]
+        self.dictionary: dict[str, Mapping[str, Any]] = {
+            **_SCAN,
+            **{key: {"Description": f"Label of the entity {key}"} for key in entities},
+            "method": {"Description": "Name of the method"},
+            **CONDREGIONS,
+            **_SCORES,
+            **phenotype.dictionary,
+        }
+        parts = []
+        for result in results:
+            session = None if result.session is None else f"ses-{result.session}"
+            scan = {
+                "participant_id": result.participant,
+                "session_id": session,
+                "source": result.source,
+                "acquisition": result.kind or "n/a",
+                **{key: result.entities.get(key) for key in entities},
+            }
+            known = phenotype.values(result.participant, session)
+            for one in result.maps:
+                if one.condregions is None:
+                    continue
+                try:
+                    table = read_condregions(one.condregions)
+                except InputError as error:
+                    damaged.append(error)
+                    continue
+                parts.append(table.assign(**scan, method=one.method, **known))
+        rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        self.rows = _with_scores(rows).reindex(columns=list(self.dictionary))
+
+    @property
+    def n_expected(self) -> float:
+        """Number of outliers among all regions that chance alone makes, if values are normal."""
+        sizes = self.rows.groupby(REGION)["outlier_score"].count()
+        return float(sum(map(expected_outliers, sizes)))
+
+    def sessions(self) -> pd.DataFrame:
+        """Return one row for each map: its score and its number of regions and outliers.
+
+        The columns are ``participant_id``, ``source``, ``acquisition``, ``method``,
+        ``session_score``, ``session_outlier``, ``n_regions`` and ``n_outliers``. Only
+        regions without erosion count.
+        """
+        rows = self.rows[self.rows["erosion"] == 0]
+        rows = rows[rows["outlier_score"].notna()]
+        keys = ["participant_id", "source", "acquisition", "method"]
+        keys += ["session_score", "session_outlier"]
+        grouped = rows.groupby(keys, as_index=False, dropna=False)["outlier"]
+        return grouped.agg(n_regions="size", n_outliers="sum")
+
+
+def _with_scores(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the scores of the regions and of the maps."""
+    if rows.empty:
+        return rows
+    rows["outlier_score"] = rows.groupby(REGION)["median"].transform(modified_z_scores)
+    rows["outlier"] = rows["outlier_score"].abs() > OUTLIER_SCORE
+    whole = rows[rows["erosion"] == 0]
+    of_maps = whole.groupby(["source", "method", "acquisition"])["outlier_score"].median()
+    scores = of_maps.groupby(["method", "acquisition"]).transform(modified_z_scores)
+    scores = scores.droplevel("acquisition").rename("session_score")
+    rows = rows.join(scores, on=["source", "method"])
+    rows["session_outlier"] = rows["session_score"].abs() > OUTLIER_SCORE
+    return rows
+
+
+def participant_values(rows: pd.DataFrame, value: str = "median") -> pd.DataFrame:
+    """Return the value of each region in each participant, averaged over sessions and runs.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of one family (`FAMILY`) of the table of regions.
+    value : str
+        Column to average.
+
+    Returns
+    -------
+    DataFrame of float
+        One row for each participant, one column for each label and name of a region.
+    """
+    table = rows.pivot_table(
+        value, "participant_id", ["label", "region"], aggfunc="mean", dropna=False, sort=True
+    )
+    return table.loc[:, table.notna().any()].astype(np.float64)

@@ -1,0 +1,62 @@
+"""Outliers of a group by a robust score, and the number of outliers that chance alone makes."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import median_abs_deviation, norm
+
+OUTLIER_SCORE = 3.5
+"""Largest absolute modified z-score that is not an outlier (Iglewicz and Hoaglin 1993)."""
+
+LEAST_VALUES = 10
+"""Smallest number of values from which outliers are determined.
+
+Of five normal values, 5 % would be outliers, because their median absolute deviation is uncertain.
+"""
+
+# Share of n normal values that are outliers, simulated; it falls towards that of a known deviation.
+_NORMAL_SHARES = {
+    **{10: 0.0167, 15: 0.0108, 20: 0.0066, 30: 0.0038},
+    **{50: 0.0021, 100: 0.0011, 200: 0.00077, 500: 0.00058},
+}
+_KNOWN_DEVIATION = 2 * float(norm.sf(OUTLIER_SCORE))
+
+
+def modified_z_scores(values: pd.Series) -> pd.Series:
+    """Return the modified z-scores of values, a robust measure of their distance from the median.
+
+    Parameters
+    ----------
+    values : Series of float
+        Values; NaN where a value is missing.
+
+    Returns
+    -------
+    Series of float
+        ``0.6745 (x - median) / MAD``, where MAD is the median absolute deviation. All scores are
+        NaN if there are fewer than `LEAST_VALUES` values, or if MAD is 0.
+
+    References
+    ----------
+    .. [1] Iglewicz B, Hoaglin DC. How to detect and handle outliers. ASQC Quality Press 1993.
+    """
+    if values.count() < LEAST_VALUES:
+        return pd.Series(np.nan, values.index)
+    deviation = float(median_abs_deviation(values, scale="normal", nan_policy="omit"))
+    if deviation == 0:
+        return pd.Series(np.nan, values.index)
+    return (values - values.median()) / deviation
+
+
+def expected_outliers(n: int) -> float:
+    """Return how many of n normally distributed values are outliers on average, by chance.
+
+    Parameters
+    ----------
+    n : int
+        Number of values; 0 is returned for fewer than `LEAST_VALUES`.
+    """
+    if n < LEAST_VALUES:
+        return 0.0
+    sizes, shares = list(_NORMAL_SHARES), list(_NORMAL_SHARES.values())
+    excess = np.interp(np.log(n), np.log(sizes), np.array(shares) - _KNOWN_DEVIATION)
+    return float(n * (_KNOWN_DEVIATION + excess))
