@@ -29,6 +29,7 @@ _BIDSIGNORE = (
     "sub-*.html",
     FIGURES,
     "group_*",
+    "*_condzmap.*",
     LOGS,
 )
 
