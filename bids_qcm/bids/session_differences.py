@@ -122,10 +122,10 @@ def _magnitude(result: Result) -> Path:
 
 def _labels(result: Result) -> NDArray[np.int32]:
     """Return the tissue labels in the mask, or the mask if there is no segmentation."""
-    labels = (read_integers(result.mask) != 0).astype(np.int32)
+    labels: NDArray[np.int32] = (read_integers(result.mask) != 0).astype(np.int32)
     if result.segmentation is not None:
         # voxels of the mask without a label are a tissue of their own
-        labels *= read_integers(result.segmentation) + 1
+        labels = labels * (read_integers(result.segmentation) + 1)
     return labels
 
 
