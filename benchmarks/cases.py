@@ -125,6 +125,15 @@ COLD_START_TARGET = 15.0
 WARM_START_TARGET = 1.0
 """Target in seconds for the first call in a process if the machine code is cached on disk."""
 
+STUDY_PARTICIPANTS, STUDY_REGIONS = 500, 100
+"""Size of the study with which the group level is measured."""
+
+STUDY_TARGET = 60.0
+"""Target in seconds of processor time for the group level of this study."""
+
+STUDY_MEMORY_TARGET = 2e9
+"""Largest accepted resident memory of the group level in bytes."""
+
 VOXEL_SHARES = (0.125, 0.25, 0.5, 1.0)
 """Shares of the head's voxels with which the growth of the time is measured."""
 

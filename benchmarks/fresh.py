@@ -82,7 +82,7 @@ def main() -> None:
         options |= {"fit_radius": arguments.radius, "integral_radius": arguments.radius}
     if arguments.uncertainty:
         options |= head.noise()
-    memory_before = _peak_memory()
+    memory_before = peak_memory()
     called = time.perf_counter()
     for method in arguments.methods:
         head.reconstruct(method, **options)
@@ -91,12 +91,12 @@ def main() -> None:
         "import": imported - start,
         "calls": done - called,
         "memory_before": memory_before,
-        "memory_peak": _peak_memory(),
+        "memory_peak": peak_memory(),
     }
     print(json.dumps(figures))
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """Return the largest resident memory so far, in bytes."""
     # On Linux, getrusage starts from the peak of the parent process, which is large.
     status = Path("/proc/self/status")

@@ -211,8 +211,9 @@ def _terms(column: pd.Series, *, is_group: bool) -> Iterator[tuple[Term, pd.Seri
 
 def _scaled(matrix: pd.DataFrame) -> NDArray[np.float64]:
     """Return the columns of a matrix with unit length, so that their units do not matter."""
-    columns = matrix.to_numpy()
-    return columns / np.linalg.norm(columns, axis=0)
+    columns: NDArray[np.float64] = matrix.to_numpy()
+    lengths: NDArray[np.float64] = np.linalg.norm(columns, axis=0)
+    return columns / lengths
 
 
 def _effects_in_region(key: Any, values: pd.Series, design: Design) -> Iterator[dict[str, Any]]:  # noqa: ANN401

@@ -122,7 +122,7 @@ def test_a_region_with_few_values_has_no_estimate():
 @pytest.mark.parametrize(
     ("group_by", "covariates", "message"),
     [
-        ("grup", [], "there is no column grup; the columns are: group, age, twice, same, rare"),
+        ("sort", [], "there is no column sort; the columns are: group, age, twice, same, rare"),
         ("same", [], "the column same needs two values with enough participants, but has x"),
         ("group", ["same"], "the column same needs two values"),
         ("rare", [], "the column rare needs two values with enough participants, but has none"),

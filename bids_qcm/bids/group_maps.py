@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,5 +203,5 @@ def _maps(moments: RunningMoments) -> dict[str, NDArray[np.float32]]:
     """Return the maps of a group by the end of their label."""
     mean, sd, n = moments.mean, moments.sd, moments.n
     ratio = np.divide(sd, mean, out=np.full_like(sd, np.nan), where=mean > 0)
-    maps = {"Mean": mean, "Sd": sd, "N": n, "Cv": ratio}
+    maps: dict[str, NDArray[Any]] = {"Mean": mean, "Sd": sd, "N": n, "Cv": ratio}
     return {name: np.where(n == 0, 0, one).astype(np.float32) for name, one in maps.items()}

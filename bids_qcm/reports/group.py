@@ -299,8 +299,8 @@ def _tissues(table: pd.DataFrame, scans: Scans) -> list[dict[str, Any]]:
         rows = []
         for method in order:
             of_method = of_tissue[of_tissue["method"] == method].set_index("source")
-            values = of_method["median"].dropna().to_dict()
-            if values:
+            values = of_method["median"].dropna()
+            if len(values):
                 outliers = scans.numbers(of_method.index[of_method["outlier"]])
                 rows.append(scans.row(method, values, outliers=outliers))
         literature = sorted(set(of_tissue["literature"].dropna().round(3)))

@@ -1,6 +1,7 @@
 """The table of effects of groups and covariates on the conductivity of regions."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -105,7 +106,8 @@ def group_effects(
         values = participant_values(rows)
         effects = fit_effects(values, design)
         effects[["label", "region"]] = effects.pop("key").tolist()
-        parts.append(effects.assign(**dict(zip(FAMILY, family, strict=True))))
+        keys: dict[str, Any] = dict(zip(FAMILY, family, strict=True))
+        parts.append(effects.assign(**keys))
     table = pd.concat(parts, ignore_index=True)
     return table.reindex(columns=list(DICTIONARY)), design.notes
 

@@ -41,20 +41,20 @@ class Scans:
         self.results = results
         self.number = {result.source: number for number, result in enumerate(results)}
 
-    def row(self, name: str, values: Mapping[str, float], **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    def row(self, name: str, values: pd.Series, **more: Any) -> dict[str, Any]:  # noqa: ANN401
         """Return a row of a plot.
 
         Parameters
         ----------
         name : str
             Name of the row.
-        values : mapping of str to float
-            Value by the source of the acquisition.
+        values : Series of float
+            Values, indexed by the source of the acquisition.
         **more
             Other content of the row.
         """
         every = np.full(len(self.results), np.nan)
-        every[[self.number[source] for source in values]] = list(values.values())
+        every[self.numbers(values.index)] = values
         return {"name": name, **_packed(every), **more}
 
     def numbers(self, sources: Iterable[str]) -> list[int]:
@@ -179,20 +179,21 @@ def region_blocks(regions: RegionTable, scans: Scans) -> tuple[list[dict[str, An
     blocks = []
     for family, of_family in rows.groupby(FAMILY):
         usual = of_family.loc[~of_family["outlier"].astype(bool), "median"]
-        block = dict(zip(FAMILY, family, strict=True))
-        block |= {"erosion": int(block["erosion"]), "axis": axis(usual), "rows": []}
+        rows_of_block = []
         for (_, name), region in of_family.groupby(["label", "region"]):
             values = region.set_index("source")["median"].dropna()
             is_outlier = region["outlier"].astype(bool)
-            block["rows"].append(
+            rows_of_block.append(
                 scans.row(
-                    name,
-                    values.to_dict(),
+                    str(name),
+                    values,
                     outliers=scans.numbers(region.loc[is_outlier, "source"]),
                     axis=axis_around(region.loc[~is_outlier, "median"]),
                 )
             )
-        blocks.append(block)
+        keys: dict[str, Any] = dict(zip(FAMILY, family, strict=True))
+        keys["erosion"] = int(keys["erosion"])
+        blocks.append({**keys, "axis": axis(usual), "rows": rows_of_block})
     return blocks, is_complete
 
 

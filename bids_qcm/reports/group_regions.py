@@ -131,8 +131,8 @@ class RegionTable:
         rows = rows[rows["outlier_score"].notna()]
         keys = ["participant_id", "source", "acquisition", "method"]
         keys += ["session_score", "session_outlier"]
-        grouped = rows.groupby(keys, as_index=False, dropna=False)["outlier"]
-        return grouped.agg(n_regions="size", n_outliers="sum")
+        counts = rows.groupby(keys, dropna=False)["outlier"].agg(["size", "sum"]).reset_index()
+        return counts.rename(columns={"size": "n_regions", "sum": "n_outliers"})
 
 
 def _with_scores(rows: pd.DataFrame) -> pd.DataFrame:

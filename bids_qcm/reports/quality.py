@@ -200,7 +200,7 @@ def quality_plots(rows: Sequence[Mapping[str, Any]], scans: Scans) -> list[dict[
                 "axis": axis(every, ideal),
                 "marks": ideal,
                 "rows": [
-                    scans.row(name, points[name], outliers=[], verdicts=verdicts[name])
+                    scans.row(name, pd.Series(points[name]), outliers=[], verdicts=verdicts[name])
                     for name in order
                 ],
             }

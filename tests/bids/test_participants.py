@@ -62,7 +62,7 @@ def test_a_damaged_table_is_named_and_left_out(dataset, name, content, message):
     damaged = []
     found = read_phenotype(dataset, PEOPLE, damaged)
     assert [message in str(error) for error in damaged] == [True]
-    assert ("age" in found.dictionary) == (name != "participants.tsv")
+    assert ("source" in found.dictionary) == (name != "participants.tsv")
     assert found.values("sub-01", "ses-a").get("drug") == (
         None if name.endswith("sessions.tsv") else "no"
     )

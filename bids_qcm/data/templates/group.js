@@ -150,7 +150,8 @@ function point(svg, n, value, x, y, isOutlier, verdict, beyond, plot) {
   if (isOutlier) name();
   for (const event of ["mouseenter", "focus"]) link.addEventListener(event, () => {
     name();
-    svg.appendChild(link);  // in front of other points
+    // in front of other points; a link that is moved would lose the focus, and be entered again
+    if (event === "mouseenter" && svg.lastElementChild !== link) svg.appendChild(link);
     choose(scans.participant[n], plot);
   });
 }
