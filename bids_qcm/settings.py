@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bids_qcm.physics import PhaseType, Sign
 from bids_qcm.recon.forms import form_of
@@ -21,6 +21,27 @@ ACQUISITION_SPACE = "acq"
 
 SHIPPED_TEMPLATE = "MNI152NLin2009aSym"
 """Template that nilearn contains, to which the app itself can register a T1w image."""
+
+
+class Atlas(NamedTuple):
+    """An atlas of the option ``--atlas``.
+
+    Attributes
+    ----------
+    name : str
+        Name in tables of regions.
+    path : Path
+        Image of the labels.
+    table : Path or None
+        Label table.
+    space : str or None
+        Label of the space; None to take it from the file name.
+    """
+
+    name: str
+    path: Path
+    table: Path | None = None
+    space: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +88,8 @@ class Settings:
         from ``--bids-filter-file``.
     label_table : Path or None
         The user's label table for all segmentations.
+    atlases : tuple of Atlas
+        Atlases with regions whose statistics are computed, in addition to the segmentation.
     coreg : {"auto", "header", "rigid"}
         How anatomical images of the participant are aligned with the phase if no transform is
         given.
@@ -139,6 +162,7 @@ class Settings:
     mask_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     b1_filters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     label_table: Path | None = None
+    atlases: tuple[Atlas, ...] = ()
     coreg: Coreg = "auto"
     output_spaces: tuple[str, ...] = (ACQUISITION_SPACE,)
     bids_database_dir: Path | None = None

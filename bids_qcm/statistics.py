@@ -10,6 +10,9 @@ from scipy import ndimage
 EROSIONS = (0, 2, 4)
 """Erosion radii of tissues in voxels, as in the MR-EPT guidelines (doi:10.1002/jmri.70230)."""
 
+REGION_EROSIONS = (0, 1)
+"""Erosion radii of the regions of an atlas in voxels. Larger radii would leave few regions."""
+
 WHOLE_MASK = 0
 """Label of the whole mask in a list of tissues. Tissues have other labels."""
 
@@ -206,3 +209,132 @@ def tissue_statistics(
         )
         for region in regions
     ]
+
+
+@dataclass(frozen=True)
+class RegionStatistics(TissueStatistics):
+    """Statistics of a region after erosion.
+
+    Attributes
+    ----------
+    standard_error : float
+        Standard error of the mean due to noise, S/m; NaN without noise maps.
+    """
+
+    standard_error: float
+
+
+def region_statistics(
+    conductivity: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    labels: NDArray[np.integer],
+    noise: NDArray[np.floating] | None = None,
+) -> list[RegionStatistics]:
+    """Compute the statistics of each region of an atlas, without erosion and eroded by one voxel.
+
+    Parameters
+    ----------
+    conductivity, mask
+        As in :func:`tissue_statistics`.
+    labels : ndarray of int, shape (X, Y, Z)
+        Labels of the regions; 0 is background.
+    noise : ndarray of float, shape (n, n_mask), optional
+        Noise maps in S/m at the voxels of the mask, as in :func:`standard_error`.
+
+    Returns
+    -------
+    list of RegionStatistics
+        Sorted by label and by erosion, which is 0 or 1. Regions without a voxel in the mask are
+        left out. The erosion is the same as in :func:`eroded_tissues`.
+    """
+    values, whole = conductivity[mask], labels[mask]
+    groups = {
+        0: _voxels_of_labels(whole),
+        1: _voxels_of_labels(np.where(_is_inside_region(labels)[mask], whole, 0)),
+    }
+    found = []
+    for label in sorted(groups[0]):
+        for erosion in REGION_EROSIONS:
+            voxels = groups[erosion].get(label, np.array([], np.intp))
+            error = np.nan
+            if noise is not None:
+                valid = voxels[np.isfinite(values[voxels])]
+                error = standard_error(noise[:, valid], np.ones(valid.size, bool))
+            found.append(
+                RegionStatistics(
+                    **asdict(describe(values[voxels])),
+                    label=label,
+                    erosion=erosion,
+                    standard_error=error,
+                )
+            )
+    return found
+
+
+def standard_error(
+    noise: NDArray[np.floating], weights: NDArray[np.bool_] | NDArray[np.floating]
+) -> float:
+    """Return the standard error of a linear function of a conductivity map.
+
+    Parameters
+    ----------
+    noise : ndarray of float, shape (n, n_mask)
+        Noise of the map in n independent realisations, S/m, at the voxels of the mask, in C order;
+        NaN where invalid.
+    weights : ndarray of bool or float, shape (n_mask,)
+        Weight of each voxel in the function; invalid voxels need the weight 0. A mask stands for
+        the mean over its valid voxels.
+
+    Returns
+    -------
+    float
+        Root mean square of the function over the noise maps, S/m. Its relative error is ``1 /
+        sqrt(2 n)``. NaN for a mask without valid voxels.
+
+    Notes
+    -----
+    Kernels and smoothness make the noise of neighbouring voxels similar, so the standard deviation
+    divided by the square root of the number of voxels would be several times too small. The
+    standard error of a difference of two means is the standard error of the difference of their
+    weights.
+
+    Examples
+    --------
+    Two voxels that share their noise are as uncertain as one voxel, and their difference is exact:
+
+    >>> import numpy as np
+    >>> noise = np.array([[0.1, 0.1], [-0.1, -0.1]])
+    >>> standard_error(noise, np.array([True, True]))
+    0.1
+    >>> standard_error(noise, np.array([1.0, -1.0]))
+    0.0
+    """
+    used = weights != 0
+    values = noise[:, used].astype(np.float64)
+    if weights.dtype == bool:
+        values = values[:, np.isfinite(values).all(axis=0)]
+        if not values.size:
+            return float("nan")
+        results = values.mean(axis=1)
+    else:
+        results = values @ weights[used]
+    return float(np.sqrt(np.mean(results**2)))
+
+
+def _voxels_of_labels(labels: NDArray[np.integer]) -> dict[int, NDArray[np.intp]]:
+    """Return the indices of the voxels of each label other than 0, from labels of shape (n,)."""
+    order = np.argsort(labels, kind="stable")
+    present, first = np.unique(labels[order], return_index=True)
+    groups = zip(present.tolist(), np.split(order, first[1:]), strict=True)
+    return {label: voxels for label, voxels in groups if label != 0}
+
+
+def _is_inside_region(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Whether all six neighbours of each voxel in the volume have the label of the voxel."""
+    inside = np.ones(labels.shape, bool)
+    for axis in range(labels.ndim):
+        before, after = (np.moveaxis(inside, axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
+        same = np.diff(np.moveaxis(labels, axis, 0), axis=0) == 0
+        before &= same
+        after &= same
+    return inside

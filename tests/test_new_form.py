@@ -33,7 +33,7 @@ class WideForm(Form):
     introduction = "The wide methods use distant neighbours [@voigt2011]."
     needs_noise = True
 
-    def compute(self, volumes, method, kernels, *, uncertainty=True):
+    def compute(self, volumes, method, kernels, *, uncertainty=True, noise_maps=False):
         if volumes.noise is None:
             raise ValueError(f"{method.name} needs a phase noise")
         stencil = STENCIL / (volumes.voxel_size[0] * 1e-3) ** 2

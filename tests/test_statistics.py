@@ -11,6 +11,8 @@ from bids_qcm.statistics import (
     RunningMoments,
     describe,
     eroded_tissues,
+    region_statistics,
+    standard_error,
     tissue_statistics,
 )
 
@@ -126,3 +128,50 @@ def test_running_moments_are_those_of_all_maps():
     assert moments.sd[0, 0] == pytest.approx(np.nanstd(valid[:, 0, 0], ddof=1), rel=1e-9)
     assert np.isnan(moments.sd[0, 1])
     assert np.isnan(moments.mean[0, 2])
+
+
+def test_regions_have_the_statistics_of_their_voxels():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(1, 5, (4, 4, 4)).repeat(4, 0).repeat(4, 1).repeat(4, 2) * 10
+    labels[:, :, 8:] = 7
+    mask = rng.random(labels.shape) < 0.8
+    values = rng.normal(size=labels.shape)
+    values[rng.random(labels.shape) < 0.1] = np.nan
+    noise = rng.normal(size=(5, mask.sum()))
+    found = region_statistics(values, mask, labels, noise)
+    reference = {(one.label, one.erosion): one.voxels for one in eroded_tissues(labels, (0, 1))}
+    assert [(one.label, one.erosion) for one in found] == list(reference)
+    for one in found:
+        voxels = reference[one.label, one.erosion] & mask
+        expected = describe(values[voxels])
+        assert (one.n, one.median, one.iqr) == (expected.n, expected.median, expected.iqr)
+        assert one.mean == pytest.approx(expected.mean)
+        used = (voxels & np.isfinite(values))[mask]
+        error = np.sqrt(np.mean(noise[:, used].mean(axis=1) ** 2))
+        assert one.standard_error == pytest.approx(error)
+
+
+def test_regions_without_noise_maps_or_without_voxels():
+    labels = np.array([[[0, 3, 0, 5]]])
+    values, mask = np.ones(labels.shape), labels != 5
+    found = region_statistics(values, mask, labels)
+    assert [(one.label, one.erosion, one.n) for one in found] == [(3, 0, 1), (3, 1, 0)]
+    assert np.isnan([one.standard_error for one in found]).all()
+    empty = region_statistics(values, mask, labels, np.ones((2, 3)))[1]
+    assert np.isnan(empty.standard_error)
+
+
+def test_standard_error_of_means_and_differences():
+    rng = np.random.default_rng(1)
+    independent = rng.normal(size=(4000, 9))
+    every = np.ones(9, bool)
+    assert standard_error(independent, every) == pytest.approx(1 / 3, rel=0.03)
+    shared = np.tile(independent[:, :1], 9)
+    assert standard_error(shared, every) == pytest.approx(1, rel=0.03)
+    weights = np.where(np.arange(9) < 3, 1 / 3, -1 / 6)
+    expected = np.sqrt(1 / 3 + 1 / 6)
+    assert standard_error(independent, weights) == pytest.approx(expected, rel=0.03)
+    assert standard_error(shared, weights) == pytest.approx(0, abs=1e-9)
+    independent[:, 0] = np.nan
+    assert standard_error(independent, every) == pytest.approx(1 / np.sqrt(8), rel=0.03)
+    assert standard_error(independent, weights * (np.arange(9) > 0)) > 0

@@ -210,6 +210,15 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             of_method=True,
             extension=".tsv",
         ),
+        "condregions": Output(
+            content="statistics of the conductivity in each region of a segmentation and of the "
+            "atlases; written if there are regions",
+            node="region_statistics",
+            source="table_file",
+            suffix="condregions",
+            of_method=True,
+            extension=".tsv",
+        ),
         "phi0": Output(
             content="phase at echo time zero, rad, unwrapped, with the sign applied",
             node="sign",

@@ -13,6 +13,7 @@ from bids_qcm.bids.acquisitions import Acquisition, echo_number, no_echoes, or_w
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.finder import B1Origin, Finder, FoundB1, MaskOrigin
+from bids_qcm.bids.anatomy.regions import Regions, plan_regions
 from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage, plan_spaces
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
@@ -131,8 +132,8 @@ class Plan:
     axes : tuple of int
         Axes along which the phase is differentiated.
     refused : dict of str to str
-        Requested methods that cannot be computed, and requested spaces that maps cannot be
-        resampled to, with the reason.
+        Requested methods that cannot be computed, requested spaces that maps cannot be resampled
+        to, and atlases that cannot be used, with the reason.
     warnings : tuple of str
     manufacturer : str
         Manufacturer of the scanner from the sidecar; empty if the sidecar has none.
@@ -140,6 +141,8 @@ class Plan:
         T1w image that the phase is aligned with; None if no T1w image is used.
     spaces : tuple of OutputSpace
         Spaces that the maps are resampled to, in addition to the grid of the phase.
+    regions : tuple of Regions
+        Segmentation and atlases whose regions get statistics.
     """
 
     acquisition: Acquisition
@@ -165,6 +168,12 @@ class Plan:
     b1_origins: tuple[B1Origin, ...] = ()
     t1w: T1wImage | None = None
     spaces: tuple[OutputSpace, ...] = ()
+    regions: tuple[Regions, ...] = ()
+
+    @property
+    def tissues_are_regions(self) -> bool:
+        """Whether the tissues get a table of regions, because there is no finer segmentation."""
+        return self.segmentation is not None and all(one.of_option for one in self.regions)
 
     @property
     def has_echo_numbers(self) -> bool:
@@ -244,9 +253,9 @@ def plan_acquisition(
     )
     found_mask = finder.mask(datasets if mask_datasets is None else mask_datasets)
     mask = found_mask.found
-    segmentation = finder.segmentation(
-        datasets if segmentation_datasets is None else segmentation_datasets, mask
-    )
+    if segmentation_datasets is None:
+        segmentation_datasets = datasets
+    segmentation = finder.segmentation(segmentation_datasets, mask)
     kernels, refused = _choose_methods(
         settings, grid, segmentation.auxiliary, segmentation.why_none
     )
@@ -270,6 +279,9 @@ def plan_acquisition(
         b1 = finder.b1(where, frequency)
     alignments = (segmentation.alignment, mask.alignment)
     spaces = plan_spaces(acquisition, grid, datasets, settings, alignments)
+    regions = plan_regions(
+        acquisition, grid, datasets, segmentation_datasets, settings, headers_only=headers_only
+    )
     return Plan(
         acquisition=acquisition,
         grid=grid,
@@ -289,9 +301,10 @@ def plan_acquisition(
         methods=tuple(kernels),
         kernels=kernels,
         axes=axes,
-        refused={**refused, **spaces.refused},
+        refused={**refused, **spaces.refused, **regions.refused},
         t1w=spaces.t1w,
         spaces=spaces.spaces,
+        regions=regions.regions,
         manufacturer=str(sidecars[0].get("Manufacturer", "")),
         warnings=(
             *left_out,
@@ -299,6 +312,7 @@ def plan_acquisition(
             *mask.warnings,
             *b1.found.warnings,
             *spaces.warnings,
+            *regions.warnings,
             *contradictions(inputs.separate),
             *_unit_warnings(echoes),
             *_sequence_warnings(acquisition, echoes, sidecars[0], grid, axes, settings),

@@ -26,7 +26,12 @@ def known_places(settings: Settings, datasets: Mapping[str, Path]) -> dict[str, 
     dict of str to str
         Replacements by folder: BIDS URIs for the datasets, ``OUTPUT_DIR/`` and ``WORK_DIR/``.
     """
-    given = [path.parent for path in (settings.label_table, settings.plugin_file) if path]
+    files = (
+        settings.label_table,
+        settings.plugin_file,
+        *(path for atlas in settings.atlases for path in (atlas.path, atlas.table)),
+    )
+    given = [path.parent for path in files if path]
     return {
         **{str(folder.resolve()): "" for folder in given},
         str(settings.work_dir): "WORK_DIR/",

@@ -25,7 +25,7 @@ from bids_qcm.bids.sidecar_schema import (
     TissueLabels,
     merge,
 )
-from bids_qcm.bids.tables import CONDSTATS
+from bids_qcm.bids.tables import CONDREGIONS, CONDSTATS
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
@@ -86,6 +86,8 @@ def planned_sidecar(
             return condstd_metadata(plan, settings, datasets, method)
         case "condstats":
             return dict(CONDSTATS)
+        case "condregions":
+            return condregions_metadata(plan, datasets)
         case "phi0":
             return phi0_metadata(plan, settings, datasets)
         case "magnitude":
@@ -174,6 +176,28 @@ def _requested_echoes(plan: Plan, settings: Settings) -> str | None:
         return None
     echoes = settings.echoes
     return echoes if isinstance(echoes, str) else " ".join(map(str, echoes))
+
+
+def condregions_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the data dictionary of the table of regions, with the sources of each atlas."""
+    sources = {one.name: one.files for one in plan.regions}
+    if plan.tissues_are_regions:
+        sources["tissues"] = resampled_files(plan.segmentation, plan.segmentation_alignment)
+    atlas = {
+        **CONDREGIONS["atlas"],
+        "Sources": {
+            name: [_uri_or_name(path, datasets) for path in paths]
+            for name, paths in sources.items()
+        },
+    }
+    return {**CONDREGIONS, "atlas": atlas}
+
+
+def _uri_or_name(path: Path, datasets: Mapping[str, Path]) -> str:
+    """Return the BIDS URI of a file, or the name of a file that is in none of the datasets."""
+    if any(path.is_relative_to(root) for root in datasets.values()):
+        return bids_uri(path, datasets)
+    return path.name
 
 
 def magnitude_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:

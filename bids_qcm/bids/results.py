@@ -26,7 +26,7 @@ from bids_qcm.bids.sidecar_schema import (
     SegmentationSidecar,
     json_key,
 )
-from bids_qcm.bids.tables import read_condstats
+from bids_qcm.bids.tables import read_condregions, read_condstats
 from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.verdict import (
     COLOURS,
@@ -68,13 +68,14 @@ class MapResult:
         Name of the method.
     condmap : Path
         File of the conductivity map.
-    table_is_damaged : bool
-        Whether the statistics table cannot be read, so that it is not used.
+    damaged_tables : frozenset of str
+        Names in :data:`bids_qcm.bids.outputs.OUTPUTS` of tables that cannot be read, so that they
+        are not used.
     """
 
     method: str
     condmap: Path
-    table_is_damaged: bool = False
+    damaged_tables: frozenset[str] = frozenset()
 
     @cached_property
     def sidecar(self) -> CondmapSidecar:
@@ -106,18 +107,21 @@ class MapResult:
     @property
     def condstats(self) -> Path | None:
         """File of the statistics table; None if it does not exist or is damaged."""
-        return None if self.table_is_damaged else self._existing_output("condstats")
+        return self._existing_output("condstats")
 
     @cached_property
     def statistics(self) -> list[dict[str, Any]]:
         """Rows of the statistics table, see :func:`~bids_qcm.bids.tables.read_condstats`."""
         return read_condstats(self.condstats) if self.condstats else []
 
-    @property
-    def condregions(self) -> Path | None:
-        """File of the table of regions; None if it does not exist."""
-        name = self.condmap.name.replace("_condmap.nii.gz", "_condregions.tsv")
-        return existing(self.condmap.with_name(name))
+    @cached_property
+    def regions(self) -> list[dict[str, Any]]:
+        """Rows of the table of regions, see :func:`~bids_qcm.bids.tables.read_condregions`.
+
+        The list is empty if the table does not exist or is damaged.
+        """
+        path = self._existing_output("condregions")
+        return read_condregions(path) if path else []
 
     @property
     def in_spaces(self) -> dict[str, Path]:
@@ -127,6 +131,8 @@ class MapResult:
         return OUTPUTS["condmap"].in_all_spaces(self.condmap.parent, join_name(entities), desc)
 
     def _existing_output(self, output: str) -> Path | None:
+        if output in self.damaged_tables:
+            return None
         start = self.condmap.name.removesuffix(OUTPUTS["condmap"].file_name(""))
         return existing(self.condmap.with_name(start + OUTPUTS[output].file_name("")))
 
@@ -422,12 +428,14 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
         except InputError as error:
             damaged.append(error)
             continue
-        try:
-            _ = one.statistics
-            maps.append(one)
-        except InputError as error:
-            damaged.append(error)
-            maps.append(replace(one, table_is_damaged=True))
+        tables = set()
+        for table, rows in (("condstats", "statistics"), ("condregions", "regions")):
+            try:
+                getattr(one, rows)
+            except InputError as error:
+                damaged.append(error)
+                tables.add(table)
+        maps.append(replace(one, damaged_tables=frozenset(tables)) if tables else one)
     if not maps:
         return None
     result = replace(result, maps=tuple(maps))

@@ -36,25 +36,23 @@ CONDSTATS: Dictionary = {
 }
 """Columns of the statistics table of a conductivity map."""
 
+
 CONDREGIONS: Dictionary = {
-    "atlas": {"Description": "Name of the segmentation or atlas that defines the region"},
-    "label": {"Description": "Label of the region in the atlas"},
+    "atlas": {"Description": "Name of the segmentation, or of the atlas given with --atlas"},
+    "label": {"Description": "Label of the region in the segmentation or atlas"},
     "region": {"Description": "Name of the region"},
-    **{
-        name: entry
-        for name, entry in TISSUE_STATISTICS.items()
-        if name not in ("label", "tissue", "erosion")
-    },
     "erosion": {"Description": "Radius of the erosion of the region by a ball", "Units": "voxels"},
+    **{
+        name: TISSUE_STATISTICS[name]
+        for name in ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
+    },
     "standard_error": {
-        "Description": "Standard error of the mean due to noise, which is correlated between "
-        "voxels",
+        "Description": "Standard error of the mean due to noise, from noise maps, which include "
+        "the correlation of the noise between voxels",
         "Units": "S/m",
     },
 }
-"""Columns of the table of regions of a conductivity map."""
-
-_TEXTS = ("atlas", "region")
+"""Columns of the table of regions."""
 
 
 def write_table(path: Path, table: pd.DataFrame, dictionary: Dictionary) -> None:
@@ -102,58 +100,47 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
         If the file cannot be read, lacks a column, has no rows, or has a value that is not a
         number.
     """
-    remedy = "compute the map again"
-    rows = read_rows(path, ("label", "tissue", "erosion"), remedy)
-    if not rows:
-        raise InputError(path, "has no rows", remedy)
-    try:
-        # a table of another version may lack a column
-        return [{name: _value(name, row.get(name, "n/a")) for name in CONDSTATS} for row in rows]
-    except ValueError as error:
-        raise InputError(path, f"has a value that is not a number ({error})", remedy) from error
+    return _read_statistics(path, CONDSTATS, ("label", "tissue", "erosion"))
 
 
-def read_condregions(path: Path) -> pd.DataFrame:
-    """Read the table of regions of a conductivity map.
+def read_condregions(path: Path) -> list[dict[str, Any]]:
+    """Read the table of the regions of a conductivity map.
 
     Parameters
     ----------
     path : Path
-        TSV file.
 
     Returns
     -------
-    DataFrame
-        One row for each region and erosion, with the columns of `CONDREGIONS`. ``atlas`` and
-        ``region`` are text, all other columns are numbers; a missing value is NaN.
+    list of dict
+        One row for each atlas, region and erosion, with the columns of `CONDREGIONS`. ``atlas`` and
+        ``region`` are strings, all other values are numbers; a missing value is NaN.
 
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column that identifies a region, has no rows, or has a
-        value that is not a number.
+        As in :func:`read_condstats`.
     """
+    return _read_statistics(path, CONDREGIONS, ("atlas", "label", "region", "erosion"))
+
+
+def _read_statistics(
+    path: Path, columns: Dictionary, required: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Read a table of statistics; an InputError if one of the required columns is missing."""
     remedy = "compute the map again"
-    rows = read_rows(path, ("atlas", "label", "region", "erosion"), remedy)
+    rows = read_rows(path, required, remedy)
     if not rows:
         raise InputError(path, "has no rows", remedy)
     try:
-        return pd.DataFrame({name: _column(name, rows) for name in CONDREGIONS})
+        # a table of another version may lack a column
+        return [{name: _value(name, row.get(name, "n/a")) for name in columns} for row in rows]
     except ValueError as error:
         raise InputError(path, f"has a value that is not a number ({error})", remedy) from error
 
 
-def _column(name: str, rows: Sequence[Mapping[str, str]]) -> list[Any]:
-    """Return a column of a table of regions; a table of another version may lack the column."""
-    texts = [row.get(name, "n/a") for row in rows]
-    if name in _TEXTS:
-        return [plain_label(text) for text in texts]
-    kind = int if name in ("label", "erosion") else float
-    return [float("nan") if text == "n/a" else kind(text) for text in texts]
-
-
 def _value(column: str, text: str) -> Any:  # noqa: ANN401
-    if column == "tissue":
+    if column in ("tissue", "atlas", "region"):
         return plain_label(text)
     if text == "n/a":
         return float("nan")

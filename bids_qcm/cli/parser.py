@@ -21,6 +21,7 @@ from bids_qcm.settings import (
     ACQUISITION_SPACE,
     SHIPPED_TEMPLATE,
     AnalysisLevel,
+    Atlas,
     Coreg,
     ImageChecks,
     Settings,
@@ -113,6 +114,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         mask_filters=options.bids_filter_file.get("mask", {}),
         b1_filters=options.bids_filter_file.get("b1", {}),
         label_table=options.label_table and options.label_table.resolve(),
+        atlases=tuple(options.atlas),
         coreg=options.coreg,
         output_spaces=tuple(dict.fromkeys(options.output_spaces)),
         bids_database_dir=options.bids_database_dir,
@@ -353,6 +355,17 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         help="TSV file that defines the labels of segmentations, with the columns index, name and "
         "tissue (CSF, GM, WM, SGM or other) (default: the table in the dataset, or the known "
         "numbering of its software)",
+    )
+    add(
+        "--atlas",
+        nargs="+",
+        action="extend",
+        type=_atlas,
+        default=[],
+        metavar="NAME[@SPACE]=FILE[:TABLE]",
+        help="images of labels whose regions get statistics, in the T1w space or in the space of a "
+        "template, and optionally TSV files with the columns index and name; without SPACE, the "
+        "space is the entity space or tpl of the file name",
     )
     add(
         "--coreg",
@@ -664,6 +677,23 @@ def _derivative(text: str) -> tuple[str, Path]:
     if not equals or Path(text).is_dir():
         return "", existing_folder(text).resolve()
     return name, existing_folder(path).resolve()
+
+
+def _atlas(text: str) -> Atlas:
+    named, equals, files = text.partition("=")
+    name, at, space = named.partition("@")
+    labels = [name, *([space] if at else [])]
+    if not equals or not all(one.isascii() and one.isalnum() for one in labels):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not an atlas; give NAME=FILE, NAME=FILE:TABLE or NAME@SPACE=FILE, where "
+            "NAME and SPACE have letters and digits only"
+        )
+    image, colon, table = files.rpartition(":")
+    if not (colon and table.endswith(".tsv")):
+        image, table = files, ""
+    return Atlas(
+        name, _file(image).resolve(), _file(table).resolve() if table else None, space or None
+    )
 
 
 def _filters(text: str) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,20 +135,25 @@ def report_group(settings: Settings) -> ExitStatus:
     )
     damaged: list[InputError] = []
     paths: list[Path] = []
-    if not _is_current(group_state(study)):
+    if _is_current(group_state(study)):
+        results = [
+            result
+            for participant in participants
+            for result in find_results(settings.output_dir, participant, from_tables=True)
+        ]
+    else:
         _set_matplotlib_cache(settings)
         from bids_qcm.reports.group import write_group
 
         try:
-            paths, notes = write_group(study, damaged)
+            paths, notes, results = write_group(study, damaged)
             for note in notes:
                 LOGGER.warning("group level: %s", note)
         finally:
             for error in damaged:
                 LOGGER.error("left out: %s", error)
-    for participant in participants:
-        results = find_results(settings.output_dir, participant, from_tables=True)
-        for warning in duplicate_maps(results):
+    for participant, of_participant in groupby(results, key=attrgetter("participant")):
+        for warning in duplicate_maps(list(of_participant)):
             LOGGER.warning("%s: %s", participant, warning)
     for path in paths:
         LOGGER.info("written: %s", path)

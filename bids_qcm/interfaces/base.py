@@ -80,10 +80,9 @@ def image_arguments(
     )
 
 
-class DerivativeInputSpec(BaseInterfaceInputSpec):
-    """Input specification of interfaces that resample a derivative to the grid of the phase."""
+class PosedInputSpec(BaseInterfaceInputSpec):
+    """Input specification of interfaces that resample images with the pose of a registration."""
 
-    alignment = traits.Instance(Alignment, mandatory=True)
     in_files = traits.List(
         File(exists=True), desc="all input files, so that a changed file is detected"
     )
@@ -91,6 +90,12 @@ class DerivativeInputSpec(BaseInterfaceInputSpec):
         None, traits.List(traits.List(traits.Float)), default=None, usedefault=True
     )
     pose_failure = failure("error if the pose cannot be used")
+
+
+class DerivativeInputSpec(PosedInputSpec):
+    """Input specification of interfaces that resample a derivative to the grid of the phase."""
+
+    alignment = traits.Instance(Alignment, mandatory=True)
 
 
 class OriginsInputSpec(DerivativeInputSpec):

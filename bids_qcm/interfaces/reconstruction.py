@@ -56,6 +56,11 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
 class _ReconstructOutputSpec(TraitedSpec):
     condmap_file = File(exists=True, desc="conductivity map in S/m")
     condstd_file = File(exists=True, desc="noise standard deviation in S/m, if noise was given")
+    noise_maps_file = File(
+        exists=True,
+        desc="NumPy array of noise maps in S/m at the voxels of the mask, float32, (n, n_mask), "
+        "with condstd_file",
+    )
     provenance = traits.Dict(desc="fields for the sidecars")
 
 
@@ -81,6 +86,7 @@ class Reconstruct(CheckedInterface):
             integral_radius=inputs.integral_radius,
             target_std=inputs.target_std,
             uncertainty=inputs.uncertainty,
+            noise_maps=inputs.uncertainty,
             phase_noise=read_values(Path(inputs.noise_file)) if inputs.noise_file else None,
             magnitude_noise=inputs.magnitude_noise,
             b1_map=read_values(Path(inputs.b1_file)) if inputs.b1_file else None,
@@ -97,6 +103,10 @@ class Reconstruct(CheckedInterface):
                 path = Path(runtime.cwd, f"{name}.nii.gz")
                 write_image(path, values, like=source)
                 self._results[f"{name}_file"] = str(path)
+        if result.noise_maps is not None:
+            path = Path(runtime.cwd, "noise_maps.npy")
+            np.save(path, result.noise_maps)
+            self._results["noise_maps_file"] = str(path)
         self._results["provenance"] = {
             **merge(merge(inputs.provenance, inputs.labels_provenance), inputs.b1_provenance),
             **_describe(result, inputs.target_std).to_dict(),

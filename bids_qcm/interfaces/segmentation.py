@@ -7,16 +7,18 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedS
 
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.label_tables import write_names
+from bids_qcm.bids.anatomy.regions import Regions, import_regions
 from bids_qcm.bids.anatomy.segmentations import (
     check_placement,
     import_tissues,
     read_tissues,
 )
-from bids_qcm.bids.images import read_integers, read_volume, write_image
+from bids_qcm.bids.images import read_grid, read_integers, read_volume, write_image
 from bids_qcm.bids.sidecar_schema import Registration, SegmentationSidecar
 from bids_qcm.interfaces.base import (
     CheckedInterface,
     DerivativeInputSpec,
+    PosedInputSpec,
     failure,
     optional_file,
     raise_failure,
@@ -117,6 +119,50 @@ class SegmentT1w(CheckedInterface):
         path = Path(runtime.cwd, "labels.nii.gz")
         write_image(path, labels, like=source)
         self._results["labels_file"] = str(path)
+        return runtime
+
+
+class _ImportRegionsInputSpec(PosedInputSpec):
+    regions = traits.List(
+        traits.Instance(Regions), mandatory=True, desc="segmentation and atlases with regions"
+    )
+    reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
+
+
+class _ImportRegionsOutputSpec(TraitedSpec):
+    atlases = traits.List(traits.Str, desc="name of each segmentation or atlas")
+    labels_files = traits.List(File(exists=True), desc="int32 labels in the grid of the phase")
+    table_files = traits.List(
+        File(exists=True), desc="TSV files with the index and name of each label"
+    )
+
+
+class ImportRegions(CheckedInterface):
+    """Interface that resamples the labels of regions to the grid of the phase.
+
+    The pose belongs to the anatomical image that all regions with an anatomical image share.
+    """
+
+    input_spec = _ImportRegionsInputSpec
+    output_spec = _ImportRegionsOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs, reference = self.inputs, Path(self.inputs.reference_file)
+        grid = read_grid(reference)
+        labels_files, table_files = [], []
+        for number, one in enumerate(inputs.regions):
+            registered = one.alignment.anatomical is not None
+            if registered:
+                raise_failure(inputs.pose_failure)
+            point_map = one.alignment.point_map(inputs.pose if registered else None)
+            labels, names = import_regions(one, grid, point_map)
+            files = [Path(runtime.cwd, f"{number}.{end}") for end in ("nii.gz", "tsv")]
+            write_image(files[0], labels, like=reference)
+            write_names(files[1], names)
+            labels_files.append(str(files[0]))
+            table_files.append(str(files[1]))
+        self._results["atlases"] = [one.name for one in inputs.regions]
+        self._results |= {"labels_files": labels_files, "table_files": table_files}
         return runtime
 
 

@@ -1,16 +1,17 @@
-"""Interface that computes the statistics of a conductivity map."""
+"""Interfaces that compute the statistics of a conductivity map."""
 
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec
+from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.images import read_integers, read_values
-from bids_qcm.bids.tables import CONDSTATS, write_table
+from bids_qcm.bids.tables import CONDREGIONS, CONDSTATS, write_table
 from bids_qcm.interfaces.base import CheckedInterface, optional_file
-from bids_qcm.statistics import WHOLE_MASK, tissue_statistics
+from bids_qcm.statistics import WHOLE_MASK, region_statistics, tissue_statistics
 
 
 class _ComputeStatisticsInputSpec(BaseInterfaceInputSpec):
@@ -47,5 +48,56 @@ class ComputeStatistics(CheckedInterface):
         rows = [{**asdict(one), "tissue": names[one.label]} for one in found]
         path = Path(runtime.cwd, "condstats.tsv")
         write_table(path, pd.DataFrame(rows)[list(CONDSTATS)], CONDSTATS)
+        self._results["table_file"] = str(path)
+        return runtime
+
+
+class _ComputeRegionStatisticsInputSpec(BaseInterfaceInputSpec):
+    condmap_file = File(
+        exists=True, mandatory=True, desc="conductivity in S/m; NaN in invalid voxels"
+    )
+    mask_file = File(exists=True, mandatory=True)
+    noise_maps_file = optional_file()
+    atlases = traits.List(traits.Str, desc="name of each segmentation or atlas")
+    labels_files = traits.List(File(exists=True))
+    table_files = traits.List(
+        File(exists=True), desc="TSV files with the index and name of each label"
+    )
+    tissues_file = optional_file()
+    names_file = optional_file()
+
+
+class _ComputeRegionStatisticsOutputSpec(TraitedSpec):
+    table_file = File(exists=True, desc="TSV file with one row for each atlas, region and erosion")
+
+
+class ComputeRegionStatistics(CheckedInterface):
+    """Interface that computes the conductivity statistics of the regions of atlases.
+
+    With ``tissues_file``, the tissues are the regions of one more atlas.
+    """
+
+    input_spec = _ComputeRegionStatisticsInputSpec
+    output_spec = _ComputeRegionStatisticsOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        inputs = self.inputs
+        conductivity = read_values(Path(inputs.condmap_file))
+        mask = read_integers(Path(inputs.mask_file)) != 0
+        noise = np.load(inputs.noise_maps_file) if inputs.noise_maps_file else None
+        atlases = list(
+            zip(inputs.atlases, inputs.labels_files, inputs.table_files, strict=True)
+            if inputs.atlases
+            else ()
+        )
+        if inputs.tissues_file:
+            atlases.append(("tissues", inputs.tissues_file, inputs.names_file))
+        rows = []
+        for atlas, labels_file, table_file in atlases:
+            names = read_names(Path(table_file))
+            found = region_statistics(conductivity, mask, read_integers(Path(labels_file)), noise)
+            rows += [{**asdict(one), "atlas": atlas, "region": names[one.label]} for one in found]
+        path = Path(runtime.cwd, "condregions.tsv")
+        write_table(path, pd.DataFrame(rows, columns=list(CONDREGIONS)), CONDREGIONS)
         self._results["table_file"] = str(path)
         return runtime

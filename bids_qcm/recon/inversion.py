@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,11 @@ from bids_qcm.recon.linear_phase import make_linear_phase
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 from bids_qcm.recon.multipliers import FixedMapSystem, GaussNewtonSystem
 from bids_qcm.recon.neighbours import Links, graph_laplacian, neighbours, sum_of_cells
-from bids_qcm.recon.replicates import mean_of_similar
+from bids_qcm.recon.replicates import NOISE_MAPS, mean_of_similar
 from bids_qcm.recon.tissue_prior import TissuePrior
 from bids_qcm.recon.volumes import Volumes
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 SMOOTHNESS = 0.8
 """Weight of the squared gradient of log(conductivity), per mm."""
@@ -47,9 +49,6 @@ MODEL_VOXEL = 8.0
 _MODEL_ERROR = 0.02
 _MODEL_FREQUENCY = 127.74e6
 _MODEL_EXPONENT = 1.5
-
-INVERSION_REPLICATES = 16
-"""Number of noise replicates from which a standard deviation is estimated."""
 
 REPLICATE_SIZE = 2.0
 """Smallest voxel size in mm for noise replicates; smaller voxels are hardly more accurate."""
@@ -164,11 +163,15 @@ class Inversion(NamedTuple):
     kappa_std : ndarray of float32, shape (X, Y, Z), or None
         Noise-induced standard deviation of kappa in rad/m^2.
     goodness : GoodnessOfFit
+    noise : ndarray of float32, shape (NOISE_MAPS, n_mask), or None
+        Noise of kappa in independent realisations, to first order, in rad/m^2, at the voxels of the
+        mask, in C order.
     """
 
     kappa: NDArray[np.float32]
     kappa_std: NDArray[np.float32] | None
     goodness: GoodnessOfFit
+    noise: NDArray[np.float32] | None
 
 
 def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
@@ -238,21 +241,22 @@ def _invert(problem: InverseProblem, uncertainty: bool) -> Inversion:
     fit = _Fit(levels[-1], np.full(levels[-1].support.shape, np.log(_initial_kappa(levels[-1]))))
     fit.improve(_FIRST_STEPS)
     effect = fit.linear_phase_effect()
-    std = _replicated_std(fit) if fit.problem is for_std else None
+    noise = _NoiseOfLog.replicate(fit) if fit.problem is for_std else None
     for level in levels[-2::-1]:
         coarse, shape = fit.problem.inside, level.support.shape
         fit = _Fit(level, _refined(fit.log_kappa, coarse, shape))
         fit.improve(_FINER_STEPS)
         if level is for_std:
-            std = _replicated_std(fit)
-        elif std is not None:
-            std = _refined(std, coarse, shape)
+            noise = _NoiseOfLog.replicate(fit)
+        elif noise is not None:
+            noise = noise.refined(coarse, shape)
     kappa = np.where(_parts_with_inner_voxels(problem.inside), np.exp(fit.log_kappa), np.nan)
-    return Inversion(
-        kappa.astype(np.float32),
-        None if std is None else (kappa * std).astype(np.float32),
-        GoodnessOfFit(*fit.chi_squares(), effect),
-    )
+    kappa = kappa.astype(np.float32)
+    std = maps = None
+    if noise is not None:
+        std = (kappa * noise.std()).astype(np.float32)
+        maps = kappa[problem.inside] * noise.maps(problem.inside)
+    return Inversion(kappa, std, GoodnessOfFit(*fit.chi_squares(), effect), maps)
 
 
 def _levels(problem: InverseProblem) -> list[InverseProblem]:
@@ -501,8 +505,8 @@ def _most_frequent(support: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _refined(
-    values: NDArray[np.float64], known: NDArray[np.bool_], shape: tuple[int, ...]
-) -> NDArray[np.float64]:
+    values: NDArray[_Number], known: NDArray[np.bool_], shape: tuple[int, ...]
+) -> NDArray[_Number]:
     """Return values on a grid with half the voxel size.
 
     Unknown voxels get the value of the nearest known voxel.
@@ -514,17 +518,42 @@ def _refined(
     return values[tuple(slice(n) for n in shape)]
 
 
-def _replicated_std(fit: _Fit) -> NDArray[np.float64]:
-    """Estimate the standard deviation of log(kappa) from noise replicates."""
-    problem = fit.problem
-    rng = np.random.default_rng(0)
-    noise_variance = _inverse(problem.precision)
-    noises = [_noise(noise_variance, rng) for _ in range(INVERSION_REPLICATES)]
-    total = np.zeros(problem.phase.shape)
-    with ThreadPoolExecutor(fft.get_workers()) as pool:
-        for response in pool.map(partial(fit.response, system=fit.system()), noises):
-            total += response**2
-    return np.sqrt(mean_of_similar(total / INVERSION_REPLICATES, problem.support, problem.zscore))
+@dataclass(frozen=True, eq=False)
+class _NoiseOfLog:
+    """Noise of log(kappa) on a grid, and the voxel of this grid for each voxel of a finer grid."""
+
+    _responses: NDArray[np.float32]
+    _std: NDArray[np.float64]
+    _voxel: NDArray[np.intp]
+
+    @classmethod
+    def replicate(cls, fit: _Fit) -> Self:
+        """Estimate the noise from replicates on the grid of a fit."""
+        problem = fit.problem
+        rng = np.random.default_rng(0)
+        noise_variance = _inverse(problem.precision)
+        noises = [_noise(noise_variance, rng) for _ in range(NOISE_MAPS)]
+        with ThreadPoolExecutor(fft.get_workers()) as pool:
+            found = pool.map(partial(fit.response, system=fit.system()), noises)
+            responses = np.empty((NOISE_MAPS, *problem.phase.shape), dtype=np.float32)
+            for response, one in zip(responses, found, strict=True):
+                response[:] = one
+        variance = np.mean(np.square(responses), axis=0, dtype=np.float64)
+        std = np.sqrt(mean_of_similar(variance, problem.support, problem.zscore))
+        voxel = np.arange(problem.phase.size).reshape(problem.phase.shape)
+        return cls(responses.reshape(NOISE_MAPS, -1), std.ravel(), voxel)
+
+    def refined(self, known: NDArray[np.bool_], shape: tuple[int, ...]) -> Self:
+        """Return the noise on a grid with half the voxel size, as :func:`_refined` does."""
+        return replace(self, _voxel=_refined(self._voxel, known, shape))
+
+    def std(self) -> NDArray[np.float64]:
+        """Return the standard deviation of log(kappa), (X, Y, Z)."""
+        return self._std[self._voxel]
+
+    def maps(self, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the noise of log(kappa) at the voxels of a mask, (NOISE_MAPS, n_mask)."""
+        return self._responses[:, self._voxel[inside]]
 
 
 def _noise(variance: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -55,6 +55,11 @@ class Reconstruction:
     linear_phase : LinearPhase or None
         For an inversion: the estimated linear phase, of which the ``posterior_mean`` was removed.
         None for the other methods.
+    noise_maps : ndarray of float32, shape (n, n_mask), or None
+        Noise of the conductivity in independent realisations, in S/m, at the voxels of the mask, in
+        C order; NaN where invalid. A linear function of the map, such as the mean over a region,
+        has the standard deviation of this function over the n noise maps, because neighbouring
+        voxels share their noise. None if they were not computed.
     """
 
     conductivity: NDArray[np.float32]
@@ -69,6 +74,7 @@ class Reconstruction:
     invalid_fraction: float
     goodness: GoodnessOfFit | None = None
     linear_phase: LinearPhase | None = None
+    noise_maps: NDArray[np.float32] | None = None
 
 
 def reconstruct(
@@ -89,6 +95,7 @@ def reconstruct(
     magnitude_noise: float = 0.0,
     b1_map: ArrayLike | None = None,
     uncertainty: bool = True,
+    noise_maps: bool = False,
     n_threads: int | None = None,
 ) -> Reconstruction:
     """Compute conductivity from the phase at echo time zero.
@@ -136,6 +143,8 @@ def reconstruct(
         is assumed to be constant. See the notes.
     uncertainty : bool
         Whether to compute the standard deviation, if the noise is given.
+    noise_maps : bool
+        Whether to compute noise maps, too, if the standard deviation is computed.
     n_threads : int, optional
         Largest number of threads; default: the number of processors.
 
@@ -222,9 +231,17 @@ def reconstruct(
             if noise is None:
                 raise ValueError("automatic radii need the argument phase_noise")
             kernels, predicted = choose_for_noise(volumes, chosen, choose, target_std / factor)
-        found = form_of(chosen).compute(volumes, chosen, kernels, uncertainty=uncertainty)
+        found = form_of(chosen).compute(
+            volumes, chosen, kernels, uncertainty=uncertainty, noise_maps=noise_maps
+        )
     conductivity = _in_volume(factor * found.values, box, inside)
     std = None if found.std is None else _in_volume(factor * found.std, box, inside)
+    noise = None
+    if found.noise is not None:
+        noise = np.full((len(found.noise), np.count_nonzero(inside)), np.nan, dtype=np.float32)
+        noise[:, support[inside] != 0] = found.noise
+        noise *= np.float32(factor)
+        noise[:, np.isnan(conductivity[inside])] = np.nan
     return Reconstruction(
         conductivity=conductivity,
         conductivity_std=std,
@@ -238,6 +255,7 @@ def reconstruct(
         invalid_fraction=float(np.isnan(conductivity[inside]).mean()),
         goodness=found.goodness,
         linear_phase=found.linear_phase,
+        noise_maps=noise,
     )
 
 

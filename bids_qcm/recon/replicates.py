@@ -3,14 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, find_objects
 
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 
 REPLICATES = 32
 """Number of replicates of the phase noise from which a standard deviation is estimated."""
+
+NOISE_MAPS = 16
+"""Number of noise maps, from which standard errors of regional means are computed.
+
+The relative error of such a standard error is ``1 / sqrt(2 NOISE_MAPS)``, which is 18 %.
+"""
 
 MAGNITUDE_REPLICATES = 3
 """Number of replicates of the magnitude noise, which changes the weights."""
@@ -45,7 +53,23 @@ class Noise:
     zscore: float
 
 
-def replicate_std(
+class Replicated(NamedTuple):
+    """Noise of an estimator.
+
+    Attributes
+    ----------
+    std : ndarray of float32, shape (X, Y, Z)
+        Standard deviation in rad/m^2; NaN where no replicate is valid.
+    noise : ndarray of float32, shape (replicates, n_at)
+        The estimator applied to phase noise alone, in rad/m^2, at the voxels that are both in the
+        support and in `at`, in C order; NaN where invalid.
+    """
+
+    std: NDArray[np.float32]
+    noise: NDArray[np.float32]
+
+
+def replicate_noise(
     estimate: Estimator,
     phase: NDArray[np.float32],
     laplacian: NDArray[np.float32],
@@ -56,8 +80,8 @@ def replicate_std(
     at: NDArray[np.bool_] | None = None,
     spacing: int = 1,
     replicates: int = REPLICATES,
-) -> NDArray[np.float32]:
-    """Estimate the standard deviation of an estimator that is linear in the phase.
+) -> Replicated:
+    """Estimate the noise of an estimator that is linear in the phase.
 
     Parameters
     ----------
@@ -85,10 +109,9 @@ def replicate_std(
 
     Returns
     -------
-    ndarray of float32, shape (X, Y, Z)
-        Standard deviation in rad/m^2; NaN where no replicate is valid. Before averaging over
-        neighbours, the relative error in each voxel is ``1 / sqrt(2 (n - 1))`` for n replicates,
-        which is 13 % for 32 replicates.
+    Replicated
+        Before averaging over neighbours, the relative error of the standard deviation in each voxel
+        is ``1 / sqrt(2 (n - 1))`` for n replicates, which is 13 % for 32 replicates.
 
     Notes
     -----
@@ -103,15 +126,15 @@ def replicate_std(
     inside = support != 0
     sparse = at is not None
     at = inside if at is None else inside & at
-    noises = _Replicates(noise.phase, inside, replicates)
+    noises = NoisePhases(noise.phase, inside, replicates)
     of_noise = estimate(noises, zscore, at)
     variance = _in_volume(_mean_square(of_noise), at)
     if zscore is None:
         if sparse:
             variance = _smoothed(variance, support, spacing=spacing)
-        return np.sqrt(variance).astype(np.float32)
+        return Replicated(np.sqrt(variance).astype(np.float32), of_noise)
     moved, moved_noise = [], []
-    magnitudes = _Replicates(np.full_like(zscore, noise.zscore), inside, MAGNITUDE_REPLICATES, 1)
+    magnitudes = NoisePhases(np.full_like(zscore, noise.zscore), inside, MAGNITUDE_REPLICATES, 1)
     for i, shift in enumerate(magnitudes):
         of_phase, of_one = estimate([phase, noises[i]], zscore + shift, at)
         moved.append(of_phase - laplacian[at])
@@ -119,14 +142,23 @@ def replicate_std(
     by_magnitude = _mean_square(np.stack(moved)) - _mean_square(np.stack(moved_noise))
     by_magnitude = _smoothed(_in_volume(by_magnitude, at), support, zscore, spacing)
     variance = _smoothed(variance, support, zscore, spacing) + np.fmax(by_magnitude, 0)
-    return np.sqrt(variance).astype(np.float32)
+    return Replicated(np.sqrt(variance).astype(np.float32), of_noise)
 
 
 @dataclass(frozen=True, eq=False)
-class _Replicates(Sequence[NDArray[np.float32]]):
+class NoisePhases(Sequence[NDArray[np.float32]]):
     """Reproducible volumes of normal noise, which are drawn on access.
 
-    The volumes are 0 outside the mask `inside`.
+    Attributes
+    ----------
+    sd : ndarray of float32, shape (X, Y, Z)
+        Standard deviation of the noise.
+    inside : ndarray of bool, shape (X, Y, Z)
+        Mask; the volumes are 0 outside it.
+    number : int
+        Number of volumes.
+    stream : int
+        Number of the random stream; the noise of different streams is independent.
     """
 
     sd: NDArray[np.float32]
@@ -158,18 +190,61 @@ def select_at_spacing(support: NDArray[np.int32], spacing: int) -> NDArray[np.bo
     support : ndarray of int32, shape (X, Y, Z)
         Tissue numbers; 0 outside the support.
     spacing : int
-        Spacing in voxels; at most 3.
+        Spacing in voxels; at most 3. A spacing of 1 selects the whole support.
 
     Returns
     -------
     ndarray of bool, shape (X, Y, Z)
         The selected voxels.
     """
+    if spacing == 1:
+        return support != 0
     at = np.zeros(support.shape, dtype=bool)
     # start at index 1, so that each voxel is selected or next to a selected voxel
     at[1::spacing, 1::spacing] = support[1::spacing, 1::spacing] != 0
     alone = np.isnan(_filled(np.where(at, 1.0, np.nan), support))
     return at | (alone & (support != 0))
+
+
+def spread(
+    values: NDArray[np.float32], at: NDArray[np.bool_], support: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Spread values of selected voxels to all voxels of the support.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (n, n_at)
+        Values at the voxels that are both in the support and in `at`, in C order; all n rows are
+        NaN at the same voxels.
+    at : ndarray of bool, shape (X, Y, Z)
+        The selected voxels.
+    support : ndarray of int32, shape (X, Y, Z)
+        Tissue numbers; 0 outside the support.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, n_support)
+        Each voxel has the values of the nearest selected voxel of its tissue that is not NaN; NaN
+        in a tissue without such a voxel.
+
+    Notes
+    -----
+    The noise of a large kernel hardly changes over a few voxels. The nearest voxel is used and not
+    a mean of neighbours, because a mean would make the noise smaller.
+    """
+    column = np.full(support.shape, -1)
+    column[at & (support != 0)] = np.where(np.isfinite(values[0]), np.arange(values.shape[1]), -1)
+    for label in np.unique(support[support != 0]):
+        (box,) = find_objects((support == label).view(np.uint8))
+        tissue, columns = support[box] == label, column[box]
+        known = tissue & (columns >= 0)
+        if known.any():
+            nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+            columns[tissue] = columns[tuple(nearest)][tissue]
+    found = column[support != 0]
+    everywhere = values[:, found]
+    everywhere[:, found < 0] = np.nan
+    return everywhere
 
 
 def _mean_square(values: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -78,7 +78,25 @@ def _columns() -> Dictionary:
     }
 
 
-def write_group(study: Study, damaged: list[InputError]) -> tuple[list[Path], list[str]]:
+class WrittenGroup(NamedTuple):
+    """What the group level wrote and read.
+
+    Attributes
+    ----------
+    paths : list of Path
+        Files that were written.
+    notes : list of str
+        Participants without a row in the tables, or whom a comparison leaves out.
+    results : list of Result
+        Results of all participants.
+    """
+
+    paths: list[Path]
+    notes: list[str]
+    results: list[Result]
+
+
+def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
     """Write the tables of the group with their dictionaries, its maps in templates, and the page.
 
     Parameters
@@ -92,10 +110,7 @@ def write_group(study: Study, damaged: list[InputError]) -> tuple[list[Path], li
 
     Returns
     -------
-    paths : list of Path
-        Files that were written.
-    notes : list of str
-        Participants without a row in the tables, or whom a comparison leaves out.
+    WrittenGroup
 
     Raises
     ------
@@ -109,7 +124,7 @@ def write_group(study: Study, damaged: list[InputError]) -> tuple[list[Path], li
     found = _read(study, damaged)
     phenotype = read_phenotype(study.bids_dir, study.participants, damaged, OWN_COLUMNS)
     notes = _without_row(study, phenotype)
-    regions = RegionTable(found.results, phenotype, damaged)
+    regions = RegionTable(found.results, phenotype)
     effects = pd.DataFrame(columns=list(DICTIONARY))
     if study.group_by is not None or study.covariates:
         effects, left_out = group_effects(regions, phenotype, study)
@@ -155,7 +170,8 @@ def write_group(study: Study, damaged: list[InputError]) -> tuple[list[Path], li
     )
     files = [path for one in maps for path in one.files.values()]
     files += [one.path for one in differences]
-    return [*paths, qc, qc.with_suffix(".json"), *files, state.page], notes
+    written = [*paths, qc, qc.with_suffix(".json"), *files, state.page]
+    return WrittenGroup(written, notes, found.results)
 
 
 @dataclass

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.participants import Phenotype
 from bids_qcm.bids.results import Result
-from bids_qcm.bids.tables import CONDREGIONS, read_condregions
+from bids_qcm.bids.tables import CONDREGIONS
 from bids_qcm.reports.outliers import (
     LEAST_VALUES,
     OUTLIER_SCORE,
@@ -66,8 +65,6 @@ class RegionTable:
         Results of all participants.
     phenotype : Phenotype
         Columns of the participants and sessions.
-    damaged : list of InputError
-        List to which an error is added for each table that cannot be read. It is left out.
 
     Attributes
     ----------
@@ -77,9 +74,7 @@ class RegionTable:
         Data dictionary of its columns.
     """
 
-    def __init__(
-        self, results: Sequence[Result], phenotype: Phenotype, damaged: list[InputError]
-    ) -> None:
+    def __init__(self, results: Sequence[Result], phenotype: Phenotype) -> None:
         entities = list(dict.fromkeys(key for result in results for key in result.entities))
         # a column of another table may have the name of an entity
         entities = [key for key in entities if key not in phenotype.dictionary]
@@ -103,14 +98,9 @@ class RegionTable:
             }
             known = phenotype.values(result.participant, session)
             for one in result.maps:
-                if one.condregions is None:
-                    continue
-                try:
-                    table = read_condregions(one.condregions)
-                except InputError as error:
-                    damaged.append(error)
-                    continue
-                parts.append(table.assign(**scan, method=one.method, **known))
+                if one.regions:
+                    table = pd.DataFrame(one.regions, columns=list(CONDREGIONS))
+                    parts.append(table.assign(**scan, method=one.method, **known))
         rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
         self.rows = _with_scores(rows).reindex(columns=list(self.dictionary))
 

@@ -210,6 +210,7 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
                     "values at this frequency.",
                 ),
                 **_tables(one, result),
+                "regions": _regions(one),
             }
             for one in result.maps
         ],
@@ -490,6 +491,27 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
                 "invalid": _number(row["invalid_fraction"], ".1%"),
                 "literature": _number(known),
                 "ratio": _number(row["median"] / known, ".2f"),
+            }
+        )
+    return rows
+
+
+def _regions(one: MapResult) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a map's table of regions by atlas, one row for each region."""
+    eroded = {(row["atlas"], row["label"]): row["mean"] for row in one.regions if row["erosion"]}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in one.regions:
+        if row["erosion"]:
+            continue
+        inner = eroded.get((row["atlas"], row["label"]), math.nan)
+        numbers = [row[name] for name in ("mean", "standard_error", "median", "sd", "iqr")]
+        rows.setdefault(row["atlas"], []).append(
+            {
+                "region": row["region"],
+                "n": f"{row['n']:d}",
+                "conductivities": [*map(_number, numbers)],
+                "invalid": _number(row["invalid_fraction"], ".1%"),
+                "eroded": _number(inner),
             }
         )
     return rows

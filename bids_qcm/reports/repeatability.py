@@ -67,6 +67,9 @@ DICTIONARY: Dictionary = {
 _WIDTH, _HEIGHT = 300, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 26, 38
 
+# Distance between the labels of two lines.
+_LABEL = 13
+
 _LEAST_SPAN = 0.1
 """Smallest range of both axes as a fraction of the mean, so that small differences look small."""
 
@@ -173,6 +176,12 @@ def _plot(rows: pd.DataFrame, record: Mapping[Any, Any]) -> dict[str, Any]:
     x = _scaled(mean, middle - half, middle + half, _LEFT, _WIDTH - _RIGHT)
     y = _scaled(difference, -reach, reach, _HEIGHT - _BOTTOM, _TOP)
     heights = _scaled(np.array([0.0, *lines.values()]), -reach, reach, _HEIGHT - _BOTTOM, _TOP)
+    # the labels of lines that are close together must not overlap
+    labels = [
+        max(heights[1], heights[2] + _LABEL),
+        heights[2],
+        min(heights[3], heights[2] - _LABEL),
+    ]
     outside = (difference < lines["loa_low"]) | (difference > lines["loa_high"])
     names = table.index.to_numpy()
     return {
@@ -184,8 +193,13 @@ def _plot(rows: pd.DataFrame, record: Mapping[Any, Any]) -> dict[str, Any]:
         "bottom": _HEIGHT - _BOTTOM,
         "zero": round(float(heights[0]), 1),
         "lines": [
-            {"name": name, "y": round(float(at), 1), "text": f"{value:+.3f}"}
-            for (name, value), at in zip(lines.items(), heights[1:], strict=True)
+            {
+                "name": name,
+                "y": round(float(at), 1),
+                "label": round(label, 1),
+                "text": f"{value:+.3f}",
+            }
+            for (name, value), at, label in zip(lines.items(), heights[1:], labels, strict=True)
         ],
         "ends": [f"{middle - half:.3f}", f"{middle + half:.3f}"],
         "points": "".join(f"M{a:.1f} {b:.1f}h0" for a, b in zip(x, y, strict=True)),

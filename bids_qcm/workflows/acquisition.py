@@ -24,6 +24,7 @@ from bids_qcm.interfaces.phase import ApplySign, PreparePhi0
 from bids_qcm.interfaces.reconstruction import Reconstruct
 from bids_qcm.interfaces.segmentation import (
     Coregister,
+    ImportRegions,
     ImportSegmentation,
     SegmentT1w,
 )
@@ -33,7 +34,7 @@ from bids_qcm.interfaces.spaces import (
     ResampleLabels,
     ResampleMaps,
 )
-from bids_qcm.interfaces.statistics import ComputeStatistics
+from bids_qcm.interfaces.statistics import ComputeRegionStatistics, ComputeStatistics
 from bids_qcm.interfaces.verdict import JudgeMap
 from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
@@ -43,6 +44,8 @@ from bids_qcm.workflows.memory import (
     mask_gb,
     phi0_gb,
     reconstruction_gb,
+    region_statistics_gb,
+    regions_gb,
     registration_gb,
     resampling_gb,
     sign_gb,
@@ -80,6 +83,9 @@ def init_acquisition_wf(
             reconstruct_METHOD -> judge_METHOD -> write_METHOD
             reconstruct_METHOD -> {write_METHOD_condstd statistics_METHOD}
             statistics_METHOD -> write_METHOD_condstats
+            {phi0 coregister} -> regions
+            {reconstruct_METHOD phi0 regions} -> region_statistics_METHOD
+            region_statistics_METHOD -> write_METHOD_condregions
             coregister -> transform -> {write_xfm_to_t1w write_xfm_from_t1w}
             check_images -> register_template -> {write_xfm_to_template write_xfm_from_template}
             {transform register_template reconstruct_METHOD} -> resample_METHOD_SPACE
@@ -111,9 +117,11 @@ def init_acquisition_wf(
     _connect_mask(workflow, plan, settings, datasets)
     _connect_segmentation(workflow, plan, settings)
     _connect_b1(workflow, plan, settings, datasets)
+    _connect_regions(workflow, plan, settings)
     for method in plan.methods:
         _connect_reconstruction(workflow, plan, settings, method)
         _connect_map_checks(workflow, plan, settings, method)
+        _connect_region_statistics(workflow, plan, settings, method)
     _connect_spaces(workflow, plan, settings)
     for name_of_output, output in OUTPUTS.items():
         for one in plan.methods if output.of_method else (None,):
@@ -345,6 +353,27 @@ def _connect_segmentation(workflow: Workflow, plan: Plan, settings: Settings) ->
         workflow.connect(classes, "failure", segmentation, "labels_failure")
 
 
+def _connect_regions(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add the nodes that import the labels of regions, if there are any."""
+    if not plan.regions:
+        return
+    interface = ImportRegions(
+        regions=list(plan.regions),
+        in_files=[str(path) for one in plan.regions for path in one.files],
+    )
+    regions = Node(interface, name="regions", mem_gb=regions_gb(plan))
+    workflow.connect(workflow.get_node("phi0"), "magnitude_file", regions, "reference_file")
+    for one in plan.regions:
+        if one.alignment.anatomical is not None:
+            coregister = _coregistered(
+                workflow, one.alignment, plan, settings, "coregister_regions"
+            )
+            workflow.connect(coregister, "pose", regions, "pose")
+            workflow.connect(coregister, "failure", regions, "pose_failure")
+            # all regions share this image
+            break
+
+
 def _connect_b1(
     workflow: Workflow, plan: Plan, settings: Settings, datasets: Mapping[str, Path]
 ) -> None:
@@ -384,7 +413,12 @@ def _coregistered(
 
     The result is None if there is no such image.
     """
-    for present in ("coregister", "coregister_segmentation", "coregister_b1"):
+    for present in (
+        "coregister",
+        "coregister_segmentation",
+        "coregister_regions",
+        "coregister_b1",
+    ):
         node: Node | None = workflow.get_node(present)
         if node is not None and node.inputs.anatomical_file == str(alignment.anatomical):
             return node
@@ -559,6 +593,32 @@ def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, meth
         if segmentation is not None:
             workflow.connect(segmentation, "labels_file", node, "labels_file")
             workflow.connect(segmentation, "table_file", node, "names_file")
+
+
+def _connect_region_statistics(
+    workflow: Workflow, plan: Plan, settings: Settings, method: str
+) -> None:
+    """Add the node that computes the table of regions of a method's map, if there are regions."""
+    if not plan.regions and not plan.tissues_are_regions:
+        return
+    statistics = Node(
+        ComputeRegionStatistics(),
+        name=_of_method("region_statistics", method),
+        mem_gb=region_statistics_gb(plan),
+    )
+    reconstruct = workflow.get_node(_of_method("reconstruct", method))
+    workflow.connect(reconstruct, "condmap_file", statistics, "condmap_file")
+    if settings.uncertainty:
+        workflow.connect(reconstruct, "noise_maps_file", statistics, "noise_maps_file")
+    workflow.connect(workflow.get_node("phi0"), "mask_file", statistics, "mask_file")
+    if plan.regions:
+        regions = workflow.get_node("regions")
+        for field in ("atlases", "labels_files", "table_files"):
+            workflow.connect(regions, field, statistics, field)
+    if plan.tissues_are_regions:
+        segmentation = workflow.get_node("segmentation")
+        workflow.connect(segmentation, "labels_file", statistics, "tissues_file")
+        workflow.connect(segmentation, "table_file", statistics, "names_file")
 
 
 def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:

@@ -36,6 +36,7 @@ def seconds(plan: Plan, settings: Settings) -> float:
     """
     n_voxels = plan.grid.n_voxels
     alignments = {plan.mask_alignment, plan.segmentation_alignment, plan.b1_alignment}
+    alignments |= {one.alignment for one in plan.regions}
     if plan.t1w is not None:
         alignments.add(plan.t1w.alignment)
     images = {alignment.anatomical for alignment in alignments} - {None}

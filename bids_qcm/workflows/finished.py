@@ -136,6 +136,10 @@ def _inputs(plan: Plan, settings: Settings) -> Iterator[Path]:
             yield auxiliary.table
     for space in plan.spaces:
         yield from space.files
+    for regions in plan.regions:
+        yield from regions.files
+        if regions.alignment.anatomical is not None:
+            yield regions.alignment.anatomical
     if settings.label_table is not None:
         yield settings.label_table
 

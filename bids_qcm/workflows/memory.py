@@ -9,6 +9,7 @@ from bids_qcm.grids import Grid
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.forms.base import BYTES_WITHOUT_REPLICATES
+from bids_qcm.recon.replicates import NOISE_MAPS
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.machine import available_memory_gb
 
@@ -74,6 +75,7 @@ def preparation_gb(plan: Plan) -> float:
         (plan.mask, plan.mask_alignment),
         (plan.segmentation, plan.segmentation_alignment),
         (plan.b1, plan.b1_alignment),
+        *((one.image, one.alignment) for one in plan.regions),
     ]
     for auxiliary, alignment in pairs:
         if auxiliary is None:
@@ -132,6 +134,17 @@ def reconstruction_gb(plan: Plan, settings: Settings, name: str) -> float:
 def statistics_gb(plan: Plan) -> float:
     """Return the peak memory in GB needed to compute the statistics of a map."""
     return _COPYING_GB + plan.grid.n_voxels * _STATISTICS_BYTES / 1e9
+
+
+def region_statistics_gb(plan: Plan) -> float:
+    """Return the peak memory in GB needed to compute the table of regions of a map."""
+    per_voxel = _STATISTICS_BYTES + 4 * NOISE_MAPS
+    return _COPYING_GB + plan.grid.n_voxels * per_voxel / 1e9
+
+
+def regions_gb(plan: Plan) -> float:
+    """Return the peak memory in GB needed to import the labels of regions."""
+    return max(import_gb(plan, one.image, one.alignment) for one in plan.regions)
 
 
 def volume_gb() -> float:

@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_qcm.bids.tables import CONDSTATS, read_condstats, write_table
+from bids_qcm.bids.tables import (
+    CONDREGIONS,
+    CONDSTATS,
+    read_condregions,
+    read_condstats,
+    write_table,
+)
 
 DICTIONARY = {
     "n": {"Description": "How many"},
@@ -36,3 +42,14 @@ def test_statistics_of_a_map_come_back(tmp_path):
     assert np.isnan(second.pop("sd"))
     assert second.items() <= row.items()
     assert [type(first[name]) for name in ("label", "erosion", "n")] == [int] * 3
+
+
+def test_a_table_of_regions_is_read_back(tmp_path):
+    row = dict.fromkeys(CONDREGIONS, 0.5) | {"atlas": "aseg", "label": 10, "region": "n/a"}
+    rows = [row | {"erosion": n, "n": 7, "standard_error": np.nan} for n in (0, 1)]
+    write_table(tmp_path / "a.tsv", pd.DataFrame(rows), CONDREGIONS)
+    first, second = read_condregions(tmp_path / "a.tsv")
+    assert (first["atlas"], first["label"], first["region"]) == ("aseg", 10, "n/a")
+    assert second["erosion"] == 1
+    assert second["mean"] == 0.5
+    assert np.isnan(second["standard_error"])

@@ -26,6 +26,7 @@ def folders(tmp_path, monkeypatch):
     }
     (tmp_path / "filters.json").write_text(json.dumps(filters))
     (tmp_path / "labels.tsv").write_text("index\tname\n")
+    (tmp_path / "x.nii.gz").touch()
     return tmp_path
 
 
@@ -82,6 +83,10 @@ FIELDS = {
     "mask_filters": (["--bids-filter-file", "filters.json"], {"run": 2}),
     "b1_filters": (["--bids-filter-file", "filters.json"], {"acquisition": "dream"}),
     "label_table": (["--label-table", "labels.tsv"], "{}/labels.tsv"),
+    "atlases": (
+        ["--atlas", "x@T1w=x.nii.gz:labels.tsv"],
+        (("x", "{}/x.nii.gz", "{}/labels.tsv", "T1w"),),
+    ),
     "coreg": (["--coreg", "rigid"], "rigid"),
     "output_spaces": (["--output-spaces", "T1w", "MNI6", "T1w"], ("T1w", "MNI6")),
     "bids_database_dir": (["--bids-database-dir", "/db"], "/db"),

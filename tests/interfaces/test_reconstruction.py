@@ -42,6 +42,8 @@ def test_standard_deviation(tmp_path, ball, interface, monkeypatch):
     std = read_values(Path(outputs.condstd_file))
     valid = np.isfinite(read_values(Path(outputs.condmap_file))) & ball.mask
     assert (std[valid] > 0).all()
+    maps = np.load(outputs.noise_maps_file)
+    assert maps.shape == (16, ball.mask.sum())
     with pytest.raises(ValueError, match="magnitude noise"):
         interface("laplacian-mag", magnitude_noise=-1.0, **noise).run()
 

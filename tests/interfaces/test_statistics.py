@@ -4,8 +4,8 @@ import pytest
 
 from bids_qcm.bids.anatomy.label_tables import write_names
 from bids_qcm.bids.images import save_array
-from bids_qcm.bids.tables import CONDSTATS
-from bids_qcm.interfaces.statistics import ComputeStatistics
+from bids_qcm.bids.tables import CONDREGIONS, CONDSTATS
+from bids_qcm.interfaces.statistics import ComputeRegionStatistics, ComputeStatistics
 
 
 @pytest.fixture
@@ -45,3 +45,32 @@ def test_without_labels_a_table_of_the_mask(ball, condmap, make_node):
     found = run(make_node, condmap_file=condmap, mask_file=ball.files["mask"])
     assert found.tissue.to_list() == ["whole mask"]
     assert found.n.to_list() == [ball.mask.sum()]
+
+
+def test_a_table_of_regions(ball, condmap, make_node):
+    write_names(ball.folder / "names.tsv", {1: "Thalamus", 2: "Pons"})
+    noise = np.ones((16, ball.mask.sum()), np.float32)
+    np.save(ball.folder / "noise.npy", 0.02 * noise)
+    names = str(ball.folder / "names.tsv")
+    inputs = {
+        "condmap_file": condmap,
+        "mask_file": ball.files["mask"],
+        "atlases": ["aseg"],
+        "labels_files": [ball.files["labels"]],
+        "table_files": [names],
+        "tissues_file": ball.files["labels"],
+        "names_file": names,
+    }
+
+    def table(**more):
+        node = make_node(ComputeRegionStatistics(**inputs, **more))
+        return pd.read_csv(node.run().outputs.table_file, sep="\t")
+
+    found = table(noise_maps_file=str(ball.folder / "noise.npy"))
+    assert list(found.columns) == list(CONDREGIONS)
+    assert found.atlas.to_list() == ["aseg"] * 4 + ["tissues"] * 4
+    assert found.region.to_list() == ["Thalamus", "Thalamus", "Pons", "Pons"] * 2
+    assert found.erosion.to_list() == [0, 1] * 4
+    np.testing.assert_allclose(found["mean"][:4], [0.5, 0.5, 1.5, 1.5])
+    np.testing.assert_allclose(found.standard_error, 0.02, rtol=1e-5)
+    assert table().standard_error.isna().all()

@@ -119,7 +119,7 @@ def test_replicates_are_made_on_one_grid_only(monkeypatch, size):
     monkeypatch.setattr(inversion._Fit, "response", counted)
     invert(image(np.full(labels.shape, 400.0), labels, size=(size,) * 3), uncertainty=True)
     finest = 12 if size >= 2 else 6
-    assert shapes == [(finest,) * 3] * inversion.INVERSION_REPLICATES
+    assert shapes == [(finest,) * 3] * inversion.NOISE_MAPS
 
 
 def test_outliers_hardly_count():

@@ -7,7 +7,7 @@ from bids_qcm.recon import METHODS, reconstruct
 from bids_qcm.recon.finite_difference import fd_laplacian, fd_laplacian_std
 from bids_qcm.recon.kernels import ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
-from bids_qcm.recon.replicates import Noise, replicate_std, select_at_spacing
+from bids_qcm.recon.replicates import Noise, replicate_noise, select_at_spacing
 
 LOCAL = [name for name, method in METHODS.items() if method.form in ("laplacian", "integral")]
 F = 127.74e6
@@ -114,7 +114,7 @@ def test_replicates_of_a_known_estimator(sparse):
 
     still = np.zeros(shape, np.float32)
     at = select_at_spacing(support, 3) if sparse else None
-    std = replicate_std(estimate, still, still, support, Noise(sd, 0.0), None, at=at)
+    std = replicate_noise(estimate, still, still, support, Noise(sd, 0.0), None, at=at).std
     assert np.isfinite(std).all()
     np.testing.assert_allclose(np.sqrt(np.mean((std / sd) ** 2)), 5, rtol=0.02)
 
@@ -129,7 +129,7 @@ def test_sparse_variances_are_averaged_over_neighbours(use_magnitude):
     def estimate(phases, zscore, at):
         return np.stack([5 * phase[at] for phase in phases])
 
-    std = replicate_std(
+    std = replicate_noise(
         estimate,
         still,
         still,
@@ -138,7 +138,7 @@ def test_sparse_variances_are_averaged_over_neighbours(use_magnitude):
         still if use_magnitude else None,
         at=select_at_spacing(support, spacing),
         spacing=spacing,
-    )
+    ).std
     assert np.median(std) == pytest.approx(1, rel=0.02)
     assert np.std(std) < 0.04
 
@@ -155,7 +155,7 @@ def test_replicates_of_the_magnitude():
 
     noise = Noise(np.full(shape, 0.1, np.float32), 0.02)
     laplacian = (5 + zscore) * phase
-    std = replicate_std(estimate, phase, laplacian, support, noise, zscore)
+    std = replicate_noise(estimate, phase, laplacian, support, noise, zscore).std
     # the phase noise in the estimator, and the change of its mean with the magnitude
     expected = np.hypot(5 * 0.1, 30 * 0.02)
     assert np.sqrt(np.mean(std**2)) == pytest.approx(expected, rel=0.03)

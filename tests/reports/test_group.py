@@ -72,9 +72,9 @@ def test_axes_do_not_exaggerate():
 def read(raw, out, damaged=None):
     damaged = [] if damaged is None else damaged
     names = sorted(path.name for path in out.glob("sub-*"))
-    results = [one for name in names for one in find_results(out, name, from_tables=True)]
+    results = [one for name in names for one in find_results(out, name, damaged, from_tables=True)]
     phenotype = read_phenotype(raw, names, damaged, OWN_COLUMNS)
-    return RegionTable(results, phenotype, damaged), phenotype, results
+    return RegionTable(results, phenotype), phenotype, results
 
 
 def test_the_regions_of_all_maps_with_the_columns_of_participants_and_sessions(tmp_path):

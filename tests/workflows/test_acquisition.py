@@ -44,7 +44,10 @@ def test_one_reconstruction_and_one_map_for_each_method(make_workflow, uncertain
     for method in METHODS:
         node = method.replace("-", "_")
         expected |= {f"reconstruct_{node}", f"judge_{node}", f"statistics_{node}"}
-        expected |= {write_node_name(method), write_node_name(method, "condstats")}
+        expected.add(f"region_statistics_{node}")
+        expected |= {
+            write_node_name(method, one) for one in ("condmap", "condstats", "condregions")
+        }
         if uncertainty:
             expected.add(write_node_name(method, "condstd"))
     assert names == expected
@@ -215,7 +218,7 @@ def test_all_is_written(make_workflow, tmp_path):
     maps = [f"desc-laplacian{s}_cond{what}" for s in ("", "Seg") for what in ("map", "std")]
     stems = [*maps, "phi0map", "desc-brain_mask", "part-mag_desc-preproc_T2w", "seg-tissue_dseg"]
     expected = {f"sub-01_{s}.{e}" for s in stems for e in ("json", "nii.gz")}
-    tables = [f"desc-laplacian{s}_condstats" for s in ("", "Seg")]
+    tables = [f"desc-laplacian{s}_cond{t}" for s in ("", "Seg") for t in ("stats", "regions")]
     expected |= {f"sub-01_{s}.{e}" for s in tables for e in ("json", "tsv")}
     assert {path.name for path in folder.iterdir()} == {*expected, "sub-01_seg-tissue_dseg.tsv"}
     conductivity = read_values(folder / "sub-01_desc-laplacian_condmap.nii.gz")

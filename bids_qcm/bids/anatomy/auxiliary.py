@@ -45,6 +45,8 @@ class AuxiliaryImage:
         the coordinates of the phase, or the label of a template.
     numbering : str
         Name of the built-in label table to use if the dataset has no label table.
+    regions : str
+        Name of the segmentation in tables of regions; empty if its labels are tissues.
     """
 
     paths: tuple[Path, ...]
@@ -52,6 +54,7 @@ class AuxiliaryImage:
     kind: Kind = "labels"
     space: str = NATIVE
     numbering: str = BIDS_LABELS
+    regions: str = ""
 
     @property
     def path(self) -> Path:

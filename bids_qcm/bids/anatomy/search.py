@@ -10,7 +10,13 @@ from typing import Any
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.auxiliary import NATIVE, SCANNER, AuxiliaryImage, named_space
 from bids_qcm.bids.anatomy.label_tables import tissue_of_abbreviation
-from bids_qcm.bids.anatomy.sources import PROBABILITIES, SOURCES, source_of
+from bids_qcm.bids.anatomy.sources import (
+    PROBABILITIES,
+    REGIONS,
+    SOURCES,
+    Source,
+    source_of,
+)
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.filters import names, passes
@@ -90,6 +96,20 @@ def find_segmentation(
         If several segmentations are equally good.
     """
     return _find(acquisition, grid, datasets, filters, _segmentations, "segmentation")
+
+
+def find_regions(
+    acquisition: Acquisition, grid: Grid, datasets: Sequence[Path], filters: Mapping[str, Any]
+) -> AuxiliaryImage | None:
+    """Return the finest segmentation into regions in the participant's own space.
+
+    The search is the same as in :func:`find_segmentation`, but the kinds of segmentations are
+    compared by the number of their regions, in the order of
+    :data:`~bids_qcm.bids.anatomy.sources.REGIONS`.
+    """
+    return _find(
+        acquisition, grid, datasets, filters, _region_segmentations, "regions", any_of_equal=True
+    )
 
 
 def find_mask(
@@ -310,17 +330,30 @@ def _segmentations(dataset: Path, subject: str, session: str | None) -> Iterator
             rest = {key: value for key, value in entities.items() if key != "label"}
             probabilities[tuple(rest.items())].append((path, entities))
         elif source := source_of(entities):
-            image = AuxiliaryImage((path,), dataset, "labels", _space(entities), source.numbering)
-            yield _Candidate(image, entities, SOURCES.index(source))
+            yield _labels(path, dataset, _space(entities), entities, source)
     for files in probabilities.values():
         candidate = _probability_candidate(files, dataset)
         if candidate is not None:
             yield candidate
-    for rank, source in enumerate(SOURCES):
+    for source in SOURCES:
         if source.file is not None:
             for path, entities in _freesurfer_files(dataset, subject, session, source.file):
-                image = AuxiliaryImage((path,), dataset, "labels", NATIVE, source.numbering)
-                yield _Candidate(image, entities, rank)
+                yield _labels(path, dataset, NATIVE, entities, source)
+
+
+def _labels(
+    path: Path, dataset: Path, space: str, entities: Mapping[str, str], source: Source
+) -> _Candidate:
+    image = AuxiliaryImage((path,), dataset, "labels", space, source.numbering, source.regions)
+    return _Candidate(image, entities, SOURCES.index(source))
+
+
+def _region_segmentations(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
+    """Yield the segmentations into regions, ranked by the number of their regions."""
+    for candidate in _segmentations(dataset, subject, session):
+        image = candidate.auxiliary
+        if image.regions and image.space == NATIVE:
+            yield replace(candidate, rank=REGIONS.index(image.regions))
 
 
 def _masks(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:

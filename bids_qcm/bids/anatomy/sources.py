@@ -31,6 +31,9 @@ class Source:
     numbering : str
         Name of the built-in label table, a TSV file in ``bids_qcm/data``. The label table of a
         dataset overrides only the built-in table `BIDS_LABELS`.
+    regions : str
+        Name of the segmentation in tables of regions, one of `REGIONS`. Empty if its labels are
+        tissues.
     undescribed : tuple of str
         Patterns of files that identify a dataset of the source, if its datasets have no
         ``dataset_description.json``.
@@ -41,20 +44,24 @@ class Source:
     suffix: str | None = None
     file: str | None = None
     numbering: str = BIDS_LABELS
+    regions: str = ""
     undescribed: tuple[str, ...] = ()
 
 
 PROBABILITIES = Source("probability maps", suffix="probseg")
 
-# FreeSurfer's and FastSurfer's own files, best first.
-_FREESURFER_FILES = (
-    "aseg.mgz",
-    "aparc+aseg.mgz",
-    "aparc.DKTatlas+aseg.mapped.mgz",
-    "aparc.DKTatlas+aseg.mgz",
-    "aparc.DKTatlas+aseg.deep.mgz",
-    "aseg.auto_noCCseg.mgz",
-)
+REGIONS = ("aparcaseg", "aparcasegDKT", "synthseg", "aseg")
+"""Names of the segmentations into regions, the finest segmentation first."""
+
+# FreeSurfer's and FastSurfer's own files with the name of their regions, best first.
+_FREESURFER_FILES = {
+    "aseg.mgz": "aseg",
+    "aparc+aseg.mgz": "aparcaseg",
+    "aparc.DKTatlas+aseg.mapped.mgz": "aparcasegDKT",
+    "aparc.DKTatlas+aseg.mgz": "aparcasegDKT",
+    "aparc.DKTatlas+aseg.deep.mgz": "aparcasegDKT",
+    "aseg.auto_noCCseg.mgz": "aseg",
+}
 
 # Best first. fMRIPrep's dseg without desc and SynthSeg's segmentation label the fluid all around
 # the brain. FreeSurfer's segmentation labels it in the ventricles only.
@@ -65,10 +72,11 @@ SOURCES: Sequence[Source] = (
         desc="synthseg",
         suffix="synthseg",
         numbering=FREESURFER_LABELS,
+        regions="synthseg",
         undescribed=("sub-*/**/*_synthseg.*",),
     ),
-    Source("aseg", desc="aseg", numbering=FREESURFER_LABELS),
-    Source("aparc+aseg", desc="aparcaseg", numbering=FREESURFER_LABELS),
+    Source("aseg", desc="aseg", numbering=FREESURFER_LABELS, regions="aseg"),
+    Source("aparc+aseg", desc="aparcaseg", numbering=FREESURFER_LABELS, regions="aparcaseg"),
     Source("dseg with another desc", desc=ANY_DESC),
     PROBABILITIES,
     *(
@@ -76,9 +84,10 @@ SOURCES: Sequence[Source] = (
             f"FreeSurfer or FastSurfer, {file}",
             file=file,
             numbering=FREESURFER_LABELS,
+            regions=regions,
             undescribed=("sub-*/mri/*aseg*.mgz", "sub-*/ses-*/mri/*aseg*.mgz"),
         )
-        for file in _FREESURFER_FILES
+        for file, regions in _FREESURFER_FILES.items()
     ),
 )
 """Sources of segmentations, best first. A new source needs one row here and one label table."""

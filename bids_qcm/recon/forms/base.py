@@ -32,6 +32,9 @@ QUADRATIC_FIT = (
 BYTES_WITHOUT_REPLICATES = 65
 """Peak memory in bytes per voxel of a method with kernels, without noise replicates."""
 
+BYTES_OF_NOISE_MAPS = 40
+"""Memory in bytes per voxel of noise maps, in a volume of which less than half is in the mask."""
+
 # Measured on heads with 1 and 2 mm voxels on one core of a server from 2023.
 _SECONDS_PER_PAIR = 0.7e-9
 
@@ -50,12 +53,15 @@ class Laplacian(NamedTuple):
         Goodness of fit of an inversion; None for the other methods.
     linear_phase : LinearPhase or None
         Linear phase that was estimated before an inversion; None for the other methods.
+    noise : ndarray of float32, shape (NOISE_MAPS, n_support), or None
+        Noise of the values in independent realisations, at the voxels of the support, in C order.
     """
 
     values: NDArray[np.float32]
     std: NDArray[np.float32] | None
     goodness: "GoodnessOfFit | None" = None
     linear_phase: "LinearPhase | None" = None
+    noise: NDArray[np.float32] | None = None
 
 
 class Form(ABC):
@@ -90,7 +96,13 @@ class Form(ABC):
 
     @abstractmethod
     def compute(
-        self, volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
+        self,
+        volumes: Volumes,
+        method: Method,
+        kernels: Kernels,
+        *,
+        uncertainty: bool = True,
+        noise_maps: bool = False,
     ) -> Laplacian:
         """Compute the Laplacian of the phase by a method of this form.
 
@@ -101,6 +113,8 @@ class Form(ABC):
         kernels : Kernels
         uncertainty : bool
             Whether to compute the standard deviation, if the volumes include the noise.
+        noise_maps : bool
+            Whether to compute noise maps, too, if the standard deviation is computed.
 
         Returns
         -------

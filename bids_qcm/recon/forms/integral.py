@@ -19,7 +19,14 @@ from bids_qcm.recon.forms.base import (
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
-from bids_qcm.recon.replicates import REPLICATES, replicate_std, select_at_spacing
+from bids_qcm.recon.replicates import (
+    NOISE_MAPS,
+    REPLICATES,
+    Replicated,
+    replicate_noise,
+    select_at_spacing,
+    spread,
+)
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
 from bids_qcm.recon.volumes import Volumes
 
@@ -47,27 +54,36 @@ class IntegralForm(Form):
     )
 
     def compute(
-        self, volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
+        self,
+        volumes: Volumes,
+        method: Method,
+        kernels: Kernels,
+        *,
+        uncertainty: bool = True,
+        noise_maps: bool = False,
     ) -> Laplacian:
-        """Compute the integral, and its standard deviation from noise replicates."""
+        """Compute the integral, and its noise from replicates."""
         laplacian = integrate(volumes, method, kernels)
         if volumes.noise is None or not uncertainty:
             return Laplacian(laplacian, None)
         radius = require(kernels.integral_radius, "an integral radius")
         reach = min(radius[a] / volumes.voxel_size[a] for a in kernels.axes)
         spacing = min(max(int(reach * _SPACING_PER_REACH), 1), _LARGEST_SPACING)
-        at = select_at_spacing(volumes.support, spacing) if spacing > 1 else None
-        std = _std(volumes, method, kernels, laplacian, at, REPLICATES, spacing)
-        return Laplacian(laplacian, np.where(np.isnan(laplacian), np.float32(np.nan), std))
+        at = select_at_spacing(volumes.support, spacing)
+        selected = at if spacing > 1 else None
+        found = _replicate(volumes, method, kernels, laplacian, selected, REPLICATES, spacing)
+        std = np.where(np.isnan(laplacian), np.float32(np.nan), found.std)
+        maps = spread(found.noise[:NOISE_MAPS], at, volumes.support) if noise_maps else None
+        return Laplacian(laplacian, std, noise=maps)
 
     def std_at(
         self, volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
         """Estimate the standard deviation of a sample of voxels from few noise replicates."""
-        # include the neighbours of sampled voxels, because replicate_std averages over neighbours
+        # include the neighbours of sampled voxels, because replicate_noise averages over neighbours
         at = maximum_filter(at, 3) & volumes.inside
         laplacian = integrate(volumes, method, kernels, at)
-        return _std(volumes, method, kernels, laplacian, at, _SAMPLE_REPLICATES)
+        return _replicate(volumes, method, kernels, laplacian, at, _SAMPLE_REPLICATES).std
 
     def quantity(self, method: Method) -> str:
         """Return the quantity that a method computes."""
@@ -153,7 +169,7 @@ def _geometry(volumes: Volumes, kernels: Kernels) -> dict[str, Any]:
     }
 
 
-def _std(
+def _replicate(
     volumes: Volumes,
     method: Method,
     kernels: Kernels,
@@ -161,8 +177,8 @@ def _std(
     at: NDArray[np.bool_] | None,
     replicates: int,
     spacing: int = 1,
-) -> NDArray[np.float32]:
-    """Estimate the standard deviation of an integral from noise replicates."""
+) -> Replicated:
+    """Estimate the noise of an integral from replicates."""
     support, voxel_size = volumes.support, volumes.voxel_size
 
     def estimate(
@@ -193,7 +209,7 @@ def _std(
             **_geometry(volumes, kernels),
         )
 
-    return replicate_std(
+    return replicate_noise(
         estimate,
         volumes.phase.astype(np.float32),
         laplacian,

@@ -11,7 +11,6 @@ from bids_qcm.recon.forms.base import Form, Laplacian
 from bids_qcm.recon.forms.integral import integrate
 from bids_qcm.recon.inversion import (
     COARSEST_SIZE,
-    INVERSION_REPLICATES,
     REPLICATE_SIZE,
     SMOOTHNESS,
     InverseProblem,
@@ -26,6 +25,7 @@ from bids_qcm.recon.linear_phase import (
     make_linear_phase,
 )
 from bids_qcm.recon.methods import METHODS, Method
+from bids_qcm.recon.replicates import NOISE_MAPS
 from bids_qcm.recon.volumes import Volumes
 
 # Method of the first map from which a linear phase is estimated, by (has magnitude, has tissues).
@@ -38,7 +38,7 @@ _FIRST_MAP = {
     (True, True): "integral-magseg-ivw",
 }
 
-_BYTES = 400
+_BYTES = 460
 
 # Processor time in s per voxel of the mask, for a map and for its standard deviation. Measured on
 # heads with 1 and 2 mm voxels on one core of a server from 2023.
@@ -61,7 +61,13 @@ class InversionForm(Form):
     parameters = MappingProxyType({"smoothness": SMOOTHNESS})
 
     def compute(
-        self, volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
+        self,
+        volumes: Volumes,
+        method: Method,
+        kernels: Kernels,
+        *,
+        uncertainty: bool = True,
+        noise_maps: bool = False,
     ) -> Laplacian:
         """Remove the linear phase and invert the rest of the phase.
 
@@ -76,7 +82,9 @@ class InversionForm(Form):
         problem = replace(
             problem, phase=problem.phase - removed, linear_phase_error=tuple(linear.standard_error)
         )
-        return Laplacian(*invert(problem, uncertainty=uncertainty), linear)
+        found = invert(problem, uncertainty=uncertainty)
+        maps = found.noise if noise_maps else None
+        return Laplacian(found.kappa, found.kappa_std, found.goodness, linear, maps)
 
     def quantity(self, method: Method) -> str:
         """Return the quantity that a method computes."""
@@ -88,7 +96,7 @@ class InversionForm(Form):
 
     def propagation(self, method: Method) -> str:
         """Return how the standard deviation is computed from the noise."""
-        return f"{INVERSION_REPLICATES} noise replicates, to first order"
+        return f"{NOISE_MAPS} noise replicates, to first order"
 
     def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
         """Return the peak memory in bytes per voxel of the volume."""

@@ -1,11 +1,14 @@
 """The Laplacian form: the Laplacian of a fit, or finite differences."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.recon.arguments import require
 from bids_qcm.recon.finite_difference import fd_laplacian, fd_laplacian_std, gradient_of_smooth
 from bids_qcm.recon.forms.base import (
+    BYTES_OF_NOISE_MAPS,
     BYTES_WITHOUT_REPLICATES,
     EXACT,
     EXACT_BUT_MAGNITUDE,
@@ -17,8 +20,19 @@ from bids_qcm.recon.forms.base import (
 from bids_qcm.recon.kernels import Kernels, Triple
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.quadratic_fit import QuadraticFit, fit_quadratic
-from bids_qcm.recon.replicates import Noise
+from bids_qcm.recon.replicates import (
+    NOISE_MAPS,
+    Noise,
+    NoisePhases,
+    select_at_spacing,
+    spread,
+)
 from bids_qcm.recon.volumes import Volumes
+
+# Spacing of the voxels with noise maps, as a fraction of the fit radius. Over this distance, the
+# noise hardly changes.
+_SPACING_PER_REACH = 0.4
+_LARGEST_SPACING = 3
 
 # Time to propagate the magnitude noise through the weights, relative to the time of the map.
 _TIME_OF_MAGNITUDE_NOISE = 5
@@ -30,18 +44,27 @@ class LaplacianForm(Form):
     title = "Laplacian"
 
     def compute(
-        self, volumes: Volumes, method: Method, kernels: Kernels, *, uncertainty: bool = True
+        self,
+        volumes: Volumes,
+        method: Method,
+        kernels: Kernels,
+        *,
+        uncertainty: bool = True,
+        noise_maps: bool = False,
     ) -> Laplacian:
-        """Compute the Laplacian and its exact standard deviation."""
+        """Compute the Laplacian, its exact standard deviation, and noise maps."""
         noise = volumes.noise if uncertainty else None
         convection = _convection(volumes, kernels)
+        maps = None
+        if noise is not None and noise_maps:
+            maps = _noise_maps(volumes, method, kernels, noise, convection)
         if method.derivative == "fit":
             fit = _fit(volumes, kernels, noise, convection)
-            return Laplacian(fit.laplacian, fit.laplacian_std)
+            return Laplacian(fit.laplacian, fit.laplacian_std, noise=maps)
         differentiated = (volumes.inside, volumes.voxel_size, kernels.axes, convection)
         laplacian = fd_laplacian(volumes.phase, *differentiated)
         std = None if noise is None else fd_laplacian_std(noise.phase, *differentiated)
-        return Laplacian(laplacian, std)
+        return Laplacian(laplacian, std, noise=maps)
 
     def std_at(
         self, volumes: Volumes, method: Method, kernels: Kernels, at: NDArray[np.bool_]
@@ -64,7 +87,7 @@ class LaplacianForm(Form):
 
     def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
         """Return the peak memory in bytes per voxel of the volume."""
-        return BYTES_WITHOUT_REPLICATES
+        return BYTES_WITHOUT_REPLICATES + (BYTES_OF_NOISE_MAPS if noise else 0)
 
     def seconds_per_voxel(
         self,
@@ -77,9 +100,11 @@ class LaplacianForm(Form):
     ) -> float:
         """Return the processor time in s per voxel of the mask."""
         seconds = seconds_of_kernels(kernels, voxel_size)
-        if uncertainty and method.uses_magnitude:
-            return seconds * (1 + _TIME_OF_MAGNITUDE_NOISE)
-        return seconds
+        if not uncertainty or kernels.fit_radius is None:
+            return seconds
+        of_magnitude = _TIME_OF_MAGNITUDE_NOISE if method.uses_magnitude else 0
+        of_noise_maps = NOISE_MAPS / _spacing(kernels, voxel_size) ** 2
+        return seconds * (1 + of_magnitude + of_noise_maps)
 
     def is_compiled(self, method: Method) -> bool:
         """Whether a method runs compiled loops."""
@@ -100,6 +125,35 @@ def _convection(volumes: Volumes, kernels: Kernels) -> NDArray[np.float32] | Non
     return gradient_of_smooth(
         np.log(volumes.b1_squared), volumes.inside, volumes.voxel_size, kernels.axes
     )
+
+
+def _noise_maps(
+    volumes: Volumes,
+    method: Method,
+    kernels: Kernels,
+    noise: Noise,
+    convection: NDArray[np.float32] | None,
+) -> NDArray[np.float32]:
+    """Return the Laplacian of phase noise alone, (NOISE_MAPS, n_support)."""
+    inside = volumes.inside
+    phases = NoisePhases(noise.phase, inside, NOISE_MAPS)
+    if method.derivative != "fit":
+        differentiated = (inside, volumes.voxel_size, kernels.axes, convection)
+        return np.stack([fd_laplacian(phase, *differentiated)[inside] for phase in phases])
+    spacing = _spacing(kernels, volumes.voxel_size)
+    at = select_at_spacing(volumes.support, spacing)
+    maps = [
+        _fit(replace(volumes, phase=phase), kernels, None, convection, at).laplacian[at]
+        for phase in phases
+    ]
+    return spread(np.stack(maps), at, volumes.support)
+
+
+def _spacing(kernels: Kernels, voxel_size: Triple) -> int:
+    """Return the spacing in voxels of the voxels with noise maps."""
+    radius = require(kernels.fit_radius, "a fit radius")
+    reach = min(radius[a] / voxel_size[a] for a in kernels.axes)
+    return min(max(int(reach * _SPACING_PER_REACH), 1), _LARGEST_SPACING)
 
 
 def _fit(

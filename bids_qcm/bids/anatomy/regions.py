@@ -1,0 +1,217 @@
+"""Plan the segmentations and atlases whose regions get statistics, and resample their labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_qcm.bids.acquisitions import Acquisition
+from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment, resampled_files
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage, named_space
+from bids_qcm.bids.anatomy.label_tables import read_names
+from bids_qcm.bids.anatomy.search import find_regions
+from bids_qcm.bids.anatomy.segmentations import label_table
+from bids_qcm.bids.anatomy.transforms import check_transform
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import read_integers
+from bids_qcm.bids.names import parse_name, stem
+from bids_qcm.grids import Grid, Volume
+from bids_qcm.segmentation.resampling import PointMap, resample_nearest
+from bids_qcm.settings import Atlas, Settings
+
+
+@dataclass(frozen=True)
+class Regions:
+    """A segmentation or atlas whose regions get statistics.
+
+    Attributes
+    ----------
+    name : str
+        Name in tables of regions, such as ``aparcaseg``.
+    image : AuxiliaryImage
+        Labels of the regions.
+    alignment : Alignment
+        How the labels are resampled to the grid of the phase.
+    of_option : bool
+        Whether this is an atlas of the option ``--atlas``.
+    table : Path or None
+        Label table that overrides all other tables.
+    """
+
+    name: str
+    image: AuxiliaryImage
+    alignment: Alignment
+    of_option: bool = False
+    table: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """Images, transforms and label tables that the regions are computed from."""
+        tables = [self.table or self.image.table]
+        return [*resampled_files(self.image, self.alignment), *filter(None, tables)]
+
+
+@dataclass(frozen=True)
+class FoundRegions:
+    """Outcome of the search for regions.
+
+    Attributes
+    ----------
+    regions : tuple of Regions
+        All regions whose anatomical image must be registered share this image.
+    refused : dict of str to str
+        Atlases that cannot be used, with the reason.
+    warnings : tuple of str
+    """
+
+    regions: tuple[Regions, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def plan_regions(
+    acquisition: Acquisition,
+    grid: Grid,
+    datasets: Sequence[Path],
+    segmentation_datasets: Sequence[Path],
+    settings: Settings,
+    *,
+    headers_only: bool = False,
+) -> FoundRegions:
+    """Find the finest segmentation into regions, and check the atlases of ``--atlas``.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+    grid : Grid
+        Grid of the phase.
+    datasets : sequence of Path
+        Derivative datasets to search for transforms.
+    segmentation_datasets : sequence of Path
+        Derivative datasets to search for the segmentation.
+    settings : Settings
+    headers_only : bool
+        Whether to skip the checks that need the voxel values.
+
+    Returns
+    -------
+    FoundRegions
+    """
+    regions: list[Regions] = []
+    refused, warnings = {}, []
+    if settings.segmentation not in ("none", "t1w"):
+        try:
+            image = find_regions(
+                acquisition, grid, segmentation_datasets, settings.segmentation_filters
+            )
+            if image is not None:
+                alignment, _ = plan_alignment(image, acquisition, grid, datasets, settings)
+                one = Regions(image.regions, image, alignment, table=settings.label_table)
+                _check(one, headers_only=headers_only)
+                regions.append(one)
+        except InputError as error:
+            warnings.append(
+                f"{acquisition.name}: no statistics of the regions of a segmentation: {error}"
+            )
+    for atlas in settings.atlases:
+        if parse_name(atlas.path.name)[0].get("sub", acquisition.subject) != acquisition.subject:
+            continue
+        try:
+            image = AuxiliaryImage((atlas.path,), atlas.path.parent, space=_space(atlas))
+            alignment, found = plan_alignment(image, acquisition, grid, datasets, settings)
+            one = Regions(atlas.name, image, alignment, of_option=True, table=atlas.table)
+            _check(one, headers_only=headers_only)
+            regions.append(one)
+            warnings += found
+        except InputError as error:
+            refused[f"--atlas {atlas.name}"] = f"--atlas {atlas.name}: {error}"
+    return FoundRegions(_with_one_anatomical(regions), refused, tuple(warnings))
+
+
+def import_regions(
+    regions: Regions, grid: Grid, point_map: PointMap | None
+) -> tuple[NDArray[np.int32], dict[int, str]]:
+    """Read the labels of regions and resample them to the grid of the phase.
+
+    Parameters
+    ----------
+    regions : Regions
+    grid : Grid
+        Grid of the phase.
+    point_map : callable or None
+        As in :func:`~bids_qcm.bids.anatomy.segmentations.import_tissues`.
+
+    Returns
+    -------
+    labels : ndarray of int32, shape of `grid`
+        Label of the nearest voxel.
+    names : dict of int to str
+        Names of the labels that occur in `labels`.
+
+    Raises
+    ------
+    InputError
+        If no region lies in the field of view of the phase.
+    """
+    labels = read_integers(regions.image.path)
+    if point_map is not None:
+        labels = resample_nearest(Volume(labels, regions.image.grid), grid, point_map)
+    if not labels.any():
+        raise InputError(
+            regions.image.path,
+            "has no region in the field of view of the phase",
+            "check its transforms, or leave out its --atlas"
+            if regions.of_option
+            else "use a segmentation of the same participant",
+        )
+    names = _names(regions)
+    present = np.unique(labels[labels != 0]).tolist()
+    return labels, {label: names.get(label, f"label {label}") for label in present}
+
+
+def _names(regions: Regions) -> dict[int, str]:
+    """Return the names of labels from the label table of a segmentation or an atlas."""
+    if not regions.of_option:
+        table = label_table(regions.image, regions.table)
+        return {index: label.name for index, label in table.items()}
+    table_file = regions.table or regions.image.table
+    return {} if table_file is None else read_names(table_file)
+
+
+def _space(atlas: Atlas) -> str:
+    """Return the space of an atlas: the given space, or the entity of the file name."""
+    # an underscore, because the last entity of an image without a suffix would count as its suffix
+    entities, _ = parse_name(f"{stem(atlas.path)}_")
+    space = atlas.space or entities.get("space") or entities.get("tpl")
+    if not space:
+        raise InputError(
+            atlas.path,
+            "is in an unknown space, because its name has no entity space or tpl",
+            f"name the space, for example --atlas {atlas.name}@T1w={atlas.path.name}",
+        )
+    return named_space(space)
+
+
+def _check(regions: Regions, *, headers_only: bool) -> None:
+    """Check everything that planning can check: the label table, the transforms and the labels."""
+    _names(regions)
+    for step in regions.alignment.steps:
+        check_transform(step.path)
+    # raises an InputError if the image is damaged
+    _ = regions.image.grid if headers_only else read_integers(regions.image.path)
+
+
+def _with_one_anatomical(regions: Sequence[Regions]) -> tuple[Regions, ...]:
+    """Align all regions that need a registration with the anatomical image of the first of them.
+
+    All anatomical images of a participant share their coordinates, so one registration suffices.
+    """
+    first = next((one.alignment.anatomical for one in regions if one.alignment.anatomical), None)
+    return tuple(
+        replace(one, alignment=replace(one.alignment, anatomical=first))
+        if one.alignment.anatomical
+        else one
+        for one in regions
+    )
