@@ -19,7 +19,7 @@ DEPLOYED = BIDS_QCM_IMAGE=$(IMAGE) BIDS_QCM_SIF=$(SIF) $(BIN)/python -m pytest -
 LOCK := $(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock'
 
-.PHONY: help demo test test-slow coverage fuzz bench phantom-study lint docs audit lock boutiques dist test-dist test-lowest push-dist \
+.PHONY: help demo study-demo test test-slow coverage fuzz bench phantom-study lint docs audit lock boutiques dist test-dist test-lowest push-dist \
 	image test-image test-built-image save-image push-image sif test-apptainer test-slurm clean
 
 help:  ## list the targets
@@ -44,6 +44,15 @@ demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity wit
 	$(BIN)/bids-qcm-phantom create $(DEMO)/phantom
 	$(BIN)/bids-qcm $(DEMO)/phantom $(DEMO)/maps participant --method all --work-dir $(DEMO)/work
 	@echo "The maps (S/m) are $(DEMO)/maps/sub-01/anat/*_condmap.nii.gz, the report is $(DEMO)/maps/sub-01.html"
+
+study-demo: $(VENV)/.installed  ## make a study of phantoms with groups and sessions, and analyse it
+	rm -rf $(DEMO)/study $(DEMO)/study-maps $(DEMO)/study-maps-score
+	$(BIN)/bids-qcm-phantom create $(DEMO)/study --participants 6 --sessions 2 --lesion --resolution 4
+	$(BIN)/bids-qcm $(DEMO)/study $(DEMO)/study-maps participant --fit-radius 9 --integral-radius 9 \
+		--work-dir $(DEMO)/study-work
+	$(BIN)/bids-qcm $(DEMO)/study $(DEMO)/study-maps group --differences
+	$(BIN)/bids-qcm-phantom score $(DEMO)/study $(DEMO)/study-maps
+	@echo "The page of the study is $(DEMO)/study-maps/group_condmap.html"
 
 test: $(VENV)/.installed-dev  ## run the fast tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow' --ignore $(DEPLOYMENT)

@@ -123,6 +123,8 @@ class Settings:
         Column of ``participants.tsv`` or ``sessions.tsv`` whose groups the group level compares.
     covariates : tuple of str
         Columns of these tables whose effects the group level estimates.
+    differences : bool
+        Whether the group level writes the differences of repeated scans.
     reports_only : bool
         Whether to write only reports, from existing results.
     boilerplate_only : bool
@@ -180,6 +182,7 @@ class Settings:
     aggregated_sessions: int | None = None
     group_by: str | None = None
     covariates: tuple[str, ...] = ()
+    differences: bool = False
     reports_only: bool = False
     boilerplate_only: bool = False
     nprocs: int = 1

@@ -31,6 +31,11 @@ class ConductivityMap:
     source: str
     method: str
 
+    @property
+    def session(self) -> str | None:
+        """Label of the session; None without a session."""
+        return parse_name(self.path.name)[0].get("ses")
+
 
 def find_maps(
     derivatives: Path, participant: str, *, from_tables: bool = False

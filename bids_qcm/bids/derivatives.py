@@ -30,6 +30,7 @@ _BIDSIGNORE = (
     "sub-*.html",
     FIGURES,
     "group_*",
+    "*_condzmap.*",
     LOGS,
 )
 

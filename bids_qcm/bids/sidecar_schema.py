@@ -484,6 +484,27 @@ class GroupMapSidecar(Image):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DifferenceSidecar(Image):
+    """Sidecar of the difference of two scans of a participant."""
+
+    method: Annotated[str | None, "name of the method on the command line"] = None
+    spatial_reference: Annotated[
+        str | None, "map of the first scan, in whose grid the difference is, as a BIDS URI"
+    ] = None
+    rigid_transform: Annotated[
+        list[list[float]] | None,
+        "matrix that maps scanner coordinates of the first scan to the later scan, mm",
+    ] = None
+    mean_movement: Annotated[float | None, "mean movement of the mask between the scans, mm"] = None
+    exceeding_fraction: Annotated[
+        float | None,
+        "fraction of the voxels with a value whose absolute z exceeds 1.96: 0.05 if the maps "
+        "differ only in noise",
+    ] = None
+    number_of_voxels: Annotated[int | None, "number of voxels with a value"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CondmapSidecar(MapSidecar):
     """Sidecar of a conductivity map."""
 

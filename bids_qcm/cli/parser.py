@@ -31,7 +31,7 @@ from bids_qcm.workflows.machine import available_cores
 _FILTER_KEYS = ("phase", "segmentation", "mask", "lesions", "b1")
 
 # Options that only the group level uses.
-_ONLY_GROUP_OPTIONS = ("group_by", "covariates")
+_ONLY_GROUP_OPTIONS = ("group_by", "covariates", "differences")
 
 # Options that the group level uses, and options of the execution, which change no result.
 _GROUP_OPTIONS = (
@@ -132,6 +132,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         aggregated_sessions=options.aggregate_session_reports,
         group_by=options.group_by,
         covariates=tuple(options.covariates),
+        differences=options.differences,
         reports_only=options.reports_only,
         boilerplate_only=options.boilerplate_only,
         nprocs=nprocs,
@@ -519,6 +520,12 @@ def _add_group(group: argparse._ArgumentGroup) -> None:
         metavar="COLUMN",
         help="columns of participants.tsv or sessions.tsv, such as age, whose effects are "
         "estimated in each region together with the groups",
+    )
+    group.add_argument(
+        "--differences",
+        action="store_true",
+        help="align the repeated scans of each participant, and write maps of their difference "
+        "from the first scan divided by its noise standard deviation",
     )
 
 

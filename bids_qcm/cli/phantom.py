@@ -15,6 +15,8 @@ from bids_qcm.phantom.parameters import (
     RECEIVE_COILS,
     SPIN_ECHO_TIME,
     PhantomParameters,
+    StudyParameters,
+    scan_parameters,
 )
 
 _PROGRAM = "bids-qcm-phantom"
@@ -54,18 +56,28 @@ def _create(arguments: argparse.Namespace) -> ExitStatus:
     if arguments.participants < 1:
         arguments.fail(f"--participants must be at least 1, not {arguments.participants}")
     _check_lesions(arguments)
+    _check_study(arguments)
     try:
         parameters = _parameters(arguments)
+        study = _study_parameters(arguments)
+        if study is not None:
+            # the last scan has the most extreme lesion conductivity
+            scan_parameters(parameters, study, study.participants - 1, study.sessions - 1)
     except ValueError as error:
         arguments.fail(str(error))
     _make_empty_folder(arguments.out)
-    # import here, so that --help does not load the numerical libraries
-    from bids_qcm.bids.phantom.dataset import write_phantom_dataset
-
     if parameters.forward_model == "full-wave":
         print("Solving Maxwell's equations takes several minutes, unless the fields are cached.")
-    write_phantom_dataset(arguments.out, parameters, arguments.participants)
-    _print_next_step(arguments.out, parameters.phase_scaling)
+    # import here, so that --help does not load the numerical libraries
+    if study is None:
+        from bids_qcm.bids.phantom.dataset import write_phantom_dataset
+
+        write_phantom_dataset(arguments.out, parameters, arguments.participants)
+    else:
+        from bids_qcm.bids.phantom.study import write_study_dataset
+
+        write_study_dataset(arguments.out, parameters, study)
+    _print_next_step(arguments.out, parameters.phase_scaling, is_study=study is not None)
     return ExitStatus.DONE
 
 
@@ -146,10 +158,62 @@ def _add_create_options(create: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         default=1,
-        help="number of participants; all have the same head",
+        help="number of participants; all have the same head, except in a study",
     )
+    _add_study_options(create.add_argument_group("study"))
     _add_head_options(create.add_argument_group("head"), default)
     _add_scanner_options(create.add_argument_group("scanner"), default)
+
+
+def _add_study_options(group: argparse._ArgumentGroup) -> None:
+    default = StudyParameters()
+    add = group.add_argument
+    add(
+        "--sessions",
+        type=int,
+        metavar="M",
+        default=argparse.SUPPRESS,
+        help="write a study with M sessions for each participant: controls and patients with "
+        "different anatomies, conductivities and head positions. Only patients have the lesions of "
+        "--lesion",
+    )
+    add(
+        "--group-effect",
+        type=float,
+        metavar="FRACTION",
+        default=default.group_effect,
+        help="relative difference of the white-matter conductivity of patients from controls",
+    )
+    add(
+        "--subject-sd",
+        type=float,
+        metavar="FRACTION",
+        default=default.subject_sd,
+        help="standard deviation of the conductivity of each brain tissue between participants, "
+        "divided by its mean",
+    )
+    add(
+        "--lesion-change",
+        type=float,
+        metavar="FRACTION",
+        default=default.lesion_change,
+        help="relative change of the lesion's conductivity from each session to the next",
+    )
+    add(
+        "--deformation",
+        type=float,
+        metavar="MM",
+        default=default.deformation,
+        help="standard deviation of the displacement of the anatomy along each axis, mm",
+    )
+    add(
+        "--movement",
+        type=float,
+        metavar="MM",
+        default=default.movement,
+        help="largest translation along each axis (mm) and rotation about each axis (degrees) of "
+        "the head, from the first session to the others",
+    )
 
 
 def _add_head_options(group: argparse._ArgumentGroup, default: PhantomParameters) -> None:
@@ -261,6 +325,30 @@ def _check_lesions(arguments: argparse.Namespace) -> None:
         arguments.fail("--lesion-conductivity needs --lesion or --small-lesions")
 
 
+_STUDY_OPTIONS = ("group_effect", "subject_sd", "lesion_change", "deformation", "movement")
+
+
+def _check_study(arguments: argparse.Namespace) -> None:
+    """Reject options of a study without the option that makes a study."""
+    if hasattr(arguments, "sessions"):
+        return
+    default = StudyParameters()
+    for name in _STUDY_OPTIONS:
+        if getattr(arguments, name) != getattr(default, name):
+            arguments.fail(f"--{name.replace('_', '-')} needs --sessions")
+
+
+def _study_parameters(arguments: argparse.Namespace) -> StudyParameters | None:
+    """Return the parameters of the study; None for a dataset without sessions."""
+    if not hasattr(arguments, "sessions"):
+        return None
+    return StudyParameters(
+        arguments.participants,
+        arguments.sessions,
+        **{name: getattr(arguments, name) for name in _STUDY_OPTIONS},
+    )
+
+
 def _parameters(arguments: argparse.Namespace) -> PhantomParameters:
     return PhantomParameters(
         resolution=arguments.resolution,
@@ -289,13 +377,15 @@ def _make_empty_folder(out: Path) -> None:
         raise FileExistsError(f"{out} is not empty; choose a new or empty folder")
 
 
-def _print_next_step(out: Path, scaling: str) -> None:
+def _print_next_step(out: Path, scaling: str, *, is_study: bool) -> None:
     # resolve the path, because the path . has no name to which -qcm can be appended
     out = out.resolve()
     results = out.with_name(f"{out.name}-qcm")
     print(f"The phantom is in {out}. To map its conductivity and score the maps, run:")
+    methods = () if is_study else ("--method", "all")
     for command in (
-        ["bids-qcm", out, results, "participant", "--method", "all", *_units_option(scaling)],
+        ["bids-qcm", out, results, "participant", *methods, *_units_option(scaling)],
+        *([["bids-qcm", out, results, "group"]] if is_study else []),
         [_PROGRAM, "score", out, results],
     ):
         print(f"  {shlex.join(map(str, command))}")

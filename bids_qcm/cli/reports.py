@@ -131,6 +131,7 @@ def report_group(settings: Settings) -> ExitStatus:
         bids_dir=settings.bids_dir,
         group_by=settings.group_by,
         covariates=settings.covariates,
+        differences=settings.differences,
     )
     damaged: list[InputError] = []
     paths: list[Path] = []

@@ -68,8 +68,24 @@ class _Scoring:
 
     def add_participant(self, dataset: Path, participant: str) -> None:
         try:
-            truth = read_truth(dataset, participant)
             maps = find_maps(self.derivatives, participant)
+        except InputError as error:
+            self.errors.append(error)
+            return
+        for session, session_maps in groupby(maps, key=attrgetter("session")):
+            self._add_scan(dataset, participant, session, session_maps)
+
+    def _add_scan(
+        self,
+        dataset: Path,
+        participant: str,
+        session: str | None,
+        maps: Iterable[ConductivityMap],
+    ) -> None:
+        try:
+            truth = read_truth(
+                dataset, participant if session is None else f"{participant}_ses-{session}"
+            )
         except InputError as error:
             self.errors.append(error)
             return

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from bids_qcm.phantom.deformation import Warp
 from bids_qcm.phantom.grids import IsotropicGrid, grid_around, resample
 from bids_qcm.phantom.lesions import TUMOUR_CENTRE, Ball, place_small_lesions
 from bids_qcm.phantom.tissues import BRAIN, HEALTHY_BRAIN, TISSUE_ORDER, TISSUES
@@ -19,6 +20,9 @@ SCALP_THICKNESS = 6.0
 
 _MARGIN = 4
 """Margin of air between the head and the border of the grid, in voxels."""
+
+_WARP_MARGIN = 20.0
+"""Margin around the template for deformed and moved heads, mm."""
 
 _COARSE = 2.0
 """Voxel size, in mm, of the grid for measuring distances from the brain and placing lesions."""
@@ -66,6 +70,7 @@ def make_anatomy(
     *,
     tumour_diameter: float = 0.0,
     small_lesions_rng: np.random.Generator | None = None,
+    warp: Warp | None = None,
 ) -> Anatomy:
     """Create the anatomy of a head.
 
@@ -77,33 +82,71 @@ def make_anatomy(
         Diameter of the tumour in mm; 0 for no tumour.
     small_lesions_rng
         Random number generator for the positions of the small lesions; None for no small lesions.
+    warp
+        Deformation and movement of the head; None for the template itself. Lesions move with the
+        head, but remain balls of their diameter.
 
     Returns
     -------
     Anatomy
-        Tissues and lesions. Their positions do not depend on the resolution.
+        Tissues and lesions. Without `warp`, their positions do not depend on the resolution.
     """
     template = _load_template()
-    reach = SKULL_THICKNESS + SCALP_THICKNESS + _COARSE
-    low = template.grid.origin - reach
-    high = [template.grid.centres(axis)[-1] + reach for axis in range(3)]
-    grid = grid_around(low, high, resolution, _MARGIN)
-    coarse = grid_around(low, high, _COARSE, _MARGIN)
+    if warp is not None:
+        template = _warp_template(template, warp, resolution)
+    grid, coarse = (_head_grid(template.grid, size) for size in (resolution, _COARSE))
     fractions = np.zeros((len(TISSUES), *grid.shape), np.float32)
     for row, of_template in zip(_rows(HEALTHY_BRAIN), template.fractions, strict=True):
         fractions[row] = resample(of_template, template.grid, grid)
     brain_on_coarse = resample(template.fractions.sum(axis=0), template.grid, coarse)
     _add_shell(fractions, _distance_from_brain(brain_on_coarse, coarse, grid), resolution)
     if tumour_diameter > 0:
-        _add_tumour(fractions, Ball(TUMOUR_CENTRE, tumour_diameter), grid)
+        _add_tumour(fractions, _move(Ball(TUMOUR_CENTRE, tumour_diameter), warp), grid)
     lesions = []
     if small_lesions_rng is not None:
-        gray, white, _ = (resample(one, template.grid, coarse) for one in template.fractions)
-        lesions = place_small_lesions(gray, white, coarse, small_lesions_rng)
+        lesions = [_move(ball, warp) for ball in _small_lesions(small_lesions_rng)]
     brain = fractions[_rows(BRAIN)].sum(axis=0) > 0.5
     return Anatomy(
         fractions, _most_probable(fractions, brain), brain, *_paint_balls(lesions, grid), grid
     )
+
+
+def _head_grid(brain: IsotropicGrid, resolution: float) -> IsotropicGrid:
+    """Return a grid that covers the brain, the skull, the scalp and a margin."""
+    reach = SKULL_THICKNESS + SCALP_THICKNESS + _COARSE
+    high = [brain.centres(axis)[-1] + reach for axis in range(3)]
+    return grid_around(brain.origin - reach, high, resolution, _MARGIN)
+
+
+def _small_lesions(rng: np.random.Generator) -> list[Ball]:
+    """Return small lesions in the template."""
+    template = _load_template()
+    coarse = _head_grid(template.grid, _COARSE)
+    gray, white, _ = (resample(one, template.grid, coarse) for one in template.fractions)
+    return place_small_lesions(gray, white, coarse, rng)
+
+
+def _move(ball: Ball, warp: Warp | None) -> Ball:
+    """Return a ball of the template at its place in the scan."""
+    if warp is None:
+        return ball
+    ((x, y, z),) = warp.from_template([ball.centre]).tolist()
+    return Ball((x, y, z), ball.diameter)
+
+
+def _warp_template(template: _Template, warp: Warp, resolution: float) -> _Template:
+    """Return the tissue maps of a deformed and moved head.
+
+    The template is first averaged to half the voxel size of the scan, which saves time.
+    """
+    size = max(1.0, resolution / 2)
+    high = [template.grid.centres(axis)[-1] for axis in range(3)]
+    source, target = (
+        grid_around(template.grid.origin - margin, np.add(high, margin), size, margin=1)
+        for margin in (0.0, _WARP_MARGIN)
+    )
+    averaged = np.stack([resample(one, template.grid, source) for one in template.fractions])
+    return _Template(warp.pull(averaged, source, target), target)
 
 
 @cache

@@ -1,5 +1,7 @@
 """Conductivity and permittivity maps of a head."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy import ndimage
 
@@ -29,6 +31,7 @@ def conductivity_map(
     lesion_conductivity: float,
     variation: float,
     rng: np.random.Generator,
+    tissue_factors: Mapping[str, float] | None = None,
 ) -> np.ndarray:
     """Return the conductivity map of a head.
 
@@ -44,6 +47,9 @@ def conductivity_map(
         Standard deviation of the conductivity within each tissue, as a fraction of its mean.
     rng
         Random number generator for the variation.
+    tissue_factors
+        Factor by which the conductivity of a tissue is multiplied, by its abbreviation; 1 for other
+        tissues.
 
     Returns
     -------
@@ -53,6 +59,8 @@ def conductivity_map(
     """
     total = np.zeros(anatomy.grid.shape)
     values = conductivities(frequency, lesion_conductivity)
+    for abbreviation, factor in (tissue_factors or {}).items():
+        values[TISSUE_ORDER[abbreviation]] *= factor
     for tissue, fraction, value in zip(TISSUES, anatomy.fractions, values, strict=True):
         if variation > 0 and tissue.dispersion is not None:
             total += fraction * (value * (1 + variation * smooth_field(anatomy.grid, rng)))

@@ -1,11 +1,13 @@
 """Creation of a phantom from its parameters."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from bids_qcm.phantom.anatomy import Anatomy, make_anatomy
 from bids_qcm.phantom.conductivity import conductivity_map, permittivity_map
+from bids_qcm.phantom.deformation import Warp
 from bids_qcm.phantom.forward import transceive_phase
 from bids_qcm.phantom.fullwave import imaging
 from bids_qcm.phantom.fullwave.cache import cached_fields
@@ -15,6 +17,22 @@ from bids_qcm.phantom.parameters import PhantomParameters
 
 FINEST_FULL_WAVE = 2.0
 """Minimum voxel size, in mm, of the grid on which Maxwell's equations are solved."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """How the head of a participant differs from the template.
+
+    Parameters
+    ----------
+    warp
+        Deformation of the anatomy and movement of the head.
+    tissue_factors
+        Factor by which the conductivity of a tissue is multiplied, by its abbreviation.
+    """
+
+    warp: Warp
+    tissue_factors: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +116,7 @@ class Phantom:
         return (self.head.anatomy.grid.resolution,) * 3
 
 
-def make_head(parameters: PhantomParameters) -> Head:
+def make_head(parameters: PhantomParameters, subject: Subject | None = None) -> Head:
     """Create the head of a phantom.
 
     This is the slowest step. The head can be reused for several scanner settings.
@@ -108,15 +126,17 @@ def make_head(parameters: PhantomParameters) -> Head:
     parameters
         Parameters of the phantom. The scanner parameters (noise, echoes, phase scaling and phase
         sign) are ignored.
+    subject
+        Participant of a study; None for the template.
 
     Returns
     -------
     Head
         True anatomy, conductivity, phase and fields.
     """
-    anatomy, conductivity = _make_tissues(parameters, parameters.resolution)
+    anatomy, conductivity = _make_tissues(parameters, parameters.resolution, subject)
     if parameters.forward_model == "full-wave":
-        fields = _make_fields(parameters, anatomy, conductivity)
+        fields = _make_fields(parameters, anatomy, conductivity, subject)
         phi0 = imaging.transceive_phase(fields, conductivity > 0, anatomy.brain)
         return Head(anatomy, conductivity, phi0, fields)
     voxel_size = (parameters.resolution,) * 3
@@ -126,13 +146,16 @@ def make_head(parameters: PhantomParameters) -> Head:
     return Head(anatomy, conductivity, phi0)
 
 
-def _make_tissues(parameters: PhantomParameters, resolution: float) -> tuple[Anatomy, np.ndarray]:
+def _make_tissues(
+    parameters: PhantomParameters, resolution: float, subject: Subject | None = None
+) -> tuple[Anatomy, np.ndarray]:
     """Return the anatomy and the conductivity at a given resolution."""
     places, variation = np.random.default_rng(parameters.anatomy_seed).spawn(2)
     anatomy = make_anatomy(
         resolution,
         tumour_diameter=parameters.lesion_diameter if parameters.lesion else 0.0,
         small_lesions_rng=places if parameters.small_lesions else None,
+        warp=subject.warp if subject else None,
     )
     conductivity = conductivity_map(
         anatomy,
@@ -140,17 +163,21 @@ def _make_tissues(parameters: PhantomParameters, resolution: float) -> tuple[Ana
         parameters.lesion_conductivity,
         parameters.tissue_variation,
         variation,
+        subject.tissue_factors if subject else None,
     )
     return anatomy, conductivity
 
 
 def _make_fields(
-    parameters: PhantomParameters, anatomy: Anatomy, conductivity: np.ndarray
+    parameters: PhantomParameters,
+    anatomy: Anatomy,
+    conductivity: np.ndarray,
+    subject: Subject | None,
 ) -> CircularFields:
     """Solve Maxwell's equations, on a coarser grid if the anatomy has a very fine grid."""
     solved = anatomy
     if parameters.resolution < FINEST_FULL_WAVE:
-        solved, conductivity = _make_tissues(parameters, FINEST_FULL_WAVE)
+        solved, conductivity = _make_tissues(parameters, FINEST_FULL_WAVE, subject)
     permittivity = permittivity_map(solved, conductivity, parameters.frequency)
     fields = cached_fields(permittivity, solved.grid, parameters.frequency, parameters.receive)
     if solved is not anatomy:

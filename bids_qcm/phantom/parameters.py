@@ -1,6 +1,6 @@
-"""Parameters of a phantom."""
+"""Parameters of a phantom and of a study of phantoms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -21,6 +21,7 @@ RECEIVE_COILS: tuple[str, ...] = get_args(ReceiveCoil)
 
 
 def _require_between(name: str, value: float, low: float, high: float, unit: str) -> None:
+    """Raise a ValueError unless a parameter is in its range."""
     # The negated comparison also rejects NaN.
     if not low <= value <= high:
         raise ValueError(f"{name} must be from {low:g} to {high:g} {unit}, not {value:g}")
@@ -148,3 +149,75 @@ class PhantomParameters:
     def is_gradient_echo(self) -> bool:
         """Whether the echoes are gradient echoes rather than one spin echo."""
         return len(self.echo_times) > 1
+
+
+@dataclass(frozen=True)
+class StudyParameters:
+    """Parameters of a study.
+
+    Parameters
+    ----------
+    participants, sessions
+        Number of participants, and number of sessions of each participant.
+    group_effect
+        Relative difference of the white-matter conductivity of patients from controls.
+    subject_sd
+        Standard deviation of the conductivity between participants, as a fraction of the mean, for
+        gray matter, white matter and fluid independently.
+    lesion_change
+        Relative change of the lesion's conductivity from each session to the next.
+    deformation
+        Standard deviation of the displacement of the anatomy along each axis, mm.
+    movement
+        Largest translation along each axis, mm, and largest rotation about each axis, degrees, in
+        all sessions after the first.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    participants: int = 8
+    sessions: int = 2
+    group_effect: float = 0.15
+    subject_sd: float = 0.03
+    lesion_change: float = 0.2
+    deformation: float = 3.0
+    movement: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require_between("number of participants", self.participants, 1, 999, "")
+        _require_between("number of sessions", self.sessions, 1, 99, "")
+        _require_between("group effect", self.group_effect, -0.5, 1, "(a fraction)")
+        _require_between("spread between participants", self.subject_sd, 0, 0.2, "(a fraction)")
+        _require_between("lesion change", self.lesion_change, -0.5, 1, "(a fraction)")
+        _require_between("deformation", self.deformation, 0, 5, "mm")
+        _require_between("movement", self.movement, 0, 5, "mm and degrees")
+
+
+def scan_parameters(
+    parameters: PhantomParameters, study: StudyParameters, number: int, session: int
+) -> PhantomParameters:
+    """Return the parameters of a scan: its noise seed and its lesion conductivity.
+
+    Parameters
+    ----------
+    parameters, study
+        Parameters of the first scan, and of the study.
+    number, session
+        Number of the participant and of the session, from 0.
+
+    Raises
+    ------
+    ValueError
+        If the lesion conductivity is out of range, or if `parameters` ask for a variation within
+        tissues.
+    """
+    if parameters.tissue_variation > 0:
+        raise ValueError("tissue variation is not available in a study with sessions")
+    return replace(
+        parameters,
+        seed=parameters.seed + number * study.sessions + session,
+        lesion_conductivity=parameters.lesion_conductivity * (1 + study.lesion_change) ** session,
+    )

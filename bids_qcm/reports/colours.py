@@ -17,6 +17,9 @@ LARGEST_CONDUCTIVITY = 2.2
 LARGEST_STD = 0.5
 """Upper end of the scale of standard deviations in S/m."""
 
+LARGEST_Z = 4.0
+"""End of the colour scale of differences in units of their noise."""
+
 INVALID = "#2fd12f"
 """Colour of invalid voxels, which no colour scale contains."""
 

@@ -15,6 +15,7 @@ from bids_qcm.reports.colours import (
     IMPLAUSIBLE,
     INVALID,
     LARGEST_STD,
+    LARGEST_Z,
     LESION_OUTLINE,
     OUTLINE,
     colour_scale,
@@ -213,6 +214,31 @@ def draw_map(
         scale = colour_scale("viridis", 0, LARGEST_STD)
         _show_inside(mosaic, axes, std, mask, scale)
         draw_scale(legend, 0.8, scale, "S/m", extend="max")
+    return figure
+
+
+def draw_z(
+    z: NDArray[np.floating], mask: NDArray[np.bool_], affine: NDArray[np.floating]
+) -> Figure:
+    """Draw a difference of two maps in units of its noise.
+
+    Parameters
+    ----------
+    z : ndarray of float, shape (X, Y, Z)
+        Invalid where not finite.
+    mask, affine
+        As in :func:`draw_mask`.
+
+    Returns
+    -------
+    Figure
+        Invalid voxels have a separate colour.
+    """
+    mosaic = Mosaic(mask, affine, _COLUMNS)
+    figure, ((axes, legend),) = _blocks(mosaic, [""])
+    scale = colour_scale("RdBu_r", -LARGEST_Z, LARGEST_Z)
+    _show_inside(mosaic, axes, z, mask, scale)
+    draw_scale(legend, 0.8, scale, "difference in units of its noise standard deviation")
     return figure
 
 

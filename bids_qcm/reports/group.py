@@ -15,8 +15,10 @@ from bids_qcm.bids.participants import PARTICIPANTS, Phenotype, read_phenotype
 from bids_qcm.bids.privacy import without_paths
 from bids_qcm.bids.results import MapResult, Result, find_results, wrong_fields
 from bids_qcm.bids.run_records import read_records
+from bids_qcm.bids.session_differences import write_differences
 from bids_qcm.bids.tables import CONDSTATS, Dictionary, remove_table, write_table
 from bids_qcm.recon import METHODS
+from bids_qcm.reports.difference_figures import draw_differences
 from bids_qcm.reports.group_effects import DICTIONARY, group_effects
 from bids_qcm.reports.group_images import draw_group_maps
 from bids_qcm.reports.group_plots import Scans, axis_around, effect_rows, embedded, region_blocks
@@ -29,6 +31,12 @@ from bids_qcm.reports.outliers import (
 )
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
+from bids_qcm.reports.repeatability import DICTIONARY as REPEATABILITY
+from bids_qcm.reports.repeatability import (
+    comparable_rows,
+    repeatability_of,
+    repeatability_section,
+)
 from bids_qcm.reports.states import Study, group_state
 from bids_qcm.statistics import EROSIONS
 
@@ -94,7 +102,8 @@ def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
     Parameters
     ----------
     study : Study
-        What to read and to compare. Of the images, only maps in template spaces are read.
+        What to read and to compare. Of the images, only maps in template spaces are read, and the
+        maps of repeated scans for their differences.
     damaged : list of InputError
         List to which an error is added for each file that cannot be read. What depends on such a
         file is left out.
@@ -131,17 +140,22 @@ def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
         tables["group_regions.tsv"] = (regions.rows, regions.dictionary)
     if len(effects):
         tables["group_effects.tsv"] = (effects, DICTIONARY)
+    repeated_rows = comparable_rows(regions.rows, table, found.results)
+    repeated = repeatability_of(repeated_rows)
+    if len(repeated):
+        tables["group_repeatability.tsv"] = (repeated, REPEATABILITY)
     paths = []
     for name, (content, dictionary) in tables.items():
         write_table(output_dir / name, content, dictionary)
         paths += [output_dir / name, (output_dir / name).with_suffix(".json")]
-    for name in ("group_regions.tsv", "group_effects.tsv"):
+    for name in ("group_regions.tsv", "group_effects.tsv", "group_repeatability.tsv"):
         if name not in tables:
             # the table of an earlier run does not belong to this page
             remove_table(output_dir / name)
     qc = write_quality(output_dir, found.quality)
     maps = write_group_maps(output_dir, found.results, damaged)
     figures = draw_group_maps(output_dir, maps)
+    differences = write_differences(output_dir, found.results, damaged) if study.differences else []
     write_page(
         state.page,
         "group.html",
@@ -149,10 +163,13 @@ def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
         fingerprint="" if damaged else state.fingerprint(),
         **_content(study, found, phenotype, table, regions, effects),
         images=figures,
+        repeatability=repeatability_section(repeated_rows, repeated),
+        differences=draw_differences(output_dir, differences),
         notes=notes,
         damaged=[without_paths(str(error), _places(study)) for error in damaged],
     )
     files = [path for one in maps for path in one.files.values()]
+    files += [one.path for one in differences]
     written = [*paths, qc, qc.with_suffix(".json"), *files, state.page]
     return WrittenGroup(written, notes, found.results)
 

@@ -10,6 +10,7 @@ from bids_qcm.bids.fingerprints import fingerprint, states
 from bids_qcm.bids.outputs import FIGURES, LOGS
 from bids_qcm.bids.participants import phenotype_files
 from bids_qcm.bids.run_records import crash_files, read_records
+from bids_qcm.bids.session_differences import SUFFIX
 
 _CARRIED = re.compile(rb'<meta name="fingerprint" content="(\w+)">')
 _HEAD_BYTES = 4096
@@ -99,6 +100,8 @@ class Study:
         Column of these tables whose groups are compared.
     covariates : tuple of str
         Columns of these tables whose effects are estimated.
+    differences : bool
+        Whether the differences of repeated scans are written.
     """
 
     output_dir: Path
@@ -106,6 +109,7 @@ class Study:
     bids_dir: Path
     group_by: str | None = None
     covariates: tuple[str, ...] = ()
+    differences: bool = False
 
 
 def group_state(study: Study) -> ReportState:
@@ -117,9 +121,18 @@ def group_state(study: Study) -> ReportState:
         _shown(
             study.output_dir,
             study.participants,
-            *(list(study.participants), tables, study.group_by, study.covariates),
+            *(
+                list(study.participants),
+                tables,
+                study.group_by,
+                study.covariates,
+                study.differences,
+            ),
         ),
-        ("group_*.tsv", "group_*.json", "tpl-*/anat/*", f"tpl-*/{FIGURES}/*"),
+        (
+            *("group_*.tsv", "group_*.json", "tpl-*/anat/*", f"tpl-*/{FIGURES}/*"),
+            *(f"sub-*/**/*_{SUFFIX}.*", f"{FIGURES}/*_{SUFFIX}.png"),
+        ),
     )
 
 

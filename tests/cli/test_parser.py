@@ -34,7 +34,11 @@ def folders(tmp_path, monkeypatch):
 @pytest.fixture
 def parse(folders):
     def parse(*options):
-        level = "group" if {"--group-by", "--covariates"} & set(options) else "participant"
+        level = (
+            "group"
+            if {"--group-by", "--covariates", "--differences"} & set(options)
+            else "participant"
+        )
         return parse_settings(["data", "out", level, *options])[0]
 
     return parse
@@ -101,6 +105,7 @@ FIELDS = {
     "aggregated_sessions": (["--aggregate-session-reports", "3"], 3),
     "group_by": (["--group-by", "diagnosis"], "diagnosis"),
     "covariates": (["--covariates", "age", "sex"], ("age", "sex")),
+    "differences": (["--differences"], True),
     "reports_only": (["--reports-only"], True),
     "boilerplate_only": (["--boilerplate-only"], True),
     "nprocs": (["--nprocs", "97"], 97),
@@ -369,7 +374,9 @@ def test_the_group_level_refuses_options_that_it_ignores(usage_error, options):
     assert message.startswith(f"argument {options[0].partition('=')[0]}: the group level")
 
 
-@pytest.mark.parametrize("options", [["--group-by", "sex"], ["--covariates", "age", "sex"]])
+@pytest.mark.parametrize(
+    "options", [["--group-by", "sex"], ["--covariates", "age", "sex"], ["--differences"]]
+)
 def test_the_participant_level_refuses_options_of_the_group_level(usage_error, options):
     message = usage_error("data", "out", "participant", *options)
     assert message.startswith(f"argument {options[0]}: only the group level compares participants")

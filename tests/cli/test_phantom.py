@@ -7,10 +7,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from bids_qcm.cli.phantom import main
 from bids_qcm.phantom.make import make_head, make_phantom
-from bids_qcm.phantom.parameters import PhantomParameters
+from bids_qcm.phantom.parameters import PhantomParameters, StudyParameters
+from bids_qcm.phantom.study import make_participant
 
 SMALL = ("--resolution", "4")
 TRUTH = Path("derivatives", "phantom", "sub-01", "anat")
@@ -61,7 +63,16 @@ def array(tmp_path_factory):
         yield create(folder / "phantom", *options)
 
 
-@pytest.mark.parametrize("name", ["spin_echo", "gradient_echo", "lesions", "full_wave", "array"])
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "phantom"
+    options = ["--participants", "2", "--sessions", "2", "--lesion", "--echo-times", "0.01", "0.02"]
+    return create(out, *options)
+
+
+@pytest.mark.parametrize(
+    "name", ["spin_echo", "gradient_echo", "lesions", "full_wave", "array", "study"]
+)
 @pytest.mark.parametrize("dataset", [".", "derivatives/phantom"])
 def test_validator_passes(request, name, dataset):
     # Validate the derivative separately, because `--recursive` does not read the .bidsignore of a
@@ -194,6 +205,88 @@ def test_small_lesions_have_a_mask_for_each_diameter(spin_echo, lesions):
         sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
         assert sidecar["Type"] == "Lesion"
         assert f"{diameter} mm" in sidecar["Description"]
+
+
+def read_rows(path):
+    header, *rows = (line.split("\t") for line in path.read_text().splitlines())
+    assert sorted(json.loads(path.with_suffix(".json").read_text())) == sorted(header)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def test_study_has_tables_of_participants_and_sessions(study):
+    people = read_rows(study / "participants.tsv")
+    assert [row["group"] for row in people] == ["control", "patient"]
+    assert list(people[0]) == ["participant_id", "age", "sex", "group"]
+    sessions = read_rows(study / "sub-02" / "sub-02_sessions.tsv")
+    assert [(row["session_id"], row["days"]) for row in sessions] == [
+        ("ses-01", "0"),
+        ("ses-02", "180"),
+    ]
+
+
+def test_truth_of_a_study(study):
+    truth = study / "derivatives" / "phantom"
+    control, patient = read_rows(truth / "participants.tsv")
+    ratio = float(patient["conductivity_WM"]) / float(control["conductivity_WM"])
+    # 0.15, and a spread of 3 % between participants
+    assert ratio == pytest.approx(1.15, abs=0.12)
+    sessions = read_rows(truth / "sub-02" / "sub-02_sessions.tsv")
+    first, second = (float(row["conductivity_L"]) for row in sessions)
+    assert second == pytest.approx(1.2 * first)
+    assert read_rows(truth / "sub-01" / "sub-01_sessions.tsv")[0]["conductivity_L"] == "n/a"
+    for number, row in enumerate(sessions, start=1):
+        anat = truth / "sub-02" / f"ses-0{number}" / "anat"
+        start = f"sub-02_ses-0{number}"
+        conductivity = nib.load(anat / f"{start}_desc-truth_condmap.nii.gz").get_fdata()
+        labels = np.asarray(nib.load(anat / f"{start}_dseg.nii.gz").dataobj)
+        lesion = float(row["conductivity_L"])
+        assert conductivity[labels == 7].max() == pytest.approx(lesion, rel=1e-5)
+
+
+def test_transform_of_a_study_is_the_deformation(study):
+    """ITK maps points of the scan to points of the template."""
+    parameters = PhantomParameters(resolution=4.0, lesion=True, echo_times=(0.01, 0.02))
+    scan = make_participant(parameters, StudyParameters(2, 2), 1).scans[1]
+    anat = study / "derivatives" / "phantom" / "sub-02" / "ses-02" / "anat"
+    name = "sub-02_ses-02_from-MNI152NLin2009aSym_to-MEGRE_mode-image_xfm.h5"
+    transform = sitk.ReadTransform(str(anat / name))
+    points = np.random.default_rng(0).uniform(-60, 60, (50, 3))
+    flip = np.array([-1, -1, 1])
+    found = [flip * transform.TransformPoint((flip * point).tolist()) for point in points]
+    np.testing.assert_allclose(found, scan.subject.warp.to_template(points), atol=1e-6)
+
+
+def test_every_option_of_a_study_reaches_its_parameters(tmp_path):
+    given = {
+        "sessions": "1",
+        "group_effect": "0.3",
+        "subject_sd": "0.01",
+        "lesion_change": "-0.1",
+        "deformation": "1.0",
+        "movement": "0.5",
+    }
+    words = [word for key, value in given.items() for word in (f"--{key.replace('_', '-')}", value)]
+    out = create(tmp_path / "out", *words, "--resolution", "8")
+    readme = (out / "README").read_text().splitlines()
+    assert {f"- {key}: {value}" for key, value in given.items()} <= set(readme)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--group-effect", "0.3"], "--group-effect needs --sessions"),
+        (["--movement", "1"], "--movement needs --sessions"),
+        (["--sessions", "0"], "number of sessions must be from 1 to 99"),
+        (["--sessions", "2", "--tissue-variation", "0.1"], "tissue variation is not available"),
+        (["--sessions", "20", "--lesion"], "lesion conductivity must be from 0.01 to 10"),
+    ],
+)
+def test_wrong_options_of_a_study(options, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["create", str(tmp_path / "out"), *options])
+    assert stopped.value.code == 64
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_option_reaches_the_parameters(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from bids_qcm.bids.images import save_array
 from bids_qcm.cli.phantom import main
 
-TRUTH = "derivatives/phantom/{0}/anat/{0}_desc-truth_condmap.nii.gz"
+TRUTH = "derivatives/phantom/{0}/anat/{1}_desc-truth_condmap.nii.gz"
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,14 @@ def plain(tmp_path_factory):
     return out
 
 
-def put_map(phantom, maps, participant, desc, factor=1.0, offset=0.0):
+def put_map(phantom, maps, scan, desc, factor=1.0, offset=0.0):
     """Write a map that is a linear function of the true conductivity in the brain."""
-    truth = nib.load(phantom / TRUTH.format(participant))
+    folder = scan.replace("_", "/")
+    truth = nib.load(phantom / TRUTH.format(folder, scan))
     mask = nib.load(str(truth.get_filename()).replace("truth_condmap", "brain_mask"))
     values = truth.get_fdata(dtype=np.float32) * factor + offset
     values[mask.get_fdata() == 0] = 0
-    path = maps / participant / "anat" / f"{participant}_desc-{desc}_condmap.nii.gz"
+    path = maps / folder / "anat" / f"{scan}_desc-{desc}_condmap.nii.gz"
     save_array(path, values, truth.affine)
     return path
 
@@ -133,10 +134,25 @@ def test_participants_without_maps_or_without_truth(phantom, tmp_path, capsys):
     assert score(phantom, maps) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(f"error: {maps / 'sub-01'}: has no conductivity map")
-    missing = phantom / TRUTH.format("sub-03")
+    missing = phantom / TRUTH.format("sub-03", "sub-03")
     assert second.startswith(f"error: {missing}: is missing, so there is no true")
     assert score(phantom, maps, "--participant-label", "sub-02") == 0
     assert not capsys.readouterr().err
+
+
+def test_each_session_is_compared_with_its_own_truth(tmp_path):
+    phantom, maps = tmp_path / "phantom", tmp_path / "maps"
+    options = ["--sessions", "2", "--participants", "2", "--lesion"]
+    assert main(["create", str(phantom), "--resolution", "8", *options]) == 0
+    scans = ["sub-01_ses-01", "sub-02_ses-01", "sub-02_ses-02"]
+    for number, scan in enumerate(scans):
+        put_map(phantom, maps, scan, "mine", offset=number / 10)
+    assert score(phantom, maps) == 0
+    out = tmp_path / "maps-score"
+    brain = read(out, "brain")
+    np.testing.assert_allclose(brain.mae, [0, 0.1, 0.2], atol=1e-6)
+    assert brain.participant_id.tolist() == [scan.split("_")[0] for scan in scans]
+    assert {path.name for path in out.glob("*.png")} == {f"{scan}_maps.png" for scan in scans}
 
 
 def test_two_maps_of_the_same_method(plain, tmp_path, capsys):

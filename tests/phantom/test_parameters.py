@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from bids_qcm.phantom.parameters import PhantomParameters
+from bids_qcm.phantom.parameters import PhantomParameters, StudyParameters
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,20 @@ def test_frequency_at_3_t():
 )
 def test_only_several_echoes_are_gradient_echoes(echo_times, expected):
     assert PhantomParameters(echo_times=echo_times).is_gradient_echo is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"participants": 0}, "number of participants must be from 1 to 999"),
+        ({"sessions": 0}, "number of sessions must be from 1 to 99"),
+        ({"group_effect": -0.6}, "group effect must be from -0.5 to 1"),
+        ({"subject_sd": 0.3}, "spread between participants must be from 0 to 0.2"),
+        ({"lesion_change": math.nan}, "lesion change"),
+        ({"deformation": 6}, "deformation must be from 0 to 5 mm"),
+        ({"movement": 6}, "movement must be from 0 to 5 mm"),
+    ],
+)
+def test_study_out_of_range(changes, message):
+    with pytest.raises(ValueError, match=message):
+        StudyParameters(**changes)

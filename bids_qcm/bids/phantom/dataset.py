@@ -1,5 +1,6 @@
 """Write phantoms as a BIDS dataset."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,6 +23,12 @@ TRUTH_DATASET = Path("derivatives", "phantom")
 
 _GENERATOR = "bids-qcm-phantom"
 
+_ABOUT = (
+    "The anatomy is the MNI152 average brain with a skull and a scalp. All participants",
+    "have the same anatomy, lesions and conductivity, but different noise. The seed",
+    "increases by one from each participant to the next.",
+)
+
 
 def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants: int) -> None:
     """Write a phantom dataset in which all participants have the same head but different noise.
@@ -37,18 +44,57 @@ def write_phantom_dataset(out: Path, parameters: PhantomParameters, participants
         Number of participants.
     """
     names = [f"sub-{number:02d}" for number in range(1, participants + 1)]
-    _write_descriptions(out, parameters, names)
+    write_descriptions(out, _ABOUT, asdict(parameters))
+    write_text(out / "participants.tsv", "\n".join(["participant_id", *names, ""]))
     head = make_head(parameters)
     for offset, name in enumerate(names):
-        own = replace(parameters, seed=parameters.seed + offset)
-        phantom = make_phantom(own, head)
-        written = _write_raw(out / name / "anat", name, phantom, own)
-        intended_for = [f"bids::{path.relative_to(out).as_posix()}" for path in written]
-        _write_b1_map(out / name / "fmap", name, phantom.b1_map, intended_for)
-        _write_truth(out / TRUTH_DATASET / name / "anat", name, head, own)
+        write_scan(out, name, head, replace(parameters, seed=parameters.seed + offset))
 
 
-def _write_descriptions(out: Path, parameters: PhantomParameters, names: list[str]) -> None:
+def write_scan(out: Path, name: str, head: Head, parameters: PhantomParameters) -> Path:
+    """Write the images, the ``|B1+|`` map and the truth of one scan.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the raw dataset.
+    name : str
+        Start of the file names: ``sub-01``, or ``sub-01_ses-01`` for a session.
+    head : Head
+    parameters : PhantomParameters
+
+    Returns
+    -------
+    Path
+        Folder of the truth of this scan.
+    """
+    folder = scan_folder(name)
+    phantom = make_phantom(parameters, head)
+    written = _write_raw(out / folder / "anat", name, phantom, parameters)
+    intended_for = [f"bids::{path.relative_to(out).as_posix()}" for path in written]
+    _write_b1_map(out / folder / "fmap", name, phantom.b1_map, intended_for)
+    truth = out / TRUTH_DATASET / folder / "anat"
+    _write_truth(truth, name, head, parameters)
+    return truth
+
+
+def scan_folder(name: str) -> Path:
+    """Return the folder of a scan, ``sub-01/ses-01`` for ``sub-01_ses-01``."""
+    return Path(*name.split("_"))
+
+
+def write_descriptions(out: Path, about: Sequence[str], parameters: Mapping[str, object]) -> None:
+    """Write the descriptions of the raw dataset and of the dataset with the truth.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the raw dataset.
+    about : sequence of str
+        Lines of the README that describe the participants.
+    parameters : mapping of str to object
+        Parameters that the README lists.
+    """
     common = {
         "BIDSVersion": BIDS_VERSION,
         "License": "CC0",
@@ -63,16 +109,15 @@ def _write_descriptions(out: Path, parameters: PhantomParameters, names: list[st
     }
     write_json(out / "dataset_description.json", raw)
     write_json(out / TRUTH_DATASET / "dataset_description.json", truth)
-    readme = _readme(parameters)
+    readme = _readme(about, parameters)
     write_text(out / "README", readme)
     write_text(out / TRUTH_DATASET / "README", readme)
-    write_text(out / "participants.tsv", "\n".join(["participant_id", *names, ""]))
     # BIDS has no suffix for conductivity.
     write_text(out / TRUTH_DATASET / ".bidsignore", "*_condmap.nii.gz\n*_condmap.json\n")
 
 
-def _readme(parameters: PhantomParameters) -> str:
-    lines = [f"- {name}: {value}" for name, value in asdict(parameters).items()]
+def _readme(about: Sequence[str], parameters: Mapping[str, object]) -> str:
+    lines = [f"- {name}: {value}" for name, value in parameters.items()]
     return "\n".join(
         [
             "# Conductivity phantom",
@@ -82,9 +127,7 @@ def _readme(parameters: PhantomParameters) -> str:
             f"{TRUTH_DATASET.as_posix()} contains the segmentation, the brain mask and the true",
             "conductivity.",
             "",
-            "The anatomy is the MNI152 average brain with a skull and a scalp. All participants",
-            "have the same anatomy, lesions and conductivity, but different noise. The seed",
-            "increases by one from each participant to the next.",
+            *about,
             "",
             "Parameters (mm, s, Hz, T, S/m):",
             "",
@@ -110,7 +153,8 @@ def _write_raw(
         if phantom.head.fields is not None:
             sidecar["FlipAngle"] = NOMINAL_FLIP_ANGLE
             sidecar["ReceiveCoilName"] = parameters.receive
-        echo, suffix = (f"_echo-{number}", "MEGRE") if parameters.is_gradient_echo else ("", "T2w")
+        echo = f"_echo-{number}" if parameters.is_gradient_echo else ""
+        suffix = suffix_of(parameters)
         stem = f"{name}{echo}_part-mag_{suffix}"
         written.append(folder / f"{stem}.nii.gz")
         save_array(written[-1], magnitude, phantom.affine)
@@ -121,6 +165,11 @@ def _write_raw(
         save_array(written[-1], stored.stored, phantom.affine, stored.slope, stored.inter)
         write_json(folder / f"{stem}.json", {**sidecar, "Units": stored.units or "arbitrary"})
     return written
+
+
+def suffix_of(parameters: PhantomParameters) -> str:
+    """Return the BIDS suffix of the magnitude and phase images."""
+    return "MEGRE" if parameters.is_gradient_echo else "T2w"
 
 
 def _write_b1_map(folder: Path, name: str, b1_map: B1Map, intended_for: list[str]) -> None:

@@ -14,7 +14,7 @@ from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.images import read_grid, read_integers, read_values
 from bids_qcm.bids.names import parse_name
-from bids_qcm.bids.phantom.dataset import TRUTH_DATASET
+from bids_qcm.bids.phantom.dataset import TRUTH_DATASET, scan_folder
 from bids_qcm.grids import Grid
 from bids_qcm.phantom.truth import Truth
 
@@ -79,15 +79,15 @@ def list_participants(dataset: Path, derivatives: Path, labels: Sequence[str]) -
     return sorted(participants)
 
 
-def read_truth(dataset: Path, participant: str) -> PhantomTruth:
-    """Read the true maps of a phantom participant.
+def read_truth(dataset: Path, name: str) -> PhantomTruth:
+    """Read the true maps of a phantom.
 
     Parameters
     ----------
     dataset : Path
         Raw dataset of the phantom.
-    participant : str
-        Label with ``sub-``, such as ``sub-01``.
+    name : str
+        Start of the file names: ``sub-01``, or ``sub-01_ses-01`` for a session.
 
     Returns
     -------
@@ -98,24 +98,24 @@ def read_truth(dataset: Path, participant: str) -> PhantomTruth:
     InputError
         If a file is missing, cannot be read, or has a different grid.
     """
-    folder = dataset / TRUTH_DATASET / participant / "anat"
-    path = folder / f"{participant}_desc-{TRUTH_DESC}_condmap.nii.gz"
+    folder = dataset / TRUTH_DATASET / scan_folder(name) / "anat"
+    path = folder / f"{name}_desc-{TRUTH_DESC}_condmap.nii.gz"
     if not path.exists():
         raise InputError(path, _NO_TRUTH, _CREATE)
     grid = read_grid(path)
-    labels = _read_in_grid(folder / f"{participant}_dseg.nii.gz", grid)
+    labels = _read_in_grid(folder / f"{name}_dseg.nii.gz", grid)
     lesions = np.zeros(grid.shape, dtype=np.uint8)
-    for mask in sorted(visible(folder, f"{participant}_label-L_desc-*mm_mask.nii.gz")):
+    for mask in sorted(visible(folder, f"{name}_label-L_desc-*mm_mask.nii.gz")):
         diameter = parse_name(mask.name)[0]["desc"].removesuffix("mm")
         lesions[_read_in_grid(mask, grid) > 0] = int(diameter)
     arrays = Truth(
         conductivity=read_values(path),
         labels=labels,
-        brain=_read_in_grid(folder / f"{participant}_desc-brain_mask.nii.gz", grid) > 0,
+        brain=_read_in_grid(folder / f"{name}_desc-brain_mask.nii.gz", grid) > 0,
         small_lesion_diameter=lesions,
         voxel_size=grid.voxel_size,
     )
-    table = read_table(folder / f"{participant}_dseg.tsv")
+    table = read_table(folder / f"{name}_dseg.tsv")
     names = {label: entry.name for label, entry in table.items() if np.any(labels == label)}
     return PhantomTruth(arrays, grid, names, path)
 
