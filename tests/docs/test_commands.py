@@ -64,9 +64,12 @@ def test_the_parsers_accept_commands_that_are_not_run(block, tmp_path, monkeypat
         if arguments == ["--version"]:
             continue
         # the parser requires files and folders that exist only on the reader's machine
-        given = [re.sub("^((?:[a-z]+=)?)(/path/to/.+)$", rf"\1{tmp_path}", a) for a in arguments]
-        for file in (one for one in given if one.endswith((".tsv", ".yml", ".toml"))):
-            Path(file).touch()
+        given = [re.sub(r"^((?:[\w@]+=)?)/path/to", rf"\1{tmp_path}", a) for a in arguments]
+        for path in (Path(part) for one in given for part in re.split("[=:]", one)):
+            if path.suffix in (".tsv", ".yml", ".toml", ".gz"):
+                path.touch()
+            elif path.is_relative_to(tmp_path):
+                path.mkdir(parents=True, exist_ok=True)
         PARSERS[name]().parse_args(given)
 
 
