@@ -298,7 +298,13 @@ def plan_acquisition(
     alignments = (segmentation.alignment, mask.alignment, lesions.alignment)
     spaces = plan_spaces(acquisition, grid, datasets, settings, alignments)
     regions = plan_regions(
-        acquisition, grid, datasets, segmentation_datasets, settings, headers_only=headers_only
+        acquisition,
+        grid,
+        datasets,
+        segmentation_datasets,
+        settings,
+        tissues=segmentation.auxiliary,
+        headers_only=headers_only,
     )
     return Plan(
         acquisition=acquisition,

@@ -78,6 +78,7 @@ def plan_regions(
     segmentation_datasets: Sequence[Path],
     settings: Settings,
     *,
+    tissues: AuxiliaryImage | None = None,
     headers_only: bool = False,
 ) -> FoundRegions:
     """Find the finest segmentation into regions, and check the atlases of ``--atlas``.
@@ -92,6 +93,9 @@ def plan_regions(
     segmentation_datasets : sequence of Path
         Derivative datasets to search for the segmentation.
     settings : Settings
+    tissues : AuxiliaryImage, optional
+        Segmentation into tissues. ``--label-table`` defines its labels, so the table is used for
+        the regions only if they are in the same file.
     headers_only : bool
         Whether to skip the checks that need the voxel values.
 
@@ -108,7 +112,9 @@ def plan_regions(
             )
             if image is not None:
                 alignment, _ = plan_alignment(image, acquisition, grid, datasets, settings)
-                one = Regions(image.regions, image, alignment, table=settings.label_table)
+                same = tissues is not None and tissues.paths == image.paths
+                table = settings.label_table if same else None
+                one = Regions(image.regions, image, alignment, table=table)
                 _check(one, headers_only=headers_only)
                 regions.append(one)
         except InputError as error:
