@@ -670,7 +670,7 @@ def _connect_region_statistics(
     workflow.connect(workflow.get_node("phi0"), "mask_file", statistics, "mask_file")
     if plan.regions:
         regions = workflow.get_node("regions")
-        for field in ("atlases", "labels_files", "table_files"):
+        for field in ("atlases", "labels_files", "table_files", "provenance"):
             workflow.connect(regions, field, statistics, field)
     if plan.tissues_are_regions:
         segmentation = workflow.get_node("segmentation")
