@@ -121,10 +121,10 @@ def plan_regions(
             warnings.append(
                 f"{acquisition.name}: no statistics of the regions of a segmentation: {error}"
             )
-    for atlas in settings.atlases:
-        if parse_name(atlas.path.name)[0].get("sub", acquisition.subject) != acquisition.subject:
-            continue
+    atlases = [atlas for atlas in settings.atlases if _is_of(atlas, acquisition)]
+    for atlas in atlases:
         try:
+            _check_name(atlas, atlases)
             image = AuxiliaryImage((atlas.path,), atlas.path.parent, space=_space(atlas))
             alignment, found = plan_alignment(image, acquisition, grid, datasets, settings)
             one = Regions(atlas.name, image, alignment, of_option=True, table=atlas.table)
@@ -184,6 +184,23 @@ def _names(regions: Regions) -> dict[int, str]:
         return {index: label.name for index, label in table.items()}
     table_file = regions.table or regions.image.table
     return {} if table_file is None else read_names(table_file)
+
+
+def _is_of(atlas: Atlas, acquisition: Acquisition) -> bool:
+    """Whether the name of an atlas has no other participant than an acquisition."""
+    subject = acquisition.subject
+    return parse_name(atlas.path.name)[0].get("sub", subject) == subject
+
+
+def _check_name(atlas: Atlas, atlases: Sequence[Atlas]) -> None:
+    """Check that no other atlas of an acquisition has the same name."""
+    same = [one.path.name for one in atlases if one.name == atlas.name]
+    if len(same) > 1:
+        raise InputError(
+            atlas.path,
+            f"is one of several atlases with the name {atlas.name}: {', '.join(same)}",
+            "give each atlas of a participant a name of its own",
+        )
 
 
 def _space(atlas: Atlas) -> str:

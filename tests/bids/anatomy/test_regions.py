@@ -109,6 +109,15 @@ def test_an_atlas_of_another_participant_is_not_used(plan, put):
     assert not found.refused
 
 
+def test_atlases_of_one_name_are_refused(plan, put):
+    atlases = [Atlas("x", put(f"{one}_space-T1w_dseg.nii.gz")) for one in "ab"]
+    other = Atlas("y", atlases[0].path)
+    found = plan(*atlases, other)
+    assert [one.name for one in found.regions] == ["y"]
+    refused = found.refused["--atlas x"]
+    assert "is one of several atlases with the name x: a_space-T1w_dseg.nii.gz, b_s" in refused
+
+
 def write_table(folder, text):
     path = folder / "table.tsv"
     path.write_text(text)
