@@ -304,6 +304,7 @@ def plan_acquisition(
         segmentation_datasets,
         settings,
         tissues=segmentation.auxiliary,
+        anatomical=spaces.t1w and spaces.t1w.alignment.anatomical,
         headers_only=headers_only,
     )
     return Plan(

@@ -60,7 +60,7 @@ class FoundRegions:
     Attributes
     ----------
     regions : tuple of Regions
-        All regions whose anatomical image must be registered share this image.
+        All regions that need a registration share one anatomical image.
     refused : dict of str to str
         Atlases that cannot be used, with the reason.
     warnings : tuple of str
@@ -79,6 +79,7 @@ def plan_regions(
     settings: Settings,
     *,
     tissues: AuxiliaryImage | None = None,
+    anatomical: Path | None = None,
     headers_only: bool = False,
 ) -> FoundRegions:
     """Find the finest segmentation into regions, and check the atlases of ``--atlas``.
@@ -96,6 +97,8 @@ def plan_regions(
     tissues : AuxiliaryImage, optional
         Segmentation into tissues. ``--label-table`` defines its labels, so the table is used for
         the regions only if they are in the same file.
+    anatomical : Path, optional
+        Anatomical image that is registered for other purposes.
     headers_only : bool
         Whether to skip the checks that need the voxel values.
 
@@ -133,7 +136,7 @@ def plan_regions(
             warnings += found
         except InputError as error:
             refused[f"--atlas {atlas.name}"] = f"--atlas {atlas.name}: {error}"
-    return FoundRegions(_with_one_anatomical(regions), refused, tuple(warnings))
+    return FoundRegions(_with_one_anatomical(regions, anatomical), refused, tuple(warnings))
 
 
 def import_regions(
@@ -226,14 +229,18 @@ def _check(regions: Regions, *, headers_only: bool) -> None:
     _ = regions.image.grid if headers_only else read_integers(regions.image.path)
 
 
-def _with_one_anatomical(regions: Sequence[Regions]) -> tuple[Regions, ...]:
-    """Align all regions that need a registration with the anatomical image of the first of them.
+def _with_one_anatomical(
+    regions: Sequence[Regions], registered: Path | None
+) -> tuple[Regions, ...]:
+    """Align all regions that need a registration with the same anatomical image.
 
     All anatomical images of a participant share their coordinates, so one registration suffices.
+    The image is the one that is registered anyway, otherwise the image of the first regions.
     """
-    first = next((one.alignment.anatomical for one in regions if one.alignment.anatomical), None)
+    own = (one.alignment.anatomical for one in regions if one.alignment.anatomical)
+    image = registered or next(own, None)
     return tuple(
-        replace(one, alignment=replace(one.alignment, anatomical=first))
+        replace(one, alignment=replace(one.alignment, anatomical=image))
         if one.alignment.anatomical
         else one
         for one in regions
