@@ -336,6 +336,17 @@ def test_all_lesion_masks_of_the_best_space_are_used(dataset, look, put):
     assert look(find_lesions).paths == (own,)
 
 
+def test_lesion_masks_with_different_entities_are_all_used(dataset, look, put):
+    dataset.pair("sub-01_acq-qcm_{}_T2w")
+    first = put(f"{ANAT}_desc-lesion1_mask.nii.gz")
+    other = put(f"{ANAT}_acq-hires_desc-lesion2_mask.nii.gz")
+    assert look(find_lesions).paths == (other, first)
+    # masks of the same lesion in two scans
+    put(f"{ANAT}_acq-hires_desc-lesion3_mask.nii.gz")
+    own = put(f"{ANAT}_acq-qcm_desc-lesion3_mask.nii.gz")
+    assert look(find_lesions).paths == (other, own, first)
+
+
 def test_a_lesion_mask_is_no_unused_mask(dataset, look, put):
     dataset.pair()
     put(f"{ANAT}_label-lesion_mask.nii.gz")
