@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -110,11 +110,20 @@ def find_regions(
 
     The search is the same as in :func:`find_segmentation`, but the kinds of segmentations are
     compared by the number of their regions, in the order of
-    :data:`~bids_qcm.bids.anatomy.sources.REGIONS`.
+    :data:`~bids_qcm.bids.anatomy.sources.REGIONS`. Among all datasets with a segmentation of the
+    session, the first dataset with the finest kind is used.
     """
-    return _find(
-        acquisition, grid, datasets, filters, _region_segmentations, "regions", any_of_equal=True
-    )
+    for session in _sessions(acquisition, datasets, filters):
+        found = [
+            _passing(_region_segmentations(dataset, acquisition.subject, session), filters)
+            for dataset in datasets
+        ]
+        finest = min((one.rank for of_dataset in found for one in of_dataset), default=None)
+        for of_dataset in found:
+            best = [one for one in of_dataset if one.rank == finest]
+            if best:
+                return _best(best, acquisition, grid, "regions", any_of_equal=True)
+    return None
 
 
 def find_mask(
@@ -327,14 +336,14 @@ def _candidates(
     """Return the candidates in the first dataset that has any; empty if no dataset has any."""
     for session in _sessions(acquisition, datasets, filters):
         for dataset in datasets:
-            found = [
-                candidate
-                for candidate in list_candidates(dataset, acquisition.subject, session)
-                if passes(candidate.entities, filters)
-            ]
+            found = _passing(list_candidates(dataset, acquisition.subject, session), filters)
             if found:
                 return found
     return []
+
+
+def _passing(candidates: Iterable[_Candidate], filters: Mapping[str, Any]) -> list[_Candidate]:
+    return [candidate for candidate in candidates if passes(candidate.entities, filters)]
 
 
 def _sessions(
