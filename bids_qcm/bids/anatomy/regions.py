@@ -13,7 +13,7 @@ from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage, named_space
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.anatomy.search import find_regions
 from bids_qcm.bids.anatomy.segmentations import label_table
-from bids_qcm.bids.anatomy.transforms import check_transform
+from bids_qcm.bids.anatomy.transforms import check_steps
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_integers
 from bids_qcm.bids.names import parse_name, stem
@@ -223,8 +223,7 @@ def _space(atlas: Atlas) -> str:
 def _check(regions: Regions, *, headers_only: bool) -> None:
     """Check everything that planning can check: the label table, the transforms and the labels."""
     _names(regions)
-    for step in regions.alignment.steps:
-        check_transform(step.path)
+    check_steps(regions.alignment.steps)
     # raises an InputError if the image is damaged
     _ = regions.image.grid if headers_only else read_integers(regions.image.path)
 
