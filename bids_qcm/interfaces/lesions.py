@@ -31,7 +31,7 @@ from bids_qcm.interfaces.base import (
 )
 from bids_qcm.segmentation.lesions import Reference, reference_regions
 from bids_qcm.segmentation.symmetry import LEAST_SYMMETRY, MirrorPlane, mid_sagittal_plane
-from bids_qcm.statistics import describe, standard_error
+from bids_qcm.statistics import describe, mean_weights, region_statistics, standard_error
 
 _LEAST_INSIDE = 0.5
 
@@ -188,25 +188,19 @@ class _Map(NamedTuple):
     mask: NDArray[np.bool_]
     noise: NDArray[np.float32] | None
 
-    def standard_error(
-        self, region: NDArray[np.bool_], subtracted: NDArray[np.bool_] | None = None
-    ) -> float:
-        """Return the standard error of the mean of a region, or of the difference of two means.
+    def error_of_difference(self, one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+        """Return the standard error of the difference of the means of two regions in the mask.
 
         NaN without noise maps, or if a region has no valid voxel.
         """
         if self.noise is None:
             return float("nan")
-        weights = self._weights(region)
-        if subtracted is not None:
-            weights = weights - self._weights(subtracted)
-        return float("nan") if np.isnan(weights).any() else standard_error(self.noise, weights)
-
-    def _weights(self, region: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the weights of the mean over the valid voxels; NaN if there are none."""
-        valid = (region & np.isfinite(self.values))[self.mask]
-        n = np.count_nonzero(valid)
-        return valid / n if n else np.full(valid.shape, np.nan)
+        used = (one | other)[self.mask]
+        noise, values = self.noise[:, used], self.values[self.mask][used]
+        first, second = (
+            mean_weights(values, noise, region[self.mask][used]) for region in (one, other)
+        )
+        return standard_error(noise, first - second)
 
 
 def _rows(
@@ -214,10 +208,16 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of the table of lesions."""
     voxel = float(np.prod(lesions.grid.voxel_size)) / 1000
+    values, mask, noise = conductivity
+    of_lesions = {
+        one.label: one
+        for one in region_statistics(values, mask, lesions.values, noise)
+        if one.erosion == 0
+    }
     for reference in references:
-        inside = lesions.values == reference.lesion
-        own = describe(conductivity.values[inside])
-        other = describe(conductivity.values[reference.voxels])
+        own = of_lesions[reference.lesion]
+        inside = mask & (lesions.values == reference.lesion)
+        other = describe(values[reference.voxels])
         yield {
             "lesion": reference.lesion,
             "n": own.n,
@@ -225,11 +225,11 @@ def _rows(
             "mean": own.mean,
             "median": own.median,
             "sd": own.sd,
-            "standard_error": conductivity.standard_error(inside),
+            "standard_error": own.standard_error,
             "reference": reference.kind,
             "reference_tissue": names.get(reference.tissue, np.nan),
             "reference_n": other.n,
             "reference_mean": other.mean,
             "difference": own.mean - other.mean,
-            "difference_standard_error": conductivity.standard_error(inside, reference.voxels),
+            "difference_standard_error": conductivity.error_of_difference(inside, reference.voxels),
         }

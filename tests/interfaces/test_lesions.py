@@ -152,6 +152,20 @@ def test_standard_errors_are_those_of_the_means(compare, head):
     np.testing.assert_allclose(found, expected, rtol=0.1)
 
 
+def test_a_voxel_without_noise_does_not_count_in_standard_errors(compare, head):
+    lesions = box(slice(5, 7))
+    noise = np.full((2, np.count_nonzero(head)), 0.2, np.float32)
+    noise[1] = -0.2
+    inside = np.flatnonzero(lesions[head])
+    noise[:, inside[0]] = np.nan
+    mirrored = np.flatnonzero(lesions[::-1][head])
+    noise[:, mirrored] = 0
+    noise[:, mirrored[0]] = np.nan
+    (row,) = compare(np.full(SHAPE, 0.4), lesions, noise=noise).to_dict("records")
+    assert row["standard_error"] == pytest.approx(0.2)
+    assert row["difference_standard_error"] == pytest.approx(0.2)
+
+
 def test_without_a_plane_there_is_no_mirrored_region(compare):
     (row,) = compare(np.full(SHAPE, 0.4), box(slice(5, 7)), plane=[]).to_dict("records")
     assert row["reference_n"] == 0
