@@ -43,10 +43,14 @@ class _ImportLesionsInputSpec(DerivativeInputSpec):
     reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
     mask_file = File(exists=True, mandatory=True)
     pose_provenance = traits.Dict({}, usedefault=True)
+    shows_head = traits.Bool(
+        True, usedefault=True, desc="whether the image may show a head, which has two similar sides"
+    )
 
 
 class _ImportLesionsOutputSpec(TraitedSpec):
-    lesions_file = File(exists=True, desc="int32 lesion numbers in the grid of the phase")
+    lesions_file = File(exists=True, desc="int32 lesion numbers in the mask, grid of the phase")
+    all_lesions_file = File(exists=True, desc="the same inside and outside the mask")
     mirror_plane = traits.List(
         traits.Float, desc="normal and offset of the mid-sagittal plane; empty if it is unknown"
     )
@@ -67,7 +71,8 @@ class ImportLesions(CheckedInterface):
         inputs = self.inputs
         magnitude = read_volume(Path(inputs.reference_file))
         mask = read_integers(Path(inputs.mask_file)) != 0
-        lesions, warnings = np.zeros(magnitude.grid.shape, np.int32), []
+        imported, warnings = np.zeros(magnitude.grid.shape, np.int32), []
+        lesions = imported
         try:
             raise_failure(inputs.pose_failure)
             point_map = inputs.alignment.point_map(inputs.pose)
@@ -76,7 +81,9 @@ class ImportLesions(CheckedInterface):
             warnings = _placement_warnings(imported, lesions, numbers)
         except InputError as error:
             warnings = [f"the lesion masks are not used: {error}"]
-        plane = mid_sagittal_plane(magnitude, mask, lesions > 0) if lesions.any() else None
+        plane = None
+        if lesions.any() and inputs.shows_head:
+            plane = mid_sagittal_plane(magnitude, mask, imported > 0)
         known = plane is not None and plane.correlation >= LEAST_SYMMETRY
         if plane is not None and not known:
             warnings.append(
@@ -84,23 +91,24 @@ class ImportLesions(CheckedInterface):
                 f"symmetric: the magnitude and its mirror image have a correlation of "
                 f"{plane.correlation:.2f}"
             )
-        path = Path(runtime.cwd, "lesions.nii.gz")
-        write_image(path, lesions, like=Path(inputs.reference_file))
+        for name, values in (("lesions", lesions), ("all_lesions", imported)):
+            path = Path(runtime.cwd, f"{name}.nii.gz")
+            write_image(path, values, like=Path(inputs.reference_file))
+            self._results[f"{name}_file"] = str(path)
         voxel = float(np.prod(magnitude.grid.voxel_size)) / 1000
         found, sizes = np.unique(lesions[lesions > 0], return_counts=True)
-        values = [*plane.normal.tolist(), plane.offset] if plane is not None and known else []
+        mirror = [*plane.normal.tolist(), plane.offset] if plane is not None and known else []
         sidecar = LesionsSidecar(
             lesion_volumes={
                 str(one): round(n * voxel, _DIGITS)
                 for one, n in zip(found.tolist(), sizes.tolist(), strict=True)
             },
-            mirror_plane=[round(one, _DIGITS) for one in values] or None,
+            mirror_plane=[round(one, _DIGITS) for one in mirror] or None,
             mirror_correlation=None if plane is None else round(plane.correlation, _DIGITS),
             warnings=warnings,
         )
         self._results |= {
-            "lesions_file": str(path),
-            "mirror_plane": values,
+            "mirror_plane": mirror,
             "provenance": inputs.pose_provenance | sidecar.to_dict(),
         }
         return runtime
@@ -143,7 +151,9 @@ class _CompareLesionsInputSpec(BaseInterfaceInputSpec):
         exists=True, mandatory=True, desc="conductivity in S/m; NaN in invalid voxels"
     )
     mask_file = File(exists=True, mandatory=True)
-    lesions_file = File(exists=True, mandatory=True)
+    lesions_file = File(
+        exists=True, mandatory=True, desc="lesion numbers inside and outside the mask"
+    )
     labels_file = optional_file()
     names_file = optional_file()
     noise_maps_file = optional_file()

@@ -350,6 +350,7 @@ def _connect_lesions(workflow: Workflow, plan: Plan, settings: Settings) -> None
     interface = ImportLesions(
         auxiliary=plan.lesions,
         alignment=alignment,
+        shows_head=plan.shows_head is not False,
         in_files=[str(path) for path in resampled_files(plan.lesions, alignment)],
     )
     lesions = Node(interface, name="lesions", mem_gb=import_gb(plan, plan.lesions, alignment))
@@ -639,7 +640,7 @@ def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, meth
     if lesions is not None:
         name = _of_method("lesion_statistics", method)
         compare = Node(CompareLesions(), name=name, mem_gb=region_statistics_gb(plan))
-        workflow.connect(lesions, "lesions_file", compare, "lesions_file")
+        workflow.connect(lesions, "all_lesions_file", compare, "lesions_file")
         workflow.connect(lesions, "mirror_plane", compare, "mirror_plane")
         if settings.uncertainty:
             workflow.connect(reconstruct, "noise_maps_file", compare, "noise_maps_file")
