@@ -692,6 +692,7 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
         largest_fit_radius=max(plan.kernels[method].fit_radius or (0.0,)),
         target_std=settings.target_std,
         uncertainty=settings.uncertainty,
+        noise_maps=plan.has_regions,
         n_threads=settings.omp_nthreads,
     )
     return Node(
