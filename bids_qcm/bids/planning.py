@@ -304,7 +304,7 @@ def plan_acquisition(
         segmentation_datasets,
         settings,
         tissues=segmentation.auxiliary,
-        anatomical=spaces.t1w and spaces.t1w.alignment.anatomical,
+        anatomical=None if spaces.t1w is None else spaces.t1w.alignment.anatomical,
         headers_only=headers_only,
     )
     return Plan(
