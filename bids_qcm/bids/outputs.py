@@ -19,6 +19,7 @@ from bids_qcm.bids.sidecar_schema import (
     MaskSidecar,
     Phi0Sidecar,
     SegmentationSidecar,
+    Warned,
 )
 from bids_qcm.settings import SHIPPED_TEMPLATE
 
@@ -217,7 +218,9 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             node="region_statistics",
             source="table_file",
             suffix="condregions",
+            schema=Warned,
             of_method=True,
+            completed_by="region_statistics",
             extension=".tsv",
         ),
         "phi0": Output(

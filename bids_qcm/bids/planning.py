@@ -298,7 +298,14 @@ def plan_acquisition(
     alignments = (segmentation.alignment, mask.alignment, lesions.alignment)
     spaces = plan_spaces(acquisition, grid, datasets, settings, alignments)
     regions = plan_regions(
-        acquisition, grid, datasets, segmentation_datasets, settings, headers_only=headers_only
+        acquisition,
+        grid,
+        datasets,
+        segmentation_datasets,
+        settings,
+        tissues=segmentation.auxiliary,
+        anatomical=None if spaces.t1w is None else spaces.t1w.alignment.anatomical,
+        headers_only=headers_only,
     )
     return Plan(
         acquisition=acquisition,

@@ -25,6 +25,7 @@ from bids_qcm.bids.sidecar_schema import (
     MaskSidecar,
     Phi0Sidecar,
     SegmentationSidecar,
+    Warned,
     json_key,
 )
 from bids_qcm.bids.tables import read_condlesions, read_condregions, read_condstats
@@ -54,7 +55,11 @@ _SHARED = (
 _MOSTLY = 0.5
 
 # Tables of a map, and the attributes of `MapResult` with their rows.
-_TABLES = {"condstats": "statistics", "condregions": "regions", "condlesions": "lesions"}
+_TABLES = {
+    "condstats": ("statistics",),
+    "condregions": ("regions", "region_warnings"),
+    "condlesions": ("lesions",),
+}
 
 _Schema = TypeVar("_Schema", bound=Fields)
 
@@ -127,6 +132,14 @@ class MapResult:
         """
         path = self._existing_output("condregions")
         return read_condregions(path) if path else []
+
+    @cached_property
+    def region_warnings(self) -> list[str]:
+        """Warnings about segmentations and atlases that are not in the table of regions."""
+        path = self._existing_output("condregions")
+        if path is None or not _has_sidecar(path):
+            return []
+        return read_sidecar(path, Warned).warnings or []
 
     @cached_property
     def lesions(self) -> list[dict[str, Any]]:
@@ -454,9 +467,9 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
             damaged.append(error)
             continue
         tables = set()
-        for table, rows in _TABLES.items():
+        for table, contents in _TABLES.items():
             try:
-                getattr(one, rows)
+                _ = [getattr(one, content) for content in contents]
             except InputError as error:
                 damaged.append(error)
                 tables.add(table)
@@ -540,6 +553,7 @@ def map_warnings(result: Result) -> list[str]:
         found.append(f"more than half of the mask is invalid: {', '.join(mostly)}")
     for one in result.maps:
         found += one.sidecar.warnings or ()
+        found += one.region_warnings
         found += _warnings_of_map(one, result)
     return list(dict.fromkeys(found))
 

@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 from bids_qcm import __version__
+from bids_qcm.bids.anatomy.sources import RESERVED_ATLASES
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.filters import check_filters
 from bids_qcm.bids.privacy import shared_command
@@ -116,7 +118,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         lesion_filters=options.bids_filter_file.get("lesions", {}),
         b1_filters=options.bids_filter_file.get("b1", {}),
         label_table=options.label_table and options.label_table.resolve(),
-        atlases=tuple(options.atlas),
+        atlases=_atlases(parser, options.atlas),
         coreg=options.coreg,
         output_spaces=tuple(dict.fromkeys(options.output_spaces)),
         bids_database_dir=options.bids_database_dir,
@@ -699,12 +701,26 @@ def _atlas(text: str) -> Atlas:
             f"{text} is not an atlas; give NAME=FILE, NAME=FILE:TABLE or NAME@SPACE=FILE, where "
             "NAME and SPACE have letters and digits only"
         )
+    if name in RESERVED_ATLASES:
+        raise argparse.ArgumentTypeError(
+            f"{text} has a name that the app itself uses in tables of regions; choose another NAME "
+            f"than {', '.join(RESERVED_ATLASES)}"
+        )
     image, colon, table = files.rpartition(":")
     if not (colon and table.endswith(".tsv")):
         image, table = files, ""
     return Atlas(
         name, _file(image).resolve(), _file(table).resolve() if table else None, space or None
     )
+
+
+def _atlases(parser: argparse.ArgumentParser, atlases: Sequence[Atlas]) -> tuple[Atlas, ...]:
+    """Return the atlases, whose names may be equal only for files of different participants."""
+    given = Counter((atlas.name, atlas.path) for atlas in atlases)
+    for (name, path), n in given.items():
+        if n > 1:
+            parser.error(f"argument --atlas: {name}={path} is given {n} times; give it once")
+    return tuple(atlases)
 
 
 def _filters(text: str) -> dict[str, dict[str, Any]]:

@@ -66,10 +66,12 @@ class _ComputeRegionStatisticsInputSpec(BaseInterfaceInputSpec):
     tissues_file = optional_file()
     names_file = optional_file()
     lesions_file = optional_file()
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of the labels")
 
 
 class _ComputeRegionStatisticsOutputSpec(TraitedSpec):
     table_file = File(exists=True, desc="TSV file with one row for each atlas, region and erosion")
+    provenance = traits.Dict(desc="fields for the sidecar")
 
 
 class ComputeRegionStatistics(CheckedInterface):
@@ -107,5 +109,5 @@ class ComputeRegionStatistics(CheckedInterface):
             ]
         path = Path(runtime.cwd, "condregions.tsv")
         write_table(path, pd.DataFrame(rows, columns=list(CONDREGIONS)), CONDREGIONS)
-        self._results["table_file"] = str(path)
+        self._results |= {"table_file": str(path), "provenance": inputs.provenance}
         return runtime

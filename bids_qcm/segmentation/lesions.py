@@ -1,7 +1,7 @@
 """Lesions: their numbers, their labels, and the healthy regions that they are compared with."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from types import MappingProxyType
 from typing import Literal
@@ -178,9 +178,9 @@ def reference_regions(
     Parameters
     ----------
     lesions : Volume of int
-        Lesion numbers; 0 outside lesions.
+        Lesion numbers inside and outside the mask; 0 outside lesions.
     mask : ndarray of bool, shape (X, Y, Z)
-        Voxels with conductivity.
+        Voxels with conductivity. Lesions without a voxel in the mask have no regions.
     plane : MirrorPlane or None
         Mid-sagittal plane; None if it is unknown, so that mirrored regions are empty.
     labels : ndarray of int, shape (X, Y, Z), optional
@@ -212,7 +212,8 @@ def reference_regions(
         healthy &= ~np.isin(labels, [one for one, name in names.items() if name in left_out])
     reflected = np.zeros_like(numbers)
     if plane is not None:
-        reflected = resample_nearest(lesions, lesions.grid, plane)
+        inside = replace(lesions, values=np.where(mask, numbers, 0))
+        reflected = resample_nearest(inside, lesions.grid, plane)
     spacing = lesions.grid.spacing
     far = None
     if labels is not None:

@@ -350,6 +350,7 @@ def _connect_lesions(workflow: Workflow, plan: Plan, settings: Settings) -> None
     interface = ImportLesions(
         auxiliary=plan.lesions,
         alignment=alignment,
+        shows_head=plan.shows_head is not False,
         in_files=[str(path) for path in resampled_files(plan.lesions, alignment)],
     )
     lesions = Node(interface, name="lesions", mem_gb=import_gb(plan, plan.lesions, alignment))
@@ -639,7 +640,7 @@ def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, meth
     if lesions is not None:
         name = _of_method("lesion_statistics", method)
         compare = Node(CompareLesions(), name=name, mem_gb=region_statistics_gb(plan))
-        workflow.connect(lesions, "lesions_file", compare, "lesions_file")
+        workflow.connect(lesions, "all_lesions_file", compare, "lesions_file")
         workflow.connect(lesions, "mirror_plane", compare, "mirror_plane")
         if settings.uncertainty:
             workflow.connect(reconstruct, "noise_maps_file", compare, "noise_maps_file")
@@ -670,7 +671,7 @@ def _connect_region_statistics(
     workflow.connect(workflow.get_node("phi0"), "mask_file", statistics, "mask_file")
     if plan.regions:
         regions = workflow.get_node("regions")
-        for field in ("atlases", "labels_files", "table_files"):
+        for field in ("atlases", "labels_files", "table_files", "provenance"):
             workflow.connect(regions, field, statistics, field)
     if plan.tissues_are_regions:
         segmentation = workflow.get_node("segmentation")
@@ -691,6 +692,7 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
         largest_fit_radius=max(plan.kernels[method].fit_radius or (0.0,)),
         target_std=settings.target_std,
         uncertainty=settings.uncertainty,
+        noise_maps=plan.has_regions,
         n_threads=settings.omp_nthreads,
     )
     return Node(

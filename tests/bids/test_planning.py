@@ -758,3 +758,16 @@ def test_an_impossible_default_method_is_left_out_with_a_warning(dataset, plan):
     assert any("left out: inversion-mag" in warning for warning in found.warnings)
     named = plan(methods=("inversion-mag", "integral-mag"), fit_radius=(9, 9, 0))
     assert list(named.refused) == ["inversion-mag"]
+
+
+def test_the_regions_share_the_registration_of_the_mask(dataset, plan, label_values, affine):
+    dataset.pair()
+    dataset.segmentation()
+    affine[0, 3] += 1
+    t1w = dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values, affine)
+    for name in ("desc-preproc_T1w", "desc-aparcaseg_dseg"):
+        dataset.image(f"{SEG}/sub-01/anat/sub-01_{name}.nii.gz", label_values, affine)
+    found = plan()
+    (regions,) = found.regions
+    assert regions.name == "aparcaseg"
+    assert found.mask_alignment.anatomical == regions.alignment.anatomical == t1w

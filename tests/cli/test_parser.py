@@ -246,6 +246,26 @@ def test_phase_units(parse, units, expected):
     assert parse("--phase-units", units).phase_units == expected
 
 
+@pytest.mark.parametrize(
+    ("atlases", "part"),
+    [
+        (["lesions@T1w=x.nii.gz"], "has a name that the app itself uses"),
+        (["aparcaseg=x.nii.gz"], "has a name that the app itself uses"),
+        (["x=x.nii.gz", "x@T1w=x.nii.gz"], "is given 2 times; give it once"),
+    ],
+)
+def test_wrong_names_of_atlases(usage_error, folders, atlases, part):
+    (folders / "x.nii.gz").touch()
+    assert part in usage_error("data", "out", "participant", "--atlas", *atlases)
+
+
+def test_files_of_several_participants_are_one_atlas(parse, folders):
+    for name in ("sub-01_dseg.nii.gz", "sub-02_dseg.nii.gz"):
+        (folders / name).touch()
+    found = parse("--atlas", "x=sub-01_dseg.nii.gz", "x=sub-02_dseg.nii.gz").atlases
+    assert [atlas.name for atlas in found] == ["x", "x"]
+
+
 def test_aliases(parse):
     settings = parse("--participant_label", "01", "--phase-sign", "+", "--mem-mb", "2000")
     assert (settings.participant_labels, settings.sign, settings.memory_gb) == (("01",), "+", 2)

@@ -25,7 +25,7 @@ from bids_qcm.bids.anatomy.segmentations import (
     read_tissues,
     sample_mask,
 )
-from bids_qcm.bids.anatomy.transforms import check_transform
+from bids_qcm.bids.anatomy.transforms import check_steps
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_stored
 from bids_qcm.checks.b1 import DeclaredB1
@@ -290,8 +290,7 @@ class Finder:
             found = replace(found, paths=tuple(usable))
             alignment, of_alignment = self._alignment(found)
             if not self.headers_only:
-                for step in alignment.steps:
-                    check_transform(step.path)
+                check_steps(alignment.steps)
         except InputError as error:
             return Found(warnings=(*warnings, f"{name}: the lesion masks are not used: {error}"))
         return Found(found, alignment, "", (*warnings, *of_alignment))
@@ -441,8 +440,7 @@ class Finder:
         """
         labels, _ = read_tissues(found, self.settings.label_table)
         if not alignment.checked_in_planning:
-            for step in alignment.steps:
-                check_transform(step.path)
+            check_steps(alignment.steps)
             return
         magnitude, phase = read_echo(*self.first_echo, self.units, self.volume)
         point_map = alignment.point_map()

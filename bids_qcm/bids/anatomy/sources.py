@@ -53,6 +53,9 @@ PROBABILITIES = Source("probability maps", suffix="probseg")
 REGIONS = ("aparcaseg", "aparcasegDKT", "synthseg", "aseg")
 """Names of the segmentations into regions, the finest segmentation first."""
 
+RESERVED_ATLASES = ("tissues", "lesions", *REGIONS)
+"""Names in tables of regions that an atlas cannot have, because the app itself uses them."""
+
 # FreeSurfer's and FastSurfer's own files with the name of their regions, best first.
 _FREESURFER_FILES = {
     "aseg.mgz": "aseg",

@@ -156,6 +156,12 @@ def check_transform(path: Path) -> None:
         read_transform(path)
 
 
+def check_steps(steps: Iterable[Step]) -> None:
+    """Check all transforms of a chain, as in :func:`check_transform`."""
+    for step in steps:
+        check_transform(step.path)
+
+
 def read_transform(path: Path) -> _Transform:
     """Read an ITK transform.
 
