@@ -138,18 +138,19 @@ def test_maps_in_a_template_space_are_averaged_and_shown(tmp_path, caplog):
         assert (out / link).is_file()
 
 
-def add_images(out, methods=("integralMagseg",)):
+def add_images(out):
     """Write small images, so that the differences of repeated scans can be computed."""
     rng = np.random.default_rng(0)
     mask = np.zeros((10, 10, 10), np.float32)
     mask[2:8, 2:8, 2:8] = 1
     for path in sorted(out.rglob("*_condmap.json")):
-        source = path.name.partition("_desc-")[0]
+        source, _, end = path.name.partition("_desc-")
+        desc = end.removesuffix("_condmap.json")
         images = {
-            f"desc-{methods[0]}_condmap": mask * rng.normal(0.5, 0.1, mask.shape),
-            f"desc-{methods[0]}_condstd": mask * 0.1,
+            f"desc-{desc}_condmap": mask * rng.normal(0.5, 0.1, mask.shape),
+            f"desc-{desc}_condstd": mask * 0.1,
             "desc-signal_mask": mask,
-            "desc-phi0_magnitude": mask,
+            "part-mag_desc-preproc_MEGRE": mask,
         }
         for name, values in images.items():
             save_array(path.with_name(f"{source}_{name}.nii.gz"), values.astype("f4"), np.eye(4))
@@ -177,7 +178,7 @@ def test_differences_are_unchanged_in_a_second_run_and_change_no_page(tmp_path, 
     assert threads == [3, 3, 3]
     maps = sorted(out.rglob("*_condzmap.nii.gz"))
     assert [path.name for path in maps] == [
-        f"sub-{n:03d}_ses-b_space-sesa_desc-integralMagseg_condzmap.nii.gz" for n in range(3)
+        f"sub-{n:03d}_ses-b_space-sesa_desc-integralMagSeg_condzmap.nii.gz" for n in range(3)
     ]
     assert participant_state(out, "sub-000", None).fingerprint() == before
     caplog.set_level("INFO")
