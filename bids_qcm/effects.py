@@ -14,7 +14,7 @@ LEAST_PARTICIPANTS = 3
 LEVEL = 0.05
 """One minus the coverage of the intervals, and level of the corrected tests."""
 
-# Relative difference of two numbers that differ only in rounding.
+# Differences below this fraction of the largest value may be rounding errors.
 _ROUNDING = 1e-12
 
 EFFECT_COLUMNS = (
@@ -231,7 +231,7 @@ def _effects_in_region(key: Any, values: pd.Series, design: Design) -> Iterator[
         with np.errstate(divide="ignore", invalid="ignore"):
             fit = OLS(values.to_numpy(), matrix.to_numpy()).fit(cov_type="HC3", use_t=True)
             intervals, p = fit.conf_int(LEVEL), fit.pvalues
-        if np.allclose(fit.fittedvalues, values, rtol=_ROUNDING, atol=0):
+        if np.abs(fit.resid).max() <= _ROUNDING * values.abs().max():
             # without residuals, the error is unknown
             fit = None
     for number, term in enumerate(design.terms, start=1):
@@ -277,8 +277,9 @@ def _compare(values: pd.Series, groups: pd.Series, term: Term) -> dict[str, Any]
         "mean_level": level.mean(),
         "mean_reference": reference.mean(),
     }
-    varies = level.nunique() > 1 or reference.nunique() > 1
-    if varies and min(len(level), len(reference)) >= LEAST_PARTICIPANTS:
+    if min(len(level), len(reference)) >= LEAST_PARTICIPANTS and (
+        max(np.ptp(level), np.ptp(reference)) > _ROUNDING * values.abs().max()
+    ):
         g, variance = effectsize_smd(
             *(level.mean(), level.std(), len(level)),
             *(reference.mean(), reference.std(), len(reference)),

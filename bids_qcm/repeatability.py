@@ -14,6 +14,9 @@ LEAST_PARTICIPANTS = 3
 COVERAGE = 0.95
 """Coverage of the confidence intervals and of the limits of agreement."""
 
+# Differences below this fraction of the largest value may be rounding errors.
+_ROUNDING = 1e-12
+
 _Z = float(stats.norm.ppf((1 + COVERAGE) / 2))
 
 
@@ -206,7 +209,10 @@ def _correlation(
 ) -> dict[str, float]:
     """Return ICC(1,1) and its interval from the mean square within participants."""
     total, df = counts.sum(), len(means) - 1
-    between = float(counts @ (means - counts @ means / total) ** 2 / df)
+    deviations = means - counts @ means / total
+    if np.abs(deviations).max() <= _ROUNDING * np.abs(means).max():
+        deviations = np.zeros_like(means)
+    between = float(counts @ deviations**2 / df)
     k = float((total - (counts**2).sum() / total) / df)
     # without noise, all variance is between participants; without any variance, there is no ratio
     ratio = between / within if within > 0 else (np.inf if between > 0 else np.nan)

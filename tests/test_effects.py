@@ -152,9 +152,12 @@ def test_too_few_participants():
 @pytest.mark.filterwarnings("error")
 def test_without_spread_within_the_groups_there_is_no_standardised_difference():
     table = two_groups(8, np.random.default_rng(0), covariate=False)
-    values = pd.DataFrame({"x": [0.1, 0.3] * 4, "y": [0.2] * 8}, table.index)
+    values = pd.DataFrame({"x": [0.1, 0.3] * 4, "y": [0.2] * 8, "z": [0.0, 0.3] * 4}, table.index)
     found = fit_effects(values, make_design(table, "group")).set_index("key")
-    np.testing.assert_allclose(found["mean_level"] - found["mean_reference"], [0.2, 0], atol=1e-12)
+    differences = found["mean_level"] - found["mean_reference"]
+    np.testing.assert_allclose(differences, [0.2, 0, 0.3], atol=1e-12)
+        found["mean_level"] - found["mean_reference"], [0.2, 0, 0.3], atol=1e-12
+    )
     assert found[["hedges_g", "g_ci_low", "g_ci_high"]].isna().all(axis=None)
     assert found[["standard_error", "p", "p_corrected"]].isna().all(axis=None)
 

@@ -114,9 +114,11 @@ def test_degenerate_values_are_missing():
     one = repeatability(np.array([[-0.1, 0.1], [0.5, 0.6], [0.7, 0.6]]))
     assert np.isnan([one.wcv, one.wcv_ci_low, one.wcv_ci_high]).all()
     assert np.isfinite([one.wsd, one.icc]).all()
-    one = repeatability(np.full((4, 2), 0.5))
-    assert (one.wsd, one.wcv) == (0, 0)
-    assert np.isnan([one.icc, one.icc_ci_low, one.icc_ci_high]).all()
+    for value in (0.5, 0.1, 0.0):
+        one = repeatability(np.full((7, 2), value))
+        assert one.wsd == 0
+        assert np.isnan(one.wcv) == (value == 0)
+        assert np.isnan([one.icc, one.icc_ci_low, one.icc_ci_high]).all()
 
 
 def rows(entries):
