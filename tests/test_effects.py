@@ -156,8 +156,6 @@ def test_without_spread_within_the_groups_there_is_no_standardised_difference():
     found = fit_effects(values, make_design(table, "group")).set_index("key")
     differences = found["mean_level"] - found["mean_reference"]
     np.testing.assert_allclose(differences, [0.2, 0, 0.3], atol=1e-12)
-        found["mean_level"] - found["mean_reference"], [0.2, 0, 0.3], atol=1e-12
-    )
     assert found[["hedges_g", "g_ci_low", "g_ci_high"]].isna().all(axis=None)
     assert found[["standard_error", "p", "p_corrected"]].isna().all(axis=None)
 
