@@ -14,6 +14,9 @@ LEAST_PARTICIPANTS = 3
 LEVEL = 0.05
 """One minus the coverage of the intervals, and level of the corrected tests."""
 
+# Differences below this fraction of the largest value may be rounding errors.
+_ROUNDING = 1e-12
+
 EFFECT_COLUMNS = (
     *("term", "level", "reference", "n", "n_level", "n_reference", "mean_level"),
     *("mean_reference", "estimate", "standard_error", "ci_low", "ci_high", "df", "p"),
@@ -227,7 +230,10 @@ def _effects_in_region(key: Any, values: pd.Series, design: Design) -> Iterator[
         # a participant who alone determines a coefficient has no residual: the error is NaN
         with np.errstate(divide="ignore", invalid="ignore"):
             fit = OLS(values.to_numpy(), matrix.to_numpy()).fit(cov_type="HC3", use_t=True)
-            intervals = fit.conf_int(LEVEL)
+            intervals, p = fit.conf_int(LEVEL), fit.pvalues
+        if np.abs(fit.resid).max() <= _ROUNDING * values.abs().max():
+            # without residuals, the error is unknown
+            fit = None
     for number, term in enumerate(design.terms, start=1):
         row = {"key": key, "term": term.column, "level": term.level, "n": len(values)}
         row["reference"] = term.reference
@@ -238,7 +244,7 @@ def _effects_in_region(key: Any, values: pd.Series, design: Design) -> Iterator[
                 "ci_low": intervals[number, 0],
                 "ci_high": intervals[number, 1],
                 "df": fit.df_resid,
-                "p": fit.pvalues[number],
+                "p": p[number],
             }
         if term.is_group and design.groups is not None:
             row |= _compare(values, design.groups.loc[values.index], term)
@@ -271,7 +277,9 @@ def _compare(values: pd.Series, groups: pd.Series, term: Term) -> dict[str, Any]
         "mean_level": level.mean(),
         "mean_reference": reference.mean(),
     }
-    if min(len(level), len(reference)) >= LEAST_PARTICIPANTS and values.std() > 0:
+    if min(len(level), len(reference)) >= LEAST_PARTICIPANTS and (
+        max(np.ptp(level), np.ptp(reference)) > _ROUNDING * values.abs().max()
+    ):
         g, variance = effectsize_smd(
             *(level.mean(), level.std(), len(level)),
             *(reference.mean(), reference.std(), len(reference)),

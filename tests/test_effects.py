@@ -147,3 +147,21 @@ def test_too_few_participants():
     table = people(4, age=["30", "40", "50", "60"])
     with pytest.raises(ValueError, match="4 participants have values of age, which is too few"):
         make_design(table, None, ["age"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_spread_within_the_groups_there_is_no_standardised_difference():
+    table = two_groups(8, np.random.default_rng(0), covariate=False)
+    values = pd.DataFrame({"x": [0.1, 0.3] * 4, "y": [0.2] * 8, "z": [0.0, 0.3] * 4}, table.index)
+    found = fit_effects(values, make_design(table, "group")).set_index("key")
+    differences = found["mean_level"] - found["mean_reference"]
+    np.testing.assert_allclose(differences, [0.2, 0, 0.3], atol=1e-12)
+    assert found[["hedges_g", "g_ci_low", "g_ci_high"]].isna().all(axis=None)
+    assert found[["standard_error", "p", "p_corrected"]].isna().all(axis=None)
+
+
+def test_without_a_value_there_are_no_rows():
+    table = two_groups(8, np.random.default_rng(0), covariate=False)
+    found = fit_effects(pd.DataFrame(index=table.index), make_design(table, "group"))
+    assert list(found) == ["key", *EFFECT_COLUMNS]
+    assert found.empty

@@ -15,6 +15,7 @@ from bids_qcm.bids.derivatives import bids_uri, write_json
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_values, save_array
 from bids_qcm.bids.names import join_name, sidecar_path
+from bids_qcm.bids.outputs import FIGURES
 from bids_qcm.bids.results import Result, read_sidecar
 from bids_qcm.bids.sidecar_schema import GroupMapSidecar, InSpace
 from bids_qcm.grids import Grid
@@ -29,6 +30,17 @@ _CONTENTS = {
     "N": ("Number of participants with a valid value", "1"),
     "Cv": ("Standard deviation between participants divided by the mean", "1"),
 }
+
+
+GROUP_MAP_FILES = (
+    *(
+        f"tpl-*/anat/tpl-*_desc-*{name}_condmap.{extension}"
+        for name in _CONTENTS
+        for extension in ("nii.gz", "json")
+    ),
+    f"tpl-*/{FIGURES}/tpl-*_desc-*Mean_figure.png",
+)
+"""Patterns of the files of all group maps and of their figures."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,8 @@ def write_group_maps(
     -------
     list of GroupMap
         Empty if there is no map in a template space. The maps are 0 outside all masks, and NaN
-        where there are too few values: one for the mean, two for the standard deviation.
+        where there are too few values: one for the mean, two for the standard deviation. The number
+        has no NaN.
     """
     groups: dict[_Group, list[_Source]] = {}
     for result in results:
@@ -111,10 +124,10 @@ def _write(
 ) -> GroupMap | None:
     """Write the maps of a group; return None if no map can be read."""
     grid, sources = _on_common_grid(sources, damaged)
-    moments = RunningMoments(grid.shape)
+    moments, inside = RunningMoments(grid.shape), np.zeros(grid.shape, np.bool_)
     n_participants, used = 0, []
     for _, of_participant in groupby(sources, key=attrgetter("participant")):
-        mean, paths = _mean(grid, [one.path for one in of_participant], damaged)
+        mean, paths = _mean(inside, [one.path for one in of_participant], damaged)
         if paths:
             moments.add(mean)
             used += paths
@@ -123,7 +136,7 @@ def _write(
         return None
     reference = read_sidecar(used[0], InSpace).spatial_reference
     files = {}
-    for name, values in _maps(moments).items():
+    for name, values in _maps(moments, inside).items():
         description, units = _CONTENTS[name]
         sidecar = GroupMapSidecar(
             description=description,
@@ -184,24 +197,28 @@ def _on_common_grid(
 
 
 def _mean(
-    grid: Grid, paths: Sequence[Path], damaged: list[InputError]
+    inside: NDArray[np.bool_], paths: Sequence[Path], damaged: list[InputError]
 ) -> tuple[NDArray[np.float64], list[Path]]:
-    """Return the mean of a participant's maps, NaN outside the masks, and the maps in it."""
-    moments, used = RunningMoments(grid.shape), []
+    """Return the mean of a participant's maps, NaN outside the masks, and the maps in it.
+
+    The voxels in the masks of these maps are added to `inside`.
+    """
+    moments, used = RunningMoments(inside.shape), []
     for path in paths:
         try:
             values = read_values(path)
         except InputError as error:
             damaged.append(error)
             continue
+        inside |= values != 0
         moments.add(np.where(values == 0, np.float32(np.nan), values))
         used.append(path)
     return moments.mean, used
 
 
-def _maps(moments: RunningMoments) -> dict[str, NDArray[np.float32]]:
+def _maps(moments: RunningMoments, inside: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
     """Return the maps of a group by the end of their label."""
     mean, sd, n = moments.mean, moments.sd, moments.n
     ratio = np.divide(sd, mean, out=np.full_like(sd, np.nan), where=mean > 0)
     maps: dict[str, NDArray[Any]] = {"Mean": mean, "Sd": sd, "N": n, "Cv": ratio}
-    return {name: np.where(n == 0, 0, one).astype(np.float32) for name, one in maps.items()}
+    return {name: np.where(inside, one, 0).astype(np.float32) for name, one in maps.items()}

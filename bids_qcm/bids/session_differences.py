@@ -12,13 +12,22 @@ from bids_qcm.bids.derivatives import bids_uri, write_json
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, read_volume, save_array
 from bids_qcm.bids.names import join_name, sidecar_path
+from bids_qcm.bids.outputs import FIGURES
 from bids_qcm.bids.results import MapResult, Result
+from bids_qcm.bids.scan_order import ScanOrder
 from bids_qcm.bids.sidecar_schema import DifferenceSidecar
 from bids_qcm.differences import LARGE_Z, NoisyMap, difference_in_noise
 from bids_qcm.segmentation.registration import align
 
 SUFFIX = "condzmap"
 """Suffix of the difference of two conductivity maps divided by its noise."""
+
+
+DIFFERENCE_FILES = (
+    *(f"sub-*/**/*_space-*_desc-*_{SUFFIX}.{extension}" for extension in ("nii.gz", "json")),
+    f"{FIGURES}/sub-*_{SUFFIX}.png",
+)
+"""Patterns of the files of all differences and of their figures."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,11 @@ class Difference:
 
 
 def write_differences(
-    output_dir: Path, results: Sequence[Result], damaged: list[InputError]
+    output_dir: Path,
+    results: Sequence[Result],
+    order: ScanOrder,
+    damaged: list[InputError],
+    n_threads: int = 1,
 ) -> list[Difference]:
     """Write the difference of each repeated scan from the first scan of the participant.
 
@@ -64,9 +77,13 @@ def write_differences(
         Derivative dataset.
     results : sequence of Result
         Results of all participants.
+    order : ScanOrder
+        Order of the scans.
     damaged : list of InputError
         List to which an error is added for each scan whose files cannot be read. Its differences
         are left out.
+    n_threads : int
+        Number of threads of the registration.
 
     Returns
     -------
@@ -78,16 +95,18 @@ def write_differences(
         repeated.setdefault((result.participant, result.kind), []).append(result)
     written: list[Difference] = []
     for scans in repeated.values():
-        first, *others = sorted(scans, key=lambda one: one.source)
+        first, *others = sorted(scans, key=lambda one: order.position[one.source])
         for second in others:
             try:
-                written += _write_pair(output_dir, first, second)
+                written += _write_pair(output_dir, first, second, n_threads)
             except InputError as error:
                 damaged.append(error)
     return written
 
 
-def _write_pair(output_dir: Path, first: Result, second: Result) -> list[Difference]:
+def _write_pair(
+    output_dir: Path, first: Result, second: Result, n_threads: int
+) -> list[Difference]:
     """Write the differences of two scans, one for each method."""
     theirs = {one.method: one for one in second.maps if one.condstd is not None}
     pairs = [
@@ -98,7 +117,8 @@ def _write_pair(output_dir: Path, first: Result, second: Result) -> list[Differe
     if not pairs:
         return []
     magnitudes = [_magnitude(one) for one in (first, second)]
-    pose = align(*(read_volume(path) for path in magnitudes), always=True).pose
+    volumes = (read_volume(path) for path in magnitudes)
+    pose = align(*volumes, always=True, n_threads=n_threads).pose
     labels = [_labels(one) for one in (first, second)]
     grid = read_grid(pairs[0][0].condmap)
     points = grid.points()[(labels[0] > 0).ravel()]

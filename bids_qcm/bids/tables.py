@@ -96,6 +96,12 @@ CONDREGIONS: Dictionary = {
 """Columns of the table of regions."""
 
 
+LESIONS_ATLAS = "lesions"
+"""Name in the column ``atlas`` of lesions, whose numbers do not correspond between scans."""
+
+TISSUES_ATLAS = "tissues"
+"""Name in the column ``atlas`` of the tissues of the segmentation."""
+
 _TEXTS = ("tissue", "atlas", "region", "reference", "reference_tissue")
 _WHOLE_NUMBERS = ("label", "erosion", "n", "lesion", "reference_n")
 

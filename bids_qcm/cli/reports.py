@@ -146,7 +146,7 @@ def report_group(settings: Settings) -> ExitStatus:
         from bids_qcm.reports.group import write_group
 
         try:
-            paths, notes, results = write_group(study, damaged)
+            paths, notes, results = write_group(study, damaged, settings.omp_nthreads)
             for note in notes:
                 LOGGER.warning("group level: %s", note)
         finally:

@@ -1,6 +1,7 @@
 """Write the group tables, the group page and the group maps from a derivative dataset."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,24 +11,29 @@ import pandas as pd
 from scipy.stats import poisson
 
 from bids_qcm.bids.errors import InputError, NoInputError
-from bids_qcm.bids.group_maps import write_group_maps
+from bids_qcm.bids.files import visible
+from bids_qcm.bids.group_maps import GROUP_MAP_FILES, write_group_maps
+from bids_qcm.bids.names import sidecar_path
 from bids_qcm.bids.participants import PARTICIPANTS, Phenotype, read_phenotype
 from bids_qcm.bids.privacy import without_paths
 from bids_qcm.bids.results import MapResult, Result, find_results, wrong_fields
 from bids_qcm.bids.run_records import read_records
-from bids_qcm.bids.session_differences import write_differences
+from bids_qcm.bids.scan_order import scan_order
+from bids_qcm.bids.session_differences import DIFFERENCE_FILES, write_differences
 from bids_qcm.bids.tables import CONDSTATS, Dictionary, remove_table, write_table
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.difference_figures import draw_differences
+from bids_qcm.reports.group_columns import COLUMNS
 from bids_qcm.reports.group_effects import DICTIONARY, group_effects
 from bids_qcm.reports.group_images import draw_group_maps
 from bids_qcm.reports.group_plots import Scans, axis_around, effect_rows, embedded, region_blocks
 from bids_qcm.reports.group_regions import OWN_COLUMNS, RegionTable
 from bids_qcm.reports.outliers import (
     LEAST_VALUES,
+    OUTLIER_COLUMNS,
     OUTLIER_SCORE,
     expected_outliers,
-    modified_z_scores,
+    with_outliers,
 )
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
@@ -40,15 +46,17 @@ from bids_qcm.reports.repeatability import (
 from bids_qcm.reports.states import Study, group_state
 from bids_qcm.statistics import EROSIONS
 
+_MAP = ("participant_id", "session_id", "source", "acquisition", "method")
+
+# Columns that are equal in the rows of a tissue in comparable maps.
+_TISSUE = ["acquisition", "method", "label", "tissue"]
+
 _STATISTICS = ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
 
 
 def _columns() -> Dictionary:
     columns: dict[str, Mapping[str, str]] = {
-        "participant_id": {"Description": "Participant"},
-        "session_id": {"Description": "Session; n/a for a participant without sessions"},
-        "source": {"Description": "Prefix that the file names of the acquisition share"},
-        "method": {"Description": "Name of the method"},
+        **{name: COLUMNS[name] for name in _MAP},
         "label": CONDSTATS["label"],
         "tissue": CONDSTATS["tissue"],
         "imaging_frequency": {"Description": "Larmor frequency", "Units": "MHz"},
@@ -64,18 +72,7 @@ def _columns() -> Dictionary:
             if erosion:
                 entry["Description"] += f", of the tissue eroded by {erosion} voxels"
             columns[_column(name, erosion)] = entry
-    return columns | {
-        "outlier_score": {
-            "Description": "Modified z-score of the median, compared with all acquisitions with "
-            "this method and tissue: 0.6745 times the difference from the group median, divided by "
-            f"the median absolute deviation; n/a for fewer than {LEAST_VALUES} values, or if most "
-            "values are equal"
-        },
-        "outlier": {
-            "Description": f"Whether the absolute outlier_score exceeds {OUTLIER_SCORE:g} "
-            "(Iglewicz and Hoaglin 1993)"
-        },
-    }
+    return {**columns, **OUTLIER_COLUMNS}
 
 
 class WrittenGroup(NamedTuple):
@@ -96,7 +93,7 @@ class WrittenGroup(NamedTuple):
     results: list[Result]
 
 
-def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
+def write_group(study: Study, damaged: list[InputError], n_threads: int = 1) -> WrittenGroup:
     """Write the tables of the group with their dictionaries, its maps in templates, and the page.
 
     Parameters
@@ -107,6 +104,8 @@ def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
     damaged : list of InputError
         List to which an error is added for each file that cannot be read. What depends on such a
         file is left out.
+    n_threads : int
+        Number of threads of the registration of repeated scans.
 
     Returns
     -------
@@ -130,17 +129,14 @@ def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
         effects, left_out = group_effects(regions, phenotype, study)
         notes += left_out
     columns = _columns()
-    table = pd.DataFrame(found.rows)
-    table["outlier_score"] = table.groupby(["method", "label", "tissue"])["median"].transform(
-        modified_z_scores
-    )
-    table["outlier"] = table["outlier_score"].abs() > OUTLIER_SCORE
+    table = with_outliers(pd.DataFrame(found.rows), _TISSUE)
     tables = {"group_condmap.tsv": (table.reindex(columns=list(columns)), columns)}
     if len(regions.rows):
         tables["group_regions.tsv"] = (regions.rows, regions.dictionary)
     if len(effects):
         tables["group_effects.tsv"] = (effects, DICTIONARY)
-    repeated_rows = comparable_rows(regions.rows, table, found.results)
+    order = scan_order(found.results, phenotype)
+    repeated_rows = comparable_rows(regions.comparable, table, order)
     repeated = repeatability_of(repeated_rows)
     if len(repeated):
         tables["group_repeatability.tsv"] = (repeated, REPEATABILITY)
@@ -154,8 +150,17 @@ def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
             remove_table(output_dir / name)
     qc = write_quality(output_dir, found.quality)
     maps = write_group_maps(output_dir, found.results, damaged)
+    differences = (
+        write_differences(output_dir, found.results, order, damaged, n_threads)
+        if study.differences
+        else []
+    )
+    files = [path for one in maps for path in one.files.values()]
+    files += [one.path for one in differences]
+    # all figures are drawn again
+    _remove_others(output_dir, {*files, *map(sidecar_path, files)})
     figures = draw_group_maps(output_dir, maps)
-    differences = write_differences(output_dir, found.results, damaged) if study.differences else []
+    figures_of_differences = draw_differences(output_dir, differences)
     write_page(
         state.page,
         "group.html",
@@ -164,14 +169,23 @@ def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
         **_content(study, found, phenotype, table, regions, effects),
         images=figures,
         repeatability=repeatability_section(repeated_rows, repeated),
-        differences=draw_differences(output_dir, differences),
+        differences=figures_of_differences,
+        by_time=order.by_time,
         notes=notes,
         damaged=[without_paths(str(error), _places(study)) for error in damaged],
     )
-    files = [path for one in maps for path in one.files.values()]
-    files += [one.path for one in differences]
     written = [*paths, qc, qc.with_suffix(".json"), *files, state.page]
     return WrittenGroup(written, notes, found.results)
+
+
+def _remove_others(output_dir: Path, written: Set[Path]) -> None:
+    """Remove the maps and figures of an earlier run, which do not belong to this page."""
+    for pattern in (*GROUP_MAP_FILES, *DIFFERENCE_FILES):
+        for path in {*visible(output_dir, pattern)} - written:
+            path.unlink()
+            for folder in (path.parent, path.parents[1]):
+                with suppress(OSError):  # a folder that is not empty
+                    folder.rmdir()
 
 
 @dataclass
@@ -247,7 +261,7 @@ def _content(
     blocks, is_complete = region_blocks(regions, scans)
     plots = {one["anchor"]: one.pop("plot") for one in (*tissues, *quality)}
     names = {result.source: result.name for result in found.results}
-    sizes = table.groupby(["method", "label", "tissue"])["outlier_score"].count()
+    sizes = table.groupby(_TISSUE)["outlier_score"].count()
     n = len(study.participants)
     return {
         "title": "Conductivity of " + ("one participant" if n == 1 else f"{n} participants"),
@@ -295,6 +309,7 @@ def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
                 "participant_id": result.participant,
                 "session_id": None if result.session is None else f"ses-{result.session}",
                 "source": result.source,
+                "acquisition": result.kind or "n/a",
                 "method": one.method,
                 "label": entry["label"],
                 "tissue": entry["tissue"],

@@ -8,18 +8,14 @@ import pandas as pd
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.participants import Phenotype
 from bids_qcm.effects import EFFECT_COLUMNS, LEVEL, Design, as_numbers, fit_effects, make_design
+from bids_qcm.reports.group_columns import COLUMNS
 from bids_qcm.reports.group_regions import FAMILY, REGION, RegionTable, participant_values
 from bids_qcm.reports.states import Study
 
 _COVERAGE = f"{1 - LEVEL:.0%}"
 
 _DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
-    "acquisition": {"Description": "Entities of the kind of acquisition; n/a if there are none"},
-    "method": {"Description": "Name of the method"},
-    "atlas": {"Description": "Name of the segmentation or atlas that defines the region"},
-    "erosion": {"Description": "Radius of the erosion of the region by a ball", "Units": "voxels"},
-    "label": {"Description": "Label of the region in the atlas"},
-    "region": {"Description": "Name of the region"},
+    **COLUMNS,
     "term": {"Description": "Column of participants.tsv or sessions.tsv"},
     "level": {
         "Description": "Value of the column that is compared with the reference; n/a for "
@@ -87,7 +83,7 @@ def group_effects(
     table : DataFrame
         One row for each region and term, with the columns of `DICTIONARY`.
     notes : tuple of str
-        Participants that were left out, and why.
+        Participants that were left out and why, or that no region has a value.
 
     Raises
     ------
@@ -102,12 +98,18 @@ def group_effects(
         )
     design = _design(regions.rows, phenotype, study)
     parts = []
-    for family, rows in regions.rows.groupby(FAMILY):
+    for family, rows in regions.comparable.groupby(FAMILY):
         values = participant_values(rows)
+        if values.empty:
+            # for example, all eroded regions of an atlas of small structures
+            continue
         effects = fit_effects(values, design)
         effects[["label", "region"]] = effects.pop("key").tolist()
         keys: dict[str, Any] = dict(zip(FAMILY, family, strict=True))
         parts.append(effects.assign(**keys))
+    if not parts:
+        note = "no region has a median conductivity, so no effects are estimated"
+        return pd.DataFrame(columns=list(DICTIONARY)), (*design.notes, note)
     table = pd.concat(parts, ignore_index=True)
     return table.reindex(columns=list(DICTIONARY)), design.notes
 

@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from bids_qcm.bids.names import natural_key
 from bids_qcm.bids.participants import Phenotype
 from bids_qcm.bids.results import Result
 from bids_qcm.effects import as_numbers, sorted_levels
@@ -64,7 +65,8 @@ class Scans:
     def described(self, phenotype: Phenotype) -> dict[str, Any]:
         """Return the acquisitions with their participants, sessions and columns."""
         participants = list(dict.fromkeys(one.participant for one in self.results))
-        sessions = sorted({one.session for one in self.results if one.session is not None})
+        labels = {one.session for one in self.results if one.session is not None}
+        sessions = sorted(labels, key=natural_key)
         return {
             "participants": participants,
             "sessions": [f"ses-{one}" for one in sessions],
@@ -171,7 +173,7 @@ def region_blocks(regions: RegionTable, scans: Scans) -> tuple[list[dict[str, An
     is_complete : bool
         Whether the eroded regions are included.
     """
-    rows = regions.rows
+    rows = regions.comparable
     n_rows = rows.groupby(FAMILY)["region"].nunique().sum() if len(rows) else 0
     is_complete = n_rows * len(scans.results) <= _MOST_REGION_VALUES
     if not is_complete:

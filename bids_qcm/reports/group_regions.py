@@ -8,12 +8,14 @@ import pandas as pd
 
 from bids_qcm.bids.participants import Phenotype
 from bids_qcm.bids.results import Result
-from bids_qcm.bids.tables import CONDREGIONS
+from bids_qcm.bids.tables import CONDREGIONS, LESIONS_ATLAS
+from bids_qcm.reports.group_columns import COLUMNS
 from bids_qcm.reports.outliers import (
-    LEAST_VALUES,
+    OUTLIER_COLUMNS,
     OUTLIER_SCORE,
     expected_outliers,
     modified_z_scores,
+    with_outliers,
 )
 
 FAMILY = ["acquisition", "method", "atlas", "erosion"]
@@ -22,27 +24,10 @@ FAMILY = ["acquisition", "method", "atlas", "erosion"]
 REGION = [*FAMILY, "label", "region"]
 """Columns that identify a region in comparable maps."""
 
-_SCAN: Mapping[str, Mapping[str, str]] = {
-    "participant_id": {"Description": "Participant"},
-    "session_id": {"Description": "Session; n/a for a participant without sessions"},
-    "source": {"Description": "Common start of the acquisition's file names"},
-    "acquisition": {
-        "Description": "Entities that distinguish kinds of acquisitions, without run; n/a if there "
-        "are none. Only maps of the same kind and method are compared"
-    },
-}
+_SCAN = {name: COLUMNS[name] for name in ("participant_id", "session_id", "source", "acquisition")}
 
 _SCORES: Mapping[str, Mapping[str, str]] = {
-    "outlier_score": {
-        "Description": "Modified z-score of the median, compared with all maps of the same method "
-        "and kind of acquisition in this region: 0.6745 times the difference from the group "
-        f"median, divided by the median absolute deviation; n/a for fewer than {LEAST_VALUES} "
-        "values, or if most values are equal"
-    },
-    "outlier": {
-        "Description": f"Whether the absolute outlier_score exceeds {OUTLIER_SCORE:g} "
-        "(Iglewicz and Hoaglin 1993)"
-    },
+    **OUTLIER_COLUMNS,
     "session_score": {
         "Description": "Modified z-score of the map as a whole: of the median of its outlier_score "
         "over all regions without erosion, compared in the same way"
@@ -81,7 +66,7 @@ class RegionTable:
         self.dictionary: dict[str, Mapping[str, Any]] = {
             **_SCAN,
             **{key: {"Description": f"Label of the entity {key}"} for key in entities},
-            "method": {"Description": "Name of the method"},
+            "method": COLUMNS["method"],
             **CONDREGIONS,
             **_SCORES,
             **phenotype.dictionary,
@@ -105,9 +90,18 @@ class RegionTable:
         self.rows = _with_scores(rows).reindex(columns=list(self.dictionary))
 
     @property
+    def comparable(self) -> pd.DataFrame:
+        """Rows of regions that correspond between scans.
+
+        Lesions are left out, because their numbers do not: the first lesion of a participant is
+        another lesion than that of other participants, and often also than that of other sessions.
+        """
+        return self.rows[_is_comparable(self.rows)]
+
+    @property
     def n_expected(self) -> float:
         """Number of outliers among all regions that chance alone makes, if values are normal."""
-        sizes = self.rows.groupby(REGION)["outlier_score"].count()
+        sizes = self.comparable.groupby(REGION)["outlier_score"].count()
         return float(sum(map(expected_outliers, sizes)))
 
     def sessions(self) -> pd.DataFrame:
@@ -125,12 +119,17 @@ class RegionTable:
         return counts.rename(columns={"size": "n_regions", "sum": "n_outliers"})
 
 
+def _is_comparable(rows: pd.DataFrame) -> pd.Series:
+    return rows["atlas"] != LESIONS_ATLAS
+
+
 def _with_scores(rows: pd.DataFrame) -> pd.DataFrame:
     """Add the scores of the regions and of the maps."""
     if rows.empty:
         return rows
-    rows["outlier_score"] = rows.groupby(REGION)["median"].transform(modified_z_scores)
-    rows["outlier"] = rows["outlier_score"].abs() > OUTLIER_SCORE
+    # a missing name is not compared
+    compared = with_outliers(rows.assign(atlas=rows["atlas"].where(_is_comparable(rows))), REGION)
+    rows = compared.assign(atlas=rows["atlas"])
     whole = rows[rows["erosion"] == 0]
     of_maps = whole.groupby(["source", "method", "acquisition"])["outlier_score"].median()
     scores = of_maps.groupby(["method", "acquisition"]).transform(modified_z_scores)
@@ -153,9 +152,8 @@ def participant_values(rows: pd.DataFrame, value: str = "median") -> pd.DataFram
     Returns
     -------
     DataFrame of float
-        One row for each participant, one column for each label and name of a region.
+        One row for each participant, one column for each label and name of a region with a value.
     """
-    table = rows.pivot_table(
-        value, "participant_id", ["label", "region"], aggfunc="mean", dropna=False, sort=True
-    )
+    means = rows.groupby(["participant_id", "label", "region"])[value].mean()
+    table = means.unstack(["label", "region"]).sort_index(axis="columns")
     return table.loc[:, table.notna().any()].astype(np.float64)

@@ -13,6 +13,7 @@ from bids_qcm.bids.sidecars import is_number
 from bids_qcm.bids.tables import Dictionary, write_table
 from bids_qcm.checks.verdict import COLOURS
 from bids_qcm.recon import METHODS
+from bids_qcm.reports.group_columns import COLUMNS
 from bids_qcm.reports.group_plots import Scans, axis
 from bids_qcm.segmentation.tissues import TISSUES
 
@@ -76,10 +77,7 @@ _RATIOS = {"ratio_wm": "WM", "ratio_gm": "GM", "ratio_csf": "CSF"}
 
 def _columns() -> Dictionary:
     columns: dict[str, Mapping[str, str]] = {
-        "participant_id": {"Description": "Participant"},
-        "session_id": {"Description": "Session; n/a for a participant without sessions"},
-        "source": {"Description": "Prefix that the file names of the acquisition share"},
-        "method": {"Description": "Name of the method"},
+        name: COLUMNS[name] for name in ("participant_id", "session_id", "source", "method")
     }
     for name, measure in _MEASURES.items():
         units = {} if measure.units is None else {"Units": measure.units}

@@ -403,9 +403,13 @@ def test_the_participant_level_refuses_options_of_the_group_level(usage_error, o
 
 
 def test_the_group_level_accepts_what_it_uses(folders):
-    options = ("--participant-label", "01", "-w", "w", "--nprocs", "2", "--mem", "4G", "-v")
+    options = ("--participant-label", "01", "-w", "w", "--nprocs", "3", "--mem", "4G", "-v")
     settings, _ = parse_settings(["data", "out", "group", *options])
     assert settings.participant_labels == ("01",)
+    # the threads of the registration with --differences
+    assert settings.omp_nthreads == 3
+    settings, _ = parse_settings(["data", "out", "group", *options, "--omp-nthreads", "2"])
+    assert settings.omp_nthreads == 2
 
 
 def test_the_usage_is_one_line(folders, capsys):
