@@ -99,7 +99,7 @@ def make_design(
             known = ", ".join(map(str, participants.columns)) or "none"
             raise ValueError(f"there is no column {name}; the columns are: {known}")
         if names.count(name) > 1:
-            raise ValueError(f"the column {name} is given twice")
+            raise ValueError(f"the column {name} is listed twice")
     chosen, notes = _complete(participants[names], group_by)
     terms = [pair for name in names for pair in _terms(chosen[name], is_group=name == group_by)]
     matrix = pd.DataFrame(
@@ -108,12 +108,13 @@ def make_design(
     )
     if len(matrix) - len(matrix.columns) < LEAST_PARTICIPANTS:
         raise ValueError(
-            f"{len(matrix)} participants have values of {', '.join(names)}, which is too few for "
+            f"only {len(matrix)} participants have values for {', '.join(names)}; at least "
+            f"{len(matrix.columns) + LEAST_PARTICIPANTS} participants are needed to estimate "
             f"{len(matrix.columns)} coefficients"
         )
     if np.linalg.matrix_rank(_scaled(matrix)) < len(matrix.columns):
         raise ValueError(
-            f"one of the columns {', '.join(names)} is a combination of the others, so that their "
+            f"one of the columns {', '.join(names)} is a linear combination of the others, so the "
             "effects cannot be separated"
         )
     groups = None if group_by is None else chosen[group_by]
@@ -158,15 +159,17 @@ def fit_effects(values: pd.DataFrame, design: Design) -> pd.DataFrame:
 def _complete(table: pd.DataFrame, group_by: str | None) -> tuple[pd.DataFrame, list[str]]:
     """Return the participants with all values and in large groups, and notes about the others."""
     missing = table.isna().sum()
-    notes = [f"{count} participants have no {name}" for name, count in missing.items() if count]
+    notes = [
+        f"{count} participants have no value for {name}" for name, count in missing.items() if count
+    ]
     table = table.dropna()
     if group_by is not None:
         sizes = table[group_by].value_counts()
         small = sorted(sizes.index[sizes < LEAST_PARTICIPANTS])
         if small:
             notes.append(
-                f"fewer than {LEAST_PARTICIPANTS} participants have the {group_by} "
-                f"{', '.join(small)}"
+                f"the column {group_by} has groups with fewer than {LEAST_PARTICIPANTS} "
+                f"participants, which are left out: {', '.join(small)}"
             )
         table = table[~table[group_by].isin(small)]
     return table, notes
@@ -198,8 +201,8 @@ def _terms(column: pd.Series, *, is_group: bool) -> Iterator[tuple[Term, pd.Seri
     levels = sorted_levels(column)
     if len(levels) < 2:
         raise ValueError(
-            f"the column {name} needs two values with enough participants, but has "
-            f"{', '.join(levels) or 'none'}"
+            f"the column {name} needs at least two values with enough participants, but has only "
+            f"{', '.join(levels) or 'missing values'}"
         )
     numbers = None if is_group else as_numbers(column)
     if numbers is not None:

@@ -96,8 +96,8 @@ def test_who_lacks_a_value_is_counted_and_left_out():
     design = make_design(table, "group", ["age"])
     assert len(design.matrix) == 17
     assert design.notes == (
-        "2 participants have no age",
-        "fewer than 3 participants have the group pilot",
+        "2 participants have no value for age",
+        "the column group has groups with fewer than 3 participants, which are left out: pilot",
     )
     values = pd.DataFrame(rng.normal(size=(20, 2)), table.index)
     values.iloc[10:, 1] = np.nan
@@ -123,11 +123,11 @@ def test_a_region_with_few_values_has_no_estimate():
     ("group_by", "covariates", "message"),
     [
         ("sort", [], "there is no column sort; the columns are: group, age, twice, same, rare"),
-        ("same", [], "the column same needs two values with enough participants, but has x"),
-        ("group", ["same"], "the column same needs two values"),
-        ("rare", [], "the column rare needs two values with enough participants, but has none"),
-        ("group", ["group"], "the column group is given twice"),
-        (None, ["age", "twice"], "is a combination of the others"),
+        ("same", [], "needs at least two values with enough participants, but has only x"),
+        ("group", ["same"], "the column same needs at least two values"),
+        ("rare", [], "with enough participants, but has only missing values"),
+        ("group", ["group"], "the column group is listed twice"),
+        (None, ["age", "twice"], "is a linear combination of the others"),
     ],
 )
 def test_columns_without_a_model(group_by, covariates, message):
@@ -145,5 +145,5 @@ def test_columns_without_a_model(group_by, covariates, message):
 
 def test_too_few_participants():
     table = people(4, age=["30", "40", "50", "60"])
-    with pytest.raises(ValueError, match="4 participants have values of age, which is too few"):
+    with pytest.raises(ValueError, match="only 4 participants have values for age; at least 5"):
         make_design(table, None, ["age"])

@@ -78,8 +78,8 @@ def test_who_has_no_row_or_value_is_named(tmp_path, caplog):
     table.to_csv(raw / "participants.tsv", sep="\t", index=False)
     assert group(tmp_path, "--covariates", "age") == 0
     assert "group level: participants.tsv has no row of sub-000" in caplog.text
-    assert "group level: 2 participants have no age" in caplog.text
-    assert "2 participants have no age" in (out / "group_condmap.html").read_text()
+    assert "group level: 2 participants have no value for age" in caplog.text
+    assert "2 participants have no value for age" in (out / "group_condmap.html").read_text()
 
 
 def test_damaged_tables_are_named_and_the_rest_goes_on(tmp_path, caplog):

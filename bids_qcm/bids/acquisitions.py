@@ -258,7 +258,7 @@ def no_echoes(image: Path, absent: Iterable[int], present: Iterable[int]) -> Inp
     return InputError(
         image,
         f"belongs to an acquisition without echo {' and '.join(map(str, absent))}",
-        f"choose from --echoes {' '.join(map(str, present))}",
+        f"use --echoes with one or more of {' '.join(map(str, present))}",
     )
 
 

@@ -173,8 +173,8 @@ def _on_common_grid(
         damaged += [
             InputError(
                 one.path,
-                f"has another grid than most maps in this space (shape {grids[number].shape}, not "
-                f"{grids[best].shape}, or another affine)",
+                f"has a different grid from most maps in this space (shape {grids[number].shape} "
+                f"instead of {grids[best].shape}, or a different affine)",
                 "compute the maps of all participants with the same template",
             )
             for one in others

@@ -204,7 +204,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             in_spaces=True,
         ),
         "condstats": Output(
-            content="statistics of the conductivity in the mask and in each tissue",
+            content="conductivity statistics for the mask and for each tissue",
             node="statistics",
             source="table_file",
             suffix="condstats",
@@ -212,8 +212,8 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             extension=".tsv",
         ),
         "condregions": Output(
-            content="statistics of the conductivity in each region of a segmentation and of the "
-            "atlases; written if there are regions",
+            content="conductivity statistics for each region of a segmentation or atlas; written "
+            "if there are regions",
             node="region_statistics",
             source="table_file",
             suffix="condregions",
@@ -229,7 +229,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             completed_by="sign",
         ),
         "b1": Output(
-            content="\\|B1+\\| that the methods used: divided by its median in the mask, 0 "
+            content="\\|B1+\\| that the methods used, divided by its median in the mask; 0 "
             "outside the mask",
             node="b1",
             source="b1_file",
@@ -259,7 +259,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             schema=MaskSidecar,
             variants={
                 "brain": "brain mask, imported or made by the app",
-                "signal": "reliable signal, written instead of the brain mask if there is none",
+                "signal": "mask of the reliable signal, written if there is no brain mask",
             },
             variant="mask_type",
             completed_by="mask",
@@ -286,8 +286,8 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             in_bids=True,
         ),
         "lesions": Output(
-            content="number of the lesion in the grid of the phase, 0 outside lesions; written if "
-            "there are lesion masks",
+            content="lesion numbers on the grid of the phase, 0 outside lesions; written if there "
+            "are lesion masks",
             node="lesions",
             source="lesions_file",
             suffix="dseg",
@@ -315,7 +315,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             extension=".txt",
         ),
         "xfm_from_t1w": Output(
-            content="inverse of this transform",
+            content="inverse of the transform to the T1w image",
             node="transform",
             source="from_t1w_file",
             suffix="xfm",
@@ -332,7 +332,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             extension=".h5",
         ),
         "xfm_from_template": Output(
-            content="inverse of this transform",
+            content="inverse of the transform to the template",
             node="register_template",
             source="from_template_file",
             suffix="xfm",

@@ -626,9 +626,9 @@ def _sequence_warnings(
     if axis is not None and axis in axes and grid.shape[axis] > 1:
         in_plane = " ".join("0" if one == axis else "R" for one in range(3))
         warnings.append(
-            f"{acquisition.name}: a 2-D acquisition of {grid.shape[axis]} slices. A constant phase "
-            "difference between slices would bias kernels that extend across slices. Compare the "
-            f"map with in-plane kernels: --fit-radius {in_plane} and, for integral methods, "
-            f"--integral-radius {in_plane}, with R in mm"
+            f"{acquisition.name}: this is a 2-D acquisition with {grid.shape[axis]} slices. A "
+            "constant phase difference between slices would bias kernels that extend across "
+            f"slices. Compare the map with a map from in-plane kernels: --fit-radius {in_plane} "
+            f"and, for integral methods, --integral-radius {in_plane}, with R in mm"
         )
     return warnings

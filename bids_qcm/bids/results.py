@@ -478,7 +478,7 @@ def wrong_fields(result: Result, error: Exception) -> InputError:
 
 
 def _wrong_fields(where: Path, error: Exception) -> InputError:
-    problem = f"has a value of a wrong type ({error!r})"
+    problem = f"has a value of the wrong type ({error!r})"
     return InputError(where, problem, "compute the map again")
 
 
@@ -498,7 +498,7 @@ def duplicate_maps(results: Sequence[Result]) -> list[str]:
         if images and other is not result:
             found.append(
                 f"{other.source}_* and {result.source}_* were computed from the same images, so "
-                "these images count twice in the group; delete the files of the earlier run"
+                "these images count twice in the group; delete the files from the earlier run"
             )
     return found
 
@@ -537,7 +537,7 @@ def map_warnings(result: Result) -> list[str]:
     invalid = {one.method: one.sidecar.invalid_fraction or 0 for one in result.maps}
     mostly = [f"{method} ({share:.0%})" for method, share in invalid.items() if share > _MOSTLY]
     if mostly:
-        found.append(f"more than half of the mask is invalid: {', '.join(mostly)}")
+        found.append(f"more than half of the mask is invalid for {', '.join(mostly)}")
     for one in result.maps:
         found += one.sidecar.warnings or ()
         found += _warnings_of_map(one, result)
@@ -547,7 +547,10 @@ def map_warnings(result: Result) -> list[str]:
 def _weak_sign(sidecar: Phi0Sidecar) -> str:
     agreement = sidecar.phase_sign_agreement
     share = "an unknown fraction" if agreement is None else f"{agreement:.0%}"
-    evidence = f"the evidence for the sign of the phase is weak: {share} of the voxels agree; "
+    evidence = (
+        f"the evidence for the sign of the phase is weak: {share} of the voxels agree with the "
+        "automatic sign; "
+    )
     if sidecar.phase_sign_origin == "Manufacturer":
         evidence += f"the usual sign of this manufacturer, {sidecar.phase_sign}, was used; "
     return evidence + "check the map, and set --sign if you know the correct sign"

@@ -114,7 +114,7 @@ def _magnitude(result: Result) -> Path:
     if result.magnitude is None:
         raise InputError(
             result.folder,
-            f"has no magnitude of {result.source}, which is needed to align the scans",
+            f"has no magnitude for {result.source}, which is needed to align the scans",
             "compute the maps again",
         )
     return result.magnitude
@@ -149,9 +149,9 @@ def _write(
     used = [path for one in maps for path in (one.condmap, one.condstd) if path is not None]
     used += [_magnitude(one) for one in scans]
     sidecar = DifferenceSidecar(
-        description="Conductivity of the later scan minus the first scan, divided by the noise "
-        "standard deviation of the difference; 0 outside the mask, NaN in invalid voxels and where "
-        "the tissues of the scans differ",
+        description="Conductivity of the later scan minus conductivity of the first scan, divided "
+        "by the noise standard deviation of the difference; 0 outside the mask, NaN in invalid "
+        "voxels and where the tissues of the scans differ",
         units="1",
         sources=[bids_uri(one, {"": output_dir}) for one in used],
         method=maps[0].method,

@@ -201,7 +201,9 @@ def with_disagreement(
     """
     if disagreement is None or disagreement <= limits.amber:
         return verdict
-    reason = f"the median of a tissue differs by {disagreement:.0%} from the other methods' median"
+    reason = (
+        f"the median of a tissue differs by {disagreement:.0%} from the median of the other methods"
+    )
     return Verdict(max(verdict.colour, "amber", key=COLOURS.index), (*verdict.reasons, reason))
 
 
@@ -271,8 +273,12 @@ def _level(evidence: Evidence) -> Iterator[Reason]:
         yield Reason("red", f"the median conductivity of {tissues} matter is not positive")
         return
     level = _geometric_mean(ratios.values())
-    found = f"{tissues} matter have" if len(ratios) > 1 else f"{tissues} matter has"
-    times = f"{found} {level:.2g} times the conductivity in the literature"
+    found = (
+        f"the conductivities of {tissues} matter are"
+        if len(ratios) > 1
+        else f"the conductivity of {tissues} matter is"
+    )
+    times = f"{found} {level:.2g} times the literature value"
     if colour := _above(level, HIGH_LEVEL):
         yield Reason(colour, f"{times}; {_TOO_HIGH}")
     elif colour := _below(level, LOW_LEVEL):
@@ -301,8 +307,7 @@ def _level_of_body(evidence: Evidence) -> Iterator[Reason]:
         return
     level = _geometric_mean(ratios.values())
     times = (
-        f"the conductivity of {', '.join(sorted(ratios))} is {level:.2g} times the conductivity in "
-        "the literature"
+        f"the conductivity of {', '.join(sorted(ratios))} is {level:.2g} times the literature value"
     )
     if level > HIGH_LEVEL.amber:
         yield Reason("amber", f"{times}; {_TOO_HIGH}")
@@ -323,8 +328,9 @@ def _order(evidence: Evidence) -> Iterator[Reason]:
         if colour:
             yield Reason(
                 "amber" if noisy else colour,
-                f"gray matter has {gray / white:.2f} times the conductivity of white matter "
-                "(expected: about 1.7 times); the segmentation may not match the anatomy",
+                f"the conductivity of gray matter is {gray / white:.2f} times the conductivity of "
+                "white matter (expected: about 1.7 times); the segmentation may not match the "
+                "anatomy",
             )
     ratio = evidence.literature_ratio.get(_FLUID, math.nan)
     if fluid <= gray:
@@ -334,8 +340,8 @@ def _order(evidence: Evidence) -> Iterator[Reason]:
     elif ratio < LOW_FLUID:
         yield Reason(
             "amber",
-            f"cerebrospinal fluid has {ratio:.0%} of the conductivity in the literature, because "
-            "the kernels average the fluid with the surrounding tissue",
+            f"the conductivity of cerebrospinal fluid is {ratio:.0%} of the literature value, "
+            "because the kernels average the fluid with the surrounding tissue",
         )
 
 

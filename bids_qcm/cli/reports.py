@@ -286,7 +286,7 @@ def _log_report(name: str, future: Future[_Written], summary: Summary) -> None:
         for path in paths:
             LOGGER.info("report: %s", path)
         for problem in damaged:
-            LOGGER.error("%s: left out of the report: %s", name, problem)
+            LOGGER.error("%s: file left out of the report: %s", name, problem)
             summary.failed_reports.append(f"{name}: {problem}")
         return
     # A traceback does not help the user when, for example, the disk is full

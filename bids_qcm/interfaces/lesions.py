@@ -123,13 +123,13 @@ def _placement_warnings(
     warnings = []
     if lost:
         warnings.append(
-            f"lesions without a voxel in the grid of the phase: {_listed(lost)}; they are smaller "
-            "than a voxel or outside the field of view"
+            f"lesions without a voxel on the grid of the phase: {_listed(lost)}; these lesions are "
+            "smaller than a voxel or outside the field of view"
         )
     if outside:
         warnings.append(
-            f"lesions of which more than half lies outside the mask: {_listed(outside)}; compare "
-            "the lesion masks and the mask in a viewer"
+            f"lesions that lie mostly outside the mask: {_listed(outside)}; compare the lesion "
+            "masks and the mask in a viewer"
         )
     return warnings
 

@@ -71,10 +71,10 @@ class Coregister(CheckedInterface):
         flipped = [
             str(anatomical),
             "fits the magnitude better with left and right swapped (mutual information "
-            f"{alignment.mirrored_information:.3f}, otherwise "
+            f"{alignment.mirrored_information:.3f} instead of "
             f"{alignment.registered_information:.3f}): an axis seems to be flipped in the header "
             "of one image",
-            "create both images again, and compare them in a viewer",
+            "create both images again, and compare the new images in a viewer",
         ]
         self._results["failure"] = flipped if alignment.looks_flipped else []
         self._results["pose"] = alignment.pose.tolist()

@@ -193,7 +193,8 @@ def _solve(
     inner = inner_voxels(body)
     if not inner.any():
         raise ValueError(
-            f"the outline must be at least three voxels of {max(voxel_size):g} mm thick"
+            f"the outline must be at least three voxels thick, with voxels of {max(voxel_size):g} "
+            "mm"
         )
     squares = [np.full(body.shape, (size * 1e-3) ** -2) for size in voxel_size]
     multigrid = Multigrid(squares, inner)
@@ -226,5 +227,5 @@ def _solve(
         M=preconditioner,
     )
     if failure:
-        raise RuntimeError("the field of the homogeneous body did not converge")
+        raise RuntimeError("the solver for the field of the homogeneous body did not converge")
     return 1 + volume(change)

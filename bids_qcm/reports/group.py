@@ -62,7 +62,7 @@ def _columns() -> Dictionary:
         for name in _STATISTICS:
             entry = dict(CONDSTATS[name])
             if erosion:
-                entry["Description"] += f", of the tissue eroded by {erosion} voxels"
+                entry["Description"] += f", in the tissue eroded by {erosion} voxels"
             columns[_column(name, erosion)] = entry
     return columns | {
         "outlier_score": {

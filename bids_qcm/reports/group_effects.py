@@ -17,7 +17,7 @@ _DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     "acquisition": {"Description": "Entities of the kind of acquisition; n/a if there are none"},
     "method": {"Description": "Name of the method"},
     "atlas": {"Description": "Name of the segmentation or atlas that defines the region"},
-    "erosion": {"Description": "Radius of the erosion of the region by a ball", "Units": "voxels"},
+    "erosion": {"Description": "Radius of the ball that erodes the region", "Units": "voxels"},
     "label": {"Description": "Label of the region in the atlas"},
     "region": {"Description": "Name of the region"},
     "term": {"Description": "Column of participants.tsv or sessions.tsv"},
@@ -97,7 +97,7 @@ def group_effects(
     if regions.rows.empty:
         raise InputError(
             study.output_dir,
-            "has no table of regions (*_condregions.tsv), in which effects are estimated",
+            "has no table of regions (*_condregions.tsv), which is needed to estimate effects",
             "compute the maps again, or leave out --group-by and --covariates",
         )
     design = _design(regions.rows, phenotype, study)
@@ -144,8 +144,8 @@ def _of_participants(scans: pd.DataFrame, name: str, *, is_group: bool) -> pd.Se
         numbers = None if is_group else as_numbers(known[name])
         if numbers is None:
             raise ValueError(
-                f"the column {name} differs between the sessions of {several.idxmax()}, but "
-                "participants are compared"
+                f"the column {name} differs between the sessions of {several.idxmax()}, but the "
+                "comparison is between participants"
             )
         return numbers.groupby(known["participant_id"]).mean().map(str)
     return each.first()

@@ -51,14 +51,14 @@ _SHARED_FIGURES = {
     ),
     "tissues": (
         "Tissues",
-        "Magnitude and outlines of the tissues, which the methods with seg in their name use. The "
-        "outlines must follow the tissue boundaries in the magnitude. Where two tissues meet, the "
-        "outline has the colour of one of them.",
+        "Magnitude and outlines of the tissues, which the methods with 'seg' in their names use. "
+        "The outlines must follow the tissue boundaries in the magnitude. Where two tissues meet, "
+        "the outline has the colour of one of them.",
     ),
     "b1": (
         "Transmit field |B1+|",
-        "Magnitude of the transmit field, relative to its median in the mask, which was used by "
-        "{b1_methods}. The field must be smooth and must not show the tissues. |B1+| is {b1}.",
+        "Transmit field magnitude used by {b1_methods}, relative to its median in the mask. The "
+        "field must be smooth and must not show the tissues. |B1+| is {b1}.",
     ),
     "comparison": (
         "All methods",
@@ -209,7 +209,7 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
                 ),
                 "distribution": picture(
                     drawn.distributions[one.method],
-                    f"Distribution of conductivity by {one.method}",
+                    f"Distribution of the conductivity from {one.method}",
                     "Density of the conductivity in each tissue. Dotted lines mark the literature "
                     "values at this frequency.",
                 ),
@@ -232,7 +232,7 @@ def _space_caption(space: str, result: Result) -> str:
         outlines = " The lines are the outlines of the tissues, resampled in the same way."
     else:
         outlines = ""
-    return f"Conductivity in S/m by {result.maps[0].method} {where}.{outlines}"
+    return f"Conductivity in S/m from {result.maps[0].method} {where}.{outlines}"
 
 
 def _map_caption(one: MapResult) -> str:

@@ -46,7 +46,8 @@ _MEASURES = {
     "phase_noise": _Measure("Median noise standard deviation of phi0 in the mask", "rad", False),
     "echo_misfit": _Measure("Misfit of the line fit over echo time", "rad", False),
     "incoherent_fraction": _Measure(
-        "Fraction of voxels with signal whose phase is incoherent with their neighbours",
+        "Fraction of voxels with signal whose phase is incoherent with the phase of their "
+        "neighbours",
         of_map=False,
     ),
     "coverage": _Measure("Fraction of the mask with signal", of_map=False),
@@ -57,14 +58,18 @@ _MEASURES = {
     "invalid_fraction": _Measure("Fraction of the mask that is invalid"),
     "implausible_fraction": _Measure("Fraction of the mask with implausible conductivity"),
     "noise_ratio": _Measure("Median ratio of the noise standard deviation to the conductivity"),
-    "ratio_wm": _Measure("Median of white matter relative to the literature value", ideal=1.0),
-    "ratio_gm": _Measure("Median of gray matter relative to the literature value", ideal=1.0),
+    "ratio_wm": _Measure(
+        "Median conductivity of white matter relative to the literature value", ideal=1.0
+    ),
+    "ratio_gm": _Measure(
+        "Median conductivity of gray matter relative to the literature value", ideal=1.0
+    ),
     "ratio_csf": _Measure(
-        "Median of cerebrospinal fluid relative to the literature value", ideal=1.0
+        "Median conductivity of cerebrospinal fluid relative to the literature value", ideal=1.0
     ),
     "chi_square": _Measure("Reduced chi-square of an inversion", ideal=1.0),
     "prior_chi_square": _Measure(
-        "Squared variation of an inversion's map over its expected value", ideal=1.0
+        "Squared variation of an inversion's map divided by its expected value", ideal=1.0
     ),
     "disagreement": _Measure(
         "Largest relative difference between a tissue's median and the median of other methods"

@@ -14,16 +14,17 @@ from bids_qcm.reports.group_regions import FAMILY, REGION
 _INTERVAL = {
     "wsd": ("Within-subject standard deviation of the median conductivity", "S/m"),
     "rc": (
-        "Repeatability coefficient, 1.96 sqrt(2) wsd: two scans of a participant differ by less in "
-        "95 % of cases, if nothing has changed",
+        "Repeatability coefficient, 1.96 sqrt(2) wsd: two scans of a participant differ by less "
+        "than this coefficient in 95 % of cases if nothing has changed",
         "S/m",
     ),
     "wcv": ("Within-subject coefficient of variation", "1"),
     "icc": (
-        "Intraclass correlation ICC(1,1): variance between participants over all variance",
+        "Intraclass correlation ICC(1,1): variance between participants divided by the total "
+        "variance",
         "1",
     ),
-    "bias": ("Mean of the last scan minus the first scan", "S/m"),
+    "bias": ("Mean difference between the last and the first scan (last minus first)", "S/m"),
 }
 
 
@@ -47,7 +48,7 @@ DICTIONARY: Dictionary = {
         "then averaged first. Otherwise runs"
     },
     "n_participants": {"Description": "Number of participants with at least two scans"},
-    "n_scans": {"Description": "Number of their scans"},
+    "n_scans": {"Description": "Number of scans of these participants"},
     "mean": {"Description": "Mean over the participants", "Units": "S/m"},
     **{
         column: entry

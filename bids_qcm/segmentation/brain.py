@@ -64,7 +64,7 @@ def brain_mask_from_magnitude(magnitude: Volume, signal: NDArray[np.bool_]) -> M
     if volume < LEAST_SIGNAL_ML:
         raise ValueError(
             f"the magnitude has {volume:.0f} ml of signal, less than the {LEAST_SIGNAL_ML:.0f} ml "
-            "of a head"
+            "expected for a head"
         )
     fit = fit_template(magnitude, signal)
     fit.require_good("the magnitude")

@@ -181,7 +181,7 @@ def _check_temporary_folder() -> None:
     if len(os.fsencode(folder)) > _LONGEST_TEMPORARY_FOLDER:
         raise OutputError(
             folder,
-            "is a path too long for socket names",
+            "is a path that is too long for socket names",
             "set TMPDIR to a folder with a shorter path",
         )
 

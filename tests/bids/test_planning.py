@@ -202,7 +202,7 @@ def test_contradictory_units_cause_a_warning(dataset, plan):
     dataset.pair(Units="mrad")
     (warning,) = plan().warnings
     assert warning.startswith("sub-01_part-phase_T2w.nii.gz: ")
-    assert "the values cover a cycle in rad: they are taken as rad" in warning
+    assert "the values cover a cycle in rad; the values are interpreted as rad" in warning
 
 
 def test_units_of_the_magnitude_do_not_count(dataset, plan, refused, phase_values):
@@ -648,7 +648,7 @@ def test_a_header_that_contradicts_itself_is_refused(dataset, refused, broken):
     nib.save(image, path)
     message = refused()
     assert path.name in message
-    assert "1.25 x 1.875 x 2.5 mm in its sform, but of 1 x 1.5 x 2 mm" in message
+    assert "1.25 x 1.875 x 2.5 mm in its sform, but 1 x 1.5 x 2 mm" in message
 
 
 def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, plan):
@@ -660,7 +660,7 @@ def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, pla
     found = plan()
     assert found.segmentation is None
     (warning,) = found.warnings
-    assert f"{path}: has a voxel size of 1 x 1.5 x 2 mm in its sform, but of 3 x" in warning
+    assert f"{path}: has a voxel size of 1 x 1.5 x 2 mm in its sform, but 3 x" in warning
 
 
 @pytest.mark.parametrize(
@@ -726,7 +726,7 @@ def test_repetitions_must_have_the_same_echoes(dataset):
 def test_a_warning_recommends_in_plane_kernels_for_2d_acquisitions(dataset, plan):
     dataset.pair(MRAcquisitionType="2D")
     (warning,) = plan().warnings
-    assert "a 2-D acquisition of 7 slices" in warning
+    assert "a 2-D acquisition with 7 slices" in warning
     assert "--fit-radius R R 0 " in warning
     assert plan(methods=("laplacian",), fit_radius=(9, 9, 0)).warnings == ()
 

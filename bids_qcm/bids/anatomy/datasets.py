@@ -186,7 +186,7 @@ def _check_is_derivative(path: Path) -> None:
             return
         inside = sorted(found.parent.name for found in visible(path, "*/dataset_description.json"))
         if inside:
-            remedy = f"pass a folder inside it: {', '.join(inside)}"
+            remedy = f"pass one of the datasets in this folder: {', '.join(inside)}"
         raise InputError(path, "has no dataset_description.json", remedy)
     if read_json_object(description).get("DatasetType") == "raw":
         raise InputError(path, "is a raw dataset", remedy)

@@ -237,7 +237,7 @@ class Finder:
         """
         acquisition, settings = self.acquisition, self.settings
         if settings.segmentation == "none":
-            return Found(why_none=f"--segmentation none was given for {acquisition.name}")
+            return Found(why_none=f"--segmentation none was set for {acquisition.name}")
         try:
             if settings.segmentation == "t1w":
                 return self._t1w()
@@ -461,7 +461,7 @@ def _no_segmentation(acquisition: Acquisition, filtered: bool) -> str:
     if filtered:
         return f"no segmentation for {acquisition.name} passes the filters of --bids-filter-file"
     return (
-        f"no segmentation for {acquisition.name}; add a derivative dataset that contains "
-        f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives, or segment the T1w "
-        "image with --segmentation t1w"
+        f"no segmentation for {acquisition.name}; use --derivatives to add a derivative dataset "
+        f"that contains sub-{acquisition.subject}/anat/*_dseg.nii.gz, or --segmentation t1w to "
+        "segment the T1w image"
     )

@@ -113,7 +113,8 @@ def plan_regions(
                 regions.append(one)
         except InputError as error:
             warnings.append(
-                f"{acquisition.name}: no statistics of the regions of a segmentation: {error}"
+                f"{acquisition.name}: no statistics were computed for the regions of a "
+                f"segmentation: {error}"
             )
     for atlas in settings.atlases:
         if parse_name(atlas.path.name)[0].get("sub", acquisition.subject) != acquisition.subject:
@@ -162,7 +163,7 @@ def import_regions(
         raise InputError(
             regions.image.path,
             "has no region in the field of view of the phase",
-            "check its transforms, or leave out its --atlas"
+            "check the transforms of the atlas, or remove the atlas from --atlas"
             if regions.of_option
             else "use a segmentation of the same participant",
         )
@@ -188,7 +189,8 @@ def _space(atlas: Atlas) -> str:
     if not space:
         raise InputError(
             atlas.path,
-            "is in an unknown space, because its name has no entity space or tpl",
+            'is in an unknown space, because its file name contains neither a "space" nor a "tpl" '
+            "entity",
             f"name the space, for example --atlas {atlas.name}@T1w={atlas.path.name}",
         )
     return named_space(space)

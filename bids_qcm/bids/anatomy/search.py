@@ -353,8 +353,8 @@ def _best(
         raise InputError(
             first.path,
             f"is one of several candidates for the {what}: {names}",
-            "keep only one of them, name a dataset that contains only one with --derivatives, or "
-            "select one with --bids-filter-file",
+            "keep only one of these files, use --derivatives to name a dataset that contains only "
+            "one, or select one with --bids-filter-file",
         )
     _ = first.grid  # raises an InputError if the image is damaged
     return first

@@ -258,7 +258,7 @@ def _check_field(path: Path) -> None:
         if stated > min(_LARGEST_FIELD, _LARGEST_RATIO * stored + _SMALL):
             raise InputError(
                 path,
-                f"states {stated:.3g} bytes for {name}, of which {stored:.3g} are stored",
+                f"states {stated:.3g} bytes for {name}, but contains only {stored:.3g}",
                 _WRITE_AGAIN,
             )
 

@@ -25,9 +25,9 @@ _ABOUT = (
     "The anatomy of each participant is a smooth deformation of the MNI152 average brain, with",
     "a skull and a scalp. participants.tsv contains the groups. The conductivity of white matter",
     "differs between the groups. It does not depend on age or sex. The sessions of a participant",
-    "differ in the noise, in the position of the head and in the conductivity of the lesion.",
-    "Only patients have a lesion. The tables in the dataset of the truth contain the true",
-    "conductivities and movements, and its transforms contain the deformations.",
+    "differ in noise, head position and lesion conductivity. Only patients have a lesion. In the",
+    "truth dataset, the tables contain the true conductivities and movements, and the transforms",
+    "contain the deformations.",
 )
 
 _ID = {"participant_id": {"Description": "Participant"}}
