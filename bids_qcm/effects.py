@@ -1,4 +1,4 @@
-"""Effects of participants' groups and covariates on the conductivity of regions."""
+"""Effects of groups and covariates on regional conductivity."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 LEAST_PARTICIPANTS = 3
-"""Smallest number of participants in a group, and smallest residual degrees of freedom."""
+"""Minimum number of participants in a group, and minimum residual degrees of freedom."""
 
 LEVEL = 0.05
 """One minus the coverage of the intervals, and level of the corrected tests."""
@@ -29,11 +29,11 @@ class Term:
     Attributes
     ----------
     column : str
-        Column of the participants.
+        Column of the participant table.
     level, reference : str or None
         Level of a column of text that is compared with the reference level; None for numbers.
     is_group : bool
-        Whether the column is the column of groups.
+        Whether the column contains the groups.
     """
 
     column: str
@@ -55,7 +55,7 @@ class Design:
     groups : Series or None
         Group of each participant; None without groups.
     notes : tuple of str
-        Participants that were left out, and why.
+        Participants that were left out, with reasons.
     """
 
     matrix: pd.DataFrame
@@ -67,10 +67,10 @@ class Design:
 def make_design(
     participants: pd.DataFrame, group_by: str | None, covariates: Sequence[str] = ()
 ) -> Design:
-    """Make the linear model from columns of the participants.
+    """Make the linear model from columns of the participant table.
 
-    A covariate of numbers is one term. The groups, and a covariate of text, have a term for each
-    level except the first, which is the reference. Numbers are sorted by value, text
+    A numeric covariate is one term. Groups and text covariates have a term for each level except
+    the first level, which is the reference. Numbers are sorted by value and text is sorted
     alphabetically.
 
     Parameters
@@ -78,19 +78,20 @@ def make_design(
     participants : DataFrame of str or None
         One row for each participant.
     group_by : str or None
-        Column of the groups.
+        Column with the groups.
     covariates : sequence of str
-        Columns of covariates.
+        Columns with the covariates.
 
     Returns
     -------
     Design
-        Participants who lack a value and groups of fewer than `LEAST_PARTICIPANTS` are left out.
+        Participants with a missing value and groups of fewer than `LEAST_PARTICIPANTS` are left
+        out.
 
     Raises
     ------
     ValueError
-        If a column does not exist, is given twice, has only one value or is a combination of other
+        If a column does not exist, is listed twice, has only one value or is a combination of other
         columns, or if there are too few participants.
     """
     names = [*([] if group_by is None else [group_by]), *covariates]
@@ -130,16 +131,16 @@ def fit_effects(values: pd.DataFrame, design: Design) -> pd.DataFrame:
     Parameters
     ----------
     values : DataFrame of float
-        Conductivity in S/m, one row for each participant and one column for each region. A
-        participant without a value is left out in this region.
+        Conductivity in S/m, one row for each participant and one column for each region.
+        Participants without a value are left out in this region.
     design : Design
         The linear model.
 
     Returns
     -------
     DataFrame
-        One row for each region and term: the name of the region in the column ``key``, and
-        `EFFECT_COLUMNS`. A region with too few participants has no estimate (NaN).
+        One row for each region and term, with the name of the region in the column ``key`` and with
+        the columns `EFFECT_COLUMNS`. A region with too few participants has no estimate (NaN).
         ``p_corrected`` is corrected for the number of regions by the method of Holm.
 
     References
@@ -157,7 +158,7 @@ def fit_effects(values: pd.DataFrame, design: Design) -> pd.DataFrame:
 
 
 def _complete(table: pd.DataFrame, group_by: str | None) -> tuple[pd.DataFrame, list[str]]:
-    """Return the participants with all values and in large groups, and notes about the others."""
+    """Return participants with all values in large groups, and notes about other participants."""
     missing = table.isna().sum()
     notes = [
         f"{count} participants have no value for {name}" for name, count in missing.items() if count
@@ -227,7 +228,7 @@ def _effects_in_region(key: Any, values: pd.Series, design: Design) -> Iterator[
     matrix = design.matrix.loc[values.index]
     fit = None
     if _is_sufficient(matrix, design):
-        # a participant who alone determines a coefficient has no residual: the error is NaN
+        # if only one participant determines a coefficient, the residual is 0 and the error is NaN
         with np.errstate(divide="ignore", invalid="ignore"):
             fit = OLS(values.to_numpy(), matrix.to_numpy()).fit(cov_type="HC3", use_t=True)
             intervals = fit.conf_int(LEVEL)

@@ -80,7 +80,7 @@ class Volume:
     values : ndarray, shape of `grid`
     grid : Grid
     path : Path or None
-        File from which the values were read, for messages; None for computed values.
+        File from which the values were read, for use in messages; None for computed values.
     """
 
     values: NDArray[Any]

@@ -24,14 +24,14 @@ SHIPPED_TEMPLATE = "MNI152NLin2009aSym"
 
 
 class Atlas(NamedTuple):
-    """An atlas of the option ``--atlas``.
+    """An atlas from the option ``--atlas``.
 
     Attributes
     ----------
     name : str
-        Name in tables of regions.
+        Name in region tables.
     path : Path
-        Image of the labels.
+        Label image.
     table : Path or None
         Label table.
     space : str or None
@@ -91,12 +91,12 @@ class Settings:
     label_table : Path or None
         The user's label table for all segmentations.
     atlases : tuple of Atlas
-        Atlases with regions whose statistics are computed, in addition to the segmentation.
+        Atlases for regional statistics, in addition to the segmentation.
     coreg : {"auto", "header", "rigid"}
         Alignment of the participant's anatomical images with the phase if no transform is
         available.
     output_spaces : tuple of str
-        Spaces that the maps are written in: `ACQUISITION_SPACE`, ``T1w``, or labels of templates.
+        Spaces in which the maps are written: `ACQUISITION_SPACE`, ``T1w``, or labels of templates.
         The maps on the grid of the phase are always written.
     bids_database_dir : Path or None
         Folder for the pybids database.
@@ -124,7 +124,7 @@ class Settings:
     covariates : tuple of str
         Columns of these tables whose effects the group level estimates.
     differences : bool
-        Whether the group level writes the differences of repeated scans.
+        Whether the group level writes the differences between repeated scans.
     reports_only : bool
         Whether to write only reports, from existing results.
     boilerplate_only : bool

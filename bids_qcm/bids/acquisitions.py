@@ -38,8 +38,8 @@ class Acquisition:
         Acquisitions to average; empty for a single acquisition. `files` are the files of the first
         acquisition.
     coils : tuple of Acquisition
-        Images of the receive coils to combine; empty for combined images. `files` are the files of
-        the first coil.
+        Images of the receive coils to combine; empty for combined images. `files` contains the
+        files of the first coil.
     """
 
     entities: Mapping[str, str]

@@ -54,7 +54,7 @@ def find_maps(
     Returns
     -------
     list of ConductivityMap
-        Sorted by source, and then in the order of the method table. The true conductivity of a
+        Maps sorted by source, and then in the order of the method table. The true conductivity of a
         phantom, and maps of this app in other spaces, are left out.
 
     Raises

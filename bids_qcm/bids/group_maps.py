@@ -38,11 +38,11 @@ class GroupMap:
     Attributes
     ----------
     template, method, kind : str
-        Label of the template, name of the method, and entities of the acquisition.
+        Template label, method name, and entities of the acquisition.
     n_participants, n_maps : int
-        Number of participants and of their maps.
+        Number of participants, and number of their maps.
     files : mapping of str to Path
-        Files by ``Mean``, ``Sd``, ``N`` and ``Cv``.
+        Files, keyed by ``Mean``, ``Sd``, ``N`` and ``Cv``.
     """
 
     template: str
@@ -61,7 +61,7 @@ class _Source(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """What the maps of a group have in common."""
+    """Attributes that all maps of a group share."""
 
     template: str
     kind: str
@@ -74,7 +74,7 @@ def write_group_maps(
 ) -> list[GroupMap]:
     """Write mean, standard deviation, number and coefficient of variation in each template space.
 
-    The maps that ``--output-spaces`` wrote are read one at a time. All maps of a participant are
+    The maps from ``--output-spaces`` are read one at a time. All maps of a participant are
     averaged first, so that the number in each voxel is the number of participants.
 
     Parameters
@@ -84,8 +84,8 @@ def write_group_maps(
     results : sequence of Result
         Results of all participants.
     damaged : list of InputError
-        List to which an error is added for each map that cannot be read or has another grid than
-        the first map. Such a map is left out.
+        List to which an error is added for each map that cannot be read or has a different grid
+        from most maps. Such a map is left out.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def _path(output_dir: Path, group: _Group, name: str) -> Path:
 def _on_common_grid(
     sources: Sequence[_Source], damaged: list[InputError]
 ) -> tuple[Grid, list[_Source]]:
-    """Return the grid that most maps have, and these maps."""
+    """Return the grid of most maps, and the maps on this grid."""
     grids: list[Grid] = []
     on_grids: list[list[_Source]] = []
     for source in sources:
@@ -186,7 +186,7 @@ def _on_common_grid(
 def _mean(
     grid: Grid, paths: Sequence[Path], damaged: list[InputError]
 ) -> tuple[NDArray[np.float64], list[Path]]:
-    """Return the mean of a participant's maps, NaN outside the masks, and the maps in it."""
+    """Return a participant's mean map, NaN outside the masks, and the averaged maps."""
     moments, used = RunningMoments(grid.shape), []
     for path in paths:
         try:
@@ -200,7 +200,7 @@ def _mean(
 
 
 def _maps(moments: RunningMoments) -> dict[str, NDArray[np.float32]]:
-    """Return the maps of a group by the end of their label."""
+    """Return the maps of a group, keyed by the end of their label."""
     mean, sd, n = moments.mean, moments.sd, moments.n
     ratio = np.divide(sd, mean, out=np.full_like(sd, np.nan), where=mean > 0)
     maps: dict[str, NDArray[Any]] = {"Mean": mean, "Sd": sd, "N": n, "Cv": ratio}

@@ -1,4 +1,4 @@
-"""Table of the derivatives of an acquisition, and names of the other folders of the dataset."""
+"""Derivative files of an acquisition, and names of the other dataset folders."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,8 +38,8 @@ class Output:
     content : str
         Description of the values, in Markdown.
     node, source : str
-        Workflow node, and its output that is written. If each method has this output, the name of
-        the method is appended to the name of the node.
+        Workflow node, and the output of the node that is written. If each method has this output,
+        the name of the method is appended to the name of the node.
     suffix : str or None
         BIDS suffix; None for the suffix of the acquisition.
     schema : type of Fields or None

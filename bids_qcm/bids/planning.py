@@ -147,7 +147,7 @@ class Plan:
     spaces : tuple of OutputSpace
         Spaces that the maps are resampled to, in addition to the grid of the phase.
     regions : tuple of Regions
-        Segmentation and atlases whose regions get statistics.
+        Segmentation and atlases for regional statistics.
     """
 
     acquisition: Acquisition
@@ -179,12 +179,12 @@ class Plan:
 
     @property
     def tissues_are_regions(self) -> bool:
-        """Whether the tissues get a table of regions, because there is no finer segmentation."""
+        """Whether the region table contains the tissues, because there is no finer segmentation."""
         return self.segmentation is not None and all(one.of_option for one in self.regions)
 
     @property
     def has_regions(self) -> bool:
-        """Whether the maps get a table of regions."""
+        """Whether a region table is written for the maps."""
         return bool(self.regions) or self.tissues_are_regions or self.lesions is not None
 
     @property
@@ -411,7 +411,7 @@ def _read_repetition(
     _common_grid(echoes)
     if not headers_only:
         echoes = tuple(
-            # Units in the sidecar of the magnitude says nothing about the phase
+            # the Units field in the sidecar of the magnitude does not apply to the phase
             replace(echo, units=_check_echo(echo, numbers, parts, own[echo.files[1]], settings))
             for echo, own in zip(echoes, separate, strict=True)
         )

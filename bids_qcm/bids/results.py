@@ -53,7 +53,7 @@ _SHARED = (
 
 _MOSTLY = 0.5
 
-# Tables of a map, and the attributes of `MapResult` with their rows.
+# Tables of a map, and the attributes of `MapResult` that contain the table rows.
 _TABLES = {"condstats": "statistics", "condregions": "regions", "condlesions": "lesions"}
 
 _Schema = TypeVar("_Schema", bound=Fields)
@@ -209,7 +209,7 @@ class Result:
 
     @cached_property
     def disagreements(self) -> dict[str, float]:
-        """For each method, the largest relative difference of its medians from the other methods.
+        """For each method, the largest relative difference from the medians of other methods.
 
         A method that uses ``|B1+|`` is compared with the other methods that use ``|B1+|``, and a
         method without ``|B1+|`` with the other methods without ``|B1+|``. If there are none, it is
@@ -246,7 +246,7 @@ class Result:
 
     @cached_property
     def _same_b1_use(self) -> dict[str, list[str]]:
-        """For each method, the other methods that also use, or also do not use, ``|B1+|``."""
+        """For each method, the other methods with the same use of ``|B1+|`` (used or not used)."""
         origins = tuple(OUTPUTS["b1"].variants)
         uses_b1 = {one.method: one.sidecar.b1_map in origins for one in self.maps}
         return {
@@ -302,7 +302,7 @@ class Result:
 
     @cached_property
     def lesions_sidecar(self) -> LesionsSidecar | None:
-        """Fields of the sidecar of the lesion numbers; None if the last run did not use any."""
+        """Sidecar fields of the lesion numbers; None if the last run did not use lesion masks."""
         return read_sidecar(self.lesions, LesionsSidecar) if self.lesions else None
 
     @property
@@ -473,7 +473,7 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
 
 
 def wrong_fields(result: Result, error: Exception) -> InputError:
-    """Return the error for a sidecar of an acquisition with a value of a wrong type."""
+    """Return the error for an acquisition's sidecar that has a value of the wrong type."""
     return _wrong_fields(result.folder / f"{result.source}_*.json", error)
 
 

@@ -1,4 +1,4 @@
-"""Differences of the maps of repeated scans, in units of their noise."""
+"""Differences between the maps of repeated scans, in units of noise."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from bids_qcm.differences import LARGE_Z, NoisyMap, difference_in_noise
 from bids_qcm.segmentation.registration import align
 
 SUFFIX = "condzmap"
-"""Suffix of the difference of two conductivity maps divided by its noise."""
+"""Suffix of the difference between two conductivity maps, divided by its noise."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference that was written.
+    """Difference between two scans, and its files.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Difference:
     method : str
         Name of the method.
     path : Path
-        Map of z, in the grid of the first scan.
+        Map of z, on the grid of the first scan.
     n : int
         Number of voxels with a value.
     exceeding : float
@@ -53,7 +53,7 @@ class Difference:
 def write_differences(
     output_dir: Path, results: Sequence[Result], damaged: list[InputError]
 ) -> list[Difference]:
-    """Write the difference of each repeated scan from the first scan of the participant.
+    """Write the difference between each repeated scan and the first scan of the participant.
 
     Scans are compared if they have the same entities except session and run. The later scan is
     aligned to the first scan by rigid registration of the magnitudes.
@@ -71,7 +71,7 @@ def write_differences(
     Returns
     -------
     list of Difference
-        One for each later scan and method that both scans have with a noise map.
+        One difference for each later scan and each method with a noise map in both scans.
     """
     repeated: dict[tuple[str, str], list[Result]] = {}
     for result in results:
@@ -88,7 +88,7 @@ def write_differences(
 
 
 def _write_pair(output_dir: Path, first: Result, second: Result) -> list[Difference]:
-    """Write the differences of two scans, one for each method."""
+    """Write the difference between two scans for each method."""
     theirs = {one.method: one for one in second.maps if one.condstd is not None}
     pairs = [
         (one, theirs[one.method])
@@ -124,7 +124,7 @@ def _labels(result: Result) -> NDArray[np.int32]:
     """Return the tissue labels in the mask, or the mask if there is no segmentation."""
     labels: NDArray[np.int32] = (read_integers(result.mask) != 0).astype(np.int32)
     if result.segmentation is not None:
-        # voxels of the mask without a label are a tissue of their own
+        # voxels of the mask without a label count as a separate tissue
         labels = labels * (read_integers(result.segmentation) + 1)
     return labels
 

@@ -44,9 +44,8 @@ class Field(NamedTuple):
 class Fields:
     """Base class of the dataclasses that describe a JSON object.
 
-    A field with the value None is not written to the JSON object. Each step of the processing
-    writes an object with the fields that the step determines, and :func:`merge` combines these
-    objects.
+    A field with the value None is not written to the JSON object. Each processing step writes an
+    object with its own fields, and :func:`merge` combines these objects.
     """
 
     def to_dict(self) -> dict[str, Any]:
@@ -486,7 +485,7 @@ class GroupMapSidecar(Image):
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceSidecar(Image):
-    """Sidecar of the difference of two scans of a participant."""
+    """Sidecar of the difference between two scans of a participant."""
 
     method: Annotated[str | None, "name of the method on the command line"] = None
     spatial_reference: Annotated[

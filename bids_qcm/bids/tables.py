@@ -76,7 +76,7 @@ CONDLESIONS: Dictionary = {
         "Units": "S/m",
     },
 }
-"""Columns of the table of lesions."""
+"""Columns of the lesion table."""
 
 CONDREGIONS: Dictionary = {
     "atlas": {"Description": "Name of the segmentation, or name of the atlas in --atlas"},
@@ -93,7 +93,7 @@ CONDREGIONS: Dictionary = {
         "Units": "S/m",
     },
 }
-"""Columns of the table of regions."""
+"""Columns of the region table."""
 
 
 _TEXTS = ("tissue", "atlas", "region", "reference", "reference_tissue")
@@ -152,7 +152,7 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
 
 
 def read_condregions(path: Path) -> list[dict[str, Any]]:
-    """Read the table of the regions of a conductivity map.
+    """Read the region table of a conductivity map.
 
     Parameters
     ----------
@@ -168,13 +168,13 @@ def read_condregions(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column, or has a value that is not a number.
+        If the file cannot be read, lacks a column, or has a non-numeric value in a numeric column.
     """
     return _read(path, CONDREGIONS, ("atlas", "label", "region", "erosion"))
 
 
 def read_condlesions(path: Path) -> list[dict[str, Any]]:
-    """Read the table of lesions of a conductivity map.
+    """Read the lesion table of a conductivity map.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def read_condlesions(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column, or has a value that is not a number.
+        If the file cannot be read, lacks a column, or has a non-numeric value in a numeric column.
     """
     return _read(path, CONDLESIONS, ("lesion", "reference"))
 

@@ -31,7 +31,7 @@ LARGEST_NEGATIVE = 0.01
 are negative."""
 
 LARGEST_CONTRAST = 0.4
-"""Maximum absolute correlation between the detail of the map and the detail of the magnitude. In
+"""Maximum absolute correlation between the fine details of the map and of the magnitude. In
 the full-wave phantom, the correlation is 0.07 to 0.18 for ``|B1+|``, and 0.5 to 0.7 for an
 anatomical image with voxels of 5 to 6 mm."""
 

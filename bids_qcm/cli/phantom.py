@@ -329,7 +329,7 @@ _STUDY_OPTIONS = ("group_effect", "subject_sd", "lesion_change", "deformation", 
 
 
 def _check_study(arguments: argparse.Namespace) -> None:
-    """Reject options of a study without the option that makes a study."""
+    """Reject study options without ``--sessions``."""
     if hasattr(arguments, "sessions"):
         return
     default = StudyParameters()

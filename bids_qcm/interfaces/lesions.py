@@ -56,7 +56,7 @@ class _ImportLesionsOutputSpec(TraitedSpec):
 class ImportLesions(CheckedInterface):
     """Interface that resamples lesion masks to the grid of the phase, and numbers the lesions.
 
-    Unusable masks lead to a warning and to an image without lesions, because all maps can be
+    Unusable masks cause a warning and an image without lesions, because all maps can be
     computed without lesions.
     """
 
@@ -109,7 +109,7 @@ class ImportLesions(CheckedInterface):
 def _placement_warnings(
     imported: NDArray[np.int32], inside: NDArray[np.int32], numbers: list[int]
 ) -> list[str]:
-    """Return warnings about lesions that are too small for the grid or outside the mask."""
+    """Return warnings about lesions that have no voxel on the grid or are outside the mask."""
     largest = max(numbers)
     of_grid, of_mask = (
         np.bincount(one.ravel(), minlength=largest + 1)[numbers] for one in (imported, inside)
@@ -203,7 +203,7 @@ class _Map(NamedTuple):
         return float("nan") if np.isnan(weights).any() else standard_error(self.noise, weights)
 
     def _weights(self, region: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the weights of the mean over the valid voxels; NaN if there are none."""
+        """Return the weights of the mean over the valid voxels; NaN without valid voxels."""
         valid = (region & np.isfinite(self.values))[self.mask]
         n = np.count_nonzero(valid)
         return valid / n if n else np.full(valid.shape, np.nan)
@@ -212,7 +212,7 @@ class _Map(NamedTuple):
 def _rows(
     conductivity: _Map, lesions: Volume, references: Iterator[Reference], names: dict[int, str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table of lesions."""
+    """Yield the rows of the lesion table."""
     voxel = float(np.prod(lesions.grid.voxel_size)) / 1000
     for reference in references:
         inside = lesions.values == reference.lesion

@@ -142,7 +142,7 @@ class _ImportRegionsOutputSpec(TraitedSpec):
 class ImportRegions(CheckedInterface):
     """Interface that resamples the labels of regions to the grid of the phase.
 
-    The pose belongs to the anatomical image that all regions with an anatomical image share.
+    The pose applies to the anatomical image that all regions with an anatomical image share.
     """
 
     input_spec = _ImportRegionsInputSpec
@@ -191,8 +191,8 @@ class _ImportSegmentationOutputSpec(TraitedSpec):
 class ImportSegmentation(CheckedInterface):
     """Interface that resamples tissue labels to the grid of the phase, and checks them.
 
-    The reference image is the magnitude. If ``segmented_file`` is given, its labels are used. This
-    is the case for a T1w image, which has no labels of its own. Lesions get a label of their own.
+    The reference image is the magnitude. If ``segmented_file`` is set, its labels are used, because
+    a T1w image has no labels. Lesions get a separate label.
     """
 
     input_spec = _ImportSegmentationInputSpec

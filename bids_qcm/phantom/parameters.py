@@ -160,16 +160,16 @@ class StudyParameters:
     participants, sessions
         Number of participants, and number of sessions of each participant.
     group_effect
-        Relative difference of the white-matter conductivity of patients from controls.
+        Relative difference in white-matter conductivity between patients and controls.
     subject_sd
         Standard deviation of the conductivity between participants, as a fraction of the mean, for
         gray matter, white matter and fluid independently.
     lesion_change
-        Relative change of the lesion's conductivity from each session to the next.
+        Relative change in lesion conductivity from each session to the next.
     deformation
-        Standard deviation of the displacement of the anatomy along each axis, mm.
+        Standard deviation of the anatomical displacement along each axis, mm.
     movement
-        Largest translation along each axis, mm, and largest rotation about each axis, degrees, in
+        Maximum translation along each axis (mm) and maximum rotation about each axis (degrees), in
         all sessions after the first.
 
     Raises
@@ -204,14 +204,14 @@ def scan_parameters(
     Parameters
     ----------
     parameters, study
-        Parameters of the first scan, and of the study.
+        Parameters of the first scan, and parameters of the study.
     number, session
-        Number of the participant and of the session, from 0.
+        Number of the participant and number of the session, both counted from 0.
 
     Raises
     ------
     ValueError
-        If the lesion conductivity is out of range, or if `parameters` ask for a variation within
+        If the lesion conductivity is out of range, or if `parameters` specify a variation within
         tissues.
     """
     if parameters.tissue_variation > 0:

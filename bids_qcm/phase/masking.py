@@ -22,7 +22,7 @@ an SNR of 5."""
 # this limit excludes the ringing next to the body.
 _LEAST_SHARE = 0.01
 
-# Edge length of the blocks that are searched for deleted phase, in voxels.
+# Edge length, in voxels, of the blocks that are searched for missing phase.
 _BLOCK = 3
 _ROUNDING = 1e-6
 

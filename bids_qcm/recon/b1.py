@@ -81,7 +81,7 @@ def average_head(frequency: float) -> Properties:
     Returns
     -------
     Properties
-        0.5 S/m and 60 at 3 T. At other frequencies, both values are scaled in proportion to the
+        0.5 S/m and 60 at 3 T. At other frequencies, both values are scaled in proportion to their
         mean over gray and white matter.
 
     Examples
@@ -139,8 +139,7 @@ def model_b1(
     Raises
     ------
     ValueError
-        If the body is nowhere at least three voxels of about 3 mm thick.
-    RuntimeError
+        If the body is nowhere at least three voxels thick, with voxels of about 3 mm. RuntimeError
         If the solver does not converge.
 
     Notes

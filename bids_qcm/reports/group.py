@@ -79,14 +79,14 @@ def _columns() -> Dictionary:
 
 
 class WrittenGroup(NamedTuple):
-    """What the group level wrote and read.
+    """Outputs and inputs of the group level.
 
     Attributes
     ----------
     paths : list of Path
         Files that were written.
     notes : list of str
-        Participants without a row in the tables, or whom a comparison leaves out.
+        Notes about participants without a row in the tables, or left out of a comparison.
     results : list of Result
         Results of all participants.
     """
@@ -97,16 +97,16 @@ class WrittenGroup(NamedTuple):
 
 
 def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
-    """Write the tables of the group with their dictionaries, its maps in templates, and the page.
+    """Write the group tables with their dictionaries, the group maps in templates, and the page.
 
     Parameters
     ----------
     study : Study
-        What to read and to compare. Of the images, only maps in template spaces are read, and the
-        maps of repeated scans for their differences.
+        Inputs and comparisons of the group level. The only images that are read are maps in
+        template spaces and, for differences, maps of repeated scans.
     damaged : list of InputError
-        List to which an error is added for each file that cannot be read. What depends on such a
-        file is left out.
+        List to which an error is added for each file that cannot be read. Content that depends on
+        such a file is left out.
 
     Returns
     -------
@@ -176,14 +176,14 @@ def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
 
 @dataclass
 class _Found:
-    """What the derivative dataset contains.
+    """Results in the derivative dataset.
 
     Attributes
     ----------
     results : list of Result
-        Results whose sidecars can be used.
+        Results with usable sidecars.
     rows, quality : list of dict
-        Rows of the tables of tissues and of quality.
+        Rows of the tissue table and rows of the quality table.
     without : list of str
         Maps without a statistics table.
     """
@@ -240,7 +240,7 @@ def _content(
     regions: RegionTable,
     effects: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Return the content of the page, except its images and notes."""
+    """Return the content of the page without images and notes."""
     scans = Scans(found.results)
     tissues = _tissues(table, scans)
     quality = quality_plots(found.quality, scans)
@@ -347,7 +347,7 @@ def _outlying_maps(regions: RegionTable, names: Mapping[str, str]) -> list[dict[
         expected_outliers(n) / n * one for n, one in zip(sizes, table["n_regions"], strict=True)
     ]
     table = table.assign(by_chance=by_chance)
-    # more than chance makes in 99.9 % of maps whose regions are independent
+    # more outliers than 99.9 % of maps with independent regions have by chance
     many = table["n_outliers"] > poisson.isf(0.001, table["by_chance"])
     worst = table[table["session_outlier"].astype(bool) | many]
     worst = worst.sort_values("session_score", key=abs, ascending=False)

@@ -1,4 +1,4 @@
-"""The table of effects of groups and covariates on the conductivity of regions."""
+"""Table of the effects of groups and covariates on regional conductivity."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -71,14 +71,14 @@ DICTIONARY = {name: _DESCRIPTIONS[name] for name in (*REGION, *EFFECT_COLUMNS)}
 def group_effects(
     regions: RegionTable, phenotype: Phenotype, study: Study
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Estimate the effects of the groups and covariates of a study in all regions.
+    """Estimate the effects of groups and covariates in all regions.
 
     Parameters
     ----------
     regions : RegionTable
         Regions of all maps.
     phenotype : Phenotype
-        Columns of the participants and sessions.
+        Columns of the participant and session tables.
     study : Study
         Columns to compare.
 
@@ -87,7 +87,7 @@ def group_effects(
     table : DataFrame
         One row for each region and term, with the columns of `DICTIONARY`.
     notes : tuple of str
-        Participants that were left out, and why.
+        Participants that were left out, with reasons.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def _design(rows: pd.DataFrame, phenotype: Phenotype, study: Study) -> Design:
 
 
 def _of_participants(scans: pd.DataFrame, name: str, *, is_group: bool) -> pd.Series:
-    """Return one value of a column for each participant: the mean over the sessions of numbers.
+    """Return one value of a column for each participant; numbers are averaged over the sessions.
 
     Raises
     ------

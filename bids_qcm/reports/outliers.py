@@ -1,19 +1,20 @@
-"""Outliers of a group by a robust score, and the number of outliers that chance alone makes."""
+"""Outliers of a group from a robust score, and the number of outliers expected by chance."""
 
 import numpy as np
 import pandas as pd
 from scipy.stats import median_abs_deviation, norm
 
 OUTLIER_SCORE = 3.5
-"""Largest absolute modified z-score that is not an outlier (Iglewicz and Hoaglin 1993)."""
+"""Maximum absolute modified z-score that is not an outlier (Iglewicz and Hoaglin 1993)."""
 
 LEAST_VALUES = 10
-"""Smallest number of values from which outliers are determined.
+"""Minimum number of values for determining outliers.
 
 Of five normal values, 5 % would be outliers, because their median absolute deviation is uncertain.
 """
 
-# Share of n normal values that are outliers, simulated; it falls towards that of a known deviation.
+# Simulated fraction of outliers among n normal values. For large n, it approaches the fraction for
+# a known deviation.
 _NORMAL_SHARES = {
     **{10: 0.0167, 15: 0.0108, 20: 0.0066, 30: 0.0038},
     **{50: 0.0021, 100: 0.0011, 200: 0.00077, 500: 0.00058},
@@ -48,7 +49,7 @@ def modified_z_scores(values: pd.Series) -> pd.Series:
 
 
 def expected_outliers(n: int) -> float:
-    """Return how many of n normally distributed values are outliers on average, by chance.
+    """Return the mean number of outliers among n normally distributed values.
 
     Parameters
     ----------

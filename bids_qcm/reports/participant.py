@@ -517,7 +517,7 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
 
 
 def _lesion_rows(one: MapResult) -> list[dict[str, Any]]:
-    """Return the rows of the table of lesions on the page, one for each lesion."""
+    """Return the rows of the lesion table on the page, one for each lesion."""
     separate = one.sidecar.separate_lesions
     rows: dict[int, dict[str, Any]] = {}
     for row in one.lesions:
@@ -552,7 +552,7 @@ def _with_error(value: float, error: float, form: str = ".3f") -> str:
 
 
 def _regions(one: MapResult) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of a map's table of regions by atlas, one row for each region."""
+    """Return the rows of a map's region table, keyed by atlas, with one row for each region."""
     eroded = {(row["atlas"], row["label"]): row["mean"] for row in one.regions if row["erosion"]}
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in one.regions:

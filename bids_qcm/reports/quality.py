@@ -32,7 +32,7 @@ class _Measure(NamedTuple):
     of_map : bool
         Whether the value belongs to a single map; otherwise all maps of an acquisition share it.
     ideal : float or None
-        Ideal value, which a line marks in the plot.
+        Ideal value, marked by a line in the plot.
     """
 
     description: str
@@ -181,8 +181,8 @@ def quality_plots(rows: Sequence[Mapping[str, Any]], scans: Scans) -> list[dict[
     Returns
     -------
     list of dict
-        Dictionaries with ``name``, ``anchor`` and ``plot``. If all maps of an acquisition share the
-        value, the acquisition has one point in the colour of its worst verdict.
+        Dictionaries with ``name``, ``anchor`` and ``plot``. If all maps of an acquisition have the
+        same value, the acquisition has one point in the colour of its worst verdict.
     """
     plots = []
     for column, measure in _MEASURES.items():

@@ -72,20 +72,20 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 26, 38
 _LABEL = 13
 
 _LEAST_SPAN = 0.1
-"""Smallest range of both axes as a fraction of the mean, so that small differences look small."""
+"""Minimum range of both axes as a fraction of the mean, so that small differences look small."""
 
 
 def comparable_rows(
     regions: pd.DataFrame, tissues: pd.DataFrame, results: Sequence[Result]
 ) -> pd.DataFrame:
-    """Return the rows of which the repeatability is computed.
+    """Return the rows for which the repeatability is computed.
 
     Parameters
     ----------
     regions : DataFrame
-        Table of regions; may be empty.
+        Region table; may be empty.
     tissues : DataFrame
-        Table of tissues, which is used if there is no table of regions.
+        Tissue table, which is used if the region table is empty.
     results : sequence of Result
         Results of all participants.
 
@@ -124,9 +124,9 @@ def repeatability_section(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[
     Returns
     -------
     list of dict
-        One entry for each atlas, method and kind of acquisition, with its ``name``, the lines of
-        its table (``regions``), and their Bland-Altman plots (``plots``). Eroded regions are only
-        in the table.
+        One entry for each atlas, method and kind of acquisition, with its ``name``, the rows of its
+        table (``regions``), and the Bland-Altman plots (``plots``). Eroded regions are only in the
+        table.
     """
     whole = table[table["erosion"] == 0]
     of_regions = dict(list(rows.groupby(REGION, sort=False, dropna=False)))
@@ -212,5 +212,5 @@ def _plot(rows: pd.DataFrame, record: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _scaled(values: np.ndarray, low: float, high: float, first: float, last: float) -> np.ndarray:
-    """Return the pixels of values on an axis from `low` at `first` to `high` at `last`."""
+    """Return the pixel positions of values on an axis from `low` at `first` to `high` at `last`."""
     return first + (values - low) / ((high - low) or 1) * (last - first)

@@ -86,7 +86,7 @@ def participant_state(
 
 @dataclass(frozen=True)
 class Study:
-    """What the group level reads, and what it compares.
+    """Inputs and comparisons of the group level.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Study:
     covariates : tuple of str
         Columns of these tables whose effects are estimated.
     differences : bool
-        Whether the differences of repeated scans are written.
+        Whether the differences between repeated scans are written.
     """
 
     output_dir: Path

@@ -14,7 +14,8 @@ LEAST_OVERLAP = 0.8
 """Minimum fraction of a brain mask that must have signal."""
 
 LEAST_SIGNAL_ML = 150.0
-"""Minimum volume of signal in an image of a head, ml. A 2 cm slab of a brain has more."""
+"""Minimum volume of signal in an image of a head, ml. A 2 cm slab of a brain has a larger
+volume."""
 
 # Radius of the closing that fills the folds of the brain.
 _FOLD_MM = 8.0

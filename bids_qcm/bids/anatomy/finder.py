@@ -354,7 +354,7 @@ class Finder:
         return FoundB1(Found(warnings=warnings), (*model, "none") if model else ())
 
     def _modelled(self, frequency: float) -> tuple[B1Origin, ...]:
-        """Return the model as an origin if the model may improve the maps.
+        """Return the model as an origin if the modelled ``|B1+|`` may improve the maps.
 
         The model is kept if the sidecar does not name the body part, because a later step can
         still find out whether the image shows a head.

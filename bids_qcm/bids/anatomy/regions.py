@@ -1,4 +1,4 @@
-"""Plan the segmentations and atlases whose regions get statistics, and resample their labels."""
+"""Plan the segmentations and atlases for regional statistics, and resample their labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,18 +24,18 @@ from bids_qcm.settings import Atlas, Settings
 
 @dataclass(frozen=True)
 class Regions:
-    """A segmentation or atlas whose regions get statistics.
+    """A segmentation or atlas for regional statistics.
 
     Attributes
     ----------
     name : str
-        Name in tables of regions, such as ``aparcaseg``.
+        Name in region tables, such as ``aparcaseg``.
     image : AuxiliaryImage
         Labels of the regions.
     alignment : Alignment
         How the labels are resampled to the grid of the phase.
     of_option : bool
-        Whether this is an atlas of the option ``--atlas``.
+        Whether the labels are an atlas from ``--atlas``.
     table : Path or None
         Label table that overrides all other tables.
     """
@@ -48,7 +48,7 @@ class Regions:
 
     @property
     def files(self) -> list[Path]:
-        """Images, transforms and label tables that the regions are computed from."""
+        """Images, transforms and label tables from which the regions are computed."""
         tables = [self.table or self.image.table]
         return [*resampled_files(self.image, self.alignment), *filter(None, tables)]
 
@@ -60,7 +60,7 @@ class FoundRegions:
     Attributes
     ----------
     regions : tuple of Regions
-        All regions whose anatomical image must be registered share this image.
+        Anatomical image of all regions that need a registration.
     refused : dict of str to str
         Atlases that cannot be used, with the reason.
     warnings : tuple of str
@@ -80,7 +80,7 @@ def plan_regions(
     *,
     headers_only: bool = False,
 ) -> FoundRegions:
-    """Find the finest segmentation into regions, and check the atlases of ``--atlas``.
+    """Find the segmentation with the most regions, and check the atlases from ``--atlas``.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def _names(regions: Regions) -> dict[int, str]:
 
 
 def _space(atlas: Atlas) -> str:
-    """Return the space of an atlas: the given space, or the entity of the file name."""
+    """Return the space of an atlas: the user's space, or the entity in the file name."""
     # an underscore, because the last entity of an image without a suffix would count as its suffix
     entities, _ = parse_name(f"{stem(atlas.path)}_")
     space = atlas.space or entities.get("space") or entities.get("tpl")
@@ -197,7 +197,7 @@ def _space(atlas: Atlas) -> str:
 
 
 def _check(regions: Regions, *, headers_only: bool) -> None:
-    """Check everything that planning can check: the label table, the transforms and the labels."""
+    """Check the label table, the transforms and the labels."""
     _names(regions)
     for step in regions.alignment.steps:
         check_transform(step.path)
@@ -206,7 +206,7 @@ def _check(regions: Regions, *, headers_only: bool) -> None:
 
 
 def _with_one_anatomical(regions: Sequence[Regions]) -> tuple[Regions, ...]:
-    """Align all regions that need a registration with the anatomical image of the first of them.
+    """Register only the first anatomical image, and use its pose for all such regions.
 
     All anatomical images of a participant share their coordinates, so one registration suffices.
     """

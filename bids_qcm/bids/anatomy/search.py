@@ -34,11 +34,11 @@ _REFERENCES = ("T1w", "mask", "dseg")
 
 _TISSUES_NEEDED = {"GM", "WM", "CSF"}
 
-# Suffixes of lesion masks, and labels of the entities label or desc that name a lesion mask.
+# Suffixes of lesion masks, and labels of the "label" or "desc" entity that mark a lesion mask.
 _LESION_SUFFIXES = ("mask", "roi")
 _LESION = re.compile(r"lesions?\d*", re.IGNORECASE)
 
-# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names only other images.
+# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names only other images
 _B1_RANKS = {"acquisition": 0, "unknown": 1, "others": 2}
 
 _Lister = Callable[[Path, str, str | None], Iterator["_Candidate"]]

@@ -53,7 +53,7 @@ def label_table(auxiliary: AuxiliaryImage, given: Path | None) -> dict[int, Labe
     auxiliary : AuxiliaryImage
         Segmentation of kind ``labels``.
     given : Path or None
-        Label table of the user, which overrides all other tables.
+        User-supplied label table, which overrides all other tables.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def resample_mask(mask: Volume, grid: Grid, point_map: PointMap | None) -> NDArr
     Parameters
     ----------
     mask : Volume of bool
-        Mask with the path of its source image, which the message names.
+        Mask with the path of its source image, which appears in the message.
     grid, point_map
         As in :func:`import_tissues`.
 

@@ -32,8 +32,7 @@ class Source:
         Name of the built-in label table, a TSV file in ``bids_qcm/data``. The label table of a
         dataset overrides only the built-in table `BIDS_LABELS`.
     regions : str
-        Name of the segmentation in tables of regions, one of `REGIONS`. Empty if its labels are
-        tissues.
+        Name of the segmentation in region tables, from `REGIONS`. Empty if the labels are tissues.
     undescribed : tuple of str
         Patterns of files that identify a dataset of the source, if its datasets have no
         ``dataset_description.json``.
@@ -51,9 +50,9 @@ class Source:
 PROBABILITIES = Source("probability maps", suffix="probseg")
 
 REGIONS = ("aparcaseg", "aparcasegDKT", "synthseg", "aseg")
-"""Names of the segmentations into regions, the finest segmentation first."""
+"""Names of the segmentations into regions; the segmentation with the most regions is first."""
 
-# FreeSurfer's and FastSurfer's own files with the name of their regions, best first.
+# Files in FreeSurfer and FastSurfer format, with the names of their regions, best first.
 _FREESURFER_FILES = {
     "aseg.mgz": "aseg",
     "aparc+aseg.mgz": "aparcaseg",
@@ -63,7 +62,7 @@ _FREESURFER_FILES = {
     "aseg.auto_noCCseg.mgz": "aseg",
 }
 
-# Best first. In fMRIPrep's dseg without desc and in SynthSeg's segmentation, all fluid around the
+# Best first. In fMRIPrep's dseg without "desc" and in SynthSeg's segmentation, all fluid around the
 # brain is labelled. In FreeSurfer's segmentation, only the ventricles are.
 SOURCES: Sequence[Source] = (
     Source("dseg without desc", desc=""),

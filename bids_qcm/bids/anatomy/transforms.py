@@ -59,7 +59,7 @@ class _Transform(Protocol):
 
 
 def own_first(dataset: Path, datasets: Iterable[Path]) -> list[Path]:
-    """Return the datasets to search for the transforms of an image, its own dataset first."""
+    """Return the datasets to search for the transforms of an image; its own dataset is first."""
     return [dataset, *(one for one in datasets if one != dataset)]
 
 
@@ -178,7 +178,7 @@ def read_transform(path: Path) -> _Transform:
             warnings.simplefilter("ignore", UserWarning)
             chain: _Transform = manip.load(path, fmt="itk")
             return chain
-    except Exception as error:  # nitransforms may raise any exception of its file parsers.
+    except Exception as error:  # The file parsers that nitransforms uses may raise any exception.
         raise InputError(
             path, f"cannot be read as an ITK transform ({error!r})", _WRITE_AGAIN
         ) from error

@@ -84,7 +84,7 @@ def scan_folder(name: str) -> Path:
 
 
 def write_descriptions(out: Path, about: Sequence[str], parameters: Mapping[str, object]) -> None:
-    """Write the descriptions of the raw dataset and of the dataset with the truth.
+    """Write the descriptions of the raw dataset and the truth dataset.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ TRUE_PARTICIPANTS: Dictionary = {
         for tissue in HEALTHY_BRAIN
     },
 }
-"""Columns of ``participants.tsv`` in the dataset of the truth."""
+"""Columns of ``participants.tsv`` in the truth dataset."""
 
 _SESSION = {"session_id": {"Description": "Session"}}
 
@@ -79,7 +79,7 @@ TRUE_SESSIONS: Dictionary = {
         for axis in "xyz"
     },
 }
-"""Columns of ``sessions.tsv`` in the dataset of the truth."""
+"""Columns of ``sessions.tsv`` in the truth dataset."""
 
 
 def write_study_dataset(out: Path, parameters: PhantomParameters, study: StudyParameters) -> None:
@@ -88,9 +88,9 @@ def write_study_dataset(out: Path, parameters: PhantomParameters, study: StudyPa
     Parameters
     ----------
     out : Path
-        Folder of the raw dataset. The truth is written to ``derivatives/phantom`` in it: true
-        conductivity, labels and masks of each scan, tables with the true values and movements, and
-        the transforms from the template to each scan.
+        Folder of the raw dataset. The truth is written to its subfolder ``derivatives/phantom``:
+        true conductivity, labels and masks of each scan, tables with the true values and movements,
+        and the transforms from the template to each scan.
     parameters : PhantomParameters
         Parameters of the head and the scanner.
     study : StudyParameters
@@ -116,7 +116,7 @@ def _true_values(person: Participant, parameters: PhantomParameters) -> list[flo
 
 
 def _write_sessions(out: Path, name: str, person: Participant) -> None:
-    """Write the scans of a participant, and the tables of the sessions."""
+    """Write the scans and the session tables of a participant."""
     rows, true_rows = [], []
     for number, scan in enumerate(person.scans):
         session = f"ses-{number + 1:02d}"
