@@ -55,8 +55,9 @@ def difference_in_noise(
     The second map is resampled by nearest neighbour. Linear interpolation averages up to eight
     voxels. This averaging reduces the noise by a factor that depends on the unknown noise
     correlation between the voxels, so z would be too small. The value of the nearest voxel has
-    exactly the noise standard deviation of this voxel. Its centre is up to half a voxel away. The
-    distance matters only at tissue boundaries, where voxels with different labels are left out.
+    exactly the noise standard deviation of this voxel. The centre of this voxel is up to half a
+    voxel away. This distance matters only at tissue boundaries, where voxels with different labels
+    are left out.
     """
 
     def transform(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ LEAST_PARTICIPANTS = 3
 """Minimum number of participants with at least two scans."""
 
 COVERAGE = 0.95
-"""Coverage of the confidence intervals and of the limits of agreement."""
+"""Coverage of the confidence intervals and the limits of agreement."""
 
 _Z = float(stats.norm.ppf((1 + COVERAGE) / 2))
 

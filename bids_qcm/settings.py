@@ -46,7 +46,7 @@ class Atlas(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of one run, as given on the command line.
+    """Options of one run, as set on the command line.
 
     Attributes
     ----------
@@ -117,8 +117,8 @@ class Settings:
     phase_units : str or float
         As in :func:`bids_qcm.phase.recognise_units`.
     aggregated_sessions : int or None
-        A participant with more sessions than this number gets a report for each session, in
-        addition to the report on all sessions. None for the report on all sessions only.
+        If a participant has more sessions than this number, a report for each session is written in
+        addition to the report on all sessions. None for only the report on all sessions.
     group_by : str or None
         Column of ``participants.tsv`` or ``sessions.tsv`` whose groups the group level compares.
     covariates : tuple of str

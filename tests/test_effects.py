@@ -18,7 +18,8 @@ def two_groups(n, rng, *, covariate=True):
 
 @pytest.mark.parametrize("n", [16, 60])
 def test_intervals_cover_the_known_effects(n):
-    """The groups differ by 0.05 S/m, age changes 0.001 S/m a year, and the variances differ."""
+    """The groups differ by 0.05 S/m, the effect of age is 0.001 S/m per year, and the variances
+    differ."""
     rng = np.random.default_rng(n)
     table = two_groups(n, rng)
     is_patient = (table["group"] == "patient").to_numpy()[:, None]
@@ -52,7 +53,7 @@ def test_intervals_of_hedges_g_cover_the_truth():
 
 
 def test_without_effects_a_study_of_many_regions_seldom_finds_one():
-    """The regions are correlated, as tissues of one brain are."""
+    """The regions are correlated, like the tissues of one brain."""
     rng = np.random.default_rng(5)
     n, n_regions, n_studies = 24, 10, 100
     table = two_groups(n, rng, covariate=False)
@@ -62,7 +63,7 @@ def test_without_effects_a_study_of_many_regions_seldom_finds_one():
         shared = rng.normal(size=(n, 1))
         values = pd.DataFrame(0.3 + shared + rng.normal(size=(n, n_regions)), table.index)
         n_wrong += (fit_effects(values, design)["p_corrected"] < 0.05).any()
-    # 5 %, and twice the standard error of 100 studies
+    # 5 %, plus twice the standard error for 100 studies
     assert n_wrong / n_studies <= 0.05 + 2 * 0.022
 
 

@@ -151,7 +151,7 @@ def test_a_study_in_a_browser(study, look, width):
     page = look(study / "out/group_condmap.html", width)
     point = page.locator("#region svg a[data-participant='4']")
     assert point.count() == 2
-    # the groups have two colours, which the legend names
+    # the two colours of the groups are in the legend
     assert page.locator("#colour").input_value() == "group"
     assert page.locator("#legend").inner_text().split() == ["control", "patient"]
 
@@ -168,7 +168,7 @@ def test_a_study_in_a_browser(study, look, width):
     assert page.locator("#legend").inner_text() == ""
     # lines join the two sessions
     assert page.locator("#region svg .lines line").count() == 30
-    # all scans of a participant, with links
+    # the panel lists all scans of a participant, with links
     point.first.locator(".point").hover(force=True)
     panel = page.locator("#participant")
     assert "sub-004" in panel.inner_text()

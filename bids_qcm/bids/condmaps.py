@@ -1,4 +1,4 @@
-"""Find the conductivity maps in a derivative dataset, written by this app or another."""
+"""Find the conductivity maps in a derivative dataset from this app or from other software."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -341,4 +341,4 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
         ),
     }
 )
-"""All derivatives of an acquisition, by the name of the workflow node that writes them."""
+"""All derivatives of an acquisition, keyed by the name of the workflow node that writes them."""

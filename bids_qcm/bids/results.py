@@ -139,7 +139,7 @@ class MapResult:
 
     @property
     def in_spaces(self) -> dict[str, Path]:
-        """Files of the map in other spaces, by the label of the space."""
+        """Files of the map in other spaces, keyed by the label of the space."""
         entities, _ = parse_name(self.condmap.name)
         desc = entities.pop("desc")
         return OUTPUTS["condmap"].in_all_spaces(self.condmap.parent, join_name(entities), desc)
@@ -198,7 +198,7 @@ class Result:
 
     @cached_property
     def sidecar(self) -> Phi0Sidecar:
-        """Fields of the phi0 sidecar, or of the first map's sidecar if it does not exist."""
+        """Fields of the phi0 sidecar; without a phi0 sidecar, of the first map's sidecar."""
         path = OUTPUTS["phi0"].beside(self.folder, self.source)
         return read_sidecar(path, Phi0Sidecar) if _has_sidecar(path) else self.maps[0].sidecar
 
@@ -276,7 +276,7 @@ class Result:
 
     @property
     def segmentation_in_spaces(self) -> dict[str, Path]:
-        """Files of the tissue labels in other spaces, by the label of the space."""
+        """Files of the tissue labels in other spaces, keyed by the label of the space."""
         if self.segmentation is None:
             return {}
         return OUTPUTS["dseg"].in_all_spaces(self.folder, self.source)
@@ -288,7 +288,7 @@ class Result:
 
     @cached_property
     def segmentation_sidecar(self) -> SegmentationSidecar | None:
-        """Fields of the segmentation's sidecar; None if the last run did not use one."""
+        """Sidecar fields of the segmentation; None if the last run did not use a segmentation."""
         path = OUTPUTS["dseg"].beside(self.folder, self.source)
         used = self.sidecar.segmentation and _has_sidecar(path)
         return read_sidecar(path, SegmentationSidecar) if used else None

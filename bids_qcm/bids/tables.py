@@ -137,7 +137,7 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         One row for each tissue and erosion, with the columns of `CONDSTATS`. ``tissue`` is a
-        string, all other values are numbers; a missing value is NaN.
+        string; all other values are numbers. A missing value is NaN.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def read_condregions(path: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         One row for each atlas, region and erosion, with the columns of `CONDREGIONS`. ``atlas`` and
-        ``region`` are strings, all other values are numbers; a missing value is NaN. Empty if no
+        ``region`` are strings; all other values are numbers. A missing value is NaN. Empty if no
         region has a voxel in the mask.
 
     Raises
@@ -185,7 +185,7 @@ def read_condlesions(path: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         One row for each lesion and reference region, with the columns of `CONDLESIONS`. The
-        reference and its tissue are strings, all other values are numbers; a missing value is NaN.
+        reference and its tissue are strings; all other values are numbers. A missing value is NaN.
 
     Raises
     ------

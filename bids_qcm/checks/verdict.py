@@ -47,7 +47,7 @@ LOW_LEVEL = Limits(0.85, 0.7)
 tissues, the geometric mean over other tissues is compared with the amber limits."""
 
 COMPARABLE = (0.3, 1.2)
-"""Range of the literature values of these other tissues, S/m. Kernels average fat and fluids with
+"""Range of the literature values for these other tissues, S/m. Kernels average fat and fluids with
 the surroundings, so the ratios of fat and fluids are a poor measure of the conductivity level of
 the map."""
 

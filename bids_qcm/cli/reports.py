@@ -186,7 +186,7 @@ def _write_records(
                 for failure in summary.failures(acquisition)
             ],
         )
-        # an acquisition that was not computed keeps its record, so that its page stays as it is
+        # an acquisition that was not computed keeps its record, so that its page does not change
         known = read_record(settings.output_dir, acquisition)
         computed = acquisition.name in summary.seconds
         if computed or known is None or known.failures != record.failures:

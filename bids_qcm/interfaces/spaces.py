@@ -76,7 +76,7 @@ class _RegisterTemplateOutputSpec(TraitedSpec):
 
 
 class RegisterTemplate(CheckedInterface):
-    """Interface that registers a T1w image to the MNI152 template of nilearn."""
+    """Interface that registers a T1w image to nilearn's MNI152 template."""
 
     input_spec = _RegisterTemplateInputSpec
     output_spec = _RegisterTemplateOutputSpec

@@ -1,4 +1,4 @@
-"""Average head with skull and scalp at any resolution, from the MNI152 tissue maps of nilearn."""
+"""Average head with skull and scalp at any resolution, from nilearn's MNI152 tissue maps."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -124,7 +124,7 @@ def random_displacement(
 
 
 def jacobian(displacement: NDArray[np.float64], grid: IsotropicGrid) -> NDArray[np.float64]:
-    """Return the determinant of the Jacobian of a deformation in each voxel of its field.
+    """Return the Jacobian determinant of a deformation in each voxel of the field.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Parameters of a phantom and of a study of phantoms."""
+"""Parameters of a phantom, and parameters of a phantom study."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise

@@ -203,7 +203,7 @@ def signal_mask(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) ->
 
 
 def body_outline(signal: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fill regions without signal that are enclosed by a body, such as the skull and the sinuses.
+    """Fill regions without signal inside a body, such as the skull and the sinuses.
 
     Parameters
     ----------

@@ -230,8 +230,8 @@ def spread(
 
     Notes
     -----
-    The noise of a large kernel hardly changes over a few voxels. The nearest voxel is used and not
-    a mean of neighbours, because a mean would make the noise smaller.
+    The noise of a large kernel hardly changes over a few voxels. The nearest voxel is used instead
+    of a mean of neighbours, because a mean would reduce the noise.
     """
     column = np.full(support.shape, -1)
     column[at & (support != 0)] = np.where(np.isfinite(values[0]), np.arange(values.shape[1]), -1)

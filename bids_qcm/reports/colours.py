@@ -94,7 +94,7 @@ def paint(
         Pixels to show; all other pixels are white.
     scale : ScalarMappable
     mark_implausible : bool
-        Whether the values are conductivities, so that implausible values get the colour
+        Whether the values are conductivities, so that implausible values have the colour
         `IMPLAUSIBLE`.
 
     Returns

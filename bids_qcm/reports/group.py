@@ -150,7 +150,7 @@ def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
         paths += [output_dir / name, (output_dir / name).with_suffix(".json")]
     for name in ("group_regions.tsv", "group_effects.tsv", "group_repeatability.tsv"):
         if name not in tables:
-            # the table of an earlier run does not belong to this page
+            # the table from an earlier run does not belong to this page
             remove_table(output_dir / name)
     qc = write_quality(output_dir, found.quality)
     maps = write_group_maps(output_dir, found.results, damaged)

@@ -29,7 +29,7 @@ _MOST_REGION_VALUES = 1_000_000
 
 
 class Scans:
-    """The acquisitions of a group, in the order of the values of each row of a plot.
+    """The acquisitions of a group, in the order of the values in each plot row.
 
     Parameters
     ----------

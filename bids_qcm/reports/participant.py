@@ -579,7 +579,8 @@ def _number(value: float, form: str = ".3f") -> str:
 def _crash_link(output_dir: Path, crash_file: str | None) -> str:
     """Return the link to a crash report in ``logs/``; empty for any other file.
 
-    A crash report contains paths and the name of the machine, so the page has only a link to it.
+    A crash report contains paths and the name of the machine, so the page contains only a link to
+    the report.
     """
     return link(crash_file) if crash_file in crash_files(output_dir) else ""
 

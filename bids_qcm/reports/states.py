@@ -38,7 +38,7 @@ class ReportState:
     written: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the report's inputs and of the current state of its files."""
+        """Return the fingerprint of the report's inputs and current files."""
         files = [path for pattern in self.written for path in visible(self.output_dir, pattern)]
         return fingerprint(self.shown, states(files, self.output_dir))
 

@@ -212,7 +212,7 @@ def test_units_of_the_magnitude_do_not_count(dataset, plan, refused, phase_value
     dataset.json(magnitude.relative_to(dataset.root).with_suffix("").with_suffix(".json"), fields)
     echo = plan().echoes[0]
     assert (echo.units.radians_per_unit, echo.units.warning) == (1, None)
-    # a range that only Units would explain
+    # a range that is plausible only with Units
     dataset.image(phase.relative_to(dataset.root), phase_values / 10)
     assert "its sidecar's Units is None" in refused()
 

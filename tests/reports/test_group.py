@@ -92,7 +92,7 @@ def test_the_regions_of_all_maps_with_the_columns_of_participants_and_sessions(t
     assert row["months"] == "1"
     assert regions.dictionary["age"] == {"Description": "Age", "Units": "year"}
     assert regions.dictionary["months"]["Description"] == "Column months of sessions.tsv"
-    # three participants are too few
+    # three participants are not enough
     assert rows["outlier_score"].isna().all()
     assert not rows["outlier"].any()
     assert regions.n_expected == 0

@@ -142,7 +142,7 @@ class Finder:
     shows_head: bool | None = None
 
     def mask(self, datasets: Sequence[Path]) -> FoundMask:
-        """Find the brain mask, or the image to compute it from.
+        """Find the brain mask, or the image from which a brain mask is computed.
 
         An unusable mask causes a warning, because a mask can be computed instead. If the user named
         the dataset of the mask, an unusable mask raises an error.
@@ -229,7 +229,7 @@ class Finder:
         datasets : sequence of Path
             Derivative datasets to search for a segmentation.
         mask : Found
-            The brain mask, which the segmentation must agree with.
+            Brain mask with which the segmentation must agree.
 
         Returns
         -------

@@ -374,7 +374,7 @@ def _order(
 
 
 def _is_in_grid(auxiliary: AuxiliaryImage, grid: Grid) -> bool:
-    """Whether an image is in a grid; False if its header cannot be read."""
+    """Whether an image is on a grid; False if the header of the image cannot be read."""
     try:
         return auxiliary.grid.matches(grid)
     except InputError:

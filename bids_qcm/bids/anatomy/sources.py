@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 BIDS_LABELS = "bids_labels"
-"""Built-in table with the common image-derived labels of BIDS."""
+"""Built-in table with the BIDS common image-derived labels."""
 
 FREESURFER_LABELS = "freesurfer_labels"
 """Built-in table with FreeSurfer's aseg and aparc+aseg labels; also for FastSurfer and SynthSeg."""
@@ -106,7 +106,7 @@ def source_of(entities: Mapping[str, str]) -> Source | None:
 
 
 def numberings() -> tuple[str, ...]:
-    """Return the names of all built-in label tables; the common labels of BIDS come last."""
+    """Return the names of all built-in label tables; the BIDS common labels come last."""
     others = dict.fromkeys(source.numbering for source in SOURCES)
     others.pop(BIDS_LABELS)
     return (*others, BIDS_LABELS)

@@ -84,7 +84,7 @@ def test_an_atlas_passes_through_the_transform_of_its_space(plan, put, dataset):
     write_affine(transform, np.eye(4))
     (found,) = plan(Atlas("x", path)).regions
     assert [step.path for step in found.alignment.steps] == [transform]
-    # a space that was given goes before the file name
+    # a space from the command line takes precedence over the file name
     (found,) = plan(Atlas("x", path, None, "T1w")).regions
     assert found.alignment.steps == ()
 
