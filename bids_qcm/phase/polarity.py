@@ -20,8 +20,8 @@ With alternating readout polarity, only noise remains; with a conjugated echo, t
 as large as the amplitude."""
 
 
-# A number of cycles is likely if its sum of differences has a magnitude of at least this fraction of
-# the largest magnitude.
+# A number of cycles is likely if its sum of differences has a magnitude of at least this fraction
+# of the largest magnitude.
 _LIKELY = 0.999
 
 
