@@ -152,7 +152,7 @@ def test_an_effect_is_found_in_its_region_alone(tmp_path):
     regions, phenotype, _ = read(raw, out)
     names = tuple(phenotype.of_participants)
     study = Study(out, names, raw, "group", ("age", "sex", "months"))
-    with pytest.raises(InputError, match="months needs two values"):
+    with pytest.raises(InputError, match="months needs at least two values"):
         group_effects(regions, phenotype, study)
     study = Study(out, names, raw, "group", ("age", "sex"))
     table, notes = group_effects(regions, phenotype, study)

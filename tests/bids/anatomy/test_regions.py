@@ -136,7 +136,7 @@ def test_an_unusable_segmentation_gives_a_warning(plan, put):
     put(f"{ANAT}_desc-aseg_dseg.nii.gz", np.full((4, 4, 4), 0.5, np.float32))
     found = plan()
     assert found.regions == ()
-    assert "no statistics of the regions of a segmentation" in found.warnings[0]
+    assert "no statistics were computed for the regions of a segmentation" in found.warnings[0]
 
 
 def test_one_registration_serves_all_regions(plan, put):
