@@ -121,7 +121,7 @@ class MapResult:
 
     @cached_property
     def regions(self) -> list[dict[str, Any]]:
-        """Rows of the table of regions, see :func:`~bids_qcm.bids.tables.read_condregions`.
+        """Rows of the region table, see :func:`~bids_qcm.bids.tables.read_condregions`.
 
         The list is empty if the table does not exist or is damaged.
         """
@@ -130,7 +130,7 @@ class MapResult:
 
     @cached_property
     def lesions(self) -> list[dict[str, Any]]:
-        """Rows of the table of lesions, see :func:`~bids_qcm.bids.tables.read_condlesions`.
+        """Rows of the lesion table, see :func:`~bids_qcm.bids.tables.read_condlesions`.
 
         The list is empty if there are no lesions, or the table does not exist or is damaged.
         """

@@ -92,7 +92,7 @@ def group_effects(
     Raises
     ------
     InputError
-        If there is no table of regions, or no model can be made from the columns.
+        If there is no region table, or no model can be made from the columns.
     """
     if regions.rows.empty:
         raise InputError(

@@ -66,7 +66,7 @@ def write_scan(out: Path, name: str, head: Head, parameters: PhantomParameters) 
     Returns
     -------
     Path
-        Folder of the truth of this scan.
+        Folder with the truth of this scan.
     """
     folder = scan_folder(name)
     phantom = make_phantom(parameters, head)
