@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 LEAST_PARTICIPANTS = 3
-"""Smallest number of participants with at least two scans."""
+"""Minimum number of participants with at least two scans."""
 
 COVERAGE = 0.95
-"""Coverage of the confidence intervals and of the limits of agreement."""
+"""Coverage of the confidence intervals and the limits of agreement."""
 
 # Differences below this fraction of the largest value may be rounding errors.
 _ROUNDING = 1e-12
@@ -22,14 +22,14 @@ _Z = float(stats.norm.ppf((1 + COVERAGE) / 2))
 
 @dataclass(frozen=True)
 class Repeatability:
-    """Agreement of repeated scans of the same participants.
+    """Agreement between repeated scans of the same participants.
 
     Attributes
     ----------
     n_participants, n_scans : int
         Number of participants with at least two scans, and number of their scans.
     mean : float
-        Mean over the participants of the mean of their scans.
+        Mean over the participants; the scans of a participant are averaged first.
     wsd, wsd_ci_low, wsd_ci_high : float
         Within-subject standard deviation, and its confidence interval.
     rc, rc_ci_low, rc_ci_high : float
@@ -42,9 +42,9 @@ class Repeatability:
         Intraclass correlation ICC(1,1): the fraction of the variance that is between participants;
         NaN without any variance.
     bias, bias_ci_low, bias_ci_high : float
-        Mean of the last scan minus the first scan of a participant.
+        Mean difference between the last and the first scan of a participant (last minus first).
     loa_low, loa_high, loa_margin : float
-        Limits of agreement of this difference, and half the width of their confidence intervals.
+        Limits of agreement for this difference, and half the width of their confidence intervals.
     """
 
     n_participants: int
@@ -86,11 +86,11 @@ def repeatability(scans: NDArray[np.floating]) -> Repeatability | None:
     Notes
     -----
     The within-subject standard deviation is the root of the mean square within participants, and
-    its interval follows from the chi-squared distribution [1]_. The intraclass correlation is the
-    form ICC(1,1) with its interval from the F distribution [2]_. With unequal numbers of scans, the
-    number of scans in both formulas is the effective number of the analysis of variance, and the
-    interval is approximate. The interval of the coefficient of variation is approximate, too.
-    Limits of agreement and their intervals are as in [3]_.
+    its interval follows from the chi-squared distribution [1]_. The intraclass correlation is
+    ICC(1,1), and its interval follows from the F distribution [2]_. With unequal numbers of scans,
+    the number of scans in both formulas is the effective number of the analysis of variance, and
+    the interval is approximate. The interval of the coefficient of variation is approximate, too.
+    Limits of agreement and their intervals are computed as in [3]_.
 
     References
     ----------
@@ -168,7 +168,7 @@ def repeatability_table(
 
 
 def scan_table(region: pd.DataFrame, value: str = "median") -> pd.DataFrame:
-    """Arrange the values of a region by participant and scan.
+    """Arrange the values of a region in a table of participants and scans.
 
     If a participant has several sessions, sessions are compared, and the runs of a session are
     averaged. Otherwise, runs are compared.

@@ -118,7 +118,7 @@ def eroded_tissues(
 
 
 class RunningMoments:
-    """Mean and standard deviation of maps that are added one at a time, by Welford's method.
+    """Mean and standard deviation, by Welford's method, of maps that are added one at a time.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class RunningMoments:
         self._squares = np.zeros(shape)
 
     def add(self, values: NDArray[np.floating]) -> None:
-        """Add a map; a voxel that is not finite does not count."""
+        """Add a map; voxels that are not finite are ignored."""
         valid = np.isfinite(values)
         self.n += valid
         before = np.where(valid, values - self._mean, 0)
@@ -320,10 +320,9 @@ def standard_error(noise: NDArray[np.floating], weights: NDArray[np.floating]) -
 
     Notes
     -----
-    Kernels and smoothness make the noise of neighbouring voxels similar, so the standard deviation
-    divided by the square root of the number of voxels would be several times too small. The
-    standard error of a difference of two means is the standard error of the difference of their
-    weights.
+    Kernels and smoothing correlate the noise of neighbouring voxels, so the standard deviation
+    divided by the square root of the number of voxels would be several times too small. For the
+    difference between two means, pass the difference between their weights.
 
     Examples
     --------

@@ -81,8 +81,8 @@ def test_who_has_no_row_or_value_is_named(tmp_path, caplog):
     table.to_csv(raw / "participants.tsv", sep="\t", index=False)
     assert group(tmp_path, "--covariates", "age") == 0
     assert "group level: participants.tsv has no row of sub-000" in caplog.text
-    assert "group level: 2 participants have no age" in caplog.text
-    assert "2 participants have no age" in (out / "group_condmap.html").read_text()
+    assert "group level: 2 participants have no value for age" in caplog.text
+    assert "2 participants have no value for age" in (out / "group_condmap.html").read_text()
 
 
 def test_damaged_tables_are_named_and_the_rest_goes_on(tmp_path, caplog):
@@ -233,7 +233,7 @@ def test_a_study_in_a_browser(study, look, width):
     page = look(study / "out/group_condmap.html", width)
     point = page.locator("#region svg a[data-participant='4']")
     assert point.count() == 2
-    # the groups have two colours, which the legend names
+    # the two colours of the groups are in the legend
     assert page.locator("#colour").input_value() == "group"
     assert page.locator("#legend").inner_text().split() == ["control", "patient"]
 
@@ -250,7 +250,7 @@ def test_a_study_in_a_browser(study, look, width):
     assert page.locator("#legend").inner_text() == ""
     # lines join the two sessions
     assert page.locator("#region svg .lines line").count() == 30
-    # all scans of a participant, with links
+    # the panel lists all scans of a participant, with links
     point.first.locator(".point").hover(force=True)
     panel = page.locator("#participant")
     assert "sub-004" in panel.inner_text()

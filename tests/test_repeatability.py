@@ -26,7 +26,7 @@ def test_icc_of_a_published_example():
     one = repeatability(SHROUT)
     assert one.icc == pytest.approx(0.166, abs=0.001)
     assert one.wsd**2 == pytest.approx(6.264, abs=0.001)
-    # as computed by the R package psych
+    # as computed by the R package "psych"
     assert (one.icc_ci_low, one.icc_ci_high) == pytest.approx((-0.133, 0.723), abs=0.001)
 
 
@@ -80,7 +80,8 @@ def test_bias_and_limits_of_agreement():
 
 
 def test_mean_squares_agree_with_an_analysis_of_variance():
-    """Also with unequal numbers of scans, and with participants of one scan left out."""
+    """The result also holds with unequal numbers of scans; participants with one scan are left
+    out."""
     rng = np.random.default_rng(4)
     scans = draw(rng, n=9, k=4)
     for row, missing in enumerate((0, 1, 2, 2, 0, 1, 0, 3, 4)):

@@ -289,7 +289,7 @@ def test_a_failed_report_is_not_a_failed_computation(
 
 
 def test_crashes_and_html_in_messages(derived, tmp_path):
-    """HTML in the text of an error is displayed but not executed."""
+    """HTML in an error message is displayed but not executed."""
     crash = derived / "logs/crash-1.txt"
     crash.write_text(f"Node: a.b\n{EVIL}")
     path = derived / "logs/sub-01_T2w.json"

@@ -50,11 +50,11 @@ class GroupMap:
     Attributes
     ----------
     template, method, kind : str
-        Label of the template, name of the method, and entities of the acquisition.
+        Template label, method name, and entities of the acquisition.
     n_participants, n_maps : int
-        Number of participants and of their maps.
+        Number of participants, and number of their maps.
     files : mapping of str to Path
-        Files by ``Mean``, ``Sd``, ``N`` and ``Cv``.
+        Files, keyed by ``Mean``, ``Sd``, ``N`` and ``Cv``.
     """
 
     template: str
@@ -73,7 +73,7 @@ class _Source(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """What the maps of a group have in common."""
+    """Attributes that all maps of a group share."""
 
     template: str
     kind: str
@@ -86,7 +86,7 @@ def write_group_maps(
 ) -> list[GroupMap]:
     """Write mean, standard deviation, number and coefficient of variation in each template space.
 
-    The maps that ``--output-spaces`` wrote are read one at a time. All maps of a participant are
+    The maps from ``--output-spaces`` are read one at a time. All maps of a participant are
     averaged first, so that the number in each voxel is the number of participants.
 
     Parameters
@@ -96,8 +96,8 @@ def write_group_maps(
     results : sequence of Result
         Results of all participants.
     damaged : list of InputError
-        List to which an error is added for each map that cannot be read or has another grid than
-        the first map. Such a map is left out.
+        List to which an error is added for each map that cannot be read or has a different grid
+        from most maps. Such a map is left out.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def _path(output_dir: Path, group: _Group, name: str) -> Path:
 def _on_common_grid(
     sources: Sequence[_Source], damaged: list[InputError]
 ) -> tuple[Grid, list[_Source]]:
-    """Return the grid that most maps have, and these maps."""
+    """Return the grid of most maps, and the maps on this grid."""
     grids: list[Grid] = []
     on_grids: list[list[_Source]] = []
     for source in sources:
@@ -186,8 +186,8 @@ def _on_common_grid(
         damaged += [
             InputError(
                 one.path,
-                f"has another grid than most maps in this space (shape {grids[number].shape}, not "
-                f"{grids[best].shape}, or another affine)",
+                f"has a different grid from most maps in this space (shape {grids[number].shape} "
+                f"instead of {grids[best].shape}, or a different affine)",
                 "compute the maps of all participants with the same template",
             )
             for one in others

@@ -1,4 +1,4 @@
-"""Differences of the maps of repeated scans, in units of their noise."""
+"""Differences between the maps of repeated scans, in units of noise."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from bids_qcm.differences import LARGE_Z, NoisyMap, difference_in_noise
 from bids_qcm.segmentation.registration import align
 
 SUFFIX = "condzmap"
-"""Suffix of the difference of two conductivity maps divided by its noise."""
+"""Suffix of the difference between two conductivity maps, divided by its noise."""
 
 
 DIFFERENCE_FILES = (
@@ -32,7 +32,7 @@ DIFFERENCE_FILES = (
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference that was written.
+    """Difference between two scans, and its files.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Difference:
     method : str
         Name of the method.
     path : Path
-        Map of z, in the grid of the first scan.
+        Map of z, on the grid of the first scan.
     n : int
         Number of voxels with a value.
     exceeding : float
@@ -66,7 +66,7 @@ def write_differences(
     damaged: list[InputError],
     n_threads: int = 1,
 ) -> list[Difference]:
-    """Write the difference of each repeated scan from the first scan of the participant.
+    """Write the difference between each repeated scan and the first scan of the participant.
 
     Scans are compared if they have the same entities except session and run. The later scan is
     aligned to the first scan by rigid registration of the magnitudes.
@@ -88,7 +88,7 @@ def write_differences(
     Returns
     -------
     list of Difference
-        One for each later scan and method that both scans have with a noise map.
+        One difference for each later scan and each method with a noise map in both scans.
     """
     repeated: dict[tuple[str, str], list[Result]] = {}
     for result in results:
@@ -134,7 +134,7 @@ def _magnitude(result: Result) -> Path:
     if result.magnitude is None:
         raise InputError(
             result.folder,
-            f"has no magnitude of {result.source}, which is needed to align the scans",
+            f"has no magnitude for {result.source}, which is needed to align the scans",
             "compute the maps again",
         )
     return result.magnitude
@@ -144,7 +144,7 @@ def _labels(result: Result) -> NDArray[np.int32]:
     """Return the tissue labels in the mask, or the mask if there is no segmentation."""
     labels: NDArray[np.int32] = (read_integers(result.mask) != 0).astype(np.int32)
     if result.segmentation is not None:
-        # voxels of the mask without a label are a tissue of their own
+        # voxels of the mask without a label count as a separate tissue
         labels = labels * (read_integers(result.segmentation) + 1)
     return labels
 
@@ -169,9 +169,9 @@ def _write(
     used = [path for one in maps for path in (one.condmap, one.condstd) if path is not None]
     used += [_magnitude(one) for one in scans]
     sidecar = DifferenceSidecar(
-        description="Conductivity of the later scan minus the first scan, divided by the noise "
-        "standard deviation of the difference; 0 outside the mask, NaN in invalid voxels and where "
-        "the tissues of the scans differ",
+        description="Conductivity of the later scan minus conductivity of the first scan, divided "
+        "by the noise standard deviation of the difference; 0 outside the mask, NaN in invalid "
+        "voxels and where the tissues of the scans differ",
         units="1",
         sources=[bids_uri(one, {"": output_dir}) for one in used],
         method=maps[0].method,

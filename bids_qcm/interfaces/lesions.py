@@ -60,7 +60,7 @@ class _ImportLesionsOutputSpec(TraitedSpec):
 class ImportLesions(CheckedInterface):
     """Interface that resamples lesion masks to the grid of the phase, and numbers the lesions.
 
-    Unusable masks lead to a warning and to an image without lesions, because all maps can be
+    Unusable masks cause a warning and an image without lesions, because all maps can be
     computed without lesions.
     """
 
@@ -117,7 +117,7 @@ class ImportLesions(CheckedInterface):
 def _placement_warnings(
     imported: NDArray[np.int32], inside: NDArray[np.int32], numbers: list[int]
 ) -> list[str]:
-    """Return warnings about lesions that are too small for the grid or outside the mask."""
+    """Return warnings about lesions that have no voxel on the grid or are outside the mask."""
     largest = max(numbers)
     of_grid, of_mask = (
         np.bincount(one.ravel(), minlength=largest + 1)[numbers] for one in (imported, inside)
@@ -131,13 +131,13 @@ def _placement_warnings(
     warnings = []
     if lost:
         warnings.append(
-            f"lesions without a voxel in the grid of the phase: {_listed(lost)}; they are smaller "
-            "than a voxel or outside the field of view"
+            f"lesions without a voxel on the grid of the phase: {_listed(lost)}; these lesions are "
+            "smaller than a voxel or outside the field of view"
         )
     if outside:
         warnings.append(
-            f"lesions of which more than half lies outside the mask: {_listed(outside)}; compare "
-            "the lesion masks and the mask in a viewer"
+            f"lesions that lie mostly outside the mask: {_listed(outside)}; compare the lesion "
+            "masks and the mask in a viewer"
         )
     return warnings
 
@@ -216,7 +216,7 @@ class _Map(NamedTuple):
 def _rows(
     conductivity: _Map, lesions: Volume, references: Iterator[Reference], names: dict[int, str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table of lesions."""
+    """Yield the rows of the lesion table."""
     voxel = float(np.prod(lesions.grid.voxel_size)) / 1000
     values, mask, noise = conductivity
     of_lesions = {

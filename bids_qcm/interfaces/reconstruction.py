@@ -125,7 +125,7 @@ class Reconstruct(CheckedInterface):
         return runtime
 
     def _labels(self) -> tuple[NDArray[np.int32] | None, list[int] | None]:
-        """Return the tissue labels, and the numbers of the lesions with a label of their own."""
+        """Return the tissue labels, and the numbers of the lesions with separate labels."""
         inputs = self.inputs
         if not inputs.labels_file:
             return None, None

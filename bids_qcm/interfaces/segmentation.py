@@ -74,10 +74,10 @@ class Coregister(CheckedInterface):
         flipped = [
             str(anatomical),
             "fits the magnitude better with left and right swapped (mutual information "
-            f"{alignment.mirrored_information:.3f}, otherwise "
+            f"{alignment.mirrored_information:.3f} instead of "
             f"{alignment.registered_information:.3f}): an axis seems to be flipped in the header "
             "of one image",
-            "create both images again, and compare them in a viewer",
+            "create both images again, and compare the new images in a viewer",
         ]
         self._results["failure"] = flipped if alignment.looks_flipped else []
         self._results["pose"] = alignment.pose.tolist()
@@ -212,8 +212,8 @@ class _ImportSegmentationOutputSpec(TraitedSpec):
 class ImportSegmentation(CheckedInterface):
     """Interface that resamples tissue labels to the grid of the phase, and checks them.
 
-    The reference image is the magnitude. If ``segmented_file`` is given, its labels are used. This
-    is the case for a T1w image, which has no labels of its own. Lesions get a label of their own.
+    The reference image is the magnitude. If ``segmented_file`` is set, its labels are used, because
+    a T1w image has no labels. Lesions get a separate label.
     """
 
     input_spec = _ImportSegmentationInputSpec

@@ -81,10 +81,10 @@ class _ComputeRegionStatisticsOutputSpec(TraitedSpec):
 
 
 class ComputeRegionStatistics(CheckedInterface):
-    """Interface that computes the conductivity statistics of the regions of atlases.
+    """Interface that computes conductivity statistics for atlas regions.
 
-    With ``tissues_file`` or ``lesions_file``, the tissues or lesions are the regions of one more
-    atlas.
+    With ``tissues_file`` or ``lesions_file``, the tissues or lesions form the regions of an
+    additional atlas.
     """
 
     input_spec = _ComputeRegionStatisticsInputSpec

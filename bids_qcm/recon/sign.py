@@ -25,8 +25,8 @@ _WEAK_STANDARD_ERRORS = 3.0
 _LEAST_DEPTH = 0.5
 
 # Limit of the second differences of the phase, relative to their lower quartile and in rad. Noise
-# alone does not exceed it. Phase jumps do, such as between water and fat, whose signal has another
-# frequency.
+# alone does not exceed this limit. Phase jumps exceed it, for example between water and fat,
+# because the signal of fat has a different frequency.
 _JUMP = 4.0
 _SMALLEST_JUMP = 0.1
 

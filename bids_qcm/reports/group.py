@@ -70,20 +70,20 @@ def _columns() -> Dictionary:
         for name in _STATISTICS:
             entry = dict(CONDSTATS[name])
             if erosion:
-                entry["Description"] += f", of the tissue eroded by {erosion} voxels"
+                entry["Description"] += f", in the tissue eroded by {erosion} voxels"
             columns[_column(name, erosion)] = entry
     return {**columns, **OUTLIER_COLUMNS}
 
 
 class WrittenGroup(NamedTuple):
-    """What the group level wrote and read.
+    """Outputs and inputs of the group level.
 
     Attributes
     ----------
     paths : list of Path
         Files that were written.
     notes : list of str
-        Participants without a row in the tables, or whom a comparison leaves out.
+        Notes about participants without a row in the tables, or left out of a comparison.
     results : list of Result
         Results of all participants.
     """
@@ -99,8 +99,8 @@ def write_group(study: Study, damaged: list[InputError], n_threads: int = 1) -> 
     Parameters
     ----------
     study : Study
-        What to read and to compare. Of the images, only maps in template spaces are read, and the
-        maps of repeated scans for their differences.
+        Inputs and comparisons of the group level. The only images that are read are maps in
+        template spaces and, for differences, maps of repeated scans.
     damaged : list of InputError
         List to which an error is added for each file that cannot be read. What depends on such a
         file is left out.
@@ -146,7 +146,7 @@ def write_group(study: Study, damaged: list[InputError], n_threads: int = 1) -> 
         paths += [output_dir / name, (output_dir / name).with_suffix(".json")]
     for name in ("group_regions.tsv", "group_effects.tsv", "group_repeatability.tsv"):
         if name not in tables:
-            # the table of an earlier run does not belong to this page
+            # the table from an earlier run does not belong to this page
             remove_table(output_dir / name)
     qc = write_quality(output_dir, found.quality)
     maps = write_group_maps(output_dir, found.results, damaged)
@@ -190,14 +190,14 @@ def _remove_others(output_dir: Path, written: Set[Path]) -> None:
 
 @dataclass
 class _Found:
-    """What the derivative dataset contains.
+    """Results in the derivative dataset.
 
     Attributes
     ----------
     results : list of Result
-        Results whose sidecars can be used.
+        Results with usable sidecars.
     rows, quality : list of dict
-        Rows of the tables of tissues and of quality.
+        Rows of the tissue table and rows of the quality table.
     without : list of str
         Maps without a statistics table.
     """
@@ -254,7 +254,7 @@ def _content(
     regions: RegionTable,
     effects: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Return the content of the page, except its images and notes."""
+    """Return the content of the page without images and notes."""
     scans = Scans(found.results)
     tissues = _tissues(table, scans)
     quality = quality_plots(found.quality, scans)
@@ -362,7 +362,7 @@ def _outlying_maps(regions: RegionTable, names: Mapping[str, str]) -> list[dict[
         expected_outliers(n) / n * one for n, one in zip(sizes, table["n_regions"], strict=True)
     ]
     table = table.assign(by_chance=by_chance)
-    # more than chance makes in 99.9 % of maps whose regions are independent
+    # more outliers than 99.9 % of maps with independent regions have by chance
     many = table["n_outliers"] > poisson.isf(0.001, table["by_chance"])
     worst = table[table["session_outlier"].astype(bool) | many]
     worst = worst.sort_values("session_score", key=abs, ascending=False)

@@ -1,4 +1,4 @@
-"""The table of effects of groups and covariates on the conductivity of regions."""
+"""Table of the effects of groups and covariates on regional conductivity."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -67,14 +67,14 @@ DICTIONARY = {name: _DESCRIPTIONS[name] for name in (*REGION, *EFFECT_COLUMNS)}
 def group_effects(
     regions: RegionTable, phenotype: Phenotype, study: Study
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Estimate the effects of the groups and covariates of a study in all regions.
+    """Estimate the effects of groups and covariates in all regions.
 
     Parameters
     ----------
     regions : RegionTable
         Regions of all maps.
     phenotype : Phenotype
-        Columns of the participants and sessions.
+        Columns of the participant and session tables.
     study : Study
         Columns to compare.
 
@@ -88,12 +88,12 @@ def group_effects(
     Raises
     ------
     InputError
-        If there is no table of regions, or no model can be made from the columns.
+        If there is no region table, or no model can be made from the columns.
     """
     if regions.rows.empty:
         raise InputError(
             study.output_dir,
-            "has no table of regions (*_condregions.tsv), in which effects are estimated",
+            "has no table of regions (*_condregions.tsv), which is needed to estimate effects",
             "compute the maps again, or leave out --group-by and --covariates",
         )
     design = _design(regions.rows, phenotype, study)
@@ -132,7 +132,7 @@ def _design(rows: pd.DataFrame, phenotype: Phenotype, study: Study) -> Design:
 
 
 def _of_participants(scans: pd.DataFrame, name: str, *, is_group: bool) -> pd.Series:
-    """Return one value of a column for each participant: the mean over the sessions of numbers.
+    """Return one value of a column for each participant; numbers are averaged over the sessions.
 
     Raises
     ------
@@ -146,8 +146,8 @@ def _of_participants(scans: pd.DataFrame, name: str, *, is_group: bool) -> pd.Se
         numbers = None if is_group else as_numbers(known[name])
         if numbers is None:
             raise ValueError(
-                f"the column {name} differs between the sessions of {several.idxmax()}, but "
-                "participants are compared"
+                f"the column {name} differs between the sessions of {several.idxmax()}, but the "
+                "comparison is between participants"
             )
         return numbers.groupby(known["participant_id"]).mean().map(str)
     return each.first()

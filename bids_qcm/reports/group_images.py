@@ -14,7 +14,7 @@ from bids_qcm.reports.saving import save_png
 
 
 def draw_group_maps(output_dir: Path, maps: Sequence[GroupMap]) -> list[dict[str, str]]:
-    """Draw mean and standard deviation of each group of maps.
+    """Draw the mean and the standard deviation of each group of maps.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The table of regions of a group, with one row for each map, region and erosion."""
+"""Region table of a group, with one row for each map, region and erosion."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from bids_qcm.reports.outliers import (
 )
 
 FAMILY = ["acquisition", "method", "atlas", "erosion"]
-"""Columns that are equal in the regions of one atlas in comparable maps."""
+"""Columns with the same value for all regions of an atlas in comparable maps."""
 
 REGION = [*FAMILY, "label", "region"]
 """Columns that identify a region in comparable maps."""
@@ -38,30 +38,31 @@ _SCORES: Mapping[str, Mapping[str, str]] = {
 }
 
 OWN_COLUMNS = frozenset([*_SCAN, "method", *CONDREGIONS, *_SCORES])
-"""Names that columns of ``participants.tsv`` and ``sessions.tsv`` cannot have in the table."""
+"""Reserved names that columns of ``participants.tsv`` and ``sessions.tsv`` cannot have in the
+table."""
 
 
 class RegionTable:
-    """The table of regions of a group.
+    """The region table of a group.
 
     Parameters
     ----------
     results : sequence of Result
         Results of all participants.
     phenotype : Phenotype
-        Columns of the participants and sessions.
+        Columns of the participant and session tables.
 
     Attributes
     ----------
     rows : DataFrame
-        The table; empty if no map has a table of regions.
+        The table; empty if no map has a region table.
     dictionary : dict
-        Data dictionary of its columns.
+        Data dictionary of the columns.
     """
 
     def __init__(self, results: Sequence[Result], phenotype: Phenotype) -> None:
         entities = list(dict.fromkeys(key for result in results for key in result.entities))
-        # a column of another table may have the name of an entity
+        # a column of another table may have the same name as an entity
         entities = [key for key in entities if key not in phenotype.dictionary]
         self.dictionary: dict[str, Mapping[str, Any]] = {
             **_SCAN,
@@ -105,7 +106,7 @@ class RegionTable:
         return float(sum(map(expected_outliers, sizes)))
 
     def sessions(self) -> pd.DataFrame:
-        """Return one row for each map: its score and its number of regions and outliers.
+        """Return one row for each map, with the score and the numbers of regions and outliers.
 
         The columns are ``participant_id``, ``source``, ``acquisition``, ``method``,
         ``session_score``, ``session_outlier``, ``n_regions`` and ``n_outliers``. Only
@@ -124,7 +125,7 @@ def _is_comparable(rows: pd.DataFrame) -> pd.Series:
 
 
 def _with_scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add the scores of the regions and of the maps."""
+    """Add the scores of the regions and the scores of the maps."""
     if rows.empty:
         return rows
     # a missing name is not compared
@@ -145,7 +146,7 @@ def participant_values(rows: pd.DataFrame, value: str = "median") -> pd.DataFram
     Parameters
     ----------
     rows : DataFrame
-        Rows of one family (`FAMILY`) of the table of regions.
+        Rows of one family (`FAMILY`) in the region table.
     value : str
         Column to average.
 

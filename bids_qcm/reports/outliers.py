@@ -1,4 +1,4 @@
-"""Outliers of a group by a robust score, and the number of outliers that chance alone makes."""
+"""Outliers of a group from a robust score, and the number of outliers expected by chance."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from scipy.stats import median_abs_deviation, norm
 from bids_qcm.bids.tables import Dictionary
 
 OUTLIER_SCORE = 3.5
-"""Largest absolute modified z-score that is not an outlier (Iglewicz and Hoaglin 1993)."""
+"""Maximum absolute modified z-score that is not an outlier (Iglewicz and Hoaglin 1993)."""
 
 LEAST_VALUES = 10
-"""Smallest number of values from which outliers are determined.
+"""Minimum number of values for determining outliers.
 
 Of five normal values, 5 % would be outliers, because their median absolute deviation is uncertain.
 """
@@ -81,7 +81,7 @@ def with_outliers(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def expected_outliers(n: int) -> float:
-    """Return how many of n normally distributed values are outliers on average, by chance.
+    """Return the mean number of outliers among n normally distributed values.
 
     Parameters
     ----------

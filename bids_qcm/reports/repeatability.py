@@ -15,8 +15,8 @@ from bids_qcm.reports.group_regions import FAMILY, REGION
 _INTERVAL = {
     "wsd": ("Within-subject standard deviation of the median conductivity", "S/m"),
     "rc": (
-        "Repeatability coefficient, 1.96 sqrt(2) wsd: two scans of a participant differ by less in "
-        "95 % of cases, if nothing has changed",
+        "Repeatability coefficient, 1.96 sqrt(2) wsd: two scans of a participant differ by less "
+        "than this coefficient in 95 % of cases if nothing has changed",
         "S/m",
     ),
     "wcv": ("Within-subject coefficient of variation; n/a if a mean is 0", "1"),
@@ -25,7 +25,7 @@ _INTERVAL = {
         "without any variance",
         "1",
     ),
-    "bias": ("Mean of the last scan minus the first scan", "S/m"),
+    "bias": ("Mean difference between the last and the first scan (last minus first)", "S/m"),
 }
 
 
@@ -47,7 +47,7 @@ DICTIONARY: Dictionary = {
         "then averaged first. Otherwise runs"
     },
     "n_participants": {"Description": "Number of participants with at least two scans"},
-    "n_scans": {"Description": "Number of their scans"},
+    "n_scans": {"Description": "Number of scans of these participants"},
     "mean": {"Description": "Mean over the participants", "Units": "S/m"},
     **{
         column: entry
@@ -71,7 +71,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 26, 38
 _LABEL = 13
 
 _LEAST_SPAN = 0.1
-"""Smallest range of both axes as a fraction of the mean, so that small differences look small."""
+"""Minimum range of both axes as a fraction of the mean, so that small differences look small."""
 
 
 def comparable_rows(regions: pd.DataFrame, tissues: pd.DataFrame, order: ScanOrder) -> pd.DataFrame:
@@ -128,9 +128,9 @@ def repeatability_section(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[
     Returns
     -------
     list of dict
-        One entry for each atlas, method and kind of acquisition, with its ``name``, the lines of
-        its table (``regions``), and their Bland-Altman plots (``plots``). Eroded regions are only
-        in the table.
+        One entry for each atlas, method and kind of acquisition, with its ``name``, the rows of its
+        table (``regions``), and the Bland-Altman plots (``plots``). Eroded regions are only in the
+        table.
     """
     whole = table[table["erosion"] == 0]
     of_regions = dict(list(rows.groupby(REGION, sort=False, dropna=False)))
@@ -218,5 +218,5 @@ def _plot(rows: pd.DataFrame, record: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _scaled(values: np.ndarray, low: float, high: float, first: float, last: float) -> np.ndarray:
-    """Return the pixels of values on an axis from `low` at `first` to `high` at `last`."""
+    """Return the pixel positions of values on an axis from `low` at `first` to `high` at `last`."""
     return first + (values - low) / ((high - low) or 1) * (last - first)

@@ -40,7 +40,7 @@ class ReportState:
     written: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the report's inputs and of the current state of its files."""
+        """Return the fingerprint of the report's inputs and current files."""
         files = [path for pattern in self.written for path in visible(self.output_dir, pattern)]
         return fingerprint(self.shown, states(files, self.output_dir))
 
@@ -88,7 +88,7 @@ def participant_state(
 
 @dataclass(frozen=True)
 class Study:
-    """What the group level reads, and what it compares.
+    """Inputs and comparisons of the group level.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Study:
     covariates : tuple of str
         Columns of these tables whose effects are estimated.
     differences : bool
-        Whether the differences of repeated scans are written.
+        Whether the differences between repeated scans are written.
     """
 
     output_dir: Path

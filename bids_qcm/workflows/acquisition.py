@@ -206,8 +206,9 @@ def _connect_writer(
 def _outdated(name: str, plan: Plan, settings: Settings, method: str | None) -> list[str]:
     """List the files of an earlier run that depend on an output and are not written again.
 
-    These are the noise of a conductivity map if the uncertainty is not computed, its table of
-    regions if there are no regions, and outputs in spaces that are no longer requested.
+    These outputs are the noise standard deviation of a conductivity map if the uncertainty is not
+    computed, the region table of the map if there are no regions, and outputs in spaces that are no
+    longer requested.
     """
     output, acquisition = OUTPUTS[name], plan.acquisition
     desc = None if method is None else METHODS[method].desc
@@ -408,7 +409,7 @@ def _connect_regions(workflow: Workflow, plan: Plan, settings: Settings) -> None
             )
             workflow.connect(coregister, "pose", regions, "pose")
             workflow.connect(coregister, "failure", regions, "pose_failure")
-            # all regions share this image
+            # all regions share this anatomical image
             break
 
 
@@ -656,7 +657,7 @@ def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, meth
 def _connect_region_statistics(
     workflow: Workflow, plan: Plan, settings: Settings, method: str
 ) -> None:
-    """Add the node that computes the table of regions of a method's map, if there are regions."""
+    """Add the node that computes the region table of a method's map, if there are regions."""
     if not plan.has_regions:
         return
     statistics = Node(

@@ -142,7 +142,7 @@ def statistics_gb(plan: Plan) -> float:
 
 
 def region_statistics_gb(plan: Plan) -> float:
-    """Return the peak memory in GB needed to compute the table of regions of a map."""
+    """Return the peak memory in GB needed to compute the region table of a map."""
     per_voxel = _STATISTICS_BYTES + 4 * NOISE_MAPS
     return _COPYING_GB + plan.grid.n_voxels * per_voxel / 1e9
 

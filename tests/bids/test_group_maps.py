@@ -108,7 +108,7 @@ def test_a_damaged_map_and_another_grid_are_named_and_left_out(dataset, maps):
     texts = sorted(map(str, damaged))
     assert len(texts) == 3
     assert (
-        "has another grid than most maps in this space (shape (5, 5, 4), not (6, 5, 4)"
+        "has a different grid from most maps in this space (shape (5, 5, 4) instead of (6, 5, 4)"
         in (texts[0])
     )
     assert "sub-2_ses-a" in texts[1]

@@ -232,9 +232,7 @@ def test_radii(parse, usage_error, flag, field):
         assert flag in message
         assert "one or three numbers, in mm" in message
     assert getattr(parse(flag, "auto"), field) == "auto"
-    assert f"{flag} takes either auto" in usage_error(
-        "data", "out", "participant", flag, "auto", "3"
-    )
+    assert f"{flag} takes auto, or" in usage_error("data", "out", "participant", flag, "auto", "3")
     for number in ("nan", "inf"):
         assert flag in usage_error("data", "out", "participant", flag, number)
 
@@ -297,10 +295,10 @@ def test_echoes_of_the_filter_file(parse, folders, listed, echoes):
 @pytest.mark.parametrize(
     ("listed", "options", "part"),
     [
-        (None, ["1", "auto"], "takes either all or auto or numbers"),
-        (None, ["x"], "x is not the number of an echo"),
-        ([1], ["2"], "not allowed with echo in --bids-filter-file"),
-        ("Query.ANY", [], "Query.ANY is not the number of an echo"),
+        (None, ["1", "auto"], "takes all, auto or echo numbers"),
+        (None, ["x"], "x is neither an echo number"),
+        ([1], ["2"], 'not allowed with "echo" in --bids-filter-file'),
+        ("Query.ANY", [], "Query.ANY is neither an echo number"),
     ],
 )
 def test_wrong_echoes(usage_error, folders, listed, options, part):

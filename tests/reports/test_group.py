@@ -94,7 +94,7 @@ def test_the_regions_of_all_maps_with_the_columns_of_participants_and_sessions(t
     assert row["months"] == "1"
     assert regions.dictionary["age"] == {"Description": "Age", "Units": "year"}
     assert regions.dictionary["months"]["Description"] == "Column months of sessions.tsv"
-    # three participants are too few
+    # three participants are not enough
     assert rows["outlier_score"].isna().all()
     assert not rows["outlier"].any()
     assert regions.n_expected == 0
@@ -154,7 +154,7 @@ def test_an_effect_is_found_in_its_region_alone(tmp_path):
     regions, phenotype, _ = read(raw, out)
     names = tuple(phenotype.of_participants)
     study = Study(out, names, raw, "group", ("age", "sex", "months"))
-    with pytest.raises(InputError, match="months needs two values"):
+    with pytest.raises(InputError, match="months needs at least two values"):
         group_effects(regions, phenotype, study)
     study = Study(out, names, raw, "group", ("age", "sex"))
     table, notes = group_effects(regions, phenotype, study)

@@ -1,4 +1,4 @@
-"""Plan the segmentations and atlases whose regions get statistics, and resample their labels."""
+"""Plan the segmentations and atlases for regional statistics, and resample their labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,18 +24,18 @@ from bids_qcm.settings import Atlas, Settings
 
 @dataclass(frozen=True)
 class Regions:
-    """A segmentation or atlas whose regions get statistics.
+    """A segmentation or atlas for regional statistics.
 
     Attributes
     ----------
     name : str
-        Name in tables of regions, such as ``aparcaseg``.
+        Name in region tables, such as ``aparcaseg``.
     image : AuxiliaryImage
         Labels of the regions.
     alignment : Alignment
         How the labels are resampled to the grid of the phase.
     of_option : bool
-        Whether this is an atlas of the option ``--atlas``.
+        Whether the labels are an atlas from ``--atlas``.
     table : Path or None
         Label table that overrides all other tables.
     """
@@ -48,7 +48,7 @@ class Regions:
 
     @property
     def files(self) -> list[Path]:
-        """Images, transforms and label tables that the regions are computed from."""
+        """Images, transforms and label tables from which the regions are computed."""
         tables = [self.table or self.image.table]
         return [*resampled_files(self.image, self.alignment), *filter(None, tables)]
 
@@ -82,7 +82,7 @@ def plan_regions(
     anatomical: Path | None = None,
     headers_only: bool = False,
 ) -> FoundRegions:
-    """Find the finest segmentation into regions, and check the atlases of ``--atlas``.
+    """Find the segmentation with the most regions, and check the atlases from ``--atlas``.
 
     Parameters
     ----------
@@ -122,7 +122,8 @@ def plan_regions(
                 regions.append(one)
         except InputError as error:
             warnings.append(
-                f"{acquisition.name}: no statistics of the regions of a segmentation: {error}"
+                f"{acquisition.name}: no statistics were computed for the regions of a "
+                f"segmentation: {error}"
             )
     atlases = [atlas for atlas in settings.atlases if _is_of(atlas, acquisition)]
     for atlas in atlases:
@@ -171,7 +172,7 @@ def import_regions(
         raise InputError(
             regions.image.path,
             "has no region in the field of view of the phase",
-            "check its transforms, or leave out its --atlas"
+            "check the transforms of the atlas, or remove the atlas from --atlas"
             if regions.of_option
             else "use a segmentation of the same participant",
         )
@@ -207,21 +208,22 @@ def _check_name(atlas: Atlas, atlases: Sequence[Atlas]) -> None:
 
 
 def _space(atlas: Atlas) -> str:
-    """Return the space of an atlas: the given space, or the entity of the file name."""
+    """Return the space of an atlas: the user's space, or the entity in the file name."""
     # an underscore, because the last entity of an image without a suffix would count as its suffix
     entities, _ = parse_name(f"{stem(atlas.path)}_")
     space = atlas.space or entities.get("space") or entities.get("tpl")
     if not space:
         raise InputError(
             atlas.path,
-            "is in an unknown space, because its name has no entity space or tpl",
+            'is in an unknown space, because its file name contains neither a "space" nor a "tpl" '
+            "entity",
             f"name the space, for example --atlas {atlas.name}@T1w={atlas.path.name}",
         )
     return named_space(space)
 
 
 def _check(regions: Regions, *, headers_only: bool) -> None:
-    """Check everything that planning can check: the label table, the transforms and the labels."""
+    """Check the label table, the transforms and the labels."""
     _names(regions)
     check_steps(regions.alignment.steps)
     # raises an InputError if the image is damaged

@@ -34,11 +34,11 @@ _REFERENCES = ("T1w", "mask", "dseg")
 
 _TISSUES_NEEDED = {"GM", "WM", "CSF"}
 
-# Suffixes of lesion masks, and labels of the entities label or desc that name a lesion mask.
+# Suffixes of lesion masks, and labels of the "label" or "desc" entity that mark a lesion mask.
 _LESION_SUFFIXES = ("mask", "roi")
 _LESION = re.compile(r"lesions?\d*", re.IGNORECASE)
 
-# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names only other images.
+# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names only other images
 _B1_RANKS = {"acquisition": 0, "unknown": 1, "others": 2}
 
 _Lister = Callable[[Path, str, str | None], Iterator["_Candidate"]]
@@ -379,8 +379,8 @@ def _best(
         raise InputError(
             first.path,
             f"is one of several candidates for the {what}: {names}",
-            "keep only one of them, name a dataset that contains only one with --derivatives, or "
-            "select one with --bids-filter-file",
+            "keep only one of these files, use --derivatives to name a dataset that contains only "
+            "one, or select one with --bids-filter-file",
         )
     _ = first.grid  # raises an InputError if the image is damaged
     return first
@@ -403,7 +403,7 @@ def _place(auxiliary: AuxiliaryImage, grid: Grid) -> tuple[bool, bool]:
 
 
 def _is_in_grid(auxiliary: AuxiliaryImage, grid: Grid) -> bool:
-    """Whether an image is in a grid; False if its header cannot be read."""
+    """Whether an image is on a grid; False if the header of the image cannot be read."""
     try:
         return auxiliary.grid.matches(grid)
     except InputError:

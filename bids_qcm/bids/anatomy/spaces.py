@@ -183,9 +183,9 @@ def _find_space(
         raise InputError(
             acquisition.name,
             f"has no transform from T1w to {name}",
-            "add a derivative dataset that contains "
-            f"sub-{acquisition.subject}_from-{NATIVE}_to-{name}_mode-image_xfm.h5 with "
-            f"--derivatives, or choose {SHIPPED_TEMPLATE}",
+            "use --derivatives to add a derivative dataset that contains "
+            f"sub-{acquisition.subject}_from-{NATIVE}_to-{name}_mode-image_xfm.h5, or choose "
+            f"{SHIPPED_TEMPLATE}",
         )
     check_steps(steps)
     reference = find_space_reference(name, acquisition, datasets)

@@ -62,7 +62,7 @@ class IntegralForm(Form):
         uncertainty: bool = True,
         noise_maps: bool = False,
     ) -> Laplacian:
-        """Compute the integral, and its noise from replicates."""
+        """Compute the integral, and estimate its noise from replicates."""
         laplacian = integrate(volumes, method, kernels)
         if volumes.noise is None or not uncertainty:
             return Laplacian(laplacian, None)

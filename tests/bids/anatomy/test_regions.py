@@ -97,7 +97,7 @@ def test_an_atlas_passes_through_the_transform_of_its_space(plan, put, dataset):
     write_affine(transform, np.eye(4))
     (found,) = plan(Atlas("x", path)).regions
     assert [step.path for step in found.alignment.steps] == [transform]
-    # a space that was given goes before the file name
+    # a space from the command line takes precedence over the file name
     (found,) = plan(Atlas("x", path, None, "T1w")).regions
     assert found.alignment.steps == ()
 
@@ -158,7 +158,7 @@ def test_an_unusable_segmentation_gives_a_warning(plan, put):
     put(f"{ANAT}_desc-aseg_dseg.nii.gz", np.full((4, 4, 4), 0.5, np.float32))
     found = plan()
     assert found.regions == ()
-    assert "no statistics of the regions of a segmentation" in found.warnings[0]
+    assert "no statistics were computed for the regions of a segmentation" in found.warnings[0]
 
 
 def test_one_registration_serves_all_regions(plan, put):
