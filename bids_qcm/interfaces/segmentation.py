@@ -70,10 +70,7 @@ class Coregister(CheckedInterface):
         )
         flipped = [
             str(anatomical),
-            "fits the magnitude better with left and right swapped (mutual information "
-            f"{alignment.mirrored_information:.3f}, otherwise "
-            f"{alignment.registered_information:.3f}): an axis seems to be flipped in the header "
-            "of one image",
+            f"fits the magnitude {alignment.flip_evidence}",
             "create both images again, and compare them in a viewer",
         ]
         self._results["failure"] = flipped if alignment.looks_flipped else []

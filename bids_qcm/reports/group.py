@@ -156,6 +156,8 @@ def write_group(study: Study, damaged: list[InputError]) -> WrittenGroup:
     maps = write_group_maps(output_dir, found.results, damaged)
     figures = draw_group_maps(output_dir, maps)
     differences = write_differences(output_dir, found.results, damaged) if study.differences else []
+    for one in differences:
+        notes += [f"{one.second.name}, {one.method}: {text}" for text in one.warnings]
     write_page(
         state.page,
         "group.html",
