@@ -136,7 +136,6 @@ TESTED_IN = {
     "reports/citation_files.py": "test_reports.py",
     "reports/colours.py": "reports/test_figures.py",
     "reports/distributions.py": "reports/test_figures.py",
-    "bids/session_differences.py": "test_study.py",
     "reports/difference_figures.py": "test_study.py",
     "reports/repeatability.py": "test_study.py",
     "reports/group_effects.py": "reports/test_group.py",

@@ -78,8 +78,9 @@ def write_differences(
     results : sequence of Result
         Results of all participants.
     damaged : list of InputError
-        List to which an error is added for each pair of scans that cannot be read or aligned, or
-        in which left and right of one scan seem to be swapped. Such a pair is left out.
+        List to which an error is added for each pair of scans that cannot be read, aligned or
+        compared, or in which left and right of one scan seem to be swapped. Such a pair is left
+        out.
 
     Returns
     -------
@@ -226,6 +227,12 @@ def _write(output_dir: Path, scans: _Aligned, maps: tuple[MapResult, MapResult])
     z = difference_in_noise(first, second, scans.pose)
     mask = first.labels > 0
     summary = summarise(z, mask)
+    if summary.n == 0:
+        raise InputError(
+            maps[1].condmap,
+            f"has no valid voxel of the same tissue in common with {maps[0].condmap.name}",
+            "check the masks and the segmentations of both scans",
+        )
     movement = mean_movement(scans.pose, Volume(mask, first.grid))
     warnings = scans.warnings
     if summary.share < _LEAST_SHARE:
@@ -246,7 +253,7 @@ def _write(output_dir: Path, scans: _Aligned, maps: tuple[MapResult, MapResult])
         spatial_reference=bids_uri(maps[0].condmap, {"": output_dir}),
         rigid_transform=scans.pose.round(6).tolist(),
         mean_movement=round(movement, 3),
-        exceeding_fraction=None if np.isnan(summary.exceeding) else round(summary.exceeding, 4),
+        exceeding_fraction=round(summary.exceeding, 4),
         number_of_voxels=summary.n,
         warnings=list(warnings) or None,
     )

@@ -31,7 +31,6 @@ def draw_differences(output_dir: Path, differences: Sequence[Difference]) -> lis
     folder = output_dir / FIGURES
     described = []
     for one in differences:
-        n = one.summary.n
         z = to_canonical(Volume(read_values(one.path), read_grid(one.path)))
         folder.mkdir(exist_ok=True)
         figure = folder / f"{stem(one.path)}.png"
@@ -41,8 +40,8 @@ def draw_differences(output_dir: Path, differences: Sequence[Difference]) -> lis
                 "first": one.first.name,
                 "second": one.second.name,
                 "method": one.method,
-                "n": str(n),
-                "exceeding": "n/a" if n == 0 else f"{one.summary.exceeding:.1%}",
+                "n": str(one.summary.n),
+                "exceeding": f"{one.summary.exceeding:.1%}",
                 "movement": f"{one.movement:.2f}",
                 "file": link(one.path.relative_to(output_dir).as_posix()),
                 "figure": link(figure.relative_to(output_dir).as_posix()),
