@@ -1,4 +1,4 @@
-"""Heuristic of HeuDiConv for multi-echo gradient echoes of Siemens, Philips and GE.
+"""HeuDiConv heuristic for multi-echo gradient echoes from Siemens, Philips and GE scanners.
 
 HeuDiConv adds the entity ``echo``, and also ``part`` if magnitude and phase are in one series.
 """
@@ -14,7 +14,7 @@ _GE_PARTS = ("mag", "phase", "real", "imag")
 
 
 def custom_seqinfo(wrapper, series_files):
-    """Return the parts of the complex signal that a series contains."""
+    """Return the parts of the complex signal (magnitude, phase, ...) in a series."""
     headers = (pydicom.dcmread(path, stop_before_pixels=True) for path in series_files)
     return tuple(sorted({_part(header) for header in headers}))
 
@@ -26,7 +26,7 @@ def _part(header):
 
 
 def infotodict(seqinfo):
-    """Return the series of each file name."""
+    """Return the series to convert for each file name."""
     names = {}
     for series in seqinfo:
         if series.protocol_name != PROTOCOL:

@@ -3,16 +3,16 @@ Conductivity from arrays
 ========================
 
 This example computes a conductivity map and its noise standard deviation from the magnitude and
-phase of two echoes. It uses no files. The images show a numerical head with known conductivity. You
-can also use your own arrays of shape (X, Y, Z).
+phase of two echoes. The example uses no files. The images show a numerical head with known
+conductivity. You can also use your own arrays of shape (X, Y, Z).
 """
 
 # %%
 # The images
 # ----------
-# The head has 4 mm voxels, so that the example takes only seconds. The phase is wrapped and noisy,
-# like the phase from a scanner. At this voxel size, most voxels of the cortex and the fluid contain
-# two tissues.
+# The head has 4 mm voxels, so the example takes only seconds. The phase is wrapped and noisy,
+# like phase images from a scanner. At this voxel size, most voxels of the cortex and the fluid
+# contain two tissues.
 
 from bids_qcm.phantom.make import make_phantom
 from bids_qcm.phantom.parameters import PhantomParameters
@@ -24,9 +24,9 @@ print(len(phantom.phase), "echoes of", phantom.phase[0].shape, phantom.phase[0].
 # %%
 # The phase at echo time zero
 # ---------------------------
-# A line is fitted to the phase of both echoes, and phi0 is its value at echo time zero. This
-# function also estimates the noise of phase and magnitude. If your phase image is not in radians,
-# first convert it with
+# A line is fitted to the phase of both echoes, and phi0 is the value of the line at echo time zero.
+# ``compute_phi0`` also estimates the noise of the phase and of the magnitude. If your phase images
+# are not in radians, first convert them with
 # :func:`~bids_qcm.phase.recognise_units` and :func:`~bids_qcm.phase.to_radians`.
 
 from bids_qcm.phase import compute_phi0
@@ -37,7 +37,7 @@ print(f"mean noise of the phase {1000 * phi0.noise[phi0.mask].mean():.1f} mrad")
 # %%
 # The sign of the phase
 # ---------------------
-# The sign depends on the scanner. This function finds the sign for which the conductivity is
+# The sign depends on the scanner. ``determine_sign`` finds the sign for which the conductivity is
 # positive.
 
 from bids_qcm.recon import determine_sign
@@ -48,7 +48,7 @@ print(f"sign {decision.sign}, in agreement with {decision.agreement:.0%} of the 
 # %%
 # The conductivity
 # ----------------
-# With an integral radius below the published 20 mm, the map is less smooth but has more noise.
+# With an integral radius below the published 20 mm, the map is less smooth but noisier.
 
 from bids_qcm.recon import reconstruct
 
@@ -83,8 +83,8 @@ for label, tissue in ((1, "gray matter"), (2, "white matter"), (3, "fluid")):
     print(f"{tissue}: {found:.2f} S/m, noise {noise:.2f} S/m, truth {truth:.2f} S/m")
 
 # %%
-# The figure shows one slice of the true conductivity, of the map and of its noise standard
-# deviation, all in S/m:
+# The figure shows one slice of the true conductivity, the map and its noise standard deviation, all
+# in S/m:
 
 import matplotlib.pyplot as plt
 
