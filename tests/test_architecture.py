@@ -140,6 +140,7 @@ TESTED_IN = {
     "reports/repeatability.py": "test_study.py",
     "reports/group_effects.py": "reports/test_group.py",
     "reports/group_images.py": "test_group_level.py",
+    "reports/group_request.py": "reports/test_group.py",
     "reports/group_plots.py": "reports/test_group.py",
     "reports/group_regions.py": "reports/test_group.py",
     "reports/outliers.py": "reports/test_group.py",
