@@ -70,7 +70,10 @@ class Coregister(CheckedInterface):
         )
         flipped = [
             str(anatomical),
-            f"fits the magnitude {alignment.flip_evidence}",
+            "fits the magnitude better with left and right swapped (mutual information "
+            f"{alignment.mirrored_information:.3f}, otherwise "
+            f"{alignment.registered_information:.3f}): an axis seems to be flipped in the header "
+            "of one image",
             "create both images again, and compare them in a viewer",
         ]
         self._results["failure"] = flipped if alignment.looks_flipped else []

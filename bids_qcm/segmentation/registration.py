@@ -59,15 +59,6 @@ class Alignment(NamedTuple):
         """Whether the images match clearly better after left and right of one image are swapped."""
         return self.mirrored_information > _FLIP_FACTOR * self.registered_information
 
-    @property
-    def flip_evidence(self) -> str:
-        """End of a message "... fits ..." if the images look flipped."""
-        return (
-            "better with left and right swapped (mutual information "
-            f"{self.mirrored_information:.3f}, otherwise {self.registered_information:.3f}): an "
-            "axis seems to be flipped in the header of one image"
-        )
-
 
 class Deformation(NamedTuple):
     """A map of points by a displacement field, and by the identity outside its grid.
