@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, find_objects
 
 from bids_qcm.recon.kernels import Triple
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
@@ -260,6 +259,9 @@ def spread(
     The noise of a large kernel hardly changes over a few voxels. The nearest voxel is used and not
     a mean of neighbours, because a mean would make the noise smaller.
     """
+    # imported here, because the command line imports this module, too
+    from scipy.ndimage import distance_transform_edt, find_objects
+
     column = np.full(support.shape, -1)
     column[at & (support != 0)] = np.where(np.isfinite(values[0]), np.arange(values.shape[1]), -1)
     for label in np.unique(support[support != 0]):

@@ -334,7 +334,7 @@ def test_inconsistent_maps_are_logged(dataset, run, capsys):
     assert run("--sign", "-") == 0
     said = capsys.readouterr().err
     assert "sub-01_desc-laplacianFD_condmap.nii.gz is from an earlier run" in said
-    assert "a different PhaseSign" in said
+    assert "differs from phi0 in PhaseSign" in said
 
 
 def test_a_weak_sign_is_logged(dataset, run, capsys):

@@ -7,6 +7,7 @@ import pytest
 
 from bids_qcm.bids.sidecar_schema import CondmapSidecar, Phi0Sidecar
 from bids_qcm.checks.verdict import Verdict
+from bids_qcm.reports.group_plots import Scans
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
 
 PHI0 = {"MedianPhaseNoise": 0.01, "SignalToNoiseRatio": 80.0, "PhaseSignAgreement": 0.9}
@@ -70,22 +71,20 @@ def plots():
         make_row(method="laplacian", colour="green"),
         make_row("sub-02", colour="amber"),
     ]
-    return {one["anchor"]: one for one in quality_plots(rows, {"sub-01": "A", "sub-02": "B"})}
+    scans = Scans([SimpleNamespace(source=source) for source in ("sub-01", "sub-02")])
+    return {one["anchor"]: one["plot"] for one in quality_plots(rows, scans)}
 
 
 def test_each_map_is_a_point_in_the_row_of_its_method(plots):
-    rows = {row["name"]: row["points"] for row in plots["qc-ratio_wm"]["plot"].rows}
-    assert [point["verdict"] for point in rows["integral"]] == ["red", "amber"]
-    assert rows["laplacian"][0]["link"] == "sub-01.html#sub-01"
-    assert len(plots["qc-ratio_wm"]["plot"].literature) == 1
+    rows = {row["name"]: row for row in plots["qc-ratio_wm"]["rows"]}
+    assert rows["integral"]["verdicts"] == {0: "red", 1: "amber"}
+    assert rows["laplacian"]["verdicts"] == {0: "green"}
+    assert plots["qc-ratio_wm"]["marks"] == [1]
 
 
 def test_maps_that_share_a_number_share_a_point(plots):
-    (row,) = plots["qc-snr"]["plot"].rows
-    assert [(point["name"], point["verdict"]) for point in row["points"]] == [
-        ("A", "red"),
-        ("B", "amber"),
-    ]
+    (row,) = plots["qc-snr"]["rows"]
+    assert row["verdicts"] == {0: "red", 1: "amber"}
 
 
 def test_a_column_without_values_has_no_plot(plots):
