@@ -160,8 +160,8 @@ def _align(first: Result, second: Result) -> _Aligned:
     if found.looks_flipped:
         raise InputError(
             magnitudes[1],
-            f"fits the first scan, {magnitudes[0].name}, better with left and right swapped (mutual "
-            f"information {found.mirrored_information:.3f}, otherwise "
+            f"fits the first scan, {magnitudes[0].name}, better with left and right swapped "
+            f"(mutual information {found.mirrored_information:.3f}, otherwise "
             f"{found.registered_information:.3f}): an axis seems to be flipped in the header of "
             "one image",
             "create the images of both scans again, and compare them in a viewer",
