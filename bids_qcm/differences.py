@@ -1,6 +1,8 @@
 """Difference between two maps of the same head, in units of noise."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from nibabel.affines import apply_affine
@@ -75,3 +77,75 @@ def difference_in_noise(
     z[~np.isfinite(z)] = np.nan
     z[first.labels == 0] = 0
     return z
+
+
+class Summary(NamedTuple):
+    """Summary of a difference in units of its noise.
+
+    Attributes
+    ----------
+    n : int
+        Number of voxels with a value.
+    share : float
+        These voxels as a fraction of the mask.
+    exceeding : float
+        Fraction of these voxels whose absolute z exceeds 1.96; NaN without voxels.
+    """
+
+    n: int
+    share: float
+    exceeding: float
+
+
+def summarise(z: NDArray[np.floating], mask: NDArray[np.bool_]) -> Summary:
+    """Summarise a difference in units of its noise.
+
+    Parameters
+    ----------
+    z : ndarray of float, shape (X, Y, Z)
+        Invalid where not finite.
+    mask : ndarray of bool, shape (X, Y, Z)
+        At least one voxel.
+
+    Returns
+    -------
+    Summary
+    """
+    inside = z[mask]
+    values = inside[np.isfinite(inside)]
+    exceeding = float(np.mean(np.abs(values) > LARGE_Z)) if values.size else np.nan
+    return Summary(values.size, values.size / inside.size, exceeding)
+
+
+def tissues_in_mask(
+    mask: NDArray[np.bool_], segmentation: NDArray[np.integer] | None
+) -> NDArray[np.integer]:
+    """Return the tissue labels in a mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+    segmentation : ndarray of int, shape (X, Y, Z), or None
+        Labels that are not negative, or None for a single tissue.
+
+    Returns
+    -------
+    ndarray of int, shape (X, Y, Z)
+        Positive in the mask and 0 outside. Voxels without a label are a tissue of their own.
+    """
+    return mask.astype(np.int32) if segmentation is None else mask * (segmentation + 1)
+
+
+def have_same_names(first: Mapping[int, str], second: Mapping[int, str]) -> bool:
+    """Whether the labels of two segmentations mean the same.
+
+    Each table contains the names of the labels that occur, keyed by label. One of the tables may
+    lack labels, because a small tissue may be absent from a scan.
+    """
+    return first.items() <= second.items() or second.items() <= first.items()
+
+
+def mean_movement(pose: NDArray[np.floating], mask: Volume) -> float:
+    """Return the mean distance in mm by which a rigid transform, (4, 4), moves a mask."""
+    points = mask.grid.points()[mask.values.ravel()]
+    return float(np.linalg.norm(apply_affine(pose, points) - points, axis=1).mean())

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 
-from bids_qcm.differences import NoisyMap, difference_in_noise
-from bids_qcm.grids import Grid
+from bids_qcm.differences import (
+    NoisyMap,
+    difference_in_noise,
+    have_same_names,
+    mean_movement,
+    summarise,
+    tissues_in_mask,
+)
+from bids_qcm.grids import Grid, Volume
 from bids_qcm.phantom.deformation import rigid_movement
 
 SHAPE = (40, 44, 36)
@@ -83,3 +90,47 @@ def test_map_outside_the_field_of_view_of_the_second_scan():
     first = scan(np.eye(4), 0)
     z = difference_in_noise(first, scan(np.eye(4), 1), far)
     assert np.isnan(z[first.labels > 0]).all()
+
+
+def test_summary_of_a_difference():
+    z = np.array([[[0.0, 3.0, -3.0, 1.0, np.nan, 0.0]]])
+    mask = np.array([[[True, True, True, True, True, False]]])
+    assert summarise(z, mask) == (4, 0.8, 0.5)
+    n, share, exceeding = summarise(np.full_like(z, np.nan), mask)
+    assert (n, share) == (0, 0)
+    assert np.isnan(exceeding)
+
+
+def test_voxels_without_a_label_are_a_tissue():
+    mask = np.array([[[False, True, True, True]]])
+    segmentation = np.array([[[2, 0, 1, 2]]])
+    assert tissues_in_mask(mask, segmentation).tolist() == [[[0, 1, 2, 3]]]
+    assert tissues_in_mask(mask, None).tolist() == [[[0, 1, 1, 1]]]
+
+
+@pytest.mark.parametrize(
+    ("second", "same"),
+    [
+        ({1: "GM", 2: "WM"}, True),
+        ({1: "GM"}, True),
+        ({1: "GM", 2: "WM", 9: "Lesion"}, True),
+        ({1: "WM", 2: "GM"}, False),
+        # another segmentation, which shares a label by chance
+        ({2: "WM", 17: "Left Hippocampus"}, False),
+    ],
+)
+def test_labels_with_the_same_names(second, same):
+    assert have_same_names({1: "GM", 2: "WM"}, second) == same
+
+
+def test_mean_movement_of_a_mask():
+    shift = np.eye(4)
+    shift[:3, 3] = 3, 0, 4
+    mask = np.zeros(SHAPE, bool)
+    mask[3:9, 4:8] = True
+    assert mean_movement(shift, Volume(mask, GRID)) == pytest.approx(5)
+    turn = np.diag([-1.0, -1, 1, 1])
+    mask = np.zeros(SHAPE, bool)
+    # 10 and 24 mm from the axis of a half turn
+    mask[[5, 0], [0, 12], 0] = True
+    assert mean_movement(turn, Volume(mask, GRID)) == pytest.approx(2 * (10 + 24) / 2)

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bids_qcm import __version__
 from bids_qcm.bids.anatomy.datasets import APP_NAME, is_ours
 from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
-from bids_qcm.bids.images import atomic_write, require_intact
+from bids_qcm.bids.images import atomic_write, require_intact, save_array
 from bids_qcm.bids.names import sidecar_path
 from bids_qcm.bids.outputs import FIGURES, LOGS, OUTPUTS
 from bids_qcm.bids.readers import read_text
@@ -148,22 +151,51 @@ def copy_atomically(
     InputError
         If the file is damaged.
     """
-
-    def write_sidecar() -> None:
+    if path.exists() and filecmp.cmp(source, path, shallow=False):
         if sidecar is not None:
             write_json(sidecar_path(path), sidecar)
-
-    if path.exists() and filecmp.cmp(source, path, shallow=False):
-        write_sidecar()
         return
     require_intact(source)
     with atomic_write(path) as temporary:
         shutil.copyfile(source, temporary)
-        # The old file is removed before the new sidecar is written, so that an interruption never
-        # leaves an old map with a new sidecar.
-        for old in (*outdated, path):
-            old.unlink(missing_ok=True)
-        write_sidecar()
+        _start_replacing(path, sidecar, outdated)
+
+
+def save_with_sidecar(
+    path: Path,
+    values: NDArray[Any],
+    affine: NDArray[np.floating],
+    sidecar: Mapping[str, Any],
+    codes: tuple[int, int] = (1, 1),
+) -> None:
+    """Write an image and its sidecar atomically.
+
+    Parameters
+    ----------
+    path : Path
+        File with the extension ``.nii.gz``. Its folder is created if necessary.
+    values, affine, codes
+        As in :func:`bids_qcm.bids.images.save_array`.
+    sidecar : mapping
+        Content of the JSON sidecar, which is written first, so that the dataset never contains the
+        file without its sidecar.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _start_replacing(path, sidecar)
+    save_array(path, values, affine, codes=codes)
+
+
+def _start_replacing(
+    path: Path, sidecar: Mapping[str, Any] | None, outdated: Iterable[Path] = ()
+) -> None:
+    """Remove a file and what was computed from it, and write its new sidecar.
+
+    In this order, an interruption never leaves an old file with a new sidecar.
+    """
+    for old in (*outdated, path):
+        old.unlink(missing_ok=True)
+    if sidecar is not None:
+        write_json(sidecar_path(path), sidecar)
 
 
 def remove_with_sidecar(path: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.bids.anatomy.auxiliary import NATIVE
-from bids_qcm.bids.derivatives import bids_uri, write_json
+from bids_qcm.bids.derivatives import bids_uri, save_with_sidecar
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_grid, read_values, save_array
-from bids_qcm.bids.names import join_name, sidecar_path
+from bids_qcm.bids.images import read_grid, read_values
+from bids_qcm.bids.names import join_name
 from bids_qcm.bids.outputs import FIGURES
 from bids_qcm.bids.results import Result, read_sidecar
 from bids_qcm.bids.sidecar_schema import GroupMapSidecar, InSpace
@@ -148,11 +148,8 @@ def _write(
             number_of_maps=len(used),
         )
         path = files[name] = _path(output_dir, group, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # an interruption never leaves an old map with a new sidecar
-        path.unlink(missing_ok=True)
-        write_json(sidecar_path(path), sidecar.to_dict())
-        save_array(path, values, grid.affine, codes=(_TEMPLATE_CODE, _TEMPLATE_CODE))
+        codes = (_TEMPLATE_CODE, _TEMPLATE_CODE)
+        save_with_sidecar(path, values, grid.affine, sidecar.to_dict(), codes)
     return GroupMap(group.template, group.method, group.kind, n_participants, len(used), files)
 
 

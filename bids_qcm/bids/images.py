@@ -267,6 +267,39 @@ def read_echo(
     return to_polar(read_parts(first, second, units, volume), units)
 
 
+def require_grid(path: Path, grid: Grid, what: str, remedy: str) -> None:
+    """Check that an image has the grid of another image.
+
+    Parameters
+    ----------
+    path : Path
+    grid : Grid
+        Grid of the other image.
+    what : str
+        The other image, for the message.
+    remedy : str
+        Remedy for the message.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read or has a different grid.
+    """
+    found = read_grid(path)
+    if not found.matches(grid):
+        raise InputError(
+            path,
+            f"has a different grid from {what}: {_describe(found)}, not {_describe(grid)}",
+            remedy,
+        )
+
+
+def _describe(grid: Grid) -> str:
+    size = " x ".join(f"{size:g}" for size in grid.voxel_size)
+    first = ", ".join(f"{x:g}" for x in grid.affine[:3, 3])
+    return f"{grid.shape} voxels of {size} mm from ({first}) mm"
+
+
 def read_values(path: Path) -> NDArray[np.float32]:
     """Read the scaled values of an image, shape (X, Y, Z), float32."""
     return read_stored(path).scaled

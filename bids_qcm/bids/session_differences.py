@@ -1,22 +1,32 @@
 """Differences between the maps of repeated scans, in units of noise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
-from bids_qcm.bids.derivatives import bids_uri, write_json
+from bids_qcm.bids.anatomy.label_tables import read_names
+from bids_qcm.bids.derivatives import bids_uri, save_with_sidecar
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_grid, read_integers, read_values, read_volume, save_array
-from bids_qcm.bids.names import join_name, sidecar_path
+from bids_qcm.bids.images import read_grid, read_integers, read_values, read_volume, require_grid
+from bids_qcm.bids.names import join_name
 from bids_qcm.bids.outputs import FIGURES
 from bids_qcm.bids.results import MapResult, Result
 from bids_qcm.bids.scan_order import ScanOrder
 from bids_qcm.bids.sidecar_schema import DifferenceSidecar
-from bids_qcm.differences import LARGE_Z, NoisyMap, difference_in_noise
+from bids_qcm.differences import (
+    NoisyMap,
+    Summary,
+    difference_in_noise,
+    have_same_names,
+    mean_movement,
+    summarise,
+    tissues_in_mask,
+)
+from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.registration import align
 
 SUFFIX = "condzmap"
@@ -28,6 +38,9 @@ DIFFERENCE_FILES = (
     f"{FIGURES}/sub-*_{SUFFIX}.png",
 )
 """Patterns of the files of all differences and of their figures."""
+
+# Fraction of the mask with a value below which a warning is logged.
+_LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,21 +55,21 @@ class Difference:
         Name of the method.
     path : Path
         Map of z, on the grid of the first scan.
-    n : int
-        Number of voxels with a value.
-    exceeding : float
-        Fraction of these voxels whose absolute z exceeds 1.96; NaN without voxels.
+    summary : Summary
+        Summary of z in the mask of the first scan.
     movement : float
         Mean movement of the mask between the scans, mm.
+    warnings : tuple of str
+        Warnings about the comparison.
     """
 
     first: Result
     second: Result
     method: str
     path: Path
-    n: int
-    exceeding: float
+    summary: Summary
     movement: float
+    warnings: tuple[str, ...]
 
 
 def write_differences(
@@ -80,8 +93,9 @@ def write_differences(
     order : ScanOrder
         Order of the scans.
     damaged : list of InputError
-        List to which an error is added for each scan whose files cannot be read. Its differences
-        are left out.
+        List to which an error is added for each pair of scans that cannot be read, aligned or
+        compared, or in which left and right of one scan seem to be swapped. Such a pair is left
+        out.
     n_threads : int
         Number of threads of the registration.
 
@@ -97,15 +111,36 @@ def write_differences(
     for scans in repeated.values():
         first, *others = sorted(scans, key=lambda one: order.position[one.source])
         for second in others:
-            try:
-                written += _write_pair(output_dir, first, second, n_threads)
-            except InputError as error:
-                damaged.append(error)
+            written += _write_pair(output_dir, first, second, damaged, n_threads)
     return written
 
 
+@dataclass(frozen=True, eq=False)
+class _Aligned:
+    """Two scans of a head and the rigid transform between them.
+
+    Attributes
+    ----------
+    first, second : Result
+        The earlier and the later scan.
+    grids : tuple of 2 Grid
+    labels : tuple of 2 ndarray of int
+        Comparable tissue labels in the masks of the scans.
+    warnings : tuple of str
+    pose : ndarray of float, shape (4, 4)
+        Transform from points of the first scan to points of the second scan, mm.
+    """
+
+    first: Result
+    second: Result
+    grids: tuple[Grid, Grid]
+    labels: tuple[NDArray[np.integer], NDArray[np.integer]]
+    warnings: tuple[str, ...]
+    pose: NDArray[np.float64]
+
+
 def _write_pair(
-    output_dir: Path, first: Result, second: Result, n_threads: int
+    output_dir: Path, first: Result, second: Result, damaged: list[InputError], n_threads: int
 ) -> list[Difference]:
     """Write the differences of two scans, one for each method."""
     theirs = {one.method: one for one in second.maps if one.condstd is not None}
@@ -116,17 +151,40 @@ def _write_pair(
     ]
     if not pairs:
         return []
+    written = []
+    try:
+        scans = _align(first, second, n_threads)
+        for pair in pairs:
+            written.append(_write(output_dir, scans, pair))
+    except InputError as error:
+        damaged.append(error)
+    return written
+
+
+def _align(first: Result, second: Result, n_threads: int) -> _Aligned:
+    """Align two scans; raise InputError if they cannot be aligned."""
+    grids = read_grid(first.mask), read_grid(second.mask)
+    labels, warnings = _labels((first, second), grids)
     magnitudes = [_magnitude(one) for one in (first, second)]
-    volumes = (read_volume(path) for path in magnitudes)
-    pose = align(*volumes, always=True, n_threads=n_threads).pose
-    labels = [_labels(one) for one in (first, second)]
-    grid = read_grid(pairs[0][0].condmap)
-    points = grid.points()[(labels[0] > 0).ravel()]
-    movement = float(np.linalg.norm(apply_affine(pose, points) - points, axis=1).mean())
-    return [
-        _write(output_dir, (first, second), pair, (labels[0], labels[1]), pose, movement)
-        for pair in pairs
-    ]
+    try:
+        volumes = (read_volume(path) for path in magnitudes)
+        found = align(*volumes, always=True, n_threads=n_threads)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            magnitudes[1],
+            f"cannot be aligned to the first scan, {magnitudes[0].name}: {error}",
+            "compare both images in a viewer",
+        ) from error
+    if found.looks_flipped:
+        raise InputError(
+            magnitudes[1],
+            f"fits the first scan, {magnitudes[0].name}, better with left and right swapped "
+            f"(mutual information {found.mirrored_information:.3f}, otherwise "
+            f"{found.registered_information:.3f}): an axis seems to be flipped in the header of "
+            "one image",
+            "create the images of both scans again, and compare them in a viewer",
+        )
+    return _Aligned(first, second, grids, labels, warnings, found.pose)
 
 
 def _magnitude(result: Result) -> Path:
@@ -140,34 +198,72 @@ def _magnitude(result: Result) -> Path:
     return result.magnitude
 
 
-def _labels(result: Result) -> NDArray[np.int32]:
-    """Return the tissue labels in the mask, or the mask if there is no segmentation."""
-    labels: NDArray[np.int32] = (read_integers(result.mask) != 0).astype(np.int32)
-    if result.segmentation is not None:
-        # voxels of the mask without a label count as a separate tissue
-        labels = labels * (read_integers(result.segmentation) + 1)
-    return labels
+def _labels(
+    scans: tuple[Result, Result], grids: tuple[Grid, Grid]
+) -> tuple[tuple[NDArray[np.integer], NDArray[np.integer]], tuple[str, ...]]:
+    """Return the tissue labels of both scans, and warnings.
 
-
-def _write(
-    output_dir: Path,
-    scans: tuple[Result, Result],
-    maps: tuple[MapResult, MapResult],
-    labels: tuple[NDArray[np.int32], NDArray[np.int32]],
-    pose: NDArray[np.float64],
-    movement: float,
-) -> Difference:
+    The labels are the masks if there are no segmentations or if their labels mean different things.
+    """
+    tables = [read_names(one.tissue_names) for one in scans if one.segmentation is not None]
+    comparable = len(tables) == len(scans) and have_same_names(*tables)
     first, second = (
-        NoisyMap(read_values(one.condmap), read_values(one.condstd), own, read_grid(one.condmap))
-        for one, own in zip(maps, labels, strict=True)
+        tissues_in_mask(
+            read_integers(one.mask) != 0,
+            _read(one.segmentation, read_integers, one, grid)
+            if comparable and one.segmentation is not None
+            else None,
+        )
+        for one, grid in zip(scans, grids, strict=True)
+    )
+    if comparable or not tables:
+        return (first, second), ()
+    return (first, second), (
+        "the scans have no segmentations with the same labels, so only their masks were compared, "
+        "and differences at tissue borders remain",
+    )
+
+
+def _read(
+    path: Path, read: Callable[[Path], NDArray[Any]], result: Result, grid: Grid
+) -> NDArray[Any]:
+    """Read an image of a scan, which must have the grid of the mask."""
+    require_grid(path, grid, result.mask.name, "compute the maps of this scan again")
+    return read(path)
+
+
+def _write(output_dir: Path, scans: _Aligned, maps: tuple[MapResult, MapResult]) -> Difference:
+    """Write the difference of two maps of a method."""
+    results = scans.first, scans.second
+    first, second = (
+        NoisyMap(
+            _read(one.condmap, read_values, result, grid),
+            _read(one.condstd, read_values, result, grid),
+            labels,
+            grid,
+        )
+        for one, result, grid, labels in zip(maps, results, scans.grids, scans.labels, strict=True)
         if one.condstd is not None
     )
-    z = difference_in_noise(first, second, pose)
-    values = z[(first.labels > 0) & np.isfinite(z)]
-    exceeding = float(np.mean(np.abs(values) > LARGE_Z)) if values.size else np.nan
-    path = _path(*scans, maps[1])
+    z = difference_in_noise(first, second, scans.pose)
+    mask = first.labels > 0
+    summary = summarise(z, mask)
+    if summary.n == 0:
+        raise InputError(
+            maps[1].condmap,
+            f"has no valid voxel of the same tissue in common with {maps[0].condmap.name}",
+            "check the masks and the segmentations of both scans",
+        )
+    movement = mean_movement(scans.pose, Volume(mask, first.grid))
+    warnings = scans.warnings
+    if summary.share < _LEAST_SHARE:
+        warnings += (
+            f"only {summary.share:.0%} of the mask of the first scan has a value; check the masks "
+            "and the segmentations of both scans, and the maps for invalid voxels",
+        )
+    path = _path(*results, maps[1])
     used = [path for one in maps for path in (one.condmap, one.condstd) if path is not None]
-    used += [_magnitude(one) for one in scans]
+    used += [_magnitude(one) for one in results]
     sidecar = DifferenceSidecar(
         description="Conductivity of the later scan minus conductivity of the first scan, divided "
         "by the noise standard deviation of the difference; 0 outside the mask, NaN in invalid "
@@ -176,16 +272,14 @@ def _write(
         sources=[bids_uri(one, {"": output_dir}) for one in used],
         method=maps[0].method,
         spatial_reference=bids_uri(maps[0].condmap, {"": output_dir}),
-        rigid_transform=pose.round(6).tolist(),
+        rigid_transform=scans.pose.round(6).tolist(),
         mean_movement=round(movement, 3),
-        exceeding_fraction=None if np.isnan(exceeding) else round(exceeding, 4),
-        number_of_voxels=values.size,
+        exceeding_fraction=round(summary.exceeding, 4),
+        number_of_voxels=summary.n,
+        warnings=list(warnings) or None,
     )
-    # an interruption never leaves an old map with a new sidecar
-    path.unlink(missing_ok=True)
-    write_json(sidecar_path(path), sidecar.to_dict())
-    save_array(path, z, first.grid.affine)
-    return Difference(*scans, maps[0].method, path, values.size, exceeding, movement)
+    save_with_sidecar(path, z, first.grid.affine, sidecar.to_dict())
+    return Difference(*results, maps[0].method, path, summary, movement, warnings)
 
 
 def _path(first: Result, second: Result, one: MapResult) -> Path:

@@ -504,6 +504,7 @@ class DifferenceSidecar(Image):
         "differ only in noise",
     ] = None
     number_of_voxels: Annotated[int | None, "number of voxels with a value"] = None
+    warnings: Annotated[list[str] | None, "warnings about the comparison"] = None
 
 
 @dataclass(frozen=True, kw_only=True)

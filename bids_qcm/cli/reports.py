@@ -22,9 +22,9 @@ from bids_qcm.bids.run_records import new_record, read_record, write_record
 from bids_qcm.cli.exits import ExitStatus
 from bids_qcm.cli.summary import Summary
 from bids_qcm.folders import make_private
+from bids_qcm.reports.group_request import GroupRequest
 from bids_qcm.reports.states import (
     ReportState,
-    Study,
     citation_state,
     group_state,
     participant_state,
@@ -125,7 +125,7 @@ def report_group(settings: Settings) -> ExitStatus:
         table, or if the groups or covariates cannot be compared.
     """
     participants = reported_participants(settings.output_dir, settings.participant_labels)
-    study = Study(
+    request = GroupRequest(
         output_dir=settings.output_dir,
         participants=tuple(participants),
         bids_dir=settings.bids_dir,
@@ -135,7 +135,7 @@ def report_group(settings: Settings) -> ExitStatus:
     )
     damaged: list[InputError] = []
     paths: list[Path] = []
-    if _is_current(group_state(study)):
+    if _is_current(group_state(request)):
         results = [
             result
             for participant in participants
@@ -146,7 +146,7 @@ def report_group(settings: Settings) -> ExitStatus:
         from bids_qcm.reports.group import write_group
 
         try:
-            paths, notes, results = write_group(study, damaged, settings.omp_nthreads)
+            paths, notes, results = write_group(request, damaged, settings.omp_nthreads)
             for note in notes:
                 LOGGER.warning("group level: %s", note)
         finally:

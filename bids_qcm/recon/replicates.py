@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_qcm.recon.kernels import Triple
 from bids_qcm.recon.methods import MAGNITUDE_DELTA
 
 REPLICATES = 32
@@ -25,6 +26,9 @@ MAGNITUDE_REPLICATES = 3
 # Distance in voxels over which the standard deviation of a large kernel hardly changes. Missing
 # values are filled in over at most this distance.
 _FILL_STEPS = 3
+
+# Maximum spacing in voxels of the voxels in which the noise is computed.
+_LARGEST_SPACING = 3
 
 Estimator = Callable[
     [Sequence[NDArray[np.float32]], NDArray[np.float32] | None, NDArray[np.bool_]],
@@ -178,6 +182,29 @@ class NoisePhases(Sequence[NDArray[np.float32]]):
         volume = np.zeros_like(self.sd)
         volume[self.inside] = sd * rng.standard_normal(sd.shape, dtype=np.float32)
         return volume
+
+
+def spacing_of_noise(
+    radius: Triple, voxel_size: Triple, axes: Sequence[int], per_radius: float
+) -> int:
+    """Return the spacing, along x and y, of the voxels in which the noise is computed.
+
+    Parameters
+    ----------
+    radius, voxel_size : tuple of 3 floats
+        Radius of the kernel and size of the voxels, mm.
+    axes : sequence of int
+        Axes along which the phase is differentiated.
+    per_radius : float
+        Distance over which the noise hardly changes, as a fraction of the radius.
+
+    Returns
+    -------
+    int
+        Spacing in voxels, for :func:`select_at_spacing`: 1, 2 or 3.
+    """
+    reach = min(radius[axis] / voxel_size[axis] for axis in axes)
+    return min(max(int(reach * per_radius), 1), _LARGEST_SPACING)
 
 
 def select_at_spacing(support: NDArray[np.int32], spacing: int) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import median_abs_deviation
+from scipy.stats import chi, median_abs_deviation
 
 from bids_qcm.physics import Sign
 from bids_qcm.recon.compiling import thread_limit
@@ -24,11 +24,15 @@ _WEAK_STANDARD_ERRORS = 3.0
 # Upper limit of the required depth below the edge, as a fraction of the largest depth in the mask.
 _LEAST_DEPTH = 0.5
 
-# Limit of the second differences of the phase, relative to their lower quartile and in rad. Noise
-# alone does not exceed this limit. Phase jumps exceed it, for example between water and fat,
-# because the signal of fat has a different frequency.
-_JUMP = 4.0
+# Fraction of the voxels whose second differences of the phase would count as jumps in white noise,
+# and the smallest jump in rad. Phase jumps, such as between water and fat, whose signal has another
+# frequency, are larger.
+_JUMPS_IN_NOISE = 0.01
 _SMALLEST_JUMP = 0.1
+
+# Correlation of the second differences (1, -2, 1) of white noise along two axes. They share the
+# voxel in the centre, (-2)^2, of the variance 1 + (-2)^2 + 1.
+_SHARED = 2 / 3
 
 _MANUFACTURERS: dict[str, Sign] = {"ge": "-", "philips": "+", "siemens": "+"}
 
@@ -171,16 +175,39 @@ def _smooth_regions(
 
     Regions of fewer than `smallest` voxels are left out.
     """
-    roughness = np.zeros(mask.shape)
-    for axis in axes:
-        if mask.shape[axis] > 2:
-            second = np.diff(np.where(mask, phase, np.nan), 2, axis=axis)
-            ends = [(int(other == axis),) * 2 for other in range(mask.ndim)]
-            roughness = np.hypot(roughness, np.pad(np.nan_to_num(second), ends))
-    limit = max(_SMALLEST_JUMP, _JUMP * float(np.quantile(roughness[mask], 0.25)))
+    axes = [axis for axis in axes if mask.shape[axis] > 2]
+    roughness, known = _roughness(np.where(mask, phase, np.nan), axes)
+    # tissue borders and jumps hardly change the lower quartile
+    complete = roughness[mask & (known == len(axes))]
+    limit = np.inf
+    if axes and complete.size:
+        noise = float(np.quantile(complete, 0.25)) / chi.ppf(0.25, len(axes))
+        limit = max(_SMALLEST_JUMP, noise * chi.isf(_JUMPS_IN_NOISE, len(axes)))
     regions, _ = ndimage.label(mask & (roughness <= limit))
     sizes = np.bincount(regions.ravel())
     return np.where(sizes[regions] >= smallest, regions, 0).astype(np.int32)
+
+
+def _roughness(
+    phase: NDArray[np.floating], axes: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
+    """Return the norm of the second differences in rad, and the number of axes that have one.
+
+    The phase is NaN outside the mask. The norm is the Mahalanobis distance for the correlation of
+    white noise. In white noise, it therefore has a chi distribution, with as many degrees of
+    freedom as axes, times the standard deviation of a second difference.
+    """
+    total, squares, known = np.zeros((3, *phase.shape))
+    for axis in axes:
+        ends = [(int(other == axis),) * 2 for other in range(phase.ndim)]
+        second = np.pad(np.diff(phase, 2, axis=axis), ends, constant_values=np.nan)
+        known += np.isfinite(second)
+        second = np.nan_to_num(second)
+        total += second
+        squares += second**2
+    # the inverse of a matrix with ones on the diagonal and equal correlations
+    common = _SHARED / (1 + (known - 1) * _SHARED) * total**2
+    return np.sqrt(np.maximum(squares - common, 0) / (1 - _SHARED)), known.astype(int)
 
 
 def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:

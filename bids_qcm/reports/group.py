@@ -28,6 +28,7 @@ from bids_qcm.reports.group_effects import DICTIONARY, group_effects
 from bids_qcm.reports.group_images import draw_group_maps
 from bids_qcm.reports.group_plots import Scans, axis_around, effect_rows, embedded, region_blocks
 from bids_qcm.reports.group_regions import OWN_COLUMNS, RegionTable
+from bids_qcm.reports.group_request import GroupRequest
 from bids_qcm.reports.outliers import (
     LEAST_VALUES,
     OUTLIER_COLUMNS,
@@ -43,7 +44,7 @@ from bids_qcm.reports.repeatability import (
     repeatability_of,
     repeatability_section,
 )
-from bids_qcm.reports.states import Study, group_state
+from bids_qcm.reports.states import group_state
 from bids_qcm.statistics import EROSIONS
 
 _MAP = ("participant_id", "session_id", "source", "acquisition", "method")
@@ -93,12 +94,14 @@ class WrittenGroup(NamedTuple):
     results: list[Result]
 
 
-def write_group(study: Study, damaged: list[InputError], n_threads: int = 1) -> WrittenGroup:
+def write_group(
+    request: GroupRequest, damaged: list[InputError], n_threads: int = 1
+) -> WrittenGroup:
     """Write the tables of the group with their dictionaries, its maps in templates, and the page.
 
     Parameters
     ----------
-    study : Study
+    request : GroupRequest
         Inputs and comparisons of the group level. The only images that are read are maps in
         template spaces and, for differences, maps of repeated scans.
     damaged : list of InputError
@@ -118,15 +121,15 @@ def write_group(study: Study, damaged: list[InputError], n_threads: int = 1) -> 
     InputError
         If the groups and covariates cannot be compared.
     """
-    state = group_state(study)
-    output_dir = study.output_dir
-    found = _read(study, damaged)
-    phenotype = read_phenotype(study.bids_dir, study.participants, damaged, OWN_COLUMNS)
-    notes = _without_row(study, phenotype)
+    state = group_state(request)
+    output_dir = request.output_dir
+    found = _read(request, damaged)
+    phenotype = read_phenotype(request.bids_dir, request.participants, damaged, OWN_COLUMNS)
+    notes = _without_row(request, phenotype)
     regions = RegionTable(found.results, phenotype)
     effects = pd.DataFrame(columns=list(DICTIONARY))
-    if study.group_by is not None or study.covariates:
-        effects, left_out = group_effects(regions, phenotype, study)
+    if request.group_by is not None or request.covariates:
+        effects, left_out = group_effects(regions, phenotype, request)
         notes += left_out
     columns = _columns()
     table = with_outliers(pd.DataFrame(found.rows), _TISSUE)
@@ -152,7 +155,7 @@ def write_group(study: Study, damaged: list[InputError], n_threads: int = 1) -> 
     maps = write_group_maps(output_dir, found.results, damaged)
     differences = (
         write_differences(output_dir, found.results, order, damaged, n_threads)
-        if study.differences
+        if request.differences
         else []
     )
     files = [path for one in maps for path in one.files.values()]
@@ -160,19 +163,21 @@ def write_group(study: Study, damaged: list[InputError], n_threads: int = 1) -> 
     # all figures are drawn again
     _remove_others(output_dir, {*files, *map(sidecar_path, files)})
     figures = draw_group_maps(output_dir, maps)
+    for one in differences:
+        notes += [f"{one.second.name}, {one.method}: {text}" for text in one.warnings]
     figures_of_differences = draw_differences(output_dir, differences)
     write_page(
         state.page,
         "group.html",
         # as for participants, damaged files are named by each run
         fingerprint="" if damaged else state.fingerprint(),
-        **_content(study, found, phenotype, table, regions, effects),
+        **_content(request, found, phenotype, table, regions, effects),
         images=figures,
         repeatability=repeatability_section(repeated_rows, repeated),
         differences=figures_of_differences,
         by_time=order.by_time,
         notes=notes,
-        damaged=[without_paths(str(error), _places(study)) for error in damaged],
+        damaged=[without_paths(str(error), _places(request)) for error in damaged],
     )
     written = [*paths, qc, qc.with_suffix(".json"), *files, state.page]
     return WrittenGroup(written, notes, found.results)
@@ -208,11 +213,11 @@ class _Found:
     without: list[str] = field(default_factory=list)
 
 
-def _read(study: Study, damaged: list[InputError]) -> _Found:
+def _read(request: GroupRequest, damaged: list[InputError]) -> _Found:
     """Read the results of all participants; raise NoInputError if there is no table."""
     found = _Found()
-    for participant in study.participants:
-        for result in find_results(study.output_dir, participant, damaged, from_tables=True):
+    for participant in request.participants:
+        for result in find_results(request.output_dir, participant, damaged, from_tables=True):
             try:
                 quality_of_maps = [quality_row(one, result) for one in result.maps]
                 rows_of_maps = [row for one in result.maps for row in _rows(one, result)]
@@ -227,27 +232,27 @@ def _read(study: Study, damaged: list[InputError]) -> _Found:
             ]
     if not found.rows:
         raise NoInputError(
-            study.output_dir,
+            request.output_dir,
             "has no statistics table (*_condstats.tsv)",
             "compute the conductivity maps first, with bids-qcm participant",
         )
     return found
 
 
-def _without_row(study: Study, phenotype: Phenotype) -> list[str]:
+def _without_row(request: GroupRequest, phenotype: Phenotype) -> list[str]:
     """Return a note about the participants who are not in ``participants.tsv``."""
-    absent = [one for one in study.participants if one not in phenotype.of_participants]
+    absent = [one for one in request.participants if one not in phenotype.of_participants]
     if not phenotype.of_participants or not absent:
         return []
     return [f"{PARTICIPANTS} has no row of {', '.join(absent)}"]
 
 
-def _places(study: Study) -> dict[str, str]:
-    return {f"{study.output_dir}": "OUTPUT_DIR/", f"{study.bids_dir}": "BIDS_DIR/"}
+def _places(request: GroupRequest) -> dict[str, str]:
+    return {f"{request.output_dir}": "OUTPUT_DIR/", f"{request.bids_dir}": "BIDS_DIR/"}
 
 
 def _content(
-    study: Study,
+    request: GroupRequest,
     found: _Found,
     phenotype: Phenotype,
     table: pd.DataFrame,
@@ -262,7 +267,7 @@ def _content(
     plots = {one["anchor"]: one.pop("plot") for one in (*tissues, *quality)}
     names = {result.source: result.name for result in found.results}
     sizes = table.groupby(_TISSUE)["outlier_score"].count()
-    n = len(study.participants)
+    n = len(request.participants)
     return {
         "title": "Conductivity of " + ("one participant" if n == 1 else f"{n} participants"),
         "tissues": tissues,
@@ -270,15 +275,15 @@ def _content(
         "has_regions": bool(blocks),
         "is_complete": is_complete,
         "has_effects": len(effects) > 0,
-        "group_by": study.group_by,
-        "covariates": study.covariates,
+        "group_by": request.group_by,
+        "covariates": request.covariates,
         "data": embedded(
             {
                 "scans": scans.described(phenotype),
                 "plots": plots,
                 "blocks": blocks,
                 "effects": effect_rows(effects),
-                "colour": study.group_by,
+                "colour": request.group_by,
             }
         ),
         "verdicts": count_verdicts(found.quality),
@@ -288,7 +293,7 @@ def _content(
         "n_region_outliers": int(regions.rows["outlier"].sum()) if len(regions.rows) else 0,
         "expected_regions": f"{regions.n_expected:.2g}" if len(regions.rows) else "0",
         "without": found.without,
-        "failures": _failures(study.output_dir, study.participants),
+        "failures": _failures(request.output_dir, request.participants),
         "score": f"{OUTLIER_SCORE:g}",
         "least": LEAST_VALUES,
     }

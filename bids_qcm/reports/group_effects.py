@@ -10,7 +10,7 @@ from bids_qcm.bids.participants import Phenotype
 from bids_qcm.effects import EFFECT_COLUMNS, LEVEL, Design, as_numbers, fit_effects, make_design
 from bids_qcm.reports.group_columns import COLUMNS
 from bids_qcm.reports.group_regions import FAMILY, REGION, RegionTable, participant_values
-from bids_qcm.reports.states import Study
+from bids_qcm.reports.group_request import GroupRequest
 
 _COVERAGE = f"{1 - LEVEL:.0%}"
 
@@ -65,7 +65,7 @@ DICTIONARY = {name: _DESCRIPTIONS[name] for name in (*REGION, *EFFECT_COLUMNS)}
 
 
 def group_effects(
-    regions: RegionTable, phenotype: Phenotype, study: Study
+    regions: RegionTable, phenotype: Phenotype, request: GroupRequest
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Estimate the effects of groups and covariates in all regions.
 
@@ -75,7 +75,7 @@ def group_effects(
         Regions of all maps.
     phenotype : Phenotype
         Columns of the participant and session tables.
-    study : Study
+    request : GroupRequest
         Columns to compare.
 
     Returns
@@ -92,11 +92,11 @@ def group_effects(
     """
     if regions.rows.empty:
         raise InputError(
-            study.output_dir,
+            request.output_dir,
             "has no table of regions (*_condregions.tsv), which is needed to estimate effects",
             "compute the maps again, or leave out --group-by and --covariates",
         )
-    design = _design(regions.rows, phenotype, study)
+    design = _design(regions.rows, phenotype, request)
     parts = []
     for family, rows in regions.comparable.groupby(FAMILY):
         values = participant_values(rows)
@@ -114,18 +114,20 @@ def group_effects(
     return table.reindex(columns=list(DICTIONARY)), design.notes
 
 
-def _design(rows: pd.DataFrame, phenotype: Phenotype, study: Study) -> Design:
-    names = [*filter(None, [study.group_by]), *study.covariates]
+def _design(rows: pd.DataFrame, phenotype: Phenotype, request: GroupRequest) -> Design:
+    names = [*filter(None, [request.group_by]), *request.covariates]
     scans = rows[["participant_id", "session_id", *phenotype.dictionary]].drop_duplicates()
     try:
         participants = scans.groupby("participant_id")[list(phenotype.dictionary)].first()
         for name in names:
             if name in phenotype.dictionary:
-                participants[name] = _of_participants(scans, name, is_group=name == study.group_by)
-        return make_design(participants, study.group_by, study.covariates)
+                participants[name] = _of_participants(
+                    scans, name, is_group=name == request.group_by
+                )
+        return make_design(participants, request.group_by, request.covariates)
     except ValueError as error:
         raise InputError(
-            study.bids_dir,
+            request.bids_dir,
             f"has no tables (participants.tsv, sessions.tsv) for this comparison: {error}",
             "correct the tables, or --group-by and --covariates",
         ) from error

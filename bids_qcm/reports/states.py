@@ -13,6 +13,7 @@ from bids_qcm.bids.outputs import FIGURES, LOGS
 from bids_qcm.bids.participants import phenotype_files
 from bids_qcm.bids.run_records import crash_files, read_records
 from bids_qcm.bids.session_differences import DIFFERENCE_FILES, SUFFIX
+from bids_qcm.reports.group_request import GroupRequest
 
 _CARRIED = re.compile(rb'<meta name="fingerprint" content="(\w+)">')
 _HEAD_BYTES = 4096
@@ -86,49 +87,21 @@ def participant_state(
     )
 
 
-@dataclass(frozen=True)
-class Study:
-    """Inputs and comparisons of the group level.
-
-    Attributes
-    ----------
-    output_dir : Path
-        Derivative dataset.
-    participants : tuple of str
-        Labels with ``sub-``, such as ``sub-01``.
-    bids_dir : Path
-        BIDS dataset with ``participants.tsv`` and ``sessions.tsv``, which need not exist.
-    group_by : str or None
-        Column of these tables whose groups are compared.
-    covariates : tuple of str
-        Columns of these tables whose effects are estimated.
-    differences : bool
-        Whether the differences between repeated scans are written.
-    """
-
-    output_dir: Path
-    participants: tuple[str, ...]
-    bids_dir: Path
-    group_by: str | None = None
-    covariates: tuple[str, ...] = ()
-    differences: bool = False
-
-
-def group_state(study: Study) -> ReportState:
+def group_state(request: GroupRequest) -> ReportState:
     """Return the state of the group tables, the group page, and the maps in template spaces."""
-    tables = states(phenotype_files(study.bids_dir, study.participants), study.bids_dir)
+    tables = states(phenotype_files(request.bids_dir, request.participants), request.bids_dir)
     return ReportState(
-        study.output_dir,
-        study.output_dir / "group_condmap.html",
+        request.output_dir,
+        request.output_dir / "group_condmap.html",
         _shown(
-            study.output_dir,
-            study.participants,
+            request.output_dir,
+            request.participants,
             *(
-                list(study.participants),
+                list(request.participants),
                 tables,
-                study.group_by,
-                study.covariates,
-                study.differences,
+                request.group_by,
+                request.covariates,
+                request.differences,
             ),
         ),
         (*("group_*.tsv", "group_*.json", *GROUP_MAP_FILES, *DIFFERENCE_FILES),),

@@ -10,12 +10,13 @@ from bids_qcm.bids.derivatives import (
     bids_uri,
     copy_atomically,
     refuse_links,
+    save_with_sidecar,
     write_dataset_files,
     write_json,
     write_text,
 )
 from bids_qcm.bids.errors import InputError, OutputError
-from bids_qcm.bids.images import save_array
+from bids_qcm.bids.images import read_values, save_array
 
 
 @pytest.fixture
@@ -66,6 +67,21 @@ def test_a_result_with_its_sidecar(tmp_path, source):
     assert path.read_bytes() == b"new"
     assert json.loads(path.with_name("sub-01_desc-x_condmap.json").read_text()) == {"Units": "S/m"}
     assert len(list(path.parent.iterdir())) == 2
+
+
+def test_an_interruption_never_leaves_an_old_image_with_a_new_sidecar(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "a.nii.gz"
+    save_with_sidecar(path, np.ones((2, 3, 4), np.float32), np.eye(4), {"A": 1})
+    assert read_values(path).shape == (2, 3, 4)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bids_qcm.bids.derivatives.save_array", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_with_sidecar(path, np.zeros((2, 3, 4), np.float32), np.eye(4), {"A": 2})
+    assert not path.exists()
+    assert json.loads(path.with_name("a.json").read_text()) == {"A": 2}
 
 
 def test_a_result_without_a_sidecar(tmp_path, source):

@@ -3,6 +3,7 @@ import pytest
 
 from bids_qcm.phase import compute_phi0
 from bids_qcm.recon import determine_sign
+from bids_qcm.recon.sign import _smooth_regions
 from tests.abdomen import make_abdomen
 
 R2 = (np.mgrid[-9:10, -9:10, -9:10] ** 2).sum(axis=0).astype(float)
@@ -62,3 +63,25 @@ def test_a_jump_within_the_kernels_does_not_bias_the_laplacian():
     decision = determine_sign(1e-3 * R2 + jump, MASK, (6.0, 6.0, 6.0))
     assert decision.median_laplacian == pytest.approx(6e-3 / 6e-3**2, rel=1e-4)
     assert not decision.weak
+
+
+@pytest.mark.parametrize("axes", [(0,), (0, 1), (0, 1, 2)])
+@pytest.mark.parametrize("thick", [40, 3])
+def test_1_percent_of_noise_counts_as_jumps(axes, thick):
+    """For any number of axes, and in a thin mask, in which many voxels lack a neighbour."""
+    noise = np.random.default_rng(0).normal(0, 0.3, (60, 60, 40))
+    mask = np.zeros(noise.shape, bool)
+    mask[5:55, 5:55, :thick] = True
+    regions = _smooth_regions(noise, mask, axes, 1)
+    jumps = mask & (regions == 0)
+    inside = np.zeros_like(mask)
+    inside[6:54, 6:54, 1 : thick - 1] = True
+    assert jumps[inside].mean() == pytest.approx(0.01, abs=0.004)
+    assert jumps[mask & ~inside].mean() < 0.012
+
+
+def test_a_mask_of_a_single_row_has_no_jumps():
+    mask = np.zeros((9, 9, 9), bool)
+    mask[:, 4, 4] = True
+    noise = np.random.default_rng(0).normal(size=mask.shape)
+    assert _smooth_regions(noise, mask, (0, 1), 1)[mask].all()

@@ -7,7 +7,12 @@ from bids_qcm.recon import METHODS, reconstruct
 from bids_qcm.recon.finite_difference import fd_laplacian, fd_laplacian_std
 from bids_qcm.recon.kernels import ellipsoid
 from bids_qcm.recon.quadratic_fit import fit_gradients, fit_quadratic
-from bids_qcm.recon.replicates import Noise, replicate_noise, select_at_spacing
+from bids_qcm.recon.replicates import (
+    Noise,
+    replicate_noise,
+    select_at_spacing,
+    spacing_of_noise,
+)
 
 LOCAL = [name for name, method in METHODS.items() if method.form in ("laplacian", "integral")]
 F = 127.74e6
@@ -199,3 +204,17 @@ def test_every_local_method_has_a_standard_deviation_where_it_has_a_map(volumes,
 def test_invalid_noise_is_refused(volumes, noise, message):
     with pytest.raises(ValueError, match=message):
         reconstruct(volumes.phase, method="laplacian", voxel_size=1, frequency=F, **noise)
+
+
+@pytest.mark.parametrize(
+    ("radius", "voxel_size", "axes", "spacing"),
+    [
+        ((10.0, 10.0, 10.0), (2.0, 2.0, 2.0), (0, 1, 2), 2),
+        # the axis with the fewest voxels within the radius counts
+        ((10.0, 10.0, 10.0), (2.0, 2.0, 5.0), (0, 1, 2), 1),
+        ((10.0, 10.0, 0.0), (2.0, 2.0, 5.0), (0, 1), 2),
+        ((50.0, 50.0, 50.0), (1.0, 1.0, 1.0), (0, 1, 2), 3),
+    ],
+)
+def test_spacing_of_noise(radius, voxel_size, axes, spacing):
+    assert spacing_of_noise(radius, voxel_size, axes, 0.4) == spacing

@@ -13,13 +13,13 @@ from bids_qcm.reports.group import write_group
 from bids_qcm.reports.group_effects import group_effects
 from bids_qcm.reports.group_plots import Scans, axis, axis_around, embedded, region_blocks
 from bids_qcm.reports.group_regions import OWN_COLUMNS, RegionTable, participant_values
+from bids_qcm.reports.group_request import GroupRequest
 from bids_qcm.reports.outliers import (
     LEAST_VALUES,
     OUTLIER_SCORE,
     expected_outliers,
     modified_z_scores,
 )
-from bids_qcm.reports.states import Study
 from tests.group_tables import region_table, write_scan, write_study
 
 
@@ -153,11 +153,11 @@ def test_an_effect_is_found_in_its_region_alone(tmp_path):
     raw, out = write_study(tmp_path, 40, 8, effect=0.06)
     regions, phenotype, _ = read(raw, out)
     names = tuple(phenotype.of_participants)
-    study = Study(out, names, raw, "group", ("age", "sex", "months"))
+    request = GroupRequest(out, names, raw, "group", ("age", "sex", "months"))
     with pytest.raises(InputError, match="months needs at least two values"):
-        group_effects(regions, phenotype, study)
-    study = Study(out, names, raw, "group", ("age", "sex"))
-    table, notes = group_effects(regions, phenotype, study)
+        group_effects(regions, phenotype, request)
+    request = GroupRequest(out, names, raw, "group", ("age", "sex"))
+    table, notes = group_effects(regions, phenotype, request)
     assert notes == ()
     assert len(table) == 8 * 2 * 3
     found = table[(table["term"] == "group") & (table["p_corrected"] < 0.05)]
@@ -181,9 +181,9 @@ def test_an_effect_is_found_in_its_region_alone(tmp_path):
 def test_columns_that_cannot_be_compared(tmp_path, group_by, covariates, message):
     raw, out = write_study(tmp_path, 6, 2)
     regions, phenotype, _ = read(raw, out)
-    study = Study(out, tuple(phenotype.of_participants), raw, group_by, covariates)
+    request = GroupRequest(out, tuple(phenotype.of_participants), raw, group_by, covariates)
     with pytest.raises(InputError, match=message):
-        group_effects(regions, phenotype, study)
+        group_effects(regions, phenotype, request)
 
 
 def test_a_table_with_a_text_in_place_of_a_number_is_left_out(tmp_path):
@@ -206,7 +206,7 @@ def add_regions(out, change):
 
 def group_study(raw, out, *options):
     names = tuple(sorted(path.name for path in out.glob("sub-*")))
-    return Study(out, names, raw, *options)
+    return GroupRequest(out, names, raw, *options)
 
 
 def test_a_family_without_a_value_has_no_effects(tmp_path):

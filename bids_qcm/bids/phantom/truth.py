@@ -12,7 +12,7 @@ from bids_qcm.bids.condmaps import TRUTH_DESC
 from bids_qcm.bids.dataset import select_participants
 from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.files import visible
-from bids_qcm.bids.images import read_grid, read_integers, read_values
+from bids_qcm.bids.images import read_grid, read_integers, read_values, require_grid
 from bids_qcm.bids.names import parse_name
 from bids_qcm.bids.phantom.dataset import TRUTH_DATASET, scan_folder
 from bids_qcm.grids import Grid
@@ -139,7 +139,7 @@ def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:
     InputError
         If the map cannot be read, or has a different grid from the true conductivity.
     """
-    _check_grid(
+    require_grid(
         path,
         truth.grid,
         f"the true conductivity in {truth.path}",
@@ -155,21 +155,5 @@ def _read_in_grid(path: Path, grid: Grid) -> NDArray[np.int32]:
     """Read a label image or mask, which must be on the grid of the true conductivity."""
     if not path.exists():
         raise InputError(path, "is missing", _CREATE)
-    _check_grid(path, grid, "the true conductivity", _CREATE)
+    require_grid(path, grid, "the true conductivity", _CREATE)
     return read_integers(path)
-
-
-def _check_grid(path: Path, grid: Grid, what: str, remedy: str) -> None:
-    found = read_grid(path)
-    if not found.matches(grid):
-        raise InputError(
-            path,
-            f"has a different grid from {what}: {_describe(found)}, not {_describe(grid)}",
-            remedy,
-        )
-
-
-def _describe(grid: Grid) -> str:
-    size = " x ".join(f"{size:g}" for size in grid.voxel_size)
-    first = ", ".join(f"{x:g}" for x in grid.affine[:3, 3])
-    return f"{grid.shape} voxels of {size} mm from ({first}) mm"

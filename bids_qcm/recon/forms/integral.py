@@ -25,15 +25,14 @@ from bids_qcm.recon.replicates import (
     Replicated,
     replicate_noise,
     select_at_spacing,
+    spacing_of_noise,
     spread,
 )
 from bids_qcm.recon.surface_integral import integrate_gradients, integrate_surface
 from bids_qcm.recon.volumes import Volumes
 
-# Spacing of the voxels at which noise replicates are computed, as a fraction of the integral
-# radius. Over this distance, the standard deviation hardly changes.
-_SPACING_PER_REACH = 1 / 6
-_LARGEST_SPACING = 3
+# Distance over which the standard deviation hardly changes, as a fraction of the integral radius.
+_SPACING_PER_RADIUS = 1 / 6
 
 # Number of noise replicates for choosing automatic radii.
 _SAMPLE_REPLICATES = 16
@@ -67,8 +66,7 @@ class IntegralForm(Form):
         if volumes.noise is None or not uncertainty:
             return Laplacian(laplacian, None)
         radius = require(kernels.integral_radius, "an integral radius")
-        reach = min(radius[a] / volumes.voxel_size[a] for a in kernels.axes)
-        spacing = min(max(int(reach * _SPACING_PER_REACH), 1), _LARGEST_SPACING)
+        spacing = spacing_of_noise(radius, volumes.voxel_size, kernels.axes, _SPACING_PER_RADIUS)
         at = select_at_spacing(volumes.support, spacing)
         selected = at if spacing > 1 else None
         found = _replicate(volumes, method, kernels, laplacian, selected, REPLICATES, spacing)

@@ -25,14 +25,13 @@ from bids_qcm.recon.replicates import (
     Noise,
     NoisePhases,
     select_at_spacing,
+    spacing_of_noise,
     spread,
 )
 from bids_qcm.recon.volumes import Volumes
 
-# Spacing of the voxels with noise maps, as a fraction of the fit radius. Over this distance, the
-# noise hardly changes.
-_SPACING_PER_REACH = 0.4
-_LARGEST_SPACING = 3
+# Distance over which the noise hardly changes, as a fraction of the fit radius.
+_SPACING_PER_RADIUS = 0.4
 
 # Run time of the propagation of the magnitude noise, as a multiple of the run time of the map.
 _TIME_OF_MAGNITUDE_NOISE = 5
@@ -155,8 +154,7 @@ def _noise_maps(
 def _spacing(kernels: Kernels, voxel_size: Triple) -> int:
     """Return the spacing in voxels of the voxels with noise maps."""
     radius = require(kernels.fit_radius, "a fit radius")
-    reach = min(radius[a] / voxel_size[a] for a in kernels.axes)
-    return min(max(int(reach * _SPACING_PER_REACH), 1), _LARGEST_SPACING)
+    return spacing_of_noise(radius, voxel_size, kernels.axes, _SPACING_PER_RADIUS)
 
 
 def _fit(

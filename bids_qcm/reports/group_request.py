@@ -1,0 +1,32 @@
+"""What the group level is asked to read and to compare."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class GroupRequest:
+    """What the group level is asked to read and to compare.
+
+    Attributes
+    ----------
+    output_dir : Path
+        Derivative dataset.
+    participants : tuple of str
+        Labels with ``sub-``, such as ``sub-01``.
+    bids_dir : Path
+        BIDS dataset with ``participants.tsv`` and ``sessions.tsv``, which need not exist.
+    group_by : str or None
+        Column of these tables whose groups are compared.
+    covariates : tuple of str
+        Columns of these tables whose effects are estimated.
+    differences : bool
+        Whether the differences of repeated scans are written.
+    """
+
+    output_dir: Path
+    participants: tuple[str, ...]
+    bids_dir: Path
+    group_by: str | None = None
+    covariates: tuple[str, ...] = ()
+    differences: bool = False
