@@ -163,7 +163,7 @@ def threads(monkeypatch):
 
     def align(first, second, *, always, n_threads):
         used.append(n_threads)
-        return SimpleNamespace(pose=np.eye(4))
+        return SimpleNamespace(pose=np.eye(4), looks_flipped=False)
 
     monkeypatch.setattr(session_differences, "align", align)
     return used
