@@ -1,4 +1,4 @@
-"""Time and memory of the group level for a large study, from tables alone."""
+"""Time and memory of the group level for a large study that consists only of tables."""
 
 from collections.abc import Callable
 from pathlib import Path

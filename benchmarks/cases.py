@@ -126,13 +126,13 @@ WARM_START_TARGET = 1.0
 """Target time in seconds for the first call in a process if compiled code is cached on disk."""
 
 STUDY_PARTICIPANTS, STUDY_REGIONS = 500, 100
-"""Size of the study with which the group level is measured."""
+"""Size of the study for the measurement of the group level."""
 
 STUDY_TARGET = 60.0
-"""Target in seconds of processor time for the group level of this study."""
+"""Target processor time, in seconds, for the group level of this study."""
 
 STUDY_MEMORY_TARGET = 2e9
-"""Largest accepted resident memory of the group level in bytes."""
+"""Maximum accepted resident memory of the group level in bytes."""
 
 VOXEL_SHARES = (0.125, 0.25, 0.5, 1.0)
 """Fractions of the head's voxels for which the increase in run time is measured."""

@@ -1,4 +1,4 @@
-"""Differences of two maps of the same head, in units of their noise."""
+"""Difference between two maps of the same head, in units of noise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LARGE_Z = 1.96
 
 @dataclass(frozen=True, eq=False)
 class NoisyMap:
-    """A conductivity map and its noise.
+    """A conductivity map and its noise standard deviation.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class NoisyMap:
 def difference_in_noise(
     first: NoisyMap, second: NoisyMap, pose: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """Compute the difference of two maps divided by its noise standard deviation.
+    """Compute the difference between two maps, divided by its noise standard deviation.
 
     Parameters
     ----------
@@ -55,10 +55,11 @@ def difference_in_noise(
     Notes
     -----
     The second map is resampled by nearest neighbour. Linear interpolation averages up to eight
-    voxels. This reduces the noise by a factor that depends on the correlation of the noise between
-    the voxels, which is not known here, so z would be too small. The nearest voxel has exactly the
-    noise of its standard deviation. Its centre is up to half a voxel away. That matters at the
-    borders of tissues only, and voxels that are on different sides of a border are left out.
+    voxels. This averaging reduces the noise by a factor that depends on the unknown noise
+    correlation between the voxels, so z would be too small. The value of the nearest voxel has
+    exactly the noise standard deviation of this voxel. The centre of this voxel is up to half a
+    voxel away. This distance matters only at tissue boundaries, where voxels with different labels
+    are left out.
     """
 
     def transform(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,8 +25,8 @@ class ColeCole:
        Parametric models for the dielectric spectrum of tissues. Phys Med Biol 1996.
        doi:10.1088/0031-9155/41/11/003
     .. [2] Gabriel C. Compilation of the dielectric properties of body tissues at RF and microwave
-       frequencies. Report AL/OE-TR-1996-0037, Brooks Air Force Base 1996. It has the parameters of
-       further tissues: cerebrospinal fluid, breast fat, bile, and most hollow organs and glands.
+       frequencies. Report AL/OE-TR-1996-0037, Brooks Air Force Base 1996. It lists the parameters
+       of further tissues: cerebrospinal fluid, breast fat, bile, and most hollow organs and glands.
     """
 
     permittivity: float

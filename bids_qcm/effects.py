@@ -1,4 +1,4 @@
-"""Effects of participants' groups and covariates on the conductivity of regions."""
+"""Effects of groups and covariates on regional conductivity."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 LEAST_PARTICIPANTS = 3
-"""Smallest number of participants in a group, and smallest residual degrees of freedom."""
+"""Minimum number of participants in a group, and minimum residual degrees of freedom."""
 
 LEVEL = 0.05
 """One minus the coverage of the intervals, and level of the corrected tests."""
+
+# Differences below this fraction of the largest value may be rounding errors.
+_ROUNDING = 1e-12
 
 EFFECT_COLUMNS = (
     *("term", "level", "reference", "n", "n_level", "n_reference", "mean_level"),
@@ -29,11 +32,11 @@ class Term:
     Attributes
     ----------
     column : str
-        Column of the participants.
+        Column of the participant table.
     level, reference : str or None
         Level of a column of text that is compared with the reference level; None for numbers.
     is_group : bool
-        Whether the column is the column of groups.
+        Whether the column contains the groups.
     """
 
     column: str
@@ -55,7 +58,7 @@ class Design:
     groups : Series or None
         Group of each participant; None without groups.
     notes : tuple of str
-        Participants that were left out, and why.
+        Participants that were left out, with reasons.
     """
 
     matrix: pd.DataFrame
@@ -67,10 +70,10 @@ class Design:
 def make_design(
     participants: pd.DataFrame, group_by: str | None, covariates: Sequence[str] = ()
 ) -> Design:
-    """Make the linear model from columns of the participants.
+    """Make the linear model from columns of the participant table.
 
-    A covariate of numbers is one term. The groups, and a covariate of text, have a term for each
-    level except the first, which is the reference. Numbers are sorted by value, text
+    A numeric covariate is one term. Groups and text covariates have a term for each level except
+    the first level, which is the reference. Numbers are sorted by value and text is sorted
     alphabetically.
 
     Parameters
@@ -78,19 +81,20 @@ def make_design(
     participants : DataFrame of str or None
         One row for each participant.
     group_by : str or None
-        Column of the groups.
+        Column with the groups.
     covariates : sequence of str
-        Columns of covariates.
+        Columns with the covariates.
 
     Returns
     -------
     Design
-        Participants who lack a value and groups of fewer than `LEAST_PARTICIPANTS` are left out.
+        Participants with a missing value and groups of fewer than `LEAST_PARTICIPANTS` are left
+        out.
 
     Raises
     ------
     ValueError
-        If a column does not exist, is given twice, has only one value or is a combination of other
+        If a column does not exist, is listed twice, has only one value or is a combination of other
         columns, or if there are too few participants.
     """
     names = [*([] if group_by is None else [group_by]), *covariates]
@@ -99,7 +103,7 @@ def make_design(
             known = ", ".join(map(str, participants.columns)) or "none"
             raise ValueError(f"there is no column {name}; the columns are: {known}")
         if names.count(name) > 1:
-            raise ValueError(f"the column {name} is given twice")
+            raise ValueError(f"the column {name} is listed twice")
     chosen, notes = _complete(participants[names], group_by)
     terms = [pair for name in names for pair in _terms(chosen[name], is_group=name == group_by)]
     matrix = pd.DataFrame(
@@ -108,12 +112,13 @@ def make_design(
     )
     if len(matrix) - len(matrix.columns) < LEAST_PARTICIPANTS:
         raise ValueError(
-            f"{len(matrix)} participants have values of {', '.join(names)}, which is too few for "
+            f"only {len(matrix)} participants have values for {', '.join(names)}; at least "
+            f"{len(matrix.columns) + LEAST_PARTICIPANTS} participants are needed to estimate "
             f"{len(matrix.columns)} coefficients"
         )
     if np.linalg.matrix_rank(_scaled(matrix)) < len(matrix.columns):
         raise ValueError(
-            f"one of the columns {', '.join(names)} is a combination of the others, so that their "
+            f"one of the columns {', '.join(names)} is a linear combination of the others, so the "
             "effects cannot be separated"
         )
     groups = None if group_by is None else chosen[group_by]
@@ -129,16 +134,16 @@ def fit_effects(values: pd.DataFrame, design: Design) -> pd.DataFrame:
     Parameters
     ----------
     values : DataFrame of float
-        Conductivity in S/m, one row for each participant and one column for each region. A
-        participant without a value is left out in this region.
+        Conductivity in S/m, one row for each participant and one column for each region.
+        Participants without a value are left out in this region.
     design : Design
         The linear model.
 
     Returns
     -------
     DataFrame
-        One row for each region and term: the name of the region in the column ``key``, and
-        `EFFECT_COLUMNS`. A region with too few participants has no estimate (NaN).
+        One row for each region and term, with the name of the region in the column ``key`` and with
+        the columns `EFFECT_COLUMNS`. A region with too few participants has no estimate (NaN).
         ``p_corrected`` is corrected for the number of regions by the method of Holm.
 
     References
@@ -156,17 +161,19 @@ def fit_effects(values: pd.DataFrame, design: Design) -> pd.DataFrame:
 
 
 def _complete(table: pd.DataFrame, group_by: str | None) -> tuple[pd.DataFrame, list[str]]:
-    """Return the participants with all values and in large groups, and notes about the others."""
+    """Return participants with all values in large groups, and notes about other participants."""
     missing = table.isna().sum()
-    notes = [f"{count} participants have no {name}" for name, count in missing.items() if count]
+    notes = [
+        f"{count} participants have no value for {name}" for name, count in missing.items() if count
+    ]
     table = table.dropna()
     if group_by is not None:
         sizes = table[group_by].value_counts()
         small = sorted(sizes.index[sizes < LEAST_PARTICIPANTS])
         if small:
             notes.append(
-                f"fewer than {LEAST_PARTICIPANTS} participants have the {group_by} "
-                f"{', '.join(small)}"
+                f"the column {group_by} has groups with fewer than {LEAST_PARTICIPANTS} "
+                f"participants, which are left out: {', '.join(small)}"
             )
         table = table[~table[group_by].isin(small)]
     return table, notes
@@ -198,8 +205,8 @@ def _terms(column: pd.Series, *, is_group: bool) -> Iterator[tuple[Term, pd.Seri
     levels = sorted_levels(column)
     if len(levels) < 2:
         raise ValueError(
-            f"the column {name} needs two values with enough participants, but has "
-            f"{', '.join(levels) or 'none'}"
+            f"the column {name} needs at least two values with enough participants, but has only "
+            f"{', '.join(levels) or 'missing values'}"
         )
     numbers = None if is_group else as_numbers(column)
     if numbers is not None:
@@ -224,10 +231,13 @@ def _effects_in_region(key: Any, values: pd.Series, design: Design) -> Iterator[
     matrix = design.matrix.loc[values.index]
     fit = None
     if _is_sufficient(matrix, design):
-        # a participant who alone determines a coefficient has no residual: the error is NaN
+        # if only one participant determines a coefficient, the residual is 0 and the error is NaN
         with np.errstate(divide="ignore", invalid="ignore"):
             fit = OLS(values.to_numpy(), matrix.to_numpy()).fit(cov_type="HC3", use_t=True)
-            intervals = fit.conf_int(LEVEL)
+            intervals, p = fit.conf_int(LEVEL), fit.pvalues
+        if np.abs(fit.resid).max() <= _ROUNDING * values.abs().max():
+            # without residuals, the error is unknown
+            fit = None
     for number, term in enumerate(design.terms, start=1):
         row = {"key": key, "term": term.column, "level": term.level, "n": len(values)}
         row["reference"] = term.reference
@@ -238,7 +248,7 @@ def _effects_in_region(key: Any, values: pd.Series, design: Design) -> Iterator[
                 "ci_low": intervals[number, 0],
                 "ci_high": intervals[number, 1],
                 "df": fit.df_resid,
-                "p": fit.pvalues[number],
+                "p": p[number],
             }
         if term.is_group and design.groups is not None:
             row |= _compare(values, design.groups.loc[values.index], term)
@@ -271,7 +281,9 @@ def _compare(values: pd.Series, groups: pd.Series, term: Term) -> dict[str, Any]
         "mean_level": level.mean(),
         "mean_reference": reference.mean(),
     }
-    if min(len(level), len(reference)) >= LEAST_PARTICIPANTS and values.std() > 0:
+    if min(len(level), len(reference)) >= LEAST_PARTICIPANTS and (
+        max(np.ptp(level), np.ptp(reference)) > _ROUNDING * values.abs().max()
+    ):
         g, variance = effectsize_smd(
             *(level.mean(), level.std(), len(level)),
             *(reference.mean(), reference.std(), len(reference)),

@@ -48,7 +48,7 @@ class Grid:
         """Whether both grids have the same shape and all voxel positions agree within 0.1 mm."""
         if self.shape != other.shape:
             return False
-        # The difference of two affine maps is affine, so its norm is largest at a corner.
+        # The difference between two affine maps is affine, so its norm is largest at a corner.
         corners = np.array(list(product(*((0, n - 1) for n in self.shape))))
         distance = Grid(self.shape, self.affine - other.affine).at(corners)
         return bool(np.all(np.linalg.norm(distance, axis=1) <= _TOLERANCE_MM))
@@ -80,7 +80,7 @@ class Volume:
     values : ndarray, shape of `grid`
     grid : Grid
     path : Path or None
-        File from which the values were read, for messages; None for computed values.
+        File from which the values were read, for use in messages; None for computed values.
     """
 
     values: NDArray[Any]

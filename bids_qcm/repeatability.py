@@ -9,24 +9,27 @@ from numpy.typing import NDArray
 from scipy import stats
 
 LEAST_PARTICIPANTS = 3
-"""Smallest number of participants with at least two scans."""
+"""Minimum number of participants with at least two scans."""
 
 COVERAGE = 0.95
-"""Coverage of the confidence intervals and of the limits of agreement."""
+"""Coverage of the confidence intervals and the limits of agreement."""
+
+# Differences below this fraction of the largest value may be rounding errors.
+_ROUNDING = 1e-12
 
 _Z = float(stats.norm.ppf((1 + COVERAGE) / 2))
 
 
 @dataclass(frozen=True)
 class Repeatability:
-    """Agreement of repeated scans of the same participants.
+    """Agreement between repeated scans of the same participants.
 
     Attributes
     ----------
     n_participants, n_scans : int
         Number of participants with at least two scans, and number of their scans.
     mean : float
-        Mean over the participants of the mean of their scans.
+        Mean over the participants; the scans of a participant are averaged first.
     wsd, wsd_ci_low, wsd_ci_high : float
         Within-subject standard deviation, and its confidence interval.
     rc, rc_ci_low, rc_ci_high : float
@@ -34,13 +37,14 @@ class Repeatability:
         of cases, if nothing has changed.
     wcv, wcv_ci_low, wcv_ci_high : float
         Within-subject coefficient of variation: root mean square of the standard deviation divided
-        by the mean.
+        by the mean; NaN if a mean is 0.
     icc, icc_ci_low, icc_ci_high : float
-        Intraclass correlation ICC(1,1): the fraction of the variance that is between participants.
+        Intraclass correlation ICC(1,1): the fraction of the variance that is between participants;
+        NaN without any variance.
     bias, bias_ci_low, bias_ci_high : float
-        Mean of the last scan minus the first scan of a participant.
+        Mean difference between the last and the first scan of a participant (last minus first).
     loa_low, loa_high, loa_margin : float
-        Limits of agreement of this difference, and half the width of their confidence intervals.
+        Limits of agreement for this difference, and half the width of their confidence intervals.
     """
 
     n_participants: int
@@ -82,11 +86,11 @@ def repeatability(scans: NDArray[np.floating]) -> Repeatability | None:
     Notes
     -----
     The within-subject standard deviation is the root of the mean square within participants, and
-    its interval follows from the chi-squared distribution [1]_. The intraclass correlation is the
-    form ICC(1,1) with its interval from the F distribution [2]_. With unequal numbers of scans, the
-    number of scans in both formulas is the effective number of the analysis of variance, and the
-    interval is approximate. The interval of the coefficient of variation is approximate, too.
-    Limits of agreement and their intervals are as in [3]_.
+    its interval follows from the chi-squared distribution [1]_. The intraclass correlation is
+    ICC(1,1), and its interval follows from the F distribution [2]_. With unequal numbers of scans,
+    the number of scans in both formulas is the effective number of the analysis of variance, and
+    the interval is approximate. The interval of the coefficient of variation is approximate, too.
+    Limits of agreement and their intervals are computed as in [3]_.
 
     References
     ----------
@@ -108,7 +112,9 @@ def repeatability(scans: NDArray[np.floating]) -> Repeatability | None:
     wsd = float(np.sqrt(within @ variances / df))
     # the ratio of the true to the estimated standard deviation
     low, high = np.sqrt(df / stats.chi2.ppf([(1 + COVERAGE) / 2, (1 - COVERAGE) / 2], df)).tolist()
-    wcv = float(np.sqrt(within @ (variances / means**2) / df))
+    # without a mean other than 0, there is no coefficient of variation
+    relative = np.divide(variances, means**2, out=np.full_like(means, np.nan), where=means != 0)
+    wcv = float(np.sqrt(within @ relative / df))
     return Repeatability(
         n_participants=len(values),
         n_scans=int(counts.sum()),
@@ -117,11 +123,11 @@ def repeatability(scans: NDArray[np.floating]) -> Repeatability | None:
         **_scaled_interval("rc", _Z * np.sqrt(2) * wsd, low, high),
         **_scaled_interval("wcv", wcv, low, high),
         **_correlation(means, counts, wsd**2, df),
-        **_agreement(differences(values)),
+        **_agreement(last_minus_first(values)),
     )
 
 
-def differences(scans: NDArray[np.floating]) -> NDArray[np.float64]:
+def last_minus_first(scans: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the last minus the first scan of each participant; each needs a finite value."""
     rows = np.arange(len(scans))
     finite = np.isfinite(scans)
@@ -138,7 +144,7 @@ def repeatability_table(
     ----------
     rows : DataFrame
         One row for each scan and region, with the columns `keys`, `value`, ``participant_id``,
-        ``session_id`` and ``source``.
+        ``session_id`` and ``position``, which is larger for a later scan of a participant.
     keys : sequence of str
         Columns that identify a region in comparable maps.
     value : str
@@ -162,7 +168,7 @@ def repeatability_table(
 
 
 def scan_table(region: pd.DataFrame, value: str = "median") -> pd.DataFrame:
-    """Arrange the values of a region by participant and scan.
+    """Arrange the values of a region in a table of participants and scans.
 
     If a participant has several sessions, sessions are compared, and the runs of a session are
     averaged. Otherwise, runs are compared.
@@ -171,25 +177,26 @@ def scan_table(region: pd.DataFrame, value: str = "median") -> pd.DataFrame:
     ----------
     region : DataFrame
         One row for each scan, with the columns `value`, ``participant_id``, ``session_id`` and
-        ``source``.
+        ``position``, which is larger for a later scan of a participant.
     value : str
         Column with the value.
 
     Returns
     -------
     DataFrame
-        One row for each participant, one column for each session, or for the first, second and so
-        on run. The name of the columns is ``sessions`` or ``runs``.
+        One row for each participant, one column for the first, second and so on session or run of
+        the participant. The name of the columns is ``sessions`` or ``runs``.
     """
-    people = region["participant_id"]
     sessions = region["session_id"].fillna("n/a")
-    if (sessions.groupby(people).nunique() > 1).any():
-        return region.pivot_table(
-            value, people, sessions.rename("sessions"), aggfunc="mean", dropna=False
-        )
-    order = region.sort_values("source")
-    number = order.groupby("participant_id").cumcount().rename("runs")
-    return order.pivot_table(value, "participant_id", number, aggfunc="mean", dropna=False)
+    by_session = (sessions.groupby(region["participant_id"]).nunique() > 1).any()
+    scans = region
+    if by_session:
+        of_sessions = region.groupby(["participant_id", "session_id"], dropna=False)
+        scans = of_sessions.agg({value: "mean", "position": "min"}).reset_index()
+    scans = scans.sort_values("position")
+    name = "sessions" if by_session else "runs"
+    scans = scans.assign(**{name: scans.groupby("participant_id").cumcount()})
+    return scans.pivot(index="participant_id", columns=name, values=value)
 
 
 def _scaled_interval(name: str, value: float, low: float, high: float) -> dict[str, float]:
@@ -202,10 +209,13 @@ def _correlation(
 ) -> dict[str, float]:
     """Return ICC(1,1) and its interval from the mean square within participants."""
     total, df = counts.sum(), len(means) - 1
-    between = float(counts @ (means - counts @ means / total) ** 2 / df)
+    deviations = means - counts @ means / total
+    if np.abs(deviations).max() <= _ROUNDING * np.abs(means).max():
+        deviations = np.zeros_like(means)
+    between = float(counts @ deviations**2 / df)
     k = float((total - (counts**2).sum() / total) / df)
-    # without noise, all variance is between participants
-    ratio = between / within if within > 0 else np.inf
+    # without noise, all variance is between participants; without any variance, there is no ratio
+    ratio = between / within if within > 0 else (np.inf if between > 0 else np.nan)
     quantile = (1 + COVERAGE) / 2
     ratios = (
         ratio,

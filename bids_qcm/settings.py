@@ -24,14 +24,14 @@ SHIPPED_TEMPLATE = "MNI152NLin2009aSym"
 
 
 class Atlas(NamedTuple):
-    """An atlas of the option ``--atlas``.
+    """An atlas from the option ``--atlas``.
 
     Attributes
     ----------
     name : str
-        Name in tables of regions.
+        Name in region tables.
     path : Path
-        Image of the labels.
+        Label image.
     table : Path or None
         Label table.
     space : str or None
@@ -46,7 +46,7 @@ class Atlas(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of one run, as given on the command line.
+    """Options of one run, as set on the command line.
 
     Attributes
     ----------
@@ -91,12 +91,12 @@ class Settings:
     label_table : Path or None
         The user's label table for all segmentations.
     atlases : tuple of Atlas
-        Atlases with regions whose statistics are computed, in addition to the segmentation.
+        Atlases for regional statistics, in addition to the segmentation.
     coreg : {"auto", "header", "rigid"}
         Alignment of the participant's anatomical images with the phase if no transform is
         available.
     output_spaces : tuple of str
-        Spaces that the maps are written in: `ACQUISITION_SPACE`, ``T1w``, or labels of templates.
+        Spaces in which the maps are written: `ACQUISITION_SPACE`, ``T1w``, or labels of templates.
         The maps on the grid of the phase are always written.
     bids_database_dir : Path or None
         Folder for the pybids database.
@@ -117,14 +117,14 @@ class Settings:
     phase_units : str or float
         As in :func:`bids_qcm.phase.recognise_units`.
     aggregated_sessions : int or None
-        A participant with more sessions than this number gets a report for each session, in
-        addition to the report on all sessions. None for the report on all sessions only.
+        If a participant has more sessions than this number, a report for each session is written in
+        addition to the report on all sessions. None for only the report on all sessions.
     group_by : str or None
         Column of ``participants.tsv`` or ``sessions.tsv`` whose groups the group level compares.
     covariates : tuple of str
         Columns of these tables whose effects the group level estimates.
     differences : bool
-        Whether the group level writes the differences of repeated scans.
+        Whether the group level writes the differences between repeated scans.
     reports_only : bool
         Whether to write only reports, from existing results.
     boilerplate_only : bool

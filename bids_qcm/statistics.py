@@ -118,7 +118,7 @@ def eroded_tissues(
 
 
 class RunningMoments:
-    """Mean and standard deviation of maps that are added one at a time, by Welford's method.
+    """Mean and standard deviation, by Welford's method, of maps that are added one at a time.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class RunningMoments:
         self._squares = np.zeros(shape)
 
     def add(self, values: NDArray[np.floating]) -> None:
-        """Add a map; a voxel that is not finite does not count."""
+        """Add a map; voxels that are not finite are ignored."""
         valid = np.isfinite(values)
         self.n += valid
         before = np.where(valid, values - self._mean, 0)
@@ -258,8 +258,8 @@ def region_statistics(
             voxels = groups[erosion].get(label, np.array([], np.intp))
             error = np.nan
             if noise is not None:
-                valid = voxels[np.isfinite(values[voxels])]
-                error = standard_error(noise[:, valid], np.ones(valid.size, bool))
+                own = noise[:, voxels]
+                error = standard_error(own, mean_weights(values[voxels], own))
             found.append(
                 RegionStatistics(
                     **asdict(describe(values[voxels])),
@@ -271,9 +271,36 @@ def region_statistics(
     return found
 
 
-def standard_error(
-    noise: NDArray[np.floating], weights: NDArray[np.bool_] | NDArray[np.floating]
-) -> float:
+def mean_weights(
+    values: NDArray[np.floating],
+    noise: NDArray[np.floating],
+    region: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    """Return the weights of voxels in the mean of a region, for `standard_error`.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n_mask,)
+        Conductivity at the voxels of the mask.
+    noise : ndarray of float, shape (n, n_mask)
+        Noise maps at the voxels of the mask.
+    region : ndarray of bool, shape (n_mask,), optional
+        Voxels of the region; by default, all voxels.
+
+    Returns
+    -------
+    ndarray of float, shape (n_mask,)
+        Equal weights with the sum 1 at the voxels of the region whose conductivity and noise are
+        finite, and 0 elsewhere. All weights are NaN if there is no such voxel.
+    """
+    valid = np.isfinite(values) & np.isfinite(noise).all(axis=0)
+    if region is not None:
+        valid &= region
+    n = np.count_nonzero(valid)
+    return valid / n if n else np.full(valid.shape, np.nan)
+
+
+def standard_error(noise: NDArray[np.floating], weights: NDArray[np.floating]) -> float:
     """Return the standard error of a linear function of a conductivity map.
 
     Parameters
@@ -281,22 +308,21 @@ def standard_error(
     noise : ndarray of float, shape (n, n_mask)
         Noise of the map in n independent realisations, S/m, at the voxels of the mask, in C order;
         NaN where invalid.
-    weights : ndarray of bool or float, shape (n_mask,)
-        Weight of each voxel in the function; invalid voxels need the weight 0. A mask stands for
-        the mean over its valid voxels.
+    weights : ndarray of float, shape (n_mask,)
+        Weight of each voxel in the function, as from :func:`mean_weights` for a mean; invalid
+        voxels need the weight 0.
 
     Returns
     -------
     float
         Root mean square of the function over the noise maps, S/m. Its relative error is ``1 /
-        sqrt(2 n)``. NaN for a mask without valid voxels.
+        sqrt(2 n)``. NaN if there are no voxels or weights are NaN.
 
     Notes
     -----
-    Kernels and smoothness make the noise of neighbouring voxels similar, so the standard deviation
-    divided by the square root of the number of voxels would be several times too small. The
-    standard error of a difference of two means is the standard error of the difference of their
-    weights.
+    Kernels and smoothing correlate the noise of neighbouring voxels, so the standard deviation
+    divided by the square root of the number of voxels would be several times too small. For the
+    difference between two means, pass the difference between their weights.
 
     Examples
     --------
@@ -304,20 +330,15 @@ def standard_error(
 
     >>> import numpy as np
     >>> noise = np.array([[0.1, 0.1], [-0.1, -0.1]])
-    >>> standard_error(noise, np.array([True, True]))
+    >>> standard_error(noise, np.array([0.5, 0.5]))
     0.1
     >>> standard_error(noise, np.array([1.0, -1.0]))
     0.0
     """
+    if not weights.size or np.isnan(weights).any():
+        return float("nan")
     used = weights != 0
-    values = noise[:, used].astype(np.float64)
-    if weights.dtype == bool:
-        values = values[:, np.isfinite(values).all(axis=0)]
-        if not values.size:
-            return float("nan")
-        results = values.mean(axis=1)
-    else:
-        results = values @ weights[used]
+    results = noise[:, used].astype(np.float64) @ weights[used]
     return float(np.sqrt(np.mean(results**2)))
 
 

@@ -24,7 +24,7 @@ TISSUES = {
 
 @dataclass
 class Abdomen:
-    """Labels, and the complex signal of one echo at which fat has another phase than water."""
+    """Labels, and the complex signal of one echo at which the phases of fat and water differ."""
 
     labels: np.ndarray
     signal: np.ndarray
@@ -41,9 +41,10 @@ class Abdomen:
 
 
 def make_abdomen(seed, *, voxel_size=6.0, snr=40, sign=1, in_phase=False):
-    """Return an abdomen whose organs, phase of fat and noise depend on the seed.
+    """Return an abdomen; the seed determines the organs, the phase of fat and the noise.
 
-    The phase of fat relative to water is random, as at any echo time, or 0 if they are in phase.
+    The phase of fat relative to water is random, as at an arbitrary echo time, or 0 for in-phase
+    fat.
     """
     rng = np.random.default_rng(seed)
     labels = _labels(rng, voxel_size)

@@ -1,7 +1,7 @@
-"""DICOM series in the shapes that scanners of Siemens, Philips and GE write.
+"""DICOM series in the formats of Siemens, Philips and GE scanners.
 
-The shapes follow the notes on each vendor in the documentation of dcm2niix. Only the elements that
-converters read are written.
+The formats follow the vendor notes in the dcm2niix documentation. Only elements that converters
+read are written.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 PHILIPS_PHASE = {"slope": 1.53455, "intercept": -3142.0, "scale_slope": 651.74}
-"""Scaling of a phase by Philips: 0 to 4095 is -3142 to 3142 mrad, or -3.1416 to 3.1416 rad."""
+"""Philips phase scaling: 0 to 4095 corresponds to -3142 to 3142 mrad, or -3.1416 to 3.1416 rad."""
 
 PHILIPS_MAGNITUDE = {"slope": 2.5, "intercept": 0.0, "scale_slope": 0.0125}
 
@@ -43,9 +43,9 @@ class Volume:
     stored : ndarray of 16-bit integers, shape (X, Y, Z)
         Axes from right to left, from anterior to posterior, and from inferior to superior.
     elements : dict
-        Public elements by keyword.
+        Public elements, keyed by keyword.
     private : dict
-        For (group, creator, element): (VR, value).
+        Private elements as (VR, value), keyed by (group, creator, element).
     """
 
     stored: np.ndarray
@@ -54,7 +54,7 @@ class Volume:
 
 
 def siemens(echoes, times, *, slope=2, intercept=-4096):
-    """Return the magnitude series and the phase series of Siemens, by series number."""
+    """Return a Siemens magnitude series and phase series, keyed by series number."""
     series = {2: [], 3: []}
     scaled = {"RescaleSlope": slope, "RescaleIntercept": intercept, "RescaleType": "US"}
     for signal, timing in _timed(echoes, times):
@@ -68,7 +68,7 @@ def siemens(echoes, times, *, slope=2, intercept=-4096):
 
 
 def philips(echoes, times):
-    """Return one series of Philips in which magnitude and phase are mixed."""
+    """Return one Philips series in which magnitude and phase are mixed."""
     volumes = []
     for signal, timing in _timed(echoes, times):
         for kind, stored, scaling in (
@@ -90,9 +90,9 @@ def philips(echoes, times):
 
 
 def ge(echoes, times):
-    """Return one series of GE with the magnitude, the real and the imaginary part.
+    """Return one GE series with the magnitude, the real part and the imaginary part.
 
-    The phase has the sign of GE, and neighbouring slices of the complex image alternate in sign.
+    The phase has the GE sign, and neighbouring slices of the complex image alternate in sign.
     """
     volumes = []
     for signal, timing in _timed(echoes, times):
@@ -114,7 +114,7 @@ def magnitude_levels(signal, echoes):
 
 
 def phase_levels(signal):
-    """Return the phase as 0 to 4095, of which 2048 is 0 rad."""
+    """Return the phase as integers from 0 to 4095; 2048 corresponds to 0 rad."""
     return (np.rint(np.angle(signal) / _CYCLE * 4096 + 2048) % 4096).astype(np.uint16)
 
 
@@ -140,9 +140,9 @@ def write_series(folder, scanner, series, voxel_size, frequency):
     ----------
     folder : Path
     scanner : dict
-        Elements of all images of the scanner, by keyword.
+        Elements of all images from the scanner, keyed by keyword.
     series : dict of int to list of Volume
-        Volumes by the number of their series.
+        Volumes, keyed by series number.
     voxel_size : tuple of 3 floats
         In mm.
     frequency : float

@@ -1,4 +1,4 @@
-"""Derivative datasets that consist of tables alone, for the group level."""
+"""Derivative datasets that contain only tables, for the group level."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ TISSUES = {1: ("Cerebrospinal Fluid", 2.1), 2: ("Gray Matter", 0.59), 3: ("White
 
 
 def region_table(medians: Mapping[str, float], atlas="aparcaseg", erosions=(0, 1)) -> pd.DataFrame:
-    """Return a table of regions with these medians."""
+    """Return a region table with these medians."""
     rows = [
         dict.fromkeys(CONDREGIONS, 0.01)
         | {"atlas": atlas, "label": label, "region": region, "erosion": erosion, "n": 500}

@@ -138,6 +138,7 @@ TESTED_IN = {
     "reports/distributions.py": "reports/test_figures.py",
     "reports/difference_figures.py": "test_study.py",
     "reports/repeatability.py": "test_study.py",
+    "reports/group_columns.py": "reports/test_group.py",
     "reports/group_effects.py": "reports/test_group.py",
     "reports/group_images.py": "test_group_level.py",
     "reports/group_request.py": "reports/test_group.py",

@@ -1,4 +1,4 @@
-"""The commands on an abdomen, whose report and verdict must not expect a head."""
+"""The commands on images of an abdomen; the report and the verdict must not assume a head."""
 
 import html
 import json

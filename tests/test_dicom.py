@@ -1,6 +1,6 @@
-"""DICOM series of three vendors, converted as the documentation says, and mapped.
+"""DICOM series of three vendors, converted as documented, and mapped.
 
-The configurations are the files that the page on data shows. dcm2bids (GPL-3.0) and HeuDiConv are
+The configurations are the files shown on the page about data. dcm2bids (GPL-3.0) and HeuDiConv are
 not dependencies of the tests; without them, their tests are skipped.
 """
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 CONFIGURATIONS = Path(__file__).parents[1] / "docs/dicom"
 ECHO_TIMES = ("0.004", "0.010", "0.018")
-# names of dcm2niix after its own prefix
+# file names from dcm2niix, after the prefix
 PARTS = {"": "mag", "_ph": "phase", "_real": "real", "_imaginary": "imag"}
 # Rounding to 4096 levels has a standard deviation of 2 % of the phase noise at this SNR.
 LARGEST_ROUNDING = 0.05
@@ -41,7 +41,7 @@ def run_program(name, *arguments):
     # dcm2bids and HeuDiConv call dcm2niix
     folders = [str(Path(find_program(one)).parent) for one in (name, "dcm2niix")]
     environment = {**os.environ, "PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
-    # the program may have an environment of its own, with other packages
+    # the program may have a separate environment with other packages
     environment.pop("PYTHONPATH", None)
     command = [find_program(name), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -65,7 +65,7 @@ def phantom(workspace, add_phantom):
 
 @pytest.fixture(scope="module")
 def echoes(phantom):
-    """Complex signal of each echo, with the axes of DICOM."""
+    """Complex signal of each echo, with DICOM axes."""
     signals = []
     for path in sorted(phantom.glob("sub-01/anat/*part-phase*.nii.gz")):
         magnitude = nib.load(str(path).replace("part-phase", "part-mag")).get_fdata()
@@ -93,7 +93,7 @@ def write(workspace, phantom, echoes):
 
 @pytest.fixture(scope="module")
 def map_conductivity(workspace, in_process):
-    """A function that runs the app on a dataset, and returns the map in the order of NIfTI."""
+    """A function that runs the app on a dataset, and returns the map in NIfTI order."""
 
     def run(dataset):
         out = workspace / f"{dataset.name}-maps"
@@ -141,7 +141,7 @@ def test_images_of_dcm2niix_are_mapped_after_renaming(vendor, write, assert_same
     for path in converted.iterdir():
         stem, extension = path.name.split(".", 1)
         echo, kind = re.fullmatch("series_e([0-9])(_[a-z]+)?", stem).groups()
-        if vendor == "ge" and not kind:  # the real and imaginary part are enough
+        if vendor == "ge" and not kind:  # the real and imaginary parts are sufficient
             continue
         path.rename(anat / f"sub-01_echo-{echo}_part-{PARTS[kind or '']}_MEGRE.{extension}")
     assert_same_map(anat.parents[1])
@@ -155,7 +155,7 @@ def test_series_are_mapped_after_dcm2bids(vendor, write, assert_same_map, worksp
 
 
 def test_displayed_values_of_philips_are_milliradians(write, assert_same_map, workspace):
-    """The option -p n of dcm2niix stores the values that the console displays."""
+    """With the option "-p n", dcm2niix stores the values that the console displays."""
     configuration = json.loads((CONFIGURATIONS / "philips.json").read_text())
     options = configuration["dcm2niixOptions"]
     configuration["dcm2niixOptions"] = options.replace("-p y", "-p n")
@@ -167,7 +167,7 @@ def test_displayed_values_of_philips_are_milliradians(write, assert_same_map, wo
 
 
 def test_echoes_in_one_4d_file_are_mapped_after_dcm2bids(write, assert_same_map, workspace):
-    """Some research sequences of GE write the first echo time to the images of all echoes."""
+    """Some GE research sequences write the first echo time to the images of all echoes."""
 
     def forget_echoes(series):
         for volume in series[5]:
@@ -181,7 +181,7 @@ def test_echoes_in_one_4d_file_are_mapped_after_dcm2bids(write, assert_same_map,
 
 
 def separate_parts(series):
-    """Return the parts of GE as one series each."""
+    """Return each part of a GE image as a separate series."""
     return {50 + part: series[5][part::3] for part in range(3)}
 
 

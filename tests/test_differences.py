@@ -27,7 +27,8 @@ def halves(points):
 
 
 def scan(pose, seed, change=0.0):
-    """Return a map of the head at a position, with white noise that differs between tissues."""
+    """Return a map of the head at a position, with white noise whose level differs between
+    tissues."""
     points = apply_affine(np.linalg.inv(pose), GRID.points())
     labels = halves(points).reshape(SHAPE)
     std = np.array([0.0, 0.05, 0.2])[labels]
@@ -48,7 +49,8 @@ def pairs():
 
 @pytest.mark.parametrize("name", ["still", "moved"])
 def test_5_percent_of_voxels_exceed(pairs, name):
-    """Also after a movement, although the noise is white and would be smoothed by interpolation."""
+    """The result also holds after a movement, although interpolation would smooth the white
+    noise."""
     z = getattr(pairs, name)[pairs.first.labels > 0]
     z = z[np.isfinite(z)]
     assert z.size > 12_000

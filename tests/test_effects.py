@@ -18,7 +18,8 @@ def two_groups(n, rng, *, covariate=True):
 
 @pytest.mark.parametrize("n", [16, 60])
 def test_intervals_cover_the_known_effects(n):
-    """The groups differ by 0.05 S/m, age changes 0.001 S/m a year, and the variances differ."""
+    """The groups differ by 0.05 S/m, the effect of age is 0.001 S/m per year, and the variances
+    differ."""
     rng = np.random.default_rng(n)
     table = two_groups(n, rng)
     is_patient = (table["group"] == "patient").to_numpy()[:, None]
@@ -52,7 +53,7 @@ def test_intervals_of_hedges_g_cover_the_truth():
 
 
 def test_without_effects_a_study_of_many_regions_seldom_finds_one():
-    """The regions are correlated, as tissues of one brain are."""
+    """The regions are correlated, like the tissues of one brain."""
     rng = np.random.default_rng(5)
     n, n_regions, n_studies = 24, 10, 100
     table = two_groups(n, rng, covariate=False)
@@ -62,7 +63,7 @@ def test_without_effects_a_study_of_many_regions_seldom_finds_one():
         shared = rng.normal(size=(n, 1))
         values = pd.DataFrame(0.3 + shared + rng.normal(size=(n, n_regions)), table.index)
         n_wrong += (fit_effects(values, design)["p_corrected"] < 0.05).any()
-    # 5 %, and twice the standard error of 100 studies
+    # 5 %, plus twice the standard error for 100 studies
     assert n_wrong / n_studies <= 0.05 + 2 * 0.022
 
 
@@ -96,8 +97,8 @@ def test_who_lacks_a_value_is_counted_and_left_out():
     design = make_design(table, "group", ["age"])
     assert len(design.matrix) == 17
     assert design.notes == (
-        "2 participants have no age",
-        "fewer than 3 participants have the group pilot",
+        "2 participants have no value for age",
+        "the column group has groups with fewer than 3 participants, which are left out: pilot",
     )
     values = pd.DataFrame(rng.normal(size=(20, 2)), table.index)
     values.iloc[10:, 1] = np.nan
@@ -123,11 +124,11 @@ def test_a_region_with_few_values_has_no_estimate():
     ("group_by", "covariates", "message"),
     [
         ("sort", [], "there is no column sort; the columns are: group, age, twice, same, rare"),
-        ("same", [], "the column same needs two values with enough participants, but has x"),
-        ("group", ["same"], "the column same needs two values"),
-        ("rare", [], "the column rare needs two values with enough participants, but has none"),
-        ("group", ["group"], "the column group is given twice"),
-        (None, ["age", "twice"], "is a combination of the others"),
+        ("same", [], "needs at least two values with enough participants, but has only x"),
+        ("group", ["same"], "the column same needs at least two values"),
+        ("rare", [], "with enough participants, but has only missing values"),
+        ("group", ["group"], "the column group is listed twice"),
+        (None, ["age", "twice"], "is a linear combination of the others"),
     ],
 )
 def test_columns_without_a_model(group_by, covariates, message):
@@ -145,5 +146,23 @@ def test_columns_without_a_model(group_by, covariates, message):
 
 def test_too_few_participants():
     table = people(4, age=["30", "40", "50", "60"])
-    with pytest.raises(ValueError, match="4 participants have values of age, which is too few"):
+    with pytest.raises(ValueError, match="only 4 participants have values for age; at least 5"):
         make_design(table, None, ["age"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_spread_within_the_groups_there_is_no_standardised_difference():
+    table = two_groups(8, np.random.default_rng(0), covariate=False)
+    values = pd.DataFrame({"x": [0.1, 0.3] * 4, "y": [0.2] * 8, "z": [0.0, 0.3] * 4}, table.index)
+    found = fit_effects(values, make_design(table, "group")).set_index("key")
+    differences = found["mean_level"] - found["mean_reference"]
+    np.testing.assert_allclose(differences, [0.2, 0, 0.3], atol=1e-12)
+    assert found[["hedges_g", "g_ci_low", "g_ci_high"]].isna().all(axis=None)
+    assert found[["standard_error", "p", "p_corrected"]].isna().all(axis=None)
+
+
+def test_without_a_value_there_are_no_rows():
+    table = two_groups(8, np.random.default_rng(0), covariate=False)
+    found = fit_effects(pd.DataFrame(index=table.index), make_design(table, "group"))
+    assert list(found) == ["key", *EFFECT_COLUMNS]
+    assert found.empty

@@ -2,13 +2,16 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bids_qcm.bids import session_differences
 from bids_qcm.bids.images import save_array
 from bids_qcm.cli.run import main
+from bids_qcm.reports.states import participant_state
 from tests.group_tables import write_scan, write_study
 
 
@@ -78,8 +81,8 @@ def test_who_has_no_row_or_value_is_named(tmp_path, caplog):
     table.to_csv(raw / "participants.tsv", sep="\t", index=False)
     assert group(tmp_path, "--covariates", "age") == 0
     assert "group level: participants.tsv has no row of sub-000" in caplog.text
-    assert "group level: 2 participants have no age" in caplog.text
-    assert "2 participants have no age" in (out / "group_condmap.html").read_text()
+    assert "group level: 2 participants have no value for age" in caplog.text
+    assert "2 participants have no value for age" in (out / "group_condmap.html").read_text()
 
 
 def test_damaged_tables_are_named_and_the_rest_goes_on(tmp_path, caplog):
@@ -135,6 +138,85 @@ def test_maps_in_a_template_space_are_averaged_and_shown(tmp_path, caplog):
         assert (out / link).is_file()
 
 
+def add_images(out):
+    """Write small images, so that the differences of repeated scans can be computed."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((10, 10, 10), np.float32)
+    mask[2:8, 2:8, 2:8] = 1
+    for path in sorted(out.rglob("*_condmap.json")):
+        source, _, end = path.name.partition("_desc-")
+        desc = end.removesuffix("_condmap.json")
+        images = {
+            f"desc-{desc}_condmap": mask * rng.normal(0.5, 0.1, mask.shape),
+            f"desc-{desc}_condstd": mask * 0.1,
+            "desc-signal_mask": mask,
+            "part-mag_desc-preproc_MEGRE": mask,
+        }
+        for name, values in images.items():
+            save_array(path.with_name(f"{source}_{name}.nii.gz"), values.astype("f4"), np.eye(4))
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Replace the registration. Return the numbers of threads it was called with."""
+    used = []
+
+    def align(first, second, *, always, n_threads):
+        used.append(n_threads)
+        return SimpleNamespace(pose=np.eye(4))
+
+    monkeypatch.setattr(session_differences, "align", align)
+    return used
+
+
+def test_differences_are_unchanged_in_a_second_run_and_change_no_page(tmp_path, threads, caplog):
+    _, out = write_study(tmp_path, 3, 2)
+    add_images(out)
+    participant = participant_state(out, "sub-000", None)
+    before = participant.fingerprint()
+    assert group(tmp_path, "--differences", "--nprocs", "4", "--omp-nthreads", "3") == 0
+    assert threads == [3, 3, 3]
+    maps = sorted(out.rglob("*_condzmap.nii.gz"))
+    assert [path.name for path in maps] == [
+        f"sub-{n:03d}_ses-b_space-sesa_desc-integralMagSeg_condzmap.nii.gz" for n in range(3)
+    ]
+    assert participant_state(out, "sub-000", None).fingerprint() == before
+    caplog.set_level("INFO")
+    assert "unchanged: " not in caplog.text
+    assert group(tmp_path, "--differences") == 0
+    assert "unchanged: " in caplog.text
+    assert len(threads) == 3
+    # an edited difference is written again
+    maps[0].write_bytes(b"")
+    assert group(tmp_path, "--differences") == 0
+    assert len(threads) == 6
+
+
+def test_files_of_earlier_runs_are_removed(tmp_path, threads):
+    _, out = write_study(tmp_path, 4, 2)
+    add_images(out)
+    template = out / "tpl-X/anat/tpl-X_desc-integralMagsegMean_condmap.nii.gz"
+    figure = out / "tpl-X/figures/tpl-X_desc-integralMagsegMean_figure.png"
+    own = [out / "tpl-Y/anat/tpl-Y_T1w.nii.gz", out / "sub-000/ses-b/anat/notes_condzmap.txt"]
+    for path in (template, figure, *own):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    assert group(tmp_path, "--differences") == 0
+    assert not (out / "tpl-X").exists()
+
+    def differences():
+        found = [*out.rglob("*_condzmap.nii.gz"), *out.rglob("*_condzmap.json")]
+        return sorted(path.name[:7] for path in [*found, *out.glob("figures/*_condzmap.png")])
+
+    assert differences() == [f"sub-{n:03d}" for n in range(4) for _ in range(3)]
+    assert group(tmp_path, "--differences", "--participant-label", "000", "002") == 0
+    assert differences() == ["sub-000"] * 3 + ["sub-002"] * 3
+    assert group(tmp_path) == 0
+    assert differences() == []
+    assert not (out / "figures").exists()
+    assert all(path.exists() for path in own)
+
+
 def test_hostile_columns_do_not_break_the_page(tmp_path):
     evil = "</script><img src=x onerror=alert(1)>"
     raw, out = write_study(tmp_path, 4, 2)
@@ -151,7 +233,7 @@ def test_a_study_in_a_browser(study, look, width):
     page = look(study / "out/group_condmap.html", width)
     point = page.locator("#region svg a[data-participant='4']")
     assert point.count() == 2
-    # the groups have two colours, which the legend names
+    # the two colours of the groups are in the legend
     assert page.locator("#colour").input_value() == "group"
     assert page.locator("#legend").inner_text().split() == ["control", "patient"]
 
@@ -168,7 +250,7 @@ def test_a_study_in_a_browser(study, look, width):
     assert page.locator("#legend").inner_text() == ""
     # lines join the two sessions
     assert page.locator("#region svg .lines line").count() == 30
-    # all scans of a participant, with links
+    # the panel lists all scans of a participant, with links
     point.first.locator(".point").hover(force=True)
     panel = page.locator("#participant")
     assert "sub-004" in panel.inner_text()

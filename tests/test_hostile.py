@@ -113,7 +113,7 @@ def test_a_damaged_file_of_one_participant_does_not_stop_the_group(
     [message] = [one for one in caplog.messages if one.startswith("left out: ")]
     assert "sub-0001" in message
     page = (out / "group_condmap.html").read_text()
-    assert "Files that cannot be read" in page
+    assert "files cannot be read" in page
     assert str(out) not in page
 
 
@@ -174,8 +174,8 @@ def test_a_damaged_image_removes_its_acquisition_but_not_the_page(made, out, cap
     (out / (MAP + "map.nii.gz")).write_bytes(b"\x1f\x8b")
     assert main([str(made[0]), str(out), "participant", "--reports-only"]) == 2
     assert "left out of the report" in caplog.text
-    assert "Files that cannot be read" in (out / "sub-0001.html").read_text()
-    assert "Files that cannot be read" not in (out / "sub-0000.html").read_text()
+    assert "files cannot be read" in (out / "sub-0001.html").read_text()
+    assert "files cannot be read" not in (out / "sub-0000.html").read_text()
 
 
 @pytest.mark.timeout(60)

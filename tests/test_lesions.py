@@ -49,7 +49,7 @@ def root(tmp_path_factory, add_phantom):
     save_array(anat / "sub-01_label-lesion_roi.nii.gz", (tumour > 0.5).astype(np.uint8), t1w.affine)
     rng = np.random.default_rng(0)
     save_array(anat / "sub-01_T1w.nii.gz", rng.normal(size=t1w.shape), t1w.affine)
-    # a file maps points against the direction in which it resamples images
+    # a transform file maps points in the opposite direction to the resampling of images
     transforms = root / "raw/derivatives/phantom/sub-01/anat"
     write_affine(transforms / "sub-01_from-T1w_to-T2w_mode-image_xfm.txt", POSE)
     np.save(root / "truth.npy", labels == TUMOUR)
@@ -172,5 +172,6 @@ def test_the_standard_error_of_a_difference_agrees_with_the_scatter():
         if seed < 2:
             weights = inside[mask] / inside.sum() - other[mask] / other.sum()
             errors.append(standard_error(found.noise_maps, weights))
-    # the scatter of 20 maps has a relative error of 16 %, the errors of 32 replicates of 13 %
+    # the relative error is 16 % for the scatter of 20 maps and 13 % for the errors from 32
+    # replicates
     assert np.mean(errors) == pytest.approx(np.std(differences, ddof=1), rel=0.45)

@@ -49,10 +49,10 @@ class WideForm(Form):
     def propagation(self, method):
         return EXACT
 
-    def bytes_per_voxel(self, method, *, noise):
+    def bytes_per_voxel(self, method, *, noise, noise_maps):
         return 2000 if noise else 1000
 
-    def seconds_per_voxel(self, method, kernels, voxel_size, *, noise, uncertainty):
+    def seconds_per_voxel(self, method, kernels, voxel_size, *, noise, uncertainty, noise_maps):
         return 0.1
 
     def is_compiled(self, method):

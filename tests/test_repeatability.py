@@ -5,7 +5,7 @@ from scipy import stats
 
 from bids_qcm.repeatability import (
     Repeatability,
-    differences,
+    last_minus_first,
     repeatability,
     repeatability_table,
     scan_table,
@@ -26,7 +26,7 @@ def test_icc_of_a_published_example():
     one = repeatability(SHROUT)
     assert one.icc == pytest.approx(0.166, abs=0.001)
     assert one.wsd**2 == pytest.approx(6.264, abs=0.001)
-    # as computed by the R package psych
+    # as computed by the R package "psych"
     assert (one.icc_ci_low, one.icc_ci_high) == pytest.approx((-0.133, 0.723), abs=0.001)
 
 
@@ -58,7 +58,7 @@ def test_intervals_cover_the_truth(k):
 def test_differences_of_95_percent_are_below_the_repeatability_coefficient():
     scans = draw(np.random.default_rng(2), n=5000)
     one = repeatability(scans)
-    assert np.mean(np.abs(differences(scans)) < one.rc) == pytest.approx(0.95, abs=0.01)
+    assert np.mean(np.abs(last_minus_first(scans)) < one.rc) == pytest.approx(0.95, abs=0.01)
 
 
 def test_bias_and_limits_of_agreement():
@@ -80,7 +80,8 @@ def test_bias_and_limits_of_agreement():
 
 
 def test_mean_squares_agree_with_an_analysis_of_variance():
-    """Also with unequal numbers of scans, and with participants of one scan left out."""
+    """The result also holds with unequal numbers of scans; participants with one scan are left
+    out."""
     rng = np.random.default_rng(4)
     scans = draw(rng, n=9, k=4)
     for row, missing in enumerate((0, 1, 2, 2, 0, 1, 0, 3, 4)):
@@ -106,16 +107,28 @@ def test_too_few_participants(scans):
 
 def test_last_minus_first():
     scans = np.array([[1.0, 2, 4], [np.nan, 1, 3], [5, 2, np.nan]])
-    np.testing.assert_array_equal(differences(scans), [3, 2, -3])
+    np.testing.assert_array_equal(last_minus_first(scans), [3, 2, -3])
+
+
+@pytest.mark.filterwarnings("error")
+def test_degenerate_values_are_missing():
+    one = repeatability(np.array([[-0.1, 0.1], [0.5, 0.6], [0.7, 0.6]]))
+    assert np.isnan([one.wcv, one.wcv_ci_low, one.wcv_ci_high]).all()
+    assert np.isfinite([one.wsd, one.icc]).all()
+    for value in (0.5, 0.1, 0.0):
+        one = repeatability(np.full((7, 2), value))
+        assert one.wsd == 0
+        assert np.isnan(one.wcv) == (value == 0)
+        assert np.isnan([one.icc, one.icc_ci_low, one.icc_ci_high]).all()
 
 
 def rows(entries):
-    return pd.DataFrame(entries, columns=["participant_id", "session_id", "source", "median"])
+    return pd.DataFrame(entries, columns=["participant_id", "session_id", "position", "median"])
 
 
 def test_runs_of_a_session_are_averaged_if_there_are_sessions():
     entries = [
-        (f"sub-{n}", f"ses-{s}", f"sub-{n}_ses-{s}_run-{r}", 10 * n + s + r)
+        (f"sub-{n}", f"ses-{s}", 10 * s + r, 10 * n + s + r)
         for n in (1, 2, 3) for s in (1, 2) for r in (1, 3)
     ]  # fmt: skip
     table = scan_table(rows(entries))
@@ -123,8 +136,14 @@ def test_runs_of_a_session_are_averaged_if_there_are_sessions():
     np.testing.assert_array_equal(table, [[13, 14], [23, 24], [33, 34]])
 
 
+def test_the_position_and_not_the_label_orders_the_sessions():
+    entries = [("sub-1", "ses-post", 1, 4.0), ("sub-1", "ses-pre", 0, 3.0)]
+    entries += [("sub-2", "ses-10", 3, 7.0), ("sub-2", "ses-2", 2, 5.0)]
+    np.testing.assert_array_equal(last_minus_first(scan_table(rows(entries)).to_numpy()), [1, 2])
+
+
 def test_runs_are_compared_without_sessions():
-    entries = [(f"sub-{n}", None, f"sub-{n}_run-{r}", 10 * n + r) for r in (2, 1) for n in (1, 2)]
+    entries = [(f"sub-{n}", None, r, 10 * n + r) for r in (2, 1) for n in (1, 2)]
     table = scan_table(rows(entries))
     assert table.columns.name == "runs"
     np.testing.assert_array_equal(table, [[11, 12], [21, 22]])
@@ -136,10 +155,10 @@ def test_table_has_a_row_for_each_region_with_enough_participants():
     for region, people in (("WM", 5), ("GM", 2)):
         values = draw(rng, n=people)
         entries += [
-            (f"sub-{n}", f"ses-{s}", f"sub-{n}_ses-{s}", values[n, s], region)
+            (f"sub-{n}", f"ses-{s}", s, values[n, s], region)
             for n in range(people) for s in range(2)
         ]  # fmt: skip
-    columns = ["participant_id", "session_id", "source", "median", "region"]
+    columns = ["participant_id", "session_id", "position", "median", "region"]
     table = repeatability_table(pd.DataFrame(entries, columns=columns), ["region"])
     assert table["region"].tolist() == ["WM"]
     assert list(table) == ["region", "repeated", *Repeatability.__dataclass_fields__]
@@ -147,7 +166,7 @@ def test_table_has_a_row_for_each_region_with_enough_participants():
 
 
 def test_no_repeated_scans():
-    entries = [(f"sub-{n}", None, f"sub-{n}", 0.5) for n in range(9)]
+    entries = [(f"sub-{n}", None, 0, 0.5) for n in range(9)]
     table = repeatability_table(rows(entries), ["participant_id"])
     assert table.empty
     assert "icc" in table

@@ -11,6 +11,7 @@ from bids_qcm.statistics import (
     RunningMoments,
     describe,
     eroded_tissues,
+    mean_weights,
     region_statistics,
     standard_error,
     tissue_statistics,
@@ -164,7 +165,7 @@ def test_regions_without_noise_maps_or_without_voxels():
 def test_standard_error_of_means_and_differences():
     rng = np.random.default_rng(1)
     independent = rng.normal(size=(4000, 9))
-    every = np.ones(9, bool)
+    every = np.full(9, 1 / 9)
     assert standard_error(independent, every) == pytest.approx(1 / 3, rel=0.03)
     shared = np.tile(independent[:, :1], 9)
     assert standard_error(shared, every) == pytest.approx(1, rel=0.03)
@@ -173,5 +174,16 @@ def test_standard_error_of_means_and_differences():
     assert standard_error(independent, weights) == pytest.approx(expected, rel=0.03)
     assert standard_error(shared, weights) == pytest.approx(0, abs=1e-9)
     independent[:, 0] = np.nan
-    assert standard_error(independent, every) == pytest.approx(1 / np.sqrt(8), rel=0.03)
     assert standard_error(independent, weights * (np.arange(9) > 0)) > 0
+
+
+def test_weights_of_a_mean_are_equal_where_map_and_noise_are_finite():
+    noise = np.ones((3, 6))
+    values = np.ones(6)
+    noise[1, 0] = values[1] = np.nan
+    region = np.arange(6) < 4
+    np.testing.assert_array_equal(mean_weights(values, noise, region), [0, 0, 0.5, 0.5, 0, 0])
+    np.testing.assert_array_equal(mean_weights(values, noise), [0, 0, 0.25, 0.25, 0.25, 0.25])
+    none = mean_weights(values, noise, np.arange(6) < 2)
+    assert np.isnan(none).all()
+    assert np.isnan(standard_error(noise, none))

@@ -1,4 +1,4 @@
-"""A whole study of phantoms with known effects, from the images to the group page."""
+"""A complete study of phantoms with known effects, from the images to the group page."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_official_validator_passes(study, validate):
 
 
 def test_group_effect_is_found(study, medians):
-    """The maps follow the true conductivity of white matter in each participant."""
+    """The maps reproduce the true white-matter conductivity of each participant."""
     truth = pd.read_csv(study / "raw/derivatives/phantom/participants.tsv", sep="\t")
     truth = truth.set_index("participant_id")
     found = medians["White Matter"].groupby("participant_id").mean()

@@ -14,7 +14,7 @@ from bids_qcm.bids.names import IMAGE_EXTENSIONS, join_name, numbered, parse_nam
 _POLAR = ("mag", "phase")
 _CARTESIAN = ("real", "imag")
 
-# Key of an acquisition: its entities without part and echo, and its suffix.
+# Key of an acquisition: its entities without "part" and "echo", and its suffix.
 _Key = tuple[tuple[tuple[str, str], ...], str]
 
 
@@ -38,8 +38,8 @@ class Acquisition:
         Acquisitions to average; empty for a single acquisition. `files` are the files of the first
         acquisition.
     coils : tuple of Acquisition
-        Images of the receive coils to combine; empty for combined images. `files` are the files of
-        the first coil.
+        Images of the receive coils to combine; empty for combined images. `files` contains the
+        files of the first coil.
     """
 
     entities: Mapping[str, str]
@@ -222,7 +222,7 @@ def _output_entities(keys: Sequence[_Key]) -> dict[_Key, dict[str, str]]:
 
     If several acquisitions differ in their suffix only, the suffix is added to their ``acq`` label.
     """
-    # Leave out desc and seg, because they are not entities of raw data and derivatives use them.
+    # Leave out "desc" and "seg", because raw data have no such entities and derivatives use them.
     plain = {key: {k: v for k, v in key[0] if k not in ("desc", "seg")} for key in keys}
     sharing = Counter(join_name(entities) for entities in plain.values())
     chosen = {key: own for key, own in plain.items() if sharing[join_name(own)] == 1}
@@ -236,7 +236,7 @@ def _output_entities(keys: Sequence[_Key]) -> dict[_Key, dict[str, str]]:
 
 
 def _with_acq(entities: Mapping[str, str], label: str) -> dict[str, str]:
-    """Return the entities with an ``acq`` entity after sub, ses and sample, as BIDS orders them."""
+    """Return the entities with an ``acq`` entity after sub, ses and sample, in the BIDS order."""
     leading = {key: value for key, value in entities.items() if key in ("sub", "ses", "sample")}
     rest = {key: value for key, value in entities.items() if key not in (*leading, "acq")}
     return {**leading, "acq": label, **rest}
@@ -258,7 +258,7 @@ def no_echoes(image: Path, absent: Iterable[int], present: Iterable[int]) -> Inp
     return InputError(
         image,
         f"belongs to an acquisition without echo {' and '.join(map(str, absent))}",
-        f"choose from --echoes {' '.join(map(str, present))}",
+        f"use --echoes with one or more of {' '.join(map(str, present))}",
     )
 
 

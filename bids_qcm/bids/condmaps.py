@@ -1,4 +1,4 @@
-"""Find the conductivity maps in a derivative dataset, written by this app or another."""
+"""Find the conductivity maps in a derivative dataset from this app or from other software."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ def find_maps(
     Returns
     -------
     list of ConductivityMap
-        Sorted by source, and then in the order of the method table. The true conductivity of a
+        Maps sorted by source, and then in the order of the method table. The true conductivity of a
         phantom, and maps of this app in other spaces, are left out.
 
     Raises

@@ -38,7 +38,7 @@ def visible(folder: Path, pattern: str) -> Iterator[Path]:
 
 
 def is_hidden(path: Path, root: Path) -> bool:
-    """Whether the name of a file, or of a folder between `root` and the file, begins with a dot."""
+    """Whether a file name, or a folder name between `root` and the file, begins with a dot."""
     if path.parent == root:  # This test is fast and sufficient for most files.
         return path.name.startswith(".")
     return any(part.startswith(".") for part in path.relative_to(root).parts)

@@ -9,7 +9,7 @@ from bids_qcm.bids.images import count_volumes
 
 
 def volume_echo_times(pair: tuple[Path, Path], sidecar: Mapping[str, Any]) -> list[Any]:
-    """Return the echo time of each volume of a pair of 4-D images.
+    """Return the echo time of each volume in a pair of 4-D images.
 
     Parameters
     ----------

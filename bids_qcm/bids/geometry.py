@@ -27,8 +27,8 @@ _POSITION_TOLERANCE = 0.5
 
 _AXES = "ijk"
 _REMEDY = (
-    "create the image again, or set sform and qform to the correct transform with set_sform and "
-    "set_qform of nibabel, or with fslorient"
+    "create the image again, or set sform and qform to the correct transform (set_sform and "
+    "set_qform in nibabel, or fslorient in FSL)"
 )
 
 
@@ -67,8 +67,8 @@ def check_geometry(path: Path, image: nib.Nifti1Image) -> None:
     if np.any(np.abs(voxel_sizes(sform) - sizes) > _SIZE_TOLERANCE * sizes):
         raise InputError(
             path,
-            f"has a voxel size of {_mm(voxel_sizes(sform))} in its sform, but of {_mm(sizes)} in "
-            "its qform and pixdim",
+            f"has a voxel size of {_mm(voxel_sizes(sform))} in its sform, but {_mm(sizes)} in its "
+            "qform and pixdim",
             _REMEDY,
         )
     if codes[0] == codes[1]:

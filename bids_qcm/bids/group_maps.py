@@ -15,6 +15,7 @@ from bids_qcm.bids.derivatives import bids_uri, save_with_sidecar
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_values
 from bids_qcm.bids.names import join_name
+from bids_qcm.bids.outputs import FIGURES
 from bids_qcm.bids.results import Result, read_sidecar
 from bids_qcm.bids.sidecar_schema import GroupMapSidecar, InSpace
 from bids_qcm.grids import Grid
@@ -31,6 +32,17 @@ _CONTENTS = {
 }
 
 
+GROUP_MAP_FILES = (
+    *(
+        f"tpl-*/anat/tpl-*_desc-*{name}_condmap.{extension}"
+        for name in _CONTENTS
+        for extension in ("nii.gz", "json")
+    ),
+    f"tpl-*/{FIGURES}/tpl-*_desc-*Mean_figure.png",
+)
+"""Patterns of the files of all group maps and of their figures."""
+
+
 @dataclass(frozen=True)
 class GroupMap:
     """Maps of a group in a template space, for one method and one kind of acquisition.
@@ -38,11 +50,11 @@ class GroupMap:
     Attributes
     ----------
     template, method, kind : str
-        Label of the template, name of the method, and entities of the acquisition.
+        Template label, method name, and entities of the acquisition.
     n_participants, n_maps : int
-        Number of participants and of their maps.
+        Number of participants, and number of their maps.
     files : mapping of str to Path
-        Files by ``Mean``, ``Sd``, ``N`` and ``Cv``.
+        Files, keyed by ``Mean``, ``Sd``, ``N`` and ``Cv``.
     """
 
     template: str
@@ -61,7 +73,7 @@ class _Source(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """What the maps of a group have in common."""
+    """Attributes that all maps of a group share."""
 
     template: str
     kind: str
@@ -74,7 +86,7 @@ def write_group_maps(
 ) -> list[GroupMap]:
     """Write mean, standard deviation, number and coefficient of variation in each template space.
 
-    The maps that ``--output-spaces`` wrote are read one at a time. All maps of a participant are
+    The maps from ``--output-spaces`` are read one at a time. All maps of a participant are
     averaged first, so that the number in each voxel is the number of participants.
 
     Parameters
@@ -84,14 +96,15 @@ def write_group_maps(
     results : sequence of Result
         Results of all participants.
     damaged : list of InputError
-        List to which an error is added for each map that cannot be read or has another grid than
-        the first map. Such a map is left out.
+        List to which an error is added for each map that cannot be read or has a different grid
+        from most maps. Such a map is left out.
 
     Returns
     -------
     list of GroupMap
         Empty if there is no map in a template space. The maps are 0 outside all masks, and NaN
-        where there are too few values: one for the mean, two for the standard deviation.
+        where there are too few values: one for the mean, two for the standard deviation. The number
+        has no NaN.
     """
     groups: dict[_Group, list[_Source]] = {}
     for result in results:
@@ -111,10 +124,10 @@ def _write(
 ) -> GroupMap | None:
     """Write the maps of a group; return None if no map can be read."""
     grid, sources = _on_common_grid(sources, damaged)
-    moments = RunningMoments(grid.shape)
+    moments, inside = RunningMoments(grid.shape), np.zeros(grid.shape, np.bool_)
     n_participants, used = 0, []
     for _, of_participant in groupby(sources, key=attrgetter("participant")):
-        mean, paths = _mean(grid, [one.path for one in of_participant], damaged)
+        mean, paths = _mean(inside, [one.path for one in of_participant], damaged)
         if paths:
             moments.add(mean)
             used += paths
@@ -123,7 +136,7 @@ def _write(
         return None
     reference = read_sidecar(used[0], InSpace).spatial_reference
     files = {}
-    for name, values in _maps(moments).items():
+    for name, values in _maps(moments, inside).items():
         description, units = _CONTENTS[name]
         sidecar = GroupMapSidecar(
             description=description,
@@ -149,7 +162,7 @@ def _path(output_dir: Path, group: _Group, name: str) -> Path:
 def _on_common_grid(
     sources: Sequence[_Source], damaged: list[InputError]
 ) -> tuple[Grid, list[_Source]]:
-    """Return the grid that most maps have, and these maps."""
+    """Return the grid of most maps, and the maps on this grid."""
     grids: list[Grid] = []
     on_grids: list[list[_Source]] = []
     for source in sources:
@@ -170,8 +183,8 @@ def _on_common_grid(
         damaged += [
             InputError(
                 one.path,
-                f"has another grid than most maps in this space (shape {grids[number].shape}, not "
-                f"{grids[best].shape}, or another affine)",
+                f"has a different grid from most maps in this space (shape {grids[number].shape} "
+                f"instead of {grids[best].shape}, or a different affine)",
                 "compute the maps of all participants with the same template",
             )
             for one in others
@@ -181,24 +194,28 @@ def _on_common_grid(
 
 
 def _mean(
-    grid: Grid, paths: Sequence[Path], damaged: list[InputError]
+    inside: NDArray[np.bool_], paths: Sequence[Path], damaged: list[InputError]
 ) -> tuple[NDArray[np.float64], list[Path]]:
-    """Return the mean of a participant's maps, NaN outside the masks, and the maps in it."""
-    moments, used = RunningMoments(grid.shape), []
+    """Return the mean of a participant's maps, NaN outside the masks, and the maps in it.
+
+    The voxels in the masks of these maps are added to `inside`.
+    """
+    moments, used = RunningMoments(inside.shape), []
     for path in paths:
         try:
             values = read_values(path)
         except InputError as error:
             damaged.append(error)
             continue
+        inside |= values != 0
         moments.add(np.where(values == 0, np.float32(np.nan), values))
         used.append(path)
     return moments.mean, used
 
 
-def _maps(moments: RunningMoments) -> dict[str, NDArray[np.float32]]:
+def _maps(moments: RunningMoments, inside: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
     """Return the maps of a group by the end of their label."""
     mean, sd, n = moments.mean, moments.sd, moments.n
     ratio = np.divide(sd, mean, out=np.full_like(sd, np.nan), where=mean > 0)
     maps: dict[str, NDArray[Any]] = {"Mean": mean, "Sd": sd, "N": n, "Cv": ratio}
-    return {name: np.where(n == 0, 0, one).astype(np.float32) for name, one in maps.items()}
+    return {name: np.where(inside, one, 0).astype(np.float32) for name, one in maps.items()}

@@ -16,7 +16,7 @@ COMPRESSED = (".gz", ".mgz")
 # Maximum number of voxels. An image of a head at 0.4 mm has fewer voxels.
 _MOST_VOXELS = 512**3
 
-# Maximum offset of the first voxel. Header extensions, such as the processing history of AFNI,
+# Maximum offset of the first voxel. Header extensions, such as the AFNI processing history,
 # precede the voxels.
 _LARGEST_OFFSET = 16 << 20
 

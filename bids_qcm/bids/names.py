@@ -1,5 +1,6 @@
 """Parse and build BIDS file names."""
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import PurePath
@@ -56,6 +57,19 @@ def numbered(base: str) -> Iterator[str]:
 def stem(path: PurePath) -> str:
     """Return the file name up to the first dot."""
     return path.name.split(".", 1)[0]
+
+
+def natural_key(name: str) -> list[str | int]:
+    """Return a key that sorts the numbers in names by value.
+
+    Examples
+    --------
+    >>> sorted(["ses-10", "ses-2", "ses-pre"], key=natural_key)
+    ['ses-2', 'ses-10', 'ses-pre']
+    """
+    parts: list[str | int] = list(re.split(r"(\d+)", name))
+    parts[1::2] = map(int, parts[1::2])
+    return parts
 
 
 def sidecar_path(image: _Path) -> _Path:

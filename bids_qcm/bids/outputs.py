@@ -1,4 +1,4 @@
-"""Table of the derivatives of an acquisition, and names of the other folders of the dataset."""
+"""Derivative files of an acquisition, and names of the other dataset folders."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from bids_qcm.bids.sidecar_schema import (
     MaskSidecar,
     Phi0Sidecar,
     SegmentationSidecar,
+    Warned,
 )
 from bids_qcm.settings import SHIPPED_TEMPLATE
 
@@ -38,8 +39,8 @@ class Output:
     content : str
         Description of the values, in Markdown.
     node, source : str
-        Workflow node, and its output that is written. If each method has this output, the name of
-        the method is appended to the name of the node.
+        Workflow node, and the output of the node that is written. If each method has this output,
+        the name of the method is appended to the name of the node.
     suffix : str or None
         BIDS suffix; None for the suffix of the acquisition.
     schema : type of Fields or None
@@ -204,7 +205,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             in_spaces=True,
         ),
         "condstats": Output(
-            content="statistics of the conductivity in the mask and in each tissue",
+            content="conductivity statistics for the mask and for each tissue",
             node="statistics",
             source="table_file",
             suffix="condstats",
@@ -212,12 +213,14 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             extension=".tsv",
         ),
         "condregions": Output(
-            content="statistics of the conductivity in each region of a segmentation and of the "
-            "atlases; written if there are regions",
+            content="conductivity statistics for each region of a segmentation or atlas; written "
+            "if there are regions",
             node="region_statistics",
             source="table_file",
             suffix="condregions",
+            schema=Warned,
             of_method=True,
+            completed_by="region_statistics",
             extension=".tsv",
         ),
         "phi0": Output(
@@ -229,7 +232,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             completed_by="sign",
         ),
         "b1": Output(
-            content="\\|B1+\\| that the methods used: divided by its median in the mask, 0 "
+            content="\\|B1+\\| that the methods used, divided by its median in the mask; 0 "
             "outside the mask",
             node="b1",
             source="b1_file",
@@ -259,7 +262,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             schema=MaskSidecar,
             variants={
                 "brain": "brain mask, imported or made by the app",
-                "signal": "reliable signal, written instead of the brain mask if there is none",
+                "signal": "mask of the reliable signal, written if there is no brain mask",
             },
             variant="mask_type",
             completed_by="mask",
@@ -286,8 +289,8 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             in_bids=True,
         ),
         "lesions": Output(
-            content="number of the lesion in the grid of the phase, 0 outside lesions; written if "
-            "there are lesion masks",
+            content="lesion numbers on the grid of the phase, 0 outside lesions; written if there "
+            "are lesion masks",
             node="lesions",
             source="lesions_file",
             suffix="dseg",
@@ -315,7 +318,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             extension=".txt",
         ),
         "xfm_from_t1w": Output(
-            content="inverse of this transform",
+            content="inverse of the transform to the T1w image",
             node="transform",
             source="from_t1w_file",
             suffix="xfm",
@@ -332,7 +335,7 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
             extension=".h5",
         ),
         "xfm_from_template": Output(
-            content="inverse of this transform",
+            content="inverse of the transform to the template",
             node="register_template",
             source="from_template_file",
             suffix="xfm",
@@ -341,4 +344,4 @@ OUTPUTS: Mapping[str, Output] = MappingProxyType(
         ),
     }
 )
-"""All derivatives of an acquisition, by the name of the workflow node that writes them."""
+"""All derivatives of an acquisition, keyed by the name of the workflow node that writes them."""

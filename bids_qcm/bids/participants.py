@@ -1,4 +1,4 @@
-"""Read what a BIDS dataset tells about its participants and sessions."""
+"""Read the participant and session tables of a BIDS dataset."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +24,10 @@ class Phenotype:
     dictionary : dict
         Entry of the data dictionary of each column, in the order of the tables.
     of_participants : dict
-        Values by column, by participant (``sub-01``). A missing value is None.
+        Values of each participant, keyed by participant (``sub-01``) and column. A missing value is
+        None.
     of_sessions : dict
-        Values by column, by participant and session (``sub-01``, ``ses-a``).
+        Values of each session, keyed by participant and session (``sub-01``, ``ses-a``) and column.
     """
 
     dictionary: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class Phenotype:
     of_sessions: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)
 
     def values(self, participant: str, session: str | None) -> dict[str, str | None]:
-        """Return the value of each column for a session; None where it is missing.
+        """Return the value of each column for a session; a missing value is None.
 
         Parameters
         ----------
@@ -63,7 +64,7 @@ def read_phenotype(
     damaged: list[InputError],
     taken: Collection[str] = (),
 ) -> Phenotype:
-    """Read ``participants.tsv`` and the ``sessions.tsv`` of each participant, as far as they exist.
+    """Read ``participants.tsv`` and the ``sessions.tsv`` files of the participants, if they exist.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def read_phenotype(
     damaged : list of InputError
         List to which an error is added for each table that cannot be used.
     taken : collection of str
-        Names that a column must not have. Such a column gets the prefix ``participants_`` or
+        Reserved column names. A column with a reserved name gets the prefix ``participants_`` or
         ``sessions_``. A column of both tables is renamed in the same way in ``sessions.tsv``.
 
     Returns
@@ -115,9 +116,9 @@ def _read(
     Returns
     -------
     rows : dict
-        Values by column, by the label in the column `key`; empty without a usable table.
+        Values, keyed by the label in the column `key` and by column; empty without a usable table.
     names : dict
-        Name of each column in the dictionary.
+        Name of each column in the data dictionary.
     """
     # a broken link to content that has not been downloaded is an error
     if not path.exists() and not path.is_symlink():

@@ -147,7 +147,7 @@ class Plan:
     spaces : tuple of OutputSpace
         Spaces that the maps are resampled to, in addition to the grid of the phase.
     regions : tuple of Regions
-        Segmentation and atlases whose regions get statistics.
+        Segmentation and atlases for regional statistics.
     """
 
     acquisition: Acquisition
@@ -179,12 +179,12 @@ class Plan:
 
     @property
     def tissues_are_regions(self) -> bool:
-        """Whether the tissues get a table of regions, because there is no finer segmentation."""
+        """Whether the region table contains the tissues, because there is no finer segmentation."""
         return self.segmentation is not None and all(one.of_option for one in self.regions)
 
     @property
     def has_regions(self) -> bool:
-        """Whether the maps get a table of regions."""
+        """Whether a region table is written for the maps."""
         return bool(self.regions) or self.tissues_are_regions or self.lesions is not None
 
     @property
@@ -298,7 +298,14 @@ def plan_acquisition(
     alignments = (segmentation.alignment, mask.alignment, lesions.alignment)
     spaces = plan_spaces(acquisition, grid, datasets, settings, alignments)
     regions = plan_regions(
-        acquisition, grid, datasets, segmentation_datasets, settings, headers_only=headers_only
+        acquisition,
+        grid,
+        datasets,
+        segmentation_datasets,
+        settings,
+        tissues=segmentation.auxiliary,
+        anatomical=None if spaces.t1w is None else spaces.t1w.alignment.anatomical,
+        headers_only=headers_only,
     )
     return Plan(
         acquisition=acquisition,
@@ -411,7 +418,7 @@ def _read_repetition(
     _common_grid(echoes)
     if not headers_only:
         echoes = tuple(
-            # Units in the sidecar of the magnitude says nothing about the phase
+            # the Units field in the sidecar of the magnitude does not apply to the phase
             replace(echo, units=_check_echo(echo, numbers, parts, own[echo.files[1]], settings))
             for echo, own in zip(echoes, separate, strict=True)
         )
@@ -626,9 +633,9 @@ def _sequence_warnings(
     if axis is not None and axis in axes and grid.shape[axis] > 1:
         in_plane = " ".join("0" if one == axis else "R" for one in range(3))
         warnings.append(
-            f"{acquisition.name}: a 2-D acquisition of {grid.shape[axis]} slices. A constant phase "
-            "difference between slices would bias kernels that extend across slices. Compare the "
-            f"map with in-plane kernels: --fit-radius {in_plane} and, for integral methods, "
-            f"--integral-radius {in_plane}, with R in mm"
+            f"{acquisition.name}: this is a 2-D acquisition with {grid.shape[axis]} slices. A "
+            "constant phase difference between slices would bias kernels that extend across "
+            f"slices. Compare the map with a map from in-plane kernels: --fit-radius {in_plane} "
+            f"and, for integral methods, --integral-radius {in_plane}, with R in mm"
         )
     return warnings

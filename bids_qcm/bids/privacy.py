@@ -8,7 +8,7 @@ from typing import Any
 
 from bids_qcm.settings import Settings
 
-# The folders of an absolute path, up to its last slash. A URL does not match.
+# The folders in an absolute path, up to the last slash. A URL does not match.
 _FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^/\s'\"<>]+/)+(?=[^/\s])")
 
 
@@ -48,8 +48,8 @@ def without_paths(text: str, places: Mapping[str, str]) -> str:
     ----------
     text : str
     places : mapping of str to str
-        Replacements by folder, as in :func:`known_places`. A path in another folder is shortened to
-        its file name.
+        Replacements, keyed by folder, as in :func:`known_places`. A path in another folder is
+        shortened to its file name.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from typing import Any
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import require_content
 
-# Python objects need up to 25 times the memory of the JSON text that they are parsed from.
+# Python objects need up to 25 times the memory of the JSON text from which they are parsed.
 _MOST_BYTES = 16 << 20
 
 _MOST_ROWS = 100_000

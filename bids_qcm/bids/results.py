@@ -25,6 +25,7 @@ from bids_qcm.bids.sidecar_schema import (
     MaskSidecar,
     Phi0Sidecar,
     SegmentationSidecar,
+    Warned,
     json_key,
 )
 from bids_qcm.bids.tables import read_condlesions, read_condregions, read_condstats
@@ -54,7 +55,11 @@ _SHARED = (
 _MOSTLY = 0.5
 
 # Tables of a map, and the attributes of `MapResult` with their rows.
-_TABLES = {"condstats": "statistics", "condregions": "regions", "condlesions": "lesions"}
+_TABLES = {
+    "condstats": ("statistics",),
+    "condregions": ("regions", "region_warnings"),
+    "condlesions": ("lesions",),
+}
 
 _Schema = TypeVar("_Schema", bound=Fields)
 
@@ -121,7 +126,7 @@ class MapResult:
 
     @cached_property
     def regions(self) -> list[dict[str, Any]]:
-        """Rows of the table of regions, see :func:`~bids_qcm.bids.tables.read_condregions`.
+        """Rows of the region table, see :func:`~bids_qcm.bids.tables.read_condregions`.
 
         The list is empty if the table does not exist or is damaged.
         """
@@ -129,8 +134,16 @@ class MapResult:
         return read_condregions(path) if path else []
 
     @cached_property
+    def region_warnings(self) -> list[str]:
+        """Warnings about segmentations and atlases that are not in the table of regions."""
+        path = self._existing_output("condregions")
+        if path is None or not _has_sidecar(path):
+            return []
+        return read_sidecar(path, Warned).warnings or []
+
+    @cached_property
     def lesions(self) -> list[dict[str, Any]]:
-        """Rows of the table of lesions, see :func:`~bids_qcm.bids.tables.read_condlesions`.
+        """Rows of the lesion table, see :func:`~bids_qcm.bids.tables.read_condlesions`.
 
         The list is empty if there are no lesions, or the table does not exist or is damaged.
         """
@@ -139,7 +152,7 @@ class MapResult:
 
     @property
     def in_spaces(self) -> dict[str, Path]:
-        """Files of the map in other spaces, by the label of the space."""
+        """Files of the map in other spaces, keyed by the label of the space."""
         entities, _ = parse_name(self.condmap.name)
         desc = entities.pop("desc")
         return OUTPUTS["condmap"].in_all_spaces(self.condmap.parent, join_name(entities), desc)
@@ -198,7 +211,7 @@ class Result:
 
     @cached_property
     def sidecar(self) -> Phi0Sidecar:
-        """Fields of the phi0 sidecar, or of the first map's sidecar if it does not exist."""
+        """Fields of the phi0 sidecar; without a phi0 sidecar, of the first map's sidecar."""
         path = OUTPUTS["phi0"].beside(self.folder, self.source)
         return read_sidecar(path, Phi0Sidecar) if _has_sidecar(path) else self.maps[0].sidecar
 
@@ -209,7 +222,7 @@ class Result:
 
     @cached_property
     def disagreements(self) -> dict[str, float]:
-        """For each method, the largest relative difference of its medians from the other methods.
+        """For each method, the largest relative difference from the medians of other methods.
 
         A method that uses ``|B1+|`` is compared with the other methods that use ``|B1+|``, and a
         method without ``|B1+|`` with the other methods without ``|B1+|``. If there are none, it is
@@ -246,7 +259,7 @@ class Result:
 
     @cached_property
     def _same_b1_use(self) -> dict[str, list[str]]:
-        """For each method, the other methods that also use, or also do not use, ``|B1+|``."""
+        """For each method, the other methods with the same use of ``|B1+|`` (used or not used)."""
         origins = tuple(OUTPUTS["b1"].variants)
         uses_b1 = {one.method: one.sidecar.b1_map in origins for one in self.maps}
         return {
@@ -276,7 +289,7 @@ class Result:
 
     @property
     def segmentation_in_spaces(self) -> dict[str, Path]:
-        """Files of the tissue labels in other spaces, by the label of the space."""
+        """Files of the tissue labels in other spaces, keyed by the label of the space."""
         if self.segmentation is None:
             return {}
         return OUTPUTS["dseg"].in_all_spaces(self.folder, self.source)
@@ -288,7 +301,7 @@ class Result:
 
     @cached_property
     def segmentation_sidecar(self) -> SegmentationSidecar | None:
-        """Fields of the segmentation's sidecar; None if the last run did not use one."""
+        """Sidecar fields of the segmentation; None if the last run did not use a segmentation."""
         path = OUTPUTS["dseg"].beside(self.folder, self.source)
         used = self.sidecar.segmentation and _has_sidecar(path)
         return read_sidecar(path, SegmentationSidecar) if used else None
@@ -302,7 +315,7 @@ class Result:
 
     @cached_property
     def lesions_sidecar(self) -> LesionsSidecar | None:
-        """Fields of the sidecar of the lesion numbers; None if the last run did not use any."""
+        """Sidecar fields of the lesion numbers; None if the last run did not use lesion masks."""
         return read_sidecar(self.lesions, LesionsSidecar) if self.lesions else None
 
     @property
@@ -454,9 +467,9 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
             damaged.append(error)
             continue
         tables = set()
-        for table, rows in _TABLES.items():
+        for table, contents in _TABLES.items():
             try:
-                getattr(one, rows)
+                _ = [getattr(one, content) for content in contents]
             except InputError as error:
                 damaged.append(error)
                 tables.add(table)
@@ -473,12 +486,12 @@ def _readable(result: Result, damaged: list[InputError]) -> Result | None:
 
 
 def wrong_fields(result: Result, error: Exception) -> InputError:
-    """Return the error for a sidecar of an acquisition with a value of a wrong type."""
+    """Return the error for an acquisition's sidecar that has a value of the wrong type."""
     return _wrong_fields(result.folder / f"{result.source}_*.json", error)
 
 
 def _wrong_fields(where: Path, error: Exception) -> InputError:
-    problem = f"has a value of a wrong type ({error!r})"
+    problem = f"has a value of the wrong type ({error!r})"
     return InputError(where, problem, "compute the map again")
 
 
@@ -498,7 +511,7 @@ def duplicate_maps(results: Sequence[Result]) -> list[str]:
         if images and other is not result:
             found.append(
                 f"{other.source}_* and {result.source}_* were computed from the same images, so "
-                "these images count twice in the group; delete the files of the earlier run"
+                "these images count twice in the group; delete the files from the earlier run"
             )
     return found
 
@@ -537,9 +550,10 @@ def map_warnings(result: Result) -> list[str]:
     invalid = {one.method: one.sidecar.invalid_fraction or 0 for one in result.maps}
     mostly = [f"{method} ({share:.0%})" for method, share in invalid.items() if share > _MOSTLY]
     if mostly:
-        found.append(f"more than half of the mask is invalid: {', '.join(mostly)}")
+        found.append(f"more than half of the mask is invalid for {', '.join(mostly)}")
     for one in result.maps:
         found += one.sidecar.warnings or ()
+        found += one.region_warnings
         found += _warnings_of_map(one, result)
     return list(dict.fromkeys(found))
 
@@ -547,7 +561,10 @@ def map_warnings(result: Result) -> list[str]:
 def _weak_sign(sidecar: Phi0Sidecar) -> str:
     agreement = sidecar.phase_sign_agreement
     share = "an unknown fraction" if agreement is None else f"{agreement:.0%}"
-    evidence = f"the evidence for the sign of the phase is weak: {share} of the voxels agree; "
+    evidence = (
+        f"the evidence for the sign of the phase is weak: {share} of the voxels agree with the "
+        "automatic sign; "
+    )
     if sidecar.phase_sign_origin == "Manufacturer":
         evidence += f"the usual sign of this manufacturer, {sidecar.phase_sign}, was used; "
     return evidence + "check the map, and set --sign if you know the correct sign"

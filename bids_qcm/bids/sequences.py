@@ -39,8 +39,8 @@ _BALANCED_NAMES = re.compile(
     r"|(?<![a-z])ssfp(?![a-z])",
     re.IGNORECASE,
 )
-# Names of sequences that do not count as balanced, such as FLASH, FISP, DESS and CISS
-# (Siemens), SPGR and GRASS (GE).
+# Sequence names that do not count as balanced, such as FLASH, FISP, DESS and CISS (Siemens), SPGR
+# and GRASS (GE).
 _OTHER_NAMES = re.compile(
     r"(?<![a-z])(fl|fi|de|ci)[23]d|flash|fisp|dess|spgr|fgre|grass|mprage|t1ffe", re.IGNORECASE
 )

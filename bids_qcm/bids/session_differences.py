@@ -1,4 +1,4 @@
-"""Differences of the maps of repeated scans, in units of their noise."""
+"""Differences between the maps of repeated scans, in units of noise."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ from bids_qcm.bids.derivatives import bids_uri, save_with_sidecar
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_values, read_volume, require_grid
 from bids_qcm.bids.names import join_name
+from bids_qcm.bids.outputs import FIGURES
 from bids_qcm.bids.results import MapResult, Result
+from bids_qcm.bids.scan_order import ScanOrder
 from bids_qcm.bids.sidecar_schema import DifferenceSidecar
 from bids_qcm.differences import (
     NoisyMap,
@@ -28,7 +30,14 @@ from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.registration import align
 
 SUFFIX = "condzmap"
-"""Suffix of the difference of two conductivity maps divided by its noise."""
+"""Suffix of the difference between two conductivity maps, divided by its noise."""
+
+
+DIFFERENCE_FILES = (
+    *(f"sub-*/**/*_space-*_desc-*_{SUFFIX}.{extension}" for extension in ("nii.gz", "json")),
+    f"{FIGURES}/sub-*_{SUFFIX}.png",
+)
+"""Patterns of the files of all differences and of their figures."""
 
 # Fraction of the mask with a value below which a warning is logged.
 _LEAST_SHARE = 0.5
@@ -36,7 +45,7 @@ _LEAST_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference that was written.
+    """Difference between two scans, and its files.
 
     Attributes
     ----------
@@ -45,7 +54,7 @@ class Difference:
     method : str
         Name of the method.
     path : Path
-        Map of z, in the grid of the first scan.
+        Map of z, on the grid of the first scan.
     summary : Summary
         Summary of z in the mask of the first scan.
     movement : float
@@ -64,9 +73,13 @@ class Difference:
 
 
 def write_differences(
-    output_dir: Path, results: Sequence[Result], damaged: list[InputError]
+    output_dir: Path,
+    results: Sequence[Result],
+    order: ScanOrder,
+    damaged: list[InputError],
+    n_threads: int = 1,
 ) -> list[Difference]:
-    """Write the difference of each repeated scan from the first scan of the participant.
+    """Write the difference between each repeated scan and the first scan of the participant.
 
     Scans are compared if they have the same entities except session and run. The later scan is
     aligned to the first scan by rigid registration of the magnitudes.
@@ -77,24 +90,28 @@ def write_differences(
         Derivative dataset.
     results : sequence of Result
         Results of all participants.
+    order : ScanOrder
+        Order of the scans.
     damaged : list of InputError
         List to which an error is added for each pair of scans that cannot be read, aligned or
         compared, or in which left and right of one scan seem to be swapped. Such a pair is left
         out.
+    n_threads : int
+        Number of threads of the registration.
 
     Returns
     -------
     list of Difference
-        One for each later scan and method that both scans have with a noise map.
+        One difference for each later scan and each method with a noise map in both scans.
     """
     repeated: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         repeated.setdefault((result.participant, result.kind), []).append(result)
     written: list[Difference] = []
     for scans in repeated.values():
-        first, *others = sorted(scans, key=lambda one: one.source)
+        first, *others = sorted(scans, key=lambda one: order.position[one.source])
         for second in others:
-            written += _write_pair(output_dir, first, second, damaged)
+            written += _write_pair(output_dir, first, second, damaged, n_threads)
     return written
 
 
@@ -123,7 +140,7 @@ class _Aligned:
 
 
 def _write_pair(
-    output_dir: Path, first: Result, second: Result, damaged: list[InputError]
+    output_dir: Path, first: Result, second: Result, damaged: list[InputError], n_threads: int
 ) -> list[Difference]:
     """Write the differences of two scans, one for each method."""
     theirs = {one.method: one for one in second.maps if one.condstd is not None}
@@ -136,7 +153,7 @@ def _write_pair(
         return []
     written = []
     try:
-        scans = _align(first, second)
+        scans = _align(first, second, n_threads)
         for pair in pairs:
             written.append(_write(output_dir, scans, pair))
     except InputError as error:
@@ -144,13 +161,14 @@ def _write_pair(
     return written
 
 
-def _align(first: Result, second: Result) -> _Aligned:
+def _align(first: Result, second: Result, n_threads: int) -> _Aligned:
     """Align two scans; raise InputError if they cannot be aligned."""
     grids = read_grid(first.mask), read_grid(second.mask)
     labels, warnings = _labels((first, second), grids)
     magnitudes = [_magnitude(one) for one in (first, second)]
+    volumes = (read_volume(path) for path in magnitudes)
     try:
-        found = align(*(read_volume(path) for path in magnitudes), always=True)
+        found = align(*volumes, always=True, n_threads=n_threads)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             magnitudes[1],
@@ -174,7 +192,7 @@ def _magnitude(result: Result) -> Path:
     if result.magnitude is None:
         raise InputError(
             result.folder,
-            f"has no magnitude of {result.source}, which is needed to align the scans",
+            f"has no magnitude for {result.source}, which is needed to align the scans",
             "compute the maps again",
         )
     return result.magnitude
@@ -247,9 +265,9 @@ def _write(output_dir: Path, scans: _Aligned, maps: tuple[MapResult, MapResult])
     used = [path for one in maps for path in (one.condmap, one.condstd) if path is not None]
     used += [_magnitude(one) for one in results]
     sidecar = DifferenceSidecar(
-        description="Conductivity of the later scan minus the first scan, divided by the noise "
-        "standard deviation of the difference; 0 outside the mask, NaN in invalid voxels and where "
-        "the tissues of the scans differ",
+        description="Conductivity of the later scan minus conductivity of the first scan, divided "
+        "by the noise standard deviation of the difference; 0 outside the mask, NaN in invalid "
+        "voxels and where the tissues of the scans differ",
         units="1",
         sources=[bids_uri(one, {"": output_dir}) for one in used],
         method=maps[0].method,

@@ -44,9 +44,8 @@ class Field(NamedTuple):
 class Fields:
     """Base class of the dataclasses that describe a JSON object.
 
-    A field with the value None is not written to the JSON object. Each step of the processing
-    writes an object with the fields that the step determines, and :func:`merge` combines these
-    objects.
+    A field with the value None is not written to the JSON object. Each processing step writes an
+    object with its own fields, and :func:`merge` combines these objects.
     """
 
     def to_dict(self) -> dict[str, Any]:
@@ -285,11 +284,11 @@ class Phi0Sidecar(MaskChoice, Image):
 
     segmentation: Annotated[
         list[str] | None,
-        "files of the segmentation for methods and statistics, as BIDS URIs; empty without a "
+        "segmentation files used for methods and statistics, as BIDS URIs; empty without a "
         "segmentation",
     ] = None
     lesions: Annotated[
-        list[str] | None, "files of the lesion masks, as BIDS URIs; missing without lesions"
+        list[str] | None, "lesion mask files, as BIDS URIs; missing without lesions"
     ] = None
     phase_type: Annotated[
         str | None,
@@ -407,16 +406,17 @@ class MapSidecar(B1Choice, TissueLabels, MethodOptions, Phi0Sidecar):
 
     separate_lesions: Annotated[
         list[int] | None,
-        "methods with tissues: numbers of the lesions that were regions of their own; see "
+        "methods with tissues: numbers of the lesions that were separate regions; see "
         "[lesions](lesions.md)",
     ] = None
     fit_radius: Annotated[
         list[float] | None,
-        "radii of the quadratic fit along x, y and z in mm, if the method has one",
+        "radii of the quadratic fit along x, y and z in mm, if the method uses a quadratic fit",
     ] = None
     integral_radius: Annotated[
         list[float] | None,
-        "radii of the surface integral along x, y and z in mm, if the method has one",
+        "radii of the surface integral along x, y and z in mm, if the method uses a surface "
+        "integral",
     ] = None
     target_std: Annotated[
         float | None,
@@ -485,15 +485,17 @@ class GroupMapSidecar(Image):
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceSidecar(Image):
-    """Sidecar of the difference of two scans of a participant."""
+    """Sidecar of the difference between two scans of a participant."""
 
     method: Annotated[str | None, "name of the method on the command line"] = None
     spatial_reference: Annotated[
-        str | None, "map of the first scan, in whose grid the difference is, as a BIDS URI"
+        str | None,
+        "map of the first scan, as a BIDS URI; this map defines the grid of the difference",
     ] = None
     rigid_transform: Annotated[
         list[list[float]] | None,
-        "matrix that maps scanner coordinates of the first scan to the later scan, mm",
+        "matrix that maps scanner coordinates in the first scan to scanner coordinates in the "
+        "later scan, mm",
     ] = None
     mean_movement: Annotated[float | None, "mean movement of the mask between the scans, mm"] = None
     exceeding_fraction: Annotated[
@@ -548,7 +550,9 @@ class CondstdSidecar(MapSidecar):
     """Sidecar of the noise standard deviation of a conductivity map."""
 
     phase_noise_estimate: Annotated[str | None, "how the noise of phi0 was estimated"] = None
-    propagation: Annotated[str | None, "how this noise was propagated to conductivity"] = None
+    propagation: Annotated[str | None, "how the noise of phi0 was propagated to conductivity"] = (
+        None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -561,7 +565,7 @@ class LesionsSidecar(Warned, Placement, Image):
     """Sidecar of the lesion numbers."""
 
     lesion_volumes: Annotated[
-        dict[str, float] | None, "volume of each lesion in the mask by its number, ml"
+        dict[str, float] | None, "volume of each lesion in the mask, ml, keyed by lesion number"
     ] = None
     mirror_plane: Annotated[
         list[float] | None,
@@ -579,7 +583,9 @@ class MaskImage(Fields):
     """Fields of a mask."""
 
     type: Annotated[str | None, "`Brain` or `ROI`"] = None
-    description: Annotated[str | None, "how the app made the mask, if it was not imported"] = None
+    description: Annotated[
+        str | None, "how the app made the mask, if the mask was not imported"
+    ] = None
     sources: Annotated[list[str] | None, "source files as BIDS URIs"] = None
 
 

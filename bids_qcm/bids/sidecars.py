@@ -29,8 +29,8 @@ def read_sidecar(image: Path, root: Path) -> dict[str, Any]:
     """Return all metadata that applies to an image.
 
     pybids reads the sidecars of the whole dataset at once, so a single malformed sidecar would end
-    the run. This function reads only the sidecars of one image, so that a malformed sidecar
-    affects no other image.
+    the run. This function reads only the sidecars of one image, so a malformed sidecar affects no
+    other image.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ Dictionary = Mapping[str, Mapping[str, str]]
 TISSUE_STATISTICS: Dictionary = {
     "label": {"Description": "Label of the tissue in the segmentation"},
     "tissue": {"Description": "Name of the tissue"},
-    "erosion": {"Description": "Radius of the erosion of the tissue by a ball", "Units": "voxels"},
+    "erosion": {"Description": "Radius of the ball that erodes the tissue", "Units": "voxels"},
     "n": {"Description": "Number of voxels, including invalid voxels"},
     "mean": {"Description": "Mean conductivity of the valid voxels", "Units": "S/m"},
     "sd": {"Description": "Standard deviation over the valid voxels (n - 1)", "Units": "S/m"},
@@ -47,17 +47,17 @@ CONDLESIONS: Dictionary = {
     "median": {"Description": "Median of the valid voxels", "Units": "S/m"},
     "sd": {"Description": "Standard deviation over the valid voxels (n - 1)", "Units": "S/m"},
     "standard_error": {
-        "Description": "Standard error of the mean that the noise of the images causes",
+        "Description": "Standard error of the mean due to image noise",
         "Units": "S/m",
     },
     "reference": {
-        "Description": "Region that the lesion is compared with: mirrored, the mirror image of the "
-        "lesion in the mid-sagittal plane, without voxels of lesions and of cerebrospinal fluid; "
-        "same tissue, all voxels of the reference tissue at least 5 mm from any lesion"
+        "Description": "Region that the lesion is compared with: mirrored, the mirror image of "
+        "the lesion in the mid-sagittal plane, excluding voxels of lesions and cerebrospinal "
+        "fluid; same tissue, all voxels of the reference tissue at least 5 mm from any lesion"
     },
     "reference_tissue": {
-        "Description": "Most frequent tissue of the mirrored region or, if it has no labels, of "
-        "the surroundings of the lesion"
+        "Description": "Most frequent tissue in the mirrored region or, if the mirrored region "
+        "has no labels, around the lesion"
     },
     "reference_n": {
         "Description": "Number of voxels of the reference region, including invalid voxels"
@@ -71,30 +71,36 @@ CONDLESIONS: Dictionary = {
         "Units": "S/m",
     },
     "difference_standard_error": {
-        "Description": "Standard error of the difference that the noise of the images causes, "
-        "with the correlation of the noise between voxels",
+        "Description": "Standard error of the difference due to image noise, including the "
+        "correlation of the noise between voxels",
         "Units": "S/m",
     },
 }
-"""Columns of the table of lesions."""
+"""Columns of the lesion table."""
 
 CONDREGIONS: Dictionary = {
-    "atlas": {"Description": "Name of the segmentation, or of the atlas given with --atlas"},
+    "atlas": {"Description": "Name of the segmentation, or name of the atlas in --atlas"},
     "label": {"Description": "Label of the region in the segmentation or atlas"},
     "region": {"Description": "Name of the region"},
-    "erosion": {"Description": "Radius of the erosion of the region by a ball", "Units": "voxels"},
+    "erosion": {"Description": "Radius of the ball that erodes the region", "Units": "voxels"},
     **{
         name: TISSUE_STATISTICS[name]
         for name in ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
     },
     "standard_error": {
-        "Description": "Standard error of the mean due to noise, from noise maps, which include "
-        "the correlation of the noise between voxels",
+        "Description": "Standard error of the mean due to noise, computed from noise maps, which "
+        "include the correlation of the noise between voxels",
         "Units": "S/m",
     },
 }
-"""Columns of the table of regions."""
+"""Columns of the region table."""
 
+
+LESIONS_ATLAS = "lesions"
+"""Name in the column ``atlas`` of lesions, whose numbers do not correspond between scans."""
+
+TISSUES_ATLAS = "tissues"
+"""Name in the column ``atlas`` of the tissues of the segmentation."""
 
 _TEXTS = ("tissue", "atlas", "region", "reference", "reference_tissue")
 _WHOLE_NUMBERS = ("label", "erosion", "n", "lesion", "reference_n")
@@ -137,7 +143,7 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         One row for each tissue and erosion, with the columns of `CONDSTATS`. ``tissue`` is a
-        string, all other values are numbers; a missing value is NaN.
+        string; all other values are numbers. A missing value is NaN.
 
     Raises
     ------
@@ -152,7 +158,7 @@ def read_condstats(path: Path) -> list[dict[str, Any]]:
 
 
 def read_condregions(path: Path) -> list[dict[str, Any]]:
-    """Read the table of the regions of a conductivity map.
+    """Read the region table of a conductivity map.
 
     Parameters
     ----------
@@ -162,19 +168,19 @@ def read_condregions(path: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         One row for each atlas, region and erosion, with the columns of `CONDREGIONS`. ``atlas`` and
-        ``region`` are strings, all other values are numbers; a missing value is NaN. Empty if no
+        ``region`` are strings; all other values are numbers. A missing value is NaN. Empty if no
         region has a voxel in the mask.
 
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column, or has a value that is not a number.
+        If the file cannot be read, lacks a column, or has a non-numeric value in a numeric column.
     """
     return _read(path, CONDREGIONS, ("atlas", "label", "region", "erosion"))
 
 
 def read_condlesions(path: Path) -> list[dict[str, Any]]:
-    """Read the table of lesions of a conductivity map.
+    """Read the lesion table of a conductivity map.
 
     Parameters
     ----------
@@ -185,12 +191,12 @@ def read_condlesions(path: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         One row for each lesion and reference region, with the columns of `CONDLESIONS`. The
-        reference and its tissue are strings, all other values are numbers; a missing value is NaN.
+        reference and its tissue are strings; all other values are numbers. A missing value is NaN.
 
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column, or has a value that is not a number.
+        If the file cannot be read, lacks a column, or has a non-numeric value in a numeric column.
     """
     return _read(path, CONDLESIONS, ("lesion", "reference"))
 

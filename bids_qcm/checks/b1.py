@@ -31,7 +31,7 @@ LARGEST_NEGATIVE = 0.01
 are negative."""
 
 LARGEST_CONTRAST = 0.4
-"""Maximum absolute correlation between the detail of the map and the detail of the magnitude. In
+"""Maximum absolute correlation between the fine details of the map and of the magnitude. In
 the full-wave phantom, the correlation is 0.07 to 0.18 for ``|B1+|``, and 0.5 to 0.7 for an
 anatomical image with voxels of 5 to 6 mm."""
 
@@ -175,8 +175,8 @@ def recognise_unit(median: float, declared: DeclaredB1) -> str:
     low, high = (any_angle | ranges)[declared.unit]
     if not low <= median <= high:
         raise B1MapError(
-            f"has a median of {median:.3g} in the mask, but its Units is {declared.unit}: a median "
-            f"from {low:.3g} to {high:.3g} is plausible",
+            f"has a median of {median:.3g} in the mask, but its Units is {declared.unit}, for "
+            f"which a median from {low:.3g} to {high:.3g} is plausible",
             f"correct Units (or NominalFlipAngle) in its sidecar; {_OTHERWISE}",
         )
     return declared.unit
@@ -274,8 +274,8 @@ def check_b1(
     contrast = _shared_detail(b1_map, magnitude, known, voxel_size)
     if abs(contrast) > LARGEST_CONTRAST:
         raise B1MapError(
-            f"shows the tissues: its detail and the detail of the magnitude have a correlation of "
-            f"{contrast:.2f}, but |B1+| is smooth",
+            "shows the tissues: the fine details of the map and of the magnitude have a "
+            f"correlation of {contrast:.2f}, but |B1+| is smooth",
             f"{_CHECK_IT}, not an anatomical image; {_OTHERWISE}",
         )
     warnings = []
@@ -284,8 +284,8 @@ def check_b1(
     if smooth.remote > EXPECTED_REMOTE:
         warnings.append(
             f"was extrapolated: {smooth.remote:.0%} of the mask is more than {SMOOTHING_MM:g} mm "
-            "from the nearest measured value, where the conductivity is as uncertain as without "
-            "|B1+|"
+            "from the nearest measured value; in this part of the mask, the conductivity is as "
+            "uncertain as without |B1+|"
         )
     return CheckedB1(smooth, unit, float(np.median(smooth.values[mask])), warnings)
 

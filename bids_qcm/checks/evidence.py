@@ -44,8 +44,8 @@ class Evidence:
         Fraction of implausible voxels that is expected from noise alone; None if the noise standard
         deviation is not known.
     trend_inferior_superior, trend_left_right : float
-        Relative change of the conductivity from one end of the mask to the other; NaN if it cannot
-        be computed. See :func:`relative_trend`.
+        Relative change of the conductivity from one end of the mask to the other end; NaN if the
+        change cannot be computed. See :func:`relative_trend`.
     reduced_chi_square, prior_chi_square : float or None
         For an inversion, the misfit of the phase and the deviation of the conductivity from the
         prior; None for other methods.

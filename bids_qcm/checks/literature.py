@@ -33,7 +33,7 @@ _BRAIN = {
     TISSUES["SGM"].name: GRAY_MATTER,
 }
 
-# Tissues of the body by the names of labels without sides. Names of muscles and organs are those of
+# Tissues of the body, keyed by label names without sides. Names of muscles and organs are used in
 # common segmentations of the body. Bone is left out, because labels of bone include marrow.
 _BODY = {
     "liver": LIVER,
@@ -105,8 +105,8 @@ def literature_conductivity(frequency: float, names: Iterable[str]) -> dict[str,
     Notes
     -----
     The values are computed from the dispersions that Gabriel et al. measured ex vivo [1]_. Glands,
-    such as the pancreas and the glands of the breast, have the values of the thyroid. The values
-    of vessels are those of blood, and the values of the gall bladder are those of bile.
+    such as the pancreas and the mammary glands, have the values of the thyroid. Vessels have the
+    values of blood, and the gall bladder has the values of bile.
 
     References
     ----------

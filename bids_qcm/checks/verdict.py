@@ -30,7 +30,7 @@ class Limits(NamedTuple):
 
 # docs/verdict.md contains the measurements on which these limits are based.
 IMPLAUSIBLE = Limits(0.1, 0.4)
-"""Fraction of implausible voxels, whatever the cause."""
+"""Fraction of implausible voxels, regardless of the cause."""
 
 EXCESS_IMPLAUSIBLE = Limits(0.04, 0.08)
 """Fraction of implausible voxels minus the fraction expected from noise."""
@@ -43,12 +43,13 @@ NOISE_RATIO = Limits(0.5, 3.0)
 
 HIGH_LEVEL = Limits(1.6, 2.2)
 LOW_LEVEL = Limits(0.85, 0.7)
-"""Ratio to the literature values: the geometric mean over gray and white matter. Without them,
-the geometric mean over other tissues is compared with the limits for amber."""
+"""Ratio to the literature values: the geometric mean over gray and white matter. Without these
+tissues, the geometric mean over other tissues is compared with the amber limits."""
 
 COMPARABLE = (0.3, 1.2)
-"""Range of the literature values of these other tissues, S/m. Kernels average fat and fluids with
-their surroundings, so that their ratio says little about the level of the map."""
+"""Range of the literature values for these other tissues, S/m. Kernels average fat and fluids with
+the surroundings, so the ratios of fat and fluids are a poor measure of the conductivity level of
+the map."""
 
 HIGH_MEDIAN = Limits(1.2, 2.5)
 LOW_MEDIAN = Limits(0.4, 0.05)
@@ -115,8 +116,8 @@ class Verdict:
     Attributes
     ----------
     colour : {"green", "amber", "red"}
-        Red: the map must not be used as it is. Amber: the map has a limitation that the user should
-        know about. Green: no check failed.
+        Red: the map must not be used without correction. Amber: the map has a limitation that the
+        user should know about. Green: no check failed.
     reasons : tuple of str
         Sentences without a full stop, with the reasons for red first; empty for green.
     """
@@ -201,7 +202,9 @@ def with_disagreement(
     """
     if disagreement is None or disagreement <= limits.amber:
         return verdict
-    reason = f"the median of a tissue differs by {disagreement:.0%} from the other methods' median"
+    reason = (
+        f"the median of a tissue differs by {disagreement:.0%} from the median of the other methods"
+    )
     return Verdict(max(verdict.colour, "amber", key=COLOURS.index), (*verdict.reasons, reason))
 
 
@@ -271,8 +274,12 @@ def _level(evidence: Evidence) -> Iterator[Reason]:
         yield Reason("red", f"the median conductivity of {tissues} matter is not positive")
         return
     level = _geometric_mean(ratios.values())
-    found = f"{tissues} matter have" if len(ratios) > 1 else f"{tissues} matter has"
-    times = f"{found} {level:.2g} times the conductivity in the literature"
+    found = (
+        f"the conductivities of {tissues} matter are"
+        if len(ratios) > 1
+        else f"the conductivity of {tissues} matter is"
+    )
+    times = f"{found} {level:.2g} times the literature value"
     if colour := _above(level, HIGH_LEVEL):
         yield Reason(colour, f"{times}; {_TOO_HIGH}")
     elif colour := _below(level, LOW_LEVEL):
@@ -280,9 +287,10 @@ def _level(evidence: Evidence) -> Iterator[Reason]:
 
 
 def _level_of_body(evidence: Evidence) -> Iterator[Reason]:
-    """Compare tissues of the body with the literature, or the median without such tissues.
+    """Compare body tissues with the literature, or the median if there are no such tissues.
 
-    The limits of the ratio were measured in heads, so it never makes a verdict red.
+    The limits of the ratio were derived from heads, so the ratio of body tissues never makes a
+    verdict red.
     """
     low, high = COMPARABLE
     ratios = {
@@ -301,8 +309,7 @@ def _level_of_body(evidence: Evidence) -> Iterator[Reason]:
         return
     level = _geometric_mean(ratios.values())
     times = (
-        f"the conductivity of {', '.join(sorted(ratios))} is {level:.2g} times the conductivity in "
-        "the literature"
+        f"the conductivity of {', '.join(sorted(ratios))} is {level:.2g} times the literature value"
     )
     if level > HIGH_LEVEL.amber:
         yield Reason("amber", f"{times}; {_TOO_HIGH}")
@@ -323,8 +330,9 @@ def _order(evidence: Evidence) -> Iterator[Reason]:
         if colour:
             yield Reason(
                 "amber" if noisy else colour,
-                f"gray matter has {gray / white:.2f} times the conductivity of white matter "
-                "(expected: about 1.7 times); the segmentation may not match the anatomy",
+                f"the conductivity of gray matter is {gray / white:.2f} times the conductivity of "
+                "white matter (expected: about 1.7 times); the segmentation may not match the "
+                "anatomy",
             )
     ratio = evidence.literature_ratio.get(_FLUID, math.nan)
     if fluid <= gray:
@@ -334,8 +342,8 @@ def _order(evidence: Evidence) -> Iterator[Reason]:
     elif ratio < LOW_FLUID:
         yield Reason(
             "amber",
-            f"cerebrospinal fluid has {ratio:.0%} of the conductivity in the literature, because "
-            "the kernels average the fluid with the surrounding tissue",
+            f"the conductivity of cerebrospinal fluid is {ratio:.0%} of the literature value, "
+            "because the kernels average the fluid with the surrounding tissue",
         )
 
 

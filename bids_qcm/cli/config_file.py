@@ -52,7 +52,9 @@ def read_options(path: Path) -> list[str]:
     for key, value in content.items():
         name = key.replace("_", "-")
         if name in _EXCLUDED:
-            raise InputError(path, f"contains the option {key}", "set it on the command line")
+            raise InputError(
+                path, f"contains the option {key}", "set this option on the command line"
+            )
         arguments += _arguments(path, name, value)
     return arguments
 
@@ -65,7 +67,7 @@ def _arguments(path: Path, name: str, value: object) -> list[str]:
         return [f"--{name}={value}"]
     if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
         return [f"--{name}", *map(str, value)]
-    raise InputError(path, f"has a value of a wrong type for {name}", _REMEDY)
+    raise InputError(path, f"has a value of the wrong type for {name}", _REMEDY)
 
 
 def format_options(actions: Iterable[argparse.Action], options: argparse.Namespace) -> str:

@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 from bids_qcm import __version__
+from bids_qcm.bids.anatomy.sources import RESERVED_ATLASES
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.filters import check_filters
 from bids_qcm.bids.privacy import shared_command
@@ -116,7 +118,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         lesion_filters=options.bids_filter_file.get("lesions", {}),
         b1_filters=options.bids_filter_file.get("b1", {}),
         label_table=options.label_table and options.label_table.resolve(),
-        atlases=tuple(options.atlas),
+        atlases=_atlases(parser, options.atlas),
         coreg=options.coreg,
         output_spaces=tuple(dict.fromkeys(options.output_spaces)),
         bids_database_dir=options.bids_database_dir,
@@ -201,12 +203,12 @@ def _refuse_ignored_options(parser: Parser, given: argparse.Namespace) -> None:
         if given.analysis_level == "group" and action.dest not in _GROUP_OPTIONS:
             parser.error(
                 f"argument {flag}: the group level combines the maps in OUTPUT_DIR and does not "
-                "use this option; omit it"
+                "use this option; omit the option"
             )
         if given.analysis_level == "participant" and action.dest in _ONLY_GROUP_OPTIONS:
             parser.error(
-                f"argument {flag}: only the group level compares participants; give this option "
-                "with the level group"
+                f"argument {flag}: only the group level compares participants; use this option at "
+                "the group level"
             )
 
 
@@ -224,7 +226,7 @@ def build_parser() -> Parser:
     """Build the parser. Options in common with fMRIPrep have the same names as in fMRIPrep."""
     parser = Parser(
         prog="bids-qcm",
-        description="Compute conductivity maps (S/m) of a BIDS dataset from the phase of MRI.",
+        description="Compute conductivity maps (S/m) from the MRI phase images of a BIDS dataset.",
         epilog=_EPILOG,
         usage="%(prog)s BIDS_DIR OUTPUT_DIR {participant,group} [options]",
     )
@@ -240,8 +242,8 @@ def build_parser() -> Parser:
     add(
         "analysis_level",
         choices=get_args(AnalysisLevel),
-        help="participant: map conductivity; group: combine the statistics of all maps in "
-        "OUTPUT_DIR in tables and on a page, and compare groups",
+        help="participant: map conductivity; group: compile the statistics of all maps in "
+        "OUTPUT_DIR into tables and a web page, and compare groups",
     )
     add("--version", action="version", version=f"bids-qcm {__version__}")
     add(
@@ -270,7 +272,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=lambda label: label.removeprefix("sub-"),
         metavar="LABEL",
-        help="participants, with or without sub- (default: all)",
+        help="participant labels, with or without the prefix sub- (default: all)",
     )
     add(
         "--session-label",
@@ -278,7 +280,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=lambda label: label.removeprefix("ses-"),
         metavar="LABEL",
-        help="sessions, with or without ses- (default: all)",
+        help="session labels, with or without the prefix ses- (default: all)",
     )
     add(
         "--echoes",
@@ -303,8 +305,9 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         default={},
         metavar="FILE",
         help='JSON file that selects images by their entities: {"phase": {"suffix": "MEGRE", '
-        '"acquisition": ["a", "b"]}}; the key segmentation selects segmentations and T1w images, '
-        "mask selects brain masks, lesions selects lesion masks, and b1 selects |B1+| maps",
+        '"acquisition": ["a", "b"]}}; the key "segmentation" selects segmentations and T1w '
+        'images, "mask" selects brain masks, "lesions" selects lesion masks, and "b1" selects '
+        "|B1+| maps",
     )
     add(
         "-d",
@@ -313,9 +316,10 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_derivative,
         metavar="[NAME=]PATH",
-        help="derivative datasets to search first for segmentations, brain masks and |B1+| maps; "
-        "written by fMRIPrep, sMRIPrep, FreeSurfer, FastSurfer, SynthSeg or other software that "
-        "writes *_dseg or *_TB1map; the datasets in BIDS_DIR/derivatives are always searched",
+        help="derivative datasets to search first for segmentations, brain masks and |B1+| maps, "
+        "such as datasets written by fMRIPrep, sMRIPrep, FreeSurfer, FastSurfer, SynthSeg or "
+        "other software that writes *_dseg or *_TB1map files; datasets in BIDS_DIR/derivatives "
+        "are always searched",
     )
     add(
         "--bids-database-dir",
@@ -356,16 +360,17 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         default="auto",
         metavar="{auto,none,NAME}",
         help="lesion masks (label-lesion_mask, desc-lesion_mask or *_roi), whose lesions become "
-        "regions of their own: auto, from any derivative dataset, otherwise from BIDS_DIR; NAME, "
-        "from the dataset with this name, where raw is BIDS_DIR; none, no lesions (default: auto)",
+        "separate regions: auto, from any derivative dataset, otherwise from BIDS_DIR; raw, from "
+        "BIDS_DIR; NAME, from the derivative dataset with this name; none, no lesion masks "
+        "(default: auto)",
     )
     add(
         "--label-table",
         type=_file,
         metavar="FILE",
-        help="TSV file that defines the labels of segmentations, with the columns index, name and "
-        "tissue (CSF, GM, WM, SGM or other) (default: the table in the dataset, or the known "
-        "numbering of its software)",
+        help="TSV file that defines segmentation labels, with the columns index, name and tissue; "
+        "tissues are CSF, GM, WM, SGM and other (default: the table in the dataset, or the known "
+        "labels of the segmentation software)",
     )
     add(
         "--atlas",
@@ -374,9 +379,9 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         type=_atlas,
         default=[],
         metavar="NAME[@SPACE]=FILE[:TABLE]",
-        help="images of labels whose regions get statistics, in the T1w space or in the space of a "
-        "template, and optionally TSV files with the columns index and name; without SPACE, the "
-        "space is the entity space or tpl of the file name",
+        help="label images in the T1w space or in a template space, for whose regions statistics "
+        "are computed; TABLE is a TSV file with the columns index and name; without SPACE, the "
+        'space is taken from the entity "space" or "tpl" of the file name',
     )
     add(
         "--coreg",
@@ -397,9 +402,9 @@ def _add_spaces(group: argparse._ArgumentGroup) -> None:
         metavar="SPACE",
         help=f"spaces of the maps: {ACQUISITION_SPACE}, the grid of the phase, which is always "
         "written; T1w, the grid of the participant's T1w image; or the label of a template, such "
-        "as MNI152NLin2009cAsym, to which a derivative dataset has a transform (from-T1w_to-LABEL_"
-        f"mode-image_xfm.h5); for {SHIPPED_TEMPLATE}, the app registers the T1w image to the "
-        f"template itself if there is no transform (default: {ACQUISITION_SPACE})",
+        "as MNI152NLin2009cAsym, to which a derivative dataset has a transform "
+        f"(from-T1w_to-LABEL_mode-image_xfm.h5); if there is no transform to {SHIPPED_TEMPLATE}, "
+        f"the app registers the T1w image to this template (default: {ACQUISITION_SPACE})",
     )
 
 
@@ -411,8 +416,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         default=[],
         choices=[*METHODS, "all"],
         metavar="METHOD",
-        help=f"one or more of {', '.join(METHODS)}; all stands for the ten published methods "
-        f"(default: {' and '.join(DEFAULT_METHODS[True])} with a segmentation, otherwise "
+        help=f"one or more of {', '.join(METHODS)}; the value all selects the ten published "
+        f"methods (default: {' and '.join(DEFAULT_METHODS[True])} with a segmentation, otherwise "
         f"{' and '.join(DEFAULT_METHODS[False])})",
     )
     for name in ("fit", "integral"):
@@ -421,7 +426,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
             nargs="+",
             type=_radius_number,
             metavar="MM",
-            help=f"{name} radius in mm of all methods that have this radius: one number or three "
+            help=f"{name} radius in mm for all methods that use this radius: one number or three "
             "(x y z); 0 on one axis selects an in-plane kernel; auto selects the smallest radius "
             "that meets --target-std (default: the published optimum of each method)",
         )
@@ -437,8 +442,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         "--phase-type",
         choices=get_args(PhaseType),
         default="transceive",
-        help="type of the phase in the images: transceive, as scanners write it, or transmit, if "
-        "the phase has already been halved (default: %(default)s)",
+        help="phase type of the images: transceive, as scanners write it, or transmit, if the "
+        "phase has already been halved (default: %(default)s)",
     )
     add(
         "--sign",
@@ -453,16 +458,16 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         type=_phase_units,
         default="auto",
         metavar="UNITS",
-        help="unit of the phase images: auto, rad, mrad, or the number of units per cycle, such as "
-        "4096; auto uses the field Units and the value range (default: auto)",
+        help="unit of the phase images: auto, rad, mrad, or the number of units per cycle, such "
+        "as 4096; auto uses the Units field and the value range (default: auto)",
     )
     add(
         "--b1",
         default="auto",
         metavar="{auto,model,none,NAME}",
-        help="transmit field magnitude |B1+|: auto, for the inversions only, a measured map "
-        "(fmap/*_TB1map) of the same session if available, otherwise (for heads at 1.5 T and "
-        "above) the modelled field of a homogeneous body with the outline of the head; model, the "
+        help="transmit field magnitude |B1+|: auto, for the inversions only: a measured map "
+        "(fmap/*_TB1map) of the same session, if available, otherwise, for heads at 1.5 T and "
+        "above, the modelled field of a homogeneous body with the outline of the head; model, the "
         "modelled field, for all methods; NAME, the measured map of the derivative dataset with "
         "this name, for all methods; raw, the measured map in BIDS_DIR, for all methods; none, a "
         "constant |B1+| (default: auto)",
@@ -472,8 +477,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         choices=get_args(ImageChecks),
         default="stop",
         help="action for an image that is certainly wrong, such as a magnitude with negative "
-        "values: stop, skip the acquisition with an error; warn, map it with a warning (default: "
-        "stop)",
+        "values: stop, skip the acquisition with an error; warn, compute the map with a warning "
+        "(default: stop)",
     )
     add(
         "--no-uncertainty",
@@ -494,7 +499,7 @@ def _add_reports(group: argparse._ArgumentGroup) -> None:
     only.add_argument(
         "--boilerplate-only",
         action="store_true",
-        help="compute no maps; write OUTPUT_DIR/logs/CITATION.{md,html,bib} about all maps in "
+        help="compute no maps; write OUTPUT_DIR/logs/CITATION.{md,html,bib} for all maps in "
         "OUTPUT_DIR, including maps from earlier runs",
     )
     group.add_argument(
@@ -502,7 +507,7 @@ def _add_reports(group: argparse._ArgumentGroup) -> None:
         type=_positive_int,
         metavar="N",
         help="also write one report per session for participants with more than N sessions "
-        "(default: only the report of the participant)",
+        "(default: only one report per participant)",
     )
 
 
@@ -510,8 +515,8 @@ def _add_group(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--group-by",
         metavar="COLUMN",
-        help="column of participants.tsv or sessions.tsv whose groups are compared in each region; "
-        "the first group, by number or alphabetically, is the reference",
+        help="column of participants.tsv or sessions.tsv whose groups are compared in each "
+        "region; the first group in numerical or alphabetical order is the reference",
     )
     group.add_argument(
         "--covariates",
@@ -519,13 +524,14 @@ def _add_group(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar="COLUMN",
         help="columns of participants.tsv or sessions.tsv, such as age, whose effects are "
-        "estimated in each region together with the groups",
+        "estimated in each region, jointly with the group differences",
     )
     group.add_argument(
         "--differences",
         action="store_true",
-        help="align the repeated scans of each participant, and write maps of their difference "
-        "from the first scan divided by its noise standard deviation",
+        help="align the repeated scans of each participant, and write maps of the difference "
+        "between each later scan and the first scan, divided by the noise standard deviation of "
+        "the difference",
     )
 
 
@@ -550,8 +556,8 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         "--mem-mb",
         type=_gigabytes,
         metavar="SIZE",
-        help="maximum memory: a number with the unit K, M, G or T, or in megabytes without a unit "
-        "(default: 90 %% of the memory of the machine)",
+        help="maximum memory: a number with the unit K, M, G or T, or a number of megabytes "
+        "without a unit (default: 90 %% of the memory of the machine)",
     )
     add(
         "-w",
@@ -577,9 +583,9 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
         "--write-slurm",
         type=Path,
         metavar="DIR",
-        help="compute no maps; write scripts to DIR that run all participants as a Slurm job array "
-        "and then the group level; each participant gets --omp-nthreads cores and its estimated "
-        "memory and time",
+        help="compute no maps; write scripts to DIR that run all participants as a Slurm job "
+        "array and then the group level; each task requests --omp-nthreads cores, and the "
+        "estimated memory and time for one participant",
     )
     add("--dry-run", action="store_true", help="print the plan and exit")
     add("--stop-on-first-crash", action="store_true", help="stop the run at the first failure")
@@ -618,7 +624,7 @@ def _echoes(
     """Return the echoes to use, from the option or from the filter file."""
     if listed is not None:
         if given is not None:
-            parser.error("argument --echoes: not allowed with echo in --bids-filter-file")
+            parser.error('argument --echoes: not allowed with "echo" in --bids-filter-file')
         given = listed if isinstance(listed, list) else [listed]
         try:
             given = [_echo(str(one)) for one in given]
@@ -630,7 +636,7 @@ def _echoes(
         return "auto"
     numbers = [one for one in given if not isinstance(one, str)]
     if not numbers or len(numbers) < len(given):
-        parser.error("--echoes takes either all or auto or numbers of echoes")
+        parser.error("--echoes takes all, auto or echo numbers")
     return tuple(sorted(set(numbers)))
 
 
@@ -642,7 +648,7 @@ def _echo(text: str) -> int | str:
     if text in ("all", "auto"):
         return text
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not the number of an echo, all or auto")
+        raise argparse.ArgumentTypeError(f"{text} is neither an echo number nor all nor auto")
     return int(text)
 
 
@@ -660,7 +666,7 @@ def _radius(
         return "auto"
     radii = [one for one in numbers if not isinstance(one, str)]
     if len(radii) < len(numbers):
-        parser.error(f"{flag} takes either auto or one or three numbers in mm")
+        parser.error(f"{flag} takes auto, or one or three numbers in mm")
     try:
         return as_triple(radii, flag)
     except ValueError as error:
@@ -696,8 +702,13 @@ def _atlas(text: str) -> Atlas:
     labels = [name, *([space] if at else [])]
     if not equals or not all(one.isascii() and one.isalnum() for one in labels):
         raise argparse.ArgumentTypeError(
-            f"{text} is not an atlas; give NAME=FILE, NAME=FILE:TABLE or NAME@SPACE=FILE, where "
-            "NAME and SPACE have letters and digits only"
+            f"{text} is not an atlas; use NAME=FILE, NAME=FILE:TABLE or NAME@SPACE=FILE; NAME and "
+            "SPACE may contain only letters and digits"
+        )
+    if name in RESERVED_ATLASES:
+        raise argparse.ArgumentTypeError(
+            f"{text} has a name that the app itself uses in tables of regions; choose another NAME "
+            f"than {', '.join(RESERVED_ATLASES)}"
         )
     image, colon, table = files.rpartition(":")
     if not (colon and table.endswith(".tsv")):
@@ -705,6 +716,15 @@ def _atlas(text: str) -> Atlas:
     return Atlas(
         name, _file(image).resolve(), _file(table).resolve() if table else None, space or None
     )
+
+
+def _atlases(parser: argparse.ArgumentParser, atlases: Sequence[Atlas]) -> tuple[Atlas, ...]:
+    """Return the atlases, whose names may be equal only for files of different participants."""
+    given = Counter((atlas.name, atlas.path) for atlas in atlases)
+    for (name, path), n in given.items():
+        if n > 1:
+            parser.error(f"argument --atlas: {name}={path} is given {n} times; give it once")
+    return tuple(atlases)
 
 
 def _filters(text: str) -> dict[str, dict[str, Any]]:
@@ -717,8 +737,8 @@ def _filters(text: str) -> dict[str, dict[str, Any]]:
             check_filters(filters, key)
         if "part" in content.get("phase", ()):
             raise argparse.ArgumentTypeError(
-                f"{text} selects the phase by part, but an acquisition always includes all its "
-                "parts; remove part from the key phase"
+                f'{text} selects the phase by "part", but an acquisition always includes all its '
+                'parts; remove "part" from the key "phase"'
             )
         return content
     except InputError as error:
@@ -737,8 +757,7 @@ def _phase_units(text: str) -> str | float:
 def _space(text: str) -> str:
     if not (text.isascii() and text.isalnum()):
         raise argparse.ArgumentTypeError(
-            f"{text} is not the label of a space; use letters and digits only, such as "
-            f"{SHIPPED_TEMPLATE}"
+            f"{text} is not a space label; use only letters and digits, such as {SHIPPED_TEMPLATE}"
         )
     return text
 

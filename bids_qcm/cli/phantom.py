@@ -146,13 +146,13 @@ def _add_score_options(score: argparse.ArgumentParser) -> None:
         default=[],
         type=lambda label: label.removeprefix("sub-"),
         metavar="LABEL",
-        help="participants, with or without sub- (default: all)",
+        help="participant labels, with or without the prefix sub- (default: all)",
     )
 
 
 def _add_create_options(create: argparse.ArgumentParser) -> None:
     default = PhantomParameters()
-    create.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset, new or empty")
+    create.add_argument("out", type=Path, metavar="OUT", help="new or empty folder for the dataset")
     create.add_argument(
         "--participants",
         type=int,
@@ -174,7 +174,7 @@ def _add_study_options(group: argparse._ArgumentGroup) -> None:
         metavar="M",
         default=argparse.SUPPRESS,
         help="write a study with M sessions for each participant: controls and patients with "
-        "different anatomies, conductivities and head positions. Only patients have the lesions of "
+        "different anatomies, conductivities and head positions; only patients have the tumour of "
         "--lesion",
     )
     add(
@@ -182,37 +182,37 @@ def _add_study_options(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="FRACTION",
         default=default.group_effect,
-        help="relative difference of the white-matter conductivity of patients from controls",
+        help="relative difference in white-matter conductivity between patients and controls",
     )
     add(
         "--subject-sd",
         type=float,
         metavar="FRACTION",
         default=default.subject_sd,
-        help="standard deviation of the conductivity of each brain tissue between participants, "
-        "divided by its mean",
+        help="between-participant standard deviation of the conductivity in each brain tissue, "
+        "divided by the mean",
     )
     add(
         "--lesion-change",
         type=float,
         metavar="FRACTION",
         default=default.lesion_change,
-        help="relative change of the lesion's conductivity from each session to the next",
+        help="relative change in tumour conductivity from each session to the next",
     )
     add(
         "--deformation",
         type=float,
         metavar="MM",
         default=default.deformation,
-        help="standard deviation of the displacement of the anatomy along each axis, mm",
+        help="standard deviation of the anatomical displacement along each axis, mm",
     )
     add(
         "--movement",
         type=float,
         metavar="MM",
         default=default.movement,
-        help="largest translation along each axis (mm) and rotation about each axis (degrees) of "
-        "the head, from the first session to the others",
+        help="maximum translation (mm) and rotation (degrees) of the head along and about each "
+        "axis, between the first session and each later session",
     )
 
 
@@ -226,7 +226,7 @@ def _add_head_options(group: argparse._ArgumentGroup, default: PhantomParameters
         default=default.forward_model,
         help="equation from which the phase is computed: div(grad(phase) / conductivity); "
         "laplacian(phase), which ignores tissue boundaries; or Maxwell's equations in a birdcage "
-        "coil, which also give the shading of the magnitude and a |B1+| map (takes minutes; the "
+        "coil, which also yield the shading of the magnitude and a |B1+| map (takes minutes; the "
         "fields are cached in ~/.cache/bids_qcm)",
     )
     add(
@@ -303,8 +303,8 @@ def _add_scanner_options(group: argparse._ArgumentGroup, default: PhantomParamet
         type=int,
         metavar="N",
         default=default.seed,
-        help="random seed for the noise of the first participant; each further participant has the "
-        "next seed",
+        help="random seed for the noise of the first participant; each further participant uses "
+        "the next seed",
     )
     add(
         "--phase-scaling",
@@ -329,7 +329,7 @@ _STUDY_OPTIONS = ("group_effect", "subject_sd", "lesion_change", "deformation", 
 
 
 def _check_study(arguments: argparse.Namespace) -> None:
-    """Reject options of a study without the option that makes a study."""
+    """Reject study options without ``--sessions``."""
     if hasattr(arguments, "sessions"):
         return
     default = StudyParameters()

@@ -146,7 +146,7 @@ def report_group(settings: Settings) -> ExitStatus:
         from bids_qcm.reports.group import write_group
 
         try:
-            paths, notes, results = write_group(request, damaged)
+            paths, notes, results = write_group(request, damaged, settings.omp_nthreads)
             for note in notes:
                 LOGGER.warning("group level: %s", note)
         finally:
@@ -186,7 +186,7 @@ def _write_records(
                 for failure in summary.failures(acquisition)
             ],
         )
-        # an acquisition that was not computed keeps its record, so that its page stays as it is
+        # an acquisition that was not computed keeps its record, so that its page does not change
         known = read_record(settings.output_dir, acquisition)
         computed = acquisition.name in summary.seconds
         if computed or known is None or known.failures != record.failures:
@@ -286,7 +286,7 @@ def _log_report(name: str, future: Future[_Written], summary: Summary) -> None:
         for path in paths:
             LOGGER.info("report: %s", path)
         for problem in damaged:
-            LOGGER.error("%s: left out of the report: %s", name, problem)
+            LOGGER.error("%s: file left out of the report: %s", name, problem)
             summary.failed_reports.append(f"{name}: {problem}")
         return
     # A traceback does not help the user when, for example, the disk is full

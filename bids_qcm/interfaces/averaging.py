@@ -73,7 +73,7 @@ def combined_results(
 ) -> dict[str, Any]:
     """Write the combined image of each echo; return the results of the interface.
 
-    The images have the names of the first images of the echo.
+    The combined images have the same names as the first images of the echo.
     """
     results: dict[str, Any] = {"first_files": [], "second_files": [], "phase_units": []}
     for echo, signal in enumerate(combined):
@@ -91,7 +91,7 @@ def combined_results(
 def _read_polar(
     inputs: SeveralImagesInputSpec, echo: int
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield magnitude and phase of the images of an echo."""
+    """Yield the magnitude and phase of each image of an echo."""
     for first, second, units, volume in zip(
         inputs.first_files[echo],
         inputs.second_files[echo],

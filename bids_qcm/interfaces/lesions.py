@@ -31,7 +31,7 @@ from bids_qcm.interfaces.base import (
 )
 from bids_qcm.segmentation.lesions import Reference, reference_regions
 from bids_qcm.segmentation.symmetry import LEAST_SYMMETRY, MirrorPlane, mid_sagittal_plane
-from bids_qcm.statistics import describe, standard_error
+from bids_qcm.statistics import describe, mean_weights, region_statistics, standard_error
 
 _LEAST_INSIDE = 0.5
 
@@ -43,10 +43,14 @@ class _ImportLesionsInputSpec(DerivativeInputSpec):
     reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
     mask_file = File(exists=True, mandatory=True)
     pose_provenance = traits.Dict({}, usedefault=True)
+    shows_head = traits.Bool(
+        True, usedefault=True, desc="whether the image may show a head, which has two similar sides"
+    )
 
 
 class _ImportLesionsOutputSpec(TraitedSpec):
-    lesions_file = File(exists=True, desc="int32 lesion numbers in the grid of the phase")
+    lesions_file = File(exists=True, desc="int32 lesion numbers in the mask, grid of the phase")
+    all_lesions_file = File(exists=True, desc="the same inside and outside the mask")
     mirror_plane = traits.List(
         traits.Float, desc="normal and offset of the mid-sagittal plane; empty if it is unknown"
     )
@@ -56,7 +60,7 @@ class _ImportLesionsOutputSpec(TraitedSpec):
 class ImportLesions(CheckedInterface):
     """Interface that resamples lesion masks to the grid of the phase, and numbers the lesions.
 
-    Unusable masks lead to a warning and to an image without lesions, because all maps can be
+    Unusable masks cause a warning and an image without lesions, because all maps can be
     computed without lesions.
     """
 
@@ -67,7 +71,8 @@ class ImportLesions(CheckedInterface):
         inputs = self.inputs
         magnitude = read_volume(Path(inputs.reference_file))
         mask = read_integers(Path(inputs.mask_file)) != 0
-        lesions, warnings = np.zeros(magnitude.grid.shape, np.int32), []
+        imported, warnings = np.zeros(magnitude.grid.shape, np.int32), []
+        lesions = imported
         try:
             raise_failure(inputs.pose_failure)
             point_map = inputs.alignment.point_map(inputs.pose)
@@ -76,7 +81,9 @@ class ImportLesions(CheckedInterface):
             warnings = _placement_warnings(imported, lesions, numbers)
         except InputError as error:
             warnings = [f"the lesion masks are not used: {error}"]
-        plane = mid_sagittal_plane(magnitude, mask, lesions > 0) if lesions.any() else None
+        plane = None
+        if lesions.any() and inputs.shows_head:
+            plane = mid_sagittal_plane(magnitude, mask, imported > 0)
         known = plane is not None and plane.correlation >= LEAST_SYMMETRY
         if plane is not None and not known:
             warnings.append(
@@ -84,23 +91,24 @@ class ImportLesions(CheckedInterface):
                 f"symmetric: the magnitude and its mirror image have a correlation of "
                 f"{plane.correlation:.2f}"
             )
-        path = Path(runtime.cwd, "lesions.nii.gz")
-        write_image(path, lesions, like=Path(inputs.reference_file))
+        for name, values in (("lesions", lesions), ("all_lesions", imported)):
+            path = Path(runtime.cwd, f"{name}.nii.gz")
+            write_image(path, values, like=Path(inputs.reference_file))
+            self._results[f"{name}_file"] = str(path)
         voxel = float(np.prod(magnitude.grid.voxel_size)) / 1000
         found, sizes = np.unique(lesions[lesions > 0], return_counts=True)
-        values = [*plane.normal.tolist(), plane.offset] if plane is not None and known else []
+        mirror = [*plane.normal.tolist(), plane.offset] if plane is not None and known else []
         sidecar = LesionsSidecar(
             lesion_volumes={
                 str(one): round(n * voxel, _DIGITS)
                 for one, n in zip(found.tolist(), sizes.tolist(), strict=True)
             },
-            mirror_plane=[round(one, _DIGITS) for one in values] or None,
+            mirror_plane=[round(one, _DIGITS) for one in mirror] or None,
             mirror_correlation=None if plane is None else round(plane.correlation, _DIGITS),
             warnings=warnings,
         )
         self._results |= {
-            "lesions_file": str(path),
-            "mirror_plane": values,
+            "mirror_plane": mirror,
             "provenance": inputs.pose_provenance | sidecar.to_dict(),
         }
         return runtime
@@ -109,7 +117,7 @@ class ImportLesions(CheckedInterface):
 def _placement_warnings(
     imported: NDArray[np.int32], inside: NDArray[np.int32], numbers: list[int]
 ) -> list[str]:
-    """Return warnings about lesions that are too small for the grid or outside the mask."""
+    """Return warnings about lesions that have no voxel on the grid or are outside the mask."""
     largest = max(numbers)
     of_grid, of_mask = (
         np.bincount(one.ravel(), minlength=largest + 1)[numbers] for one in (imported, inside)
@@ -123,13 +131,13 @@ def _placement_warnings(
     warnings = []
     if lost:
         warnings.append(
-            f"lesions without a voxel in the grid of the phase: {_listed(lost)}; they are smaller "
-            "than a voxel or outside the field of view"
+            f"lesions without a voxel on the grid of the phase: {_listed(lost)}; these lesions are "
+            "smaller than a voxel or outside the field of view"
         )
     if outside:
         warnings.append(
-            f"lesions of which more than half lies outside the mask: {_listed(outside)}; compare "
-            "the lesion masks and the mask in a viewer"
+            f"lesions that lie mostly outside the mask: {_listed(outside)}; compare the lesion "
+            "masks and the mask in a viewer"
         )
     return warnings
 
@@ -143,7 +151,9 @@ class _CompareLesionsInputSpec(BaseInterfaceInputSpec):
         exists=True, mandatory=True, desc="conductivity in S/m; NaN in invalid voxels"
     )
     mask_file = File(exists=True, mandatory=True)
-    lesions_file = File(exists=True, mandatory=True)
+    lesions_file = File(
+        exists=True, mandatory=True, desc="lesion numbers inside and outside the mask"
+    )
     labels_file = optional_file()
     names_file = optional_file()
     noise_maps_file = optional_file()
@@ -188,36 +198,36 @@ class _Map(NamedTuple):
     mask: NDArray[np.bool_]
     noise: NDArray[np.float32] | None
 
-    def standard_error(
-        self, region: NDArray[np.bool_], subtracted: NDArray[np.bool_] | None = None
-    ) -> float:
-        """Return the standard error of the mean of a region, or of the difference of two means.
+    def error_of_difference(self, one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+        """Return the standard error of the difference of the means of two regions in the mask.
 
         NaN without noise maps, or if a region has no valid voxel.
         """
         if self.noise is None:
             return float("nan")
-        weights = self._weights(region)
-        if subtracted is not None:
-            weights = weights - self._weights(subtracted)
-        return float("nan") if np.isnan(weights).any() else standard_error(self.noise, weights)
-
-    def _weights(self, region: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the weights of the mean over the valid voxels; NaN if there are none."""
-        valid = (region & np.isfinite(self.values))[self.mask]
-        n = np.count_nonzero(valid)
-        return valid / n if n else np.full(valid.shape, np.nan)
+        used = (one | other)[self.mask]
+        noise, values = self.noise[:, used], self.values[self.mask][used]
+        first, second = (
+            mean_weights(values, noise, region[self.mask][used]) for region in (one, other)
+        )
+        return standard_error(noise, first - second)
 
 
 def _rows(
     conductivity: _Map, lesions: Volume, references: Iterator[Reference], names: dict[int, str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table of lesions."""
+    """Yield the rows of the lesion table."""
     voxel = float(np.prod(lesions.grid.voxel_size)) / 1000
+    values, mask, noise = conductivity
+    of_lesions = {
+        one.label: one
+        for one in region_statistics(values, mask, lesions.values, noise)
+        if one.erosion == 0
+    }
     for reference in references:
-        inside = lesions.values == reference.lesion
-        own = describe(conductivity.values[inside])
-        other = describe(conductivity.values[reference.voxels])
+        own = of_lesions[reference.lesion]
+        inside = mask & (lesions.values == reference.lesion)
+        other = describe(values[reference.voxels])
         yield {
             "lesion": reference.lesion,
             "n": own.n,
@@ -225,11 +235,11 @@ def _rows(
             "mean": own.mean,
             "median": own.median,
             "sd": own.sd,
-            "standard_error": conductivity.standard_error(inside),
+            "standard_error": own.standard_error,
             "reference": reference.kind,
             "reference_tissue": names.get(reference.tissue, np.nan),
             "reference_n": other.n,
             "reference_mean": other.mean,
             "difference": own.mean - other.mean,
-            "difference_standard_error": conductivity.standard_error(inside, reference.voxels),
+            "difference_standard_error": conductivity.error_of_difference(inside, reference.voxels),
         }

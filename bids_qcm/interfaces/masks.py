@@ -139,7 +139,7 @@ class MakeMask(CheckedInterface):
         if share < LEAST_OVERLAP:
             raise InputError(
                 image,
-                f"shows a brain, but the magnitude has signal in only {share:.0%} of it",
+                f"shows a brain, but the magnitude has signal in only {share:.0%} of the brain",
                 "use a T1w image of the same participant",
             )
         fit = MaskSidecar(mask_overlap=round(float(share), _DIGITS))

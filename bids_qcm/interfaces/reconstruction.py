@@ -53,6 +53,9 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     uncertainty = traits.Bool(
         True, usedefault=True, desc="whether to compute condstd_file, if noise is given"
     )
+    noise_maps = traits.Bool(
+        False, usedefault=True, desc="whether to compute noise_maps_file, too, with condstd_file"
+    )
     provenance = traits.Dict({}, usedefault=True, desc="provenance of phi0")
     labels_provenance = traits.Dict({}, usedefault=True)
     b1_provenance = traits.Dict({}, usedefault=True)
@@ -65,7 +68,7 @@ class _ReconstructOutputSpec(TraitedSpec):
     noise_maps_file = File(
         exists=True,
         desc="NumPy array of noise maps in S/m at the voxels of the mask, float32, (n, n_mask), "
-        "with condstd_file",
+        "if requested",
     )
     provenance = traits.Dict(desc="fields for the sidecars")
 
@@ -93,7 +96,7 @@ class Reconstruct(CheckedInterface):
             integral_radius=inputs.integral_radius,
             target_std=inputs.target_std,
             uncertainty=inputs.uncertainty,
-            noise_maps=inputs.uncertainty,
+            noise_maps=inputs.noise_maps,
             phase_noise=read_values(Path(inputs.noise_file)) if inputs.noise_file else None,
             magnitude_noise=inputs.magnitude_noise,
             b1_map=read_values(Path(inputs.b1_file)) if inputs.b1_file else None,
@@ -122,7 +125,7 @@ class Reconstruct(CheckedInterface):
         return runtime
 
     def _labels(self) -> tuple[NDArray[np.int32] | None, list[int] | None]:
-        """Return the tissue labels, and the numbers of the lesions with a label of their own."""
+        """Return the tissue labels, and the numbers of the lesions with separate labels."""
         inputs = self.inputs
         if not inputs.labels_file:
             return None, None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
+from numpy.typing import NDArray
 
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.label_tables import write_names
@@ -13,8 +14,10 @@ from bids_qcm.bids.anatomy.segmentations import (
     import_tissues,
     read_tissues,
 )
+from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid, read_integers, read_volume, write_image
-from bids_qcm.bids.sidecar_schema import Registration, SegmentationSidecar
+from bids_qcm.bids.sidecar_schema import Registration, SegmentationSidecar, Warned
+from bids_qcm.grids import Grid
 from bids_qcm.interfaces.base import (
     CheckedInterface,
     DerivativeInputSpec,
@@ -71,10 +74,10 @@ class Coregister(CheckedInterface):
         flipped = [
             str(anatomical),
             "fits the magnitude better with left and right swapped (mutual information "
-            f"{alignment.mirrored_information:.3f}, otherwise "
+            f"{alignment.mirrored_information:.3f} instead of "
             f"{alignment.registered_information:.3f}): an axis seems to be flipped in the header "
             "of one image",
-            "create both images again, and compare them in a viewer",
+            "create both images again, and compare the new images in a viewer",
         ]
         self._results["failure"] = flipped if alignment.looks_flipped else []
         self._results["pose"] = alignment.pose.tolist()
@@ -137,12 +140,15 @@ class _ImportRegionsOutputSpec(TraitedSpec):
     table_files = traits.List(
         File(exists=True), desc="TSV files with the index and name of each label"
     )
+    provenance = traits.Dict(desc="fields for the sidecar")
 
 
 class ImportRegions(CheckedInterface):
     """Interface that resamples the labels of regions to the grid of the phase.
 
-    The pose belongs to the anatomical image that all regions with an anatomical image share.
+    The pose belongs to the anatomical image that all regions with an anatomical image share. A
+    segmentation or atlas that cannot be used leads to a warning; if none can be used, an error is
+    raised.
     """
 
     input_spec = _ImportRegionsInputSpec
@@ -151,21 +157,36 @@ class ImportRegions(CheckedInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs, reference = self.inputs, Path(self.inputs.reference_file)
         grid = read_grid(reference)
-        labels_files, table_files = [], []
+        atlases, labels_files, table_files, errors = [], [], [], []
         for number, one in enumerate(inputs.regions):
-            registered = one.alignment.anatomical is not None
-            if registered:
-                raise_failure(inputs.pose_failure)
-            point_map = one.alignment.point_map(inputs.pose if registered else None)
-            labels, names = import_regions(one, grid, point_map)
+            try:
+                labels, names = self._import(one, grid)
+            except InputError as error:
+                errors.append((one.name, error))
+                continue
             files = [Path(runtime.cwd, f"{number}.{end}") for end in ("nii.gz", "tsv")]
             write_image(files[0], labels, like=reference)
             write_names(files[1], names)
+            atlases.append(one.name)
             labels_files.append(str(files[0]))
             table_files.append(str(files[1]))
-        self._results["atlases"] = [one.name for one in inputs.regions]
-        self._results |= {"labels_files": labels_files, "table_files": table_files}
+        if not atlases:
+            raise errors[0][1]
+        warnings = [f"no statistics of the regions of {name}: {error}" for name, error in errors]
+        self._results |= {
+            "atlases": atlases,
+            "labels_files": labels_files,
+            "table_files": table_files,
+            "provenance": Warned(warnings=warnings or None).to_dict(),
+        }
         return runtime
+
+    def _import(self, regions: Regions, grid: Grid) -> tuple[NDArray[np.int32], dict[int, str]]:
+        registered = regions.alignment.anatomical is not None
+        if registered:
+            raise_failure(self.inputs.pose_failure)
+        point_map = regions.alignment.point_map(self.inputs.pose if registered else None)
+        return import_regions(regions, grid, point_map)
 
 
 class _ImportSegmentationInputSpec(DerivativeInputSpec):
@@ -191,8 +212,8 @@ class _ImportSegmentationOutputSpec(TraitedSpec):
 class ImportSegmentation(CheckedInterface):
     """Interface that resamples tissue labels to the grid of the phase, and checks them.
 
-    The reference image is the magnitude. If ``segmented_file`` is given, its labels are used. This
-    is the case for a T1w image, which has no labels of its own. Lesions get a label of their own.
+    The reference image is the magnitude. If ``segmented_file`` is set, its labels are used, because
+    a T1w image has no labels. Lesions get a separate label.
     """
 
     input_spec = _ImportSegmentationInputSpec

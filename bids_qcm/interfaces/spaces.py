@@ -76,7 +76,7 @@ class _RegisterTemplateOutputSpec(TraitedSpec):
 
 
 class RegisterTemplate(CheckedInterface):
-    """Interface that registers a T1w image to the MNI152 template of nilearn."""
+    """Interface that registers a T1w image to nilearn's MNI152 template."""
 
     input_spec = _RegisterTemplateInputSpec
     output_spec = _RegisterTemplateOutputSpec
@@ -170,7 +170,7 @@ class ResampleMaps(CheckedInterface):
             raise InputError(
                 inputs.space.t1w.path,
                 f"does not overlap with the map in the space {inputs.space.name}",
-                "check the transforms, and whether all images show the same participant",
+                "check the transforms, and check that all images show the same participant",
             )
         for name, values in zip(given, resampled, strict=True):
             path = Path(runtime.cwd, f"{name}.nii.gz")

@@ -9,7 +9,13 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedS
 
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.images import read_integers, read_values
-from bids_qcm.bids.tables import CONDREGIONS, CONDSTATS, write_table
+from bids_qcm.bids.tables import (
+    CONDREGIONS,
+    CONDSTATS,
+    LESIONS_ATLAS,
+    TISSUES_ATLAS,
+    write_table,
+)
 from bids_qcm.interfaces.base import CheckedInterface, optional_file
 from bids_qcm.statistics import WHOLE_MASK, region_statistics, tissue_statistics
 
@@ -66,17 +72,19 @@ class _ComputeRegionStatisticsInputSpec(BaseInterfaceInputSpec):
     tissues_file = optional_file()
     names_file = optional_file()
     lesions_file = optional_file()
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of the labels")
 
 
 class _ComputeRegionStatisticsOutputSpec(TraitedSpec):
     table_file = File(exists=True, desc="TSV file with one row for each atlas, region and erosion")
+    provenance = traits.Dict(desc="fields for the sidecar")
 
 
 class ComputeRegionStatistics(CheckedInterface):
-    """Interface that computes the conductivity statistics of the regions of atlases.
+    """Interface that computes conductivity statistics for atlas regions.
 
-    With ``tissues_file`` or ``lesions_file``, the tissues or lesions are the regions of one more
-    atlas.
+    With ``tissues_file`` or ``lesions_file``, the tissues or lesions form the regions of an
+    additional atlas.
     """
 
     input_spec = _ComputeRegionStatisticsInputSpec
@@ -93,7 +101,7 @@ class ComputeRegionStatistics(CheckedInterface):
             else ()
         )
         if inputs.tissues_file:
-            atlases.append(("tissues", inputs.tissues_file, inputs.names_file))
+            atlases.append((TISSUES_ATLAS, inputs.tissues_file, inputs.names_file))
         rows = []
         for atlas, labels_file, table_file in atlases:
             names = read_names(Path(table_file))
@@ -102,10 +110,10 @@ class ComputeRegionStatistics(CheckedInterface):
         if inputs.lesions_file:
             lesions = read_integers(Path(inputs.lesions_file), allow_empty=True)
             rows += [
-                {**asdict(one), "atlas": "lesions", "region": f"Lesion {one.label}"}
+                {**asdict(one), "atlas": LESIONS_ATLAS, "region": f"Lesion {one.label}"}
                 for one in region_statistics(conductivity, mask, lesions, noise)
             ]
         path = Path(runtime.cwd, "condregions.tsv")
         write_table(path, pd.DataFrame(rows, columns=list(CONDREGIONS)), CONDREGIONS)
-        self._results["table_file"] = str(path)
+        self._results |= {"table_file": str(path), "provenance": inputs.provenance}
         return runtime

@@ -1,4 +1,4 @@
-"""Average head with skull and scalp at any resolution, from the MNI152 tissue maps of nilearn."""
+"""Average head with skull and scalp at any resolution, from nilearn's MNI152 tissue maps."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -127,7 +127,7 @@ def _small_lesions(rng: np.random.Generator) -> list[Ball]:
 
 
 def _move(ball: Ball, warp: Warp | None) -> Ball:
-    """Return a ball of the template at its place in the scan."""
+    """Return a ball of the template at its position in the scan."""
     if warp is None:
         return ball
     ((x, y, z),) = warp.from_template([ball.centre]).tolist()

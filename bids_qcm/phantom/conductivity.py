@@ -18,7 +18,7 @@ LARGEST_DEVIATION = 2.5
 conductivities are positive."""
 
 _COARSE = 4.0
-"""Voxel size of the grid on which the variation is generated in mm."""
+"""Voxel size, in mm, of the grid on which the variation is generated."""
 
 _BOX = ((-112.0, -148.0, -112.0), (112.0, 112.0, 124.0))
 """Corners, in mm, of the box in which the variation is generated. The variation is periodic, so the
@@ -42,14 +42,14 @@ def conductivity_map(
     frequency
         Larmor frequency in Hz.
     lesion_conductivity
-        Conductivity of the tumour and of the small lesions, in S/m, which do not have variation.
+        Conductivity, in S/m, of the tumour and of the small lesions, which do not have variation.
     variation
         Standard deviation of the conductivity within each tissue, as a fraction of its mean.
     rng
         Random number generator for the variation.
     tissue_factors
-        Factor by which the conductivity of a tissue is multiplied, by its abbreviation; 1 for other
-        tissues.
+        Factor by which the conductivity of each tissue is multiplied, keyed by tissue abbreviation;
+        1 for other tissues.
 
     Returns
     -------

@@ -12,14 +12,14 @@ CORRELATION_LENGTH = 40.0
 """Distance at which the correlation of the displacement falls to 1/e, mm."""
 
 LARGEST_DEVIATION = 2.5
-"""Largest displacement along an axis, in standard deviations."""
+"""Maximum displacement along an axis, in standard deviations."""
 
 LEAST_JACOBIAN = 0.3
-"""Smallest allowed determinant of the Jacobian. A smooth map whose determinant is positive
+"""Minimum determinant of the Jacobian. A smooth map whose determinant is positive
 everywhere is invertible."""
 
 _SPACING = 8.0
-"""Voxel size of the displacement field, mm."""
+"""Voxel size of the displacement field, in mm."""
 
 _BOX = ((-128.0, -168.0, -128.0), (128.0, 136.0, 144.0))
 """Corners of the displacement field, mm. The box contains the head in every scan of a study."""
@@ -29,7 +29,7 @@ _INVERSION_STEPS = 50
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """Map of points of a scan to points of the template.
+    """Map from points of a scan to points of the template.
 
     The head first moves back to its reference position, and then every point is displaced.
 
@@ -37,11 +37,11 @@ class Warp:
     ----------
     displacement : ndarray of float64, shape (X, Y, Z, 3)
         Displacement from the reference position to the template, mm (RAS axes). It is interpolated
-        linearly, and constant outside the grid.
+        linearly and is constant outside the grid.
     grid : IsotropicGrid
         Grid of the displacement.
     movement : ndarray of float, shape (4, 4)
-        Rigid map of points of the scan to the reference position, mm.
+        Rigid map from points of the scan to the reference position, in mm.
     """
 
     displacement: NDArray[np.float64]
@@ -56,7 +56,8 @@ class Warp:
         """Return the points of the scan at points of the template, both (N, 3) in mm."""
         wanted = np.asarray(points, np.float64)
         reference = wanted
-        # The displacement changes by less than the distance, so this iteration converges.
+        # The displacement between two points changes by less than their distance, so this iteration
+        # converges.
         for _ in range(_INVERSION_STEPS):
             reference = reference + wanted - self._deform(reference)
         return _apply(np.linalg.inv(self.movement), reference)
@@ -123,7 +124,7 @@ def random_displacement(
 
 
 def jacobian(displacement: NDArray[np.float64], grid: IsotropicGrid) -> NDArray[np.float64]:
-    """Return the determinant of the Jacobian of a deformation in each voxel of its field.
+    """Return the Jacobian determinant of a deformation in each voxel of the field.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def rigid_movement(
     rotation : array_like, shape (3,)
         Rotation vector: its direction is the axis, and its length is the angle in degrees.
     centre : array_like, shape (3,)
-        Point that the rotation leaves in place, mm.
+        Centre of the rotation, in mm.
 
     Returns
     -------

@@ -136,5 +136,7 @@ def _solve(operator: sparse.csr_array, source: NDArray[np.float64]) -> NDArray[n
         M=linalg.LinearOperator(operator.shape, cycle, dtype=np.float64),
     )
     if failure:
-        raise RuntimeError(f"the phase did not converge in {_MAX_ITERATIONS} iterations")
+        raise RuntimeError(
+            f"the solver for the phase did not converge in {_MAX_ITERATIONS} iterations"
+        )
     return solution

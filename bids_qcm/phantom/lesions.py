@@ -15,8 +15,6 @@ coordinates in mm."""
 SMALL_LESION_DIAMETERS = (4, 6, 8, 12, 16)
 """Diameters of the small lesions in mm."""
 
-SMALL_LESIONS_PER_DIAMETER = 3
-
 _GAP = 15.0
 """Minimum gap between the surfaces of two lesions, in mm: the radius of a typical kernel."""
 

@@ -174,7 +174,7 @@ def _make_fields(
     conductivity: np.ndarray,
     subject: Subject | None,
 ) -> CircularFields:
-    """Solve Maxwell's equations, on a coarser grid if the anatomy has a very fine grid."""
+    """Solve Maxwell's equations, on a coarser grid if the grid of the anatomy is very fine."""
     solved = anatomy
     if parameters.resolution < FINEST_FULL_WAVE:
         solved, conductivity = _make_tissues(parameters, FINEST_FULL_WAVE, subject)

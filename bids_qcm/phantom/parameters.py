@@ -1,4 +1,4 @@
-"""Parameters of a phantom and of a study of phantoms."""
+"""Parameters of a phantom, and parameters of a phantom study."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -127,8 +127,8 @@ class PhantomParameters:
         _require_one_of("receive coil", self.receive, RECEIVE_COILS)
         if self.receive != "birdcage" and self.forward_model != "full-wave":
             raise ValueError(
-                f"receive coil {self.receive} needs forward model full-wave, "
-                f"not {self.forward_model}"
+                f"receive coil {self.receive} needs the forward model full-wave, not "
+                f"{self.forward_model}"
             )
         _require_one_of("phase scaling", self.phase_scaling, PHASE_SCALINGS)
         _check_echo_times(self.echo_times)
@@ -160,16 +160,16 @@ class StudyParameters:
     participants, sessions
         Number of participants, and number of sessions of each participant.
     group_effect
-        Relative difference of the white-matter conductivity of patients from controls.
+        Relative difference in white-matter conductivity between patients and controls.
     subject_sd
         Standard deviation of the conductivity between participants, as a fraction of the mean, for
         gray matter, white matter and fluid independently.
     lesion_change
-        Relative change of the lesion's conductivity from each session to the next.
+        Relative change in lesion conductivity from each session to the next.
     deformation
-        Standard deviation of the displacement of the anatomy along each axis, mm.
+        Standard deviation of the anatomical displacement along each axis, mm.
     movement
-        Largest translation along each axis, mm, and largest rotation about each axis, degrees, in
+        Maximum translation along each axis (mm) and maximum rotation about each axis (degrees), in
         all sessions after the first.
 
     Raises
@@ -204,14 +204,14 @@ def scan_parameters(
     Parameters
     ----------
     parameters, study
-        Parameters of the first scan, and of the study.
+        Parameters of the first scan, and parameters of the study.
     number, session
-        Number of the participant and of the session, from 0.
+        Number of the participant and number of the session, both counted from 0.
 
     Raises
     ------
     ValueError
-        If the lesion conductivity is out of range, or if `parameters` ask for a variation within
+        If the lesion conductivity is out of range, or if `parameters` specify a variation within
         tissues.
     """
     if parameters.tissue_variation > 0:

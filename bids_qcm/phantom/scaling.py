@@ -1,4 +1,4 @@
-"""Storage formats of the phase that scanner vendors use."""
+"""Storage formats that scanner vendors use for the phase."""
 
 import math
 from typing import NamedTuple

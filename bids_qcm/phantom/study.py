@@ -1,4 +1,4 @@
-"""A study of phantoms: groups, sessions, anatomies, and the true effects between them."""
+"""A study of phantoms: groups, sessions, anatomies and true effects."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -17,7 +17,7 @@ EFFECT_TISSUE = "WM"
 """Tissue whose conductivity differs between the groups."""
 
 AGES = (20, 80)
-"""Youngest and oldest age of a participant, years."""
+"""Minimum and maximum age of a participant, years."""
 
 DAYS_BETWEEN_SESSIONS = 180
 
@@ -53,13 +53,13 @@ class Participant:
     Attributes
     ----------
     age : int
-        Years. The conductivity does not depend on it.
+        Age in years. The conductivity does not depend on the age.
     sex : {"F", "M"}
-        The conductivity does not depend on it.
+        The conductivity does not depend on the sex.
     group : {"control", "patient"}
     tissue_factors : dict of str to float
-        Conductivity of each brain tissue, divided by the conductivity of the default head, by the
-        abbreviation of the tissue.
+        Conductivity of each brain tissue, divided by the conductivity in the default head, keyed by
+        tissue abbreviation.
     scans : list of Scan
         One scan for each session.
     """
@@ -84,7 +84,8 @@ def make_participant(
     study
         Parameters of the study.
     number
-        Number of the participant, from 0. Controls have even numbers, patients have odd numbers.
+        Number of the participant, counted from 0. Controls have even numbers and patients have odd
+        numbers.
 
     Returns
     -------

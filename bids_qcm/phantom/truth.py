@@ -38,7 +38,7 @@ class Lesion:
     box : tuple of slice
         Part of the volume that contains the lesion and its surroundings.
     inside, around : ndarray of bool
-        Masks of the lesion and of its surroundings in this part of the volume.
+        Masks of the lesion and the surroundings in this part of the volume.
     """
 
     diameter: int

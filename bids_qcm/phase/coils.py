@@ -34,8 +34,8 @@ def coil_weights(coils: Sequence[NDArray[np.complexfloating]]) -> NDArray[np.com
 
     The factors maximise the energy of the combined signal. Each voxel is weighted by
     ``((sum |S|)^2 / (n sum |S|^2))^8`` with sums over the n coils, which is 1 where all coils
-    receive the same signal. Near a coil, the relative phase of two coils differs from their
-    relative phase in the centre, and the weight is almost 0.
+    receive the same signal. Near a coil, the relative phase of two coils differs from the value in
+    the centre, and the weight is almost 0.
     """
     signals = np.stack([np.ravel(coil) for coil in coils]).astype(np.complex64)
     amplitude = np.abs(signals)

@@ -57,8 +57,8 @@ class EchoLines(NamedTuple):
     def noise(self) -> NDArray[np.float32]:
         """Return the standard deviation of the phase at echo time zero, (X, Y, Z), in rad.
 
-        It assumes unit noise in the real part of each echo, and is NaN outside the mask. Its square
-        is ``sum(w t^2) / (sum(w) sum(w t^2) - sum(w t)^2)``.
+        The standard deviation assumes unit noise in the real part of each echo, and is NaN outside
+        the mask. Its square is ``sum(w t^2) / (sum(w) sum(w t^2) - sum(w t)^2)``.
         """
         return self._volume(np.sqrt(_intercept_variance(self.signals, self.times)))
 

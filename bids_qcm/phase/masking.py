@@ -22,7 +22,7 @@ an SNR of 5."""
 # this limit excludes the ringing next to the body.
 _LEAST_SHARE = 0.01
 
-# Edge length of the blocks that are searched for deleted phase, in voxels.
+# Edge length, in voxels, of the blocks that are searched for missing phase.
 _BLOCK = 3
 _ROUNDING = 1e-6
 
@@ -203,7 +203,7 @@ def signal_mask(magnitude: NDArray[np.floating], phase: NDArray[np.floating]) ->
 
 
 def body_outline(signal: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fill regions without signal that are enclosed by a body, such as the skull and the sinuses.
+    """Fill regions without signal inside a body, such as the skull and the sinuses.
 
     Parameters
     ----------

@@ -45,13 +45,13 @@ def noise_level(
     Notes
     -----
     The common factor is estimated from mixed second differences in each plane of the grid: the
-    stencil ``(1, -2, 1)`` is applied along one axis and then along the other. They remove smooth
-    phase almost completely, even if its curvature jumps between tissues. Each difference is divided
-    by its standard deviation, which follows from `relative`. The median of
+    stencil ``(1, -2, 1)`` is applied along one axis and then along the other. These differences
+    remove smooth phase almost completely, even if the curvature jumps between tissues. Each
+    difference is divided by its standard deviation, which follows from `relative`. The median of
     the absolute values is a robust estimate of the factor (Rousseeuw and Croux 1993,
     doi:10.1080/01621459.1993.10476408). The result is the median over the planes, because scanners
     may omit the corners of k-space in one plane. If the scanner has smoothed or interpolated the
-    noise, it is underestimated.
+    images, the noise is underestimated.
     """
     known = np.where(mask, phase, 0).astype(np.float64)
     variance = np.where(mask, relative, 0).astype(np.float64) ** 2

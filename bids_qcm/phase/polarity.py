@@ -20,7 +20,7 @@ With alternating readout polarity, only noise remains; with a conjugated echo, t
 as large as the amplitude."""
 
 
-# A number of cycles is likely if the magnitude of its sum of differences is at least this fraction
+# A number of cycles is likely if its sum of differences has a magnitude of at least this fraction
 # of the largest magnitude.
 _LIKELY = 0.999
 

@@ -138,7 +138,7 @@ def recognise_units(
     if found is None:
         low, high = _scaled(raw, slope, intercept)
         raise PhaseUnitsError(
-            f"the phase ranges from {low:g} to {high:g} and its sidecar's Units is {units!r}: "
+            f"the phase ranges from {low:g} to {high:g} and its sidecar's Units is {units!r}, but "
             "no known unit has this range"
         )
     return found
@@ -167,8 +167,8 @@ def _units_of_range(
     # values that cover a cycle in rad are in radians, regardless of the sidecar
     if _fills_cycle(low, high) and units != "rad":
         warning = (
-            f"the sidecar's Units is {units!r}, but the values cover a cycle in rad: "
-            "they are taken as rad"
+            f"the sidecar's Units is {units!r}, but the values cover a cycle in rad; the values "
+            "are interpreted as rad"
         )
         return PhaseUnits("rad", warning=None if units is None else warning)
     named = None if units is None else _NAMED_UNITS.get(units)
@@ -177,8 +177,8 @@ def _units_of_range(
     if (vendor := _vendor_range(low, high)) is not None:
         contradicted = named is not None and named != vendor.radians_per_unit
         warning = (
-            f"the sidecar's Units is {units!r}, but the values range from {low:g} to "
-            f"{high:g}: they are taken as {vendor.name}"
+            f"the sidecar's Units is {units!r}, but the values range from {low:g} to {high:g}; the "
+            f"values are interpreted as {vendor.name}"
         )
         return PhaseUnits(
             vendor.name, vendor.radians_per_unit, warning=warning if contradicted else None
@@ -248,7 +248,7 @@ def _contradiction(
     if np.isclose(looks_like.radians_per_unit, chosen.radians_per_unit, rtol=1e-2):
         return None
     return (
-        f"the values are taken as {chosen.name}, as requested, but range from {span[0]:g} to "
+        f"the values are interpreted as {chosen.name}, as requested, but range from {span[0]:g} to "
         f"{span[1]:g}, which looks like {looks_like.name}"
     )
 

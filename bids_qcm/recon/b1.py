@@ -81,7 +81,7 @@ def average_head(frequency: float) -> Properties:
     Returns
     -------
     Properties
-        0.5 S/m and 60 at 3 T. At other frequencies, both values are scaled in proportion to the
+        0.5 S/m and 60 at 3 T. At other frequencies, both values are scaled in proportion to their
         mean over gray and white matter.
 
     Examples
@@ -139,8 +139,7 @@ def model_b1(
     Raises
     ------
     ValueError
-        If the body is nowhere at least three voxels of about 3 mm thick.
-    RuntimeError
+        If the body is nowhere at least three voxels thick, with voxels of about 3 mm. RuntimeError
         If the solver does not converge.
 
     Notes
@@ -193,7 +192,8 @@ def _solve(
     inner = inner_voxels(body)
     if not inner.any():
         raise ValueError(
-            f"the outline must be at least three voxels of {max(voxel_size):g} mm thick"
+            f"the outline must be at least three voxels thick, with voxels of {max(voxel_size):g} "
+            "mm"
         )
     squares = [np.full(body.shape, (size * 1e-3) ** -2) for size in voxel_size]
     multigrid = Multigrid(squares, inner)
@@ -226,5 +226,5 @@ def _solve(
         M=preconditioner,
     )
     if failure:
-        raise RuntimeError("the field of the homogeneous body did not converge")
+        raise RuntimeError("the solver for the field of the homogeneous body did not converge")
     return 1 + volume(change)

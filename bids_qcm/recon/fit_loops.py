@@ -448,7 +448,7 @@ def _add_products(all_totals, group, products, phases, run, first, lanes):  # no
 
 @compiled()
 def _zeros_for_sums(precision):  # noqa: ANN001, ANN202
-    """Return an array of zeros for the sums of weights and of weighted phases along a run."""
+    """Return an array of zeros for the sums of weights and weighted phases along a run."""
     weight_sums = aligned(WEIGHT_SUMS * LANES, precision.dtype)
     return weight_sums, aligned(PHASE_SUMS * LANES, np.float64)
 

@@ -79,7 +79,8 @@ def check_radius(radius: Triple, voxel_size: Triple, name: str) -> None:
     """
     if sum(r == 0 for r in radius) > 1:
         raise ValueError(
-            f"{name} {radius} mm is 0 along more than one axis; only one axis may be 0 (in-plane)"
+            f"{name} {radius} mm is 0 along more than one axis; the radius may be 0 along only one "
+            "axis (in-plane)"
         )
     for axis, r, d in zip("xyz", radius, voxel_size, strict=True):
         if r > 0 and (d / r) ** 2 > 1 + _TOLERANCE:

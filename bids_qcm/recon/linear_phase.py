@@ -25,8 +25,8 @@ _BLOCK_MM = 45.0
 _SHIFTS = tuple(product((0.0, 0.5), repeat=3))
 _FEWEST_BLOCKS = 8
 
-# Prior of the linear phase along an axis: the odds that the linear phase is not 0, and its standard
-# deviation in rad/m if it is not 0.
+# Prior of the linear phase along an axis: the odds of a non-zero linear phase, and the standard
+# deviation, in rad/m, of a non-zero linear phase.
 _PRIOR_ODDS, _PRIOR_SD = 0.25, 20.0
 
 # Values of kappa are clipped to these multiples of the median.

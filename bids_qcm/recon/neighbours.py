@@ -64,7 +64,7 @@ def balance(fluxes: Links) -> NDArray[np.float64]:
 
 
 def scatter_to_voxels(first: Links, second: Links) -> NDArray[np.float64]:
-    """Sum the values of all pairs at their voxels.
+    """Sum, at each voxel, the values of all pairs that contain the voxel.
 
     `first` contains a value for the first voxel of each pair, and `second` contains a value for the
     second voxel.

@@ -59,7 +59,7 @@ class Reconstruction:
         Noise of the conductivity in independent realisations, in S/m, at the voxels of the mask, in
         C order; NaN where invalid. A linear function of the map, such as the mean over a region,
         has the standard deviation of this function over the n noise maps, because neighbouring
-        voxels share their noise. None if they were not computed.
+        voxels share their noise. None if the noise maps were not computed.
     """
 
     conductivity: NDArray[np.float32]

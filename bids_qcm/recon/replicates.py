@@ -256,8 +256,8 @@ def spread(
 
     Notes
     -----
-    The noise of a large kernel hardly changes over a few voxels. The nearest voxel is used and not
-    a mean of neighbours, because a mean would make the noise smaller.
+    The noise of a large kernel hardly changes over a few voxels. The nearest voxel is used instead
+    of a mean of neighbours, because a mean would reduce the noise.
     """
     # imported here, because the command line imports this module, too
     from scipy.ndimage import distance_transform_edt, find_objects

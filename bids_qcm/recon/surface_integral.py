@@ -438,7 +438,7 @@ def _average_similar(blocks, steps, volumes, kernel_runs, margin, out):  # noqa:
 
 @compiled(fastmath=VECTORISED)
 def _sum_similar(steps, volumes, kernel_runs, group, margin):  # noqa: ANN001, ANN202
-    """Sum and count the steps of the pairs in the region of each voxel of a group of blocks.
+    """Sum and count the steps of the pairs in each voxel's region, for a group of blocks.
 
     The blocks of a group are neighbours and read overlapping data, so they process each run one
     after the other.

@@ -80,7 +80,9 @@ class TissuePrior:
             max_iterations=_MAX_ITERATIONS,
         )
         if not found.converged:
-            raise RuntimeError(f"the prior did not converge in {found.iterations} iterations")
+            raise RuntimeError(
+                f"the solver for the tissue prior did not converge in {found.iterations} iterations"
+            )
         return self._less_mean(found.values)
 
     def _precondition(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ LARGEST_STD = 0.5
 """Upper end of the scale of standard deviations in S/m."""
 
 LARGEST_Z = 4.0
-"""End of the colour scale of differences in units of their noise."""
+"""End of the colour scale for differences in units of noise."""
 
 INVALID = "#2fd12f"
 """Colour of invalid voxels, which no colour scale contains."""
@@ -69,7 +69,7 @@ def literal(name: str) -> str:
 
 
 def colour_scale(colours: str, low: float, high: float) -> ScalarMappable:
-    """Return a linear colour scale of a matplotlib colour map; invalid values get `INVALID`."""
+    """Return a linear colour scale of a colour map; invalid values have the colour `INVALID`."""
     return ScalarMappable(Normalize(low, high), colormaps[colours].with_extremes(bad=INVALID))
 
 
@@ -94,7 +94,7 @@ def paint(
         Pixels to show; all other pixels are white.
     scale : ScalarMappable
     mark_implausible : bool
-        Whether the values are conductivities, so that implausible values get the colour
+        Whether the values are conductivities, so that implausible values have the colour
         `IMPLAUSIBLE`.
 
     Returns

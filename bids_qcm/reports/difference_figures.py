@@ -1,4 +1,4 @@
-"""Figures of the differences of repeated scans."""
+"""Figures of the differences between repeated scans."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def draw_differences(output_dir: Path, differences: Sequence[Difference]) -> lis
     Returns
     -------
     list of dict
-        Texts and links of each difference.
+        Texts and links for each difference.
     """
     folder = output_dir / FIGURES
     described = []

@@ -220,7 +220,7 @@ def draw_map(
 def draw_z(
     z: NDArray[np.floating], mask: NDArray[np.bool_], affine: NDArray[np.floating]
 ) -> Figure:
-    """Draw a difference of two maps in units of its noise.
+    """Draw the difference between two maps in units of its noise standard deviation.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Write the group tables, the group page and the group maps from a derivative dataset."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,15 +11,19 @@ import pandas as pd
 from scipy.stats import poisson
 
 from bids_qcm.bids.errors import InputError, NoInputError
-from bids_qcm.bids.group_maps import write_group_maps
+from bids_qcm.bids.files import visible
+from bids_qcm.bids.group_maps import GROUP_MAP_FILES, write_group_maps
+from bids_qcm.bids.names import sidecar_path
 from bids_qcm.bids.participants import PARTICIPANTS, Phenotype, read_phenotype
 from bids_qcm.bids.privacy import without_paths
 from bids_qcm.bids.results import MapResult, Result, find_results, wrong_fields
 from bids_qcm.bids.run_records import read_records
-from bids_qcm.bids.session_differences import write_differences
+from bids_qcm.bids.scan_order import scan_order
+from bids_qcm.bids.session_differences import DIFFERENCE_FILES, write_differences
 from bids_qcm.bids.tables import CONDSTATS, Dictionary, remove_table, write_table
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.difference_figures import draw_differences
+from bids_qcm.reports.group_columns import COLUMNS
 from bids_qcm.reports.group_effects import DICTIONARY, group_effects
 from bids_qcm.reports.group_images import draw_group_maps
 from bids_qcm.reports.group_plots import Scans, axis_around, effect_rows, embedded, region_blocks
@@ -26,9 +31,10 @@ from bids_qcm.reports.group_regions import OWN_COLUMNS, RegionTable
 from bids_qcm.reports.group_request import GroupRequest
 from bids_qcm.reports.outliers import (
     LEAST_VALUES,
+    OUTLIER_COLUMNS,
     OUTLIER_SCORE,
     expected_outliers,
-    modified_z_scores,
+    with_outliers,
 )
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
@@ -41,15 +47,17 @@ from bids_qcm.reports.repeatability import (
 from bids_qcm.reports.states import group_state
 from bids_qcm.statistics import EROSIONS
 
+_MAP = ("participant_id", "session_id", "source", "acquisition", "method")
+
+# Columns that are equal in the rows of a tissue in comparable maps.
+_TISSUE = ["acquisition", "method", "label", "tissue"]
+
 _STATISTICS = ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
 
 
 def _columns() -> Dictionary:
     columns: dict[str, Mapping[str, str]] = {
-        "participant_id": {"Description": "Participant"},
-        "session_id": {"Description": "Session; n/a for a participant without sessions"},
-        "source": {"Description": "Prefix that the file names of the acquisition share"},
-        "method": {"Description": "Name of the method"},
+        **{name: COLUMNS[name] for name in _MAP},
         "label": CONDSTATS["label"],
         "tissue": CONDSTATS["tissue"],
         "imaging_frequency": {"Description": "Larmor frequency", "Units": "MHz"},
@@ -63,31 +71,20 @@ def _columns() -> Dictionary:
         for name in _STATISTICS:
             entry = dict(CONDSTATS[name])
             if erosion:
-                entry["Description"] += f", of the tissue eroded by {erosion} voxels"
+                entry["Description"] += f", in the tissue eroded by {erosion} voxels"
             columns[_column(name, erosion)] = entry
-    return columns | {
-        "outlier_score": {
-            "Description": "Modified z-score of the median, compared with all acquisitions with "
-            "this method and tissue: 0.6745 times the difference from the group median, divided by "
-            f"the median absolute deviation; n/a for fewer than {LEAST_VALUES} values, or if most "
-            "values are equal"
-        },
-        "outlier": {
-            "Description": f"Whether the absolute outlier_score exceeds {OUTLIER_SCORE:g} "
-            "(Iglewicz and Hoaglin 1993)"
-        },
-    }
+    return {**columns, **OUTLIER_COLUMNS}
 
 
 class WrittenGroup(NamedTuple):
-    """What the group level wrote and read.
+    """Outputs and inputs of the group level.
 
     Attributes
     ----------
     paths : list of Path
         Files that were written.
     notes : list of str
-        Participants without a row in the tables, or whom a comparison leaves out.
+        Notes about participants without a row in the tables, or left out of a comparison.
     results : list of Result
         Results of all participants.
     """
@@ -97,17 +94,21 @@ class WrittenGroup(NamedTuple):
     results: list[Result]
 
 
-def write_group(request: GroupRequest, damaged: list[InputError]) -> WrittenGroup:
+def write_group(
+    request: GroupRequest, damaged: list[InputError], n_threads: int = 1
+) -> WrittenGroup:
     """Write the tables of the group with their dictionaries, its maps in templates, and the page.
 
     Parameters
     ----------
     request : GroupRequest
-        What to read and to compare. Of the images, only maps in template spaces are read, and the
-        maps of repeated scans for their differences.
+        Inputs and comparisons of the group level. The only images that are read are maps in
+        template spaces and, for differences, maps of repeated scans.
     damaged : list of InputError
         List to which an error is added for each file that cannot be read. What depends on such a
         file is left out.
+    n_threads : int
+        Number of threads of the registration of repeated scans.
 
     Returns
     -------
@@ -131,17 +132,14 @@ def write_group(request: GroupRequest, damaged: list[InputError]) -> WrittenGrou
         effects, left_out = group_effects(regions, phenotype, request)
         notes += left_out
     columns = _columns()
-    table = pd.DataFrame(found.rows)
-    table["outlier_score"] = table.groupby(["method", "label", "tissue"])["median"].transform(
-        modified_z_scores
-    )
-    table["outlier"] = table["outlier_score"].abs() > OUTLIER_SCORE
+    table = with_outliers(pd.DataFrame(found.rows), _TISSUE)
     tables = {"group_condmap.tsv": (table.reindex(columns=list(columns)), columns)}
     if len(regions.rows):
         tables["group_regions.tsv"] = (regions.rows, regions.dictionary)
     if len(effects):
         tables["group_effects.tsv"] = (effects, DICTIONARY)
-    repeated_rows = comparable_rows(regions.rows, table, found.results)
+    order = scan_order(found.results, phenotype)
+    repeated_rows = comparable_rows(regions.comparable, table, order)
     repeated = repeatability_of(repeated_rows)
     if len(repeated):
         tables["group_repeatability.tsv"] = (repeated, REPEATABILITY)
@@ -151,16 +149,23 @@ def write_group(request: GroupRequest, damaged: list[InputError]) -> WrittenGrou
         paths += [output_dir / name, (output_dir / name).with_suffix(".json")]
     for name in ("group_regions.tsv", "group_effects.tsv", "group_repeatability.tsv"):
         if name not in tables:
-            # the table of an earlier run does not belong to this page
+            # the table from an earlier run does not belong to this page
             remove_table(output_dir / name)
     qc = write_quality(output_dir, found.quality)
     maps = write_group_maps(output_dir, found.results, damaged)
-    figures = draw_group_maps(output_dir, maps)
     differences = (
-        write_differences(output_dir, found.results, damaged) if request.differences else []
+        write_differences(output_dir, found.results, order, damaged, n_threads)
+        if request.differences
+        else []
     )
+    files = [path for one in maps for path in one.files.values()]
+    files += [one.path for one in differences]
+    # all figures are drawn again
+    _remove_others(output_dir, {*files, *map(sidecar_path, files)})
+    figures = draw_group_maps(output_dir, maps)
     for one in differences:
         notes += [f"{one.second.name}, {one.method}: {text}" for text in one.warnings]
+    figures_of_differences = draw_differences(output_dir, differences)
     write_page(
         state.page,
         "group.html",
@@ -169,26 +174,35 @@ def write_group(request: GroupRequest, damaged: list[InputError]) -> WrittenGrou
         **_content(request, found, phenotype, table, regions, effects),
         images=figures,
         repeatability=repeatability_section(repeated_rows, repeated),
-        differences=draw_differences(output_dir, differences),
+        differences=figures_of_differences,
+        by_time=order.by_time,
         notes=notes,
         damaged=[without_paths(str(error), _places(request)) for error in damaged],
     )
-    files = [path for one in maps for path in one.files.values()]
-    files += [one.path for one in differences]
     written = [*paths, qc, qc.with_suffix(".json"), *files, state.page]
     return WrittenGroup(written, notes, found.results)
 
 
+def _remove_others(output_dir: Path, written: Set[Path]) -> None:
+    """Remove the maps and figures of an earlier run, which do not belong to this page."""
+    for pattern in (*GROUP_MAP_FILES, *DIFFERENCE_FILES):
+        for path in {*visible(output_dir, pattern)} - written:
+            path.unlink()
+            for folder in (path.parent, path.parents[1]):
+                with suppress(OSError):  # a folder that is not empty
+                    folder.rmdir()
+
+
 @dataclass
 class _Found:
-    """What the derivative dataset contains.
+    """Results in the derivative dataset.
 
     Attributes
     ----------
     results : list of Result
-        Results whose sidecars can be used.
+        Results with usable sidecars.
     rows, quality : list of dict
-        Rows of the tables of tissues and of quality.
+        Rows of the tissue table and rows of the quality table.
     without : list of str
         Maps without a statistics table.
     """
@@ -245,14 +259,14 @@ def _content(
     regions: RegionTable,
     effects: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Return the content of the page, except its images and notes."""
+    """Return the content of the page without images and notes."""
     scans = Scans(found.results)
     tissues = _tissues(table, scans)
     quality = quality_plots(found.quality, scans)
     blocks, is_complete = region_blocks(regions, scans)
     plots = {one["anchor"]: one.pop("plot") for one in (*tissues, *quality)}
     names = {result.source: result.name for result in found.results}
-    sizes = table.groupby(["method", "label", "tissue"])["outlier_score"].count()
+    sizes = table.groupby(_TISSUE)["outlier_score"].count()
     n = len(request.participants)
     return {
         "title": "Conductivity of " + ("one participant" if n == 1 else f"{n} participants"),
@@ -300,6 +314,7 @@ def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
                 "participant_id": result.participant,
                 "session_id": None if result.session is None else f"ses-{result.session}",
                 "source": result.source,
+                "acquisition": result.kind or "n/a",
                 "method": one.method,
                 "label": entry["label"],
                 "tissue": entry["tissue"],
@@ -352,7 +367,7 @@ def _outlying_maps(regions: RegionTable, names: Mapping[str, str]) -> list[dict[
         expected_outliers(n) / n * one for n, one in zip(sizes, table["n_regions"], strict=True)
     ]
     table = table.assign(by_chance=by_chance)
-    # more than chance makes in 99.9 % of maps whose regions are independent
+    # more outliers than 99.9 % of maps with independent regions have by chance
     many = table["n_outliers"] > poisson.isf(0.001, table["by_chance"])
     worst = table[table["session_outlier"].astype(bool) | many]
     worst = worst.sort_values("session_score", key=abs, ascending=False)

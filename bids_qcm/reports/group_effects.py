@@ -1,4 +1,4 @@
-"""The table of effects of groups and covariates on the conductivity of regions."""
+"""Table of the effects of groups and covariates on regional conductivity."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,18 +8,14 @@ import pandas as pd
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.participants import Phenotype
 from bids_qcm.effects import EFFECT_COLUMNS, LEVEL, Design, as_numbers, fit_effects, make_design
+from bids_qcm.reports.group_columns import COLUMNS
 from bids_qcm.reports.group_regions import FAMILY, REGION, RegionTable, participant_values
 from bids_qcm.reports.group_request import GroupRequest
 
 _COVERAGE = f"{1 - LEVEL:.0%}"
 
 _DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
-    "acquisition": {"Description": "Entities of the kind of acquisition; n/a if there are none"},
-    "method": {"Description": "Name of the method"},
-    "atlas": {"Description": "Name of the segmentation or atlas that defines the region"},
-    "erosion": {"Description": "Radius of the erosion of the region by a ball", "Units": "voxels"},
-    "label": {"Description": "Label of the region in the atlas"},
-    "region": {"Description": "Name of the region"},
+    **COLUMNS,
     "term": {"Description": "Column of participants.tsv or sessions.tsv"},
     "level": {
         "Description": "Value of the column that is compared with the reference; n/a for "
@@ -71,14 +67,14 @@ DICTIONARY = {name: _DESCRIPTIONS[name] for name in (*REGION, *EFFECT_COLUMNS)}
 def group_effects(
     regions: RegionTable, phenotype: Phenotype, request: GroupRequest
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Estimate the effects of the groups and covariates of a study in all regions.
+    """Estimate the effects of groups and covariates in all regions.
 
     Parameters
     ----------
     regions : RegionTable
         Regions of all maps.
     phenotype : Phenotype
-        Columns of the participants and sessions.
+        Columns of the participant and session tables.
     request : GroupRequest
         Columns to compare.
 
@@ -87,27 +83,33 @@ def group_effects(
     table : DataFrame
         One row for each region and term, with the columns of `DICTIONARY`.
     notes : tuple of str
-        Participants that were left out, and why.
+        Participants that were left out and why, or that no region has a value.
 
     Raises
     ------
     InputError
-        If there is no table of regions, or no model can be made from the columns.
+        If there is no region table, or no model can be made from the columns.
     """
     if regions.rows.empty:
         raise InputError(
             request.output_dir,
-            "has no table of regions (*_condregions.tsv), in which effects are estimated",
+            "has no table of regions (*_condregions.tsv), which is needed to estimate effects",
             "compute the maps again, or leave out --group-by and --covariates",
         )
     design = _design(regions.rows, phenotype, request)
     parts = []
-    for family, rows in regions.rows.groupby(FAMILY):
+    for family, rows in regions.comparable.groupby(FAMILY):
         values = participant_values(rows)
+        if values.empty:
+            # for example, all eroded regions of an atlas of small structures
+            continue
         effects = fit_effects(values, design)
         effects[["label", "region"]] = effects.pop("key").tolist()
         keys: dict[str, Any] = dict(zip(FAMILY, family, strict=True))
         parts.append(effects.assign(**keys))
+    if not parts:
+        note = "no region has a median conductivity, so no effects are estimated"
+        return pd.DataFrame(columns=list(DICTIONARY)), (*design.notes, note)
     table = pd.concat(parts, ignore_index=True)
     return table.reindex(columns=list(DICTIONARY)), design.notes
 
@@ -132,7 +134,7 @@ def _design(rows: pd.DataFrame, phenotype: Phenotype, request: GroupRequest) -> 
 
 
 def _of_participants(scans: pd.DataFrame, name: str, *, is_group: bool) -> pd.Series:
-    """Return one value of a column for each participant: the mean over the sessions of numbers.
+    """Return one value of a column for each participant; numbers are averaged over the sessions.
 
     Raises
     ------
@@ -146,8 +148,8 @@ def _of_participants(scans: pd.DataFrame, name: str, *, is_group: bool) -> pd.Se
         numbers = None if is_group else as_numbers(known[name])
         if numbers is None:
             raise ValueError(
-                f"the column {name} differs between the sessions of {several.idxmax()}, but "
-                "participants are compared"
+                f"the column {name} differs between the sessions of {several.idxmax()}, but the "
+                "comparison is between participants"
             )
         return numbers.groupby(known["participant_id"]).mean().map(str)
     return each.first()

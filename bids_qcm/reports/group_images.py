@@ -14,7 +14,7 @@ from bids_qcm.reports.saving import save_png
 
 
 def draw_group_maps(output_dir: Path, maps: Sequence[GroupMap]) -> list[dict[str, str]]:
-    """Draw mean and standard deviation of each group of maps.
+    """Draw the mean and the standard deviation of each group of maps.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ def draw_group_maps(output_dir: Path, maps: Sequence[GroupMap]) -> list[dict[str
         folder.mkdir(exist_ok=True)
         path = folder / f"{stem(one.files['Mean']).removesuffix('_condmap')}_figure.png"
         grid = read_grid(one.files["Mean"])
-        mean, sd, n = (
-            to_canonical(Volume(read_values(one.files[name]), grid)) for name in ("Mean", "Sd", "N")
+        mean, sd = (
+            to_canonical(Volume(read_values(one.files[name]), grid)) for name in ("Mean", "Sd")
         )
         titles = ("mean", "standard deviation between participants")
-        figure = draw_map(mean.values, sd.values, n.values > 0, mean.grid.affine, titles=titles)
+        figure = draw_map(mean.values, sd.values, mean.values != 0, mean.grid.affine, titles=titles)
         save_png(figure, path)
         links = {name.lower(): file for name, file in one.files.items()} | {"figure": path}
         drawn.append(

@@ -1,4 +1,4 @@
-"""Data of the plots on the group page, which the page's script draws."""
+"""Data of the plots that the script of the group page draws."""
 
 import json
 from base64 import b64encode
@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from bids_qcm.bids.names import natural_key
 from bids_qcm.bids.participants import Phenotype
 from bids_qcm.bids.results import Result
 from bids_qcm.effects import as_numbers, sorted_levels
@@ -19,17 +20,17 @@ from bids_qcm.reports.pages import link
 # Values are stored as integers between the smallest and the largest value of a row.
 _MOST, _MISSING = 65534, 65535
 
-# A column of text with more levels, such as comments, cannot be told apart by colours.
+# A text column with more levels, such as comments, cannot be distinguished by colours.
 _MOST_LEVELS = 20
-# A column of numbers with fewer values, such as a score, is a set of levels.
+# A numeric column with fewer values, such as a score, counts as a set of levels.
 _LEAST_NUMBERS = 8
 
 _MOST_REGION_VALUES = 1_000_000
-"""Largest number of values of regions on the page, 2.7 MB; without eroded regions beyond it."""
+"""Maximum number of regional values on the page (2.7 MB); above it, eroded regions are left out."""
 
 
 class Scans:
-    """The acquisitions of a group, in the order of the values of each row of a plot.
+    """The acquisitions of a group, in the order of the values in each plot row.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ class Scans:
     def described(self, phenotype: Phenotype) -> dict[str, Any]:
         """Return the acquisitions with their participants, sessions and columns."""
         participants = list(dict.fromkeys(one.participant for one in self.results))
-        sessions = sorted({one.session for one in self.results if one.session is not None})
+        labels = {one.session for one in self.results if one.session is not None}
+        sessions = sorted(labels, key=natural_key)
         return {
             "participants": participants,
             "sessions": [f"ses-{one}" for one in sessions],
@@ -78,7 +80,7 @@ class Scans:
         }
 
     def _columns(self, phenotype: Phenotype) -> list[dict[str, Any]]:
-        """Return the columns by which points can be coloured, as codes of levels or as numbers."""
+        """Return the columns that can colour the points, as codes of levels or as numbers."""
         columns = []
         values = pd.DataFrame(
             [
@@ -100,7 +102,7 @@ class Scans:
 
 
 def _packed(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Return values as 16-bit integers in base 64, and the range of values that these divide."""
+    """Return values as 16-bit integers in base 64, and the range that the integers represent."""
     finite = np.isfinite(values)
     low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
     span = high - low or 1.0
@@ -119,7 +121,7 @@ def axis(values: Iterable[float], marks: Iterable[float] = ()) -> list[float]:
     Parameters
     ----------
     values : iterable of float
-        Values that are no outliers; values that are not finite do not count.
+        Values without outliers; values that are not finite are ignored.
     marks : iterable of float
         Literature or ideal values.
 
@@ -140,14 +142,14 @@ def axis_around(values: pd.Series, references: Sequence[float] = ()) -> list[flo
     Parameters
     ----------
     values : Series of float
-        Values that are no outliers.
+        Values without outliers.
     references : sequence of float
-        Literature values; empty for the median of the values.
+        Literature values; if empty, the median of the values is the reference.
 
     Returns
     -------
     list of 2 floats
-        The axis reaches at least from half to one and a half times the reference.
+        The axis covers at least the range from 0.5 to 1.5 times the reference.
     """
     known = [*references] or [float(values.median()) if values.count() else 1.0]
     ends = [0.5 * min(known), 1.5 * max(known), *values.dropna()]
@@ -171,7 +173,7 @@ def region_blocks(regions: RegionTable, scans: Scans) -> tuple[list[dict[str, An
     is_complete : bool
         Whether the eroded regions are included.
     """
-    rows = regions.rows
+    rows = regions.comparable
     n_rows = rows.groupby(FAMILY)["region"].nunique().sum() if len(rows) else 0
     is_complete = n_rows * len(scans.results) <= _MOST_REGION_VALUES
     if not is_complete:
@@ -210,9 +212,9 @@ def effect_rows(effects: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def embedded(content: Mapping[str, Any]) -> Markup:
-    """Return content as JSON that can stand in a script element of a page."""
+    """Return content as JSON that is safe inside a script element of a page."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    # a text with "</script>" would end the element
+    # a string with "</script>" would end the element
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704  # the only special character is escaped
 
 

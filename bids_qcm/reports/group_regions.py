@@ -1,4 +1,4 @@
-"""The table of regions of a group, with one row for each map, region and erosion."""
+"""Region table of a group, with one row for each map, region and erosion."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,41 +8,26 @@ import pandas as pd
 
 from bids_qcm.bids.participants import Phenotype
 from bids_qcm.bids.results import Result
-from bids_qcm.bids.tables import CONDREGIONS
+from bids_qcm.bids.tables import CONDREGIONS, LESIONS_ATLAS
+from bids_qcm.reports.group_columns import COLUMNS
 from bids_qcm.reports.outliers import (
-    LEAST_VALUES,
+    OUTLIER_COLUMNS,
     OUTLIER_SCORE,
     expected_outliers,
     modified_z_scores,
+    with_outliers,
 )
 
 FAMILY = ["acquisition", "method", "atlas", "erosion"]
-"""Columns that are equal in the regions of one atlas in comparable maps."""
+"""Columns with the same value for all regions of an atlas in comparable maps."""
 
 REGION = [*FAMILY, "label", "region"]
 """Columns that identify a region in comparable maps."""
 
-_SCAN: Mapping[str, Mapping[str, str]] = {
-    "participant_id": {"Description": "Participant"},
-    "session_id": {"Description": "Session; n/a for a participant without sessions"},
-    "source": {"Description": "Common start of the acquisition's file names"},
-    "acquisition": {
-        "Description": "Entities that distinguish kinds of acquisitions, without run; n/a if there "
-        "are none. Only maps of the same kind and method are compared"
-    },
-}
+_SCAN = {name: COLUMNS[name] for name in ("participant_id", "session_id", "source", "acquisition")}
 
 _SCORES: Mapping[str, Mapping[str, str]] = {
-    "outlier_score": {
-        "Description": "Modified z-score of the median, compared with all maps of the same method "
-        "and kind of acquisition in this region: 0.6745 times the difference from the group "
-        f"median, divided by the median absolute deviation; n/a for fewer than {LEAST_VALUES} "
-        "values, or if most values are equal"
-    },
-    "outlier": {
-        "Description": f"Whether the absolute outlier_score exceeds {OUTLIER_SCORE:g} "
-        "(Iglewicz and Hoaglin 1993)"
-    },
+    **OUTLIER_COLUMNS,
     "session_score": {
         "Description": "Modified z-score of the map as a whole: of the median of its outlier_score "
         "over all regions without erosion, compared in the same way"
@@ -53,35 +38,36 @@ _SCORES: Mapping[str, Mapping[str, str]] = {
 }
 
 OWN_COLUMNS = frozenset([*_SCAN, "method", *CONDREGIONS, *_SCORES])
-"""Names that columns of ``participants.tsv`` and ``sessions.tsv`` cannot have in the table."""
+"""Reserved names that columns of ``participants.tsv`` and ``sessions.tsv`` cannot have in the
+table."""
 
 
 class RegionTable:
-    """The table of regions of a group.
+    """The region table of a group.
 
     Parameters
     ----------
     results : sequence of Result
         Results of all participants.
     phenotype : Phenotype
-        Columns of the participants and sessions.
+        Columns of the participant and session tables.
 
     Attributes
     ----------
     rows : DataFrame
-        The table; empty if no map has a table of regions.
+        The table; empty if no map has a region table.
     dictionary : dict
-        Data dictionary of its columns.
+        Data dictionary of the columns.
     """
 
     def __init__(self, results: Sequence[Result], phenotype: Phenotype) -> None:
         entities = list(dict.fromkeys(key for result in results for key in result.entities))
-        # a column of another table may have the name of an entity
+        # a column of another table may have the same name as an entity
         entities = [key for key in entities if key not in phenotype.dictionary]
         self.dictionary: dict[str, Mapping[str, Any]] = {
             **_SCAN,
             **{key: {"Description": f"Label of the entity {key}"} for key in entities},
-            "method": {"Description": "Name of the method"},
+            "method": COLUMNS["method"],
             **CONDREGIONS,
             **_SCORES,
             **phenotype.dictionary,
@@ -105,13 +91,22 @@ class RegionTable:
         self.rows = _with_scores(rows).reindex(columns=list(self.dictionary))
 
     @property
+    def comparable(self) -> pd.DataFrame:
+        """Rows of regions that correspond between scans.
+
+        Lesions are left out, because their numbers do not: the first lesion of a participant is
+        another lesion than that of other participants, and often also than that of other sessions.
+        """
+        return self.rows[_is_comparable(self.rows)]
+
+    @property
     def n_expected(self) -> float:
         """Number of outliers among all regions that chance alone makes, if values are normal."""
-        sizes = self.rows.groupby(REGION)["outlier_score"].count()
+        sizes = self.comparable.groupby(REGION)["outlier_score"].count()
         return float(sum(map(expected_outliers, sizes)))
 
     def sessions(self) -> pd.DataFrame:
-        """Return one row for each map: its score and its number of regions and outliers.
+        """Return one row for each map, with the score and the numbers of regions and outliers.
 
         The columns are ``participant_id``, ``source``, ``acquisition``, ``method``,
         ``session_score``, ``session_outlier``, ``n_regions`` and ``n_outliers``. Only
@@ -125,12 +120,17 @@ class RegionTable:
         return counts.rename(columns={"size": "n_regions", "sum": "n_outliers"})
 
 
+def _is_comparable(rows: pd.DataFrame) -> pd.Series:
+    return rows["atlas"] != LESIONS_ATLAS
+
+
 def _with_scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add the scores of the regions and of the maps."""
+    """Add the scores of the regions and the scores of the maps."""
     if rows.empty:
         return rows
-    rows["outlier_score"] = rows.groupby(REGION)["median"].transform(modified_z_scores)
-    rows["outlier"] = rows["outlier_score"].abs() > OUTLIER_SCORE
+    # a missing name is not compared
+    compared = with_outliers(rows.assign(atlas=rows["atlas"].where(_is_comparable(rows))), REGION)
+    rows = compared.assign(atlas=rows["atlas"])
     whole = rows[rows["erosion"] == 0]
     of_maps = whole.groupby(["source", "method", "acquisition"])["outlier_score"].median()
     scores = of_maps.groupby(["method", "acquisition"]).transform(modified_z_scores)
@@ -146,16 +146,15 @@ def participant_values(rows: pd.DataFrame, value: str = "median") -> pd.DataFram
     Parameters
     ----------
     rows : DataFrame
-        Rows of one family (`FAMILY`) of the table of regions.
+        Rows of one family (`FAMILY`) in the region table.
     value : str
         Column to average.
 
     Returns
     -------
     DataFrame of float
-        One row for each participant, one column for each label and name of a region.
+        One row for each participant, one column for each label and name of a region with a value.
     """
-    table = rows.pivot_table(
-        value, "participant_id", ["label", "region"], aggfunc="mean", dropna=False, sort=True
-    )
+    means = rows.groupby(["participant_id", "label", "region"])[value].mean()
+    table = means.unstack(["label", "region"]).sort_index(axis="columns")
     return table.loc[:, table.notna().any()].astype(np.float64)

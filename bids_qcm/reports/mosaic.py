@@ -91,8 +91,8 @@ class Mosaic:
     margin : float
         Width of the margin around the region of interest in mm.
     through : ndarray of bool, shape (X, Y, Z), optional
-        Small region, such as lesions. In each row, the nearest slice is moved to the slice with the
-        largest part of this region.
+        Small region, such as the lesions. In each row, the slice nearest to the largest
+        cross-section of this region is moved to this cross-section.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class Mosaic:
 
 
 def _moved(indices: list[int], through: NDArray[np.bool_], plane: _Plane) -> list[int]:
-    """Return slice indices, of which the nearest is moved to the largest slice of a region."""
+    """Return slice indices; the nearest index is moved to the largest cross-section of a region."""
     largest = int(through.sum(axis=(plane.horizontal, plane.vertical)).argmax())
     nearest = min(indices, key=lambda index: abs(index - largest))
     return [largest if index == nearest else index for index in indices]

@@ -1,17 +1,35 @@
-"""Outliers of a group by a robust score, and the number of outliers that chance alone makes."""
+"""Outliers of a group from a robust score, and the number of outliers expected by chance."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.stats import median_abs_deviation, norm
 
+from bids_qcm.bids.tables import Dictionary
+
 OUTLIER_SCORE = 3.5
-"""Largest absolute modified z-score that is not an outlier (Iglewicz and Hoaglin 1993)."""
+"""Maximum absolute modified z-score that is not an outlier (Iglewicz and Hoaglin 1993)."""
 
 LEAST_VALUES = 10
-"""Smallest number of values from which outliers are determined.
+"""Minimum number of values for determining outliers.
 
 Of five normal values, 5 % would be outliers, because their median absolute deviation is uncertain.
 """
+
+OUTLIER_COLUMNS: Dictionary = {
+    "outlier_score": {
+        "Description": "Modified z-score of the median, compared with all maps of the same method "
+        "and kind of acquisition in this tissue or region: 0.6745 times the difference from the "
+        "group median, divided by the median absolute deviation; n/a for fewer than "
+        f"{LEAST_VALUES} values, or if most values are equal"
+    },
+    "outlier": {
+        "Description": f"Whether the absolute outlier_score exceeds {OUTLIER_SCORE:g} "
+        "(Iglewicz and Hoaglin 1993)"
+    },
+}
+"""Columns that :func:`with_outliers` adds."""
 
 # Share of n normal values that are outliers, simulated; it falls towards that of a known deviation.
 _NORMAL_SHARES = {
@@ -47,8 +65,23 @@ def modified_z_scores(values: pd.Series) -> pd.Series:
     return (values - values.median()) / deviation
 
 
+def with_outliers(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return rows with the columns of `OUTLIER_COLUMNS`.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows with the column ``median``.
+    keys : sequence of str
+        Columns that are equal in the rows that are compared. A row with a missing value in one of
+        these columns is not compared.
+    """
+    scores = rows.groupby(list(keys))["median"].transform(modified_z_scores)
+    return rows.assign(outlier_score=scores, outlier=scores.abs() > OUTLIER_SCORE)
+
+
 def expected_outliers(n: int) -> float:
-    """Return how many of n normally distributed values are outliers on average, by chance.
+    """Return the mean number of outliers among n normally distributed values.
 
     Parameters
     ----------

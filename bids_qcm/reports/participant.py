@@ -51,14 +51,14 @@ _SHARED_FIGURES = {
     ),
     "tissues": (
         "Tissues",
-        "Magnitude and outlines of the tissues, which the methods with seg in their name use. The "
-        "outlines must follow the tissue boundaries in the magnitude. Where two tissues meet, the "
-        "outline has the colour of one of them.",
+        "Magnitude and outlines of the tissues, which the methods with 'seg' in their names use. "
+        "The outlines must follow the tissue boundaries in the magnitude. Where two tissues meet, "
+        "the outline has the colour of one of them.",
     ),
     "b1": (
         "Transmit field |B1+|",
-        "Magnitude of the transmit field, relative to its median in the mask, which was used by "
-        "{b1_methods}. The field must be smooth and must not show the tissues. |B1+| is {b1}.",
+        "Transmit field magnitude used by {b1_methods}, relative to its median in the mask. The "
+        "field must be smooth and must not show the tissues. |B1+| is {b1}.",
     ),
     "comparison": (
         "All methods",
@@ -209,7 +209,7 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
                 ),
                 "distribution": picture(
                     drawn.distributions[one.method],
-                    f"Distribution of conductivity by {one.method}",
+                    f"Distribution of the conductivity from {one.method}",
                     "Density of the conductivity in each tissue. Dotted lines mark the literature "
                     "values at this frequency.",
                 ),
@@ -232,7 +232,7 @@ def _space_caption(space: str, result: Result) -> str:
         outlines = " The lines are the outlines of the tissues, resampled in the same way."
     else:
         outlines = ""
-    return f"Conductivity in S/m by {result.maps[0].method} {where}.{outlines}"
+    return f"Conductivity in S/m from {result.maps[0].method} {where}.{outlines}"
 
 
 def _map_caption(one: MapResult) -> str:
@@ -517,7 +517,7 @@ def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
 
 
 def _lesion_rows(one: MapResult) -> list[dict[str, Any]]:
-    """Return the rows of the table of lesions on the page, one for each lesion."""
+    """Return the rows of the lesion table on the page, one for each lesion."""
     separate = one.sidecar.separate_lesions
     rows: dict[int, dict[str, Any]] = {}
     for row in one.lesions:
@@ -552,7 +552,7 @@ def _with_error(value: float, error: float, form: str = ".3f") -> str:
 
 
 def _regions(one: MapResult) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of a map's table of regions by atlas, one row for each region."""
+    """Return the rows of a map's region table, keyed by atlas, with one row for each region."""
     eroded = {(row["atlas"], row["label"]): row["mean"] for row in one.regions if row["erosion"]}
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in one.regions:
@@ -579,7 +579,8 @@ def _number(value: float, form: str = ".3f") -> str:
 def _crash_link(output_dir: Path, crash_file: str | None) -> str:
     """Return the link to a crash report in ``logs/``; empty for any other file.
 
-    A crash report contains paths and the name of the machine, so the page has only a link to it.
+    A crash report contains paths and the name of the machine, so the page contains only a link to
+    the report.
     """
     return link(crash_file) if crash_file in crash_files(output_dir) else ""
 

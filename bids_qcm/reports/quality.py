@@ -13,6 +13,7 @@ from bids_qcm.bids.sidecars import is_number
 from bids_qcm.bids.tables import Dictionary, write_table
 from bids_qcm.checks.verdict import COLOURS
 from bids_qcm.recon import METHODS
+from bids_qcm.reports.group_columns import COLUMNS
 from bids_qcm.reports.group_plots import Scans, axis
 from bids_qcm.segmentation.tissues import TISSUES
 
@@ -32,7 +33,7 @@ class _Measure(NamedTuple):
     of_map : bool
         Whether the value belongs to a single map; otherwise all maps of an acquisition share it.
     ideal : float or None
-        Ideal value, which a line marks in the plot.
+        Ideal value, marked by a line in the plot.
     """
 
     description: str
@@ -46,7 +47,8 @@ _MEASURES = {
     "phase_noise": _Measure("Median noise standard deviation of phi0 in the mask", "rad", False),
     "echo_misfit": _Measure("Misfit of the line fit over echo time", "rad", False),
     "incoherent_fraction": _Measure(
-        "Fraction of voxels with signal whose phase is incoherent with their neighbours",
+        "Fraction of voxels with signal whose phase is incoherent with the phase of their "
+        "neighbours",
         of_map=False,
     ),
     "coverage": _Measure("Fraction of the mask with signal", of_map=False),
@@ -57,14 +59,18 @@ _MEASURES = {
     "invalid_fraction": _Measure("Fraction of the mask that is invalid"),
     "implausible_fraction": _Measure("Fraction of the mask with implausible conductivity"),
     "noise_ratio": _Measure("Median ratio of the noise standard deviation to the conductivity"),
-    "ratio_wm": _Measure("Median of white matter relative to the literature value", ideal=1.0),
-    "ratio_gm": _Measure("Median of gray matter relative to the literature value", ideal=1.0),
+    "ratio_wm": _Measure(
+        "Median conductivity of white matter relative to the literature value", ideal=1.0
+    ),
+    "ratio_gm": _Measure(
+        "Median conductivity of gray matter relative to the literature value", ideal=1.0
+    ),
     "ratio_csf": _Measure(
-        "Median of cerebrospinal fluid relative to the literature value", ideal=1.0
+        "Median conductivity of cerebrospinal fluid relative to the literature value", ideal=1.0
     ),
     "chi_square": _Measure("Reduced chi-square of an inversion", ideal=1.0),
     "prior_chi_square": _Measure(
-        "Squared variation of an inversion's map over its expected value", ideal=1.0
+        "Squared variation of an inversion's map divided by its expected value", ideal=1.0
     ),
     "disagreement": _Measure(
         "Largest relative difference between a tissue's median and the median of other methods"
@@ -76,10 +82,7 @@ _RATIOS = {"ratio_wm": "WM", "ratio_gm": "GM", "ratio_csf": "CSF"}
 
 def _columns() -> Dictionary:
     columns: dict[str, Mapping[str, str]] = {
-        "participant_id": {"Description": "Participant"},
-        "session_id": {"Description": "Session; n/a for a participant without sessions"},
-        "source": {"Description": "Prefix that the file names of the acquisition share"},
-        "method": {"Description": "Name of the method"},
+        name: COLUMNS[name] for name in ("participant_id", "session_id", "source", "method")
     }
     for name, measure in _MEASURES.items():
         units = {} if measure.units is None else {"Units": measure.units}
@@ -176,8 +179,8 @@ def quality_plots(rows: Sequence[Mapping[str, Any]], scans: Scans) -> list[dict[
     Returns
     -------
     list of dict
-        Dictionaries with ``name``, ``anchor`` and ``plot``. If all maps of an acquisition share the
-        value, the acquisition has one point in the colour of its worst verdict.
+        Dictionaries with ``name``, ``anchor`` and ``plot``. If all maps of an acquisition have the
+        same value, the acquisition has one point in the colour of its worst verdict.
     """
     plots = []
     for column, measure in _MEASURES.items():

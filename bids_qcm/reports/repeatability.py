@@ -1,29 +1,31 @@
 """Table and plots of the repeatability of repeated scans on the group page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bids_qcm.bids.results import Result
-from bids_qcm.bids.tables import CONDREGIONS, Dictionary
-from bids_qcm.repeatability import differences, repeatability_table, scan_table
+from bids_qcm.bids.scan_order import ScanOrder
+from bids_qcm.bids.tables import TISSUES_ATLAS, Dictionary
+from bids_qcm.repeatability import last_minus_first, repeatability_table, scan_table
+from bids_qcm.reports.group_columns import COLUMNS
 from bids_qcm.reports.group_regions import FAMILY, REGION
 
 _INTERVAL = {
     "wsd": ("Within-subject standard deviation of the median conductivity", "S/m"),
     "rc": (
-        "Repeatability coefficient, 1.96 sqrt(2) wsd: two scans of a participant differ by less in "
-        "95 % of cases, if nothing has changed",
+        "Repeatability coefficient, 1.96 sqrt(2) wsd: two scans of a participant differ by less "
+        "than this coefficient in 95 % of cases if nothing has changed",
         "S/m",
     ),
-    "wcv": ("Within-subject coefficient of variation", "1"),
+    "wcv": ("Within-subject coefficient of variation; n/a if a mean is 0", "1"),
     "icc": (
-        "Intraclass correlation ICC(1,1): variance between participants over all variance",
+        "Intraclass correlation ICC(1,1): variance between participants over all variance; n/a "
+        "without any variance",
         "1",
     ),
-    "bias": ("Mean of the last scan minus the first scan", "S/m"),
+    "bias": ("Mean difference between the last and the first scan (last minus first)", "S/m"),
 }
 
 
@@ -39,15 +41,13 @@ def _with_interval(name: str, description: str, units: str) -> dict[str, Mapping
 
 
 DICTIONARY: Dictionary = {
-    "acquisition": {"Description": "Entities that distinguish kinds of acquisitions, without run"},
-    "method": {"Description": "Name of the method"},
-    **{name: CONDREGIONS[name] for name in ("atlas", "erosion", "label", "region")},
+    **{name: COLUMNS[name] for name in REGION},
     "repeated": {
         "Description": "sessions, if a participant has several sessions; the runs of a session are "
         "then averaged first. Otherwise runs"
     },
     "n_participants": {"Description": "Number of participants with at least two scans"},
-    "n_scans": {"Description": "Number of their scans"},
+    "n_scans": {"Description": "Number of scans of these participants"},
     "mean": {"Description": "Mean over the participants", "Units": "S/m"},
     **{
         column: entry
@@ -71,38 +71,43 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 26, 38
 _LABEL = 13
 
 _LEAST_SPAN = 0.1
-"""Smallest range of both axes as a fraction of the mean, so that small differences look small."""
+"""Minimum range of both axes as a fraction of the mean, so that small differences look small."""
 
 
-def comparable_rows(
-    regions: pd.DataFrame, tissues: pd.DataFrame, results: Sequence[Result]
-) -> pd.DataFrame:
+def comparable_rows(regions: pd.DataFrame, tissues: pd.DataFrame, order: ScanOrder) -> pd.DataFrame:
     """Return the rows of which the repeatability is computed.
 
     Parameters
     ----------
     regions : DataFrame
-        Table of regions; may be empty.
+        Rows of regions that correspond between scans; may be empty.
     tissues : DataFrame
-        Table of tissues, which is used if there is no table of regions.
-    results : sequence of Result
-        Results of all participants.
+        Table of tissues. It replaces the atlas ``tissues`` for each method and kind of acquisition
+        of which a map has no rows of regions.
+    order : ScanOrder
+        Order of the scans.
 
     Returns
     -------
     DataFrame
-        Rows with the columns of `REGION`, ``participant_id``, ``session_id``, ``source`` and
-        ``median``.
+        Rows with the columns of `REGION`, ``participant_id``, ``session_id``, ``source``,
+        ``position`` and ``median``.
     """
-    if len(regions):
-        return regions
-    kinds = {result.source: result.kind or "n/a" for result in results}
-    return tissues.assign(
-        acquisition=tissues["source"].map(kinds),
-        atlas="tissues",
-        erosion=0,
-        region=tissues["tissue"],
+    maps, kinds = ["source", "method"], ["acquisition", "method"]
+    has_regions = _index(tissues, maps).isin(_index(regions, maps))
+    incomplete = _index(tissues[~has_regions], kinds)
+    tissues = tissues[_index(tissues, kinds).isin(incomplete)].assign(
+        atlas=TISSUES_ATLAS, erosion=0, region=lambda rows: rows["tissue"]
     )
+    is_replaced = (regions["atlas"] == TISSUES_ATLAS) & _index(regions, kinds).isin(incomplete)
+    columns = [*REGION, "participant_id", "session_id", "source", "median"]
+    parts = [one[columns] for one in (regions[~is_replaced], tissues) if len(one)]
+    rows = pd.concat(parts, ignore_index=True)
+    return rows.assign(position=rows["source"].map(order.position))
+
+
+def _index(table: pd.DataFrame, columns: list[str]) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[columns])
 
 
 def repeatability_of(rows: pd.DataFrame) -> pd.DataFrame:
@@ -123,9 +128,9 @@ def repeatability_section(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[
     Returns
     -------
     list of dict
-        One entry for each atlas, method and kind of acquisition, with its ``name``, the lines of
-        its table (``regions``), and their Bland-Altman plots (``plots``). Eroded regions are only
-        in the table.
+        One entry for each atlas, method and kind of acquisition, with its ``name``, the rows of its
+        table (``regions``), and the Bland-Altman plots (``plots``). Eroded regions are only in the
+        table.
     """
     whole = table[table["erosion"] == 0]
     of_regions = dict(list(rows.groupby(REGION, sort=False, dropna=False)))
@@ -150,7 +155,9 @@ def repeatability_section(rows: pd.DataFrame, table: pd.DataFrame) -> list[dict[
 def _line(record: Mapping[Any, Any]) -> dict[str, str]:
     """Return the cells of a row of the table on the page."""
     cells = {
-        name: f"{record[name]:.3f} ({record[f'{name}_ci_low']:.3f} to "
+        name: "n/a"
+        if np.isnan(record[name])
+        else f"{record[name]:.3f} ({record[f'{name}_ci_low']:.3f} to "
         f"{record[f'{name}_ci_high']:.3f})"
         for name in ("wsd", "rc", "icc", "bias")
     }
@@ -158,7 +165,7 @@ def _line(record: Mapping[Any, Any]) -> dict[str, str]:
         "region": str(record["region"]),
         "n": f"{record['n_participants']} / {record['n_scans']}",
         "mean": f"{record['mean']:.3f}",
-        "wcv": f"{record['wcv']:.1%}",
+        "wcv": "n/a" if np.isnan(record["wcv"]) else f"{record['wcv']:.1%}",
         **cells,
     }
 
@@ -168,7 +175,7 @@ def _plot(rows: pd.DataFrame, record: Mapping[Any, Any]) -> dict[str, Any]:
     table = scan_table(rows)
     table = table[table.notna().sum(axis=1) > 1]
     mean = table.mean(axis=1).to_numpy()
-    difference = differences(table.to_numpy())
+    difference = last_minus_first(table.to_numpy())
     lines = {name: record[name] for name in ("loa_low", "bias", "loa_high")}
     least = _LEAST_SPAN * abs(record["mean"])
     reach = 1.1 * max(least / 2, np.abs(difference).max(), *map(abs, lines.values()))
@@ -211,5 +218,5 @@ def _plot(rows: pd.DataFrame, record: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _scaled(values: np.ndarray, low: float, high: float, first: float, last: float) -> np.ndarray:
-    """Return the pixels of values on an axis from `low` at `first` to `high` at `last`."""
+    """Return the pixel positions of values on an axis from `low` at `first` to `high` at `last`."""
     return first + (values - low) / ((high - low) or 1) * (last - first)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.fingerprints import fingerprint, states
+from bids_qcm.bids.group_maps import GROUP_MAP_FILES
+from bids_qcm.bids.names import stem
 from bids_qcm.bids.outputs import FIGURES, LOGS
 from bids_qcm.bids.participants import phenotype_files
 from bids_qcm.bids.run_records import crash_files, read_records
-from bids_qcm.bids.session_differences import SUFFIX
+from bids_qcm.bids.session_differences import DIFFERENCE_FILES, SUFFIX
 from bids_qcm.reports.group_request import GroupRequest
 
 _CARRIED = re.compile(rb'<meta name="fingerprint" content="(\w+)">')
@@ -39,7 +41,7 @@ class ReportState:
     written: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the report's inputs and of the current state of its files."""
+        """Return the fingerprint of the report's inputs and current files."""
         files = [path for pattern in self.written for path in visible(self.output_dir, pattern)]
         return fingerprint(self.shown, states(files, self.output_dir))
 
@@ -102,10 +104,7 @@ def group_state(request: GroupRequest) -> ReportState:
                 request.differences,
             ),
         ),
-        (
-            *("group_*.tsv", "group_*.json", "tpl-*/anat/*", f"tpl-*/{FIGURES}/*"),
-            *(f"sub-*/**/*_{SUFFIX}.*", f"{FIGURES}/*_{SUFFIX}.png"),
-        ),
+        (*("group_*.tsv", "group_*.json", *GROUP_MAP_FILES, *DIFFERENCE_FILES),),
     )
 
 
@@ -123,13 +122,19 @@ def citation_state(
 
 
 def _shown(output_dir: Path, participants: Iterable[str], *options: object) -> str:
-    """Return the fingerprint of the results and records of participants, and of options."""
+    """Return the fingerprint of the results and records of participants, and of options.
+
+    Differences of repeated scans do not count. The group level writes them, and only its own page
+    shows them.
+    """
     files: list[Path] = []
     for participant in participants:
         files += visible(output_dir / LOGS, f"{participant}_*.json")
         files += [
             path
             for path in visible(output_dir / participant, "**/*")
-            if path.is_file() and path.parent.name != FIGURES
+            if path.is_file()
+            and path.parent.name != FIGURES
+            and not stem(path).endswith(f"_{SUFFIX}")
         ]
     return fingerprint(states(files, output_dir), options)

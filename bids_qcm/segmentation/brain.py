@@ -14,7 +14,8 @@ LEAST_OVERLAP = 0.8
 """Minimum fraction of a brain mask that must have signal."""
 
 LEAST_SIGNAL_ML = 150.0
-"""Minimum volume of signal in an image of a head, ml. A 2 cm slab of a brain has more."""
+"""Minimum volume of signal in an image of a head, ml. A 2 cm slab of a brain has a larger
+volume."""
 
 # Radius of the closing that fills the folds of the brain.
 _FOLD_MM = 8.0
@@ -64,7 +65,7 @@ def brain_mask_from_magnitude(magnitude: Volume, signal: NDArray[np.bool_]) -> M
     if volume < LEAST_SIGNAL_ML:
         raise ValueError(
             f"the magnitude has {volume:.0f} ml of signal, less than the {LEAST_SIGNAL_ML:.0f} ml "
-            "of a head"
+            "expected for a head"
         )
     fit = fit_template(magnitude, signal)
     fit.require_good("the magnitude")

@@ -97,9 +97,9 @@ def plausibility_warnings(covered: float | None, found: Mapping[str, float]) -> 
         name = TISSUES[tissue].name
         volume, largest = found.get(name, 0.0), LARGEST_VOLUMES[tissue]
         if not least <= volume <= largest:
-            bound = f"less than the {least:.0f} ml of a small head"
+            bound = f"less than the {least:.0f} ml expected for a small head"
             if volume > largest:
-                bound = f"more than the {largest:.0f} ml of a large head"
+                bound = f"more than the {largest:.0f} ml expected for a large head"
             warnings.append(
                 f"the segmentation has {volume:.0f} ml of {name} in the field of view of the "
                 f"phase, {bound}"

@@ -1,7 +1,7 @@
-"""Lesions: their numbers, their labels, and the healthy regions that they are compared with."""
+"""Lesion numbers, lesion labels, and the healthy regions for comparison."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from types import MappingProxyType
 from typing import Literal
@@ -19,22 +19,22 @@ LESION = Tissue(7, "Lesion")
 """Number and name of lesions in the BIDS table of common image-derived labels."""
 
 MARGIN_MM = 5.0
-"""Smallest distance of normal-appearing tissue from a lesion, mm. Nearer tissue may contain oedema,
-and the kernels blend it with the lesion."""
+"""Minimum distance between normal-appearing tissue and a lesion, mm. Nearer tissue may contain
+oedema and is blended with the lesion by the kernels."""
 
 LEAST_RADIUS = 0.9
-"""Radius of the smallest lesion that is a region of its own, relative to the radius of the fit.
+"""Minimum radius of a lesion that is a separate region, relative to the radius of the fit.
 
-A fit in a smaller lesion has too few voxels. On the 2 mm phantom (3 T, SNR 50, lesions of 0.9 S/m),
-the root mean square error of the mean of a 12 mm lesion is 0.6 S/m if the lesion is a region of its
-own, and 0.4 S/m otherwise; for 8 mm, it is 3 S/m and 0.4 S/m."""
+The fit in a smaller lesion contains too few voxels. On the 2 mm phantom (3 T, SNR 50, lesions of
+0.9 S/m), the root mean square error of the mean of a 12 mm lesion is 0.6 S/m if the lesion is a
+separate region, and 0.4 S/m otherwise; for 8 mm, it is 3 S/m and 0.4 S/m."""
 
 LEAST_RADIUS_VOXELS = 4.0
-"""Radius of the smallest lesion that is a region of its own for the methods with a fit, in voxels.
+"""Minimum radius, in voxels, of a lesion that is a separate region for the methods with a fit.
 A ball of this radius has 268 voxels."""
 
 SURROUNDINGS_MM = 10.0
-"""Largest distance of the voxels around a lesion that name its tissue, mm."""
+"""Maximum distance from a lesion of the voxels that determine its tissue, mm."""
 
 _CORNERS = np.ones((3, 3, 3))
 
@@ -54,8 +54,8 @@ def number_lesions(values: NDArray[np.integer]) -> NDArray[np.int32]:
     Returns
     -------
     ndarray of int32, shape (X, Y, Z)
-        The parts of a mask are numbered from 1 in the order of their volume, the largest part
-        first. The lesions of a label image keep their value as number.
+        The parts of a mask are numbered from 1 in order of decreasing volume. The lesions in a
+        label image keep their values as numbers.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def number_lesions(values: NDArray[np.integer]) -> NDArray[np.int32]:
 def add_lesions(
     labels: NDArray[np.integer], names: Mapping[int, str], lesions: NDArray[np.integer]
 ) -> tuple[NDArray[np.int32], dict[int, str]]:
-    """Give the voxels of lesions a tissue label of their own.
+    """Assign a separate tissue label to the voxels of lesions.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def separate_lesions(
     voxel_size: tuple[float, float, float],
     fit_radius: float = 0.0,
 ) -> tuple[NDArray[np.int32], list[int]]:
-    """Return tissue labels in which each lesion of sufficient size has a label of its own.
+    """Return tissue labels in which each lesion of sufficient size has a separate label.
 
     Parameters
     ----------
@@ -124,18 +124,18 @@ def separate_lesions(
     voxel_size : tuple of 3 floats
         Voxel size in mm.
     fit_radius : float
-        Radius of the quadratic fit in mm; 0 for an inversion, in which all lesions have a label of
-        their own. Otherwise, a lesion keeps the labels of its tissue if the radius of a ball with
-        its volume is less than `LEAST_RADIUS` times the radius of the fit, or less than
+        Radius of the quadratic fit in mm; 0 for an inversion, in which all lesions have separate
+        labels. Otherwise, a lesion keeps the labels of its tissue if the radius of a ball with its
+        volume is less than `LEAST_RADIUS` times the radius of the fit, or less than
         `LEAST_RADIUS_VOXELS` voxels.
 
     Returns
     -------
     labels : ndarray of int32, shape (X, Y, Z)
-        Each separate lesion has its own label, because lesions of one label would share one mean
-        in the prior of an inversion.
+        Each separate lesion has its own label, because lesions with the same label would share one
+        mean in the prior of an inversion.
     separate : list of int
-        Numbers of the lesions with a label of their own.
+        Numbers of the lesions with separate labels.
     """
     numbers, sizes = np.unique(lesions[lesions > 0], return_counts=True)
     least = max(LEAST_RADIUS * fit_radius, LEAST_RADIUS_VOXELS * max(voxel_size))
@@ -147,7 +147,7 @@ def separate_lesions(
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Healthy region that a lesion is compared with.
+    """Healthy region for comparison with a lesion.
 
     Attributes
     ----------
@@ -155,9 +155,9 @@ class Reference:
         Number of the lesion.
     kind : {"mirrored", "same tissue"}
     tissue : int
-        Label of the most frequent tissue of the region; 0 if it is unknown.
+        Label of the most frequent tissue in the region; 0 if the tissue is unknown.
     voxels : ndarray of bool, shape (X, Y, Z)
-        Mask of the region; empty if there is no such region.
+        Mask of the region; empty if the region does not exist.
     """
 
     lesion: int
@@ -173,14 +173,14 @@ def reference_regions(
     labels: NDArray[np.integer] | None = None,
     names: Mapping[int, str] = MappingProxyType({}),
 ) -> Iterator[Reference]:
-    """Find the healthy regions that each lesion is compared with.
+    """Find the healthy regions for comparison with each lesion.
 
     Parameters
     ----------
     lesions : Volume of int
-        Lesion numbers; 0 outside lesions.
+        Lesion numbers inside and outside the mask; 0 outside lesions.
     mask : ndarray of bool, shape (X, Y, Z)
-        Voxels with conductivity.
+        Voxels with conductivity. Lesions without a voxel in the mask have no regions.
     plane : MirrorPlane or None
         Mid-sagittal plane; None if it is unknown, so that mirrored regions are empty.
     labels : ndarray of int, shape (X, Y, Z), optional
@@ -196,14 +196,15 @@ def reference_regions(
 
     Notes
     -----
-    The mirrored region is the mirror image of the lesion in the mask, without voxels of any lesion
-    and without cerebrospinal fluid, whose conductivity is several times that of brain tissue: a few
-    voxels of an asymmetric ventricle would change the mean of the region.
+    The mirrored region is the mirror image of the lesion in the mask, excluding the voxels of all
+    lesions and cerebrospinal fluid. The conductivity of cerebrospinal fluid is several times the
+    conductivity of brain tissue, so a few voxels of an asymmetric ventricle would change the mean
+    of the region.
 
-    The tissue of a lesion is the most frequent tissue of its mirrored region. If this region has no
-    labels, it is the most frequent tissue within `SURROUNDINGS_MM` around the lesion. The region of
-    the same tissue contains all voxels of this tissue that are at least `MARGIN_MM` away from any
-    lesion.
+    The tissue of a lesion is the most frequent tissue of its mirrored region. If the mirrored
+    region has no labels, the most frequent tissue within `SURROUNDINGS_MM` around the lesion is
+    used. The region of the same tissue contains all voxels of this tissue that are at least
+    `MARGIN_MM` away from any lesion.
     """
     numbers = lesions.values
     healthy = mask & (numbers == 0)
@@ -212,7 +213,8 @@ def reference_regions(
         healthy &= ~np.isin(labels, [one for one, name in names.items() if name in left_out])
     reflected = np.zeros_like(numbers)
     if plane is not None:
-        reflected = resample_nearest(lesions, lesions.grid, plane)
+        inside = replace(lesions, values=np.where(mask, numbers, 0))
+        reflected = resample_nearest(inside, lesions.grid, plane)
     spacing = lesions.grid.spacing
     far = None
     if labels is not None:

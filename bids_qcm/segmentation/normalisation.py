@@ -1,4 +1,4 @@
-"""Spatial normalisation: registration of a T1w image to the MNI152 template of nilearn."""
+"""Spatial normalisation: registration of a T1w image to nilearn's MNI152 template."""
 
 from typing import TYPE_CHECKING, NamedTuple
 

@@ -61,7 +61,7 @@ class Alignment(NamedTuple):
 
 
 class Deformation(NamedTuple):
-    """A map of points by a displacement field, and by the identity outside its grid.
+    """A map of points by a displacement field, which is the identity outside the grid.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Mid-sagittal plane of a head: the plane in which its mirror image fits best."""
+"""Mid-sagittal plane of a head: the mirror plane for which the mirror image fits best."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from scipy import ndimage, optimize
 from bids_qcm.grids import Volume
 
 LEAST_SYMMETRY = 0.6
-"""Smallest correlation of a head with its mirror image. It is 0.99 for the phantom, 0.52 if left
-and right are exchanged with front and back, and 0.34 for half a head."""
+"""Minimum correlation of a head with its mirror image. The correlation is 0.99 for the phantom,
+0.52 if left and right are exchanged with front and back, and 0.34 for half a head."""
 
 # Spacing of the points that are compared, in mm.
 _COARSE_MM = 8.0
 _FINE_MM = 4.0
 
-# Normals of the grid search: slopes of the plane against the sagittal direction of the header.
+# Normals of the grid search: slopes of the plane relative to the sagittal direction in the header.
 _SLOPES = np.linspace(-0.4, 0.4, 9)
 
 # Steps of the first simplex: slopes, and shift in mm.
@@ -60,7 +60,7 @@ class MirrorPlane:
 def mid_sagittal_plane(
     magnitude: Volume, mask: NDArray[np.bool_], without: NDArray[np.bool_] | None = None
 ) -> MirrorPlane:
-    """Find the plane in which the mirror image of a masked magnitude fits the magnitude best.
+    """Find the mirror plane for which the mirror image of a masked magnitude fits best.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def mid_sagittal_plane(
     mask : ndarray of bool, shape of `magnitude`
         Brain or head; at least one voxel.
     without : ndarray of bool, shape of `magnitude`, optional
-        Voxels that are not symmetric, such as lesions. They and their mirror image are left out of
-        the comparison.
+        Voxels that are not symmetric, such as lesions. These voxels and their mirror image are left
+        out of the comparison.
 
     Returns
     -------
@@ -142,7 +142,7 @@ class _Comparison:
         return MirrorPlane(normal, float(normal @ self._centroid + shift), correlation)
 
     def negative_correlation(self, parameters: NDArray[np.float64]) -> float:
-        """Return the correlation with the opposite sign, to be minimised."""
+        """Return the negative correlation, which is minimised."""
         return -self.correlation(parameters)
 
     def correlation(self, parameters: Sequence[float] | NDArray[np.floating]) -> float:

@@ -57,7 +57,7 @@ def segment_t1w(image: Volume, n_threads: int = 1) -> NDArray[np.int32]:
     Notes
     -----
     The image is bias-corrected with N4 (Tustison et al. 2010, doi:10.1109/TMI.2010.2046908). The
-    MNI152 average brain of nilearn is registered to the image with an affine transform. The
+    MNI152 average brain from nilearn is registered to the image with an affine transform. The
     intensities are modelled as a mixture of three normal distributions of equal width, with the
     tissue maps of the template as priors. The brain mask is the largest connected region of gray
     and white matter near the template brain, together with the fluid in its folds. Unusual brains

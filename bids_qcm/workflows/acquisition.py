@@ -206,8 +206,9 @@ def _connect_writer(
 def _outdated(name: str, plan: Plan, settings: Settings, method: str | None) -> list[str]:
     """List the files of an earlier run that depend on an output and are not written again.
 
-    These are the noise of a conductivity map if the uncertainty is not computed, its table of
-    regions if there are no regions, and outputs in spaces that are no longer requested.
+    These outputs are the noise standard deviation of a conductivity map if the uncertainty is not
+    computed, the region table of the map if there are no regions, and outputs in spaces that are no
+    longer requested.
     """
     output, acquisition = OUTPUTS[name], plan.acquisition
     desc = None if method is None else METHODS[method].desc
@@ -350,6 +351,7 @@ def _connect_lesions(workflow: Workflow, plan: Plan, settings: Settings) -> None
     interface = ImportLesions(
         auxiliary=plan.lesions,
         alignment=alignment,
+        shows_head=plan.shows_head is not False,
         in_files=[str(path) for path in resampled_files(plan.lesions, alignment)],
     )
     lesions = Node(interface, name="lesions", mem_gb=import_gb(plan, plan.lesions, alignment))
@@ -407,7 +409,7 @@ def _connect_regions(workflow: Workflow, plan: Plan, settings: Settings) -> None
             )
             workflow.connect(coregister, "pose", regions, "pose")
             workflow.connect(coregister, "failure", regions, "pose_failure")
-            # all regions share this image
+            # all regions share this anatomical image
             break
 
 
@@ -639,7 +641,7 @@ def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, meth
     if lesions is not None:
         name = _of_method("lesion_statistics", method)
         compare = Node(CompareLesions(), name=name, mem_gb=region_statistics_gb(plan))
-        workflow.connect(lesions, "lesions_file", compare, "lesions_file")
+        workflow.connect(lesions, "all_lesions_file", compare, "lesions_file")
         workflow.connect(lesions, "mirror_plane", compare, "mirror_plane")
         if settings.uncertainty:
             workflow.connect(reconstruct, "noise_maps_file", compare, "noise_maps_file")
@@ -655,7 +657,7 @@ def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, meth
 def _connect_region_statistics(
     workflow: Workflow, plan: Plan, settings: Settings, method: str
 ) -> None:
-    """Add the node that computes the table of regions of a method's map, if there are regions."""
+    """Add the node that computes the region table of a method's map, if there are regions."""
     if not plan.has_regions:
         return
     statistics = Node(
@@ -670,7 +672,7 @@ def _connect_region_statistics(
     workflow.connect(workflow.get_node("phi0"), "mask_file", statistics, "mask_file")
     if plan.regions:
         regions = workflow.get_node("regions")
-        for field in ("atlases", "labels_files", "table_files"):
+        for field in ("atlases", "labels_files", "table_files", "provenance"):
             workflow.connect(regions, field, statistics, field)
     if plan.tissues_are_regions:
         segmentation = workflow.get_node("segmentation")
@@ -691,6 +693,7 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
         largest_fit_radius=max(plan.kernels[method].fit_radius or (0.0,)),
         target_std=settings.target_std,
         uncertainty=settings.uncertainty,
+        noise_maps=plan.has_regions,
         n_threads=settings.omp_nthreads,
     )
     return Node(

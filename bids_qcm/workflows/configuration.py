@@ -103,9 +103,10 @@ def configure_nipype(settings: Settings, *, verbose: bool) -> None:
     On import, in this process and in every worker, nipype reads two configuration files:
     ``nipype.cfg`` in the folder ``NIPYPE_CONFIG_DIR`` (by default a folder in the user's home), and
     ``nipype.cfg`` in the current folder, which may belong to another project. This function writes
-    the configuration to the work directory and imports nipype there, so that both files are the
-    same file. :func:`bids_qcm.workflows.running.run_workflow` starts the workers there for the same
-    reason. The variable ``NIPYPE_NO_ET`` stops nipype from looking for updates on the network.
+    the configuration to the work directory and imports nipype with the work directory as the
+    current folder, so that nipype reads this file in both cases.
+    :func:`bids_qcm.workflows.running.run_workflow` starts the workers in the work directory for the
+    same reason. The variable ``NIPYPE_NO_ET`` stops nipype from looking for updates on the network.
     nipype's scheduler plugins need ``LOGNAME`` to name their jobs.
 
     Parameters
@@ -150,7 +151,7 @@ def execution_options(settings: Settings) -> dict[str, str]:
         "create_report": "false",
         "crashfile_format": "txt",
         "crashdump_dir": str(settings.output_dir / LOGS),
-        # Interval in s at which nipype checks for finished nodes. Schedulers are queried at longer
+        # Interval in s at which nipype checks for finished nodes. Schedulers are polled at longer
         # intervals.
         "poll_sleep_duration": "0.05" if settings.plugin_file is None else "2",
         "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),

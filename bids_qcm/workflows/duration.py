@@ -17,6 +17,10 @@ _SECONDS_OF_TEMPLATE = 10.0
 _SECONDS_OF_TISSUE_CLASSES = 50.0
 _SECONDS_OF_NORMALISATION = 60.0
 _SECONDS_OF_RESAMPLING = 12.0
+_SECONDS_OF_MIRROR_PLANE = 0.6
+_SECONDS_OF_MIRROR_PLANE_PER_VOXEL = 0.2e-6
+_SECONDS_OF_REGIONS = 0.3
+_SECONDS_OF_REGIONS_PER_VOXEL = 0.1e-6
 
 _SHARE_IN_MASK = 0.4
 
@@ -36,7 +40,7 @@ def seconds(plan: Plan, settings: Settings) -> float:
     """
     n_voxels = plan.grid.n_voxels
     alignments = {plan.mask_alignment, plan.segmentation_alignment, plan.b1_alignment}
-    alignments |= {one.alignment for one in plan.regions}
+    alignments |= {plan.lesion_alignment, *(one.alignment for one in plan.regions)}
     if plan.t1w is not None:
         alignments.add(plan.t1w.alignment)
     images = {alignment.anatomical for alignment in alignments} - {None}
@@ -46,6 +50,8 @@ def seconds(plan: Plan, settings: Settings) -> float:
         + _seconds_of_mask(plan)
         + _seconds_of_b1(plan)
         + _seconds_of_spaces(plan)
+        + _seconds_of_mirror_plane(plan)
+        + _seconds_of_regions(plan)
     )
     per_voxel = sum(_seconds_per_voxel(plan, settings, method) for method in plan.methods)
     work = n_voxels * _SHARE_IN_MASK * per_voxel
@@ -72,6 +78,20 @@ def _seconds_of_spaces(plan: Plan) -> float:
     return registers * _SECONDS_OF_NORMALISATION + n_images * _SECONDS_OF_RESAMPLING
 
 
+def _seconds_of_mirror_plane(plan: Plan) -> float:
+    """Return the time in s of the search for the mid-sagittal plane."""
+    if plan.lesions is None or plan.shows_head is False:
+        return 0.0
+    return _SECONDS_OF_MIRROR_PLANE + plan.grid.n_voxels * _SECONDS_OF_MIRROR_PLANE_PER_VOXEL
+
+
+def _seconds_of_regions(plan: Plan) -> float:
+    """Return the time in s of the statistics of regions of all maps."""
+    n_atlases = len(plan.regions) + plan.tissues_are_regions + (plan.lesions is not None)
+    per_map = _SECONDS_OF_REGIONS + plan.grid.n_voxels * _SECONDS_OF_REGIONS_PER_VOXEL
+    return len(plan.methods) * n_atlases * per_map
+
+
 def _seconds_per_voxel(plan: Plan, settings: Settings, name: str) -> float:
     """Return the processor time of a method in s per voxel of the mask."""
     method = METHODS[name]
@@ -81,4 +101,5 @@ def _seconds_per_voxel(plan: Plan, settings: Settings, name: str) -> float:
         plan.grid.voxel_size,
         noise=settings.needs_noise(name),
         uncertainty=settings.uncertainty,
+        noise_maps=settings.uncertainty and plan.has_regions,
     )

@@ -65,8 +65,8 @@ def _has_locks(folder: Path) -> bool:
             flock(file, LOCK_EX | LOCK_NB)
         except OSError as error:
             LOGGER.warning(
-                "%s: the file system has no locks (%s); after a run was killed, wait %d minutes "
-                "before you run it again",
+                "%s: the file system does not support locks (%s); if a run is killed, wait %d "
+                "minutes before you start it again",
                 folder,
                 error.strerror,
                 _ABANDONED // 60,

@@ -127,7 +127,11 @@ def reconstruction_gb(plan: Plan, settings: Settings, name: str) -> float:
     """Return the peak memory in GB needed to compute a map with a method."""
     method = METHODS[name]
     form = form_of(method)
-    per_voxel = form.bytes_per_voxel(method, noise=settings.needs_noise(name))
+    per_voxel = form.bytes_per_voxel(
+        method,
+        noise=settings.needs_noise(name),
+        noise_maps=settings.uncertainty and plan.has_regions,
+    )
     process = _LOOPS_GB if form.is_compiled(method) else _COPYING_GB
     return process + plan.grid.n_voxels * per_voxel / 1e9
 
@@ -138,7 +142,7 @@ def statistics_gb(plan: Plan) -> float:
 
 
 def region_statistics_gb(plan: Plan) -> float:
-    """Return the peak memory in GB needed to compute the table of regions of a map."""
+    """Return the peak memory in GB needed to compute the region table of a map."""
     per_voxel = _STATISTICS_BYTES + 4 * NOISE_MAPS
     return _COPYING_GB + plan.grid.n_voxels * per_voxel / 1e9
 

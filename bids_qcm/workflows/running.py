@@ -181,7 +181,7 @@ def _check_temporary_folder() -> None:
     if len(os.fsencode(folder)) > _LONGEST_TEMPORARY_FOLDER:
         raise OutputError(
             folder,
-            "is a path too long for socket names",
+            "is a path that is too long for socket names",
             "set TMPDIR to a folder with a shorter path",
         )
 
@@ -203,7 +203,7 @@ def _write_graph(workflow: Workflow, settings: Settings) -> None:
 
 
 def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
-    """Return the plugin that runs the nodes: the default plugin or the one in the plugin file."""
+    """Return the plugin that runs the nodes: the default, or the plugin in the plugin file."""
     arguments = {
         "n_procs": settings.nprocs,
         "memory_gb": memory_limit_gb(settings),
@@ -217,7 +217,7 @@ def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
     kind, given = _read_plugin_file(settings.plugin_file)
     try:
         return kind(plugin_args={**arguments, **given, "status_callback": monitor})
-    except Exception as error:  # the plugins of nipype do not check their arguments
+    except Exception as error:  # nipype plugins do not check their arguments
         raise InputError(
             settings.plugin_file,
             f"has plugin_args that {kind.__name__} does not accept ({error!r})",

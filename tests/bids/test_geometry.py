@@ -10,7 +10,7 @@ SHAPE = (64, 64, 40)
 
 @pytest.fixture(params=[".nii", ".nii.gz"])
 def write(request, tmp_path):
-    """Write an image with the given header fields, without the checks of nibabel."""
+    """Write an image with the given header fields, without nibabel's checks."""
 
     def write(affine=None, *, codes=(1, 1), sizes=None, change=None):
         affine = np.diag([2.0, 2, 2.5, 1]) if affine is None else affine

@@ -75,8 +75,13 @@ def test_participants_count_once(dataset, maps):
     assert n[0, 0, 0] == 1
     assert n[0, 1, 0] == 0
     assert n[2, 0, 0] == 0
-    np.testing.assert_allclose(read["Mean"], np.where(n == 0, 0, mean), rtol=1e-5)
-    np.testing.assert_allclose(read["Sd"], np.where(n == 0, 0, sd), rtol=1e-4, atol=1e-7)
+    inside = (maps != 0).any(axis=0)
+    assert not inside[0, 1, 0]
+    np.testing.assert_allclose(read["Mean"], np.where(inside, mean, 0), rtol=1e-5)
+    np.testing.assert_allclose(read["Sd"], np.where(inside, sd, 0), rtol=1e-4, atol=1e-7)
+    # in the masks, but invalid in all participants
+    assert inside[2, 0, 0]
+    assert all(np.isnan(read[name][2, 0, 0]) for name in ("Mean", "Sd", "Cv"))
     np.testing.assert_allclose(read["Cv"][3], (sd / mean)[3], rtol=1e-4)
     path = found.files["Mean"]
     assert path == dataset / f"tpl-{SPACE}/anat/tpl-{SPACE}_desc-integralMagMean_condmap.nii.gz"
@@ -103,7 +108,7 @@ def test_a_damaged_map_and_another_grid_are_named_and_left_out(dataset, maps):
     texts = sorted(map(str, damaged))
     assert len(texts) == 3
     assert (
-        "has another grid than most maps in this space (shape (5, 5, 4), not (6, 5, 4)"
+        "has a different grid from most maps in this space (shape (5, 5, 4) instead of (6, 5, 4)"
         in (texts[0])
     )
     assert "sub-2_ses-a" in texts[1]

@@ -202,7 +202,7 @@ def test_contradictory_units_cause_a_warning(dataset, plan):
     dataset.pair(Units="mrad")
     (warning,) = plan().warnings
     assert warning.startswith("sub-01_part-phase_T2w.nii.gz: ")
-    assert "the values cover a cycle in rad: they are taken as rad" in warning
+    assert "the values cover a cycle in rad; the values are interpreted as rad" in warning
 
 
 def test_units_of_the_magnitude_do_not_count(dataset, plan, refused, phase_values):
@@ -212,7 +212,7 @@ def test_units_of_the_magnitude_do_not_count(dataset, plan, refused, phase_value
     dataset.json(magnitude.relative_to(dataset.root).with_suffix("").with_suffix(".json"), fields)
     echo = plan().echoes[0]
     assert (echo.units.radians_per_unit, echo.units.warning) == (1, None)
-    # a range that only Units would explain
+    # a range that is plausible only with Units
     dataset.image(phase.relative_to(dataset.root), phase_values / 10)
     assert "its sidecar's Units is None" in refused()
 
@@ -323,7 +323,10 @@ def test_only_methods_that_need_a_segmentation_are_refused(dataset, plan):
     assert found.methods == ("laplacian", "integral-fd")
     assert list(found.refused) == ["integral-seg", "laplacian-magseg"]
     assert "integral-seg needs a segmentation: no segmentation for sub-01_T2w" in str(found.refused)
-    assert "sub-01/anat/*_dseg.nii.gz with --derivatives" in found.refused["integral-seg"]
+    assert (
+        "use --derivatives to add a derivative dataset that contains sub-01"
+        in found.refused["integral-seg"]
+    )
 
 
 def test_all_methods_are_refused(dataset, refused):
@@ -648,7 +651,7 @@ def test_a_header_that_contradicts_itself_is_refused(dataset, refused, broken):
     nib.save(image, path)
     message = refused()
     assert path.name in message
-    assert "1.25 x 1.875 x 2.5 mm in its sform, but of 1 x 1.5 x 2 mm" in message
+    assert "1.25 x 1.875 x 2.5 mm in its sform, but 1 x 1.5 x 2 mm" in message
 
 
 def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, plan):
@@ -660,7 +663,7 @@ def test_a_segmentation_whose_header_contradicts_itself_is_not_used(dataset, pla
     found = plan()
     assert found.segmentation is None
     (warning,) = found.warnings
-    assert f"{path}: has a voxel size of 1 x 1.5 x 2 mm in its sform, but of 3 x" in warning
+    assert f"{path}: has a voxel size of 1 x 1.5 x 2 mm in its sform, but 3 x" in warning
 
 
 @pytest.mark.parametrize(
@@ -726,7 +729,7 @@ def test_repetitions_must_have_the_same_echoes(dataset):
 def test_a_warning_recommends_in_plane_kernels_for_2d_acquisitions(dataset, plan):
     dataset.pair(MRAcquisitionType="2D")
     (warning,) = plan().warnings
-    assert "a 2-D acquisition of 7 slices" in warning
+    assert "a 2-D acquisition with 7 slices" in warning
     assert "--fit-radius R R 0 " in warning
     assert plan(methods=("laplacian",), fit_radius=(9, 9, 0)).warnings == ()
 
@@ -734,7 +737,7 @@ def test_a_warning_recommends_in_plane_kernels_for_2d_acquisitions(dataset, plan
 def test_slices_may_lie_along_another_axis(dataset, plan):
     dataset.pair(MRAcquisitionType="2D", SliceEncodingDirection="i")
     (warning,) = plan(fit_radius=(9, 9, 9)).warnings
-    assert "of 8 slices" in warning
+    assert "with 8 slices" in warning
     assert "--fit-radius 0 R R " in warning
 
 
@@ -758,3 +761,16 @@ def test_an_impossible_default_method_is_left_out_with_a_warning(dataset, plan):
     assert any("left out: inversion-mag" in warning for warning in found.warnings)
     named = plan(methods=("inversion-mag", "integral-mag"), fit_radius=(9, 9, 0))
     assert list(named.refused) == ["inversion-mag"]
+
+
+def test_the_regions_share_the_registration_of_the_mask(dataset, plan, label_values, affine):
+    dataset.pair()
+    dataset.segmentation()
+    affine[0, 3] += 1
+    t1w = dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values, affine)
+    for name in ("desc-preproc_T1w", "desc-aparcaseg_dseg"):
+        dataset.image(f"{SEG}/sub-01/anat/sub-01_{name}.nii.gz", label_values, affine)
+    found = plan()
+    (regions,) = found.regions
+    assert regions.name == "aparcaseg"
+    assert found.mask_alignment.anatomical == regions.alignment.anatomical == t1w

@@ -8,7 +8,7 @@ from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.results import duplicate_maps, find_results, map_warnings, reported_participants
 from bids_qcm.bids.run_records import Failure, new_record, read_records, write_record
-from bids_qcm.bids.tables import CONDSTATS, write_table
+from bids_qcm.bids.tables import CONDREGIONS, CONDSTATS, write_table
 from bids_qcm.checks.verdict import Verdict
 
 PHI0 = {
@@ -259,3 +259,16 @@ def test_methods_are_compared_with_methods_with_the_same_use_of_b1(out, add_map)
     (result,) = find_results(out, "sub-01")
     expected = {"laplacian": 0.25, "integral": 0.2, "inversion": 0.5 / 0.9}
     assert result.disagreements == pytest.approx(expected)
+
+
+def test_warnings_of_the_regions_of_a_map(out, add):
+    add("sub-01_desc-laplacian_condmap.nii.gz")
+    add("sub-01_phi0map.nii.gz")
+    path = out / "sub-01/anat/sub-01_desc-laplacian_condregions.tsv"
+    write_table(path, pd.DataFrame(columns=list(CONDREGIONS)), CONDREGIONS)
+    (result,) = find_results(out, "sub-01")
+    assert map_warnings(result) == []
+    content = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(content | {"Warnings": ["no x"]}))
+    (result,) = find_results(out, "sub-01")
+    assert map_warnings(result) == ["no x"]

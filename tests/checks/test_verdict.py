@@ -68,13 +68,13 @@ def test_missing_measures_do_not_change_the_verdict():
         ({"median": math.nan}, "red", "the map has no valid voxels"),
         (scaled(0.7), "amber", "halved"),
         (scaled(0.5), "red", "halved"),
-        (scaled(1.5), "amber", "1.7 times the conductivity in the literature"),
+        (scaled(1.5), "amber", "1.7 times the literature value"),
         (scaled(2.0), "red", "check the phase unit"),
-        (of_tissues(0.6, 0.62, 1.5), "amber", "gray matter has 1.03 times"),
+        (of_tissues(0.6, 0.62, 1.5), "amber", "gray matter is 1.03 times"),
         (of_tissues(0.6, 0.4, 1.5), "red", "the segmentation may not match the anatomy"),
         (of_tissues(0.6, 0.4, 1.5) | {"noise_ratio": 1.5}, "amber", "may not match the anatomy"),
         (of_tissues(0.4, 0.6, 0.5), "amber", "not more conductive than gray matter"),
-        ({"literature_ratio": RATIOS | {"Cerebrospinal Fluid": 0.4}}, "amber", "40% of the cond"),
+        ({"literature_ratio": RATIOS | {"Cerebrospinal Fluid": 0.4}}, "amber", "is 40% of the"),
         ({"trend_left_right": -0.6}, "amber", "-60% from left to right"),
         ({"trend_inferior_superior": 1.2}, "red", "+120% from bottom to top"),
         ({"reduced_chi_square": 1.5}, "amber", "chi-square is 1.5"),
@@ -101,7 +101,8 @@ def test_the_worst_reason_sets_the_colour_and_is_listed_first():
     assert "cortex" in found.reasons[1]
 
 
-# medians of organs that agree with the literature at 3 T; fat is averaged with its surroundings
+# Median conductivity (S/m) and ratio to the literature for organs in a good map at 3 T. The ratio
+# of fat is high, because kernels average fat with its surroundings.
 ORGANS = {"liver": (0.51, 1.0), "kidney_left": (0.85, 1.0), "fat": (0.11, 3.0), "bile": (0.8, 0.5)}
 
 
@@ -132,7 +133,7 @@ def test_organs_that_disagree_with_the_literature_are_amber(factor, words):
 
 
 def test_the_median_of_a_body_matters_only_without_organs_or_if_it_is_impossible():
-    # a third of most tissues, because of much fat
+    # a third of the median of most tissues, because the mask contains much fat
     assert judge(replace(organs(1), median=0.2)) == Verdict("green")
     assert judge(replace(organs(1), median=6e-4)).colour == "red"
     assert judge(Evidence(0.0, 0.0, 0.2, medians={"fat": 0.2})).colour == "amber"

@@ -1,4 +1,4 @@
-"""Too low limits of the operating system are reported on one line."""
+"""Operating-system limits that are too low are reported on one line."""
 
 import os
 import resource

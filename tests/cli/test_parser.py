@@ -232,9 +232,7 @@ def test_radii(parse, usage_error, flag, field):
         assert flag in message
         assert "one or three numbers, in mm" in message
     assert getattr(parse(flag, "auto"), field) == "auto"
-    assert f"{flag} takes either auto" in usage_error(
-        "data", "out", "participant", flag, "auto", "3"
-    )
+    assert f"{flag} takes auto, or" in usage_error("data", "out", "participant", flag, "auto", "3")
     for number in ("nan", "inf"):
         assert flag in usage_error("data", "out", "participant", flag, number)
 
@@ -244,6 +242,26 @@ def test_radii(parse, usage_error, flag, field):
 )
 def test_phase_units(parse, units, expected):
     assert parse("--phase-units", units).phase_units == expected
+
+
+@pytest.mark.parametrize(
+    ("atlases", "part"),
+    [
+        (["lesions@T1w=x.nii.gz"], "has a name that the app itself uses"),
+        (["aparcaseg=x.nii.gz"], "has a name that the app itself uses"),
+        (["x=x.nii.gz", "x@T1w=x.nii.gz"], "is given 2 times; give it once"),
+    ],
+)
+def test_wrong_names_of_atlases(usage_error, folders, atlases, part):
+    (folders / "x.nii.gz").touch()
+    assert part in usage_error("data", "out", "participant", "--atlas", *atlases)
+
+
+def test_files_of_several_participants_are_one_atlas(parse, folders):
+    for name in ("sub-01_dseg.nii.gz", "sub-02_dseg.nii.gz"):
+        (folders / name).touch()
+    found = parse("--atlas", "x=sub-01_dseg.nii.gz", "x=sub-02_dseg.nii.gz").atlases
+    assert [atlas.name for atlas in found] == ["x", "x"]
 
 
 def test_aliases(parse):
@@ -277,10 +295,10 @@ def test_echoes_of_the_filter_file(parse, folders, listed, echoes):
 @pytest.mark.parametrize(
     ("listed", "options", "part"),
     [
-        (None, ["1", "auto"], "takes either all or auto or numbers"),
-        (None, ["x"], "x is not the number of an echo"),
-        ([1], ["2"], "not allowed with echo in --bids-filter-file"),
-        ("Query.ANY", [], "Query.ANY is not the number of an echo"),
+        (None, ["1", "auto"], "takes all, auto or echo numbers"),
+        (None, ["x"], "x is neither an echo number"),
+        ([1], ["2"], 'not allowed with "echo" in --bids-filter-file'),
+        ("Query.ANY", [], "Query.ANY is neither an echo number"),
     ],
 )
 def test_wrong_echoes(usage_error, folders, listed, options, part):
@@ -383,9 +401,13 @@ def test_the_participant_level_refuses_options_of_the_group_level(usage_error, o
 
 
 def test_the_group_level_accepts_what_it_uses(folders):
-    options = ("--participant-label", "01", "-w", "w", "--nprocs", "2", "--mem", "4G", "-v")
+    options = ("--participant-label", "01", "-w", "w", "--nprocs", "3", "--mem", "4G", "-v")
     settings, _ = parse_settings(["data", "out", "group", *options])
     assert settings.participant_labels == ("01",)
+    # the threads of the registration with --differences
+    assert settings.omp_nthreads == 3
+    settings, _ = parse_settings(["data", "out", "group", *options, "--omp-nthreads", "2"])
+    assert settings.omp_nthreads == 2
 
 
 def test_the_usage_is_one_line(folders, capsys):

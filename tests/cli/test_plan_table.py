@@ -1,4 +1,4 @@
-"""The plan in the form that users read."""
+"""The plan as users see it."""
 
 import re
 

@@ -307,7 +307,7 @@ def test_another_dataset_is_not_overwritten(dataset, tmp_path, capsys):
 def test_a_map_without_a_valid_voxel_is_a_failure(dataset, run, tmp_path, capsys):
     dataset.add("01")
     mask = np.zeros(SHAPE, np.uint8)
-    # with only two slices, the curvature is undetermined
+    # with only two slices, the curvature is underdetermined
     mask[:, :, 6:8] = dataset.labels[:, :, 6:8]
     anat = dataset.root / "derivatives/seg/sub-01/anat"
     dataset.segment("02")

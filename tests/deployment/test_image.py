@@ -25,8 +25,8 @@ LOCKED_DOWN = (
     *("--memory", "2g", "--memory-swap", "2g", "--user", f"{USER}:{USER}"),
 )
 
-# imitate an older processor: neither our compiled loops nor the libraries use instructions that
-# only newer processors have
+# imitate an older processor: neither our compiled loops nor the libraries use instructions of newer
+# processors
 OLD_PROCESSOR = {
     "NUMBA_CPU_NAME": "generic",
     "NUMBA_CPU_FEATURES": "",

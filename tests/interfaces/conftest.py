@@ -39,7 +39,8 @@ def make_node(tmp_path):
 
 @pytest.fixture
 def check_rerun(make_node, monkeypatch):
-    """Check that a node runs once, and runs again after an output has been deleted."""
+    """Check that a node runs only once, and that the node runs again after an output has been
+    deleted."""
 
     def check(make_interface, output):
         runs = []

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
@@ -72,11 +73,19 @@ def test_lesions_in_the_mask_and_the_plane(imported, head):
     assert provenance["MirrorCorrelation"] > 0.99
 
 
+def test_the_plane_of_other_parts_of_the_body_is_not_searched(imported):
+    found, plane, provenance = imported(box(slice(5, 8)), shows_head=False)
+    assert found.any()
+    assert plane == []
+    assert provenance["Warnings"] == []
+    assert "MirrorCorrelation" not in provenance
+
+
 def test_a_lesion_outside_the_mask_gives_a_warning(imported):
     found, _, provenance = imported(box(slice(5, 8)) + box(slice(0, 1), 4))
     assert set(np.unique(found)) == {0, 1}
     (warning,) = provenance["Warnings"]
-    assert "more than half lies outside the mask: 4;" in warning
+    assert "lie mostly outside the mask: 4;" in warning
 
 
 @pytest.mark.parametrize(
@@ -150,6 +159,35 @@ def test_standard_errors_are_those_of_the_means(compare, head):
     expected = 0.3 * np.sqrt([1 / 24, 1 / 24 + 1 / 32])
     found = [row["standard_error"], row["difference_standard_error"]]
     np.testing.assert_allclose(found, expected, rtol=0.1)
+
+
+def test_a_voxel_without_noise_does_not_count_in_standard_errors(compare, head):
+    lesions = box(slice(5, 7))
+    noise = np.full((2, np.count_nonzero(head)), 0.2, np.float32)
+    noise[1] = -0.2
+    inside = np.flatnonzero(lesions[head])
+    noise[:, inside[0]] = np.nan
+    mirrored = np.flatnonzero(lesions[::-1][head])
+    noise[:, mirrored] = 0
+    noise[:, mirrored[0]] = np.nan
+    (row,) = compare(np.full(SHAPE, 0.4), lesions, noise=noise).to_dict("records")
+    assert row["standard_error"] == pytest.approx(0.2)
+    assert row["difference_standard_error"] == pytest.approx(0.2)
+
+
+def test_tissue_near_a_lesion_outside_the_mask_is_no_reference(compare, head):
+    lesions = box(slice(5, 7))
+    sides = np.where(np.arange(24) < 12, 1, 2).astype(np.int32)[:, None, None]
+    labels = np.broadcast_to(sides, SHAPE)
+    _, before = compare(np.full(SHAPE, 0.4), lesions, labels).to_dict("records")
+    # the margin of 5 mm is one voxel of 4 mm
+    outside = ~head & (np.arange(24) >= 12)[:, None, None]
+    lesions[outside] = 2
+    mirrored, same = compare(np.full(SHAPE, 0.4), lesions, labels).to_dict("records")
+    assert (mirrored["lesion"], same["lesion"]) == (1, 1)
+    near = ndimage.distance_transform_edt(~outside, sampling=4) <= 5
+    assert same["reference_n"] == before["reference_n"] - np.count_nonzero(near & head)
+    assert same["n"] == 32
 
 
 def test_without_a_plane_there_is_no_mirrored_region(compare):

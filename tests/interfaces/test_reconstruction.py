@@ -42,6 +42,9 @@ def test_standard_deviation(tmp_path, ball, interface, monkeypatch):
     std = read_values(Path(outputs.condstd_file))
     valid = np.isfinite(read_values(Path(outputs.condmap_file))) & ball.mask
     assert (std[valid] > 0).all()
+    assert not isdefined(outputs.noise_maps_file)
+    outputs = interface("laplacian-mag", noise_maps=True, **noise).run().outputs
+    np.testing.assert_array_equal(read_values(Path(outputs.condstd_file)), std)
     maps = np.load(outputs.noise_maps_file)
     assert maps.shape == (16, ball.mask.sum())
     with pytest.raises(ValueError, match="magnitude noise"):

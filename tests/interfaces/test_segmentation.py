@@ -107,5 +107,28 @@ def test_regions_in_several_spaces_are_imported(ball, make_node):
         np.testing.assert_array_equal(read_integers(Path(file)), ball.labels)
     names = [read_names(Path(file)) for file in outputs.table_files]
     assert [one[1] for one in names] == ["Thalamus", "label 1"]
-    with pytest.raises(InputError, match="is a knee"):
-        ImportRegions(pose_failure=["the file", "is a knee", "scan the head"], **given).run()
+    assert outputs.provenance == {}
+
+
+def test_an_atlas_that_cannot_be_used_does_not_remove_the_others(ball, make_node):
+    path = ball.folder / "elsewhere.nii.gz"
+    save_array(path, ball.labels, from_matvec(np.eye(3), [500, 0, 0]) @ AFFINE)
+    labels = AuxiliaryImage((Path(ball.files["labels"]),), ball.folder)
+    bad = [
+        Regions("far", AuxiliaryImage((path,), ball.folder), Alignment(coreg="header"), True),
+        Regions("knee", labels, Alignment(coreg="rigid", anatomical=path), True),
+    ]
+    good = Regions("good", labels, Alignment(same_grid=True), True)
+    given = {
+        "reference_file": ball.files["magnitude"],
+        "pose_failure": ["the file", "is a knee", "scan the head"],
+    }
+    outputs = make_node(ImportRegions(regions=[bad[0], good, bad[1]], **given)).run().outputs
+    assert outputs.atlases == ["good"]
+    np.testing.assert_array_equal(read_integers(Path(outputs.labels_files[0])), ball.labels)
+    first, second = outputs.provenance["Warnings"]
+    assert first.startswith("no statistics of the regions of far: ")
+    assert "has no region in the field of view" in first
+    assert second.startswith("no statistics of the regions of knee: the file: is a knee")
+    with pytest.raises(InputError, match="has no region in the field of view"):
+        ImportRegions(regions=bad, **given).run()

@@ -21,7 +21,10 @@ from bids_qcm.phantom.parameters import PhantomParameters, StudyParameters
         ({"anatomy_seed": -1}, "anatomy seed must not be negative"),
         ({"forward_model": "helmholtz"}, "forward model must be one of convection-reaction, lapl"),
         ({"receive": "volume"}, "receive coil must be one of birdcage, array"),
-        ({"receive": "array"}, "receive coil array needs forward model full-wave, not convection"),
+        (
+            {"receive": "array"},
+            "receive coil array needs the forward model full-wave, not convection",
+        ),
         ({"lesion_diameter": 50}, "lesion diameter must be from 4 to 40 mm"),
         ({"lesion_conductivity": 0}, "lesion conductivity must be from 0.01 to 10 S/m"),
         ({"tissue_variation": 15}, "tissue variation must be from 0 to 0.3"),

@@ -84,7 +84,7 @@ def test_wrong_slope_is_ignored_with_a_warning(slope, intercept):
 SIEMENS = levels(WRAPPED + math.pi)
 PHILIPS = np.rint((WRAPPED + math.pi) / CYCLE * 4095).astype(np.int16)
 
-# what scanners and converters were seen to write: stored values, slope, intercept, Units
+# observed output of scanners and converters: stored values, slope, intercept, Units
 SPOILED = {
     "siemens, slope and intercept lost": (SIEMENS, 1, 0, None),
     "siemens, intercept lost": (SIEMENS, 2, 0, None),

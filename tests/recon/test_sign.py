@@ -50,7 +50,7 @@ def test_too_small_a_mask_requires_an_explicit_sign():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_fat_between_organs_does_not_change_the_sign(seed):
-    """At most echo times, the signal of fat has another phase than that of water."""
+    """At most echo times, the phases of the fat and water signals differ."""
     sign = (1, -1)[seed % 2]
     abdomen = make_abdomen(seed, sign=sign)
     phi0 = compute_phi0([np.abs(abdomen.signal)], [np.angle(abdomen.signal)])

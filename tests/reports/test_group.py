@@ -7,10 +7,12 @@ import pytest
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.participants import read_phenotype
 from bids_qcm.bids.results import find_results
+from bids_qcm.bids.tables import CONDREGIONS, write_table
 from bids_qcm.checks.literature import literature_conductivity
+from bids_qcm.reports.group import write_group
 from bids_qcm.reports.group_effects import group_effects
 from bids_qcm.reports.group_plots import Scans, axis, axis_around, embedded, region_blocks
-from bids_qcm.reports.group_regions import OWN_COLUMNS, RegionTable
+from bids_qcm.reports.group_regions import OWN_COLUMNS, RegionTable, participant_values
 from bids_qcm.reports.group_request import GroupRequest
 from bids_qcm.reports.outliers import (
     LEAST_VALUES,
@@ -18,7 +20,7 @@ from bids_qcm.reports.outliers import (
     expected_outliers,
     modified_z_scores,
 )
-from tests.group_tables import write_scan, write_study
+from tests.group_tables import region_table, write_scan, write_study
 
 
 def test_scores_are_distances_in_robust_standard_deviations():
@@ -92,7 +94,7 @@ def test_the_regions_of_all_maps_with_the_columns_of_participants_and_sessions(t
     assert row["months"] == "1"
     assert regions.dictionary["age"] == {"Description": "Age", "Units": "year"}
     assert regions.dictionary["months"]["Description"] == "Column months of sessions.tsv"
-    # three participants are too few
+    # three participants are not enough
     assert rows["outlier_score"].isna().all()
     assert not rows["outlier"].any()
     assert regions.n_expected == 0
@@ -152,7 +154,7 @@ def test_an_effect_is_found_in_its_region_alone(tmp_path):
     regions, phenotype, _ = read(raw, out)
     names = tuple(phenotype.of_participants)
     request = GroupRequest(out, names, raw, "group", ("age", "sex", "months"))
-    with pytest.raises(InputError, match="months needs two values"):
+    with pytest.raises(InputError, match="months needs at least two values"):
         group_effects(regions, phenotype, request)
     request = GroupRequest(out, names, raw, "group", ("age", "sex"))
     table, notes = group_effects(regions, phenotype, request)
@@ -192,3 +194,138 @@ def test_a_table_with_a_text_in_place_of_a_number_is_left_out(tmp_path):
     regions, _, _ = read(raw, out, damaged)
     assert "has a value that is not a number" in str(damaged[0])
     assert set(regions.rows["participant_id"]) == {"sub-000", "sub-002"}
+
+
+def add_regions(out, change):
+    """Change the table of regions of each map, given the source of the map."""
+    for path in sorted(out.rglob("*_condregions.tsv")):
+        table = pd.read_csv(path, sep="\t", na_values="n/a")
+        source = path.name.partition("_desc-")[0]
+        write_table(path, change(table, source)[list(CONDREGIONS)], CONDREGIONS)
+
+
+def group_study(raw, out, *options):
+    names = tuple(sorted(path.name for path in out.glob("sub-*")))
+    return GroupRequest(out, names, raw, *options)
+
+
+def test_a_family_without_a_value_has_no_effects(tmp_path):
+    """All regions of an atlas of small lesions may vanish at the first erosion."""
+    raw, out = write_study(tmp_path, 8, 2, sessions=[None])
+    add_regions(out, lambda table, _: table.assign(median=table["median"].where(table.erosion < 1)))
+    regions, phenotype, _ = read(raw, out)
+    table, notes = group_effects(regions, phenotype, group_study(raw, out, "group"))
+    assert set(table["erosion"]) == {0}
+    assert len(table) == 2
+    assert notes == ()
+
+
+def test_without_any_value_a_note_says_so(tmp_path):
+    raw, out = write_study(tmp_path, 8, 2, sessions=[None])
+    add_regions(out, lambda table, _: table.assign(median=np.nan))
+    regions, phenotype, _ = read(raw, out)
+    table, notes = group_effects(regions, phenotype, group_study(raw, out, "group"))
+    assert table.empty
+    assert notes == ("no region has a median conductivity, so no effects are estimated",)
+    assert write_group(group_study(raw, out, "group"), []).notes == list(notes)
+    assert not (out / "group_effects.tsv").exists()
+
+
+def test_lesions_are_in_the_table_but_not_compared(tmp_path):
+    raw, out = write_study(tmp_path, 12, 3)
+
+    def add_lesion(table, source):
+        number = int(source[4:7])
+        lesion = region_table({"Lesion 1": 0.7 + 0.01 * number}, "lesions")
+        return pd.concat([table, lesion])
+
+    before = read(raw, out)[0].sessions()
+    add_regions(out, add_lesion)
+    regions, phenotype, results = read(raw, out)
+    lesions = regions.rows[regions.rows["atlas"] == "lesions"]
+    assert len(lesions) == 12 * 2 * 2
+    assert lesions["outlier_score"].isna().all()
+    assert not lesions["outlier"].any()
+    pd.testing.assert_frame_equal(regions.sessions(), before)
+    table, _ = group_effects(regions, phenotype, group_study(raw, out, "group"))
+    assert set(table["atlas"]) == {"aparcaseg"}
+    blocks, _ = region_blocks(regions, Scans(results))
+    assert {block["atlas"] for block in blocks} == {"aparcaseg"}
+    write_group(group_study(raw, out), [])
+    repeated = pd.read_csv(out / "group_repeatability.tsv", sep="\t")
+    assert set(repeated["atlas"]) == {"aparcaseg"}
+
+
+def test_only_lesions_leave_nothing_to_compare(tmp_path):
+    raw, out = write_study(tmp_path, 12, 3)
+    add_regions(out, lambda table, _: table.assign(atlas="lesions"))
+    regions, phenotype, results = read(raw, out)
+    assert regions.rows["outlier_score"].isna().all()
+    assert regions.n_expected == 0
+    assert group_effects(regions, phenotype, group_study(raw, out, "group"))[0].empty
+    assert region_blocks(regions, Scans(results)) == ([], True)
+    write_group(group_study(raw, out), [])
+    assert set(pd.read_csv(out / "group_repeatability.tsv", sep="\t")["atlas"]) == {"tissues"}
+
+
+def test_participant_values_have_a_column_for_each_region():
+    rows = pd.DataFrame(
+        [(f"sub-{n}", label, f"region-{label}", median)
+         for n in range(3) for label in range(50)
+         for median in (n + label, n + label + 1, np.nan if label else 5.0)],
+        columns=["participant_id", "label", "region", "median"],
+    )  # fmt: skip
+    rows.loc[rows["label"] == 7, "median"] = np.nan
+    values = participant_values(rows)
+    assert values.shape == (3, 49)
+    assert values.loc["sub-2", (3, "region-3")] == 5.5
+    assert list(values.columns) == sorted(values.columns)
+
+
+def test_tissues_are_compared_with_the_same_kind_of_acquisition(tmp_path):
+    raw, out = write_study(tmp_path, 30, 2, sessions=[None])
+    rng = np.random.default_rng(0)
+    for path in sorted(out.glob("sub-*"))[:12]:
+        scale = 2 + 0.03 * rng.normal()
+        write_scan(out, path.name, None, {"a": 0.9}, entities="_acq-slow_run-1", scale=scale)
+    write_group(group_study(raw, out), [])
+    table = pd.read_csv(out / "group_condmap.tsv", sep="\t", keep_default_na=False)
+    assert set(table["acquisition"]) == {"n/a", "acq-slow"}
+    # pooled, all acquisitions with twice the conductivity would be outliers
+    slow = table[table["acquisition"] == "acq-slow"]
+    assert (slow["outlier_score"].astype(float).abs() < 5).all()
+    assert slow["outlier"].sum() < 0.1 * len(slow)
+
+
+def test_scans_without_a_table_of_regions_are_compared_by_tissue(tmp_path):
+    raw, out = write_study(tmp_path, 6, 2)
+    for path in out.glob("sub-*"):
+        for session in "ab":
+            write_scan(out, path.name, session, {"a": 0.5}, entities="_acq-slow")
+    next((out / "sub-004/ses-b").rglob("*acq-slow*_condregions.tsv")).unlink()
+    write_group(group_study(raw, out), [])
+    table = pd.read_csv(out / "group_repeatability.tsv", sep="\t", keep_default_na=False)
+    fast, slow = (table[table["acquisition"] == kind] for kind in ("n/a", "acq-slow"))
+    assert set(fast["atlas"]) == {"aparcaseg"}
+    assert set(slow["atlas"]) == {"aparcaseg", "tissues"}
+    assert set(slow[slow["atlas"] == "tissues"]["n_participants"]) == {6}
+    assert set(slow[slow["atlas"] == "aparcaseg"]["n_participants"]) == {5}
+
+
+@pytest.mark.parametrize("with_times", [True, False])
+def test_the_bias_is_the_last_minus_the_first_scan(tmp_path, with_times):
+    raw, out = write_study(tmp_path, 4, 1, sessions=["post", "pre"])
+    for n in range(4):
+        name = f"sub-{n:03d}"
+        for session, value in (("pre", 0.5), ("post", 0.6)):
+            write_scan(out, name, session, {"region-000": value + 0.01 * n})
+        if with_times:
+            (raw / name / f"{name}_sessions.tsv").write_text(
+                "session_id\tacq_time\nses-pre\t2020-01-01T08:00:00\nses-post\t2020-02-01T08:00:00\n"
+            )
+    write_group(group_study(raw, out), [])
+    table = pd.read_csv(out / "group_repeatability.tsv", sep="\t")
+    assert table["bias"].tolist() == pytest.approx([0.1 if with_times else -0.1] * 2)
+    page = (out / "group_condmap.html").read_text()
+    assert ("Sessions are in the order of acq_time" in page) == with_times
+    assert ("in the order of their labels, with numbers" in page) != with_times

@@ -69,5 +69,5 @@ def test_a_template_that_does_not_fit(ball, fitted, information, shift, message)
 
 
 def test_little_signal_is_not_a_head(ball):
-    with pytest.raises(ValueError, match=r"ml of signal, less than the 150 ml of a head"):
+    with pytest.raises(ValueError, match=r"ml of signal, less than the 150 ml expected for a head"):
         brain_mask_from_magnitude(Volume(ball * 100.0, Grid(SHAPE, GRID.affine / 3)), ball)

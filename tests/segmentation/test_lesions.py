@@ -84,7 +84,7 @@ def test_a_lesion_smaller_than_the_fit_stays_in_its_tissue():
         labels, found = separate_lesions(np.ones(size, int), lesion, (2, 2, 2), 8.0)
         assert found == separate
         assert len(np.unique(labels)) == 1 + len(separate)
-    # 9 mm are enough for the fit, but less than 4 voxels of 4 mm
+    # 9 mm is enough for the fit, but less than 4 voxels of 4 mm
     assert separate_lesions(np.ones(size, int), lesion, (4, 4, 4), 8.0)[1] == []
 
 
@@ -125,7 +125,7 @@ def test_the_surroundings_name_the_tissue_without_a_mirrored_region():
     mirrored, same = references(lesions, labels=labels, plane=None)
     assert not mirrored.voxels.any()
     assert same.tissue == 1
-    # 5 mm are two and a half voxels
+    # 5 mm correspond to two and a half voxels
     np.testing.assert_array_equal(same.voxels[:8, 3, 3], np.arange(8) >= 6)
 
 

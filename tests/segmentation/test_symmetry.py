@@ -12,7 +12,7 @@ MM = 4.0
 
 @pytest.fixture(scope="module")
 def head():
-    """A head whose halves are equal, in a grid whose plane of symmetry is not an axis.
+    """A head with equal halves, on a grid whose axes are not in RAS order.
 
     The indices run from back to front, from top to bottom, and from left to right.
     """

@@ -198,6 +198,14 @@ def test_options_reach_the_nodes(make_workflow):
     assert workflow.get_node("sign").inputs.sign == "-"
 
 
+@pytest.mark.parametrize("segmentation", [True, False])
+def test_noise_maps_are_computed_only_for_tables_of_regions(make_workflow, segmentation):
+    workflow = make_workflow({"segmentation": segmentation}, methods=("laplacian",))
+    assert workflow.get_node("reconstruct_laplacian").inputs.noise_maps == segmentation
+    users = [link for link in edges(workflow) if link[1] == "noise_maps_file"]
+    assert bool(users) == segmentation
+
+
 def test_automatic_radii_use_the_noise_even_without_uncertainty(make_workflow):
     methods = ("laplacian", "laplacian-fd")
     workflow = make_workflow(

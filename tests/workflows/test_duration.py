@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.regions import Regions
 from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
 from bids_qcm.grids import Grid
 from bids_qcm.workflows.duration import seconds
@@ -23,6 +25,30 @@ def test_more_work_takes_longer(plan, settings):
     large = replace(plan.kernels["laplacian"], fit_radius=(20, 20, 20))
     assert seconds(replace(plan, kernels={**plan.kernels, "laplacian": large}), given) > 1.2 * now
     assert seconds(plan, settings(uncertainty=False)) < now / 2
+
+
+def test_noise_maps_take_longer_only_if_there_are_regions(plan, settings):
+    without = replace(plan, segmentation=None)
+    noisy, plain = (
+        seconds(plan, given) - seconds(without, given)
+        for given in (settings(), settings(uncertainty=False))
+    )
+    assert noisy > plain
+
+
+def test_lesions_and_atlases_take_longer(plan, settings, datasets):
+    now = seconds(plan, settings())
+    path = datasets["seg"] / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
+    lesions = replace(plan, lesions=AuxiliaryImage((path,), datasets["seg"], "lesions"))
+    assert seconds(lesions, settings()) > now
+    knee = replace(lesions, shows_head=False)
+    assert now < seconds(knee, settings()) < seconds(lesions, settings())
+    registered = Alignment(coreg="rigid", anatomical=path)
+    assert seconds(replace(lesions, lesion_alignment=registered), settings()) == pytest.approx(
+        seconds(lesions, settings()) + 20
+    )
+    atlas = Regions("x", lesions.lesions, Alignment(same_grid=True), of_option=True)
+    assert seconds(replace(plan, regions=(atlas,)), settings()) > now
 
 
 def test_more_threads_take_less_time(plan, settings):

@@ -65,6 +65,17 @@ def test_noise_replicates_need_more_memory(big, settings, method, options, repli
     assert (needed > 2 * plain) == replicates
 
 
+def test_noise_maps_need_memory_only_if_there_are_regions(big, settings):
+    plan = big(10**7)
+    without = replace(plan, segmentation=None)
+    saved = [
+        memory.reconstruction_gb(plan, given, "laplacian")
+        - memory.reconstruction_gb(without, given, "laplacian")
+        for given in (settings(), settings(uncertainty=False))
+    ]
+    assert saved == pytest.approx([10**7 * 40 / 1e9, 0])
+
+
 def test_an_acquisition_needs_the_memory_of_its_largest_node(big, settings):
     plan = big(10**7)
     given = settings()

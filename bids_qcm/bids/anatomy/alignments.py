@@ -20,7 +20,7 @@ from bids_qcm.bids.sidecar_schema import Placement
 from bids_qcm.grids import Grid
 from bids_qcm.settings import Coreg, Settings
 
-# Anatomical images of FreeSurfer, best first: bias-corrected images, then raw images.
+# FreeSurfer's anatomical images, best first: bias-corrected images, then raw images.
 _FREESURFER_IMAGES = ("nu.mgz", "orig_nu.mgz", "T1.mgz", "orig.mgz")
 
 

@@ -46,7 +46,7 @@ class AuxiliaryImage:
     numbering : str
         Name of the built-in label table to use if the dataset has no label table.
     regions : str
-        Name of the segmentation in tables of regions; empty if its labels are tissues.
+        Name of the segmentation in region tables; empty if the labels are tissues.
     """
 
     paths: tuple[Path, ...]

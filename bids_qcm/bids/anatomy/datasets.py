@@ -29,7 +29,7 @@ def derivative_datasets(
         their ``dataset_description.json``, or by files of other software in the table of
         segmentation sources, such as FreeSurfer.
     given : sequence of (str, Path)
-        Name and folder of each dataset of the user. An empty name stands for the folder's name.
+        Name and folder of each user-supplied dataset. An empty name stands for the folder name.
     output_dir : Path
         Output folder, which is excluded. All other outputs of this app are excluded too, because
         their segmentations are copies.
@@ -42,7 +42,7 @@ def derivative_datasets(
     Raises
     ------
     InputError
-        If a folder of the user is not a derivative dataset.
+        If a user-supplied folder is not a derivative dataset.
     """
     for _, path in given:
         _check_is_derivative(path)
@@ -186,7 +186,7 @@ def _check_is_derivative(path: Path) -> None:
             return
         inside = sorted(found.parent.name for found in visible(path, "*/dataset_description.json"))
         if inside:
-            remedy = f"pass a folder inside it: {', '.join(inside)}"
+            remedy = f"pass one of the datasets in this folder: {', '.join(inside)}"
         raise InputError(path, "has no dataset_description.json", remedy)
     if read_json_object(description).get("DatasetType") == "raw":
         raise InputError(path, "is a raw dataset", remedy)

@@ -25,7 +25,7 @@ from bids_qcm.bids.anatomy.segmentations import (
     read_tissues,
     sample_mask,
 )
-from bids_qcm.bids.anatomy.transforms import check_transform
+from bids_qcm.bids.anatomy.transforms import check_steps
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_stored
 from bids_qcm.checks.b1 import DeclaredB1
@@ -142,7 +142,7 @@ class Finder:
     shows_head: bool | None = None
 
     def mask(self, datasets: Sequence[Path]) -> FoundMask:
-        """Find the brain mask, or the image to compute it from.
+        """Find the brain mask, or the image from which a brain mask is computed.
 
         An unusable mask causes a warning, because a mask can be computed instead. If the user named
         the dataset of the mask, an unusable mask raises an error.
@@ -229,7 +229,7 @@ class Finder:
         datasets : sequence of Path
             Derivative datasets to search for a segmentation.
         mask : Found
-            The brain mask, which the segmentation must agree with.
+            Brain mask with which the segmentation must agree.
 
         Returns
         -------
@@ -237,7 +237,7 @@ class Finder:
         """
         acquisition, settings = self.acquisition, self.settings
         if settings.segmentation == "none":
-            return Found(why_none=f"--segmentation none was given for {acquisition.name}")
+            return Found(why_none=f"--segmentation none was set for {acquisition.name}")
         try:
             if settings.segmentation == "t1w":
                 return self._t1w()
@@ -290,8 +290,7 @@ class Finder:
             found = replace(found, paths=tuple(usable))
             alignment, of_alignment = self._alignment(found)
             if not self.headers_only:
-                for step in alignment.steps:
-                    check_transform(step.path)
+                check_steps(alignment.steps)
         except InputError as error:
             return Found(warnings=(*warnings, f"{name}: the lesion masks are not used: {error}"))
         return Found(found, alignment, "", (*warnings, *of_alignment))
@@ -354,7 +353,7 @@ class Finder:
         return FoundB1(Found(warnings=warnings), (*model, "none") if model else ())
 
     def _modelled(self, frequency: float) -> tuple[B1Origin, ...]:
-        """Return the model as an origin if the model may improve the maps.
+        """Return the model as an origin if the modelled ``|B1+|`` may improve the maps.
 
         The model is kept if the sidecar does not name the body part, because a later step can
         still find out whether the image shows a head.
@@ -441,8 +440,7 @@ class Finder:
         """
         labels, _ = read_tissues(found, self.settings.label_table)
         if not alignment.checked_in_planning:
-            for step in alignment.steps:
-                check_transform(step.path)
+            check_steps(alignment.steps)
             return
         magnitude, phase = read_echo(*self.first_echo, self.units, self.volume)
         point_map = alignment.point_map()
@@ -461,7 +459,7 @@ def _no_segmentation(acquisition: Acquisition, filtered: bool) -> str:
     if filtered:
         return f"no segmentation for {acquisition.name} passes the filters of --bids-filter-file"
     return (
-        f"no segmentation for {acquisition.name}; add a derivative dataset that contains "
-        f"sub-{acquisition.subject}/anat/*_dseg.nii.gz with --derivatives, or segment the T1w "
-        "image with --segmentation t1w"
+        f"no segmentation for {acquisition.name}; use --derivatives to add a derivative dataset "
+        f"that contains sub-{acquisition.subject}/anat/*_dseg.nii.gz, or --segmentation t1w to "
+        "segment the T1w image"
     )

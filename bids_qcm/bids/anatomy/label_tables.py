@@ -42,7 +42,7 @@ def read_table(path: Path) -> dict[int, Label]:
         3. ``abbreviation``, the abbreviation of a common BIDS label,
         4. ``name``, the name or abbreviation of a BIDS label, or the name of a FreeSurfer label.
 
-        A label without an identified tissue gets the tissue ``other``.
+        A label without an identified tissue is assigned the tissue ``other``.
 
     Returns
     -------

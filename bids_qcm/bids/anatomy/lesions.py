@@ -51,7 +51,7 @@ def import_lesions(
         Grid of the phase.
     point_map : callable or None
         Maps points from the coordinates of the phase to the coordinates of the masks. None if the
-        masks are in the grid of the phase.
+        masks are on the grid of the phase.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def import_lesions(
         Lesion numbers; 0 outside lesions. The numbers of each file begin after the largest number
         of the previous file. Where masks overlap, the first file has priority.
     numbers : list of int
-        All numbers, including those of lesions that have no voxel in the grid.
+        All lesion numbers, including lesions without a voxel on the grid.
 
     Raises
     ------

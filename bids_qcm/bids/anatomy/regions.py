@@ -1,4 +1,4 @@
-"""Plan the segmentations and atlases whose regions get statistics, and resample their labels."""
+"""Plan the segmentations and atlases for regional statistics, and resample their labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage, named_space
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.anatomy.search import find_regions
 from bids_qcm.bids.anatomy.segmentations import label_table
-from bids_qcm.bids.anatomy.transforms import check_transform
+from bids_qcm.bids.anatomy.transforms import check_steps
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_integers
 from bids_qcm.bids.names import parse_name, stem
@@ -24,18 +24,18 @@ from bids_qcm.settings import Atlas, Settings
 
 @dataclass(frozen=True)
 class Regions:
-    """A segmentation or atlas whose regions get statistics.
+    """A segmentation or atlas for regional statistics.
 
     Attributes
     ----------
     name : str
-        Name in tables of regions, such as ``aparcaseg``.
+        Name in region tables, such as ``aparcaseg``.
     image : AuxiliaryImage
         Labels of the regions.
     alignment : Alignment
         How the labels are resampled to the grid of the phase.
     of_option : bool
-        Whether this is an atlas of the option ``--atlas``.
+        Whether the labels are an atlas from ``--atlas``.
     table : Path or None
         Label table that overrides all other tables.
     """
@@ -48,7 +48,7 @@ class Regions:
 
     @property
     def files(self) -> list[Path]:
-        """Images, transforms and label tables that the regions are computed from."""
+        """Images, transforms and label tables from which the regions are computed."""
         tables = [self.table or self.image.table]
         return [*resampled_files(self.image, self.alignment), *filter(None, tables)]
 
@@ -60,7 +60,7 @@ class FoundRegions:
     Attributes
     ----------
     regions : tuple of Regions
-        All regions whose anatomical image must be registered share this image.
+        All regions that need a registration share one anatomical image.
     refused : dict of str to str
         Atlases that cannot be used, with the reason.
     warnings : tuple of str
@@ -78,9 +78,11 @@ def plan_regions(
     segmentation_datasets: Sequence[Path],
     settings: Settings,
     *,
+    tissues: AuxiliaryImage | None = None,
+    anatomical: Path | None = None,
     headers_only: bool = False,
 ) -> FoundRegions:
-    """Find the finest segmentation into regions, and check the atlases of ``--atlas``.
+    """Find the segmentation with the most regions, and check the atlases from ``--atlas``.
 
     Parameters
     ----------
@@ -92,6 +94,11 @@ def plan_regions(
     segmentation_datasets : sequence of Path
         Derivative datasets to search for the segmentation.
     settings : Settings
+    tissues : AuxiliaryImage, optional
+        Segmentation into tissues. ``--label-table`` defines its labels, so the table is used for
+        the regions only if they are in the same file.
+    anatomical : Path, optional
+        Anatomical image that is registered for other purposes.
     headers_only : bool
         Whether to skip the checks that need the voxel values.
 
@@ -108,17 +115,20 @@ def plan_regions(
             )
             if image is not None:
                 alignment, _ = plan_alignment(image, acquisition, grid, datasets, settings)
-                one = Regions(image.regions, image, alignment, table=settings.label_table)
+                same = tissues is not None and tissues.paths == image.paths
+                table = settings.label_table if same else None
+                one = Regions(image.regions, image, alignment, table=table)
                 _check(one, headers_only=headers_only)
                 regions.append(one)
         except InputError as error:
             warnings.append(
-                f"{acquisition.name}: no statistics of the regions of a segmentation: {error}"
+                f"{acquisition.name}: no statistics were computed for the regions of a "
+                f"segmentation: {error}"
             )
-    for atlas in settings.atlases:
-        if parse_name(atlas.path.name)[0].get("sub", acquisition.subject) != acquisition.subject:
-            continue
+    atlases = [atlas for atlas in settings.atlases if _is_of(atlas, acquisition)]
+    for atlas in atlases:
         try:
+            _check_name(atlas, atlases)
             image = AuxiliaryImage((atlas.path,), atlas.path.parent, space=_space(atlas))
             alignment, found = plan_alignment(image, acquisition, grid, datasets, settings)
             one = Regions(atlas.name, image, alignment, of_option=True, table=atlas.table)
@@ -127,7 +137,7 @@ def plan_regions(
             warnings += found
         except InputError as error:
             refused[f"--atlas {atlas.name}"] = f"--atlas {atlas.name}: {error}"
-    return FoundRegions(_with_one_anatomical(regions), refused, tuple(warnings))
+    return FoundRegions(_with_one_anatomical(regions, anatomical), refused, tuple(warnings))
 
 
 def import_regions(
@@ -162,7 +172,7 @@ def import_regions(
         raise InputError(
             regions.image.path,
             "has no region in the field of view of the phase",
-            "check its transforms, or leave out its --atlas"
+            "check the transforms of the atlas, or remove the atlas from --atlas"
             if regions.of_option
             else "use a segmentation of the same participant",
         )
@@ -180,37 +190,58 @@ def _names(regions: Regions) -> dict[int, str]:
     return {} if table_file is None else read_names(table_file)
 
 
+def _is_of(atlas: Atlas, acquisition: Acquisition) -> bool:
+    """Whether the name of an atlas has no other participant than an acquisition."""
+    subject = acquisition.subject
+    return parse_name(atlas.path.name)[0].get("sub", subject) == subject
+
+
+def _check_name(atlas: Atlas, atlases: Sequence[Atlas]) -> None:
+    """Check that no other atlas of an acquisition has the same name."""
+    same = [one.path.name for one in atlases if one.name == atlas.name]
+    if len(same) > 1:
+        raise InputError(
+            atlas.path,
+            f"is one of several atlases with the name {atlas.name}: {', '.join(same)}",
+            "give each atlas of a participant a name of its own",
+        )
+
+
 def _space(atlas: Atlas) -> str:
-    """Return the space of an atlas: the given space, or the entity of the file name."""
+    """Return the space of an atlas: the user's space, or the entity in the file name."""
     # an underscore, because the last entity of an image without a suffix would count as its suffix
     entities, _ = parse_name(f"{stem(atlas.path)}_")
     space = atlas.space or entities.get("space") or entities.get("tpl")
     if not space:
         raise InputError(
             atlas.path,
-            "is in an unknown space, because its name has no entity space or tpl",
+            'is in an unknown space, because its file name contains neither a "space" nor a "tpl" '
+            "entity",
             f"name the space, for example --atlas {atlas.name}@T1w={atlas.path.name}",
         )
     return named_space(space)
 
 
 def _check(regions: Regions, *, headers_only: bool) -> None:
-    """Check everything that planning can check: the label table, the transforms and the labels."""
+    """Check the label table, the transforms and the labels."""
     _names(regions)
-    for step in regions.alignment.steps:
-        check_transform(step.path)
+    check_steps(regions.alignment.steps)
     # raises an InputError if the image is damaged
     _ = regions.image.grid if headers_only else read_integers(regions.image.path)
 
 
-def _with_one_anatomical(regions: Sequence[Regions]) -> tuple[Regions, ...]:
-    """Align all regions that need a registration with the anatomical image of the first of them.
+def _with_one_anatomical(
+    regions: Sequence[Regions], registered: Path | None
+) -> tuple[Regions, ...]:
+    """Align all regions that need a registration with the same anatomical image.
 
     All anatomical images of a participant share their coordinates, so one registration suffices.
+    The image is the one that is registered anyway, otherwise the image of the first regions.
     """
-    first = next((one.alignment.anatomical for one in regions if one.alignment.anatomical), None)
+    own = (one.alignment.anatomical for one in regions if one.alignment.anatomical)
+    image = registered or next(own, None)
     return tuple(
-        replace(one, alignment=replace(one.alignment, anatomical=first))
+        replace(one, alignment=replace(one.alignment, anatomical=image))
         if one.alignment.anatomical
         else one
         for one in regions

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -34,11 +34,11 @@ _REFERENCES = ("T1w", "mask", "dseg")
 
 _TISSUES_NEEDED = {"GM", "WM", "CSF"}
 
-# Suffixes of lesion masks, and labels of the entities label or desc that name a lesion mask.
+# Suffixes of lesion masks, and labels of the "label" or "desc" entity that mark a lesion mask.
 _LESION_SUFFIXES = ("mask", "roi")
 _LESION = re.compile(r"lesions?\d*", re.IGNORECASE)
 
-# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names only other images.
+# Ranks of |B1+| maps: IntendedFor names the acquisition, is missing, or names only other images
 _B1_RANKS = {"acquisition": 0, "unknown": 1, "others": 2}
 
 _Lister = Callable[[Path, str, str | None], Iterator["_Candidate"]]
@@ -110,11 +110,20 @@ def find_regions(
 
     The search is the same as in :func:`find_segmentation`, but the kinds of segmentations are
     compared by the number of their regions, in the order of
-    :data:`~bids_qcm.bids.anatomy.sources.REGIONS`.
+    :data:`~bids_qcm.bids.anatomy.sources.REGIONS`. Among all datasets with a segmentation of the
+    session, the first dataset with the finest kind is used.
     """
-    return _find(
-        acquisition, grid, datasets, filters, _region_segmentations, "regions", any_of_equal=True
-    )
+    for session in _sessions(acquisition, datasets, filters):
+        found = [
+            _passing(_region_segmentations(dataset, acquisition.subject, session), filters)
+            for dataset in datasets
+        ]
+        finest = min((one.rank for of_dataset in found for one in of_dataset), default=None)
+        for of_dataset in found:
+            best = [one for one in of_dataset if one.rank == finest]
+            if best:
+                return _best(best, acquisition, grid, "regions", any_of_equal=True)
+    return None
 
 
 def find_mask(
@@ -147,7 +156,8 @@ def find_lesions(
 
     The first dataset with a lesion mask is used, as in :func:`find_segmentation`. If its masks are
     in several spaces, all masks of the best space are used: the grid of the phase, the
-    participant's own space, a template space.
+    participant's own space, a template space. If a mask has the name of another mask except for
+    entities of the acquisition, such as ``run``, only the mask of the acquisition is used.
 
     Returns
     -------
@@ -167,13 +177,29 @@ def find_lesions(
     if not found:
         return None
     first = min(found, key=lambda one: _order(one, acquisition, grid))
-    order, space = _order(first, acquisition, grid), first.auxiliary.space
-    same = [
-        one.auxiliary.path
-        for one in found
-        if _order(one, acquisition, grid) == order and one.auxiliary.space == space
-    ]
-    return replace(first.auxiliary, paths=tuple(sorted(same, key=lambda path: path.name)))
+    best = _place(first.auxiliary, grid), first.auxiliary.space
+    same = [one for one in found if (_place(one.auxiliary, grid), one.auxiliary.space) == best]
+    paths = [one.auxiliary.path for one in _without_other_scans(same, acquisition)]
+    return replace(first.auxiliary, paths=tuple(sorted(paths, key=lambda path: path.name)))
+
+
+def _without_other_scans(
+    masks: Sequence[_Candidate], acquisition: Acquisition
+) -> Iterator[_Candidate]:
+    """Yield the lesion masks except those that show the same lesions in another scan.
+
+    Such a mask differs from a mask of the acquisition only in entities that the name of the
+    acquisition contains, such as ``run``.
+    """
+    of_lesions = defaultdict(list)
+    for one in masks:
+        others = {
+            key: value for key, value in one.entities.items() if key not in acquisition.entities
+        }
+        of_lesions[tuple(sorted(others.items()))].append(one)
+    for alternatives in of_lesions.values():
+        ours = [one for one in alternatives if _agrees(one.entities, acquisition)]
+        yield from ours or alternatives
 
 
 def other_masks(acquisition: Acquisition, datasets: Sequence[Path]) -> list[Path]:
@@ -310,14 +336,14 @@ def _candidates(
     """Return the candidates in the first dataset that has any; empty if no dataset has any."""
     for session in _sessions(acquisition, datasets, filters):
         for dataset in datasets:
-            found = [
-                candidate
-                for candidate in list_candidates(dataset, acquisition.subject, session)
-                if passes(candidate.entities, filters)
-            ]
+            found = _passing(list_candidates(dataset, acquisition.subject, session), filters)
             if found:
                 return found
     return []
+
+
+def _passing(candidates: Iterable[_Candidate], filters: Mapping[str, Any]) -> list[_Candidate]:
+    return [candidate for candidate in candidates if passes(candidate.entities, filters)]
 
 
 def _sessions(
@@ -353,8 +379,8 @@ def _best(
         raise InputError(
             first.path,
             f"is one of several candidates for the {what}: {names}",
-            "keep only one of them, name a dataset that contains only one with --derivatives, or "
-            "select one with --bids-filter-file",
+            "keep only one of these files, use --derivatives to name a dataset that contains only "
+            "one, or select one with --bids-filter-file",
         )
     _ = first.grid  # raises an InputError if the image is damaged
     return first
@@ -364,17 +390,20 @@ def _order(
     candidate: _Candidate, acquisition: Acquisition, grid: Grid
 ) -> tuple[bool, bool, int, bool]:
     """Return the key by which candidates are compared; the best candidate has the lowest key."""
-    auxiliary = candidate.auxiliary
     return (
-        not _is_in_grid(auxiliary, grid),
-        auxiliary.space != NATIVE,
+        *_place(candidate.auxiliary, grid),
         candidate.rank,
         not _agrees(candidate.entities, acquisition),
     )
 
 
+def _place(auxiliary: AuxiliaryImage, grid: Grid) -> tuple[bool, bool]:
+    """Return the key by which grids and spaces are compared; the best has the lowest key."""
+    return not _is_in_grid(auxiliary, grid), auxiliary.space != NATIVE
+
+
 def _is_in_grid(auxiliary: AuxiliaryImage, grid: Grid) -> bool:
-    """Whether an image is in a grid; False if its header cannot be read."""
+    """Whether an image is on a grid; False if the header of the image cannot be read."""
     try:
         return auxiliary.grid.matches(grid)
     except InputError:

@@ -53,7 +53,7 @@ def label_table(auxiliary: AuxiliaryImage, given: Path | None) -> dict[int, Labe
     auxiliary : AuxiliaryImage
         Segmentation of kind ``labels``.
     given : Path or None
-        Label table of the user, which overrides all other tables.
+        User-supplied label table, which overrides all other tables.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def resample_mask(mask: Volume, grid: Grid, point_map: PointMap | None) -> NDArr
     Parameters
     ----------
     mask : Volume of bool
-        Mask with the path of its source image, which the message names.
+        Mask with the path of its source image, which appears in the message.
     grid, point_map
         As in :func:`import_tissues`.
 
@@ -236,7 +236,7 @@ def check_placement(
             labels.origin,
             f"fits the magnitude better with {swapped} swapped: an axis seems to be flipped in its "
             "header or in the header of the magnitude",
-            "create it again, and compare both images in a viewer",
+            "create the image again, and compare it with the magnitude in a viewer",
         )
     gain, shift = better_shift(labels, magnitude, point_map, step)
     if gain > BETTER_PLACE:
@@ -274,7 +274,8 @@ def check_agreement(labels: Volume, brain: Volume, point_map: PointMap | None) -
     if share < LEAST_AGREEMENT:
         raise InputError(
             labels.origin,
-            f"disagrees with the brain mask {brain.origin}: it covers only {share:.0%} of the mask",
+            f"disagrees with the brain mask {brain.origin}: the segmentation covers only "
+            f"{share:.0%} of the mask",
             "use a segmentation and a mask from the same dataset, or select others with "
             "--bids-filter-file",
         )

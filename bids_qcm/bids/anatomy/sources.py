@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 BIDS_LABELS = "bids_labels"
-"""Built-in table with the common image-derived labels of BIDS."""
+"""Built-in table with the BIDS common image-derived labels."""
 
 FREESURFER_LABELS = "freesurfer_labels"
 """Built-in table with FreeSurfer's aseg and aparc+aseg labels; also for FastSurfer and SynthSeg."""
@@ -32,8 +32,7 @@ class Source:
         Name of the built-in label table, a TSV file in ``bids_qcm/data``. The label table of a
         dataset overrides only the built-in table `BIDS_LABELS`.
     regions : str
-        Name of the segmentation in tables of regions, one of `REGIONS`. Empty if its labels are
-        tissues.
+        Name of the segmentation in region tables, from `REGIONS`. Empty if the labels are tissues.
     undescribed : tuple of str
         Patterns of files that identify a dataset of the source, if its datasets have no
         ``dataset_description.json``.
@@ -51,7 +50,10 @@ class Source:
 PROBABILITIES = Source("probability maps", suffix="probseg")
 
 REGIONS = ("aparcaseg", "aparcasegDKT", "synthseg", "aseg")
-"""Names of the segmentations into regions, the finest segmentation first."""
+"""Names of the segmentations into regions; the segmentation with the most regions is first."""
+
+RESERVED_ATLASES = ("tissues", "lesions", *REGIONS)
+"""Names in tables of regions that an atlas cannot have, because the app itself uses them."""
 
 # FreeSurfer's and FastSurfer's own files with the name of their regions, best first.
 _FREESURFER_FILES = {
@@ -63,7 +65,7 @@ _FREESURFER_FILES = {
     "aseg.auto_noCCseg.mgz": "aseg",
 }
 
-# Best first. In fMRIPrep's dseg without desc and in SynthSeg's segmentation, all fluid around the
+# Best first. In fMRIPrep's dseg without "desc" and in SynthSeg's segmentation, all fluid around the
 # brain is labelled. In FreeSurfer's segmentation, only the ventricles are.
 SOURCES: Sequence[Source] = (
     Source("dseg without desc", desc=""),
@@ -107,7 +109,7 @@ def source_of(entities: Mapping[str, str]) -> Source | None:
 
 
 def numberings() -> tuple[str, ...]:
-    """Return the names of all built-in label tables; the common labels of BIDS come last."""
+    """Return the names of all built-in label tables; the BIDS common labels come last."""
     others = dict.fromkeys(source.numbering for source in SOURCES)
     others.pop(BIDS_LABELS)
     return (*others, BIDS_LABELS)

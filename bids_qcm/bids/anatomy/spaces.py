@@ -8,7 +8,7 @@ from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
 from bids_qcm.bids.anatomy.auxiliary import NATIVE
 from bids_qcm.bids.anatomy.search import find_preprocessed_t1w, find_space_reference, find_t1w
-from bids_qcm.bids.anatomy.transforms import Step, check_transform, find_steps, own_first
+from bids_qcm.bids.anatomy.transforms import Step, check_steps, find_steps, own_first
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_grid
 from bids_qcm.grids import Grid
@@ -158,7 +158,7 @@ def _find_t1w(
         searched = own_first(found.dataset, datasets)
         to_phase = find_steps(NATIVE, acquisition.suffix, acquisition, searched)
         if to_phase is not None:
-            _check(to_phase)
+            check_steps(to_phase)
             return T1wImage(found.path, Alignment(), to_phase)
     alignment, found_warnings = plan_alignment(found, acquisition, grid, datasets, settings)
     if alignment.steps:
@@ -183,11 +183,11 @@ def _find_space(
         raise InputError(
             acquisition.name,
             f"has no transform from T1w to {name}",
-            "add a derivative dataset that contains "
-            f"sub-{acquisition.subject}_from-{NATIVE}_to-{name}_mode-image_xfm.h5 with "
-            f"--derivatives, or choose {SHIPPED_TEMPLATE}",
+            "use --derivatives to add a derivative dataset that contains "
+            f"sub-{acquisition.subject}_from-{NATIVE}_to-{name}_mode-image_xfm.h5, or choose "
+            f"{SHIPPED_TEMPLATE}",
         )
-    _check(steps)
+    check_steps(steps)
     reference = find_space_reference(name, acquisition, datasets)
     if reference is None and name != SHIPPED_TEMPLATE:
         raise InputError(
@@ -198,8 +198,3 @@ def _find_space(
     if reference is not None:
         read_grid(reference)
     return OutputSpace(name, t1w, reference, steps)
-
-
-def _check(steps: Sequence[Step]) -> None:
-    for step in steps:
-        check_transform(step.path)

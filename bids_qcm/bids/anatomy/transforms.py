@@ -59,7 +59,7 @@ class _Transform(Protocol):
 
 
 def own_first(dataset: Path, datasets: Iterable[Path]) -> list[Path]:
-    """Return the datasets to search for the transforms of an image, its own dataset first."""
+    """Return the datasets to search for the transforms of an image; its own dataset is first."""
     return [dataset, *(one for one in datasets if one != dataset)]
 
 
@@ -156,6 +156,12 @@ def check_transform(path: Path) -> None:
         read_transform(path)
 
 
+def check_steps(steps: Iterable[Step]) -> None:
+    """Check all transforms of a chain, as in :func:`check_transform`."""
+    for step in steps:
+        check_transform(step.path)
+
+
 def read_transform(path: Path) -> _Transform:
     """Read an ITK transform.
 
@@ -178,7 +184,7 @@ def read_transform(path: Path) -> _Transform:
             warnings.simplefilter("ignore", UserWarning)
             chain: _Transform = manip.load(path, fmt="itk")
             return chain
-    except Exception as error:  # nitransforms may raise any exception of its file parsers.
+    except Exception as error:  # The file parsers that nitransforms uses may raise any exception.
         raise InputError(
             path, f"cannot be read as an ITK transform ({error!r})", _WRITE_AGAIN
         ) from error
@@ -258,7 +264,7 @@ def _check_field(path: Path) -> None:
         if stated > min(_LARGEST_FIELD, _LARGEST_RATIO * stored + _SMALL):
             raise InputError(
                 path,
-                f"states {stated:.3g} bytes for {name}, of which {stored:.3g} are stored",
+                f"states {stated:.3g} bytes for {name}, but contains only {stored:.3g}",
                 _WRITE_AGAIN,
             )
 

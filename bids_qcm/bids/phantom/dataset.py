@@ -66,7 +66,7 @@ def write_scan(out: Path, name: str, head: Head, parameters: PhantomParameters) 
     Returns
     -------
     Path
-        Folder of the truth of this scan.
+        Folder with the truth of this scan.
     """
     folder = scan_folder(name)
     phantom = make_phantom(parameters, head)
@@ -84,7 +84,7 @@ def scan_folder(name: str) -> Path:
 
 
 def write_descriptions(out: Path, about: Sequence[str], parameters: Mapping[str, object]) -> None:
-    """Write the descriptions of the raw dataset and of the dataset with the truth.
+    """Write the descriptions of the raw dataset and the truth dataset.
 
     Parameters
     ----------

@@ -25,9 +25,9 @@ _ABOUT = (
     "The anatomy of each participant is a smooth deformation of the MNI152 average brain, with",
     "a skull and a scalp. participants.tsv contains the groups. The conductivity of white matter",
     "differs between the groups. It does not depend on age or sex. The sessions of a participant",
-    "differ in the noise, in the position of the head and in the conductivity of the lesion.",
-    "Only patients have a lesion. The tables in the dataset of the truth contain the true",
-    "conductivities and movements, and its transforms contain the deformations.",
+    "differ in noise, head position and lesion conductivity. Only patients have a lesion. In the",
+    "truth dataset, the tables contain the true conductivities and movements, and the transforms",
+    "contain the deformations.",
 )
 
 _ID = {"participant_id": {"Description": "Participant"}}
@@ -51,7 +51,7 @@ TRUE_PARTICIPANTS: Dictionary = {
         for tissue in HEALTHY_BRAIN
     },
 }
-"""Columns of ``participants.tsv`` in the dataset of the truth."""
+"""Columns of ``participants.tsv`` in the truth dataset."""
 
 _SESSION = {"session_id": {"Description": "Session"}}
 
@@ -79,7 +79,7 @@ TRUE_SESSIONS: Dictionary = {
         for axis in "xyz"
     },
 }
-"""Columns of ``sessions.tsv`` in the dataset of the truth."""
+"""Columns of ``sessions.tsv`` in the truth dataset."""
 
 
 def write_study_dataset(out: Path, parameters: PhantomParameters, study: StudyParameters) -> None:
@@ -88,9 +88,9 @@ def write_study_dataset(out: Path, parameters: PhantomParameters, study: StudyPa
     Parameters
     ----------
     out : Path
-        Folder of the raw dataset. The truth is written to ``derivatives/phantom`` in it: true
-        conductivity, labels and masks of each scan, tables with the true values and movements, and
-        the transforms from the template to each scan.
+        Folder of the raw dataset. The truth is written to its subfolder ``derivatives/phantom``:
+        true conductivity, labels and masks of each scan, tables with the true values and movements,
+        and the transforms from the template to each scan.
     parameters : PhantomParameters
         Parameters of the head and the scanner.
     study : StudyParameters
@@ -116,7 +116,7 @@ def _true_values(person: Participant, parameters: PhantomParameters) -> list[flo
 
 
 def _write_sessions(out: Path, name: str, person: Participant) -> None:
-    """Write the scans of a participant, and the tables of the sessions."""
+    """Write the scans and the session tables of a participant."""
     rows, true_rows = [], []
     for number, scan in enumerate(person.scans):
         session = f"ses-{number + 1:02d}"

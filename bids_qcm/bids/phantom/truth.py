@@ -142,8 +142,9 @@ def read_map(path: Path, truth: PhantomTruth) -> NDArray[np.float32]:
     require_grid(
         path,
         truth.grid,
-        f"the true conductivity, {truth.path}",
-        "compare it with the phantom that it was computed from, or resample it to that grid",
+        f"the true conductivity in {truth.path}",
+        "compare the map with the phantom that it was computed from, or resample the map to the "
+        "grid of this phantom",
     )
     values = read_values(path)
     values[values == 0] = np.nan

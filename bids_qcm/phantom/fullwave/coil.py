@@ -67,8 +67,8 @@ class Birdcage:
         Returns
         -------
         Wires
-            Wires with two excitations. The first excitation transmits: at the centre, it produces
-            mainly B1+. The second excitation receives: at the centre, it produces mainly B1-.
+            Wires with two excitations. The first excitation is for transmission and produces mainly
+            B1+ at the centre. The second excitation is for reception and produces mainly B1-.
         """
         azimuths = 2 * math.pi / self.rungs * np.arange(self.rungs)
         rung_currents = np.exp(np.array([[-1j], [1j]]) * azimuths)

@@ -20,7 +20,7 @@ B1_MAP_NOISE = 2.0
 """Standard deviation of the noise in the ``|B1+|`` map, in percent of the nominal flip angle."""
 
 _CENTRE_RADIUS = 10.0
-"""Radius of the ball around the centre of the brain in which the mean of each field is 1, in mm."""
+"""Radius, in mm, of the ball around the brain centre in which the mean of each field is 1."""
 
 
 @dataclass(frozen=True, eq=False)

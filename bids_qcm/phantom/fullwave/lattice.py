@@ -343,5 +343,5 @@ class FreeSpace:
 
 
 def _mirrored(n: int) -> NDArray[np.intp]:
-    """Return the index of the absolute value of each of the n frequencies of a transform."""
+    """Return the index of the absolute value of each frequency in a transform of length n."""
     return np.minimum(np.arange(n), n - np.arange(n))

@@ -167,7 +167,7 @@ class Form(ABC):
         """
 
     @abstractmethod
-    def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
+    def bytes_per_voxel(self, method: Method, *, noise: bool, noise_maps: bool) -> float:
         """Return the peak memory in bytes per voxel of the volume.
 
         Parameters
@@ -175,6 +175,8 @@ class Form(ABC):
         method : Method
         noise : bool
             Whether the noise is known.
+        noise_maps : bool
+            Whether noise maps are computed.
         """
 
     @abstractmethod
@@ -186,6 +188,7 @@ class Form(ABC):
         *,
         noise: bool,
         uncertainty: bool,
+        noise_maps: bool,
     ) -> float:
         """Return the processor time in s per voxel of the mask.
 
@@ -200,6 +203,8 @@ class Form(ABC):
             Whether the noise is known.
         uncertainty : bool
             Whether the standard deviation is computed.
+        noise_maps : bool
+            Whether noise maps are computed.
         """
 
     def is_compiled(self, method: Method) -> bool:

@@ -61,7 +61,7 @@ class IntegralForm(Form):
         uncertainty: bool = True,
         noise_maps: bool = False,
     ) -> Laplacian:
-        """Compute the integral, and its noise from replicates."""
+        """Compute the integral, and estimate its noise from replicates."""
         laplacian = integrate(volumes, method, kernels)
         if volumes.noise is None or not uncertainty:
             return Laplacian(laplacian, None)
@@ -93,7 +93,7 @@ class IntegralForm(Form):
         """Return a description of how the standard deviation is computed from the noise."""
         return f"{REPLICATES} noise replicates"
 
-    def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
+    def bytes_per_voxel(self, method: Method, *, noise: bool, noise_maps: bool) -> float:
         """Return the peak memory in bytes per voxel of the volume."""
         return _BYTES_OF_REPLICATES if noise else BYTES_WITHOUT_REPLICATES
 
@@ -105,6 +105,7 @@ class IntegralForm(Form):
         *,
         noise: bool,
         uncertainty: bool,
+        noise_maps: bool,
     ) -> float:
         """Return the processor time in s per voxel of the mask."""
         seconds = seconds_of_kernels(kernels, voxel_size)

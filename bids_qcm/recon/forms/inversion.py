@@ -98,7 +98,7 @@ class InversionForm(Form):
         """Return a description of how the standard deviation is computed from the noise."""
         return f"{NOISE_MAPS} noise replicates, to first order"
 
-    def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
+    def bytes_per_voxel(self, method: Method, *, noise: bool, noise_maps: bool) -> float:
         """Return the peak memory in bytes per voxel of the volume."""
         return _BYTES
 
@@ -110,6 +110,7 @@ class InversionForm(Form):
         *,
         noise: bool,
         uncertainty: bool,
+        noise_maps: bool,
     ) -> float:
         """Return the processor time in s per voxel of the mask."""
         if not uncertainty:

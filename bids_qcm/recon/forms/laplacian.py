@@ -84,9 +84,9 @@ class LaplacianForm(Form):
         """Return a description of how the standard deviation is computed from the noise."""
         return EXACT_BUT_MAGNITUDE if method.uses_magnitude else EXACT
 
-    def bytes_per_voxel(self, method: Method, *, noise: bool) -> float:
+    def bytes_per_voxel(self, method: Method, *, noise: bool, noise_maps: bool) -> float:
         """Return the peak memory in bytes per voxel of the volume."""
-        return BYTES_WITHOUT_REPLICATES + (BYTES_OF_NOISE_MAPS if noise else 0)
+        return BYTES_WITHOUT_REPLICATES + (BYTES_OF_NOISE_MAPS if noise_maps else 0)
 
     def seconds_per_voxel(
         self,
@@ -96,13 +96,14 @@ class LaplacianForm(Form):
         *,
         noise: bool,
         uncertainty: bool,
+        noise_maps: bool,
     ) -> float:
         """Return the processor time in s per voxel of the mask."""
         seconds = seconds_of_kernels(kernels, voxel_size)
         if not uncertainty or kernels.fit_radius is None:
             return seconds
         of_magnitude = _TIME_OF_MAGNITUDE_NOISE if method.uses_magnitude else 0
-        of_noise_maps = NOISE_MAPS / _spacing(kernels, voxel_size) ** 2
+        of_noise_maps = NOISE_MAPS / _spacing(kernels, voxel_size) ** 2 if noise_maps else 0
         return seconds * (1 + of_magnitude + of_noise_maps)
 
     def is_compiled(self, method: Method) -> bool:

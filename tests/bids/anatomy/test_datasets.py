@@ -22,7 +22,7 @@ def describe(folder, **description):
 
 def test_a_given_folder_must_be_a_derivative_dataset(tmp_path):
     describe(tmp_path / "derivatives" / "seg", DatasetType="derivative")
-    with pytest.raises(InputError, match="pass a folder inside it: seg"):
+    with pytest.raises(InputError, match="pass one of the datasets in this folder: seg"):
         derivative_datasets(tmp_path, [("", tmp_path / "derivatives")], tmp_path / "out")
     raw = describe(tmp_path / "raw", DatasetType="raw")
     with pytest.raises(InputError, match="is a raw dataset"):

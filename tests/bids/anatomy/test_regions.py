@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from nibabel.affines import from_matvec
 
+from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.regions import Regions, import_regions, plan_regions
 from bids_qcm.bids.anatomy.transforms import write_affine
 from bids_qcm.bids.errors import InputError
@@ -18,7 +19,7 @@ MOVED = from_matvec(np.eye(3), [1, 2, 3])
 def plan(dataset):
     dataset.pair()
 
-    def plan(*atlases, **options):
+    def plan(*atlases, tissues=None, **options):
         folders = [dataset.root / "derivatives/seg"]
         return plan_regions(
             dataset.acquisition(),
@@ -26,6 +27,7 @@ def plan(dataset):
             folders,
             folders,
             dataset.settings(atlases=atlases, **options),
+            tissues=tissues,
         )
 
     return plan
@@ -62,6 +64,17 @@ def test_the_names_are_those_of_the_segmentation(plan, put):
     assert names == {10: "Left-Thalamus", 99: "label 99", 1011: "ctx-lh-lateraloccipital"}
 
 
+def test_a_label_table_of_the_tissues_does_not_rename_the_regions_of_another_file(plan, put):
+    tissues = put(f"{ANAT}_dseg.nii.gz")
+    regions = put(f"{ANAT}_desc-aparcaseg_dseg.nii.gz")
+    table = write_table(regions.parent, "index\tname\ttissue\n1011\tmine\tGM\n")
+    grid = Grid((4, 4, 4), np.eye(4))
+    for path, name in ((tissues, "ctx-lh-lateraloccipital"), (regions, "mine")):
+        image = AuxiliaryImage((path,), regions.parents[2])
+        (found,) = plan(tissues=image, label_table=table).regions
+        assert import_regions(found, grid, None)[1] == {1011: name}
+
+
 def test_labels_are_resampled_by_nearest_neighbour(plan, put):
     labels = np.arange(1, 65).reshape(4, 4, 4).astype(np.int16)
     path = put("atlas_space-T1w_dseg.nii.gz", labels, np.eye(4))
@@ -84,7 +97,7 @@ def test_an_atlas_passes_through_the_transform_of_its_space(plan, put, dataset):
     write_affine(transform, np.eye(4))
     (found,) = plan(Atlas("x", path)).regions
     assert [step.path for step in found.alignment.steps] == [transform]
-    # a space that was given goes before the file name
+    # a space from the command line takes precedence over the file name
     (found,) = plan(Atlas("x", path, None, "T1w")).regions
     assert found.alignment.steps == ()
 
@@ -94,6 +107,15 @@ def test_an_atlas_of_another_participant_is_not_used(plan, put):
     found = plan(*atlases)
     assert [one.image.path for one in found.regions] == [atlases[0].path]
     assert not found.refused
+
+
+def test_atlases_of_one_name_are_refused(plan, put):
+    atlases = [Atlas("x", put(f"{one}_space-T1w_dseg.nii.gz")) for one in "ab"]
+    other = Atlas("y", atlases[0].path)
+    found = plan(*atlases, other)
+    assert [one.name for one in found.regions] == ["y"]
+    refused = found.refused["--atlas x"]
+    assert "is one of several atlases with the name x: a_space-T1w_dseg.nii.gz, b_s" in refused
 
 
 def write_table(folder, text):
@@ -136,7 +158,7 @@ def test_an_unusable_segmentation_gives_a_warning(plan, put):
     put(f"{ANAT}_desc-aseg_dseg.nii.gz", np.full((4, 4, 4), 0.5, np.float32))
     found = plan()
     assert found.regions == ()
-    assert "no statistics of the regions of a segmentation" in found.warnings[0]
+    assert "no statistics were computed for the regions of a segmentation" in found.warnings[0]
 
 
 def test_one_registration_serves_all_regions(plan, put):

@@ -5,6 +5,7 @@ import pytest
 from bids_qcm.bids.anatomy.search import (
     find_lesions,
     find_mask,
+    find_regions,
     find_segmentation,
     find_t1w,
     other_masks,
@@ -230,6 +231,26 @@ def test_several_segmentations_in_one_folder_are_refused(dataset, find):
     assert "sub-01_desc-a_dseg.nii.gz, sub-01_desc-b_dseg.nii.gz" in str(error.value)
 
 
+def test_the_finest_regions_of_all_datasets_are_used(dataset, look):
+    dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
+    names = {"aseg": "a", "synthseg": "b", "aparcaseg": "c"}
+    for kind, folder in names.items():
+        anat = f"derivatives/{folder}/sub-01/ses-a/anat/sub-01_ses-a"
+        path = dataset.segmentation(f"{anat}_desc-{kind}_dseg.nii.gz")
+        assert look(find_regions, names.values()).path == path
+    dataset.segmentation("derivatives/d/sub-01/ses-a/anat/sub-01_ses-a_desc-aparcaseg_dseg.nii.gz")
+    assert look(find_regions, "dcba").path.is_relative_to(dataset.root / "derivatives/d")
+    assert look(find_regions, "ab").regions == "synthseg"
+
+
+def test_regions_of_the_session_are_preferred_to_finer_regions(dataset, look):
+    dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
+    dataset.segmentation(f"{ANAT}_desc-aparcaseg_dseg.nii.gz")
+    own = "derivatives/seg/sub-01/ses-a/anat/sub-01_ses-a_desc-aseg_dseg.nii.gz"
+    path = dataset.segmentation(own)
+    assert look(find_regions).path == path
+
+
 def test_the_segmentation_of_the_same_run_is_used(dataset, find):
     dataset.pair("sub-01_run-2_{}_T2w")
     for run in "123":
@@ -334,6 +355,17 @@ def test_all_lesion_masks_of_the_best_space_are_used(dataset, look, put):
     assert look(find_lesions).paths == tuple(reversed(native))
     own = dataset.segmentation(f"{ANAT}_acq-qcm_label-lesion_roi.nii.gz")
     assert look(find_lesions).paths == (own,)
+
+
+def test_lesion_masks_with_different_entities_are_all_used(dataset, look, put):
+    dataset.pair("sub-01_acq-qcm_{}_T2w")
+    first = put(f"{ANAT}_desc-lesion1_mask.nii.gz")
+    other = put(f"{ANAT}_acq-hires_desc-lesion2_mask.nii.gz")
+    assert look(find_lesions).paths == (other, first)
+    # masks of the same lesion in two scans
+    put(f"{ANAT}_acq-hires_desc-lesion3_mask.nii.gz")
+    own = put(f"{ANAT}_acq-qcm_desc-lesion3_mask.nii.gz")
+    assert look(find_lesions).paths == (other, own, first)
 
 
 def test_a_lesion_mask_is_no_unused_mask(dataset, look, put):

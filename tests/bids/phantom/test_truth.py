@@ -93,7 +93,7 @@ def test_a_map_in_another_grid(original, change):
         affine[0, 3] += 1
     path = original.parent / f"{change}_condmap.nii.gz"
     nib.save(nib.Nifti1Image(values, affine), path)
-    message = r"condmap.nii.gz: has a different grid from the true cond.*Remedy: compare it with"
+    message = r"condmap.nii.gz: has a different grid from the true cond.*Remedy: compare the map"
     with pytest.raises(InputError, match=message):
         read_map(path, truth)
 
