@@ -166,8 +166,8 @@ def _align(first: Result, second: Result, n_threads: int) -> _Aligned:
     grids = read_grid(first.mask), read_grid(second.mask)
     labels, warnings = _labels((first, second), grids)
     magnitudes = [_magnitude(one) for one in (first, second)]
+    volumes = (read_volume(path) for path in magnitudes)
     try:
-        volumes = (read_volume(path) for path in magnitudes)
         found = align(*volumes, always=True, n_threads=n_threads)
     except (RuntimeError, ValueError) as error:
         raise InputError(

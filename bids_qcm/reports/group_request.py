@@ -1,4 +1,4 @@
-"""What the group level is asked to read and to compare."""
+"""Inputs and comparisons of the group level."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class GroupRequest:
-    """What the group level is asked to read and to compare.
+    """Inputs and comparisons of the group level.
 
     Attributes
     ----------
@@ -21,7 +21,7 @@ class GroupRequest:
     covariates : tuple of str
         Columns of these tables whose effects are estimated.
     differences : bool
-        Whether the differences of repeated scans are written.
+        Whether the differences between repeated scans are written.
     """
 
     output_dir: Path

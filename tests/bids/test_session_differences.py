@@ -7,7 +7,9 @@ from nibabel.affines import apply_affine
 from bids_qcm.bids.anatomy.label_tables import write_names
 from bids_qcm.bids.images import read_values, save_array
 from bids_qcm.bids.outputs import OUTPUTS
+from bids_qcm.bids.participants import Phenotype
 from bids_qcm.bids.results import find_results
+from bids_qcm.bids.scan_order import scan_order
 from bids_qcm.bids.session_differences import write_differences
 from bids_qcm.phantom.deformation import rigid_movement
 
@@ -71,7 +73,8 @@ def replace_image(folder, pattern, values):
 def compare(folder, subjects="1"):
     damaged = []
     results = [one for n in subjects for one in find_results(folder, f"sub-{n}")]
-    return write_differences(folder, results, damaged), [str(error) for error in damaged]
+    order = scan_order(results, Phenotype())
+    return write_differences(folder, results, order, damaged), [str(error) for error in damaged]
 
 
 @pytest.fixture
