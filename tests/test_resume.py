@@ -181,7 +181,7 @@ def again(tmp_path_factory, in_process):
 
 
 USED = ("laplacian", "laplacian_mag", "laplacian_seg")
-STATISTICS = {f"statistics_{method}" for method in USED}
+STATISTICS = {f"{of}statistics_{method}" for of in ("", "region_") for method in USED}
 JUDGED = {f"judge_{method}" for method in USED}
 MAPS = {f"reconstruct_{method}" for method in USED} | STATISTICS | JUDGED
 ALL = {"check_images", "mask", "phi0", "sign", "segmentation", *MAPS}
@@ -201,13 +201,20 @@ def nodes(names, subjects=("sub_0000", "sub_0001")):
         (("--fit-radius", "3.5"), MAPS),
         (
             ("--method", "laplacian", "laplacian-fd"),
-            {"reconstruct_laplacian_fd", "statistics_laplacian_fd", "judge_laplacian_fd"},
+            # nipype also computes a node again if other outputs of the node are needed
+            {
+                "segmentation",
+                "reconstruct_laplacian_fd",
+                "statistics_laplacian_fd",
+                "region_statistics_laplacian_fd",
+                "judge_laplacian_fd",
+            },
         ),
         (("--phase-units", "rad"), set()),
         (
             ("--segmentation", "none", "--method", "laplacian"),
-            # nipype computes a node again if an additional output of the node is needed
-            {"mask", "statistics_laplacian", "judge_laplacian"},
+            # without regions, the reconstruction computes no noise maps
+            {"mask", "reconstruct_laplacian", "statistics_laplacian", "judge_laplacian"},
         ),
     ],
 )

@@ -23,7 +23,7 @@ class InputError(Exception):
         self.where = where
 
     def __str__(self) -> str:
-        """Return the message on one line, without the line breaks of messages from libraries."""
+        """Return the message on one line; spaces replace line breaks in library messages."""
         where, problem, remedy = self.args
         return f"{where}: {' '.join(problem.splitlines())}. Remedy: {remedy}"
 

@@ -65,7 +65,7 @@ def check_sizes(path: Path) -> None:
     if stated > path.stat().st_size * (_LARGEST_RATIO if compressed else 1):
         raise InputError(
             path,
-            f"cannot be read completely (its header states {stated:.3g} bytes)",
+            f"is incomplete: according to its header, it has {stated:.3g} bytes",
             "copy the file again, or create it again",
         )
 

@@ -185,7 +185,10 @@ def _requested_echoes(plan: Plan, settings: Settings) -> str | None:
 
 
 def condregions_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
-    """Return the data dictionary of the region table; the `atlas` levels are source files."""
+    """Return the data dictionary of the region table.
+
+    The ``Levels`` of its column ``atlas`` name the source files of each atlas.
+    """
     sources = {one.name: one.files for one in plan.regions}
     if plan.tissues_are_regions:
         sources["tissues"] = resampled_files(plan.segmentation, plan.segmentation_alignment)

@@ -269,8 +269,8 @@ def _log_segmentation(name: str, sidecar: SegmentationSidecar) -> None:
     LOGGER.info("%s: segmentation with %s", name, volumes)
     if sidecar.registered_shift is not None and sidecar.coregistration is not None:
         LOGGER.info(
-            "%s: aligned by the %s: the registration moves the head by %.1f mm and changes the "
-            "mutual information from %.3f to %.3f",
+            "%s: the segmentation was aligned by the %s. The registration moves the head by "
+            "%.1f mm and changes the mutual information from %.3f to %.3f",
             name,
             {"rigid": "registration", "header": "headers"}[sidecar.coregistration],
             sidecar.registered_shift,

@@ -20,7 +20,7 @@ from bids_qcm.phase.masking import find_signal
 from bids_qcm.phase.phi0 import complex_signal
 
 # Maximum phase deviation of a repetition from the first repetition, without the constant and linear
-# phase, rad. Eddy currents of opposite polarity cause up to 0.2 rad.
+# phase, rad. Eddy currents cause deviations of up to 0.2 rad between readouts of opposite polarity.
 _LARGEST_REMAINDER = 0.3
 
 

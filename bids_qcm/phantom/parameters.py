@@ -127,8 +127,8 @@ class PhantomParameters:
         _require_one_of("receive coil", self.receive, RECEIVE_COILS)
         if self.receive != "birdcage" and self.forward_model != "full-wave":
             raise ValueError(
-                f"receive coil {self.receive} needs the forward model full-wave, not "
-                f"{self.forward_model}"
+                f"receive coil '{self.receive}' requires the full-wave forward model, not "
+                f"'{self.forward_model}'"
             )
         _require_one_of("phase scaling", self.phase_scaling, PHASE_SCALINGS)
         _check_echo_times(self.echo_times)

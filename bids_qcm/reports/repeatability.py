@@ -75,7 +75,7 @@ _LEAST_SPAN = 0.1
 
 
 def comparable_rows(regions: pd.DataFrame, tissues: pd.DataFrame, order: ScanOrder) -> pd.DataFrame:
-    """Return the rows of which the repeatability is computed.
+    """Return the rows from which the repeatability is computed.
 
     Parameters
     ----------

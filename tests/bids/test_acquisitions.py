@@ -111,7 +111,7 @@ def test_a_selection_of_echoes():
     assert [echo_number(second) for _, second in pairs] == [1, 3]
     with pytest.raises(InputError, match=r"or leave this echo out with --echoes 1 2 3$"):
         one.echoes()
-    with pytest.raises(InputError, match=r"without echo 7\. Remedy: choose from .* 1 2 3 4"):
+    with pytest.raises(InputError, match=r"without echo 7\. Remedy: use --echoes .* 1 2 3 4"):
         one.echoes((1, 7))
     with pytest.raises(InputError, match="no matching part-phase"):
         one.echoes((3, 4))

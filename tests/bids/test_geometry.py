@@ -64,7 +64,7 @@ def test_the_error_for_two_voxel_sizes_states_both(write, factor, codes):
     with pytest.raises(InputError) as error:
         read_grid(write(codes=codes, change=change))
     assert f"2 x {2 * factor:.4g} x 2.5 mm in its sform" in str(error.value)
-    assert "of 2 x 2 x 2.5 mm in its qform and pixdim. Remedy: create" in str(error.value)
+    assert "but 2 x 2 x 2.5 mm in its qform and pixdim. Remedy: create" in str(error.value)
 
 
 def test_an_unset_sform_is_ignored(write):

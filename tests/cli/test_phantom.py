@@ -350,7 +350,7 @@ def test_the_next_commands_are_printed(tmp_path, monkeypatch, capsys):
         (["--phase-scaling", "degrees"], "--phase-scaling"),
         (["--forward-model", "helmholtz"], "--forward-model"),
         (["--receive", "volume"], "--receive"),
-        (["--receive", "array"], "receive coil array needs the forward model full-wave"),
+        (["--receive", "array"], "receive coil 'array' requires the full-wave forward model"),
         (["--tissue-variation", "15"], "tissue variation must be from 0 to 0.3"),
         (["--lesion-diameter", "30"], "--lesion-diameter needs --lesion"),
         (["--lesion-conductivity", "1"], "--lesion-conductivity needs --lesion or --small-lesions"),

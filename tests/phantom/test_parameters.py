@@ -23,7 +23,7 @@ from bids_qcm.phantom.parameters import PhantomParameters, StudyParameters
         ({"receive": "volume"}, "receive coil must be one of birdcage, array"),
         (
             {"receive": "array"},
-            "receive coil array needs the forward model full-wave, not convection",
+            "receive coil .array. requires the full-wave forward model, not .convection",
         ),
         ({"lesion_diameter": 50}, "lesion diameter must be from 4 to 40 mm"),
         ({"lesion_conductivity": 0}, "lesion conductivity must be from 0.01 to 10 S/m"),

@@ -93,7 +93,7 @@ def test_maps_in_other_spaces_are_drawn_with_outlines(result, tmp_path):
     for space, path in drawn.spaces.items():
         pixels = np.asarray(Image.open(path).convert("RGB"), int)
         red[space] = ((pixels - [255, 51, 51]).__abs__().max(axis=-1) < 40).mean()
-    # the outline of the brain of the template
+    # only the map in template space has the red outline of the template brain
     assert red["MNI152NLin2009aSym"] > 0.001 > red["T1w"]
     (anat / "sub-01_space-T1w_desc-laplacian_condmap.nii.gz").unlink()
     old = drawn.spaces["T1w"]

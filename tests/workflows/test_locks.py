@@ -58,7 +58,9 @@ def test_one_run_at_a_time_without_locks_of_the_file_system(plans, settings, tmp
     assert lock_files(given.work_dir) == []
     with lock_acquisitions(plans, given) as ours:
         assert ours == plans
-    assert caplog.text.count("the file system has no locks (Operation not supported)") == 1
+    assert (
+        caplog.text.count("the file system does not support locks (Operation not supported)") == 1
+    )
 
 
 @pytest.mark.usefixtures("no_locks")
