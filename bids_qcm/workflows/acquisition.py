@@ -640,7 +640,7 @@ def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, meth
     nodes = [judge, statistics]
     if lesions is not None:
         name = _of_method("lesion_statistics", method)
-        compare = Node(CompareLesions(), name=name, mem_gb=region_statistics_gb(plan))
+        compare = Node(CompareLesions(), name=name, mem_gb=region_statistics_gb(plan, settings))
         workflow.connect(lesions, "all_lesions_file", compare, "lesions_file")
         workflow.connect(lesions, "mirror_plane", compare, "mirror_plane")
         if settings.uncertainty:
@@ -663,7 +663,7 @@ def _connect_region_statistics(
     statistics = Node(
         ComputeRegionStatistics(),
         name=_of_method("region_statistics", method),
-        mem_gb=region_statistics_gb(plan),
+        mem_gb=region_statistics_gb(plan, settings),
     )
     reconstruct = workflow.get_node(_of_method("reconstruct", method))
     workflow.connect(reconstruct, "condmap_file", statistics, "condmap_file")

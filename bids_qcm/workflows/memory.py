@@ -141,9 +141,9 @@ def statistics_gb(plan: Plan) -> float:
     return _COPYING_GB + plan.grid.n_voxels * _STATISTICS_BYTES / 1e9
 
 
-def region_statistics_gb(plan: Plan) -> float:
+def region_statistics_gb(plan: Plan, settings: Settings) -> float:
     """Return the peak memory in GB needed to compute the region table of a map."""
-    per_voxel = _STATISTICS_BYTES + 4 * NOISE_MAPS
+    per_voxel = _STATISTICS_BYTES + (4 * NOISE_MAPS if settings.uncertainty else 0)
     return _COPYING_GB + plan.grid.n_voxels * per_voxel / 1e9
 
 
