@@ -60,12 +60,6 @@ from bids_qcm.workflows.nodes import Node
 # Inputs of interfaces with `ImagesInputSpec` that the combination supplies.
 _COMBINED = ("first_files", "second_files", "phase_units")
 
-# Names of the nodes that register anatomical images.
-_REGISTRATIONS = (
-    *("coregister", "coregister_lesions", "coregister_segmentation"),
-    *("coregister_regions", "coregister_b1"),
-)
-
 
 def init_acquisition_wf(
     *, plan: Plan, settings: Settings, datasets: Mapping[str, Path], name: str
@@ -452,9 +446,10 @@ def _coregistered(
 
     The result is None if there is no such image.
     """
-    for present in _REGISTRATIONS:
-        node: Node | None = workflow.get_node(present)
-        if node is not None and node.inputs.anatomical_file == str(alignment.anatomical):
+    for present in workflow.list_node_names():
+        node: Node = workflow.get_node(present)
+        registers = isinstance(node.interface, Coregister)
+        if registers and node.inputs.anatomical_file == str(alignment.anatomical):
             return node
     name = name if workflow.get_node("coregister") else "coregister"
     return _init_coregister_node(workflow, alignment, plan, settings, name)
