@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedSpec, traits
+from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 from numpy.typing import NDArray
 
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
@@ -29,6 +29,8 @@ from bids_qcm.interfaces.base import (
     optional_file,
     raise_failure,
 )
+from bids_qcm.interfaces.statistics import MapInputSpec
+from bids_qcm.segmentation.checks import volumes
 from bids_qcm.segmentation.lesions import Reference, reference_regions
 from bids_qcm.segmentation.symmetry import LEAST_SYMMETRY, MirrorPlane, mid_sagittal_plane
 from bids_qcm.statistics import describe, mean_weights, region_statistics, standard_error
@@ -95,14 +97,11 @@ class ImportLesions(CheckedInterface):
             path = Path(runtime.cwd, f"{name}.nii.gz")
             write_image(path, values, like=Path(inputs.reference_file))
             self._results[f"{name}_file"] = str(path)
-        voxel = float(np.prod(magnitude.grid.voxel_size)) / 1000
-        found, sizes = np.unique(lesions[lesions > 0], return_counts=True)
+        numbers_in_mask = {one: str(one) for one in np.unique(lesions[lesions > 0]).tolist()}
+        found = volumes(lesions, numbers_in_mask, magnitude.grid.voxel_size)
         mirror = [*plane.normal.tolist(), plane.offset] if plane is not None and known else []
         sidecar = LesionsSidecar(
-            lesion_volumes={
-                str(one): round(n * voxel, _DIGITS)
-                for one, n in zip(found.tolist(), sizes.tolist(), strict=True)
-            },
+            lesion_volumes={number: round(volume, _DIGITS) for number, volume in found.items()},
             mirror_plane=[round(one, _DIGITS) for one in mirror] or None,
             mirror_correlation=None if plane is None else round(plane.correlation, _DIGITS),
             warnings=warnings,
@@ -146,11 +145,7 @@ def _listed(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-class _CompareLesionsInputSpec(BaseInterfaceInputSpec):
-    condmap_file = File(
-        exists=True, mandatory=True, desc="conductivity in S/m; NaN in invalid voxels"
-    )
-    mask_file = File(exists=True, mandatory=True)
+class _CompareLesionsInputSpec(MapInputSpec):
     lesions_file = File(
         exists=True, mandatory=True, desc="lesion numbers inside and outside the mask"
     )

@@ -20,11 +20,16 @@ from bids_qcm.interfaces.base import CheckedInterface, optional_file
 from bids_qcm.statistics import WHOLE_MASK, region_statistics, tissue_statistics
 
 
-class _ComputeStatisticsInputSpec(BaseInterfaceInputSpec):
+class MapInputSpec(BaseInterfaceInputSpec):
+    """Input specification of interfaces that compute statistics of a conductivity map."""
+
     condmap_file = File(
         exists=True, mandatory=True, desc="conductivity in S/m; NaN in invalid voxels"
     )
     mask_file = File(exists=True, mandatory=True)
+
+
+class _ComputeStatisticsInputSpec(MapInputSpec):
     labels_file = optional_file()
     names_file = optional_file()
 
@@ -58,11 +63,7 @@ class ComputeStatistics(CheckedInterface):
         return runtime
 
 
-class _ComputeRegionStatisticsInputSpec(BaseInterfaceInputSpec):
-    condmap_file = File(
-        exists=True, mandatory=True, desc="conductivity in S/m; NaN in invalid voxels"
-    )
-    mask_file = File(exists=True, mandatory=True)
+class _ComputeRegionStatisticsInputSpec(MapInputSpec):
     noise_maps_file = optional_file()
     atlases = traits.List(traits.Str, desc="name of each segmentation or atlas")
     labels_files = traits.List(File(exists=True))
