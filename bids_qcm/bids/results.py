@@ -193,6 +193,11 @@ class Result:
         """Session label."""
         return parse_name(self.maps[0].condmap.name)[0].get("ses")
 
+    @property
+    def session_id(self) -> str | None:
+        """Session label with ``ses-``, as in tables of sessions."""
+        return None if self.session is None else f"ses-{self.session}"
+
     @cached_property
     def entities(self) -> dict[str, str]:
         """Entities of the acquisition, without participant and session."""

@@ -23,7 +23,7 @@ from bids_qcm.bids.session_differences import DIFFERENCE_FILES, write_difference
 from bids_qcm.bids.tables import CONDSTATS, Dictionary, remove_table, write_table
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.difference_figures import draw_differences
-from bids_qcm.reports.group_columns import COLUMNS
+from bids_qcm.reports.group_columns import COLUMNS, SCAN, scan_cells
 from bids_qcm.reports.group_effects import DICTIONARY, group_effects
 from bids_qcm.reports.group_images import draw_group_maps
 from bids_qcm.reports.group_plots import Scans, axis_around, effect_rows, embedded, region_blocks
@@ -36,7 +36,7 @@ from bids_qcm.reports.outliers import (
     expected_outliers,
     with_outliers,
 )
-from bids_qcm.reports.pages import link, write_page
+from bids_qcm.reports.pages import link, link_to_scan, write_page
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
 from bids_qcm.reports.repeatability import DICTIONARY as REPEATABILITY
 from bids_qcm.reports.repeatability import (
@@ -47,7 +47,7 @@ from bids_qcm.reports.repeatability import (
 from bids_qcm.reports.states import group_state
 from bids_qcm.statistics import EROSIONS
 
-_MAP = ("participant_id", "session_id", "source", "acquisition", "method")
+_MAP = (*SCAN, "method")
 
 # Columns that are equal in the rows of a tissue in comparable maps.
 _TISSUE = ["acquisition", "method", "label", "tissue"]
@@ -311,10 +311,7 @@ def _rows(one: MapResult, result: Result) -> list[dict[str, Any]]:
         row = found.setdefault(
             entry["label"],
             {
-                "participant_id": result.participant,
-                "session_id": None if result.session is None else f"ses-{result.session}",
-                "source": result.source,
-                "acquisition": result.kind or "n/a",
+                **scan_cells(result),
                 "method": one.method,
                 "label": entry["label"],
                 "tissue": entry["tissue"],
@@ -400,7 +397,7 @@ def _outliers(table: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, s
 
 
 def _link(row: Mapping[Hashable, Any]) -> str:
-    return f"{link(row['participant_id'])}.html#{link(row['source'])}"
+    return link_to_scan(row["participant_id"], row["source"])
 
 
 def _failures(output_dir: Path, participants: Sequence[str]) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
-"""Descriptions of the columns that several tables of a group share."""
+"""Columns that several tables of a group share."""
 
+from bids_qcm.bids.results import Result
 from bids_qcm.bids.tables import CONDREGIONS, Dictionary
 
 COLUMNS: Dictionary = {
@@ -14,3 +15,16 @@ COLUMNS: Dictionary = {
     **{name: CONDREGIONS[name] for name in ("atlas", "erosion", "label", "region")},
 }
 """Columns that identify a scan, a map and a region."""
+
+SCAN = ("participant_id", "session_id", "source", "acquisition")
+"""Columns that identify a scan."""
+
+
+def scan_cells(result: Result) -> dict[str, str | None]:
+    """Return the cells of a scan in the columns of `SCAN`."""
+    return {
+        "participant_id": result.participant,
+        "session_id": result.session_id,
+        "source": result.source,
+        "acquisition": result.kind or "n/a",
+    }

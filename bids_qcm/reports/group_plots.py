@@ -15,7 +15,7 @@ from bids_qcm.bids.participants import Phenotype
 from bids_qcm.bids.results import Result
 from bids_qcm.effects import as_numbers, sorted_levels
 from bids_qcm.reports.group_regions import FAMILY, RegionTable
-from bids_qcm.reports.pages import link
+from bids_qcm.reports.pages import link_to_scan
 
 # Values are stored as integers between the smallest and the largest value of a row.
 _MOST, _MISSING = 65534, 65535
@@ -75,7 +75,7 @@ class Scans:
                 -1 if one.session is None else sessions.index(one.session) for one in self.results
             ],
             "names": [one.name for one in self.results],
-            "links": [f"{link(one.participant)}.html#{link(one.source)}" for one in self.results],
+            "links": [link_to_scan(one.participant, one.source) for one in self.results],
             "columns": self._columns(phenotype),
         }
 
@@ -83,10 +83,7 @@ class Scans:
         """Return the columns that can colour the points, as codes of levels or as numbers."""
         columns = []
         values = pd.DataFrame(
-            [
-                phenotype.values(one.participant, one.session and f"ses-{one.session}")
-                for one in self.results
-            ],
+            [phenotype.values(one.participant, one.session_id) for one in self.results],
             dtype=object,
         )
         for name in phenotype.dictionary:

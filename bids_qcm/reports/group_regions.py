@@ -1,6 +1,7 @@
 """Region table of a group, with one row for each map, region and erosion."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from bids_qcm.bids.participants import Phenotype
 from bids_qcm.bids.results import Result
 from bids_qcm.bids.tables import CONDREGIONS, LESIONS_ATLAS
-from bids_qcm.reports.group_columns import COLUMNS
+from bids_qcm.reports.group_columns import COLUMNS, SCAN, scan_cells
 from bids_qcm.reports.outliers import (
     OUTLIER_COLUMNS,
     OUTLIER_SCORE,
@@ -24,8 +25,6 @@ FAMILY = ["acquisition", "method", "atlas", "erosion"]
 REGION = [*FAMILY, "label", "region"]
 """Columns that identify a region in comparable maps."""
 
-_SCAN = {name: COLUMNS[name] for name in ("participant_id", "session_id", "source", "acquisition")}
-
 _SCORES: Mapping[str, Mapping[str, str]] = {
     **OUTLIER_COLUMNS,
     "session_score": {
@@ -37,7 +36,7 @@ _SCORES: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-OWN_COLUMNS = frozenset([*_SCAN, "method", *CONDREGIONS, *_SCORES])
+OWN_COLUMNS = frozenset([*SCAN, "method", *CONDREGIONS, *_SCORES])
 """Reserved names that columns of ``participants.tsv`` and ``sessions.tsv`` cannot have in the
 table."""
 
@@ -65,7 +64,7 @@ class RegionTable:
         # a column of another table may have the same name as an entity
         entities = [key for key in entities if key not in phenotype.dictionary]
         self.dictionary: dict[str, Mapping[str, Any]] = {
-            **_SCAN,
+            **{name: COLUMNS[name] for name in SCAN},
             **{key: {"Description": f"Label of the entity {key}"} for key in entities},
             "method": COLUMNS["method"],
             **CONDREGIONS,
@@ -74,15 +73,11 @@ class RegionTable:
         }
         parts = []
         for result in results:
-            session = None if result.session is None else f"ses-{result.session}"
             scan = {
-                "participant_id": result.participant,
-                "session_id": session,
-                "source": result.source,
-                "acquisition": result.kind or "n/a",
+                **scan_cells(result),
                 **{key: result.entities.get(key) for key in entities},
             }
-            known = phenotype.values(result.participant, session)
+            known = phenotype.values(result.participant, result.session_id)
             for one in result.maps:
                 if one.regions:
                     table = pd.DataFrame(one.regions, columns=list(CONDREGIONS))
@@ -90,7 +85,7 @@ class RegionTable:
         rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
         self.rows = _with_scores(rows).reindex(columns=list(self.dictionary))
 
-    @property
+    @cached_property
     def comparable(self) -> pd.DataFrame:
         """Rows of regions that correspond between scans.
 

@@ -49,3 +49,8 @@ def write_page(
 def link(path: str) -> str:
     """Return a relative path as a URL with special characters escaped."""
     return quote(path)
+
+
+def link_to_scan(participant: str, source: str) -> str:
+    """Return the URL of a scan on the page of its participant."""
+    return f"{link(participant)}.html#{link(source)}"

@@ -116,7 +116,7 @@ def quality_row(one: MapResult, result: Result) -> dict[str, Any]:
     verdict = result.verdicts[one.method]
     row = {
         "participant_id": result.participant,
-        "session_id": None if result.session is None else f"ses-{result.session}",
+        "session_id": result.session_id,
         "source": result.source,
         "method": one.method,
         "snr": phi0.signal_to_noise_ratio,

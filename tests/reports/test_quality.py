@@ -22,7 +22,7 @@ CONDMAP = {
 def make_row(participant="sub-01", method="integral", colour="green", **condmap):
     result = SimpleNamespace(
         participant=participant,
-        session=None,
+        session_id=None,
         source=participant,
         sidecar=Phi0Sidecar.from_dict(PHI0),
         segmentation_sidecar=None,
