@@ -183,6 +183,13 @@ class Plan:
         return self.segmentation is not None and all(one.of_option for one in self.regions)
 
     @property
+    def template_t1w(self) -> Path | None:
+        """T1w image that the app registers to nilearn's template; None if none is needed."""
+        of_spaces = [space.t1w.path for space in self.spaces if space.registers_template]
+        of_regions = [one.alignment.template_t1w for one in self.regions]
+        return next(filter(None, (*of_spaces, *of_regions)), None)
+
+    @property
     def has_regions(self) -> bool:
         """Whether a region table is written for the maps."""
         return bool(self.regions) or self.tissues_are_regions or self.lesions is not None

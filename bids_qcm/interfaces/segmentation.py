@@ -131,6 +131,8 @@ class _ImportRegionsInputSpec(PosedInputSpec):
     regions = traits.List(
         traits.Instance(Regions), mandatory=True, desc="segmentation and atlases with regions"
     )
+    template_file = optional_file()
+    template_failure = failure("error if the T1w image cannot be registered to the template")
     reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
 
 
@@ -185,7 +187,12 @@ class ImportRegions(CheckedInterface):
         registered = regions.alignment.anatomical is not None
         if registered:
             raise_failure(self.inputs.pose_failure)
-        point_map = regions.alignment.point_map(self.inputs.pose if registered else None)
+        template_file = None
+        if regions.alignment.template_t1w is not None:
+            raise_failure(self.inputs.template_failure)
+            template_file = Path(self.inputs.template_file)
+        pose = self.inputs.pose if registered else None
+        point_map = regions.alignment.point_map(pose, template_file)
         return import_regions(regions, grid, point_map)
 
 

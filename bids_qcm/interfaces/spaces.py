@@ -71,28 +71,36 @@ class _RegisterTemplateInputSpec(BaseInterfaceInputSpec):
 
 
 class _RegisterTemplateOutputSpec(TraitedSpec):
-    to_template_file = File(exists=True, desc="transform of images from T1w to the template")
-    from_template_file = File(exists=True, desc="inverse of this transform")
+    to_template_file = optional_file()
+    from_template_file = optional_file()
+    failure = failure("error if the T1w image cannot be registered")
 
 
 class RegisterTemplate(CheckedInterface):
-    """Interface that registers a T1w image to nilearn's MNI152 template."""
+    """Interface that registers a T1w image to nilearn's MNI152 template.
+
+    The outputs are transforms of images to the template and from the template. They are None if the
+    T1w image cannot be registered.
+    """
 
     input_spec = _RegisterTemplateInputSpec
     output_spec = _RegisterTemplateOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         source = Path(self.inputs.t1w_file)
+        names = ("to_template", "from_template")
         try:
             found = register_to_template(read_volume(source), self.inputs.n_threads)
         except (ValueError, RuntimeError) as error:
-            raise InputError(
-                source,
-                f"cannot be registered to the MNI152 template: {error}",
+            problem = f"cannot be registered to the MNI152 template: {error}"
+            remedy = (
                 "add a derivative dataset with a transform to the template, or omit the template "
-                "from --output-spaces",
-            ) from error
-        paths = {name: Path(runtime.cwd, f"{name}.h5") for name in ("to_template", "from_template")}
+                "from --output-spaces and --atlas"
+            )
+            self._results |= dict.fromkeys([f"{name}_file" for name in names])
+            self._results["failure"] = [str(source), problem, remedy]
+            return runtime
+        paths = {name: Path(runtime.cwd, f"{name}.h5") for name in names}
         write_deformation(paths["to_template"], found.deformation, found.affine)
         write_deformation(
             paths["from_template"],
@@ -101,6 +109,7 @@ class RegisterTemplate(CheckedInterface):
             affine_first=True,
         )
         self._results |= {f"{name}_file": str(path) for name, path in paths.items()}
+        self._results["failure"] = []
         return runtime
 
 
@@ -110,6 +119,7 @@ class _SpaceInputSpec(BaseInterfaceInputSpec):
         File(exists=True), desc="all input files, so that a changed file is detected"
     )
     template_file = optional_file()
+    template_failure = failure("error if the T1w image cannot be registered to the template")
     phase_file = optional_file()
     pose_failure = failure("error if the T1w image cannot be aligned with the phase")
 
@@ -127,6 +137,7 @@ class _Target(NamedTuple):
 
 def _target(inputs: _SpaceInputSpec) -> _Target:
     raise_failure(inputs.pose_failure)
+    raise_failure(inputs.template_failure)
     reference = inputs.space.reference
     computed = [inputs.template_file, inputs.phase_file]
     to_t1w, to_phase = ([Step(Path(one))] if one else [] for one in computed)

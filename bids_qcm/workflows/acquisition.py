@@ -87,7 +87,7 @@ def init_acquisition_wf(
             reconstruct_METHOD -> judge_METHOD -> write_METHOD
             reconstruct_METHOD -> {write_METHOD_condstd statistics_METHOD}
             statistics_METHOD -> write_METHOD_condstats
-            {phi0 coregister} -> regions
+            {phi0 coregister register_template} -> regions
             {reconstruct_METHOD phi0 regions lesions} -> region_statistics_METHOD
             region_statistics_METHOD -> write_METHOD_condregions
             coregister -> transform -> {write_xfm_to_t1w write_xfm_from_t1w}
@@ -122,6 +122,7 @@ def init_acquisition_wf(
     _connect_lesions(workflow, plan, settings)
     _connect_segmentation(workflow, plan, settings)
     _connect_b1(workflow, plan, settings, datasets)
+    _connect_template(workflow, plan, settings)
     _connect_regions(workflow, plan, settings)
     for method in plan.methods:
         _connect_reconstruction(workflow, plan, settings, method)
@@ -386,6 +387,20 @@ def _connect_segmentation(workflow: Workflow, plan: Plan, settings: Settings) ->
         workflow.connect(classes, "failure", segmentation, "labels_failure")
 
 
+def _connect_template(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add the node that registers the T1w image to nilearn's template, if this is needed."""
+    if plan.template_t1w is None:
+        return
+    register = Node(
+        RegisterTemplate(t1w_file=str(plan.template_t1w), n_threads=settings.omp_nthreads),
+        name="register_template",
+        mem_gb=template_gb(plan.template_t1w),
+        n_procs=settings.omp_nthreads,
+    )
+    check = workflow.get_node("check_images")
+    workflow.connect(check, "signal_file", register, "checked_file")
+
+
 def _connect_regions(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     """Add the nodes that import the labels of regions, if there are any."""
     if not plan.regions:
@@ -405,6 +420,10 @@ def _connect_regions(workflow: Workflow, plan: Plan, settings: Settings) -> None
             workflow.connect(coregister, "failure", regions, "pose_failure")
             # all regions share this anatomical image
             break
+    if any(one.alignment.template_t1w is not None for one in plan.regions):
+        register = workflow.get_node("register_template")
+        workflow.connect(register, "from_template_file", regions, "template_file")
+        workflow.connect(register, "failure", regions, "template_failure")
 
 
 def _connect_b1(
@@ -511,15 +530,6 @@ def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
         _connect_transform(workflow, plan.t1w, plan, settings)
     if plan.t1w is None:
         return
-    if any(space.registers_template for space in plan.spaces):
-        register = Node(
-            RegisterTemplate(t1w_file=str(plan.t1w.path), n_threads=settings.omp_nthreads),
-            name="register_template",
-            mem_gb=template_gb(plan.t1w),
-            n_procs=settings.omp_nthreads,
-        )
-        check = workflow.get_node("check_images")
-        workflow.connect(check, "signal_file", register, "checked_file")
     for space in plan.spaces:
         for method in plan.methods:
             node = Node(
@@ -586,6 +596,7 @@ def _connect_transforms(workflow: Workflow, node: Node, space: OutputSpace) -> N
     if space.registers_template:
         register = workflow.get_node("register_template")
         workflow.connect(register, "to_template_file", node, "template_file")
+        workflow.connect(register, "failure", node, "template_failure")
 
 
 def _connect_reconstruction(

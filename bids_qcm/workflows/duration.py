@@ -73,7 +73,7 @@ def _seconds_of_b1(plan: Plan) -> float:
 
 def _seconds_of_spaces(plan: Plan) -> float:
     """Return the time in s of the registration to the template, and of resampling."""
-    registers = any(space.registers_template for space in plan.spaces)
+    registers = plan.template_t1w is not None
     n_images = len(plan.spaces) * (len(plan.methods) + 1)
     return registers * _SECONDS_OF_NORMALISATION + n_images * _SECONDS_OF_RESAMPLING
 

@@ -1,8 +1,10 @@
 """Estimates of the peak memory of nodes, and the memory limit of a run."""
 
+from pathlib import Path
+
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
+from bids_qcm.bids.anatomy.spaces import OutputSpace
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.planning import Plan
 from bids_qcm.grids import Grid
@@ -86,9 +88,10 @@ def preparation_gb(plan: Plan) -> float:
             needs.append(registration_gb(plan, alignment.anatomical_grid))
         if auxiliary.kind == "t1w":
             needs.append(tissue_classes_gb(auxiliary))
-    if plan.spaces and plan.t1w is not None:
+    if plan.spaces:
         needs += [resampling_gb(plan, space) for space in plan.spaces]
-        needs += [template_gb(plan.t1w) for one in plan.spaces if one.registers_template]
+    if plan.template_t1w is not None:
+        needs.append(template_gb(plan.template_t1w))
     return max(needs)
 
 
@@ -176,9 +179,9 @@ def tissue_classes_gb(image: AuxiliaryImage) -> float:
     return _TISSUE_CLASSES_GB + _TISSUE_CLASSES_BYTES * image.grid.n_voxels / 1e9
 
 
-def template_gb(t1w: T1wImage) -> float:
+def template_gb(t1w: Path) -> float:
     """Return the peak memory in GB needed to register a T1w image to the template."""
-    return _NORMALISATION_GB + _NORMALISATION_BYTES * read_grid(t1w.path).n_voxels / 1e9
+    return _NORMALISATION_GB + _NORMALISATION_BYTES * read_grid(t1w).n_voxels / 1e9
 
 
 def resampling_gb(plan: Plan, space: OutputSpace) -> float:

@@ -8,6 +8,7 @@ from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.anatomy.regions import Regions
+from bids_qcm.bids.anatomy.transforms import write_affine
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_integers, save_array
 from bids_qcm.interfaces.segmentation import ImportRegions, ImportSegmentation
@@ -108,6 +109,22 @@ def test_regions_in_several_spaces_are_imported(ball, make_node):
     names = [read_names(Path(file)) for file in outputs.table_files]
     assert [one[1] for one in names] == ["Thalamus", "label 1"]
     assert outputs.provenance == {}
+
+
+def test_an_atlas_passes_through_the_registration_to_the_template(ball, make_node, tmp_path):
+    shift = from_matvec(np.eye(3), [3, 0, 0])
+    path, transform = ball.folder / "atlas.nii.gz", tmp_path / "from_template.txt"
+    save_array(path, ball.labels, shift @ AFFINE)
+    # resampling an image uses the map of points in the opposite direction
+    write_affine(transform, shift)
+    image = AuxiliaryImage((path,), ball.folder)
+    atlas = Regions("x", image, Alignment(coreg="header", template_t1w=path), True)
+    given = {"regions": [atlas], "reference_file": ball.files["magnitude"]}
+    node = make_node(ImportRegions(template_file=str(transform), **given))
+    found = node.run().outputs.labels_files[0]
+    np.testing.assert_array_equal(read_integers(Path(found)), ball.labels)
+    with pytest.raises(InputError, match="cannot be registered"):
+        ImportRegions(template_failure=[str(path), "cannot be registered", "omit"], **given).run()
 
 
 def test_an_atlas_that_cannot_be_used_does_not_remove_the_others(ball, make_node):

@@ -156,5 +156,7 @@ def test_both_transforms_of_the_template_are_written(make_node, ball, t1w, monke
 
 
 def test_an_image_without_a_head(t1w):
-    with pytest.raises(InputError, match="cannot be registered to the MNI152 template"):
-        RegisterTemplate(t1w_file=str(t1w.path)).run()
+    outputs = RegisterTemplate(t1w_file=str(t1w.path)).run().outputs
+    assert outputs.failure[0] == str(t1w.path)
+    assert outputs.failure[1].startswith("cannot be registered to the MNI152 template")
+    assert outputs.to_template_file is outputs.from_template_file is None

@@ -6,6 +6,7 @@ import pytest
 
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.regions import Regions
 from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
 from bids_qcm.bids.images import read_values
 from bids_qcm.recon import METHODS
@@ -294,6 +295,20 @@ def test_maps_and_labels_are_resampled_with_the_computed_transforms(with_spaces,
         assert (resample, "condmap_file", f"write_integral_fd_{space}", "in_file") in found
         assert (resample, "condstd_file", f"write_integral_fd_condstd_{space}", "in_file") in found
         assert (f"resample_{space}", "labels_file", f"write_dseg_{space}", "in_file") in found
+
+
+def test_an_atlas_uses_the_registration_to_the_template(settings, datasets, make_plans):
+    given = settings(methods=("integral-fd",))
+    (plan,) = make_plans(given)
+    path = datasets["seg"] / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
+    image = AuxiliaryImage((path,), datasets["seg"])
+    atlas = Regions("x", image, Alignment(coreg="header", template_t1w=path), of_option=True)
+    plan = replace(plan, regions=(atlas,))
+    assert plan.template_t1w == path
+    workflow = init_acquisition_wf(plan=plan, settings=given, datasets=datasets, name="one_wf")
+    found = edges(workflow)
+    assert ("register_template", "from_template_file", "regions", "template_file") in found
+    assert ("register_template", "failure", "regions", "template_failure") in found
 
 
 def test_sidecars_describe_the_resampling_to_a_space(with_spaces):

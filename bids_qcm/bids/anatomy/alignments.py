@@ -39,12 +39,16 @@ class Alignment:
         image is on the grid of the phase, or if the steps start in the space of the phase.
     anatomical : Path or None
         Anatomical image to register to the magnitude; None if `coreg` is ``header`` or None.
+    template_t1w : Path or None
+        T1w image that the app registers to nilearn's template, because the image is in the space of
+        this template and no transform was found. This registration follows `steps`.
     """
 
     same_grid: bool = False
     steps: tuple[Step, ...] = ()
     coreg: Coreg | None = None
     anatomical: Path | None = None
+    template_t1w: Path | None = None
 
     @cached_property
     def anatomical_grid(self) -> Grid | None:
@@ -57,22 +61,31 @@ class Alignment:
 
         A displacement field may take more than a gigabyte of memory, so only the workflow reads it.
         """
-        return self.coreg in (None, "header") and all(step.is_linear for step in self.steps)
+        computed = self.coreg not in (None, "header") or self.template_t1w is not None
+        return not computed and all(step.is_linear for step in self.steps)
 
-    def point_map(self, pose: ArrayLike | None = None) -> PointTransform | None:
+    def point_map(
+        self, pose: ArrayLike | None = None, template_file: Path | None = None
+    ) -> PointTransform | None:
         """Return the mapping of points after a rigid pose; None if no mapping is needed.
 
         Parameters
         ----------
         pose : array_like, shape (4, 4), optional
             Affine matrix that is applied before the steps; the identity by default.
+        template_file : Path, optional
+            ITK transform of points from the T1w image to the template, if there is a
+            `template_t1w`. It is applied after the steps.
 
         Raises
         ------
         InputError
             If a file cannot be read as an ITK transform.
         """
-        return None if self.same_grid else PointTransform(self.steps, pose)
+        if self.same_grid:
+            return None
+        template = () if template_file is None else (Step(template_file),)
+        return PointTransform((*self.steps, *template), pose)
 
     def describe(self) -> dict[str, Any]:
         """Return the sidecar fields of the alignment; a registration adds its results later."""

@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment, resampled_files
-from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage, named_space
+from bids_qcm.bids.anatomy.auxiliary import NATIVE, AuxiliaryImage, named_space
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.anatomy.search import find_regions
 from bids_qcm.bids.anatomy.segmentations import label_table
-from bids_qcm.bids.anatomy.transforms import check_steps
+from bids_qcm.bids.anatomy.spaces import require_t1w
+from bids_qcm.bids.anatomy.transforms import check_steps, find_steps, own_first
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_integers
 from bids_qcm.bids.names import parse_name, stem
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.resampling import PointMap, resample_nearest
-from bids_qcm.settings import Atlas, Settings
+from bids_qcm.settings import SHIPPED_TEMPLATE, Atlas, Settings
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Regions:
     def files(self) -> list[Path]:
         """Images, transforms and label tables from which the regions are computed."""
         tables = [self.table or self.image.table]
-        return [*resampled_files(self.image, self.alignment), *filter(None, tables)]
+        images = resampled_files(self.image, self.alignment)
+        return [*images, *filter(None, [self.alignment.template_t1w, *tables])]
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def plan_regions(
         try:
             _check_name(atlas, atlases)
             image = AuxiliaryImage((atlas.path,), atlas.path.parent, space=_space(atlas))
-            alignment, found = plan_alignment(image, acquisition, grid, datasets, settings)
+            alignment, found = _plan_atlas(image, acquisition, grid, datasets, settings)
             one = Regions(atlas.name, image, alignment, of_option=True, table=atlas.table)
             _check(one, headers_only=headers_only)
             regions.append(one)
@@ -138,6 +140,27 @@ def plan_regions(
         except InputError as error:
             refused[f"--atlas {atlas.name}"] = f"--atlas {atlas.name}: {error}"
     return FoundRegions(_with_one_anatomical(regions, anatomical), refused, tuple(warnings))
+
+
+def _plan_atlas(
+    image: AuxiliaryImage,
+    acquisition: Acquisition,
+    grid: Grid,
+    datasets: Sequence[Path],
+    settings: Settings,
+) -> tuple[Alignment, list[str]]:
+    """Return the alignment of an atlas, if necessary by registration to nilearn's template."""
+    searched = own_first(image.dataset, datasets)
+    if (
+        image.space != SHIPPED_TEMPLATE
+        or image.grid.matches(grid)
+        or find_steps(acquisition.suffix, image.space, acquisition, searched) is not None
+        or find_steps(NATIVE, image.space, acquisition, searched) is not None
+    ):
+        return plan_alignment(image, acquisition, grid, datasets, settings)
+    t1w = require_t1w(acquisition, grid, datasets, settings)
+    alignment, warnings = plan_alignment(t1w, acquisition, grid, datasets, settings)
+    return replace(alignment, same_grid=False, template_t1w=t1w.path), warnings
 
 
 def import_regions(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
-from bids_qcm.bids.anatomy.auxiliary import NATIVE
+from bids_qcm.bids.anatomy.auxiliary import NATIVE, AuxiliaryImage
 from bids_qcm.bids.anatomy.search import find_preprocessed_t1w, find_space_reference, find_t1w
 from bids_qcm.bids.anatomy.transforms import Step, check_steps, find_steps, own_first
 from bids_qcm.bids.errors import InputError
@@ -136,14 +136,25 @@ def plan_spaces(
     return FoundSpaces(t1w, tuple(spaces), refused, tuple(warnings))
 
 
-def _find_t1w(
-    acquisition: Acquisition,
-    grid: Grid,
-    datasets: Sequence[Path],
-    settings: Settings,
-    warnings: list[str],
-) -> T1wImage:
-    """Return the preprocessed T1w image of a derivative dataset, otherwise the raw T1w image."""
+def require_t1w(
+    acquisition: Acquisition, grid: Grid, datasets: Sequence[Path], settings: Settings
+) -> AuxiliaryImage:
+    """Find the preprocessed T1w image of a derivative dataset, otherwise the raw T1w image.
+
+    Parameters
+    ----------
+    acquisition, grid, datasets, settings
+        As in :func:`plan_spaces`.
+
+    Returns
+    -------
+    AuxiliaryImage
+
+    Raises
+    ------
+    InputError
+        If there is no T1w image.
+    """
     found = find_preprocessed_t1w(acquisition, grid, datasets) or find_t1w(
         acquisition, grid, settings.bids_dir, settings.segmentation_filters, any_of_equal=True
     )
@@ -154,6 +165,18 @@ def _find_t1w(
             f"add sub-{acquisition.subject}/anat/*_T1w.nii.gz, or a derivative dataset with "
             "*_desc-preproc_T1w.nii.gz",
         )
+    return found
+
+
+def _find_t1w(
+    acquisition: Acquisition,
+    grid: Grid,
+    datasets: Sequence[Path],
+    settings: Settings,
+    warnings: list[str],
+) -> T1wImage:
+    """Find the T1w image and its alignment with the phase."""
+    found = require_t1w(acquisition, grid, datasets, settings)
     if acquisition.suffix != NATIVE:
         searched = own_first(found.dataset, datasets)
         to_phase = find_steps(NATIVE, acquisition.suffix, acquisition, searched)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from nibabel.affines import from_matvec
 
+from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.regions import Regions, import_regions, plan_regions
 from bids_qcm.bids.anatomy.transforms import write_affine
@@ -100,6 +101,23 @@ def test_an_atlas_passes_through_the_transform_of_its_space(plan, put, dataset):
     # a space from the command line takes precedence over the file name
     (found,) = plan(Atlas("x", path, None, "T1w")).regions
     assert found.alignment.steps == ()
+
+
+def test_an_atlas_of_the_shipped_template_needs_no_transform(plan, put, dataset):
+    atlas = Atlas("x", put("tpl-MNI152NLin2009aSym_atlas-x_dseg.nii.gz"))
+    assert "has no T1w image" in plan(atlas).refused["--atlas x"]
+    t1w = put("sub-01/anat/sub-01_T1w.nii.gz")
+    (found,) = plan(atlas).regions
+    assert found.alignment == Alignment(coreg="auto", anatomical=t1w, template_t1w=t1w)
+    assert not found.alignment.checked_in_planning
+    assert t1w in found.files
+    # a transform from a derivative dataset takes precedence over the registration
+    transform = dataset.root / f"{ANAT}_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.txt"
+    transform.parent.mkdir(parents=True)
+    write_affine(transform, np.eye(4))
+    (found,) = plan(atlas).regions
+    assert found.alignment.template_t1w is None
+    assert [step.path for step in found.alignment.steps] == [transform]
 
 
 def test_an_atlas_of_another_participant_is_not_used(plan, put):
