@@ -55,7 +55,15 @@ def test_radius_of_the_noise_limit(cube, target, voxel_size):
     assert limit(radius / 1.05**2) > target
 
 
-@pytest.mark.parametrize("method", ["laplacian", "laplacian-mag", "integral", "integral-mag"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "laplacian",
+        "laplacian-mag",
+        "integral",
+        pytest.param("integral-mag", marks=pytest.mark.slow),
+    ],
+)
 def test_the_map_has_the_target_standard_deviation(cube, method):
     rng = np.random.default_rng(1)
     magnitude = 1 + 0.1 * rng.normal(size=cube.shape)
