@@ -128,11 +128,19 @@ WARM_START_TARGET = 1.0
 STUDY_PARTICIPANTS, STUDY_REGIONS = 500, 100
 """Size of the study for the measurement of the group level."""
 
-STUDY_TARGET = 60.0
-"""Target processor time, in seconds, for the group level of this study."""
+N_PLANNED = 1000
+"""Number of participants of the dataset that is planned."""
 
-STUDY_MEMORY_TARGET = 2e9
-"""Maximum accepted resident memory of the group level in bytes."""
+N_MAPPED = 40
+"""Number of tiny participants that are mapped to measure the workflow engine."""
+
+NODE_SECONDS = 0.05
+"""Target processor time of the workflow engine for a node, in s."""
+
+# Target processor time in s, and target of the peak resident memory in bytes.
+GROUP_TARGETS = {"target": 60.0, "memory_target": 2e9}
+PLAN_TARGETS = {"target": 60.0, "memory_target": 0.5e9}
+PLAN_OF_ONE_TARGETS = {"target": 5.0, "memory_target": 0.5e9}
 
 VOXEL_SHARES = (0.125, 0.25, 0.5, 1.0)
 """Fractions of the head's voxels for which the increase in run time is measured."""

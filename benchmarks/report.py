@@ -11,8 +11,6 @@ from benchmarks.cases import (
     MEMORY_TARGET,
     PUBLISHED_CASES,
     SPEED_UP_TARGET,
-    STUDY_MEMORY_TARGET,
-    STUDY_TARGET,
 )
 from benchmarks.hardware import Peaks
 from benchmarks.others import QUIET
@@ -213,19 +211,19 @@ def _start(rows: Sequence[Row]) -> list[str]:
     return _table("First call in a process, with a tiny head: seconds", header, cells)
 
 
-def _study(rows: Sequence[Row]) -> list[str]:
+def _commands(rows: Sequence[Row]) -> list[str]:
     cells = [
         (
             row["name"],
             f"{row['processor_time']:.1f}{_mark(row)}",
-            _verdict(row["processor_time"], STUDY_TARGET, disturbed=_disturbed(row)),
+            _verdict(row["processor_time"], row["target"], disturbed=_disturbed(row)),
             f"{row['memory_peak'] / 1e9:.2f}",
-            _verdict(row["memory_peak"] / 1e9, STUDY_MEMORY_TARGET / 1e9),
+            _verdict(row["memory_peak"] / 1e9, row["memory_target"] / 1e9),
         )
         for row in rows
     ]
-    header = ("study", "cpu s", "target", "GB", "target")
-    return _table("Group level: processor time, and peak resident memory", header, cells)
+    header = ("command", "cpu s", "target", "GB", "target")
+    return _table("Commands: processor time, and peak resident memory", header, cells)
 
 
 _TABLES: dict[str, Callable[[Sequence[Row]], list[str]]] = {
@@ -237,7 +235,7 @@ _TABLES: dict[str, Callable[[Sequence[Row]], list[str]]] = {
     "support voxels": _scaling("support voxels"),
     "threads": _threads,
     "start": _start,
-    "study": _study,
+    "commands": _commands,
 }
 
 

@@ -1,7 +1,6 @@
 """Datasets with many subjects, and the resources that they need.
 
-``SCALE_SUBJECTS=200`` maps two hundred subjects instead of forty. Times are processor times, which
-do not depend on the load of the machine.
+``SCALE_SUBJECTS=200`` maps two hundred subjects instead of forty. The benchmarks measure the times.
 """
 
 import os
@@ -10,21 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import descendants, kill_group, start, wait_until, workers
+from tests.commands import kill_group, start, workers
 from tests.synthetic import write_subjects
 
 N_MAPPED = int(os.environ.get("SCALE_SUBJECTS", "40"))
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
-
-
-def seconds_of(pid):
-    """Return the processor time that a process has used so far."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def megabytes_of(pid, which="VmRSS"):
@@ -68,49 +58,39 @@ def command(tmp_path):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("n_subjects", [50, pytest.param(1000, marks=pytest.mark.slow)])
-def test_a_plan_of_a_thousand_subjects_takes_a_minute(tmp_path, command, n_subjects):
+def test_a_plan_of_a_thousand_subjects_needs_little_memory(tmp_path, command, n_subjects):
     raw = write_subjects(tmp_path / "raw", n_subjects)
     process = command(raw, "--dry-run")
-    peak = seconds = 0
+    peak = 0
     while process.poll() is None:
         # do not use getrusage, because its peak may belong to the parent process
-        if megabytes := megabytes_of(process.pid, "VmHWM"):
-            peak, seconds = megabytes, seconds_of(process.pid)
+        peak = megabytes_of(process.pid, "VmHWM") or peak
         time.sleep(0.02)
     assert process.returncode == 0
     lines = (tmp_path / "plan").read_text().splitlines()
     assert sum(line.startswith("sub-") for line in lines) == n_subjects
-    # a few seconds are needed for imports
-    assert 1 < seconds < 60 * (0.1 + 0.9 * n_subjects / 1000)
     assert 50 < peak < 500
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_one_subject_of_a_thousand_starts_at_once(tmp_path, command):
+def test_only_one_subject_of_a_thousand_is_mapped(tmp_path, command):
     raw = write_subjects(tmp_path / "raw", 1000)
     process = command(raw, "--participant-label", "0500", "--method", "laplacian", "--nprocs", "1")
-    log = tmp_path / "log"
-    assert wait_until(lambda: "phi0: started" in log.read_text())
-    assert seconds_of(process.pid) < 5
-    assert process.wait(60) == 0
-    indexed = (tmp_path / "plan").read_text()
-    assert "1 of 1 acquisition(s)" in indexed
+    assert process.wait(300) == 0
+    assert "1 of 1 acquisition(s)" in (tmp_path / "plan").read_text()
+    assert [path.name for path in (tmp_path / "out").glob("sub-*.html")] == ["sub-0500.html"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_the_engine_stays_small_and_fast(tmp_path, command):
-    """Use tiny subjects, so that time and memory are used mainly by the workflow engine."""
+def test_the_memory_of_the_engine_stays_constant(tmp_path, command):
+    """Use tiny subjects, so that memory is used mainly by the workflow engine."""
     raw = write_subjects(tmp_path / "raw", N_MAPPED, n_echoes=1)
     process = command(raw, *("--method", "laplacian", "--fit-radius", "3", "--nprocs", "2"))
     log = tmp_path / "log"
     memory = {}
-    begin = time.monotonic()
-    seconds = {}
     while process.poll() is None:
-        for pid in descendants(process.pid) | {process.pid}:
-            seconds[pid] = seconds_of(pid)
         n_done = log.read_text().count(": done in ")
         if megabytes := megabytes_of(process.pid):
             memory[n_done] = megabytes
@@ -123,11 +103,7 @@ def test_the_engine_stays_small_and_fast(tmp_path, command):
         memory[min(memory, key=lambda n_done: abs(n_done - subjects * n_nodes / N_MAPPED))]
         for subjects in (16, N_MAPPED - 2)
     )
-    per_node = sum(seconds.values()) / n_nodes
-    print(f"{early:.0f} MB, {late:.0f} MB; {per_node:.3f} s of processors for a node, ", end="")
-    print(f"{(time.monotonic() - begin) / n_nodes:.3f} s on the clock")
     assert late < early + 20
-    assert per_node < 0.5
 
 
 @pytest.mark.slow

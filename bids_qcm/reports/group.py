@@ -22,6 +22,8 @@ from bids_qcm.bids.scan_order import scan_order
 from bids_qcm.bids.session_differences import DIFFERENCE_FILES, write_differences
 from bids_qcm.bids.tables import CONDSTATS, Dictionary, remove_table, write_table
 from bids_qcm.recon import METHODS
+from bids_qcm.reports.changes import DICTIONARY as CHANGES
+from bids_qcm.reports.changes import changes_of, changes_section
 from bids_qcm.reports.difference_figures import draw_differences
 from bids_qcm.reports.group_columns import COLUMNS, SCAN, scan_cells
 from bids_qcm.reports.group_effects import DICTIONARY, group_effects
@@ -51,6 +53,10 @@ _MAP = (*SCAN, "method")
 
 # Columns that are equal in the rows of a tissue in comparable maps.
 _TISSUE = ["acquisition", "method", "label", "tissue"]
+
+_OPTIONAL_TABLES = tuple(
+    f"group_{name}.tsv" for name in ("regions", "effects", "repeatability", "changes")
+)
 
 _STATISTICS = ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
 
@@ -143,11 +149,14 @@ def write_group(
     repeated = repeatability_of(repeated_rows)
     if len(repeated):
         tables["group_repeatability.tsv"] = (repeated, REPEATABILITY)
+    changes = changes_of(regions.comparable, order)
+    if len(changes):
+        tables["group_changes.tsv"] = (changes, CHANGES)
     paths = []
     for name, (content, dictionary) in tables.items():
         write_table(output_dir / name, content, dictionary)
         paths += [output_dir / name, (output_dir / name).with_suffix(".json")]
-    for name in ("group_regions.tsv", "group_effects.tsv", "group_repeatability.tsv"):
+    for name in _OPTIONAL_TABLES:
         if name not in tables:
             # the table from an earlier run does not belong to this page
             remove_table(output_dir / name)
@@ -174,6 +183,7 @@ def write_group(
         **_content(request, found, phenotype, table, regions, effects),
         images=figures,
         repeatability=repeatability_section(repeated_rows, repeated),
+        changes=changes_section(changes, {one.source: one.name for one in found.results}),
         differences=figures_of_differences,
         by_time=order.by_time,
         notes=notes,
