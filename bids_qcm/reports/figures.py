@@ -35,7 +35,8 @@ _MOST_INCHES = 5.0
 _TITLE_INCHES = 0.25
 _LEGEND_INCHES = 0.85
 _SHORT_LEGEND_INCHES = 0.35
-_COLUMNS = 4
+_COLUMNS = 5
+_COLUMNS_OF_MAPS = 4
 _MASK_MARGIN_MM = 15.0
 _LEAST_B1_CONTRAST = 0.05
 
@@ -196,7 +197,7 @@ def draw_map(
     Figure
         Invalid voxels and voxels with implausible conductivity have separate colours.
     """
-    mosaic = Mosaic(mask, affine, _COLUMNS, _BLOCK_INCHES, through=lesions)
+    mosaic = Mosaic(mask, affine, _COLUMNS_OF_MAPS, _BLOCK_INCHES, through=lesions)
     figure, blocks = _blocks(mosaic, list(titles[: 1 if std is None else 2]))
     inside = conductivity[mask]
     shares = {
