@@ -33,6 +33,9 @@ _STEP = 0.01
 _STD_STEP = 0.002
 _STD_FIRST, _STD_LAST, _STD_HIGH = 1, 254, 255
 
+# Code of white in the magnitude. More gray levels than 64 would only encode noise.
+_WHITE = 63
+
 
 @dataclass(frozen=True, eq=False)
 class ViewerGrid:
@@ -76,9 +79,9 @@ class ViewerGrid:
         return _pack(np.where(self.mask & np.isfinite(std), rounded, 0)[self.box])
 
     def encode_magnitude(self, magnitude: NDArray[np.floating]) -> str:
-        """Return the magnitude as packed bytes; 255 is its 99.5th percentile in the mask."""
+        """Return the magnitude as packed bytes, up to its 99.5th percentile in the mask."""
         largest = np.percentile(magnitude[self.mask], 99.5) or 1.0
-        return _pack(np.clip(np.round(255 * magnitude / largest), 0, 255)[self.box])
+        return _pack(np.clip(np.round(_WHITE * magnitude / largest), 0, _WHITE)[self.box])
 
     def encode_tissues(self, tissues: Mapping[str, NDArray[np.bool_]]) -> str:
         """Return the number of the tissue of each voxel, starting with 1, as packed bytes."""
@@ -89,10 +92,8 @@ class ViewerGrid:
 
 
 def _pack(codes: NDArray[Any]) -> str:
-    """Return bytes as text: differences of successive voxels, compressed by zlib, in base64."""
-    values = np.ravel(codes).astype(np.uint8)
-    differences = np.diff(values, prepend=np.uint8(0))
-    return base64.b64encode(zlib.compress(differences.tobytes(), 9)).decode()
+    """Return a code of one byte for each voxel as text, compressed by zlib, in base64."""
+    return base64.b64encode(zlib.compress(codes.astype(np.uint8).tobytes(), 9)).decode()
 
 
 def write_viewer(
@@ -139,6 +140,7 @@ def write_viewer(
         "tissues": list(tissues),
         "labels": grid.encode_tissues(tissues),
         "colours": {"conductivity": _conductivity_colours(), "std": _std_colours()},
+        "white": _WHITE,
         "steps": {
             "conductivity": [_FIRST, _LAST, _STEP],
             "std": [_STD_FIRST, _STD_LAST, _STD_STEP],

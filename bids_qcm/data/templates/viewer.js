@@ -9,15 +9,13 @@ const unpacked = new Map();
 const planes = [];
 let cross = data.cross, volumes = {};
 
-// Bytes of a volume: base64, zlib, differences of successive voxels.
+// The bytes of a volume are compressed by zlib and written in base64.
 async function unpack(text) {
   if (!text) return null;
   if (!unpacked.has(text)) {
     const packed = Uint8Array.from(atob(text), one => one.charCodeAt(0));
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-    const values = new Uint8Array(await new Response(stream).arrayBuffer());
-    for (let n = 1; n < values.length; n++) values[n] += values[n - 1];
-    unpacked.set(text, values);
+    unpacked.set(text, new Uint8Array(await new Response(stream).arrayBuffer()));
   }
   return unpacked.get(text);
 }
@@ -51,7 +49,7 @@ function draw() {
     const context = canvas.getContext("2d"), image = context.createImageData(width, height);
     for (let b = 0; b < height; b++) for (let a = 0; a < width; a++) {
       voxel[h] = a; voxel[v] = b;
-      const n = index(voxel), at = 4 * ((height - 1 - b) * width + a), gray = volumes.magnitude?.[n] ?? 0;
+      const n = index(voxel), at = 4 * ((height - 1 - b) * width + a), gray = 255 * (volumes.magnitude?.[n] ?? 0) / data.white;
       const inside = values && volumes.conductivity[n] ? share : 0;
       for (let c = 0; c < 3; c++) image.data[at + c] = inside * (colours[values?.[n] ?? 0][c]) + (1 - inside) * gray;
       image.data[at + 3] = 255;
