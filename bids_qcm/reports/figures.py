@@ -101,7 +101,7 @@ def draw_tissues(
     present = {label: names[label] for label in np.unique(labels[mask]).tolist() if label != 0}
     colours = tissue_colours(list(present.values()))
     for label, name in present.items():
-        mosaic.outline(axes, labels == label, colours[name], 1.1)
+        mosaic.outline(axes, labels == label, colours[name], 0.7)
     _write_legend(legend, colours)
     return plain, outlined
 
