@@ -45,7 +45,8 @@ class Drawn:
     ----------
     shared : mapping of str to Path
         Figures of the acquisition by name: ``mask``, ``magnitude`` and ``tissues``, ``wrapped``
-        and ``phase``, ``b1``, and ``comparison``. Figures whose images are missing are left out.
+        and ``phase``, ``b1``, ``comparison`` and ``distributions``. Figures whose images are
+        missing are left out.
     maps : mapping of str to Path
         Figure of each map, keyed by method.
     spaces : mapping of str to Path
@@ -66,8 +67,7 @@ class Drawn:
     @property
     def paths(self) -> set[Path]:
         """All figure files."""
-        figures = {**self.shared, **self.maps, **self.spaces}
-        return {*figures.values(), self.viewer}
+        return {*self.shared.values(), *self.maps.values(), *self.spaces.values(), self.viewer}
 
 
 def draw_result(result: Result, folder: Path) -> Drawn:
