@@ -109,6 +109,7 @@ TESTED_IN = {
     "checks/pairs.py": "checks/test_acquisition.py",
     "checks/plausible.py": "checks/test_evidence.py",
     "checks/slices.py": "checks/test_acquisition.py",
+    "cli/environment.py": "test_reports.py",
     "cli/reports.py": "test_reports.py",
     "cli/summary.py": "cli/test_exits.py",
     "dispersions.py": "phantom/test_tissues.py",

@@ -243,6 +243,11 @@ def test_a_study_in_a_browser(study, look, width):
             ".map(one => getComputedStyle(one).fill)).size"
         )
 
+    # the Bland-Altman plots are drawn when they are opened
+    assert page.locator("svg.agreement").count() == 0
+    page.locator("details.agreement summary").first.click()
+    page.locator("svg.agreement").first.wait_for()
+    assert page.locator("svg.agreement").count() == 40
     assert fills() == 2
     page.locator("#colour").select_option("age")
     assert fills() > 10
@@ -259,6 +264,11 @@ def test_a_study_in_a_browser(study, look, width):
     assert page.locator("#region svg a.same").count() == 2
     page.keyboard.press("Escape")
     assert not panel.is_visible()
+    # the axis of a high plot is also on its top
+    ticks = page.locator("#regions svg > text.tick").evaluate_all(
+        "all => all.map(one => one.getAttribute('y'))"
+    )
+    assert len(set(ticks)) == 3
     # regions are filtered, and chosen by a click
     assert page.locator("#regions svg .row").count() == 40
     page.locator("#filter").fill("region-01")

@@ -111,7 +111,7 @@ def test_the_page_shows_the_lesions(root, anat):
     (result,) = find_results(root / "out", "sub-01")
     assert [len(one.lesions) for one in result.maps] == [2, 2]
     page = (root / "out/sub-01.html").read_text()
-    assert "<h3>Lesions</h3>" in page
+    assert ">Lesions</h3>" in page
     assert "1 lesion(s)" in page
     assert "<td>1 *</td>" in page
 
@@ -125,7 +125,7 @@ def test_the_contrast_improves_and_without_lesions_their_files_are_removed(root,
     assert run("--lesions", "none") == 0
     assert with_mask > read_values(condmap)[truth].mean() + 0.05
     assert not list(anat.glob("*lesions*"))
-    assert "<h3>Lesions</h3>" not in (root / "out/sub-01.html").read_text()
+    assert ">Lesions</h3>" not in (root / "out/sub-01.html").read_text()
 
 
 def test_a_broken_mask_does_not_stop_the_computation(root, run, anat):

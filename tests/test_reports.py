@@ -1,6 +1,7 @@
 """Reports and group results from the view of a user."""
 
 import json
+import platform
 import re
 import shutil
 from html import unescape
@@ -139,16 +140,22 @@ def test_a_page_has_its_sections_and_figures(computed):
         "laplacian-seg (fit radius 9 mm)",
         "nibabel ",
         "Last run",
+        "bids-qcm BIDS_DIR OUTPUT_DIR participant -w WORK_DIR --method laplacian laplacian-seg",
+        f"Python: {platform.python_version()}",
+        "Plan of the last run",
+        "<td>reconstruct_laplacian_seg</td>",
         "Cerebrospinal Fluid",
         "Voigt et al., 2011",
         "No errors in the last run",
     ):
         assert words in text
     figures = {Path(source).name for source in _Links(text).sources}
-    expected = ["mask", "phase", "tissues", "comparison", "laplacian", "laplacianSeg"]
+    expected = ["mask", "magnitude", "tissues", "wrapped", "phase", "comparison"]
+    expected += ["laplacian", "laplacianSeg"]
     expected = {f"sub-01_desc-{name}_figure.png" for name in expected}
     expected |= {
-        f"sub-01_desc-{name}Distribution_figure.svg" for name in ("laplacian", "laplacianSeg")
+        f"sub-01_desc-{name}_figure.{end}"
+        for name, end in (("distributions", "svg"), ("viewer", "html"))
     }
     assert figures == expected == {path.name for path in (out / "sub-01/figures").iterdir()}
     size = sum(path.stat().st_size for path in (out / "sub-01/figures").iterdir())
@@ -389,7 +396,11 @@ def test_a_page_reports_no_warnings_only_if_all_maps_are_green(derived, tmp_path
     assert text.count('class="badge green"') == 2
     text = page(green, red)
     assert "No warnings." not in text
-    assert 'class="badge red">red</span></td><th>laplacian-seg</th><td>it is no map' in text
+    assert (
+        'class="badge red">red</span></td><th><a href="#sub-01-laplacianSeg">laplacian-seg</a>'
+        in text
+    )
+    assert "</a></th><td>it is no map" in text
     text = page(green, {})
     assert "No warnings." not in text
     assert 'class="badge none">no verdict' in text
@@ -443,7 +454,7 @@ def test_the_official_validator_passes_reports_and_group(grouped, validate):
 
 @pytest.mark.parametrize("width", [1280, 800])
 def test_reports_in_a_browser(computed, look, width):
-    for name, n_figures in (("sub-01", 8), ("sub-bad", 0), ("sub-crash", 0)):
+    for name, n_figures in (("sub-01", 9), ("sub-bad", 0), ("sub-crash", 0)):
         page = look(computed[0] / f"{name}.html", width)
         images = page.locator("img")
         assert images.count() == n_figures
@@ -453,6 +464,40 @@ def test_reports_in_a_browser(computed, look, width):
             assert size[1] > 500
             assert 500 < size[2] <= width
         page.close()
+
+
+def test_what_a_user_does_on_a_page(computed, look):
+    page = look(computed[0] / "sub-01.html", 1280)
+    # the images before and after unwrapping alternate under the pointer
+    flicker = page.locator("a.flicker").last
+    alternative = flicker.locator(".alternative")
+    assert not alternative.is_visible()
+    flicker.hover()
+    page.wait_for_function(
+        "i => getComputedStyle(i).visibility == 'visible'", arg=alternative.element_handle()
+    )
+    boxes = [image.bounding_box() for image in flicker.locator("img").all()]
+    assert boxes[0] == boxes[1]
+    # a click opens a figure at full size
+    with page.context.expect_page() as opened:
+        flicker.click()
+    assert opened.value.url.endswith("_figure.png")
+    # the viewer is in the page
+    viewer = page.frame_locator("iframe.viewer")
+    page.locator("iframe.viewer").scroll_into_view_if_needed()
+    viewer.get_by_text("± noise standard deviation").wait_for()
+    # a rating is saved as a file
+    form = page.locator("form.rating")
+    form.get_by_label("doubtful").check()
+    form.get_by_label("Comment").fill('a "ghost"')
+    with page.expect_download() as download:
+        form.get_by_role("button").click()
+    assert download.value.suggested_filename == "sub-01_rating.json"
+    rating = json.loads(Path(download.value.path()).read_text())
+    assert (rating["acquisition"], rating["rating"]) == ("sub-01_T2w", "doubtful")
+    assert rating["comment"] == 'a "ghost"'
+    assert set(rating["verdicts"]) == {"laplacian", "laplacian-seg"}
+    page.close()
 
 
 @pytest.mark.parametrize("width", [1280, 800])

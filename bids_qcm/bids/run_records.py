@@ -1,8 +1,8 @@
-"""Run records: date, duration, command line and failures of the last run of an acquisition."""
+"""Run records: date, command, plan, environment, steps and failures of the last run."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,10 @@ from bids_qcm.bids.outputs import LOGS
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.bids.sidecars import is_number
 
-_Kind = TypeVar("_Kind", "Failure", "RunRecord")
+_Kind = TypeVar("_Kind", "Failure", "Step", "RunRecord")
+
+_NUMBERS = ("seconds", "memory_gb")
+_MAPPINGS = ("environment", "plan")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,25 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A step of a run that ended without an error.
+
+    Attributes
+    ----------
+    name : str
+        Name of the workflow node.
+    seconds : float
+        Duration in s. A step whose cached result was reused takes nearly 0 s.
+    memory_gb : float
+        Memory in GB that was reserved for the step.
+    """
+
+    name: str = ""
+    seconds: float = 0.0
+    memory_gb: float = 0.0
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """The record of the last run of an acquisition.
 
@@ -57,6 +79,12 @@ class RunRecord:
     seconds : float
         Total run time of all steps in s. A step whose cached result was reused counts as 0.
     failures : tuple of Failure
+    steps : tuple of Step
+        Steps in the order in which they ended.
+    plan : mapping of str to str
+        Inputs and methods, as in the plan table.
+    environment : mapping of str to str
+        Operating system, Python version, container, threads and memory limit.
     """
 
     acquisition: str
@@ -65,6 +93,9 @@ class RunRecord:
     command: str = ""
     seconds: float = 0.0
     failures: tuple[Failure, ...] = ()
+    steps: tuple[Step, ...] = ()
+    plan: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def session(self) -> str | None:
@@ -77,12 +108,23 @@ def new_record(
     *,
     date: str,
     command: str,
-    seconds: float = 0.0,
     failures: Sequence[Failure] = (),
+    steps: Sequence[Step] = (),
+    plan: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> RunRecord:
     """Return a new record for an acquisition from the fields of `RunRecord`."""
-    source = join_name(acquisition.output_entities)
-    return RunRecord(acquisition.name, source, date, command, seconds, tuple(failures))
+    return RunRecord(
+        acquisition.name,
+        join_name(acquisition.output_entities),
+        date,
+        command,
+        sum(step.seconds for step in steps),
+        tuple(failures),
+        tuple(steps),
+        plan or {},
+        environment or {},
+    )
 
 
 def write_record(output_dir: Path, record: RunRecord) -> None:
@@ -158,7 +200,8 @@ def _read_record(path: Path) -> RunRecord:
     content = {"acquisition": path.stem, "failures": [], **read_json_object(path, remedy)}
     try:
         failures = tuple(_known(Failure, failure) for failure in content.pop("failures"))
-        return replace(_known(RunRecord, content), failures=failures)
+        steps = tuple(_known(Step, step) for step in content.pop("steps", []))
+        return replace(_known(RunRecord, content), failures=failures, steps=steps)
     except (TypeError, ValueError) as error:
         raise InputError(path, f"is not a run record ({error})", remedy) from error
 
@@ -167,7 +210,15 @@ def _known(kind: type[_Kind], content: Any) -> _Kind:  # noqa: ANN401
     """Return a record without fields that only other versions have."""
     known = {one.name: content[one.name] for one in fields(kind) if one.name in content}
     for name, value in known.items():
-        of_type = is_number(value) if name == "seconds" else isinstance(value, str)
-        if not of_type and (name, value) != ("crash_file", None):
+        if not _has_type_of(name, value):
             raise ValueError(f"{name} is {value!r}")
     return kind(**known)
+
+
+def _has_type_of(name: str, value: Any) -> bool:  # noqa: ANN401
+    """Whether a value has the type of the field with this name."""
+    if name in _NUMBERS:
+        return is_number(value)
+    if name in _MAPPINGS:
+        return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    return isinstance(value, str) or (name, value) == ("crash_file", None)

@@ -69,6 +69,13 @@ def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
     return "\n".join(lines)
 
 
+def plan_of(plan: Plan, settings: Settings) -> dict[str, str]:
+    """Return the plan of one acquisition as text, keyed by the names in the plan table."""
+    row = {name: str(value) for name, value in _row(plan, settings).items()}
+    del row["acquisition"]
+    return row | dict(_inputs(plan, settings))
+
+
 def _skipped(results: Sequence[PlanningResult]) -> list[str]:
     return [
         f"skipped: {result.acquisition.name}: {failure.error}"

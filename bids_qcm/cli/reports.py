@@ -19,7 +19,9 @@ from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.privacy import known_places, without_paths
 from bids_qcm.bids.results import duplicate_maps, find_results, reported_participants
 from bids_qcm.bids.run_records import new_record, read_record, write_record
+from bids_qcm.cli.environment import describe_environment
 from bids_qcm.cli.exits import ExitStatus
+from bids_qcm.cli.plan_table import plan_of
 from bids_qcm.cli.summary import Summary
 from bids_qcm.folders import make_private
 from bids_qcm.reports.group_request import GroupRequest
@@ -175,12 +177,16 @@ def _write_records(
     summary: Summary,
 ) -> _Written:
     date = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+    environment = describe_environment(settings)
     for acquisition in acquisitions:
+        outcome = summary.computed.get(acquisition.name)
         record = new_record(
             acquisition,
             date=date,
             command=settings.command,
-            seconds=summary.seconds.get(acquisition.name, 0.0),
+            steps=outcome.steps if outcome else (),
+            plan=plan_of(outcome.plan, settings) if outcome else {},
+            environment=environment,
             failures=[
                 replace(failure, error=without_paths(failure.error, places))
                 for failure in summary.failures(acquisition)
@@ -188,8 +194,7 @@ def _write_records(
         )
         # an acquisition that was not computed keeps its record, so that its page does not change
         known = read_record(settings.output_dir, acquisition)
-        computed = acquisition.name in summary.seconds
-        if computed or known is None or known.failures != record.failures:
+        if outcome or known is None or known.failures != record.failures:
             write_record(settings.output_dir, record)
     return _Written()
 

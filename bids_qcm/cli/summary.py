@@ -56,8 +56,8 @@ class Summary:
         Errors during the computation, keyed by acquisition name.
     failed_reports : list of str
         Reports that could not be written, with the reason.
-    seconds : dict of str to float
-        Total duration of all steps in s, keyed by acquisition name.
+    computed : dict of str to Outcome
+        Outcomes of the acquisitions that were computed, keyed by acquisition name.
     methods : dict of str to list of str
         Methods whose maps were written or are unchanged, keyed by the prefix of the acquisition's
         output files.
@@ -68,7 +68,7 @@ class Summary:
     skipped: dict[str, list[Failure]] = field(default_factory=dict)
     failed: dict[str, list[Failure]] = field(default_factory=lambda: defaultdict(list))
     failed_reports: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
+    computed: dict[str, "Outcome"] = field(default_factory=dict)
     methods: dict[str, list[str]] = field(default_factory=dict)
     _warnings: set[str] = field(default_factory=set)
 
@@ -113,12 +113,12 @@ class Summary:
         return plans
 
     def add_outcomes(self, outcomes: Sequence["Outcome"], settings: Settings) -> None:
-        """Add the failures, the durations and the maps of computed acquisitions."""
+        """Add the outcomes, the failures and the maps of computed acquisitions."""
         for outcome in outcomes:
             acquisition = outcome.plan.acquisition
             for failure in outcome.failures:
                 self.fail(acquisition, failure)
-            self.seconds[acquisition.name] = outcome.seconds
+            self.computed[acquisition.name] = outcome
         written = [(one.plan, one.methods) for one in outcomes if one.methods]
         self._add_maps(written, settings, self.done)
 

@@ -1,7 +1,9 @@
 """Figures that compare conductivity maps with each other or with the true conductivity."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +25,7 @@ from bids_qcm.reports.colours import (
     literal,
     paint,
 )
+from bids_qcm.reports.mosaic import Mosaic
 
 LARGEST_ERROR = 1.0
 """Upper end of the symmetric colour scale of errors in S/m."""
@@ -37,10 +40,13 @@ _COLUMNS = ("finite difference", *_EDGES.values())
 
 _PANEL_INCHES = (1.9, 2.5)
 _HEADING_INCHES = 0.35
-_LEGEND_INCHES = 1.1
+_LINE_INCHES = 0.25
+_SCALE_INCHES = 0.95
+_PAGE_INCHES = 10.0
+_COMPARISON_MARGIN_MM = 2.0
 
-# A narrower figure has no room for the tick labels of the colour bar.
-_LEAST_COLUMNS = 2
+# In wider figures, the three slices of a map are below each other.
+_MOST_COLUMNS_OF_ROWS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,15 +174,8 @@ class _View:
     brain: NDArray[np.bool_]
     pixel_size: tuple[float, float]
 
-    def show(
-        self,
-        axes: Axes,
-        values: NDArray[np.floating],
-        scale: ScalarMappable,
-        *,
-        mark_implausible: bool = False,
-    ) -> None:
-        colours = paint(values, self.brain, scale, mark_implausible=mark_implausible)
+    def show(self, axes: Axes, values: NDArray[np.floating], scale: ScalarMappable) -> None:
+        colours = paint(values, self.brain, scale)
         (box,) = ndimage.find_objects(self.brain.astype(np.uint8))
         width, height = self.pixel_size
         axes.imshow(
@@ -188,56 +187,95 @@ class _View:
         axes.set_axis_off()
 
 
-def draw_methods(
-    maps: Mapping[str, NDArray[np.floating]],
-    inside: NDArray[np.bool_],
-    pixel_size: tuple[float, float],
-) -> Figure:
-    """Draw the same slice of the maps of several methods with one colour scale.
+class MethodComparison:
+    """A figure of the same slices of several maps with one colour scale.
+
+    The arrangement is that of :func:`arrange`, unless rows of equal length need fewer rows. Each
+    map is shown in an axial, a coronal and a sagittal slice.
 
     Parameters
     ----------
-    maps : mapping of str to ndarray of float, shape (X, Y)
-        Conductivity in S/m, keyed by method name; invalid where not finite. See :func:`arrange`.
-    inside : ndarray of bool, shape (X, Y)
-        Pixels to show. X runs from left to right and Y from bottom to top.
-    pixel_size : tuple of 2 floats
-        Pixel size in mm.
+    methods : sequence of str
+        Names of the methods whose maps are drawn.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels to show, in RAS+ orientation.
+    affine : ndarray, shape (4, 4)
+        Maps voxel indices to mm.
 
-    Returns
-    -------
-    Figure
+    Attributes
+    ----------
+    figure : Figure
         Conductivity from 0 to 2.2 S/m. Invalid voxels and voxels with implausible conductivity
         have separate colours.
     """
-    places, headings = arrange(maps)
+
+    def __init__(
+        self, methods: Sequence[str], mask: NDArray[np.bool_], affine: NDArray[np.floating]
+    ) -> None:
+        self._mask = mask
+        self._places, headings = _arrange_compactly(methods)
+        n_rows = 1 + max(row for row, _ in self._places.values())
+        self._n_columns = 1 + max(column for _, column in self._places.values())
+        # slices next to each other would be too small in narrow columns
+        self._mosaic = Mosaic(
+            mask,
+            affine,
+            1,
+            _PAGE_INCHES / self._n_columns,
+            margin=_COMPARISON_MARGIN_MM,
+            in_one_row=self._n_columns <= _MOST_COLUMNS_OF_ROWS,
+        )
+        self._row_inches = (
+            _LINE_INCHES + self._mosaic.width_inches * self._mosaic.height / self._mosaic.width
+        )
+        self._headings_inches = _LINE_INCHES if headings else 0
+        height = self._headings_inches + n_rows * self._row_inches + _SCALE_INCHES
+        self.figure = Figure(figsize=(_PAGE_INCHES, height))
+        for column, heading in enumerate(headings):
+            _write_heading(self._axes(column, 0, _LINE_INCHES), heading)
+        self._scale = conductivity_scale()
+        self._draw_legend()
+
+    def draw(self, method: str, conductivity: NDArray[np.floating]) -> None:
+        """Draw a map; conductivity in S/m, shape (X, Y, Z), invalid where not finite."""
+        row, column = self._places[method]
+        top = self._headings_inches + row * self._row_inches
+        axes = self._axes(column, top + _LINE_INCHES, self._row_inches - _LINE_INCHES)
+        axes.set_title(literal(method), fontsize="medium", pad=3)
+        self._mosaic.prepare(axes)
+        colour = partial(paint, scale=self._scale, mark_implausible=True)
+        self._mosaic.show(axes, colour, conductivity, self._mask)
+
+    def _axes(self, column: int, top: float, height: float) -> Axes:
+        """Return axes at a distance from the top of the figure, in inches."""
+        whole = self.figure.get_figheight()
+        width = 1 / self._n_columns
+        return self.figure.add_axes(
+            (column * width, 1 - (top + height) / whole, width, height / whole)
+        )
+
+    def _draw_legend(self) -> None:
+        legend = self.figure.add_axes((0.2, 0, 0.6, _SCALE_INCHES / self.figure.get_figheight()))
+        draw_scale(legend, 0.85, self._scale, "conductivity, S/m", extend="max")
+        low, high = PLAUSIBLE
+        marks = {INVALID: "invalid", IMPLAUSIBLE: f"< {low:g} or > {high:g} S/m"}
+        legend.legend(
+            handles=[Patch(color=colour, label=label) for colour, label in marks.items()],
+            loc="lower center",
+            ncols=2,
+            frameon=False,
+        )
+        legend.set_axis_off()
+
+
+def _arrange_compactly(methods: Sequence[str]) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """Return the arrangement of :func:`arrange`, or rows of equal length if they are fewer rows."""
+    places, headings = arrange(methods)
     n_rows = 1 + max(row for row, _ in places.values())
-    n_columns = max(_LEAST_COLUMNS, 1 + max(column for _, column in places.values()))
-    width, height = _PANEL_INCHES
-    heights = [_HEADING_INCHES, *[height] * n_rows, _LEGEND_INCHES]
-    figure = Figure(figsize=(width * n_columns, sum(heights)), layout="constrained")
-    grid = figure.add_gridspec(len(heights), n_columns, height_ratios=heights)
-    view = _View(inside, pixel_size)
-    scale = conductivity_scale()
-    for column, heading in enumerate(headings):
-        _write_heading(figure.add_subplot(grid[0, column]), heading)
-    for name, values in maps.items():
-        row, column = places[name]
-        axes = figure.add_subplot(grid[1 + row, column])
-        view.show(axes, values, scale, mark_implausible=True)
-        axes.set_title(literal(name), fontsize="medium")
-    legend = figure.add_subplot(grid[-1, :])
-    draw_scale(legend, 0.75, scale, "conductivity, S/m", extend="max")
-    low, high = PLAUSIBLE
-    marks = {INVALID: "invalid", IMPLAUSIBLE: f"< {low:g} or > {high:g} S/m"}
-    legend.legend(
-        handles=[Patch(color=colour, label=label) for colour, label in marks.items()],
-        loc="lower center",
-        ncols=2,
-        frameon=False,
-    )
-    legend.set_axis_off()
-    return figure
+    if math.ceil(len(methods) / len(_COLUMNS)) == n_rows:
+        return places, headings
+    width = math.ceil(len(methods) / math.ceil(len(methods) / len(_COLUMNS)))
+    return {name: divmod(index, width) for index, name in enumerate(methods)}, []
 
 
 def _write_heading(axes: Axes, text: str) -> None:

@@ -1,5 +1,6 @@
 """Draw the figures of an acquisition from the files in the derivative dataset."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.images import read_grid, read_integers, read_values, to_canonical
-from bids_qcm.bids.results import MapResult, Result
+from bids_qcm.bids.results import Result
+from bids_qcm.checks.verdict import COLOURS
 from bids_qcm.grids import Volume
 from bids_qcm.phase.unwrapping import wrap
 from bids_qcm.reports.colours import TEMPLATE_OUTLINES, tissue_colours
-from bids_qcm.reports.comparison import draw_methods
-from bids_qcm.reports.distributions import draw_distributions
+from bids_qcm.reports.comparison import MethodComparison
+from bids_qcm.reports.distributions import density_of, draw_distributions
 from bids_qcm.reports.figures import (
     draw_b1,
     draw_map,
@@ -26,13 +28,13 @@ from bids_qcm.reports.figures import (
     draw_space,
     draw_tissues,
 )
-from bids_qcm.reports.mosaic import drawn_axes
 from bids_qcm.reports.saving import save_png, save_svg
+from bids_qcm.reports.viewer import ViewerGrid, write_viewer
 from bids_qcm.segmentation.template import is_mni152, template_regions
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
-_GRAY = ("mask", "tissues")
+_GRAY = ("mask", "magnitude", "tissues")
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,30 @@ class Drawn:
     Attributes
     ----------
     shared : mapping of str to Path
-        Figures of the acquisition by name: ``mask``, ``phase``, ``tissues``, ``b1`` and
-        ``comparison``. Figures whose images are missing are left out.
-    maps, distributions : mapping of str to Path
-        Figures of each map, keyed by method.
+        Figures of the acquisition by name: ``mask``, ``magnitude`` and ``tissues``, ``wrapped``
+        and ``phase``, ``b1``, ``comparison`` and ``distributions``. Figures whose images are
+        missing are left out.
+    maps : mapping of str to Path
+        Figure of each map, keyed by method.
     spaces : mapping of str to Path
         Figures of the first map in other spaces, keyed by the label of the space.
+    viewer : Path
+        Page with the interactive viewer of all maps.
+    noise : mapping of str to mapping of str to float
+        Median of the noise standard deviation over the valid voxels in S/m, keyed by method and
+        tissue, for the methods with a noise map.
     """
 
     shared: Mapping[str, Path]
     maps: Mapping[str, Path]
-    distributions: Mapping[str, Path]
     spaces: Mapping[str, Path]
+    viewer: Path
+    noise: Mapping[str, Mapping[str, float]]
+
+    @property
+    def paths(self) -> set[Path]:
+        """All figure files."""
+        return {*self.shared.values(), *self.maps.values(), *self.spaces.values(), self.viewer}
 
 
 def draw_result(result: Result, folder: Path) -> Drawn:
@@ -76,27 +90,92 @@ def draw_result(result: Result, folder: Path) -> Drawn:
     for name, figure in volumes.draw_shared():
         shared[name] = folder / f"{stem}{name}_figure.png"
         save_png(figure, shared[name], gray=name in _GRAY)
-    maps, distributions, slices = {}, {}, {}
+    maps, together = {}, _AllMaps(volumes)
     for one in result.maps:
         conductivity = volumes.read(one.condmap)
+        std = None if one.condstd is None else volumes.read(one.condstd)
         maps[one.method] = folder / f"{stem}{one.desc}_figure.png"
-        save_png(volumes.draw_map(one, conductivity), maps[one.method])
-        distributions[one.method] = folder / f"{stem}{one.desc}Distribution_figure.svg"
-        save_svg(volumes.draw_distributions(conductivity), distributions[one.method])
-        # A view would keep the whole map in memory, so the slice is copied.
-        slices[one.method] = volumes.widest_slice(conductivity).copy()
-    if len(slices) > 1:
+        save_png(volumes.draw_map(conductivity, std), maps[one.method])
+        together.add(one.method, conductivity, std)
+    if len(maps) > 1:
         shared["comparison"] = folder / f"{stem}comparison_figure.png"
-        save_png(volumes.draw_comparison(slices), shared["comparison"])
+        save_png(together.comparison.figure, shared["comparison"])
+    shared["distributions"] = folder / f"{stem}distributions_figure.svg"
+    save_svg(together.draw_distributions(), shared["distributions"])
+    viewer = folder / f"{stem}viewer_figure.html"
+    together.write_viewer(viewer)
     spaces = {}
     for space, path in result.maps[0].in_spaces.items():
         spaces[space] = folder / f"{stem}space{space}_figure.png"
         save_png(_draw_space(space, path, result), spaces[space])
-    drawn = Drawn(shared, maps, distributions, spaces)
-    written = {path for paths in vars(drawn).values() for path in paths.values()}
-    for old in before - written:
+    drawn = Drawn(shared, maps, spaces, viewer, together.noise)
+    for old in before - drawn.paths:
         old.unlink()
     return drawn
+
+
+class _AllMaps:
+    """The content of the figures that show all maps together.
+
+    The maps are added one after the other, so that only one map is in memory.
+    """
+
+    def __init__(self, volumes: "_Volumes") -> None:
+        self._volumes = volumes
+        self._grid = ViewerGrid(volumes.mask, volumes.affine)
+        self._encoded: dict[str, dict[str, str]] = {}
+        self._densities: dict[str, dict[str, NDArray[np.floating]]] = {}
+        self.noise: dict[str, dict[str, float]] = {}
+        methods = [one.method for one in volumes.result.maps]
+        self.comparison = MethodComparison(methods, volumes.mask, volumes.affine)
+
+    def add(
+        self,
+        method: str,
+        conductivity: NDArray[np.floating],
+        std: NDArray[np.floating] | None,
+    ) -> None:
+        tissues = self._volumes.tissues
+        self.comparison.draw(method, conductivity)
+        self._encoded[method] = {"conductivity": self._grid.encode_conductivity(conductivity)}
+        self._densities[method] = {
+            name: density_of(conductivity[inside]) for name, inside in tissues.items()
+        }
+        if std is not None:
+            self._encoded[method]["std"] = self._grid.encode_std(std)
+            self.noise[method] = {
+                name: _median_of_valid(std[inside]) for name, inside in tissues.items()
+            }
+
+    def draw_distributions(self) -> Figure:
+        literature = self._volumes.result.literature(self._volumes.tissues)
+        return draw_distributions(self._densities, literature)
+
+    def write_viewer(self, path: Path) -> None:
+        result = self._volumes.result
+        magnitude = None
+        if result.magnitude:
+            magnitude = self._grid.encode_magnitude(self._volumes.read(result.magnitude))
+        # the map that is shown first is the first map with the best verdict
+        ranks = [*COLOURS, None]
+        colours = {
+            name: verdict.colour if verdict else None for name, verdict in result.verdicts.items()
+        }
+        write_viewer(
+            path,
+            f"Viewer of {result.name}",
+            self._grid,
+            self._encoded,
+            magnitude,
+            self._volumes.tissues,
+            min(self._encoded, key=lambda name: ranks.index(colours[name])),
+        )
+
+
+def _median_of_valid(values: NDArray[np.floating]) -> float:
+    """Return the median of the finite values; NaN if there are none."""
+    valid = values[np.isfinite(values)]
+    return float(np.median(valid)) if valid.size else math.nan
 
 
 def _draw_space(space: str, path: Path, result: Result) -> Figure:
@@ -152,17 +231,6 @@ class _Volumes:
         present = np.unique(self.labels[self.mask]).tolist()
         return {label: name for label, name in names.items() if label in present}
 
-    def widest_slice(self, volume: NDArray[_Scalar]) -> NDArray[_Scalar]:
-        """Return the slice with the most mask voxels; axial, unless axial slices are lines."""
-        index = np.moveaxis(self.mask, self.axis, 0).sum(axis=(1, 2)).argmax()
-        chosen: NDArray[_Scalar] = np.take(volume, index, axis=self.axis)
-        return chosen
-
-    @property
-    def axis(self) -> int:
-        """Axis perpendicular to the slices of the method comparison."""
-        return drawn_axes(self.mask.shape)[0]
-
     def draw_shared(self) -> Iterator[tuple[str, Figure]]:
         result = self.result
         if result.magnitude:
@@ -170,31 +238,24 @@ class _Volumes:
             yield "mask", draw_mask(magnitude, self.mask, self.affine)
             if self.labels is not None and self.names:
                 arguments = (self.mask, self.labels, self.names, self.affine, self.lesions)
-                yield "tissues", draw_tissues(magnitude, *arguments)
+                pair = draw_tissues(magnitude, *arguments)
+                yield from zip(("magnitude", "tissues"), pair, strict=True)
         if result.phi0:
             phi0 = self.read(result.phi0)
-            sign = -1 if result.sidecar.phase_sign == "-" else 1
             # Unwrapping only adds whole cycles, so wrapping phi0 restores the phase before
-            # unwrapping.
-            yield "phase", draw_phase(wrap(sign * phi0), phi0, self.mask, self.affine)
-
+            # unwrapping, apart from its sign.
+            pair = draw_phase(wrap(phi0), phi0, self.mask, self.affine)
+            yield from zip(("wrapped", "phase"), pair, strict=True)
         if result.b1_map:
             yield "b1", draw_b1(self.read(result.b1_map), self.mask, self.affine)
 
-    def draw_map(self, one: MapResult, conductivity: NDArray[np.floating]) -> Figure:
-        std = None if one.condstd is None else self.read(one.condstd)
+    @cached_property
+    def tissues(self) -> dict[str, NDArray[np.bool_]]:
+        """Voxels of each tissue in the mask; of the whole mask without a segmentation."""
+        found = {name: self.mask & (self.labels == label) for label, name in self.names.items()}
+        return found or {"whole mask": self.mask}
+
+    def draw_map(
+        self, conductivity: NDArray[np.floating], std: NDArray[np.floating] | None
+    ) -> Figure:
         return draw_map(conductivity, std, self.mask, self.affine, self.lesions)
-
-    def draw_distributions(self, conductivity: NDArray[np.floating]) -> Figure:
-        tissues = {
-            name: conductivity[self.mask & (self.labels == label)]
-            for label, name in self.names.items()
-        }
-        return draw_distributions(
-            tissues or {"whole mask": conductivity[self.mask]}, self.result.literature(tissues)
-        )
-
-    def draw_comparison(self, slices: Mapping[str, NDArray[np.floating]]) -> Figure:
-        sizes = np.linalg.norm(self.affine[:3, :3], axis=0)
-        width, height = np.delete(sizes, self.axis).tolist()
-        return draw_methods(slices, self.widest_slice(self.mask), (width, height))

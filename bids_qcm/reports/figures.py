@@ -27,15 +27,17 @@ from bids_qcm.reports.colours import (
 )
 from bids_qcm.reports.mosaic import Mosaic
 
-_WIDTH_INCHES = 10.0
-# Maximum height of a figure with one slice, which would otherwise fill the screen.
-_MOST_INCHES = 6.0
-_TITLE_INCHES = 0.3
-_LEGEND_INCHES = 0.95
-_SHORT_LEGEND_INCHES = 0.4
+# On the page, a figure with one block of slices is next to another such figure.
+_BLOCK_INCHES = 6.0
+_GAP_INCHES = 0.2
+# Maximum height of a block with one slice, which would otherwise fill the screen.
+_MOST_INCHES = 5.0
+_TITLE_INCHES = 0.25
+_LEGEND_INCHES = 0.85
+_SHORT_LEGEND_INCHES = 0.35
 _COLUMNS = 5
+_COLUMNS_OF_MAPS = 4
 _MASK_MARGIN_MM = 15.0
-_COLUMNS_OF_PAIRS = 4
 _LEAST_B1_CONTRAST = 0.05
 
 
@@ -56,7 +58,7 @@ def draw_mask(
     -------
     Figure
     """
-    mosaic = Mosaic(mask, affine, _COLUMNS, margin=_MASK_MARGIN_MM)
+    mosaic = Mosaic(mask, affine, _COLUMNS, _BLOCK_INCHES, margin=_MASK_MARGIN_MM)
     figure, ((axes, legend),) = _blocks(mosaic, [""], _SHORT_LEGEND_INCHES)
     mosaic.show(axes, _magnitude_scale(magnitude, mask).to_rgba, magnitude)
     mosaic.outline(axes, mask, OUTLINE, 1.2)
@@ -71,8 +73,8 @@ def draw_tissues(
     names: Mapping[int, str],
     affine: NDArray[np.floating],
     lesions: NDArray[np.bool_] | None = None,
-) -> Figure:
-    """Draw the magnitude and the outlines of the tissues.
+) -> tuple[Figure, Figure]:
+    """Draw the magnitude without and with the outlines of the tissues.
 
     Parameters
     ----------
@@ -87,17 +89,21 @@ def draw_tissues(
 
     Returns
     -------
-    Figure
+    without, with_outlines : Figure
+        Figures with the same size, slices and gray scale.
     """
-    mosaic = Mosaic(mask, affine, _COLUMNS, through=lesions)
-    figure, ((axes, legend),) = _blocks(mosaic, [""], _SHORT_LEGEND_INCHES)
-    mosaic.show(axes, _magnitude_scale(magnitude, mask).to_rgba, magnitude)
+    mosaic = Mosaic(mask, affine, _COLUMNS, _BLOCK_INCHES, through=lesions)
+    scale = _magnitude_scale(magnitude, mask)
+    plain, ((axes, _),) = _blocks(mosaic, ["magnitude"], _SHORT_LEGEND_INCHES)
+    mosaic.show(axes, scale.to_rgba, magnitude)
+    outlined, ((axes, legend),) = _blocks(mosaic, ["tissues"], _SHORT_LEGEND_INCHES)
+    mosaic.show(axes, scale.to_rgba, magnitude)
     present = {label: names[label] for label in np.unique(labels[mask]).tolist() if label != 0}
     colours = tissue_colours(list(present.values()))
     for label, name in present.items():
-        mosaic.outline(axes, labels == label, colours[name], 1.1)
+        mosaic.outline(axes, labels == label, colours[name], 0.7)
     _write_legend(legend, colours)
-    return figure
+    return plain, outlined
 
 
 def draw_phase(
@@ -105,31 +111,33 @@ def draw_phase(
     phi0: NDArray[np.floating],
     mask: NDArray[np.bool_],
     affine: NDArray[np.floating],
-) -> Figure:
+) -> tuple[Figure, Figure]:
     """Draw the phase at echo time zero before and after unwrapping.
 
     Parameters
     ----------
     wrapped, phi0 : ndarray of float, shape (X, Y, Z)
-        Phase before and after unwrapping, in rad.
+        Phase before and after unwrapping, in rad, with the same sign.
     mask, affine
         As in :func:`draw_mask`.
 
     Returns
     -------
-    Figure
+    before, after : Figure
+        Figures with the same size, slices and colour scale. Pixels without a wrap therefore have
+        the same colour in both figures.
     """
-    low, high = np.percentile(phi0[mask], (1, 99))
-    scales = [colour_scale("twilight_shifted", -np.pi, np.pi), colour_scale("viridis", low, high)]
-    titles = ["before unwrapping", "unwrapped: phi0"]
-    mosaic = Mosaic(mask, affine, _COLUMNS_OF_PAIRS)
-    figure, blocks = _blocks(mosaic, titles)
-    for (axes, legend), scale, values, extend in zip(
-        blocks, scales, (wrapped, phi0), ("neither", "both"), strict=True
-    ):
+    percentiles = [np.percentile(values[mask], (1, 99)) for values in (wrapped, phi0)]
+    scale = colour_scale("viridis", np.min(percentiles), np.max(percentiles))
+    mosaic = Mosaic(mask, affine, _COLUMNS, _BLOCK_INCHES)
+
+    def draw(title: str, values: NDArray[np.floating]) -> Figure:
+        figure, ((axes, legend),) = _blocks(mosaic, [title])
         _show_inside(mosaic, axes, values, mask, scale)
-        draw_scale(legend, 0.8, scale, "rad", extend=extend)
-    return figure
+        draw_scale(legend, 0.8, scale, "rad", extend="both")
+        return figure
+
+    return draw("before unwrapping", wrapped), draw("unwrapped: phi0", phi0)
 
 
 def draw_b1(
@@ -154,7 +162,7 @@ def draw_b1(
     # from filling the whole colour scale.
     half = max(high - 1, 1 - low, _LEAST_B1_CONTRAST)
     scale = colour_scale("coolwarm", 1 - half, 1 + half)
-    mosaic = Mosaic(mask, affine, _COLUMNS)
+    mosaic = Mosaic(mask, affine, _COLUMNS, _BLOCK_INCHES)
     figure, ((axes, legend),) = _blocks(mosaic, [""])
     _show_inside(mosaic, axes, relative, mask, scale)
     draw_scale(legend, 0.8, scale, "|B1+| over its median", extend="both")
@@ -189,8 +197,7 @@ def draw_map(
     Figure
         Invalid voxels and voxels with implausible conductivity have separate colours.
     """
-    columns = _COLUMNS if std is None else _COLUMNS_OF_PAIRS
-    mosaic = Mosaic(mask, affine, columns, through=lesions)
+    mosaic = Mosaic(mask, affine, _COLUMNS_OF_MAPS, _BLOCK_INCHES, through=lesions)
     figure, blocks = _blocks(mosaic, list(titles[: 1 if std is None else 2]))
     inside = conductivity[mask]
     shares = {
@@ -234,7 +241,7 @@ def draw_z(
     Figure
         Invalid voxels have a separate colour.
     """
-    mosaic = Mosaic(mask, affine, _COLUMNS)
+    mosaic = Mosaic(mask, affine, _COLUMNS, _BLOCK_INCHES)
     figure, ((axes, legend),) = _blocks(mosaic, [""])
     scale = colour_scale("RdBu_r", -LARGEST_Z, LARGEST_Z)
     _show_inside(mosaic, axes, z, mask, scale)
@@ -266,7 +273,8 @@ def draw_space(
     Figure
     """
     mask = conductivity != 0
-    mosaic = Mosaic(np.logical_or.reduce([mask, *outlines.values()]), affine, _COLUMNS)
+    shown = np.logical_or.reduce([mask, *outlines.values()])
+    mosaic = Mosaic(shown, affine, _COLUMNS, _BLOCK_INCHES)
     figure, ((axes, legend),) = _blocks(mosaic, [""])
     scale = conductivity_scale()
     _show_inside(mosaic, axes, conductivity, mask, scale, mark_implausible=True)
@@ -282,17 +290,17 @@ def _blocks(
     mosaic: Mosaic, titles: list[str], legend_inches: float = _LEGEND_INCHES
 ) -> tuple[Figure, list[tuple[Axes, Axes]]]:
     """Return a figure and, for each title, the axes of a mosaic and of its legend."""
-    gap = 0.02
-    width = (1 - gap * (len(titles) - 1)) / len(titles)
-    inches = _WIDTH_INCHES * width * mosaic.height / mosaic.width
+    inches = mosaic.width_inches * mosaic.height / mosaic.width
     if len(mosaic.tiles) == 1:
         inches = min(inches, _MOST_INCHES)
     title = _TITLE_INCHES * any(titles)
+    total = len(titles) * (mosaic.width_inches + _GAP_INCHES) - _GAP_INCHES
     height = inches + title + legend_inches
-    figure = Figure(figsize=(_WIDTH_INCHES, height))
+    width = mosaic.width_inches / total
+    figure = Figure(figsize=(total, height))
     blocks = []
     for number, text in enumerate(titles):
-        left = number * (width + gap)
+        left = number * (mosaic.width_inches + _GAP_INCHES) / total
         axes = figure.add_axes((left, legend_inches / height, width, inches / height))
         legend = figure.add_axes((left, 0, width, legend_inches / height))
         legend.set_axis_off()

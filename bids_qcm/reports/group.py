@@ -28,7 +28,7 @@ from bids_qcm.reports.difference_figures import draw_differences
 from bids_qcm.reports.group_columns import COLUMNS, SCAN, scan_cells
 from bids_qcm.reports.group_effects import DICTIONARY, group_effects
 from bids_qcm.reports.group_images import draw_group_maps
-from bids_qcm.reports.group_plots import Scans, axis_around, effect_rows, embedded, region_blocks
+from bids_qcm.reports.group_plots import Scans, axis_around, effect_rows, region_blocks
 from bids_qcm.reports.group_regions import OWN_COLUMNS, RegionTable
 from bids_qcm.reports.group_request import GroupRequest
 from bids_qcm.reports.outliers import (
@@ -38,7 +38,7 @@ from bids_qcm.reports.outliers import (
     expected_outliers,
     with_outliers,
 )
-from bids_qcm.reports.pages import link, link_to_scan, write_page
+from bids_qcm.reports.pages import embedded, link, link_to_scan, write_page
 from bids_qcm.reports.quality import count_verdicts, quality_plots, quality_row, write_quality
 from bids_qcm.reports.repeatability import DICTIONARY as REPEATABILITY
 from bids_qcm.reports.repeatability import (

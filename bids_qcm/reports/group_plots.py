@@ -1,13 +1,11 @@
 """Data of the plots that the script of the group page draws."""
 
-import json
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from bids_qcm.bids.names import natural_key
@@ -206,13 +204,6 @@ def effect_rows(effects: pd.DataFrame) -> list[dict[str, Any]]:
         texts = {name: None if pd.isna(row[name]) else row[name] for name in columns}
         rows.append({**texts, **short})
     return rows
-
-
-def embedded(content: Mapping[str, Any]) -> Markup:
-    """Return content as JSON that is safe inside a script element of a page."""
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    # a string with "</script>" would end the element
-    return Markup(text.replace("<", "\\u003c"))  # noqa: S704  # the only special character is escaped
 
 
 def _short(value: float) -> float:

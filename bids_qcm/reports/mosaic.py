@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -11,12 +12,11 @@ from scipy import ndimage
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
-_GAP_MM = 4.0
 _MARGIN_MM = 6.0
-_EDGE_MM = 1.5
 
-# Positions of the outermost slices, as fractions of the extent of the region of interest.
-_FIRST, _LAST = 0.12, 0.88
+# Height of a line of text, and width of a gap that contains one letter.
+_LINE_INCHES = 0.14
+_FONT_SIZE = 8
 
 
 class _Plane(NamedTuple):
@@ -29,8 +29,8 @@ class _Plane(NamedTuple):
 # Axial, coronal and sagittal planes of an image in RAS+ orientation.
 _PLANES = (_Plane(2, "z", 0, 1), _Plane(1, "y", 0, 2), _Plane(0, "x", 1, 2))
 
-# Letters for the left and right side of a slice, keyed by the axis perpendicular to the slice.
-_SIDES = {2: ("L", "R"), 1: ("L", "R"), 0: ("P", "A")}
+# Letters for the low and high ends of the axes in RAS+ orientation.
+_ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
 def drawn_axes(shape: Sequence[int]) -> list[int]:
@@ -52,6 +52,36 @@ def drawn_axes(shape: Sequence[int]) -> list[int]:
     """
     found = [p.axis for p in _PLANES if shape[p.horizontal] > 1 and shape[p.vertical] > 1]
     return found or [plane.axis for plane in _PLANES]
+
+
+def box_of(
+    inside: NDArray[np.bool_], affine: NDArray[np.floating], margin: float
+) -> tuple[slice, ...]:
+    """Return the bounding box of a region of interest with a margin in mm.
+
+    Parameters
+    ----------
+    inside : ndarray of bool, shape (X, Y, Z)
+    affine : ndarray, shape (4, 4)
+        Maps voxel indices to mm.
+    margin : float
+        Width of the margin in mm.
+    """
+    (interest,) = ndimage.find_objects(inside.astype(np.uint8))
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    return tuple(
+        _widened(part, n, margin / size)
+        for part, n, size in zip(interest, inside.shape, sizes, strict=True)
+    )
+
+
+def typical_voxel(inside: NDArray[np.bool_]) -> list[int]:
+    """Return the indices of an axial, a coronal and a sagittal slice, sorted by axis.
+
+    The axial and coronal slices divide the volume of the region into halves. The sagittal slice is
+    in the middle of the left hemisphere.
+    """
+    return [_spread(inside, plane, 1)[0] for plane in sorted(_PLANES)]
 
 
 @dataclass(frozen=True)
@@ -78,21 +108,29 @@ class Mosaic:
     """A mosaic with a row of axial, a row of coronal and a row of sagittal slices.
 
     Planes whose slices would be lines, such as two planes of a single-slice image, are omitted.
+    Labels are beside the slices: the scanner coordinate above each slice, and the letters of the
+    directions around the first slice of each plane.
 
     Parameters
     ----------
     inside : ndarray of bool, shape (X, Y, Z)
-        Region of interest in RAS+ orientation. The slices are spread evenly over this region.
+        Region of interest in RAS+ orientation. Each slice represents an equal part of the volume of
+        this region.
     affine : ndarray, shape (4, 4)
         Maps voxel indices to mm.
     columns : int
-        Maximum number of slices in a row. The sagittal row has one slice less, because sagittal
-        slices are wider.
+        Maximum number of slices in a row. The row of sagittal slices has an even number of slices
+        or a single slice, which is not the central slice, because the median plane of a head
+        shows the fissure between the hemispheres.
+    width_inches : float
+        Width of the mosaic in the figure, from which the size of the gaps for the labels follows.
     margin : float
         Width of the margin around the region of interest in mm.
     through : ndarray of bool, shape (X, Y, Z), optional
         Small region, such as the lesions. In each row, the slice nearest to the largest
         cross-section of this region is moved to this cross-section.
+    in_one_row : bool
+        Whether the slices of all planes form a single row.
     """
 
     def __init__(
@@ -100,30 +138,36 @@ class Mosaic:
         inside: NDArray[np.bool_],
         affine: NDArray[np.floating],
         columns: int,
+        width_inches: float,
         *,
         margin: float = _MARGIN_MM,
         through: NDArray[np.bool_] | None = None,
+        in_one_row: bool = False,
     ) -> None:
+        self.width_inches = width_inches
         self._size = np.linalg.norm(affine[:3, :3], axis=0)
-        (interest,) = ndimage.find_objects(inside.astype(np.uint8))
-        self._box = tuple(
-            _widened(part, n, margin / size)
-            for part, n, size in zip(interest, inside.shape, self._size, strict=True)
-        )
+        self._box = box_of(inside, affine, margin)
         drawn = drawn_axes([part.stop - part.start for part in self._box])
         rows = []
         for plane in (one for one in _PLANES if one.axis in drawn):
-            indices = _spread(interest[plane.axis], columns - (plane.axis == 0))
+            indices = _spread(inside, plane, columns)
             if through is not None and through.any():
                 indices = _moved(indices, through, plane)
             rows.append([(plane, index) for index in indices])
-        extents = [self._extent(row[0][0]) for row in rows]
+        if in_one_row:
+            rows = [list(chain.from_iterable(rows))]
+        # A row has a gap on the left of each slice and on the right of the last slice. Between two
+        # planes, the gap contains two letters.
+        line = _LINE_INCHES / width_inches
         self.width = max(
-            len(row) * (width + _GAP_MM) - _GAP_MM
-            for row, (width, _) in zip(rows, extents, strict=True)
+            sum(self._extent(plane)[0] for plane, _ in row)
+            / (1 - line * (len(row) + 1) * (1 + in_one_row))
+            for row in rows
         )
-        self.height = sum(height + _GAP_MM for _, height in extents) - _GAP_MM
-        self.tiles = list(self._place(rows, extents, affine))
+        self._line = line * self.width
+        heights = [max(self._extent(plane)[1] for plane, _ in row) for row in rows]
+        self.height = sum(height + 2 * self._line for height in heights)
+        self.tiles = list(self._place(rows, heights, affine))
 
     def _extent(self, plane: _Plane) -> tuple[float, float]:
         """Return the width and height of a plane's slices in mm."""
@@ -136,15 +180,17 @@ class Mosaic:
     def _place(
         self,
         rows: list[list[tuple[_Plane, int]]],
-        extents: list[tuple[float, float]],
+        heights: list[float],
         affine: NDArray[np.floating],
     ) -> Iterator[Tile]:
         top = self.height
-        for row, (width, height) in zip(rows, extents, strict=True):
+        for row, row_height in zip(rows, heights, strict=True):
             # The slices of narrower rows are spread over the full width.
-            step = width + (self.width - len(row) * width) / max(1, len(row) - 1)
-            for column, (plane, index) in enumerate(row):
-                left = column * step
+            free = self.width - sum(self._extent(plane)[0] for plane, _ in row)
+            left = gap = free / (len(row) + 1)
+            top -= self._line
+            for plane, index in row:
+                width, height = self._extent(plane)
                 centre = [(part.start + part.stop - 1) / 2 for part in self._box]
                 centre[plane.axis] = index
                 position = (affine @ [*centre, 1])[plane.axis]
@@ -154,23 +200,31 @@ class Mosaic:
                     (left, left + width, top - height, top),
                     f"{plane.letter} = {position:.0f}",
                 )
-            top -= height + _GAP_MM
+                left += width + gap
+            top -= row_height + self._line
 
     def prepare(self, axes: Axes) -> None:
-        """Set the limits of the axes, and write the slice positions and the L and R labels."""
-        axes.set_xlim(-_EDGE_MM, self.width + _EDGE_MM)
-        axes.set_ylim(-_EDGE_MM, self.height + _EDGE_MM)
+        """Set the limits of the axes, and write the slice positions and the directions."""
+        axes.set_xlim(0, self.width)
+        axes.set_ylim(0, self.height)
         axes.set_aspect("equal")
         axes.set_axis_off()
-        style: dict[str, Any] = {"fontsize": 9, "color": "#333", "va": "bottom"}
-        halo = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.8}
+        style: dict[str, Any] = {"fontsize": _FONT_SIZE, "color": "#333", "va": "center"}
+        half, labelled = self._line / 2, set()
         for tile in self.tiles:
-            left, _, bottom, _ = tile.extent
-            axes.text(left + 1, bottom + 1, tile.label, bbox=halo, **style)
-        left, right, _, top = self.tiles[0].extent
-        first, last = _SIDES[self.tiles[0].axis]
-        for x, letter, side in ((left + 1, first, "left"), (right - 1, last, "right")):
-            axes.text(x, top - 1, letter, bbox=halo, **style | {"va": "top", "ha": side})
+            left, right, bottom, top = tile.extent
+            axes.text(left, top + half, tile.label, ha="left", **style)
+            if tile.axis in labelled:
+                continue
+            labelled.add(tile.axis)
+            plane = next(one for one in _PLANES if one.axis == tile.axis)
+            middle, centre = (left + right) / 2, (bottom + top) / 2
+            places = [(left - half, centre), (right + half, centre)]
+            places += [(middle, bottom - half), (middle, top + half)]
+            for letter, (x, y) in zip(
+                _ENDS[plane.horizontal] + _ENDS[plane.vertical], places, strict=True
+            ):
+                axes.text(x, y, letter, ha="center", fontweight="bold", **style)
 
     def show(
         self, axes: Axes, paint: Callable[..., NDArray[np.floating]], *volumes: NDArray[Any]
@@ -226,8 +280,12 @@ def _widened(part: slice, n: int, margin: float) -> slice:
     return slice(max(0, part.start - steps), min(n, part.stop + steps))
 
 
-def _spread(part: slice, n: int) -> list[int]:
-    """Return at most `n` indices that are spread evenly over the inner part of a range."""
-    shares = np.linspace(_FIRST, _LAST, n)
-    found = part.start + np.round(shares * (part.stop - 1 - part.start)).astype(int)
-    return [int(index) for index in np.unique(found)]
+def _spread(inside: NDArray[np.bool_], plane: _Plane, columns: int) -> list[int]:
+    """Return indices of slices that divide the volume of a region into equal parts.
+
+    A sagittal slice is never the central slice of the volume.
+    """
+    n = columns if plane.axis else max(1, 2 * ((columns - 1) // 2))
+    shares = (np.arange(n) + 0.5) / n if n > 1 or plane.axis else np.array([0.25])
+    volume = np.cumsum(inside.sum(axis=(plane.horizontal, plane.vertical)))
+    return [int(index) for index in np.unique(np.searchsorted(volume, shares * volume[-1]))]

@@ -1,11 +1,14 @@
 """Write HTML pages that open from disk and load no external resources."""
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from bids_qcm import __version__
 from bids_qcm.bids.derivatives import write_text
@@ -44,6 +47,13 @@ def write_page(
         version=__version__, date=date, fingerprint=fingerprint, **content
     )
     write_text(path, text)
+
+
+def embedded(content: Mapping[str, Any]) -> Markup:
+    """Return content as JSON that is safe inside a script element of a page."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    # a string with "</script>" would end the element
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704  # the only special character is escaped
 
 
 def link(path: str) -> str:

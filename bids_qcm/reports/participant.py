@@ -1,6 +1,5 @@
 """Write the report page of a participant."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,6 @@ from bids_qcm.bids.sidecar_schema import (
     Placement,
     SegmentationSidecar,
 )
-from bids_qcm.checks.verdict import Verdict
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.citations import as_html
@@ -36,18 +34,19 @@ from bids_qcm.reports.drawing import Drawn, draw_result
 from bids_qcm.reports.methods_text import Processing, describe_methods
 from bids_qcm.reports.pages import link, write_page
 from bids_qcm.reports.states import participant_state
+from bids_qcm.reports.tables import (
+    comparison_table,
+    lesion_rows,
+    region_rows,
+    statistics_rows,
+)
 from bids_qcm.segmentation.template import is_mni152
 
-_SHARED_FIGURES = {
+_INPUT_FIGURES = {
     "mask": (
         "Magnitude and mask",
         "Magnitude, root sum of squares over the echoes. The red line is the outline of the mask. "
         "Conductivity is computed inside the mask. The mask is {mask}.",
-    ),
-    "phase": (
-        "Phase",
-        "Phase at echo time zero, before and after unwrapping. The unwrapped phase has the sign "
-        "that makes the conductivity positive. It must not have any jumps.",
     ),
     "tissues": (
         "Tissues",
@@ -55,25 +54,39 @@ _SHARED_FIGURES = {
         "The outlines must follow the tissue boundaries in the magnitude. Where two tissues meet, "
         "the outline has the colour of one of them.",
     ),
+    "phase": (
+        "Phase",
+        "Phase at echo time zero, before and after unwrapping. The unwrapped phase has the sign "
+        "that makes the conductivity positive. It must not have any jumps.",
+    ),
     "b1": (
         "Transmit field |B1+|",
         "Transmit field magnitude used by {b1_methods}, relative to its median in the mask. The "
         "field must be smooth and must not show the tissues. |B1+| is {b1}.",
     ),
-    "comparison": (
-        "All methods",
-        "The slice with the largest mask area. The colour scale is the same for all methods.",
-    ),
 }
+
+# Figures that alternate with another figure of the same size while the pointer is over them.
+_ALTERNATIVES = {"tissues": "magnitude", "phase": "wrapped"}
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """A figure on the page."""
+    """A figure on the page.
+
+    Attributes
+    ----------
+    source : str
+        URL of the image.
+    title, caption : str
+    alternative : str or None
+        URL of the image that alternates with this image while the pointer is over it.
+    """
 
     source: str
     title: str
     caption: str
+    alternative: str | None = None
 
     @property
     def alt(self) -> str:
@@ -169,8 +182,11 @@ def processing(result: Result, methods: Sequence[str] | None = None) -> Processi
 def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
     """Return the content of the page section for an acquisition."""
 
-    def picture(path: Path, title: str, caption: str) -> _Picture:
-        return _Picture(link(path.relative_to(output_dir).as_posix()), title, caption)
+    def picture(path: Path, title: str, caption: str, alternative: Path | None = None) -> _Picture:
+        return _Picture(url(path), title, caption, url(alternative) if alternative else None)
+
+    def url(path: Path) -> str:
+        return link(path.relative_to(output_dir).as_posix())
 
     b1_map = result.b1_map
     with_b1 = result.with_b1(parse_name(b1_map.name)[0]["desc"]) if b1_map else []
@@ -179,46 +195,66 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
         "b1": _b1(with_b1[0].sidecar) if with_b1 else "",
         "b1_methods": ", ".join(one.method for one in with_b1),
     }
+    lesions = {one.method: lesion_rows(one) for one in result.maps if one.lesions}
     return {
         "anchor": result.source,
         "name": result.name,
-        "verdicts": [_verdict(method, verdict) for method, verdict in result.verdicts.items()],
+        "verdicts": [_verdict(one, result) for one in result.maps],
         "warnings": map_warnings(result),
         "fine": all(one and one.colour == "green" for one in result.verdicts.values()),
-        "summary": _summary(result),
-        "figures": [
-            picture(drawn.shared[name], title, caption.format(**captioned))
-            for name, (title, caption) in _SHARED_FIGURES.items()
+        "table": comparison_table(result, drawn.noise),
+        "comparison": picture(
+            drawn.shared["comparison"],
+            "All methods",
+            "Axial, coronal and sagittal slice of each map. The colour scale is the same for all "
+            "maps.",
+        )
+        if "comparison" in drawn.shared
+        else None,
+        "viewer": url(drawn.viewer),
+        "inputs": [
+            picture(
+                drawn.shared[name],
+                title,
+                caption.format(**captioned),
+                drawn.shared.get(_ALTERNATIVES.get(name, "")),
+            )
+            for name, (title, caption) in _INPUT_FIGURES.items()
             if name in drawn.shared
-        ]
-        + [
+        ],
+        "distributions": picture(
+            drawn.shared["distributions"],
+            "Distribution of the conductivity",
+            "Density of the conductivity of the valid voxels in each tissue, with the same scale "
+            "for all methods. Dotted lines mark the literature values at this frequency.",
+        ),
+        "spaces": [
             picture(path, f"Space {space}", _space_caption(space, result))
             for space, path in drawn.spaces.items()
         ],
-        "lesions": [
-            {"name": one.method, "rows": _lesion_rows(one)} for one in result.maps if one.lesions
-        ],
+        "lesions": [{"name": method, "rows": rows} for method, rows in lesions.items()],
         "methods": [
             {
                 "name": one.method,
-                "anchor": f"{result.source}-{one.desc}",
+                "anchor": _anchor(one, result),
                 "map": picture(
                     drawn.maps[one.method],
                     f"Conductivity by {one.method}",
                     _map_caption(one),
                 ),
-                "distribution": picture(
-                    drawn.distributions[one.method],
-                    f"Distribution of the conductivity from {one.method}",
-                    "Density of the conductivity in each tissue. Dotted lines mark the literature "
-                    "values at this frequency.",
-                ),
-                **_tables(one, result),
-                "regions": _regions(one),
+                **statistics_rows(one, result),
+                "regions": region_rows(one),
             }
             for one in result.maps
         ],
+        "summary": _summary(result),
+        "record": result.record,
     }
+
+
+def _anchor(one: MapResult, result: Result) -> str:
+    """Return the anchor of a map on the page."""
+    return f"{result.source}-{one.desc}"
 
 
 def _space_caption(space: str, result: Result) -> str:
@@ -249,15 +285,17 @@ def _map_caption(one: MapResult) -> str:
     )
 
 
-def _verdict(method: str, verdict: Verdict | None) -> dict[str, Any]:
-    """Return the badge of a verdict (its text and colour) and the reasons."""
+def _verdict(one: MapResult, result: Result) -> dict[str, Any]:
+    """Return the badge of the verdict on a map (its text and colour) and the reasons."""
+    verdict = result.verdicts[one.method]
+    shown = {"method": one.method, "anchor": _anchor(one, result)}
     if verdict is None:
         reason = (
             "the map was computed by a version without verdicts; compute it again to get a verdict"
         )
-        return {"method": method, "colour": "none", "text": "no verdict", "reasons": [reason]}
-    text, reasons = verdict.colour, verdict.reasons or ["no check found a problem"]
-    return {"method": method, "colour": text, "text": text, "reasons": reasons}
+        return {**shown, "colour": "none", "text": "no verdict", "reasons": [reason]}
+    reasons = verdict.reasons or ["no check found a problem"]
+    return {**shown, "colour": verdict.colour, "text": verdict.colour, "reasons": reasons}
 
 
 def _summary(result: Result) -> dict[str, str]:
@@ -283,10 +321,13 @@ def _summary(result: Result) -> dict[str, str]:
         "Software": ", ".join(f"{name} {v}" for name, v in versions.items()),
     }
     if result.record:
-        summary["Last run"] = (
-            f"{result.record.date}, {result.record.seconds:.0f} s in total for all steps: "
-            f"{without_paths(result.record.command, {})}"
+        summary["Environment"] = "; ".join(
+            f"{name}: {value}" for name, value in result.record.environment.items()
         )
+        summary["Last run"] = (
+            f"{result.record.date}, {result.record.seconds:.0f} s in total for all steps"
+        )
+        summary["Command"] = without_paths(result.record.command, {})
     return {name: text for name, text in summary.items() if text}
 
 
@@ -492,88 +533,6 @@ def _radius(triple: Sequence[float]) -> str:
 
 def _times(numbers: Sequence[float], form: str) -> str:
     return " x ".join(format(number, form) for number in numbers)
-
-
-def _tables(one: MapResult, result: Result) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of a map's statistics tables, for whole tissues and for eroded tissues."""
-    if one.condstats is None:
-        return {"whole": [], "eroded": []}
-    literature = result.literature(row["tissue"] for row in one.statistics)
-    rows: dict[str, list[dict[str, Any]]] = {"whole": [], "eroded": []}
-    for row in one.statistics:
-        eroded = f", {row['erosion']} voxels" if row["erosion"] else ""
-        known = literature.get(row["tissue"], math.nan)
-        rows["eroded" if row["erosion"] else "whole"].append(
-            {
-                "tissue": f"{row['tissue']}{eroded}",
-                "n": f"{row['n']:d}",
-                "conductivities": [_number(row[name]) for name in ("mean", "median", "sd", "iqr")],
-                "invalid": _number(row["invalid_fraction"], ".1%"),
-                "literature": _number(known),
-                "ratio": _number(row["median"] / known, ".2f"),
-            }
-        )
-    return rows
-
-
-def _lesion_rows(one: MapResult) -> list[dict[str, Any]]:
-    """Return the rows of the lesion table on the page, one for each lesion."""
-    separate = one.sidecar.separate_lesions
-    rows: dict[int, dict[str, Any]] = {}
-    for row in one.lesions:
-        number = row["lesion"]
-        shown = rows.setdefault(
-            number,
-            {
-                "lesion": number,
-                "n": row["n"],
-                "volume": _number(row["volume_ml"], ".2f"),
-                "mean": _with_error(row["mean"], row["standard_error"]),
-                "separate": separate is not None and number in separate,
-                "mirrored": ("-", "-"),
-                "same tissue": ("-", "-"),
-                "tissue": "-",
-            },
-        )
-        error = row["difference_standard_error"]
-        shown[row["reference"]] = (
-            _number(row["reference_mean"]),
-            _with_error(row["difference"], error, "+.3f"),
-        )
-        if row["reference"] == "same tissue" and row["reference_tissue"] != "n/a":
-            shown["tissue"] = row["reference_tissue"]
-    return list(rows.values())
-
-
-def _with_error(value: float, error: float, form: str = ".3f") -> str:
-    """Return a value and its standard error; the value alone if the error is missing."""
-    text = _number(value, form)
-    return text if math.isnan(error) else f"{text} ± {error:.3f}"
-
-
-def _regions(one: MapResult) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of a map's region table, keyed by atlas, with one row for each region."""
-    eroded = {(row["atlas"], row["label"]): row["mean"] for row in one.regions if row["erosion"]}
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in one.regions:
-        if row["erosion"]:
-            continue
-        inner = eroded.get((row["atlas"], row["label"]), math.nan)
-        numbers = [row[name] for name in ("mean", "standard_error", "median", "sd", "iqr")]
-        rows.setdefault(row["atlas"], []).append(
-            {
-                "region": row["region"],
-                "n": f"{row['n']:d}",
-                "conductivities": [*map(_number, numbers)],
-                "invalid": _number(row["invalid_fraction"], ".1%"),
-                "eroded": _number(inner),
-            }
-        )
-    return rows
-
-
-def _number(value: float, form: str = ".3f") -> str:
-    return "-" if math.isnan(value) else format(value, form)
 
 
 def _crash_link(output_dir: Path, crash_file: str | None) -> str:

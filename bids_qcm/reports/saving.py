@@ -9,7 +9,7 @@ from PIL import Image
 
 from bids_qcm.bids.images import atomic_write
 
-_DOTS_PER_INCH = 150
+_DOTS_PER_INCH = 200
 _COLOURS = 256
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bids_qcm.bids.outputs import LOGS
 from bids_qcm.bids.planning import Plan
-from bids_qcm.bids.run_records import Failure
+from bids_qcm.bids.run_records import Failure, Step
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.acquisition import write_node_name
 from bids_qcm.workflows.base import init_bids_qcm_wf
@@ -29,14 +29,14 @@ class Outcome:
         Methods whose maps were written.
     failures : tuple of Failure
         Failed steps or, if no step failed, the methods that were not computed.
-    seconds : float
-        Total duration of all steps in s.
+    steps : tuple of Step
+        Steps that ended without an error, in the order in which they ended.
     """
 
     plan: Plan
     methods: tuple[str, ...]
     failures: tuple[Failure, ...]
-    seconds: float
+    steps: tuple[Step, ...]
 
 
 def compute_acquisitions(
@@ -65,11 +65,21 @@ def compute_acquisitions(
     if monitor.errors:
         LOGGER.error("crash reports are in %s", settings.output_dir / LOGS)
     crashes = crash_reports(settings.output_dir / LOGS)
-    return [_outcome(plan, monitor, crashes, settings) for plan in plans]
+    steps = {
+        node: Step(
+            node.rpartition(".")[2], round(time, 2), round(workflow.get_node(node).mem_gb, 3)
+        )
+        for node, time in monitor.seconds.items()
+    }
+    return [_outcome(plan, monitor, crashes, steps, settings) for plan in plans]
 
 
 def _outcome(
-    plan: Plan, monitor: Monitor, crashes: Mapping[str, Path], settings: Settings
+    plan: Plan,
+    monitor: Monitor,
+    crashes: Mapping[str, Path],
+    steps: Mapping[str, Step],
+    settings: Settings,
 ) -> Outcome:
     prefix = f"{acquisition_wf_name(plan.acquisition)}."
     failures = []
@@ -82,5 +92,5 @@ def _outcome(
     if not failures:
         missing = [method for method in plan.methods if method not in written]
         failures = [Failure(method, f"{method} was not computed") for method in missing]
-    seconds = sum(time for node, time in monitor.seconds.items() if node.startswith(prefix))
-    return Outcome(plan, tuple(written), tuple(failures), seconds)
+    ended = tuple(step for node, step in steps.items() if node.startswith(prefix))
+    return Outcome(plan, tuple(written), tuple(failures), ended)

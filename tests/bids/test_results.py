@@ -7,7 +7,7 @@ from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.bids.derivatives import write_dataset_files
 from bids_qcm.bids.errors import NoInputError, SelectionError
 from bids_qcm.bids.results import duplicate_maps, find_results, map_warnings, reported_participants
-from bids_qcm.bids.run_records import Failure, new_record, read_records, write_record
+from bids_qcm.bids.run_records import Failure, Step, new_record, read_records, write_record
 from bids_qcm.bids.tables import CONDREGIONS, CONDSTATS, write_table
 from bids_qcm.checks.verdict import Verdict
 
@@ -116,7 +116,10 @@ def test_another_dataset_is_refused(out, tmp_path):
 def test_records_are_read_back_and_the_newest_is_kept(out, tmp_path):
     one = acquisition(tmp_path, "sub-01_ses-b_{}_T1w")
     failures = (Failure("phi0", "<no voxel>", "logs/crash.txt"), Failure("checks", "ä"))
-    old = new_record(one, date="1", command="a b", seconds=1.5, failures=failures)
+    steps = (Step("phi0", 1.0, 0.3), Step("mask", 0.5))
+    told = {"plan": {"methods": "laplacian"}, "environment": {"Python": "3.12"}}
+    old = new_record(one, date="1", command="a b", failures=failures, steps=steps, **told)
+    assert old.seconds == 1.5
     write_record(out, old)
     assert read_records(out, "sub-01") == [old]
     assert old.session == "b"

@@ -7,7 +7,7 @@ from matplotlib.image import AxesImage
 
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.methods import PUBLISHED
-from bids_qcm.reports.comparison import MapSlice, arrange, draw_comparison
+from bids_qcm.reports.comparison import MapSlice, MethodComparison, arrange, draw_comparison
 
 INVALID = to_rgba("#2fd12f")
 
@@ -121,3 +121,26 @@ def test_voxels_keep_their_shape(brain):
     truth = np.where(brain, 0.5, 0.0)
     figure = draw_comparison({"integral": MapSlice(truth, 0.0)}, truth, brain, (1.0, 3.0), "")
     assert {image.axes.get_aspect() for image in images(figure)} == {3.0}
+
+
+@pytest.mark.parametrize(
+    ("names", "shape"),
+    [
+        (list(PUBLISHED), (2, 5)),
+        ([name for name in PUBLISHED if name not in ("integral", "integral-fd")], (2, 5)),
+        # both methods are in one row, although the table has them in different rows
+        (["laplacian-fd", "inversion-magseg"], (1, 2)),
+        (["mine", "laplacian", "other"], (1, 3)),
+    ],
+)
+def test_methods_are_compared_in_as_few_rows_as_possible(brain, names, shape):
+    mask = np.repeat(brain[:, :, None], 6, axis=2)
+    comparison = MethodComparison(names, mask, np.eye(4))
+    for name in names:
+        comparison.draw(name, np.where(mask, 0.5, 0.0))
+    drawn = [axes for axes in comparison.figure.axes if axes.get_images()]
+    assert [axes.get_title() for axes in drawn] == names
+    # an axial, a coronal and a sagittal slice
+    assert {len(axes.get_images()) for axes in drawn} == {3}
+    corners = [axes.get_position().p0.round(6) for axes in drawn]
+    assert (len({y for _, y in corners}), len({x for x, _ in corners})) == shape

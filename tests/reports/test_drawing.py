@@ -66,9 +66,12 @@ def test_a_single_slice_of_any_orientation_has_all_figures(result, tmp_path, sha
     folder = tmp_path / "figures"
     folder.mkdir()
     drawn = draw_result(result(shape), folder)
-    assert set(drawn.shared) == {"mask", "phase", "comparison"}
-    assert set(drawn.maps) == set(drawn.distributions) == {"laplacian", "integral"}
-    for path in (*drawn.shared.values(), *drawn.maps.values()):
+    pictures = {"mask", "wrapped", "phase", "comparison"}
+    assert set(drawn.shared) == pictures | {"distributions"}
+    assert set(drawn.maps) == {"laplacian", "integral"}
+    assert drawn.noise == {"integral": {"whole mask": pytest.approx(0.05)}}
+    assert set(folder.iterdir()) == drawn.paths
+    for path in (*(drawn.shared[name] for name in pictures), *drawn.maps.values()):
         picture = np.asarray(Image.open(path).convert("RGB"), float)
         # The figure shows the disc, not a line through the disc.
         coloured = np.abs(picture - picture[0, 0]).max(axis=-1) > 30

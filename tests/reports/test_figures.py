@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from bids_qcm.reports.colours import IMPLAUSIBLE, INVALID, OUTLINE
-from bids_qcm.reports.distributions import draw_distributions
+from bids_qcm.reports.distributions import density_of, draw_distributions
 from bids_qcm.reports.figures import draw_map, draw_mask, draw_phase, draw_tissues
 from bids_qcm.reports.saving import save_png, save_svg
 
@@ -28,6 +28,11 @@ def share(path, colour):
 
 def legends(figure):
     return [t.get_text() for a in figure.axes if a.get_legend() for t in a.get_legend().get_texts()]
+
+
+def places(figure):
+    """Return the size of a figure and the positions of its axes."""
+    return figure.get_size_inches().tolist(), [axes.get_position().bounds for axes in figure.axes]
 
 
 def draw(mask, tmp_path, change=lambda values: None, std=True):
@@ -87,25 +92,35 @@ def test_the_outline_of_the_mask_is_visible(mask, tmp_path):
 def test_tissues_in_the_mask_are_drawn(mask):
     labels = np.where(mask, np.where(np.arange(SHAPE[0])[:, None, None] < 12, 1, 2), 5)
     names = {1: "Gray Matter", 2: "White Matter", 5: "Bone", 7: "Lesion"}
-    figure = draw_tissues(np.where(mask, 100.0, 5.0), mask, labels, names, AFFINE)
+    plain, figure = draw_tissues(np.where(mask, 100.0, 5.0), mask, labels, names, AFFINE)
+    assert legends(plain) == []
     assert legends(figure) == ["Gray Matter", "White Matter"]
+    assert places(plain) == places(figure)
 
 
 def test_phase_before_and_after_unwrapping(mask):
     phi0 = np.where(mask, np.linspace(-6, 6, SHAPE[0])[:, None, None], 0)
     wrapped = np.angle(np.exp(1j * phi0))
-    figure = draw_phase(wrapped, phi0, mask, AFFINE)
-    bars = [child for axes in figure.axes for child in axes.child_axes]
-    assert bars[0].get_xlim() == pytest.approx((-np.pi, np.pi))
+    pair = draw_phase(wrapped, phi0, mask, AFFINE)
     low, high = np.percentile(phi0[mask], (1, 99))
-    assert bars[1].get_xlim() == pytest.approx((low, high))
+    for figure in pair:
+        (bar,) = (child for axes in figure.axes for child in axes.child_axes)
+        assert bar.get_xlim() == pytest.approx((low, high))
+    # the images alternate on the page, so nothing else may differ
+    assert places(pair[0]) == places(pair[1])
+    # the slices differ only in voxels with a wrap
+    before, after = (figure.axes[0].get_images()[2].get_array() for figure in pair)
+    differs = (before != after).any(axis=-1)
+    assert 0.1 < differs.mean() < 0.5
 
 
 def test_the_same_figure_gives_the_same_bytes(mask, tmp_path):
     def write(folder):
         folder.mkdir()
         tissues = {"White Matter": np.array([0.3, 0.4, np.nan]), "x": np.full(2, np.nan)}
-        save_svg(draw_distributions(tissues, {"White Matter": 0.34}), folder / "d.svg")
+        densities = {name: density_of(values) for name, values in tissues.items()}
+        figure = draw_distributions({"laplacian": densities}, {"White Matter": 0.34})
+        save_svg(figure, folder / "d.svg")
         _, path = draw(mask, folder)
         return (folder / "d.svg").read_bytes(), path.read_bytes()
 
@@ -114,16 +129,22 @@ def test_the_same_figure_gives_the_same_bytes(mask, tmp_path):
 
 def test_distributions_are_densities_of_the_valid_voxels():
     values = np.concatenate([np.full(30, 0.4), np.full(10, 5.0), np.full(60, np.nan)])
-    figure = draw_distributions({"White Matter": values}, {"White Matter": 0.34})
-    filled = figure.axes[0].patches[0].get_data()
-    assert filled.values @ np.diff(filled.edges) == pytest.approx(0.75)
-    assert figure.axes[0].lines[0].get_xdata()[0] == 0.34
+    density = density_of(values)
+    assert density.sum() * 3.5 / density.size == pytest.approx(0.75)
+    maps = {"a": {"White Matter": density / 2}, "b": {"White Matter": density}}
+    (axes,) = draw_distributions(maps, {"White Matter": 0.34}).axes
+    first, second = (patch.get_data() for patch in axes.patches)
+    # the second histogram is one row lower, and twice as high on the same scale
+    assert (second.values.max() + 1) / first.values.max() == pytest.approx(2)
+    assert axes.lines[-1].get_xdata()[0] == 0.34
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", [r"$\foo$", "$", r"\$x$", "a_b^c", "<b>&"])
 def test_names_of_tissues_are_not_mathematics(tmp_path, name):
     labels = np.ones((8, 8, 8), np.int32)
-    figure = draw_tissues(labels.astype(float), labels > 0, labels, {1: name}, np.eye(4))
+    _, figure = draw_tissues(labels.astype(float), labels > 0, labels, {1: name}, np.eye(4))
     save_png(figure, tmp_path / "a.png")
-    save_svg(draw_distributions({name: np.linspace(0, 1, 50)}, {}), tmp_path / "a.svg")
+    densities = {name: {name: density_of(np.linspace(0, 1, 50))}}
+    save_svg(draw_distributions(densities, {}), tmp_path / "a.svg")
     assert ElementTree.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")

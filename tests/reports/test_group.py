@@ -11,7 +11,7 @@ from bids_qcm.bids.tables import CONDREGIONS, write_table
 from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.reports.group import write_group
 from bids_qcm.reports.group_effects import group_effects
-from bids_qcm.reports.group_plots import Scans, axis, axis_around, embedded, region_blocks
+from bids_qcm.reports.group_plots import Scans, axis, axis_around, region_blocks
 from bids_qcm.reports.group_regions import OWN_COLUMNS, RegionTable, participant_values
 from bids_qcm.reports.group_request import GroupRequest
 from bids_qcm.reports.outliers import (
@@ -20,6 +20,7 @@ from bids_qcm.reports.outliers import (
     expected_outliers,
     modified_z_scores,
 )
+from bids_qcm.reports.pages import embedded
 from tests.group_tables import region_table, write_scan, write_study
 
 

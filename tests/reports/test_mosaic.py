@@ -32,8 +32,8 @@ def shown(mosaic, *volumes):
 
 
 def test_rows_are_axial_coronal_and_sagittal_in_the_region_of_interest(inside):
-    tiles = Mosaic(inside, AFFINE, 4).tiles
-    assert [tile.axis for tile in tiles] == [2] * 4 + [1] * 4 + [0] * 3
+    tiles = Mosaic(inside, AFFINE, 5, 6.0).tiles
+    assert [tile.axis for tile in tiles] == [2] * 5 + [1] * 5 + [0] * 4
     for tile in tiles:
         others = tuple(axis for axis in range(3) if axis != tile.axis)
         assert inside.any(axis=others)[tile.index]
@@ -41,19 +41,51 @@ def test_rows_are_axial_coronal_and_sagittal_in_the_region_of_interest(inside):
     assert tops == sorted(tops, reverse=True)
 
 
-def test_tiles_do_not_overlap_and_fill_the_width(inside):
-    mosaic = Mosaic(inside, AFFINE, 4)
+def test_tiles_do_not_overlap_and_are_spread_over_the_width(inside):
+    mosaic = Mosaic(inside, AFFINE, 5, 6.0)
     for axis in (0, 1, 2):
         row = [tile.extent for tile in mosaic.tiles if tile.axis == axis]
-        assert row[0][0] == 0
-        assert row[-1][1] == pytest.approx(mosaic.width)
-        assert all(a[1] < b[0] for a, b in pairwise(row))
-    assert max(tile.extent[3] for tile in mosaic.tiles) == pytest.approx(mosaic.height)
-    assert min(tile.extent[2] for tile in mosaic.tiles) == pytest.approx(0)
+        gaps = [b[0] - a[1] for a, b in pairwise(row)]
+        assert min(gaps) > 0
+        assert gaps == pytest.approx([row[0][0]] * len(gaps))
+        assert row[-1][1] + row[0][0] == pytest.approx(mosaic.width)
+    # a line of labels is above and below the slices
+    top = max(tile.extent[3] for tile in mosaic.tiles)
+    assert mosaic.height - top == pytest.approx(min(tile.extent[2] for tile in mosaic.tiles))
+
+
+def test_labels_are_beside_the_slices(inside):
+    axes = Figure().add_subplot()
+    mosaic = Mosaic(inside, AFFINE, 4, 6.0)
+    mosaic.prepare(axes)
+    for text in axes.texts:
+        x, y = text.get_position()
+        for left, right, bottom, top in (tile.extent for tile in mosaic.tiles):
+            assert not (left < x < right and bottom < y < top)
+
+
+@pytest.mark.parametrize("columns", range(1, 7))
+def test_slices_contain_much_of_the_region_and_avoid_its_median_plane(columns):
+    """The region has a long thin tip, in which equally spaced slices would be almost empty."""
+    x, y, z = np.ogrid[-20:21, -24:25, -40:21]
+    region = (x**2 / 18**2 + y**2 / 22**2 + z**2 / 18**2 < 1) | ((abs(x) + abs(y) < 2) & (z < 0))
+    for tile in Mosaic(region, np.eye(4), columns, 6.0).tiles:
+        shown = np.take(region, tile.index, axis=tile.axis).sum()
+        largest = region.sum(axis=tuple({0, 1, 2} - {tile.axis})).max()
+        assert shown > 0.25 * largest
+        if tile.axis == 0:
+            assert abs(tile.index - 20) > 2
+
+
+def test_planes_in_one_row(inside):
+    tiles = Mosaic(inside, AFFINE, 1, 6.0, in_one_row=True).tiles
+    assert [tile.axis for tile in tiles] == [2, 1, 0]
+    assert len({tile.extent[3] for tile in tiles}) == 1
+    assert all(a.extent[1] < b.extent[0] for a, b in pairwise(tiles))
 
 
 def test_tiles_have_the_size_of_their_slices_in_mm(inside):
-    mosaic = Mosaic(inside, AFFINE, 3, margin=1000)
+    mosaic = Mosaic(inside, AFFINE, 3, 6.0, margin=1000)
     lengths = np.multiply(SHAPE, (2, 2, 3))
     expected = {2: lengths[:2], 1: lengths[[0, 2]], 0: lengths[1:]}
     for tile in mosaic.tiles:
@@ -62,7 +94,7 @@ def test_tiles_have_the_size_of_their_slices_in_mm(inside):
 
 
 def test_slices_are_taken_from_the_volume(inside):
-    mosaic = Mosaic(inside, AFFINE, 3, margin=1000)
+    mosaic = Mosaic(inside, AFFINE, 3, 6.0, margin=1000)
     volume = np.arange(np.prod(SHAPE)).reshape(SHAPE)
     for tile, parts in zip(mosaic.tiles, shown(mosaic, volume, -volume), strict=True):
         np.testing.assert_array_equal(parts[0], np.take(volume, tile.index, axis=tile.axis))
@@ -70,7 +102,7 @@ def test_slices_are_taken_from_the_volume(inside):
 
 
 def test_labels_are_scanner_coordinates(inside):
-    for tile in Mosaic(inside, AFFINE, 3).tiles:
+    for tile in Mosaic(inside, AFFINE, 3, 6.0).tiles:
         letter, position = tile.label.split(" = ")
         axis = "xyz".index(letter)
         assert axis == tile.axis
@@ -80,24 +112,25 @@ def test_labels_are_scanner_coordinates(inside):
 @pytest.mark.parametrize(
     ("shape", "axes", "letters"),
     [
-        ((10, 12, 1), [2], "LR"),
-        ((10, 1, 12), [1], "LR"),
-        ((1, 10, 12), [0], "PA"),
-        ((10, 12, 2), [2, 1, 0], "LR"),
+        ((10, 12, 1), [2], "LRPA"),
+        ((10, 1, 12), [1], "LRIS"),
+        ((1, 10, 12), [0], "PAIS"),
+        ((10, 12, 2), [2, 1, 0], "LRPALRISPAIS"),
     ],
 )
 @pytest.mark.parametrize("margin", [6.0, 15.0])
 def test_a_single_slice_is_drawn_once_and_with_its_outline(shape, axes, letters, margin):
     mask = np.zeros(shape, bool)
     mask[tuple(slice(2, 8) if n > 2 else slice(None) for n in shape)] = True
-    mosaic = Mosaic(mask, np.eye(4), 4, margin=margin)
+    mosaic = Mosaic(mask, np.eye(4), 4, 6.0, margin=margin)
     drawn = [tile.axis for tile in mosaic.tiles]
     assert list(dict.fromkeys(drawn)) == axes
     if len(axes) == 1:
         assert len(drawn) == 1
     figure = Figure().add_subplot()
     mosaic.prepare(figure)
-    assert [text.get_text() for text in figure.texts[-2:]] == list(letters)
+    written = [text.get_text() for text in figure.texts]
+    assert [text for text in written if " = " not in text] == list(letters)
     mosaic.outline(figure, mask, "red")
     assert len(figure.collections) == len(drawn)
     assert all(min(parts[0].shape) > 1 for parts in shown(mosaic, mask))
@@ -106,7 +139,7 @@ def test_a_single_slice_is_drawn_once_and_with_its_outline(shape, axes, letters,
 def test_a_line_is_drawn_without_an_outline():
     mask = np.zeros((1, 1, 9), bool)
     mask[:, :, 3:6] = True
-    mosaic = Mosaic(mask, np.eye(4), 4)
+    mosaic = Mosaic(mask, np.eye(4), 4, 6.0)
     axes = Figure().add_subplot()
     mosaic.outline(axes, mask, "red")
     assert len(axes.collections) == 0
@@ -114,7 +147,7 @@ def test_a_line_is_drawn_without_an_outline():
 
 
 def test_outlines_follow_the_mask(inside):
-    mosaic = Mosaic(inside, AFFINE, 3, margin=1000)
+    mosaic = Mosaic(inside, AFFINE, 3, 6.0, margin=1000)
     axes = Figure().add_subplot()
     mosaic.outline(axes, inside, "red")
     assert len(axes.collections) == len(mosaic.tiles)

@@ -2,7 +2,7 @@
 // The plots of the group page. All data stand in the page; nothing is loaded.
 const data = JSON.parse(document.getElementById("data").textContent);
 const scans = data.scans;
-const WIDTH = 1000, LEFT = 190, RIGHT = 20, TOP = 10, BOTTOM = 44, SPREAD = 9;
+const WIDTH = 1000, LEFT = 230, RIGHT = 20, TOP = 10, BOTTOM = 44, SPREAD = 9, HIGH = 700;
 const MISSING = 65535, MOST = 65534;
 const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#8c564b", "#bcbd22", "#17becf"];
 const OTHER = "#adb5bd";
@@ -77,22 +77,25 @@ function paint(root) {
   }
 }
 
-function frame(holder, height, axis, unit, marks) {
+// Draw the axis. A plot that is higher than a window also has an axis on its top.
+function frame(holder, rowsHeight, axis, unit, marks) {
   holder.replaceChildren();
+  const isHigh = rowsHeight > HIGH, top = isHigh ? TOP + 20 : TOP, height = top + rowsHeight + BOTTOM;
   const svg = element(holder, "svg", {class: "strips", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": unit});
   const place = value => LEFT + (value - axis[0]) / (axis[1] - axis[0]) * (WIDTH - RIGHT - LEFT);
   const bottom = height - BOTTOM;
   for (const tick of ticks(...axis)) {
-    element(svg, "line", {class: tick === 0 ? "zero" : "grid", x1: place(tick), x2: place(tick), y1: TOP, y2: bottom});
+    element(svg, "line", {class: tick === 0 ? "zero" : "grid", x1: place(tick), x2: place(tick), y1: top, y2: bottom});
+    if (isHigh) element(svg, "text", {class: "tick", x: place(tick), y: top - 8, "text-anchor": "middle"}, String(tick));
     element(svg, "text", {class: "tick", x: place(tick), y: bottom + 17, "text-anchor": "middle"}, String(tick));
   }
   element(svg, "text", {class: "tick", x: (LEFT + WIDTH - RIGHT) / 2, y: bottom + 37, "text-anchor": "middle"}, unit);
-  for (const mark of marks) element(svg, "line", {class: "literature", x1: place(mark), x2: place(mark), y1: TOP, y2: bottom});
-  return [svg, place];
+  for (const mark of marks) element(svg, "line", {class: "literature", x1: place(mark), x2: place(mark), y1: top, y2: bottom});
+  return [svg, place, top];
 }
 
 function label(svg, text, y, attributes = {}) {
-  const shown = text.length > 24 ? text.slice(0, 23) + "…" : text;
+  const shown = text.length > 30 ? text.slice(0, 29) + "…" : text;
   const made = element(svg, "text", {x: LEFT - 10, y: y + 5, "text-anchor": "end", ...attributes}, shown);
   if (shown !== text) element(made, "title", {}, text);
   return made;
@@ -110,12 +113,12 @@ function strips(holder, plot) {
     }
   }
   const step = sessions.length > 1 ? 34 : 48;
-  const [svg, place] = frame(holder, TOP + BOTTOM + step * rows.length, plot.axis, plot.unit, plot.marks ?? []);
+  const [svg, place, top] = frame(holder, step * rows.length, plot.axis, plot.unit, plot.marks ?? []);
   const lines = element(svg, "g", {class: "lines"}), left = LEFT, right = WIDTH - RIGHT;
   const position = new Map();
   let last = null, joined = new Map();
   rows.forEach((one, number) => {
-    const y = TOP + step * (number + 0.5);
+    const y = top + step * (number + 0.5);
     if (one.row !== last) { joined = new Map(); last = one.row; }
     if (one.first && number) element(svg, "line", {class: "grid", x1: 0, x2: WIDTH - RIGHT, y1: y - step / 2, y2: y - step / 2});
     const session = one.session === null || one.session < 0 ? "" : scans.sessions[one.session];
@@ -219,6 +222,12 @@ select.addEventListener("change", recolour);
 if (data.colour !== null) select.value = data.colour;
 recolour();
 
+// The Bland-Altman plots stay in a template until they are opened.
+for (const block of document.querySelectorAll("details.agreement")) block.addEventListener("toggle", () => {
+  const template = block.querySelector("template");
+  if (template) template.replaceWith(template.content);
+});
+
 // Regions: an overview of all regions of one family, and the points of the chosen region.
 const families = data.blocks.map(one => [one.atlas, one.method, one.acquisition === "n/a" ? "" : one.acquisition, one.erosion ? `eroded by ${one.erosion}` : "not eroded"].filter(Boolean).join(", "));
 const family = document.getElementById("family"), filter = document.getElementById("filter");
@@ -229,10 +238,10 @@ function drawRegion(row) {
 function matching(name) { return name.toLowerCase().includes(filter.value.trim().toLowerCase()); }
 function drawRegions() {
   const block = data.blocks[family.value], rows = block.rows.filter(row => matching(row.name)), step = 18;
-  const [svg, place] = frame(overview, TOP + BOTTOM + step * rows.length, block.axis, "median conductivity, S/m", []);
+  const [svg, place, top] = frame(overview, step * rows.length, block.axis, "median conductivity, S/m", []);
   const inside = value => Math.min(Math.max(place(value), LEFT), WIDTH - RIGHT);
   rows.forEach((row, number) => {
-    const y = TOP + step * (number + 0.5), values = unpack(row), outliers = new Set(row.outliers);
+    const y = top + step * (number + 0.5), values = unpack(row), outliers = new Set(row.outliers);
     const usual = values.filter((one, n) => one !== null && !outliers.has(n)).sort((a, b) => a - b);
     const group = element(svg, "g", {class: "row", tabindex: 0, role: "button"});
     element(group, "rect", {x: 0, y: y - step / 2, width: WIDTH, height: step, class: "hit"});
@@ -274,9 +283,9 @@ function drawForest(block) {
   const least = rows[0].level === null ? 0 : 0.1 * Math.abs(quantile(medians, 0.5));
   const axis = [1.05 * Math.min(-least, ...rows.map(row => row.ci_low)), 1.05 * Math.max(least, ...rows.map(row => row.ci_high))];
   const step = 18, unit = rows[0].level === null ? `change of conductivity per unit of ${rows[0].term}, S/m` : "difference of conductivity, S/m";
-  const [svg, place] = frame(forest, TOP + BOTTOM + step * rows.length, axis, unit, []);
+  const [svg, place, top] = frame(forest, step * rows.length, axis, unit, []);
   rows.forEach((row, number) => {
-    const y = TOP + step * (number + 0.5), group = element(svg, "g", {class: row.p_corrected < 0.05 ? "effect certain" : "effect"});
+    const y = top + step * (number + 0.5), group = element(svg, "g", {class: row.p_corrected < 0.05 ? "effect certain" : "effect"});
     label(group, row.region, y);
     element(group, "line", {x1: place(row.ci_low), x2: place(row.ci_high), y1: y, y2: y});
     element(group, "rect", {x: place(row.estimate) - 4, y: y - 4, width: 8, height: 8});
