@@ -86,8 +86,8 @@ def regions(anatomy):
 def test_predicted_error_of_a_mean_is_its_spread_over_realisations(
     anatomy, realisations, regions, method
 ):
-    def describe(phi0, **options):
-        found = reconstruct(
+    def compute(phi0, **options):
+        return reconstruct(
             phi0.phase,
             method=method,
             voxel_size=RESOLUTION,
@@ -99,11 +99,17 @@ def test_predicted_error_of_a_mean_is_its_spread_over_realisations(
             magnitude_noise=phi0.magnitude_noise,
             **options,
         )
-        return region_statistics(found.conductivity, anatomy.brain, regions, found.noise_maps)
 
-    predicted = describe(realisations[0], noise_maps=True)
-    means = [[one.mean for one in describe(p, uncertainty=False)] for p in realisations]
-    observed = np.std(means, axis=0, ddof=1)
+    def compare(labels):
+        """Return the statistics of the regions, and the spread of their means."""
+        inside = anatomy.brain
+        predicted = region_statistics(first.conductivity, inside, labels, first.noise_maps)
+        means = [[one.mean for one in region_statistics(one, inside, labels)] for one in maps]
+        return predicted, np.std(means, axis=0, ddof=1)
+
+    first = compute(realisations[0], noise_maps=True)
+    maps = [compute(phi0, uncertainty=False).conductivity for phi0 in realisations]
+    predicted, observed = compare(regions)
     large = np.array([one.n * (1 - one.invalid_fraction) >= 8 for one in predicted])
     assert large.sum() > 300
     ratio = observed[large] / np.array([one.standard_error for one in predicted])[large]
@@ -111,3 +117,9 @@ def test_predicted_error_of_a_mean_is_its_spread_over_realisations(
     # the error of a mean of independent voxels would be several times too small
     independent = np.array([one.sd / np.sqrt(max(one.n, 1)) for one in predicted])
     assert np.nanmedian(observed[large] / independent[large]) > 1.4
+    # The means of whole tissues are the slowest to converge. The relative error of a prediction is
+    # 18 %, that of a spread is 11 %.
+    predicted, observed = compare(np.where(anatomy.brain, anatomy.labels, 0))
+    ratio = observed / [one.standard_error for one in predicted]
+    assert (ratio > 0.6).all()
+    assert (ratio < 1.7).all()
