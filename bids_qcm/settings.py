@@ -111,8 +111,7 @@ class Settings:
         `target_std`.
     in_plane : {"auto", "none", "i", "j", "k"}
         Axis along which the phase is not differentiated. ``none`` to differentiate along all axes;
-        ``auto`` to select the axis across the slices of a 2-D acquisition if the slices are few or
-        far apart.
+        ``auto`` to select the axis across the slices of a 2-D acquisition with few slices.
     target_std : float
         Target of automatic radii for the median noise standard deviation over the voxels, S/m.
     phase_type : {"transceive", "transmit"}

@@ -4,19 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import nibabel as nib
-
 from bids_qcm.bids.sequences import SPACING_TOLERANCE, positive_number, slice_axis
 from bids_qcm.checks.slices import FEWEST_SLICES
 from bids_qcm.grids import Grid
 from bids_qcm.physics import IN_PLANE_LOSS
-from bids_qcm.recon.inversion import COARSEST_SIZE
 from bids_qcm.recon.radii import curved_axes
 from bids_qcm.settings import Settings
 
 ALL_AXES = (0, 1, 2)
-
-_ORIENTATIONS = {"R": "sagittal", "A": "coronal", "S": "axial"}
 
 
 class Slicing(NamedTuple):
@@ -48,7 +43,8 @@ def plan_slicing(metadata: Mapping[str, Any], grid: Grid, settings: Settings) ->
         Grid of the phase.
     settings : Settings
         A radius of 0, or ``in_plane``, selects in-plane maps. With ``auto``, the maps of a 2-D
-        acquisition are in-plane if the derivative across its slices cannot be computed reliably.
+        acquisition are in-plane if it has too few slices to measure whether their phases differ by
+        constants.
 
     Returns
     -------
@@ -64,9 +60,9 @@ def plan_slicing(metadata: Mapping[str, Any], grid: Grid, settings: Settings) ->
     reason = "as requested"
     if settings.in_plane in ("i", "j", "k"):
         axes = tuple(one for one in axes if "ijk"[one] != settings.in_plane)
-    elif settings.in_plane == "auto" and axis in axes and axes == ALL_AXES:
-        reason = _obstacle(axis, grid)
-        axes = tuple(one for one in axes if one != axis or not reason)
+    elif settings.in_plane == "auto" and axis in axes and grid.shape[axis] < FEWEST_SLICES:
+        reason = f"because this 2-D acquisition has only {grid.shape[axis]} slice(s)"
+        axes = tuple(one for one in axes if one != axis)
     warnings = []
     if len(axes) == len(ALL_AXES) - 1:
         (across,) = set(ALL_AXES) - set(axes)
@@ -76,20 +72,9 @@ def plan_slicing(metadata: Mapping[str, Any], grid: Grid, settings: Settings) ->
     return Slicing(axes, axis, tuple(warnings))
 
 
-def _obstacle(axis: int, grid: Grid) -> str:
-    """Return the reason why the derivative across slices is unreliable; empty without a reason."""
-    n_slices, spacing = grid.shape[axis], grid.voxel_size[axis]
-    if n_slices < FEWEST_SLICES:
-        return f"because this 2-D acquisition has only {n_slices} slice(s)"
-    if spacing > COARSEST_SIZE:
-        return f"because the slices of this 2-D acquisition are {spacing:.3g} mm apart"
-    return ""
-
-
 def _loss_warning(across: int, grid: Grid, reason: str) -> str:
     """Return the warning that the curvature across slices is missing from the maps."""
-    code = nib.aff2axcodes(grid.affine, (("R", "R"), ("A", "A"), ("S", "S")))[across]
-    orientation = _ORIENTATIONS[code]
+    orientation = grid.orientation(across)
     return (
         f"the phase is differentiated within slices only, not along axis {'ijk'[across]}, "
         f"{reason}. The maps lack the phase curvature across slices, so their conductivity is too "
@@ -113,6 +98,6 @@ def _spacing_contradiction(metadata: Mapping[str, Any], axis: int, grid: Grid) -
     return (
         f"the voxel size across slices is the slice thickness, {thickness:g} mm, but "
         f"SpacingBetweenSlices is {spacing:g} mm. If the slices have gaps, the voxel size is "
-        "wrong, and so is the derivative across slices. Convert the DICOM files again, or use --in-plane "
-        f"{'ijk'[axis]}"
+        "wrong, and so is the derivative across slices. Convert the DICOM files again, or use "
+        f"--in-plane {'ijk'[axis]}"
     )

@@ -439,8 +439,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         help="axis across the slices (i, j or k) along which the phase is not differentiated, for "
         "2-D acquisitions whose slices have different phase offsets; none: the phase is "
         "differentiated along all axes; auto: none, unless a 2-D acquisition has fewer than 5 "
-        "slices or a slice distance above 6 mm. The conductivity of in-plane maps is too low "
-        "(default: %(default)s)",
+        "slices. The conductivity of in-plane maps is too low (default: %(default)s)",
     )
     add(
         "--target-std",

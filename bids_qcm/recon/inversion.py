@@ -94,9 +94,12 @@ class InverseProblem(Volumes):
     axes: tuple[int, ...] = (0, 1, 2)
 
     @property
-    def size_along_axes(self) -> tuple[float, ...]:
-        """Voxel size in mm along `axes`."""
-        return tuple(self.voxel_size[axis] for axis in self.axes)
+    def merged_axes(self) -> tuple[int, ...]:
+        """Axes along which the next coarser grid merges voxels.
+
+        Along another axis, such as across thick slices, the voxels are already large.
+        """
+        return tuple(axis for axis in self.axes if 2 * self.voxel_size[axis] <= COARSEST_SIZE)
 
     @property
     def has_tissues(self) -> bool:
@@ -115,26 +118,28 @@ class InverseProblem(Volumes):
         return np.where(self.inside, _inverse(self.precision) + neglected, 0)
 
     def coarser(self) -> "InverseProblem":
-        """Return the problem on a grid that merges two voxels along each of the `axes`.
+        """Return the problem on a grid that merges two voxels along each of the `merged_axes`.
 
         A cell is in the coarser mask if at least half of its voxels are in the mask.
         """
-        count = sum_of_cells(self.inside.astype(np.float64), self.axes)
-        kept = count >= 2 ** len(self.axes) / 2
-        precision = sum_of_cells(self.precision, self.axes)
-        phase = sum_of_cells(self.precision * self.phase, self.axes)
-        size = [d * (2 if axis in self.axes else 1) for axis, d in enumerate(self.voxel_size)]
+        count = sum_of_cells(self.inside.astype(np.float64), self.merged_axes)
+        kept = count >= 2 ** len(self.merged_axes) / 2
+        precision = sum_of_cells(self.precision, self.merged_axes)
+        phase = sum_of_cells(self.precision * self.phase, self.merged_axes)
+        size = [
+            d * (2 if axis in self.merged_axes else 1) for axis, d in enumerate(self.voxel_size)
+        ]
 
         def mean(values: NDArray[np.floating] | None) -> NDArray[np.float64] | None:
             if values is None:
                 return None
-            total = sum_of_cells(np.where(self.inside, values, 0), self.axes)
+            total = sum_of_cells(np.where(self.inside, values, 0), self.merged_axes)
             return total / np.maximum(count, 1)
 
         return replace(
             self,
             phase=np.divide(phase, precision, out=np.zeros(kept.shape), where=kept),
-            support=np.where(kept, _most_frequent(self.support, self.axes), 0),
+            support=np.where(kept, _most_frequent(self.support, self.merged_axes), 0),
             voxel_size=as_triple(size, "voxel size"),
             zscore=mean(self.zscore),
             b1_squared=mean(self.b1_squared),
@@ -251,7 +256,9 @@ def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
 
 def _invert(problem: InverseProblem, uncertainty: bool) -> Inversion:
     levels = _levels(problem)
-    replicated = [one for one in levels if min(one.size_along_axes) >= REPLICATE_SIZE]
+    replicated = [
+        one for one in levels if min(one.voxel_size[axis] for axis in one.axes) >= REPLICATE_SIZE
+    ]
     for_std = (replicated or levels[-1:])[0] if uncertainty else None
     fit = _Fit(levels[-1], np.full(levels[-1].support.shape, np.log(_initial_kappa(levels[-1]))))
     fit.improve(_FIRST_STEPS)
@@ -259,12 +266,12 @@ def _invert(problem: InverseProblem, uncertainty: bool) -> Inversion:
     noise = _NoiseOfLog.replicate(fit) if fit.problem is for_std else None
     for level in levels[-2::-1]:
         coarse, shape = fit.problem.inside, level.support.shape
-        fit = _Fit(level, _refined(fit.log_kappa, coarse, shape, level.axes))
+        fit = _Fit(level, _refined(fit.log_kappa, coarse, shape, level.merged_axes))
         fit.improve(_FINER_STEPS)
         if level is for_std:
             noise = _NoiseOfLog.replicate(fit)
         elif noise is not None:
-            noise = noise.refined(coarse, shape, level.axes)
+            noise = noise.refined(coarse, shape, level.merged_axes)
     constrained = _parts_with_inner_voxels(problem.inside, problem.axes)
     kappa = np.where(constrained, np.exp(fit.log_kappa), np.nan)
     kappa = kappa.astype(np.float32)
@@ -278,10 +285,10 @@ def _invert(problem: InverseProblem, uncertainty: bool) -> Inversion:
 def _levels(problem: InverseProblem) -> list[InverseProblem]:
     """Return the problem on all grids, starting with the finest grid.
 
-    A coarser grid is added if its voxels are at most COARSEST_SIZE and its mask has an inner voxel.
+    A coarser grid is added if voxels can be merged, and if its mask has an inner voxel.
     """
     levels = [problem]
-    while 2 * max(levels[-1].size_along_axes) <= COARSEST_SIZE:
+    while levels[-1].merged_axes:
         coarser = levels[-1].coarser()
         if not inner_voxels(coarser.inside, coarser.axes).any():
             break

@@ -24,10 +24,7 @@ EXACT_BUT_MAGNITUDE = "exact for the phase noise, first order for the magnitude 
 """Description of the noise propagation for a linear method whose weights depend on the noisy
 magnitude."""
 
-QUADRATIC_FIT = (
-    "a three-dimensional quadratic polynomial that was fitted to phi0 within a radius of "
-    "{fit_radius}"
-)
+QUADRATIC_FIT = "a quadratic polynomial that was fitted to phi0 within a radius of {fit_radius}"
 """Description of the fit for :meth:`Form.quantity`."""
 
 BYTES_WITHOUT_REPLICATES = 65

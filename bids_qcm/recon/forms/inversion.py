@@ -10,7 +10,6 @@ from bids_qcm.recon.arguments import require
 from bids_qcm.recon.forms.base import Form, Laplacian
 from bids_qcm.recon.forms.integral import integrate
 from bids_qcm.recon.inversion import (
-    COARSEST_SIZE,
     REPLICATE_SIZE,
     SMOOTHNESS,
     InverseProblem,
@@ -170,7 +169,7 @@ def _estimate_once(problem: InverseProblem) -> LinearPhase:
     # The mean over a merged voxel is not weighted by the noise. With weights, its centre of gravity
     # would be shifted towards the brighter tissue, which would change a linear phase at borders.
     problem = replace(problem, precision=problem.inside.astype(np.float64))
-    while 2 * max(problem.size_along_axes) <= COARSEST_SIZE:
+    while problem.merged_axes:
         problem = problem.coarser()
     inside = problem.inside
     method = METHODS[_FIRST_MAP[problem.zscore is not None, problem.has_tissues]]
