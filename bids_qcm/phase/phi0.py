@@ -189,7 +189,7 @@ def correct_echoes(
     -------
     EchoSeries
     """
-    flipped = alternating_axes(echoes)
+    flipped = tuple(axis for axis in alternating_axes(echoes) if axis in axes)
     corrected = [flip_alternate_slices(echo, flipped) for echo in echoes]
     for axis in set(range(3)) - set(axes):
         corrected = [align_slices(echo, mask, axis) for echo in corrected]

@@ -140,8 +140,8 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
     if in_plane:
         sentences.append(
             "The phase was differentiated only within slices, and the mean phase difference "
-            "between neighbouring slices was removed. The conductivity therefore lacks the contribution of "
-            f"the phase curvature across slices{_of(in_plane, total)}."
+            "between neighbouring slices was removed. The conductivity therefore lacks the "
+            f"contribution of the phase curvature across slices{_of(in_plane, total)}."
         )
     echoes = Counter(len(one.phase_units) for one in sidecars if one.phase_units)
     single = echoes.pop(1, 0)
