@@ -78,8 +78,8 @@ def _loss_warning(across: int, grid: Grid, reason: str) -> str:
     return (
         f"the phase is differentiated within slices only, not along axis {'ijk'[across]}, "
         f"{reason}. The maps lack the phase curvature across slices, so their conductivity is too "
-        f"low: by {IN_PLANE_LOSS[orientation]:.0%} in {orientation} slices through the brain of "
-        "the full-wave phantom. Compare these maps only with maps from the same protocol"
+        f"low: by about {IN_PLANE_LOSS[orientation]:.0%} in {orientation} slices through the "
+        "brain of the full-wave phantom. Compare these maps only with maps from the same protocol"
     )
 
 

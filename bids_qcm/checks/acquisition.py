@@ -121,9 +121,12 @@ def check_acquisition(
     pairs = list(zip(magnitudes, phases, strict=True))
     signal = find_signal(magnitudes[0], phases[0], axes)
     findings: list[Finding] = []
+    # the slices of a 2-D acquisition may differ by constants, which are not wraps
+    within = [axis for axis in axes if axis != slice_axis]
+    may_be_half = phase_type == "transmit"
     for echo, (magnitude, phase) in enumerate(pairs):
         findings += check_cycle(
-            phase, magnitude, signal.mask, echo, may_be_half=phase_type == "transmit"
+            phase, magnitude, signal.mask, echo, axes=within, may_be_half=may_be_half
         )
     series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers, axes)
     # aligned slices do not show whether the sign of some slices is reversed

@@ -117,29 +117,27 @@ class InverseProblem(Volumes):
         neglected = self.model_error**2 * MODEL_VOXEL / np.prod(self.voxel_size)
         return np.where(self.inside, _inverse(self.precision) + neglected, 0)
 
-    def coarser(self) -> "InverseProblem":
-        """Return the problem on a grid that merges two voxels along each of the `merged_axes`.
+    def coarser(self, axes: Sequence[int] = (0, 1, 2)) -> "InverseProblem":
+        """Return the problem on a grid that merges two voxels along each of the given axes.
 
         A cell is in the coarser mask if at least half of its voxels are in the mask.
         """
-        count = sum_of_cells(self.inside.astype(np.float64), self.merged_axes)
-        kept = count >= 2 ** len(self.merged_axes) / 2
-        precision = sum_of_cells(self.precision, self.merged_axes)
-        phase = sum_of_cells(self.precision * self.phase, self.merged_axes)
-        size = [
-            d * (2 if axis in self.merged_axes else 1) for axis, d in enumerate(self.voxel_size)
-        ]
+        count = sum_of_cells(self.inside.astype(np.float64), axes)
+        kept = count >= 2 ** len(axes) / 2
+        precision = sum_of_cells(self.precision, axes)
+        phase = sum_of_cells(self.precision * self.phase, axes)
+        size = [d * (2 if axis in axes else 1) for axis, d in enumerate(self.voxel_size)]
 
         def mean(values: NDArray[np.floating] | None) -> NDArray[np.float64] | None:
             if values is None:
                 return None
-            total = sum_of_cells(np.where(self.inside, values, 0), self.merged_axes)
+            total = sum_of_cells(np.where(self.inside, values, 0), axes)
             return total / np.maximum(count, 1)
 
         return replace(
             self,
             phase=np.divide(phase, precision, out=np.zeros(kept.shape), where=kept),
-            support=np.where(kept, _most_frequent(self.support, self.merged_axes), 0),
+            support=np.where(kept, _most_frequent(self.support, axes), 0),
             voxel_size=as_triple(size, "voxel size"),
             zscore=mean(self.zscore),
             b1_squared=mean(self.b1_squared),
@@ -289,7 +287,7 @@ def _levels(problem: InverseProblem) -> list[InverseProblem]:
     """
     levels = [problem]
     while levels[-1].merged_axes:
-        coarser = levels[-1].coarser()
+        coarser = levels[-1].coarser(levels[-1].merged_axes)
         if not inner_voxels(coarser.inside, coarser.axes).any():
             break
         levels.append(coarser)

@@ -170,7 +170,7 @@ def _estimate_once(problem: InverseProblem) -> LinearPhase:
     # would be shifted towards the brighter tissue, which would change a linear phase at borders.
     problem = replace(problem, precision=problem.inside.astype(np.float64))
     while problem.merged_axes:
-        problem = problem.coarser()
+        problem = problem.coarser(problem.merged_axes)
     inside = problem.inside
     method = METHODS[_FIRST_MAP[problem.zscore is not None, problem.has_tissues]]
     first = integrate(
