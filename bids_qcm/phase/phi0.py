@@ -79,7 +79,7 @@ def compute_phi0(
         this number. Default: the echoes are numbered by increasing echo time.
     axes : sequence of int
         Axes along which the phase will be differentiated. With two axes, the slices are aligned;
-        see :func:`~bids_qcm.phase.slices.align_slices`.
+        see ``align_slices`` in ``bids_qcm/phase/slices.py``.
 
     Returns
     -------

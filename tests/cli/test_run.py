@@ -345,15 +345,13 @@ def test_incoherent_slices_of_a_2d_acquisition(dataset, run, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "has phase jumps along axis k" in said
     assert "differentiate the phase only within slices (--in-plane k)" in said
-    methods = ("laplacian", "inversion")
-    assert run("--in-plane", "k", "--fit-radius", "12", "--sign", "+", method=methods) == 0
+    assert run("--in-plane", "k", "--fit-radius", "12", "--sign", "+") == 0
     assert "conductivity is too low: by about 43% in axial slices" in capsys.readouterr().err
-    for path in (tmp_path / "out").rglob("*_condmap.nii.gz"):
-        inner = nib.load(path).get_fdata()[5:9, 5:8, 4:8]
-        assert np.median(inner) == pytest.approx(0.6, rel=0.05)
-        content = json.loads(sidecar_of(path).read_text())
-        assert content["SlicesAlignedAlong"] == "k"
-        assert content["Verdict"] != "green"
+    (path,) = (tmp_path / "out").rglob("*_condmap.nii.gz")
+    assert np.median(nib.load(path).get_fdata()[5:9, 5:8, 4:8]) == pytest.approx(0.6, rel=0.05)
+    content = json.loads(sidecar_of(path).read_text())
+    assert content["SlicesAlignedAlong"] == "k"
+    assert content["Verdict"] != "green"
 
 
 def test_inconsistent_maps_are_logged(dataset, run, capsys):
