@@ -756,11 +756,11 @@ def test_a_warning_lists_the_echoes_named_as_runs(dataset):
 def test_an_impossible_default_method_is_left_out_with_a_warning(dataset, plan):
     """A method that was requested by name is refused instead."""
     dataset.pair()
-    found = plan(fit_radius=(9, 9, 0))
-    assert (found.methods, found.refused) == (("integral-mag",), {})
-    assert any("left out: inversion-mag" in warning for warning in found.warnings)
-    named = plan(methods=("inversion-mag", "integral-mag"), fit_radius=(9, 9, 0))
-    assert list(named.refused) == ["inversion-mag"]
+    found = plan(fit_radius=(1, 1, 1))
+    assert (found.methods, found.refused) == (("inversion-mag",), {})
+    assert any("left out: integral-mag" in warning for warning in found.warnings)
+    named = plan(methods=("inversion-mag", "integral-mag"), fit_radius=(1, 1, 1))
+    assert list(named.refused) == ["integral-mag"]
 
 
 def test_the_regions_share_the_registration_of_the_mask(dataset, plan, label_values, affine):

@@ -124,12 +124,12 @@ def test_random_constants_are_accepted_for_in_plane_kernels(head, evidence):
     assert found.slice_offset is None
 
 
-@pytest.mark.parametrize(("sd", "stops"), [(0.02, True), (0.005, False)])
-def test_small_offsets_of_the_slices_of_a_2d_acquisition(head, evidence, sd, stops):
+@pytest.mark.parametrize("sd", [0.005, 0.02])
+def test_small_offsets_of_the_slices_of_a_2d_acquisition(head, evidence, sd):
     found = evidence(head.magnitude, with_offsets(head, sd), slice_axis=2, frequency=F)
     assert found.slice_offset == pytest.approx(sd, rel=0.4)
     (finding,) = found.findings
-    assert finding.fatal == stops
+    assert not finding.fatal
     assert f"with a standard deviation of {found.slice_offset:.2g} rad" in finding.problem
     assert "(--in-plane k)" in finding.remedy
     # a 3-D acquisition is not examined
