@@ -22,6 +22,8 @@ from bids_qcm.phase.phi0 import complex_echoes, complex_signal
 from bids_qcm.phase.slices import flip_alternate_slices
 from bids_qcm.physics import PhaseType
 
+_ALL_AXES = (0, 1, 2)
+
 Pair = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
@@ -80,7 +82,7 @@ def check_acquisition(
     echo_times: Sequence[float],
     voxel_size: Sequence[float],
     *,
-    axes: Sequence[int] = (0, 1, 2),
+    axes: Sequence[int] = _ALL_AXES,
     slice_axis: int | None = None,
     phase_type: PhaseType = "transceive",
     echo_numbers: Sequence[int] = (),
@@ -129,10 +131,12 @@ def check_acquisition(
             phase, magnitude, signal.mask, echo, axes=within, may_be_half=may_be_half
         )
     series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers, axes)
-    # aligned slices do not show whether the sign of some slices is reversed
-    unaligned = [
-        flip_alternate_slices(complex_signal(*pair), series.axes_flipped) for pair in pairs
-    ]
+    unaligned = series.echoes
+    if len(axes) < len(_ALL_AXES):
+        # aligned slices do not show whether the sign of some slices is reversed
+        unaligned = [
+            flip_alternate_slices(complex_signal(*pair), series.axes_flipped) for pair in pairs
+        ]
     jumps = check_slices(unaligned, signal.mask, axes, slice_axis)
     coherent = [
         check_coherence(magnitude, phase, echo, axes)
@@ -146,7 +150,7 @@ def check_acquisition(
         doubtful = []
         lines = fit_echo_lines(series.echoes, echo_times, signal.mask)
         at_zero = lines.mask * np.exp(1j * lines.phase())
-        if frequency is not None and set(axes) == {0, 1, 2}:
+        if frequency is not None and len(axes) == len(_ALL_AXES):
             findings += check_flatness(lines.phase(), lines.mask, voxel_size, frequency)
         if len(pairs) > 2:
             misfit = lines.misfit()

@@ -170,6 +170,7 @@ def test_in_plane_phase_of_slices_with_random_offsets(n_echoes):
     phases = [wrap(phase + one) for phase, one in zip([SINGLE, *PHASES[1:]], offsets, strict=False)]
     times = [0.0, *TIMES[1:]][:n_echoes]
     found = compute_phi0([MAGNITUDE] * n_echoes, phases, times, mask=HEAD, axes=(0, 1))
+    assert found.axes_flipped == ()
     for k in np.flatnonzero(HEAD.any(axis=(0, 1))):
         difference = (found.phase - PHI0)[:, :, k][found.mask[:, :, k]]
         np.testing.assert_allclose(difference, np.median(difference), atol=2e-3)
