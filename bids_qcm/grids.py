@@ -44,6 +44,10 @@ class Grid:
         x, y, z = self.spacing.round(6).tolist()
         return x, y, z
 
+    def orientation(self, axis: int) -> str:
+        """Return the orientation of slices stacked along an axis: sagittal, coronal or axial."""
+        return ("sagittal", "coronal", "axial")[np.abs(self.affine[:3, axis]).argmax()]
+
     def matches(self, other: "Grid") -> bool:
         """Whether both grids have the same shape and all voxel positions agree within 0.1 mm."""
         if self.shape != other.shape:

@@ -12,6 +12,7 @@ from bids_qcm.recon.kernels import Triple
 from bids_qcm.recon.methods import METHODS, TARGET_STD
 from bids_qcm.recon.radii import is_automatic
 
+InPlane = Literal["auto", "none", "i", "j", "k"]
 AnalysisLevel = Literal["participant", "group"]
 ImageChecks = Literal["stop", "warn"]
 Coreg = Literal["auto", "header", "rigid"]
@@ -108,6 +109,9 @@ class Settings:
     fit_radius, integral_radius : tuple of 3 floats, or "auto", or None
         Radii in mm. None for the published optimum of each method, ``auto`` for radii that reach
         `target_std`.
+    in_plane : {"auto", "none", "i", "j", "k"}
+        Axis along which the phase is not differentiated. ``none`` to differentiate along all axes;
+        ``auto`` to select the axis across the slices of a 2-D acquisition with few slices.
     target_std : float
         Target of automatic radii for the median noise standard deviation over the voxels, S/m.
     phase_type : {"transceive", "transmit"}
@@ -174,6 +178,7 @@ class Settings:
     methods: tuple[str, ...] = ()
     fit_radius: Triple | Literal["auto"] | None = None
     integral_radius: Triple | Literal["auto"] | None = None
+    in_plane: InPlane = "auto"
     target_std: float = TARGET_STD
     phase_type: PhaseType = "transceive"
     sign: Sign | Literal["auto"] = "auto"

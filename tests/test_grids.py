@@ -59,3 +59,8 @@ def test_grids_are_compared_at_their_far_ends():
     turned = np.eye(4)
     turned[:2, :2] = [[1, -0.0087], [0.0087, 1]]
     assert not Grid((200, 200, 9), turned).matches(Grid((200, 200, 9), affine))
+
+
+def test_the_orientation_of_slices(affine):
+    grid = Grid((4, 5, 6), affine[[1, 2, 0, 3]])
+    assert [grid.orientation(axis) for axis in range(3)] == ["axial", "sagittal", "coronal"]

@@ -24,7 +24,6 @@ from bids_qcm.bids.sequences import (
     check_nucleus,
     is_balanced,
     is_gradient_echo,
-    slice_axis,
 )
 from bids_qcm.bids.sidecars import (
     contradictions,
@@ -33,6 +32,7 @@ from bids_qcm.bids.sidecars import (
     read_sidecar,
     shows_head,
 )
+from bids_qcm.bids.slicing import plan_slicing
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.grids import Grid
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
@@ -136,6 +136,8 @@ class Plan:
         Kernels of each method; automatic radii have their largest values.
     axes : tuple of int
         Axes along which the phase is differentiated.
+    slice_axis : int or None
+        Axis across the slices of a 2-D acquisition; None for a 3-D acquisition.
     refused : dict of str to str
         Reason for each requested method that cannot be computed, for each requested space that is
         not available, and for each atlas that cannot be used.
@@ -162,6 +164,7 @@ class Plan:
     axes: tuple[int, ...]
     refused: dict[str, str]
     warnings: tuple[str, ...]
+    slice_axis: int | None = None
     segmentation_alignment: Alignment = field(default_factory=Alignment)
     mask_alignment: Alignment = field(default_factory=Alignment)
     lesions: AuxiliaryImage | None = None
@@ -281,8 +284,9 @@ def plan_acquisition(
     lesions = finder.lesions(
         [*datasets, settings.bids_dir] if lesion_datasets is None else lesion_datasets
     )
+    slicing = plan_slicing(sidecars[0], grid, settings)
     kernels, refused = _choose_methods(
-        settings, grid, segmentation.auxiliary, segmentation.why_none
+        settings, grid, slicing.axes, segmentation.auxiliary, segmentation.why_none
     )
     left_out = []
     if kernels and not settings.methods:
@@ -296,8 +300,6 @@ def plan_acquisition(
             "; ".join(refused.values()),
             "change these options, or choose another --method",
         )
-    # the axes are the same for all methods
-    axes = next(iter(kernels.values())).axes
     b1 = FoundB1()
     if any(map(settings.uses_b1, kernels)):
         where = [settings.bids_dir, *datasets] if b1_datasets is None else b1_datasets
@@ -334,7 +336,8 @@ def plan_acquisition(
         b1_origins=b1.origins,
         methods=tuple(kernels),
         kernels=kernels,
-        axes=axes,
+        axes=slicing.axes,
+        slice_axis=slicing.slice_axis,
         refused={**refused, **spaces.refused, **regions.refused},
         t1w=spaces.t1w,
         spaces=spaces.spaces,
@@ -350,7 +353,8 @@ def plan_acquisition(
             *regions.warnings,
             *contradictions(inputs.separate),
             *_unit_warnings(echoes),
-            *_sequence_warnings(acquisition, echoes, sidecars[0], grid, axes, settings),
+            *_sequence_warnings(acquisition, echoes, sidecars[0], settings),
+            *(f"{acquisition.name}: {warning}" for warning in slicing.warnings),
         ),
     )
 
@@ -561,7 +565,11 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
 
 
 def _choose_methods(
-    settings: Settings, grid: Grid, segmentation: AuxiliaryImage | None, why_none: str
+    settings: Settings,
+    grid: Grid,
+    axes: tuple[int, ...],
+    segmentation: AuxiliaryImage | None,
+    why_none: str,
 ) -> tuple[dict[str, Kernels], dict[str, str]]:
     """Return the kernels of each method that can be computed, and the reason for each refusal."""
     wanted = settings.methods or DEFAULT_METHODS[segmentation is not None]
@@ -579,9 +587,10 @@ def _choose_methods(
                 settings.fit_radius,
                 settings.integral_radius,
                 LARGEST_SCALE,
+                axes,
             )
         except ValueError as error:
-            refused[name] = f"{error} (--fit-radius, --integral-radius)"
+            refused[name] = f"{error} (--fit-radius, --integral-radius, --in-plane)"
     return kernels, refused
 
 
@@ -612,8 +621,6 @@ def _sequence_warnings(
     acquisition: Acquisition,
     echoes: Sequence[EchoPlan],
     sidecar: dict[str, Any],
-    grid: Grid,
-    axes: Sequence[int],
     settings: Settings,
 ) -> list[str]:
     """Return warnings about a pulse sequence that may bias the conductivity."""
@@ -635,14 +642,5 @@ def _sequence_warnings(
             f"{acquisition.name}: the phase of a balanced SSFP acquisition with one readout "
             "polarity contains eddy-current effects. Acquire it again with the opposite polarity, "
             "and average both acquisitions with --average-runs dir (or acq)"
-        )
-    axis = slice_axis(sidecar)
-    if axis is not None and axis in axes and grid.shape[axis] > 1:
-        in_plane = " ".join("0" if one == axis else "R" for one in range(3))
-        warnings.append(
-            f"{acquisition.name}: this is a 2-D acquisition with {grid.shape[axis]} slices. A "
-            "constant phase difference between slices would bias kernels that extend across "
-            f"slices. Compare the map with a map from in-plane kernels: --fit-radius {in_plane} "
-            f"and, for integral methods, --integral-radius {in_plane}, with R in mm"
         )
     return warnings

@@ -55,6 +55,11 @@ _LONGEST_BALANCED_ECHO_TIME = 0.008
 _BALANCED_ECHO_PLACE = (0.4, 0.6)
 
 
+SPACING_TOLERANCE = 0.005
+"""Relative difference of slice distances that counts as rounding, as in the check of the voxel
+sizes."""
+
+
 def check_nucleus(metadata: Mapping[str, Any], image: Path) -> None:
     """Check that the sidecar of an image names no nucleus other than the proton.
 
@@ -133,7 +138,9 @@ def is_balanced(metadata: Mapping[str, Any]) -> bool:
     variants = _codes(metadata, "SequenceVariant")
     if "SS" not in variants or variants & _NOT_BALANCED or any(map(_OTHER_NAMES.search, named)):
         return False
-    echo, repetition = (_seconds(metadata, field) for field in ("EchoTime", "RepetitionTime"))
+    echo, repetition = (
+        positive_number(metadata, field) for field in ("EchoTime", "RepetitionTime")
+    )
     if echo is None or echo > _LONGEST_BALANCED_ECHO_TIME:
         return False
     low, high = _BALANCED_ECHO_PLACE
@@ -147,12 +154,29 @@ def is_gradient_echo(metadata: Mapping[str, Any], suffix: str) -> bool:
 
 
 def slice_axis(metadata: Mapping[str, Any]) -> int | None:
-    """Return the array axis across the slices of a 2-D acquisition; None for a 3-D acquisition."""
-    if "2D" not in _codes(metadata, "MRAcquisitionType"):
+    """Return the array axis across the slices of a 2-D acquisition; None for a 3-D acquisition.
+
+    Without ``MRAcquisitionType``, the acquisition counts as 2-D if there are gaps between its
+    slices, or if its slices were acquired at different times.
+    """
+    if not _is_2d(metadata):
         return None
     (direction,) = _texts(metadata, "SliceEncodingDirection")[:1] or ["k"]
     axis = "ijk".find(direction[:1])
     return axis if axis >= 0 else 2
+
+
+def _is_2d(metadata: Mapping[str, Any]) -> bool:
+    kinds = _codes(metadata, "MRAcquisitionType")
+    if kinds:
+        return "2D" in kinds
+    times = metadata.get("SliceTiming")
+    if isinstance(times, list) and len({str(time) for time in times}) > 1:
+        return True
+    thickness, spacing = (
+        positive_number(metadata, name) for name in ("SliceThickness", "SpacingBetweenSlices")
+    )
+    return bool(thickness and spacing and spacing > (1 + SPACING_TOLERANCE) * thickness)
 
 
 def _is_field_unit(unit: str) -> bool:
@@ -173,7 +197,8 @@ def _texts(metadata: Mapping[str, Any], field: str) -> list[str]:
     return [one for one in values if isinstance(one, str) and one.strip()]
 
 
-def _seconds(metadata: Mapping[str, Any], field: str) -> float | None:
+def positive_number(metadata: Mapping[str, Any], field: str) -> float | None:
+    """Return a field of a sidecar; None if it is missing or not a positive number."""
     value = metadata.get(field)
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         return float(value)

@@ -345,6 +345,17 @@ class Phi0Sidecar(MaskChoice, Image):
         "image axes `i`, `j` or `k` along which half a cycle was added to every second slice; "
         "empty without a correction",
     ] = None
+    slices_aligned_along: Annotated[
+        str | None,
+        "[in-plane maps](methods.md#two-dimensional-acquisitions): image axis across the slices, "
+        "`i`, `j` or `k`; the phase was not differentiated along this axis, and the mean phase "
+        "difference between neighbouring slices was removed",
+    ] = None
+    slice_offset: Annotated[
+        float | None,
+        "2-D acquisition that is differentiated along all axes: standard deviation of the phase "
+        "offsets of slices, rad; see [checks](checks.md#slices)",
+    ] = None
     magnitude_noise: Annotated[
         float | None,
         "noise standard deviation of the magnitude, in the unit of the magnitude",

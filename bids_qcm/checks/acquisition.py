@@ -14,11 +14,15 @@ from bids_qcm.checks.echoes import (
 )
 from bids_qcm.checks.findings import Finding
 from bids_qcm.checks.pairs import check_coherence
-from bids_qcm.checks.slices import check_slices
+from bids_qcm.checks.slices import check_offsets, check_slices, slice_offset
 from bids_qcm.checks.values import check_cycle, check_distinct, check_magnitude, check_parts
 from bids_qcm.phase.echoes import fit_echo_lines
 from bids_qcm.phase.masking import find_signal
-from bids_qcm.phase.phi0 import complex_echoes
+from bids_qcm.phase.phi0 import complex_echoes, complex_signal
+from bids_qcm.phase.slices import flip_alternate_slices
+from bids_qcm.physics import PhaseType
+
+_ALL_AXES = (0, 1, 2)
 
 Pair = tuple[NDArray[np.floating], NDArray[np.floating]]
 
@@ -38,6 +42,8 @@ class ImageEvidence:
     echo_misfit : tuple of float
         Deviation of each echo from the linear fit over echo time, in rad; empty for fewer than
         three echoes.
+    slice_offset : float or None
+        Standard deviation of the phase offsets of slices in rad; None unless it was measured.
     findings : tuple of Finding
         Fatal findings first.
     """
@@ -46,6 +52,7 @@ class ImageEvidence:
     snr: float
     incoherent_fraction: float
     echo_misfit: tuple[float, ...]
+    slice_offset: float | None
     findings: tuple[Finding, ...]
 
 
@@ -75,8 +82,9 @@ def check_acquisition(
     echo_times: Sequence[float],
     voxel_size: Sequence[float],
     *,
-    axes: Sequence[int] = (0, 1, 2),
-    may_be_half: bool = False,
+    axes: Sequence[int] = _ALL_AXES,
+    slice_axis: int | None = None,
+    phase_type: PhaseType = "transceive",
     echo_numbers: Sequence[int] = (),
     frequency: float | None = None,
 ) -> ImageEvidence:
@@ -92,13 +100,16 @@ def check_acquisition(
         Voxel size in mm.
     axes : sequence of int
         Axes along which the kernels differentiate.
-    may_be_half : bool
-        See :func:`bids_qcm.checks.values.check_cycle`.
+    slice_axis : int, optional
+        Axis across the slices of a 2-D acquisition. If the kernels differentiate along this axis,
+        the phase offsets of slices are measured.
+    phase_type : {"transceive", "transmit"}
+        A transmit phase may cover half a cycle only.
     echo_numbers : sequence of int
         See :func:`bids_qcm.phase.polarity.find_alternation`.
     frequency : float, optional
-        Larmor frequency in Hz. With several echoes, it is needed to check that the phase at echo
-        time zero is not flat.
+        Larmor frequency in Hz. It is needed to check the phase offsets of slices and, with several
+        echoes, to check that the phase at echo time zero is not flat.
 
     Returns
     -------
@@ -112,10 +123,21 @@ def check_acquisition(
     pairs = list(zip(magnitudes, phases, strict=True))
     signal = find_signal(magnitudes[0], phases[0], axes)
     findings: list[Finding] = []
+    # the slices of a 2-D acquisition may differ by constants, which are not wraps
+    within = [axis for axis in axes if axis != slice_axis]
+    may_be_half = phase_type == "transmit"
     for echo, (magnitude, phase) in enumerate(pairs):
-        findings += check_cycle(phase, magnitude, signal.mask, echo, may_be_half=may_be_half)
-    series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers)
-    jumps = check_slices(series.echoes, signal.mask, axes)
+        findings += check_cycle(
+            phase, magnitude, signal.mask, echo, axes=within, may_be_half=may_be_half
+        )
+    series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers, axes)
+    unaligned = series.echoes
+    if len(axes) < len(_ALL_AXES):
+        # aligned slices do not show whether the sign of some slices is reversed
+        unaligned = [
+            flip_alternate_slices(complex_signal(*pair), series.axes_flipped) for pair in pairs
+        ]
+    jumps = check_slices(unaligned, signal.mask, axes, slice_axis)
     coherent = [
         check_coherence(magnitude, phase, echo, axes)
         for echo, (magnitude, phase) in enumerate(pairs)
@@ -123,10 +145,12 @@ def check_acquisition(
     # phase jumps also cause incoherence, so report only the jumps
     findings += jumps or [finding for _, found in coherent for finding in found]
     misfit: tuple[float, ...] = ()
+    at_zero = series.echoes[0]
     if len(pairs) > 1 and not any(finding.fatal for finding in findings):
         doubtful = []
         lines = fit_echo_lines(series.echoes, echo_times, signal.mask)
-        if frequency is not None and set(axes) == {0, 1, 2}:
+        at_zero = lines.mask * np.exp(1j * lines.phase())
+        if frequency is not None and len(axes) == len(_ALL_AXES):
             findings += check_flatness(lines.phase(), lines.mask, voxel_size, frequency)
         if len(pairs) > 2:
             misfit = lines.misfit()
@@ -137,6 +161,10 @@ def check_acquisition(
             findings += check_curvature(series.echoes, signal.mask, voxel_size)
         findings += doubtful
         findings += check_decay(magnitudes, echo_times, signal.mask)
+    offset = None
+    if slice_axis is not None and slice_axis in axes and frequency is not None and not jumps:
+        offset = slice_offset(at_zero, signal.mask, slice_axis)
+        findings += check_offsets(offset, slice_axis, voxel_size, frequency, phase_type)
     return ImageEvidence(
         signal=signal.mask,
         snr=float(np.median(magnitudes[0][signal.mask]) / signal.noise.sd)
@@ -144,5 +172,6 @@ def check_acquisition(
         else float("inf"),
         incoherent_fraction=max(fraction for fraction, _ in coherent),
         echo_misfit=misfit,
+        slice_offset=offset,
         findings=tuple(sorted(findings, key=lambda finding: not finding.fatal)),
     )

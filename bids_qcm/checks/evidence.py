@@ -10,6 +10,7 @@ from scipy.special import ndtr
 from bids_qcm.checks.literature import literature_conductivity
 from bids_qcm.checks.plausible import PLAUSIBLE, is_implausible
 from bids_qcm.grids import Volume
+from bids_qcm.physics import IN_PLANE_LOSS
 
 LEAST_VOXELS = 30
 """Minimum number of valid voxels for computing the median of a tissue."""
@@ -53,6 +54,9 @@ class Evidence:
         Longest edge of a voxel in mm.
     n_failed_checks : int
         Number of failed image checks that the user turned into warnings.
+    in_plane_loss : float
+        Expected fraction of the conductivity that is missing because the phase was not
+        differentiated across slices; 0 if it was differentiated along all axes.
     """
 
     implausible_fraction: float
@@ -68,6 +72,7 @@ class Evidence:
     prior_chi_square: float | None = None
     largest_voxel_size: float = 0.0
     n_failed_checks: int = 0
+    in_plane_loss: float = 0.0
 
 
 def gather_evidence(
@@ -81,6 +86,7 @@ def gather_evidence(
     reduced_chi_square: float | None = None,
     prior_chi_square: float | None = None,
     n_failed_checks: int = 0,
+    slice_axis: int | None = None,
 ) -> Evidence:
     """Compute the quality measures of a map.
 
@@ -102,6 +108,8 @@ def gather_evidence(
         Reduced and prior chi-square of an inversion.
     n_failed_checks : int
         Number of failed image checks that the user turned into warnings.
+    slice_axis : int, optional
+        Axis along which the phase was not differentiated.
 
     Returns
     -------
@@ -138,6 +146,9 @@ def gather_evidence(
         prior_chi_square=prior_chi_square,
         largest_voxel_size=float(np.linalg.norm(to_world[:, :3], axis=0).max()),
         n_failed_checks=n_failed_checks,
+        in_plane_loss=0.0
+        if slice_axis is None
+        else IN_PLANE_LOSS[condmap.grid.orientation(slice_axis)],
         **noise,
     )
 

@@ -1,4 +1,4 @@
-"""Check for phase jumps between slices."""
+"""Check for phase jumps and phase offsets between slices."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,6 +9,10 @@ from scipy import ndimage
 
 from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.coherence import unit_signal
+from bids_qcm.phase.noise import NORMAL_MEDIAN
+from bids_qcm.physics import PhaseType, conductivity_factor
+from bids_qcm.recon.methods import METHODS, TARGET_STD
+from bids_qcm.recon.stencils import derivative_stencils
 
 LARGEST_JUMP = 0.2
 """Maximum phase jump between neighbouring slices, in rad. The largest observed jump is 0.07 in
@@ -18,6 +22,18 @@ heads and 0.03 in phantoms."""
 # contain mainly its surface.
 _LEAST_AREA = 0.4
 _MOST_NAMED = 6
+
+FEWEST_SLICES = 5
+"""Minimum number of slices from which phase offsets can be measured."""
+
+# Variance of the fourth difference (1, -4, 6, -4, 1) of independent offsets with variance 1.
+_FOURTH_DIFFERENCE = 70.0
+
+# Variance of a second difference, and of the median of n normal values with variance n.
+_SECOND_DIFFERENCE, _MEDIAN = 6.0, np.pi / 2
+
+# A quadratic fit is unique if its radius is at least two voxels.
+_LEAST_REACH = 2.0
 
 
 class Jump(NamedTuple):
@@ -80,6 +96,7 @@ def check_slices(
     signals: Sequence[NDArray[np.complexfloating]],
     mask: NDArray[np.bool_],
     in_plane: Sequence[int] = (0, 1, 2),
+    slice_axis: int | None = None,
 ) -> list[Finding]:
     """Check that the phase does not jump between slices.
 
@@ -90,6 +107,8 @@ def check_slices(
     in_plane : sequence of int
         Axes along which the kernels differentiate. Constant phase offsets between slices along
         another axis are harmless.
+    slice_axis : int, optional
+        Axis across the slices of a 2-D acquisition, whose phases may differ by constants.
 
     Returns
     -------
@@ -115,14 +134,118 @@ def check_slices(
         remedy = "convert the DICOM files again"
         if reversing:
             problem += "; the slices after a jump have the opposite sign"
+        elif axis == slice_axis:
+            remedy = _in_plane(axis)
         else:
-            radius = " ".join("0" if a == axis else "R" for a in range(3))
-            remedy += (
-                "; for a 2-D multislice acquisition, use in-plane kernels instead "
-                f"(--fit-radius {radius})"
-            )
+            remedy += f"; for a 2-D multislice acquisition, {_in_plane(axis)} instead"
         found.append(Finding(0, 1, problem, remedy))
     return found
+
+
+def slice_offset(signal: NDArray[np.complexfloating], mask: NDArray[np.bool_], axis: int) -> float:
+    """Measure the phase offsets of the slices of a 2-D acquisition.
+
+    Parameters
+    ----------
+    signal : ndarray of complex, shape (X, Y, Z)
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels with signal.
+    axis : int
+        Axis along which slices are stacked.
+
+    Returns
+    -------
+    float
+        Standard deviation of the offsets over the slices in rad, without the contribution of noise;
+        NaN for fewer than five slices.
+
+    Notes
+    -----
+    For each slice, the median of the second difference across slices is computed over the voxels.
+    The second difference of these medians is the fourth difference of the offsets, which has 70
+    times their variance if they are independent. The smooth phase of the object hardly contributes.
+    The standard deviation over the slices is estimated from the median absolute value. Constants in
+    bands of several slices are found by :func:`find_jumps` instead.
+    """
+    s = np.moveaxis(unit_signal(signal, mask), axis, 0)
+    second = s[2:] * s[:-2] * s[1:-1].conj() ** 2
+    common = second != 0
+    area = np.count_nonzero(common, axis=(1, 2))
+    if len(s) < FEWEST_SLICES or not area.any():
+        return float("nan")
+    medians, noise = np.zeros(len(second)), np.zeros(len(second))
+    for k in np.flatnonzero(area):
+        mean = np.sum(second[k])
+        angle = np.angle(second[k][common[k]] * mean.conj())
+        middle = np.median(angle)
+        medians[k] = np.angle(mean) + middle
+        spread = np.median(np.abs(angle - middle)) / NORMAL_MEDIAN
+        noise[k] = _MEDIAN * spread**2 / _SECOND_DIFFERENCE / area[k]
+    large = area >= _LEAST_AREA * area.max()
+    used = large[2:] & large[1:-1] & large[:-2]
+    if not used.any():
+        return float("nan")
+    fourth = np.abs(np.diff(medians, 2)[used])
+    variance = (np.median(fourth) / NORMAL_MEDIAN) ** 2 / _FOURTH_DIFFERENCE
+    return float(np.sqrt(max(0.0, variance - np.median(noise[large]))))
+
+
+def check_offsets(
+    offset: float,
+    axis: int,
+    voxel_size: Sequence[float],
+    frequency: float,
+    phase_type: PhaseType,
+) -> list[Finding]:
+    """Check that kernels may extend across the slices of a 2-D acquisition.
+
+    Parameters
+    ----------
+    offset : float
+        Standard deviation of the phase offsets of slices in rad; NaN if it is unknown.
+    axis : int
+        Axis along which slices are stacked.
+    voxel_size : sequence of 3 floats
+        Voxel size in mm.
+    frequency : float
+        Larmor frequency in Hz.
+    phase_type : {"transceive", "transmit"}
+
+    Returns
+    -------
+    list of Finding
+        Empty if the offsets change the Laplacian of a quadratic fit by less than the target of
+        automatic radii. The finding is not fatal: where in-plane kernels have the smaller error,
+        the offsets are so large that :func:`check_slices` finds jumps.
+    """
+    error = conductivity_factor(frequency, phase_type) * offset * _gain(axis, voxel_size)
+    if not error > TARGET_STD:
+        return []
+    problem = (
+        f"has phase offsets between slices along axis {'ijk'[axis]} with a standard deviation of "
+        f"{offset:.2g} rad, which cause errors of about {error:.2g} S/m in the Laplacian of a "
+        "quadratic fit, and smaller errors in surface integrals and inversions"
+    )
+    remedy = f"compare the map with an in-plane map (--in-plane {'ijk'[axis]})"
+    return [Finding(0, 1, problem, remedy, fatal=False)]
+
+
+def _in_plane(axis: int) -> str:
+    """Return the remedy for phase offsets between slices."""
+    return f"differentiate the phase only within slices (--in-plane {'ijk'[axis]})"
+
+
+def _gain(axis: int, voxel_size: Sequence[float]) -> float:
+    """Return the standard deviation of the Laplacian in 1/m^2 for offsets of 1 rad.
+
+    The Laplacian is computed by a quadratic fit with the published radius.
+    """
+    x, y, z = (float(size) for size in voxel_size)
+    published = METHODS["laplacian"].fit_radius or 0.0
+    rx, ry, rz = (max(published, _LEAST_REACH * size) for size in (x, y, z))
+    laplacian = derivative_stencils((rx, ry, rz), (x, y, z))[3]
+    of_slices = np.moveaxis(laplacian, axis, 0).sum(axis=(1, 2))
+    return float(np.linalg.norm(of_slices))
 
 
 def _jumps_along(

@@ -180,6 +180,7 @@ def check_cycle(
     signal: NDArray[np.bool_],
     echo: int,
     *,
+    axes: Sequence[int] = (0, 1, 2),
     may_be_half: bool = False,
 ) -> list[Finding]:
     """Check that a wrapped phase covers a range of one cycle.
@@ -194,6 +195,9 @@ def check_cycle(
         Voxels with signal.
     echo : int
         Index of the echo.
+    axes : sequence of int
+        Axes along which neighbours are compared: within slices whose phases may differ by
+        constants, only the two in-plane axes.
     may_be_half : bool
         Whether a range of half a cycle is accepted because the user has declared a transmit phase.
 
@@ -207,7 +211,7 @@ def check_cycle(
     body covers the cycle evenly. Second, where the phase wraps inside the body, neighbouring voxels
     have values at opposite ends of the range. Without either observation, there is no finding.
     """
-    size, evidence = _filled_range(phase, magnitude, signal)
+    size, evidence = _filled_range(phase, magnitude, signal, axes)
     share = size / _CYCLE
     if not evidence or abs(share - 1) <= LARGEST_CYCLE_ERROR:
         return []
@@ -225,7 +229,10 @@ def check_cycle(
 
 
 def _filled_range(
-    phase: NDArray[np.floating], magnitude: NDArray[np.floating], signal: NDArray[np.bool_]
+    phase: NDArray[np.floating],
+    magnitude: NDArray[np.floating],
+    signal: NDArray[np.bool_],
+    axes: Sequence[int],
 ) -> tuple[float, str]:
     """Return the range of the phase, and the evidence that this range is one cycle.
 
@@ -247,7 +254,7 @@ def _filled_range(
         return 0.0, ""
     low, high = _trimmed(inside)
     steps = []
-    for axis in range(phase.ndim):
+    for axis in axes:
         both = np.moveaxis(signal & finite, axis, 0)
         values = np.moveaxis(phase, axis, 0)
         step = np.abs(values[1:] - values[:-1])[both[1:] & both[:-1]]

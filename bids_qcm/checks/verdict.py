@@ -273,13 +273,13 @@ def _level(evidence: Evidence) -> Iterator[Reason]:
     if min(ratios.values()) <= 0:
         yield Reason("red", f"the median conductivity of {tissues} matter is not positive")
         return
-    level = _geometric_mean(ratios.values())
+    level = _geometric_mean(ratios.values()) / (1 - evidence.in_plane_loss)
     found = (
         f"the conductivities of {tissues} matter are"
         if len(ratios) > 1
         else f"the conductivity of {tissues} matter is"
     )
-    times = f"{found} {level:.2g} times the literature value"
+    times = f"{found} {level:.2g} times the literature value{_without_loss(evidence)}"
     if colour := _above(level, HIGH_LEVEL):
         yield Reason(colour, f"{times}; {_TOO_HIGH}")
     elif colour := _below(level, LOW_LEVEL):
@@ -307,14 +307,19 @@ def _level_of_body(evidence: Evidence) -> Iterator[Reason]:
         )
     if not ratios:
         return
-    level = _geometric_mean(ratios.values())
+    level = _geometric_mean(ratios.values()) / (1 - evidence.in_plane_loss)
     times = (
         f"the conductivity of {', '.join(sorted(ratios))} is {level:.2g} times the literature value"
+        f"{_without_loss(evidence)}"
     )
     if level > HIGH_LEVEL.amber:
         yield Reason("amber", f"{times}; {_TOO_HIGH}")
     elif level < LOW_LEVEL.amber:
         yield Reason("amber", f"{times}; {_TOO_LOW}")
+
+
+def _without_loss(evidence: Evidence) -> str:
+    return " after correction for the missing curvature" if evidence.in_plane_loss else ""
 
 
 def _geometric_mean(ratios: Collection[float]) -> float:
@@ -339,7 +344,7 @@ def _order(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(
             "amber", "in this map, cerebrospinal fluid is not more conductive than gray matter"
         )
-    elif ratio < LOW_FLUID:
+    elif ratio < LOW_FLUID * (1 - evidence.in_plane_loss):
         yield Reason(
             "amber",
             f"the conductivity of cerebrospinal fluid is {ratio:.0%} of the literature value, "
@@ -380,6 +385,12 @@ def _fit(evidence: Evidence) -> Iterator[Reason]:
 
 
 def _limitations(evidence: Evidence) -> Iterator[Reason]:
+    if evidence.in_plane_loss:
+        yield Reason(
+            "amber",
+            "the map lacks the phase curvature across slices, so the conductivity is too low by "
+            f"about {evidence.in_plane_loss:.0%}",
+        )
     if _above(evidence.invalid_fraction, INVALID):
         yield Reason("amber", f"{evidence.invalid_fraction:.0%} of the voxels are invalid")
     size = evidence.largest_voxel_size

@@ -26,6 +26,7 @@ from bids_qcm.settings import (
     Atlas,
     Coreg,
     ImageChecks,
+    InPlane,
     Settings,
 )
 from bids_qcm.workflows.machine import available_cores
@@ -126,6 +127,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         methods=_expand(options.method),
         fit_radius=_radius(parser, options.fit_radius, "--fit-radius"),
         integral_radius=_radius(parser, options.integral_radius, "--integral-radius"),
+        in_plane=options.in_plane,
         target_std=options.target_std,
         phase_type=options.phase_type,
         sign=options.sign,
@@ -430,6 +432,15 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
             "(x y z); 0 on one axis selects an in-plane kernel; auto selects the smallest radius "
             "that meets --target-std (default: the published optimum of each method)",
         )
+    add(
+        "--in-plane",
+        choices=get_args(InPlane),
+        default="auto",
+        help="axis across the slices (i, j or k) along which the phase is not differentiated, for "
+        "2-D acquisitions whose slices have different phase offsets; none: the phase is "
+        "differentiated along all axes; auto: none, unless a 2-D acquisition has fewer than 5 "
+        "slices. The conductivity of in-plane maps is too low (default: %(default)s)",
+    )
     add(
         "--target-std",
         type=_positive,

@@ -13,7 +13,7 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import read_echo, write_image
 from bids_qcm.bids.names import stem
 from bids_qcm.bids.sidecar_schema import Phi0Sidecar
-from bids_qcm.interfaces.base import OVERRIDE, CheckedInterface, image_checks
+from bids_qcm.interfaces.base import OVERRIDE, CheckedInterface, axes_of_kernels, image_checks
 from bids_qcm.phase import PhaseUnits
 from bids_qcm.phase.averaging import Average, average_repetitions
 from bids_qcm.phase.masking import find_signal
@@ -103,7 +103,7 @@ def _read_polar(
 
 
 class _AverageRunsInputSpec(SeveralImagesInputSpec):
-    axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels")
+    axes = axes_of_kernels()
     names = traits.List(traits.Str, mandatory=True, desc="names of the averaged acquisitions")
     image_checks = image_checks()
 

@@ -21,6 +21,13 @@ def optional_file() -> traits.Either:
 OVERRIDE = "or, if you are sure that the images are correct, use --image-checks warn"
 
 
+def axes_of_kernels() -> traits.List:
+    """Return a trait for the axes along which the phase is differentiated."""
+    return traits.List(
+        traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels; two for in-plane kernels"
+    )
+
+
 def image_checks() -> traits.Enum:
     """Return a trait for the value of ``--image-checks``."""
     return traits.Enum("stop", "warn", usedefault=True)

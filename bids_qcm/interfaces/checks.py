@@ -16,8 +16,10 @@ from bids_qcm.interfaces.base import (
     OVERRIDE,
     CheckedInterface,
     ImagesInputSpec,
+    axes_of_kernels,
     image_arguments,
     image_checks,
+    rounded,
 )
 from bids_qcm.phase.echo_selection import LeftOut, inconsistent_echoes
 from bids_qcm.phase.masking import find_signal
@@ -25,8 +27,9 @@ from bids_qcm.phase.phi0 import complex_signal
 
 
 class _CheckImagesInputSpec(ImagesInputSpec):
-    axes = traits.List(
-        traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels; two for in-plane kernels"
+    axes = axes_of_kernels()
+    slice_axis = traits.Either(
+        None, traits.Int, default=None, usedefault=True, desc="slice axis of a 2-D acquisition"
     )
     frequency = traits.Either(
         None, traits.Float, default=None, usedefault=True, desc="Larmor frequency in Hz"
@@ -91,7 +94,8 @@ class CheckImages(CheckedInterface):
                 [inputs.echo_times[k] for k in used],
                 read_grid(pairs[0].first, pairs[0].volume).voxel_size,
                 axes=inputs.axes,
-                may_be_half=inputs.phase_type == "transmit",
+                slice_axis=inputs.slice_axis,
+                phase_type=inputs.phase_type,
                 frequency=inputs.frequency,
                 echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
             )
@@ -113,6 +117,7 @@ class CheckImages(CheckedInterface):
             incoherent_fraction=round(evidence.incoherent_fraction, 6),
             warnings=[*warnings, *(_sentence(finding, pairs) for finding in found)],
             failed_image_checks=failed or None,
+            slice_offset=rounded(evidence.slice_offset),
             **self._fields_of_used(used),
         )
         self._results["provenance"] = merge(inputs.provenance, found_fields.to_dict())

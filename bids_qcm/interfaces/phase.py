@@ -14,7 +14,12 @@ from nipype.interfaces.base import (
 
 from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
 from bids_qcm.bids.sidecar_schema import NULL, AlternatingPhase, Phi0Sidecar, merge
-from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec, image_arguments
+from bids_qcm.interfaces.base import (
+    CheckedInterface,
+    ImagesInputSpec,
+    axes_of_kernels,
+    image_arguments,
+)
 from bids_qcm.phase import Phi0, compute_phi0
 from bids_qcm.recon import determine_sign
 from bids_qcm.recon.sign import usual_sign
@@ -25,6 +30,7 @@ _WORTH_A_WARNING = 0.001
 class _PreparePhi0InputSpec(ImagesInputSpec):
     mask_file = File(exists=True, mandatory=True, desc="mask in which to compute phi0")
     used_echoes = traits.List(traits.Int, [], usedefault=True, desc="indices; empty for all echoes")
+    axes = axes_of_kernels()
     provenance = traits.Dict({}, usedefault=True, desc="provenance of the images and the mask")
 
 
@@ -54,6 +60,7 @@ class PreparePhi0(CheckedInterface):
             [inputs.echo_times[k] for k in used],
             mask=read_integers(Path(inputs.mask_file)) != 0,
             echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
+            axes=inputs.axes,
         )
         volumes = {
             "phi0": phi0.phase,
@@ -68,6 +75,7 @@ class PreparePhi0(CheckedInterface):
         self._results["magnitude_noise"] = phi0.magnitude_noise
         found = Phi0Sidecar(
             alternate_slices_flipped=["ijk"[axis] for axis in phi0.axes_flipped],
+            slices_aligned_along=next(("ijk"[a] for a in range(3) if a not in inputs.axes), None),
             warnings=_warnings(phi0),
             magnitude_noise=phi0.magnitude_noise,
             median_phase_noise=float(np.median(phi0.noise[phi0.mask])),
@@ -107,9 +115,7 @@ class _ApplySignInputSpec(BaseInterfaceInputSpec):
         usedefault=True,
         desc="scanner manufacturer, whose usual sign is used if the evidence is weak",
     )
-    axes = traits.List(
-        traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels; two for in-plane kernels"
-    )
+    axes = axes_of_kernels()
     provenance = traits.Dict({}, usedefault=True, desc="provenance of phi0")
     n_threads = traits.Int(1, usedefault=True, nohash=True)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bids_qcm.bids.images import read_grid, read_integers, read_values, write_image
 from bids_qcm.bids.sidecar_schema import MapSidecar, merge
-from bids_qcm.interfaces.base import CheckedInterface, optional_file, rounded
+from bids_qcm.interfaces.base import CheckedInterface, axes_of_kernels, optional_file, rounded
 from bids_qcm.recon import Reconstruction, reconstruct
 from bids_qcm.recon.methods import TARGET_STD
 from bids_qcm.segmentation.lesions import separate_lesions
@@ -45,6 +45,7 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     fit_radius = _radius()
     integral_radius = _radius()
+    axes = axes_of_kernels()
     target_std = traits.Float(
         TARGET_STD,
         usedefault=True,
@@ -94,6 +95,7 @@ class Reconstruct(CheckedInterface):
             phase_type=inputs.phase_type,
             fit_radius=inputs.fit_radius,
             integral_radius=inputs.integral_radius,
+            axes=tuple(inputs.axes),
             target_std=inputs.target_std,
             uncertainty=inputs.uncertainty,
             noise_maps=inputs.noise_maps,

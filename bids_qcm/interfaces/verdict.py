@@ -37,6 +37,7 @@ class JudgeMap(CheckedInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         sidecar = CondmapSidecar.from_dict(inputs.provenance)
+        across = sidecar.slices_aligned_along
         evidence = gather_evidence(
             read_volume(Path(inputs.condmap_file)),
             read_integers(Path(inputs.mask_file)) != 0,
@@ -47,6 +48,7 @@ class JudgeMap(CheckedInterface):
             reduced_chi_square=sidecar.reduced_chi_square,
             prior_chi_square=sidecar.prior_chi_square,
             n_failed_checks=len(sidecar.failed_image_checks or ()),
+            slice_axis=None if across is None else "ijk".index(across),
         )
         self._results["provenance"] = inputs.provenance | _describe(evidence).to_dict()
         return runtime

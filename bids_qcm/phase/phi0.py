@@ -11,7 +11,7 @@ from bids_qcm.phase.echoes import fit_echo_lines
 from bids_qcm.phase.masking import blank_phase, signal_mask
 from bids_qcm.phase.noise import noise_level
 from bids_qcm.phase.polarity import Alternation, find_alternation, remove_alternation
-from bids_qcm.phase.slices import alternating_axes, flip_alternate_slices
+from bids_qcm.phase.slices import align_slices, alternating_axes, flip_alternate_slices
 from bids_qcm.phase.unwrapping import unwrap
 
 
@@ -60,6 +60,7 @@ def compute_phi0(
     *,
     mask: NDArray[np.bool_] | None = None,
     echo_numbers: Sequence[int] = (),
+    axes: Sequence[int] = (0, 1, 2),
 ) -> Phi0:
     """Compute phi0 from one or more echoes.
 
@@ -76,6 +77,9 @@ def compute_phi0(
     echo_numbers : sequence of int
         Number of each echo in the readout train; the polarity of a bipolar readout alternates with
         this number. Default: the echoes are numbered by increasing echo time.
+    axes : sequence of int
+        Axes along which the phase will be differentiated. With two axes, the slices are aligned;
+        see ``align_slices`` in ``bids_qcm/phase/slices.py``.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def compute_phi0(
     mask &= ~blank
     if not mask.any():
         raise ValueError("the mask contains no voxel with signal")
-    series = complex_echoes(magnitudes, phases, echo_times, mask, echo_numbers)
+    series = complex_echoes(magnitudes, phases, echo_times, mask, echo_numbers, axes)
     misfit: tuple[float, ...] = ()
     if len(series.echoes) == 1:
         relative: NDArray[np.floating] = 1 / np.where(mask, magnitude, 1)
@@ -147,12 +151,13 @@ def complex_echoes(
     echo_times: Sequence[float],
     mask: NDArray[np.bool_],
     echo_numbers: Sequence[int] = (),
+    axes: Sequence[int] = (0, 1, 2),
 ) -> EchoSeries:
     """Combine magnitude and phase, and correct alternating slices and alternating readouts.
 
     Parameters
     ----------
-    magnitudes, phases, echo_times, echo_numbers
+    magnitudes, phases, echo_times, echo_numbers, axes
         See :func:`compute_phi0`.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels in which the phases of even and odd echoes are compared.
@@ -162,7 +167,7 @@ def complex_echoes(
     EchoSeries
     """
     echoes = [complex_signal(m, p) for m, p in zip(magnitudes, phases, strict=True)]
-    return correct_echoes(echoes, echo_times, mask, echo_numbers)
+    return correct_echoes(echoes, echo_times, mask, echo_numbers, axes)
 
 
 def correct_echoes(
@@ -170,25 +175,28 @@ def correct_echoes(
     echo_times: Sequence[float],
     mask: NDArray[np.bool_],
     echo_numbers: Sequence[int] = (),
+    axes: Sequence[int] = (0, 1, 2),
 ) -> EchoSeries:
     """Correct alternating slices and alternating readouts in complex echoes.
 
     Parameters
     ----------
     echoes : sequence of complex ndarrays, shape (X, Y, Z)
-    echo_times, mask, echo_numbers
+    echo_times, mask, echo_numbers, axes
         See :func:`complex_echoes`.
 
     Returns
     -------
     EchoSeries
     """
-    axes = alternating_axes(echoes)
-    corrected = [flip_alternate_slices(echo, axes) for echo in echoes]
+    flipped = tuple(axis for axis in alternating_axes(echoes) if axis in axes)
+    corrected = [flip_alternate_slices(echo, flipped) for echo in echoes]
+    for axis in set(range(3)) - set(axes):
+        corrected = [align_slices(echo, mask, axis) for echo in corrected]
     alternation = find_alternation(corrected, echo_times, mask, echo_numbers)
     if alternation is not None:
         corrected = remove_alternation(corrected, echo_times, alternation, echo_numbers)
-    return EchoSeries(corrected, axes, alternation)
+    return EchoSeries(corrected, flipped, alternation)
 
 
 def complex_signal(

@@ -1,6 +1,7 @@
-"""Sign flip of every second slice, as in images from General Electric scanners."""
+"""Phase offsets between slices: half a cycle in every second slice, or a constant in each slice."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,3 +62,33 @@ def flip_alternate_slices(
         signs = np.where(np.arange(echo.shape[axis]) % 2, -1, 1).astype(echo.real.dtype)
         echo = np.moveaxis(np.moveaxis(echo, axis, -1) * signs, -1, axis)
     return echo
+
+
+def align_slices(
+    echo: NDArray[np.complexfloating], mask: NDArray[np.bool_], axis: int
+) -> NDArray[np.complexfloating]:
+    """Remove the mean phase difference between neighbouring slices.
+
+    The Laplacian within a slice does not change, because each slice is multiplied by a constant.
+    The mean slope and the mean curvature of the phase across slices are lost, so the result is
+    suitable only for in-plane kernels.
+
+    Parameters
+    ----------
+    echo : ndarray of complex, shape (X, Y, Z)
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels whose phase differences are averaged.
+    axis : int
+        Axis along which slices are stacked.
+
+    Returns
+    -------
+    ndarray of complex, shape (X, Y, Z)
+        The first slice is unchanged. Neighbouring slices without a common voxel keep their phase
+        difference.
+    """
+    slices = np.moveaxis(np.where(mask, echo, 0), axis, 0)
+    differences = [np.angle(np.vdot(before, after)) for before, after in pairwise(slices)]
+    offsets = np.concatenate([[0.0], np.cumsum(differences)])
+    factors = np.exp(-1j * offsets).astype(echo.dtype)
+    return np.moveaxis(np.moveaxis(echo, axis, -1) * factors, -1, axis)

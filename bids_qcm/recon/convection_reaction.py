@@ -1,5 +1,7 @@
 """The convection-reaction equation of the phase and its derivatives."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +16,8 @@ from bids_qcm.recon.neighbours import (
 from bids_qcm.recon.pairs import PairOperator
 
 
-def inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether each voxel has all six neighbours in the mask, shape (X, Y, Z).
+def inner_voxels(inside: NDArray[np.bool_], axes: Sequence[int] = (0, 1, 2)) -> NDArray[np.bool_]:
+    """Whether each voxel has both neighbours along each axis in the mask, shape (X, Y, Z).
 
     Examples
     --------
@@ -24,11 +26,12 @@ def inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     pairs = []
     for axis in range(3):
-        here, there = neighbours(axis)
         pair = np.zeros(inside.shape)
-        pair[here] = inside[here] & inside[there]
+        if axis in axes:
+            here, there = neighbours(axis)
+            pair[here] = inside[here] & inside[there]
         pairs.append(pair)
-    return scatter_to_voxels(pairs, pairs) == 6
+    return scatter_to_voxels(pairs, pairs) == 2 * len(axes)
 
 
 class ConvectionReaction:
@@ -37,7 +40,8 @@ class ConvectionReaction:
     b is the magnitude of B1+, or a constant if there is no map. For the transceive phase, kappa is
     ``2 omega mu0 sigma``. Where the conductivity and b are constant, kappa is the Laplacian of the
     phase. Inner voxels have all six neighbours in the mask. The other voxels of the mask form its
-    rim, where the equation does not constrain the phase.
+    rim, where the equation does not constrain the phase. With two axes, the equation is
+    two-dimensional: it neglects the flux across the slices, and inner voxels have four neighbours.
 
     Parameters
     ----------
@@ -49,6 +53,8 @@ class ConvectionReaction:
         Natural logarithm of kappa in rad/m^2.
     b1_squared : ndarray of float64, shape (X, Y, Z), optional
         b^2 in any unit, positive in the mask.
+    axes : sequence of int
+        Axes along which the phase is differentiated.
 
     Attributes
     ----------
@@ -56,7 +62,9 @@ class ConvectionReaction:
         The inner voxels, where the equation holds.
     links : list of 3 ndarrays of float64, shape (X, Y, Z)
         ``b^2 / kappa`` divided by the squared distance for the pairs along each axis, in 1/rad
-        times the unit of b^2.
+        times the unit of b^2; 0 along other axes than `axes`.
+    axes : tuple of int
+        Axes along which the phase is differentiated.
     voxel_size : tuple of 3 floats
         Voxel size in mm.
     source : ndarray of float64, shape (X, Y, Z)
@@ -83,8 +91,10 @@ class ConvectionReaction:
         voxel_size: Triple,
         log_kappa: NDArray[np.float64],
         b1_squared: NDArray[np.float64] | None = None,
+        axes: Sequence[int] = (0, 1, 2),
     ) -> None:
-        self.inner = inner_voxels(inside)
+        self.axes = tuple(axes)
+        self.inner = inner_voxels(inside, axes)
         self.source = np.where(self.inner, 1.0 if b1_squared is None else b1_squared, 0.0)
         self._inside = inside
         self.voxel_size = voxel_size
@@ -92,7 +102,7 @@ class ConvectionReaction:
         self.links, self._share = [], []
         for axis, size in enumerate(voxel_size):
             here, there = neighbours(axis)
-            pair = inside[here] & inside[there]
+            pair = inside[here] & inside[there] & (axis in axes)
             total = np.where(pair, self._kappa[here] + self._kappa[there], 1)
             link, share = np.zeros((2, *inside.shape))
             link[here] = np.where(pair, 2 / total / (size * 1e-3) ** 2, 0)

@@ -1,5 +1,6 @@
 """Invert the convection-reaction equation for the conductivity of all voxels at once."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -87,10 +88,22 @@ class InverseProblem(Volumes):
         its voxels.
     linear_phase_error : tuple of 3 floats
         Standard deviation in rad/m, along each axis, of a linear phase that may remain in phi0.
+    axes : tuple of int
+        Axes along which the phase is differentiated. With two axes, the phase of each slice obeys a
+        two-dimensional equation.
     """
 
     precision: NDArray[np.float64]
     linear_phase_error: Triple = (0.0, 0.0, 0.0)
+    axes: tuple[int, ...] = (0, 1, 2)
+
+    @property
+    def merged_axes(self) -> tuple[int, ...]:
+        """Axes along which the next coarser grid merges voxels.
+
+        Along another axis, such as across thick slices, the voxels are already large.
+        """
+        return tuple(axis for axis in self.axes if 2 * self.voxel_size[axis] <= COARSEST_SIZE)
 
     @property
     def has_tissues(self) -> bool:
@@ -108,26 +121,28 @@ class InverseProblem(Volumes):
         neglected = self.model_error**2 * MODEL_VOXEL / np.prod(self.voxel_size)
         return np.where(self.inside, _inverse(self.precision) + neglected, 0)
 
-    def coarser(self) -> "InverseProblem":
-        """Return the problem on a grid that merges cells of 2 x 2 x 2 voxels.
+    def coarser(self, axes: Sequence[int] = (0, 1, 2)) -> "InverseProblem":
+        """Return the problem on a grid that merges two voxels along each of the given axes.
 
-        A cell is in the coarser mask if at least four of its voxels are in the mask.
+        A cell is in the coarser mask if at least half of its voxels are in the mask.
         """
-        count = sum_of_cells(self.inside.astype(np.float64))
-        kept = count >= 4
-        precision = sum_of_cells(self.precision)
-        phase = sum_of_cells(self.precision * self.phase)
+        count = sum_of_cells(self.inside.astype(np.float64), axes)
+        kept = count >= 2 ** len(axes) / 2
+        precision = sum_of_cells(self.precision, axes)
+        phase = sum_of_cells(self.precision * self.phase, axes)
+        size = [d * (2 if axis in axes else 1) for axis, d in enumerate(self.voxel_size)]
 
         def mean(values: NDArray[np.floating] | None) -> NDArray[np.float64] | None:
             if values is None:
                 return None
-            return sum_of_cells(np.where(self.inside, values, 0)) / np.maximum(count, 1)
+            total = sum_of_cells(np.where(self.inside, values, 0), axes)
+            return total / np.maximum(count, 1)
 
         return replace(
             self,
             phase=np.divide(phase, precision, out=np.zeros(kept.shape), where=kept),
-            support=np.where(kept, _most_frequent(self.support), 0),
-            voxel_size=as_triple([2 * size for size in self.voxel_size], "voxel size"),
+            support=np.where(kept, _most_frequent(self.support, axes), 0),
+            voxel_size=as_triple(size, "voxel size"),
             zscore=mean(self.zscore),
             b1_squared=mean(self.b1_squared),
             precision=np.where(kept, precision, 0),
@@ -195,7 +210,8 @@ def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
     Raises
     ------
     ValueError
-        If no voxel has all six neighbours in the mask.
+        If no voxel has all its neighbours in the mask: six, or four within the slice for an
+        inversion with two axes.
 
     Notes
     -----
@@ -242,7 +258,9 @@ def invert(problem: InverseProblem, *, uncertainty: bool = False) -> Inversion:
 
 def _invert(problem: InverseProblem, uncertainty: bool) -> Inversion:
     levels = _levels(problem)
-    replicated = [one for one in levels if min(one.voxel_size) >= REPLICATE_SIZE]
+    replicated = [
+        one for one in levels if min(one.voxel_size[axis] for axis in one.axes) >= REPLICATE_SIZE
+    ]
     for_std = (replicated or levels[-1:])[0] if uncertainty else None
     fit = _Fit(levels[-1], np.full(levels[-1].support.shape, np.log(_initial_kappa(levels[-1]))))
     fit.improve(_FIRST_STEPS)
@@ -250,13 +268,14 @@ def _invert(problem: InverseProblem, uncertainty: bool) -> Inversion:
     noise = _NoiseOfLog.replicate(fit) if fit.problem is for_std else None
     for level in levels[-2::-1]:
         coarse, shape = fit.problem.inside, level.support.shape
-        fit = _Fit(level, _refined(fit.log_kappa, coarse, shape))
+        fit = _Fit(level, _refined(fit.log_kappa, coarse, shape, level.merged_axes))
         fit.improve(_FINER_STEPS)
         if level is for_std:
             noise = _NoiseOfLog.replicate(fit)
         elif noise is not None:
-            noise = noise.refined(coarse, shape)
-    kappa = np.where(_parts_with_inner_voxels(problem.inside), np.exp(fit.log_kappa), np.nan)
+            noise = noise.refined(coarse, shape, level.merged_axes)
+    constrained = _parts_with_inner_voxels(problem.inside, problem.axes)
+    kappa = np.where(constrained, np.exp(fit.log_kappa), np.nan)
     kappa = kappa.astype(np.float32)
     std = maps = None
     if noise is not None:
@@ -268,12 +287,12 @@ def _invert(problem: InverseProblem, uncertainty: bool) -> Inversion:
 def _levels(problem: InverseProblem) -> list[InverseProblem]:
     """Return the problem on all grids, starting with the finest grid.
 
-    A coarser grid is added if its voxels are at most COARSEST_SIZE and its mask has an inner voxel.
+    A coarser grid is added if voxels can be merged, and if its mask has an inner voxel.
     """
     levels = [problem]
-    while 2 * max(levels[-1].voxel_size) <= COARSEST_SIZE:
-        coarser = levels[-1].coarser()
-        if not inner_voxels(coarser.inside).any():
+    while levels[-1].merged_axes:
+        coarser = levels[-1].coarser(levels[-1].merged_axes)
+        if not inner_voxels(coarser.inside, coarser.axes).any():
             break
         levels.append(coarser)
     return levels
@@ -431,7 +450,7 @@ class _Fit:
         """
         problem = self.problem
         equation = ConvectionReaction(
-            problem.inside, problem.voxel_size, log_kappa, problem.b1_squared
+            problem.inside, problem.voxel_size, log_kappa, problem.b1_squared, problem.axes
         )
         system = self._fixed_map_system(equation)
         multipliers = system.solve(equation.excess(problem.phase), energy=_ENERGY, start=start)
@@ -485,43 +504,49 @@ def _smoothness_links(problem: InverseProblem) -> Links:
 
 def _initial_kappa(problem: InverseProblem) -> float:
     """Return the initial value of kappa: the median absolute Laplacian of the phase in rad/m^2."""
-    squares = [np.full(problem.phase.shape, (size * 1e-3) ** -2) for size in problem.voxel_size]
-    inner = inner_voxels(problem.inside)
+    squares = [
+        np.full(problem.phase.shape, (size * 1e-3) ** -2 if axis in problem.axes else 0.0)
+        for axis, size in enumerate(problem.voxel_size)
+    ]
+    inner = inner_voxels(problem.inside, problem.axes)
     if not inner.any():
         raise ValueError("an inversion needs a mask that is at least three voxels thick")
     return float(np.median(np.abs(graph_laplacian(squares, problem.phase)[inner])))
 
 
-def _parts_with_inner_voxels(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _parts_with_inner_voxels(inside: NDArray[np.bool_], axes: Sequence[int]) -> NDArray[np.bool_]:
     """Return the mask without connected parts that have no inner voxel.
 
     The equation does not constrain the conductivity in these parts.
     """
     parts, _ = label(inside)
-    return inside & np.isin(parts, np.unique(parts[inner_voxels(inside)]))
+    return inside & np.isin(parts, np.unique(parts[inner_voxels(inside, axes)]))
 
 
-def _most_frequent(support: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the most frequent non-zero number in each cell of 2 x 2 x 2 voxels."""
-    cells = [-(-n // 2) for n in support.shape]
+def _most_frequent(support: NDArray[np.int32], axes: Sequence[int]) -> NDArray[np.int32]:
+    """Return the most frequent non-zero number in each cell of two voxels along each axis."""
+    cells = [-(-n // 2) if axis in axes else n for axis, n in enumerate(support.shape)]
     found, most = np.zeros(cells, np.int32), np.zeros(cells)
     for number in np.unique(support[support != 0]):
-        count = sum_of_cells((support == number).astype(np.float64))
+        count = sum_of_cells((support == number).astype(np.float64), axes)
         found = np.where(count > most, number, found)
         most = np.maximum(count, most)
     return found
 
 
 def _refined(
-    values: NDArray[_Number], known: NDArray[np.bool_], shape: tuple[int, ...]
+    values: NDArray[_Number],
+    known: NDArray[np.bool_],
+    shape: tuple[int, ...],
+    axes: Sequence[int],
 ) -> NDArray[_Number]:
-    """Resample values to a grid with half the voxel size.
+    """Resample values to a grid with half the voxel size along each of the given axes.
 
     Unknown voxels are assigned the value of the nearest known voxel.
     """
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     values = values[tuple(nearest)]
-    for axis in range(3):
+    for axis in axes:
         values = values.repeat(2, axis=axis)
     return values[tuple(slice(n) for n in shape)]
 
@@ -551,9 +576,11 @@ class _NoiseOfLog:
         voxel = np.arange(problem.phase.size).reshape(problem.phase.shape)
         return cls(responses.reshape(NOISE_MAPS, -1), std.ravel(), voxel)
 
-    def refined(self, known: NDArray[np.bool_], shape: tuple[int, ...]) -> Self:
+    def refined(
+        self, known: NDArray[np.bool_], shape: tuple[int, ...], axes: Sequence[int]
+    ) -> Self:
         """Return the noise on a grid with half the voxel size, as :func:`_refined` does."""
-        return replace(self, _voxel=_refined(self._voxel, known, shape))
+        return replace(self, _voxel=_refined(self._voxel, known, shape, axes))
 
     def std(self) -> NDArray[np.float64]:
         """Return the standard deviation of log(kappa), (X, Y, Z)."""

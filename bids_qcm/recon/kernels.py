@@ -74,14 +74,8 @@ def check_radius(radius: Triple, voxel_size: Triple, name: str) -> None:
     Raises
     ------
     ValueError
-        If a radius reaches less than one voxel or more than 100 voxels, or if more than one radius
-        is 0.
+        If a radius reaches less than one voxel or more than 100 voxels.
     """
-    if sum(r == 0 for r in radius) > 1:
-        raise ValueError(
-            f"{name} {radius} mm is 0 along more than one axis; the radius may be 0 along only one "
-            "axis (in-plane)"
-        )
     for axis, r, d in zip("xyz", radius, voxel_size, strict=True):
         if r > 0 and (d / r) ** 2 > 1 + _TOLERANCE:
             raise ValueError(

@@ -17,6 +17,9 @@ from bids_qcm.recon.kernels import Triple, as_triple
 # and its minimum in voxels.
 _SMOOTHING_MM, _LEAST_SMOOTHING = 4.0, 1.0
 
+# Distance between slices, in mm, that exceeds all distances within a slice.
+_FAR = 1e6
+
 # Size of the jackknife blocks. Errors of the model, such as a wrong |B1+| map, are correlated over
 # this distance. Smaller blocks would not be independent, and the standard error would be
 # underestimated. A head contains few blocks, so the covariance is averaged over several grids of
@@ -39,12 +42,13 @@ class LinearPhase:
 
     Attributes
     ----------
-    estimate : ndarray of float64, shape (3,)
-        Least-squares estimate of a in the phase ``a . x``, in rad/m along the axes of the volume.
-    covariance : ndarray of float64, shape (3, 3)
+    estimate : ndarray of float64, shape (n,)
+        Least-squares estimate of a in the phase ``a . x``, in rad/m along the n axes along which
+        the phase is differentiated.
+    covariance : ndarray of float64, shape (n, n)
         Covariance of the estimate in (rad/m)^2, from noise and model errors. The diagonal is
         infinite if the mask is too small for an estimate.
-    posterior_mean : ndarray of float64, shape (3,)
+    posterior_mean : ndarray of float64, shape (n,)
         Posterior mean of a in rad/m: the linear phase to remove. It is close to the estimate if the
         evidence is strong, and close to 0 if the evidence is weak.
     explained_fraction : float
@@ -68,9 +72,18 @@ class LinearPhase:
             self, estimate=estimate, posterior_mean=posterior_mean(estimate, self.covariance)
         )
 
+    def on_axes(self, axes: Sequence[int]) -> "LinearPhase":
+        """Return the linear phase along all three axes; it is 0 along other axes than `axes`."""
+        estimate, mean, covariance = np.zeros(3), np.zeros(3), np.zeros((3, 3))
+        estimate[list(axes)], mean[list(axes)] = self.estimate, self.posterior_mean
+        covariance[np.ix_(axes, axes)] = self.covariance
+        return LinearPhase(estimate, covariance, mean, self.explained_fraction)
 
-UNKNOWN_LINEAR_PHASE = LinearPhase(np.zeros(3), np.diag(np.full(3, np.inf)), np.zeros(3), 0.0)
-"""Result if the data do not permit an estimate."""
+
+def unknown_linear_phase(n_axes: int = 3) -> LinearPhase:
+    """Return the result if the data do not permit an estimate."""
+    nothing = np.zeros(n_axes)
+    return LinearPhase(nothing, np.diag(np.full(n_axes, np.inf)), nothing, 0.0)
 
 
 def make_linear_phase(
@@ -112,6 +125,7 @@ def estimate_linear_phase(
     voxel_size: float | Triple,
     labels: ArrayLike | None = None,
     b1_squared: ArrayLike | None = None,
+    axes: Sequence[int] = (0, 1, 2),
 ) -> LinearPhase:
     """Estimate the linear phase in phi0 from its effect at tissue borders.
 
@@ -135,6 +149,8 @@ def estimate_linear_phase(
         Square of the magnitude of B1+ in any unit, positive in the mask. Without it, the standard
         error at 3 T is several times larger, and most of the estimate may be an artefact of the
         missing map.
+    axes : sequence of int
+        Axes along which the phase is differentiated; two axes for in-plane kernels.
 
     Returns
     -------
@@ -186,7 +202,7 @@ def estimate_linear_phase(
             np.asarray(b1_squared)[inside]
         )
     squared = np.where(inside, squared, 1)
-    equation = ConvectionReaction(inside, size, np.log(first), squared)
+    equation = ConvectionReaction(inside, size, np.log(first), squared, axes)
     design, residual, voxels = _regression(equation, np.where(inside, phi0, 0), size)
     return _estimate(design, residual, voxels * np.array(size) / _BLOCK_MM)
 
@@ -260,21 +276,26 @@ def _of_tissues(
 def _regression(
     equation: ConvectionReaction, phase: NDArray[np.float64], voxel_size: Triple
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-    """Return the regressors (n, 4), the residual (n,) and the indices (n, 3) of the n voxels.
+    """Return the regressors, the residual (n,) and the indices (n, 3) of the n voxels.
 
-    The regressors are b^2 and the components of ``grad(b^2 rho)``. Regressors and residual are
-    smoothed.
+    The regressors are the components of ``grad(b^2 rho)`` along the axes of the equation, and b^2;
+    shape (n, n_axes + 1). Regressors and residual are smoothed.
     """
-    inner = equation.inner
-    sd = [max(_SMOOTHING_MM / size, _LEAST_SMOOTHING) for size in voxel_size]
-    depth = ndimage.distance_transform_edt(np.pad(inner, 1), sampling=voxel_size)
+    inner, axes = equation.inner, equation.axes
+    sd = [
+        max(_SMOOTHING_MM / size, _LEAST_SMOOTHING) if axis in axes else 0.0
+        for axis, size in enumerate(voxel_size)
+    ]
+    # each slice of an in-plane equation has an edge of its own
+    sampling = [size if axis in axes else _FAR for axis, size in enumerate(voxel_size)]
+    depth = ndimage.distance_transform_edt(np.pad(inner, 1), sampling=sampling)
     kept = depth[1:-1, 1:-1, 1:-1] > max(s * size for s, size in zip(sd, voxel_size, strict=True))
 
     def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return ndimage.gaussian_filter(np.where(inner, values, 0), sd)[kept]
 
     def gradients() -> Iterator[NDArray[np.float64]]:
-        for unit in np.eye(3):
+        for unit in np.eye(3)[list(equation.axes)]:
             # change of the divergence for a linear phase of 1 rad/m
             ramp = make_linear_phase(unit, phase.shape, voxel_size)
             yield smoothed(equation.source - equation.excess(ramp))
@@ -297,12 +318,13 @@ def _estimate(
     for shift in _SHIFTS:
         covariance = _jackknife(design, residual, (places + shift).astype(int))
         if covariance is None:
-            return UNKNOWN_LINEAR_PHASE
+            return unknown_linear_phase(design.shape[1] - 1)
         jackknifes.append(covariance)
     solution = np.linalg.solve(design.T @ design, design.T @ residual)
-    estimate = solution[:3].astype(np.float64)
-    covariance = np.mean(jackknifes, axis=0)[:3, :3]
-    explained = float(np.var(design[:, :3] @ estimate) / np.var(residual))
+    # the last regressor is b^2
+    estimate = solution[:-1].astype(np.float64)
+    covariance = np.mean(jackknifes, axis=0)[:-1, :-1]
+    explained = float(np.var(design[:, :-1] @ estimate) / np.var(residual))
     return LinearPhase(estimate, covariance, posterior_mean(estimate, covariance), explained)
 
 
@@ -338,14 +360,14 @@ def posterior_mean(
 
     Parameters
     ----------
-    estimate : ndarray of float64, shape (3,)
+    estimate : ndarray of float64, shape (n,)
         Least-squares estimate in rad/m.
-    covariance : ndarray of float64, shape (3, 3)
+    covariance : ndarray of float64, shape (n, n)
         Covariance of the estimate in (rad/m)^2.
 
     Returns
     -------
-    ndarray of float64, shape (3,)
+    ndarray of float64, shape (n,)
         Posterior mean in rad/m; 0 if the covariance is infinite.
 
     Examples
@@ -354,9 +376,9 @@ def posterior_mean(
     array([ 0.2,  9.9, 39.6])
     """
     if not np.isfinite(covariance).all():
-        return np.zeros(3)
+        return np.zeros_like(estimate)
     means, logs = [], []
-    for present in product((False, True), repeat=3):
+    for present in product((False, True), repeat=len(estimate)):
         prior = np.diag(np.where(present, _PRIOR_SD**2, 0.0))
         total = covariance + prior
         solved = np.linalg.solve(total, estimate)

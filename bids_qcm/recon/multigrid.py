@@ -1,5 +1,6 @@
 """Multigrid approximation to the inverse of an elliptic operator on the voxels of a mask."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,8 @@ class Multigrid:
 
     Notes
     -----
-    The V-cycle merges cells of 2 x 2 x 2 voxels. On each grid, it runs two Jacobi sweeps before the
+    The V-cycle merges cells of 2 x 2 x 2 voxels. Along an axis without links, it does not merge
+    voxels, because their values are independent. On each grid, it runs two Jacobi sweeps before the
     coarse-grid correction and two Jacobi sweeps after it. A coarse link is half the sum of the fine
     links that cross the face between the two cells, as if the equation had been discretised on the
     coarse grid.
@@ -77,10 +79,17 @@ class Multigrid:
         to_fixed = scatter_to_voxels(links, links) - scatter_to_voxels(between, between)
         level = _level(between, np.where(free, extra + to_fixed, 0))
         self._levels = [level]
-        while np.count_nonzero(level.diagonal) > _COARSEST:
-            level = _coarser(level)
+        # without any link, it does not matter which voxels are merged
+        self._axes = tuple(a for a, link in enumerate(between) if link.any()) or (0, 1, 2)
+        while self._is_large(level):
+            level = _coarser(level, self._axes)
             self._levels.append(level)
         self._coarsest_inverse = np.linalg.pinv(_matrix(level), hermitian=True)
+
+    def _is_large(self, level: _Level) -> bool:
+        """Whether a grid is too large for a direct inversion and can be merged further."""
+        longest = max(level.diagonal.shape[axis] for axis in self._axes)
+        return longest > 1 and int(np.count_nonzero(level.diagonal)) > _COARSEST
 
     def cycle(self, residual: NDArray[np.floating]) -> NDArray[np.float32]:
         """Apply one V-cycle to a residual, (X, Y, Z).
@@ -99,8 +108,10 @@ class Multigrid:
         change = np.float32(_WEIGHTS[0]) * level.inverse * residual
         change = _swept(change, residual, level, _WEIGHTS[1])
         coarse = np.empty(self._levels[number + 1].inverse.shape, np.float32)
-        in_planes(_restrict, coarse, change, residual, level.links, level.diagonal)
-        in_planes(_add_coarse, change, self._cycle(number + 1, coarse), level.diagonal)
+        # cells have 2^1 voxels along an axis with links, and 2^0 voxels along other axes
+        powers = tuple(int(axis in self._axes) for axis in range(3))
+        in_planes(_restrict, coarse, change, residual, level.links, level.diagonal, powers)
+        in_planes(_add_coarse, change, self._cycle(number + 1, coarse), level.diagonal, powers)
         for weight in _WEIGHTS:
             change = _swept(change, residual, level, weight)
         return change
@@ -131,16 +142,16 @@ def _matrix(level: _Level) -> NDArray[np.float32]:
     return matrix
 
 
-def _coarser(fine: _Level) -> _Level:
-    """Return the next coarser grid, which merges cells of 2 x 2 x 2 voxels."""
+def _coarser(fine: _Level, axes: Sequence[int]) -> _Level:
+    """Return the next coarser grid, which merges two voxels along each of the given axes."""
     links = []
     for axis, link in enumerate(fine.links):
         # links that start at an odd index cross the face between two cells
         crossing = np.zeros_like(link)
         odd = tuple(slice(1, None, 2) if a == axis else slice(None) for a in range(3))
         crossing[odd] = link[odd]
-        links.append(sum_of_cells(crossing) / 2)
-    return _level(links, sum_of_cells(fine.grounded))
+        links.append(sum_of_cells(crossing, axes) / 2)
+    return _level(links, sum_of_cells(fine.grounded, axes))
 
 
 def _swept(
@@ -188,26 +199,28 @@ def _sweep(planes, out, values, residual, links, diagonal, inverse, weight):  # 
 
 
 @compiled(fastmath=VECTORISED)
-def _restrict(planes, coarse, values, residual, links, diagonal):  # noqa: ANN001, ANN202
+def _restrict(planes, coarse, values, residual, links, diagonal, powers):  # noqa: ANN001, ANN202
     """Write the sum over each cell of the remaining residual."""
     nx, ny, nz = values.shape
+    along_x, along_y, along_z = powers
     row = np.empty(nz, values.dtype)
     for plane in planes:
         coarse[plane] = 0
-        for x in range(2 * plane, min(2 * plane + 2, nx)):
+        for x in range(plane << along_x, min((plane + 1) << along_x, nx)):
             for y in range(ny):
                 _apply_to_row(row, x, y, values, links, diagonal)
                 for z in range(nz):
                     # voxels that are not unknowns do not contribute
                     if diagonal[x, y, z] > 0:
-                        coarse[plane, y // 2, z // 2] += residual[x, y, z] - row[z]
+                        coarse[plane, y >> along_y, z >> along_z] += residual[x, y, z] - row[z]
 
 
 @compiled(fastmath=VECTORISED, **LEAF)
-def _add_coarse(planes, values, coarse, diagonal):  # noqa: ANN001, ANN202
+def _add_coarse(planes, values, coarse, diagonal, powers):  # noqa: ANN001, ANN202
     """Add the correction of each cell to the unknowns in this cell."""
+    along_x, along_y, along_z = powers
     for x in planes:
         for y in range(values.shape[1]):
             for z in range(values.shape[2]):
                 if diagonal[x, y, z] > 0:
-                    values[x, y, z] += coarse[x // 2, y // 2, z // 2]
+                    values[x, y, z] += coarse[x >> along_x, y >> along_y, z >> along_z]

@@ -153,7 +153,7 @@ class GaussNewtonSystem(FixedMapSystem):
         phase: NDArray[np.float64],
     ) -> None:
         gradient = equation.squared_gradient(phase)
-        wave = equation.source**2 * (1 + gradient * _WAVE_NUMBER**2 / 3)
+        wave = equation.source**2 * (1 + gradient * _WAVE_NUMBER**2 / len(equation.axes))
         weight = wave / (_PRIOR_PRECISION * np.prod(equation.voxel_size))
         super().__init__(equation, variance, np.sqrt(weight * _precision(variance)))
         self._prior = prior

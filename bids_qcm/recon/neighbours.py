@@ -89,16 +89,17 @@ def graph_laplacian(links: Links, values: NDArray[np.float64]) -> NDArray[np.flo
     return balance([link * step for link, step in zip(links, differences(values), strict=True)])
 
 
-def sum_of_cells(values: NDArray[_Float]) -> NDArray[_Float]:
+def sum_of_cells(values: NDArray[_Float], axes: Sequence[int] = (0, 1, 2)) -> NDArray[_Float]:
     """Return the sum over each cell of 2 x 2 x 2 voxels.
 
-    Cells at the end of an axis may be incomplete.
+    A cell has two voxels along each of the given axes, and one voxel along the other axes. Cells at
+    the end of an axis may be incomplete.
 
     Examples
     --------
     >>> sum_of_cells(np.ones((1, 2, 3)))
     array([[[4., 2.]]])
     """
-    for axis in range(3):
+    for axis in axes:
         values = np.add.reduceat(values, np.arange(0, values.shape[axis], 2), axis=axis)
     return values

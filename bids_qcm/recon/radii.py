@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.kernels import Kernels, Triple, as_triple, check_radius
 from bids_qcm.recon.methods import Method
 from bids_qcm.recon.normal_equations import check_determined
@@ -14,6 +13,9 @@ RadiusChoice = Radius | Literal["auto"] | None
 # A second derivative needs three voxels along an axis.
 _FEWEST_VOXELS = 3
 
+# An in-plane kernel differentiates along two axes.
+_FEWEST_AXES = 2
+
 
 def choose_kernels(
     method: Method,
@@ -22,6 +24,7 @@ def choose_kernels(
     fit_radius: RadiusChoice = None,
     integral_radius: RadiusChoice = None,
     scale: float = 1.0,
+    axes: Sequence[int] = (0, 1, 2),
 ) -> Kernels:
     """Check that a method's kernels fit the voxel grid, and return them.
 
@@ -37,6 +40,9 @@ def choose_kernels(
         Semi-axes in mm. If either radius is 0 along an axis, both kernels are in-plane.
     scale : float
         Ratio of automatic radii to the published optimum.
+    axes : sequence of int
+        Axes along which the phase is differentiated, two or three. The radii along another axis are
+        set to 0.
 
     Returns
     -------
@@ -47,8 +53,8 @@ def choose_kernels(
     ValueError
         If a radius or the voxel size is not a valid number of mm, if a radius reaches less than one
         voxel along an axis, if a fit radius contains too few voxels for a unique quadratic fit, if
-        the volume has too few voxels along an axis for a second derivative, or if a radius is 0 and
-        the method needs all three dimensions.
+        the volume has too few voxels along an axis for a second derivative, or if fewer than two
+        axes remain.
     """
     if min(voxel_size) <= 0:
         raise ValueError(f"voxel size is {voxel_size} mm, but it must be positive on every axis")
@@ -65,9 +71,12 @@ def choose_kernels(
             chosen = own if value is None else value
         if chosen is not None:
             triples[name] = as_triple(chosen, name)
-    axes = curved_axes(*triples.values())
-    if form_of(method).needs_three_dimensions and len(axes) < 3:
-        raise ValueError(f"{method.name} needs all three dimensions, but a radius is 0")
+    axes = tuple(axis for axis in curved_axes(*triples.values()) if axis in axes)
+    if len(axes) < _FEWEST_AXES:
+        raise ValueError(
+            f"{method.name}: the phase is differentiated along fewer than {_FEWEST_AXES} axes; set "
+            "a radius to 0 only along the axis across the slices"
+        )
     for axis in axes:
         if shape[axis] < _FEWEST_VOXELS:
             raise ValueError(

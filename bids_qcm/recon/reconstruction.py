@@ -1,5 +1,6 @@
 """Compute conductivity from phi0 with any method."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -38,6 +39,8 @@ class Reconstruction:
         The method.
     fit_radius, integral_radius : tuple of 3 floats, or None
         Semi-axes of the kernels in mm; None if the method has no such kernel.
+    axes : tuple of int
+        Axes along which the phase was differentiated.
     predicted_std : float or None
         Median standard deviation, in S/m, that was predicted when automatic radii were chosen; None
         without automatic radii.
@@ -67,6 +70,7 @@ class Reconstruction:
     method: Method
     fit_radius: Triple | None
     integral_radius: Triple | None
+    axes: tuple[int, ...]
     predicted_std: float | None
     phase_type: PhaseType
     sign: Sign
@@ -94,6 +98,7 @@ def reconstruct(
     phase_noise: ArrayLike | None = None,
     magnitude_noise: float = 0.0,
     b1_map: ArrayLike | None = None,
+    axes: Sequence[int] = (0, 1, 2),
     uncertainty: bool = True,
     noise_maps: bool = False,
     n_threads: int | None = None,
@@ -124,8 +129,9 @@ def reconstruct(
         Sign that is applied to the phase; ``auto`` makes the median Laplacian positive.
     fit_radius, integral_radius : float or sequence of 3 floats or "auto", optional
         Semi-axes of the kernels in mm; default: the method's published optimum. A radius of 0 along
-        one axis makes the kernels in-plane. For a finite-difference method, the fit radius has only
-        this purpose. ``auto`` scales the published optimum so that `target_std` is met.
+        one axis has the same effect as `axes` without this axis. For a finite-difference method,
+        the fit radius has only this purpose. ``auto`` scales the published optimum so that
+        `target_std` is met.
     target_std : float
         Target for automatic radii: the median standard deviation in S/m.
     phase_noise : array_like of float, shape (X, Y, Z), or float, optional
@@ -141,6 +147,10 @@ def reconstruct(
         Magnitude of B1+ in any unit, positive in the mask and free of noise. Smooth a measured map
         with :func:`smooth_b1`, or compute a map with :func:`model_b1`. Without a map, the magnitude
         is assumed to be constant. See Notes.
+    axes : sequence of int
+        Axes along which the phase is differentiated. For the slices of a 2-D acquisition whose
+        phases differ by constants, use the two axes within the slices. The curvature across the
+        slices is then missing, so that the conductivity is too low.
     uncertainty : bool
         Whether to compute the standard deviation if `phase_noise` is passed.
     noise_maps : bool
@@ -201,7 +211,9 @@ def reconstruct(
     phi0, inside, support, zscore = _checked_volumes(phase, mask, magnitude, labels, chosen)
     if not target_std > 0:
         raise ValueError(f"target standard deviation is {target_std!r}, but it must be positive")
-    choose = partial(choose_kernels, chosen, size, phi0.shape, fit_radius, integral_radius)
+    choose = partial(
+        choose_kernels, chosen, size, phi0.shape, fit_radius, integral_radius, axes=axes
+    )
     # check the largest automatic kernels, because the published radii may be too small for the grid
     kernels = choose(scale=LARGEST_SCALE)
     if sign == "auto":
@@ -248,6 +260,7 @@ def reconstruct(
         method=chosen,
         fit_radius=kernels.fit_radius,
         integral_radius=kernels.integral_radius,
+        axes=kernels.axes,
         predicted_std=None if predicted is None else factor * predicted,
         phase_type=phase_type,
         sign=sign,

@@ -136,6 +136,13 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
             "The phase alternated by half a cycle between neighbouring slices. Every second slice "
             f"was therefore shifted by half a cycle{_of(flipped, total)}."
         )
+    in_plane = sum(one.slices_aligned_along is not None for one in sidecars)
+    if in_plane:
+        sentences.append(
+            "The phase was differentiated only within slices, and the mean phase difference "
+            "between neighbouring slices was removed. The conductivity therefore lacks the "
+            f"contribution of the phase curvature across slices{_of(in_plane, total)}."
+        )
     echoes = Counter(len(one.phase_units) for one in sidecars if one.phase_units)
     single = echoes.pop(1, 0)
     if single:

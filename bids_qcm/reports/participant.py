@@ -374,8 +374,12 @@ def _phase(phi0: Phi0Sidecar) -> str:
     }.get(units, f"converted from {units}")
     axes = phi0.alternate_slices_flipped or []
     slices = f"; every second slice along {' and '.join(axes)} shifted by half a cycle"
+    in_plane = _with(
+        phi0.slices_aligned_along,
+        "; differentiated only within slices, not along axis {}; slices aligned",
+    )
     kind = _with(phi0.phase_type, "; interpreted as {} phase")
-    return f"{scaled}{slices if axes else ''}{kind}"
+    return f"{scaled}{slices if axes else ''}{in_plane}{kind}"
 
 
 def _sign(phi0: Phi0Sidecar) -> str:

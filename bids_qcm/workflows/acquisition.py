@@ -275,6 +275,7 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
     interface = CheckImages(
         **_image_inputs(plan),
         axes=list(plan.axes),
+        slice_axis=plan.slice_axis,
         frequency=plan.frequency,
         phase_type=settings.phase_type,
         image_checks=settings.image_checks,
@@ -285,7 +286,8 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
 
 def _connect_phi0(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     """Add the nodes that compute phi0 and apply its sign."""
-    phi0 = Node(PreparePhi0(**_image_inputs(plan)), name="phi0", mem_gb=phi0_gb(plan))
+    interface = PreparePhi0(**_image_inputs(plan), axes=list(plan.axes))
+    phi0 = Node(interface, name="phi0", mem_gb=phi0_gb(plan))
     workflow.connect(workflow.get_node("check_images"), "used_echoes", phi0, "used_echoes")
     if plan.combines_images:
         for field in _COMBINED:
@@ -696,6 +698,7 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
         phase_type=settings.phase_type,
         fit_radius=settings.fit_radius,
         integral_radius=settings.integral_radius,
+        axes=list(plan.axes),
         largest_fit_radius=max(plan.kernels[method].fit_radius or (0.0,)),
         target_std=settings.target_std,
         uncertainty=settings.uncertainty,

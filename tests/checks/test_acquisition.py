@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from bids_qcm.checks.slices import check_offsets, slice_offset
 from bids_qcm.phantom.parameters import PhantomParameters
 from bids_qcm.phase.unwrapping import wrap
 
 TIMES = (0.004, 0.009, 0.016)
+F = 127.74e6
 
 
 def fatal(found):
@@ -99,7 +101,7 @@ def test_slices_with_different_constants(head, evidence, axis, constant):
     (finding,) = fatal(evidence(head.magnitude, [phase]))
     assert f"24 and 25 ({constant:+.2f} rad)" in finding.problem
     assert f"30 and 31 ({-constant:+.2f} rad)" in finding.problem
-    assert finding.remedy.count("R") == 2
+    assert f"(--in-plane {'ijk'[axis]})" in finding.remedy
     assert fatal(evidence(head.magnitude, [phase], axes=in_plane)) == []
 
 
@@ -107,6 +109,53 @@ def test_random_constants_of_all_slices(head, evidence):
     constants = np.random.default_rng(0).uniform(-np.pi, np.pi, head.phase[0].shape[2])
     found = fatal(evidence(head.magnitude, [wrap(head.phase[0] + constants)]))
     assert "more pairs" in found[0].problem
+
+
+def with_offsets(head, sd):
+    offsets = sd * np.random.default_rng(0).standard_normal(head.phase[0].shape[2])
+    return [wrap(phase + offsets) for phase in head.phase]
+
+
+def test_random_constants_are_accepted_for_in_plane_kernels(head, evidence):
+    found = evidence(
+        head.magnitude, with_offsets(head, 2.0), axes=(0, 1), slice_axis=2, frequency=F
+    )
+    assert found.findings == ()
+    assert found.slice_offset is None
+
+
+@pytest.mark.parametrize("sd", [0.005, 0.02])
+def test_small_offsets_of_the_slices_of_a_2d_acquisition(head, evidence, sd):
+    found = evidence(head.magnitude, with_offsets(head, sd), slice_axis=2, frequency=F)
+    assert found.slice_offset == pytest.approx(sd, rel=0.4)
+    (finding,) = found.findings
+    assert not finding.fatal
+    assert f"with a standard deviation of {found.slice_offset:.2g} rad" in finding.problem
+    assert "(--in-plane k)" in finding.remedy
+    # a 3-D acquisition is not examined
+    assert evidence(head.magnitude, with_offsets(head, sd), frequency=F).findings == ()
+
+
+def test_a_2d_acquisition_without_offsets(head, three_echoes, evidence):
+    one = evidence(head.magnitude, head.phase, slice_axis=2, frequency=F)
+    several = evidence(three_echoes.magnitude, three_echoes.phase, TIMES, slice_axis=2, frequency=F)
+    for found in (one, several):
+        assert found.findings == ()
+        assert found.slice_offset < 0.002
+
+
+def test_offsets_proportional_to_echo_time_are_removed_with_off_resonance(three_echoes, evidence):
+    drift = 2 * np.random.default_rng(0).standard_normal(three_echoes.phase[0].shape[2])
+    phases = [wrap(p + drift * t) for p, t in zip(three_echoes.phase, TIMES, strict=True)]
+    found = evidence(three_echoes.magnitude, phases, TIMES, slice_axis=2, frequency=F)
+    # at the first echo, the standard deviation of the drift is 0.008 rad
+    assert found.slice_offset < 0.004
+
+
+def test_offsets_of_few_slices_are_unknown():
+    phase = np.zeros((9, 9, 4))
+    assert np.isnan(slice_offset(np.exp(1j * phase), phase == 0, 2))
+    assert check_offsets(np.nan, 2, (1, 1, 3), F, "transceive") == []
 
 
 def changed(head, echo, change):

@@ -50,6 +50,14 @@ def test_a_map_without_problems_is_green():
     assert judge(GOOD) == Verdict("green")
 
 
+def test_an_in_plane_map_is_low_by_its_missing_curvature():
+    (reason,) = judge(replace(GOOD, **scaled(0.57), in_plane_loss=0.43)).reasons
+    assert "too low by about 43%" in reason
+    found = judge(replace(GOOD, **scaled(0.3), in_plane_loss=0.43))
+    assert found.colour == "red"
+    assert "after correction for the missing curvature; the phase may have" in found.reasons[0]
+
+
 def test_missing_measures_do_not_change_the_verdict():
     assert judge(Evidence(0.0, 0.0, 0.6)) == Verdict("green")
 

@@ -96,6 +96,7 @@ FIELDS = {
     "skip_bids_validation": (["--skip-bids-validation"], True),
     "methods": (["--method", "integral", "laplacian"], ("integral", "laplacian")),
     "fit_radius": (["--fit-radius", "4"], (4, 4, 4)),
+    "in_plane": (["--in-plane", "k"], "k"),
     "target_std": (["--target-std", "0.2"], 0.2),
     "integral_radius": (["--integral-radius", "4", "5", "0"], (4, 5, 0)),
     "phase_type": (["--phase-type", "transmit"], "transmit"),

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from bids_qcm.cli.run import main
-from tests.synthetic import Dataset, squared_distance, uniform_phase
+from bids_qcm.phase.unwrapping import wrap
+from bids_qcm.physics import conductivity_factor
+from tests.synthetic import FREQUENCY, Dataset, squared_distance, uniform_phase
 
 SHAPE = (14, 13, 12)
 VOXEL_MM = 4.0
@@ -325,6 +327,31 @@ def test_the_error_for_a_thin_volume_suggests_an_in_plane_kernel(dataset, run, t
     assert "2 voxel(s) along z" in capsys.readouterr().err
     assert run("--fit-radius", "9", "9", "0") == 0
     assert maps(tmp_path) == ["sub-01_desc-laplacian_condmap.nii.gz"]
+
+
+def test_incoherent_slices_of_a_2d_acquisition(dataset, run, tmp_path, capsys):
+    """A phase that does not change across slices has its whole curvature within the slices."""
+    image = dataset.add("01")
+    x, y, _ = np.indices(SHAPE) * VOXEL_MM * 1e-3
+    centre = (np.array(SHAPE) - 1) / 2 * VOXEL_MM * 1e-3
+    laplacian = 0.6 / conductivity_factor(FREQUENCY)
+    phase = laplacian * ((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / 4
+    rng = np.random.default_rng(0)
+    offsets = rng.uniform(-np.pi, np.pi, SHAPE[2]) + 1e-3 * rng.standard_normal(SHAPE)
+    phase = np.where(dataset.labels, wrap(phase + offsets), dataset.volumes["phase"])
+    save(image, phase.astype(np.float32))
+    edit_sidecar(image, MRAcquisitionType="2D")
+    assert run() == 1
+    said = capsys.readouterr().err
+    assert "has phase jumps along axis k" in said
+    assert "differentiate the phase only within slices (--in-plane k)" in said
+    assert run("--in-plane", "k", "--fit-radius", "12", "--sign", "+") == 0
+    assert "conductivity is too low: by about 43% in axial slices" in capsys.readouterr().err
+    (path,) = (tmp_path / "out").rglob("*_condmap.nii.gz")
+    assert np.median(nib.load(path).get_fdata()[5:9, 5:8, 4:8]) == pytest.approx(0.6, rel=0.05)
+    content = json.loads(sidecar_of(path).read_text())
+    assert content["SlicesAlignedAlong"] == "k"
+    assert content["Verdict"] != "green"
 
 
 def test_inconsistent_maps_are_logged(dataset, run, capsys):

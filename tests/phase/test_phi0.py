@@ -161,3 +161,16 @@ def test_the_polarity_follows_from_the_echo_numbers(numbers):
     difference = (result.phase - PHI0)[HEAD]
     plane, *_ = np.linalg.lstsq(columns, difference, rcond=None)
     np.testing.assert_allclose(difference, columns @ plane, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_echoes", [1, 3])
+def test_in_plane_phase_of_slices_with_random_offsets(n_echoes):
+    rng = np.random.default_rng(0)
+    offsets = rng.uniform(-np.pi, np.pi, (n_echoes, HEAD.shape[2]))
+    phases = [wrap(phase + one) for phase, one in zip([SINGLE, *PHASES[1:]], offsets, strict=False)]
+    times = [0.0, *TIMES[1:]][:n_echoes]
+    found = compute_phi0([MAGNITUDE] * n_echoes, phases, times, mask=HEAD, axes=(0, 1))
+    assert found.axes_flipped == ()
+    for k in np.flatnonzero(HEAD.any(axis=(0, 1))):
+        difference = (found.phase - PHI0)[:, :, k][found.mask[:, :, k]]
+        np.testing.assert_allclose(difference, np.median(difference), atol=2e-3)

@@ -1,7 +1,10 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from bids_qcm.phase.slices import (
+    align_slices,
     alternating_axes,
     flip_alternate_slices,
     slice_coherence_angle,
@@ -52,3 +55,24 @@ def test_strong_echoes_outweigh_weak_echoes():
 def test_single_slice():
     assert slice_coherence_angle([smooth(1)], 2) == 0
     assert alternating_axes([smooth(1)]) == ()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_with_random_offsets_are_aligned(axis):
+    offsets = np.random.default_rng(0).uniform(-np.pi, np.pi, 7)
+    signal = np.moveaxis(smooth() * np.exp(1j * offsets).astype(np.complex64), 2, axis)
+    mask = np.ones(signal.shape, dtype=bool)
+    aligned = align_slices(signal, mask, axis)
+    assert aligned.dtype == np.complex64
+    slices = np.moveaxis(aligned, axis, 0)
+    for before, after in pairwise(slices):
+        assert np.angle(np.vdot(before, after)) == pytest.approx(0, abs=1e-5)
+    # each slice was multiplied by one constant
+    ratio = np.moveaxis(aligned / signal, axis, 0).reshape(7, -1)
+    np.testing.assert_allclose(ratio, ratio[:, :1] * np.ones_like(ratio), atol=1e-5)
+
+
+def test_slices_without_a_common_voxel_keep_their_difference():
+    signal, mask = smooth(2), np.ones((6, 5, 2), dtype=bool)
+    mask[:, :, 1] = False
+    np.testing.assert_array_equal(align_slices(signal, mask, 2), signal)

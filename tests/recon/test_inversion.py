@@ -56,6 +56,20 @@ def test_a_slab_may_be_thin_on_coarser_grids(shape, size):
     assert np.isfinite(std).all()
 
 
+def test_coarser_grids_of_thick_slices_merge_voxels_within_slices():
+    """Otherwise, the initial map would be computed from the noise of small voxels."""
+    labels = np.ones((24, 24, 6), dtype=np.int32)
+    problem = image(np.full(labels.shape, 400.0), labels, size=(1.0, 1.0, 6.0))
+    assert [one.voxel_size for one in inversion._levels(problem)] == [
+        (1, 1, 6),
+        (2, 2, 6),
+        (4, 4, 6),
+    ]
+    found, std, *_ = invert(problem, uncertainty=True)
+    assert abs(np.median(found) / 400 - 1) < 0.05
+    assert np.isfinite(std).all()
+
+
 def test_tissues_keep_their_borders(layers):
     kappa, labels = layers
     found, *_ = invert(image(kappa, labels))

@@ -88,6 +88,24 @@ def test_the_number_of_iterations_hardly_grows_with_the_grid():
     assert needed[1] < 1.7 * needed[0]
 
 
+def test_slices_without_links_are_not_merged():
+    """More slices than the coarsest grid may have are solved as fast as a few slices."""
+    needed = []
+    for n_slices in (4, 300):
+        links = np.ones((3, 24, 24, n_slices))
+        links[0, -1] = links[1, :, -1] = links[2] = 0
+        free = np.pad(np.ones((22, 22, n_slices), dtype=bool), ((1, 1), (1, 1), (0, 0)))
+        needed.append(iterations(links, free))
+    assert needed[1] <= needed[0] + 2 < 15
+
+
+def test_unknowns_without_any_link():
+    free = np.zeros((20, 20, 20), dtype=bool)
+    free[::2, ::2, ::2] = True
+    found = Multigrid(np.zeros((3, *free.shape)), free, 2.0).cycle(free.astype(float))
+    np.testing.assert_allclose(found, free / 2, rtol=0.05)
+
+
 def test_the_number_of_threads_does_not_change_the_result(monkeypatch):
     links, free = random_problem((20, 11, 13), 2)
     residual = np.random.default_rng(3).standard_normal(free.shape)

@@ -302,6 +302,11 @@ def test_an_inversion_computes_a_map_and_its_standard_deviation(volumes):
     assert invert(volumes, uncertainty=False).conductivity_std is None
 
 
+def test_only_one_radius_may_be_zero(volumes):
+    with pytest.raises(ValueError, match="along fewer than 2 axes"):
+        run(volumes, volumes.phase, "laplacian", fit_radius=(5, 0, 0))
+
+
 def test_an_inversion_applies_the_sign(volumes):
     flipped = run(volumes, -volumes.phase, "inversion", sign="-", phase_noise=0.01)
     np.testing.assert_array_equal(
@@ -315,9 +320,9 @@ def test_an_inversion_applies_the_sign(volumes):
     [
         ({"phase_noise": None}, "needs a phase noise"),
         ({"phase_noise": 0.0}, "needs a phase noise that is positive"),
-        ({"fit_radius": (9, 9, 0)}, "all three dimensions"),
+        ({"axes": (0,)}, "fewer than 2 axes"),
     ],
 )
-def test_inversions_refuse_missing_noise_and_flat_kernels(volumes, keywords, message):
+def test_inversions_refuse_missing_noise_and_missing_axes(volumes, keywords, message):
     with pytest.raises(ValueError, match=message):
         invert(volumes, **keywords)

@@ -24,10 +24,7 @@ EXACT_BUT_MAGNITUDE = "exact for the phase noise, first order for the magnitude 
 """Description of the noise propagation for a linear method whose weights depend on the noisy
 magnitude."""
 
-QUADRATIC_FIT = (
-    "a three-dimensional quadratic polynomial that was fitted to phi0 within a radius of "
-    "{fit_radius}"
-)
+QUADRATIC_FIT = "a quadratic polynomial that was fitted to phi0 within a radius of {fit_radius}"
 """Description of the fit for :meth:`Form.quantity`."""
 
 BYTES_WITHOUT_REPLICATES = 65
@@ -79,8 +76,6 @@ class Form(ABC):
         Effect of tissue labels in the methods text: "with ...".
     needs_noise : bool
         Whether the form needs the phase noise for the map itself.
-    needs_three_dimensions : bool
-        Whether the form cannot be computed in-plane.
     uses_b1_by_default : bool
         Whether the form uses the magnitude of B1+ with ``--b1 auto``.
     parameters : mapping of str to float
@@ -92,7 +87,6 @@ class Form(ABC):
     introduction: ClassVar[str] = ""
     effect_of_labels: ClassVar[str] = "a restriction to voxels of the same tissue"
     needs_noise: ClassVar[bool] = False
-    needs_three_dimensions: ClassVar[bool] = False
     uses_b1_by_default: ClassVar[bool] = False
     parameters: ClassVar[Mapping[str, float]] = MappingProxyType({})
 

@@ -10,7 +10,6 @@ from bids_qcm.recon.arguments import require
 from bids_qcm.recon.forms.base import Form, Laplacian
 from bids_qcm.recon.forms.integral import integrate
 from bids_qcm.recon.inversion import (
-    COARSEST_SIZE,
     REPLICATE_SIZE,
     SMOOTHNESS,
     InverseProblem,
@@ -18,11 +17,11 @@ from bids_qcm.recon.inversion import (
 )
 from bids_qcm.recon.kernels import Kernels, Triple, as_triple
 from bids_qcm.recon.linear_phase import (
-    UNKNOWN_LINEAR_PHASE,
     LinearPhase,
     combine,
     estimate_linear_phase,
     make_linear_phase,
+    unknown_linear_phase,
 )
 from bids_qcm.recon.methods import METHODS, Method
 from bids_qcm.recon.replicates import NOISE_MAPS
@@ -56,7 +55,6 @@ class InversionForm(Form):
     )
     effect_of_labels = "weaker smoothing across tissue boundaries"
     needs_noise = True
-    needs_three_dimensions = True
     uses_b1_by_default = True
     parameters = MappingProxyType({"smoothness": SMOOTHNESS})
 
@@ -76,7 +74,7 @@ class InversionForm(Form):
         ValueError
             If the volumes do not include a positive phase noise.
         """
-        problem = _inverse_problem(volumes, method)
+        problem = _inverse_problem(volumes, method, kernels.axes)
         linear = find_linear_phase(problem)
         removed = make_linear_phase(linear.posterior_mean, problem.phase.shape, problem.voxel_size)
         problem = replace(
@@ -123,13 +121,13 @@ class InversionForm(Form):
 FORM = InversionForm()
 
 
-def _inverse_problem(volumes: Volumes, method: Method) -> InverseProblem:
+def _inverse_problem(volumes: Volumes, method: Method, axes: tuple[int, ...]) -> InverseProblem:
     inside = volumes.inside
     if volumes.noise is None or not (volumes.noise.phase[inside] > 0).all():
         raise ValueError(f"{method.name} needs a phase noise that is positive in the mask")
     precision = np.zeros(inside.shape)
     precision[inside] = volumes.noise.phase[inside].astype(np.float64) ** -2
-    return InverseProblem(**vars(replace(volumes, noise=None)), precision=precision)
+    return InverseProblem(**vars(replace(volumes, noise=None)), precision=precision, axes=axes)
 
 
 def find_linear_phase(problem: InverseProblem) -> LinearPhase:
@@ -143,8 +141,9 @@ def find_linear_phase(problem: InverseProblem) -> LinearPhase:
     -------
     LinearPhase
         The estimate without tissues. If there are tissues, it is combined with the estimate with
-        tissues. The result is UNKNOWN_LINEAR_PHASE if the mask is too small, or if the median of
-        the initial map is not positive.
+        tissues. The linear phase is unknown if the mask is too small, or if the median of the
+        initial map is not positive. It is 0 along an axis along which the phase is not
+        differentiated.
 
     Notes
     -----
@@ -155,18 +154,23 @@ def find_linear_phase(problem: InverseProblem) -> LinearPhase:
     of up to 6 %.
     """
     found = _estimate_once(problem)
-    ramp = make_linear_phase(found.estimate, problem.phase.shape, problem.voxel_size)
+    gradient = found.on_axes(problem.axes).estimate
+    ramp = make_linear_phase(gradient, problem.phase.shape, problem.voxel_size)
     rest = _estimate_once(replace(problem, phase=problem.phase - ramp))
-    return replace(rest.shifted(found.estimate), explained_fraction=found.explained_fraction)
+    total = replace(rest.shifted(found.estimate), explained_fraction=found.explained_fraction)
+    return total.on_axes(problem.axes)
 
 
 def _estimate_once(problem: InverseProblem) -> LinearPhase:
-    """Return a single estimate, from the initial map alone and from its tissue medians."""
+    """Return a single estimate, from the initial map alone and from its tissue medians.
+
+    The estimate has one component for each of the axes of the problem.
+    """
     # The mean over a merged voxel is not weighted by the noise. With weights, its centre of gravity
     # would be shifted towards the brighter tissue, which would change a linear phase at borders.
     problem = replace(problem, precision=problem.inside.astype(np.float64))
-    while 2 * max(problem.voxel_size) <= COARSEST_SIZE:
-        problem = problem.coarser()
+    while problem.merged_axes:
+        problem = problem.coarser(problem.merged_axes)
     inside = problem.inside
     method = METHODS[_FIRST_MAP[problem.zscore is not None, problem.has_tissues]]
     first = integrate(
@@ -177,11 +181,11 @@ def _estimate_once(problem: InverseProblem) -> LinearPhase:
             b1_squared=None,
         ),
         method,
-        _kernels_of(method, problem.voxel_size),
+        _kernels_of(method, problem.voxel_size, problem.axes),
     )
     known = first[inside & np.isfinite(first)]
     if not (known.size and np.median(known) > 0):
-        return UNKNOWN_LINEAR_PHASE
+        return unknown_linear_phase(len(problem.axes))
     estimate = partial(
         estimate_linear_phase,
         problem.phase,
@@ -189,16 +193,21 @@ def _estimate_once(problem: InverseProblem) -> LinearPhase:
         first,
         voxel_size=problem.voxel_size,
         b1_squared=problem.b1_squared,
+        axes=problem.axes,
     )
     if not problem.has_tissues:
         return estimate()
     return combine(estimate(), estimate(labels=problem.support))
 
 
-def _kernels_of(method: Method, voxel_size: Triple) -> Kernels:
+def _kernels_of(method: Method, voxel_size: Triple, axes: tuple[int, ...]) -> Kernels:
     """Return the method's published kernels, enlarged to radii of at least two voxels."""
-    fit, integral = (
-        as_triple([max(require(radius, "kernels"), 2 * size) for size in voxel_size], "radius")
-        for radius in (method.fit_radius, method.integral_radius)
-    )
-    return Kernels(fit, integral, (0, 1, 2))
+
+    def enlarged(radius: float | None) -> Triple:
+        least = require(radius, "kernels")
+        radii = [
+            max(least, 2 * size) if axis in axes else 0.0 for axis, size in enumerate(voxel_size)
+        ]
+        return as_triple(radii, "radius")
+
+    return Kernels(enlarged(method.fit_radius), enlarged(method.integral_radius), axes)
