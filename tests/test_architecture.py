@@ -76,7 +76,16 @@ MAY_IMPORT = {
         "segmentation",
         "statistics",
     },
-    "workflows": {"workflows", "interfaces", "bids", "folders", "grids", "recon", "settings"},
+    "workflows": {
+        "workflows",
+        "interfaces",
+        "bids",
+        "folders",
+        "grids",
+        "phase",
+        "recon",
+        "settings",
+    },
     "settings": {"physics", "recon"},
     "data": set(),
     "cli": {

@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+from itertools import product
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -518,8 +519,49 @@ def of_coils(folder, echo_times, combined=False):
     return folder
 
 
-def test_uncombined_coils(tmp_path, map_conductivity):
+def stack_volumes(folder, names, stacked, **lists):
+    """Replace images by one 4-D image, whose sidecar has lists for the fourth axis."""
+    paths = [folder / "sub-01/anat" / f"sub-01_{name}.nii.gz" for name in names]
+    values = np.stack([read_values(path) for path in paths], axis=-1)
+    affine = nib.load(paths[0]).affine
+    fields = json.loads(paths[0].with_suffix("").with_suffix(".json").read_text())
+    for path in paths:
+        path.unlink()
+        path.with_suffix("").with_suffix(".json").unlink()
+    path = folder / "sub-01/anat" / f"sub-01_{stacked}.nii.gz"
+    nib.save(nib.Nifti1Image(values, affine), path)
+    path.with_suffix("").with_suffix(".json").write_text(json.dumps(fields | lists))
+
+
+COILS = [f"coil-{n}" for n in (1, 2, 3, 4)]
+
+
+def stack_coils(folder, layout):
+    """Stack the images of four coils and two echoes."""
+    parts, echoes, times = ("mag", "phase"), ("echo-1", "echo-2"), (0.004, 0.008)
+    if layout == "a file for each echo and part":
+        for echo, part in product(echoes, parts):
+            names = [f"{coil}_{echo}_part-{part}_MEGRE" for coil in COILS]
+            stack_volumes(folder, names, f"{echo}_part-{part}_MEGRE", CoilString=COILS)
+    elif layout == "one file":
+        axis = list(product(parts, COILS, zip(echoes, times, strict=True)))
+        stack_volumes(
+            folder,
+            [f"{coil}_{echo}_part-{part}_MEGRE" for part, coil, (echo, _) in axis],
+            "MEGRE",
+            ComplexImageComponent=[{"mag": "MAGNITUDE", "phase": "PHASE"}[p] for p, *_ in axis],
+            CoilString=[coil for _, coil, _ in axis],
+            EchoTime=[time for *_, (_, time) in axis],
+        )
+
+
+@pytest.mark.parametrize(
+    ("layout", "n_files"),
+    [("a file for each coil", 16), ("a file for each echo and part", 4), ("one file", 1)],
+)
+def test_uncombined_coils(tmp_path, map_conductivity, layout, n_files):
     folder = of_coils(tmp_path / "raw", [0.004, 0.008])
+    stack_coils(folder, layout)
     found = map_conductivity(folder, methods=("laplacian",), mask="signal")
     assert found.errors == []
     assert not any("flat phase" in text for text in found.warnings)
@@ -527,7 +569,34 @@ def test_uncombined_coils(tmp_path, map_conductivity):
     (path,) = (tmp_path / "out").rglob("sub-01_phi0map.json")
     phi0 = json.loads(path.read_text())
     assert phi0["CombinedCoils"] == 4
-    assert len(phi0["Sources"]) == 16
+    assert len(phi0["Sources"]) == n_files
+    assert phi0["EchoTime"] == [0.004, 0.008]
+    # all coils are in phase except for a constant, so the true phase is the phase of each coil
+    r2 = sum(((np.indices((34,) * 3) - 16.5) * 3e-3) ** 2)
+    error = read_values(path.with_suffix(".nii.gz")) - 0.6 / conductivity_factor(FREQUENCY) * r2 / 6
+    assert np.std(error[found.mask]) < 0.02
+
+
+@pytest.mark.parametrize("components", [("MAGNITUDE", "PHASE"), ("REAL", "IMAGINARY")])
+def test_parts_along_the_fourth_axis(tmp_path, map_conductivity, components):
+    """Old versions of dcm2niix write such files for Philips scanners."""
+
+    def signal(x, y, z, time):
+        r2 = x**2 + y**2 + z**2
+        phase = 0.6 / conductivity_factor(FREQUENCY) * r2 / 6 + 0.3
+        return 1000 * (r2 < 0.045**2) * np.exp(1j * phase), 10
+
+    folder = ball(tmp_path / "raw", (34,) * 3, 3, signal, {}, "part-{1}_T2w")
+    if components[0] == "REAL":
+        names = [folder / f"sub-01/anat/sub-01_part-{part}_T2w.nii.gz" for part in ("mag", "phase")]
+        magnitude, phase = map(read_values, names)
+        change(names[0], lambda _: magnitude * np.cos(phase))
+        change(names[1], lambda _: magnitude * np.sin(phase))
+    names = ["part-mag_T2w", "part-phase_T2w"]
+    stack_volumes(folder, names, "T2w", ComplexImageComponent=components)
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert found.errors == []
+    assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
 
 
 def test_a_coil_combination_that_removes_phi0_causes_a_warning(tmp_path, map_conductivity):

@@ -318,7 +318,7 @@ class Phi0Sidecar(MaskChoice, Image):
         "after removal of a constant and linear phase, maximum over the echoes, rad",
     ] = None
     combined_coils: Annotated[
-        int | None, "with `coil` entities: number of receive coils that were combined"
+        int | None, "with uncombined coils: number of receive coils that were combined"
     ] = None
     echoes_requested: Annotated[str | None, "with several echoes: value of `--echoes`"] = None
     echoes_used: Annotated[

@@ -10,7 +10,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedS
 from numpy.typing import NDArray
 
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_echo, write_image
+from bids_qcm.bids.images import ImagePair, read_echoes, write_image
 from bids_qcm.bids.names import stem
 from bids_qcm.bids.sidecar_schema import Phi0Sidecar
 from bids_qcm.interfaces.base import OVERRIDE, CheckedInterface, image_checks
@@ -43,9 +43,9 @@ class SeveralImagesInputSpec(BaseInterfaceInputSpec):
         desc="unit of each phase, nested in the same way; None for real and imaginary parts",
     )
     volumes = traits.List(
-        traits.List(traits.Either(None, traits.Int)),
+        traits.List(traits.Either(None, traits.Tuple(traits.Int, traits.Int))),
         mandatory=True,
-        desc="index of the volume in 4-D images, nested in the same way; None for 3-D images",
+        desc="volumes of both parts in 4-D images, nested in the same way; None for 3-D images",
     )
 
 
@@ -62,7 +62,7 @@ def read_signals(
     inputs: SeveralImagesInputSpec, echo: int
 ) -> Iterator[NDArray[np.complexfloating]]:
     """Yield the complex images of an echo."""
-    for one in _read_polar(inputs, echo):
+    for one in read_echoes(_pairs(inputs, echo)):
         yield complex_signal(*one)
 
 
@@ -77,10 +77,14 @@ def combined_results(
     """
     results: dict[str, Any] = {"first_files": [], "second_files": [], "phase_units": []}
     for echo, signal in enumerate(combined):
-        volume = inputs.volumes[echo][0]
-        which = "" if volume is None else f"_volume-{volume}"
-        for field, values in (("first_files", np.abs(signal)), ("second_files", np.angle(signal))):
-            like = Path(getattr(inputs, field)[echo][0])
+        pair = _pairs(inputs, echo)[0]
+        for field, (like, volume), values in zip(
+            ("first_files", "second_files"),
+            pair.in_files,
+            (np.abs(signal), np.angle(signal)),
+            strict=True,
+        ):
+            which = "" if volume is None else f"_volume-{volume}"
             path = folder / f"{stem(like)}{which}.nii.gz"
             write_image(path, values.astype(np.float32), like=like)
             results[field].append(str(path))
@@ -88,18 +92,18 @@ def combined_results(
     return results
 
 
-def _read_polar(
-    inputs: SeveralImagesInputSpec, echo: int
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield the magnitude and phase of each image of an echo."""
-    for first, second, units, volume in zip(
-        inputs.first_files[echo],
-        inputs.second_files[echo],
-        inputs.phase_units[echo],
-        inputs.volumes[echo],
-        strict=True,
-    ):
-        yield read_echo(Path(first), Path(second), units, volume)
+def _pairs(inputs: SeveralImagesInputSpec, echo: int) -> list[ImagePair]:
+    """Return the images of an echo, and how to read them."""
+    return [
+        ImagePair(Path(first), Path(second), units, volumes)
+        for first, second, units, volumes in zip(
+            inputs.first_files[echo],
+            inputs.second_files[echo],
+            inputs.phase_units[echo],
+            inputs.volumes[echo],
+            strict=True,
+        )
+    ]
 
 
 class _AverageRunsInputSpec(SeveralImagesInputSpec):
@@ -136,7 +140,7 @@ class AverageRuns(CheckedInterface):
         """Yield the average of each echo, and append the results without the signals."""
         mask = None
         for echo in range(len(self.inputs.first_files)):
-            polar = _read_polar(self.inputs, echo)
+            polar = read_echoes(_pairs(self.inputs, echo))
             first = next(polar)
             if mask is None:
                 mask = self._signal_mask(*first)

@@ -41,6 +41,7 @@ from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import (
     b1_gb,
+    combination_gb,
     import_gb,
     mask_gb,
     phi0_gb,
@@ -233,7 +234,7 @@ def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
         "first_files": [str(echo.files[0]) for echo in plan.echoes],
         "second_files": [str(echo.files[1]) for echo in plan.echoes],
         "phase_units": [echo.units for echo in plan.echoes],
-        "volumes": [echo.volume for echo in plan.echoes],
+        "volumes": [echo.volumes for echo in plan.echoes],
     }
     numbers: dict[str, list[Any]] = {
         "echo_times": [echo.time for echo in plan.echoes],
@@ -251,10 +252,10 @@ def _connect_combination(workflow: Workflow, plan: Plan, settings: Settings) -> 
         "first_files": [[str(one.files[0]) for one in same] for same in same_echo],
         "second_files": [[str(one.files[1]) for one in same] for same in same_echo],
         "phase_units": [[one.units for one in same] for same in same_echo],
-        "volumes": [[one.volume for one in same] for same in same_echo],
+        "volumes": [[one.volumes for one in same] for same in same_echo],
     }
     interface: CombineCoils | AverageRuns
-    if plan.acquisition.coils:
+    if not plan.acquisition.repetitions:
         interface = CombineCoils(**images)
     else:
         interface = AverageRuns(
@@ -263,7 +264,7 @@ def _connect_combination(workflow: Workflow, plan: Plan, settings: Settings) -> 
             names=[one.name for one in plan.acquisition.repetitions],
             image_checks=settings.image_checks,
         )
-    combine = Node(interface, name="combine", mem_gb=phi0_gb(plan))
+    combine = Node(interface, name="combine", mem_gb=combination_gb(plan))
     check = workflow.get_node("check_images")
     for field in (*_COMBINED, "provenance"):
         workflow.connect(combine, field, check, field)

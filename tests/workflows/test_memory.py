@@ -49,6 +49,19 @@ def test_memory_grows_with_the_echoes(big):
     assert three - two == pytest.approx(two - one)
 
 
+def test_memory_grows_with_the_coils(big):
+    def needed(n_coils, shape=(100, 100, 100)):
+        plan = big(10**6)
+        grid = Grid(shape, plan.grid.affine)
+        echo = replace(plan.echoes[0], repetitions=plan.echoes * (n_coils - 1))
+        return memory.preparation_gb(replace(plan, grid=grid, echoes=(echo,)))
+
+    assert needed(1) <= needed(2) < needed(64)
+    # every second voxel of long axes is compared
+    assert needed(128) - needed(64) == pytest.approx(64 * 28 * 50**3 / 1e9)
+    assert needed(64, (64, 64, 64)) > needed(64)
+
+
 @pytest.mark.parametrize(
     ("method", "options", "replicates"),
     [
