@@ -19,6 +19,7 @@ from bids_qcm.physics import conductivity_factor
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.base import init_bids_qcm_wf
 from bids_qcm.workflows.preflight import Preflight
+from tests.phase.test_balanced import ellipse
 from tests.synthetic import FREQUENCY
 
 METHODS = ("laplacian-mag", "integral-mag")
@@ -603,6 +604,65 @@ def test_a_coil_combination_that_removes_phi0_causes_a_warning(tmp_path, map_con
     folder = of_coils(tmp_path / "raw", [0.004, 0.008, 0.012], combined=True)
     found = map_conductivity(folder, methods=("laplacian",), mask="signal")
     assert any("has a flat phase at echo time zero" in text for text in found.warnings)
+
+
+def balanced(folder, increments):
+    """Write a ball as balanced SSFP acquisitions, with bands at an off-resonance of 100 Hz.
+
+    The sidecars are like those of Siemens, with an additional ``RfPhaseIncrement``.
+    """
+    for run, increment in enumerate(increments, start=1):
+
+        def signal(x, y, z, time, increment=increment, run=run):
+            r2 = x**2 + y**2 + z**2
+            phi0 = 0.6 / conductivity_factor(FREQUENCY) * r2 / 6
+            steady = ellipse(20 + 2500 * y, increment, flip=45, tr=0.005)
+            return 8000 * (r2 < 0.045**2) * steady * np.exp(1j * (phi0 + run)), 10
+
+        part = folder.with_name(f"part{run}")
+        fields = {
+            "ScanningSequence": "GR",
+            "SequenceVariant": "SS",
+            "PulseSequenceDetails": "%SiemensSeq%\\trufi",
+            "RepetitionTime": 0.005,
+            "EchoTime": 0.0025,
+            "RfPhaseIncrement": increment,
+        }
+        name = f"run-{run}_part-{{1}}_bSSFP" if len(increments) > 1 else "part-{1}_bSSFP"
+        ball(part, (34,) * 3, 3, signal, fields, name)
+        shutil.copytree(part, folder, dirs_exist_ok=True)
+        shutil.rmtree(part)
+    return folder
+
+
+def test_bands_of_balanced_ssfp(tmp_path, map_conductivity):
+    folder = balanced(tmp_path / "raw", [180])
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert found.errors == []
+    assert any("balanced SSFP bands cover" in text for text in found.warnings)
+    _, y, _ = (np.indices((34,) * 3) - 16.5) * 3e-3
+    off_resonance = 20 + 2500 * y
+    in_band = np.abs(np.abs(off_resonance) - 100) < 8
+    assert not found.mask[in_band].any()
+    sigma = found.maps["laplacian"]
+    inside = found.mask & (np.abs(off_resonance) < 50)
+    assert np.median(sigma[inside]) == pytest.approx(0.6, rel=0.05)
+    (path,) = (tmp_path / "out").rglob("*_phi0map.json")
+    assert 0.05 < json.loads(path.read_text())["BandFraction"] < 0.3
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_phase_cycles_of_balanced_ssfp(tmp_path, map_conductivity, n):
+    folder = balanced(tmp_path / "raw", [180 + 360 * k // n for k in range(n)])
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal", average_runs=("run",))
+    assert found.errors == []
+    assert not any("bands" in text for text in found.warnings)
+    assert median(found, "laplacian") == pytest.approx(0.6, rel=0.05)
+    (path,) = (tmp_path / "out").rglob("*_phi0map.json")
+    assert json.loads(path.read_text())["PhaseCycled"]
+    r2 = sum(((np.indices((34,) * 3) - 16.5) * 3e-3) ** 2)
+    error = read_values(path.with_suffix(".nii.gz")) - 0.6 / conductivity_factor(FREQUENCY) * r2 / 6
+    assert np.std(error[found.mask]) < {2: 0.04, 4: 0.02}[n]
 
 
 def test_a_coil_sensitivity_that_decreases_inside_the_body(tmp_path, map_conductivity):

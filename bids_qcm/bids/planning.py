@@ -20,6 +20,7 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.four_d import pair_volumes
 from bids_qcm.bids.images import ImagePair, StoredImage, read_grid, read_volumes
 from bids_qcm.bids.sequences import (
+    are_phase_cycles,
     check_holds_phase,
     check_nucleus,
     is_balanced,
@@ -148,6 +149,12 @@ class Plan:
         Spaces that the maps are resampled to, in addition to the grid of the phase.
     regions : tuple of Regions
         Segmentation and atlases for regional statistics.
+    phase_cycled : bool
+        Whether the repetitions are balanced SSFP acquisitions that differ in the phase increment of
+        the radiofrequency pulses.
+    may_have_bands : bool
+        Whether to search for bands: in a single echo of a balanced SSFP acquisition without phase
+        cycles, if the phase is differentiated along all axes.
     """
 
     acquisition: Acquisition
@@ -176,6 +183,8 @@ class Plan:
     t1w: T1wImage | None = None
     spaces: tuple[OutputSpace, ...] = ()
     regions: tuple[Regions, ...] = ()
+    phase_cycled: bool = False
+    may_have_bands: bool = False
 
     @property
     def tissues_are_regions(self) -> bool:
@@ -316,6 +325,7 @@ def plan_acquisition(
         anatomical=None if spaces.t1w is None else spaces.t1w.alignment.anatomical,
         headers_only=headers_only,
     )
+    phase_cycled = are_phase_cycles([dict(ChainMap(*one.values())) for one in inputs.separate])
     return Plan(
         acquisition=acquisition,
         grid=grid,
@@ -341,6 +351,11 @@ def plan_acquisition(
         t1w=spaces.t1w,
         spaces=spaces.spaces,
         regions=regions.regions,
+        phase_cycled=phase_cycled,
+        may_have_bands=is_balanced(sidecars[0])
+        and not phase_cycled
+        and len(echoes) == 1
+        and len(axes) == len(grid.shape),
         manufacturer=str(sidecars[0].get("Manufacturer", "")),
         warnings=(
             *left_out,

@@ -16,6 +16,7 @@ from bids_qcm.bids.sidecar_schema import Phi0Sidecar
 from bids_qcm.interfaces.base import OVERRIDE, CheckedInterface, image_checks
 from bids_qcm.phase import PhaseUnits
 from bids_qcm.phase.averaging import Average, average_repetitions
+from bids_qcm.phase.balanced import average_phase_cycles
 from bids_qcm.phase.masking import find_signal
 from bids_qcm.phase.phi0 import complex_signal
 
@@ -54,7 +55,10 @@ class CombinedOutputSpec(TraitedSpec):
 
     first_files = traits.List(File(exists=True), desc="combined magnitude of each echo")
     second_files = traits.List(File(exists=True), desc="combined phase of each echo, in rad")
-    phase_units = traits.List(traits.Instance(PhaseUnits), desc="unit of the combined phases")
+    phase_units = traits.List(
+        traits.Either(None, traits.Instance(PhaseUnits)),
+        desc="unit of the phases; None for real and imaginary parts",
+    )
     provenance = traits.Dict(desc="fields for the sidecars")
 
 
@@ -84,12 +88,17 @@ def combined_results(
             (np.abs(signal), np.angle(signal)),
             strict=True,
         ):
-            which = "" if volume is None else f"_volume-{volume}"
-            path = folder / f"{stem(like)}{which}.nii.gz"
+            path = folder / combined_name(like, volume)
             write_image(path, values.astype(np.float32), like=like)
             results[field].append(str(path))
         results["phase_units"].append(PhaseUnits("rad"))
     return results
+
+
+def combined_name(like: Path, volume: int | None) -> str:
+    """Return the name of an image that replaces an image, or a volume of a 4-D image."""
+    which = "" if volume is None else f"_volume-{volume}"
+    return f"{stem(like)}{which}.nii.gz"
 
 
 def _pairs(inputs: SeveralImagesInputSpec, echo: int) -> list[ImagePair]:
@@ -109,6 +118,11 @@ def _pairs(inputs: SeveralImagesInputSpec, echo: int) -> list[ImagePair]:
 class _AverageRunsInputSpec(SeveralImagesInputSpec):
     axes = traits.List(traits.Int, [0, 1, 2], usedefault=True, desc="axes of the kernels")
     names = traits.List(traits.Str, mandatory=True, desc="names of the averaged acquisitions")
+    phase_cycled = traits.Bool(
+        False,
+        usedefault=True,
+        desc="whether balanced SSFP acquisitions differ in the phase increment of their pulses",
+    )
     image_checks = image_checks()
 
 
@@ -130,6 +144,7 @@ class AverageRuns(CheckedInterface):
         remainders = zip(*(average.remainders for average in averages), strict=True)
         self._results["provenance"] = Phi0Sidecar(
             averaged_acquisitions=list(inputs.names),
+            phase_cycled=True if inputs.phase_cycled else None,
             averaging_remainder=[round(max(one), 4) for one in remainders],
             warnings=warnings,
             failed_image_checks=warnings or None,
@@ -138,6 +153,7 @@ class AverageRuns(CheckedInterface):
 
     def _signals(self, averages: list[Average]) -> Iterator[NDArray[np.complexfloating]]:
         """Yield the average of each echo, and append the results without the signals."""
+        combine = average_phase_cycles if self.inputs.phase_cycled else average_repetitions
         mask = None
         for echo in range(len(self.inputs.first_files)):
             polar = read_echoes(_pairs(self.inputs, echo))
@@ -145,7 +161,10 @@ class AverageRuns(CheckedInterface):
             if mask is None:
                 mask = self._signal_mask(*first)
             signals = (complex_signal(*one) for one in chain([first], polar))
-            average = average_repetitions(signals, mask)
+            try:
+                average = combine(signals, mask)
+            except ValueError as error:
+                raise _no_magnitude(self.inputs.first_files[echo][0], error) from error
             yield average.signal
             averages.append(average._replace(signal=average.signal[:0]))
 
@@ -155,9 +174,7 @@ class AverageRuns(CheckedInterface):
         try:
             return find_signal(magnitude, phase, self.inputs.axes).mask
         except ValueError as error:
-            raise InputError(
-                self.inputs.first_files[0][0], str(error), "check that this image is a magnitude"
-            ) from error
+            raise _no_magnitude(self.inputs.first_files[0][0], error) from error
 
     def _contradictions(self, average: Average, phases: list[str]) -> list[str]:
         """Return warnings about repetitions that do not match the first repetition."""
@@ -183,3 +200,7 @@ class AverageRuns(CheckedInterface):
                 raise InputError(path, problem, f"{remedy}; {OVERRIDE}")
             found.append(f"{Path(path).name} {problem}; {remedy}")
         return found
+
+
+def _no_magnitude(path: str, error: ValueError) -> InputError:
+    return InputError(path, str(error), "check that this image is a magnitude")

@@ -118,7 +118,18 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
             "Magnitude and phase were computed from the real and imaginary parts of the images"
             f"{_of(parts, total)}."
         )
-    averaged = [len(one.averaged_acquisitions) for one in sidecars if one.averaged_acquisitions]
+    cycled = sum(bool(one.phase_cycled) for one in sidecars)
+    if cycled:
+        sentences.append(
+            "Balanced steady-state acquisitions with different phase increments of the "
+            "radiofrequency pulses were combined: the phase is half of the phase of the sum of "
+            f"their squared complex images{_of(cycled, total)}."
+        )
+    averaged = [
+        len(one.averaged_acquisitions)
+        for one in sidecars
+        if one.averaged_acquisitions and not one.phase_cycled
+    ]
     if averaged:
         sentences.append(
             f"{_joined(sorted(set(averaged)))} repetitions were averaged as complex images after "

@@ -32,6 +32,8 @@ _COPYING_GB = 0.14
 _PHI0_GB = 0.17
 _PHI0_BYTES = 60
 _PHI0_BYTES_PER_ECHO = 30
+_AVERAGING_BYTES = 175
+_BANDS_BYTES = 180
 # Bytes per voxel of the image that is read, and bytes per coil and voxel of the thinned images of
 # the first echo while other images are read and while the weights are computed.
 _COMBINING_BYTES = 90
@@ -81,6 +83,8 @@ def preparation_gb(plan: Plan) -> float:
     needs = [phi0_gb(plan), sign_gb(plan), mask_gb(plan), b1_gb(plan)]
     if plan.combines_images:
         needs.append(combination_gb(plan))
+    if plan.may_have_bands:
+        needs.append(bands_gb(plan))
     pairs = [
         (plan.mask, plan.mask_alignment),
         (plan.segmentation, plan.segmentation_alignment),
@@ -131,7 +135,7 @@ def phi0_gb(plan: Plan) -> float:
 def combination_gb(plan: Plan) -> float:
     """Return the peak memory in GB needed to average repetitions or to combine coils."""
     if plan.acquisition.repetitions:
-        return phi0_gb(plan)
+        return _COPYING_GB + plan.grid.n_voxels * _AVERAGING_BYTES / 1e9
     shape = plan.grid.shape
     n_thinned = math.prod(
         len(range(n)[step]) for n, step in zip(shape, thinned(shape), strict=True)
@@ -139,6 +143,11 @@ def combination_gb(plan: Plan) -> float:
     of_coils = n_thinned * plan.n_combined
     reading = plan.grid.n_voxels * _COMBINING_BYTES + of_coils * _COMBINING_BYTES_PER_COIL
     return _COPYING_GB + max(reading, of_coils * _WEIGHTS_BYTES_PER_COIL) / 1e9
+
+
+def bands_gb(plan: Plan) -> float:
+    """Return the peak memory in GB needed to find the bands of a balanced SSFP acquisition."""
+    return _COPYING_GB + plan.grid.n_voxels * _BANDS_BYTES / 1e9
 
 
 def sign_gb(plan: Plan) -> float:
