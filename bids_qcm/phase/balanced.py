@@ -111,7 +111,7 @@ class Bands(NamedTuple):
     Attributes
     ----------
     bands : ndarray of bool, shape (X, Y, Z)
-        Voxels of the bands, including voxels without signal that adjoin a band.
+        Voxels of the bands, including voxels without signal near a band.
     shifted : ndarray of bool, shape (X, Y, Z)
         Voxels on the smaller side of the bands, whose phase is shifted by half a cycle.
     """
@@ -141,9 +141,10 @@ def find_bands(
     -----
     The reference is half of the phase of the squared image after Gaussian smoothing, in which a
     band has little weight. The real part of the image relative to the reference, averaged over 3 x
-    3 x 3 voxels, has different signs on the two sides of a band. A band contains the connected
-    voxels between both sides in which the phase deviates from the reference by more than 0.1 rad,
-    or in which the average is not above the noise.
+    3 x 3 voxels, has different signs on the two sides of a band. Voxels belong to a band if their
+    average deviates from the reference by more than 0.1 rad or is not above the noise, and if both
+    sides are within twice the standard deviation of the Gaussian filter. A side has more than 27
+    connected voxels.
     """
     flat = signal * np.exp(-1j * _linear_phase(signal))
     sigma = [_REFERENCE_SD_MM / size for size in voxel_size]
@@ -158,13 +159,14 @@ def find_bands(
     average = _smooth(relative, partial(ndimage.uniform_filter, size=_BLOCK))
     clear = region & (np.abs(average.real) > LEAST_SNR * noise.sd / np.sqrt(_BLOCK**3))
     far, near = sorted((clear & (average.real < 0), clear & (average.real > 0)), key=np.sum)
+    far = _large_parts(far)
     if not far.any():
         return none
     good = clear & (np.abs(np.angle(average**2)) / 2 < _LARGEST_ERROR)
-    shifted = _large_parts(far & good)
-    between, _ = ndimage.label(region & ~shifted & ~(near & good), _NEIGHBOURS)
-    at_far, at_near = (between[ndimage.binary_dilation(one, _NEIGHBOURS)] for one in (far, near))
-    bands = np.isin(between, np.intersect1d(at_far, at_near)) & (between > 0)
+    bands = region & ~(good & (near | far))
+    for side in (near, far):
+        bands &= ndimage.distance_transform_edt(~side, voxel_size) <= 2 * _REFERENCE_SD_MM
+    shifted = far & ~bands
     return Bands(bands, shifted)
 
 
