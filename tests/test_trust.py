@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+from itertools import product
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -18,6 +19,7 @@ from bids_qcm.physics import conductivity_factor
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.base import init_bids_qcm_wf
 from bids_qcm.workflows.preflight import Preflight
+from tests.phase.test_balanced import ellipse
 from tests.synthetic import FREQUENCY
 
 METHODS = ("laplacian-mag", "integral-mag")
@@ -518,8 +520,49 @@ def of_coils(folder, echo_times, combined=False):
     return folder
 
 
-def test_uncombined_coils(tmp_path, map_conductivity):
+def stack_volumes(folder, names, stacked, **lists):
+    """Replace images by one 4-D image, whose sidecar has lists for the fourth axis."""
+    paths = [folder / "sub-01/anat" / f"sub-01_{name}.nii.gz" for name in names]
+    values = np.stack([read_values(path) for path in paths], axis=-1)
+    affine = nib.load(paths[0]).affine
+    fields = json.loads(paths[0].with_suffix("").with_suffix(".json").read_text())
+    for path in paths:
+        path.unlink()
+        path.with_suffix("").with_suffix(".json").unlink()
+    path = folder / "sub-01/anat" / f"sub-01_{stacked}.nii.gz"
+    nib.save(nib.Nifti1Image(values, affine), path)
+    path.with_suffix("").with_suffix(".json").write_text(json.dumps(fields | lists))
+
+
+COILS = [f"coil-{n}" for n in (1, 2, 3, 4)]
+
+
+def stack_coils(folder, layout):
+    """Stack the images of four coils and two echoes."""
+    parts, echoes, times = ("mag", "phase"), ("echo-1", "echo-2"), (0.004, 0.008)
+    if layout == "a file for each echo and part":
+        for echo, part in product(echoes, parts):
+            names = [f"{coil}_{echo}_part-{part}_MEGRE" for coil in COILS]
+            stack_volumes(folder, names, f"{echo}_part-{part}_MEGRE", CoilString=COILS)
+    elif layout == "one file":
+        axis = list(product(parts, COILS, zip(echoes, times, strict=True)))
+        stack_volumes(
+            folder,
+            [f"{coil}_{echo}_part-{part}_MEGRE" for part, coil, (echo, _) in axis],
+            "MEGRE",
+            ComplexImageComponent=[{"mag": "MAGNITUDE", "phase": "PHASE"}[p] for p, *_ in axis],
+            CoilString=[coil for _, coil, _ in axis],
+            EchoTime=[time for *_, (_, time) in axis],
+        )
+
+
+@pytest.mark.parametrize(
+    ("layout", "n_files"),
+    [("a file for each coil", 16), ("a file for each echo and part", 4), ("one file", 1)],
+)
+def test_uncombined_coils(tmp_path, map_conductivity, layout, n_files):
     folder = of_coils(tmp_path / "raw", [0.004, 0.008])
+    stack_coils(folder, layout)
     found = map_conductivity(folder, methods=("laplacian",), mask="signal")
     assert found.errors == []
     assert not any("flat phase" in text for text in found.warnings)
@@ -527,13 +570,99 @@ def test_uncombined_coils(tmp_path, map_conductivity):
     (path,) = (tmp_path / "out").rglob("sub-01_phi0map.json")
     phi0 = json.loads(path.read_text())
     assert phi0["CombinedCoils"] == 4
-    assert len(phi0["Sources"]) == 16
+    assert len(phi0["Sources"]) == n_files
+    assert phi0["EchoTime"] == [0.004, 0.008]
+    # all coils are in phase except for a constant, so the true phase is the phase of each coil
+    r2 = sum(((np.indices((34,) * 3) - 16.5) * 3e-3) ** 2)
+    error = read_values(path.with_suffix(".nii.gz")) - 0.6 / conductivity_factor(FREQUENCY) * r2 / 6
+    assert np.std(error[found.mask]) < 0.02
+
+
+@pytest.mark.parametrize("components", [("MAGNITUDE", "PHASE"), ("REAL", "IMAGINARY")])
+def test_parts_along_the_fourth_axis(tmp_path, map_conductivity, components):
+    """Old versions of dcm2niix write such files for Philips scanners."""
+
+    def signal(x, y, z, time):
+        r2 = x**2 + y**2 + z**2
+        phase = 0.6 / conductivity_factor(FREQUENCY) * r2 / 6 + 0.3
+        return 1000 * (r2 < 0.045**2) * np.exp(1j * phase), 10
+
+    folder = ball(tmp_path / "raw", (34,) * 3, 3, signal, {}, "part-{1}_T2w")
+    if components[0] == "REAL":
+        names = [folder / f"sub-01/anat/sub-01_part-{part}_T2w.nii.gz" for part in ("mag", "phase")]
+        magnitude, phase = map(read_values, names)
+        change(names[0], lambda _: magnitude * np.cos(phase))
+        change(names[1], lambda _: magnitude * np.sin(phase))
+    names = ["part-mag_T2w", "part-phase_T2w"]
+    stack_volumes(folder, names, "T2w", ComplexImageComponent=components)
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert found.errors == []
+    assert median(found, "laplacian") == pytest.approx(0.6, rel=0.03)
 
 
 def test_a_coil_combination_that_removes_phi0_causes_a_warning(tmp_path, map_conductivity):
     folder = of_coils(tmp_path / "raw", [0.004, 0.008, 0.012], combined=True)
     found = map_conductivity(folder, methods=("laplacian",), mask="signal")
     assert any("has a flat phase at echo time zero" in text for text in found.warnings)
+
+
+def balanced(folder, increments):
+    """Write a ball as balanced SSFP acquisitions, with bands at an off-resonance of 100 Hz.
+
+    The sidecars are like those of Siemens, with an additional ``RfPhaseIncrement``.
+    """
+    for run, increment in enumerate(increments, start=1):
+
+        def signal(x, y, z, time, increment=increment, run=run):
+            r2 = x**2 + y**2 + z**2
+            phi0 = 0.6 / conductivity_factor(FREQUENCY) * r2 / 6
+            steady = ellipse(20 + 2500 * y, increment, flip=45, tr=0.005)
+            return 8000 * (r2 < 0.045**2) * steady * np.exp(1j * (phi0 + run)), 10
+
+        part = folder.with_name(f"part{run}")
+        fields = {
+            "ScanningSequence": "GR",
+            "SequenceVariant": "SS",
+            "PulseSequenceDetails": "%SiemensSeq%\\trufi",
+            "RepetitionTime": 0.005,
+            "EchoTime": 0.0025,
+            "RfPhaseIncrement": increment,
+        }
+        name = f"run-{run}_part-{{1}}_bSSFP" if len(increments) > 1 else "part-{1}_bSSFP"
+        ball(part, (34,) * 3, 3, signal, fields, name)
+        shutil.copytree(part, folder, dirs_exist_ok=True)
+        shutil.rmtree(part)
+    return folder
+
+
+def test_bands_of_balanced_ssfp(tmp_path, map_conductivity):
+    folder = balanced(tmp_path / "raw", [180])
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert found.errors == []
+    assert any("balanced SSFP bands cover" in text for text in found.warnings)
+    _, y, _ = (np.indices((34,) * 3) - 16.5) * 3e-3
+    off_resonance = 20 + 2500 * y
+    in_band = np.abs(np.abs(off_resonance) - 100) < 8
+    assert not found.mask[in_band].any()
+    sigma = found.maps["laplacian"]
+    inside = found.mask & (np.abs(off_resonance) < 50)
+    assert np.median(sigma[inside]) == pytest.approx(0.6, rel=0.05)
+    (path,) = (tmp_path / "out").rglob("*_phi0map.json")
+    assert 0.05 < json.loads(path.read_text())["BandFraction"] < 0.3
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_phase_cycles_of_balanced_ssfp(tmp_path, map_conductivity, n):
+    folder = balanced(tmp_path / "raw", [180 + 360 * k // n for k in range(n)])
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal", average_runs=("run",))
+    assert found.errors == []
+    assert not any("bands" in text for text in found.warnings)
+    assert median(found, "laplacian") == pytest.approx(0.6, rel=0.05)
+    (path,) = (tmp_path / "out").rglob("*_phi0map.json")
+    assert json.loads(path.read_text())["PhaseCycled"]
+    r2 = sum(((np.indices((34,) * 3) - 16.5) * 3e-3) ** 2)
+    error = read_values(path.with_suffix(".nii.gz")) - 0.6 / conductivity_factor(FREQUENCY) * r2 / 6
+    assert np.std(error[found.mask]) < {2: 0.04, 4: 0.02}[n]
 
 
 def test_a_coil_sensitivity_that_decreases_inside_the_body(tmp_path, map_conductivity):

@@ -134,13 +134,17 @@ class Acquisition:
         return or_without(echo_number(path), [_echo_number(echo)[0] for echo in whole if echo])
 
 
-def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
+def group_acquisitions(
+    paths: Iterable[Path], parts: Mapping[Path, Sequence[str]] = MappingProxyType({})
+) -> list[Acquisition]:
     """Group images into acquisitions that have a phase image, or a real or imaginary part.
 
     Parameters
     ----------
     paths : iterable of Path
-        Images with a ``part`` entity, from any number of participants.
+        Images from any number of participants.
+    parts : mapping of Path to sequence of str, optional
+        Parts in the volumes of each 4-D image that has no ``part`` entity.
 
     Returns
     -------
@@ -152,8 +156,10 @@ def group_acquisitions(paths: Iterable[Path]) -> list[Acquisition]:
     )
     for path in sorted(paths):
         entities, suffix = parse_name(path.name)
-        part, echo = entities.pop("part"), entities.pop("echo", "")
-        groups[tuple(entities.items()), suffix][part][echo].append(path)
+        own = [entities.pop("part")] if "part" in entities else parts[path]
+        echo = entities.pop("echo", "")
+        for part in own:
+            groups[tuple(entities.items()), suffix][part][echo].append(path)
     with_phase = sorted(
         (key for key, files in groups.items() if files.keys() & {"phase", *_CARTESIAN}),
         key=lambda key: join_name(dict(key[0]), key[1]),

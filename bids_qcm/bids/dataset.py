@@ -16,6 +16,8 @@ from bids_qcm.bids.acquisitions import (
 from bids_qcm.bids.errors import DatasetError, InputError, NoInputError, SelectionError
 from bids_qcm.bids.files import is_hidden, require_content, visible
 from bids_qcm.bids.filters import passes
+from bids_qcm.bids.four_d import parts_in_volumes
+from bids_qcm.bids.images import count_volumes
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.settings import Settings
@@ -106,8 +108,17 @@ def find_acquisitions(settings: Settings) -> list[Acquisition]:
         If a selected participant is missing, or no acquisition passes the filters.
     """
     participants = select_participants(settings.bids_dir, settings.participant_labels)
-    found = group_acquisitions(_part_files(settings, participants))
+    images = _images(settings, participants)
+    parts = {
+        path: listed
+        for path in images
+        if "part" not in parse_name(path.name)[0]
+        and (listed := parts_in_volumes(path, settings.bids_dir))
+    }
+    with_part = [path for path in images if parse_name(path.name)[0].get("part") in _PARTS]
+    found = group_acquisitions([*with_part, *parts], parts)
     if not found:
+        _check_no_volumes(images)
         raise NoInputError(
             settings.bids_dir,
             f"has no phase image for participant {', '.join(participants)}",
@@ -128,8 +139,26 @@ def find_acquisitions(settings: Settings) -> list[Acquisition]:
     return merge_repetitions(merge_coils(selected), settings.average_runs)
 
 
-def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
-    """Return the images with a ``part`` entity; pybids indexes only these participants."""
+def _check_no_volumes(images: Sequence[Path]) -> None:
+    """Raise an error if an image has several volumes, which may be magnitude and phase."""
+    for path in images:
+        try:
+            n = count_volumes(path)
+        except InputError:  # a damaged image is not the reason for the missing phase
+            continue
+        if n > 1 and "part" not in parse_name(path.name)[0]:
+            raise NoInputError(
+                path,
+                f"has {n} volumes, but neither its name nor its sidecar says whether they include "
+                "a phase",
+                "if they are magnitude and phase, or real and imaginary parts, set "
+                f"ComplexImageComponent in the sidecar to a list of {n} values (MAGNITUDE, PHASE, "
+                "REAL, IMAGINARY); otherwise, add the phase with the entity part-phase",
+            )
+
+
+def _images(settings: Settings, participants: Sequence[str]) -> list[Path]:
+    """Return the anatomical images of the participants; pybids indexes only these participants."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     chosen = "|".join(map(re.escape, participants))
@@ -165,17 +194,17 @@ def _part_files(settings: Settings, participants: Sequence[str]) -> list[Path]:
     files = map(Path, layout.get(extension=list(IMAGE_EXTENSIONS), return_type="filename"))
     # pybids parses entities from the whole path, including the folders above the dataset, so the
     # file name and its folder are checked again.
-    with_part = [
+    images = [
         path
         for path in files
         if path.parent.name == "anat"
-        and parse_name(path.name)[0].get("part") in _PARTS
         # An older database may still contain hidden files, which are ignored now.
         and not is_hidden(path, settings.bids_dir)
     ]
-    named = [path for path in with_part if _is_bids_name(path)]
-    for path in sorted(set(with_part) - set(named)):
-        LOGGER.warning("%s is ignored: its name is not a valid BIDS file name", path)
+    named = [path for path in images if _is_bids_name(path)]
+    for path in sorted(set(images) - set(named)):
+        if parse_name(path.name)[0].get("part") in _PARTS:
+            LOGGER.warning("%s is ignored: its name is not a valid BIDS file name", path)
     return named
 
 

@@ -1,32 +1,96 @@
-"""Echoes in the volumes of 4-D images."""
+"""Echoes, receive coils and parts of the complex signal in the volumes of 4-D images.
 
-from collections.abc import Mapping
+The sidecar describes the fourth axis with lists that have one value for each volume:
+
+- ``EchoTime``, a list in BIDS for such files;
+- ``CoilString``, the field in which dcm2niix writes the coil of an uncombined image;
+- ``ComplexImageComponent``, the DICOM attribute (0008,9208) to which the BIDS entity ``part``
+  corresponds.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import count_volumes
+from bids_qcm.bids.sidecars import echo_time, read_sidecar
+
+_TIME, _COIL, _COMPONENT = _FIELDS = ("EchoTime", "CoilString", "ComplexImageComponent")
+
+_PART_OF_COMPONENT = {"MAGNITUDE": "mag", "PHASE": "phase", "REAL": "real", "IMAGINARY": "imag"}
 
 
-def volume_echo_times(pair: tuple[Path, Path], sidecar: Mapping[str, Any]) -> list[Any]:
-    """Return the echo time of each volume in a pair of 4-D images.
+class VolumePair(NamedTuple):
+    """The volumes of both parts of one echo and one receive coil.
+
+    Attributes
+    ----------
+    volumes : pair of int or None
+        Indices of the volumes in the files of both parts; None for 3-D images.
+    echo_time : float or None
+        Echo time in s from the list; None if the sidecar has no list of echo times.
+    coil : str
+        Name of the receive coil; empty if the sidecar has no list of coils.
+    """
+
+    volumes: tuple[int, int] | None = None
+    echo_time: float | None = None
+    coil: str = ""
+
+
+def parts_in_volumes(image: Path, root: Path) -> tuple[str, ...]:
+    """Return the parts that the sidecar lists for the volumes of an image without ``part`` entity.
+
+    Parameters
+    ----------
+    image : Path
+    root : Path
+        Folder of the dataset.
+
+    Returns
+    -------
+    tuple of str
+        Different parts, such as ``("mag", "phase")``. Empty without a valid list, or with an
+        invalid sidecar, because the image may have nothing to do with conductivity mapping.
+    """
+    try:
+        components = read_sidecar(image, root).get(_COMPONENT)
+    except InputError:
+        return ()
+    if not isinstance(components, list):
+        return ()
+    parts = (_PART_OF_COMPONENT.get(str(one).upper()) for one in components)
+    return tuple(dict.fromkeys(part for part in parts if part is not None))
+
+
+def pair_volumes(
+    pair: tuple[Path, Path], parts: tuple[str, str], sidecars: Sequence[Mapping[str, Any]]
+) -> list[list[VolumePair]]:
+    """Return the volumes of each echo and receive coil in a pair of 4-D images.
 
     Parameters
     ----------
     pair : pair of Path
-        Magnitude and phase, or real and imaginary part.
-    sidecar : mapping
-        Merged sidecars of both images.
+        Magnitude and phase, or real and imaginary part. Both may be the same file.
+    parts : pair of str
+        Names of these parts, as in the entity ``part``.
+    sidecars : pair of mapping
+        Sidecars of both images. A list in one sidecar also applies to the other image, unless the
+        other image has its own list.
 
     Returns
     -------
-    list
-        Echo times as in the sidecar; empty for 3-D images.
+    list of list of VolumePair
+        For each echo, its coils, both in the order of the volumes of the second image. 3-D images
+        have one echo and one coil.
 
     Raises
     ------
     InputError
-        If the numbers of volumes differ, or if the sidecar does not describe the volumes.
+        If the numbers of volumes differ, if the sidecars do not describe the volumes, or if they do
+        not describe the same echoes and coils for both parts.
     """
     counts = [count_volumes(path) for path in pair]
     n = max(counts)
@@ -37,16 +101,103 @@ def volume_echo_times(pair: tuple[Path, Path], sidecar: Mapping[str, Any]) -> li
             f"has {n} volumes, but {fewer.name} has {min(counts)}",
             "use images of one acquisition that have the same volumes",
         )
-    times = sidecar.get("EchoTime")
     if n == 1:
-        return []
-    if not isinstance(times, list) or len(times) != n:
+        return [[VolumePair()]]
+    first, second = sidecars
+    # the phase is read first, because an error should name the phase image
+    other = _describe(pair[1], parts[1], {**first, **second}, n)
+    one = _describe(pair[0], parts[0], {**second, **first}, n)
+    times = dict.fromkeys(label.time for label in other)
+    coils = dict.fromkeys(label.coil for label in other)
+    labels = [[_Label(time, coil) for coil in coils] for time in times]
+    wanted = dict.fromkeys(chain(*labels))
+    for path, found in ((pair[1], other), (pair[0], one)):
+        if found.keys() != wanted.keys():
+            differing = next(
+                label for label in (*wanted, *found) if (label in found) != (label in wanted)
+            )
+            raise InputError(
+                path,
+                f"has {'a' if differing in found else 'no'} volume with {differing}, in contrast "
+                "to the other echoes, coils or parts",
+                _CORRECT_LISTS,
+            )
+    return [
+        [VolumePair((one[label], other[label]), *label) for label in of_echo] for of_echo in labels
+    ]
+
+
+class _Label(NamedTuple):
+    """What distinguishes a volume from the other volumes of the same part."""
+
+    time: float | None
+    coil: str
+
+    def __str__(self) -> str:
+        """Return the label in words."""
+        words = [f"{_TIME} {self.time:g} s"] if self.time is not None else []
+        words += [f"{_COIL} {self.coil}"] if self.coil else []
+        return " and ".join(words) or "the same part"
+
+
+_CORRECT_LISTS = (
+    f"correct the lists {', '.join(_FIELDS)} in the sidecar, which must contain each combination "
+    "of echo, coil and part once; store repetitions in files of their own (run-1, run-2)"
+)
+
+
+def _describe(path: Path, part: str, sidecar: Mapping[str, Any], n: int) -> dict[_Label, int]:
+    """Return the volume of each echo and coil of a part."""
+    lists = {field: sidecar[field] for field in _FIELDS if isinstance(sidecar.get(field), list)}
+    if not lists or any(len(values) != n for values in lists.values()):
+        states = ", ".join(f"{field} is {sidecar.get(field, 'missing')}" for field in _FIELDS)
         raise InputError(
-            pair[1],
-            f"has {n} volumes, but its sidecar does not describe them: its EchoTime is "
-            f"{'missing' if times is None else times}",
-            f"if the volumes are echoes, set EchoTime to a list of {n} echo times (seconds); "
-            "if they are repetitions, coils or parts of the signal, store each volume in a file "
-            "with its own name (run-1, part-phase)",
+            path,
+            f"has {n} volumes, but its sidecar does not describe them: {states}",
+            _question(n),
         )
-    return times
+    components = [_part_of(one, path) for one in lists.get(_COMPONENT, [])] or [part] * n
+    labels = map(
+        _Label,
+        [echo_time({_TIME: time}, path) for time in lists.get(_TIME, [])] or repeat(None, n),
+        map(str, lists.get(_COIL, [""] * n)),
+    )
+    found: dict[_Label, int] = {}
+    for volume, (component, label) in enumerate(zip(components, labels, strict=True)):
+        if component == part and label in found:
+            raise InputError(
+                path,
+                f"has two volumes with {label}: {found[label]} and {volume} (counted from 0)",
+                _CORRECT_LISTS,
+            )
+        if component == part:
+            found[label] = volume
+    if not found:
+        raise InputError(
+            path,
+            f"has no volume of the part {part}: its ComplexImageComponent is {lists[_COMPONENT]}",
+            _CORRECT_LISTS,
+        )
+    return found
+
+
+def _part_of(component: object, path: Path) -> str:
+    """Return the part that a component of the complex signal corresponds to."""
+    part = _PART_OF_COMPONENT.get(str(component).upper())
+    if part is None:
+        raise InputError(
+            path,
+            f"its sidecar's ComplexImageComponent contains {component!r}",
+            f"use {', '.join(_PART_OF_COMPONENT)} for each volume",
+        )
+    return part
+
+
+def _question(n: int) -> str:
+    return (
+        f"if the volumes are echoes, set EchoTime to a list of {n} echo times (seconds); if they "
+        f"are receive coils, set CoilString to a list of {n} names; if they are parts of the "
+        f"complex signal, set ComplexImageComponent to a list of {n} values "
+        f"({', '.join(_PART_OF_COMPONENT)}); if they are repetitions, store each volume in a file "
+        "with its own name (run-1, run-2)"
+    )

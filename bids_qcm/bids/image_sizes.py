@@ -1,19 +1,19 @@
 """Check the sizes in an image header before nibabel allocates memory for them."""
 
 import gzip
+import math
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Literal
 
 import nibabel as nib
-import numpy as np
 
 from bids_qcm.bids.errors import InputError
 
 COMPRESSED = (".gz", ".mgz")
 """File extensions of compressed images."""
 
-# Maximum number of voxels. An image of a head at 0.4 mm has fewer voxels.
+# Maximum number of voxels of a volume. An image of a head at 0.4 mm has fewer voxels.
 _MOST_VOXELS = 512**3
 
 # Maximum offset of the first voxel. Header extensions, such as the AFNI processing history,
@@ -54,14 +54,15 @@ def check_sizes(path: Path) -> None:
             shape, offset = header.get_data_shape(), float(header["vox_offset"])
             dtype = header.get_data_dtype()
             _check_extensions(path, stream, header, offset)
-    n_voxels = int(np.prod([max(int(n), 0) for n in shape], dtype=object))
+    sizes = [max(int(n), 0) for n in shape]
+    n_voxels = math.prod(sizes[:3])
     if n_voxels > _MOST_VOXELS:
         raise InputError(
             path,
             f"has {n_voxels:.3g} voxels, more than the limit of {_MOST_VOXELS:.3g}",
             "create the image again, or use an image with larger voxels",
         )
-    stated = offset + n_voxels * dtype.itemsize
+    stated = offset + math.prod(sizes) * dtype.itemsize
     if stated > path.stat().st_size * (_LARGEST_RATIO if compressed else 1):
         raise InputError(
             path,

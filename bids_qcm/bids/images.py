@@ -3,13 +3,14 @@
 import gzip
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from glob import escape
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 from uuid import uuid4
 
 import nibabel as nib
@@ -78,14 +79,14 @@ def count_volumes(path: Path) -> int:
     return shape[3] if len(shape) > 3 and math.prod(shape[4:]) == 1 else 1
 
 
-def read_grid(path: Path, volume: int | None = None) -> Grid:
+def read_grid(path: Path, *, four_d: bool = False) -> Grid:
     """Read an image's grid from its header.
 
     Parameters
     ----------
     path : Path
-    volume : int, optional
-        Index of the volume of a 4-D image, whose header may have four axes.
+    four_d : bool
+        Whether the image may have several volumes along a fourth axis.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def read_grid(path: Path, volume: int | None = None) -> Grid:
         sheared, if its voxel size is not plausible, or if its header contradicts itself.
     """
     image = _load(path)
-    shape = _without_ones(image.shape) if volume is None else image.shape[:3]
+    shape = image.shape[:3] if four_d else _without_ones(image.shape)
     if len(shape) != 3:
         raise InputError(
             path,
@@ -121,27 +122,101 @@ def read_grid(path: Path, volume: int | None = None) -> Grid:
 
 
 def read_stored(path: Path, volume: int | None = None, *, allow_empty: bool = False) -> StoredImage:
-    """Read an image's values as stored.
+    """Read the stored values of one image; arguments and errors as in :func:`read_volumes`."""
+    (image,) = read_volumes([(path, volume)], allow_empty=allow_empty)
+    return image
+
+
+def read_volumes(
+    volumes: Sequence[tuple[Path, int | None]], *, allow_empty: bool = False
+) -> Iterator[StoredImage]:
+    """Yield the stored values of 3-D images and of volumes of 4-D images, one at a time.
+
+    Only the values of these volumes are kept in memory. A compressed file is decompressed once if
+    its volumes are in ascending order.
 
     Parameters
     ----------
-    path : Path
-    volume : int, optional
-        Index of the volume of a 4-D image.
+    volumes : sequence of pairs of Path and int or None
+        Files, and the indices of the volumes in 4-D images; None for 3-D images.
     allow_empty : bool
-        Whether all values may be zero or not finite.
+        Whether all values of an image may be zero or not finite.
+
+    Yields
+    ------
+    StoredImage
 
     Raises
     ------
     InputError
-        If the file cannot be read completely, if its checksum is wrong, if its values are not real
-        numbers, or if all values are zero or not finite.
+        If a file cannot be read completely, if its checksum is wrong, if its values are not real
+        numbers, or if all values of an image are zero or not finite.
     """
-    image = _load(path)
+    remaining = Counter(path for path, _ in volumes)
+    files: dict[Path, _OpenImage] = {}
+    with ExitStack() as stack:
+        for path, volume in volumes:
+            if path not in files:
+                files[path] = stack.enter_context(_OpenImage.open(path))
+            file = files[path]
+            remaining[path] -= 1
+            with _reading(path):
+                values = file.read(volume)
+                if remaining[path] == 0:
+                    file.verify_checksum()
+            _check_stored(path, values, volume, allow_empty=allow_empty)
+            yield StoredImage(values, file.slope, file.intercept)
+
+
+class _OpenImage(NamedTuple):
+    """An image file from which volumes are read without applying the scaling.
+
+    Attributes
+    ----------
+    stored : ArrayProxy
+        All values without the scaling.
+    slope, intercept : float
+        Scaling from the header.
+    stream : GzipFile or None
+        The decompressed content; None for a file without compression.
+    """
+
+    stored: ArrayProxy
+    slope: float
+    intercept: float
+    stream: gzip.GzipFile | None
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator["_OpenImage"]:
+        """Open an image file (context manager)."""
+        proxy = _proxy(_load(path))
+        layout = (_without_ones(proxy.shape), proxy.dtype, proxy.offset)
+        scaling = float(proxy.slope), float(proxy.inter)
+        if not path.name.endswith(COMPRESSED):
+            yield cls(ArrayProxy(path, layout), *scaling, None)
+            return
+        with gzip.open(path) as stream:
+            yield cls(ArrayProxy(stream, layout), *scaling, stream)
+
+    def read(self, volume: int | None) -> NDArray[Any]:
+        """Return the values of a volume of a 4-D image; all values if `volume` is None."""
+        values: NDArray[Any] = np.asanyarray(
+            self.stored if volume is None else self.stored[..., volume]
+        )
+        return values
+
+    def verify_checksum(self) -> None:
+        """Read a compressed file to its end, because the checksum follows the last value."""
+        while self.stream is not None and self.stream.read(_CHUNK_BYTES):
+            pass
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise InputError for each error while a file is read (context manager)."""
     try:
-        values = _read_unscaled(path, image)
-        proxy = _proxy(image)
-        slope, intercept = proxy.slope, proxy.inter
+        yield
     except gzip.BadGzipFile as error:
         raise InputError(
             path,
@@ -155,22 +230,23 @@ def read_stored(path: Path, volume: int | None = None, *, allow_empty: bool = Fa
             f"cannot be read completely ({error!r})",
             "copy the file again, or create it again",
         ) from error
+
+
+def _check_stored(
+    path: Path, values: NDArray[Any], volume: int | None, *, allow_empty: bool
+) -> None:
+    """Check that stored values are real numbers, and that they are not all zero or not finite."""
     if not np.issubdtype(values.dtype, np.integer) and not np.issubdtype(values.dtype, np.floating):
         raise InputError(
             path,
             f"has values of type {values.dtype}",
             "store real numbers: part-mag and part-phase, or part-real and part-imag",
         )
-    which = ""
-    if volume is not None:
-        values = values.reshape(values.shape[:4])[..., volume]
-        which = f" in volume {volume} (counted from 0)"
+    which = "" if volume is None else f" in volume {volume} (counted from 0)"
     if not allow_empty and not np.any(np.isfinite(values) & (values != 0)):
         raise InputError(
             path, f"contains only zeros or non-finite values{which}", "create the image again"
         )
-    values = values.reshape(_without_ones(values.shape))
-    return StoredImage(values, float(slope), float(intercept))
 
 
 def require_intact(path: Path) -> None:
@@ -211,29 +287,52 @@ def _read_hdf5(path: Path) -> int:
     return sum(sizes)
 
 
+class ImagePair(NamedTuple):
+    """Both parts of an echo, and how to read them.
+
+    Attributes
+    ----------
+    first, second : Path
+        Magnitude and phase, or real and imaginary part. Both may be volumes of the same file.
+    units : PhaseUnits or None
+        Unit of the phase; None for real and imaginary parts.
+    volumes : pair of int, optional
+        Indices of the volumes in 4-D images.
+    """
+
+    first: Path
+    second: Path
+    units: PhaseUnits | None
+    volumes: tuple[int, int] | None = None
+
+    @property
+    def in_files(self) -> tuple[tuple[Path, int | None], tuple[Path, int | None]]:
+        """File and volume of each part; the volume is None for a 3-D image."""
+        one, other = self.volumes or (None, None)
+        return (self.first, one), (self.second, other)
+
+
 def read_parts(
-    first: Path, second: Path, units: PhaseUnits | None, volume: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Read both parts of one echo.
+    pairs: Sequence[ImagePair],
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield both parts of several echoes, one echo at a time.
 
     Parameters
     ----------
-    first, second : Path
-        Magnitude and phase, or real and imaginary part.
-    units : PhaseUnits or None
-        Unit of the phase; None for real and imaginary parts.
-    volume : int, optional
-        Index of the volume of 4-D images.
+    pairs : sequence of ImagePair
 
-    Returns
-    -------
+    Yields
+    ------
     first, second : ndarray of float32, shape (X, Y, Z)
         Scaled values of both parts; a phase is converted to rad.
     """
-    one, other = read_stored(first, volume), read_stored(second, volume)
-    if units is None:
-        return one.scaled, other.scaled
-    return one.scaled, to_radians(other.values, other.slope, other.intercept, units)
+    images = read_volumes([volume for pair in pairs for volume in pair.in_files])
+    for pair, one, other in zip(pairs, images, images, strict=True):
+        if pair.units is None:
+            yield one.scaled, other.scaled
+        else:
+            phase = to_radians(other.values, other.slope, other.intercept, pair.units)
+            yield one.scaled, phase
 
 
 def to_polar(
@@ -260,11 +359,23 @@ def to_polar(
     return np.where(np.isfinite(magnitude), magnitude, 0), phase
 
 
+def read_echoes(
+    pairs: Sequence[ImagePair],
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield several echoes as magnitude and phase in rad, one echo at a time."""
+    for pair, parts in zip(pairs, read_parts(pairs), strict=True):
+        yield to_polar(parts, pair.units)
+
+
 def read_echo(
-    first: Path, second: Path, units: PhaseUnits | None, volume: int | None = None
+    first: Path,
+    second: Path,
+    units: PhaseUnits | None,
+    volumes: tuple[int, int] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Read one echo as magnitude and phase in rad; arguments as in :func:`read_parts`."""
-    return to_polar(read_parts(first, second, units, volume), units)
+    """Read one echo as magnitude and phase in rad; arguments as in :class:`ImagePair`."""
+    (echo,) = read_echoes([ImagePair(first, second, units, volumes)])
+    return echo
 
 
 def require_grid(path: Path, grid: Grid, what: str, remedy: str) -> None:
@@ -449,22 +560,9 @@ def _remove_if_abandoned(temporary: Path) -> None:
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return a shape without trailing axes of length 1, which some converters add to a volume."""
-    return shape[:3] if all(n == 1 for n in shape[3:]) else shape
-
-
-def _read_unscaled(path: Path, image: nib.Nifti1Image | nib.MGHImage) -> NDArray[Any]:
-    """Return the stored values, and read a compressed file to its end to verify its checksum.
-
-    nibabel stops reading after the last value, so it never verifies the checksum at the end.
-    """
-    if not path.name.endswith(COMPRESSED):
-        in_place: NDArray[Any] = np.asanyarray(_proxy(image).get_unscaled())
-        return in_place
-    with gzip.open(path) as stream:
-        values: NDArray[Any] = np.asanyarray(_proxy(type(image).from_stream(stream)).get_unscaled())
-        while stream.read(_CHUNK_BYTES):
-            pass
-    return values
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def _proxy(image: nib.Nifti1Image | nib.MGHImage) -> ArrayProxy:

@@ -2,7 +2,7 @@
 
 import math
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +17,10 @@ from bids_qcm.bids.anatomy.regions import Regions, plan_regions
 from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage, plan_spaces
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.four_d import volume_echo_times
-from bids_qcm.bids.images import StoredImage, read_grid, read_stored
+from bids_qcm.bids.four_d import pair_volumes
+from bids_qcm.bids.images import ImagePair, StoredImage, read_grid, read_volumes
 from bids_qcm.bids.sequences import (
+    are_phase_cycles,
     check_holds_phase,
     check_nucleus,
     is_balanced,
@@ -74,8 +75,8 @@ class EchoPlan:
         Echo time in s. None for a single echo whose sidecar has no echo time.
     number : int
         Number of the echo; 0 for an image without a number.
-    volume : int or None
-        Index of the volume along the fourth axis of both files; None for 3-D images.
+    volumes : pair of int or None
+        Indices of the volumes along the fourth axis of both files; None for 3-D images.
     repetitions : tuple of EchoPlan
         The same echo in the other acquisitions that are averaged, or in the other coils that are
         combined.
@@ -85,13 +86,13 @@ class EchoPlan:
     units: PhaseUnits | None
     time: float | None
     number: int = 0
-    volume: int | None = None
+    volumes: tuple[int, int] | None = None
     repetitions: tuple["EchoPlan", ...] = ()
 
     @property
-    def all_files(self) -> tuple[Path, ...]:
-        """The files of this echo, including its repetitions."""
-        return (*self.files, *(path for one in self.repetitions for path in one.files))
+    def images(self) -> ImagePair:
+        """The images of this echo, and how to read them."""
+        return ImagePair(*self.files, self.units, self.volumes)
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,12 @@ class Plan:
         Spaces that the maps are resampled to, in addition to the grid of the phase.
     regions : tuple of Regions
         Segmentation and atlases for regional statistics.
+    phase_cycled : bool
+        Whether the repetitions are balanced SSFP acquisitions that differ in the phase increment of
+        the radiofrequency pulses.
+    may_have_bands : bool
+        Whether to search for bands: in a single echo of a balanced SSFP acquisition without phase
+        cycles, if the phase is differentiated along all axes.
     """
 
     acquisition: Acquisition
@@ -179,6 +186,8 @@ class Plan:
     t1w: T1wImage | None = None
     spaces: tuple[OutputSpace, ...] = ()
     regions: tuple[Regions, ...] = ()
+    phase_cycled: bool = False
+    may_have_bands: bool = False
 
     @property
     def tissues_are_regions(self) -> bool:
@@ -205,14 +214,25 @@ class Plan:
     @property
     def combines_images(self) -> bool:
         """Whether repetitions are averaged or coils are combined before the processing."""
-        return bool(self.acquisition.repetitions or self.acquisition.coils)
+        return any(echo.repetitions for echo in self.echoes)
+
+    @property
+    def n_combined(self) -> int:
+        """Number of images of each echo that are averaged or combined."""
+        return 1 + len(self.echoes[0].repetitions)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All images of the acquisition, including repetitions and coils."""
+        echoes = (one for echo in self.echoes for one in (echo, *echo.repetitions))
+        return tuple(dict.fromkeys(path for echo in echoes for path in echo.files))
 
     @property
     def expects_head(self) -> bool:
         """Whether the sidecar names the head, or a T1w image in addition to the phase was found."""
-        own = {path for echo in self.echoes for path in echo.all_files}
-        beside = self.mask is not None and "T1w" in self.mask_origins and self.mask.path not in own
-        return bool(self.shows_head) or beside
+        if self.shows_head or self.mask is None or "T1w" not in self.mask_origins:
+            return bool(self.shows_head)
+        return self.mask.path not in self.files
 
     @property
     def segments_t1w(self) -> bool:
@@ -262,16 +282,14 @@ def plan_acquisition(
     """
     inputs = _read_inputs(acquisition, settings, headers_only=headers_only)
     echoes, sidecars = inputs.echoes, inputs.sidecars
-    grid = _common_grid([one for echo in echoes for one in (echo, *echo.repetitions)])
+    grid = _common_grid(echoes)
     first_image = echoes[0].files[1]
     frequency, source = larmor_frequency(sidecars[0], first_image)
     finder = Finder(
         acquisition=acquisition,
         settings=settings,
         grid=grid,
-        first_echo=echoes[0].files,
-        volume=echoes[0].volume,
-        units=echoes[0].units,
+        first_echo=echoes[0].images,
         datasets=datasets,
         headers_only=headers_only,
         shows_head=shows_head(sidecars[0]),
@@ -316,6 +334,7 @@ def plan_acquisition(
         anatomical=None if spaces.t1w is None else spaces.t1w.alignment.anatomical,
         headers_only=headers_only,
     )
+    phase_cycled = are_phase_cycles([dict(ChainMap(*one.values())) for one in inputs.separate])
     return Plan(
         acquisition=acquisition,
         grid=grid,
@@ -342,6 +361,11 @@ def plan_acquisition(
         t1w=spaces.t1w,
         spaces=spaces.spaces,
         regions=regions.regions,
+        phase_cycled=phase_cycled,
+        may_have_bands=is_balanced(sidecars[0])
+        and not phase_cycled
+        and len(echoes) == 1
+        and slicing.slice_axis is None,
         manufacturer=str(sidecars[0].get("Manufacturer", "")),
         warnings=(
             *left_out,
@@ -378,17 +402,20 @@ class _Inputs(NamedTuple):
 
 def _read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: bool) -> _Inputs:
     """Read and check the sidecars and values of an acquisition and of its repetitions."""
-    if any(one.coils for one in acquisition.repetitions):
-        raise InputError(
-            acquisition.first_file,
-            "belongs to repetitions of uncombined coils, which cannot be averaged",
-            "omit --average-runs",
-        )
     repeated = [
         _read_repetition(one, settings, headers_only=headers_only)
         for one in acquisition.repetitions or acquisition.coils or (acquisition,)
     ]
     first, *others = repeated
+    if not others:
+        return first
+    in_files = any(echo.repetitions for one in repeated for echo in one.echoes)
+    if in_files or any(one.coils for one in acquisition.repetitions):
+        raise InputError(
+            acquisition.first_file,
+            "belongs to repetitions of uncombined coils, which cannot be averaged",
+            "omit --average-runs",
+        )
     for other in others:
         _check_repetition(other.echoes, first.echoes)
     echoes = tuple(
@@ -401,40 +428,65 @@ def _read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: 
 def _read_repetition(
     acquisition: Acquisition, settings: Settings, *, headers_only: bool
 ) -> _Inputs:
+    """Read one repetition. Coils in the volumes of 4-D images are the repetitions of each echo."""
     parts, pairs = acquisition.echoes(() if isinstance(settings.echoes, str) else settings.echoes)
-    separate = [{path: read_sidecar(path, settings.bids_dir) for path in pair} for pair in pairs]
-    sidecars = [dict(ChainMap(*reversed(own.values()))) for own in separate]
-    volumes: Sequence[int | None] = [None] * len(pairs)
-    numbers = [echo_number(second) for _, second in pairs]
-    if len(pairs) == 1 and (times := volume_echo_times(pairs[0], sidecars[0])):
-        volumes = _chosen_volumes(len(times), settings, pairs[0][1])
-        numbers = [volume + 1 for volume in volumes]
-        pairs, separate = pairs * len(volumes), separate * len(volumes)
-        sidecars = [{**sidecars[0], "EchoTime": times[volume]} for volume in volumes]
-    for own, sidecar in zip(separate, sidecars, strict=True):
-        image = list(own)[1]
-        check_nucleus(sidecar, image)
+    echoes: list[EchoPlan] = []
+    sidecars: list[dict[str, Any]] = []
+    separate: list[dict[Path, dict[str, Any]]] = []
+    for pair in pairs:
+        own = {path: read_sidecar(path, settings.bids_dir) for path in pair}
+        merged = dict(ChainMap(*reversed(own.values())))
+        check_nucleus(merged, pair[1])
         if parts[1] == "phase":
-            check_holds_phase(own[image], image)
-    echoes = tuple(
-        EchoPlan(
-            pair,
-            None,
-            echo_time(sidecar, pair[1]) if len(pairs) > 1 or "EchoTime" in sidecar else None,
-            number,
-            volume,
-        )
-        for pair, sidecar, number, volume in zip(pairs, sidecars, numbers, volumes, strict=True)
-    )
+            check_holds_phase(own[pair[1]], pair[1])
+        found = _plan_echoes(pair, parts, own, settings, is_only_pair=len(pairs) == 1)
+        echoes += found
+        sidecars += [
+            merged if one.time is None else {**merged, "EchoTime": one.time} for one in found
+        ]
+        separate += [own] * len(found)
     _common_grid(echoes)
     if not headers_only:
-        echoes = tuple(
-            # the Units field in the sidecar of the magnitude does not apply to the phase
-            replace(echo, units=_check_echo(echo, numbers, parts, own[echo.files[1]], settings))
-            for echo, own in zip(echoes, separate, strict=True)
-        )
+        echoes = _check_echoes(echoes, parts, separate, settings)
     _check_echo_times(echoes)
-    return _Inputs(echoes, sidecars, separate)
+    return _Inputs(tuple(echoes), sidecars, separate)
+
+
+def _plan_echoes(
+    pair: tuple[Path, Path],
+    parts: tuple[str, str],
+    sidecars: Mapping[Path, dict[str, Any]],
+    settings: Settings,
+    *,
+    is_only_pair: bool,
+) -> list[EchoPlan]:
+    """Plan the echo of 3-D images, or the echoes and coils in the volumes of 4-D images."""
+    of_echoes = pair_volumes(pair, parts, [sidecars[path] for path in pair])
+    if len(of_echoes) == 1:
+        numbers = [echo_number(pair[1])]
+    elif is_only_pair:
+        numbers = _chosen_numbers(len(of_echoes), settings, pair[1])
+        of_echoes = [of_echoes[number - 1] for number in numbers]
+    else:
+        raise InputError(
+            pair[1],
+            f"has volumes with {len(of_echoes)} echo times, but belongs to one of several echoes",
+            "store all echoes in one 4-D file, or each echo in files of its own (echo-1, echo-2)",
+        )
+    merged = dict(ChainMap(*(sidecars[path] for path in reversed(pair))))
+    time = None
+    if of_echoes[0][0].echo_time is None and (not is_only_pair or "EchoTime" in merged):
+        time = echo_time(merged, pair[1])
+    found = []
+    for number, of_coils in zip(numbers, of_echoes, strict=True):
+        first, *others = (
+            EchoPlan(
+                pair, None, time if one.echo_time is None else one.echo_time, number, one.volumes
+            )
+            for one in of_coils
+        )
+        found.append(replace(first, repetitions=tuple(others)))
+    return found
 
 
 def _check_repetition(echoes: Sequence[EchoPlan], first: Sequence[EchoPlan]) -> None:
@@ -459,23 +511,25 @@ def _check_repetition(echoes: Sequence[EchoPlan], first: Sequence[EchoPlan]) -> 
             )
 
 
-def _chosen_volumes(n: int, settings: Settings, image: Path) -> list[int]:
-    """Return the volumes to use from a 4-D image whose volumes are echoes."""
+def _chosen_numbers(n: int, settings: Settings, image: Path) -> list[int]:
+    """Return the numbers of the echoes to use from a 4-D image with `n` echoes."""
     if isinstance(settings.echoes, str):
-        return list(range(n))
+        return list(range(1, n + 1))
     absent = [number for number in settings.echoes if number > n]
     if absent:
         raise no_echoes(image, absent, range(1, n + 1))
-    return [number - 1 for number in settings.echoes]
+    return list(settings.echoes)
 
 
 def _common_grid(echoes: Sequence[EchoPlan]) -> Grid:
     """Return the grid of all images; raise InputError if their grids differ."""
-    images = {path: echo.volume for echo in echoes for path in echo.files}
-    first = next(iter(images))
-    grid = read_grid(first, images[first])
-    for path, volume in images.items():
-        other = read_grid(path, volume)
+    are_4d = {
+        path: one.volumes is not None for one in _all_repetitions(echoes) for path in one.files
+    }
+    first = next(iter(are_4d))
+    grid = read_grid(first, four_d=are_4d[first])
+    for path, four_d in are_4d.items():
+        other = read_grid(path, four_d=four_d)
         if other.shape != grid.shape:
             raise InputError(
                 path,
@@ -491,30 +545,54 @@ def _common_grid(echoes: Sequence[EchoPlan]) -> Grid:
     return grid
 
 
-def _check_echo(
-    echo: EchoPlan,
-    numbers: Sequence[int],
+def _all_repetitions(echoes: Iterable[EchoPlan]) -> Iterator[EchoPlan]:
+    """Yield all repetitions and coils of the echoes."""
+    for echo in echoes:
+        yield from (echo, *echo.repetitions)
+
+
+def _check_echoes(
+    echoes: Sequence[EchoPlan],
     parts: tuple[str, str],
-    sidecar: dict[str, Any],
+    sidecars: Sequence[Mapping[Path, dict[str, Any]]],
     settings: Settings,
-) -> PhaseUnits | None:
-    """Check an echo with `_check_values`; an error may suggest leaving out the echo."""
-    try:
-        return _check_values(echo, parts, sidecar, settings)
-    except InputError as error:
-        path, problem, remedy = error.args
-        raise InputError(path, problem, remedy + or_without(echo.number, numbers)) from error
+) -> list[EchoPlan]:
+    """Read and check all images; return the echoes with the units of their phases.
+
+    The remedy of an error may suggest leaving out the echo.
+    """
+    stored = read_volumes(
+        [one for echo in _all_repetitions(echoes) for one in echo.images.in_files]
+    )
+    numbers = [echo.number for echo in echoes]
+    checked = []
+    for echo, own in zip(echoes, sidecars, strict=True):
+        try:
+            first, *others = (
+                # the Units field in the sidecar of the magnitude does not apply to the phase
+                replace(one, units=_check_values(one, parts, own[one.files[1]], settings, stored))
+                for one in (echo, *echo.repetitions)
+            )
+        except InputError as error:
+            path, problem, remedy = error.args
+            raise InputError(path, problem, remedy + or_without(echo.number, numbers)) from error
+        checked.append(replace(first, repetitions=tuple(others)))
+    return checked
 
 
 def _check_values(
-    echo: EchoPlan, parts: tuple[str, str], sidecar: dict[str, Any], settings: Settings
+    echo: EchoPlan,
+    parts: tuple[str, str],
+    sidecar: Mapping[str, Any],
+    settings: Settings,
+    stored: Iterator[StoredImage],
 ) -> PhaseUnits | None:
-    """Read and check both images of an echo; return the unit of the phase.
+    """Check both images of an echo, which are read next; return the unit of the phase.
 
     `sidecar` is the sidecar of the phase, or of the imaginary part.
     """
     pair = echo.files
-    one, other = (read_stored(path, echo.volume) for path in pair)
+    one, other = next(stored), next(stored)
     for path, image, part in zip(pair, (one, other), parts, strict=True):
         _check_range(path, image, 0 if part == "phase" else _LEAST_SPREAD)
     if parts[1] != "phase":
@@ -595,12 +673,13 @@ def _choose_methods(
 
 
 def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:
-    return [
+    found = (
         f"{one.files[1].name}: {one.units.warning}"
-        for echo in echoes
-        for one in (echo, *echo.repetitions)
+        for one in _all_repetitions(echoes)
         if one.units and one.units.warning
-    ]
+    )
+    # all volumes of a file may have the same warning
+    return list(dict.fromkeys(found))
 
 
 def _has_both_polarities(acquisition: Acquisition) -> bool:

@@ -156,12 +156,11 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
     dict
         Fields of a JSON sidecar.
     """
-    sources = [path for echo in plan.echoes for path in echo.all_files]
     echo_times = [echo.time for echo in plan.echoes if echo.time is not None]
     return Phi0Sidecar(
         description="Phase at echo time zero, unwrapped, sign applied",
         units="rad",
-        sources=[bids_uri(path, datasets) for path in sources],
+        sources=[bids_uri(path, datasets) for path in plan.files],
         segmentation=_uris_of_segmentation(plan, datasets),
         lesions=_uris_of_lesions(plan, datasets) or None,
         phase_type=settings.phase_type,
@@ -212,7 +211,7 @@ def magnitude_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, An
     return MagnitudeSidecar(
         description="Magnitude, root sum of squares over the echoes",
         skull_stripped=False,
-        sources=[bids_uri(path, datasets) for echo in plan.echoes for path in echo.all_files],
+        sources=[bids_uri(path, datasets) for path in plan.files],
     ).to_dict()
 
 
@@ -292,7 +291,7 @@ def mask_metadata(plan: Plan, datasets: Mapping[str, Path], origin: MaskOrigin) 
     elif origin == "template":
         paths = [plan.echoes[0].files[0]]
     else:
-        paths = [path for echo in plan.echoes for path in echo.all_files]
+        paths = list(plan.files)
     sidecar = MaskSidecar(
         type="ROI" if origin == "signal" else "Brain",
         description=_MADE_MASKS.get(origin),
@@ -323,7 +322,7 @@ def b1_metadata(plan: Plan, datasets: Mapping[str, Path], origin: B1Origin) -> d
         paths = resampled_files(plan.b1, plan.b1_alignment)
     else:
         what = "Model of a homogeneous body that fills the outline of the signal"
-        paths = [path for echo in plan.echoes for path in echo.all_files]
+        paths = list(plan.files)
     return B1Sidecar(
         description="Magnitude of B1+ divided by its median in the mask, 0 outside the mask. "
         f"{what}",

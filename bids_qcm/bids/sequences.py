@@ -1,11 +1,12 @@
 """Read acquisition details from sidecars, and reject images without a usable phase."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.sidecars import is_number
 
 # Fields that name the nucleus: first in dcm2niix, second in DICOM and BIDS (for spectra).
 _NUCLEUS_FIELDS = ("ImagedNucleus", "ResonantNucleus")
@@ -49,6 +50,8 @@ _GRADIENT_ECHO_SUFFIXES = ("MEGRE", "T2starw", "T2star")
 # SequenceVariant codes of sequences that are not balanced: spoiled, oversampling phase, time
 # reversed steady state, magnetisation prepared.
 _NOT_BALANCED = {"SP", "OSP", "TRSS", "MP"}
+
+_INCREMENT_FIELD = "RfPhaseIncrement"
 
 # In balanced sequences, the echo is in the middle of a short repetition time.
 _LONGEST_BALANCED_ECHO_TIME = 0.008
@@ -145,6 +148,18 @@ def is_balanced(metadata: Mapping[str, Any]) -> bool:
         return False
     low, high = _BALANCED_ECHO_PLACE
     return repetition is None or low <= echo / repetition <= high
+
+
+def are_phase_cycles(sidecars: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether balanced acquisitions differ in the phase increment of their pulses.
+
+    BIDS has a field for spoiled sequences only, ``SpoilingRFPhaseIncrement``. For balanced
+    sequences, ``RfPhaseIncrement`` is in use, in degrees.
+    """
+    increments = [sidecar.get(_INCREMENT_FIELD) for sidecar in sidecars]
+    if not all(map(is_balanced, sidecars)) or not all(map(is_number, increments)):
+        return False
+    return len({round(float(one or 0) % 360) % 360 for one in increments}) > 1
 
 
 def is_gradient_echo(metadata: Mapping[str, Any], suffix: str) -> bool:

@@ -317,8 +317,18 @@ class Phi0Sidecar(MaskChoice, Image):
         "with `--average-runs`: deviation of each further acquisition from the first acquisition "
         "after removal of a constant and linear phase, maximum over the echoes, rad",
     ] = None
+    phase_cycled: Annotated[
+        bool | None,
+        "with `--average-runs`: true if balanced SSFP acquisitions with different phase increments "
+        "of the radiofrequency pulses were combined",
+    ] = None
+    band_fraction: Annotated[
+        float | None,
+        "with bands in a balanced SSFP acquisition: fraction of the voxels with signal that are "
+        "left out because of the bands",
+    ] = None
     combined_coils: Annotated[
-        int | None, "with `coil` entities: number of receive coils that were combined"
+        int | None, "with uncombined coils: number of receive coils that were combined"
     ] = None
     echoes_requested: Annotated[str | None, "with several echoes: value of `--echoes`"] = None
     echoes_used: Annotated[

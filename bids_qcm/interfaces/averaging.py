@@ -10,12 +10,13 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, Bunch, File, TraitedS
 from numpy.typing import NDArray
 
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_echo, write_image
+from bids_qcm.bids.images import ImagePair, read_echoes, write_image
 from bids_qcm.bids.names import stem
 from bids_qcm.bids.sidecar_schema import Phi0Sidecar
 from bids_qcm.interfaces.base import OVERRIDE, CheckedInterface, axes_of_kernels, image_checks
 from bids_qcm.phase import PhaseUnits
 from bids_qcm.phase.averaging import Average, average_repetitions
+from bids_qcm.phase.balanced import average_phase_cycles
 from bids_qcm.phase.masking import find_signal
 from bids_qcm.phase.phi0 import complex_signal
 
@@ -43,9 +44,9 @@ class SeveralImagesInputSpec(BaseInterfaceInputSpec):
         desc="unit of each phase, nested in the same way; None for real and imaginary parts",
     )
     volumes = traits.List(
-        traits.List(traits.Either(None, traits.Int)),
+        traits.List(traits.Either(None, traits.Tuple(traits.Int, traits.Int))),
         mandatory=True,
-        desc="index of the volume in 4-D images, nested in the same way; None for 3-D images",
+        desc="volumes of both parts in 4-D images, nested in the same way; None for 3-D images",
     )
 
 
@@ -54,7 +55,10 @@ class CombinedOutputSpec(TraitedSpec):
 
     first_files = traits.List(File(exists=True), desc="combined magnitude of each echo")
     second_files = traits.List(File(exists=True), desc="combined phase of each echo, in rad")
-    phase_units = traits.List(traits.Instance(PhaseUnits), desc="unit of the combined phases")
+    phase_units = traits.List(
+        traits.Either(None, traits.Instance(PhaseUnits)),
+        desc="unit of the phases; None for real and imaginary parts",
+    )
     provenance = traits.Dict(desc="fields for the sidecars")
 
 
@@ -62,7 +66,7 @@ def read_signals(
     inputs: SeveralImagesInputSpec, echo: int
 ) -> Iterator[NDArray[np.complexfloating]]:
     """Yield the complex images of an echo."""
-    for one in _read_polar(inputs, echo):
+    for one in read_echoes(_pairs(inputs, echo)):
         yield complex_signal(*one)
 
 
@@ -77,34 +81,48 @@ def combined_results(
     """
     results: dict[str, Any] = {"first_files": [], "second_files": [], "phase_units": []}
     for echo, signal in enumerate(combined):
-        volume = inputs.volumes[echo][0]
-        which = "" if volume is None else f"_volume-{volume}"
-        for field, values in (("first_files", np.abs(signal)), ("second_files", np.angle(signal))):
-            like = Path(getattr(inputs, field)[echo][0])
-            path = folder / f"{stem(like)}{which}.nii.gz"
+        pair = _pairs(inputs, echo)[0]
+        for field, (like, volume), values in zip(
+            ("first_files", "second_files"),
+            pair.in_files,
+            (np.abs(signal), np.angle(signal)),
+            strict=True,
+        ):
+            path = folder / combined_name(like, volume)
             write_image(path, values.astype(np.float32), like=like)
             results[field].append(str(path))
         results["phase_units"].append(PhaseUnits("rad"))
     return results
 
 
-def _read_polar(
-    inputs: SeveralImagesInputSpec, echo: int
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield the magnitude and phase of each image of an echo."""
-    for first, second, units, volume in zip(
-        inputs.first_files[echo],
-        inputs.second_files[echo],
-        inputs.phase_units[echo],
-        inputs.volumes[echo],
-        strict=True,
-    ):
-        yield read_echo(Path(first), Path(second), units, volume)
+def combined_name(like: Path, volume: int | None) -> str:
+    """Return the name of an image that replaces an image, or a volume of a 4-D image."""
+    which = "" if volume is None else f"_volume-{volume}"
+    return f"{stem(like)}{which}.nii.gz"
+
+
+def _pairs(inputs: SeveralImagesInputSpec, echo: int) -> list[ImagePair]:
+    """Return the images of an echo, and how to read them."""
+    return [
+        ImagePair(Path(first), Path(second), units, volumes)
+        for first, second, units, volumes in zip(
+            inputs.first_files[echo],
+            inputs.second_files[echo],
+            inputs.phase_units[echo],
+            inputs.volumes[echo],
+            strict=True,
+        )
+    ]
 
 
 class _AverageRunsInputSpec(SeveralImagesInputSpec):
     axes = axes_of_kernels()
     names = traits.List(traits.Str, mandatory=True, desc="names of the averaged acquisitions")
+    phase_cycled = traits.Bool(
+        False,
+        usedefault=True,
+        desc="whether balanced SSFP acquisitions differ in the phase increment of their pulses",
+    )
     image_checks = image_checks()
 
 
@@ -126,6 +144,7 @@ class AverageRuns(CheckedInterface):
         remainders = zip(*(average.remainders for average in averages), strict=True)
         self._results["provenance"] = Phi0Sidecar(
             averaged_acquisitions=list(inputs.names),
+            phase_cycled=True if inputs.phase_cycled else None,
             averaging_remainder=[round(max(one), 4) for one in remainders],
             warnings=warnings,
             failed_image_checks=warnings or None,
@@ -134,14 +153,18 @@ class AverageRuns(CheckedInterface):
 
     def _signals(self, averages: list[Average]) -> Iterator[NDArray[np.complexfloating]]:
         """Yield the average of each echo, and append the results without the signals."""
+        combine = average_phase_cycles if self.inputs.phase_cycled else average_repetitions
         mask = None
         for echo in range(len(self.inputs.first_files)):
-            polar = _read_polar(self.inputs, echo)
+            polar = read_echoes(_pairs(self.inputs, echo))
             first = next(polar)
             if mask is None:
                 mask = self._signal_mask(*first)
             signals = (complex_signal(*one) for one in chain([first], polar))
-            average = average_repetitions(signals, mask)
+            try:
+                average = combine(signals, mask)
+            except ValueError as error:
+                raise _no_magnitude(self.inputs.first_files[echo][0], error) from error
             yield average.signal
             averages.append(average._replace(signal=average.signal[:0]))
 
@@ -151,9 +174,7 @@ class AverageRuns(CheckedInterface):
         try:
             return find_signal(magnitude, phase, self.inputs.axes).mask
         except ValueError as error:
-            raise InputError(
-                self.inputs.first_files[0][0], str(error), "check that this image is a magnitude"
-            ) from error
+            raise _no_magnitude(self.inputs.first_files[0][0], error) from error
 
     def _contradictions(self, average: Average, phases: list[str]) -> list[str]:
         """Return warnings about repetitions that do not match the first repetition."""
@@ -179,3 +200,7 @@ class AverageRuns(CheckedInterface):
                 raise InputError(path, problem, f"{remedy}; {OVERRIDE}")
             found.append(f"{Path(path).name} {problem}; {remedy}")
         return found
+
+
+def _no_magnitude(path: str, error: ValueError) -> InputError:
+    return InputError(path, str(error), "check that this image is a magnitude")

@@ -10,6 +10,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import ImagePair
 from bids_qcm.phase import PhaseUnits
 
 
@@ -62,29 +63,28 @@ class ImagesInputSpec(BaseInterfaceInputSpec):
         traits.Either(None, traits.Float()), mandatory=True, desc="echo times in s"
     )
     volumes = traits.List(
-        traits.Either(None, traits.Int),
+        traits.Either(None, traits.Tuple(traits.Int, traits.Int)),
         [],
         usedefault=True,
-        desc="index of the volume of each echo in 4-D images; empty for 3-D images",
+        desc="volumes of both parts of each echo in 4-D images; empty for 3-D images",
     )
     echo_numbers = traits.List(
         traits.Int, [], usedefault=True, desc="number of each echo in the readout train"
     )
 
 
-def image_arguments(
-    inputs: ImagesInputSpec,
-) -> list[tuple[Path, Path, PhaseUnits | None, int | None]]:
-    """Return the arguments of `bids_qcm.bids.images.read_echo` for each echo."""
-    return list(
-        zip(
-            map(Path, inputs.first_files),
-            map(Path, inputs.second_files),
+def image_pairs(inputs: ImagesInputSpec) -> list[ImagePair]:
+    """Return both parts of each echo, and how to read them."""
+    return [
+        ImagePair(Path(first), Path(second), units, volumes)
+        for first, second, units, volumes in zip(
+            inputs.first_files,
+            inputs.second_files,
             inputs.phase_units,
             inputs.volumes or [None] * len(inputs.first_files),
             strict=True,
         )
-    )
+    ]
 
 
 class PosedInputSpec(BaseInterfaceInputSpec):

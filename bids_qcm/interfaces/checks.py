@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
 
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_grid, read_parts, to_polar, write_image
+from bids_qcm.bids.images import ImagePair, read_grid, read_parts, to_polar, write_image
 from bids_qcm.bids.sidecar_schema import NULL, Phi0Sidecar, merge
 from bids_qcm.checks.acquisition import Pair, check_acquisition, check_roles
 from bids_qcm.checks.findings import Finding
@@ -17,8 +17,8 @@ from bids_qcm.interfaces.base import (
     CheckedInterface,
     ImagesInputSpec,
     axes_of_kernels,
-    image_arguments,
     image_checks,
+    image_pairs,
     rounded,
 )
 from bids_qcm.phase.echo_selection import LeftOut, inconsistent_echoes
@@ -49,23 +49,6 @@ class _CheckImagesOutputSpec(TraitedSpec):
     provenance = traits.Dict(desc="fields for the sidecars")
 
 
-class _Images(NamedTuple):
-    """Both images of an echo, and the index of their volume in 4-D images."""
-
-    first: Path
-    second: Path
-    volume: int | None
-
-    def path(self, part: int) -> Path:
-        """Return the image of a part: 0 for the first, 1 for the second."""
-        return self.second if part else self.first
-
-    @property
-    def which(self) -> str:
-        """The volume in words, followed by a space; empty for 3-D images."""
-        return "" if self.volume is None else f"(volume {self.volume}, counted from 0) "
-
-
 class CheckImages(CheckedInterface):
     """Interface that checks each image of an acquisition and the consistency between the images."""
 
@@ -74,10 +57,8 @@ class CheckImages(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        arguments = image_arguments(inputs)
-        pairs = [_Images(first, second, volume) for first, second, _, volume in arguments]
-        units = inputs.phase_units
-        parts = [read_parts(*one) for one in arguments]
+        pairs, units = image_pairs(inputs), inputs.phase_units
+        parts = list(read_parts(pairs))
         echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
         left_out = self._inconsistent(echoes) if inputs.select_echoes else []
         without = {one.echo for one in left_out}
@@ -92,7 +73,7 @@ class CheckImages(CheckedInterface):
                 [magnitude for magnitude, _ in echoes],
                 [phase for _, phase in echoes],
                 [inputs.echo_times[k] for k in used],
-                read_grid(pairs[0].first, pairs[0].volume).voxel_size,
+                read_grid(pairs[0].first, four_d=pairs[0].volumes is not None).voxel_size,
                 axes=inputs.axes,
                 slice_axis=inputs.slice_axis,
                 phase_type=inputs.phase_type,
@@ -148,30 +129,35 @@ class CheckImages(CheckedInterface):
             "phase_units": [unit.name if unit else "complex" for unit in units],
         }
 
-    def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[_Images]) -> None:
+    def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[ImagePair]) -> None:
         """Raise one error for all fatal findings, with the file of the first finding."""
         fatal = [finding for finding in findings if finding.fatal]
         if not fatal or self.inputs.image_checks == "warn":
             return
         first, *others = fatal
         more = "".join(f"; {_statement(finding, pairs)}" for finding in others)
-        path = pairs[first.echo].path(first.part)
-        problem = pairs[first.echo].which + first.problem + more
-        raise InputError(path, problem, f"{first.remedy}; {OVERRIDE}")
+        path, which = _image(pairs[first.echo], first.part)
+        raise InputError(path, which + first.problem + more, f"{first.remedy}; {OVERRIDE}")
 
 
-def _left_out_sentence(one: LeftOut, pairs: Sequence[_Images]) -> str:
-    images = pairs[one.echo]
+def _image(pair: ImagePair, part: int) -> tuple[Path, str]:
+    """Return the file of a part, and its volume in words, which is empty for 3-D images."""
+    path, volume = pair.in_files[part]
+    return path, "" if volume is None else f"(volume {volume}, counted from 0) "
+
+
+def _left_out_sentence(one: LeftOut, pairs: Sequence[ImagePair]) -> str:
+    path, which = _image(pairs[one.echo], 1)
     return (
-        f"{images.second.name} {images.which}is left out: this echo does not lie on a line over "
+        f"{path.name} {which}is left out: this echo does not lie on a line over "
         f"echo time with the earlier echoes: misfit {one.misfit:.3f} rad (limit: {one.limit:.3f})"
     )
 
 
-def _sentence(finding: Finding, pairs: Sequence[_Images]) -> str:
+def _sentence(finding: Finding, pairs: Sequence[ImagePair]) -> str:
     return f"{_statement(finding, pairs)}; {finding.remedy}"
 
 
-def _statement(finding: Finding, pairs: Sequence[_Images]) -> str:
-    images = pairs[finding.echo]
-    return f"{images.path(finding.part).name} {images.which}{finding.problem}"
+def _statement(finding: Finding, pairs: Sequence[ImagePair]) -> str:
+    path, which = _image(pairs[finding.echo], finding.part)
+    return f"{path.name} {which}{finding.problem}"

@@ -26,8 +26,8 @@ class CombineCoils(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         n_echoes, n_coils = len(self.inputs.first_files), len(self.inputs.first_files[0])
-        # the earliest echo has the strongest signal
-        sample = [signal[thinned(signal.shape)] for signal in read_signals(self.inputs, 0)]
+        # the earliest echo has the strongest signal; a copy does not keep the whole image in memory
+        sample = [signal[thinned(signal.shape)].copy() for signal in read_signals(self.inputs, 0)]
         weights = coil_weights(sample)
         combined = (
             reduce(

@@ -12,13 +12,13 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_values, write_image
+from bids_qcm.bids.images import read_echoes, read_grid, read_integers, read_values, write_image
 from bids_qcm.bids.sidecar_schema import NULL, AlternatingPhase, Phi0Sidecar, merge
 from bids_qcm.interfaces.base import (
     CheckedInterface,
     ImagesInputSpec,
     axes_of_kernels,
-    image_arguments,
+    image_pairs,
 )
 from bids_qcm.phase import Phi0, compute_phi0
 from bids_qcm.recon import determine_sign
@@ -51,9 +51,9 @@ class PreparePhi0(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        images = image_arguments(inputs)
-        used = inputs.used_echoes or range(len(images))
-        magnitudes, phases = zip(*(read_echo(*images[k]) for k in used), strict=True)
+        pairs = image_pairs(inputs)
+        used = inputs.used_echoes or range(len(pairs))
+        magnitudes, phases = zip(*read_echoes([pairs[k] for k in used]), strict=True)
         phi0 = compute_phi0(
             magnitudes,
             phases,

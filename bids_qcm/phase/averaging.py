@@ -10,9 +10,9 @@ from bids_qcm.phase.echoes import block_average
 from bids_qcm.phase.noise import NORMAL_MEDIAN
 from bids_qcm.phase.planes import PlaneFit, fit_plane, plane_phase
 
-# A repetition counts as having the opposite sign if negating its phase reduces its deviation to
-# less than this fraction.
-_MUCH_LESS = 0.5
+MUCH_LESS = 0.5
+"""A repetition counts as having the opposite sign if negating its phase reduces its deviation to
+less than this fraction."""
 
 
 class Average(NamedTuple):
@@ -66,7 +66,7 @@ def average_repetitions(
         _, of_negative = _fit(other.conj() * first.conj(), mask)
         total += other * np.exp(-1j * plane_phase(fit.constant, fit.gradient, mask.shape))
         remainders.append(remainder)
-        reversed_.append(of_negative < _MUCH_LESS * remainder)
+        reversed_.append(of_negative < MUCH_LESS * remainder)
     return Average(total / (1 + len(remainders)), remainders, reversed_)
 
 

@@ -101,7 +101,7 @@ def _overview(sidecars: Sequence[Phi0Sidecar]) -> str:
     )
 
 
-def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
+def _complex_images(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
     total = len(sidecars)
     units = Counter(unit for one in sidecars for unit in dict.fromkeys(one.phase_units or ()))
     parts = units.pop("complex", 0)
@@ -118,7 +118,18 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
             "Magnitude and phase were computed from the real and imaginary parts of the images"
             f"{_of(parts, total)}."
         )
-    averaged = [len(one.averaged_acquisitions) for one in sidecars if one.averaged_acquisitions]
+    cycled = sum(bool(one.phase_cycled) for one in sidecars)
+    if cycled:
+        sentences.append(
+            "Balanced steady-state acquisitions with different phase increments of the "
+            "radiofrequency pulses were combined: the phase is half of the phase of the sum of "
+            f"their squared complex images{_of(cycled, total)}."
+        )
+    averaged = [
+        len(one.averaged_acquisitions)
+        for one in sidecars
+        if one.averaged_acquisitions and not one.phase_cycled
+    ]
     if averaged:
         sentences.append(
             f"{_joined(sorted(set(averaged)))} repetitions were averaged as complex images after "
@@ -130,6 +141,12 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
             "The signals of the receive coils were added with one constant phase factor for each "
             f"coil, which keeps the phase at echo time zero{_of(coils, total)}."
         )
+    return sentences
+
+
+def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
+    total = len(sidecars)
+    sentences = _complex_images(sidecars)
     flipped = sum(bool(one.alternate_slices_flipped) for one in sidecars)
     if flipped:
         sentences.append(

@@ -16,6 +16,7 @@ from bids_qcm.bids.privacy import known_places
 from bids_qcm.bids.provenance import b1_metadata, mask_metadata, planned_sidecar, space_metadata
 from bids_qcm.interfaces.averaging import AverageRuns
 from bids_qcm.interfaces.b1 import MakeB1
+from bids_qcm.interfaces.balanced import RemoveBands
 from bids_qcm.interfaces.checks import CheckImages
 from bids_qcm.interfaces.coils import CombineCoils
 from bids_qcm.interfaces.derivatives import WriteDerivative
@@ -41,6 +42,8 @@ from bids_qcm.recon import METHODS
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import (
     b1_gb,
+    bands_gb,
+    combination_gb,
     import_gb,
     mask_gb,
     phi0_gb,
@@ -69,7 +72,7 @@ def init_acquisition_wf(
     .. graphviz::
 
         digraph {
-            combine -> {check_images phi0}
+            combine -> bands -> {check_images phi0}
             check_images -> {phi0 mask coregister tissue_classes segmentation}
             phi0 -> sign -> {write_phi0 reconstruct_METHOD}
             phi0 -> {write_mask reconstruct_METHOD judge_METHOD}
@@ -115,8 +118,9 @@ def init_acquisition_wf(
         ``write_*`` nodes write the results to the derivative dataset.
     """
     workflow = Workflow(name=name)
-    workflow.add_nodes([_init_check_node(plan, settings)])
     _connect_combination(workflow, plan, settings)
+    _connect_bands(workflow, plan)
+    _connect_check(workflow, plan, settings)
     _connect_phi0(workflow, plan, settings)
     _connect_mask(workflow, plan, settings, datasets)
     _connect_lesions(workflow, plan, settings)
@@ -225,22 +229,22 @@ def _outdated(name: str, plan: Plan, settings: Settings, method: str | None) -> 
     return [str(file) for path in found for file in (path, sidecar_path(path))]
 
 
-def _image_inputs(plan: Plan) -> dict[str, list[Any]]:
+def _image_inputs(plan: Plan, *, processed: bool) -> dict[str, list[Any]]:
     """Return the images of an acquisition as inputs of an interface with `ImagesInputSpec`.
 
-    The images themselves are left out if they are averaged or combined first.
+    If the images are processed first, only the numbers are returned.
     """
     images: dict[str, list[Any]] = {
         "first_files": [str(echo.files[0]) for echo in plan.echoes],
         "second_files": [str(echo.files[1]) for echo in plan.echoes],
         "phase_units": [echo.units for echo in plan.echoes],
-        "volumes": [echo.volume for echo in plan.echoes],
+        "volumes": [echo.volumes for echo in plan.echoes],
     }
     numbers: dict[str, list[Any]] = {
         "echo_times": [echo.time for echo in plan.echoes],
         "echo_numbers": [echo.number for echo in plan.echoes],
     }
-    return numbers if plan.combines_images else images | numbers
+    return numbers if processed else images | numbers
 
 
 def _connect_combination(workflow: Workflow, plan: Plan, settings: Settings) -> None:
@@ -252,28 +256,45 @@ def _connect_combination(workflow: Workflow, plan: Plan, settings: Settings) -> 
         "first_files": [[str(one.files[0]) for one in same] for same in same_echo],
         "second_files": [[str(one.files[1]) for one in same] for same in same_echo],
         "phase_units": [[one.units for one in same] for same in same_echo],
-        "volumes": [[one.volume for one in same] for same in same_echo],
+        "volumes": [[one.volumes for one in same] for same in same_echo],
     }
     interface: CombineCoils | AverageRuns
-    if plan.acquisition.coils:
+    if not plan.acquisition.repetitions:
         interface = CombineCoils(**images)
     else:
         interface = AverageRuns(
             **images,
             axes=list(plan.axes),
             names=[one.name for one in plan.acquisition.repetitions],
+            phase_cycled=plan.phase_cycled,
             image_checks=settings.image_checks,
         )
-    combine = Node(interface, name="combine", mem_gb=phi0_gb(plan))
-    check = workflow.get_node("check_images")
-    for field in (*_COMBINED, "provenance"):
-        workflow.connect(combine, field, check, field)
+    workflow.add_nodes([Node(interface, name="combine", mem_gb=combination_gb(plan))])
 
 
-def _init_check_node(plan: Plan, settings: Settings) -> Node:
-    """Create the node that checks the images before any other node uses them."""
+def _connect_bands(workflow: Workflow, plan: Plan) -> None:
+    """Add the node that removes the bands of a balanced SSFP acquisition."""
+    if not plan.may_have_bands:
+        return
+    interface = RemoveBands(**_image_inputs(plan, processed=plan.combines_images))
+    bands = Node(interface, name="bands", mem_gb=bands_gb(plan))
+    workflow.add_nodes([bands])
+    if plan.combines_images:
+        for field in (*_COMBINED, "provenance"):
+            workflow.connect(workflow.get_node("combine"), field, bands, field)
+
+
+def _processed(workflow: Workflow) -> Node | None:
+    """Return the node whose results replace the images of the acquisition, if there is one."""
+    node: Node | None = workflow.get_node("bands") or workflow.get_node("combine")
+    return node
+
+
+def _connect_check(workflow: Workflow, plan: Plan, settings: Settings) -> None:
+    """Add the node that checks the images before any other node uses them."""
+    source = _processed(workflow)
     interface = CheckImages(
-        **_image_inputs(plan),
+        **_image_inputs(plan, processed=source is not None),
         axes=list(plan.axes),
         slice_axis=plan.slice_axis,
         frequency=plan.frequency,
@@ -281,17 +302,24 @@ def _init_check_node(plan: Plan, settings: Settings) -> Node:
         image_checks=settings.image_checks,
         select_echoes=settings.echoes == "auto",
     )
-    return Node(interface, name="check_images", mem_gb=phi0_gb(plan))
+    check = Node(interface, name="check_images", mem_gb=phi0_gb(plan))
+    workflow.add_nodes([check])
+    if source is not None:
+        for field in (*_COMBINED, "provenance"):
+            workflow.connect(source, field, check, field)
 
 
 def _connect_phi0(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     """Add the nodes that compute phi0 and apply its sign."""
-    interface = PreparePhi0(**_image_inputs(plan), axes=list(plan.axes))
+    source = _processed(workflow)
+    interface = PreparePhi0(
+        **_image_inputs(plan, processed=source is not None), axes=list(plan.axes)
+    )
     phi0 = Node(interface, name="phi0", mem_gb=phi0_gb(plan))
     workflow.connect(workflow.get_node("check_images"), "used_echoes", phi0, "used_echoes")
-    if plan.combines_images:
+    if source is not None:
         for field in _COMBINED:
-            workflow.connect(workflow.get_node("combine"), field, phi0, field)
+            workflow.connect(source, field, phi0, field)
     sign = Node(
         ApplySign(
             sign=settings.sign,

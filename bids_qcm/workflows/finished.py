@@ -120,10 +120,9 @@ class FinishedRecord:
 
 def _inputs(plan: Plan, settings: Settings) -> Iterator[Path]:
     """Yield all input files of an acquisition's outputs."""
-    for echo in plan.echoes:
-        for image in echo.all_files:
-            yield image
-            yield from find_sidecars(image, settings.bids_dir)
+    for image in plan.files:
+        yield image
+        yield from find_sidecars(image, settings.bids_dir)
     for auxiliary, alignment in (
         (plan.mask, plan.mask_alignment),
         (plan.segmentation, plan.segmentation_alignment),

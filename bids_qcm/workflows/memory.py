@@ -1,5 +1,6 @@
 """Estimates of the peak memory of nodes, and the memory limit of a run."""
 
+import math
 from pathlib import Path
 
 from bids_qcm.bids.anatomy.alignments import Alignment
@@ -8,6 +9,7 @@ from bids_qcm.bids.anatomy.spaces import OutputSpace
 from bids_qcm.bids.images import read_grid
 from bids_qcm.bids.planning import Plan
 from bids_qcm.grids import Grid
+from bids_qcm.phase.thinning import thinned
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.forms import form_of
 from bids_qcm.recon.forms.base import BYTES_WITHOUT_REPLICATES
@@ -31,6 +33,13 @@ _COPYING_GB = 0.14
 _PHI0_GB = 0.17
 _PHI0_BYTES = 60
 _PHI0_BYTES_PER_ECHO = 30
+_AVERAGING_BYTES = 175
+_BANDS_BYTES = 180
+# Bytes per voxel of the image that is read, and bytes per coil and voxel of the thinned images of
+# the first echo while other images are read and while the weights are computed.
+_COMBINING_BYTES = 90
+_COMBINING_BYTES_PER_COIL = 8
+_WEIGHTS_BYTES_PER_COIL = 28
 _LOOPS_GB = 0.2
 _SAME_GRID_BYTES = 27
 _STATISTICS_BYTES = 60
@@ -73,6 +82,10 @@ def acquisition_gb(plan: Plan, settings: Settings) -> float:
 def preparation_gb(plan: Plan) -> float:
     """Return the peak memory in GB of the steps other than the methods."""
     needs = [phi0_gb(plan), sign_gb(plan), mask_gb(plan), b1_gb(plan)]
+    if plan.combines_images:
+        needs.append(combination_gb(plan))
+    if plan.may_have_bands:
+        needs.append(bands_gb(plan))
     pairs = [
         (plan.mask, plan.mask_alignment),
         (plan.segmentation, plan.segmentation_alignment),
@@ -119,6 +132,24 @@ def phi0_gb(plan: Plan) -> float:
     """Return the peak memory in GB needed to compute phi0."""
     per_voxel = _PHI0_BYTES + _PHI0_BYTES_PER_ECHO * len(plan.echoes)
     return _PHI0_GB + plan.grid.n_voxels * per_voxel / 1e9
+
+
+def combination_gb(plan: Plan) -> float:
+    """Return the peak memory in GB needed to average repetitions or to combine coils."""
+    if plan.acquisition.repetitions:
+        return _COPYING_GB + plan.grid.n_voxels * _AVERAGING_BYTES / 1e9
+    shape = plan.grid.shape
+    n_thinned = math.prod(
+        len(range(n)[step]) for n, step in zip(shape, thinned(shape), strict=True)
+    )
+    of_coils = n_thinned * plan.n_combined
+    reading = plan.grid.n_voxels * _COMBINING_BYTES + of_coils * _COMBINING_BYTES_PER_COIL
+    return _COPYING_GB + max(reading, of_coils * _WEIGHTS_BYTES_PER_COIL) / 1e9
+
+
+def bands_gb(plan: Plan) -> float:
+    """Return the peak memory in GB needed to find the bands of a balanced SSFP acquisition."""
+    return _COPYING_GB + plan.grid.n_voxels * _BANDS_BYTES / 1e9
 
 
 def sign_gb(plan: Plan) -> float:

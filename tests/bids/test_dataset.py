@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from bids_qcm.bids.dataset import check_description, find_acquisitions, select_participants
@@ -240,3 +241,17 @@ def test_hidden_files_and_folders_contain_no_acquisitions(dataset, caplog, tmp_p
     for database in (None, tmp_path / "database"):
         assert names(dataset.settings(bids_database_dir=database)) == ["sub-01_T2w"]
     assert caplog.messages == []
+
+
+def test_a_4d_image_of_unknown_parts(dataset):
+    path = dataset.image("sub-01/anat/sub-01_MEGRE.nii.gz", np.ones((4, 4, 4, 2), np.float32))
+    with pytest.raises(NoInputError, match=r"has 2 volumes, .*set ComplexImageComponent") as error:
+        find_acquisitions(dataset.settings())
+    assert error.value.where == path
+    dataset.json("sub-01/anat/sub-01_MEGRE.json", {"ComplexImageComponent": ["REAL", "IMAGINARY"]})
+    (found,) = find_acquisitions(dataset.settings())
+    assert found.echoes() == (("real", "imag"), [(path, path)])
+    # a damaged sidecar of another image does not stop the run
+    dataset.image("sub-01/anat/sub-01_T1w.nii.gz", np.ones((4, 4, 4), np.float32))
+    dataset.json("sub-01/anat/sub-01_T1w.json", "{")
+    assert find_acquisitions(dataset.settings()) == [found]

@@ -1,3 +1,4 @@
+import gzip
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from bids_qcm.bids.images import (
     read_integers,
     read_stored,
     read_values,
+    read_volumes,
     require_intact,
     save_array,
     to_canonical,
@@ -380,3 +382,24 @@ def test_a_truncated_hdf5_file_is_damaged(tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InputError, match="is damaged"):
         require_intact(path)
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_only_the_requested_volumes_are_read(tmp_path, affine, extension, monkeypatch):
+    values = np.random.default_rng(0).integers(1, 4095, (5, 6, 7, 4, 1)).astype(np.int16)
+    path = tmp_path / f"x{extension}"
+    save_array(path, values, affine, slope=2, intercept=-4096)
+    opened = []
+
+    def open_stream(*given):
+        opened.append(given)
+        return gzip.GzipFile(*given)
+
+    monkeypatch.setattr(gzip, "open", open_stream)
+    found = list(read_volumes([(path, 1), (path, 3), (path, 0)]))
+    # the header is checked once, and all volumes are read from one stream
+    assert len(opened) <= 2
+    for image, volume in zip(found, (1, 3, 0), strict=True):
+        np.testing.assert_array_equal(image.values, values[..., volume, 0])
+        assert image.values.dtype == values.dtype
+        assert (image.slope, image.intercept) == (2, -4096)

@@ -9,6 +9,7 @@ from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.recon.methods import DEFAULT_METHODS
+from tests.synthetic import SIDECAR
 
 SEG = "derivatives/seg"
 
@@ -266,10 +267,10 @@ def four_d(dataset, n, **fields):
 def test_echoes_in_one_file(dataset, plan):
     paths = four_d(dataset, 3, EchoTime=[0.005, 0.01, 0.02])
     found = plan()
-    assert [(echo.time, echo.number, echo.volume) for echo in found.echoes] == [
-        (0.005, 1, 0),
-        (0.01, 2, 1),
-        (0.02, 3, 2),
+    assert [(echo.time, echo.number, echo.volumes) for echo in found.echoes] == [
+        (0.005, 1, (0, 0)),
+        (0.01, 2, (1, 1)),
+        (0.02, 3, (2, 2)),
     ]
     assert all(echo.files == tuple(paths) for echo in found.echoes)
     assert found.grid.shape == (8, 9, 7)
@@ -281,8 +282,50 @@ def test_volumes_of_unknown_meaning(dataset, refused, times):
     _, phase = four_d(dataset, 3, EchoTime=times)
     message = refused()
     assert message.startswith(f"{phase}: has 3 volumes, but its sidecar does not describe them")
-    assert "set EchoTime to a list of 3 echo times" in message
+    for field in ("EchoTime", "CoilString", "ComplexImageComponent"):
+        assert f"set {field} to a list of 3" in message
     assert "run-1" in message
+
+
+def test_echoes_and_coils_in_one_file(dataset, plan):
+    paths = four_d(dataset, 4, EchoTime=[0.005, 0.01] * 2, CoilString=["A", "A", "B", "B"])
+    # a permuted magnitude has its own lists
+    dataset.json(
+        paths[0].relative_to(dataset.root).with_suffix("").with_suffix(".json"),
+        SIDECAR | {"EchoTime": [0.01, 0.005] * 2, "CoilString": ["A", "A", "B", "B"]},
+    )
+    found = plan()
+    of_coils = [
+        [(one.time, one.volumes) for one in (echo, *echo.repetitions)] for echo in found.echoes
+    ]
+    assert of_coils == [
+        [(0.005, (1, 0)), (0.005, (3, 2))],
+        [(0.01, (0, 1)), (0.01, (2, 3))],
+    ]
+    assert found.n_combined == 2
+    assert found.files == tuple(paths)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"CoilString": ["A"]}, "CoilString is ['A']"),
+        ({"CoilString": ["A", "B", "A"]}, "two volumes with CoilString A: 0 and 2"),
+        (
+            {"CoilString": ["A", "B", "A"], "EchoTime": [0.005, 0.005, 0.01]},
+            "no volume with EchoTime 0.01 s and CoilString B",
+        ),
+        ({"ComplexImageComponent": ["PHASE", "PHASE", "MIXED"]}, "contains 'MIXED'"),
+        ({"ComplexImageComponent": ["PHASE"] * 3}, "two volumes with the same part: 0 and 1"),
+        ({"ComplexImageComponent": ["REAL"] * 3}, "no volume of the part phase"),
+        ({"EchoTime": [0.005, "x", 0.01]}, "EchoTime is 'x'"),
+    ],
+)
+def test_lists_that_do_not_describe_the_volumes(dataset, refused, fields, problem):
+    _, phase = four_d(dataset, 3, **fields)
+    message = refused()
+    assert message.startswith(f"{phase}: ")
+    assert problem in message
 
 
 def test_a_volume_that_does_not_exist(dataset, refused):
@@ -305,7 +348,12 @@ def test_a_file_of_an_echo_needs_three_dimensions(dataset, refused):
     for path in pairs[0]:
         values = np.asanyarray(nib.load(path).dataobj)
         dataset.image(path.relative_to(dataset.root), values.reshape(*values.shape, 1) * np.ones(3))
-    assert "one 3-D volume in each file" in refused()
+    assert "has 3 volumes, but its sidecar does not describe them" in refused()
+    dataset.pair("sub-01_echo-1_{}_MEGRE", EchoTime=[0.005, 0.006, 0.007])
+    for path in pairs[0]:
+        values = np.asanyarray(nib.load(path).dataobj)
+        dataset.image(path.relative_to(dataset.root), values.reshape(*values.shape, 1) * np.ones(3))
+    assert "volumes with 3 echo times, but belongs to one of several echoes" in refused()
 
 
 def test_a_link_without_content(dataset, refused):
@@ -713,7 +761,8 @@ def test_repetitions_are_planned_together(dataset):
     (acquisition,) = find_acquisitions(settings)
     assert acquisition.name == "sub-01_MEGRE"
     found = plan_acquisition(acquisition, settings, [])
-    assert [len(echo.all_files) for echo in found.echoes] == [6, 6]
+    assert [len(echo.repetitions) for echo in found.echoes] == [2, 2]
+    assert len(found.files) == 12
     assert all(one.units.name == "rad" for echo in found.echoes for one in echo.repetitions)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.sequences import (
+    are_phase_cycles,
     check_holds_phase,
     check_nucleus,
     is_balanced,
@@ -152,3 +153,19 @@ def test_a_spin_echo_is_not_a_gradient_echo():
 )
 def test_the_slice_axis(fields, axis):
     assert slice_axis(fields) == axis
+
+
+@pytest.mark.parametrize(
+    ("increments", "balanced", "expected"),
+    [
+        ([180, 0], True, True),
+        ([180, 540.0], True, False),
+        ([180, None], True, False),
+        ([180, 0], False, False),
+        ([180], True, False),
+    ],
+)
+def test_phase_cycles(increments, balanced, expected):
+    name = "trufi" if balanced else "gre"
+    sidecars = [{"PulseSequenceDetails": name, "RfPhaseIncrement": one} for one in increments]
+    assert are_phase_cycles(sidecars) == expected

@@ -87,6 +87,9 @@ def test_the_text_describes_the_corrections_of_echoes():
     coils = text(processing("laplacian", CombinedCoils=8))
     assert "one constant phase factor for each coil" in coils
     assert " 2 repetitions were averaged as complex images" in averaged
+    cycled = text(processing("laplacian", AveragedAcquisitions=["a", "b"], PhaseCycled=True))
+    assert "the sum of their squared complex images" in cycled
+    assert "repetitions were averaged" not in cycled
     assert "did not lie on a line over echo time were left out." in found
     assert "alternating polarity [@yu2010], was removed." in found
 

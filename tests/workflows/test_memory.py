@@ -3,6 +3,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bids_qcm.bids.anatomy.alignments import Alignment
@@ -17,6 +18,7 @@ from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
 from bids_qcm.workflows.preflight import Preflight
 from bids_qcm.workflows.running import PRELOADED
 from tests import segmentation_trees
+from tests.synthetic import Dataset
 
 
 @pytest.fixture
@@ -47,6 +49,19 @@ def test_memory_grows_with_the_echoes(big):
     one, two, three = (memory.phi0_gb(big(10**7, n)) for n in (1, 2, 3))
     assert one < two < three
     assert three - two == pytest.approx(two - one)
+
+
+def test_memory_grows_with_the_coils(big):
+    def needed(n_coils, shape=(100, 100, 100)):
+        plan = big(10**6)
+        grid = Grid(shape, plan.grid.affine)
+        echo = replace(plan.echoes[0], repetitions=plan.echoes * (n_coils - 1))
+        return memory.preparation_gb(replace(plan, grid=grid, echoes=(echo,)))
+
+    assert needed(1) <= needed(2) < needed(64)
+    # every second voxel of long axes is compared
+    assert needed(128) - needed(64) == pytest.approx(64 * 28 * 50**3 / 1e9)
+    assert needed(64, (64, 64, 64)) > needed(64)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +182,27 @@ def test_nodes_with_registration_declare_their_peak_memory(tmp_path, peaks_of):
     assert {"coregister", "tissue_classes", "mask", "segmentation"} <= set(peaks)
     for name, (measured, declared) in peaks.items():
         assert declared == pytest.approx(measured, rel=0.3), name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+@pytest.mark.parametrize("kind", ["coils", "bands"])
+def test_nodes_that_process_images_declare_their_peak_memory(tmp_path, peaks_of, kind):
+    shape = (96, 96, 80)
+    x = (np.indices(shape, dtype=np.float32).T - [47.5, 47.5, 39.5]).T * 2e-3
+    signal = (np.sum(x**2, axis=0) < 0.07**2) * np.exp(100j * np.sum(x**2, axis=0))
+    noise = np.random.default_rng(0).normal(scale=0.02, size=(2, *shape))
+    signal = (signal + noise[0] + 1j * noise[1]).astype(np.complex64)
+    fields = {"PulseSequenceDetails": "trufi"}
+    if kind == "coils":
+        signal = np.stack([signal * np.exp(1j * coil) for coil in range(12)], axis=-1)
+        fields = {"CoilString": list("ABCDEFGHIJKL")}
+    volumes = {"mag": np.abs(signal), "phase": np.angle(signal)}
+    Dataset(tmp_path / "raw", np.diag([2, 2, 2, 1]), volumes).pair(**fields)
+    peaks = peaks_of(tmp_path / "raw", methods=("laplacian-fd",), mask="signal")
+    measured, declared = peaks["combine" if kind == "coils" else "bands"]
+    assert declared == pytest.approx(measured, rel=0.3)
 
 
 def test_memory_of_spaces(big, settings, datasets):

@@ -27,10 +27,10 @@ from bids_qcm.bids.anatomy.segmentations import (
 )
 from bids_qcm.bids.anatomy.transforms import check_steps
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import read_echo, read_grid, read_integers, read_stored
+from bids_qcm.bids.images import ImagePair, read_echo, read_grid, read_integers, read_stored
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.grids import Grid, Volume
-from bids_qcm.phase import PhaseUnits, signal_mask
+from bids_qcm.phase import signal_mask
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.b1 import model_helps
 from bids_qcm.settings import Settings
@@ -117,12 +117,8 @@ class Finder:
     settings : Settings
     grid : Grid
         Grid of the phase.
-    volume : int or None
-        Index of the volume of `first_echo`; None for 3-D images.
-    first_echo : pair of Path
+    first_echo : ImagePair
         Magnitude and phase, or real and imaginary part.
-    units : PhaseUnits or None
-        Unit of the phase; None for real and imaginary parts.
     datasets : sequence of Path
         Derivative datasets in search order.
     headers_only : bool
@@ -134,9 +130,7 @@ class Finder:
     acquisition: Acquisition
     settings: Settings
     grid: Grid
-    first_echo: tuple[Path, Path]
-    volume: int | None
-    units: PhaseUnits | None
+    first_echo: ImagePair
     datasets: Sequence[Path]
     headers_only: bool = False
     shows_head: bool | None = None
@@ -442,7 +436,7 @@ class Finder:
         if not alignment.checked_in_planning:
             check_steps(alignment.steps)
             return
-        magnitude, phase = read_echo(*self.first_echo, self.units, self.volume)
+        magnitude, phase = read_echo(*self.first_echo)
         point_map = alignment.point_map()
         try:
             head = signal_mask(magnitude, phase)

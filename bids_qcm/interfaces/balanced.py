@@ -1,0 +1,77 @@
+"""Interface that removes the bands of a balanced SSFP image."""
+
+from pathlib import Path
+
+import numpy as np
+from nipype.interfaces.base import Bunch, traits
+from numpy.typing import NDArray
+
+from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.images import ImagePair, read_echo, read_grid, write_image
+from bids_qcm.bids.sidecar_schema import Phi0Sidecar, merge
+from bids_qcm.interfaces.averaging import CombinedOutputSpec, combined_name
+from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec, image_pairs
+from bids_qcm.phase import PhaseUnits
+from bids_qcm.phase.balanced import find_bands
+from bids_qcm.phase.masking import LEAST_SNR, find_signal
+from bids_qcm.phase.phi0 import complex_signal
+from bids_qcm.phase.unwrapping import wrap
+
+
+class _RemoveBandsInputSpec(ImagesInputSpec):
+    provenance = traits.Dict({}, usedefault=True, desc="provenance of averaged images")
+
+
+class RemoveBands(CheckedInterface):
+    """Interface that sets the magnitude to zero in bands, and removes the phase jump at a band."""
+
+    input_spec = _RemoveBandsInputSpec
+    output_spec = CombinedOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        (pair,) = image_pairs(self.inputs)
+        magnitude, phase = read_echo(*pair)
+        try:
+            noise = find_signal(magnitude, phase).noise
+        except ValueError as error:
+            raise InputError(
+                pair.first, str(error), "check that this image is a magnitude"
+            ) from error
+        grid = read_grid(pair.first, four_d=pair.volumes is not None)
+        found = find_bands(complex_signal(magnitude, phase), grid.voxel_size, noise)
+        own = Phi0Sidecar()
+        signal = magnitude > noise.threshold(LEAST_SNR)
+        has_bands = bool(np.any((found.bands | found.shifted)[signal]))
+        if has_bands:
+            fraction = float(np.mean(found.bands[signal]))
+            own = Phi0Sidecar(band_fraction=round(fraction, 6), warnings=[_sentence(fraction)])
+            magnitude = np.where(found.bands, 0, magnitude)
+            phase = np.where(found.shifted, wrap(phase + np.pi), phase)
+        if has_bands or pair.volumes is not None:
+            pair = _write(pair, magnitude, phase, Path(runtime.cwd))
+        self._results |= {
+            "first_files": [str(pair.first)],
+            "second_files": [str(pair.second)],
+            "phase_units": [pair.units],
+        }
+        self._results["provenance"] = merge(self.inputs.provenance, own.to_dict())
+        return runtime
+
+
+def _write(
+    pair: ImagePair, magnitude: NDArray[np.floating], phase: NDArray[np.floating], folder: Path
+) -> ImagePair:
+    """Write magnitude and phase with the names of the original images, which errors may contain."""
+    written = []
+    for (like, volume), values in zip(pair.in_files, (magnitude, phase), strict=True):
+        path = folder / combined_name(like, volume)
+        write_image(path, values.astype(np.float32), like=like)
+        written.append(path)
+    return ImagePair(written[0], written[1], PhaseUnits("rad"))
+
+
+def _sentence(fraction: float) -> str:
+    return (
+        f"balanced SSFP bands cover {fraction:.1%} of the voxels with signal; the map excludes "
+        "these voxels, and is biased near the bands"
+    )

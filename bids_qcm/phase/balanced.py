@@ -1,0 +1,214 @@
+"""Phase of balanced SSFP images, in which off-resonance causes bands.
+
+The signal at the echo time TE of a balanced SSFP sequence with the repetition time TR is [1]_ [2]_
+[3]_
+
+    M (1 - a exp(i theta)) / (1 - b cos(theta)) exp(-i psi TE / TR) exp(i phi0)
+
+with ``psi = 2 pi df TR`` for the off-resonance df, ``theta = psi`` minus the phase increment of the
+radiofrequency pulses, ``a = exp(-TR/T2)``, and M and b that depend on the tissue and the flip
+angle. With ``TE = TR/2`` and ``u = theta + pi``, and apart from a constant phase for each
+increment, this signal is
+
+    M ((1 + a) cos(u/2) - i (1 - a) sin(u/2)) / (1 - b cos(theta)) exp(i phi0)
+
+The phase is therefore phi0 with an error of ``-atan(tanh(TR / (2 T2)) tan(u/2))``. The error is
+small until the real part changes its sign in a band, at ``u = pi``, where the phase jumps by half a
+cycle. The square of the signal has the phase ``2 phi0`` on both sides of a band.
+
+References
+----------
+.. [1] Freeman R, Hill HDW. Phase and intensity anomalies in Fourier transform NMR. J Magn Reson
+   1971. doi:10.1016/0022-2364(71)90047-3
+.. [2] Haenicke W, Vogel HU. An analytical solution for the SSFP signal in MRI. Magn Reson Med 2003.
+   doi:10.1002/mrm.10410
+.. [3] Xiang QS, Hoff MN. Banding artifact removal for bSSFP imaging with an elliptical signal
+   model. Magn Reson Med 2014. doi:10.1002/mrm.25098
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_qcm.phase.averaging import MUCH_LESS, Average
+from bids_qcm.phase.masking import LEAST_SNR, NoiseFloor, find_signal
+from bids_qcm.phase.planes import plane_phase
+from bids_qcm.phase.unwrapping import unwrap
+
+# Standard deviation of the Gaussian filter of the reference phase, in mm.
+_REFERENCE_SD_MM = 5.0
+
+# Maximum phase error outside a band, in rad: half of the phase noise of a voxel with the lowest SNR
+# of a signal.
+_LARGEST_ERROR = 0.5 / LEAST_SNR
+
+# Edge length, in voxels, of the blocks over which the signal relative to the reference is averaged.
+_BLOCK = 3
+_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+
+
+def average_phase_cycles(
+    cycles: Iterable[NDArray[np.complexfloating]], mask: NDArray[np.bool_]
+) -> Average:
+    """Average balanced SSFP images with different phase increments of the radiofrequency pulses.
+
+    Parameters
+    ----------
+    cycles : iterable of complex ndarrays, shape (X, Y, Z)
+        One image for each increment, at least one. The increments should be uniform over a cycle.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels with signal in which the phases are compared; not empty.
+
+    Returns
+    -------
+    Average
+        The magnitude is the root mean square over the images.
+
+    Raises
+    ------
+    ValueError
+        If the average has no signal.
+
+    Notes
+    -----
+    The phase is half of the phase of the sum of the squared images. The squares have no phase jump
+    of half a cycle, images with a band in a voxel have little weight there, and the errors of the
+    phase have opposite signs on both sides of a band, so that they cancel. The complex sum of the
+    images themselves would not be suitable: for many increments, its phase is ``phi0 - psi/2``, as
+    in a gradient echo with the same echo time. Before the sum, the constant phase between the
+    images is removed.
+    """
+    remaining = iter(cycles)
+    first = next(remaining)
+    sum_of_squares = first.astype(np.complex64) ** 2
+    total = first.astype(np.complex64)
+    remainders, reversed_ = [], []
+    for other in remaining:
+        constant, remainder = _constant(other * first.conj(), mask)
+        _, of_negative = _constant(other.conj() * first.conj(), mask)
+        aligned = other * np.exp(-1j * constant)
+        sum_of_squares += aligned**2
+        total += aligned
+        remainders.append(remainder)
+        reversed_.append(of_negative < MUCH_LESS * remainder)
+    n = 1 + len(remainders)
+    magnitude = np.sqrt(np.abs(sum_of_squares) / n)
+    double = np.angle(sum_of_squares)
+    signal = find_signal(magnitude, double).mask
+    phase = unwrap(double, signal) / 2
+    # half of a wrapped phase would not have the distribution of noise
+    average = np.where(signal, magnitude * np.exp(1j * phase), total / n)
+    return Average(average.astype(np.complex64), remainders, reversed_)
+
+
+class Bands(NamedTuple):
+    """Bands of a balanced SSFP image.
+
+    Attributes
+    ----------
+    bands : ndarray of bool, shape (X, Y, Z)
+        Voxels of the bands, including voxels without signal near a band.
+    shifted : ndarray of bool, shape (X, Y, Z)
+        Voxels on the smaller side of the bands, whose phase is shifted by half a cycle.
+    """
+
+    bands: NDArray[np.bool_]
+    shifted: NDArray[np.bool_]
+
+
+def find_bands(
+    signal: NDArray[np.complexfloating], voxel_size: Sequence[float], noise: NoiseFloor
+) -> Bands:
+    """Find the bands of a balanced SSFP image.
+
+    Parameters
+    ----------
+    signal : ndarray of complex, shape (X, Y, Z)
+    voxel_size : sequence of 3 floats
+        Voxel size in mm.
+    noise : NoiseFloor
+        Noise of the image.
+
+    Returns
+    -------
+    Bands
+
+    Notes
+    -----
+    The reference is half of the phase of the squared image after Gaussian smoothing, in which a
+    band has little weight. The real part of the image relative to the reference, averaged over 3 x
+    3 x 3 voxels, has different signs on the two sides of a band. Voxels belong to a band if their
+    average deviates from the reference by more than 0.1 rad or is not above the noise, and if both
+    sides are within twice the standard deviation of the Gaussian filter. A side has more than 27
+    connected voxels.
+    """
+    flat = signal * np.exp(-1j * _linear_phase(signal))
+    sigma = [_REFERENCE_SD_MM / size for size in voxel_size]
+    square = _smooth(flat**2, partial(ndimage.gaussian_filter, sigma=sigma))
+    power = ndimage.gaussian_filter(np.abs(flat) ** 2, sigma)
+    region = np.sqrt(power) > noise.threshold(LEAST_SNR)
+    none = Bands(*np.zeros((2, *signal.shape), dtype=bool))
+    if not region.any():
+        return none
+    reference = unwrap(np.angle(square), region) / 2
+    relative = flat * np.exp(-1j * reference)
+    average = _smooth(relative, partial(ndimage.uniform_filter, size=_BLOCK))
+    clear = region & (np.abs(average.real) > LEAST_SNR * noise.sd / np.sqrt(_BLOCK**3))
+    far, near = sorted((clear & (average.real < 0), clear & (average.real > 0)), key=np.sum)
+    far = _large_parts(far)
+    if not far.any():
+        return none
+    good = clear & (np.abs(np.angle(average**2)) / 2 < _LARGEST_ERROR)
+    bands = region & ~(good & (near | far))
+    for side in (near, far):
+        bands &= ndimage.distance_transform_edt(~side, voxel_size) <= 2 * _REFERENCE_SD_MM
+    shifted = far & ~bands
+    return Bands(bands, shifted)
+
+
+def _linear_phase(signal: NDArray[np.complexfloating]) -> NDArray[np.float32]:
+    """Return the mean linear phase of an image up to half a cycle per voxel, in rad."""
+    double = signal**2
+    gradient = []
+    for axis in range(signal.ndim):
+        ahead = np.moveaxis(double, axis, 0)
+        products = ahead[1:] * ahead[:-1].conj()
+        gradient.append(float(np.angle(products.sum(dtype=np.complex128))) / 2)
+    return plane_phase(0.0, gradient, signal.shape)
+
+
+def _smooth(
+    values: NDArray[np.complexfloating],
+    smooth: Callable[[NDArray[np.floating]], NDArray[np.floating]],
+) -> NDArray[np.complexfloating]:
+    """Smooth the real and the imaginary part of an image."""
+    return smooth(values.real) + 1j * smooth(values.imag)
+
+
+def _large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the connected parts of a mask that are larger than a block of averaged voxels."""
+    parts, _ = ndimage.label(mask)
+    large: NDArray[np.bool_] = np.bincount(parts.ravel()) > _BLOCK**3
+    large[0] = False
+    return large[parts]
+
+
+def _constant(
+    difference: NDArray[np.complexfloating], mask: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return the mean phase up to half a cycle, and the root mean square deviation, in rad.
+
+    `difference` is the product of an image with the conjugate of another image. The fourth power of
+    its magnitude is the weight of a voxel. With a good shim, a band may fill most of an image. Its
+    phase is not phi0, but its magnitude is only a few percent.
+    """
+    double = difference[mask].astype(np.complex128) ** 2
+    double *= np.abs(double)
+    total = double.sum()
+    rest = np.angle(double * total.conj()) / 2
+    weight = np.abs(double)
+    return float(np.angle(total)) / 2, float(np.sqrt(np.sum(weight * rest**2) / np.sum(weight)))
