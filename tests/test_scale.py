@@ -89,7 +89,7 @@ def test_a_plan_of_a_thousand_subjects_takes_a_minute(tmp_path, command, n_subje
 @pytest.mark.timeout(300)
 def test_one_subject_of_a_thousand_starts_at_once(tmp_path, command):
     raw = write_subjects(tmp_path / "raw", 1000)
-    process = command(raw, "--participant-label", "0500", "--method", "laplacian", "--nprocs", "1")
+    process = command(raw, "--participant-label", "0500", "--method", "laplacian", "-v")
     log = tmp_path / "log"
     assert wait_until(lambda: "phi0: started" in log.read_text())
     assert seconds_of(process.pid) < 5
@@ -103,7 +103,7 @@ def test_one_subject_of_a_thousand_starts_at_once(tmp_path, command):
 def test_the_engine_stays_small_and_fast(tmp_path, command):
     """Use tiny subjects, so that time and memory are used mainly by the workflow engine."""
     raw = write_subjects(tmp_path / "raw", N_MAPPED, n_echoes=1)
-    process = command(raw, *("--method", "laplacian", "--fit-radius", "3", "--nprocs", "2"))
+    process = command(raw, *("--method", "laplacian", "--fit-radius", "3", "--nprocs", "2", "-v"))
     log = tmp_path / "log"
     memory = {}
     begin = time.monotonic()

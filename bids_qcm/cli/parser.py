@@ -86,6 +86,11 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
             parser.error(
                 f"argument --dry-run: not allowed with --{flag}, which computes no maps either"
             )
+    if options.resource_monitor and options.use_plugin:
+        parser.error(
+            "argument --resource-monitor: not allowed with --use-plugin, because only the default "
+            "plugin measures its steps"
+        )
     slurm_arguments: tuple[str, ...] = ()
     if options.write_slurm:
         # import here, because this module imports numerical libraries
@@ -147,6 +152,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         stop_on_first_crash=options.stop_on_first_crash,
         clean_workdir=options.clean_workdir,
         write_graph=options.write_graph,
+        resource_monitor=options.resource_monitor,
     )
     if needs_raw_data and _in_raw_data(settings.output_dir, settings.bids_dir):
         parser.error(
@@ -590,6 +596,12 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
     add("--dry-run", action="store_true", help="print the plan and exit")
     add("--stop-on-first-crash", action="store_true", help="stop the run at the first failure")
     add("--write-graph", action="store_true", help="write the workflow graph to logs/")
+    add(
+        "--resource-monitor",
+        action="store_true",
+        help="write the processor time and the peak memory of each step, with their estimates, to "
+        "logs/",
+    )
 
 
 def _in_raw_data(folder: Path, bids_dir: Path) -> bool:

@@ -14,6 +14,7 @@ from bids_qcm.bids.derivatives import refuse_links, write_dataset_files
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.run_records import Failure, write_config
+from bids_qcm.cli.display import progress_display
 from bids_qcm.cli.exits import ExitStatus, status_of
 from bids_qcm.cli.limits import check_semaphores
 from bids_qcm.cli.parser import parse_settings
@@ -26,6 +27,7 @@ from bids_qcm.workflows.configuration import require_private
 from bids_qcm.workflows.finished import FinishedRecord
 from bids_qcm.workflows.names import run_name
 from bids_qcm.workflows.preflight import Preflight
+from bids_qcm.workflows.progress import Progress, run_progress
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -138,8 +140,10 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
         records = _set_unchanged_aside(plans, settings, datasets, summary)
         if records:
             write_config(settings.output_dir, settings.command, settings.config)
+            progress = run_progress([record.plan for record in records], settings)
             try:
-                _compute_all(records, preflight, datasets, summary, verbose=verbose)
+                with progress_display(progress):
+                    _compute_all(records, preflight, datasets, summary, progress, verbose=verbose)
             except KeyboardInterrupt:
                 log_existing_maps(plans, settings)
                 raise
@@ -175,6 +179,7 @@ def _compute_all(
     preflight: Preflight,
     datasets: Mapping[str, Path],
     summary: Summary,
+    progress: Progress,
     *,
     verbose: bool,
 ) -> None:
@@ -210,7 +215,7 @@ def _compute_all(
             for plan in checked:
                 if plan.acquisition.name not in own_names:
                     summary.fail(plan.acquisition, Failure("work directory", locked))
-            outcomes = compute_acquisitions(ours, settings, datasets) if ours else []
+            outcomes = compute_acquisitions(ours, settings, datasets, progress) if ours else []
             summary.add_outcomes(outcomes, settings)
             for outcome in outcomes:
                 if not outcome.failures:

@@ -172,7 +172,7 @@ def test_bad_participants_get_their_message_and_the_others_run(
     dataset.segment("good")
     dataset.add("noseg")
     expected = break_everything(dataset)
-    assert run_with_workers(method=("laplacian", "laplacian-seg")) == 1
+    assert run_with_workers("-v", method=("laplacian", "laplacian-seg")) == 1
     table, log = (text.splitlines() for text in capsys.readouterr())
     first_node = next(i for i, line in enumerate(log) if line.endswith(": started"))
     before = [line for line in [*table, *log[:first_node]] if "skipped: " in line]
@@ -461,7 +461,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_incomplete_file(dataset, tm
     dataset.add("01")
     command = [
         sys.executable, "-m", "bids_qcm.cli.run", str(dataset.root), str(tmp_path / "out"),
-        "participant", "--work-dir", str(tmp_path / "work"), "--method", "all",
+        "participant", "--work-dir", str(tmp_path / "work"), "--method", "all", "-v",
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     for line in process.stderr:
