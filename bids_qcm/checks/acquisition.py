@@ -17,7 +17,7 @@ from bids_qcm.checks.pairs import check_coherence
 from bids_qcm.checks.slices import check_slices
 from bids_qcm.checks.values import check_cycle, check_distinct, check_magnitude, check_parts
 from bids_qcm.phase.echoes import fit_echo_lines
-from bids_qcm.phase.masking import find_signal
+from bids_qcm.phase.masking import Signal, find_signal
 from bids_qcm.phase.phi0 import complex_echoes
 
 Pair = tuple[NDArray[np.floating], NDArray[np.floating]]
@@ -79,6 +79,7 @@ def check_acquisition(
     may_be_half: bool = False,
     echo_numbers: Sequence[int] = (),
     frequency: float | None = None,
+    signal: Signal | None = None,
 ) -> ImageEvidence:
     """Check that magnitude and phase, slices and echoes are consistent.
 
@@ -99,6 +100,8 @@ def check_acquisition(
     frequency : float, optional
         Larmor frequency in Hz. With several echoes, it is needed to check that the phase at echo
         time zero is not flat.
+    signal : Signal, optional
+        Result of :func:`bids_qcm.phase.masking.find_signal` for the first echo, if it is known.
 
     Returns
     -------
@@ -110,7 +113,8 @@ def check_acquisition(
         If no voxel has signal.
     """
     pairs = list(zip(magnitudes, phases, strict=True))
-    signal = find_signal(magnitudes[0], phases[0], axes)
+    if signal is None:
+        signal = find_signal(magnitudes[0], phases[0], axes)
     findings: list[Finding] = []
     for echo, (magnitude, phase) in enumerate(pairs):
         findings += check_cycle(phase, magnitude, signal.mask, echo, may_be_half=may_be_half)

@@ -72,7 +72,8 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     """
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
-    options = _parse(parser, argv)
+    config = _read_config(parser, argv)
+    options = _parse(parser, argv, config)
     as_written = _without_conversion(build_parser())
     _refuse_ignored_options(parser, as_written.parse_args(argv))
     needs_raw_data = options.analysis_level == "participant" and not (
@@ -105,7 +106,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         output_dir=options.output_dir.resolve(),
         analysis_level=options.analysis_level,
         command=_command(parser.prog, argv, options),
-        config=format_options(parser._actions, _parse(as_written, argv)),
+        config=format_options(parser._actions, _parse(as_written, argv, config)),
         work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
@@ -164,18 +165,24 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     return settings, options.verbose
 
 
-def _parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the configuration file and then the command line, which overrides its options."""
-    options = parser.parse_args(argv)
-    if options.config_file is None:
-        return options
-    file = Path(options.config_file)
+def _read_config(parser: Parser, argv: Sequence[str]) -> tuple[Path, list[str]] | None:
+    """Read the configuration file, if there is one; return its path and its options."""
+    file = parser.parse_args(argv).config_file
+    if file is None:
+        return None
     try:
-        arguments = read_options(file)
+        return file, read_options(file)
     except InputError as error:
         parser.error(f"argument --config-file: {error}")
-    from_file = _OptionsParser(parser, file).parse_args(arguments)
-    return parser.parse_args(argv, from_file)
+
+
+def _parse(
+    parser: Parser, argv: Sequence[str], config: tuple[Path, list[str]] | None
+) -> argparse.Namespace:
+    """Parse the configuration file and then the command line, which overrides its options."""
+    if config is None:
+        return parser.parse_args(argv)
+    return parser.parse_args(argv, _OptionsParser(parser, config[0]).parse_args(config[1]))
 
 
 class _OptionsParser(Parser):

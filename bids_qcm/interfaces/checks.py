@@ -20,8 +20,7 @@ from bids_qcm.interfaces.base import (
     image_checks,
 )
 from bids_qcm.phase.echo_selection import LeftOut, inconsistent_echoes
-from bids_qcm.phase.masking import find_signal
-from bids_qcm.phase.phi0 import complex_signal
+from bids_qcm.phase.masking import Signal, find_signal
 
 
 class _CheckImagesInputSpec(ImagesInputSpec):
@@ -76,7 +75,7 @@ class CheckImages(CheckedInterface):
         units = inputs.phase_units
         parts = [read_parts(*one) for one in arguments]
         echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
-        left_out = self._inconsistent(echoes) if inputs.select_echoes else []
+        signal, left_out = self._inconsistent(echoes) if inputs.select_echoes else (None, [])
         without = {one.echo for one in left_out}
         used = [k for k in range(len(pairs)) if k not in without]
         warnings = [_left_out_sentence(one, pairs) for one in left_out]
@@ -94,6 +93,7 @@ class CheckImages(CheckedInterface):
                 may_be_half=inputs.phase_type == "transmit",
                 frequency=inputs.frequency,
                 echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
+                signal=None if 0 in without else signal,
             )
         except ValueError as error:
             raise InputError(
@@ -118,19 +118,24 @@ class CheckImages(CheckedInterface):
         self._results["provenance"] = merge(inputs.provenance, found_fields.to_dict())
         return runtime
 
-    def _inconsistent(self, echoes: Sequence[Pair]) -> list[LeftOut]:
-        """Find the echoes whose phase is not linear in echo time."""
+    def _inconsistent(self, echoes: Sequence[Pair]) -> tuple[Signal | None, list[LeftOut]]:
+        """Find the signal of the first echo, and the echoes whose phase is not linear in echo time.
+
+        The signal is None if it cannot be found.
+        """
         try:
             signal = find_signal(*echoes[0], self.inputs.axes)
         except ValueError:  # the image checks report this error
-            return []
-        return inconsistent_echoes(
-            [complex_signal(magnitude, phase) for magnitude, phase in echoes],
+            return None, []
+        left_out = inconsistent_echoes(
+            [magnitude for magnitude, _ in echoes],
+            [phase for _, phase in echoes],
             self.inputs.echo_times,
             signal.mask,
             signal.noise.sd,
             self.inputs.echo_numbers,
         )
+        return signal, left_out
 
     def _fields_of_used(self, used: Sequence[int]) -> dict[str, Any]:
         """Return the sidecar fields that depend on the echoes that are used."""

@@ -8,6 +8,7 @@ import pytest
 
 import bids_qcm
 from bids_qcm import __version__
+from bids_qcm.cli import parser
 from bids_qcm.cli.parser import build_parser, parse_settings
 from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.settings import Settings
@@ -161,11 +162,11 @@ def test_every_option_reaches_settings(parse):
 def test_every_field_of_settings_is_used():
     """A field that no module reads would make its option ineffective."""
     package = Path(bids_qcm.__file__).parent
-    parser = package / "cli" / "parser.py"
+    of_parser = package / "cli" / "parser.py"
     read = {
         node.attr
         for path in package.rglob("*.py")
-        if path != parser
+        if path != of_parser
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) in NAMES_OF_SETTINGS
     }
@@ -372,6 +373,14 @@ def test_options_in_a_file(parse, config):
     settings = parse(*config(text))
     assert replace(settings, command="", config="") == replace(expected, command="", config="")
     assert settings.config == expected.config
+
+
+def test_a_file_is_read_once(parse, config, monkeypatch):
+    """The file may be a pipe, such as <(command) of a shell."""
+    files = []
+    monkeypatch.setattr(parser, "read_options", lambda file: files.append(file) or ["--sign", "-"])
+    assert parse(*config("")).sign == "-"
+    assert len(files) == 1
 
 
 def test_the_command_line_overrides_the_file(parse, config):
