@@ -103,7 +103,8 @@ class CheckImages(CheckedInterface):
         self._stop_at(found, pairs)
         volumes = {"magnitude": echoes[0][0], "signal": evidence.signal}
         for name, values in volumes.items():
-            path = Path(runtime.cwd, f"{name}.nii.gz")
+            # these images are not part of the output, so save the time to compress them
+            path = Path(runtime.cwd, f"{name}.nii")
             write_image(path, values, like=pairs[0].first)
             self._results[f"{name}_file"] = str(path)
         self._results["used_echoes"] = used

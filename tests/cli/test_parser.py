@@ -376,7 +376,6 @@ def test_options_in_a_file(parse, config):
 
 
 def test_a_file_is_read_once(parse, config, monkeypatch):
-    """The file may be a pipe, such as <(command) of a shell."""
     files = []
     monkeypatch.setattr(parser, "read_options", lambda file: files.append(file) or ["--sign", "-"])
     assert parse(*config("")).sign == "-"
