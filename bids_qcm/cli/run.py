@@ -148,7 +148,7 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
                 log_existing_maps(plans, settings)
                 raise
         report_run([result.acquisition for result in results], settings, datasets, summary)
-    return summary.conclude()
+    return summary.conclude(only_planned=settings.dry_run or settings.slurm_dir is not None)
 
 
 def _print_plan(text: str) -> None:

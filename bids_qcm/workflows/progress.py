@@ -12,6 +12,10 @@ from bids_qcm.workflows.names import acquisition_wf_name
 # them write a file or reuse a cached result.
 _SHORT = 1.0
 
+# Weight of the estimates against the measured durations, as a fraction of the run. The first steps
+# are short and their durations vary, so they must not determine the time left alone.
+_WEIGHT_OF_ESTIMATES = 0.1
+
 
 class Progress:
     """Progress of a run: which steps are running, the fraction that is done, and the time left.
@@ -72,7 +76,8 @@ class Progress:
     @property
     def seconds_left(self) -> float:
         """Estimated time in s until the end, corrected for the speed of the finished steps."""
-        pace = self._measured / self._estimated if self._estimated else 1.0
+        known = _WEIGHT_OF_ESTIMATES * self._total
+        pace = (known + self._measured) / (known + self._estimated) if self._total else 1.0
         return self._seconds * (1 - self.fraction) * pace
 
 

@@ -11,6 +11,7 @@ import time
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from bids_qcm.cli.run import main
@@ -454,6 +455,21 @@ def test_a_plugin_file_chooses_the_plugin(dataset, run_with_workers, in_process,
     dataset.add("01")
     assert run_with_workers(*in_process) == 0
     assert len(maps(tmp_path)) == 1
+
+
+def test_the_resources_of_all_steps_are_written(dataset, run_with_workers, tmp_path):
+    dataset.add("01")
+    assert run_with_workers("--resource-monitor") == 0
+    path = tmp_path / "out/logs/resources-sub-01_T2w.tsv"
+    table = pd.read_csv(path, sep="\t", index_col="step")
+    assert {"check_images", "phi0", "sign", "reconstruct_laplacian", "write_phi0"} <= set(
+        table.index
+    )
+    assert set(json.loads(path.with_suffix(".json").read_text())) == {"step", *table.columns}
+    # tiny images need hardly more memory than the process itself
+    assert (table.peak_memory.between(0.05, 1) & (table.processor_time < 30)).all()
+    known = table.estimated_processor_time.notna()
+    assert list(table.index[~known]) == [one for one in table.index if one.startswith("write_")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
