@@ -27,7 +27,7 @@ from bids_qcm.workflows.configuration import require_private
 from bids_qcm.workflows.finished import FinishedRecord
 from bids_qcm.workflows.names import run_name
 from bids_qcm.workflows.preflight import Preflight
-from bids_qcm.workflows.progress import Progress, run_progress
+from bids_qcm.workflows.progress import REPORTS, Progress, run_progress
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -138,16 +138,17 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
         datasets = {"raw": settings.bids_dir, **derivatives}
         write_dataset_files(settings.output_dir, datasets)
         records = _set_unchanged_aside(plans, settings, datasets, summary)
-        if records:
-            write_config(settings.output_dir, settings.command, settings.config)
-            progress = run_progress([record.plan for record in records], settings)
-            try:
-                with progress_display(progress):
+        progress = run_progress([record.plan for record in records], settings)
+        with progress_display(progress):
+            if records:
+                write_config(settings.output_dir, settings.command, settings.config)
+                try:
                     _compute_all(records, preflight, datasets, summary, progress, verbose=verbose)
-            except KeyboardInterrupt:
-                log_existing_maps(plans, settings)
-                raise
-        report_run([result.acquisition for result in results], settings, datasets, summary)
+                except KeyboardInterrupt:
+                    log_existing_maps(plans, settings)
+                    raise
+            progress.start(REPORTS)
+            report_run([result.acquisition for result in results], settings, datasets, summary)
     return summary.conclude(only_planned=settings.dry_run or settings.slurm_dir is not None)
 
 

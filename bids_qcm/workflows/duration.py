@@ -57,15 +57,25 @@ _SHARE_WITH_SIGNAL = 0.4
 
 def seconds(plan: Plan, settings: Settings) -> float:
     """Estimate the duration of an acquisition with its report in s, if nothing else runs."""
-    return _around(plan) + sum(
-        time / (settings.nprocs if step.startswith(_THREADED) else 1)
-        for step, time in step_seconds(plan, settings).items()
+    return (
+        _START.constant
+        + report_seconds(plan)
+        + sum(
+            time / (settings.nprocs if step.startswith(_THREADED) else 1)
+            for step, time in step_seconds(plan, settings).items()
+        )
     )
 
 
 def processor_seconds(plan: Plan, settings: Settings) -> float:
     """Estimate the processor time of an acquisition with its report in s."""
-    return _around(plan) + sum(step_seconds(plan, settings).values())
+    steps = step_seconds(plan, settings)
+    return _START.constant + report_seconds(plan) + sum(steps.values())
+
+
+def report_seconds(plan: Plan) -> float:
+    """Estimate the processor time of the report of an acquisition in s."""
+    return _REPORT.of(len(plan.methods) * plan.grid.n_voxels)
 
 
 def step_durations(plan: Plan, settings: Settings) -> dict[str, float]:
@@ -124,12 +134,6 @@ def format_time(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h"
-
-
-def _around(plan: Plan) -> float:
-    """Return the time in s for the start of the processes and for the report of an acquisition."""
-    n_maps = len(plan.methods) * plan.grid.n_voxels
-    return _START.constant + _REPORT.of(n_maps)
 
 
 def _registrations(plan: Plan) -> Iterator[str]:

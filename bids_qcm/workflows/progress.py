@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import Settings
-from bids_qcm.workflows.duration import seconds, step_durations
+from bids_qcm.workflows.duration import report_seconds, seconds, step_durations
 from bids_qcm.workflows.names import acquisition_wf_name
 
 # Steps that take less time than this, in s, say little about the speed of the machine: most of
@@ -15,6 +15,9 @@ _SHORT = 1.0
 # Weight of the estimates against the measured durations, as a fraction of the run. The first steps
 # are short and their durations vary, so they must not determine the time left alone.
 _WEIGHT_OF_ESTIMATES = 0.1
+
+REPORTS = "reports"
+"""Name of the step that writes all reports of a run."""
 
 
 class Progress:
@@ -88,4 +91,5 @@ def run_progress(plans: Sequence[Plan], settings: Settings) -> Progress:
         for plan in plans
         for step, estimate in step_durations(plan, settings).items()
     }
+    steps[REPORTS] = sum(map(report_seconds, plans))
     return Progress(steps, sum(seconds(plan, settings) for plan in plans))
