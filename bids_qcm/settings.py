@@ -145,7 +145,7 @@ class Settings:
         Command line that the Slurm scripts run for each participant, without the participant label.
     dry_run : bool
         Whether to print the plan and stop.
-    stop_on_first_crash, clean_workdir, write_graph : bool
+    stop_on_first_crash, clean_workdir, write_graph, resource_monitor : bool
     """
 
     bids_dir: Path
@@ -200,6 +200,7 @@ class Settings:
     stop_on_first_crash: bool = False
     clean_workdir: bool = False
     write_graph: bool = False
+    resource_monitor: bool = False
 
     def needs_noise(self, method: str) -> bool:
         """Whether a method requires the noise level of the images."""

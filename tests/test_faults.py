@@ -214,7 +214,7 @@ def test_a_killed_worker(tmp_path):
     out = tmp_path / "out"
     process = start(
         *(raw, out, "participant", "-w", tmp_path / "work", "--method", "integral"),
-        *("--nprocs", "2", "--omp-nthreads", "1"),
+        *("--nprocs", "2", "--omp-nthreads", "1", "-v"),
     )
     try:
         for line in process.stderr:

@@ -32,6 +32,7 @@ from bids_qcm.phase import compute_phi0
 from bids_qcm.recon import reconstruct
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.preflight import Preflight
+from bids_qcm.workflows.progress import Progress
 from bids_qcm.workflows.running import Monitor, _plugin
 from tests.synthetic import write_subjects
 
@@ -341,7 +342,7 @@ def test_plugin_files(tmp_path, content):
     path.write_bytes(content)
     given_plugin = Settings(tmp_path, tmp_path, tmp_path, plugin_file=path)
     with suppress(InputError):
-        _plugin(given_plugin, Monitor(1))
+        _plugin(given_plugin, Monitor(Progress({}, 0)))
 
 
 @pytest.fixture(scope="module")

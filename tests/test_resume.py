@@ -131,7 +131,7 @@ def test_a_damaged_work_folder_does_not_change_the_outputs(tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_workers_end_when_the_command_alone_is_killed(raw, tmp_path):
-    process = start(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *METHODS)
+    process = start(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *METHODS, "-v")
     try:
         for line in process.stderr:
             if line.endswith(": started\n"):

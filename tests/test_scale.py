@@ -87,7 +87,7 @@ def test_only_one_subject_of_a_thousand_is_mapped(tmp_path, command):
 def test_the_memory_of_the_engine_stays_constant(tmp_path, command):
     """Use tiny subjects, so that memory is used mainly by the workflow engine."""
     raw = write_subjects(tmp_path / "raw", N_MAPPED, n_echoes=1)
-    process = command(raw, *("--method", "laplacian", "--fit-radius", "3", "--nprocs", "2"))
+    process = command(raw, *("--method", "laplacian", "--fit-radius", "3", "--nprocs", "2", "-v"))
     log = tmp_path / "log"
     memory = {}
     while process.poll() is None:

@@ -60,8 +60,8 @@ def compute(monkeypatch):
     real = computing.compute_acquisitions
 
     def wrap(function):
-        def compute(plans, settings, datasets):
-            return function(plans, real(plans, settings, datasets))
+        def compute(plans, settings, datasets, progress):
+            return function(plans, real(plans, settings, datasets, progress))
 
         monkeypatch.setattr(computing, "compute_acquisitions", compute)
 

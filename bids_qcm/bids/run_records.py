@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
+
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.derivatives import write_json, write_text
 from bids_qcm.bids.errors import InputError
@@ -15,6 +17,7 @@ from bids_qcm.bids.names import join_name, parse_name
 from bids_qcm.bids.outputs import LOGS
 from bids_qcm.bids.readers import read_json_object
 from bids_qcm.bids.sidecars import is_number
+from bids_qcm.bids.tables import RESOURCES, write_table
 
 _Kind = TypeVar("_Kind", "Failure", "Step", "RunRecord")
 
@@ -147,6 +150,23 @@ def write_config(output_dir: Path, command: str, config: str) -> None:
     # the process number separates runs that start in the same second
     name = f"config-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.toml"
     write_text(output_dir / LOGS / name, f"# {command}\n{config}")
+
+
+def write_resources(
+    output_dir: Path, acquisition: Acquisition, steps: Sequence[Mapping[str, str | float]]
+) -> None:
+    """Write the resource table of an acquisition and replace the table of an earlier run.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Derivative dataset.
+    acquisition : Acquisition
+    steps : sequence of mapping
+        One row for each step, with the columns of `RESOURCES`.
+    """
+    path = output_dir / LOGS / f"resources-{acquisition.name}.tsv"
+    write_table(path, pd.DataFrame(steps, columns=list(RESOURCES)), RESOURCES)
 
 
 def read_records(

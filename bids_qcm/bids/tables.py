@@ -96,6 +96,22 @@ CONDREGIONS: Dictionary = {
 """Columns of the region table."""
 
 
+RESOURCES: Dictionary = {
+    "step": {"Description": "Name of the workflow step"},
+    "duration": {"Description": "Duration of the step", "Units": "s"},
+    "processor_time": {"Description": "Processor time of all threads", "Units": "s"},
+    "estimated_processor_time": {
+        "Description": "Estimate of the processor time; steps that write files have no estimate",
+        "Units": "s",
+    },
+    "peak_memory": {"Description": "Peak memory of the process", "Units": "GB"},
+    "estimated_peak_memory": {
+        "Description": "Estimate of the peak memory, which limits how many steps run at once",
+        "Units": "GB",
+    },
+}
+"""Columns of the resource table of an acquisition."""
+
 LESIONS_ATLAS = "lesions"
 """Name in the column ``atlas`` of lesions, whose numbers do not correspond between scans."""
 

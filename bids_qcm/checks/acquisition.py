@@ -17,7 +17,7 @@ from bids_qcm.checks.pairs import check_coherence
 from bids_qcm.checks.slices import check_offsets, check_slices, slice_offset
 from bids_qcm.checks.values import check_cycle, check_distinct, check_magnitude, check_parts
 from bids_qcm.phase.echoes import fit_echo_lines
-from bids_qcm.phase.masking import find_signal
+from bids_qcm.phase.masking import Signal, find_signal
 from bids_qcm.phase.phi0 import complex_echoes, complex_signal
 from bids_qcm.phase.slices import flip_alternate_slices
 from bids_qcm.physics import PhaseType
@@ -87,6 +87,7 @@ def check_acquisition(
     phase_type: PhaseType = "transceive",
     echo_numbers: Sequence[int] = (),
     frequency: float | None = None,
+    signal: Signal | None = None,
 ) -> ImageEvidence:
     """Check that magnitude and phase, slices and echoes are consistent.
 
@@ -110,6 +111,8 @@ def check_acquisition(
     frequency : float, optional
         Larmor frequency in Hz. It is needed to check the phase offsets of slices and, with several
         echoes, to check that the phase at echo time zero is not flat.
+    signal : Signal, optional
+        Result of :func:`bids_qcm.phase.masking.find_signal` for the first echo, if it is known.
 
     Returns
     -------
@@ -121,7 +124,8 @@ def check_acquisition(
         If no voxel has signal.
     """
     pairs = list(zip(magnitudes, phases, strict=True))
-    signal = find_signal(magnitudes[0], phases[0], axes)
+    if signal is None:
+        signal = find_signal(magnitudes[0], phases[0], axes)
     findings: list[Finding] = []
     # the slices of a 2-D acquisition may differ by constants, which are not wraps
     within = [axis for axis in axes if axis != slice_axis]

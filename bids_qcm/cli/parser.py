@@ -73,7 +73,8 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     """
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
-    options = _parse(parser, argv)
+    config = _read_config(parser, argv)
+    options = _parse(parser, argv, config)
     as_written = _without_conversion(build_parser())
     _refuse_ignored_options(parser, as_written.parse_args(argv))
     needs_raw_data = options.analysis_level == "participant" and not (
@@ -87,6 +88,11 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
             parser.error(
                 f"argument --dry-run: not allowed with --{flag}, which computes no maps either"
             )
+    if options.resource_monitor and options.use_plugin:
+        parser.error(
+            "argument --resource-monitor: not allowed with --use-plugin, because only the default "
+            "plugin measures its steps"
+        )
     slurm_arguments: tuple[str, ...] = ()
     if options.write_slurm:
         # import here, because this module imports numerical libraries
@@ -101,7 +107,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         output_dir=options.output_dir.resolve(),
         analysis_level=options.analysis_level,
         command=_command(parser.prog, argv, options),
-        config=format_options(parser._actions, _parse(as_written, argv)),
+        config=format_options(parser._actions, _parse(as_written, argv, config)),
         work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
@@ -149,6 +155,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         stop_on_first_crash=options.stop_on_first_crash,
         clean_workdir=options.clean_workdir,
         write_graph=options.write_graph,
+        resource_monitor=options.resource_monitor,
     )
     if needs_raw_data and _in_raw_data(settings.output_dir, settings.bids_dir):
         parser.error(
@@ -160,18 +167,24 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     return settings, options.verbose
 
 
-def _parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the configuration file and then the command line, which overrides its options."""
-    options = parser.parse_args(argv)
-    if options.config_file is None:
-        return options
-    file = Path(options.config_file)
+def _read_config(parser: Parser, argv: Sequence[str]) -> tuple[Path, list[str]] | None:
+    """Read the configuration file, if there is one; return its path and its options."""
+    file = parser.parse_args(argv).config_file
+    if file is None:
+        return None
     try:
-        arguments = read_options(file)
+        return file, read_options(file)
     except InputError as error:
         parser.error(f"argument --config-file: {error}")
-    from_file = _OptionsParser(parser, file).parse_args(arguments)
-    return parser.parse_args(argv, from_file)
+
+
+def _parse(
+    parser: Parser, argv: Sequence[str], config: tuple[Path, list[str]] | None
+) -> argparse.Namespace:
+    """Parse the configuration file and then the command line, which overrides its options."""
+    if config is None:
+        return parser.parse_args(argv)
+    return parser.parse_args(argv, _OptionsParser(parser, config[0]).parse_args(config[1]))
 
 
 class _OptionsParser(Parser):
@@ -601,6 +614,12 @@ def _add_resources(group: argparse._ArgumentGroup) -> None:
     add("--dry-run", action="store_true", help="print the plan and exit")
     add("--stop-on-first-crash", action="store_true", help="stop the run at the first failure")
     add("--write-graph", action="store_true", help="write the workflow graph to logs/")
+    add(
+        "--resource-monitor",
+        action="store_true",
+        help="write the processor time and the peak memory of each step, with their estimates, to "
+        "logs/",
+    )
 
 
 def _in_raw_data(folder: Path, bids_dir: Path) -> bool:

@@ -378,13 +378,12 @@ def _make_empty_folder(out: Path) -> None:
 
 
 def _print_next_step(out: Path, scaling: str, *, is_study: bool) -> None:
-    # resolve the path, because the path . has no name to which -qcm can be appended
+    # resolve the path, because the path . has no name to which -maps can be appended
     out = out.resolve()
-    results = out.with_name(f"{out.name}-qcm")
+    results = out.with_name(f"{out.name}-maps")
     print(f"The phantom is in {out}. To map its conductivity and score the maps, run:")
-    methods = () if is_study else ("--method", "all")
     for command in (
-        ["bids-qcm", out, results, "participant", *methods, *_units_option(scaling)],
+        ["bids-qcm", out, results, "participant", *_units_option(scaling)],
         *([["bids-qcm", out, results, "group"]] if is_study else []),
         [_PROGRAM, "score", out, results],
     ):

@@ -11,7 +11,7 @@ from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.datasets import RAW
 from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import ACQUISITION_SPACE, Settings
-from bids_qcm.workflows.duration import seconds
+from bids_qcm.workflows.duration import format_time, processor_seconds, seconds
 from bids_qcm.workflows.memory import acquisition_gb, memory_limit_gb
 from bids_qcm.workflows.preflight import PlanningResult
 
@@ -40,12 +40,13 @@ def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
     """
     plans = [result.plan for result in results if result.plan is not None]
     times = [seconds(plan, settings) for plan in plans]
+    processor_time = sum(processor_seconds(plan, settings) for plan in plans)
     described = [_inputs(plan, settings) for plan in plans]
     combinations = {inputs: _letters(n) for n, inputs in enumerate(dict.fromkeys(described))}
     lines = []
     if plans:
         rows = [
-            _row(plan, settings) | {"inputs": combinations[inputs], "time": _time(time)}
+            _row(plan, settings) | {"inputs": combinations[inputs], "time": format_time(time)}
             for plan, inputs, time in zip(plans, described, times, strict=True)
         ]
         table = pd.DataFrame(rows)
@@ -62,9 +63,11 @@ def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
                 break_on_hyphens=False,
             )
     lines += ["", *_skipped(results)]
+    in_one = f" ({format_time(processor_time)} in one)" if settings.nprocs > 1 else ""
     lines.append(
-        f"{len(plans)} of {len(results)} acquisition(s) to compute: about {_time(sum(times))} in "
-        f"{settings.nprocs} thread(s), within {memory_limit_gb(settings):.1f} GB of memory"
+        f"{len(plans)} of {len(results)} acquisition(s) to compute: about "
+        f"{format_time(sum(times))} in {settings.nprocs} thread(s){in_one}, within "
+        f"{memory_limit_gb(settings):.1f} GB of memory"
     )
     return "\n".join(lines)
 
@@ -151,11 +154,3 @@ def _file_in_dataset(auxiliary: AuxiliaryImage, dataset: str | None = None) -> s
         return "t1w (low confidence)"
     name = _PARTICIPANT.sub("*", auxiliary.path.name)
     return f"{dataset or auxiliary.dataset.name}/{name}"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h"

@@ -14,6 +14,7 @@ from bids_qcm.bids.derivatives import refuse_links, write_dataset_files
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan
 from bids_qcm.bids.run_records import Failure, write_config
+from bids_qcm.cli.display import progress_display
 from bids_qcm.cli.exits import ExitStatus, status_of
 from bids_qcm.cli.limits import check_semaphores
 from bids_qcm.cli.parser import parse_settings
@@ -26,6 +27,7 @@ from bids_qcm.workflows.configuration import require_private
 from bids_qcm.workflows.finished import FinishedRecord
 from bids_qcm.workflows.names import run_name
 from bids_qcm.workflows.preflight import Preflight
+from bids_qcm.workflows.progress import REPORTS, Progress, run_progress
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -136,15 +138,18 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
         datasets = {"raw": settings.bids_dir, **derivatives}
         write_dataset_files(settings.output_dir, datasets)
         records = _set_unchanged_aside(plans, settings, datasets, summary)
-        if records:
-            write_config(settings.output_dir, settings.command, settings.config)
-            try:
-                _compute_all(records, preflight, datasets, summary, verbose=verbose)
-            except KeyboardInterrupt:
-                log_existing_maps(plans, settings)
-                raise
-        report_run([result.acquisition for result in results], settings, datasets, summary)
-    return summary.conclude()
+        progress = run_progress([record.plan for record in records], settings)
+        with progress_display(progress):
+            if records:
+                write_config(settings.output_dir, settings.command, settings.config)
+                try:
+                    _compute_all(records, preflight, datasets, summary, progress, verbose=verbose)
+                except KeyboardInterrupt:
+                    log_existing_maps(plans, settings)
+                    raise
+            progress.start(REPORTS)
+            report_run([result.acquisition for result in results], settings, datasets, summary)
+    return summary.conclude(only_planned=settings.dry_run or settings.slurm_dir is not None)
 
 
 def _print_plan(text: str) -> None:
@@ -175,6 +180,7 @@ def _compute_all(
     preflight: Preflight,
     datasets: Mapping[str, Path],
     summary: Summary,
+    progress: Progress,
     *,
     verbose: bool,
 ) -> None:
@@ -210,7 +216,7 @@ def _compute_all(
             for plan in checked:
                 if plan.acquisition.name not in own_names:
                     summary.fail(plan.acquisition, Failure("work directory", locked))
-            outcomes = compute_acquisitions(ours, settings, datasets) if ours else []
+            outcomes = compute_acquisitions(ours, settings, datasets, progress) if ours else []
             summary.add_outcomes(outcomes, settings)
             for outcome in outcomes:
                 if not outcome.failures:

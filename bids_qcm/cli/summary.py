@@ -178,8 +178,18 @@ class Summary:
         for method in methods:
             _log_verdict(f"{plan.acquisition.name}, {method}", result.verdicts.get(method))
 
-    def conclude(self) -> ExitStatus:
-        """Log the summary and return the exit status."""
+    def conclude(self, *, only_planned: bool = False) -> ExitStatus:
+        """Log the summary and return the exit status.
+
+        Parameters
+        ----------
+        only_planned : bool
+            Whether the run computes nothing, so that the numbers of maps are not logged.
+
+        Returns
+        -------
+        ExitStatus
+        """
         for line in self.done:
             LOGGER.info("written: %s", line)
         for line in self.unchanged:
@@ -197,13 +207,14 @@ class Summary:
             for name, of_acquisition in failures.items()
             if of_acquisition
         }
-        LOGGER.info(
-            "%d map(s) written, %d unchanged; %d acquisition(s) complete, %d incomplete",
-            len(self.done),
-            len(self.unchanged),
-            len({*self.skipped, *self.failed} - incomplete),
-            len(incomplete),
-        )
+        if not only_planned:
+            LOGGER.info(
+                "%d map(s) written, %d unchanged; %d acquisition(s) complete, %d incomplete",
+                len(self.done),
+                len(self.unchanged),
+                len({*self.skipped, *self.failed} - incomplete),
+                len(incomplete),
+            )
         if any(map(_CANNOT_WRITE.search, failed)):
             LOGGER.error(
                 "free space in OUTPUT_DIR and the work directory and check that both are writable, "

@@ -22,8 +22,7 @@ from bids_qcm.interfaces.base import (
     rounded,
 )
 from bids_qcm.phase.echo_selection import LeftOut, inconsistent_echoes
-from bids_qcm.phase.masking import find_signal
-from bids_qcm.phase.phi0 import complex_signal
+from bids_qcm.phase.masking import Signal, find_signal
 
 
 class _CheckImagesInputSpec(ImagesInputSpec):
@@ -60,7 +59,7 @@ class CheckImages(CheckedInterface):
         pairs, units = image_pairs(inputs), inputs.phase_units
         parts = list(read_parts(pairs))
         echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
-        left_out = self._inconsistent(echoes) if inputs.select_echoes else []
+        signal, left_out = self._inconsistent(echoes) if inputs.select_echoes else (None, [])
         without = {one.echo for one in left_out}
         used = [k for k in range(len(pairs)) if k not in without]
         warnings = [_left_out_sentence(one, pairs) for one in left_out]
@@ -79,6 +78,7 @@ class CheckImages(CheckedInterface):
                 phase_type=inputs.phase_type,
                 frequency=inputs.frequency,
                 echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
+                signal=None if 0 in without else signal,
             )
         except ValueError as error:
             raise InputError(
@@ -88,7 +88,8 @@ class CheckImages(CheckedInterface):
         self._stop_at(found, pairs)
         volumes = {"magnitude": echoes[0][0], "signal": evidence.signal}
         for name, values in volumes.items():
-            path = Path(runtime.cwd, f"{name}.nii.gz")
+            # these images are not part of the output, so save the time to compress them
+            path = Path(runtime.cwd, f"{name}.nii")
             write_image(path, values, like=pairs[0].first)
             self._results[f"{name}_file"] = str(path)
         self._results["used_echoes"] = used
@@ -104,19 +105,24 @@ class CheckImages(CheckedInterface):
         self._results["provenance"] = merge(inputs.provenance, found_fields.to_dict())
         return runtime
 
-    def _inconsistent(self, echoes: Sequence[Pair]) -> list[LeftOut]:
-        """Find the echoes whose phase is not linear in echo time."""
+    def _inconsistent(self, echoes: Sequence[Pair]) -> tuple[Signal | None, list[LeftOut]]:
+        """Find the signal of the first echo, and the echoes whose phase is not linear in echo time.
+
+        The signal is None if it cannot be found.
+        """
         try:
             signal = find_signal(*echoes[0], self.inputs.axes)
         except ValueError:  # the image checks report this error
-            return []
-        return inconsistent_echoes(
-            [complex_signal(magnitude, phase) for magnitude, phase in echoes],
+            return None, []
+        left_out = inconsistent_echoes(
+            [magnitude for magnitude, _ in echoes],
+            [phase for _, phase in echoes],
             self.inputs.echo_times,
             signal.mask,
             signal.noise.sd,
             self.inputs.echo_numbers,
         )
+        return signal, left_out
 
     def _fields_of_used(self, used: Sequence[int]) -> dict[str, Any]:
         """Return the sidecar fields that depend on the echoes that are used."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.phase.echoes import BLOCK, fit_echo_lines
-from bids_qcm.phase.phi0 import correct_echoes
+from bids_qcm.phase.phi0 import complex_signal, correct_echoes
 from bids_qcm.phase.thinning import thinned
 
 TOLERATED_MISFIT = 0.02
@@ -42,7 +42,8 @@ class LeftOut(NamedTuple):
 
 
 def inconsistent_echoes(
-    echoes: Sequence[NDArray[np.complexfloating]],
+    magnitudes: Sequence[NDArray[np.floating]],
+    phases: Sequence[NDArray[np.floating]],
     echo_times: Sequence[float],
     mask: NDArray[np.bool_],
     noise: float,
@@ -52,7 +53,8 @@ def inconsistent_echoes(
 
     Parameters
     ----------
-    echoes : sequence of complex ndarrays, shape (X, Y, Z)
+    magnitudes, phases : sequences of ndarray of float, shape (X, Y, Z)
+        One magnitude and one phase for each echo; phase in rad.
     echo_times : sequence of float
         Echo times in s; all must be different.
     mask : ndarray of bool, shape (X, Y, Z)
@@ -77,12 +79,13 @@ def inconsistent_echoes(
     as noise because of wraps. The search starts with the first three echoes that lie on a line. It
     then adds the other echoes in order of echo time, if all echoes still lie on a line.
     """
-    if len(echoes) < 4:
+    if len(magnitudes) < 4:
         return []
     some = thinned(mask.shape)
-    compared, where = [echo[some] for echo in echoes], mask[some]
+    where = mask[some]
+    compared = [complex_signal(m[some], p[some]) for m, p in zip(magnitudes, phases, strict=True)]
     order = np.argsort(echo_times).tolist()
-    numbers = echo_numbers or [order.index(k) + 1 for k in range(len(echoes))]
+    numbers = echo_numbers or [order.index(k) + 1 for k in range(len(compared))]
 
     def worst(subset: Sequence[int]) -> tuple[float, float]:
         """Return the misfit with the largest ratio to its limit, and this limit."""

@@ -58,6 +58,7 @@ from bids_qcm.workflows.memory import (
     tissue_classes_gb,
     volume_gb,
 )
+from bids_qcm.workflows.names import step_name
 from bids_qcm.workflows.nodes import Node
 
 # Inputs of interfaces with `ImagesInputSpec` that the combination supplies.
@@ -144,19 +145,14 @@ def write_node_name(
     method: str | None, output: str = "condmap", space: OutputSpace | None = None
 ) -> str:
     """Return the name of the node that writes an output of a method or of the acquisition."""
-    parts = [_of_method("write", method)]
+    parts = [step_name("write", method)]
     if method is None or output != "condmap":
         parts.append(output)
     return "_".join([*parts, *([] if space is None else [space.name])])
 
 
 def _resample_node_name(method: str | None, space: OutputSpace) -> str:
-    return f"{_of_method('resample', method)}_{space.name}"
-
-
-def _of_method(step: str, method: str | None) -> str:
-    """Return the name of a node of a method, or of a node that all methods share."""
-    return step if method is None else f"{step}_{method.replace('-', '_')}"
+    return f"{step_name('resample', method)}_{space.name}"
 
 
 def _connect_writer(
@@ -170,7 +166,7 @@ def _connect_writer(
 ) -> None:
     """Add the node that writes an output in a space, if the workflow computes the output."""
     output = OUTPUTS[name]
-    node = workflow.get_node(_of_method(output.node, method))
+    node = workflow.get_node(step_name(output.node, method))
     if node is None or (output.of_uncertainty and not settings.uncertainty):
         return
     desc = None if method is None else METHODS[method].desc
@@ -194,7 +190,7 @@ def _connect_writer(
     write = Node(interface, name=write_node_name(method, name, space), mem_gb=volume_gb())
     workflow.connect(node, output.source, write, "in_file")
     if output.completed_by is not None:
-        completed_by = workflow.get_node(_of_method(output.completed_by, method))
+        completed_by = workflow.get_node(step_name(output.completed_by, method))
         if output.variant is None:
             workflow.connect(completed_by, "provenance", write, "provenance")
         else:
@@ -567,7 +563,7 @@ def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
                 name=_resample_node_name(method, space),
                 mem_gb=resampling_gb(plan, space),
             )
-            reconstruct = workflow.get_node(_of_method("reconstruct", method))
+            reconstruct = workflow.get_node(step_name("reconstruct", method))
             workflow.connect(reconstruct, "condmap_file", node, "condmap_file")
             if settings.uncertainty:
                 workflow.connect(reconstruct, "condstd_file", node, "condstd_file")
@@ -596,7 +592,7 @@ def _remove_lesions(workflow: Workflow, plan: Plan, settings: Settings) -> None:
     _remove(workflow, "lesions", OUTPUTS["lesions"].path(output_dir, acquisition))
     for method in plan.methods:
         path = OUTPUTS["condlesions"].path(output_dir, acquisition, METHODS[method].desc)
-        _remove(workflow, _of_method("condlesions", method), path)
+        _remove(workflow, step_name("condlesions", method), path)
 
 
 def _remove(workflow: Workflow, name: str, path: Path) -> None:
@@ -660,14 +656,14 @@ def _connect_reconstruction(
 
 def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, method: str) -> None:
     """Add the nodes that compute the verdict on a method's map and its statistics table."""
-    reconstruct = workflow.get_node(_of_method("reconstruct", method))
+    reconstruct = workflow.get_node(step_name("reconstruct", method))
     judge = Node(
         JudgeMap(frequency=plan.frequency),
-        name=_of_method("judge", method),
+        name=step_name("judge", method),
         mem_gb=statistics_gb(plan),
     )
     statistics = Node(
-        ComputeStatistics(), name=_of_method("statistics", method), mem_gb=statistics_gb(plan)
+        ComputeStatistics(), name=step_name("statistics", method), mem_gb=statistics_gb(plan)
     )
     workflow.connect(reconstruct, "provenance", judge, "provenance")
     if settings.uncertainty:
@@ -675,7 +671,7 @@ def _connect_map_checks(workflow: Workflow, plan: Plan, settings: Settings, meth
     segmentation, lesions = workflow.get_node("segmentation"), workflow.get_node("lesions")
     nodes = [judge, statistics]
     if lesions is not None:
-        name = _of_method("lesion_statistics", method)
+        name = step_name("lesion_statistics", method)
         compare = Node(CompareLesions(), name=name, mem_gb=region_statistics_gb(plan, settings))
         workflow.connect(lesions, "all_lesions_file", compare, "lesions_file")
         workflow.connect(lesions, "mirror_plane", compare, "mirror_plane")
@@ -698,10 +694,10 @@ def _connect_region_statistics(
         return
     statistics = Node(
         ComputeRegionStatistics(),
-        name=_of_method("region_statistics", method),
+        name=step_name("region_statistics", method),
         mem_gb=region_statistics_gb(plan, settings),
     )
-    reconstruct = workflow.get_node(_of_method("reconstruct", method))
+    reconstruct = workflow.get_node(step_name("reconstruct", method))
     workflow.connect(reconstruct, "condmap_file", statistics, "condmap_file")
     if settings.uncertainty:
         workflow.connect(reconstruct, "noise_maps_file", statistics, "noise_maps_file")
@@ -735,7 +731,7 @@ def _init_reconstruct_node(plan: Plan, settings: Settings, method: str) -> Node:
     )
     return Node(
         interface,
-        name=_of_method("reconstruct", method),
+        name=step_name("reconstruct", method),
         mem_gb=reconstruction_gb(plan, settings, method),
         n_procs=settings.omp_nthreads,
     )

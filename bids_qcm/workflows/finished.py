@@ -37,6 +37,7 @@ _WITHOUT_EFFECT = {
     "stop_on_first_crash",
     "clean_workdir",
     "write_graph",
+    "resource_monitor",
 }
 
 

@@ -1,4 +1,4 @@
-"""Names of folders and workflows in the work directory."""
+"""Names of folders, workflows and steps in the work directory."""
 
 import hashlib
 import re
@@ -26,3 +26,8 @@ def acquisition_wf_name(acquisition: Acquisition) -> str:
     because BIDS labels contain only letters, digits and ``+``.
     """
     return re.sub(r"\W", "_", acquisition.name.replace("+", "__")) + "_wf"
+
+
+def step_name(step: str, method: str | None) -> str:
+    """Return the name of a step of a method, or of a step that all methods share."""
+    return step if method is None else f"{step}_{method.replace('-', '_')}"

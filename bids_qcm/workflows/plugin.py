@@ -31,6 +31,10 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
     A signal handler does not raise an exception, because the traits library could catch the
     exception while it copies a node, and continue with an incomplete copy. Instead, the handler
     sets a flag, and the run ends before the next node starts.
+
+    With the argument ``usage_callback``, each node runs in a new process, so that the peak memory
+    of the process is the peak memory of the node. The plugin calls the function with each node and
+    its :class:`~bids_qcm.workflows.usage.Usage` before it reports the end of the node.
     """
 
     _taskid: int  # number that nipype assigned to the most recent task
@@ -105,8 +109,19 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
             self._running.pop(taskid).end()
             return self._after_kill(taskid, error)
         if result is not None:
-            self._idle.append(self._running.pop(taskid))
+            self._release(taskid, result)
         return result
+
+    def _release(self, taskid: int, result: dict[str, Any]) -> None:
+        """Keep the worker for the next node, or end it and report what its node used."""
+        worker = self._running.pop(taskid)
+        report_usage = self.plugin_args.get("usage_callback")
+        if report_usage is None:
+            self._idle.append(worker)
+            return
+        worker.end()
+        if "usage" in result:
+            report_usage(self._task_obj[taskid][0], result["usage"])
 
     def _after_kill(self, taskid: int, error: WorkerKilledError) -> dict[str, Any] | None:
         """Queue a second attempt; return the failure if this was already the second attempt."""

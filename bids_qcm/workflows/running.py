@@ -7,8 +7,8 @@ import re
 import signal
 import tempfile
 import threading
-import time
 from contextlib import AbstractContextManager, chdir, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from bids_qcm.bids.outputs import LOGS
 from bids_qcm.bids.readers import read_yaml_mapping
 from bids_qcm.bids.sidecars import is_number
 from bids_qcm.settings import Settings
+from bids_qcm.workflows.duration import format_time
 from bids_qcm.workflows.memory import memory_limit_gb
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
+from bids_qcm.workflows.progress import Progress
 from bids_qcm.workflows.slurm import ResourceSLURMPlugin, SubmissionError
+from bids_qcm.workflows.usage import Usage
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -40,6 +43,11 @@ PRELOADED = [
 _OWN_PLUGINS = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": ResourceSLURMPlugin}
 _CLASS_OF_INPUT_ERROR = re.compile(rf"{re.escape(InputError.__module__)}\.\w+: ")
 
+# Limits in s: the end of a node is logged if the node took at least `_SHORT`, and also its start if
+# the node should take at least `_LONG`.
+_SHORT = 1.0
+_LONG = 10.0
+
 # Plugin arguments whose types nipype does not check.
 _NUMBERS = ("n_procs", "memory_gb", "max_jobs", "max_tries", "retry_timeout", "max_jobname_len")
 _TEXTS = ("sbatch_args", "qsub_args", "template", "jobid_re", "scheduler", "mp_context")
@@ -49,13 +57,24 @@ _TEXTS = ("sbatch_args", "qsub_args", "template", "jobid_re", "scheduler", "mp_c
 _LONGEST_TEMPORARY_FOLDER = 75
 
 
+@dataclass(frozen=True)
+class Resources:
+    """Resources that a node used, and its estimated peak memory in GB."""
+
+    usage: Usage
+    estimated_gb: float
+
+
 class Monitor:
     """Status callback that records and logs the start, end and failure of nodes.
 
+    Nodes that take little time are logged at the level DEBUG. All nodes are if a display shows the
+    progress.
+
     Parameters
     ----------
-    n_nodes : int
-        Number of nodes in the whole workflow.
+    progress : Progress
+        Progress of the run, which the callback updates.
 
     Attributes
     ----------
@@ -65,47 +84,64 @@ class Monitor:
         Last line of the traceback of each failed node, by node name.
     seconds : dict of str to float
         Duration of each finished node in s, by node name.
+    resources : dict of str to Resources
+        Resources of each node, by node name; empty without ``--resource-monitor``.
     """
 
-    def __init__(self, n_nodes: int) -> None:
-        self.n_nodes = n_nodes
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self.finished: set[str] = set()
         self.errors: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
-        self._started: dict[str, float] = {}
+        self.resources: dict[str, Resources] = {}
+        self._started: set[str] = set()
+
+    def record_usage(self, node: Node, usage: Usage) -> None:
+        """Record the resources of a node, which the default plugin reports."""
+        self.resources[_name_of(node)] = Resources(usage, node.mem_gb)
 
     def __call__(self, node: Node, status: str) -> None:
         """Record the status of a node, which nipype's plugins report."""
-        # the first part of the full name is the name of the whole workflow
-        name = node.fullname.partition(".")[2]
+        name = _name_of(node)
         if status == "start":
-            self._started[name] = time.monotonic()
-            LOGGER.info("%s: started", name)
+            self._started.add(name)
+            self._progress.start(name)
+            level = self._level(self._progress.estimate(name), _LONG)
+            LOGGER.log(level, "%s: started", name)
         elif status == "exception":
             self.finished.discard(name)
             self.errors[name] = _error_of(node)
+            if name in self._progress.running:
+                self._progress.end(name)
             LOGGER.error("%s: FAILED: %s", name, self.errors[name])
         # some plugins report nodes that depend on a failed node as ended, although they never
         # started
         elif name in self._started and name not in self.errors:
             self.finished.add(name)
-            self.seconds[name] = time.monotonic() - self._started[name]
-            LOGGER.info(
-                "%s: done in %.1f s [%d/%d]",
+            self.seconds[name] = self._progress.end(name)
+            LOGGER.log(
+                self._level(self.seconds[name], _SHORT),
+                "%s: done in %.1f s; %.0f %% of the run is done, about %s left",
                 name,
                 self.seconds[name],
-                len(self.finished),
-                self.n_nodes,
+                100 * self._progress.fraction,
+                format_time(self._progress.seconds_left),
             )
 
+    def _level(self, seconds: float, limit: float) -> int:
+        """Return the level of a log message about a step that takes this time in s."""
+        return logging.INFO if seconds >= limit and not self._progress.displayed else logging.DEBUG
 
-def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
+
+def run_workflow(workflow: Workflow, settings: Settings, progress: Progress) -> Monitor:
     """Run a workflow to its end, even if some of its nodes fail.
 
     Parameters
     ----------
     workflow : Workflow
     settings : Settings
+    progress : Progress
+        Progress of the run, which is updated.
 
     Returns
     -------
@@ -120,7 +156,7 @@ def run_workflow(workflow: Workflow, settings: Settings) -> Monitor:
         If the path of the folder for temporary files is too long.
     """
     _check_temporary_folder()
-    monitor = Monitor(len(workflow.list_node_names()))
+    monitor = Monitor(progress)
     plugin = _plugin(settings, monitor)
     if settings.write_graph:
         _write_graph(workflow, settings)
@@ -169,6 +205,11 @@ def crash_reports(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _name_of(node: Node) -> str:
+    """Return the full name of a node without its first part, the name of the whole workflow."""
+    return str(node.fullname.partition(".")[2])
+
+
 def _without_login(name: str, node: str) -> str:
     """Return the name of a crash report without the login name, which follows the time."""
     last = re.escape(node.rpartition(".")[2])
@@ -213,7 +254,10 @@ def _plugin(settings: Settings, monitor: Monitor) -> PluginBase:
         "mp_context": "forkserver",
     }
     if settings.plugin_file is None:
-        return SurvivingMultiProcPlugin(plugin_args={**arguments, "status_callback": monitor})
+        arguments["status_callback"] = monitor
+        if settings.resource_monitor:
+            arguments["usage_callback"] = monitor.record_usage
+        return SurvivingMultiProcPlugin(plugin_args=arguments)
     kind, given = _read_plugin_file(settings.plugin_file)
     try:
         return kind(plugin_args={**arguments, **given, "status_callback": monitor})

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -16,6 +17,7 @@ from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.workflows.signals import exit_cleanly_on
+from bids_qcm.workflows.usage import usage_since
 
 _SECONDS_TO_END = 5
 
@@ -70,6 +72,8 @@ class Worker:
     def result(self) -> dict[str, Any] | None:
         """Return the result of nipype's ``run_node``, or None while the node runs.
 
+        The item ``usage`` contains the :class:`~bids_qcm.workflows.usage.Usage` of the node.
+
         Raises
         ------
         WorkerKilledError
@@ -108,8 +112,10 @@ def _serve(connection: Connection, folder: str) -> None:
             node, updatehash, taskid = connection.recv()
         except EOFError:
             return
+        start = time.process_time()
         try:
-            connection.send(run_node(node, updatehash, taskid))
+            result = run_node(node, updatehash, taskid)
+            connection.send({**result, "usage": usage_since(start)})
         except Exception as error:
             # After a failure, nipype's run_node reads the result file, which may not exist. This
             # second error would hide the original error, which is its context.

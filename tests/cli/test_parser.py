@@ -1,10 +1,14 @@
+import ast
 import json
 import os
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
+import bids_qcm
 from bids_qcm import __version__
+from bids_qcm.cli import parser
 from bids_qcm.cli.parser import build_parser, parse_settings
 from bids_qcm.recon.methods import PUBLISHED
 from bids_qcm.settings import Settings
@@ -122,7 +126,11 @@ FIELDS = {
     "stop_on_first_crash": (["--stop-on-first-crash"], True),
     "clean_workdir": (["--clean-workdir"], True),
     "write_graph": (["--write-graph"], True),
+    "resource_monitor": (["--resource-monitor"], True),
 }
+
+# expressions with which the package reads a field of Settings
+NAMES_OF_SETTINGS = ("settings", "self.settings")
 
 
 def plain(value, folder):
@@ -150,6 +158,20 @@ def test_every_option_reaches_settings(parse):
     actions = [action for action in build_parser()._actions if action.option_strings]
     unused = [a.dest for a in actions if not told & set(a.option_strings)]
     assert sorted(unused) == ["config_file", "help", "verbose", "version"]
+
+
+def test_every_field_of_settings_is_used():
+    """A field that no module reads would make its option ineffective."""
+    package = Path(bids_qcm.__file__).parent
+    of_parser = package / "cli" / "parser.py"
+    read = {
+        node.attr
+        for path in package.rglob("*.py")
+        if path != of_parser
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in NAMES_OF_SETTINGS
+    }
+    assert [field.name for field in fields(Settings) if field.name not in read] == []
 
 
 def test_defaults(parse, folders):
@@ -354,6 +376,13 @@ def test_options_in_a_file(parse, config):
     assert settings.config == expected.config
 
 
+def test_a_file_is_read_once(parse, config, monkeypatch):
+    files = []
+    monkeypatch.setattr(parser, "read_options", lambda file: files.append(file) or ["--sign", "-"])
+    assert parse(*config("")).sign == "-"
+    assert len(files) == 1
+
+
 def test_the_command_line_overrides_the_file(parse, config):
     settings = parse(*config('sign = "-"\nmask = "signal"'), "--sign", "+")
     assert (settings.sign, settings.mask) == ("+", "signal")
@@ -449,6 +478,10 @@ def test_named_derivatives(parse, folders):
                 ["--dry-run: not allowed with", flag[0]],
             )
             for flag in (["--write-slurm", "s"], ["--reports-only"], ["--boilerplate-only"])
+        ),
+        (
+            ["data", "out", "participant", "--resource-monitor", "--use-plugin", "plugin.yml"],
+            ["--resource-monitor: not allowed with --use-plugin"],
         ),
         (
             ["data", "out", "participant", "-w", "w[6]"],

@@ -336,8 +336,8 @@ def test_the_next_commands_are_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(out)
     create(".")
     printed = capsys.readouterr().out
-    assert f"bids-qcm '{out}' '{out}-qcm' participant --method all" in printed
-    assert f"bids-qcm-phantom score '{out}' '{out}-qcm'" in printed
+    assert f"bids-qcm '{out}' '{out}-maps' participant\n" in printed
+    assert f"bids-qcm-phantom score '{out}' '{out}-maps'" in printed
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import time
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from bids_qcm.cli.run import main
@@ -174,7 +175,7 @@ def test_bad_participants_get_their_message_and_the_others_run(
     dataset.segment("good")
     dataset.add("noseg")
     expected = break_everything(dataset)
-    assert run_with_workers(method=("laplacian", "laplacian-seg")) == 1
+    assert run_with_workers("-v", method=("laplacian", "laplacian-seg")) == 1
     table, log = (text.splitlines() for text in capsys.readouterr())
     first_node = next(i for i, line in enumerate(log) if line.endswith(": started"))
     before = [line for line in [*table, *log[:first_node]] if "skipped: " in line]
@@ -483,12 +484,27 @@ def test_a_plugin_file_chooses_the_plugin(dataset, run_with_workers, in_process,
     assert len(maps(tmp_path)) == 1
 
 
+def test_the_resources_of_all_steps_are_written(dataset, run_with_workers, tmp_path):
+    dataset.add("01")
+    assert run_with_workers("--resource-monitor") == 0
+    path = tmp_path / "out/logs/resources-sub-01_T2w.tsv"
+    table = pd.read_csv(path, sep="\t", index_col="step")
+    assert {"check_images", "phi0", "sign", "reconstruct_laplacian", "write_phi0"} <= set(
+        table.index
+    )
+    assert set(json.loads(path.with_suffix(".json").read_text())) == {"step", *table.columns}
+    # tiny images need hardly more memory than the process itself
+    assert (table.peak_memory.between(0.05, 1) & (table.processor_time < 30)).all()
+    known = table.estimated_processor_time.notna()
+    assert list(table.index[~known]) == [one for one in table.index if one.startswith("write_")]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_leaves_no_process_and_no_incomplete_file(dataset, tmp_path, number):
     dataset.add("01")
     command = [
         sys.executable, "-m", "bids_qcm.cli.run", str(dataset.root), str(tmp_path / "out"),
-        "participant", "--work-dir", str(tmp_path / "work"), "--method", "all",
+        "participant", "--work-dir", str(tmp_path / "work"), "--method", "all", "-v",
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     for line in process.stderr:

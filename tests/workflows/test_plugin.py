@@ -12,6 +12,7 @@ from nipype.interfaces.utility import Function
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
+from bids_qcm.workflows.progress import Progress
 from bids_qcm.workflows.running import Monitor
 from bids_qcm.workflows.workers import Worker, WorkerKilledError
 
@@ -58,6 +59,17 @@ def give(value):
     return value
 
 
+def allocate(value):
+    """Fill an array of this size in bytes, and use the processor for 0.2 s."""
+    import time
+
+    end = time.process_time() + 0.2
+    array = bytearray(value)
+    while time.process_time() < end:
+        pass
+    return len(array)
+
+
 def node(function, name, value=1):
     interface = Function(function=function, input_names=["value"], output_names=["value"])
     interface.inputs.value = value
@@ -73,7 +85,7 @@ def preload():
 def run(tmp_path):
     """Run nodes and pairs of connected nodes; return the monitor."""
 
-    def run(*nodes, n_procs=2, while_running=None, **execution):
+    def run(*nodes, n_procs=2, while_running=None, usage=None, **execution):
         workflow = Workflow(name="wf", base_dir=str(tmp_path))
         for one in nodes:
             if isinstance(one, tuple):
@@ -87,12 +99,13 @@ def run(tmp_path):
             "create_report": "false",
             **execution,
         }
-        monitor = Monitor(len(workflow.list_node_names()))
+        monitor = Monitor(Progress({}, 0))
         arguments = {
             "n_procs": n_procs,
             "mp_context": "forkserver",
             "memory_gb": 4,
             "status_callback": monitor,
+            "usage_callback": usage,
         }
         plugin = SurvivingMultiProcPlugin(plugin_args=arguments)
         if while_running:
@@ -205,3 +218,18 @@ def test_an_incomplete_message_means_a_killed_worker(worker):
     with pytest.raises(WorkerKilledError, match="SIGKILL"):
         worker.result()
     assert not worker.alive
+
+
+def test_the_usage_of_a_node_does_not_contain_the_usage_of_others(run):
+    found = {}
+    large, small = node(allocate, "large", 200_000_000), node(allocate, "small", 1)
+    run(
+        (large, node(give, "behind")),
+        small,
+        n_procs=1,
+        usage=lambda n, u: found.update({n.name: u}),
+    )
+    assert set(found) == {"large", "small", "behind"}
+    assert found["large"].peak_gb - found["small"].peak_gb == pytest.approx(0.2, abs=0.02)
+    assert 0.2 <= found["small"].processor_seconds < 1
+    assert found["behind"].processor_seconds < 0.2

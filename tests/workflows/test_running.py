@@ -6,6 +6,7 @@ import yaml
 
 from bids_qcm.bids.errors import InputError, OutputError
 from bids_qcm.workflows.base import init_bids_qcm_wf
+from bids_qcm.workflows.progress import Progress
 from bids_qcm.workflows.running import Monitor, _plugin, crash_reports, run_workflow
 
 
@@ -16,21 +17,33 @@ def node(name="one_wf.phi0", traceback=None):
 
 @pytest.fixture
 def monitor():
-    return Monitor(2)
+    return Monitor(Progress({"one_wf.phi0": 20.0, "one_wf.sign": 20.0}, 40))
 
 
 def test_a_node_that_succeeds(monitor, caplog):
-    with caplog.at_level(logging.INFO, "bids_qcm"):
+    with caplog.at_level(logging.DEBUG, "bids_qcm"):
         monitor(node(), "start")
         assert monitor.finished == set()
         monitor(node(), "end")
     assert monitor.finished == {"one_wf.phi0"}
     assert monitor.errors == {}
-    assert [record.getMessage().partition(" in ")[0] for record in caplog.records] == [
+    assert caplog.messages == [
         "one_wf.phi0: started",
-        "one_wf.phi0: done",
+        "one_wf.phi0: done in 0.0 s; 50 % of the run is done, about 20 s left",
     ]
-    assert caplog.messages[-1].endswith("[1/2]")
+    # the node should have taken long, but it took little time
+    assert [record.levelno for record in caplog.records] == [logging.INFO, logging.DEBUG]
+
+
+def test_a_display_replaces_the_log_of_nodes(caplog):
+    progress = Progress({"one_wf.phi0": 20.0}, 20)
+    progress.displayed = True
+    with caplog.at_level(logging.INFO, "bids_qcm"):
+        Monitor(progress)(node(), "start")
+        assert progress.running == ["one_wf.phi0"]
+        Monitor(progress)(node(traceback="E"), "exception")
+    assert progress.running == []
+    assert caplog.messages == ["one_wf.phi0: FAILED: E"]
 
 
 def test_a_node_that_ends_without_a_start_is_not_finished(monitor):
@@ -90,7 +103,7 @@ def run(settings, datasets, make_plans, linear):
         if break_it:
             break_it(plans[0])
         workflow = init_bids_qcm_wf(plans=plans, settings=given, datasets=datasets)
-        return run_workflow(workflow, given), len(workflow.list_node_names())
+        return run_workflow(workflow, given, Progress({}, 0)), len(workflow.list_node_names())
 
     return run
 
@@ -127,7 +140,7 @@ def test_an_error_outside_the_nodes_is_not_swallowed(settings, datasets, make_pl
     given = settings(methods=("laplacian",), plugin_file=path)
     workflow = init_bids_qcm_wf(plans=make_plans(given), settings=given, datasets=datasets)
     with pytest.raises(Exception, match="NoSuchPlugin"):
-        run_workflow(workflow, given)
+        run_workflow(workflow, given, Progress({}, 0))
 
 
 def test_crash_reports_are_found_by_their_node_and_the_newest_counts(tmp_path):
@@ -156,7 +169,7 @@ def test_plugins_that_do_not_wait_are_refused(settings, datasets, make_plans, tm
     given = settings(methods=("laplacian",), plugin_file=path)
     workflow = init_bids_qcm_wf(plans=make_plans(given), settings=given, datasets=datasets)
     with pytest.raises(InputError, match=f"{name}.*use SLURM"):
-        run_workflow(workflow, given)
+        run_workflow(workflow, given, Progress({}, 0))
 
 
 def test_a_temporary_folder_whose_path_is_too_long(run, monkeypatch, tmp_path):
@@ -186,7 +199,7 @@ def test_a_bad_plugin_file_is_named(settings, tmp_path, content):
     path = tmp_path / "plugin.yml"
     path.write_text(content)
     with pytest.raises(InputError, match=r"plugin\.yml: "):
-        _plugin(settings(plugin_file=path), Monitor(1))
+        _plugin(settings(plugin_file=path), Monitor(Progress({}, 0)))
 
 
 def test_the_file_name_of_a_crash_report_has_no_login(tmp_path):

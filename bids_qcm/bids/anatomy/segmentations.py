@@ -179,7 +179,10 @@ def resample_mask(mask: Volume, grid: Grid, point_map: PointMap | None) -> NDArr
 
 def sample_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[np.bool_]:
     """Read a mask and resample it by nearest neighbour, which is sufficient for checks and fast."""
-    sampled = sample_nearest(_read_mask(path), grid.points(), point_map or identity)
+    mask = _read_mask(path)
+    if point_map is None:
+        return _not_empty(mask.values, path)
+    sampled = sample_nearest(mask, grid.points(), point_map)
     return _not_empty(sampled.reshape(grid.shape), path)
 
 
@@ -268,9 +271,12 @@ def check_agreement(labels: Volume, brain: Volume, point_map: PointMap | None) -
     InputError
         If the segmentation covers less than half of the mask.
     """
-    points = brain.grid.points()[brain.values.ravel()]
-    sampled = sample_nearest(labels, points, point_map or identity)
-    share = np.count_nonzero(sampled) / len(points)
+    if point_map is None:
+        sampled = labels.values[brain.values]
+    else:
+        points = brain.grid.points()[brain.values.ravel()]
+        sampled = sample_nearest(labels, points, point_map)
+    share = np.count_nonzero(sampled) / sampled.size
     if share < LEAST_AGREEMENT:
         raise InputError(
             labels.origin,

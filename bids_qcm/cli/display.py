@@ -1,0 +1,83 @@
+"""Display of the progress on a terminal."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bids_qcm.workflows.duration import format_time
+from bids_qcm.workflows.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+LOGGER = logging.getLogger("bids_qcm")
+
+_UPDATES_PER_SECOND = 2
+
+
+@contextmanager
+def progress_display(progress: Progress) -> Iterator[None]:
+    """Show the progress below the log in a ``with`` block, if standard error is a terminal.
+
+    At the end, also after an interruption or an error, the display is removed.
+
+    Parameters
+    ----------
+    progress : Progress
+        Its attribute ``displayed`` is true while the progress is shown.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    if not console.is_interactive:  # a terminal that cannot move its cursor
+        yield
+        return
+    live = Live(
+        get_renderable=lambda: _render(progress),
+        console=console,
+        refresh_per_second=_UPDATES_PER_SECOND,
+        transient=True,
+        redirect_stdout=False,
+    )
+    with live, _log_above():
+        progress.displayed = True
+        try:
+            yield
+        finally:
+            progress.displayed = False
+
+
+@contextmanager
+def _log_above() -> Iterator[None]:
+    """Write log messages to the stream that prints above the display."""
+    handlers = [one for one in LOGGER.handlers if isinstance(one, logging.StreamHandler)]
+    before = [one.setStream(sys.stderr) for one in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            if stream is not None:
+                handler.setStream(stream)
+
+
+def _render(progress: Progress) -> "RenderableType":
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1))
+    table.add_row(
+        ProgressBar(total=1.0, completed=progress.fraction, width=30),
+        Text(f"{progress.fraction:.0%}, about {format_time(progress.seconds_left)} left"),
+    )
+    running = Text(", ".join(progress.running), overflow="ellipsis", no_wrap=True)
+    lines = Table.grid()
+    lines.add_row(table)
+    lines.add_row(running)
+    return lines
