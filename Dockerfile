@@ -55,7 +55,7 @@ RUN bids-qcm-phantom create phantom --resolution 4 \
 
 FROM app
 COPY --from=compiled /opt/bids-qcm /opt/bids-qcm
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 # tag of the image that derivatives record in GeneratedBy
 ARG TAG=bids-qcm:latest

@@ -27,8 +27,8 @@ def describe_container(environment: Mapping[str, str] = os.environ) -> Container
 
     Examples
     --------
-    >>> describe_container({"BIDS_QCM_CONTAINER_TAG": "bids-qcm:0.1.0"})
-    Container(type='docker', tag='bids-qcm:0.1.0')
+    >>> describe_container({"BIDS_QCM_CONTAINER_TAG": "bids-qcm:0.2.0"})
+    Container(type='docker', tag='bids-qcm:0.2.0')
     """
     if not environment.get(TAG_VARIABLE):
         return None

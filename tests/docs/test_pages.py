@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import re
 
 import pytest
@@ -53,10 +54,26 @@ def test_pages_contain_no_details_of_a_machine():
         assert not re.search(r"/(?:work|home|root|tmp)/\w", text), page
 
 
-def test_the_citation_names_this_version():
+def test_all_files_name_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == __version__
-    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for name, text in (
+        ("CHANGELOG.md", f"## {__version__}"),
+        ("Dockerfile", f"ARG VERSION={__version__}\n"),
+        ("README.md", f"bids-qcm:{__version__}"),
+        ("docs/usage.md", f"bids-qcm:{__version__}"),
+        ("boutiques.json", f'"tool-version": "{__version__}"'),
+    ):
+        assert text in (ROOT / name).read_text(encoding="utf-8"), name
+
+
+def test_the_archive_describes_the_software_as_the_citation_does():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    archive = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    for name in ("title", "license", "keywords"):
+        assert archive[name] == citation[name]
+    authors = [one["name"] for one in citation["authors"]]
+    assert [one["name"] for one in archive["creators"]] == authors
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
