@@ -60,6 +60,7 @@ def raw(tmp_path):
     return write_subjects(tmp_path / "raw", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_configuration_files_of_other_projects_are_ignored(raw, tmp_path):
     """Neither this process nor a worker reads nipype.cfg in the current folder or in HOME."""
@@ -89,6 +90,7 @@ def test_configuration_files_of_other_projects_are_ignored(raw, tmp_path):
 
 
 @needs_mounts
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_it_works_in_a_minimal_environment(tmp_path):
     """Use read-only input with an unusual name, a small TMPDIR, no HOME and no standard output."""
@@ -326,6 +328,7 @@ def test_a_link_inside_the_output_is_followed(raw, tmp_path, run_in_process):
     assert run_in_process(raw) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["", "/phi0"])
 def test_a_linked_folder_of_the_cache_is_refused(raw, tmp_path, run_in_process, name):

@@ -33,6 +33,7 @@ def study(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_tables_of_a_study(study):
     regions = pd.read_csv(study / "out/group_regions.tsv", sep="\t")
     assert len(regions) == 30 * 2 * 40 * 2

@@ -44,6 +44,7 @@ def participants(out):
     return sorted(set(pd.read_csv(out / "group_condmap.tsv", sep="\t")["participant_id"]))
 
 
+@pytest.mark.slow
 def test_only_results_that_depend_on_a_damaged_file_are_lost(made):
     _, out, status = made
     assert status == 1

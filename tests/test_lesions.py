@@ -24,6 +24,8 @@ from bids_qcm.recon import reconstruct
 from bids_qcm.segmentation.lesions import separate_lesions
 from bids_qcm.statistics import standard_error
 
+pytestmark = pytest.mark.slow
+
 TUMOUR, WHITE_MATTER = 7, 2
 # phase to T1w image, in mm
 POSE = from_matvec(Rotation.from_rotvec([0.1, -0.15, 0.2]).as_matrix(), [30, -10, 5])

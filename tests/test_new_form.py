@@ -104,6 +104,7 @@ def test_a_new_form_reconstructs_a_known_conductivity():
         reconstruct(phase, **given)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("new_form")
 def test_a_new_form_works_in_the_whole_app(run, tmp_path, capsys):
     chosen = ("--method", "laplacian", "wide", "wide-seg")

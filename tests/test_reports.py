@@ -120,6 +120,7 @@ def plotted(page):
     return json.loads(text)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_bad_participant_writes_all_reports(computed):
     out, status = computed
     assert status == 1
@@ -258,6 +259,7 @@ def test_without_standard_deviation_magnitude_and_segmentation(derived, tmp_path
     check_links(derived / "sub-01.html")
 
 
+@pytest.mark.slow
 def test_leftovers_of_an_earlier_run_are_not_attributed_to_a_new_map(dataset, tmp_path, in_process):
     argv = (dataset, tmp_path / "out", tmp_path / "work", *in_process, "--participant-label", "01")
     anat = tmp_path / "out/sub-01/anat"
@@ -324,6 +326,7 @@ def test_a_failed_step_is_in_the_report_with_its_crash_file(computed):
     assert unescape(text).count(problem) == 2, "at the top, and as the error"
 
 
+@pytest.mark.slow
 def test_sessions_have_separate_pages_on_request(derived, tmp_path):
     for session in ("a", "b"):
         shutil.copytree(derived / "sub-01/anat", derived / f"sub-01/ses-{session}/anat")
@@ -342,6 +345,7 @@ def test_sessions_have_separate_pages_on_request(derived, tmp_path):
     assert not sources[1] & sources[2]
 
 
+@pytest.mark.slow
 def test_the_group_page_needs_only_the_derivatives(grouped):
     derived = grouped
     table = pd.read_csv(derived / "group_condmap.tsv", sep="\t")
@@ -374,6 +378,7 @@ def test_the_group_page_needs_only_the_derivatives(grouped):
     assert list(json.loads((derived / "group_qc.json").read_text())) == list(quality.columns)
 
 
+@pytest.mark.slow
 def test_a_page_reports_no_warnings_only_if_all_maps_are_green(derived, tmp_path):
     path = derived / "sub-01/anat/sub-01_desc-laplacian_condmap.json"
     other = derived / "sub-01/anat/sub-01_desc-laplacianSeg_condmap.json"
@@ -431,6 +436,7 @@ def enlarge(derived, n):
         path.unlink()
 
 
+@pytest.mark.slow
 def test_the_outlier_of_two_hundred_participants_is_found(derived, tmp_path):
     enlarge(derived, 200)
     assert main(["x", str(derived), "group", "-w", str(tmp_path / "w")]) == 0

@@ -191,6 +191,7 @@ def nodes(names, subjects=("sub_0000", "sub_0001")):
     return {f"{subject}:{name}" for subject in subjects for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "names"),
     [

@@ -15,6 +15,8 @@ from bids_qcm.workflows.acquisition import init_acquisition_wf
 from tests import segmentation_trees as trees
 from tests.synthetic import Dataset
 
+pytestmark = pytest.mark.slow
+
 # At 4 mm, the fluid around the brain is thinner than a voxel, so the limit for fluid is lower.
 AT_4_MM = {"GM": 0.95, "WM": 0.95, "CSF": 0.8}
 
@@ -178,7 +180,6 @@ def test_headers_that_disagree_are_kept_on_request(heads, import_tree):
     assert set(below(AT_4_MM, found, head)) == set(AT_4_MM)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("producer", ["fmriprep", "smriprep", "freesurfer"])
 @pytest.mark.timeout(900)
 def test_at_1_mm(heads, import_tree, producer):
@@ -187,7 +188,6 @@ def test_at_1_mm(heads, import_tree, producer):
     assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.95), found, head) == {}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_at_1_mm_by_registration(heads, import_tree):
     head = heads(1, voxel_size=(0.7, 0.7, 0.8))

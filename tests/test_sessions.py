@@ -9,6 +9,8 @@ from bids_qcm.bids.outputs import OUTPUTS
 from bids_qcm.cli.run import main
 from tests.synthetic import write_subjects
 
+pytestmark = pytest.mark.slow
+
 # there is neither a T1w image to align nor a lesion
 NOT_WRITTEN = {"lesions", "condlesions", *(key for key in OUTPUTS if key.startswith("xfm_"))}
 NAMES = [f"sub-0000_ses-{session}_run-{run}" for session in "ab" for run in "12"]

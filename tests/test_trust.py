@@ -124,6 +124,7 @@ def usual_median(phantoms):
 # -- units and ranges ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_unit_contradicted_by_a_full_cycle(raw, map_conductivity, usual_median):
     folder = raw()
     sidecar(folder / SPIN_ECHO.format("phase"), Units="mrad")
@@ -249,6 +250,7 @@ def test_a_flipped_bit(raw, map_conductivity):
     assert_refused(map_conductivity(folder), "part-mag_T2w.nii.gz", "CRC")
 
 
+@pytest.mark.slow
 def test_labels_with_a_slope_and_macos_files(raw, map_conductivity, usual_median):
     folder = raw()
     for name in ("dseg", "desc-brain_mask"):
@@ -300,6 +302,7 @@ def test_a_mask_of_the_air(raw, map_conductivity):
     assert_refused(found, "desc-brain_mask.nii.gz", "looks inverted")
 
 
+@pytest.mark.slow
 def test_a_segmentation_outside_the_head(raw, map_conductivity):
     folder = raw()
     change(folder / (DERIVED + "dseg.nii.gz"), lambda values: np.roll(values, 3, 1), np.int16)

@@ -290,6 +290,7 @@ def test_only_reports_that_show_a_change_are_written(drawn, reports, change):
     assert reports() == set()
 
 
+@pytest.mark.slow
 def test_another_version_of_the_sources_writes_all_reports(reports, monkeypatch):
     reports()
     monkeypatch.setattr(fingerprints, "_sources", lambda: "other")
@@ -297,6 +298,7 @@ def test_another_version_of_the_sources_writes_all_reports(reports, monkeypatch)
     assert made == {"sub-0000.html", "sub-0001.html", "CITATION.html", "group_condmap.html"}
 
 
+@pytest.mark.slow
 def test_a_page_without_a_damaged_file_is_written_again(drawn):
     path = drawn.out / "logs/sub-0000_other.json"
     path.write_text("[")

@@ -209,6 +209,7 @@ def judged(phantom, method="laplacian-magseg", change=None, **options):
     return judge(evidence), evidence
 
 
+@pytest.mark.slow
 def test_a_good_phantom_is_not_red(phantom):
     found, _ = judged(phantom)
     assert found.colour == "amber"
@@ -236,6 +237,7 @@ def test_the_verdict_on_a_wrong_phase_is_red(phantom, change, words):
     assert words in found.reasons[0]
 
 
+@pytest.mark.slow
 def test_chi_square_detects_the_phase_of_another_head(phantom):
     quick = {"method": "inversion-seg", "uncertainty": False}
     good, evidence = judged(phantom, **quick)

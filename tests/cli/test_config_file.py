@@ -31,6 +31,7 @@ def test_a_bad_file_is_named(tmp_path, content):
         read_options(path)
 
 
+@pytest.mark.slow
 def test_the_configuration_file_of_a_run_reproduces_its_maps(tmp_path, in_process):
     raw = write_subjects(tmp_path / "raw", 1)
 

@@ -168,6 +168,7 @@ def break_everything(dataset):
     return expected
 
 
+@pytest.mark.slow
 def test_bad_participants_get_their_message_and_the_others_run(
     dataset, run_with_workers, tmp_path, capsys
 ):
@@ -449,6 +450,7 @@ def test_an_output_folder_that_cannot_be_created(dataset, tmp_path, capsys):
     assert "cannot write" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_writes_nothing_outside_output_and_work_directory(dataset, tmp_path):
     dataset.add("01")
     home = tmp_path / "home"
@@ -499,6 +501,7 @@ def test_the_resources_of_all_steps_are_written(dataset, run_with_workers, tmp_p
     assert list(table.index[~known]) == [one for one in table.index if one.startswith("write_")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_leaves_no_process_and_no_incomplete_file(dataset, tmp_path, number):
     dataset.add("01")

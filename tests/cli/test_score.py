@@ -140,6 +140,7 @@ def test_participants_without_maps_or_without_truth(phantom, tmp_path, capsys):
     assert not capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_each_session_is_compared_with_its_own_truth(tmp_path):
     phantom, maps = tmp_path / "phantom", tmp_path / "maps"
     options = ["--sessions", "2", "--participants", "2", "--lesion"]

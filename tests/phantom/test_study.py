@@ -127,6 +127,7 @@ def test_participant_is_reproducible(patient, heads):
     )
 
 
+@pytest.mark.slow
 def test_small_lesions_stay_at_their_places():
     study = replace(STUDY, movement=0.0)
     small = replace(PHANTOM, small_lesions=True)

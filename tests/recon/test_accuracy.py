@@ -152,6 +152,7 @@ def make_case(slow, case):
 
 @settings(max_examples=200, deadline=None)
 @given(case=cases(), method=st.sampled_from(LOCAL))
+@pytest.mark.slow
 def test_any_map_agrees_with_least_squares(slow, case, method):
     volumes = make_case(slow, case)
     usable = volumes.mask & np.isfinite(volumes.phase) & np.isfinite(volumes.magnitude)

@@ -93,6 +93,7 @@ def test_more_noise_gives_larger_kernels(cube):
     assert radii[2] / radii[0] == pytest.approx(4 ** (2 / 7), rel=0.1)
 
 
+@pytest.mark.slow
 def test_automatic_radii_are_scaled_together_and_fixed_radii_stay(cube):
     method = METHODS["integral"]
     found = automatic(cube, "integral", target_std=0.1)

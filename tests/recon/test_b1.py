@@ -79,6 +79,7 @@ def test_unusable_maps_are_refused(sphere, b1, words):
         conductivity(sphere, b1)
 
 
+@pytest.mark.slow
 def test_the_model_in_a_slab():
     """In a slab, the field depends on one coordinate: ``B = cos(k x) / cos(k a)``."""
     n, size = 60, 3.0

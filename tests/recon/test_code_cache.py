@@ -81,6 +81,7 @@ class Installation:
         return pytest.approx(np.exp(-((0.5 / self.delta) ** 2)), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["NUMBA_CACHE_DIR", "beside the module", "zip archive"])
 def test_machine_code_follows_a_constant_of_another_module(tmp_path, where):
     installation = Installation(tmp_path, where)
@@ -96,6 +97,7 @@ def test_machine_code_follows_a_constant_of_another_module(tmp_path, where):
     assert bool(in_tree) == (where == "beside the module")
 
 
+@pytest.mark.slow
 def test_several_processes_share_a_cache(tmp_path):
     installation = Installation(tmp_path, "NUMBA_CACHE_DIR")
     processes = [installation.start() for _ in range(3)]

@@ -215,6 +215,7 @@ def test_contrast_between_tissues_does_not_change_the_estimate():
     np.testing.assert_allclose(estimates[1] - estimates[0], 3 * RAMP, rtol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["inversion-mag", "inversion-seg"])
 def test_a_ramp_has_little_effect_on_an_inversion(head, method):
     maps = [

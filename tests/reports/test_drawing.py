@@ -61,6 +61,7 @@ def test_b1_is_drawn_if_a_map_was_computed_with_it(result, tmp_path):
     assert "b1" in draw_result(found, folder).shared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(20, 24, 1), (20, 1, 24), (1, 20, 24), (12, 14, 10)])
 def test_a_single_slice_of_any_orientation_has_all_figures(result, tmp_path, shape):
     folder = tmp_path / "figures"
@@ -79,6 +80,7 @@ def test_a_single_slice_of_any_orientation_has_all_figures(result, tmp_path, sha
         assert coloured.any(axis=1).mean() > 0.2
 
 
+@pytest.mark.slow
 def test_maps_in_other_spaces_are_drawn_with_outlines(result, tmp_path):
     folder = tmp_path / "figures"
     folder.mkdir()

@@ -179,6 +179,7 @@ def kill_some_worker(after, rng):
     return kill
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("tries", [3, pytest.param(MANY_TRIES, marks=pytest.mark.slow)])
 def test_a_run_ends_no_matter_when_a_worker_is_killed(run, tmp_path, tries, caplog):

@@ -33,6 +33,7 @@ def put_map(dataset, name):
     save_array(dataset / name, np.ones((2, 2, 2)), np.eye(4))
 
 
+@pytest.mark.slow
 def test_true_maps_are_read(original):
     head = make_head(PARAMETERS)
     truth = read_truth(original, "sub-01")

@@ -87,6 +87,7 @@ def test_the_array_only_receives(tiny, combined):
     assert 0.01 < np.abs(ratio - 1).mean() < 0.3
 
 
+@pytest.mark.slow
 def test_weights_are_nearly_independent_of_the_grid(monkeypatch):
     permittivity, grid = ellipsoid(9.0)
     found = []

@@ -40,6 +40,7 @@ def deep_in_the_tumour(head):
     return ndimage.binary_erosion(pure, np.ones((3, 3, 3)))
 
 
+@pytest.mark.slow
 def test_full_helmholtz_returns_the_conductivity(head):
     inside = deep_in_the_tumour(head)
     assert inside.sum() >= 20
@@ -135,6 +136,7 @@ def coils():
     return make_head(coarse), make_head(replace(coarse, receive="array"))
 
 
+@pytest.mark.slow
 def test_array_changes_the_receive_field_only(coils):
     birdcage, array = coils
     inside = array.conductivity > 0
