@@ -13,6 +13,7 @@ copyright = "the bids_qcm developers"
 release = version = __version__
 
 extensions = [
+    "mathml",
     "myst_parser",
     "numpydoc",
     "parser_options",
@@ -30,6 +31,8 @@ html_static_path = ["static"]
 html_css_files = ["wide-tables.css"]
 
 myst_heading_anchors = 4
+myst_enable_extensions = ["dollarmath"]
+html_math_renderer = "mathml"
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings already describe the types
