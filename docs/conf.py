@@ -13,6 +13,7 @@ copyright = "the bids_qcm developers"
 release = version = __version__
 
 extensions = [
+    "mathml",
     "myst_parser",
     "numpydoc",
     "parser_options",
@@ -27,9 +28,12 @@ html_theme = "furo"
 html_title = f"bids_qcm {release}"
 templates_path = ["templates"]
 html_static_path = ["static"]
-html_css_files = ["wide-tables.css"]
+html_css_files = ["mathematics.css", "wide-tables.css"]
 
 myst_heading_anchors = 4
+myst_enable_extensions = ["dollarmath"]
+myst_dmath_allow_space = myst_dmath_allow_digits = False  # keep dollars in prose
+html_math_renderer = "mathml"
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings already describe the types
