@@ -27,6 +27,7 @@ from bids_qcm.bids.sidecar_schema import (
     Placement,
     SegmentationSidecar,
 )
+from bids_qcm.checks.plausible import PLAUSIBLE
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.citations import as_html
@@ -88,10 +89,6 @@ class _Picture:
     caption: str
     alternative: str | None = None
 
-    @property
-    def alt(self) -> str:
-        return self.title
-
 
 def write_participant_pages(
     output_dir: Path, participant: str, aggregated_sessions: int | None = None
@@ -146,6 +143,7 @@ def write_participant_pages(
             # a report without the damaged files is written again, so that each run lists these
             # files
             fingerprint="" if damaged or name != participant else state.fingerprint(),
+            plausible=PLAUSIBLE,
             title=name.replace("_", ", "),
             acquisitions=[sections[result.source] for result in chosen],
             methods_text=as_html(describe_methods([done[one.source] for one in chosen]))
@@ -196,10 +194,12 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
         "b1_methods": ", ".join(one.method for one in with_b1),
     }
     lesions = {one.method: lesion_rows(one) for one in result.maps if one.lesions}
+    verdicts = [_verdict(one, result) for one in result.maps]
     return {
         "anchor": result.source,
         "name": result.name,
-        "verdicts": [_verdict(one, result) for one in result.maps],
+        "verdicts": verdicts,
+        "verdict_of_method": {one["method"]: one["text"] for one in verdicts},
         "warnings": map_warnings(result),
         "fine": all(one and one.colour == "green" for one in result.verdicts.values()),
         "table": comparison_table(result, drawn.noise),
