@@ -503,7 +503,7 @@ def test_what_a_user_does_on_a_page(computed, look):
     assert set(rating["verdicts"]) == {"laplacian", "laplacian-seg"}
     assert set(rating["verdicts"].values()) <= {"green", "amber", "red"}
     assert rating["software"] == f"bids_qcm {__version__}"
-    assert rating["report"] == participant_state(computed[0], "sub-01").fingerprint()
+    assert rating["report"] == participant_state(computed[0], "sub-01", None).fingerprint()
     written = datetime.fromisoformat(rating["date"])
     assert abs(datetime.now(UTC) - written) < timedelta(hours=1)
     page.close()
