@@ -82,17 +82,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     )
     if needs_raw_data and not options.bids_dir.is_dir():
         parser.error(f"argument BIDS_DIR: {options.bids_dir} is not a folder")
-    for name in ("write_slurm", "reports_only", "boilerplate_only"):
-        if options.dry_run and getattr(options, name):
-            flag = name.replace("_", "-")
-            parser.error(
-                f"argument --dry-run: not allowed with --{flag}, which computes no maps either"
-            )
-    if options.resource_monitor and options.use_plugin:
-        parser.error(
-            "argument --resource-monitor: not allowed with --use-plugin, because only the default "
-            "plugin measures its steps"
-        )
+    _refuse_pairs(parser, options)
     slurm_arguments: tuple[str, ...] = ()
     if options.write_slurm:
         # import here, because this module imports numerical libraries
@@ -225,6 +215,21 @@ def _refuse_ignored_options(parser: Parser, given: argparse.Namespace) -> None:
                 f"argument {flag}: only the group level compares participants; use this option at "
                 "the group level"
             )
+
+
+def _refuse_pairs(parser: Parser, options: argparse.Namespace) -> None:
+    """Raise a usage error for two options that contradict each other."""
+    for name in ("write_slurm", "reports_only", "boilerplate_only"):
+        if options.dry_run and getattr(options, name):
+            flag = name.replace("_", "-")
+            parser.error(
+                f"argument --dry-run: not allowed with --{flag}, which computes no maps either"
+            )
+    if options.resource_monitor and options.use_plugin:
+        parser.error(
+            "argument --resource-monitor: not allowed with --use-plugin, because only the default "
+            "plugin measures its steps"
+        )
 
 
 def _command(program: str, argv: Sequence[str], options: argparse.Namespace) -> str:
