@@ -137,6 +137,9 @@ N_MAPPED = 40
 NODE_SECONDS = 0.05
 """Target processor time of the workflow engine for a node, in s."""
 
+ENGINE_MEMORY = 0.5e9
+"""Target peak resident memory of the workflow engine in bytes."""
+
 # Target processor time in s, and target of the peak resident memory in bytes.
 GROUP_TARGETS = {"target": 60.0, "memory_target": 2e9}
 PLAN_TARGETS = {"target": 60.0, "memory_target": 0.5e9}

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nipype.pipeline.engine import Workflow
 
 from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
@@ -342,7 +343,7 @@ def test_plugin_files(tmp_path, content):
     path.write_bytes(content)
     given_plugin = Settings(tmp_path, tmp_path, tmp_path, plugin_file=path)
     with suppress(InputError):
-        _plugin(given_plugin, Monitor(Progress({}, 0)))
+        _plugin(given_plugin, Monitor(Progress({}, 0), Workflow("wf")))
 
 
 @pytest.fixture(scope="module")

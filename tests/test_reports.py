@@ -4,6 +4,7 @@ import json
 import platform
 import re
 import shutil
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_qcm import __version__
 from bids_qcm.bids.images import read_grid, read_integers, save_array
 from bids_qcm.bids.results import find_results, map_warnings, read_sidecar
 from bids_qcm.bids.sidecar_schema import (
@@ -29,6 +31,7 @@ from bids_qcm.cli.run import main
 from bids_qcm.reports.methods_text import describe_methods
 from bids_qcm.reports.participant import _summary, processing
 from bids_qcm.reports.quality import quality_row
+from bids_qcm.reports.states import participant_state
 
 RADII = ("--fit-radius", "9", "--integral-radius", "9")
 EVIL = "<img src=x onerror=alert(1)>"
@@ -496,13 +499,19 @@ def test_what_a_user_does_on_a_page(computed, look):
     form = page.locator("form.rating")
     form.get_by_label("doubtful").check()
     form.get_by_label("Comment").fill('a "ghost"')
+    form.get_by_label("Rater").fill("A. B.")
     with page.expect_download() as download:
         form.get_by_role("button").click()
     assert download.value.suggested_filename == "sub-01_rating.json"
     rating = json.loads(Path(download.value.path()).read_text())
     assert (rating["acquisition"], rating["rating"]) == ("sub-01_T2w", "doubtful")
-    assert rating["comment"] == 'a "ghost"'
+    assert (rating["comment"], rating["rater"]) == ('a "ghost"', "A. B.")
     assert set(rating["verdicts"]) == {"laplacian", "laplacian-seg"}
+    assert set(rating["verdicts"].values()) <= {"green", "amber", "red"}
+    assert rating["software"] == f"bids_qcm {__version__}"
+    assert rating["report"] == participant_state(computed[0], "sub-01", None).fingerprint()
+    written = datetime.fromisoformat(rating["date"])
+    assert abs(datetime.now(UTC) - written) < timedelta(hours=1)
     page.close()
 
 

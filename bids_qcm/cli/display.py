@@ -10,7 +10,7 @@ from bids_qcm.workflows.duration import format_time
 from bids_qcm.workflows.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -45,7 +45,7 @@ def progress_display(progress: Progress) -> Iterator[None]:
         transient=True,
         redirect_stdout=False,
     )
-    with live, _log_above():
+    with _log_above(console), live:
         progress.displayed = True
         try:
             yield
@@ -54,16 +54,39 @@ def progress_display(progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def _log_above() -> Iterator[None]:
-    """Write log messages to the stream that prints above the display."""
-    handlers = [one for one in LOGGER.handlers if isinstance(one, logging.StreamHandler)]
-    before = [one.setStream(sys.stderr) for one in handlers]
+def _log_above(console: "Console") -> Iterator[None]:
+    """Print log messages above the display instead of writing them to standard error."""
+    before = LOGGER.handlers
+    LOGGER.handlers = [
+        _ConsoleHandler(console, one.formatter)
+        if isinstance(one, logging.StreamHandler) and one.stream is sys.stderr
+        else one
+        for one in before
+    ]
     try:
         yield
     finally:
-        for handler, stream in zip(handlers, before, strict=True):
-            if stream is not None:
-                handler.setStream(stream)
+        LOGGER.handlers = before
+
+
+class _ConsoleHandler(logging.Handler):
+    """Handler that prints to a console and leaves the wrapping of long lines to the terminal.
+
+    rich would insert line ends, which break paths that a user copies.
+    """
+
+    def __init__(self, console: "Console", formatter: logging.Formatter | None) -> None:
+        super().__init__()
+        self._console = console
+        self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._console.print(
+                self.format(record), soft_wrap=True, markup=False, highlight=False, emoji=False
+            )
+        except Exception:  # all handlers of logging report any error in this way
+            self.handleError(record)
 
 
 def _render(progress: Progress) -> "RenderableType":

@@ -82,32 +82,43 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
     )
     if needs_raw_data and not options.bids_dir.is_dir():
         parser.error(f"argument BIDS_DIR: {options.bids_dir} is not a folder")
-    for name in ("write_slurm", "reports_only", "boilerplate_only"):
-        if options.dry_run and getattr(options, name):
-            flag = name.replace("_", "-")
-            parser.error(
-                f"argument --dry-run: not allowed with --{flag}, which computes no maps either"
-            )
-    if options.resource_monitor and options.use_plugin:
-        parser.error(
-            "argument --resource-monitor: not allowed with --use-plugin, because only the default "
-            "plugin measures its steps"
-        )
+    _refuse_pairs(parser, options)
     slurm_arguments: tuple[str, ...] = ()
     if options.write_slurm:
         # import here, because this module imports numerical libraries
         from bids_qcm.cli.slurm import task_arguments
 
         slurm_arguments = task_arguments(argv)
+    settings = _settings_of(
+        parser,
+        options,
+        command=_command(parser.prog, argv, options),
+        config=format_options(parser._actions, _parse(as_written, argv, config)),
+        slurm_arguments=slurm_arguments,
+    )
+    if needs_raw_data:
+        _check_folders(parser, settings)
+    return settings, options.verbose
+
+
+def _settings_of(
+    parser: Parser,
+    options: argparse.Namespace,
+    *,
+    command: str,
+    config: str,
+    slurm_arguments: tuple[str, ...],
+) -> Settings:
+    """Return the settings of a run from its options."""
     filters = dict(options.bids_filter_file.get("phase", {}))
     listed = filters.pop("echo", None)
     nprocs = options.nprocs or available_cores()
-    settings = Settings(
+    return Settings(
         bids_dir=options.bids_dir.resolve(),
         output_dir=options.output_dir.resolve(),
         analysis_level=options.analysis_level,
-        command=_command(parser.prog, argv, options),
-        config=format_options(parser._actions, _parse(as_written, argv, config)),
+        command=command,
+        config=config,
         work_dir=options.work_dir.resolve(),
         participant_labels=tuple(options.participant_label),
         session_labels=tuple(options.session_label),
@@ -157,14 +168,6 @@ def parse_settings(argv: Sequence[str] | None = None) -> tuple[Settings, int]:
         write_graph=options.write_graph,
         resource_monitor=options.resource_monitor,
     )
-    if needs_raw_data and _in_raw_data(settings.output_dir, settings.bids_dir):
-        parser.error(
-            "OUTPUT_DIR is inside the raw data of BIDS_DIR; choose another folder, such as "
-            f"{settings.bids_dir / 'derivatives' / 'bids_qcm'}"
-        )
-    if needs_raw_data:
-        _check_work_dir(parser, settings)
-    return settings, options.verbose
 
 
 def _read_config(parser: Parser, argv: Sequence[str]) -> tuple[Path, list[str]] | None:
@@ -225,6 +228,21 @@ def _refuse_ignored_options(parser: Parser, given: argparse.Namespace) -> None:
                 f"argument {flag}: only the group level compares participants; use this option at "
                 "the group level"
             )
+
+
+def _refuse_pairs(parser: Parser, options: argparse.Namespace) -> None:
+    """Raise a usage error for two options that contradict each other."""
+    for name in ("write_slurm", "reports_only", "boilerplate_only"):
+        if options.dry_run and getattr(options, name):
+            flag = name.replace("_", "-")
+            parser.error(
+                f"argument --dry-run: not allowed with --{flag}, which computes no maps either"
+            )
+    if options.resource_monitor and options.use_plugin:
+        parser.error(
+            "argument --resource-monitor: not allowed with --use-plugin, because only the default "
+            "plugin measures its steps"
+        )
 
 
 def _command(program: str, argv: Sequence[str], options: argparse.Namespace) -> str:
@@ -627,7 +645,13 @@ def _in_raw_data(folder: Path, bids_dir: Path) -> bool:
     return folder.is_relative_to(bids_dir) and not folder.is_relative_to(bids_dir / "derivatives")
 
 
-def _check_work_dir(parser: argparse.ArgumentParser, settings: Settings) -> None:
+def _check_folders(parser: argparse.ArgumentParser, settings: Settings) -> None:
+    """Raise a usage error if a folder cannot be written because of its place or name."""
+    if _in_raw_data(settings.output_dir, settings.bids_dir):
+        parser.error(
+            "OUTPUT_DIR is inside the raw data of BIDS_DIR; choose another folder, such as "
+            f"{settings.bids_dir / 'derivatives' / 'bids_qcm'}"
+        )
     work_dir = settings.work_dir
     if set("[]*?") & set(str(work_dir)):
         parser.error(

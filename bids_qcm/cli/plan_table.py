@@ -11,7 +11,7 @@ from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.datasets import RAW
 from bids_qcm.bids.planning import Plan
 from bids_qcm.settings import ACQUISITION_SPACE, Settings
-from bids_qcm.workflows.duration import format_time, processor_seconds, seconds
+from bids_qcm.workflows.duration import format_time, run_processor_seconds, run_seconds, seconds
 from bids_qcm.workflows.memory import acquisition_gb, memory_limit_gb
 from bids_qcm.workflows.preflight import PlanningResult
 
@@ -40,7 +40,6 @@ def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
     """
     plans = [result.plan for result in results if result.plan is not None]
     times = [seconds(plan, settings) for plan in plans]
-    processor_time = sum(processor_seconds(plan, settings) for plan in plans)
     described = [_inputs(plan, settings) for plan in plans]
     combinations = {inputs: _letters(n) for n, inputs in enumerate(dict.fromkeys(described))}
     lines = []
@@ -63,11 +62,12 @@ def plan_table(results: Sequence[PlanningResult], settings: Settings) -> str:
                 break_on_hyphens=False,
             )
     lines += ["", *_skipped(results)]
-    in_one = f" ({format_time(processor_time)} in one)" if settings.nprocs > 1 else ""
+    processor_time = format_time(run_processor_seconds(plans, settings))
+    of_processor = f" ({processor_time} of processor time)" if settings.nprocs > 1 else ""
     lines.append(
         f"{len(plans)} of {len(results)} acquisition(s) to compute: about "
-        f"{format_time(sum(times))} in {settings.nprocs} thread(s){in_one}, within "
-        f"{memory_limit_gb(settings):.1f} GB of memory"
+        f"{format_time(run_seconds(plans, settings))} in {settings.nprocs} thread(s)"
+        f"{of_processor}, within {memory_limit_gb(settings):.1f} GB of memory"
     )
     return "\n".join(lines)
 

@@ -27,7 +27,7 @@ from bids_qcm.workflows.configuration import require_private
 from bids_qcm.workflows.finished import FinishedRecord
 from bids_qcm.workflows.names import run_name
 from bids_qcm.workflows.preflight import Preflight
-from bids_qcm.workflows.progress import REPORTS, Progress, run_progress
+from bids_qcm.workflows.progress import REPORTS, Progress, run_progress, skip_acquisitions
 
 LOGGER = logging.getLogger("bids_qcm")
 
@@ -213,6 +213,8 @@ def _compute_all(
         )
         with lock_acquisitions(checked, settings) as ours:
             own_names = {plan.acquisition.name for plan in ours}
+            others = [one.plan for name, one in batch.items() if name not in own_names]
+            skip_acquisitions(progress, others, settings)
             for plan in checked:
                 if plan.acquisition.name not in own_names:
                     summary.fail(plan.acquisition, Failure("work directory", locked))
@@ -222,6 +224,7 @@ def _compute_all(
                 if not outcome.failures:
                     batch[outcome.plan.acquisition.name].write(outcome.plan)
         if settings.stop_on_first_crash and any(outcome.failures for outcome in outcomes):
+            skip_acquisitions(progress, [record.plan for record in records], settings)
             break
 
 

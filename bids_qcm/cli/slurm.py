@@ -3,7 +3,7 @@
 import logging
 import math
 import shlex
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from bids_qcm.bids.derivatives import write_text
 from bids_qcm.bids.planning import Plan
 from bids_qcm.cli.exits import Parser
 from bids_qcm.settings import Settings
-from bids_qcm.workflows.duration import seconds
+from bids_qcm.workflows.duration import run_seconds
 from bids_qcm.workflows.memory import SCHEDULER_MARGIN, acquisition_gb
 
 LOGGER = logging.getLogger("bids_qcm")
@@ -126,10 +126,11 @@ def write_slurm_scripts(plans: Sequence[Plan], settings: Settings, folder: Path)
 
 def _minutes(plans: Sequence[Plan], settings: Settings) -> int:
     """Return the time limit, in minutes, for the participant with the longest run time."""
-    times: Counter[str] = Counter()
+    of_participants: defaultdict[str, list[Plan]] = defaultdict(list)
     for plan in plans:
-        times[plan.acquisition.subject] += math.ceil(seconds(plan, settings))
-    return math.ceil(_TIME_MARGIN * max(times.values()) / 60) + _MORE_MINUTES
+        of_participants[plan.acquisition.subject].append(plan)
+    longest = max(run_seconds(one, settings) for one in of_participants.values())
+    return math.ceil(_TIME_MARGIN * longest / 60) + _MORE_MINUTES
 
 
 def _megabytes(nodes_gb: float) -> int:

@@ -13,11 +13,12 @@ from bids_qcm.reports.group_columns import COLUMNS, SCAN
 from bids_qcm.reports.group_regions import REGION
 from bids_qcm.reports.pages import link_to_scan
 
-LEVEL = 0.05
-"""Expected fraction of chance findings among the changes that the page lists."""
+# The page lists changes with a corrected p-value below this level. Among the listed changes of one
+# kind of acquisition, method and atlas, it is the expected fraction of chance findings.
+_LEVEL = 0.05
 
+# Maximum number of changes on the page; the table contains all of them.
 _LISTED = 50
-"""Maximum number of changes on the page; the table contains all of them."""
 
 _CHANGE: Dictionary = {
     "first_mean": {"Description": "Mean of the region in the first scan", "Units": "S/m"},
@@ -31,14 +32,16 @@ _CHANGE: Dictionary = {
     "z": {"Description": "change divided by standard_error"},
     "p": {"Description": "Two-sided p-value of z from the normal distribution"},
     "p_corrected": {
-        "Description": "p, corrected for the number of regions of the atlas in this map by the "
-        "method of Benjamini and Hochberg"
+        "Description": "p, corrected by the method of Benjamini and Hochberg for all comparisons "
+        "of the same kind of acquisition, method and atlas, over all participants and scans"
     },
 }
 
 DICTIONARY: Dictionary = {
     **{name: COLUMNS[name] for name in SCAN},
-    "first_source": {"Description": "source of the participant's first scan of the same kind"},
+    "first_source": {
+        "Description": "source of the participant's first scan with the same acquisition and method"
+    },
     "method": COLUMNS["method"],
     **{name: CONDREGIONS[name] for name in ("atlas", "label", "region", "n")},
     **_CHANGE,
@@ -47,7 +50,7 @@ DICTIONARY: Dictionary = {
 
 
 def changes_of(regions: pd.DataFrame, order: ScanOrder) -> pd.DataFrame:
-    """Compare each later scan of a participant with the first scan of the same kind.
+    """Compare each later scan of a participant with the first scan of this acquisition and method.
 
     Parameters
     ----------
@@ -64,7 +67,10 @@ def changes_of(regions: pd.DataFrame, order: ScanOrder) -> pd.DataFrame:
 
     Notes
     -----
-    The correction is valid for the positively correlated noise of neighbouring regions [1]_.
+    The method of Benjamini and Hochberg controls the expected fraction of chance findings if the
+    tests are independent, and for one-sided tests also if their noise is positively correlated
+    [1]_. Here the tests are two-sided, and their noise is correlated between neighbouring regions
+    and between comparisons with the same first scan. For such tests, the control is not proven.
 
     References
     ----------
@@ -91,7 +97,7 @@ def changes_of(regions: pd.DataFrame, order: ScanOrder) -> pd.DataFrame:
         p=2 * norm.sf(np.abs(change / noise)),
     )
     table = table[table["p"].notna()]
-    p = table.groupby(["source", "method", "atlas"])["p"]
+    p = table.groupby(["acquisition", "method", "atlas"])["p"]
     return table.assign(p_corrected=p.transform(false_discovery_control))[list(DICTIONARY)]
 
 
@@ -108,14 +114,15 @@ def changes_section(table: pd.DataFrame, names: Mapping[str, str]) -> dict[str, 
     Returns
     -------
     dict or None
-        Number of comparisons (``n``) and of changes with a corrected p-value below `LEVEL`
-        (``n_found``), and the most significant of these changes (``rows``).
+        Number of comparisons (``n``) and of changes with a corrected p-value below a level
+        (``n_found`` and ``level``), and the most significant of these changes (``rows``).
     """
     if table.empty:
         return None
-    found = table[table["p_corrected"] < LEVEL]
+    found = table[table["p_corrected"] < _LEVEL]
     worst = found.sort_values("z", key=abs, ascending=False).head(_LISTED)
     return {
+        "level": _LEVEL,
         "n": len(table),
         "n_found": len(found),
         "rows": [

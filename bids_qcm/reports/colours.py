@@ -78,6 +78,18 @@ def conductivity_scale() -> ScalarMappable:
     return colour_scale("inferno", 0, LARGEST_CONDUCTIVITY)
 
 
+def white_of(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
+    """Return the magnitude that is white: the 99.5th percentile in the mask.
+
+    Parameters
+    ----------
+    magnitude : ndarray of float, shape (X, Y, Z)
+    mask : ndarray of bool, shape (X, Y, Z)
+        Not empty.
+    """
+    return float(np.percentile(magnitude[mask], 99.5))
+
+
 def paint(
     values: NDArray[np.floating],
     inside: NDArray[np.bool_],

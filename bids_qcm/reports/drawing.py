@@ -97,7 +97,7 @@ def draw_result(result: Result, folder: Path) -> Drawn:
         maps[one.method] = folder / f"{stem}{one.desc}_figure.png"
         save_png(volumes.draw_map(conductivity, std), maps[one.method])
         together.add(one.method, conductivity, std)
-    if len(maps) > 1:
+    if together.comparison is not None:
         shared["comparison"] = folder / f"{stem}comparison_figure.png"
         save_png(together.comparison.figure, shared["comparison"])
     shared["distributions"] = folder / f"{stem}distributions_figure.svg"
@@ -127,7 +127,9 @@ class _AllMaps:
         self._densities: dict[str, dict[str, NDArray[np.floating]]] = {}
         self.noise: dict[str, dict[str, float]] = {}
         methods = [one.method for one in volumes.result.maps]
-        self.comparison = MethodComparison(methods, volumes.mask, volumes.affine)
+        self.comparison = (
+            MethodComparison(methods, volumes.mask, volumes.affine) if len(methods) > 1 else None
+        )
 
     def add(
         self,
@@ -136,7 +138,8 @@ class _AllMaps:
         std: NDArray[np.floating] | None,
     ) -> None:
         tissues = self._volumes.tissues
-        self.comparison.draw(method, conductivity)
+        if self.comparison is not None:
+            self.comparison.draw(method, conductivity)
         self._encoded[method] = {"conductivity": self._grid.encode_conductivity(conductivity)}
         self._densities[method] = {
             name: density_of(conductivity[inside]) for name, inside in tissues.items()

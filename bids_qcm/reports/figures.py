@@ -24,6 +24,7 @@ from bids_qcm.reports.colours import (
     literal,
     paint,
     tissue_colours,
+    white_of,
 )
 from bids_qcm.reports.mosaic import Mosaic
 
@@ -325,7 +326,7 @@ def _show_inside(
 
 
 def _magnitude_scale(magnitude: NDArray[np.floating], mask: NDArray[np.bool_]) -> ScalarMappable:
-    return colour_scale("gray", 0, np.percentile(magnitude[mask], 99.5))
+    return colour_scale("gray", 0, white_of(magnitude, mask))
 
 
 def _write_legend(axes: Axes, colours: Mapping[str, str]) -> None:

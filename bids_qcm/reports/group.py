@@ -54,10 +54,6 @@ _MAP = (*SCAN, "method")
 # Columns that are equal in the rows of a tissue in comparable maps.
 _TISSUE = ["acquisition", "method", "label", "tissue"]
 
-_OPTIONAL_TABLES = tuple(
-    f"group_{name}.tsv" for name in ("regions", "effects", "repeatability", "changes")
-)
-
 _STATISTICS = ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
 
 
@@ -139,27 +135,20 @@ def write_group(
         notes += left_out
     columns = _columns()
     table = with_outliers(pd.DataFrame(found.rows), _TISSUE)
-    tables = {"group_condmap.tsv": (table.reindex(columns=list(columns)), columns)}
-    if len(regions.rows):
-        tables["group_regions.tsv"] = (regions.rows, regions.dictionary)
-    if len(effects):
-        tables["group_effects.tsv"] = (effects, DICTIONARY)
     order = scan_order(found.results, phenotype)
     repeated_rows = comparable_rows(regions.comparable, table, order)
     repeated = repeatability_of(repeated_rows)
-    if len(repeated):
-        tables["group_repeatability.tsv"] = (repeated, REPEATABILITY)
     changes = changes_of(regions.comparable, order)
-    if len(changes):
-        tables["group_changes.tsv"] = (changes, CHANGES)
-    paths = []
-    for name, (content, dictionary) in tables.items():
-        write_table(output_dir / name, content, dictionary)
-        paths += [output_dir / name, (output_dir / name).with_suffix(".json")]
-    for name in _OPTIONAL_TABLES:
-        if name not in tables:
-            # the table from an earlier run does not belong to this page
-            remove_table(output_dir / name)
+    paths = _write_tables(
+        output_dir,
+        {
+            "group_condmap.tsv": (table.reindex(columns=list(columns)), columns),
+            "group_regions.tsv": (regions.rows, regions.dictionary),
+            "group_effects.tsv": (effects, DICTIONARY),
+            "group_repeatability.tsv": (repeated, REPEATABILITY),
+            "group_changes.tsv": (changes, CHANGES),
+        },
+    )
     qc = write_quality(output_dir, found.quality)
     maps = write_group_maps(output_dir, found.results, damaged)
     differences = (
@@ -191,6 +180,24 @@ def write_group(
     )
     written = [*paths, qc, qc.with_suffix(".json"), *files, state.page]
     return WrittenGroup(written, notes, found.results)
+
+
+def _write_tables(
+    output_dir: Path, tables: Mapping[str, tuple[pd.DataFrame, Dictionary]]
+) -> list[Path]:
+    """Write the tables that have rows, with their dictionaries, and return the paths.
+
+    The other tables are removed, because those of an earlier run do not belong to this page.
+    """
+    paths = []
+    for name, (content, dictionary) in tables.items():
+        path = output_dir / name
+        if content.empty:
+            remove_table(path)
+        else:
+            write_table(path, content, dictionary)
+            paths += [path, path.with_suffix(".json")]
+    return paths
 
 
 def _remove_others(output_dir: Path, written: Set[Path]) -> None:

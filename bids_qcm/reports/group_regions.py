@@ -89,8 +89,8 @@ class RegionTable:
     def comparable(self) -> pd.DataFrame:
         """Rows of regions that correspond between scans.
 
-        Lesions are left out, because their numbers do not: the first lesion of a participant is
-        another lesion than that of other participants, and often also than that of other sessions.
+        Lesions are left out, because the number of a lesion does not identify the same lesion in
+        other scans.
         """
         return self.rows[_is_comparable(self.rows)]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from bids_qcm.bids.sidecar_schema import (
     Placement,
     SegmentationSidecar,
 )
+from bids_qcm.checks.plausible import PLAUSIBLE
 from bids_qcm.physics import PROTON_GYROMAGNETIC_RATIO
 from bids_qcm.recon import METHODS
 from bids_qcm.reports.citations import as_html
@@ -88,10 +90,6 @@ class _Picture:
     caption: str
     alternative: str | None = None
 
-    @property
-    def alt(self) -> str:
-        return self.title
-
 
 def write_participant_pages(
     output_dir: Path, participant: str, aggregated_sessions: int | None = None
@@ -146,6 +144,7 @@ def write_participant_pages(
             # a report without the damaged files is written again, so that each run lists these
             # files
             fingerprint="" if damaged or name != participant else state.fingerprint(),
+            plausible=PLAUSIBLE,
             title=name.replace("_", ", "),
             acquisitions=[sections[result.source] for result in chosen],
             methods_text=as_html(describe_methods([done[one.source] for one in chosen]))
@@ -181,63 +180,25 @@ def processing(result: Result, methods: Sequence[str] | None = None) -> Processi
 
 def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
     """Return the content of the page section for an acquisition."""
-
-    def picture(path: Path, title: str, caption: str, alternative: Path | None = None) -> _Picture:
-        return _Picture(url(path), title, caption, url(alternative) if alternative else None)
-
-    def url(path: Path) -> str:
-        return link(path.relative_to(output_dir).as_posix())
-
-    b1_map = result.b1_map
-    with_b1 = result.with_b1(parse_name(b1_map.name)[0]["desc"]) if b1_map else []
-    captioned = {
-        "mask": _mask(result),
-        "b1": _b1(with_b1[0].sidecar) if with_b1 else "",
-        "b1_methods": ", ".join(one.method for one in with_b1),
-    }
     lesions = {one.method: lesion_rows(one) for one in result.maps if one.lesions}
+    verdicts = [_verdict(one, result) for one in result.maps]
     return {
         "anchor": result.source,
         "name": result.name,
-        "verdicts": [_verdict(one, result) for one in result.maps],
+        "verdicts": verdicts,
+        "verdict_of_method": {one["method"]: one["text"] for one in verdicts},
         "warnings": map_warnings(result),
         "fine": all(one and one.colour == "green" for one in result.verdicts.values()),
         "table": comparison_table(result, drawn.noise),
-        "comparison": picture(
-            drawn.shared["comparison"],
-            "All methods",
-            "Axial, coronal and sagittal slice of each map. The colour scale is the same for all "
-            "maps.",
-        )
-        if "comparison" in drawn.shared
-        else None,
-        "viewer": url(drawn.viewer),
-        "inputs": [
-            picture(
-                drawn.shared[name],
-                title,
-                caption.format(**captioned),
-                drawn.shared.get(_ALTERNATIVES.get(name, "")),
-            )
-            for name, (title, caption) in _INPUT_FIGURES.items()
-            if name in drawn.shared
-        ],
-        "distributions": picture(
-            drawn.shared["distributions"],
-            "Distribution of the conductivity",
-            "Density of the conductivity of the valid voxels in each tissue, with the same scale "
-            "for all methods. Dotted lines mark the literature values at this frequency.",
-        ),
-        "spaces": [
-            picture(path, f"Space {space}", _space_caption(space, result))
-            for space, path in drawn.spaces.items()
-        ],
+        "viewer": _url(output_dir, drawn.viewer),
+        **_shared_pictures(output_dir, result, drawn),
         "lesions": [{"name": method, "rows": rows} for method, rows in lesions.items()],
         "methods": [
             {
                 "name": one.method,
                 "anchor": _anchor(one, result),
-                "map": picture(
+                "map": _picture(
+                    output_dir,
                     drawn.maps[one.method],
                     f"Conductivity by {one.method}",
                     _map_caption(one),
@@ -250,6 +211,67 @@ def _section(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
         "summary": _summary(result),
         "record": result.record,
     }
+
+
+def _picture(
+    output_dir: Path, path: Path, title: str, caption: str, alternative: Path | None = None
+) -> _Picture:
+    """Return a figure on the page from the files of its images."""
+    other = _url(output_dir, alternative) if alternative else None
+    return _Picture(_url(output_dir, path), title, caption, other)
+
+
+def _url(output_dir: Path, path: Path) -> str:
+    """Return the URL of a file, relative to the page."""
+    return link(path.relative_to(output_dir).as_posix())
+
+
+def _shared_pictures(output_dir: Path, result: Result, drawn: Drawn) -> dict[str, Any]:
+    """Return the figures of an acquisition that do not belong to a single map."""
+    picture = partial(_picture, output_dir)
+    comparison = drawn.shared.get("comparison")
+    return {
+        "comparison": comparison
+        and picture(
+            comparison,
+            "All methods",
+            "Axial, coronal and sagittal slice of each map. The colour scale is the same for all "
+            "maps.",
+        ),
+        "inputs": _input_pictures(output_dir, result, drawn),
+        "distributions": picture(
+            drawn.shared["distributions"],
+            "Distribution of the conductivity",
+            "Density of the conductivity of the valid voxels in each tissue, with the same scale "
+            "for all methods. Dotted lines mark the literature values at this frequency.",
+        ),
+        "spaces": [
+            picture(path, f"Space {space}", _space_caption(space, result))
+            for space, path in drawn.spaces.items()
+        ],
+    }
+
+
+def _input_pictures(output_dir: Path, result: Result, drawn: Drawn) -> list[_Picture]:
+    """Return the figures of the images from which the maps were computed."""
+    b1_map = result.b1_map
+    with_b1 = result.with_b1(parse_name(b1_map.name)[0]["desc"]) if b1_map else []
+    captioned = {
+        "mask": _mask(result),
+        "b1": _b1(with_b1[0].sidecar) if with_b1 else "",
+        "b1_methods": ", ".join(one.method for one in with_b1),
+    }
+    return [
+        _picture(
+            output_dir,
+            drawn.shared[name],
+            title,
+            caption.format(**captioned),
+            drawn.shared.get(_ALTERNATIVES.get(name, "")),
+        )
+        for name, (title, caption) in _INPUT_FIGURES.items()
+        if name in drawn.shared
+    ]
 
 
 def _anchor(one: MapResult, result: Result) -> str:

@@ -1,4 +1,4 @@
-"""A page with an interactive viewer of three orthogonal slices, which needs no other file."""
+"""Write a self-contained page with an interactive viewer of three orthogonal slices."""
 
 import base64
 import zlib
@@ -15,9 +15,11 @@ from bids_qcm.checks.plausible import PLAUSIBLE
 from bids_qcm.reports.colours import (
     IMPLAUSIBLE,
     INVALID,
+    LARGEST_CONDUCTIVITY,
     LARGEST_STD,
     colour_scale,
     conductivity_scale,
+    white_of,
 )
 from bids_qcm.reports.mosaic import box_of, drawn_axes, typical_voxel
 from bids_qcm.reports.pages import embedded, write_page
@@ -79,8 +81,8 @@ class ViewerGrid:
         return _pack(np.where(self.mask & np.isfinite(std), rounded, 0)[self.box])
 
     def encode_magnitude(self, magnitude: NDArray[np.floating]) -> str:
-        """Return the magnitude as packed bytes, up to its 99.5th percentile in the mask."""
-        largest = np.percentile(magnitude[self.mask], 99.5) or 1.0
+        """Return the magnitude as packed bytes."""
+        largest = white_of(magnitude, self.mask) or 1.0
         return _pack(np.clip(np.round(_WHITE * magnitude / largest), 0, _WHITE)[self.box])
 
     def encode_tissues(self, tissues: Mapping[str, NDArray[np.bool_]]) -> str:
@@ -142,11 +144,18 @@ def write_viewer(
         "colours": {"conductivity": _conductivity_colours(), "std": _std_colours()},
         "white": _WHITE,
         "steps": {
-            "conductivity": [_FIRST, _LAST, _STEP],
-            "std": [_STD_FIRST, _STD_LAST, _STD_STEP],
+            "conductivity": {"first": _FIRST, "last": _LAST, "step": _STEP, "digits": 2},
+            "std": {"first": _STD_FIRST, "last": _STD_LAST, "step": _STD_STEP, "digits": 3},
+        },
+        "texts": {
+            _OUTSIDE: "outside the mask",
+            _INVALID: "invalid",
+            _BELOW: f"< {PLAUSIBLE[0]:g} S/m",
+            _ABOVE: f"> {PLAUSIBLE[1]:g} S/m",
         },
     }
-    write_page(path, "viewer.html", title=title, data=embedded(content))
+    largest = {"conductivity": LARGEST_CONDUCTIVITY, "std": LARGEST_STD}
+    write_page(path, "viewer.html", title=title, largest=largest, data=embedded(content))
 
 
 def _conductivity_colours() -> list[str]:

@@ -58,7 +58,7 @@ from bids_qcm.workflows.memory import (
     tissue_classes_gb,
     volume_gb,
 )
-from bids_qcm.workflows.names import step_name
+from bids_qcm.workflows.names import resample_step_name, step_name
 from bids_qcm.workflows.nodes import Node
 
 # Inputs of interfaces with `ImagesInputSpec` that the combination supplies.
@@ -151,10 +151,6 @@ def write_node_name(
     return "_".join([*parts, *([] if space is None else [space.name])])
 
 
-def _resample_node_name(method: str | None, space: OutputSpace) -> str:
-    return f"{step_name('resample', method)}_{space.name}"
-
-
 def _connect_writer(
     workflow: Workflow,
     name: str,
@@ -175,7 +171,7 @@ def _connect_writer(
     if space is None:
         paths = output.paths(output_dir, acquisition, desc)
     else:
-        node = workflow.get_node(_resample_node_name(method, space))
+        node = workflow.get_node(resample_step_name(method, space.name))
         paths = {"": output.path(output_dir, acquisition, desc, space.name)}
         metadata = {
             **(metadata or {}),
@@ -560,7 +556,7 @@ def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
         for method in plan.methods:
             node = Node(
                 ResampleMaps(space=space, in_files=[str(path) for path in space.files]),
-                name=_resample_node_name(method, space),
+                name=resample_step_name(method, space.name),
                 mem_gb=resampling_gb(plan, space),
             )
             reconstruct = workflow.get_node(step_name("reconstruct", method))
@@ -573,7 +569,7 @@ def _connect_spaces(workflow: Workflow, plan: Plan, settings: Settings) -> None:
         if segmentation is not None:
             node = Node(
                 ResampleLabels(space=space, in_files=[str(path) for path in space.files]),
-                name=_resample_node_name(None, space),
+                name=resample_step_name(None, space.name),
                 mem_gb=resampling_gb(plan, space),
             )
             workflow.connect(segmentation, "labels_file", node, "labels_file")

@@ -4,7 +4,7 @@ Users choose a queue or a time limit with these estimates, and the display of th
 the time left from them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from bids_qcm.bids.planning import Plan
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.forms import form_of
 from bids_qcm.settings import Settings
-from bids_qcm.workflows.names import step_name
+from bids_qcm.workflows.names import resample_step_name, step_name
 
 
 class _Cost(NamedTuple):
@@ -27,12 +27,14 @@ class _Cost(NamedTuple):
 
 
 # Measured with --resource-monitor on phantoms with 1, 2 and 4 mm voxels, and on a real head with
-# 3 mm voxels and a T1w image with 1 mm voxels, on a server from 2023.
+# 3 mm voxels and a T1w image with 1 mm voxels, on a server from 2023. The time of the bands was
+# measured on a ball with bands, with 64 to 192 voxels along each axis.
 _START = _Cost(4.0)
 _REPORT = _Cost(3.0, 0.5e-6)
 _CHECK_IMAGES = _Cost(0.1, 0.35e-6)
 _PHI0 = _Cost(0.1, 0.25e-6)
 _COMBINE = _Cost(0.1, 0.35e-6)
+_BANDS = _Cost(0.1, 1.3e-6)
 _SIGN = _Cost(0.35, 0.25e-6)
 _IMPORT = _Cost(0.9, 0.1e-6)
 _B1 = _Cost(0.8, 1e-6)
@@ -46,8 +48,9 @@ _RECONSTRUCTION = _Cost(1.0)
 _STATISTICS = _Cost(0.06, 0.3e-6)
 _TRANSFORM = _Cost(0.1)
 
-# Steps that use several threads, or the start of their names.
-_THREADED = ("sign", "coregister", "tissue_classes", "register_template", "reconstruct_")
+# Start of the names of the steps that use several threads.
+_RECONSTRUCT = "reconstruct_"
+_THREADED = ("sign", "coregister", "tissue_classes", "register_template", _RECONSTRUCT)
 
 # Volume in mm^3 of a brain mask (a brain with its cerebrospinal fluid), and the fraction of the
 # voxels with signal in an image of a head.
@@ -57,20 +60,30 @@ _SHARE_WITH_SIGNAL = 0.4
 
 def seconds(plan: Plan, settings: Settings) -> float:
     """Estimate the duration of an acquisition with its report in s, if nothing else runs."""
-    return (
-        _START.constant
-        + report_seconds(plan)
-        + sum(
-            time / (settings.nprocs if step.startswith(_THREADED) else 1)
-            for step, time in step_seconds(plan, settings).items()
-        )
+    # the methods are computed at the same time if there are enough threads
+    n_threads = min(settings.nprocs, settings.omp_nthreads * len(plan.methods))
+    together = settings.omp_nthreads / n_threads
+    return report_seconds(plan) + sum(
+        time * (together if step.startswith(_RECONSTRUCT) else 1)
+        for step, time in step_durations(plan, settings).items()
     )
 
 
-def processor_seconds(plan: Plan, settings: Settings) -> float:
-    """Estimate the processor time of an acquisition with its report in s."""
-    steps = step_seconds(plan, settings)
-    return _START.constant + report_seconds(plan) + sum(steps.values())
+def run_seconds(plans: Sequence[Plan], settings: Settings) -> float:
+    """Estimate the duration of a run, which computes acquisitions one after another, in s."""
+    return _of_run([seconds(plan, settings) for plan in plans])
+
+
+def run_processor_seconds(plans: Sequence[Plan], settings: Settings) -> float:
+    """Estimate the processor time of a run in s."""
+    return _of_run(
+        [report_seconds(plan) + sum(step_seconds(plan, settings).values()) for plan in plans]
+    )
+
+
+def _of_run(times: Sequence[float]) -> float:
+    """Return the time of a run from the times of its acquisitions in s."""
+    return _START.constant + sum(times) if times else 0.0
 
 
 def report_seconds(plan: Plan) -> float:
@@ -110,6 +123,8 @@ def step_seconds(plan: Plan, settings: Settings) -> dict[str, float]:
     if plan.combines_images:
         n_combined = sum(1 + len(echo.repetitions) for echo in plan.echoes)
         steps["combine"] = _COMBINE.of(n_voxels * n_combined)
+    if plan.may_have_bands:
+        steps["bands"] = _BANDS.of(n_voxels)
     if plan.segments_t1w:
         steps["tissue_classes"] = _TISSUE_CLASSES.constant
     if plan.segmentation is not None:
@@ -197,5 +212,5 @@ def _steps_of_spaces(plan: Plan) -> dict[str, float]:
     for space in plan.spaces:
         labels = (None,) if plan.segmentation is not None else ()
         for method in (*plan.methods, *labels):
-            steps[f"{step_name('resample', method)}_{space.name}"] = _RESAMPLING.constant
+            steps[resample_step_name(method, space.name)] = _RESAMPLING.constant
     return steps

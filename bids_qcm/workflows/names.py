@@ -31,3 +31,8 @@ def acquisition_wf_name(acquisition: Acquisition) -> str:
 def step_name(step: str, method: str | None) -> str:
     """Return the name of a step of a method, or of a step that all methods share."""
     return step if method is None else f"{step}_{method.replace('-', '_')}"
+
+
+def resample_step_name(method: str | None, space: str) -> str:
+    """Return the name of the step that resamples the maps of a method, or labels, to a space."""
+    return f"{step_name('resample', method)}_{space}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import networkx
 import nipype.pipeline.plugins
 from nipype.pipeline.engine import Node, Workflow
 from nipype.pipeline.plugins.base import GraphPluginBase, PluginBase
@@ -68,13 +69,15 @@ class Resources:
 class Monitor:
     """Status callback that records and logs the start, end and failure of nodes.
 
-    Nodes that take little time are logged at the level DEBUG. All nodes are if a display shows the
-    progress.
+    Nodes that take little time are logged at the level DEBUG. If a display shows the progress, all
+    nodes are logged at this level.
 
     Parameters
     ----------
     progress : Progress
         Progress of the run, which the callback updates.
+    workflow : Workflow
+        Workflow of the nodes.
 
     Attributes
     ----------
@@ -88,8 +91,9 @@ class Monitor:
         Resources of each node, by node name; empty without ``--resource-monitor``.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, workflow: Workflow) -> None:
         self._progress = progress
+        self._workflow = workflow
         self.finished: set[str] = set()
         self.errors: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
@@ -111,8 +115,7 @@ class Monitor:
         elif status == "exception":
             self.finished.discard(name)
             self.errors[name] = _error_of(node)
-            if name in self._progress.running:
-                self._progress.end(name)
+            self._progress.skip([name, *_dependent_nodes(self._workflow, name)])
             LOGGER.error("%s: FAILED: %s", name, self.errors[name])
         # some plugins report nodes that depend on a failed node as ended, although they never
         # started
@@ -156,7 +159,7 @@ def run_workflow(workflow: Workflow, settings: Settings, progress: Progress) -> 
         If the path of the folder for temporary files is too long.
     """
     _check_temporary_folder()
-    monitor = Monitor(progress)
+    monitor = Monitor(progress, workflow)
     plugin = _plugin(settings, monitor)
     if settings.write_graph:
         _write_graph(workflow, settings)
@@ -208,6 +211,14 @@ def crash_reports(folder: Path) -> dict[str, Path]:
 def _name_of(node: Node) -> str:
     """Return the full name of a node without its first part, the name of the whole workflow."""
     return str(node.fullname.partition(".")[2])
+
+
+def _dependent_nodes(workflow: Workflow, name: str) -> list[str]:
+    """Return the names of the nodes that need the results of a node, directly or not."""
+    acquisition, dot, step = name.rpartition(".")
+    part = workflow.get_node(acquisition) if acquisition else workflow
+    dependent = networkx.descendants(part._graph, part.get_node(step))
+    return [f"{acquisition}{dot}{node.name}" for node in dependent]
 
 
 def _without_login(name: str, node: str) -> str:

@@ -65,6 +65,13 @@ def test_a_terminal_shows_what_runs_how_far_it_is_and_the_time_left(terminal, pr
     assert not progress.displayed
 
 
+def test_long_lines_of_the_log_are_not_broken(terminal, progress):
+    path = "/a folder/" + "/".join(["subfolder"] * 30) + "/[bold]map.nii.gz"
+    with terminal() as logger, progress_display(progress):
+        logger.warning("written: %s", path)
+    assert f"written: {path}\r\n" in terminal.read()
+
+
 def test_an_interruption_leaves_the_terminal_clean(terminal, progress):
     with pytest.raises(KeyboardInterrupt), terminal(), progress_display(progress):
         raise KeyboardInterrupt

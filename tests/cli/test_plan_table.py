@@ -65,7 +65,9 @@ def test_a_row_for_each_acquisition(tmp_path, table):
         "",
     ]
     assert total.startswith("2 of 2 acquisition(s) to compute: about ")
-    assert re.search(r" in 3 thread\(s\) \(\d+ s in one\), within 1\.5 GB of memory$", total)
+    assert re.search(
+        r" in 3 thread\(s\) \(\d+ s of processor time\), within 1\.5 GB of memory$", total
+    )
 
 
 def test_each_combination_of_inputs_has_a_letter(tmp_path, table):

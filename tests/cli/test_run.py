@@ -17,6 +17,7 @@ import pytest
 from bids_qcm.cli.run import main
 from bids_qcm.phase.unwrapping import wrap
 from bids_qcm.physics import conductivity_factor
+from bids_qcm.workflows.progress import REPORTS, run_progress
 from tests.synthetic import FREQUENCY, Dataset, squared_distance, uniform_phase
 
 SHAPE = (14, 13, 12)
@@ -280,6 +281,32 @@ def test_a_failing_node_does_not_stop_the_run(dataset, run_with_workers, tmp_pat
     said = capsys.readouterr().err
     assert "sub-bad" in said.splitlines()[-2]
     assert list((tmp_path / "out/logs").glob("crash-*.txt"))
+
+
+@pytest.mark.parametrize("options", [(), ("--stop-on-first-crash",)])
+def test_the_progress_does_not_wait_for_steps_that_will_not_run(dataset, run, monkeypatch, options):
+    noted = []
+
+    def note(plans, settings):
+        assert len(plans) == 3
+        noted.append(run_progress(plans, settings))
+        return noted[0]
+
+    monkeypatch.setattr("bids_qcm.cli.run.run_progress", note)
+    for label in ("bad", "empty", "good"):
+        image = dataset.add(label)
+        if label == "empty":  # the values are read after the plan
+            save(image, np.zeros(SHAPE, np.float32))
+    # this mask outside the signal fails in the computation
+    far = np.zeros(SHAPE, np.uint8)
+    far[0, 0, 0] = 1
+    dataset.segment("good")
+    save(dataset.root / "derivatives/seg/sub-bad/anat/sub-bad_desc-brain_mask.nii.gz", far)
+    assert run(*options) == 1
+    (progress,) = noted
+    progress.skip([REPORTS])
+    assert progress.fraction == 1
+    assert progress.seconds_left == 0
 
 
 def test_runs_with_different_data_can_share_the_work_directory(dataset, run, tmp_path, in_process):

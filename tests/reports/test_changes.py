@@ -7,6 +7,8 @@ from bids_qcm.reports.changes import DICTIONARY, changes_of, changes_section
 
 ORDER = ScanOrder({"sub-1_ses-a": 0, "sub-1_ses-b": 1, "sub-1_ses-c": 2, "sub-2": 3}, False)
 
+OTHERS = [{"atlas": "aparcaseg"}, {"method": "integral"}]
+
 
 def row(source, region, mean, standard_error=0.03, **other):
     session = source.partition("_")[2]
@@ -59,17 +61,20 @@ def test_only_comparable_regions_with_a_standard_error_are_compared():
     assert table[["source", "region"]].values.tolist() == [["sub-1_ses-b", "x"]]
 
 
-def test_p_values_are_corrected_for_the_regions_of_a_map():
-    regions = [(str(number), 0.5 + 0.02 * number) for number in range(6)]
-    rows = [row("sub-1_ses-a", name, 0.5) for name, _ in regions]
-    rows += [row("sub-1_ses-b", name, value) for name, value in regions]
-    rows += [row("sub-1_ses-c", name, 0.5) for name, _ in regions]
-    table = changes_of(pd.DataFrame(rows), ORDER)
-    p = table.loc[table["source"] == "sub-1_ses-b", "p"].to_numpy()
-    # p is already in descending order: p n / rank, and never above a larger p
-    expected = np.minimum.accumulate(p * 6 / np.arange(6, 0, -1))
-    found = table.loc[table["source"] == "sub-1_ses-b", "p_corrected"]
-    np.testing.assert_allclose(found, expected)
+def test_p_values_are_corrected_for_all_comparisons_of_an_atlas_and_a_method():
+    rows = [row(f"sub-1_ses-{one}", str(n), 0.5) for one in "a" for n in range(3)]
+    rows += [row("sub-1_ses-b", str(n), 0.5 + 0.04 * n) for n in range(3)]
+    rows += [row("sub-1_ses-c", str(n), 0.52 + 0.04 * n) for n in range(3)]
+    # an atlas and a method that are corrected apart
+    others = [row(f"sub-1_ses-{one}", "x", 0.5, **other) for one in "ab" for other in OTHERS]
+    table = changes_of(pd.DataFrame(rows + others), ORDER)
+    together = (table["atlas"] == "tissues") & (table["method"] == "inversion-seg")
+    assert table.loc[together, "source"].nunique() == 2
+    p = table.loc[together].sort_values("p", ascending=False)
+    # in descending order: p n / rank, and never above a larger p
+    expected = np.minimum.accumulate(p["p"] * 6 / np.arange(6, 0, -1))
+    np.testing.assert_allclose(p["p_corrected"], expected)
+    np.testing.assert_array_equal(table.loc[~together, "p_corrected"], table.loc[~together, "p"])
 
 
 def test_the_page_lists_the_significant_changes():
@@ -79,7 +84,7 @@ def test_the_page_lists_the_significant_changes():
     table = changes_of(pd.DataFrame(rows), ORDER)
     assert list(table) == list(DICTIONARY)
     section = changes_section(table, {source: source for source in ORDER.position})
-    assert (section["n"], section["n_found"]) == (2, 1)
+    assert (section["level"], section["n"], section["n_found"]) == (0.05, 2, 1)
     (only,) = section["rows"]
     assert (only["region"], only["z"]) == ("x", "+4.7")
     assert only["change"] == "+0.200 ± 0.042"

@@ -1,4 +1,6 @@
 import base64
+import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -330,3 +332,25 @@ def test_the_bias_is_the_last_minus_the_first_scan(tmp_path, with_times):
     page = (out / "group_condmap.html").read_text()
     assert ("Sessions are in the order of acq_time" in page) == with_times
     assert ("in the order of their labels, with numbers" in page) != with_times
+
+
+def test_changes_are_on_the_page_until_there_are_no_repeated_scans(tmp_path):
+    raw, out = write_study(tmp_path, 2, 1)
+    write_scan(out, "sub-000", "a", {"region-000": 0.5})
+    write_scan(out, "sub-000", "b", {"region-000": 0.6})
+    files = [out / f"group_changes.{one}" for one in ("tsv", "json")]
+    assert set(files) <= set(write_group(group_study(raw, out), []).paths)
+    table = pd.read_csv(files[0], sep="\t").set_index("source")
+    assert len(table) == 2
+    assert table.loc["sub-000_ses-b", "change"] == pytest.approx(0.1)
+    assert list(json.loads(files[1].read_text())) == list(pd.read_csv(files[0], sep="\t"))
+    page = (out / "group_condmap.html").read_text()
+    section = page[page.index('<h2 id="changes">') :].partition("</section>")[0]
+    assert 'href="group_changes.tsv"' in section
+    assert "1 of 2 comparisons" in section
+    assert 'href="sub-000.html#sub-000_ses-b"' in section
+    for number in range(2):
+        shutil.rmtree(out / f"sub-00{number}" / "ses-b")
+    write_group(group_study(raw, out), [])
+    assert not [path for path in files if path.exists()]
+    assert "group_changes" not in (out / "group_condmap.html").read_text()

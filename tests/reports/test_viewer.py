@@ -34,7 +34,7 @@ def page(tmp_path_factory, mask, conductivity):
         "first": {"conductivity": grid.encode_conductivity(np.where(mask, 0.1, 0))},
         "second": {
             "conductivity": grid.encode_conductivity(conductivity),
-            "std": grid.encode_std(np.where(mask, 0.034, 0)),
+            "std": grid.encode_std(np.where(left, np.nan, np.where(mask, 0.034, 0))),
         },
     }
     magnitude = grid.encode_magnitude(np.where(mask, 100.0, 10.0))
@@ -53,15 +53,23 @@ def test_values_are_rounded_to_the_steps_of_the_viewer(page, mask, conductivity)
     box = ViewerGrid(mask, AFFINE).box
     shown, inside = conductivity[box], mask[box]
     codes = unpack(data["maps"]["second"]["conductivity"], data["shape"])
-    first, last, step = data["steps"]["conductivity"]
+    first, last, step = (data["steps"]["conductivity"][key] for key in ("first", "last", "step"))
     known = (codes >= first) & (codes <= last)
     np.testing.assert_allclose((codes[known] - first) * step, shown[known], atol=step / 2)
-    for code, expected in ((0, ~inside), (1, np.isnan(shown)), (2, shown < 0), (255, shown > 10)):
-        np.testing.assert_array_equal(codes == code, expected)
+    expected = {
+        "outside the mask": ~inside,
+        "invalid": np.isnan(shown),
+        "< 0 S/m": shown < 0,
+        "> 10 S/m": shown > 10,
+    }
+    for code, text in data["texts"].items():
+        np.testing.assert_array_equal(codes == int(code), expected.pop(text))
+    assert not expected
     np.testing.assert_array_equal(codes == 254, shown == 5)
-    first, _, step = data["steps"]["std"]
+    first, step = (data["steps"]["std"][key] for key in ("first", "step"))
     std = unpack(data["maps"]["second"]["std"], data["shape"])
-    np.testing.assert_allclose((std[inside] - first) * step, 0.034, atol=1e-9)
+    known = std[inside & (np.arange(SHAPE[0]) >= SHAPE[0] // 2)[box[0], None, None]]
+    np.testing.assert_allclose((known - first) * step, 0.034, atol=1e-9)
     # the first voxel of the box has the same position as in the image
     starts = [part.start for part in box]
     expected = AFFINE[:3] @ [*starts, 1]
@@ -80,15 +88,21 @@ def test_the_page_is_reproducible_and_loads_nothing(page, mask, tmp_path):
 def test_the_value_and_its_noise_are_shown_under_the_pointer(page, mask, conductivity, look):
     shown = look(page, 1108)
     shown.locator("#value b").wait_for()
-    data = shown.evaluate("({cross: data.cross, shape: data.shape})")
     starts = [part.start for part in ViewerGrid(mask, AFFINE).box]
-    canvas = shown.locator("canvas").first
-    box = canvas.bounding_box()
-    # the first plane is axial
-    voxel = [data["cross"][0] + 3, data["cross"][1] + 2, data["cross"][2]]
-    at = (voxel[0] + 0.5) / data["shape"][0], 1 - (voxel[1] + 0.5) / data["shape"][1]
-    canvas.hover(position={"x": at[0] * box["width"], "y": at[1] * box["height"]})
-    index = tuple(np.add(voxel, starts))
+
+    def hover(right, front):
+        """Move the pointer to a voxel in the axial plane, relative to the cross."""
+        data = shown.evaluate("({cross: data.cross, shape: data.shape})")
+        canvas = shown.locator("canvas").first
+        box = canvas.bounding_box()
+        voxel = np.add(data["cross"], [right, front, 0])
+        at = (voxel[0] + 0.5) / data["shape"][0], 1 - (voxel[1] + 0.5) / data["shape"][1]
+        canvas.hover(position={"x": at[0] * box["width"], "y": at[1] * box["height"]})
+        return tuple(voxel + starts)
+
+    hover(-3, 2)
+    assert "invalid noise standard deviation" in shown.locator("#value").inner_text()
+    index = hover(3, 2)
     mm = AFFINE[:3] @ [*index, 1]
     text = shown.locator("#value").inner_text()
     assert f"{conductivity[index]:.2f} ± 0.034 S/m" in text
@@ -98,4 +112,37 @@ def test_the_value_and_its_noise_are_shown_under_the_pointer(page, mask, conduct
     shown.get_by_text("no noise map").wait_for()
     # nothing is cut off
     assert shown.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    shown.close()
+
+
+def test_a_slow_map_does_not_replace_a_map_that_was_chosen_later(page, look):
+    shown = look(page, 1108)
+    shown.locator("#value b").wait_for()
+    shown.evaluate(
+        """() => {
+            const real = unpack, slow = data.maps.first.conductivity;
+            unpack = async text => {
+                if (text === slow) await new Promise(done => { window.release = done; });
+                return real(text);
+            };
+        }"""
+    )
+    for name in ("first", "second"):
+        shown.locator("#method").select_option(name)
+    shown.evaluate("release()")
+    shown.wait_for_timeout(50)
+    assert "no noise map" not in shown.locator("#value").inner_text()
+    assert shown.evaluate("Boolean(volumes.std)")
+    shown.close()
+
+
+def test_a_browser_without_the_decompression_is_told(page, browser):
+    shown, errors = browser.new_page(), []
+    shown.on("pageerror", lambda error: errors.append(str(error)))
+    shown.add_init_script("delete window.DecompressionStream")
+    shown.goto(page.as_uri())
+    shown.get_by_text("The maps cannot be shown").wait_for()
+    shown.locator("canvas").first.hover()
+    assert "Firefox 113" in shown.locator("#value").inner_text()
+    assert errors == []
     shown.close()

@@ -10,8 +10,11 @@ from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
 from bids_qcm.grids import Grid
 from bids_qcm.workflows.acquisition import init_acquisition_wf
 from bids_qcm.workflows.duration import (
+    _THREADED,
     format_time,
-    processor_seconds,
+    report_seconds,
+    run_processor_seconds,
+    run_seconds,
     seconds,
     step_durations,
     step_seconds,
@@ -74,13 +77,31 @@ def test_each_anatomical_image_is_registered_once(plan, settings, datasets):
 
 
 def test_threads_shorten_only_the_steps_that_use_them(plan, settings):
-    assert seconds(plan, settings()) == processor_seconds(plan, settings())
+    total = run_processor_seconds([plan], settings())
+    assert run_seconds([plan], settings()) == pytest.approx(total)
     one, four = (step_durations(plan, settings(omp_nthreads=n)) for n in (1, 4))
     assert four["reconstruct_integral"] == one["reconstruct_integral"] / 4
     assert four["phi0"] == one["phi0"]
-    # the total depends on the number of threads that run at the same time
-    least = processor_seconds(plan, settings()) / 4
-    assert least < seconds(plan, settings(nprocs=4)) < seconds(plan, settings())
+    # the three methods are computed at the same time, and a step has no more threads than allowed
+    inversion, others = (
+        [time for step, time in one.items() if step.startswith("reconstruct_") is threaded]
+        for threaded in (True, False)
+    )
+    report = report_seconds(plan)
+    for n, together in ((2, 2), (4, 3)):
+        expected = report + sum(others) + sum(inversion) / together
+        assert seconds(plan, settings(nprocs=n)) == pytest.approx(expected)
+    given = settings(nprocs=8, omp_nthreads=4)
+    of_sign = step_seconds(plan, given)["sign"] / 4
+    others = sum(others) - one["sign"] + of_sign
+    assert seconds(plan, given) == pytest.approx(report + others + sum(inversion) / 8)
+
+
+def test_a_run_starts_once(plan, settings):
+    once, twice = (run_seconds([plan] * n, settings()) for n in (1, 2))
+    assert twice - once == pytest.approx(seconds(plan, settings()))
+    assert twice < 2 * once
+    assert run_seconds([], settings()) == 0
 
 
 def test_spaces_take_longer_only_if_they_are_requested(plan, settings, datasets):
@@ -94,13 +115,61 @@ def test_spaces_take_longer_only_if_they_are_requested(plan, settings, datasets)
     )
 
 
-@pytest.mark.parametrize("segmentation", [True, False])
-def test_all_steps_that_compute_have_an_estimate(make_plans, settings, datasets, segmentation):
-    given = settings(methods=("laplacian", "inversion"))
-    (plan,) = make_plans(given, segmentation=segmentation)
+def with_coils(plan, image):
+    (echo,) = plan.echoes
+    return replace(plan, echoes=(replace(echo, repetitions=(echo,)),))
+
+
+def with_t1w(plan, image):
+    """Return a plan that segments a T1w image, registers it and resamples the maps to its space."""
+    alignment = Alignment(coreg="rigid", anatomical=image.path)
+    t1w, auxiliary = T1wImage(image.path, alignment), replace(image, kind="t1w")
+    return replace(
+        plan,
+        mask=auxiliary,
+        mask_alignment=alignment,
+        mask_origins=("T1w",),
+        segmentation=auxiliary,
+        segmentation_alignment=alignment,
+        t1w=t1w,
+        spaces=(
+            OutputSpace("T1w", t1w, image.path),
+            OutputSpace("MNI152NLin2009aSym", t1w, None, registers_template=True),
+        ),
+    )
+
+
+def with_lesions_and_atlas(plan, image):
+    alignment = Alignment(coreg="header", template_t1w=image.path)
+    return replace(
+        plan,
+        lesions=replace(image, kind="lesions"),
+        lesion_alignment=Alignment(coreg="rigid", anatomical=image.path),
+        regions=(Regions("x", image, alignment, of_option=True),),
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan, image: plan,
+        lambda plan, image: replace(plan, segmentation=None),
+        lambda plan, image: replace(plan, may_have_bands=True),
+        with_coils,
+        with_t1w,
+        with_lesions_and_atlas,
+    ],
+)
+def test_all_steps_that_compute_have_an_estimate(make_plans, settings, datasets, change):
+    given = settings(methods=("laplacian", "inversion"), omp_nthreads=2)
+    (plan,) = make_plans(given)
+    path = datasets["seg"] / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
+    plan = change(plan, AuxiliaryImage((path,), datasets["seg"]))
     workflow = init_acquisition_wf(plan=plan, settings=given, datasets=datasets, name="wf")
     computing = {name for name in workflow.list_node_names() if not name.startswith("write_")}
     assert step_seconds(plan, given).keys() == computing
+    with_threads = {name for name in computing if workflow.get_node(name).n_procs > 1}
+    assert {name for name in computing if name.startswith(_THREADED)} == with_threads
 
 
 @pytest.mark.parametrize(

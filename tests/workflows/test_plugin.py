@@ -99,7 +99,7 @@ def run(tmp_path):
             "create_report": "false",
             **execution,
         }
-        monitor = Monitor(Progress({}, 0))
+        monitor = Monitor(Progress({}, 0), workflow)
         arguments = {
             "n_procs": n_procs,
             "mp_context": "forkserver",

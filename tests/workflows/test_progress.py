@@ -1,8 +1,8 @@
 import pytest
 
 from bids_qcm.workflows import progress as module
-from bids_qcm.workflows.duration import seconds
-from bids_qcm.workflows.progress import Progress, run_progress
+from bids_qcm.workflows.duration import run_seconds
+from bids_qcm.workflows.progress import Progress, run_progress, skip_acquisitions
 
 
 @pytest.fixture
@@ -58,13 +58,33 @@ def test_a_step_without_an_estimate(progress):
     progress.start("other")
     assert progress.end("other") == 0
     assert progress.fraction == 0
-    assert Progress({}, 0).fraction == 0
+
+
+def test_a_run_without_steps_is_at_its_end():
+    progress = Progress({}, 0)
+    progress.start("reports")
+    assert (progress.fraction, progress.seconds_left) == (1, 0)
+
+
+def test_skipped_steps_do_not_count(progress, clock):
+    progress.start("a")
+    clock(2)
+    # the end of a failed step says nothing about the speed
+    progress.skip(["a"])
+    assert (progress.running, progress.fraction, progress.seconds_left) == ([], 0, 30)
+    progress.start("b")
+    clock(30)
+    progress.end("b")
+    progress.skip(["a", "b"])
+    assert (progress.fraction, progress.seconds_left) == (1, 0)
 
 
 def test_the_progress_of_a_run(settings, make_plans):
     given = settings(methods=("laplacian",))
     plans = make_plans(given, "sub-01_{}_T1w", "sub-01_{}_T2w")
     progress = run_progress(plans, given)
-    assert progress.seconds_left == pytest.approx(2 * seconds(plans[0], given))
+    assert progress.seconds_left == pytest.approx(run_seconds(plans, given))
     for plan in ("sub_01_T1w_wf", "sub_01_T2w_wf"):
         assert progress.estimate(f"{plan}.reconstruct_laplacian") > 0
+    skip_acquisitions(progress, plans, given)
+    assert 0 < progress.seconds_left < 10  # the reports remain

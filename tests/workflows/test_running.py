@@ -3,8 +3,11 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
 
 from bids_qcm.bids.errors import InputError, OutputError
+from bids_qcm.workflows import running
 from bids_qcm.workflows.base import init_bids_qcm_wf
 from bids_qcm.workflows.progress import Progress
 from bids_qcm.workflows.running import Monitor, _plugin, crash_reports, run_workflow
@@ -17,7 +20,16 @@ def node(name="one_wf.phi0", traceback=None):
 
 @pytest.fixture
 def monitor():
-    return Monitor(Progress({"one_wf.phi0": 20.0, "one_wf.sign": 20.0}, 40))
+    return make_monitor(Progress({"one_wf.phi0": 20.0, "one_wf.sign": 20.0}, 40))
+
+
+def make_monitor(progress):
+    """Return the monitor of a workflow in which sign needs the result of phi0."""
+    phi0, sign = (Node(IdentityInterface(["value"]), name) for name in ("phi0", "sign"))
+    part, workflow = Workflow("one_wf"), Workflow("bids_qcm_wf")
+    part.connect(phi0, "value", sign, "value")
+    workflow.add_nodes([part])
+    return Monitor(progress, workflow)
 
 
 def test_a_node_that_succeeds(monitor, caplog):
@@ -35,15 +47,27 @@ def test_a_node_that_succeeds(monitor, caplog):
     assert [record.levelno for record in caplog.records] == [logging.INFO, logging.DEBUG]
 
 
-def test_a_display_replaces_the_log_of_nodes(caplog):
+def test_a_display_replaces_the_log_of_nodes(caplog, monkeypatch):
+    monkeypatch.setattr(running, "_SHORT", 0)  # also the end of a short step is logged
     progress = Progress({"one_wf.phi0": 20.0}, 20)
     progress.displayed = True
+    monitor = make_monitor(progress)
     with caplog.at_level(logging.INFO, "bids_qcm"):
-        Monitor(progress)(node(), "start")
+        monitor(node(), "start")
         assert progress.running == ["one_wf.phi0"]
-        Monitor(progress)(node(traceback="E"), "exception")
+        monitor(node(), "end")
+        monitor(node("one_wf.sign"), "start")
+        monitor(node("one_wf.sign", traceback="E"), "exception")
     assert progress.running == []
-    assert caplog.messages == ["one_wf.phi0: FAILED: E"]
+    assert caplog.messages == ["one_wf.sign: FAILED: E"]
+
+
+def test_steps_that_depend_on_a_failed_step_are_not_waited_for(caplog):
+    progress = Progress({"one_wf.phi0": 20.0, "one_wf.sign": 20.0, "two_wf.phi0": 20.0}, 60)
+    monitor = make_monitor(progress)
+    monitor(node(), "start")
+    monitor(node(traceback="E"), "exception")
+    assert (progress.fraction, progress.seconds_left) == (0, 20)
 
 
 def test_a_node_that_ends_without_a_start_is_not_finished(monitor):
@@ -199,7 +223,7 @@ def test_a_bad_plugin_file_is_named(settings, tmp_path, content):
     path = tmp_path / "plugin.yml"
     path.write_text(content)
     with pytest.raises(InputError, match=r"plugin\.yml: "):
-        _plugin(settings(plugin_file=path), Monitor(Progress({}, 0)))
+        _plugin(settings(plugin_file=path), Monitor(Progress({}, 0), Workflow("wf")))
 
 
 def test_the_file_name_of_a_crash_report_has_no_login(tmp_path):

@@ -10,14 +10,13 @@ openTarget();
 // Save a rating as a JSON file; the browser writes it to its folder of downloads.
 for (const form of document.querySelectorAll("form.rating")) form.addEventListener("submit", event => {
   event.preventDefault();
-  const pairs = form.dataset.verdicts.split(";").filter(Boolean).map(one => one.split("="));
   const rating = {
     acquisition: form.dataset.acquisition,
     rating: form.elements.rating.value,
     comment: form.elements.comment.value,
     rater: form.elements.rater.value,
     date: new Date().toISOString(),
-    verdicts: Object.fromEntries(pairs),
+    verdicts: JSON.parse(form.dataset.verdicts),
     software: document.querySelector("meta[name=generator]").content,
     report: document.querySelector("meta[name=fingerprint]")?.content ?? null,
   };

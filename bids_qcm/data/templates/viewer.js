@@ -22,22 +22,23 @@ async function unpack(text) {
 
 const index = ([x, y, z]) => (x * data.shape[1] + y) * data.shape[2] + z;
 
-// The text of a code; unit and number as on the page.
-function text(name, code) {
-  const [first, last, step] = data.steps[name], digits = name === "std" ? 3 : 2;
+// The number that a code represents.
+function number(name, code) {
+  const {first, last, step, digits} = data.steps[name];
   if (code > last) return `> ${((last - first) * step).toFixed(digits)}`;
   return ((code - first) * step).toFixed(digits);
 }
 
 function describe(voxel) {
+  if (!volumes.conductivity) return;  // still loading
   const n = index(voxel), code = volumes.conductivity[n], std = volumes.std?.[n];
   const mm = data.affine.map(row => Math.round(row[0] * voxel[0] + row[1] * voxel[1] + row[2] * voxel[2] + row[3]));
-  const known = {0: "outside the mask", 1: "invalid", 2: "< 0 S/m", 255: "> 10 S/m"}[code];
-  const noise = std ? ` ± ${text("std", std)}` : "";
+  const known = data.texts[code];
+  const noise = std ? ` ± ${number("std", std)}` : "";
   shown.replaceChildren();
   const add = (tag, content) => { const made = document.createElement(tag); made.textContent = content; shown.append(made); };
-  add("b", known ?? `${text("conductivity", code)}${noise} S/m`);
-  if (!known) add("span", std ? "± noise standard deviation" : "no noise map");
+  add("b", known ?? `${number("conductivity", code)}${noise} S/m`);
+  if (!known) add("span", std ? "± noise standard deviation" : volumes.std ? "invalid noise standard deviation" : "no noise map");
   add("span", mm.map((one, axis) => `${LETTERS[axis]} = ${one}`).join(", ") + " mm");
   add("span", volumes.labels[n] ? data.tissues[volumes.labels[n] - 1] : "");
 }
@@ -109,22 +110,28 @@ function addPlane(axis) {
   planes.push({axis, box, canvas, lines});
 }
 
+// Load and draw the map of the chosen method.
 async function load() {
   const chosen = data.maps[method.value];
   kind.options[1].disabled = !chosen.std;
   if (!chosen.std) kind.value = "conductivity";
   const texts = {conductivity: chosen.conductivity, std: chosen.std, magnitude: data.magnitude, labels: data.labels};
   const entries = await Promise.all(Object.entries(texts).map(async ([name, one]) => [name, await unpack(one)]));
+  if (chosen !== data.maps[method.value]) return;  // another method was chosen in the meantime
   volumes = Object.fromEntries(entries);
   draw();
   describe(cross);
 }
 
+function show() {
+  load().catch(error => { shown.textContent = `The maps cannot be shown (${error.message}). The viewer needs Chrome 80, Firefox 113, Safari 16.4 or a later version.`; });
+}
+
 for (const name of Object.keys(data.maps)) method.add(new Option(name));
 method.value = data.selected;
 data.axes.forEach(addPlane);
-method.addEventListener("change", load);
+method.addEventListener("change", show);
 for (const one of [kind, opacity]) one.addEventListener("input", draw);
 addEventListener("resize", fit);
 fit();
-load();
+show();
