@@ -18,6 +18,7 @@ from bids_qcm.interfaces.base import (
     ImagesInputSpec,
     axes_of_kernels,
     image_checks,
+    image_of,
     image_pairs,
     rounded,
 )
@@ -142,18 +143,12 @@ class CheckImages(CheckedInterface):
             return
         first, *others = fatal
         more = "".join(f"; {_statement(finding, pairs)}" for finding in others)
-        path, which = _image(pairs[first.echo], first.part)
+        path, which = image_of(pairs[first.echo], first.part)
         raise InputError(path, which + first.problem + more, f"{first.remedy}; {OVERRIDE}")
 
 
-def _image(pair: ImagePair, part: int) -> tuple[Path, str]:
-    """Return the file of a part, and its volume in words, which is empty for 3-D images."""
-    path, volume = pair.in_files[part]
-    return path, "" if volume is None else f"(volume {volume}, counted from 0) "
-
-
 def _left_out_sentence(one: LeftOut, pairs: Sequence[ImagePair]) -> str:
-    path, which = _image(pairs[one.echo], 1)
+    path, which = image_of(pairs[one.echo], 1)
     return (
         f"{path.name} {which}is left out: this echo does not lie on a line over "
         f"echo time with the earlier echoes: misfit {one.misfit:.3f} rad (limit: {one.limit:.3f})"
@@ -165,5 +160,5 @@ def _sentence(finding: Finding, pairs: Sequence[ImagePair]) -> str:
 
 
 def _statement(finding: Finding, pairs: Sequence[ImagePair]) -> str:
-    path, which = _image(pairs[finding.echo], finding.part)
+    path, which = image_of(pairs[finding.echo], finding.part)
     return f"{path.name} {which}{finding.problem}"
