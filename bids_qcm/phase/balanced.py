@@ -147,12 +147,13 @@ def find_bands(
 
     Notes
     -----
-    Half a cycle in every second slice is not a band, and is removed first. The reference is half of the phase of the squared image after Gaussian smoothing, in which a
-    band has little weight. The real part of the image relative to the reference, averaged over 3 x
-    3 x 3 voxels, has different signs on the two sides of a band. Voxels belong to a band if their
-    average deviates from the reference by more than 0.1 rad or is not above the noise, and if each
-    side has a voxel within 10 mm, twice the standard deviation of the Gaussian filter. A side has
-    more than 27 connected voxels.
+    Half a cycle in every second slice is not a band, and is removed first. The reference is half of
+    the phase of the squared image after Gaussian smoothing, in which a band has little weight. The
+    real part of the image relative to the reference, averaged over 3 x 3 x 3 voxels, has different
+    signs on the two sides of a band. Voxels belong to a band if their average deviates from the
+    reference by more than 0.1 rad or is not above the noise, and if each side has a voxel within 10
+    mm, twice the standard deviation of the Gaussian filter. A side has more than 27 connected
+    voxels.
     """
     signal = flip_alternate_slices(signal, alternating_axes([signal]))
     flat = signal * np.exp(-1j * _linear_phase(signal))
