@@ -241,8 +241,9 @@ def check_offsets(
     -------
     list of Finding
         Empty if the offsets change the Laplacian of a quadratic fit by less than the target of
-        automatic radii. The finding is not fatal: where in-plane kernels have the smaller error,
-        the offsets are so large that :func:`check_slices` finds jumps.
+        automatic radii. The finding is not fatal, because the offset above which in-plane kernels
+        have the smaller error depends on the method. Much larger offsets contain jumps that
+        :func:`check_slices` finds.
     """
     error = conductivity_factor(frequency, phase_type) * offset * _gain(axis, voxel_size)
     if not error > TARGET_STD:
