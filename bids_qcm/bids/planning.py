@@ -28,7 +28,7 @@ from bids_qcm.bids.sidecars import (
     read_sidecar,
     shows_head,
 )
-from bids_qcm.bids.slicing import plan_slicing
+from bids_qcm.bids.slicing import Slicing, plan_slicing
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.grids import Grid
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
@@ -298,7 +298,7 @@ def plan_acquisition(
     )
     slicing = plan_slicing(sidecars[0], grid, settings)
     kernels, refused = _choose_methods(
-        settings, grid, slicing.axes, segmentation.auxiliary, segmentation.why_none
+        settings, grid, slicing, segmentation.auxiliary, segmentation.why_none
     )
     left_out = []
     if kernels and not settings.methods:
@@ -644,7 +644,7 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
 def _choose_methods(
     settings: Settings,
     grid: Grid,
-    axes: tuple[int, ...],
+    slicing: Slicing,
     segmentation: AuxiliaryImage | None,
     why_none: str,
 ) -> tuple[dict[str, Kernels], dict[str, str]]:
@@ -664,10 +664,11 @@ def _choose_methods(
                 settings.fit_radius,
                 settings.integral_radius,
                 LARGEST_SCALE,
-                axes,
+                slicing.axes,
             )
         except ValueError as error:
-            refused[name] = f"{error} (--fit-radius, --integral-radius, --in-plane)"
+            in_plane = "--in-plane none" if slicing.chosen else "--in-plane"
+            refused[name] = f"{error} (--fit-radius, --integral-radius, {in_plane})"
     return kernels, refused
 
 
