@@ -97,7 +97,7 @@ def average_phase_cycles(
     for other in remaining:
         constant, remainder = _constants(other * first.conj(), mask, axes)
         _, of_negative = _constants(other.conj() * first.conj(), mask, axes)
-        aligned = other * np.exp(-1j * constant)
+        aligned = other * np.exp(-1j * constant).astype(np.complex64)
         sum_of_squares += aligned**2
         total += aligned
         remainders.append(remainder)
