@@ -122,8 +122,6 @@ TESTED_IN = {
     "cli/reports.py": "test_reports.py",
     "cli/summary.py": "cli/test_exits.py",
     "dispersions.py": "phantom/test_tissues.py",
-    "interfaces/averaging.py": "test_trust.py",
-    "interfaces/balanced.py": "test_trust.py",
     "interfaces/checks.py": "workflows/test_acquisition.py",
     "interfaces/coils.py": "test_trust.py",
     "phantom/fullwave/charges.py": "phantom/fullwave/test_scattering.py",

@@ -654,6 +654,18 @@ def test_bands_of_balanced_ssfp(tmp_path, map_conductivity):
     assert 0.05 < json.loads(path.read_text())["BandFraction"] < 0.3
 
 
+def test_offsets_of_slices_are_not_taken_for_bands(tmp_path, map_conductivity):
+    def signal(x, y, z, time):
+        r2 = x**2 + y**2 + z**2
+        offsets = np.arange(34) % 2
+        return 1000 * (r2 < 0.045**2) * np.exp(1j * (300 * r2 + offsets)), 10
+
+    fields = {"PulseSequenceDetails": "trufi"}
+    folder = ball(tmp_path / "raw", (34,) * 3, 3, signal, fields, "part-{1}_bSSFP")
+    found = map_conductivity(folder, methods=("laplacian",), mask="signal")
+    assert_refused(found, "part-phase_bSSFP.nii.gz", "has phase jumps along axis k")
+
+
 @pytest.mark.parametrize("n", [2, 4])
 def test_phase_cycles_of_balanced_ssfp(tmp_path, map_conductivity, n):
     folder = balanced(tmp_path / "raw", [180 + 360 * k // n for k in range(n)])

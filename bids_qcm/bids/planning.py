@@ -15,17 +15,12 @@ from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
 from bids_qcm.bids.anatomy.finder import B1Origin, Finder, FoundB1, MaskOrigin
 from bids_qcm.bids.anatomy.regions import Regions, plan_regions
 from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage, plan_spaces
+from bids_qcm.bids.balanced import plan_balanced
 from bids_qcm.bids.echo_runs import echoes_named_as_runs
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.four_d import pair_volumes
 from bids_qcm.bids.images import ImagePair, StoredImage, read_grid, read_volumes
-from bids_qcm.bids.sequences import (
-    are_phase_cycles,
-    check_holds_phase,
-    check_nucleus,
-    is_balanced,
-    is_gradient_echo,
-)
+from bids_qcm.bids.sequences import check_holds_phase, check_nucleus, is_gradient_echo
 from bids_qcm.bids.sidecars import (
     contradictions,
     echo_time,
@@ -33,7 +28,7 @@ from bids_qcm.bids.sidecars import (
     read_sidecar,
     shows_head,
 )
-from bids_qcm.bids.slicing import plan_slicing
+from bids_qcm.bids.slicing import Slicing, plan_slicing
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.grids import Grid
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
@@ -155,8 +150,7 @@ class Plan:
         Whether the repetitions are balanced SSFP acquisitions that differ in the phase increment of
         the radiofrequency pulses.
     may_have_bands : bool
-        Whether to search for bands: in a single echo of a balanced SSFP acquisition without phase
-        cycles, if the phase is differentiated along all axes.
+        Whether to search for the bands of a balanced SSFP acquisition.
     """
 
     acquisition: Acquisition
@@ -304,7 +298,7 @@ def plan_acquisition(
     )
     slicing = plan_slicing(sidecars[0], grid, settings)
     kernels, refused = _choose_methods(
-        settings, grid, slicing.axes, segmentation.auxiliary, segmentation.why_none
+        settings, grid, slicing, segmentation.auxiliary, segmentation.why_none
     )
     left_out = []
     if kernels and not settings.methods:
@@ -334,7 +328,14 @@ def plan_acquisition(
         anatomical=None if spaces.t1w is None else spaces.t1w.alignment.anatomical,
         headers_only=headers_only,
     )
-    phase_cycled = are_phase_cycles([dict(ChainMap(*one.values())) for one in inputs.separate])
+    balanced = plan_balanced(
+        acquisition,
+        sidecars[0],
+        # the phase, or the imaginary part, is the last image, and its fields take precedence
+        {list(one)[-1]: dict(ChainMap(*reversed(one.values()))) for one in inputs.separate},
+        len(echoes),
+        slicing.axes,
+    )
     return Plan(
         acquisition=acquisition,
         grid=grid,
@@ -361,11 +362,8 @@ def plan_acquisition(
         t1w=spaces.t1w,
         spaces=spaces.spaces,
         regions=regions.regions,
-        phase_cycled=phase_cycled,
-        may_have_bands=is_balanced(sidecars[0])
-        and not phase_cycled
-        and len(echoes) == 1
-        and slicing.slice_axis is None,
+        phase_cycled=balanced.phase_cycled,
+        may_have_bands=balanced.may_have_bands,
         manufacturer=str(sidecars[0].get("Manufacturer", "")),
         warnings=(
             *left_out,
@@ -378,6 +376,7 @@ def plan_acquisition(
             *contradictions(inputs.separate),
             *_unit_warnings(echoes),
             *_sequence_warnings(acquisition, echoes, sidecars[0], settings),
+            *balanced.warnings,
             *(f"{acquisition.name}: {warning}" for warning in slicing.warnings),
         ),
     )
@@ -645,7 +644,7 @@ def _check_echo_times(echoes: Sequence[EchoPlan]) -> None:
 def _choose_methods(
     settings: Settings,
     grid: Grid,
-    axes: tuple[int, ...],
+    slicing: Slicing,
     segmentation: AuxiliaryImage | None,
     why_none: str,
 ) -> tuple[dict[str, Kernels], dict[str, str]]:
@@ -665,10 +664,11 @@ def _choose_methods(
                 settings.fit_radius,
                 settings.integral_radius,
                 LARGEST_SCALE,
-                axes,
+                slicing.axes,
             )
         except ValueError as error:
-            refused[name] = f"{error} (--fit-radius, --integral-radius, --in-plane)"
+            in_plane = "--in-plane none" if slicing.chosen else "--in-plane"
+            refused[name] = f"{error} (--fit-radius, --integral-radius, {in_plane})"
     return kernels, refused
 
 
@@ -680,12 +680,6 @@ def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:
     )
     # all volumes of a file may have the same warning
     return list(dict.fromkeys(found))
-
-
-def _has_both_polarities(acquisition: Acquisition) -> bool:
-    """Whether the averaged acquisitions differ in an entity for the readout polarity."""
-    labels = {(one.entities.get("dir"), one.entities.get("acq")) for one in acquisition.repetitions}
-    return len(labels) > 1
 
 
 def _keeps_off_resonance(echoes: Sequence[EchoPlan], sidecar: dict[str, Any], suffix: str) -> bool:
@@ -715,11 +709,5 @@ def _sequence_warnings(
         warnings.append(
             f"{acquisition.name}: the phase of a single gradient echo contains off-resonance "
             "effects, which bias the conductivity. Acquire several echoes, a spin echo or bSSFP"
-        )
-    if is_balanced(sidecar) and not _has_both_polarities(acquisition):
-        warnings.append(
-            f"{acquisition.name}: the phase of a balanced SSFP acquisition with one readout "
-            "polarity contains eddy-current effects. Acquire it again with the opposite polarity, "
-            "and average both acquisitions with --average-runs dir (or acq)"
         )
     return warnings

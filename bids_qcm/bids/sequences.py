@@ -51,7 +51,8 @@ _GRADIENT_ECHO_SUFFIXES = ("MEGRE", "T2starw", "T2star")
 # reversed steady state, magnetisation prepared.
 _NOT_BALANCED = {"SP", "OSP", "TRSS", "MP"}
 
-_INCREMENT_FIELD = "RfPhaseIncrement"
+INCREMENT_FIELD = "RfPhaseIncrement"
+"""Sidecar field with the phase increment of the radiofrequency pulses, in degrees."""
 
 # In balanced sequences, the echo is in the middle of a short repetition time.
 _LONGEST_BALANCED_ECHO_TIME = 0.008
@@ -156,10 +157,10 @@ def are_phase_cycles(sidecars: Sequence[Mapping[str, Any]]) -> bool:
     BIDS has a field for spoiled sequences only, ``SpoilingRFPhaseIncrement``. For balanced
     sequences, ``RfPhaseIncrement`` is in use, in degrees.
     """
-    increments = [sidecar.get(_INCREMENT_FIELD) for sidecar in sidecars]
-    if not all(map(is_balanced, sidecars)) or not all(map(is_number, increments)):
+    increments = list(filter(is_number, (one.get(INCREMENT_FIELD) for one in sidecars)))
+    if not all(map(is_balanced, sidecars)) or len(increments) < len(sidecars):
         return False
-    return len({round(float(one or 0) % 360) % 360 for one in increments}) > 1
+    return len({round(one % 360) % 360 for one in increments}) > 1
 
 
 def is_gradient_echo(metadata: Mapping[str, Any], suffix: str) -> bool:

@@ -315,7 +315,8 @@ class Phi0Sidecar(MaskChoice, Image):
     averaging_remainder: Annotated[
         list[float] | None,
         "with `--average-runs`: deviation of each further acquisition from the first acquisition "
-        "after removal of a constant and linear phase, maximum over the echoes, rad",
+        "after removal of a constant and linear phase (of a constant phase between phase cycles), "
+        "maximum over the echoes, rad",
     ] = None
     phase_cycled: Annotated[
         bool | None,

@@ -21,6 +21,8 @@ class Slicing(NamedTuple):
     ----------
     axes : tuple of int
         Axes along which the phase is differentiated; two axes for in-plane maps.
+    chosen : bool
+        Whether ``--in-plane auto`` left out the slice axis.
     slice_axis : int or None
         Axis across the slices of a 2-D acquisition; None for a 3-D acquisition.
     warnings : tuple of str
@@ -28,6 +30,7 @@ class Slicing(NamedTuple):
     """
 
     axes: tuple[int, ...]
+    chosen: bool
     slice_axis: int | None
     warnings: tuple[str, ...]
 
@@ -57,11 +60,13 @@ def plan_slicing(metadata: Mapping[str, Any], grid: Grid, settings: Settings) ->
         if one is not None and not isinstance(one, str)
     ]
     axes = curved_axes(*given)
-    reason = "as requested"
+    chosen, reason = False, "as requested"
     if settings.in_plane in ("i", "j", "k"):
         axes = tuple(one for one in axes if "ijk"[one] != settings.in_plane)
     elif settings.in_plane == "auto" and axis in axes and grid.shape[axis] < FEWEST_SLICES:
-        reason = f"because this 2-D acquisition has only {grid.shape[axis]} slice(s)"
+        chosen = True
+        slices = "slice" if grid.shape[axis] == 1 else "slices"
+        reason = f"because this 2-D acquisition has only {grid.shape[axis]} {slices}"
         axes = tuple(one for one in axes if one != axis)
     warnings = []
     if len(axes) == len(ALL_AXES) - 1:
@@ -69,7 +74,7 @@ def plan_slicing(metadata: Mapping[str, Any], grid: Grid, settings: Settings) ->
         warnings.append(_loss_warning(across, grid, reason))
     elif axis is not None and (contradiction := _spacing_contradiction(metadata, axis, grid)):
         warnings.append(contradiction)
-    return Slicing(axes, axis, tuple(warnings))
+    return Slicing(axes, chosen, axis, tuple(warnings))
 
 
 def _loss_warning(across: int, grid: Grid, reason: str) -> str:

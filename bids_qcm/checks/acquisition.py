@@ -16,9 +16,9 @@ from bids_qcm.checks.findings import Finding
 from bids_qcm.checks.pairs import check_coherence
 from bids_qcm.checks.slices import check_offsets, check_slices, slice_offset
 from bids_qcm.checks.values import check_cycle, check_distinct, check_magnitude, check_parts
-from bids_qcm.phase.echoes import fit_echo_lines
+from bids_qcm.phase.echoes import EchoLines, fit_echo_lines
 from bids_qcm.phase.masking import Signal, find_signal
-from bids_qcm.phase.phi0 import complex_echoes, complex_signal
+from bids_qcm.phase.phi0 import EchoSeries, complex_echoes, complex_signal
 from bids_qcm.phase.slices import flip_alternate_slices
 from bids_qcm.physics import PhaseType
 
@@ -135,13 +135,7 @@ def check_acquisition(
             phase, magnitude, signal.mask, echo, axes=within, may_be_half=may_be_half
         )
     series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers, axes)
-    unaligned = series.echoes
-    if len(axes) < len(_ALL_AXES):
-        # aligned slices do not show whether the sign of some slices is reversed
-        unaligned = [
-            flip_alternate_slices(complex_signal(*pair), series.axes_flipped) for pair in pairs
-        ]
-    jumps = check_slices(unaligned, signal.mask, axes, slice_axis)
+    jumps = check_slices(_unaligned(pairs, series, axes), signal.mask, axes, slice_axis)
     coherent = [
         check_coherence(magnitude, phase, echo, axes)
         for echo, (magnitude, phase) in enumerate(pairs)
@@ -151,31 +145,60 @@ def check_acquisition(
     misfit: tuple[float, ...] = ()
     at_zero = series.echoes[0]
     if len(pairs) > 1 and not any(finding.fatal for finding in findings):
-        doubtful = []
         lines = fit_echo_lines(series.echoes, echo_times, signal.mask)
         at_zero = lines.mask * np.exp(1j * lines.phase())
         if frequency is not None and len(axes) == len(_ALL_AXES):
             findings += check_flatness(lines.phase(), lines.mask, voxel_size, frequency)
-        if len(pairs) > 2:
-            misfit = lines.misfit()
-            doubtful = check_misfit(misfit, echo_times)
-        # With three or more echoes, the misfit detects that an echo is wrong. The curvature then
-        # shows which echo is wrong.
-        if len(pairs) == 2 or doubtful:
-            findings += check_curvature(series.echoes, signal.mask, voxel_size)
-        findings += doubtful
-        findings += check_decay(magnitudes, echo_times, signal.mask)
+        misfit, of_echoes = _check_echoes(series, lines, echo_times, signal.mask, voxel_size)
+        findings += [*of_echoes, *check_decay(magnitudes, echo_times, signal.mask)]
     offset = None
     if slice_axis is not None and slice_axis in axes and frequency is not None and not jumps:
         offset = slice_offset(at_zero, signal.mask, slice_axis)
         findings += check_offsets(offset, slice_axis, voxel_size, frequency, phase_type)
     return ImageEvidence(
         signal=signal.mask,
-        snr=float(np.median(magnitudes[0][signal.mask]) / signal.noise.sd)
-        if signal.noise.sd > 0
-        else float("inf"),
+        snr=_median_snr(magnitudes[0], signal),
         incoherent_fraction=max(fraction for fraction, _ in coherent),
         echo_misfit=misfit,
         slice_offset=offset,
         findings=tuple(sorted(findings, key=lambda finding: not finding.fatal)),
     )
+
+
+def _unaligned(
+    pairs: Sequence[Pair], series: EchoSeries, axes: Sequence[int]
+) -> Sequence[NDArray[np.complexfloating]]:
+    """Return the complex echoes before slices are aligned.
+
+    Aligned slices do not show whether the sign of some slices is reversed.
+    """
+    if len(axes) == len(_ALL_AXES):
+        return series.echoes
+    return [flip_alternate_slices(complex_signal(*pair), series.axes_flipped) for pair in pairs]
+
+
+def _check_echoes(
+    series: EchoSeries,
+    lines: EchoLines,
+    echo_times: Sequence[float],
+    mask: NDArray[np.bool_],
+    voxel_size: Sequence[float],
+) -> tuple[tuple[float, ...], list[Finding]]:
+    """Check that the phases of several echoes are consistent; return also the misfit.
+
+    With three or more echoes, the misfit detects that an echo is wrong. The curvature then shows
+    which echo is wrong.
+    """
+    if len(series.echoes) == 2:
+        return (), check_curvature(series.echoes, mask, voxel_size)
+    misfit = lines.misfit()
+    doubtful = check_misfit(misfit, echo_times)
+    if not doubtful:
+        return misfit, []
+    return misfit, [*check_curvature(series.echoes, mask, voxel_size), *doubtful]
+
+
+def _median_snr(magnitude: NDArray[np.floating], signal: Signal) -> float:
+    if signal.noise.sd == 0:
+        return float("inf")
+    return float(np.median(magnitude[signal.mask]) / signal.noise.sd)

@@ -55,7 +55,7 @@ class Evidence:
     n_failed_checks : int
         Number of failed image checks that the user turned into warnings.
     in_plane_loss : float
-        Expected fraction of the conductivity that is missing because the phase was not
+        Expected fraction of the conductivity of the brain that is missing because the phase was not
         differentiated across slices; 0 if it was differentiated along all axes.
     """
 
@@ -86,7 +86,7 @@ def gather_evidence(
     reduced_chi_square: float | None = None,
     prior_chi_square: float | None = None,
     n_failed_checks: int = 0,
-    slice_axis: int | None = None,
+    axis_left_out: int | None = None,
 ) -> Evidence:
     """Compute the quality measures of a map.
 
@@ -108,7 +108,7 @@ def gather_evidence(
         Reduced and prior chi-square of an inversion.
     n_failed_checks : int
         Number of failed image checks that the user turned into warnings.
-    slice_axis : int, optional
+    axis_left_out : int, optional
         Axis along which the phase was not differentiated.
 
     Returns
@@ -147,8 +147,8 @@ def gather_evidence(
         largest_voxel_size=float(np.linalg.norm(to_world[:, :3], axis=0).max()),
         n_failed_checks=n_failed_checks,
         in_plane_loss=0.0
-        if slice_axis is None
-        else IN_PLANE_LOSS[condmap.grid.orientation(slice_axis)],
+        if axis_left_out is None
+        else IN_PLANE_LOSS[condmap.grid.orientation(axis_left_out)],
         **noise,
     )
 

@@ -92,6 +92,32 @@ def find_jumps(
     return sorted(found.values())
 
 
+def find_offsets_besides_bands(
+    signal: NDArray[np.complexfloating], mask: NDArray[np.bool_]
+) -> list[Jump]:
+    """Find phase jumps between slices of a balanced SSFP image that are not caused by bands.
+
+    Parameters
+    ----------
+    signal : ndarray of complex, shape (X, Y, Z)
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels with signal.
+
+    Returns
+    -------
+    list of Jump
+        The sizes are those of the squared image, which are twice as large.
+
+    Notes
+    -----
+    The phase jumps by half a cycle at a band, so the phase of the squared image does not jump. It
+    changes quickly within a band, so voxels below half of the median magnitude are left out.
+    """
+    magnitude = np.abs(signal)
+    bright = mask & (magnitude > np.median(magnitude[mask]) / 2)
+    return [one for one in find_jumps([signal**2], bright) if abs(one.size) > 2 * LARGEST_JUMP]
+
+
 def check_slices(
     signals: Sequence[NDArray[np.complexfloating]],
     mask: NDArray[np.bool_],
@@ -215,8 +241,9 @@ def check_offsets(
     -------
     list of Finding
         Empty if the offsets change the Laplacian of a quadratic fit by less than the target of
-        automatic radii. The finding is not fatal: where in-plane kernels have the smaller error,
-        the offsets are so large that :func:`check_slices` finds jumps.
+        automatic radii. The finding is not fatal, because the offset above which in-plane kernels
+        have the smaller error depends on the method. Much larger offsets contain jumps that
+        :func:`check_slices` finds.
     """
     error = conductivity_factor(frequency, phase_type) * offset * _gain(axis, voxel_size)
     if not error > TARGET_STD:

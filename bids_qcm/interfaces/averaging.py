@@ -1,6 +1,7 @@
 """Interface that averages repeated acquisitions, and base classes for image combination."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,28 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import ImagePair, read_echoes, write_image
 from bids_qcm.bids.names import stem
 from bids_qcm.bids.sidecar_schema import Phi0Sidecar
-from bids_qcm.interfaces.base import OVERRIDE, CheckedInterface, axes_of_kernels, image_checks
+from bids_qcm.interfaces.base import (
+    OVERRIDE,
+    CheckedInterface,
+    axes_of_kernels,
+    image_checks,
+    image_of,
+)
 from bids_qcm.phase import PhaseUnits
 from bids_qcm.phase.averaging import Average, average_repetitions
 from bids_qcm.phase.balanced import average_phase_cycles
 from bids_qcm.phase.masking import find_signal
 from bids_qcm.phase.phi0 import complex_signal
 
-# Maximum phase deviation of a repetition from the first repetition, without the constant and linear
-# phase, rad. Eddy currents cause deviations of up to 0.2 rad between readouts of opposite polarity.
+# Maximum phase deviation of a repetition from the first repetition, rad. The constant and linear
+# phase is removed first; between phase cycles, only the constant phase. Eddy currents cause
+# deviations of up to 0.2 rad between readouts of opposite polarity.
 _LARGEST_REMAINDER = 0.3
+
+_REMEDY = (
+    "average only acquisitions with the same head position, sign and unit, or leave out this "
+    "acquisition with --bids-filter-file"
+)
 
 
 class SeveralImagesInputSpec(BaseInterfaceInputSpec):
@@ -138,8 +151,8 @@ class AverageRuns(CheckedInterface):
         self._results |= combined_results(inputs, self._signals(averages), Path(runtime.cwd))
         warnings = [
             text
-            for average, phases in zip(averages, inputs.second_files, strict=True)
-            for text in self._contradictions(average, phases)
+            for echo, average in enumerate(averages)
+            for text in self._contradictions(average, _pairs(inputs, echo))
         ]
         remainders = zip(*(average.remainders for average in averages), strict=True)
         self._results["provenance"] = Phi0Sidecar(
@@ -153,7 +166,11 @@ class AverageRuns(CheckedInterface):
 
     def _signals(self, averages: list[Average]) -> Iterator[NDArray[np.complexfloating]]:
         """Yield the average of each echo, and append the results without the signals."""
-        combine = average_phase_cycles if self.inputs.phase_cycled else average_repetitions
+        combine = (
+            partial(average_phase_cycles, axes=self.inputs.axes)
+            if self.inputs.phase_cycled
+            else average_repetitions
+        )
         mask = None
         for echo in range(len(self.inputs.first_files)):
             polar = read_echoes(_pairs(self.inputs, echo))
@@ -176,30 +193,39 @@ class AverageRuns(CheckedInterface):
         except ValueError as error:
             raise _no_magnitude(self.inputs.first_files[0][0], error) from error
 
-    def _contradictions(self, average: Average, phases: list[str]) -> list[str]:
+    def _contradictions(self, average: Average, pairs: list[ImagePair]) -> list[str]:
         """Return warnings about repetitions that do not match the first repetition."""
         found = []
-        first = Path(phases[0]).name
-        for remainder, is_reversed, path in zip(
-            average.remainders, average.reversed, phases[1:], strict=True
+        first = pairs[0].second.name
+        for remainder, is_reversed, pair in zip(
+            average.remainders, average.reversed, pairs[1:], strict=True
         ):
             if is_reversed:
-                problem = f"fits {first} better with the opposite sign"
+                problem, remedy = f"fits {first} better with the opposite sign", _REMEDY
             elif remainder > _LARGEST_REMAINDER:
-                problem = (
-                    f"differs from {first} by more than a constant and linear phase: by "
-                    f"{remainder:.2f} rad (limit: {_LARGEST_REMAINDER:g})"
-                )
+                problem, remedy = self._difference(first, remainder)
             else:
                 continue
-            remedy = (
-                "average only acquisitions with the same head position, sign and unit, or "
-                "leave out this acquisition with --bids-filter-file"
-            )
+            path, which = image_of(pair, 1)
             if self.inputs.image_checks == "stop":
-                raise InputError(path, problem, f"{remedy}; {OVERRIDE}")
-            found.append(f"{Path(path).name} {problem}; {remedy}")
+                raise InputError(path, which + problem, f"{remedy}; {OVERRIDE}")
+            found.append(f"{path.name} {which}{problem}; {remedy}")
         return found
+
+    def _difference(self, first: str, remainder: float) -> tuple[str, str]:
+        """Return the problem of a repetition that differs from the first, and the remedy."""
+        if self.inputs.phase_cycled:
+            return (
+                f"differs from {first} by more than a constant phase: by {remainder:.2f} rad "
+                f"(limit: {_LARGEST_REMAINDER:g})",
+                "combine only phase cycles with the same readout polarity and head position, or "
+                "leave out this acquisition with --bids-filter-file",
+            )
+        return (
+            f"differs from {first} by more than a constant and linear phase: by {remainder:.2f} "
+            f"rad (limit: {_LARGEST_REMAINDER:g})",
+            _REMEDY,
+        )
 
 
 def _no_magnitude(path: str, error: ValueError) -> InputError:

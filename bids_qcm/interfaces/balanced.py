@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import ImagePair, read_echo, read_grid, write_image
 from bids_qcm.bids.sidecar_schema import Phi0Sidecar, merge
+from bids_qcm.checks.slices import find_offsets_besides_bands
 from bids_qcm.interfaces.averaging import CombinedOutputSpec, combined_name
 from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec, image_pairs
 from bids_qcm.phase import PhaseUnits
@@ -16,6 +17,8 @@ from bids_qcm.phase.balanced import find_bands
 from bids_qcm.phase.masking import LEAST_SNR, find_signal
 from bids_qcm.phase.phi0 import complex_signal
 from bids_qcm.phase.unwrapping import wrap
+
+_NOT_SEARCHED = "bands were not searched for, because the phase jumps between slices"
 
 
 class _RemoveBandsInputSpec(ImagesInputSpec):
@@ -37,11 +40,15 @@ class RemoveBands(CheckedInterface):
             raise InputError(
                 pair.first, str(error), "check that this image is a magnitude"
             ) from error
-        grid = read_grid(pair.first, four_d=pair.volumes is not None)
-        found = find_bands(complex_signal(magnitude, phase), grid.voxel_size, noise)
-        own = Phi0Sidecar()
-        signal = magnitude > noise.threshold(LEAST_SNR)
-        has_bands = bool(np.any((found.bands | found.shifted)[signal]))
+        image, signal = complex_signal(magnitude, phase), magnitude > noise.threshold(LEAST_SNR)
+        own, has_bands = Phi0Sidecar(), False
+        if find_offsets_besides_bands(image, signal):
+            # the image checks report the jumps
+            own = Phi0Sidecar(warnings=[_NOT_SEARCHED])
+        else:
+            grid = read_grid(pair.first, four_d=pair.volumes is not None)
+            found = find_bands(image, grid.voxel_size, noise)
+            has_bands = bool(np.any((found.bands | found.shifted)[signal]))
         if has_bands:
             fraction = float(np.mean(found.bands[signal]))
             own = Phi0Sidecar(band_fraction=round(fraction, 6), warnings=[_sentence(fraction)])

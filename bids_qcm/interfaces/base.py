@@ -87,6 +87,12 @@ def image_pairs(inputs: ImagesInputSpec) -> list[ImagePair]:
     ]
 
 
+def image_of(pair: ImagePair, part: int) -> tuple[Path, str]:
+    """Return the file of a part, and its volume in words, which is empty for 3-D images."""
+    path, volume = pair.in_files[part]
+    return path, "" if volume is None else f"(volume {volume}, counted from 0) "
+
+
 class PosedInputSpec(BaseInterfaceInputSpec):
     """Input specification of interfaces that resample images with the pose of a registration."""
 

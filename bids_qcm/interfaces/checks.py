@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import Bunch, File, TraitedSpec, traits
+from numpy.typing import NDArray
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import ImagePair, read_grid, read_parts, to_polar, write_image
 from bids_qcm.bids.sidecar_schema import NULL, Phi0Sidecar, merge
-from bids_qcm.checks.acquisition import Pair, check_acquisition, check_roles
+from bids_qcm.checks.acquisition import ImageEvidence, Pair, check_acquisition, check_roles
 from bids_qcm.checks.findings import Finding
 from bids_qcm.interfaces.base import (
     OVERRIDE,
@@ -18,6 +19,7 @@ from bids_qcm.interfaces.base import (
     ImagesInputSpec,
     axes_of_kernels,
     image_checks,
+    image_of,
     image_pairs,
     rounded,
 )
@@ -56,43 +58,25 @@ class CheckImages(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
-        pairs, units = image_pairs(inputs), inputs.phase_units
-        parts = list(read_parts(pairs))
-        echoes = [to_polar(pair, unit) for pair, unit in zip(parts, units, strict=True)]
+        every = image_pairs(inputs)
+        parts = list(read_parts(every))
+        echoes = [to_polar(*one) for one in zip(parts, inputs.phase_units, strict=True)]
         signal, left_out = self._inconsistent(echoes) if inputs.select_echoes else (None, [])
+        warnings = [_left_out_sentence(one, every) for one in left_out]
         without = {one.echo for one in left_out}
-        used = [k for k in range(len(pairs)) if k not in without]
-        warnings = [_left_out_sentence(one, pairs) for one in left_out]
-        pairs, parts = [pairs[k] for k in used], [parts[k] for k in used]
-        echoes = [echoes[k] for k in used]
-        found = check_roles(parts, cartesian=units[0] is None)
+        used = [k for k in range(len(every)) if k not in without]
+        pairs, echoes = [every[k] for k in used], [echoes[k] for k in used]
+        roles = check_roles([parts[k] for k in used], cartesian=inputs.phase_units[0] is None)
+        self._stop_at(roles, pairs)
+        evidence = self._check(pairs, echoes, used, None if 0 in without else signal)
+        found = [*roles, *evidence.findings]
         self._stop_at(found, pairs)
-        try:
-            evidence = check_acquisition(
-                [magnitude for magnitude, _ in echoes],
-                [phase for _, phase in echoes],
-                [inputs.echo_times[k] for k in used],
-                read_grid(pairs[0].first, four_d=pairs[0].volumes is not None).voxel_size,
-                axes=inputs.axes,
-                slice_axis=inputs.slice_axis,
-                phase_type=inputs.phase_type,
-                frequency=inputs.frequency,
-                echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
-                signal=None if 0 in without else signal,
-            )
-        except ValueError as error:
-            raise InputError(
-                pairs[0].first, str(error), "check that this image is a magnitude"
-            ) from error
-        found += evidence.findings
-        self._stop_at(found, pairs)
-        volumes = {"magnitude": echoes[0][0], "signal": evidence.signal}
-        for name, values in volumes.items():
-            # these images are not part of the output, so save the time to compress them
-            path = Path(runtime.cwd, f"{name}.nii")
-            write_image(path, values, like=pairs[0].first)
-            self._results[f"{name}_file"] = str(path)
-        self._results["used_echoes"] = used
+        folder = Path(runtime.cwd)
+        self._results |= {
+            "magnitude_file": _write(folder / "magnitude.nii", echoes[0][0], pairs[0]),
+            "signal_file": _write(folder / "signal.nii", evidence.signal, pairs[0]),
+            "used_echoes": used,
+        }
         failed = [_sentence(finding, pairs) for finding in found if finding.fatal]
         found_fields = Phi0Sidecar(
             signal_to_noise_ratio=round(evidence.snr, 2) if np.isfinite(evidence.snr) else NULL,
@@ -104,6 +88,33 @@ class CheckImages(CheckedInterface):
         )
         self._results["provenance"] = merge(inputs.provenance, found_fields.to_dict())
         return runtime
+
+    def _check(
+        self,
+        pairs: Sequence[ImagePair],
+        echoes: Sequence[Pair],
+        used: Sequence[int],
+        signal: Signal | None,
+    ) -> ImageEvidence:
+        """Check the used echoes, whose indices are `used`."""
+        inputs = self.inputs
+        try:
+            return check_acquisition(
+                [magnitude for magnitude, _ in echoes],
+                [phase for _, phase in echoes],
+                [inputs.echo_times[k] for k in used],
+                read_grid(pairs[0].first, four_d=pairs[0].volumes is not None).voxel_size,
+                axes=inputs.axes,
+                slice_axis=inputs.slice_axis,
+                phase_type=inputs.phase_type,
+                frequency=inputs.frequency,
+                echo_numbers=[inputs.echo_numbers[k] for k in used if inputs.echo_numbers],
+                signal=signal,
+            )
+        except ValueError as error:
+            raise InputError(
+                pairs[0].first, str(error), "check that this image is a magnitude"
+            ) from error
 
     def _inconsistent(self, echoes: Sequence[Pair]) -> tuple[Signal | None, list[LeftOut]]:
         """Find the signal of the first echo, and the echoes whose phase is not linear in echo time.
@@ -142,18 +153,18 @@ class CheckImages(CheckedInterface):
             return
         first, *others = fatal
         more = "".join(f"; {_statement(finding, pairs)}" for finding in others)
-        path, which = _image(pairs[first.echo], first.part)
+        path, which = image_of(pairs[first.echo], first.part)
         raise InputError(path, which + first.problem + more, f"{first.remedy}; {OVERRIDE}")
 
 
-def _image(pair: ImagePair, part: int) -> tuple[Path, str]:
-    """Return the file of a part, and its volume in words, which is empty for 3-D images."""
-    path, volume = pair.in_files[part]
-    return path, "" if volume is None else f"(volume {volume}, counted from 0) "
+def _write(path: Path, values: NDArray[np.generic], like: ImagePair) -> str:
+    """Write an image without compression, which saves time, because it is not an output."""
+    write_image(path, values, like=like.first)
+    return str(path)
 
 
 def _left_out_sentence(one: LeftOut, pairs: Sequence[ImagePair]) -> str:
-    path, which = _image(pairs[one.echo], 1)
+    path, which = image_of(pairs[one.echo], 1)
     return (
         f"{path.name} {which}is left out: this echo does not lie on a line over "
         f"echo time with the earlier echoes: misfit {one.misfit:.3f} rad (limit: {one.limit:.3f})"
@@ -165,5 +176,5 @@ def _sentence(finding: Finding, pairs: Sequence[ImagePair]) -> str:
 
 
 def _statement(finding: Finding, pairs: Sequence[ImagePair]) -> str:
-    path, which = _image(pairs[finding.echo], finding.part)
+    path, which = image_of(pairs[finding.echo], finding.part)
     return f"{path.name} {which}{finding.problem}"

@@ -48,7 +48,7 @@ class JudgeMap(CheckedInterface):
             reduced_chi_square=sidecar.reduced_chi_square,
             prior_chi_square=sidecar.prior_chi_square,
             n_failed_checks=len(sidecar.failed_image_checks or ()),
-            slice_axis=None if across is None else "ijk".index(across),
+            axis_left_out=None if across is None else "ijk".index(across),
         )
         self._results["provenance"] = inputs.provenance | _describe(evidence).to_dict()
         return runtime

@@ -23,7 +23,8 @@ class Average(NamedTuple):
     signal : ndarray of complex64, shape (X, Y, Z)
     remainders : list of float
         For each repetition after the first, the phase difference from the first repetition that
-        remains after removal of a constant and linear phase, in rad.
+        remains after removal of a constant and linear phase, or of a constant phase between phase
+        cycles, in rad.
     reversed : list of bool
         For each of these repetitions, whether its phase has the opposite sign: the negated phase
         deviates by less than half as much.

@@ -26,8 +26,7 @@ References
    model. Magn Reson Med 2014. doi:10.1002/mrm.25098
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +36,7 @@ from scipy import ndimage
 from bids_qcm.phase.averaging import MUCH_LESS, Average
 from bids_qcm.phase.masking import LEAST_SNR, NoiseFloor, find_signal
 from bids_qcm.phase.planes import plane_phase
+from bids_qcm.phase.slices import alternating_axes, flip_alternate_slices, slice_alignment
 from bids_qcm.phase.unwrapping import unwrap
 
 # Standard deviation of the Gaussian filter of the reference phase, in mm.
@@ -48,11 +48,12 @@ _LARGEST_ERROR = 0.5 / LEAST_SNR
 
 # Edge length, in voxels, of the blocks over which the signal relative to the reference is averaged.
 _BLOCK = 3
-_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 
 def average_phase_cycles(
-    cycles: Iterable[NDArray[np.complexfloating]], mask: NDArray[np.bool_]
+    cycles: Iterable[NDArray[np.complexfloating]],
+    mask: NDArray[np.bool_],
+    axes: Sequence[int] = (0, 1, 2),
 ) -> Average:
     """Average balanced SSFP images with different phase increments of the radiofrequency pulses.
 
@@ -62,11 +63,15 @@ def average_phase_cycles(
         One image for each increment, at least one. The increments should be uniform over a cycle.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels with signal in which the phases are compared; not empty.
+    axes : sequence of int
+        Axes along which the phase will be differentiated. With two axes, each slice of each image
+        may have its own constant phase.
 
     Returns
     -------
     Average
-        The magnitude is the root mean square over the images.
+        The magnitude is the square root of the magnitude of the mean squared image. Outside the
+        signal, the image is the complex mean.
 
     Raises
     ------
@@ -80,7 +85,9 @@ def average_phase_cycles(
     phase have opposite signs on both sides of a band, so that they cancel. The complex sum of the
     images themselves would not be suitable: for many increments, its phase is ``phi0 - psi/2``, as
     in a gradient echo with the same echo time. Before the sum, the constant phase between the
-    images is removed.
+    images is removed, for in-plane maps in each slice. In-plane maps also require that the squares
+    are aligned across slices before they are unwrapped. Otherwise, unwrapping would follow the
+    offsets of the slices, and half of a wrong cycle is a phase jump within a slice.
     """
     remaining = iter(cycles)
     first = next(remaining)
@@ -88,18 +95,19 @@ def average_phase_cycles(
     total = first.astype(np.complex64)
     remainders, reversed_ = [], []
     for other in remaining:
-        constant, remainder = _constant(other * first.conj(), mask)
-        _, of_negative = _constant(other.conj() * first.conj(), mask)
-        aligned = other * np.exp(-1j * constant)
+        constant, remainder = _constants(other * first.conj(), mask, axes)
+        _, of_negative = _constants(other.conj() * first.conj(), mask, axes)
+        aligned = other * np.exp(-1j * constant).astype(np.complex64)
         sum_of_squares += aligned**2
         total += aligned
         remainders.append(remainder)
         reversed_.append(of_negative < MUCH_LESS * remainder)
     n = 1 + len(remainders)
     magnitude = np.sqrt(np.abs(sum_of_squares) / n)
-    double = np.angle(sum_of_squares)
-    signal = find_signal(magnitude, double).mask
-    phase = unwrap(double, signal) / 2
+    signal = find_signal(magnitude, np.angle(sum_of_squares), axes).mask
+    for axis in set(range(3)) - set(axes):
+        sum_of_squares *= slice_alignment(sum_of_squares, signal, axis)
+    phase = unwrap(np.angle(sum_of_squares), signal) / 2
     # half of a wrapped phase would not have the distribution of noise
     average = np.where(signal, magnitude * np.exp(1j * phase), total / n)
     return Average(average.astype(np.complex64), remainders, reversed_)
@@ -113,7 +121,7 @@ class Bands(NamedTuple):
     bands : ndarray of bool, shape (X, Y, Z)
         Voxels of the bands, including voxels without signal near a band.
     shifted : ndarray of bool, shape (X, Y, Z)
-        Voxels on the smaller side of the bands, whose phase is shifted by half a cycle.
+        Voxels whose phase is half a cycle off: the side of the bands with fewer voxels.
     """
 
     bands: NDArray[np.bool_]
@@ -139,16 +147,18 @@ def find_bands(
 
     Notes
     -----
-    The reference is half of the phase of the squared image after Gaussian smoothing, in which a
-    band has little weight. The real part of the image relative to the reference, averaged over 3 x
-    3 x 3 voxels, has different signs on the two sides of a band. Voxels belong to a band if their
-    average deviates from the reference by more than 0.1 rad or is not above the noise, and if both
-    sides are within twice the standard deviation of the Gaussian filter. A side has more than 27
-    connected voxels.
+    Half a cycle in every second slice is not a band, and is removed first. The reference is half of
+    the phase of the squared image after Gaussian smoothing, in which a band has little weight. The
+    real part of the image relative to the reference, averaged over 3 x 3 x 3 voxels, has different
+    signs on the two sides of a band. Voxels belong to a band if their average deviates from the
+    reference by more than 0.1 rad or is not above the noise, and if each side has a voxel within 10
+    mm, twice the standard deviation of the Gaussian filter. A side has more than 27 connected
+    voxels.
     """
+    signal = flip_alternate_slices(signal, alternating_axes([signal]))
     flat = signal * np.exp(-1j * _linear_phase(signal))
     sigma = [_REFERENCE_SD_MM / size for size in voxel_size]
-    square = _smooth(flat**2, partial(ndimage.gaussian_filter, sigma=sigma))
+    square = ndimage.gaussian_filter(flat**2, sigma)
     power = ndimage.gaussian_filter(np.abs(flat) ** 2, sigma)
     region = np.sqrt(power) > noise.threshold(LEAST_SNR)
     none = Bands(*np.zeros((2, *signal.shape), dtype=bool))
@@ -156,7 +166,7 @@ def find_bands(
         return none
     reference = unwrap(np.angle(square), region) / 2
     relative = flat * np.exp(-1j * reference)
-    average = _smooth(relative, partial(ndimage.uniform_filter, size=_BLOCK))
+    average = ndimage.uniform_filter(relative, _BLOCK)
     clear = region & (np.abs(average.real) > LEAST_SNR * noise.sd / np.sqrt(_BLOCK**3))
     far, near = sorted((clear & (average.real < 0), clear & (average.real > 0)), key=np.sum)
     far = _large_parts(far)
@@ -181,34 +191,28 @@ def _linear_phase(signal: NDArray[np.complexfloating]) -> NDArray[np.float32]:
     return plane_phase(0.0, gradient, signal.shape)
 
 
-def _smooth(
-    values: NDArray[np.complexfloating],
-    smooth: Callable[[NDArray[np.floating]], NDArray[np.floating]],
-) -> NDArray[np.complexfloating]:
-    """Smooth the real and the imaginary part of an image."""
-    return smooth(values.real) + 1j * smooth(values.imag)
-
-
 def _large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the connected parts of a mask that are larger than a block of averaged voxels."""
+    # the parameter of skimage's remove_small_objects differs between the supported versions
     parts, _ = ndimage.label(mask)
     large: NDArray[np.bool_] = np.bincount(parts.ravel()) > _BLOCK**3
     large[0] = False
     return large[parts]
 
 
-def _constant(
-    difference: NDArray[np.complexfloating], mask: NDArray[np.bool_]
-) -> tuple[float, float]:
+def _constants(
+    difference: NDArray[np.complexfloating], mask: NDArray[np.bool_], axes: Sequence[int]
+) -> tuple[NDArray[np.float64], float]:
     """Return the mean phase up to half a cycle, and the root mean square deviation, in rad.
 
-    `difference` is the product of an image with the conjugate of another image. The fourth power of
-    its magnitude is the weight of a voxel. With a good shim, a band may fill most of an image. Its
-    phase is not phi0, but its magnitude is only a few percent.
+    `difference` is the product of an image with the conjugate of another image. The phase is
+    averaged along `axes`; the mean has the length 1 along these axes. The fourth power of the
+    magnitude of an image is the weight of a voxel. With a good shim, a band may fill most of an
+    image. Its phase is not phi0, but its magnitude is only a few percent.
     """
-    double = difference[mask].astype(np.complex128) ** 2
+    double = np.where(mask, difference, 0).astype(np.complex128) ** 2
     double *= np.abs(double)
-    total = double.sum()
+    total = double.sum(axis=tuple(axes), keepdims=True)
     rest = np.angle(double * total.conj()) / 2
     weight = np.abs(double)
-    return float(np.angle(total)) / 2, float(np.sqrt(np.sum(weight * rest**2) / np.sum(weight)))
+    return np.angle(total) / 2, float(np.sqrt(np.sum(weight * rest**2) / np.sum(weight)))

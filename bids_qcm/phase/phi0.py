@@ -11,7 +11,7 @@ from bids_qcm.phase.echoes import fit_echo_lines
 from bids_qcm.phase.masking import blank_phase, signal_mask
 from bids_qcm.phase.noise import noise_level
 from bids_qcm.phase.polarity import Alternation, find_alternation, remove_alternation
-from bids_qcm.phase.slices import align_slices, alternating_axes, flip_alternate_slices
+from bids_qcm.phase.slices import alternating_axes, flip_alternate_slices, slice_alignment
 from bids_qcm.phase.unwrapping import unwrap
 
 
@@ -79,7 +79,7 @@ def compute_phi0(
         this number. Default: the echoes are numbered by increasing echo time.
     axes : sequence of int
         Axes along which the phase will be differentiated. With two axes, the slices are aligned;
-        see ``align_slices`` in ``bids_qcm/phase/slices.py``.
+        see ``slice_alignment`` in ``bids_qcm/phase/slices.py``.
 
     Returns
     -------
@@ -192,7 +192,10 @@ def correct_echoes(
     flipped = tuple(axis for axis in alternating_axes(echoes) if axis in axes)
     corrected = [flip_alternate_slices(echo, flipped) for echo in echoes]
     for axis in set(range(3)) - set(axes):
-        corrected = [align_slices(echo, mask, axis) for echo in corrected]
+        # The offset of a slice is the same in all echoes. If the factors differed between echoes,
+        # off-resonance that varies across slices would make the phase nonlinear in echo time.
+        factors = slice_alignment(corrected[0], mask, axis)
+        corrected = [echo * factors for echo in corrected]
     alternation = find_alternation(corrected, echo_times, mask, echo_numbers)
     if alternation is not None:
         corrected = remove_alternation(corrected, echo_times, alternation, echo_numbers)

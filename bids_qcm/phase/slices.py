@@ -64,10 +64,10 @@ def flip_alternate_slices(
     return echo
 
 
-def align_slices(
+def slice_alignment(
     echo: NDArray[np.complexfloating], mask: NDArray[np.bool_], axis: int
 ) -> NDArray[np.complexfloating]:
-    """Remove the mean phase difference between neighbouring slices.
+    """Return the factors that remove the mean phase difference between neighbouring slices.
 
     The Laplacian within a slice does not change, because each slice is multiplied by a constant.
     The mean slope and the mean curvature of the phase across slices are lost, so the result is
@@ -83,12 +83,12 @@ def align_slices(
 
     Returns
     -------
-    ndarray of complex, shape (X, Y, Z)
-        The first slice is unchanged. Neighbouring slices without a common voxel keep their phase
-        difference.
+    ndarray of complex
+        One factor of magnitude 1 for each slice. The shape is 1 along the other two axes. The first
+        slice is unchanged. Neighbouring slices without a common voxel keep their phase difference.
     """
     slices = np.moveaxis(np.where(mask, echo, 0), axis, 0)
     differences = [np.angle(np.vdot(before, after)) for before, after in pairwise(slices)]
     offsets = np.concatenate([[0.0], np.cumsum(differences)])
-    factors = np.exp(-1j * offsets).astype(echo.dtype)
-    return np.moveaxis(np.moveaxis(echo, axis, -1) * factors, -1, axis)
+    others = tuple(other for other in range(echo.ndim) if other != axis)
+    return np.expand_dims(np.exp(-1j * offsets).astype(echo.dtype), others)

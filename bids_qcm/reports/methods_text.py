@@ -125,6 +125,12 @@ def _complex_images(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
             "radiofrequency pulses were combined: the phase is half of the phase of the sum of "
             f"their squared complex images{_of(cycled, total)}."
         )
+    banded = sum(one.band_fraction is not None for one in sidecars)
+    if banded:
+        sentences.append(
+            "Dark bands of the balanced steady-state images were left out, and the phase jump of "
+            f"half a cycle at each band was removed{_of(banded, total)}."
+        )
     averaged = [
         len(one.averaged_acquisitions)
         for one in sidecars

@@ -790,6 +790,14 @@ def test_in_plane_maps_of_all_methods(dataset, plan):
     assert warning.startswith("sub-01_T2w: the phase is differentiated within slices only")
 
 
+def test_a_radius_of_zero_within_few_slices(dataset, refused):
+    dataset.volumes = {part: one[..., :4] for part, one in dataset.volumes.items()}
+    dataset.pair(MRAcquisitionType="2D")
+    message = refused(fit_radius=(9, 0, 9))
+    assert "differentiated along fewer than 2 axes" in message
+    assert "(--fit-radius, --integral-radius, --in-plane none)" in message
+
+
 def test_a_warning_lists_the_echoes_named_as_runs(dataset):
     for run, time in ((1, 0.005), (2, 0.01)):
         dataset.pair(f"sub-01_run-{run}_{{}}_MEGRE", EchoTime=time)

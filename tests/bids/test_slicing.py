@@ -30,7 +30,7 @@ def test_few_slices_of_a_2d_acquisition_are_mapped_in_plane(tmp_path):
     found = slicing(tmp_path, TWO_D, grid(n_slices=4))
     assert found.axes == (0, 1)
     (warning,) = found.warnings
-    assert "not along axis k, because this 2-D acquisition has only 4 slice(s)" in warning
+    assert "not along axis k, because this 2-D acquisition has only 4 slices" in warning
     assert "by about 43% in axial slices" in warning
     assert slicing(tmp_path, TWO_D, grid(n_slices=4), in_plane="none").axes == (0, 1, 2)
     assert slicing(tmp_path, {}, grid(n_slices=4)).axes == (0, 1, 2)

@@ -58,6 +58,19 @@ def test_an_in_plane_map_is_low_by_its_missing_curvature():
     assert "after correction for the missing curvature; the phase may have" in found.reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(1.0, None), (0.6, None), (1.7, "is 1.7 times the literature"), (0.4, "0.7 times the")],
+)
+def test_the_missing_curvature_of_body_tissues_is_not_known(ratio, words):
+    muscle = {"medians": {"Muscle": 0.72 * ratio}, "literature_ratio": {"Muscle": ratio}}
+    found = judge(replace(GOOD, **muscle, in_plane_loss=0.43)).reasons
+    assert any("missing curvature" in one for one in found) == (ratio < 0.5)
+    of_muscle = [one for one in found if "Muscle" in one]
+    assert len(of_muscle) == (words is not None)
+    assert all(words in one for one in of_muscle)
+
+
 def test_missing_measures_do_not_change_the_verdict():
     assert judge(Evidence(0.0, 0.0, 0.6)) == Verdict("green")
 

@@ -87,6 +87,8 @@ def test_the_text_describes_the_corrections_of_echoes():
     coils = text(processing("laplacian", CombinedCoils=8))
     assert "one constant phase factor for each coil" in coils
     assert " 2 repetitions were averaged as complex images" in averaged
+    banded = text(processing("laplacian", BandFraction=0.1))
+    assert "Dark bands of the balanced steady-state images were left out" in banded
     cycled = text(processing("laplacian", AveragedAcquisitions=["a", "b"], PhaseCycled=True))
     assert "the sum of their squared complex images" in cycled
     assert "repetitions were averaged" not in cycled
