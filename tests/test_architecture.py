@@ -107,6 +107,7 @@ MAY_IMPORT = {
 TESTED_IN = {
     "bids/anatomy/auxiliary.py": "bids/anatomy/test_segmentations.py",
     "bids/anatomy/finder.py": "bids/test_planning.py",
+    "bids/echo_plans.py": "bids/test_planning.py",
     "bids/fingerprints.py": "test_unchanged.py",
     "bids/four_d.py": "bids/test_planning.py",
     "bids/phantom/dataset.py": "cli/test_phantom.py",
