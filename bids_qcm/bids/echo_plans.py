@@ -47,6 +47,8 @@ class EchoPlan:
         Number of the echo; 0 for an image without a number.
     volumes : pair of int or None
         Indices of the volumes along the fourth axis of both files; None for 3-D images.
+    coil : str
+        Name of the receive coil of these volumes; empty if the volumes are not coils.
     repetitions : tuple of EchoPlan
         The same echo in the other acquisitions that are averaged, or in the other coils that are
         combined.
@@ -57,6 +59,7 @@ class EchoPlan:
     time: float | None
     number: int = 0
     volumes: tuple[int, int] | None = None
+    coil: str = ""
     repetitions: tuple["EchoPlan", ...] = ()
 
     @property
@@ -109,8 +112,14 @@ def read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: b
     first, *others = repeated
     if not others:
         return first
-    in_files = any(echo.repetitions for one in repeated for echo in one.echoes)
-    if in_files or any(one.coils for one in acquisition.repetitions):
+    in_volumes = [echo for one in repeated for echo in one.echoes if echo.repetitions]
+    if in_volumes and acquisition.coils:
+        raise InputError(
+            in_volumes[0].files[1],
+            "contains several receive coils, but its name has the entity coil",
+            "use either the entity coil in the file names, or the list CoilString in the sidecars",
+        )
+    if in_volumes or any(one.coils for one in acquisition.repetitions):
         raise InputError(
             acquisition.first_file,
             "belongs to repetitions of uncombined coils, which cannot be averaged",
@@ -144,6 +153,7 @@ def _read_repetition(acquisition: Acquisition, settings: Settings, *, headers_on
         ]
         separate += [own] * len(found)
     common_grid(echoes)
+    echoes = _with_same_coils(echoes)
     if not headers_only:
         echoes = _check_echoes(echoes, parts, separate, settings)
     _check_echo_times(echoes)
@@ -179,12 +189,39 @@ def _plan_echoes(
     for number, of_coils in zip(numbers, of_echoes, strict=True):
         first, *others = (
             EchoPlan(
-                pair, None, time if one.echo_time is None else one.echo_time, number, one.volumes
+                files=pair,
+                units=None,
+                time=time if one.echo_time is None else one.echo_time,
+                number=number,
+                volumes=one.volumes,
+                coil=one.coil,
             )
             for one in of_coils
         )
         found.append(replace(first, repetitions=tuple(others)))
     return found
+
+
+def _with_same_coils(echoes: Sequence[EchoPlan]) -> list[EchoPlan]:
+    """Return the echoes with their coils in the order of the first echo.
+
+    Each coil has one phase factor for all echoes, so an InputError is raised if the coils differ.
+    """
+    first = echoes[0]
+    coils = [one.coil for one in (first, *first.repetitions)]
+    ordered = []
+    for echo in echoes:
+        found = {one.coil: replace(one, repetitions=()) for one in (echo, *echo.repetitions)}
+        if found.keys() != set(coils):
+            own, expected = (", ".join(filter(None, names)) or "none" for names in (found, coils))
+            raise InputError(
+                echo.files[1],
+                f"has different receive coils ({own}) from {first.files[1].name} ({expected})",
+                "convert the same coils of all echoes, and use the same names in each CoilString",
+            )
+        one, *others = (found[coil] for coil in coils)
+        ordered.append(replace(one, repetitions=tuple(others)))
+    return ordered
 
 
 def _check_repetition(echoes: Sequence[EchoPlan], first: Sequence[EchoPlan]) -> None:
