@@ -125,7 +125,6 @@ TESTED_IN = {
     "dispersions.py": "phantom/test_tissues.py",
     "interfaces/averaging.py": "test_trust.py",
     "interfaces/balanced.py": "test_trust.py",
-    "interfaces/checks.py": "workflows/test_acquisition.py",
     "interfaces/coils.py": "test_trust.py",
     "phantom/fullwave/charges.py": "phantom/fullwave/test_scattering.py",
     "phantom/image.py": "phantom/test_make.py",

@@ -67,6 +67,11 @@ class EchoPlan:
         """The images of this echo, and how to read them."""
         return ImagePair(*self.files, self.units, self.volumes)
 
+    @property
+    def unit_name(self) -> str:
+        """Name of the phase unit in sidecars."""
+        return self.units.name if self.units else "complex"
+
 
 class Inputs(NamedTuple):
     """Echoes of an acquisition, and their metadata.
