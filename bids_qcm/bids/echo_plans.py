@@ -1,6 +1,5 @@
 """Read and check the images and sidecars of the echoes of an acquisition."""
 
-import math
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.four_d import pair_volumes
 from bids_qcm.bids.images import ImagePair, StoredImage, read_grid, read_volumes
 from bids_qcm.bids.sequences import check_holds_phase, check_nucleus
-from bids_qcm.bids.sidecars import echo_time, read_sidecar
+from bids_qcm.bids.sidecars import are_same, echo_time, read_sidecar
 from bids_qcm.grids import Grid
 from bids_qcm.phase import PhaseUnits, PhaseUnitsError, recognise_units
 from bids_qcm.settings import Settings
@@ -26,9 +25,6 @@ _LEAST_SPREAD = 2e-5
 # Allowed range of the largest value. The range covers the units of all scanners, and the squares of
 # the values stay within the range of float32.
 _LARGEST_VALUES = (1e-15, 1e15)
-
-# Relative tolerance of the echo times of repetitions.
-_SAME_ECHO_TIME = 1e-3
 
 
 @dataclass(frozen=True)
@@ -243,7 +239,7 @@ def _check_repetition(echoes: Sequence[EchoPlan], first: Sequence[EchoPlan]) -> 
         )
     for echo, expected in zip(echoes, first, strict=True):
         times = (echo.time or 0, expected.time or 0)
-        if not math.isclose(*times, rel_tol=_SAME_ECHO_TIME):
+        if not are_same(*times):
             raise InputError(
                 echo.files[1],
                 f"has EchoTime {times[0]:g} s, but {expected.files[1].name} has {times[1]:g} s",
