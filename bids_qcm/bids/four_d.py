@@ -53,8 +53,9 @@ def parts_in_volumes(image: Path, root: Path) -> tuple[str, ...]:
     -------
     tuple of str
         Different parts, such as ``("mag", "phase")``. Empty without a list, or with an invalid
-        sidecar, because the image may have nothing to do with conductivity mapping. If a component
-        is unknown, both parts are returned, so that :func:`pair_volumes` reports the component.
+        sidecar, because the image may have nothing to do with conductivity mapping. If one of
+        several components is unknown, both parts are returned, so that :func:`pair_volumes` reports
+        this component.
     """
     try:
         components = read_sidecar(image, root).get(_COMPONENT)
@@ -64,7 +65,7 @@ def parts_in_volumes(image: Path, root: Path) -> tuple[str, ...]:
         return ()
     named = [_PART_OF_COMPONENT.get(str(one).upper()) for one in components]
     parts = tuple(dict.fromkeys(part for part in named if part is not None))
-    if None in named:
+    if None in named and len(named) > 1:
         return ("real", "imag") if {"real", "imag"} & set(parts) else ("mag", "phase")
     return parts
 

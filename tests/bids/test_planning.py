@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bids_qcm.bids.dataset import find_acquisitions
-from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.recon.methods import DEFAULT_METHODS
 from tests.synthetic import SIDECAR
@@ -380,8 +380,11 @@ def test_a_misspelt_component_is_reported(dataset, components):
 
 def test_parts_are_listed_for_a_single_volume(dataset):
     path = dataset.image("sub-01/anat/sub-01_T2w.nii.gz", dataset.volumes["phase"])
-    fields = SIDECAR | {"ComplexImageComponent": ["MAGNITUDE", "PHASE"]}
-    dataset.json("sub-01/anat/sub-01_T2w.json", fields)
+    sidecar = "sub-01/anat/sub-01_T2w.json"
+    dataset.json(sidecar, SIDECAR | {"ComplexImageComponent": ["MIXED"]})
+    with pytest.raises(NoInputError):  # such an image may be any other image
+        find_acquisitions(dataset.settings())
+    dataset.json(sidecar, SIDECAR | {"ComplexImageComponent": ["MAGNITUDE", "PHASE"]})
     (found,) = find_acquisitions(dataset.settings())
     with pytest.raises(InputError, match=r"has only one volume, but") as error:
         plan_acquisition(found, dataset.settings(), [])
