@@ -107,6 +107,7 @@ MAY_IMPORT = {
 TESTED_IN = {
     "bids/anatomy/auxiliary.py": "bids/anatomy/test_segmentations.py",
     "bids/anatomy/finder.py": "bids/test_planning.py",
+    "bids/echo_plans.py": "bids/test_planning.py",
     "bids/fingerprints.py": "test_unchanged.py",
     "bids/four_d.py": "bids/test_planning.py",
     "bids/phantom/dataset.py": "cli/test_phantom.py",
@@ -122,7 +123,6 @@ TESTED_IN = {
     "cli/reports.py": "test_reports.py",
     "cli/summary.py": "cli/test_exits.py",
     "dispersions.py": "phantom/test_tissues.py",
-    "interfaces/checks.py": "workflows/test_acquisition.py",
     "interfaces/coils.py": "test_trust.py",
     "phantom/fullwave/charges.py": "phantom/fullwave/test_scattering.py",
     "phantom/image.py": "phantom/test_make.py",

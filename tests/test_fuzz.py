@@ -130,7 +130,7 @@ def compute(plan):
     """Compute like the nodes; an error has the message of a failed node."""
     assert 0.4e6 < plan.frequency < 1.3e9
     assert all(0.05 <= size <= 50 for size in plan.grid.voxel_size)
-    pairs = [read_echo(*echo.files, echo.units) for echo in plan.echoes]
+    pairs = [read_echo(echo.images) for echo in plan.echoes]
     with suppress(ValueError):
         phi0 = compute_phi0(*zip(*pairs, strict=True), [echo.time for echo in plan.echoes])
         result = reconstruct(

@@ -545,8 +545,9 @@ def stack_coils(folder, layout):
     parts, echoes, times = ("mag", "phase"), ("echo-1", "echo-2"), (0.004, 0.008)
     if layout == "a file for each echo and part":
         for echo, part in product(echoes, parts):
-            names = [f"{coil}_{echo}_part-{part}_MEGRE" for coil in COILS]
-            stack_volumes(folder, names, f"{echo}_part-{part}_MEGRE", CoilString=COILS)
+            coils = COILS if echo == "echo-1" else COILS[::-1]  # the order may differ
+            names = [f"{coil}_{echo}_part-{part}_MEGRE" for coil in coils]
+            stack_volumes(folder, names, f"{echo}_part-{part}_MEGRE", CoilString=coils)
     elif layout == "one file":
         axis = list(product(parts, COILS, zip(echoes, times, strict=True)))
         stack_volumes(

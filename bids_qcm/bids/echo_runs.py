@@ -1,16 +1,11 @@
 """Detect echoes of one acquisition that a converter named as runs."""
 
-import math
 from pathlib import Path
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
-from bids_qcm.bids.sidecars import is_number, read_sidecar
-
-# Relative tolerance within which echo times are equal. Repetitions of a protocol have identical
-# echo times.
-_SAME_ECHO_TIME = 1e-3
+from bids_qcm.bids.sidecars import are_same, is_number, read_sidecar
 
 
 def echoes_named_as_runs(image: Path, root: Path) -> dict[Path, float]:
@@ -44,7 +39,7 @@ def echoes_named_as_runs(image: Path, root: Path) -> dict[Path, float]:
             return {}
         times[path] = float(time)
     first = times[image]
-    if all(math.isclose(time, first, rel_tol=_SAME_ECHO_TIME) for time in times.values()):
+    if all(are_same(time, first) for time in times.values()):
         return {}
     return dict(sorted(times.items(), key=lambda item: (item[1], item[0])))
 

@@ -52,8 +52,10 @@ def parts_in_volumes(image: Path, root: Path) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Different parts, such as ``("mag", "phase")``. Empty without a valid list, or with an
-        invalid sidecar, because the image may have nothing to do with conductivity mapping.
+        Different parts, such as ``("mag", "phase")``. Empty without a list, or with an invalid
+        sidecar, because the image may have nothing to do with conductivity mapping. If one of
+        several components is unknown, both parts are returned, so that :func:`pair_volumes` reports
+        this component.
     """
     try:
         components = read_sidecar(image, root).get(_COMPONENT)
@@ -61,8 +63,11 @@ def parts_in_volumes(image: Path, root: Path) -> tuple[str, ...]:
         return ()
     if not isinstance(components, list):
         return ()
-    parts = (_PART_OF_COMPONENT.get(str(one).upper()) for one in components)
-    return tuple(dict.fromkeys(part for part in parts if part is not None))
+    named = [_PART_OF_COMPONENT.get(str(one).upper()) for one in components]
+    parts = tuple(dict.fromkeys(part for part in named if part is not None))
+    if None in named and len(named) > 1:
+        return ("real", "imag") if {"real", "imag"} & set(parts) else ("mag", "phase")
+    return parts
 
 
 def pair_volumes(
@@ -77,20 +82,21 @@ def pair_volumes(
     parts : pair of str
         Names of these parts, as in the entity ``part``.
     sidecars : pair of mapping
-        Sidecars of both images. A list in one sidecar also applies to the other image, unless the
-        other image has its own list.
+        Sidecars of both images. A list of echo times or coils in one sidecar also applies to the
+        other image, unless the other image has its own list.
 
     Returns
     -------
     list of list of VolumePair
-        For each echo, its coils, both in the order of the volumes of the second image. 3-D images
-        have one echo and one coil.
+        For each echo, its coils. The echoes have the order of their echo times, the coils have the
+        order of the volumes of the second image. 3-D images have one echo and one coil.
 
     Raises
     ------
     InputError
-        If the numbers of volumes differ, if the sidecars do not describe the volumes, or if they do
-        not describe the same echoes and coils for both parts.
+        If the numbers of volumes differ, if both parts are the same 3-D image, if the sidecars do
+        not describe the volumes, or if they do not describe the same echoes and coils for both
+        parts.
     """
     counts = [count_volumes(path) for path in pair]
     n = max(counts)
@@ -101,13 +107,20 @@ def pair_volumes(
             f"has {n} volumes, but {fewer.name} has {min(counts)}",
             "use images of one acquisition that have the same volumes",
         )
+    first, second = sidecars
+    if n == 1 and pair[0] == pair[1]:
+        raise InputError(
+            pair[1],
+            f"has only one volume, but its sidecar's ComplexImageComponent is {second[_COMPONENT]}",
+            "convert the DICOM files again, so that each part is a file or a volume",
+        )
     if n == 1:
         return [[VolumePair()]]
-    first, second = sidecars
     # the phase is read first, because an error should name the phase image
-    other = _describe(pair[1], parts[1], {**first, **second}, n)
-    one = _describe(pair[0], parts[0], {**second, **first}, n)
-    times = dict.fromkeys(label.time for label in other)
+    other = _describe(pair[1], parts[1], _with_lists(second, first), n)
+    one = _describe(pair[0], parts[0], _with_lists(first, second), n)
+    # Echo numbers are positions in the readout train. Without a list, the only time is None.
+    times = sorted({label.time for label in other}, key=lambda time: time or 0)
     coils = dict.fromkeys(label.coil for label in other)
     labels = [[_Label(time, coil) for coil in coils] for time in times]
     wanted = dict.fromkeys(chain(*labels))
@@ -144,6 +157,20 @@ _CORRECT_LISTS = (
     f"correct the lists {', '.join(_FIELDS)} in the sidecar, which must contain each combination "
     "of echo, coil and part once; store repetitions in files of their own (run-1, run-2)"
 )
+
+
+def _with_lists(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sidecar with the lists of the other image that the sidecar does not have.
+
+    dcm2niix writes one echo time and one coil to both sidecars, so a list replaces a single value.
+    The components of the other image never apply, because the images are different parts.
+    """
+    lists = {
+        field: other[field]
+        for field in (_TIME, _COIL)
+        if isinstance(other.get(field), list) and not isinstance(own.get(field), list)
+    }
+    return {**own, **lists}
 
 
 def _describe(path: Path, part: str, sidecar: Mapping[str, Any], n: int) -> dict[_Label, int]:

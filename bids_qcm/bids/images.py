@@ -367,14 +367,9 @@ def read_echoes(
         yield to_polar(parts, pair.units)
 
 
-def read_echo(
-    first: Path,
-    second: Path,
-    units: PhaseUnits | None,
-    volumes: tuple[int, int] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Read one echo as magnitude and phase in rad; arguments as in :class:`ImagePair`."""
-    (echo,) = read_echoes([ImagePair(first, second, units, volumes)])
+def read_echo(pair: ImagePair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read one echo as magnitude and phase in rad."""
+    (echo,) = read_echoes([pair])
     return echo
 
 

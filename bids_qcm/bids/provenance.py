@@ -164,7 +164,7 @@ def phi0_metadata(plan: Plan, settings: Settings, datasets: Mapping[str, Path]) 
         segmentation=_uris_of_segmentation(plan, datasets),
         lesions=_uris_of_lesions(plan, datasets) or None,
         phase_type=settings.phase_type,
-        phase_units=[echo.units.name if echo.units else "complex" for echo in plan.echoes],
+        phase_units=[echo.unit_name for echo in plan.echoes],
         imaging_frequency=plan.frequency / 1e6,
         imaging_frequency_source=plan.frequency_source,
         warnings=list(plan.warnings),

@@ -22,6 +22,9 @@ _UNKNOWN_BODY_PARTS = ("", "none", "n/a", "unknown", "other", "mr", "whole body"
 # Relative tolerance of the field strength. The nominal value may deviate by a few percent; for
 # example, one vendor's 3 T magnets have a field of 2.89 T.
 _NOMINAL_FIELD = 0.1
+
+# Relative tolerance within which numbers of two sidecars are equal. Images of one protocol have
+# identical echo times and frequencies, except for rounding.
 _SAME = 1e-3
 
 
@@ -153,7 +156,7 @@ def _differing(metadata: Mapping[Path, Mapping[str, Any]], field: str) -> list[s
     values = {path: own[field] for path, own in metadata.items() if is_number(own.get(field))}
     for path, value in values.items():
         first, expected = next(iter(values.items()))
-        if not math.isclose(value, expected, rel_tol=_SAME):
+        if not are_same(value, expected):
             return [
                 f"{path.name}: its sidecar's {field} is {value:g}, but {expected:g} in the "
                 f"sidecar of {first.name}"
@@ -212,6 +215,11 @@ def is_number(value: Any) -> TypeGuard[float]:  # noqa: ANN401
         return math.isfinite(value)
     except OverflowError:  # an integer may be too large for a float
         return False
+
+
+def are_same(one: float, other: float) -> bool:
+    """Whether two numbers of the same field, such as echo times, are equal except for rounding."""
+    return math.isclose(one, other, rel_tol=_SAME)
 
 
 def _number(metadata: dict[str, Any], field: str, image: Path, unit: str) -> float:

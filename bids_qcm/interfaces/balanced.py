@@ -33,7 +33,7 @@ class RemoveBands(CheckedInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         (pair,) = image_pairs(self.inputs)
-        magnitude, phase = read_echo(*pair)
+        magnitude, phase = read_echo(pair)
         try:
             noise = find_signal(magnitude, phase).noise
         except ValueError as error:

@@ -38,6 +38,9 @@ class _CheckImagesInputSpec(ImagesInputSpec):
     phase_type = traits.Enum("transceive", "transmit", usedefault=True)
     image_checks = image_checks()
     provenance = traits.Dict({}, usedefault=True, desc="provenance of averaged images")
+    unit_names = traits.List(
+        traits.Str, mandatory=True, desc="phase unit of each echo in the dataset, for the sidecar"
+    )
     select_echoes = traits.Bool(
         False, usedefault=True, desc="whether to leave out echoes that do not lie on a line"
     )
@@ -139,11 +142,10 @@ class CheckImages(CheckedInterface):
         """Return the sidecar fields that depend on the echoes that are used."""
         if len(used) == len(self.inputs.first_files):
             return {}
-        units = [self.inputs.phase_units[k] for k in used]
         return {
             "echoes_used": [self.inputs.echo_numbers[k] for k in used],
             "echo_time": [self.inputs.echo_times[k] for k in used],
-            "phase_units": [unit.name if unit else "complex" for unit in units],
+            "phase_units": [self.inputs.unit_names[k] for k in used],
         }
 
     def _stop_at(self, findings: Sequence[Finding], pairs: Sequence[ImagePair]) -> None:

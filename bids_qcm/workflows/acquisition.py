@@ -291,6 +291,7 @@ def _connect_check(workflow: Workflow, plan: Plan, settings: Settings) -> None:
         slice_axis=plan.slice_axis,
         frequency=plan.frequency,
         phase_type=settings.phase_type,
+        unit_names=[echo.unit_name for echo in plan.echoes],
         image_checks=settings.image_checks,
         select_echoes=settings.echoes == "auto",
     )

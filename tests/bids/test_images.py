@@ -11,6 +11,7 @@ import pytest
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import (
+    ImagePair,
     atomic_write,
     read_echo,
     read_grid,
@@ -161,7 +162,7 @@ def test_an_echo_of_magnitude_and_phase(tmp_path, magnitude_values, affine):
     save_array(tmp_path / "m.nii", magnitude_values, affine)
     save_array(tmp_path / "p.nii", stored, affine, slope=2, intercept=-4096)
     units = recognise_units(stored, 2, -4096)
-    magnitude, phase = read_echo(tmp_path / "m.nii", tmp_path / "p.nii", units)
+    magnitude, phase = read_echo(ImagePair(tmp_path / "m.nii", tmp_path / "p.nii", units))
     np.testing.assert_array_equal(magnitude, magnitude_values)
     np.testing.assert_allclose(phase[0, 0, 1:3], [0, -np.pi / 2], atol=1e-6)
 
@@ -170,7 +171,7 @@ def test_an_echo_of_real_and_imaginary_part(tmp_path, magnitude_values, phase_va
     signal = magnitude_values * np.exp(1j * phase_values)
     save_array(tmp_path / "r.nii", signal.real, affine)
     save_array(tmp_path / "i.nii", signal.imag, affine)
-    magnitude, phase = read_echo(tmp_path / "r.nii", tmp_path / "i.nii", None)
+    magnitude, phase = read_echo(ImagePair(tmp_path / "r.nii", tmp_path / "i.nii", None))
     np.testing.assert_allclose(magnitude, magnitude_values, rtol=1e-5)
     np.testing.assert_allclose(np.exp(1j * phase), np.exp(1j * phase_values), atol=1e-5)
 
@@ -310,7 +311,7 @@ def test_a_magnitude_that_is_not_finite_becomes_zero(tmp_path, affine, units):
     save_array(paths[1], np.ones((3, 3, 3), np.float32), affine)
     if units is not None:
         units = recognise_units(np.ones(3, np.float32), 1, 0, units="rad")
-    magnitude, _ = read_echo(*paths, units)
+    magnitude, _ = read_echo(ImagePair(*paths, units))
     np.testing.assert_array_equal(magnitude == 0, ~np.isfinite(values))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bids_qcm.bids.dataset import find_acquisitions
-from bids_qcm.bids.errors import InputError
+from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.recon.methods import DEFAULT_METHODS
 from tests.synthetic import SIDECAR
@@ -256,8 +256,8 @@ def test_an_image_of_four_dimensions(dataset, refused, phase_values, part):
     assert f"{path}: has 3 volumes, but" in refused()
 
 
-def four_d(dataset, n, **fields):
-    paths = dataset.pair(**fields)
+def four_d(dataset, n, name="sub-01_{}_T2w", **fields):
+    paths = dataset.pair(name, **fields)
     for path in paths:
         values = np.asanyarray(nib.load(path).dataobj)
         dataset.image(path.relative_to(dataset.root), np.stack([values] * n, axis=-1))
@@ -304,6 +304,91 @@ def test_echoes_and_coils_in_one_file(dataset, plan):
     ]
     assert found.n_combined == 2
     assert found.files == tuple(paths)
+
+
+def coils_of_echoes(dataset, *names):
+    """Write a 4-D file for each echo and part, whose volumes are coils."""
+    paths = []
+    for number, coils in enumerate(names, start=1):
+        fields = {"EchoTime": 0.005 * number, "CoilString": list(coils)}
+        paths.append(four_d(dataset, len(coils), f"sub-01_echo-{number}_{{}}_MEGRE", **fields))
+    return paths
+
+
+def test_coils_of_all_echoes_have_the_order_of_the_first_echo(dataset, plan):
+    coils_of_echoes(dataset, "ab", "ba")
+    first, second = plan().echoes
+    assert [one.coil for one in (first, *first.repetitions)] == ["a", "b"]
+    assert [(one.coil, one.volumes) for one in (second, *second.repetitions)] == [
+        ("a", (1, 1)),
+        ("b", (0, 0)),
+    ]
+
+
+@pytest.mark.parametrize(("coils", "named"), [("bc", "b, c"), ("abc", "a, b, c"), ("a", "none")])
+def test_echoes_with_different_coils(dataset, refused, coils, named):
+    (_, first), (_, second) = coils_of_echoes(dataset, "ab", coils)
+    problem = f"has different receive coils ({named}) from {first.name} (a, b)"
+    assert refused().startswith(f"{second}: {problem}")
+
+
+def test_coils_both_in_names_and_in_volumes(dataset, refused):
+    for coil in (1, 2):
+        four_d(dataset, 2, f"sub-01_coil-{coil}_{{}}_MEGRE", CoilString=["a", "b"])
+    (acquisition,) = find_acquisitions(dataset.settings())
+    with pytest.raises(InputError, match=r"either the entity coil .* or the list CoilString"):
+        plan_acquisition(acquisition, dataset.settings(), [])
+
+
+def test_echoes_of_one_file_are_numbered_by_their_echo_times(dataset, plan):
+    """The number is the position in the readout train, whatever the order of the volumes is."""
+    four_d(dataset, 3, EchoTime=[0.015, 0.005, 0.01])
+    assert [(echo.number, echo.time, echo.volumes) for echo in plan().echoes] == [
+        (1, 0.005, (1, 1)),
+        (2, 0.01, (2, 2)),
+        (3, 0.015, (0, 0)),
+    ]
+    assert [echo.time for echo in plan(echoes=(1, 3)).echoes] == [0.005, 0.015]
+
+
+@pytest.mark.parametrize("with_list", [0, 1])
+def test_a_list_in_one_sidecar_applies_to_both_images(dataset, plan, with_list):
+    """The other sidecar keeps the values of dcm2niix: one echo time, one coil, one component."""
+    lists = {"EchoTime": [0.005, 0.01], "CoilString": ["A", "A"]}
+    lists["ComplexImageComponent"] = [("MAGNITUDE", "PHASE")[with_list]] * 2
+    component = ("PHASE", "MAGNITUDE")[with_list]
+    paths = four_d(dataset, 2, CoilString="A", ComplexImageComponent=component)
+    sidecar = paths[with_list].relative_to(dataset.root).with_suffix("").with_suffix(".json")
+    dataset.json(sidecar, SIDECAR | lists)
+    assert [echo.time for echo in plan().echoes] == [0.005, 0.01]
+
+
+@pytest.mark.parametrize(
+    "components",
+    [["MAGNITUDE", "PHSE"], ["MAGNITUED", "PHASE"], ["REAL", "IMAGINRY"], ["A", "B"]],
+)
+def test_a_misspelt_component_is_reported(dataset, components):
+    path = dataset.image("sub-01/anat/sub-01_T2w.nii.gz", np.ones((4, 4, 4, 2), np.float32))
+    fields = SIDECAR | {"ComplexImageComponent": components}
+    dataset.json("sub-01/anat/sub-01_T2w.json", fields)
+    dataset.pair("sub-01_{}_MEGRE")  # without another acquisition, the run would end
+    found = {one.suffix: one for one in find_acquisitions(dataset.settings())}
+    with pytest.raises(InputError, match="its sidecar's ComplexImageComponent contains") as error:
+        plan_acquisition(found["T2w"], dataset.settings(), [])
+    assert error.value.where == path
+
+
+def test_parts_are_listed_for_a_single_volume(dataset):
+    path = dataset.image("sub-01/anat/sub-01_T2w.nii.gz", dataset.volumes["phase"])
+    sidecar = "sub-01/anat/sub-01_T2w.json"
+    dataset.json(sidecar, SIDECAR | {"ComplexImageComponent": ["MIXED"]})
+    with pytest.raises(NoInputError):  # such an image may be any other image
+        find_acquisitions(dataset.settings())
+    dataset.json(sidecar, SIDECAR | {"ComplexImageComponent": ["MAGNITUDE", "PHASE"]})
+    (found,) = find_acquisitions(dataset.settings())
+    with pytest.raises(InputError, match=r"has only one volume, but") as error:
+        plan_acquisition(found, dataset.settings(), [])
+    assert error.value.where == path
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ OTHERS = [
     for name in (
         "dataset",
         "anatomy/datasets",
+        "echo_plans",
         "echo_runs",
         "four_d",
         "phantom/dataset",
-        "planning",
     )
 ] + [Path("bids", f"{name}.py") for name in ("sidecars", "sequences", "anatomy/b1_maps")]
 

@@ -436,13 +436,13 @@ class Finder:
         if not alignment.checked_in_planning:
             check_steps(alignment.steps)
             return
-        magnitude, phase = read_echo(*self.first_echo)
+        magnitude, phase = read_echo(self.first_echo)
         point_map = alignment.point_map()
         try:
             head = signal_mask(magnitude, phase)
         except ValueError as error:
             raise InputError(
-                self.first_echo[0], str(error), "check this image in a viewer"
+                self.first_echo.first, str(error), "check this image in a viewer"
             ) from error
         check_placement(labels, Volume(magnitude, self.grid), head, point_map)
         if mask.brain is not None:

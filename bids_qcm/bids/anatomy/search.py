@@ -21,6 +21,7 @@ from bids_qcm.bids.anatomy.sources import (
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.filters import names, passes
+from bids_qcm.bids.images import count_volumes
 from bids_qcm.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_qcm.bids.sidecars import read_sidecar
 from bids_qcm.grids import Grid
@@ -474,9 +475,19 @@ def _names_lesion(entities: Mapping[str, str]) -> bool:
 
 
 def _t1w_images(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:
+    """Yield T1w images; 4-D images rank last, because their volumes are echoes, coils or parts."""
     for path, entities in _anatomical_files(dataset, subject, session):
         if entities["suffix"] == "T1w" and entities.get("part", "mag") == "mag":
-            yield _Candidate(AuxiliaryImage((path,), dataset, "t1w"), entities, 0)
+            image = AuxiliaryImage((path,), dataset, "t1w")
+            yield _Candidate(image, entities, int(_has_volumes(path)))
+
+
+def _has_volumes(path: Path) -> bool:
+    """Whether an image has several volumes; False if its header cannot be read."""
+    try:
+        return count_volumes(path) > 1
+    except InputError:  # the error is reported if this image is chosen
+        return False
 
 
 def _preprocessed_t1w(dataset: Path, subject: str, session: str | None) -> Iterator[_Candidate]:

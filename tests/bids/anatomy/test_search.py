@@ -189,6 +189,23 @@ def test_a_t1w_image(dataset, affine, label_values):
     assert find(any_of_equal=True).path.name == "sub-01_T1w.nii.gz"
 
 
+def test_a_4d_t1w_image_does_not_compete_with_a_3d_image(dataset, affine, label_values):
+    """The volumes may be echoes or parts; the name of such a file has no entity part or echo."""
+    dataset.pair()
+    grid = Grid((4, 4, 4), affine)  # a T1w image on the grid of the phase would win anyway
+    echoes = dataset.image("sub-01/anat/sub-01_T1w.nii.gz", np.stack([label_values] * 2, axis=-1))
+
+    def find():
+        return find_t1w(dataset.acquisition(), grid, dataset.root, {}, any_of_equal=True)
+
+    with pytest.raises(InputError, match="is 4-D") as error:
+        find()
+    assert error.value.where == echoes
+    path = dataset.image("sub-01/anat/sub-01_acq-mprage_T1w.nii.gz", label_values)
+    (dataset.root / "sub-01/anat/sub-01_run-2_T1w.nii.gz").write_bytes(b"damaged")
+    assert find().path == path
+
+
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
 def test_a_segmentation_is_found(dataset, find, extension):
     dataset.pair()
