@@ -30,13 +30,13 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV), which takes a minute or two"
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --editable .
 	touch $@
 
 # environment with a group of optional dependencies: dev, docs or bench
 $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV), which takes a minute or two"
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[$*]'
 	touch $(VENV)/.installed $@
 
 demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity with all methods
