@@ -353,6 +353,10 @@ class Result:
     def magnitude(self) -> Path | None:
         """File of the magnitude that belongs to phi0; None if it does not exist."""
         found = sorted(visible(self.folder, OUTPUTS["magnitude"].file_name(self.source)))
+        if self.record is not None and self.record.acquisition:
+            # a file with another suffix belongs to an acquisition that an earlier run mapped
+            suffix = parse_name(f"{self.record.acquisition}.nii.gz")[1]
+            found = [path for path in found if parse_name(path.name)[1] == suffix]
         return found[0] if found else None
 
 

@@ -194,6 +194,15 @@ def test_hidden_files_are_not_results(out, add):
     assert result.magnitude.name == "sub-01_part-mag_desc-preproc_T2w.nii.gz"
 
 
+def test_the_magnitude_is_that_of_the_last_run(out, add, tmp_path):
+    add("sub-01_desc-integral_condmap.nii.gz")
+    for suffix in ("MEGRE", "T2w"):
+        add(f"sub-01_part-mag_desc-preproc_{suffix}.nii.gz")
+    write_record(out, new_record(acquisition(tmp_path, "sub-01_{}_T2w"), date="1", command="c"))
+    (result,) = find_results(out, "sub-01")
+    assert result.magnitude.name == "sub-01_part-mag_desc-preproc_T2w.nii.gz"
+
+
 @pytest.fixture
 def add_map(out, add):
     """Return a function that adds a map with a verdict and a statistics table."""
