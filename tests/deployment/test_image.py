@@ -125,7 +125,7 @@ def test_maps_hardly_depend_on_the_processor(maps, command, make_folder):
 def test_a_signal_stops_the_container_without_an_incomplete_file(command, make_folder, number):
     output = make_folder("stopped")
     process = subprocess.Popen(
-        command(output, "--method", "all", "--participant-label", "01"),
+        command(output, "--method", "all", "--participant-label", "01", "-v"),
         stderr=subprocess.PIPE,
         text=True,
     )
