@@ -20,6 +20,7 @@ from bids_qcm.interfaces.base import (
     axes_of_kernels,
     image_checks,
     image_of,
+    no_magnitude,
 )
 from bids_qcm.phase import PhaseUnits
 from bids_qcm.phase.averaging import Average, average_repetitions
@@ -94,24 +95,25 @@ def combined_results(
     """
     results: dict[str, Any] = {"first_files": [], "second_files": [], "phase_units": []}
     for echo, signal in enumerate(combined):
-        pair = _pairs(inputs, echo)[0]
-        for field, (like, volume), values in zip(
-            ("first_files", "second_files"),
-            pair.in_files,
-            (np.abs(signal), np.angle(signal)),
-            strict=True,
-        ):
-            path = folder / combined_name(like, volume)
-            write_image(path, values.astype(np.float32), like=like)
-            results[field].append(str(path))
-        results["phase_units"].append(PhaseUnits("rad"))
+        like = _pairs(inputs, echo)[0]
+        pair = write_polar(like, np.abs(signal), np.angle(signal), folder)
+        results["first_files"].append(str(pair.first))
+        results["second_files"].append(str(pair.second))
+        results["phase_units"].append(pair.units)
     return results
 
 
-def combined_name(like: Path, volume: int | None) -> str:
-    """Return the name of an image that replaces an image, or a volume of a 4-D image."""
-    which = "" if volume is None else f"_volume-{volume}"
-    return f"{stem(like)}{which}.nii.gz"
+def write_polar(
+    like: ImagePair, magnitude: NDArray[np.floating], phase: NDArray[np.floating], folder: Path
+) -> ImagePair:
+    """Write magnitude and phase with the names of the original images, which errors may contain."""
+    written = []
+    for (original, volume), values in zip(like.in_files, (magnitude, phase), strict=True):
+        which = "" if volume is None else f"_volume-{volume}"
+        path = folder / f"{stem(original)}{which}.nii.gz"
+        write_image(path, values.astype(np.float32), like=original)
+        written.append(path)
+    return ImagePair(written[0], written[1], PhaseUnits("rad"))
 
 
 def _pairs(inputs: SeveralImagesInputSpec, echo: int) -> list[ImagePair]:
@@ -181,7 +183,7 @@ class AverageRuns(CheckedInterface):
             try:
                 average = combine(signals, mask)
             except ValueError as error:
-                raise _no_magnitude(self.inputs.first_files[echo][0], error) from error
+                raise no_magnitude(self.inputs.first_files[echo][0], error) from error
             yield average.signal
             averages.append(average._replace(signal=average.signal[:0]))
 
@@ -191,7 +193,7 @@ class AverageRuns(CheckedInterface):
         try:
             return find_signal(magnitude, phase, self.inputs.axes).mask
         except ValueError as error:
-            raise _no_magnitude(self.inputs.first_files[0][0], error) from error
+            raise no_magnitude(self.inputs.first_files[0][0], error) from error
 
     def _contradictions(self, average: Average, pairs: list[ImagePair]) -> list[str]:
         """Return warnings about repetitions that do not match the first repetition."""
@@ -226,7 +228,3 @@ class AverageRuns(CheckedInterface):
             f"rad (limit: {_LARGEST_REMAINDER:g})",
             _REMEDY,
         )
-
-
-def _no_magnitude(path: str, error: ValueError) -> InputError:
-    return InputError(path, str(error), "check that this image is a magnitude")

@@ -4,15 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import Bunch, traits
-from numpy.typing import NDArray
 
-from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import ImagePair, read_echo, read_grid, write_image
+from bids_qcm.bids.images import read_echo, read_grid
 from bids_qcm.bids.sidecar_schema import Phi0Sidecar, merge
 from bids_qcm.checks.slices import find_offsets_besides_bands
-from bids_qcm.interfaces.averaging import CombinedOutputSpec, combined_name
-from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec, image_pairs
-from bids_qcm.phase import PhaseUnits
+from bids_qcm.interfaces.averaging import CombinedOutputSpec, write_polar
+from bids_qcm.interfaces.base import CheckedInterface, ImagesInputSpec, image_pairs, no_magnitude
 from bids_qcm.phase.balanced import find_bands
 from bids_qcm.phase.masking import LEAST_SNR, find_signal
 from bids_qcm.phase.phi0 import complex_signal
@@ -37,9 +34,7 @@ class RemoveBands(CheckedInterface):
         try:
             noise = find_signal(magnitude, phase).noise
         except ValueError as error:
-            raise InputError(
-                pair.first, str(error), "check that this image is a magnitude"
-            ) from error
+            raise no_magnitude(pair.first, error) from error
         image, signal = complex_signal(magnitude, phase), magnitude > noise.threshold(LEAST_SNR)
         own, has_bands = Phi0Sidecar(), False
         if find_offsets_besides_bands(image, signal):
@@ -55,7 +50,7 @@ class RemoveBands(CheckedInterface):
             magnitude = np.where(found.bands, 0, magnitude)
             phase = np.where(found.shifted, wrap(phase + np.pi), phase)
         if has_bands or pair.volumes is not None:
-            pair = _write(pair, magnitude, phase, Path(runtime.cwd))
+            pair = write_polar(pair, magnitude, phase, Path(runtime.cwd))
         self._results |= {
             "first_files": [str(pair.first)],
             "second_files": [str(pair.second)],
@@ -63,18 +58,6 @@ class RemoveBands(CheckedInterface):
         }
         self._results["provenance"] = merge(self.inputs.provenance, own.to_dict())
         return runtime
-
-
-def _write(
-    pair: ImagePair, magnitude: NDArray[np.floating], phase: NDArray[np.floating], folder: Path
-) -> ImagePair:
-    """Write magnitude and phase with the names of the original images, which errors may contain."""
-    written = []
-    for (like, volume), values in zip(pair.in_files, (magnitude, phase), strict=True):
-        path = folder / combined_name(like, volume)
-        write_image(path, values.astype(np.float32), like=like)
-        written.append(path)
-    return ImagePair(written[0], written[1], PhaseUnits("rad"))
 
 
 def _sentence(fraction: float) -> str:

@@ -93,6 +93,11 @@ def image_of(pair: ImagePair, part: int) -> tuple[Path, str]:
     return path, "" if volume is None else f"(volume {volume}, counted from 0) "
 
 
+def no_magnitude(path: str | Path, error: ValueError) -> InputError:
+    """Return the error for an image in which no signal can be found."""
+    return InputError(path, str(error), "check that this image is a magnitude")
+
+
 class PosedInputSpec(BaseInterfaceInputSpec):
     """Input specification of interfaces that resample images with the pose of a registration."""
 

@@ -21,6 +21,7 @@ from bids_qcm.interfaces.base import (
     image_checks,
     image_of,
     image_pairs,
+    no_magnitude,
     rounded,
 )
 from bids_qcm.phase.echo_selection import LeftOut, inconsistent_echoes
@@ -115,9 +116,7 @@ class CheckImages(CheckedInterface):
                 signal=signal,
             )
         except ValueError as error:
-            raise InputError(
-                pairs[0].first, str(error), "check that this image is a magnitude"
-            ) from error
+            raise no_magnitude(pairs[0].first, error) from error
 
     def _inconsistent(self, echoes: Sequence[Pair]) -> tuple[Signal | None, list[LeftOut]]:
         """Find the signal of the first echo, and the echoes whose phase is not linear in echo time.
