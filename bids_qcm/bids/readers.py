@@ -98,11 +98,14 @@ def _read_mapping(
     text = read_text(path, remedy)
     try:
         content = parse(text)
+    except RecursionError as error:
+        # Which depth the parsers reach depends on the version of Python.
+        raise _too_many_levels(path, remedy) from error
     except Exception as error:
         raise InputError(path, f"{unreadable} ({error})", remedy) from error
+    _check_levels(path, content, remedy)
     if not isinstance(content, dict):
         raise InputError(path, no_mapping, remedy)
-    _check_levels(path, content, remedy)
     return content
 
 
@@ -161,4 +164,9 @@ def _check_levels(path: Path, content: Any, remedy: str) -> None:  # noqa: ANN40
         ]
         if not level:
             return
-    raise InputError(path, f"is nested in more than {_MOST_LEVELS} levels", remedy)
+    raise _too_many_levels(path, remedy)
+
+
+def _too_many_levels(path: Path, remedy: str) -> InputError:
+    """Return the error for a file with deeply nested content."""
+    return InputError(path, f"is nested in more than {_MOST_LEVELS} levels", remedy)
