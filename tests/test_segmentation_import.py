@@ -7,7 +7,7 @@ import pytest
 from nipype.pipeline.engine import Workflow
 
 from bids_qcm.bids.acquisitions import group_acquisitions
-from bids_qcm.bids.anatomy.datasets import derivative_datasets
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets, derivative_datasets
 from bids_qcm.bids.images import read_integers
 from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.settings import Settings
@@ -52,7 +52,7 @@ def plan_tree(tmp_path):
         settings = Settings(raw, tmp_path / "out", tmp_path / "w", methods=methods, **options)
         (acquisition,) = group_acquisitions((raw / "sub-01/anat").glob("*_part-*.nii.gz"))
         datasets = derivative_datasets(raw, [], settings.output_dir)
-        plan = plan_acquisition(acquisition, settings, list(datasets.values()))
+        plan = plan_acquisition(acquisition, settings, SearchedDatasets.of(settings, datasets))
         return plan, settings, {"raw": raw, **datasets}
 
     return plan_tree
@@ -64,7 +64,7 @@ def plan_tree_again(plan, root):
         root / "raw", root / "out", root / "w", methods=("integral-seg", "laplacian")
     )
     datasets = derivative_datasets(settings.bids_dir, [], settings.output_dir)
-    again = plan_acquisition(plan.acquisition, settings, list(datasets.values()))
+    again = plan_acquisition(plan.acquisition, settings, SearchedDatasets.of(settings, datasets))
     return again, settings, datasets
 
 

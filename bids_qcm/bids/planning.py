@@ -9,7 +9,8 @@ from typing import Any
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.anatomy.finder import B1Origin, Finder, FoundB1, MaskOrigin
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
+from bids_qcm.bids.anatomy.finder import B1Origin, Finder, Found, FoundB1, MaskOrigin
 from bids_qcm.bids.anatomy.regions import Regions, plan_regions
 from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage, plan_spaces
 from bids_qcm.bids.balanced import plan_balanced
@@ -182,11 +183,7 @@ class Plan:
 def plan_acquisition(
     acquisition: Acquisition,
     settings: Settings,
-    datasets: Sequence[Path],
-    segmentation_datasets: Sequence[Path] | None = None,
-    mask_datasets: Sequence[Path] | None = None,
-    b1_datasets: Sequence[Path] | None = None,
-    lesion_datasets: Sequence[Path] | None = None,
+    datasets: SearchedDatasets,
     *,
     headers_only: bool = False,
 ) -> Plan:
@@ -196,14 +193,7 @@ def plan_acquisition(
     ----------
     acquisition : Acquisition
     settings : Settings
-    datasets : sequence of Path
-        Derivative datasets to search for segmentations, masks and transforms.
-    segmentation_datasets, mask_datasets : sequence of Path, optional
-        Datasets to search for the segmentation and the mask; by default, `datasets`.
-    b1_datasets : sequence of Path, optional
-        Datasets to search for a ``|B1+|`` map; by default, the raw dataset and `datasets`.
-    lesion_datasets : sequence of Path, optional
-        Datasets to search for lesion masks; by default, `datasets` and the raw dataset.
+    datasets : SearchedDatasets
     headers_only : bool
         Whether to read only headers and sidecars, which is about a hundred times as fast. Later,
         the image values may reveal further errors.
@@ -218,54 +208,33 @@ def plan_acquisition(
         If nothing can be computed. The message names the file and the remedy.
     """
     inputs = read_inputs(acquisition, settings, headers_only=headers_only)
-    echoes, sidecars = inputs.echoes, inputs.sidecars
+    echoes, sidecar = inputs.echoes, inputs.sidecars[0]
     grid = common_grid(echoes)
     first_image = echoes[0].files[1]
-    frequency, source = larmor_frequency(sidecars[0], first_image)
+    frequency, source = larmor_frequency(sidecar, first_image)
     finder = Finder(
         acquisition=acquisition,
         settings=settings,
         grid=grid,
         first_echo=echoes[0].images,
-        datasets=datasets,
+        datasets=datasets.derivatives,
         headers_only=headers_only,
-        shows_head=shows_head(sidecars[0]),
+        shows_head=shows_head(sidecar),
     )
-    found_mask = finder.mask(datasets if mask_datasets is None else mask_datasets)
+    found_mask = finder.mask(datasets.mask)
     mask = found_mask.found
-    if segmentation_datasets is None:
-        segmentation_datasets = datasets
-    segmentation = finder.segmentation(segmentation_datasets, mask)
-    lesions = finder.lesions(
-        [*datasets, settings.bids_dir] if lesion_datasets is None else lesion_datasets
-    )
-    slicing = plan_slicing(sidecars[0], grid, settings)
-    kernels, refused = _choose_methods(
-        settings, grid, slicing, segmentation.auxiliary, segmentation.why_none
-    )
-    left_out = []
-    if kernels and not settings.methods:
-        # The user did not request these default methods by name, so a method that cannot be
-        # computed causes only a warning.
-        left_out = [f"{acquisition.name}: left out: {reason}" for reason in refused.values()]
-        refused = {}
-    if not kernels:
-        raise InputError(
-            first_image,
-            "; ".join(refused.values()),
-            "change these options, or choose another --method",
-        )
-    b1 = FoundB1()
-    if any(map(settings.uses_b1, kernels)):
-        where = [settings.bids_dir, *datasets] if b1_datasets is None else b1_datasets
-        b1 = finder.b1(where, frequency)
+    segmentation = finder.segmentation(datasets.segmentation, mask)
+    lesions = finder.lesions(datasets.lesions)
+    slicing = plan_slicing(sidecar, grid, settings)
+    methods = _choose_methods(settings, grid, slicing, segmentation, first_image)
+    needs_b1 = any(map(settings.uses_b1, methods.kernels))
+    b1 = finder.b1(datasets.b1, frequency) if needs_b1 else FoundB1()
     alignments = (segmentation.alignment, mask.alignment, lesions.alignment)
-    spaces = plan_spaces(acquisition, grid, datasets, settings, alignments)
+    spaces = plan_spaces(acquisition, grid, datasets.derivatives, settings, alignments)
     regions = plan_regions(
         acquisition,
         grid,
         datasets,
-        segmentation_datasets,
         settings,
         tissues=segmentation.auxiliary,
         anatomical=None if spaces.t1w is None else spaces.t1w.alignment.anatomical,
@@ -273,11 +242,21 @@ def plan_acquisition(
     )
     balanced = plan_balanced(
         acquisition,
-        sidecars[0],
+        sidecar,
         # the phase, or the imaginary part, is the last image, and its fields take precedence
         {list(one)[-1]: dict(ChainMap(*reversed(one.values()))) for one in inputs.separate},
         len(echoes),
         slicing.axes,
+    )
+    warnings = (
+        *(f"{acquisition.name}: left out: {reason}" for reason in methods.left_out),
+        *(one for part in (segmentation, mask, lesions, b1.found) for one in part.warnings),
+        *(one for part in (spaces, regions) for one in part.warnings),
+        *contradictions(inputs.separate),
+        *_unit_warnings(echoes),
+        *_sequence_warnings(acquisition, echoes, sidecar, settings),
+        *balanced.warnings,
+        *(f"{acquisition.name}: {warning}" for warning in slicing.warnings),
     )
     return Plan(
         acquisition=acquisition,
@@ -297,48 +276,54 @@ def plan_acquisition(
         b1_alignment=b1.found.alignment,
         b1_declared=b1.declared,
         b1_origins=b1.origins,
-        methods=tuple(kernels),
-        kernels=kernels,
+        methods=tuple(methods.kernels),
+        kernels=methods.kernels,
         axes=slicing.axes,
         slice_axis=slicing.slice_axis,
-        refused={**refused, **spaces.refused, **regions.refused},
+        refused={**methods.refused, **spaces.refused, **regions.refused},
         t1w=spaces.t1w,
         spaces=spaces.spaces,
         regions=regions.regions,
         phase_cycled=balanced.phase_cycled,
         may_have_bands=balanced.may_have_bands,
-        manufacturer=str(sidecars[0].get("Manufacturer", "")),
-        warnings=(
-            *left_out,
-            *segmentation.warnings,
-            *mask.warnings,
-            *lesions.warnings,
-            *b1.found.warnings,
-            *spaces.warnings,
-            *regions.warnings,
-            *contradictions(inputs.separate),
-            *_unit_warnings(echoes),
-            *_sequence_warnings(acquisition, echoes, sidecars[0], settings),
-            *balanced.warnings,
-            *(f"{acquisition.name}: {warning}" for warning in slicing.warnings),
-        ),
+        manufacturer=str(sidecar.get("Manufacturer", "")),
+        warnings=warnings,
     )
+
+
+@dataclass(frozen=True)
+class _Methods:
+    """The methods to compute, and the reasons for the others.
+
+    Attributes
+    ----------
+    kernels : dict of str to Kernels
+        Kernels of each method to compute, at least one.
+    refused : dict of str to str
+        Reason for each requested method that cannot be computed.
+    left_out : tuple of str
+        Reason for each default method that cannot be computed.
+    """
+
+    kernels: dict[str, Kernels]
+    refused: dict[str, str]
+    left_out: tuple[str, ...]
 
 
 def _choose_methods(
     settings: Settings,
     grid: Grid,
     slicing: Slicing,
-    segmentation: AuxiliaryImage | None,
-    why_none: str,
-) -> tuple[dict[str, Kernels], dict[str, str]]:
-    """Return the kernels of each method that can be computed, and the reason for each refusal."""
-    wanted = settings.methods or DEFAULT_METHODS[segmentation is not None]
+    segmentation: Found,
+    first_image: Path,
+) -> _Methods:
+    """Choose the methods to compute, and raise InputError if none can be computed."""
+    has_labels = segmentation.auxiliary is not None
     kernels, refused = {}, {}
-    for name in wanted:
+    for name in settings.methods or DEFAULT_METHODS[has_labels]:
         method = METHODS[name]
-        if method.uses_labels and segmentation is None:
-            refused[name] = f"{name} needs a segmentation: {why_none}"
+        if method.uses_labels and not has_labels:
+            refused[name] = f"{name} needs a segmentation: {segmentation.why_none}"
             continue
         try:
             kernels[name] = choose_kernels(
@@ -353,7 +338,17 @@ def _choose_methods(
         except ValueError as error:
             in_plane = "--in-plane none" if slicing.chosen else "--in-plane"
             refused[name] = f"{error} (--fit-radius, --integral-radius, {in_plane})"
-    return kernels, refused
+    if not kernels:
+        raise InputError(
+            first_image,
+            "; ".join(refused.values()),
+            "change these options, or choose another --method",
+        )
+    if settings.methods:
+        return _Methods(kernels, refused, ())
+    # The user did not request the default methods by name, so a default method that cannot be
+    # computed causes only a warning.
+    return _Methods(kernels, {}, tuple(refused.values()))
 
 
 def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:

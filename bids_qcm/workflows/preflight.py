@@ -7,12 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bids_qcm.bids.acquisitions import Acquisition
-from bids_qcm.bids.anatomy.datasets import (
-    b1_datasets,
-    lesion_datasets,
-    mask_datasets,
-    segmentation_datasets,
-)
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import Plan, plan_acquisition
 from bids_qcm.bids.run_records import Failure
@@ -73,20 +68,11 @@ class Preflight:
 
     settings: Settings
     derivatives: Mapping[str, Path]
-    _segmentation_datasets: Sequence[Path] = field(init=False)
-    _mask_datasets: Sequence[Path] = field(init=False)
-    _b1_datasets: Sequence[Path] = field(init=False)
-    _lesion_datasets: Sequence[Path] = field(init=False)
+    _datasets: SearchedDatasets = field(init=False)
 
     def __post_init__(self) -> None:
-        datasets = segmentation_datasets(self.settings.segmentation, self.derivatives)
-        object.__setattr__(self, "_segmentation_datasets", datasets)
-        datasets = mask_datasets(self.settings.mask, self.derivatives)
-        object.__setattr__(self, "_mask_datasets", datasets)
-        datasets = b1_datasets(self.settings.b1, self.settings.bids_dir, self.derivatives)
-        object.__setattr__(self, "_b1_datasets", datasets)
-        datasets = lesion_datasets(self.settings.lesions, self.settings.bids_dir, self.derivatives)
-        object.__setattr__(self, "_lesion_datasets", datasets)
+        datasets = SearchedDatasets.of(self.settings, self.derivatives)
+        object.__setattr__(self, "_datasets", datasets)
 
     def outline(self, acquisitions: Iterable[Acquisition]) -> list[PlanningResult]:
         """Plan from headers and sidecars only, which takes less than 0.1 s per acquisition."""
@@ -105,14 +91,7 @@ class Preflight:
     def _plan(self, acquisition: Acquisition, *, headers_only: bool = False) -> PlanningResult:
         try:
             plan = plan_acquisition(
-                acquisition,
-                self.settings,
-                list(self.derivatives.values()),
-                self._segmentation_datasets,
-                self._mask_datasets,
-                self._b1_datasets,
-                self._lesion_datasets,
-                headers_only=headers_only,
+                acquisition, self.settings, self._datasets, headers_only=headers_only
             )
             return PlanningResult(acquisition, fit_memory(plan, self.settings))
         except InputError as error:

@@ -1,5 +1,6 @@
 import pytest
 
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import plan_acquisition
@@ -12,7 +13,9 @@ def plan(dataset):
     def plan(**options):
         settings = dataset.settings(**options)
         (acquisition,) = find_acquisitions(settings)
-        return plan_acquisition(acquisition, settings, [], headers_only=True)
+        return plan_acquisition(
+            acquisition, settings, SearchedDatasets.of(settings, {}), headers_only=True
+        )
 
     return plan
 

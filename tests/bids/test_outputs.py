@@ -77,13 +77,15 @@ def test_every_variant_is_selected_by_a_node():
 
 
 def test_planned_sidecars_have_the_fields_of_the_schema(dataset):
+    from bids_qcm.bids.anatomy.datasets import SearchedDatasets
     from bids_qcm.bids.planning import plan_acquisition
 
     dataset.pair()
     dataset.segmentation()
     settings = dataset.settings(methods=("integral-magseg",))
     datasets = {"raw": dataset.root, "seg": dataset.root / "derivatives" / "seg"}
-    plan = plan_acquisition(dataset.acquisition(), settings, [datasets["seg"]])
+    searched = SearchedDatasets.of(settings, {"seg": datasets["seg"]})
+    plan = plan_acquisition(dataset.acquisition(), settings, searched)
     for name, output in OUTPUTS.items():
         planned = planned_sidecar(name, plan, settings, datasets, "integral-magseg")
         if output.schema and not output.variants:

@@ -5,6 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.bids.errors import InputError, NoInputError
 from bids_qcm.bids.planning import plan_acquisition
@@ -20,7 +21,11 @@ def plan(dataset):
 
     def plan(**options):
         settings = dataset.settings(**options)
-        return plan_acquisition(dataset.acquisition(), settings, [dataset.root / SEG])
+        return plan_acquisition(
+            dataset.acquisition(),
+            settings,
+            SearchedDatasets.of(settings, {"seg": dataset.root / SEG}),
+        )
 
     return plan
 
@@ -335,9 +340,10 @@ def test_echoes_with_different_coils(dataset, refused, coils, named):
 def test_coils_both_in_names_and_in_volumes(dataset, refused):
     for coil in (1, 2):
         four_d(dataset, 2, f"sub-01_coil-{coil}_{{}}_MEGRE", CoilString=["a", "b"])
-    (acquisition,) = find_acquisitions(dataset.settings())
+    settings = dataset.settings()
+    (acquisition,) = find_acquisitions(settings)
     with pytest.raises(InputError, match=r"either the entity coil .* or the list CoilString"):
-        plan_acquisition(acquisition, dataset.settings(), [])
+        plan_acquisition(acquisition, settings, SearchedDatasets.of(settings, {}))
 
 
 def test_echoes_of_one_file_are_numbered_by_their_echo_times(dataset, plan):
@@ -372,9 +378,10 @@ def test_a_misspelt_component_is_reported(dataset, components):
     fields = SIDECAR | {"ComplexImageComponent": components}
     dataset.json("sub-01/anat/sub-01_T2w.json", fields)
     dataset.pair("sub-01_{}_MEGRE")  # without another acquisition, the run would end
-    found = {one.suffix: one for one in find_acquisitions(dataset.settings())}
+    settings = dataset.settings()
+    found = {one.suffix: one for one in find_acquisitions(settings)}
     with pytest.raises(InputError, match="its sidecar's ComplexImageComponent contains") as error:
-        plan_acquisition(found["T2w"], dataset.settings(), [])
+        plan_acquisition(found["T2w"], settings, SearchedDatasets.of(settings, {}))
     assert error.value.where == path
 
 
@@ -385,9 +392,10 @@ def test_parts_are_listed_for_a_single_volume(dataset):
     with pytest.raises(NoInputError):  # such an image may be any other image
         find_acquisitions(dataset.settings())
     dataset.json(sidecar, SIDECAR | {"ComplexImageComponent": ["MAGNITUDE", "PHASE"]})
-    (found,) = find_acquisitions(dataset.settings())
+    settings = dataset.settings()
+    (found,) = find_acquisitions(settings)
     with pytest.raises(InputError, match=r"has only one volume, but") as error:
-        plan_acquisition(found, dataset.settings(), [])
+        plan_acquisition(found, settings, SearchedDatasets.of(settings, {}))
     assert error.value.where == path
 
 
@@ -555,7 +563,7 @@ def test_a_warning_explains_why_the_default_method_uses_no_segmentation(
     assert warning.startswith(f"no segmentation is used: {path}: ")
 
 
-@pytest.mark.parametrize("segmentation", ["t1w", "mine"])
+@pytest.mark.parametrize("segmentation", ["t1w", "seg"])
 def test_a_requested_segmentation_is_missing(dataset, plan, segmentation):
     dataset.pair()
     found = plan(segmentation=segmentation)
@@ -834,7 +842,7 @@ def test_both_polarities_of_a_balanced_sequence(dataset, entity, both):
         dataset.pair(f"sub-01_{entity}-{label}_{{}}_T2w", **fields)
     settings = dataset.settings(average_runs=(entity,))
     (acquisition,) = find_acquisitions(settings)
-    warnings = plan_acquisition(acquisition, settings, []).warnings
+    warnings = plan_acquisition(acquisition, settings, SearchedDatasets.of(settings, {})).warnings
     assert any("one readout polarity" in text for text in warnings) != both
 
 
@@ -845,7 +853,7 @@ def test_repetitions_are_planned_together(dataset):
     settings = dataset.settings(average_runs=("run",))
     (acquisition,) = find_acquisitions(settings)
     assert acquisition.name == "sub-01_MEGRE"
-    found = plan_acquisition(acquisition, settings, [])
+    found = plan_acquisition(acquisition, settings, SearchedDatasets.of(settings, {}))
     assert [len(echo.repetitions) for echo in found.echoes] == [2, 2]
     assert len(found.files) == 12
     assert all(one.units.name == "rad" for echo in found.echoes for one in echo.repetitions)
@@ -857,7 +865,7 @@ def test_repetitions_must_have_the_same_echoes(dataset):
     settings = dataset.settings(average_runs=("run",))
     (acquisition,) = find_acquisitions(settings)
     with pytest.raises(InputError, match=r"has EchoTime 0\.02 s, but sub-01_run-1_part-phase"):
-        plan_acquisition(acquisition, settings, [])
+        plan_acquisition(acquisition, settings, SearchedDatasets.of(settings, {}))
 
 
 def test_slices_of_a_2d_acquisition(dataset, plan):
@@ -888,7 +896,9 @@ def test_a_warning_lists_the_echoes_named_as_runs(dataset):
         dataset.pair(f"sub-01_run-{run}_{{}}_MEGRE", EchoTime=time)
     settings = dataset.settings()
     for acquisition in find_acquisitions(settings):
-        (warning,) = plan_acquisition(acquisition, settings, []).warnings
+        (warning,) = plan_acquisition(
+            acquisition, settings, SearchedDatasets.of(settings, {})
+        ).warnings
         assert "these runs differ in EchoTime" in warning
         for run, time in ((1, 0.005), (2, 0.01)):
             assert f"sub-01_run-{run}_part-phase_MEGRE.nii.gz ({time:g} s)" in warning

@@ -6,6 +6,7 @@ import pytest
 
 from bids_qcm import __version__
 from bids_qcm.bids.anatomy.alignments import Alignment
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.anatomy.transforms import Step
 from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.bids.provenance import (
@@ -35,7 +36,8 @@ def datasets(dataset):
 @pytest.fixture
 def plan(dataset, settings, datasets):
     def plan():
-        return plan_acquisition(dataset.acquisition(), settings, [datasets["seg"]])
+        searched = SearchedDatasets.of(settings, {"seg": datasets["seg"]})
+        return plan_acquisition(dataset.acquisition(), settings, searched)
 
     return plan
 
@@ -174,7 +176,7 @@ def test_a_segmentation_of_the_t1w_image_is_marked(dataset, datasets, label_valu
     dataset.pair()
     dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
     settings = dataset.settings(segmentation="t1w", methods=("integral-seg", "integral"))
-    found = plan_acquisition(dataset.acquisition(), settings, [])
+    found = plan_acquisition(dataset.acquisition(), settings, SearchedDatasets.of(settings, {}))
     (warning,) = found.warnings
     assert "low confidence" in warning
     metadata = segmentation_metadata(found, datasets)

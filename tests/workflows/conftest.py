@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from bids_qcm.bids.acquisitions import group_acquisitions
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.planning import plan_acquisition
 from bids_qcm.settings import Settings
 from tests.synthetic import SHAPE, Dataset, uniform_phase
@@ -37,6 +38,7 @@ def make_plans(datasets):
         if mask:
             seg.image("sub-01/anat/sub-01_desc-brain_mask.nii.gz", ones)
         acquisitions = group_acquisitions(paths)
-        return [plan_acquisition(one, settings, [datasets["seg"]]) for one in acquisitions]
+        searched = SearchedDatasets.of(settings, {"seg": datasets["seg"]})
+        return [plan_acquisition(one, settings, searched) for one in acquisitions]
 
     return make

@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Self
 
 from bids_qcm.bids.anatomy.sources import SOURCES
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.files import visible
 from bids_qcm.bids.names import numbered
 from bids_qcm.bids.readers import read_json_object
+from bids_qcm.settings import Settings
 
 APP_NAME = "bids_qcm"
 
@@ -57,98 +60,51 @@ def derivative_datasets(
     return named
 
 
-def segmentation_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Path]:
-    """Return the datasets to search for a segmentation.
+@dataclass(frozen=True)
+class SearchedDatasets:
+    """Datasets to search for each kind of image, in the order of the search.
 
-    Parameters
+    Attributes
     ----------
-    wanted : str
-        ``auto`` for all datasets, ``t1w`` or ``none`` for no dataset, or the name of a dataset.
-    datasets : mapping of str to Path
-        Datasets from :func:`derivative_datasets`.
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    InputError
-        If there is no dataset with that name.
+    derivatives : tuple of Path
+        All derivative datasets.
+    segmentation, mask, b1, lesions : tuple of Path
+        Datasets to search for a segmentation, a brain mask, a measured ``|B1+|`` map, and lesion
+        masks.
     """
-    return _choose("--segmentation", wanted, ("auto",), ("t1w", "none"), datasets)
 
+    derivatives: tuple[Path, ...]
+    segmentation: tuple[Path, ...]
+    mask: tuple[Path, ...]
+    b1: tuple[Path, ...]
+    lesions: tuple[Path, ...]
 
-def mask_datasets(wanted: str, datasets: Mapping[str, Path]) -> list[Path]:
-    """Return the datasets to search for a brain mask.
+    @classmethod
+    def of(cls, settings: Settings, derivatives: Mapping[str, Path]) -> Self:
+        """Choose the datasets that the settings name.
 
-    Parameters
-    ----------
-    wanted : str
-        ``auto`` or ``brain`` for all datasets, ``signal`` for no dataset, or the name of a dataset.
-    datasets : mapping of str to Path
-        Datasets from :func:`derivative_datasets`.
+        Parameters
+        ----------
+        settings : Settings
+        derivatives : mapping of str to Path
+            Datasets from :func:`derivative_datasets`.
 
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    InputError
-        If there is no dataset with that name.
-    """
-    return _choose("--mask", wanted, ("auto", "brain"), ("signal",), datasets)
-
-
-def b1_datasets(wanted: str, bids_dir: Path, datasets: Mapping[str, Path]) -> list[Path]:
-    """Return the datasets to search for a measured ``|B1+|`` map.
-
-    Parameters
-    ----------
-    wanted : str
-        ``auto`` for the raw dataset and all derivative datasets, ``model`` or ``none`` for no
-        dataset, or the name of a dataset. The name of the raw dataset is `RAW`.
-    bids_dir : Path
-        Raw dataset.
-    datasets : mapping of str to Path
-        Datasets from :func:`derivative_datasets`.
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    InputError
-        If there is no dataset with that name.
-    """
-    return _choose("--b1", wanted, ("auto",), ("model", "none"), {RAW: bids_dir, **datasets})
-
-
-def lesion_datasets(wanted: str, bids_dir: Path, datasets: Mapping[str, Path]) -> list[Path]:
-    """Return the datasets to search for lesion masks.
-
-    Parameters
-    ----------
-    wanted : str
-        ``auto`` for all derivative datasets and then the raw dataset, ``none`` for no dataset, or
-        the name of a dataset. The name of the raw dataset is `RAW`.
-    bids_dir : Path
-        Raw dataset.
-    datasets : mapping of str to Path
-        Datasets from :func:`derivative_datasets`.
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    InputError
-        If there is no dataset with that name.
-    """
-    return _choose("--lesions", wanted, ("auto",), ("none",), {**datasets, RAW: bids_dir})
+        Raises
+        ------
+        InputError
+            If the settings name a dataset that does not exist.
+        """
+        raw = {RAW: settings.bids_dir}
+        every = dict(derivatives)
+        return cls(
+            derivatives=tuple(every.values()),
+            segmentation=_choose(
+                "--segmentation", settings.segmentation, ("auto",), ("t1w", "none"), every
+            ),
+            mask=_choose("--mask", settings.mask, ("auto", "brain"), ("signal",), every),
+            b1=_choose("--b1", settings.b1, ("auto",), ("model", "none"), raw | every),
+            lesions=_choose("--lesions", settings.lesions, ("auto",), ("none",), every | raw),
+        )
 
 
 def _choose(
@@ -157,18 +113,22 @@ def _choose(
     of_any: Sequence[str],
     of_none: Sequence[str],
     datasets: Mapping[str, Path],
-) -> list[Path]:
+) -> tuple[Path, ...]:
+    """Return the datasets that the value of an option names.
+
+    Values in `of_any` stand for all datasets, and values in `of_none` for no dataset.
+    """
     if wanted in of_any:
-        return list(datasets.values())
+        return tuple(datasets.values())
     if wanted in of_none:
-        return []
+        return ()
     if wanted not in datasets:
         raise InputError(
             f"{option} {wanted}",
             "is not the name of a dataset",
             f"choose from {', '.join([*of_any, *of_none, *datasets])}",
         )
-    return [datasets[wanted]]
+    return (datasets[wanted],)
 
 
 def _is_dataset(path: Path) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment, resampled_files
 from bids_qcm.bids.anatomy.auxiliary import NATIVE, AuxiliaryImage, named_space
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.anatomy.label_tables import read_names
 from bids_qcm.bids.anatomy.search import find_regions
 from bids_qcm.bids.anatomy.segmentations import label_table
@@ -76,8 +77,7 @@ class FoundRegions:
 def plan_regions(
     acquisition: Acquisition,
     grid: Grid,
-    datasets: Sequence[Path],
-    segmentation_datasets: Sequence[Path],
+    datasets: SearchedDatasets,
     settings: Settings,
     *,
     tissues: AuxiliaryImage | None = None,
@@ -91,10 +91,7 @@ def plan_regions(
     acquisition : Acquisition
     grid : Grid
         Grid of the phase.
-    datasets : sequence of Path
-        Derivative datasets to search for transforms.
-    segmentation_datasets : sequence of Path
-        Derivative datasets to search for the segmentation.
+    datasets : SearchedDatasets
     settings : Settings
     tissues : AuxiliaryImage, optional
         Segmentation into tissues. ``--label-table`` defines its labels, so the table is used for
@@ -110,13 +107,14 @@ def plan_regions(
     """
     regions: list[Regions] = []
     refused, warnings = {}, []
+    derivatives = datasets.derivatives
     if settings.segmentation not in ("none", "t1w"):
         try:
             image = find_regions(
-                acquisition, grid, segmentation_datasets, settings.segmentation_filters
+                acquisition, grid, datasets.segmentation, settings.segmentation_filters
             )
             if image is not None:
-                alignment, _ = plan_alignment(image, acquisition, grid, datasets, settings)
+                alignment, _ = plan_alignment(image, acquisition, grid, derivatives, settings)
                 same = tissues is not None and tissues.paths == image.paths
                 table = settings.label_table if same else None
                 one = Regions(image.regions, image, alignment, table=table)
@@ -132,7 +130,7 @@ def plan_regions(
         try:
             _check_name(atlas, atlases)
             image = AuxiliaryImage((atlas.path,), atlas.path.parent, space=_space(atlas))
-            alignment, found = _plan_atlas(image, acquisition, grid, datasets, settings)
+            alignment, found = _plan_atlas(image, acquisition, grid, derivatives, settings)
             one = Regions(atlas.name, image, alignment, of_option=True, table=atlas.table)
             _check(one, headers_only=headers_only)
             regions.append(one)

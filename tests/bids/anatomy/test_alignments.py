@@ -5,6 +5,7 @@ import pytest
 from bids_qcm.bids.anatomy import transforms
 from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.anatomy.transforms import Step
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import plan_acquisition
@@ -72,9 +73,9 @@ def test_planning_reads_no_displacement_field(dataset, label_values, affine, mon
     transform = dataset.path(f"{ANAT}_from-MNI_to-T1w_mode-image_xfm.h5")
     sitk.WriteTransform(sitk.CompositeTransform([field]), str(transform))
     monkeypatch.setattr(transforms, "read_transform", None)
-    plan = plan_acquisition(
-        dataset.acquisition(), dataset.settings(coreg="header"), [dataset.derivative()]
-    )
+    settings = dataset.settings(coreg="header")
+    searched = SearchedDatasets.of(settings, {"seg": dataset.derivative()})
+    plan = plan_acquisition(dataset.acquisition(), settings, searched)
     assert (plan.segmentation.path, plan.mask.path) == (path, mask)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from bids_qcm.bids.anatomy.auxiliary import SCANNER
 from bids_qcm.bids.anatomy.b1_maps import import_b1
-from bids_qcm.bids.anatomy.datasets import b1_datasets
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.anatomy.transforms import PointTransform
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.planning import plan_acquisition
@@ -35,12 +35,9 @@ def b1(dataset, label_values):
 def plan(dataset):
     def plan(b1="auto", methods=("inversion",), derivatives=(), **options):
         named = {name: dataset.root / "derivatives" / name for name in derivatives}
-        return plan_acquisition(
-            dataset.acquisition(),
-            dataset.settings(b1=b1, methods=methods, **options),
-            list(named.values()),
-            b1_datasets=b1_datasets(b1, dataset.root, named),
-        )
+        settings = dataset.settings(b1=b1, methods=methods, **options)
+        searched = SearchedDatasets.of(settings, named)
+        return plan_acquisition(dataset.acquisition(), settings, searched)
 
     return plan
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.anatomy.datasets import derivative_datasets, mask_datasets, segmentation_datasets
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets, derivative_datasets
 from bids_qcm.bids.errors import InputError
 
 
@@ -103,13 +103,32 @@ def test_segmentations_without_a_description(dataset, tmp_path, name):
     assert list(found) == ["elsewhere", "beside"]
 
 
-def test_datasets_to_search_for_a_segmentation(tmp_path):
-    datasets = {"a": tmp_path / "a", "b": tmp_path / "b"}
-    assert segmentation_datasets("auto", datasets) == [tmp_path / "a", tmp_path / "b"]
-    assert segmentation_datasets("b", datasets) == [tmp_path / "b"]
-    assert segmentation_datasets("t1w", datasets) == segmentation_datasets("none", datasets) == []
-    with pytest.raises(InputError, match="choose from auto, t1w, none, a, b"):
-        segmentation_datasets("c", datasets)
+@pytest.mark.parametrize(
+    ("option", "every", "none"),
+    [
+        ("segmentation", ["auto"], ["t1w", "none"]),
+        ("mask", ["auto", "brain"], ["signal"]),
+        ("b1", ["auto"], ["model", "none"]),
+        ("lesions", ["auto"], ["none"]),
+    ],
+)
+def test_the_datasets_of_an_option(dataset, option, every, none):
+    derivatives = {"a": dataset.root / "a", "b": dataset.root / "b"}
+    a, b = derivatives.values()
+
+    def searched(wanted):
+        settings = dataset.settings(**{option: wanted})
+        return getattr(SearchedDatasets.of(settings, derivatives), option)
+
+    # the raw dataset contains no segmentations and masks
+    in_order = {"b1": (dataset.root, a, b), "lesions": (a, b, dataset.root)}.get(option, (a, b))
+    assert all(searched(wanted) == in_order for wanted in every)
+    assert all(searched(wanted) == () for wanted in none)
+    assert searched("b") == (b,)
+    with pytest.raises(
+        InputError, match=f"--{option} c: .*choose from {', '.join(every + none)}, "
+    ):
+        searched("c")
 
 
 def test_hidden_folders_are_not_datasets(dataset):
@@ -134,13 +153,3 @@ def test_the_error_for_a_description_without_content_shows_the_download_command(
     (folder / "dataset_description.json").symlink_to(".git/annex/objects/x")
     with pytest.raises(InputError, match="datalad get"):
         derivative_datasets(tmp_path, [("", folder)], tmp_path / "out")
-
-
-def test_datasets_to_search_for_a_mask(tmp_path):
-    datasets = {"a": tmp_path / "a", "b": tmp_path / "b"}
-    both = list(datasets.values())
-    assert mask_datasets("auto", datasets) == mask_datasets("brain", datasets) == both
-    assert mask_datasets("signal", datasets) == []
-    assert mask_datasets("b", datasets) == [tmp_path / "b"]
-    with pytest.raises(InputError, match="choose from auto, brain, signal, a, b"):
-        mask_datasets("c", datasets)

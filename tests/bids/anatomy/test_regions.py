@@ -4,6 +4,7 @@ from nibabel.affines import from_matvec
 
 from bids_qcm.bids.anatomy.alignments import Alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.anatomy.regions import Regions, import_regions, plan_regions
 from bids_qcm.bids.anatomy.transforms import write_affine
 from bids_qcm.bids.errors import InputError
@@ -21,13 +22,13 @@ def plan(dataset):
     dataset.pair()
 
     def plan(*atlases, tissues=None, **options):
-        folders = [dataset.root / "derivatives/seg"]
+        settings = dataset.settings(atlases=atlases, **options)
+        searched = SearchedDatasets.of(settings, {"seg": dataset.root / "derivatives/seg"})
         return plan_regions(
             dataset.acquisition(),
             GRID,
-            folders,
-            folders,
-            dataset.settings(atlases=atlases, **options),
+            searched,
+            settings,
             tissues=tissues,
         )
 
