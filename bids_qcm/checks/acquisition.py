@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from bids_qcm.checks.echoes import (
     check_curvature,
@@ -17,12 +19,16 @@ from bids_qcm.checks.pairs import check_coherence
 from bids_qcm.checks.slices import check_offsets, check_slices, slice_offset
 from bids_qcm.checks.values import check_cycle, check_distinct, check_magnitude, check_parts
 from bids_qcm.phase.echoes import EchoLines, fit_echo_lines
-from bids_qcm.phase.masking import Signal, find_signal
+from bids_qcm.phase.masking import LEAST_SNR, NoiseFloor, Signal, find_signal
 from bids_qcm.phase.phi0 import EchoSeries, complex_echoes, complex_signal
 from bids_qcm.phase.slices import flip_alternate_slices
 from bids_qcm.physics import PhaseType
 
 _ALL_AXES = (0, 1, 2)
+
+# Minimum fraction of the voxels with signal in which an echo must be above the noise to be checked
+# for phase jumps. In a few noisy voxels, noise looks like a jump.
+_LEAST_CLEAR = 0.5
 
 Pair = tuple[NDArray[np.floating], NDArray[np.floating]]
 
@@ -135,10 +141,13 @@ def check_acquisition(
             phase, magnitude, signal.mask, echo, axes=within, may_be_half=may_be_half
         )
     series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers, axes)
-    jumps = check_slices(_unaligned(pairs, series, axes), signal.mask, axes, slice_axis)
+    clear = [_above_noise(magnitude, signal.noise) for magnitude in magnitudes]
+    visible = [bool(np.mean(where[signal.mask]) > _LEAST_CLEAR) for where in clear]
+    unaligned = compress(_unaligned(pairs, series, axes), visible)
+    jumps = check_slices(list(unaligned), signal.mask, axes, slice_axis)
     coherent = [
-        check_coherence(magnitude, phase, echo, axes)
-        for echo, (magnitude, phase) in enumerate(pairs)
+        check_coherence(magnitude, phase, where, echo, axes)
+        for echo, ((magnitude, phase), where) in enumerate(zip(pairs, clear, strict=True))
     ]
     # phase jumps also cause incoherence, so report only the jumps
     findings += jumps or [finding for _, found in coherent for finding in found]
@@ -149,7 +158,7 @@ def check_acquisition(
         at_zero = lines.mask * np.exp(1j * lines.phase())
         if frequency is not None and len(axes) == len(_ALL_AXES):
             findings += check_flatness(lines.phase(), lines.mask, voxel_size, frequency)
-        misfit, of_echoes = _check_echoes(series, lines, echo_times, signal.mask, voxel_size)
+        misfit, of_echoes = _check_echoes(series, lines, echo_times, signal, voxel_size)
         findings += [*of_echoes, *check_decay(magnitudes, echo_times, signal.mask)]
     offset = None
     if slice_axis is not None and slice_axis in axes and frequency is not None and not jumps:
@@ -163,6 +172,16 @@ def check_acquisition(
         slice_offset=offset,
         findings=tuple(sorted(findings, key=lambda finding: not finding.fatal)),
     )
+
+
+def _above_noise(magnitude: NDArray[np.floating], noise: NoiseFloor) -> NDArray[np.bool_]:
+    """Return the voxels with a signal-to-noise ratio above 5, from averages over blocks.
+
+    If single voxels were selected, noise would select voxels that are not adjacent to each other.
+    """
+    known = np.where(np.isfinite(magnitude), magnitude, 0)
+    above: NDArray[np.bool_] = ndimage.uniform_filter(known, 3) > noise.threshold(LEAST_SNR)
+    return above
 
 
 def _unaligned(
@@ -181,7 +200,7 @@ def _check_echoes(
     series: EchoSeries,
     lines: EchoLines,
     echo_times: Sequence[float],
-    mask: NDArray[np.bool_],
+    signal: Signal,
     voxel_size: Sequence[float],
 ) -> tuple[tuple[float, ...], list[Finding]]:
     """Check that the phases of several echoes are consistent; return also the misfit.
@@ -190,12 +209,12 @@ def _check_echoes(
     which echo is wrong.
     """
     if len(series.echoes) == 2:
-        return (), check_curvature(series.echoes, mask, voxel_size)
+        return (), check_curvature(series.echoes, signal.mask, voxel_size)
     misfit = lines.misfit()
-    doubtful = check_misfit(misfit, echo_times)
+    doubtful = check_misfit(misfit, lines.expected_misfit(signal.noise.sd), echo_times)
     if not doubtful:
         return misfit, []
-    return misfit, [*check_curvature(series.echoes, mask, voxel_size), *doubtful]
+    return misfit, [*check_curvature(series.echoes, signal.mask, voxel_size), *doubtful]
 
 
 def _median_snr(magnitude: NDArray[np.floating], signal: Signal) -> float:

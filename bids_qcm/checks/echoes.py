@@ -7,16 +7,12 @@ from numpy.typing import NDArray
 
 from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.curvature import median_curvature
-from bids_qcm.phase.echo_selection import TOLERATED_MISFIT
+from bids_qcm.phase.echo_selection import NOISE_FACTOR, TOLERATED_MISFIT
 from bids_qcm.physics import conductivity_factor
 
 LARGEST_MISFIT = 0.1
-"""Maximum deviation of an echo from the linear fit over echo time, in rad. A larger deviation
-raises an error."""
-
-EXPECTED_MISFIT = TOLERATED_MISFIT
-"""Maximum deviation of an echo from the linear fit over echo time, in rad, that does not cause a
-warning. In phantoms with an SNR of 16, the deviation is 0.005 or less."""
+"""Maximum deviation of an echo from the linear fit over echo time, in rad. A deviation that is
+larger and is not caused by noise raises an error."""
 
 LARGEST_GROWTH = 1.02
 """Maximum ratio of the median magnitude of an echo to the median magnitude of the previous echo.
@@ -33,24 +29,31 @@ with signal, fat has the lowest conductivity, 0.04 to 0.07 S/m."""
 _STANDARD_ERRORS = 5
 
 
-def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[Finding]:
+def check_misfit(
+    misfit: Sequence[float], of_noise: Sequence[float], echo_times: Sequence[float]
+) -> list[Finding]:
     """Check that the phase of all echoes is linear in echo time.
 
     Parameters
     ----------
     misfit : sequence of float
         Deviation of each echo from the linear fit over echo time, in rad.
+    of_noise : sequence of float
+        Deviation of each echo in rad that is expected from noise.
     echo_times : sequence of float
         Echo times in s, for the message.
 
     Returns
     -------
     list of Finding
-        One finding for the echo with the largest misfit. With three echoes, the middle echo always
-        has the largest misfit, no matter which echo is wrong.
+        One finding for the echo with the largest ratio of its misfit to its limit. Among three
+        echoes with the same limit, this is always the middle echo, no matter which echo is wrong.
+        The limit is the same as for the selection of echoes; see
+        :func:`bids_qcm.phase.echo_selection.inconsistent_echoes`.
     """
-    worst = int(np.argmax(misfit))
-    if misfit[worst] <= EXPECTED_MISFIT:
+    limits = np.maximum(TOLERATED_MISFIT, NOISE_FACTOR * np.asarray(of_noise))
+    worst = int(np.argmax(misfit / limits))
+    if misfit[worst] <= limits[worst]:
         return []
     listed = ", ".join(
         f"{1e3 * time:.4g} ms: {one:.3f}" for time, one in zip(echo_times, misfit, strict=True)
@@ -60,10 +63,10 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
             worst,
             1,
             "does not lie on a line over echo time with the other echoes: misfit in rad "
-            f"{listed} (expected: below {EXPECTED_MISFIT:g})",
+            f"{listed} (limit for {1e3 * echo_times[worst]:.4g} ms: {limits[worst]:.2g})",
             "check EchoTime in the sidecars, and check that all echoes belong to one acquisition "
             "and have the same sign and unit; or exclude echoes with --echoes",
-            fatal=misfit[worst] > LARGEST_MISFIT,
+            fatal=misfit[worst] > max(LARGEST_MISFIT, limits[worst]),
         )
     ]
 

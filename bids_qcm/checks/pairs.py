@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.coherence import phase_coherence
@@ -25,6 +26,7 @@ if the phase is mirrored, is shifted by two voxels, or belongs to another head."
 def incoherent_fraction(
     magnitude: NDArray[np.floating],
     phase: NDArray[np.floating],
+    where: NDArray[np.bool_],
     axes: Sequence[int] = (0, 1, 2),
 ) -> float:
     """Return the fraction of voxels with strong signal in which the phase is incoherent.
@@ -35,26 +37,32 @@ def incoherent_fraction(
         Magnitude in any unit.
     phase : ndarray of float, shape (X, Y, Z)
         Phase in rad.
+    where : ndarray of bool, shape (X, Y, Z)
+        Voxels with a sufficient signal-to-noise ratio. Voxels with strong signal outside `where`
+        and their neighbours are not counted, because noise makes even correct phase incoherent.
     axes : sequence of int
         Axes along which neighbours are compared.
 
     Returns
     -------
     float
-        Among the voxels with strong signal, the fraction whose neighbourhood has incoherent phase.
-        Voxels with weak signal are ignored, because even correct phase may be incoherent there.
+        Among the voxels with strong signal, the fraction whose neighbourhood has incoherent phase;
+        0 if no voxel is counted.
     """
     known = np.isfinite(magnitude) & np.isfinite(phase)
     values = np.where(known, magnitude, 0)
     strong = values > STRONG * typical_signal(values)
     strong &= ~blank_phase(np.where(known, phase, 0))
-    incoherent = strong & (phase_coherence(phase, strong, axes) < LEAST_COHERENCE)
-    return np.count_nonzero(incoherent) / max(1, int(np.count_nonzero(strong)))
+    coherent = phase_coherence(phase, strong, axes) >= LEAST_COHERENCE
+    # the coherence of a voxel contains the noise of its neighbours
+    counted = strong & ~ndimage.binary_dilation(strong & ~where, np.ones((3, 3, 3), bool))
+    return np.count_nonzero(counted & ~coherent) / max(1, int(np.count_nonzero(counted)))
 
 
 def check_coherence(
     magnitude: NDArray[np.floating],
     phase: NDArray[np.floating],
+    where: NDArray[np.bool_],
     echo: int,
     axes: Sequence[int] = (0, 1, 2),
 ) -> tuple[float, list[Finding]]:
@@ -62,7 +70,7 @@ def check_coherence(
 
     Parameters
     ----------
-    magnitude, phase, axes
+    magnitude, phase, where, axes
         See :func:`incoherent_fraction`.
     echo : int
         Index of the echo.
@@ -74,7 +82,7 @@ def check_coherence(
     findings : list of Finding
         At most one finding. If a mirrored phase fits better, the message names the axis.
     """
-    fraction = incoherent_fraction(magnitude, phase, axes)
+    fraction = incoherent_fraction(magnitude, phase, where, axes)
     if fraction <= EXPECTED_INCOHERENT:
         return fraction, []
     problem = (
@@ -82,7 +90,7 @@ def check_coherence(
         f"voxels with strong signal (expected: below {EXPECTED_INCOHERENT:.1%})"
     )
     mirrored = {
-        axis: incoherent_fraction(magnitude, np.flip(phase, axis), axes) for axis in range(3)
+        axis: incoherent_fraction(magnitude, np.flip(phase, axis), where, axes) for axis in range(3)
     }
     best = min(mirrored, key=lambda axis: mirrored[axis])
     if mirrored[best] < fraction / 2:

@@ -179,6 +179,29 @@ def test_an_echo_of_another_acquisition(three_echoes, evidence, echo, change):
     assert found.findings[0].echo == echo
 
 
+def with_weak_third_echo(head, snr):
+    """Return the magnitudes and phases of a head whose third echo has the given median SNR."""
+    rng = np.random.default_rng(0)
+    noise = np.median(head.magnitude[0][head.mask]) / 50
+    amplitude = snr * noise / np.median(head.magnitude[2][head.mask])
+    signal = amplitude * head.magnitude[2] * np.exp(1j * head.phase[2])
+    signal += noise * (rng.normal(size=signal.shape) + 1j * rng.normal(size=signal.shape))
+    return [*head.magnitude[:2], np.abs(signal)], [*head.phase[:2], np.angle(signal)]
+
+
+@pytest.mark.parametrize("snr", [1, 2, 4, 6, 10])
+def test_a_weak_late_echo_is_accepted(three_echoes, evidence, snr):
+    assert evidence(*with_weak_third_echo(three_echoes, snr), TIMES).findings == ()
+
+
+@pytest.mark.parametrize("snr", [3, 6, 10])
+def test_a_weak_late_echo_that_is_wrong(three_echoes, evidence, snr):
+    magnitude, phase = with_weak_third_echo(three_echoes, snr)
+    phase[2] = -phase[2]
+    found = evidence(magnitude, phase, TIMES).findings
+    assert any("does not lie on a line" in finding.problem for finding in found)
+
+
 @pytest.mark.parametrize(
     "times", [(0.009, 0.004, 0.016), (0.004, 0.016, 0.009), (0.004, 0.009, 0.03)]
 )
