@@ -38,7 +38,7 @@ def test_bands_parallel_to_the_slices_are_removed(remove_bands):
 
 
 @pytest.mark.parametrize("offset", [0.3, 1.0, 1.7])
-def test_slices_with_offsets_are_left_to_the_image_checks(remove_bands, tmp_path, offset):
+def test_slices_with_offsets_are_not_searched_for_bands(remove_bands, tmp_path, offset):
     found = remove_bands(0 * Z, offset * (np.arange(SHAPE[2]) % 2))
     assert "BandFraction" not in found.provenance
     assert found.provenance["Warnings"] == [

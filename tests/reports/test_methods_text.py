@@ -175,7 +175,7 @@ def test_the_text_states_the_range_of_automatic_radii():
     assert "predicted to reach a median noise standard deviation of 0.1 S/m" in found
 
 
-def test_the_text_distinguishes_automatic_and_given_radii():
+def test_the_text_distinguishes_automatic_radii_from_given_radii():
     """The automatic radii may belong to any acquisition, not only the first."""
     done = [processing("laplacian") for _ in range(3)]
     change_map(done[1], "laplacian", target_std=0.1)

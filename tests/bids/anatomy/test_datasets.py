@@ -95,7 +95,7 @@ def test_a_label_table_is_inherited_from_the_folders_above(dataset):
         "sub-01/ses-a/anat/sub-01_ses-a_T1w_synthseg.nii.gz",
     ],
 )
-def test_segmentations_without_a_description(dataset, tmp_path, name):
+def test_datasets_without_a_description_are_recognised_by_their_files(dataset, tmp_path, name):
     dataset.json(f"derivatives/beside/{name}", "")
     dataset.json("derivatives/nothing/sub-01/anat/x.nii.gz", "")
     given = dataset.json(f"elsewhere/{name}", "").parents[name.count("/")]
@@ -103,7 +103,7 @@ def test_segmentations_without_a_description(dataset, tmp_path, name):
     assert list(found) == ["elsewhere", "beside"]
 
 
-def test_datasets_to_search_for_a_segmentation(tmp_path):
+def test_the_segmentation_option_selects_the_datasets_to_search(tmp_path):
     datasets = {"a": tmp_path / "a", "b": tmp_path / "b"}
     assert segmentation_datasets("auto", datasets) == [tmp_path / "a", tmp_path / "b"]
     assert segmentation_datasets("b", datasets) == [tmp_path / "b"]
@@ -136,7 +136,7 @@ def test_the_error_for_a_description_without_content_shows_the_download_command(
         derivative_datasets(tmp_path, [("", folder)], tmp_path / "out")
 
 
-def test_datasets_to_search_for_a_mask(tmp_path):
+def test_the_mask_option_selects_the_datasets_to_search(tmp_path):
     datasets = {"a": tmp_path / "a", "b": tmp_path / "b"}
     both = list(datasets.values())
     assert mask_datasets("auto", datasets) == mask_datasets("brain", datasets) == both

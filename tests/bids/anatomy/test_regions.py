@@ -55,7 +55,7 @@ def test_the_finest_segmentation_is_used(plan, put):
     assert plan(segmentation="none").regions == plan(segmentation="t1w").regions == ()
 
 
-def test_the_names_are_those_of_the_segmentation(plan, put):
+def test_regions_have_the_names_of_the_segmentation_labels(plan, put):
     labels = np.zeros((4, 4, 4), np.int16)
     labels[0], labels[1], labels[2] = 10, 1011, 99
     put(f"{ANAT}_desc-aparcaseg_dseg.nii.gz", labels, np.eye(4))
@@ -127,7 +127,7 @@ def test_an_atlas_of_another_participant_is_not_used(plan, put):
     assert not found.refused
 
 
-def test_atlases_of_one_name_are_refused(plan, put):
+def test_atlases_with_the_same_name_are_refused(plan, put):
     atlases = [Atlas("x", put(f"{one}_space-T1w_dseg.nii.gz")) for one in "ab"]
     other = Atlas("y", atlases[0].path)
     found = plan(*atlases, other)
@@ -179,7 +179,7 @@ def test_an_unusable_segmentation_gives_a_warning(plan, put):
     assert "no statistics were computed for the regions of a segmentation" in found.warnings[0]
 
 
-def test_one_registration_serves_all_regions(plan, put):
+def test_all_regions_share_one_registration(plan, put):
     put("sub-01/anat/sub-01_T1w.nii.gz")
     put(f"{ANAT}_desc-preproc_T1w.nii.gz")
     put(f"{ANAT}_desc-aseg_dseg.nii.gz")
