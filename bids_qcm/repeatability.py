@@ -110,9 +110,9 @@ def repeatability(scans: NDArray[np.floating]) -> Repeatability | None:
     within = counts - 1
     df = int(within.sum())
     wsd = float(np.sqrt(within @ variances / df))
-    # the ratio of the true to the estimated standard deviation
+    # interval of the ratio of the true to the estimated standard deviation
     low, high = np.sqrt(df / stats.chi2.ppf([(1 + COVERAGE) / 2, (1 - COVERAGE) / 2], df)).tolist()
-    # without a mean other than 0, there is no coefficient of variation
+    # the coefficient of variation is undefined if the mean is 0
     relative = np.divide(variances, means**2, out=np.full_like(means, np.nan), where=means != 0)
     wcv = float(np.sqrt(within @ relative / df))
     return Repeatability(
@@ -214,7 +214,8 @@ def _correlation(
         deviations = np.zeros_like(means)
     between = float(counts @ deviations**2 / df)
     k = float((total - (counts**2).sum() / total) / df)
-    # without noise, all variance is between participants; without any variance, there is no ratio
+    # without noise, all variance is between participants; without any variance, the ratio is
+    # undefined
     ratio = between / within if within > 0 else (np.inf if between > 0 else np.nan)
     quantile = (1 + COVERAGE) / 2
     ratios = (

@@ -116,10 +116,11 @@ def pair_volumes(
         )
     if n == 1:
         return [[VolumePair()]]
-    # the phase is read first, because an error should name the phase image
+    # describe the phase first, because an error should name the phase image
     other = _describe(pair[1], parts[1], _with_lists(second, first), n)
     one = _describe(pair[0], parts[0], _with_lists(first, second), n)
-    # Echo numbers are positions in the readout train. Without a list, the only time is None.
+    # Echo numbers are positions in the readout train. Without a list of echo times, the only echo
+    # time is None.
     times = sorted({label.time for label in other}, key=lambda time: time or 0)
     coils = dict.fromkeys(label.coil for label in other)
     labels = [[_Label(time, coil) for coil in coils] for time in times]

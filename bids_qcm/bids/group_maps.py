@@ -21,7 +21,7 @@ from bids_qcm.bids.sidecar_schema import GroupMapSidecar, InSpace
 from bids_qcm.grids import Grid
 from bids_qcm.statistics import RunningMoments
 
-# NIfTI code of coordinates in a template.
+# NIfTI code for coordinates of a template.
 _TEMPLATE_CODE = 4
 
 _CONTENTS = {

@@ -120,7 +120,7 @@ def _read(
     names : dict
         Name of each column in the data dictionary.
     """
-    # a broken link to content that has not been downloaded is an error
+    # a broken link means that the content has not been downloaded, which is an error
     if not path.exists() and not path.is_symlink():
         return {}, {}
     try:

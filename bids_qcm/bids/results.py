@@ -354,7 +354,7 @@ class Result:
         """File of the magnitude that belongs to phi0; None if it does not exist."""
         found = sorted(visible(self.folder, OUTPUTS["magnitude"].file_name(self.source)))
         if self.record is not None and self.record.acquisition:
-            # a file with another suffix belongs to an acquisition that an earlier run mapped
+            # a magnitude with another suffix belongs to an acquisition from an earlier run
             suffix = parse_name(f"{self.record.acquisition}.nii.gz")[1]
             found = [path for path in found if parse_name(path.name)[1] == suffix]
         return found[0] if found else None

@@ -79,7 +79,7 @@ def _times(results: Sequence[Result], phenotype: Phenotype) -> dict[tuple[str, s
 def _time(phenotype: Phenotype, participant: str, session: str | None) -> float:
     """Return the acquisition time of a session in s; NaN if it has none."""
     row = phenotype.of_sessions.get((participant, f"ses-{session}"), {})
-    # the column has a prefix if participants.tsv has a column of this name
+    # the column has a prefix if participants.tsv has a column with the same name
     text = row.get(f"sessions_{_TIME}", row.get(_TIME))
     try:
         time = datetime.fromisoformat(text or "")

@@ -39,7 +39,7 @@ DIFFERENCE_FILES = (
 )
 """Patterns of the files of all differences and of their figures."""
 
-# Fraction of the mask with a value below which a warning is logged.
+# Minimum fraction of the mask that must have a value; a warning is logged below this fraction.
 _LEAST_SHARE = 0.5
 
 

@@ -35,7 +35,7 @@ def progress_display(progress: Progress) -> Iterator[None]:
     from rich.live import Live
 
     console = Console(stderr=True)
-    if not console.is_interactive:  # a terminal that cannot move its cursor
+    if not console.is_interactive:  # the terminal cannot move its cursor
         yield
         return
     live = Live(
@@ -85,7 +85,7 @@ class _ConsoleHandler(logging.Handler):
             self._console.print(
                 self.format(record), soft_wrap=True, markup=False, highlight=False, emoji=False
             )
-        except Exception:  # all handlers of logging report any error in this way
+        except Exception:  # the handlers in the logging package treat all exceptions in this way
             self.handleError(record)
 
 

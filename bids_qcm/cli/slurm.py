@@ -25,7 +25,8 @@ _PARENT_GB = 0.7
 _TIME_MARGIN = 4
 _MORE_MINUTES = 15
 
-# Time limit of the group level, which needs less than a second per participant.
+# Time limit of the group level in minutes. The group level needs less than a second per
+# participant.
 _GROUP_MINUTES = 60
 
 _HEAD = """\

@@ -38,7 +38,7 @@ class RemoveBands(CheckedInterface):
         image, signal = complex_signal(magnitude, phase), magnitude > noise.threshold(LEAST_SNR)
         own, has_bands = Phi0Sidecar(), False
         if find_offsets_besides_bands(image, signal):
-            # the image checks report the jumps
+            # do not report the jumps here, because the image checks report them
             own = Phi0Sidecar(warnings=[_NOT_SEARCHED])
         else:
             grid = read_grid(pair.first, four_d=pair.volumes is not None)

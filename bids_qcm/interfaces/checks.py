@@ -125,7 +125,7 @@ class CheckImages(CheckedInterface):
         """
         try:
             signal = find_signal(*echoes[0], self.inputs.axes)
-        except ValueError:  # the image checks report this error
+        except ValueError:  # ignored here, because the image checks report this error
             return None, []
         left_out = inconsistent_echoes(
             [magnitude for magnitude, _ in echoes],

@@ -42,8 +42,8 @@ from bids_qcm.phase.unwrapping import unwrap
 # Standard deviation of the Gaussian filter of the reference phase, in mm.
 _REFERENCE_SD_MM = 5.0
 
-# Maximum phase error outside a band, in rad: half of the phase noise of a voxel with the lowest SNR
-# of a signal.
+# Maximum phase error outside a band, in rad: half of the phase noise at the minimum SNR of a
+# signal.
 _LARGEST_ERROR = 0.5 / LEAST_SNR
 
 # Edge length, in voxels, of the blocks over which the signal relative to the reference is averaged.
@@ -108,7 +108,8 @@ def average_phase_cycles(
     for axis in set(range(3)) - set(axes):
         sum_of_squares *= slice_alignment(sum_of_squares, signal, axis)
     phase = unwrap(np.angle(sum_of_squares), signal) / 2
-    # half of a wrapped phase would not have the distribution of noise
+    # outside the signal, use the complex mean, because half of a wrapped phase would not have the
+    # distribution of noise
     average = np.where(signal, magnitude * np.exp(1j * phase), total / n)
     return Average(average.astype(np.complex64), remainders, reversed_)
 

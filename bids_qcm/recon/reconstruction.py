@@ -354,7 +354,7 @@ def _zscore_noise(
         raise ValueError(f"magnitude noise is {noise!r}, but it must be finite and not negative")
     if zscore is None:
         return 0.0
-    # zscore is 0 outside the mask in which the magnitude was standardised
+    # zscore is 0 outside the mask over which the magnitude was standardised
     return float(noise / np.asarray(magnitude)[zscore != 0].astype(np.float64).std())
 
 

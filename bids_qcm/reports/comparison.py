@@ -45,7 +45,7 @@ _SCALE_INCHES = 0.95
 _PAGE_INCHES = 10.0
 _COMPARISON_MARGIN_MM = 2.0
 
-# In wider figures, the three slices of a map are below each other.
+# If a figure has more columns, the three slices of a map are below each other.
 _MOST_COLUMNS_OF_ROWS = 2
 
 

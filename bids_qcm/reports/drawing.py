@@ -159,7 +159,7 @@ class _AllMaps:
         magnitude = None
         if result.magnitude:
             magnitude = self._grid.encode_magnitude(self._volumes.read(result.magnitude))
-        # the map that is shown first is the first map with the best verdict
+        # the viewer first shows the first map with the best verdict
         ranks = [*COLOURS, None]
         colours = {
             name: verdict.colour if verdict else None for name, verdict in result.verdicts.items()

@@ -51,7 +51,7 @@ from bids_qcm.statistics import EROSIONS
 
 _MAP = (*SCAN, "method")
 
-# Columns that are equal in the rows of a tissue in comparable maps.
+# Columns with equal values in all rows of a tissue in comparable maps.
 _TISSUE = ["acquisition", "method", "label", "tissue"]
 
 _STATISTICS = ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
@@ -158,7 +158,7 @@ def write_group(
     )
     files = [path for one in maps for path in one.files.values()]
     files += [one.path for one in differences]
-    # all figures are drawn again
+    # remove the figures, too, because all figures are drawn again
     _remove_others(output_dir, {*files, *map(sidecar_path, files)})
     figures = draw_group_maps(output_dir, maps)
     for one in differences:
@@ -167,7 +167,8 @@ def write_group(
     write_page(
         state.page,
         "group.html",
-        # as for participants, damaged files are named by each run
+        # as on the pages of participants, there is no fingerprint if files are damaged, so that
+        # each run lists these files
         fingerprint="" if damaged else state.fingerprint(),
         **_content(request, found, phenotype, table, regions, effects),
         images=figures,
@@ -206,7 +207,7 @@ def _remove_others(output_dir: Path, written: Set[Path]) -> None:
         for path in {*visible(output_dir, pattern)} - written:
             path.unlink()
             for folder in (path.parent, path.parents[1]):
-                with suppress(OSError):  # a folder that is not empty
+                with suppress(OSError):  # keep a folder that is not empty
                     folder.rmdir()
 
 
@@ -381,7 +382,8 @@ def _outlying_maps(regions: RegionTable, names: Mapping[str, str]) -> list[dict[
         expected_outliers(n) / n * one for n, one in zip(sizes, table["n_regions"], strict=True)
     ]
     table = table.assign(by_chance=by_chance)
-    # more outliers than 99.9 % of maps with independent regions have by chance
+    # maps with more outliers than 99.9 % of maps would have by chance if their regions were
+    # independent
     many = table["n_outliers"] > poisson.isf(0.001, table["by_chance"])
     worst = table[table["session_outlier"].astype(bool) | many]
     worst = worst.sort_values("session_score", key=abs, ascending=False)

@@ -101,7 +101,7 @@ def group_effects(
     for family, rows in regions.comparable.groupby(FAMILY):
         values = participant_values(rows)
         if values.empty:
-            # for example, all eroded regions of an atlas of small structures
+            # for example, if all eroded regions of an atlas of small structures are empty
             continue
         effects = fit_effects(values, design)
         effects[["label", "region"]] = effects.pop("key").tolist()

@@ -123,7 +123,7 @@ def _with_scores(rows: pd.DataFrame) -> pd.DataFrame:
     """Add the scores of the regions and the scores of the maps."""
     if rows.empty:
         return rows
-    # a missing name is not compared
+    # rows with a missing name are not compared
     compared = with_outliers(rows.assign(atlas=rows["atlas"].where(_is_comparable(rows))), REGION)
     rows = compared.assign(atlas=rows["atlas"])
     whole = rows[rows["erosion"] == 0]

@@ -92,7 +92,7 @@ def plausibility_warnings(covered: float | None, found: Mapping[str, float]) -> 
     if covered is not None and covered < EXPECTED_COVERAGE:
         warnings.append(f"the segmentation covers only {covered:.0%} of the brain mask")
     if not any(found.get(tissue.name) for tissue in TISSUES.values()):
-        return warnings  # a segmentation of another part of the body
+        return warnings  # the segmentation shows another part of the body
     for tissue, least in LEAST_VOLUMES.items():
         name = TISSUES[tissue].name
         volume, largest = found.get(name, 0.0), LARGEST_VOLUMES[tissue]

@@ -61,7 +61,7 @@ from bids_qcm.workflows.memory import (
 from bids_qcm.workflows.names import resample_step_name, step_name
 from bids_qcm.workflows.nodes import Node
 
-# Inputs of interfaces with `ImagesInputSpec` that the combination supplies.
+# Inputs in `ImagesInputSpec` that the node that combines the images supplies.
 _COMBINED = ("first_files", "second_files", "phase_units")
 
 
@@ -441,7 +441,7 @@ def _connect_regions(workflow: Workflow, plan: Plan, settings: Settings) -> None
             )
             workflow.connect(coregister, "pose", regions, "pose")
             workflow.connect(coregister, "failure", regions, "pose_failure")
-            # all regions share this anatomical image
+            # one connection is sufficient, because all regions share this anatomical image
             break
     if any(one.alignment.template_t1w is not None for one in plan.regions):
         register = workflow.get_node("register_template")

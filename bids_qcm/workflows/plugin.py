@@ -101,7 +101,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         self._running[taskid] = worker
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
-        if taskid not in self._running:  # waiting for the second attempt
+        if taskid not in self._running:  # the task is waiting for its second attempt
             return None
         try:
             result = self._running[taskid].result()

@@ -39,11 +39,12 @@ class Progress:
 
     def __init__(self, steps: Mapping[str, float], seconds: float) -> None:
         self.displayed = False
-        # estimates of the steps that have not ended, and the sum of the estimates of the others
+        # estimates of the steps that have not ended, and the sum of the estimates of the ended
+        # steps
         self._left = dict(steps)
         self._done = 0.0
         self._total = sum(self._left.values())
-        # steps that run at the same time shorten the run
+        # the run is shorter than the sum of its steps, because steps run at the same time
         self._shortening = seconds / self._total if self._total else 0.0
         self._started: dict[str, float] = {}
         # durations of the finished steps, except short steps, and the estimates of these durations
