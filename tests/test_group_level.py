@@ -81,7 +81,7 @@ def test_participants_without_a_row_or_a_value_are_listed(tmp_path, caplog):
     table.loc[4, "age"] = "n/a"
     table.to_csv(raw / "participants.tsv", sep="\t", index=False)
     assert group(tmp_path, "--covariates", "age") == 0
-    assert "group level: participants.tsv has no row of sub-000" in caplog.text
+    assert "group level: participants.tsv has no row for sub-000" in caplog.text
     assert "group level: 2 participants have no value for age" in caplog.text
     assert "2 participants have no value for age" in (out / "group_condmap.html").read_text()
 

@@ -374,7 +374,7 @@ def moving(folder):
 
 def test_echoes_that_deviate_from_the_line_are_left_out(tmp_path, map_conductivity):
     folder = moving(tmp_path / "raw")
-    assert_refused(map_conductivity(folder), "does not lie on a line", "--echoes")
+    assert_refused(map_conductivity(folder), "is inconsistent with the other echoes", "--echoes")
     for echoes in ("auto", (1, 2, 3, 4, 5, 6)):
         found = map_conductivity(folder, methods=("laplacian",), mask="signal", echoes=echoes)
         assert found.errors == []
@@ -425,7 +425,7 @@ def test_echoes_in_one_file_lead_to_the_same_map(tmp_path, map_conductivity):
     )
     shutil.rmtree(tmp_path / "out")
     refused = map_conductivity(folder, methods=("laplacian",), mask="signal")
-    assert_refused(refused, "(volume ", "does not lie on a line")
+    assert_refused(refused, "(volume ", "is inconsistent with the other echoes")
 
 
 def test_an_echo_whose_phase_is_empty_can_be_left_out(tmp_path, map_conductivity):

@@ -180,7 +180,7 @@ def _plan_echoes(
         raise InputError(
             pair[1],
             f"has volumes with {len(of_echoes)} echo times, but belongs to one of several echoes",
-            "store all echoes in one 4-D file, or each echo in files of its own (echo-1, echo-2)",
+            "store all echoes in one 4-D file, or each echo in separate files (echo-1, echo-2)",
         )
     merged = dict(ChainMap(*(sidecars[path] for path in reversed(pair))))
     time = None

@@ -132,8 +132,8 @@ def pair_volumes(
             )
             raise InputError(
                 path,
-                f"has {'a' if differing in found else 'no'} volume with {differing}, in contrast "
-                "to the other echoes, coils or parts",
+                f"has {'a' if differing in found else 'no'} volume with {differing}, unlike "
+                "the other echoes, coils or parts",
                 _CORRECT_LISTS,
             )
     return [
@@ -156,7 +156,7 @@ class _Label(NamedTuple):
 
 _CORRECT_LISTS = (
     f"correct the lists {', '.join(_FIELDS)} in the sidecar, which must contain each combination "
-    "of echo, coil and part once; store repetitions in files of their own (run-1, run-2)"
+    "of echo, coil and part once; store each repetition in a separate file (run-1, run-2)"
 )
 
 

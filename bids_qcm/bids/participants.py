@@ -144,7 +144,7 @@ def _rows_by_label(path: Path, key: str, prefix: str) -> dict[str, dict[str, str
     for row in read_rows(path, (key,)):
         label = f"{prefix}{row[key].strip().removeprefix(prefix)}"
         if label in rows:
-            raise InputError(path, f"has the row {label} twice", "correct the table")
+            raise InputError(path, f"contains the row {label} twice", "correct the table")
         rows[label] = {
             name: None if value.strip() in _MISSING else plain_label(value)
             for name, value in row.items()

@@ -347,7 +347,7 @@ def lesions_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]
     """Return the sidecar of the lesion numbers; results of the computation are added later."""
     alignment = plan.lesion_alignment
     sidecar = LesionsSidecar(
-        description="Lesion numbers in the grid of the phase, restricted to the mask",
+        description="Lesion numbers on the grid of the phase, restricted to the mask",
         sources=_uris_of_lesions(plan, datasets),
     )
     described = alignment.describe()

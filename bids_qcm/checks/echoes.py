@@ -59,8 +59,8 @@ def check_misfit(misfit: Sequence[float], echo_times: Sequence[float]) -> list[F
         Finding(
             worst,
             1,
-            "does not lie on a line over echo time with the other echoes: misfit in rad "
-            f"{listed} (expected: below {EXPECTED_MISFIT:g})",
+            "is inconsistent with the other echoes, because the phase is not linear in echo time: "
+            f"misfit in rad {listed} (expected: below {EXPECTED_MISFIT:g})",
             "check EchoTime in the sidecars, and check that all echoes belong to one acquisition "
             "and have the same sign and unit; or exclude echoes with --echoes",
             fatal=misfit[worst] > LARGEST_MISFIT,

@@ -79,7 +79,7 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
                 f"is a magnitude, but {share:.1%} of its values are negative (smallest value "
                 f"{low:g}, largest value {high:g})",
                 "convert the DICOM files again, with the magnitude as unsigned integers, or check "
-                "that it is not the phase or the real part",
+                "that this image is not a phase or a real part",
             )
         ]
     rough = _roughness(values)

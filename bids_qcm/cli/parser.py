@@ -761,7 +761,7 @@ def _atlas(text: str) -> Atlas:
         )
     if name in RESERVED_ATLASES:
         raise argparse.ArgumentTypeError(
-            f"{text} has a name that the app itself uses in tables of regions; choose another NAME "
+            f"{text} has a name that the app itself uses in tables of regions; choose a NAME other "
             f"than {', '.join(RESERVED_ATLASES)}"
         )
     image, colon, table = files.rpartition(":")

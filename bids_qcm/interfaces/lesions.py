@@ -42,7 +42,7 @@ _DIGITS = 4
 
 class _ImportLesionsInputSpec(DerivativeInputSpec):
     auxiliary = traits.Instance(AuxiliaryImage, mandatory=True)
-    reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
+    reference_file = File(exists=True, mandatory=True, desc="magnitude on the grid of the phase")
     mask_file = File(exists=True, mandatory=True)
     pose_provenance = traits.Dict({}, usedefault=True)
     shows_head = traits.Bool(
@@ -89,8 +89,8 @@ class ImportLesions(CheckedInterface):
         known = plane is not None and plane.correlation >= LEAST_SYMMETRY
         if plane is not None and not known:
             warnings.append(
-                "lesions are not compared with the other hemisphere, because the mask is not "
-                f"symmetric: the magnitude and its mirror image have a correlation of "
+                "lesions are not compared with the other hemisphere, because the head in the mask "
+                "is not symmetric: the magnitude and its mirror image have a correlation of only "
                 f"{plane.correlation:.2f}"
             )
         for name, values in (("lesions", lesions), ("all_lesions", imported)):

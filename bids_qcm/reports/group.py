@@ -262,7 +262,7 @@ def _without_row(request: GroupRequest, phenotype: Phenotype) -> list[str]:
     absent = [one for one in request.participants if one not in phenotype.of_participants]
     if not phenotype.of_participants or not absent:
         return []
-    return [f"{PARTICIPANTS} has no row of {', '.join(absent)}"]
+    return [f"{PARTICIPANTS} has no row for {', '.join(absent)}"]
 
 
 def _places(request: GroupRequest) -> dict[str, str]:

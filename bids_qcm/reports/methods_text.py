@@ -183,8 +183,7 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
     chosen = sum(one.echoes_requested == "auto" for one in sidecars)
     if chosen:
         sentences.append(
-            "Echoes whose phase did not lie on a line over echo time were left out"
-            f"{_of(chosen, total)}."
+            f"Echoes whose phase was not linear in echo time were left out{_of(chosen, total)}."
         )
     bipolar = sum(one.alternating_phase is not None for one in sidecars)
     if bipolar:
@@ -438,7 +437,7 @@ def _uncertainty(done: Sequence[Processing]) -> str:
     ]
     several = any(len(one.phi0.phase_units or ()) > 1 for one in done)
     line = (
-        " For several echoes, the phase noise of phi0 followed from the least-squares fit over "
+        " For several echoes, the phase noise of phi0 was derived from the least-squares fit over "
         "echo time."
     )
     return (

@@ -49,7 +49,7 @@ def test_missing_tables_yield_no_columns(tmp_path):
     ("name", "content", "message"),
     [
         ("participants.tsv", b"subject\tage\n01\t3\n", "lacks the column participant_id"),
-        ("participants.tsv", b"participant_id\nsub-01\n01\n", "has the row sub-01 twice"),
+        ("participants.tsv", b"participant_id\nsub-01\n01\n", "contains the row sub-01 twice"),
         ("participants.tsv", b"\xff", "cannot be read as text"),
         ("participants.tsv", b"participant_id\nsub-01\t3\n", "has too many cells"),
         ("participants.json", b"{", "cannot be read as JSON"),

@@ -57,7 +57,7 @@ def test_a_mirrored_phase_is_detected(head, evidence, axis):
     found = evidence(head.magnitude, [np.flip(head.phase[0], axis)])
     (finding,) = fatal(found)
     assert "does not belong to its magnitude" in finding.problem
-    assert f"after mirroring along axis {'ijk'[axis]}, only in 0.0%" in finding.problem
+    assert f"with the phase mirrored along axis {'ijk'[axis]}, only in 0.0%" in finding.problem
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -330,8 +330,8 @@ def test_the_bias_is_the_last_scan_minus_the_first_scan(tmp_path, with_times):
     table = pd.read_csv(out / "group_repeatability.tsv", sep="\t")
     assert table["bias"].tolist() == pytest.approx([0.1 if with_times else -0.1] * 2)
     page = (out / "group_condmap.html").read_text()
-    assert ("Sessions are in the order of acq_time" in page) == with_times
-    assert ("in the order of their labels, with numbers" in page) != with_times
+    assert ("Sessions are sorted by acq_time" in page) == with_times
+    assert ("by their labels, in which numbers" in page) != with_times
 
 
 def test_changes_are_on_the_page_only_if_there_are_repeated_scans(tmp_path):

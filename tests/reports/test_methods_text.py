@@ -92,7 +92,7 @@ def test_the_text_describes_the_corrections_of_echoes():
     cycled = text(processing("laplacian", AveragedAcquisitions=["a", "b"], PhaseCycled=True))
     assert "the sum of their squared complex images" in cycled
     assert "repetitions were averaged" not in cycled
-    assert "did not lie on a line over echo time were left out." in found
+    assert "was not linear in echo time were left out." in found
     assert "alternating polarity [@yu2010], was removed." in found
 
 
@@ -211,7 +211,7 @@ def test_the_text_describes_the_noise_propagation(ways, words):
 
 
 def test_the_text_describes_the_noise_of_several_echoes():
-    line = "followed from the least-squares fit over echo time"
+    line = "was derived from the least-squares fit over echo time"
     assert line in text(processing("laplacian", std=EXACT, PhaseUnits=["rad"] * 2))
     assert line not in text(processing("laplacian", std=EXACT))
 

@@ -226,7 +226,7 @@ def _check_name(atlas: Atlas, atlases: Sequence[Atlas]) -> None:
         raise InputError(
             atlas.path,
             f"is one of several atlases with the name {atlas.name}: {', '.join(same)}",
-            "give each atlas of a participant a name of its own",
+            "give each atlas of a participant a different name",
         )
 
 
