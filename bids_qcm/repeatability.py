@@ -89,7 +89,7 @@ def repeatability(scans: NDArray[np.floating]) -> Repeatability | None:
     its interval follows from the chi-squared distribution [1]_. The intraclass correlation is
     ICC(1,1), and its interval follows from the F distribution [2]_. With unequal numbers of scans,
     the number of scans in both formulas is the effective number of the analysis of variance, and
-    the interval is approximate. The interval of the coefficient of variation is approximate, too.
+    the interval is approximate. The interval of the coefficient of variation is also approximate.
     Limits of agreement and their intervals are computed as in [3]_.
 
     References
@@ -184,8 +184,8 @@ def scan_table(region: pd.DataFrame, value: str = "median") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each participant, one column for the first, second and so on session or run of
-        the participant. The name of the columns is ``sessions`` or ``runs``.
+        One row for each participant, and one column for each session or run of the participant, in
+        their order. The name of the columns is ``sessions`` or ``runs``.
     """
     sessions = region["session_id"].fillna("n/a")
     by_session = (sessions.groupby(region["participant_id"]).nunique() > 1).any()

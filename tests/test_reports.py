@@ -530,7 +530,7 @@ def test_the_group_page_works_in_a_browser(derived, tmp_path, look, width):
     point = page.locator("svg a[href='sub-003.html#sub-003']").first
     name = point.locator(".name")
     assert not name.is_visible()
-    # with the keyboard, because another point may be in front of this one
+    # use the keyboard, because another point may be in front of this point
     point.focus()
     assert name.is_visible()
     for text in page.locator("svg text.name").all()[:20]:

@@ -142,7 +142,7 @@ def pair_volumes(
 
 
 class _Label(NamedTuple):
-    """What distinguishes a volume from the other volumes of the same part."""
+    """Properties that distinguish a volume from the other volumes of the same part."""
 
     time: float | None
     coil: str

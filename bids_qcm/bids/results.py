@@ -230,10 +230,10 @@ class Result:
         """For each method, the largest relative difference from the medians of other methods.
 
         A method that uses ``|B1+|`` is compared with the other methods that use ``|B1+|``, and a
-        method without ``|B1+|`` with the other methods without ``|B1+|``. If there are none, it is
-        compared with all other methods. The medians of uneroded gray matter, white matter and
-        subcortical gray matter are compared, or the median over the whole mask if a table has none
-        of these tissues. Methods without a statistics table are left out.
+        method without ``|B1+|`` with the other methods without ``|B1+|``. Without such methods, it
+        is compared with all other methods. The medians of uneroded gray matter, white matter and
+        subcortical gray matter are compared, or the median over the whole mask if a table contains
+        none of these tissues. Methods without a statistics table are left out.
         """
         found = {
             method: disagreement_of(medians, [self._medians[name] for name in self._peers(method)])

@@ -21,7 +21,7 @@ _UPDATES_PER_SECOND = 2
 def progress_display(progress: Progress) -> Iterator[None]:
     """Show the progress below the log in a ``with`` block, if standard error is a terminal.
 
-    At the end, also after an interruption or an error, the display is removed.
+    The display is removed at the end, even after an interruption or an error.
 
     Parameters
     ----------

@@ -171,7 +171,7 @@ def _settings_of(
 
 
 def _read_config(parser: Parser, argv: Sequence[str]) -> tuple[Path, list[str]] | None:
-    """Read the configuration file, if there is one; return its path and its options."""
+    """Read the configuration file, if it is given; return its path and its options."""
     file = parser.parse_args(argv).config_file
     if file is None:
         return None
@@ -773,7 +773,7 @@ def _atlas(text: str) -> Atlas:
 
 
 def _atlases(parser: argparse.ArgumentParser, atlases: Sequence[Atlas]) -> tuple[Atlas, ...]:
-    """Return the atlases, whose names may be equal only for files of different participants."""
+    """Return the atlases; only atlases of different participants may have the same name."""
     given = Counter((atlas.name, atlas.path) for atlas in atlases)
     for (name, path), n in given.items():
         if n > 1:

@@ -52,7 +52,7 @@ class _ImportLesionsInputSpec(DerivativeInputSpec):
 
 class _ImportLesionsOutputSpec(TraitedSpec):
     lesions_file = File(exists=True, desc="int32 lesion numbers in the mask, grid of the phase")
-    all_lesions_file = File(exists=True, desc="the same inside and outside the mask")
+    all_lesions_file = File(exists=True, desc="int32 lesion numbers inside and outside the mask")
     mirror_plane = traits.List(
         traits.Float, desc="normal and offset of the mid-sagittal plane; empty if it is unknown"
     )

@@ -182,7 +182,7 @@ def find_bands(
 
 
 def _linear_phase(signal: NDArray[np.complexfloating]) -> NDArray[np.float32]:
-    """Return the mean linear phase of an image up to half a cycle per voxel, in rad."""
+    """Return the mean linear phase of an image, modulo half a cycle per voxel, in rad."""
     double = signal**2
     gradient = []
     for axis in range(signal.ndim):
@@ -204,7 +204,7 @@ def _large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _constants(
     difference: NDArray[np.complexfloating], mask: NDArray[np.bool_], axes: Sequence[int]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the mean phase up to half a cycle, and the root mean square deviation, in rad.
+    """Return the mean phase modulo half a cycle, and the root mean square deviation, in rad.
 
     `difference` is the product of an image with the conjugate of another image. The phase is
     averaged along `axes`; the mean has the length 1 along these axes. The fourth power of the

@@ -73,7 +73,7 @@ class LinearPhase:
         )
 
     def on_axes(self, axes: Sequence[int]) -> "LinearPhase":
-        """Return the linear phase along all three axes; it is 0 along other axes than `axes`."""
+        """Return the linear phase along all three axes; it is 0 along axes that `axes` omits."""
         estimate, mean, covariance = np.zeros(3), np.zeros(3), np.zeros((3, 3))
         estimate[list(axes)], mean[list(axes)] = self.estimate, self.posterior_mean
         covariance[np.ix_(axes, axes)] = self.covariance
@@ -81,7 +81,7 @@ class LinearPhase:
 
 
 def unknown_linear_phase(n_axes: int = 3) -> LinearPhase:
-    """Return the result if the data do not permit an estimate."""
+    """Return the result for data that do not permit an estimate."""
     nothing = np.zeros(n_axes)
     return LinearPhase(nothing, np.diag(np.full(n_axes, np.inf)), nothing, 0.0)
 

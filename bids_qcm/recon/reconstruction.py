@@ -154,7 +154,7 @@ def reconstruct(
     uncertainty : bool
         Whether to compute the standard deviation if `phase_noise` is passed.
     noise_maps : bool
-        Whether to compute noise maps, too, if the standard deviation is computed.
+        Whether to compute noise maps in addition to the standard deviation.
     n_threads : int, optional
         Maximum number of threads; default: the number of processors.
 

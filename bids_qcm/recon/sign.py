@@ -192,7 +192,7 @@ def _smooth_regions(
 def _roughness(
     phase: NDArray[np.floating], axes: Sequence[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
-    """Return the norm of the second differences in rad, and the number of axes that have one.
+    """Return the norm of the second differences in rad, and the number of axes that contribute.
 
     The phase is NaN outside the mask. The norm is the Mahalanobis distance for the correlation of
     white noise. In white noise, it therefore has a chi distribution, with as many degrees of

@@ -190,7 +190,7 @@ class _View:
 class MethodComparison:
     """A figure of the same slices of several maps with one colour scale.
 
-    The arrangement is that of :func:`arrange`, unless rows of equal length need fewer rows. Each
+    The maps are arranged by :func:`arrange`, unless rows of equal length require fewer rows. Each
     map is shown in an axial, a coronal and a sagittal slice.
 
     Parameters
@@ -269,7 +269,7 @@ class MethodComparison:
 
 
 def _arrange_compactly(methods: Sequence[str]) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Return the arrangement of :func:`arrange`, or rows of equal length if they are fewer rows."""
+    """Return the arrangement of :func:`arrange`, or rows of equal length if these are fewer."""
     places, headings = arrange(methods)
     n_rows = 1 + max(row for row, _ in places.values())
     if math.ceil(len(methods) / len(_COLUMNS)) == n_rows:

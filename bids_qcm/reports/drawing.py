@@ -176,7 +176,7 @@ class _AllMaps:
 
 
 def _median_of_valid(values: NDArray[np.floating]) -> float:
-    """Return the median of the finite values; NaN if there are none."""
+    """Return the median of the finite values; NaN without finite values."""
     valid = values[np.isfinite(values)]
     return float(np.median(valid)) if valid.size else math.nan
 

@@ -99,7 +99,7 @@ class WrittenGroup(NamedTuple):
 def write_group(
     request: GroupRequest, damaged: list[InputError], n_threads: int = 1
 ) -> WrittenGroup:
-    """Write the tables of the group with their dictionaries, its maps in templates, and the page.
+    """Write the group tables and their dictionaries, the maps in template spaces, and the page.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ def write_group(
         Inputs and comparisons of the group level. The only images that are read are maps in
         template spaces and, for differences, maps of repeated scans.
     damaged : list of InputError
-        List to which an error is added for each file that cannot be read. What depends on such a
-        file is left out.
+        List to which an error is added for each file that cannot be read. Content that depends on
+        such a file is left out.
     n_threads : int
         Number of threads of the registration of repeated scans.
 
@@ -188,7 +188,7 @@ def _write_tables(
 ) -> list[Path]:
     """Write the tables that have rows, with their dictionaries, and return the paths.
 
-    The other tables are removed, because those of an earlier run do not belong to this page.
+    The other tables are removed, because tables of an earlier run do not belong to this page.
     """
     paths = []
     for name, (content, dictionary) in tables.items():
@@ -373,7 +373,7 @@ def _tissues(table: pd.DataFrame, scans: Scans) -> list[dict[str, Any]]:
 
 
 def _outlying_maps(regions: RegionTable, names: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the maps that are outliers as a whole or that have more outliers than by chance."""
+    """Return the maps that are outliers or have more outlying regions than expected by chance."""
     if regions.rows.empty:
         return []
     table = regions.sessions()

@@ -83,12 +83,12 @@ def group_effects(
     table : DataFrame
         One row for each region and term, with the columns of `DICTIONARY`.
     notes : tuple of str
-        Participants that were left out and why, or that no region has a value.
+        Notes about participants that were left out, with the reason, or about missing values.
 
     Raises
     ------
     InputError
-        If there is no region table, or no model can be made from the columns.
+        If there is no region table, or if the columns do not define a model.
     """
     if regions.rows.empty:
         raise InputError(

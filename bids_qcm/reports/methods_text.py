@@ -449,7 +449,7 @@ def _uncertainty(done: Sequence[Processing]) -> str:
 
 
 def _spaces(done: Sequence[Processing]) -> str:
-    """Return the sentences about maps in other spaces; empty if there are none."""
+    """Return the sentences about maps in other spaces; empty without such maps."""
     with_spaces = [one for one in done if one.spaces]
     if not with_spaces:
         return ""

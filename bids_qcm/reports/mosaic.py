@@ -269,7 +269,7 @@ class Mosaic:
 
 
 def _moved(indices: list[int], through: NDArray[np.bool_], plane: _Plane) -> list[int]:
-    """Return slice indices, the nearest one replaced by the largest cross-section of a region."""
+    """Move the slice nearest to a region's largest cross-section to this cross-section."""
     largest = int(through.sum(axis=(plane.horizontal, plane.vertical)).argmax())
     nearest = min(indices, key=lambda index: abs(index - largest))
     return [largest if index == nearest else index for index in indices]

@@ -132,7 +132,7 @@ def check_signal_order(
     and fluid. Therefore the signal of gray matter is also between the signals of white matter and
     fluid, with T1, T2 and proton density contrast. If these contrasts cancel, all three signals are
     similar. Therefore, a warning requires that the signal of gray matter differs from each of the
-    other two signals by more than these differ from each other.
+    other two signals by more than the difference between these two signals.
     """
     medians = {}
     for label, name in names.items():

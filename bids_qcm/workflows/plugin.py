@@ -113,7 +113,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         return result
 
     def _release(self, taskid: int, result: dict[str, Any]) -> None:
-        """Keep the worker for the next node, or end it and report what its node used."""
+        """Keep the worker for the next node, or end it and report the resources that it used."""
         worker = self._running.pop(taskid)
         report_usage = self.plugin_args.get("usage_callback")
         if report_usage is None:

@@ -103,7 +103,7 @@ def run_progress(plans: Sequence[Plan], settings: Settings) -> Progress:
 
 
 def skip_acquisitions(progress: Progress, plans: Sequence[Plan], settings: Settings) -> None:
-    """Remove the steps of acquisitions that will not be computed, or not to their end."""
+    """Remove the steps of acquisitions that will not be computed, or not completely."""
     progress.skip(_durations(plans, settings))
 
 

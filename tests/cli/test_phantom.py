@@ -228,7 +228,7 @@ def test_the_truth_of_a_study_contains_the_known_effects(study):
     truth = study / "derivatives" / "phantom"
     control, patient = read_rows(truth / "participants.tsv")
     ratio = float(patient["conductivity_WM"]) / float(control["conductivity_WM"])
-    # 0.15, and a spread of 3 % between participants
+    # the group effect is 0.15, and the standard deviation between participants is 3 %
     assert ratio == pytest.approx(1.15, abs=0.12)
     sessions = read_rows(truth / "sub-02" / "sub-02_sessions.tsv")
     first, second = (float(row["conductivity_L"]) for row in sessions)

@@ -214,7 +214,7 @@ def _names(regions: Regions) -> dict[int, str]:
 
 
 def _is_of(atlas: Atlas, acquisition: Acquisition) -> bool:
-    """Whether the name of an atlas has no other participant than an acquisition."""
+    """Whether an atlas file names no participant, or the participant of an acquisition."""
     subject = acquisition.subject
     return parse_name(atlas.path.name)[0].get("sub", subject) == subject
 

@@ -334,7 +334,7 @@ def _candidates(
     filters: Mapping[str, Any],
     list_candidates: _Lister,
 ) -> list[_Candidate]:
-    """Return the candidates in the first dataset that has any; empty if no dataset has any."""
+    """Return the candidates in the first dataset with candidates; empty without such a dataset."""
     for session in _sessions(acquisition, datasets, filters):
         for dataset in datasets:
             found = _passing(list_candidates(dataset, acquisition.subject, session), filters)

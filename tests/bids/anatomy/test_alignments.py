@@ -15,7 +15,7 @@ ANAT = "derivatives/seg/sub-01/anat/sub-01"
 
 @pytest.fixture
 def alignment(dataset, label_values, affine):
-    """Plan the alignment of a segmentation in another grid."""
+    """Plan the alignment of a segmentation on another grid."""
     dataset.pair("sub-01_{}_MEGRE")
     acquisition = dataset.acquisition()
     grid = Grid(label_values.shape, affine.copy())
