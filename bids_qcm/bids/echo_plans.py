@@ -270,13 +270,13 @@ def common_grid(echoes: Sequence[EchoPlan]) -> Grid:
             raise InputError(
                 path,
                 f"has shape {other.shape}, but {first.name} has {grid.shape}",
-                "use images of one acquisition",
+                "use images of the same acquisition",
             )
         if not other.matches(grid):
             raise InputError(
                 path,
                 f"has a different affine from {first.name}",
-                "use images of one acquisition, and convert all of them in the same way",
+                "use images of the same acquisition, and convert all of them in the same way",
             )
     return grid
 

@@ -105,7 +105,7 @@ def pair_volumes(
         raise InputError(
             more,
             f"has {n} volumes, but {fewer.name} has {min(counts)}",
-            "use images of one acquisition that have the same volumes",
+            "use images of the same acquisition that have the same volumes",
         )
     first, second = sidecars
     if n == 1 and pair[0] == pair[1]:

@@ -702,7 +702,7 @@ def _echo(text: str) -> int | str:
     if text in ("all", "auto"):
         return text
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is neither an echo number nor all nor auto")
+        raise argparse.ArgumentTypeError(f"{text} is not an echo number, all or auto")
     return int(text)
 
 

@@ -17,11 +17,13 @@ from bids_qcm.workflows.memory import SCHEDULER_MARGIN, acquisition_gb
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Memory of the main process, which plans and reports, in addition to the memory of the nodes.
+# Memory in GB of the main process, which plans the run and writes the reports. The nodes need
+# additional memory.
 _PARENT_GB = 0.7
 
-# Time limit of a task: factor on the estimated time, and additional time. Other machines may take
-# twice the estimated time, and other jobs may use the same memory and file system.
+# Time limit of a task: factor by which the estimated time is multiplied, and minutes that are
+# added. Other machines may take twice the estimated time, and other jobs may use the same memory
+# and file system.
 _TIME_MARGIN = 4
 _MORE_MINUTES = 15
 

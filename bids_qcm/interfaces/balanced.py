@@ -15,7 +15,7 @@ from bids_qcm.phase.masking import LEAST_SNR, find_signal
 from bids_qcm.phase.phi0 import complex_signal
 from bids_qcm.phase.unwrapping import wrap
 
-_NOT_SEARCHED = "bands were not searched for, because the phase jumps between slices"
+_NOT_SEARCHED = "the app did not search for bands, because the phase jumps between slices"
 
 
 class _RemoveBandsInputSpec(ImagesInputSpec):

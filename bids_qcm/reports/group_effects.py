@@ -128,7 +128,7 @@ def _design(rows: pd.DataFrame, phenotype: Phenotype, request: GroupRequest) -> 
     except ValueError as error:
         raise InputError(
             request.bids_dir,
-            f"has no tables (participants.tsv, sessions.tsv) for this comparison: {error}",
+            f"has no suitable tables (participants.tsv, sessions.tsv) for this comparison: {error}",
             "correct the tables, or --group-by and --covariates",
         ) from error
 

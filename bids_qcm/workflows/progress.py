@@ -12,8 +12,8 @@ from bids_qcm.workflows.names import acquisition_wf_name
 # most of them write a file or reuse a cached result.
 _SHORT = 1.0
 
-# Weight of the estimates against the measured durations, as a fraction of the run. The first steps
-# are short and their durations vary, so they must not determine the time left alone.
+# Weight of the estimates relative to the measured durations, as a fraction of the run. The first
+# steps are short and their durations vary, so they alone must not determine the time left.
 _WEIGHT_OF_ESTIMATES = 0.1
 
 REPORTS = "reports"

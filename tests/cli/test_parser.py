@@ -319,9 +319,9 @@ def test_the_filter_file_can_select_echoes(parse, folders, listed, echoes):
     ("listed", "options", "part"),
     [
         (None, ["1", "auto"], "takes all, auto or echo numbers"),
-        (None, ["x"], "x is neither an echo number"),
+        (None, ["x"], "x is not an echo number"),
         ([1], ["2"], 'not allowed with "echo" in --bids-filter-file'),
-        ("Query.ANY", [], "Query.ANY is neither an echo number"),
+        ("Query.ANY", [], "Query.ANY is not an echo number"),
     ],
 )
 def test_invalid_echoes_are_refused(usage_error, folders, listed, options, part):

@@ -42,6 +42,6 @@ def test_slices_with_offsets_are_not_searched_for_bands(remove_bands, tmp_path, 
     found = remove_bands(0 * Z, offset * (np.arange(SHAPE[2]) % 2))
     assert "BandFraction" not in found.provenance
     assert found.provenance["Warnings"] == [
-        "bands were not searched for, because the phase jumps between slices"
+        "the app did not search for bands, because the phase jumps between slices"
     ]
     assert Path(found.second_files[0]) == tmp_path / "phase.nii.gz"

@@ -232,7 +232,8 @@ def _check_name(atlas: Atlas, atlases: Sequence[Atlas]) -> None:
 
 def _space(atlas: Atlas) -> str:
     """Return the space of an atlas: the user's space, or the entity in the file name."""
-    # an underscore, because the last entity of an image without a suffix would count as its suffix
+    # append an underscore; otherwise, the last entity of a name without a suffix would be its
+    # suffix
     entities, _ = parse_name(f"{stem(atlas.path)}_")
     space = atlas.space or entities.get("space") or entities.get("tpl")
     if not space:
