@@ -97,7 +97,7 @@ def write_differences(
         compared, or in which left and right of one scan seem to be swapped. Such a pair is left
         out.
     n_threads : int
-        Number of threads of the registration.
+        Number of threads for the registration.
 
     Returns
     -------

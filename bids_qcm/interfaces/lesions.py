@@ -194,7 +194,7 @@ class _Map(NamedTuple):
     noise: NDArray[np.float32] | None
 
     def error_of_difference(self, one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-        """Return the standard error of the difference of the means of two regions in the mask.
+        """Return the standard error of the difference between the means of two regions in the mask.
 
         NaN without noise maps, or if a region has no valid voxel.
         """

@@ -80,14 +80,14 @@ def average_phase_cycles(
 
     Notes
     -----
-    The phase is half of the phase of the sum of the squared images. The squares have no phase jump
-    of half a cycle, images with a band in a voxel have little weight there, and the errors of the
-    phase have opposite signs on both sides of a band, so that they cancel. The complex sum of the
-    images themselves would not be suitable: for many increments, its phase is ``phi0 - psi/2``, as
-    in a gradient echo with the same echo time. Before the sum, the constant phase between the
-    images is removed, for in-plane maps in each slice. In-plane maps also require that the squares
-    are aligned across slices before they are unwrapped. Otherwise, unwrapping would follow the
-    offsets of the slices, and half of a wrong cycle is a phase jump within a slice.
+    The phase is half the phase of the sum of the squared images. The squares have no phase jump of
+    half a cycle. In each voxel, images with a band have little weight. The phase errors have
+    opposite signs on the two sides of a band, so that they cancel. The complex sum of the images
+    themselves would not be suitable: for many increments, its phase is ``phi0 - psi/2``, as in a
+    gradient echo with the same echo time. Before the sum, the constant phase between the images is
+    removed, for in-plane maps in each slice. In-plane maps also require that the squares are
+    aligned across slices before they are unwrapped. Otherwise, unwrapping would follow the offsets
+    of the slices, and half of a wrong cycle is a phase jump within a slice.
     """
     remaining = iter(cycles)
     first = next(remaining)

@@ -110,7 +110,7 @@ def write_group(
         List to which an error is added for each file that cannot be read. Content that depends on
         such a file is left out.
     n_threads : int
-        Number of threads of the registration of repeated scans.
+        Number of threads for registering repeated scans.
 
     Returns
     -------

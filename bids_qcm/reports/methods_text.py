@@ -122,7 +122,7 @@ def _complex_images(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
     if cycled:
         sentences.append(
             "Balanced steady-state acquisitions with different phase increments of the "
-            "radiofrequency pulses were combined: the phase is half of the phase of the sum of "
+            "radiofrequency pulses were combined: the phase is half the phase of the sum of "
             f"their squared complex images{_of(cycled, total)}."
         )
     banded = sum(one.band_fraction is not None for one in sidecars)

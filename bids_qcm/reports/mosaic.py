@@ -119,9 +119,9 @@ class Mosaic:
     affine : ndarray, shape (4, 4)
         Maps voxel indices to mm.
     columns : int
-        Maximum number of slices in a row. The row of sagittal slices has an even number of slices
-        or a single slice, which is not the central slice, because the median plane of a head
-        shows the fissure between the hemispheres.
+        Maximum number of slices in a row. The row of sagittal slices has an even number of slices,
+        or a single slice. The central slice is avoided, because the median plane of a head shows
+        the fissure between the hemispheres.
     width_inches : float
         Width of the mosaic in the figure, from which the size of the gaps for the labels follows.
     margin : float
