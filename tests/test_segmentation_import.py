@@ -125,7 +125,7 @@ def test_t1w_images_of_each_software_are_registered(heads, import_tree, producer
     assert below(AT_4_MM, found, head) == {}
 
 
-def test_headers_that_agree_are_kept(heads, import_tree):
+def test_the_alignment_of_accurate_headers_is_kept(heads, import_tree):
     head = heads(4, 0, (0, 0, 0))
     found, told, _ = import_tree(head, ["fmriprep"])
     assert (told["CoregistrationRequested"], told["Coregistration"]) == ("auto", "header")
@@ -177,7 +177,7 @@ def test_a_segmentation_that_disagrees_with_the_mask_is_refused(heads, plan_tree
     assert str(plan.mask.path) in plan.refused["integral-seg"]
 
 
-def test_headers_that_disagree_are_kept_on_request(heads, import_tree):
+def test_the_alignment_of_inaccurate_headers_is_kept_on_request(heads, import_tree):
     head = heads(4)
     found, _, plan = import_tree(head, ["fmriprep"], coreg="header")
     assert plan.segmentation_alignment.coreg == "header"

@@ -22,7 +22,7 @@ class Phenotype:
     Attributes
     ----------
     dictionary : dict
-        Entry of the data dictionary of each column, in the order of the tables.
+        Data dictionary entry of each column, in the order of the tables.
     of_participants : dict
         Values of each participant, keyed by participant (``sub-01``) and column. A missing value is
         None.

@@ -412,8 +412,8 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         type=_atlas,
         default=[],
         metavar="NAME[@SPACE]=FILE[:TABLE]",
-        help="label images in the T1w space or in a template space, for whose regions statistics "
-        "are computed; TABLE is a TSV file with the columns index and name; without SPACE, the "
+        help="label images in the T1w space or in a template space; statistics are computed for "
+        "their regions; TABLE is a TSV file with the columns index and name; without SPACE, the "
         'space is taken from the entity "space" or "tpl" of the file name',
     )
     add(
@@ -507,12 +507,11 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         "--b1",
         default="auto",
         metavar="{auto,model,none,NAME}",
-        help="transmit field magnitude |B1+|: auto, for the inversions only: a measured map "
-        "(fmap/*_TB1map) of the same session, if available, otherwise, for heads at 1.5 T and "
-        "above, the modelled field of a homogeneous body with the outline of the head; model, the "
-        "modelled field, for all methods; NAME, the measured map of the derivative dataset with "
-        "this name, for all methods; raw, the measured map in BIDS_DIR, for all methods; none, a "
-        "constant |B1+| (default: auto)",
+        help="transmit field magnitude |B1+|. For the inversions only: auto, a measured map "
+        "(fmap/*_TB1map) of the same session or, without such a map, the modelled field of a "
+        "homogeneous body with the outline of the head (for heads at 1.5 T and above). For all "
+        "methods: model, the modelled field; NAME, the measured map of the derivative dataset with "
+        "this name; raw, the measured map in BIDS_DIR; none, a constant |B1+| (default: auto)",
     )
     add(
         "--image-checks",

@@ -37,7 +37,7 @@ LOGGER = logging.getLogger("bids_qcm")
 
 
 class _Written(NamedTuple):
-    """Files of a report, and errors of the input files that were left out."""
+    """Files of a report, and an error for each input file that was left out."""
 
     paths: Sequence[Path] = ()
     damaged: Sequence[InputError] = ()

@@ -325,7 +325,7 @@ def _checked_noise(
     )
     used = support != 0
     if not (np.isfinite(sd[used]).all() and (sd[used] >= 0).all()):
-        raise ValueError("phase noise must be finite and not negative, in rad, in the mask")
+        raise ValueError("phase noise must be finite and not negative in the mask, in rad")
     return np.where(used, sd, 0).astype(np.float32)
 
 

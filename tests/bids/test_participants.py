@@ -68,7 +68,7 @@ def test_a_damaged_table_is_reported_and_left_out(dataset, name, content, messag
     )
 
 
-def test_a_link_without_content_is_damaged(dataset):
+def test_a_table_that_is_not_downloaded_is_reported(dataset):
     (dataset / "participants.tsv").unlink()
     (dataset / "participants.tsv").symlink_to("gone")
     damaged = []

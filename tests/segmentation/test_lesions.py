@@ -109,7 +109,7 @@ def test_lesions_and_fluid_and_the_outside_are_not_a_reference():
     np.testing.assert_array_equal(first.voxels, box((15, 16), (3, 5), (3, 4)) > 0)
 
 
-def test_the_same_tissue_is_the_tissue_of_the_mirrored_region():
+def test_the_reference_tissue_is_the_tissue_of_the_mirrored_region():
     lesions = box((2, 4), (3, 5), (3, 5))
     labels = np.full(SHAPE, 1)
     labels[10:] = 2
