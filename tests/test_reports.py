@@ -440,7 +440,7 @@ def enlarge(derived, n):
 
 
 @pytest.mark.slow
-def test_the_outlier_of_two_hundred_participants_is_found(derived, tmp_path):
+def test_an_outlier_among_two_hundred_participants_is_found(derived, tmp_path):
     enlarge(derived, 200)
     assert main(["x", str(derived), "group", "-w", str(tmp_path / "w")]) == 0
     table = pd.read_csv(derived / "group_condmap.tsv", sep="\t")

@@ -171,7 +171,7 @@ def _settings_of(
 
 
 def _read_config(parser: Parser, argv: Sequence[str]) -> tuple[Path, list[str]] | None:
-    """Read the configuration file, if it is given; return its path and its options."""
+    """Return the path and the options of the configuration file; None without a file."""
     file = parser.parse_args(argv).config_file
     if file is None:
         return None

@@ -179,7 +179,7 @@ class GaussNewtonSystem(FixedMapSystem):
             return by_phase + self.by_log_kappa(self._prior.covariance(self._transposed(y)))
 
         def precondition(residual: NDArray[np.float32]) -> NDArray[np.float32]:
-            # remove a multiple of `direction`, so that 1 . B' y stays 0
+            # subtract a multiple of `direction`, so that y still satisfies 1 . B' y = 0
             return self._precondition(residual) - np.float32(mean(residual)) * direction
 
         if start is not None:

@@ -159,7 +159,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         try:
             crash_file: str = super()._report_crash(node, result)
             return crash_file
-        except OSError as error:  # for example, because the disk is full
+        except OSError as error:  # the disk may be full, for example
             LOGGER.warning("a crash report could not be written: %s", error)
             return None
 

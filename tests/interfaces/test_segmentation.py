@@ -111,7 +111,7 @@ def test_regions_in_several_spaces_are_imported(ball, make_node):
     assert outputs.provenance == {}
 
 
-def test_an_atlas_passes_through_the_registration_to_the_template(ball, make_node, tmp_path):
+def test_an_atlas_is_resampled_with_the_registration_to_the_template(ball, make_node, tmp_path):
     shift = from_matvec(np.eye(3), [3, 0, 0])
     path, transform = ball.folder / "atlas.nii.gz", tmp_path / "from_template.txt"
     save_array(path, ball.labels, shift @ AFFINE)

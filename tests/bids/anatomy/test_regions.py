@@ -89,7 +89,7 @@ def test_labels_are_resampled_by_nearest_neighbour(plan, put):
         import_regions(found, finer, lambda points: points + 100)
 
 
-def test_an_atlas_passes_through_the_transform_of_its_space(plan, put, dataset):
+def test_an_atlas_is_resampled_with_the_transform_of_its_space(plan, put, dataset):
     path = put("tpl-MNI152NLin6Asym_atlas-x_dseg.nii.gz")
     refused = plan(Atlas("x", path)).refused["--atlas x"]
     assert "is in the space MNI152NLin6Asym, but no transform from this space was found" in refused
