@@ -450,7 +450,7 @@ def test_an_outlier_among_two_hundred_participants_is_found(derived, tmp_path):
 
 
 @pytest.mark.parametrize("prepare", [lambda out: None, lambda out: out.mkdir()])
-def test_a_folder_that_is_not_a_dataset_has_no_group_level(tmp_path, prepare, caplog):
+def test_the_group_level_refuses_a_folder_that_is_not_a_dataset(tmp_path, prepare, caplog):
     prepare(tmp_path / "out")
     assert main(["x", str(tmp_path / "out"), "group", "-w", str(tmp_path / "w")]) == 66
     assert "is not a derivative dataset of bids_qcm" in caplog.text

@@ -186,7 +186,7 @@ def _requested_echoes(plan: Plan, settings: Settings) -> str | None:
 def condregions_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
     """Return the data dictionary of the region table.
 
-    The ``Levels`` of its column ``atlas`` name the source files of each atlas.
+    In the entry of the column ``atlas``, ``Levels`` names the source files of each atlas.
     """
     sources = {one.name: one.files for one in plan.regions}
     if plan.tissues_are_regions:

@@ -45,7 +45,7 @@ _HEAD = """\
 _PARTICIPANT = """\
 #SBATCH --array=1-{n_participants}
 #SBATCH --output={task_log}
-# Each line of participants.txt has a task. A task exits with the exit status of the app.
+# There is one task for each line of participants.txt. A task exits with the exit status of the app.
 # Set BIDS_QCM to the command that starts the app, if that is not bids-qcm.
 set -eu
 cd {here}

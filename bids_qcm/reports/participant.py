@@ -132,7 +132,7 @@ def write_participant_pages(
     pages: dict[str, str | None] = {}
     if aggregated_sessions is not None and len(named) > aggregated_sessions:
         pages |= {f"{participant}_ses-{session}": session for session in named}
-    # the page of the participant is the last page, because its fingerprint includes the other pages
+    # write the page of the participant last, because its fingerprint includes the other pages
     pages[participant] = None
     written = []
     for name, session in pages.items():
