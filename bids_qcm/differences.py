@@ -131,7 +131,7 @@ def tissues_in_mask(
     Returns
     -------
     ndarray of int, shape (X, Y, Z)
-        Positive in the mask and 0 outside. Voxels without a label are a tissue of their own.
+        Positive in the mask and 0 outside. Voxels without a label form a separate tissue.
     """
     return mask.astype(np.int32) if segmentation is None else mask * (segmentation + 1)
 

@@ -231,12 +231,13 @@ def _effects_in_region(key: Any, values: pd.Series, design: Design) -> Iterator[
     matrix = design.matrix.loc[values.index]
     fit = None
     if _is_sufficient(matrix, design):
-        # if only one participant determines a coefficient, the residual is 0 and the error is NaN
+        # if only one participant determines a coefficient, its residual is 0, which makes the
+        # standard error NaN
         with np.errstate(divide="ignore", invalid="ignore"):
             fit = OLS(values.to_numpy(), matrix.to_numpy()).fit(cov_type="HC3", use_t=True)
             intervals, p = fit.conf_int(LEVEL), fit.pvalues
         if np.abs(fit.resid).max() <= _ROUNDING * values.abs().max():
-            # without residuals, the error is unknown
+            # if all residuals are 0, the standard error is unknown
             fit = None
     for number, term in enumerate(design.terms, start=1):
         row = {"key": key, "term": term.column, "level": term.level, "n": len(values)}

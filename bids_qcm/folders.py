@@ -46,7 +46,8 @@ def make_private(folder: Path) -> str:
         return ""
     if not any(folder.iterdir()):
         folder.chmod(0o700)
-        # check again: another user may have added a file, or the file system may ignore modes
+        # check the folder again, because another user may have added a file, or the file system may
+        # ignore modes
         if not any(folder.iterdir()) and not folder.lstat().st_mode & _OTHERS_CAN_WRITE:
             return ""
     return "can be written by other users"

@@ -18,11 +18,12 @@ VACUUM_PERMITTIVITY = 8.8541878128e-12
 """Vacuum permittivity epsilon0 in F/m (CODATA 2018)."""
 
 IN_PLANE_LOSS = {"sagittal": 0.36, "coronal": 0.26, "axial": 0.43}
-"""Share of the phase Laplacian that is missing without the derivative across slices, keyed by the
-orientation of the slices.
+"""Fraction of the phase Laplacian that is missing without the derivative across slices, keyed by
+the orientation of the slices.
 
-Measured without noise in the brain of the full-wave phantom; the shares at 1.5 T and 3 T differ by
-less than 0.01. For an infinite cylinder along the normal of the slices, the share would be 0."""
+Measured without noise in the brain of the full-wave phantom; the fractions at 1.5 T and 3 T differ
+by less than 0.01. For an infinite cylinder along the normal of the slices, the fraction would be
+0."""
 
 # Lowest plausible Larmor frequency in Hz. Lower numbers are probably in MHz.
 _LOWEST_FREQUENCY = 1e4

@@ -89,7 +89,7 @@ def repeatability(scans: NDArray[np.floating]) -> Repeatability | None:
     its interval follows from the chi-squared distribution [1]_. The intraclass correlation is
     ICC(1,1), and its interval follows from the F distribution [2]_. With unequal numbers of scans,
     the number of scans in both formulas is the effective number of the analysis of variance, and
-    the interval is approximate. The interval of the coefficient of variation is approximate, too.
+    the interval is approximate. The interval of the coefficient of variation is also approximate.
     Limits of agreement and their intervals are computed as in [3]_.
 
     References
@@ -110,9 +110,9 @@ def repeatability(scans: NDArray[np.floating]) -> Repeatability | None:
     within = counts - 1
     df = int(within.sum())
     wsd = float(np.sqrt(within @ variances / df))
-    # the ratio of the true to the estimated standard deviation
+    # confidence limits of the true standard deviation divided by the estimated standard deviation
     low, high = np.sqrt(df / stats.chi2.ppf([(1 + COVERAGE) / 2, (1 - COVERAGE) / 2], df)).tolist()
-    # without a mean other than 0, there is no coefficient of variation
+    # the coefficient of variation is undefined if the mean is 0
     relative = np.divide(variances, means**2, out=np.full_like(means, np.nan), where=means != 0)
     wcv = float(np.sqrt(within @ relative / df))
     return Repeatability(
@@ -184,8 +184,8 @@ def scan_table(region: pd.DataFrame, value: str = "median") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each participant, one column for the first, second and so on session or run of
-        the participant. The name of the columns is ``sessions`` or ``runs``.
+        One row for each participant, and one column for each session or run of the participant, in
+        their order. The name of the columns is ``sessions`` or ``runs``.
     """
     sessions = region["session_id"].fillna("n/a")
     by_session = (sessions.groupby(region["participant_id"]).nunique() > 1).any()
@@ -214,7 +214,8 @@ def _correlation(
         deviations = np.zeros_like(means)
     between = float(counts @ deviations**2 / df)
     k = float((total - (counts**2).sum() / total) / df)
-    # without noise, all variance is between participants; without any variance, there is no ratio
+    # without noise, all variance is between participants; without any variance, the ratio is
+    # undefined
     ratio = between / within if within > 0 else (np.inf if between > 0 else np.nan)
     quantile = (1 + COVERAGE) / 2
     ratios = (

@@ -112,7 +112,8 @@ def eroded_tissues(
     for label in np.unique(labels[labels != 0]).tolist():
         tissue = labels == label
         (tight,) = ndimage.find_objects(tissue.view(np.uint8))
-        # The voxels next to the tissue contain the nearest voxel outside, so they are sufficient.
+        # A margin of one voxel is sufficient, because the nearest voxel outside a tissue is next to
+        # it.
         box = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in tight)
         inside = tissue[box]
         # Use the distance to the border, because a single distance map is sufficient for all radii.

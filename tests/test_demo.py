@@ -26,7 +26,7 @@ def command(name, *arguments):
 
 
 @pytest.mark.parametrize("model", ["convection-reaction", "laplacian"])
-def test_ten_maps_of_a_2_mm_phantom_at_the_published_radii(tmp_path, validate, model):
+def test_the_demonstration_computes_ten_maps_with_the_published_radii(tmp_path, validate, model):
     phantom, out = tmp_path / "phantom", tmp_path / "maps"
     # the demonstration uses the default model, which is the first model
     options = () if model == "convection-reaction" else ("--forward-model", model)

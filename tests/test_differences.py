@@ -48,7 +48,7 @@ def pairs():
 
 
 @pytest.mark.parametrize("name", ["still", "moved"])
-def test_5_percent_of_voxels_exceed(pairs, name):
+def test_5_percent_of_voxels_exceed_the_limit(pairs, name):
     """The result also holds after a movement, although interpolation would smooth the white
     noise."""
     z = getattr(pairs, name)[pairs.first.labels > 0]
@@ -84,7 +84,7 @@ def test_invalid_voxels_stay_invalid():
     assert np.isfinite(z[21, 20, 18])
 
 
-def test_map_outside_the_field_of_view_of_the_second_scan():
+def test_voxels_outside_the_field_of_view_of_the_second_scan_are_invalid():
     far = np.eye(4)
     far[:3, 3] = 500
     first = scan(np.eye(4), 0)
@@ -92,7 +92,7 @@ def test_map_outside_the_field_of_view_of_the_second_scan():
     assert np.isnan(z[first.labels > 0]).all()
 
 
-def test_summary_of_a_difference():
+def test_a_difference_is_summarised():
     z = np.array([[[0.0, 3.0, -3.0, 1.0, np.nan, 0.0]]])
     mask = np.array([[[True, True, True, True, True, False]]])
     assert summarise(z, mask) == (4, 0.8, 0.5)
@@ -101,7 +101,7 @@ def test_summary_of_a_difference():
     assert np.isnan(exceeding)
 
 
-def test_voxels_without_a_label_are_a_tissue():
+def test_voxels_without_a_label_form_a_separate_tissue():
     mask = np.array([[[False, True, True, True]]])
     segmentation = np.array([[[2, 0, 1, 2]]])
     assert tissues_in_mask(mask, segmentation).tolist() == [[[0, 1, 2, 3]]]
@@ -119,11 +119,11 @@ def test_voxels_without_a_label_are_a_tissue():
         ({2: "WM", 17: "Left Hippocampus"}, False),
     ],
 )
-def test_labels_with_the_same_names(second, same):
+def test_labels_with_the_same_names_have_the_same_meaning(second, same):
     assert have_same_names({1: "GM", 2: "WM"}, second) == same
 
 
-def test_mean_movement_of_a_mask():
+def test_the_mean_movement_is_averaged_over_the_mask():
     shift = np.eye(4)
     shift[:3, 3] = 3, 0, 4
     mask = np.zeros(SHAPE, bool)

@@ -52,7 +52,7 @@ def test_intervals_of_hedges_g_cover_the_truth():
     assert found["hedges_g"].mean() == pytest.approx(0.8, abs=0.05)
 
 
-def test_without_effects_a_study_of_many_regions_seldom_finds_one(monkeypatch):
+def test_the_family_wise_error_rate_is_controlled(monkeypatch):
     """The regions are correlated, like the tissues of one brain."""
     # statsmodels collects garbage in each correction, which is slow in the process of the tests
     monkeypatch.setattr("gc.collect", lambda: 0)
@@ -91,7 +91,7 @@ def test_three_groups_are_compared_with_the_first():
     np.testing.assert_allclose(found["estimate"], [0.1, 0.6], atol=0.02)
 
 
-def test_who_lacks_a_value_is_counted_and_left_out():
+def test_participants_with_a_missing_value_are_counted_and_left_out():
     rng = np.random.default_rng(0)
     table = two_groups(20, rng)
     table.loc[["sub-000", "sub-003"], "age"] = None
@@ -133,7 +133,7 @@ def test_a_region_with_few_values_has_no_estimate():
         (None, ["age", "twice"], "is a linear combination of the others"),
     ],
 )
-def test_columns_without_a_model(group_by, covariates, message):
+def test_columns_that_determine_no_model_are_refused(group_by, covariates, message):
     table = people(
         8,
         group=["a", "b"] * 4,
@@ -146,14 +146,14 @@ def test_columns_without_a_model(group_by, covariates, message):
         make_design(table, group_by, covariates)
 
 
-def test_too_few_participants():
+def test_too_few_participants_are_refused():
     table = people(4, age=["30", "40", "50", "60"])
     with pytest.raises(ValueError, match="only 4 participants have values for age; at least 5"):
         make_design(table, None, ["age"])
 
 
 @pytest.mark.filterwarnings("error")
-def test_without_spread_within_the_groups_there_is_no_standardised_difference():
+def test_groups_without_variance_have_no_standardised_difference():
     table = two_groups(8, np.random.default_rng(0), covariate=False)
     values = pd.DataFrame({"x": [0.1, 0.3] * 4, "y": [0.2] * 8, "z": [0.0, 0.3] * 4}, table.index)
     found = fit_effects(values, make_design(table, "group")).set_index("key")
@@ -163,7 +163,7 @@ def test_without_spread_within_the_groups_there_is_no_standardised_difference():
     assert found[["standard_error", "p", "p_corrected"]].isna().all(axis=None)
 
 
-def test_without_a_value_there_are_no_rows():
+def test_a_table_without_regions_has_no_effects():
     table = two_groups(8, np.random.default_rng(0), covariate=False)
     found = fit_effects(pd.DataFrame(index=table.index), make_design(table, "group"))
     assert list(found) == ["key", *EFFECT_COLUMNS]

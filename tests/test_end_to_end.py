@@ -204,7 +204,7 @@ REAL_HEAD = Path(__file__).parents[2] / "shared" / "data" / "real-head"
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not REAL_HEAD.is_dir(), reason="the real head is not next to the checkout")
-def test_real_head(tmp_path):
+def test_maps_of_a_real_head_have_plausible_conductivities(tmp_path):
     options = ["--method", "laplacian-mag", "integral-mag", "-w", str(tmp_path / "work")]
     assert main([str(REAL_HEAD), str(tmp_path / "out"), "participant", *options]) == 0
     magnitude = load(REAL_HEAD / "sub-01/anat/sub-01_echo-1_part-mag_MEGRE.nii.gz")

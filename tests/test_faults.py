@@ -92,7 +92,7 @@ def test_configuration_files_of_other_projects_are_ignored(raw, tmp_path):
 @needs_mounts
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_it_works_in_a_minimal_environment(tmp_path):
+def test_the_app_runs_in_a_minimal_environment(tmp_path):
     """Use read-only input with an unusual name, a small TMPDIR, no HOME and no standard output."""
     raw = write_subjects(tmp_path / "été de l'an 1 %s 脳", 1)
     out, work = (tmp_path / name for name in ("out 脳", "work 脳"))
@@ -111,7 +111,7 @@ def test_it_works_in_a_minimal_environment(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("closed", ["exec 1>&- 2>&-", "exec > /dev/full"])
-def test_it_works_without_output_streams(raw, tmp_path, closed):
+def test_the_app_runs_without_output_streams(raw, tmp_path, closed):
     # not even root can create a home directory there
     done = subprocess.run(
         [
@@ -127,7 +127,7 @@ def test_it_works_without_output_streams(raw, tmp_path, closed):
     assert maps(tmp_path / "out") == ["sub-0000"]
 
 
-def test_a_plan_whose_output_is_closed_early(tmp_path):
+def test_a_plan_whose_output_is_closed_early_is_not_an_error(tmp_path):
     raw = write_subjects(tmp_path / "raw", 1)
     reader, writer = os.pipe()
     os.close(reader)
@@ -143,7 +143,7 @@ def test_a_plan_whose_output_is_closed_early(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("full", ["out", "work"])
-def test_a_full_disk(tmp_path, full):
+def test_a_full_disk_is_reported(tmp_path, full):
     raw = write_subjects(tmp_path / "raw", 2, shape=(40, 40, 40), n_echoes=1)
     for name in ("out", "work"):
         (tmp_path / name).mkdir()
@@ -159,7 +159,7 @@ def test_a_full_disk(tmp_path, full):
 
 @needs_mounts
 @pytest.mark.timeout(120)
-def test_a_read_only_output(raw, tmp_path):
+def test_a_read_only_output_is_reported(raw, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     arguments = (raw, out, "participant", "-w", tmp_path / "work", *METHOD)
@@ -190,7 +190,7 @@ def dangle(path):
 @pytest.mark.parametrize(
     "name", ["sub-0000_echo-1_part-mag_MEGRE.nii.gz", "sub-0000_echo-2_part-phase_MEGRE.json"]
 )
-def test_images_that_are_not_downloaded(tmp_path, run_in_process, capsys, name):
+def test_images_that_are_not_downloaded_are_reported(tmp_path, run_in_process, capsys, name):
     raw = write_subjects(tmp_path / "raw", 2)
     dangle(raw / "sub-0000/anat" / name)
     assert run_in_process(raw) == 1
@@ -200,7 +200,7 @@ def test_images_that_are_not_downloaded(tmp_path, run_in_process, capsys, name):
     assert "datalad get" in said[0]
 
 
-def test_a_segmentation_that_is_not_downloaded(tmp_path, run_in_process, capsys):
+def test_a_segmentation_that_is_not_downloaded_is_reported(tmp_path, run_in_process, capsys):
     raw = write_subjects(tmp_path / "raw", 1)
     dangle(raw / "derivatives/seg/sub-0000/anat/sub-0000_dseg.nii.gz")
     assert run_in_process(raw, "--method", "laplacian", "laplacian-seg") == 1
@@ -210,7 +210,7 @@ def test_a_segmentation_that_is_not_downloaded(tmp_path, run_in_process, capsys)
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_killed_worker(tmp_path):
+def test_a_killed_worker_affects_only_its_node(tmp_path):
     """The log names the node, the node runs again, and other nodes are not affected."""
     raw = write_subjects(tmp_path / "raw", 2, shape=(40, 40, 40), n_echoes=1)
     out = tmp_path / "out"
@@ -233,7 +233,7 @@ def test_a_killed_worker(tmp_path):
     assert maps(out) == ["sub-0000", "sub-0001"]
 
 
-def test_two_runs_of_one_acquisition(raw, tmp_path, run_in_process, capsys):
+def test_two_runs_do_not_compute_the_same_acquisition(raw, tmp_path, run_in_process, capsys):
     given = Settings(raw, tmp_path / "out", tmp_path / "work")
     (plan,) = (
         result.plan
@@ -285,7 +285,7 @@ def test_two_identical_runs_without_locks_of_the_file_system(raw, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_eight_runs_at_once(tmp_path, validate):
+def test_eight_runs_can_share_a_work_directory(tmp_path, validate):
     raw = write_subjects(tmp_path / "raw", 8)
     out = tmp_path / "out"
     processes = [
@@ -313,7 +313,9 @@ def others_files(folder):
 
 
 @pytest.mark.parametrize("name", ["sub-0000", "sub-0000/anat", "sub-0000/figures", "logs"])
-def test_a_link_out_of_the_output_folder_is_refused(raw, tmp_path, run_in_process, capsys, name):
+def test_a_link_to_a_folder_outside_the_output_is_refused(
+    raw, tmp_path, run_in_process, capsys, name
+):
     link = tmp_path / "out" / name
     link.parent.mkdir(parents=True)
     link.symlink_to(others_files(tmp_path / "elsewhere"))
@@ -368,7 +370,7 @@ def test_a_work_folder_of_another_user_is_refused(raw, tmp_path, run_in_process,
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_killed_report_worker(tmp_path):
+def test_a_killed_report_worker_does_not_prevent_any_page(tmp_path):
     """All pages are written even if a worker is killed while writing."""
     raw = write_subjects(tmp_path / "raw", 4)
     out = tmp_path / "out"
@@ -390,7 +392,7 @@ def test_a_killed_report_worker(tmp_path):
 
 
 @needs_mounts
-def test_without_shared_memory(raw, tmp_path):
+def test_missing_shared_memory_is_reported(raw, tmp_path):
     status, said = run_in_mounts(
         "mount -t tmpfs -o ro tmpfs /dev/shm",
         *(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *METHOD),

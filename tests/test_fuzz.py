@@ -145,14 +145,14 @@ def compute(plan):
 
 @fuzzed
 @given(content=sidecars, part=st.sampled_from(["mag", "phase"]))
-def test_sidecars(raw, content, part):
+def test_damaged_sidecars_cause_no_internal_error(raw, content, part):
     (raw / f"sub-0000/anat/sub-0000_echo-2_part-{part}_MEGRE.json").write_bytes(content)
     look(raw)
 
 
 @fuzzed
 @given(fields=headers, which=st.sampled_from(["one", "all"]), compressed=st.booleans())
-def test_headers(raw, fields, which, compressed):
+def test_damaged_headers_cause_no_internal_error(raw, fields, which, compressed):
     anat = raw / "sub-0000/anat"
     kind = "part" if which == "all" else "echo-1_part-phase"
     for original in sorted(anat.glob(f"*{kind}*_MEGRE.nii.gz")):
@@ -177,7 +177,7 @@ def test_headers(raw, fields, which, compressed):
 
 @fuzzed
 @given(data=st.data(), what=st.sampled_from(["phase", "mask", "dseg"]))
-def test_bytes_of_images(raw, data, what):
+def test_damaged_images_cause_no_internal_error(raw, data, what):
     paths = {
         "phase": raw / "sub-0000/anat/sub-0000_echo-1_part-phase_MEGRE.nii.gz",
         "mask": raw / "derivatives/seg/sub-0000/anat/sub-0000_desc-brain_mask.nii.gz",
@@ -197,7 +197,7 @@ def test_bytes_of_images(raw, data, what):
 
 @fuzzed
 @given(content=tables)
-def test_label_tables(raw, content):
+def test_damaged_label_tables_cause_no_internal_error(raw, content):
     path = raw / "labels.tsv"
     path.write_bytes(content)
     seg = raw / "derivatives/seg"
@@ -217,7 +217,7 @@ names = st.text(
 
 @fuzzed
 @given(name=names, suffix=st.sampled_from(["_part-phase_T2w.nii.gz", "part-phase.nii", ".json"]))
-def test_names(raw, name, suffix):
+def test_unusual_file_names_cause_no_internal_error(raw, name, suffix):
     path = raw / f"sub-0000/anat/{name}{suffix}"
     try:
         path.write_bytes(b"")
@@ -239,7 +239,7 @@ def damage(data, content):
 
 @fuzzed
 @given(data=st.data(), compressed=st.booleans())
-def test_freesurfer_images(tmp_path, data, compressed):
+def test_damaged_freesurfer_images_cause_no_internal_error(tmp_path, data, compressed):
     """Damage the file before compression, so that the checksum cannot detect it."""
     content = damage(data, nib.MGHImage(np.ones((4, 5, 6), np.uint8), np.eye(4)).to_bytes())
     path = tmp_path / f"aseg.{'mgz' if compressed else 'mgh'}"
@@ -269,7 +269,7 @@ def transforms(tmp_path_factory):
 
 @fuzzed
 @given(data=st.data(), extension=st.sampled_from([".h5", ".txt"]))
-def test_transforms(tmp_path, transforms, data, extension):
+def test_damaged_transforms_cause_no_internal_error(tmp_path, transforms, data, extension):
     path = tmp_path / f"x{extension}"
     path.write_bytes(damage(data, transforms[extension]))
     for read in (check_transform, read_transform):
@@ -285,7 +285,7 @@ descriptions = sidecars | st.dictionaries(
 
 @fuzzed
 @given(content=descriptions, where=st.sampled_from(["", "derivatives/seg/"]))
-def test_descriptions(raw, content, where):
+def test_damaged_descriptions_cause_no_internal_error(raw, content, where):
     path = raw / where / "dataset_description.json"
     before = path.read_bytes()
     path.write_bytes(content)
@@ -313,7 +313,7 @@ filters = (
 
 @fuzzed
 @given(content=filters)
-def test_filter_files(raw, content):
+def test_damaged_filter_files_cause_no_internal_error(raw, content):
     path = raw / "filters.json"
     path.write_bytes(content)
     argv = [raw, raw.parent / "out", "participant", "--bids-filter-file", path]
@@ -338,7 +338,7 @@ plugin_files = (
 
 @fuzzed
 @given(content=plugin_files)
-def test_plugin_files(tmp_path, content):
+def test_damaged_plugin_files_cause_no_internal_error(tmp_path, content):
     path = tmp_path / "plugin.yml"
     path.write_bytes(content)
     given_plugin = Settings(tmp_path, tmp_path, tmp_path, plugin_file=path)
@@ -368,7 +368,7 @@ outputs = st.sampled_from(
 
 @fuzzed
 @given(data=st.data(), name=outputs, value=json_values | st.none())
-def test_outputs(computed, data, name, value):
+def test_damaged_outputs_cause_no_internal_error(computed, data, name, value):
     """If a file of one participant is damaged, the group table still contains the other."""
     path: Path = computed / "out" / name
     before = path.read_bytes()

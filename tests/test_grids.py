@@ -16,7 +16,7 @@ def affine():
     return affine
 
 
-def test_voxel_size_and_number_of_voxels(affine):
+def test_voxel_size_and_number_of_voxels_are_correct(affine):
     grid = Grid((4, 5, 6), affine)
     assert grid.voxel_size == pytest.approx((0.7, 0.8, 3.0))
     np.testing.assert_allclose(grid.spacing, (0.7, 0.8, 3.0))
@@ -61,6 +61,6 @@ def test_grids_are_compared_at_their_far_ends():
     assert not Grid((200, 200, 9), turned).matches(Grid((200, 200, 9), affine))
 
 
-def test_the_orientation_of_slices(affine):
+def test_the_orientation_of_slices_follows_from_the_affine(affine):
     grid = Grid((4, 5, 6), affine[[1, 2, 0, 3]])
     assert [grid.orientation(axis) for axis in range(3)] == ["axial", "sagittal", "coronal"]

@@ -34,7 +34,7 @@ def study(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_tables_of_a_study(study):
+def test_the_tables_of_a_study_contain_the_known_effect(study):
     regions = pd.read_csv(study / "out/group_regions.tsv", sep="\t")
     assert len(regions) == 30 * 2 * 40 * 2
     assert {"participant_id", "session_id", "age", "sex", "group", "months"} <= set(regions)
@@ -61,7 +61,7 @@ def test_an_unchanged_study_is_not_combined_again(study, caplog):
 
 
 @pytest.mark.parametrize("options", [("--group-by", "sex"), ()])
-def test_other_columns_are_compared_anew(tmp_path, options):
+def test_the_comparison_is_repeated_for_other_columns(tmp_path, options):
     raw, out = write_study(tmp_path, 12, 3)
     assert group(tmp_path, "--group-by", "group") == 0
     assert group(tmp_path, *options) == 0
@@ -75,18 +75,18 @@ def test_other_columns_are_compared_anew(tmp_path, options):
     assert "X" in set(pd.read_csv(out / "group_regions.tsv", sep="\t")["sex"])
 
 
-def test_who_has_no_row_or_value_is_named(tmp_path, caplog):
+def test_participants_without_a_row_or_a_value_are_listed(tmp_path, caplog):
     raw, out = write_study(tmp_path, 12, 3)
     table = pd.read_csv(raw / "participants.tsv", sep="\t", dtype=str).iloc[1:]
     table.loc[4, "age"] = "n/a"
     table.to_csv(raw / "participants.tsv", sep="\t", index=False)
     assert group(tmp_path, "--covariates", "age") == 0
-    assert "group level: participants.tsv has no row of sub-000" in caplog.text
+    assert "group level: participants.tsv has no row for sub-000" in caplog.text
     assert "group level: 2 participants have no value for age" in caplog.text
     assert "2 participants have no value for age" in (out / "group_condmap.html").read_text()
 
 
-def test_damaged_tables_are_named_and_the_rest_goes_on(tmp_path, caplog):
+def test_damaged_tables_are_reported_and_the_others_are_used(tmp_path, caplog):
     raw, out = write_study(tmp_path, 12, 3)
     (raw / "participants.tsv").write_bytes(b"\xff")
     next((out / "sub-004").rglob("*_condregions.tsv")).write_text("label\n1\n")
@@ -108,7 +108,7 @@ def test_an_unknown_column_stops_the_comparison(tmp_path, caplog):
     assert "there is no column diagnosis; the columns are: age, sex, group, months" in caplog.text
 
 
-def test_without_regions_there_is_nothing_to_compare(tmp_path, caplog):
+def test_a_comparison_without_region_tables_is_refused(tmp_path, caplog):
     _, out = write_study(tmp_path, 6, 2)
     for path in out.rglob("*_condregions.tsv"):
         path.unlink()
@@ -230,7 +230,7 @@ def test_hostile_columns_do_not_break_the_page(tmp_path):
 
 
 @pytest.mark.parametrize("width", [1280, 800])
-def test_a_study_in_a_browser(study, look, width):
+def test_the_page_of_a_study_works_in_a_browser(study, look, width):
     page = look(study / "out/group_condmap.html", width)
     point = page.locator("#region svg a[data-participant='4']")
     assert point.count() == 2

@@ -134,7 +134,7 @@ def test_a_record_of_a_later_version_is_read(made, out):
     assert ">e<" in (out / "group_condmap.html").read_text()
 
 
-def test_without_any_table_the_damaged_files_are_listed(made, out, caplog):
+def test_damaged_files_are_listed_even_if_no_table_is_left(made, out, caplog):
     for path in out.rglob("*_condstats.tsv"):
         path.write_text("")
     assert group(made, out) == 66
@@ -181,7 +181,7 @@ def test_a_damaged_image_removes_its_acquisition_but_not_the_page(made, out, cap
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("skip", [False, True])
-def test_links_that_loop_and_pipes_do_not_hang(tmp_path, skip):
+def test_circular_links_and_pipes_do_not_block_the_app(tmp_path, skip):
     raw = write_subjects(tmp_path / "raw", 1, n_echoes=1)
     anat = raw / "sub-0000/anat"
     for folder in (raw, raw / "sub-0000", anat, raw / "derivatives/seg/sub-0000"):
@@ -213,7 +213,7 @@ def test_an_invalid_description_is_reported(tmp_path, caplog, content, options):
     assert "internal error" not in caplog.text
 
 
-def test_a_nested_description_without_validation(tmp_path, caplog):
+def test_a_nested_description_without_validation_causes_no_internal_error(tmp_path, caplog):
     raw = write_subjects(tmp_path / "raw", 1, n_echoes=1)
     (raw / "dataset_description.json").write_text(NESTED)
     options = ["participant", "--dry-run", "--skip-bids-validation"]

@@ -74,7 +74,7 @@ def anat(root, run):
     return root / "out/sub-01/anat"
 
 
-def test_the_lesion_is_where_the_known_transform_puts_it(root, anat):
+def test_the_lesion_is_at_the_position_of_the_known_transform(root, anat):
     found = read_integers(anat / "sub-01_seg-lesions_dseg.nii.gz")
     truth = np.load(root / "truth.npy")
     assert set(np.unique(found)) == {0, 1}
@@ -86,7 +86,7 @@ def test_the_lesion_is_where_the_known_transform_puts_it(root, anat):
     np.testing.assert_allclose(np.abs(sidecar["MirrorPlane"]), [1, 0, 0, 0], atol=0.5)
 
 
-def test_the_lesion_is_a_tissue_of_its_own(anat):
+def test_the_lesion_is_a_separate_tissue(anat):
     found = read_integers(anat / "sub-01_seg-lesions_dseg.nii.gz") > 0
     labels = read_integers(anat / "sub-01_seg-tissue_dseg.nii.gz")
     np.testing.assert_array_equal(labels == TUMOUR, found)
@@ -97,7 +97,7 @@ def test_the_lesion_is_a_tissue_of_its_own(anat):
         assert sidecar["Lesions"][0].endswith("_label-lesion_roi.nii.gz")
 
 
-def test_the_table_of_lesions(root, anat):
+def test_the_lesion_table_contains_the_true_conductivity(root, anat):
     table = pd.read_csv(anat / "sub-01_desc-inversionSeg_condlesions.tsv", sep="\t")
     assert table.reference.tolist() == ["mirrored", "same tissue"]
     assert set(table.reference_tissue) == {"White Matter"}
@@ -130,7 +130,7 @@ def test_the_contrast_improves_and_without_lesions_their_files_are_removed(root,
     assert ">Lesions</h3>" not in (root / "out/sub-01.html").read_text()
 
 
-def test_a_broken_mask_does_not_stop_the_computation(root, run, anat):
+def test_a_damaged_mask_does_not_stop_the_computation(root, run, anat):
     path = root / "raw/sub-01/anat/sub-01_label-lesion_roi.nii.gz"
     intact = path.read_bytes()
     image = nib.load(path)

@@ -157,7 +157,7 @@ def test_a_new_form_is_the_last_row_of_the_comparison():
 
 
 @pytest.mark.usefixtures("new_form")
-def test_the_settings_know_the_needs_of_a_new_form():
+def test_the_settings_take_the_requirements_of_a_new_form_into_account():
     settings = Settings(Path("raw"), Path("out"), Path("work"), uncertainty=False)
     assert settings.needs_noise("wide")
     assert not settings.uses_b1("wide")

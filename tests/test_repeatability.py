@@ -21,7 +21,7 @@ def draw(rng, n=50, k=2, wsd=0.02, between=0.05, mean=0.6):
     return mean + between * rng.standard_normal((n, 1)) + wsd * rng.standard_normal((n, k))
 
 
-def test_icc_of_a_published_example():
+def test_icc_agrees_with_a_published_example():
     """Table 4 of the publication: ICC(1,1) = 0.17, mean squares 11.24 and 6.26."""
     one = repeatability(SHROUT)
     assert one.icc == pytest.approx(0.166, abs=0.001)
@@ -61,7 +61,7 @@ def test_differences_of_95_percent_are_below_the_repeatability_coefficient():
     assert np.mean(np.abs(last_minus_first(scans)) < one.rc) == pytest.approx(0.95, abs=0.01)
 
 
-def test_bias_and_limits_of_agreement():
+def test_bias_and_limits_of_agreement_are_correct():
     scans = draw(np.random.default_rng(3), n=5000) + np.array([0, 0.03])
     one = repeatability(scans)
     assert one.bias == pytest.approx(0.03, abs=0.002)
@@ -101,11 +101,11 @@ def test_equal_scans_agree_perfectly():
 
 
 @pytest.mark.parametrize("scans", [[[1, 2], [1, 2]], [[1, np.nan]] * 5, np.zeros((0, 2))])
-def test_too_few_participants(scans):
+def test_too_few_participants_have_no_repeatability(scans):
     assert repeatability(np.array(scans, float).reshape(-1, 2)) is None
 
 
-def test_last_minus_first():
+def test_the_first_scan_is_subtracted_from_the_last_scan():
     scans = np.array([[1.0, 2, 4], [np.nan, 1, 3], [5, 2, np.nan]])
     np.testing.assert_array_equal(last_minus_first(scans), [3, 2, -3])
 
@@ -136,7 +136,7 @@ def test_runs_of_a_session_are_averaged_if_there_are_sessions():
     np.testing.assert_array_equal(table, [[13, 14], [23, 24], [33, 34]])
 
 
-def test_the_position_and_not_the_label_orders_the_sessions():
+def test_sessions_are_sorted_by_position_and_not_by_label():
     entries = [("sub-1", "ses-post", 1, 4.0), ("sub-1", "ses-pre", 0, 3.0)]
     entries += [("sub-2", "ses-10", 3, 7.0), ("sub-2", "ses-2", 2, 5.0)]
     np.testing.assert_array_equal(last_minus_first(scan_table(rows(entries)).to_numpy()), [1, 2])
@@ -165,7 +165,7 @@ def test_table_has_a_row_for_each_region_with_enough_participants():
     assert table["repeated"].tolist() == ["sessions"]
 
 
-def test_no_repeated_scans():
+def test_the_table_is_empty_without_repeated_scans():
     entries = [(f"sub-{n}", None, 0, 0.5) for n in range(9)]
     table = repeatability_table(rows(entries), ["participant_id"])
     assert table.empty

@@ -202,7 +202,7 @@ def test_the_citation_describes_the_run(computed):
     check_links(logs / "CITATION.html")
 
 
-def test_the_citation_of_all_runs(derived, computed, tmp_path):
+def test_the_citation_can_describe_all_runs(derived, computed, tmp_path):
     """The text of a run describes only its own maps; on request, a text describes all maps."""
     for kind in ("md", "bib", "html"):
         (derived / f"logs/CITATION.{kind}").unlink(missing_ok=True)
@@ -220,7 +220,7 @@ def test_the_citation_of_all_runs(derived, computed, tmp_path):
     assert not list(derived.glob("*.html"))
 
 
-def test_no_citation_without_a_map(derived, caplog):
+def test_the_citation_requires_a_map(derived, caplog):
     argv = ["/nowhere", str(derived), "participant", "--boilerplate-only"]
     before = (derived / "logs/CITATION.md").read_bytes()
     assert main([*argv, "--participant-label", "bad"]) == 66
@@ -249,7 +249,7 @@ def test_the_figure_of_a_deleted_map_is_deleted(derived, tmp_path):
     assert not {name for name in names if "Seg" in name or "comparison" in name}
 
 
-def test_without_standard_deviation_magnitude_and_segmentation(derived, tmp_path):
+def test_a_page_is_written_without_optional_outputs(derived, tmp_path):
     anat = derived / "sub-01/anat"
     for pattern in ("*_condstd.*", "*_part-mag_*", "*_dseg.*", "*_condstats.*"):
         for path in anat.glob(pattern):
@@ -299,7 +299,7 @@ def test_a_failed_report_is_not_a_failed_computation(
     assert run(*argv, "--participant-label", "01", "bad") == 1
 
 
-def test_crashes_and_html_in_messages(derived, tmp_path):
+def test_html_in_messages_is_escaped(derived, tmp_path):
     """HTML in an error message is displayed but not executed."""
     crash = derived / "logs/crash-1.txt"
     crash.write_text(f"Node: a.b\n{EVIL}")
@@ -440,7 +440,7 @@ def enlarge(derived, n):
 
 
 @pytest.mark.slow
-def test_the_outlier_of_two_hundred_participants_is_found(derived, tmp_path):
+def test_an_outlier_among_two_hundred_participants_is_found(derived, tmp_path):
     enlarge(derived, 200)
     assert main(["x", str(derived), "group", "-w", str(tmp_path / "w")]) == 0
     table = pd.read_csv(derived / "group_condmap.tsv", sep="\t")
@@ -450,7 +450,7 @@ def test_the_outlier_of_two_hundred_participants_is_found(derived, tmp_path):
 
 
 @pytest.mark.parametrize("prepare", [lambda out: None, lambda out: out.mkdir()])
-def test_a_folder_that_is_not_a_dataset_has_no_group_level(tmp_path, prepare, caplog):
+def test_the_group_level_refuses_a_folder_that_is_not_a_dataset(tmp_path, prepare, caplog):
     prepare(tmp_path / "out")
     assert main(["x", str(tmp_path / "out"), "group", "-w", str(tmp_path / "w")]) == 66
     assert "is not a derivative dataset of bids_qcm" in caplog.text
@@ -462,7 +462,7 @@ def test_the_official_validator_passes_reports_and_group(grouped, validate):
 
 
 @pytest.mark.parametrize("width", [1280, 800])
-def test_reports_in_a_browser(computed, look, width):
+def test_figures_of_a_report_are_displayed_in_a_browser(computed, look, width):
     for name, n_figures in (("sub-01", 9), ("sub-bad", 0), ("sub-crash", 0)):
         page = look(computed[0] / f"{name}.html", width)
         images = page.locator("img")
@@ -475,7 +475,7 @@ def test_reports_in_a_browser(computed, look, width):
         page.close()
 
 
-def test_what_a_user_does_on_a_page(computed, look):
+def test_interactive_elements_of_a_page_work(computed, look):
     page = look(computed[0] / "sub-01.html", 1280)
     # the images before and after unwrapping alternate under the pointer
     flicker = page.locator("a.flicker").last
@@ -516,7 +516,7 @@ def test_what_a_user_does_on_a_page(computed, look):
 
 
 @pytest.mark.parametrize("width", [1280, 800])
-def test_the_group_in_a_browser(derived, tmp_path, look, width):
+def test_the_group_page_works_in_a_browser(derived, tmp_path, look, width):
     enlarge(derived, 12)
     assert main(["x", str(derived), "group", "-w", str(tmp_path / "w")]) == 0
     page = look(derived / "group_condmap.html", width)
@@ -530,7 +530,7 @@ def test_the_group_in_a_browser(derived, tmp_path, look, width):
     point = page.locator("svg a[href='sub-003.html#sub-003']").first
     name = point.locator(".name")
     assert not name.is_visible()
-    # with the keyboard, because another point may be in front of this one
+    # use the keyboard, because another point may be in front of this point
     point.focus()
     assert name.is_visible()
     for text in page.locator("svg text.name").all()[:20]:
@@ -567,7 +567,7 @@ def test_sidecars_have_only_fields_of_the_schema(computed):
     assert seen == set(SCHEMAS)
 
 
-def test_pages_from_another_version_without_any_known_field(derived, tmp_path):
+def test_pages_are_written_from_sidecars_without_any_known_field(derived, tmp_path):
     for path in sidecars(derived):
         path.write_text('{"FieldOfAnotherVersion": 1}')
     for path in derived.glob("logs/sub-*.json"):
@@ -579,7 +579,7 @@ def test_pages_from_another_version_without_any_known_field(derived, tmp_path):
     assert len(pd.read_csv(derived / "group_qc.tsv", sep="\t")) == 2 * 2
 
 
-def test_texts_from_another_version_with_one_missing_field(derived):
+def test_texts_are_written_from_sidecars_with_one_missing_field(derived):
     """Test all fields, without figures because figures would be slow."""
     for path in sidecars(derived):
         content = path.read_text()

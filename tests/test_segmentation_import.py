@@ -105,7 +105,9 @@ def below(limits, found, head):
 
 
 @pytest.mark.parametrize("producer", trees.PRODUCERS)
-def test_each_producer_through_a_known_transform(heads, import_tree, producer):
+def test_segmentations_of_each_software_are_imported_with_a_known_transform(
+    heads, import_tree, producer
+):
     head = heads(4)
     found, told, plan = import_tree(head, [producer], transform=True)
     assert plan.segmentation_alignment.coreg is None
@@ -115,7 +117,7 @@ def test_each_producer_through_a_known_transform(heads, import_tree, producer):
 
 
 @pytest.mark.parametrize("producer", ["fmriprep", "freesurfer", "synthseg"])
-def test_each_place_of_the_t1w_image_by_registration(heads, import_tree, producer):
+def test_t1w_images_of_each_software_are_registered(heads, import_tree, producer):
     head = heads(4)
     found, told, _ = import_tree(head, [producer])
     assert (told["CoregistrationRequested"], told["Coregistration"]) == ("auto", "rigid")
@@ -123,7 +125,7 @@ def test_each_place_of_the_t1w_image_by_registration(heads, import_tree, produce
     assert below(AT_4_MM, found, head) == {}
 
 
-def test_headers_that_agree_are_kept(heads, import_tree):
+def test_the_alignment_of_accurate_headers_is_kept(heads, import_tree):
     head = heads(4, 0, (0, 0, 0))
     found, told, _ = import_tree(head, ["fmriprep"])
     assert (told["CoregistrationRequested"], told["Coregistration"]) == ("auto", "header")
@@ -134,7 +136,9 @@ def test_headers_that_agree_are_kept(heads, import_tree):
     assert told["TissueVolumes"]["White Matter"] == pytest.approx(truth, rel=0.03)
 
 
-def test_a_segmentation_in_a_templates_space(heads, plan_tree, import_tree, tmp_path):
+def test_a_segmentation_in_template_space_needs_a_transform(
+    heads, plan_tree, import_tree, tmp_path
+):
     head = heads(4)
     raw = tmp_path / "raw" / "derivatives" / "fmriprep"
     Dataset(raw)
@@ -151,7 +155,7 @@ def test_a_segmentation_in_a_templates_space(heads, plan_tree, import_tree, tmp_
     assert below(AT_4_MM, found, head) == {}
 
 
-def test_left_and_right_swapped(heads, plan_tree, tmp_path):
+def test_swapped_sides_of_a_segmentation_are_detected(heads, plan_tree, tmp_path):
     head = heads(4)
     plan, *_ = plan_tree(head, ["fmriprep"], transform=True)
     assert plan.refused == {}
@@ -162,7 +166,7 @@ def test_left_and_right_swapped(heads, plan_tree, tmp_path):
     assert str(path) in plan.refused["integral-seg"]
 
 
-def test_a_segmentation_that_disagrees_with_the_mask(heads, plan_tree, tmp_path):
+def test_a_segmentation_that_disagrees_with_the_mask_is_refused(heads, plan_tree, tmp_path):
     head = heads(4)
     plan, *_ = plan_tree(head, ["fmriprep"], transform=True)
     labels = np.where(head.left(), head.brain_labels, 0)
@@ -173,7 +177,7 @@ def test_a_segmentation_that_disagrees_with_the_mask(heads, plan_tree, tmp_path)
     assert str(plan.mask.path) in plan.refused["integral-seg"]
 
 
-def test_headers_that_disagree_are_kept_on_request(heads, import_tree):
+def test_the_alignment_of_inaccurate_headers_is_kept_on_request(heads, import_tree):
     head = heads(4)
     found, _, plan = import_tree(head, ["fmriprep"], coreg="header")
     assert plan.segmentation_alignment.coreg == "header"
@@ -182,14 +186,14 @@ def test_headers_that_disagree_are_kept_on_request(heads, import_tree):
 
 @pytest.mark.parametrize("producer", ["fmriprep", "smriprep", "freesurfer"])
 @pytest.mark.timeout(900)
-def test_at_1_mm(heads, import_tree, producer):
+def test_segmentations_at_1_mm_are_imported_with_a_known_transform(heads, import_tree, producer):
     head = heads(1, voxel_size=(0.7, 0.7, 0.8))
     found, _, _ = import_tree(head, [producer], transform=True)
     assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.95), found, head) == {}
 
 
 @pytest.mark.timeout(900)
-def test_at_1_mm_by_registration(heads, import_tree):
+def test_a_segmentation_at_1_mm_is_imported_by_registration(heads, import_tree):
     head = heads(1, voxel_size=(0.7, 0.7, 0.8))
     found, _, _ = import_tree(head, ["fmriprep"])
     assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.9), found, head) == {}

@@ -47,7 +47,7 @@ def test_the_official_validator_passes(mapped, validate):
     assert status == 0, text
 
 
-def test_patterns_match_all_outputs_that_bids_does_not_know(mapped):
+def test_patterns_match_all_outputs_that_bids_does_not_define(mapped):
     patterns = (mapped / ".bidsignore").read_text().splitlines()
     for name in NAMES:
         folder = mapped / "sub-0000" / name.split("_")[1]

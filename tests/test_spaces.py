@@ -71,7 +71,7 @@ def anat(root, run):
 
 @pytest.mark.parametrize("space", GRIDS)
 @pytest.mark.parametrize("desc", ["laplacian", "laplacianSeg"])
-def test_means_of_tissues_are_the_means_in_the_grid_of_the_phase(anat, space, desc):
+def test_resampling_preserves_the_means_of_tissues(anat, space, desc):
     labels = read_integers(anat / f"sub-0000_space-{space}_seg-tissue_dseg.nii.gz")
     table = pd.read_csv(anat / f"sub-0000_desc-{desc}_condstats.tsv", sep="\t")
     for kind in ("condmap", "condstd"):
@@ -112,7 +112,7 @@ def test_sidecars_describe_the_space(anat):
     assert sidecar["Verdict"]
 
 
-def test_results_and_report_have_the_spaces(root, anat):
+def test_results_and_report_contain_the_spaces(root, anat):
     (result,) = find_results(root / "out", "sub-0000")
     assert [one.method for one in result.maps] == METHODS
     assert set(result.maps[0].in_spaces) == set(result.segmentation_in_spaces) == set(GRIDS)
@@ -126,7 +126,7 @@ def test_the_official_validator_passes(root, anat, validate):
     assert status == 0, text
 
 
-def test_an_unchanged_run_and_an_impossible_space(root, anat, run, caplog):
+def test_an_unavailable_space_is_reported_by_an_unchanged_run(root, anat, run, caplog):
     before = {path: path.stat().st_mtime_ns for path in anat.iterdir()}
     assert run("--output-spaces", "T1w", TEMPLATE) == 0
     assert "0 map(s) written, 2 unchanged" in caplog.text

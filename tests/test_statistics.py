@@ -22,7 +22,7 @@ def regions(labels, erosions=EROSIONS):
     return {(one.label, one.erosion): one.voxels for one in eroded_tissues(labels, erosions)}
 
 
-def test_statistics_of_known_numbers():
+def test_statistics_of_known_numbers_are_correct():
     # with Hazen's formula, the quartiles of 1, 2, 3, 4 are 1.5 and 3.5
     found = describe(np.array([4, np.nan, 2, 1, 3, np.inf, -np.inf, np.nan], np.float32))
     assert found.n == 8
@@ -114,7 +114,7 @@ def test_without_labels_only_the_mask_has_statistics():
     assert (one.label, one.erosion, one.n, one.mean) == (WHOLE_MASK, 0, 9, 0.5)
 
 
-def test_running_moments_are_those_of_all_maps():
+def test_running_moments_agree_with_the_moments_of_all_maps():
     values = 1e3 + np.random.default_rng(0).normal(size=(9, 4, 5))
     values[2:, 0, 0] = np.nan
     values[1:, 0, 1] = np.inf
@@ -152,7 +152,7 @@ def test_regions_have_the_statistics_of_their_voxels():
         assert one.standard_error == pytest.approx(error)
 
 
-def test_regions_without_noise_maps_or_without_voxels():
+def test_regions_without_noise_maps_have_no_standard_error():
     labels = np.array([[[0, 3, 0, 5]]])
     values, mask = np.ones(labels.shape), labels != 5
     found = region_statistics(values, mask, labels)
@@ -162,7 +162,7 @@ def test_regions_without_noise_maps_or_without_voxels():
     assert np.isnan(empty.standard_error)
 
 
-def test_standard_error_of_means_and_differences():
+def test_standard_errors_of_means_and_differences_are_correct():
     rng = np.random.default_rng(1)
     independent = rng.normal(size=(4000, 9))
     every = np.full(9, 1 / 9)

@@ -59,7 +59,7 @@ def test_group_effect_is_found(study, medians):
     assert found[patients].mean() / found[~patients].mean() == pytest.approx(expected, abs=0.04)
 
 
-def test_repeatability(study, medians):
+def test_the_repeatability_of_a_study_is_correct(study, medians):
     rows = table(study, "group_repeatability.tsv")
     assert sorted(json.loads((study / "maps/group_repeatability.json").read_text())) == sorted(rows)
     white = rows[(rows["region"] == "White Matter") & (rows["erosion"] == 0)].iloc[0]
@@ -80,7 +80,7 @@ def differences(study):
     return [(path, json.loads(path.read_text())) for path in paths]
 
 
-def test_differences_of_noise_alone(study):
+def test_noise_alone_causes_the_expected_differences(study):
     """Controls have no lesion, so only noise and position differ."""
     found = [
         sidecar
@@ -94,14 +94,14 @@ def test_differences_of_noise_alone(study):
         assert sidecar["NumberOfVoxels"] > 20_000
 
 
-def test_page_has_the_repeated_scans(study):
+def test_the_page_contains_the_repeated_scans(study):
     page = (study / "maps/group_condmap.html").read_text()
     for text in ('id="repeatability"', 'class="agreement"', 'id="differences"', "ses-02"):
         assert text in page
     assert len(list((study / "maps/figures").glob("*_condzmap.png"))) == 4
 
 
-def test_unchanged_study_is_not_written_again(study, caplog):
+def test_an_unchanged_study_is_not_written_again(study, caplog):
     raw, maps = str(study / "raw"), str(study / "maps")
     with caplog.at_level("INFO"):
         assert main([raw, maps, "group", "-w", str(study / "work"), "--differences"]) == 0

@@ -148,21 +148,21 @@ def test_only_the_changed_acquisition_is_computed(run, change):
 @pytest.mark.parametrize(
     "options", [("--phase-type", "transmit"), ("--no-uncertainty",), ("--fit-radius", "4")]
 )
-def test_other_options_compute_everything(run, options):
+def test_changed_options_recompute_everything(run, options):
     run()
     assert run(*options) == [FIRST, SECOND]
     assert run(*options) == []
 
 
 @pytest.mark.parametrize("option", ["--clean-workdir", "--write-graph"])
-def test_options_that_request_a_computation(run, option):
+def test_some_options_always_request_a_computation(run, option):
     run()
     assert run(option) == [FIRST, SECOND]
     assert run(option) == [FIRST, SECOND]
     assert run() == []
 
 
-def test_another_version_of_the_sources_computes_everything(run, monkeypatch):
+def test_a_change_of_the_sources_recomputes_everything(run, monkeypatch):
     run()
     monkeypatch.setattr(fingerprints, "_sources", lambda: "other")
     assert run() == [FIRST, SECOND]
@@ -291,7 +291,7 @@ def test_only_reports_that_show_a_change_are_written(drawn, reports, change):
 
 
 @pytest.mark.slow
-def test_another_version_of_the_sources_writes_all_reports(reports, monkeypatch):
+def test_a_change_of_the_sources_rewrites_all_reports(reports, monkeypatch):
     reports()
     monkeypatch.setattr(fingerprints, "_sources", lambda: "other")
     made = reports()

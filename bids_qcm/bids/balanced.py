@@ -101,7 +101,7 @@ def _are_phase_cycles(
         )
     if not are_phase_cycles(list(repetitions.values())):
         return False
-    # The linear phase between polarities is not removed from phase cycles.
+    # When phase cycles are combined, the linear phase between readout polarities is not removed.
     if _differ(acquisition, "dir"):
         raise InputError(
             acquisition.first_file,

@@ -144,7 +144,7 @@ def _check_no_volumes(images: Sequence[Path]) -> None:
     for path in images:
         try:
             n = count_volumes(path)
-        except InputError:  # a damaged image is not the reason for the missing phase
+        except InputError:  # a damaged image does not explain why there is no phase
             continue
         if n > 1 and "part" not in parse_name(path.name)[0]:
             raise NoInputError(

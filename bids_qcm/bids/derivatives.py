@@ -188,7 +188,7 @@ def save_with_sidecar(
 def _start_replacing(
     path: Path, sidecar: Mapping[str, Any] | None, outdated: Iterable[Path] = ()
 ) -> None:
-    """Remove a file and what was computed from it, and write its new sidecar.
+    """Remove a file and the files computed from it, and write its new sidecar.
 
     In this order, an interruption never leaves an old file with a new sidecar.
     """

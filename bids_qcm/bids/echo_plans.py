@@ -180,7 +180,7 @@ def _plan_echoes(
         raise InputError(
             pair[1],
             f"has volumes with {len(of_echoes)} echo times, but belongs to one of several echoes",
-            "store all echoes in one 4-D file, or each echo in files of its own (echo-1, echo-2)",
+            "store all echoes in one 4-D file, or each echo in separate files (echo-1, echo-2)",
         )
     merged = dict(ChainMap(*(sidecars[path] for path in reversed(pair))))
     time = None
@@ -270,13 +270,13 @@ def common_grid(echoes: Sequence[EchoPlan]) -> Grid:
             raise InputError(
                 path,
                 f"has shape {other.shape}, but {first.name} has {grid.shape}",
-                "use images of one acquisition",
+                "use images of the same acquisition",
             )
         if not other.matches(grid):
             raise InputError(
                 path,
                 f"has a different affine from {first.name}",
-                "use images of one acquisition, and convert all of them in the same way",
+                "use images of the same acquisition, and convert all of them in the same way",
             )
     return grid
 

@@ -33,7 +33,7 @@ def echoes_named_as_runs(image: Path, root: Path) -> dict[Path, float]:
     for path in _runs(image):
         try:
             time = read_sidecar(path, root).get("EchoTime")
-        except InputError:  # this error is reported for the acquisition of the other run
+        except InputError:  # ignored here: the error is reported when the other run is planned
             return {}
         if not is_number(time):
             return {}

@@ -105,7 +105,7 @@ def pair_volumes(
         raise InputError(
             more,
             f"has {n} volumes, but {fewer.name} has {min(counts)}",
-            "use images of one acquisition that have the same volumes",
+            "use images of the same acquisition that have the same volumes",
         )
     first, second = sidecars
     if n == 1 and pair[0] == pair[1]:
@@ -116,10 +116,11 @@ def pair_volumes(
         )
     if n == 1:
         return [[VolumePair()]]
-    # the phase is read first, because an error should name the phase image
+    # describe the phase first, because an error should name the phase image
     other = _describe(pair[1], parts[1], _with_lists(second, first), n)
     one = _describe(pair[0], parts[0], _with_lists(first, second), n)
-    # Echo numbers are positions in the readout train. Without a list, the only time is None.
+    # Echo numbers are positions in the readout train. Without a list of echo times, the only echo
+    # time is None.
     times = sorted({label.time for label in other}, key=lambda time: time or 0)
     coils = dict.fromkeys(label.coil for label in other)
     labels = [[_Label(time, coil) for coil in coils] for time in times]
@@ -131,8 +132,8 @@ def pair_volumes(
             )
             raise InputError(
                 path,
-                f"has {'a' if differing in found else 'no'} volume with {differing}, in contrast "
-                "to the other echoes, coils or parts",
+                f"has {'a' if differing in found else 'no'} volume with {differing}, unlike "
+                "the other echoes, coils or parts",
                 _CORRECT_LISTS,
             )
     return [
@@ -141,7 +142,7 @@ def pair_volumes(
 
 
 class _Label(NamedTuple):
-    """What distinguishes a volume from the other volumes of the same part."""
+    """Properties that distinguish a volume from the other volumes of the same part."""
 
     time: float | None
     coil: str
@@ -155,7 +156,7 @@ class _Label(NamedTuple):
 
 _CORRECT_LISTS = (
     f"correct the lists {', '.join(_FIELDS)} in the sidecar, which must contain each combination "
-    "of echo, coil and part once; store repetitions in files of their own (run-1, run-2)"
+    "of echo, coil and part once; store each repetition in a separate file (run-1, run-2)"
 )
 
 

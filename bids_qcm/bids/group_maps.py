@@ -21,7 +21,7 @@ from bids_qcm.bids.sidecar_schema import GroupMapSidecar, InSpace
 from bids_qcm.grids import Grid
 from bids_qcm.statistics import RunningMoments
 
-# NIfTI code of coordinates in a template.
+# NIfTI code for coordinates of a template.
 _TEMPLATE_CODE = 4
 
 _CONTENTS = {
@@ -196,7 +196,7 @@ def _on_common_grid(
 def _mean(
     inside: NDArray[np.bool_], paths: Sequence[Path], damaged: list[InputError]
 ) -> tuple[NDArray[np.float64], list[Path]]:
-    """Return the mean of a participant's maps, NaN outside the masks, and the maps in it.
+    """Return the mean of a participant's maps, NaN outside the masks, and the paths of these maps.
 
     The voxels in the masks of these maps are added to `inside`.
     """
@@ -214,7 +214,7 @@ def _mean(
 
 
 def _maps(moments: RunningMoments, inside: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
-    """Return the maps of a group by the end of their label."""
+    """Return the maps of a group, keyed by the suffix of their ``desc`` label."""
     mean, sd, n = moments.mean, moments.sd, moments.n
     ratio = np.divide(sd, mean, out=np.full_like(sd, np.nan), where=mean > 0)
     maps: dict[str, NDArray[Any]] = {"Mean": mean, "Sd": sd, "N": n, "Cv": ratio}

@@ -538,7 +538,7 @@ def _locked_file(path: Path) -> BinaryIO:
     """Create and lock a file, and try again if another process removes it before it is locked."""
     while True:
         file = path.open("wb")
-        # this waits while another process, which found the file unlocked, removes the file
+        # flock waits if another process has locked the file in order to remove it
         with suppress(OSError):
             flock(file, LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
@@ -562,7 +562,7 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _proxy(image: nib.Nifti1Image | nib.MGHImage) -> ArrayProxy:
     """Return the array proxy of an image from a file."""
-    # nibabel declares only a base type, because images in memory have no array proxy
+    # nibabel declares a more general type, because images in memory have no array proxy
     return cast(ArrayProxy, image.dataobj)
 
 

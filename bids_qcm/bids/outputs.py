@@ -1,4 +1,4 @@
-"""Derivative files of an acquisition, and names of the other dataset folders."""
+"""Derivative files of an acquisition, and names of folders in a derivative dataset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -22,7 +22,7 @@ class Phenotype:
     Attributes
     ----------
     dictionary : dict
-        Entry of the data dictionary of each column, in the order of the tables.
+        Data dictionary entry of each column, in the order of the tables.
     of_participants : dict
         Values of each participant, keyed by participant (``sub-01``) and column. A missing value is
         None.
@@ -120,7 +120,7 @@ def _read(
     names : dict
         Name of each column in the data dictionary.
     """
-    # a broken link to content that has not been downloaded is an error
+    # a broken link means that the content has not been downloaded, which is an error
     if not path.exists() and not path.is_symlink():
         return {}, {}
     try:
@@ -144,7 +144,7 @@ def _rows_by_label(path: Path, key: str, prefix: str) -> dict[str, dict[str, str
     for row in read_rows(path, (key,)):
         label = f"{prefix}{row[key].strip().removeprefix(prefix)}"
         if label in rows:
-            raise InputError(path, f"has the row {label} twice", "correct the table")
+            raise InputError(path, f"contains the row {label} twice", "correct the table")
         rows[label] = {
             name: None if value.strip() in _MISSING else plain_label(value)
             for name, value in row.items()

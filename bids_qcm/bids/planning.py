@@ -243,7 +243,7 @@ def plan_acquisition(
     balanced = plan_balanced(
         acquisition,
         sidecar,
-        # the phase, or the imaginary part, is the last image, and its fields take precedence
+        # the last image is the phase or the imaginary part, whose fields take precedence
         {list(one)[-1]: dict(ChainMap(*reversed(one.values()))) for one in inputs.separate},
         len(echoes),
         slicing.axes,
@@ -357,7 +357,7 @@ def _unit_warnings(echoes: Sequence[EchoPlan]) -> list[str]:
         for one in all_repetitions(echoes)
         if one.units and one.units.warning
     )
-    # all volumes of a file may have the same warning
+    # remove duplicates, because all volumes of a file may have the same warning
     return list(dict.fromkeys(found))
 
 

@@ -186,7 +186,7 @@ def _requested_echoes(plan: Plan, settings: Settings) -> str | None:
 def condregions_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]:
     """Return the data dictionary of the region table.
 
-    The ``Levels`` of its column ``atlas`` name the source files of each atlas.
+    In the entry of the column ``atlas``, ``Levels`` names the source files of each atlas.
     """
     sources = {one.name: one.files for one in plan.regions}
     if plan.tissues_are_regions:
@@ -347,7 +347,7 @@ def lesions_metadata(plan: Plan, datasets: Mapping[str, Path]) -> dict[str, Any]
     """Return the sidecar of the lesion numbers; results of the computation are added later."""
     alignment = plan.lesion_alignment
     sidecar = LesionsSidecar(
-        description="Lesion numbers in the grid of the phase, restricted to the mask",
+        description="Lesion numbers on the grid of the phase, restricted to the mask",
         sources=_uris_of_lesions(plan, datasets),
     )
     described = alignment.describe()

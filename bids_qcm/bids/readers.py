@@ -99,7 +99,7 @@ def _read_mapping(
     try:
         content = parse(text)
     except RecursionError as error:
-        # Which depth the parsers reach depends on the version of Python.
+        # The nesting depth at which a parser fails depends on the version of Python.
         raise _too_many_levels(path, remedy) from error
     except Exception as error:
         raise InputError(path, f"{unreadable} ({error})", remedy) from error

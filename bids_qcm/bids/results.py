@@ -230,10 +230,10 @@ class Result:
         """For each method, the largest relative difference from the medians of other methods.
 
         A method that uses ``|B1+|`` is compared with the other methods that use ``|B1+|``, and a
-        method without ``|B1+|`` with the other methods without ``|B1+|``. If there are none, it is
-        compared with all other methods. The medians of uneroded gray matter, white matter and
-        subcortical gray matter are compared, or the median over the whole mask if a table has none
-        of these tissues. Methods without a statistics table are left out.
+        method without ``|B1+|`` with the other methods without ``|B1+|``. Without such methods, it
+        is compared with all other methods. The medians of uneroded gray matter, white matter and
+        subcortical gray matter are compared, or the median over the whole mask if a table contains
+        none of these tissues. Methods without a statistics table are left out.
         """
         found = {
             method: disagreement_of(medians, [self._medians[name] for name in self._peers(method)])
@@ -354,7 +354,7 @@ class Result:
         """File of the magnitude that belongs to phi0; None if it does not exist."""
         found = sorted(visible(self.folder, OUTPUTS["magnitude"].file_name(self.source)))
         if self.record is not None and self.record.acquisition:
-            # a file with another suffix belongs to an acquisition that an earlier run mapped
+            # a magnitude with another suffix belongs to an acquisition from an earlier run
             suffix = parse_name(f"{self.record.acquisition}.nii.gz")[1]
             found = [path for path in found if parse_name(path.name)[1] == suffix]
         return found[0] if found else None

@@ -33,7 +33,7 @@ class ScanOrder:
 
 
 def scan_order(results: Sequence[Result], phenotype: Phenotype) -> ScanOrder:
-    """Determine which scan of a participant is the first, the second and so on.
+    """Determine the order of the scans of each participant.
 
     Sessions are in the order of ``acq_time`` in ``sessions.tsv`` if all sessions of all
     participants with several sessions have a time. Otherwise, they are in the order of their
@@ -60,7 +60,7 @@ def scan_order(results: Sequence[Result], phenotype: Phenotype) -> ScanOrder:
 
 
 def _times(results: Sequence[Result], phenotype: Phenotype) -> dict[tuple[str, str | None], float]:
-    """Return the time of each session of participants with several; empty if one has no time."""
+    """Return the times of repeated sessions; empty if the time of a session is missing."""
     of_participants = {
         participant: {one.session for one in scans}
         for participant, scans in groupby(
@@ -77,9 +77,9 @@ def _times(results: Sequence[Result], phenotype: Phenotype) -> dict[tuple[str, s
 
 
 def _time(phenotype: Phenotype, participant: str, session: str | None) -> float:
-    """Return the acquisition time of a session in s; NaN if it has none."""
+    """Return the acquisition time of a session in s; NaN if it is missing."""
     row = phenotype.of_sessions.get((participant, f"ses-{session}"), {})
-    # the column has a prefix if participants.tsv has a column of this name
+    # the column has a prefix if participants.tsv has a column with the same name
     text = row.get(f"sessions_{_TIME}", row.get(_TIME))
     try:
         time = datetime.fromisoformat(text or "")

@@ -154,8 +154,8 @@ def is_balanced(metadata: Mapping[str, Any]) -> bool:
 def are_phase_cycles(sidecars: Sequence[Mapping[str, Any]]) -> bool:
     """Whether balanced acquisitions differ in the phase increment of their pulses.
 
-    BIDS has a field for spoiled sequences only, ``SpoilingRFPhaseIncrement``. For balanced
-    sequences, ``RfPhaseIncrement`` is in use, in degrees.
+    BIDS defines a field only for spoiled sequences, ``SpoilingRFPhaseIncrement``. For balanced
+    sequences, the field ``RfPhaseIncrement`` is used, in degrees.
     """
     increments = list(filter(is_number, (one.get(INCREMENT_FIELD) for one in sidecars)))
     if not all(map(is_balanced, sidecars)) or len(increments) < len(sidecars):

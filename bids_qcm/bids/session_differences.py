@@ -39,7 +39,7 @@ DIFFERENCE_FILES = (
 )
 """Patterns of the files of all differences and of their figures."""
 
-# Fraction of the mask with a value below which a warning is logged.
+# Minimum fraction of the mask that must have a value; a warning is logged below this fraction.
 _LEAST_SHARE = 0.5
 
 
@@ -97,7 +97,7 @@ def write_differences(
         compared, or in which left and right of one scan seem to be swapped. Such a pair is left
         out.
     n_threads : int
-        Number of threads of the registration.
+        Number of threads for the registration.
 
     Returns
     -------

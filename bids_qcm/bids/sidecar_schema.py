@@ -487,7 +487,8 @@ class InSpace(Fields):
         "applied transforms, in the order in which they map a point from this space to the phase",
     ] = None
     template_registration: Annotated[
-        str | None, "how the app registered the T1w image to the template, if the app registered it"
+        str | None,
+        "method by which the app registered the T1w image to the template, if applicable",
     ] = None
 
 

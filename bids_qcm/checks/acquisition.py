@@ -149,7 +149,7 @@ def check_acquisition(
         check_coherence(magnitude, phase, where, echo, axes)
         for echo, ((magnitude, phase), where) in enumerate(zip(pairs, clear, strict=True))
     ]
-    # phase jumps also cause incoherence, so report only the jumps
+    # if there are phase jumps, report only the jumps, because they also cause incoherence
     findings += jumps or [finding for _, found in coherent for finding in found]
     misfit: tuple[float, ...] = ()
     at_zero = series.echoes[0]

@@ -58,15 +58,16 @@ def check_misfit(
     listed = ", ".join(
         f"{1e3 * time:.4g} ms: {one:.3f}" for time, one in zip(echo_times, misfit, strict=True)
     )
+    worst_time = 1e3 * echo_times[worst]
     return [
         Finding(
             worst,
             1,
-            "does not lie on a line over echo time with the other echoes: misfit in rad "
-            f"{listed} (limit for {1e3 * echo_times[worst]:.4g} ms: {limits[worst]:.2g})",
+            "is inconsistent with the other echoes, because the phase is not linear in echo time: "
+            f"misfit in rad {listed} (limit for {worst_time:.4g} ms: {limits[worst]:.2g})",
             "check EchoTime in the sidecars, and check that all echoes belong to one acquisition "
             "and have the same sign and unit; or exclude echoes with --echoes",
-            fatal=misfit[worst] > max(LARGEST_MISFIT, limits[worst]),
+            fatal=bool(misfit[worst] > max(LARGEST_MISFIT, limits[worst])),
         )
     ]
 

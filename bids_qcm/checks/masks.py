@@ -57,7 +57,7 @@ def check_mask(
     n_voxels = int(np.count_nonzero(mask))
     covered = float(np.count_nonzero(mask & signal) / max(1, n_voxels))
     if n_voxels < LEAST_VOXELS:
-        problem = f"has {n_voxels} voxels in the grid of the phase, too few for any kernel"
+        problem = f"has {n_voxels} voxels on the grid of the phase, too few for any kernel"
         return covered, MaskProblem(problem, "use a mask of the whole brain", True)
     if covered >= EXPECTED_COVERAGE:
         return covered, None

@@ -94,6 +94,8 @@ def check_coherence(
     }
     best = min(mirrored, key=lambda axis: mirrored[axis])
     if mirrored[best] < fraction / 2:
-        problem += f"; after mirroring along axis {'ijk'[best]}, only in {mirrored[best]:.1%}"
+        problem += (
+            f"; with the phase mirrored along axis {'ijk'[best]}, only in {mirrored[best]:.1%}"
+        )
     remedy = "use the magnitude and the phase of the same acquisition, converted together"
     return fraction, [Finding(echo, 1, problem, remedy, fatal=fraction > LARGEST_INCOHERENT)]

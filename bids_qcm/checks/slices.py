@@ -106,7 +106,7 @@ def find_offsets_besides_bands(
     Returns
     -------
     list of Jump
-        The sizes are those of the squared image, which are twice as large.
+        The jump sizes refer to the squared image and are twice as large as in the image itself.
 
     Notes
     -----

@@ -79,7 +79,7 @@ def check_magnitude(magnitude: NDArray[np.floating], echo: int) -> list[Finding]
                 f"is a magnitude, but {share:.1%} of its values are negative (smallest value "
                 f"{low:g}, largest value {high:g})",
                 "convert the DICOM files again, with the magnitude as unsigned integers, or check "
-                "that it is not the phase or the real part",
+                "that this image is not a phase or a real part",
             )
         ]
     rough = _roughness(values)
@@ -243,7 +243,7 @@ def _filled_range(
     noise = phase[dark & (magnitude < np.median(magnitude[dark]))] if dark.any() else phase[dark]
     if noise.size >= _LEAST_NOISE_VOXELS:
         low, high = _trimmed(noise)
-        # correct the range for the trimmed values at both ends
+        # extend the range, because values were trimmed at both ends
         size = (high - low) / (1 - 2 * _OVERSHOOT)
         ranks = np.linspace(0, 1, noise.size)
         uneven = np.max(np.abs((np.sort(noise) - low) / max(high - low, 1e-30) - ranks))
@@ -262,8 +262,8 @@ def _filled_range(
     wraps = np.concatenate(steps)
     if wraps.size < _LEAST_WRAPS:
         return high - low, ""
-    # The size of a wrap is a cycle minus the phase gradient. The largest wraps may exceed the
-    # trimmed range.
+    # The step at a wrap is one cycle minus the true phase difference between the neighbours. The
+    # largest steps may exceed the trimmed range.
     size = max(high - low, float(np.quantile(wraps, 0.9)))
     return size, f"the phase jumps by this amount between {wraps.size} pairs of neighbours"
 

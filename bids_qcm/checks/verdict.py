@@ -287,12 +287,12 @@ def _level(evidence: Evidence) -> Iterator[Reason]:
 
 
 def _level_of_body(evidence: Evidence) -> Iterator[Reason]:
-    """Compare body tissues with the literature, or the median if there are no such tissues.
+    """Compare body tissues with the literature; without such tissues, compare the median.
 
     The limits of the ratio were derived from heads, so the ratio of body tissues never makes a
     verdict red. The missing curvature of in-plane maps was measured in the brain. It is smaller in
-    elongated parts of the body, so that a map is too high even without this correction, or too low
-    even with it.
+    elongated parts of the body. A map therefore counts as too high only if it is too high even
+    without this correction, and as too low only if it is too low even with this correction.
     """
     low, high = COMPARABLE
     ratios = {

@@ -21,7 +21,7 @@ _UPDATES_PER_SECOND = 2
 def progress_display(progress: Progress) -> Iterator[None]:
     """Show the progress below the log in a ``with`` block, if standard error is a terminal.
 
-    At the end, also after an interruption or an error, the display is removed.
+    The display is removed at the end, even after an interruption or an error.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def progress_display(progress: Progress) -> Iterator[None]:
     from rich.live import Live
 
     console = Console(stderr=True)
-    if not console.is_interactive:  # a terminal that cannot move its cursor
+    if not console.is_interactive:  # the terminal cannot move its cursor
         yield
         return
     live = Live(
@@ -85,7 +85,7 @@ class _ConsoleHandler(logging.Handler):
             self._console.print(
                 self.format(record), soft_wrap=True, markup=False, highlight=False, emoji=False
             )
-        except Exception:  # all handlers of logging report any error in this way
+        except Exception:  # the handlers in the logging package treat all exceptions in this way
             self.handleError(record)
 
 

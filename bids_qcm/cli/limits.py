@@ -12,7 +12,7 @@ from bids_qcm.bids.errors import InputError
 # Minimum address space for a run, in bytes.
 _SMALLEST_ADDRESS_SPACE = 1_000_000_000
 
-# Number of threads and processes of a run in addition to one OpenBLAS thread per core.
+# Number of threads and processes that a run needs in addition to one OpenBLAS thread per core.
 _FURTHER_THREADS = 16
 
 

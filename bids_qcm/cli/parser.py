@@ -171,7 +171,7 @@ def _settings_of(
 
 
 def _read_config(parser: Parser, argv: Sequence[str]) -> tuple[Path, list[str]] | None:
-    """Read the configuration file, if there is one; return its path and its options."""
+    """Return the path and the options of the configuration file; None without a file."""
     file = parser.parse_args(argv).config_file
     if file is None:
         return None
@@ -412,8 +412,8 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         type=_atlas,
         default=[],
         metavar="NAME[@SPACE]=FILE[:TABLE]",
-        help="label images in the T1w space or in a template space, for whose regions statistics "
-        "are computed; TABLE is a TSV file with the columns index and name; without SPACE, the "
+        help="label images in the T1w space or in a template space; statistics are computed for "
+        "their regions; TABLE is a TSV file with the columns index and name; without SPACE, the "
         'space is taken from the entity "space" or "tpl" of the file name',
     )
     add(
@@ -507,12 +507,11 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         "--b1",
         default="auto",
         metavar="{auto,model,none,NAME}",
-        help="transmit field magnitude |B1+|: auto, for the inversions only: a measured map "
-        "(fmap/*_TB1map) of the same session, if available, otherwise, for heads at 1.5 T and "
-        "above, the modelled field of a homogeneous body with the outline of the head; model, the "
-        "modelled field, for all methods; NAME, the measured map of the derivative dataset with "
-        "this name, for all methods; raw, the measured map in BIDS_DIR, for all methods; none, a "
-        "constant |B1+| (default: auto)",
+        help="transmit field magnitude |B1+|. For the inversions only: auto, a measured map "
+        "(fmap/*_TB1map) of the same session or, without such a map, the modelled field of a "
+        "homogeneous body with the outline of the head (for heads at 1.5 T and above). For all "
+        "methods: model, the modelled field; NAME, the measured map of the derivative dataset with "
+        "this name; raw, the measured map in BIDS_DIR; none, a constant |B1+| (default: auto)",
     )
     add(
         "--image-checks",
@@ -702,7 +701,7 @@ def _echo(text: str) -> int | str:
     if text in ("all", "auto"):
         return text
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is neither an echo number nor all nor auto")
+        raise argparse.ArgumentTypeError(f"{text} is not an echo number, all or auto")
     return int(text)
 
 
@@ -761,7 +760,7 @@ def _atlas(text: str) -> Atlas:
         )
     if name in RESERVED_ATLASES:
         raise argparse.ArgumentTypeError(
-            f"{text} has a name that the app itself uses in tables of regions; choose another NAME "
+            f"{text} has a name that the app itself uses in tables of regions; choose a NAME other "
             f"than {', '.join(RESERVED_ATLASES)}"
         )
     image, colon, table = files.rpartition(":")
@@ -773,7 +772,7 @@ def _atlas(text: str) -> Atlas:
 
 
 def _atlases(parser: argparse.ArgumentParser, atlases: Sequence[Atlas]) -> tuple[Atlas, ...]:
-    """Return the atlases, whose names may be equal only for files of different participants."""
+    """Return the atlases; only atlases of different participants may have the same name."""
     given = Counter((atlas.name, atlas.path) for atlas in atlases)
     for (name, path), n in given.items():
         if n > 1:

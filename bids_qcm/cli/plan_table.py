@@ -124,7 +124,7 @@ def _mask(plan: Plan) -> str:
 
 
 def _lesions(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
-    """Return the lesion masks; empty if there are none."""
+    """Return the lesion masks; empty without lesion masks."""
     if plan.lesions is None:
         return []
     raw = RAW if plan.lesions.dataset == settings.bids_dir else None

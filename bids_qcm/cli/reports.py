@@ -37,7 +37,7 @@ LOGGER = logging.getLogger("bids_qcm")
 
 
 class _Written(NamedTuple):
-    """Files of a report, and errors of the input files that were left out."""
+    """Files of a report, and an error for each input file that was left out."""
 
     paths: Sequence[Path] = ()
     damaged: Sequence[InputError] = ()
@@ -164,7 +164,8 @@ def report_group(settings: Settings) -> ExitStatus:
 
 def _set_matplotlib_cache(settings: Settings) -> None:
     """Move matplotlib's font cache from the home directory to the work directory."""
-    # The group level needs no work directory. If there is no usable one, keep matplotlib's default.
+    # The group level does not require a work directory. If the work directory cannot be used, keep
+    # matplotlib's default.
     with suppress(OSError):
         if not make_private(settings.work_dir):
             os.environ.setdefault("MPLCONFIGDIR", str(settings.work_dir / "matplotlib"))
@@ -192,7 +193,7 @@ def _write_records(
                 for failure in summary.failures(acquisition)
             ],
         )
-        # an acquisition that was not computed keeps its record, so that its page does not change
+        # keep the record of an acquisition that was not computed, so that its page does not change
         known = read_record(settings.output_dir, acquisition)
         if outcome or known is None or known.failures != record.failures:
             write_record(settings.output_dir, record)

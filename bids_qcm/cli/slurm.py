@@ -17,15 +17,18 @@ from bids_qcm.workflows.memory import SCHEDULER_MARGIN, acquisition_gb
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# Memory of the main process, which plans and reports, in addition to the memory of the nodes.
+# Memory in GB of the main process, which plans the run and writes the reports. The nodes need
+# additional memory.
 _PARENT_GB = 0.7
 
-# Time limit of a task: factor on the estimated time, and additional time. Other machines may take
-# twice the estimated time, and other jobs may use the same memory and file system.
+# Time limit of a task: factor by which the estimated time is multiplied, and minutes that are
+# added. Other machines may take twice the estimated time, and other jobs may use the same memory
+# and file system.
 _TIME_MARGIN = 4
 _MORE_MINUTES = 15
 
-# Time limit of the group level, which needs less than a second per participant.
+# Time limit of the group level in minutes. The group level needs less than a second per
+# participant.
 _GROUP_MINUTES = 60
 
 _HEAD = """\
@@ -42,7 +45,7 @@ _HEAD = """\
 _PARTICIPANT = """\
 #SBATCH --array=1-{n_participants}
 #SBATCH --output={task_log}
-# Each line of participants.txt has a task. A task exits with the exit status of the app.
+# There is one task for each line of participants.txt. A task exits with the exit status of the app.
 # Set BIDS_QCM to the command that starts the app, if that is not bids-qcm.
 set -eu
 cd {here}

@@ -29,7 +29,7 @@ from bids_qcm.phase.masking import find_signal
 from bids_qcm.phase.phi0 import complex_signal
 
 # Maximum phase deviation of a repetition from the first repetition, rad. The constant and linear
-# phase is removed first; between phase cycles, only the constant phase. Eddy currents cause
+# phase is removed first; for phase cycles, only the constant phase is removed. Eddy currents cause
 # deviations of up to 0.2 rad between readouts of opposite polarity.
 _LARGEST_REMAINDER = 0.3
 

@@ -87,7 +87,7 @@ class MakeB1(CheckedInterface):
         return runtime
 
     def _useful_origins(self) -> list[str]:
-        """Return the origins, without the model if it was not requested and may not help."""
+        """Return the origins; omit the model if it was not requested and may not improve maps."""
         inputs = self.inputs
         is_head = inputs.is_brain or inputs.head_expected
         helps = model_helps(inputs.frequency, is_head=is_head) or inputs.requested != "auto"

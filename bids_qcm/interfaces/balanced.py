@@ -15,7 +15,7 @@ from bids_qcm.phase.masking import LEAST_SNR, find_signal
 from bids_qcm.phase.phi0 import complex_signal
 from bids_qcm.phase.unwrapping import wrap
 
-_NOT_SEARCHED = "bands were not searched for, because the phase jumps between slices"
+_NOT_SEARCHED = "the app did not search for bands, because the phase jumps between slices"
 
 
 class _RemoveBandsInputSpec(ImagesInputSpec):
@@ -38,7 +38,7 @@ class RemoveBands(CheckedInterface):
         image, signal = complex_signal(magnitude, phase), magnitude > noise.threshold(LEAST_SNR)
         own, has_bands = Phi0Sidecar(), False
         if find_offsets_besides_bands(image, signal):
-            # the image checks report the jumps
+            # do not report the jumps here, because the image checks report them
             own = Phi0Sidecar(warnings=[_NOT_SEARCHED])
         else:
             grid = read_grid(pair.first, four_d=pair.volumes is not None)

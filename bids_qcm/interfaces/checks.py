@@ -43,7 +43,9 @@ class _CheckImagesInputSpec(ImagesInputSpec):
         traits.Str, mandatory=True, desc="phase unit of each echo in the dataset, for the sidecar"
     )
     select_echoes = traits.Bool(
-        False, usedefault=True, desc="whether to leave out echoes that do not lie on a line"
+        False,
+        usedefault=True,
+        desc="whether to leave out echoes whose phase is not linear in echo time",
     )
 
 
@@ -125,7 +127,7 @@ class CheckImages(CheckedInterface):
         """
         try:
             signal = find_signal(*echoes[0], self.inputs.axes)
-        except ValueError:  # the image checks report this error
+        except ValueError:  # ignored here, because the image checks report this error
             return None, []
         left_out = inconsistent_echoes(
             [magnitude for magnitude, _ in echoes],
@@ -167,8 +169,8 @@ def _write(path: Path, values: NDArray[np.generic], like: ImagePair) -> str:
 def _left_out_sentence(one: LeftOut, pairs: Sequence[ImagePair]) -> str:
     path, which = image_of(pairs[one.echo], 1)
     return (
-        f"{path.name} {which}is left out: this echo does not lie on a line over "
-        f"echo time with the earlier echoes: misfit {one.misfit:.3f} rad (limit: {one.limit:.3f})"
+        f"{path.name} {which}is left out, because its phase is inconsistent with a line over echo "
+        f"time through the earlier echoes: misfit {one.misfit:.3f} rad (limit: {one.limit:.3f})"
     )
 
 

@@ -33,7 +33,9 @@ class _WriteDerivativeInputSpec(BaseInterfaceInputSpec):
         desc="content of the sidecar, or None to write no sidecar",
     )
     provenance = traits.Dict({}, usedefault=True, desc="fields to add to the sidecar")
-    places = traits.Dict({}, usedefault=True, desc="replacements of folders in the sidecar")
+    places = traits.Dict(
+        {}, usedefault=True, desc="replacement for each folder that occurs in the sidecar"
+    )
     outdated = traits.List(
         traits.Str, [], usedefault=True, desc="files of earlier runs to remove if the result is new"
     )

@@ -42,7 +42,7 @@ _DIGITS = 4
 
 class _ImportLesionsInputSpec(DerivativeInputSpec):
     auxiliary = traits.Instance(AuxiliaryImage, mandatory=True)
-    reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
+    reference_file = File(exists=True, mandatory=True, desc="magnitude on the grid of the phase")
     mask_file = File(exists=True, mandatory=True)
     pose_provenance = traits.Dict({}, usedefault=True)
     shows_head = traits.Bool(
@@ -52,7 +52,7 @@ class _ImportLesionsInputSpec(DerivativeInputSpec):
 
 class _ImportLesionsOutputSpec(TraitedSpec):
     lesions_file = File(exists=True, desc="int32 lesion numbers in the mask, grid of the phase")
-    all_lesions_file = File(exists=True, desc="the same inside and outside the mask")
+    all_lesions_file = File(exists=True, desc="int32 lesion numbers inside and outside the mask")
     mirror_plane = traits.List(
         traits.Float, desc="normal and offset of the mid-sagittal plane; empty if it is unknown"
     )
@@ -89,8 +89,8 @@ class ImportLesions(CheckedInterface):
         known = plane is not None and plane.correlation >= LEAST_SYMMETRY
         if plane is not None and not known:
             warnings.append(
-                "lesions are not compared with the other hemisphere, because the mask is not "
-                f"symmetric: the magnitude and its mirror image have a correlation of "
+                "lesions are not compared with the other hemisphere, because the head in the mask "
+                "is not symmetric: the magnitude and its mirror image have a correlation of only "
                 f"{plane.correlation:.2f}"
             )
         for name, values in (("lesions", lesions), ("all_lesions", imported)):
@@ -194,7 +194,7 @@ class _Map(NamedTuple):
     noise: NDArray[np.float32] | None
 
     def error_of_difference(self, one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-        """Return the standard error of the difference of the means of two regions in the mask.
+        """Return the standard error of the difference between the means of two regions in the mask.
 
         NaN without noise maps, or if a region has no valid voxel.
         """

@@ -55,7 +55,9 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):
         True, usedefault=True, desc="whether to compute condstd_file, if noise is given"
     )
     noise_maps = traits.Bool(
-        False, usedefault=True, desc="whether to compute noise_maps_file, too, with condstd_file"
+        False,
+        usedefault=True,
+        desc="whether to compute noise_maps_file in addition to condstd_file",
     )
     provenance = traits.Dict({}, usedefault=True, desc="provenance of phi0")
     labels_provenance = traits.Dict({}, usedefault=True)

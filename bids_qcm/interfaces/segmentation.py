@@ -133,12 +133,12 @@ class _ImportRegionsInputSpec(PosedInputSpec):
     )
     template_file = optional_file()
     template_failure = failure("error if the T1w image cannot be registered to the template")
-    reference_file = File(exists=True, mandatory=True, desc="magnitude in the grid of the phase")
+    reference_file = File(exists=True, mandatory=True, desc="magnitude on the grid of the phase")
 
 
 class _ImportRegionsOutputSpec(TraitedSpec):
     atlases = traits.List(traits.Str, desc="name of each segmentation or atlas")
-    labels_files = traits.List(File(exists=True), desc="int32 labels in the grid of the phase")
+    labels_files = traits.List(File(exists=True), desc="int32 labels on the grid of the phase")
     table_files = traits.List(
         File(exists=True), desc="TSV files with the index and name of each label"
     )

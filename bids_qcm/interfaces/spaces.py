@@ -50,7 +50,8 @@ class MakeTransforms(CheckedInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         inputs = self.inputs
         pose = np.eye(4) if inputs.pose is None else np.array(inputs.pose)
-        # resampling an image requires the map of points from the target to the source
+        # the transform of an image maps points in the opposite direction, from the target to the
+        # source
         matrices = {"to_t1w": np.linalg.inv(pose), "from_t1w": pose}
         for name, matrix in matrices.items():
             path = None

@@ -89,9 +89,9 @@ def _divergence_of_gradient(
     for axis, size in enumerate(voxel_size):
         below, above = _halves(axis, slice(None, -1)), _halves(axis, slice(1, None))
         total = sigma[below] + sigma[above]
-        # Harmonic mean of 1/sigma. If one voxel is outside the head, its 1/sigma is infinite and
-        # the mean becomes 2/sigma. This is the correct coefficient for a phase of 0 on the face,
-        # which is at half the distance.
+        # Harmonic mean of 1/sigma. If one of the two voxels is outside the head, its 1/sigma is
+        # infinite, and the mean is 2/sigma. This coefficient is correct, because the phase is 0 on
+        # the face between the voxels, at half of their distance.
         face = np.divide(2, total, out=np.zeros_like(total), where=total > 0) / (size * 1e-3) ** 2
         diagonal[below] += face
         diagonal[above] += face

@@ -21,7 +21,7 @@ FINEST_FULL_WAVE = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """How the head of a participant differs from the template.
+    """Differences between the head of a participant and the template.
 
     Parameters
     ----------

@@ -279,7 +279,7 @@ def recovery_by_diameter(lesions: Sequence[LesionScore]) -> dict[int, float]:
     -------
     dict of int to float
         Recovery of each diameter, keyed by diameter in mm: the sum of the contrasts divided by the
-        sum of the true contrasts, over lesions with a finite contrast. NaN if there are none.
+        sum of the true contrasts, over lesions with a finite contrast. NaN without such lesions.
     """
     pooled = {}
     for diameter in sorted({lesion.diameter for lesion in lesions}):

@@ -42,8 +42,8 @@ from bids_qcm.phase.unwrapping import unwrap
 # Standard deviation of the Gaussian filter of the reference phase, in mm.
 _REFERENCE_SD_MM = 5.0
 
-# Maximum phase error outside a band, in rad: half of the phase noise of a voxel with the lowest SNR
-# of a signal.
+# Maximum phase error outside a band, in rad: half of the phase noise at the minimum SNR of a
+# signal.
 _LARGEST_ERROR = 0.5 / LEAST_SNR
 
 # Edge length, in voxels, of the blocks over which the signal relative to the reference is averaged.
@@ -80,14 +80,14 @@ def average_phase_cycles(
 
     Notes
     -----
-    The phase is half of the phase of the sum of the squared images. The squares have no phase jump
-    of half a cycle, images with a band in a voxel have little weight there, and the errors of the
-    phase have opposite signs on both sides of a band, so that they cancel. The complex sum of the
-    images themselves would not be suitable: for many increments, its phase is ``phi0 - psi/2``, as
-    in a gradient echo with the same echo time. Before the sum, the constant phase between the
-    images is removed, for in-plane maps in each slice. In-plane maps also require that the squares
-    are aligned across slices before they are unwrapped. Otherwise, unwrapping would follow the
-    offsets of the slices, and half of a wrong cycle is a phase jump within a slice.
+    The phase is half the phase of the sum of the squared images. The squares have no phase jump of
+    half a cycle. In each voxel, images with a band have little weight. The phase errors have
+    opposite signs on the two sides of a band, so that they cancel. The complex sum of the images
+    themselves would not be suitable: for many increments, its phase is ``phi0 - psi/2``, as in a
+    gradient echo with the same echo time. Before the sum, the constant phase between the images is
+    removed, for in-plane maps in each slice. In-plane maps also require that the squares are
+    aligned across slices before they are unwrapped. Otherwise, unwrapping would follow the offsets
+    of the slices, and half of a wrong cycle is a phase jump within a slice.
     """
     remaining = iter(cycles)
     first = next(remaining)
@@ -108,7 +108,8 @@ def average_phase_cycles(
     for axis in set(range(3)) - set(axes):
         sum_of_squares *= slice_alignment(sum_of_squares, signal, axis)
     phase = unwrap(np.angle(sum_of_squares), signal) / 2
-    # half of a wrapped phase would not have the distribution of noise
+    # outside the signal, use the complex mean, because half of a wrapped phase would not have the
+    # distribution of noise
     average = np.where(signal, magnitude * np.exp(1j * phase), total / n)
     return Average(average.astype(np.complex64), remainders, reversed_)
 
@@ -181,7 +182,7 @@ def find_bands(
 
 
 def _linear_phase(signal: NDArray[np.complexfloating]) -> NDArray[np.float32]:
-    """Return the mean linear phase of an image up to half a cycle per voxel, in rad."""
+    """Return the mean linear phase of an image, modulo half a cycle per voxel, in rad."""
     double = signal**2
     gradient = []
     for axis in range(signal.ndim):
@@ -203,7 +204,7 @@ def _large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _constants(
     difference: NDArray[np.complexfloating], mask: NDArray[np.bool_], axes: Sequence[int]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the mean phase up to half a cycle, and the root mean square deviation, in rad.
+    """Return the mean phase modulo half a cycle, and the root mean square deviation, in rad.
 
     `difference` is the product of an image with the conjugate of another image. The phase is
     averaged along `axes`; the mean has the length 1 along these axes. The fourth power of the

@@ -24,7 +24,7 @@ _EARLIEST = 5
 
 
 class LeftOut(NamedTuple):
-    """An echo that does not lie on the line of the other echoes.
+    """An echo whose phase is inconsistent with the line through the other echoes.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ def inconsistent_echoes(
     noise: float,
     echo_numbers: Sequence[int] = (),
 ) -> list[LeftOut]:
-    """Find echoes that do not lie on a line over echo time with the earlier echoes.
+    """Find echoes that are inconsistent with a line over echo time through the earlier echoes.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def inconsistent_echoes(
 
     Notes
     -----
-    Echoes lie on a line if the misfit of each echo is at most `TOLERATED_MISFIT`, or at most
+    Here, echoes lie on a line if the misfit of each echo is at most `TOLERATED_MISFIT`, or at most
     `NOISE_FACTOR` times the misfit that its noise causes, both in single voxels and after averaging
     over blocks. Averaging reveals small errors; single voxels reveal errors that look as irregular
     as noise because of wraps. The search starts with the first three echoes that lie on a line. It

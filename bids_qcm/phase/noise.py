@@ -104,7 +104,8 @@ def local_noise(parts: Sequence[NDArray[np.floating]], where: NDArray[np.bool_])
             uniform_filter(values.astype(np.float32), _BLOCK, mode="constant")
             for values in (np.where(whole, power, 0), whole)
         )
-        # the variance of a mixed second difference is the sum of its squared coefficients
+        # variance of a mixed second difference in noise of unit variance: the sum of its squared
+        # coefficients
         gain = len(parts) * np.sum(_SECOND_DIFFERENCE**2) ** 2
         levels.append(np.percentile(mean[whole] / share[whole] / gain, _SMOOTHEST))
     if not levels:

@@ -100,7 +100,8 @@ def find_alternation(
         signal = echoes[k][lines.mask]
         line = lines.intercept + lines.slope * times[k]
         differences.append(signal * np.abs(signal) * np.exp(-1j * line))
-    # An extra cycle between the first two echoes of the line shifts each other echo by a constant.
+    # One more cycle between the first two echoes of the line would shift each of the other echoes
+    # by this constant.
     shifts = 2 * np.pi * (times[other] - times[straight[0]])
     shifts /= times[straight[1]] - times[straight[0]]
     cycles, difference = _likely_cycles(differences, shifts, lines.mask)

@@ -21,7 +21,7 @@ _FWHM_PER_SD = np.sqrt(8 * np.log(2))
 # is 0.25; at a corner, it is 0.125.
 _LEAST_WEIGHT = 0.1
 
-# A voxel with a smaller fraction counts as remote from the measured voxels.
+# A voxel counts as remote from the measured voxels if its fraction is below this value.
 _REMOTE_WEIGHT = 0.01
 
 # Weight of each kernel relative to the next narrower kernel. Where the narrow kernel lies on

@@ -62,7 +62,7 @@ class ConvectionReaction:
         The inner voxels, where the equation holds.
     links : list of 3 ndarrays of float64, shape (X, Y, Z)
         ``b^2 / kappa`` divided by the squared distance for the pairs along each axis, in 1/rad
-        times the unit of b^2; 0 along other axes than `axes`.
+        times the unit of b^2; 0 along axes that are not in `axes`.
     axes : tuple of int
         Axes along which the phase is differentiated.
     voxel_size : tuple of 3 floats

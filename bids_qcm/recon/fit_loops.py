@@ -232,7 +232,7 @@ def _sum_phases(sums, weights, phase, phase_0, run, first, lanes):  # noqa: ANN0
         u0, u1, u2, u3 = u, u + one, u + one + one, u + one + one + one
         s0, s1, s2, s3 = u0 * u0, u1 * u1, u2 * u2, u3 * u3
         for i in range(lanes):
-            # subtract the central phase first, because float32 has few digits
+            # subtract the central phase first, because the precision of float32 is limited
             v0 = number(w[i] * (phase_j[i] - phase_0[i]))
             v1 = number(w[i + LANES] * (phase_j[i + 1] - phase_0[i]))
             v2 = number(w[i + 2 * LANES] * (phase_j[i + 2] - phase_0[i]))
@@ -359,7 +359,7 @@ def _apply(phases, support, zscore, kernel_runs, terms, first, lanes):  # noqa: 
     """
     functions, planes, term_factors, term_monomials = terms
     weights = zeros_for_run(kernel_runs, LANES)
-    # for each voxel of a run, three rows of lanes: one row for each function
+    # each voxel of a run has three rows of lanes, one row for each function
     products = aligned(3 * len(weights), np.float32)
     in_plane = (
         aligned(_N_MONOMIALS * LANES, np.float64),

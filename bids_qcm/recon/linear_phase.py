@@ -73,7 +73,7 @@ class LinearPhase:
         )
 
     def on_axes(self, axes: Sequence[int]) -> "LinearPhase":
-        """Return the linear phase along all three axes; it is 0 along other axes than `axes`."""
+        """Return the linear phase along all three axes; it is 0 along axes that `axes` omits."""
         estimate, mean, covariance = np.zeros(3), np.zeros(3), np.zeros((3, 3))
         estimate[list(axes)], mean[list(axes)] = self.estimate, self.posterior_mean
         covariance[np.ix_(axes, axes)] = self.covariance
@@ -81,7 +81,7 @@ class LinearPhase:
 
 
 def unknown_linear_phase(n_axes: int = 3) -> LinearPhase:
-    """Return the result if the data do not permit an estimate."""
+    """Return the result for data that do not permit an estimate."""
     nothing = np.zeros(n_axes)
     return LinearPhase(nothing, np.diag(np.full(n_axes, np.inf)), nothing, 0.0)
 
@@ -286,7 +286,7 @@ def _regression(
         max(_SMOOTHING_MM / size, _LEAST_SMOOTHING) if axis in axes else 0.0
         for axis, size in enumerate(voxel_size)
     ]
-    # each slice of an in-plane equation has an edge of its own
+    # for an in-plane equation, measure the distance to the edge within each slice
     sampling = [size if axis in axes else _FAR for axis, size in enumerate(voxel_size)]
     depth = ndimage.distance_transform_edt(np.pad(inner, 1), sampling=sampling)
     kept = depth[1:-1, 1:-1, 1:-1] > max(s * size for s, size in zip(sd, voxel_size, strict=True))
@@ -301,8 +301,8 @@ def _regression(
             yield smoothed(equation.source - equation.excess(ramp))
 
     residual = smoothed(-equation.excess(phase))
-    # a common factor of kappa changes the residual by a multiple of b^2, because div(b^2 rho
-    # grad(phi)) = b^2
+    # a factor common to all values of kappa changes the residual by a multiple of b^2, because
+    # div(b^2 rho grad(phi)) = b^2
     columns = [*gradients(), smoothed(equation.source)]
     return np.stack(columns, axis=1), residual, np.argwhere(kept)
 

@@ -79,7 +79,7 @@ class Multigrid:
         to_fixed = scatter_to_voxels(links, links) - scatter_to_voxels(between, between)
         level = _level(between, np.where(free, extra + to_fixed, 0))
         self._levels = [level]
-        # without any link, it does not matter which voxels are merged
+        # if there are no links, voxels may be merged along any axis
         self._axes = tuple(a for a, link in enumerate(between) if link.any()) or (0, 1, 2)
         while self._is_large(level):
             level = _coarser(level, self._axes)
@@ -104,11 +104,11 @@ class Multigrid:
             change = np.zeros_like(residual)
             change[level.unknown] = self._coarsest_inverse @ residual[level.unknown]
             return change
-        # the first sweep starts from 0
+        # first sweep, starting from 0
         change = np.float32(_WEIGHTS[0]) * level.inverse * residual
         change = _swept(change, residual, level, _WEIGHTS[1])
         coarse = np.empty(self._levels[number + 1].inverse.shape, np.float32)
-        # cells have 2^1 voxels along an axis with links, and 2^0 voxels along other axes
+        # a cell has 2^1 voxels along an axis with links, and 2^0 voxels along any other axis
         powers = tuple(int(axis in self._axes) for axis in range(3))
         in_planes(_restrict, coarse, change, residual, level.links, level.diagonal, powers)
         in_planes(_add_coarse, change, self._cycle(number + 1, coarse), level.diagonal, powers)

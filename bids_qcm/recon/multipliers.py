@@ -15,8 +15,8 @@ _MAX_ITERATIONS = 100
 # Wavenumber in rad/mm for which the preconditioner is tuned.
 _WAVE_NUMBER = 0.3
 
-# Precision of the prior at this wavenumber, in mm^-3, for a smoothness of 0.8 per mm and a weight
-# of 0.03 per mm^3 towards the mean.
+# Precision of the prior at the wavenumber above, in mm^-3: 0.8 per mm (smoothness) times the
+# squared wavenumber, plus 0.03 per mm^3 (weight of the deviation from the mean).
 _PRIOR_PRECISION = 0.1
 
 
@@ -179,7 +179,7 @@ class GaussNewtonSystem(FixedMapSystem):
             return by_phase + self.by_log_kappa(self._prior.covariance(self._transposed(y)))
 
         def precondition(residual: NDArray[np.float32]) -> NDArray[np.float32]:
-            # remove a multiple of `direction`, so that 1 . B' y stays 0
+            # subtract a multiple of `direction`, so that y still satisfies 1 . B' y = 0
             return self._precondition(residual) - np.float32(mean(residual)) * direction
 
         if start is not None:

@@ -174,8 +174,8 @@ def normal_equations(radius: Triple, voxel_size: Triple) -> NormalEquations:
         runs=kernel_runs,
         planes=np.append(planes, len(kernel_runs)),
         run_factors=(kernel_runs[:, 1:2] * steps[1]) ** sums[0],
-        # odd powers of ky have opposite signs in the two runs of a pair, so they use the
-        # differences
+        # use the differences for odd powers of ky, which have opposite signs in the two runs of a
+        # pair
         run_sums=sums[1] + (sums[0] % 2) * (WEIGHT_SUMS + PHASE_SUMS),
         # Sums along a run use integer offsets, which float32 represents exactly. The factors of
         # planes convert the offsets to the unit of the coordinates.

@@ -154,7 +154,7 @@ def reconstruct(
     uncertainty : bool
         Whether to compute the standard deviation if `phase_noise` is passed.
     noise_maps : bool
-        Whether to compute noise maps, too, if the standard deviation is computed.
+        Whether to compute noise maps in addition to the standard deviation.
     n_threads : int, optional
         Maximum number of threads; default: the number of processors.
 
@@ -325,7 +325,7 @@ def _checked_noise(
     )
     used = support != 0
     if not (np.isfinite(sd[used]).all() and (sd[used] >= 0).all()):
-        raise ValueError("phase noise must be finite and not negative, in rad, in the mask")
+        raise ValueError("phase noise must be finite and not negative in the mask, in rad")
     return np.where(used, sd, 0).astype(np.float32)
 
 
@@ -354,7 +354,7 @@ def _zscore_noise(
         raise ValueError(f"magnitude noise is {noise!r}, but it must be finite and not negative")
     if zscore is None:
         return 0.0
-    # zscore is 0 outside the mask in which the magnitude was standardised
+    # zscore is 0 outside the mask over which the magnitude was standardised
     return float(noise / np.asarray(magnitude)[zscore != 0].astype(np.float64).std())
 
 

@@ -259,7 +259,7 @@ def spread(
     The noise of a large kernel hardly changes over a few voxels. The nearest voxel is used instead
     of a mean of neighbours, because a mean would reduce the noise.
     """
-    # imported here, because the command line imports this module, too
+    # import here, because the command line imports this module, and this import is slow
     from scipy.ndimage import distance_transform_edt, find_objects
 
     column = np.full(support.shape, -1)

@@ -21,17 +21,18 @@ _SAMPLES = 4000
 _WEAK_AGREEMENT = 0.6
 _WEAK_STANDARD_ERRORS = 3.0
 
-# Upper limit of the required depth below the edge, as a fraction of the largest depth in the mask.
+# Upper limit of the required distance from the edge of the mask, as a fraction of the largest
+# distance in the mask.
 _LEAST_DEPTH = 0.5
 
-# Fraction of the voxels whose second differences of the phase would count as jumps in white noise,
-# and the smallest jump in rad. Phase jumps, such as between water and fat, whose signal has another
-# frequency, are larger.
+# Fraction of voxels whose second differences count as phase jumps in white noise, and the smallest
+# jump in rad. Real jumps, such as between water and fat, which differ in their resonance frequency,
+# are larger.
 _JUMPS_IN_NOISE = 0.01
 _SMALLEST_JUMP = 0.1
 
-# Correlation of the second differences (1, -2, 1) of white noise along two axes. They share the
-# voxel in the centre, (-2)^2, of the variance 1 + (-2)^2 + 1.
+# Correlation of the second differences (1, -2, 1) along two axes in white noise: they share the
+# central voxel, which contributes (-2)^2 = 4 of the variance 1 + 4 + 1 = 6.
 _SHARED = 2 / 3
 
 _MANUFACTURERS: dict[str, Sign] = {"ge": "-", "philips": "+", "siemens": "+"}
@@ -177,7 +178,7 @@ def _smooth_regions(
     """
     axes = [axis for axis in axes if mask.shape[axis] > 2]
     roughness, known = _roughness(np.where(mask, phase, np.nan), axes)
-    # tissue borders and jumps hardly change the lower quartile
+    # use the lower quartile, because tissue borders and jumps hardly change it
     complete = roughness[mask & (known == len(axes))]
     limit = np.inf
     if axes and complete.size:
@@ -191,7 +192,7 @@ def _smooth_regions(
 def _roughness(
     phase: NDArray[np.floating], axes: Sequence[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
-    """Return the norm of the second differences in rad, and the number of axes that have one.
+    """Return the norm of the second differences in rad, and the number of axes that contribute.
 
     The phase is NaN outside the mask. The norm is the Mahalanobis distance for the correlation of
     white noise. In white noise, it therefore has a chi distribution, with as many degrees of

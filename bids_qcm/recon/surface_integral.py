@@ -17,7 +17,8 @@ from bids_qcm.recon.neighbours import neighbours
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
-# These loops need little data for each lane, so their blocks are longer than the blocks of the fit.
+# Number of lanes in a block. It is larger than in the fit, because these loops need little data for
+# each lane.
 _LANES = 128
 
 # Number of blocks that process a run of the kernel one after the other, while its data is in the
@@ -364,8 +365,8 @@ def _accumulate(planes, values, inside, margin, out):  # noqa: ANN001, ANN202
     for x in planes:
         for y in range(inside.shape[1]):
             line = out[x + margin[0], y + margin[1], margin[2] :]
-            # use float64, because after an extreme gradient, a float32 sum would have too few
-            # digits for the following values
+            # use float64, because after an extreme gradient, a float32 sum would be too imprecise
+            # for the following values
             total = 0.0
             for z in range(inside.shape[2]):
                 if inside[x, y, z]:

@@ -41,7 +41,7 @@ class TissuePrior:
     ) -> None:
         self._inside = support != 0
         numbers, tissues = np.unique(support, return_inverse=True)
-        # index 0 is reserved for voxels outside the mask, even if there are none
+        # index 0 is reserved for voxels outside the mask, even if the mask fills the volume
         tissues = tissues.reshape(support.shape) + (0 if numbers[0] == 0 else 1)
         self._tissues = tissues.astype(np.int32)
         self._sizes = np.maximum(np.bincount(tissues.ravel()), 1)

@@ -45,7 +45,7 @@ _SCALE_INCHES = 0.95
 _PAGE_INCHES = 10.0
 _COMPARISON_MARGIN_MM = 2.0
 
-# In wider figures, the three slices of a map are below each other.
+# If a figure has more columns, the three slices of a map are below each other.
 _MOST_COLUMNS_OF_ROWS = 2
 
 
@@ -190,7 +190,7 @@ class _View:
 class MethodComparison:
     """A figure of the same slices of several maps with one colour scale.
 
-    The arrangement is that of :func:`arrange`, unless rows of equal length need fewer rows. Each
+    The maps are arranged by :func:`arrange`, unless rows of equal length require fewer rows. Each
     map is shown in an axial, a coronal and a sagittal slice.
 
     Parameters
@@ -269,7 +269,7 @@ class MethodComparison:
 
 
 def _arrange_compactly(methods: Sequence[str]) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Return the arrangement of :func:`arrange`, or rows of equal length if they are fewer rows."""
+    """Return the arrangement of :func:`arrange`, or rows of equal length if these are fewer."""
     places, headings = arrange(methods)
     n_rows = 1 + max(row for row, _ in places.values())
     if math.ceil(len(methods) / len(_COLUMNS)) == n_rows:

@@ -20,7 +20,7 @@ _AXIS_INCHES = 0.5
 _NAMES_INCHES = 1.5
 _GAP_INCHES = 0.15
 
-# Height of the highest histogram relative to the distance of the rows.
+# Height of the highest histogram, relative to the distance between rows.
 _HIGHEST = 0.95
 
 

@@ -159,7 +159,7 @@ class _AllMaps:
         magnitude = None
         if result.magnitude:
             magnitude = self._grid.encode_magnitude(self._volumes.read(result.magnitude))
-        # the map that is shown first is the first map with the best verdict
+        # the viewer first shows the first map with the best verdict
         ranks = [*COLOURS, None]
         colours = {
             name: verdict.colour if verdict else None for name, verdict in result.verdicts.items()
@@ -176,7 +176,7 @@ class _AllMaps:
 
 
 def _median_of_valid(values: NDArray[np.floating]) -> float:
-    """Return the median of the finite values; NaN if there are none."""
+    """Return the median of the finite values; NaN without finite values."""
     valid = values[np.isfinite(values)]
     return float(np.median(valid)) if valid.size else math.nan
 

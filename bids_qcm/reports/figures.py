@@ -28,7 +28,7 @@ from bids_qcm.reports.colours import (
 )
 from bids_qcm.reports.mosaic import Mosaic
 
-# On the page, a figure with one block of slices is next to another such figure.
+# Width of a block of slices. Two figures with one block each are side by side on the page.
 _BLOCK_INCHES = 6.0
 _GAP_INCHES = 0.2
 # Maximum height of a block with one slice, which would otherwise fill the screen.

@@ -51,7 +51,7 @@ from bids_qcm.statistics import EROSIONS
 
 _MAP = (*SCAN, "method")
 
-# Columns that are equal in the rows of a tissue in comparable maps.
+# Columns with equal values in all rows of a tissue in comparable maps.
 _TISSUE = ["acquisition", "method", "label", "tissue"]
 
 _STATISTICS = ("n", "mean", "sd", "median", "iqr", "invalid_fraction")
@@ -99,7 +99,7 @@ class WrittenGroup(NamedTuple):
 def write_group(
     request: GroupRequest, damaged: list[InputError], n_threads: int = 1
 ) -> WrittenGroup:
-    """Write the tables of the group with their dictionaries, its maps in templates, and the page.
+    """Write the group tables and their dictionaries, the maps in template spaces, and the page.
 
     Parameters
     ----------
@@ -107,10 +107,10 @@ def write_group(
         Inputs and comparisons of the group level. The only images that are read are maps in
         template spaces and, for differences, maps of repeated scans.
     damaged : list of InputError
-        List to which an error is added for each file that cannot be read. What depends on such a
-        file is left out.
+        List to which an error is added for each file that cannot be read. Content that depends on
+        such a file is left out.
     n_threads : int
-        Number of threads of the registration of repeated scans.
+        Number of threads for registering repeated scans.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def write_group(
     )
     files = [path for one in maps for path in one.files.values()]
     files += [one.path for one in differences]
-    # all figures are drawn again
+    # remove the figures, too, because all figures are drawn again
     _remove_others(output_dir, {*files, *map(sidecar_path, files)})
     figures = draw_group_maps(output_dir, maps)
     for one in differences:
@@ -167,7 +167,8 @@ def write_group(
     write_page(
         state.page,
         "group.html",
-        # as for participants, damaged files are named by each run
+        # as on the pages of participants, there is no fingerprint if files are damaged, so that
+        # each run lists these files
         fingerprint="" if damaged else state.fingerprint(),
         **_content(request, found, phenotype, table, regions, effects),
         images=figures,
@@ -187,7 +188,7 @@ def _write_tables(
 ) -> list[Path]:
     """Write the tables that have rows, with their dictionaries, and return the paths.
 
-    The other tables are removed, because those of an earlier run do not belong to this page.
+    The other tables are removed, because tables of an earlier run do not belong to this page.
     """
     paths = []
     for name, (content, dictionary) in tables.items():
@@ -206,7 +207,7 @@ def _remove_others(output_dir: Path, written: Set[Path]) -> None:
         for path in {*visible(output_dir, pattern)} - written:
             path.unlink()
             for folder in (path.parent, path.parents[1]):
-                with suppress(OSError):  # a folder that is not empty
+                with suppress(OSError):  # keep a folder that is not empty
                     folder.rmdir()
 
 
@@ -261,7 +262,7 @@ def _without_row(request: GroupRequest, phenotype: Phenotype) -> list[str]:
     absent = [one for one in request.participants if one not in phenotype.of_participants]
     if not phenotype.of_participants or not absent:
         return []
-    return [f"{PARTICIPANTS} has no row of {', '.join(absent)}"]
+    return [f"{PARTICIPANTS} has no row for {', '.join(absent)}"]
 
 
 def _places(request: GroupRequest) -> dict[str, str]:
@@ -372,7 +373,7 @@ def _tissues(table: pd.DataFrame, scans: Scans) -> list[dict[str, Any]]:
 
 
 def _outlying_maps(regions: RegionTable, names: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the maps that are outliers as a whole or that have more outliers than by chance."""
+    """Return the maps that are outliers or have more outlying regions than expected by chance."""
     if regions.rows.empty:
         return []
     table = regions.sessions()
@@ -381,7 +382,8 @@ def _outlying_maps(regions: RegionTable, names: Mapping[str, str]) -> list[dict[
         expected_outliers(n) / n * one for n, one in zip(sizes, table["n_regions"], strict=True)
     ]
     table = table.assign(by_chance=by_chance)
-    # more outliers than 99.9 % of maps with independent regions have by chance
+    # maps with more outliers than 99.9 % of maps would have by chance if their regions were
+    # independent
     many = table["n_outliers"] > poisson.isf(0.001, table["by_chance"])
     worst = table[table["session_outlier"].astype(bool) | many]
     worst = worst.sort_values("session_score", key=abs, ascending=False)

@@ -8,8 +8,8 @@ COLUMNS: Dictionary = {
     "session_id": {"Description": "Session; n/a for a participant without sessions"},
     "source": {"Description": "Prefix that the file names of the acquisition share"},
     "acquisition": {
-        "Description": "Entities that distinguish kinds of acquisitions, without run; n/a if there "
-        "are none. Only maps of the same kind and method are compared"
+        "Description": "Entities that distinguish kinds of acquisitions, without run; n/a without "
+        "such entities. Only maps of the same kind and method are compared"
     },
     "method": {"Description": "Name of the method"},
     **{name: CONDREGIONS[name] for name in ("atlas", "erosion", "label", "region")},

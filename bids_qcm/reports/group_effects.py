@@ -83,12 +83,12 @@ def group_effects(
     table : DataFrame
         One row for each region and term, with the columns of `DICTIONARY`.
     notes : tuple of str
-        Participants that were left out and why, or that no region has a value.
+        Notes about participants that were left out, with the reason, or about missing values.
 
     Raises
     ------
     InputError
-        If there is no region table, or no model can be made from the columns.
+        If there is no region table, or if the columns do not define a model.
     """
     if regions.rows.empty:
         raise InputError(
@@ -101,7 +101,7 @@ def group_effects(
     for family, rows in regions.comparable.groupby(FAMILY):
         values = participant_values(rows)
         if values.empty:
-            # for example, all eroded regions of an atlas of small structures
+            # for example, if all eroded regions of an atlas of small structures are empty
             continue
         effects = fit_effects(values, design)
         effects[["label", "region"]] = effects.pop("key").tolist()
@@ -128,7 +128,7 @@ def _design(rows: pd.DataFrame, phenotype: Phenotype, request: GroupRequest) -> 
     except ValueError as error:
         raise InputError(
             request.bids_dir,
-            f"has no tables (participants.tsv, sessions.tsv) for this comparison: {error}",
+            f"has no suitable tables (participants.tsv, sessions.tsv) for this comparison: {error}",
             "correct the tables, or --group-by and --covariates",
         ) from error
 

@@ -96,7 +96,7 @@ class RegionTable:
 
     @property
     def n_expected(self) -> float:
-        """Number of outliers among all regions that chance alone makes, if values are normal."""
+        """Number of outliers that is expected by chance among all regions, if values are normal."""
         sizes = self.comparable.groupby(REGION)["outlier_score"].count()
         return float(sum(map(expected_outliers, sizes)))
 
@@ -123,7 +123,7 @@ def _with_scores(rows: pd.DataFrame) -> pd.DataFrame:
     """Add the scores of the regions and the scores of the maps."""
     if rows.empty:
         return rows
-    # a missing name is not compared
+    # rows with a missing name are not compared
     compared = with_outliers(rows.assign(atlas=rows["atlas"].where(_is_comparable(rows))), REGION)
     rows = compared.assign(atlas=rows["atlas"])
     whole = rows[rows["erosion"] == 0]
@@ -141,7 +141,7 @@ def participant_values(rows: pd.DataFrame, value: str = "median") -> pd.DataFram
     Parameters
     ----------
     rows : DataFrame
-        Rows of one family (`FAMILY`) in the region table.
+        Rows of the region table with equal values in the columns of `FAMILY`.
     value : str
         Column to average.
 

@@ -122,7 +122,7 @@ def _complex_images(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
     if cycled:
         sentences.append(
             "Balanced steady-state acquisitions with different phase increments of the "
-            "radiofrequency pulses were combined: the phase is half of the phase of the sum of "
+            "radiofrequency pulses were combined: the phase is half the phase of the sum of "
             f"their squared complex images{_of(cycled, total)}."
         )
     banded = sum(one.band_fraction is not None for one in sidecars)
@@ -183,8 +183,7 @@ def _phase(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
     chosen = sum(one.echoes_requested == "auto" for one in sidecars)
     if chosen:
         sentences.append(
-            "Echoes whose phase did not lie on a line over echo time were left out"
-            f"{_of(chosen, total)}."
+            f"Echoes whose phase was not linear in echo time were left out{_of(chosen, total)}."
         )
     bipolar = sum(one.alternating_phase is not None for one in sidecars)
     if bipolar:
@@ -438,7 +437,7 @@ def _uncertainty(done: Sequence[Processing]) -> str:
     ]
     several = any(len(one.phi0.phase_units or ()) > 1 for one in done)
     line = (
-        " For several echoes, the phase noise of phi0 followed from the least-squares fit over "
+        " For several echoes, the phase noise of phi0 was derived from the least-squares fit over "
         "echo time."
     )
     return (
@@ -450,7 +449,7 @@ def _uncertainty(done: Sequence[Processing]) -> str:
 
 
 def _spaces(done: Sequence[Processing]) -> str:
-    """Return the sentences about maps in other spaces; empty if there are none."""
+    """Return the sentences about maps in other spaces; empty without such maps."""
     with_spaces = [one for one in done if one.spaces]
     if not with_spaces:
         return ""

@@ -119,9 +119,9 @@ class Mosaic:
     affine : ndarray, shape (4, 4)
         Maps voxel indices to mm.
     columns : int
-        Maximum number of slices in a row. The row of sagittal slices has an even number of slices
-        or a single slice, which is not the central slice, because the median plane of a head
-        shows the fissure between the hemispheres.
+        Maximum number of slices in a row. The row of sagittal slices has an even number of slices,
+        or a single slice. The central slice is avoided, because the median plane of a head shows
+        the fissure between the hemispheres.
     width_inches : float
         Width of the mosaic in the figure, from which the size of the gaps for the labels follows.
     margin : float
@@ -269,7 +269,7 @@ class Mosaic:
 
 
 def _moved(indices: list[int], through: NDArray[np.bool_], plane: _Plane) -> list[int]:
-    """Return slice indices, the nearest one replaced by the largest cross-section of a region."""
+    """Move the slice nearest to a region's largest cross-section to this cross-section."""
     largest = int(through.sum(axis=(plane.horizontal, plane.vertical)).argmax())
     nearest = min(indices, key=lambda index: abs(index - largest))
     return [largest if index == nearest else index for index in indices]

@@ -31,7 +31,8 @@ OUTLIER_COLUMNS: Dictionary = {
 }
 """Columns that :func:`with_outliers` adds."""
 
-# Share of n normal values that are outliers, simulated; it falls towards that of a known deviation.
+# Simulated fraction of outliers among n normal values. With increasing n, it approaches the
+# fraction for a known standard deviation.
 _NORMAL_SHARES = {
     **{10: 0.0167, 15: 0.0108, 20: 0.0066, 30: 0.0038},
     **{50: 0.0021, 100: 0.0011, 200: 0.00077, 500: 0.00058},

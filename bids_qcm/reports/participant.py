@@ -132,7 +132,7 @@ def write_participant_pages(
     pages: dict[str, str | None] = {}
     if aggregated_sessions is not None and len(named) > aggregated_sessions:
         pages |= {f"{participant}_ses-{session}": session for session in named}
-    # the last page contains the fingerprint, which includes the other pages
+    # write the page of the participant last, because its fingerprint includes the other pages
     pages[participant] = None
     written = []
     for name, session in pages.items():
@@ -141,7 +141,7 @@ def write_participant_pages(
         write_page(
             path,
             "participant.html",
-            # a report without the damaged files is written again, so that each run lists these
+            # without a fingerprint, the report is written again, so that each run lists the damaged
             # files
             fingerprint="" if damaged or name != participant else state.fingerprint(),
             plausible=PLAUSIBLE,

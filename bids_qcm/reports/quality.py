@@ -54,7 +54,7 @@ _MEASURES = {
     "coverage": _Measure("Fraction of the mask with signal", of_map=False),
     "sign_agreement": _Measure("Fraction of voxels that agree with the phase sign", of_map=False),
     "registration": _Measure(
-        "Gain in mutual information by registration of the anatomical image", of_map=False
+        "Gain in mutual information due to the registration of the anatomical image", of_map=False
     ),
     "invalid_fraction": _Measure("Fraction of the mask that is invalid"),
     "implausible_fraction": _Measure("Fraction of the mask with implausible conductivity"),

@@ -83,7 +83,7 @@ def comparable_rows(regions: pd.DataFrame, tissues: pd.DataFrame, order: ScanOrd
         Rows of regions that correspond between scans; may be empty.
     tissues : DataFrame
         Table of tissues. It replaces the atlas ``tissues`` for each method and kind of acquisition
-        of which a map has no rows of regions.
+        for which at least one map has no rows of regions.
     order : ScanOrder
         Order of the scans.
 

@@ -26,16 +26,18 @@ from bids_qcm.reports.pages import embedded, write_page
 
 _MARGIN_MM = 10.0
 
-# Codes of conductivity: outside the mask, invalid, below and above the plausible values, above the
-# largest code; and the conductivities 0, 0.01, 0.02, ... S/m.
+# Codes of conductivity: outside the mask, invalid, below the plausible values, the conductivities
+# 0, 0.01, 0.02, ... S/m from the first to the last code, larger conductivities, and above the
+# plausible values.
 _OUTSIDE, _INVALID, _BELOW, _FIRST, _LAST, _HIGH, _ABOVE = 0, 1, 2, 3, 253, 254, 255
 _STEP = 0.01
 
-# Codes of standard deviations: invalid, the values 0, 0.002, ... S/m, and larger values.
+# Codes of standard deviations: invalid (0), the values 0, 0.002, ... S/m from the first to the last
+# code, and larger values.
 _STD_STEP = 0.002
 _STD_FIRST, _STD_LAST, _STD_HIGH = 1, 254, 255
 
-# Code of white in the magnitude. More gray levels than 64 would only encode noise.
+# Code for white in the magnitude. More than 64 gray levels would only encode noise.
 _WHITE = 63
 
 

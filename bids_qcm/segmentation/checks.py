@@ -92,7 +92,7 @@ def plausibility_warnings(covered: float | None, found: Mapping[str, float]) -> 
     if covered is not None and covered < EXPECTED_COVERAGE:
         warnings.append(f"the segmentation covers only {covered:.0%} of the brain mask")
     if not any(found.get(tissue.name) for tissue in TISSUES.values()):
-        return warnings  # a segmentation of another part of the body
+        return warnings  # the segmentation shows another part of the body
     for tissue, least in LEAST_VOLUMES.items():
         name = TISSUES[tissue].name
         volume, largest = found.get(name, 0.0), LARGEST_VOLUMES[tissue]
@@ -132,7 +132,7 @@ def check_signal_order(
     and fluid. Therefore the signal of gray matter is also between the signals of white matter and
     fluid, with T1, T2 and proton density contrast. If these contrasts cancel, all three signals are
     similar. Therefore, a warning requires that the signal of gray matter differs from each of the
-    other two signals by more than these differ from each other.
+    other two signals by more than the difference between these two signals.
     """
     medians = {}
     for label, name in names.items():

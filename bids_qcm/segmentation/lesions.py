@@ -25,9 +25,10 @@ oedema and is blended with the lesion by the kernels."""
 LEAST_RADIUS = 0.9
 """Minimum radius of a lesion that is a separate region, relative to the radius of the fit.
 
-The fit in a smaller lesion contains too few voxels. On the 2 mm phantom (3 T, SNR 50, lesions of
-0.9 S/m), the root mean square error of the mean of a 12 mm lesion is 0.6 S/m if the lesion is a
-separate region, and 0.4 S/m otherwise; for 8 mm, it is 3 S/m and 0.4 S/m."""
+The fit in a smaller lesion contains too few voxels. The root mean square error of the lesion mean
+was measured on the 2 mm phantom (3 T, SNR 50, lesions of 0.9 S/m). For lesions of 12 mm, it is 0.6
+S/m if the lesion is a separate region, and 0.4 S/m otherwise. For lesions of 8 mm, it is 3 S/m and
+0.4 S/m."""
 
 LEAST_RADIUS_VOXELS = 4.0
 """Minimum radius, in voxels, of a lesion that is a separate region for the methods with a fit.

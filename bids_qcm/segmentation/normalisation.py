@@ -21,16 +21,16 @@ from bids_qcm.segmentation.template import fit_template, shipped_template
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-# Resolution of the registration and of the displacement field.
+# Voxel size of the registration and of the displacement field.
 _GRID_MM = 2
 # Width of the rim around the template brain that is compared with the image. In the rim, the
 # template is 0, and the fluid and the inner skull are dark in the T1w image.
 _RIM_MM = 2.0
-# Percentiles of the brain at which the intensities of the image are matched to the template.
+# Percentiles of the brain intensities that are matched between the image and the template.
 _MATCHED_PERCENTILES = (2, 10, 25, 50, 75, 90, 98)
 # Resolutions of the deformable registration, from coarse to fine, with the number of iterations.
 _LEVELS = ((4, 60), (2, 40), (1, 20))
-# Width of the Gaussian filter of the displacement field, in voxels of each resolution.
+# Standard deviation of the Gaussian filter of the displacement field, in voxels of each resolution.
 _SMOOTHING_SD = 1.75
 # Maximum fraction of the brain that a plausible deformation may fold.
 _MOST_FOLDED = 1e-3

@@ -209,7 +209,7 @@ def to_sitk(volume: Volume) -> "sitk.Image":
 
 def pose_of(transform: "sitk.Transform") -> NDArray[np.float64]:
     """Convert a linear ITK transform to a matrix in NIfTI coordinates, (4, 4)."""
-    # an affine map follows from the mapped origin and the mapped unit vectors
+    # an affine map is determined by the images of the origin and of the unit vectors
     points = np.vstack([np.zeros(3), np.eye(3)])
     origin, *others = (np.array(transform.TransformPoint(point.tolist())) for point in points)
     return _LPS @ from_matvec(np.transpose(others - origin), origin) @ _LPS

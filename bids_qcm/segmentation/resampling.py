@@ -20,7 +20,8 @@ A linear function may have an attribute ``matrix``, (4, 4), with which resamplin
 _MOST_SAMPLES_PER_AXIS = 5
 _POINTS_AT_ONCE = 1_000_000
 
-# Spacing of the points that locate a mask in the target grid, before all voxels near it are mapped.
+# Spacing of the points with which a mask is first located in the target grid. All voxels near the
+# mask are mapped afterwards.
 _COARSE_MM = 8.0
 
 

@@ -20,10 +20,10 @@ LEAST_SYMMETRY = 0.6
 _COARSE_MM = 8.0
 _FINE_MM = 4.0
 
-# Normals of the grid search: slopes of the plane relative to the sagittal direction in the header.
+# Plane normals in the grid search, as slopes relative to the sagittal direction in the header.
 _SLOPES = np.linspace(-0.4, 0.4, 9)
 
-# Steps of the first simplex: slopes, and shift in mm.
+# Edge lengths of the first simplex: two slopes, and the shift in mm.
 _FIRST_STEPS = (0.05, 0.05, 4.0)
 
 
@@ -117,7 +117,7 @@ class _Comparison:
     ) -> None:
         grid = magnitude.grid
         values = np.where(mask, magnitude.values / np.median(magnitude.values[mask]), 0)
-        # the standard deviation of a box with the width of the spacing
+        # standard deviation of a box function that is as wide as the spacing
         sigma = spacing / np.sqrt(12) / grid.spacing
         self._values = ndimage.gaussian_filter(values.astype(np.float32), sigma)
         self._without = None if without is None else without.astype(np.float32)

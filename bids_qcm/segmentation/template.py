@@ -33,16 +33,17 @@ _RIM_MM = 6.0
 _TEMPLATE_BINS = 12
 _IMAGE_BINS = 24
 _BRIGHTEST_PERCENTILE = 99.0
-# Width of the Gaussian filter that estimates the coil sensitivity. With 25 mm, a head that was four
-# times as bright at the surface as at the centre was registered wrongly.
+# Standard deviation of the Gaussian filter that estimates the coil sensitivity. With 25 mm, a head
+# that was four times as bright at the surface as at the centre was registered incorrectly.
 _BIAS_SD_MM = 14.0
-# Constant that is added to the bias to suppress noise far from the head, relative to the mean
-# signal.
+# Constant, relative to the mean signal, that is added to the bias to suppress noise far from the
+# head.
 _LEAST_BIAS = 0.05
 # Minimum fraction of the template that must lie inside the field of view.
 _LEAST_INSIDE = 0.3
 
-# Initial poses are searched around the centre of the signal and below the top of the signal.
+# Initial poses of the grid search: scales, pitches, shifts from the centre of the signal to the
+# front, and depths below the top of the signal.
 _SCALES = (0.85, 0.95, 1.05)
 _PITCHES_DEGREES = (-20.0, 0.0, 20.0)
 _SHIFTS_Y_MM = (-20.0, -5.0, 10.0, 25.0)

@@ -61,7 +61,7 @@ from bids_qcm.workflows.memory import (
 from bids_qcm.workflows.names import resample_step_name, step_name
 from bids_qcm.workflows.nodes import Node
 
-# Inputs of interfaces with `ImagesInputSpec` that the combination supplies.
+# Inputs in `ImagesInputSpec` that the node that combines the images supplies.
 _COMBINED = ("first_files", "second_files", "phase_units")
 
 
@@ -240,7 +240,7 @@ def _image_inputs(plan: Plan, *, processed: bool) -> dict[str, list[Any]]:
 
 
 def _connect_combination(workflow: Workflow, plan: Plan, settings: Settings) -> None:
-    """Add the node that averages repetitions or combines coils, if there are any."""
+    """Add the node that averages repetitions or combines coils, if the acquisition has several."""
     if not plan.combines_images:
         return
     same_echo = [(echo, *echo.repetitions) for echo in plan.echoes]
@@ -277,7 +277,7 @@ def _connect_bands(workflow: Workflow, plan: Plan) -> None:
 
 
 def _processed(workflow: Workflow) -> Node | None:
-    """Return the node whose results replace the images of the acquisition, if there is one."""
+    """Return the node whose results replace the images of the acquisition, if it exists."""
     node: Node | None = workflow.get_node("bands") or workflow.get_node("combine")
     return node
 
@@ -383,7 +383,7 @@ def _connect_lesions(workflow: Workflow, plan: Plan, settings: Settings) -> None
 
 
 def _connect_segmentation(workflow: Workflow, plan: Plan, settings: Settings) -> None:
-    """Add the nodes that import the segmentation, if there is one."""
+    """Add the nodes that import the segmentation, if the plan contains a segmentation."""
     if plan.segmentation is None:
         return
     phi0 = workflow.get_node("phi0")
@@ -425,7 +425,7 @@ def _connect_template(workflow: Workflow, plan: Plan, settings: Settings) -> Non
 
 
 def _connect_regions(workflow: Workflow, plan: Plan, settings: Settings) -> None:
-    """Add the nodes that import the labels of regions, if there are any."""
+    """Add the nodes that import the labels of regions, if the plan contains regions."""
     if not plan.regions:
         return
     interface = ImportRegions(
@@ -441,7 +441,7 @@ def _connect_regions(workflow: Workflow, plan: Plan, settings: Settings) -> None
             )
             workflow.connect(coregister, "pose", regions, "pose")
             workflow.connect(coregister, "failure", regions, "pose_failure")
-            # all regions share this anatomical image
+            # one connection is sufficient, because all regions share this anatomical image
             break
     if any(one.alignment.template_t1w is not None for one in plan.regions):
         register = workflow.get_node("register_template")

@@ -91,7 +91,7 @@ def share_compiled_code(settings: Settings) -> None:
             try:
                 copy.rename(cache)
             except OSError:
-                # in the meantime, another run with the same work directory may have made the copy
+                # another run with the same work directory may have made the copy in the meantime
                 if not cache.exists():
                     raise
     os.environ["NUMBA_CACHE_DIR"] = str(cache)

@@ -48,12 +48,12 @@ _RECONSTRUCTION = _Cost(1.0)
 _STATISTICS = _Cost(0.06, 0.3e-6)
 _TRANSFORM = _Cost(0.1)
 
-# Start of the names of the steps that use several threads.
+# Prefixes of the names of the steps that use several threads.
 _RECONSTRUCT = "reconstruct_"
 _THREADED = ("sign", "coregister", "tissue_classes", "register_template", _RECONSTRUCT)
 
-# Volume in mm^3 of a brain mask (a brain with its cerebrospinal fluid), and the fraction of the
-# voxels with signal in an image of a head.
+# Volume in mm^3 of a brain mask (a brain with its cerebrospinal fluid), and the fraction of voxels
+# in an image of a head that have signal.
 _BRAIN_VOLUME = 1.6e6
 _SHARE_WITH_SIGNAL = 0.4
 

@@ -92,8 +92,8 @@ class FinishedRecord:
     def write(self, checked: Plan) -> None:
         """Write the record after all outputs have been written.
 
-        No record is written if the image values led to other decisions than the headers, because
-        these decisions may depend on further files.
+        No record is written if the image values led to decisions that differ from the decisions
+        based on headers, because they may depend on further files.
 
         Parameters
         ----------

@@ -19,9 +19,9 @@ from bids_qcm.workflows.names import acquisition_wf_name, run_name
 
 LOGGER = logging.getLogger("bids_qcm")
 
-# If the file system does not support locks, a run updates the modification time of its lock files
-# at the first interval, s. A lock file that is older than the second interval was left by a killed
-# run. The large difference allows for the clocks of different machines.
+# Intervals in s for file systems without locks. A run updates the modification times of its lock
+# files at the first interval. A lock file that is older than the second interval was left by a
+# killed run. The large difference allows for the clocks of different machines.
 _RENEWAL_INTERVAL = 10
 _ABANDONED = 300
 

@@ -35,8 +35,9 @@ _PHI0_BYTES = 60
 _PHI0_BYTES_PER_ECHO = 30
 _AVERAGING_BYTES = 175
 _BANDS_BYTES = 180
-# Bytes per voxel of the image that is read, and bytes per coil and voxel of the thinned images of
-# the first echo while other images are read and while the weights are computed.
+# Memory of the coil combination: bytes per voxel for the image that is read; and, for the thinned
+# images of the first echo, bytes per coil and voxel while further images are read, and while the
+# weights are computed.
 _COMBINING_BYTES = 90
 _COMBINING_BYTES_PER_COIL = 8
 _WEIGHTS_BYTES_PER_COIL = 28
@@ -62,7 +63,8 @@ _NORMALISATION_BYTES = 35
 _RESAMPLING_GB = 0.3
 _RESAMPLING_BYTES = 180
 
-# Bytes per voxel while planning reads both images of an echo and finds their value range.
+# Bytes per voxel while both images of an echo are read and their value range is determined during
+# planning.
 _READING_BYTES = 24
 
 

@@ -101,7 +101,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         self._running[taskid] = worker
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
-        if taskid not in self._running:  # waiting for the second attempt
+        if taskid not in self._running:  # the task is waiting for its second attempt
             return None
         try:
             result = self._running[taskid].result()
@@ -113,7 +113,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         return result
 
     def _release(self, taskid: int, result: dict[str, Any]) -> None:
-        """Keep the worker for the next node, or end it and report what its node used."""
+        """Keep the worker for the next node, or end it and report the resources that it used."""
         worker = self._running.pop(taskid)
         report_usage = self.plugin_args.get("usage_callback")
         if report_usage is None:
@@ -159,7 +159,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
         try:
             crash_file: str = super()._report_crash(node, result)
             return crash_file
-        except OSError as error:  # for example, because the disk is full
+        except OSError as error:  # the disk may be full, for example
             LOGGER.warning("a crash report could not be written: %s", error)
             return None
 

@@ -12,8 +12,8 @@ from bids_qcm.workflows.names import acquisition_wf_name
 # most of them write a file or reuse a cached result.
 _SHORT = 1.0
 
-# Weight of the estimates against the measured durations, as a fraction of the run. The first steps
-# are short and their durations vary, so they must not determine the time left alone.
+# Weight of the estimates relative to the measured durations, as a fraction of the run. The first
+# steps are short and their durations vary, so they alone must not determine the time left.
 _WEIGHT_OF_ESTIMATES = 0.1
 
 REPORTS = "reports"
@@ -39,11 +39,12 @@ class Progress:
 
     def __init__(self, steps: Mapping[str, float], seconds: float) -> None:
         self.displayed = False
-        # estimates of the steps that have not ended, and the sum of the estimates of the others
+        # estimates of the steps that have not ended, and the sum of the estimates of the ended
+        # steps
         self._left = dict(steps)
         self._done = 0.0
         self._total = sum(self._left.values())
-        # steps that run at the same time shorten the run
+        # the run is shorter than the sum of its steps, because steps run at the same time
         self._shortening = seconds / self._total if self._total else 0.0
         self._started: dict[str, float] = {}
         # durations of the finished steps, except short steps, and the estimates of these durations
@@ -102,7 +103,7 @@ def run_progress(plans: Sequence[Plan], settings: Settings) -> Progress:
 
 
 def skip_acquisitions(progress: Progress, plans: Sequence[Plan], settings: Settings) -> None:
-    """Remove the steps of acquisitions that will not be computed, or not to their end."""
+    """Remove the steps of acquisitions that will not be computed, or not completely."""
     progress.skip(_durations(plans, settings))
 
 

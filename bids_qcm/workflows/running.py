@@ -44,8 +44,8 @@ PRELOADED = [
 _OWN_PLUGINS = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": ResourceSLURMPlugin}
 _CLASS_OF_INPUT_ERROR = re.compile(rf"{re.escape(InputError.__module__)}\.\w+: ")
 
-# Limits in s: the end of a node is logged if the node took at least `_SHORT`, and also its start if
-# the node should take at least `_LONG`.
+# Limits in s: the end of a node is logged if the node took at least `_SHORT`; its start is logged
+# if the estimated duration is at least `_LONG`.
 _SHORT = 1.0
 _LONG = 10.0
 
@@ -117,8 +117,8 @@ class Monitor:
             self.errors[name] = _error_of(node)
             self._progress.skip([name, *_dependent_nodes(self._workflow, name)])
             LOGGER.error("%s: FAILED: %s", name, self.errors[name])
-        # some plugins report nodes that depend on a failed node as ended, although they never
-        # started
+        # check that the node was started, because some plugins report the end of nodes that never
+        # started, because they depend on a failed node
         elif name in self._started and name not in self.errors:
             self.finished.add(name)
             self.seconds[name] = self._progress.end(name)

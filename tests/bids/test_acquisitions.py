@@ -52,7 +52,7 @@ def test_echoes_are_ordered_by_number():
     assert all("part-mag" in first.name and "part-phase" in second.name for first, second in pairs)
 
 
-def test_real_and_imaginary_parts():
+def test_real_and_imaginary_parts_are_paired():
     (one,) = group("sub-01_{}_T1w", parts=["imag", "real"])
     parts, ((first, second),) = one.echoes()
     assert parts == ("real", "imag")
@@ -65,7 +65,7 @@ def test_real_and_imaginary_parts():
 @pytest.mark.parametrize(
     ("present", "absent"), [("phase", "mag"), ("real", "imag"), ("imag", "real")]
 )
-def test_a_part_without_its_counterpart(present, absent):
+def test_a_part_without_its_counterpart_is_refused(present, absent):
     (one,) = group("sub-01_{}_T1w", parts=[present])
     with pytest.raises(InputError) as error:
         one.echoes()
@@ -73,7 +73,7 @@ def test_a_part_without_its_counterpart(present, absent):
     assert f"add sub-01_part-{absent}_T1w.nii.gz" in str(error.value)
 
 
-def test_an_echo_without_its_phase():
+def test_an_echo_without_its_phase_is_refused():
     (one,) = group_acquisitions(
         Path(f"/d/sub-01_echo-{echo}_part-{part}_MEGRE.nii")
         for echo, part in [(1, "mag"), (1, "phase"), (2, "mag")]
@@ -105,7 +105,7 @@ def megre(*echoes):
     return one
 
 
-def test_a_selection_of_echoes():
+def test_only_the_selected_echoes_are_returned():
     one = megre(*[(n, part) for n in (1, 2, 3) for part in ("mag", "phase")], (4, "mag"))
     _, pairs = one.echoes((1, 3))
     assert [echo_number(second) for _, second in pairs] == [1, 3]
@@ -126,7 +126,7 @@ def test_numbers_of_echoes_do_not_apply_to_images_without_an_echo_entity():
 @pytest.mark.parametrize(
     "twin", ["/d/sub-01/anat/sub-01_part-mag_T1w.nii", "/d/sub-02/anat/sub-01_part-mag_T1w.nii.gz"]
 )
-def test_two_files_for_one_image(twin):
+def test_two_files_for_one_image_are_refused(twin):
     folder = Path("/d/sub-01/anat")
     originals = [folder / f"sub-01_part-{part}_T1w.nii.gz" for part in ("mag", "phase")]
     (one,) = group_acquisitions([*originals, Path(twin)])

@@ -47,7 +47,7 @@ def test_bands_of_several_echoes_are_not_searched(dataset, plan):
 
 
 @pytest.mark.parametrize("entity", ["run", "acq"])
-def test_phase_cycles_with_one_polarity(dataset, plan, entity):
+def test_phase_cycles_with_one_polarity_cause_a_warning(dataset, plan, entity):
     for number, increment in ((1, 180), (2, 0)):
         dataset.pair(f"sub-01_{entity}-{number}_{{}}_T2w", **TRUFI, RfPhaseIncrement=increment)
     found = plan(average_runs=(entity,))

@@ -25,7 +25,7 @@ def test_maps_are_in_the_order_of_the_methods(tmp_path):
     assert found[-1].source == "sub-01_ses-a_acq-b"
 
 
-def test_no_maps(tmp_path):
+def test_a_dataset_without_maps_is_refused(tmp_path):
     with pytest.raises(NoInputError, match=r"sub-01: has no conductivity map .* Remedy: compute"):
         find_maps(tmp_path, "sub-01")
 
@@ -39,7 +39,7 @@ def test_hidden_files_are_not_maps(tmp_path):
         find_maps(tmp_path, "sub-01")
 
 
-def test_our_own_maps_in_other_spaces_are_copies_of_a_map(tmp_path):
+def test_maps_of_this_app_in_other_spaces_are_left_out(tmp_path):
     for name in ("sub-01_desc-integral", "sub-01_space-T1w_desc-integral"):
         path = tmp_path / f"sub-01/anat/{name}_condmap.nii.gz"
         save_array(path, np.ones((2, 2, 2)), np.eye(4))

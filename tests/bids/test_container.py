@@ -17,5 +17,5 @@ def test_the_container_is_described_by_its_tag_and_engine(environment, engine):
 
 
 @pytest.mark.parametrize("environment", [{}, {TAG_VARIABLE: ""}, APPTAINER])
-def test_outside_the_container_there_is_no_description(environment):
+def test_the_description_is_missing_outside_a_container(environment):
     assert describe_container(environment) is None

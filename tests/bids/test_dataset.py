@@ -11,11 +11,11 @@ def names(settings):
     return [acquisition.name for acquisition in find_acquisitions(settings)]
 
 
-def test_description(dataset):
+def test_a_valid_description_is_accepted(dataset):
     assert check_description(dataset.root)["Name"] == "tiny"
 
 
-def test_description_with_a_byte_order_mark(dataset):
+def test_a_description_with_a_byte_order_mark_is_accepted(dataset):
     path = dataset.root / "dataset_description.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert check_description(dataset.root)["Name"] == "tiny"
@@ -33,7 +33,7 @@ def test_description_with_a_byte_order_mark(dataset):
         ('{"Name": "", "BIDSVersion": "1.10.0"}', "has no Name"),
     ],
 )
-def test_a_bad_description(dataset, content, problem):
+def test_an_invalid_description_is_refused(dataset, content, problem):
     path = dataset.root / "dataset_description.json"
     path.unlink()
     if content is not None:
@@ -54,7 +54,7 @@ def test_images_are_found_with_any_description(dataset, content):
     assert names(dataset.settings()) == ["sub-01_T2w"]
 
 
-def test_participants(dataset):
+def test_only_folders_with_valid_names_are_participants(dataset):
     for folder in ("sub-02", "sub-01", "sub-01.html", "sub-01_old", "sub-", "subject-3"):
         (dataset.root / folder).mkdir()
     (dataset.root / "sub-04").touch()
@@ -69,13 +69,13 @@ def test_the_error_for_absent_participants_lists_the_existing_ones(dataset):
         select_participants(dataset.root, ["y", "00", "x"])
 
 
-def test_a_dataset_without_participants(dataset):
+def test_a_dataset_without_participants_is_refused(dataset):
     with pytest.raises(NoInputError, match="use the root folder of a BIDS dataset") as error:
         select_participants(dataset.root, [])
     assert str(dataset.root) in str(error.value)
 
 
-def test_both_extensions_and_sessions(dataset):
+def test_images_with_both_extensions_are_found_in_sessions(dataset):
     for path in dataset.pair("sub-01_ses-a_{}_T1w", folder="sub-01/ses-a/anat"):
         path.with_name(path.name.removesuffix(".gz")).write_bytes(path.read_bytes())
         path.unlink()
@@ -116,7 +116,7 @@ def test_copies_in_other_folders_are_not_used(dataset, elsewhere):
     assert folders == {dataset.root / "sub-01/anat"}
 
 
-def test_only_the_selected_participants(dataset):
+def test_only_the_selected_participants_are_searched(dataset):
     for label in ("1", "10", "2"):
         dataset.pair(f"sub-{label}_{{}}_T2w")
     assert names(dataset.settings(participant_labels=("1",))) == ["sub-1_T2w"]
@@ -129,7 +129,7 @@ def test_a_dangling_link_is_found(dataset):
     assert names(dataset.settings()) == ["sub-01_T2w"]
 
 
-def test_a_linked_dataset_and_linked_images(tmp_path, dataset):
+def test_linked_images_in_a_linked_dataset_are_found(tmp_path, dataset):
     for path in dataset.pair():
         path.rename(tmp_path / path.name)
         path.symlink_to(tmp_path / path.name)
@@ -139,7 +139,7 @@ def test_a_linked_dataset_and_linked_images(tmp_path, dataset):
     assert all(file.is_relative_to(link) for pair in found.echoes()[1] for file in pair)
 
 
-def test_only_magnitude_images(dataset):
+def test_a_dataset_with_only_magnitude_images_is_refused(dataset):
     dataset.pair(parts=["mag"])
     with pytest.raises(NoInputError, match=r"no phase image for participant 01.*part-phase"):
         find_acquisitions(dataset.settings())
@@ -160,7 +160,7 @@ def test_only_magnitude_images(dataset):
         ({}, ["T2w", "acq-a_run-01_T1w"]),
     ],
 )
-def test_filters(dataset, filters, expected):
+def test_filters_select_acquisitions(dataset, filters, expected):
     dataset.pair("sub-01_{}_T2w")
     dataset.pair("sub-01_acq-a_run-01_{}_T1w")
     found = names(dataset.settings(bids_filters=filters))
@@ -170,7 +170,7 @@ def test_filters(dataset, filters, expected):
 @pytest.mark.parametrize(
     "options", [{"bids_filters": {"suffix": "PDw"}}, {"session_labels": ("1",)}]
 )
-def test_the_error_of_too_strict_filters_lists_the_phase_images(dataset, options):
+def test_the_error_for_filters_that_match_nothing_lists_the_phase_images(dataset, options):
     dataset.pair()
     with pytest.raises(SelectionError, match=r"\(sub-01_T2w\).*use less restrictive filters"):
         find_acquisitions(dataset.settings(**options))
@@ -243,7 +243,7 @@ def test_hidden_files_and_folders_contain_no_acquisitions(dataset, caplog, tmp_p
     assert caplog.messages == []
 
 
-def test_a_4d_image_of_unknown_parts(dataset):
+def test_a_4d_image_needs_a_list_of_its_parts(dataset):
     path = dataset.image("sub-01/anat/sub-01_MEGRE.nii.gz", np.ones((4, 4, 4, 2), np.float32))
     with pytest.raises(NoInputError, match=r"has 2 volumes, .*set ComplexImageComponent") as error:
         find_acquisitions(dataset.settings())

@@ -26,14 +26,14 @@ def source(tmp_path):
     return path
 
 
-def test_uri_of_the_nearest_dataset(tmp_path):
+def test_a_uri_refers_to_the_innermost_dataset(tmp_path):
     nested = tmp_path / "derivatives" / "seg"
     datasets = {"raw": tmp_path, "seg": nested}
     assert bids_uri(nested / "sub-01/x.nii", datasets) == "bids:seg:sub-01/x.nii"
     assert bids_uri(tmp_path / "sub-01/x.nii", datasets) == "bids:raw:sub-01/x.nii"
 
 
-def test_dataset_files(tmp_path):
+def test_the_files_of_the_dataset_are_written(tmp_path):
     output = tmp_path / "a" / "out"
     write_dataset_files(output, {"raw": tmp_path / "my data", "seg": tmp_path / "seg"})
     description = json.loads((output / "dataset_description.json").read_text())
@@ -47,21 +47,21 @@ def test_dataset_files(tmp_path):
     assert not any("mask" in pattern or "dseg" in pattern for pattern in ignored)
 
 
-def test_a_container_is_named(tmp_path, monkeypatch):
+def test_the_description_names_the_container(tmp_path, monkeypatch):
     monkeypatch.setenv("BIDS_QCM_CONTAINER_TAG", "bids-qcm:1.0")
     write_dataset_files(tmp_path, {"raw": tmp_path})
     description = json.loads((tmp_path / "dataset_description.json").read_text())
     assert description["GeneratedBy"][0]["Container"]["Tag"] == "bids-qcm:1.0"
 
 
-def test_output_inside_the_dataset(dataset):
+def test_an_output_inside_the_dataset_links_to_the_dataset(dataset):
     output = dataset.root / "derivatives" / "bids_qcm"
     write_dataset_files(output, {"raw": dataset.root})
     description = json.loads((output / "dataset_description.json").read_text())
     assert description["DatasetLinks"] == {"raw": "../.."}
 
 
-def test_a_result_with_its_sidecar(tmp_path, source):
+def test_a_result_is_written_with_its_sidecar(tmp_path, source):
     path = tmp_path / "out" / "sub-01" / "sub-01_desc-x_condmap.nii.gz"
     copy_atomically(source, path, {"Units": "S/m"})
     assert path.read_bytes() == b"new"
@@ -84,7 +84,7 @@ def test_an_interruption_never_leaves_an_old_image_with_a_new_sidecar(tmp_path, 
     assert json.loads(path.with_name("a.json").read_text()) == {"A": 2}
 
 
-def test_a_result_without_a_sidecar(tmp_path, source):
+def test_a_result_may_have_no_sidecar(tmp_path, source):
     path = tmp_path / "out" / "x.tsv"
     copy_atomically(source, path)
     assert [p.name for p in path.parent.iterdir()] == ["x.tsv"]

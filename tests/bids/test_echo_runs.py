@@ -29,7 +29,7 @@ def test_repetitions_are_not_echoes(dataset, find):
     assert find() == {}
 
 
-def test_other_acquisitions_do_not_count(dataset, find):
+def test_other_acquisitions_are_ignored(dataset, find):
     dataset.pair(NAME.format(1), EchoTime=0.005)
     for name in ("sub-01_acq-x_run-2_{}_MEGRE", "sub-01_run-2_{}_T2starw", "sub-01_{}_MEGRE"):
         dataset.pair(name, EchoTime=0.01)
@@ -52,7 +52,7 @@ def test_a_broken_sidecar_of_another_run_is_not_an_error(dataset, find):
 
 
 @pytest.mark.parametrize("name", ["sub-01_{}_MEGRE", "sub-01_run-1_echo-1_{}_MEGRE"])
-def test_images_without_a_run_or_with_an_echo(dataset, name):
+def test_images_without_a_run_or_with_an_echo_are_not_examined(dataset, name):
     _, phase = dataset.pair(name)
     dataset.pair(name.replace("run-1", "run-2"), EchoTime=0.02)
     assert echoes_named_as_runs(phase, dataset.root) == {}

@@ -4,7 +4,7 @@ from bids_qcm.bids.filters import check_filters, names, passes
 
 
 @pytest.mark.parametrize("absent", [None, "Query.NONE", "<Query.NONE: 1>"])
-def test_filters_for_absent_entities(absent):
+def test_a_filter_may_require_that_an_entity_is_absent(absent):
     assert passes({"suffix": "T2w"}, {"session": absent})
     assert not passes({"ses": "a"}, {"session": absent})
     assert passes({}, {"session": ["a", absent]})
@@ -12,7 +12,7 @@ def test_filters_for_absent_entities(absent):
 
 
 @pytest.mark.parametrize("any_label", ["*", "Query.ANY", "Query.REQUIRED", "<Query.ANY: 2>"])
-def test_any_label(any_label):
+def test_a_filter_may_accept_any_label(any_label):
     assert passes({"ses": "a"}, {"session": any_label})
     assert not passes({}, {"session": any_label})
 
@@ -35,7 +35,7 @@ def test_an_unknown_query_is_reported(wanted):
         check_filters({"session": wanted}, "phase")
 
 
-def test_entities_that_filters_name():
+def test_a_condition_on_an_entity_is_found_by_its_full_or_short_name():
     assert names({"description": "x"}, "desc")
     assert names({"desc": "x"}, "desc")
     assert not names({"label": "x"}, "desc")

@@ -133,7 +133,7 @@ def test_sform_and_qform_with_the_same_code_must_agree(write):
         read_grid(write(turned(20), change=change))
 
 
-def test_a_registered_sform_may_lie_elsewhere(write):
+def test_an_sform_with_another_code_may_differ_from_the_qform(write):
     def change(header):
         header.set_sform(turned(25))
 

@@ -54,7 +54,7 @@ def run(dataset):
     return write_group_maps(dataset, results, damaged), damaged
 
 
-def test_participants_count_once(dataset, maps):
+def test_each_participant_counts_once(dataset, maps):
     for name, values in zip(NAMES, maps, strict=True):
         add(dataset, name, values)
         add(dataset, name, values, space="T1w")
@@ -95,7 +95,7 @@ def test_participants_count_once(dataset, maps):
     assert sidecar["Units"] == "S/m"
 
 
-def test_a_damaged_map_and_another_grid_are_named_and_left_out(dataset, maps):
+def test_damaged_maps_and_maps_on_another_grid_are_reported_and_left_out(dataset, maps):
     add(dataset, NAMES[0], maps[0][:-1])
     add(dataset, NAMES[1], maps[1])
     add(dataset, NAMES[2], maps[2], affine=np.diag([1, 1, 2, 1]))
@@ -129,7 +129,7 @@ def test_without_a_readable_map_nothing_is_written(dataset, maps):
     assert (found, len(damaged)) == ([], 1)
 
 
-def test_kinds_of_acquisitions_are_apart(dataset, maps):
+def test_kinds_of_acquisitions_are_averaged_separately(dataset, maps):
     add(dataset, "sub-1_ses-a_acq-fast", maps[0])
     add(dataset, "sub-2_ses-a_acq-slow_run-1", maps[1])
     found, _ = run(dataset)

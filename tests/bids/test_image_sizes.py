@@ -29,7 +29,7 @@ def nifti(tmp_path, extension=".nii", extensions=(), kind=nib.Nifti1Image, **fie
 
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-def test_an_intact_image_with_extensions(tmp_path, extension, kind):
+def test_an_intact_image_with_extensions_is_accepted(tmp_path, extension, kind):
     path = nifti(tmp_path, extension, [b"a" * 1000, b"b"], kind)
     check_sizes(path)
     assert read_stored(path).values.shape == (4, 5, 6)
@@ -46,7 +46,7 @@ def test_an_intact_image_with_extensions(tmp_path, extension, kind):
         ({"dim": [3, 500, 500, 500, 1, 1, 1, 1]}, "is incomplete"),
     ],
 )
-def test_implausible_sizes_in_the_header(tmp_path, extension, fields, problem):
+def test_implausible_sizes_in_the_header_are_refused(tmp_path, extension, fields, problem):
     path = nifti(tmp_path, extension, **fields)
     with pytest.raises(InputError, match=problem) as error:
         read_grid(path)
@@ -55,7 +55,7 @@ def test_implausible_sizes_in_the_header(tmp_path, extension, fields, problem):
 
 @pytest.mark.parametrize("size", [1 << 30, -1, 0, 7, 2000])
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
-def test_a_header_extension_larger_than_the_file(tmp_path, extension, size):
+def test_a_header_extension_larger_than_the_file_is_refused(tmp_path, extension, size):
     path = nifti(tmp_path, extension, [b"a" * 1000])
     content = bytearray((gzip.decompress if extension == ".nii.gz" else bytes)(path.read_bytes()))
     content[352:356] = size.to_bytes(4, "little", signed=True)
@@ -65,7 +65,7 @@ def test_a_header_extension_larger_than_the_file(tmp_path, extension, size):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_a_damaged_mgz_is_named(tmp_path, seed):
+def test_a_damaged_mgz_raises_only_input_errors(tmp_path, seed):
     """With random bytes in the header, the file is read, or an error names the file."""
     rng = np.random.default_rng(seed)
     image = nib.MGHImage(np.ones((4, 5, 6), np.float32), np.eye(4))

@@ -38,7 +38,7 @@ def truncate(path, share):
     path.write_bytes(content[: int(len(content) * share)])
 
 
-def test_grid(path, phase_values, affine):
+def test_the_grid_is_read_from_the_header(path, phase_values, affine):
     save_array(path, phase_values, affine)
     grid = read_grid(path)
     assert grid.shape == phase_values.shape
@@ -82,13 +82,13 @@ def test_stored_values_are_not_scaled(path, affine):
     assert read_values(path).dtype == np.float32
 
 
-def test_an_image_without_scaling(path, phase_values, affine):
+def test_an_image_without_scaling_has_slope_1_and_intercept_0(path, phase_values, affine):
     nib.save(nib.Nifti1Image(phase_values, affine), path)
     assert (read_stored(path).slope, read_stored(path).intercept) == (1, 0)
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.95])
-def test_a_truncated_file_is_refused_by_name(path, phase_values, affine, share):
+def test_the_error_for_a_truncated_file_names_the_file(path, phase_values, affine, share):
     save_array(path, phase_values, affine)
     truncate(path, share)
     problem = "(cannot be read|is incomplete).*copy the file again"
@@ -122,7 +122,7 @@ def test_another_format_is_refused(tmp_path, phase_values):
         read_grid(path)
 
 
-def test_the_freesurfer_format(tmp_path, label_values, affine):
+def test_the_freesurfer_format_is_read(tmp_path, label_values, affine):
     path = tmp_path / "aseg.mgz"
     nib.save(nib.MGHImage(label_values.astype(np.int32), affine), path)
     assert read_grid(path).matches(Grid(label_values.shape, affine))
@@ -156,7 +156,7 @@ def test_complex_values_are_refused(path):
         read_stored(path)
 
 
-def test_an_echo_of_magnitude_and_phase(tmp_path, magnitude_values, affine):
+def test_an_echo_of_magnitude_and_phase_is_scaled(tmp_path, magnitude_values, affine):
     stored = np.zeros(magnitude_values.shape, np.int16)
     stored[0, 0, :3] = 4095, 2048, 1024
     save_array(tmp_path / "m.nii", magnitude_values, affine)
@@ -167,7 +167,9 @@ def test_an_echo_of_magnitude_and_phase(tmp_path, magnitude_values, affine):
     np.testing.assert_allclose(phase[0, 0, 1:3], [0, -np.pi / 2], atol=1e-6)
 
 
-def test_an_echo_of_real_and_imaginary_part(tmp_path, magnitude_values, phase_values, affine):
+def test_real_and_imaginary_parts_are_converted_to_magnitude_and_phase(
+    tmp_path, magnitude_values, phase_values, affine
+):
     signal = magnitude_values * np.exp(1j * phase_values)
     save_array(tmp_path / "r.nii", signal.real, affine)
     save_array(tmp_path / "i.nii", signal.imag, affine)
@@ -176,7 +178,7 @@ def test_an_echo_of_real_and_imaginary_part(tmp_path, magnitude_values, phase_va
     np.testing.assert_allclose(np.exp(1j * phase), np.exp(1j * phase_values), atol=1e-5)
 
 
-def test_integers(path, label_values, affine):
+def test_labels_stored_as_floats_are_read_as_integers(path, label_values, affine):
     save_array(path, label_values.astype(np.float32), affine)
     assert read_integers(path).dtype == np.int32
     np.testing.assert_array_equal(read_integers(path), label_values)

@@ -15,7 +15,7 @@ from bids_qcm.bids.names import join_name, numbered, parse_name, sidecar_path, s
         ("sub-01_odd_T1w.nii", {"sub": "01", "odd": ""}, "T1w"),
     ],
 )
-def test_parse(name, entities, suffix):
+def test_a_file_name_is_split_into_entities_and_suffix(name, entities, suffix):
     found, its_suffix = parse_name(name)
     assert (list(found.items()), its_suffix) == (list(entities.items()), suffix)
 
@@ -23,19 +23,19 @@ def test_parse(name, entities, suffix):
 @pytest.mark.parametrize(
     "name", ["sub-01_ses-1_acq-x+y_run-01_echo-3_part-mag_MEGRE", "sub-01_T1w"]
 )
-def test_join_is_the_inverse_of_parse(name):
+def test_join_name_is_the_inverse_of_parse_name(name):
     assert join_name(*parse_name(f"{name}.nii.gz")) == name
 
 
-def test_join_without_suffix():
+def test_a_name_without_a_suffix_can_be_joined():
     assert join_name({"sub": "01", "run": "1"}) == "sub-01_run-1"
 
 
-def test_numbered_starts_with_the_name_itself():
+def test_the_first_candidate_for_a_unique_name_is_the_name_itself():
     assert list(islice(numbered("a"), 3)) == ["a", "a2", "a3"]
 
 
-def test_stem_ends_at_the_first_dot():
+def test_the_stem_ends_at_the_first_dot():
     assert stem(Path("/d.x/sub-01_T1w.nii.gz")) == "sub-01_T1w"
 
 

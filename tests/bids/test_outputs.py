@@ -26,7 +26,7 @@ def acquisitions(tmp_path):
         ("labels", None, "anat/{}_seg-tissue_dseg.tsv"),
     ],
 )
-def test_path_without_and_with_session(acquisitions, tmp_path, output, desc, expected):
+def test_the_path_depends_on_the_session(acquisitions, tmp_path, output, desc, expected):
     paths = [OUTPUTS[output].path(tmp_path, one, desc) for one in acquisitions]
     assert paths == [
         tmp_path / "sub-01" / expected.format("sub-01"),
@@ -41,7 +41,9 @@ def test_path_without_and_with_session(acquisitions, tmp_path, output, desc, exp
         ("dseg", None, "{}_space-MNI_seg-tissue_dseg.nii.gz"),
     ],
 )
-def test_path_in_another_space(acquisitions, tmp_path, output, desc, expected):
+def test_the_path_in_another_space_contains_the_space(
+    acquisitions, tmp_path, output, desc, expected
+):
     path = OUTPUTS[output].path(tmp_path, acquisitions[1], desc, "MNI")
     start = "sub-01_ses-b_run-1"
     assert path.name == expected.format(start)

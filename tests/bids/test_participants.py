@@ -19,7 +19,7 @@ def dataset(tmp_path):
     return tmp_path
 
 
-def test_columns_of_participants_and_sessions(dataset):
+def test_columns_of_participants_and_sessions_are_merged(dataset):
     damaged = []
     found = read_phenotype(dataset, PEOPLE, damaged, taken={"source"})
     assert damaged == []
@@ -38,7 +38,7 @@ def test_columns_of_participants_and_sessions(dataset):
     assert set(found.of_participants) == set(PEOPLE)
 
 
-def test_without_tables_there_are_no_columns(tmp_path):
+def test_missing_tables_yield_no_columns(tmp_path):
     damaged = []
     found = read_phenotype(tmp_path / "gone", PEOPLE, damaged)
     assert (found.dictionary, damaged) == ({}, [])
@@ -49,7 +49,7 @@ def test_without_tables_there_are_no_columns(tmp_path):
     ("name", "content", "message"),
     [
         ("participants.tsv", b"subject\tage\n01\t3\n", "lacks the column participant_id"),
-        ("participants.tsv", b"participant_id\nsub-01\n01\n", "has the row sub-01 twice"),
+        ("participants.tsv", b"participant_id\nsub-01\n01\n", "contains the row sub-01 twice"),
         ("participants.tsv", b"\xff", "cannot be read as text"),
         ("participants.tsv", b"participant_id\nsub-01\t3\n", "has too many cells"),
         ("participants.json", b"{", "cannot be read as JSON"),
@@ -57,7 +57,7 @@ def test_without_tables_there_are_no_columns(tmp_path):
         ("sessions.json", b"[]", "is not a JSON object"),
     ],
 )
-def test_a_damaged_table_is_named_and_left_out(dataset, name, content, message):
+def test_a_damaged_table_is_reported_and_left_out(dataset, name, content, message):
     (dataset / name).write_bytes(content)
     damaged = []
     found = read_phenotype(dataset, PEOPLE, damaged)
@@ -68,7 +68,7 @@ def test_a_damaged_table_is_named_and_left_out(dataset, name, content, message):
     )
 
 
-def test_a_link_without_content_is_damaged(dataset):
+def test_a_table_that_is_not_downloaded_is_reported(dataset):
     (dataset / "participants.tsv").unlink()
     (dataset / "participants.tsv").symlink_to("gone")
     damaged = []
@@ -76,7 +76,7 @@ def test_a_link_without_content_is_damaged(dataset):
     assert "has not been downloaded" in str(damaged[0])
 
 
-def test_the_files_that_are_read(dataset):
+def test_all_files_that_may_be_read_are_listed(dataset):
     names = {path.relative_to(dataset).as_posix() for path in phenotype_files(dataset, PEOPLE)}
     assert {
         "participants.tsv",

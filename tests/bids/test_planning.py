@@ -52,7 +52,7 @@ def echoes(dataset, *times, **fields):
     ]
 
 
-def test_one_spin_echo(dataset, plan):
+def test_a_single_spin_echo_is_planned(dataset, plan):
     magnitude, phase = dataset.pair()
     found = plan()
     (echo,) = found.echoes
@@ -76,7 +76,7 @@ def test_echo_times_stay_with_their_echoes(dataset, plan):
     ]
 
 
-def test_one_echo_needs_no_echo_time(dataset, plan):
+def test_a_single_echo_needs_no_echo_time(dataset, plan):
     dataset.pair(EchoTime=None)
     assert plan().echoes[0].time is None
 
@@ -92,14 +92,14 @@ def test_the_field_strength_replaces_a_missing_frequency(dataset, plan):
     assert plan().frequency_source == "MagneticFieldStrength"
 
 
-def test_real_and_imaginary_parts(dataset, plan):
+def test_real_and_imaginary_parts_have_no_unit(dataset, plan):
     first, second = dataset.pair(parts=("real", "imag"), Units=None)
     (echo,) = plan().echoes
     assert echo.files == (first, second)
     assert echo.units is None
 
 
-def test_segmentation_and_mask(dataset, plan, label_values):
+def test_the_segmentation_and_the_mask_are_found(dataset, plan, label_values):
     dataset.pair()
     segmentation = dataset.segmentation()
     mask = dataset.image(f"{SEG}/sub-01/anat/sub-01_desc-brain_mask.nii.gz", label_values)
@@ -111,7 +111,7 @@ def test_segmentation_and_mask(dataset, plan, label_values):
 
 
 @pytest.mark.parametrize(("missing", "present"), [("mag", "phase"), ("phase", "mag")])
-def test_an_echo_without_one_part(dataset, refused, missing, present):
+def test_an_echo_without_one_part_is_refused(dataset, refused, missing, present):
     first, _ = echoes(dataset, 0.005, 0.01)
     path = first[("mag", "phase").index(missing)]
     path.unlink()
@@ -120,12 +120,12 @@ def test_an_echo_without_one_part(dataset, refused, missing, present):
     assert f"add {path.name}" in message
 
 
-def test_a_phase_without_magnitude(dataset, refused):
+def test_a_phase_without_a_magnitude_is_refused(dataset, refused):
     dataset.pair(parts=["phase"])
     assert "add sub-01_part-mag_T2w.nii.gz" in refused()
 
 
-def test_both_extensions(dataset, refused):
+def test_two_files_with_different_extensions_are_refused(dataset, refused):
     _, phase = dataset.pair()
     twin = phase.with_name(phase.name.removesuffix(".gz"))
     twin.write_bytes(b"")
@@ -135,21 +135,21 @@ def test_both_extensions(dataset, refused):
     assert "keep one" in message
 
 
-def test_different_shapes(dataset, refused, phase_values, affine):
+def test_images_with_different_shapes_are_refused(dataset, refused, phase_values, affine):
     magnitude, phase = dataset.pair()
     dataset.image(phase.relative_to(dataset.root), phase_values[:-1], affine)
     message = refused()
     assert f"{phase}: has shape (7, 9, 7), but {magnitude.name} has (8, 9, 7)" in message
 
 
-def test_different_affines(dataset, refused, phase_values, affine):
+def test_images_with_different_affines_are_refused(dataset, refused, phase_values, affine):
     magnitude, phase = dataset.pair()
     affine[2, 3] = 1
     dataset.image(phase.relative_to(dataset.root), phase_values, affine)
     assert f"{phase}: has a different affine from {magnitude.name}" in refused()
 
 
-def test_different_grids_of_echoes(dataset, refused, phase_values, affine):
+def test_echoes_on_different_grids_are_refused(dataset, refused, phase_values, affine):
     _, (_, phase) = echoes(dataset, 0.005, 0.01)
     dataset.image(phase.relative_to(dataset.root), phase_values[:, 1:], affine)
     assert f"{phase}: has shape" in refused()
@@ -162,27 +162,27 @@ def test_several_echoes_need_their_echo_times(dataset, refused):
     assert "add EchoTime (seconds)" in message
 
 
-def test_equal_echo_times(dataset, refused):
+def test_equal_echo_times_are_refused(dataset, refused):
     (_, first), _, (_, third) = echoes(dataset, 0.005, 0.01, 0.005)
     message = refused()
     assert f"{third}: has the same EchoTime, 0.005 s, as {first.name}" in message
 
 
-def test_an_echo_time_in_milliseconds(dataset, refused):
+def test_an_echo_time_in_milliseconds_is_refused(dataset, refused):
     _, phase = dataset.pair(EchoTime=4.92)
     message = refused()
     assert f"{phase}: its sidecar's EchoTime is 4.92" in message
     assert "set EchoTime in seconds" in message
 
 
-def test_neither_frequency_nor_field_strength(dataset, refused):
+def test_an_acquisition_without_a_frequency_is_refused(dataset, refused):
     _, phase = dataset.pair(ImagingFrequency=None)
     message = refused()
     assert message.startswith(f"{phase}: ")
     assert "add ImagingFrequency (MHz) or MagneticFieldStrength (tesla)" in message
 
 
-def test_a_broken_sidecar(dataset, refused):
+def test_a_sidecar_that_is_not_an_object_is_refused(dataset, refused):
     dataset.pair()
     sidecar = dataset.json("sub-01/anat/sub-01_part-mag_T2w.json", "[]")
     assert refused() == f"{sidecar}: is not a JSON object. Remedy: correct the sidecar"
@@ -197,7 +197,7 @@ def test_an_unknown_phase_range_is_refused(dataset, refused, phase_values, units
     assert "--phase-units" in message
 
 
-def test_phase_units_of_the_user(dataset, plan, phase_values):
+def test_the_user_may_specify_the_phase_unit(dataset, plan, phase_values):
     _, phase = dataset.pair(Units=None)
     dataset.image(phase.relative_to(dataset.root), phase_values * 10)
     units = plan(phase_units=20 * np.pi).echoes[0].units
@@ -211,7 +211,7 @@ def test_contradictory_units_cause_a_warning(dataset, plan):
     assert "the values cover a cycle in rad; the values are interpreted as rad" in warning
 
 
-def test_units_of_the_magnitude_do_not_count(dataset, plan, refused, phase_values):
+def test_units_of_the_magnitude_do_not_apply_to_the_phase(dataset, plan, refused, phase_values):
     """Some converters write Units to the sidecar of the magnitude only."""
     magnitude, phase = dataset.pair(Units=None)
     fields = {"EchoTime": 0.01, "ImagingFrequency": 127.7, "Units": "mrad"}
@@ -223,7 +223,7 @@ def test_units_of_the_magnitude_do_not_count(dataset, plan, refused, phase_value
     assert "its sidecar's Units is None" in refused()
 
 
-def test_units_inherited_by_both_images_count_for_the_phase(dataset, plan, phase_values):
+def test_units_inherited_by_both_images_apply_to_the_phase(dataset, plan, phase_values):
     _, phase = dataset.pair(Units=None)
     dataset.json("T2w.json", {"Units": "mrad"})
     dataset.image(phase.relative_to(dataset.root), 100 * phase_values)
@@ -232,7 +232,7 @@ def test_units_inherited_by_both_images_count_for_the_phase(dataset, plan, phase
 
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("value", [0, np.nan])
-def test_an_empty_image(dataset, refused, phase_values, part, value):
+def test_an_empty_image_is_refused(dataset, refused, phase_values, part, value):
     path = dataset.pair()[part]
     dataset.image(path.relative_to(dataset.root), np.full_like(phase_values, value))
     assert f"{path}: contains only zeros or non-finite values" in refused()
@@ -241,7 +241,7 @@ def test_an_empty_image(dataset, refused, phase_values, part, value):
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("share", [0.1, 0.8])
-def test_a_truncated_image(dataset, refused, part, extension, share):
+def test_a_truncated_image_is_refused(dataset, refused, part, extension, share):
     paths = dataset.pair()
     path = paths[part].with_name(paths[part].name.replace(".nii.gz", extension))
     image = nib.Nifti1Image(np.asarray(nib.load(paths[part]).dataobj), nib.load(paths[part]).affine)
@@ -255,7 +255,7 @@ def test_a_truncated_image(dataset, refused, part, extension, share):
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_an_image_of_four_dimensions(dataset, refused, phase_values, part):
+def test_a_single_4d_image_is_refused(dataset, refused, phase_values, part):
     path = dataset.pair()[part]
     dataset.image(path.relative_to(dataset.root), np.stack([phase_values] * 3, axis=-1))
     assert f"{path}: has 3 volumes, but" in refused()
@@ -269,7 +269,7 @@ def four_d(dataset, n, name="sub-01_{}_T2w", **fields):
     return paths
 
 
-def test_echoes_in_one_file(dataset, plan):
+def test_echoes_in_one_file_are_listed_with_their_volumes(dataset, plan):
     paths = four_d(dataset, 3, EchoTime=[0.005, 0.01, 0.02])
     found = plan()
     assert [(echo.time, echo.number, echo.volumes) for echo in found.echoes] == [
@@ -283,7 +283,7 @@ def test_echoes_in_one_file(dataset, plan):
 
 
 @pytest.mark.parametrize("times", [0.005, None, [0.005, 0.01]])
-def test_volumes_of_unknown_meaning(dataset, refused, times):
+def test_volumes_of_unknown_meaning_are_refused(dataset, refused, times):
     _, phase = four_d(dataset, 3, EchoTime=times)
     message = refused()
     assert message.startswith(f"{phase}: has 3 volumes, but its sidecar does not describe them")
@@ -292,7 +292,7 @@ def test_volumes_of_unknown_meaning(dataset, refused, times):
     assert "run-1" in message
 
 
-def test_echoes_and_coils_in_one_file(dataset, plan):
+def test_echoes_and_coils_in_one_file_are_listed_with_their_volumes(dataset, plan):
     paths = four_d(dataset, 4, EchoTime=[0.005, 0.01] * 2, CoilString=["A", "A", "B", "B"])
     # a permuted magnitude has its own lists
     dataset.json(
@@ -331,13 +331,13 @@ def test_coils_of_all_echoes_have_the_order_of_the_first_echo(dataset, plan):
 
 
 @pytest.mark.parametrize(("coils", "named"), [("bc", "b, c"), ("abc", "a, b, c"), ("a", "none")])
-def test_echoes_with_different_coils(dataset, refused, coils, named):
+def test_echoes_with_different_coils_are_refused(dataset, refused, coils, named):
     (_, first), (_, second) = coils_of_echoes(dataset, "ab", coils)
     problem = f"has different receive coils ({named}) from {first.name} (a, b)"
     assert refused().startswith(f"{second}: {problem}")
 
 
-def test_coils_both_in_names_and_in_volumes(dataset, refused):
+def test_coils_both_in_names_and_in_volumes_are_refused(dataset, refused):
     for coil in (1, 2):
         four_d(dataset, 2, f"sub-01_coil-{coil}_{{}}_MEGRE", CoilString=["a", "b"])
     settings = dataset.settings()
@@ -414,19 +414,19 @@ def test_parts_are_listed_for_a_single_volume(dataset):
         ({"EchoTime": [0.005, "x", 0.01]}, "EchoTime is 'x'"),
     ],
 )
-def test_lists_that_do_not_describe_the_volumes(dataset, refused, fields, problem):
+def test_lists_that_do_not_describe_the_volumes_are_refused(dataset, refused, fields, problem):
     _, phase = four_d(dataset, 3, **fields)
     message = refused()
     assert message.startswith(f"{phase}: ")
     assert problem in message
 
 
-def test_a_volume_that_does_not_exist(dataset, refused):
+def test_a_volume_that_does_not_exist_is_refused(dataset, refused):
     four_d(dataset, 2, EchoTime=[0.005, 0.01])
     assert "without echo 3" in refused(echoes=(1, 3))
 
 
-def test_an_empty_volume(dataset, refused):
+def test_an_empty_volume_is_refused(dataset, refused):
     _, phase = four_d(dataset, 3, EchoTime=[0.005, 0.01, 0.02])
     values = np.asanyarray(nib.load(phase).dataobj).copy()
     values[..., 1] = 0
@@ -449,7 +449,7 @@ def test_a_file_of_an_echo_needs_three_dimensions(dataset, refused):
     assert "volumes with 3 echo times, but belongs to one of several echoes" in refused()
 
 
-def test_a_link_without_content(dataset, refused):
+def test_a_link_without_content_is_refused(dataset, refused):
     path, _ = dataset.pair()
     path.unlink()
     path.symlink_to("../../.git/annex/objects/gone")
@@ -477,7 +477,7 @@ def test_all_methods_are_refused(dataset, refused):
     assert "choose another --method" in message
 
 
-def test_a_kernel_smaller_than_a_voxel(dataset, plan):
+def test_a_kernel_smaller_than_a_voxel_is_refused(dataset, plan):
     dataset.pair()
     found = plan(methods=("laplacian", "laplacian-fd"), fit_radius=(3, 3, 1))
     assert found.methods == ("laplacian-fd",)
@@ -487,7 +487,7 @@ def test_a_kernel_smaller_than_a_voxel(dataset, plan):
     assert "--fit-radius" in reason
 
 
-def test_an_integral_kernel_smaller_than_a_voxel(dataset, plan):
+def test_an_integral_kernel_smaller_than_a_voxel_is_refused(dataset, plan):
     dataset.pair()
     found = plan(methods=("laplacian", "integral"), integral_radius=(1.2, 3, 3))
     assert found.methods == ("laplacian", "integral")
@@ -521,7 +521,7 @@ def test_the_header_of_a_segmentation_is_read_once(dataset, plan):
     assert pickle.loads(pickle.dumps(found.segmentation)).grid.matches(found.grid)
 
 
-def test_a_segmentation_in_another_grid(dataset, plan, affine):
+def test_a_segmentation_that_does_not_overlap_the_head_is_refused(dataset, plan, affine):
     dataset.pair()
     affine[0, 3] = 9
     path = dataset.segmentation(affine=affine)
@@ -564,7 +564,7 @@ def test_a_warning_explains_why_the_default_method_uses_no_segmentation(
 
 
 @pytest.mark.parametrize("segmentation", ["t1w", "seg"])
-def test_a_requested_segmentation_is_missing(dataset, plan, segmentation):
+def test_a_missing_requested_segmentation_is_reported(dataset, plan, segmentation):
     dataset.pair()
     found = plan(segmentation=segmentation)
     assert found.methods == DEFAULT_METHODS[False]
@@ -603,7 +603,7 @@ def test_an_unusable_mask_causes_a_warning(dataset, plan, label_values, affine):
         ("signal", None, True, ("signal",)),
     ],
 )
-def test_images_from_which_a_mask_is_made(
+def test_the_images_decide_from_which_origins_a_mask_is_made(
     dataset, plan, label_values, mask, body_part, t1w, origins
 ):
     dataset.pair(BodyPartExamined=body_part)
@@ -624,7 +624,9 @@ def test_images_from_which_a_mask_is_made(
         ("sub-01_{}_T1w", None, False, False),
     ],
 )
-def test_whether_a_head_is_expected(dataset, plan, label_values, name, body_part, t1w, expected):
+def test_a_head_is_expected_from_the_sidecar_or_a_t1w_image(
+    dataset, plan, label_values, name, body_part, t1w, expected
+):
     dataset.pair(name, BodyPartExamined=body_part)
     if t1w:
         dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
@@ -674,7 +676,7 @@ def test_a_full_cycle_of_radians_needs_no_units(dataset, plan):
 
 
 @pytest.mark.parametrize("times", [(0.005, 0.01), (0,), (7e-5,)])
-def test_no_warning_without_off_resonance_effects(dataset, plan, times):
+def test_echoes_without_off_resonance_effects_cause_no_warning(dataset, plan, times):
     echoes(dataset, *times)
     assert plan().warnings == ()
 
@@ -692,7 +694,7 @@ def test_an_ultra_short_echo_is_phi0_without_a_warning(dataset, plan, suffix, ti
     assert ["a single gradient echo" in warning for warning in found.warnings] == [True] * warned
 
 
-def test_planning_only_reads(dataset, plan, snapshot):
+def test_planning_writes_no_files(dataset, plan, snapshot):
     dataset.pair()
     dataset.segmentation()
     before = snapshot(dataset.root)
@@ -836,7 +838,7 @@ def test_a_balanced_sequence_is_not_a_single_gradient_echo(dataset, plan):
 
 
 @pytest.mark.parametrize(("entity", "both"), [("dir", True), ("acq", True), ("run", False)])
-def test_both_polarities_of_a_balanced_sequence(dataset, entity, both):
+def test_a_balanced_sequence_with_one_polarity_causes_a_warning(dataset, entity, both):
     fields = {"SequenceVariant": "SS", "PulseSequenceDetails": "trufi"}
     for label in (1, 2):
         dataset.pair(f"sub-01_{entity}-{label}_{{}}_T2w", **fields)
@@ -868,13 +870,13 @@ def test_repetitions_must_have_the_same_echoes(dataset):
         plan_acquisition(acquisition, settings, SearchedDatasets.of(settings, {}))
 
 
-def test_slices_of_a_2d_acquisition(dataset, plan):
+def test_the_phase_of_a_2d_acquisition_is_differentiated_along_all_axes(dataset, plan):
     dataset.pair(MRAcquisitionType="2D", SliceEncodingDirection="i")
     found = plan(fit_radius=(9, 9, 9))
     assert (found.axes, found.slice_axis, found.warnings) == ((0, 1, 2), 0, ())
 
 
-def test_in_plane_maps_of_all_methods(dataset, plan):
+def test_all_methods_can_be_planned_in_plane(dataset, plan):
     dataset.pair(MRAcquisitionType="2D")
     found = plan(methods=("laplacian", "inversion"), in_plane="k")
     assert found.axes == found.kernels["inversion"].axes == (0, 1)
@@ -883,7 +885,7 @@ def test_in_plane_maps_of_all_methods(dataset, plan):
     assert warning.startswith("sub-01_T2w: the phase is differentiated within slices only")
 
 
-def test_a_radius_of_zero_within_few_slices(dataset, refused):
+def test_a_radius_of_zero_within_few_slices_is_refused(dataset, refused):
     dataset.volumes = {part: one[..., :4] for part, one in dataset.volumes.items()}
     dataset.pair(MRAcquisitionType="2D")
     message = refused(fit_radius=(9, 0, 9))
@@ -905,7 +907,7 @@ def test_a_warning_lists_the_echoes_named_as_runs(dataset):
         assert "rename run-1 to echo-1" in warning
 
 
-def test_an_impossible_default_method_is_left_out_with_a_warning(dataset, plan):
+def test_a_default_method_that_cannot_be_computed_is_left_out_with_a_warning(dataset, plan):
     """A method that was requested by name is refused instead."""
     dataset.pair()
     found = plan(fit_radius=(1, 1, 1))

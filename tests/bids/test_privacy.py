@@ -27,13 +27,13 @@ def test_paths_become_uris_or_names(text, expected):
     assert without_paths(text, PLACES) == (text if expected is None else expected)
 
 
-def test_all_texts_of_a_sidecar(tmp_path):
+def test_all_strings_in_a_sidecar_are_anonymised(tmp_path):
     content = {"Warnings": ["/tmp/a/x"], "n": 1, "nested": {"a": [None, "/h/ann/raw/y"]}}
     expected = {"Warnings": ["x"], "n": 1, "nested": {"a": [None, "bids:raw:y"]}}
     assert anonymous(content, PLACES) == expected
 
 
-def test_a_command_without_paths():
+def test_a_command_is_recorded_without_paths():
     argv = ["raw/", "/h/ann/out", "participant", "-d", "seg=/h/ann/seg", "--work-dir=/h/w"]
     argv += ["-w/h/ann/x y", "--label-table", "../ann/t.tsv", "--sign", "-", "--mem", "4G"]
     places = {Path("raw"): "BIDS_DIR", Path("/h/ann/out"): "OUTPUT_DIR", Path("/h/w"): "WORK_DIR"}

@@ -50,7 +50,7 @@ def full_plan(dataset, plan, label_values):
     return plan()
 
 
-def test_phi0(full_plan, settings, datasets):
+def test_the_sidecar_of_phi0_is_complete(full_plan, settings, datasets):
     metadata = phi0_metadata(full_plan, settings, datasets)
     assert metadata["Units"] == "rad"
     assert metadata["Sources"] == RAW
@@ -64,12 +64,12 @@ def test_phi0(full_plan, settings, datasets):
     assert json.loads(json.dumps(metadata)) == metadata
 
 
-def test_unknown_echo_time_is_left_out(dataset, plan, settings, datasets):
+def test_an_unknown_echo_time_is_omitted(dataset, plan, settings, datasets):
     dataset.pair(EchoTime=None)
     assert "EchoTime" not in phi0_metadata(plan(), settings, datasets)
 
 
-def test_complex_parts(dataset, plan, settings, datasets):
+def test_the_unit_of_real_and_imaginary_parts_is_complex(dataset, plan, settings, datasets):
     dataset.pair(parts=("real", "imag"))
     metadata = phi0_metadata(plan(), settings, datasets)
     assert metadata["PhaseUnits"] == ["complex"]
@@ -83,7 +83,7 @@ def test_warnings_are_kept(dataset, plan, settings, datasets):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_condmap(full_plan, settings, datasets, method):
+def test_the_sidecar_of_a_map_describes_the_method(full_plan, settings, datasets, method):
     metadata = condmap_metadata(full_plan, settings, datasets, method)
     uses_labels, uses_magnitude = METHODS[method].uses_labels, METHODS[method].uses_magnitude
     assert (metadata["Units"], metadata["Method"]) == ("S/m", method)
@@ -92,7 +92,7 @@ def test_condmap(full_plan, settings, datasets, method):
     assert json.loads(json.dumps(metadata)) == metadata
 
 
-def test_brain_mask(full_plan, datasets):
+def test_the_sidecar_of_a_derivative_mask_names_its_source(full_plan, datasets):
     metadata = mask_metadata(full_plan, datasets, "derivative")
     assert (metadata["Type"], metadata["Sources"]) == ("Brain", [MASK])
 
@@ -100,13 +100,17 @@ def test_brain_mask(full_plan, datasets):
 @pytest.mark.parametrize(
     ("origin", "type_", "sources"), [("template", "Brain", RAW[:1]), ("signal", "ROI", RAW)]
 )
-def test_masks_of_the_magnitude(dataset, plan, datasets, origin, type_, sources):
+def test_the_sidecar_of_a_mask_from_the_magnitude_names_its_sources(
+    dataset, plan, datasets, origin, type_, sources
+):
     dataset.pair()
     metadata = mask_metadata(plan(), datasets, origin)
     assert (metadata["Type"], metadata["Sources"]) == (type_, sources)
 
 
-def test_a_mask_of_a_t1w_image(dataset, plan, datasets, label_values):
+def test_the_sidecar_of_a_mask_from_the_t1w_image_names_its_source(
+    dataset, plan, datasets, label_values
+):
     dataset.pair()
     dataset.image("sub-01/anat/sub-01_T1w.nii.gz", label_values)
     metadata = mask_metadata(plan(), datasets, "T1w")
@@ -114,7 +118,7 @@ def test_a_mask_of_a_t1w_image(dataset, plan, datasets, label_values):
     assert metadata["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]
 
 
-def test_segmentation(full_plan, datasets):
+def test_the_sidecar_of_a_segmentation_names_its_source(full_plan, datasets):
     assert segmentation_metadata(full_plan, datasets)["Sources"] == [SEGMENTATION]
 
 
@@ -163,7 +167,9 @@ def test_transforms_are_sources(full_plan, settings, datasets):
         ("inversion", "16 noise replicates, to first order"),
     ],
 )
-def test_condstd(full_plan, settings, datasets, method, way):
+def test_the_sidecar_of_a_standard_deviation_describes_the_propagation(
+    full_plan, settings, datasets, method, way
+):
     metadata = condstd_metadata(full_plan, settings, datasets, method)
     assert metadata["Propagation"] == way
     assert "least-squares line" not in metadata["PhaseNoiseEstimate"]

@@ -30,7 +30,7 @@ def path(tmp_path):
         ("null", "is not a JSON object"),
     ],
 )
-def test_bad_json_is_named(path, content, problem):
+def test_the_error_for_invalid_json_names_the_file(path, content, problem):
     path.write_text(content)
     with pytest.raises(InputError, match=problem) as error:
         read_json_object(path, "mend it")
@@ -39,27 +39,27 @@ def test_bad_json_is_named(path, content, problem):
 
 
 @pytest.mark.parametrize("content", ["[1", "a: b: c", "- 1", NESTED, "!!python/object:x {}"])
-def test_bad_yaml_is_named(path, content):
+def test_the_error_for_invalid_yaml_names_the_file(path, content):
     path.write_text(content)
     with pytest.raises(InputError) as error:
         read_yaml_mapping(path)
     assert str(error.value).startswith(f"{path}: ")
 
 
-def test_a_yaml_that_contains_itself_is_named(path):
+def test_a_yaml_file_that_contains_itself_is_refused(path):
     path.write_text("a: &a [*a]")
     with pytest.raises(InputError, match="is nested"):
         read_yaml_mapping(path)
 
 
-def test_a_yaml_with_many_references_is_read_quickly(path):
+def test_a_yaml_file_with_many_references_is_read_quickly(path):
     path.write_text(LAUGHS)
     assert len(read_yaml_mapping(path)) == 10
 
 
 @pytest.mark.parametrize("read", [read_text, read_json_object, read_yaml_mapping])
 @pytest.mark.parametrize("kind", ["gone", "folder", "pipe", "endless", "not UTF-8", "large"])
-def test_a_file_that_is_not_text(path, read, kind):
+def test_a_file_that_is_not_text_is_refused(path, read, kind):
     match kind:
         case "folder":
             path.mkdir()
@@ -84,7 +84,7 @@ def test_the_size_of_a_file_is_checked_before_its_characters(path):
         read_text(path)
 
 
-def test_rows_of_a_table(path):
+def test_rows_of_a_table_are_read(path):
     path.write_text('﻿a\tb\nx\t"1\t2"\n\ny\n')
     assert read_rows(path, ("a",)) == [{"a": "x", "b": "1\t2"}, {"a": "y", "b": ""}]
 
@@ -99,7 +99,7 @@ def test_rows_of_a_table(path):
         ("a\tb\n" + "1\t2\n" * 100_001, "has more than 100,000 rows"),
     ],
 )
-def test_a_bad_table_is_named(path, content, problem):
+def test_the_error_for_an_invalid_table_names_the_file(path, content, problem):
     path.write_text(content)
     with pytest.raises(InputError, match=problem) as error:
         read_rows(path, ("a", "b"))

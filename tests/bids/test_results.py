@@ -194,7 +194,7 @@ def test_hidden_files_are_not_results(out, add):
     assert result.magnitude.name == "sub-01_part-mag_desc-preproc_T2w.nii.gz"
 
 
-def test_the_magnitude_is_that_of_the_last_run(out, add, tmp_path):
+def test_the_magnitude_of_the_last_run_is_used(out, add, tmp_path):
     add("sub-01_desc-integral_condmap.nii.gz")
     for suffix in ("MEGRE", "T2w"):
         add(f"sub-01_part-mag_desc-preproc_{suffix}.nii.gz")
@@ -232,7 +232,7 @@ def test_disagreement_is_computed_for_uneroded_gray_and_white_matter(out, add_ma
     assert result.disagreements == pytest.approx({"laplacian": 0.06 / 0.66, "integral": 0.1})
 
 
-def test_without_tissues_disagreement_is_computed_for_the_whole_mask(out, add_map):
+def test_disagreement_is_computed_for_the_whole_mask_if_there_are_no_tissues(out, add_map):
     add_map("laplacian", {}, whole_mask=0.5)
     add_map("integral", {}, whole_mask=1.0)
     (result,) = find_results(out, "sub-01")
@@ -249,7 +249,7 @@ def test_the_verdict_of_a_result_includes_the_disagreement(out, add_map):
     assert result.verdicts["integral"].reasons[0] == "bad"
 
 
-def test_a_map_of_an_older_version_has_no_verdict(out, add):
+def test_a_map_from_an_older_version_has_no_verdict(out, add):
     add("sub-01_desc-laplacian_condmap.nii.gz")
     (result,) = find_results(out, "sub-01")
     assert result.verdicts == {"laplacian": None}
@@ -273,7 +273,7 @@ def test_methods_are_compared_with_methods_with_the_same_use_of_b1(out, add_map)
     assert result.disagreements == pytest.approx(expected)
 
 
-def test_warnings_of_the_regions_of_a_map(out, add):
+def test_warnings_of_a_region_table_are_warnings_of_its_map(out, add):
     add("sub-01_desc-laplacian_condmap.nii.gz")
     add("sub-01_phi0map.nii.gz")
     path = out / "sub-01/anat/sub-01_desc-laplacian_condregions.tsv"

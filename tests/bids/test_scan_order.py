@@ -42,7 +42,7 @@ def test_sessions_are_in_the_order_of_time(column):
 
 
 @pytest.mark.parametrize("time", [None, "yesterday"])
-def test_one_session_without_time_orders_all_by_label(time):
+def test_sessions_are_in_the_order_of_labels_if_one_time_is_missing(time):
     sources = ["sub-1_ses-a", "sub-1_ses-b", "sub-2_ses-a", "sub-2_ses-b"]
     times = {"sub-1_ses-a": "2020-02-01", "sub-1_ses-b": "2020-01-01", "sub-2_ses-a": "2020-01-01"}
     assert order(sources, {**times, "sub-2_ses-b": "2020-01-02"})[1]

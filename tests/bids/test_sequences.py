@@ -16,7 +16,7 @@ IMAGE = Path("sub-01_part-phase_T2w.nii.gz")
 
 
 @pytest.mark.parametrize("nucleus", ["1H", "H1", "h", "^1H", "proton", "", ["1H"], 1, None])
-def test_protons(nucleus):
+def test_names_of_the_proton_are_accepted(nucleus):
     check_nucleus({"ImagedNucleus": nucleus}, IMAGE)
 
 
@@ -70,7 +70,7 @@ def test_a_field_map_is_refused_with_its_unit(unit):
 
 
 @pytest.mark.parametrize("kind", ["FIELDMAPHZ", "B0 MAP", "B0"])
-def test_a_field_map_is_known_by_its_image_type(kind):
+def test_a_field_map_is_recognised_by_its_image_type(kind):
     with pytest.raises(InputError, match=f"is a field map.*ImageType is {kind}"):
         check_holds_phase({"ImageType": ["ORIGINAL", "PRIMARY", kind]}, IMAGE)
 
@@ -95,7 +95,7 @@ def test_a_field_map_is_known_by_its_image_type(kind):
         {"SequenceVariant": ["SS", "SK"], "EchoTime": 0.0023},
     ],
 )
-def test_balanced_sequences(fields):
+def test_balanced_sequences_are_recognised(fields):
     fields = {"ScanningSequence": "GR", **fields}
     assert is_balanced(fields)
     assert not is_gradient_echo(fields, "T2starw")
@@ -120,7 +120,7 @@ def test_balanced_sequences(fields):
         {"SequenceName": 3, "SequenceVariant": None},
     ],
 )
-def test_other_gradient_echoes(fields):
+def test_other_gradient_echoes_are_not_balanced(fields):
     fields = {"ScanningSequence": "GR", **fields}
     assert not is_balanced(fields)
     assert is_gradient_echo(fields, "T1w")
@@ -151,7 +151,7 @@ def test_a_spin_echo_is_not_a_gradient_echo():
         ({"MRAcquisitionType": "2D", "SliceEncodingDirection": "?"}, 2),
     ],
 )
-def test_the_slice_axis(fields, axis):
+def test_the_slice_axis_is_taken_from_the_sidecar(fields, axis):
     assert slice_axis(fields) == axis
 
 
@@ -165,7 +165,7 @@ def test_the_slice_axis(fields, axis):
         ([180], True, False),
     ],
 )
-def test_phase_cycles(increments, balanced, expected):
+def test_phase_cycles_are_recognised(increments, balanced, expected):
     name = "trufi" if balanced else "gre"
     sidecars = [{"PulseSequenceDetails": name, "RfPhaseIncrement": one} for one in increments]
     assert are_phase_cycles(sidecars) == expected

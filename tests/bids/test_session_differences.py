@@ -114,7 +114,7 @@ def test_labels_are_used_only_if_they_mean_the_same(dataset, first, second, labe
     assert sidecar.get("Warnings", []) == list(found.warnings)
 
 
-def test_few_compared_voxels_are_a_warning(dataset):
+def test_few_compared_voxels_cause_a_warning(dataset):
     write_scan(dataset, "a")
     folder = write_scan(dataset, "b")
     values = np.full(SHAPE, 0.5, np.float32)
@@ -134,7 +134,7 @@ def test_few_compared_voxels_are_a_warning(dataset):
         ("shape", "has a different grid from sub-1_ses-b_desc-brain_mask.nii.gz"),
     ],
 )
-def test_a_pair_that_cannot_be_compared_is_named_and_the_rest_goes_on(dataset, damage, message):
+def test_a_pair_that_cannot_be_compared_is_reported_and_left_out(dataset, damage, message):
     earlier = write_scan(dataset, "a")
     folder = write_scan(dataset, "b", flipped=damage == "flipped")
     for session in "ab":

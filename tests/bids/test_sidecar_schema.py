@@ -56,7 +56,7 @@ def test_nested_objects_are_written_and_read(written):
     assert type(written).from_dict(content) == written
 
 
-def test_keys_with_acronyms():
+def test_keys_preserve_acronyms():
     written = DatasetDescription(bids_version="1", source_datasets=[SourceDataset(url="x")])
     assert written.to_dict() == {"BIDSVersion": "1", "SourceDatasets": [{"URL": "x"}]}
 

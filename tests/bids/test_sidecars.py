@@ -49,31 +49,31 @@ def test_more_specific_sidecars_in_a_folder_have_priority(dataset):
         "sub-02/MEGRE.json",
     ],
 )
-def test_files_of_other_images_do_not_apply(dataset, other):
+def test_sidecars_of_other_images_do_not_apply(dataset, other):
     assert sidecar(dataset, **{other: {"EchoTime": 1}}) == {}
 
 
-def test_a_plain_nifti_has_the_same_sidecar(dataset):
+def test_an_uncompressed_image_has_the_same_sidecar(dataset):
     dataset.json("sub-01/anat/sub-01_part-mag_T1w.json", {"a": 1})
     assert read_sidecar(dataset.root / "sub-01/anat/sub-01_part-mag_T1w.nii", dataset.root) == {
         "a": 1
     }
 
 
-def test_byte_order_mark_and_unicode(dataset):
+def test_a_byte_order_mark_and_unicode_are_accepted(dataset):
     path = dataset.path("MEGRE.json")
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": "é"}, ensure_ascii=False).encode())
     assert read_sidecar(dataset.root / IMAGE, dataset.root) == {"a": "é"}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '"text"', "null", "3"])
-def test_a_sidecar_that_is_not_an_object_is_refused_by_name(dataset, content):
+def test_the_error_for_a_sidecar_that_is_not_an_object_names_the_file(dataset, content):
     with pytest.raises(InputError, match="correct the sidecar") as error:
         sidecar(dataset, **{"MEGRE.json": content})
     assert str(dataset.root / "MEGRE.json") in str(error.value)
 
 
-def test_not_utf8_is_refused_by_name(dataset):
+def test_the_error_for_a_sidecar_that_is_not_utf8_names_the_file(dataset):
     dataset.path("MEGRE.json").write_bytes(b'{"a": "\xe9"}')
     with pytest.raises(InputError, match=r"MEGRE\.json: cannot be read as text"):
         read_sidecar(dataset.root / IMAGE, dataset.root)
@@ -95,7 +95,7 @@ def test_the_frequency_has_priority_over_the_field_strength(dataset):
     assert (frequency, source) == (pytest.approx(123.25e6), "ImagingFrequency")
 
 
-def test_frequency_from_the_field_strength(dataset):
+def test_the_field_strength_replaces_a_missing_frequency(dataset):
     frequency, source = larmor_frequency({"MagneticFieldStrength": 3}, dataset.root)
     assert frequency == pytest.approx(3 * PROTON_GYROMAGNETIC_RATIO)
     assert source == "MagneticFieldStrength"
@@ -129,7 +129,7 @@ def test_the_error_for_an_implausible_frequency_names_the_unit(dataset, fields):
 
 
 @pytest.mark.parametrize("value", [0, 0.00492, 1])
-def test_echo_time(dataset, value):
+def test_plausible_echo_times_are_accepted(dataset, value):
     assert echo_time({"EchoTime": value}, dataset.root) == value
 
 
@@ -182,7 +182,7 @@ def echo(mag, phase):
         ([echo({}, {"ImagingFrequency": 127.7, "MagneticFieldStrength": 0})], None),
     ],
 )
-def test_sidecars_that_contradict_each_other(echoes, words):
+def test_contradictory_sidecars_are_reported(echoes, words):
     found = contradictions(echoes)
     assert len(found) == (words is not None)
     assert words is None or words in found[0]

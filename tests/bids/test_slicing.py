@@ -50,11 +50,11 @@ def test_the_warning_depends_on_the_orientation(tmp_path, options, order, orient
     assert "as requested" in found.warnings[0]
 
 
-def test_another_axis_may_be_selected(tmp_path):
+def test_in_plane_omits_the_selected_axis(tmp_path):
     assert slicing(tmp_path, TWO_D, in_plane="i").axes == (1, 2)
 
 
-def test_the_slice_thickness_in_place_of_the_distance(tmp_path):
+def test_a_slice_thickness_in_place_of_the_distance_causes_a_warning(tmp_path):
     """The derivative across slices would be wrong by the square of 5 / 4."""
     gaps = {**TWO_D, "SliceThickness": 4.0, "SpacingBetweenSlices": 5.0}
     (warning,) = slicing(tmp_path, gaps).warnings

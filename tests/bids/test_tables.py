@@ -19,7 +19,7 @@ DICTIONARY = {
 }
 
 
-def test_table_and_dictionary(tmp_path):
+def test_a_table_is_written_with_its_dictionary(tmp_path):
     table = pd.DataFrame({"n": [3, 0], "mean": [1 / 3, np.nan]})
     write_table(tmp_path / "a.tsv", table, DICTIONARY)
     assert (tmp_path / "a.tsv").read_text() == "n\tmean\n3\t0.333333\n0\tn/a\n"

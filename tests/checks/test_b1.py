@@ -40,7 +40,7 @@ def b1(head, centre=110.0, rim=75.0):
     return centre + (rim - centre) * head + noise
 
 
-def test_a_map_of_a_head(head, check):
+def test_a_map_of_a_head_is_accepted(head, check):
     found = check(b1(head))
     assert found.unit == "percent"
     assert found.median == pytest.approx(93, abs=3)
@@ -111,7 +111,7 @@ def test_a_constant_map_causes_a_warning(check):
         (4.0, DeclaredB1("tesla"), "tesla"),
     ],
 )
-def test_units(median, declared, unit):
+def test_the_unit_follows_from_the_sidecar_and_the_median(median, declared, unit):
     assert recognise_unit(median, declared) == unit
 
 
@@ -119,12 +119,12 @@ def test_units(median, declared, unit):
     ("median", "declared"),
     [(8.5, DeclaredB1()), (8.5, DeclaredB1("degrees", 60)), (60, DeclaredB1("rad"))],
 )
-def test_impossible_medians(median, declared):
+def test_impossible_medians_are_refused(median, declared):
     with pytest.raises(B1MapError, match="has a median of"):
         recognise_unit(median, declared)
 
 
-def test_names_of_units():
+def test_names_of_units_are_recognised():
     assert [declared_unit(name) for name in ("%", "Degrees", "a.u.", " ratio ", "uT")] == [
         *("percent", "degrees", "", "ratio", "tesla"),
     ]

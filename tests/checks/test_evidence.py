@@ -135,11 +135,11 @@ def test_outlying_slabs_have_little_effect_on_a_trend():
 
 
 @pytest.mark.parametrize("n", [10, 1000])
-def test_no_trend_of_few_voxels_or_one_slice(n):
+def test_the_trend_of_few_voxels_or_one_slice_is_unknown(n):
     assert np.isnan(relative_trend(np.ones(n), np.zeros(n)))
 
 
-def test_a_map_without_a_valid_voxel_or_with_a_negative_median():
+def test_quality_measures_that_are_not_defined_are_nan():
     found = gather(np.full(SHAPE, np.nan))
     assert found.invalid_fraction == 1
     assert np.isnan(found.median)

@@ -32,7 +32,7 @@ def test_a_real_part_is_not_accepted_as_a_magnitude(head):
 
 
 @pytest.mark.parametrize("bright", [0.9, 0.99, 0.999])
-def test_an_integer_overflow(head, bright):
+def test_an_integer_overflow_is_detected(head, bright):
     """If unsigned integers are read as signed integers, large values become negative."""
     magnitude = head.magnitude[0]
     scaled = magnitude / np.quantile(magnitude, bright) * 32767
@@ -67,11 +67,11 @@ def parts(head):
     return signal.real.astype(np.float32), signal.imag.astype(np.float32)
 
 
-def test_real_and_imaginary_part(head):
+def test_real_and_imaginary_parts_are_accepted(head):
     assert check_parts(*parts(head), 0) == []
 
 
-def test_a_lost_intercept(head):
+def test_a_lost_intercept_is_detected(head):
     real, imaginary = parts(head)
     shift = head.magnitude[0].max()
     found = check_parts(real + shift, imaginary, 1)
@@ -80,7 +80,7 @@ def test_a_lost_intercept(head):
 
 
 @pytest.mark.parametrize("factor", [0.5, 2])
-def test_differently_scaled_parts(head, factor):
+def test_differently_scaled_parts_are_detected(head, factor):
     real, imaginary = parts(head)
     (finding,) = check_parts(real, factor * imaginary, 0)
     assert finding.fatal
@@ -112,14 +112,14 @@ def cycle(head):
     return cycle
 
 
-def test_a_cycle_covered_by_noise(cycle):
+def test_noise_that_covers_a_cycle_is_accepted(cycle):
     assert cycle(1) == []
 
 
 @pytest.mark.parametrize(
     ("factor", "fatal"), [(0.5, False), (1 / np.pi, True), (1e-3, True), (0.9, True), (2, True)]
 )
-def test_noise_that_covers_another_range(cycle, factor, fatal):
+def test_noise_that_covers_another_range_is_detected(cycle, factor, fatal):
     (finding,) = cycle(factor)
     assert finding.fatal == fatal
     assert f"{factor:.2g} of a cycle" in finding.problem

@@ -50,7 +50,7 @@ def test_a_map_without_problems_is_green():
     assert judge(GOOD) == Verdict("green")
 
 
-def test_an_in_plane_map_is_low_by_its_missing_curvature():
+def test_the_ratio_of_an_in_plane_map_is_corrected_for_the_missing_curvature():
     (reason,) = judge(replace(GOOD, **scaled(0.57), in_plane_loss=0.43)).reasons
     assert "too low by about 43%" in reason
     found = judge(replace(GOOD, **scaled(0.3), in_plane_loss=0.43))
@@ -109,7 +109,7 @@ def test_missing_measures_do_not_change_the_verdict():
         ({"medians": {}, "literature_ratio": {}, "median": 6e-4}, "red", "0.0006 S/m"),
     ],
 )
-def test_each_kind_of_evidence(changes, colour, words):
+def test_each_kind_of_evidence_can_change_the_verdict(changes, colour, words):
     found = judge(replace(GOOD, **changes))
     assert found.colour == colour
     assert any(words in reason for reason in found.reasons)

@@ -48,7 +48,7 @@ INVOCATION = {
 }
 
 
-def test_boutiques_makes_a_command_that_the_parser_understands(tmp_path, monkeypatch):
+def test_boutiques_creates_a_command_that_the_parser_accepts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("invocation.json").write_text(json.dumps({"bids_dir": "data", **INVOCATION}))

@@ -24,7 +24,7 @@ def test_options_become_arguments(tmp_path, text, arguments):
 @pytest.mark.parametrize(
     "content", [b"a = ", b"\xff", b"a = [[1]]", b"a = 2020-01-01", b"help = true"]
 )
-def test_a_bad_file_is_named(tmp_path, content):
+def test_the_error_for_an_invalid_file_names_the_file(tmp_path, content):
     path = tmp_path / "options.toml"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"options\.toml"):

@@ -54,7 +54,7 @@ def progress():
     return progress
 
 
-def test_a_terminal_shows_what_runs_how_far_it_is_and_the_time_left(terminal, progress):
+def test_a_terminal_shows_the_running_steps_the_progress_and_the_time_left(terminal, progress):
     with terminal() as logger, progress_display(progress):
         assert progress.displayed
         logger.warning("a warning")
@@ -65,7 +65,7 @@ def test_a_terminal_shows_what_runs_how_far_it_is_and_the_time_left(terminal, pr
     assert not progress.displayed
 
 
-def test_long_lines_of_the_log_are_not_broken(terminal, progress):
+def test_long_log_lines_are_not_wrapped(terminal, progress):
     path = "/a folder/" + "/".join(["subfolder"] * 30) + "/[bold]map.nii.gz"
     with terminal() as logger, progress_display(progress):
         logger.warning("written: %s", path)

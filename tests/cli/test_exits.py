@@ -24,22 +24,22 @@ def command(tmp_path):
     return lambda *options: run.main([str(raw), out, "participant", "--dry-run", *options])
 
 
-def test_a_good_dataset(command):
+def test_a_good_dataset_has_status_0(command):
     assert command() == 0
 
 
-def test_wrong_usage(command):
+def test_a_usage_error_has_status_64(command):
     with pytest.raises(SystemExit) as stop:
         command("--no-such-option")
     assert stop.value.code == 64
 
 
-def test_bad_data_outside_any_acquisition(command, capsys):
+def test_invalid_data_that_affects_the_whole_run_has_status_65(command, capsys):
     assert command("--segmentation", "none-such") == 65
     assert "--segmentation none-such" in capsys.readouterr().err
 
 
-def test_an_internal_error(command, monkeypatch, capsys):
+def test_an_internal_error_has_status_70(command, monkeypatch, capsys):
     def broken(*args):
         raise ZeroDivisionError
 
@@ -58,7 +58,7 @@ def test_an_internal_error(command, monkeypatch, capsys):
         (OutputError, 73),
     ],
 )
-def test_kinds_of_bad_input(error, status):
+def test_each_kind_of_invalid_input_has_its_status(error, status):
     assert status_of(error("file", "problem", "remedy")) == status
 
 
@@ -74,7 +74,7 @@ def test_kinds_of_bad_input(error, status):
         (["OSError: [Errno 30] Read-only file system: 'x'", "ValueError"], [], [], 73),
     ],
 )
-def test_exit_status_of_a_summary(failed, skipped, failed_reports, status):
+def test_the_exit_status_follows_from_the_summary(failed, skipped, failed_reports, status):
     summary = Summary(failed_reports=failed_reports)
     summary.failed["a"] = [Failure("phi0", error) for error in failed]
     summary.skipped["b"] = [Failure("checks", reason) for reason in skipped]

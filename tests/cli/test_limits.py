@@ -30,7 +30,7 @@ def run(*command, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
-def test_the_address_space_is_too_small(tmp_path):
+def test_an_address_space_that_is_too_small_is_refused(tmp_path):
     done = run(
         *START,
         *(str(tmp_path), str(tmp_path / "out"), "participant"),
@@ -44,7 +44,7 @@ def test_the_address_space_is_too_small(tmp_path):
 
 @needs_setpriv
 @pytest.mark.parametrize("number", ["1", "12"])
-def test_the_process_limit_is_too_low(tmp_path, number):
+def test_a_process_limit_that_is_too_low_is_refused(tmp_path, number):
     done = run(
         *(*AS_ANOTHER_USER, "prlimit", f"--nproc={number}"),
         *(*START, str(tmp_path), str(tmp_path / "out"), "participant"),
@@ -54,7 +54,7 @@ def test_the_process_limit_is_too_low(tmp_path, number):
     assert line.startswith("ulimit -u: lets this user start only ")
 
 
-def test_without_shared_memory(tmp_path, monkeypatch, caplog, capsys):
+def test_missing_shared_memory_is_reported(tmp_path, monkeypatch, caplog, capsys):
     class Context:
         def Lock(self):
             raise FileNotFoundError(2, os.strerror(2))
@@ -73,7 +73,7 @@ def test_semaphores_and_threads_are_available_here():
     limits.check_semaphores()
 
 
-def test_a_worker_that_cannot_be_started():
+def test_a_worker_that_cannot_be_started_is_reported():
     class Process:
         def __init__(self, **options):
             pass

@@ -145,7 +145,7 @@ def test_every_field_of_settings_is_in_the_table():
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_every_field_of_settings_is_settable(parse, folders, field):
+def test_every_field_of_settings_can_be_set(parse, folders, field):
     options, expected = FIELDS[field]
     assert plain(getattr(parse(*options), field), folders) == expected
     if options:
@@ -174,7 +174,7 @@ def test_every_field_of_settings_is_used():
     assert [field.name for field in fields(Settings) if field.name not in read] == []
 
 
-def test_defaults(parse, folders):
+def test_the_defaults_are_the_defaults_of_settings(parse, folders):
     settings = parse()
     cpus = available_cores()
     expected = Settings(
@@ -220,7 +220,7 @@ def test_omp_nthreads_is_at_most_nprocs(parse):
 
 
 @pytest.mark.parametrize(("given", "verbosity"), [([], 0), (["-v"], 1), (["-vv"], 2)])
-def test_verbosity(folders, given, verbosity):
+def test_verbosity_is_the_number_of_v_options(folders, given, verbosity):
     assert parse_settings(["data", "out", "participant", *given])[1] == verbosity
 
 
@@ -233,7 +233,7 @@ def test_options_may_come_first(folders):
     "options",
     [["--method", "all"], ["--method", "all", "all"], ["--method", "all", "integral"]],
 )
-def test_all_methods(parse, options):
+def test_all_selects_the_published_methods(parse, options):
     assert parse(*options).methods == PUBLISHED
 
 
@@ -247,7 +247,7 @@ def test_duplicate_methods_are_removed(parse):
 @pytest.mark.parametrize(
     ("flag", "field"), [("--fit-radius", "fit_radius"), ("--integral-radius", "integral_radius")]
 )
-def test_radii(parse, usage_error, flag, field):
+def test_a_radius_is_one_or_three_numbers_or_auto(parse, usage_error, flag, field):
     assert getattr(parse(flag, "4.5"), field) == (4.5, 4.5, 4.5)
     assert getattr(parse(flag, "1", "2", "3"), field) == (1, 2, 3)
     for numbers in (["1", "2"], ["1", "2", "3", "4"]):
@@ -263,7 +263,7 @@ def test_radii(parse, usage_error, flag, field):
 @pytest.mark.parametrize(
     ("units", "expected"), [("auto", "auto"), ("rad", "rad"), ("4096", 4096.0), ("6.28", 6.28)]
 )
-def test_phase_units(parse, units, expected):
+def test_phase_units_are_parsed(parse, units, expected):
     assert parse("--phase-units", units).phase_units == expected
 
 
@@ -275,7 +275,7 @@ def test_phase_units(parse, units, expected):
         (["x=x.nii.gz", "x@T1w=x.nii.gz"], "is given 2 times; give it once"),
     ],
 )
-def test_wrong_names_of_atlases(usage_error, folders, atlases, part):
+def test_invalid_names_of_atlases_are_refused(usage_error, folders, atlases, part):
     (folders / "x.nii.gz").touch()
     assert part in usage_error("data", "out", "participant", "--atlas", *atlases)
 
@@ -287,7 +287,7 @@ def test_files_of_several_participants_are_one_atlas(parse, folders):
     assert [atlas.name for atlas in found] == ["x", "x"]
 
 
-def test_aliases(parse):
+def test_aliases_of_options_are_accepted(parse):
     settings = parse("--participant_label", "01", "--phase-sign", "+", "--mem-mb", "2000")
     assert (settings.participant_labels, settings.sign, settings.memory_gb) == (("01",), "+", 2)
 
@@ -301,14 +301,14 @@ def test_aliases(parse):
         (["--echoes", "2", "03"], (2, 3)),
     ],
 )
-def test_echoes(parse, options, echoes):
+def test_echoes_are_parsed(parse, options, echoes):
     assert parse(*options).echoes == echoes
 
 
 @pytest.mark.parametrize(
     ("listed", "echoes"), [(3, (3,)), ([2, "1"], (1, 2)), ("02", (2,)), ("auto", "auto")]
 )
-def test_echoes_of_the_filter_file(parse, folders, listed, echoes):
+def test_the_filter_file_can_select_echoes(parse, folders, listed, echoes):
     (folders / "f.json").write_text(json.dumps({"phase": {"echo": listed, "run": 1}}))
     settings = parse("--bids-filter-file", "f.json")
     assert settings.echoes == echoes
@@ -319,19 +319,19 @@ def test_echoes_of_the_filter_file(parse, folders, listed, echoes):
     ("listed", "options", "part"),
     [
         (None, ["1", "auto"], "takes all, auto or echo numbers"),
-        (None, ["x"], "x is neither an echo number"),
+        (None, ["x"], "x is not an echo number"),
         ([1], ["2"], 'not allowed with "echo" in --bids-filter-file'),
-        ("Query.ANY", [], "Query.ANY is neither an echo number"),
+        ("Query.ANY", [], "Query.ANY is not an echo number"),
     ],
 )
-def test_wrong_echoes(usage_error, folders, listed, options, part):
+def test_invalid_echoes_are_refused(usage_error, folders, listed, options, part):
     filters = {"run": 1} if listed is None else {"echo": listed}
     (folders / "f.json").write_text(json.dumps({"phase": filters}))
     argv = ["data", "out", "participant", "--bids-filter-file", "f.json"]
     assert part in usage_error(*argv, *(["--echoes", *options] if options else []))
 
 
-def test_average_runs_without_a_value(parse):
+def test_average_runs_without_a_value_averages_runs(parse):
     assert parse().average_runs == ()
     assert parse("--average-runs").average_runs == ("run",)
 
@@ -360,7 +360,7 @@ def config(folders):
     return write
 
 
-def test_options_in_a_file(parse, config):
+def test_options_in_a_file_are_equal_to_options_on_the_command_line(parse, config):
     text = """
         method = ["integral", "laplacian"]
         fit_radius = [4, 5, 0]
@@ -376,7 +376,7 @@ def test_options_in_a_file(parse, config):
     assert settings.config == expected.config
 
 
-def test_a_file_is_read_once(parse, config, monkeypatch):
+def test_the_configuration_file_is_read_once(parse, config, monkeypatch):
     files = []
     monkeypatch.setattr(parser, "read_options", lambda file: files.append(file) or ["--sign", "-"])
     assert parse(*config("")).sign == "-"
@@ -408,7 +408,7 @@ def test_the_options_of_a_run_can_be_reused(parse, config, field):
         ("nprocs = 1.5", "--nprocs"),
     ],
 )
-def test_a_bad_configuration_file(usage_error, config, text, part):
+def test_an_invalid_configuration_file_is_refused(usage_error, config, text, part):
     message = usage_error("data", "out", "participant", *config(text))
     assert message.startswith("argument --config-file: options.toml")
     assert part in message
@@ -430,7 +430,7 @@ def test_the_participant_level_refuses_options_of_the_group_level(usage_error, o
     assert message.startswith(f"argument {options[0]}: only the group level compares participants")
 
 
-def test_the_group_level_accepts_what_it_uses(folders):
+def test_the_group_level_accepts_the_options_that_it_uses(folders):
     options = ("--participant-label", "01", "-w", "w", "--nprocs", "3", "--mem", "4G", "-v")
     settings, _ = parse_settings(["data", "out", "group", *options])
     assert settings.participant_labels == ("01",)
@@ -448,7 +448,7 @@ def test_the_usage_is_one_line(folders, capsys):
     assert error.endswith("; did you mean 'integral-magseg'?")
 
 
-def test_named_derivatives(parse, folders):
+def test_derivative_datasets_can_be_named(parse, folders):
     found = parse("--derivatives", "x=seg", "a=b", "data").derivatives
     # a folder may have an equals sign in its name
     assert found == (("x", folders / "seg"), ("", folders / "a=b"), ("", folders / "data"))
@@ -509,7 +509,7 @@ def test_named_derivatives(parse, folders):
         (["data", "out", "participant", "--fit-radius", "big"], ["--fit-radius", "big"]),
     ],
 )
-def test_usage_errors(usage_error, argv, parts):
+def test_usage_errors_name_the_argument(usage_error, argv, parts):
     message = usage_error(*argv)
     assert [part for part in parts if part not in message] == [], message
 
@@ -526,7 +526,7 @@ def test_usage_errors(usage_error, argv, parts):
         '{"phase": ' + "[" * 2000 + "]" * 2000 + "}",
     ],
 )
-def test_a_bad_filter_file(usage_error, folders, content):
+def test_an_invalid_filter_file_is_refused(usage_error, folders, content):
     path = folders / "filters.json"
     path.unlink()
     if content is not None:
@@ -538,7 +538,7 @@ def test_a_bad_filter_file(usage_error, folders, content):
 
 
 @pytest.mark.parametrize(("flag", "text"), [("--version", __version__), ("--help", "exit status:")])
-def test_version_and_help(folders, capsys, flag, text):
+def test_version_and_help_are_printed(folders, capsys, flag, text):
     with pytest.raises(SystemExit) as stop:
         parse_settings([flag])
     assert stop.value.code == 0
@@ -555,5 +555,5 @@ def test_parsing_writes_nothing(parse, folders):
     ("text", "gigabytes"),
     [("8000", 8), ("8G", 8), ("8gb", 8), ("500M", 0.5), ("2T", 2000), ("500000K", 0.5)],
 )
-def test_memory_has_the_units_of_fmriprep(parse, text, gigabytes):
+def test_memory_accepts_the_units_of_fmriprep(parse, text, gigabytes):
     assert parse("--mem", text).memory_gb == pytest.approx(gigabytes)

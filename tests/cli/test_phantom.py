@@ -74,7 +74,7 @@ def study(tmp_path_factory):
     "name", ["spin_echo", "gradient_echo", "lesions", "full_wave", "array", "study"]
 )
 @pytest.mark.parametrize("dataset", [".", "derivatives/phantom"])
-def test_validator_passes(request, name, dataset):
+def test_the_validator_accepts_the_dataset(request, name, dataset):
     # Validate the derivative separately, because `--recursive` does not read the .bidsignore of a
     # nested dataset.
     validator = Path(sys.executable).with_name("bids-validator-deno")
@@ -108,7 +108,7 @@ def test_participants_share_the_head_and_differ_in_noise(spin_echo):
     assert truth["sub-01/anat/sub-01_dseg.nii.gz"] == truth["sub-02/anat/sub-02_dseg.nii.gz"]
 
 
-def test_spin_echo_sidecar(spin_echo):
+def test_the_sidecar_of_a_spin_echo_is_complete(spin_echo):
     sidecar = json.loads((spin_echo / "sub-01/anat/sub-01_part-phase_T2w.json").read_text())
     assert sidecar["MagneticFieldStrength"] == 3.0
     assert sidecar["ImagingFrequency"] == pytest.approx(127.732, rel=1e-5)
@@ -153,7 +153,7 @@ def test_phantom_without_b1_effect_has_a_constant_b1_map(spin_echo):
     assert (measured.mean(), measured.std()) == pytest.approx((100, 2), abs=0.2)
 
 
-def test_gradient_echoes(gradient_echo):
+def test_each_gradient_echo_has_a_sidecar(gradient_echo):
     anat = gradient_echo / "sub-01" / "anat"
     sidecars = [
         json.loads((anat / f"sub-01_echo-{echo}_part-phase_MEGRE.json").read_text())
@@ -175,13 +175,13 @@ def test_the_phase_is_stored_in_siemens_units(gradient_echo):
     assert np.abs(np.angle(np.exp(1j * error))).max() < math.pi / 4096 + 1e-5
 
 
-def test_segmentation_table(spin_echo):
+def test_the_label_table_names_the_tissues(spin_echo):
     lines = (spin_echo / TRUTH / "sub-01_dseg.tsv").read_text().splitlines()
     assert lines[0].split("\t") == ["index", "name", "abbreviation"]
     assert lines[2].split("\t") == ["2", "White Matter", "WM"]
 
 
-def test_segmentation_table_has_the_labels_of_the_image(spin_echo, lesions):
+def test_the_label_table_contains_the_labels_of_the_image(spin_echo, lesions):
     for dataset, expected in ((spin_echo, "12345"), (lesions, "123457")):
         lines = (dataset / TRUTH / "sub-01_dseg.tsv").read_text().splitlines()
         assert "".join(line.split("\t")[0] for line in lines[1:]) == expected
@@ -224,11 +224,11 @@ def test_study_has_tables_of_participants_and_sessions(study):
     ]
 
 
-def test_truth_of_a_study(study):
+def test_the_truth_of_a_study_contains_the_known_effects(study):
     truth = study / "derivatives" / "phantom"
     control, patient = read_rows(truth / "participants.tsv")
     ratio = float(patient["conductivity_WM"]) / float(control["conductivity_WM"])
-    # 0.15, and a spread of 3 % between participants
+    # the group effect is 0.15, and the standard deviation between participants is 3 %
     assert ratio == pytest.approx(1.15, abs=0.12)
     sessions = read_rows(truth / "sub-02" / "sub-02_sessions.tsv")
     first, second = (float(row["conductivity_L"]) for row in sessions)
@@ -281,7 +281,7 @@ def test_every_option_of_a_study_reaches_its_parameters(tmp_path):
         (["--sessions", "20", "--lesion"], "lesion conductivity must be from 0.01 to 10"),
     ],
 )
-def test_wrong_options_of_a_study(options, message, tmp_path, capsys):
+def test_invalid_options_of_a_study_are_refused(options, message, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["create", str(tmp_path / "out"), *options])
     assert stopped.value.code == 64
@@ -358,7 +358,7 @@ def test_the_next_commands_are_printed(tmp_path, monkeypatch, capsys):
         (["--nonsense"], "--nonsense"),
     ],
 )
-def test_usage_errors(tmp_path, capsys, options, message):
+def test_invalid_options_are_usage_errors(tmp_path, capsys, options, message):
     with pytest.raises(SystemExit) as error:
         main(["create", str(tmp_path / "out"), *options])
     assert error.value.code == 64

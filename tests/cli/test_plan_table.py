@@ -46,7 +46,7 @@ def table(tmp_path, settings):
     return table
 
 
-def test_a_row_for_each_acquisition(tmp_path, table):
+def test_the_plan_has_a_row_for_each_acquisition(tmp_path, table):
     write_subjects(tmp_path / "raw", 2)
     lines = table(methods=("laplacian", "integral"), nprocs=3, memory_gb=1.5)
     header, first, second, *inputs, total = lines
@@ -85,11 +85,11 @@ def test_ten_methods_fit_100_columns(tmp_path, table):
 
 
 @pytest.mark.parametrize(("number", "letters"), [(0, "a"), (25, "z"), (26, "aa"), (53, "bb")])
-def test_letters(number, letters):
+def test_letters_continue_after_z(number, letters):
     assert _letters(number) == letters
 
 
-def test_reasons_why_acquisitions_are_skipped(tmp_path, table):
+def test_the_plan_lists_the_reasons_for_skipped_acquisitions(tmp_path, table):
     raw = write_subjects(tmp_path / "raw", 3)
     (raw / "sub-0000/anat/sub-0000_echo-2_part-mag_MEGRE.nii.gz").unlink()
     (raw / "derivatives/seg/sub-0001/anat/sub-0001_dseg.nii.gz").unlink()
@@ -102,7 +102,7 @@ def test_reasons_why_acquisitions_are_skipped(tmp_path, table):
     assert lines[-1].startswith("2 of 3 acquisition(s)")
 
 
-def test_only_skipped_acquisitions(tmp_path, table):
+def test_a_plan_may_contain_only_skipped_acquisitions(tmp_path, table):
     write_subjects(tmp_path / "raw", 1)
     _, skipped, total = table(memory_gb=0.01)
     assert skipped.startswith("skipped: sub-0000_MEGRE: ")

@@ -170,7 +170,7 @@ def break_everything(dataset):
 
 
 @pytest.mark.slow
-def test_bad_participants_get_their_message_and_the_others_run(
+def test_errors_of_some_participants_do_not_stop_the_others(
     dataset, run_with_workers, tmp_path, capsys
 ):
     dataset.add("good")
@@ -358,7 +358,9 @@ def test_the_error_for_a_thin_volume_suggests_an_in_plane_kernel(dataset, run, t
     assert maps(tmp_path) == ["sub-01_desc-laplacian_condmap.nii.gz"]
 
 
-def test_incoherent_slices_of_a_2d_acquisition(dataset, run, tmp_path, capsys):
+def test_incoherent_slices_of_a_2d_acquisition_require_an_in_plane_map(
+    dataset, run, tmp_path, capsys
+):
     """A phase that does not change across slices has its whole curvature within the slices."""
     image = dataset.add("01")
     x, y, _ = np.indices(SHAPE) * VOXEL_MM * 1e-3
@@ -431,7 +433,7 @@ def test_a_target_std_that_cannot_be_reached_is_logged(dataset, run, capsys):
         (["--session-label", "x"], 18, ["--session-label"]),
     ],
 )
-def test_filters_that_match_nothing(dataset, run, capsys, options, status, words):
+def test_filters_that_match_nothing_are_an_error(dataset, run, capsys, options, status, words):
     dataset.add("01")
     assert run(*options) == status
     said = capsys.readouterr().err
@@ -445,7 +447,7 @@ def test_participants_are_selected(dataset, run, tmp_path):
     assert maps(tmp_path) == ["sub-01_desc-laplacian_condmap.nii.gz"]
 
 
-def test_a_dataset_without_phase(dataset, run, capsys):
+def test_a_dataset_without_a_phase_is_an_error(dataset, run, capsys):
     dataset.add("01").unlink()
     assert run() == 66
     said = capsys.readouterr().err
@@ -453,12 +455,12 @@ def test_a_dataset_without_phase(dataset, run, capsys):
     assert "part-phase" in said
 
 
-def test_a_dataset_without_participants(run):
+def test_a_dataset_without_participants_is_an_error(run):
     assert run() == 66
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"Name": "x"}'])
-def test_a_dataset_without_a_valid_description(dataset, run, capsys, content):
+def test_a_dataset_without_a_valid_description_is_an_error(dataset, run, capsys, content):
     dataset.add("01")
     path = dataset.root / "dataset_description.json"
     path.unlink() if content is None else path.write_text(content)
@@ -467,7 +469,7 @@ def test_a_dataset_without_a_valid_description(dataset, run, capsys, content):
     assert run("--skip-bids-validation") == 0
 
 
-def test_an_output_folder_that_cannot_be_created(dataset, tmp_path, capsys):
+def test_an_output_folder_that_cannot_be_created_is_an_error(dataset, tmp_path, capsys):
     dataset.add("01")
     (tmp_path / "file").write_text("")
     status = main(
@@ -478,7 +480,7 @@ def test_an_output_folder_that_cannot_be_created(dataset, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_writes_nothing_outside_output_and_work_directory(dataset, tmp_path):
+def test_nothing_is_written_outside_the_output_and_work_directories(dataset, tmp_path):
     dataset.add("01")
     home = tmp_path / "home"
     home.mkdir()
@@ -499,7 +501,7 @@ def test_writes_nothing_outside_output_and_work_directory(dataset, tmp_path):
 @pytest.mark.parametrize(
     "content", ["- MultiProc", "plugin: Liner", "plugin: [", "{}", "plugin_args: {n_procs: 1}"]
 )
-def test_a_plugin_file_that_is_not_valid(dataset, run, tmp_path, capsys, content):
+def test_an_invalid_plugin_file_is_an_error(dataset, run, tmp_path, capsys, content):
     dataset.add("01")
     path = tmp_path / "plugin.yml"
     path.write_text(content)

@@ -52,7 +52,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_tables_figures_and_text(phantom, tmp_path, capsys):
+def test_tables_figures_and_text_are_written(phantom, tmp_path, capsys):
     maps = tmp_path / "maps"
     for participant in ("sub-01", "sub-02"):
         put_map(phantom, maps, participant, "integralMagSeg", 0.5)
@@ -92,7 +92,7 @@ def test_tables_figures_and_text(phantom, tmp_path, capsys):
         assert re.search(f"^{line}", said.out, re.MULTILINE), line
 
 
-def test_a_phantom_without_lesions_and_variation(plain, tmp_path, capsys):
+def test_a_phantom_without_lesions_and_variation_has_fewer_tables(plain, tmp_path, capsys):
     put_map(plain, tmp_path / "maps", "sub-01", "integral")
     out = tmp_path / "elsewhere" / "deep"
     assert score(plain, tmp_path / "maps", "--output-dir", out) == 0
@@ -107,7 +107,7 @@ def test_a_phantom_without_lesions_and_variation(plain, tmp_path, capsys):
     assert names(tmp_path) == ["elsewhere", "maps"]
 
 
-def test_a_map_in_another_grid_does_not_stop_the_others(plain, tmp_path, capsys):
+def test_a_map_on_another_grid_does_not_affect_the_other_maps(plain, tmp_path, capsys):
     maps = tmp_path / "maps"
     put_map(plain, maps, "sub-01", "integral")
     broken = maps / "sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
@@ -117,7 +117,7 @@ def test_a_map_in_another_grid_does_not_stop_the_others(plain, tmp_path, capsys)
     assert read(tmp_path / "out", "brain").method.tolist() == ["integral"]
 
 
-def test_only_maps_in_another_grid(plain, tmp_path, capsys):
+def test_a_run_with_only_maps_on_another_grid_fails(plain, tmp_path, capsys):
     path = tmp_path / "maps/sub-01/anat/sub-01_desc-integral_condmap.nii.gz"
     save_array(path, np.ones((3, 3, 3), np.float32), np.eye(4))
     assert score(plain, tmp_path / "maps") == 1
@@ -125,7 +125,7 @@ def test_only_maps_in_another_grid(plain, tmp_path, capsys):
     assert names(tmp_path) == ["maps"]
 
 
-def test_participants_without_maps_or_without_truth(phantom, tmp_path, capsys):
+def test_participants_without_maps_or_without_truth_are_reported(phantom, tmp_path, capsys):
     maps = tmp_path / "maps"
     put_map(phantom, maps, "sub-02", "integral")
     shutil.copytree(maps / "sub-02", maps / "sub-03")
@@ -156,37 +156,37 @@ def test_each_session_is_compared_with_its_own_truth(tmp_path):
     assert {path.name for path in out.glob("*.png")} == {f"{scan}_maps.png" for scan in scans}
 
 
-def test_two_maps_of_the_same_method(plain, tmp_path, capsys):
+def test_two_maps_of_the_same_method_are_refused(plain, tmp_path, capsys):
     path = put_map(plain, tmp_path / "maps", "sub-01", "integral")
     again = Path(shutil.copy(path, path.parent.parent))
     assert score(plain, tmp_path / "maps") == 1
     assert f"{again}: is a second map of the same method" in capsys.readouterr().err
 
 
-def test_no_maps_at_all(phantom, tmp_path, capsys):
+def test_a_dataset_without_maps_is_an_error(phantom, tmp_path, capsys):
     assert score(phantom, tmp_path) == 66
     assert "has no conductivity map" in capsys.readouterr().err
     assert not tmp_path.with_name(f"{tmp_path.name}-score").exists()
 
 
-def test_no_truth_at_all(tmp_path, capsys):
+def test_a_phantom_without_truth_is_an_error(tmp_path, capsys):
     assert score(tmp_path, tmp_path) == 66
     assert f"{tmp_path}/derivatives/phantom: is missing" in capsys.readouterr().err
 
 
-def test_no_such_participant(phantom, tmp_path, capsys):
+def test_an_unknown_participant_is_an_error(phantom, tmp_path, capsys):
     assert score(phantom, tmp_path, "--participant-label", "09") == 18
     assert "choose from 01, 02" in capsys.readouterr().err
 
 
-def test_an_output_that_cannot_be_written(plain, tmp_path, capsys):
+def test_an_output_that_cannot_be_written_is_an_error(plain, tmp_path, capsys):
     put_map(plain, tmp_path / "maps", "sub-01", "integral")
     (tmp_path / "file").write_text("mine")
     assert score(plain, tmp_path / "maps", "-o", tmp_path / "file") == 73
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_folders_that_do_not_exist(tmp_path, capsys):
+def test_folders_that_do_not_exist_are_usage_errors(tmp_path, capsys):
     with pytest.raises(SystemExit) as error:
         score(tmp_path / "nowhere", tmp_path)
     assert error.value.code == 64

@@ -88,7 +88,7 @@ def test_each_task_is_a_run_of_one_participant(write, commands, phantoms, tmp_pa
     assert not (tmp_path / "my maps").exists()
 
 
-def test_only_selected_participants(write):
+def test_the_scripts_contain_only_the_selected_participants(write):
     scripts = write("--participant-label", "02")
     assert (scripts / "participants.txt").read_text() == "02\n"
     assert "#SBATCH --array=1-1\n" in (scripts / "participant.sbatch").read_text()

@@ -52,7 +52,7 @@ def test_help_imports_no_numerical_library(entry_point, arguments, status):
     assert done.stdout.splitlines()[-1] == f"{status} set()"
 
 
-def test_other_arguments_run_the_whole_command():
+def test_other_arguments_run_the_full_command():
     done = subprocess.run([COMMAND, "--version", "-v"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"bids-qcm {__version__}\n")
     done = subprocess.run([COMMAND], capture_output=True, text=True, check=False)

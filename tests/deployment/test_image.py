@@ -69,7 +69,7 @@ def maps(command, make_folder, work):
     return output
 
 
-def test_size_and_labels(inspected):
+def test_the_image_has_its_labels_and_is_below_the_size_limit(inspected):
     assert inspected["Size"] < 1.2e9
     labels = inspected["Config"]["Labels"]
     assert labels["org.opencontainers.image.version"] == __version__
@@ -77,11 +77,11 @@ def test_size_and_labels(inspected):
     assert inspected["Config"]["Entrypoint"] == ["bids-qcm"]
 
 
-def test_version(image):
+def test_the_image_prints_its_version(image):
     assert run(*LOCKED_DOWN, image, "--version").stdout == f"bids-qcm {__version__}\n"
 
 
-def test_maps_are_valid_and_belong_to_the_caller(maps, image, validate):
+def test_maps_are_valid_and_owned_by_the_caller(maps, image, validate):
     status, verdict = validate(maps)
     assert status == 0, verdict
     assert_whole(maps)
@@ -91,7 +91,7 @@ def test_maps_are_valid_and_belong_to_the_caller(maps, image, validate):
     assert container_of(maps) == {"Type": "docker", "Tag": image}
 
 
-def test_the_group_level(maps, image, validate):
+def test_the_group_level_runs_in_the_image(maps, image, validate):
     run(*LOCKED_DOWN, "-v", f"{maps}:/out", image, "/data", "/out", "group")
     table = pd.read_csv(maps / "group_condmap.tsv", sep="\t")
     assert set(table.participant_id) == {f"sub-{label}" for label in LABELS}
@@ -100,7 +100,7 @@ def test_the_group_level(maps, image, validate):
     assert status == 0, verdict
 
 
-def test_nothing_was_compiled_again(maps, work, image):
+def test_the_image_contains_all_compiled_functions(maps, work, image):
     """Run this test on the machine that built the image, because it compiled for its processor."""
     baked = run(
         *("docker", "run", "--rm", "--entrypoint", "sh", image),

@@ -48,7 +48,7 @@ def wait_for_queue():
         time.sleep(0.5)
 
 
-def test_a_job_array_of_participants(write_scripts, installed_maps, tmp_path):
+def test_a_job_array_maps_all_participants(write_scripts, installed_maps, tmp_path):
     scripts = write_scripts()
     done = run("sbatch", "--wait", scripts / "participant.sbatch", check=False)
     assert done.returncode == 0, logs(scripts)
@@ -82,14 +82,14 @@ def test_the_group_runs_after_all_participants(write_scripts, tmp_path, monkeypa
     assert order == ["participant", "participant", "group"]
 
 
-def test_participants_and_group(write_scripts, tmp_path):
+def test_the_group_level_runs_after_the_participants(write_scripts, tmp_path):
     scripts = write_scripts()
     run("bash", scripts / "submit.sh")
     wait_for_queue()
     assert (tmp_path / "maps" / "group_condmap.tsv").exists(), logs(scripts)
 
 
-def test_nodes_as_jobs(environment, phantoms, installed_maps, tmp_path):
+def test_nodes_can_run_as_jobs(environment, phantoms, installed_maps, tmp_path):
     plugin = tmp_path / "slurm.yml"
     plugin.write_text("plugin: SLURM\nplugin_args:\n  sbatch_args: --time=0:10:00\n")
     level = ("participant", *OPTIONS, "-w", tmp_path / "my work", "--use-plugin", plugin)
@@ -97,7 +97,7 @@ def test_nodes_as_jobs(environment, phantoms, installed_maps, tmp_path):
     assert_same_bytes(tmp_path / "maps", installed_maps)
 
 
-def test_node_jobs_that_slurm_rejects(environment, phantoms, tmp_path):
+def test_node_jobs_that_slurm_rejects_are_reported(environment, phantoms, tmp_path):
     plugin = tmp_path / "slurm.yml"
     plugin.write_text("plugin: SLURM\nplugin_args: {sbatch_args: --partition=nowhere}\n")
     level = ("participant", *OPTIONS, "-w", tmp_path / "work", "--use-plugin", plugin)
@@ -107,7 +107,7 @@ def test_node_jobs_that_slurm_rejects(environment, phantoms, tmp_path):
     assert "invalid partition specified: nowhere" in done.stderr
 
 
-def test_a_job_array_of_containers(
+def test_a_job_array_can_run_containers(
     write_scripts, sif, phantoms, installed_maps, tmp_path, monkeypatch, image
 ):
     scripts = write_scripts()

@@ -54,7 +54,7 @@ def test_pages_contain_no_details_of_a_machine():
         assert not re.search(r"/(?:work|home|root|tmp)/\w", text), page
 
 
-def test_all_files_name_this_version():
+def test_all_files_contain_the_current_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == __version__
     for name, text in (
@@ -77,7 +77,7 @@ def test_the_archive_describes_the_software_as_the_citation_does():
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_examples_in_docstrings(path):
+def test_examples_in_docstrings_are_correct(path):
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried > 0

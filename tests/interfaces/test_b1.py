@@ -56,7 +56,7 @@ def make(tmp_path, head, monkeypatch):
     return make
 
 
-def test_a_measured_map(head, make):
+def test_a_measured_map_is_smoothed_and_normalised(head, make):
     found = make(AUTO).run().outputs
     assert found.origin == found.provenance["B1Map"] == "measured"
     assert found.provenance["Sources"] == ["measured"]
@@ -78,7 +78,7 @@ def test_the_unit_does_not_change_the_map(tmp_path, head, make):
         np.testing.assert_allclose(other, paths[0], rtol=1e-5)
 
 
-def test_an_unusable_map(make):
+def test_an_unusable_map_is_an_error_only_on_request(make):
     found = make(AUTO, "negative").run().outputs
     assert found.origin == "model"
     [warning] = found.provenance["Warnings"]
@@ -100,7 +100,7 @@ def test_the_model_includes_the_whole_head(head, make):
     assert np.median(values[~outer & head.mask]) > np.median(values[outer])
 
 
-def test_no_model_if_the_object_may_not_be_a_head(make):
+def test_the_model_is_not_used_if_the_object_may_not_be_a_head(make):
     found = make(["model", "none"], is_brain=False).run().outputs
     assert (found.origin, found.b1_file, found.provenance["Warnings"]) == ("none", None, [])
     known = {"is_brain": False, "head_expected": True}
@@ -108,7 +108,7 @@ def test_no_model_if_the_object_may_not_be_a_head(make):
     assert make(["model"], is_brain=False, requested="model").run().outputs.origin == "model"
 
 
-def test_a_body_without_a_model(tmp_path, head, make):
+def test_a_body_without_a_model_is_an_error_only_on_request(tmp_path, head, make):
     thin = np.zeros(SHAPE, bool)
     thin[:, :, 3] = True
     save_array(head.files["signal"], thin, AFFINE)
@@ -119,5 +119,5 @@ def test_a_body_without_a_model(tmp_path, head, make):
     assert len(found.provenance["Warnings"]) == 1
 
 
-def test_the_map_is_made_again_after_it_was_deleted(make, check_rerun):
+def test_the_map_is_computed_again_after_it_was_deleted(make, check_rerun):
     check_rerun(lambda: make(["measured"]), "b1_file")

@@ -38,10 +38,10 @@ def test_bands_parallel_to_the_slices_are_removed(remove_bands):
 
 
 @pytest.mark.parametrize("offset", [0.3, 1.0, 1.7])
-def test_slices_with_offsets_are_left_to_the_image_checks(remove_bands, tmp_path, offset):
+def test_slices_with_offsets_are_not_searched_for_bands(remove_bands, tmp_path, offset):
     found = remove_bands(0 * Z, offset * (np.arange(SHAPE[2]) % 2))
     assert "BandFraction" not in found.provenance
     assert found.provenance["Warnings"] == [
-        "bands were not searched for, because the phase jumps between slices"
+        "the app did not search for bands, because the phase jumps between slices"
     ]
     assert Path(found.second_files[0]) == tmp_path / "phase.nii.gz"

@@ -12,7 +12,7 @@ TIMES = [0.002, 0.004, 0.006, 0.008]
 
 @pytest.fixture
 def files(tmp_path):
-    """Echoes of a ball. The phase of the last echo does not lie on the line of the others."""
+    """Echoes of a ball. The phase of the last echo is inconsistent with the other echoes."""
     rng = np.random.default_rng(0)
     r2 = squared_distance(SHAPE, np.eye(4)) * 1e6
     first, second = [], []

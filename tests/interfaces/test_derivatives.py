@@ -30,7 +30,7 @@ def times(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def test_the_result_and_its_sidecar(write, target):
+def test_the_result_is_written_with_its_sidecar(write, target):
     write(metadata={"Units": "rad", "a": 0}, provenance={"a": 1}).run()
     assert target.read_bytes() == b"content"
     sidecar = target.with_name("sub-01_phi0map.json")
@@ -38,7 +38,7 @@ def test_the_result_and_its_sidecar(write, target):
     assert set(times(target.parent)) == {target.name, sidecar.name}
 
 
-def test_no_sidecar(write, target):
+def test_a_result_may_have_no_sidecar(write, target):
     write().run()
     assert set(times(target.parent)) == {target.name}
 
@@ -60,7 +60,9 @@ def test_a_changed_result_replaces_the_old_file(write, source, target):
     assert set(times(target.parent)) == {target.name}
 
 
-def test_a_failure_leaves_no_temporary_and_the_old_file(write, source, target, monkeypatch):
+def test_a_failure_keeps_the_old_file_and_leaves_no_temporary_file(
+    write, source, target, monkeypatch
+):
     write().run()
     source.write_bytes(b"CONTENT")
 

@@ -63,7 +63,7 @@ def imported(save, head):
     return imported
 
 
-def test_lesions_in_the_mask_and_the_plane(imported, head):
+def test_lesions_and_the_mirror_plane_are_found(imported, head):
     found, plane, provenance = imported(box(slice(5, 8)) + box(slice(15, 17), 2))
     assert set(np.unique(found)) == {0, 1, 2}
     assert not found[~head].any()
@@ -148,7 +148,7 @@ def test_lesions_are_compared_with_both_regions(compare, head):
     assert np.isnan(same["difference_standard_error"])
 
 
-def test_standard_errors_are_those_of_the_means(compare, head):
+def test_standard_errors_agree_with_the_error_of_a_mean(compare, head):
     """With noise that is independent between voxels, the standard errors are known."""
     lesions = box(slice(5, 7))
     noise = np.random.default_rng(0).normal(0, 0.3, (400, np.count_nonzero(head)))
@@ -175,7 +175,7 @@ def test_a_voxel_without_noise_does_not_count_in_standard_errors(compare, head):
     assert row["difference_standard_error"] == pytest.approx(0.2)
 
 
-def test_tissue_near_a_lesion_outside_the_mask_is_no_reference(compare, head):
+def test_tissue_near_a_lesion_outside_the_mask_is_not_a_reference(compare, head):
     lesions = box(slice(5, 7))
     sides = np.where(np.arange(24) < 12, 1, 2).astype(np.int32)[:, None, None]
     labels = np.broadcast_to(sides, SHAPE)

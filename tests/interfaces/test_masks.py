@@ -46,7 +46,7 @@ def test_a_mask_of_a_derivative_dataset_is_used(make_mask, ball):
 
 
 @pytest.mark.parametrize("image_checks", ["stop", "warn"])
-def test_a_mask_of_air(make_mask, ball, image_checks):
+def test_a_mask_of_air_is_refused_unless_the_checks_only_warn(make_mask, ball, image_checks):
     path = ball.folder / "air.nii.gz"
     save_array(path, ~ball.mask, AFFINE)
     if image_checks == "stop":
@@ -68,7 +68,7 @@ def test_a_pose_moves_the_mask(make_mask, ball):
     np.testing.assert_array_equal(read_integers(Path(found.mask_file)), ball.mask)
 
 
-def test_the_hull_of_tissue_classes(make_mask, ball):
+def test_the_hull_of_the_tissue_classes_is_filled(make_mask, ball):
     inner = np.where(ball.mask, 1, 0).astype(np.int16)
     inner[4, 4, 3] = 0
     path = ball.folder / "classes.nii.gz"
@@ -93,7 +93,7 @@ def test_the_next_origin_is_tried_after_a_failure(make_mask, ball, expected):
     assert bool(outputs.provenance["Warnings"]) is expected
 
 
-def test_a_required_brain_mask_cannot_be_made(make_mask):
+def test_a_required_brain_mask_that_cannot_be_made_is_an_error(make_mask):
     with pytest.raises(InputError, match=r"no brain mask can be made .* use --mask signal"):
         make_mask("template", requested="brain")
     with pytest.raises(InputError, match="one of them seems flipped"):

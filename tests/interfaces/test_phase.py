@@ -24,7 +24,7 @@ def prepare(ball):
     return prepare
 
 
-def test_phi0_in_the_mask(tmp_path, ball, prepare, monkeypatch):
+def test_phi0_is_computed_in_the_mask(tmp_path, ball, prepare, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outputs = prepare(provenance={"SignalToNoiseRatio": 20, "Warnings": ["a"]}).run().outputs
     np.testing.assert_array_equal(read_integers(Path(outputs.mask_file)), ball.mask)
@@ -46,7 +46,7 @@ def test_phi0_in_the_mask(tmp_path, ball, prepare, monkeypatch):
     assert read_grid(Path(outputs.phi0_file)).matches(read_grid(Path(ball.files["phi0"])))
 
 
-def test_several_echoes(tmp_path, ball, prepare, monkeypatch):
+def test_phi0_is_extrapolated_from_several_echoes(tmp_path, ball, prepare, monkeypatch):
     monkeypatch.chdir(tmp_path)
     times = [0.004, 0.009]
     phases = []
@@ -70,7 +70,7 @@ def test_several_echoes(tmp_path, ball, prepare, monkeypatch):
     np.testing.assert_allclose(read_values(Path(outputs.magnitude_file)), root, rtol=1e-5)
 
 
-def test_real_and_imaginary_parts(tmp_path, ball, prepare, monkeypatch):
+def test_phi0_is_computed_from_real_and_imaginary_parts(tmp_path, ball, prepare, monkeypatch):
     monkeypatch.chdir(tmp_path)
     signal = ball.magnitude * np.exp(1j * ball.phi0)
     for part in ("real", "imag"):
@@ -118,7 +118,7 @@ def test_phi0_is_computed_again_after_an_output_was_deleted(prepare, check_rerun
 
 
 @pytest.mark.parametrize(("sign", "factor"), [("+", 1), ("-", -1)])
-def test_the_given_sign(tmp_path, ball, monkeypatch, sign, factor):
+def test_the_given_sign_is_applied(tmp_path, ball, monkeypatch, sign, factor):
     monkeypatch.chdir(tmp_path)
     files = {"phi0_file": ball.files["phi0"], "mask_file": ball.files["mask"]}
     outputs = ApplySign(**files, sign=sign, provenance={"a": 1}).run().outputs

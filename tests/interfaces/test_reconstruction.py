@@ -19,7 +19,7 @@ def interface(ball):
     return make
 
 
-def test_map(tmp_path, ball, interface, monkeypatch):
+def test_the_map_has_the_conductivity_of_the_ball(tmp_path, ball, interface, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outputs = interface().run().outputs
     conductivity = read_values(Path(outputs.condmap_file))
@@ -34,7 +34,9 @@ def test_map(tmp_path, ball, interface, monkeypatch):
     }
 
 
-def test_standard_deviation(tmp_path, ball, interface, monkeypatch):
+def test_the_standard_deviation_is_computed_if_noise_is_given(
+    tmp_path, ball, interface, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     assert not isdefined(interface().run().outputs.condstd_file)
     noise = {"noise_file": ball.files["magnitude"]}
@@ -51,14 +53,14 @@ def test_standard_deviation(tmp_path, ball, interface, monkeypatch):
         interface("laplacian-mag", magnitude_noise=-1.0, **noise).run()
 
 
-def test_radii_of_an_integral_method(tmp_path, interface, monkeypatch):
+def test_both_radii_of_an_integral_method_are_recorded(tmp_path, interface, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outputs = interface("integral-mag", integral_radius=(3, 3, 4)).run().outputs
     assert outputs.provenance["FitRadius"] == [4, 4, 4]
     assert outputs.provenance["IntegralRadius"] == [3, 3, 4]
 
 
-def test_automatic_radius(tmp_path, ball, interface, monkeypatch):
+def test_an_automatic_radius_meets_the_target(tmp_path, ball, interface, monkeypatch):
     monkeypatch.chdir(tmp_path)
     noise = {"noise_file": ball.files["magnitude"], "uncertainty": False}
     target = 1e4
@@ -69,7 +71,7 @@ def test_automatic_radius(tmp_path, ball, interface, monkeypatch):
     assert not isdefined(outputs.condstd_file)
 
 
-def test_published_radius_by_default(tmp_path, interface, monkeypatch):
+def test_the_published_radius_is_the_default(tmp_path, interface, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outputs = interface(fit_radius=None).run().outputs
     assert outputs.provenance["FitRadius"] == [9, 9, 9]

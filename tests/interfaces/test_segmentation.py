@@ -36,7 +36,7 @@ def segmentation(ball, tmp_path, monkeypatch):
     return segmentation
 
 
-def test_labels_and_their_names(segmentation, ball, tmp_path):
+def test_labels_are_written_with_their_names(segmentation, ball, tmp_path):
     table = tmp_path / "t.tsv"
     table.write_text("index\tname\tcolor\n1\tleft\tx\n2\tWM\tx\n9\tabsent\ty\n")
     outputs = segmentation(label_table=str(table)).run().outputs
@@ -51,7 +51,7 @@ def test_without_a_label_table_labels_have_bids_numbers(segmentation):
     assert Path(outputs.table_file).read_text() == "index\tname\n1\tGray Matter\n2\tWhite Matter\n"
 
 
-def test_provenance_of_the_segmentation(segmentation, ball):
+def test_the_provenance_describes_the_segmentation(segmentation, ball):
     told = segmentation(provenance={"Coregistration": "rigid"}).run().outputs.provenance
     assert told["MaskCoverage"] == 1
     assert told["Coregistration"] == "rigid"
@@ -111,7 +111,7 @@ def test_regions_in_several_spaces_are_imported(ball, make_node):
     assert outputs.provenance == {}
 
 
-def test_an_atlas_passes_through_the_registration_to_the_template(ball, make_node, tmp_path):
+def test_an_atlas_is_resampled_with_the_registration_to_the_template(ball, make_node, tmp_path):
     shift = from_matvec(np.eye(3), [3, 0, 0])
     path, transform = ball.folder / "atlas.nii.gz", tmp_path / "from_template.txt"
     save_array(path, ball.labels, shift @ AFFINE)

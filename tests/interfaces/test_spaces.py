@@ -47,7 +47,7 @@ def to_t1w(ball):
     return str(path)
 
 
-def test_transforms_of_a_pose_are_inverse_to_each_other(make_node):
+def test_the_two_transforms_of_a_pose_are_inverses(make_node):
     transforms = make_node(MakeTransforms(pose=POSE.tolist())).run().outputs
     points = np.random.default_rng(0).uniform(-50, 50, (20, 3))
     # a file maps points against the direction in which it resamples images
@@ -118,7 +118,7 @@ def test_a_map_reaches_the_template_through_the_t1w_image(make_node, ball, t1w, 
     np.testing.assert_allclose(moved, middle - [8, -20, 32], atol=0.6)
 
 
-def test_a_map_far_from_the_t1w_image(make_node, ball, t1w):
+def test_a_map_far_from_the_t1w_image_is_refused(make_node, ball, t1w):
     far = ball.folder / "far.txt"
     write_affine(far, from_matvec(np.eye(3), [500, 0, 0]))
     interface = ResampleMaps(
@@ -155,7 +155,7 @@ def test_both_transforms_of_the_template_are_written(make_node, ball, t1w, monke
     np.testing.assert_allclose(back, points, atol=1e-3)
 
 
-def test_an_image_without_a_head(t1w):
+def test_an_image_without_a_head_cannot_be_registered(t1w):
     outputs = RegisterTemplate(t1w_file=str(t1w.path)).run().outputs
     assert outputs.failure[0] == str(t1w.path)
     assert outputs.failure[1].startswith("cannot be registered to the MNI152 template")

@@ -23,7 +23,7 @@ def run(make_node, **inputs):
     return pd.read_csv(node.run().outputs.table_file, sep="\t")
 
 
-def test_a_table_of_the_mask_and_its_tissues(ball, condmap, make_node):
+def test_the_table_contains_the_mask_and_its_tissues(ball, condmap, make_node):
     write_names(ball.folder / "names.tsv", {1: "White Matter", 2: "NA"})
     found = run(
         make_node,
@@ -41,13 +41,13 @@ def test_a_table_of_the_mask_and_its_tissues(ball, condmap, make_node):
     assert whole.invalid_fraction[2] == pytest.approx(1 / sizes[1], rel=1e-5)
 
 
-def test_without_labels_a_table_of_the_mask(ball, condmap, make_node):
+def test_the_table_contains_only_the_mask_if_there_are_no_labels(ball, condmap, make_node):
     found = run(make_node, condmap_file=condmap, mask_file=ball.files["mask"])
     assert found.tissue.to_list() == ["whole mask"]
     assert found.n.to_list() == [ball.mask.sum()]
 
 
-def test_a_table_of_regions(ball, condmap, make_node):
+def test_the_region_table_contains_regions_and_tissues(ball, condmap, make_node):
     write_names(ball.folder / "names.tsv", {1: "Thalamus", 2: "Pons"})
     noise = np.ones((16, ball.mask.sum()), np.float32)
     np.save(ball.folder / "noise.npy", 0.02 * noise)

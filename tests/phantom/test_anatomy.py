@@ -104,7 +104,7 @@ def test_coarse_grids_cover_the_same_brain(heads):
 
 
 @pytest.mark.parametrize("resolution", [0.8, 3.3])
-def test_any_resolution(resolution):
+def test_any_resolution_is_possible(resolution):
     head = make_anatomy(resolution)
     assert head.grid.affine[0, 0] == resolution
     assert head.labels.dtype == head.small_lesion_diameter.dtype == np.uint8

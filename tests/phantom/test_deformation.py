@@ -36,7 +36,7 @@ def test_deformation_is_invertible(sd):
     assert displacement.any() == (sd > 0)
 
 
-def test_jacobian_of_a_known_map():
+def test_jacobian_of_a_linear_map_is_its_determinant():
     grid = IsotropicGrid(np.zeros(3), 2.0, (6, 7, 8))
     shear = np.array([[0.1, 0.2, 0.0], [0.0, -0.1, 0.0], [0.3, 0.0, 0.2]])
     displacement = (grid.points() @ shear.T).reshape(*grid.shape, 3)
@@ -59,7 +59,7 @@ def test_rigid_movement_keeps_distances_and_its_centre():
     np.testing.assert_allclose(matrix[:3, :3] @ (1, 0, 0), (0, 1, 0), atol=1e-12)
 
 
-def test_pull_moves_a_ball(field):
+def test_a_ball_moves_with_the_warp(field):
     source = IsotropicGrid(np.full(3, -60.0), 2.0, (61, 61, 61))
     target = IsotropicGrid(np.full(3, -80.0), 2.0, (81, 81, 81))
     warp = Warp(*field, rigid_movement((4, 0, 0), (0, 0, 0), (0, 0, 0)))

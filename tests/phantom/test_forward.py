@@ -65,13 +65,13 @@ def relative_error(found, exact, sigma):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_homogeneous_sphere(model):
+def test_phase_of_a_homogeneous_sphere_agrees_with_the_exact_solution(model):
     sigma = sphere(1.0)
     assert relative_error(solve(sigma, 1.0, model), exact_sphere(1.0), sigma) < 0.02
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_two_layer_sphere(model):
+def test_phase_of_a_two_layer_sphere_agrees_with_the_exact_solution(model):
     sigma = two_layers(1.0)
     exact = exact_two_layers(1.0, model)
     assert relative_error(solve(sigma, 1.0, model), exact, sigma) < 0.02
@@ -83,7 +83,7 @@ def test_two_layer_sphere(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_error_decreases_with_the_voxel_size(model):
+def test_error_decreases_for_smaller_voxels(model):
     """The error is first order, because the surface position has an error of up to half a voxel."""
     steps = (4.0, 2.0, 1.0)
     error = []

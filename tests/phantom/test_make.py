@@ -41,7 +41,7 @@ def lesions():
     return make_phantom(LESIONS)
 
 
-def test_shapes_types_and_units(quiet):
+def test_arrays_have_the_documented_shapes_types_and_units(quiet):
     shape = quiet.labels.shape
     for array in (*quiet.magnitude, *quiet.phase, quiet.phi0, quiet.conductivity, quiet.mask):
         assert array.shape == shape
@@ -89,7 +89,7 @@ def test_head_can_be_imaged_again(quiet):
     np.testing.assert_array_equal(again.magnitude, afresh.magnitude)
 
 
-def test_lesions_and_variation(quiet, lesions):
+def test_lesions_and_variation_have_the_given_size(quiet, lesions):
     phantom = lesions
     tumour = phantom.head.anatomy.fractions[5] > 0.99
     np.testing.assert_allclose(phantom.conductivity[tumour], 0.9)
@@ -168,7 +168,7 @@ def test_off_resonance_peak_is_in_the_brain(quiet):
     assert field[quiet.mask].mean() == pytest.approx(0, abs=1e-9)
 
 
-def test_no_signal_outside_the_head(quiet):
+def test_the_signal_is_zero_outside_the_head(quiet):
     head = quiet.labels > 0
     assert not quiet.magnitude[0][~head].any()
     assert quiet.magnitude[0][head].min() > 0

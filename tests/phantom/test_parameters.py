@@ -33,12 +33,12 @@ from bids_qcm.phantom.parameters import PhantomParameters, StudyParameters
         ({"phase_sign": 0}, "phase sign"),
     ],
 )
-def test_out_of_range(changes, message):
+def test_parameters_out_of_range_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         PhantomParameters(**changes)
 
 
-def test_frequency_at_3_t():
+def test_frequency_follows_from_the_field_strength():
     assert PhantomParameters(field_strength=3).frequency == pytest.approx(127.732e6, rel=1e-5)
 
 
@@ -61,6 +61,6 @@ def test_only_several_echoes_are_gradient_echoes(echo_times, expected):
         ({"movement": 6}, "movement must be from 0 to 5 mm"),
     ],
 )
-def test_study_out_of_range(changes, message):
+def test_study_parameters_out_of_range_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         StudyParameters(**changes)

@@ -27,7 +27,7 @@ def wrap(phase):
 
 
 @pytest.mark.parametrize("scaling", RAD_PER_UNIT)
-def test_round_trip(scaling):
+def test_scaled_phase_is_read_back_within_half_a_step(scaling):
     stored, slope, inter, _ = scale_phase(PHASE, scaling)
     seen = stored.astype(float) * slope + inter
     error = wrap(seen * RAD_PER_UNIT[scaling] - PHASE)
@@ -43,7 +43,9 @@ def test_round_trip(scaling):
         ("milliradian", np.int16, -3142, 3142, 1, 0, None),
     ],
 )
-def test_stored_values(scaling, dtype, low, high, slope, inter, units):
+def test_stored_values_cover_the_range_of_the_format(
+    scaling, dtype, low, high, slope, inter, units
+):
     result = scale_phase(PHASE, scaling)
     assert result.stored.dtype == dtype
     assert (result.slope, result.inter, result.units) == (slope, inter, units)
@@ -53,7 +55,7 @@ def test_stored_values(scaling, dtype, low, high, slope, inter, units):
     assert result.stored.max() - float(result.stored.min()) >= (high - float(low)) * 0.999
 
 
-def test_scaled_siemens_values():
+def test_scaled_siemens_values_have_8192_units_per_cycle():
     stored, slope, inter, _ = scale_phase(np.array([-np.pi, 0, np.pi / 2, np.pi]), "siemens")
     np.testing.assert_array_equal(stored * slope + inter, [-4096, 0, 2048, -4096])
 
@@ -64,6 +66,6 @@ def test_unwrapped_phase_is_wrapped():
         assert len(set(scale_phase(phase, scaling).stored.tolist())) == 1
 
 
-def test_unknown_scaling():
+def test_unknown_scaling_is_refused():
     with pytest.raises(ValueError, match="degrees"):
         scale_phase(PHASE, "degrees")

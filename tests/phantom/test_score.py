@@ -63,7 +63,7 @@ def test_the_truth_has_no_error_and_full_contrast(truth):
     assert [one.slope for one in found.variation] == pytest.approx([1] * len(found.variation))
 
 
-def test_a_scaled_and_shifted_truth(truth):
+def test_a_scaled_and_shifted_truth_has_known_scores(truth):
     found = score(0.6 * truth.conductivity + 0.1, truth)
     for one in found.tissues:
         if one.n:
@@ -72,7 +72,7 @@ def test_a_scaled_and_shifted_truth(truth):
     assert [one.slope for one in found.variation] == pytest.approx([0.6] * len(found.variation))
 
 
-def test_tissues_averaged_flat_show_neither_lesions_nor_variation(truth):
+def test_maps_that_are_constant_in_tissues_show_neither_lesions_nor_variation(truth):
     flat = np.choose(truth.labels, [0, 0.59, 0.34, 2.1, 0.1, 0.5, 0, 0.9])
     found = score(flat, truth)
     for one in found.variation:
@@ -95,7 +95,7 @@ def test_noise_does_not_bias_the_slope(truth):
     assert white[0].slope == pytest.approx(1, abs=5 * 0.1 / white[0].true_sd / white[0].n ** 0.5)
 
 
-def test_errors_by_hand(two_tissues):
+def test_errors_agree_with_manual_computation(two_tissues):
     found = two_tissues.conductivity.copy()
     found[two_tissues.labels == 1] += 0.3
     found[two_tissues.labels == 2] -= 0.1
@@ -132,7 +132,7 @@ def test_invalid_voxels_count_only_towards_the_invalid_fraction(two_tissues, val
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_map_without_valid_voxels(truth):
+def test_a_map_without_valid_voxels_has_no_scores(truth):
     found = score(np.full(truth.labels.shape, np.nan), truth)
     assert found.brain.invalid_fraction == 1
     assert np.isnan([found.brain.mae, found.brain.nrmse, found.brain.nrmse_best99]).all()

@@ -128,7 +128,7 @@ def test_participant_is_reproducible(patient, heads):
 
 
 @pytest.mark.slow
-def test_small_lesions_stay_at_their_places():
+def test_small_lesions_keep_their_positions_between_sessions():
     study = replace(STUDY, movement=0.0)
     small = replace(PHANTOM, small_lesions=True)
     for number in (0, 1):
@@ -147,6 +147,6 @@ def test_small_lesions_stay_at_their_places():
         ({"lesion_conductivity": 9.0}, "lesion conductivity must be from 0.01 to 10 S/m"),
     ],
 )
-def test_scans_out_of_range(changes, message):
+def test_scan_parameters_out_of_range_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         scan_parameters(replace(PHANTOM, **changes), STUDY, 3, 1)

@@ -16,7 +16,9 @@ BY_NAME = {tissue.abbreviation: tissue for tissue in TISSUES}
         ("ST", 0.435, 0.522),
     ],
 )
-def test_conductivity_at_1_5_and_3_t(abbreviation, at_64_mhz, at_128_mhz):
+def test_conductivity_at_1_5_and_3_t_agrees_with_the_literature(
+    abbreviation, at_64_mhz, at_128_mhz
+):
     dispersion = BY_NAME[abbreviation].dispersion
     assert dispersion.conductivity(63.87e6) == pytest.approx(at_64_mhz, abs=0.0006)
     assert dispersion.conductivity(127.74e6) == pytest.approx(at_128_mhz, abs=0.0006)
@@ -34,7 +36,9 @@ def test_conductivity_at_1_5_and_3_t(abbreviation, at_64_mhz, at_128_mhz):
         ("B", 1e6, 0.0243),
     ],
 )
-def test_conductivity_far_from_larmor_frequencies(abbreviation, frequency, expected):
+def test_conductivity_at_low_frequencies_agrees_with_the_literature(
+    abbreviation, frequency, expected
+):
     found = BY_NAME[abbreviation].dispersion.conductivity(frequency)
     assert found == pytest.approx(expected, rel=0.01)
 
@@ -45,7 +49,7 @@ def test_conductivities_are_in_the_order_of_the_tissues():
     assert np.all(np.diff([conductivities(f * 42.577e6, 0.9) for f in (1, 3, 7)], axis=0) >= 0)
 
 
-def test_permittivity_at_3_t():
+def test_permittivity_at_3_t_agrees_with_the_literature():
     """Compare with published tables; lesions have the permittivity of gray matter."""
     found = permittivities(127.74e6)
     np.testing.assert_allclose(found, [73.5, 52.5, 84.0, 14.7, 65.4, 73.5], atol=0.15)

@@ -38,7 +38,7 @@ def test_surroundings_are_a_shell_in_mm(voxel_size):
     assert lesion.inside.sum() == (truth.small_lesion_diameter == 10).sum()
 
 
-def test_surroundings_at_the_border_of_the_volume():
+def test_surroundings_may_touch_the_border_of_the_volume():
     truth = in_a_block((1.0, 1.0, 1.0), [(2, 30, 58)])
     (lesion,) = truth.lesions
     assert lesion.around.any()

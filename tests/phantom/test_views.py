@@ -17,18 +17,18 @@ def height(anatomy):
 
 
 @pytest.mark.parametrize("resolution", [4.0, 2.0])
-def test_shows_the_lateral_ventricles(resolution):
+def test_the_slice_shows_the_lateral_ventricles(resolution):
     assert 10 <= height(make_anatomy(resolution)) <= 26
 
 
-def test_shows_the_tumour_with_the_ventricles():
+def test_the_slice_shows_the_tumour_and_the_ventricles():
     anatomy = make_anatomy(2.0, tumour_diameter=20)
     shown = anatomy.labels[:, :, representative_slice(truth(anatomy))]
     assert (shown == 7).any()
     assert (shown[shown.shape[0] // 3 : -shown.shape[0] // 3] == 3).sum() * 2**2 > 200
 
 
-def test_without_ventricles_the_slice_with_most_brain():
+def test_the_slice_has_the_most_brain_voxels_if_there_are_no_ventricles():
     labels = np.zeros((9, 9, 9), np.uint8)
     labels[2:5, 2:5, 2:7] = 2
     labels[2:7, 2:7, 5] = 2

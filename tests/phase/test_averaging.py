@@ -49,7 +49,7 @@ def test_eddy_currents_of_opposite_polarity_cancel(linear):
 
 
 @pytest.mark.parametrize("noise", [0, 0.05])
-def test_a_repetition_with_the_opposite_sign(noise):
+def test_a_repetition_with_the_opposite_sign_is_detected(noise):
     first, second = repetitions([0, 0.3 * X**2], noise)
     assert average_repetitions([first, second], BALL).reversed == [False]
     average = average_repetitions([first, second.conj()], BALL)
@@ -57,12 +57,12 @@ def test_a_repetition_with_the_opposite_sign(noise):
     assert average.remainders[0] > 0.5
 
 
-def test_a_repetition_of_another_object():
+def test_a_repetition_of_another_object_is_detected():
     first, second = repetitions([0, 5 * X**2])
     assert average_repetitions([first, second], BALL).remainders[0] > 0.5
 
 
-def test_one_repetition():
+def test_the_average_of_one_repetition_is_this_repetition():
     (first,) = repetitions([0])
     average = average_repetitions([first], BALL)
     np.testing.assert_allclose(average.signal, first, rtol=1e-6)

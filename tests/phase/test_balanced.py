@@ -72,7 +72,7 @@ def test_the_analytic_signal_is_the_steady_state(off_resonance, increment):
     np.testing.assert_allclose(ellipse(off_resonance, increment), expected, atol=1e-12)
 
 
-def test_the_phase_between_the_bands():
+def test_the_phase_between_the_bands_has_a_small_error():
     """The phase is phi0 with a small error, and jumps by half a cycle at 1/(2 TR)."""
     off_resonance = np.array([-80, -50, 0, 50, 80])
     phase = np.angle(ellipse(off_resonance, 180))
@@ -84,7 +84,7 @@ def test_the_phase_between_the_bands():
 
 
 @pytest.mark.parametrize(("n", "largest"), [(2, 0.03), (3, 0.03), (4, 0.02)])
-def test_the_average_of_phase_cycles(n, largest):
+def test_the_average_of_phase_cycles_has_no_bands(n, largest):
     images = cycles(n)
     average = average_phase_cycles(images, BALL)
     assert np.abs(error(average.signal)).max() < largest
@@ -96,7 +96,7 @@ def test_the_average_of_phase_cycles(n, largest):
 
 
 @pytest.mark.parametrize("offsets", ["alternating", "random"])
-def test_the_average_of_phase_cycles_in_slices_with_offsets(offsets):
+def test_the_average_of_phase_cycles_is_correct_in_slices_with_offsets(offsets):
     rng = np.random.default_rng(1)
     images = []
     for image in cycles(2, noise=0.005):
@@ -114,7 +114,7 @@ def test_the_average_of_phase_cycles_in_slices_with_offsets(offsets):
         assert abs(mean) > 0.99
 
 
-def test_a_sum_of_the_images_is_like_a_gradient_echo():
+def test_the_sum_of_the_images_contains_off_resonance_like_a_gradient_echo():
     """The reason for squares: the complex sum keeps the off-resonance phase over half of TR."""
     off_resonance = np.linspace(-200, 200, 9)
     total = sum(ellipse(off_resonance, 45 * k) for k in range(8))
@@ -138,7 +138,7 @@ def test_bands_are_found(flip, snr):
     assert np.mean(mask[core]) < 0.02
 
 
-def test_an_image_without_bands():
+def test_no_bands_are_found_in_an_image_without_bands():
     (image,) = cycles(1, 0.02, off_resonance=30 + 500 * Z)
     noise = find_signal(np.abs(image), np.angle(image)).noise
     found = find_bands(image, [2] * 3, noise)

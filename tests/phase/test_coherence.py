@@ -44,14 +44,14 @@ def test_a_linear_phase_is_coherent_regardless_of_wraps():
 
 
 @pytest.mark.parametrize("snr", [5.0, 10.0])
-def test_the_coherence_of_a_noisy_phase(snr):
+def test_the_coherence_of_a_noisy_phase_follows_from_the_snr(snr):
     shape = (40, 40, 40)
     phase = np.random.default_rng(1).normal(0, 1 / snr, shape)
     one_axis = phase_coherence(phase, np.ones(shape, bool), (0,))
     assert one_axis.mean() == pytest.approx(np.exp(-3 / snr**2), abs=0.01)
 
 
-def test_the_unit_signal():
+def test_the_unit_signal_has_magnitude_1_in_the_mask():
     signal = np.array([[[3 + 4j, 0, 2j]]], dtype=np.complex64)
     mask = np.array([[[True, True, False]]])
     np.testing.assert_allclose(unit_signal(signal, mask), [[[0.6 + 0.8j, 0, 0]]], rtol=1e-6)

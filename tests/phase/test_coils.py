@@ -56,7 +56,7 @@ def test_equal_coils_with_phase_offsets_add_up():
     np.testing.assert_allclose(np.abs(np.sum(weights * offsets)), 3, rtol=1e-4)
 
 
-def test_a_single_coil_and_a_coil_without_signal():
+def test_a_coil_without_signal_does_not_affect_the_factors():
     signal = HEAD * np.exp(1j * PHI0)
     assert np.abs(coil_weights([signal])) == pytest.approx(1)
     weights = coil_weights([signal, 0 * signal, 1j * signal])
@@ -64,7 +64,7 @@ def test_a_single_coil_and_a_coil_without_signal():
 
 
 @pytest.mark.slow
-def test_the_receive_array_of_the_full_wave_phantom():
+def test_the_combined_phase_agrees_with_the_array_of_the_full_wave_phantom():
     """The combined phase differs from the phantom's array by less than 0.02 rad everywhere."""
     parameters = PhantomParameters(resolution=8, forward_model="full-wave")
     anatomy, conductivity = _make_tissues(parameters, 8)

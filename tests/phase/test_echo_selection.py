@@ -58,14 +58,14 @@ def test_echoes_with_noise_alone_are_consistent(snr, interpolated):
         ([2, 5], lambda echo: np.where(Z > 0, -1, 1) * echo),
     ],
 )
-def test_echoes_that_deviate_from_the_line(polarity, wrong, change):
+def test_echoes_that_deviate_from_the_line_are_left_out(polarity, wrong, change):
     echoes = acquire(polarity=polarity)
     for k in wrong:
         echoes[k] = change(echoes[k])
     assert indices(echoes) == wrong
 
 
-def test_misfit_and_limit():
+def test_the_limit_depends_on_the_noise():
     echoes = acquire()
     echoes[6] = echoes[6].conj()
     (found,) = left_out(echoes, TIMES, NOISE)
@@ -75,7 +75,7 @@ def test_misfit_and_limit():
     assert found.limit > TOLERATED_MISFIT
 
 
-def test_echoes_in_any_order():
+def test_echoes_may_be_in_any_order():
     echoes = acquire()
     echoes[5] = echoes[5].conj()
     assert indices(echoes[::-1], TIMES[::-1]) == [2]
@@ -91,12 +91,12 @@ def test_the_polarity_of_the_remaining_echoes_follows_from_their_numbers():
 
 
 @pytest.mark.parametrize("n", [2, 3])
-def test_three_echoes_do_not_identify_the_wrong_echo(n):
+def test_no_echo_is_left_out_if_there_are_at_most_three(n):
     echoes = acquire()[:n]
     echoes[1] = echoes[1].conj()
     assert indices(echoes, TIMES[:n]) == []
 
 
-def test_no_three_early_echoes_lie_on_a_line():
+def test_no_echo_is_left_out_if_no_three_early_echoes_lie_on_a_line():
     echoes = [echo * np.exp(1j * k**2 * X * Z) for k, echo in enumerate(acquire())]
     assert indices(echoes) == []

@@ -41,7 +41,7 @@ def error(got, truth=PHI0, mask=MASK):
 
 
 @pytest.mark.parametrize("name", TIMES)
-def test_exact_without_noise(name):
+def test_the_fit_is_exact_without_noise(name):
     times = TIMES[name]
     spacing = np.diff(sorted(times)).min()
     assert np.ptp(OMEGA[MASK]) * spacing > np.pi
@@ -52,7 +52,7 @@ def test_exact_without_noise(name):
     assert np.isnan(got[~MASK]).all()
 
 
-def test_wraps_over_a_single_echo_spacing():
+def test_several_wraps_within_one_echo_spacing_are_resolved():
     times = [0.004, 0.030]
     omega = 10 * (X - 8) + 2 * np.pi * 500
     got, _ = phase_at_zero(signals(times, omega=omega), times, MASK)
@@ -77,7 +77,7 @@ def test_noise_agrees_with_weighted_least_squares(times):
     assert noise * np.median(predicted) == pytest.approx(np.sqrt(covariance[0, 0]), rel=0.01)
 
 
-def test_late_echo_without_signal_has_no_weight():
+def test_a_late_echo_without_signal_has_no_weight():
     times = [0.005, 0.010, 0.015]
     echoes = signals(times)
     echoes[2][8, 7, 7] = 0
@@ -96,7 +96,7 @@ def test_voxels_without_signal_in_an_early_echo_are_left_out(lost):
     assert np.abs(error(got, mask=rest)).max() < 1e-3
 
 
-def test_very_unequal_echoes():
+def test_a_very_weak_second_echo_causes_no_error():
     times = [0.005, 0.010]
     first, second = signals(times)
     got, _ = phase_at_zero([first, second * np.float32(1e-9)], times, MASK)
@@ -111,12 +111,12 @@ def test_invalid_echo_times_are_refused(times):
         phase_at_zero(signals([0.005, 0.010]), times, MASK)
 
 
-def test_single_echo_is_refused():
+def test_a_single_echo_is_refused():
     with pytest.raises(ValueError, match="echo"):
         phase_at_zero(signals([0.005]), [0.005], MASK)
 
 
-def test_no_voxel_can_be_fitted():
+def test_echoes_without_signal_are_refused():
     first, second = signals([0.005, 0.010])
     with pytest.raises(ValueError, match="no voxel"):
         phase_at_zero([first, 0 * second], [0.005, 0.010], MASK)
@@ -124,7 +124,7 @@ def test_no_voxel_can_be_fitted():
 
 @pytest.mark.parametrize("times", [(0.004, 0.010, 0.018), (0.003, 0.008, 0.011, 0.021)])
 @pytest.mark.parametrize("offset", [0, 90, -150, 200, 300])
-def test_uneven_echoes_far_off_resonance_show_no_border_of_t2_star(times, offset):
+def test_uneven_echoes_far_off_resonance_have_no_phase_step_where_t2_star_changes(times, offset):
     shape = (20, 12, 10)
     x = np.arange(shape[0])[:, None, None] * np.ones(shape)
     phi0 = 0.002 * (x - 10) ** 2

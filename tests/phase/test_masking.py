@@ -50,7 +50,7 @@ def test_coil_sensitivity_does_not_affect_the_mask(weakest):
     assert_same(signal_mask(magnitude, phase), BODY)
 
 
-def test_tissue_below_the_snr_is_outside():
+def test_tissue_below_the_snr_limit_is_excluded():
     weak = ellipsoid(6, 6, 6, centre=(26, 20, 20))
     magnitude, phase = image(np.where(weak, 20.0, 1000.0 * BODY), 10)
     mask = signal_mask(magnitude, phase)
@@ -58,7 +58,7 @@ def test_tissue_below_the_snr_is_outside():
     assert np.mean(mask[BODY & ~weak]) > 0.99
 
 
-def test_noise_of_several_coils():
+def test_the_noise_of_several_coils_is_estimated():
     """The root-sum-of-squares image of several coils has a noise floor far above zero."""
     rng = np.random.default_rng(1)
     magnitudes, phases = zip(*(image(1000.0 * BODY, 20, rng) for _ in range(16)), strict=True)
@@ -68,7 +68,7 @@ def test_noise_of_several_coils():
     assert signal.noise.sd == pytest.approx(20, rel=0.1)
 
 
-def test_suppressed_noise_outside_the_body():
+def test_suppressed_noise_outside_the_body_is_tolerated():
     magnitude, phase = image(1000.0 * BODY, 20)
     outside = ~ellipsoid(18, 15, 16)
     magnitude[outside], phase[outside] = 0, -np.pi
@@ -78,7 +78,7 @@ def test_suppressed_noise_outside_the_body():
     assert signal.noise.sd == pytest.approx(20, rel=0.3)
 
 
-def test_ringing_beyond_the_body_is_outside():
+def test_ringing_beyond_the_body_is_excluded():
     """Bright voxels with incoherent phase are excluded, because they cannot be unwrapped."""
     magnitude, phase = image(1000.0 * BODY, 5)
     rim = ellipsoid(18, 15, 16) & ~BODY
@@ -99,7 +99,7 @@ def test_only_small_holes_are_filled():
     assert not mask[20, 20, 20]
 
 
-def test_without_noise():
+def test_the_mask_of_an_image_without_noise_is_the_body():
     phase = 0.01 * ((GRID - 20) ** 2).sum(axis=0)
     magnitude = np.where(BODY, 500, 3)
     np.testing.assert_array_equal(signal_mask(magnitude, phase), BODY)
@@ -107,7 +107,7 @@ def test_without_noise():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("part", [0, 1])
-def test_values_that_are_not_finite_are_outside(value, part):
+def test_values_that_are_not_finite_are_excluded(value, part):
     images = image(1000.0 * BODY, 20)
     images[part][20, 20, 20:22] = images[part][0, 0, 0] = value
     truth = BODY.copy()
@@ -118,7 +118,7 @@ def test_values_that_are_not_finite_are_outside(value, part):
 
 
 @pytest.mark.parametrize("value", [0, 7, np.nan])
-def test_constant_is_refused(value):
+def test_a_constant_magnitude_is_refused(value):
     with pytest.raises(ValueError, match="constant"):
         signal_mask(np.full((4, 4, 4), value), np.zeros((4, 4, 4)))
 
@@ -130,7 +130,7 @@ def test_noise_alone_is_refused():
 
 @pytest.mark.parametrize("value", [0, -np.pi])
 @pytest.mark.parametrize("shape", [(20, 18, 16), (20, 18, 1)])
-def test_blocks_of_deleted_phase_are_blank(value, shape):
+def test_blocks_of_deleted_phase_are_detected(value, shape):
     phase = RNG.uniform(-np.pi, np.pi, shape).astype(np.float32)
     truth = np.zeros(shape, dtype=bool)
     truth[:6] = truth[:, 12:] = True
@@ -139,7 +139,7 @@ def test_blocks_of_deleted_phase_are_blank(value, shape):
     np.testing.assert_array_equal(blank_phase(phase), truth)
 
 
-def test_phase_in_few_levels_is_not_blank():
+def test_phase_in_few_levels_does_not_count_as_deleted():
     """In an 8-bit phase image, neighbouring voxels are often equal, even where the phase is 0."""
     x, y, z = (np.mgrid[:30, :30, :30] - 15) * 1e-3
     smooth = 150 * (x**2 + y**2 + z**2) - 1.0 + RNG.normal(0, 0.03, x.shape)

@@ -14,7 +14,7 @@ def smooth_phase():
 
 
 @pytest.mark.parametrize("level", [0.05, 2.0])
-def test_level_of_noise_proportional_to_the_inverse_magnitude(level):
+def test_the_level_of_noise_proportional_to_the_inverse_magnitude_is_found(level):
     rng = np.random.default_rng(0)
     magnitude = rng.uniform(50, 200, SHAPE)
     mask = rng.random(SHAPE) < 0.98
@@ -34,13 +34,13 @@ def test_outliers_and_corners_missing_from_k_space_do_not_matter():
     assert found == pytest.approx(noise.std(), rel=0.1)
 
 
-def test_one_slice_has_one_plane():
+def test_the_noise_of_a_single_slice_is_estimated():
     noise = 0.02 * np.random.default_rng(2).normal(size=(60, 60, 1))
     found = noise_level(noise, np.ones(noise.shape, bool), np.ones(noise.shape))
     assert found == pytest.approx(0.02, rel=0.05)
 
 
-def test_mask_too_thin():
+def test_a_mask_that_is_too_thin_is_refused():
     mask = np.zeros(SHAPE, bool)
     mask[5, 5] = True
     with pytest.raises(ValueError, match="no square of 3 by 3"):

@@ -23,7 +23,7 @@ def assert_phi0(result, truth=PHI0, mask=HEAD, atol=1e-3):
     np.testing.assert_allclose(cycles, np.round(cycles[0]), atol=atol)
 
 
-def test_single_echo():
+def test_the_phase_of_a_single_echo_is_phi0():
     result = compute_phi0([MAGNITUDE], [SINGLE])
     assert_phi0(result)
     np.testing.assert_array_equal(result.magnitude, MAGNITUDE)
@@ -32,7 +32,7 @@ def test_single_echo():
     assert result.echo_misfit == ()
 
 
-def test_several_echoes():
+def test_phi0_is_extrapolated_from_several_echoes():
     result = compute_phi0([MAGNITUDE] * 3, PHASES, TIMES)
     # an extra cycle in the initial slope adds a constant that is not a whole number of cycles
     constant = (result.phase - PHI0)[HEAD][0]
@@ -41,7 +41,7 @@ def test_several_echoes():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.uint16, np.int16, np.int32])
-def test_any_magnitude_dtype(dtype):
+def test_any_magnitude_dtype_is_accepted(dtype):
     # the squares of these magnitudes overflow 16-bit and 32-bit integers
     magnitude = (MAGNITUDE * 60).astype(dtype)
     assert_phi0(compute_phi0([magnitude], [SINGLE.astype(np.float64)]))
@@ -58,14 +58,14 @@ def test_unwrapped_phase_and_voxels_in_air_do_not_change_phi0():
     np.testing.assert_allclose(compute_phi0([MAGNITUDE], [unwrapped]).phase, wrapped, atol=1e-5)
 
 
-def test_alternate_slices():
+def test_alternating_slices_are_corrected():
     phases = [p + np.pi * (Z % 2) for p in PHASES]
     result = compute_phi0([MAGNITUDE] * 3, phases, TIMES)
     assert result.axes_flipped == (2,)
     assert_phi0(result, PHI0 + (result.phase - PHI0)[HEAD][0])
 
 
-def test_alternate_slices_of_unwrapped_phase():
+def test_alternating_slices_of_an_unwrapped_phase_are_corrected():
     result = compute_phi0([MAGNITUDE], [PHI0 + np.pi * (Z % 2)])
     assert result.axes_flipped == (2,)
     assert_phi0(result)
@@ -86,7 +86,7 @@ def test_voxels_that_are_not_finite_are_left_out(value, part, n_echoes):
 
 
 @pytest.mark.parametrize(("lost", "determined"), [((0,), False), ((1, 2), False), ((2,), True)])
-def test_voxels_without_signal_in_some_echoes(lost, determined):
+def test_voxels_without_signal_in_the_two_earliest_echoes_are_left_out(lost, determined):
     magnitudes = [MAGNITUDE.copy() for _ in TIMES]
     for k in lost:
         magnitudes[k][10, 9, 9] = 0
@@ -106,7 +106,7 @@ def test_mask_without_signal_is_refused():
         compute_phi0([np.where(HEAD, MAGNITUDE, 0)], [SINGLE], mask=~HEAD)
 
 
-def test_as_many_phases_as_magnitudes():
+def test_numbers_of_phases_and_magnitudes_must_agree():
     with pytest.raises(ValueError, match="zip"):
         compute_phi0([MAGNITUDE] * 2, PHASES, TIMES)
 
@@ -164,7 +164,7 @@ def test_the_polarity_follows_from_the_echo_numbers(numbers):
 
 
 @pytest.mark.parametrize("n_echoes", [1, 3])
-def test_in_plane_phase_of_slices_with_random_offsets(n_echoes):
+def test_the_in_plane_phase_is_correct_in_slices_with_random_offsets(n_echoes):
     rng = np.random.default_rng(0)
     offsets = rng.uniform(-np.pi, np.pi, (n_echoes, HEAD.shape[2]))
     phases = [wrap(phase + one) for phase, one in zip([SINGLE, *PHASES[1:]], offsets, strict=False)]

@@ -66,7 +66,7 @@ def test_any_covered_cycle_is_recognised(values, name):
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 4095), max_size=20), st.randoms(use_true_random=False))
-def test_only_the_range_matters(values, random):
+def test_the_unit_depends_only_on_the_range(values, random):
     stored = np.array([0, 4095, *values])
     shuffled = stored.tolist()
     random.shuffle(shuffled)
@@ -149,7 +149,7 @@ def test_narrow_range_with_units_is_kept(units, factor):
     assert recognised.warning is None
 
 
-def test_unwrapped_is_kept():
+def test_an_unwrapped_phase_is_kept():
     stored = np.linspace(-20, 30, 99)
     got, units = radians(stored, 1, 0, units="rad")
     np.testing.assert_allclose(got, stored, rtol=1e-6)
@@ -165,7 +165,7 @@ def test_a_covered_cycle_of_radians_overrides_units():
 
 @pytest.mark.parametrize("units", [None, "deg", "rad"])
 @pytest.mark.parametrize("start", [-180, 0])
-def test_degrees(units, start):
+def test_degrees_are_recognised(units, start):
     stored = np.linspace(start, start + 360, 721)
     got, recognised = radians(stored, 1, 0, units=units)
     np.testing.assert_allclose(got, np.radians(stored), rtol=1e-6)
@@ -199,7 +199,7 @@ def test_the_unit_chosen_by_the_user_is_applied(phase_units, factor):
     np.testing.assert_allclose(got, factor * np.array([-10, -8, 190]), rtol=1e-6)
 
 
-def test_negative_slope():
+def test_a_negative_slope_reverses_the_phase():
     got, _ = radians(np.array([0, 1024, 4095], dtype=np.uint16), -2, 4096)
     assert got[1] == pytest.approx(math.pi / 2)
 

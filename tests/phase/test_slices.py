@@ -39,7 +39,7 @@ def test_alternation_is_found_and_undone_along_any_axis(n_slices, axis):
     assert alternating_axes([flipped]) == ()
 
 
-def test_alternation_along_two_axes():
+def test_alternation_along_two_axes_is_found_and_undone():
     signal = alternating()
     signal[::2] *= -1
     assert alternating_axes([signal]) == (0, 2)
@@ -52,7 +52,7 @@ def test_strong_echoes_outweigh_weak_echoes():
     assert alternating_axes([alternating(), 10 * smooth()]) == ()
 
 
-def test_single_slice():
+def test_a_single_slice_has_no_alternation():
     assert slice_coherence_angle([smooth(1)], 2) == 0
     assert alternating_axes([smooth(1)]) == ()
 

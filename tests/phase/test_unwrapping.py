@@ -13,14 +13,14 @@ def assert_same_up_to_cycles(got, truth, mask):
     np.testing.assert_allclose(cycles, np.round(cycles[0]), atol=1e-5)
 
 
-def test_wrap():
+def test_wrapping_changes_the_phase_only_by_whole_cycles():
     phase = np.linspace(-20, 20, 999)
     assert np.abs(wrap(phase)).max() <= np.pi
     np.testing.assert_allclose(np.exp(1j * wrap(phase)), np.exp(1j * phase), atol=1e-12)
 
 
 @pytest.mark.parametrize("mask", [BALL, np.ones_like(BALL)], ids=["ball", "all"])
-def test_many_cycles(mask):
+def test_a_phase_of_many_cycles_is_unwrapped(mask):
     assert np.ptp(SMOOTH[mask]) > 4 * np.pi
     got = unwrap(wrap(SMOOTH), mask)
     assert got.dtype == np.float32
@@ -46,7 +46,7 @@ def test_unwrapping_twice_changes_nothing():
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_single_slice(axis):
+def test_a_single_slice_is_unwrapped(axis):
     phase, mask = (np.take(a, [10], axis) for a in (SMOOTH, BALL))
     assert_same_up_to_cycles(unwrap(wrap(phase), mask), phase, mask)
 
@@ -57,7 +57,7 @@ def test_disconnected_parts_are_aligned_with_the_largest_part():
     assert_same_up_to_cycles(unwrap(wrap(SMOOTH), mask), SMOOTH, mask)
 
 
-def test_centred():
+def test_centring_shifts_the_median_by_whole_cycles():
     mask = np.array([True, True, True, False])
     phase = np.array([13.0, 13.5, 14.0, -900.0])
     np.testing.assert_allclose(centred(phase, mask), phase - 4 * np.pi)

@@ -36,7 +36,7 @@ def automatic(phase, method="laplacian", noise=0.02, voxel_size=1.0, **options):
 
 @pytest.mark.parametrize("target", [0.1, 0.4])
 @pytest.mark.parametrize("voxel_size", [1.0, 2.0])
-def test_radius_of_the_noise_limit(cube, target, voxel_size):
+def test_the_radius_agrees_with_the_noise_limit(cube, target, voxel_size):
     """The radius is the smallest for which ``s sqrt(525 / N) / R^2`` meets the target."""
     # add padding, so that the rim does not affect the sampled median
     phase = np.pad(cube, 24)
@@ -117,17 +117,17 @@ def test_a_loose_target_selects_the_smallest_radius_that_the_grid_allows(cube):
     assert 2 <= found.fit_radius[0] < 2.5
 
 
-def test_voxels_larger_than_the_published_radius(cube):
+def test_the_radius_is_enlarged_for_voxels_larger_than_the_published_radius(cube):
     found = automatic(cube[:20, :20, :20], "integral-fd", target_std=10, voxel_size=3)
     assert 3 <= found.integral_radius[0] < 4
 
 
-def test_in_plane(cube):
+def test_in_plane_kernels_have_automatic_radii(cube):
     found = automatic(cube, "integral", target_std=0.5, integral_radius=(5, 5, 0))
     assert found.fit_radius[2] == 0 < found.fit_radius[0]
 
 
-def test_published_radii_stay_the_default(cube):
+def test_published_radii_are_the_default(cube):
     found = reconstruct(
         cube, method="laplacian", voxel_size=1, frequency=F, phase_noise=0.02, uncertainty=False
     )

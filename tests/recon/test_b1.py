@@ -80,7 +80,7 @@ def test_unusable_maps_are_refused(sphere, b1, words):
 
 
 @pytest.mark.slow
-def test_the_model_in_a_slab():
+def test_the_model_in_a_slab_agrees_with_the_exact_solution():
     """In a slab, the field depends on one coordinate: ``B = cos(k x) / cos(k a)``."""
     n, size = 60, 3.0
     outline = np.zeros((n + 2, 50, 50), bool)
@@ -100,11 +100,11 @@ def test_the_model_in_a_slab():
 @pytest.mark.parametrize(
     ("tesla", "is_head", "helps"), [(1.5, True, True), (3, False, False), (1, True, False)]
 )
-def test_where_the_model_helps(tesla, is_head, helps):
+def test_the_model_is_used_for_heads_at_1_5_t_and_above(tesla, is_head, helps):
     assert model_helps(tesla * 42.58e6, is_head=is_head) == helps
 
 
-def test_voxels_finer_than_the_grid_of_the_model(sphere):
+def test_voxels_may_be_finer_than_the_grid_of_the_model(sphere):
     fine = np.repeat(np.repeat(np.repeat(sphere.inside, 2, 0), 2, 1), 2, 2)
     found = model_b1(fine, SIZE / 4, FREQUENCY)
     assert found.shape == fine.shape
@@ -113,6 +113,6 @@ def test_voxels_finer_than_the_grid_of_the_model(sphere):
     assert found.max() == found[fine].max() > 1
 
 
-def test_a_body_that_is_too_thin():
+def test_a_body_that_is_too_thin_is_refused():
     with pytest.raises(ValueError, match="three voxels"):
         model_b1(np.ones((9, 9, 1), bool), 3.0, FREQUENCY)

@@ -200,7 +200,7 @@ def test_noise_propagation_agrees_for_whole_and_restricted_kernels():
     np.testing.assert_allclose(whole.gradient[:, at], each.gradient[:, at], rtol=1e-3, atol=1e-3)
 
 
-def test_the_noise_of_finite_differences(volumes, b1):
+def test_the_predicted_noise_of_finite_differences_is_correct(volumes, b1):
     rng = np.random.default_rng(3)
     noise = rng.uniform(0.01, 0.1, volumes.mask.shape)
     convection = 20 * gradient_of_smooth(2 * np.log(b1), volumes.mask, volumes.voxel_size)

@@ -67,6 +67,6 @@ def test_the_map_is_continued_without_a_step(ball):
     assert 0.2 < found.remote < 0.45
 
 
-def test_a_map_without_values():
+def test_a_map_without_values_is_refused():
     with pytest.raises(ValueError, match="no voxel"):
         smooth_b1(np.ones(SHAPE), np.zeros(SHAPE), SIZE, np.ones(SHAPE, bool))

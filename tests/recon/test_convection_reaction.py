@@ -46,7 +46,7 @@ def test_the_phase_has_a_kink_where_tissues_meet():
     np.testing.assert_allclose(solve_phase(equation, volume), volume, atol=1000 * h**2)
 
 
-def test_derivative_by_log_kappa(case):
+def test_derivative_by_log_kappa_agrees_with_finite_differences(case):
     inside, log_kappa, b1_squared, phase = case
     change = np.random.default_rng(1).standard_normal(SHAPE)
     step = 1e-3
@@ -60,7 +60,7 @@ def test_derivative_by_log_kappa(case):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_transposes(case):
+def test_transposed_operators_are_adjoint(case):
     inside, log_kappa, b1_squared, phase = case
     equation = ConvectionReaction(inside, SIZE, log_kappa, b1_squared)
     forward, transposed = equation.by_log_kappa(phase)

@@ -75,7 +75,7 @@ def test_an_inversion_may_have_slices_along_any_axis(cylinder):
     assert np.nanmedian(found) == pytest.approx(SIGMA, rel=0.02)
 
 
-def test_an_inversion_of_one_slice(cylinder):
+def test_an_inversion_maps_a_single_slice(cylinder):
     field, mask = (volume[:, :, :1] for volume in cylinder)
     found = reconstruct(
         np.angle(field), method="inversion", voxel_size=SIZE, frequency=F, mask=mask,

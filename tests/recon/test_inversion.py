@@ -115,7 +115,7 @@ def test_twice_the_phase_is_twice_the_conductivity(layers):
     np.testing.assert_allclose(twice_std[inside], 2 * std[inside], rtol=0.05)
 
 
-def test_voxels_of_any_shape():
+def test_voxels_may_have_any_shape():
     labels = np.ones((24, 12, 9), dtype=np.int32)
     found, *_ = invert(image(np.full(labels.shape, 500.0), labels, size=(1.5, 3.0, 4.5)))
     assert abs(np.median(found) / 500 - 1) < 0.05

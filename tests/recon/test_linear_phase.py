@@ -94,7 +94,7 @@ def test_voxels_without_kappa_use_the_median_of_their_tissue(head):
     )
 
 
-def test_a_mask_that_is_too_small(head):
+def test_a_mask_that_is_too_small_permits_no_estimate(head):
     small = np.zeros_like(head.mask)
     middle = tuple(n // 2 for n in small.shape)
     small[tuple(slice(m - 4, m + 5) for m in middle)] = True
@@ -110,7 +110,7 @@ def test_invalid_arguments_are_refused(head):
         estimate(head, kappa=-head.kappa)
 
 
-def test_the_phase_to_subtract():
+def test_the_phase_to_subtract_is_linear():
     phase = make_linear_phase((1, 10, 100), (2, 3, 4), (1, 2, 5))
     assert phase.shape == (2, 3, 4)
     assert phase[0, 0, 0] == 0
@@ -134,7 +134,7 @@ def test_the_posterior_mean_agrees_with_numerical_integration():
 
 
 @pytest.mark.slow
-def test_ramps_in_the_full_wave_phantom():
+def test_ramps_in_the_full_wave_phantom_are_found():
     parameters = PhantomParameters(
         resolution=SIZE, forward_model="full-wave", small_lesions=True, tissue_variation=0.15
     )

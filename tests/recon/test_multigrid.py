@@ -63,7 +63,7 @@ def test_a_cycle_is_the_inverse_of_a_small_matrix(shape, seed, extra):
 
 @settings(max_examples=10, deadline=None)
 @given(st.tuples(*[st.integers(8, 14)] * 3), st.integers(0, 1000))
-def test_it_preconditions_links_of_different_magnitude(shape, seed):
+def test_multigrid_preconditions_links_of_different_magnitude(shape, seed):
     links, free = random_problem(shape, seed, contrast=1.0)
     assert iterations(links, free, 0.1) < 40
 
@@ -99,7 +99,7 @@ def test_slices_without_links_are_not_merged():
     assert needed[1] <= needed[0] + 2 < 15
 
 
-def test_unknowns_without_any_link():
+def test_unknowns_without_links_are_solved():
     free = np.zeros((20, 20, 20), dtype=bool)
     free[::2, ::2, ::2] = True
     found = Multigrid(np.zeros((3, *free.shape)), free, 2.0).cycle(free.astype(float))

@@ -117,8 +117,8 @@ def test_predicted_error_of_a_mean_is_its_spread_over_realisations(
     # the error of a mean of independent voxels would be several times too small
     independent = np.array([one.sd / np.sqrt(max(one.n, 1)) for one in predicted])
     assert np.nanmedian(observed[large] / independent[large]) > 1.4
-    # The means of whole tissues are the slowest to converge. The relative error of a prediction is
-    # 18 %, that of a spread is 11 %.
+    # The means of whole tissues are the slowest to converge. The relative error is 18 % for a
+    # prediction and 11 % for a spread.
     predicted, observed = compare(np.where(anatomy.brain, anatomy.labels, 0))
     ratio = observed / [one.standard_error for one in predicted]
     assert (ratio > 0.6).all()

@@ -39,7 +39,7 @@ def test_a_constant_has_no_rounding_error():
     assert not found.any()
 
 
-def test_operators_with_the_same_links():
+def test_operators_with_the_same_links_are_consistent():
     forward, backward, extra, factor, values = random_coefficients((5, 4, 6), 1)
     operator = PairOperator(forward, factor, backward=backward, extra=extra)
     found = operator.with_factor(2 * factor)(values)

@@ -80,7 +80,7 @@ def test_fits_are_exact_on_any_quadratic_on_any_grid(
     )
 
 
-def test_known_values_of_the_factor():
+def test_the_factor_has_known_values():
     omega = 2 * np.pi * F
     assert conductivity_factor(F, "transmit") == pytest.approx(1 / (VACUUM_PERMEABILITY * omega))
     assert conductivity_factor(F) == pytest.approx(1 / (2 * VACUUM_PERMEABILITY * omega))
@@ -117,7 +117,7 @@ def test_each_sign_is_applied(volumes, factor, sign, applied, expected):
 
 
 @pytest.mark.parametrize("method", ["laplacian-fd", "laplacian", "integral-fd", "integral"])
-def test_homogeneous_cylinder_near_its_axis(method):
+def test_the_conductivity_of_a_homogeneous_cylinder_is_found_near_its_axis(method):
     # The quadrature field of a cylinder along z: J0(k r), k^2 = omega^2 mu eps - i omega mu sigma.
     sigma, permittivity, omega = 0.6, 60 * 8.8541878128e-12, 2 * np.pi * F
     k = np.sqrt(
@@ -186,7 +186,7 @@ def test_in_plane_kernels_map_a_single_slice(method):
     np.testing.assert_allclose(result.conductivity[valid], 800 * conductivity_factor(F), rtol=1e-3)
 
 
-def test_threads_do_not_change_the_result(volumes):
+def test_the_number_of_threads_does_not_change_the_result(volumes):
     for method in ("laplacian-mag", "integral-magseg"):
         one = run(volumes, volumes.phase, method, n_threads=1, **RADII)
         two = run(volumes, volumes.phase, method, n_threads=2, **RADII)
@@ -231,7 +231,7 @@ def test_published_radii_are_the_default(volumes):
     assert (result.fit_radius, result.integral_radius) == ((9.0,) * 3, None)
 
 
-def test_a_zero_axis_in_one_radius_flattens_both_kernels():
+def test_a_radius_of_zero_along_an_axis_makes_both_kernels_in_plane():
     kernels = choose_kernels(METHODS["integral"], (1.0, 1.0, 5.0), (9, 9, 9), (5, 5, 0))
     assert kernels.fit_radius == (5.0, 5.0, 0.0)
     assert kernels.integral_radius == (6.0, 6.0, 0.0)

@@ -32,7 +32,7 @@ def test_in_plane_integral_needs_no_pairs_across(slow, volumes):
         np.testing.assert_allclose(found[tuple(voxel)], expected, rtol=1e-4, atol=1e-2)
 
 
-def test_an_axis_without_a_pair_is_invalid():
+def test_a_voxel_without_a_pair_along_an_axis_is_invalid():
     support = np.zeros((7, 7, 7), np.int32)
     support[:, :, 3] = 1
     found = integrate_surface(

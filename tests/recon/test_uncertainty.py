@@ -43,7 +43,7 @@ def test_fit_propagates_every_voxel_of_the_support(slow, volumes, use_labels, us
 
 @pytest.mark.parametrize("voxel_size", [(1.0, 1.0, 1.0), (0.8, 1.0, 1.3)])
 @pytest.mark.parametrize("restricted", [False, True])
-def test_limit_of_an_unrestricted_ball(voxel_size, restricted):
+def test_the_noise_in_an_unrestricted_ball_approaches_the_limit(voxel_size, restricted):
     radius, sd = 12.0, 0.02
     kernel = ellipsoid((radius,) * 3, voxel_size)
     support = np.ones([n + 2 for n in kernel.shape], np.int32)
@@ -80,7 +80,7 @@ def test_magnitude_noise_changes_the_weights():
     assert np.mean((ratio > 0.7) & (ratio < 1.4)) > 0.95
 
 
-def test_finite_differences(volumes):
+def test_the_predicted_noise_of_finite_differences_is_correct(volumes):
     rng = np.random.default_rng(3)
     noise = rng.uniform(0.01, 0.1, volumes.mask.shape)
     predicted = fd_laplacian_std(noise, volumes.mask, volumes.voxel_size)
@@ -108,7 +108,7 @@ def test_replicates_are_fitted_like_the_phase(volumes, use_magnitude):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_replicates_of_a_known_estimator(sparse):
+def test_replicates_of_a_known_estimator_have_its_standard_deviation(sparse):
     shape = (20, 20, 20)
     support = np.ones(shape, np.int32)
     support[10:] = 2
@@ -148,7 +148,7 @@ def test_sparse_variances_are_averaged_over_neighbours(use_magnitude):
     assert np.std(std) < 0.04
 
 
-def test_replicates_of_the_magnitude():
+def test_replicates_of_the_magnitude_add_their_variance():
     shape = (20, 20, 20)
     support = np.ones(shape, np.int32)
     rng = np.random.default_rng(5)
@@ -216,5 +216,5 @@ def test_invalid_noise_is_refused(volumes, noise, message):
         ((50.0, 50.0, 50.0), (1.0, 1.0, 1.0), (0, 1, 2), 3),
     ],
 )
-def test_spacing_of_noise(radius, voxel_size, axes, spacing):
+def test_the_spacing_of_noise_depends_on_the_radius_in_voxels(radius, voxel_size, axes, spacing):
     assert spacing_of_noise(radius, voxel_size, axes, 0.4) == spacing

@@ -65,7 +65,7 @@ def test_p_values_are_corrected_for_all_comparisons_of_an_atlas_and_a_method():
     rows = [row(f"sub-1_ses-{one}", str(n), 0.5) for one in "a" for n in range(3)]
     rows += [row("sub-1_ses-b", str(n), 0.5 + 0.04 * n) for n in range(3)]
     rows += [row("sub-1_ses-c", str(n), 0.52 + 0.04 * n) for n in range(3)]
-    # an atlas and a method that are corrected apart
+    # another atlas and another method, which are corrected separately
     others = [row(f"sub-1_ses-{one}", "x", 0.5, **other) for one in "ab" for other in OTHERS]
     table = changes_of(pd.DataFrame(rows + others), ORDER)
     together = (table["atlas"] == "tissues") & (table["method"] == "inversion-seg")

@@ -87,7 +87,7 @@ def colour(image: AxesImage, x, y, brain):
     return tuple(image.get_array()[y - first[1], x - first[0]])
 
 
-def test_colours_of_conductivity_error_and_invalid_voxels(brain):
+def test_conductivity_error_and_invalid_voxels_have_their_colours(brain):
     def break_one(values):
         values[9, 12] = np.nan
         return values

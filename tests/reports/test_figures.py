@@ -98,7 +98,7 @@ def test_tissues_in_the_mask_are_drawn(mask):
     assert places(plain) == places(figure)
 
 
-def test_phase_before_and_after_unwrapping(mask):
+def test_figures_before_and_after_unwrapping_differ_only_at_wraps(mask):
     phi0 = np.where(mask, np.linspace(-6, 6, SHAPE[0])[:, None, None], 0)
     wrapped = np.angle(np.exp(1j * phi0))
     pair = draw_phase(wrapped, phi0, mask, AFFINE)
@@ -141,7 +141,7 @@ def test_distributions_are_densities_of_the_valid_voxels():
 
 
 @pytest.mark.parametrize("name", [r"$\foo$", "$", r"\$x$", "a_b^c", "<b>&"])
-def test_names_of_tissues_are_not_mathematics(tmp_path, name):
+def test_special_characters_in_tissue_names_are_escaped(tmp_path, name):
     labels = np.ones((8, 8, 8), np.int32)
     _, figure = draw_tissues(labels.astype(float), labels > 0, labels, {1: name}, np.eye(4))
     save_png(figure, tmp_path / "a.png")

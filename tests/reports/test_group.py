@@ -42,14 +42,14 @@ def test_few_or_equal_values_have_no_score(values):
 
 
 @pytest.mark.parametrize("n", [10, 24, 70, 400])
-def test_the_number_of_outliers_by_chance(n):
+def test_the_expected_number_of_outliers_agrees_with_simulations(n):
     values = np.random.default_rng(n).normal(size=(n, 2000))
     scores = pd.DataFrame(values).apply(modified_z_scores)
     found = (scores.abs() > OUTLIER_SCORE).sum().mean()
     assert expected_outliers(n) == pytest.approx(found, rel=0.25)
 
 
-def test_normal_values_are_hardly_ever_outliers():
+def test_normal_values_are_rarely_outliers():
     values = pd.Series(np.random.default_rng(0).normal(0.34, 0.05, 10_000))
     scores = modified_z_scores(values)
     assert scores.std() == pytest.approx(1, abs=0.05)
@@ -59,13 +59,13 @@ def test_normal_values_are_hardly_ever_outliers():
 @pytest.mark.parametrize(
     ("megahertz", "expected"), [(127.74, (0.342, 0.587, 2.14)), (63.87, (0.291, 0.511, 2.066))]
 )
-def test_literature_at_two_field_strengths(megahertz, expected):
+def test_literature_values_depend_on_the_field_strength(megahertz, expected):
     names = ("White Matter", "Gray Matter", "Cerebrospinal Fluid")
     found = literature_conductivity(1e6 * megahertz, names)
     assert [found[name] for name in names] == pytest.approx(expected, abs=0.004)
 
 
-def test_axes_do_not_exaggerate():
+def test_axes_do_not_exaggerate_differences():
     assert axis([0.3, 0.4]) == [0, pytest.approx(0.42)]
     assert axis([-0.1, np.nan], marks=[1.0]) == pytest.approx([-0.105, 1.05])
     assert axis([]) == [0, 1]
@@ -82,7 +82,7 @@ def read(raw, out, damaged=None):
     return RegionTable(results, phenotype), phenotype, results
 
 
-def test_the_regions_of_all_maps_with_the_columns_of_participants_and_sessions(tmp_path):
+def test_the_region_table_has_the_columns_of_participants_and_sessions(tmp_path):
     raw, out = write_study(tmp_path, 3, 4)
     damaged = []
     regions, _, _ = read(raw, out, damaged)
@@ -103,7 +103,7 @@ def test_the_regions_of_all_maps_with_the_columns_of_participants_and_sessions(t
     assert regions.n_expected == 0
 
 
-def test_entities_of_acquisitions_are_columns_and_kinds_are_compared_apart(tmp_path):
+def test_entities_are_columns_and_kinds_of_acquisitions_are_compared_separately(tmp_path):
     raw, out = write_study(tmp_path, 12, 3, sessions=[None])
     for path in out.glob("sub-*"):
         write_scan(out, path.name, None, {"a": 0.9}, entities="_acq-fast_run-2")
@@ -116,7 +116,7 @@ def test_entities_of_acquisitions_are_columns_and_kinds_are_compared_apart(tmp_p
     assert rows.loc[rows["acquisition"] == "acq-fast", "outlier_score"].isna().all()
 
 
-def test_outliers_of_regions_and_of_whole_sessions(tmp_path):
+def test_outlying_regions_and_outlying_sessions_are_found(tmp_path):
     raw, out = write_study(tmp_path, 30, 12)
     medians = {f"region-{n:03d}": 0.4 + 0.2 * n / 12 for n in range(12)}
     write_scan(out, "sub-003", "a", {name: 1.4 * value for name, value in medians.items()})
@@ -134,7 +134,7 @@ def test_outliers_of_regions_and_of_whole_sessions(tmp_path):
     assert others["outlier"].sum() <= 4 * regions.n_expected
 
 
-def test_the_values_of_a_plot_come_back(tmp_path):
+def test_the_values_of_a_plot_can_be_decoded(tmp_path):
     raw, out = write_study(tmp_path, 4, 3)
     regions, _, results = read(raw, out)
     blocks, is_complete = region_blocks(regions, Scans(results))
@@ -152,7 +152,7 @@ def test_embedded_data_cannot_end_their_element():
     assert "<" not in embedded({"a": "</script><script>alert(1)</script>"})
 
 
-def test_an_effect_is_found_in_its_region_alone(tmp_path):
+def test_an_effect_is_found_only_in_its_region(tmp_path):
     raw, out = write_study(tmp_path, 40, 8, effect=0.06)
     regions, phenotype, _ = read(raw, out)
     names = tuple(phenotype.of_participants)
@@ -181,7 +181,7 @@ def test_an_effect_is_found_in_its_region_alone(tmp_path):
         ("months", (), "the column months differs between the sessions of sub-000"),
     ],
 )
-def test_columns_that_cannot_be_compared(tmp_path, group_by, covariates, message):
+def test_columns_that_cannot_be_compared_are_refused(tmp_path, group_by, covariates, message):
     raw, out = write_study(tmp_path, 6, 2)
     regions, phenotype, _ = read(raw, out)
     request = GroupRequest(out, tuple(phenotype.of_participants), raw, group_by, covariates)
@@ -189,7 +189,7 @@ def test_columns_that_cannot_be_compared(tmp_path, group_by, covariates, message
         group_effects(regions, phenotype, request)
 
 
-def test_a_table_with_a_text_in_place_of_a_number_is_left_out(tmp_path):
+def test_a_table_with_text_in_place_of_a_number_is_left_out(tmp_path):
     raw, out = write_study(tmp_path, 3, 2, sessions=[None])
     path = next((out / "sub-001").rglob("*_condregions.tsv"))
     path.write_text(path.read_text().replace("500", "many"))
@@ -212,7 +212,7 @@ def group_study(raw, out, *options):
     return GroupRequest(out, names, raw, *options)
 
 
-def test_a_family_without_a_value_has_no_effects(tmp_path):
+def test_a_family_of_regions_without_values_has_no_effects(tmp_path):
     """All regions of an atlas of small lesions may vanish at the first erosion."""
     raw, out = write_study(tmp_path, 8, 2, sessions=[None])
     add_regions(out, lambda table, _: table.assign(median=table["median"].where(table.erosion < 1)))
@@ -223,7 +223,7 @@ def test_a_family_without_a_value_has_no_effects(tmp_path):
     assert notes == ()
 
 
-def test_without_any_value_a_note_says_so(tmp_path):
+def test_a_note_states_that_no_region_has_a_value(tmp_path):
     raw, out = write_study(tmp_path, 8, 2, sessions=[None])
     add_regions(out, lambda table, _: table.assign(median=np.nan))
     regions, phenotype, _ = read(raw, out)
@@ -259,7 +259,7 @@ def test_lesions_are_in_the_table_but_not_compared(tmp_path):
     assert set(repeated["atlas"]) == {"aparcaseg"}
 
 
-def test_only_lesions_leave_nothing_to_compare(tmp_path):
+def test_lesions_alone_are_not_compared(tmp_path):
     raw, out = write_study(tmp_path, 12, 3)
     add_regions(out, lambda table, _: table.assign(atlas="lesions"))
     regions, phenotype, results = read(raw, out)
@@ -316,7 +316,7 @@ def test_scans_without_a_table_of_regions_are_compared_by_tissue(tmp_path):
 
 
 @pytest.mark.parametrize("with_times", [True, False])
-def test_the_bias_is_the_last_minus_the_first_scan(tmp_path, with_times):
+def test_the_bias_is_the_last_scan_minus_the_first_scan(tmp_path, with_times):
     raw, out = write_study(tmp_path, 4, 1, sessions=["post", "pre"])
     for n in range(4):
         name = f"sub-{n:03d}"
@@ -330,11 +330,11 @@ def test_the_bias_is_the_last_minus_the_first_scan(tmp_path, with_times):
     table = pd.read_csv(out / "group_repeatability.tsv", sep="\t")
     assert table["bias"].tolist() == pytest.approx([0.1 if with_times else -0.1] * 2)
     page = (out / "group_condmap.html").read_text()
-    assert ("Sessions are in the order of acq_time" in page) == with_times
-    assert ("in the order of their labels, with numbers" in page) != with_times
+    assert ("Sessions are sorted by acq_time" in page) == with_times
+    assert ("by their labels, in which numbers" in page) != with_times
 
 
-def test_changes_are_on_the_page_until_there_are_no_repeated_scans(tmp_path):
+def test_changes_are_on_the_page_only_if_there_are_repeated_scans(tmp_path):
     raw, out = write_study(tmp_path, 2, 1)
     write_scan(out, "sub-000", "a", {"region-000": 0.5})
     write_scan(out, "sub-000", "b", {"region-000": 0.6})

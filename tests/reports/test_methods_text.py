@@ -92,7 +92,7 @@ def test_the_text_describes_the_corrections_of_echoes():
     cycled = text(processing("laplacian", AveragedAcquisitions=["a", "b"], PhaseCycled=True))
     assert "the sum of their squared complex images" in cycled
     assert "repetitions were averaged" not in cycled
-    assert "did not lie on a line over echo time were left out." in found
+    assert "was not linear in echo time were left out." in found
     assert "alternating polarity [@yu2010], was removed." in found
 
 
@@ -175,7 +175,7 @@ def test_the_text_states_the_range_of_automatic_radii():
     assert "predicted to reach a median noise standard deviation of 0.1 S/m" in found
 
 
-def test_the_text_distinguishes_automatic_and_given_radii():
+def test_the_text_distinguishes_automatic_radii_from_given_radii():
     """The automatic radii may belong to any acquisition, not only the first."""
     done = [processing("laplacian") for _ in range(3)]
     change_map(done[1], "laplacian", target_std=0.1)
@@ -211,7 +211,7 @@ def test_the_text_describes_the_noise_propagation(ways, words):
 
 
 def test_the_text_describes_the_noise_of_several_echoes():
-    line = "followed from the least-squares fit over echo time"
+    line = "was derived from the least-squares fit over echo time"
     assert line in text(processing("laplacian", std=EXACT, PhaseUnits=["rad"] * 2))
     assert line not in text(processing("laplacian", std=EXACT))
 

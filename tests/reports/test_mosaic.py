@@ -77,7 +77,7 @@ def test_slices_contain_much_of_the_region_and_avoid_its_median_plane(columns):
             assert abs(tile.index - 20) > 2
 
 
-def test_planes_in_one_row(inside):
+def test_planes_can_be_arranged_in_one_row(inside):
     tiles = Mosaic(inside, AFFINE, 1, 6.0, in_one_row=True).tiles
     assert [tile.axis for tile in tiles] == [2, 1, 0]
     assert len({tile.extent[3] for tile in tiles}) == 1

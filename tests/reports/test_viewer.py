@@ -136,7 +136,7 @@ def test_a_slow_map_does_not_replace_a_map_that_was_chosen_later(page, look):
     shown.close()
 
 
-def test_a_browser_without_the_decompression_is_told(page, browser):
+def test_a_browser_without_decompression_shows_a_message(page, browser):
     shown, errors = browser.new_page(), []
     shown.on("pageerror", lambda error: errors.append(str(error)))
     shown.add_init_script("delete window.DecompressionStream")

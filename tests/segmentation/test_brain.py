@@ -45,7 +45,7 @@ def test_a_hull_reaches_the_edge_of_the_field_of_view():
     assert not brain_mask_from_labels(Volume(np.zeros(grid.shape, np.int32), grid)).any()
 
 
-def test_the_template_is_cut_to_the_signal(ball, fitted):
+def test_the_template_brain_is_restricted_to_the_signal(ball, fitted):
     skull = ball.copy()
     skull[12:28, :8, 8:22] = True
     fitted(skull)
@@ -62,7 +62,7 @@ def test_the_template_is_cut_to_the_signal(ball, fitted):
     ("information", "shift", "message"),
     [(0.24, 0, "hardly better than a flipped template"), (0.5, 22, "brain has signal")],
 )
-def test_a_template_that_does_not_fit(ball, fitted, information, shift, message):
+def test_a_template_that_does_not_fit_is_refused(ball, fitted, information, shift, message):
     fitted(np.roll(ball, shift, axis=1), information)
     with pytest.raises(ValueError, match=message):
         brain_mask_from_magnitude(Volume(ball * 100.0, GRID), ball)

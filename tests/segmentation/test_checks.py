@@ -25,13 +25,13 @@ def test_the_overlap_is_relative_to_the_smaller_mask():
     assert overlap(large, boxes()) == 0
 
 
-def test_the_coverage_of_a_mask():
+def test_the_coverage_is_the_labelled_fraction_of_a_mask():
     labels = boxes(np.s_[:5]).astype(int)
     assert coverage(labels, boxes(np.s_[:20])) == 0.25
     assert coverage(labels, boxes()) == 0
 
 
-def test_volumes_in_ml():
+def test_volumes_are_in_ml():
     labels = boxes(np.s_[:10]).astype(int) * 7
     found = volumes(labels, {7: "x", 8: "y"}, (1, 2, 5))
     assert found == {"x": pytest.approx(40), "y": 0}

@@ -41,7 +41,7 @@ def test_parts_of_the_same_size_keep_their_order():
     np.testing.assert_array_equal(number_lesions(first + second), first + 2 * second)
 
 
-def test_labels_are_numbers():
+def test_the_labels_of_an_image_are_the_lesion_numbers():
     values = box((1, 2), (1, 2), (1, 2), value=5) + box((4, 5), (1, 2), (1, 2), value=2)
     values += box((8, 9), (1, 2), (1, 2), value=2)
     np.testing.assert_array_equal(number_lesions(values), values)
@@ -50,19 +50,19 @@ def test_labels_are_numbers():
 @pytest.mark.parametrize(
     ("values", "part"), [(np.zeros(SHAPE, int), "empty"), (-box((1, 2)), "negative values")]
 )
-def test_values_that_are_not_lesions(values, part):
+def test_values_that_are_not_lesions_are_refused(values, part):
     with pytest.raises(ValueError, match=part):
         number_lesions(values)
 
 
-def test_lesions_have_a_label_of_their_own():
+def test_lesions_have_a_separate_label():
     labels, lesions = np.full(SHAPE, 2), box((1, 3), (1, 3), (1, 3), value=4)
     added, names = add_lesions(labels, NAMES, lesions)
     np.testing.assert_array_equal(added, np.where(lesions, 7, 2))
     assert names == {2: "White Matter", 7: "Lesion"}
 
 
-def test_a_tissue_keeps_the_number_of_lesions():
+def test_lesions_get_a_new_label_if_a_tissue_has_label_7():
     lesions = box((1, 3), (1, 3), (1, 3))
     added, names = add_lesions(np.full(SHAPE, 7), {7: "Vermis"}, lesions)
     assert names == {7: "Vermis", 100: "Lesion"}
@@ -76,7 +76,7 @@ def test_each_lesion_is_separate_in_an_inversion():
     assert separate == [1, 3]
 
 
-def test_a_lesion_smaller_than_the_fit_stays_in_its_tissue():
+def test_a_lesion_smaller_than_the_fit_keeps_the_labels_of_its_tissue():
     size = (30, 30, 30)
     distance = np.linalg.norm(np.indices(size) - np.reshape([14, 14, 14], (3, 1, 1, 1)), axis=0)
     for radius, separate in ((4.5, [1]), (3.5, [])):
@@ -109,7 +109,7 @@ def test_lesions_and_fluid_and_the_outside_are_not_a_reference():
     np.testing.assert_array_equal(first.voxels, box((15, 16), (3, 5), (3, 4)) > 0)
 
 
-def test_the_same_tissue_is_the_tissue_of_the_mirrored_region():
+def test_the_reference_tissue_is_the_tissue_of_the_mirrored_region():
     lesions = box((2, 4), (3, 5), (3, 5))
     labels = np.full(SHAPE, 1)
     labels[10:] = 2
@@ -118,7 +118,7 @@ def test_the_same_tissue_is_the_tissue_of_the_mirrored_region():
     np.testing.assert_array_equal(same.voxels, labels == 2)
 
 
-def test_the_surroundings_name_the_tissue_without_a_mirrored_region():
+def test_the_surroundings_determine_the_tissue_if_there_is_no_mirrored_region():
     lesions = box((2, 4), (3, 5), (3, 5))
     labels = np.full(SHAPE, 1)
     labels[10:] = 2

@@ -69,7 +69,7 @@ def test_the_registered_pose_is_used_if_requested(align_at):
     np.testing.assert_allclose(found.pose, again.pose, atol=1e-6)
 
 
-def test_left_and_right_swapped(align_at):
+def test_swapped_sides_are_detected(align_at):
     assert align_at(3, (3, -3.5, 2), flipped=True)[1].looks_flipped
 
 

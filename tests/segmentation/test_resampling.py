@@ -33,7 +33,7 @@ def test_the_same_grid_changes_nothing(labels):
 
 @given(st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([-1, 1])] * 3))
 @settings(max_examples=20, deadline=None)
-def test_another_order_of_axes_is_exact(axes, signs):
+def test_resampling_to_another_order_of_axes_is_exact(axes, signs):
     labels = np.random.default_rng(0).integers(0, 4, (4, 5, 6))
     image = nib.Nifti1Image(labels.astype(np.int16), AFFINE)
     other = image.as_reoriented(np.stack([np.array(axes), np.array(signs)], axis=1))

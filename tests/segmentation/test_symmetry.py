@@ -26,7 +26,7 @@ def head():
 
 
 @pytest.mark.parametrize("degrees", [(0, 0, 0), (4, 12, -9), (-10, -16, 18)])
-def test_the_plane_of_a_turned_head(head, degrees):
+def test_the_plane_of_a_rotated_head_is_found(head, degrees):
     values, mask, affine = head
     turn = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
     pose = from_matvec(turn, [15, -8, 30])

@@ -7,7 +7,7 @@ from tests import segmentation_trees as trees
 
 
 @pytest.mark.slow
-def test_the_tissues_of_the_phantom():
+def test_the_tissues_of_the_phantom_are_found():
     head = trees.make_head(2, 8, (5, -10, 15), (1.6, 1.6, 2))
     rim = np.linspace(0.8, 1.2, head.t1w.shape[1])[:, None]
     found = segment_t1w(Volume(head.t1w * rim, head.t1w_grid))

@@ -36,7 +36,7 @@ def scanned(contrast, flip=(1, 1, 1)):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("contrast", CONTRASTS)
-def test_a_head_of_any_contrast(contrast):
+def test_a_head_of_any_contrast_is_registered(contrast):
     image, brain = scanned(contrast)
     fit = fit_template(image, image.values > 15)
     assert fit.ratio > 1.2 * LEAST_RATIO
@@ -45,7 +45,7 @@ def test_a_head_of_any_contrast(contrast):
 
 
 @pytest.mark.slow
-def test_a_head_that_is_upside_down():
+def test_a_head_that_is_upside_down_is_detected():
     image, _ = scanned("T2w", flip=(-1, 1, -1))
     fit = fit_template(image, image.values > 15)
     assert not fit.is_good

@@ -34,7 +34,7 @@ def edges(workflow):
 
 
 @pytest.mark.parametrize("uncertainty", [True, False])
-def test_one_reconstruction_and_one_map_for_each_method(make_workflow, uncertainty):
+def test_each_method_has_one_reconstruction_and_one_map(make_workflow, uncertainty):
     workflow = make_workflow(methods=tuple(METHODS), uncertainty=uncertainty)
     names = set(workflow.list_node_names())
     expected = {"check_images", "mask", "phi0", "sign", "segmentation"}
@@ -143,7 +143,7 @@ def test_the_verdict_on_a_map_is_written_with_it(make_workflow, uncertainty):
     assert workflow.get_node("judge_integral_mag").inputs.frequency == pytest.approx(127.74e6)
 
 
-def test_without_a_segmentation_statistics_are_of_the_mask(make_workflow):
+def test_statistics_are_computed_for_the_mask_if_there_is_no_segmentation(make_workflow):
     workflow = make_workflow({"segmentation": False})
     assert not {"segmentation", "write_dseg", "write_labels"} & set(workflow.list_node_names())
     fields = {field for _, _, to, field in edges(workflow) if to.startswith("statistics_")}

@@ -112,7 +112,7 @@ def test_a_cache_that_cannot_be_written_is_copied_once(settings, numba_cache):
 
 
 @pytest.mark.parametrize("given", [None, "", "gone", "."])
-def test_any_other_cache_is_not_copied(settings, given, tmp_path, monkeypatch):
+def test_a_writable_or_missing_cache_is_not_copied(settings, given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.environ.pop("NUMBA_CACHE_DIR", None)
     if given is not None:
@@ -150,7 +150,7 @@ def test_a_scheduler_is_polled_less_often_than_a_pool(settings, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [False, True])
-def test_execution_options(settings, stop):
+def test_execution_options_follow_the_settings(settings, stop):
     given = settings(stop_on_first_crash=stop)
     options = configuration.execution_options(given)
     assert options["stop_on_first_crash"] == str(stop).lower()

@@ -97,7 +97,7 @@ def test_threads_shorten_only_the_steps_that_use_them(plan, settings):
     assert seconds(plan, given) == pytest.approx(report + others + sum(inversion) / 8)
 
 
-def test_a_run_starts_once(plan, settings):
+def test_the_start_of_a_run_counts_once(plan, settings):
     once, twice = (run_seconds([plan] * n, settings()) for n in (1, 2))
     assert twice - once == pytest.approx(seconds(plan, settings()))
     assert twice < 2 * once

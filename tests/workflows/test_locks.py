@@ -14,7 +14,7 @@ def plans(make_plans, settings):
     return make_plans(settings(), "sub-01_{}_T1w", "sub-01_{}_T2w")
 
 
-def test_one_run_at_a_time(plans, settings):
+def test_only_one_run_at_a_time_locks_an_acquisition(plans, settings):
     given = settings()
     with lock_acquisitions(plans[:1], given) as first, lock_acquisitions(plans, given) as second:
         assert first == plans[:1]
@@ -50,7 +50,7 @@ def lock_files(folder):
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_one_run_at_a_time_without_locks_of_the_file_system(plans, settings, tmp_path, caplog):
+def test_lock_files_replace_missing_locks_of_the_file_system(plans, settings, tmp_path, caplog):
     given = settings()
     with lock_acquisitions(plans[:1], given) as first, lock_acquisitions(plans, given) as second:
         assert first == plans[:1]

@@ -22,14 +22,14 @@ def write(root, files):
         ("4:cpu:/job\n", {"cpu/job/memory.limit_in_bytes": "9\n"}, []),
     ],
 )
-def test_limits_of_control_groups(tmp_path, own, files, expected):
+def test_limits_of_control_groups_are_read(tmp_path, own, files, expected):
     root = tmp_path / "cgroup"
     write(root, files)
     (tmp_path / "own").write_text(own)
     assert list(_cgroup_limits(root, tmp_path / "own")) == expected
 
 
-def test_a_system_without_control_groups(tmp_path):
+def test_a_system_without_control_groups_has_no_limits(tmp_path):
     assert list(_cgroup_limits(tmp_path, tmp_path / "none")) == []
 
 

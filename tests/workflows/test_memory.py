@@ -99,7 +99,7 @@ def test_an_acquisition_needs_the_memory_of_its_largest_node(big, settings):
     assert memory.acquisition_gb(many, given) == memory.phi0_gb(many)
 
 
-def test_the_memory_limit(settings):
+def test_the_memory_limit_is_the_option_or_nine_tenths_of_the_memory(settings):
     assert memory.memory_limit_gb(settings(memory_gb=1.5)) == 1.5
     assert 0 < memory.memory_limit_gb(settings()) <= 0.9 * memory.available_memory_gb()
 
@@ -205,7 +205,7 @@ def test_nodes_that_process_images_declare_their_peak_memory(tmp_path, peaks_of,
     assert declared == pytest.approx(measured, rel=0.3)
 
 
-def test_memory_of_spaces(big, settings, datasets):
+def test_resampling_to_a_template_needs_more_memory(big, settings, datasets):
     plan = big(10**5)
     path = datasets["seg"] / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
     t1w = T1wImage(path, Alignment(coreg="header"))

@@ -150,7 +150,7 @@ def test_a_node_whose_worker_is_killed_once_runs_again_alone(run, tmp_path):
 
 
 @pytest.mark.timeout(120)
-def test_other_workers_continue(run, tmp_path):
+def test_the_other_workers_continue_after_one_is_killed(run, tmp_path):
     long = tmp_path / "long"
     long.write_text("")  # create the file, so that this attempt is not the first
     run(node(kill_own_process, "killed"), node(kill_own_process_once, "long", str(long)))
@@ -211,7 +211,7 @@ def worker():
     worker.end()
 
 
-def test_an_incomplete_message_means_a_killed_worker(worker):
+def test_an_incomplete_message_indicates_a_killed_worker(worker):
     # the message is too large for the pipe, so the worker is killed while it sends the message
     big = node(give, "big", value="x" * 10**7)
     worker._process.kill()

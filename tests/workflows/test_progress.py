@@ -22,7 +22,7 @@ def progress(clock):
     return Progress({"a": 10.0, "b": 30.0}, 40)
 
 
-def test_a_new_run(progress):
+def test_a_new_run_has_no_progress(progress):
     assert (progress.running, progress.fraction, progress.seconds_left) == ([], 0, 40)
 
 
@@ -47,20 +47,20 @@ def test_the_time_left_follows_the_speed_of_the_machine(progress, clock):
     assert (progress.fraction, progress.seconds_left) == (1, 0)
 
 
-def test_reused_results_say_nothing_about_the_speed(progress, clock):
+def test_reused_results_do_not_affect_the_estimated_speed(progress, clock):
     progress.start("b")
     clock(0.1)
     progress.end("b")
     assert (progress.fraction, progress.seconds_left) == (0.75, 10)
 
 
-def test_a_step_without_an_estimate(progress):
+def test_a_step_without_an_estimate_does_not_change_the_progress(progress):
     progress.start("other")
     assert progress.end("other") == 0
     assert progress.fraction == 0
 
 
-def test_a_run_without_steps_is_at_its_end():
+def test_a_run_without_steps_is_complete():
     progress = Progress({}, 0)
     progress.start("reports")
     assert (progress.fraction, progress.seconds_left) == (1, 0)
@@ -79,7 +79,7 @@ def test_skipped_steps_do_not_count(progress, clock):
     assert (progress.fraction, progress.seconds_left) == (1, 0)
 
 
-def test_the_progress_of_a_run(settings, make_plans):
+def test_the_progress_of_a_run_contains_the_steps_of_its_plans(settings, make_plans):
     given = settings(methods=("laplacian",))
     plans = make_plans(given, "sub-01_{}_T1w", "sub-01_{}_T2w")
     progress = run_progress(plans, given)

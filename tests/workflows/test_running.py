@@ -32,7 +32,7 @@ def make_monitor(progress):
     return Monitor(progress, workflow)
 
 
-def test_a_node_that_succeeds(monitor, caplog):
+def test_a_node_that_succeeds_is_logged(monitor, caplog):
     with caplog.at_level(logging.DEBUG, "bids_qcm"):
         monitor(node(), "start")
         assert monitor.finished == set()
@@ -76,7 +76,7 @@ def test_a_node_that_ends_without_a_start_is_not_finished(monitor):
     assert monitor.errors == {}
 
 
-def test_an_exception(monitor, caplog):
+def test_an_exception_is_recorded_and_logged(monitor, caplog):
     monitor(node(), "start")
     traceback = "Traceback (most recent call last):\n  File x\nValueError: no voxel\n"
     with caplog.at_level(logging.ERROR, "bids_qcm"):
@@ -97,7 +97,7 @@ def test_an_end_does_not_hide_an_exception(monitor, statuses):
     "result",
     [None, SimpleNamespace(runtime=None), node(traceback="").result, node(traceback=None).result],
 )
-def test_a_worker_that_died_without_an_error_message(monitor, result):
+def test_a_worker_that_died_without_an_error_message_is_reported(monitor, result):
     dead = SimpleNamespace(fullname="bids_qcm_wf.one_wf.phi0", result=result)
     monitor(dead, "exception")
     assert "killed for lack of memory" in monitor.errors["one_wf.phi0"]
@@ -167,7 +167,7 @@ def test_an_error_outside_the_nodes_is_not_swallowed(settings, datasets, make_pl
         run_workflow(workflow, given, Progress({}, 0))
 
 
-def test_crash_reports_are_found_by_their_node_and_the_newest_counts(tmp_path):
+def test_the_newest_crash_report_of_each_node_is_found(tmp_path):
     for name, node_name in (
         ("crash-20260101-000000-me-phi0-a.txt", "bids_qcm_wf.one_wf.phi0"),
         ("crash-20260102-000000-me-phi0-b.txt", "bids_qcm_wf.one_wf.phi0"),
@@ -180,7 +180,7 @@ def test_crash_reports_are_found_by_their_node_and_the_newest_counts(tmp_path):
     assert crash_reports(tmp_path / "gone") == {}
 
 
-def test_seconds_of_a_node_are_kept(monitor):
+def test_the_duration_of_a_node_is_recorded(monitor):
     monitor(node(), "start")
     monitor(node(), "end")
     assert 0 <= monitor.seconds["one_wf.phi0"] < 10
@@ -196,7 +196,7 @@ def test_plugins_that_do_not_wait_are_refused(settings, datasets, make_plans, tm
         run_workflow(workflow, given, Progress({}, 0))
 
 
-def test_a_temporary_folder_whose_path_is_too_long(run, monkeypatch, tmp_path):
+def test_a_temporary_folder_whose_path_is_too_long_is_refused(run, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 80)))
     with pytest.raises(OutputError, match="set TMPDIR"):
         run()
@@ -219,7 +219,7 @@ def test_a_temporary_folder_whose_path_is_too_long(run, monkeypatch, tmp_path):
         "a: b: c",
     ],
 )
-def test_a_bad_plugin_file_is_named(settings, tmp_path, content):
+def test_the_error_for_an_invalid_plugin_file_names_the_file(settings, tmp_path, content):
     path = tmp_path / "plugin.yml"
     path.write_text(content)
     with pytest.raises(InputError, match=r"plugin\.yml: "):

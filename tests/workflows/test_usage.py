@@ -19,7 +19,7 @@ def usage_of_an_array():
     return before, after, time.process_time() - start
 
 
-def test_the_time_and_the_peak_of_a_process():
+def test_the_time_and_the_peak_memory_of_a_process_are_measured():
     # the peak of this process may already be higher, and a program that it starts inherits the peak
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(1, mp_context=context) as pool:

@@ -370,7 +370,7 @@ class Finder:
         return FoundB1(Found(found, alignment, "", tuple(warnings)), declared=declared)
 
     def _unused_b1_maps(self, datasets: Sequence[Path]) -> tuple[str, ...]:
-        """Return a warning that lists the maps intended for other images, if there are any."""
+        """Return at most one warning, which lists the maps intended only for other images."""
         others = ", ".join(p.name for p in b1_maps_for_other_images(self.acquisition, datasets))
         if not others:
             return ()
@@ -387,7 +387,7 @@ class Finder:
         return f"has no brain mask for {name}"
 
     def _unused_masks(self) -> tuple[str, ...]:
-        """Return a warning that lists the masks that may not show the brain, if there are any."""
+        """Return at most one warning, which lists the masks that may not show the brain."""
         others = ", ".join(path.name for path in other_masks(self.acquisition, self.datasets))
         if not others:
             return ()

@@ -212,7 +212,7 @@ def _names(regions: Regions) -> dict[int, str]:
 
 
 def _is_of(atlas: Atlas, acquisition: Acquisition) -> bool:
-    """Whether the name of an atlas has no other participant than an acquisition."""
+    """Whether an atlas file names no participant, or the participant of an acquisition."""
     subject = acquisition.subject
     return parse_name(atlas.path.name)[0].get("sub", subject) == subject
 
@@ -224,13 +224,14 @@ def _check_name(atlas: Atlas, atlases: Sequence[Atlas]) -> None:
         raise InputError(
             atlas.path,
             f"is one of several atlases with the name {atlas.name}: {', '.join(same)}",
-            "give each atlas of a participant a name of its own",
+            "give each atlas of a participant a different name",
         )
 
 
 def _space(atlas: Atlas) -> str:
     """Return the space of an atlas: the user's space, or the entity in the file name."""
-    # an underscore, because the last entity of an image without a suffix would count as its suffix
+    # append an underscore; otherwise, the last entity of a name without a suffix would be its
+    # suffix
     entities, _ = parse_name(f"{stem(atlas.path)}_")
     space = atlas.space or entities.get("space") or entities.get("tpl")
     if not space:

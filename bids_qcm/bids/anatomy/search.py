@@ -334,7 +334,7 @@ def _candidates(
     filters: Mapping[str, Any],
     list_candidates: _Lister,
 ) -> list[_Candidate]:
-    """Return the candidates in the first dataset that has any; empty if no dataset has any."""
+    """Return the candidates in the first dataset with candidates; empty without such a dataset."""
     for session in _sessions(acquisition, datasets, filters):
         for dataset in datasets:
             found = _passing(list_candidates(dataset, acquisition.subject, session), filters)
@@ -486,7 +486,8 @@ def _has_volumes(path: Path) -> bool:
     """Whether an image has several volumes; False if its header cannot be read."""
     try:
         return count_volumes(path) > 1
-    except InputError:  # the error is reported if this image is chosen
+    except InputError:
+        # if this image is chosen, it is read again, and the error is reported
         return False
 
 
@@ -516,7 +517,8 @@ def _b1_rank(auxiliary: AuxiliaryImage, acquisition: Acquisition) -> int:
     """
     try:
         intended = read_sidecar(auxiliary.path, auxiliary.dataset).get("IntendedFor")
-    except InputError:  # The error is reported when the unit is read, if this map is chosen.
+    except InputError:
+        # if this map is chosen, its unit is read later, and the error is reported
         return _B1_RANKS["unknown"]
     named = [intended] if isinstance(intended, str) else intended
     if not named or not isinstance(named, list):

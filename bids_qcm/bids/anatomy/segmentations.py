@@ -148,7 +148,7 @@ def import_mask(path: Path, grid: Grid, point_map: PointMap | None) -> NDArray[n
     Raises
     ------
     InputError
-        If the file cannot be read, or no voxel of the mask is in the grid.
+        If the file cannot be read, or no voxel of the mask is on the grid.
     """
     return resample_mask(_read_mask(path), grid, point_map)
 
@@ -170,7 +170,7 @@ def resample_mask(mask: Volume, grid: Grid, point_map: PointMap | None) -> NDArr
     Raises
     ------
     InputError
-        If no voxel of the mask is in the grid.
+        If no voxel of the mask is on the grid.
     """
     if point_map is None:
         return _not_empty(mask.values, mask.origin)

@@ -66,7 +66,7 @@ _FREESURFER_FILES = {
 }
 
 # Best first. In fMRIPrep's dseg without "desc" and in SynthSeg's segmentation, all fluid around the
-# brain is labelled. In FreeSurfer's segmentation, only the ventricles are.
+# brain is labelled. In FreeSurfer's segmentation, only the ventricles are labelled.
 SOURCES: Sequence[Source] = (
     Source("dseg without desc", desc=""),
     Source(

@@ -25,8 +25,9 @@ _LINEAR_EXTENSIONS = (".txt", ".mat", ".tfm")
 _EXTENSIONS = (*_LINEAR_EXTENSIONS, ".h5")
 _WRITE_AGAIN = "create the transform again"
 
-# A displacement field at 0.7 mm in double precision has a size of 0.5 GB. Displacements compress by
-# a factor of less than ten, but HDF5 does not store values that were never written.
+# Limits for files with a displacement field: size of an array in bytes, and compression ratio. A
+# field at 0.7 mm in double precision has 0.5 GB. Displacements compress by a factor of less than
+# ten. A larger ratio shows that values were never written, because HDF5 does not store such values.
 _LARGEST_FIELD = 6e8
 _LARGEST_RATIO = 100
 _SMALL = 4096
@@ -130,7 +131,7 @@ class PointTransform:
         self._transforms = [(read_transform(step.path), step.inverse) for step in steps]
         self.matrix = None
         if all(step.is_linear for step in steps):
-            # an affine map follows from the mapped origin and the mapped unit vectors
+            # an affine map is determined by the images of the origin and of the unit vectors
             origin, *others = self(np.eye(3, 4, k=1).T)
             self.matrix = from_matvec(np.transpose(others - origin), origin)
 

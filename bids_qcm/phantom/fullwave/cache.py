@@ -86,7 +86,7 @@ def _read(path: Path, shape: tuple[int, int, int]) -> CircularFields | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        _LOGGER.info("cannot read %s, solving again: %s", path, error)
+        _LOGGER.info("%s cannot be read, so the fields are computed again: %s", path, error)
         return None
     whole = all(each.shape == shape and each.dtype == np.complex64 for each in found)
     return found if whole else None

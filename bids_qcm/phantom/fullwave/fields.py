@@ -84,7 +84,8 @@ def solve_fields(
         of more than one voxel from the bounding box of the head.
     """
     box = _box_around(permittivity != 1)
-    # Use a fixed margin of air so that the result does not depend on the margin of the grid.
+    # Use a fixed margin of air, so that the result does not depend on how far the grid extends
+    # beyond the head.
     cells = np.pad(permittivity[box], _MARGIN, constant_values=1)
     first = np.array([part.start for part in box])
     cropped = IsotropicGrid(

@@ -31,9 +31,10 @@ BYTES_WITHOUT_REPLICATES = 65
 """Peak memory, in bytes per voxel, of a method with kernels and without noise replicates."""
 
 BYTES_OF_NOISE_MAPS = 40
-"""Memory in bytes per voxel of noise maps, in a volume of which less than half is in the mask."""
+"""Memory of noise maps in bytes per voxel of a volume, if less than half of it is in the mask."""
 
-# Measured on heads with 1 and 2 mm voxels on one core of a server from 2023.
+# Processor time in s for each voxel of the mask and each voxel of the kernel. Measured on heads
+# with 1 and 2 mm voxels on one core of a server from 2023.
 _SECONDS_PER_PAIR = 0.7e-9
 
 
@@ -110,7 +111,7 @@ class Form(ABC):
         uncertainty : bool
             Whether to compute the standard deviation, if the volumes include the noise.
         noise_maps : bool
-            Whether to compute noise maps, too, if the standard deviation is computed.
+            Whether to compute noise maps in addition to the standard deviation.
 
         Returns
         -------

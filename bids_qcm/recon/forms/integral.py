@@ -42,9 +42,10 @@ _SAMPLE_REPLICATES = 16
 _BYTES_OF_REPLICATES = 240
 _TIME_OF_REPLICATES = 10
 
-# Processor time in s per voxel of the mask that does not depend on the kernels, and the time of the
-# loops over the kernels as a multiple of the time of a quadratic fit, because the integral also
-# evaluates the pairs of voxels. Measured on phantoms with 2 mm voxels on a server from 2023.
+# Processor time, in s per voxel of the mask, that does not depend on the kernels; and the time of
+# the loops over the kernels, as a multiple of the time of a quadratic fit. The multiple is above 1,
+# because the integral also evaluates the pairs of voxels. Measured on phantoms with 2 mm voxels on
+# a server from 2023.
 _SECONDS_PER_VOXEL = 1e-6
 _TIME_OF_KERNELS = 2
 

@@ -113,7 +113,7 @@ class InversionForm(Form):
         """Return the processor time in s per voxel of the mask."""
         if not uncertainty:
             return _SECONDS
-        # small voxels are merged for the standard deviation
+        # the standard deviation is computed on merged voxels if the voxels are small
         share = 1 if min(voxel_size) >= REPLICATE_SIZE else 1 / 8
         return _SECONDS + share * _SECONDS_OF_STD
 

@@ -16,7 +16,7 @@ ANAT = "derivatives/seg/sub-01/anat/sub-01"
 
 @pytest.fixture
 def alignment(dataset, label_values, affine):
-    """Plan the alignment of a segmentation in another grid."""
+    """Plan the alignment of a segmentation on another grid."""
     dataset.pair("sub-01_{}_MEGRE")
     acquisition = dataset.acquisition()
     grid = Grid(label_values.shape, affine.copy())
@@ -39,7 +39,7 @@ def test_a_transform_to_the_acquisition_is_sufficient(dataset, alignment):
     assert found.describe()["Transforms"] == [path.name]
 
 
-def test_the_own_dataset_of_the_image_is_searched_first(dataset, alignment):
+def test_the_dataset_of_the_image_is_searched_first(dataset, alignment):
     name = "{}_from-T1w_to-MEGRE_mode-image_xfm.txt"
     other = dataset.json(name.format(ANAT.replace("/seg/", "/other/")), "")
     assert alignment()[0].steps == (Step(other),)
@@ -110,7 +110,7 @@ def test_without_a_known_image_headers_are_used_with_a_warning(
     assert alignment(coreg="header")[1] == []
 
 
-def test_a_t1w_image_is_registered_itself(dataset, label_values, affine):
+def test_an_auxiliary_t1w_image_is_registered(dataset, label_values, affine):
     dataset.pair("sub-01_{}_MEGRE")
     acquisition, grid = dataset.acquisition(), Grid(label_values.shape, affine)
     other = affine.copy()

@@ -42,7 +42,7 @@ def plan(dataset):
     return plan
 
 
-def test_the_map_of_the_session(dataset, b1, plan):
+def test_the_map_of_the_session_is_used(dataset, b1, plan):
     dataset.pair()
     path = b1(Units="percent", NominalFlipAngle=60)
     found = plan()
@@ -64,7 +64,7 @@ def test_the_map_of_the_session(dataset, b1, plan):
         ({"methods": ("laplacian-fd",)}, ()),
     ],
 )
-def test_values_of_the_b1_option(dataset, b1, plan, options, origins):
+def test_the_b1_option_selects_the_origins(dataset, b1, plan, options, origins):
     dataset.pair()
     b1()
     assert plan(**options).b1_origins == origins
@@ -93,7 +93,7 @@ def test_maps_of_other_sessions_and_participants_are_not_used(dataset, b1, plan)
     assert plan().b1.path == own
 
 
-def test_several_maps(dataset, b1, plan):
+def test_several_equally_good_maps_are_refused(dataset, b1, plan):
     dataset.pair()
     one, other = (b1(f"sub-01/fmap/sub-01_run-{run}_TB1map") for run in (1, 2))
     with pytest.raises(InputError, match=f"several candidates .*: {one.name}, {other.name}"):
@@ -128,7 +128,7 @@ def test_intended_for_selects_the_map(dataset, b1, plan, intended, used):
     assert plan("raw").b1.path == path
 
 
-def test_a_derivative_dataset(dataset, b1, plan):
+def test_a_derivative_map_is_used_if_there_is_no_raw_map(dataset, b1, plan):
     dataset.pair()
     dataset.derivative("mapping")
     derived = b1(f"derivatives/mapping/{FMAP}")
@@ -140,7 +140,7 @@ def test_a_derivative_dataset(dataset, b1, plan):
         plan("other", derivatives=["mapping"])
 
 
-def test_a_named_dataset_without_a_map(dataset, plan):
+def test_a_named_dataset_without_a_map_is_refused(dataset, plan):
     dataset.pair()
     with pytest.raises(InputError, match=r"has no \|B1\+\| map for sub-01_T2w"):
         plan("raw")
@@ -149,7 +149,9 @@ def test_a_named_dataset_without_a_map(dataset, plan):
 @pytest.mark.parametrize(
     ("sidecar", "words"), [('{"Units": "Hz"}', "the Units 'Hz'"), ("{", "cannot be read as JSON")]
 )
-def test_an_unusable_sidecar(dataset, b1, plan, sidecar, words):
+def test_an_unusable_sidecar_is_an_error_only_for_a_named_dataset(
+    dataset, b1, plan, sidecar, words
+):
     dataset.pair()
     b1()
     dataset.json(f"{FMAP}.json", sidecar)
@@ -159,7 +161,7 @@ def test_an_unusable_sidecar(dataset, b1, plan, sidecar, words):
     assert words in warning
 
 
-def test_a_map_of_several_volumes(dataset, plan):
+def test_a_map_of_several_volumes_is_refused(dataset, plan):
     dataset.pair()
     dataset.image(f"{FMAP}.nii.gz", np.ones((8, 9, 7, 2), np.float32))
     with pytest.raises(InputError, match="is 4-D"):

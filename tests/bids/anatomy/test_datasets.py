@@ -95,7 +95,7 @@ def test_a_label_table_is_inherited_from_the_folders_above(dataset):
         "sub-01/ses-a/anat/sub-01_ses-a_T1w_synthseg.nii.gz",
     ],
 )
-def test_segmentations_without_a_description(dataset, tmp_path, name):
+def test_datasets_without_a_description_are_recognised_by_their_files(dataset, tmp_path, name):
     dataset.json(f"derivatives/beside/{name}", "")
     dataset.json("derivatives/nothing/sub-01/anat/x.nii.gz", "")
     given = dataset.json(f"elsewhere/{name}", "").parents[name.count("/")]
@@ -112,7 +112,7 @@ def test_segmentations_without_a_description(dataset, tmp_path, name):
         ("lesions", ["auto"], ["none"]),
     ],
 )
-def test_the_datasets_of_an_option(dataset, option, every, none):
+def test_an_option_selects_the_datasets_to_search(dataset, option, every, none):
     derivatives = {"a": dataset.root / "a", "b": dataset.root / "b"}
     a, b = derivatives.values()
 

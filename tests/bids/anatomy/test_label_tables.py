@@ -79,7 +79,7 @@ def test_names_are_kept(table):
         ("color", "NA\tx", "other"),
     ],
 )
-def test_the_tissue_of_a_row(table, columns, row, tissue):
+def test_the_tissue_of_a_row_follows_from_its_columns(table, columns, row, tissue):
     assert tissues(table(f"index\tname\t{columns}\n5\t{row}\n")) == {5: tissue}
 
 
@@ -106,7 +106,7 @@ def test_a_tissue_that_does_not_exist_is_refused(table):
         read_table(table("index\tname\ttissue\n1\tx\tbrain\n"))
 
 
-def test_not_utf8_is_refused(table):
+def test_a_table_that_is_not_utf8_is_refused(table):
     path = table("")
     path.write_bytes(b"index\tname\n1\t\xd6dem\n")
     with pytest.raises(InputError, match="cannot be read as text"):
@@ -128,7 +128,7 @@ def test_written_names_are_read_again(tmp_path):
     assert {index: label.name for index, label in read_table(path).items()} == written
 
 
-def test_the_common_labels_of_bids():
+def test_the_common_bids_labels_have_the_expected_tissues():
     table = known_table(BIDS_LABELS)
     assert sorted(table) == list(range(1, 12))
     assert [table[index].tissue for index in (1, 2, 3, 8, 9)] == ["GM", "WM", "CSF", "GM", "SGM"]
@@ -150,7 +150,7 @@ def test_freesurfer_labels_include_all_synthseg_labels():
         ("other", [16, 28, 60, 31, 63, 77]),
     ],
 )
-def test_tissues_of_freesurfer_labels(tissue, labels):
+def test_freesurfer_labels_have_the_expected_tissues(tissue, labels):
     table = known_table(FREESURFER_LABELS)
     assert {table[label].tissue for label in labels} == {tissue}
 

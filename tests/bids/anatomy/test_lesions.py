@@ -30,7 +30,7 @@ def lesions_of(*paths, point_map=None):
     return import_lesions(AuxiliaryImage(paths, paths[0].parent, "lesions"), GRID, point_map)
 
 
-def test_the_numbers_of_files_follow_each_other(save):
+def test_lesions_are_numbered_consecutively_across_files(save):
     found, numbers = lesions_of(
         save("a.nii.gz", (slice(1, 3), 1), (5, 1)), save("b.nii.gz", (2, 1), (7, 3))
     )
@@ -60,6 +60,6 @@ def test_a_lesion_outside_the_grid_keeps_its_number(save):
         ([(3, 0.4)], np.float32, "integers"),
     ],
 )
-def test_a_mask_that_cannot_be_used(save, boxes, dtype, part):
+def test_a_mask_that_cannot_be_used_is_refused(save, boxes, dtype, part):
     with pytest.raises(InputError, match=part):
         read_lesions(save("a.nii.gz", *boxes, dtype=dtype))

@@ -56,7 +56,7 @@ def test_the_finest_segmentation_is_used(plan, put):
     assert plan(segmentation="none").regions == plan(segmentation="t1w").regions == ()
 
 
-def test_the_names_are_those_of_the_segmentation(plan, put):
+def test_regions_have_the_names_of_the_segmentation_labels(plan, put):
     labels = np.zeros((4, 4, 4), np.int16)
     labels[0], labels[1], labels[2] = 10, 1011, 99
     put(f"{ANAT}_desc-aparcaseg_dseg.nii.gz", labels, np.eye(4))
@@ -90,7 +90,7 @@ def test_labels_are_resampled_by_nearest_neighbour(plan, put):
         import_regions(found, finer, lambda points: points + 100)
 
 
-def test_an_atlas_passes_through_the_transform_of_its_space(plan, put, dataset):
+def test_an_atlas_is_resampled_with_the_transform_of_its_space(plan, put, dataset):
     path = put("tpl-MNI152NLin6Asym_atlas-x_dseg.nii.gz")
     refused = plan(Atlas("x", path)).refused["--atlas x"]
     assert "is in the space MNI152NLin6Asym, but no transform from this space was found" in refused
@@ -128,7 +128,7 @@ def test_an_atlas_of_another_participant_is_not_used(plan, put):
     assert not found.refused
 
 
-def test_atlases_of_one_name_are_refused(plan, put):
+def test_atlases_with_the_same_name_are_refused(plan, put):
     atlases = [Atlas("x", put(f"{one}_space-T1w_dseg.nii.gz")) for one in "ab"]
     other = Atlas("y", atlases[0].path)
     found = plan(*atlases, other)
@@ -180,7 +180,7 @@ def test_an_unusable_segmentation_gives_a_warning(plan, put):
     assert "no statistics were computed for the regions of a segmentation" in found.warnings[0]
 
 
-def test_one_registration_serves_all_regions(plan, put):
+def test_all_regions_share_one_registration(plan, put):
     put("sub-01/anat/sub-01_T1w.nii.gz")
     put(f"{ANAT}_desc-preproc_T1w.nii.gz")
     put(f"{ANAT}_desc-aseg_dseg.nii.gz")

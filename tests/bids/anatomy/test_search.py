@@ -69,7 +69,7 @@ def put(dataset, label_values, affine):
     return put
 
 
-def test_the_order_of_kinds(dataset, look, put):
+def test_kinds_of_segmentations_are_preferred_in_a_fixed_order(dataset, look, put):
     dataset.pair()
     for name in reversed(PREFERENCE):
         path = put(name)
@@ -88,7 +88,7 @@ def test_the_grid_of_the_phase_has_priority_over_the_kind(dataset, find, put):
 
 
 @pytest.mark.parametrize("space", ["T1w", "orig", "individual", "anat"])
-def test_labels_of_the_space_of_the_participant(dataset, look, put, space):
+def test_all_labels_of_the_participant_space_are_recognised(dataset, look, put, space):
     dataset.pair()
     put(f"{ANAT}_space-{space}_desc-y_dseg.nii.gz")
     put(f"{ANAT}_space-MNI152Lin_dseg.nii.gz")
@@ -158,7 +158,7 @@ def test_filters_select_a_segmentation(dataset, look, put, filters, name):
     assert name in found.path.name if name else found is None
 
 
-def test_masks(dataset, look, put):
+def test_brain_masks_are_preferred_in_a_fixed_order(dataset, look, put):
     dataset.pair()
     for name in (
         "derivatives/seg/sub-01/mri/brainmask.mgz",
@@ -170,7 +170,7 @@ def test_masks(dataset, look, put):
         assert look(find_mask).path == path
 
 
-def test_a_t1w_image(dataset, affine, label_values):
+def test_several_t1w_images_are_refused(dataset, affine, label_values):
     dataset.pair()
 
     def find(any_of_equal=False, **filters):
@@ -214,7 +214,7 @@ def test_a_segmentation_is_found(dataset, find, extension):
     assert find() == name
 
 
-def test_only_names_with_the_suffix_count(dataset, find):
+def test_only_files_with_the_segmentation_suffix_are_used(dataset, find):
     dataset.pair()
     dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_label-GM_probseg.nii.gz")
     dataset.segmentation("derivatives/seg/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
@@ -232,7 +232,7 @@ def test_files_of_the_session_have_priority_over_files_without_a_session(dataset
     assert find() == "seg/sub-01/ses-a/anat/sub-01_ses-a_dseg.nii.gz"
 
 
-def test_the_first_dataset_wins(dataset, find):
+def test_the_first_dataset_has_priority(dataset, find):
     dataset.pair()
     for name in ("a", "b"):
         dataset.segmentation(f"derivatives/{name}/sub-01/anat/sub-01_dseg.nii.gz")
@@ -275,7 +275,7 @@ def test_the_segmentation_of_the_same_run_is_used(dataset, find):
     assert find() == "seg/sub-01/anat/sub-01_run-2_desc-x_dseg.nii.gz"
 
 
-def test_a_broken_candidate_is_named(dataset, find):
+def test_the_error_for_a_damaged_candidate_names_its_file(dataset, find):
     dataset.pair()
     path = dataset.segmentation()
     path.write_bytes(b"")
@@ -320,7 +320,7 @@ def test_filters_by_desc_select_any_mask(dataset, look, put, filters):
     assert look(find_mask, **filters).path == path
 
 
-def test_other_masks_belong_to_the_participant_and_session(dataset, put):
+def test_only_other_masks_of_the_participant_and_session_are_listed(dataset, put):
     dataset.pair("sub-01_ses-a_{}_T2w", folder="sub-01/ses-a/anat")
     seg = "derivatives/seg"
     ours = [put(f"{seg}/sub-01/ses-a/anat/sub-01_ses-a_desc-bet_mask.nii.gz")]
@@ -385,7 +385,7 @@ def test_lesion_masks_with_different_entities_are_all_used(dataset, look, put):
     assert look(find_lesions).paths == (other, own, first)
 
 
-def test_a_lesion_mask_is_no_unused_mask(dataset, look, put):
+def test_a_lesion_mask_is_not_listed_as_an_unused_mask(dataset, look, put):
     dataset.pair()
     put(f"{ANAT}_label-lesion_mask.nii.gz")
     other = put(f"{ANAT}_desc-head_mask.nii.gz")

@@ -75,7 +75,7 @@ def test_invalid_segmentations_are_refused(dataset, auxiliary, label_values, cha
     assert str(path) in str(error.value)
 
 
-def test_the_most_probable_tissue(probabilities, label_values):
+def test_a_voxel_has_the_label_of_its_most_probable_tissue(probabilities, label_values):
     gray = np.full(label_values.shape, 0.3, np.float32)
     white = np.where(label_values == 1, 0.4, 0.1).astype(np.float32)
     deep = np.where(label_values == 1, 0.0, 0.05).astype(np.float32)
@@ -85,7 +85,7 @@ def test_the_most_probable_tissue(probabilities, label_values):
     assert names == {2: "White Matter"}
 
 
-def test_maps_of_one_tissue_are_added(probabilities, label_values):
+def test_probability_maps_of_the_same_tissue_are_added(probabilities, label_values):
     ones = np.ones(label_values.shape, np.float32)
     labels, _ = read_tissues(probabilities(GM=0.3 * ones, CGM=0.3 * ones, WM=0.4 * ones), None)
     assert (labels.values == 1).all()
@@ -96,7 +96,7 @@ def test_values_that_are_not_probabilities_are_refused(probabilities, label_valu
         read_tissues(probabilities(GM=label_values * 100), None)
 
 
-def test_probability_maps_in_different_grids(probabilities, label_values):
+def test_probability_maps_on_different_grids_are_refused(probabilities, label_values):
     values = label_values.astype(np.float32) / 2
     with pytest.raises(InputError, match=r"label-WM_probseg.*different grid"):
         read_tissues(probabilities(GM=values, WM=values[1:]), None)
@@ -110,7 +110,7 @@ def test_only_labels_in_the_field_of_view_have_names(dataset, auxiliary, affine)
     assert names == {1: "Gray Matter"}
 
 
-def test_a_mask_outside_the_field_of_view(dataset, affine):
+def test_a_mask_outside_the_field_of_view_is_refused(dataset, affine):
     path = dataset.segmentation()
     affine[0, 3] = 50
     with pytest.raises(InputError, match="outside the field of view of the phase"):

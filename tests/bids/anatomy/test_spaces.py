@@ -45,7 +45,7 @@ def write_field(path):
     write_deformation(path, Deformation(np.zeros((5, 5, 5, 3)), grid), np.eye(4))
 
 
-def test_the_grid_of_the_phase_needs_no_search(plan, image):
+def test_the_grid_of_the_phase_requires_no_search(plan, image):
     image(RAW)
     found = plan("acq")
     assert (found.t1w, found.spaces, found.refused) == (None, (), {})
@@ -86,7 +86,7 @@ def test_a_given_transform_replaces_the_registration(plan, image, dataset):
     assert (step.path, step.inverse) == (path, True)
 
 
-def test_a_transform_in_the_other_direction_only(plan, image, dataset):
+def test_a_transform_without_an_inverse_is_refused(plan, image, dataset):
     image(RAW)
     write_field(dataset.path(f"{ANAT}from-T1w_to-T2w_mode-image_xfm.h5"))
     assert "has no inverse" in plan("T1w").refused["--output-spaces T1w"]
@@ -115,13 +115,13 @@ def test_the_template_of_nilearn_needs_no_transform_and_no_image(plan, image):
     assert (space.registers_template, space.reference, space.steps) == (True, None, ())
 
 
-def test_without_a_t1w_image_only_the_space_is_refused(plan):
+def test_without_a_t1w_image_only_the_output_space_is_refused(plan):
     refused = plan("acq", "T1w").refused
     assert list(refused) == ["--output-spaces T1w"]
     assert "sub-01_T2w: has no T1w image" in refused["--output-spaces T1w"]
 
 
-def test_a_damaged_transform(plan, image, dataset):
+def test_a_damaged_transform_is_refused(plan, image, dataset):
     image(RAW)
     dataset.json(TO_TEMPLATE, "nothing")
     (reason,) = plan("MNI152NLin2009cAsym").refused.values()

@@ -139,7 +139,7 @@ def test_composite_transforms_agree_with_itk(sitk, linear, field, points, tmp_pa
     np.testing.assert_allclose(mapped, expected, atol=0.05)
 
 
-def test_the_pose_comes_first(linear, sitk, points, tmp_path):
+def test_the_pose_is_applied_before_the_transforms(linear, sitk, points, tmp_path):
     path = tmp_path / "x.txt"
     sitk.WriteTransform(linear, str(path))
     pose = from_matvec(np.eye(3), [1, 2, 3])
@@ -148,7 +148,7 @@ def test_the_pose_comes_first(linear, sitk, points, tmp_path):
 
 
 @pytest.mark.parametrize("extension", ["txt", "h5", "mat"])
-def test_a_broken_transform_is_named(tmp_path, extension):
+def test_the_error_for_a_damaged_transform_names_its_file(tmp_path, extension):
     path = tmp_path / f"x.{extension}"
     path.write_text("nothing")
     with pytest.raises(InputError, match="cannot be read as an ITK transform") as error:
@@ -172,7 +172,7 @@ def test_the_space_of_the_participant_has_several_names(dataset, steps):
     assert steps("T1w", "MNI") == [("a", False)]
 
 
-def test_a_small_file_that_declares_a_field_of_gigabytes(tmp_path):
+def test_a_small_file_that_declares_a_field_of_gigabytes_is_refused(tmp_path):
     """HDF5 does not store values that were never written, but nitransforms would allocate them."""
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:

@@ -23,7 +23,7 @@ def truth(*, lesion):
     return Truth(conductivity, labels, labels > 0, lesions, (2.0, 2.0, 2.0))
 
 
-def test_a_row_for_each_region_and_a_description_for_each_column(tmp_path):
+def test_tables_have_a_row_for_each_region_and_describe_each_column(tmp_path):
     known = truth(lesion=True)
     found = score(0.5 * known.conductivity, known)
     tables = ScoreTables()

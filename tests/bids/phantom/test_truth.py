@@ -48,14 +48,14 @@ def test_true_maps_are_read(original):
     np.testing.assert_allclose(truth.grid.affine, head.anatomy.grid.affine)
 
 
-def test_a_phantom_without_small_lesions(phantom):
+def test_a_phantom_without_small_lesions_is_read(phantom):
     for path in (phantom / ANAT).glob("*_label-L_*"):
         path.unlink()
     assert not read_truth(phantom, "sub-01").arrays.small_lesion_diameter.any()
 
 
 @pytest.mark.parametrize("which", ["desc-truth_condmap", "dseg", "desc-brain_mask"])
-def test_a_missing_file_is_named(phantom, which):
+def test_the_error_for_a_missing_file_names_the_file(phantom, which):
     path = phantom / ANAT / f"sub-01_{which}.nii.gz"
     path.unlink()
     with pytest.raises(InputError, match=r"is missing.*bids-qcm-phantom create") as error:
@@ -64,7 +64,7 @@ def test_a_missing_file_is_named(phantom, which):
 
 
 @pytest.mark.parametrize("which", ["dseg", "desc-brain_mask", "label-L_desc-8mm_mask"])
-def test_true_maps_on_different_grids(phantom, which):
+def test_true_maps_on_different_grids_are_refused(phantom, which):
     path = phantom / ANAT / f"sub-01_{which}.nii.gz"
     save_array(path, np.ones((3, 3, 3), np.uint8), np.eye(4))
     with pytest.raises(InputError, match="has a different grid from the true cond") as error:
@@ -85,7 +85,7 @@ def test_zeros_and_invalid_voxels_of_a_map_are_nan(original):
 
 
 @pytest.mark.parametrize("change", ["shape", "place"])
-def test_a_map_in_another_grid(original, change):
+def test_a_map_on_another_grid_is_refused(original, change):
     truth = read_truth(original, "sub-01")
     values, affine = truth.arrays.conductivity, truth.grid.affine.copy()
     if change == "shape":
@@ -99,7 +99,7 @@ def test_a_map_in_another_grid(original, change):
         read_map(path, truth)
 
 
-def test_participants_with_a_true_map_or_a_conductivity_map(original, tmp_path):
+def test_participants_with_a_true_map_or_a_conductivity_map_are_listed(original, tmp_path):
     put_map(tmp_path, "sub-03/anat/sub-03_desc-integral_condmap.nii.gz")
     put_map(tmp_path, "sub-04/anat/sub-04_T1w.nii.gz")
     assert list_participants(original, tmp_path, []) == ["sub-01", "sub-02", "sub-03"]
@@ -108,6 +108,6 @@ def test_participants_with_a_true_map_or_a_conductivity_map(original, tmp_path):
         list_participants(original, tmp_path, ["03"])
 
 
-def test_a_dataset_that_is_not_a_phantom(tmp_path):
+def test_a_dataset_that_is_not_a_phantom_is_refused(tmp_path):
     with pytest.raises(NoInputError, match=r"derivatives/phantom: is missing, so there is no true"):
         list_participants(tmp_path, tmp_path, [])

@@ -38,7 +38,7 @@ def test_the_second_call_uses_the_cache(solver):
         assert one.dtype == other.dtype == np.complex64
 
 
-def test_a_change_of_any_input_is_solved_again(solver, monkeypatch):
+def test_the_fields_are_solved_again_if_any_input_changes(solver, monkeypatch):
     cache.cached_fields(PERMITTIVITY, GRID, FREQUENCY)
     other = PERMITTIVITY.copy()
     other[0, 0, 0] += 1e-6

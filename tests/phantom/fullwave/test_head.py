@@ -41,7 +41,7 @@ def deep_in_the_tumour(head):
 
 
 @pytest.mark.slow
-def test_full_helmholtz_returns_the_conductivity(head):
+def test_full_helmholtz_equation_returns_the_conductivity(head):
     inside = deep_in_the_tumour(head)
     assert inside.sum() >= 20
     omega_mu0 = 2 * math.pi * QUIET.frequency * VACUUM_PERMEABILITY

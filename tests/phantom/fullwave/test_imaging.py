@@ -68,7 +68,7 @@ def test_the_b1_map_has_the_voxel_size_of_coarser_images():
     assert found.grid.resolution == 8.0
 
 
-def test_interpolation_to_a_finer_grid():
+def test_interpolation_to_a_finer_grid_is_accurate():
     fine = grid_around([-30, -30, -30], [30, 30, 30], 1.0, 0)
     found = interpolate(FIELDS, GRID, fine)
     x, y, z = np.meshgrid(*[fine.centres(a) for a in range(3)], indexing="ij")

@@ -22,7 +22,7 @@ def negative_laplacian(green):
     return total
 
 
-def test_static_green_function():
+def test_static_green_function_solves_the_lattice_equation():
     green = static_green_function((50, 41, 45))
     # the value at the origin is Watson's integral
     assert green[0, 0, 0] == pytest.approx(0.2527310098586630, abs=1e-12)
@@ -34,7 +34,7 @@ def test_static_green_function():
     np.testing.assert_allclose(green[49, 30, 20], 1 / (4 * np.pi * np.sqrt(3701)), rtol=1e-4)
 
 
-def test_green_function_at_7_t_and_3_mm():
+def test_green_function_solves_the_helmholtz_equation_at_7_t():
     wavenumber, spacing = 6.25, 3e-3
     green = green_function((50, 50, 50), spacing, wavenumber)
     core = green[:-1, :-1, :-1]

@@ -87,7 +87,7 @@ def test_homogeneous_sphere_has_the_closed_form_of_b1_plus(frequency):
 
 @pytest.mark.parametrize("make", [homogeneous, two_layers])
 @pytest.mark.parametrize("frequency", [AT_3_T, AT_7_T])
-def test_spheres_have_the_field_of_the_series(make, frequency):
+def test_field_in_spheres_agrees_with_the_series_solution(make, frequency):
     """Compare all three components, including their absolute scale."""
     sphere, lattice, _, magnetic = solved(make, frequency)
     exact = sphere.magnetic_field(lattice.centres)
@@ -98,7 +98,7 @@ def test_spheres_have_the_field_of_the_series(make, frequency):
 
 
 @pytest.mark.parametrize("frequency", [AT_3_T, AT_7_T])
-def test_helmholtz_returns_the_properties(frequency):
+def test_helmholtz_equation_returns_the_properties(frequency):
     sphere, lattice, _, magnetic = solved(two_layers, frequency)
     inside = away_from_borders(lattice, sphere, 3)
     conductivity, relative = helmholtz(b1_plus(magnetic), lattice.spacing, frequency)
@@ -109,7 +109,7 @@ def test_helmholtz_returns_the_properties(frequency):
         np.testing.assert_allclose(relative[where], tissue[0], rtol=1e-3)
 
 
-def test_error_decreases_with_the_voxel_size():
+def test_error_decreases_for_smaller_voxels():
     """Check the order of convergence for both types of incident field.
 
     In an electric incident field, there are charges on the surface. Their position has an error of
