@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# voxel size in mm, and further options of bids-qcm, such as --method all
+DEMO_RESOLUTION ?= 2.5
+DEMO_OPTIONS ?=
 BENCH_RESULTS := benchmarks/results
 # --bench-threads N, --bench-resolution MM, or any pytest option, such as -k laplacian
 BENCH_OPTIONS ?=
@@ -39,10 +42,10 @@ $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[$*]'
 	touch $(VENV)/.installed $@
 
-demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity with all methods
+demo: $(VENV)/.installed  ## make a phantom dataset and map its conductivity with the default methods
 	rm -rf $(DEMO)
-	$(BIN)/bids-qcm-phantom create $(DEMO)/phantom
-	$(BIN)/bids-qcm $(DEMO)/phantom $(DEMO)/maps participant --method all --work-dir $(DEMO)/work
+	$(BIN)/bids-qcm-phantom create $(DEMO)/phantom --resolution $(DEMO_RESOLUTION)
+	$(BIN)/bids-qcm $(DEMO)/phantom $(DEMO)/maps participant --work-dir $(DEMO)/work $(DEMO_OPTIONS)
 	@echo "The maps (S/m) are $(DEMO)/maps/sub-01/anat/*_condmap.nii.gz, the report is $(DEMO)/maps/sub-01.html"
 
 study-demo: $(VENV)/.installed  ## make a study of phantoms with groups and sessions, and analyse it

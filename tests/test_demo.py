@@ -1,4 +1,4 @@
-"""The installed commands with default options, on phantoms of the size of the demonstration."""
+"""The installed commands with all published methods, on phantoms with 2 mm voxels."""
 
 import subprocess
 import sys
@@ -26,9 +26,9 @@ def command(name, *arguments):
 
 
 @pytest.mark.parametrize("model", ["convection-reaction", "laplacian"])
-def test_the_demonstration_computes_ten_maps_with_the_published_radii(tmp_path, validate, model):
+def test_ten_maps_are_computed_with_the_published_radii(tmp_path, validate, model):
     phantom, out = tmp_path / "phantom", tmp_path / "maps"
-    # the demonstration uses the default model, which is the first model
+    # the first model is the default
     options = () if model == "convection-reaction" else ("--forward-model", model)
     command("bids-qcm-phantom", "create", phantom, *options)
     said = command(

@@ -89,6 +89,8 @@ def test_the_group_level_runs_after_the_participants(write_scripts, tmp_path):
     assert (tmp_path / "maps" / "group_condmap.tsv").exists(), logs(scripts)
 
 
+# each of the 46 steps is a job, which loads all libraries
+@pytest.mark.timeout(1200)
 def test_nodes_can_run_as_jobs(environment, phantoms, installed_maps, tmp_path):
     plugin = tmp_path / "slurm.yml"
     plugin.write_text("plugin: SLURM\nplugin_args:\n  sbatch_args: --time=0:10:00\n")
