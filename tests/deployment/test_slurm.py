@@ -89,7 +89,7 @@ def test_the_group_level_runs_after_the_participants(write_scripts, tmp_path):
     assert (tmp_path / "maps" / "group_condmap.tsv").exists(), logs(scripts)
 
 
-# each of the 46 steps is a job, which loads all libraries
+# each of the 52 steps is a job, which loads all libraries
 @pytest.mark.timeout(1200)
 def test_nodes_can_run_as_jobs(environment, phantoms, installed_maps, tmp_path):
     plugin = tmp_path / "slurm.yml"
