@@ -110,7 +110,7 @@ def repeatability(scans: NDArray[np.floating]) -> Repeatability | None:
     within = counts - 1
     df = int(within.sum())
     wsd = float(np.sqrt(within @ variances / df))
-    # confidence limits of the true standard deviation divided by the estimated standard deviation
+    # confidence limits of the ratio of the true to the estimated standard deviation
     low, high = np.sqrt(df / stats.chi2.ppf([(1 + COVERAGE) / 2, (1 - COVERAGE) / 2], df)).tolist()
     # the coefficient of variation is undefined if the mean is 0
     relative = np.divide(variances, means**2, out=np.full_like(means, np.nan), where=means != 0)

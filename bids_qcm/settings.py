@@ -75,10 +75,10 @@ class Settings:
     lesions : str
         ``auto`` for the lesion masks of any dataset, the name of a dataset, or ``none``.
     b1 : str
-        ``auto`` for a measured ``|B1+|`` map from any dataset, or otherwise the ``|B1+|`` of a
-        homogeneous body where it helps, in inversions only; ``model`` for the ``|B1+|`` of a
-        homogeneous body in all methods; ``none``; or the name of a dataset whose measured map is
-        used in all methods.
+        ``auto`` for a measured ``|B1+|`` map from any dataset or, without such a map, the
+        ``|B1+|`` of a homogeneous body for heads at 1.5 T and above, both in inversions only;
+        ``model`` for the ``|B1+|`` of a homogeneous body in all methods; ``none``; or the name of a
+        dataset whose measured map is used in all methods.
     image_checks : {"stop", "warn"}
         Whether contradictory images stop the acquisition (``stop``) or cause a warning (``warn``).
     echoes : tuple of int, "all" or "auto"

@@ -206,7 +206,7 @@ class Result:
 
     @property
     def kind(self) -> str:
-        """Entities that the same acquisition of other participants, sessions and runs shares."""
+        """Entities that are the same for all participants, sessions and runs of an acquisition."""
         return join_name({key: one for key, one in self.entities.items() if key != "run"})
 
     @property
@@ -264,7 +264,7 @@ class Result:
 
     @cached_property
     def _same_b1_use(self) -> dict[str, list[str]]:
-        """For each method, the other methods with the same use of ``|B1+|`` (used or not used)."""
+        """For each method, the other methods that also use ``|B1+|``, or also do not use it."""
         origins = tuple(OUTPUTS["b1"].variants)
         uses_b1 = {one.method: one.sidecar.b1_map in origins for one in self.maps}
         return {

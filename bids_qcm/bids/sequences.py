@@ -8,12 +8,13 @@ from typing import Any
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.sidecars import is_number
 
-# Fields that name the nucleus: first in dcm2niix, second in DICOM and BIDS (for spectra).
+# Fields that name the nucleus: dcm2niix writes the first field. DICOM defines the second field, and
+# BIDS uses it for spectra.
 _NUCLEUS_FIELDS = ("ImagedNucleus", "ResonantNucleus")
 _PROTON = ("1h", "h1", "h", "proton", "hydrogen", "1hydrogen", "hydrogen1")
 
-# Units of field maps without blanks; `bids_qcm.phase` recognises the units of a phase. "rads" is
-# ambiguous: it may be the plural of rad, so rad per second must contain a separator.
+# Units of field maps. Blanks are removed before the comparison. Units of a phase are recognised in
+# `bids_qcm.phase`. "rads" may be the plural of rad, so rad per second must contain a separator.
 _FIELD_UNITS = re.compile(
     r"[kmµμu]?hz|hertz|rad(ian)?s?(/|per)m?s(ec(onds?)?)?|rad(ian)?s?[.*·]?s\^?-1"
     r"|[mµμun]?t(esla)?|ppm"
@@ -154,8 +155,8 @@ def is_balanced(metadata: Mapping[str, Any]) -> bool:
 def are_phase_cycles(sidecars: Sequence[Mapping[str, Any]]) -> bool:
     """Whether balanced acquisitions differ in the phase increment of their pulses.
 
-    BIDS defines a field only for spoiled sequences, ``SpoilingRFPhaseIncrement``. For balanced
-    sequences, the field ``RfPhaseIncrement`` is used, in degrees.
+    The increment is read from the field ``RfPhaseIncrement``, in degrees. BIDS has no such field
+    for balanced sequences, only ``SpoilingRFPhaseIncrement`` for spoiled sequences.
     """
     increments = list(filter(is_number, (one.get(INCREMENT_FIELD) for one in sidecars)))
     if not all(map(is_balanced, sidecars)) or len(increments) < len(sidecars):

@@ -45,9 +45,9 @@ def plan_slicing(metadata: Mapping[str, Any], grid: Grid, settings: Settings) ->
     grid : Grid
         Grid of the phase.
     settings : Settings
-        A radius of 0, or ``in_plane``, selects in-plane maps. With ``auto``, the maps of a 2-D
-        acquisition are in-plane if it has too few slices to measure whether their phases differ by
-        constants.
+        A radius of 0, or ``in_plane``, selects in-plane maps. With ``auto``, a 2-D acquisition with
+        few slices also has in-plane maps, because phase offsets between slices cannot be measured
+        from so few slices.
 
     Returns
     -------

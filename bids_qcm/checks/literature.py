@@ -33,8 +33,9 @@ _BRAIN = {
     TISSUES["SGM"].name: GRAY_MATTER,
 }
 
-# Tissues of the body, keyed by label names without sides. Names of muscles and organs are used in
-# common segmentations of the body. Bone is left out, because labels of bone include marrow.
+# Tissues of the body, keyed by label names without "left" and "right". These names of muscles and
+# organs are common in segmentations of the body. Bone is left out, because its labels include
+# marrow.
 _BODY = {
     "liver": LIVER,
     "spleen": SPLEEN,

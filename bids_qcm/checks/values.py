@@ -38,7 +38,7 @@ levels have an error of 5 % or less."""
 # smooth phase of a 3 T head, the distance is at least 0.2.
 _EVEN = 0.05
 _LEAST_NOISE_VOXELS = 1000
-# Fraction of values at each end of a range that are ignored, because a few voxels overshoot.
+# Fraction of values that is ignored at each end of a range, because a few voxels overshoot.
 _OVERSHOOT = 0.001
 
 # Minimum phase difference between neighbours that counts as a wrap, relative to the phase range.

@@ -384,9 +384,9 @@ def _add_segmentation(group: argparse._ArgumentGroup) -> None:
         metavar="{auto,brain,signal,NAME}",
         help="mask in which to map conductivity: auto, the brain mask of any derivative dataset, "
         "otherwise a brain mask made from the T1w image or the magnitude, otherwise all voxels "
-        "with signal; brain, a brain mask, or an error if none is available; signal, all voxels "
-        "with signal; NAME, the brain mask of the derivative dataset with this name (default: "
-        "auto)",
+        "with signal; brain, like auto, but with an error instead of all voxels with signal; "
+        "signal, all voxels with signal; NAME, the brain mask of the derivative dataset with this "
+        "name (default: auto)",
     )
     add(
         "--lesions",

@@ -210,7 +210,7 @@ def _write_citation(settings: Settings, summary: Summary) -> _Written:
 
 
 def _is_current(state: ReportState) -> bool:
-    """Whether a report is up to date; if so, log this."""
+    """Whether a report is up to date; log a message if it is up to date."""
     current = state.is_current
     if current:
         LOGGER.info("unchanged: %s", state.page)

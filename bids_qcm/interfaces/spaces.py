@@ -200,7 +200,7 @@ class _ResampleLabelsOutputSpec(TraitedSpec):
 
 
 class ResampleLabels(CheckedInterface):
-    """Interface that resamples tissue labels to another space by nearest neighbour."""
+    """Interface that resamples tissue labels to another space (nearest neighbour)."""
 
     input_spec = _ResampleLabelsInputSpec
     output_spec = _ResampleLabelsOutputSpec

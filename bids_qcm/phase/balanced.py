@@ -153,8 +153,8 @@ def find_bands(
     real part of the image relative to the reference, averaged over 3 x 3 x 3 voxels, has different
     signs on the two sides of a band. Voxels belong to a band if their average deviates from the
     reference by more than 0.1 rad or is not above the noise, and if each side has a voxel within 10
-    mm, twice the standard deviation of the Gaussian filter. A side has more than 27 connected
-    voxels.
+    mm, twice the standard deviation of the Gaussian filter. On the side with fewer voxels, only
+    connected regions of more than 27 voxels count.
     """
     signal = flip_alternate_slices(signal, alternating_axes([signal]))
     flat = signal * np.exp(-1j * _linear_phase(signal))

@@ -192,8 +192,9 @@ def correct_echoes(
     flipped = tuple(axis for axis in alternating_axes(echoes) if axis in axes)
     corrected = [flip_alternate_slices(echo, flipped) for echo in echoes]
     for axis in set(range(3)) - set(axes):
-        # The offset of a slice is the same in all echoes. If the factors differed between echoes,
-        # off-resonance that varies across slices would make the phase nonlinear in echo time.
+        # The offset of a slice is the same in all echoes, so all echoes have the same factors. With
+        # different factors, off-resonance that varies across slices would make the phase nonlinear
+        # in echo time.
         factors = slice_alignment(corrected[0], mask, axis)
         corrected = [echo * factors for echo in corrected]
     alternation = find_alternation(corrected, echo_times, mask, echo_numbers)

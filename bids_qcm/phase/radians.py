@@ -18,8 +18,8 @@ _WRAPPED_RANGE = 1.02 * _CYCLE
 # the head covers its range, except for one or two percent at the ends.
 _FILLED = 0.98
 
-# Fraction of voxels that is ignored at each end of the range, such as outliers in air or at an
-# edge.
+# Fraction of voxels that is ignored at each end of the range. These voxels may be outliers, for
+# example in air or at an edge.
 _OVERSHOOT = 0.001
 
 # Maximum range of an unwrapped phase, in rad. The phase of a head wraps fewer than 100 times.

@@ -141,7 +141,7 @@ def prepare_folder(path: str) -> str:
     Raises
     ------
     OSError
-        If other users can write to both folders, or if the folder is not writable.
+        If other users can write to both folders, or if the folder to use is not writable.
     """
     folder = Path(path)
     is_new = not folder.exists()

@@ -108,7 +108,7 @@ class Multigrid:
         change = np.float32(_WEIGHTS[0]) * level.inverse * residual
         change = _swept(change, residual, level, _WEIGHTS[1])
         coarse = np.empty(self._levels[number + 1].inverse.shape, np.float32)
-        # a cell has 2^1 voxels along an axis with links, and 2^0 voxels along any other axis
+        # a cell has 2^power voxels along an axis: two along an axis with links, otherwise one
         powers = tuple(int(axis in self._axes) for axis in range(3))
         in_planes(_restrict, coarse, change, residual, level.links, level.diagonal, powers)
         in_planes(_add_coarse, change, self._cycle(number + 1, coarse), level.diagonal, powers)
@@ -200,7 +200,7 @@ def _sweep(planes, out, values, residual, links, diagonal, inverse, weight):  # 
 
 @compiled(fastmath=VECTORISED)
 def _restrict(planes, coarse, values, residual, links, diagonal, powers):  # noqa: ANN001, ANN202
-    """Write the sum over each cell of the remaining residual."""
+    """Write the sum of the remaining residual over each cell."""
     nx, ny, nz = values.shape
     along_x, along_y, along_z = powers
     row = np.empty(nz, values.dtype)

@@ -26,8 +26,8 @@ _WEAK_STANDARD_ERRORS = 3.0
 _LEAST_DEPTH = 0.5
 
 # Fraction of voxels whose second differences count as phase jumps in white noise, and the smallest
-# jump in rad. Real jumps, such as between water and fat, which differ in their resonance frequency,
-# are larger.
+# jump in rad. Real jumps are larger. They occur, for example, between water and fat, which differ
+# in their resonance frequency.
 _JUMPS_IN_NOISE = 0.01
 _SMALLEST_JUMP = 0.1
 

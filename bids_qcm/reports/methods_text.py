@@ -122,8 +122,8 @@ def _complex_images(sidecars: Sequence[Phi0Sidecar]) -> list[str]:
     if cycled:
         sentences.append(
             "Balanced steady-state acquisitions with different phase increments of the "
-            "radiofrequency pulses were combined: the phase is half the phase of the sum of "
-            f"their squared complex images{_of(cycled, total)}."
+            "radiofrequency pulses were combined: the squared complex images were added, and the "
+            f"phase of the sum was halved{_of(cycled, total)}."
         )
     banded = sum(one.band_fraction is not None for one in sidecars)
     if banded:
@@ -468,8 +468,8 @@ def _spaces(done: Sequence[Processing]) -> str:
         )
     places = [*(["the T1w image"] if "T1w" in names else []), *templates]
     sentences.append(
-        f"The maps were resampled to {_joined(places)} by linear interpolation, which excluded "
-        "invalid voxels and voxels outside the mask, and the tissue labels by nearest neighbour"
+        f"The maps were resampled to {_joined(places)} by linear interpolation of the valid voxels "
+        "in the mask, and the tissue labels were resampled by nearest-neighbour interpolation"
         f"{_of(len(with_spaces), len(done))}."
     )
     return " ".join(sentences)

@@ -155,7 +155,7 @@ def resample_inside(
 
 
 def resample_nearest(labels: Volume, target: Grid, point_map: PointMap = identity) -> NDArray[Any]:
-    """Resample labels to another grid by nearest neighbour; 0 outside the source grid."""
+    """Resample labels to another grid (nearest neighbour); 0 outside the source grid."""
     resampled = np.zeros(target.shape, labels.values.dtype)
     filled = labels.values != 0
     if filled.any():

@@ -90,7 +90,7 @@ def test_the_text_describes_the_corrections_of_echoes():
     banded = text(processing("laplacian", BandFraction=0.1))
     assert "Dark bands of the balanced steady-state images were left out" in banded
     cycled = text(processing("laplacian", AveragedAcquisitions=["a", "b"], PhaseCycled=True))
-    assert "the sum of their squared complex images" in cycled
+    assert "the squared complex images were added" in cycled
     assert "repetitions were averaged" not in cycled
     assert "was not linear in echo time were left out." in found
     assert "alternating polarity [@yu2010], was removed." in found

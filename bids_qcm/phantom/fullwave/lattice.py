@@ -150,7 +150,7 @@ def static_green_function(shape: tuple[int, int, int]) -> NDArray[np.float64]:
     Parameters
     ----------
     shape
-        Number of points along each axis, starting at the origin.
+        Number of points along each axis. The first point of each axis is the origin.
 
     Returns
     -------
@@ -207,7 +207,7 @@ def green_function(
     Parameters
     ----------
     shape
-        Number of points along each axis, starting at the origin.
+        Number of points along each axis. The first point of each axis is the origin.
     spacing
         Distance between the points in m; much smaller than the wavelength in free space.
     wavenumber

@@ -31,7 +31,7 @@ BYTES_WITHOUT_REPLICATES = 65
 """Peak memory, in bytes per voxel, of a method with kernels and without noise replicates."""
 
 BYTES_OF_NOISE_MAPS = 40
-"""Memory of noise maps in bytes per voxel of a volume, if less than half of it is in the mask."""
+"""Memory of noise maps in bytes per voxel, if less than half of the volume is in the mask."""
 
 # Processor time in s for each voxel of the mask and each voxel of the kernel. Measured on heads
 # with 1 and 2 mm voxels on one core of a server from 2023.
