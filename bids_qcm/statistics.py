@@ -109,17 +109,18 @@ def eroded_tissues(
     Region
         Regions sorted by label, then by erosion. A region without remaining voxels is empty.
     """
+    # import here, because skimage.morphology is slow to import
+    from skimage.morphology import ball
+
     for label in np.unique(labels[labels != 0]).tolist():
         tissue = labels == label
         (tight,) = ndimage.find_objects(tissue.view(np.uint8))
         # The voxels next to the tissue contain the nearest voxel outside, so they are sufficient.
         box = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in tight)
-        inside = tissue[box]
-        # Use the distance to the border, because a single distance map is sufficient for all radii.
-        depth = np.inf if inside.all() else ndimage.distance_transform_edt(inside)
         for erosion in erosions:
             eroded = np.zeros_like(tissue)
-            eroded[box] = inside & (depth > erosion)
+            # for these small radii, a ball is several times as fast as a distance map
+            eroded[box] = ndimage.binary_erosion(tissue[box], ball(erosion), border_value=1)
             yield Region(label, erosion, eroded)
 
 

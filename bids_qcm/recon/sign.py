@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import chi, median_abs_deviation
+from scipy.special import gammainccinv, gammaincinv
 
 from bids_qcm.physics import Sign
 from bids_qcm.recon.compiling import thread_limit
@@ -33,6 +33,9 @@ _SMALLEST_JUMP = 0.1
 # Correlation of the second differences (1, -2, 1) of white noise along two axes. They share the
 # voxel in the centre, (-2)^2, of the variance 1 + (-2)^2 + 1.
 _SHARED = 2 / 3
+
+# Median of the absolute value of a standard normal variable.
+_NORMAL_MEDIAN = 0.6744897501960817
 
 _MANUFACTURERS: dict[str, Sign] = {"ge": "-", "philips": "+", "siemens": "+"}
 
@@ -162,10 +165,16 @@ def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
     Far from the edge, the kernels contain few voxels next to air or bone. The required distance is
     the radius of the kernel, but at most half of the largest distance in the mask.
     """
-    padded = np.pad(mask, [(int(n > 1),) * 2 for n in mask.shape])
-    inner = tuple(slice(int(n > 1), n + int(n > 1)) for n in mask.shape)
-    depth = ndimage.distance_transform_edt(padded, sampling=voxel_size)[inner]
-    return mask & (depth >= min(_RADIUS_MM, _LEAST_DEPTH * depth.max()))
+    (box,) = ndimage.find_objects(mask.view(np.uint8))
+    # the volume ends at the edge of the mask, except along an axis of length 1
+    ends = [int(n > 1) for n in mask.shape]
+    padded = np.pad(mask[box], [(end, end) for end in ends])
+    depth = ndimage.distance_transform_edt(padded, sampling=voxel_size)
+    deep = padded & (depth >= min(_RADIUS_MM, _LEAST_DEPTH * depth.max()))
+    inner = tuple(slice(end, n - end) for end, n in zip(ends, deep.shape, strict=True))
+    interior = np.zeros_like(mask)
+    interior[box] = deep[inner]
+    return interior
 
 
 def _smooth_regions(
@@ -181,8 +190,11 @@ def _smooth_regions(
     complete = roughness[mask & (known == len(axes))]
     limit = np.inf
     if axes and complete.size:
-        noise = float(np.quantile(complete, 0.25)) / chi.ppf(0.25, len(axes))
-        limit = max(_SMALLEST_JUMP, noise * chi.isf(_JUMPS_IN_NOISE, len(axes)))
+        # quantiles of the chi distribution; scipy.stats takes long to import
+        quartile = np.sqrt(2 * gammaincinv(len(axes) / 2, 0.25))
+        largest = np.sqrt(2 * gammainccinv(len(axes) / 2, _JUMPS_IN_NOISE))
+        noise = float(np.quantile(complete, 0.25)) / quartile
+        limit = max(_SMALLEST_JUMP, noise * largest)
     regions, _ = ndimage.label(mask & (roughness <= limit))
     sizes = np.bincount(regions.ravel())
     return np.where(sizes[regions] >= smallest, regions, 0).astype(np.int32)
@@ -212,5 +224,5 @@ def _roughness(
 
 def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:
     """Return a robust standard error of the median of normally distributed values."""
-    deviation = median_abs_deviation(values, scale="normal")
+    deviation = np.median(np.abs(values - np.median(values))) / _NORMAL_MEDIAN
     return float(np.sqrt(np.pi / 2) * deviation / np.sqrt(max(n_independent, 1)))

@@ -95,7 +95,7 @@ class ViewerGrid:
 
 def _pack(codes: NDArray[Any]) -> str:
     """Return a code of one byte for each voxel as text, compressed by zlib, in base64."""
-    return base64.b64encode(zlib.compress(codes.astype(np.uint8).tobytes(), 9)).decode()
+    return base64.b64encode(zlib.compress(codes.astype(np.uint8).tobytes())).decode()
 
 
 def write_viewer(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
-from skimage.metrics import normalized_mutual_information
+from scipy.special import entr
 
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.resampling import PointMap, identity, sample_nearest
@@ -247,4 +247,8 @@ def _information(labels: NDArray[np.integer], values: NDArray[np.floating]) -> f
         return 0.0
     limit = np.percentile(values, 99.5)
     bins = (ranks.max() + 1, _MAGNITUDE_BINS)
-    return normalized_mutual_information(ranks, np.clip(values, 0, limit), bins=bins) - 1
+    counts, _, _ = np.histogram2d(ranks, np.clip(values, 0, limit), bins=bins)
+    # entropies of the labels, of the values, and of their joint distribution
+    joint = counts / counts.sum()
+    own, other = (float(entr(joint.sum(axis=axis)).sum()) for axis in (1, 0))
+    return (own + other) / float(entr(joint).sum()) - 1
