@@ -345,7 +345,9 @@ def standard_error(noise: NDArray[np.floating], weights: NDArray[np.floating]) -
     if not weights.size or np.isnan(weights).any():
         return float("nan")
     used = weights != 0
-    results = noise[:, used].astype(np.float64) @ weights[used]
+    if not used.all():  # most often, all voxels are used, and copying them takes long
+        noise, weights = noise[:, used], weights[used]
+    results = noise.astype(np.float64) @ weights
     return float(np.sqrt(np.mean(results**2)))
 
 

@@ -17,7 +17,12 @@ from bids_qcm.recon.quadratic_fit import fit_quadratic
 # directions, but in a kernel of this size, the mean curvature dominates.
 _RADIUS_MM = 15.0
 _RADIUS_VOXELS = 3.0
-_SAMPLES = 4000
+
+# Approximate number of sampled voxels. Sampling adds 1 / 1000 of the variance of the Laplacian to
+# the variance of its median. A head contains only about 30 disjoint kernels, so sampling increases
+# the standard error of the median by 2 %.
+_SAMPLES = 1000
+
 _WEAK_AGREEMENT = 0.6
 _WEAK_STANDARD_ERRORS = 3.0
 
@@ -148,7 +153,7 @@ def determine_sign(
         raise ValueError("the mask is too small to find the sign of the phase; specify the sign")
     median = float(np.median(laplacian))
     # overlapping kernels share noise, so only disjoint kernels count as independent
-    n_independent = len(candidates) / kernel_size
+    n_independent = 1 / (kernel_size / len(candidates) + 1 / laplacian.size)
     agreement = float(np.mean(np.sign(laplacian) == np.sign(median)))
     return SignDecision(
         sign="-" if median < 0 else "+",
