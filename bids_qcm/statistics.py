@@ -109,18 +109,19 @@ def eroded_tissues(
     Region
         Regions sorted by label, then by erosion. A region without remaining voxels is empty.
     """
+    # import here, because skimage.morphology is slow to import
+    from skimage.morphology import ball
+
     for label in np.unique(labels[labels != 0]).tolist():
         tissue = labels == label
         (tight,) = ndimage.find_objects(tissue.view(np.uint8))
         # A margin of one voxel is sufficient, because the nearest voxel outside a tissue is next to
         # it.
         box = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in tight)
-        inside = tissue[box]
-        # Use the distance to the border, because a single distance map is sufficient for all radii.
-        depth = np.inf if inside.all() else ndimage.distance_transform_edt(inside)
         for erosion in erosions:
             eroded = np.zeros_like(tissue)
-            eroded[box] = inside & (depth > erosion)
+            # for these small radii, a ball is several times as fast as a distance map
+            eroded[box] = ndimage.binary_erosion(tissue[box], ball(erosion), border_value=1)
             yield Region(label, erosion, eroded)
 
 
@@ -345,7 +346,9 @@ def standard_error(noise: NDArray[np.floating], weights: NDArray[np.floating]) -
     if not weights.size or np.isnan(weights).any():
         return float("nan")
     used = weights != 0
-    results = noise[:, used].astype(np.float64) @ weights[used]
+    if not used.all():  # most often, all voxels are used, and copying them takes long
+        noise, weights = noise[:, used], weights[used]
+    results = noise.astype(np.float64) @ weights
     return float(np.sqrt(np.mean(results**2)))
 
 

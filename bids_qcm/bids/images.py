@@ -200,11 +200,12 @@ class _OpenImage(NamedTuple):
             yield cls(ArrayProxy(stream, layout), *scaling, stream)
 
     def read(self, volume: int | None) -> NDArray[Any]:
-        """Return the values of a volume of a 4-D image; all values if `volume` is None."""
-        values: NDArray[Any] = np.asanyarray(
-            self.stored if volume is None else self.stored[..., volume]
-        )
-        return values
+        """Return the values of a volume of a 4-D image; all values if `volume` is None.
+
+        Files have Fortran order, but new arrays have C order. Operations on arrays of different
+        orders take several times as long, so the values are returned in C order.
+        """
+        return np.ascontiguousarray(self.stored if volume is None else self.stored[..., volume])
 
     def verify_checksum(self) -> None:
         """Read a compressed file to its end, because the checksum follows the last value."""

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, correlate1d, uniform_filter
+from scipy.ndimage import binary_erosion, correlate1d, find_objects, uniform_filter
 
 _SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0])
 
@@ -53,6 +53,8 @@ def noise_level(
     may omit the corners of k-space in one plane. If the scanner has smoothed or interpolated the
     images, the noise is underestimated.
     """
+    box = _box(mask)
+    phase, mask, relative = phase[box], mask[box], relative[box]
     known = np.where(mask, phase, 0).astype(np.float64)
     variance = np.where(mask, relative, 0).astype(np.float64) ** 2
     factors = []
@@ -111,6 +113,11 @@ def local_noise(parts: Sequence[NDArray[np.floating]], where: NDArray[np.bool_])
     if not levels:
         raise ValueError("the image contains no square of 3 by 3 voxels with signal")
     return float(np.sqrt(np.median(levels)))
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the bounding box of a mask; the whole volume if the mask is empty."""
+    return next(iter(find_objects(mask.view(np.uint8))), (slice(None),) * mask.ndim)
 
 
 def _whole_squares(mask: NDArray[np.bool_], axes: Sequence[int]) -> NDArray[np.bool_]:

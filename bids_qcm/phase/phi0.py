@@ -208,6 +208,9 @@ def complex_signal(
 ) -> NDArray[np.complex64]:
     """Return the complex signal; 0 where a value is not finite."""
     where = np.isfinite(phase) & np.isfinite(magnitude)
-    # convert to float32 first; otherwise, the exponential would be complex128
     radians = np.where(where, phase, 0).astype(np.float32)
-    return np.where(where, magnitude, 0).astype(np.float32) * np.exp(1j * radians)
+    known = np.where(where, magnitude, 0).astype(np.float32)
+    # several times as fast as the exponential of complex numbers
+    signal = np.empty(phase.shape, dtype=np.complex64)
+    signal.real, signal.imag = known * np.cos(radians), known * np.sin(radians)
+    return signal

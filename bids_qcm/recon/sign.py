@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import chi, median_abs_deviation
+from scipy.special import chdtri
 
 from bids_qcm.physics import Sign
 from bids_qcm.recon.compiling import thread_limit
@@ -17,7 +17,12 @@ from bids_qcm.recon.quadratic_fit import fit_quadratic
 # directions, but in a kernel of this size, the mean curvature dominates.
 _RADIUS_MM = 15.0
 _RADIUS_VOXELS = 3.0
-_SAMPLES = 4000
+
+# Approximate number of sampled voxels. Sampling adds 1 / 1000 of the variance of the Laplacian to
+# the variance of its median. A head contains only about 30 disjoint kernels, so sampling increases
+# the standard error of the median by 2 %.
+_SAMPLES = 1000
+
 _WEAK_AGREEMENT = 0.6
 _WEAK_STANDARD_ERRORS = 3.0
 
@@ -146,7 +151,7 @@ def determine_sign(
         raise ValueError("the mask is too small to find the sign of the phase; specify the sign")
     median = float(np.median(laplacian))
     # overlapping kernels share noise, so only disjoint kernels count as independent
-    n_independent = len(candidates) / kernel_size
+    n_independent = 1 / (kernel_size / len(candidates) + 1 / laplacian.size)
     agreement = float(np.mean(np.sign(laplacian) == np.sign(median)))
     return SignDecision(
         sign="-" if median < 0 else "+",
@@ -163,10 +168,16 @@ def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
     Far from the edge, the kernels contain few voxels next to air or bone. The required distance is
     the radius of the kernel, but at most half of the largest distance in the mask.
     """
-    padded = np.pad(mask, [(int(n > 1),) * 2 for n in mask.shape])
-    inner = tuple(slice(int(n > 1), n + int(n > 1)) for n in mask.shape)
-    depth = ndimage.distance_transform_edt(padded, sampling=voxel_size)[inner]
-    return mask & (depth >= min(_RADIUS_MM, _LEAST_DEPTH * depth.max()))
+    (box,) = ndimage.find_objects(mask.view(np.uint8))
+    # the volume ends at the edge of the mask, except along an axis of length 1
+    ends = [int(n > 1) for n in mask.shape]
+    padded = np.pad(mask[box], [(end, end) for end in ends])
+    depth = ndimage.distance_transform_edt(padded, sampling=voxel_size)
+    deep = padded & (depth >= min(_RADIUS_MM, _LEAST_DEPTH * depth.max()))
+    inner = tuple(slice(end, n - end) for end, n in zip(ends, deep.shape, strict=True))
+    interior = np.zeros_like(mask)
+    interior[box] = deep[inner]
+    return interior
 
 
 def _smooth_regions(
@@ -182,8 +193,10 @@ def _smooth_regions(
     complete = roughness[mask & (known == len(axes))]
     limit = np.inf
     if axes and complete.size:
-        noise = float(np.quantile(complete, 0.25)) / chi.ppf(0.25, len(axes))
-        limit = max(_SMALLEST_JUMP, noise * chi.isf(_JUMPS_IN_NOISE, len(axes)))
+        # the squared roughness of normal noise has a chi-square distribution
+        quartile, largest = np.sqrt(chdtri(len(axes), [0.75, _JUMPS_IN_NOISE]))
+        noise = float(np.quantile(complete, 0.25)) / quartile
+        limit = max(_SMALLEST_JUMP, noise * largest)
     regions, _ = ndimage.label(mask & (roughness <= limit))
     sizes = np.bincount(regions.ravel())
     return np.where(sizes[regions] >= smallest, regions, 0).astype(np.int32)
@@ -213,5 +226,8 @@ def _roughness(
 
 def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:
     """Return a robust standard error of the median of normally distributed values."""
+    # import here, because scipy.stats is slow to import
+    from scipy.stats import median_abs_deviation
+
     deviation = median_abs_deviation(values, scale="normal")
     return float(np.sqrt(np.pi / 2) * deviation / np.sqrt(max(n_independent, 1)))

@@ -32,7 +32,7 @@ def save_png(figure: Figure, path: Path, *, gray: bool = False) -> None:
     method = Image.Quantize.MEDIANCUT if gray else Image.Quantize.MAXCOVERAGE
     reduced = image.convert("RGB").quantize(_COLOURS, method=method, dither=Image.Dither.NONE)
     with atomic_write(path) as temporary:
-        reduced.save(temporary, optimize=True)
+        reduced.save(temporary)
 
 
 def save_svg(figure: Figure, path: Path) -> None:

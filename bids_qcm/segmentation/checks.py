@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
-from skimage.metrics import normalized_mutual_information
 
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.segmentation.resampling import PointMap, identity, sample_nearest
@@ -242,6 +241,9 @@ def _sampled(values: NDArray[np.floating], step: int) -> NDArray[np.floating]:
 
 def _information(labels: NDArray[np.integer], values: NDArray[np.floating]) -> float:
     """Return the normalised mutual information of labels and values, from 0 to 1."""
+    # import here, because scipy.stats, which skimage.metrics imports, is slow to import
+    from skimage.metrics import normalized_mutual_information
+
     _, ranks = np.unique(labels, return_inverse=True)
     if not ranks.any():
         return 0.0

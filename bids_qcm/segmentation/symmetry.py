@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from bids_qcm.grids import Volume
 
@@ -86,12 +86,15 @@ def mid_sagittal_plane(
     direction of the header, uses points 8 mm apart. The simplex algorithm of Nelder and Mead then
     refines the direction and position of the plane with points 4 mm apart.
     """
+    # import here, because scipy.optimize is slow to import
+    from scipy.optimize import minimize
+
     centroid = magnitude.grid.at(np.argwhere(mask).mean(axis=0))
     coarse = _Comparison(magnitude, mask, without, centroid, _COARSE_MM)
     start = max(product(_SLOPES, _SLOPES), key=lambda slopes: coarse.correlation((*slopes, 0.0)))
     fine = _Comparison(magnitude, mask, without, centroid, _FINE_MM)
     first = np.array([*start, 0.0])
-    found = optimize.minimize(
+    found = minimize(
         fine.negative_correlation,
         first,
         method="Nelder-Mead",

@@ -10,8 +10,6 @@ from nibabel.affines import apply_affine, from_matvec
 from nibabel.processing import fwhm2sigma
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.optimize import minimize
-from scipy.spatial.transform import Rotation
 from skimage.morphology import isotropic_dilation
 
 from bids_qcm.grids import Grid, Volume
@@ -325,6 +323,8 @@ def _refine(
     n_evaluations: int,
 ) -> tuple[float, NDArray[np.float64]]:
     """Maximise the mutual information with Powell's method; return the maximum and the pose."""
+    # import here, because scipy.optimize is slow to import
+    from scipy.optimize import minimize
 
     def cost(parameters: NDArray[np.float64]) -> float:
         return -_information(template, image, _pose(parameters, flip), stride)
@@ -349,6 +349,9 @@ def _pose(parameters: NDArray[np.float64], flip: NDArray[np.float64]) -> NDArray
     The parameters are the centre (mm), a rotation vector, and the logarithm of the scale
     (similarity) or of the stretch tensor (affine). The rotation and the logarithm are scaled to mm.
     """
+    # import here, because scipy.spatial is slow to import
+    from scipy.spatial.transform import Rotation
+
     angles, strain = parameters[3:6] / _REACH_MM, parameters[6:] / _REACH_MM
     rotation = Rotation.from_rotvec(angles).as_matrix()
     if len(strain) == 1:

@@ -30,12 +30,12 @@ class _Cost(NamedTuple):
 # 3 mm voxels and a T1w image with 1 mm voxels, on a server from 2023. The time of the bands was
 # measured on a ball with bands, with 64 to 192 voxels along each axis.
 _START = _Cost(4.0)
-_REPORT = _Cost(3.0, 0.5e-6)
-_CHECK_IMAGES = _Cost(0.1, 0.35e-6)
-_PHI0 = _Cost(0.1, 0.25e-6)
+_REPORT = _Cost(2.5, 0.25e-6)
+_CHECK_IMAGES = _Cost(0.1, 0.25e-6)
+_PHI0 = _Cost(0.1, 0.2e-6)
 _COMBINE = _Cost(0.1, 0.35e-6)
 _BANDS = _Cost(0.1, 1.3e-6)
-_SIGN = _Cost(0.35, 0.25e-6)
+_SIGN = _Cost(0.25, 0.17e-6)
 _IMPORT = _Cost(0.9, 0.1e-6)
 _B1 = _Cost(0.8, 1e-6)
 _REGISTRATION = _Cost(25.0)
@@ -45,7 +45,7 @@ _NORMALISATION = _Cost(60.0)
 _RESAMPLING = _Cost(12.0)
 _MIRROR_PLANE = _Cost(0.6, 0.2e-6)
 _RECONSTRUCTION = _Cost(1.0)
-_STATISTICS = _Cost(0.06, 0.3e-6)
+_STATISTICS = _Cost(0.06, 0.2e-6)
 _TRANSFORM = _Cost(0.1)
 
 # Prefixes of the names of the steps that use several threads.
