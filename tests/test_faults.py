@@ -171,12 +171,13 @@ def test_a_read_only_output(raw, tmp_path):
 
 
 @pytest.fixture
-def run_in_process(tmp_path, in_process):
-    """Run the command on the dataset in this process."""
+def run_in_process(tmp_path, in_process, without_pages):
+    """Run the command on the dataset in this process, without pages."""
 
     def run_in_process(raw, *options):
         arguments = [str(raw), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
-        return main([*arguments, *METHOD, *in_process, *options])
+        with without_pages():
+            return main([*arguments, *METHOD, *in_process, *options])
 
     return run_in_process
 

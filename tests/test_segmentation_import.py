@@ -1,5 +1,6 @@
 """Segmentations from each software package, planned and resampled to the grid of the phase."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +27,20 @@ DEGREES, SHIFT = 3, (3, -3.5, 2)
 
 @pytest.fixture(scope="module")
 def heads():
-    made = {}
-
-    def head(resolution, degrees=DEGREES, shift=SHIFT, voxel_size=(2, 2, 2.5)):
-        key = resolution, degrees, shift, voxel_size
-        if key not in made:
-            made[key] = trees.make_head(*key)
-        return made[key]
+    @cache
+    def head(degrees=DEGREES, shift=SHIFT):
+        return trees.make_head(4, degrees, shift, voxel_size=(2, 2, 2.5))
 
     return head
+
+
+@pytest.fixture(scope="module")
+def slab():
+    """A slab through the ventricles at the voxel sizes of a study.
+
+    At these voxel sizes, the whole head takes more than four times as long.
+    """
+    return trees.make_head(1, DEGREES, SHIFT, (0.7, 0.7, 0.8), slices=slice(80, 120))
 
 
 @pytest.fixture
@@ -106,7 +112,7 @@ def below(limits, found, head):
 
 @pytest.mark.parametrize("producer", trees.PRODUCERS)
 def test_each_producer_through_a_known_transform(heads, import_tree, producer):
-    head = heads(4)
+    head = heads()
     found, told, plan = import_tree(head, [producer], transform=True)
     assert plan.segmentation_alignment.coreg is None
     assert set(np.unique(found)) == {0, 1, 2, 3}
@@ -116,7 +122,7 @@ def test_each_producer_through_a_known_transform(heads, import_tree, producer):
 
 @pytest.mark.parametrize("producer", ["fmriprep", "freesurfer", "synthseg"])
 def test_each_place_of_the_t1w_image_by_registration(heads, import_tree, producer):
-    head = heads(4)
+    head = heads()
     found, told, _ = import_tree(head, [producer])
     assert (told["CoregistrationRequested"], told["Coregistration"]) == ("auto", "rigid")
     assert told["MutualInformationRegistered"] > told["MutualInformationHeader"]
@@ -124,7 +130,7 @@ def test_each_place_of_the_t1w_image_by_registration(heads, import_tree, produce
 
 
 def test_headers_that_agree_are_kept(heads, import_tree):
-    head = heads(4, 0, (0, 0, 0))
+    head = heads(0, (0, 0, 0))
     found, told, _ = import_tree(head, ["fmriprep"])
     assert (told["CoregistrationRequested"], told["Coregistration"]) == ("auto", "header")
     assert told["RegisteredShift"] < 1
@@ -135,7 +141,7 @@ def test_headers_that_agree_are_kept(heads, import_tree):
 
 
 def test_a_segmentation_in_a_templates_space(heads, plan_tree, import_tree, tmp_path):
-    head = heads(4)
+    head = heads()
     raw = tmp_path / "raw" / "derivatives" / "fmriprep"
     Dataset(raw)
     name = "sub-01_space-MNI152Lin_dseg.nii.gz"
@@ -152,7 +158,7 @@ def test_a_segmentation_in_a_templates_space(heads, plan_tree, import_tree, tmp_
 
 
 def test_left_and_right_swapped(heads, plan_tree, tmp_path):
-    head = heads(4)
+    head = heads()
     plan, *_ = plan_tree(head, ["fmriprep"], transform=True)
     assert plan.refused == {}
     path = plan.segmentation.path
@@ -163,7 +169,7 @@ def test_left_and_right_swapped(heads, plan_tree, tmp_path):
 
 
 def test_a_segmentation_that_disagrees_with_the_mask(heads, plan_tree, tmp_path):
-    head = heads(4)
+    head = heads()
     plan, *_ = plan_tree(head, ["fmriprep"], transform=True)
     labels = np.where(head.left(), head.brain_labels, 0)
     labels[:, :, : labels.shape[2] // 2] = 0
@@ -174,22 +180,18 @@ def test_a_segmentation_that_disagrees_with_the_mask(heads, plan_tree, tmp_path)
 
 
 def test_headers_that_disagree_are_kept_on_request(heads, import_tree):
-    head = heads(4)
+    head = heads()
     found, _, plan = import_tree(head, ["fmriprep"], coreg="header")
     assert plan.segmentation_alignment.coreg == "header"
     assert set(below(AT_4_MM, found, head)) == set(AT_4_MM)
 
 
 @pytest.mark.parametrize("producer", ["fmriprep", "smriprep", "freesurfer"])
-@pytest.mark.timeout(900)
-def test_at_1_mm(heads, import_tree, producer):
-    head = heads(1, voxel_size=(0.7, 0.7, 0.8))
-    found, _, _ = import_tree(head, [producer], transform=True)
-    assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.95), found, head) == {}
+def test_at_1_mm(slab, import_tree, producer):
+    found, _, _ = import_tree(slab, [producer], transform=True)
+    assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.95), found, slab) == {}
 
 
-@pytest.mark.timeout(900)
-def test_at_1_mm_by_registration(heads, import_tree):
-    head = heads(1, voxel_size=(0.7, 0.7, 0.8))
-    found, _, _ = import_tree(head, ["fmriprep"])
-    assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.9), found, head) == {}
+def test_at_1_mm_by_registration(slab, import_tree):
+    found, _, _ = import_tree(slab, ["fmriprep"])
+    assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.9), found, slab) == {}
