@@ -304,6 +304,12 @@ def volumes():
 
 
 @pytest.fixture(scope="session")
+def small_volumes():
+    """Volumes for maps whose noise is propagated, which takes much longer than the maps."""
+    return make_volumes((16, 14, 12))
+
+
+@pytest.fixture(scope="session")
 def slow():
     """Return the simple implementations, keyed by name."""
     return SimpleNamespace(

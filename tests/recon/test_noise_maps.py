@@ -19,7 +19,8 @@ F = 127.74e6
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_method_has_noise_maps_where_it_has_a_map(volumes, method):
+def test_each_method_has_noise_maps_where_it_has_a_map(small_volumes, method):
+    volumes = small_volumes
     keywords = {
         "method": method,
         "voxel_size": (1.0, 1.0, 1.0),
