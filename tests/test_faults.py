@@ -79,6 +79,7 @@ def test_configuration_files_of_other_projects_are_ignored(raw, tmp_path):
     environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
     status, said = run(
         *(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *METHOD),
+        pages=False,
         cwd=hostile,
         env=environment,
     )
@@ -218,6 +219,7 @@ def test_a_killed_worker(tmp_path):
     process = start(
         *(raw, out, "participant", "-w", tmp_path / "work", "--method", "integral"),
         *("--nprocs", "2", "--omp-nthreads", "1", "-v"),
+        pages=False,
     )
     try:
         for line in process.stderr:
@@ -270,7 +272,7 @@ def test_two_identical_runs_without_locks_of_the_file_system(raw, tmp_path):
 
     def start_run(out):
         arguments = (raw, out, "participant", "-w", tmp_path / f"work_{out.name}", *METHOD)
-        return start(*arguments, "--nprocs", "1", cwd=tmp_path, env=environment)
+        return start(*arguments, "--nprocs", "1", pages=False, cwd=tmp_path, env=environment)
 
     processes = [start_run(out) for _ in range(2)]
     said = [process.communicate()[1] for process in processes]

@@ -305,7 +305,10 @@ def volumes():
 
 @pytest.fixture(scope="session")
 def small_volumes():
-    """Volumes for maps whose noise is propagated, which takes much longer than the maps."""
+    """Volumes for maps whose noise is propagated, which takes much longer than the maps.
+
+    On these volumes, one thread takes a fifth of the time of two threads.
+    """
     return make_volumes((16, 14, 12))
 
 

@@ -43,6 +43,7 @@ def keywords_of(volumes, method, radii=RADII):
         "mask": volumes.mask,
         "magnitude": volumes.magnitude,
         "labels": volumes.labels,
+        "n_threads": 1,
         **radii,
     }
 

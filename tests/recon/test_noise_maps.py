@@ -28,6 +28,7 @@ def test_each_method_has_noise_maps_where_it_has_a_map(small_volumes, method):
         "mask": volumes.mask,
         "magnitude": volumes.magnitude,
         "labels": volumes.labels,
+        "n_threads": 1,
         "fit_radius": None if "inversion" in method else 4,
         "integral_radius": 4 if "integral" in method else None,
         "phase_noise": 0.05,

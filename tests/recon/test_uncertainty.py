@@ -176,6 +176,7 @@ def test_every_local_method_has_a_standard_deviation_where_it_has_a_map(small_vo
         "mask": volumes.mask,
         "magnitude": volumes.magnitude,
         "labels": volumes.labels,
+        "n_threads": 1,
         "fit_radius": 4,
         "integral_radius": 5,
     }
