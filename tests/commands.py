@@ -9,11 +9,20 @@ from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "bids_qcm.cli.run"]
 
+# the same command without participant pages, each of which takes a second
+_WITHOUT_PAGES = """
+import sys
+from bids_qcm.cli import reports, run
+reports._write_pages = lambda *_: None
+sys.exit(run.main())
+"""
 
-def start(*arguments, **options):
-    """Start `bids-qcm` in a separate process group."""
+
+def start(*arguments, pages=True, **options):
+    """Start `bids-qcm` in a separate process group, with or without participant pages."""
+    command = COMMAND if pages else [sys.executable, "-c", _WITHOUT_PAGES]
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         **{
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,

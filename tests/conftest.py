@@ -54,6 +54,22 @@ def in_process(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def without_pages():
+    """A context in which commands in this process write no participant pages.
+
+    A page takes a second of processor time, and several seconds for many methods.
+    """
+
+    @contextmanager
+    def without_pages():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
+            yield
+
+    return without_pages
+
+
+@pytest.fixture(scope="session")
 def validate():
     """A function that runs the BIDS validator and returns its exit status and output."""
 

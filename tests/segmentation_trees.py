@@ -21,6 +21,9 @@ TISSUE_LABELS = {"GM": 1, "WM": 2, "CSF": 3}
 _T1W = (60, 100, 20, 10, 80, 60)
 _T2W = (80, 65, 100, 8, 60, 95)
 
+# margin of air around the head in the T1w image, mm
+MARGIN = 10
+
 
 @dataclass
 class Head:
@@ -62,24 +65,31 @@ class Head:
         return (points[:, 0] < 0).reshape(self.t1w.shape)
 
 
-def make_head(resolution, degrees, shift, voxel_size):
-    """Make a head with a T1w image that is rotated by `degrees` and shifted by `shift` mm."""
+def make_head(resolution, degrees, shift, voxel_size, slices=slice(None)):
+    """Make a head with a T1w image that is rotated by `degrees` and shifted by `shift` mm.
+
+    The phase has only the given axial slices, and the T1w image covers the head in these slices.
+    """
     anatomy = make_anatomy(resolution)
-    fine = make_anatomy(max(1, resolution / 2))
-    affine = anatomy.grid.affine
+    fine = anatomy if resolution == 1 else make_anatomy(max(1, resolution / 2))
+    labels = anatomy.labels[:, :, slices]
+    first = slices.indices(anatomy.labels.shape[2])[0]
+    affine = anatomy.grid.affine @ from_matvec(np.eye(3), [0, 0, first])
     signal = np.array([0, *_T2W], np.float32)
     lookup = {0: 0} | {tissue.index: row for row, tissue in enumerate(TISSUES, start=1)}
-    rows = np.vectorize(lookup.get)(anatomy.labels)
-    centre = apply_affine(affine, np.array(anatomy.labels.shape) / 2)
+    rows = np.vectorize(lookup.get)(labels)
+    centre = apply_affine(anatomy.grid.affine, np.array(anatomy.labels.shape) / 2)
     axis = np.array([1.0, -2.0, 2.0]) / 3
     rotation = Rotation.from_rotvec(np.deg2rad(degrees) * axis).as_matrix()
     pose = from_matvec(rotation, centre - rotation @ centre + np.array(shift))
     # rotate the grid as well
     turned = Rotation.from_euler("xyz", [12, -7, 9], degrees=True).as_matrix()
     size = np.array(voxel_size)
-    shape = np.ceil(np.array(anatomy.labels.shape) * resolution * 1.15 / size).astype(int)
-    corner = apply_affine(pose, centre) - turned @ (size * shape / 2)
-    t1w_affine = from_matvec(turned @ np.diag(size), corner + 0.3)
+    # positions of the voxels of the head along the axes of the T1w image, with a margin of air
+    along = apply_affine(pose @ affine, np.argwhere(labels)) @ turned
+    low, high = along.min(axis=0) - MARGIN, along.max(axis=0) + MARGIN
+    shape = np.ceil((high - low) / size).astype(int)
+    t1w_affine = from_matvec(turned @ np.diag(size), turned @ low)
     to_index = np.linalg.inv(pose @ fine.grid.affine) @ t1w_affine
     fractions = np.stack(
         [
@@ -91,7 +101,7 @@ def make_head(resolution, degrees, shift, voxel_size):
     rng = np.random.default_rng(0)
     magnitude = signal[rows] + rng.normal(0, 2, rows.shape)
     return Head(
-        anatomy.labels,
+        labels,
         np.abs(magnitude).astype(np.float32),
         affine,
         t1w + np.abs(rng.normal(0, 1, t1w.shape)),

@@ -92,7 +92,7 @@ def write(workspace, phantom, echoes):
 
 
 @pytest.fixture(scope="module")
-def map_conductivity(workspace, in_process):
+def map_conductivity(workspace, in_process, without_pages):
     """A function that runs the app on a dataset, and returns the map in NIfTI order."""
 
     def run(dataset):
@@ -100,9 +100,8 @@ def map_conductivity(workspace, in_process):
         description = dataset / "dataset_description.json"
         description.write_text('{"Name": "converted", "BIDSVersion": "1.10.0"}')
         options = ["--method", "laplacian", "--mask", "signal", "--no-uncertainty"]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
-            arguments = [str(dataset), str(out), "participant", *options, *in_process]
+        arguments = [str(dataset), str(out), "participant", *options, *in_process]
+        with without_pages():
             assert main([*arguments, "-w", str(workspace / "work" / dataset.name)]) == 0
         image = nib.load(next(out.glob("sub-01/anat/*_desc-laplacian_condmap.nii.gz")))
         return nib.as_closest_canonical(image).get_fdata()

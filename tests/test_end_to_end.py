@@ -46,12 +46,10 @@ def phantoms(workspace, add_phantom):
 
 
 @pytest.fixture(scope="module")
-def maps(workspace, phantoms):
+def maps(workspace, phantoms, in_process, without_pages):
     out = workspace / "maps"
-    options = ["--method", "laplacian", "--nprocs", "2", "-w", str(workspace / "work")]
-    with pytest.MonkeyPatch.context() as patch:
-        # do not write pages, because each page takes seconds
-        patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
+    options = ["--method", "laplacian", "-w", str(workspace / "work"), *in_process]
+    with without_pages():
         assert main([str(phantoms), str(out), "participant", *options]) == 0
     return out
 
@@ -105,7 +103,7 @@ def test_noisy_echoes_lead_to_the_single_echo_map_within_the_noise(maps, phantom
 
 
 def test_off_resonance_biases_a_single_gradient_echo(
-    maps, phantoms, workspace, brain, noise_sd, in_process
+    maps, phantoms, workspace, brain, noise_sd, in_process, without_pages
 ):
     """Off-resonance remains in the phase of a single gradient echo, and a warning says so."""
     dataset = workspace / "one-echo"
@@ -116,7 +114,8 @@ def test_off_resonance_biases_a_single_gradient_echo(
         (anat / path.name.replace("multiquiet", "01")).write_bytes(path.read_bytes())
     out = workspace / "one-echo-maps"
     options = ["--method", "laplacian", "-w", str(workspace / "work2"), *in_process]
-    assert main([str(dataset), str(out), "participant", *options]) == 0
+    with without_pages():
+        assert main([str(dataset), str(out), "participant", *options]) == 0
     path = out / "sub-01/anat/sub-01_desc-laplacian_condmap.nii.gz"
     difference = (load(path) - condmap(maps, "quiet", "laplacian"))[brain]
     assert np.nanstd(difference) > 3 * noise_sd
@@ -125,13 +124,16 @@ def test_off_resonance_biases_a_single_gradient_echo(
 
 
 @pytest.fixture(scope="module")
-def all_methods(workspace, phantoms):
-    """Maps of one participant by all ten methods, with the output inside the raw dataset."""
+def all_methods(workspace, phantoms, without_pages):
+    """Maps of one participant by all ten methods, with the output inside the raw dataset.
+
+    The page of ten methods is validated in ``test_demo.py``.
+    """
     out = phantoms / "derivatives" / "qcm"
     options = ["--participant-label", "rad", "--method", "all", *RADII, "--nprocs", "2"]
-    assert (
-        main([str(phantoms), str(out), "participant", *options, "-w", str(workspace / "w3")]) == 0
-    )
+    options += ["-w", str(workspace / "w3")]
+    with without_pages():
+        assert main([str(phantoms), str(out), "participant", *options]) == 0
     return out
 
 

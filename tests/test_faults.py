@@ -79,6 +79,7 @@ def test_configuration_files_of_other_projects_are_ignored(raw, tmp_path):
     environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
     status, said = run(
         *(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *METHOD),
+        pages=False,
         cwd=hostile,
         env=environment,
     )
@@ -171,12 +172,13 @@ def test_a_read_only_output_is_reported(raw, tmp_path):
 
 
 @pytest.fixture
-def run_in_process(tmp_path, in_process):
-    """Run the command on the dataset in this process."""
+def run_in_process(tmp_path, in_process, without_pages):
+    """Run the command on the dataset in this process, without pages."""
 
     def run_in_process(raw, *options):
         arguments = [str(raw), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
-        return main([*arguments, *METHOD, *in_process, *options])
+        with without_pages():
+            return main([*arguments, *METHOD, *in_process, *options])
 
     return run_in_process
 
@@ -217,6 +219,7 @@ def test_a_killed_worker_affects_only_its_node(tmp_path):
     process = start(
         *(raw, out, "participant", "-w", tmp_path / "work", "--method", "integral"),
         *("--nprocs", "2", "--omp-nthreads", "1", "-v"),
+        pages=False,
     )
     try:
         for line in process.stderr:
@@ -269,7 +272,7 @@ def test_two_identical_runs_without_locks_of_the_file_system(raw, tmp_path):
 
     def start_run(out):
         arguments = (raw, out, "participant", "-w", tmp_path / f"work_{out.name}", *METHOD)
-        return start(*arguments, "--nprocs", "1", cwd=tmp_path, env=environment)
+        return start(*arguments, "--nprocs", "1", pages=False, cwd=tmp_path, env=environment)
 
     processes = [start_run(out) for _ in range(2)]
     said = [process.communicate()[1] for process in processes]

@@ -347,11 +347,12 @@ def test_damaged_plugin_files_cause_no_internal_error(tmp_path, content):
 
 
 @pytest.fixture(scope="module")
-def computed(tmp_path_factory, in_process):
+def computed(tmp_path_factory, in_process, without_pages):
     folder = tmp_path_factory.mktemp("computed")
     raw = write_subjects(folder / "raw", 2, n_echoes=1)
     options = ("--method", "laplacian", "--fit-radius", "3", "-w", str(folder / "work"))
-    assert main([str(raw), str(folder / "out"), "participant", *options, *in_process]) == 0
+    with without_pages():
+        assert main([str(raw), str(folder / "out"), "participant", *options, *in_process]) == 0
     return folder
 
 

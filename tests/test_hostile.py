@@ -163,7 +163,8 @@ def test_a_crash_file_outside_the_logs_is_not_linked(made, out, tmp_path):
     files += (str(tmp_path / "secret.txt"), "logs", "x" * 5000, "a\x00b")
     record["failures"] = [{"step": "s", "error": "e", "crash_file": one} for one in files]
     path.write_text(json.dumps(record))
-    assert main([str(made[0]), str(out), "participant", "--reports-only"]) == 0
+    argv = [str(made[0]), str(out), "participant", "--reports-only"]
+    assert main([*argv, "--participant-label", "0001"]) == 0
     page = (out / "sub-0001.html").read_text()
     assert page.count(">crash report</a>") == 1
     assert 'href="logs/crash-1.txt"' in page
@@ -173,7 +174,8 @@ def test_a_crash_file_outside_the_logs_is_not_linked(made, out, tmp_path):
 
 def test_a_damaged_image_removes_its_acquisition_but_not_the_page(made, out, caplog):
     (out / (MAP + "map.nii.gz")).write_bytes(b"\x1f\x8b")
-    assert main([str(made[0]), str(out), "participant", "--reports-only"]) == 2
+    argv = [str(made[0]), str(out), "participant", "--reports-only"]
+    assert main([*argv, "--participant-label", "0000", "0001"]) == 2
     assert "left out of the report" in caplog.text
     assert "files cannot be read" in (out / "sub-0001.html").read_text()
     assert "files cannot be read" not in (out / "sub-0000.html").read_text()

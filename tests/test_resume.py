@@ -58,9 +58,8 @@ def undisturbed(raw):
     arguments = (raw, folder / "out", "participant", "-w", folder / "work", *METHODS)
     assert run(*arguments)[0] == 0  # the first run compiles functions
     begin = time.monotonic()
-    status, said = run(
-        *arguments[:1], folder / "out2", "participant", "-w", folder / "w2", *METHODS
-    )
+    arguments = (raw, folder / "out2", "participant", "-w", folder / "w2", *METHODS)
+    status, said = run(*arguments)
     assert status == 0, said
     return outputs(folder / "out2"), time.monotonic() - begin
 
@@ -111,22 +110,22 @@ def damage(path, rng):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_damaged_work_folder_does_not_change_the_outputs(tmp_path, monkeypatch, in_process):
+def test_a_damaged_work_folder_does_not_change_the_outputs(tmp_path, in_process, without_pages):
     """Before each run, one random file is damaged."""
-    monkeypatch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
     raw, out, work = write_subjects(tmp_path / "raw", 1), tmp_path / "out", tmp_path / "work"
     arguments = [str(raw), str(out), "participant", "-w", str(work), *in_process]
     arguments += ["--method", "laplacian-seg", "--fit-radius", "3"]
-    assert main(arguments) == 0
-    expected = outputs(out)
     rng = random.Random(11)
-    for _ in range(50 * TRIES):
-        files = sorted(path for path in work.glob("bids_qcm_*/*/*/*") if path.stat().st_size)
-        damage(rng.choice(files), rng)
-        if rng.random() < 0.5:
-            shutil.rmtree(out)
+    with without_pages():
         assert main(arguments) == 0
-        assert outputs(out) == expected
+        expected = outputs(out)
+        for _ in range(50 * TRIES):
+            files = sorted(path for path in work.glob("bids_qcm_*/*/*/*") if path.stat().st_size)
+            damage(rng.choice(files), rng)
+            if rng.random() < 0.5:
+                shutil.rmtree(out)
+            assert main(arguments) == 0
+            assert outputs(out) == expected
 
 
 @pytest.mark.slow
@@ -171,10 +170,9 @@ class Again:
 
 
 @pytest.fixture(scope="module")
-def again(tmp_path_factory, in_process):
-    with pytest.MonkeyPatch.context() as patch:
-        # do not write pages, because they take seconds, are not nodes, and have separate tests
-        patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
+def again(tmp_path_factory, in_process, without_pages):
+    # pages are not nodes
+    with without_pages():
         again = Again(tmp_path_factory.mktemp("again"), in_process)
         again()
         yield again

@@ -41,10 +41,11 @@ def command(tmp_path):
     """Start the command with its log in a file, and end the command at the end of the block."""
     started = []
 
-    def command(raw, *options):
+    def command(raw, *options, pages=False):
         with (tmp_path / "log").open("w") as log, (tmp_path / "plan").open("w") as plan:
             process = start(
                 *(raw, tmp_path / "out", "participant", "-w", tmp_path / "work", *options),
+                pages=pages,
                 stdout=plan,
                 stderr=log,
             )
@@ -76,7 +77,8 @@ def test_a_plan_of_a_thousand_subjects_needs_little_memory(tmp_path, command, n_
 @pytest.mark.timeout(300)
 def test_only_one_subject_of_a_thousand_is_mapped(tmp_path, command):
     raw = write_subjects(tmp_path / "raw", 1000)
-    process = command(raw, "--participant-label", "0500", "--method", "laplacian", "--nprocs", "1")
+    options = ("--participant-label", "0500", "--method", "laplacian", "--nprocs", "1")
+    process = command(raw, *options, pages=True)
     assert process.wait(300) == 0
     assert "1 of 1 acquisition(s)" in (tmp_path / "plan").read_text()
     assert [path.name for path in (tmp_path / "out").glob("sub-*.html")] == ["sub-0500.html"]
@@ -98,7 +100,7 @@ def test_the_memory_of_the_engine_stays_constant(tmp_path, command):
     assert process.returncode == 0, log.read_text()[-2000:]
     n_nodes = log.read_text().count(": done in ")
     assert n_nodes % N_MAPPED == 0
-    # measure during the first 32 subjects, and before the reports, which import more modules
+    # measure during the first 32 subjects, and near the end
     early, late = (
         memory[min(memory, key=lambda n_done: abs(n_done - subjects * n_nodes / N_MAPPED))]
         for subjects in (16, N_MAPPED - 2)

@@ -1,5 +1,6 @@
 """Segmentations from each software package, planned and resampled to the grid of the phase."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +27,20 @@ DEGREES, SHIFT = 3, (3, -3.5, 2)
 
 @pytest.fixture(scope="module")
 def heads():
-    made = {}
-
-    def head(resolution, degrees=DEGREES, shift=SHIFT, voxel_size=(2, 2, 2.5)):
-        key = resolution, degrees, shift, voxel_size
-        if key not in made:
-            made[key] = trees.make_head(*key)
-        return made[key]
+    @cache
+    def head(degrees=DEGREES, shift=SHIFT):
+        return trees.make_head(4, degrees, shift, voxel_size=(2, 2, 2.5))
 
     return head
+
+
+@pytest.fixture(scope="module")
+def slab():
+    """A slab through the ventricles at the voxel sizes of a study.
+
+    At these voxel sizes, the whole head takes more than four times as long.
+    """
+    return trees.make_head(1, DEGREES, SHIFT, (0.7, 0.7, 0.8), slices=slice(80, 120))
 
 
 @pytest.fixture
@@ -108,7 +114,7 @@ def below(limits, found, head):
 def test_segmentations_of_each_software_are_imported_with_a_known_transform(
     heads, import_tree, producer
 ):
-    head = heads(4)
+    head = heads()
     found, told, plan = import_tree(head, [producer], transform=True)
     assert plan.segmentation_alignment.coreg is None
     assert set(np.unique(found)) == {0, 1, 2, 3}
@@ -118,7 +124,7 @@ def test_segmentations_of_each_software_are_imported_with_a_known_transform(
 
 @pytest.mark.parametrize("producer", ["fmriprep", "freesurfer", "synthseg"])
 def test_t1w_images_of_each_software_are_registered(heads, import_tree, producer):
-    head = heads(4)
+    head = heads()
     found, told, _ = import_tree(head, [producer])
     assert (told["CoregistrationRequested"], told["Coregistration"]) == ("auto", "rigid")
     assert told["MutualInformationRegistered"] > told["MutualInformationHeader"]
@@ -126,7 +132,7 @@ def test_t1w_images_of_each_software_are_registered(heads, import_tree, producer
 
 
 def test_the_alignment_of_accurate_headers_is_kept(heads, import_tree):
-    head = heads(4, 0, (0, 0, 0))
+    head = heads(0, (0, 0, 0))
     found, told, _ = import_tree(head, ["fmriprep"])
     assert (told["CoregistrationRequested"], told["Coregistration"]) == ("auto", "header")
     assert told["RegisteredShift"] < 1
@@ -139,7 +145,7 @@ def test_the_alignment_of_accurate_headers_is_kept(heads, import_tree):
 def test_a_segmentation_in_template_space_needs_a_transform(
     heads, plan_tree, import_tree, tmp_path
 ):
-    head = heads(4)
+    head = heads()
     raw = tmp_path / "raw" / "derivatives" / "fmriprep"
     Dataset(raw)
     name = "sub-01_space-MNI152Lin_dseg.nii.gz"
@@ -156,7 +162,7 @@ def test_a_segmentation_in_template_space_needs_a_transform(
 
 
 def test_swapped_sides_of_a_segmentation_are_detected(heads, plan_tree, tmp_path):
-    head = heads(4)
+    head = heads()
     plan, *_ = plan_tree(head, ["fmriprep"], transform=True)
     assert plan.refused == {}
     path = plan.segmentation.path
@@ -167,7 +173,7 @@ def test_swapped_sides_of_a_segmentation_are_detected(heads, plan_tree, tmp_path
 
 
 def test_a_segmentation_that_disagrees_with_the_mask_is_refused(heads, plan_tree, tmp_path):
-    head = heads(4)
+    head = heads()
     plan, *_ = plan_tree(head, ["fmriprep"], transform=True)
     labels = np.where(head.left(), head.brain_labels, 0)
     labels[:, :, : labels.shape[2] // 2] = 0
@@ -178,22 +184,18 @@ def test_a_segmentation_that_disagrees_with_the_mask_is_refused(heads, plan_tree
 
 
 def test_the_alignment_of_inaccurate_headers_is_kept_on_request(heads, import_tree):
-    head = heads(4)
+    head = heads()
     found, _, plan = import_tree(head, ["fmriprep"], coreg="header")
     assert plan.segmentation_alignment.coreg == "header"
     assert set(below(AT_4_MM, found, head)) == set(AT_4_MM)
 
 
 @pytest.mark.parametrize("producer", ["fmriprep", "smriprep", "freesurfer"])
-@pytest.mark.timeout(900)
-def test_segmentations_at_1_mm_are_imported_with_a_known_transform(heads, import_tree, producer):
-    head = heads(1, voxel_size=(0.7, 0.7, 0.8))
-    found, _, _ = import_tree(head, [producer], transform=True)
-    assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.95), found, head) == {}
+def test_segmentations_at_1_mm_are_imported_with_a_known_transform(slab, import_tree, producer):
+    found, _, _ = import_tree(slab, [producer], transform=True)
+    assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.95), found, slab) == {}
 
 
-@pytest.mark.timeout(900)
-def test_a_segmentation_at_1_mm_is_imported_by_registration(heads, import_tree):
-    head = heads(1, voxel_size=(0.7, 0.7, 0.8))
-    found, _, _ = import_tree(head, ["fmriprep"])
-    assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.9), found, head) == {}
+def test_a_segmentation_at_1_mm_is_imported_by_registration(slab, import_tree):
+    found, _, _ = import_tree(slab, ["fmriprep"])
+    assert below(dict.fromkeys(trees.TISSUE_LABELS, 0.9), found, slab) == {}

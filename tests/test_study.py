@@ -15,14 +15,15 @@ METHOD = "inversion-seg"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, in_process):
+def study(tmp_path_factory, in_process, without_pages):
     """The folder of a study of four participants with two sessions each."""
     root = tmp_path_factory.mktemp("study")
     raw, maps = str(root / "raw"), str(root / "maps")
     options = ["--participants", "4", "--sessions", "2", "--lesion", "--resolution", "4"]
     assert phantom(["create", raw, *options, "--snr", "150"]) == 0
     work = ["-w", str(root / "work")]
-    assert main([raw, maps, "participant", *work, "--method", METHOD, *in_process]) == 0
+    with without_pages():
+        assert main([raw, maps, "participant", *work, "--method", METHOD, *in_process]) == 0
     assert main([raw, maps, "group", *work, "--differences"]) == 0
     return root
 

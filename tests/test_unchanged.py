@@ -43,13 +43,12 @@ class Repeated:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, in_process):
+def finished(tmp_path_factory, in_process, without_pages):
     """The dataset after a first run without pages."""
     root = tmp_path_factory.mktemp("finished")
     repeated = Repeated(root, in_process)
     write_subjects(repeated.raw, 2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
+    with without_pages():
         repeated()
     return repeated
 
@@ -69,16 +68,16 @@ def compute(monkeypatch):
 
 
 @pytest.fixture
-def run(finished, compute, monkeypatch):
+def run(finished, compute, without_pages):
     """Run the command without pages. Return the names of the acquisitions whose workflow ran."""
-    monkeypatch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
 
     def noted(plans, outcomes):
         finished.computed.extend(plan.acquisition.name for plan in plans)
         return outcomes
 
     compute(noted)
-    return finished
+    with without_pages():
+        yield finished
 
 
 def files(folder):

@@ -70,6 +70,11 @@ def in_threads(
     """
     n_threads = fft.get_workers()
     parts = np.array_split(items, max(min(len(items), parts_per_thread * n_threads), 1))
+    if n_threads == 1:
+        # starting a thread takes longer than many loops; between parts, Ctrl+C is handled
+        for part in parts:
+            loop(part, *arguments)
+        return
     with ThreadPoolExecutor(n_threads) as pool:
         for _ in pool.map(lambda part: loop(part, *arguments), parts):
             pass

@@ -64,9 +64,10 @@ def dataset(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def no_pages(monkeypatch):
-    """Skip the pages, which take seconds and have their own tests; records are still written."""
-    monkeypatch.setattr("bids_qcm.cli.reports._write_pages", lambda *_: None)
+def no_pages(without_pages):
+    """Skip the pages, which have their own tests; records are still written."""
+    with without_pages():
+        yield
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from bids_qcm.phase.echoes import fit_echo_lines
 
 TIMES = [0.002 * (k + 1) for k in range(8)]
 NOISE = 10.0
-X, Y, Z = np.meshgrid(*[np.linspace(-1, 1, 32)] * 3, indexing="ij")
+X, Y, Z = np.meshgrid(*[np.linspace(-1, 1, 24)] * 3, indexing="ij")
 BALL = X**2 + Y**2 + Z**2 < 0.9
 
 

@@ -304,6 +304,15 @@ def volumes():
 
 
 @pytest.fixture(scope="session")
+def small_volumes():
+    """Volumes for maps whose noise is propagated, which takes much longer than the maps.
+
+    On these volumes, one thread takes a fifth of the time of two threads.
+    """
+    return make_volumes((16, 14, 12))
+
+
+@pytest.fixture(scope="session")
 def slow():
     """Return the simple implementations, keyed by name."""
     return SimpleNamespace(

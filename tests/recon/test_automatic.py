@@ -60,7 +60,7 @@ def test_the_radius_agrees_with_the_noise_limit(cube, target, voxel_size):
     [
         "laplacian",
         "laplacian-mag",
-        "integral",
+        pytest.param("integral", marks=pytest.mark.slow),
         pytest.param("integral-mag", marks=pytest.mark.slow),
     ],
 )

@@ -167,7 +167,8 @@ def test_replicates_of_the_magnitude_add_their_variance():
 
 
 @pytest.mark.parametrize("method", LOCAL)
-def test_every_local_method_has_a_standard_deviation_where_it_has_a_map(volumes, method):
+def test_every_local_method_has_a_standard_deviation_where_it_has_a_map(small_volumes, method):
+    volumes = small_volumes
     keywords = {
         "method": method,
         "voxel_size": (1.0, 1.0, 1.0),
@@ -175,6 +176,7 @@ def test_every_local_method_has_a_standard_deviation_where_it_has_a_map(volumes,
         "mask": volumes.mask,
         "magnitude": volumes.magnitude,
         "labels": volumes.labels,
+        "n_threads": 1,
         "fit_radius": 4,
         "integral_radius": 5,
     }
