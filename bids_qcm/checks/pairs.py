@@ -40,6 +40,7 @@ def incoherent_fraction(
     where : ndarray of bool, shape (X, Y, Z)
         Voxels with a sufficient signal-to-noise ratio. Voxels with strong signal outside `where`
         and their neighbours are not counted, because noise makes even correct phase incoherent.
+        Isolated voxels with strong signal are not counted either.
     axes : sequence of int
         Axes along which neighbours are compared.
 
@@ -53,10 +54,17 @@ def incoherent_fraction(
     values = np.where(known, magnitude, 0)
     strong = values > STRONG * typical_signal(values)
     strong &= ~blank_phase(np.where(known, phase, 0))
-    coherent = phase_coherence(phase, strong, axes) >= LEAST_COHERENCE
+    coherence = phase_coherence(phase, strong, axes)
+    known_coherence = coherence != 0  # 0 where no row of three voxels has strong signal
     # the coherence of a voxel contains the noise of its neighbours
-    counted = strong & ~ndimage.binary_dilation(strong & ~where, np.ones((3, 3, 3), bool))
-    return np.count_nonzero(counted & ~coherent) / max(1, int(np.count_nonzero(counted)))
+    counted = (
+        strong
+        & known_coherence
+        & ~ndimage.binary_dilation(strong & ~where, np.ones((3, 3, 3), bool))
+    )
+    return np.count_nonzero(counted & (coherence < LEAST_COHERENCE)) / max(
+        1, int(np.count_nonzero(counted))
+    )
 
 
 def check_coherence(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bids_qcm.checks.pairs import incoherent_fraction
 from bids_qcm.checks.slices import check_offsets, slice_offset
 from bids_qcm.phantom.parameters import PhantomParameters
 from bids_qcm.phase.unwrapping import wrap
@@ -236,3 +237,12 @@ def test_pure_noise_is_refused(evidence):
     noise = rng.normal(size=(20, 20, 20)) + 1j * rng.normal(size=(20, 20, 20))
     with pytest.raises(ValueError, match="signal-to-noise"):
         evidence([np.abs(noise)], [np.angle(noise)])
+
+
+def test_isolated_bright_voxels_are_not_incoherent(head):
+    """Bias correction can leave single voxels of strong signal at the edge of a head."""
+    air = np.zeros(head.mask.shape, bool)
+    air[1:4:2, 1:-1:3, 1:-1:3] = True
+    magnitude = np.where(air, head.magnitude[0].max(), head.magnitude[0])
+    everywhere = np.ones(air.shape, bool)
+    assert incoherent_fraction(magnitude, head.phase[0], everywhere) < 0.001
