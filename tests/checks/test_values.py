@@ -210,6 +210,14 @@ def test_wraps_as_they_were_acquired_are_accepted():
     assert check_wraps(np.arctan2(*parts), ball, 0) == []
 
 
+def test_a_steep_unwrapped_phase_is_accepted():
+    """A dipole next to air, in a phase that was unwrapped before."""
+    grid = np.stack(np.indices((40, 40, 40))) - 19.5
+    distance = np.linalg.norm(grid, axis=0)
+    phase = 0.02 * distance**2 + 1500 * (3 * grid[2] ** 2 - distance**2) / distance**5
+    assert check_wraps(phase, (distance > 4) & (distance < 18), 0) == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
