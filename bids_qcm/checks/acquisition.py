@@ -16,6 +16,7 @@ from bids_qcm.checks.echoes import (
 from bids_qcm.checks.findings import Finding
 from bids_qcm.checks.flatness import check_flatness
 from bids_qcm.checks.pairs import check_coherence
+from bids_qcm.checks.singularities import check_singularities
 from bids_qcm.checks.slices import check_offsets, check_slices, slice_offset
 from bids_qcm.checks.values import (
     check_cycle,
@@ -166,6 +167,8 @@ def check_acquisition(
     findings += jumps or [
         finding for _, found in coherent for finding in found if finding.echo not in wrong_values
     ]
+    if not any(finding.fatal for finding in findings):
+        findings += check_singularities(magnitudes[0], phases[0], clear[0], within)
     misfit: tuple[float, ...] = ()
     at_zero = series.echoes[0]
     if len(pairs) > 1 and not any(finding.fatal for finding in findings):
