@@ -11,13 +11,21 @@ from scipy import ndimage
 from bids_qcm.checks.echoes import (
     check_curvature,
     check_decay,
-    check_flatness,
     check_misfit,
 )
 from bids_qcm.checks.findings import Finding
+from bids_qcm.checks.flatness import check_flatness
 from bids_qcm.checks.pairs import check_coherence
+from bids_qcm.checks.singularities import check_singularities
 from bids_qcm.checks.slices import check_offsets, check_slices, slice_offset
-from bids_qcm.checks.values import check_cycle, check_distinct, check_magnitude, check_parts
+from bids_qcm.checks.values import (
+    check_cycle,
+    check_distinct,
+    check_magnitude,
+    check_parts,
+    check_rounding,
+    check_wraps,
+)
 from bids_qcm.phase.echoes import EchoLines, fit_echo_lines
 from bids_qcm.phase.masking import LEAST_SNR, NoiseFloor, Signal, find_signal
 from bids_qcm.phase.phi0 import EchoSeries, complex_echoes, complex_signal
@@ -115,8 +123,8 @@ def check_acquisition(
     echo_numbers : sequence of int
         See :func:`bids_qcm.phase.polarity.find_alternation`.
     frequency : float, optional
-        Larmor frequency in Hz. It is needed to check the phase offsets of slices and, with several
-        echoes, to check that the phase at echo time zero is not flat.
+        Larmor frequency in Hz. It is needed to check the phase offsets of slices, and to check that
+        the phase at echo time zero is not flat.
     signal : Signal, optional
         Result of :func:`bids_qcm.phase.masking.find_signal` for the first echo, if it is known.
 
@@ -136,12 +144,18 @@ def check_acquisition(
     # the slices of a 2-D acquisition may differ by constants, which are not wraps
     within = [axis for axis in axes if axis != slice_axis]
     may_be_half = phase_type == "transmit"
-    for echo, (magnitude, phase) in enumerate(pairs):
-        findings += check_cycle(
-            phase, magnitude, signal.mask, echo, axes=within, may_be_half=may_be_half
-        )
-    series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers, axes)
     clear = [_above_noise(magnitude, signal.noise) for magnitude in magnitudes]
+    for echo, (magnitude, phase) in enumerate(pairs):
+        # a rounded or interpolated phase does not show the size of a cycle
+        findings += (
+            check_rounding(phase, signal.mask, echo)
+            or check_wraps(phase, signal.mask & clear[echo], echo, within)
+            or check_cycle(
+                phase, magnitude, signal.mask, echo, axes=within, may_be_half=may_be_half
+            )
+        )
+    wrong_values = {finding.echo for finding in findings if finding.fatal}
+    series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers, axes)
     visible = [bool(np.mean(where[signal.mask]) > _LEAST_CLEAR) for where in clear]
     unaligned = compress(_unaligned(pairs, series, axes), visible)
     jumps = check_slices(list(unaligned), signal.mask, axes, slice_axis)
@@ -149,17 +163,25 @@ def check_acquisition(
         check_coherence(magnitude, phase, where, echo, axes)
         for echo, ((magnitude, phase), where) in enumerate(zip(pairs, clear, strict=True))
     ]
-    # if there are phase jumps, report only the jumps, because they also cause incoherence
-    findings += jumps or [finding for _, found in coherent for finding in found]
+    # phase jumps and wrong values also cause incoherence, so report only the cause
+    findings += jumps or [
+        finding for _, found in coherent for finding in found if finding.echo not in wrong_values
+    ]
+    if not any(finding.fatal for finding in findings):
+        findings += check_singularities(magnitudes[0], phases[0], clear[0], within)
     misfit: tuple[float, ...] = ()
     at_zero = series.echoes[0]
     if len(pairs) > 1 and not any(finding.fatal for finding in findings):
         lines = fit_echo_lines(series.echoes, echo_times, signal.mask)
         at_zero = lines.mask * np.exp(1j * lines.phase())
-        if frequency is not None and len(axes) == len(_ALL_AXES):
-            findings += check_flatness(lines.phase(), lines.mask, voxel_size, frequency)
         misfit, of_echoes = _check_echoes(series, lines, echo_times, signal, voxel_size)
         findings += [*of_echoes, *check_decay(magnitudes, echo_times, signal.mask)]
+    if (
+        frequency is not None
+        and len(axes) == len(_ALL_AXES)
+        and not any(finding.fatal for finding in findings)
+    ):
+        findings += check_flatness(at_zero, signal.mask, voxel_size, frequency, phase_type)
     offset = None
     if slice_axis is not None and slice_axis in axes and frequency is not None and not jumps:
         offset = slice_offset(at_zero, signal.mask, slice_axis)

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.curvature import median_curvature
 from bids_qcm.phase.echo_selection import NOISE_FACTOR, TOLERATED_MISFIT
-from bids_qcm.physics import conductivity_factor
 
 LARGEST_MISFIT = 0.1
 """Maximum deviation of an echo from the linear fit over echo time, in rad. A deviation that is
@@ -21,10 +20,6 @@ The magnitude should decay with T2*."""
 CURVATURE_RANGE = (0.7, 1.4)
 """Accepted range of an echo's median Laplacian, relative to the typical value over all echoes. The
 ratio is 0.5 if the phase was halved, 2 if the phase was doubled, and 0.95 to 1.15 in heads."""
-
-LEAST_CONDUCTIVITY = 0.05
-"""Minimum conductivity of a body, in S/m: the median over its voxels with signal. Of all tissues
-with signal, fat has the lowest conductivity, 0.04 to 0.07 S/m."""
 
 _STANDARD_ERRORS = 5
 
@@ -72,53 +67,6 @@ def check_misfit(
     ]
 
 
-def check_flatness(
-    phi0: NDArray[np.floating],
-    mask: NDArray[np.bool_],
-    voxel_size: Sequence[float],
-    frequency: float,
-) -> list[Finding]:
-    """Check that a coil combination has not removed the phase at echo time zero.
-
-    Parameters
-    ----------
-    phi0 : ndarray of float, shape (X, Y, Z)
-        Phase at echo time zero in rad, computed from several echoes; finite in the mask.
-    mask : ndarray of bool, shape (X, Y, Z)
-        Voxels with signal.
-    voxel_size : sequence of 3 floats
-        Voxel size in mm.
-    frequency : float
-        Larmor frequency in Hz.
-
-    Returns
-    -------
-    list of Finding
-        A warning if the median conductivity is certainly below `LEAST_CONDUCTIVITY`.
-    """
-    found = median_curvature(
-        np.where(mask, np.exp(1j * np.where(mask, phi0, 0)), 0), mask, voxel_size
-    )
-    if found is None:
-        return []
-    factor = conductivity_factor(frequency)
-    largest = factor * (abs(found.laplacian) + _STANDARD_ERRORS * found.standard_error)
-    if largest >= LEAST_CONDUCTIVITY:
-        return []
-    return [
-        Finding(
-            0,
-            1,
-            f"has a flat phase at echo time zero, which corresponds to at most {largest:.2g} S/m: "
-            "a coil combination such as MCPC-3D-S or ASPIRE may have removed the phase that "
-            "contains the conductivity",
-            "use the images of the individual coils (coil-1, coil-2, ...), or a coil combination "
-            "that keeps this phase",
-            fatal=False,
-        )
-    ]
-
-
 def check_decay(
     magnitudes: Sequence[NDArray[np.floating]],
     echo_times: Sequence[float],
@@ -149,8 +97,9 @@ def check_decay(
                     0,
                     f"is {growth:.0%} brighter than the previous echo at "
                     f"{1e3 * echo_times[order[number - 1]]:.4g} ms: the magnitude should decay "
-                    "with echo time, so echoes or echo times may have been swapped",
-                    "check EchoTime in the sidecars",
+                    "with echo time, so echoes or echo times may have been swapped, or the "
+                    "magnitudes were scaled differently",
+                    "check EchoTime in the sidecars, and the scaling of the magnitudes",
                     fatal=False,
                 )
             ]

@@ -40,6 +40,7 @@ def incoherent_fraction(
     where : ndarray of bool, shape (X, Y, Z)
         Voxels with a sufficient signal-to-noise ratio. Voxels with strong signal outside `where`
         and their neighbours are not counted, because noise makes even correct phase incoherent.
+        Isolated voxels with strong signal are not counted either.
     axes : sequence of int
         Axes along which neighbours are compared.
 
@@ -53,10 +54,17 @@ def incoherent_fraction(
     values = np.where(known, magnitude, 0)
     strong = values > STRONG * typical_signal(values)
     strong &= ~blank_phase(np.where(known, phase, 0))
-    coherent = phase_coherence(phase, strong, axes) >= LEAST_COHERENCE
+    coherence = phase_coherence(phase, strong, axes)
+    known_coherence = coherence != 0  # 0 where no row of three voxels has strong signal
     # the coherence of a voxel contains the noise of its neighbours
-    counted = strong & ~ndimage.binary_dilation(strong & ~where, np.ones((3, 3, 3), bool))
-    return np.count_nonzero(counted & ~coherent) / max(1, int(np.count_nonzero(counted)))
+    counted = (
+        strong
+        & known_coherence
+        & ~ndimage.binary_dilation(strong & ~where, np.ones((3, 3, 3), bool))
+    )
+    return np.count_nonzero(counted & (coherence < LEAST_COHERENCE)) / max(
+        1, int(np.count_nonzero(counted))
+    )
 
 
 def check_coherence(
@@ -80,11 +88,24 @@ def check_coherence(
     fraction : float
         Result of :func:`incoherent_fraction`.
     findings : list of Finding
-        At most one finding. If a mirrored phase fits better, the message names the axis.
+        At most one finding. If twice the phase is coherent, the message states that tissues have
+        opposite signs. If a mirrored phase fits better, the message names the axis.
     """
     fraction = incoherent_fraction(magnitude, phase, where, axes)
     if fraction <= EXPECTED_INCOHERENT:
         return fraction, []
+    fatal = fraction > LARGEST_INCOHERENT
+    # a jump of half a cycle becomes a whole cycle, which the coherence ignores
+    doubled = incoherent_fraction(magnitude, 2 * phase, where, axes)
+    if doubled < fraction / 2:
+        problem = (
+            f"jumps by half a cycle: the phase is incoherent in {fraction:.1%} of the voxels with "
+            f"strong signal (expected: below {EXPECTED_INCOHERENT:.1%}), but twice the phase only "
+            f"in {doubled:.1%}. Tissues or slices may have opposite signs, for example after an "
+            "inversion pulse"
+        )
+        remedy = "use an acquisition in which all tissues have the same sign"
+        return fraction, [Finding(echo, 1, problem, remedy, fatal=fatal)]
     problem = (
         f"does not belong to its magnitude: the phase is incoherent in {fraction:.1%} of the "
         f"voxels with strong signal (expected: below {EXPECTED_INCOHERENT:.1%})"
@@ -98,4 +119,4 @@ def check_coherence(
             f"; with the phase mirrored along axis {'ijk'[best]}, only in {mirrored[best]:.1%}"
         )
     remedy = "use the magnitude and the phase of the same acquisition, converted together"
-    return fraction, [Finding(echo, 1, problem, remedy, fatal=fraction > LARGEST_INCOHERENT)]
+    return fraction, [Finding(echo, 1, problem, remedy, fatal=fatal)]

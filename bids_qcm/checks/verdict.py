@@ -88,8 +88,11 @@ _EFFECT_OF_B1 = 1.5
 DISAGREEMENT_ABOUT_B1 = Limits((1 + DISAGREEMENT.amber) * _EFFECT_OF_B1 - 1, math.inf)
 """Limits for the disagreement if only one of the compared methods uses the magnitude of B1+."""
 
-_TOO_HIGH = "check the phase unit, the phase type and the voxel size"
-_TOO_LOW = "the phase may have been halved or scaled, or the voxel size may be wrong"
+_TOO_HIGH = "check the phase unit, the phase type, the voxel size and the frequency"
+_TOO_LOW = (
+    "the phase may have been halved, scaled or high-pass filtered, or the voxel size or the "
+    "frequency may be wrong"
+)
 
 _GRAY, _WHITE, _FLUID = (TISSUES[tissue].name for tissue in ("GM", "WM", "CSF"))
 

@@ -10,9 +10,10 @@ from scipy import ndimage
 from bids_qcm.phase.coherence import unit_signal
 from bids_qcm.phase.noise import NORMAL_MEDIAN
 
-# Distance between the voxels of a second difference. For a curved phase, the second difference
-# grows with the square of this distance; for noise, it does not.
-_DISTANCE_MM = 4.0
+DISTANCE = 4.0
+"""Distance between the voxels of a second difference in mm. For a curved phase, the second
+difference grows with the square of this distance; for noise, it does not."""
+
 _BLOCK = 5
 
 
@@ -35,6 +36,8 @@ def median_curvature(
     signal: NDArray[np.complexfloating],
     mask: NDArray[np.bool_],
     voxel_size: Sequence[float],
+    *,
+    distance: float = DISTANCE,
 ) -> Curvature | None:
     """Estimate the median Laplacian of a phase from complex second differences.
 
@@ -45,6 +48,8 @@ def median_curvature(
         Voxels with signal.
     voxel_size : sequence of 3 floats
         Voxel size in mm.
+    distance : float
+        Distance between the voxels of a second difference, in mm. It is rounded to whole voxels.
 
     Returns
     -------
@@ -58,7 +63,7 @@ def median_curvature(
     unit, whole = unit_signal(signal[where], mask[where]), mask[where].copy()
     laplacian = np.zeros(whole.shape)
     for axis, size in enumerate(voxel_size):
-        lag = max(1, round(_DISTANCE_MM / size))
+        lag = max(1, round(distance / size))
         if whole.shape[axis] == 1:
             continue
         s, w = np.moveaxis(unit, axis, 0), np.moveaxis(whole, axis, 0)

@@ -15,9 +15,16 @@ NORMAL_MEDIAN = 0.6744897501960817
 _BLOCK = 5
 _SMOOTHEST = 10
 
+# Maximum power of a part of k-space that was not acquired, relative to the power of noise. Rounding
+# to 4096 phase values causes 0.001 or less.
+_EMPTY = 0.03
+
 
 def noise_level(
-    phase: NDArray[np.floating], mask: NDArray[np.bool_], relative: NDArray[np.floating]
+    phase: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    relative: NDArray[np.floating],
+    acquired: Sequence[NDArray[np.bool_]] | None = None,
 ) -> float:
     """Estimate the noise level of a phase image.
 
@@ -30,12 +37,16 @@ def noise_level(
     relative : ndarray of float, shape (X, Y, Z)
         Standard deviation of the phase noise up to a common factor; positive in the mask. For a
         single phase image, this is ``1 / magnitude``.
+    acquired : sequence of 3 ndarrays of bool, optional
+        Result of :func:`bids_qcm.phase.acquired_frequencies`; default: all frequencies were
+        acquired.
 
     Returns
     -------
     float
         The common factor. For a single phase image, it is the standard deviation of the magnitude
-        noise, in the unit of the magnitude.
+        noise, in the unit of the magnitude. If the image was zero-filled, it is the standard
+        deviation of independent noise that has the same power at the acquired frequencies.
 
     Raises
     ------
@@ -50,25 +61,70 @@ def noise_level(
     difference is divided by its standard deviation, which follows from `relative`. The median of
     the absolute values is a robust estimate of the factor (Rousseeuw and Croux 1993,
     doi:10.1080/01621459.1993.10476408). The result is the median over the planes, because scanners
-    may omit the corners of k-space in one plane. If the scanner has smoothed or interpolated the
-    images, the noise is underestimated.
+    may omit the corners of k-space in one plane. If the scanner has smoothed the images, the noise
+    is underestimated.
+
+    A conductivity map is a weighted mean over many voxels, so its noise depends on the noise power
+    at low spatial frequencies. In a zero-filled image, only the acquired frequencies contain noise.
+    The stencil is then widened to the distance of the acquired voxels, and the variance of a
+    difference is multiplied by the mean of the squared response of the stencil over all
+    frequencies, where the response is 0 at frequencies that were not acquired.
     """
     box = _box(mask)
     phase, mask, relative = phase[box], mask[box], relative[box]
+    if acquired is None:
+        acquired = [np.ones(length, bool) for length in mask.shape]
+    lags = [max(1, round(one.size / max(1, int(one.sum())))) for one in acquired]
     known = np.where(mask, phase, 0).astype(np.float64)
     variance = np.where(mask, relative, 0).astype(np.float64) ** 2
     factors = []
     for axes in combinations(range(3), 2):
-        whole = _whole_squares(mask, axes)
+        whole = _whole_squares(mask, axes, lags)
         if whole.any():
-            difference = _correlate(known, _SECOND_DIFFERENCE, axes)[whole]
-            expected = np.sqrt(_correlate(variance, _SECOND_DIFFERENCE**2, axes)[whole])
+            gain = np.prod(
+                [_gain(acquired[k], lags[k]) if k in axes else acquired[k].mean() for k in range(3)]
+            )
+            difference = _correlate(known, _SECOND_DIFFERENCE, axes, lags)[whole]
+            variances = _correlate(variance, _SECOND_DIFFERENCE**2, axes, lags)[whole]
+            expected = np.sqrt(gain * variances)
             factors.append(np.median(np.abs(difference) / expected) / NORMAL_MEDIAN)
     if not factors:
         raise ValueError(
             "the mask contains no square of 3 by 3 voxels, which is needed to estimate the noise"
         )
     return float(np.median(factors))
+
+
+def acquired_frequencies(signal: NDArray[np.complexfloating], sd: float) -> list[NDArray[np.bool_]]:
+    """Find the spatial frequencies that the scanner acquired.
+
+    Scanners interpolate images by adding zeros around the acquired k-space.
+
+    Parameters
+    ----------
+    signal : ndarray of complex, shape (X, Y, Z)
+        Image of the whole field of view; 0 where the noise was deleted.
+    sd : float
+        Standard deviation of the noise from :func:`noise_level` without `acquired`, in the unit of
+        the signal. It may be too low.
+
+    Returns
+    -------
+    list of 3 ndarrays of bool, shapes (X,), (Y,) and (Z,)
+        Whether each frequency was acquired, in the order of ``numpy.fft.fftfreq``. All
+        frequencies contain at least the power of the noise, unless they were not acquired.
+    """
+    share = np.count_nonzero(signal) / max(1, signal.size)
+    found = []
+    for axis, length in enumerate(signal.shape):
+        # plane by plane, which needs little memory
+        planes = np.moveaxis(signal, axis, -1)
+        power = np.zeros(length)
+        for plane in planes:
+            power += np.mean(np.abs(np.fft.fft(plane)) ** 2, axis=0) / len(planes)
+        acquired = power >= _EMPTY * share * length * 2 * sd**2
+        found.append(acquired)
+    return found
 
 
 def local_noise(parts: Sequence[NDArray[np.floating]], where: NDArray[np.bool_]) -> float:
@@ -120,15 +176,29 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     return next(iter(find_objects(mask.view(np.uint8))), (slice(None),) * mask.ndim)
 
 
-def _whole_squares(mask: NDArray[np.bool_], axes: Sequence[int]) -> NDArray[np.bool_]:
-    """Return the centres of all in-plane squares of 3 by 3 voxels inside the mask."""
-    return binary_erosion(mask, np.ones([3 if axis in axes else 1 for axis in range(3)], bool))
+def _gain(acquired: NDArray[np.bool_], lag: int) -> float:
+    """Return the variance of a second difference, relative to noise at all frequencies."""
+    response = (2 - 2 * np.cos(2 * np.pi * np.fft.fftfreq(acquired.size) * lag)) ** 2
+    return float(np.mean(response * acquired) / np.sum(_SECOND_DIFFERENCE**2))
+
+
+def _whole_squares(
+    mask: NDArray[np.bool_], axes: Sequence[int], lags: Sequence[int] = (1, 1, 1)
+) -> NDArray[np.bool_]:
+    """Return the centres of all in-plane squares inside the mask, by default 3 by 3 voxels."""
+    shape = [2 * lag + 1 if axis in axes else 1 for axis, lag in enumerate(lags)]
+    return binary_erosion(mask, np.ones(shape, bool))
 
 
 def _correlate(
-    volume: NDArray[np.floating], stencil: NDArray[np.float64], axes: Sequence[int]
+    volume: NDArray[np.floating],
+    stencil: NDArray[np.float64],
+    axes: Sequence[int],
+    lags: Sequence[int] = (1, 1, 1),
 ) -> NDArray[np.floating]:
-    """Correlate a volume with a stencil along the given axes."""
+    """Correlate a volume with a stencil along the given axes, with its points `lags` apart."""
     for axis in axes:
-        volume = correlate1d(volume, stencil, axis=axis)
+        spread = np.zeros((len(stencil) - 1) * lags[axis] + 1)
+        spread[:: lags[axis]] = stencil
+        volume = correlate1d(volume, spread, axis=axis)
     return volume

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bids_qcm.phase.echoes import fit_echo_lines
 from bids_qcm.phase.masking import blank_phase, signal_mask
-from bids_qcm.phase.noise import noise_level
+from bids_qcm.phase.noise import acquired_frequencies, noise_level
 from bids_qcm.phase.polarity import Alternation, find_alternation, remove_alternation
 from bids_qcm.phase.slices import alternating_axes, flip_alternate_slices, slice_alignment
 from bids_qcm.phase.unwrapping import unwrap
@@ -114,6 +114,9 @@ def compute_phi0(
             misfit = lines.misfit()
     phase = unwrap(wrapped, mask)
     level = noise_level(phase, mask, relative)
+    acquired = acquired_frequencies(series.echoes[0], level)
+    if not all(axis.all() for axis in acquired):
+        level = noise_level(phase, mask, relative, acquired)
     return Phi0(
         phase=phase,
         magnitude=magnitude.astype(np.float32),

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from bids_qcm.checks.pairs import incoherent_fraction
 from bids_qcm.checks.slices import check_offsets, slice_offset
 from bids_qcm.phantom.parameters import PhantomParameters
 from bids_qcm.phase.unwrapping import wrap
@@ -69,7 +71,6 @@ def test_a_shifted_phase_is_detected(head, evidence, axis):
 
 def test_only_the_phase_of_a_smaller_head_is_detected(head, evidence):
     """The other head has the same anatomy but is 12 % larger."""
-    from scipy import ndimage
 
     centre = np.array(head.phase[0].shape) / 2
     larger = ndimage.affine_transform(
@@ -236,3 +237,20 @@ def test_pure_noise_is_refused(evidence):
     noise = rng.normal(size=(20, 20, 20)) + 1j * rng.normal(size=(20, 20, 20))
     with pytest.raises(ValueError, match="signal-to-noise"):
         evidence([np.abs(noise)], [np.angle(noise)])
+
+
+def test_isolated_bright_voxels_are_not_incoherent(head):
+    """Bias correction can leave single voxels of strong signal at the edge of a head."""
+    air = np.zeros(head.mask.shape, bool)
+    air[1:4:2, 1:-1:3, 1:-1:3] = True
+    magnitude = np.where(air, head.magnitude[0].max(), head.magnitude[0])
+    everywhere = np.ones(air.shape, bool)
+    assert incoherent_fraction(magnitude, head.phase[0], everywhere) < 0.001
+
+
+def test_tissues_with_opposite_signs_are_recognised(head, evidence):
+    """After an inversion pulse, tissues with a long T1 still have negative magnetisation."""
+    inverted = head.labels == 1
+    phase = wrap(head.phase[0] + np.pi * inverted)
+    (finding,) = fatal(evidence(head.magnitude, [phase]))
+    assert "jumps by half a cycle" in finding.problem

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_qcm.checks.values import check_cycle, check_distinct, check_magnitude, check_parts
+from bids_qcm.checks.values import (
+    check_cycle,
+    check_distinct,
+    check_magnitude,
+    check_parts,
+    check_rounding,
+    check_wraps,
+)
 from bids_qcm.phase import signal_mask
 
 RNG = np.random.default_rng(0)
@@ -136,12 +143,12 @@ def test_a_masked_phase_without_wraps_has_no_finding(cycle):
     assert cycle(0.5, masked=True) == []
 
 
-def wrapped_ball(factor):
+def wrapped_ball(factor, curvature=0.05):
     """Return a phase that wraps inside a ball and was deleted outside the ball."""
     grid = np.stack(np.indices((40, 40, 40))) - 19.5
     r2 = (grid**2).sum(axis=0)
     ball = r2 < 18**2
-    phase = np.angle(np.exp(1j * 0.05 * r2)) * factor
+    phase = np.angle(np.exp(1j * curvature * r2)) * factor
     magnitude = np.where(ball, 100 + RNG.normal(0, 1, ball.shape), 0)
     return np.where(ball, phase, 0), magnitude, ball
 
@@ -172,3 +179,55 @@ def test_an_unwrapped_phase_is_accepted():
     r2 = (grid**2).sum(axis=0)
     _, magnitude, ball = wrapped_ball(1.0)
     assert check_cycle(np.where(ball, 0.05 * r2, 0), magnitude, ball, 0) == []
+
+
+def test_steps_of_a_noisy_edge_are_not_wraps():
+    """At the edge of a body without background, steps of all sizes occur."""
+    phase, magnitude, ball = wrapped_ball(0.3)
+    grid = np.stack(np.indices(ball.shape)) - 19.5
+    edge = ball & ((grid**2).sum(axis=0) > 16**2)
+    phase = np.where(edge, RNG.uniform(-0.8, 0.8, ball.shape), 0)
+    assert check_cycle(phase, magnitude, ball, 0) == []
+
+
+@pytest.mark.parametrize("decimals", [0, 1])
+def test_only_a_phase_of_few_values_is_refused(decimals):
+    phase, _, ball = wrapped_ball(1.0)
+    found = check_rounding(np.round(phase, decimals), ball, 0)
+    if decimals:
+        assert found == []
+    else:
+        (finding,) = found
+        assert finding.fatal
+        assert "in steps of 1 rad" in finding.problem
+
+
+def test_wraps_as_they_were_acquired_are_accepted():
+    phase, _, ball = wrapped_ball(1.0)
+    assert check_wraps(phase, ball, 0) == []
+    # interpolation of the complex image keeps the wraps
+    parts = [ndimage.rotate(part(phase), 6, reshape=False, order=1) for part in (np.sin, np.cos)]
+    assert check_wraps(np.arctan2(*parts), ball, 0) == []
+
+
+def test_a_steep_unwrapped_phase_is_accepted():
+    """A dipole next to air, in a phase that was unwrapped before."""
+    grid = np.stack(np.indices((40, 40, 40))) - 19.5
+    distance = np.linalg.norm(grid, axis=0)
+    phase = 0.02 * distance**2 + 1500 * (3 * grid[2] ** 2 - distance**2) / distance**5
+    assert check_wraps(phase, (distance > 4) & (distance < 18), 0) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda phase: ndimage.rotate(phase, 6, reshape=False, order=1),
+        lambda phase: ndimage.rotate(phase, 6, reshape=False, order=3),
+        lambda phase: ndimage.gaussian_filter(phase, 0.6),
+    ],
+)
+def test_an_interpolated_or_smoothed_phase_is_refused(change):
+    phase, _, ball = wrapped_ball(1.0, curvature=0.015)
+    (finding,) = check_wraps(change(phase), ball, 0)
+    assert finding.fatal
+    assert "was interpolated or smoothed" in finding.problem
