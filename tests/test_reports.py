@@ -492,7 +492,7 @@ def test_interactive_elements_of_a_page_work(computed, look):
     # a click opens a figure at full size
     with page.context.expect_page() as opened:
         flicker.click()
-    assert opened.value.url.endswith("_figure.png")
+    opened.value.wait_for_url("**/*_figure.png")
     # the viewer is in the page
     viewer = page.frame_locator("iframe.viewer")
     page.locator("iframe.viewer").scroll_into_view_if_needed()
