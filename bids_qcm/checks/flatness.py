@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.curvature import DISTANCE, median_curvature
+from bids_qcm.phase.thinning import thinned
 from bids_qcm.physics import PhaseType, conductivity_factor
 
 LEAST_CONDUCTIVITY = 0.15
@@ -53,8 +54,10 @@ def check_flatness(
     do not show the filter. Second differences over half of the depth of the body do: conductivity
     makes the phase of the whole body a paraboloid, and the filter removes this paraboloid.
     """
-    depth = ndimage.distance_transform_edt(mask, sampling=voxel_size).max()
-    distance = max(DISTANCE, _SHARE_OF_DEPTH * float(depth))
+    some = thinned(mask.shape)
+    steps = [size * (part.step or 1) for size, part in zip(voxel_size, some, strict=True)]
+    depth = float(ndimage.distance_transform_edt(np.pad(mask[some], 1), sampling=steps).max())
+    distance = max(DISTANCE, _SHARE_OF_DEPTH * depth)
     found = median_curvature(phi0, mask, voxel_size, distance=distance)
     if found is None:
         return []

@@ -1,13 +1,13 @@
 """Checks that the values of an image match its type: magnitude, phase, real or imaginary part."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.noise import local_noise
+from bids_qcm.phase.thinning import thinned
 
 _CYCLE = 2 * np.pi
 
@@ -264,7 +264,8 @@ def check_rounding(
     -------
     list of Finding
     """
-    values = np.unique(phase[signal & np.isfinite(phase)])
+    some = thinned(phase.shape)
+    values = np.unique(phase[some][signal[some] & np.isfinite(phase[some])])
     if values.size < 2 or (step := float(np.median(np.diff(values)))) <= LARGEST_STEP:
         return []
     return [
@@ -277,6 +278,23 @@ def check_rounding(
             "store the phase as floating-point numbers, or convert the DICOM files again",
         )
     ]
+
+
+def _rows_across_wraps(
+    phase: NDArray[np.floating], inside: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """Return the phase of all rows of six voxels along the first axis that contain a wrap."""
+    n_rows = len(phase) - _N_ROW + 1
+    with np.errstate(invalid="ignore"):  # voxels without signal may have no finite phase
+        change = np.abs(phase[4 : 4 + n_rows] - phase[1 : 1 + n_rows])
+        found = np.abs(change - _CYCLE) < _GENTLE_STEP
+    for k in range(_N_ROW):
+        found &= inside[k : k + n_rows]
+    start, *others = np.nonzero(found)
+    rows: NDArray[np.floating] = phase[(np.add.outer(np.arange(_N_ROW), start), *others)]
+    # where the phase is steep, it passes through a cycle without a wrap
+    outer_steps = np.abs(rows[[1, -1]] - rows[[0, -2]])
+    return rows[:, (outer_steps < _GENTLE_STEP).all(axis=0)]
 
 
 def check_wraps(
@@ -316,24 +334,15 @@ def check_wraps(
     low, high = _trimmed(inside_body)
     if high - low > _UNWRAPPED_RANGE:
         return []
-    n_wraps = n_soft = 0
-    for axis in axes:
-        if phase.shape[axis] < _N_ROW:
-            continue
-        values, inside = np.moveaxis(phase, axis, 0), np.moveaxis(signal, axis, 0)
-        n_rows = len(values) - _N_ROW + 1
-        with np.errstate(invalid="ignore"):  # voxels without signal may have no finite phase
-            row = [values[k : k + n_rows] for k in range(_N_ROW)]
-            first, *inner, last = [np.abs(b - a) for a, b in pairwise(row)]
-            # where the phase is steep, it passes through a cycle without a wrap
-            wraps = np.maximum(first, last) < _GENTLE_STEP
-            wraps &= np.abs(np.abs(row[-2] - row[1]) - _CYCLE) < _GENTLE_STEP
-            for k in range(_N_ROW):
-                wraps &= inside[k : k + n_rows]
-            soft = np.maximum.reduce(inner) < _SHARP_STEP
-            soft |= np.maximum.reduce(row) - np.minimum.reduce(row) > _LARGEST_RANGE
-        n_wraps += int(np.count_nonzero(wraps))
-        n_soft += int(np.count_nonzero(wraps & soft))
+    along = [
+        _rows_across_wraps(np.moveaxis(phase, axis, 0), np.moveaxis(signal, axis, 0))
+        for axis in axes
+        if phase.shape[axis] >= _N_ROW
+    ]
+    rows = np.concatenate([np.empty((_N_ROW, 0)), *along], axis=1)
+    inner_steps = np.abs(np.diff(rows[1:-1], axis=0))
+    soft = (inner_steps < _SHARP_STEP).all(axis=0) | (np.ptp(rows, axis=0) > _LARGEST_RANGE)
+    n_wraps, n_soft = soft.size, int(np.count_nonzero(soft))
     if n_wraps < _LEAST_WRAPS or n_soft <= LARGEST_SOFT_SHARE * n_wraps:
         return []
     return [
