@@ -128,7 +128,10 @@ def repeatability(scans: NDArray[np.floating]) -> Repeatability | None:
 
 
 def last_minus_first(scans: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the last minus the first scan of each participant; each needs a finite value."""
+    """Return the difference between the last and the first scan of each participant.
+
+    Scans whose value is not finite are skipped; each participant needs a finite value.
+    """
     rows = np.arange(len(scans))
     finite = np.isfinite(scans)
     last = scans.shape[1] - 1 - finite[:, ::-1].argmax(axis=1)

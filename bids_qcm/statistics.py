@@ -346,7 +346,7 @@ def standard_error(noise: NDArray[np.floating], weights: NDArray[np.floating]) -
     if not weights.size or np.isnan(weights).any():
         return float("nan")
     used = weights != 0
-    if not used.all():  # most often, all voxels are used, and copying them takes long
+    if not used.all():  # usually, all voxels are used, so avoid a slow copy
         noise, weights = noise[:, used], weights[used]
     results = noise.astype(np.float64) @ weights
     return float(np.sqrt(np.mean(results**2)))

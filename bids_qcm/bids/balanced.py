@@ -76,8 +76,8 @@ def plan_balanced(
     if phase_cycled:
         warnings.append(
             f"{acquisition.name}: the phase of balanced SSFP phase cycles with one readout "
-            "polarity contains eddy-current effects. Acquire the cycles with the opposite polarity "
-            "as a separate acquisition, and compare both maps"
+            "polarity contains eddy-current effects. Acquire the cycles again with the opposite "
+            "polarity as a separate acquisition, and compare both maps"
         )
     elif not _differ(acquisition, "dir", "acq"):
         warnings.append(

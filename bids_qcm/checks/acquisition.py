@@ -211,7 +211,7 @@ def _unaligned(
 ) -> Sequence[NDArray[np.complexfloating]]:
     """Return the complex echoes before slices are aligned.
 
-    Aligned slices do not show whether the sign of some slices is reversed.
+    The alignment of slices hides whether the sign of some slices is reversed.
     """
     if len(axes) == len(_ALL_AXES):
         return series.echoes

@@ -104,7 +104,7 @@ def check_coherence(
             f"in {doubled:.1%}. Tissues or slices may have opposite signs, for example after an "
             "inversion pulse"
         )
-        remedy = "use an acquisition in which all tissues have the same sign"
+        remedy = "use an acquisition in which the signal of all tissues has the same sign"
         return fraction, [Finding(echo, 1, problem, remedy, fatal=fatal)]
     problem = (
         f"does not belong to its magnitude: the phase is incoherent in {fraction:.1%} of the "

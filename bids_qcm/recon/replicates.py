@@ -173,7 +173,7 @@ class NoisePhases(Sequence[NDArray[np.float32]]):
     def __len__(self) -> int:
         return self.number
 
-    # slices are not supported, because they are not needed
+    # only integer indices are supported
     def __getitem__(self, index: int) -> NDArray[np.float32]:  # type: ignore[override]
         if not 0 <= index < self.number:
             raise IndexError(index)

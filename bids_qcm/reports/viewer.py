@@ -27,9 +27,8 @@ from bids_qcm.reports.pages import embedded, write_page
 
 _MARGIN_MM = 10.0
 
-# Codes of conductivity: outside the mask, invalid, below the plausible values, the conductivities
-# 0, 0.01, 0.02, ... S/m from the first to the last code, larger conductivities, and above the
-# plausible values.
+# Codes of conductivity: outside the mask; invalid; below the plausible range; 0, 0.01, 0.02, ...
+# S/m from _FIRST to _LAST; plausible, but too large for _LAST; above the plausible range.
 _OUTSIDE, _INVALID, _BELOW, _FIRST, _LAST, _HIGH, _ABOVE = 0, 1, 2, 3, 253, 254, 255
 _STEP = 0.01
 

@@ -157,8 +157,8 @@ def better_flip(
 ) -> str | None:
     """Return the sides to swap if a mirrored segmentation fits the magnitude better.
 
-    The segmentation is mirrored about the middle of its grid along each axis. Left and right are
-    also mirrored about the origin of the coordinates. The mutual information of the magnitude with
+    The segmentation is mirrored about the middle of its grid along each axis, and also from left to
+    right about the origin of the coordinates. The mutual information of the magnitude with
     the mirrored segmentations is compared with the mutual information of the magnitude with the
     original segmentation.
 

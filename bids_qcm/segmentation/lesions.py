@@ -231,7 +231,7 @@ def reference_regions(
 
 
 def _most_frequent(labels: NDArray[np.integer] | None, region: NDArray[np.bool_]) -> int:
-    """Return the most frequent label of a region other than 0; 0 if there is none."""
+    """Return the most frequent nonzero label in a region; 0 if all labels are 0."""
     if labels is None:
         return 0
     found, counts = np.unique(labels[region & (labels > 0)], return_counts=True)

@@ -35,7 +35,7 @@ OTHER = "other"
 """Tissue of the labels that do not belong to any of `TISSUES`. These labels are not merged."""
 
 FIRST_NEW_LABEL = 100
-"""Smallest number for a label whose own number belongs to a tissue."""
+"""Smallest new number for a label whose number is already used by a tissue."""
 
 
 class Label(NamedTuple):

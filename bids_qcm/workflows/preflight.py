@@ -79,7 +79,7 @@ class Preflight:
         return [self._plan(acquisition, headers_only=True) for acquisition in acquisitions]
 
     def check(self, plans: Sequence[Plan]) -> list[PlanningResult]:
-        """Plan again and read all image values.
+        """Plan the acquisitions again, and read all image values.
 
         Images are read in parallel, in as many threads as the process and memory limits allow.
         """
