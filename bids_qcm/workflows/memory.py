@@ -43,7 +43,9 @@ _COMBINING_BYTES_PER_COIL = 8
 _WEIGHTS_BYTES_PER_COIL = 28
 _LOOPS_GB = 0.2
 _SAME_GRID_BYTES = 27
-_STATISTICS_BYTES = 60
+_STATISTICS_BYTES = 36
+# Noise maps of the voxels in a brain mask, and a copy of the largest region.
+_REGIONS_BYTES_PER_NOISE_MAP = 1.75
 _IMPORT_GB = 0.16
 _IMPORT_BYTES = 60
 _IMPORT_BYTES_OF_SOURCE = 22
@@ -179,7 +181,8 @@ def statistics_gb(plan: Plan) -> float:
 
 def region_statistics_gb(plan: Plan, settings: Settings) -> float:
     """Return the peak memory in GB needed to compute the region table of a map."""
-    per_voxel = _STATISTICS_BYTES + (4 * NOISE_MAPS if settings.uncertainty else 0)
+    n_noise_maps = NOISE_MAPS if settings.uncertainty else 0
+    per_voxel = _STATISTICS_BYTES + _REGIONS_BYTES_PER_NOISE_MAP * n_noise_maps
     return _COPYING_GB + plan.grid.n_voxels * per_voxel / 1e9
 
 
