@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bids_qcm.bids.acquisitions import group_acquisitions
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.cli.run import main
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.locks import lock_acquisitions
@@ -240,7 +241,7 @@ def test_two_runs_do_not_compute_the_same_acquisition(raw, tmp_path, run_in_proc
     given = Settings(raw, tmp_path / "out", tmp_path / "work")
     (plan,) = (
         result.plan
-        for result in Preflight(given, {}).outline(
+        for result in Preflight(given, SearchedDatasets.of(given, {})).outline(
             group_acquisitions((raw / "sub-0000/anat").glob("*_part-*.nii.gz"))
         )
     )

@@ -21,7 +21,7 @@ from nipype.pipeline.engine import Workflow
 
 from bids_qcm.bids.acquisitions import group_acquisitions
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
-from bids_qcm.bids.anatomy.datasets import derivative_datasets
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets, derivative_datasets
 from bids_qcm.bids.anatomy.segmentations import read_tissues
 from bids_qcm.bids.anatomy.transforms import check_transform, read_transform
 from bids_qcm.bids.dataset import check_description, find_acquisitions
@@ -111,7 +111,7 @@ def given_settings(raw):
 def look(raw, acquisitions=None):
     """Check headers and values, and compute the acquisitions that pass both checks."""
     given = given_settings(raw)
-    preflight = Preflight(given, {"seg": raw / "derivatives/seg"})
+    preflight = Preflight(given, SearchedDatasets.of(given, {"seg": raw / "derivatives/seg"}))
     if acquisitions is None:
         acquisitions = group_acquisitions(raw.glob("sub-*/anat/*_part-*.nii*"))
     outlines = preflight.outline(acquisitions)

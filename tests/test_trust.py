@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_qcm.bids.anatomy.datasets import derivative_datasets
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets, derivative_datasets
 from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.bids.images import read_integers, read_values, save_array
 from bids_qcm.bids.results import find_results, map_warnings
@@ -76,7 +76,7 @@ def map_conductivity(tmp_path):
             bids_dir=raw, output_dir=tmp_path / "out", work_dir=tmp_path / "work", **given
         )
         derivatives = derivative_datasets(raw, (), settings.output_dir)
-        preflight = Preflight(settings, derivatives)
+        preflight = Preflight(settings, SearchedDatasets.of(settings, derivatives))
         results = preflight.outline(find_acquisitions(settings))
         plans = [one.plan for one in results if one.plan]
         if plans:

@@ -1,5 +1,6 @@
 """Name and write the files of the derivative dataset."""
 
+import filecmp
 import json
 import os
 import re
@@ -16,7 +17,6 @@ from bids_qcm import __version__
 from bids_qcm.bids.anatomy.datasets import APP_NAME, is_ours
 from bids_qcm.bids.container import describe_container
 from bids_qcm.bids.errors import OutputError
-from bids_qcm.bids.fingerprints import checksum
 from bids_qcm.bids.images import atomic_write, require_intact, save_array
 from bids_qcm.bids.names import sidecar_path
 from bids_qcm.bids.outputs import FIGURES, LOGS, OUTPUTS
@@ -151,8 +151,9 @@ def copy_atomically(
     InputError
         If the file is damaged.
     """
-    # not filecmp, which does not read files again if their size and modification time are the same
-    if path.exists() and checksum(path) == checksum(source):
+    # the cache of filecmp does not notice a change that keeps the size and the modification time
+    filecmp.clear_cache()
+    if path.exists() and filecmp.cmp(source, path, shallow=False):
         if sidecar is not None:
             write_json(sidecar_path(path), sidecar)
         return

@@ -167,20 +167,16 @@ def check_acquisition(
     findings += jumps or [
         finding for _, found in coherent for finding in found if finding.echo not in wrong_values
     ]
-    if not any(finding.fatal for finding in findings):
+    if not _has_fatal(findings):
         findings += check_singularities(magnitudes[0], phases[0], clear[0], within)
     misfit: tuple[float, ...] = ()
     at_zero = series.echoes[0]
-    if len(pairs) > 1 and not any(finding.fatal for finding in findings):
+    if len(pairs) > 1 and not _has_fatal(findings):
         lines = fit_echo_lines(series.echoes, echo_times, signal.mask)
         at_zero = lines.mask * np.exp(1j * lines.phase())
         misfit, of_echoes = _check_echoes(series, lines, echo_times, signal, voxel_size)
         findings += [*of_echoes, *check_decay(magnitudes, echo_times, signal.mask)]
-    if (
-        frequency is not None
-        and len(axes) == len(_ALL_AXES)
-        and not any(finding.fatal for finding in findings)
-    ):
+    if frequency is not None and len(axes) == len(_ALL_AXES) and not _has_fatal(findings):
         findings += check_flatness(at_zero, signal.mask, voxel_size, frequency, phase_type)
     offset = None
     if slice_axis is not None and slice_axis in axes and frequency is not None and not jumps:
@@ -194,6 +190,10 @@ def check_acquisition(
         slice_offset=offset,
         findings=tuple(sorted(findings, key=lambda finding: not finding.fatal)),
     )
+
+
+def _has_fatal(findings: Sequence[Finding]) -> bool:
+    return any(finding.fatal for finding in findings)
 
 
 def _above_noise(magnitude: NDArray[np.floating], noise: NoiseFloor) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.curvature import median_curvature
-from bids_qcm.phase.echo_selection import NOISE_FACTOR, TOLERATED_MISFIT
+from bids_qcm.phase.echo_selection import misfit_limit
 
 LARGEST_MISFIT = 0.1
 """Maximum deviation of an echo from the linear fit over echo time, in rad. A deviation that is
@@ -43,11 +43,10 @@ def check_misfit(
     list of Finding
         One finding for the echo with the largest ratio of its misfit to its limit. Among three
         echoes with the same limit, this is always the middle echo, no matter which echo is wrong.
-        The limit is the same as for the selection of echoes; see
-        :func:`bids_qcm.phase.echo_selection.inconsistent_echoes`.
+        The limit is :func:`bids_qcm.phase.echo_selection.misfit_limit`.
     """
-    limits = np.maximum(TOLERATED_MISFIT, NOISE_FACTOR * np.asarray(of_noise))
-    worst = int(np.argmax(misfit / limits))
+    limits = [misfit_limit(expected) for expected in of_noise]
+    worst = int(np.argmax(np.divide(misfit, limits)))
     if misfit[worst] <= limits[worst]:
         return []
     listed = ", ".join(
@@ -62,7 +61,7 @@ def check_misfit(
             f"misfit in rad {listed} (limit for {worst_time:.4g} ms: {limits[worst]:.2g})",
             "check EchoTime in the sidecars, and check that all echoes belong to one acquisition "
             "and have the same sign and unit; or exclude echoes with --echoes",
-            fatal=bool(misfit[worst] > max(LARGEST_MISFIT, limits[worst])),
+            fatal=misfit[worst] > max(LARGEST_MISFIT, limits[worst]),
         )
     ]
 

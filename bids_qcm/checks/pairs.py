@@ -10,8 +10,8 @@ from bids_qcm.checks.findings import Finding
 from bids_qcm.phase.coherence import phase_coherence
 from bids_qcm.phase.masking import LEAST_COHERENCE, blank_phase, typical_signal
 
-STRONG = 0.5
-"""Minimum magnitude of a voxel with strong signal, relative to the typical signal."""
+# Minimum magnitude of a voxel with strong signal, relative to the typical signal.
+_STRONG = 0.5
 
 LARGEST_INCOHERENT = 0.02
 """Maximum fraction of voxels with strong signal and incoherent phase. A larger fraction raises an
@@ -21,6 +21,13 @@ EXPECTED_INCOHERENT = 0.004
 """Maximum fraction of voxels with strong signal and incoherent phase that does not cause a warning.
 The fraction is at most 0.0002 in 3 T heads and all kinds of phantoms. The fraction is 0.009 to 0.2
 if the phase is mirrored, is shifted by two voxels, or belongs to another head."""
+
+
+def strong_signal(magnitude: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the voxels with more than half of the typical signal of the voxels in `known`."""
+    values = np.where(known, magnitude, 0)
+    strong: NDArray[np.bool_] = values > _STRONG * typical_signal(values)
+    return strong
 
 
 def incoherent_fraction(
@@ -51,20 +58,13 @@ def incoherent_fraction(
         0 if no voxel is counted.
     """
     known = np.isfinite(magnitude) & np.isfinite(phase)
-    values = np.where(known, magnitude, 0)
-    strong = values > STRONG * typical_signal(values)
-    strong &= ~blank_phase(np.where(known, phase, 0))
+    strong = strong_signal(magnitude, known) & ~blank_phase(np.where(known, phase, 0))
     coherence = phase_coherence(phase, strong, axes)
-    known_coherence = coherence != 0  # 0 where no row of three voxels has strong signal
     # the coherence of a voxel contains the noise of its neighbours
-    counted = (
-        strong
-        & known_coherence
-        & ~ndimage.binary_dilation(strong & ~where, np.ones((3, 3, 3), bool))
-    )
-    return np.count_nonzero(counted & (coherence < LEAST_COHERENCE)) / max(
-        1, int(np.count_nonzero(counted))
-    )
+    noisy = ndimage.binary_dilation(strong & ~where, np.ones((3, 3, 3), bool))
+    # the coherence is 0 where no row of three voxels has strong signal
+    counted = coherence[strong & ~noisy & (coherence != 0)]
+    return np.count_nonzero(counted < LEAST_COHERENCE) / max(1, counted.size)
 
 
 def check_coherence(

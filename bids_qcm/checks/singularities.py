@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_qcm.checks.findings import Finding
-from bids_qcm.checks.pairs import STRONG
-from bids_qcm.phase.masking import typical_signal
+from bids_qcm.checks.pairs import strong_signal
 from bids_qcm.phase.unwrapping import wrap
 
 LEAST_LOOPS = 10
@@ -56,8 +55,7 @@ def count_singularities(
     signs.
     """
     known = np.isfinite(magnitude) & np.isfinite(phase) & where
-    strong = known & (magnitude > STRONG * typical_signal(np.where(known, magnitude, 0)))
-    strong = ndimage.binary_erosion(strong)
+    strong = ndimage.binary_erosion(strong_signal(magnitude, known))
     values = np.where(known, phase, 0)
     counts = [0]
     for one, other in combinations(axes, 2):

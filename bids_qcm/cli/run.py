@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bids_qcm import __version__
-from bids_qcm.bids.anatomy.datasets import derivative_datasets
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets, derivative_datasets
 from bids_qcm.bids.dataset import check_description, find_acquisitions
 from bids_qcm.bids.derivatives import refuse_links, write_dataset_files
 from bids_qcm.bids.errors import InputError
@@ -126,7 +126,7 @@ def run_participants(settings: Settings, *, verbose: bool = False) -> ExitStatus
     if not settings.skip_bids_validation:
         check_description(settings.bids_dir)
     derivatives = derivative_datasets(settings.bids_dir, settings.derivatives, settings.output_dir)
-    preflight = Preflight(settings, derivatives)
+    preflight = Preflight(settings, SearchedDatasets.of(settings, derivatives))
     results = preflight.outline(find_acquisitions(settings))
     _print_plan(plan_table(results, settings))
     summary = Summary()

@@ -41,6 +41,11 @@ class LeftOut(NamedTuple):
     limit: float
 
 
+def misfit_limit(of_noise: float) -> float:
+    """Return the largest misfit of an echo on the line, from the misfit of its noise, in rad."""
+    return max(TOLERATED_MISFIT, NOISE_FACTOR * of_noise)
+
+
 def inconsistent_echoes(
     magnitudes: Sequence[NDArray[np.floating]],
     phases: Sequence[NDArray[np.floating]],
@@ -73,11 +78,11 @@ def inconsistent_echoes(
 
     Notes
     -----
-    Here, echoes lie on a line if the misfit of each echo is at most `TOLERATED_MISFIT`, or at most
-    `NOISE_FACTOR` times the misfit that its noise causes, both in single voxels and after averaging
-    over blocks. Averaging reveals small errors; single voxels reveal errors that look as irregular
-    as noise because of wraps. The search starts with the first three echoes that lie on a line. It
-    then adds the other echoes in order of echo time, if all echoes still lie on a line.
+    Here, echoes lie on a line if the misfit of each echo is at most :func:`misfit_limit`, both in
+    single voxels and after averaging over blocks. Averaging reveals small errors; single voxels
+    reveal errors that look as irregular as noise because of wraps. The search starts with the first
+    three echoes that lie on a line. It then adds the other echoes in order of echo time, if all
+    echoes still lie on a line.
     """
     if len(magnitudes) < 4:
         return []
@@ -95,7 +100,7 @@ def inconsistent_echoes(
         )
         lines = fit_echo_lines(series.echoes, times, where)
         found = [
-            (misfit, max(TOLERATED_MISFIT, NOISE_FACTOR * expected))
+            (misfit, misfit_limit(expected))
             for block in (1, BLOCK)
             for misfit, expected in zip(
                 lines.misfit(block), lines.expected_misfit(noise, block), strict=True

@@ -1,10 +1,9 @@
 """Planning of all acquisitions before the computation starts."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.datasets import SearchedDatasets
@@ -56,23 +55,11 @@ class Preflight:
     Attributes
     ----------
     settings : Settings
-    derivatives : mapping of str to Path
-        Derivative datasets by name.
-
-    Raises
-    ------
-    InputError
-        If the settings name a dataset for the segmentation, the mask, the lesions or the ``|B1+|``
-        map, and this dataset does not exist.
+    datasets : SearchedDatasets
     """
 
     settings: Settings
-    derivatives: Mapping[str, Path]
-    _datasets: SearchedDatasets = field(init=False)
-
-    def __post_init__(self) -> None:
-        datasets = SearchedDatasets.of(self.settings, self.derivatives)
-        object.__setattr__(self, "_datasets", datasets)
+    datasets: SearchedDatasets
 
     def outline(self, acquisitions: Iterable[Acquisition]) -> list[PlanningResult]:
         """Plan from headers and sidecars only, which takes less than 0.1 s per acquisition."""
@@ -91,7 +78,7 @@ class Preflight:
     def _plan(self, acquisition: Acquisition, *, headers_only: bool = False) -> PlanningResult:
         try:
             plan = plan_acquisition(
-                acquisition, self.settings, self._datasets, headers_only=headers_only
+                acquisition, self.settings, self.datasets, headers_only=headers_only
             )
             return PlanningResult(acquisition, fit_memory(plan, self.settings))
         except InputError as error:

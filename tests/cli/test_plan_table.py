@@ -7,6 +7,7 @@ import pytest
 from nibabel.affines import from_matvec
 
 from bids_qcm.bids.acquisitions import group_acquisitions
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.images import save_array
 from bids_qcm.cli.plan_table import _letters, plan_table
 from bids_qcm.cli.run import main
@@ -40,7 +41,7 @@ def table(tmp_path, settings):
         files = (tmp_path / "raw").glob("sub-*/anat/*_part-*.nii.gz")
         acquisitions = group_acquisitions(files)
         datasets = {"seg": tmp_path / "raw/derivatives/seg"}
-        results = Preflight(given, datasets).outline(acquisitions)
+        results = Preflight(given, SearchedDatasets.of(given, datasets)).outline(acquisitions)
         return plan_table(results, given).splitlines()
 
     return table

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bids_qcm.bids.anatomy.alignments import Alignment
-from bids_qcm.bids.anatomy.datasets import derivative_datasets
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets, derivative_datasets
 from bids_qcm.bids.anatomy.spaces import OutputSpace, T1wImage
 from bids_qcm.bids.dataset import find_acquisitions
 from bids_qcm.cli.phantom import main as phantom_main
@@ -131,7 +131,7 @@ def peaks_of(tmp_path, settings, monkeypatch):
     def peaks_of(raw, **options):
         given = settings(bids_dir=raw, **options)
         derivatives = derivative_datasets(raw, (), given.output_dir)
-        preflight = Preflight(given, derivatives)
+        preflight = Preflight(given, SearchedDatasets.of(given, derivatives))
         (outline,) = preflight.outline(find_acquisitions(given))
         (result,) = preflight.check([outline.plan])
         plans = [result.plan]

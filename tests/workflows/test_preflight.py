@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from bids_qcm.bids.anatomy.datasets import SearchedDatasets
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.run_records import Failure
 from bids_qcm.grids import Grid
@@ -19,7 +20,8 @@ def acquisitions(make_plans, settings):
 @pytest.fixture
 def looking(settings, datasets):
     def looking(**options):
-        return Preflight(settings(**options), {"seg": datasets["seg"]})
+        given = settings(**options)
+        return Preflight(given, SearchedDatasets.of(given, {"seg": datasets["seg"]}))
 
     return looking
 
