@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
@@ -37,6 +38,9 @@ _ROUNDING = 1e-3
 _COMPUTE_AGAIN = "run the same command again to recompute the file"
 
 _CHUNK_BYTES = 1 << 20
+
+# Level of compression. Higher levels hardly compress noisy images better.
+_COMPRESSION = 1
 
 # Range of voxel sizes, wider than on any scanner. Voxel sizes in a wrong unit would lead to kernels
 # of millions of voxels.
@@ -62,6 +66,8 @@ class StoredImage:
     @property
     def scaled(self) -> NDArray[np.float32]:
         """Values after scaling, as float32."""
+        if (self.slope, self.intercept) == (1, 0):
+            return self.values.astype(np.float32, copy=False)
         return (self.slope * self.values.astype(np.float64) + self.intercept).astype(np.float32)
 
 
@@ -510,8 +516,14 @@ def save_array(
     image.header.set_xyzt_units("mm")
     # If the scaling is set, nibabel stores the values unchanged.
     image.header.set_slope_inter(slope, intercept)
-    with atomic_write(path) as temporary:
-        nib.save(image, temporary)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        if not path.name.endswith(".gz"):
+            image.to_stream(file)
+            return
+        # ten times as fast as gzip with the same level; the time and the name, which would make the
+        # bytes different, are left out
+        with igzip.IGzipFile("", "wb", _COMPRESSION, file, mtime=0) as compressed:
+            image.to_stream(compressed)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from bids_qcm.cli.summary import Summary, log_existing_maps
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.configuration import require_private
 from bids_qcm.workflows.finished import FinishedRecord
+from bids_qcm.workflows.fork_server import start_fork_server
 from bids_qcm.workflows.names import run_name
 from bids_qcm.workflows.preflight import Preflight
 from bids_qcm.workflows.progress import REPORTS, Progress, run_progress, skip_acquisitions
@@ -197,6 +198,7 @@ def _compute_all(
     configure_nipype(settings, verbose=verbose)
     limit_threads(settings)
     share_compiled_code(settings)
+    start_fork_server(settings)
     from bids_qcm.workflows.computing import compute_acquisitions
     from bids_qcm.workflows.locks import lock_acquisitions
 

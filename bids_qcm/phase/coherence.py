@@ -12,6 +12,12 @@ _Scalar = TypeVar("_Scalar", np.float32, np.uint8)
 # never below -1.
 _UNKNOWN = np.float32(-2)
 
+# Number of slices that are processed together. Volumes of this size remain in the cache of the
+# processor, and their memory is used again for the next slices.
+_SLAB = 16
+# Number of slices on both sides of a slice on which its coherence depends.
+_REACH = 2
+
 
 def phase_coherence(
     phase: NDArray[np.floating], where: NDArray[np.bool_], axes: Sequence[int] = (0, 1, 2)
@@ -43,18 +49,14 @@ def phase_coherence(
     difference of phase noise with standard deviation ``1 / s`` has the variance ``6 / s^2``: 0.97
     at s = 10, 0.89 at s = 5, 0.47 at s = 2.
     """
-    known = np.where(where, phase, 0).astype(np.float32)
-    means = [
-        _coherence_along(known, where, axis)
-        if axis in axes and phase.shape[axis] >= 3
-        else np.full(phase.shape, _UNKNOWN, np.float32)
-        for axis in range(3)
-    ]
-    low, high = np.minimum(*means[:2]), np.maximum(*means[:2])
-    largest = np.maximum(high, means[2])
-    second = np.maximum(low, np.minimum(high, means[2]))
-    largest[largest == _UNKNOWN] = 0
-    return np.where(second > _UNKNOWN, (largest + second) / 2, largest)
+    axes = [axis for axis in axes if phase.shape[axis] >= 3]
+    coherence = np.empty(phase.shape, np.float32)
+    for start in range(0, len(phase), _SLAB):
+        first = max(0, start - _REACH)
+        slab = slice(first, start + _SLAB + _REACH)
+        inner = slice(start - first, start - first + _SLAB)
+        coherence[start : start + _SLAB] = _coherence(phase[slab], where[slab], axes)[inner]
+    return coherence
 
 
 def unit_signal(
@@ -75,6 +77,24 @@ def unit_signal(
     magnitude = np.abs(signal)
     unit = np.zeros(signal.shape, dtype=np.complex64)
     return np.divide(signal, magnitude, out=unit, where=mask & (magnitude > 0))
+
+
+def _coherence(
+    phase: NDArray[np.floating], where: NDArray[np.bool_], axes: Sequence[int]
+) -> NDArray[np.float32]:
+    """Return the coherence along the given axes; see :func:`phase_coherence`."""
+    known = np.where(where, phase, 0).astype(np.float32)
+    means = [
+        _coherence_along(known, where, axis)
+        if axis in axes
+        else np.full(phase.shape, _UNKNOWN, np.float32)
+        for axis in range(3)
+    ]
+    low, high = np.minimum(*means[:2]), np.maximum(*means[:2])
+    largest = np.maximum(high, means[2])
+    second = np.maximum(low, np.minimum(high, means[2]))
+    largest[largest == _UNKNOWN] = 0
+    return np.where(second > _UNKNOWN, (largest + second) / 2, largest)
 
 
 def _coherence_along(

@@ -1,11 +1,8 @@
 """Execution and monitoring of a workflow."""
 
 import logging
-import multiprocessing
-import os
 import re
 import signal
-import tempfile
 import threading
 from contextlib import AbstractContextManager, chdir, nullcontext
 from dataclasses import dataclass
@@ -17,12 +14,13 @@ import nipype.pipeline.plugins
 from nipype.pipeline.engine import Node, Workflow
 from nipype.pipeline.plugins.base import GraphPluginBase, PluginBase
 
-from bids_qcm.bids.errors import InputError, OutputError
+from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.outputs import LOGS
 from bids_qcm.bids.readers import read_yaml_mapping
 from bids_qcm.bids.sidecars import is_number
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.duration import format_time
+from bids_qcm.workflows.fork_server import start_fork_server
 from bids_qcm.workflows.memory import memory_limit_gb
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
 from bids_qcm.workflows.progress import Progress
@@ -30,16 +28,6 @@ from bids_qcm.workflows.slurm import ResourceSLURMPlugin, SubmissionError
 from bids_qcm.workflows.usage import Usage
 
 LOGGER = logging.getLogger("bids_qcm")
-
-PRELOADED = [
-    "bids_qcm.interfaces.masks",
-    "bids_qcm.interfaces.phase",
-    "bids_qcm.interfaces.reconstruction",
-    "bids_qcm.interfaces.segmentation",
-    "bids_qcm.interfaces.spaces",
-    "bids_qcm.interfaces.statistics",
-    "bids_qcm.workflows.workers",
-]
 
 _OWN_PLUGINS = {"MultiProc": SurvivingMultiProcPlugin, "SLURM": ResourceSLURMPlugin}
 _CLASS_OF_INPUT_ERROR = re.compile(rf"{re.escape(InputError.__module__)}\.\w+: ")
@@ -52,10 +40,6 @@ _LONG = 10.0
 # Plugin arguments whose types nipype does not check.
 _NUMBERS = ("n_procs", "memory_gb", "max_jobs", "max_tries", "retry_timeout", "max_jobname_len")
 _TEXTS = ("sbatch_args", "qsub_args", "template", "jobid_re", "scheduler", "mp_context")
-
-# Socket names are limited to 108 bytes. multiprocessing appends a suffix such as
-# /pymp-12345678/listener-12345678 to the folder.
-_LONGEST_TEMPORARY_FOLDER = 75
 
 
 @dataclass(frozen=True)
@@ -158,14 +142,12 @@ def run_workflow(workflow: Workflow, settings: Settings, progress: Progress) -> 
     OutputError
         If the path of the folder for temporary files is too long.
     """
-    _check_temporary_folder()
     monitor = Monitor(progress, workflow)
     plugin = _plugin(settings, monitor)
     if settings.write_graph:
         _write_graph(workflow, settings)
-    # workers are forked from a server process, so they need not import these modules again
-    multiprocessing.set_forkserver_preload(PRELOADED)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
+    start_fork_server(settings)
     try:
         # workers and jobs start in this folder, so they do not read nipype.cfg of another project
         with chdir(settings.work_dir), _stopping_at_signals(plugin):
@@ -225,17 +207,6 @@ def _without_login(name: str, node: str) -> str:
     """Return the name of a crash report without the login name, which follows the time."""
     last = re.escape(node.rpartition(".")[2])
     return re.sub(rf"^(crash-\d+-\d+-).*?(?={last}-)", r"\1", name)
-
-
-def _check_temporary_folder() -> None:
-    """Check that the folder for temporary files has a path short enough for socket names."""
-    folder = tempfile.gettempdir()
-    if len(os.fsencode(folder)) > _LONGEST_TEMPORARY_FOLDER:
-        raise OutputError(
-            folder,
-            "is a path that is too long for socket names",
-            "set TMPDIR to a folder with a shorter path",
-        )
 
 
 def _stopping_at_signals(plugin: PluginBase) -> AbstractContextManager[None]:

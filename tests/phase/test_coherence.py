@@ -27,11 +27,13 @@ def slow_coherence(phase, where, axes):
     return np.where(np.isfinite(found), found, 0)
 
 
+# the second shape has several slabs, and the last slab has one slice
+@pytest.mark.parametrize("shape", [SHAPE, (33, 4, 5)])
 @pytest.mark.parametrize("axes", [(0, 1, 2), (0, 1), (2,)])
-def test_the_fast_implementation_agrees_with_the_definition(axes):
+def test_the_fast_implementation_agrees_with_the_definition(axes, shape):
     rng = np.random.default_rng(0)
-    phase = rng.uniform(-np.pi, np.pi, SHAPE)
-    where = rng.random(SHAPE) < 0.7
+    phase = rng.uniform(-np.pi, np.pi, shape)
+    where = rng.random(shape) < 0.7
     found = phase_coherence(phase, where, axes)
     np.testing.assert_allclose(found, slow_coherence(phase, where, axes), atol=1e-5)
     assert found.dtype == np.float32

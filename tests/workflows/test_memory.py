@@ -14,9 +14,9 @@ from bids_qcm.cli.phantom import main as phantom_main
 from bids_qcm.grids import Grid
 from bids_qcm.workflows import memory
 from bids_qcm.workflows.base import init_bids_qcm_wf
+from bids_qcm.workflows.fork_server import PRELOADED
 from bids_qcm.workflows.plugin import SurvivingMultiProcPlugin
 from bids_qcm.workflows.preflight import Preflight
-from bids_qcm.workflows.running import PRELOADED
 from tests import segmentation_trees
 from tests.synthetic import Dataset
 
