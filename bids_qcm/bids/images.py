@@ -68,7 +68,11 @@ class StoredImage:
         """Values after scaling, as float32."""
         if (self.slope, self.intercept) == (1, 0):
             return self.values.astype(np.float32, copy=False)
-        return (self.slope * self.values.astype(np.float64) + self.intercept).astype(np.float32)
+        scaled = np.empty(self.values.shape, np.float32)
+        # slice by slice, because the values in float64 need much memory
+        for k, one in enumerate(self.values):
+            scaled[k] = self.slope * one.astype(np.float64) + self.intercept
+        return scaled
 
 
 def count_volumes(path: Path) -> int:

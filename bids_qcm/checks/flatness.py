@@ -17,6 +17,10 @@ the conductivity of white matter at 1.5 T, the lowest conductivity of brain and 
 
 _STANDARD_ERRORS = 2
 
+# Maximum distance between the voxels that are used, in mm. It is much smaller than the distance of a
+# second difference.
+_SPACING = 2.0
+
 # Distance of a second difference, relative to the largest depth of the mask.
 _SHARE_OF_DEPTH = 0.5
 
@@ -54,11 +58,11 @@ def check_flatness(
     do not show the filter. Second differences over half of the depth of the body do: conductivity
     makes the phase of the whole body a paraboloid, and the filter removes this paraboloid.
     """
-    some = thinned(mask.shape)
-    steps = [size * (part.step or 1) for size, part in zip(voxel_size, some, strict=True)]
-    depth = float(ndimage.distance_transform_edt(np.pad(mask[some], 1), sampling=steps).max())
-    distance = max(DISTANCE, _SHARE_OF_DEPTH * depth)
-    found = median_curvature(phi0, mask, voxel_size, distance=distance)
+    distance = max(DISTANCE, _SHARE_OF_DEPTH * _depth(mask, voxel_size))
+    steps = [max(1, int(_SPACING / size)) for size in voxel_size]
+    some = tuple(slice(None, None, step) for step in steps)
+    spacing = [step * size for step, size in zip(steps, voxel_size, strict=True)]
+    found = median_curvature(phi0[some], mask[some], spacing, distance=distance)
     if found is None:
         return []
     factor = conductivity_factor(frequency, phase_type)
@@ -78,3 +82,10 @@ def check_flatness(
             fatal=False,
         )
     ]
+
+
+def _depth(mask: NDArray[np.bool_], voxel_size: Sequence[float]) -> float:
+    """Return the largest distance of a voxel from the edge of the mask, in mm."""
+    some = thinned(mask.shape)
+    spacing = [size * (part.step or 1) for size, part in zip(voxel_size, some, strict=True)]
+    return float(ndimage.distance_transform_edt(np.pad(mask[some], 1), sampling=spacing).max())

@@ -9,7 +9,6 @@ from scipy import ndimage
 
 from bids_qcm.checks.findings import Finding
 from bids_qcm.checks.pairs import strong_signal
-from bids_qcm.phase.unwrapping import wrap
 
 LEAST_LOOPS = 10
 """Minimum number of parallel loops with a singularity. A singular line through a head passes
@@ -57,24 +56,23 @@ def count_singularities(
     known = np.isfinite(magnitude) & np.isfinite(phase) & where
     strong = ndimage.binary_erosion(strong_signal(magnitude, known))
     values = np.where(known, phase, 0)
+    wraps = {axis: _wraps_along(values, axis) for axis in axes}
     counts = [0]
     for one, other in combinations(axes, 2):
-        p, inside = (np.moveaxis(image, (one, other), (0, 1)) for image in (values, strong))
-        corners = [
-            (slice(None, -1), slice(None, -1)),
-            (slice(1, None), slice(None, -1)),
-            (slice(1, None), slice(1, None)),
-            (slice(None, -1), slice(1, None)),
-        ]
-        whole = np.logical_and.reduce([inside[corner] for corner in corners])
-        change = sum(
-            wrap(p[end][whole] - p[start][whole])
-            for start, end in zip(corners, corners[1:] + corners[:1], strict=True)
+        # the phase differences around a loop add up to zero, so that only the wraps remain
+        first, second, inside = (
+            np.moveaxis(image, (one, other), (0, 1)) for image in (wraps[one], wraps[other], strong)
         )
-        cycles = np.round(change / (2 * np.pi))
-        net, total = abs(cycles.sum()), np.abs(cycles).sum()
-        counts.append(int(net) if net > _SAME_SIGN * total else 0)
+        whole = inside[:-1, :-1] & inside[1:, :-1] & inside[1:, 1:] & inside[:-1, 1:]
+        cycles = (first[:, 1:] - first[:, :-1] - second[1:] + second[:-1])[whole]
+        net, total = abs(int(cycles.sum())), int(np.abs(cycles).sum())
+        counts.append(net if net > _SAME_SIGN * total else 0)
     return max(counts)
+
+
+def _wraps_along(phase: NDArray[np.floating], axis: int) -> NDArray[np.int16]:
+    """Return the phase differences along an axis, rounded to whole cycles."""
+    return np.round(np.diff(phase, axis=axis) / (2 * np.pi)).astype(np.int16)
 
 
 def check_singularities(

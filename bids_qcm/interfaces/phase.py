@@ -117,7 +117,6 @@ class _ApplySignInputSpec(BaseInterfaceInputSpec):
     )
     axes = axes_of_kernels()
     provenance = traits.Dict({}, usedefault=True, desc="provenance of phi0")
-    n_threads = traits.Int(1, usedefault=True, nohash=True)
 
 
 class _ApplySignOutputSpec(TraitedSpec):
@@ -141,7 +140,7 @@ class ApplySign(CheckedInterface):
                 read_integers(Path(self.inputs.mask_file)) != 0,
                 read_grid(source).voxel_size,
                 axes=self.inputs.axes,
-                n_threads=self.inputs.n_threads,
+                n_threads=1,
             )
             usual = usual_sign(self.inputs.manufacturer)
             by_manufacturer = decision.weak and usual is not None

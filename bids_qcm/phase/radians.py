@@ -221,10 +221,14 @@ def to_radians(
     ndarray of float32, shape (X, Y, Z)
         Phase in rad.
     """
-    values = stored.astype(np.float64)
-    if not units.use_stored:
-        values = slope * values + intercept
-    return (values * units.radians_per_unit).astype(np.float32)
+    radians = np.empty(stored.shape, np.float32)
+    # slice by slice, because the values in float64 need much memory
+    for k, one in enumerate(stored):
+        values = one.astype(np.float64)
+        if not units.use_stored:
+            values = slope * values + intercept
+        radians[k] = values * units.radians_per_unit
+    return radians
 
 
 def _chosen_units(phase_units: str | float) -> PhaseUnits:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.special import chdtri
+from scipy.special import chdtri, ndtri
 
 from bids_qcm.physics import Sign
 from bids_qcm.recon.compiling import thread_limit
@@ -123,6 +123,8 @@ def determine_sign(
     usable = np.asarray(mask, dtype=bool) & np.isfinite(phase)
     if not usable.any():
         raise ValueError("no voxel of the mask has finite phase")
+    box = _box_with_margin(usable)
+    phase, usable = phase[box].astype(np.float32), usable[box]
     radius = as_triple(
         [
             max(_RADIUS_MM, _RADIUS_VOXELS * d) if axis in axes else 0.0
@@ -140,7 +142,7 @@ def determine_sign(
     sample.flat[candidates[:: max(1, len(candidates) // _SAMPLES)]] = True
     with thread_limit(n_threads):
         laplacian = fit_quadratic(
-            np.where(usable, phase - np.median(phase[usable]), 0).astype(np.float32),
+            np.where(usable, phase - np.median(phase[usable]), np.float32(0)),
             regions,
             voxel_size=voxel_size,
             radius=radius,
@@ -162,22 +164,27 @@ def determine_sign(
     )
 
 
+def _box_with_margin(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the bounding box of a mask with a margin of one voxel, as far as the volume extends.
+
+    With the margin, an axis has length 1 only if the volume has length 1.
+    """
+    (box,) = ndimage.find_objects(mask.view(np.uint8))
+    return tuple(slice(max(0, one.start - 1), one.stop + 1) for one in box)
+
+
 def _interior(mask: NDArray[np.bool_], voxel_size: Triple) -> NDArray[np.bool_]:
     """Return the voxels of a mask that are far from its edge.
 
     Far from the edge, the kernels contain few voxels next to air or bone. The required distance is
     the radius of the kernel, but at most half of the largest distance in the mask.
     """
-    (box,) = ndimage.find_objects(mask.view(np.uint8))
     # the volume ends at the edge of the mask, except along an axis of length 1
     ends = [int(n > 1) for n in mask.shape]
-    padded = np.pad(mask[box], [(end, end) for end in ends])
+    padded = np.pad(mask, [(end, end) for end in ends])
     depth = ndimage.distance_transform_edt(padded, sampling=voxel_size)
-    deep = padded & (depth >= min(_RADIUS_MM, _LEAST_DEPTH * depth.max()))
-    inner = tuple(slice(end, n - end) for end, n in zip(ends, deep.shape, strict=True))
-    interior = np.zeros_like(mask)
-    interior[box] = deep[inner]
-    return interior
+    depth = depth[tuple(slice(end, n - end) for end, n in zip(ends, depth.shape, strict=True))]
+    return depth >= min(_RADIUS_MM, _LEAST_DEPTH * depth.max())
 
 
 def _smooth_regions(
@@ -188,7 +195,7 @@ def _smooth_regions(
     Regions of fewer than `smallest` voxels are left out.
     """
     axes = [axis for axis in axes if mask.shape[axis] > 2]
-    roughness, known = _roughness(np.where(mask, phase, np.nan), axes)
+    roughness, known = _roughness(np.where(mask, phase, np.float32(np.nan)), axes)
     # use the lower quartile, because tissue borders and jumps hardly change it
     complete = roughness[mask & (known == len(axes))]
     limit = np.inf
@@ -203,31 +210,28 @@ def _smooth_regions(
 
 
 def _roughness(
-    phase: NDArray[np.floating], axes: Sequence[int]
-) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
+    phase: NDArray[np.float32], axes: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the norm of the second differences in rad, and the number of axes that contribute.
 
     The phase is NaN outside the mask. The norm is the Mahalanobis distance for the correlation of
     white noise. In white noise, it therefore has a chi distribution, with as many degrees of
     freedom as axes, times the standard deviation of a second difference.
     """
-    total, squares, known = np.zeros((3, *phase.shape))
+    total, squares, known = np.zeros((3, *phase.shape), np.float32)
     for axis in axes:
-        ends = [(int(other == axis),) * 2 for other in range(phase.ndim)]
-        second = np.pad(np.diff(phase, 2, axis=axis), ends, constant_values=np.nan)
-        known += np.isfinite(second)
-        second = np.nan_to_num(second)
-        total += second
-        squares += second**2
+        second = np.diff(phase, 2, axis=axis)
+        finite = np.isfinite(second)
+        second[~finite] = 0
+        for sums, values in ((known, finite), (total, second), (squares, second**2)):
+            np.moveaxis(sums, axis, 0)[1:-1] += np.moveaxis(values, axis, 0)
     # the inverse of a matrix with ones on the diagonal and equal correlations
     common = _SHARED / (1 + (known - 1) * _SHARED) * total**2
-    return np.sqrt(np.maximum(squares - common, 0) / (1 - _SHARED)), known.astype(int)
+    return np.sqrt(np.maximum(squares - common, 0) / (1 - _SHARED)), known
 
 
 def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:
     """Return a robust standard error of the median of normally distributed values."""
-    # import here, because scipy.stats is slow to import
-    from scipy.stats import median_abs_deviation
-
-    deviation = median_abs_deviation(values, scale="normal")
+    # the median absolute deviation of a standard normal variable is its third quartile
+    deviation = np.median(np.abs(values - np.median(values))) / ndtri(0.75)
     return float(np.sqrt(np.pi / 2) * deviation / np.sqrt(max(n_independent, 1)))

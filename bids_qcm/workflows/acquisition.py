@@ -314,15 +314,9 @@ def _connect_phi0(workflow: Workflow, plan: Plan, settings: Settings) -> None:
         for field in _COMBINED:
             workflow.connect(source, field, phi0, field)
     sign = Node(
-        ApplySign(
-            sign=settings.sign,
-            manufacturer=plan.manufacturer,
-            axes=list(plan.axes),
-            n_threads=settings.omp_nthreads,
-        ),
+        ApplySign(sign=settings.sign, manufacturer=plan.manufacturer, axes=list(plan.axes)),
         name="sign",
         mem_gb=sign_gb(plan),
-        n_procs=settings.omp_nthreads,
     )
     for field in ("phi0_file", "mask_file", "provenance"):
         workflow.connect(phi0, field, sign, field)
