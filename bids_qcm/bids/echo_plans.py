@@ -11,7 +11,15 @@ import numpy as np
 from bids_qcm.bids.acquisitions import Acquisition, echo_number, no_echoes, or_without
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.four_d import pair_volumes
-from bids_qcm.bids.images import ImagePair, StoredImage, read_grid, read_volumes
+from bids_qcm.bids.images import (
+    ImagePair,
+    Polar,
+    StoredImage,
+    read_grid,
+    read_volumes,
+    scale_parts,
+    to_polar,
+)
 from bids_qcm.bids.sequences import check_holds_phase, check_nucleus
 from bids_qcm.bids.sidecars import are_same, echo_time, read_sidecar
 from bids_qcm.grids import Grid
@@ -79,11 +87,14 @@ class Inputs(NamedTuple):
         Merged metadata of each echo of the first repetition.
     separate : list of dict
         For each echo of each repetition, the metadata of both images, keyed by path.
+    first_echo : pair of ndarray of float32, shape (X, Y, Z), or None
+        Magnitude of the first echo, and its phase in rad; None if only headers were read.
     """
 
     echoes: tuple[EchoPlan, ...]
     sidecars: list[dict[str, Any]]
     separate: list[dict[Path, dict[str, Any]]]
+    first_echo: Polar | None
 
 
 def read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: bool) -> Inputs:
@@ -155,10 +166,11 @@ def _read_repetition(acquisition: Acquisition, settings: Settings, *, headers_on
         separate += [own] * len(found)
     common_grid(echoes)
     echoes = _with_same_coils(echoes)
+    first_echo = None
     if not headers_only:
-        echoes = _check_echoes(echoes, parts, separate, settings)
+        echoes, first_echo = _check_echoes(echoes, parts, separate, settings)
     _check_echo_times(echoes)
-    return Inputs(tuple(echoes), sidecars, separate)
+    return Inputs(tuple(echoes), sidecars, separate, first_echo)
 
 
 def _plan_echoes(
@@ -292,57 +304,59 @@ def _check_echoes(
     parts: tuple[str, str],
     sidecars: Sequence[Mapping[Path, dict[str, Any]]],
     settings: Settings,
-) -> list[EchoPlan]:
-    """Read and check all images; return the echoes with the units of their phases.
+) -> tuple[list[EchoPlan], Polar | None]:
+    """Read and check all images; return the echoes with their units, and the first echo.
 
     The remedy of an error may suggest leaving out the echo.
     """
     stored = read_volumes([one for echo in all_repetitions(echoes) for one in echo.images.in_files])
     numbers = [echo.number for echo in echoes]
     checked = []
+    first_echo: Polar | None = None
     for echo, own in zip(echoes, sidecars, strict=True):
+        same = []
         try:
-            first, *others = (
+            for one in (echo, *echo.repetitions):
+                images = next(stored), next(stored)
                 # the Units field in the sidecar of the magnitude does not apply to the phase
-                replace(one, units=_check_values(one, parts, own[one.files[1]], settings, stored))
-                for one in (echo, *echo.repetitions)
-            )
+                units = _check_values(one.files, images, parts, own[one.files[1]], settings)
+                same.append(replace(one, units=units))
+                if first_echo is None:
+                    first_echo = to_polar(scale_parts(*images, units), units)
         except InputError as error:
             path, problem, remedy = error.args
             raise InputError(path, problem, remedy + or_without(echo.number, numbers)) from error
-        checked.append(replace(first, repetitions=tuple(others)))
-    return checked
+        checked.append(replace(same[0], repetitions=tuple(same[1:])))
+    return checked, first_echo
 
 
 def _check_values(
-    echo: EchoPlan,
+    files: tuple[Path, Path],
+    images: tuple[StoredImage, StoredImage],
     parts: tuple[str, str],
     sidecar: Mapping[str, Any],
     settings: Settings,
-    stored: Iterator[StoredImage],
 ) -> PhaseUnits | None:
-    """Check both images of an echo, which are read next; return the unit of the phase.
+    """Check both images of an echo; return the unit of the phase.
 
     `sidecar` is the sidecar of the phase, or of the imaginary part.
     """
-    pair = echo.files
-    one, other = next(stored), next(stored)
-    for path, image, part in zip(pair, (one, other), parts, strict=True):
+    for path, image, part in zip(files, images, parts, strict=True):
         _check_range(path, image, 0 if part == "phase" else _LEAST_SPREAD)
     if parts[1] != "phase":
         return None
     try:
         return recognise_units(
-            other.values,
-            other.slope,
-            other.intercept,
+            images[1].values,
+            images[1].slope,
+            images[1].intercept,
             # In a malformed sidecar, this value may be a list, which is not hashable.
             units=str(sidecar["Units"]) if "Units" in sidecar else None,
             phase_units=settings.phase_units,
         )
     except PhaseUnitsError as error:
         remedy = "set --phase-units to rad, to mrad or to the number of units per cycle"
-        raise InputError(pair[1], str(error), remedy) from error
+        raise InputError(files[1], str(error), remedy) from error
 
 
 def _check_range(path: Path, image: StoredImage, least_spread: float) -> None:

@@ -29,6 +29,9 @@ from bids_qcm.phase import PhaseUnits, to_radians
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
+Polar = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Magnitude, and phase in rad, of shape (X, Y, Z)."""
+
 _NO_INTEGERS = "has values that are not 32-bit integers"
 
 # Tolerance for labels. The rounding errors of labels stored with a slope are smaller than the
@@ -339,16 +342,32 @@ def read_parts(
     """
     images = read_volumes([volume for pair in pairs for volume in pair.in_files])
     for pair, one, other in zip(pairs, images, images, strict=True):
-        if pair.units is None:
-            yield one.scaled, other.scaled
-        else:
-            phase = to_radians(other.values, other.slope, other.intercept, pair.units)
-            yield one.scaled, phase
+        yield scale_parts(one, other, pair.units)
+
+
+def scale_parts(
+    first: StoredImage, second: StoredImage, units: PhaseUnits | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the scaled values of both parts of an echo; a phase is converted to rad.
+
+    Parameters
+    ----------
+    first, second : StoredImage
+    units : PhaseUnits or None
+        Unit of the phase; None for real and imaginary parts.
+
+    Returns
+    -------
+    first, second : ndarray of float32, shape (X, Y, Z)
+    """
+    if units is None:
+        return first.scaled, second.scaled
+    return first.scaled, to_radians(second.values, second.slope, second.intercept, units)
 
 
 def to_polar(
     parts: tuple[NDArray[np.float32], NDArray[np.float32]], units: PhaseUnits | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> Polar:
     """Convert the two parts of an echo to magnitude and phase.
 
     Parameters
@@ -370,15 +389,13 @@ def to_polar(
     return np.where(np.isfinite(magnitude), magnitude, 0), phase
 
 
-def read_echoes(
-    pairs: Sequence[ImagePair],
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def read_echoes(pairs: Sequence[ImagePair]) -> Iterator[Polar]:
     """Yield several echoes as magnitude and phase in rad, one echo at a time."""
     for pair, parts in zip(pairs, read_parts(pairs), strict=True):
         yield to_polar(parts, pair.units)
 
 
-def read_echo(pair: ImagePair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def read_echo(pair: ImagePair) -> Polar:
     """Read one echo as magnitude and phase in rad."""
     (echo,) = read_echoes([pair])
     return echo
@@ -526,7 +543,9 @@ def save_array(
             return
         # ten times as fast as gzip with the same level; the time and the name, which would make the
         # bytes different, are left out
-        with igzip.IGzipFile("", "wb", _COMPRESSION, file, mtime=0) as compressed:
+        with igzip.IGzipFile(  # type: ignore[no-untyped-call]
+            "", "wb", _COMPRESSION, file, mtime=0
+        ) as compressed:
             image.to_stream(compressed)
 
 

@@ -216,9 +216,9 @@ def plan_acquisition(
         acquisition=acquisition,
         settings=settings,
         grid=grid,
-        first_echo=echoes[0].images,
+        first_image=echoes[0].files[0],
+        first_echo=inputs.first_echo,
         datasets=datasets.derivatives,
-        headers_only=headers_only,
         shows_head=shows_head(sidecar),
     )
     found_mask = finder.mask(datasets.mask)

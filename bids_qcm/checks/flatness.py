@@ -17,8 +17,8 @@ the conductivity of white matter at 1.5 T, the lowest conductivity of brain and 
 
 _STANDARD_ERRORS = 2
 
-# Maximum distance between the voxels that are used, in mm. It is much smaller than the distance of a
-# second difference.
+# Maximum distance between neighbouring voxels that are used, in mm. It is far below the distance of
+# a second difference.
 _SPACING = 2.0
 
 # Distance of a second difference, relative to the largest depth of the mask.

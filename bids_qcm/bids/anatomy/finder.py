@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
@@ -27,7 +30,7 @@ from bids_qcm.bids.anatomy.segmentations import (
 )
 from bids_qcm.bids.anatomy.transforms import check_steps
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import ImagePair, read_echo, read_grid, read_integers, read_stored
+from bids_qcm.bids.images import Polar, read_grid, read_integers, read_stored
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.phase import signal_mask
@@ -117,12 +120,13 @@ class Finder:
     settings : Settings
     grid : Grid
         Grid of the phase.
-    first_echo : ImagePair
-        Magnitude and phase, or real and imaginary part.
+    first_image : Path
+        Magnitude or real part of the first echo.
+    first_echo : pair of ndarray of float32, shape (X, Y, Z), or None
+        Magnitude of the first echo, and its phase in rad. None skips all checks that need the voxel
+        values, also of the other images.
     datasets : sequence of Path
         Derivative datasets in search order.
-    headers_only : bool
-        Whether to skip the checks that need the voxel values.
     shows_head : bool or None
         Whether the sidecar names the head as the body part; None if it names no body part.
     """
@@ -130,10 +134,14 @@ class Finder:
     acquisition: Acquisition
     settings: Settings
     grid: Grid
-    first_echo: ImagePair
+    first_image: Path
+    first_echo: Polar | None
     datasets: Sequence[Path]
-    headers_only: bool = False
     shows_head: bool | None = None
+
+    @property
+    def _headers_only(self) -> bool:
+        return self.first_echo is None
 
     def mask(self, datasets: Sequence[Path]) -> FoundMask:
         """Find the brain mask, or the image from which a brain mask is computed.
@@ -188,11 +196,12 @@ class Finder:
             return None
         alignment, warnings = self._alignment(found)
         brain = None
-        if not self.headers_only:
-            read_integers(found.path)
+        if not self._headers_only:
             if alignment.checked_in_planning:
                 sampled = sample_mask(found.path, self.grid, alignment.point_map())
                 brain = Volume(sampled, self.grid, found.path)
+            else:
+                read_integers(found.path)
         return Found(found, alignment, "", tuple(warnings), brain)
 
     def _image_for_mask(self) -> Found:
@@ -205,7 +214,7 @@ class Finder:
             )
             if found is None:
                 return Found()
-            if not self.headers_only:
+            if not self._headers_only:
                 read_stored(found.path)
             alignment, warnings = self._alignment(found)
         except InputError as error:
@@ -244,8 +253,8 @@ class Finder:
                     _no_segmentation(acquisition, filtered), worth_a_warning=filtered
                 )
             alignment, warnings = self._alignment(found)
-            if not self.headers_only:
-                self._check(found, alignment, mask)
+            if self.first_echo is not None:
+                self._check(found, alignment, mask, *self.first_echo)
         except InputError as error:
             return self._without_segmentation(str(error), worth_a_warning=True)
         return Found(found, alignment, "", tuple(warnings))
@@ -283,14 +292,14 @@ class Finder:
                 return Found(warnings=tuple(warnings))
             found = replace(found, paths=tuple(usable))
             alignment, of_alignment = self._alignment(found)
-            if not self.headers_only:
+            if not self._headers_only:
                 check_steps(alignment.steps)
         except InputError as error:
             return Found(warnings=(*warnings, f"{name}: the lesion masks are not used: {error}"))
         return Found(found, alignment, "", (*warnings, *of_alignment))
 
     def _check_lesions(self, path: Path) -> None:
-        if self.headers_only:
+        if self._headers_only:
             read_grid(path)
         else:
             read_lesions(path)
@@ -364,7 +373,7 @@ class Finder:
         if found is None:
             return None
         declared = read_declared(found)
-        if not self.headers_only:
+        if not self._headers_only:
             read_stored(found.path)
         alignment, warnings = self._alignment(found)
         return FoundB1(Found(found, alignment, "", tuple(warnings)), declared=declared)
@@ -417,7 +426,7 @@ class Finder:
             return self._without_segmentation(
                 f"--segmentation t1w was requested, but {acquisition.name} has no T1w image"
             )
-        if not self.headers_only:
+        if not self._headers_only:
             read_stored(found.path)
         alignment, warnings = self._alignment(found)
         warning = (
@@ -427,7 +436,14 @@ class Finder:
         )
         return Found(found, alignment, "", (warning, *warnings))
 
-    def _check(self, found: AuxiliaryImage, alignment: Alignment, mask: Found) -> None:
+    def _check(
+        self,
+        found: AuxiliaryImage,
+        alignment: Alignment,
+        mask: Found,
+        magnitude: NDArray[np.float32],
+        phase: NDArray[np.float32],
+    ) -> None:
         """Check the labels of a segmentation, and its position if planning can sample it.
 
         The workflow checks the position of every segmentation again.
@@ -436,13 +452,12 @@ class Finder:
         if not alignment.checked_in_planning:
             check_steps(alignment.steps)
             return
-        magnitude, phase = read_echo(self.first_echo)
         point_map = alignment.point_map()
         try:
             head = signal_mask(magnitude, phase)
         except ValueError as error:
             raise InputError(
-                self.first_echo.first, str(error), "check this image in a viewer"
+                self.first_image, str(error), "check this image in a viewer"
             ) from error
         check_placement(labels, Volume(magnitude, self.grid), head, point_map)
         if mask.brain is not None:
