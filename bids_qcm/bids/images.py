@@ -197,7 +197,7 @@ class _OpenImage(NamedTuple):
     stored: ArrayProxy
     slope: float
     intercept: float
-    stream: gzip.GzipFile | None
+    stream: igzip.IGzipFile | None
 
     @classmethod
     @contextmanager
@@ -209,7 +209,7 @@ class _OpenImage(NamedTuple):
         if not path.name.endswith(COMPRESSED):
             yield cls(ArrayProxy(path, layout), *scaling, None)
             return
-        with gzip.open(path) as stream:
+        with igzip.open(path) as stream:
             yield cls(ArrayProxy(stream, layout), *scaling, stream)
 
     def read(self, volume: int | None) -> NDArray[Any]:
@@ -274,7 +274,7 @@ def require_intact(path: Path) -> None:
     try:
         if path.name.endswith(".nii.gz"):
             stored = _proxy(_load(path))
-            with gzip.open(path) as stream:
+            with igzip.open(path) as stream:
                 n_bytes = sum(map(len, iter(lambda: stream.read(_CHUNK_BYTES), b"")))
             complete = n_bytes >= stored.offset + math.prod(stored.shape) * stored.dtype.itemsize
         elif path.suffix == ".h5":
@@ -541,11 +541,9 @@ def save_array(
         if not path.name.endswith(".gz"):
             image.to_stream(file)
             return
-        # ten times as fast as gzip with the same level; the time and the name, which would make the
-        # bytes different, are left out
-        with igzip.IGzipFile(  # type: ignore[no-untyped-call]
-            "", "wb", _COMPRESSION, file, mtime=0
-        ) as compressed:
+        # ten times as fast as gzip; the time and the name of the file are left out, because they
+        # would make the bytes different
+        with igzip.IGzipFile("", "wb", _COMPRESSION, file, mtime=0) as compressed:
             image.to_stream(compressed)
 
 

@@ -1,7 +1,6 @@
 """Write a self-contained page with an interactive viewer of three orthogonal slices."""
 
 import base64
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
@@ -37,8 +37,9 @@ _STEP = 0.01
 _STD_STEP = 0.002
 _STD_FIRST, _STD_LAST, _STD_HIGH = 1, 254, 255
 
-# Level of compression. The highest level, 9, takes ten times as long for a page 5 % smaller.
-_COMPRESSION = 4
+# Level of compression. The page is 4 % larger than with level 4 of zlib, which takes ten times as
+# long.
+_COMPRESSION = 2
 
 # Code for white in the magnitude. More than 64 gray levels would only encode noise.
 _WHITE = 63
@@ -102,7 +103,9 @@ class ViewerGrid:
 
 def _pack(codes: NDArray[Any]) -> str:
     """Return a code of one byte for each voxel as text, compressed by zlib, in base64."""
-    return base64.b64encode(zlib.compress(codes.astype(np.uint8).tobytes(), _COMPRESSION)).decode()
+    return base64.b64encode(
+        isal_zlib.compress(codes.astype(np.uint8).tobytes(), _COMPRESSION)
+    ).decode()
 
 
 def write_viewer(

@@ -50,7 +50,7 @@ _TRANSFORM = _Cost(0.1)
 
 # Prefixes of the names of the steps that use several threads.
 _RECONSTRUCT = "reconstruct_"
-_THREADED = ("sign", "coregister", "tissue_classes", "register_template", _RECONSTRUCT)
+_THREADED = ("coregister", "tissue_classes", "register_template", _RECONSTRUCT)
 
 # Volume in mm^3 of a brain mask (a brain with its cerebrospinal fluid), and the fraction of voxels
 # in an image of a head that have signal.

@@ -184,7 +184,7 @@ def test_nodes_with_threads_declare_them(make_workflow):
     workflow = make_workflow(methods=tuple(METHODS), omp_nthreads=3)
     for name in workflow.list_node_names():
         node = workflow.get_node(name)
-        threads = 3 if name == "sign" or name.startswith("reconstruct_") else 1
+        threads = 3 if name.startswith("reconstruct_") else 1
         assert node.n_procs == threads
         assert getattr(node.inputs, "n_threads", 1) == threads
 
