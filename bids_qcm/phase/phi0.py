@@ -90,7 +90,7 @@ def compute_phi0(
     ValueError
         If the mask contains no signal, or if the echo times do not match the echoes.
     """
-    magnitude = np.sqrt(sum(np.square(m, dtype=np.float64) for m in magnitudes))
+    magnitude = np.sqrt(sum(np.square(m, dtype=np.float32) for m in magnitudes))
     if mask is None:
         mask = signal_mask(magnitudes[0], phases[0])
     good = np.logical_and.reduce(
@@ -106,7 +106,8 @@ def compute_phi0(
     misfit: tuple[float, ...] = ()
     if len(series.echoes) == 1:
         relative: NDArray[np.floating] = 1 / np.where(mask, magnitude, 1)
-        wrapped = np.angle(series.echoes[0])
+        wrapped = np.zeros(mask.shape, np.float32)
+        wrapped[mask] = np.angle(series.echoes[0][mask])
     else:
         lines = fit_echo_lines(series.echoes, echo_times, mask)
         mask, wrapped, relative = lines.mask, lines.phase(), lines.noise()
@@ -119,7 +120,7 @@ def compute_phi0(
         level = noise_level(phase, mask, relative, acquired)
     return Phi0(
         phase=phase,
-        magnitude=magnitude.astype(np.float32),
+        magnitude=magnitude,
         mask=mask,
         noise=np.where(mask, level * relative, 0).astype(np.float32),
         magnitude_noise=level,

@@ -151,8 +151,8 @@ def execution_options(settings: Settings) -> dict[str, str]:
         "create_report": "false",
         "crashfile_format": "txt",
         "crashdump_dir": str(settings.output_dir / LOGS),
-        # Interval in s at which nipype checks for finished nodes. Schedulers are polled at longer
-        # intervals.
-        "poll_sleep_duration": "0.05" if settings.plugin_file is None else "2",
+        # Interval in s at which nipype checks for finished nodes. The default plugin waits for its
+        # workers, and schedulers are polled at longer intervals.
+        "poll_sleep_duration": "0.01" if settings.plugin_file is None else "2",
         "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
     }

@@ -14,9 +14,12 @@ from networkx import DiGraph
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
-from bids_qcm.workflows.workers import Worker, WorkerKilledError
+from bids_qcm.workflows.workers import Worker, WorkerKilledError, wait_for_results
 
 LOGGER = logging.getLogger("bids_qcm")
+
+# Maximum time in s until the plugin notices a signal.
+_LONGEST_WAIT = 0.2
 
 
 class SurvivingMultiProcPlugin(MultiProcPlugin):
@@ -27,6 +30,9 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
     and nipype waits forever for the result. Here each worker is independent, and the other workers
     continue. When they have finished, the node whose worker was killed runs again, alone. If its
     worker is killed again, the node has failed.
+
+    nipype looks for finished nodes at fixed intervals. Here each worker wakes the plugin when its
+    node has finished.
 
     A signal handler does not raise an exception, because the traits library could catch the
     exception while it copies a node, and continue with an incomplete copy. Instead, the handler
@@ -85,6 +91,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
             super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
         elif not self._running:
             self._start(self._to_retry[0])
+        wait_for_results(self._running.values(), _LONGEST_WAIT)
 
     def _submit_job(self, node: Node, updatehash: bool = False) -> int:
         self._taskid += 1

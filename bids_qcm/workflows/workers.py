@@ -6,8 +6,9 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,13 @@ class Worker:
         if code is not None and code < 0:
             return f"its process was killed by signal {-code}"
         return f"its process ended without an error message (exit status {code})"
+
+
+def wait_for_results(workers: Iterable[Worker], seconds: float) -> None:
+    """Wait until one of the workers has a result or was killed, but at most the given time in s."""
+    connections = [worker._connection for worker in workers]
+    if connections:
+        wait(connections, seconds)
 
 
 def _serve(connection: Connection, folder: str) -> None:
