@@ -464,10 +464,14 @@ def read_integers(path: Path, *, allow_empty: bool = False) -> NDArray[np.int32]
     if (image.slope, image.intercept) != (1, 0):
         values = image.slope * values.astype(np.float64) + image.intercept
     limits = np.iinfo(np.int32)
-    if not np.isfinite(values).all() or values.min() < limits.min or values.max() > limits.max:
-        raise InputError(path, _NO_INTEGERS, "store integer labels")
-    whole: NDArray[np.int32] = np.rint(values).astype(np.int32)
-    if np.any(np.abs(values - whole) > _ROUNDING):
+    # NaN makes both comparisons false
+    in_range = values.min() >= limits.min and values.max() <= limits.max
+    whole: NDArray[np.int32] = np.zeros(0, np.int32)
+    if in_range and np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.int32)
+    if in_range:
+        whole = np.rint(values).astype(np.int32)
+    if not in_range or np.any(np.abs(values - whole) > _ROUNDING):
         raise InputError(path, _NO_INTEGERS, "store integer labels")
     return whole
 

@@ -33,6 +33,11 @@ _NOISE_COHERENCE = 0.3
 # Median absolute deviation of the Rayleigh distribution with unit scale.
 _RAYLEIGH_DEVIATION = 0.4485
 
+# Number of values above which every seventh value is sufficient for a median. The number seven
+# selects even and odd slices, which may differ.
+_MANY = 1_000_000
+_SAMPLED = 7
+
 # Maximum size of a hole to fill, relative to the mask's volume. Small holes are vessels or noise;
 # large holes contain air.
 _LARGEST_HOLE = 0.001
@@ -95,7 +100,7 @@ def noise_floor(
     """
     noise = where & (phase_coherence(phase, where) < _NOISE_COHERENCE)
     if np.count_nonzero(noise) >= _LEAST_NOISE_VOXELS:
-        values = magnitude[noise]
+        values = _sample(magnitude[noise])
         median = float(np.median(values))
         sd = float(np.median(np.abs(values - median))) / _RAYLEIGH_DEVIATION
         if median > sd:
@@ -117,7 +122,13 @@ def typical_signal(magnitude: NDArray[np.floating]) -> float:
     -------
     float
     """
-    return float(np.median(magnitude[magnitude > threshold_otsu(magnitude)]))
+    values = _sample(magnitude.ravel())
+    return float(np.median(values[values > threshold_otsu(values)]))
+
+
+def _sample(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return every seventh value if there are many values, otherwise all values."""
+    return values[::_SAMPLED] if values.size > _MANY else values
 
 
 class Signal(NamedTuple):

@@ -211,10 +211,12 @@ def complex_signal(
     magnitude: NDArray[np.floating], phase: NDArray[np.floating]
 ) -> NDArray[np.complex64]:
     """Return the complex signal; 0 where a value is not finite."""
-    where = np.isfinite(phase) & np.isfinite(magnitude)
-    radians = np.where(where, phase, 0).astype(np.float32)
-    known = np.where(where, magnitude, 0).astype(np.float32)
-    # several times as fast as the exponential of complex numbers
     signal = np.empty(phase.shape, dtype=np.complex64)
-    signal.real, signal.imag = known * np.cos(radians), known * np.sin(radians)
+    # slice by slice, which needs less memory
+    for one, m, p in zip(signal, magnitude, phase, strict=True):
+        where = np.isfinite(p) & np.isfinite(m)
+        radians = np.where(where, p, 0).astype(np.float32)
+        known = np.where(where, m, 0).astype(np.float32)
+        # several times as fast as the exponential of complex numbers
+        one.real, one.imag = known * np.cos(radians), known * np.sin(radians)
     return signal

@@ -18,7 +18,7 @@ PRELOADED = [
     "bids_qcm.interfaces.spaces",
     "bids_qcm.interfaces.statistics",
     "bids_qcm.workflows.workers",
-    "skimage.metrics",
+    "scipy.stats",
 ]
 """Modules that the server imports, so that the workers need not import them again."""
 
