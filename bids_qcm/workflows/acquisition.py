@@ -43,6 +43,7 @@ from bids_qcm.settings import Settings
 from bids_qcm.workflows.memory import (
     b1_gb,
     bands_gb,
+    check_gb,
     combination_gb,
     import_gb,
     mask_gb,
@@ -295,7 +296,7 @@ def _connect_check(workflow: Workflow, plan: Plan, settings: Settings) -> None:
         image_checks=settings.image_checks,
         select_echoes=settings.echoes == "auto",
     )
-    check = Node(interface, name="check_images", mem_gb=phi0_gb(plan))
+    check = Node(interface, name="check_images", mem_gb=check_gb(plan))
     workflow.add_nodes([check])
     if source is not None:
         for field in (*_COMBINED, "provenance"):

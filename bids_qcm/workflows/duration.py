@@ -29,15 +29,16 @@ class _Cost(NamedTuple):
 # Measured with --resource-monitor on phantoms with 1, 2 and 4 mm voxels, and on a real head with
 # 3 mm voxels and a T1w image with 1 mm voxels, on a server from 2023. The time of the bands was
 # measured on a ball with bands, with 64 to 192 voxels along each axis.
-_START = _Cost(4.0)
-_REPORT = _Cost(2.5, 0.25e-6)
-_CHECK_IMAGES = _Cost(0.1, 0.25e-6)
-_PHI0 = _Cost(0.1, 0.2e-6)
+_START = _Cost(6.0)
+_REPORT = _Cost(1.5, 0.2e-6)
+_CHECK_IMAGES = _Cost(0.1, 0.36e-6)
+_MASK = _Cost(0.3, 0.04e-6)
+_PHI0 = _Cost(0.1, 0.18e-6)
 _COMBINE = _Cost(0.1, 0.35e-6)
 _BANDS = _Cost(0.1, 1.3e-6)
-_SIGN = _Cost(0.25, 0.17e-6)
+_SIGN = _Cost(0.3, 0.1e-6)
 _IMPORT = _Cost(0.9, 0.1e-6)
-_B1 = _Cost(0.8, 1e-6)
+_B1 = _Cost(0.3, 0.6e-6)
 _REGISTRATION = _Cost(25.0)
 _TEMPLATE_MASK = _Cost(10.0)
 _TISSUE_CLASSES = _Cost(45.0)
@@ -45,7 +46,7 @@ _NORMALISATION = _Cost(60.0)
 _RESAMPLING = _Cost(12.0)
 _MIRROR_PLANE = _Cost(0.6, 0.2e-6)
 _RECONSTRUCTION = _Cost(1.0)
-_STATISTICS = _Cost(0.06, 0.2e-6)
+_STATISTICS = _Cost(0.05, 0.14e-6)
 _TRANSFORM = _Cost(0.1)
 
 # Prefixes of the names of the steps that use several threads.
@@ -116,7 +117,7 @@ def step_seconds(plan: Plan, settings: Settings) -> dict[str, float]:
     n_images = n_voxels * len(plan.echoes)
     steps = {
         "check_images": _CHECK_IMAGES.of(n_images),
-        "mask": (_TEMPLATE_MASK if plan.mask_origins[0] == "template" else _IMPORT).of(n_voxels),
+        "mask": (_TEMPLATE_MASK if plan.mask_origins[0] == "template" else _MASK).of(n_voxels),
         "phi0": _PHI0.of(n_voxels + n_images),
         "sign": _SIGN.of(n_voxels),
     }

@@ -12,7 +12,6 @@ from bids_qcm.grids import Grid
 from bids_qcm.phase.thinning import thinned
 from bids_qcm.recon import METHODS
 from bids_qcm.recon.forms import form_of
-from bids_qcm.recon.forms.base import BYTES_WITHOUT_REPLICATES
 from bids_qcm.recon.replicates import NOISE_MAPS
 from bids_qcm.settings import Settings
 from bids_qcm.workflows.machine import available_memory_gb
@@ -29,8 +28,9 @@ _SHARE_TO_USE = 0.9
 # Constants of a linear model of a node's peak memory: GB of the process itself, plus bytes per
 # voxel. The bytes per voxel of a reconstruction are defined in the `Form` subclass of its method.
 # The model agrees within 30 % with the peaks measured on heads with 1 and 2 mm voxels.
-_COPYING_GB = 0.14
-_PHI0_GB = 0.17
+_COPYING_GB = 0.165
+_CHECK_BYTES_PER_ECHO = 52
+_PHI0_GB = 0.19
 _PHI0_BYTES = 60
 _PHI0_BYTES_PER_ECHO = 30
 _AVERAGING_BYTES = 175
@@ -41,20 +41,22 @@ _BANDS_BYTES = 180
 _COMBINING_BYTES = 90
 _COMBINING_BYTES_PER_COIL = 8
 _WEIGHTS_BYTES_PER_COIL = 28
-_LOOPS_GB = 0.2
+_SIGN_BYTES = 45
+_LOOPS_GB = 0.22
+_MASK_BYTES = 10
 _SAME_GRID_BYTES = 27
 _STATISTICS_BYTES = 36
 # Noise maps of the voxels in a brain mask, and a copy of the largest region.
 _REGIONS_BYTES_PER_NOISE_MAP = 1.75
-_IMPORT_GB = 0.16
+_IMPORT_GB = 0.18
 _IMPORT_BYTES = 60
 _IMPORT_BYTES_OF_SOURCE = 22
 _REGISTRATION_GB = 0.26
 _REGISTRATION_BYTES = 37
 _TEMPLATE_GB = 0.39
 _TEMPLATE_BYTES = 80
-_B1_GB = 0.24
-_B1_BYTES = 55
+_B1_GB = 0.26
+_B1_BYTES = 75
 _TISSUE_CLASSES_GB = 0.39
 _TISSUE_CLASSES_BYTES = 86
 
@@ -65,9 +67,8 @@ _NORMALISATION_BYTES = 35
 _RESAMPLING_GB = 0.3
 _RESAMPLING_BYTES = 180
 
-# Bytes per voxel while both images of an echo are read and their value range is determined during
-# planning.
-_READING_BYTES = 24
+# Bytes per voxel while both images of an echo are read and their signal is found during planning.
+_READING_BYTES = 55
 
 
 def memory_limit_gb(settings: Settings) -> float:
@@ -85,7 +86,7 @@ def acquisition_gb(plan: Plan, settings: Settings) -> float:
 
 def preparation_gb(plan: Plan) -> float:
     """Return the peak memory in GB of the steps other than the methods."""
-    needs = [phi0_gb(plan), sign_gb(plan), mask_gb(plan), b1_gb(plan)]
+    needs = [check_gb(plan), phi0_gb(plan), sign_gb(plan), mask_gb(plan), b1_gb(plan)]
     if plan.combines_images:
         needs.append(combination_gb(plan))
     if plan.may_have_bands:
@@ -115,7 +116,9 @@ def preparation_gb(plan: Plan) -> float:
 def mask_gb(plan: Plan) -> float:
     """Return the peak memory in GB needed to import or create the mask."""
     needs = [_COPYING_GB]
-    if plan.mask is not None:
+    if plan.mask is not None and plan.mask_alignment.same_grid:
+        needs.append(_COPYING_GB + _MASK_BYTES * plan.grid.n_voxels / 1e9)
+    elif plan.mask is not None:
         needs.append(import_gb(plan, plan.mask, plan.mask_alignment))
     if "template" in plan.mask_origins:
         needs.append(_TEMPLATE_GB + _TEMPLATE_BYTES * plan.grid.n_voxels / 1e9)
@@ -130,6 +133,12 @@ def b1_gb(plan: Plan) -> float:
     if plan.b1 is not None:
         needs.append(import_gb(plan, plan.b1, plan.b1_alignment))
     return max(needs)
+
+
+def check_gb(plan: Plan) -> float:
+    """Return the peak memory in GB needed to check the images."""
+    n_values = plan.grid.n_voxels * len(plan.echoes)
+    return _PHI0_GB + n_values * _CHECK_BYTES_PER_ECHO / 1e9
 
 
 def phi0_gb(plan: Plan) -> float:
@@ -158,7 +167,7 @@ def bands_gb(plan: Plan) -> float:
 
 def sign_gb(plan: Plan) -> float:
     """Return the peak memory in GB needed to determine the phase sign."""
-    return _LOOPS_GB + plan.grid.n_voxels * BYTES_WITHOUT_REPLICATES / 1e9
+    return _LOOPS_GB + plan.grid.n_voxels * _SIGN_BYTES / 1e9
 
 
 def reconstruction_gb(plan: Plan, settings: Settings, name: str) -> float:
