@@ -247,6 +247,16 @@ def test_imported_packages_are_declared_as_dependencies():
     assert not undeclared
 
 
+def test_the_lock_of_the_image_has_all_dependencies():
+    root = PACKAGE.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    locked = set(
+        re.findall(r"^([\w.-]+)==", (root / "requirements.lock").read_text(), re.MULTILINE)
+    )
+    needed = {re.match(r"[\w.-]+", one)[0].lower() for one in project["dependencies"]}
+    assert needed <= locked
+
+
 def test_each_module_has_a_test_file_or_is_tested_through_its_callers():
     tests = Path(__file__).parent
     modules = [m.relative_to(PACKAGE) for m in MODULES if m.name != "__init__.py"]

@@ -117,10 +117,11 @@ def read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: b
     InputError
         If a file cannot be used, or if the repetitions do not have the same echoes.
     """
-    repeated = [
-        _read_repetition(one, settings, headers_only=headers_only)
-        for one in acquisition.repetitions or acquisition.coils or (acquisition,)
-    ]
+    repeated: list[Inputs] = []
+    for one in acquisition.repetitions or acquisition.coils or (acquisition,):
+        found = _read_repetition(one, settings, headers_only=headers_only)
+        # keep the values of one repetition only, because they need much memory
+        repeated.append(found._replace(first_echo=None) if repeated else found)
     first, *others = repeated
     if not others:
         return first
@@ -323,6 +324,7 @@ def _check_echoes(
                 same.append(replace(one, units=units))
                 if first_echo is None:
                     first_echo = to_polar(scale_parts(*images, units), units)
+                del images  # before the next images are read
         except InputError as error:
             path, problem, remedy = error.args
             raise InputError(path, problem, remedy + or_without(echo.number, numbers)) from error

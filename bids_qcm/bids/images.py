@@ -26,8 +26,12 @@ from bids_qcm.bids.geometry import check_axes, check_geometry
 from bids_qcm.bids.image_sizes import COMPRESSED, check_sizes
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.phase import PhaseUnits, to_radians
+from bids_qcm.phase.radians import scale_values
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+
+Parts = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Scaled values of both parts of an echo, of shape (X, Y, Z); a phase is in rad."""
 
 Polar = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Magnitude, and phase in rad, of shape (X, Y, Z)."""
@@ -69,13 +73,7 @@ class StoredImage:
     @property
     def scaled(self) -> NDArray[np.float32]:
         """Values after scaling, as float32."""
-        if (self.slope, self.intercept) == (1, 0):
-            return self.values.astype(np.float32, copy=False)
-        scaled = np.empty(self.values.shape, np.float32)
-        # slice by slice, because the values in float64 need much memory
-        for k, one in enumerate(self.values):
-            scaled[k] = self.slope * one.astype(np.float64) + self.intercept
-        return scaled
+        return scale_values(self.values, self.slope, self.intercept)
 
 
 def count_volumes(path: Path) -> int:
@@ -326,9 +324,7 @@ class ImagePair(NamedTuple):
         return (self.first, one), (self.second, other)
 
 
-def read_parts(
-    pairs: Sequence[ImagePair],
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def read_parts(pairs: Sequence[ImagePair]) -> Iterator[Parts]:
     """Yield both parts of several echoes, one echo at a time.
 
     Parameters
@@ -345,9 +341,7 @@ def read_parts(
         yield scale_parts(one, other, pair.units)
 
 
-def scale_parts(
-    first: StoredImage, second: StoredImage, units: PhaseUnits | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def scale_parts(first: StoredImage, second: StoredImage, units: PhaseUnits | None) -> Parts:
     """Return the scaled values of both parts of an echo; a phase is converted to rad.
 
     Parameters
@@ -365,9 +359,7 @@ def scale_parts(
     return first.scaled, to_radians(second.values, second.slope, second.intercept, units)
 
 
-def to_polar(
-    parts: tuple[NDArray[np.float32], NDArray[np.float32]], units: PhaseUnits | None
-) -> Polar:
+def to_polar(parts: Parts, units: PhaseUnits | None) -> Polar:
     """Convert the two parts of an echo to magnitude and phase.
 
     Parameters
@@ -464,14 +456,13 @@ def read_integers(path: Path, *, allow_empty: bool = False) -> NDArray[np.int32]
     if (image.slope, image.intercept) != (1, 0):
         values = image.slope * values.astype(np.float64) + image.intercept
     limits = np.iinfo(np.int32)
-    # NaN makes both comparisons false
-    in_range = values.min() >= limits.min and values.max() <= limits.max
-    whole: NDArray[np.int32] = np.zeros(0, np.int32)
-    if in_range and np.issubdtype(values.dtype, np.integer):
+    # a comparison with NaN is false
+    if not (values.min() >= limits.min and values.max() <= limits.max):
+        raise InputError(path, _NO_INTEGERS, "store integer labels")
+    if np.issubdtype(values.dtype, np.integer):
         return values.astype(np.int32)
-    if in_range:
-        whole = np.rint(values).astype(np.int32)
-    if not in_range or np.any(np.abs(values - whole) > _ROUNDING):
+    whole: NDArray[np.int32] = np.rint(values).astype(np.int32)
+    if np.any(np.abs(values - whole) > _ROUNDING):
         raise InputError(path, _NO_INTEGERS, "store integer labels")
     return whole
 
@@ -519,7 +510,9 @@ def save_array(
     intercept: float = 0.0,
     codes: tuple[int, int] = (1, 1),
 ) -> None:
-    """Write stored values and their scaling to a NIfTI file; equal inputs produce equal bytes.
+    """Write stored values and their scaling to a NIfTI file.
+
+    Equal inputs produce equal bytes on processors of the same type.
 
     Parameters
     ----------
@@ -545,8 +538,8 @@ def save_array(
         if not path.name.endswith(".gz"):
             image.to_stream(file)
             return
-        # ten times as fast as gzip; the time and the name of the file are left out, because they
-        # would make the bytes different
+        # much faster than gzip; the time and the name of the file are left out, because they would
+        # make the bytes different
         with igzip.IGzipFile("", "wb", _COMPRESSION, file, mtime=0) as compressed:
             image.to_stream(compressed)
 

@@ -17,9 +17,10 @@ the conductivity of white matter at 1.5 T, the lowest conductivity of brain and 
 
 _STANDARD_ERRORS = 2
 
-# Maximum distance between neighbouring voxels that are used, in mm. It is far below the distance of
-# a second difference.
-_SPACING = 2.0
+# Number of voxels of the mask above which every second voxel is sufficient, and the least distance
+# of a second difference, relative to the distance between the voxels that are used.
+_MANY = 1_000_000
+_FINENESS = 8
 
 # Distance of a second difference, relative to the largest depth of the mask.
 _SHARE_OF_DEPTH = 0.5
@@ -59,7 +60,8 @@ def check_flatness(
     makes the phase of the whole body a paraboloid, and the filter removes this paraboloid.
     """
     distance = max(DISTANCE, _SHARE_OF_DEPTH * _depth(mask, voxel_size))
-    steps = [max(1, int(_SPACING / size)) for size in voxel_size]
+    many = np.count_nonzero(mask) > _MANY
+    steps = [2 if many and 2 * size * _FINENESS <= distance else 1 for size in voxel_size]
     some = tuple(slice(None, None, step) for step in steps)
     spacing = [step * size for step, size in zip(steps, voxel_size, strict=True)]
     found = median_curvature(phi0[some], mask[some], spacing, distance=distance)

@@ -70,9 +70,9 @@ def count_singularities(
     return max(counts)
 
 
-def _wraps_along(phase: NDArray[np.floating], axis: int) -> NDArray[np.int16]:
+def _wraps_along(phase: NDArray[np.floating], axis: int) -> NDArray[np.int32]:
     """Return the phase differences along an axis, rounded to whole cycles."""
-    return np.round(np.diff(phase, axis=axis) / (2 * np.pi)).astype(np.int16)
+    return np.round(np.diff(phase, axis=axis) / (2 * np.pi)).astype(np.int32)
 
 
 def check_singularities(

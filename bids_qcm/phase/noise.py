@@ -77,9 +77,9 @@ def noise_level(
     if acquired is None:
         acquired = [np.ones(length, bool) for length in mask.shape]
     lags = [max(1, round(one.size / max(1, int(one.sum())))) for one in acquired]
-    # float32 is sufficient, because its rounding errors are far below the noise
+    # float32 is sufficient for the phase, because its rounding errors are far below the noise
     known = np.where(mask, phase, 0).astype(np.float32)
-    variance = np.square(np.where(mask, relative, 0), dtype=np.float32)
+    variance = np.square(np.where(mask, relative, 0), dtype=np.float64)
     factors = []
     for axes in combinations(range(3), 2):
         whole = _whole_squares(mask, axes, lags)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -90,7 +91,8 @@ def compute_phi0(
     ValueError
         If the mask contains no signal, or if the echo times do not match the echoes.
     """
-    magnitude = np.sqrt(sum(np.square(m, dtype=np.float32) for m in magnitudes))
+    # the root sum of squares
+    magnitude = reduce(np.hypot, map(np.abs, magnitudes)).astype(np.float32, copy=False)
     if mask is None:
         mask = signal_mask(magnitudes[0], phases[0])
     good = np.logical_and.reduce(

@@ -221,14 +221,24 @@ def to_radians(
     ndarray of float32, shape (X, Y, Z)
         Phase in rad.
     """
-    radians = np.empty(stored.shape, np.float32)
-    # slice by slice, because the values in float64 need much memory
+    if units.use_stored:
+        slope, intercept = 1.0, 0.0
+    factor = units.radians_per_unit
+    return scale_values(stored, slope * factor, intercept * factor)
+
+
+def scale_values(stored: NDArray[np.number], slope: float, intercept: float) -> NDArray[np.float32]:
+    """Return ``slope * stored + intercept`` as float32, computed in float64.
+
+    The result may be `stored` itself.
+    """
+    if (slope, intercept) == (1, 0):
+        return stored.astype(np.float32, copy=False)
+    scaled = np.empty(stored.shape, np.float32)
+    # slice by slice, because all values in float64 need much memory
     for k, one in enumerate(stored):
-        values = one.astype(np.float64)
-        if not units.use_stored:
-            values = slope * values + intercept
-        radians[k] = values * units.radians_per_unit
-    return radians
+        scaled[k] = slope * one.astype(np.float64) + intercept
+    return scaled
 
 
 def _chosen_units(phase_units: str | float) -> PhaseUnits:

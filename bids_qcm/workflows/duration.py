@@ -117,7 +117,7 @@ def step_seconds(plan: Plan, settings: Settings) -> dict[str, float]:
     n_images = n_voxels * len(plan.echoes)
     steps = {
         "check_images": _CHECK_IMAGES.of(n_images),
-        "mask": (_TEMPLATE_MASK if plan.mask_origins[0] == "template" else _MASK).of(n_voxels),
+        "mask": _mask_cost(plan).of(n_voxels),
         "phi0": _PHI0.of(n_voxels + n_images),
         "sign": _SIGN.of(n_voxels),
     }
@@ -141,6 +141,13 @@ def step_seconds(plan: Plan, settings: Settings) -> dict[str, float]:
     for method in plan.methods:
         steps |= _steps_of_method(plan, settings, method)
     return steps | _steps_of_spaces(plan)
+
+
+def _mask_cost(plan: Plan) -> _Cost:
+    """Return the cost of the mask, which may be computed, resampled or copied."""
+    if plan.mask_origins[0] == "template":
+        return _TEMPLATE_MASK
+    return _MASK if plan.mask is None or plan.mask_alignment.same_grid else _IMPORT
 
 
 def format_time(seconds: float) -> str:

@@ -5,7 +5,7 @@ import os
 import signal
 import tempfile
 from contextlib import chdir
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
 from bids_qcm.bids.errors import OutputError
 from bids_qcm.settings import Settings
@@ -18,6 +18,7 @@ PRELOADED = [
     "bids_qcm.interfaces.spaces",
     "bids_qcm.interfaces.statistics",
     "bids_qcm.workflows.workers",
+    # needed to check the position of a segmentation
     "scipy.stats",
 ]
 """Modules that the server imports, so that the workers need not import them again."""
@@ -47,6 +48,8 @@ def start_fork_server(settings: Settings) -> None:
     multiprocessing.set_forkserver_preload(PRELOADED)
     if settings.plugin_file is not None:
         return
+    # Starting the resource tracker, which the server needs, would unblock the signal.
+    resource_tracker.ensure_running()
     # The server starts in this folder, so that it does not read nipype.cfg of another project. It
     # inherits the blocked signal, so that Ctrl+C does not interrupt its imports.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])

@@ -31,8 +31,8 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):
     continue. When they have finished, the node whose worker was killed runs again, alone. If its
     worker is killed again, the node has failed.
 
-    nipype looks for finished nodes at fixed intervals. Here each worker wakes the plugin when its
-    node has finished.
+    nipype looks for finished nodes at fixed intervals. Here the plugin waits for its workers before
+    each interval, so that the interval can be short.
 
     A signal handler does not raise an exception, because the traits library could catch the
     exception while it copies a node, and continue with an incomplete copy. Instead, the handler

@@ -147,7 +147,7 @@ def run_workflow(workflow: Workflow, settings: Settings, progress: Progress) -> 
     if settings.write_graph:
         _write_graph(workflow, settings)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
-    start_fork_server(settings)
+    start_fork_server(settings)  # unless the command has started it earlier
     try:
         # workers and jobs start in this folder, so they do not read nipype.cfg of another project
         with chdir(settings.work_dir), _stopping_at_signals(plugin):

@@ -8,6 +8,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+from isal import igzip
 
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.images import (
@@ -398,10 +399,9 @@ def test_only_the_requested_volumes_are_read(tmp_path, affine, extension, monkey
         opened.append(given)
         return gzip.GzipFile(*given)
 
-    monkeypatch.setattr(gzip, "open", open_stream)
+    monkeypatch.setattr(igzip, "open", open_stream)
     found = list(read_volumes([(path, 1), (path, 3), (path, 0)]))
-    # the header is checked once, and all volumes are read from one stream
-    assert len(opened) <= 2
+    assert len(opened) == (extension == ".nii.gz")
     for image, volume in zip(found, (1, 3, 0), strict=True):
         np.testing.assert_array_equal(image.values, values[..., volume, 0])
         assert image.values.dtype == values.dtype

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bids_qcm.phase import signal_mask
-from bids_qcm.phase.masking import blank_phase, body_outline, find_signal
+from bids_qcm.phase.masking import blank_phase, body_outline, find_signal, typical_signal
 
 RNG = np.random.default_rng(0)
 
@@ -157,3 +157,10 @@ def test_an_outline_contains_regions_enclosed_by_signal():
     outline = body_outline(signal)
     assert np.array_equal(outline, head)
     assert np.array_equal(body_outline(head), head)
+
+
+@pytest.mark.parametrize("missing", [slice(0, 1), slice(None, None, 2)])
+def test_the_typical_signal_of_a_large_image_does_not_depend_on_missing_slices(missing):
+    magnitude = np.random.default_rng(0).normal(100, 5, (400, 400, 7))
+    magnitude[..., missing] = 0
+    assert typical_signal(magnitude) == pytest.approx(100, rel=1e-3)

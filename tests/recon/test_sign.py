@@ -85,3 +85,15 @@ def test_a_mask_of_a_single_row_has_no_jumps():
     mask[:, 4, 4] = True
     noise = np.random.default_rng(0).normal(size=mask.shape)
     assert _smooth_regions(noise, mask, (0, 1), 1)[mask].all()
+
+
+@pytest.mark.parametrize("box", [np.s_[:, :, :], np.s_[4:, :12, 9:10], np.s_[5:7, 3:, :]])
+def test_the_decision_does_not_depend_on_the_volume_around_the_mask(box):
+    rng = np.random.default_rng(0)
+    phase = (1e-3 * R2 + rng.normal(0, 0.01, R2.shape))[box]
+    mask = MASK[box]
+    around = [(3, 5), (2, 0), (0, 4) if mask.shape[2] > 1 else (0, 0)]
+    axes = [axis for axis in range(3) if mask.shape[axis] > 2]
+    small = determine_sign(phase, mask, (6.0, 6.0, 6.0), axes=axes)
+    large = determine_sign(np.pad(phase, around), np.pad(mask, around), (6.0, 6.0, 6.0), axes=axes)
+    assert small == large

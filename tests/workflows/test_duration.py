@@ -47,6 +47,12 @@ def test_a_brain_mask_has_fewer_voxels_than_a_mask_of_the_signal(plan, settings)
     assert brain < signal
 
 
+def test_a_mask_on_another_grid_takes_longer(plan, settings):
+    there = replace(plan, mask_alignment=Alignment(coreg="header"))
+    same, other = (step_seconds(one, settings())["mask"] for one in (plan, there))
+    assert same < other
+
+
 def test_noise_maps_take_longer_only_if_there_are_regions(plan, settings):
     without = replace(plan, segmentation=None)
     noisy, plain = (

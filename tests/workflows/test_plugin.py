@@ -121,6 +121,23 @@ def run(tmp_path):
 
 
 @pytest.mark.timeout(120)
+def test_the_plugin_waits_for_its_workers(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("bids_qcm.workflows.plugin._LONGEST_WAIT", 60)
+    rounds = []
+
+    class CountingPlugin(SurvivingMultiProcPlugin):
+        def _send_procs_to_workers(self, updatehash=False, graph=None):
+            rounds.append(1)
+            super()._send_procs_to_workers(updatehash, graph)
+
+    monkeypatch.setattr("tests.workflows.test_plugin.SurvivingMultiProcPlugin", CountingPlugin)
+    one, other = (node(take_a_while, name, str(tmp_path / name)) for name in ("one", "other"))
+    assert run(one, other, n_procs=1).finished == {"one", "other"}
+    # each node lasts 30 intervals of nipype
+    assert len(rounds) < 10
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("n_procs", [1, 2])
 def test_a_node_whose_worker_is_killed_twice_fails_alone(run, caplog, n_procs):
     killed = node(kill_own_process, "killed"), node(give, "behind")
