@@ -140,20 +140,10 @@ def check_acquisition(
     pairs = list(zip(magnitudes, phases, strict=True))
     if signal is None:
         signal = find_signal(magnitudes[0], phases[0], axes)
-    findings: list[Finding] = []
     # the slices of a 2-D acquisition may differ by constants, which are not wraps
     within = [axis for axis in axes if axis != slice_axis]
-    may_be_half = phase_type == "transmit"
     clear = [_above_noise(magnitude, signal.noise) for magnitude in magnitudes]
-    for echo, (magnitude, phase) in enumerate(pairs):
-        # a rounded or interpolated phase does not show the size of a cycle
-        findings += (
-            check_rounding(phase, signal.mask, echo)
-            or check_wraps(phase, signal.mask & clear[echo], echo, within)
-            or check_cycle(
-                phase, magnitude, signal.mask, echo, axes=within, may_be_half=may_be_half
-            )
-        )
+    findings = _check_values(pairs, signal.mask, clear, within, phase_type)
     wrong_values = {finding.echo for finding in findings if finding.fatal}
     series = complex_echoes(magnitudes, phases, echo_times, signal.mask, echo_numbers, axes)
     visible = [bool(np.mean(where[signal.mask]) > _LEAST_CLEAR) for where in clear]
@@ -190,6 +180,26 @@ def check_acquisition(
         slice_offset=offset,
         findings=tuple(sorted(findings, key=lambda finding: not finding.fatal)),
     )
+
+
+def _check_values(
+    pairs: Sequence[Pair],
+    mask: NDArray[np.bool_],
+    clear: Sequence[NDArray[np.bool_]],
+    axes: Sequence[int],
+    phase_type: PhaseType,
+) -> list[Finding]:
+    """Check the phase values of each echo, whose voxels above the noise are in `clear`."""
+    may_be_half = phase_type == "transmit"
+    findings: list[Finding] = []
+    for echo, (magnitude, phase) in enumerate(pairs):
+        # a rounded or interpolated phase does not show the size of a cycle
+        findings += (
+            check_rounding(phase, mask, echo)
+            or check_wraps(phase, mask & clear[echo], echo, axes)
+            or check_cycle(phase, magnitude, mask, echo, axes=axes, may_be_half=may_be_half)
+        )
+    return findings
 
 
 def _has_fatal(findings: Sequence[Finding]) -> bool:
