@@ -20,7 +20,7 @@ _STANDARD_ERRORS = 2
 # Number of voxels of the mask above which every second voxel is sufficient, and the least distance
 # of a second difference, relative to the distance between the voxels that are used.
 _MANY = 1_000_000
-_FINENESS = 8
+_FINENESS = 12
 
 # Distance of a second difference, relative to the largest depth of the mask.
 _SHARE_OF_DEPTH = 0.5

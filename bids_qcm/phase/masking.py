@@ -33,6 +33,9 @@ _NOISE_COHERENCE = 0.3
 # Median absolute deviation of the Rayleigh distribution with unit scale.
 _RAYLEIGH_DEVIATION = 0.4485
 
+# Upper limit of the magnitude for Otsu's threshold, as a quantile of the values above 0.
+_BRIGHTEST = 0.999
+
 # Number of values that is sufficient for a median. It is then known to within 0.2 % of the spread.
 _ENOUGH = 1_000_000
 
@@ -114,13 +117,14 @@ def typical_signal(magnitude: NDArray[np.floating]) -> float:
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Magnitude in any unit; finite and not constant.
+        Magnitude in any unit; finite and not constant. Single voxels may be much too bright.
 
     Returns
     -------
     float
     """
     values = _sample(magnitude)
+    values = np.minimum(values, np.quantile(values[values > 0], _BRIGHTEST))
     return float(np.median(values[values > threshold_otsu(values)]))
 
 

@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, correlate1d, find_objects, uniform_filter
 
-from bids_qcm.phase.thinning import thinned
-
 _SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0])
 
 NORMAL_MEDIAN = 0.6744897501960817
@@ -20,6 +18,7 @@ _SMOOTHEST = 10
 # Maximum power of a part of k-space that was not acquired, relative to the power of noise. Rounding
 # to 4096 phase values causes 0.001 or less.
 _EMPTY = 0.03
+_MANY_PLANES = 64
 
 
 def noise_level(
@@ -120,9 +119,10 @@ def acquired_frequencies(signal: NDArray[np.complexfloating], sd: float) -> list
     share = np.count_nonzero(signal) / max(1, signal.size)
     found = []
     for axis, length in enumerate(signal.shape):
-        # plane by plane, which needs little memory; in a large image, half of the planes suffice
+        # Plane by plane, which needs little memory. Of many planes, every third is sufficient. Every
+        # second plane might be empty.
         planes = np.moveaxis(signal, axis, -1)
-        planes = planes[thinned(planes.shape)[:1]]
+        planes = planes[:: 3 if len(planes) > _MANY_PLANES else 1]
         power = np.zeros(length)
         for plane in planes:
             spectrum = np.fft.fft(plane)

@@ -50,7 +50,7 @@ def test_a_mask_without_rows_of_three_voxels_is_not_checked():
 
 @pytest.mark.parametrize(("conductivity", "n_warnings"), [(0.5, 0), (0.0, 1)])
 def test_a_large_image_is_checked_with_every_second_voxel(monkeypatch, conductivity, n_warnings):
-    grid = (np.stack(np.indices((72, 72, 72))) - 35.5) * 2.0
+    grid = (np.stack(np.indices((104, 104, 104))) - 51.5) * 1.4
     mask = (grid**2).sum(axis=0) < 70**2
     used = []
 
@@ -60,8 +60,8 @@ def test_a_large_image_is_checked_with_every_second_voxel(monkeypatch, conductiv
 
     monkeypatch.setattr(flatness, "median_curvature", record)
     monkeypatch.setattr(flatness, "_MANY", 10_000)
-    found = check_flatness(ball(conductivity, 127.74e6, grid=grid), mask, (2.0,) * 3, 127.74e6)
-    assert used == [(36, 36, 36)]
+    found = check_flatness(ball(conductivity, 127.74e6, grid=grid), mask, (1.4,) * 3, 127.74e6)
+    assert used == [(52, 52, 52)]
     assert len(found) == n_warnings
 
 
@@ -70,3 +70,8 @@ def test_the_flat_phase_of_a_small_object_with_small_voxels_is_found():
     mask = (grid**2).sum(axis=0) < 12**2
     noise = np.random.default_rng(0).normal(size=(2, *mask.shape)) / 50
     assert check_flatness(mask + noise[0] + 1j * noise[1], mask, (0.5,) * 3, 127.74e6)
+
+
+def test_two_slices_do_not_show_whether_the_phase_is_flat():
+    signal = ball(0.5, 127.74e6)[:, :, 19:21]
+    assert check_flatness(signal, BALL[:, :, 19:21], (SIZE,) * 3, 127.74e6) == []

@@ -164,3 +164,9 @@ def test_the_typical_signal_of_a_large_image_does_not_depend_on_missing_slices(m
     magnitude = np.random.default_rng(0).normal(100, 5, (400, 400, 7))
     magnitude[..., missing] = 0
     assert typical_signal(magnitude) == pytest.approx(100, rel=1e-3)
+
+
+def test_a_voxel_that_is_much_too_bright_does_not_hide_the_body():
+    magnitude, phase = image(1000.0 * BODY, 1000 / 50)
+    magnitude[20, 20, 20] = 1e8
+    assert_same(find_signal(magnitude, phase).mask, BODY)

@@ -89,3 +89,9 @@ def test_noise_of_a_zero_filled_image_is_as_large_at_low_frequencies(deleted_air
     assert [np.count_nonzero(axis) for axis in found] == list(body.shape)
     # independent noise with the same power at low frequencies: 2 = sqrt(4) in 4 times the voxels
     assert phi0.magnitude_noise == pytest.approx(2, rel=0.1)
+
+
+def test_empty_slices_do_not_look_like_frequencies_that_were_not_acquired():
+    signal = np.random.default_rng(0).normal(size=(70, 16, 16, 2)) @ [1, 1j]
+    signal[::2] = 0
+    assert all(axis.all() for axis in acquired_frequencies(signal, 1.0)[1:])
