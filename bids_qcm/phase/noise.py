@@ -119,8 +119,8 @@ def acquired_frequencies(signal: NDArray[np.complexfloating], sd: float) -> list
     share = np.count_nonzero(signal) / max(1, signal.size)
     found = []
     for axis, length in enumerate(signal.shape):
-        # Plane by plane, which needs little memory. Of many planes, every third is sufficient. Every
-        # second plane might be empty.
+        # Plane by plane, which needs little memory. Of many planes, every third is sufficient, but
+        # every second plane might be empty.
         planes = np.moveaxis(signal, axis, -1)
         planes = planes[:: 3 if len(planes) > _MANY_PLANES else 1]
         power = np.zeros(length)
