@@ -53,6 +53,22 @@ def test_a_mask_on_another_grid_takes_longer(plan, settings):
     assert same < other
 
 
+def test_the_noise_of_small_voxels_is_computed_in_every_second_row_and_column(plan, settings):
+    """A kernel that reaches over 12 to 17 voxels has a quarter of the noise replicates."""
+
+    def ratio(size):
+        given = replace(plan, grid=Grid((200, 200, 200), np.diag([size, size, size, 1])))
+        radii = replace(plan.kernels["integral"], integral_radius=(12, 12, 12))
+        given = replace(given, kernels={**plan.kernels, "integral": radii})
+        noisy, plain = (
+            step_seconds(given, settings(uncertainty=uncertainty))["reconstruct_integral"] - 1
+            for uncertainty in (True, False)
+        )
+        return noisy / plain
+
+    assert [ratio(size) for size in (1, 2)] == pytest.approx([1 + 10 / 4, 1 + 10])
+
+
 def test_noise_maps_take_longer_only_if_there_are_regions(plan, settings):
     without = replace(plan, segmentation=None)
     noisy, plain = (

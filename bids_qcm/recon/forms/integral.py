@@ -38,7 +38,7 @@ _SPACING_PER_RADIUS = 1 / 6
 _SAMPLE_REPLICATES = 16
 
 # Peak memory, in bytes per voxel, while the noise replicates are computed; and the run time of the
-# noise replicates, as a multiple of the run time of the map.
+# noise replicates in all voxels, as a multiple of the run time of the map.
 _BYTES_OF_REPLICATES = 240
 _TIME_OF_REPLICATES = 10
 
@@ -116,7 +116,11 @@ class IntegralForm(Form):
     ) -> float:
         """Return the processor time in s per voxel of the mask."""
         seconds = _SECONDS_PER_VOXEL + _TIME_OF_KERNELS * seconds_of_kernels(kernels, voxel_size)
-        return seconds * (1 + _TIME_OF_REPLICATES) if noise else seconds
+        if not noise:
+            return seconds
+        radius = require(kernels.integral_radius, "an integral radius")
+        spacing = spacing_of_noise(radius, voxel_size, kernels.axes, _SPACING_PER_RADIUS)
+        return seconds * (1 + _TIME_OF_REPLICATES / spacing**2)
 
 
 FORM = IntegralForm()
