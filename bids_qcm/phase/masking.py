@@ -117,15 +117,20 @@ def typical_signal(magnitude: NDArray[np.floating]) -> float:
     Parameters
     ----------
     magnitude : ndarray of float, shape (X, Y, Z)
-        Magnitude in any unit; finite and not constant. Single voxels may be much too bright.
+        Magnitude in any unit; finite. Single voxels may be much too bright.
 
     Returns
     -------
     float
+        0 if no value is above 0.
     """
     values = _sample(magnitude)
-    values = np.minimum(values, np.quantile(values[values > 0], _BRIGHTEST))
-    return float(np.median(values[values > threshold_otsu(values)]))
+    positive = values[values > 0]
+    if positive.size == 0:
+        return 0.0
+    values = np.minimum(values, np.quantile(positive, _BRIGHTEST))
+    # the threshold of a constant image is its value
+    return float(np.median(values[values >= threshold_otsu(values)]))
 
 
 def _sample(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -170,3 +170,10 @@ def test_a_voxel_that_is_much_too_bright_does_not_hide_the_body():
     magnitude, phase = image(1000.0 * BODY, 1000 / 50)
     magnitude[20, 20, 20] = 1e8
     assert_same(find_signal(magnitude, phase).mask, BODY)
+
+
+@pytest.mark.parametrize(("background", "signal"), [(0, 0), (0, 1), (1, 1)])
+def test_the_typical_signal_of_two_values_is_the_larger_value(background, signal):
+    magnitude = np.full(SHAPE, float(background))
+    magnitude[BODY] = signal
+    assert typical_signal(magnitude) == signal
