@@ -534,14 +534,13 @@ def save_array(
     image.header.set_xyzt_units("mm")
     # If the scaling is set, nibabel stores the values unchanged.
     image.header.set_slope_inter(slope, intercept)
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        if not path.name.endswith(".gz"):
-            image.to_stream(file)
-            return
-        # much faster than gzip; the time and the name of the file are left out, because they would
-        # make the bytes different
-        with igzip.IGzipFile("", "wb", _COMPRESSION, file, mtime=0) as compressed:
-            image.to_stream(compressed)
+    content = image.to_bytes()
+    if path.name.endswith(".gz"):
+        # This is much faster than gzip. The bytes would depend on the time, and on the sizes of the
+        # parts if the content were compressed in parts.
+        content = igzip.compress(content, _COMPRESSION, mtime=0)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
