@@ -11,15 +11,7 @@ import numpy as np
 from bids_qcm.bids.acquisitions import Acquisition, echo_number, no_echoes, or_without
 from bids_qcm.bids.errors import InputError
 from bids_qcm.bids.four_d import pair_volumes
-from bids_qcm.bids.images import (
-    ImagePair,
-    Polar,
-    StoredImage,
-    read_grid,
-    read_volumes,
-    scale_parts,
-    to_polar,
-)
+from bids_qcm.bids.images import ImagePair, StoredImage, read_grid, read_volumes
 from bids_qcm.bids.sequences import check_holds_phase, check_nucleus
 from bids_qcm.bids.sidecars import are_same, echo_time, read_sidecar
 from bids_qcm.grids import Grid
@@ -87,14 +79,14 @@ class Inputs(NamedTuple):
         Merged metadata of each echo of the first repetition.
     separate : list of dict
         For each echo of each repetition, the metadata of both images, keyed by path.
-    first_echo : pair of ndarray of float32, shape (X, Y, Z), or None
-        Magnitude of the first echo, and its phase in rad; None if only headers were read.
+    first_images : pair of StoredImage or None
+        Both images of the first echo; None if only headers were read.
     """
 
     echoes: tuple[EchoPlan, ...]
     sidecars: list[dict[str, Any]]
     separate: list[dict[Path, dict[str, Any]]]
-    first_echo: Polar | None
+    first_images: tuple[StoredImage, StoredImage] | None
 
 
 def read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: bool) -> Inputs:
@@ -121,7 +113,7 @@ def read_inputs(acquisition: Acquisition, settings: Settings, *, headers_only: b
     for one in acquisition.repetitions or acquisition.coils or (acquisition,):
         found = _read_repetition(one, settings, headers_only=headers_only)
         # keep the values of one repetition only, because they need much memory
-        repeated.append(found._replace(first_echo=None) if repeated else found)
+        repeated.append(found._replace(first_images=None) if repeated else found)
     first, *others = repeated
     if not others:
         return first
@@ -167,11 +159,11 @@ def _read_repetition(acquisition: Acquisition, settings: Settings, *, headers_on
         separate += [own] * len(found)
     common_grid(echoes)
     echoes = _with_same_coils(echoes)
-    first_echo = None
+    first_images = None
     if not headers_only:
-        echoes, first_echo = _check_echoes(echoes, parts, separate, settings)
+        echoes, first_images = _check_echoes(echoes, parts, separate, settings)
     _check_echo_times(echoes)
-    return Inputs(tuple(echoes), sidecars, separate, first_echo)
+    return Inputs(tuple(echoes), sidecars, separate, first_images)
 
 
 def _plan_echoes(
@@ -305,15 +297,15 @@ def _check_echoes(
     parts: tuple[str, str],
     sidecars: Sequence[Mapping[Path, dict[str, Any]]],
     settings: Settings,
-) -> tuple[list[EchoPlan], Polar | None]:
-    """Read and check all images; return the echoes with their units, and the first echo.
+) -> tuple[list[EchoPlan], tuple[StoredImage, StoredImage] | None]:
+    """Read and check all images; return the echoes with their units, and the first two images.
 
     The remedy of an error may suggest leaving out the echo.
     """
     stored = read_volumes([one for echo in all_repetitions(echoes) for one in echo.images.in_files])
     numbers = [echo.number for echo in echoes]
     checked = []
-    first_echo: Polar | None = None
+    first_images = None
     for echo, own in zip(echoes, sidecars, strict=True):
         same = []
         try:
@@ -322,14 +314,14 @@ def _check_echoes(
                 # the Units field in the sidecar of the magnitude does not apply to the phase
                 units = _check_values(one.files, images, parts, own[one.files[1]], settings)
                 same.append(replace(one, units=units))
-                if first_echo is None:
-                    first_echo = to_polar(scale_parts(*images, units), units)
+                if first_images is None:
+                    first_images = images
                 del images  # before the next images are read
         except InputError as error:
             path, problem, remedy = error.args
             raise InputError(path, problem, remedy + or_without(echo.number, numbers)) from error
         checked.append(replace(same[0], repetitions=tuple(same[1:])))
-    return checked, first_echo
+    return checked, first_images
 
 
 def _check_values(

@@ -42,6 +42,7 @@ def check_sizes(path: Path) -> None:
         If the header states sizes that are too large for a head, or larger than the file.
     """
     compressed = path.name.endswith(COMPRESSED)
+    # not isal, which reads ahead, so that damaged values would look like a damaged header
     with gzip.open(path) if compressed else path.open("rb") as stream:
         block = stream.read(_LARGEST_HEADER)
         if path.suffix in (".mgz", ".mgh"):

@@ -216,8 +216,8 @@ def plan_acquisition(
         acquisition=acquisition,
         settings=settings,
         grid=grid,
-        first_image=echoes[0].files[0],
-        first_echo=inputs.first_echo,
+        first_echo=echoes[0].images,
+        first_images=inputs.first_images,
         datasets=datasets.derivatives,
         shows_head=shows_head(sidecar),
     )

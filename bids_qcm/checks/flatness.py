@@ -63,8 +63,7 @@ def check_flatness(
     many = np.count_nonzero(mask) > _MANY
     steps = [2 if many and 2 * size * _FINENESS <= distance else 1 for size in voxel_size]
     some = tuple(slice(None, None, step) for step in steps)
-    spacing = [step * size for step, size in zip(steps, voxel_size, strict=True)]
-    found = median_curvature(phi0[some], mask[some], spacing, distance=distance)
+    found = median_curvature(phi0[some], mask[some], _spacing(some, voxel_size), distance=distance)
     if found is None:
         return []
     factor = conductivity_factor(frequency, phase_type)
@@ -89,5 +88,10 @@ def check_flatness(
 def _depth(mask: NDArray[np.bool_], voxel_size: Sequence[float]) -> float:
     """Return the largest distance of a voxel from the edge of the mask, in mm."""
     some = thinned(mask.shape)
-    spacing = [size * (part.step or 1) for size, part in zip(voxel_size, some, strict=True)]
-    return float(ndimage.distance_transform_edt(np.pad(mask[some], 1), sampling=spacing).max())
+    padded, spacing = np.pad(mask[some], 1), _spacing(some, voxel_size)
+    return float(ndimage.distance_transform_edt(padded, sampling=spacing).max())
+
+
+def _spacing(some: Sequence[slice], voxel_size: Sequence[float]) -> list[float]:
+    """Return the distances of the selected voxels along each axis, in mm."""
+    return [size * (part.step or 1) for size, part in zip(voxel_size, some, strict=True)]

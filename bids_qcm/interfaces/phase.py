@@ -140,7 +140,7 @@ class ApplySign(CheckedInterface):
                 read_integers(Path(self.inputs.mask_file)) != 0,
                 read_grid(source).voxel_size,
                 axes=self.inputs.axes,
-                n_threads=1,
+                n_threads=1,  # so that the segmentation is imported at the same time
             )
             usual = usual_sign(self.inputs.manufacturer)
             by_manufacturer = decision.weak and usual is not None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.special import chdtri, ndtri
+from scipy.special import chdtri
 
 from bids_qcm.physics import Sign
 from bids_qcm.recon.compiling import thread_limit
@@ -232,6 +232,8 @@ def _roughness(
 
 def _standard_error(values: NDArray[np.floating], n_independent: float) -> float:
     """Return a robust standard error of the median of normally distributed values."""
-    # the median absolute deviation of a standard normal variable is its third quartile
-    deviation = np.median(np.abs(values - np.median(values))) / ndtri(0.75)
+    # import here, because scipy.stats is slow to import
+    from scipy.stats import median_abs_deviation
+
+    deviation = median_abs_deviation(values, scale="normal")
     return float(np.sqrt(np.pi / 2) * deviation / np.sqrt(max(n_independent, 1)))

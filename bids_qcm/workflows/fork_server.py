@@ -18,7 +18,7 @@ PRELOADED = [
     "bids_qcm.interfaces.spaces",
     "bids_qcm.interfaces.statistics",
     "bids_qcm.workflows.workers",
-    # needed to check the position of a segmentation
+    # slow to import, and needed for the sign and for the position of a segmentation
     "scipy.stats",
 ]
 """Modules that the server imports, so that the workers need not import them again."""

@@ -5,9 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bids_qcm.bids.acquisitions import Acquisition
 from bids_qcm.bids.anatomy.alignments import Alignment, plan_alignment
 from bids_qcm.bids.anatomy.auxiliary import AuxiliaryImage
@@ -30,7 +27,15 @@ from bids_qcm.bids.anatomy.segmentations import (
 )
 from bids_qcm.bids.anatomy.transforms import check_steps
 from bids_qcm.bids.errors import InputError
-from bids_qcm.bids.images import Polar, read_grid, read_integers, read_stored
+from bids_qcm.bids.images import (
+    ImagePair,
+    StoredImage,
+    read_grid,
+    read_integers,
+    read_stored,
+    scale_parts,
+    to_polar,
+)
 from bids_qcm.checks.b1 import DeclaredB1
 from bids_qcm.grids import Grid, Volume
 from bids_qcm.phase import signal_mask
@@ -120,11 +125,11 @@ class Finder:
     settings : Settings
     grid : Grid
         Grid of the phase.
-    first_image : Path
-        Magnitude or real part of the first echo.
-    first_echo : pair of ndarray of float32, shape (X, Y, Z), or None
-        Magnitude of the first echo, and its phase in rad. None skips all checks that need the voxel
-        values, also of the other images.
+    first_echo : ImagePair
+        Magnitude and phase, or real and imaginary part.
+    first_images : pair of StoredImage or None
+        Both images of the first echo. None skips all checks that need voxel values, including the
+        values of masks, segmentations and maps.
     datasets : sequence of Path
         Derivative datasets in search order.
     shows_head : bool or None
@@ -134,14 +139,14 @@ class Finder:
     acquisition: Acquisition
     settings: Settings
     grid: Grid
-    first_image: Path
-    first_echo: Polar | None
+    first_echo: ImagePair
+    first_images: tuple[StoredImage, StoredImage] | None
     datasets: Sequence[Path]
     shows_head: bool | None = None
 
     @property
     def _headers_only(self) -> bool:
-        return self.first_echo is None
+        return self.first_images is None
 
     def mask(self, datasets: Sequence[Path]) -> FoundMask:
         """Find the brain mask, or the image from which a brain mask is computed.
@@ -253,8 +258,8 @@ class Finder:
                     _no_segmentation(acquisition, filtered), worth_a_warning=filtered
                 )
             alignment, warnings = self._alignment(found)
-            if self.first_echo is not None:
-                self._check(found, alignment, mask, *self.first_echo)
+            if self.first_images is not None:
+                self._check(found, alignment, mask, *self.first_images)
         except InputError as error:
             return self._without_segmentation(str(error), worth_a_warning=True)
         return Found(found, alignment, "", tuple(warnings))
@@ -441,8 +446,8 @@ class Finder:
         found: AuxiliaryImage,
         alignment: Alignment,
         mask: Found,
-        magnitude: NDArray[np.float32],
-        phase: NDArray[np.float32],
+        first: StoredImage,
+        second: StoredImage,
     ) -> None:
         """Check the labels of a segmentation, and its position if planning can sample it.
 
@@ -452,12 +457,13 @@ class Finder:
         if not alignment.checked_in_planning:
             check_steps(alignment.steps)
             return
-        point_map = alignment.point_map()
+        units, point_map = self.first_echo.units, alignment.point_map()
+        magnitude, phase = to_polar(scale_parts(first, second, units), units)
         try:
             head = signal_mask(magnitude, phase)
         except ValueError as error:
             raise InputError(
-                self.first_image, str(error), "check this image in a viewer"
+                self.first_echo.first, str(error), "check this image in a viewer"
             ) from error
         check_placement(labels, Volume(magnitude, self.grid), head, point_map)
         if mask.brain is not None:
